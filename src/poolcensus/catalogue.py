@@ -1,0 +1,60 @@
+"""The regions of each partition: where WorkSpaces exists, and which regions an account has to enable."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """The regions of one partition. `workspaces` and `other` together are all of them."""
+
+    name: str
+    sts: str
+    workspaces: tuple[str, ...]
+    opt_in: frozenset[str]
+    other: tuple[str, ...]
+
+    @property
+    def regions(self) -> tuple[str, ...]:
+        """Every region of the partition, sorted."""
+        return tuple(sorted({*self.workspaces, *self.other}))
+
+
+@cache
+def partitions() -> Mapping[str, Partition]:
+    """The catalogue that ships with poolcensus, by the partition's name."""
+    text = resources.files("poolcensus").joinpath("catalogue.toml").read_text(encoding="utf-8")
+    return {
+        name: Partition(
+            name=name,
+            sts=table["sts"],
+            workspaces=tuple(table["workspaces"]),
+            opt_in=frozenset(table["opt_in"]),
+            other=tuple(table["other"]),
+        )
+        for name, table in tomllib.loads(text).items()
+    }
+
+
+def known_regions() -> frozenset[str]:
+    """Every region of every partition."""
+    return frozenset(region for each in partitions().values() for region in each.regions)
+
+
+def is_pattern(text: str) -> bool:
+    """Whether `text` stands for several regions (`eu-*`) rather than for one."""
+    return any(character in text for character in "*?[")
+
+
+def matches(region: str, patterns: Iterable[str]) -> bool:
+    """Whether any of the patterns names the region."""
+    return any(fnmatchcase(region, pattern) for pattern in patterns)

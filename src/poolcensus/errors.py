@@ -1,0 +1,193 @@
+"""The exceptions of poolcensus, in families that say what the engine does next.
+
+`FatalError` stops the run. `RetryableError` makes the same call again while its limits last.
+`RecordedError` ends one target with a line in the ledger and lets the others go on. All of them are
+`CensusError`, and none carries a secret: what a message holds may reach a terminal, a log or a file.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from poolcensus.model import Outcome
+
+if TYPE_CHECKING:
+    from poolcensus.model import TargetResult
+
+
+class CensusError(Exception):
+    """Anything that poolcensus raises on purpose."""
+
+
+class FatalError(CensusError):
+    """The run can't go on: nothing is published."""
+
+
+class SettingsError(FatalError):
+    """A setting or an argument is wrong. Nothing has been called."""
+
+
+class CredentialsError(FatalError):
+    """The caller has no credentials, or AWS does not accept them."""
+
+
+class OrganizationError(FatalError):
+    """The accounts can't be listed."""
+
+
+class DestinationError(FatalError):
+    """The destination can't be written: no room, no permission, a failing device."""
+
+
+class DestinationLockedError(FatalError):
+    """Another run holds the destination's lock."""
+
+
+class SnapshotError(CensusError):
+    """A snapshot is not there, or is not what its manifest says."""
+
+
+class NotPublishedError(CensusError):
+    """The census ran to its end, and `strict` or `max_failed` forbids publishing what it saw.
+
+    `uncovered` holds the first of the ledger lines that are the reason; `count` is how many there are.
+    """
+
+    def __init__(self, message: str, *, uncovered: tuple[TargetResult, ...], count: int) -> None:
+        super().__init__(message)
+        self.uncovered = uncovered
+        self.count = count
+
+
+class IncompleteError(CensusError):
+    """A stream in strict mode reached its end with targets that were not covered."""
+
+
+class CallError(CensusError):
+    """One call of an AWS API failed. `outcome` is what its target ends with if nothing helps.
+
+    `code` is the service's error code, or the HTTP status as text where the body named none, or a name
+    of the transport's for a call that got no reply. `status` is None where there was no reply.
+    """
+
+    outcome: ClassVar[Outcome] = Outcome.ERROR
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str,
+        status: int | None = None,
+        request_id: str | None = None,
+        retry_after: float | None = None,
+        server_time: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
+        self.status = status
+        self.request_id = request_id
+        self.retry_after = retry_after
+        self.server_time = server_time
+
+
+class RetryableError(CallError):
+    """The same call may work in a moment."""
+
+
+class ThrottledError(RetryableError):
+    """The service asked for fewer calls."""
+
+    outcome = Outcome.THROTTLED
+
+
+class ServerError(RetryableError):
+    """The service failed on its side (a 5xx, or a code that says so)."""
+
+
+class UnreachableError(RetryableError):
+    """No connection, or one that broke before a reply."""
+
+    outcome = Outcome.UNREACHABLE
+
+
+class CallTimeoutError(RetryableError):
+    """A call did not end within its limit."""
+
+    outcome = Outcome.TIMED_OUT
+
+
+class BadResponseError(RetryableError):
+    """A reply that is not the operation's result, whatever its status says."""
+
+    outcome = Outcome.BAD_RESPONSE
+
+
+class ExpiredError(RetryableError):
+    """The credentials of this call have expired: it needs new ones."""
+
+    outcome = Outcome.EXPIRED
+
+
+class ClockSkewError(RetryableError):
+    """The service refused the signature for its date. `server_time` is its clock in epoch seconds."""
+
+
+class RecordedError(CallError):
+    """Trying again would not help. The target ends here."""
+
+
+class ServiceError(RecordedError):
+    """Any error of the service that has no class of its own."""
+
+
+class AccessDeniedError(RecordedError):
+    """Refused by a policy of the account."""
+
+    outcome = Outcome.ACCESS_DENIED
+
+
+class ScpDeniedError(AccessDeniedError):
+    """Refused by a service control policy of the organization."""
+
+    outcome = Outcome.SCP_DENIED
+
+
+class RegionDisabledError(RecordedError):
+    """The account has not enabled the region."""
+
+    outcome = Outcome.REGION_DISABLED
+
+
+class UnrecognizedCredentialsError(RecordedError):
+    """The region does not know the credentials: not enabled for the account, or bad credentials."""
+
+
+class RegionUnsupportedError(RecordedError):
+    """The region does not offer the operation."""
+
+    outcome = Outcome.REGION_UNSUPPORTED
+
+
+class RegionGivenUpError(RecordedError):
+    """Not called: the region did not answer for several other accounts."""
+
+    outcome = Outcome.UNREACHABLE
+
+
+class AssumeRoleError(RecordedError):
+    """The account's role could not be assumed."""
+
+    outcome = Outcome.ASSUME_ROLE_FAILED
+
+
+class PagingLoopError(RecordedError):
+    """The service gave a page token that it had given before."""
+
+    outcome = Outcome.BAD_RESPONSE
+
+
+class CallRefusedLocallyError(RecordedError):
+    """The target's time was over before the call could be made."""
+
+    outcome = Outcome.TIMED_OUT

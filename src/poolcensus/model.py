@@ -1,0 +1,194 @@
+"""What passes between the layers: frozen data, no I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeAlias
+
+JsonValue: TypeAlias = "None | bool | int | float | str | list[JsonValue] | dict[str, JsonValue]"
+JsonObject: TypeAlias = "dict[str, JsonValue]"
+
+
+class Outcome(StrEnum):
+    """How a target ended. Every target has exactly one."""
+
+    OK = "ok"
+    EMPTY = "empty"
+    REGION_DISABLED = "region_disabled"
+    REGION_UNSUPPORTED = "region_unsupported"
+    ACCESS_DENIED = "access_denied"
+    SCP_DENIED = "scp_denied"
+    ASSUME_ROLE_FAILED = "assume_role_failed"
+    THROTTLED = "throttled"
+    UNREACHABLE = "unreachable"
+    TIMED_OUT = "timed_out"
+    BAD_RESPONSE = "bad_response"
+    EXPIRED = "expired"
+    ERROR = "error"
+    CANCELLED = "cancelled"
+
+    @property
+    def covered(self) -> bool:
+        """Whether the census knows the target's pools: all of them, or that there can be none."""
+        return self in _COVERED
+
+
+_COVERED = frozenset(
+    {Outcome.OK, Outcome.EMPTY, Outcome.REGION_DISABLED, Outcome.REGION_UNSUPPORTED}
+)
+
+
+class SnapshotStatus(StrEnum):
+    """Whether a published snapshot covers every planned target."""
+
+    COMPLETE = "complete"
+    PARTIAL = "partial"
+
+
+class Compression(StrEnum):
+    """How the data files of a snapshot are compressed."""
+
+    NONE = "none"
+    GZIP = "gzip"
+    ZSTD = "zstd"
+
+    @property
+    def suffix(self) -> str:
+        """What the name of a compressed file ends with."""
+        return {"none": "", "gzip": ".gz", "zstd": ".zst"}[self.value]
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An account that will be asked. `name` is None where the source of the accounts knows none."""
+
+    id: str
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedAccount:
+    """An account of the organization that will not be asked, and why (`SUSPENDED`, `excluded`, …)."""
+
+    id: str
+    name: str | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One account in one region: the unit of the census and of its ledger."""
+
+    account: Account
+    region: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of pools as the service answered it, checked, `CreatedAt` as RFC 3339 in UTC.
+
+    `number` counts the pages of the target from 1. `received_at` is RFC 3339 in UTC, in milliseconds.
+    """
+
+    target: Target
+    number: int
+    received_at: str
+    pools: tuple[JsonObject, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PoolRecord:
+    """One pool and where it was seen: a line of pools.ndjson, less the run's own fields."""
+
+    collected_at: str
+    partition: str
+    account_id: str
+    account_name: str | None
+    region: str
+    pool: JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class TargetResult:
+    """How one target ended: a line of the ledger.
+
+    `attempts` counts the calls of the operation that were sent, `throttles` those of them that the
+    service throttled, `pages` the pages that were read, `seconds` the time from the first attempt to
+    the end. `pools` is 0 for a target that failed, whatever pages came before.
+    """
+
+    account_id: str
+    account_name: str | None
+    region: str
+    outcome: Outcome
+    pools: int = 0
+    pages: int = 0
+    attempts: int = 0
+    throttles: int = 0
+    seconds: float = 0.0
+    error_code: str | None = None
+    error_message: str | None = None
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who the caller's credentials are, by sts:GetCallerIdentity."""
+
+    account_id: str
+    arn: str
+    partition: str
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What a run came to. `requests` counts every call to AWS that was sent, of any service."""
+
+    targets: int = 0
+    covered: int = 0
+    pools: int = 0
+    pages: int = 0
+    requests: int = 0
+    retries: int = 0
+    throttles: int = 0
+    assume_role_calls: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """A file of a snapshot. `bytes` and `sha256` are of the file as it lies there, compressed or not."""
+
+    name: str
+    bytes: int
+    records: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Part `index` of `count`, from 1."""
+
+    index: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a snapshot says of itself. Times are RFC 3339 in UTC, in milliseconds."""
+
+    schema_version: int
+    snapshot_id: str
+    status: SnapshotStatus
+    started_at: str
+    finished_at: str
+    tool: str
+    caller: Caller
+    organization_id: str | None
+    request: JsonObject
+    accounts_planned: int
+    accounts_skipped: tuple[SkippedAccount, ...]
+    totals: Totals
+    outcomes: dict[Outcome, int]
+    files: tuple[FileEntry, ...]
+    shard: Shard | None = None
