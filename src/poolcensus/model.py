@@ -192,3 +192,38 @@ class Manifest:
     outcomes: dict[Outcome, int]
     files: tuple[FileEntry, ...]
     shard: Shard | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a running census is. `listing` is true while more accounts may still come.
+
+    `slowest` names the open targets that have run longest, each with its seconds so far.
+    """
+
+    elapsed: float
+    listing: bool
+    accounts: int
+    skipped: int
+    totals: Totals
+    done: int
+    uncovered: int
+    in_flight: int
+    slowest: tuple[tuple[Target, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a census would do, without doing it.
+
+    `calls` counts by API operation what `collect` would send at least: one page a target.
+    """
+
+    caller: Caller
+    organization_id: str | None
+    accounts: tuple[Account, ...]
+    skipped: tuple[SkippedAccount, ...]
+    regions: tuple[str, ...]
+    targets: int
+    region_disabled: int
+    calls: dict[str, int]
