@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from poolcensus.model import Outcome
 
@@ -179,15 +179,28 @@ class AssumeRoleError(RecordedError):
     """The account's role could not be assumed."""
 
     outcome = Outcome.ASSUME_ROLE_FAILED
+    permanent = False
+
+    @classmethod
+    def of(cls, role_arn: str, error: CallError) -> Self:
+        """Wraps what sts:AssumeRole failed with. A refusal is permanent: asking again would not help."""
+        failure = cls(
+            f"{role_arn} could not be assumed: {error.message}",
+            code=error.code,
+            status=error.status,
+            request_id=error.request_id,
+        )
+        failure.permanent = isinstance(error, RecordedError)
+        return failure
+
+
+class CallerExpiredError(RecordedError):
+    """The caller's own credentials have expired and can't be renewed."""
+
+    outcome = Outcome.EXPIRED
 
 
 class PagingLoopError(RecordedError):
     """The service gave a page token that it had given before."""
 
     outcome = Outcome.BAD_RESPONSE
-
-
-class CallRefusedLocallyError(RecordedError):
-    """The target's time was over before the call could be made."""
-
-    outcome = Outcome.TIMED_OUT

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
-JsonValue: TypeAlias = "None | bool | int | float | str | list[JsonValue] | dict[str, JsonValue]"
+JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 JsonObject: TypeAlias = "dict[str, JsonValue]"
 
 
@@ -34,9 +34,7 @@ class Outcome(StrEnum):
         return self in _COVERED
 
 
-_COVERED = frozenset(
-    {Outcome.OK, Outcome.EMPTY, Outcome.REGION_DISABLED, Outcome.REGION_UNSUPPORTED}
-)
+_COVERED = frozenset({Outcome.OK, Outcome.EMPTY, Outcome.REGION_DISABLED, Outcome.REGION_UNSUPPORTED})
 
 
 class SnapshotStatus(StrEnum):

@@ -1,0 +1,1 @@
+"""Everything that knows AWS, and the only package that imports its SDK."""

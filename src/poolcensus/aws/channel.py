@@ -1,0 +1,224 @@
+"""One call's way: retry(limit(sign(send))).
+
+A call waits for its turn and its place, takes the credentials it will be signed with only then, and
+holds nothing while it waits for a retry.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from poolcensus.aws.faults import error_of
+from poolcensus.aws.signing import sign
+from poolcensus.errors import (
+    CallTimeoutError,
+    ClockSkewError,
+    ExpiredError,
+    RegionGivenUpError,
+    RegionUnsupportedError,
+    RetryableError,
+    ThrottledError,
+    UnreachableError,
+)
+from poolcensus.health import Endpoint
+from poolcensus.limits import RetryQuota
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from poolcensus.aws.signing import Clock, Credentials, RequestTemplate
+    from poolcensus.aws.transport import Reply, Transport
+    from poolcensus.health import RegionHealth
+    from poolcensus.limits import CallKey, Gate, RateLimits
+    from poolcensus.retry import Retrier
+
+T = TypeVar("T")
+
+
+class CredentialSource(Protocol):
+    """Where a call's credentials come from, at the moment it is signed."""
+
+    def current(self) -> Credentials | None:
+        """The credentials if they can be used now, without waiting."""
+
+    async def get(self) -> Credentials:
+        """The credentials, new ones where the present ones have ended. Raises CallError."""
+
+    def expired(self, credentials: Credentials) -> None:
+        """The service says that these have expired."""
+
+
+@dataclass(slots=True)
+class CallCounts:
+    """What has been sent, in a target or in the whole run."""
+
+    requests: int = 0
+    retries: int = 0
+    throttles: int = 0
+    assume_role_calls: int = 0
+
+
+@dataclass(slots=True)
+class CallWatch:
+    """One target's calls: what was sent and since when, and when its time is over."""
+
+    deadline: float | None = None
+    started: float = field(default_factory=time.monotonic)
+    attempts: int = 0
+    throttles: int = 0
+
+    def rate(self) -> float:
+        """Calls a second so far."""
+        return self.attempts / max(time.monotonic() - self.started, 1e-3)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call to make: the operation's template in its region, the body, and whose limits it uses."""
+
+    template: RequestTemplate
+    body: bytes
+    body_digest: str
+    key: CallKey
+
+
+class Channel:
+    """Makes calls for everyone in a run, within the run's limits."""
+
+    _SMALLEST_QUOTA = 500
+    _QUOTA_PER_PLACE = 20
+
+    def __init__(
+        self,
+        *,
+        transport: Transport,
+        clock: Clock,
+        retrier: Retrier,
+        gate: Gate,
+        rates: RateLimits,
+        health: RegionHealth,
+        attempt_timeout: float,
+        concurrency: int,
+    ) -> None:
+        self._transport = transport
+        self._clock = clock
+        self._retrier = retrier
+        self._gate = gate
+        self._rates = rates
+        self._health = health
+        self._attempt_timeout = attempt_timeout
+        # The SDKs' quota of 500 is meant for one client with a few calls in flight: with many, a share
+        # of failing calls that is harmless would empty it.
+        self._quota_size = max(self._SMALLEST_QUOTA, concurrency * self._QUOTA_PER_PLACE)
+        self._quotas: dict[Endpoint, RetryQuota] = {}
+        self.counts = CallCounts()
+
+    @property
+    def in_flight(self) -> int:
+        """How many calls are under way."""
+        return self._gate.in_flight
+
+    async def call(
+        self,
+        call: Call,
+        source: CredentialSource,
+        parse: Callable[[Reply], T],
+        *,
+        watch: CallWatch,
+        retrier: Retrier | None = None,
+    ) -> T:
+        """What `parse` makes of the reply. A BadResponseError of `parse` is retried like a lost reply.
+
+        Raises the CallError of the last attempt.
+        """
+
+        async def attempt() -> T:
+            return await self._attempt(call, source, parse, watch)
+
+        where = Endpoint(call.key.region, call.key.service)
+        quota = self._quotas.get(where)
+        if quota is None:
+            quota = self._quotas[where] = RetryQuota(self._quota_size)
+        return await (retrier or self._retrier).call(
+            attempt, quota=quota, deadline=watch.deadline, on_retry=self._count_retry
+        )
+
+    async def _attempt(
+        self, call: Call, source: CredentialSource, parse: Callable[[Reply], T], watch: CallWatch
+    ) -> T:
+        key = call.key
+        await self._rates.wait(key)
+        ahead = False
+        while True:
+            if source.current() is None:
+                await source.get()
+            self._refuse_if_pointless(key)
+            async with self._gate.place(key, ahead=ahead):
+                credentials = source.current()
+                if credentials is not None:
+                    return await self._send(call, source, credentials, parse, watch)
+            # The credentials ended while the call waited for its place. They are renewed without one,
+            # and the call goes before those that have not had a place yet: otherwise sessions that are
+            # shorter than the queue would be renewed for ever.
+            ahead = True
+
+    async def _send(
+        self,
+        call: Call,
+        source: CredentialSource,
+        credentials: Credentials,
+        parse: Callable[[Reply], T],
+        watch: CallWatch,
+    ) -> T:
+        template, key = call.template, call.key
+        endpoint = Endpoint(key.region, key.service)
+        watch.attempts += 1
+        self.counts.requests += 1
+        try:
+            reply = await self._transport.send(
+                template.method,
+                template.url,
+                sign(template, call.body_digest, credentials, self._clock.stamp()),
+                call.body,
+                timeout=self._attempt_timeout,
+                proxy=template.proxy,
+            )
+            self._health.replied(endpoint)
+            if reply.status != 200:
+                raise error_of(reply)
+            result = parse(reply)
+        except ThrottledError:
+            watch.throttles += 1
+            self.counts.throttles += 1
+            self._rates.throttled(key, watch.rate())
+            raise
+        except ExpiredError:
+            source.expired(credentials)
+            raise
+        except ClockSkewError as error:
+            if error.server_time is not None:
+                self._clock.correct(error.server_time)
+            raise
+        except RegionUnsupportedError as error:
+            self._health.lacks_operation(endpoint, error.message)
+            raise
+        except (UnreachableError, CallTimeoutError) as error:
+            self._health.failed(endpoint, key.account_id, error.message)
+            raise
+        self._rates.succeeded(key)
+        return result
+
+    def _refuse_if_pointless(self, key: CallKey) -> None:
+        endpoint = Endpoint(key.region, key.service)
+        if (why := self._health.given_up(endpoint)) is not None:
+            raise RegionGivenUpError(
+                f"{key.region} was given up after several accounts could not reach it: {why}",
+                code="RegionGivenUp",
+            )
+        if (why := self._health.unsupported(endpoint)) is not None:
+            raise RegionUnsupportedError(why, code="RegionUnsupported")
+
+    def _count_retry(self, _: RetryableError) -> None:
+        self.counts.retries += 1

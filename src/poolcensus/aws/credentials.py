@@ -1,0 +1,256 @@
+"""Whose credentials a call is signed with: the caller's own, or those of an account's role.
+
+One sts:AssumeRole an account, renewed before the end, once for all who wait, with a pause after a failure.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
+
+from poolcensus.aws.channel import Call, CallWatch
+from poolcensus.aws.faults import parse_xml, server_time
+from poolcensus.aws.signing import Credentials
+from poolcensus.errors import (
+    AssumeRoleError,
+    BadResponseError,
+    CallerExpiredError,
+    CallError,
+    ExpiredError,
+)
+from poolcensus.limits import CallKey
+from poolcensus.singleflight import SingleFlight
+
+if TYPE_CHECKING:
+    from poolcensus.aws.channel import Channel
+    from poolcensus.aws.sdk import Sdk
+    from poolcensus.aws.signing import RequestTemplate
+    from poolcensus.aws.transport import Reply
+    from poolcensus.model import Caller
+
+_PAUSE_AFTER_FAILURE = 10.0
+_LONGEST_RENEWAL = 120.0
+# A role chained from another role's session can't have a longer one:
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles.html#iam-term-role-chaining
+_LONGEST_CHAINED_SESSION = 3600
+# Narrows whatever the role allows to what a census calls, so that even an administrator's role is harmless.
+_SESSION_POLICY = json.dumps(
+    {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Allow",
+                "Action": [
+                    "workspaces:DescribeWorkspacesPools",
+                    "account:ListRegions",
+                    "ec2:DescribeRegions",
+                ],
+                "Resource": "*",
+            }
+        ],
+    },
+    separators=(",", ":"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RoleSettings:
+    """Which role is assumed, and how. `session_duration` is in seconds."""
+
+    name: str
+    external_id: str | None
+    session_name: str | None
+    session_duration: int
+
+    def __repr__(self) -> str:
+        return f"RoleSettings(name={self.name!r})"
+
+
+class CallerCredentials:
+    """The caller's own credentials, walked through the SDK's chain once for all who wait."""
+
+    def __init__(self, sdk: Sdk) -> None:
+        self._sdk = sdk
+        self._flights: SingleFlight[str, Credentials] = SingleFlight()
+        self._credentials: Credentials | None = None
+        self._until = 0.0
+        self._failure: CallError | None = None
+        self._pause_until = 0.0
+
+    def current(self) -> Credentials | None:
+        return self._credentials if time.monotonic() < self._until else None
+
+    async def get(self) -> Credentials:
+        return self.current() or await self._flights.run("caller", self._renew)
+
+    async def _renew(self) -> Credentials:
+        if self._failure is not None and time.monotonic() < self._pause_until:
+            raise _again(self._failure)
+        try:
+            credentials, until = await self._sdk.caller_credentials()
+        except CallerExpiredError as error:
+            self._failure, self._pause_until = error, time.monotonic() + _PAUSE_AFTER_FAILURE
+            raise
+        self._credentials, self._until, self._failure = credentials, until, None
+        return credentials
+
+    def expired(self, credentials: Credentials) -> None:
+        if credentials is self._credentials:
+            self._until = 0.0
+            self._sdk.forget_caller_credentials()
+
+
+class RoleCredentials:
+    """The credentials of one account's role."""
+
+    def __init__(self, account_id: str, broker: CredentialBroker) -> None:
+        self._account_id = account_id
+        self._broker = broker
+        self._credentials: Credentials | None = None
+        self._until = 0.0
+        self._failure: CallError | None = None
+        self._pause_until = 0.0
+
+    def current(self) -> Credentials | None:
+        return self._credentials if time.monotonic() < self._until else None
+
+    async def get(self) -> Credentials:
+        return self.current() or await self._broker.flights.run(self._account_id, self._renew)
+
+    async def _renew(self) -> Credentials:
+        if self._failure is not None and time.monotonic() < self._pause_until:
+            raise _again(self._failure)
+        asked = time.monotonic()
+        try:
+            session = await self._broker.assume_role(self._account_id)
+        except CallError as error:
+            permanent = isinstance(error, AssumeRoleError) and error.permanent
+            self._failure = error
+            self._pause_until = float("inf") if permanent else time.monotonic() + _PAUSE_AFTER_FAILURE
+            raise
+        self._credentials = session.credentials
+        self._until = asked + session.lifetime - min(60.0, session.lifetime * 0.1)
+        self._failure = None
+        return session.credentials
+
+    def expired(self, credentials: Credentials) -> None:
+        if credentials is self._credentials:
+            self._until = 0.0
+
+
+def _again(error: CallError) -> CallError:
+    # An exception that is raised in several tasks would collect the tracebacks of all of them.
+    copy = type(error)(error.message, code=error.code, status=error.status, request_id=error.request_id)
+    return copy.with_traceback(None)
+
+
+@dataclass(frozen=True, slots=True)
+class RoleSession:
+    """What sts:AssumeRole gave. `lifetime` is seconds from when it was asked for."""
+
+    credentials: Credentials
+    lifetime: float
+
+
+class CredentialBroker:
+    """Hands every account its source of credentials, and assumes roles for them."""
+
+    def __init__(
+        self,
+        *,
+        channel: Channel,
+        caller: Caller,
+        caller_credentials: CallerCredentials,
+        template: RequestTemplate,
+        role: RoleSettings,
+    ) -> None:
+        self._channel = channel
+        self._caller = caller
+        self._caller_credentials = caller_credentials
+        self._template = template
+        self._role = role
+        self._sources: dict[str, RoleCredentials] = {}
+        self.flights: SingleFlight[str, Credentials] = SingleFlight()
+
+    def source(self, account_id: str) -> CallerCredentials | RoleCredentials:
+        """Where the calls of an account take their credentials from. The caller's own needs no role."""
+        if account_id == self._caller.account_id:
+            return self._caller_credentials
+        source = self._sources.get(account_id)
+        if source is None:
+            source = self._sources[account_id] = RoleCredentials(account_id, self)
+        return source
+
+    def forget(self, account_id: str) -> None:
+        """Drop an account's credentials: it has no target left."""
+        self._sources.pop(account_id, None)
+
+    async def assume_role(self, account_id: str) -> RoleSession:
+        """A new session of the account's role. Raises AssumeRoleError or CallerExpiredError."""
+        role_arn = f"arn:{self._caller.partition}:iam::{account_id}:role/{self._role.name.lstrip('/')}"
+        body = urlencode(self._parameters(role_arn)).encode("ascii")
+        call = Call(
+            template=self._template,
+            body=body,
+            body_digest=sha256(body).hexdigest(),
+            key=CallKey(self._caller.account_id, self._template.region, "sts"),
+        )
+        watch = CallWatch(deadline=time.monotonic() + _LONGEST_RENEWAL)
+        try:
+            return await self._channel.call(call, self._caller_credentials, _role_session, watch=watch)
+        except CallerExpiredError:
+            raise
+        except ExpiredError as error:
+            raise CallerExpiredError(
+                f"the caller's credentials have expired and could not be renewed: {error.message}",
+                code=error.code,
+                status=error.status,
+                request_id=error.request_id,
+            ) from error
+        except CallError as error:
+            raise AssumeRoleError.of(role_arn, error) from error
+        finally:
+            self._channel.counts.assume_role_calls += watch.attempts
+
+    def _parameters(self, role_arn: str) -> dict[str, str | int]:
+        chained = ":assumed-role/" in self._caller.arn
+        duration = self._role.session_duration
+        parameters: dict[str, str | int] = {
+            "Action": "AssumeRole",
+            "Version": "2011-06-15",
+            "RoleArn": role_arn,
+            "RoleSessionName": self._role.session_name or default_session_name(self._caller),
+            "DurationSeconds": min(duration, _LONGEST_CHAINED_SESSION) if chained else duration,
+            "Policy": _SESSION_POLICY,
+        }
+        if self._role.external_id is not None:
+            parameters["ExternalId"] = self._role.external_id
+        return parameters
+
+
+def default_session_name(caller: Caller) -> str:
+    """A session name by which CloudTrail tells who took the census."""
+    who = re.sub(r"[^\w+=,.@-]", "-", caller.arn.rpartition("/")[2] or caller.account_id, flags=re.ASCII)
+    return f"poolcensus-{who}"[:64]
+
+
+def _role_session(reply: Reply) -> RoleSession:
+    root = parse_xml(reply.body)
+    found = root.find(".//{*}Credentials") if root is not None else None
+    values = {child.tag.rpartition("}")[2]: (child.text or "").strip() for child in found or ()}
+    try:
+        expiration = datetime.fromisoformat(values["Expiration"]).timestamp()
+        credentials = Credentials(values["AccessKeyId"], values["SecretAccessKey"], values["SessionToken"])
+    except (KeyError, ValueError):
+        raise BadResponseError(
+            "STS sent a reply without credentials", code="BadResponse", status=reply.status
+        ) from None
+    # Both times are the service's, so a clock that is off here does not shorten or stretch the session.
+    now = server_time(reply.headers)
+    return RoleSession(credentials, max(expiration - (time.time() if now is None else now), 0.0))

@@ -1,0 +1,73 @@
+"""Who the caller is: sts:GetCallerIdentity, before anything else is asked."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from poolcensus import catalogue
+from poolcensus.aws.channel import Call, CallWatch
+from poolcensus.aws.faults import parse_xml
+from poolcensus.errors import (
+    BadResponseError,
+    CallError,
+    ClockSkewError,
+    CredentialsError,
+    FatalError,
+    UnreachableError,
+)
+from poolcensus.limits import CallKey
+from poolcensus.model import Caller
+from poolcensus.retry import Retrier, RetryPolicy
+
+if TYPE_CHECKING:
+    from poolcensus.aws.channel import Channel
+    from poolcensus.aws.credentials import CallerCredentials
+    from poolcensus.aws.sdk import Sdk
+    from poolcensus.aws.transport import Reply
+
+_BODY = b"Action=GetCallerIdentity&Version=2011-06-15"
+# A person is waiting to hear that there is no network.
+_IMPATIENT = RetryPolicy(max_attempts=4, longest_wait=2.0)
+
+
+async def identify(sdk: Sdk, channel: Channel, source: CallerCredentials, region: str) -> Caller:
+    """The account, ARN and partition behind the caller's credentials.
+
+    Raises CredentialsError where there are none or AWS refuses them, FatalError where STS can't be asked.
+    """
+    template = await sdk.template("sts", region, "get_caller_identity")
+    call = Call(template, _BODY, sha256(_BODY).hexdigest(), CallKey("caller", region, "sts"))
+    try:
+        return await channel.call(call, source, _caller, watch=CallWatch(), retrier=Retrier(_IMPATIENT))
+    except UnreachableError as error:
+        raise FatalError(
+            f"STS can't be reached: {error.message} (check the network, the proxy and the endpoint URL)"
+        ) from error
+    except ClockSkewError as error:
+        raise FatalError(
+            f"AWS refuses the signature for its date: set this machine's clock ({error.message})"
+        ) from error
+    except CallError as error:
+        if error.status is None or error.status >= 500 or isinstance(error, BadResponseError):
+            raise FatalError(f"STS gave no usable answer: {error.message} ({error.code})") from error
+        raise CredentialsError(
+            f"AWS does not accept the caller's credentials: {error.message} ({error.code})"
+        ) from error
+
+
+def _caller(reply: Reply) -> Caller:
+    root = parse_xml(reply.body)
+    account = root.findtext(".//{*}Account") if root is not None else None
+    arn = root.findtext(".//{*}Arn") if root is not None else None
+    if not account or not arn:
+        raise BadResponseError("STS sent a reply without an identity", code="BadResponse", status=200)
+    return Caller(account_id=account, arn=arn, partition=arn.split(":")[1])
+
+
+def sts_region(partition: str, configured: str | None) -> str:
+    """The region whose STS is asked: the caller's, where it is one of the partition."""
+    known = catalogue.partitions().get(partition)
+    if known is None or (configured is not None and configured in known.regions):
+        return configured or "us-east-1"
+    return known.sts

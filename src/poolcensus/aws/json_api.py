@@ -1,0 +1,92 @@
+"""Calls of JSON services that are made now and then: one body in, one object out, every page asked for."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from poolcensus import codec
+from poolcensus.aws.channel import Call, CallWatch
+from poolcensus.aws.faults import request_id
+from poolcensus.errors import BadResponseError, PagingLoopError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from poolcensus.aws.channel import Channel, CredentialSource
+    from poolcensus.aws.signing import RequestTemplate
+    from poolcensus.aws.transport import Reply
+    from poolcensus.limits import CallKey
+    from poolcensus.model import JsonObject, JsonValue
+
+
+def json_object(reply: Reply) -> JsonObject:
+    """The reply's body, which has to be one JSON object. Raises BadResponseError."""
+    try:
+        value = codec.loads(reply.body)
+    except ValueError as error:
+        raise bad_response(reply, f"the body is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise bad_response(reply, f"the body is a JSON {type(value).__name__}, not an object")
+    return value
+
+
+def bad_response(reply: Reply, why: str) -> BadResponseError:
+    """The error for a body that is not the operation's result."""
+    return BadResponseError(
+        why, code="BadResponse", status=reply.status, request_id=request_id(reply.headers)
+    )
+
+
+def next_token(reply: Reply, body: JsonObject) -> str | None:
+    """The token of the next page. An absent, null or empty one means that this page is the last."""
+    token = body.get("NextToken")
+    if token is not None and not isinstance(token, str):
+        raise bad_response(reply, "NextToken is not a string")
+    return token or None
+
+
+class TokenTrail:
+    """All the page tokens that a listing has seen: a service may go round in a circle of several."""
+
+    def __init__(self) -> None:
+        self._seen: set[str] = set()
+
+    def follow(self, token: str, what: str) -> None:
+        """Note a token. Raises PagingLoopError where it was seen before."""
+        if token in self._seen:
+            raise PagingLoopError(f"{what} gave a page token that it had given before", code="PagingLoop")
+        self._seen.add(token)
+
+
+async def list_pages(
+    channel: Channel,
+    template: RequestTemplate,
+    source: CredentialSource,
+    key: CallKey,
+    *,
+    request: Mapping[str, JsonValue],
+    items: str,
+) -> AsyncIterator[tuple[JsonObject, ...]]:
+    """The pages of a listing, each as the objects under `items`. An empty page may be followed by others."""
+
+    def parse(reply: Reply) -> tuple[tuple[JsonObject, ...], str | None]:
+        body = json_object(reply)
+        found = body.get(items)
+        if not isinstance(found, list):
+            raise bad_response(reply, f"the body has no list {items}")
+        objects = tuple(each for each in found if isinstance(each, dict))
+        if len(objects) != len(found):
+            raise bad_response(reply, f"{items} holds something that is not an object")
+        return objects, next_token(reply, body)
+
+    trail = TokenTrail()
+    token: str | None = None
+    while True:
+        body = codec.dumps({**request, **({"NextToken": token} if token else {})})
+        call = Call(template, body, sha256(body).hexdigest(), key)
+        objects, token = await channel.call(call, source, parse, watch=CallWatch())
+        yield objects
+        if token is None:
+            return
+        trail.follow(token, items)

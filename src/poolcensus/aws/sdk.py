@@ -1,0 +1,241 @@
+"""The SDK, for what it knows best: the credential chain, the configuration, endpoints, request forms.
+
+No request leaves through the SDK's own transport. A client prepares one request for each operation and
+region (endpoint rules, FIPS, dualstack, `AWS_ENDPOINT_URL_*`, headers), and calls are made from that.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING, NoReturn, Protocol, Self, cast
+
+import aioboto3
+import anyio.to_thread
+from aiobotocore.config import AioConfig
+from botocore.exceptions import BotoCoreError, NoCredentialsError, ProfileNotFound
+from botocore.httpsession import get_cert_path
+from yarl import URL
+
+from poolcensus.aws.proxies import Proxies
+from poolcensus.aws.signing import Credentials, RequestTemplate
+from poolcensus.errors import CallerExpiredError, CredentialsError, SettingsError
+from poolcensus.singleflight import SingleFlight
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+
+
+class _ConfigStore(Protocol):
+    """What is used of botocore's session, which has no types."""
+
+    def get_component(self, name: str) -> _Loader: ...
+    def get_config_variable(self, name: str) -> str | None: ...
+    def set_config_variable(self, name: str, value: str) -> None: ...
+    async def get_credentials(self) -> _SdkCredentials | None: ...
+
+
+class _Loader(Protocol):
+    def load_data(self, name: str) -> object: ...
+    def load_service_model(self, service_name: str, type_name: str) -> object: ...
+
+
+class _SdkCredentials(Protocol):
+    async def get_frozen_credentials(self) -> _FrozenCredentials: ...
+
+
+class _FrozenCredentials(Protocol):
+    access_key: str
+    secret_key: str
+    token: str | None
+
+
+_HOP_HEADERS = frozenset({"content-length", "host", "connection", "expect"})
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedRequest:
+    """A request that the SDK has formed and nobody has signed or sent."""
+
+    template: RequestTemplate
+    body: bytes
+
+
+class Sdk:
+    """One session of the SDK: who the caller is configured to be, and how requests look."""
+
+    def __init__(self, *, profile: str | None, endpoint_url: str | None) -> None:
+        self._profile = profile
+        self._endpoint_url = endpoint_url
+        self._session: aioboto3.Session | None = None
+        self._credentials: _SdkCredentials | None = None
+        self._proxies = Proxies()
+        self._prepared: dict[tuple[str, str, str], PreparedRequest] = {}
+        self._flights: SingleFlight[tuple[str, str, str], PreparedRequest] = SingleFlight()
+
+    async def open(self) -> None:
+        """Read the SDK's configuration. Raises SettingsError where it can't be read."""
+        # A session and the endpoint data take some 100 ms of file reading: not on the event loop.
+        self._session = await anyio.to_thread.run_sync(self._open_session)
+
+    def _open_session(self) -> aioboto3.Session:
+        try:
+            session = aioboto3.Session(profile_name=self._profile)
+            core = _core(session)
+            # Tokens of the global STS endpoint are refused in opt-in regions.
+            core.set_config_variable("sts_regional_endpoints", "regional")
+            loader = core.get_component("data_loader")
+            for name in ("endpoints", "partitions", "sdk-default-configuration"):
+                loader.load_data(name)
+            for service in ("sts", "workspaces"):
+                loader.load_service_model(service, "service-2")
+        except ProfileNotFound as error:
+            raise SettingsError(f"{error}: name one of your AWS configuration with --profile") from None
+        except BotoCoreError as error:
+            raise SettingsError(f"the AWS configuration can't be read: {error}") from None
+        return session
+
+    @property
+    def region(self) -> str | None:
+        """The region of the caller's configuration, if it names one."""
+        name = _core(self._opened).get_config_variable("region")
+        return name or os.environ.get("AWS_REGION")
+
+    @property
+    def ca_bundle(self) -> str | None:
+        """The file or folder of the authorities that are trusted."""
+        configured = _core(self._opened).get_config_variable("ca_bundle")
+        path = get_cert_path(configured or True)
+        return str(path) if path else None
+
+    async def caller_credentials(self) -> tuple[Credentials, float]:
+        """The caller's credentials as the chain has them now, and until when they may be kept.
+
+        The time is on the monotonic clock; it is short for credentials that the chain renews itself.
+        Raises CredentialsError where the chain finds none, CallerExpiredError where it can't renew them.
+        """
+        if self._credentials is None:
+            try:
+                found = await _core(self._opened).get_credentials()
+            except BotoCoreError as error:
+                _no_credentials(error)
+            if found is None:
+                _no_credentials(NoCredentialsError())
+            self._credentials = found
+        try:
+            frozen = await self._credentials.get_frozen_credentials()
+        except BotoCoreError as error:
+            raise CallerExpiredError(
+                f"the caller's credentials could not be renewed: {error}", code=type(error).__name__
+            ) from None
+        renews = hasattr(self._credentials, "refresh_needed")
+        until = time.monotonic() + 10.0 if renews else float("inf")
+        return Credentials(frozen.access_key, frozen.secret_key, frozen.token or None), until
+
+    def forget_caller_credentials(self) -> None:
+        """Walk the chain anew next time: the service says that what it gave has expired."""
+        if self._credentials is not None and not hasattr(self._credentials, "refresh_needed"):
+            self._credentials = None
+
+    async def template(
+        self, service: str, region: str, operation: str, sample: Mapping[str, object] | None = None
+    ) -> RequestTemplate:
+        """What every call of an operation in a region has in common.
+
+        `operation` is the SDK's method name. `sample` holds values for the required parameters; they
+        are validated and then forgotten with the body.
+        """
+        key = (service, region, operation)
+        prepared = self._prepared.get(key)
+        if prepared is None:
+            prepared = await self._flights.run(key, lambda: self._prepare(*key, sample or {}))
+            self._prepared[key] = prepared
+        return prepared.template
+
+    async def _prepare(
+        self, service: str, region: str, operation: str, parameters: Mapping[str, object]
+    ) -> PreparedRequest:
+        captured: list[Mapping[str, object]] = []
+
+        def capture(params: Mapping[str, object], **_: object) -> tuple[None, dict[str, object]]:
+            captured.append(params)
+            return None, {}
+
+        config = AioConfig(user_agent_extra=f"poolcensus/{version('poolcensus')}")
+        loader = _core(self._opened).get_component("data_loader")
+        await anyio.to_thread.run_sync(loader.load_service_model, service, "service-2")
+        async with AsyncExitStack() as stack:
+            try:
+                client = await stack.enter_async_context(
+                    self._opened.client(
+                        service, region_name=region, endpoint_url=self._endpoint_url, config=config
+                    )
+                )
+                # A `before-call` handler that answers takes the place of signing and sending.
+                client.meta.events.register("before-call", capture)
+                await getattr(client, operation)(**parameters)
+            except (BotoCoreError, ValueError) as error:
+                raise SettingsError(f"no request for {service} in {region} can be formed: {error}") from None
+            signing_name = client.meta.service_model.signing_name
+        return self._prepared_from(captured[0], region, signing_name)
+
+    def _prepared_from(
+        self, request: Mapping[str, object], region: str, signing_name: str
+    ) -> PreparedRequest:
+        context = cast("Mapping[str, Mapping[str, str]]", request["context"])
+        signing = context.get("signing", {})
+        raw_headers = cast("Mapping[str, str | bytes]", request["headers"])
+        headers = {
+            name.lower(): value.decode() if isinstance(value, bytes) else str(value)
+            for name, value in raw_headers.items()
+            if name.lower() not in _HOP_HEADERS
+        }
+        url = URL(cast("str", request["url"]), encoded=True)
+        body = request["body"]
+        return PreparedRequest(
+            RequestTemplate(
+                method=cast("str", request["method"]),
+                url=url,
+                host=url.raw_authority if url.explicit_port else str(url.raw_host),
+                path=url.raw_path or "/",
+                headers=headers,
+                service=signing.get("signing_name") or signing_name,
+                region=signing.get("region") or region,
+                proxy=self._proxies.of(str(url)),
+            ),
+            body if isinstance(body, bytes) else b"",
+        )
+
+    @property
+    def _opened(self) -> aioboto3.Session:
+        if self._session is None:
+            raise RuntimeError("the SDK's session is not open")
+        return self._session
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._session = self._credentials = None
+        self._prepared.clear()
+
+
+def _core(session: aioboto3.Session) -> _ConfigStore:
+    # aioboto3 has no public way to the session underneath, which holds configuration and the chain.
+    return cast("_ConfigStore", session._session)  # noqa: SLF001
+
+
+def _no_credentials(error: BotoCoreError) -> NoReturn:
+    raise CredentialsError(
+        f"no AWS credentials: {error} (set AWS_PROFILE or --profile, or sign in with 'aws sso login')"
+    ) from None

@@ -1,0 +1,101 @@
+"""Signature Version 4 for prepared requests, with a clock that follows the service's.
+
+https://docs.aws.amazon.com/IAM/latest/UserGuide/create-signed-request.html
+"""
+
+from __future__ import annotations
+
+import hmac
+import time
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from yarl import URL
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """One set of keys. The secret parts never show in a repr."""
+
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
+    session_token: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RequestTemplate:
+    """What all calls of one operation in one region share: the SDK built it, each call adds its body."""
+
+    method: str
+    url: URL
+    host: str
+    path: str
+    headers: Mapping[str, str]
+    service: str
+    region: str
+    proxy: str | None
+
+
+class Clock:
+    """The time that signatures carry: this machine's, corrected by what a service said its time is."""
+
+    # A signature is refused when it is more than five minutes off. Less is not worth a correction:
+    # the `Date` of a reply has whole seconds and is as old as the reply.
+    _WORTH_CORRECTING = 60.0
+
+    def __init__(self, now: Callable[[], float] = time.time) -> None:
+        self._now = now
+        self._offset = 0.0
+        self._second = -1
+        self._stamp = ""
+
+    @property
+    def offset(self) -> float:
+        """Seconds that this machine's clock is behind the service's."""
+        return self._offset
+
+    def correct(self, server_time: float) -> bool:
+        """Follow the service's clock, and say whether that changed anything."""
+        offset = server_time - self._now()
+        if abs(offset - self._offset) < self._WORTH_CORRECTING:
+            return False
+        self._offset = offset
+        return True
+
+    def stamp(self) -> str:
+        """The time as `x-amz-date` has it."""
+        second = int(self._now() + self._offset)
+        if second != self._second:
+            self._second = second
+            self._stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
+        return self._stamp
+
+
+def sign(template: RequestTemplate, body_digest: str, credentials: Credentials, stamp: str) -> dict[str, str]:
+    """The headers of a call: the template's, the date, the session token and the signature.
+
+    `body_digest` is the SHA-256 of the body in hex, `stamp` the time in the form of `x-amz-date`.
+    """
+    headers = {**template.headers, "host": template.host, "x-amz-date": stamp}
+    if credentials.session_token is not None:
+        headers["x-amz-security-token"] = credentials.session_token
+    names = sorted(name for name in headers if name != "user-agent")
+    signed = ";".join(names)
+    lines = "\n".join([f"{name}:{headers[name]}" for name in names])
+    canonical = f"{template.method}\n{template.path}\n\n{lines}\n\n{signed}\n{body_digest}"
+    date = stamp[:8]
+    scope = f"{date}/{template.region}/{template.service}/aws4_request"
+    text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{sha256(canonical.encode()).hexdigest()}"
+    key = b"AWS4" + credentials.secret_access_key.encode()
+    for part in (date, template.region, template.service, "aws4_request"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    signature = hmac.digest(key, text.encode(), "sha256").hex()
+    headers["authorization"] = (
+        f"AWS4-HMAC-SHA256 Credential={credentials.access_key_id}/{scope}, "
+        f"SignedHeaders={signed}, Signature={signature}"
+    )
+    return headers
