@@ -1,0 +1,133 @@
+"""A census of Amazon WorkSpaces Pools over every account and region of an AWS Organization.
+
+The public names are loaded when they are first used: importing `poolcensus` imports no AWS SDK.
+
+The layers, each importing only what stands below it:
+
+    cli                         commands: parse, call one library function, print
+    census, streams             the library's face
+    engine, schedule            targets to outcomes
+    discovery                   which accounts and regions
+    snapshot | aws              what is written | what is asked
+    retry, limits, health       when a call is made
+    settings                    what was asked for
+    errors, catalogue, codec    shared words
+    model                       frozen data
+
+The simulator stands beside them and shares only the shared words.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from poolcensus.version import __version__
+
+if TYPE_CHECKING:
+    from poolcensus.census import Census
+    from poolcensus.errors import (
+        CallError,
+        CensusError,
+        CredentialsError,
+        DestinationError,
+        DestinationLockedError,
+        FatalError,
+        IncompleteError,
+        NotPublishedError,
+        OrganizationError,
+        SettingsError,
+        SnapshotError,
+    )
+    from poolcensus.model import (
+        Account,
+        Caller,
+        Manifest,
+        Outcome,
+        Page,
+        Plan,
+        PoolRecord,
+        Progress,
+        Target,
+        TargetResult,
+        Totals,
+    )
+    from poolcensus.settings import Settings
+    from poolcensus.snapshot import Snapshot, list_snapshots, verify
+
+_HOMES = {
+    "poolcensus.census": ("Census",),
+    "poolcensus.errors": (
+        "CallError",
+        "CensusError",
+        "CredentialsError",
+        "DestinationError",
+        "DestinationLockedError",
+        "FatalError",
+        "IncompleteError",
+        "NotPublishedError",
+        "OrganizationError",
+        "SettingsError",
+        "SnapshotError",
+    ),
+    "poolcensus.model": (
+        "Account",
+        "Caller",
+        "Manifest",
+        "Outcome",
+        "Page",
+        "Plan",
+        "PoolRecord",
+        "Progress",
+        "Target",
+        "TargetResult",
+        "Totals",
+    ),
+    "poolcensus.settings": ("Settings",),
+    "poolcensus.snapshot": ("Snapshot", "list_snapshots", "verify"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Account",
+    "CallError",
+    "Caller",
+    "Census",
+    "CensusError",
+    "CredentialsError",
+    "DestinationError",
+    "DestinationLockedError",
+    "FatalError",
+    "IncompleteError",
+    "Manifest",
+    "NotPublishedError",
+    "OrganizationError",
+    "Outcome",
+    "Page",
+    "Plan",
+    "PoolRecord",
+    "Progress",
+    "Settings",
+    "SettingsError",
+    "Snapshot",
+    "SnapshotError",
+    "Target",
+    "TargetResult",
+    "Totals",
+    "__version__",
+    "list_snapshots",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> object:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -7,11 +7,12 @@ integer past 64 bits as a float: the standard library's codec stands in for both
 from __future__ import annotations
 
 import json
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import orjson
 
-from poolcensus.model import JsonValue
+if TYPE_CHECKING:
+    from poolcensus.model import JsonValue
 
 _DIGITS_AS_ZERO = bytes.maketrans(b"123456789", b"000000000")
 _LONG_INTEGER = b"0" * 19

@@ -10,7 +10,6 @@ import os
 import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import TYPE_CHECKING, NoReturn, Protocol, Self, cast
 
 import aioboto3
@@ -24,6 +23,7 @@ from poolcensus.aws.proxies import Proxies
 from poolcensus.aws.signing import Credentials, RequestTemplate
 from poolcensus.errors import CallerExpiredError, CredentialsError, SettingsError
 from poolcensus.singleflight import SingleFlight
+from poolcensus.version import TOOL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -165,7 +165,7 @@ class Sdk:
             captured.append(params)
             return None, {}
 
-        config = AioConfig(user_agent_extra=f"poolcensus/{version('poolcensus')}")
+        config = AioConfig(user_agent_extra=TOOL)
         loader = _core(self._opened).get_component("data_loader")
         await anyio.to_thread.run_sync(loader.load_service_model, service, "service-2")
         async with AsyncExitStack() as stack:

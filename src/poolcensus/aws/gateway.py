@@ -1,0 +1,111 @@
+"""AWS as one run sees it: everything that makes calls, opened together and closed together."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from poolcensus.aws.channel import Channel
+from poolcensus.aws.credentials import CallerCredentials, CredentialBroker, RoleSettings
+from poolcensus.aws.identity import identify, sts_region
+from poolcensus.aws.organizations import Organization
+from poolcensus.aws.pools import PoolQuery, PoolReader
+from poolcensus.aws.region_status import RegionStatus
+from poolcensus.aws.sdk import Sdk
+from poolcensus.aws.signing import Clock
+from poolcensus.aws.transport import Transport
+from poolcensus.errors import CallerExpiredError, CredentialsError
+from poolcensus.health import RegionHealth
+from poolcensus.limits import Gate, RateLimits
+from poolcensus.retry import Retrier, RetryPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from poolcensus.model import Caller
+    from poolcensus.settings import Settings
+
+_FIRST_STS = "us-east-1"
+
+
+@dataclass(frozen=True, slots=True)
+class Aws:
+    """What a run asks AWS through."""
+
+    caller: Caller
+    channel: Channel
+    broker: CredentialBroker
+    organization: Organization
+    region_status: RegionStatus
+    reader: PoolReader
+
+    def forget(self, account_id: str) -> None:
+        """Drop an account's credentials and region status: it has no target left."""
+        self.broker.forget(account_id)
+        self.region_status.forget(account_id)
+
+
+@asynccontextmanager
+async def open_aws(settings: Settings) -> AsyncIterator[Aws]:
+    """Open AWS for a run: read the SDK's configuration, open the transport, ask who the caller is.
+
+    Raises SettingsError, CredentialsError or another FatalError. On leaving, every connection is closed.
+    """
+    async with AsyncExitStack() as stack:
+        sdk = await stack.enter_async_context(
+            Sdk(profile=settings.profile, endpoint_url=settings.endpoint_url)
+        )
+        caller_credentials = CallerCredentials(sdk)
+        # Without credentials nothing has to be opened.
+        try:
+            await caller_credentials.get()
+        except CallerExpiredError as error:
+            raise CredentialsError(error.message) from error
+        transport = await stack.enter_async_context(
+            Transport(connect_timeout=settings.connect_timeout, ca_bundle=sdk.ca_bundle)
+        )
+        channel = Channel(
+            transport=transport,
+            clock=Clock(),
+            retrier=Retrier(RetryPolicy(max_attempts=settings.max_attempts)),
+            gate=Gate(
+                total=settings.concurrency,
+                per_account=settings.per_account,
+                per_region=settings.per_region,
+            ),
+            rates=RateLimits(),
+            health=RegionHealth(accounts=settings.give_up_region_after),
+            attempt_timeout=settings.attempt_timeout,
+            concurrency=settings.concurrency,
+        )
+        caller = await identify(sdk, channel, caller_credentials, sdk.region or _FIRST_STS)
+        region = sts_region(caller.partition, sdk.region)
+        external_id = settings.external_id
+        broker = CredentialBroker(
+            channel=channel,
+            caller=caller,
+            caller_credentials=caller_credentials,
+            template=await sdk.template(
+                "sts",
+                region,
+                "assume_role",
+                {"RoleArn": "arn:aws:iam::000000000000:role/any", "RoleSessionName": "any"},
+            ),
+            role=RoleSettings(
+                name=settings.role_name,
+                external_id=external_id.get_secret_value() if external_id is not None else None,
+                session_name=settings.session_name,
+                session_duration=settings.session_duration,
+            ),
+        )
+        yield Aws(
+            caller=caller,
+            channel=channel,
+            broker=broker,
+            organization=Organization(sdk, channel, caller_credentials, caller, region),
+            region_status=RegionStatus(sdk, channel, broker, region),
+            reader=PoolReader(
+                sdk, channel, PoolQuery(settings.pool_ids, settings.filters, settings.page_size)
+            ),
+        )

@@ -1,0 +1,165 @@
+"""DescribeWorkspacesPools: the requests of one target, and what may pass as their replies.
+
+https://docs.aws.amazon.com/workspaces/latest/api/API_DescribeWorkspacesPools.html. botocore has no
+paginator for it, and takes a body that is not JSON for a page without pools: neither is used here.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from poolcensus import codec
+from poolcensus.aws.channel import Call
+from poolcensus.aws.json_api import TokenTrail, bad_response, json_object, next_token
+from poolcensus.errors import ServiceError
+from poolcensus.limits import CallKey
+from poolcensus.model import Page
+from poolcensus.times import rfc3339, rfc3339_of_epoch
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterable
+
+    from poolcensus.aws.channel import CallWatch, Channel, CredentialSource
+    from poolcensus.aws.sdk import Sdk
+    from poolcensus.aws.transport import Reply
+    from poolcensus.model import JsonObject, JsonValue, Target
+    from poolcensus.settings.values import PoolFilter
+
+_SERVICE = "workspaces"
+_OPERATION = "describe_workspaces_pools"
+_IDS_A_CALL = 25
+_POOL_ID = re.compile(r"wspool-[0-9a-z]{9}")
+
+
+@dataclass(frozen=True, slots=True)
+class PoolQuery:
+    """What every target is asked: which pools, by id or by filter, and how many in a page."""
+
+    pool_ids: tuple[str, ...] = ()
+    filters: tuple[PoolFilter, ...] = ()
+    page_size: int = 25
+
+    def id_groups(self) -> list[tuple[str, ...]]:
+        """The ids in groups that one call may carry; one empty group where none were asked for."""
+        ids = self.pool_ids
+        return [ids[at : at + _IDS_A_CALL] for at in range(0, len(ids), _IDS_A_CALL)] or [()]
+
+    def body(self, ids: tuple[str, ...], token: str | None) -> bytes:
+        """The body of one call."""
+        request: dict[str, JsonValue] = {"Limit": self.page_size}
+        if ids:
+            request["PoolIds"] = list(ids)
+        if self.filters:
+            request["Filters"] = [
+                {"Name": each.name, "Operator": str(each.operator), "Values": list(each.values)}
+                for each in self.filters
+            ]
+        if token is not None:
+            request["NextToken"] = token
+        return codec.dumps(request)
+
+
+class PoolReader:
+    """Reads the pools of targets through one channel."""
+
+    def __init__(self, sdk: Sdk, channel: Channel, query: PoolQuery) -> None:
+        self._sdk = sdk
+        self._channel = channel
+        self._query = query
+        self._first_bodies = {
+            ids: (body := query.body(ids, None), sha256(body).hexdigest()) for ids in query.id_groups()
+        }
+
+    async def pages(self, target: Target, source: CredentialSource, watch: CallWatch) -> AsyncGenerator[Page]:
+        """The target's pages, in order; a pool that shows up on several is on the first of them only.
+
+        Raises the CallError that ended the target. What came before it is then not the whole.
+        """
+        template = await self._sdk.template(_SERVICE, target.region, _OPERATION)
+        key = CallKey(target.account.id, target.region, _SERVICE)
+        seen: set[str] = set()
+        number = 0
+        groups = self._query.id_groups()
+        while groups:
+            ids = groups.pop(0)
+            trail = TokenTrail()
+            token: str | None = None
+            while True:
+                body, digest = self._body(ids, token)
+                try:
+                    pools, token = await self._channel.call(
+                        Call(template, body, digest, key), source, _page, watch=watch
+                    )
+                except ServiceError as error:
+                    if error.code != "ResourceNotFoundException" or not ids:
+                        raise
+                    groups[:0] = _without_missing(ids, error.message)
+                    break
+                number += 1
+                yield Page(target, number, rfc3339(datetime.now(UTC)), _new(pools, seen))
+                if token is None:
+                    break
+                trail.follow(token, f"{target.region} in {target.account.id}")
+
+    def _body(self, ids: tuple[str, ...], token: str | None) -> tuple[bytes, str]:
+        if token is None and ids in self._first_bodies:
+            return self._first_bodies[ids]
+        body = self._query.body(ids, token)
+        return body, sha256(body).hexdigest()
+
+
+def _without_missing(ids: tuple[str, ...], message: str) -> list[tuple[str, ...]]:
+    # The service refuses the whole call for one id that it does not know. The message may name it;
+    # where it does not, the ids are asked for in halves until each missing one stands alone.
+    missing = set(_POOL_ID.findall(message)).intersection(ids)
+    rest = tuple(each for each in ids if each not in missing)
+    if missing:
+        return [rest] if rest else []
+    if len(ids) == 1:
+        return []
+    half = len(ids) // 2
+    return [ids[:half], ids[half:]]
+
+
+def _page(reply: Reply) -> tuple[list[JsonObject], str | None]:
+    body = json_object(reply)
+    found = body.get("WorkspacesPools")
+    if not isinstance(found, list):
+        raise bad_response(reply, "the body has no list WorkspacesPools")
+    pools: list[JsonObject] = []
+    for pool in found:
+        if not isinstance(pool, dict):
+            raise bad_response(reply, f"a pool is a JSON {type(pool).__name__}, not an object")
+        pool_id = pool.get("PoolId")
+        if not isinstance(pool_id, str) or not pool_id:
+            raise bad_response(reply, "a pool has no PoolId")
+        if "CreatedAt" in pool:
+            try:
+                pool["CreatedAt"] = _created_at(pool["CreatedAt"])
+            except ValueError as error:
+                raise bad_response(reply, f"CreatedAt of {pool_id[:40]} is not a time: {error}") from None
+        pools.append(pool)
+    return pools, next_token(reply, body)
+
+
+def _created_at(value: JsonValue) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"it is a {type(value).__name__}")  # noqa: TRY004 - the value is the service's
+    return rfc3339_of_epoch(value)
+
+
+def _new(pools: Iterable[JsonObject], seen: set[str]) -> tuple[JsonObject, ...]:
+    # Pools may shift between pages while they are read.
+    new = []
+    for pool in pools:
+        pool_id = pool["PoolId"]
+        if isinstance(pool_id, str) and pool_id not in seen:
+            seen.add(pool_id)
+            new.append(pool)
+    return tuple(new)

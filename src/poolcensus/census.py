@@ -1,0 +1,375 @@
+"""The library's face: a census as an async context manager."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections import Counter
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import anyio
+import anyio.to_thread
+
+from poolcensus.account_file import read_accounts
+from poolcensus.aws.gateway import open_aws
+from poolcensus.discovery import AccountChoice, AccountListing, RegionChoice, choose_regions
+from poolcensus.engine import Engine, EngineLimits
+from poolcensus.errors import CallError, IncompleteError, NotPublishedError, SettingsError
+from poolcensus.model import Outcome, Plan, PoolRecord, Progress, Target, Totals
+from poolcensus.snapshot import (
+    FolderStore,
+    Snapshot,
+    SnapshotWriter,
+    StreamedSnapshot,
+    StreamStore,
+    new_snapshot_id,
+)
+from poolcensus.streams import Stream
+from poolcensus.times import rfc3339
+from poolcensus.version import TOOL
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+    from types import TracebackType
+
+    from anyio.abc import TaskGroup
+
+    from poolcensus.aws.gateway import Aws
+    from poolcensus.engine import Sink
+    from poolcensus.model import Account, Page, TargetResult
+    from poolcensus.settings import Settings
+    from poolcensus.snapshot import Store
+    from poolcensus.streams import Batches
+
+_log = logging.getLogger("poolcensus")
+
+STANDARD_OUTPUT = "-"
+_S3 = "s3://"
+_PAGES_BUFFERED = 32
+_TARGETS_BUFFERED = 256
+_UNCOVERED_KEPT = 1000
+_ASKED_AT_ONCE = 64
+_NOTHING_YET = Progress(
+    elapsed=0.0,
+    listing=True,
+    accounts=0,
+    skipped=0,
+    totals=Totals(),
+    done=0,
+    uncovered=0,
+    in_flight=0,
+    slowest=(),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    aws: Aws
+    listing: AccountListing
+    regions: RegionChoice
+
+
+class Census:
+    """A census with some settings. Use it as an async context manager, for as many runs as wanted.
+
+    ```
+    async with poolcensus.Census(settings) as census:
+        async for record in census.pools():
+            ...
+    ```
+
+    It takes no signals, configures no logging and keeps nothing global. Leaving the context ends every
+    run that is still going on.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._group: TaskGroup | None = None
+        self._engine: Engine | None = None
+        self._uncovered: list[TargetResult] = []
+
+    async def __aenter__(self) -> Self:
+        self._group = await anyio.create_task_group().__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        group, self._group = self._group, None
+        if group is not None:
+            group.cancel_scope.cancel()
+            await group.__aexit__(None, None, None)
+
+    def progress(self) -> Progress:
+        """Where the present run is, or where the last one ended."""
+        return self._engine.progress() if self._engine is not None else _NOTHING_YET
+
+    @property
+    def outcomes(self) -> Mapping[Outcome, int]:
+        """How many targets of the present or last run have ended in which way."""
+        return Counter(self._engine.outcomes) if self._engine is not None else Counter()
+
+    @property
+    def uncovered(self) -> tuple[TargetResult, ...]:
+        """The first 1,000 targets of the present or last run that were not covered, and why."""
+        return tuple(self._uncovered)
+
+    def targets(self) -> Stream[Target]:
+        """Every target that a run would have, while the accounts are still being listed.
+
+        Calls no member account. Raises a FatalError where the accounts can't be listed.
+        """
+        return Stream(self._running(), self._send_targets, buffer=_TARGETS_BUFFERED)
+
+    def pages(self) -> Stream[Page]:
+        """Every page as it is read, in no order between targets.
+
+        A target may fail after some of its pages: `outcomes` and `uncovered` say so in the end. In strict
+        mode the stream then ends with an IncompleteError. A slow reader slows the calls.
+        """
+        return Stream(self._running(), self._send_pages, buffer=_PAGES_BUFFERED)
+
+    def pools(self) -> Stream[PoolRecord]:
+        """Every pool as it is read, with where it was seen. As `pages`, a pool at a time."""
+        return Stream(self._running(), self._send_pools, buffer=_PAGES_BUFFERED)
+
+    async def collect(self, dest: str | os.PathLike[str] | None = None) -> Snapshot | StreamedSnapshot:
+        """Take the census and publish it at `dest`, by default the settings' destination.
+
+        With `-` the records go to standard output. Raises NotPublishedError where `strict` or `max_failed`
+        forbids publishing what was seen, DestinationLockedError where another run is writing to `dest`, or
+        another FatalError; then nothing has been published.
+        """
+        place = os.fspath(dest) if dest is not None else self.settings.dest
+        started = datetime.now(UTC)
+        async with self._store(place) as store, self._open() as opened:
+            draft = await store.draft(new_snapshot_id(started))
+            async with SnapshotWriter(
+                draft,
+                partition=opened.aws.caller.partition,
+                compression=self.settings.compress,
+            ) as writer:
+                engine = await self._run(opened, writer)
+                self._check_failures(engine)
+                manifest = await writer.publish(
+                    started_at=rfc3339(started),
+                    finished_at=rfc3339(datetime.now(UTC)),
+                    tool=TOOL,
+                    caller=opened.aws.caller,
+                    organization_id=opened.listing.organization_id,
+                    request=self.settings.request(),
+                    accounts=engine.accounts,
+                    skipped=tuple(opened.listing.skipped),
+                    totals=engine.totals(),
+                    shard=self.settings.shard,
+                )
+        if place == STANDARD_OUTPUT:
+            return StreamedSnapshot(manifest, self.uncovered)
+        return Snapshot(Path(place) / manifest.snapshot_id, manifest)
+
+    async def plan(self) -> Plan:
+        """What `collect` would do. Calls member accounts only to ask which regions they have enabled."""
+        async with self._open() as opened:
+            listed = [batch async for batch in opened.listing.accounts()]
+            accounts = tuple(account for batch in listed for account in batch)
+            self._check_accounts(len(accounts), opened)
+            disabled = await _count_disabled(opened, accounts)
+            roles = sum(account.id != opened.aws.caller.account_id for account in accounts)
+            targets = len(accounts) * len(opened.regions.regions)
+            calls = {
+                "sts:GetCallerIdentity": 1,
+                "organizations:ListAccounts": len(listed) if opened.listing.asks_organization else 0,
+                "sts:AssumeRole": roles,
+                "account:ListRegions": len(accounts) if opened.regions.opt_in else 0,
+                "workspaces:DescribeWorkspacesPools": targets - disabled,
+            }
+            return Plan(
+                caller=opened.aws.caller,
+                organization_id=opened.listing.organization_id,
+                accounts=accounts,
+                skipped=tuple(opened.listing.skipped),
+                regions=opened.regions.regions,
+                targets=targets,
+                region_disabled=disabled,
+                calls={name: count for name, count in calls.items() if count},
+            )
+
+    @asynccontextmanager
+    async def _open(self) -> AsyncIterator[_Opened]:
+        settings = self.settings
+        choice = AccountChoice(
+            source=settings.accounts_from,
+            from_file=await _accounts_from_file(settings.accounts_from),
+            include=frozenset(settings.accounts),
+            exclude=frozenset(settings.exclude_accounts),
+            units=settings.ous,
+            exclude_units=settings.exclude_ous,
+            tags=frozenset(settings.account_tags),
+            shard=settings.shard,
+        )
+        async with open_aws(settings) as aws:
+            regions = choose_regions(
+                aws.caller.partition, settings.regions, settings.exclude_regions, settings.extra_regions
+            )
+            yield _Opened(aws, AccountListing(choice, aws.caller, aws.organization), regions)
+
+    async def _run(self, opened: _Opened, sink: Sink) -> Engine:
+        settings = self.settings
+        self._uncovered.clear()
+        engine = self._engine = Engine(
+            aws=opened.aws,
+            listing=opened.listing,
+            regions=opened.regions,
+            sink=_KeepsUncovered(sink, self._uncovered),
+            limits=EngineLimits(
+                concurrency=settings.concurrency,
+                per_account=settings.per_account,
+                per_region=settings.per_region,
+                target_timeout=settings.target_timeout,
+                deadline=settings.deadline,
+            ),
+        )
+        await engine.run()
+        self._check_accounts(engine.accounts, opened)
+        return engine
+
+    def _check_accounts(self, accounts: int, opened: _Opened) -> None:
+        if accounts == 0 and self.settings.shard is None:
+            skipped = len(opened.listing.skipped)
+            raise SettingsError(
+                f"no account is left to ask: {skipped} were skipped (check --accounts, --ou and the like)"
+            )
+
+    def _check_failures(self, engine: Engine) -> None:
+        settings, totals = self.settings, engine.totals()
+        failed = totals.targets - totals.covered
+        if settings.strict and failed:
+            why = "--strict allows none"
+        elif settings.max_failed is not None and not settings.max_failed.allows(failed, totals.targets):
+            why = f"--max-failed allows {settings.max_failed}"
+        else:
+            return
+        raise NotPublishedError(
+            f"not published: {failed} of {totals.targets} targets were not covered, and {why}",
+            uncovered=self.uncovered,
+            count=failed,
+        )
+
+    def _store(self, place: str) -> Store:
+        settings = self.settings
+        if place == STANDARD_OUTPUT:
+            return StreamStore(sys.stdout.buffer)
+        if place.startswith(_S3):
+            raise SettingsError(f"{place}: this version can't write to S3; name a directory or -")
+        return FolderStore(place, file_mode=settings.file_mode, folder_mode=settings.folder_mode)
+
+    def _running(self) -> TaskGroup:
+        if self._group is None:
+            raise RuntimeError("use the Census as an async context manager: async with Census(settings) as …")
+        return self._group
+
+    async def _send_targets(self, send: Batches[Target]) -> None:
+        async with self._open() as opened:
+            async for accounts in opened.listing.accounts():
+                await send.send(
+                    tuple(
+                        Target(account, region) for account in accounts for region in opened.regions.regions
+                    )
+                )
+
+    async def _send_pages(self, send: Batches[Page]) -> None:
+        async with self._open() as opened:
+            self._check_stream(await self._run(opened, _PageSink(send)))
+
+    async def _send_pools(self, send: Batches[PoolRecord]) -> None:
+        async with self._open() as opened:
+            self._check_stream(await self._run(opened, _RecordSink(send, opened.aws.caller.partition)))
+
+    def _check_stream(self, engine: Engine) -> None:
+        totals = engine.totals()
+        failed = totals.targets - totals.covered
+        if failed and self.settings.strict:
+            raise IncompleteError(f"{failed} of {totals.targets} targets were not covered")
+        if failed:
+            _log.warning("%d of %d targets were not covered", failed, totals.targets)
+
+
+class _KeepsUncovered:
+    """Passes everything on to a sink, and keeps the first results that were not covered."""
+
+    def __init__(self, sink: Sink, uncovered: list[TargetResult]) -> None:
+        self._uncovered = uncovered
+        self._sink = sink
+        self.page = sink.page
+
+    async def done(self, result: TargetResult, target: Target) -> None:
+        if not result.outcome.covered and len(self._uncovered) < _UNCOVERED_KEPT:
+            self._uncovered.append(result)
+        await self._sink.done(result, target)
+
+
+class _PageSink:
+    def __init__(self, send: Batches[Page]) -> None:
+        self._send = send
+
+    async def page(self, page: Page) -> None:
+        await self._send.send((page,))
+
+    async def done(self, result: TargetResult, target: Target) -> None:
+        pass
+
+
+class _RecordSink:
+    def __init__(self, send: Batches[PoolRecord], partition: str) -> None:
+        self._send = send
+        self._partition = partition
+
+    async def page(self, page: Page) -> None:
+        account = page.target.account
+        await self._send.send(
+            tuple(
+                PoolRecord(
+                    page.received_at, self._partition, account.id, account.name, page.target.region, pool
+                )
+                for pool in page.pools
+            )
+        )
+
+    async def done(self, result: TargetResult, target: Target) -> None:
+        pass
+
+
+async def _accounts_from_file(source: str) -> tuple[Account, ...]:
+    if source in {"organization", "self"}:
+        return ()
+    return await anyio.to_thread.run_sync(read_accounts, source)
+
+
+async def _count_disabled(opened: _Opened, accounts: tuple[Account, ...]) -> int:
+    """How many targets are in regions that their accounts have not enabled."""
+    opt_in = frozenset(opened.regions.opt_in)
+    if not opt_in:
+        return 0
+    found: list[int] = []
+    left = iter(accounts)
+
+    async def ask() -> None:
+        for account in left:
+            try:
+                disabled = await opened.aws.region_status.disabled(account.id)
+            except CallError:
+                continue
+            found.append(len(opt_in & (disabled or frozenset())))
+
+    async with anyio.create_task_group() as group:
+        for _ in range(min(len(accounts), _ASKED_AT_ONCE)):
+            group.start_soon(ask)
+    return sum(found)

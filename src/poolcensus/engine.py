@@ -1,0 +1,290 @@
+"""Runs the targets: opens them, hands their pages to a sink, and gives each exactly one outcome."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import anyio
+
+from poolcensus.aws.channel import CallWatch
+from poolcensus.errors import CallError, CensusError, FatalError, UnrecognizedCredentialsError
+from poolcensus.model import Outcome, Progress, TargetResult, Totals
+from poolcensus.schedule import Schedule
+
+if TYPE_CHECKING:
+    from anyio.abc import TaskGroup
+
+    from poolcensus.aws.gateway import Aws
+    from poolcensus.discovery import AccountListing, RegionChoice
+    from poolcensus.model import Page, Target
+
+_SLOWEST_SHOWN = 3
+
+
+class Sink(Protocol):
+    """Where a run puts what it sees.
+
+    The pages of a target come in order, one at a time, and then exactly one result. A sink that is full
+    makes its caller wait. What it raises ends the run.
+    """
+
+    async def page(self, page: Page) -> None:
+        """One page of a target that is still being read."""
+
+    async def done(self, result: TargetResult, target: Target) -> None:
+        """The target has ended: its pages count if the outcome is `ok`, and are void otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLimits:
+    """How much is open at a time, and how long a target and the run may take, in seconds."""
+
+    concurrency: int
+    per_account: int
+    per_region: int
+    target_timeout: float
+    deadline: float | None
+
+
+@dataclass(slots=True)
+class _OpenTarget:
+    watch: CallWatch
+    pages: int = 0
+    pools: int = 0
+
+
+class Engine:
+    """One run over all targets."""
+
+    def __init__(
+        self,
+        *,
+        aws: Aws,
+        listing: AccountListing,
+        regions: RegionChoice,
+        sink: Sink,
+        limits: EngineLimits,
+    ) -> None:
+        self._aws = aws
+        self._listing = listing
+        self._sink = sink
+        self._limits = limits
+        self._opt_in = frozenset(regions.opt_in)
+        # A target that waits for a retry keeps its place among the open ones but none among the calls:
+        # twice as many may be open as may call, and one region or account can't take them all.
+        self._open_limit = 2 * limits.concurrency
+        self._schedule = Schedule(
+            regions,
+            window=max(self._open_limit // len(regions.regions), 1) * 2,
+            per_account=limits.per_account,
+            per_region=2 * limits.per_region,
+        )
+        self._open: dict[Target, _OpenTarget] = {}
+        self._started = time.monotonic()
+        self._listed = False
+        self._accounts = 0
+        self._done = 0
+        self._pools = 0
+        self._pages = 0
+        self.outcomes: Counter[Outcome] = Counter()
+
+    async def run(self) -> None:
+        """Run every target to its outcome.
+
+        Raises the FatalError that ended the run early. When it is cancelled, no target is left open and
+        none has an outcome that it did not earn: those without one are counted as `cancelled`.
+        """
+        try:
+            with anyio.move_on_after(self._limits.deadline) as scope:
+                await self._run_all()
+        except BaseExceptionGroup as group:
+            raise _first_reason(group) from group
+        finally:
+            if not scope.cancelled_caught:
+                self._count_unfinished()
+        if scope.cancelled_caught:
+            await self._end_at_deadline()
+
+    def progress(self) -> Progress:
+        """Where the run is."""
+        now = time.monotonic()
+        by_age = sorted(self._open.items(), key=lambda each: each[1].watch.started)[:_SLOWEST_SHOWN]
+        return Progress(
+            elapsed=now - self._started,
+            listing=not self._listed,
+            accounts=self._accounts,
+            skipped=len(self._listing.skipped),
+            totals=self.totals(),
+            done=self._done,
+            uncovered=sum(count for outcome, count in self.outcomes.items() if not outcome.covered),
+            in_flight=self._aws.channel.in_flight,
+            slowest=tuple((target, now - each.watch.started) for target, each in by_age),
+        )
+
+    @property
+    def accounts(self) -> int:
+        """How many accounts are asked."""
+        return self._accounts
+
+    def totals(self) -> Totals:
+        """What the run has come to so far."""
+        counts = self._aws.channel.counts
+        return Totals(
+            targets=self._accounts * self._schedule.targets_per_account,
+            covered=sum(count for outcome, count in self.outcomes.items() if outcome.covered),
+            pools=self._pools,
+            pages=self._pages,
+            requests=counts.requests,
+            retries=counts.retries,
+            throttles=counts.throttles,
+            assume_role_calls=counts.assume_role_calls,
+        )
+
+    async def _run_all(self) -> None:
+        async with (
+            anyio.create_task_group() as group,
+            aclosing(self._listing.accounts()) as batches,
+        ):
+            async for accounts in batches:
+                self._accounts += len(accounts)
+                self._schedule.add(accounts)
+                self._open_more(group)
+            self._listed = True
+
+    def _open_more(self, group: TaskGroup) -> None:
+        while len(self._open) < self._open_limit and (target := self._schedule.pop()) is not None:
+            self._open[target] = self._opened()
+            group.start_soon(self._work, target, group)
+
+    def _opened(self) -> _OpenTarget:
+        now = time.monotonic()
+        return _OpenTarget(CallWatch(deadline=now + self._limits.target_timeout, started=now))
+
+    async def _work(self, target: Target | None, group: TaskGroup) -> None:
+        # A task goes on with the next target instead of ending: most targets are one call long, and a
+        # task for each would cost as much as the call's own bookkeeping.
+        while target is not None:
+            result = await self._result_of(target)
+            await self._end(target, result)
+            target = self._schedule.pop() if len(self._open) < self._open_limit else None
+            if target is not None:
+                self._open[target] = self._opened()
+        self._open_more(group)
+
+    async def _result_of(self, target: Target) -> TargetResult:
+        opened = self._open[target]
+        watch = opened.watch
+        failure: CallError | None = None
+        with anyio.CancelScope(deadline=watch.deadline or float("inf")) as scope:
+            try:
+                if await self._is_disabled(target):
+                    return self._result(target, Outcome.REGION_DISABLED)
+                await self._read(target, opened, scope)
+            except CallError as error:
+                failure = error
+        if scope.cancelled_caught:
+            seconds = self._limits.target_timeout
+            return self._result(target, Outcome.TIMED_OUT, message=f"not finished within {seconds:g} s")
+        if failure is not None:
+            return self._result(target, await self._outcome_of(target, failure), failure)
+        return self._result(target, Outcome.OK if opened.pools else Outcome.EMPTY)
+
+    async def _read(self, target: Target, opened: _OpenTarget, scope: anyio.CancelScope) -> None:
+        source = self._aws.broker.source(target.account.id)
+        watch = opened.watch
+        async with aclosing(self._aws.reader.pages(target, source, watch)) as pages:
+            async for page in pages:
+                opened.pages += 1
+                opened.pools += len(page.pools)
+                # The time that a slow reader or disk takes is not the target's.
+                handed_over = time.monotonic()
+                scope.deadline = float("inf")
+                await self._sink.page(page)
+                if watch.deadline is not None:
+                    watch.deadline += time.monotonic() - handed_over
+                    scope.deadline = watch.deadline
+
+    async def _is_disabled(self, target: Target) -> bool:
+        if target.region not in self._opt_in:
+            return False
+        disabled = await self._aws.region_status.disabled(target.account.id)
+        return disabled is not None and target.region in disabled
+
+    async def _outcome_of(self, target: Target, error: CallError) -> Outcome:
+        # The code that bad credentials get is also that of a region which the account has not enabled.
+        # These credentials are good: STS gave them a moment ago, or knew them at the start. So where the
+        # account doesn't say which regions it has enabled, the region has just said it.
+        if isinstance(error, UnrecognizedCredentialsError) and target.region in self._opt_in:
+            disabled = await self._aws.region_status.disabled(target.account.id)
+            return Outcome.REGION_DISABLED if disabled is None else Outcome.ERROR
+        return error.outcome
+
+    def _result(
+        self,
+        target: Target,
+        outcome: Outcome,
+        error: CallError | None = None,
+        *,
+        message: str | None = None,
+    ) -> TargetResult:
+        opened = self._open[target]
+        return TargetResult(
+            account_id=target.account.id,
+            account_name=target.account.name,
+            region=target.region,
+            outcome=outcome,
+            pools=opened.pools if outcome is Outcome.OK else 0,
+            pages=opened.pages,
+            attempts=opened.watch.attempts,
+            throttles=opened.watch.throttles,
+            seconds=time.monotonic() - opened.watch.started,
+            error_code=error.code if error is not None else None,
+            error_message=error.message if error is not None else message,
+            request_id=error.request_id if error is not None else None,
+        )
+
+    async def _end(self, target: Target, result: TargetResult) -> None:
+        # A line is in the ledger or the target is still open, whatever cancels the run in between.
+        with anyio.CancelScope(shield=True):
+            await self._sink.done(result, target)
+        del self._open[target]
+        self._done += 1
+        self._pools += result.pools
+        self._pages += result.pages
+        self.outcomes[result.outcome] += 1
+        if self._schedule.close(target):
+            self._aws.forget(target.account.id)
+
+    async def _end_at_deadline(self) -> None:
+        seconds = self._limits.deadline or 0.0
+        if not self._listed:
+            self._count_unfinished()
+            raise FatalError(f"the deadline of {seconds:g} s passed before all accounts were listed")
+        for target in list(self._open):
+            message = f"the run's deadline of {seconds:g} s passed while it was being read"
+            await self._end(target, self._result(target, Outcome.TIMED_OUT, message=message))
+        for target in self._schedule.rest():
+            self._open[target] = self._opened()
+            message = f"the run's deadline of {seconds:g} s passed before it was begun"
+            await self._end(target, self._result(target, Outcome.CANCELLED, message=message))
+
+    def _count_unfinished(self) -> None:
+        self.outcomes[Outcome.CANCELLED] += len(self._open)
+        self._open.clear()
+        self.outcomes[Outcome.CANCELLED] += sum(1 for _ in self._schedule.rest())
+        self.outcomes += Counter()
+
+
+def _first_reason(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What a person has to be told: the error on purpose among what the tasks ended with, or the group."""
+    reasons = group.subgroup(CensusError)
+    while isinstance(reasons, BaseExceptionGroup):
+        first = reasons.exceptions[0]
+        if not isinstance(first, BaseExceptionGroup):
+            return first
+        reasons = first
+    return group

@@ -1,0 +1,23 @@
+"""Times as every file of a snapshot has them: RFC 3339 in UTC, in milliseconds."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+
+def rfc3339(moment: datetime) -> str:
+    """The text for a moment that is aware of its time zone."""
+    return f"{moment.astimezone(UTC).isoformat(timespec='milliseconds')[:-6]}Z"
+
+
+def rfc3339_of_epoch(seconds: float) -> str:
+    """The text for epoch seconds, rounded to milliseconds. Raises ValueError outside the years 1 to 9999."""
+    whole, rest = divmod(round(seconds * 1000), 1000)
+    if not _EARLIEST <= whole <= _LATEST:
+        raise ValueError("it is out of range")
+    moment = datetime.fromtimestamp(whole, UTC)
+    return f"{moment.isoformat()[:-6]}.{rest:03d}Z"
+
+
+_EARLIEST = int(datetime(1, 1, 1, tzinfo=UTC).timestamp())
+_LATEST = int(datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp())
