@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NoReturn, Protocol, Self, cast
 import aioboto3
 import anyio.to_thread
 from aiobotocore.config import AioConfig
+from botocore.awsrequest import AWSResponse
 from botocore.exceptions import BotoCoreError, NoCredentialsError, ProfileNotFound
 from botocore.httpsession import get_cert_path
 from yarl import URL
@@ -161,9 +162,9 @@ class Sdk:
     ) -> PreparedRequest:
         captured: list[Mapping[str, object]] = []
 
-        def capture(params: Mapping[str, object], **_: object) -> tuple[None, dict[str, object]]:
+        def capture(params: Mapping[str, object], **_: object) -> tuple[AWSResponse, dict[str, object]]:
             captured.append(params)
-            return None, {}
+            return AWSResponse(None, 200, {}, None), {}
 
         config = AioConfig(user_agent_extra=TOOL)
         loader = _core(self._opened).get_component("data_loader")
