@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from poolcensus.model import Account, Page, TargetResult
     from poolcensus.settings import Settings
     from poolcensus.snapshot import Store
-    from poolcensus.streams import Batches
+    from poolcensus.streams import Outlet
 
 _log = logging.getLogger("poolcensus")
 
@@ -276,22 +276,22 @@ class Census:
             raise RuntimeError("use the Census as an async context manager: async with Census(settings) as …")
         return self._group
 
-    async def _send_targets(self, send: Batches[Target]) -> None:
+    async def _send_targets(self, outlet: Outlet[Target]) -> None:
         async with self._open() as opened:
             async for accounts in opened.listing.accounts():
-                await send.send(
+                await outlet.put(
                     tuple(
                         Target(account, region) for account in accounts for region in opened.regions.regions
                     )
                 )
 
-    async def _send_pages(self, send: Batches[Page]) -> None:
+    async def _send_pages(self, outlet: Outlet[Page]) -> None:
         async with self._open() as opened:
-            self._check_stream(await self._run(opened, _PageSink(send)))
+            self._check_stream(await self._run(opened, _PageSink(outlet)))
 
-    async def _send_pools(self, send: Batches[PoolRecord]) -> None:
+    async def _send_pools(self, outlet: Outlet[PoolRecord]) -> None:
         async with self._open() as opened:
-            self._check_stream(await self._run(opened, _RecordSink(send, opened.aws.caller.partition)))
+            self._check_stream(await self._run(opened, _RecordSink(outlet, opened.aws.caller.partition)))
 
     def _check_stream(self, engine: Engine) -> None:
         totals = engine.totals()
@@ -317,24 +317,24 @@ class _KeepsUncovered:
 
 
 class _PageSink:
-    def __init__(self, send: Batches[Page]) -> None:
-        self._send = send
+    def __init__(self, outlet: Outlet[Page]) -> None:
+        self._outlet = outlet
 
     async def page(self, page: Page) -> None:
-        await self._send.send((page,))
+        await self._outlet.put((page,))
 
     async def done(self, result: TargetResult, target: Target) -> None:
         pass
 
 
 class _RecordSink:
-    def __init__(self, send: Batches[PoolRecord], partition: str) -> None:
-        self._send = send
+    def __init__(self, outlet: Outlet[PoolRecord], partition: str) -> None:
+        self._outlet = outlet
         self._partition = partition
 
     async def page(self, page: Page) -> None:
         account = page.target.account
-        await self._send.send(
+        await self._outlet.put(
             tuple(
                 PoolRecord(
                     page.received_at, self._partition, account.id, account.name, page.target.region, pool

@@ -29,11 +29,12 @@ T = TypeVar("T")
 class RetryPolicy:
     """How often and how long. Times are seconds.
 
-    The wait before retry n is a random part of min(longest_wait, 2**(n-1)), and at least
+    The wait before retry n is a random part of min(longest_wait, first_wait * 2**(n-1)), and at least
     `throttle_floor` where the service throttled: full jitter alone can spend all attempts near zero.
     """
 
     max_attempts: int = 12
+    first_wait: float = 0.25
     longest_wait: float = 20.0
     throttle_floor: float = 0.2
 
@@ -53,7 +54,7 @@ class Retrier:
         self._clock = clock
         self._sleep = sleep
         self._jitter = jitter
-        self._backoff = wait_exponential(multiplier=1, max=policy.longest_wait)
+        self._backoff = wait_exponential(multiplier=policy.first_wait, max=policy.longest_wait)
 
     async def call(
         self,

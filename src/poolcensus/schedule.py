@@ -10,8 +10,8 @@ from poolcensus.model import Target
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from poolcensus.model import Account
     from poolcensus.discovery import RegionChoice
+    from poolcensus.model import Account
 
 
 class _Work:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Generic, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 import anyio
 
@@ -18,22 +18,38 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-Batches: TypeAlias = "MemoryObjectSendStream[tuple[T, ...]]"
+
+class _ReaderGoneError(CensusError):
+    """Nobody reads the stream any more."""
+
+
+class Outlet(Generic[T]):
+    """Where a run puts items for its reader, in batches. A full one makes it wait."""
+
+    def __init__(self, send: MemoryObjectSendStream[tuple[T, ...]]) -> None:
+        self._send = send
+
+    async def put(self, batch: tuple[T, ...]) -> None:
+        """Hand over some items. Ends the run where the reader has gone."""
+        try:
+            await self._send.send(batch)
+        except anyio.BrokenResourceError:
+            raise _ReaderGoneError("the reader has gone") from None
 
 
 class _Producer(Generic[T]):
     """The run behind a stream, which must not hold the stream: a reader that drops it ends the run."""
 
-    def __init__(self, produce: Callable[[Batches[T]], Awaitable[None]]) -> None:
+    def __init__(self, produce: Callable[[Outlet[T]], Awaitable[None]]) -> None:
         self._produce = produce
         self.scope = anyio.CancelScope()
         self.ended = anyio.Event()
         self.error: CensusError | None = None
 
-    async def run(self, send: Batches[T]) -> None:
+    async def run(self, send: MemoryObjectSendStream[tuple[T, ...]]) -> None:
         try:
-            with send, self.scope, suppress(anyio.BrokenResourceError):
-                await self._produce(send)
+            with send, self.scope, suppress(_ReaderGoneError):
+                await self._produce(Outlet(send))
         except CensusError as error:
             self.error = error
         finally:
@@ -53,7 +69,7 @@ class Stream(Generic[T]):
     def __init__(
         self,
         group: TaskGroup,
-        produce: Callable[[Batches[T]], Awaitable[None]],
+        produce: Callable[[Outlet[T]], Awaitable[None]],
         *,
         buffer: int,
     ) -> None:
@@ -74,6 +90,7 @@ class Stream(Generic[T]):
             while not self._items:
                 self._items.extend(await self._receive.receive())
         except (anyio.EndOfStream, anyio.ClosedResourceError):
+            self._receive.close()
             error, self._producer.error = self._producer.error, None
             if error is not None:
                 raise error from None
@@ -93,10 +110,13 @@ class Stream(Generic[T]):
         await self.aclose()
 
     def __del__(self) -> None:
-        self._abandon()
+        # Without a running loop there is no run to end any more.
+        with suppress(RuntimeError):
+            self._abandon()
 
     def _abandon(self) -> None:
-        self._producer.scope.cancel()
         self._receive.close()
         if not self._started:
             self._send.close()
+        elif not self._producer.ended.is_set():
+            self._producer.scope.cancel()

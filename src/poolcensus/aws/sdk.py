@@ -6,9 +6,9 @@ region (endpoint rules, FIPS, dualstack, `AWS_ENDPOINT_URL_*`, headers), and cal
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn, Protocol, Self, cast
 
@@ -34,15 +34,9 @@ if TYPE_CHECKING:
 class _ConfigStore(Protocol):
     """What is used of botocore's session, which has no types."""
 
-    def get_component(self, name: str) -> _Loader: ...
     def get_config_variable(self, name: str) -> str | None: ...
     def set_config_variable(self, name: str, value: str) -> None: ...
     async def get_credentials(self) -> _SdkCredentials | None: ...
-
-
-class _Loader(Protocol):
-    def load_data(self, name: str) -> object: ...
-    def load_service_model(self, service_name: str, type_name: str) -> object: ...
 
 
 class _SdkCredentials(Protocol):
@@ -76,11 +70,12 @@ class Sdk:
         self._credentials: _SdkCredentials | None = None
         self._proxies = Proxies()
         self._prepared: dict[tuple[str, str, str], PreparedRequest] = {}
+        self._one_thread = anyio.CapacityLimiter(1)
         self._flights: SingleFlight[tuple[str, str, str], PreparedRequest] = SingleFlight()
 
     async def open(self) -> None:
         """Read the SDK's configuration. Raises SettingsError where it can't be read."""
-        # A session and the endpoint data take some 100 ms of file reading: not on the event loop.
+        # A session takes some 40 ms of file reading: not on the event loop.
         self._session = await anyio.to_thread.run_sync(self._open_session)
 
     def _open_session(self) -> aioboto3.Session:
@@ -89,11 +84,6 @@ class Sdk:
             core = _core(session)
             # Tokens of the global STS endpoint are refused in opt-in regions.
             core.set_config_variable("sts_regional_endpoints", "regional")
-            loader = core.get_component("data_loader")
-            for name in ("endpoints", "partitions", "sdk-default-configuration"):
-                loader.load_data(name)
-            for service in ("sts", "workspaces"):
-                loader.load_service_model(service, "service-2")
         except ProfileNotFound as error:
             raise SettingsError(f"{error}: name one of your AWS configuration with --profile") from None
         except BotoCoreError as error:
@@ -160,28 +150,38 @@ class Sdk:
     async def _prepare(
         self, service: str, region: str, operation: str, parameters: Mapping[str, object]
     ) -> PreparedRequest:
+        # Making a client reads files, and so does its first request: it has a thread and a loop of its
+        # own. One at a time, since the SDK's session is not made for several threads.
+        def prepare() -> PreparedRequest:
+            return asyncio.run(self._prepare_in_thread(service, region, operation, parameters))
+
+        return await anyio.to_thread.run_sync(prepare, limiter=self._one_thread)
+
+    async def _prepare_in_thread(
+        self, service: str, region: str, operation: str, parameters: Mapping[str, object]
+    ) -> PreparedRequest:
         captured: list[Mapping[str, object]] = []
 
         def capture(params: Mapping[str, object], **_: object) -> tuple[AWSResponse, dict[str, object]]:
             captured.append(params)
             return AWSResponse(None, 200, {}, None), {}
 
-        config = AioConfig(user_agent_extra=TOOL)
-        loader = _core(self._opened).get_component("data_loader")
-        await anyio.to_thread.run_sync(loader.load_service_model, service, "service-2")
-        async with AsyncExitStack() as stack:
-            try:
-                client = await stack.enter_async_context(
-                    self._opened.client(
-                        service, region_name=region, endpoint_url=self._endpoint_url, config=config
-                    )
-                )
+        try:
+            async with self._opened.client(
+                service,
+                region_name=region,
+                endpoint_url=self._endpoint_url,
+                config=AioConfig(user_agent_extra=TOOL),
+                # Nothing is signed here: the chain is not to be walked for it.
+                aws_access_key_id="none",
+                aws_secret_access_key="none",  # noqa: S106 - a placeholder
+            ) as client:
                 # A `before-call` handler that answers takes the place of signing and sending.
                 client.meta.events.register("before-call", capture)
                 await getattr(client, operation)(**parameters)
-            except (BotoCoreError, ValueError) as error:
-                raise SettingsError(f"no request for {service} in {region} can be formed: {error}") from None
-            signing_name = client.meta.service_model.signing_name
+                signing_name = client.meta.service_model.signing_name
+        except (BotoCoreError, ValueError) as error:
+            raise SettingsError(f"no request for {service} in {region} can be formed: {error}") from None
         return self._prepared_from(captured[0], region, signing_name)
 
     def _prepared_from(

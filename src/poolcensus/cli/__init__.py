@@ -1,0 +1,101 @@
+"""The command line: each command parses, calls one function of the library, and prints.
+
+A command's module is imported when the command is used, so that `--help` and `--version` stay quick.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+import click
+
+from poolcensus.cli.exits import ExitCode, report
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# Written out, because a command's own help is in a module that the list must not import.
+COMMANDS = {
+    "collect": "Take the census and publish a snapshot.",
+    "plan": "Print what collect would do: accounts, regions, targets and calls.",
+    "snapshots": "List the snapshots at a destination.",
+    "show": "Print one snapshot: summary, failures, pools.",
+    "verify": "Check snapshots: digests, counts, one ledger line per target.",
+    "simulate": "Serve the local AWS simulator.",
+    "demo": "Take a census of a simulated organization; needs no AWS account.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return [*COMMANDS]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"poolcensus.cli.{cmd_name}").command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            from difflib import get_close_matches
+
+            nearest = get_close_matches(name, COMMANDS, n=1)
+            hint = f": did you mean {nearest[0]}?" if nearest else ""
+            ctx.fail(f"There is no command {name!a}{hint}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+def _print_version(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:  # noqa: ARG001
+    if not value or ctx.resilient_parsing:
+        return
+    from poolcensus.version import __version__
+
+    click.echo(f"poolcensus {__version__}")
+    ctx.exit()
+
+
+@click.group(
+    cls=LazyGroup,
+    no_args_is_help=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="Run 'poolcensus COMMAND --help' for the options of a command.",
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_print_version,
+    help="Print the version and exit.",
+)
+def group() -> None:
+    """A census of Amazon WorkSpaces Pools over every account and region of an AWS Organization."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the program and returns its exit code. Without `arguments`, those of the process."""
+    given = [*(sys.argv[1:] if arguments is None else arguments)]
+    if not given:
+        with click.Context(group, info_name="poolcensus", max_content_width=110) as ctx:
+            click.echo(group.get_help(ctx), err=True)
+        return ExitCode.USAGE
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name may hold characters that the terminal's encoding does not have.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    with report() as outcome:
+        outcome.code = group.main(given, prog_name="poolcensus", standalone_mode=False) or ExitCode.OK
+        sys.stdout.flush()
+    return outcome.code

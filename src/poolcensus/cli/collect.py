@@ -1,0 +1,106 @@
+"""`poolcensus collect`."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import click
+
+from poolcensus.cli import logs
+from poolcensus.cli.exits import ExitCode, StoppedError, code_of
+from poolcensus.cli.options import EVERYTHING, read_settings, settings_options
+from poolcensus.cli.running import run
+from poolcensus.cli.trouble import complain, failures
+from poolcensus.errors import CensusError, SettingsError
+from poolcensus.model import SnapshotStatus
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from poolcensus.census import Census
+    from poolcensus.model import Manifest
+    from poolcensus.settings import Settings
+    from poolcensus.snapshot import Snapshot, StreamedSnapshot
+
+
+@click.command(name="collect")
+@settings_options(*EVERYTHING)
+def command(config: Path | None, **given: object) -> int:
+    """Take the census and publish a snapshot.
+
+    Asks every active account of the caller's organization, in every region that has WorkSpaces, for its
+    pools. Exits with 3 where some targets could not be covered; the snapshot's ledger says which and why.
+    """
+    settings = read_settings(config, given)
+    logs.configure(settings)
+    if settings.json_output and settings.dest == "-":
+        message = "--json and a destination of - both want standard output: leave one out"
+        raise SettingsError(message)
+    snapshot = collect(settings)
+    _report(snapshot, settings)
+    return _code(snapshot.manifest)
+
+
+def collect(settings: Settings) -> Snapshot | StreamedSnapshot:
+    """Takes one census, with its progress shown and its metrics written."""
+    from poolcensus.census import Census
+
+    census = Census(settings)
+    manifest: Manifest | None = None
+    code = int(ExitCode.FATAL)
+    try:
+        snapshot = run(partial(_collect, census, settings))
+        manifest = snapshot.manifest
+        code = _code(manifest)
+    except (CensusError, StoppedError, OSError) as error:
+        code = code_of(error)
+        raise
+    finally:
+        _write_metrics(settings.metrics_file, code, census, manifest)
+    return snapshot
+
+
+async def _collect(census: Census, settings: Settings) -> Snapshot | StreamedSnapshot:
+    from poolcensus.cli.progress import shown
+
+    async with census, shown(census.progress, settings.progress):
+        return await census.collect()
+
+
+def _code(manifest: Manifest) -> int:
+    return ExitCode.OK if manifest.status == SnapshotStatus.COMPLETE else ExitCode.UNCOVERED
+
+
+def _report(snapshot: Snapshot | StreamedSnapshot, settings: Settings) -> None:
+    from poolcensus.cli.tables import console, manifest_summary
+    from poolcensus.snapshot import StreamedSnapshot
+
+    manifest = snapshot.manifest
+    where = None if isinstance(snapshot, StreamedSnapshot) else str(snapshot.path)
+    screen = console(stderr=True)
+    if screen.is_terminal:
+        screen.print(*manifest_summary(manifest, where), sep="\n")
+    if manifest.status != SnapshotStatus.COMPLETE:
+        totals = manifest.totals
+        complain(*failures(snapshot.uncovered(), totals.targets - totals.covered))
+        at = "" if where is None else f" at {where}"
+        complain(
+            f"partial snapshot {manifest.snapshot_id}{at}: {totals.covered:,} of {totals.targets:,} targets"
+            " covered"
+        )
+    if settings.json_output:
+        from poolcensus.cli.output import manifest_object, write_line
+
+        write_line(manifest_object(manifest))
+
+
+def _write_metrics(file: Path | None, code: int, census: Census, manifest: Manifest | None) -> None:
+    if file is None:
+        return
+    from poolcensus.cli.metrics import write_metrics
+
+    try:
+        write_metrics(file, exit_code=code, progress=census.progress(), manifest=manifest)
+    except OSError as error:
+        complain(f"the metrics could not be written to {file}: {error.strerror or error}")

@@ -1,0 +1,121 @@
+"""`poolcensus demo`."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from poolcensus.cli import logs
+from poolcensus.cli.collect import collect
+from poolcensus.cli.exits import ExitCode
+from poolcensus.cli.options import LOGGING, read_settings, settings_options
+from poolcensus.cli.tables import console, manifest_summary, pool_table, put
+from poolcensus.cli.trouble import failures, printable
+from poolcensus.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+POOLS_SHOWN = 8
+
+# An organization with what a real one has: accounts that refuse, accounts that are closed, regions that
+# are off, and a service that throttles and stumbles.
+SIMULATOR = (
+    "--accounts=60",
+    "--seed=11",
+    "--latency=uniform:20-60",
+    "--suspended=0.05",
+    "--scp-denied=0.035",
+    "--access-denied=0.02",
+    "--no-role=0.02",
+    "--opt-in-disabled=0.3",
+    "--mean-pools=3",
+    "--fault=throttle:0.05",
+    "--fault=5xx:0.01",
+    "--fault=reset:0.005",
+)
+
+
+@click.command(name="demo")
+@settings_options("dest", "progress", *LOGGING, config=False)
+def command(**given: object) -> int:
+    """Take a census of a simulated organization; needs no AWS account.
+
+    Starts the simulator, collects with progress, and shows the summary and some pools. The default
+    destination is the folder poolcensus-demo among the temporary files. Neither a configuration file nor
+    the caller's AWS configuration is looked at.
+    """
+    dest = given.pop("dest") or str(Path(tempfile.gettempdir()) / "poolcensus-demo")
+    if dest == "-":
+        message = "the demo shows a snapshot: its destination must be a folder"
+        raise click.UsageError(message)
+    with _simulator() as service:
+        _use(service)
+        settings = read_settings(
+            None, {**given, "dest": dest, "endpoint_url": service["AWS_ENDPOINT_URL"]}, ambient=False
+        )
+        logs.configure(settings)
+        published = collect(settings).manifest.snapshot_id
+    _show(Snapshot.open(published, dest=settings.dest), settings.dest)
+    return ExitCode.OK
+
+
+@contextmanager
+def _simulator() -> Iterator[Mapping[str, str]]:
+    """A simulator in a process of its own, and the environment in which an AWS SDK finds it."""
+    arguments = [sys.executable, "-P", "-m", "poolcensus", "simulate", "--json", "--until-eof", *SIMULATOR]
+    # The end of its standard input ends it, so that it goes with this process even if that is killed. In a
+    # session of its own, Ctrl-C reaches only this process, which can then end the census in good order.
+    with subprocess.Popen(  # noqa: S603 - arguments of our own
+        arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    ) as process:
+        try:
+            said = process.stdout.readline() if process.stdout else b""
+            if not said:
+                message = "the simulator did not start"
+                raise click.ClickException(message)
+            found = json.loads(said)
+            yield {
+                "AWS_ENDPOINT_URL": found["endpoint_url"],
+                "AWS_ACCESS_KEY_ID": found["access_key_id"],
+                "AWS_SECRET_ACCESS_KEY": found["secret_access_key"],
+                "AWS_REGION": "us-east-1",
+                "AWS_CONFIG_FILE": os.devnull,
+                "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+                "AWS_EC2_METADATA_DISABLED": "true",
+                "NO_PROXY": "127.0.0.1",
+            }
+        finally:
+            process.terminate()
+
+
+def _use(service: Mapping[str, str]) -> None:
+    """Makes the simulator the only AWS that this process can find."""
+    for variable in [*os.environ]:
+        if variable.startswith("AWS_") or variable.upper() == "NO_PROXY":
+            del os.environ[variable]
+    os.environ.update(service)
+
+
+def _show(snapshot: Snapshot, dest: str) -> None:
+    screen = console()
+    put(screen, *manifest_summary(snapshot.manifest, str(snapshot.path)))
+    put(screen, f"\nSome of its {snapshot.manifest.totals.pools:,} pools:")
+    put(screen, pool_table(islice(snapshot.pools(), POOLS_SHOWN)))
+    put(screen, "\nNot covered, as in a real organization (collect would exit with 3):")
+    for each in failures(snapshot.uncovered()):
+        put(screen, printable(f"  {each}"))
+    where = shlex.quote(dest)
+    put(screen, "\nTry next:")
+    for example in ("show --failures", "show --pools --json", "snapshots", "verify"):
+        put(screen, f"  poolcensus {example} --dest {where}")

@@ -1,0 +1,112 @@
+"""Exit codes, all of them, and the one place that turns exceptions into codes and lines of text."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from poolcensus.errors import CensusError
+
+
+class ExitCode(IntEnum):
+    """What the program's exit code says."""
+
+    OK = 0
+    FATAL = 1
+    FOUND = 1
+    USAGE = 2
+    UNCOVERED = 3
+    LOCKED = 11
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+class StoppedError(Exception):
+    """A signal ended the run. Nothing was published."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(signal_number)
+        self.signal_number = signal_number
+
+
+@dataclass(slots=True)
+class Report:
+    """What the program ends with."""
+
+    code: int = ExitCode.FATAL
+
+
+def code_of(error: BaseException) -> int:
+    """The exit code that an exception ends the program with."""
+    from poolcensus import errors
+
+    match error:
+        case errors.SettingsError() | click.UsageError():
+            return ExitCode.USAGE
+        case errors.NotPublishedError() | errors.IncompleteError():
+            return ExitCode.UNCOVERED
+        case errors.DestinationLockedError():
+            return ExitCode.LOCKED
+        case StoppedError():
+            return 128 + error.signal_number
+        case KeyboardInterrupt() | click.Abort():
+            return ExitCode.INTERRUPTED
+        case _:
+            return ExitCode.FATAL
+
+
+@contextmanager
+def report() -> Iterator[Report]:
+    """Ends what a person or the machine caused with a few lines and a code; a bug keeps its traceback."""
+    from poolcensus.cli.trouble import complain, details_of
+
+    outcome = Report()
+    try:
+        yield outcome
+    except click.UsageError as error:
+        complain(error.format_message())
+        if error.ctx is not None:
+            complain(f"see '{error.ctx.command_path} --help'")
+        outcome.code = code_of(error)
+    except click.ClickException as error:
+        complain(error.format_message())
+        outcome.code = ExitCode.FATAL
+    except (StoppedError, KeyboardInterrupt, click.Abort) as error:
+        outcome.code = code_of(error)
+        complain("terminated" if outcome.code == ExitCode.TERMINATED else "interrupted")
+    except BrokenPipeError:
+        _drop_output()
+        outcome.code = ExitCode.FATAL
+    except OSError as error:
+        name = f"{error.filename}: " if error.filename is not None else ""
+        complain(f"{name}{error.strerror or error}")
+        outcome.code = ExitCode.FATAL
+    except _census_error() as error:
+        outcome.code = code_of(error)
+        if isinstance(error.__cause__, BrokenPipeError):
+            _drop_output()
+        else:
+            complain(*str(error).splitlines())
+            complain(*details_of(error))
+
+
+def _drop_output() -> None:
+    """Whoever reads has seen enough. What is still buffered would raise again when Python exits."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _census_error() -> type[CensusError]:
+    # An except clause's expression runs only when an exception comes by: --version never pays for this.
+    from poolcensus.errors import CensusError
+
+    return CensusError

@@ -1,0 +1,78 @@
+"""Logging to standard error, as text for people or as JSON for programs."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, TextIO
+
+from poolcensus.cli.trouble import printable
+
+if TYPE_CHECKING:
+    from poolcensus.settings import Settings
+
+# At DEBUG, botocore logs secret keys, session tokens and external ids; the others log requests.
+PINNED = ("aioboto3", "aiobotocore", "aiohttp", "asyncio", "boto3", "botocore", "s3transfer", "urllib3")
+
+_logger = logging.getLogger("poolcensus")
+
+
+class StandardErrorHandler(logging.StreamHandler[TextIO]):
+    """Writes to what standard error is at that moment: the progress display takes its place for a time."""
+
+    def __init__(self, formatter: logging.Formatter, *, as_json: bool) -> None:
+        super().__init__(sys.stderr)
+        self.setFormatter(formatter)
+        self.as_json = as_json
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
+
+
+class TextFormatter(logging.Formatter):
+    """A line a message, with nothing in it that a terminal would obey."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802
+        moment = datetime.fromtimestamp(record.created, UTC)
+        return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        record.message = printable(record.message)
+        return super().formatMessage(record)
+
+
+def configure(settings: Settings) -> None:
+    """Sets logging up for the process. A second call replaces the first."""
+    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
+    as_json = settings.log_format == "json"
+    handler = StandardErrorHandler(_json_formatter() if as_json else TextFormatter(), as_json=as_json)
+    root = logging.getLogger()
+    for old in [each for each in root.handlers if isinstance(each, StandardErrorHandler)]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(level)
+    for name in PINNED:
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))
+
+
+def complain(line: str) -> bool:
+    """Logs the line where the log is JSON. Returns whether it did."""
+    if any(isinstance(each, StandardErrorHandler) and each.as_json for each in logging.getLogger().handlers):
+        _logger.error(line)
+        return True
+    return False
+
+
+def _json_formatter() -> logging.Formatter:
+    from pythonjsonlogger.json import JsonFormatter
+
+    return JsonFormatter(
+        "%(levelname)s %(name)s %(message)s",
+        timestamp=True,
+        rename_fields={"levelname": "level", "name": "logger"},
+    )

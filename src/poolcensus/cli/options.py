@@ -1,0 +1,119 @@
+"""The options that give settings, made from one table: their help, types and defaults are the settings'."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+import click
+
+from poolcensus.settings.sources import FIELDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from poolcensus.settings import Settings
+
+Parameters = ParamSpec("Parameters")
+Returned = TypeVar("Returned")
+
+
+@dataclass(frozen=True, slots=True)
+class SettingOption:
+    """An option and the setting that it gives. Without a `metavar` it is a flag."""
+
+    flag: str
+    key: str
+    metavar: str | None
+    repeats: bool = False
+
+
+OPTIONS = tuple(
+    SettingOption(*row)
+    for row in (
+        ("--dest", "dest", "DEST"),
+        ("--accounts", "accounts", "ID,...", True),
+        ("--exclude-accounts", "exclude_accounts", "ID,...", True),
+        ("--ou", "ous", "OU,...", True),
+        ("--exclude-ou", "exclude_ous", "OU,...", True),
+        ("--account-tag", "account_tags", "KEY=VALUE", True),
+        ("--accounts-from", "accounts_from", "organization|self|FILE"),
+        ("--regions", "regions", "PATTERN,...", True),
+        ("--exclude-regions", "exclude_regions", "PATTERN,...", True),
+        ("--profile", "profile", "NAME"),
+        ("--role-name", "role_name", "NAME"),
+        ("--external-id", "external_id", "ID"),
+        ("--endpoint-url", "endpoint_url", "URL"),
+        ("--pool-id", "pool_ids", "ID", True),
+        ("--filter", "filters", "NAME:OPERATOR:VALUE,...", True),
+        ("--page-size", "page_size", "N"),
+        ("--concurrency", "concurrency", "N"),
+        ("--per-account", "per_account", "N"),
+        ("--per-region", "per_region", "N"),
+        ("--compress", "compress", "none|gzip|zstd"),
+        ("--strict", "strict", None),
+        ("--max-failed", "max_failed", "N|N%"),
+        ("--deadline", "deadline", "SECONDS"),
+        ("--shard", "shard", "I/N"),
+        ("--progress", "progress", "auto|always|never"),
+        ("--log-format", "log_format", "text|json"),
+        ("--log-level", "log_level", "debug|info|warning|error"),
+        ("--metrics-file", "metrics_file", "FILE"),
+        ("--json", "json", None),
+    )
+)
+_FLAGS: Mapping[str, str] = {option.key: option.flag for option in OPTIONS}
+
+EVERYTHING = tuple(option.key for option in OPTIONS)
+LOGGING = ("log_format", "log_level")
+
+
+def settings_options(
+    *keys: str, config: bool = True
+) -> Callable[[Callable[Parameters, Returned]], Callable[Parameters, Returned]]:
+    """Gives a command the options of these settings, in the table's order, and `--config`."""
+
+    def decorate(function: Callable[Parameters, Returned]) -> Callable[Parameters, Returned]:
+        for option in reversed([each for each in OPTIONS if each.key in keys]):
+            function = _decorator(option)(function)
+        if not config:
+            return function
+        return click.option(
+            "--config",
+            metavar="FILE",
+            type=click.Path(path_type=Path),
+            help="Read the settings from this TOML file.",
+        )(function)
+
+    return decorate
+
+
+def _decorator(
+    option: SettingOption,
+) -> Callable[[Callable[Parameters, Returned]], Callable[Parameters, Returned]]:
+    text = f"{FIELDS[option.key].description}{_hints(option)}"
+    # Values stay text: the settings check them all together and say where each one stood.
+    if option.metavar is None:
+        return click.option(option.flag, option.key, is_flag=True, default=None, help=text)
+    return click.option(option.flag, option.key, metavar=option.metavar, multiple=option.repeats, help=text)
+
+
+def _hints(option: SettingOption) -> str:
+    default = FIELDS[option.key].default
+    if isinstance(default, Enum):
+        default = default.value
+    hints = [
+        *(["may be repeated"] if option.repeats else []),
+        *([f"default: {default}"] if default not in (None, (), False) else []),
+    ]
+    return f"  [{'; '.join(hints)}]" if hints else ""
+
+
+def read_settings(config: Path | None, given: Mapping[str, object], *, ambient: bool = True) -> Settings:
+    """The settings of a command, its options over every other source (without `ambient`: there is none)."""
+    from poolcensus.settings import load_settings
+
+    options = {key: value for key, value in given.items() if value not in (None, ())}
+    return load_settings(config, options, option_names=_FLAGS, ambient=ambient)

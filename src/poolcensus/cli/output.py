@@ -1,0 +1,82 @@
+"""JSON for programs, on standard output."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from poolcensus import codec
+
+if TYPE_CHECKING:
+    from poolcensus.model import JsonObject, Manifest, Plan, PoolRecord, TargetResult
+    from poolcensus.snapshot import SnapshotInfo
+
+
+def write_line(value: object) -> None:
+    """Writes one line of JSON."""
+    click.echo(codec.dumps(value))
+
+
+def manifest_object(manifest: Manifest) -> object:
+    """The manifest as manifest.json has it."""
+    from poolcensus.snapshot.encode import encode_manifest
+
+    return codec.loads(encode_manifest(manifest))
+
+
+def result_object(result: TargetResult) -> object:
+    """A target's result as the ledger has it."""
+    from poolcensus.snapshot.encode import encode_result
+
+    return codec.loads(encode_result(result))
+
+
+def record_object(snapshot_id: str, record: PoolRecord) -> JsonObject:
+    """A pool as pools.ndjson has it."""
+    return {
+        "snapshot_id": snapshot_id,
+        "collected_at": record.collected_at,
+        "partition": record.partition,
+        "account_id": record.account_id,
+        "account_name": record.account_name,
+        "region": record.region,
+        "pool": record.pool,
+    }
+
+
+def info_object(info: SnapshotInfo) -> JsonObject:
+    """A snapshot of a list."""
+    return {
+        "snapshot_id": info.id,
+        "status": info.status.value,
+        "started_at": info.started_at,
+        "finished_at": info.finished_at,
+        "targets": info.targets,
+        "covered": info.covered,
+        "pools": info.pools,
+        "bytes": info.bytes,
+    }
+
+
+def plan_object(plan: Plan) -> JsonObject:
+    """The plan, under the names that the manifest uses."""
+    return {
+        "caller": {
+            "account": plan.caller.account_id,
+            "arn": plan.caller.arn,
+            "partition": plan.caller.partition,
+        },
+        "organization_id": plan.organization_id,
+        "accounts": {
+            "planned": [{"account_id": each.id, "account_name": each.name} for each in plan.accounts],
+            "skipped": [
+                {"account_id": each.id, "account_name": each.name, "reason": each.reason}
+                for each in plan.skipped
+            ],
+        },
+        "regions": [*plan.regions],
+        "targets": plan.targets,
+        "region_disabled": plan.region_disabled,
+        "calls": dict(plan.calls),
+    }

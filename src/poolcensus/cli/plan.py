@@ -1,0 +1,49 @@
+"""`poolcensus plan`."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import click
+
+from poolcensus.cli import logs
+from poolcensus.cli.exits import ExitCode
+from poolcensus.cli.options import EVERYTHING, read_settings, settings_options
+from poolcensus.cli.running import run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from poolcensus.model import Plan
+    from poolcensus.settings import Settings
+
+
+@click.command(name="plan")
+@settings_options(*EVERYTHING)
+def command(config: Path | None, **given: object) -> int:
+    """Print what collect would do: accounts, regions, targets and calls.
+
+    Calls no member account, unless the status of its regions can't be learned in another way. Takes every
+    option of collect, so that one word turns the one into the other; those that say how to call, what to
+    publish and what to show change nothing here.
+    """
+    settings = read_settings(config, given)
+    logs.configure(settings)
+    plan = run(partial(_plan, settings))
+    if settings.json_output:
+        from poolcensus.cli.output import plan_object, write_line
+
+        write_line(plan_object(plan))
+    else:
+        from poolcensus.cli.tables import console, plan_summary, put
+
+        put(console(), *plan_summary(plan))
+    return ExitCode.OK
+
+
+async def _plan(settings: Settings) -> Plan:
+    from poolcensus.census import Census
+
+    async with Census(settings) as census:
+        return await census.plan()

@@ -1,0 +1,59 @@
+"""Runs a coroutine of the library until it ends or a signal ends it. The library itself takes no signal."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, TypeVar
+
+import anyio
+
+from poolcensus.cli.exits import StoppedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+Result = TypeVar("Result")
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SHOW_CURSOR = b"\x1b[?25h\n"
+
+
+def run(body: Callable[[], Coroutine[None, None, Result]]) -> Result:
+    """Runs `body` in an event loop of its own.
+
+    The first SIGINT or SIGTERM cancels it, so that it can put away what it has begun, and ends in
+    `StoppedError`. The second ends the process there and then.
+    """
+    return asyncio.run(_run(body))
+
+
+async def _run(body: Callable[[], Coroutine[None, None, Result]]) -> Result:
+    loop = asyncio.get_running_loop()
+    received: list[int] = []
+    scope = anyio.CancelScope()
+
+    def stop(number: int) -> None:
+        if received:
+            _leave(128 + number)
+        received.append(number)
+        scope.cancel()
+
+    for each in SIGNALS:
+        loop.add_signal_handler(each, stop, each)
+    try:
+        with scope:
+            return await body()
+    finally:
+        for each in SIGNALS:
+            loop.remove_signal_handler(each)
+    raise StoppedError(received[0])
+
+
+def _leave(code: int) -> None:
+    if sys.stderr is not None and sys.stderr.isatty():
+        # The progress display hides the cursor and won't get to show it again.
+        os.write(sys.stderr.fileno(), _SHOW_CURSOR)
+    os._exit(code)

@@ -1,0 +1,89 @@
+"""`poolcensus show`."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from poolcensus.cli.exits import ExitCode
+from poolcensus.cli.options import settings_options
+from poolcensus.cli.reading import KEYS, reading_settings
+from poolcensus.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+# A table's columns are as wide as its rows need: a part at a time keeps a large snapshot out of memory.
+ROWS_PER_TABLE = 500
+
+Row = TypeVar("Row")
+
+
+@click.command(name="show")
+@click.argument("ref", default="latest", metavar="[SNAPSHOT]")
+@settings_options(*KEYS)
+@click.option("--failures", is_flag=True, help="List every target that is not covered, and why.")
+@click.option("--pools", is_flag=True, help="List the pools; with --json, one record a line.")
+def command(ref: str, config: Path | None, *, failures: bool, pools: bool, **given: object) -> int:
+    """Print one snapshot: summary, failures, pools.
+
+    SNAPSHOT is a path, a snapshot id, latest (the default) or latest~N, the N-th before the latest.
+    """
+    settings = reading_settings(config, given)
+    snapshot = Snapshot.open(ref, dest=settings.dest)
+    if not settings.json_output:
+        _print(snapshot, failures=failures, pools=pools)
+    elif pools and failures:
+        message = "with --json, --pools and --failures are different kinds of lines: ask for one of them"
+        raise click.UsageError(message)
+    elif pools:
+        _write_pools(snapshot)
+    else:
+        _write_object(snapshot)
+    return ExitCode.OK
+
+
+def _print(snapshot: Snapshot, *, failures: bool, pools: bool) -> None:
+    from poolcensus.cli import tables
+    from poolcensus.cli.trouble import failures as failure_lines
+
+    screen = tables.console()
+    if failures or pools:
+        for some in _parts(snapshot.uncovered() if failures else ()):
+            tables.put(screen, tables.failure_table(some))
+        for records in _parts(snapshot.pools() if pools else ()):
+            tables.put(screen, tables.pool_table(records))
+        return
+    tables.put(screen, *tables.manifest_summary(snapshot.manifest, str(snapshot.path)))
+    if lines := [*failure_lines(snapshot.uncovered())]:
+        lines.insert(0, "")
+    for each in lines:
+        tables.put(screen, tables.text(each))
+
+
+def _parts(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    rest = iter(rows)
+    while part := list(islice(rest, ROWS_PER_TABLE)):
+        yield part
+
+
+def _write_pools(snapshot: Snapshot) -> None:
+    from poolcensus.cli.output import record_object, write_line
+
+    for record in snapshot.pools():
+        write_line(record_object(snapshot.id, record))
+
+
+def _write_object(snapshot: Snapshot) -> None:
+    from poolcensus.cli.output import manifest_object, result_object, write_line
+
+    write_line(
+        {
+            "path": str(snapshot.path),
+            "manifest": manifest_object(snapshot.manifest),
+            "failures": [result_object(each) for each in snapshot.uncovered()],
+        }
+    )

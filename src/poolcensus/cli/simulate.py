@@ -1,0 +1,160 @@
+"""`poolcensus simulate`."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import threading
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from poolcensus.cli.exits import ExitCode
+from poolcensus.simulator import Fault, Latency, Limits, Simulator, SimulatorConfig, WorldConfig, serve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+Config = TypeVar("Config", WorldConfig, Limits, SimulatorConfig)
+
+# By the annotation of a field; a field of another type has no option, or one of its own below.
+_TYPES: Mapping[str, click.ParamType[Any]] = {"int": click.INT, "float": click.FLOAT, "str": click.STRING}
+
+
+def _fields(config: type[Config]) -> list[dataclasses.Field[Any]]:
+    return [
+        each
+        for each in dataclasses.fields(config)
+        if "help" in each.metadata and _kind(each) in {*_TYPES, "bool", "tuple[str, ...]"}
+    ]
+
+
+def _kind(field: dataclasses.Field[Any]) -> str:
+    return str(field.type).removesuffix(" | None")
+
+
+def _options(config: type[Config]) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """An option for each field of a configuration of the simulator."""
+
+    def decorate(function: Callable[..., int]) -> Callable[..., int]:
+        for field in reversed(_fields(config)):
+            flag, help_text = f"--{field.name.replace('_', '-')}", _sentence(field)
+            if _kind(field) == "bool":
+                # A switch that is on by default is offered as its opposite.
+                flag = f"--no-{field.name}" if field.default else flag
+                option = click.option(flag, field.name, is_flag=True, default=None, help=help_text)
+            elif _kind(field) in _TYPES:
+                option = click.option(flag, field.name, type=_TYPES[_kind(field)], help=help_text)
+            else:
+                option = click.option(flag, field.name, metavar="NAME,...", help=help_text)
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def _sentence(field: dataclasses.Field[Any]) -> str:
+    text = str(field.metadata["help"])
+    if field.default is True:
+        text = f"switch off {text}"
+    default = "" if field.default in (None, (), False, True) else f"  [default: {field.default}]"
+    return f"{text}{default}"
+
+
+def _filled(config: type[Config], given: Mapping[str, Any]) -> dict[str, Any]:
+    """What the options give of a configuration's fields."""
+    found: dict[str, Any] = {}
+    for field in _fields(config):
+        value = given.get(field.name)
+        if value is None:
+            continue
+        if _kind(field) == "bool":
+            value = not field.default
+        elif _kind(field) == "tuple[str, ...]":
+            value = tuple(part.strip() for part in value.split(",") if part.strip())
+        found[field.name] = value
+    return found
+
+
+@click.command(name="simulate")
+@_options(SimulatorConfig)
+@_options(WorldConfig)
+@click.option(
+    "--latency",
+    metavar="MS",
+    default="none",
+    help="how long a call takes, in milliseconds: 50, exponential:50, uniform:20-200 or none",
+)
+@click.option(
+    "--slow-fraction", type=click.FLOAT, default=0.0, help="fraction of the accounts that are slower"
+)
+@click.option("--slow-factor", type=click.FLOAT, default=10.0, help="how many times slower they are")
+@_options(Limits)
+@click.option(
+    "--fault",
+    "faults",
+    metavar="RULE",
+    multiple=True,
+    help="calls that go wrong: KIND[:PROBABILITY][,NAME=VALUE...], such as throttle:0.1.  [may be repeated]",
+)
+@click.option("--json", "json_output", is_flag=True, help="print address and credentials as one line of JSON")
+@click.option("--until-eof", is_flag=True, hidden=True, help="Stop at the end of standard input.")
+def command(
+    *,
+    latency: str,
+    slow_fraction: float,
+    slow_factor: float,
+    faults: tuple[str, ...],
+    json_output: bool,
+    until_eof: bool,
+    **given: Any,  # noqa: ANN401 - as many types as the simulator's fields have
+) -> int:
+    """Serve the local AWS simulator, until it is interrupted.
+
+    An unmodified AWS CLI or SDK works with it, given its address and credentials in the environment.
+    """
+    try:
+        config = SimulatorConfig(
+            world=WorldConfig(**_filled(WorldConfig, given)),
+            latency=Latency.parse(latency, slow_fraction=slow_fraction, slow_factor=slow_factor),
+            limits=Limits(**_filled(Limits, given)),
+            faults=tuple(Fault.parse(rule) for rule in faults),
+            **_filled(SimulatorConfig, given),
+        )
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    if until_eof:
+        threading.Thread(target=_stop_at_eof, daemon=True).start()
+    serve(config, on_ready=_print_json if json_output else _print_text)
+    return ExitCode.OK
+
+
+def _stop_at_eof() -> None:
+    """Ends the process when whoever started it is gone, however that came about."""
+    # Not through sys.stdin: Python could not take its lock from this thread when the process ends first.
+    while os.read(0, 4096):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _print_json(simulator: Simulator) -> None:
+    from poolcensus.cli.output import write_line
+
+    write_line(
+        {
+            "endpoint_url": simulator.endpoint_url,
+            "access_key_id": simulator.access_key_id,
+            "secret_access_key": simulator.secret_access_key,
+        }
+    )
+
+
+def _print_text(simulator: Simulator) -> None:
+    click.echo(
+        f"export AWS_ENDPOINT_URL={simulator.endpoint_url}\n"
+        f"export AWS_ACCESS_KEY_ID={simulator.access_key_id}\n"
+        f"export AWS_SECRET_ACCESS_KEY={simulator.secret_access_key}\n"
+        "export AWS_REGION=us-east-1\n"
+        f"# {simulator.config.world.accounts:,} accounts; Ctrl-C ends it"
+    )

@@ -1,0 +1,233 @@
+"""Tables for people. Names of accounts and pools come from others: nothing in them is markup or control."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+from rich.filesize import decimal
+from rich.table import Table
+from rich.text import Text
+
+from poolcensus.cli.trouble import counted, printable
+from poolcensus.model import Outcome, SnapshotStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rich.console import RenderableType
+
+    from poolcensus.model import Manifest, Plan, PoolRecord, SkippedAccount, TargetResult
+    from poolcensus.snapshot import SnapshotInfo
+
+# Wide enough that a pipe or a file gets every row on one line.
+_NO_TERMINAL_WIDTH = 1000
+
+_STYLES = {Outcome.OK: "green", Outcome.EMPTY: "green"}
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console that prints what it is given: no markup, no highlighting, no emoji codes."""
+    made = Console(stderr=stderr, markup=False, highlight=False, emoji=False)
+    if not made.is_terminal and "COLUMNS" not in os.environ:
+        made.width = _NO_TERMINAL_WIDTH
+    return made
+
+
+def put(screen: Console, *what: RenderableType) -> None:
+    """Prints one after the other. A pipe or a file gets no blanks at the ends of lines."""
+    if screen.is_terminal:
+        screen.print(*what, sep="\n")
+        return
+    with screen.capture() as captured:
+        screen.print(*what, sep="\n")
+    lines = captured.get().split("\n")
+    click.echo("\n".join(line.rstrip() for line in lines), nl=False, err=screen.stderr)
+
+
+def text(value: object, style: str = "") -> Text:
+    """A cell: printable, never markup."""
+    return Text(printable("" if value is None else str(value)), style=style, overflow="fold")
+
+
+def table(*columns: str, numbers: tuple[str, ...] = ()) -> Table:
+    """An empty table. The columns in `numbers` are aligned to the right."""
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for name in columns:
+        made.add_column(name, justify="right" if name in numbers else "left", overflow="fold")
+    return made
+
+
+def _facts(rows: Iterable[tuple[str, Text]]) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, value in rows:
+        grid.add_row(name, value)
+    return grid
+
+
+def manifest_summary(manifest: Manifest, where: str | None) -> Iterable[RenderableType]:
+    """What a snapshot holds, and what it does not."""
+    totals = manifest.totals
+    complete = manifest.status == SnapshotStatus.COMPLETE
+    rows = [
+        ("Snapshot", text(manifest.snapshot_id)),
+        ("Status", text(manifest.status, "green" if complete else "yellow")),
+        *([("Where", text(where))] if where is not None else []),
+        (
+            "Started",
+            text(
+                f"{manifest.started_at}, took {duration(_seconds(manifest.started_at, manifest.finished_at))}"
+            ),
+        ),
+        ("Caller", text(manifest.caller.arn)),
+        ("Accounts", text(f"{manifest.accounts_planned:,} asked{_skipped(manifest.accounts_skipped)}")),
+        ("Targets", text(f"{totals.covered:,} of {totals.targets:,} covered")),
+        ("Pools", text(f"{totals.pools:,} on {counted(totals.pages, 'page')}")),
+        (
+            "Calls",
+            text(
+                f"{totals.requests:,} ({totals.retries:,} repeated, {totals.throttles:,} throttled,"
+                f" {counted(totals.assume_role_calls, 'role')} assumed)"
+            ),
+        ),
+    ]
+    if manifest.shard is not None:
+        rows.insert(1, ("Shard", text(f"{manifest.shard.index} of {manifest.shard.count}")))
+    yield _facts(rows)
+    yield ""
+    outcomes = table("Outcome", "Targets", numbers=("Targets",))
+    for outcome in Outcome:
+        if count := manifest.outcomes.get(outcome):
+            style = _STYLES.get(outcome, "" if outcome.covered else "yellow")
+            outcomes.add_row(text(outcome, style), f"{count:,}")
+    yield outcomes
+
+
+def plan_summary(plan: Plan) -> Iterable[RenderableType]:
+    """What a census would do."""
+    calls = sum(plan.calls.values())
+    yield _facts(
+        [
+            ("Caller", text(plan.caller.arn)),
+            *([("Organization", text(plan.organization_id))] if plan.organization_id else []),
+            ("Accounts", text(f"{len(plan.accounts):,}{_skipped(plan.skipped)}")),
+            ("Regions", text(f"{len(plan.regions):,}: {', '.join(plan.regions)}")),
+            ("Targets", text(f"{plan.targets:,}{_disabled(plan)}")),
+            ("Calls", text(f"at least {calls:,}")),
+        ]
+    )
+    yield ""
+    operations = table("Operation", "Calls", numbers=("Calls",))
+    for operation, count in plan.calls.items():
+        operations.add_row(text(operation), f"{count:,}")
+    yield operations
+
+
+def failure_table(uncovered: Iterable[TargetResult]) -> Table:
+    """The targets that are not covered, and why."""
+    made = table("Account", "Name", "Region", "Outcome", "Attempts", "Error", numbers=("Attempts",))
+    for target in uncovered:
+        error = " ".join(part for part in (target.error_code, target.error_message) if part)
+        made.add_row(
+            target.account_id,
+            text(target.account_name),
+            text(target.region),
+            text(target.outcome, "yellow"),
+            f"{target.attempts:,}",
+            text(error),
+        )
+    return made
+
+
+def pool_table(records: Iterable[PoolRecord]) -> Table:
+    """Pools, one a row."""
+    made = table(
+        "Account",
+        "Name",
+        "Region",
+        "Pool",
+        "Pool name",
+        "State",
+        "Sessions",
+        "Created",
+        numbers=("Sessions",),
+    )
+    for record in records:
+        made.add_row(*pool_row(record))
+    return made
+
+
+def pool_row(record: PoolRecord) -> tuple[Text, ...]:
+    """A pool's cells. Every field may be missing, or of another type than the reference says."""
+    pool = record.pool
+    capacity = pool.get("CapacityStatus")
+    sessions = ""
+    if isinstance(capacity, dict):
+        active, actual = capacity.get("ActiveUserSessions"), capacity.get("ActualUserSessions")
+        sessions = "/".join(str(each) for each in (active, actual) if each is not None)
+    return (
+        text(record.account_id),
+        text(record.account_name),
+        text(record.region),
+        text(pool.get("PoolId")),
+        text(pool.get("PoolName")),
+        text(pool.get("State")),
+        text(sessions),
+        text(str(pool.get("CreatedAt") or "")[:10]),
+    )
+
+
+def snapshot_table(snapshots: Iterable[SnapshotInfo]) -> Table:
+    """Snapshots, one a row."""
+    numbers = ("Targets", "Not covered", "Pools", "Took", "Size")
+    made = table("Snapshot", "Status", *numbers, numbers=numbers)
+    for each in snapshots:
+        complete = each.status == SnapshotStatus.COMPLETE
+        made.add_row(
+            text(each.id),
+            text(each.status, "green" if complete else "yellow"),
+            f"{each.targets:,}",
+            f"{each.targets - each.covered:,}",
+            f"{each.pools:,}",
+            duration(_seconds(each.started_at, each.finished_at)),
+            decimal(each.bytes),
+        )
+    return made
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it: 0.4 s, 12 s, 3 min 05 s, 1 h 02 min."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+def _seconds(started_at: str, finished_at: str) -> float:
+    try:
+        took = datetime.fromisoformat(finished_at) - datetime.fromisoformat(started_at)
+    except (ValueError, TypeError):
+        return 0.0
+    return max(took.total_seconds(), 0.0)
+
+
+def _skipped(accounts: Iterable[SkippedAccount]) -> str:
+    reasons = Counter(each.reason for each in accounts)
+    if not reasons:
+        return ""
+    listed = ", ".join(f"{count:,} {reason}" for reason, count in sorted(reasons.items()))
+    return f", {reasons.total():,} skipped ({listed})"
+
+
+def _disabled(plan: Plan) -> str:
+    return f", {plan.region_disabled:,} of them in regions that are disabled" if plan.region_disabled else ""

@@ -1,0 +1,62 @@
+"""`poolcensus verify`."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from poolcensus.cli.exits import ExitCode
+from poolcensus.cli.options import settings_options
+from poolcensus.cli.reading import KEYS, reading_settings
+from poolcensus.cli.trouble import complain, counted, printable
+from poolcensus.errors import SnapshotError
+from poolcensus.snapshot import Problem, Snapshot, verify
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@click.command(name="verify")
+@click.argument("refs", nargs=-1, metavar="[SNAPSHOT]...")
+@settings_options(*KEYS)
+def command(refs: tuple[str, ...], config: Path | None, **given: object) -> int:
+    """Check snapshots: digests, counts, one ledger line per target, every line valid JSON.
+
+    SNAPSHOT is a path, a snapshot id, latest (the default) or latest~N. Exits with 1 where something is
+    wrong.
+    """
+    settings = reading_settings(config, given)
+    found = {ref: _problems(ref, settings.dest) for ref in refs or ("latest",)}
+    if settings.json_output:
+        from poolcensus.cli.output import write_line
+
+        write_line(
+            [
+                {"snapshot": ref, "ok": not problems, "problems": [asdict(each) for each in problems]}
+                for ref, problems in found.items()
+            ]
+        )
+    else:
+        for ref, problems in found.items():
+            _print(ref, problems)
+    return ExitCode.FOUND if any(found.values()) else ExitCode.OK
+
+
+def _problems(ref: str, dest: str) -> tuple[Problem, ...]:
+    try:
+        return verify(Snapshot.open(ref, dest=dest))
+    except SnapshotError as error:
+        return (Problem(file="", line=None, message=str(error)),)
+
+
+def _print(ref: str, problems: tuple[Problem, ...]) -> None:
+    for each in problems:
+        place = ", ".join(part for part in (each.file, each.line and f"line {each.line:,}") if part)
+        complain(": ".join(part for part in (ref, place, each.message) if part))
+    if problems:
+        complain(f"{ref}: {counted(len(problems), 'problem')}")
+    elif sys.stdout.isatty():
+        click.echo(f"{printable(ref)}: OK")

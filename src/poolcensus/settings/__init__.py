@@ -1,0 +1,25 @@
+"""The settings of a census, and the only reader of TOML and of POOLCENSUS_* variables."""
+
+from __future__ import annotations
+
+from poolcensus.settings.model import Settings
+from poolcensus.settings.sources import load_settings
+from poolcensus.settings.values import (
+    FailureBudget,
+    FilterOperator,
+    LogFormat,
+    LogLevel,
+    PoolFilter,
+    ProgressMode,
+)
+
+__all__ = [
+    "FailureBudget",
+    "FilterOperator",
+    "LogFormat",
+    "LogLevel",
+    "PoolFilter",
+    "ProgressMode",
+    "Settings",
+    "load_settings",
+]

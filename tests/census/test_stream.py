@@ -1,0 +1,111 @@
+"""The library's streams: backpressure, leaving early, errors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+
+import poolcensus
+from poolcensus.errors import CredentialsError, IncompleteError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from census_lab import Lab
+
+    Start = Callable[..., Coroutine[None, None, Lab]]
+
+
+async def test_pools_are_those_of_the_simulator(lab: Start) -> None:
+    here = await lab(accounts=6, mean_pools=5)
+    async with poolcensus.Census(here.settings()) as census:
+        found = sorted([str(record.pool["PoolId"]) async for record in census.pools()])
+    assert found == sorted(
+        str(pool["PoolId"]) for each in here.simulator.world.truth() for pool in each.pools
+    )
+
+
+async def test_targets_are_accounts_times_regions_and_call_no_member(lab: Start) -> None:
+    here = await lab(accounts=45)
+    async with poolcensus.Census(here.settings()) as census:
+        targets = [target async for target in census.targets()]
+    assert len(set(targets)) == 45 * 3
+    assert here.calls("sts.AssumeRole") == here.calls("workspaces.DescribeWorkspacesPools") == 0
+
+
+async def test_a_slow_reader_slows_the_calls(lab: Start) -> None:
+    here = await lab(accounts=40, pools_per_target=50, page_size=1)
+    async with poolcensus.Census(here.settings(concurrency=4)) as census:
+        pages = census.pages()
+        await anext(pages)
+        await _until_quiet(here)
+        # What is read ahead is bounded by the buffer and the open targets, not by the 6,000 pages there are.
+        assert here.calls("workspaces.DescribeWorkspacesPools") < 100
+        await pages.aclose()
+
+
+async def test_leaving_a_loop_early_ends_the_run(lab: Start) -> None:
+    here = await lab(accounts=40, pools_per_target=50, page_size=1)
+    async with poolcensus.Census(here.settings()) as census:
+        async for _ in census.pools():
+            break
+        await _until_quiet(here)
+        stats = here.simulator.stats.snapshot()
+        assert stats["connections_open"] == 0
+    assert here.calls("workspaces.DescribeWorkspacesPools") < 1500
+
+
+async def test_leaving_the_census_ends_the_run(lab: Start) -> None:
+    here = await lab(accounts=10, pools_per_target=5, page_size=1)
+    async with poolcensus.Census(here.settings()) as census:
+        pages = census.pages()
+        await anext(pages)
+    await _until_quiet(here)
+    assert here.simulator.stats.snapshot()["connections_open"] == 0
+
+
+async def test_several_runs_in_one_census(lab: Start) -> None:
+    here = await lab(accounts=3, pools_per_target=2)
+    async with poolcensus.Census(here.settings()) as census:
+        for _ in range(3):
+            assert len([record async for record in census.pools()]) == 18
+
+
+async def test_what_was_not_covered_is_told(lab: Start, caplog: pytest.LogCaptureFixture) -> None:
+    here = await lab(accounts=11, no_role=0.2)
+    async with poolcensus.Census(here.settings()) as census:
+        async for _ in census.pools():
+            pass
+        assert len(census.uncovered) == 6
+        assert census.outcomes[poolcensus.Outcome.ASSUME_ROLE_FAILED] == 6
+    assert "6 of 33 targets were not covered" in caplog.text
+    async with poolcensus.Census(here.settings(strict=True)) as census:
+        with pytest.raises(IncompleteError):
+            async for _ in census.pools():
+                pass
+
+
+async def test_an_error_of_the_run_reaches_the_reader(lab: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = await lab(accounts=1)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    async with poolcensus.Census(here.settings()) as census:
+        with pytest.raises(CredentialsError):
+            await anext(census.pools())
+
+
+async def test_a_stream_needs_an_open_census(lab: Start) -> None:
+    here = await lab(accounts=1)
+    with pytest.raises(RuntimeError, match="async with"):
+        poolcensus.Census(here.settings()).pools()
+
+
+async def _until_quiet(here: Lab) -> None:
+    """Waits until the simulator has seen no call for twenty turns of the loop that wait for sockets."""
+    quiet, seen = 0, -1
+    while quiet < 20:
+        now = here.calls("workspaces.DescribeWorkspacesPools")
+        quiet = quiet + 1 if now == seen else 0
+        seen = now
+        await anyio.sleep(0.005)

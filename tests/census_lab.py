@@ -1,0 +1,118 @@
+"""A simulator in the test's own loop, a census of it, and a comparison of the two."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from poolcensus.census import Census
+from poolcensus.model import Outcome
+from poolcensus.settings import Settings
+from poolcensus.simulator.faults import Fault
+from poolcensus.simulator.server import Simulator, SimulatorConfig
+from poolcensus.simulator.world import WorldConfig
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+    from pathlib import Path
+
+    import pytest
+
+    from poolcensus.model import JsonObject, PoolRecord, TargetResult
+    from poolcensus.snapshot import Snapshot
+
+FEW_REGIONS = ("us-east-1", "eu-west-1", "af-south-1")
+_SERVER_OPTIONS = frozenset(SimulatorConfig.__dataclass_fields__) - {"world", "faults"}
+
+
+@dataclass(frozen=True, slots=True)
+class Lab:
+    """A running simulator and where a census of it goes."""
+
+    simulator: Simulator
+    dest: Path
+
+    def settings(self, **changes: object) -> Settings:
+        """Settings for a census of the simulator; its regions are the simulator's."""
+        given: dict[str, object] = {"regions": self.simulator.world.config.regions, "dest": str(self.dest)}
+        return Settings.load(**{**given, **changes})
+
+    async def collect(self, **changes: object) -> Snapshot:
+        """A census of the simulator, published in the lab's folder."""
+        async with Census(self.settings(**changes)) as census:
+            snapshot = await census.collect()
+        assert not hasattr(snapshot, "_uncovered")
+        return snapshot  # type: ignore[return-value] # a folder's, since the destination is one
+
+    def calls(self, name: str) -> int:
+        """How many calls of `service.Operation` the simulator has seen."""
+        calls = self.simulator.stats.snapshot()["calls"]
+        assert isinstance(calls, dict)
+        count = calls.get(name, 0)
+        assert isinstance(count, int)
+        return count
+
+    def assert_exact(self, snapshot: Snapshot, *, regions: Iterable[str] | None = None) -> Counter[Outcome]:
+        """Every target has the outcome that the simulator knows, and every pool is there once, as sent."""
+        ledger = {(each.account_id, each.region): each for each in snapshot.targets()}
+        assert len(ledger) == sum(1 for _ in snapshot.targets())
+        records: dict[tuple[str, str], list[PoolRecord]] = {}
+        for record in snapshot.pools():
+            records.setdefault((record.account_id, record.region), []).append(record)
+        skipped = {each.id for each in snapshot.manifest.accounts_skipped}
+        wanted = set(regions) if regions is not None else None
+        for truth in self.simulator.world.truth():
+            if truth.account_id in skipped or (wanted is not None and truth.region not in wanted):
+                continue
+            key = (truth.account_id, truth.region)
+            result = ledger.pop(key)
+            assert result.outcome == truth.outcome, result
+            expected = {str(pool["PoolId"]): pool for pool in truth.pools}
+            found = records.pop(key, [])
+            assert len(found) == len(expected) == result.pools
+            for record in found:
+                assert _as_sent(record.pool) == expected[str(record.pool["PoolId"])]
+        assert not ledger
+        assert not records
+        return Counter(each.outcome for each in snapshot.targets())
+
+
+def _as_sent(pool: JsonObject) -> JsonObject:
+    created = pool.get("CreatedAt")
+    assert isinstance(created, str)
+    assert created.endswith("Z")
+    return {**pool, "CreatedAt": datetime.fromisoformat(created).timestamp()}
+
+
+def result_of(snapshot: Snapshot, account_id: str, region: str) -> TargetResult:
+    """The ledger line of one target."""
+    return next(each for each in snapshot.targets() if (each.account_id, each.region) == (account_id, region))
+
+
+@asynccontextmanager
+async def open_labs(
+    monkeypatch: pytest.MonkeyPatch, dest: Path
+) -> AsyncIterator[Callable[..., Coroutine[None, None, Lab]]]:
+    """Starts simulators, the last of which the environment points at; ends them all."""
+    async with AsyncExitStack() as stack:
+
+        async def start(
+            *, faults: Iterable[str] = (), regions: Iterable[str] = FEW_REGIONS, **options: object
+        ) -> Lab:
+            server = {name: options.pop(name) for name in list(options) if name in _SERVER_OPTIONS}
+            world = WorldConfig(regions=tuple(regions), **options)  # type: ignore[arg-type] # test's own words
+            config = SimulatorConfig(
+                world=world,
+                faults=tuple(Fault.parse(each) for each in faults),
+                **server,  # type: ignore[arg-type] # test's own words
+            )
+            simulator = await stack.enter_async_context(Simulator(config))
+            monkeypatch.setenv("AWS_ENDPOINT_URL", simulator.endpoint_url)
+            monkeypatch.setenv("AWS_ACCESS_KEY_ID", simulator.access_key_id)
+            monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", simulator.secret_access_key)
+            return Lab(simulator, dest / "snapshots")
+
+        yield start

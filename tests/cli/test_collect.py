@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+import json
+import sys
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from poolcensus import errors
+from poolcensus.cli import main
+from poolcensus.model import Outcome, Shard
+from poolcensus.settings import ProgressMode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.cli.conftest import FakeLibrary
+
+    from poolcensus.model import TargetResult
+
+
+def test_a_run_without_trouble_and_without_a_terminal_prints_nothing(
+    library: FakeLibrary, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["collect"]) == 0
+    assert capfd.readouterr() == ("", "")
+
+
+def test_every_option_reaches_its_setting(library: FakeLibrary) -> None:
+    line = (
+        "collect --dest d --accounts 000000000001,000000000002 --accounts 000000000003"
+        " --exclude-accounts 000000000004 --ou ou-ab12-34cd56ef --exclude-ou r-ab12 --account-tag a=b"
+        " --account-tag c=d,e --accounts-from list.txt --regions eu-* --exclude-regions eu-west-1"
+        " --profile p --role-name R --external-id secret --endpoint-url http://127.0.0.1:1"
+        " --pool-id wspool-0123456ab --filter PoolName:EQUALS:a,b --page-size 5 --concurrency 6"
+        " --per-account 7 --per-region 8 --compress gzip --strict --max-failed 2% --deadline 9"
+        " --shard 1/2 --progress never --log-format json --log-level error --metrics-file m.prom --json"
+    )
+    assert main(line.split()) == 0
+    (settings,) = library.asked
+    assert settings.dest == "d"
+    assert settings.accounts == ("000000000001", "000000000002", "000000000003")
+    assert settings.exclude_accounts == ("000000000004",)
+    assert (settings.ous, settings.exclude_ous) == (("ou-ab12-34cd56ef",), ("r-ab12",))
+    assert settings.account_tags == (("a", "b"), ("c", "d,e"))
+    assert settings.accounts_from == "list.txt"
+    assert (settings.regions, settings.exclude_regions) == (("eu-*",), ("eu-west-1",))
+    assert (settings.profile, settings.role_name) == ("p", "R")
+    assert settings.external_id is not None
+    assert settings.external_id.get_secret_value() == "secret"
+    assert settings.endpoint_url == "http://127.0.0.1:1"
+    assert settings.pool_ids == ("wspool-0123456ab",)
+    assert [str(each) for each in settings.filters] == ["PoolName:EQUALS:a,b"]
+    assert (settings.page_size, settings.concurrency) == (5, 6)
+    assert (settings.per_account, settings.per_region) == (7, 8)
+    assert settings.compress == "gzip"
+    assert settings.strict
+    assert str(settings.max_failed) == "2%"
+    assert settings.deadline == 9
+    assert settings.shard == Shard(1, 2)
+    assert settings.progress is ProgressMode.NEVER
+    assert (settings.log_format, settings.log_level) == ("json", "error")
+    assert settings.metrics_file == Path("m.prom")
+    assert settings.json_output
+
+
+def test_the_command_line_wins_over_the_environment_over_the_file(
+    library: FakeLibrary, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text("concurrency = 1\nper_account = 1\nper_region = 1\nstrict = true")
+    monkeypatch.setenv("POOLCENSUS_CONCURRENCY", "2")
+    monkeypatch.setenv("POOLCENSUS_PER_ACCOUNT", "2")
+    assert main(["collect", "--config", str(file), "--concurrency", "3"]) == 0
+    (settings,) = library.asked
+    assert (settings.concurrency, settings.per_account, settings.per_region) == (3, 2, 1)
+    assert settings.strict
+
+
+def test_every_wrong_setting_is_a_line_and_nothing_is_called(
+    library: FakeLibrary, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("POOLCENSUS_REGION", "x")
+    assert main(["collect", "--page-size", "26", "--shard", "x"]) == 2
+    assert library.asked == []
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 3
+    assert all(each.startswith("poolcensus: ") for each in lines)
+    assert any("option --page-size: page_size: " in each for each in lines)
+
+
+def test_json_on_standard_output_is_the_manifest_in_one_line(
+    library: FakeLibrary, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["collect", "--json"]) == 0
+    said = capsys.readouterr()
+    assert said.err == ""
+    assert said.out.count("\n") == 1
+    assert json.loads(said.out)["totals"]["pools"] == 7
+
+
+def test_json_and_pools_do_not_share_standard_output(
+    library: FakeLibrary, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["collect", "--json", "--dest", "-"]) == 2
+    assert library.asked == []
+    assert "--json" in capsys.readouterr().err
+
+
+def test_a_partial_snapshot_exits_with_3_and_names_the_accounts(
+    library: FakeLibrary, result: Callable[..., TargetResult], capsys: pytest.CaptureFixture[str]
+) -> None:
+    library.partial(result(4, outcome=Outcome.SCP_DENIED), result(5, outcome=Outcome.TIMED_OUT))
+    assert main(["collect"]) == 3
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.splitlines() == [
+        "poolcensus: 1 account refused by a service control policy: 000000000004 acct-3 (eu-west-1)",
+        "poolcensus: 1 account timed out: 000000000005 acct-4 (eu-west-1)",
+        (
+            "poolcensus: partial snapshot 20261123T020000Z-3f9a1c at snapshots/20261123T020000Z-3f9a1c:"
+            " 2 of 4 targets covered"
+        ),
+    ]
+
+
+def test_what_was_not_published_says_which_accounts_were_the_reason(
+    library: FakeLibrary, result: Callable[..., TargetResult], capsys: pytest.CaptureFixture[str]
+) -> None:
+    library.error = errors.NotPublishedError(
+        "not published: 2 targets are not covered", uncovered=(result(4, outcome=Outcome.ERROR),), count=2
+    )
+    assert main(["collect", "--strict"]) == 3
+    assert capsys.readouterr().err.splitlines() == [
+        "poolcensus: not published: 2 targets are not covered",
+        "poolcensus: 1 account answered with an error: 000000000004 acct-3 (eu-west-1)",
+        "poolcensus: and 1 more targets",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.CredentialsError("no credentials"), 1),
+        (errors.DestinationLockedError("another run"), 11),
+    ],
+)
+def test_a_fatal_error_is_a_line_and_a_code(
+    library: FakeLibrary, capsys: pytest.CaptureFixture[str], error: errors.CensusError, code: int
+) -> None:
+    library.error = error
+    assert main(["collect"]) == code
+    assert capsys.readouterr().err == f"poolcensus: {error}\n"
+
+
+def test_a_terminal_gets_a_summary_on_standard_error(
+    library: FakeLibrary, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Terminal(StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setenv("TERM", "xterm")
+    assert main(["collect"]) == 0
+    assert "4 of 4 covered" in stream.getvalue()
+    assert capsys.readouterr().out == ""
+
+
+def metrics(file: Path) -> dict[str, float]:
+    lines = [line for line in file.read_text().splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
+
+def test_metrics_of_a_good_run(library: FakeLibrary, tmp_path: Path) -> None:
+    file = tmp_path / "m.prom"
+    assert main(["collect", "--metrics-file", str(file)]) == 0
+    found = metrics(file)
+    assert found["poolcensus_run_success"] == found["poolcensus_run_complete"] == 1
+    assert found["poolcensus_pools"] == 7
+    assert found['poolcensus_outcomes{outcome="ok"}'] == 3
+    assert not any("python" in name for name in found)
+    assert [each.name for each in tmp_path.iterdir() if each.name.startswith("m.")] == ["m.prom"]
+
+
+def test_metrics_of_a_partial_run(
+    library: FakeLibrary, tmp_path: Path, result: Callable[..., TargetResult]
+) -> None:
+    library.partial(result(4, outcome=Outcome.ERROR))
+    file = tmp_path / "m.prom"
+    assert main(["collect", "--metrics-file", str(file)]) == 3
+    found = metrics(file)
+    assert (found["poolcensus_run_success"], found["poolcensus_run_complete"]) == (1, 0)
+    assert found["poolcensus_run_exit_code"] == 3
+
+
+def test_metrics_of_a_failed_run(library: FakeLibrary, tmp_path: Path) -> None:
+    library.error = errors.DestinationLockedError("another run")
+    file = tmp_path / "m.prom"
+    file.write_text("poolcensus_run_success 1\n")
+    assert main(["collect", "--metrics-file", str(file)]) == 11
+    found = metrics(file)
+    assert found["poolcensus_run_success"] == 0
+    assert found["poolcensus_run_exit_code"] == 11
+    assert found["poolcensus_requests"] == 9
+
+
+def test_metrics_that_cannot_be_written_are_a_line_and_the_code_stays(
+    library: FakeLibrary, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["collect", "--metrics-file", str(tmp_path / "no" / "m.prom")]) == 0
+    assert "the metrics could not be written" in capsys.readouterr().err
+
+
+def test_plan_prints_a_table_or_json(library: FakeLibrary, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan"]) == 0
+    said = capsys.readouterr()
+    assert "workspaces:DescribeWorkspacesPools" in said.out
+    assert said.err == ""
+    assert main(["plan", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["targets"] == 2
+    assert found["accounts"]["skipped"][0]["reason"] == "SUSPENDED"
+    assert found["calls"] == {"workspaces:DescribeWorkspacesPools": 2}

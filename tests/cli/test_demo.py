@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from poolcensus.cli import main
+from poolcensus.snapshot import Snapshot, verify
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+
+def test_the_demo_needs_nothing_and_shows_everything(tmp_path: Path) -> None:
+    elsewhere = {
+        "POOLCENSUS_REGIONS": "nonsense",
+        "AWS_PROFILE": "of-somebody",
+        "AWS_ENDPOINT_URL_WORKSPACES": "http://127.0.0.1:9",
+        "HTTPS_PROXY": "http://127.0.0.1:9",
+        "HTTP_PROXY": "http://127.0.0.1:9",
+    }
+    dest = tmp_path / "made"
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "poolcensus", "demo", "--dest", str(dest)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env=os.environ | elsewhere,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert time.monotonic() - began < 30
+    for expected in ("Accounts", "wspool-", "refused by a service control policy", "Try next"):
+        assert expected in done.stdout
+    snapshot = Snapshot.open("latest", dest=dest)
+    assert verify(snapshot) == ()
+    assert snapshot.manifest.totals.pools > 100
+    assert snapshot.manifest.totals.throttles > 0
+
+
+def test_the_demo_has_to_keep_what_it_shows(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--dest", "-"]) == 2
+    assert "must be a folder" in capsys.readouterr().err

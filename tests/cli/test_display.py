@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import io
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+from rich.console import Console
+
+from poolcensus.cli import tables
+from poolcensus.cli.progress import display, line, shown
+from poolcensus.model import Account, Outcome, PoolRecord, Target
+from poolcensus.settings import ProgressMode
+from poolcensus.snapshot import SnapshotInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.console import RenderableType
+
+    from poolcensus.model import Manifest, Plan, Progress, TargetResult
+
+EVIL = "[red]\x1b[2J\x1b]0;owned\x07\u202eevil\nname :boom:"
+
+
+def rendered(*what: RenderableType, width: int = 100) -> str:
+    screen = Console(file=io.StringIO(), width=width, markup=True, emoji=True)
+    screen.print(*what, sep="\n")
+    assert isinstance(screen.file, io.StringIO)
+    return screen.file.getvalue()
+
+
+def pool(name: str) -> PoolRecord:
+    return PoolRecord(
+        collected_at="2026-11-23T02:00:03.123Z",
+        partition="aws",
+        account_id="000000000001",
+        account_name=name,
+        region="us-east-1",
+        pool={
+            "PoolId": "wspool-0123456ab",
+            "PoolName": name,
+            "State": 7,
+            "CapacityStatus": {"ActiveUserSessions": 3, "ActualUserSessions": 9},
+            "CreatedAt": "2025-03-04T05:06:07.123Z",
+        },
+    )
+
+
+class Terminal(io.StringIO):
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_progress_says_how_far_it_is_and_that_the_end_is_open(progress: Progress) -> None:
+    assert line(progress) == "poolcensus: 12 s: 3 of 4+ targets, 7 pools, 9 calls, 1 throttle, 1 not covered"
+    said = rendered(display(progress))
+    for expected in ("3 of 4+ targets", "2 accounts so far", "7 pools", "9 calls", "1 throttle,", "12 s"):
+        assert expected in said
+    assert "slow: acct-0 eu-west-1 7.0 s" in " ".join(said.split())
+    closed = replace(progress, listing=False)
+    assert "3 of 4 targets" in rendered(display(closed))
+
+
+@pytest.mark.parametrize("width", [20, 40, 200])
+def test_progress_fits_the_terminal(progress: Progress, width: int) -> None:
+    slow = ((Target(Account("000000000001", EVIL), "eu-west-1"), 7.0),)
+    said = rendered(display(replace(progress, slowest=slow)), width=width)
+    assert all(len(row) <= width for row in said.splitlines())
+    assert "\x1b" not in said
+
+
+@pytest.mark.parametrize(
+    ("mode", "terminal", "expected"),
+    [
+        (ProgressMode.AUTO, False, False),
+        (ProgressMode.NEVER, True, False),
+        (ProgressMode.NEVER, False, False),
+        (ProgressMode.ALWAYS, False, True),
+        (ProgressMode.AUTO, True, True),
+    ],
+)
+async def test_progress_is_shown_where_it_was_asked_for(
+    progress: Progress,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    mode: ProgressMode,
+    terminal: bool,
+    expected: bool,
+) -> None:
+    stream = Terminal() if terminal else io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setenv("TERM", "xterm")
+    async with shown(lambda: progress, mode):
+        await anyio.sleep(0.4)
+    assert ("3 of 4+ targets" in stream.getvalue()) == expected
+
+
+async def test_what_ends_the_run_ends_the_progress(progress: Progress) -> None:
+    with pytest.raises(LookupError, match="as it is"):
+        async with shown(lambda: progress, ProgressMode.ALWAYS):
+            raise LookupError("as it is")
+
+
+def test_names_of_others_are_neither_markup_nor_control(
+    manifest: Manifest, result: Callable[..., TargetResult]
+) -> None:
+    failed = replace(result(1, outcome=Outcome.ERROR), account_name=EVIL, error_message=EVIL)
+    said = rendered(
+        tables.pool_table([pool(EVIL)]),
+        tables.failure_table([failed]),
+        *tables.manifest_summary(manifest, EVIL),
+        width=400,
+    )
+    assert said.count(r"[red]\x1b[2J\x1b]0;owned\x07\u202eevil\nname :boom:") == 5
+    assert said.replace("\n", "").isprintable()
+
+
+def test_a_pool_row_takes_fields_of_any_kind() -> None:
+    said = rendered(tables.pool_table([pool("p"), replace(pool("q"), pool={"CapacityStatus": 3})]))
+    assert "3/9" in said
+    assert "2025-03-04" in said
+
+
+def test_the_summary_says_what_is_there_and_what_is_not(manifest: Manifest) -> None:
+    said = " ".join(rendered(*tables.manifest_summary(manifest, "here")).split())
+    for expected in (
+        "Snapshot 20261123T020000Z-3f9a1c",
+        "Where here",
+        "took 1 min 05 s",
+        "2 asked, 1 skipped (1 SUSPENDED)",
+        "4 of 4 covered",
+        "9 (1 repeated, 1 throttled, 2 roles assumed)",
+        "ok 3",
+        "empty 1",
+    ):
+        assert expected in said
+
+
+def test_a_plan_says_what_would_be_called(plan: Plan) -> None:
+    said = " ".join(rendered(*tables.plan_summary(plan)).split())
+    assert "2: eu-west-1, us-east-1" in said
+    assert "workspaces:DescribeWorkspacesPools 2" in said
+
+
+def test_a_pipe_gets_every_row_on_one_line_and_no_colours(
+    capsys: pytest.CaptureFixture[str], manifest: Manifest
+) -> None:
+    info = SnapshotInfo(
+        id=manifest.snapshot_id,
+        status=manifest.status,
+        started_at=manifest.started_at,
+        finished_at=manifest.finished_at,
+        pools=7,
+        targets=4,
+        covered=3,
+        bytes=1234,
+    )
+    tables.put(tables.console(), tables.snapshot_table([info]), tables.pool_table([pool("n" * 150)]))
+    said = capsys.readouterr().out
+    assert "n" * 150 in said
+    assert "20261123T020000Z-3f9a1c complete 4 1 7 1 min 05 s 1.2 kB" in " ".join(said.split())
+    assert len(said.splitlines()) == 4
+    assert all(line == line.rstrip() for line in said.splitlines())
+    assert "\x1b" not in said
+
+
+def test_colours_stay_away_where_they_are_not_wanted(
+    monkeypatch: pytest.MonkeyPatch, manifest: Manifest
+) -> None:
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stdout", stream)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("NO_COLOR", "1")
+    tables.console().print(*tables.manifest_summary(manifest, None))
+    assert "complete" in stream.getvalue()
+    assert "\x1b[32m" not in stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.44, "0.4 s"), (9.96, "10 s"), (59.6, "1 min 00 s"), (185, "3 min 05 s"), (3725, "1 h 02 min")],
+)
+def test_durations_are_said_as_people_say_them(seconds: float, said: str) -> None:
+    assert tables.duration(seconds) == said

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib import import_module
+
+import click
+import pytest
+
+from poolcensus.cli import COMMANDS, main
+from poolcensus.settings.sources import FIELDS
+
+HEAVY = {"aioboto3", "aiobotocore", "aiohttp", "boto3", "botocore", "pydantic", "rich"}
+
+# The contract's options of collect, less those of parts that are not built yet.
+# fmt: off
+COLLECT = [
+    "--config", "--dest", "--accounts", "--exclude-accounts", "--ou", "--exclude-ou", "--account-tag",
+    "--accounts-from", "--regions", "--exclude-regions", "--profile", "--role-name", "--external-id",
+    "--endpoint-url", "--pool-id", "--filter", "--page-size", "--concurrency", "--per-account",
+    "--per-region", "--compress", "--strict", "--max-failed", "--deadline", "--shard", "--progress",
+    "--log-format", "--log-level", "--metrics-file", "--json",
+]
+# fmt: on
+
+OPTIONS = {
+    "collect": COLLECT,
+    "plan": COLLECT,
+    "snapshots": ["--config", "--dest", "--json"],
+    "show": ["--config", "--dest", "--failures", "--pools", "--json"],
+    "verify": ["--config", "--dest", "--json"],
+    "simulate": ["--port", "--accounts", "--seed", "--latency", "--fault", "--json"],
+    "demo": ["--dest", "--progress"],
+}
+
+
+def loaded(name: str) -> click.Command:
+    command: click.Command = import_module(f"poolcensus.cli.{name}").command
+    return command
+
+
+def test_the_help_lists_every_command_with_what_it_does(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert COMMANDS.keys() == OPTIONS.keys()
+    for name, text in COMMANDS.items():
+        assert f"{name} {text}" in said
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_the_line_in_the_list_is_the_first_line_of_the_commands_own_help(name: str) -> None:
+    own = (loaded(name).help or "").partition("\n")[0]
+    assert own.startswith(COMMANDS[name].rstrip("."))
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_every_option_of_the_contract_is_there_and_every_option_has_a_help_text(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = [each for each in loaded(name).params if isinstance(each, click.Option)]
+    offered = {flag for each in options for flag in each.opts}
+    assert set(OPTIONS[name]) <= offered
+    assert all(each.help for each in options)
+    assert main([name, "--help"]) == 0
+    said = capsys.readouterr().out
+    for each in options:
+        assert each.hidden or each.opts[0] in said
+
+
+def test_the_help_of_an_option_is_the_description_of_its_setting() -> None:
+    for option in loaded("collect").params:
+        assert isinstance(option, click.Option)
+        if option.name in FIELDS:
+            assert (option.help or "").startswith(FIELDS[option.name].description or "?")
+
+
+@pytest.mark.parametrize("argument", ["--version", "--help"])
+def test_version_and_help_import_nothing_heavy(argument: str) -> None:
+    script = (
+        "import sys; from poolcensus.cli import main; code = main(sys.argv[1:]);"
+        f"found = {HEAVY!r} & sys.modules.keys(); sys.exit(f'imported: {{found}}' if found else code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, argument], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "poolcensus" in done.stdout
+
+
+def test_the_module_runs_as_a_program() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "poolcensus", "colect"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={**os.environ, "LC_ALL": "C"},
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.splitlines() == [
+        "poolcensus: There is no command 'colect': did you mean collect?",
+        "poolcensus: see 'poolcensus --help'",
+    ]
+
+
+def test_no_command_at_all_is_wrong_usage_with_the_help_on_standard_error(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main([]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "collect" in said.err

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+
+from poolcensus.cli import logs
+from poolcensus.cli.trouble import complain
+from poolcensus.settings import Settings
+
+
+def test_text_lines_have_time_level_and_name_and_nothing_a_terminal_obeys(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    logs.configure(Settings(log_level="info"))  # type: ignore[arg-type]
+    logging.getLogger("poolcensus.x").info("account %s", "\x1b[2Jacct\n-1")
+    logging.getLogger("poolcensus.x").debug("not this")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line[10] == "T"
+    assert line[23:] == r"Z INFO poolcensus.x: account \x1b[2Jacct\n-1"
+
+
+def test_json_lines_are_json_and_so_are_the_programs_own_complaints(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    logs.configure(Settings.load(log_format="json"))
+    logging.getLogger("poolcensus.x").warning("slow", extra={"account_id": "000000000001"})
+    complain("2 accounts refused")
+    first, second = (json.loads(line) for line in capsys.readouterr().err.splitlines())
+    assert (first["level"], first["logger"], first["message"]) == ("WARNING", "poolcensus.x", "slow")
+    assert first["account_id"] == "000000000001"
+    assert first["timestamp"].endswith("+00:00")
+    assert (second["level"], second["message"]) == ("ERROR", "2 accounts refused")
+
+
+@pytest.mark.parametrize("level", ["debug", "info", "warning", "error"])
+def test_the_sdk_and_the_transport_never_log_below_warning(level: str) -> None:
+    logs.configure(Settings.load(log_level=level))
+    for name in (
+        "botocore.auth",
+        "botocore.hooks",
+        "aiobotocore.endpoint",
+        "aiohttp.client",
+        "urllib3",
+        "asyncio",
+    ):
+        assert not logging.getLogger(name).isEnabledFor(logging.INFO)
+    assert logging.getLogger("poolcensus").isEnabledFor(logging.DEBUG) == (level == "debug")
+    assert logging.getLogger("botocore").isEnabledFor(logging.WARNING) == (level != "error")
+
+
+def test_a_signature_of_botocore_leaves_no_trace_at_debug(capsys: pytest.CaptureFixture[str]) -> None:
+    auth = pytest.importorskip("botocore.auth")
+    from botocore.awsrequest import AWSRequest
+    from botocore.credentials import Credentials
+
+    logs.configure(Settings.load(log_level="debug"))
+    request = AWSRequest("POST", "https://sts.us-east-1.amazonaws.com/", data=b"ExternalId=very-secret")
+    auth.SigV4Auth(Credentials("AKIA", "secret-key", "session-token"), "sts", "us-east-1").add_auth(request)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_second_set_up_replaces_the_first(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(Settings())
+    logs.configure(Settings())
+    logging.getLogger("poolcensus.x").warning("once")
+    assert capsys.readouterr().err.count("once") == 1

@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from poolcensus.cli import main
+from poolcensus.codec import dumps
+from poolcensus.model import FileEntry, Outcome, SnapshotStatus, Totals
+from poolcensus.snapshot.encode import encode_manifest, encode_result
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from poolcensus.model import Manifest, TargetResult
+
+OLD, NEW = "20261123T020000Z-3f9a1c", "20261124T020000Z-000001"
+
+
+def write(
+    dest: Path, manifest: Manifest, snapshot_id: str, ledger: list[TargetResult], pool_names: list[str]
+) -> Path:
+    """A snapshot as the contract describes it, the pools all of the first target."""
+    folder = dest / snapshot_id
+    folder.mkdir(parents=True)
+    first = ledger[0]
+    pools = b"".join(
+        dumps(
+            {
+                "snapshot_id": snapshot_id,
+                "collected_at": "2026-11-23T02:00:03.123Z",
+                "partition": "aws",
+                "account_id": first.account_id,
+                "account_name": first.account_name,
+                "region": first.region,
+                "pool": {"PoolId": f"wspool-{number:09d}", "PoolName": name},
+            }
+        )
+        + b"\n"
+        for number, name in enumerate(pool_names)
+    )
+    targets = b"".join(map(encode_result, ledger))
+    files = []
+    for name, data in (("pools.ndjson", pools), ("targets.ndjson", targets)):
+        (folder / name).write_bytes(data)
+        digest = hashlib.sha256(data).hexdigest()
+        files.append(FileEntry(name, len(data), data.count(b"\n"), digest))
+    covered = sum(each.outcome.covered for each in ledger)
+    outcomes: dict[Outcome, int] = {}
+    for each in ledger:
+        outcomes[each.outcome] = outcomes.get(each.outcome, 0) + 1
+    made = replace(
+        manifest,
+        snapshot_id=snapshot_id,
+        status=SnapshotStatus.COMPLETE if covered == len(ledger) else SnapshotStatus.PARTIAL,
+        totals=Totals(targets=len(ledger), covered=covered, pools=len(pool_names), pages=1),
+        outcomes=outcomes,
+        files=tuple(files),
+    )
+    (folder / "manifest.json").write_bytes(encode_manifest(made))
+    return folder
+
+
+@pytest.fixture
+def dest(tmp_path: Path, manifest: Manifest, result: Callable[..., TargetResult]) -> Path:
+    folder = tmp_path / "snapshots"
+    ok = replace(result(1), pools=2, pages=1)
+    write(folder, manifest, OLD, [ok], ["alpha", "beta"])
+    refused = replace(
+        result(4, outcome=Outcome.SCP_DENIED, code="AccessDeniedException"), error_message="\x1b[2Jno"
+    )
+    write(folder, manifest, NEW, [ok, refused], ["gamma", "[red]\x1b[2Jdelta"])
+    (folder / "latest").symlink_to(NEW)
+    return folder
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> str:
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    assert "\x1b" not in captured.out
+    return captured.out
+
+
+def test_snapshots_are_listed(dest: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["snapshots", "--dest", str(dest)]) == 0
+    _, old, new = said(capsys).splitlines()
+    assert old.split()[:5] == [OLD, "complete", "1", "0", "2"]
+    assert new.split()[:5] == [NEW, "partial", "2", "1", "2"]
+    assert main(["snapshots", "--dest", str(dest), "--json"]) == 0
+    found = json.loads(said(capsys))
+    assert [each["snapshot_id"] for each in found] == [OLD, NEW]
+    assert found[1]["covered"] == 1
+
+
+def test_no_snapshots_are_an_empty_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["snapshots", "--dest", str(tmp_path), "--json"]) == 0
+    assert json.loads(said(capsys)) == []
+
+
+def test_the_destination_may_come_from_the_environment(
+    dest: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("POOLCENSUS_DEST", str(dest))
+    assert main(["show"]) == 0
+    assert NEW in said(capsys)
+
+
+@pytest.mark.parametrize(
+    ("ref", "found"), [([], NEW), (["latest"], NEW), (["latest~1"], OLD), ([OLD], OLD), (["path"], OLD)]
+)
+def test_show_takes_every_kind_of_reference(
+    dest: Path, capsys: pytest.CaptureFixture[str], ref: list[str], found: str
+) -> None:
+    given = [str(dest / OLD)] if ref == ["path"] else ref
+    assert main(["show", *given, "--dest", str(dest)]) == 0
+    assert found in said(capsys)
+
+
+def test_show_says_what_is_missing_and_lists_it(dest: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "--dest", str(dest)]) == 0
+    summary = said(capsys)
+    assert "1 of 2 covered" in summary
+    assert "1 account refused by a service control policy: 000000000004 acct-3 (eu-west-1)" in summary
+    assert main(["show", "--failures", "--dest", str(dest)]) == 0
+    _, row = said(capsys).splitlines()
+    assert row.split() == [
+        "000000000004", "acct-3", "eu-west-1", "scp_denied", "0", "AccessDeniedException", r"\x1b[2Jno",
+    ]  # fmt: skip
+
+
+def test_show_lists_pools_for_people_and_for_programs(dest: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "--pools", "--dest", str(dest)]) == 0
+    table = said(capsys)
+    assert "gamma" in table
+    assert r"[red]\x1b[2Jdelta" in table
+    assert main(["show", "--pools", "--json", "--dest", str(dest)]) == 0
+    assert said(capsys).encode() == (dest / NEW / "pools.ndjson").read_bytes()
+
+
+def test_show_json_is_one_object(dest: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "--json", "--dest", str(dest)]) == 0
+    out = said(capsys)
+    assert out.count("\n") == 1
+    found = json.loads(out)
+    assert found["manifest"] == json.loads((dest / NEW / "manifest.json").read_text())
+    assert [each["outcome"] for each in found["failures"]] == ["scp_denied"]
+
+
+def test_a_name_that_the_terminal_cannot_write_is_escaped(
+    tmp_path: Path, manifest: Manifest, result: Callable[..., TargetResult]
+) -> None:
+    write(tmp_path, manifest, OLD, [replace(result(1), pools=1, pages=1)], ["caf\u00e9 \u6771\u4eac"])
+    done = subprocess.run(
+        [sys.executable, "-m", "poolcensus", "show", "--pools", "--dest", str(tmp_path)],
+        capture_output=True,
+        encoding="latin-1",
+        check=False,
+        timeout=60,
+        env={**os.environ, "PYTHONIOENCODING": "latin-1"},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "caf\u00e9 \\u6771\\u4eac" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["show", "latest~7"], 1),
+        (["show", "nowhere/at-all"], 1),
+        (["show", "--json", "--pools", "--failures"], 2),
+    ],
+)
+def test_a_mistake_is_a_line(
+    dest: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int
+) -> None:
+    assert main([*arguments, "--dest", str(dest)]) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("poolcensus: ")
+
+
+@pytest.mark.parametrize("dest", ["-", "s3://bucket/prefix"], indirect=False)
+def test_only_folders_can_be_read(dest: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "--dest", dest]) == 2
+    assert "name a folder with --dest" in capsys.readouterr().err
+
+
+def test_verify_has_nothing_to_say_of_a_sound_snapshot(
+    dest: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["verify", "--dest", str(dest)]) == 0
+    assert main(["verify", OLD, NEW, "--dest", str(dest)]) == 0
+    assert said(capsys) == ""
+
+
+def test_verify_says_ok_on_a_terminal(
+    dest: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert main(["verify", "--dest", str(dest)]) == 0
+    assert said(capsys) == "latest: OK\n"
+
+
+def test_verify_exits_with_1_where_it_finds_something(dest: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = dest / NEW / "pools.ndjson"
+    file.write_bytes(file.read_bytes().replace(b"gamma", b"GAMMA"))
+    assert main(["verify", OLD, NEW, "--dest", str(dest)]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    lines = captured.err.splitlines()
+    assert lines[0].startswith(f"poolcensus: {NEW}: pools.ndjson: ")
+    assert lines[-1] == f"poolcensus: {NEW}: 1 problem"
+    assert main(["verify", OLD, NEW, "--json", "--dest", str(dest)]) == 1
+    first, second = json.loads(said(capsys))
+    assert first == {"snapshot": OLD, "ok": True, "problems": []}
+    assert second["problems"][0]["file"] == "pools.ndjson"
+
+
+def test_verify_goes_on_after_a_snapshot_that_cannot_be_opened(
+    dest: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (dest / OLD / "manifest.json").write_text("{")
+    assert main(["verify", OLD, NEW, "--dest", str(dest), "--json"]) == 1
+    assert [each["ok"] for each in json.loads(said(capsys))] == [False, True]

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from poolcensus.cli.running import run
+
+SCRIPT = """
+import sys, anyio
+from poolcensus.cli.exits import report
+from poolcensus.cli.running import run
+
+async def body():
+    try:
+        print("ready", flush=True)
+        await anyio.sleep(60)
+    finally:
+        print("putting away", flush=True)
+        with anyio.CancelScope(shield=True):
+            await anyio.sleep(float(sys.argv[1]))
+        print("put away", flush=True)
+
+with report() as outcome:
+    run(body)
+sys.exit(outcome.code)
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "said"),
+    [
+        (signal.SIGINT, 130, "poolcensus: interrupted\n"),
+        (signal.SIGTERM, 143, "poolcensus: terminated\n"),
+    ],
+)
+def test_a_signal_cancels_in_good_order(number: signal.Signals, code: int, said: str) -> None:
+    with _started("0") as process:
+        process.send_signal(number)
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (code, "putting away\nput away\n", said)
+
+
+def test_a_second_signal_ends_the_process_at_once() -> None:
+    with _started("60") as process:
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "putting away\n"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=10)
+    assert (process.returncode, out, err) == (130, "", "")
+
+
+def test_a_result_and_an_error_come_through_as_they_are() -> None:
+    async def gives() -> int:
+        return 7
+
+    async def fails() -> int:
+        message = "as it is"
+        raise LookupError(message)
+
+    before = signal.getsignal(signal.SIGTERM)
+    assert run(gives) == 7
+    with pytest.raises(LookupError, match="as it is"):
+        run(fails)
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def _started(shielded_seconds: str) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, shielded_seconds],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from poolcensus.cli import main
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+COMMAND = [sys.executable, "-m", "poolcensus", "simulate", "--json", "--accounts=5", "--fault=throttle:0.5"]
+
+
+@contextmanager
+def simulator(*more: str) -> Iterator[tuple[subprocess.Popen[bytes], dict[str, str]]]:
+    with subprocess.Popen([*COMMAND, *more], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            yield process, json.loads(process.stdout.readline())
+        finally:
+            process.kill()
+
+
+def test_it_says_where_it_is_serves_and_ends_when_told() -> None:
+    with simulator() as (process, said):
+        assert said.keys() == {"endpoint_url", "access_key_id", "secret_access_key"}
+        with pytest.raises(urllib.error.HTTPError):
+            urllib.request.urlopen(said["endpoint_url"], data=b"{}", timeout=10)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+
+
+def test_it_ends_with_whoever_holds_its_standard_input() -> None:
+    with simulator("--until-eof") as (process, _):
+        assert process.stdin is not None
+        process.stdin.close()
+        assert process.wait(10) == 0
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--fault", "nonsense"], ["--latency", "gauss:1"], ["--suspended", "2"], ["--rate", "0"]]
+)
+def test_what_no_simulator_can_be_is_wrong_usage(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["simulate", *arguments]) == 2
+    assert capsys.readouterr().err.startswith("poolcensus: ")
+
+
+def test_its_text_is_for_a_shell() -> None:
+    command = [each for each in COMMAND if each != "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            lines = [process.stdout.readline() for _ in range(4)]
+        finally:
+            process.kill()
+    assert [line.partition("=")[0] for line in lines] == [
+        "export AWS_ENDPOINT_URL",
+        "export AWS_ACCESS_KEY_ID",
+        "export AWS_SECRET_ACCESS_KEY",
+        "export AWS_REGION",
+    ]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+def test_the_demos_simulator_dies_with_a_demo_that_is_killed() -> None:
+    script = (
+        "import time; from poolcensus.cli.demo import _simulator\n"
+        "with _simulator(): print('up', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"up\n"
+        with open(f"/proc/{process.pid}/task/{process.pid}/children") as file:  # noqa: PTH123
+            (child,) = map(int, file.read().split())
+        process.kill()
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            os.kill(child, 0)
+        except ProcessLookupError:
+            return
+        with open(f"/proc/{child}/stat") as file:  # noqa: PTH123
+            if file.read().rpartition(")")[2].split()[0] == "Z":
+                return
+        time.sleep(0.05)
+    pytest.fail("the simulator is still there")

@@ -1,0 +1,102 @@
+"""What every test has: a loop that must not be blocked, and nothing left open behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from blockbuster import blockbuster_ctx
+
+from poolcensus import catalogue
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+    from pathlib import Path
+
+    from census_lab import Lab
+
+
+# It is read once a process, by the first settings that are made.
+catalogue.partitions()
+
+
+# What is called from plain code: the simulator, which is no part of a census, and reading snapshots.
+_PLAIN = (
+    "poolcensus.simulator",
+    "poolcensus.snapshot.compressing",
+    "poolcensus.snapshot.reader",
+    "poolcensus.snapshot.verify",
+)
+
+
+@pytest.fixture(autouse=True)
+def nothing_blocks_the_loop() -> Iterator[None]:
+    """Fails a test in which our code blocks the event loop with a file, a socket, a lock or a sleep."""
+    with blockbuster_ctx("poolcensus", excluded_modules=list(_PLAIN)) as buster:
+        for function in buster.functions.values():
+            # Settings are read by a plain call, before there is anything to block.
+            function.can_block_in("poolcensus/settings/sources.py", "load_settings")
+            # The SDK prepares requests in a thread that has a loop of its own.
+            function.can_block_in("poolcensus/aws/sdk.py", "prepare")
+        yield
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_open() -> Iterator[None]:
+    """Fails a test that leaves a file or a socket open behind it."""
+    gc.collect()
+    before = _descriptors()
+    yield
+    gc.collect()
+    left = _descriptors() - before
+    assert not left, f"left open: {sorted(left)}"
+
+
+def _descriptors() -> set[str]:
+    found = set()
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found.add(f"{name} {os.readlink(f'/proc/self/fd/{name}')}")
+        except FileNotFoundError:
+            continue
+    # The interpreter opens it once and keeps it.
+    return {each for each in found if not each.endswith("/dev/urandom")}
+
+
+@pytest.fixture(autouse=True)
+def no_configuration_of_this_machine(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Tests see no AWS or poolcensus configuration but what they make."""
+    for name in list(os.environ):
+        if name.startswith(("AWS_", "POOLCENSUS_")) or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / ".config"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(home / "aws-config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(home / "aws-credentials"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.fixture
+async def no_task_left() -> AsyncIterator[None]:
+    """Fails a test that leaves a task running."""
+    before = asyncio.all_tasks()
+    yield
+    left = asyncio.all_tasks() - before - {asyncio.current_task()}
+    assert not left, f"tasks left: {left}"
+
+
+@pytest.fixture
+async def lab(
+    no_task_left: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> AsyncIterator[Callable[..., Coroutine[None, None, Lab]]]:
+    """Starts a simulator and makes a census of it: `await lab(accounts=3, faults=("throttle:0.2",))`."""
+    from census_lab import open_labs
+
+    async with open_labs(monkeypatch, tmp_path) as start:
+        yield start
