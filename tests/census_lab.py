@@ -9,11 +9,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from poolcensus.census import Census
-from poolcensus.model import Outcome
-from poolcensus.settings import Settings
+from poolcensus.settings import load_settings
 from poolcensus.simulator.faults import Fault
 from poolcensus.simulator.server import Simulator, SimulatorConfig
 from poolcensus.simulator.world import WorldConfig
+from poolcensus.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from poolcensus.model import JsonObject, PoolRecord, TargetResult
-    from poolcensus.snapshot import Snapshot
+    from poolcensus.model import JsonObject, Outcome, PoolRecord, TargetResult
+    from poolcensus.settings import Settings
 
 FEW_REGIONS = ("us-east-1", "eu-west-1", "af-south-1")
 _SERVER_OPTIONS = frozenset(SimulatorConfig.__dataclass_fields__) - {"world", "faults"}
@@ -38,14 +38,14 @@ class Lab:
     def settings(self, **changes: object) -> Settings:
         """Settings for a census of the simulator; its regions are the simulator's."""
         given: dict[str, object] = {"regions": self.simulator.world.config.regions, "dest": str(self.dest)}
-        return Settings.load(**{**given, **changes})
+        return load_settings(None, {**given, **changes})
 
     async def collect(self, **changes: object) -> Snapshot:
         """A census of the simulator, published in the lab's folder."""
         async with Census(self.settings(**changes)) as census:
             snapshot = await census.collect()
-        assert not hasattr(snapshot, "_uncovered")
-        return snapshot  # type: ignore[return-value] # a folder's, since the destination is one
+        assert isinstance(snapshot, Snapshot)
+        return snapshot
 
     def calls(self, name: str) -> int:
         """How many calls of `service.Operation` the simulator has seen."""
