@@ -1,0 +1,24 @@
+"""A local AWS: the wire protocol of the services that a census calls, on one loopback port."""
+
+from poolcensus.simulator.faults import Fault, FaultKind
+from poolcensus.simulator.latency import Latency
+from poolcensus.simulator.limits import Limits
+from poolcensus.simulator.options import OPTIONS, Option, configure
+from poolcensus.simulator.server import Simulator, SimulatorConfig, serve
+from poolcensus.simulator.world import TargetTruth, World, WorldConfig
+
+__all__ = [
+    "OPTIONS",
+    "Fault",
+    "FaultKind",
+    "Latency",
+    "Limits",
+    "Option",
+    "Simulator",
+    "SimulatorConfig",
+    "TargetTruth",
+    "World",
+    "WorldConfig",
+    "configure",
+    "serve",
+]

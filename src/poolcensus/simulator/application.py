@@ -1,0 +1,224 @@
+"""The way of a request through the simulator: signature, limits, faults, service, latency."""
+
+from __future__ import annotations
+
+import secrets
+from email.utils import formatdate
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+from poolcensus.simulator import sabotage, sigv4, unauthenticated
+from poolcensus.simulator.call import Call, operation_of, service_of
+from poolcensus.simulator.chunks import decode_chunks
+from poolcensus.simulator.http import (
+    Abort,
+    Answer,
+    Cut,
+    Delayed,
+    Drip,
+    Hang,
+    Message,
+    Request,
+    Response,
+)
+from poolcensus.simulator.limits import throttled
+from poolcensus.simulator.refusal import RefusalError, render
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from poolcensus.simulator.connection import Connection
+    from poolcensus.simulator.control import Control
+    from poolcensus.simulator.faults import Injector
+    from poolcensus.simulator.latency import Clockwork
+    from poolcensus.simulator.limits import Limiter
+    from poolcensus.simulator.sigv4 import Claim, Verifier
+    from poolcensus.simulator.stats import Stats
+    from poolcensus.simulator.tokens import TokenMint
+    from poolcensus.simulator.world import World
+
+_REGIONAL = frozenset({"sts", "ec2", "workspaces"})
+_ERROR = 400
+_BUFFER = 1 << 18
+
+
+class Service(Protocol):
+    """One of the services."""
+
+    def handle(self, request: Request) -> Response:
+        """Answer one call."""
+
+
+def _unknown_action(call: Call, request: Request) -> Response:
+    """Answer a service of the query protocol that the simulator does not have: in XML, as it would."""
+    refusal = RefusalError(400, "InvalidAction", f"The simulator has no service {call.service}.")
+    return render(refusal, "sts", request.request_id)
+
+
+class SimulatorApplication:
+    """Answers what comes over the connections."""
+
+    def __init__(
+        self,
+        *,
+        world: World,
+        services: Mapping[str, Service],
+        verifier: Verifier,
+        limiter: Limiter,
+        injector: Injector,
+        clockwork: Clockwork,
+        mint: TokenMint,
+        stats: Stats,
+        control: Control,
+        clock: Callable[[], float],
+        organizations_concurrency: int | None,
+    ) -> None:
+        self._world = world
+        self._services = services
+        self._verifier = verifier
+        self._limiter = limiter
+        self._injector = injector
+        self._clockwork = clockwork
+        self._mint = mint
+        self._stats = stats
+        self._control = control
+        self._clock = clock
+        self._organizations_concurrency = organizations_concurrency
+        self._serial = 0
+        word = secrets.token_hex(10)
+        self._id_prefix = f"{word[:8]}-{word[8:12]}-{word[12:16]}-{word[16:20]}-"
+        self._date_second = 0
+        self._date = ""
+        self.connections: set[Connection] = set()
+        self.buffer = memoryview(bytearray(_BUFFER))
+
+    def handle(self, message: Message) -> Answer | Delayed:
+        """Answer one message."""
+        self._serial += 1
+        message.request_id = f"{self._id_prefix}{self._serial:012x}"
+        target = message.target.decode("latin-1")
+        if target[:1] != "/" and "://" in target:
+            target = "/" + target.partition("://")[2].partition("/")[2]
+        path, _, query = target.partition("?")
+        if path.startswith("/_simulator/"):
+            return self._control.handle(message.method, path)
+        stats = self._stats
+        try:
+            claim = sigv4.read_claim(message.headers, query)
+        except RefusalError as refusal:
+            service = service_of(message.headers, message.body)
+            return self._noted(render(refusal, service, message.request_id))
+        service = claim.service if claim is not None else service_of(message.headers, message.body)
+        if service == "s3":
+            message.request_id_header = "x-amz-request-id"
+        operation = operation_of(
+            service, message.method, path, headers=message.headers, query=query, body=message.body
+        )
+        stats.calls[f"{service}.{operation}"] += 1
+        account = ""
+        answer: Answer
+        try:
+            if claim is None:
+                raise unauthenticated.missing(service)
+            request = self._authenticate(claim, message, path, query)
+            if request.identity is not None:
+                account = request.identity.account_id
+            answer = self._serve(
+                Call(service, operation, account, claim.region, claim.access_key_id), request
+            )
+        except RefusalError as refusal:
+            answer = render(refusal, service, message.request_id)
+        self._noted(answer)
+        seconds = self._clockwork.seconds(account)
+        if seconds <= 0 and not isinstance(answer, (Hang, Drip)):
+            return answer
+        region = claim.region if claim is not None else ""
+        stats.entered(service, account, region)
+        return Delayed(answer, seconds, partial(stats.left, service, account, region))
+
+    def http_date(self) -> str:
+        """Return the time of the simulated clock as a Date header carries it."""
+        now = int(self._clock())
+        if now != self._date_second:
+            self._date_second = now
+            self._date = formatdate(now, usegmt=True)
+        return self._date
+
+    def opened(self, connection: Connection) -> None:
+        """Take note of a new connection."""
+        self.connections.add(connection)
+        stats = self._stats
+        stats.connections_accepted += 1
+        stats.open_connections += 1
+        stats.connections_peak = max(stats.connections_peak, stats.open_connections)
+
+    def closed(self, connection: Connection) -> None:
+        """Take note that a connection is gone."""
+        self.connections.discard(connection)
+        self._stats.open_connections -= 1
+
+    def moved(self, received: int, sent: int) -> None:
+        """Count the bytes that went over the wire."""
+        self._stats.bytes_received += received
+        self._stats.bytes_sent += sent
+
+    def _authenticate(self, claim: Claim, message: Message, path: str, query: str) -> Request:
+        headers, body, service = message.headers, message.body, claim.service
+        credentials = self._verifier.verify(claim, message.method, path, query, headers=headers, body=body)
+        identity = credentials.identity
+        index = self._world.index(identity.account_id)
+        if service in _REGIONAL and (index is None or not self._world.enabled(index, claim.region)):
+            raise unauthenticated.unknown_key(service)
+        if service == "s3" and headers.get("x-amz-content-sha256", "").startswith(sigv4.STREAMING):
+            body, trailers = decode_chunks(body)
+            headers = {**headers, **trailers}
+        return Request(
+            message.method,
+            path,
+            query,
+            headers,
+            body,
+            identity,
+            service,
+            claim.region,
+            message.request_id,
+        )
+
+    def _serve(self, call: Call, request: Request) -> Answer:
+        service = self._services.get(call.service)
+        if service is None:
+            if request.body.startswith(b"Action="):
+                return _unknown_action(call, request)
+            raise RefusalError(
+                404, "UnknownOperationException", f"The simulator has no service {call.service}."
+            )
+        self._limiter.check(call)
+        if (
+            call.service == "organizations"
+            and self._organizations_concurrency is not None
+            and self._stats.in_flight["organizations", call.account, call.region]
+            >= self._organizations_concurrency
+        ):
+            raise throttled("organizations")
+        if self._injector.idle:
+            return service.handle(request)
+        page = sabotage.page_of(request, self._mint)
+        fault = self._injector.choose(call, page)
+        if fault is None:
+            return service.handle(request)
+        self._stats.faults[fault.kind] += 1
+        answer = sabotage.instead(fault, request)
+        if answer is not None:
+            return answer
+        response = service.handle(sabotage.bend(fault, request, self._mint))
+        return sabotage.spoil(fault, request, response, self._mint)
+
+    def _noted(self, answer: Answer) -> Answer:
+        if isinstance(answer, (Abort, Hang)):
+            return answer
+        reply = answer.response if isinstance(answer, (Cut, Drip)) else answer
+        self._stats.statuses[reply.status] += 1
+        if reply.status >= _ERROR:
+            code = reply.code if isinstance(reply, Response) else None
+            self._stats.codes[code or f"{reply.status}"] += 1
+        return answer

@@ -1,0 +1,328 @@
+"""HTTP/1.1 on one loopback port: the connection that carries requests and replies.
+
+A request that needs no waiting is answered inside `buffer_updated`, without a task. Requests that are
+pipelined on one connection are answered in the order in which they came.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections import deque
+from functools import lru_cache
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Protocol
+
+import httptools
+
+from poolcensus.simulator.http import Abort, Answer, Cut, Delayed, Drip, Hang, Message, Response, Stream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+MAX_BODY = 1 << 30
+_JOIN_LIMIT = 1 << 16
+_REASONS = {status.value: status.phrase for status in HTTPStatus}
+_BODILESS = frozenset({204, 304})
+
+
+class Application(Protocol):
+    """What answers the messages of a connection."""
+
+    buffer: memoryview
+
+    def handle(self, message: Message) -> Answer | Delayed:
+        """Answer one message."""
+
+    def http_date(self) -> str:
+        """Return the time of the simulated clock as a Date header carries it."""
+
+    def opened(self, connection: Connection) -> None:
+        """Take note of a new connection."""
+
+    def closed(self, connection: Connection) -> None:
+        """Take note that a connection is gone."""
+
+    def moved(self, received: int, sent: int) -> None:
+        """Count the bytes that went over the wire."""
+
+
+@lru_cache(maxsize=512)
+def _header_name(name: bytes) -> str:
+    return name.decode("latin-1").lower()
+
+
+def _joined(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Return the headers where some come more than once: joined, as SigV4 signs them."""
+    headers: dict[str, str] = {}
+    for name, value in raw:
+        key, text = _header_name(name), value.decode("latin-1")
+        headers[key] = f"{headers[key]},{text}" if key in headers else text
+    return headers
+
+
+def _reset(transport: asyncio.Transport) -> None:
+    """Cut the connection so that the other side sees a reset, not an end."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
+
+
+class Connection(asyncio.BufferedProtocol):
+    """One client connection."""
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+        self._parser = httptools.HttpRequestParser(self)
+        self._message = Message()
+        self._raw: list[tuple[bytes, bytes]] = []
+        self._body: list[bytes] = []
+        self._size = 0
+        self._waiting: deque[Message] = deque()
+        self._busy = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._release: Callable[[], None] | None = None
+        self._stream: Iterator[bytes] | None = None
+        self._chunked = False
+        self._writable = True
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Start to serve the connection."""
+        if not isinstance(transport, asyncio.Transport):
+            raise TypeError(transport)
+        self._transport = transport
+        self._application.opened(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget what was still to be sent."""
+        del exc
+        self._transport = None
+        self._waiting.clear()
+        self._stream = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._let_go()
+        self._application.closed(self)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Return where to put what comes: one place for all connections, emptied before the next one."""
+        del sizehint
+        return self._application.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Parse what came, and answer each message that it completes."""
+        self._application.moved(nbytes, 0)
+        try:
+            self._parser.feed_data(self._application.buffer[:nbytes])
+        except httptools.HttpParserUpgrade:
+            self._refuse(501)
+        except httptools.HttpParserError:
+            self._refuse(400)
+        # Not from the parser's callback: it would turn an error of the application into a parse error.
+        self._drain()
+
+    def pause_writing(self) -> None:
+        """Stop reading too, so that a client that does not read its replies can't fill the memory."""
+        self._writable = False
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        self._writable = True
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+        if self._stream is not None:
+            self._pump()
+
+    def abort(self) -> None:
+        """Reset the connection."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def close(self) -> None:
+        """Close the connection once what is written has left."""
+        if self._transport is not None:
+            self._transport.close()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a reply is still owed."""
+        return self._busy
+
+    def on_message_begin(self) -> None:
+        """Start a message: called by the parser, as are the other `on_` methods."""
+        self._message = Message()
+        self._raw = []
+        self._body = []
+        self._size = 0
+
+    def on_url(self, url: bytes) -> None:
+        """Take a piece of the request target."""
+        self._message.target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header."""
+        self._raw.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """Name the headers, and let a client go on that waits to be told so."""
+        headers = {_header_name(name): value.decode("latin-1") for name, value in self._raw}
+        if len(headers) != len(self._raw):
+            headers = _joined(self._raw)
+        self._message.headers = headers
+        if (
+            "expect" in headers
+            and headers["expect"].lower() == "100-continue"
+            and self._transport is not None
+            and not self._busy
+        ):
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of the body."""
+        self._size += len(body)
+        if self._size > MAX_BODY:
+            self._refuse(413)
+            return
+        self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        """Queue the message."""
+        message = self._message
+        message.method = self._parser.get_method().decode("ascii")
+        message.keep_alive = self._parser.should_keep_alive()
+        message.body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        self._body = []
+        self._waiting.append(message)
+
+    def _answer(self, message: Message) -> None:
+        answer = self._application.handle(message)
+        if isinstance(answer, Response):
+            self._send(message, answer)
+            return
+        self._busy = True
+        if isinstance(answer, Delayed):
+            self._release = answer.release
+            due = answer.answer
+            if isinstance(due, Hang):
+                return
+            self._timer = asyncio.get_running_loop().call_later(answer.seconds, self._deliver, message, due)
+        else:
+            self._deliver(message, answer)
+
+    def _deliver(self, message: Message, answer: Answer) -> None:
+        """Send an answer that is not a plain reply, or one that was delayed."""
+        self._timer = None
+        transport = self._transport
+        if transport is None or isinstance(answer, Hang):
+            return
+        if isinstance(answer, Abort):
+            _reset(transport)
+        elif isinstance(answer, Response):
+            self._let_go()
+            self._send(message, answer)
+            self._next()
+        elif isinstance(answer, Cut):
+            self._let_go()
+            self._write(self._head(message, answer.response, answer.claimed) + answer.response.body)
+            transport.close()
+        elif isinstance(answer, Drip):
+            self._write(self._head(message, answer.response, len(answer.response.body)))
+            self._timer = asyncio.get_running_loop().call_later(answer.seconds, self._drip, answer, 0)
+        else:
+            self._let_go()
+            self._start(message, answer)
+
+    def _send(self, message: Message, response: Response) -> None:
+        body = response.body
+        head = self._head(message, response, len(body))
+        if message.method == "HEAD" or response.status in _BODILESS:
+            self._write(head)
+        elif len(body) < _JOIN_LIMIT:
+            self._write(head + body)
+        else:
+            self._write(head)
+            self._write(body)
+        if not message.keep_alive and self._transport is not None:
+            self._transport.close()
+
+    def _next(self) -> None:
+        self._busy = False
+        self._drain()
+
+    def _drain(self) -> None:
+        while self._waiting and not self._busy and self._transport is not None:
+            self._answer(self._waiting.popleft())
+
+    def _drip(self, answer: Drip, position: int) -> None:
+        body = answer.response.body
+        if position < len(body):
+            self._write(body[position : position + 1])
+            self._timer = asyncio.get_running_loop().call_later(
+                answer.seconds, self._drip, answer, position + 1
+            )
+            return
+        self._timer = None
+        self._let_go()
+        self._next()
+
+    def _start(self, message: Message, stream: Stream) -> None:
+        self._chunked = stream.length is None
+        self._write(self._head(message, Response(stream.status, b"", stream.headers), stream.length))
+        self._stream = iter(stream.chunks)
+        self._pump()
+
+    def _pump(self) -> None:
+        """Write the stream while the socket takes it; `resume_writing` comes back for the rest."""
+        while self._writable and self._stream is not None and self._transport is not None:
+            chunk = next(self._stream, None)
+            if chunk is None:
+                self._stream = None
+                if self._chunked:
+                    self._write(b"0\r\n\r\n")
+                self._next()
+                return
+            if chunk:
+                self._write(b"%x\r\n%b\r\n" % (len(chunk), chunk) if self._chunked else chunk)
+
+    def _head(self, message: Message, response: Response, length: int | None) -> bytes:
+        status = response.status
+        lines = (
+            f"HTTP/1.1 {status} {_REASONS.get(status, 'Unknown')}\r\n"
+            f"{message.request_id_header}: {message.request_id}\r\n"
+            f"Date: {self._application.http_date()}\r\n"
+        )
+        for name, value in response.headers:
+            lines += f"{name}: {value}\r\n"
+        if length is None:
+            lines += "Transfer-Encoding: chunked\r\n"
+        elif status not in _BODILESS:
+            lines += f"Content-Length: {length}\r\n"
+        if not message.keep_alive:
+            lines += "Connection: close\r\n"
+        return (lines + "\r\n").encode("latin-1")
+
+    def _write(self, data: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(data)
+            self._application.moved(0, len(data))
+
+    def _let_go(self) -> None:
+        if self._release is not None:
+            release, self._release = self._release, None
+            release()
+
+    def _refuse(self, status: int) -> None:
+        """Answer what is not HTTP as a proxy would, and close."""
+        message = self._message
+        message.keep_alive = False
+        self._waiting.clear()
+        if not self._busy:
+            self._send(message, Response(status))
+        else:
+            self.abort()

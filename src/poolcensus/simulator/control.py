@@ -1,0 +1,62 @@
+"""What the simulator says of itself: its truth and its counts, on paths that no AWS service has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import orjson
+
+from poolcensus.simulator.http import Response, Stream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from poolcensus.simulator.stats import Stats
+    from poolcensus.simulator.world import World
+
+_JSON = (("Content-Type", "application/json"),)
+_NDJSON = (("Content-Type", "application/x-ndjson"),)
+_CHUNK = 1 << 16
+
+
+class Control:
+    """Answers `/_simulator/…`."""
+
+    def __init__(self, world: World, stats: Stats, reset: Callable[[], None]) -> None:
+        self._world = world
+        self._stats = stats
+        self._reset = reset
+
+    def handle(self, method: str, path: str) -> Response | Stream:
+        """Answer one request."""
+        match method, path:
+            case "GET", "/_simulator/truth":
+                return Stream(200, truth_lines(self._world), _NDJSON)
+            case "GET", "/_simulator/stats":
+                return Response(200, orjson.dumps(self._stats.snapshot()), _JSON)
+            case "POST", "/_simulator/reset":
+                self._reset()
+                return Response(204)
+        return Response(404, b'{"message":"not found"}', _JSON)
+
+
+def truth_lines(world: World) -> Iterator[bytes]:
+    """Return the world's truth as NDJSON, in pieces of bounded size."""
+    buffer = bytearray()
+    for target in world.truth():
+        buffer += orjson.dumps(
+            {
+                "account_id": target.account_id,
+                "account_name": target.account_name,
+                "account_status": target.account_status,
+                "region": target.region,
+                "outcome": target.outcome,
+                "pools": target.pools,
+            },
+            option=orjson.OPT_APPEND_NEWLINE,
+        )
+        if len(buffer) >= _CHUNK:
+            yield bytes(buffer)
+            buffer.clear()
+    if buffer:
+        yield bytes(buffer)

@@ -1,0 +1,79 @@
+"""The credentials that the simulator knows: the caller's own, and those that AssumeRole has issued."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections import OrderedDict
+from dataclasses import dataclass
+from hashlib import sha512
+
+from poolcensus.simulator.http import Identity
+
+_MAX_SESSIONS = 200_000
+_TOKEN_BYTES = 264
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """A key pair and whose it is. `expires` is in epoch seconds of the simulated clock."""
+
+    secret: str
+    identity: Identity
+    token: str | None = None
+    expires: float | None = None
+    session_policy: str | None = None
+
+
+class CredentialStore:
+    """Access key id to credentials."""
+
+    def __init__(self, seed: int, management_account_id: str, partition: str) -> None:
+        digest = sha512(f"poolcensus simulator {seed}".encode()).digest()
+        self.access_key_id = "AKIA" + base64.b32encode(digest[:10]).decode()
+        self.secret_access_key = base64.b64encode(digest[10:40]).decode()
+        self._sessions: OrderedDict[str, Credentials] = OrderedDict()
+        self._caller = Credentials(
+            self.secret_access_key,
+            Identity(
+                management_account_id,
+                f"arn:{partition}:iam::{management_account_id}:user/census",
+                self.access_key_id,
+                None,
+                "AIDA" + base64.b32encode(digest[40:50]).decode(),
+            ),
+        )
+
+    def find(self, access_key_id: str) -> Credentials | None:
+        """Return what belongs to the key id."""
+        if access_key_id == self.access_key_id:
+            return self._caller
+        return self._sessions.get(access_key_id)
+
+    def issue(
+        self,
+        account_id: str,
+        arn: str,
+        *,
+        role_id: str,
+        session_name: str,
+        expires: float,
+        policy: str | None = None,
+    ) -> Credentials:
+        """Issue session credentials. The oldest are forgotten once there are very many."""
+        key = "ASIA" + base64.b32encode(secrets.token_bytes(10)).decode()
+        credentials = Credentials(
+            base64.b64encode(secrets.token_bytes(30)).decode(),
+            Identity(account_id, arn, key, session_name, f"{role_id}:{session_name}"),
+            "IQoJb3JpZ2luX2Vj" + base64.b64encode(secrets.token_bytes(_TOKEN_BYTES)).decode(),
+            expires,
+            policy,
+        )
+        self._sessions[key] = credentials
+        if len(self._sessions) > _MAX_SESSIONS:
+            self._sessions.popitem(last=False)
+        return credentials
+
+    def clear(self) -> None:
+        """Forget every session."""
+        self._sessions.clear()

@@ -1,0 +1,152 @@
+"""The organization as its management account sees it: the tree, the accounts in it, their tags."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from poolcensus.simulator.world import account_id, account_name
+
+if TYPE_CHECKING:
+    from poolcensus.model import JsonObject
+    from poolcensus.simulator.world import World
+
+_ROOT = ""
+# Each organizational unit: its name, the name of its parent, its share of the member accounts in percent.
+_UNITS = (
+    ("Workloads", _ROOT, 5),
+    ("Prod", "Workloads", 40),
+    ("Dev", "Workloads", 25),
+    ("Sandbox", _ROOT, 18),
+    ("Security", _ROOT, 4),
+    ("Infrastructure", _ROOT, 6),
+)
+_ENVIRONMENTS = {
+    "Prod": "prod",
+    "Dev": "dev",
+    "Sandbox": "sandbox",
+    "Security": "prod",
+    "Infrastructure": "prod",
+}
+_TEAMS = ("claims", "data", "identity", "network", "payments", "platform", "retail", "support")
+_FIRST_JOINED = 1_500_000_000
+_JOINED_STEP = 50_021
+
+
+class Directory:
+    """The tree of one world."""
+
+    root_id = "r-ab12"
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._salt = f"{world.config.seed}"
+        self.organization_id = f"o-{self._word('organization', 10)}"
+        self._arn = f"arn:{world.partition.name}:organizations::{world.management_account_id}"
+        self._unit_ids = {name: f"ou-ab12-{self._word(name, 8)}" for name, _, _ in _UNITS}
+        self._unit_names = {unit: name for name, unit in self._unit_ids.items()}
+        self._parents = {
+            self._unit_ids[name]: self._unit_ids.get(parent, self.root_id) for name, parent, _ in _UNITS
+        }
+        self._slots = [self._unit_ids[name] for name, _, share in _UNITS for _ in range(share)]
+
+    @staticmethod
+    def account_id(index: int) -> str:
+        """Return the id of the account with that number."""
+        return account_id(index)
+
+    def organization(self) -> JsonObject:
+        """Return what DescribeOrganization says."""
+        management = self._world.management_account_id
+        return {
+            "Id": self.organization_id,
+            "Arn": f"{self._arn}:organization/{self.organization_id}",
+            "FeatureSet": "ALL",
+            "MasterAccountArn": f"{self._arn}:account/{self.organization_id}/{management}",
+            "MasterAccountId": management,
+            "MasterAccountEmail": _email(0),
+            "AvailablePolicyTypes": [{"Type": "SERVICE_CONTROL_POLICY", "Status": "ENABLED"}],
+        }
+
+    def root(self) -> JsonObject:
+        """Return what ListRoots says of the root."""
+        return {
+            "Id": self.root_id,
+            "Arn": f"{self._arn}:root/{self.organization_id}/{self.root_id}",
+            "Name": "Root",
+            "PolicyTypes": [{"Type": "SERVICE_CONTROL_POLICY", "Status": "ENABLED"}],
+        }
+
+    def account(self, index: int) -> JsonObject:
+        """Return what ListAccounts says of the account."""
+        state = "SUSPENDED" if index in self._world.suspended else "ACTIVE"
+        return {
+            "Id": account_id(index),
+            "Arn": f"{self._arn}:account/{self.organization_id}/{account_id(index)}",
+            "Email": _email(index),
+            "Name": account_name(index),
+            "Status": state,
+            "State": state,
+            "JoinedMethod": "INVITED" if index % 7 == 0 else "CREATED",
+            "JoinedTimestamp": _FIRST_JOINED + index * _JOINED_STEP % 200_000_000 + 0.123,
+        }
+
+    def unit(self, unit: str) -> JsonObject:
+        """Return what DescribeOrganizationalUnit says."""
+        return {
+            "Id": unit,
+            "Arn": f"{self._arn}:ou/{self.organization_id}/{unit}",
+            "Name": self._unit_names[unit],
+        }
+
+    def is_unit(self, unit: str) -> bool:
+        """Whether there is such an organizational unit."""
+        return unit in self._unit_names
+
+    def units_of(self, parent: str) -> list[str]:
+        """Return the organizational units right below the parent."""
+        return [unit for unit, above in self._parents.items() if above == parent]
+
+    def accounts_of(self, parent: str) -> list[int]:
+        """Return the numbers of the accounts right below the parent."""
+        return self._accounts.get(parent, [])
+
+    def parent_of(self, child: str) -> str | None:
+        """Return what the account or organizational unit hangs below; None where it does not exist."""
+        index = self._world.index(child)
+        return self._parents.get(child) if index is None else self._home(index)
+
+    def tags_of(self, resource: str) -> dict[str, str] | None:
+        """Return the resource's tags; None where it does not exist."""
+        index = self._world.index(resource)
+        if index is None:
+            known = resource == self.root_id or self.is_unit(resource)
+            return {"managed-by": "platform"} if known else None
+        name = self._unit_names.get(self._home(index), "")
+        number = int.from_bytes(sha256(f"tags/{self._salt}/{index}".encode()).digest()[:4])
+        return {
+            "cost-center": f"cc-{number % 900 + 100}",
+            "env": _ENVIRONMENTS.get(name, "shared"),
+            "team": _TEAMS[number // 1000 % len(_TEAMS)],
+        }
+
+    @cached_property
+    def _accounts(self) -> dict[str, list[int]]:
+        accounts: dict[str, list[int]] = {}
+        for index in range(self._world.config.accounts):
+            accounts.setdefault(self._home(index), []).append(index)
+        return accounts
+
+    def _home(self, index: int) -> str:
+        if index == 0:
+            return self.root_id
+        slot = int.from_bytes(sha256(f"home/{self._salt}/{index}".encode()).digest()[:4]) % 100
+        return self._slots[slot] if slot < len(self._slots) else self.root_id
+
+    def _word(self, name: str, length: int) -> str:
+        return sha256(f"{name}/{self._salt}".encode()).hexdigest()[:length]
+
+
+def _email(index: int) -> str:
+    return f"aws+acct-{index}@example.com"

@@ -1,0 +1,191 @@
+"""Faults: which calls go wrong, and how. The same seed and the same calls give the same faults."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from poolcensus.simulator.call import Call
+
+
+class FaultKind(StrEnum):
+    """What goes wrong."""
+
+    THROTTLE = "throttle"
+    THROTTLE_429 = "throttle429"
+    THROTTLE_503 = "throttle503"
+    SERVER_ERROR = "5xx"
+    BAD_GATEWAY = "bad-gateway"
+    RESET = "reset"
+    TRUNCATE = "truncate"
+    WRONG_LENGTH = "wrong-length"
+    EXPIRED = "expired"
+    EMPTY_BODY = "empty-body"
+    HTML = "html"
+    NULL = "null"
+    LIST = "list"
+    STRING = "string"
+    BAD_UTF8 = "bad-utf8"
+    MISSING_LIST = "missing-list"
+    POOL_WITHOUT_ID = "pool-without-id"
+    TIMESTAMP_HUGE = "timestamp-huge"
+    TIMESTAMP_TEXT = "timestamp-text"
+    HUGE = "huge"
+    GZIP_CUT = "gzip-cut"
+    DRIP = "drip"
+    HANG = "hang"
+    REDIRECT = "redirect"
+    SAME_TOKEN = "same-token"  # noqa: S105
+    CYCLE_TOKENS = "cycle-tokens"
+    EMPTY_TOKEN = "empty-token"  # noqa: S105
+    NULL_TOKEN = "null-token"  # noqa: S105
+    EMPTY_PAGE = "empty-page"
+    SHIFTING = "shifting"
+    EVIL_NAMES = "evil-names"
+
+
+_STICKY = frozenset({FaultKind.SAME_TOKEN, FaultKind.CYCLE_TOKENS})
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One rule. A call has to match all of it; `service="*"` matches every service.
+
+    Which calls of a target are hit is drawn with `probability`, or stated: the `first` so many, or one in
+    `every` so many. Calls are counted for each `per`, so that the order in which targets come does not
+    matter. The paging loops are drawn once for a target, not for each call: they have to last.
+    """
+
+    kind: FaultKind
+    probability: float = field(default=1.0, metadata={"help": "chance that a matching call is hit"})
+    first: int | None = field(default=None, metadata={"help": "hit the first so many matching calls"})
+    every: int | None = field(default=None, metadata={"help": "hit one in so many matching calls"})
+    per: str = field(default="target", metadata={"help": "target, account, credentials or all"})
+    service: str = field(default="workspaces", metadata={"help": "signing name of the service, or *"})
+    operation: str | None = field(default=None, metadata={"help": "operation"})
+    account: str | None = field(default=None, metadata={"help": "account id"})
+    region: str | None = field(default=None, metadata={"help": "region"})
+    page: int | None = field(default=None, metadata={"help": "number of the page, from 1"})
+    seconds: float = field(default=10.0, metadata={"help": "drip: time between two bytes"})
+    size: int = field(default=64 << 20, metadata={"help": "huge: bytes of the body"})
+    location: str = field(default="http://127.0.0.1:9/", metadata={"help": "redirect: where to"})
+    retry_after: int | None = field(default=None, metadata={"help": "throttles: a Retry-After header"})
+
+    def __post_init__(self) -> None:
+        """Refuse a rule that can't be meant.
+
+        Raises ValueError: a value is out of range.
+        """
+        if not 0 <= self.probability <= 1:
+            raise ValueError(f"fault {self.kind}: the probability must be between 0 and 1")
+        if self.per not in {"target", "account", "credentials", "all"}:
+            raise ValueError(f"fault {self.kind}: per must be target, account, credentials or all")
+        if (self.first is not None and self.first < 0) or (self.every is not None and self.every < 1):
+            raise ValueError(f"fault {self.kind}: first and every are counts")
+
+    @classmethod
+    def parse(cls, text: str) -> Fault:
+        """Read `kind[:probability][,name=value…]`, such as `throttle:0.3,account=000000000003`.
+
+        Raises ValueError: it is no such rule.
+        """
+        head, *pairs = [part.strip() for part in text.split(",")]
+        kind_text, _, probability = head.partition(":")
+        try:
+            kind = FaultKind(kind_text)
+        except ValueError:
+            known = ", ".join(FaultKind)
+            raise ValueError(f"{kind_text!r} is not a fault; there are {known}") from None
+        values = {"probability": probability} if probability else {}
+        for pair in pairs:
+            name, _, value = pair.partition("=")
+            values[name.strip().replace("-", "_")] = value.strip()
+        read = values.pop
+        retry_after = read("retry_after", None)
+        first, every, page = read("first", None), read("every", None), read("page", None)
+        fault = cls(
+            kind,
+            probability=float(read("probability", "1")),
+            first=None if first is None else int(first),
+            every=None if every is None else int(every),
+            per=read("per", "target"),
+            service=read("service", "workspaces"),
+            operation=read("operation", None),
+            account=read("account", None),
+            region=read("region", None),
+            page=None if page is None else int(page),
+            seconds=float(read("seconds", "10")),
+            size=int(read("size", f"{64 << 20}")),
+            location=read("location", "http://127.0.0.1:9/"),
+            retry_after=None if retry_after is None else int(retry_after),
+        )
+        if values:
+            known = ", ".join(each.name for each in fields(cls) if each.name != "kind")
+            raise ValueError(f"{min(values)!r} is not a property of a fault; there are {known}")
+        return fault
+
+    def matches(self, call: Call, page: int) -> bool:
+        """Whether the rule is about the call."""
+        return (
+            self.service in ("*", call.service)
+            and (self.operation is None or self.operation == call.operation)
+            and (self.account is None or self.account == call.account)
+            and (self.region is None or self.region == call.region)
+            and (self.page is None or self.page == page)
+        )
+
+
+class Injector:
+    """Decides which calls are hit."""
+
+    def __init__(self, faults: Iterable[Fault], seed: int) -> None:
+        self._faults = tuple(faults)
+        self._key = f"faults {seed}".encode()
+        self._counts: Counter[tuple[int, str]] = Counter()
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is no rule at all."""
+        return not self._faults
+
+    def choose(self, call: Call, page: int) -> Fault | None:
+        """Return the first rule that hits the call."""
+        chosen = None
+        for number, fault in enumerate(self._faults):
+            if fault.matches(call, page) and self._hits(number, fault, call) and chosen is None:
+                chosen = fault
+        return chosen
+
+    def reset(self) -> None:
+        """Count from the beginning."""
+        self._counts.clear()
+
+    def _hits(self, number: int, fault: Fault, call: Call) -> bool:
+        match fault.per:
+            case "target":
+                key = f"{call.service}/{call.operation}/{call.account}/{call.region}"
+            case "account":
+                key = call.account
+            case "credentials":
+                key = call.access_key_id
+            case _:
+                key = ""
+        self._counts[number, key] += 1
+        count = self._counts[number, key]
+        if fault.first is not None and count > fault.first:
+            return False
+        if fault.every is not None and count % fault.every:
+            return False
+        if fault.probability >= 1:
+            return True
+        # Issued key ids are random: a draw must not depend on them.
+        place = call.account if fault.per == "credentials" else key
+        draw = "" if fault.kind in _STICKY else f"{count}"
+        digest = blake2b(f"{number}/{place}/{draw}".encode(), digest_size=8, key=self._key).digest()
+        return int.from_bytes(digest) < fault.probability * (1 << 64)

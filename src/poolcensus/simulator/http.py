@@ -1,0 +1,119 @@
+"""What a request and a reply are, before and behind the signature."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+Headers: TypeAlias = "tuple[tuple[str, str], ...]"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whom the credentials of a request belong to."""
+
+    account_id: str
+    arn: str
+    access_key_id: str
+    session_name: str | None
+    user_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request whose signature has been checked.
+
+    `path` and `query` are as they came, percent-encoded; header names are in lower case. `identity` is
+    None only where the request carried no signature at all. `service` and `region` come from the
+    credential scope.
+    """
+
+    method: str
+    path: str
+    query: str
+    headers: dict[str, str]
+    body: bytes
+    identity: Identity | None
+    service: str
+    region: str
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A whole reply. Content-Length, Date and the request id are added on the way out.
+
+    The reply to a HEAD request carries the body whose length it states; only its head is sent.
+    `code` is the error's code, for the statistics.
+    """
+
+    status: int
+    body: bytes = b""
+    headers: Headers = ()
+    code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A reply too large to hold. Without a `length` it is sent chunked."""
+
+    status: int
+    chunks: Iterator[bytes]
+    headers: Headers = ()
+    length: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A reply that claims `claimed` bytes, sends the body that it has and closes the connection."""
+
+    response: Response
+    claimed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Drip:
+    """A reply whose body leaves one byte at a time, `seconds` apart."""
+
+    response: Response
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """No reply: the connection is reset."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hang:
+    """No reply, ever: the connection stays open."""
+
+
+Answer: TypeAlias = "Response | Stream | Cut | Drip | Abort | Hang"
+
+
+@dataclass(frozen=True, slots=True)
+class Delayed:
+    """An answer that is due in `seconds`. `release` is called once, whatever becomes of the connection."""
+
+    answer: Answer
+    seconds: float
+    release: Callable[[], None]
+
+
+class Message:
+    """A request as it came over the wire, before anyone has looked at its signature."""
+
+    __slots__ = ("body", "headers", "keep_alive", "method", "request_id", "request_id_header", "target")
+
+    def __init__(self) -> None:
+        self.method = ""
+        self.target = b""
+        self.headers: dict[str, str] = {}
+        self.body = b""
+        self.keep_alive = True
+        self.request_id = ""
+        self.request_id_header = "x-amzn-RequestId"

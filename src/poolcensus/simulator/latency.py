@@ -1,0 +1,73 @@
+"""How long the services take."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """A distribution of the time a call takes, in milliseconds."""
+
+    kind: str = field(default="none", metadata={"help": "none, fixed, exponential or uniform"})
+    low: float = field(default=0.0, metadata={"help": "the time, its mean, or its least value"})
+    high: float = field(default=0.0, metadata={"help": "the largest value of `uniform`"})
+    slow_fraction: float = field(default=0.0, metadata={"help": "fraction of the accounts that are slower"})
+    slow_factor: float = field(default=10.0, metadata={"help": "how many times slower they are"})
+
+    def __post_init__(self) -> None:
+        """Refuse what is no distribution.
+
+        Raises ValueError: a value is out of range.
+        """
+        if self.kind not in {"none", "fixed", "exponential", "uniform"}:
+            raise ValueError(f"latency must be none, fixed, exponential or uniform, not {self.kind!r}")
+        if self.low < 0 or (self.kind == "uniform" and self.high < self.low):
+            raise ValueError("latency can't be negative, nor end before it begins")
+
+    @classmethod
+    def parse(cls, text: str, *, slow_fraction: float = 0.0, slow_factor: float = 10.0) -> Latency:
+        """Read `50`, `fixed:50`, `exponential:50`, `uniform:20-200` or `none`.
+
+        Raises ValueError: it is none of these.
+        """
+        kind, _, values = text.partition(":")
+        if not values and kind != "none":
+            kind, values = "fixed", kind
+        low, _, high = values.partition("-")
+        return cls(kind, float(low or 0), float(high or 0), slow_fraction, slow_factor)
+
+
+class Clockwork:
+    """Draws the time that each call takes."""
+
+    def __init__(self, latency: Latency, seed: int) -> None:
+        self._latency = latency
+        self._seed = seed
+        self._chance = random.Random(f"latency {seed}")
+
+    def seconds(self, account: str) -> float:
+        """Return how long the account's next call takes."""
+        latency = self._latency
+        match latency.kind:
+            case "fixed":
+                milliseconds = latency.low
+            case "exponential":
+                milliseconds = self._chance.expovariate(1 / latency.low) if latency.low else 0.0
+            case "uniform":
+                milliseconds = self._chance.uniform(latency.low, latency.high)
+            case _:
+                return 0.0
+        if latency.slow_fraction and self._slow(account):
+            milliseconds *= latency.slow_factor
+        return milliseconds / 1000
+
+    def reset(self) -> None:
+        """Start the draws anew."""
+        self._chance = random.Random(f"latency {self._seed}")
+
+    def _slow(self, account: str) -> bool:
+        draw = int.from_bytes(sha256(f"slow/{self._seed}/{account}".encode()).digest()[:4])
+        return draw < self._latency.slow_fraction * (1 << 32)

@@ -1,0 +1,91 @@
+"""How many calls a service takes: token buckets by account, region and service."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from poolcensus.simulator.refusal import RefusalError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from poolcensus.simulator.call import Call
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Calls a second that an account may make in a region; None: as many as it likes."""
+
+    rate: float | None = field(default=None, metadata={"help": "WorkSpaces calls a second"})
+    burst: float = field(default=5.0, metadata={"help": "calls that any limited service takes at once"})
+    sts_rate: float | None = field(default=None, metadata={"help": "STS calls a second"})
+    organizations_rate: float | None = field(default=None, metadata={"help": "Organizations calls a second"})
+    account_rate: float | None = field(default=None, metadata={"help": "Account calls a second"})
+    organizations_concurrency: int | None = field(
+        default=None, metadata={"help": "Organizations calls under way at once (it takes latency to see any)"}
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse a rate that would never let a call through.
+
+        Raises ValueError: a value is out of range.
+        """
+        rates = (self.rate, self.sts_rate, self.organizations_rate, self.account_rate)
+        if any(rate is not None and rate <= 0 for rate in rates) or self.burst < 1:
+            raise ValueError("a rate must be above 0, and the burst at least 1")
+
+
+def throttled(service: str) -> RefusalError:
+    """Return the refusal of one call too many."""
+    match service:
+        case "sts":
+            return RefusalError(400, "Throttling", "Rate exceeded")
+        case "ec2":
+            return RefusalError(503, "RequestLimitExceeded", "Request limit exceeded.")
+        case "s3":
+            return RefusalError(503, "SlowDown", "Please reduce your request rate.")
+        case "account":
+            return RefusalError(429, "TooManyRequestsException", "Rate exceeded")
+        case "organizations":
+            return RefusalError(
+                400, "TooManyRequestsException", "You have sent too many requests in too short a period."
+            )
+    return RefusalError(400, "ThrottlingException", "Rate exceeded")
+
+
+class Limiter:
+    """The buckets."""
+
+    def __init__(self, limits: Limits, clock: Callable[[], float]) -> None:
+        self._burst = limits.burst
+        self._clock = clock
+        rates = {
+            "workspaces": limits.rate,
+            "sts": limits.sts_rate,
+            "organizations": limits.organizations_rate,
+            "account": limits.account_rate,
+        }
+        self._rates = {service: rate for service, rate in rates.items() if rate is not None}
+        self._buckets: dict[tuple[str, str, str], tuple[float, float]] = {}
+
+    def check(self, call: Call) -> None:
+        """Take a token.
+
+        Raises RefusalError: the bucket is empty.
+        """
+        rate = self._rates.get(call.service)
+        if rate is None:
+            return
+        key = (call.account, call.region, call.service)
+        now = self._clock()
+        tokens, seen = self._buckets.get(key, (self._burst, now))
+        tokens = min(self._burst, tokens + (now - seen) * rate)
+        if tokens < 1:
+            self._buckets[key] = (tokens, now)
+            raise throttled(call.service)
+        self._buckets[key] = (tokens - 1, now)
+
+    def reset(self) -> None:
+        """Fill every bucket."""
+        self._buckets.clear()

@@ -1,0 +1,63 @@
+"""Errors, in the form in which each service's protocol carries them."""
+
+from __future__ import annotations
+
+from xml.sax.saxutils import escape
+
+import orjson
+
+from poolcensus.simulator.http import Response
+
+JSON_TYPE = "application/x-amz-json-1.1"
+_JSON_HEADERS = (("Content-Type", JSON_TYPE),)
+_XML_HEADERS = (("Content-Type", "text/xml"),)
+_XML = '<?xml version="1.0" encoding="UTF-8"?>\n'
+
+
+class RefusalError(Exception):
+    """A service's answer that it won't: an HTTP status, an error code, a message."""
+
+    def __init__(self, status: int, code: str, message: str, fields: dict[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.fields = fields or {}
+
+
+def render(refusal: RefusalError, service: str, request_id: str) -> Response:
+    """Return the reply that carries the refusal in the service's protocol."""
+    code, message = refusal.code, refusal.message
+    match service:
+        case "sts":
+            side = "Receiver" if refusal.status >= 500 else "Sender"
+            text = (
+                '<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">\n'
+                f"  <Error>\n    <Type>{side}</Type>\n    <Code>{escape(code)}</Code>\n"
+                f"    <Message>{escape(message)}</Message>\n  </Error>\n"
+                f"  <RequestId>{request_id}</RequestId>\n</ErrorResponse>\n"
+            )
+            return Response(refusal.status, text.encode(), _XML_HEADERS, code)
+        case "ec2":
+            text = (
+                f"{_XML}<Response><Errors><Error><Code>{escape(code)}</Code>"
+                f"<Message>{escape(message)}</Message></Error></Errors>"
+                f"<RequestID>{request_id}</RequestID></Response>"
+            )
+            return Response(refusal.status, text.encode(), _XML_HEADERS, code)
+        case "s3":
+            text = (
+                f"{_XML}<Error><Code>{escape(code)}</Code><Message>{escape(message)}</Message>"
+                f"<RequestId>{request_id}</RequestId><HostId>simulator</HostId></Error>"
+            )
+            return Response(refusal.status, text.encode(), (("Content-Type", "application/xml"),), code)
+        case "account":
+            body = {"message": message, **refusal.fields}
+            headers = (("Content-Type", "application/json"), ("x-amzn-ErrorType", code))
+            return Response(refusal.status, orjson.dumps(body), headers, code)
+        case "organizations":
+            body = {"__type": code, "Message": message, **refusal.fields}
+            return Response(refusal.status, orjson.dumps(body), _JSON_HEADERS, code)
+    # Coral's own errors carry the namespace of the framework, and `Message` beside the service's `message`.
+    body = {"__type": f"com.amazon.coral.service#{code}", "message": message, "Message": message}
+    return Response(refusal.status, orjson.dumps({**body, **refusal.fields}), _JSON_HEADERS, code)

@@ -1,0 +1,209 @@
+"""What a fault does to a call: an answer instead of the service's, or the service's answer, spoilt."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from poolcensus.simulator import unauthenticated
+from poolcensus.simulator.faults import Fault, FaultKind
+from poolcensus.simulator.http import Abort, Answer, Cut, Drip, Hang, Request, Response, Stream
+from poolcensus.simulator.limits import throttled
+from poolcensus.simulator.refusal import JSON_TYPE, RefusalError, render
+from poolcensus.simulator.services.workspaces import move, read_query, scope_of
+from poolcensus.simulator.tokens import Position
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from poolcensus.model import JsonObject, JsonValue
+    from poolcensus.simulator.tokens import TokenMint
+
+_HTML = b"<!DOCTYPE html>\n<html><head><title>%b</title></head><body><h1>%b</h1></body></html>\n"
+_HTML_HEADERS = (("Content-Type", "text/html"),)
+_JSON_HEADERS = (("Content-Type", JSON_TYPE),)
+_PIECE = 1 << 16
+_EVIL = (
+    "two\nlines",
+    "carriage\rreturn",
+    "separator\u2028here",
+    "nul\0byte",
+    "\x1b[2J\x1b[31mred\x07",
+    "lone\ud800surrogate",
+    "=cmd|'/C calc'!A0",
+    "<script>alert(1)</script>",
+)
+_LONG = 1 << 20
+
+
+def page_of(request: Request, mint: TokenMint) -> int:
+    """Return the number of the page that a call asks for, from 1."""
+    if b"NextToken" not in request.body or request.service != "workspaces":
+        return 1
+    token = read_query(request.body).get("NextToken")
+    return mint.page(token) if isinstance(token, str) else 1
+
+
+def instead(fault: Fault, request: Request) -> Answer | None:
+    """Return the answer that the fault gives in the place of the service; None where it only spoils one.
+
+    Raises RefusalError: the fault is an error of the service.
+    """
+    plain = _PLAIN.get(fault.kind)
+    if plain is not None:
+        return plain
+    match fault.kind:
+        case FaultKind.THROTTLE | FaultKind.THROTTLE_429 | FaultKind.THROTTLE_503:
+            return _throttle(fault, request)
+        case FaultKind.SERVER_ERROR:
+            codes = {"workspaces": "InternalServerException", "s3": "InternalError", "ec2": "InternalError"}
+            code = codes.get(request.service, "InternalFailure")
+            raise RefusalError(500, code, "The request processing has failed because of an unknown error.")
+        case FaultKind.EXPIRED:
+            raise unauthenticated.expired(request.service)
+        case FaultKind.REDIRECT:
+            return Response(307, b"", (("Location", fault.location),))
+        case FaultKind.HUGE:
+            return Stream(200, _huge(fault.size), _JSON_HEADERS, max(fault.size, _SMALLEST_HUGE))
+    return None
+
+
+def bend(fault: Fault, request: Request, mint: TokenMint) -> Request:
+    """Return the request as the service shall see it."""
+    if fault.kind is not FaultKind.SHIFTING or request.identity is None:
+        return request
+    body = move(request.body, request.identity.account_id, request.region, mint, -1)
+    return replace(request, body=body)
+
+
+def spoil(fault: Fault, request: Request, response: Response, mint: TokenMint) -> Answer:
+    """Return the service's answer as the fault leaves it."""
+    return _mangle(fault, response) or _rewrite(fault, request, response, mint)
+
+
+def _mangle(fault: Fault, response: Response) -> Answer | None:
+    """Spoil how the answer travels."""
+    body = response.body
+    match fault.kind:
+        case FaultKind.TRUNCATE:
+            return Cut(replace(response, body=body[: len(body) // 2]), len(body))
+        case FaultKind.WRONG_LENGTH:
+            return Cut(response, max(0, len(body) - 7))
+        case FaultKind.DRIP:
+            return Drip(response, fault.seconds)
+        case FaultKind.GZIP_CUT:
+            packed = gzip.compress(body, mtime=0)
+            headers = (*response.headers, ("Content-Encoding", "gzip"))
+            return replace(response, body=packed[: len(packed) * 2 // 3], headers=headers)
+    return None
+
+
+def _rewrite(fault: Fault, request: Request, response: Response, mint: TokenMint) -> Response:
+    """Spoil what the answer says."""
+    if response.status != 200 or request.service != "workspaces":
+        return response
+    page: JsonObject = json.loads(response.body)
+    pools = page.get("WorkspacesPools")
+    if not isinstance(pools, list):
+        return response
+    # The standard library's encoder: it can write a lone surrogate, as an escape.
+    _alter(fault, page, pools)
+    _lead(fault, request, page, mint)
+    return replace(response, body=json.dumps(page, separators=(",", ":")).encode("ascii"))
+
+
+def _alter(fault: Fault, page: JsonObject, pools: list[JsonValue]) -> None:
+    """Change the pools of a page."""
+    if fault.kind is FaultKind.EVIL_NAMES:
+        for number, pool in enumerate(pools):
+            if isinstance(pool, dict):
+                evil = "x" * _LONG if number == len(_EVIL) else _EVIL[number % len(_EVIL)]
+                pool["PoolName"] = f"{evil}-{pool['PoolName']}"
+                pool["Description"] = evil
+        return
+    if fault.kind is FaultKind.POOL_WITHOUT_ID:
+        page["WorkspacesPools"] = [{"PoolName": "nameless"}, *pools[1:]]
+        return
+    created: JsonValue
+    match fault.kind:
+        case FaultKind.TIMESTAMP_HUGE:
+            created = 1e30
+        case FaultKind.TIMESTAMP_TEXT:
+            created = "yesterday"
+        case _:
+            return
+    first = (
+        pools[0]
+        if pools and isinstance(pools[0], dict)
+        else {"PoolId": "wspool-000000000", "PoolName": "odd"}
+    )
+    page["WorkspacesPools"] = [{**first, "CreatedAt": created}, *pools[1:]]
+
+
+def _lead(fault: Fault, request: Request, page: JsonObject, mint: TokenMint) -> None:
+    """Change where a page says that the next one is."""
+    if request.identity is None:
+        return
+    query = read_query(request.body)
+    scope = scope_of(request.identity.account_id, request.region, query)
+    given = query.get("NextToken")
+    position = mint.read(given, scope) if isinstance(given, str) else None
+    match fault.kind:
+        case FaultKind.SAME_TOKEN:
+            page["NextToken"] = given or mint.make(Position(0, 2), scope)
+        case FaultKind.CYCLE_TOKENS:
+            first, second = mint.make(Position(0, 2, 1), scope), mint.make(Position(0, 3, 2), scope)
+            page["NextToken"] = second if given == first else first
+        case FaultKind.EMPTY_TOKEN:
+            page.setdefault("NextToken", "")
+        case FaultKind.NULL_TOKEN:
+            page.setdefault("NextToken", None)
+        case FaultKind.EMPTY_PAGE:
+            here = position or Position()
+            if here.turn == 0:
+                page["WorkspacesPools"] = []
+                page["NextToken"] = mint.make(Position(here.offset, here.page + 1, 1), scope)
+
+
+def _throttle(fault: Fault, request: Request) -> Response:
+    if fault.kind is FaultKind.THROTTLE_429:
+        response = Response(429)
+    else:
+        refusal = throttled(request.service)
+        if fault.kind is FaultKind.THROTTLE_503:
+            refusal = RefusalError(503, "ServiceUnavailable", "Service is unavailable")
+        response = render(refusal, request.service, request.request_id)
+    if fault.retry_after is None:
+        return response
+    return replace(response, headers=(*response.headers, ("Retry-After", f"{fault.retry_after}")))
+
+
+_HUGE_HEAD = b'{"WorkspacesPools":[],"Padding":"'
+_HUGE_TAIL = b'"}'
+_SMALLEST_HUGE = len(_HUGE_HEAD) + len(_HUGE_TAIL)
+
+
+def _huge(size: int) -> Iterator[bytes]:
+    yield _HUGE_HEAD
+    left = max(0, size - _SMALLEST_HUGE)
+    piece = b"x" * _PIECE
+    while left:
+        yield piece[:left]
+        left -= min(left, _PIECE)
+    yield _HUGE_TAIL
+
+
+_PLAIN: dict[FaultKind, Answer] = {
+    FaultKind.RESET: Abort(),
+    FaultKind.HANG: Hang(),
+    FaultKind.BAD_GATEWAY: Response(502, _HTML % (b"502 Bad Gateway", b"502 Bad Gateway"), _HTML_HEADERS),
+    FaultKind.EMPTY_BODY: Response(200, b"", _JSON_HEADERS),
+    FaultKind.HTML: Response(200, _HTML % (b"Sign in", b"Sign in to the network"), _HTML_HEADERS),
+    FaultKind.NULL: Response(200, b"null", _JSON_HEADERS),
+    FaultKind.LIST: Response(200, b"[]", _JSON_HEADERS),
+    FaultKind.STRING: Response(200, b'"WorkspacesPools"', _JSON_HEADERS),
+    FaultKind.BAD_UTF8: Response(200, b'{"WorkspacesPools":[{"PoolName":"\xff\xfe\xc3"}]}', _JSON_HEADERS),
+    FaultKind.MISSING_LIST: Response(200, b'{"ResponseMetadata":{}}', _JSON_HEADERS),
+}

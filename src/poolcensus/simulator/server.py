@@ -1,0 +1,188 @@
+"""The simulator as a server: its configuration, its start and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from poolcensus.simulator.application import Service, SimulatorApplication
+from poolcensus.simulator.connection import Connection
+from poolcensus.simulator.control import Control
+from poolcensus.simulator.credentials import CredentialStore
+from poolcensus.simulator.faults import Fault, Injector
+from poolcensus.simulator.latency import Clockwork, Latency
+from poolcensus.simulator.limits import Limiter, Limits
+from poolcensus.simulator.s3 import S3
+from poolcensus.simulator.services.account import AccountManagement
+from poolcensus.simulator.services.ec2 import Ec2
+from poolcensus.simulator.services.organizations import Organizations
+from poolcensus.simulator.services.sts import Sts
+from poolcensus.simulator.services.workspaces import WorkSpaces
+from poolcensus.simulator.sigv4 import Verifier
+from poolcensus.simulator.stats import Stats
+from poolcensus.simulator.tokens import TokenMint
+from poolcensus.simulator.world import World, WorldConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+    from typing import Self
+
+_BACKLOG = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatorConfig:
+    """What is simulated, and where it is served."""
+
+    world: WorldConfig = field(default_factory=WorldConfig)
+    latency: Latency = field(default_factory=Latency)
+    limits: Limits = field(default_factory=Limits)
+    faults: tuple[Fault, ...] = field(default=(), metadata={"help": "rules for calls that go wrong"})
+    host: str = field(default="127.0.0.1", metadata={"help": "address to listen on"})
+    port: int = field(default=0, metadata={"help": "port to listen on; 0: any free one"})
+    clock_offset: float = field(
+        default=0.0, metadata={"help": "seconds that the simulated clock is ahead of this machine's"}
+    )
+    signature_window: float = field(
+        default=300.0, metadata={"help": "seconds by which the date of a signature may be off"}
+    )
+    session_seconds: float | None = field(
+        default=None, metadata={"help": "how long every session lasts, whatever was asked for"}
+    )
+    no_organization: bool = field(
+        default=False, metadata={"help": "the caller's account is in no organization"}
+    )
+    empty_list_pages: bool = field(
+        default=False, metadata={"help": "Organizations puts an empty page before every page"}
+    )
+    refuse_list_regions: bool = field(default=False, metadata={"help": "account:ListRegions is denied"})
+    refuse_describe_regions: bool = field(default=False, metadata={"help": "ec2:DescribeRegions is denied"})
+
+
+class Simulator:
+    """A running simulator: `async with Simulator(config) as simulator`."""
+
+    def __init__(self, config: SimulatorConfig | None = None) -> None:
+        self.config = config or SimulatorConfig()
+        self.world = World(self.config.world)
+        self.stats = Stats()
+        seed = self.config.world.seed
+        self._store = CredentialStore(seed, self.world.management_account_id, self.world.partition.name)
+        self._injector = Injector(self.config.faults, seed)
+        self._limiter = Limiter(self.config.limits, time.monotonic)
+        self._clockwork = Clockwork(self.config.latency, seed)
+        mint = TokenMint(seed)
+        self._application = SimulatorApplication(
+            world=self.world,
+            services=self._services(mint),
+            verifier=Verifier(self._store, self.clock, window=self.config.signature_window),
+            limiter=self._limiter,
+            injector=self._injector,
+            clockwork=self._clockwork,
+            mint=mint,
+            stats=self.stats,
+            control=Control(self.world, self.stats, self.reset),
+            clock=self.clock,
+            organizations_concurrency=self.config.limits.organizations_concurrency,
+        )
+        self._server: asyncio.Server | None = None
+        self._port = 0
+
+    @property
+    def endpoint_url(self) -> str:
+        """What `AWS_ENDPOINT_URL` has to be."""
+        host = f"[{self.config.host}]" if ":" in self.config.host else self.config.host
+        return f"http://{host}:{self._port}"
+
+    @property
+    def access_key_id(self) -> str:
+        """The caller's access key id."""
+        return self._store.access_key_id
+
+    @property
+    def secret_access_key(self) -> str:
+        """The caller's secret access key."""
+        return self._store.secret_access_key
+
+    def clock(self) -> float:
+        """Return the simulated time in epoch seconds."""
+        return time.time() + self.config.clock_offset
+
+    def reset(self) -> None:
+        """Forget the counts, fill the buckets and begin the faults anew. Sessions and objects stay."""
+        self.stats.reset()
+        self._injector.reset()
+        self._limiter.reset()
+        self._clockwork.reset()
+
+    async def start(self) -> None:
+        """Listen."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: Connection(self._application), self.config.host, self.config.port, backlog=_BACKLOG
+        )
+        self._port = self._server.sockets[0].getsockname()[1]
+
+    async def close(self) -> None:
+        """Stop listening and cut every connection."""
+        if self._server is None:
+            return
+        self._server.close()
+        for connection in tuple(self._application.connections):
+            connection.abort()
+        # The transports say that they are lost in the loop's next turn.
+        await asyncio.sleep(0)
+        await self._server.wait_closed()
+        self._server = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def _services(self, mint: TokenMint) -> dict[str, Service]:
+        config = self.config
+        return {
+            "workspaces": WorkSpaces(self.world, mint),
+            "organizations": Organizations(
+                self.world, mint, exists=not config.no_organization, empty_pages=config.empty_list_pages
+            ),
+            "sts": Sts(self.world, self._store, self.clock, session_seconds=config.session_seconds),
+            "account": AccountManagement(self.world, mint, refuse=config.refuse_list_regions),
+            "ec2": Ec2(self.world, refuse=config.refuse_describe_regions),
+            "s3": S3(),
+        }
+
+
+def serve(config: SimulatorConfig, *, on_ready: Callable[[Simulator], None]) -> None:
+    """Serve until SIGINT or SIGTERM. `on_ready` is called once the port is open."""
+    # The process does nothing else, and its objects are either short-lived or there to stay.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+    asyncio.run(_serve(config, on_ready))
+
+
+async def _serve(config: SimulatorConfig, on_ready: Callable[[Simulator], None]) -> None:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        async with Simulator(config) as simulator:
+            on_ready(simulator)
+            await stop.wait()
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)

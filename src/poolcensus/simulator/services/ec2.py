@@ -1,0 +1,110 @@
+"""EC2: DescribeRegions."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl
+from xml.sax.saxutils import escape
+
+from poolcensus.simulator.http import Request, Response
+from poolcensus.simulator.refusal import RefusalError
+
+if TYPE_CHECKING:
+    from poolcensus.simulator.world import World
+
+_HEADERS = (("Content-Type", "text/xml;charset=UTF-8"),)
+_FILTER_NAME = re.compile(r"Filter\.(\d+)\.Name")
+_FILTER_VALUE = re.compile(r"Filter\.(\d+)\.Value\.\d+")
+_STATUS = {"ENABLED_BY_DEFAULT": "opt-in-not-required", "ENABLED": "opted-in"}
+_FILTERS = frozenset({"opt-in-status", "region-name", "endpoint"})
+
+
+class Ec2:
+    """Lists the regions of an account."""
+
+    def __init__(self, world: World, *, refuse: bool) -> None:
+        self._world = world
+        self._refuse = refuse
+
+    def handle(self, request: Request) -> Response:
+        """Answer one call.
+
+        Raises RefusalError: the call is refused.
+        """
+        if request.identity is None:
+            raise ValueError("a request of EC2 has an identity")
+        form = dict(
+            parse_qsl(request.body.decode("utf-8", "replace") or request.query, keep_blank_values=True)
+        )
+        action = form.get("Action", "")
+        if action != "DescribeRegions":
+            raise RefusalError(
+                400, "InvalidAction", f"The action {action} is not valid for this web service."
+            )
+        index = self._world.index(request.identity.account_id)
+        if self._refuse or index is None:
+            raise RefusalError(
+                403,
+                "UnauthorizedOperation",
+                "You are not authorized to perform this operation. "
+                f"User: {request.identity.arn} is not authorized to perform: ec2:DescribeRegions",
+            )
+        if form.get("DryRun") == "true":
+            raise RefusalError(
+                412, "DryRunOperation", "Request would have succeeded, but DryRun flag is set."
+            )
+        items = "".join(
+            f"<item><regionName>{region}</regionName><regionEndpoint>{endpoint}</regionEndpoint>"
+            f"<optInStatus>{status}</optInStatus></item>"
+            for region, endpoint, status in self._select(index, form)
+        )
+        text = (
+            '<?xml version="1.0" encoding="UTF-8"?>\n'
+            '<DescribeRegionsResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/">'
+            f"<requestId>{escape(request.request_id)}</requestId><regionInfo>{items}</regionInfo>"
+            "</DescribeRegionsResponse>"
+        )
+        return Response(200, text.encode(), _HEADERS)
+
+    def _select(self, index: int, form: dict[str, str]) -> list[tuple[str, str, str]]:
+        world = self._world
+        regions = sorted({*world.partition.regions, *world.regions})
+        names = [value for key, value in form.items() if key.startswith("RegionName.")]
+        for name in names:
+            if name not in regions:
+                raise RefusalError(400, "InvalidParameterValue", f"Invalid region name: {name}")
+        filters = _read_filters(form)
+        everything = form.get("AllRegions") == "true"
+        chosen = []
+        for region in regions:
+            status = _STATUS.get(world.opt_status(index, region), "not-opted-in")
+            facts = {
+                "region-name": region,
+                "opt-in-status": status,
+                "endpoint": f"ec2.{region}.amazonaws.com",
+            }
+            if names and region not in names:
+                continue
+            if status == "not-opted-in" and not (everything or names):
+                continue
+            if all(facts[name] in values for name, values in filters):
+                chosen.append((region, facts["endpoint"], status))
+        return chosen
+
+
+def _read_filters(form: dict[str, str]) -> list[tuple[str, frozenset[str]]]:
+    filters = []
+    for key, name in form.items():
+        found = _FILTER_NAME.fullmatch(key)
+        if found is None:
+            continue
+        if name not in _FILTERS:
+            raise RefusalError(400, "InvalidParameterValue", f"The filter '{name}' is invalid")
+        values = set()
+        for other, value in form.items():
+            match = _FILTER_VALUE.fullmatch(other)
+            if match is not None and match[1] == found[1]:
+                values.add(value)
+        filters.append((name, frozenset(values)))
+    return filters

@@ -1,0 +1,228 @@
+"""The check of AWS Signature Version 4, in the header or in the query string."""
+
+from __future__ import annotations
+
+import hmac
+import re
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import parse_qsl, quote, unquote_plus
+
+from poolcensus.simulator.refusal import RefusalError
+from poolcensus.simulator.unauthenticated import expired, mismatch, skewed, unknown_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from poolcensus.simulator.credentials import Credentials, CredentialStore
+
+ALGORITHM = "AWS4-HMAC-SHA256"
+UNSIGNED = "UNSIGNED-PAYLOAD"
+STREAMING = "STREAMING-"
+_AUTHORIZATION = re.compile(
+    r"AWS4-HMAC-SHA256\s+Credential=([^,\s]+)\s*,\s*SignedHeaders=([^,\s]+)\s*,\s*Signature=([0-9a-f]+)\s*$"
+)
+_SPACES = re.compile(r" {2,}")
+_EMPTY_DIGEST = sha256(b"").hexdigest()
+_MAX_KEYS = 100_000
+_SCOPE_PARTS = 5
+
+
+class Claim(NamedTuple):
+    """What a request says of its own signature."""
+
+    access_key_id: str
+    date: str
+    region: str
+    service: str
+    signed_headers: str
+    signature: str
+    timestamp: str
+    token: str | None
+    expires: int | None
+
+    @property
+    def presigned(self) -> bool:
+        """Whether the signature is in the query string."""
+        return self.expires is not None
+
+
+def read_claim(headers: dict[str, str], query: str) -> Claim | None:
+    """Return what the request says of its signature; None where it has none.
+
+    Raises RefusalError: the signature can't be read.
+    """
+    authorization = headers.get("authorization")
+    if authorization is not None:
+        found = _AUTHORIZATION.match(authorization)
+        if found is None:
+            raise RefusalError(
+                400,
+                "IncompleteSignatureException",
+                "Authorization header requires 'Credential', 'SignedHeaders' and 'Signature' parameters.",
+            )
+        credential, signed_headers, signature = found.groups()
+        key, date, region, service = _scope(credential)
+        return Claim(
+            key,
+            date,
+            region,
+            service,
+            signed_headers,
+            signature,
+            headers.get("x-amz-date", ""),
+            headers.get("x-amz-security-token"),
+            None,
+        )
+    if "X-Amz-Signature=" not in query:
+        return None
+    values = dict(parse_qsl(query, keep_blank_values=True))
+    key, date, region, service = _scope(values.get("X-Amz-Credential", ""))
+    expires = values.get("X-Amz-Expires", "900")
+    if values.get("X-Amz-Algorithm") != ALGORITHM or not expires.isdecimal():
+        raise RefusalError(400, "IncompleteSignatureException", "The query string is not signed in full.")
+    return Claim(
+        key,
+        date,
+        region,
+        service,
+        values.get("X-Amz-SignedHeaders", ""),
+        values.get("X-Amz-Signature", ""),
+        values.get("X-Amz-Date", ""),
+        values.get("X-Amz-Security-Token"),
+        int(expires),
+    )
+
+
+class Verifier:
+    """Finds out whose a request is, or refuses it as the service would that it is meant for."""
+
+    def __init__(self, store: CredentialStore, clock: Callable[[], float], *, window: float) -> None:
+        self._store = store
+        self._clock = clock
+        self._window = window
+        self._keys: dict[tuple[str, str, str, str], bytes] = {}
+        self._stamps: dict[str, float] = {}
+
+    def verify(
+        self, claim: Claim, method: str, path: str, query: str, *, headers: dict[str, str], body: bytes
+    ) -> Credentials:
+        """Return the credentials that signed the request.
+
+        Raises RefusalError: the signature is not theirs, or no longer good.
+        """
+        credentials = self._store.find(claim.access_key_id)
+        if credentials is None or credentials.token != claim.token:
+            raise unknown_key(claim.service)
+        now = self._clock()
+        self._check_time(claim, now)
+        digest = self._payload_digest(claim, headers, body)
+        canonical = _canonical_request(claim, method, path, query, headers=headers, digest=digest)
+        to_sign = (
+            f"{ALGORITHM}\n{claim.timestamp}\n{claim.date}/{claim.region}/{claim.service}/aws4_request\n"
+            f"{sha256(canonical.encode('latin-1')).hexdigest()}"
+        )
+        expected = hmac.digest(self._key(claim, credentials.secret), to_sign.encode("utf-8"), "sha256")
+        if not hmac.compare_digest(expected.hex(), claim.signature):
+            raise mismatch(claim.service)
+        if credentials.expires is not None and credentials.expires <= now:
+            raise expired(claim.service)
+        return credentials
+
+    def _key(self, claim: Claim, secret: str) -> bytes:
+        index = (claim.access_key_id, claim.date, claim.region, claim.service)
+        key = self._keys.get(index)
+        if key is None:
+            if len(self._keys) >= _MAX_KEYS:
+                self._keys.clear()
+            dated = (claim.access_key_id, claim.date, "", "")
+            key = self._keys.get(dated)
+            if key is None:
+                key = hmac.digest(f"AWS4{secret}".encode(), claim.date.encode(), "sha256")
+                self._keys[dated] = key
+            for part in (claim.region, claim.service, "aws4_request"):
+                key = hmac.digest(key, part.encode(), "sha256")
+            self._keys[index] = key
+        return key
+
+    def _check_time(self, claim: Claim, now: float) -> None:
+        stamp = claim.timestamp
+        signed_at = self._stamps.get(stamp)
+        if signed_at is None:
+            try:
+                signed_at = datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
+            except ValueError:
+                raise RefusalError(
+                    400,
+                    "IncompleteSignatureException",
+                    f"Date must be in ISO-8601 'basic format'. Got '{stamp}'.",
+                ) from None
+            if len(self._stamps) >= _MAX_KEYS:
+                self._stamps.clear()
+            self._stamps[stamp] = signed_at
+        if claim.expires is not None and signed_at + claim.expires < now:
+            raise RefusalError(403, "AccessDenied", "Request has expired")
+        late = now - signed_at > (self._window if claim.expires is None else claim.expires)
+        early = signed_at - now > self._window
+        if late or early:
+            raise skewed(claim.service, claim.timestamp, now, self._window, early=early)
+        if not stamp.startswith(claim.date):
+            raise mismatch(claim.service)
+
+    def _payload_digest(self, claim: Claim, headers: dict[str, str], body: bytes) -> str:
+        stated = headers.get("x-amz-content-sha256")
+        if claim.service == "s3":
+            if claim.presigned:
+                return stated or UNSIGNED
+            if stated is None:
+                raise RefusalError(
+                    400, "InvalidRequest", "Missing required header for this request: x-amz-content-sha256"
+                )
+            if stated == UNSIGNED or stated.startswith(STREAMING):
+                return stated
+            if stated != sha256(body).hexdigest():
+                raise RefusalError(
+                    400,
+                    "XAmzContentSHA256Mismatch",
+                    "The provided 'x-amz-content-sha256' header does not match what was computed.",
+                )
+            return stated
+        return sha256(body).hexdigest() if body else _EMPTY_DIGEST
+
+
+def _scope(credential: str) -> tuple[str, str, str, str]:
+    parts = credential.rsplit("/", _SCOPE_PARTS - 1)
+    if len(parts) != _SCOPE_PARTS or parts[4] != "aws4_request":
+        raise RefusalError(
+            400,
+            "IncompleteSignatureException",
+            "Credential must have 5 '/'-delimited elements and end in aws4_request.",
+        )
+    return parts[0], parts[1], parts[2], parts[3]
+
+
+def _canonical_request(
+    claim: Claim, method: str, path: str, query: str, *, headers: dict[str, str], digest: str
+) -> str:
+    try:
+        lines = "".join([f"{name}:{headers[name].strip()}\n" for name in claim.signed_headers.split(";")])
+    except KeyError:
+        raise mismatch(claim.service) from None
+    if "  " in lines:
+        lines = _SPACES.sub(" ", lines)
+    # What is on the wire is encoded once already; every service but S3 signs it encoded once more.
+    uri = path if path == "/" else quote(path, safe="/~%" if claim.service == "s3" else "/~")
+    asked = _canonical_query(query) if query else ""
+    return f"{method}\n{uri}\n{asked}\n{lines}\n{claim.signed_headers}\n{digest}"
+
+
+def _canonical_query(query: str) -> str:
+    pairs = []
+    for part in query.split("&"):
+        if not part:
+            continue
+        name, _, value = part.partition("=")
+        if name != "X-Amz-Signature":
+            pairs.append((quote(unquote_plus(name), safe="~"), quote(unquote_plus(value), safe="~")))
+    return "&".join(f"{name}={value}" for name, value in sorted(pairs))

@@ -1,0 +1,71 @@
+"""What the simulator has seen."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from poolcensus.model import JsonObject
+
+
+class Stats:
+    """Counts since the start, or since the last reset."""
+
+    def __init__(self) -> None:
+        self.open_connections = 0
+        self.in_flight: Counter[tuple[str, str, str]] = Counter()
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin again. What is open or under way stays counted."""
+        self.calls: Counter[str] = Counter()
+        self.statuses: Counter[int] = Counter()
+        self.codes: Counter[str] = Counter()
+        self.faults: Counter[str] = Counter()
+        self.connections_accepted = 0
+        self.connections_peak = self.open_connections
+        self.bytes_received = 0
+        self.bytes_sent = 0
+        self.concurrency_peaks: dict[tuple[str, str, str], int] = {}
+
+    def entered(self, service: str, account: str, region: str) -> None:
+        """Take note of a call that is going to take its time."""
+        key = (service, account, region)
+        self.in_flight[key] += 1
+        if self.in_flight[key] > self.concurrency_peaks.get(key, 0):
+            self.concurrency_peaks[key] = self.in_flight[key]
+
+    def left(self, service: str, account: str, region: str) -> None:
+        """Take note that such a call is over."""
+        key = (service, account, region)
+        self.in_flight[key] -= 1
+        if not self.in_flight[key]:
+            del self.in_flight[key]
+
+    @property
+    def max_concurrent(self) -> int:
+        """The most calls of one service that one account had under way in one region."""
+        return max(self.concurrency_peaks.values(), default=1 if self.calls else 0)
+
+    def snapshot(self) -> JsonObject:
+        """Return the counts as JSON."""
+        peaks = sorted(self.concurrency_peaks.items(), key=lambda item: -item[1])[:20]
+        return {
+            "calls": dict(self.calls),
+            "statuses": {str(status): count for status, count in self.statuses.items()},
+            "codes": dict(self.codes),
+            "faults": dict(self.faults),
+            "requests": self.calls.total(),
+            "bytes_received": self.bytes_received,
+            "bytes_sent": self.bytes_sent,
+            "connections_accepted": self.connections_accepted,
+            "connections_open": self.open_connections,
+            "connections_peak": self.connections_peak,
+            "in_flight": self.in_flight.total(),
+            "max_concurrent": self.max_concurrent,
+            "concurrency": [
+                {"service": service, "account_id": account, "region": region, "peak": peak}
+                for (service, account, region), peak in peaks
+            ],
+        }

@@ -1,0 +1,314 @@
+from __future__ import annotations
+
+import gzip
+import http.client
+import socket
+import time
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+
+from poolcensus.simulator import Fault, FaultKind, SimulatorConfig, WorldConfig
+from poolcensus.simulator.call import Call
+from poolcensus.simulator.faults import Injector
+
+if TYPE_CHECKING:
+    from simulator.conftest import Reply, Running, Start
+
+WORLD = WorldConfig(accounts=4, pools_per_target=60)
+
+
+def begin(start: Start, *faults: str, world: WorldConfig = WORLD) -> Running:
+    return start(SimulatorConfig(world=world, faults=tuple(Fault.parse(text) for text in faults)))
+
+
+def raw(running: Running, timeout: float = 5.0) -> socket.socket:
+    """Send one signed call over a bare socket."""
+    headers = {**running.signed(), "Host": running.host, "Content-Length": "2"}
+    head = "POST / HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    sock = socket.create_connection(running.address, timeout=timeout)
+    sock.sendall(f"{head}\r\n{{}}".encode())
+    return sock
+
+
+def drain(sock: socket.socket) -> bytes:
+    data = b""
+    while piece := sock.recv(1 << 16):
+        data += piece
+    return data
+
+
+def ids(reply: Reply) -> list[str]:
+    return [pool["PoolId"] for pool in reply.json["WorkspacesPools"]]
+
+
+def follow(running: Running, most: int = 12) -> list[Any]:
+    """Follow the page tokens, and return the pages."""
+    pages = []
+    query: dict[str, Any] = {}
+    for _ in range(most):
+        page = running.pools(query).json
+        pages.append(page)
+        if not page.get("NextToken"):
+            break
+        query = {"NextToken": page["NextToken"]}
+    return pages
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "code"),
+    [
+        ("throttle", 400, "ThrottlingException"),
+        ("throttle503", 503, "ServiceUnavailable"),
+        ("5xx", 500, "InternalServerException"),
+        ("expired", 400, "ExpiredTokenException"),
+    ],
+)
+def test_an_error_of_the_service(start: Start, fault: str, status: int, code: str) -> None:
+    running = begin(start, f"{fault},first=1")
+    reply = running.pools()
+    assert (reply.status, reply.code) == (status, code)
+    assert running.pools().status == 200
+    assert running.simulator.stats.faults == {fault: 1}
+    assert running.simulator.stats.codes[code] == 1
+
+
+def test_a_throttle_by_status_alone_may_say_when_to_come_back(start: Start) -> None:
+    reply = begin(start, "throttle429,retry-after=3").pools()
+    assert (reply.status, reply.body, reply.headers["retry-after"]) == (429, b"", "3")
+
+
+def test_a_bad_gateway_is_html(start: Start) -> None:
+    reply = begin(start, "bad-gateway").pools()
+    assert reply.status == 502
+    assert reply.headers["content-type"] == "text/html"
+    assert b"<html>" in reply.body
+
+
+@pytest.mark.parametrize(
+    ("fault", "body"),
+    [
+        ("empty-body", b""),
+        ("null", b"null"),
+        ("list", b"[]"),
+        ("string", b'"WorkspacesPools"'),
+        ("missing-list", b'{"ResponseMetadata":{}}'),
+    ],
+)
+def test_a_success_that_is_none(start: Start, fault: str, body: bytes) -> None:
+    reply = begin(start, fault).pools()
+    assert (reply.status, reply.body) == (200, body)
+
+
+def test_a_success_may_be_html_or_bytes_that_are_no_text(start: Start) -> None:
+    html = begin(start, "html").pools()
+    assert html.status == 200
+    assert html.body.startswith(b"<!DOCTYPE html>")
+    broken = begin(start, "bad-utf8").pools()
+    assert broken.status == 200
+    with pytest.raises(UnicodeDecodeError):
+        broken.body.decode()
+
+
+def test_a_reset_comes_before_any_reply(start: Start) -> None:
+    running = begin(start, "reset")
+    with raw(running) as sock, pytest.raises(ConnectionResetError):
+        sock.recv(1)
+    assert running.simulator.stats.bytes_sent == 0
+
+
+def test_a_truncated_reply_claims_its_whole_length(start: Start) -> None:
+    with raw(begin(start, "truncate")) as sock:
+        head, _, body = drain(sock).partition(b"\r\n\r\n")
+    claimed = int(head.split(b"Content-Length: ")[1].split(b"\r\n")[0])
+    assert 0 < len(body) == claimed // 2
+    with pytest.raises(http.client.IncompleteRead):
+        begin(start, "truncate").pools()
+
+
+def test_a_wrong_length_is_shorter_than_the_reply(start: Start) -> None:
+    with raw(begin(start, "wrong-length")) as sock:
+        head, _, body = drain(sock).partition(b"\r\n\r\n")
+    claimed = int(head.split(b"Content-Length: ")[1].split(b"\r\n")[0])
+    assert len(body) == claimed + 7
+    orjson.loads(body)
+    with pytest.raises(orjson.JSONDecodeError):
+        orjson.loads(body[:claimed])
+
+
+def test_a_huge_reply_is_valid_and_streamed(start: Start) -> None:
+    reply = begin(start, "huge,size=3000000").pools()
+    assert len(reply.body) == 3_000_000 == int(reply.headers["content-length"])
+    assert reply.json["WorkspacesPools"] == []
+
+
+def test_the_default_of_huge_is_64_mb() -> None:
+    assert Fault(FaultKind.HUGE).size == 64 << 20
+
+
+def test_a_gzip_body_breaks_off(start: Start) -> None:
+    reply = begin(start, "gzip-cut").pools()
+    assert reply.headers["content-encoding"] == "gzip"
+    with pytest.raises(EOFError):
+        gzip.decompress(reply.body)
+
+
+def test_a_dripping_reply_comes_a_byte_at_a_time(start: Start) -> None:
+    running = begin(start, "drip,seconds=0.05")
+    began = time.perf_counter()
+    with raw(running) as sock:
+        data = b""
+        while len(data.partition(b"\r\n\r\n")[2]) < 6:
+            data += sock.recv(1 << 16)
+    assert time.perf_counter() - began >= 0.3
+    assert int(data.split(b"Content-Length: ")[1].split(b"\r\n")[0]) > 1000
+
+
+def test_a_hanging_call_never_answers_and_keeps_the_connection(start: Start) -> None:
+    running = begin(start, "hang,first=1")
+    with raw(running, timeout=0.3) as sock:
+        with pytest.raises(TimeoutError):
+            sock.recv(1)
+        assert running.simulator.stats.in_flight.total() == 1
+    assert running.pools().status == 200
+    deadline = time.monotonic() + 2
+    while running.simulator.stats.in_flight and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not running.simulator.stats.in_flight
+
+
+def test_a_redirect_leads_elsewhere(start: Start) -> None:
+    reply = begin(start, "redirect,location=http://127.0.0.1:1/there").pools()
+    assert (reply.status, reply.headers["location"]) == (307, "http://127.0.0.1:1/there")
+
+
+def test_a_pool_may_lack_its_id(start: Start) -> None:
+    pools = begin(start, "pool-without-id").pools().json["WorkspacesPools"]
+    assert "PoolId" not in pools[0]
+    assert len(pools) == 25
+
+
+@pytest.mark.parametrize(("fault", "created"), [("timestamp-huge", 1e30), ("timestamp-text", "yesterday")])
+def test_a_time_may_be_no_time(start: Start, fault: str, created: object) -> None:
+    running = begin(start, fault, world=WorldConfig(accounts=2, pools_per_target=0))
+    assert running.pools().json["WorkspacesPools"][0]["CreatedAt"] == created
+    assert begin(start, fault).pools().json["WorkspacesPools"][0]["CreatedAt"] == created
+
+
+def test_a_page_may_give_the_token_it_was_asked_with(start: Start) -> None:
+    pages = follow(begin(start, "same-token"), 5)
+    assert len(pages) == 5
+    assert len({page["NextToken"] for page in pages}) == 1
+
+
+def test_tokens_may_go_round_in_a_circle_of_two(start: Start) -> None:
+    pages = follow(begin(start, "cycle-tokens"), 6)
+    tokens = [page["NextToken"] for page in pages]
+    assert len(tokens) == 6
+    assert tokens[0] != tokens[1]
+    assert tokens == [tokens[0], tokens[1]] * 3
+
+
+@pytest.mark.parametrize(("fault", "token"), [("empty-token", ""), ("null-token", None)])
+def test_the_last_page_may_carry_a_token_that_is_none(start: Start, fault: str, token: object) -> None:
+    pages = follow(begin(start, fault))
+    assert [len(page["WorkspacesPools"]) for page in pages] == [25, 25, 10]
+    assert pages[-1]["NextToken"] == token
+
+
+def test_pages_may_be_empty_in_between(start: Start) -> None:
+    pages = follow(begin(start, "empty-page"))
+    assert [len(page["WorkspacesPools"]) for page in pages] == [0, 25, 0, 25, 0, 10]
+
+
+def test_a_pool_may_come_again_on_the_next_page(start: Start) -> None:
+    running = begin(start, "shifting")
+    pages = follow(running)
+    seen = [pool["PoolId"] for page in pages for pool in page["WorkspacesPools"]]
+    assert pages[1]["WorkspacesPools"][0] == pages[0]["WorkspacesPools"][-1]
+    assert len(set(seen)) == 60 < len(seen)
+
+
+def test_evil_names_are_on_the_wire(start: Start) -> None:
+    body = begin(start, "evil-names").pools().body
+    for evil in (b"\\n", b"\\r", b"\\u2028", b"\\u0000", b"\\u001b[2J", b"\\ud800"):
+        assert evil in body
+    assert len(body) > 1 << 20
+    with pytest.raises(orjson.JSONDecodeError):
+        orjson.loads(body)
+
+
+def test_a_rule_is_about_what_it_names_only(start: Start) -> None:
+    running = begin(
+        start,
+        "throttle,account=000000000002,region=us-west-2",
+        "5xx,page=2,account=000000000003",
+        "throttle429,operation=DescribeTags",
+    )
+    second, third = running.assume("000000000002"), running.assume("000000000003")
+    assert running.pools(credentials=second).status == 200
+    assert running.pools(credentials=second, region="us-west-2").code == "ThrottlingException"
+    assert running.pools(region="us-west-2").status == 200
+    first_page = running.pools(credentials=third)
+    assert first_page.status == 200
+    token = first_page.json["NextToken"]
+    assert running.pools({"NextToken": token}, credentials=third).status == 500
+    assert running.pools({"NextToken": running.pools().json["NextToken"]}).status == 200
+
+
+def test_calls_are_counted_for_each_target_account_or_all(start: Start) -> None:
+    def statuses(rule: str) -> list[int]:
+        running = begin(start, rule)
+        return [
+            running.pools(region=region).status for _ in range(2) for region in ("us-east-1", "us-west-2")
+        ]
+
+    assert statuses("throttle,first=1") == [400, 400, 200, 200]
+    assert statuses("throttle,first=1,per=account") == [400, 200, 200, 200]
+    assert statuses("throttle,first=3,per=all") == [400, 400, 400, 200]
+    assert statuses("throttle,every=2") == [200, 200, 400, 400]
+
+
+def test_credentials_expire_once_for_each_pair_of_keys(start: Start) -> None:
+    running = begin(start, "expired,first=1,per=credentials")
+    old, new = running.assume("000000000002"), running.assume("000000000002")
+    statuses = [
+        running.pools(credentials=each, region=region).status
+        for each in (old, new)
+        for region in ("us-east-1", "us-west-2")
+    ]
+    assert statuses == [400, 200, 400, 200]
+
+
+def call(account: int, region: str = "us-east-1") -> Call:
+    return Call("workspaces", "DescribeWorkspacesPools", f"{account:012d}", region, "AKIA")
+
+
+def test_faults_follow_from_the_seed_whatever_the_order_of_the_targets() -> None:
+    def hits(seed: int, *, backwards: bool) -> set[tuple[int, int]]:
+        injector = Injector((Fault.parse("throttle:0.3"),), seed)
+        accounts = range(200, 0, -1) if backwards else range(1, 201)
+        return {
+            (account, turn)
+            for turn in range(5)
+            for account in accounts
+            if injector.choose(call(account), 1) is not None
+        }
+
+    assert hits(1, backwards=False) == hits(1, backwards=True)
+    assert hits(1, backwards=False) != hits(2, backwards=False)
+    assert len(hits(1, backwards=False)) == pytest.approx(300, abs=60)
+
+
+def test_a_paging_loop_lasts_where_it_is() -> None:
+    injector = Injector((Fault.parse("cycle-tokens:0.5"),), 1)
+    for account in range(1, 30):
+        assert len({injector.choose(call(account), 1) is None for _ in range(6)}) == 1
+
+
+def test_a_reset_of_the_simulator_begins_the_faults_anew(start: Start) -> None:
+    running = begin(start, "throttle,first=1")
+    assert [running.pools().status for _ in range(2)] == [400, 200]
+    assert running.get("/_simulator/reset", "POST").status == 204
+    assert [running.pools().status for _ in range(2)] == [400, 200]

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.awsrequest import AWSResponse
+from botocore.config import Config
+from botocore.exceptions import ClientError
+from moto import mock_aws
+
+from poolcensus.simulator.http import Identity, Request
+from poolcensus.simulator.s3 import S3
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pytest
+
+KEY = {"Bucket": "bucket", "Key": "k"}
+BIG = b"x" * (5 * 1024 * 1024)
+# Where moto is known to be less strict than S3: ours, then moto's.
+KNOWN = {
+    "bad name": ((400, "InvalidBucketName"), (200, "")),
+    "bad digest": ((400, "BadDigest"), (200, "")),
+    "order": ((400, "InvalidPartOrder"), (400, "EntityTooSmall")),
+}
+Outcome = tuple[str, int, str, object]
+
+
+class Raw:
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    def stream(self, *_: object, **__: object) -> Iterator[bytes]:
+        yield self._body
+
+    def read(self, *_: object) -> bytes:
+        body, self._body = self._body, b""
+        return body
+
+
+def answer(service: S3) -> Any:
+    """Return a botocore hook that answers from the service instead of sending."""
+
+    def before_send(request: Any, **_: object) -> AWSResponse:
+        path, _, query = request.url.partition("://")[2].partition("/")[2].partition("?")
+        headers = {
+            name.lower(): value.decode("latin-1") if isinstance(value, bytes) else str(value)
+            for name, value in request.headers.items()
+        }
+        headers["host"] = "127.0.0.1:1"
+        data = request.body or b""
+        body = data if isinstance(data, bytes) else data.read() if hasattr(data, "read") else data.encode()
+        identity = Identity("123456789012", "arn:aws:iam::123456789012:user/u", "AKIA", None, "AIDA")
+        response = service.handle(
+            Request(request.method, f"/{path}", query, headers, body, identity, "s3", "us-east-1", "R")
+        )
+        shown = {**dict(response.headers), "Content-Length": str(len(response.body))}
+        sent = b"" if request.method == "HEAD" else response.body
+        return AWSResponse(request.url, response.status, shown, Raw(sent))
+
+    return before_send
+
+
+def steps(client: Any) -> Iterator[tuple[str, Any, dict[str, Any], tuple[str, ...]]]:
+    """Yield a call's name, the call, its arguments, and the parts of its answer that have to agree."""
+    yield "no bucket", client.list_objects_v2, {"Bucket": "bucket"}, ()
+    yield "head no bucket", client.head_bucket, {"Bucket": "bucket"}, ()
+    yield "create", client.create_bucket, {"Bucket": "bucket"}, ("Location",)
+    yield "create again", client.create_bucket, {"Bucket": "bucket"}, ()
+    yield "bad name", client.create_bucket, {"Bucket": "Bucket"}, ()
+    yield "location", client.get_bucket_location, {"Bucket": "bucket"}, ("LocationConstraint",)
+    yield "no key", client.get_object, KEY, ()
+    yield "head no key", client.head_object, KEY, ()
+    yield "delete no key", client.delete_object, KEY, ()
+    yield "put", client.put_object, {**KEY, "Body": b"1", "Metadata": {"a": "1"}}, ("ETag", "ChecksumCRC32")
+    yield "put if none", client.put_object, {**KEY, "Body": b"2", "IfNoneMatch": "*"}, ()
+    yield "put if match", client.put_object, {**KEY, "Body": b"2", "IfMatch": '"no"'}, ()
+    yield "get", client.get_object, KEY, ("ETag", "Metadata", "ContentType", "ContentLength", "AcceptRanges")
+    yield "head", client.head_object, KEY, ("ETag", "Metadata", "ContentLength")
+    yield "get if match", client.get_object, {**KEY, "IfMatch": '"no"'}, ()
+    yield "range", client.get_object, {**KEY, "Range": "bytes=0-0"}, ("ContentRange", "ContentLength")
+    yield "bad range", client.get_object, {**KEY, "Range": "bytes=5-"}, ()
+    yield "bad digest", client.put_object, {**KEY, "Body": b"1", "ContentMD5": "1B2M2Y8AsgTpgAmY7PhCfg=="}, ()
+    yield "copy", client.copy_object, {**KEY, "Key": "c", "CopySource": "bucket/k"}, ()
+    yield "copy of none", client.copy_object, {**KEY, "CopySource": "bucket/none"}, ()
+    yield "copy to itself", client.copy_object, {**KEY, "CopySource": "bucket/k"}, ()
+    yield "nested", client.put_object, {**KEY, "Key": "d/e", "Body": b"1"}, ()
+    yield (
+        "list",
+        client.list_objects_v2,
+        {"Bucket": "bucket", "Delimiter": "/"},
+        ("CommonPrefixes", "KeyCount"),
+    )
+    yield (
+        "list of one",
+        client.list_objects_v2,
+        {"Bucket": "bucket", "MaxKeys": 1},
+        ("IsTruncated", "MaxKeys"),
+    )
+    yield "list v1", client.list_objects, {"Bucket": "bucket", "Prefix": "d"}, ("IsTruncated", "Prefix")
+    yield "delete used", client.delete_bucket, {"Bucket": "bucket"}, ()
+
+    upload = client.create_multipart_upload(**KEY)["UploadId"]
+    named = {**KEY, "UploadId": upload}
+    tags = {
+        number: client.upload_part(**named, PartNumber=number, Body=body)["ETag"]
+        for number, body in ((1, BIG), (2, b"small"), (3, b"end"))
+    }
+
+    def completion(*numbers: int) -> dict[str, Any]:
+        parts = [{"PartNumber": number, "ETag": tags.get(number, '"no"')} for number in numbers]
+        return {**named, "MultipartUpload": {"Parts": parts}}
+
+    yield "parts", client.list_parts, named, ("IsTruncated", "StorageClass")
+    yield "too small", client.complete_multipart_upload, completion(1, 2, 3), ()
+    yield "order", client.complete_multipart_upload, completion(3, 1), ()
+    yield "no part", client.complete_multipart_upload, completion(1, 9), ()
+    yield "complete", client.complete_multipart_upload, completion(1, 3), ("ETag", "Bucket", "Key")
+    yield "no upload", client.abort_multipart_upload, {**KEY, "UploadId": "none"}, ()
+    several = {"Objects": [{"Key": key} for key in ("k", "c", "d/e", "none")]}
+    yield "delete many", client.delete_objects, {"Bucket": "bucket", "Delete": several}, ()
+    yield "delete", client.delete_bucket, {"Bucket": "bucket"}, ()
+    yield "delete again", client.delete_bucket, {"Bucket": "bucket"}, ()
+
+
+def outcomes(client: Any) -> list[Outcome]:
+    found: list[Outcome] = []
+    for name, call, arguments, compared in steps(client):
+        try:
+            response = call(**arguments)
+            code = ""
+        except ClientError as error:
+            response = error.response
+            code = response["Error"]["Code"]
+        status = response["ResponseMetadata"]["HTTPStatusCode"]
+        found.append((name, status, code, {field: response.get(field) for field in compared}))
+    return found
+
+
+def connect(endpoint_url: str | None = None) -> Any:
+    return boto3.client(
+        "s3",
+        endpoint_url=endpoint_url,
+        region_name="us-east-1",
+        aws_access_key_id="testing",
+        aws_secret_access_key="testing",
+        config=Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}),
+    )
+
+
+def test_moto_agrees(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    with mock_aws():
+        theirs = outcomes(connect())
+    # A plain HTTP address, so that the bodies are not chunked; nothing is sent there.
+    client = connect("http://127.0.0.1:1")
+    client.meta.events.register("before-send.s3", answer(S3()))
+    ours = outcomes(client)
+    differing = {
+        mine[0]: (mine[1:3], other[1:3]) for mine, other in zip(ours, theirs, strict=True) if mine != other
+    }
+    assert differing == KNOWN

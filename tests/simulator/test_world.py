@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import re
+import time
+import tracemalloc
+from collections import Counter
+from itertools import pairwise
+
+import orjson
+import pytest
+
+from poolcensus.catalogue import partitions
+from poolcensus.model import Outcome
+from poolcensus.simulator import OPTIONS, Fault, Latency, SimulatorConfig, World, WorldConfig, configure
+
+OPT_IN = partitions()["aws"].opt_in
+
+
+def test_the_fractions_are_exact_disjoint_and_spare_the_management_account() -> None:
+    config = WorldConfig(
+        accounts=201, suspended=0.05, scp_denied=0.1, no_role=0.033, access_denied=0.2, opt_in_disabled=0.25
+    )
+    world = World(config)
+    groups = [world.suspended, world.scp_denied, world.no_role, world.access_denied, world.opt_in_disabled]
+    assert [len(group) for group in groups] == [10, 20, round(0.033 * 200), 40, 50]
+    together = frozenset[int]().union(*groups)
+    assert len(together) == sum(len(group) for group in groups)
+    assert 0 not in together
+
+
+def test_each_group_has_the_outcome_that_it_stands_for() -> None:
+    world = World(
+        WorldConfig(
+            accounts=60,
+            pools_per_target=1,
+            suspended=0.1,
+            scp_denied=0.1,
+            no_role=0.1,
+            access_denied=0.1,
+            opt_in_disabled=0.1,
+            unsupported_regions=("sa-east-1",),
+        )
+    )
+    expected = {}
+    for group, outcome in (
+        (world.suspended, Outcome.ASSUME_ROLE_FAILED),
+        (world.no_role, Outcome.ASSUME_ROLE_FAILED),
+        (world.scp_denied, Outcome.SCP_DENIED),
+        (world.access_denied, Outcome.ACCESS_DENIED),
+    ):
+        expected.update(dict.fromkeys(group, outcome))
+    for target in world.truth():
+        index = int(target.account_id) - 1
+        outcome = expected.get(index, Outcome.OK)
+        if index in world.opt_in_disabled and target.region in OPT_IN:
+            outcome = Outcome.REGION_DISABLED
+        elif target.region == "sa-east-1" and outcome is not Outcome.ASSUME_ROLE_FAILED:
+            outcome = Outcome.REGION_UNSUPPORTED
+        assert target.outcome is outcome
+        assert len(target.pools) == (1 if outcome is Outcome.OK else 0)
+        assert target.account_status == ("SUSPENDED" if index in world.suspended else "ACTIVE")
+
+
+def test_the_same_seed_gives_the_same_world_and_another_seed_another() -> None:
+    def first(seed: int) -> list[object]:
+        return list(World(WorldConfig(accounts=5, seed=seed, suspended=0.25)).truth())
+
+    assert first(7) == first(7)
+    assert first(7) != first(8)
+
+
+def test_pools_are_unique_and_valid_and_lead_back_from_their_ids() -> None:
+    world = World(WorldConfig(accounts=30, mean_pools=8, seed=3))
+    ids: set[str] = set()
+    states: Counter[str] = Counter()
+    for target in world.truth():
+        names = set()
+        for number, pool in enumerate(target.pools):
+            pool_id, arn, name = pool["PoolId"], pool["PoolArn"], pool["PoolName"]
+            assert isinstance(pool_id, str)
+            assert isinstance(name, str)
+            assert re.fullmatch(r"wspool-[0-9a-z]{9}", pool_id)
+            assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name)
+            assert arn == f"arn:aws:workspaces:{target.region}:{target.account_id}:workspacespool/{pool_id}"
+            assert world.press.locate(pool_id) == (int(target.account_id) - 1, target.region, number)
+            capacity = pool["CapacityStatus"]
+            assert isinstance(capacity, dict)
+            available, active = capacity["AvailableUserSessions"], capacity["ActiveUserSessions"]
+            assert isinstance(available, int)
+            assert isinstance(active, int)
+            assert capacity["ActualUserSessions"] == available + active
+            assert isinstance(pool["CreatedAt"], float)
+            assert 1.7e9 < pool["CreatedAt"] < 1.8e9
+            states[str(pool["State"])] += 1
+            ids.add(pool_id)
+            names.add(name)
+        assert len(names) == len(target.pools)
+    assert len(ids) == states.total()
+    assert states["RUNNING"] > states["STOPPED"] > states["DELETING"] > 0
+
+
+def test_the_distribution_meets_its_mean_is_skewed_and_has_an_upper_limit() -> None:
+    world = World(WorldConfig(accounts=1200, mean_pools=3.0, max_pools=150, empty=0.5))
+    counts = [world.pool_count(index, region) for index in range(1200) for region in world.regions]
+    assert sum(counts) / len(counts) == pytest.approx(3.0, rel=0.1)
+    assert counts.count(0) / len(counts) == pytest.approx(0.5, abs=0.02)
+    assert 60 < max(counts) <= 150
+
+
+def test_stated_counts_come_before_everything_else() -> None:
+    world = World(
+        WorldConfig(accounts=3, pools_per_target=2, pool_counts={("000000000002", "us-east-1"): 61})
+    )
+    found = {(target.account_id, target.region): len(target.pools) for target in world.truth()}
+    assert found.pop(("000000000002", "us-east-1")) == 61
+    assert set(found.values()) == {2}
+
+
+def test_where_a_page_is_cut_does_not_change_a_pool() -> None:
+    world = World(WorldConfig(accounts=2, pools_per_target=120, cache_bytes=0))
+    whole = orjson.loads(b"[%b]" % world.press.slice(1, "eu-west-1", 0, 120))
+    for size in (1, 7, 25):
+        cut = [
+            pool
+            for start in range(0, 120, size)
+            for pool in orjson.loads(
+                b"[%b]" % world.press.slice(1, "eu-west-1", start, min(size, 120 - start))
+            )
+        ]
+        assert cut == whole
+
+
+def test_the_cache_of_pages_keeps_to_its_size() -> None:
+    world = World(WorldConfig(accounts=100, pools_per_target=5, cache_bytes=200_000))
+    for index in range(100):
+        world.press.slice(index, "us-east-1", 0, 5)
+    tracemalloc.start()
+    try:
+        for index in range(100):
+            for region in world.regions:
+                world.press.slice(index, region, 0, 5)
+        used, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert used < 600_000
+
+
+def test_a_large_organization_starts_at_once() -> None:
+    began = time.perf_counter()
+    world = World(WorldConfig(accounts=5000, mean_pools=50, max_pools=2000, suspended=0.01))
+    world.outcome(4999, "us-east-1")
+    assert time.perf_counter() - began < 2.0
+
+
+def test_extra_fields_bring_what_no_sdk_knows() -> None:
+    world = World(WorldConfig(accounts=40, pools_per_target=3, extra_fields=True))
+    pools = [pool for target in world.truth() for pool in target.pools]
+    assert all("SessionAffinity" in pool for pool in pools)
+    assert {"HIBERNATING", "RUNNING"} < {str(pool["State"]) for pool in pools}
+
+
+def test_govcloud_has_its_own_regions_and_arns() -> None:
+    world = World(WorldConfig(accounts=2, partition="aws-us-gov", pools_per_target=1))
+    targets = list(world.truth())
+    assert {target.region for target in targets} == {"us-gov-east-1", "us-gov-west-1"}
+    assert all(str(target.pools[0]["PoolArn"]).startswith("arn:aws-us-gov:") for target in targets)
+    assert world.role_arn("000000000002").startswith("arn:aws-us-gov:iam::")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"accounts": 0},
+        {"suspended": 0.6, "no_role": 0.6},
+        {"empty": 1.5},
+        {"page_size": 26},
+        {"partition": "aws-cn"},
+        {"max_pools": -1},
+        {"latency": "sometimes:5"},
+        {"latency": "uniform:9-3"},
+        {"rate": 0.0},
+        {"fault": ("explode",)},
+        {"fault": ("throttle:1.5",)},
+        {"fault": ("throttle,colour=red",)},
+        {"fault": ("throttle,per=moon",)},
+        {"pool_count": ("000000000002",)},
+        {"colour": "red"},
+    ],
+)
+def test_what_can_t_be_is_refused(values: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match=r"\w"):
+        configure(values)
+
+
+def test_the_options_make_the_configuration_and_their_defaults_make_the_default_one() -> None:
+    assert configure({}) == SimulatorConfig()
+    made = configure(
+        {
+            "accounts": 12,
+            "regions": "us-east-1, eu-west-1",
+            "pool_count": ("000000000002/us-east-1=7",),
+            "latency": "uniform:20-200",
+            "slow_fraction": 0.5,
+            "sts_rate": 4.0,
+            "fault": ("throttle:0.3,account=000000000003", "hang,first=1,region=eu-west-1"),
+            "session_seconds": 3.0,
+        }
+    )
+    assert made.world.accounts == 12
+    assert made.world.regions == ("us-east-1", "eu-west-1")
+    assert made.world.pool_counts == {("000000000002", "us-east-1"): 7}
+    assert made.latency == Latency("uniform", 20, 200, slow_fraction=0.5)
+    assert made.limits.sts_rate == 4.0
+    assert made.faults == (
+        Fault.parse("throttle:0.3,account=000000000003"),
+        Fault.parse("hang,region=eu-west-1,first=1"),
+    )
+    assert made.faults[0].account == "000000000003"
+    assert made.session_seconds == 3.0
+
+
+def test_every_option_has_help_and_its_own_name() -> None:
+    assert all(option.help for option in OPTIONS)
+    names = sorted(option.name for option in OPTIONS)
+    assert all(one != other for one, other in pairwise(names))
