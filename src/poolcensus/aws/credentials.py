@@ -28,6 +28,9 @@ from poolcensus.limits import CallKey
 from poolcensus.singleflight import SingleFlight
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from xml.etree.ElementTree import Element
+
     from poolcensus.aws.channel import Channel
     from poolcensus.aws.sdk import Sdk
     from poolcensus.aws.signing import RequestTemplate
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 
 _PAUSE_AFTER_FAILURE = 10.0
 _LONGEST_RENEWAL = 120.0
+_HEADER_TEXT = re.compile(r"[!-~]+")
 # A role chained from another role's session can't have a longer one:
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles.html#iam-term-role-chaining
 _LONGEST_CHAINED_SESSION = 3600
@@ -214,6 +218,7 @@ class CredentialBroker:
                 request_id=error.request_id,
             ) from error
         except CallError as error:
+            _hide(self._role.external_id, error)
             raise AssumeRoleError.of(role_arn, error) from error
         finally:
             self._channel.counts.assume_role_calls += watch.attempts
@@ -234,6 +239,13 @@ class CredentialBroker:
         return parameters
 
 
+def _hide(secret: str | None, error: CallError) -> None:
+    # STS repeats in its message the value that it refuses.
+    if secret is not None and secret in error.message:
+        error.message = error.message.replace(secret, "***")
+        error.args = (error.message,)
+
+
 def default_session_name(caller: Caller) -> str:
     """A session name by which CloudTrail tells who took the census."""
     who = re.sub(r"[^\w+=,.@-]", "-", caller.arn.rpartition("/")[2] or caller.account_id, flags=re.ASCII)
@@ -243,14 +255,26 @@ def default_session_name(caller: Caller) -> str:
 def _role_session(reply: Reply) -> RoleSession:
     root = parse_xml(reply.body)
     found = root.find(".//{*}Credentials") if root is not None else None
-    values = {child.tag.rpartition("}")[2]: (child.text or "").strip() for child in found or ()}
+    values = {child.tag.rpartition("}")[2]: (child.text or "").strip() for child in _children(found)}
     try:
         expiration = datetime.fromisoformat(values["Expiration"]).timestamp()
-        credentials = Credentials(values["AccessKeyId"], values["SecretAccessKey"], values["SessionToken"])
-    except (KeyError, ValueError):
+        keys = [values[name] for name in ("AccessKeyId", "SecretAccessKey", "SessionToken")]
+    except (KeyError, ValueError, OverflowError):
+        keys, expiration = [], 0.0
+    if not keys or not all(_HEADER_TEXT.fullmatch(key) for key in keys):
         raise BadResponseError(
             "STS sent a reply without credentials", code="BadResponse", status=reply.status
-        ) from None
+        )
     # Both times are the service's, so a clock that is off here does not shorten or stretch the session.
     now = server_time(reply.headers)
-    return RoleSession(credentials, max(expiration - (time.time() if now is None else now), 0.0))
+    lifetime = expiration - (time.time() if now is None else now)
+    if lifetime <= 0:
+        # They would be renewed again and again, without a pause.
+        raise BadResponseError(
+            "STS sent credentials that have expired already", code="BadResponse", status=reply.status
+        )
+    return RoleSession(Credentials(*keys), lifetime)
+
+
+def _children(element: Element | None) -> Iterable[Element]:
+    return () if element is None else element

@@ -7,8 +7,9 @@ The lists are those of the AWS SDKs' retry modes and of the services' own refere
 from __future__ import annotations
 
 import re
+from datetime import UTC
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 from xml.etree import ElementTree as ET
 
 from poolcensus import codec
@@ -113,9 +114,10 @@ _SPEAKS_OF_THE_DATE = re.compile(
 )
 _SCP = re.compile(r"service control policy", re.IGNORECASE)
 _NOT_IN_REGION = re.compile(r"not (supported|available|offered) in (this|the)( \S+)? region", re.IGNORECASE)
+# Whatever is assigned to such a name, and whatever follows it that is too long to be a word.
 _SECRETS = re.compile(
-    r"(?i)((?:security|session)[ _-]?token|secret(?:[ _-]?access)?[ _-]?key|external[ _-]?id"
-    r"|x-amz-security-token)(\W{1,3})\S{8,}"
+    r"(?i)((?:security|session)[ _-]?token|secret(?:[ _-]?access)?[ _-]?key|external[ _-]?id)"
+    r"(\W{0,3}[:=]\W{0,3}(?=\S)|\W{1,3}(?=\S{16}))\S+"
 )
 _LONGEST_MESSAGE = 1000
 
@@ -170,7 +172,8 @@ def request_id(headers: Mapping[str, str]) -> str | None:
 def server_time(headers: Mapping[str, str]) -> float | None:
     """The reply's `Date`, in epoch seconds."""
     try:
-        return parsedate_to_datetime(headers.get("Date", "")).timestamp()
+        moment = parsedate_to_datetime(headers.get("Date", ""))
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return None
 
@@ -209,12 +212,21 @@ def _xml_error(body: bytes) -> tuple[str, str] | None:
 
 def parse_xml(body: bytes) -> ET.Element | None:
     """The root of an XML body, or None where it is not XML. A DTD is refused: no service sends one."""
-    if body.lstrip()[:1] != b"<" or b"<!" in body[:1024]:
+    if body.lstrip()[:1] != b"<":
         return None
+    parser = ET.XMLParser(target=_WithoutDtd())  # noqa: S314 - without a DTD there are no entities to expand
     try:
-        return ET.fromstring(body)  # noqa: S314 - without a DTD there are no entities to expand
-    except ET.ParseError:
+        parser.feed(body)
+        root: ET.Element = parser.close()
+    except (ET.ParseError, LookupError, ValueError):
+        # The last two are for encodings that are not known or can't be read.
         return None
+    return root
+
+
+class _WithoutDtd(ET.TreeBuilder):
+    def doctype(self, *_: object) -> NoReturn:
+        raise ET.ParseError("a DTD")
 
 
 def _readable(message: str) -> str:

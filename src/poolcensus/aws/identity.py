@@ -60,9 +60,10 @@ def _caller(reply: Reply) -> Caller:
     root = parse_xml(reply.body)
     account = root.findtext(".//{*}Account") if root is not None else None
     arn = root.findtext(".//{*}Arn") if root is not None else None
-    if not account or not arn:
+    parts = arn.split(":") if arn else []
+    if not account or not arn or len(parts) < 6:
         raise BadResponseError("STS sent a reply without an identity", code="BadResponse", status=200)
-    return Caller(account_id=account, arn=arn, partition=arn.split(":")[1])
+    return Caller(account_id=account, arn=arn, partition=parts[1])
 
 
 def sts_region(partition: str, configured: str | None) -> str:

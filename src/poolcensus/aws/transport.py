@@ -1,63 +1,78 @@
-"""HTTP for every call to AWS: one connection pool, one TLS context, replies read whole or not at all."""
+"""The connections of a run: opened where needed, kept while they are good, closed together."""
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import os
+import socket
 import ssl
+import time
+from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
+from urllib.parse import unquote, urlsplit
 
-import aiohttp
+import anyio
 import anyio.to_thread
 
-from poolcensus.errors import BadResponseError, CallTimeoutError, UnreachableError
+from poolcensus.aws.http1 import Connection, Reply
+from poolcensus.aws.tunnel import Tunnel
+from poolcensus.errors import UnreachableError
+from poolcensus.singleflight import SingleFlight
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from types import TracebackType
 
     from yarl import URL
 
-_LARGEST_BODY = 16 * 1024 * 1024
-_CHUNK = 64 * 1024
+P = TypeVar("P", bound=asyncio.BaseProtocol)
+
 # AWS closes idle connections after about 20 s: one that is about to be closed isn't worth a call.
 _KEEP_ALIVE = 12.0
-_SKIPPED_HEADERS = frozenset({"User-Agent", "Accept", "Accept-Encoding", "Content-Type"})
+_ADDRESSES_KEPT = 60.0
+_LONGEST_CLOSE = 2.0
+
+
+class _Origin(NamedTuple):
+    """Where connections go. `proxy` is the URL of one in between, with its credentials."""
+
+    scheme: str
+    host: str
+    port: int
+    proxy: str | None
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """A whole reply. Header names are as aiohttp compares them: without regard to case."""
+class _Route:
+    """How a URL is asked for: over which connections, and by which target in the request line."""
 
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
+    origin: _Origin
+    target: str
+    extra_headers: str
 
 
 class Transport:
     """Sends requests and reads replies; knows nothing of signatures or operations.
 
-    Redirects are never followed: aiohttp would take the session token along to another origin. A reply
-    that ends early, grows past 16 MiB or can't be decompressed is an error, not a short body.
+    Redirects are not followed: they would take the session token to another origin. A reply that ends
+    early, is larger than 16 MiB or can't be decompressed is an error and never a short body.
     """
 
     def __init__(self, *, connect_timeout: float, ca_bundle: str | None) -> None:
         self._connect_timeout = connect_timeout
         self._ca_bundle = ca_bundle
-        self._session: aiohttp.ClientSession | None = None
+        self._tls: ssl.SSLContext | None = None
+        self._idle: defaultdict[_Origin, list[Connection]] = defaultdict(list)
+        self._open: set[Connection] = set()
+        self._routes: dict[tuple[URL, str | None], _Route] = {}
+        self._addresses: dict[tuple[str, int], tuple[float, tuple[str, ...]]] = {}
+        self._lookups: SingleFlight[tuple[str, int], tuple[str, ...]] = SingleFlight()
+        self._contexts: SingleFlight[str, ssl.SSLContext] = SingleFlight()
+        self._closed = False
 
     async def __aenter__(self) -> Self:
-        # Loading the CA bundle takes 20 to 40 ms: once, and off the event loop.
-        context = await anyio.to_thread.run_sync(self._tls_context)
-        connector = aiohttp.TCPConnector(
-            limit=0, ssl=context, ttl_dns_cache=300, keepalive_timeout=_KEEP_ALIVE
-        )
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            skip_auto_headers=_SKIPPED_HEADERS,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout),
-        )
         return self
 
     async def __aexit__(
@@ -66,10 +81,15 @@ class Transport:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        session, self._session = self._session, None
-        if session is not None:
-            with anyio.CancelScope(shield=True, deadline=anyio.current_time() + 2):
-                await session.close()
+        self._closed = True
+        ending = [connection.closed for connection in self._open]
+        for connection in self._open:
+            connection.abort()
+        if ending:
+            with anyio.CancelScope(shield=True, deadline=anyio.current_time() + _LONGEST_CLOSE):
+                await asyncio.wait(ending)
+        self._open.clear()
+        self._idle.clear()
 
     async def send(
         self,
@@ -78,69 +98,173 @@ class Transport:
         headers: Mapping[str, str],
         body: bytes,
         *,
-        timeout: float,  # noqa: ASYNC109 - aiohttp cancels its own timer; a scope around each call costs more
+        timeout: float,  # noqa: ASYNC109 - the connection has a timer, which costs less than a scope
         proxy: str | None = None,
     ) -> Reply:
         """Send one request and read its reply, both within `timeout` seconds.
 
-        Raises UnreachableError, CallTimeoutError or BadResponseError.
+        `headers` have the host, in names of lower case. Raises UnreachableError, CallTimeoutError or
+        BadResponseError.
         """
-        session = self._session
-        if session is None:
+        route = self._routes.get((url, proxy))
+        if route is None:
+            route = self._routes[url, proxy] = _route(url, proxy)
+        lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+        request = (
+            f"{method} {route.target} HTTP/1.1\r\n{lines}{route.extra_headers}"
+            f"accept-encoding: identity\r\ncontent-length: {len(body)}\r\n\r\n"
+        ).encode("latin-1") + body
+        connection = self._idle_connection(route.origin)
+        if connection is None:
+            started = time.monotonic()
+            connection = await self._connect(route.origin, min(timeout, self._connect_timeout))
+            timeout -= time.monotonic() - started
+        reply = await connection.exchange(request, timeout)
+        if connection.reusable and not self._closed:
+            connection.idle_since = time.monotonic()
+            self._idle[route.origin].append(connection)
+        else:
+            connection.abort()
+        return reply
+
+    def _idle_connection(self, origin: _Origin) -> Connection | None:
+        # The one that was used last is the least likely to have been closed meanwhile.
+        idle = self._idle[origin]
+        oldest = time.monotonic() - _KEEP_ALIVE
+        while idle:
+            connection = idle.pop()
+            if connection.reusable and connection.idle_since > oldest:
+                return connection
+            connection.abort()
+        return None
+
+    async def _connect(self, origin: _Origin, limit: float) -> Connection:
+        if self._closed:
             raise RuntimeError("the transport is closed")
-        limits = aiohttp.ClientTimeout(total=timeout, sock_connect=self._connect_timeout)
         try:
-            async with session.request(
-                method, url, data=body, headers=headers, allow_redirects=False, timeout=limits, proxy=proxy
-            ) as response:
-                return Reply(response.status, response.headers, await _whole_body(response))
-        except (aiohttp.ConnectionTimeoutError, aiohttp.ClientSSLError) as error:
-            raise UnreachableError(_describe(url, error), code=type(error).__name__) from error
-        except TimeoutError as error:
-            message = f"{url.host} did not answer within {timeout:g} s"
-            raise CallTimeoutError(message, code="Timeout") from error
-        except (aiohttp.ClientPayloadError, aiohttp.ClientResponseError) as error:
-            message = f"{url.host} sent a reply that is cut off or not HTTP"
-            raise BadResponseError(message, code="BrokenReply") from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise UnreachableError(_describe(url, error), code=type(error).__name__) from error
+            with anyio.fail_after(limit):
+                connection = await self._dial(origin)
+        except TimeoutError:
+            raise UnreachableError(
+                f"no answer from {origin.host}: no connection within {limit:g} s", code="ConnectTimeout"
+            ) from None
+        except ssl.SSLCertVerificationError as error:
+            raise UnreachableError(
+                f"no answer from {origin.host}: its certificate is not trusted ({error.verify_message};"
+                " AWS_CA_BUNDLE names the authorities that are)",
+                code="CertificateError",
+            ) from error
+        except OSError as error:
+            why = error.strerror or str(error) or type(error).__name__
+            raise UnreachableError(f"no answer from {origin.host}: {why}", code="ConnectError") from error
+        self._open.add(connection)
+        connection.closed.add_done_callback(lambda _: self._open.discard(connection))
+        return connection
 
-    def _tls_context(self) -> ssl.SSLContext:
-        if self._ca_bundle is not None and os.path.isdir(self._ca_bundle):  # noqa: PTH112 - in a worker thread
-            return ssl.create_default_context(capath=self._ca_bundle)
-        return ssl.create_default_context(cafile=self._ca_bundle)
+    async def _dial(self, origin: _Origin) -> Connection:
+        if origin.proxy is None:
+            tls = await self._tls_context() if origin.scheme == "https" else None
+            return await self._open_socket(origin.host, origin.port, tls, lambda: Connection(origin.host))
+        proxy = urlsplit(origin.proxy)
+        host, secure = proxy.hostname or "", proxy.scheme == "https"
+        port = proxy.port or (443 if secure else 80)
+        tls = await self._tls_context() if secure else None
+        if origin.scheme == "http":
+            return await self._open_socket(host, port, tls, lambda: Connection(origin.host))
+        tunnel = await self._open_socket(host, port, tls, lambda: Tunnel(origin.host))
+        through = False
+        try:
+            connection = await self._through(tunnel, origin)
+            through = True
+        finally:
+            if not through:
+                tunnel.abort()
+        return connection
+
+    async def _through(self, tunnel: Tunnel, origin: _Origin) -> Connection:
+        """A connection through a proxy to the origin itself, which only the origin can read."""
+        authority = f"{_bracketed(origin.host)}:{origin.port}"
+        request = (
+            f"CONNECT {authority} HTTP/1.1\r\nhost: {authority}\r\n"
+            f"{_proxy_authorization(origin.proxy or '')}\r\n"
+        )
+        outer = await tunnel.open(request.encode("latin-1"))
+        connection = Connection(origin.host)
+        inner = await asyncio.get_running_loop().start_tls(
+            outer, connection, await self._tls_context(), server_hostname=origin.host
+        )
+        if inner is None:
+            raise ConnectionResetError("the proxy closed the connection")
+        connection.connection_made(inner)
+        return connection
+
+    async def _open_socket(
+        self, host: str, port: int, tls: ssl.SSLContext | None, protocol: Callable[[], P]
+    ) -> P:
+        loop = asyncio.get_running_loop()
+        failure: OSError | None = None
+        for address in await self._resolve(host, port):
+            try:
+                _, made = await loop.create_connection(
+                    protocol, address, port, ssl=tls, server_hostname=host if tls is not None else None
+                )
+            except ssl.SSLError:
+                raise
+            except OSError as error:
+                failure = error
+            else:
+                return made
+        raise failure or OSError("the name has no address")
+
+    async def _resolve(self, host: str, port: int) -> tuple[str, ...]:
+        # Hundreds of connections to one host would otherwise be hundreds of lookups in threads.
+        known = self._addresses.get((host, port))
+        if known is not None and time.monotonic() < known[0]:
+            return known[1]
+        return await self._lookups.run((host, port), lambda: self._look_up(host, port))
+
+    async def _look_up(self, host: str, port: int) -> tuple[str, ...]:
+        try:
+            found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except socket.gaierror:
+            raise UnreachableError(
+                f"no answer from {host}: the name does not resolve", code="NameError"
+            ) from None
+        addresses = tuple(dict.fromkeys(str(each[4][0]) for each in found))
+        self._addresses[host, port] = (time.monotonic() + _ADDRESSES_KEPT, addresses)
+        return addresses
+
+    async def _tls_context(self) -> ssl.SSLContext:
+        # Loading the authorities takes 20 to 40 ms: once a run, and off the event loop.
+        if self._tls is None:
+            self._tls = await self._contexts.run("tls", lambda: anyio.to_thread.run_sync(self._load_tls))
+        return self._tls
+
+    def _load_tls(self) -> ssl.SSLContext:
+        folder = self._ca_bundle if self._ca_bundle and os.path.isdir(self._ca_bundle) else None  # noqa: PTH112
+        return ssl.create_default_context(
+            cafile=None if folder is not None else self._ca_bundle, capath=folder
+        )
 
 
-async def _whole_body(response: aiohttp.ClientResponse) -> bytes:
-    length = response.content_length
-    if length is not None and length <= _LARGEST_BODY and "Content-Encoding" not in response.headers:
-        return await response.read()
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in response.content.iter_chunked(_CHUNK):
-        size += len(chunk)
-        if size > _LARGEST_BODY:
-            raise BadResponseError(
-                f"a reply of more than {_LARGEST_BODY} bytes", code="OversizedReply", status=response.status
-            )
-        chunks.append(chunk)
-    return b"".join(chunks)
+def _route(url: URL, proxy: str | None) -> _Route:
+    origin = _Origin(url.scheme, url.host or "", url.port or 443, proxy)
+    if proxy is None or url.scheme == "https":
+        return _Route(origin, url.raw_path_qs, "")
+    # A proxy that forwards plain HTTP is told the whole URL.
+    return _Route(origin, str(url), _proxy_authorization(proxy))
 
 
-def _describe(url: URL, error: BaseException) -> str:
-    match error:
-        case aiohttp.ConnectionTimeoutError():
-            why = "it did not answer"
-        case aiohttp.ClientConnectorDNSError():
-            why = "the name does not resolve"
-        case aiohttp.ClientConnectorCertificateError():
-            why = f"its certificate is not trusted ({error.certificate_error})"
-        case aiohttp.ClientProxyConnectionError() | aiohttp.ClientHttpProxyError():
-            why = "the proxy refused or did not answer"
-        case aiohttp.ServerDisconnectedError() | ConnectionResetError():
-            why = "it closed the connection without a reply"
-        case OSError(strerror=str(text)) if text:
-            why = text
-        case _:
-            why = type(error).__name__
-    return f"no answer from {url.host}: {why}"
+def _proxy_authorization(proxy: str) -> str:
+    parts = urlsplit(proxy)
+    if parts.username is None:
+        return ""
+    pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    return f"proxy-authorization: Basic {base64.b64encode(pair.encode()).decode('ascii')}\r\n"
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+__all__ = ["Reply", "Transport"]

@@ -1,0 +1,65 @@
+"""The first words with a proxy: CONNECT, and its answer. After them the connection is the origin's."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+from poolcensus.errors import UnreachableError
+
+_LARGEST_ANSWER = 64 * 1024
+_STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([0-9]{3})[ \r]")
+
+
+class Tunnel(asyncio.Protocol):
+    """A connection to a proxy, on its way to becoming one to `origin`."""
+
+    def __init__(self, origin: str) -> None:
+        self._origin = origin
+        self._transport: asyncio.Transport | None = None
+        self._answer = bytearray()
+        self._answered: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    async def open(self, request: bytes) -> asyncio.Transport:
+        """Ask the proxy for the origin. Returns what TLS can be started on. Raises UnreachableError."""
+        transport = self._transport
+        if transport is None:
+            raise self._failed("the proxy closed the connection")
+        transport.write(request)
+        status = await self._answered
+        if status != 200:
+            raise self._failed(f"the proxy refused the connection with status {status}")
+        return transport
+
+    def abort(self) -> None:
+        """Close at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if not isinstance(transport, asyncio.Transport):
+            raise TypeError("a connection needs a transport that reads and writes")
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._answer += data
+        if self._answered.done():
+            return
+        if b"\r\n\r\n" in self._answer:
+            status = _STATUS_LINE.match(self._answer)
+            if status is None:
+                self._answered.set_exception(self._failed("the proxy's answer is not HTTP"))
+            else:
+                self._answered.set_result(int(status[1]))
+        elif len(self._answer) > _LARGEST_ANSWER:
+            self._answered.set_exception(self._failed("the proxy's answer is too long"))
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        self._transport = None
+        if not self._answered.done():
+            self._answered.set_exception(self._failed("the proxy closed the connection"))
+            # Whoever waits gets it; where nobody does any more, it is not worth a warning.
+            self._answered.exception()
+
+    def _failed(self, why: str) -> UnreachableError:
+        return UnreachableError(f"no answer from {self._origin}: {why}", code="ProxyError")
