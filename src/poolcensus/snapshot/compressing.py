@@ -1,0 +1,111 @@
+"""Compressing the data files of a snapshot and reading them back, a piece at a time."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, BinaryIO, Final, Protocol, cast
+
+import zstandard
+
+from poolcensus.model import Compression
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+# Records repeat themselves so much that the faster levels lose little.
+_GZIP_LEVEL: Final = 4
+_ZSTD_LEVEL: Final = 3
+_GZIP_WINDOW: Final = zlib.MAX_WBITS | 16
+
+_READ_BYTES: Final = 1 << 18
+LONGEST_LINE: Final = 1 << 26
+"""A line of more bytes than this is taken for damage, not read into memory."""
+
+BROKEN: Final = (OSError, EOFError, zlib.error, zstandard.ZstdError)
+"""What reading a damaged file raises."""
+
+
+class Readable(Protocol):
+    """A binary file, as far as it is needed here."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most `size` bytes, and none only at the end."""
+        ...
+
+
+class Compressor(Protocol):
+    """Takes bytes in pieces and gives them back compressed, in pieces of its own choice."""
+
+    def compress(self, data: bytes, /) -> bytes:
+        """What is ready of the output."""
+        ...
+
+    def flush(self) -> bytes:
+        """The rest of the output."""
+        ...
+
+
+class _Plain:
+    def compress(self, data: bytes, /) -> bytes:
+        return data
+
+    def flush(self) -> bytes:
+        return b""
+
+
+def compressor(compression: Compression) -> Compressor:
+    """A fresh compressor. The same data gives the same bytes: no header carries a time or a name."""
+    match compression:
+        case Compression.NONE:
+            return _Plain()
+        case Compression.GZIP:
+            return zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, _GZIP_WINDOW)
+        case Compression.ZSTD:
+            return zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=True).compressobj()
+
+
+def read_lines(raw: Readable, compression: Compression) -> Iterator[bytes]:
+    """The lines of a file that may be compressed, each with its end, which the last may lack.
+
+    Holds one line and one piece of the file in memory. Raises one of `BROKEN` for a file that can't be
+    decompressed, and `ValueError` for a line longer than `LONGEST_LINE`.
+    """
+    rest: list[bytes] = []
+    length = 0
+    for piece in _pieces(raw, compression):
+        head, newline, tail = piece.partition(b"\n")
+        if not newline:
+            rest.append(piece)
+            length += len(piece)
+            if length > LONGEST_LINE:
+                raise ValueError(f"a line is longer than {LONGEST_LINE} bytes")
+            continue
+        yield b"".join((*rest, head, newline))
+        lines = tail.split(b"\n")
+        last = lines.pop()
+        for line in lines:
+            yield line + b"\n"
+        rest, length = [last], len(last)
+    if length:
+        yield b"".join(rest)
+
+
+def _pieces(raw: Readable, compression: Compression) -> Iterator[bytes]:
+    with _decompressed(raw, compression) as file:
+        while piece := file.read(_READ_BYTES):
+            yield piece
+
+
+def _decompressed(raw: Readable, compression: Compression) -> AbstractContextManager[Readable]:
+    # All that either decompressor asks of a source is to be read.
+    source = cast("BinaryIO", raw)
+    match compression:
+        case Compression.NONE:
+            return nullcontext(raw)
+        case Compression.GZIP:
+            return gzip.GzipFile(fileobj=source, mode="rb")
+        case Compression.ZSTD:
+            return zstandard.ZstdDecompressor().stream_reader(source, closefd=False)

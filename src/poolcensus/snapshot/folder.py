@@ -1,0 +1,360 @@
+"""Snapshots in a local folder.
+
+Commit order: fsync every data file, write and fsync the manifest, fsync the draft's folder, rename it
+into place, fsync the destination, then renew `latest`. A power cut at any point leaves the former
+snapshot or the new one, never a part.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+import socket
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Self, TypeVar, TypeVarTuple
+
+import anyio
+from anyio import to_thread
+
+from poolcensus.codec import dumps, loads
+from poolcensus.errors import DestinationError, DestinationLockedError
+from poolcensus.snapshot.encode import MANIFEST_NAME
+from poolcensus.snapshot.ids import is_snapshot_id, parse_snapshot_id
+from poolcensus.snapshot.reader import LATEST, published_ids
+from poolcensus.snapshot.store import ABORT_SECONDS, Draft, DraftFile, Store, destination_error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import TracebackType
+
+LOCK_NAME = ".lock"
+_DRAFT_PREFIX = ".draft-"
+_LATEST_PREFIX = ".latest-"
+
+_T = TypeVar("_T")
+_Ts = TypeVarTuple("_Ts")
+
+
+class FolderStore(Store):
+    """A folder, made with its parents where it is missing.
+
+    `file_mode` and `folder_mode` hold for everything the store makes, whatever the umask is. Folders
+    that are already there keep their modes.
+    """
+
+    def __init__(self, dest: Path | str, *, file_mode: int = 0o600, folder_mode: int = 0o700) -> None:
+        self.dest = Path(dest)
+        self.file_mode = file_mode
+        self.folder_mode = folder_mode
+        # One call at a time: the order of the system calls is the promise this module makes. The limiter
+        # keeps waiting calls out of the threads; the mutex holds where a cancelled caller has left its
+        # call running.
+        self._limiter = anyio.CapacityLimiter(1)
+        self._mutex = threading.Lock()
+        self._lock_fd: int | None = None
+        self._drafts: list[_FolderDraft] = []
+
+    @property
+    def location(self) -> str:
+        return str(self.dest)
+
+    async def __aenter__(self) -> Self:
+        entered = False
+        try:
+            await self.run(self._acquire)
+            entered = True
+        finally:
+            if not entered:
+                await self._let_go()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._let_go()
+
+    async def draft(self, snapshot_id: str) -> Draft:
+        parse_snapshot_id(snapshot_id)
+        draft = _FolderDraft(self, snapshot_id)
+        self._drafts.append(draft)
+        made = False
+        try:
+            await self.run(draft.make)
+            made = True
+        finally:
+            if not made:
+                with anyio.move_on_after(ABORT_SECONDS, shield=True):
+                    await draft.abort()
+        return draft
+
+    async def run(self, call: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
+        """The result of a blocking `call`, made in a worker thread while no other one runs."""
+
+        def alone() -> _T:
+            with self._mutex:
+                return call(*args)
+
+        return await to_thread.run_sync(alone, limiter=self._limiter)
+
+    async def _let_go(self) -> None:
+        with anyio.move_on_after(ABORT_SECONDS, shield=True):
+            await self.run(self._release)
+
+    def _acquire(self) -> None:
+        if self._lock_fd is not None:
+            raise RuntimeError("the store is already in use")
+        with _explained("make", self.dest):
+            make_folders(self.dest, self.folder_mode)
+        lock = self.dest / LOCK_NAME
+        with _explained("lock", lock):
+            fd = self._open_lock(lock)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = _holder(fd)
+                os.close(fd)
+                raise DestinationLockedError(
+                    f"another run holds {self.dest}{holder}; wait for its end or choose another destination"
+                ) from None
+            except OSError:
+                os.close(fd)
+                raise
+            self._lock_fd = fd
+            os.ftruncate(fd, 0)
+            write_all(
+                fd,
+                dumps(
+                    {
+                        "host": socket.gethostname(),
+                        "pid": os.getpid(),
+                        "started_at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+                    }
+                ),
+            )
+        self._sweep()
+
+    def _open_lock(self, lock: Path) -> int:
+        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            fd = os.open(lock, flags | os.O_CREAT | os.O_EXCL, self.file_mode)
+        except FileExistsError:
+            # Another user's in a shared folder, perhaps: its mode is not ours to change.
+            return os.open(lock, flags)
+        os.fchmod(fd, self.file_mode)
+        return fd
+
+    def _release(self) -> None:
+        while self._drafts:
+            self._drafts.pop().discard()
+        # The file stays. Were it unlinked, a run that had opened it before and one that made it anew
+        # would each lock a file of its own and believe itself alone.
+        fd, self._lock_fd = self._lock_fd, None
+        if fd is not None:
+            with contextlib.suppress(OSError):
+                os.ftruncate(fd, 0)
+            os.close(fd)
+
+    def _sweep(self) -> None:
+        # Whoever made these is dead, for this run holds the lock. What can't be removed harms nobody.
+        with contextlib.suppress(OSError):
+            for entry in list(self.dest.iterdir()):
+                name = entry.name
+                if name.startswith(_DRAFT_PREFIX) and is_snapshot_id(name.removeprefix(_DRAFT_PREFIX)):
+                    shutil.rmtree(entry, ignore_errors=True)
+                elif name.startswith(_LATEST_PREFIX) and is_snapshot_id(name.removeprefix(_LATEST_PREFIX)):
+                    with contextlib.suppress(OSError):
+                        entry.unlink()
+
+
+class _FolderDraft(Draft):
+    def __init__(self, store: FolderStore, snapshot_id: str) -> None:
+        super().__init__(snapshot_id)
+        self.scratch = store.dest / f"{_DRAFT_PREFIX}{snapshot_id}"
+        self._store = store
+        self._folder = self.scratch
+        self._final = store.dest / snapshot_id
+        self._files: dict[str, int] = {}
+        self._made = False
+        self._published = False
+        self._abandoned = False
+
+    @property
+    def published(self) -> bool:
+        return self._published
+
+    async def create(self, name: str) -> DraftFile:
+        fd = await self._store.run(self._create, name)
+        return _FolderFile(self._store, self, self._folder / name, fd)
+
+    async def commit(self, manifest: bytes) -> None:
+        await self._store.run(self._commit, manifest)
+
+    async def abort(self) -> None:
+        # Seen by a commit that is still running for a caller that was cancelled.
+        self._abandoned = True
+        await self._store.run(self.discard)
+
+    def make(self) -> None:
+        """Makes the draft's folder. Blocks."""
+        with _explained("write", self._final):
+            if self._final.exists():
+                raise FileExistsError(errno.EEXIST, "there is a snapshot of this id already")
+        with _explained("make", self._folder):
+            self._folder.mkdir(self._store.folder_mode)
+            self._made = True
+            self._folder.chmod(self._store.folder_mode)
+
+    def write(self, path: Path, fd: int, data: bytes) -> None:
+        """Appends to a file of the draft. Blocks."""
+        if path.name not in self._files:
+            raise RuntimeError("the draft has ended")
+        with _explained("write", path):
+            write_all(fd, data)
+
+    def discard(self) -> None:
+        """Removes the draft unless it is published. Blocks."""
+        self._abandoned = True
+        while self._files:
+            _, fd = self._files.popitem()
+            with contextlib.suppress(OSError):
+                os.close(fd)
+        if self._made and not self._published:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _create(self, name: str) -> int:
+        if self._abandoned or self._published:
+            raise RuntimeError("the draft has ended")
+        path = self._folder / name
+        with _explained("write", path):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+            fd = os.open(path, flags, self._store.file_mode)
+            self._files[name] = fd
+            os.fchmod(fd, self._store.file_mode)
+        return fd
+
+    def _commit(self, manifest: bytes) -> None:
+        if self._published:
+            raise RuntimeError("the draft is committed already")
+        try:
+            self._publish(manifest)
+        finally:
+            if not self._published:
+                self.discard()
+        try:
+            sync_folder(self._store.dest)
+            self._renew_latest()
+        except OSError as error:
+            raise DestinationError(
+                f"snapshot {self.snapshot_id} is published in {self._store.dest}, but `{LATEST}` may still "
+                f"name the snapshot before it: {error.strerror or error}"
+            ) from error
+
+    def _publish(self, manifest: bytes) -> None:
+        for name in list(self._files):
+            self._complete(name)
+        self.write(self._folder / MANIFEST_NAME, self._create(MANIFEST_NAME), manifest)
+        self._complete(MANIFEST_NAME)
+        with _explained("flush", self._folder):
+            sync_folder(self._folder)
+        if self._abandoned:
+            raise DestinationError(f"snapshot {self.snapshot_id} was given up before it was published")
+        with _explained("publish", self._final):
+            self._folder.rename(self._final)
+        self._published = True
+
+    def _complete(self, name: str) -> None:
+        with _explained("flush", self._folder / name):
+            os.fsync(self._files[name])
+            # Forgotten before the close: a failed close has closed, and the number may be someone else's.
+            os.close(self._files.pop(name))
+
+    def _renew_latest(self) -> None:
+        # A merge, or a clock that went back, publishes behind the newest: `latest` does not follow.
+        if max(published_ids(self._store.dest), default="") > self.snapshot_id:
+            return
+        link = self._store.dest / f"{_LATEST_PREFIX}{self.snapshot_id}"
+        link.symlink_to(self.snapshot_id)
+        try:
+            link.replace(self._store.dest / LATEST)
+        except OSError:
+            with contextlib.suppress(OSError):
+                link.unlink()
+            raise
+        sync_folder(self._store.dest)
+
+
+class _FolderFile(DraftFile):
+    def __init__(self, store: FolderStore, draft: _FolderDraft, path: Path, fd: int) -> None:
+        self._store = store
+        self._draft = draft
+        self._path = path
+        self._fd = fd
+
+    async def append(self, data: bytes) -> None:
+        await self._store.run(self._draft.write, self._path, self._fd, data)
+
+
+def make_folders(path: Path, mode: int) -> None:
+    """Makes `path` and the parents it lacks, each with `mode`, and makes them last. Raises `OSError`."""
+    missing = []
+    while not path.is_dir():
+        missing.append(path)
+        if path == path.parent:
+            break
+        path = path.parent
+    for folder in reversed(missing):
+        try:
+            folder.mkdir(mode)
+        except FileExistsError:
+            # Made by someone else meanwhile, or a file, which the next step will say.
+            if not folder.is_dir():
+                raise
+        else:
+            folder.chmod(mode)
+            sync_folder(folder.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Flushes the entries of a folder to the device. Raises `OSError`."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        # Some network file systems can't sync folders: there is nothing to be had from them.
+        if error.errno not in {errno.EINVAL, errno.ENOTSUP}:
+            raise
+    finally:
+        os.close(fd)
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Writes all of `data`, however little the system takes at a time. Raises `OSError`."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(fd, rest) :]
+
+
+def _holder(fd: int) -> str:
+    try:
+        holder = loads(os.pread(fd, 4096, 0))
+    except (OSError, ValueError):
+        return ""
+    if not isinstance(holder, dict):
+        return ""
+    return f": it started at {holder.get('started_at')} on {holder.get('host')}, process {holder.get('pid')}"
+
+
+@contextlib.contextmanager
+def _explained(doing: str, path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise destination_error(doing, path, error) from error

@@ -1,0 +1,41 @@
+"""Snapshot ids: `20261123T020000Z-3f9a1c`, the UTC start and six hex digits. They sort by time."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from datetime import UTC, datetime
+from typing import Final
+
+_TIME: Final = "%Y%m%dT%H%M%SZ"
+_ID: Final = re.compile(r"([0-9]{8}T[0-9]{6}Z)-[0-9a-f]{6}")
+
+
+def new_snapshot_id(started_at: datetime) -> str:
+    """A fresh id for a run that started at `started_at`, which must be aware of its time zone."""
+    if started_at.tzinfo is None:
+        raise ValueError("the start of a run needs a time zone")
+    return f"{started_at.astimezone(UTC).strftime(_TIME)}-{secrets.token_hex(3)}"
+
+
+def parse_snapshot_id(text: str) -> datetime:
+    """The UTC start that a snapshot id names. Raises `ValueError` for anything that is not an id.
+
+    Ids become names of folders and keys of objects, so nothing is trimmed, folded or guessed.
+    """
+    match = _ID.fullmatch(text)
+    if match is None:
+        raise ValueError(f"not a snapshot id: {text!r}")
+    try:
+        return datetime.strptime(match[1], _TIME).replace(tzinfo=UTC)
+    except ValueError:
+        raise ValueError(f"not a snapshot id, its time does not exist: {text!r}") from None
+
+
+def is_snapshot_id(text: str) -> bool:
+    """Whether `text` is a snapshot id, to the letter."""
+    try:
+        parse_snapshot_id(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,266 @@
+"""Reading published snapshots."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Self, TypeVar
+
+from poolcensus.errors import SnapshotError
+from poolcensus.model import Compression
+from poolcensus.snapshot.compressing import BROKEN, read_lines
+from poolcensus.snapshot.encode import (
+    MANIFEST_NAME,
+    POOLS_NAME,
+    TARGETS_NAME,
+    NewerSchemaError,
+    decode_manifest,
+    decode_record,
+    decode_result,
+)
+from poolcensus.snapshot.ids import is_snapshot_id, parse_snapshot_id
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterator
+
+    from poolcensus.model import (
+        FileEntry,
+        Manifest,
+        PoolRecord,
+        SnapshotStatus,
+        TargetResult,
+    )
+
+LATEST: Final = "latest"
+_LATEST_REF: Final = re.compile(rf"{LATEST}(?:~([0-9]{{1,9}}))?")
+_LARGEST_MANIFEST: Final = 1 << 28
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotInfo:
+    """A snapshot in a list. `bytes` are those of its data files, compressed or not."""
+
+    id: str
+    status: SnapshotStatus
+    started_at: str
+    finished_at: str
+    pools: int
+    targets: int
+    covered: int
+    bytes: int
+
+
+class Snapshot:
+    """A published snapshot in a folder. Its lines are read as they are asked for, never all at once."""
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self._path = path
+        self._manifest = manifest
+
+    @classmethod
+    def open(cls, ref: str | os.PathLike[str], dest: str | os.PathLike[str] | None = None) -> Self:
+        """The snapshot that `ref` names: `latest`, `latest~N`, a snapshot id, or the path of its folder.
+
+        `latest~N` is the N-th before the newest. Ids and `latest` are looked up in `dest`, by default the
+        current folder. Raises `SnapshotError` where there is none, or where it can't be read.
+        """
+        path = _resolve(ref, Path("." if dest is None else dest))
+        return cls(path, _read_manifest(path))
+
+    @property
+    def id(self) -> str:
+        """The snapshot id."""
+        return self._manifest.snapshot_id
+
+    @property
+    def path(self) -> Path:
+        """The snapshot's folder."""
+        return self._path
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the snapshot says of itself."""
+        return self._manifest
+
+    @property
+    def info(self) -> SnapshotInfo:
+        """The snapshot as a line of a list."""
+        return _info(self._manifest)
+
+    @property
+    def pools_path(self) -> Path:
+        """The file of the records, by its suffix perhaps compressed."""
+        return self._path / self.pools_file[0].name
+
+    @property
+    def targets_path(self) -> Path:
+        """The file of the ledger, by its suffix perhaps compressed."""
+        return self._path / self.targets_file[0].name
+
+    @property
+    def pools_file(self) -> tuple[FileEntry, Compression]:
+        """The manifest's entry of the records, and how they are compressed."""
+        return data_file(self._manifest, POOLS_NAME)
+
+    @property
+    def targets_file(self) -> tuple[FileEntry, Compression]:
+        """The manifest's entry of the ledger, and how it is compressed."""
+        return data_file(self._manifest, TARGETS_NAME)
+
+    def pools(self) -> Iterator[PoolRecord]:
+        """The records, one after the other.
+
+        Raises `SnapshotError` for a line that is no record, and at the end where lines are missing.
+        """
+        return self._lines(self.pools_file, lambda line: decode_record(line)[1])
+
+    def targets(self) -> Iterator[TargetResult]:
+        """The ledger, one line after the other. Raises `SnapshotError` as `pools` does."""
+        return self._lines(self.targets_file, decode_result)
+
+    def uncovered(self) -> Iterator[TargetResult]:
+        """The ledger's lines of targets whose pools the census does not know."""
+        return (result for result in self.targets() if not result.outcome.covered)
+
+    def _lines(self, source: tuple[FileEntry, Compression], decode: Callable[[bytes], _T]) -> Iterator[_T]:
+        file, compression = source
+        path = self._path / file.name
+        number = 0
+        try:
+            with path.open("rb") as raw:
+                for line in read_lines(raw, compression):
+                    number += 1
+                    yield decode(line)
+        except ValueError as error:
+            raise SnapshotError(f"{path}, line {number}: {error}; the snapshot is damaged") from error
+        except BROKEN as error:
+            raise SnapshotError(f"{path} can't be read after line {number}: {error}") from error
+        # A file that was cut at a line's end, or at a frame's, reads like a whole one.
+        if number != file.records:
+            raise SnapshotError(
+                f"{path} has {number} lines where the manifest says {file.records}; the snapshot is damaged"
+            )
+
+
+def list_snapshots(dest: str | os.PathLike[str]) -> tuple[SnapshotInfo, ...]:
+    """The snapshots in a folder, the newest last.
+
+    Whatever is not a snapshot that this version can read is passed over. Raises `SnapshotError` where the
+    folder itself can't be read.
+    """
+    found = []
+    for snapshot_id in _ids(Path(dest)):
+        try:
+            found.append(_info(_read_manifest(Path(dest) / snapshot_id)))
+        except SnapshotError:
+            continue
+    return tuple(found)
+
+
+def published_ids(dest: Path) -> list[str]:
+    """The ids of the snapshots in `dest`, oldest first. Raises `OSError`."""
+    return sorted(
+        entry.name
+        for entry in dest.iterdir()
+        if is_snapshot_id(entry.name) and (entry / MANIFEST_NAME).is_file()
+    )
+
+
+def data_file(manifest: Manifest, base: str) -> tuple[FileEntry, Compression]:
+    """The manifest's entry for `base` under any compression. Raises `ValueError` where it has not just one.
+
+    Only these names are ever opened: a manifest can't lead out of its folder.
+    """
+    by_name = {f"{base}{compression.suffix}": compression for compression in Compression}
+    found = [file for file in manifest.files if file.name in by_name]
+    if len(found) != 1:
+        raise ValueError(f"it names {len(found)} files {base}, not one")
+    return found[0], by_name[found[0].name]
+
+
+def _resolve(ref: str | os.PathLike[str], dest: Path) -> Path:
+    if not isinstance(ref, str):
+        return Path(ref)
+    if is_snapshot_id(ref):
+        ids = _ids(dest)
+        if ref not in ids:
+            raise SnapshotError(f"no snapshot {ref} in {dest}: {_there_is(ids)}")
+        return dest / ref
+    match = _LATEST_REF.fullmatch(ref)
+    if match is None:
+        return Path(ref)
+    ids = _ids(dest)
+    back = int(match[1] or 0)
+    if back >= len(ids):
+        raise SnapshotError(f"no snapshot {ref} in {dest}: {_there_is(ids)}")
+    return dest / ids[-1 - back]
+
+
+def _ids(dest: Path) -> list[str]:
+    try:
+        return published_ids(dest)
+    except OSError as error:
+        raise SnapshotError(f"no snapshots in {dest}: {error.strerror or error}") from error
+
+
+def _there_is(ids: list[str]) -> str:
+    if not ids:
+        return "there is none"
+    if len(ids) > 5:
+        return f"there are {len(ids)}, the newest {', '.join(ids[-3:])}"
+    return f"there is {', '.join(ids)}"
+
+
+def _read_manifest(path: Path) -> Manifest:
+    file = path / MANIFEST_NAME
+    try:
+        with file.open("rb") as raw:
+            data = raw.read(_LARGEST_MANIFEST + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        if path.is_dir():
+            raise SnapshotError(f"{path} is not a snapshot: it has no {MANIFEST_NAME}") from None
+        if path.exists():
+            raise SnapshotError(f"{path} is not a snapshot: it is not a folder") from None
+        raise SnapshotError(f"no snapshot {path}: {_nearby(path)}") from None
+    except (OSError, ValueError) as error:
+        raise SnapshotError(f"{file} can't be read: {error}") from error
+    try:
+        return _checked_manifest(data)
+    except NewerSchemaError as error:
+        raise SnapshotError(f"{path} was written by a newer poolcensus: {error}") from error
+    except ValueError as error:
+        raise SnapshotError(f"{file} is not a manifest: {error}; the snapshot is damaged") from error
+
+
+def _checked_manifest(data: bytes) -> Manifest:
+    if len(data) > _LARGEST_MANIFEST:
+        raise ValueError("it is far too large")
+    manifest = decode_manifest(data)
+    parse_snapshot_id(manifest.snapshot_id)
+    for base in (POOLS_NAME, TARGETS_NAME):
+        data_file(manifest, base)
+    return manifest
+
+
+def _nearby(path: Path) -> str:
+    try:
+        return _there_is(published_ids(path.parent))
+    except OSError:
+        return f"there is no folder {path.parent}"
+
+
+def _info(manifest: Manifest) -> SnapshotInfo:
+    return SnapshotInfo(
+        id=manifest.snapshot_id,
+        status=manifest.status,
+        started_at=manifest.started_at,
+        finished_at=manifest.finished_at,
+        pools=manifest.totals.pools,
+        targets=manifest.totals.targets,
+        covered=manifest.totals.covered,
+        bytes=sum(file.bytes for file in manifest.files),
+    )

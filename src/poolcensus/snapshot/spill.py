@@ -1,0 +1,95 @@
+"""Records of open targets that memory is too small for, in one file without a name."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from typing import IO, TYPE_CHECKING
+
+from poolcensus.errors import DestinationError
+from poolcensus.snapshot.store import destination_error
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+
+class Spill:
+    """Blocks of one size in an anonymous file, each used again once it is freed.
+
+    The file is as large as the most blocks that were ever in use at once, and needs one descriptor
+    however many targets are open. It is made with the first write and vanishes with the process, in
+    `folder` or, with None, where the system keeps temporary files.
+
+    `allocate` and `free` belong to the event loop; the rest blocks, and belongs to worker threads.
+    """
+
+    def __init__(self, folder: Path | None, block_bytes: int) -> None:
+        self.block_bytes = block_bytes
+        self.blocks = 0
+        self._free: list[int] = []
+        self._folder = folder
+        self._file: IO[bytes] | None = None
+        self._closed = False
+        self._mutex = threading.Lock()
+
+    def allocate(self) -> int:
+        """A block that nobody uses."""
+        if self._free:
+            return self._free.pop()
+        self.blocks += 1
+        return self.blocks - 1
+
+    def free(self, blocks: Iterable[int]) -> None:
+        """Gives blocks back. What was written to them is lost."""
+        self._free.extend(blocks)
+
+    def write(self, block: int, data: bytes) -> None:
+        """Fills a block with `data`, which is exactly of its size. Raises `DestinationError`."""
+        if len(data) != self.block_bytes:
+            raise ValueError("a block is written whole")
+        with self._mutex:
+            try:
+                fd = self._descriptor()
+                rest, offset = memoryview(data), block * self.block_bytes
+                while rest:
+                    count = os.pwrite(fd, rest, offset)
+                    rest, offset = rest[count:], offset + count
+            except OSError as error:
+                raise destination_error("keep records in", self._place, error) from error
+
+    def read(self, block: int) -> bytes:
+        """What was written to a block. Raises `DestinationError`."""
+        with self._mutex:
+            try:
+                fd = self._descriptor()
+                parts, offset, end = [], block * self.block_bytes, (block + 1) * self.block_bytes
+                while offset < end:
+                    part = os.pread(fd, end - offset, offset)
+                    if not part:
+                        raise DestinationError(f"records kept in {self._place} are lost: the file was cut")
+                    parts.append(part)
+                    offset += len(part)
+            except OSError as error:
+                raise destination_error("read records in", self._place, error) from error
+        return b"".join(parts)
+
+    def close(self) -> None:
+        """Gives the file back to the system."""
+        with self._mutex:
+            self._closed = True
+            if self._file is not None:
+                self._file.close()
+
+    @property
+    def _place(self) -> str:
+        return str(self._folder or tempfile.gettempdir())
+
+    def _descriptor(self) -> int:
+        if self._closed:
+            raise RuntimeError("the spill file is closed")
+        if self._file is None:
+            # O_TMPFILE where there is one, else made and unlinked at once; 0600 either way.
+            self._file = tempfile.TemporaryFile(buffering=0, dir=self._folder)  # noqa: SIM115 - closed in close
+        return self._file.fileno()

@@ -1,0 +1,119 @@
+"""Where snapshots go: one small interface, behind it a folder, standard output or an object store.
+
+A store hands out a draft. A draft takes files, appended to in order, and ends either committed, with
+the manifest as the last thing written, or aborted, leaving nothing behind. Readers see a committed
+snapshot whole or not at all. Whatever goes wrong underneath is a `DestinationError`.
+"""
+
+from __future__ import annotations
+
+import errno
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Self
+
+from poolcensus.errors import DestinationError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
+ABORT_SECONDS = 10.0
+"""How long clearing up may take once a run is cancelled."""
+
+
+class DraftFile(ABC):
+    """A file of a draft. It is complete when the draft is committed."""
+
+    @abstractmethod
+    async def append(self, data: bytes) -> None:
+        """Adds `data` at the end and returns when the store has taken it over.
+
+        One call at a time. Raises `DestinationError`; the draft can then only be aborted.
+        """
+
+
+class Draft(ABC):
+    """A snapshot on its way.
+
+    `chunk_bytes` is how much to hand to `append` at once, more or less. `scratch` is a folder on the
+    same device as the draft, or None where the system's folder for temporary files has to do.
+    """
+
+    chunk_bytes: int = 1 << 20
+    scratch: Path | None = None
+
+    def __init__(self, snapshot_id: str) -> None:
+        self.snapshot_id = snapshot_id
+
+    @property
+    @abstractmethod
+    def published(self) -> bool:
+        """Whether readers can see the snapshot."""
+
+    @abstractmethod
+    async def create(self, name: str) -> DraftFile:
+        """A new, empty file. Raises `DestinationError`."""
+
+    @abstractmethod
+    async def commit(self, manifest: bytes) -> None:
+        """Completes the files, writes manifest.json and publishes the snapshot.
+
+        Raises `DestinationError`. Where that comes before the snapshot is published, the draft has been
+        removed; where it comes after, its text says so and `published` is true.
+        """
+
+    @abstractmethod
+    async def abort(self) -> None:
+        """Removes the draft as far as that is possible, without a word if it is not.
+
+        Does nothing after a commit. May be called while another call is still under way.
+        """
+
+
+class Store(ABC):
+    """A destination of snapshots. Entering it takes the destination's lock, leaving it lets go.
+
+    Leaving also aborts what is still a draft.
+    Entering raises `DestinationLockedError` where another run holds the lock, and `DestinationError`
+    where the destination can't be written.
+    """
+
+    @property
+    @abstractmethod
+    def location(self) -> str:
+        """The destination as a person would name it."""
+
+    @abstractmethod
+    async def draft(self, snapshot_id: str) -> Draft:
+        """Begins a snapshot. Raises `DestinationError`, and `ValueError` for what is no snapshot id."""
+
+    @abstractmethod
+    async def __aenter__(self) -> Self: ...
+
+    @abstractmethod
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+
+_ADVICE = {
+    errno.ENOSPC: "make room there or choose another destination",
+    errno.EDQUOT: "make room there or choose another destination",
+    errno.EFBIG: "lift the limit on the size of files or choose another destination",
+    errno.EACCES: "choose a destination that this user can write",
+    errno.EPERM: "choose a destination that this user can write",
+    errno.EROFS: "choose a destination that can be written",
+    errno.EEXIST: "choose a destination that is a folder",
+    errno.ENOTDIR: "choose a destination that is a folder",
+    errno.ENOLCK: "choose a destination on a file system that has locks",
+    errno.ENOTSUP: "choose a destination on a file system that has locks",
+}
+
+
+def destination_error(doing: str, place: Path | str, error: OSError) -> DestinationError:
+    """What a person is told of `error`: where, what, and what to do about it."""
+    advice = _ADVICE.get(error.errno or 0, "check the device or choose another destination")
+    return DestinationError(f"can't {doing} {place}: {error.strerror or error}; {advice}")

@@ -1,0 +1,158 @@
+"""Snapshots as a stream: the records go to standard output, the ledger and the manifest nowhere."""
+
+from __future__ import annotations
+
+import os
+import select
+from typing import TYPE_CHECKING, BinaryIO, Self
+
+import anyio
+from anyio import to_thread
+
+from poolcensus.errors import DestinationError
+from poolcensus.snapshot.encode import POOLS_NAME
+from poolcensus.snapshot.ids import parse_snapshot_id
+from poolcensus.snapshot.store import Draft, DraftFile, Store, destination_error
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
+    from poolcensus.model import Manifest, TargetResult
+
+# A pipe that is ready takes this much without blocking, by POSIX.
+_SLICE_BYTES = select.PIPE_BUF
+_POLL_MILLISECONDS = 100
+
+
+class StreamStore(Store):
+    """A binary stream, `sys.stdout.buffer` as a rule. It is flushed, never closed."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+
+    @property
+    def location(self) -> str:
+        return "standard output"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        return None
+
+    async def draft(self, snapshot_id: str) -> Draft:
+        parse_snapshot_id(snapshot_id)
+        return _StreamDraft(snapshot_id, _Output(self._stream, self.location))
+
+
+class _StreamDraft(Draft):
+    chunk_bytes = 1 << 16
+
+    def __init__(self, snapshot_id: str, output: _Output) -> None:
+        super().__init__(snapshot_id)
+        self._output = output
+        self._published = False
+
+    @property
+    def published(self) -> bool:
+        return self._published
+
+    async def create(self, name: str) -> DraftFile:
+        if name.startswith(POOLS_NAME):
+            return _StreamFile(self._output)
+        return _Nowhere()
+
+    async def commit(self, manifest: bytes) -> None:  # noqa: ARG002 - a stream of records has no place for it
+        await self._output.write(b"")
+        self._published = True
+
+    async def abort(self) -> None:
+        self._output.stop()
+
+
+class _StreamFile(DraftFile):
+    def __init__(self, output: _Output) -> None:
+        self._output = output
+
+    async def append(self, data: bytes) -> None:
+        await self._output.write(data)
+
+
+class _Nowhere(DraftFile):
+    async def append(self, data: bytes) -> None:
+        pass
+
+
+class _Output:
+    """Writes in a worker thread that a reader who stops reading can't hold for ever.
+
+    A thread blocked in write(2) on a full pipe could not be cancelled, and the process would not end
+    before the reader does. So where there is a descriptor the thread waits for it with a timeout, writes
+    no more than it takes at once, and looks in between whether it is still wanted.
+    """
+
+    def __init__(self, stream: BinaryIO, name: str) -> None:
+        self._stream = stream
+        self._name = name
+        self._stopped = False
+        self._limiter = anyio.CapacityLimiter(1)
+
+    async def write(self, data: bytes) -> None:
+        await to_thread.run_sync(self._write, data, limiter=self._limiter, abandon_on_cancel=True)
+
+    def stop(self) -> None:
+        self._stopped = True
+
+    def _write(self, data: bytes) -> None:
+        try:
+            fd = self._stream.fileno()
+        except OSError:
+            fd = None
+        try:
+            if fd is None:
+                self._stream.write(data)
+            self._stream.flush()
+            if fd is not None:
+                self._write_ready(fd, data)
+        except BrokenPipeError as error:
+            raise DestinationError(f"{self._name} was closed by its reader") from error
+        except OSError as error:
+            raise destination_error("write to", self._name, error) from error
+
+    def _write_ready(self, fd: int, data: bytes) -> None:
+        ready = select.poll()
+        ready.register(fd, select.POLLOUT)
+        rest = memoryview(data)
+        while rest and not self._stopped:
+            if ready.poll(_POLL_MILLISECONDS):
+                try:
+                    rest = rest[os.write(fd, rest[:_SLICE_BYTES]) :]
+                except BlockingIOError:
+                    # Another writer of a shared, non-blocking pipe was faster.
+                    continue
+
+
+class StreamedSnapshot:
+    """A census whose records went to standard output: what is left of it is the manifest.
+
+    `uncovered` gives the first of the targets that were not covered.
+    """
+
+    def __init__(self, manifest: Manifest, uncovered: tuple[TargetResult, ...]) -> None:
+        self._uncovered = uncovered
+        self.manifest = manifest
+
+    @property
+    def id(self) -> str:
+        """The snapshot id that every record carries."""
+        return self.manifest.snapshot_id
+
+    def uncovered(self) -> Iterator[TargetResult]:
+        """The first of the targets that were not covered, and why."""
+        return iter(self._uncovered)

@@ -1,0 +1,391 @@
+"""From pages to a published snapshot: what the engine writes to.
+
+Records of a target wait until it is done, since a target that fails leaves none. From then on they go
+through one queue to one task, which compresses, digests and appends them in worker threads. The queue
+is bounded: where the destination is slower than the service, `page` and `done` wait.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Self, TypeVar, TypeVarTuple
+
+import anyio
+from anyio import to_thread
+
+from poolcensus.errors import BadResponseError, DestinationError
+from poolcensus.model import (
+    Compression,
+    FileEntry,
+    JsonObject,
+    Manifest,
+    Outcome,
+    SnapshotStatus,
+    Totals,
+)
+from poolcensus.snapshot.compressing import compressor
+from poolcensus.snapshot.encode import (
+    POOLS_NAME,
+    SCHEMA_VERSION,
+    TARGETS_NAME,
+    PageEncoder,
+    encode_manifest,
+    encode_result,
+)
+from poolcensus.snapshot.spill import Spill
+from poolcensus.snapshot.store import ABORT_SECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import TracebackType
+
+    from poolcensus.model import Caller, Page, Shard, SkippedAccount, Target, TargetResult
+    from poolcensus.snapshot.store import Draft, DraftFile
+
+MEMORY_PER_TARGET = 64 * 1024
+QUEUE_BYTES = 4 << 20
+
+_T = TypeVar("_T")
+_Ts = TypeVarTuple("_Ts")
+
+
+@dataclass(slots=True)
+class _Held:
+    """The records of an open target: full blocks in the spill file, then what is still in memory."""
+
+    blocks: list[int] = field(default_factory=list)
+    tail: list[bytes] = field(default_factory=list)
+    tail_bytes: int = 0
+    records: int = 0
+
+
+class _DataFile:
+    """A data file on its way: what has gone into it, compressed, digested and counted."""
+
+    def __init__(self, name: str, file: DraftFile, compression: Compression) -> None:
+        self.name = name
+        self.file = file
+        self._compressor = compressor(compression)
+        self._digest = hashlib.sha256()
+        self._bytes = 0
+
+    def pack(self, data: bytes) -> bytes:
+        """The bytes to append for `data`. Blocks."""
+        return self._count(self._compressor.compress(data))
+
+    def finish(self) -> bytes:
+        """The bytes to append at the end. Blocks."""
+        return self._count(self._compressor.flush())
+
+    def entry(self, records: int) -> FileEntry:
+        return FileEntry(self.name, self._bytes, records, self._digest.hexdigest())
+
+    def _count(self, packed: bytes) -> bytes:
+        self._digest.update(packed)
+        self._bytes += len(packed)
+        return packed
+
+
+class SnapshotWriter:
+    """Writes one snapshot into a draft. An async context manager: leaving it unpublished aborts.
+
+    `memory_per_target` (bytes) is what an open target's records may take in memory before they go to the
+    spill file; `queue_bytes` is how much may wait for the destination before callers wait too.
+
+    Once the destination has failed, every call raises `DestinationError`.
+    """
+
+    def __init__(
+        self,
+        draft: Draft,
+        *,
+        partition: str,
+        compression: Compression = Compression.NONE,
+        memory_per_target: int = MEMORY_PER_TARGET,
+        queue_bytes: int = QUEUE_BYTES,
+        abort_seconds: float = ABORT_SECONDS,
+    ) -> None:
+        self._draft = draft
+        self._compression = compression
+        self._queue_bytes = queue_bytes
+        self._abort_seconds = abort_seconds
+        self._chunk_bytes = min(draft.chunk_bytes, queue_bytes)
+        self._encoder = PageEncoder(draft.snapshot_id, partition)
+        self._spill = Spill(draft.scratch, memory_per_target)
+        self._limiter = anyio.CapacityLimiter(1)
+
+        self._open: dict[tuple[str, str], _Held] = {}
+        self._ended: set[tuple[str, str]] = set()
+        self._pools = 0
+        self._pages = 0
+        self._outcomes: Counter[Outcome] = Counter()
+
+        # The queue: blocks to spill; what pools.ndjson gets, as bytes or as a spilled block; ledger lines.
+        self._to_spill: list[tuple[int, bytes]] = []
+        self._to_pools: list[bytes | int] = []
+        self._to_targets: list[bytes] = []
+        self._queued = 0
+        self._work = anyio.Event()
+        self._room = anyio.Event()
+        self._drained = anyio.Event()
+        self._drain_scope = anyio.CancelScope()
+        self._finishing = False
+        self._closed = False
+        self._failure: DestinationError | None = None
+
+    @property
+    def published(self) -> bool:
+        """Whether readers can see the snapshot."""
+        return self._draft.published
+
+    async def __aenter__(self) -> Self:
+        ready = False
+        try:
+            suffix = self._compression.suffix
+            self._pools_file = await self._create(POOLS_NAME + suffix)
+            self._targets_file = await self._create(TARGETS_NAME + suffix)
+            ready = True
+        finally:
+            if not ready:
+                self._drained.set()
+                await self.abort()
+        self._tasks = anyio.create_task_group()
+        await self._tasks.__aenter__()
+        self._tasks.start_soon(self._drain, name="snapshot writer")
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.abort()
+        # What the body raised is not the task group's to wrap: it only has its one task to wait for.
+        await self._tasks.__aexit__(None, None, None)
+
+    async def page(self, page: Page) -> None:
+        """Takes one page of a target that is not done yet. Pages of one target come one at a time.
+
+        Returns without giving way to other tasks unless the destination is behind. A call that is
+        cancelled while it waits has had no effect. Raises `BadResponseError` where a pool can't be
+        written as JSON, and `RuntimeError` for a page of a target that is done.
+        """
+        if self._queued > self._queue_bytes or self._failure is not None:
+            await self._wait_for_room()
+        key = (page.target.account.id, page.target.region)
+        if self._closed or key in self._ended:
+            raise RuntimeError(f"a page came after the end of {'the snapshot' if self._closed else key}")
+        if not page.pools:
+            return
+        try:
+            data = self._encoder.encode(page)
+        except ValueError as error:
+            raise BadResponseError(str(error), code="UnwritablePool") from error
+        held = self._open.get(key)
+        if held is None:
+            held = self._open[key] = _Held()
+        held.records += len(page.pools)
+        held.tail.append(data)
+        held.tail_bytes += len(data)
+        if held.tail_bytes >= self._spill.block_bytes:
+            self._spill_over(held)
+
+    async def done(self, result: TargetResult, target: Target) -> None:
+        """Ends a target: its records become part of the snapshot if its outcome is `ok`, else they go.
+
+        Once for every target. A call that is cancelled while it waits has had no effect. Raises
+        `RuntimeError` for a second call, or where `result` does not fit the target or its pages.
+        """
+        if self._queued > self._queue_bytes or self._failure is not None:
+            await self._wait_for_room()
+        key = (target.account.id, target.region)
+        if self._closed or key in self._ended:
+            raise RuntimeError(f"{key} was done before, or the snapshot was")
+        held = self._open.get(key) or _Held()
+        _check_fit(result, key, held.records)
+        line = encode_result(result)
+        self._open.pop(key, None)
+        self._ended.add(key)
+        if result.outcome is Outcome.OK:
+            self._to_pools += held.blocks
+            self._to_pools += held.tail
+            self._queued += len(held.blocks) * self._spill.block_bytes + held.tail_bytes
+        else:
+            self._spill.free(held.blocks)
+        self._to_targets.append(line)
+        self._queued += len(line)
+        self._pools += result.pools
+        self._pages += result.pages
+        self._outcomes[result.outcome] += 1
+        if self._queued >= self._chunk_bytes:
+            self._work.set()
+
+    async def publish(
+        self,
+        *,
+        started_at: str,
+        finished_at: str,
+        tool: str,
+        caller: Caller,
+        organization_id: str | None,
+        request: JsonObject,
+        accounts: int,
+        skipped: tuple[SkippedAccount, ...],
+        totals: Totals,
+        shard: Shard | None = None,
+    ) -> Manifest:
+        """Writes out what is queued, then the manifest, and publishes the snapshot.
+
+        Of `totals`, targets, covered, pools and pages are counted here and replaced. Raises
+        `RuntimeError` while a target that has pages is not done.
+        """
+        if self._closed:
+            raise RuntimeError("the snapshot is published or aborted already")
+        if self._open:
+            raise RuntimeError(f"targets that have pages are not done: {list(self._open)[:3]}")
+        self._closed = self._finishing = True
+        self._work.set()
+        await self._drained.wait()
+        if self._failure is not None:
+            raise DestinationError(str(self._failure)) from self._failure
+        for file in (self._pools_file, self._targets_file):
+            await self._append(file, await self._run(file.finish))
+        await self._run(self._spill.close)
+        targets = self._outcomes.total()
+        covered = sum(count for outcome, count in self._outcomes.items() if outcome.covered)
+        manifest = Manifest(
+            schema_version=SCHEMA_VERSION,
+            snapshot_id=self._draft.snapshot_id,
+            status=SnapshotStatus.COMPLETE if covered == targets else SnapshotStatus.PARTIAL,
+            started_at=started_at,
+            finished_at=finished_at,
+            tool=tool,
+            caller=caller,
+            organization_id=organization_id,
+            request=request,
+            accounts_planned=accounts,
+            accounts_skipped=skipped,
+            totals=replace(totals, targets=targets, covered=covered, pools=self._pools, pages=self._pages),
+            outcomes={outcome: self._outcomes[outcome] for outcome in Outcome if outcome in self._outcomes},
+            files=(self._pools_file.entry(self._pools), self._targets_file.entry(targets)),
+            shard=shard,
+        )
+        await self._draft.commit(encode_manifest(manifest))
+        return manifest
+
+    async def abort(self) -> None:
+        """Gives the snapshot up and removes the draft, even where the caller is cancelled.
+
+        Takes no longer than `abort_seconds`. Does nothing after `publish`.
+        """
+        self._closed = True
+        if self.published:
+            return
+        with anyio.move_on_after(self._abort_seconds, shield=True):
+            self._drain_scope.cancel()
+            self._room.set()
+            await self._drained.wait()
+            await self._run(self._spill.close)
+            await self._draft.abort()
+
+    async def _create(self, name: str) -> _DataFile:
+        return _DataFile(name, await self._draft.create(name), self._compression)
+
+    def _spill_over(self, held: _Held) -> None:
+        data = b"".join(held.tail)
+        size = self._spill.block_bytes
+        full = len(data) - len(data) % size
+        for start in range(0, full, size):
+            block = self._spill.allocate()
+            held.blocks.append(block)
+            self._to_spill.append((block, data[start : start + size]))
+        held.tail = [data[full:]]
+        held.tail_bytes = len(data) - full
+        self._queued += full
+        if self._queued >= self._chunk_bytes:
+            self._work.set()
+
+    async def _wait_for_room(self) -> None:
+        while self._queued > self._queue_bytes and self._failure is None and not self._closed:
+            await self._room.wait()
+        if self._failure is not None:
+            # One of its own for each caller: an exception raised twice collects both tracebacks.
+            raise DestinationError(str(self._failure)) from self._failure
+
+    async def _drain(self) -> None:
+        try:
+            with self._drain_scope:
+                while self._queued or not self._finishing:
+                    if self._queued < self._chunk_bytes and not self._finishing:
+                        await self._work.wait()
+                        self._work = anyio.Event()
+                    else:
+                        await self._write_queue()
+        except DestinationError as error:
+            self._failure = error
+        finally:
+            self._room.set()
+            self._drained.set()
+
+    async def _write_queue(self) -> None:
+        blocks, self._to_spill = self._to_spill, []
+        pools, self._to_pools = self._to_pools, []
+        lines, self._to_targets = self._to_targets, []
+        if blocks:
+            await self._run(self._write_blocks, blocks)
+            self._written(len(blocks) * self._spill.block_bytes)
+        for parts, size in self._chunks(pools):
+            await self._append(self._pools_file, await self._run(self._pack_pools, parts))
+            self._spill.free(part for part in parts if isinstance(part, int))
+            self._written(size)
+        if lines:
+            data = b"".join(lines)
+            await self._append(self._targets_file, await self._run(self._targets_file.pack, data))
+            self._written(len(data))
+
+    def _chunks(self, parts: list[bytes | int]) -> Iterator[tuple[list[bytes | int], int]]:
+        chunk: list[bytes | int] = []
+        size = 0
+        for part in parts:
+            chunk.append(part)
+            size += self._spill.block_bytes if isinstance(part, int) else len(part)
+            if size >= self._chunk_bytes:
+                yield chunk, size
+                chunk, size = [], 0
+        if chunk:
+            yield chunk, size
+
+    def _written(self, size: int) -> None:
+        self._queued -= size
+        if self._queued <= self._queue_bytes:
+            self._room.set()
+            self._room = anyio.Event()
+
+    def _write_blocks(self, blocks: list[tuple[int, bytes]]) -> None:
+        for block, data in blocks:
+            self._spill.write(block, data)
+
+    def _pack_pools(self, parts: list[bytes | int]) -> bytes:
+        return self._pools_file.pack(
+            b"".join(self._spill.read(part) if isinstance(part, int) else part for part in parts)
+        )
+
+    async def _append(self, file: _DataFile, data: bytes) -> None:
+        if data:
+            await file.file.append(data)
+
+    async def _run(self, call: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
+        return await to_thread.run_sync(call, *args, limiter=self._limiter)
+
+
+def _check_fit(result: TargetResult, key: tuple[str, str], records: int) -> None:
+    if (result.account_id, result.region) != key:
+        raise RuntimeError(f"the result of {(result.account_id, result.region)} came for {key}")
+    if result.outcome in {Outcome.OK, Outcome.EMPTY}:
+        if result.pools != records:
+            raise RuntimeError(f"{key} ends with {result.pools} pools, and its pages had {records}")
+    elif result.pools:
+        raise RuntimeError(f"{key} failed and ends with {result.pools} pools: it keeps none")

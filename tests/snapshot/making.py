@@ -1,0 +1,103 @@
+"""Small snapshots for the tests."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from poolcensus.model import (
+    Account,
+    Caller,
+    Compression,
+    Manifest,
+    Outcome,
+    Page,
+    SkippedAccount,
+    Target,
+    TargetResult,
+    Totals,
+)
+from poolcensus.snapshot import FolderStore, Snapshot, SnapshotWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from poolcensus.model import JsonObject
+
+ID = "20261123T020000Z-3f9a1c"
+LATER_ID = "20261124T020000Z-000000"
+RECEIVED = "2026-11-23T02:00:03.123Z"
+CALLER = Caller("000000000001", "arn:aws:sts::000000000001:assumed-role/census/run", "aws")
+
+
+def target(account: int = 1, region: str = "us-east-1") -> Target:
+    return Target(Account(f"{account:012}", f"acct-{account}"), region)
+
+
+def pool(pool_id: str, padding: int = 0) -> JsonObject:
+    return {"PoolId": pool_id, "State": "RUNNING", "Description": "x" * padding}
+
+
+def page(of: Target, *pools: JsonObject, number: int = 1) -> Page:
+    return Page(of, number, RECEIVED, pools)
+
+
+def result(of: Target, outcome: Outcome = Outcome.OK, pools: int = 0, pages: int = 1) -> TargetResult:
+    return TargetResult(
+        account_id=of.account.id,
+        account_name=of.account.name,
+        region=of.region,
+        outcome=outcome,
+        pools=pools,
+        pages=pages,
+        attempts=pages,
+        seconds=0.2124,
+    )
+
+
+async def publish(writer: SnapshotWriter) -> Manifest:
+    return await writer.publish(
+        started_at="2026-11-23T02:00:00.000Z",
+        finished_at="2026-11-23T02:00:04.000Z",
+        tool="poolcensus test",
+        caller=CALLER,
+        organization_id="o-exampleorgid",
+        request={"pool_ids": [], "filters": []},
+        accounts=3,
+        skipped=(SkippedAccount("000000000009", None, "SUSPENDED"),),
+        totals=Totals(requests=40, retries=2, throttles=1, assume_role_calls=3),
+    )
+
+
+SOME: Mapping[Target, Sequence[str] | Outcome] = {
+    target(1): ["wspool-000000001", "wspool-000000002"],
+    target(1, "eu-west-1"): Outcome.EMPTY,
+    target(2): ["wspool-000000001"],
+}
+
+
+async def fill(writer: SnapshotWriter, content: Mapping[Target, Sequence[str] | Outcome]) -> None:
+    """Pools in pages of two for the targets that list them, else the outcome."""
+    for each, has in content.items():
+        if isinstance(has, Outcome):
+            await writer.done(result(each, has), each)
+            continue
+        pages = [has[start : start + 2] for start in range(0, len(has), 2)]
+        for number, ids in enumerate(pages, 1):
+            await writer.page(page(each, *map(pool, ids), number=number))
+        await writer.done(result(each, pools=len(has), pages=len(pages)), each)
+
+
+async def make(
+    dest: Path,
+    snapshot_id: str = ID,
+    content: Mapping[Target, Sequence[str] | Outcome] = SOME,
+    compression: Compression = Compression.NONE,
+) -> Snapshot:
+    async with (
+        FolderStore(dest) as store,
+        SnapshotWriter(await store.draft(snapshot_id), partition="aws", compression=compression) as writer,
+    ):
+        await fill(writer, content)
+        await publish(writer)
+    return Snapshot.open(dest / snapshot_id)

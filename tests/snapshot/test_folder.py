@@ -1,0 +1,520 @@
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import os
+import stat
+import subprocess
+import sys
+import textwrap
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+
+from poolcensus.errors import DestinationError, DestinationLockedError
+from poolcensus.snapshot import FolderStore, Snapshot, SnapshotWriter, list_snapshots, verify
+from snapshot.making import ID, LATER_ID, SOME, fill, make, page, pool, publish, target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+EARLIER_ID = "20261122T020000Z-ffffff"
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - shorter
+
+
+def modes(folder: Path) -> dict[str, int]:
+    return {
+        str(path.relative_to(folder)): stat.S_IMODE(path.lstat().st_mode)
+        for path in folder.rglob("*")
+        if not path.is_symlink()
+    }
+
+
+def name_of(place: object) -> str:
+    """The name of the file that a system call is given, as a path or as a descriptor."""
+    if isinstance(place, int):
+        return Path(f"/proc/self/fd/{place}").readlink().name
+    return Path(str(place)).name
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """The system calls of a commit as (call, name of the file), in order."""
+    made: list[tuple[str, str]] = []
+
+    def record(call: str) -> None:
+        real: Callable[..., Any] = getattr(os, call)
+
+        def recorded(place: object, *args: object, **kwargs: object) -> object:
+            made.append((call, name_of(args[0] if call in {"rename", "replace", "symlink"} else place)))
+            return real(place, *args, **kwargs)
+
+        monkeypatch.setattr(os, call, recorded)
+
+    for call in ("write", "fsync", "rename", "replace", "symlink"):
+        record(call)
+    return made
+
+
+async def test_the_commits_system_calls_come_in_an_order_that_survives_a_power_cut(
+    tmp_path: Path, calls: list[tuple[str, str]]
+) -> None:
+    async with FolderStore(tmp_path) as store:
+        draft = await store.draft(ID)
+        for name in ("pools.ndjson", "targets.ndjson"):
+            await (await draft.create(name)).append(b"x\n")
+        calls.clear()
+        await draft.commit(b"{}\n")
+    on_files = [call for call in calls if call[1] != ".lock" and call[1] not in {"", "null"}]
+    assert on_files == [
+        ("fsync", "pools.ndjson"),
+        ("fsync", "targets.ndjson"),
+        ("write", "manifest.json"),
+        ("fsync", "manifest.json"),
+        ("fsync", f".draft-{ID}"),
+        ("rename", ID),
+        ("fsync", tmp_path.name),
+        ("symlink", f".latest-{ID}"),
+        ("replace", "latest"),
+        ("fsync", tmp_path.name),
+    ]
+
+
+def failing(call: str, name: str, monkeypatch: pytest.MonkeyPatch, number: int = errno.EIO) -> None:
+    """Lets `call` fail for the file called `name`."""
+    real: Callable[..., Any] = getattr(os, call)
+
+    def fail(place: object, *args: object, **kwargs: object) -> object:
+        if name_of(place) == name:
+            if call == "close":
+                # On Linux a failing close has closed.
+                real(place)
+            raise OSError(number, os.strerror(number))
+        return real(place, *args, **kwargs)
+
+    monkeypatch.setattr(os, call, fail)
+
+
+@pytest.mark.parametrize(
+    ("call", "name", "number"),
+    [
+        ("mkdir", f".draft-{LATER_ID}", errno.EACCES),
+        ("open", "targets.ndjson", errno.EROFS),
+        ("write", "pools.ndjson", errno.ENOSPC),
+        ("fsync", "pools.ndjson", errno.EIO),
+        ("close", "pools.ndjson", errno.EDQUOT),
+        ("fsync", "targets.ndjson", errno.EIO),
+        ("open", "manifest.json", errno.EMFILE),
+        ("write", "manifest.json", errno.ENOSPC),
+        ("fsync", "manifest.json", errno.EIO),
+        ("fsync", f".draft-{LATER_ID}", errno.EIO),
+        ("rename", f".draft-{LATER_ID}", errno.EACCES),
+    ],
+)
+async def test_a_failure_before_the_rename_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, name: str, number: int
+) -> None:
+    dest = tmp_path / "dest"
+    await make(dest)
+    before = descriptors()
+    with monkeypatch.context() as patch:
+        failing(call, name, patch, number)
+        with pytest.raises(DestinationError) as caught:
+            await make(dest, LATER_ID)
+    message = str(caught.value)
+    assert str(dest) in message
+    assert os.strerror(number) in message
+    assert "\n" not in message
+    assert descriptors() == before
+    assert sorted(entry.name for entry in dest.iterdir()) == [".lock", ID, "latest"]
+    assert os.readlink(dest / "latest") == ID  # noqa: PTH115 - as it is, not resolved
+    assert verify(Snapshot.open("latest", dest)) == ()
+    # The next run has nothing to do with it.
+    await make(dest, LATER_ID)
+    assert Snapshot.open("latest", dest).id == LATER_ID
+
+
+async def test_a_commit_that_fails_removes_its_draft_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with FolderStore(tmp_path) as store:
+        draft = await store.draft(ID)
+        await draft.create("pools.ndjson")
+        failing("rename", f".draft-{ID}", monkeypatch)
+        with pytest.raises(DestinationError):
+            await draft.commit(b"{}")
+        assert [entry.name for entry in tmp_path.iterdir()] == [".lock"]
+
+
+@pytest.mark.parametrize(
+    ("call", "name"), [("fsync", "dest"), ("symlink", LATER_ID), ("replace", f".latest-{LATER_ID}")]
+)
+async def test_a_failure_after_the_rename_says_that_the_snapshot_is_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, name: str
+) -> None:
+    dest = tmp_path / "dest"
+    await make(dest)
+    with monkeypatch.context() as patch, pytest.raises(DestinationError, match=f"{LATER_ID} is published"):
+        async with (
+            FolderStore(dest) as store,
+            SnapshotWriter(await store.draft(LATER_ID), partition="aws") as writer,
+        ):
+            await fill(writer, SOME)
+            failing(call, name, patch)
+            try:
+                await publish(writer)
+            finally:
+                assert writer.published
+    assert [info.id for info in list_snapshots(dest)] == [ID, LATER_ID]
+    assert verify(Snapshot.open(LATER_ID, dest)) == ()
+    assert os.readlink(dest / "latest") == ID  # noqa: PTH115 - as it is, not resolved
+    assert [entry.name for entry in dest.iterdir() if entry.name.startswith(".latest")] == []
+
+
+async def test_short_writes_are_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: write(fd, data[:7]))
+    assert verify(await make(tmp_path)) == ()
+
+
+@pytest.mark.parametrize("umask", [0, 0o777])
+async def test_modes_are_private_whatever_the_umask_is(tmp_path: Path, umask: int) -> None:
+    dest = tmp_path / "a" / "b" / "dest"
+    before = os.umask(umask)
+    try:
+        await make(dest)
+    finally:
+        os.umask(before)
+    assert modes(tmp_path) == {
+        "a": 0o700,
+        "a/b": 0o700,
+        "a/b/dest": 0o700,
+        "a/b/dest/.lock": 0o600,
+        f"a/b/dest/{ID}": 0o700,
+        f"a/b/dest/{ID}/manifest.json": 0o600,
+        f"a/b/dest/{ID}/pools.ndjson": 0o600,
+        f"a/b/dest/{ID}/targets.ndjson": 0o600,
+    }
+
+
+async def test_modes_can_be_chosen_and_those_of_what_is_there_are_kept(tmp_path: Path) -> None:
+    tmp_path.chmod(0o751)
+    async with FolderStore(tmp_path, file_mode=0o640, folder_mode=0o750) as store:
+        draft = await store.draft(ID)
+        await draft.create("pools.ndjson")
+        await draft.commit(b"{}")
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o751
+    assert set(modes(tmp_path).values()) == {0o640, 0o750}
+
+
+async def test_a_destination_that_is_a_file_is_named(tmp_path: Path) -> None:
+    dest = tmp_path / "file"
+    dest.write_text("")
+    for place in (dest, dest / "below"):
+        with pytest.raises(DestinationError, match=f"{place}.*choose a destination that is a folder"):
+            async with FolderStore(place):
+                pytest.fail("entered")
+
+
+async def test_a_snapshot_is_never_written_over(tmp_path: Path) -> None:
+    snapshot = await make(tmp_path)
+    with pytest.raises(DestinationError, match="snapshot of this id"):
+        await make(tmp_path, content={})
+    assert verify(snapshot) == ()
+
+
+async def test_latest_does_not_go_back(tmp_path: Path) -> None:
+    for snapshot_id in (ID, LATER_ID, EARLIER_ID):
+        await make(tmp_path, snapshot_id)
+    assert os.readlink(tmp_path / "latest") == LATER_ID  # noqa: PTH115 - as it is, not resolved
+    assert Snapshot.open(tmp_path / "latest").id == LATER_ID
+
+
+async def test_who_holds_the_lock_is_named(tmp_path: Path) -> None:
+    async with FolderStore(tmp_path):
+        holder = json.loads((tmp_path / ".lock").read_bytes())
+        assert holder["pid"] == os.getpid()
+        with pytest.raises(DestinationLockedError) as caught:
+            async with FolderStore(tmp_path):
+                pytest.fail("entered")
+        for fact in (holder["started_at"], holder["host"], str(holder["pid"]), str(tmp_path)):
+            assert fact in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b"[]", b"{}"])
+async def test_an_unreadable_lock_file_still_locks(tmp_path: Path, content: bytes) -> None:
+    async with FolderStore(tmp_path):
+        (tmp_path / ".lock").write_bytes(content)
+        with pytest.raises(DestinationLockedError, match="another run holds"):
+            async with FolderStore(tmp_path):
+                pytest.fail("entered")
+
+
+async def test_the_lock_file_stays_the_same_file(tmp_path: Path) -> None:
+    async with FolderStore(tmp_path):
+        first = (tmp_path / ".lock").stat().st_ino
+    async with FolderStore(tmp_path):
+        assert (tmp_path / ".lock").stat().st_ino == first
+
+
+async def test_a_held_lock_leaves_the_holders_draft_alone(tmp_path: Path) -> None:
+    async with FolderStore(tmp_path) as store:
+        draft = await store.draft(ID)
+        file = await draft.create("pools.ndjson")
+        with pytest.raises(DestinationLockedError):
+            async with FolderStore(tmp_path):
+                pytest.fail("entered")
+        await file.append(b"x\n")
+        await draft.commit(b"{}")
+
+
+async def test_what_dead_runs_left_is_swept_and_nothing_else(tmp_path: Path) -> None:
+    await make(tmp_path)
+    dead = tmp_path / f".draft-{EARLIER_ID}"
+    dead.mkdir()
+    (dead / "pools.ndjson").write_text("half a li")
+    (tmp_path / f".latest-{EARLIER_ID}").symlink_to(EARLIER_ID)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "kept").write_text("")
+    (tmp_path / f".draft-{LATER_ID}").symlink_to("elsewhere")
+    (tmp_path / ".draft-mine").mkdir()
+    (tmp_path / "notes.txt").write_text("")
+    async with FolderStore(tmp_path):
+        left = sorted(entry.name for entry in tmp_path.iterdir())
+    assert left == sorted(
+        [".draft-mine", f".draft-{LATER_ID}", ".lock", ID, "elsewhere", "latest", "notes.txt"]
+    )
+    assert (tmp_path / "elsewhere" / "kept").exists()
+
+
+def test_a_killed_run_leaves_neither_a_lock_nor_a_draft_for_the_next(tmp_path: Path) -> None:
+    script = """
+        import asyncio, os, signal, sys
+        from poolcensus.snapshot import FolderStore
+
+        async def main():
+            async with FolderStore(sys.argv[1]) as store:
+                draft = await store.draft("20261123T020000Z-3f9a1c")
+                await (await draft.create("pools.ndjson")).append(b"x" * 1000)
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        asyncio.run(main())
+    """
+    done = run_script(script, tmp_path)
+    assert done.returncode == -9
+    assert (tmp_path / f".draft-{ID}" / "pools.ndjson").stat().st_size == 1000
+    assert list_snapshots(tmp_path) == ()
+    snapshot = anyio.run(make, tmp_path, LATER_ID)
+    assert verify(snapshot) == ()
+    assert not (tmp_path / f".draft-{ID}").exists()
+
+
+def test_wherever_a_commit_is_cut_off_readers_see_the_old_or_the_new_snapshot_whole(tmp_path: Path) -> None:
+    # Each child leaves in one of the system calls of its commit, without any clearing up.
+    script = f"""
+        import asyncio, os, sys
+        sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+        from pathlib import Path
+        from poolcensus.snapshot import Snapshot, verify
+        from snapshot.making import ID, LATER_ID, make
+
+        CALLS = ("open", "write", "fsync", "close", "rename", "symlink", "replace")
+
+        def arm(countdown):
+            def wrap(real):
+                def call(*args, **kwargs):
+                    nonlocal countdown
+                    if any(LATER_ID in str(arg) for arg in args):
+                        armed[0] = True
+                    if armed[0]:
+                        countdown -= 1
+                        if countdown == 0:
+                            os._exit(9)
+                    return real(*args, **kwargs)
+                return call
+            armed = [False]
+            for name in CALLS:
+                setattr(os, name, wrap(getattr(os, name)))
+
+        seen = []
+        for step in range(1, 100):
+            dest = Path(sys.argv[1]) / str(step)
+            child = os.fork()
+            if child == 0:
+                asyncio.run(make(dest, ID))
+                arm(step)
+                asyncio.run(make(dest, LATER_ID))
+                os._exit(0)
+            _, status = os.waitpid(child, 0)
+            for ref in ("latest", str(dest / "latest")):
+                snapshot = Snapshot.open(ref, dest)
+                assert verify(snapshot) == (), step
+                assert [record.pool["PoolId"] for record in snapshot.pools()], step
+            seen.append(Snapshot.open("latest", dest).id == LATER_ID)
+            if status == 0:
+                break
+        print(len(seen), seen.index(True), seen == sorted(seen))
+    """
+    done = run_script(script, tmp_path)
+    assert done.returncode == 0, done.stderr
+    steps, first_new, monotonous = done.stdout.split()
+    assert monotonous == "True"
+    assert 15 < int(first_new) < int(steps) - 3
+
+
+def test_a_file_that_may_not_grow_ends_the_run_and_leaves_the_former_snapshot(tmp_path: Path) -> None:
+    script = f"""
+        import asyncio, resource, signal, sys
+        sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+        from pathlib import Path
+        from poolcensus.errors import DestinationError
+        from poolcensus.snapshot import FolderStore, SnapshotWriter
+        from snapshot.making import ID, LATER_ID, make, page, pool, publish, result, target
+
+        async def main(dest):
+            await make(dest, ID)
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+            async with FolderStore(dest) as store:
+                draft = await store.draft(LATER_ID)
+                async with SnapshotWriter(draft, partition="aws", queue_bytes=100_000) as writer:
+                    for number in range(100):
+                        of = target(number)
+                        await writer.page(page(of, pool(f"wspool-{{number:09}}", 10_000)))
+                        await writer.done(result(of, pools=1), of)
+                    await publish(writer)
+
+        try:
+            asyncio.run(main(Path(sys.argv[1])))
+        except DestinationError as error:
+            print(error)
+    """
+    done = run_script(script, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "File too large" in done.stdout
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == [".lock", ID, "latest"]
+    assert verify(Snapshot.open("latest", tmp_path)) == ()
+
+
+def run_script(script: str, dest: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(script), str(dest)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture
+def held_write(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[threading.Event, threading.Event]]:
+    """Lets writes to pools.ndjson report that they began, and wait for leave."""
+    begun, leave = threading.Event(), threading.Event()
+    write = os.write
+
+    def slow(fd: int, data: bytes) -> int:
+        if os.readlink(f"/proc/self/fd/{fd}").endswith("pools.ndjson"):  # noqa: PTH115
+            begun.set()
+            leave.wait(20)
+        return write(fd, data)
+
+    monkeypatch.setattr(os, "write", slow)
+    yield begun, leave
+    leave.set()
+
+
+async def test_a_slow_disk_does_not_hold_up_the_event_loop(
+    tmp_path: Path, held_write: tuple[threading.Event, threading.Event]
+) -> None:
+    begun, leave = held_write
+    turns = 0
+    async with FolderStore(tmp_path) as store, anyio.create_task_group() as tasks:
+        draft = await store.draft(ID)
+        file = await draft.create("pools.ndjson")
+        tasks.start_soon(file.append, b"x\n")
+        while not begun.is_set() or turns < 100:
+            turns += 1
+            await anyio.lowlevel.checkpoint()
+        leave.set()
+
+
+async def test_an_abort_waits_for_the_write_that_a_cancelled_caller_left_running(
+    tmp_path: Path, held_write: tuple[threading.Event, threading.Event]
+) -> None:
+    begun, leave = held_write
+    before = descriptors()
+    async with FolderStore(tmp_path) as store:
+        draft = await store.draft(ID)
+        file = await draft.create("pools.ndjson")
+        # Cancelled by asyncio itself, which no shield of anyio's withstands.
+        caller = asyncio.create_task(file.append(b"x\n"))
+        while not begun.is_set():
+            await anyio.lowlevel.checkpoint()
+        caller.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await caller
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(draft.abort)
+            await anyio.wait_all_tasks_blocked()
+            assert (tmp_path / f".draft-{ID}").exists()
+            leave.set()
+        assert not (tmp_path / f".draft-{ID}").exists()
+    assert descriptors() == before
+
+
+async def test_a_commit_given_up_before_its_rename_publishes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, leave = threading.Event(), threading.Event()
+    fsync = os.fsync
+
+    def slow(fd: int) -> None:
+        # The last step before the rename.
+        if name_of(fd) == f".draft-{ID}":
+            begun.set()
+            leave.wait(20)
+        fsync(fd)
+
+    async with FolderStore(tmp_path) as store:
+        draft = await store.draft(ID)
+        await draft.create("pools.ndjson")
+        monkeypatch.setattr(os, "fsync", slow)
+        caller = asyncio.create_task(draft.commit(b"{}"))
+        while not begun.is_set():
+            await anyio.lowlevel.checkpoint()
+        caller.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await caller
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(draft.abort)
+            await anyio.wait_all_tasks_blocked()
+            leave.set()
+        assert not draft.published
+    assert [entry.name for entry in tmp_path.iterdir()] == [".lock"]
+
+
+async def test_a_cancelled_writer_leaves_no_draft_and_no_descriptor(tmp_path: Path) -> None:
+    before = descriptors()
+    with anyio.CancelScope() as scope:
+        async with (
+            FolderStore(tmp_path) as store,
+            SnapshotWriter(
+                await store.draft(ID), partition="aws", memory_per_target=1024, queue_bytes=4096
+            ) as writer,
+        ):
+            for number in range(50):
+                await writer.page(page(target(), pool(f"wspool-{number:09}", 1000), number=number))
+                if number == 40:
+                    scope.cancel()
+    assert scope.cancelled_caught
+    assert [entry.name for entry in tmp_path.iterdir()] == [".lock"]
+    assert descriptors() == before
+    async with FolderStore(tmp_path):
+        pass

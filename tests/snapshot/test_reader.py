@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import json
+import shutil
+import tracemalloc
+from typing import TYPE_CHECKING
+
+import pytest
+
+from poolcensus.errors import SnapshotError
+from poolcensus.model import Compression, Outcome, SnapshotStatus
+from poolcensus.snapshot import Snapshot, list_snapshots
+from snapshot.making import ID, LATER_ID, SOME, make, pool, target
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+OLDEST_ID = "20261101T020000Z-aaaaaa"
+
+
+@pytest.fixture
+async def dest(tmp_path: Path) -> Path:
+    for snapshot_id in (OLDEST_ID, ID, LATER_ID):
+        await make(tmp_path, snapshot_id)
+    return tmp_path
+
+
+async def test_references_find_their_snapshot(dest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Snapshot.open("latest", dest).id == LATER_ID
+    assert Snapshot.open("latest~0", dest).id == LATER_ID
+    assert Snapshot.open("latest~2", str(dest)).id == OLDEST_ID
+    assert Snapshot.open(ID, dest).path == dest / ID
+    assert Snapshot.open(str(dest / ID)).id == ID
+    assert Snapshot.open(dest / "latest").id == LATER_ID
+    monkeypatch.chdir(dest)
+    assert Snapshot.open("latest~1").id == ID
+    assert Snapshot.open(ID).id == ID
+
+
+@pytest.mark.parametrize(
+    ("ref", "message"),
+    [
+        ("latest~3", f"no snapshot latest~3 in .*{OLDEST_ID}"),
+        ("20261123T020000Z-000000", f"no snapshot 20261123T020000Z-000000 in .*{ID}"),
+        ("latest~x", "no snapshot latest~x"),
+        ("nowhere/at/all", "no snapshot nowhere/at/all: there is no folder"),
+        ("", "is not a snapshot: it has no manifest.json"),
+        ("\0", "can't be read"),
+    ],
+)
+async def test_a_snapshot_that_is_not_there_is_named_with_what_is(dest: Path, ref: str, message: str) -> None:
+    with pytest.raises(SnapshotError, match=message):
+        Snapshot.open(ref, dest)
+
+
+async def test_what_is_no_snapshot_is_said_to_be_none(dest: Path) -> None:
+    with pytest.raises(SnapshotError, match=f"no snapshot {dest / 'x'}: there is {OLDEST_ID}"):
+        Snapshot.open(dest / "x")
+    with pytest.raises(SnapshotError, match=r"it has no manifest\.json"):
+        Snapshot.open(dest)
+    with pytest.raises(SnapshotError, match="it is not a folder"):
+        Snapshot.open(dest / ".lock")
+    with pytest.raises(SnapshotError, match="no snapshots in .*No such file"):
+        Snapshot.open("latest", dest / "x")
+    (dest / "empty").mkdir()
+    with pytest.raises(SnapshotError, match="there is none"):
+        Snapshot.open("latest", dest / "empty")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is not a manifest.*damaged"),
+        (b"{}", "schema_version is missing.*damaged"),
+        (b"[" * 100_000, "is not a manifest"),
+        (b"\xff\xfe", "is not a manifest"),
+    ],
+)
+async def test_a_broken_manifest_is_told(dest: Path, content: bytes, message: str) -> None:
+    (dest / LATER_ID / "manifest.json").write_bytes(content)
+    with pytest.raises(SnapshotError, match=message):
+        Snapshot.open("latest", dest)
+
+
+def change(path: Path, **values: object) -> None:
+    file = path / "manifest.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
+
+
+async def test_a_newer_schema_is_told_apart_from_damage(dest: Path) -> None:
+    change(dest / ID, schema_version=2)
+    with pytest.raises(SnapshotError, match=r"written by a newer poolcensus"):
+        Snapshot.open(ID, dest)
+
+
+async def test_a_manifest_cannot_lead_out_of_its_folder(dest: Path) -> None:
+    files = json.loads((dest / ID / "manifest.json").read_text())["files"]
+    files[0]["name"] = f"../{LATER_ID}/pools.ndjson"
+    change(dest / ID, files=files)
+    with pytest.raises(SnapshotError, match=r"names 0 files pools\.ndjson"):
+        Snapshot.open(ID, dest)
+
+
+@pytest.mark.parametrize("compression", Compression)
+async def test_what_was_written_is_read(tmp_path: Path, compression: Compression) -> None:
+    snapshot = await make(tmp_path, content={**SOME, target(5): Outcome.SCP_DENIED}, compression=compression)
+    records = list(snapshot.pools())
+    assert [(record.account_id, record.region, record.pool) for record in records] == [
+        ("000000000001", "us-east-1", pool("wspool-000000001")),
+        ("000000000001", "us-east-1", pool("wspool-000000002")),
+        ("000000000002", "us-east-1", pool("wspool-000000001")),
+    ]
+    assert [result.outcome for result in snapshot.targets()] == [
+        Outcome.OK,
+        Outcome.EMPTY,
+        Outcome.OK,
+        Outcome.SCP_DENIED,
+    ]
+    assert [result.account_id for result in snapshot.uncovered()] == ["000000000005"]
+    assert snapshot.pools_path.exists()
+    assert snapshot.targets_path.exists()
+    assert snapshot.info.bytes == sum(
+        path.stat().st_size for path in (snapshot.pools_path, snapshot.targets_path)
+    )
+
+
+@pytest.mark.parametrize("compression", Compression)
+async def test_records_that_are_missing_at_the_end_are_missed(
+    tmp_path: Path, compression: Compression
+) -> None:
+    content = {target(n): ["wspool-1", "wspool-2"] for n in range(300)}
+    snapshot = await make(tmp_path, content=content, compression=compression)
+    whole = snapshot.pools_path.read_bytes()
+    if compression is Compression.NONE:
+        cuts = [whole.rindex(b"\n", 0, -1) + 1, 0]
+    else:
+        cuts = [len(whole) // 2, len(whole) - 9, 0]
+    for cut in cuts:
+        snapshot.pools_path.write_bytes(whole[:cut])
+        with pytest.raises(SnapshotError, match="damaged|can't be read"):
+            list(snapshot.pools())
+
+
+async def test_a_line_that_is_no_record_is_named(tmp_path: Path) -> None:
+    snapshot = await make(tmp_path)
+    lines = snapshot.pools_path.read_bytes().splitlines(keepends=True)
+    snapshot.pools_path.write_bytes(b"".join((lines[0], b"junk\n", *lines[2:])))
+    with pytest.raises(SnapshotError, match=r"pools\.ndjson, line 2"):
+        list(snapshot.pools())
+    snapshot.targets_path.unlink()
+    with pytest.raises(SnapshotError, match=r"targets\.ndjson can't be read"):
+        list(snapshot.targets())
+
+
+async def test_lists_hold_snapshots_only_the_newest_last(dest: Path) -> None:
+    (dest / "20261102T020000Z-aaaaaa").mkdir()
+    (dest / "20261103T020000Z-aaaaaa").mkdir()
+    (dest / "20261103T020000Z-aaaaaa" / "manifest.json").write_text("junk")
+    (dest / "20261104T020000Z-aaaaaa").write_text("a file")
+    shutil.copytree(dest / ID, dest / "copy")
+    found = list_snapshots(dest)
+    assert [info.id for info in found] == [OLDEST_ID, ID, LATER_ID]
+    info = found[0]
+    assert (info.status, info.pools, info.targets, info.covered) == (SnapshotStatus.COMPLETE, 3, 3, 3)
+    assert (info.started_at, info.finished_at) == ("2026-11-23T02:00:00.000Z", "2026-11-23T02:00:04.000Z")
+    with pytest.raises(SnapshotError, match="no snapshots in"):
+        list_snapshots(dest / "x")
+
+
+@pytest.mark.parametrize("compression", Compression)
+async def test_reading_takes_the_same_memory_for_any_size(tmp_path: Path, compression: Compression) -> None:
+    # 10 MB of records, which compress to next to nothing.
+    content = {target(n): [f"wspool-{i:09}" + "x" * 400 for i in range(50)] for n in range(300)}
+    snapshot = await make(tmp_path, content=content, compression=compression)
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in snapshot.pools()) == 15_000
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 3_000_000
+
+
+async def test_a_reader_that_stops_early_closes_the_file(tmp_path: Path) -> None:
+    snapshot = await make(tmp_path)
+    records = snapshot.pools()
+    next(records)
+    del records  # an open file would warn, and warnings are errors

@@ -1,0 +1,218 @@
+"""What every store promises. A new store needs a `Place` here, and passes."""
+
+from __future__ import annotations
+
+import io
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+
+from poolcensus.errors import DestinationLockedError
+from poolcensus.snapshot import FolderStore, SnapshotWriter, Store, StreamStore
+from snapshot.making import ID, LATER_ID, SOME, fill, publish
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+class Place(ABC):
+    """A destination as its readers see it."""
+
+    transactional = True
+    locks = True
+
+    @abstractmethod
+    def store(self) -> Store: ...
+
+    @abstractmethod
+    def seen(self) -> Mapping[str, Mapping[str, bytes]]:
+        """The files of each published snapshot."""
+
+    @abstractmethod
+    def leftovers(self) -> list[str]:
+        """What is there beside published snapshots."""
+
+
+class FolderPlace(Place):
+    def __init__(self, path: Path) -> None:
+        self.path = path / "snapshots"
+
+    def store(self) -> Store:
+        return FolderStore(self.path)
+
+    def seen(self) -> Mapping[str, Mapping[str, bytes]]:
+        return {
+            folder.name: {file.name: file.read_bytes() for file in folder.iterdir()}
+            for folder in self.path.iterdir()
+            if folder.name[0] != "." and not folder.is_symlink()
+        }
+
+    def leftovers(self) -> list[str]:
+        return [entry.name for entry in self.path.iterdir() if entry.name[0] == "." and entry.name != ".lock"]
+
+
+class StreamPlace(Place):
+    transactional = False
+    locks = False
+
+    def __init__(self) -> None:
+        self.stream = io.BytesIO()
+
+    def store(self) -> Store:
+        return StreamStore(self.stream)
+
+    def seen(self) -> Mapping[str, Mapping[str, bytes]]:
+        return {ID: {"pools.ndjson": self.stream.getvalue()}}
+
+    def leftovers(self) -> list[str]:
+        return []
+
+
+@pytest.fixture(params=["folder", "stream"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    places = {"folder": lambda: FolderPlace(tmp_path), "stream": StreamPlace}
+    made: Place = places[request.param]()
+    return made
+
+
+async def test_bytes_arrive_in_order_and_the_manifest_with_them(place: Place) -> None:
+    pieces = [b"a\n", b"", b"bb\n" * 700_000, b"c\n"]
+    async with place.store() as store:
+        draft = await store.draft(ID)
+        assert draft.snapshot_id == ID
+        pools = await draft.create("pools.ndjson")
+        targets = await draft.create("targets.ndjson")
+        for piece in pieces:
+            await pools.append(piece)
+            await targets.append(piece[:3])
+        published = [draft.published]
+        await draft.commit(b"{}\n")
+        published.append(draft.published)
+    assert published == [False, True]
+    seen = place.seen()[ID]
+    assert seen["pools.ndjson"] == b"".join(pieces)
+    if place.transactional:
+        assert seen["targets.ndjson"] == b"a\nbb\nc\n"
+        assert seen["manifest.json"] == b"{}\n"
+    assert place.leftovers() == []
+
+
+async def test_a_file_may_stay_empty(place: Place) -> None:
+    async with place.store() as store:
+        draft = await store.draft(ID)
+        await draft.create("pools.ndjson")
+        await draft.commit(b"{}\n")
+    assert place.seen()[ID]["pools.ndjson"] == b""
+
+
+async def test_readers_see_nothing_before_the_commit(place: Place) -> None:
+    if not place.transactional:
+        pytest.skip("a stream is read as it is written")
+    async with place.store() as store:
+        draft = await store.draft(ID)
+        file = await draft.create("pools.ndjson")
+        await file.append(b"x" * 2_000_000)
+        assert place.seen() == {}
+        await draft.commit(b"{}\n")
+        assert list(place.seen()) == [ID]
+
+
+async def test_an_aborted_draft_leaves_nothing(place: Place) -> None:
+    async with place.store() as store:
+        draft = await store.draft(ID)
+        await (await draft.create("pools.ndjson")).append(b"x")
+        await draft.abort()
+        await draft.abort()
+        assert not draft.published
+    if place.transactional:
+        assert place.seen() == {}
+    assert place.leftovers() == []
+
+
+async def test_leaving_a_store_aborts_what_is_still_a_draft(place: Place) -> None:
+    async with place.store() as store:
+        draft = await store.draft(ID)
+        await (await draft.create("pools.ndjson")).append(b"x")
+    assert not draft.published
+    if place.transactional:
+        assert place.seen() == {}
+    assert place.leftovers() == []
+
+
+async def test_an_abort_after_the_commit_does_nothing(place: Place) -> None:
+    async with place.store() as store:
+        draft = await store.draft(ID)
+        await (await draft.create("pools.ndjson")).append(b"x")
+        await draft.commit(b"{}\n")
+        before = place.seen()
+        await draft.abort()
+        assert draft.published
+        assert place.seen() == before
+
+
+async def test_a_cancelled_run_leaves_nothing(place: Place) -> None:
+    with anyio.CancelScope() as scope:
+        async with place.store() as store:
+            draft = await store.draft(ID)
+            file = await draft.create("pools.ndjson")
+            try:
+                scope.cancel()
+                await file.append(b"x" * 1_000_000)
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await draft.abort()
+    assert scope.cancelled_caught
+    assert not draft.published
+    if place.transactional:
+        assert place.seen() == {}
+    assert place.leftovers() == []
+
+
+async def test_a_later_run_finds_the_place_free(place: Place) -> None:
+    for snapshot_id in (ID, LATER_ID):
+        async with place.store() as store:
+            draft = await store.draft(snapshot_id)
+            await draft.create("pools.ndjson")
+            await draft.commit(b"{}\n")
+    if place.transactional:
+        assert sorted(place.seen()) == [ID, LATER_ID]
+
+
+async def test_only_snapshot_ids_name_a_draft(place: Place) -> None:
+    async with place.store() as store:
+        for name in ("", "..", "../x", "latest", ID + "/", "/" + ID):
+            with pytest.raises(ValueError, match="not a snapshot id"):
+                await store.draft(name)
+
+
+async def test_two_runs_never_hold_one_place(place: Place) -> None:
+    if not place.locks:
+        pytest.skip("a stream belongs to its process")
+    async with place.store():
+        with pytest.raises(DestinationLockedError, match=r"another run holds .* started at \d{4}-"):
+            async with place.store():
+                pytest.fail("the second run came in")
+    async with place.store():
+        pass
+
+
+async def test_the_writer_puts_the_same_records_everywhere(place: Place, tmp_path: Path) -> None:
+    async with (
+        place.store() as store,
+        SnapshotWriter(await store.draft(ID), partition="aws") as writer,
+    ):
+        await fill(writer, SOME)
+        await publish(writer)
+    other = FolderPlace(tmp_path / "other")
+    async with (
+        other.store() as store,
+        SnapshotWriter(await store.draft(ID), partition="aws") as writer,
+    ):
+        await fill(writer, SOME)
+        await publish(writer)
+    expected = other.seen()[ID]
+    for name, content in place.seen()[ID].items():
+        assert content == expected[name]

@@ -1,0 +1,235 @@
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import shutil
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from poolcensus.errors import SnapshotError
+from poolcensus.model import Compression, Outcome
+from poolcensus.snapshot import Problem, Snapshot, verify
+from snapshot.making import ID, LATER_ID, SOME, make, target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+CONTENT = {**SOME, target(3): Outcome.THROTTLED}
+
+# No second place in the snapshot tells what these should be.
+ONLY_IN_THE_MANIFEST = (
+    "started_at",
+    "finished_at",
+    "tool",
+    "caller",
+    "organization_id",
+    "request",
+    "accounts",
+    "shard",
+)
+
+
+@pytest.fixture(params=Compression)
+async def snapshot(request: pytest.FixtureRequest, tmp_path: Path) -> Snapshot:
+    return await make(tmp_path, content=CONTENT, compression=request.param)
+
+
+@pytest.fixture
+async def plain(tmp_path: Path) -> Snapshot:
+    return await make(tmp_path, content=CONTENT)
+
+
+def messages(problems: tuple[Problem, ...]) -> str:
+    return "\n".join(f"{each.file}:{each.line}: {each.message}" for each in problems)
+
+
+def reseal(snapshot: Snapshot) -> Snapshot:
+    """Makes the manifest's digests and counts fit the files again, so that only their content is wrong."""
+    file = snapshot.path / "manifest.json"
+    content = json.loads(file.read_text())
+    for entry in content["files"]:
+        data = (snapshot.path / entry["name"]).read_bytes()
+        entry.update(bytes=len(data), records=data.count(b"\n"), sha256=hashlib.sha256(data).hexdigest())
+    file.write_text(json.dumps(content))
+    return Snapshot.open(snapshot.path)
+
+
+def rewrite(path: Path, change: Callable[[list[dict[str, object]]], object]) -> None:
+    lines = [json.loads(line) for line in path.read_bytes().splitlines()]
+    change(lines)
+    path.write_bytes(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+
+
+def test_a_sound_snapshot_has_no_problem(snapshot: Snapshot) -> None:
+    assert verify(snapshot) == ()
+
+
+@given(data=st.data(), compression=st.sampled_from(Compression))
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_changed_byte_is_found(
+    data: st.DataObject, compression: Compression, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    sound = _sound(compression, tmp_path_factory)
+    folder = tmp_path_factory.mktemp("damaged") / ID
+    shutil.copytree(sound.path, folder)
+    name = data.draw(st.sampled_from(sorted(entry.name for entry in folder.iterdir())))
+    content = bytearray((folder / name).read_bytes())
+    at = data.draw(st.integers(0, len(content) - 1))
+    content[at] ^= data.draw(st.integers(1, 255))
+    (folder / name).write_bytes(content)
+    try:
+        found = verify(Snapshot.open(folder))
+    except SnapshotError:
+        assert name == "manifest.json"
+        return
+    if name == "manifest.json" and not found:
+        before, after = (_checked(path / name) for path in (sound.path, folder))
+        assert before == after
+    else:
+        assert any(name in {problem.file, "manifest.json"} for problem in found)
+
+
+_SOUND: dict[Compression, Snapshot] = {}
+
+
+def _sound(compression: Compression, tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
+    if compression not in _SOUND:
+        dest = tmp_path_factory.mktemp("sound")
+        _SOUND[compression] = anyio.run(make, dest, ID, CONTENT, compression)
+    return _SOUND[compression]
+
+
+def _checked(manifest: Path) -> object:
+    content = json.loads(manifest.read_bytes())
+    for counted in ("requests", "retries", "throttles", "assume_role_calls"):
+        content["totals"].pop(counted)
+    return {key: value for key, value in content.items() if key not in ONLY_IN_THE_MANIFEST}
+
+
+@given(data=st.data(), compression=st.sampled_from(Compression))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_junk_gives_problems_and_no_traceback(
+    data: st.DataObject, compression: Compression, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    sound = _sound(compression, tmp_path_factory)
+    folder = tmp_path_factory.mktemp("junk") / ID
+    shutil.copytree(sound.path, folder)
+    for entry in (sound.pools_path, sound.targets_path):
+        whole = entry.read_bytes()
+        cut = data.draw(st.integers(0, len(whole)))
+        (folder / entry.name).write_bytes(whole[:cut] + data.draw(st.binary(min_size=1, max_size=300)))
+    # Once more with digests that fit, so that nothing but the content can be found fault with.
+    damaged = Snapshot.open(folder)
+    assert verify(damaged)
+    verify(reseal(damaged))
+
+
+def test_missing_files_and_folders_in_their_place_are_found(snapshot: Snapshot) -> None:
+    snapshot.pools_path.unlink()
+    snapshot.targets_path.unlink()
+    snapshot.targets_path.mkdir()
+    found = messages(verify(snapshot))
+    assert f"{snapshot.pools_path.name}:None: can't be opened" in found
+    assert f"{snapshot.targets_path.name}:None: can't be opened" in found
+
+
+def test_unexpected_files_are_named(snapshot: Snapshot) -> None:
+    (snapshot.path / "notes.txt").write_text("")
+    assert verify(snapshot) == (Problem("notes.txt", None, "does not belong to the snapshot"),)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda lines: lines.append(lines[0]), "targets.ndjson:5: a second line for account 000000000001"),
+        (lambda lines: lines.pop(), "totals say 4 targets, the ledger 3"),
+        (lambda lines: lines[0].update(pools=3), "has 3 pools in the ledger and 2 records"),
+        (lambda lines: lines[0].update(outcome="empty", pools=0), "whose outcome is empty"),
+        (lambda lines: lines[3].update(pools=1), "has the outcome throttled and 1 pools"),
+        (
+            lambda lines: lines[3].update(outcome="empty"),
+            "the status is partial, by the ledger it is complete",
+        ),
+        (lambda lines: lines[3].update(outcome="error"), "outcomes say 0 error, the ledger 1"),
+        (lambda lines: lines[3].update(outcome="odd"), "targets.ndjson:4: 'odd' is not a valid"),
+        (lambda lines: lines[3].update(pages=7), "totals say 4 pages, the ledger 10"),
+        (lambda lines: lines[0].update(more=1), "targets.ndjson:1: not expected: 'more'"),
+        (lambda lines: lines[0].pop("request_id"), "targets.ndjson:1: missing: request_id"),
+        (lambda lines: lines[2].update(region="eu-west-9"), "which the ledger does not have"),
+    ],
+)
+def test_a_ledger_that_disagrees_is_found(
+    plain: Snapshot, change: Callable[[list[dict[str, object]]], object], message: str
+) -> None:
+    rewrite(plain.targets_path, change)
+    assert message in messages(verify(reseal(plain)))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda lines: lines.append(lines[0]), "pools.ndjson:4: the pool wspool-000000001 of account"),
+        (lambda lines: lines.pop(), "has 1 pools in the ledger and 0 records"),
+        (
+            lambda lines: lines[1].update(snapshot_id=LATER_ID),
+            "pools.ndjson:2: the record is of the snapshot",
+        ),
+        (lambda lines: lines[1].update(account_id="000000000003"), "whose outcome is throttled"),
+        (lambda lines: lines[1].update(account_id="000000000008"), "which the ledger does not have"),
+        (lambda lines: lines[1]["pool"].pop("PoolId"), "pools.ndjson:2: the pool has no PoolId"),
+        (lambda lines: lines[1].update(pool=[]), "pools.ndjson:2: pool is not an object"),
+        (lambda lines: lines[1].pop("partition"), "pools.ndjson:2: missing: partition"),
+    ],
+)
+def test_records_that_disagree_are_found(
+    plain: Snapshot, change: Callable[[list[dict[str, object]]], object], message: str
+) -> None:
+    rewrite(plain.pools_path, change)
+    assert message in messages(verify(reseal(plain)))
+
+
+def test_two_objects_in_a_line_and_a_line_without_end_are_found(plain: Snapshot) -> None:
+    lines = plain.pools_path.read_bytes()
+    plain.pools_path.write_bytes(lines.replace(b"}\n{", b"}{", 1))
+    assert "pools.ndjson:1:" in messages(verify(reseal(plain)))
+    plain.pools_path.write_bytes(lines.rstrip(b"\n"))
+    assert "pools.ndjson:3: the line has no end" in messages(verify(reseal(plain)))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("status", "complete", "the status is complete, by the ledger it is partial"),
+        ("snapshot_id", LATER_ID, f"is of the snapshot {LATER_ID}, in the folder {ID}"),
+        ("outcomes", {"ok": 2, "empty": 1}, "outcomes say 0 throttled, the ledger 1"),
+    ],
+)
+def test_a_manifest_that_disagrees_is_found(plain: Snapshot, key: str, value: object, message: str) -> None:
+    file = plain.path / "manifest.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), key: value}))
+    assert message in messages(verify(Snapshot.open(plain.path)))
+
+
+def test_a_file_of_nothing_but_junk_lines_is_cut_short(plain: Snapshot) -> None:
+    plain.pools_path.write_bytes(b"junk\n" * 5000)
+    found = verify(reseal(plain))
+    assert len([problem for problem in found if problem.file == "pools.ndjson"]) == 101
+    assert "pools.ndjson:None: and 4900 more" in messages(found)
+
+
+async def test_a_line_without_end_is_not_read_into_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = await make(tmp_path, compression=Compression.GZIP)
+    monkeypatch.setattr("poolcensus.snapshot.compressing.LONGEST_LINE", 1_000_000)
+    snapshot.pools_path.write_bytes(gzip.compress(b"x" * 50_000_000))
+    found = messages(verify(reseal(snapshot)))
+    assert "a line is longer than" in found
+    # The rest of the file has been read for the digest all the same.
+    assert "sha256" not in found
