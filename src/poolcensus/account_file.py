@@ -42,6 +42,8 @@ def read_accounts(path: str) -> tuple[Account, ...]:
             accounts.setdefault(account.id, account)
     except (ValueError, csv.Error) as error:
         raise SettingsError(f"{path}: {error}") from None
+    except RecursionError:
+        raise SettingsError(f"{path}: the file is nested too deeply") from None
     if not accounts:
         raise SettingsError(f"{path}: the file names no account")
     return tuple(accounts.values())
@@ -49,7 +51,8 @@ def read_accounts(path: str) -> tuple[Account, ...]:
 
 def _account(account_id: object, name: object, where: str) -> Account:
     # A TOML or JSON file may hold an id as a number, which has lost its leading zeros.
-    text = f"{account_id:012d}" if isinstance(account_id, int) else str(account_id).strip()
+    number = isinstance(account_id, int) and not isinstance(account_id, bool)
+    text = f"{account_id:012d}" if number else str(account_id).strip()
     if _ACCOUNT_ID.fullmatch(text) is None:
         raise ValueError(f"{where}: {text[:40]!r} is not a 12-digit account id")
     return Account(text, name.strip() or None if isinstance(name, str) else None)

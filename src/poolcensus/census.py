@@ -311,9 +311,9 @@ class _KeepsUncovered:
         self.page = sink.page
 
     async def done(self, result: TargetResult, target: Target) -> None:
+        await self._sink.done(result, target)
         if not result.outcome.covered and len(self._uncovered) < _UNCOVERED_KEPT:
             self._uncovered.append(result)
-        await self._sink.done(result, target)
 
 
 class _PageSink:

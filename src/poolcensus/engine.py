@@ -23,13 +23,15 @@ if TYPE_CHECKING:
     from poolcensus.model import Page, Target
 
 _SLOWEST_SHOWN = 3
+_OPEN_FOR_EACH_CALL = 2
 
 
 class Sink(Protocol):
     """Where a run puts what it sees.
 
     The pages of a target come in order, one at a time, and then exactly one result. A sink that is full
-    makes its caller wait. What it raises ends the run.
+    makes its caller wait; a call that is cancelled while it waits must have had no effect, so that a target
+    is either open or done. What a sink raises ends the run.
     """
 
     async def page(self, page: Page) -> None:
@@ -74,15 +76,16 @@ class Engine:
         self._sink = sink
         self._limits = limits
         self._opt_in = frozenset(regions.opt_in)
-        # A target that waits for a retry keeps its place among the open ones but none among the calls:
-        # twice as many may be open as may call, and one region or account can't take them all.
-        self._open_limit = 2 * limits.concurrency
+        # As many targets may be open as may call, and one more for each that can't call now; but not
+        # without end, and never all in one account or region.
+        self._open_limit = _OPEN_FOR_EACH_CALL * limits.concurrency
         self._schedule = Schedule(
             regions,
-            window=max(self._open_limit // len(regions.regions), 1) * 2,
+            window=max(limits.concurrency // len(regions.regions), 1) * _OPEN_FOR_EACH_CALL,
             per_account=limits.per_account,
-            per_region=2 * limits.per_region,
+            per_region=_OPEN_FOR_EACH_CALL * limits.per_region,
         )
+        self._pauses = aws.channel.pauses
         self._open: dict[Target, _OpenTarget] = {}
         self._started = time.monotonic()
         self._listed = False
@@ -149,6 +152,7 @@ class Engine:
             anyio.create_task_group() as group,
             aclosing(self._listing.accounts()) as batches,
         ):
+            self._pauses.on_pause = lambda: self._open_more(group)
             async for accounts in batches:
                 self._accounts += len(accounts)
                 self._schedule.add(accounts)
@@ -156,9 +160,17 @@ class Engine:
             self._listed = True
 
     def _open_more(self, group: TaskGroup) -> None:
-        while len(self._open) < self._open_limit and (target := self._schedule.pop()) is not None:
-            self._open[target] = self._opened()
+        while (target := self._open_next()) is not None:
             group.start_soon(self._work, target, group)
+
+    def _open_next(self) -> Target | None:
+        count = len(self._open)
+        if count - self._pauses.count >= self._limits.concurrency or count >= self._open_limit:
+            return None
+        target = self._schedule.pop()
+        if target is not None:
+            self._open[target] = self._opened()
+        return target
 
     def _opened(self) -> _OpenTarget:
         now = time.monotonic()
@@ -170,16 +182,14 @@ class Engine:
         while target is not None:
             result = await self._result_of(target)
             await self._end(target, result)
-            target = self._schedule.pop() if len(self._open) < self._open_limit else None
-            if target is not None:
-                self._open[target] = self._opened()
+            target = self._open_next()
         self._open_more(group)
 
     async def _result_of(self, target: Target) -> TargetResult:
         opened = self._open[target]
         watch = opened.watch
         failure: CallError | None = None
-        with anyio.CancelScope(deadline=watch.deadline or float("inf")) as scope:
+        with anyio.CancelScope(deadline=watch.deadline) as scope:
             try:
                 if await self._is_disabled(target):
                     return self._result(target, Outcome.REGION_DISABLED)
@@ -194,19 +204,20 @@ class Engine:
         return self._result(target, Outcome.OK if opened.pools else Outcome.EMPTY)
 
     async def _read(self, target: Target, opened: _OpenTarget, scope: anyio.CancelScope) -> None:
-        source = self._aws.broker.source(target.account.id)
         watch = opened.watch
-        async with aclosing(self._aws.reader.pages(target, source, watch)) as pages:
-            async for page in pages:
-                opened.pages += 1
-                opened.pools += len(page.pools)
-                # The time that a slow reader or disk takes is not the target's.
-                handed_over = time.monotonic()
-                scope.deadline = float("inf")
-                await self._sink.page(page)
-                if watch.deadline is not None:
-                    watch.deadline += time.monotonic() - handed_over
-                    scope.deadline = watch.deadline
+
+        async def take(page: Page) -> None:
+            opened.pages += 1
+            opened.pools += len(page.pools)
+            # The time that a slow reader or disk takes is not the target's.
+            handed_over = time.monotonic()
+            scope.deadline = float("inf")
+            await self._sink.page(page)
+            watch.deadline += time.monotonic() - handed_over
+            scope.deadline = watch.deadline
+
+        source = self._aws.broker.source(target.account.id)
+        await self._aws.reader.read(target, source, watch, take)
 
     async def _is_disabled(self, target: Target) -> bool:
         if target.region not in self._opt_in:
@@ -248,9 +259,7 @@ class Engine:
         )
 
     async def _end(self, target: Target, result: TargetResult) -> None:
-        # A line is in the ledger or the target is still open, whatever cancels the run in between.
-        with anyio.CancelScope(shield=True):
-            await self._sink.done(result, target)
+        await self._sink.done(result, target)
         del self._open[target]
         self._done += 1
         self._pools += result.pools

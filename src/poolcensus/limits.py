@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
 
 class CallKey(NamedTuple):
@@ -139,6 +139,8 @@ class RateLimiter:
 
     _FLOOR = 0.5
     _SMOOTHING = 0.8
+    # Calls that were in flight together are refused together: that is one reason to slow down, not many.
+    _ONE_EVENT = 0.2
 
     def __init__(self, now: float, measured: float) -> None:
         self._measured = max(measured, self._FLOOR)
@@ -146,6 +148,7 @@ class RateLimiter:
         self._next = now
         self._cubic = CubicRate(self._measured, now)
         self._rate = max(self._measured * CubicRate.BETA, self._FLOOR)
+        self.queue = anyio.Lock()
 
     @property
     def rate(self) -> float:
@@ -162,7 +165,9 @@ class RateLimiter:
         return turn - now
 
     def throttled(self, now: float) -> None:
-        """The service refused a call: slow down."""
+        """The service refused a call: slow down, once for calls that were refused together."""
+        if now - self._cubic.throttled_at < self._ONE_EVENT:
+            return
         self._cubic = CubicRate(max(min(self._measured, self._rate), self._FLOOR), now)
         self._rate = max(self._cubic.w_max * CubicRate.BETA, self._FLOOR)
         self._next = max(self._next, now + 1 / self._rate)
@@ -182,11 +187,20 @@ class RateLimits:
     def __len__(self) -> int:
         return len(self._limiters)
 
+    def __contains__(self, key: CallKey) -> bool:
+        """Whether the key has been throttled."""
+        return key in self._limiters
+
     async def wait(self, key: CallKey) -> None:
         """Wait for the key's next turn; at once for a key that has not been throttled."""
         limiter = self._limiters.get(key)
-        if limiter is not None and (delay := limiter.reserve(self._clock())) > 0:
-            await anyio.sleep(delay)
+        if limiter is None:
+            return
+        # One call at a time takes a turn. Were all that wait to take theirs at once, those behind a burst
+        # of throttles would keep the slow pace of that moment, however fast the rate has become since.
+        async with limiter.queue:
+            if (delay := limiter.reserve(self._clock())) > 0:
+                await anyio.sleep(delay)
 
     def throttled(self, key: CallKey, recent_rate: float) -> None:
         """A call of the key was throttled. `recent_rate` (calls a second) is where a new limiter starts."""
@@ -201,6 +215,34 @@ class RateLimits:
         limiter = self._limiters.get(key)
         if limiter is not None:
             limiter.succeeded(self._clock())
+
+
+class Pauses:
+    """How many targets wait for something other than a place: a retry, a turn, their account's role.
+
+    Such a target can make no call, so another may be opened beside it. `on_pause` is called when one begins
+    to wait.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.on_pause: Callable[[], None] | None = None
+
+    @contextmanager
+    def pause(self) -> Iterator[None]:
+        """Count a target as waiting for as long as the block lasts."""
+        self.count += 1
+        try:
+            if self.on_pause is not None:
+                self.on_pause()
+            yield
+        finally:
+            self.count -= 1
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait before a retry."""
+        with self.pause():
+            await anyio.sleep(seconds)
 
 
 class RetryQuota:

@@ -12,8 +12,11 @@ def rfc3339(moment: datetime) -> str:
 
 def rfc3339_of_epoch(seconds: float) -> str:
     """The text for epoch seconds, rounded to milliseconds. Raises ValueError outside the years 1 to 9999."""
+    # Before it is multiplied: what overflows there is no ValueError.
+    if not _EARLIEST <= seconds <= _LATEST + 1:
+        raise ValueError("it is out of range")
     whole, rest = divmod(round(seconds * 1000), 1000)
-    if not _EARLIEST <= whole <= _LATEST:
+    if whole > _LATEST:
         raise ValueError("it is out of range")
     moment = datetime.fromtimestamp(whole, UTC)
     return f"{moment.isoformat()[:-6]}.{rest:03d}Z"

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from poolcensus.aws.signing import Clock, Credentials, RequestTemplate
     from poolcensus.aws.transport import Reply, Transport
     from poolcensus.health import RegionHealth
-    from poolcensus.limits import CallKey, Gate, RateLimits
+    from poolcensus.limits import CallKey, Gate, Pauses, RateLimits
     from poolcensus.retry import Retrier
 
 T = TypeVar("T")
@@ -62,9 +62,12 @@ class CallCounts:
 
 @dataclass(slots=True)
 class CallWatch:
-    """One target's calls: what was sent and since when, and when its time is over."""
+    """One target's calls: what was sent and since when, and when its time is over.
 
-    deadline: float | None = None
+    Both times are on the monotonic clock, in seconds.
+    """
+
+    deadline: float = float("inf")
     started: float = field(default_factory=time.monotonic)
     attempts: int = 0
     throttles: int = 0
@@ -76,12 +79,22 @@ class CallWatch:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call to make: the operation's template in its region, the body, and whose limits it uses."""
+    """One call to make: the operation's template in its region, the body, and whose limits it uses.
+
+    `about` is the account that the call is made for, where that is not the one whose limits it uses: the
+    caller assumes roles for others.
+    """
 
     template: RequestTemplate
     body: bytes
     body_digest: str
     key: CallKey
+    about: str | None = None
+
+    @property
+    def place(self) -> CallKey:
+        """Whose places the call takes: those of the account that it is about."""
+        return self.key if self.about is None else self.key._replace(account_id=self.about)
 
 
 class Channel:
@@ -98,6 +111,7 @@ class Channel:
         retrier: Retrier,
         gate: Gate,
         rates: RateLimits,
+        pauses: Pauses,
         health: RegionHealth,
         attempt_timeout: float,
         concurrency: int,
@@ -107,6 +121,7 @@ class Channel:
         self._retrier = retrier
         self._gate = gate
         self._rates = rates
+        self.pauses = pauses
         self._health = health
         self._attempt_timeout = attempt_timeout
         # The SDKs' quota of 500 is meant for one client with a few calls in flight: with many, a share
@@ -149,16 +164,22 @@ class Channel:
         self, call: Call, source: CredentialSource, parse: Callable[[Reply], T], watch: CallWatch
     ) -> T:
         key = call.key
-        await self._rates.wait(key)
+        if key in self._rates:
+            with self.pauses.pause():
+                await self._rates.wait(key)
         ahead = False
         while True:
             if source.current() is None:
-                await source.get()
+                with self.pauses.pause():
+                    await source.get()
             self._refuse_if_pointless(key)
-            async with self._gate.place(key, ahead=ahead):
+            await self._gate.acquire(call.place, ahead=ahead)
+            try:
                 credentials = source.current()
                 if credentials is not None:
                     return await self._send(call, source, credentials, parse, watch)
+            finally:
+                self._gate.release(call.place)
             # The credentials ended while the call waited for its place. They are renewed without one,
             # and the call goes before those that have not had a place yet: otherwise sessions that are
             # shorter than the queue would be renewed for ever.
@@ -205,7 +226,7 @@ class Channel:
             self._health.lacks_operation(endpoint, error.message)
             raise
         except (UnreachableError, CallTimeoutError) as error:
-            self._health.failed(endpoint, key.account_id, error.message)
+            self._health.failed(endpoint, call.place.account_id, error.message)
             raise
         self._rates.succeeded(key)
         return result

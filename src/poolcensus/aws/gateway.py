@@ -17,7 +17,7 @@ from poolcensus.aws.signing import Clock
 from poolcensus.aws.transport import Transport
 from poolcensus.errors import CallerExpiredError, CredentialsError
 from poolcensus.health import RegionHealth
-from poolcensus.limits import Gate, RateLimits
+from poolcensus.limits import Gate, Pauses, RateLimits
 from poolcensus.retry import Retrier, RetryPolicy
 
 if TYPE_CHECKING:
@@ -65,16 +65,18 @@ async def open_aws(settings: Settings) -> AsyncIterator[Aws]:
         transport = await stack.enter_async_context(
             Transport(connect_timeout=settings.connect_timeout, ca_bundle=sdk.ca_bundle)
         )
+        pauses = Pauses()
         channel = Channel(
             transport=transport,
             clock=Clock(),
-            retrier=Retrier(RetryPolicy(max_attempts=settings.max_attempts)),
+            retrier=Retrier(RetryPolicy(max_attempts=settings.max_attempts), sleep=pauses.sleep),
             gate=Gate(
                 total=settings.concurrency,
                 per_account=settings.per_account,
                 per_region=settings.per_region,
             ),
             rates=RateLimits(),
+            pauses=pauses,
             health=RegionHealth(accounts=settings.give_up_region_after),
             attempt_timeout=settings.attempt_timeout,
             concurrency=settings.concurrency,

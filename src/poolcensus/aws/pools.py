@@ -21,7 +21,7 @@ from poolcensus.model import Page
 from poolcensus.times import rfc3339, rfc3339_of_epoch
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from poolcensus.aws.channel import CallWatch, Channel, CredentialSource
     from poolcensus.aws.sdk import Sdk
@@ -74,8 +74,14 @@ class PoolReader:
             ids: (body := query.body(ids, None), sha256(body).hexdigest()) for ids in query.id_groups()
         }
 
-    async def pages(self, target: Target, source: CredentialSource, watch: CallWatch) -> AsyncGenerator[Page]:
-        """The target's pages, in order; a pool that shows up on several is on the first of them only.
+    async def read(
+        self,
+        target: Target,
+        source: CredentialSource,
+        watch: CallWatch,
+        take: Callable[[Page], Awaitable[None]],
+    ) -> None:
+        """Hand every page of a target to `take`, in order; a pool that is on several only the first time.
 
         Raises the CallError that ended the target. What came before it is then not the whole.
         """
@@ -100,7 +106,7 @@ class PoolReader:
                     groups[:0] = _without_missing(ids, error.message)
                     break
                 number += 1
-                yield Page(target, number, rfc3339(datetime.now(UTC)), _new(pools, seen))
+                await take(Page(target, number, rfc3339(datetime.now(UTC)), _new(pools, seen)))
                 if token is None:
                     break
                 trail.follow(token, f"{target.region} in {target.account.id}")

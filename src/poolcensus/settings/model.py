@@ -169,7 +169,7 @@ class Settings(BaseModel):
         description="How many calls may be under way in one account.",
     )
     per_region: _Whole = Field(
-        default=128,
+        default=64,
         ge=1,
         le=4096,
         description="How many calls may be under way in one region.",
