@@ -38,6 +38,46 @@ class RequestTemplate:
     service: str
     region: str
     proxy: str | None
+    _forms: dict[bool, _Form] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def form(self, *, with_token: bool) -> _Form:
+        """What the signatures of all calls share, for credentials with a session token or without."""
+        form = self._forms.get(with_token)
+        if form is None:
+            form = self._forms[with_token] = _form(self, with_token=with_token)
+        return form
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """A canonical request with the date, the session token and the body's digest left open."""
+
+    before_date: str
+    before_token: str
+    before_digest: str
+    signed: str
+    scope: str
+
+
+_OPEN = "\0"
+
+
+def _form(template: RequestTemplate, *, with_token: bool) -> _Form:
+    headers = {**template.headers, "host": template.host, "x-amz-date": _OPEN}
+    if with_token:
+        headers["x-amz-security-token"] = _OPEN
+    names = sorted(name for name in headers if name != "user-agent")
+    signed = ";".join(names)
+    lines = "\n".join(f"{name}:{headers[name]}" for name in names)
+    canonical = f"{template.method}\n{template.path}\n\n{lines}\n\n{signed}\n"
+    parts = canonical.split(_OPEN)
+    return _Form(
+        before_date=parts[0],
+        before_token=parts[1] if with_token else "",
+        before_digest=parts[-1],
+        signed=signed,
+        scope=f"{template.region}/{template.service}/aws4_request",
+    )
 
 
 class Clock:
@@ -80,22 +120,27 @@ def sign(template: RequestTemplate, body_digest: str, credentials: Credentials, 
 
     `body_digest` is the SHA-256 of the body in hex, `stamp` the time in the form of `x-amz-date`.
     """
-    headers = {**template.headers, "host": template.host, "x-amz-date": stamp}
-    if credentials.session_token is not None:
-        headers["x-amz-security-token"] = credentials.session_token
-    names = sorted(name for name in headers if name != "user-agent")
-    signed = ";".join(names)
-    lines = "\n".join([f"{name}:{headers[name]}" for name in names])
-    canonical = f"{template.method}\n{template.path}\n\n{lines}\n\n{signed}\n{body_digest}"
+    token = credentials.session_token
+    form = template.form(with_token=token is not None)
+    canonical = (
+        f"{form.before_date}{stamp}{form.before_token}{token or ''}{form.before_digest}{body_digest}".encode()
+    )
     date = stamp[:8]
-    scope = f"{date}/{template.region}/{template.service}/aws4_request"
-    text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{sha256(canonical.encode()).hexdigest()}"
+    scope = f"{date}/{form.scope}"
+    text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{sha256(canonical).hexdigest()}"
     key = b"AWS4" + credentials.secret_access_key.encode()
     for part in (date, template.region, template.service, "aws4_request"):
         key = hmac.digest(key, part.encode(), "sha256")
     signature = hmac.digest(key, text.encode(), "sha256").hex()
-    headers["authorization"] = (
-        f"AWS4-HMAC-SHA256 Credential={credentials.access_key_id}/{scope}, "
-        f"SignedHeaders={signed}, Signature={signature}"
-    )
+    headers = {
+        **template.headers,
+        "host": template.host,
+        "x-amz-date": stamp,
+        "authorization": (
+            f"AWS4-HMAC-SHA256 Credential={credentials.access_key_id}/{scope}, "
+            f"SignedHeaders={form.signed}, Signature={signature}"
+        ),
+    }
+    if token is not None:
+        headers["x-amz-security-token"] = token
     return headers
