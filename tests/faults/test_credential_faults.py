@@ -1,0 +1,119 @@
+"""Sessions that end early, an STS that stumbles, clocks that are wrong."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from poolcensus.census import Census
+from poolcensus.model import Outcome, SnapshotStatus
+from poolcensus.simulator.latency import Latency
+
+if TYPE_CHECKING:
+    from faults.conftest import Start
+
+# None of them is opt-in: region status is not asked, and every call of STS is AssumeRole or the first.
+REGIONS = ("us-east-1", "eu-west-1", "eu-central-1")
+
+
+async def test_credentials_that_expire_in_mid_run_are_renewed_once_for_all_who_wait(lab: Start) -> None:
+    here = await lab(
+        accounts=9,
+        pools_per_target=30,
+        regions=REGIONS,
+        latency=Latency.parse("150"),
+        faults=("expired,first=3,per=account",),
+    )
+    snapshot = await here.collect()
+    assert here.assert_exact(snapshot) == {Outcome.OK: 27}
+    assert snapshot.manifest.status is SnapshotStatus.COMPLETE
+    # All three regions of an account had a call under way: one new session for the three.
+    assert here.calls("sts.AssumeRole") == 8 * 2 == snapshot.manifest.totals.assume_role_calls
+
+
+async def test_half_of_the_calls_expire(lab: Start) -> None:
+    here = await lab(accounts=6, pools_per_target=60, regions=REGIONS, faults=("expired,every=2",))
+    snapshot = await here.collect()
+    assert here.assert_exact(snapshot) == {Outcome.OK: 18}
+    expired = sum(each.attempts - each.pages for each in snapshot.targets())
+    assert expired > 0
+    assert here.calls("sts.AssumeRole") <= 5 + expired
+
+
+async def test_credentials_that_always_expire_end_as_expired(lab: Start) -> None:
+    here = await lab(
+        accounts=3, pools_per_target=1, regions=("us-east-1",), faults=("expired,account=000000000002",)
+    )
+    snapshot = await here.collect(max_attempts=3)
+    outcomes = {each.account_id: each.outcome for each in snapshot.targets()}
+    assert outcomes == {
+        "000000000001": Outcome.OK,
+        "000000000002": Outcome.EXPIRED,
+        "000000000003": Outcome.OK,
+    }
+    assert here.calls("sts.AssumeRole") <= 2 + 3
+
+
+async def test_sessions_shorter_than_the_run_and_the_queue_make_progress(lab: Start) -> None:
+    here = await lab(
+        accounts=7,
+        pools_per_target=30,
+        page_size=1,
+        regions=REGIONS[:2],
+        session_seconds=3,
+        latency=Latency.parse("30"),
+    )
+    snapshot = await here.collect(concurrency=4)
+    assert here.assert_exact(snapshot) == {Outcome.OK: 14}
+    assert snapshot.manifest.totals.assume_role_calls < snapshot.manifest.totals.pages / 8
+    assert snapshot.manifest.totals.retries <= snapshot.manifest.totals.pages / 20
+
+
+@pytest.mark.parametrize("fault", ["5xx", "throttle", "reset", "html"])
+async def test_an_sts_that_fails_at_first_is_asked_once_for_all_who_wait(lab: Start, fault: str) -> None:
+    here = await lab(
+        accounts=5,
+        pools_per_target=1,
+        regions=REGIONS,
+        faults=(f"{fault},service=sts,operation=AssumeRole,first=4,per=all",),
+    )
+    snapshot = await here.collect()
+    assert here.assert_exact(snapshot) == {Outcome.OK: 15}
+    assert here.calls("sts.AssumeRole") == 4 + 4 == snapshot.manifest.totals.assume_role_calls
+
+
+async def test_an_sts_that_stays_down_costs_its_attempts_once_an_account(lab: Start) -> None:
+    here = await lab(
+        accounts=5, pools_per_target=1, regions=REGIONS, faults=("5xx,service=sts,operation=AssumeRole",)
+    )
+    snapshot = await here.collect(max_attempts=2)
+    assert snapshot.manifest.outcomes == {Outcome.ASSUME_ROLE_FAILED: 12, Outcome.OK: 3}
+    assert here.calls("sts.AssumeRole") == 4 * 2
+
+
+@pytest.mark.parametrize("offset", [180.0, -180.0])
+async def test_a_clock_within_the_window_needs_nothing(lab: Start, offset: float) -> None:
+    here = await lab(accounts=3, pools_per_target=30, regions=REGIONS, clock_offset=offset)
+    snapshot = await here.collect()
+    assert here.assert_exact(snapshot) == {Outcome.OK: 9}
+    assert snapshot.manifest.totals.retries == 0
+
+
+@pytest.mark.parametrize("offset", [1200.0, -1200.0])
+async def test_a_wrong_clock_is_corrected_by_the_first_reply(lab: Start, offset: float) -> None:
+    here = await lab(accounts=3, pools_per_target=30, regions=REGIONS, clock_offset=offset)
+    snapshot = await here.collect()
+    assert here.assert_exact(snapshot) == {Outcome.OK: 9}
+    assert snapshot.manifest.totals.retries == 1
+    assert here.calls("sts.GetCallerIdentity") == 2
+
+
+async def test_a_caller_whose_own_credentials_are_a_session_renews_nothing_it_cannot(
+    lab: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = await lab(accounts=2, pools_per_target=1, regions=REGIONS, faults=("expired,service=sts",))
+    async with Census(here.settings(max_attempts=3)) as census:
+        with pytest.raises(Exception, match="does not accept the caller's credentials|expired"):
+            await census.collect()
+    assert here.calls("sts.GetCallerIdentity") <= 4

@@ -1,0 +1,67 @@
+"""Names that other people chose: one record stays one line, and every name comes back as it was sent."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import orjson
+
+from poolcensus.snapshot import verify
+
+if TYPE_CHECKING:
+    from faults.conftest import Bench, Serve, Start
+
+REGIONS = ("us-east-1",)
+HARD = {"\n", "\r", "\u2028", "\0", "\x1b", "\ud800", "=cmd", "<script>"}
+
+
+def _sent(records: list[dict[str, dict[str, str]]], originals: dict[str, str]) -> set[str]:
+    """Checks every name against the simulator's own, and returns what was put before them."""
+    evil = set()
+    for record in records:
+        pool = record["pool"]
+        evil.add(pool["Description"])
+        assert pool["PoolName"] == f"{pool['Description']}-{originals.pop(pool['PoolId'])}"
+    assert not originals
+    return evil
+
+
+async def test_evil_names_make_one_line_each_and_come_back_as_sent(lab: Start) -> None:
+    here = await lab(accounts=2, pools_per_target=11, regions=REGIONS, faults=("evil-names",))
+    snapshot = await here.collect()
+    originals = {
+        str(pool["PoolId"]): str(pool["PoolName"])
+        for truth in here.simulator.world.truth()
+        for pool in truth.pools
+    }
+    content = snapshot.pools_path.read_bytes()
+    lines = content.split(b"\n")
+    assert lines.pop() == b""
+    assert len(lines) == len(originals) == 22
+    assert not [byte for byte in content if byte < 0x20 and byte != 0x0A]
+    evil = _sent([json.loads(line.decode("utf-8", "strict")) for line in lines], dict(originals))
+    assert all(any(hard in each for each in evil) for hard in HARD)
+    assert max(map(len, evil)) == 1 << 20
+    read = {str(each.pool["PoolId"]): str(each.pool["PoolName"]) for each in snapshot.pools()}
+    assert all(name.endswith(f"-{originals[pool_id]}") for pool_id, name in read.items())
+    assert read.keys() == originals.keys()
+    assert not verify(snapshot)
+
+
+def test_evil_names_on_standard_output_and_in_a_table(serve: Serve, bench: Bench) -> None:
+    served = serve("--accounts=1", "--regions=us-east-1", "--pools-per-target=8", "--fault=evil-names")
+    ended = bench.run("collect", "--regions", "us-east-1", "--dest", "-", **served.environment)
+    assert (ended.code, ended.err) == (0, "")
+    lines = ended.out.encode().split(b"\n")
+    assert lines.pop() == b""
+    assert len(lines) == 8
+    originals = {pool["PoolId"]: pool["PoolName"] for truth in served.truth for pool in truth["pools"]}
+    assert len(_sent([json.loads(line) for line in lines], originals)) == 8
+    ended = bench.run("collect", "--regions", "us-east-1", "--dest", "kept", **served.environment)
+    assert ended.code == 0
+    ended = bench.run("show", "--pools", "--dest", "kept")
+    assert ended.code == 0
+    assert "\x1b" not in ended.out
+    assert "\0" not in ended.out
+    assert orjson.loads(lines[0])["account_id"] == "000000000001"

@@ -1,0 +1,178 @@
+"""Throttling, redirects, connections that break, replies that never end, regions that never answer."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from census_lab import result_of
+from poolcensus.census import Census
+from poolcensus.errors import FatalError
+from poolcensus.model import Outcome, SnapshotStatus
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from faults.conftest import ExactBut, Start
+
+REGIONS = ("us-east-1", "eu-west-1")
+
+
+@asynccontextmanager
+async def other_origin() -> AsyncIterator[tuple[str, list[bytes]]]:
+    """A server that notes whatever is sent to it, and answers nothing."""
+    received: list[bytes] = []
+
+    async def note(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        received.append(await reader.read(1 << 16))
+        writer.close()
+
+    async with await asyncio.start_server(note, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", received
+
+
+async def test_throttling_in_every_form_is_waited_for(lab: Start) -> None:
+    forms = ("throttle", "throttle429", "throttle503")
+    places = {form: f"{number:012d}" for number, form in enumerate(forms, 2)}
+    here = await lab(
+        accounts=4,
+        pools_per_target=30,
+        regions=REGIONS,
+        faults=[f"{form},account={account},first=2" for form, account in places.items()],
+    )
+    snapshot = await here.collect()
+    assert here.assert_exact(snapshot) == {Outcome.OK: 8}
+    attempts = {form: result_of(snapshot, account, "eu-west-1").attempts for form, account in places.items()}
+    assert attempts == dict.fromkeys(forms, 4)
+    throttles = {
+        form: result_of(snapshot, account, "eu-west-1").throttles for form, account in places.items()
+    }
+    # A 503 that names no throttling is a service that is down for a moment.
+    assert throttles == {"throttle": 2, "throttle429": 2, "throttle503": 0}
+    assert snapshot.manifest.totals.throttles == 2 * 2 * len(REGIONS)
+
+
+async def test_a_target_that_is_throttled_to_the_end_says_so(lab: Start, exact_but: ExactBut) -> None:
+    here = await lab(
+        accounts=3,
+        pools_per_target=3,
+        regions=REGIONS,
+        faults=("throttle,account=000000000002,region=us-east-1",),
+    )
+    snapshot = await here.collect(max_attempts=2)
+    found = result_of(snapshot, "000000000002", "us-east-1")
+    assert (found.outcome, found.attempts, found.throttles) == (Outcome.THROTTLED, 2, 2)
+    assert found.error_code == "ThrottlingException"
+    exact_but(here, snapshot, [("000000000002", "us-east-1")])
+
+
+async def test_a_redirect_is_not_followed(lab: Start, exact_but: ExactBut) -> None:
+    async with other_origin() as (url, received):
+        here = await lab(
+            accounts=3,
+            pools_per_target=3,
+            regions=REGIONS,
+            faults=(
+                f"redirect,account=000000000002,region=us-east-1,location={url}",
+                f"redirect,account=000000000003,region=eu-west-1,first=1,location={url}",
+            ),
+        )
+        snapshot = await here.collect(max_attempts=2)
+    found = result_of(snapshot, "000000000002", "us-east-1")
+    assert (found.outcome, found.error_code) == (Outcome.BAD_RESPONSE, "307")
+    exact_but(here, snapshot, [("000000000002", "us-east-1")])
+    assert received == []
+
+
+async def test_a_redirect_of_the_identity_ends_the_run_and_is_not_followed(lab: Start) -> None:
+    async with other_origin() as (url, received):
+        here = await lab(accounts=2, faults=(f"redirect,service=*,location={url}",))
+        async with Census(here.settings()) as census:
+            with pytest.raises(FatalError, match="redirect"):
+                await census.collect()
+    assert received == []
+
+
+async def test_connections_that_are_reset_lose_nothing(lab: Start) -> None:
+    here = await lab(accounts=8, pools_per_target=30, regions=REGIONS, faults=("reset,first=2",))
+    snapshot = await here.collect()
+    assert here.assert_exact(snapshot) == {Outcome.OK: 16}
+    assert {each.attempts for each in snapshot.targets()} == {4}
+
+
+@pytest.mark.parametrize("fault", ["drip,seconds=0.05", "hang"])
+async def test_a_reply_that_never_ends_costs_one_target(lab: Start, exact_but: ExactBut, fault: str) -> None:
+    here = await lab(
+        accounts=4,
+        pools_per_target=30,
+        regions=REGIONS,
+        faults=(f"{fault},account=000000000002,region=eu-west-1,page=2",),
+    )
+    snapshot = await here.collect(max_attempts=3, attempt_timeout=0.4)
+    found = result_of(snapshot, "000000000002", "eu-west-1")
+    assert (found.outcome, found.pages, found.pools) == (Outcome.TIMED_OUT, 1, 0)
+    assert found.attempts >= 4
+    exact_but(here, snapshot, [("000000000002", "eu-west-1")])
+
+
+async def test_a_target_has_its_time_whatever_its_calls_do(lab: Start, exact_but: ExactBut) -> None:
+    here = await lab(
+        accounts=3,
+        pools_per_target=3,
+        regions=REGIONS,
+        faults=("hang,account=000000000002,region=eu-west-1",),
+    )
+    snapshot = await here.collect(target_timeout=1.5)
+    found = result_of(snapshot, "000000000002", "eu-west-1")
+    assert (found.outcome, found.attempts) == (Outcome.TIMED_OUT, 1)
+    exact_but(here, snapshot, [("000000000002", "eu-west-1")])
+
+
+@pytest.mark.parametrize(("fault", "options"), [("reset", {}), ("hang", {"attempt_timeout": 0.2})])
+async def test_a_dead_region_costs_a_few_accounts_waits(
+    lab: Start, exact_but: ExactBut, fault: str, options: dict[str, float]
+) -> None:
+    here = await lab(accounts=30, pools_per_target=1, regions=REGIONS, faults=(f"{fault},region=eu-west-1",))
+    snapshot = await here.collect(per_region=3, **options)
+    dead = [each for each in snapshot.targets() if each.region == "eu-west-1"]
+    assert {each.outcome for each in dead} == {Outcome.UNREACHABLE}
+    # 30 accounts with 12 attempts each would be 360.
+    assert sum(each.attempts for each in dead) < 30
+    assert sum(each.attempts == 0 for each in dead) > 15
+    assert snapshot.manifest.status is SnapshotStatus.PARTIAL
+    exact_but(here, snapshot, [(each.account_id, "eu-west-1") for each in dead])
+
+
+async def test_a_region_that_refuses_one_account_s_connections_is_not_given_up(
+    lab: Start, exact_but: ExactBut
+) -> None:
+    here = await lab(
+        accounts=20,
+        pools_per_target=1,
+        regions=REGIONS,
+        faults=("reset,account=000000000002,region=eu-west-1",),
+    )
+    snapshot = await here.collect(max_attempts=4, concurrency=2)
+    found = result_of(snapshot, "000000000002", "eu-west-1")
+    assert (found.outcome, found.attempts) == (Outcome.UNREACHABLE, 4)
+    exact_but(here, snapshot, [("000000000002", "eu-west-1")])
+
+
+async def test_where_nothing_listens_every_region_is_given_up(
+    lab: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = await lab(accounts=15, regions=REGIONS)
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    monkeypatch.setenv("AWS_ENDPOINT_URL_WORKSPACES", f"http://127.0.0.1:{port}")
+    snapshot = await here.collect(per_region=3)
+    assert snapshot.manifest.outcomes == {Outcome.UNREACHABLE: 30}
+    assert sum(each.attempts for each in snapshot.targets()) < 2 * 30
+    messages = {each.error_message for each in snapshot.targets() if each.attempts == 0}
+    assert messages
+    assert all("was given up after" in str(each) for each in messages)
+    assert here.calls("workspaces.DescribeWorkspacesPools") == 0

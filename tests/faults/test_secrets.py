@@ -1,0 +1,187 @@
+"""No secret leaves the process but in a signature or to the service that it is meant for."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import pickle
+import traceback
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
+
+import pytest
+
+from poolcensus.census import Census
+from poolcensus.errors import CensusError
+from poolcensus.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from census_lab import Lab
+    from faults.conftest import Start
+
+EXTERNAL_ID = "canary-external-id-5c1f"
+LOGGERS = ("poolcensus", "botocore", "aiobotocore", "aioboto3", "aiohttp", "asyncio", "urllib3")
+REGIONS = ("us-east-1", "af-south-1")
+
+
+class Everything(logging.Handler):
+    """Keeps what every log line says, with its arguments and its traceback."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.said.append(f"{self.format(record)} {record.args!r} {record.__dict__!r}")
+
+
+@pytest.fixture
+def logged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Everything that is logged, at DEBUG."""
+    handler = Everything()
+    for name in LOGGERS:
+        logger = logging.getLogger(name)
+        monkeypatch.setattr(logger, "level", logging.DEBUG)
+        monkeypatch.setattr(logger, "handlers", [*logger.handlers, handler])
+        logger.manager._clear_cache()  # type: ignore[attr-defined] # what a level set in the proper way does
+    return handler.said
+
+
+def secrets_of(here: Lab) -> dict[str, str]:
+    """Everything that must not be seen: the caller's key, the sessions' keys and tokens, the external id."""
+    found = {"external id": EXTERNAL_ID, "the caller's key": here.simulator.secret_access_key}
+    for key_id, session in here.simulator._store._sessions.items():
+        found[f"key of {key_id}"] = session.secret
+        found[f"token of {key_id}"] = session.token or "?"
+    return found
+
+
+def assert_silent(here: Lab, texts: dict[str, str]) -> None:
+    """None of the texts holds a secret, in whole or its first half."""
+    for what, secret in secrets_of(here).items():
+        for where, text in texts.items():
+            assert secret not in text, f"{what} is in {where}"
+            assert secret[: max(12, len(secret) // 2)] not in text, f"a part of {what} is in {where}"
+
+
+async def test_a_run_with_every_kind_of_trouble_tells_no_secret(lab: Start, logged: list[str]) -> None:
+    here = await lab(
+        accounts=12,
+        pools_per_target=2,
+        regions=REGIONS,
+        external_id=EXTERNAL_ID,
+        no_role=0.1,
+        scp_denied=0.1,
+        access_denied=0.1,
+        opt_in_disabled=0.1,
+        faults=(
+            "expired,first=1",
+            "5xx,account=000000000004,region=us-east-1",
+            "html,account=000000000005,region=us-east-1",
+            "reset,account=000000000006,region=us-east-1",
+            "throttle,account=000000000007,region=us-east-1",
+            "redirect,account=000000000008,region=us-east-1",
+            "hang,account=000000000009,region=us-east-1",
+        ),
+    )
+    snapshot = await here.collect(
+        external_id=EXTERNAL_ID, max_attempts=2, attempt_timeout=0.5, target_timeout=60
+    )
+    assert len(secrets_of(here)) > 20
+    assert len({each.outcome for each in snapshot.targets()}) > 6
+    texts = {file.name: file.read_text() for file in snapshot.path.iterdir()}
+    assert len(texts) == 3
+    texts["the log"] = "\n".join(logged)
+    texts["the settings"] = repr(here.settings(external_id=EXTERNAL_ID))
+    assert_silent(here, texts)
+    assert any("botocore" in each for each in logged)
+
+
+@asynccontextmanager
+async def echo(here: Lab) -> AsyncIterator[str]:
+    """An STS that knows the caller, and whose refusal of AssumeRole repeats all that it was sent."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = next(
+            int(line.partition(b":")[2])
+            for line in head.split(b"\r\n")
+            if line.lower().startswith(b"content-length:")
+        )
+        form = parse_qs((await reader.readexactly(length)).decode())
+        if form["Action"] == ["GetCallerIdentity"]:
+            status = b"200 OK"
+            body = b"<r><Account>000000000001</Account><Arn>arn:aws:iam::000000000001:user/census</Arn></r>"
+        else:
+            status = b"400 Bad Request"
+            sent = form["ExternalId"][0]
+            body = (
+                "<r><Error><Code>ValidationError</Code><Message>1 validation error detected: "
+                f"Value '{sent}' at 'externalId' failed to satisfy constraint</Message></Error></r>"
+            ).encode()
+        writer.write(
+            b"HTTP/1.1 %b\r\nConnection: close\r\nContent-Type: text/xml\r\nContent-Length: %d\r\n\r\n%b"
+            % (status, len(body), body)
+        )
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+async def test_a_refusal_that_repeats_the_external_id_is_told_without_it(
+    lab: Start, logged: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = await lab(accounts=3, regions=("us-east-1",))
+    async with echo(here) as url:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", url)
+        async with Census(here.settings(external_id=EXTERNAL_ID)) as census:
+            snapshot = await census.collect()
+            assert len(census.uncovered) == 2
+            texts = {"uncovered": repr(census.uncovered), "the log": "\n".join(logged)}
+    texts["the ledger"] = "\n".join(str(each) for each in snapshot.uncovered())
+    assert "failed to satisfy constraint" in texts["the ledger"]
+    assert_silent(here, texts)
+
+
+@pytest.mark.parametrize("trouble", ["signature", "organization", "sts", "strict"])
+async def test_what_ends_a_run_tells_no_secret(
+    lab: Start, logged: list[str], monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    faults = {"organization": ("5xx,service=organizations",), "sts": ("html,service=sts",)}
+    here = await lab(
+        accounts=3,
+        regions=("us-east-1",),
+        external_id=EXTERNAL_ID,
+        no_role=0.5,
+        faults=faults.get(trouble, ()),
+    )
+    key = here.simulator.secret_access_key
+    if trouble == "signature":
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key[:-4] + "wxyz")
+    settings = here.settings(external_id=EXTERNAL_ID, max_attempts=2, strict=trouble == "strict")
+    async with Census(settings) as census:
+        with pytest.raises(CensusError) as caught:
+            await census.collect()
+    error = caught.value
+    assert_silent(
+        here,
+        {
+            "the error": f"{error} {error!r} {error.__dict__!r}",
+            "its causes": "".join(traceback.format_exception(error)),
+            "the log": "\n".join(logged),
+            "the settings": f"{settings} {settings!r} {settings.request()}",
+        },
+    )
+
+
+def test_settings_keep_the_external_id_to_themselves() -> None:
+    settings = Settings.load(external_id=EXTERNAL_ID)
+    assert EXTERNAL_ID not in f"{settings} {settings!r} {settings.model_dump_json()} {settings.request()}"
+    again = pickle.loads(pickle.dumps(settings))
+    assert again.external_id is not None
+    assert again.external_id.get_secret_value() == EXTERNAL_ID

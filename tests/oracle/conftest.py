@@ -1,0 +1,87 @@
+"""What the second opinions share: the SDK's own models, which stay loaded, and moto as a process."""
+
+from __future__ import annotations
+
+import gc
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+from botocore.config import Config
+
+import census_lab  # noqa: F401 - before a test has a loop that importing would block
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_MOTO = """
+import sys
+from moto.server import ThreadedMotoServer
+server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+server.start()
+host, port = server.get_host_and_port()
+print(f"http://{host}:{port}", flush=True)
+sys.stdin.read()
+server.stop()
+"""
+
+
+@pytest.fixture(scope="session")
+def boto_session() -> boto3.Session:
+    """A session whose models are loaded once for all tests."""
+    session = boto3.Session()
+    for service in ("sts", "organizations", "ec2", "workspaces"):
+        session.client(service, "us-east-1", aws_access_key_id="none", aws_secret_access_key="none").close()
+    gc.collect()
+    gc.freeze()
+    return session
+
+
+@pytest.fixture
+def connect(boto_session: boto3.Session) -> Iterator[Callable[..., Any]]:
+    """Makes clients of boto3, and closes them: `connect("sts", url, key, secret, token, region=…)`."""
+    clients: list[Any] = []
+
+    def make(
+        service: str, url: str, key: str, secret: str, token: str | None = None, *, region: str = "us-east-1"
+    ) -> Any:
+        client = boto_session.client(
+            service,
+            region_name=region,
+            endpoint_url=url,
+            aws_access_key_id=key,
+            aws_secret_access_key=secret,
+            aws_session_token=token,
+            config=Config(retries={"total_max_attempts": 1}),
+        )
+        clients.append(client)
+        return client
+
+    yield make
+    for client in clients:
+        client.close()
+
+
+@pytest.fixture(scope="session")
+def moto_url() -> Iterator[str]:
+    """Where moto serves."""
+    with subprocess.Popen(
+        [sys.executable, "-c", _MOTO],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        yield process.stdout.readline().strip()
+        process.stdin.close()
+
+
+@pytest.fixture
+def plain() -> Callable[[object], object]:
+    """Makes JSON of what the SDK returns, so that it can be compared."""
+    return lambda value: json.loads(json.dumps(value, default=str))
