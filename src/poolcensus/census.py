@@ -150,7 +150,9 @@ class Census:
         """
         place = os.fspath(dest) if dest is not None else self.settings.dest
         started = datetime.now(UTC)
-        async with self._store(place) as store, self._open() as opened:
+        # Before the destination is made: a file that is not there is a wrong setting, which leaves no trace.
+        from_file = await _accounts_from_file(self.settings.accounts_from)
+        async with self._store(place) as store, self._open(from_file) as opened:
             draft = await store.draft(new_snapshot_id(started))
             async with SnapshotWriter(
                 draft,
@@ -203,11 +205,13 @@ class Census:
             )
 
     @asynccontextmanager
-    async def _open(self) -> AsyncIterator[_Opened]:
+    async def _open(self, from_file: tuple[Account, ...] | None = None) -> AsyncIterator[_Opened]:
         settings = self.settings
+        if from_file is None:
+            from_file = await _accounts_from_file(settings.accounts_from)
         choice = AccountChoice(
             source=settings.accounts_from,
-            from_file=await _accounts_from_file(settings.accounts_from),
+            from_file=from_file,
             include=frozenset(settings.accounts),
             exclude=frozenset(settings.exclude_accounts),
             units=settings.ous,

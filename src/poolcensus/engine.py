@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from poolcensus.model import Page, Target
 
 _SLOWEST_SHOWN = 3
-_OPEN_FOR_EACH_CALL = 2
+_OPEN_FOR_EACH_CALL = 4
 
 
 class Sink(Protocol):
@@ -76,6 +76,7 @@ class Engine:
         self._sink = sink
         self._limits = limits
         self._opt_in = frozenset(regions.opt_in)
+        self._pauses = aws.channel.pauses
         # As many targets may be open as may call, and one more for each that can't call now; but not
         # without end, and never all in one account or region.
         self._open_limit = _OPEN_FOR_EACH_CALL * limits.concurrency
@@ -83,9 +84,9 @@ class Engine:
             regions,
             window=max(limits.concurrency // len(regions.regions), 1) * _OPEN_FOR_EACH_CALL,
             per_account=limits.per_account,
-            per_region=_OPEN_FOR_EACH_CALL * limits.per_region,
+            per_region=limits.per_region,
+            paused_in=self._pauses.in_region,
         )
-        self._pauses = aws.channel.pauses
         self._open: dict[Target, _OpenTarget] = {}
         self._started = time.monotonic()
         self._listed = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -21,6 +22,7 @@ from poolcensus.limits import RetryQuota
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from contextlib import AbstractContextManager
 
 T = TypeVar("T")
 
@@ -63,16 +65,18 @@ class Retrier:
         quota: RetryQuota,
         deadline: float | None = None,
         on_retry: Callable[[RetryableError], None] | None = None,
+        pause: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> T:
         """The result of the first attempt that succeeds.
 
-        `deadline` is on the retrier's clock: a retry that would start past it is not waited for.
+        `deadline` is on the retrier's clock: a retry that would start past it is not waited for. Each wait
+        is made inside `pause()`.
         Raises the last error of the last attempt.
         """
         try:
             result = await attempt()
         except RetryableError as error:
-            return await self._again(attempt, error, quota, deadline, on_retry)
+            return await self._again(attempt, error, quota, deadline=deadline, on_retry=on_retry, pause=pause)
         quota.succeeded(0)
         return result
 
@@ -81,8 +85,10 @@ class Retrier:
         attempt: Callable[[], Awaitable[T]],
         first: RetryableError,
         quota: RetryQuota,
+        *,
         deadline: float | None,
         on_retry: Callable[[RetryableError], None] | None,
+        pause: Callable[[], AbstractContextManager[None]],
     ) -> T:
         # The loop is only built once a call has failed: most calls never need it. Its first turn
         # replays that failure, so that tenacity counts attempts and waits as it always does.
@@ -109,11 +115,15 @@ class Retrier:
                 on_retry(error)
             return False
 
+        async def sleep(seconds: float) -> None:
+            with pause():
+                await self._sleep(seconds)
+
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(RetryableError),
             wait=self._wait,
             stop=stop,
-            sleep=self._sleep,
+            sleep=sleep,
             reraise=True,
         )
         result: T = await retrying(turn)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from poolcensus.model import Target
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from poolcensus.discovery import RegionChoice
     from poolcensus.model import Account
@@ -32,14 +33,24 @@ class Schedule:
     A window of accounts is worked on at a time, one region each in turn. Each account begins with another
     region, so that the regions are used evenly from the start, and ends with the opt-in regions, for
     which its region status has to be asked. Beyond the window only the accounts are kept in memory.
+    `paused_in` says how many of a region's open targets can make no call at the moment: they don't count.
     """
 
-    def __init__(self, regions: RegionChoice, *, window: int, per_account: int, per_region: int) -> None:
+    def __init__(
+        self,
+        regions: RegionChoice,
+        *,
+        window: int,
+        per_account: int,
+        per_region: int,
+        paused_in: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
         self._always_on: Sequence[str] = regions.always_on
         self._opt_in: Sequence[str] = regions.opt_in
         self._window = window
         self._per_account = per_account
         self._per_region = per_region
+        self._paused_in = paused_in
         self._waiting: deque[Account] = deque()
         self._active: deque[_Work] = deque()
         self._by_account: dict[str, _Work] = {}
@@ -107,7 +118,7 @@ class Schedule:
             return None
         for _ in range(len(work.regions)):
             region = work.regions.popleft()
-            if self._open_in[region] < self._per_region:
+            if self._open_in[region] - self._paused_in.get(region, 0) < self._per_region:
                 return region
             work.regions.append(region)
         return None

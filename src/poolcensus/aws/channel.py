@@ -7,6 +7,7 @@ holds nothing while it waits for a retry.
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -27,6 +28,7 @@ from poolcensus.limits import RetryQuota
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from poolcensus.aws.signing import Clock, Credentials, RequestTemplate
     from poolcensus.aws.transport import Reply, Transport
@@ -71,10 +73,6 @@ class CallWatch:
     started: float = field(default_factory=time.monotonic)
     attempts: int = 0
     throttles: int = 0
-
-    def rate(self) -> float:
-        """Calls a second so far."""
-        return self.attempts / max(time.monotonic() - self.started, 1e-3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,20 +155,24 @@ class Channel:
         if quota is None:
             quota = self._quotas[where] = RetryQuota(self._quota_size)
         return await (retrier or self._retrier).call(
-            attempt, quota=quota, deadline=watch.deadline, on_retry=self._count_retry
+            attempt,
+            quota=quota,
+            deadline=watch.deadline,
+            on_retry=self._count_retry,
+            pause=lambda: self._pause(call),
         )
 
     async def _attempt(
         self, call: Call, source: CredentialSource, parse: Callable[[Reply], T], watch: CallWatch
     ) -> T:
         key = call.key
-        if key in self._rates:
-            with self.pauses.pause():
+        if self._rates.turns(key) is not None:
+            with self._pause(call):
                 await self._rates.wait(key)
         ahead = False
         while True:
             if source.current() is None:
-                with self.pauses.pause():
+                with self._pause(call):
                     await source.get()
             self._refuse_if_pointless(key)
             await self._gate.acquire(call.place, ahead=ahead)
@@ -197,6 +199,8 @@ class Channel:
         endpoint = Endpoint(key.region, key.service)
         watch.attempts += 1
         self.counts.requests += 1
+        if call.about is not None:
+            self._rates.sent(key)
         try:
             reply = await self._transport.send(
                 template.method,
@@ -213,7 +217,7 @@ class Channel:
         except ThrottledError:
             watch.throttles += 1
             self.counts.throttles += 1
-            self._rates.throttled(key, watch.rate())
+            self._rates.throttled(key)
             raise
         except ExpiredError:
             source.expired(credentials)
@@ -230,6 +234,10 @@ class Channel:
             raise
         self._rates.succeeded(key)
         return result
+
+    def _pause(self, call: Call) -> AbstractContextManager[None]:
+        # A call about another account has a target waiting for it that is counted already.
+        return nullcontext() if call.about is not None else self.pauses.pause(call.key.region)
 
     def _refuse_if_pointless(self, key: CallKey) -> None:
         endpoint = Endpoint(key.region, key.service)

@@ -65,18 +65,17 @@ async def open_aws(settings: Settings) -> AsyncIterator[Aws]:
         transport = await stack.enter_async_context(
             Transport(connect_timeout=settings.connect_timeout, ca_bundle=sdk.ca_bundle)
         )
-        pauses = Pauses()
         channel = Channel(
             transport=transport,
             clock=Clock(),
-            retrier=Retrier(RetryPolicy(max_attempts=settings.max_attempts), sleep=pauses.sleep),
+            retrier=Retrier(RetryPolicy(max_attempts=settings.max_attempts)),
             gate=Gate(
                 total=settings.concurrency,
                 per_account=settings.per_account,
                 per_region=settings.per_region,
             ),
             rates=RateLimits(),
-            pauses=pauses,
+            pauses=Pauses(),
             health=RegionHealth(accounts=settings.give_up_region_after),
             attempt_timeout=settings.attempt_timeout,
             concurrency=settings.concurrency,

@@ -47,6 +47,7 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._reusable = True
         self._begun = False
+        self._head_is_whole = False
         self._headers: list[tuple[str, str]] = []
         self._head_size = 0
         self._body: list[bytes] = []
@@ -70,13 +71,16 @@ class Connection(asyncio.Protocol):
         self._waiting = waiting
         timer = self._loop.call_later(timeout, self._give_up, timeout)
         transport.write(request)
+        whole = False
         try:
-            return await waiting
+            reply = await waiting
+            whole = True
         finally:
             timer.cancel()
-            if self._waiting is not None:
-                self._waiting = None
+            self._waiting = None
+            if not whole:
                 self.abort()
+        return reply
 
     def abort(self) -> None:
         """Close at once, without regard to what is under way."""
@@ -119,6 +123,7 @@ class Connection(asyncio.Protocol):
         if self._waiting is None:
             self._reusable = False
         self._begun = True
+        self._head_is_whole = False
         self._headers = []
         self._head_size = 0
         self._body = []
@@ -130,6 +135,9 @@ class Connection(asyncio.Protocol):
             self._refuse("has headers of more than 64 KiB", "OversizedReply")
         else:
             self._headers.append((name.decode("latin-1"), value.decode("latin-1")))
+
+    def on_headers_complete(self) -> None:
+        self._head_is_whole = True
 
     def on_body(self, body: bytes) -> None:
         self._body_size += len(body)
@@ -177,10 +185,12 @@ class Connection(asyncio.Protocol):
 
     def _ends_with_connection(self) -> bool:
         """Whether the reply has no length of its own: it then ends where the connection does."""
-        return not {"content-length", "transfer-encoding"} & {name.lower() for name, _ in self._headers}
+        names = {name.lower() for name, _ in self._headers}
+        return self._head_is_whole and not {"content-length", "transfer-encoding"} & names
 
     def _give_up(self, timeout: float) -> None:
-        self._fail(CallTimeoutError(f"{self.peer} did not answer within {timeout:g} s", code="Timeout"))
+        why = f"{self.peer} did not answer within {round(timeout, 1):g} s"
+        self._fail(CallTimeoutError(why, code="Timeout"))
         self.abort()
 
     def _refuse(self, what: str, code: str) -> None:
