@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from blockbuster import blockbuster_ctx
 
+from census_lab import open_labs
 from poolcensus import catalogue
 
 if TYPE_CHECKING:
@@ -97,7 +98,5 @@ async def lab(
     no_task_left: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> AsyncIterator[Callable[..., Coroutine[None, None, Lab]]]:
     """Starts a simulator and makes a census of it: `await lab(accounts=3, faults=("throttle:0.2",))`."""
-    from census_lab import open_labs
-
     async with open_labs(monkeypatch, tmp_path) as start:
         yield start

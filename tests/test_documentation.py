@@ -17,7 +17,8 @@ README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8"
 
 def _commands() -> dict[str, click.Command]:
     context = click.Context(group)
-    return {name: group.get_command(context, name) or pytest.fail(name) for name in group.list_commands(context)}
+    names = group.list_commands(context)
+    return {name: group.get_command(context, name) or pytest.fail(name) for name in names}
 
 
 @pytest.mark.parametrize("name", sorted(poolcensus.__all__))

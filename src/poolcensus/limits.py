@@ -32,7 +32,7 @@ class _Waiter:
 
 
 class Gate:
-    """Places for calls in flight: so many in the whole run, in each account, in each region.
+    """Places for calls in flight: so many in the whole run, in each account, in each service's region.
 
     A place in all three is taken at once or not at all, so a call that waits for its account holds
     nothing that another account could use.
@@ -44,7 +44,7 @@ class Gate:
         self._per_region = per_region
         self._in_flight = 0
         self._accounts: Counter[str] = Counter()
-        self._regions: Counter[str] = Counter()
+        self._endpoints: Counter[tuple[str, str]] = Counter()
         self._waiters: deque[_Waiter] = deque()
 
     @property
@@ -83,23 +83,23 @@ class Gate:
     def release(self, key: CallKey) -> None:
         """Give a place back and hand it to whoever waits for it."""
         self._in_flight -= 1
-        for counts, name in ((self._accounts, key.account_id), (self._regions, key.region)):
-            counts[name] -= 1
-            if not counts[name]:
-                del counts[name]
+        self._accounts[key.account_id] -= 1
+        if not self._accounts[key.account_id]:
+            del self._accounts[key.account_id]
+        self._endpoints[key.region, key.service] -= 1
         self._grant()
 
     def _admits(self, key: CallKey) -> bool:
         return (
             self._in_flight < self._total
             and self._accounts[key.account_id] < self._per_account
-            and self._regions[key.region] < self._per_region
+            and self._endpoints[key.region, key.service] < self._per_region
         )
 
     def _take(self, key: CallKey) -> None:
         self._in_flight += 1
         self._accounts[key.account_id] += 1
-        self._regions[key.region] += 1
+        self._endpoints[key.region, key.service] += 1
 
     def _grant(self) -> None:
         passed: list[_Waiter] = []

@@ -9,32 +9,35 @@ from typing import TYPE_CHECKING
 from poolcensus.model import Target
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
 
     from poolcensus.discovery import RegionChoice
     from poolcensus.model import Account
 
 
 class _Work:
-    """What is left to open of one account, and what is open."""
+    """One account of the window: how many of its targets are open, unopened, and not done."""
 
-    __slots__ = ("account", "left", "open", "regions")
+    __slots__ = ("account", "left", "open", "unopened")
 
-    def __init__(self, account: Account, regions: Iterable[str]) -> None:
+    def __init__(self, account: Account, targets: int) -> None:
         self.account = account
-        self.regions = deque(regions)
         self.open = 0
-        self.left = len(self.regions)
+        self.unopened = targets
+        self.left = targets
 
 
 class Schedule:
     """The targets that are still to be opened.
 
-    A window of accounts is worked on at a time, one region each in turn. Each account begins with another
-    region, so that the regions are used evenly from the start, and ends with the opt-in regions, for
-    which its region status has to be asked. Beyond the window only the accounts are kept in memory.
-    `paused_in` says how many of a region's open targets can make no call at the moment: they don't count.
+    Regions take turns, so that they are used evenly, and each goes through the accounts in an order that is
+    shifted against the others', so that no account is asked everywhere at once. A window of accounts is
+    worked on at a time; beyond it only the accounts are kept in memory. `paused_in` says how many of a
+    region's open targets can make no call at the moment: they don't count against `per_region`.
     """
+
+    # How far to look past accounts that have as much open as they may: those end soon and are asked then.
+    _LOOK_AHEAD = 64
 
     def __init__(
         self,
@@ -45,22 +48,22 @@ class Schedule:
         per_region: int,
         paused_in: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
-        self._always_on: Sequence[str] = regions.always_on
-        self._opt_in: Sequence[str] = regions.opt_in
+        self._regions = regions.regions
         self._window = window
         self._per_account = per_account
         self._per_region = per_region
         self._paused_in = paused_in
         self._waiting: deque[Account] = deque()
-        self._active: deque[_Work] = deque()
+        self._queues: dict[str, deque[_Work]] = {region: deque() for region in self._regions}
+        self._turns = deque(self._regions)
         self._by_account: dict[str, _Work] = {}
+        self._in_window = 0
         self._open_in: Counter[str] = Counter()
-        self._begun = 0
 
     @property
     def targets_per_account(self) -> int:
         """How many targets an account has."""
-        return len(self._always_on) + len(self._opt_in)
+        return len(self._regions)
 
     def add(self, accounts: Iterable[Account]) -> None:
         """More accounts have become known."""
@@ -69,17 +72,19 @@ class Schedule:
     def pop(self) -> Target | None:
         """The next target to open, or None where nothing can be opened now."""
         self._fill_window()
-        for _ in range(len(self._active)):
-            work = self._active[0]
-            self._active.rotate(-1)
-            region = self._free_region(work)
-            if region is None:
+        for _ in range(len(self._turns)):
+            region = self._turns[0]
+            self._turns.rotate(-1)
+            queue = self._queues[region]
+            if not queue or self._open_in[region] - self._paused_in.get(region, 0) >= self._per_region:
                 continue
-            if not work.regions:
-                self._active.pop()
-            work.open += 1
-            self._open_in[region] += 1
-            return Target(work.account, region)
+            work = self._take(queue)
+            if work is not None:
+                work.open += 1
+                work.unopened -= 1
+                self._in_window -= not work.unopened
+                self._open_in[region] += 1
+                return Target(work.account, region)
         return None
 
     def close(self, target: Target) -> bool:
@@ -97,28 +102,30 @@ class Schedule:
         """Every target that was never opened, and forgets it."""
         while True:
             self._fill_window()
-            if not self._active:
+            if not self._in_window:
                 return
-            work = self._active.popleft()
-            for region in work.regions:
-                yield Target(work.account, region)
+            for region, queue in self._queues.items():
+                while queue:
+                    work = queue.popleft()
+                    work.unopened -= 1
+                    self._in_window -= not work.unopened
+                    yield Target(work.account, region)
 
     def _fill_window(self) -> None:
-        while self._waiting and len(self._active) < self._window:
-            account = self._waiting.popleft()
-            turn = self._begun % len(self._always_on) if self._always_on else 0
-            self._begun += 1
-            always_on = (*self._always_on[turn:], *self._always_on[:turn])
-            work = _Work(account, (*always_on, *self._opt_in))
-            self._by_account[account.id] = work
-            self._active.append(work)
+        while self._waiting and self._in_window < self._window:
+            size = min(len(self._waiting), len(self._regions), self._window - self._in_window)
+            batch = deque(_Work(self._waiting.popleft(), len(self._regions)) for _ in range(size))
+            for work in batch:
+                self._by_account[work.account.id] = work
+            self._in_window += size
+            for region in self._regions:
+                self._queues[region].extend(batch)
+                batch.rotate(-1)
 
-    def _free_region(self, work: _Work) -> str | None:
-        if work.open >= self._per_account:
-            return None
-        for _ in range(len(work.regions)):
-            region = work.regions.popleft()
-            if self._open_in[region] - self._paused_in.get(region, 0) < self._per_region:
-                return region
-            work.regions.append(region)
+    def _take(self, queue: deque[_Work]) -> _Work | None:
+        for position in range(min(len(queue), self._LOOK_AHEAD)):
+            work = queue[position]
+            if work.open < self._per_account:
+                del queue[position]
+                return work
         return None

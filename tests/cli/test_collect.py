@@ -16,8 +16,7 @@ from poolcensus.settings import ProgressMode
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.cli.conftest import FakeLibrary
-
+    from cli.conftest import FakeLibrary
     from poolcensus.model import TargetResult
 
 

@@ -121,12 +121,13 @@ class PoolReader:
 def _without_missing(ids: tuple[str, ...], message: str) -> list[tuple[str, ...]]:
     # The service refuses the whole call for one id that it does not know. The message may name it;
     # where it does not, the ids are asked for in halves until each missing one stands alone.
-    missing = set(_POOL_ID.findall(message)).intersection(ids)
-    rest = tuple(each for each in ids if each not in missing)
-    if missing:
-        return [rest] if rest else []
+    # A message that names all of them may only repeat what was asked.
     if len(ids) == 1:
         return []
+    missing = set(_POOL_ID.findall(message)).intersection(ids)
+    rest = tuple(each for each in ids if each not in missing)
+    if missing and rest:
+        return [rest]
     half = len(ids) // 2
     return [ids[:half], ids[half:]]
 

@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+BENCHES = Path(__file__).parents[2] / "benches"
+TWO = "us-east-1,af-south-1"
+
+
+def bench(name: str, *options: str) -> dict[str, Any]:
+    """What a bench prints for programs; its table goes to standard error."""
+    command = [sys.executable, str(BENCHES / f"{name}.py"), *options]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    found: dict[str, Any] = json.loads(line)
+    assert found["bench"] == name
+    assert name in done.stderr
+    assert found["rows"]
+    return found
+
+
+def names(rows: list[dict[str, Any]]) -> list[str]:
+    return [row["name"] for row in rows]
+
+
+def assert_positive(rows: list[dict[str, Any]], *keys: str) -> None:
+    for row in rows:
+        for key in keys:
+            assert row[key] > 0, (key, row)
+
+
+@pytest.fixture
+def modules(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(BENCHES)
+
+
+@pytest.fixture
+def harness(modules: None) -> ModuleType:
+    return import_module("harness")
+
+
+@pytest.fixture
+def latency(modules: None) -> ModuleType:
+    return import_module("latency")
+
+
+def test_throughput_has_every_contender_find_every_pool() -> None:
+    found = bench("throughput", "--accounts", "2", "--regions", TWO, "--rounds", "1", "--all")
+    rows = found["rows"]
+    assert names(rows) == ["floor", "poolcensus", "shared_client", "boto3_threads", "aioboto3_idiom"]
+    assert_positive(rows, "wall", "cpu", "peak_mb", "pools", "calls", "of_floor", "cpu_of_floor")
+    assert rows[0]["of_floor"] == 1
+    assert found["options"]["accounts"] == 2
+
+
+def test_scaling_has_both_curves() -> None:
+    small = ("--accounts", "1,3", "--pages", "2", "--total-pages", "4")
+    rows = bench("scaling", *small, "--regions", TWO, "--rounds", "1")["rows"]
+    assert [(row["curve"], row["size"], row["name"]) for row in rows] == [
+        ("accounts", 1, "floor"),
+        ("accounts", 1, "poolcensus"),
+        ("accounts", 3, "floor"),
+        ("accounts", 3, "poolcensus"),
+        ("pages", 2, "floor"),
+        ("pages", 2, "poolcensus"),
+    ]
+    assert_positive(rows, "wall", "calls", "us_per_call", "cpu_us_per_call", "peak_mb", "of_floor")
+    assert [row["us_per_call_more"] is None for row in rows] == [True, True, False, False, True, True]
+    # One account, two regions, two pages each of 25 pools.
+    assert rows[-1]["pools"] == 100
+    # GetCallerIdentity, ListAccounts, ListRegions and the four pages; the floor knows who it is.
+    assert [row["calls"] for row in rows[-2:]] == [6, 7]
+
+
+def test_latency_is_held_against_the_path() -> None:
+    small = ("--accounts", "3", "--regions", TWO, "--rounds", "1", "--draws", "20")
+    (row,) = bench("latency", *small, "--latency", "exponential:5")["rows"]
+    assert_positive([row], "path", "path_deviation", "last_account", "run", "wall", "run_of_path")
+    assert row["last_account"] <= row["path"]
+    assert row["run"] <= row["wall"]
+    assert row["of_path"] > 1
+
+
+def test_rates_counts_what_was_refused() -> None:
+    small = ("--accounts", "2", "--pages", "7", "--rate", "20", "--burst", "5", "--rounds", "1")
+    (row,) = bench("rates", *small)["rows"]
+    assert row["least"] == 0.1
+    assert row["calls"] == 14 + row["refused"]
+    assert 0 < row["refused_percent"] < 100
+    assert row["of_least"] > 1
+
+
+def test_memory_has_its_curves() -> None:
+    small = ("--pools", "2500", "--accounts", "2", "--slow-pools", "2500", "--slow-mb", "1", "--parts", "1")
+    rows = bench("memory", *small)["rows"]
+    assert [(row["curve"], row["targets"], row["pools"]) for row in rows] == [
+        ("pools", 5, 2500),
+        ("empty", 34, 0),
+        ("slow", 5, 2500),
+    ]
+    assert_positive(rows, "wall", "cpu", "peak_mb")
+    # 2,500 pools of some 600 bytes at the least: the reader is slow indeed.
+    assert rows[-1]["wall"] > 1.5
+
+
+def test_startup_is_beside_a_bare_interpreter() -> None:
+    rows = bench("startup", "--rounds", "1")["rows"]
+    assert names(rows) == ["python -c pass", "--version", "--help", "collect --help", "collect"]
+    assert_positive(rows, "wall", "cpu", "peak_mb")
+    assert rows[-1]["calls"] == 2
+
+
+def test_codec_is_beside_bare_orjson() -> None:
+    rows = bench("codec", "--pages", "5", "--rounds", "1")["rows"]
+    assert [(row["name"], row["pools"]) for row in rows] == [
+        (name, pools)
+        for pools in (25, 1, 0)
+        for name in ("check of a reply", "lines of pools.ndjson", "line of the ledger")
+    ]
+    assert_positive(rows, "us_per_page", "bare_us_per_page", "of_bare")
+
+
+def test_loop_names_its_longest_blocks() -> None:
+    (row,) = bench("loop", "--accounts", "3", "--regions", TWO, "--rounds", "1")["rows"]
+    assert_positive([row], "pools", "callbacks", "turns", "longest_ms", "p999_ms", "longest_turn_ms")
+    assert row["longest_ms"] >= row["p999_ms"]
+    assert row["longest_ms"] == row["longest"][0]["wall_ms"]
+    assert len(row["longest"]) == 5
+    assert all(block["what"] for block in row["longest"])
+
+
+def test_all_runs_what_it_is_asked_for() -> None:
+    command = [sys.executable, str(BENCHES / "all.py"), "--quick", "--only", "codec"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["bench"] == "codec"
+
+
+def test_all_has_every_bench(modules: None) -> None:
+    every = {path.stem for path in BENCHES.glob("*.py")} - {"all", "harness"}
+    catalogue = import_module("all")
+    assert set(catalogue.FULL) == set(catalogue.QUICK) == every
+
+
+def test_a_contender_that_misses_a_pool_is_refused(harness: ModuleType, tmp_path: Path) -> None:
+    world = ("--accounts", "1", "--regions", "us-east-1", "--pools-per-target", "3")
+    with harness.simulation(*world) as simulator:
+        assert simulator.pools() == 3
+        floor = harness.Contender("floor", "us-east-1", 4, tmp_path)
+        assert floor.run(simulator, 3).wall > 0
+        with pytest.raises(harness.BenchError, match="floor wrote 3 pools, and there are 4"):
+            floor.run(simulator, 4)
+
+
+def test_a_program_that_fails_is_refused(harness: ModuleType) -> None:
+    with pytest.raises(harness.BenchError, match="exit code 5"):
+        harness.run([sys.executable, "-c", "raise SystemExit(5)"])
+
+
+def test_a_simulator_that_does_not_start_is_refused(harness: ModuleType) -> None:
+    with (
+        pytest.raises(harness.BenchError, match="the simulator ended with 2"),
+        harness.simulation("--accounts", "0"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("pages", "opt_in", "calls"),
+    [
+        # GetCallerIdentity, ListAccounts and a page; the caller's own account needs no role.
+        ([[1]], [False], 3),
+        # The opt-in region waits for ListRegions.
+        ([[1]], [True], 4),
+        # A chain of three pages is longer than ListRegions and one page.
+        ([[1, 3]], [True, False], 5),
+        # A member's AssumeRole.
+        ([[1], [1]], [False], 4),
+        # The 21st account is on the second page of the listing.
+        ([[1]] * 21, [False], 5),
+        # The longest chain may be of an account that is listed early.
+        ([[9], *[[1]] * 20], [False], 11),
+    ],
+)
+def test_the_path_is_the_longest_chain(
+    latency: ModuleType, pages: list[list[int]], opt_in: list[bool], calls: int
+) -> None:
+    longest, last = latency.draw("100", 1, pages, opt_in)
+    assert longest == pytest.approx(calls * 0.1)
+    assert last <= longest

@@ -1,0 +1,508 @@
+"""Calls through the channel against a service that throttles, on a loop whose time is what is waited for.
+
+Everything between a call and its reply is the code of a real run: retry, rate, place, signature. Only the
+service and the time are played.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import selectors
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
+
+import anyio
+import pytest
+from yarl import URL
+
+from poolcensus.aws.channel import Call, CallWatch, Channel
+from poolcensus.aws.http1 import Reply
+from poolcensus.aws.signing import Clock, Credentials, RequestTemplate
+from poolcensus.errors import (
+    AccessDeniedError,
+    BadResponseError,
+    CallError,
+    ExpiredError,
+    RegionGivenUpError,
+    RegionUnsupportedError,
+    ServerError,
+    ThrottledError,
+    UnreachableError,
+)
+from poolcensus.health import RegionHealth
+from poolcensus.limits import CallKey, Gate, Pauses, RateLimits
+from poolcensus.retry import Retrier, RetryPolicy
+from poolcensus.singleflight import SingleFlight
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from poolcensus.aws.transport import Transport
+
+T = TypeVar("T")
+
+
+class _NoWaiting(selectors.SelectSelector):
+    """A selector that does not wait: the time that it would have waited has passed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is None:
+            raise RuntimeError("everybody waits, and nothing is left to happen")
+        self.now += max(timeout, 0.0)
+        return super().select(0)
+
+
+class _VirtualTime(asyncio.SelectorEventLoop):
+    def __init__(self) -> None:
+        self._clock = _NoWaiting()
+        super().__init__(self._clock)
+
+    def time(self) -> float:
+        return self._clock.now
+
+
+def on_virtual_time(main: Callable[[], Awaitable[T]]) -> T:
+    async def run() -> T:
+        return await main()
+
+    with asyncio.Runner(loop_factory=_VirtualTime) as runner:
+        return runner.run(run())
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+THROTTLED = Reply(400, {}, b'{"__type":"ThrottlingException","message":"Rate exceeded"}')
+FINE = Reply(200, {}, b"{}")
+
+
+@dataclass
+class _Bucket:
+    """What a service counts by: so many calls a second, and some at once."""
+
+    rate: float
+    burst: float
+    tokens: float = 0.0
+    last: float = float("-inf")
+
+    def takes(self) -> bool:
+        self.tokens = min(self.burst, self.tokens + (now() - self.last) * self.rate)
+        self.last = now()
+        if self.tokens < 1:
+            return False
+        self.tokens -= 1
+        return True
+
+
+class Service:
+    """Has a bucket for each account, which a call names in its body. `answer` may say something else."""
+
+    def __init__(self, *, rate: float = 1e9, burst: float = 1e9, latency: float = 0.1) -> None:
+        self._buckets: defaultdict[bytes, _Bucket] = defaultdict(lambda: _Bucket(rate, burst))
+        self._latency = latency
+        self.calls = 0
+        self.throttled = 0
+        self.in_flight = 0
+        self.peak = 0
+        self.signed_by: list[str] = []
+        self.script: list[Reply | Exception] = []
+
+    async def send(
+        self,
+        method: str,
+        url: URL,
+        headers: Mapping[str, str],
+        body: bytes,
+        *,
+        timeout: float,  # noqa: ASYNC109 - the transport's own signature
+        proxy: str | None,
+    ) -> Reply:
+        self.calls += 1
+        self.in_flight += 1
+        self.peak = max(self.peak, self.in_flight)
+        self.signed_by.append(headers["authorization"].partition("Credential=")[2].partition("/")[0])
+        try:
+            await anyio.sleep(self._latency)
+        finally:
+            self.in_flight -= 1
+        if self.script:
+            answer = self.script.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+        if self._buckets[body].takes():
+            return FINE
+        self.throttled += 1
+        return THROTTLED
+
+
+class Source:
+    """Credentials that live for so many seconds, and take some to be renewed."""
+
+    def __init__(self, *, lives: float = float("inf"), takes: float = 0.0) -> None:
+        self._lives = lives
+        self._takes = takes
+        self._until = float("-inf")
+        self._credentials: Credentials | None = None
+        self._flights: SingleFlight[str, Credentials] = SingleFlight()
+        self.renewals = 0
+
+    def current(self) -> Credentials | None:
+        return self._credentials if now() < self._until else None
+
+    async def get(self) -> Credentials:
+        return self.current() or await self._flights.run("", self._renew)
+
+    async def _renew(self) -> Credentials:
+        await anyio.sleep(self._takes)
+        self.renewals += 1
+        self._credentials = Credentials(f"KEY{self.renewals}", "secret")
+        self._until = now() + self._lives
+        return self._credentials
+
+    def expired(self, credentials: Credentials) -> None:
+        if credentials is self._credentials:
+            self._until = float("-inf")
+
+
+TEMPLATE = RequestTemplate("POST", URL("https://h/"), "h", "/", {}, "workspaces", "us-east-1", None)
+
+
+def channel_of(
+    service: Service,
+    *,
+    total: int = 1000,
+    health: RegionHealth | None = None,
+    policy: RetryPolicy | None = None,
+) -> Channel:
+    return Channel(
+        transport=cast("Transport", service),
+        clock=Clock(),
+        retrier=Retrier(policy or RetryPolicy(), clock=now, jitter=random.Random(7).random),
+        gate=Gate(total=total, per_account=total, per_region=total),
+        rates=RateLimits(now),
+        pauses=Pauses(),
+        health=health or RegionHealth(accounts=3),
+        attempt_timeout=30.0,
+        concurrency=total,
+    )
+
+
+def call_of(account: str, *, about: str | None = None, region: str = "us-east-1") -> Call:
+    body = account.encode()
+    return Call(TEMPLATE, body, sha256(body).hexdigest(), CallKey(account, region, "workspaces"), about)
+
+
+def parse(reply: Reply) -> str:
+    if reply.body != b"{}":
+        raise BadResponseError("not the result", code="BadResponse", status=reply.status)
+    return "parsed"
+
+
+# --- rates ----------------------------------------------------------------------------------------------
+
+
+class Finding(NamedTuple):
+    """What a run against a limit came to."""
+
+    seconds: float
+    share_throttled: float
+    lost: int
+
+
+def run_against_limit(
+    *, accounts: int = 1, callers: int = 1, calls: int, rate: float, burst: float, latency: float = 0.1
+) -> Finding:
+    """So many calls for each account, one after the other by each of its callers."""
+
+    async def main() -> Finding:
+        service = Service(rate=rate, burst=burst, latency=latency)
+        channel = channel_of(service)
+        lost = 0
+
+        async def work(account: str, caller: int) -> None:
+            nonlocal lost
+            # Where many call for one key, they call for others, as those who assume roles do.
+            call = call_of(account, about=str(caller) if callers > 1 else None)
+            for _ in range(calls // callers + (caller < calls % callers)):
+                try:
+                    await channel.call(call, Source(), parse, watch=CallWatch())
+                except ThrottledError:
+                    lost += 1
+
+        async with anyio.create_task_group() as group:
+            for account in range(accounts):
+                for caller in range(callers):
+                    group.start_soon(work, str(account), caller)
+        return Finding(now(), service.throttled / service.calls, lost)
+
+    return on_virtual_time(main)
+
+
+@pytest.mark.parametrize("latency", [0.02, 0.1, 0.3])
+def test_a_limit_of_two_a_second_is_found_and_used(latency: float) -> None:
+    found = run_against_limit(calls=100, rate=2, burst=5, latency=latency)
+    assert found.seconds <= 1.3 * (100 - 5) / 2
+    assert found.share_throttled <= 0.25
+    assert found.lost == 0
+
+
+@pytest.mark.parametrize(
+    ("callers", "calls", "rate", "burst"),
+    [(8, 100, 2, 5), (32, 100, 2, 5), (64, 500, 5, 2), (256, 2000, 100, 100)],
+)
+def test_many_callers_of_one_key_share_a_limit(callers: int, calls: int, rate: float, burst: float) -> None:
+    found = run_against_limit(callers=callers, calls=calls, rate=rate, burst=burst)
+    assert found.seconds <= 2 * (calls - burst) / rate
+    assert found.lost == 0
+
+
+def test_a_burst_of_refusals_does_not_stall_a_fast_service() -> None:
+    # 256 first calls to STS at once, as a large census makes them: its limit is in the hundreds a second.
+    found = run_against_limit(callers=256, calls=5000, rate=600, burst=600)
+    assert found.seconds <= 3 * (5000 - 600) / 600
+    assert found.lost == 0
+
+
+def test_many_accounts_with_a_low_limit_each_end_together() -> None:
+    found = run_against_limit(accounts=50, calls=21, rate=2, burst=5)
+    assert found.seconds <= 2 * (21 - 5) / 2
+    assert found.lost == 0
+
+
+def test_a_service_without_a_limit_is_not_slowed() -> None:
+    found = run_against_limit(accounts=3, calls=50, rate=1e9, burst=1e9)
+    assert found.seconds == pytest.approx(50 * 0.1)
+    assert found.share_throttled == 0
+
+
+# --- credentials ----------------------------------------------------------------------------------------
+
+
+def test_credentials_that_end_in_the_queue_are_renewed_and_the_call_goes_on() -> None:
+    async def main() -> None:
+        # Sessions of a second, and a queue of ten: nearly every call finds its credentials ended.
+        service = Service(latency=0.5)
+        channel = channel_of(service, total=2)
+        sources = [Source(lives=1.0, takes=0.1) for _ in range(40)]
+        async with anyio.create_task_group() as group:
+            for number, source in enumerate(sources):
+                group.start_soon(_call, channel, call_of(str(number)), source)
+        assert service.calls == 40
+        # Twenty turns of half a second, and what renewals cost.
+        assert now() < 20
+
+    on_virtual_time(main)
+
+
+def test_a_call_that_had_its_place_does_not_queue_anew_for_its_new_credentials() -> None:
+    async def main() -> None:
+        service = Service(latency=0.5)
+        channel = channel_of(service, total=2)
+
+        async def busy(account: str) -> None:
+            for _ in range(10):
+                await _call(channel, call_of(account), Source())
+
+        async with anyio.create_task_group() as group:
+            for number in range(40):
+                group.start_soon(busy, str(number))
+            await anyio.sleep(1)
+            # A queue of ten seconds that never gets shorter, and sessions of one second.
+            source = Source(lives=1.0, takes=0.1)
+            await _call(channel, call_of("short of time"), source)
+            assert now() < 15
+            assert source.renewals <= 3
+            group.cancel_scope.cancel()
+
+    on_virtual_time(main)
+
+
+def test_no_place_is_held_while_credentials_are_renewed() -> None:
+    async def main() -> None:
+        service = Service(latency=1.0)
+        channel = channel_of(service, total=1)
+        slow = Source(lives=12.5, takes=12.0)
+        await slow.get()
+        async with anyio.create_task_group() as group:
+            group.start_soon(_call, channel, call_of("before"), Source())
+            await anyio.sleep(0.2)
+            # Its credentials end while it waits for the place.
+            slow._until = now() + 0.1
+            group.start_soon(_call, channel, call_of("slow"), slow)
+            await anyio.sleep(2)
+            await _call(channel, call_of("after"), Source())
+            assert now() < 20
+        assert service.calls == 3
+
+    on_virtual_time(main)
+
+
+async def _call(channel: Channel, call: Call, source: Source) -> None:
+    assert await channel.call(call, source, parse, watch=CallWatch()) == "parsed"
+
+
+def test_a_complaint_that_credentials_have_expired_renews_them_at_once() -> None:
+    async def main() -> None:
+        service, source = Service(), Source()
+        service.script = [Reply(400, {}, b'{"__type":"ExpiredTokenException"}')]
+        watch = CallWatch()
+        await channel_of(service).call(call_of("a"), source, parse, watch=watch)
+        assert service.signed_by == ["KEY1", "KEY2"]
+        assert watch.attempts == 2
+        assert now() == pytest.approx(0.2)
+
+    on_virtual_time(main)
+
+
+def test_credentials_that_are_never_good_end_the_call() -> None:
+    async def main() -> None:
+        service = Service()
+        service.script = [Reply(400, {}, b'{"__type":"ExpiredTokenException"}')] * 99
+        with pytest.raises(ExpiredError):
+            await channel_of(service).call(call_of("a"), Source(), parse, watch=CallWatch())
+        assert service.calls == 12
+
+    on_virtual_time(main)
+
+
+# --- what is counted, held and given up -----------------------------------------------------------------
+
+
+def test_attempts_retries_and_throttles_are_counted() -> None:
+    async def main() -> None:
+        service = Service()
+        service.script = [THROTTLED, Reply(500, {}, b""), Reply(200, {}, b"<html>"), THROTTLED]
+        channel, watch = channel_of(service), CallWatch()
+        assert await channel.call(call_of("a"), Source(), parse, watch=watch) == "parsed"
+        assert (watch.attempts, watch.throttles) == (5, 2)
+        counts = channel.counts
+        assert (counts.requests, counts.retries, counts.throttles) == (5, 4, 2)
+        assert channel.in_flight == 0
+
+    on_virtual_time(main)
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (Reply(400, {}, b'{"__type":"AccessDeniedException"}'), AccessDeniedError),
+        (Reply(400, {}, b'{"__type":"UnknownOperationException"}'), RegionUnsupportedError),
+    ],
+)
+def test_what_would_not_help_is_not_tried_again(answer: Reply, kind: type[CallError]) -> None:
+    async def main() -> None:
+        service = Service()
+        service.script = [answer] * 9
+        with pytest.raises(kind):
+            await channel_of(service).call(call_of("a"), Source(), parse, watch=CallWatch())
+        assert service.calls == 1
+
+    on_virtual_time(main)
+
+
+def test_nothing_is_held_while_a_call_waits_for_its_retry() -> None:
+    async def main() -> None:
+        service = Service()
+        service.script = [Reply(500, {"Retry-After": "15"}, b"")]
+        channel = channel_of(service, total=1)
+        async with anyio.create_task_group() as group:
+            group.start_soon(_call, channel, call_of("a"), Source())
+            await anyio.sleep(1)
+            assert channel.in_flight == 0
+            assert channel.pauses.count == 1
+            await _call(channel, call_of("b"), Source())
+            assert now() < 2
+        assert now() > 15
+        assert channel.pauses.count == 0
+
+    on_virtual_time(main)
+
+
+def test_a_target_that_has_no_time_left_is_not_tried_again() -> None:
+    async def main() -> None:
+        service = Service()
+        service.script = [Reply(500, {"Retry-After": "10"}, b"")] * 99
+        with pytest.raises(ServerError):
+            await channel_of(service).call(call_of("a"), Source(), parse, watch=CallWatch(deadline=25.0))
+        assert service.calls == 3
+        assert now() < 25
+
+    on_virtual_time(main)
+
+
+def test_a_region_that_several_accounts_can_not_reach_is_not_called_any_more() -> None:
+    async def main() -> None:
+        service = Service()
+        service.script = [UnreachableError("no route", code="ConnectError") for _ in range(999)]
+        channel = channel_of(service, health=RegionHealth(accounts=2, attempts=2))
+        ends: Counter[type[CallError]] = Counter()
+
+        async def ask(account: str) -> None:
+            try:
+                await channel.call(call_of(account), Source(), parse, watch=CallWatch())
+            except CallError as error:
+                ends[type(error)] += 1
+
+        async with anyio.create_task_group() as group:
+            for account in range(4):
+                group.start_soon(ask, str(account))
+        called = service.calls
+        await ask("one that comes later")
+        assert service.calls == called <= 4 * 2
+        assert ends == {RegionGivenUpError: 5}
+        # Other regions are called as before.
+        service.script = []
+        await _call(channel, call_of("a", region="eu-west-1"), Source())
+
+    on_virtual_time(main)
+
+
+def test_a_region_without_the_operation_is_called_once() -> None:
+    async def main() -> None:
+        service = Service()
+        service.script = [Reply(400, {}, b'{"__type":"UnknownOperationException"}')]
+        channel = channel_of(service)
+        for account in "abc":
+            with pytest.raises(RegionUnsupportedError):
+                await channel.call(call_of(account), Source(), parse, watch=CallWatch())
+        assert service.calls == 1
+
+    on_virtual_time(main)
+
+
+def test_a_clock_that_is_off_is_corrected_and_the_call_made_again() -> None:
+    async def main() -> None:
+        service = Service()
+        head = {"Date": "Fri, 01 Jan 2100 00:00:00 GMT"}
+        service.script = [
+            Reply(403, head, b'{"__type":"InvalidSignatureException","message":"Signature expired"}')
+        ]
+        channel = channel_of(service)
+        await _call(channel, call_of("a"), Source())
+        assert service.calls == 2
+        clock: Any = channel._clock
+        assert clock.stamp().startswith("2100")
+
+    on_virtual_time(main)
+
+
+def test_never_more_in_flight_than_there_are_places() -> None:
+    async def main() -> None:
+        service = Service()
+        channel = channel_of(service, total=7)
+        async with anyio.create_task_group() as group:
+            for account in range(60):
+                group.start_soon(_call, channel, call_of(str(account)), Source())
+        assert service.peak == 7
+        assert now() == pytest.approx(0.1 * 9)
+
+    on_virtual_time(main)

@@ -1,0 +1,87 @@
+"""When a region that does not answer is given up."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from poolcensus.health import Endpoint, RegionHealth
+
+HERE = Endpoint("eu-west-1", "workspaces")
+THERE = Endpoint("us-east-1", "workspaces")
+
+
+def test_a_region_is_given_up_when_several_accounts_have_failed_several_times() -> None:
+    health = RegionHealth(accounts=2, attempts=3)
+    for _ in range(3):
+        health.failed(HERE, "a", "no route")
+        assert health.given_up(HERE) is None
+        health.failed(HERE, "b", "no route")
+    assert health.given_up(HERE) == "no route"
+    assert health.given_up(THERE) is None
+
+
+def test_one_account_alone_never_gives_a_region_up() -> None:
+    health = RegionHealth(accounts=2, attempts=3)
+    for _ in range(100):
+        health.failed(HERE, "a", "no route")
+    assert health.given_up(HERE) is None
+
+
+def test_many_accounts_that_failed_seldom_do_not_either() -> None:
+    health = RegionHealth(accounts=2, attempts=3)
+    for account in range(100):
+        for _ in range(2):
+            health.failed(HERE, str(account), "no route")
+    assert health.given_up(HERE) is None
+
+
+def test_any_reply_begins_the_count_anew_and_doubles_the_patience() -> None:
+    health = RegionHealth(accounts=1, attempts=3)
+    health.failed(HERE, "a", "x")
+    health.failed(HERE, "a", "x")
+    health.replied(HERE)
+    for _ in range(5):
+        health.failed(HERE, "a", "x")
+        assert health.given_up(HERE) is None
+    health.failed(HERE, "a", "the last")
+    assert health.given_up(HERE) == "the last"
+
+
+def test_services_of_a_region_are_apart() -> None:
+    health = RegionHealth(accounts=1, attempts=1)
+    health.failed(HERE, "a", "x")
+    assert health.given_up(HERE) == "x"
+    assert health.given_up(Endpoint(HERE.region, "account")) is None
+
+
+def test_a_region_that_lacks_the_operation_is_remembered() -> None:
+    health = RegionHealth(accounts=1)
+    assert health.unsupported(HERE) is None
+    health.lacks_operation(HERE, "unknown operation")
+    assert health.unsupported(HERE) == "unknown operation"
+    assert health.unsupported(THERE) is None
+    assert health.given_up(HERE) is None
+
+
+@given(
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.lists(st.sampled_from(["a", "b", "c", "d", "reply"]), max_size=60),
+)
+def test_the_rule_holds_for_any_history(accounts: int, attempts: int, history: list[str]) -> None:
+    health = RegionHealth(accounts=accounts, attempts=attempts)
+    since_reply: Counter[str] = Counter()
+    patience, given_up = attempts, False
+    for event in history:
+        if event == "reply":
+            health.replied(HERE)
+            since_reply.clear()
+            patience = 2 * attempts
+        else:
+            health.failed(HERE, event, "x")
+            since_reply[event] += 1
+            given_up = given_up or sum(n >= patience for n in since_reply.values()) >= accounts
+        assert (health.given_up(HERE) is not None) == given_up

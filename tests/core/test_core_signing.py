@@ -1,0 +1,138 @@
+"""Signatures, with the SDK's own signer as the judge."""
+
+from __future__ import annotations
+
+import datetime as dt
+from hashlib import sha256
+from unittest import mock
+
+import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials as SdkCredentials
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from yarl import URL
+
+from poolcensus.aws.signing import Clock, Credentials, RequestTemplate, sign
+
+_NAMES = st.from_regex(r"[a-z][a-z0-9-]{0,20}", fullmatch=True).filter(
+    lambda name: (
+        name not in {"host", "authorization", "expect", "transfer-encoding", "x-amzn-trace-id", "connection"}
+    )
+)
+# Those that sort around the two that every call has of its own.
+_NAMES = _NAMES | st.sampled_from(["content-type", "x-amz-a", "x-amz-e", "x-amz-target", "x-a", "z"])
+_VALUES = st.from_regex(r"[!-~]{1,10}( [!-~]{1,10}){0,3}", fullmatch=True)
+_KEYS = st.from_regex(r"[A-Za-z0-9/+=]{1,60}", fullmatch=True)
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    headers=st.dictionaries(_NAMES, _VALUES, max_size=6),
+    agent=st.none() | _VALUES,
+    body=st.binary(max_size=200),
+    access_key=st.from_regex(r"[A-Z0-9]{4,30}", fullmatch=True),
+    secret=_KEYS,
+    token=st.none() | _KEYS,
+    service=st.sampled_from(["workspaces", "sts", "organizations", "account", "ec2"]),
+    region=st.sampled_from(["us-east-1", "eu-west-1", "us-gov-west-1"]),
+    host=st.sampled_from(["workspaces.us-east-1.amazonaws.com", "127.0.0.1:4566", "localhost:80", "x:443"]),
+    path=st.sampled_from(["/", "/list-regions", "/a/b_c-d.e~f"]),
+    moment=st.datetimes(dt.datetime(1990, 1, 1), dt.datetime(2090, 1, 1)),  # noqa: DTZ001 - UTC below
+)
+def test_signatures_are_those_of_the_sdk(  # noqa: PLR0917 - hypothesis gives them by name
+    headers: dict[str, str],
+    agent: str | None,
+    body: bytes,
+    access_key: str,
+    secret: str,
+    token: str | None,
+    service: str,
+    region: str,
+    host: str,
+    path: str,
+    moment: dt.datetime,
+) -> None:
+    # The SDK signs `host` from the URL, and leaves out a port that the scheme implies.
+    url = f"https://{host}{path}"
+    named = host.removesuffix(":443")
+    if agent is not None:
+        headers = {**headers, "user-agent": agent}
+    template = RequestTemplate("POST", URL(url), named, path, headers, service, region, None)
+    moment = moment.replace(microsecond=0, tzinfo=dt.UTC)
+    clock = Clock(now=moment.timestamp)
+    # Other calls of the operation leave nothing behind: another date, another token, another body.
+    for others in (None, "another/token", token):
+        credentials = Credentials("AKIAOTHER", "another", others)
+        sign(template, sha256(b"another").hexdigest(), credentials, "20000101T000000Z")
+    ours = sign(template, sha256(body).hexdigest(), Credentials(access_key, secret, token), clock.stamp())
+
+    request = AWSRequest("POST", url, headers=headers, data=body)
+    naive = moment.replace(tzinfo=None)
+    with mock.patch("botocore.auth.get_current_datetime", return_value=naive):
+        SigV4Auth(SdkCredentials(access_key, secret, token), service, region).add_auth(request)
+    theirs = {name.lower(): str(value) for name, value in request.headers.items()}
+    assert ours["authorization"] == theirs["authorization"]
+    assert ours["x-amz-date"] == theirs["x-amz-date"]
+    assert ours.get("x-amz-security-token") == theirs.get("x-amz-security-token")
+    assert headers.items() <= ours.items()
+
+
+def test_a_template_is_not_changed_by_signing() -> None:
+    headers = {"content-type": "application/x-amz-json-1.1"}
+    template = RequestTemplate("POST", URL("https://h/"), "h", "/", headers, "workspaces", "us-east-1", None)
+    sign(template, sha256(b"").hexdigest(), Credentials("AKIA", "secret", "token"), "20260101T000000Z")
+    assert headers == {"content-type": "application/x-amz-json-1.1"}
+
+
+def test_the_secret_parts_never_show() -> None:
+    credentials = Credentials("AKIAEXAMPLE", "the-secret-key", "the-token")
+    for shown in (repr(credentials), str(credentials), f"{credentials!r:>100}", repr([credentials])):
+        assert "AKIAEXAMPLE" in shown
+        assert "the-secret-key" not in shown
+        assert "the-token" not in shown
+
+
+class Now:
+    def __init__(self, now: float) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_stamp_is_utc_to_the_second() -> None:
+    now = Now(0.0)
+    clock = Clock(now)
+    assert clock.stamp() == "19700101T000000Z"
+    now.now = 0.999
+    assert clock.stamp() == "19700101T000000Z"
+    now.now = 1_000_000_000.5
+    assert clock.stamp() == "20010909T014640Z"
+    now.now = 0.0
+    assert clock.stamp() == "19700101T000000Z"
+
+
+@pytest.mark.parametrize("off", [-7200.0, -301.0, -60.0, 61.0, 301.0, 1e6])
+def test_the_clock_follows_the_service(off: float) -> None:
+    now = Now(1_000_000_000.0)
+    clock = Clock(now)
+    assert clock.stamp() == "20010909T014640Z"
+    assert clock.correct(now.now + off)
+    assert clock.offset == off
+    expected = dt.datetime.fromtimestamp(now.now + off, dt.UTC)
+    assert clock.stamp() == expected.strftime("%Y%m%dT%H%M%SZ")
+    # Every call of the moment is refused alike: only the first of them changes anything.
+    assert not clock.correct(now.now + off + 2)
+    assert clock.offset == off
+    # And back, where this machine's clock has been set meanwhile.
+    assert clock.correct(now.now)
+    assert clock.offset == 0
+
+
+@pytest.mark.parametrize("off", [-59.0, 0.0, 1.0, 59.0])
+def test_a_difference_that_no_service_minds_is_left(off: float) -> None:
+    clock = Clock(Now(1_000_000_000.0))
+    assert not clock.correct(1_000_000_000.0 + off)
+    assert clock.offset == 0
