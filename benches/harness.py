@@ -4,95 +4,252 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    import argparse
+    import resource
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 HERE = Path(__file__).parent
 REGIONS = (
     "af-south-1,ap-northeast-1,ap-northeast-2,ap-south-1,ap-southeast-1,ap-southeast-2,ca-central-1,"
     "eu-central-1,eu-west-1,eu-west-2,eu-west-3,il-central-1,sa-east-1,us-east-1,us-west-2"
 )
+POOLCENSUS = (sys.executable, "-m", "poolcensus")
+_LINE = b'{"account_id":'
+_BLOCK = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one process took: seconds of wall clock and of CPU, and its peak memory in MB."""
+    """What one run of a program took.
+
+    Seconds of wall clock and of CPU, its peak memory in MB, the calls that the simulator had from it, and the
+    CPU seconds that the simulator spent on them (None where the system does not tell). A run in which the
+    simulator is as busy as the clock measures the simulator.
+    """
 
     wall: float
     cpu: float
     peak_mb: float
-    exit_code: int
+    calls: int
+    server_cpu: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """The median of several runs of one contender."""
-
-    name: str
-    wall: float
-    cpu: float
-    peak_mb: float
-    runs: int
-    walls: tuple[float, ...]
+class BenchError(Exception):
+    """A contender failed, or did not do what it was to do: there is nothing to compare."""
 
 
 class Simulation:
     """A simulator that serves in a process of its own."""
 
     def __init__(self, process: subprocess.Popen[str], announced: Mapping[str, str]) -> None:
-        self.process = process
         self.url = announced["endpoint_url"]
         self.environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
+            **_clean_environment(),
             "AWS_ENDPOINT_URL": self.url,
             "AWS_ACCESS_KEY_ID": announced["access_key_id"],
             "AWS_SECRET_ACCESS_KEY": announced["secret_access_key"],
-            "AWS_EC2_METADATA_DISABLED": "true",
         }
+        self._stat = Path(f"/proc/{process.pid}/stat")
+
+    def reset(self) -> None:
+        """Begin its counts, its rate limits and its draws anew."""
+        self._ask("reset", method="POST")
+
+    def stats(self) -> dict[str, Any]:
+        """What it has seen since the last reset."""
+        found: dict[str, Any] = json.loads(self._ask("stats"))
+        return found
+
+    def pools(self) -> int:
+        """How many pools a right census finds, by the simulator's own word."""
+        count = 0
+        with self._open("truth", "GET") as lines:
+            for line in lines:
+                if not line.startswith(_LINE):
+                    raise BenchError("the simulator's truth is not what this bench can read")
+                count += line.count(b'"PoolId":')
+        return count
+
+    def cpu(self) -> float | None:
+        """The CPU seconds that it has used, where the system tells."""
+        try:
+            fields = self._stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            return None
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def _ask(self, what: str, method: str = "GET") -> bytes:
+        with self._open(what, method) as reply:
+            found: bytes = reply.read()
+        return found
+
+    def _open(self, what: str, method: str) -> Any:  # noqa: ANN401 - typeshed types the reply so
+        request = urllib.request.Request(f"{self.url}/_simulator/{what}", method=method)
+        # No proxy of the environment: the simulator is on this machine.
+        return urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=600)
+
+
+def _clean_environment() -> dict[str, str]:
+    """The environment without what would point the contenders elsewhere."""
+    return {
+        **{
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("AWS_", "POOLCENSUS_")) and not name.lower().endswith("_proxy")
+        },
+        # Nor the configuration of whoever runs the bench, which may name a region, a role or a provider.
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "POOLCENSUS_CONFIG": os.devnull,
+    }
 
 
 @contextmanager
 def simulation(*options: str) -> Iterator[Simulation]:
     """Run `poolcensus simulate` with these options until the block ends."""
-    command = [sys.executable, "-m", "poolcensus", "simulate", "--port", "0", "--json", *options]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        if process.stdout is None:
-            raise RuntimeError("the simulator has no standard output")
-        yield Simulation(process, json.loads(process.stdout.readline()))
-    finally:
-        process.terminate()
-        process.communicate()
+    command = [*POOLCENSUS, "simulate", "--port", "0", "--json", "--until-eof", *options]
+    # It ends with its standard input, so that a bench that is killed leaves no simulator behind; one that is
+    # terminated leaves no contender and no files either.
+    before = signal.signal(signal.SIGTERM, _terminated)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield Simulation(process, _announced(process))
+        except Exception as error:
+            # Whatever the contender says then, that is why.
+            if (code := process.poll()) is not None:
+                raise BenchError(f"the simulator ended with {code}: {' '.join(command)}") from error
+            raise
+        finally:
+            process.terminate()
+            signal.signal(signal.SIGTERM, before)
 
 
-def run(command: Sequence[str], environment: Mapping[str, str]) -> Cost:
-    """Run a program to its end and say what it cost. Its errors go to standard error."""
+def _terminated(number: int, _: object) -> NoReturn:
+    sys.exit(128 + number)
+
+
+def _announced(process: subprocess.Popen[str]) -> dict[str, str]:
+    """What the simulator says of itself once it serves."""
+    line = process.stdout.readline() if process.stdout is not None else ""
+    if not line:
+        process.wait()
+        raise BenchError("it did not start")
+    found: dict[str, str] = json.loads(line)
+    return found
+
+
+def run(
+    command: Sequence[str],
+    simulator: Simulation | None = None,
+    *,
+    read: Callable[[int], None] | None = None,
+) -> Cost:
+    """Run a program to its end and say what it cost. Its errors go to standard error.
+
+    The simulator counts, limits and draws anew from the program's start. `read` is given the descriptor of
+    its standard output, and has to read that to its end; without it the output goes nowhere. Raises
+    BenchError where the program fails.
+    """
+    environment = simulator.environment if simulator is not None else _clean_environment()
+    if simulator is not None:
+        simulator.reset()
+    server_before = simulator.cpu() if simulator is not None else None
     before = time.perf_counter()
-    process = subprocess.Popen(command, env=dict(environment), stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL if read is None else subprocess.PIPE
+    )
+    try:
+        if read is not None and process.stdout is not None:
+            with process.stdout:
+                read(process.stdout.fileno())
+        _, status, usage = os.wait4(process.pid, 0)
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
     wall = time.perf_counter() - before
     process.returncode = os.waitstatus_to_exitcode(status)
-    return Cost(wall, usage.ru_utime + usage.ru_stime, _megabytes(usage), process.returncode)
+    if process.returncode:
+        raise BenchError(f"exit code {process.returncode} of {' '.join(command)}")
+    server_after = simulator.cpu() if simulator is not None else None
+    server = server_after - server_before if server_after is not None and server_before is not None else None
+    calls = simulator.stats()["requests"] if simulator is not None else 0
+    return Cost(wall, usage.ru_utime + usage.ru_stime, _megabytes(usage), calls, server)
 
 
 def _megabytes(usage: resource.struct_rusage) -> float:
-    # Bytes on macOS, KiB elsewhere.
+    # Bytes on macOS, KiB elsewhere. Linux counts what this process held when it started the other: benches
+    # that report memory have to stay smaller than what they measure, and keep no data of a run.
     return usage.ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A program that reads the pools of an organization into a file of JSON lines."""
+
+    name: str
+    regions: str
+    concurrency: int
+    folder: Path
+
+    @property
+    def command(self) -> list[str]:
+        """How it is run."""
+        if self.name == "poolcensus":
+            options = ("--regions", self.regions, "--concurrency", str(self.concurrency))
+            return [*POOLCENSUS, "collect", "--dest", str(self._place), *options]
+        script = HERE / "contenders" / f"{self.name}.py"
+        return [sys.executable, str(script), self.regions, str(self._place), str(self.concurrency)]
+
+    def run(self, simulator: Simulation, pools: int) -> Cost:
+        """Run it against the simulator.
+
+        Raises BenchError where it fails or does not write as many pools as there are: whoever drops some is
+        not faster, and whoever writes some twice not slower.
+        """
+        self._clear()
+        cost = run(self.command, simulator)
+        found = count_lines(self._place / "latest" / "pools.ndjson" if self._place.is_dir() else self._place)
+        if found != pools:
+            raise BenchError(f"{self.name} wrote {found:,} pools, and there are {pools:,}")
+        self._clear()
+        return cost
+
+    @property
+    def _place(self) -> Path:
+        return self.folder / self.name
+
+    def _clear(self) -> None:
+        if self._place.is_dir():
+            shutil.rmtree(self._place)
+        else:
+            self._place.unlink(missing_ok=True)
+
+
+def count_lines(path: Path) -> int:
+    """How many lines a file has; 0 for one that is not there."""
+    if not path.exists():
+        return 0
+    with path.open("rb") as file:
+        return sum(block.count(b"\n") for block in iter(lambda: file.read(_BLOCK), b""))
 
 
 @contextmanager
@@ -105,31 +262,74 @@ def scratch() -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
-def median(name: str, costs: Sequence[Cost]) -> Row:
-    """The middle of several runs. Raises RuntimeError where one of them failed."""
-    if failed := [cost.exit_code for cost in costs if cost.exit_code]:
-        raise RuntimeError(f"{name} ended with exit code {failed[0]}")
-    return Row(
-        name=name,
-        wall=statistics.median(cost.wall for cost in costs),
-        cpu=statistics.median(cost.cpu for cost in costs),
-        peak_mb=max(cost.peak_mb for cost in costs),
-        runs=len(costs),
-        walls=tuple(round(cost.wall, 3) for cost in costs),
-    )
+def rounds(
+    contenders: Sequence[Contender], simulator: Simulation, pools: int, count: int
+) -> dict[str, list[Cost]]:
+    """Run all of them in turn, so many times, so that what disturbs the machine disturbs all alike."""
+    costs: dict[str, list[Cost]] = {each.name: [] for each in contenders}
+    for _ in range(count):
+        for each in contenders:
+            costs[each.name].append(each.run(simulator, pools))
+    return costs
 
 
-def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], data: object) -> None:
-    """Print a table on standard error and the same as one line of JSON on standard output."""
-    table = Table(title=title, title_justify="left")
+def summary(name: str, costs: Sequence[Cost]) -> dict[str, Any]:
+    """The median of several runs of one contender; of its memory, the most."""
+    server = [each.server_cpu for each in costs if each.server_cpu is not None]
+    return {
+        "name": name,
+        "runs": len(costs),
+        "wall": round(statistics.median(each.wall for each in costs), 4),
+        "walls": [round(each.wall, 4) for each in costs],
+        "cpu": round(statistics.median(each.cpu for each in costs), 4),
+        "peak_mb": round(max(each.peak_mb for each in costs), 1),
+        "calls": statistics.median_low(each.calls for each in costs),
+        "server_cpu": round(statistics.median(server), 4) if server else None,
+    }
+
+
+def ratio(costs: Sequence[Cost], base: Sequence[Cost], what: str = "wall") -> float:
+    """The median of the ratios of paired runs: what one run costs against the base's run beside it."""
+    pairs = zip(costs, base, strict=True)
+    middle: float = statistics.median(getattr(one, what) / getattr(other, what) for one, other in pairs)
+    return round(middle, 3)
+
+
+def numbers(text: str) -> list[int]:
+    """An option that is a list of counts, such as `10,100,1000`."""
+    return [int(part) for part in text.split(",")]
+
+
+def words(text: str) -> list[str]:
+    """An option that is a list of words."""
+    return text.split(",")
+
+
+def show(
+    bench: str,
+    options: argparse.Namespace,
+    columns: Sequence[str],
+    table: Sequence[Sequence[object]],
+    rows: Sequence[Mapping[str, object]],
+) -> None:
+    """Print a table on standard error and its rows as one line of JSON on standard output."""
+    given = vars(options)
+    shown = Table(title=f"{bench}: {_words(given)}", title_justify="left")
     for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 else "right")
-    for row in rows:
-        table.add_row(*row)
-    Console(stderr=True).print(table)
-    print(json.dumps({"bench": title, "rows": data}), flush=True)
+        shown.add_column(column, justify="left" if number == 0 else "right", no_wrap=number == 0)
+    for row in table:
+        shown.add_row(*(_cell(each) for each in row))
+    Console(stderr=True, width=None if sys.stderr.isatty() else 120).print(shown)
+    print(json.dumps({"bench": bench, "options": given, "rows": rows}), flush=True)
 
 
-def plain(row: Row) -> dict[str, object]:
-    """A row as JSON has it."""
-    return asdict(row)
+def _words(given: Mapping[str, object]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in given.items() if name != "regions")
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return "-" if value is None else str(value)

@@ -1,7 +1,8 @@
 """Throughput side by side: the SDK's idioms, poolcensus, and a collector with no SDK and no safety.
 
-Each contender runs in a process of its own against one simulator in another, in turn, several times. The
-ratios hold for one machine and one run; compare them, not the seconds.
+Each contender runs in a process of its own against one simulator in another, in turn, several times, and has
+to write every pool that the simulator has. The ratios are medians over paired runs; they hold for one machine
+and one run. Compare them, not the seconds.
 
     python benches/throughput.py                          # the fast ones, 1,000 accounts
     python benches/throughput.py --accounts 100 --all     # the slow ones too
@@ -10,12 +11,11 @@ ratios hold for one machine and one run; compare them, not the seconds.
 from __future__ import annotations
 
 import argparse
-import sys
 
-from harness import HERE, REGIONS, Cost, Row, median, plain, run, scratch, show, simulation
+from harness import REGIONS, Contender, ratio, rounds, scratch, show, simulation, summary
 
 FAST = ("floor", "poolcensus")
-ALL = ("floor", "poolcensus", "shared_client", "boto3_threads", "aioboto3_idiom")
+ALL = (*FAST, "shared_client", "boto3_threads", "aioboto3_idiom")
 
 
 def main() -> None:
@@ -28,45 +28,30 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--all", action="store_true", help="the contenders that take minutes too")
     options = parser.parse_args()
-    names = ALL if options.all else FAST
-    world = ("--accounts", str(options.accounts), "--mean-pools", str(options.mean_pools), "--empty", "0.3")
-    with simulation(*world) as simulator, scratch() as folder:
-        costs: dict[str, list[Cost]] = {name: [] for name in names}
-        commands = {
-            name: [
-                sys.executable,
-                str(HERE / "contenders" / f"{name}.py"),
-                options.regions,
-                str(folder / "pools.ndjson"),
-                str(options.concurrency),
-            ]
-            for name in names
-        }
-        commands["poolcensus"] = [
-            sys.executable,
-            *("-m", "poolcensus", "collect", "--dest", str(folder / "snapshots")),
-            *("--regions", options.regions, "--concurrency", str(options.concurrency)),
-        ]
-        # The first to run would pay for the pages that the simulator has not made yet.
-        run(commands["floor"], simulator.environment)
-        for _ in range(options.rounds):
-            for name in names:
-                costs[name].append(run(commands[name], simulator.environment))
-        rows = [median(name, costs[name]) for name in names]
-    _print(rows, options.accounts)
-
-
-def _print(rows: list[Row], accounts: int) -> None:
-    floor = rows[0].wall
-    show(
-        f"throughput, {accounts} accounts",
-        ("contender", "wall s", "cpu s", "peak MB", "of the floor"),
-        [
-            (row.name, f"{row.wall:.2f}", f"{row.cpu:.2f}", f"{row.peak_mb:.0f}", f"{row.wall / floor:.2f}")
-            for row in rows
-        ],
-        [{**plain(row), "of_floor": round(row.wall / floor, 3)} for row in rows],
+    world = (
+        *("--accounts", str(options.accounts), "--regions", options.regions),
+        *("--mean-pools", str(options.mean_pools), "--empty", "0.3"),
     )
+    with simulation(*world) as simulator, scratch() as folder:
+        contenders = [
+            Contender(name, options.regions, options.concurrency, folder)
+            for name in (ALL if options.all else FAST)
+        ]
+        # Nobody pays for the pages that the simulator has not made yet.
+        contenders[0].run(simulator, pools := simulator.pools())
+        costs = rounds(contenders, simulator, pools, options.rounds)
+    rows = [
+        {
+            **summary(name, runs),
+            "pools": pools,
+            "of_floor": ratio(runs, costs["floor"]),
+            "cpu_of_floor": ratio(runs, costs["floor"], "cpu"),
+        }
+        for name, runs in costs.items()
+    ]
+    columns = ("contender", "wall s", "cpu s", "server's cpu s", "peak MB", "of the floor", "by cpu")
+    keys = ("name", "wall", "cpu", "server_cpu", "peak_mb", "of_floor", "cpu_of_floor")
+    show("throughput", options, columns, [[row[key] for key in keys] for row in rows], rows)
 
 
 if __name__ == "__main__":

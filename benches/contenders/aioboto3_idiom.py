@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from pathlib import Path
+from typing import BinaryIO
 
 import aioboto3
 import orjson
@@ -11,19 +13,19 @@ import orjson
 ROLE = "PoolCensusReader"
 
 
-async def read(session: aioboto3.Session, account: str, region: str, out: object, gate: asyncio.Semaphore) -> int:
+async def read(
+    session: aioboto3.Session, account: str, region: str, out: BinaryIO, gate: asyncio.Semaphore
+) -> None:
     """The pools of one account in one region."""
-    pools = 0
     async with gate, session.client("workspaces", region_name=region) as client:
         request: dict[str, object] = {"Limit": 25}
         while True:
             page = await client.describe_workspaces_pools(**request)
             for pool in page["WorkspacesPools"]:
                 line = {"account_id": account, "region": region, "pool": pool}
-                out.write(orjson.dumps(line) + b"\n")  # type: ignore[attr-defined] # a binary file
-                pools += 1
+                out.write(orjson.dumps(line) + b"\n")
             if not page.get("NextToken"):
-                return pools
+                return
             request["NextToken"] = page["NextToken"]
 
 
@@ -32,9 +34,7 @@ async def session_of(caller: aioboto3.Session, own: str, account: str) -> aiobot
     if account == own:
         return aioboto3.Session()
     async with caller.client("sts", region_name="us-east-1") as sts:
-        reply = await sts.assume_role(
-            RoleArn=f"arn:aws:iam::{account}:role/{ROLE}", RoleSessionName="idiom"
-        )
+        reply = await sts.assume_role(RoleArn=f"arn:aws:iam::{account}:role/{ROLE}", RoleSessionName="idiom")
     keys = reply["Credentials"]
     return aioboto3.Session(
         aws_access_key_id=keys["AccessKeyId"],
@@ -43,25 +43,24 @@ async def session_of(caller: aioboto3.Session, own: str, account: str) -> aiobot
     )
 
 
-async def main(regions: str, path: str, concurrency: str) -> None:
+async def main(regions: list[str], out: BinaryIO, concurrency: int) -> None:
     """Read everything."""
     caller = aioboto3.Session()
-    gate = asyncio.Semaphore(int(concurrency))
+    gate = asyncio.Semaphore(concurrency)
     async with caller.client("sts", region_name="us-east-1") as sts:
         own = (await sts.get_caller_identity())["Account"]
-    accounts = []
+    accounts: list[str] = []
     async with caller.client("organizations", region_name="us-east-1") as organizations:
         async for page in organizations.get_paginator("list_accounts").paginate():
             accounts += [each["Id"] for each in page["Accounts"]]
-    with open(path, "wb") as out:
 
-        async def one(account: str) -> int:
-            session = await session_of(caller, own, account)
-            return sum(
-                await asyncio.gather(*(read(session, account, each, out, gate) for each in regions.split(",")))
-            )
+    async def one(account: str) -> None:
+        session = await session_of(caller, own, account)
+        await asyncio.gather(*(read(session, account, region, out, gate) for region in regions))
 
-        print(sum(await asyncio.gather(*(one(account) for account in accounts))))
+    await asyncio.gather(*(one(account) for account in accounts))
 
 
-asyncio.run(main(*sys.argv[1:4]))
+if __name__ == "__main__":
+    with Path(sys.argv[2]).open("wb") as pools:
+        asyncio.run(main(sys.argv[1].split(","), pools, int(sys.argv[3])))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import boto3
 import orjson
@@ -37,14 +38,15 @@ def read(account: str, own: str, regions: list[str]) -> list[bytes]:
     return lines
 
 
-def main(regions: str, path: str, _: str) -> None:
+def main(regions: list[str], path: Path) -> None:
     """Read everything."""
     own = boto3.client("sts", region_name="us-east-1").get_caller_identity()["Account"]
     pages = boto3.client("organizations", region_name="us-east-1").get_paginator("list_accounts").paginate()
     accounts = [each["Id"] for page in pages for each in page["Accounts"]]
-    with ThreadPoolExecutor(20) as threads, open(path, "wb") as out:
-        for lines in threads.map(lambda account: read(account, own, regions.split(",")), accounts):
+    with ThreadPoolExecutor(20) as threads, path.open("wb") as out:
+        for lines in threads.map(lambda account: read(account, own, regions), accounts):
             out.writelines(lines)
 
 
-main(*sys.argv[1:4])
+if __name__ == "__main__":
+    main(sys.argv[1].split(","), Path(sys.argv[2]))

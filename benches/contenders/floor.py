@@ -13,6 +13,9 @@ import os
 import re
 import sys
 import time
+from functools import lru_cache
+from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import urlencode
 
 import aiohttp
@@ -25,12 +28,31 @@ ROLE = "PoolCensusReader"
 OPT_IN = {"af-south-1", "il-central-1", "ap-southeast-5"}
 JSON = "application/x-amz-json-1.1"
 FORM = "application/x-www-form-urlencoded; charset=utf-8"
+REST = "application/json"
+ACCOUNTS = "AWSOrganizationsV20161128.ListAccounts"
+POOLS = "WorkspacesService.DescribeWorkspacesPools"
 
 Keys = tuple[str, str, str]
 
 
+@lru_cache(maxsize=1 << 16)
+def signing_key(secret: str, day: str, region: str, service: str) -> bytes:
+    """The key that a day's calls of one service in one region are signed with."""
+    key = b"AWS4" + secret.encode()
+    for part in (day, region, service, "aws4_request"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    return key
+
+
 def sign(
-    service: str, region: str, keys: Keys, body: bytes, content_type: str, target: str = "", path: str = "/"
+    service: str,
+    region: str,
+    keys: Keys,
+    body: bytes,
+    *,
+    content_type: str = JSON,
+    target: str = "",
+    path: str = "/",
 ) -> dict[str, str]:
     """The headers of a request, signed."""
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
@@ -44,9 +66,7 @@ def sign(
     canonical = f"POST\n{path}\n\n{lines}\n{names}\n{hashlib.sha256(body).hexdigest()}"
     scope = f"{stamp[:8]}/{region}/{service}/aws4_request"
     text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
-    key = b"AWS4" + keys[1].encode()
-    for part in (stamp[:8], region, service, "aws4_request"):
-        key = hmac.digest(key, part.encode(), "sha256")
+    key = signing_key(keys[1], stamp[:8], region, service)
     signature = hmac.digest(key, text.encode(), "sha256").hex()
     headers["authorization"] = (
         f"AWS4-HMAC-SHA256 Credential={keys[0]}/{scope}, SignedHeaders={names}, Signature={signature}"
@@ -57,12 +77,11 @@ def sign(
 class Floor:
     """The run: a queue of targets and a number of workers."""
 
-    def __init__(self, session: aiohttp.ClientSession, regions: list[str], out: str) -> None:
+    def __init__(self, session: aiohttp.ClientSession, regions: list[str], out: BinaryIO) -> None:
         self.session = session
         self.regions = regions
-        self.out = open(out, "wb")  # noqa: SIM115 - closed at the end of the run
+        self.out = out
         self.queue: asyncio.Queue[tuple[str, str, Keys] | None] = asyncio.Queue()
-        self.pools = 0
 
     async def post(self, headers: dict[str, str], body: bytes, path: str = "") -> bytes:
         """One call."""
@@ -71,28 +90,30 @@ class Floor:
 
     async def account(self, account: str, gate: asyncio.Semaphore) -> None:
         """Assume the account's role, ask for its regions, and queue its targets."""
-        keys = CALLER
         async with gate:
-            if account != "000000000001":
-                body = urlencode(
-                    {
-                        "Action": "AssumeRole",
-                        "Version": "2011-06-15",
-                        "RoleArn": f"arn:aws:iam::{account}:role/{ROLE}",
-                        "RoleSessionName": "floor",
-                    }
-                ).encode()
-                reply = (await self.post(sign("sts", "us-east-1", CALLER, body, FORM), body)).decode()
-                found = [
-                    re.search(f"<{name}>(.*?)</{name}>", reply)
-                    for name in ("AccessKeyId", "SecretAccessKey", "SessionToken")
-                ]
-                keys = (found[0][1], found[1][1], found[2][1])  # type: ignore[index] # no safety
+            keys = CALLER if account == "000000000001" else await self.role(account)
             if OPT_IN.intersection(self.regions):
-                headers = sign("account", "us-east-1", keys, b"{}", "application/json", path="/listRegions")
-                await self.post(headers, b"{}", "listRegions")
+                body = b"{}"
+                headers = sign("account", "us-east-1", keys, body, content_type=REST, path="/listRegions")
+                await self.post(headers, body, "listRegions")
         for region in self.regions:
             self.queue.put_nowait((account, region, keys))
+
+    async def role(self, account: str) -> Keys:
+        """The credentials of the account's role."""
+        request = {
+            "Action": "AssumeRole",
+            "Version": "2011-06-15",
+            "RoleArn": f"arn:aws:iam::{account}:role/{ROLE}",
+            "RoleSessionName": "floor",
+        }
+        body = urlencode(request).encode()
+        reply = (await self.post(sign("sts", "us-east-1", CALLER, body, content_type=FORM), body)).decode()
+        key_id, secret, token = (
+            re.findall(f"<{name}>(.*?)</{name}>", reply)[0]
+            for name in ("AccessKeyId", "SecretAccessKey", "SessionToken")
+        )
+        return key_id, secret, token
 
     async def worker(self) -> None:
         """Take targets and read their pages."""
@@ -101,13 +122,12 @@ class Floor:
             request: dict[str, object] = {"Limit": 25}
             while True:
                 body = orjson.dumps(request)
-                headers = sign(
-                    "workspaces", region, keys, body, JSON, "WorkspacesService.DescribeWorkspacesPools"
+                page = orjson.loads(
+                    await self.post(sign("workspaces", region, keys, body, target=POOLS), body)
                 )
-                page = orjson.loads(await self.post(headers, body))
                 for pool in page["WorkspacesPools"]:
-                    self.out.write(orjson.dumps({"account_id": account, "region": region, "pool": pool}) + b"\n")
-                    self.pools += 1
+                    line = {"account_id": account, "region": region, "pool": pool}
+                    self.out.write(orjson.dumps(line) + b"\n")
                 if not page.get("NextToken"):
                     break
                 request["NextToken"] = page["NextToken"]
@@ -120,10 +140,8 @@ class Floor:
         request: dict[str, object] = {}
         while True:
             body = orjson.dumps(request)
-            target = "AWSOrganizationsV20161128.ListAccounts"
-            page = orjson.loads(
-                await self.post(sign("organizations", "us-east-1", CALLER, body, JSON, target), body)
-            )
+            headers = sign("organizations", "us-east-1", CALLER, body, target=ACCOUNTS)
+            page = orjson.loads(await self.post(headers, body))
             accounts += [asyncio.create_task(self.account(each["Id"], gate)) for each in page["Accounts"]]
             if not page.get("NextToken"):
                 break
@@ -132,16 +150,15 @@ class Floor:
         for _ in workers:
             self.queue.put_nowait(None)
         await asyncio.gather(*workers)
-        self.out.close()
 
 
-async def main(regions: str, out: str, concurrency: str) -> None:
+async def main(regions: list[str], out: BinaryIO, concurrency: int) -> None:
     """Read everything."""
-    connector = aiohttp.TCPConnector(limit=int(concurrency))
+    connector = aiohttp.TCPConnector(limit=concurrency)
     async with aiohttp.ClientSession(connector=connector) as session:
-        floor = Floor(session, regions.split(","), out)
-        await floor.run(int(concurrency))
-    print(floor.pools)
+        await Floor(session, regions, out).run(concurrency)
 
 
-asyncio.run(main(*sys.argv[1:4]))
+if __name__ == "__main__":
+    with Path(sys.argv[2]).open("wb") as pools:
+        asyncio.run(main(sys.argv[1].split(","), pools, int(sys.argv[3])))

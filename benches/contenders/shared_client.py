@@ -6,69 +6,82 @@ import asyncio
 import sys
 from contextlib import AsyncExitStack
 from contextvars import ContextVar
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import aioboto3
 import orjson
 from aiobotocore.config import AioConfig
-from botocore.credentials import ReadOnlyCredentials
+from aiobotocore.credentials import AioCredentials
 
 ROLE = "PoolCensusReader"
-CURRENT: ContextVar[ReadOnlyCredentials | None] = ContextVar("current", default=None)
+CURRENT: ContextVar[AioCredentials | None] = ContextVar("current", default=None)
 
 
-def choose(request: object, **_: object) -> None:
+def choose(request: Any, **_: object) -> None:  # noqa: ANN401 - the SDK has no types
     """Sign with the credentials of the task that makes the call."""
     if (keys := CURRENT.get()) is not None:
-        request.context.setdefault("signing", {})["request_credentials"] = keys  # type: ignore[attr-defined]
+        request.context.setdefault("signing", {})["request_credentials"] = keys
 
 
-async def main(regions: str, path: str, concurrency: str) -> None:
+class Census:
+    """The run: clients, and how many targets are read at a time."""
+
+    def __init__(self, clients: dict[str, Any], sts: Any, own: str, out: BinaryIO, concurrency: int) -> None:  # noqa: ANN401 - the SDK has no types
+        self.clients = clients
+        self.sts = sts
+        self.own = own
+        self.out = out
+        self.gate = asyncio.Semaphore(concurrency)
+
+    async def read(self, account: str, region: str, keys: AioCredentials | None) -> None:
+        """The pools of one account in one region."""
+        async with self.gate:
+            CURRENT.set(keys)
+            request: dict[str, object] = {"Limit": 25}
+            while True:
+                page = await self.clients[region].describe_workspaces_pools(**request)
+                for pool in page["WorkspacesPools"]:
+                    line = {"account_id": account, "region": region, "pool": pool}
+                    self.out.write(orjson.dumps(line) + b"\n")
+                if not page.get("NextToken"):
+                    return
+                request["NextToken"] = page["NextToken"]
+
+    async def one(self, account: str) -> None:
+        """Every region of one account."""
+        keys = None
+        if account != self.own:
+            async with self.gate:
+                reply = await self.sts.assume_role(
+                    RoleArn=f"arn:aws:iam::{account}:role/{ROLE}", RoleSessionName="shared"
+                )
+            found = reply["Credentials"]
+            keys = AioCredentials(found["AccessKeyId"], found["SecretAccessKey"], found["SessionToken"])
+        await asyncio.gather(*(self.read(account, region, keys) for region in self.clients))
+
+
+async def main(regions: list[str], out: BinaryIO, concurrency: int) -> None:
     """Read everything."""
     session = aioboto3.Session()
-    gate = asyncio.Semaphore(int(concurrency))
-    config = AioConfig(max_pool_connections=int(concurrency))
+    config = AioConfig(max_pool_connections=concurrency)
     async with AsyncExitStack() as stack:
-        sts = await stack.enter_async_context(session.client("sts", region_name="us-east-1", config=config))
-        organizations = await stack.enter_async_context(
-            session.client("organizations", region_name="us-east-1")
-        )
-        clients = {}
-        for region in regions.split(","):
-            client = session.client("workspaces", region_name=region, config=config)
-            clients[region] = await stack.enter_async_context(client)
-            clients[region].meta.events.register("before-sign", choose)
-        own = (await sts.get_caller_identity())["Account"]
-        accounts = []
+
+        async def client(service: str, region: str) -> Any:  # noqa: ANN401 - the SDK has no types
+            return await stack.enter_async_context(session.client(service, region_name=region, config=config))
+
+        clients = {region: await client("workspaces", region) for region in regions}
+        for each in clients.values():
+            each.meta.events.register("before-sign", choose)
+        sts = await client("sts", "us-east-1")
+        census = Census(clients, sts, (await sts.get_caller_identity())["Account"], out, concurrency)
+        accounts: list[str] = []
+        organizations = await client("organizations", "us-east-1")
         async for page in organizations.get_paginator("list_accounts").paginate():
             accounts += [each["Id"] for each in page["Accounts"]]
-        out = stack.enter_context(open(path, "wb"))
-
-        async def read(account: str, region: str, keys: ReadOnlyCredentials | None) -> None:
-            async with gate:
-                CURRENT.set(keys)
-                request: dict[str, object] = {"Limit": 25}
-                while True:
-                    page = await clients[region].describe_workspaces_pools(**request)
-                    for pool in page["WorkspacesPools"]:
-                        out.write(orjson.dumps({"account_id": account, "region": region, "pool": pool}) + b"\n")
-                    if not page.get("NextToken"):
-                        return
-                    request["NextToken"] = page["NextToken"]
-
-        async def one(account: str) -> None:
-            keys = None
-            if account != own:
-                async with gate:
-                    reply = await sts.assume_role(
-                        RoleArn=f"arn:aws:iam::{account}:role/{ROLE}", RoleSessionName="shared"
-                    )
-                found = reply["Credentials"]
-                keys = ReadOnlyCredentials(
-                    found["AccessKeyId"], found["SecretAccessKey"], found["SessionToken"], None
-                )
-            await asyncio.gather(*(read(account, region, keys) for region in clients))
-
-        await asyncio.gather(*(one(account) for account in accounts))
+        await asyncio.gather(*(census.one(account) for account in accounts))
 
 
-asyncio.run(main(*sys.argv[1:4]))
+if __name__ == "__main__":
+    with Path(sys.argv[2]).open("wb") as pools:
+        asyncio.run(main(sys.argv[1].split(","), pools, int(sys.argv[3])))

@@ -1,0 +1,58 @@
+"""Every bench in turn: tables on standard error, one line of JSON each on standard output.
+
+python benches/all.py --quick       # small sizes: that they work, and roughly how things stand
+python benches/all.py               # the sizes that the targets are about; most of an hour
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+
+from harness import HERE
+
+FULL: dict[str, list[list[str]]] = {
+    "startup": [[]],
+    "codec": [[]],
+    "throughput": [[], ["--accounts", "100", "--all"]],
+    "scaling": [[]],
+    "latency": [[]],
+    "rates": [[]],
+    "loop": [[]],
+    "memory": [[]],
+}
+QUICK: dict[str, list[list[str]]] = {
+    "startup": [["--rounds", "3"]],
+    "codec": [["--pages", "50", "--rounds", "5"]],
+    "throughput": [["--accounts", "100", "--rounds", "1"], ["--accounts", "5", "--all", "--rounds", "1"]],
+    "scaling": [["--accounts", "10,50", "--pages", "1,40", "--total-pages", "600", "--rounds", "1"]],
+    "latency": [["--accounts", "60", "--latency", "exponential:50", "--rounds", "1"]],
+    "rates": [["--accounts", "20", "--pages", "11", "--rounds", "1"]],
+    "loop": [["--accounts", "100", "--rounds", "1"]],
+    "memory": [["--pools", "50000", "--accounts", "100", "--slow-pools", "25000", "--parts", "10,1"]],
+}
+
+
+def main() -> int:
+    """Run them, go on where one fails, and say in the end which did."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="small sizes")
+    parser.add_argument("--only", default=",".join(FULL), help="these benches, with commas between them")
+    options = parser.parse_args()
+    if unknown := set(options.only.split(",")) - set(FULL):
+        parser.error(f"there is no bench {', '.join(sorted(unknown))}")
+    chosen = QUICK if options.quick else FULL
+    failed = [
+        name
+        for name in options.only.split(",")
+        for given in chosen[name]
+        if subprocess.run([sys.executable, str(HERE / f"{name}.py"), *given], check=False).returncode
+    ]
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

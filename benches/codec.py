@@ -1,0 +1,99 @@
+"""What a page costs in bytes to objects and back, with no call around it.
+
+The check of a reply (JSON, the shape, every pool, its times) beside bare `orjson.loads` of the same bytes;
+the lines of a page in pools.ndjson beside bare `orjson.dumps` of the same records; the line of the ledger.
+Each is the median of --rounds, of the time of --pages pages in a row.
+
+    python benches/codec.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from harness import show
+from poolcensus.aws.pools import _page as check
+from poolcensus.aws.transport import Reply
+from poolcensus.model import Account, Outcome, Page, Target, TargetResult
+from poolcensus.simulator.world import World, WorldConfig
+from poolcensus.snapshot.encode import PageEncoder, encode_result
+
+SNAPSHOT = "20261123T020000Z-3f9a1c"
+AT = "2026-11-23T02:00:03.123Z"
+REGION = "us-east-1"
+Job = Callable[[], object]
+
+
+def main() -> None:
+    """Run the bench."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--pages", type=int, default=500)
+    parser.add_argument("--rounds", type=int, default=15)
+    options = parser.parse_args()
+    rows: list[dict[str, Any]] = []
+    for pools in (25, 1, 0):
+        for name, job, bare in jobs(pools):
+            ours, beside = times(job, bare, options.pages, options.rounds)
+            rows.append(
+                {
+                    "name": name,
+                    "pools": pools,
+                    "us_per_page": round(ours * 1e6, 3),
+                    "us_per_pool": round(ours / pools * 1e6, 3) if pools else None,
+                    "bare_us_per_page": round(beside * 1e6, 3),
+                    "of_bare": round(ours / beside, 3),
+                }
+            )
+    columns = ("what", "pools on a page", "us/page", "us/pool", "orjson us/page", "of orjson")
+    keys = ("name", "pools", "us_per_page", "us_per_pool", "bare_us_per_page", "of_bare")
+    show("codec", options, columns, [[row[key] for key in keys] for row in rows], rows)
+
+
+def jobs(pools: int) -> list[tuple[str, Job, Job]]:
+    """What is measured with so many pools on a page, and orjson alone on the same."""
+    world = World(WorldConfig(accounts=1, pools_per_target=pools))
+    token = b',"NextToken":"%b"' % (b"t" * 60) if pools == 25 else b""
+    printed = world.press.slice(0, REGION, 0, pools) if pools else b""
+    body = b'{"WorkspacesPools":[%b]%b}' % (printed, token)
+    reply = Reply(200, {"content-type": "application/x-amz-json-1.1"}, body)
+    page = Page(Target(Account("000000000001", "acct-0"), REGION), 1, AT, tuple(check(reply)[0]))
+    envelope = {"snapshot_id": SNAPSHOT, "collected_at": AT, "partition": "aws"}
+    envelope |= {"account_id": "000000000001", "account_name": "acct-0", "region": REGION}
+    records = [{**envelope, "pool": pool} for pool in page.pools]
+    encoder = PageEncoder(SNAPSHOT, "aws")
+    if encoder.encode(page) != lines(records):
+        raise AssertionError("the encoder and orjson write different lines")
+    result = TargetResult("000000000001", "acct-0", REGION, Outcome.OK, pools=pools, pages=1, attempts=1)
+    ledger = orjson.loads(encode_result(result))
+    return [
+        ("check of a reply", lambda: check(reply), lambda: orjson.loads(body)),
+        ("lines of pools.ndjson", lambda: encoder.encode(page), lambda: lines(records)),
+        ("line of the ledger", lambda: encode_result(result), lambda: orjson.dumps(ledger) + b"\n"),
+    ]
+
+
+def lines(records: list[dict[str, Any]]) -> bytes:
+    """The lines as orjson writes them, record by record."""
+    return b"".join([orjson.dumps(each, option=orjson.OPT_APPEND_NEWLINE) for each in records])
+
+
+def times(job: Job, bare: Job, pages: int, rounds: int) -> tuple[float, float]:
+    """The median seconds of one, for both, measured in turn."""
+    found: tuple[list[float], list[float]] = ([], [])
+    for _ in range(rounds):
+        for each, seconds in zip((job, bare), found, strict=True):
+            started = time.perf_counter()
+            for _ in range(pages):
+                each()
+            seconds.append((time.perf_counter() - started) / pages)
+    return statistics.median(found[0]), statistics.median(found[1])
+
+
+if __name__ == "__main__":
+    main()

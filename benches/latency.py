@@ -1,0 +1,155 @@
+"""A census of services that take their time, against the least time that it can take.
+
+What can't overlap is modelled call by call, with as many in flight as one likes and no time between calls:
+
+- GetCallerIdentity, then the pages of ListAccounts one after the other, since each names the next;
+- from the page that lists an account: its AssumeRole (none for the caller's own account);
+- from there, for every region that is always on, the pages of that target one after the other;
+- for every opt-in region the same, after the account's ListRegions, which all its opt-in regions share.
+
+The path is the end of the last chain. It is drawn anew --draws times with latencies of the simulator's own
+distribution, and the mean is what a run is held against; how many pages each target has is the simulator's
+world, and the counts of all calls have to be those that the simulator saw. `last account` is the simpler
+bound: the mean of the listing and then the longest chain of the last account alone.
+
+`run` is from the manifest's start to its end, without the start of Python; `wall` is the whole process. Where
+the CPU seconds come near the path, it is the machine that sets the pace and not the services.
+Target: wall at most 1.3 times the path, better 1.15.
+
+    python benches/latency.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from harness import POOLCENSUS, BenchError, Cost, Simulation, run, scratch, show, simulation, summary, words
+from poolcensus.simulator.latency import Clockwork, Latency
+from poolcensus.simulator.world import World, WorldConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+PAGE = 25
+ACCOUNTS_A_PAGE = 20
+
+
+def main() -> None:
+    """Run the bench."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument(
+        "--latency",
+        type=words,
+        default=["exponential:50", "exponential:100", "exponential:150", "exponential:200"],
+    )
+    parser.add_argument("--accounts", type=int, default=400)
+    parser.add_argument("--regions", default="", help="default: all that have WorkSpaces")
+    parser.add_argument("--concurrency", type=int, default=1024)
+    parser.add_argument("--per-region", type=int, help="default: that of poolcensus")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--draws", type=int, default=100)
+    options = parser.parse_args()
+    config = WorldConfig(accounts=options.accounts, regions=tuple(filter(None, options.regions.split(","))))
+    with scratch() as folder:
+        rows = [measure(each, World(config), options, folder) for each in options.latency]
+    columns = ("latency", "path s", "last account s", "calls", "cpu s", "run s", "wall s", "run / path")
+    keys = ("latency", "path", "last_account", "calls", "cpu", "run", "wall", "run_of_path", "of_path")
+    show("latency", options, (*columns, "wall / path"), [[row[key] for key in keys] for row in rows], rows)
+
+
+def measure(latency: str, world: World, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Several runs at one latency, and the path."""
+    pages = pages_of(world)
+    opt_in = [region in world.partition.opt_in for region in world.regions]
+    shape = ["--accounts", str(options.accounts), "--latency", latency, "--regions", ",".join(world.regions)]
+    costs: list[Cost] = []
+    runs: list[float] = []
+    with simulation(*shape) as simulator:
+        for number in range(options.rounds):
+            dest = folder / f"{latency.replace(':', '-')}-{number}"
+            command = [*POOLCENSUS, "collect", "--dest", str(dest), "--regions", ",".join(world.regions)]
+            command += ["--concurrency", str(options.concurrency)]
+            command += ["--per-region", str(options.per_region)] if options.per_region else []
+            costs.append(run(command, simulator))
+            runs.append(seconds_of(dest))
+            check_calls(simulator, pages, any(opt_in))
+    paths = [draw(latency, number, pages, opt_in) for number in range(options.draws)]
+    path = statistics.mean(whole for whole, _ in paths)
+    wall, inside = statistics.median(each.wall for each in costs), statistics.median(runs)
+    return {
+        **summary(latency, costs),
+        "latency": latency,
+        "path": round(path, 3),
+        "path_deviation": round(statistics.pstdev(whole for whole, _ in paths), 3),
+        "last_account": round(statistics.mean(last for _, last in paths), 3),
+        "run": round(inside, 3),
+        "run_of_path": round(inside / path, 3),
+        "of_path": round(wall / path, 3),
+    }
+
+
+def pages_of(world: World) -> list[list[int]]:
+    """How many pages each account has in each region; a target without pools has one, which is empty."""
+    return [
+        [max(1, -(-world.pool_count(index, region) // PAGE)) for region in world.regions]
+        for index in range(world.config.accounts)
+    ]
+
+
+def seconds_of(dest: Path) -> float:
+    """How long the run was, by its manifest."""
+    manifest = json.loads((dest / "latest" / "manifest.json").read_bytes())
+    started, finished = (datetime.fromisoformat(manifest[key]) for key in ("started_at", "finished_at"))
+    return (finished - started).total_seconds()
+
+
+def check_calls(simulator: Simulation, pages: Sequence[Sequence[int]], asks_regions: bool) -> None:
+    """Refuse a run that made other calls than the model has: it would be held against the wrong path."""
+    expected = {
+        "sts.GetCallerIdentity": 1,
+        "organizations.ListAccounts": -(-len(pages) // ACCOUNTS_A_PAGE),
+        "sts.AssumeRole": len(pages) - 1,
+        "account.ListRegions": len(pages) if asks_regions else 0,
+        "workspaces.DescribeWorkspacesPools": sum(map(sum, pages)),
+    }
+    made = simulator.stats()["calls"]
+    if made != {name: count for name, count in expected.items() if count}:
+        raise BenchError(f"the run made the calls {made}, and the path is that of {expected}")
+
+
+def draw(
+    latency: str, seed: int, pages: Sequence[Sequence[int]], opt_in: Sequence[bool]
+) -> tuple[float, float]:
+    """One draw of the path: over all accounts, and to the end of the last account alone."""
+    clockwork = Clockwork(Latency.parse(latency), seed)
+
+    def call() -> float:
+        return clockwork.seconds("")
+
+    now = call()
+    longest = chain = 0.0
+    for index, targets in enumerate(pages):
+        if index % ACCOUNTS_A_PAGE == 0:
+            now += call()
+        chain = _end_of_account(now if index == 0 else now + call(), targets, opt_in, call)
+        longest = max(longest, chain)
+    return longest, chain
+
+
+def _end_of_account(
+    ready: float, targets: Sequence[int], opt_in: Sequence[bool], call: Callable[[], float]
+) -> float:
+    asked = ready + call() if any(opt_in) else ready
+    return max(
+        (asked if late else ready) + sum(call() for _ in range(count))
+        for count, late in zip(targets, opt_in, strict=True)
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""For how long a census blocks its event loop: nothing else in the loop, not even a timeout, runs meanwhile.
+
+The census runs in a process of its own, in which the call of every callback is timed. A `turn` is what the
+loop does between two looks at the sockets: all the callbacks that were ready, one after the other. The wall
+time of a block is what the loop feels, its CPU time what is left of it on a machine with nothing else to do.
+Target: no callback over 50 ms.
+
+    python benches/loop.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import heapq
+import json
+import sys
+import time
+from array import array
+from asyncio import events
+from dataclasses import dataclass
+from typing import Any
+
+from harness import REGIONS, BenchError, run, scratch, show, simulation
+from poolcensus import Census, Settings
+
+_PROBE = "--probe"
+_SHOWN = 5
+# Of asyncio, and private: there is no other way to time what it does.
+_RUN, _CALLBACK, _LOOP, _SELECTOR = "_run", "_callback", "_loop", "_selector"
+
+
+def main() -> None:
+    """Run the bench."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--accounts", type=int, default=1000)
+    parser.add_argument("--mean-pools", type=float, default=7.0)
+    parser.add_argument("--regions", default=REGIONS)
+    parser.add_argument("--concurrency", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    world = ("--accounts", str(options.accounts), "--mean-pools", str(options.mean_pools), "--empty", "0.3")
+    rows: list[dict[str, Any]] = []
+    with simulation(*world, "--regions", options.regions) as simulator, scratch() as folder:
+        pools = simulator.pools()
+        for number in range(options.rounds):
+            given = (str(folder / str(number)), options.regions, str(options.concurrency))
+            report = folder / f"{number}.json"
+            run([sys.executable, __file__, _PROBE, *given, str(report)], simulator)
+            row = json.loads(report.read_bytes())
+            if row["pools"] != pools:
+                raise BenchError(f"{row['pools']:,} pools of {pools:,}")
+            rows.append(row)
+    table = [
+        [place, block["wall_ms"], block["cpu_ms"], block["what"]]
+        for place, block in sorted(
+            (
+                (f"run {number}, block {place}", block)
+                for number, row in enumerate(rows, 1)
+                for place, block in enumerate(row["longest"], 1)
+            ),
+            key=lambda each: -each[1]["wall_ms"],
+        )[:_SHOWN]
+    ]
+    for number, row in enumerate(rows, 1):
+        of = f"of {row['callbacks']:,} callbacks in {row['turns']:,} turns"
+        table.append([f"run {number}, 99.9 % of callbacks", row["p999_ms"], None, of])
+        table.append([f"run {number}, longest turn", row["longest_turn_ms"], None, ""])
+    show("loop", options, ("block", "wall ms", "cpu ms", "what"), table, rows)
+
+
+@dataclass(slots=True)
+class Watch:
+    """What the callbacks and the turns of a loop took."""
+
+    walls: array[float]
+    turns: array[float]
+    # Wall, CPU, what it was; the longest few, the shortest of them first.
+    longest: list[tuple[float, float, str]]
+
+    def watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Time every callback and every turn of this loop, not of one that a thread runs beside it."""
+        walls, longest, inner = self.walls, self.longest, getattr(events.Handle, _RUN)
+        clock, cpu = time.perf_counter, time.thread_time
+
+        def timed(handle: events.Handle) -> None:
+            if getattr(handle, _LOOP) is not loop:
+                inner(handle)
+                return
+            before, cpu_before = clock(), cpu()
+            inner(handle)
+            wall = clock() - before
+            walls.append(wall)
+            if len(longest) < _SHOWN:
+                heapq.heappush(longest, (wall, cpu() - cpu_before, name_of(handle)))
+            elif wall > longest[0][0]:
+                heapq.heapreplace(longest, (wall, cpu() - cpu_before, name_of(handle)))
+
+        setattr(events.Handle, _RUN, timed)
+        selector: Any = getattr(loop, _SELECTOR)
+        look, turns = selector.select, self.turns
+        looked = clock()
+
+        def select(timeout: float | None = None) -> object:
+            nonlocal looked
+            turns.append(clock() - looked)
+            ready = look(timeout)
+            looked = clock()
+            return ready
+
+        selector.select = select
+
+
+def name_of(handle: events.Handle) -> str:
+    """What a callback is: of a task, its coroutine and what that waits for now."""
+    callback: Any = getattr(handle, _CALLBACK)
+    if callback is None:
+        return "a callback that was cancelled"
+    owner = getattr(callback, "__self__", None)
+    if not isinstance(owner, asyncio.Task):
+        return str(getattr(callback, "__qualname__", callback))
+    coroutine: Any = owner.get_coro()
+    path = [coroutine.__qualname__]
+    while (coroutine := getattr(coroutine, "cr_await", None)) is not None and hasattr(
+        coroutine, "__qualname__"
+    ):
+        path.append(coroutine.__qualname__)
+    # The innermost say most, and the whole way in is long.
+    return " > ".join([path[0], *path[1:][-2:]])
+
+
+async def census(dest: str, regions: str, concurrency: int, watch: Watch) -> int:
+    """Take a census under watch, and say how many pools it found."""
+    watch.watch(asyncio.get_running_loop())
+    async with Census(Settings.load(regions=regions.split(","), concurrency=concurrency)) as taken:
+        snapshot = await taken.collect(dest)
+    return snapshot.manifest.totals.pools
+
+
+def probe(dest: str, regions: str, concurrency: str, report: str) -> None:
+    """What runs in the process that is watched."""
+    watch = Watch(array("d"), array("d"), [])
+    pools = asyncio.run(census(dest, regions, int(concurrency), watch))
+    walls = sorted(watch.walls)
+    found = {
+        "pools": pools,
+        "callbacks": len(walls),
+        "turns": len(watch.turns),
+        "longest_ms": round(walls[-1] * 1e3, 3),
+        "p999_ms": round(walls[int(len(walls) * 0.999)] * 1e3, 3),
+        "longest_turn_ms": round(max(watch.turns) * 1e3, 3),
+        "longest": [
+            {"wall_ms": round(wall * 1e3, 3), "cpu_ms": round(cpu * 1e3, 3), "what": what}
+            for wall, cpu, what in sorted(watch.longest, reverse=True)
+        ],
+    }
+    with open(report, "w", encoding="utf-8") as file:  # noqa: PTH123 - a name from the command line
+        json.dump(found, file)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == [_PROBE]:
+        probe(*sys.argv[2:])
+    else:
+        main()

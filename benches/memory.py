@@ -1,0 +1,102 @@
+"""The most memory that a census holds, as the organization grows.
+
+Three curves, each at a tenth, a third and the whole of its size: many pools; many accounts and regions
+without any; and many pools to a reader that takes them slowly, which stands for a slow disk too: what was
+read and not yet taken has to wait somewhere. Bounded memory shows as a flat curve, not as a small number.
+Targets: at most 150 MB at full size, better 100.
+
+    python benches/memory.py
+    python benches/memory.py --pools 100000 --accounts 500
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+from harness import POOLCENSUS, BenchError, count_lines, numbers, run, scratch, show, simulation
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# Pools of one account in one region, 20 pages.
+TARGET = 500
+FIVE = "eu-central-1,eu-west-1,us-east-1,us-east-2,us-west-2"
+CURVES = ("pools", "empty", "slow")
+_READ = 1 << 16
+
+
+def main() -> None:
+    """Run the bench."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--curves", type=lambda text: text.split(","), default=list(CURVES))
+    parser.add_argument("--pools", type=int, default=1_000_000, help="of the first curve")
+    parser.add_argument("--accounts", type=int, default=5000, help="of the second, in all regions")
+    parser.add_argument("--slow-pools", type=int, default=250_000, help="of the third")
+    parser.add_argument("--slow-mb", type=float, default=5.0, help="MB a second that the slow reader takes")
+    parser.add_argument("--concurrency", type=int, default=256)
+    parser.add_argument("--parts", type=numbers, default=[10, 3, 1], help="sizes, as parts of the whole")
+    options = parser.parse_args()
+    rows: list[dict[str, Any]] = []
+    with scratch() as folder:
+        for curve in options.curves:
+            rows += [measure(curve, part, options, folder) for part in options.parts]
+    columns = ("curve", "accounts", "targets", "pools", "wall s", "peak MB")
+    keys = ("curve", "accounts", "targets", "pools", "wall", "peak_mb")
+    show("memory", options, columns, [[row[key] for key in keys] for row in rows], rows)
+
+
+def measure(curve: str, part: int, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """One point of a curve. Memory needs no median: what was held once has to be there."""
+    regions = FIVE.split(",")
+    each = TARGET
+    if curve == "empty":
+        accounts, each = max(1, options.accounts // part), 0
+        choice: tuple[str, ...] = ()
+        # As many as the partition has: the simulator's default, and that of poolcensus.
+        targets = accounts * 17
+    else:
+        whole = options.pools if curve == "pools" else options.slow_pools
+        accounts = max(1, whole // part // (TARGET * len(regions)))
+        choice = ("--regions", FIVE)
+        targets = accounts * len(regions)
+    dest = folder / f"{curve}-{part}"
+    slow = SlowReader(options.slow_mb * 1e6) if curve == "slow" else None
+    command = [*POOLCENSUS, "collect", "--dest", "-" if slow else str(dest), *choice]
+    command += ["--concurrency", str(options.concurrency)]
+    with simulation("--accounts", str(accounts), "--pools-per-target", str(each), *choice) as simulator:
+        cost = run(command, simulator, read=slow.read if slow else None)
+    found = slow.lines if slow else count_lines(dest / "latest" / "pools.ndjson")
+    if found != targets * each:
+        raise BenchError(f"{found:,} pools of {targets * each:,}")
+    return {
+        "curve": curve,
+        "accounts": accounts,
+        "targets": targets,
+        "pools": found,
+        "wall": round(cost.wall, 3),
+        "cpu": round(cost.cpu, 3),
+        "peak_mb": round(cost.peak_mb, 1),
+    }
+
+
+class SlowReader:
+    """Reads at a bounded speed, and counts the lines."""
+
+    def __init__(self, bytes_a_second: float) -> None:
+        self._speed = bytes_a_second
+        self.lines = 0
+
+    def read(self, descriptor: int) -> None:
+        """Read a descriptor to its end."""
+        started, taken = time.monotonic(), 0
+        while block := os.read(descriptor, _READ):
+            taken += len(block)
+            self.lines += block.count(b"\n")
+            time.sleep(max(0.0, started + taken / self._speed - time.monotonic()))
+
+
+if __name__ == "__main__":
+    main()
