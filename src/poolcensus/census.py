@@ -16,7 +16,7 @@ import anyio
 import anyio.to_thread
 
 from poolcensus.account_file import read_accounts
-from poolcensus.aws.gateway import open_aws
+from poolcensus.aws.gateway import open_aws, open_caller
 from poolcensus.discovery import AccountChoice, AccountListing, RegionChoice, choose_regions
 from poolcensus.engine import Engine, EngineLimits
 from poolcensus.errors import CallError, IncompleteError, NotPublishedError, SettingsError
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-    from poolcensus.aws.gateway import Aws
+    from poolcensus.aws.gateway import Aws, CallerSession
     from poolcensus.engine import Sink
     from poolcensus.model import Account, Page, TargetResult
     from poolcensus.settings import Settings
@@ -65,6 +65,12 @@ _NOTHING_YET = Progress(
     in_flight=0,
     slowest=(),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    session: CallerSession
+    from_file: tuple[Account, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +156,12 @@ class Census:
         """
         place = os.fspath(dest) if dest is not None else self.settings.dest
         started = datetime.now(UTC)
-        # Before the destination is made: a file that is not there is a wrong setting, which leaves no trace.
-        from_file = await _accounts_from_file(self.settings.accounts_from)
-        async with self._store(place) as store, self._open(from_file) as opened:
+        async with (
+            # Before the destination is touched: wrong settings leave no trace.
+            self._prepare() as prepared,
+            self._store(place) as store,
+            self._open(prepared) as opened,
+        ):
             draft = await store.draft(new_snapshot_id(started))
             async with SnapshotWriter(
                 draft,
@@ -179,7 +188,7 @@ class Census:
 
     async def plan(self) -> Plan:
         """What `collect` would do. Calls member accounts only to ask which regions they have enabled."""
-        async with self._open() as opened:
+        async with self._prepare() as prepared, self._open(prepared) as opened:
             listed = [batch async for batch in opened.listing.accounts()]
             accounts = tuple(account for batch in listed for account in batch)
             self._check_accounts(len(accounts), opened)
@@ -205,13 +214,18 @@ class Census:
             )
 
     @asynccontextmanager
-    async def _open(self, from_file: tuple[Account, ...] | None = None) -> AsyncIterator[_Opened]:
+    async def _prepare(self) -> AsyncIterator[_Prepared]:
+        """Read everything that settings point at. Makes no call."""
+        from_file = await _accounts_from_file(self.settings.accounts_from)
+        async with open_caller(self.settings) as session:
+            yield _Prepared(session, from_file)
+
+    @asynccontextmanager
+    async def _open(self, prepared: _Prepared) -> AsyncIterator[_Opened]:
         settings = self.settings
-        if from_file is None:
-            from_file = await _accounts_from_file(settings.accounts_from)
         choice = AccountChoice(
             source=settings.accounts_from,
-            from_file=from_file,
+            from_file=prepared.from_file,
             include=frozenset(settings.accounts),
             exclude=frozenset(settings.exclude_accounts),
             units=settings.ous,
@@ -219,7 +233,7 @@ class Census:
             tags=frozenset(settings.account_tags),
             shard=settings.shard,
         )
-        async with open_aws(settings) as aws:
+        async with open_aws(settings, prepared.session) as aws:
             regions = choose_regions(
                 aws.caller.partition, settings.regions, settings.exclude_regions, settings.extra_regions
             )
@@ -281,7 +295,7 @@ class Census:
         return self._group
 
     async def _send_targets(self, outlet: Outlet[Target]) -> None:
-        async with self._open() as opened:
+        async with self._prepare() as prepared, self._open(prepared) as opened:
             async for accounts in opened.listing.accounts():
                 await outlet.put(
                     tuple(
@@ -290,11 +304,11 @@ class Census:
                 )
 
     async def _send_pages(self, outlet: Outlet[Page]) -> None:
-        async with self._open() as opened:
+        async with self._prepare() as prepared, self._open(prepared) as opened:
             self._check_stream(await self._run(opened, _PageSink(outlet)))
 
     async def _send_pools(self, outlet: Outlet[PoolRecord]) -> None:
-        async with self._open() as opened:
+        async with self._prepare() as prepared, self._open(prepared) as opened:
             self._check_stream(await self._run(opened, _RecordSink(outlet, opened.aws.caller.partition)))
 
     def _check_stream(self, engine: Engine) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter, defaultdict
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Endpoint(NamedTuple):
@@ -18,14 +22,24 @@ class RegionHealth:
 
     A host name that does not exist looks like a connection that may work in a moment. One account can't
     tell them apart; a few can: a region is given up once `accounts` different accounts have each failed
-    `attempts` times since the region last sent any reply. A region that has answered before gets twice as
-    many attempts, for a network that drops out for a moment.
+    `attempts` times since the region last sent any reply. One that has answered before may only be away for
+    a moment: it is given up after `patience` seconds without a reply, not sooner.
     """
 
-    def __init__(self, *, accounts: int, attempts: int = 3) -> None:
+    def __init__(
+        self,
+        *,
+        accounts: int,
+        attempts: int = 3,
+        patience: float = 20.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._accounts = accounts
         self._attempts = attempts
+        self._patience = patience
+        self._clock = clock
         self._failures: defaultdict[Endpoint, Counter[str]] = defaultdict(Counter)
+        self._silent_since: dict[Endpoint, float] = {}
         self._answered: set[Endpoint] = set()
         self._given_up: dict[Endpoint, str] = {}
         self._unsupported: dict[Endpoint, str] = {}
@@ -35,13 +49,17 @@ class RegionHealth:
         self._answered.add(endpoint)
         if endpoint in self._failures:
             del self._failures[endpoint]
+            del self._silent_since[endpoint]
 
     def failed(self, endpoint: Endpoint, account_id: str, why: str) -> None:
         """A call to the region got no reply."""
+        now = self._clock()
+        silent_since = self._silent_since.setdefault(endpoint, now)
         failures = self._failures[endpoint]
         failures[account_id] += 1
-        needed = self._attempts * (2 if endpoint in self._answered else 1)
-        if sum(count >= needed for count in failures.values()) >= self._accounts:
+        if endpoint in self._answered and now - silent_since < self._patience:
+            return
+        if sum(count >= self._attempts for count in failures.values()) >= self._accounts:
             self._given_up[endpoint] = why
 
     def given_up(self, endpoint: Endpoint) -> str | None:

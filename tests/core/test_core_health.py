@@ -38,16 +38,38 @@ def test_many_accounts_that_failed_seldom_do_not_either() -> None:
     assert health.given_up(HERE) is None
 
 
-def test_any_reply_begins_the_count_anew_and_doubles_the_patience() -> None:
-    health = RegionHealth(accounts=1, attempts=3)
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_any_reply_begins_the_count_anew() -> None:
+    health = RegionHealth(accounts=1, attempts=3, patience=0.0)
     health.failed(HERE, "a", "x")
     health.failed(HERE, "a", "x")
     health.replied(HERE)
-    for _ in range(5):
+    for _ in range(2):
         health.failed(HERE, "a", "x")
         assert health.given_up(HERE) is None
     health.failed(HERE, "a", "the last")
     assert health.given_up(HERE) == "the last"
+
+
+def test_a_region_that_has_answered_is_waited_for() -> None:
+    clock = Clock()
+    health = RegionHealth(accounts=2, attempts=1, patience=20.0, clock=clock)
+    health.replied(HERE)
+    clock.now = 100.0
+    for second in range(20):
+        clock.now = 100.0 + second
+        health.failed(HERE, str(second), "x")
+        assert health.given_up(HERE) is None
+    clock.now = 120.0
+    health.failed(HERE, "one more", "silence")
+    assert health.given_up(HERE) == "silence"
 
 
 def test_services_of_a_region_are_apart() -> None:
@@ -72,16 +94,15 @@ def test_a_region_that_lacks_the_operation_is_remembered() -> None:
     st.lists(st.sampled_from(["a", "b", "c", "d", "reply"]), max_size=60),
 )
 def test_the_rule_holds_for_any_history(accounts: int, attempts: int, history: list[str]) -> None:
-    health = RegionHealth(accounts=accounts, attempts=attempts)
+    health = RegionHealth(accounts=accounts, attempts=attempts, patience=0.0)
     since_reply: Counter[str] = Counter()
-    patience, given_up = attempts, False
+    given_up = False
     for event in history:
         if event == "reply":
             health.replied(HERE)
             since_reply.clear()
-            patience = 2 * attempts
         else:
             health.failed(HERE, event, "x")
             since_reply[event] += 1
-            given_up = given_up or sum(n >= patience for n in since_reply.values()) >= accounts
+            given_up = given_up or sum(n >= attempts for n in since_reply.values()) >= accounts
         assert (health.given_up(HERE) is not None) == given_up

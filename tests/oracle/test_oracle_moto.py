@@ -9,7 +9,7 @@ from urllib.request import ProxyHandler, Request, build_opener
 
 import pytest
 
-from poolcensus.aws.gateway import open_aws
+from poolcensus.aws.gateway import open_aws, open_caller
 from poolcensus.census import Census
 from poolcensus.model import Outcome, SnapshotStatus
 from poolcensus.settings import load_settings
@@ -122,7 +122,7 @@ async def test_every_account_has_credentials_of_its_own(
     tree: Tree, moto: str, connect: Callable[..., Any]
 ) -> None:
     some = sorted(tree.accounts)[:3]
-    async with open_aws(settings()) as aws:
+    async with open_caller(settings()) as session, open_aws(settings(), session) as aws:
         assert aws.caller.account_id == CALLER
         credentials = [await aws.broker.source(account).get() for account in some]
         own = await aws.broker.source(CALLER).get()
@@ -150,7 +150,7 @@ async def test_region_status_comes_from_whatever_is_served(
         return {each["RegionName"] for each in reply["Regions"] if each["OptInStatus"] == "not-opted-in"}
 
     off = await asyncio.to_thread(regions)
-    async with open_aws(settings()) as aws:
+    async with open_caller(settings()) as session, open_aws(settings(), session) as aws:
         found = await aws.region_status.disabled(min(tree.accounts))
     assert found is not None
     assert set(found) == off != set()

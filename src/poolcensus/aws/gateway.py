@@ -46,22 +46,37 @@ class Aws:
         self.region_status.forget(account_id)
 
 
-@asynccontextmanager
-async def open_aws(settings: Settings) -> AsyncIterator[Aws]:
-    """Open AWS for a run: read the SDK's configuration, open the transport, ask who the caller is.
+@dataclass(frozen=True, slots=True)
+class CallerSession:
+    """The SDK's configuration has been read and holds credentials. No call has been made of ours."""
 
-    Raises SettingsError, CredentialsError or another FatalError. On leaving, every connection is closed.
+    sdk: Sdk
+    credentials: CallerCredentials
+
+
+@asynccontextmanager
+async def open_caller(settings: Settings) -> AsyncIterator[CallerSession]:
+    """Read the SDK's configuration and walk its credential chain.
+
+    Raises SettingsError for a profile that is not there and CredentialsError where there are none.
     """
-    async with AsyncExitStack() as stack:
-        sdk = await stack.enter_async_context(
-            Sdk(profile=settings.profile, endpoint_url=settings.endpoint_url)
-        )
-        caller_credentials = CallerCredentials(sdk)
-        # Without credentials nothing has to be opened.
+    async with Sdk(profile=settings.profile, endpoint_url=settings.endpoint_url) as sdk:
+        credentials = CallerCredentials(sdk)
         try:
-            await caller_credentials.get()
+            await credentials.get()
         except CallerExpiredError as error:
             raise CredentialsError(error.message) from error
+        yield CallerSession(sdk, credentials)
+
+
+@asynccontextmanager
+async def open_aws(settings: Settings, session: CallerSession) -> AsyncIterator[Aws]:
+    """Open AWS for a run: the transport, and who the caller is.
+
+    Raises CredentialsError or another FatalError. On leaving, every connection is closed.
+    """
+    sdk, caller_credentials = session.sdk, session.credentials
+    async with AsyncExitStack() as stack:
         transport = await stack.enter_async_context(
             Transport(connect_timeout=settings.connect_timeout, ca_bundle=sdk.ca_bundle)
         )

@@ -47,7 +47,12 @@ SIMULATOR = (
 
 
 @click.command(name="demo")
-@settings_options("dest", "progress", *LOGGING, config=False)
+@click.option(
+    "--dest",
+    metavar="DEST",
+    help="The folder for the snapshot.  [default: poolcensus-demo among the temporary files]",
+)
+@settings_options("progress", *LOGGING, config=False)
 def command(**given: object) -> int:
     """Take a census of a simulated organization; needs no AWS account.
 
