@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from poolcensus.model import Caller, Page, Shard, SkippedAccount, Target, TargetResult
     from poolcensus.snapshot.store import Draft, DraftFile
 
-MEMORY_PER_TARGET = 64 * 1024
+MEMORY_PER_TARGET = 32 * 1024
 QUEUE_BYTES = 4 << 20
 
 _T = TypeVar("_T")
