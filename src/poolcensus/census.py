@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 from collections import Counter
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +19,14 @@ from poolcensus.account_file import read_accounts
 from poolcensus.aws.gateway import open_aws, open_caller
 from poolcensus.discovery import AccountChoice, AccountListing, RegionChoice, choose_regions
 from poolcensus.engine import Engine, EngineLimits
-from poolcensus.errors import CallError, IncompleteError, NotPublishedError, SettingsError
+from poolcensus.errors import (
+    CallError,
+    DestinationError,
+    IncompleteError,
+    NotPublishedError,
+    SettingsError,
+    first_reason,
+)
 from poolcensus.model import Outcome, Plan, PoolRecord, Progress, Target, Totals
 from poolcensus.snapshot import (
     FolderStore,
@@ -181,6 +188,7 @@ class Census:
                     skipped=tuple(opened.listing.skipped),
                     totals=engine.totals(),
                     shard=self.settings.shard,
+                    planned=engine.totals().targets,
                 )
         if place == STANDARD_OUTPUT:
             return StreamedSnapshot(manifest, self.uncovered)
@@ -284,6 +292,8 @@ class Census:
     def _store(self, place: str) -> Store:
         settings = self.settings
         if place == STANDARD_OUTPUT:
+            if sys.stdout is None:
+                raise DestinationError("standard output is closed: nothing can be written there")
             return StreamStore(sys.stdout.buffer)
         if place.startswith(_S3):
             raise SettingsError(f"{place}: this version can't write to S3; name a directory or -")
@@ -296,12 +306,12 @@ class Census:
 
     async def _send_targets(self, outlet: Outlet[Target]) -> None:
         async with self._prepare() as prepared, self._open(prepared) as opened:
-            async for accounts in opened.listing.accounts():
-                await outlet.put(
-                    tuple(
-                        Target(account, region) for account in accounts for region in opened.regions.regions
+            regions = opened.regions.regions
+            async with aclosing(opened.listing.accounts()) as batches:
+                async for accounts in batches:
+                    await outlet.put(
+                        tuple(Target(account, region) for account in accounts for region in regions)
                     )
-                )
 
     async def _send_pages(self, outlet: Outlet[Page]) -> None:
         async with self._prepare() as prepared, self._open(prepared) as opened:
@@ -387,7 +397,12 @@ async def _count_disabled(opened: _Opened, accounts: tuple[Account, ...]) -> int
                 continue
             found.append(len(opt_in & (disabled or frozenset())))
 
-    async with anyio.create_task_group() as group:
-        for _ in range(min(len(accounts), _ASKED_AT_ONCE)):
-            group.start_soon(ask)
+    try:
+        async with anyio.create_task_group() as group:
+            for _ in range(min(len(accounts), _ASKED_AT_ONCE)):
+                group.start_soon(ask)
+    except BaseExceptionGroup as failures:
+        if (reason := first_reason(failures)) is None:
+            raise
+        raise reason from failures
     return sum(found)

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Protocol
 import anyio
 
 from poolcensus.aws.channel import CallWatch
-from poolcensus.errors import CallError, CensusError, FatalError, UnrecognizedCredentialsError
+from poolcensus.errors import (
+    CallError,
+    FatalError,
+    RegionDisabledError,
+    UnrecognizedCredentialsError,
+    first_reason,
+)
 from poolcensus.model import Outcome, Progress, TargetResult, Totals
 from poolcensus.schedule import Schedule
 
@@ -106,7 +112,9 @@ class Engine:
             with anyio.move_on_after(self._limits.deadline) as scope:
                 await self._run_all()
         except BaseExceptionGroup as group:
-            raise _first_reason(group) from group
+            if (reason := first_reason(group)) is None:
+                raise
+            raise reason from group
         finally:
             if not scope.cancelled_caught:
                 self._count_unfinished()
@@ -227,10 +235,13 @@ class Engine:
         return disabled is not None and target.region in disabled
 
     async def _outcome_of(self, target: Target, error: CallError) -> Outcome:
-        # The code that bad credentials get is also that of a region which the account has not enabled.
-        # These credentials are good: STS gave them a moment ago, or knew them at the start. So where the
-        # account doesn't say which regions it has enabled, the region has just said it.
-        if isinstance(error, UnrecognizedCredentialsError) and target.region in self._opt_in:
+        # The codes that a region gives which the account has not enabled are also those of bad credentials
+        # and of services that were never subscribed to. The credentials are good: STS gave them a moment
+        # ago, or knew them at the start. So the region is believed where it is one that can be disabled and
+        # the account doesn't say that it has enabled it.
+        if isinstance(error, UnrecognizedCredentialsError | RegionDisabledError):
+            if target.region not in self._opt_in:
+                return Outcome.ERROR
             disabled = await self._aws.region_status.disabled(target.account.id)
             return Outcome.REGION_DISABLED if disabled is None else Outcome.ERROR
         return error.outcome
@@ -287,14 +298,3 @@ class Engine:
         self._open.clear()
         self.outcomes[Outcome.CANCELLED] += sum(1 for _ in self._schedule.rest())
         self.outcomes += Counter()
-
-
-def _first_reason(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """What a person has to be told: the error on purpose among what the tasks ended with, or the group."""
-    reasons = group.subgroup(CensusError)
-    while isinstance(reasons, BaseExceptionGroup):
-        first = reasons.exceptions[0]
-        if not isinstance(first, BaseExceptionGroup):
-            return first
-        reasons = first
-    return group

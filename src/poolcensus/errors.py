@@ -190,7 +190,7 @@ class AssumeRoleError(RecordedError):
             status=error.status,
             request_id=error.request_id,
         )
-        failure.permanent = isinstance(error, RecordedError)
+        failure.permanent = isinstance(error, RecordedError) and not isinstance(error, RegionGivenUpError)
         return failure
 
 
@@ -204,3 +204,12 @@ class PagingLoopError(RecordedError):
     """The service gave a page token that it had given before."""
 
     outcome = Outcome.BAD_RESPONSE
+
+
+def first_reason(group: BaseExceptionGroup[BaseException]) -> CensusError | None:
+    """The first error raised on purpose among those that tasks ended with: what a person has to be told."""
+    for error in group.exceptions:
+        found = first_reason(error) if isinstance(error, BaseExceptionGroup) else error
+        if isinstance(found, CensusError):
+            return found
+    return None

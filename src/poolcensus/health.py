@@ -31,7 +31,7 @@ class RegionHealth:
         *,
         accounts: int,
         attempts: int = 3,
-        patience: float = 20.0,
+        patience: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._accounts = accounts
@@ -42,11 +42,14 @@ class RegionHealth:
         self._silent_since: dict[Endpoint, float] = {}
         self._answered: set[Endpoint] = set()
         self._given_up: dict[Endpoint, str] = {}
+        self._served: set[Endpoint] = set()
+        self._without_operation: defaultdict[Endpoint, set[str]] = defaultdict(set)
         self._unsupported: dict[Endpoint, str] = {}
 
     def replied(self, endpoint: Endpoint) -> None:
         """The region sent a reply, whatever it said."""
         self._answered.add(endpoint)
+        self._given_up.pop(endpoint, None)
         if endpoint in self._failures:
             del self._failures[endpoint]
             del self._silent_since[endpoint]
@@ -66,9 +69,24 @@ class RegionHealth:
         """Why the region is not called any more, or None."""
         return self._given_up.get(endpoint)
 
-    def lacks_operation(self, endpoint: Endpoint, why: str) -> None:
-        """The region said that it does not know the operation: that is so for every account."""
-        self._unsupported[endpoint] = why
+    def served(self, endpoint: Endpoint) -> None:
+        """The operation has worked in the region: it is offered there, whatever other accounts are told."""
+        if endpoint not in self._served:
+            self._served.add(endpoint)
+            self._without_operation.pop(endpoint, None)
+            self._unsupported.pop(endpoint, None)
+
+    def lacks_operation(self, endpoint: Endpoint, account_id: str, why: str) -> None:
+        """The region told an account that it does not know the operation.
+
+        Where several have heard that and it has never worked for any, it is so for every account.
+        """
+        if endpoint in self._served:
+            return
+        told = self._without_operation[endpoint]
+        told.add(account_id)
+        if len(told) >= self._accounts:
+            self._unsupported[endpoint] = why
 
     def unsupported(self, endpoint: Endpoint) -> str | None:
         """What the region said when it was found not to offer the operation, or None."""

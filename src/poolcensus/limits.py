@@ -382,17 +382,19 @@ class Pauses:
         self.on_pause: Callable[[], None] | None = None
 
     @contextmanager
-    def pause(self, region: str) -> Iterator[None]:
-        """Count a target of the region as waiting for as long as the block lasts."""
+    def pause(self, region: str | None) -> Iterator[None]:
+        """Count a target as waiting while the block lasts; in its region too, unless that is None."""
         self.count += 1
-        self.in_region[region] += 1
+        if region is not None:
+            self.in_region[region] += 1
         try:
             if self.on_pause is not None:
                 self.on_pause()
             yield
         finally:
             self.count -= 1
-            self.in_region[region] -= 1
+            if region is not None:
+                self.in_region[region] -= 1
 
 
 class RetryQuota:

@@ -12,11 +12,13 @@ import anyio
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential
 
 from poolcensus.errors import (
+    BadResponseError,
     CallTimeoutError,
     ClockSkewError,
     ExpiredError,
     RetryableError,
     ThrottledError,
+    UnreachableError,
 )
 from poolcensus.limits import RetryQuota
 
@@ -31,11 +33,16 @@ T = TypeVar("T")
 class RetryPolicy:
     """How often and how long. Times are seconds.
 
+    A reply that is not the operation's result seldom heals: it is worth fewer attempts. `max_without_reply`
+    is how often a call is made that finds nobody there, where that is less than `max_attempts`.
+
     The wait before retry n is a random part of min(longest_wait, first_wait * 2**(n-1)), and at least
     `throttle_floor` where the service throttled: full jitter alone can spend all attempts near zero.
     """
 
     max_attempts: int = 12
+    max_bad_replies: int = 6
+    max_without_reply: int | None = None
     first_wait: float = 0.25
     longest_wait: float = 20.0
     throttle_floor: float = 0.2
@@ -65,12 +72,12 @@ class Retrier:
         quota: RetryQuota,
         deadline: float | None = None,
         on_retry: Callable[[RetryableError], None] | None = None,
-        pause: Callable[[], AbstractContextManager[None]] = nullcontext,
+        pause: Callable[[RetryableError], AbstractContextManager[None]] = lambda _: nullcontext(),
     ) -> T:
         """The result of the first attempt that succeeds.
 
         `deadline` is on the retrier's clock: a retry that would start past it is not waited for. Each wait
-        is made inside `pause()`.
+        is made inside `pause(error)`.
         Raises the last error of the last attempt.
         """
         try:
@@ -88,12 +95,14 @@ class Retrier:
         *,
         deadline: float | None,
         on_retry: Callable[[RetryableError], None] | None,
-        pause: Callable[[], AbstractContextManager[None]],
+        pause: Callable[[RetryableError], AbstractContextManager[None]],
     ) -> T:
         # The loop is only built once a call has failed: most calls never need it. Its first turn
         # replays that failure, so that tenacity counts attempts and waits as it always does.
         replay: list[RetryableError] = [first]
         last_cost = 0
+        last_error = first
+        bad_replies = unanswered = 0
 
         async def turn() -> T:
             if replay:
@@ -101,12 +110,17 @@ class Retrier:
             return await attempt()
 
         def stop(state: RetryCallState) -> bool:
-            nonlocal last_cost
-            if state.attempt_number >= self._policy.max_attempts:
+            nonlocal last_cost, last_error, bad_replies, unanswered
+            error = last_error = _error(state)
+            bad_replies += isinstance(error, BadResponseError)
+            unanswered += isinstance(error, UnreachableError | CallTimeoutError)
+            policy = self._policy
+            if state.attempt_number >= policy.max_attempts or bad_replies >= policy.max_bad_replies:
+                return True
+            if policy.max_without_reply is not None and unanswered >= policy.max_without_reply:
                 return True
             if deadline is not None and self._clock() + state.upcoming_sleep >= deadline:
                 return True
-            error = _error(state)
             cost = _cost(error)
             if not quota.spend(cost):
                 return True
@@ -116,7 +130,7 @@ class Retrier:
             return False
 
         async def sleep(seconds: float) -> None:
-            with pause():
+            with pause(last_error):
                 await self._sleep(seconds)
 
         retrying = AsyncRetrying(

@@ -466,15 +466,30 @@ def test_a_region_that_several_accounts_can_not_reach_is_not_called_any_more() -
     on_virtual_time(main)
 
 
-def test_a_region_without_the_operation_is_called_once() -> None:
+def test_a_region_without_the_operation_is_called_for_three_accounts() -> None:
     async def main() -> None:
         service = Service()
-        service.script = [Reply(400, {}, b'{"__type":"UnknownOperationException"}')]
+        service.script = [Reply(400, {}, b'{"__type":"UnknownOperationException"}')] * 9
         channel = channel_of(service)
-        for account in "abc":
+        for account in "abcdef":
             with pytest.raises(RegionUnsupportedError):
                 await channel.call(call_of(account), Source(), parse, watch=CallWatch())
-        assert service.calls == 1
+        assert service.calls == 3
+
+    on_virtual_time(main)
+
+
+def test_one_odd_answer_says_nothing_of_other_accounts() -> None:
+    async def main() -> None:
+        service = Service()
+        channel = channel_of(service)
+        await _call(channel, call_of("a"), Source())
+        for account in "bcdef":
+            service.script = [Reply(400, {}, b'{"__type":"UnknownOperationException"}')]
+            with pytest.raises(RegionUnsupportedError):
+                await channel.call(call_of(account), Source(), parse, watch=CallWatch())
+        await _call(channel, call_of("g"), Source())
+        assert service.calls == 7
 
     on_virtual_time(main)
 

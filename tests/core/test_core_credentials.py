@@ -32,7 +32,8 @@ from poolcensus.errors import (
     AssumeRoleError,
     BadResponseError,
     CallerExpiredError,
-    CallError,
+    CensusError,
+    CredentialsError,
     ExpiredError,
     ThrottledError,
 )
@@ -398,7 +399,7 @@ async def test_a_source_is_kept_until_it_is_forgotten(time: Time) -> None:
 class Chain:
     """The SDK's credential chain, as `CallerCredentials` sees it."""
 
-    def __init__(self, time: Time, *, keeps: float = 10.0, error: CallError | None = None) -> None:
+    def __init__(self, time: Time, *, keeps: float = 10.0, error: CensusError | None = None) -> None:
         self._time = time
         self._keeps = keeps
         self.error = error
@@ -432,17 +433,38 @@ async def test_the_callers_credentials_are_asked_of_the_chain_once_for_all(time:
     assert chain.walks == 2
 
 
+@pytest.fixture
+def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("poolcensus.aws.credentials._WAITS_FOR_THE_CHAIN", (0.0, 0.0))
+
+
+@pytest.mark.usefixtures("no_waits")
 async def test_the_chain_rests_after_it_could_not_renew(time: Time) -> None:
-    chain = Chain(time, error=CallerExpiredError("sso session over", code="x"))
+    chain = Chain(time, error=CredentialsError("sso session over"))
     source = CallerCredentials(cast("Sdk", chain))
     for _ in range(5):
         with pytest.raises(CallerExpiredError, match="sso session over"):
             await source.get()
-    assert chain.walks == 1
+    # Twice more after a wait each, and then not again until the pause is over.
+    assert chain.walks == 3
     time.now += 10.1
     chain.error = None
-    assert (await source.get()).access_key_id == "AKIA2"
-    assert chain.walks == 2
+    assert (await source.get()).access_key_id == "AKIA4"
+    assert chain.walks == 4
+
+
+async def test_credentials_that_could_not_be_renewed_are_used_while_the_service_takes_them(
+    time: Time,
+) -> None:
+    chain = Chain(time)
+    source = CallerCredentials(cast("Sdk", chain))
+    old = await source.get()
+    chain.error = CredentialsError("the token service did not answer")
+    time.now += 3600
+    assert await source.get() is old
+    source.expired(old)
+    with pytest.raises(CallerExpiredError):
+        await source.get()
 
 
 async def test_the_chain_is_walked_anew_for_credentials_that_have_expired(time: Time) -> None:

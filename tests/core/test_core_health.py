@@ -79,13 +79,22 @@ def test_services_of_a_region_are_apart() -> None:
     assert health.given_up(Endpoint(HERE.region, "account")) is None
 
 
-def test_a_region_that_lacks_the_operation_is_remembered() -> None:
-    health = RegionHealth(accounts=1)
+def test_a_region_that_lacks_the_operation_is_believed_when_several_accounts_heard_it() -> None:
+    health = RegionHealth(accounts=2)
+    health.lacks_operation(HERE, "a", "unknown operation")
+    health.lacks_operation(HERE, "a", "unknown operation")
     assert health.unsupported(HERE) is None
-    health.lacks_operation(HERE, "unknown operation")
+    health.lacks_operation(HERE, "b", "unknown operation")
     assert health.unsupported(HERE) == "unknown operation"
     assert health.unsupported(THERE) is None
     assert health.given_up(HERE) is None
+
+
+def test_an_operation_that_has_worked_is_offered() -> None:
+    health = RegionHealth(accounts=1)
+    health.served(HERE)
+    health.lacks_operation(HERE, "a", "unknown operation")
+    assert health.unsupported(HERE) is None
 
 
 @given(
@@ -101,6 +110,7 @@ def test_the_rule_holds_for_any_history(accounts: int, attempts: int, history: l
         if event == "reply":
             health.replied(HERE)
             since_reply.clear()
+            given_up = False
         else:
             health.failed(HERE, event, "x")
             since_reply[event] += 1

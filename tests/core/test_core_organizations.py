@@ -62,7 +62,7 @@ class Scripted:
     async def template(self, service: str, region: str, operation: str, sample: object = None) -> str:
         return operation
 
-    async def call(self, call: Call, source: object, parse: Callable[[Reply], Any], *, watch: object) -> Any:
+    async def call(self, call: Call, source: object, parse: Callable[[Reply], Any], **_: object) -> Any:
         operation = str(call.template)
         request = codec.loads(call.body)
         assert isinstance(request, dict)
@@ -124,14 +124,24 @@ async def test_units_are_walked_to_their_depth() -> None:
                 {"Accounts": [one(2)]},
             ],
             "list_accounts_for_parent ou-3": [{"Accounts": [one(3)]}],
-            "list_organizational_units_for_parent ou-1": [
-                {"OrganizationalUnits": [{"Id": "ou-2"}, {"Name": "without an id"}]}
-            ],
+            "list_organizational_units_for_parent ou-1": [{"OrganizationalUnits": [{"Id": "ou-2"}]}],
             "list_organizational_units_for_parent ou-2": [{"OrganizationalUnits": [{"Id": "ou-3"}]}],
         }
     )
     found = [each.id async for page in organization(scripted).accounts_under("ou-1") for each in page]
     assert found == ["000000000001", "000000000002", "000000000003"]
+
+
+async def test_a_unit_without_an_id_is_not_passed_over() -> None:
+    scripted = Scripted(
+        {
+            "list_accounts_for_parent ou-1": [{"Accounts": [one(1)]}],
+            "list_organizational_units_for_parent ou-1": [{"OrganizationalUnits": [{"Name": "no id"}]}],
+        }
+    )
+    with pytest.raises(OrganizationError, match="without an id"):
+        async for _ in organization(scripted).accounts_under("ou-1"):
+            pass
 
 
 async def test_tags_of_an_account() -> None:

@@ -159,7 +159,8 @@ class Channel:
             quota=quota,
             deadline=watch.deadline,
             on_retry=self._count_retry,
-            pause=lambda: self._pause(call),
+            # A region that does not answer gets no more targets for those that wait there.
+            pause=lambda error: self._pause(call, in_region=isinstance(error, ThrottledError)),
         )
 
     async def _attempt(
@@ -167,16 +168,17 @@ class Channel:
     ) -> T:
         key = call.key
         if self._rates.turns(key) is not None:
-            with self._pause(call):
+            with self._pause(call, in_region=True):
                 await self._rates.wait(key)
         ahead = False
+        self._refuse_if_pointless(key)
         while True:
             if source.current() is None:
-                with self._pause(call):
+                with self._pause(call, in_region=False):
                     await source.get()
-            self._refuse_if_pointless(key)
             await self._gate.acquire(call.place, ahead=ahead)
             try:
+                self._refuse_if_pointless(key)
                 credentials = source.current()
                 if credentials is not None:
                     return await self._send(call, source, credentials, parse, watch)
@@ -227,17 +229,20 @@ class Channel:
                 self._clock.correct(error.server_time)
             raise
         except RegionUnsupportedError as error:
-            self._health.lacks_operation(endpoint, error.message)
+            self._health.lacks_operation(endpoint, call.place.account_id, error.message)
             raise
         except (UnreachableError, CallTimeoutError) as error:
             self._health.failed(endpoint, call.place.account_id, error.message)
             raise
+        self._health.served(endpoint)
         self._rates.succeeded(key)
         return result
 
-    def _pause(self, call: Call) -> AbstractContextManager[None]:
+    def _pause(self, call: Call, *, in_region: bool) -> AbstractContextManager[None]:
         # A call about another account has a target waiting for it that is counted already.
-        return nullcontext() if call.about is not None else self.pauses.pause(call.key.region)
+        if call.about is not None:
+            return nullcontext()
+        return self.pauses.pause(call.key.region if in_region else None)
 
     def _refuse_if_pointless(self, key: CallKey) -> None:
         endpoint = Endpoint(key.region, key.service)

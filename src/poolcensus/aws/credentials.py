@@ -14,6 +14,8 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
+import anyio
+
 from poolcensus.aws.channel import Call, CallWatch
 from poolcensus.aws.faults import parse_xml, server_time
 from poolcensus.aws.signing import Credentials
@@ -22,6 +24,7 @@ from poolcensus.errors import (
     BadResponseError,
     CallerExpiredError,
     CallError,
+    CredentialsError,
     ExpiredError,
 )
 from poolcensus.limits import CallKey
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     from poolcensus.model import Caller
 
 _PAUSE_AFTER_FAILURE = 10.0
+_WAITS_FOR_THE_CHAIN = (1.0, 4.0)
 _LONGEST_RENEWAL = 120.0
 _HEADER_TEXT = re.compile(r"[!-~]+")
 # A role chained from another role's session can't have a longer one:
@@ -84,11 +88,16 @@ class CallerCredentials:
         self._flights: SingleFlight[str, Credentials] = SingleFlight()
         self._credentials: Credentials | None = None
         self._until = 0.0
-        self._failure: CallError | None = None
+        self._refused = False
+        self._failure: CallerExpiredError | None = None
         self._pause_until = 0.0
 
     def current(self) -> Credentials | None:
         return self._credentials if time.monotonic() < self._until else None
+
+    async def first(self) -> None:
+        """Find the credentials before anything needs them. Raises CredentialsError where there are none."""
+        self._credentials, self._until = await self._sdk.caller_credentials()
 
     async def get(self) -> Credentials:
         return self.current() or await self._flights.run("caller", self._renew)
@@ -96,17 +105,28 @@ class CallerCredentials:
     async def _renew(self) -> Credentials:
         if self._failure is not None and time.monotonic() < self._pause_until:
             raise _again(self._failure)
-        try:
-            credentials, until = await self._sdk.caller_credentials()
-        except CallerExpiredError as error:
-            self._failure, self._pause_until = error, time.monotonic() + _PAUSE_AFTER_FAILURE
-            raise
-        self._credentials, self._until, self._failure = credentials, until, None
-        return credentials
+        for wait in (*_WAITS_FOR_THE_CHAIN, None):
+            try:
+                credentials, self._until = await self._sdk.caller_credentials()
+            except CredentialsError as error:
+                if self._credentials is not None and not self._refused:
+                    # They may be good for a while: the chain renews well before the end.
+                    self._until = time.monotonic() + _PAUSE_AFTER_FAILURE
+                    return self._credentials
+                failure = error
+            else:
+                self._credentials, self._refused, self._failure = credentials, False, None
+                return credentials
+            if wait is not None:
+                await anyio.sleep(wait)
+        self._pause_until = time.monotonic() + _PAUSE_AFTER_FAILURE
+        self._failure = CallerExpiredError(str(failure), code="CredentialsNotRenewed")
+        raise self._failure from failure
 
     def expired(self, credentials: Credentials) -> None:
         if credentials is self._credentials:
             self._until = 0.0
+            self._refused = True
             self._sdk.forget_caller_credentials()
 
 

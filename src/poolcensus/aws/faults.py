@@ -102,7 +102,7 @@ _BY_STATUS: dict[int, type[CallError]] = {
     408: ServerError,
     429: ThrottledError,
     500: ServerError,
-    501: RegionUnsupportedError,
+    501: ServerError,
     502: ServerError,
     503: ServerError,
     504: ServerError,

@@ -15,7 +15,6 @@ from poolcensus.aws.region_status import RegionStatus
 from poolcensus.aws.sdk import Sdk
 from poolcensus.aws.signing import Clock
 from poolcensus.aws.transport import Transport
-from poolcensus.errors import CallerExpiredError, CredentialsError
 from poolcensus.health import RegionHealth
 from poolcensus.limits import Gate, Pauses, RateLimits
 from poolcensus.retry import Retrier, RetryPolicy
@@ -62,10 +61,7 @@ async def open_caller(settings: Settings) -> AsyncIterator[CallerSession]:
     """
     async with Sdk(profile=settings.profile, endpoint_url=settings.endpoint_url) as sdk:
         credentials = CallerCredentials(sdk)
-        try:
-            await credentials.get()
-        except CallerExpiredError as error:
-            raise CredentialsError(error.message) from error
+        await credentials.first()
         yield CallerSession(sdk, credentials)
 
 

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from poolcensus.aws.transport import Reply
 
 _BODY = b"Action=GetCallerIdentity&Version=2011-06-15"
-# A person is waiting to hear that there is no network.
-_IMPATIENT = RetryPolicy(max_attempts=4, longest_wait=2.0)
+# A person is waiting to hear that there is no network; an STS that answers is worth waiting for.
+_PATIENCE = RetryPolicy(max_without_reply=4, longest_wait=5.0)
 
 
 async def identify(sdk: Sdk, channel: Channel, source: CallerCredentials, region: str) -> Caller:
@@ -39,7 +39,7 @@ async def identify(sdk: Sdk, channel: Channel, source: CallerCredentials, region
     template = await sdk.template("sts", region, "get_caller_identity")
     call = Call(template, _BODY, sha256(_BODY).hexdigest(), CallKey("caller", region, "sts"))
     try:
-        return await channel.call(call, source, _caller, watch=CallWatch(), retrier=Retrier(_IMPATIENT))
+        return await channel.call(call, source, _caller, watch=CallWatch(), retrier=Retrier(_PATIENCE))
     except UnreachableError as error:
         raise FatalError(
             f"STS can't be reached: {error.message} (check the network, the proxy and the endpoint URL)"
@@ -58,8 +58,8 @@ async def identify(sdk: Sdk, channel: Channel, source: CallerCredentials, region
 
 def _caller(reply: Reply) -> Caller:
     root = parse_xml(reply.body)
-    account = root.findtext(".//{*}Account") if root is not None else None
-    arn = root.findtext(".//{*}Arn") if root is not None else None
+    account = (root.findtext(".//{*}Account") or "").strip() if root is not None else ""
+    arn = (root.findtext(".//{*}Arn") or "").strip() if root is not None else ""
     parts = arn.split(":") if arn else []
     if not account or not arn or len(parts) < 6:
         raise BadResponseError("STS sent a reply without an identity", code="BadResponse", status=200)

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from poolcensus.aws.transport import Reply
     from poolcensus.limits import CallKey
     from poolcensus.model import JsonObject, JsonValue
+    from poolcensus.retry import Retrier
+
+
+# An Organizations page may be empty and still have a next one; not for ever.
+_MOST_EMPTY_PAGES = 1000
 
 
 def json_object(reply: Reply) -> JsonObject:
@@ -28,6 +33,8 @@ def json_object(reply: Reply) -> JsonObject:
         raise bad_response(reply, f"the body is not JSON: {error}") from None
     if not isinstance(value, dict):
         raise bad_response(reply, f"the body is a JSON {type(value).__name__}, not an object")
+    if "__type" in value:
+        raise bad_response(reply, "the body names an error, and the status none")
     return value
 
 
@@ -67,6 +74,7 @@ async def list_pages(
     *,
     request: Mapping[str, JsonValue],
     items: str,
+    retrier: Retrier | None = None,
 ) -> AsyncIterator[tuple[JsonObject, ...]]:
     """The pages of a listing, each as the objects under `items`. An empty page may be followed by others."""
 
@@ -82,11 +90,17 @@ async def list_pages(
 
     trail = TokenTrail()
     token: str | None = None
+    empty_pages = 0
     while True:
         body = codec.dumps({**request, **({"NextToken": token} if token else {})})
         call = Call(template, body, sha256(body).hexdigest(), key)
-        objects, token = await channel.call(call, source, parse, watch=CallWatch())
+        objects, token = await channel.call(call, source, parse, watch=CallWatch(), retrier=retrier)
         yield objects
         if token is None:
             return
         trail.follow(token, items)
+        empty_pages = 0 if objects else empty_pages + 1
+        if empty_pages > _MOST_EMPTY_PAGES:
+            raise PagingLoopError(
+                f"{items} went on for {empty_pages} empty pages with ever new tokens", code="PagingLoop"
+            )

@@ -63,7 +63,7 @@ class Organization:
             async for page in self._list(
                 "list_organizational_units_for_parent", parent, parent, "OrganizationalUnits"
             ):
-                parents.extend(str(each["Id"]) for each in page if "Id" in each)
+                parents.extend(_unit_id(each) for each in page)
 
     async def tags(self, account_id: str) -> frozenset[tuple[str, str]]:
         """The tags of an account."""
@@ -91,6 +91,13 @@ class Organization:
                 yield page
         except CallError as error:
             raise _organization_error(error, operation) from error
+
+
+def _unit_id(unit: JsonObject) -> str:
+    unit_id = unit.get("Id")
+    if not isinstance(unit_id, str) or not unit_id:
+        raise OrganizationError("Organizations sent an organizational unit without an id")
+    return unit_id
 
 
 def _listed(account: JsonObject) -> ListedAccount:

@@ -10,6 +10,7 @@ from poolcensus.aws.faults import parse_xml
 from poolcensus.aws.json_api import bad_response, list_pages
 from poolcensus.errors import CallError
 from poolcensus.limits import CallKey
+from poolcensus.retry import Retrier, RetryPolicy
 from poolcensus.singleflight import SingleFlight
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from poolcensus.aws.sdk import Sdk
     from poolcensus.aws.transport import Reply
 
+# Without an answer the regions are asked themselves, so it isn't worth much waiting.
+_IMPATIENT = Retrier(RetryPolicy(max_attempts=4, longest_wait=2.0))
 _EC2_BODY = b"Action=DescribeRegions&Version=2016-11-15&AllRegions=true"
 
 
@@ -71,6 +74,7 @@ class RegionStatus:
             CallKey(account_id, self._region, "account"),
             request={"MaxResults": 50},
             items="Regions",
+            retrier=_IMPATIENT,
         )
         return {
             str(each.get("RegionName")): str(each.get("RegionOptStatus"))
@@ -87,7 +91,7 @@ class RegionStatus:
             CallKey(account_id, self._region, "ec2"),
         )
         source = self._broker.source(account_id)
-        return await self._channel.call(call, source, _opt_in_statuses, watch=CallWatch())
+        return await self._channel.call(call, source, _opt_in_statuses, watch=CallWatch(), retrier=_IMPATIENT)
 
 
 # account:ListRegions says DISABLED, ec2:DescribeRegions says not-opted-in. A region that is being

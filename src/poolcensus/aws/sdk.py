@@ -10,19 +10,19 @@ import asyncio
 import os
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn, Protocol, Self, cast
+from typing import TYPE_CHECKING, Protocol, Self, cast
 
 import aioboto3
 import anyio.to_thread
 from aiobotocore.config import AioConfig
 from botocore.awsrequest import AWSResponse
-from botocore.exceptions import BotoCoreError, NoCredentialsError, ProfileNotFound
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ProfileNotFound
 from botocore.httpsession import get_cert_path
 from yarl import URL
 
 from poolcensus.aws.proxies import Proxies
 from poolcensus.aws.signing import Credentials, RequestTemplate
-from poolcensus.errors import CallerExpiredError, CredentialsError, SettingsError
+from poolcensus.errors import CredentialsError, SettingsError
 from poolcensus.singleflight import SingleFlight
 from poolcensus.version import TOOL
 
@@ -38,6 +38,8 @@ class _ConfigStore(Protocol):
     def set_config_variable(self, name: str, value: str) -> None: ...
     async def get_credentials(self) -> _SdkCredentials | None: ...
 
+    _credentials: _SdkCredentials | None
+
 
 class _SdkCredentials(Protocol):
     async def get_frozen_credentials(self) -> _FrozenCredentials: ...
@@ -49,6 +51,8 @@ class _FrozenCredentials(Protocol):
     token: str | None
 
 
+# A chain may call STS (a role, a web identity), read files and run a process.
+_CHAIN_ERRORS = (BotoCoreError, ClientError, OSError, ValueError)
 _HOP_HEADERS = frozenset({"content-length", "host", "connection", "expect"})
 
 
@@ -107,30 +111,29 @@ class Sdk:
         """The caller's credentials as the chain has them now, and until when they may be kept.
 
         The time is on the monotonic clock; it is short for credentials that the chain renews itself.
-        Raises CredentialsError where the chain finds none, CallerExpiredError where it can't renew them.
+        Raises CredentialsError where the chain finds none or can't renew what it found.
         """
-        if self._credentials is None:
-            try:
-                found = await _core(self._opened).get_credentials()
-            except BotoCoreError as error:
-                _no_credentials(error)
-            if found is None:
-                _no_credentials(NoCredentialsError())
-            self._credentials = found
         try:
-            frozen = await self._credentials.get_frozen_credentials()
-        except BotoCoreError as error:
-            raise CallerExpiredError(
-                f"the caller's credentials could not be renewed: {error}", code=type(error).__name__
-            ) from None
-        renews = hasattr(self._credentials, "refresh_needed")
+            if self._credentials is None:
+                self._credentials = await _core(self._opened).get_credentials()
+            found = self._credentials
+            frozen = await found.get_frozen_credentials() if found is not None else None
+        except _CHAIN_ERRORS as error:
+            raise CredentialsError(f"the caller's credentials can't be had: {error}") from None
+        if frozen is None:
+            raise CredentialsError(
+                f"no AWS credentials: {NoCredentialsError()} (set AWS_PROFILE or --profile, or sign in with"
+                " 'aws sso login')"
+            )
+        renews = hasattr(found, "refresh_needed")
         until = time.monotonic() + 10.0 if renews else float("inf")
         return Credentials(frozen.access_key, frozen.secret_key, frozen.token or None), until
 
     def forget_caller_credentials(self) -> None:
         """Walk the chain anew next time: the service says that what it gave has expired."""
-        if self._credentials is not None and not hasattr(self._credentials, "refresh_needed"):
-            self._credentials = None
+        self._credentials = None
+        # The SDK's session keeps what it found, and has no public way to drop it.
+        _core(self._opened)._credentials = None  # noqa: SLF001
 
     async def template(
         self, service: str, region: str, operation: str, sample: Mapping[str, object] | None = None
@@ -234,9 +237,3 @@ class Sdk:
 def _core(session: aioboto3.Session) -> _ConfigStore:
     # aioboto3 has no public way to the session underneath, which holds configuration and the chain.
     return cast("_ConfigStore", session._session)  # noqa: SLF001
-
-
-def _no_credentials(error: BotoCoreError) -> NoReturn:
-    raise CredentialsError(
-        f"no AWS credentials: {error} (set AWS_PROFILE or --profile, or sign in with 'aws sso login')"
-    ) from None

@@ -18,7 +18,7 @@ import anyio.to_thread
 
 from poolcensus.aws.http1 import Connection, Reply
 from poolcensus.aws.tunnel import Tunnel
-from poolcensus.errors import UnreachableError
+from poolcensus.errors import SettingsError, UnreachableError
 from poolcensus.singleflight import SingleFlight
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class Transport:
         if connection is None:
             started = time.monotonic()
             connection = await self._connect(route.origin, min(timeout, self._connect_timeout))
-            timeout -= time.monotonic() - started
+            timeout = max(timeout - (time.monotonic() - started), 0.01)
         reply = await connection.exchange(request, timeout)
         if connection.reusable and not self._closed:
             connection.idle_since = time.monotonic()
@@ -203,11 +203,14 @@ class Transport:
     ) -> P:
         loop = asyncio.get_running_loop()
         failure: OSError | None = None
-        for address in await self._resolve(host, port):
+        addresses = await self._resolve(host, port)
+        for address in addresses:
             try:
-                _, made = await loop.create_connection(
-                    protocol, address, port, ssl=tls, server_hostname=host if tls is not None else None
-                )
+                # One that swallows what it is sent must not use up the time of the others.
+                with anyio.fail_after(self._connect_timeout / len(addresses)):
+                    _, made = await loop.create_connection(
+                        protocol, address, port, ssl=tls, server_hostname=host if tls is not None else None
+                    )
             except ssl.SSLError:
                 raise
             except OSError as error:
@@ -241,6 +244,15 @@ class Transport:
         return self._tls
 
     def _load_tls(self) -> ssl.SSLContext:
+        try:
+            return self._context()
+        except OSError as error:
+            raise SettingsError(
+                f"the bundle of authorities {self._ca_bundle} can't be read: {error.strerror or error}"
+                " (AWS_CA_BUNDLE names it)"
+            ) from None
+
+    def _context(self) -> ssl.SSLContext:
         folder = self._ca_bundle if self._ca_bundle and os.path.isdir(self._ca_bundle) else None  # noqa: PTH112
         return ssl.create_default_context(
             cafile=None if folder is not None else self._ca_bundle, capath=folder

@@ -97,5 +97,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     with report() as outcome:
         outcome.code = group.main(given, prog_name="poolcensus", standalone_mode=False) or ExitCode.OK
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     return outcome.code

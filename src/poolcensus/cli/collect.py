@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
 from poolcensus.cli import logs
-from poolcensus.cli.exits import ExitCode, StoppedError, code_of
+from poolcensus.cli.exits import ExitCode, StoppedError, code_of, drop_output
 from poolcensus.cli.options import EVERYTHING, read_settings, settings_options
 from poolcensus.cli.running import run
 from poolcensus.cli.trouble import complain, failures
@@ -92,7 +93,15 @@ def _report(snapshot: Snapshot | StreamedSnapshot, settings: Settings) -> None:
     if settings.json_output:
         from poolcensus.cli.output import manifest_object, write_line
 
-        write_line(manifest_object(manifest))
+        try:
+            write_line(manifest_object(manifest))
+            if sys.stdout is not None:
+                sys.stdout.flush()
+        except OSError as error:
+            # The snapshot is published whatever becomes of the report: its code stands.
+            drop_output()
+            if not isinstance(error, BrokenPipeError):
+                complain(f"standard output can't be written: {error.strerror or error}")
 
 
 def _write_metrics(file: Path | None, code: int, census: Census, manifest: Manifest | None) -> None:

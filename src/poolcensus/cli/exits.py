@@ -84,7 +84,7 @@ def report() -> Iterator[Report]:
         outcome.code = code_of(error)
         complain("terminated" if outcome.code == ExitCode.TERMINATED else "interrupted")
     except BrokenPipeError:
-        _drop_output()
+        drop_output()
         outcome.code = ExitCode.FATAL
     except OSError as error:
         name = f"{error.filename}: " if error.filename is not None else ""
@@ -93,13 +93,13 @@ def report() -> Iterator[Report]:
     except _census_error() as error:
         outcome.code = code_of(error)
         if isinstance(error.__cause__, BrokenPipeError):
-            _drop_output()
+            drop_output()
         else:
             complain(*str(error).splitlines())
             complain(*details_of(error))
 
 
-def _drop_output() -> None:
+def drop_output() -> None:
     """Whoever reads has seen enough. What is still buffered would raise again when Python exits."""
     with suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

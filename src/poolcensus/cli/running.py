@@ -20,6 +20,7 @@ Result = TypeVar("Result")
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _COLLECT_AFTER = 20_000
+_ONE_WISH = 1.0
 _SHOW_CURSOR = b"\x1b[?25h\n"
 
 
@@ -27,7 +28,7 @@ def run(body: Callable[[], Coroutine[None, None, Result]]) -> Result:
     """Runs `body` in an event loop of its own, in a process that is the program's own.
 
     The first SIGINT or SIGTERM cancels it, so that it can put away what it has begun, and ends in
-    `StoppedError`. The second ends the process there and then.
+    `StoppedError`. A second one ends the process there and then; the same again within a second does not count.
     """
     # What has been imported stays: collections would walk its half million objects again and again, and
     # each of them would hold up the event loop for a tenth of a second.
@@ -40,11 +41,16 @@ def run(body: Callable[[], Coroutine[None, None, Result]]) -> Result:
 async def _run(body: Callable[[], Coroutine[None, None, Result]]) -> Result:
     loop = asyncio.get_running_loop()
     received: list[int] = []
+    stopped_at: list[float] = []
     scope = anyio.CancelScope()
 
     def stop(number: int) -> None:
         if received:
-            _leave(128 + number)
+            # `timeout` and the like signal a process and then its group: that is one wish, not two.
+            if number != received[0] or loop.time() - stopped_at[0] > _ONE_WISH:
+                _leave(128 + number)
+            return
+        stopped_at.append(loop.time())
         received.append(number)
         scope.cancel()
 
@@ -56,6 +62,8 @@ async def _run(body: Callable[[], Coroutine[None, None, Result]]) -> Result:
     finally:
         for each in SIGNALS:
             loop.remove_signal_handler(each)
+            if received:
+                signal.signal(each, signal.SIG_IGN)
     raise StoppedError(received[0])
 
 

@@ -58,5 +58,5 @@ def _print(ref: str, problems: tuple[Problem, ...]) -> None:
         complain(": ".join(part for part in (ref, place, each.message) if part))
     if problems:
         complain(f"{ref}: {counted(len(problems), 'problem')}")
-    elif sys.stdout.isatty():
+    elif sys.stdout is not None and sys.stdout.isatty():
         click.echo(f"{printable(ref)}: OK")

@@ -236,11 +236,12 @@ class SnapshotWriter:
         skipped: tuple[SkippedAccount, ...],
         totals: Totals,
         shard: Shard | None = None,
+        planned: int | None = None,
     ) -> Manifest:
         """Writes out what is queued, then the manifest, and publishes the snapshot.
 
-        Of `totals`, targets, covered, pools and pages are counted here and replaced. Raises
-        `RuntimeError` while a target that has pages is not done.
+        Of `totals`, targets, covered, pools and pages are counted here and replaced. Raises `RuntimeError`
+        while a target that has pages is not done, or where the ledger has not `planned` lines.
         """
         if self._closed:
             raise RuntimeError("the snapshot is published or aborted already")
@@ -255,6 +256,8 @@ class SnapshotWriter:
             await self._append(file, await self._run(file.finish))
         await self._run(self._spill.close)
         targets = self._outcomes.total()
+        if planned is not None and targets != planned:
+            raise RuntimeError(f"{planned} targets were planned and {targets} are in the ledger")
         covered = sum(count for outcome, count in self._outcomes.items() if outcome.covered)
         manifest = Manifest(
             schema_version=SCHEMA_VERSION,
