@@ -28,7 +28,7 @@ def run(body: Callable[[], Coroutine[None, None, Result]]) -> Result:
     """Runs `body` in an event loop of its own, in a process that is the program's own.
 
     The first SIGINT or SIGTERM cancels it, so that it can put away what it has begun, and ends in
-    `StoppedError`. A second one ends the process there and then; the same again within a second does not count.
+    `StoppedError`. A second ends the process there and then; the same again within a second is no second.
     """
     # What has been imported stays: collections would walk its half million objects again and again, and
     # each of them would hold up the event loop for a tenth of a second.
