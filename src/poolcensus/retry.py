@@ -33,7 +33,8 @@ T = TypeVar("T")
 class RetryPolicy:
     """How often and how long. Times are seconds.
 
-    A reply that is not the operation's result seldom heals: it is worth fewer attempts. `max_without_reply`
+    A reply that is not the operation's result seldom heals, and new credentials that have expired too are
+    not followed by better ones: both are worth fewer attempts. `max_without_reply`
     is how often a call is made that finds nobody there, where that is less than `max_attempts`.
 
     The wait before retry n is a random part of min(longest_wait, first_wait * 2**(n-1)), and at least
@@ -42,6 +43,7 @@ class RetryPolicy:
 
     max_attempts: int = 12
     max_bad_replies: int = 6
+    max_expired: int = 4
     max_without_reply: int | None = None
     first_wait: float = 0.25
     longest_wait: float = 20.0
@@ -102,7 +104,7 @@ class Retrier:
         replay: list[RetryableError] = [first]
         last_cost = 0
         last_error = first
-        bad_replies = unanswered = 0
+        failures = _Failures(self._policy)
 
         async def turn() -> T:
             if replay:
@@ -110,14 +112,9 @@ class Retrier:
             return await attempt()
 
         def stop(state: RetryCallState) -> bool:
-            nonlocal last_cost, last_error, bad_replies, unanswered
+            nonlocal last_cost, last_error
             error = last_error = _error(state)
-            bad_replies += isinstance(error, BadResponseError)
-            unanswered += isinstance(error, UnreachableError | CallTimeoutError)
-            policy = self._policy
-            if state.attempt_number >= policy.max_attempts or bad_replies >= policy.max_bad_replies:
-                return True
-            if policy.max_without_reply is not None and unanswered >= policy.max_without_reply:
+            if failures.enough(error, state.attempt_number):
                 return True
             if deadline is not None and self._clock() + state.upcoming_sleep >= deadline:
                 return True
@@ -152,6 +149,28 @@ class Retrier:
         if isinstance(error, ThrottledError):
             delay = max(delay, self._policy.throttle_floor)
         return max(delay, min(error.retry_after or 0.0, self._policy.longest_wait))
+
+
+class _Failures:
+    """How often one call has failed in which way, and whether that is enough."""
+
+    def __init__(self, policy: RetryPolicy) -> None:
+        self._policy = policy
+        self._bad_replies = 0
+        self._expired = 0
+        self._unanswered = 0
+
+    def enough(self, error: RetryableError, attempts: int) -> bool:
+        self._bad_replies += isinstance(error, BadResponseError)
+        self._expired += isinstance(error, ExpiredError)
+        self._unanswered += isinstance(error, UnreachableError | CallTimeoutError)
+        policy = self._policy
+        return (
+            attempts >= policy.max_attempts
+            or self._bad_replies >= policy.max_bad_replies
+            or self._expired >= policy.max_expired
+            or (policy.max_without_reply is not None and self._unanswered >= policy.max_without_reply)
+        )
 
 
 def _cost(error: RetryableError) -> int:

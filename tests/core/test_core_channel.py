@@ -369,7 +369,7 @@ def test_credentials_that_are_never_good_end_the_call() -> None:
         service.script = [Reply(400, {}, b'{"__type":"ExpiredTokenException"}')] * 99
         with pytest.raises(ExpiredError):
             await channel_of(service).call(call_of("a"), Source(), parse, watch=CallWatch())
-        assert service.calls == 12
+        assert service.calls == 4
 
     on_virtual_time(main)
 

@@ -213,13 +213,7 @@ def test_listing_and_deleting_many(simulator: Simulator, client: Any, bucket: st
     ("stated", "status"),
     [
         (b"hello", 200),
-        pytest.param(
-            b"other",
-            400,
-            marks=pytest.mark.xfail(
-                strict=False, reason="depends on trailers among the headers of a Request"
-            ),
-        ),
+        (b"other", 400),
     ],
 )
 def test_checksum_in_a_trailer(simulator: Simulator, client: Any, stated: bytes, status: int) -> None:
