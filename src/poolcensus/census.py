@@ -263,7 +263,9 @@ class Census:
                 deadline=settings.deadline,
             ),
         )
+        _log.info("asking %d regions as %s", len(opened.regions.regions), opened.aws.caller.arn)
         await engine.run()
+        _log.info("ended: %s", engine.totals())
         self._check_accounts(engine.accounts, opened)
         return engine
 

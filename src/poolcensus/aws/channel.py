@@ -6,6 +6,7 @@ holds nothing while it waits for a retry.
 
 from __future__ import annotations
 
+import logging
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from poolcensus.health import RegionHealth
     from poolcensus.limits import CallKey, Gate, Pauses, RateLimits
     from poolcensus.retry import Retrier
+
+_log = logging.getLogger("poolcensus")
 
 T = TypeVar("T")
 
@@ -158,7 +161,7 @@ class Channel:
             attempt,
             quota=quota,
             deadline=watch.deadline,
-            on_retry=self._count_retry,
+            on_retry=lambda error: self._note_retry(call, error),
             # A region that does not answer gets no more targets for those that wait there.
             pause=lambda error: self._pause(call, in_region=isinstance(error, ThrottledError)),
         )
@@ -254,5 +257,13 @@ class Channel:
         if (why := self._health.unsupported(endpoint)) is not None:
             raise RegionUnsupportedError(why, code="RegionUnsupported")
 
-    def _count_retry(self, _: RetryableError) -> None:
+    def _note_retry(self, call: Call, error: RetryableError) -> None:
         self.counts.retries += 1
+        _log.debug(
+            "%s in %s for %s is tried again: %s (%s)",
+            call.key.service,
+            call.key.region,
+            call.place.account_id,
+            error.message,
+            error.code,
+        )
