@@ -55,7 +55,7 @@ def result(of: Target, outcome: Outcome = Outcome.OK, pools: int = 0, pages: int
     )
 
 
-async def publish(writer: SnapshotWriter) -> Manifest:
+async def publish(writer: SnapshotWriter, *, planned: int | None = None) -> Manifest:
     return await writer.publish(
         started_at="2026-11-23T02:00:00.000Z",
         finished_at="2026-11-23T02:00:04.000Z",
@@ -66,6 +66,7 @@ async def publish(writer: SnapshotWriter) -> Manifest:
         accounts=3,
         skipped=(SkippedAccount("000000000009", None, "SUSPENDED"),),
         totals=Totals(requests=40, retries=2, throttles=1, assume_role_calls=3),
+        planned=planned,
     )
 
 

@@ -435,6 +435,21 @@ async def test_the_files_are_called_after_their_compression(tmp_path: Path) -> N
     ]
 
 
+@pytest.mark.parametrize("missing", [1, -1])
+async def test_a_ledger_without_a_line_for_each_planned_target_is_not_published(
+    tmp_path: Path, missing: int
+) -> None:
+    async with (
+        FolderStore(tmp_path) as store,
+        SnapshotWriter(await store.draft(ID), partition="aws") as writer,
+    ):
+        await fill(writer, SOME)
+        with pytest.raises(RuntimeError, match="were planned"):
+            await publish(writer, planned=len(SOME) + missing)
+        assert not writer.published
+    assert not (tmp_path / ID).exists()
+
+
 async def test_publish_returns_the_manifest_that_lies_there(tmp_path: Path) -> None:
     async with (
         FolderStore(tmp_path) as store,

@@ -133,7 +133,7 @@ class Sdk:
         """Walk the chain anew next time: the service says that what it gave has expired."""
         self._credentials = None
         # The SDK's session keeps what it found, and has no public way to drop it.
-        _core(self._opened)._credentials = None  # noqa: SLF001
+        _core(self._opened)._credentials = None  # noqa: SLF001 - see above
 
     async def template(
         self, service: str, region: str, operation: str, sample: Mapping[str, object] | None = None
@@ -236,4 +236,4 @@ class Sdk:
 
 def _core(session: aioboto3.Session) -> _ConfigStore:
     # aioboto3 has no public way to the session underneath, which holds configuration and the chain.
-    return cast("_ConfigStore", session._session)  # noqa: SLF001
+    return cast("_ConfigStore", session._session)  # noqa: SLF001 - see above

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import os
 import socket
 import ssl
 import time
 from collections import defaultdict
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 from urllib.parse import unquote, urlsplit
 
@@ -253,10 +253,9 @@ class Transport:
             ) from None
 
     def _context(self) -> ssl.SSLContext:
-        folder = self._ca_bundle if self._ca_bundle and os.path.isdir(self._ca_bundle) else None  # noqa: PTH112
-        return ssl.create_default_context(
-            cafile=None if folder is not None else self._ca_bundle, capath=folder
-        )
+        if self._ca_bundle is not None and Path(self._ca_bundle).is_dir():
+            return ssl.create_default_context(capath=self._ca_bundle)
+        return ssl.create_default_context(cafile=self._ca_bundle)
 
 
 def _route(url: URL, proxy: str | None) -> _Route:
