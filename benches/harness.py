@@ -112,7 +112,10 @@ def _clean_environment() -> dict[str, str]:
         **{
             name: value
             for name, value in os.environ.items()
-            if not name.startswith(("AWS_", "POOLCENSUS_")) and not name.lower().endswith("_proxy")
+            if not name.startswith(("AWS_", "POOLCENSUS_"))
+            and not name.lower().endswith("_proxy")
+            # An installed program has its modules compiled, and would otherwise compile them in each run.
+            and name != "PYTHONDONTWRITEBYTECODE"
         },
         # Nor the configuration of whoever runs the bench, which may name a region, a role or a provider.
         "AWS_CONFIG_FILE": os.devnull,

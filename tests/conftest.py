@@ -40,8 +40,6 @@ def nothing_blocks_the_loop() -> Iterator[None]:
         for function in buster.functions.values():
             # Settings are read by a plain call, before there is anything to block.
             function.can_block_in("poolcensus/settings/sources.py", "load_settings")
-            # The SDK prepares requests in a thread that has a loop of its own.
-            function.can_block_in("poolcensus/aws/sdk.py", "prepare")
         yield
 
 

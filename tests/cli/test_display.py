@@ -10,7 +10,9 @@ import pytest
 from rich.console import Console
 
 from poolcensus.cli import tables
-from poolcensus.cli.progress import display, line, shown
+from poolcensus.cli.display import display
+from poolcensus.cli.progress import line, shown
+from poolcensus.cli.trouble import duration
 from poolcensus.model import Account, Outcome, PoolRecord, Target
 from poolcensus.settings import ProgressMode
 from poolcensus.snapshot import SnapshotInfo
@@ -186,4 +188,4 @@ def test_colours_stay_away_where_they_are_not_wanted(
     [(0.44, "0.4 s"), (9.96, "10 s"), (59.6, "1 min 00 s"), (185, "3 min 05 s"), (3725, "1 h 02 min")],
 )
 def test_durations_are_said_as_people_say_them(seconds: float, said: str) -> None:
-    assert tables.duration(seconds) == said
+    assert duration(seconds) == said

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import anyio
 import pytest
-from yarl import URL
 
 from poolcensus.aws.channel import Call, CallWatch, Channel
 from poolcensus.aws.http1 import Reply
@@ -118,7 +117,7 @@ class Service:
     async def send(
         self,
         method: str,
-        url: URL,
+        url: str,
         headers: Mapping[str, str],
         body: bytes,
         *,
@@ -173,7 +172,7 @@ class Source:
             self._until = float("-inf")
 
 
-TEMPLATE = RequestTemplate("POST", URL("https://h/"), "h", "/", {}, "workspaces", "us-east-1", None)
+TEMPLATE = RequestTemplate("POST", "https://h/", "h", "/", {}, "workspaces", "us-east-1", None)
 
 
 def channel_of(

@@ -7,10 +7,10 @@ import base64
 import ssl
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 import trustme
-from yarl import URL
 
 from poolcensus.aws.transport import Reply, Transport
 from poolcensus.errors import UnreachableError
@@ -109,9 +109,8 @@ def server_side(authority: trustme.CA, *names: str) -> ssl.SSLContext:
 
 
 async def post(transport: Transport, url: str, proxy: str | None = None) -> Reply:
-    parsed = URL(url)
-    headers = {"host": f"{parsed.host}:{parsed.port}", "x-amz-security-token": "the-token"}
-    return await transport.send("POST", parsed, headers, b"{}", timeout=10, proxy=proxy)
+    headers = {"host": urlsplit(url).netloc, "x-amz-security-token": "the-token"}
+    return await transport.send("POST", url, headers, b"{}", timeout=10, proxy=proxy)
 
 
 async def test_a_trusted_certificate_is_accepted_and_the_connection_kept(

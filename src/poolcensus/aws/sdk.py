@@ -6,19 +6,22 @@ region (endpoint rules, FIPS, dualstack, `AWS_ENDPOINT_URL_*`, headers), and cal
 
 from __future__ import annotations
 
-import asyncio
+import gzip
 import os
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, Self, cast
+from contextlib import suppress
+from typing import TYPE_CHECKING, Protocol, Self, TypeVar, cast
+from urllib.parse import urlsplit
 
-import aioboto3
+import anyio
 import anyio.to_thread
-from aiobotocore.config import AioConfig
+import botocore.session
+import orjson
 from botocore.awsrequest import AWSResponse
+from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ProfileNotFound
 from botocore.httpsession import get_cert_path
-from yarl import URL
+from botocore.loaders import JSONFileLoader
 
 from poolcensus.aws.proxies import Proxies
 from poolcensus.aws.signing import Credentials, RequestTemplate
@@ -27,22 +30,50 @@ from poolcensus.singleflight import SingleFlight
 from poolcensus.version import TOOL
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from types import TracebackType
 
 
-class _ConfigStore(Protocol):
+class _Client(Protocol):
+    """What is used of botocore's clients, which have no types. Its operations are methods."""
+
+    meta: _ClientMeta
+
+    def close(self) -> None: ...
+
+
+class _ClientMeta(Protocol):
+    events: _Events
+    service_model: _ServiceModel
+
+
+class _Events(Protocol):
+    def register(self, name: str, handler: Callable[..., object]) -> None: ...
+
+
+class _ServiceModel(Protocol):
+    signing_name: str
+
+
+class _Session(Protocol):
     """What is used of botocore's session, which has no types."""
 
     def get_config_variable(self, name: str) -> str | None: ...
     def set_config_variable(self, name: str, value: str) -> None: ...
-    async def get_credentials(self) -> _SdkCredentials | None: ...
+    def get_scoped_config(self) -> Mapping[str, object]: ...
+    def get_component(self, name: str) -> _Loader: ...
+    def get_credentials(self) -> _SdkCredentials | None: ...
+    def create_client(self, service: str, **options: object) -> _Client: ...
 
     _credentials: _SdkCredentials | None
 
 
+class _Loader(Protocol):
+    file_loader: JSONFileLoader
+
+
 class _SdkCredentials(Protocol):
-    async def get_frozen_credentials(self) -> _FrozenCredentials: ...
+    def get_frozen_credentials(self) -> _FrozenCredentials: ...
 
 
 class _FrozenCredentials(Protocol):
@@ -51,43 +82,57 @@ class _FrozenCredentials(Protocol):
     token: str | None
 
 
+Answer = TypeVar("Answer")
+
 # A chain may call STS (a role, a web identity), read files and run a process.
 _CHAIN_ERRORS = (BotoCoreError, ClientError, OSError, ValueError)
+# Long enough for a person who is asked for an MFA code.
+_LONGEST_CHAIN = 120.0
 _HOP_HEADERS = frozenset({"content-length", "host", "connection", "expect"})
 
 
-@dataclass(frozen=True, slots=True)
-class PreparedRequest:
-    """A request that the SDK has formed and nobody has signed or sent."""
+class _DataFiles(JSONFileLoader):  # type: ignore[misc] # botocore has no types
+    """The SDK's own data, read in a quarter of the time: models are megabytes, and hold up other threads."""
 
-    template: RequestTemplate
-    body: bytes
+    def load_file(self, file_path: str) -> object:
+        for path, read in ((f"{file_path}.json", open), (f"{file_path}.json.gz", gzip.open)):
+            with suppress(FileNotFoundError), read(path, "rb") as file:
+                return orjson.loads(file.read())
+        return None
 
 
 class Sdk:
-    """One session of the SDK: who the caller is configured to be, and how requests look."""
+    """One session of the SDK: who the caller is configured to be, and how requests look.
+
+    All that it does may read files, and the chain may call a service or run a process: it happens in a
+    thread, one thing at a time, since the SDK's session is not made for several threads.
+    """
 
     def __init__(self, *, profile: str | None, endpoint_url: str | None) -> None:
         self._profile = profile
         self._endpoint_url = endpoint_url
-        self._session: aioboto3.Session | None = None
+        self._session: _Session | None = None
         self._credentials: _SdkCredentials | None = None
         self._proxies = Proxies()
-        self._prepared: dict[tuple[str, str, str], PreparedRequest] = {}
+        self._templates: dict[tuple[str, str, str], RequestTemplate] = {}
         self._one_thread = anyio.CapacityLimiter(1)
-        self._flights: SingleFlight[tuple[str, str, str], PreparedRequest] = SingleFlight()
+        self._flights: SingleFlight[tuple[str, str, str], RequestTemplate] = SingleFlight()
 
     async def open(self) -> None:
         """Read the SDK's configuration. Raises SettingsError where it can't be read."""
-        # A session takes some 40 ms of file reading: not on the event loop.
-        self._session = await anyio.to_thread.run_sync(self._open_session)
+        self._session = await self._in_thread(self._open_session)
 
-    def _open_session(self) -> aioboto3.Session:
+    async def _in_thread(self, work: Callable[[], Answer]) -> Answer:
+        # A chain's process may hang: whoever is cancelled meanwhile doesn't wait for it.
+        return await anyio.to_thread.run_sync(work, limiter=self._one_thread, abandon_on_cancel=True)
+
+    def _open_session(self) -> _Session:
         try:
-            session = aioboto3.Session(profile_name=self._profile)
-            core = _core(session)
+            session = cast("_Session", botocore.session.Session(profile=self._profile))
+            session.get_scoped_config()
+            session.get_component("data_loader").file_loader = _DataFiles()
             # Tokens of the global STS endpoint are refused in opt-in regions.
-            core.set_config_variable("sts_regional_endpoints", "regional")
+            session.set_config_variable("sts_regional_endpoints", "regional")
         except ProfileNotFound as error:
             raise SettingsError(f"{error}: name one of your AWS configuration with --profile") from None
         except BotoCoreError as error:
@@ -97,27 +142,28 @@ class Sdk:
     @property
     def region(self) -> str | None:
         """The region of the caller's configuration, if it names one."""
-        name = _core(self._opened).get_config_variable("region")
-        return name or os.environ.get("AWS_REGION")
+        return self._opened.get_config_variable("region") or os.environ.get("AWS_REGION")
 
     @property
     def ca_bundle(self) -> str | None:
         """The file or folder of the authorities that are trusted."""
-        configured = _core(self._opened).get_config_variable("ca_bundle")
-        path = get_cert_path(configured or True)
+        path = get_cert_path(self._opened.get_config_variable("ca_bundle") or True)
         return str(path) if path else None
 
     async def caller_credentials(self) -> tuple[Credentials, float]:
         """The caller's credentials as the chain has them now, and until when they may be kept.
 
         The time is on the monotonic clock; it is short for credentials that the chain renews itself.
-        Raises CredentialsError where the chain finds none or can't renew what it found.
+        Raises CredentialsError where the chain finds none, can't renew what it found, or takes two minutes.
         """
         try:
-            if self._credentials is None:
-                self._credentials = await _core(self._opened).get_credentials()
-            found = self._credentials
-            frozen = await found.get_frozen_credentials() if found is not None else None
+            with anyio.fail_after(_LONGEST_CHAIN):
+                frozen = await self._in_thread(self._walk_chain)
+        except TimeoutError:
+            raise CredentialsError(
+                f"the caller's credentials can't be had: nothing after {_LONGEST_CHAIN:g} s (is there a"
+                " credential_process that waits, or a metadata service that doesn't answer?)"
+            ) from None
         except _CHAIN_ERRORS as error:
             raise CredentialsError(f"the caller's credentials can't be had: {error}") from None
         if frozen is None:
@@ -125,15 +171,20 @@ class Sdk:
                 f"no AWS credentials: {NoCredentialsError()} (set AWS_PROFILE or --profile, or sign in with"
                 " 'aws sso login')"
             )
-        renews = hasattr(found, "refresh_needed")
+        renews = hasattr(self._credentials, "refresh_needed")
         until = time.monotonic() + 10.0 if renews else float("inf")
         return Credentials(frozen.access_key, frozen.secret_key, frozen.token or None), until
+
+    def _walk_chain(self) -> _FrozenCredentials | None:
+        if self._credentials is None:
+            self._credentials = self._opened.get_credentials()
+        return self._credentials.get_frozen_credentials() if self._credentials is not None else None
 
     def forget_caller_credentials(self) -> None:
         """Walk the chain anew next time: the service says that what it gave has expired."""
         self._credentials = None
         # The SDK's session keeps what it found, and has no public way to drop it.
-        _core(self._opened)._credentials = None  # noqa: SLF001 - see above
+        self._opened._credentials = None  # noqa: SLF001 - see above
 
     async def template(
         self, service: str, region: str, operation: str, sample: Mapping[str, object] | None = None
@@ -144,25 +195,17 @@ class Sdk:
         are validated and then forgotten with the body.
         """
         key = (service, region, operation)
-        prepared = self._prepared.get(key)
-        if prepared is None:
-            prepared = await self._flights.run(key, lambda: self._prepare(*key, sample or {}))
-            self._prepared[key] = prepared
-        return prepared.template
+        template = self._templates.get(key)
+        if template is None:
+            template = await self._flights.run(
+                key, lambda: self._in_thread(lambda: self._form(*key, sample or {}))
+            )
+            self._templates[key] = template
+        return template
 
-    async def _prepare(
+    def _form(
         self, service: str, region: str, operation: str, parameters: Mapping[str, object]
-    ) -> PreparedRequest:
-        # Making a client reads files, and so does its first request: it has a thread and a loop of its
-        # own. One at a time, since the SDK's session is not made for several threads.
-        def prepare() -> PreparedRequest:
-            return asyncio.run(self._prepare_in_thread(service, region, operation, parameters))
-
-        return await anyio.to_thread.run_sync(prepare, limiter=self._one_thread)
-
-    async def _prepare_in_thread(
-        self, service: str, region: str, operation: str, parameters: Mapping[str, object]
-    ) -> PreparedRequest:
+    ) -> RequestTemplate:
         captured: list[Mapping[str, object]] = []
 
         def capture(params: Mapping[str, object], **_: object) -> tuple[AWSResponse, dict[str, object]]:
@@ -170,26 +213,27 @@ class Sdk:
             return AWSResponse(None, 200, {}, None), {}
 
         try:
-            async with self._opened.client(
+            client = self._opened.create_client(
                 service,
                 region_name=region,
                 endpoint_url=self._endpoint_url,
-                config=AioConfig(user_agent_extra=TOOL),
+                config=Config(user_agent_extra=TOOL),
                 # Nothing is signed here: the chain is not to be walked for it.
                 aws_access_key_id="none",
                 aws_secret_access_key="none",  # noqa: S106 - a placeholder
-            ) as client:
-                # A `before-call` handler that answers takes the place of signing and sending.
-                client.meta.events.register("before-call", capture)
-                await getattr(client, operation)(**parameters)
-                signing_name = client.meta.service_model.signing_name
+            )
+            # A `before-call` handler that answers takes the place of signing and sending.
+            client.meta.events.register("before-call", capture)
+            getattr(client, operation)(**parameters)
+            signing_name = client.meta.service_model.signing_name
+            client.close()
+            return self._template_from(captured[0], region, signing_name)
         except (BotoCoreError, ValueError) as error:
             raise SettingsError(f"no request for {service} in {region} can be formed: {error}") from None
-        return self._prepared_from(captured[0], region, signing_name)
 
-    def _prepared_from(
+    def _template_from(
         self, request: Mapping[str, object], region: str, signing_name: str
-    ) -> PreparedRequest:
+    ) -> RequestTemplate:
         context = cast("Mapping[str, Mapping[str, str]]", request["context"])
         signing = context.get("signing", {})
         raw_headers = cast("Mapping[str, str | bytes]", request["headers"])
@@ -198,24 +242,23 @@ class Sdk:
             for name, value in raw_headers.items()
             if name.lower() not in _HOP_HEADERS
         }
-        url = URL(cast("str", request["url"]), encoded=True)
-        body = request["body"]
-        return PreparedRequest(
-            RequestTemplate(
-                method=cast("str", request["method"]),
-                url=url,
-                host=url.raw_authority if url.explicit_port else str(url.raw_host),
-                path=url.raw_path or "/",
-                headers=headers,
-                service=signing.get("signing_name") or signing_name,
-                region=signing.get("region") or region,
-                proxy=self._proxies.of(str(url)),
-            ),
-            body if isinstance(body, bytes) else b"",
+        url = cast("str", request["url"])
+        parts = urlsplit(url)
+        if parts.port == 0:  # reading it raises ValueError for any other that is none
+            raise ValueError("port 0")
+        return RequestTemplate(
+            method=cast("str", request["method"]),
+            url=url,
+            host=parts.netloc.rpartition("@")[2],
+            path=parts.path or "/",
+            headers=headers,
+            service=signing.get("signing_name") or signing_name,
+            region=signing.get("region") or region,
+            proxy=self._proxies.of(url),
         )
 
     @property
-    def _opened(self) -> aioboto3.Session:
+    def _opened(self) -> _Session:
         if self._session is None:
             raise RuntimeError("the SDK's session is not open")
         return self._session
@@ -231,9 +274,4 @@ class Sdk:
         traceback: TracebackType | None,
     ) -> None:
         self._session = self._credentials = None
-        self._prepared.clear()
-
-
-def _core(session: aioboto3.Session) -> _ConfigStore:
-    # aioboto3 has no public way to the session underneath, which holds configuration and the chain.
-    return cast("_ConfigStore", session._session)  # noqa: SLF001 - see above
+        self._templates.clear()

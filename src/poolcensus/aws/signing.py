@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from yarl import URL
-
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
@@ -31,7 +29,7 @@ class RequestTemplate:
     """What all calls of one operation in one region share: the SDK built it, each call adds its body."""
 
     method: str
-    url: URL
+    url: str
     host: str
     path: str
     headers: Mapping[str, str]

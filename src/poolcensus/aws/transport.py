@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
 
-    from yarl import URL
-
 P = TypeVar("P", bound=asyncio.BaseProtocol)
 
 # AWS closes idle connections after about 20 s: one that is about to be closed isn't worth a call.
@@ -66,7 +64,7 @@ class Transport:
         self._tls: ssl.SSLContext | None = None
         self._idle: defaultdict[_Origin, list[Connection]] = defaultdict(list)
         self._open: set[Connection] = set()
-        self._routes: dict[tuple[URL, str | None], _Route] = {}
+        self._routes: dict[tuple[str, str | None], _Route] = {}
         self._addresses: dict[tuple[str, int], tuple[float, tuple[str, ...]]] = {}
         self._lookups: SingleFlight[tuple[str, int], tuple[str, ...]] = SingleFlight()
         self._contexts: SingleFlight[str, ssl.SSLContext] = SingleFlight()
@@ -94,7 +92,7 @@ class Transport:
     async def send(
         self,
         method: str,
-        url: URL,
+        url: str,
         headers: Mapping[str, str],
         body: bytes,
         *,
@@ -258,12 +256,15 @@ class Transport:
         return ssl.create_default_context(cafile=self._ca_bundle)
 
 
-def _route(url: URL, proxy: str | None) -> _Route:
-    origin = _Origin(url.scheme, url.host or "", url.port or 443, proxy)
-    if proxy is None or url.scheme == "https":
-        return _Route(origin, url.raw_path_qs, "")
+def _route(url: str, proxy: str | None) -> _Route:
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    origin = _Origin(parts.scheme, parts.hostname or "", port, proxy)
+    if proxy is None or parts.scheme == "https":
+        path = parts.path or "/"
+        return _Route(origin, f"{path}?{parts.query}" if parts.query else path, "")
     # A proxy that forwards plain HTTP is told the whole URL.
-    return _Route(origin, str(url), _proxy_authorization(proxy))
+    return _Route(origin, url, _proxy_authorization(proxy))
 
 
 def _proxy_authorization(proxy: str) -> str:

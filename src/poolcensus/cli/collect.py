@@ -12,7 +12,7 @@ from poolcensus.cli import logs
 from poolcensus.cli.exits import ExitCode, StoppedError, code_of, drop_output
 from poolcensus.cli.options import EVERYTHING, read_settings, settings_options
 from poolcensus.cli.running import run
-from poolcensus.cli.trouble import complain, failures
+from poolcensus.cli.trouble import complain, failures, on_terminal
 from poolcensus.errors import CensusError, SettingsError
 from poolcensus.model import SnapshotStatus
 
@@ -74,14 +74,14 @@ def _code(manifest: Manifest) -> int:
 
 
 def _report(snapshot: Snapshot | StreamedSnapshot, settings: Settings) -> None:
-    from poolcensus.cli.tables import console, manifest_summary
     from poolcensus.snapshot import StreamedSnapshot
 
     manifest = snapshot.manifest
     where = None if isinstance(snapshot, StreamedSnapshot) else str(snapshot.path)
-    screen = console(stderr=True)
-    if screen.is_terminal:
-        screen.print(*manifest_summary(manifest, where), sep="\n")
+    if on_terminal(sys.stderr):
+        from poolcensus.cli.tables import console, manifest_summary
+
+        console(stderr=True).print(*manifest_summary(manifest, where), sep="\n")
     if manifest.status != SnapshotStatus.COMPLETE:
         totals = manifest.totals
         complain(*failures(snapshot.uncovered(), totals.targets - totals.covered))

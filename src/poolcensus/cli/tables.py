@@ -13,7 +13,7 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from poolcensus.cli.trouble import counted, printable
+from poolcensus.cli.trouble import counted, duration, printable
 from poolcensus.model import Outcome, SnapshotStatus
 
 if TYPE_CHECKING:
@@ -199,18 +199,6 @@ def snapshot_table(snapshots: Iterable[SnapshotInfo]) -> Table:
             decimal(each.bytes),
         )
     return made
-
-
-def duration(seconds: float) -> str:
-    """A time as people say it: 0.4 s, 12 s, 3 min 05 s, 1 h 02 min."""
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
 
 
 def _seconds(started_at: str, finished_at: str) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
@@ -26,6 +26,11 @@ def printable(text: str) -> str:
         ascii(character)[1:-1] if unicodedata.category(character) in _UNPRINTABLE else character
         for character in text
     )
+
+
+def on_terminal(stream: TextIO | None) -> bool:
+    """Whether a person is likely to see it now. Doesn't load what draws on terminals."""
+    return stream is not None and stream.isatty()
 
 
 def complain(*lines: str) -> None:
@@ -106,3 +111,15 @@ def _phrases() -> Mapping[Outcome, str]:
         Outcome.ERROR: "answered with an error",
         Outcome.CANCELLED: "not asked before the run ended",
     }
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it: 0.4 s, 12 s, 3 min 05 s, 1 h 02 min."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"

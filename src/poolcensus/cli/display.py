@@ -1,0 +1,64 @@
+"""The live display of a running census on a terminal."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from poolcensus.cli.progress import covered
+from poolcensus.cli.tables import console, text
+from poolcensus.cli.trouble import counted, duration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from rich.console import RenderableType
+
+    from poolcensus.model import Progress
+
+# A target that is open for less is not worth a name.
+SLOW_AFTER = 2.0
+MAX_SLOW = 3
+
+
+@contextmanager
+def live(read: Callable[[], Progress]) -> Iterator[Callable[[], None]]:
+    """A display of what `read` says, for the time of the block, which has to call for each refresh."""
+    with Live(console=console(stderr=True), auto_refresh=False, transient=True) as shown:
+        yield lambda: shown.update(display(read()), refresh=True)
+
+
+def display(progress: Progress) -> RenderableType:
+    """The progress for a terminal: a bar, the counters, and what is slow."""
+    bar = Table.grid(padding=(0, 1), expand=True)
+    bar.add_column(no_wrap=True)
+    bar.add_column(ratio=1, min_width=5)
+    bar.add_column(no_wrap=True, justify="right")
+    # While the listing goes on, the end is not known: the bar moves instead of promising one.
+    total = None if progress.listing else max(progress.totals.targets, progress.done, 1)
+    bar.add_row(
+        text(f"{covered(progress)} targets"),
+        ProgressBar(total=total, completed=progress.done, animation_time=progress.elapsed),
+        text(duration(progress.elapsed)),
+    )
+    counters = [
+        counted(progress.accounts, "account") + (" so far" if progress.listing else ""),
+        counted(progress.totals.pools, "pool"),
+        counted(progress.totals.requests, "call"),
+        counted(progress.totals.throttles, "throttle"),
+        f"{progress.in_flight:,} under way",
+        *([f"{progress.uncovered:,} not covered"] if progress.uncovered else []),
+    ]
+    rows: list[RenderableType] = [bar, text(", ".join(counters))]
+    if slow := [each for each in progress.slowest if each[1] >= SLOW_AFTER][:MAX_SLOW]:
+        names = ", ".join(
+            f"{target.account.name or target.account.id} {target.region} {duration(seconds)}"
+            for target, seconds in slow
+        )
+        rows.append(text(f"slow: {names}", "dim"))
+    return Group(*rows)

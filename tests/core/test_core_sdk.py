@@ -1,0 +1,131 @@
+"""The SDK as the package uses it: its chain in a thread that may hang, its data as it reads them itself."""
+
+from __future__ import annotations
+
+import stat
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+import botocore.session
+import pytest
+
+from poolcensus.aws import sdk as module
+from poolcensus.aws.sdk import Sdk
+from poolcensus.errors import CredentialsError, SettingsError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    file = tmp_path / "config"
+    file.write_text("[default]\nregion = eu-west-1\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(file))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    return file
+
+
+def process(folder: Path, body: str) -> str:
+    script = folder / "credentials.py"
+    script.write_text(f"#!{sys.executable}\n{body}\n")
+    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    return str(script)
+
+
+async def test_a_credential_process_is_asked(configuration: Path) -> None:
+    body = 'print(\'{"Version": 1, "AccessKeyId": "AKIA1", "SecretAccessKey": "s", "SessionToken": "t"}\')'
+    configuration.write_text(f"[default]\ncredential_process = {process(configuration.parent, body)}\n")
+    async with Sdk(profile=None, endpoint_url=None) as sdk:
+        found, until = await sdk.caller_credentials()
+    assert (found.access_key_id, found.secret_access_key, found.session_token) == ("AKIA1", "s", "t")
+    assert until > time.monotonic()
+
+
+async def test_a_credential_process_that_hangs_ends_with_its_limit(
+    configuration: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = configuration.parent / "gate"
+    body = f"import pathlib, time\nwhile not pathlib.Path({str(gate)!r}).exists(): time.sleep(0.02)"
+    configuration.write_text(f"[default]\ncredential_process = {process(configuration.parent, body)}\n")
+    monkeypatch.setattr(module, "_LONGEST_CHAIN", 0.3)
+    ended = threading.Semaphore(0)
+    walk = Sdk._walk_chain
+
+    def walked(sdk: Sdk) -> object:
+        try:
+            return walk(sdk)
+        finally:
+            ended.release()
+
+    monkeypatch.setattr(Sdk, "_walk_chain", walked)
+    async with Sdk(profile=None, endpoint_url=None) as sdk:
+        with pytest.raises(CredentialsError, match="nothing after 0.3 s"):
+            await sdk.caller_credentials()
+        with anyio.move_on_after(0.2) as scope:
+            await sdk.caller_credentials()
+        assert scope.cancelled_caught
+        gate.touch()
+        for _ in range(2):
+            assert await anyio.to_thread.run_sync(ended.acquire, True, 60)
+
+
+async def test_a_profile_that_is_not_there_is_named() -> None:
+    with pytest.raises(SettingsError, match=r"\(gone\).*--profile"):
+        await Sdk(profile="gone", endpoint_url=None).open()
+
+
+@pytest.mark.parametrize(
+    ("variables", "region", "url"),
+    [
+        ({}, "eu-west-1", "https://workspaces.eu-west-1.amazonaws.com/"),
+        ({"AWS_USE_FIPS_ENDPOINT": "true"}, "us-east-1", "https://workspaces-fips.us-east-1.amazonaws.com/"),
+        ({"AWS_USE_DUALSTACK_ENDPOINT": "true"}, "us-east-1", "https://workspaces.us-east-1.api.aws/"),
+        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9/a"}, "us-east-1", "http://127.0.0.1:9/a"),
+        (
+            {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_ENDPOINT_URL_WORKSPACES": "https://[::1]:8/"},
+            "us-east-1",
+            "https://[::1]:8/",
+        ),
+    ],
+)
+async def test_requests_go_where_the_sdk_would_send_them(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], region: str, url: str
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    async with Sdk(profile=None, endpoint_url=None) as sdk:
+        template = await sdk.template("workspaces", region, "describe_workspaces_pools")
+    assert template.url == url
+    assert template.headers["x-amz-target"] == "WorkspacesService.DescribeWorkspacesPools"
+    assert "poolcensus" in template.headers["user-agent"]
+    assert (template.service, template.region) == ("workspaces", region)
+
+
+@pytest.mark.parametrize("url", ["not a url", "http://127.0.0.1:99999"])
+async def test_an_endpoint_that_is_no_url_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+    async with Sdk(profile=None, endpoint_url=None) as sdk:
+        with pytest.raises(SettingsError, match="no request for workspaces in us-east-1"):
+            await sdk.template("workspaces", "us-east-1", "describe_workspaces_pools")
+
+
+@pytest.mark.parametrize("service", ["workspaces", "sts", "organizations", "account", "ec2"])
+def test_the_sdks_data_read_the_same(service: str) -> None:
+    ours, theirs = botocore.session.Session(), botocore.session.Session()
+    ours.get_component("data_loader").file_loader = module._DataFiles()
+    for kind in ("service-2", "endpoint-rule-set-1"):
+        read = [
+            each.get_component("data_loader").load_service_model(service, kind) for each in (ours, theirs)
+        ]
+        assert read[0] == read[1]
+        assert list(read[0]) == list(read[1])
+    for name in ("endpoints", "partitions", "sdk-default-configuration", "_retry"):
+        assert ours.get_data(name) == theirs.get_data(name)
