@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_COLLECT_AFTER = 20_000
 _ONE_WISH = 1.0
 _SHOW_CURSOR = b"\x1b[?25h\n"
 
@@ -30,11 +29,9 @@ def run(body: Callable[[], Coroutine[None, None, Result]]) -> Result:
     The first SIGINT or SIGTERM cancels it, so that it can put away what it has begun, and ends in
     `StoppedError`. A second ends the process there and then; the same again within a second is no second.
     """
-    # What has been imported stays: collections would walk its half million objects again and again, and
-    # each of them would hold up the event loop for a tenth of a second.
-    gc.collect()
+    # What has been imported stays: collections would walk all of it again and again, and hold up the event
+    # loop for a tenth of a second each time.
     gc.freeze()
-    gc.set_threshold(_COLLECT_AFTER, 50, 100)
     return asyncio.run(_run(body))
 
 
