@@ -3,10 +3,13 @@
 The census runs in a process of its own, in which the call of every callback is timed. A `turn` is what the
 loop does between two looks at the sockets: all the callbacks that were ready, one after the other. The wall
 time of a block is what the loop feels. Where its CPU time is much shorter, a thread held the interpreter, or
-another process the CPU. Garbage is collected inside whatever callback runs: `gc` is that part of it.
+another process the CPU. Garbage is collected inside whatever callback runs: `gc` is that part of it. The
+command settles how its process collects garbage, which a library must not: `--library` takes the census as a
+program would that has settled nothing.
 Target: no callback over 50 ms.
 
     python benches/loop.py
+    python benches/loop.py --library
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import asyncio
 import gc
 import heapq
 import json
+import selectors
 import sys
 import threading
 import time
@@ -25,12 +29,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness import REGIONS, BenchError, run, scratch, show, simulation
-from poolcensus import Census, Settings
+from poolcensus import Census, Settings, Snapshot
+from poolcensus.cli import main as cli
 
 _PROBE = "--probe"
 _SHOWN = 5
 # Of asyncio, and private: there is no other way to time what it does.
-_RUN, _CALLBACK, _LOOP, _SELECTOR = "_run", "_callback", "_loop", "_selector"
+_RUN, _CALLBACK = "_run", "_callback"
+_SELECT = "select"
 
 
 def main() -> None:
@@ -41,13 +47,15 @@ def main() -> None:
     parser.add_argument("--regions", default=REGIONS)
     parser.add_argument("--concurrency", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--library", action="store_true", help="the library, instead of the command")
     options = parser.parse_args()
     world = ("--accounts", str(options.accounts), "--mean-pools", str(options.mean_pools), "--empty", "0.3")
     rows: list[dict[str, Any]] = []
     with simulation(*world, "--regions", options.regions) as simulator, scratch() as folder:
         pools = simulator.pools()
         for number in range(options.rounds):
-            given = (str(folder / str(number)), options.regions, str(options.concurrency))
+            way = "library" if options.library else "command"
+            given = (way, str(folder / str(number)), options.regions, str(options.concurrency))
             report = folder / f"{number}.json"
             run([sys.executable, __file__, _PROBE, *given, str(report)], simulator)
             row = json.loads(report.read_bytes())
@@ -83,16 +91,13 @@ class Watch:
     collecting: float = 0.0
     collection_began: float = 0.0
 
-    def watch(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Time every callback and every turn of this loop, not of one that a thread runs beside it."""
+    def watch(self) -> None:
+        """Time every callback and every turn of this process's loop."""
         gc.callbacks.append(self._collects)
         walls, longest, inner = self.walls, self.longest, getattr(events.Handle, _RUN)
         clock, cpu = time.perf_counter, time.thread_time
 
         def timed(handle: events.Handle) -> None:
-            if getattr(handle, _LOOP) is not loop:
-                inner(handle)
-                return
             self.collecting = 0.0
             before, cpu_before = clock(), cpu()
             inner(handle)
@@ -104,18 +109,19 @@ class Watch:
                     heapq.heappop(longest)
 
         setattr(events.Handle, _RUN, timed)
-        selector: Any = getattr(loop, _SELECTOR)
-        look, turns = selector.select, self.turns
+        look, turns = selectors.DefaultSelector.select, self.turns
         looked = clock()
 
-        def select(timeout: float | None = None) -> object:
+        def select(
+            selector: selectors.DefaultSelector, timeout: float | None = None
+        ) -> list[tuple[selectors.SelectorKey, int]]:
             nonlocal looked
             turns.append(clock() - looked)
-            ready = look(timeout)
+            ready = look(selector, timeout)
             looked = clock()
             return ready
 
-        selector.select = select
+        setattr(selectors.DefaultSelector, _SELECT, select)
 
     def _collects(self, phase: str, _: object) -> None:
         # A collection in another thread is no part of a callback, though it may hold the interpreter too.
@@ -145,18 +151,21 @@ def name_of(handle: events.Handle) -> str:
     return " > ".join([path[0], *path[1:][-2:]])
 
 
-async def census(dest: str, regions: str, concurrency: int, watch: Watch) -> int:
-    """Take a census under watch, and say how many pools it found."""
-    watch.watch(asyncio.get_running_loop())
-    async with Census(Settings.load(regions=regions.split(","), concurrency=concurrency)) as taken:
-        snapshot = await taken.collect(dest)
-    return snapshot.manifest.totals.pools
+async def census(dest: str, regions: str, concurrency: str) -> None:
+    """Take a census as a program does that imports the library."""
+    async with Census(Settings.load(regions=regions.split(","), concurrency=int(concurrency))) as taken:
+        await taken.collect(dest)
 
 
-def probe(dest: str, regions: str, concurrency: str, report: str) -> None:
+def probe(way: str, dest: str, regions: str, concurrency: str, report: str) -> None:
     """What runs in the process that is watched."""
     watch = Watch(array("d"), array("d"), [])
-    pools = asyncio.run(census(dest, regions, int(concurrency), watch))
+    watch.watch()
+    if way == "library":
+        asyncio.run(census(dest, regions, concurrency))
+    elif cli(["collect", "--dest", dest, "--regions", regions, "--concurrency", concurrency]):
+        sys.exit(1)
+    pools = Snapshot.open("latest", dest).manifest.totals.pools
     walls = sorted(watch.walls)
     found = {
         "pools": pools,
