@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _SLOWEST_SHOWN = 3
 _OPEN_FOR_EACH_CALL = 4
+_SHORTEST_LOOK = 0.05
 
 
 class Sink(Protocol):
@@ -61,6 +62,8 @@ class EngineLimits:
 @dataclass(slots=True)
 class _OpenTarget:
     watch: CallWatch
+    scope: anyio.CancelScope
+    handing_over: bool = False
     pages: int = 0
     pools: int = 0
 
@@ -157,6 +160,24 @@ class Engine:
         )
 
     async def _run_all(self) -> None:
+        async with anyio.create_task_group() as beside:
+            beside.start_soon(self._end_overdue)
+            await self._run_targets()
+            beside.cancel_scope.cancel()
+
+    async def _end_overdue(self) -> None:
+        # One task that looks after all of them: a timer for each target would be set and cleared more often
+        # than the target is called.
+        while True:
+            now = time.monotonic()
+            earliest = now + self._limits.target_timeout
+            for opened in self._open.values():
+                earliest = min(earliest, opened.watch.deadline)
+                if opened.watch.deadline <= now and not opened.handing_over:
+                    opened.scope.cancel()
+            await anyio.sleep(max(earliest - now, _SHORTEST_LOOK))
+
+    async def _run_targets(self) -> None:
         async with (
             anyio.create_task_group() as group,
             aclosing(self._listing.accounts()) as batches,
@@ -183,7 +204,8 @@ class Engine:
 
     def _opened(self) -> _OpenTarget:
         now = time.monotonic()
-        return _OpenTarget(CallWatch(deadline=now + self._limits.target_timeout, started=now))
+        watch = CallWatch(deadline=now + self._limits.target_timeout, started=now)
+        return _OpenTarget(watch, anyio.CancelScope())
 
     async def _work(self, target: Target | None, group: TaskGroup) -> None:
         # A task goes on with the next target instead of ending: most targets are one call long, and a
@@ -196,13 +218,12 @@ class Engine:
 
     async def _result_of(self, target: Target) -> TargetResult:
         opened = self._open[target]
-        watch = opened.watch
         failure: CallError | None = None
-        with anyio.CancelScope(deadline=watch.deadline) as scope:
+        with opened.scope as scope:
             try:
                 if await self._is_disabled(target):
                     return self._result(target, Outcome.REGION_DISABLED)
-                await self._read(target, opened, scope)
+                await self._read(target, opened)
             except CallError as error:
                 failure = error
         if scope.cancelled_caught:
@@ -212,7 +233,7 @@ class Engine:
             return self._result(target, await self._outcome_of(target, failure), failure)
         return self._result(target, Outcome.OK if opened.pools else Outcome.EMPTY)
 
-    async def _read(self, target: Target, opened: _OpenTarget, scope: anyio.CancelScope) -> None:
+    async def _read(self, target: Target, opened: _OpenTarget) -> None:
         watch = opened.watch
 
         async def take(page: Page) -> None:
@@ -220,10 +241,10 @@ class Engine:
             opened.pools += len(page.pools)
             # The time that a slow reader or disk takes is not the target's.
             handed_over = time.monotonic()
-            scope.deadline = float("inf")
+            opened.handing_over = True
             await self._sink.page(page)
+            opened.handing_over = False
             watch.deadline += time.monotonic() - handed_over
-            scope.deadline = watch.deadline
 
         source = self._aws.broker.source(target.account.id)
         await self._aws.reader.read(target, source, watch, take)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter, defaultdict, deque
 from contextlib import asynccontextmanager, contextmanager
@@ -22,13 +23,9 @@ class CallKey(NamedTuple):
     service: str
 
 
-class _Waiter:
-    __slots__ = ("event", "granted", "key")
-
-    def __init__(self, key: CallKey) -> None:
-        self.key = key
-        self.granted = False
-        self.event = anyio.Event()
+class _Waiter(NamedTuple):
+    key: CallKey
+    place: asyncio.Future[None]
 
 
 class Gate:
@@ -66,18 +63,18 @@ class Gate:
         if self._admits(key):
             self._take(key)
             return
-        waiter = _Waiter(key)
+        waiter = _Waiter(key, asyncio.get_running_loop().create_future())
         if ahead:
             self._waiters.appendleft(waiter)
         else:
             self._waiters.append(waiter)
         try:
-            await waiter.event.wait()
-        except BaseException:
-            if waiter.granted:
-                self.release(key)
-            else:
+            await waiter.place
+        except asyncio.CancelledError:
+            if waiter.place.cancelled():
                 self._waiters.remove(waiter)
+            else:
+                self.release(key)
             raise
 
     def release(self, key: CallKey) -> None:
@@ -105,10 +102,12 @@ class Gate:
         passed: list[_Waiter] = []
         while self._waiters and self._in_flight < self._total:
             waiter = self._waiters.popleft()
-            if self._admits(waiter.key):
+            if waiter.place.done():
+                # Cancelled, and about to say so itself.
+                passed.append(waiter)
+            elif self._admits(waiter.key):
                 self._take(waiter.key)
-                waiter.granted = True
-                waiter.event.set()
+                waiter.place.set_result(None)
             else:
                 passed.append(waiter)
         self._waiters.extendleft(reversed(passed))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Generic, TypeVar
-
-import anyio
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable
@@ -49,6 +48,6 @@ class _Flight(Generic[V]):
     __slots__ = ("ended", "error", "values")
 
     def __init__(self) -> None:
-        self.ended = anyio.Event()
+        self.ended = asyncio.Event()
         self.values: list[V] = []
         self.error: Exception | None = None
