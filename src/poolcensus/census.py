@@ -10,6 +10,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
 
 import anyio
@@ -34,6 +35,7 @@ from poolcensus.snapshot import (
     SnapshotWriter,
     StreamedSnapshot,
     StreamStore,
+    long_targets,
     new_snapshot_id,
 )
 from poolcensus.streams import Stream
@@ -175,7 +177,7 @@ class Census:
                 partition=opened.aws.caller.partition,
                 compression=self.settings.compress,
             ) as writer:
-                engine = await self._run(opened, writer)
+                engine = await self._run(opened, writer, await _long_targets(place))
                 self._check_failures(engine)
                 manifest = await writer.publish(
                     started_at=rfc3339(started),
@@ -247,7 +249,9 @@ class Census:
             )
             yield _Opened(aws, AccountListing(choice, aws.caller, aws.organization), regions)
 
-    async def _run(self, opened: _Opened, sink: Sink) -> Engine:
+    async def _run(
+        self, opened: _Opened, sink: Sink, long: Mapping[tuple[str, str], int] = MappingProxyType({})
+    ) -> Engine:
         settings = self.settings
         self._uncovered.clear()
         engine = self._engine = Engine(
@@ -262,6 +266,7 @@ class Census:
                 target_timeout=settings.target_timeout,
                 deadline=settings.deadline,
             ),
+            long=long,
         )
         _log.info("asking %d regions as %s", len(opened.regions.regions), opened.aws.caller.arn)
         await engine.run()
@@ -381,6 +386,12 @@ async def _accounts_from_file(source: str) -> tuple[Account, ...]:
     if source in {"organization", "self"}:
         return ()
     return await anyio.to_thread.run_sync(read_accounts, source)
+
+
+async def _long_targets(place: str) -> Mapping[tuple[str, str], int]:
+    if place == STANDARD_OUTPUT or place.startswith(_S3):
+        return {}
+    return await anyio.to_thread.run_sync(long_targets, place)
 
 
 async def _count_disabled(opened: _Opened, accounts: tuple[Account, ...]) -> int:

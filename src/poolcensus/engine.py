@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from contextlib import aclosing
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
@@ -22,6 +23,8 @@ from poolcensus.model import Outcome, Progress, TargetResult, Totals
 from poolcensus.schedule import Schedule
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from anyio.abc import TaskGroup
 
     from poolcensus.aws.gateway import Aws
@@ -69,7 +72,7 @@ class _OpenTarget:
 
 
 class Engine:
-    """One run over all targets."""
+    """One run over all targets. `long` has those to start first: see `Schedule`."""
 
     def __init__(
         self,
@@ -79,6 +82,7 @@ class Engine:
         regions: RegionChoice,
         sink: Sink,
         limits: EngineLimits,
+        long: Mapping[tuple[str, str], int] = MappingProxyType({}),
     ) -> None:
         self._aws = aws
         self._listing = listing
@@ -95,6 +99,7 @@ class Engine:
             per_account=limits.per_account,
             per_region=limits.per_region,
             paused_in=self._pauses.in_region,
+            long=long,
         )
         self._open: dict[Target, _OpenTarget] = {}
         self._started = time.monotonic()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from poolcensus.snapshot.folder import FolderStore
 from poolcensus.snapshot.ids import is_snapshot_id, new_snapshot_id, parse_snapshot_id
-from poolcensus.snapshot.reader import Snapshot, SnapshotInfo, list_snapshots
+from poolcensus.snapshot.reader import Snapshot, SnapshotInfo, list_snapshots, long_targets
 from poolcensus.snapshot.store import Draft, DraftFile, Store
 from poolcensus.snapshot.stream import StreamedSnapshot, StreamStore
 from poolcensus.snapshot.verify import Problem, verify
@@ -23,6 +23,7 @@ __all__ = [
     "StreamedSnapshot",
     "is_snapshot_id",
     "list_snapshots",
+    "long_targets",
     "new_snapshot_id",
     "parse_snapshot_id",
     "verify",

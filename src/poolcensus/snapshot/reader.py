@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from heapq import nlargest
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 LATEST: Final = "latest"
 _LATEST_REF: Final = re.compile(rf"{LATEST}(?:~([0-9]{{1,9}}))?")
 _LARGEST_MANIFEST: Final = 1 << 28
+_MANY_PAGES: Final = 3
+_LONG_TARGETS: Final = 1000
 
 _T = TypeVar("_T")
 
@@ -126,6 +130,15 @@ class Snapshot:
         """The ledger's lines of targets whose pools the census does not know."""
         return (result for result in self.targets() if not result.outcome.covered)
 
+    def paged(self, least: int) -> Iterator[TargetResult]:
+        """The ledger's lines of targets with at least so many pages, without reading the others closely."""
+        few = tuple(b'"pages":%d,' % pages for pages in range(least))
+        return (
+            result
+            for result in self._lines(self.targets_file, lambda line: _unless(line, few))
+            if result is not None and result.pages >= least
+        )
+
     def _lines(self, source: tuple[FileEntry, Compression], decode: Callable[[bytes], _T]) -> Iterator[_T]:
         file, compression = source
         path = self._path / file.name
@@ -161,6 +174,20 @@ def list_snapshots(dest: str | os.PathLike[str]) -> tuple[SnapshotInfo, ...]:
     return tuple(found)
 
 
+def long_targets(dest: str | os.PathLike[str]) -> dict[tuple[str, str], int]:
+    """The targets that had many pages in the newest snapshot: account id and region, and how many pages.
+
+    Three pages are many; the longest 1,000 targets are enough. Where there is no snapshot that can be read,
+    there is nothing to be known. Blocks.
+    """
+    try:
+        results = Snapshot.open(LATEST, dest).paged(_MANY_PAGES)
+        longest = nlargest(_LONG_TARGETS, results, key=attrgetter("pages"))
+    except SnapshotError:
+        return {}
+    return {(each.account_id, each.region): each.pages for each in longest}
+
+
 def published_ids(dest: Path) -> list[str]:
     """The ids of the snapshots in `dest`, oldest first. Raises `OSError`."""
     return sorted(
@@ -168,6 +195,10 @@ def published_ids(dest: Path) -> list[str]:
         for entry in dest.iterdir()
         if is_snapshot_id(entry.name) and (entry / MANIFEST_NAME).is_file()
     )
+
+
+def _unless(line: bytes, signs: tuple[bytes, ...]) -> TargetResult | None:
+    return None if any(sign in line for sign in signs) else decode_result(line)
 
 
 def data_file(manifest: Manifest, base: str) -> tuple[FileEntry, Compression]:
