@@ -36,6 +36,7 @@ from poolcensus.snapshot.encode import (
 )
 from poolcensus.snapshot.spill import Spill
 from poolcensus.snapshot.store import ABORT_SECONDS
+from poolcensus.snapshot.target_set import TargetSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -117,7 +118,7 @@ class SnapshotWriter:
         self._limiter = anyio.CapacityLimiter(1)
 
         self._open: dict[tuple[str, str], _Held] = {}
-        self._ended: set[tuple[str, str]] = set()
+        self._ended = TargetSet()
         self._pools = 0
         self._pages = 0
         self._outcomes: Counter[Outcome] = Counter()
@@ -176,7 +177,7 @@ class SnapshotWriter:
         if self._queued > self._queue_bytes or self._failure is not None:
             await self._wait_for_room()
         key = (page.target.account.id, page.target.region)
-        if self._closed or key in self._ended:
+        if self._closed or self._ended.has(*key):
             raise RuntimeError(f"a page came after the end of {'the snapshot' if self._closed else key}")
         if not page.pools:
             return
@@ -202,13 +203,13 @@ class SnapshotWriter:
         if self._queued > self._queue_bytes or self._failure is not None:
             await self._wait_for_room()
         key = (target.account.id, target.region)
-        if self._closed or key in self._ended:
+        if self._closed or self._ended.has(*key):
             raise RuntimeError(f"{key} was done before, or the snapshot was")
         held = self._open.get(key) or _Held()
         _check_fit(result, key, held.records)
         line = encode_result(result)
         self._open.pop(key, None)
-        self._ended.add(key)
+        self._ended.add(*key)
         if result.outcome is Outcome.OK:
             self._to_pools += held.blocks
             self._to_pools += held.tail
