@@ -9,7 +9,8 @@ The layers, each importing only what stands below it:
     engine, schedule            targets to outcomes
     discovery                   which accounts and regions
     snapshot | aws              what is written | what is asked
-    retry, limits, health       when a call is made
+    retry, rates                when a call is made
+    limits, health              how many at a time, and where to none
     settings                    what was asked for
     errors, catalogue, codec    shared words
     model                       frozen data

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from poolcensus.aws.signing import Clock, Credentials, RequestTemplate
     from poolcensus.aws.transport import Reply, Transport
     from poolcensus.health import RegionHealth
-    from poolcensus.limits import CallKey, Gate, Pauses, RateLimits
+    from poolcensus.limits import CallKey, Gate, Pauses
+    from poolcensus.rates import RateLimits
     from poolcensus.retry import Retrier
 
 _log = logging.getLogger("poolcensus")
