@@ -257,7 +257,12 @@ class Engine:
     async def _is_disabled(self, target: Target) -> bool:
         if target.region not in self._opt_in:
             return False
-        disabled = await self._aws.region_status.disabled(target.account.id)
+        status = self._aws.region_status
+        if status.knows(target.account.id):
+            disabled = await status.disabled(target.account.id)
+        else:
+            with self._pauses.pause(target.region):
+                disabled = await status.disabled(target.account.id)
         return disabled is not None and target.region in disabled
 
     async def _outcome_of(self, target: Target, error: CallError) -> Outcome:
