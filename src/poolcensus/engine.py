@@ -51,6 +51,16 @@ class Sink(Protocol):
         """The target has ended: its pages count if the outcome is `ok`, and are void otherwise."""
 
 
+class Former(Protocol):
+    """A run that was interrupted before this one, which goes on with it."""
+
+    async def restore(self, target: Target) -> TargetResult | None:
+        """Put into the sink what the former run read of a target, and say how the target ended.
+
+        None for a target that it has not finished.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class EngineLimits:
     """How much is open at a time, and how long a target and the run may take, in seconds."""
@@ -83,8 +93,10 @@ class Engine:
         sink: Sink,
         limits: EngineLimits,
         long: Mapping[tuple[str, str], int] = MappingProxyType({}),
+        former: Former | None = None,
     ) -> None:
         self._aws = aws
+        self._former = former
         self._listing = listing
         self._sink = sink
         self._limits = limits
@@ -108,6 +120,8 @@ class Engine:
         self._done = 0
         self._pools = 0
         self._pages = 0
+        self._restored_requests = 0
+        self._restored_throttles = 0
         self.outcomes: Counter[Outcome] = Counter()
 
     async def run(self) -> None:
@@ -158,9 +172,9 @@ class Engine:
             covered=sum(count for outcome, count in self.outcomes.items() if outcome.covered),
             pools=self._pools,
             pages=self._pages,
-            requests=counts.requests,
+            requests=counts.requests + self._restored_requests,
             retries=counts.retries,
-            throttles=counts.throttles,
+            throttles=counts.throttles + self._restored_throttles,
             assume_role_calls=counts.assume_role_calls,
         )
 
@@ -222,6 +236,10 @@ class Engine:
         self._open_more(group)
 
     async def _result_of(self, target: Target) -> TargetResult:
+        if self._former is not None and (former := await self._former.restore(target)) is not None:
+            self._restored_requests += former.attempts
+            self._restored_throttles += former.throttles
+            return former
         opened = self._open[target]
         failure: CallError | None = None
         with opened.scope as scope:

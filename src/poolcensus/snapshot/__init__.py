@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from poolcensus.snapshot.folder import FolderStore
 from poolcensus.snapshot.ids import is_snapshot_id, new_snapshot_id, parse_snapshot_id
+from poolcensus.snapshot.journal import JournalHeader
 from poolcensus.snapshot.reader import Snapshot, SnapshotInfo, list_snapshots, long_targets
+from poolcensus.snapshot.resume import Interrupted
 from poolcensus.snapshot.store import Draft, DraftFile, Store
 from poolcensus.snapshot.stream import StreamedSnapshot, StreamStore
 from poolcensus.snapshot.verify import Problem, verify
@@ -14,6 +16,8 @@ __all__ = [
     "Draft",
     "DraftFile",
     "FolderStore",
+    "Interrupted",
+    "JournalHeader",
     "Problem",
     "Snapshot",
     "SnapshotInfo",

@@ -10,11 +10,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import logging
 import os
 import shutil
 import socket
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar, TypeVarTuple
 
@@ -25,16 +26,25 @@ from poolcensus.codec import dumps, loads
 from poolcensus.errors import DestinationError, DestinationLockedError
 from poolcensus.snapshot.encode import MANIFEST_NAME
 from poolcensus.snapshot.ids import is_snapshot_id, parse_snapshot_id
+from poolcensus.snapshot.journal import JOURNAL_NAME, Journal
 from poolcensus.snapshot.reader import LATEST, published_ids
+from poolcensus.snapshot.resume import Interrupted
 from poolcensus.snapshot.store import ABORT_SECONDS, Draft, DraftFile, Store, destination_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
 
+    from poolcensus.model import JsonObject
+    from poolcensus.snapshot.journal import JournalHeader
+
+_log = logging.getLogger("poolcensus")
+
 LOCK_NAME = ".lock"
 _DRAFT_PREFIX = ".draft-"
+_FORMER_PREFIX = ".former-"
 _LATEST_PREFIX = ".latest-"
+_LONGEST_BREAK = timedelta(days=1)
 
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
@@ -45,12 +55,17 @@ class FolderStore(Store):
 
     `file_mode` and `folder_mode` hold for everything the store makes, whatever the umask is. Folders
     that are already there keep their modes.
+
+    What dead runs left is removed on entering, or, with `resume`, when `interrupted` has been asked.
     """
 
-    def __init__(self, dest: Path | str, *, file_mode: int = 0o600, folder_mode: int = 0o700) -> None:
+    def __init__(
+        self, dest: Path | str, *, file_mode: int = 0o600, folder_mode: int = 0o700, resume: bool = False
+    ) -> None:
         self.dest = Path(dest)
         self.file_mode = file_mode
         self.folder_mode = folder_mode
+        self._resume = resume
         # One call at a time: the order of the system calls is the promise this module makes. The limiter
         # keeps waiting calls out of the threads; the mutex holds where a cancelled caller has left its
         # call running.
@@ -94,6 +109,10 @@ class FolderStore(Store):
                 with anyio.move_on_after(ABORT_SECONDS, shield=True):
                     await draft.abort()
         return draft
+
+    async def interrupted(self, asked: JsonObject) -> Interrupted | None:
+        journals = await self.run(self._journals, asked)
+        return Interrupted(journals) if journals else None
 
     async def run(self, call: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
         """The result of a blocking `call`, made in a worker thread while no other one runs."""
@@ -139,7 +158,8 @@ class FolderStore(Store):
                     }
                 ),
             )
-        self._sweep()
+        if not self._resume:
+            self.sweep()
 
     def _open_lock(self, lock: Path) -> int:
         flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -162,12 +182,57 @@ class FolderStore(Store):
                 os.ftruncate(fd, 0)
             os.close(fd)
 
-    def _sweep(self) -> None:
-        # Whoever made these is dead, for this run holds the lock. What can't be removed harms nobody.
+    def _journals(self, asked: JsonObject) -> list[Journal]:
+        """The journals of the newest interrupted run that was asked for `asked`. Removes all other litter."""
+        folders: dict[str, list[Path]] = {}
+        with _explained("read", self.dest):
+            for entry in self.dest.iterdir():
+                if (snapshot_id := _id_of_litter(entry.name)) is not None:
+                    folders.setdefault(snapshot_id, []).append(entry)
+        kept: list[Path] = []
+        journals: list[Journal] = []
+        for snapshot_id in sorted(folders, reverse=True):
+            drafts = sorted(folders[snapshot_id])
+            headers = [Journal.read_header(each) for each in drafts]
+            found = [each for each, header in zip(drafts, headers, strict=True) if header is not None]
+            if not found or (self.dest / snapshot_id).exists():
+                continue
+            if all(_goes_on(header, snapshot_id, asked) for header in headers if header is not None):
+                kept = self._set_aside(snapshot_id, found)
+                journals = [journal for each in kept if (journal := Journal.open(each)) is not None]
+                break
+            _log.warning(
+                "the interrupted run %s in %s is not resumed: it was asked for something else, or began more"
+                " than a day ago",
+                snapshot_id,
+                self.dest,
+            )
+        self.sweep(frozenset(each.name for each in kept))
+        return journals
+
+    def _set_aside(self, snapshot_id: str, drafts: list[Path]) -> list[Path]:
+        # The draft's own name is that of the run that goes on.
+        kept = [each for each in drafts if each.name.startswith(_FORMER_PREFIX)]
+        numbers = [int(each.name.rpartition(".")[2]) for each in kept]
+        for each in drafts:
+            if each not in kept:
+                aside = self.dest / f"{_FORMER_PREFIX}{snapshot_id}.{max(numbers, default=0) + 1}"
+                with _explained("rename", each):
+                    each.rename(aside)
+                kept.insert(0, aside)
+        return kept
+
+    def sweep(self, kept: frozenset[str] = frozenset()) -> None:
+        """Removes what dead runs left, but for the names in `kept`. Blocks.
+
+        Whoever made it is dead, for this run holds the lock. What can't be removed harms nobody.
+        """
         with contextlib.suppress(OSError):
             for entry in list(self.dest.iterdir()):
                 name = entry.name
-                if name.startswith(_DRAFT_PREFIX) and is_snapshot_id(name.removeprefix(_DRAFT_PREFIX)):
+                if name in kept:
+                    continue
+                if _id_of_litter(name) is not None:
                     shutil.rmtree(entry, ignore_errors=True)
                 elif name.startswith(_LATEST_PREFIX) and is_snapshot_id(name.removeprefix(_LATEST_PREFIX)):
                     with contextlib.suppress(OSError):
@@ -185,6 +250,7 @@ class _FolderDraft(Draft):
         self._made = False
         self._published = False
         self._abandoned = False
+        self._suspended = False
 
     @property
     def published(self) -> bool:
@@ -193,6 +259,12 @@ class _FolderDraft(Draft):
     async def create(self, name: str) -> DraftFile:
         fd = await self._store.run(self._create, name)
         return _FolderFile(self._store, self, self._folder / name, fd)
+
+    async def journal(self) -> DraftFile | None:
+        return await self.create(JOURNAL_NAME)
+
+    async def suspend(self) -> None:
+        await self._store.run(self._suspend)
 
     async def commit(self, manifest: bytes) -> None:
         await self._store.run(self._commit, manifest)
@@ -222,12 +294,20 @@ class _FolderDraft(Draft):
     def discard(self) -> None:
         """Removes the draft unless it is published. Blocks."""
         self._abandoned = True
+        self._close_files()
+        if self._made and not self._published and not self._suspended:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _suspend(self) -> None:
+        if not self._published:
+            self._abandoned = self._suspended = True
+            self._close_files()
+
+    def _close_files(self) -> None:
         while self._files:
             _, fd = self._files.popitem()
             with contextlib.suppress(OSError):
                 os.close(fd)
-        if self._made and not self._published:
-            shutil.rmtree(self._folder, ignore_errors=True)
 
     def _create(self, name: str) -> int:
         if self._abandoned or self._published:
@@ -251,6 +331,7 @@ class _FolderDraft(Draft):
         try:
             sync_folder(self._store.dest)
             self._renew_latest()
+            self._store.sweep()
         except OSError as error:
             raise DestinationError(
                 f"snapshot {self.snapshot_id} is published in {self._store.dest}, but `{LATEST}` may still "
@@ -258,6 +339,10 @@ class _FolderDraft(Draft):
             ) from error
 
     def _publish(self, manifest: bytes) -> None:
+        if JOURNAL_NAME in self._files:
+            with _explained("remove", self._folder / JOURNAL_NAME):
+                os.close(self._files.pop(JOURNAL_NAME))
+                (self._folder / JOURNAL_NAME).unlink()
         for name in list(self._files):
             self._complete(name)
         self.write(self._folder / MANIFEST_NAME, self._create(MANIFEST_NAME), manifest)
@@ -340,6 +425,24 @@ def write_all(fd: int, data: bytes) -> None:
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(fd, rest) :]
+
+
+def _id_of_litter(name: str) -> str | None:
+    """The snapshot id in the name of what a run leaves where it is interrupted, None for other names."""
+    snapshot_id = name.removeprefix(_DRAFT_PREFIX)
+    if name.startswith(_FORMER_PREFIX):
+        snapshot_id, _, number = name.removeprefix(_FORMER_PREFIX).rpartition(".")
+        if not (number.isascii() and number.isdigit()):
+            return None
+    elif snapshot_id == name:
+        return None
+    return snapshot_id if is_snapshot_id(snapshot_id) else None
+
+
+def _goes_on(header: JournalHeader, snapshot_id: str, asked: JsonObject) -> bool:
+    """Whether a run that is asked for `asked` now may go on with the one that left the journal."""
+    age = datetime.now(UTC) - parse_snapshot_id(snapshot_id)
+    return header.snapshot_id == snapshot_id and header.asked == asked and abs(age) < _LONGEST_BREAK
 
 
 def _holder(fd: int) -> str:
