@@ -198,8 +198,9 @@ class FolderStore(Store):
             if not found or (self.dest / snapshot_id).exists():
                 continue
             if all(_goes_on(header, snapshot_id, asked) for header in headers if header is not None):
-                kept = self._set_aside(snapshot_id, found)
-                journals = [journal for each in kept if (journal := Journal.open(each)) is not None]
+                aside = self._set_aside(snapshot_id, found)
+                journals = [journal for each in aside if (journal := Journal.open(each)) is not None]
+                kept = aside if journals else []
                 break
             _log.warning(
                 "the interrupted run %s in %s is not resumed: it was asked for something else, or began more"
