@@ -25,32 +25,43 @@ from poolcensus.codec import dumps, loads
 from poolcensus.errors import DestinationError, DestinationLockedError
 from poolcensus.snapshot.encode import MANIFEST_NAME
 from poolcensus.snapshot.ids import is_snapshot_id, parse_snapshot_id
-from poolcensus.snapshot.reader import LATEST, published_ids
-from poolcensus.snapshot.store import ABORT_SECONDS, Draft, DraftFile, Store, destination_error
+from poolcensus.snapshot.reader import LATEST, published_ids, take_inventory
+from poolcensus.snapshot.store import ABORT_SECONDS, Draft, DraftFile, Shelf, destination_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
 
+    from poolcensus.snapshot.reader import Inventory
+
 LOCK_NAME = ".lock"
 _DRAFT_PREFIX = ".draft-"
 _LATEST_PREFIX = ".latest-"
+_PRUNED_PREFIX = ".pruned-"
 
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
 
 
-class FolderStore(Store):
-    """A folder, made with its parents where it is missing.
+class FolderStore(Shelf):
+    """A folder, made with its parents where it is missing, unless it `must_exist`.
 
     `file_mode` and `folder_mode` hold for everything the store makes, whatever the umask is. Folders
     that are already there keep their modes.
     """
 
-    def __init__(self, dest: Path | str, *, file_mode: int = 0o600, folder_mode: int = 0o700) -> None:
+    def __init__(
+        self,
+        dest: os.PathLike[str] | str,
+        *,
+        file_mode: int = 0o600,
+        folder_mode: int = 0o700,
+        must_exist: bool = False,
+    ) -> None:
         self.dest = Path(dest)
         self.file_mode = file_mode
         self.folder_mode = folder_mode
+        self.must_exist = must_exist
         # One call at a time: the order of the system calls is the promise this module makes. The limiter
         # keeps waiting calls out of the threads; the mutex holds where a cancelled caller has left its
         # call running.
@@ -95,6 +106,13 @@ class FolderStore(Store):
                     await draft.abort()
         return draft
 
+    async def inventory(self) -> Inventory:
+        return await self.run(take_inventory, self.dest)
+
+    async def remove(self, snapshot_id: str) -> None:
+        parse_snapshot_id(snapshot_id)
+        await self.run(self._remove, snapshot_id)
+
     async def run(self, call: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
         """The result of a blocking `call`, made in a worker thread while no other one runs."""
 
@@ -111,8 +129,11 @@ class FolderStore(Store):
     def _acquire(self) -> None:
         if self._lock_fd is not None:
             raise RuntimeError("the store is already in use")
-        with _explained("make", self.dest):
-            make_folders(self.dest, self.folder_mode)
+        if not self.must_exist:
+            with _explained("make", self.dest):
+                make_folders(self.dest, self.folder_mode)
+        elif not self.dest.is_dir():
+            raise DestinationError(f"no snapshots in {self.dest}: there is no such folder")
         lock = self.dest / LOCK_NAME
         with _explained("lock", lock):
             fd = self._open_lock(lock)
@@ -162,14 +183,36 @@ class FolderStore(Store):
                 os.ftruncate(fd, 0)
             os.close(fd)
 
+    def _remove(self, snapshot_id: str) -> None:
+        if self._lock_fd is None:
+            raise RuntimeError("the store is not in use")
+        folder = self.dest / snapshot_id
+        hidden = self.dest / f"{_PRUNED_PREFIX}{snapshot_id}"
+        if folder.is_symlink():
+            raise DestinationError(f"can't remove {folder}: it is a symbolic link")
+        # In one step out of every reader's sight, and for good before the first file goes: after a power cut
+        # there is the whole snapshot or none.
+        try:
+            folder.rename(hidden)
+        except OSError as error:
+            raise DestinationError(f"can't remove {folder}: {error.strerror or error}") from error
+        try:
+            sync_folder(self.dest)
+            shutil.rmtree(hidden)
+        except OSError as error:
+            raise DestinationError(
+                f"snapshot {snapshot_id} is gone from {self.dest}, but files of it may still lie in {hidden}:"
+                f" {error.strerror or error}; the next run or prune tries again"
+            ) from error
+
     def _sweep(self) -> None:
         # Whoever made these is dead, for this run holds the lock. What can't be removed harms nobody.
         with contextlib.suppress(OSError):
             for entry in list(self.dest.iterdir()):
                 name = entry.name
-                if name.startswith(_DRAFT_PREFIX) and is_snapshot_id(name.removeprefix(_DRAFT_PREFIX)):
+                if _is_snapshot_after(_DRAFT_PREFIX, name) or _is_snapshot_after(_PRUNED_PREFIX, name):
                     shutil.rmtree(entry, ignore_errors=True)
-                elif name.startswith(_LATEST_PREFIX) and is_snapshot_id(name.removeprefix(_LATEST_PREFIX)):
+                elif _is_snapshot_after(_LATEST_PREFIX, name):
                     with contextlib.suppress(OSError):
                         entry.unlink()
 
@@ -340,6 +383,10 @@ def write_all(fd: int, data: bytes) -> None:
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(fd, rest) :]
+
+
+def _is_snapshot_after(prefix: str, name: str) -> bool:
+    return name.startswith(prefix) and is_snapshot_id(name.removeprefix(prefix))
 
 
 def _holder(fd: int) -> str:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from poolcensus.snapshot.reader import Inventory
+
 ABORT_SECONDS = 10.0
 """How long clearing up may take once a run is cancelled."""
 
@@ -97,6 +99,25 @@ class Store(ABC):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None: ...
+
+
+class Shelf(Store):
+    """A store that keeps its snapshots, so that they can be counted and removed."""
+
+    @abstractmethod
+    async def inventory(self) -> Inventory:
+        """What stands at the destination. Takes no lock and changes nothing.
+
+        Raises `SnapshotError` where the destination itself can't be read.
+        """
+
+    @abstractmethod
+    async def remove(self, snapshot_id: str) -> None:
+        """Removes a published snapshot. Readers see it whole until they see it no more.
+
+        The store has to be entered. Raises `DestinationError`; what it could not finish is swept by
+        whoever enters next.
+        """
 
 
 _ADVICE = {
