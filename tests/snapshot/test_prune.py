@@ -135,6 +135,7 @@ async def test_links_are_not_followed_out_of_the_destination(tmp_path: Path) -> 
     async with FolderStore(dest) as store:
         with pytest.raises(DestinationError, match="symbolic link"):
             await store.remove(OLDEST)
+    assert (dest / OLDEST).is_symlink()
     assert tree(elsewhere) == before
 
 
