@@ -54,7 +54,8 @@ def start(hold: int, tell: int, dest: Path, regions: str) -> subprocess.Popen[st
     source = Path(poolcensus.__file__).parents[1]
     return subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(PROGRAM), str(hold), str(tell), str(dest), regions],
-        env={**os.environ, "PYTHONPATH": str(source)},
+        # The first reply comes when all others have ended, however long that takes here.
+        env={**os.environ, "PYTHONPATH": str(source), "POOLCENSUS_ATTEMPT_TIMEOUT": "900"},
         pass_fds=(hold, tell),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
