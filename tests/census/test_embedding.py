@@ -140,7 +140,10 @@ def of_profile(here: Lab, name: str, dest: Path) -> Settings:
             f"[{name}]\naws_access_key_id = {here.simulator.access_key_id}\n"
             f"aws_secret_access_key = {here.simulator.secret_access_key}\n"
         )
-    return here.settings(profile=name, endpoint_url=here.simulator.endpoint_url, dest=str(dest))
+    # Few calls at a time, so that the runs take turns from their first call to their last.
+    return here.settings(
+        profile=name, endpoint_url=here.simulator.endpoint_url, dest=str(dest), concurrency=3
+    )
 
 
 async def collected(settings: Settings) -> Snapshot:
