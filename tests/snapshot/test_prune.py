@@ -270,15 +270,6 @@ async def test_an_empty_destination_has_nothing_to_remove(tmp_path: Path) -> Non
     assert (await prune(tmp_path, Keep(last=1))).decisions == ()
 
 
-async def test_a_store_that_is_not_entered_removes_nothing(tmp_path: Path) -> None:
-    await fill(tmp_path)
-    with pytest.raises(RuntimeError, match="not in use"):
-        await FolderStore(tmp_path).remove(OLDEST)
-    with pytest.raises(ValueError, match="not a snapshot id"):
-        await FolderStore(tmp_path).remove("../elsewhere")
-    assert len(list_snapshots(tmp_path)) == 4
-
-
 async def test_a_cancelled_prune_ends_the_removal_under_way_and_begins_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -115,8 +115,8 @@ class Shelf(Store):
     async def remove(self, snapshot_id: str) -> None:
         """Removes a published snapshot. Readers see it whole until they see it no more.
 
-        The store has to be entered. Raises `DestinationError`; what it could not finish is swept by
-        whoever enters next.
+        The store has to be entered. Raises `DestinationError`, and `ValueError` for what is no snapshot id.
+        What could not be finished is swept by whoever enters next.
         """
 
 
