@@ -345,7 +345,7 @@ class Census:
             place,
             file_mode=settings.file_mode,
             folder_mode=settings.folder_mode,
-            resume=settings.resume,
+            keep_drafts=settings.resume,
         )
 
     def _running(self) -> TaskGroup:

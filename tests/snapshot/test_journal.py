@@ -18,7 +18,16 @@ from hypothesis import strategies as st
 
 from poolcensus.errors import DestinationError, NotPublishedError
 from poolcensus.model import Account, Compression, Outcome, Target, TargetResult
-from poolcensus.snapshot import FolderStore, JournalHeader, Snapshot, SnapshotWriter, new_snapshot_id, verify
+from poolcensus.snapshot import (
+    FolderStore,
+    JournalHeader,
+    Keep,
+    Snapshot,
+    SnapshotWriter,
+    new_snapshot_id,
+    prune,
+    verify,
+)
 from poolcensus.snapshot.journal import Journal
 from snapshot.making import fill, page, pool, publish, result, target
 
@@ -78,7 +87,7 @@ async def going_on(
 ) -> AsyncIterator[tuple[SnapshotWriter, dict[Target, TargetResult]]]:
     """A run that goes on, once it has taken over what it can."""
     restored: dict[Target, TargetResult] = {}
-    async with FolderStore(dest, resume=True) as store:
+    async with FolderStore(dest, keep_drafts=True) as store:
         interrupted = await store.interrupted(ASKED)
         assert interrupted is not None
         try:
@@ -161,6 +170,13 @@ async def test_a_run_that_is_interrupted_again_loses_nothing(tmp_path: Path, sna
     assert not [each for each in tmp_path.iterdir() if each.name.startswith((".draft", ".former"))]
 
 
+async def test_pruning_leaves_an_interrupted_run_to_be_gone_on_with(tmp_path: Path, snapshot_id: str) -> None:
+    await interrupt(tmp_path, snapshot_id)
+    await prune(tmp_path, Keep(last=1))
+    async with going_on(tmp_path) as (_, restored):
+        assert list(restored) == FINISHED
+
+
 async def test_without_resume_what_is_left_is_swept(tmp_path: Path, snapshot_id: str) -> None:
     await interrupt(tmp_path, snapshot_id)
     assert draft_of(tmp_path).is_dir()
@@ -181,7 +197,7 @@ async def test_a_run_that_does_not_fit_is_not_gone_on_with(
     if name == "unreadable":
         (draft_of(tmp_path) / "journal").write_bytes(b"not a journal\n")
     asked: JsonObject = {**ASKED, "pool_ids": ["wspool-000000001"]} if name == "asked" else ASKED
-    async with FolderStore(tmp_path, resume=True) as store:
+    async with FolderStore(tmp_path, keep_drafts=True) as store:
         assert await store.interrupted(asked) is None
     assert not [each for each in tmp_path.iterdir() if each.name.startswith((".draft", ".former"))]
     assert (snapshot_id in caplog.text) == (name in {"asked", "old", "future"})
@@ -189,7 +205,7 @@ async def test_a_run_that_does_not_fit_is_not_gone_on_with(
 
 async def test_an_account_that_has_another_name_now_is_called_again(tmp_path: Path, snapshot_id: str) -> None:
     await interrupt(tmp_path, snapshot_id)
-    async with FolderStore(tmp_path, resume=True) as store:
+    async with FolderStore(tmp_path, keep_drafts=True) as store:
         interrupted = await store.interrupted(ASKED)
         assert interrupted is not None
         async with SnapshotWriter(await store.draft(snapshot_id), partition="aws") as writer:

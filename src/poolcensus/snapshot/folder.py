@@ -27,9 +27,9 @@ from poolcensus.errors import DestinationError, DestinationLockedError
 from poolcensus.snapshot.encode import MANIFEST_NAME
 from poolcensus.snapshot.ids import is_snapshot_id, parse_snapshot_id
 from poolcensus.snapshot.journal import JOURNAL_NAME, Journal
-from poolcensus.snapshot.reader import LATEST, published_ids
+from poolcensus.snapshot.reader import LATEST, published_ids, take_inventory
 from poolcensus.snapshot.resume import Interrupted
-from poolcensus.snapshot.store import ABORT_SECONDS, Draft, DraftFile, Store, destination_error
+from poolcensus.snapshot.store import ABORT_SECONDS, Draft, DraftFile, Shelf, destination_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from poolcensus.model import JsonObject
     from poolcensus.snapshot.journal import JournalHeader
+    from poolcensus.snapshot.reader import Inventory
 
 _log = logging.getLogger("poolcensus")
 
@@ -45,27 +46,36 @@ _DRAFT_PREFIX = ".draft-"
 _FORMER_PREFIX = ".former-"
 _LATEST_PREFIX = ".latest-"
 _LONGEST_BREAK = timedelta(days=1)
+_PRUNED_PREFIX = ".pruned-"
 
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
 
 
-class FolderStore(Store):
-    """A folder, made with its parents where it is missing.
+class FolderStore(Shelf):
+    """A folder, made with its parents where it is missing, unless it `must_exist`.
 
     `file_mode` and `folder_mode` hold for everything the store makes, whatever the umask is. Folders
     that are already there keep their modes.
 
-    What dead runs left is removed on entering, or, with `resume`, when `interrupted` has been asked.
+    What dead runs left is removed on entering; with `keep_drafts`, what can be gone on with stays there until
+    `interrupted` has been asked.
     """
 
     def __init__(
-        self, dest: Path | str, *, file_mode: int = 0o600, folder_mode: int = 0o700, resume: bool = False
+        self,
+        dest: os.PathLike[str] | str,
+        *,
+        file_mode: int = 0o600,
+        folder_mode: int = 0o700,
+        must_exist: bool = False,
+        keep_drafts: bool = False,
     ) -> None:
         self.dest = Path(dest)
         self.file_mode = file_mode
         self.folder_mode = folder_mode
-        self._resume = resume
+        self._keep_drafts = keep_drafts
+        self.must_exist = must_exist
         # One call at a time: the order of the system calls is the promise this module makes. The limiter
         # keeps waiting calls out of the threads; the mutex holds where a cancelled caller has left its
         # call running.
@@ -114,6 +124,13 @@ class FolderStore(Store):
         journals = await self.run(self._journals, asked)
         return Interrupted(journals) if journals else None
 
+    async def inventory(self) -> Inventory:
+        return await self.run(take_inventory, self.dest)
+
+    async def remove(self, snapshot_id: str) -> None:
+        parse_snapshot_id(snapshot_id)
+        await self.run(self._remove, snapshot_id)
+
     async def run(self, call: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
         """The result of a blocking `call`, made in a worker thread while no other one runs."""
 
@@ -130,8 +147,11 @@ class FolderStore(Store):
     def _acquire(self) -> None:
         if self._lock_fd is not None:
             raise RuntimeError("the store is already in use")
-        with _explained("make", self.dest):
-            make_folders(self.dest, self.folder_mode)
+        if not self.must_exist:
+            with _explained("make", self.dest):
+                make_folders(self.dest, self.folder_mode)
+        elif not self.dest.is_dir():
+            raise DestinationError(f"no snapshots in {self.dest}: there is no such folder")
         lock = self.dest / LOCK_NAME
         with _explained("lock", lock):
             fd = self._open_lock(lock)
@@ -158,8 +178,7 @@ class FolderStore(Store):
                     }
                 ),
             )
-        if not self._resume:
-            self.sweep()
+        self.sweep(drafts=not self._keep_drafts)
 
     def _open_lock(self, lock: Path) -> int:
         flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -223,8 +242,30 @@ class FolderStore(Store):
                 kept.insert(0, aside)
         return kept
 
-    def sweep(self, kept: frozenset[str] = frozenset()) -> None:
-        """Removes what dead runs left, but for the names in `kept`. Blocks.
+    def _remove(self, snapshot_id: str) -> None:
+        if self._lock_fd is None:
+            raise RuntimeError("the store is not in use")
+        folder = self.dest / snapshot_id
+        hidden = self.dest / f"{_PRUNED_PREFIX}{snapshot_id}"
+        if folder.is_symlink():
+            raise DestinationError(f"can't remove {folder}: it is a symbolic link")
+        # In one step out of every reader's sight, and for good before the first file goes: after a power cut
+        # there is the whole snapshot or none.
+        try:
+            folder.rename(hidden)
+        except OSError as error:
+            raise DestinationError(f"can't remove {folder}: {error.strerror or error}") from error
+        try:
+            sync_folder(self.dest)
+            shutil.rmtree(hidden)
+        except OSError as error:
+            raise DestinationError(
+                f"snapshot {snapshot_id} is gone from {self.dest}, but files of it may still lie in {hidden}:"
+                f" {error.strerror or error}; the next run or prune tries again"
+            ) from error
+
+    def sweep(self, kept: frozenset[str] = frozenset(), *, drafts: bool = True) -> None:
+        """Removes what dead runs left, but for the names in `kept`; of drafts nothing without `drafts`. Blocks.
 
         Whoever made it is dead, for this run holds the lock. What can't be removed harms nobody.
         """
@@ -233,9 +274,9 @@ class FolderStore(Store):
                 name = entry.name
                 if name in kept:
                     continue
-                if _id_of_litter(name) is not None:
+                if (drafts and _id_of_litter(name) is not None) or _is_snapshot_after(_PRUNED_PREFIX, name):
                     shutil.rmtree(entry, ignore_errors=True)
-                elif name.startswith(_LATEST_PREFIX) and is_snapshot_id(name.removeprefix(_LATEST_PREFIX)):
+                elif _is_snapshot_after(_LATEST_PREFIX, name):
                     with contextlib.suppress(OSError):
                         entry.unlink()
 
@@ -444,6 +485,10 @@ def _goes_on(header: JournalHeader, snapshot_id: str, asked: JsonObject) -> bool
     """Whether a run that is asked for `asked` now may go on with the one that left the journal."""
     age = datetime.now(UTC) - parse_snapshot_id(snapshot_id)
     return header.snapshot_id == snapshot_id and header.asked == asked and abs(age) < _LONGEST_BREAK
+
+
+def _is_snapshot_after(prefix: str, name: str) -> bool:
+    return name.startswith(prefix) and is_snapshot_id(name.removeprefix(prefix))
 
 
 def _holder(fd: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from heapq import nlargest
@@ -24,8 +25,7 @@ from poolcensus.snapshot.encode import (
 from poolcensus.snapshot.ids import is_snapshot_id, parse_snapshot_id
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from poolcensus.model import (
         FileEntry,
@@ -56,6 +56,18 @@ class SnapshotInfo:
     targets: int
     covered: int
     bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """What stands at a destination: its snapshots, the oldest first, and the one that it calls its latest.
+
+    `unreadable` says by id why something that is named like a snapshot is none, or none to be read.
+    """
+
+    snapshots: tuple[SnapshotInfo, ...]
+    latest: str | None
+    unreadable: Mapping[str, str]
 
 
 class Snapshot:
@@ -188,6 +200,27 @@ def long_targets(dest: str | os.PathLike[str]) -> dict[tuple[str, str], int]:
     return {(each.account_id, each.region): each.pages for each in longest}
 
 
+def take_inventory(dest: Path) -> Inventory:
+    """The inventory of a folder. Raises `SnapshotError` where it can't be read.
+
+    Only what lies in the folder itself counts: a symbolic link may lead to anybody's snapshot.
+    """
+    try:
+        names = sorted(entry.name for entry in dest.iterdir() if is_snapshot_id(entry.name))
+    except OSError as error:
+        raise SnapshotError(f"no snapshots in {dest}: {error.strerror or error}") from error
+    found: list[SnapshotInfo] = []
+    unreadable: dict[str, str] = {}
+    for name in names:
+        path = dest / name
+        try:
+            found.append(_own_info(path))
+        except SnapshotError as error:
+            unreadable[name] = str(error)
+    latest = os.path.basename(os.path.realpath(dest / LATEST))  # noqa: PTH119 - never raises
+    return Inventory(tuple(found), latest if is_snapshot_id(latest) else None, unreadable)
+
+
 def published_ids(dest: Path) -> list[str]:
     """The ids of the snapshots in `dest`, oldest first. Raises `OSError`."""
     return sorted(
@@ -275,6 +308,15 @@ def _checked_manifest(data: bytes) -> Manifest:
     for base in (POOLS_NAME, TARGETS_NAME):
         data_file(manifest, base)
     return manifest
+
+
+def _own_info(path: Path) -> SnapshotInfo:
+    if path.is_symlink():
+        raise SnapshotError(f"{path} is not a snapshot: it is a symbolic link")
+    info = _info(_read_manifest(path))
+    if info.id != path.name:
+        raise SnapshotError(f"{path} is not what its name says: its manifest is of {info.id}")
+    return info
 
 
 def _nearby(path: Path) -> str:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from poolcensus.model import JsonObject
+    from poolcensus.snapshot.reader import Inventory
     from poolcensus.snapshot.resume import Interrupted
 
 ABORT_SECONDS = 1.5
@@ -118,6 +119,25 @@ class Store(ABC):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None: ...
+
+
+class Shelf(Store):
+    """A store that keeps its snapshots, so that they can be counted and removed."""
+
+    @abstractmethod
+    async def inventory(self) -> Inventory:
+        """What stands at the destination. Takes no lock and changes nothing.
+
+        Raises `SnapshotError` where the destination itself can't be read.
+        """
+
+    @abstractmethod
+    async def remove(self, snapshot_id: str) -> None:
+        """Removes a published snapshot. Readers see it whole until they see it no more.
+
+        The store has to be entered. Raises `DestinationError`, and `ValueError` for what is no snapshot id.
+        What could not be finished is swept by whoever enters next.
+        """
 
 
 _ADVICE = {
