@@ -265,7 +265,7 @@ class FolderStore(Shelf):
             ) from error
 
     def sweep(self, kept: frozenset[str] = frozenset(), *, drafts: bool = True) -> None:
-        """Removes what dead runs left, but for the names in `kept`; of drafts nothing without `drafts`. Blocks.
+        """Removes what dead runs left, but for the names in `kept`; drafts only with `drafts`. Blocks.
 
         Whoever made it is dead, for this run holds the lock. What can't be removed harms nobody.
         """
