@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -28,7 +28,7 @@ from poolcensus.errors import (
     SettingsError,
     first_reason,
 )
-from poolcensus.model import Outcome, Plan, PoolRecord, Progress, Target, Totals
+from poolcensus.model import Outcome, Page, Plan, PoolRecord, Progress, Target, Totals
 from poolcensus.snapshot import (
     FolderStore,
     JournalHeader,
@@ -51,12 +51,14 @@ if TYPE_CHECKING:
 
     from poolcensus.aws.gateway import Aws, CallerSession
     from poolcensus.engine import Sink
-    from poolcensus.model import Account, Caller, JsonObject, Page, TargetResult
+    from poolcensus.model import Account, Caller, JsonObject, TargetResult
     from poolcensus.settings import Settings
     from poolcensus.snapshot import Interrupted, Store
     from poolcensus.streams import Outlet
 
 _log = logging.getLogger("poolcensus")
+
+T = TypeVar("T")
 
 STANDARD_OUTPUT = "-"
 _S3 = "s3://"
@@ -396,7 +398,7 @@ class _KeepsUncovered:
     def __init__(self, sink: Sink, uncovered: list[TargetResult]) -> None:
         self._uncovered = uncovered
         self._sink = sink
-        self.page = sink.page
+        self.page, self.full, self.room = sink.page, sink.full, sink.room
 
     async def done(self, result: TargetResult, target: Target) -> None:
         await self._sink.done(result, target)
@@ -404,20 +406,23 @@ class _KeepsUncovered:
             self._uncovered.append(result)
 
 
-class _PageSink:
-    def __init__(self, outlet: Outlet[Page]) -> None:
+class _StreamSink(Generic[T]):
+    def __init__(self, outlet: Outlet[T]) -> None:
         self._outlet = outlet
-
-    async def page(self, page: Page) -> None:
-        await self._outlet.put((page,))
+        self.full, self.room = outlet.full, outlet.room
 
     async def done(self, result: TargetResult, target: Target) -> None:
         pass
 
 
-class _RecordSink:
+class _PageSink(_StreamSink[Page]):
+    async def page(self, page: Page) -> None:
+        await self._outlet.put((page,))
+
+
+class _RecordSink(_StreamSink[PoolRecord]):
     def __init__(self, outlet: Outlet[PoolRecord], partition: str) -> None:
-        self._outlet = outlet
+        super().__init__(outlet)
         self._partition = partition
 
     async def page(self, page: Page) -> None:
@@ -430,9 +435,6 @@ class _RecordSink:
                 for pool in page.pools
             )
         )
-
-    async def done(self, result: TargetResult, target: Target) -> None:
-        pass
 
 
 async def _accounts_from_file(source: str) -> tuple[Account, ...]:

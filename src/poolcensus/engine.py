@@ -44,6 +44,12 @@ class Sink(Protocol):
     is either open or done. What a sink raises ends the run.
     """
 
+    def full(self) -> bool:
+        """Whether nothing should be called for at the moment. Calls that are under way may still end."""
+
+    async def room(self) -> None:
+        """Wait until it is not full."""
+
     async def page(self, page: Page) -> None:
         """One page of a target that is still being read."""
 
@@ -269,8 +275,17 @@ class Engine:
             opened.handing_over = False
             watch.deadline += time.monotonic() - handed_over
 
+        async def ready() -> None:
+            # A page that has been read and can't be put down takes more memory than a call not made.
+            if self._sink.full():
+                waited_from = time.monotonic()
+                opened.handing_over = True
+                await self._sink.room()
+                opened.handing_over = False
+                watch.deadline += time.monotonic() - waited_from
+
         source = self._aws.broker.source(target.account.id)
-        await self._aws.reader.read(target, source, watch, take)
+        await self._aws.reader.read(target, source, watch, take, ready)
 
     async def _is_disabled(self, target: Target) -> bool:
         if target.region not in self._opt_in:

@@ -38,7 +38,8 @@ class Gate:
         self._in_flight = 0
         self._accounts: Counter[str] = Counter()
         self._endpoints: Counter[tuple[str, str]] = Counter()
-        self._waiters: deque[_Waiter] = deque()
+        self._ahead: deque[_Waiter] = deque()
+        self._behind: deque[_Waiter] = deque()
 
     @property
     def in_flight(self) -> int:
@@ -47,7 +48,7 @@ class Gate:
 
     @asynccontextmanager
     async def place(self, key: CallKey, *, ahead: bool = False) -> AsyncIterator[None]:
-        """Hold a place for one call. `ahead` waits before all others: for a call that had one already."""
+        """Hold a place for one call. `ahead` waits before those that are not."""
         await self.acquire(key, ahead=ahead)
         try:
             yield
@@ -60,15 +61,13 @@ class Gate:
             self._take(key)
             return
         waiter = _Waiter(key, asyncio.get_running_loop().create_future())
-        if ahead:
-            self._waiters.appendleft(waiter)
-        else:
-            self._waiters.append(waiter)
+        queue = self._ahead if ahead else self._behind
+        queue.append(waiter)
         try:
             await waiter.place
         except asyncio.CancelledError:
             if waiter.place.cancelled():
-                self._waiters.remove(waiter)
+                queue.remove(waiter)
             else:
                 self.release(key)
             raise
@@ -95,9 +94,13 @@ class Gate:
         self._endpoints[key.region, key.service] += 1
 
     def _grant(self) -> None:
+        for queue in (self._ahead, self._behind):
+            self._grant_in(queue)
+
+    def _grant_in(self, queue: deque[_Waiter]) -> None:
         passed: list[_Waiter] = []
-        while self._waiters and self._in_flight < self._total:
-            waiter = self._waiters.popleft()
+        while queue and self._in_flight < self._total:
+            waiter = queue.popleft()
             if waiter.place.done():
                 # Cancelled, and about to say so itself.
                 passed.append(waiter)
@@ -106,7 +109,7 @@ class Gate:
                 waiter.place.set_result(None)
             else:
                 passed.append(waiter)
-        self._waiters.extendleft(reversed(passed))
+        queue.extendleft(reversed(passed))
 
 
 class Pauses:

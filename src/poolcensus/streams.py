@@ -28,13 +28,30 @@ class Outlet(Generic[T]):
 
     def __init__(self, send: MemoryObjectSendStream[tuple[T, ...]]) -> None:
         self._send = send
+        self._waiting = 0
+        self._taken = anyio.Event()
+
+    def full(self) -> bool:
+        """Whether someone waits to hand something over."""
+        return self._waiting > 0
+
+    async def room(self) -> None:
+        """Wait until nobody waits to hand something over."""
+        while self._waiting:
+            await self._taken.wait()
 
     async def put(self, batch: tuple[T, ...]) -> None:
         """Hand over some items. Ends the run where the reader has gone."""
+        self._waiting += 1
         try:
             await self._send.send(batch)
         except anyio.BrokenResourceError:
             raise _ReaderGoneError("the reader has gone") from None
+        finally:
+            self._waiting -= 1
+            if not self._waiting:
+                self._taken.set()
+                self._taken = anyio.Event()
 
 
 class _Producer(Generic[T]):

@@ -128,7 +128,7 @@ class _Model:
         for each in self.callers:
             each.done.set()
         with anyio.fail_after(20):
-            while self.inside or self.gate.in_flight or self.gate._waiters:
+            while self.inside or self.gate.in_flight or self.gate._ahead or self.gate._behind:
                 await checkpoint()
                 self.check_bounds()
 
@@ -283,3 +283,20 @@ def test_those_who_wait_for_something_other_than_a_place_are_counted() -> None:
         raise ValueError("within")
     assert pauses.count == pauses.in_region.total() == 0
     assert seen == [(1, 1), (2, 1)]
+
+
+async def test_those_ahead_keep_their_order() -> None:
+    gate = Gate(total=1, per_account=1, per_region=1)
+    await gate.acquire(key("holder"))
+    order: list[str] = []
+
+    async def wait(name: str, ahead: bool) -> None:
+        async with gate.place(key(name), ahead=ahead):
+            order.append(name)
+
+    async with anyio.create_task_group() as group:
+        for name in ("behind", "first", "second", "third"):
+            group.start_soon(wait, name, name != "behind")
+        await _settle()
+        gate.release(key("holder"))
+    assert order == ["first", "second", "third", "behind"]

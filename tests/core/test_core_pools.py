@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from poolcensus import codec
 from poolcensus.aws.channel import CallWatch
-from poolcensus.aws.pools import PoolQuery, PoolReader, _page, _without_missing
+from poolcensus.aws.pools import PoolQuery, PoolReader, _page, _SeenIds, _without_missing
 from poolcensus.aws.transport import Reply
 from poolcensus.errors import BadResponseError, CallError, PagingLoopError, ServiceError
 from poolcensus.model import Account, Target
@@ -229,6 +229,8 @@ class Service:
         self.tokens = list(tokens)
         self.error = error
         self.requests: list[dict[str, Any]] = []
+        self.begun: list[bool] = []
+        self.ready = 0
 
     async def template(self, *_: object) -> str:
         return "template"
@@ -237,6 +239,8 @@ class Service:
         request = codec.loads(call.body)
         assert isinstance(request, dict)
         self.requests.append(request)
+        self.begun.append(call.begun)
+        assert self.ready == len(self.requests)
         if self.error is not None:
             raise self.error
         asked = cast("list[str]", request.get("PoolIds", []))
@@ -255,7 +259,10 @@ class Service:
         async def take(page: Page) -> None:
             pages.append(page)
 
-        await reader.read(TARGET, source, CallWatch(), take)
+        async def ready() -> None:
+            self.ready += 1
+
+        await reader.read(TARGET, source, CallWatch(), take, ready)
         return pages
 
 
@@ -274,6 +281,23 @@ async def test_a_pool_on_two_pages_is_on_the_first_only() -> None:
     assert [[pool["PoolId"] for pool in page.pools] for page in pages] == [["a", "b"], [], []]
     assert [request.get("NextToken") for request in service.requests] == [None, "1", "2"]
     assert {request["Limit"] for request in service.requests} == {2}
+    assert service.begun == [False, True, True]
+
+
+_IDS = st.one_of(
+    st.integers(0, 30).map(lambda number: f"wspool-{number:09d}"),
+    st.text(st.sampled_from("ab/-\n"), max_size=3),
+    st.sampled_from(["wspool-00000000/", "/wspool-000000001/", "000000001", "wspool-000000001\n"]),
+)
+
+
+@given(ids=st.lists(_IDS, max_size=60), most_in_text=st.sampled_from([0, 3, 4096]))
+def test_an_id_is_new_once_whatever_it_looks_like(ids: list[str], most_in_text: int) -> None:
+    seen, model = _SeenIds(), set[str]()
+    seen._MOST_IN_TEXT = most_in_text
+    for each in ids:
+        assert seen.is_new(each) == (each not in model)
+        model.add(each)
 
 
 @pytest.mark.parametrize("tokens", ["AA", "ABA", "ABCB"])

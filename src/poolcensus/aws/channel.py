@@ -85,7 +85,7 @@ class Call:
 
     `about` is the account that the call is made for, where that is not the one whose limits it uses: the
     caller assumes roles for others. `awaited` says that targets wait for the call which are counted as
-    waiting already.
+    waiting already, `begun` that its target has been read in part: it goes before those that have not.
     """
 
     template: RequestTemplate
@@ -94,6 +94,7 @@ class Call:
     key: CallKey
     about: str | None = None
     awaited: bool = False
+    begun: bool = False
 
     @property
     def place(self) -> CallKey:
@@ -176,7 +177,7 @@ class Channel:
         if self._rates.turns(key) is not None:
             with self._pause(call, in_region=True):
                 await self._rates.wait(key)
-        ahead = False
+        ahead = call.begun
         self._refuse_if_pointless(key)
         while True:
             if source.current() is None:

@@ -80,14 +80,17 @@ class PoolReader:
         source: CredentialSource,
         watch: CallWatch,
         take: Callable[[Page], Awaitable[None]],
+        ready: Callable[[], Awaitable[None]],
     ) -> None:
         """Hand every page of a target to `take`, in order; a pool that is on several only the first time.
+
+        `ready` is awaited before each call.
 
         Raises the CallError that ended the target. What came before it is then not the whole.
         """
         template = await self._sdk.template(_SERVICE, target.region, _OPERATION)
         key = CallKey(target.account.id, target.region, _SERVICE)
-        seen: set[str] = set()
+        seen = _SeenIds()
         number = 0
         groups = self._query.id_groups()
         while groups:
@@ -96,9 +99,10 @@ class PoolReader:
             token: str | None = None
             while True:
                 body, digest = self._body(ids, token)
+                await ready()
                 try:
                     pools, token = await self._channel.call(
-                        Call(template, body, digest, key), source, _page, watch=watch
+                        Call(template, body, digest, key, begun=number > 0), source, _page, watch=watch
                     )
                 except ServiceError as error:
                     if error.code != "ResourceNotFoundException" or not ids:
@@ -161,12 +165,39 @@ def _created_at(value: JsonValue) -> str | None:
     return rfc3339_of_epoch(value)
 
 
-def _new(pools: Iterable[JsonObject], seen: set[str]) -> tuple[JsonObject, ...]:
+def _new(pools: Iterable[JsonObject], seen: _SeenIds) -> tuple[JsonObject, ...]:
     # Pools may shift between pages while they are read.
-    new = []
-    for pool in pools:
-        pool_id = pool["PoolId"]
-        if isinstance(pool_id, str) and pool_id not in seen:
-            seen.add(pool_id)
-            new.append(pool)
-    return tuple(new)
+    return tuple(pool for pool in pools if seen.is_new(str(pool["PoolId"])))
+
+
+class _SeenIds:
+    """The ids of a target's pools, which are kept for as long as it is read.
+
+    A few thousand ids lie in one piece of text, in a seventh of the memory of a set of strings: there are as
+    many targets as calls in flight, and more. Searching more than that would take longer than the call.
+    """
+
+    _MOST_IN_TEXT = 4096
+
+    def __init__(self) -> None:
+        self._text = bytearray(b"/")
+        self._count = 0
+        self._others: set[str] = set()
+
+    def is_new(self, pool_id: str) -> bool:
+        """Whether an id is seen for the first time; from then on it is not."""
+        if pool_id in self._others:
+            return False
+        if not _POOL_ID.fullmatch(pool_id):
+            # Whatever it is, it might be taken for a part of others.
+            self._others.add(pool_id)
+            return True
+        entry = pool_id.encode("ascii") + b"/"
+        if b"/" + entry in self._text:
+            return False
+        if self._count < self._MOST_IN_TEXT:
+            self._text += entry
+            self._count += 1
+        else:
+            self._others.add(pool_id)
+        return True

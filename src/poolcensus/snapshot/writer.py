@@ -190,6 +190,18 @@ class SnapshotWriter:
         # What the body raised is not the task group's to wrap: it only has its one task to wait for.
         await self._tasks.__aexit__(None, None, None)
 
+    def full(self) -> bool:
+        """Whether the destination is behind: `page` and `done` would wait."""
+        return self._queued > self._queue_bytes
+
+    async def room(self) -> None:
+        """Waits until there is room. Raises `DestinationError` where the destination has failed."""
+        while self._queued > self._queue_bytes and self._failure is None and not self._closed:
+            await self._room.wait()
+        if self._failure is not None:
+            # One of its own for each caller: an exception raised twice collects both tracebacks.
+            raise DestinationError(str(self._failure)) from self._failure
+
     async def page(self, page: Page) -> None:
         """Takes one page of a target that is not done yet. Pages of one target come one at a time.
 
@@ -197,8 +209,7 @@ class SnapshotWriter:
         cancelled while it waits has had no effect. Raises `BadResponseError` where a pool can't be
         written as JSON, and `RuntimeError` for a page of a target that is done.
         """
-        if self._queued > self._queue_bytes or self._failure is not None:
-            await self._wait_for_room()
+        await self.room()
         key = self._still_open(page.target)
         if not page.pools:
             return
@@ -210,8 +221,7 @@ class SnapshotWriter:
 
     async def records(self, target: Target, data: bytes) -> None:
         """Takes encoded records of a target that an interrupted run has finished; `count` says how many."""
-        if self._queued > self._queue_bytes or self._failure is not None:
-            await self._wait_for_room()
+        await self.room()
         self._hold(self._still_open(target), data)
 
     def count(self, target: Target, records: int) -> None:
@@ -249,8 +259,7 @@ class SnapshotWriter:
         Once for every target. A call that is cancelled while it waits has had no effect. Raises
         `RuntimeError` for a second call, or where `result` does not fit the target or its pages.
         """
-        if self._queued > self._queue_bytes or self._failure is not None:
-            await self._wait_for_room()
+        await self.room()
         key = (target.account.id, target.region)
         if self._closed or self._ended.has(*key):
             raise RuntimeError(f"{key} was done before, or the snapshot was")
@@ -390,13 +399,6 @@ class SnapshotWriter:
         self._queued += full
         if self._queued >= self._chunk_bytes:
             self._work.set()
-
-    async def _wait_for_room(self) -> None:
-        while self._queued > self._queue_bytes and self._failure is None and not self._closed:
-            await self._room.wait()
-        if self._failure is not None:
-            # One of its own for each caller: an exception raised twice collects both tracebacks.
-            raise DestinationError(str(self._failure)) from self._failure
 
     async def _drain(self) -> None:
         try:
