@@ -6,6 +6,7 @@ region (endpoint rules, FIPS, dualstack, `AWS_ENDPOINT_URL_*`, headers), and cal
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 import time
@@ -25,7 +26,7 @@ from botocore.loaders import JSONFileLoader
 
 from poolcensus.aws.proxies import Proxies
 from poolcensus.aws.signing import Credentials, RequestTemplate
-from poolcensus.errors import CredentialsError, SettingsError
+from poolcensus.errors import CredentialsError, FatalError, SettingsError
 from poolcensus.singleflight import SingleFlight
 from poolcensus.version import TOOL
 
@@ -137,6 +138,8 @@ class Sdk:
             raise SettingsError(f"{error}: name one of your AWS configuration with --profile") from None
         except BotoCoreError as error:
             raise SettingsError(f"the AWS configuration can't be read: {error}") from None
+        except OSError as error:
+            raise FatalError(f"the AWS configuration can't be read: {_in_words(error)}") from None
         return session
 
     @property
@@ -165,7 +168,8 @@ class Sdk:
                 " credential_process that waits, or a metadata service that doesn't answer?)"
             ) from None
         except _CHAIN_ERRORS as error:
-            raise CredentialsError(f"the caller's credentials can't be had: {error}") from None
+            why = _in_words(error) if isinstance(error, OSError) else error
+            raise CredentialsError(f"the caller's credentials can't be had: {why}") from None
         if frozen is None:
             raise CredentialsError(
                 f"no AWS credentials: {NoCredentialsError()} (set AWS_PROFILE or --profile, or sign in with"
@@ -230,6 +234,8 @@ class Sdk:
             return self._template_from(captured[0], region, signing_name)
         except (BotoCoreError, ValueError) as error:
             raise SettingsError(f"no request for {service} in {region} can be formed: {error}") from None
+        except OSError as error:
+            raise FatalError(f"the AWS SDK's own files can't be read: {_in_words(error)}") from None
 
     def _template_from(
         self, request: Mapping[str, object], region: str, signing_name: str
@@ -275,3 +281,9 @@ class Sdk:
     ) -> None:
         self._session = self._credentials = None
         self._templates.clear()
+
+
+def _in_words(error: OSError) -> str:
+    name = f"{error.filename}: " if error.filename is not None else ""
+    advice = " (ulimit -n raises the limit on open files)" if error.errno == errno.EMFILE else ""
+    return f"{name}{error.strerror or error}{advice}"
