@@ -141,9 +141,7 @@ def test_a_run_that_is_killed_leaves_whole_snapshots_and_a_clean_next_run(runs: 
     chance = random.Random(1)
     at = [chance.randint(1 + before_commit * part // 4, before_commit * (part + 1) // 4) for part in range(4)]
     at += sorted(chance.sample(range(before_commit, steps - 2), 4))
-    codes = []
-    for step in at:
-        codes.append(runs.kill(step))
+    codes = [runs.kill(step) for step in at]
     runs.check_the_next_run()
     # A few steps more or less are the machine's: what matters is that most of them hit.
     assert codes.count(-signal.SIGKILL) >= 7
