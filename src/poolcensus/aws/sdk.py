@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import errno
 import gzip
+import logging
 import os
+import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol, Self, TypeVar, cast
 from urllib.parse import urlsplit
 
@@ -31,7 +33,7 @@ from poolcensus.singleflight import SingleFlight
 from poolcensus.version import TOOL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from types import TracebackType
 
 
@@ -89,6 +91,7 @@ Answer = TypeVar("Answer")
 _CHAIN_ERRORS = (BotoCoreError, ClientError, OSError, ValueError)
 # Long enough for a person who is asked for an MFA code.
 _LONGEST_CHAIN = 120.0
+_TELL_OF_CALLS = ("botocore.auth", "botocore.endpoint", "botocore.parsers", "botocore.utils")
 _HOP_HEADERS = frozenset({"content-length", "host", "connection", "expect"})
 
 
@@ -100,6 +103,35 @@ class _DataFiles(JSONFileLoader):  # type: ignore[misc] # botocore has no types
             with suppress(FileNotFoundError), read(path, "rb") as file:
                 return orjson.loads(file.read())
         return None
+
+
+class _NotOfThisThread(logging.Filter):
+    """Lets through what other threads log, and what is no detail of a call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._thread = threading.get_ident()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno > logging.DEBUG or threading.get_ident() != self._thread
+
+
+@contextmanager
+def _calls_untold() -> Iterator[None]:
+    """Keeps the calls that this thread makes through the SDK out of a log at DEBUG.
+
+    A chain may assume a role or ask a metadata service. The SDK would log its external id, and the keys and
+    the token of the reply, for a program that has only asked for its own log at DEBUG.
+    """
+    untold = _NotOfThisThread()
+    loggers = [logging.getLogger(name) for name in _TELL_OF_CALLS]
+    for logger in loggers:
+        logger.addFilter(untold)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(untold)
 
 
 class Sdk:
@@ -180,9 +212,10 @@ class Sdk:
         return Credentials(frozen.access_key, frozen.secret_key, frozen.token or None), until
 
     def _walk_chain(self) -> _FrozenCredentials | None:
-        if self._credentials is None:
-            self._credentials = self._opened.get_credentials()
-        return self._credentials.get_frozen_credentials() if self._credentials is not None else None
+        with _calls_untold():
+            if self._credentials is None:
+                self._credentials = self._opened.get_credentials()
+            return self._credentials.get_frozen_credentials() if self._credentials is not None else None
 
     def forget_caller_credentials(self) -> None:
         """Walk the chain anew next time: the service says that what it gave has expired."""
