@@ -1,4 +1,4 @@
-"""An account, a call or a region that is slow, throttled or dead costs itself time, and the others nothing."""
+"""A slow, throttled or dead account, call or region costs itself time, and the others nothing."""
 
 from __future__ import annotations
 
