@@ -16,7 +16,7 @@ from poolcensus.simulator.latency import Latency
 from poolcensus.snapshot import Snapshot, verify
 
 if TYPE_CHECKING:
-    from faults.conftest import Bench, Served, Start
+    from faults.conftest import Bench, Serve, Served, Start
 
 REGIONS = "us-east-1,eu-west-1"
 
@@ -35,13 +35,13 @@ def _collect(bench: Bench, served: Served, limit: int) -> Ended:
     return Ended(done.returncode, done.stdout, done.stderr)
 
 
-def test_forty_open_files_are_enough(simulator: Served, bench: Bench) -> None:
-    ended = _collect(bench, simulator, 40)
+def test_forty_open_files_are_enough(serve: Serve, bench: Bench) -> None:
+    served = serve("--accounts=60", f"--regions={REGIONS}", "--pools-per-target=1", "--latency=30")
+    ended = _collect(bench, served, 40)
     assert (ended.code, ended.out, ended.err) == (0, "", "")
     snapshot = Snapshot.open("latest", dest=bench.folder / "snapshots")
     assert verify(snapshot) == ()
-    assert snapshot.manifest.totals.retries == 0
-    assert snapshot.manifest.totals.pools == sum(len(each["pools"]) for each in simulator.truth)
+    assert (snapshot.manifest.totals.pools, snapshot.manifest.totals.retries) == (120, 0)
 
 
 @pytest.mark.parametrize("limit", [8, 10])
