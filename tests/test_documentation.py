@@ -46,7 +46,7 @@ def test_a_command_is_in_the_readme_and_has_help(name: str) -> None:
     "option",
     sorted(
         option
-        for name in ("collect", "show")
+        for name in ("collect", "show", "prune")
         for parameter in _commands()[name].params
         if isinstance(parameter, click.Option)
         for option in parameter.opts

@@ -9,7 +9,8 @@ The layers, each importing only what stands below it:
     engine, schedule            targets to outcomes
     discovery                   which accounts and regions
     snapshot | aws              what is written | what is asked
-    retry, limits, health       when a call is made
+    retry, rates                when a call is made
+    limits, health              how many at a time, and where to none
     settings                    what was asked for
     errors, catalogue, codec    shared words
     model                       frozen data
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
         Totals,
     )
     from poolcensus.settings import Settings
-    from poolcensus.snapshot import Snapshot, list_snapshots, verify
+    from poolcensus.snapshot import Decision, Keep, Pruning, Snapshot, list_snapshots, prune, verify
 
 _HOMES = {
     "poolcensus.census": ("Census",),
@@ -84,7 +85,7 @@ _HOMES = {
         "Totals",
     ),
     "poolcensus.settings": ("Settings",),
-    "poolcensus.snapshot": ("Snapshot", "list_snapshots", "verify"),
+    "poolcensus.snapshot": ("Decision", "Keep", "Pruning", "Snapshot", "list_snapshots", "prune", "verify"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -95,10 +96,12 @@ __all__ = [
     "Census",
     "CensusError",
     "CredentialsError",
+    "Decision",
     "DestinationError",
     "DestinationLockedError",
     "FatalError",
     "IncompleteError",
+    "Keep",
     "Manifest",
     "NotPublishedError",
     "OrganizationError",
@@ -107,6 +110,7 @@ __all__ = [
     "Plan",
     "PoolRecord",
     "Progress",
+    "Pruning",
     "Settings",
     "SettingsError",
     "Snapshot",
@@ -116,6 +120,7 @@ __all__ = [
     "Totals",
     "__version__",
     "list_snapshots",
+    "prune",
     "verify",
 ]
 

@@ -6,10 +6,11 @@ import logging
 import os
 import sys
 from collections import Counter
-from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
 
 import anyio
@@ -30,10 +31,12 @@ from poolcensus.errors import (
 from poolcensus.model import Outcome, Plan, PoolRecord, Progress, Target, Totals
 from poolcensus.snapshot import (
     FolderStore,
+    JournalHeader,
     Snapshot,
     SnapshotWriter,
     StreamedSnapshot,
     StreamStore,
+    long_targets,
     new_snapshot_id,
 )
 from poolcensus.streams import Stream
@@ -48,9 +51,9 @@ if TYPE_CHECKING:
 
     from poolcensus.aws.gateway import Aws, CallerSession
     from poolcensus.engine import Sink
-    from poolcensus.model import Account, Page, TargetResult
+    from poolcensus.model import Account, Caller, JsonObject, Page, TargetResult
     from poolcensus.settings import Settings
-    from poolcensus.snapshot import Store
+    from poolcensus.snapshot import Interrupted, Store
     from poolcensus.streams import Outlet
 
 _log = logging.getLogger("poolcensus")
@@ -105,6 +108,7 @@ class Census:
         self._group: TaskGroup | None = None
         self._engine: Engine | None = None
         self._uncovered: list[TargetResult] = []
+        self._writer: SnapshotWriter | None = None
 
     async def __aenter__(self) -> Self:
         self._group = await anyio.create_task_group().__aenter__()
@@ -135,6 +139,11 @@ class Census:
         """The first 1,000 targets of the present or last run that were not covered, and why."""
         return tuple(self._uncovered)
 
+    @property
+    def resumable(self) -> bool:
+        """Whether the last run of `collect` was interrupted and can be gone on with, by one that resumes."""
+        return self._writer is not None and self._writer.suspended
+
     def targets(self) -> Stream[Target]:
         """Every target that a run would have, while the accounts are still being listed.
 
@@ -159,26 +168,38 @@ class Census:
 
         With `-` the records go to standard output. Raises NotPublishedError where `strict` or `max_failed`
         forbids publishing what was seen, DestinationLockedError where another run is writing to `dest`, or
-        another FatalError; then nothing has been published.
+        another FatalError; then nothing has been published. Where it is cancelled or ends in an error that
+        is not the destination's, it leaves what it has for a run that resumes: see `resumable`.
         """
         place = os.fspath(dest) if dest is not None else self.settings.dest
+        self._writer = None
         started = datetime.now(UTC)
         async with (
+            AsyncExitStack() as stack,
             # Before the destination is touched: wrong settings leave no trace.
             self._prepare() as prepared,
             self._store(place) as store,
             self._open(prepared) as opened,
         ):
-            draft = await store.draft(new_snapshot_id(started))
+            asked = self._asked(opened.aws.caller)
+            interrupted = await store.interrupted(asked) if self.settings.resume else None
+            header = JournalHeader(new_snapshot_id(started), rfc3339(started), self.settings.compress, asked)
+            if interrupted is not None:
+                stack.callback(interrupted.close)
+                header = replace(interrupted.header, compression=self.settings.compress)
+                _log.info("going on with the interrupted run %s", header.snapshot_id)
             async with SnapshotWriter(
-                draft,
+                await store.draft(header.snapshot_id),
                 partition=opened.aws.caller.partition,
                 compression=self.settings.compress,
+                journal=header,
             ) as writer:
-                engine = await self._run(opened, writer)
+                self._writer = writer
+                former = _Former(interrupted, writer) if interrupted is not None else None
+                engine = await self._run(opened, writer, await _long_targets(place), former)
                 self._check_failures(engine)
                 manifest = await writer.publish(
-                    started_at=rfc3339(started),
+                    started_at=header.started_at,
                     finished_at=rfc3339(datetime.now(UTC)),
                     tool=TOOL,
                     caller=opened.aws.caller,
@@ -247,7 +268,13 @@ class Census:
             )
             yield _Opened(aws, AccountListing(choice, aws.caller, aws.organization), regions)
 
-    async def _run(self, opened: _Opened, sink: Sink) -> Engine:
+    async def _run(
+        self,
+        opened: _Opened,
+        sink: Sink,
+        long: Mapping[tuple[str, str], int] = MappingProxyType({}),
+        former: _Former | None = None,
+    ) -> Engine:
         settings = self.settings
         self._uncovered.clear()
         engine = self._engine = Engine(
@@ -262,6 +289,8 @@ class Census:
                 target_timeout=settings.target_timeout,
                 deadline=settings.deadline,
             ),
+            long=long,
+            former=former,
         )
         _log.info("asking %d regions as %s", len(opened.regions.regions), opened.aws.caller.arn)
         await engine.run()
@@ -291,15 +320,33 @@ class Census:
             count=failed,
         )
 
+    def _asked(self, caller: Caller) -> JsonObject:
+        """What a run has to be asked for to go on with one that was interrupted."""
+        settings = self.settings
+        return {
+            **settings.request(),
+            "page_size": settings.page_size,
+            "shard": f"{shard.index}/{shard.count}" if (shard := settings.shard) is not None else None,
+            "partition": caller.partition,
+            "caller": caller.account_id,
+        }
+
     def _store(self, place: str) -> Store:
         settings = self.settings
+        if settings.resume and (place == STANDARD_OUTPUT or place.startswith(_S3)):
+            raise SettingsError(f"--resume needs a directory as its destination: {place} keeps no journal")
         if place == STANDARD_OUTPUT:
             if sys.stdout is None:
                 raise DestinationError("standard output is closed: nothing can be written there")
             return StreamStore(sys.stdout.buffer)
         if place.startswith(_S3):
             raise SettingsError(f"{place}: this version can't write to S3; name a directory or -")
-        return FolderStore(place, file_mode=settings.file_mode, folder_mode=settings.folder_mode)
+        return FolderStore(
+            place,
+            file_mode=settings.file_mode,
+            folder_mode=settings.folder_mode,
+            keep_drafts=settings.resume,
+        )
 
     def _running(self) -> TaskGroup:
         if self._group is None:
@@ -330,6 +377,17 @@ class Census:
             raise IncompleteError(f"{failed} of {totals.targets} targets were not covered")
         if failed:
             _log.warning("%d of %d targets were not covered", failed, totals.targets)
+
+
+class _Former:
+    """Puts what an interrupted run has finished into the writer of the run that goes on with it."""
+
+    def __init__(self, interrupted: Interrupted, writer: SnapshotWriter) -> None:
+        self._interrupted = interrupted
+        self._writer = writer
+
+    async def restore(self, target: Target) -> TargetResult | None:
+        return await self._interrupted.restore(target, self._writer)
 
 
 class _KeepsUncovered:
@@ -381,6 +439,12 @@ async def _accounts_from_file(source: str) -> tuple[Account, ...]:
     if source in {"organization", "self"}:
         return ()
     return await anyio.to_thread.run_sync(read_accounts, source)
+
+
+async def _long_targets(place: str) -> Mapping[tuple[str, str], int]:
+    if place == STANDARD_OUTPUT or place.startswith(_S3):
+        return {}
+    return await anyio.to_thread.run_sync(long_targets, place)
 
 
 async def _count_disabled(opened: _Opened, accounts: tuple[Account, ...]) -> int:

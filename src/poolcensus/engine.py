@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from contextlib import aclosing
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
@@ -22,6 +23,8 @@ from poolcensus.model import Outcome, Progress, TargetResult, Totals
 from poolcensus.schedule import Schedule
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from anyio.abc import TaskGroup
 
     from poolcensus.aws.gateway import Aws
@@ -48,6 +51,16 @@ class Sink(Protocol):
         """The target has ended: its pages count if the outcome is `ok`, and are void otherwise."""
 
 
+class Former(Protocol):
+    """A run that was interrupted before this one, which goes on with it."""
+
+    async def restore(self, target: Target) -> TargetResult | None:
+        """Put into the sink what the former run read of a target, and say how the target ended.
+
+        None for a target that it has not finished.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class EngineLimits:
     """How much is open at a time, and how long a target and the run may take, in seconds."""
@@ -69,7 +82,7 @@ class _OpenTarget:
 
 
 class Engine:
-    """One run over all targets."""
+    """One run over all targets. `long` has those to start first: see `Schedule`."""
 
     def __init__(
         self,
@@ -79,8 +92,11 @@ class Engine:
         regions: RegionChoice,
         sink: Sink,
         limits: EngineLimits,
+        long: Mapping[tuple[str, str], int] = MappingProxyType({}),
+        former: Former | None = None,
     ) -> None:
         self._aws = aws
+        self._former = former
         self._listing = listing
         self._sink = sink
         self._limits = limits
@@ -95,6 +111,7 @@ class Engine:
             per_account=limits.per_account,
             per_region=limits.per_region,
             paused_in=self._pauses.in_region,
+            long=long,
         )
         self._open: dict[Target, _OpenTarget] = {}
         self._started = time.monotonic()
@@ -103,6 +120,8 @@ class Engine:
         self._done = 0
         self._pools = 0
         self._pages = 0
+        self._restored_requests = 0
+        self._restored_throttles = 0
         self.outcomes: Counter[Outcome] = Counter()
 
     async def run(self) -> None:
@@ -153,9 +172,9 @@ class Engine:
             covered=sum(count for outcome, count in self.outcomes.items() if outcome.covered),
             pools=self._pools,
             pages=self._pages,
-            requests=counts.requests,
+            requests=counts.requests + self._restored_requests,
             retries=counts.retries,
-            throttles=counts.throttles,
+            throttles=counts.throttles + self._restored_throttles,
             assume_role_calls=counts.assume_role_calls,
         )
 
@@ -217,6 +236,10 @@ class Engine:
         self._open_more(group)
 
     async def _result_of(self, target: Target) -> TargetResult:
+        if self._former is not None and (former := await self._former.restore(target)) is not None:
+            self._restored_requests += former.attempts
+            self._restored_throttles += former.throttles
+            return former
         opened = self._open[target]
         failure: CallError | None = None
         with opened.scope as scope:
@@ -252,7 +275,12 @@ class Engine:
     async def _is_disabled(self, target: Target) -> bool:
         if target.region not in self._opt_in:
             return False
-        disabled = await self._aws.region_status.disabled(target.account.id)
+        status = self._aws.region_status
+        if status.knows(target.account.id):
+            disabled = await status.disabled(target.account.id)
+        else:
+            with self._pauses.pause(target.region):
+                disabled = await status.disabled(target.account.id)
         return disabled is not None and target.region in disabled
 
     async def _outcome_of(self, target: Target, error: CallError) -> Outcome:

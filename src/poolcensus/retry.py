@@ -59,12 +59,13 @@ class Retrier:
         *,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
-        jitter: Callable[[], float] = random.random,
+        jitter: Callable[[], float] | None = None,
     ) -> None:
         self._policy = policy
         self._clock = clock
         self._sleep = sleep
-        self._jitter = jitter
+        # Of its own: a service that has seeded the module's generator finds it where it left it.
+        self._jitter = jitter or random.Random().random  # noqa: S311 - nothing secret
         self._backoff = wait_exponential(multiplier=policy.first_wait, max=policy.longest_wait)
 
     async def call(

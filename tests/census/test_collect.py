@@ -158,3 +158,23 @@ async def test_more_than_25_ids_go_in_several_calls(lab: Start) -> None:
     ]
     snapshot = await here.collect(pool_ids=tuple(ids), regions=("us-east-1",))
     assert sorted(str(record.pool["PoolId"]) for record in snapshot.pools()) == sorted(ids)
+
+
+async def test_targets_that_were_long_in_the_last_snapshot_start_first(lab: Start) -> None:
+    here = await lab(accounts=15, mean_pools=6, page_size=2)
+    first = await here.collect(page_size=2, concurrency=1, compress="gzip")
+    ledger = sorted(first.targets(), key=lambda each: -each.pages)
+    assert ledger[0].pages > 3
+    again = await here.collect(page_size=2, concurrency=1)
+    here.assert_exact(again)
+    records = sorted(again.pools(), key=lambda each: each.collected_at)
+    begun = list(dict.fromkeys((each.account_id, each.region) for each in records))
+    # Their roles are assumed beside each other, and the first to be had is the first to be used.
+    assert set(begun[:4]) <= {(each.account_id, each.region) for each in ledger[:8]}
+
+
+async def test_a_last_snapshot_that_cant_be_read_holds_nothing_up(lab: Start) -> None:
+    here = await lab(accounts=3, mean_pools=6)
+    first = await here.collect()
+    first.targets_path.write_bytes(b"not a ledger\n")
+    here.assert_exact(await here.collect())

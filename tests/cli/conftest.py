@@ -97,6 +97,8 @@ class FakeSnapshot:
 class FakeLibrary:
     """Stands for poolcensus.census: what a run ends with, and what it was asked."""
 
+    resumable: bool = False
+
     snapshot: FakeSnapshot = field(default_factory=lambda: FakeSnapshot(MANIFEST))
     error: BaseException | None = None
     asked: list[Settings] = field(default_factory=list)
@@ -137,6 +139,10 @@ def library(monkeypatch: pytest.MonkeyPatch) -> FakeLibrary:
     class Census:
         def __init__(self, settings: Settings) -> None:
             fake.asked.append(settings)
+
+        @property
+        def resumable(self) -> bool:
+            return fake.resumable
 
         async def __aenter__(self) -> Self:
             return self

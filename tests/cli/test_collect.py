@@ -154,6 +154,18 @@ def test_a_fatal_error_is_a_line_and_a_code(
     assert capsys.readouterr().err == f"poolcensus: {error}\n"
 
 
+def test_a_run_that_can_be_gone_on_with_says_how(
+    library: FakeLibrary, capsys: pytest.CaptureFixture[str]
+) -> None:
+    library.error = errors.CredentialsError("the credentials have ended")
+    library.resumable = True
+    assert main(["collect"]) == 1
+    assert capsys.readouterr().err == (
+        "poolcensus: what was done is kept: the same command with --resume goes on from there\n"
+        "poolcensus: the credentials have ended\n"
+    )
+
+
 def test_a_terminal_gets_a_summary_on_standard_error(
     library: FakeLibrary, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -22,7 +22,6 @@ COLLECT = [
     "--per-region", "--compress", "--strict", "--max-failed", "--deadline", "--shard", "--progress",
     "--log-format", "--log-level", "--metrics-file", "--json",
 ]
-# fmt: on
 
 OPTIONS = {
     "collect": COLLECT,
@@ -30,9 +29,13 @@ OPTIONS = {
     "snapshots": ["--config", "--dest", "--json"],
     "show": ["--config", "--dest", "--failures", "--pools", "--json"],
     "verify": ["--config", "--dest", "--json"],
+    "prune": [
+        "--config", "--dest", "--keep-last", "--keep-daily", "--keep-monthly", "--dry-run", "--json",
+    ],
     "simulate": ["--port", "--accounts", "--seed", "--latency", "--fault", "--json"],
     "demo": ["--dest", "--progress"],
 }
+# fmt: on
 
 
 def loaded(name: str) -> click.Command:

@@ -32,7 +32,8 @@ from poolcensus.errors import (
     UnreachableError,
 )
 from poolcensus.health import RegionHealth
-from poolcensus.limits import CallKey, Gate, Pauses, RateLimits
+from poolcensus.limits import CallKey, Gate, Pauses
+from poolcensus.rates import RateLimits
 from poolcensus.retry import Retrier, RetryPolicy
 from poolcensus.singleflight import SingleFlight
 

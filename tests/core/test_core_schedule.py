@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import TYPE_CHECKING
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,6 +11,9 @@ from hypothesis import strategies as st
 from poolcensus.discovery import RegionChoice
 from poolcensus.model import Account, Target
 from poolcensus.schedule import Schedule
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 def accounts(count: int, start: int = 0) -> list[Account]:
@@ -27,10 +31,19 @@ class Model:
     """A schedule whose targets are opened and closed, and what must hold of them."""
 
     def __init__(
-        self, batches: list[int], regions: RegionChoice, *, window: int, per_account: int, per_region: int
+        self,
+        batches: list[int],
+        regions: RegionChoice,
+        *,
+        window: int,
+        per_account: int,
+        per_region: int,
+        long: Mapping[tuple[str, str], int] | None = None,
     ) -> None:
         self.regions = regions
-        self.schedule = Schedule(regions, window=window, per_account=per_account, per_region=per_region)
+        self.schedule = Schedule(
+            regions, window=window, per_account=per_account, per_region=per_region, long=long or {}
+        )
         self.to_add = list(batches)
         self.known = 0
         self.open: list[Target] = []
@@ -90,6 +103,7 @@ class Model:
     moves=st.lists(
         st.tuples(st.sampled_from(["pop", "pop", "close", "add"]), st.integers(0, 99)), max_size=80
     ),
+    long=st.dictionaries(st.tuples(st.integers(0, 19), st.integers(0, 6)), st.integers(1, 9), max_size=6),
     to_the_end=st.booleans(),
 )
 def test_every_target_is_opened_once_or_left_over_once(
@@ -97,12 +111,17 @@ def test_every_target_is_opened_once_or_left_over_once(
     regions: tuple[int, int],
     limits: tuple[int, int, int],
     moves: list[tuple[str, int]],
+    long: dict[tuple[int, int], int],
     *,
     to_the_end: bool,
 ) -> None:
     chosen = choice(*regions)
     window, per_account, per_region = limits
-    model = Model(batches, chosen, window=window, per_account=per_account, per_region=per_region)
+    names = {
+        (f"{account:012d}", chosen.regions[region % len(chosen.regions)]): pages
+        for (account, region), pages in long.items()
+    }
+    model = Model(batches, chosen, window=window, per_account=per_account, per_region=per_region, long=names)
     assert model.schedule.targets_per_account == len(chosen.regions)
     for name, which in moves:
         model.move(name, which)
@@ -151,6 +170,36 @@ def test_an_account_at_its_bound_leaves_the_others_their_turn() -> None:
     third = schedule.pop()
     assert third is not None
     assert third.account == second.account
+
+
+def test_long_targets_come_first_and_the_longest_before_the_others() -> None:
+    long = {("000000000008", "on-1"): 9, ("000000000003", "on-2"): 40, ("000000000003", "on-0"): 3}
+    schedule = Schedule(choice(3, 0), window=3, per_account=9, per_region=9, long=long)
+    schedule.add(accounts(5))
+    first = [schedule.pop(), schedule.pop()]
+    schedule.add(accounts(5, start=5))
+    first.append(schedule.pop())
+    assert [(each.account.id, each.region) for each in first if each is not None] == [
+        ("000000000003", "on-2"),
+        ("000000000003", "on-0"),
+        ("000000000008", "on-1"),
+    ]
+
+
+def test_a_long_target_waits_for_the_bounds_of_its_account_and_region_like_any_other() -> None:
+    long = {("000000000000", "on-0"): 9, ("000000000001", "on-0"): 8, ("000000000000", "on-1"): 7}
+    schedule = Schedule(choice(2, 0), window=9, per_account=1, per_region=1, long=long)
+    schedule.add(accounts(2))
+    first = schedule.pop()
+    assert first == Target(Account("000000000000"), "on-0")
+    second = schedule.pop()
+    assert second == Target(Account("000000000001"), "on-1")
+    assert schedule.pop() is None
+    schedule.close(first)
+    assert schedule.pop() is None
+    schedule.close(second)
+    assert schedule.pop() == Target(Account("000000000001"), "on-0")
+    assert schedule.pop() == Target(Account("000000000000"), "on-1")
 
 
 def test_a_region_at_its_bound_is_passed_over() -> None:

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from poolcensus.errors import DestinationLockedError
-from poolcensus.snapshot import FolderStore, SnapshotWriter, Store, StreamStore
+from poolcensus.snapshot import FolderStore, Keep, Shelf, SnapshotWriter, Store, StreamStore, prune
 from snapshot.making import ID, LATER_ID, SOME, fill, publish
 
 if TYPE_CHECKING:
@@ -216,3 +216,58 @@ async def test_the_writer_puts_the_same_records_everywhere(place: Place, tmp_pat
     expected = other.seen()[ID]
     for name, content in place.seen()[ID].items():
         assert content == expected[name]
+
+
+async def written(place: Place, *snapshot_ids: str) -> Shelf:
+    """A store of the place, with these snapshots in it. Nobody holds it."""
+    store = place.store()
+    if not isinstance(store, Shelf):
+        pytest.skip("nothing is kept there")
+    async with store:
+        for snapshot_id in snapshot_ids:
+            async with SnapshotWriter(await store.draft(snapshot_id), partition="aws") as writer:
+                await fill(writer, SOME)
+                await publish(writer)
+    return store
+
+
+async def test_an_inventory_needs_no_lock_and_has_every_snapshot(place: Place) -> None:
+    shelf = await written(place, LATER_ID, ID)
+    async with place.store():
+        inventory = await shelf.inventory()
+    assert [(each.id, each.pools) for each in inventory.snapshots] == [(ID, 3), (LATER_ID, 3)]
+    assert inventory.latest == LATER_ID
+    assert not inventory.unreadable
+
+
+async def test_a_removed_snapshot_is_gone_and_the_others_are_as_they_were(place: Place) -> None:
+    shelf = await written(place, ID, LATER_ID)
+    before = place.seen()
+    async with shelf:
+        await shelf.remove(ID)
+        assert [each.id for each in (await shelf.inventory()).snapshots] == [LATER_ID]
+    assert place.seen() == {LATER_ID: before[LATER_ID]}
+    assert place.leftovers() == []
+
+
+async def test_only_snapshots_are_removed_and_only_under_the_lock(place: Place) -> None:
+    shelf = await written(place, ID)
+    before = place.seen()
+    with pytest.raises(RuntimeError, match="not in use"):
+        await shelf.remove(ID)
+    async with shelf:
+        for name in ("", "..", "../x", "latest", ID + "/", "/" + ID):
+            with pytest.raises(ValueError, match="not a snapshot id"):
+                await shelf.remove(name)
+    assert place.seen() == before
+
+
+async def test_retention_works_on_any_of_them(place: Place) -> None:
+    shelf = await written(place, ID, LATER_ID)
+    async with place.store():
+        with pytest.raises(DestinationLockedError):
+            await prune(shelf, Keep(last=1))
+        pruning = await prune(shelf, Keep(last=1), dry_run=True)
+    assert [(each.snapshot_id, each.keep) for each in pruning.decisions] == [(ID, False), (LATER_ID, True)]
+    assert await prune(shelf, Keep(last=1)) == pruning
+    assert [*place.seen()] == [LATER_ID]

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from poolcensus.aws.signing import Clock, Credentials, RequestTemplate
     from poolcensus.aws.transport import Reply, Transport
     from poolcensus.health import RegionHealth
-    from poolcensus.limits import CallKey, Gate, Pauses, RateLimits
+    from poolcensus.limits import CallKey, Gate, Pauses
+    from poolcensus.rates import RateLimits
     from poolcensus.retry import Retrier
 
 _log = logging.getLogger("poolcensus")
@@ -83,7 +84,8 @@ class Call:
     """One call to make: the operation's template in its region, the body, and whose limits it uses.
 
     `about` is the account that the call is made for, where that is not the one whose limits it uses: the
-    caller assumes roles for others.
+    caller assumes roles for others. `awaited` says that targets wait for the call which are counted as
+    waiting already.
     """
 
     template: RequestTemplate
@@ -91,6 +93,7 @@ class Call:
     body_digest: str
     key: CallKey
     about: str | None = None
+    awaited: bool = False
 
     @property
     def place(self) -> CallKey:
@@ -177,7 +180,7 @@ class Channel:
         self._refuse_if_pointless(key)
         while True:
             if source.current() is None:
-                with self._pause(call, in_region=False):
+                with self._pause(call, in_region=True):
                     await source.get()
             await self._gate.acquire(call.place, ahead=ahead)
             try:
@@ -242,8 +245,7 @@ class Channel:
         return result
 
     def _pause(self, call: Call, *, in_region: bool) -> AbstractContextManager[None]:
-        # A call about another account has a target waiting for it that is counted already.
-        if call.about is not None:
+        if call.awaited:
             return nullcontext()
         return self.pauses.pause(call.key.region if in_region else None)
 

@@ -225,6 +225,7 @@ class CredentialBroker:
             body_digest=sha256(body).hexdigest(),
             key=CallKey(self._caller.account_id, self._template.region, "sts"),
             about=account_id,
+            awaited=True,
         )
         watch = CallWatch(deadline=time.monotonic() + _LONGEST_RENEWAL)
         try:

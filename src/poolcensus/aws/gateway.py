@@ -17,7 +17,8 @@ from poolcensus.aws.sdk import Sdk
 from poolcensus.aws.signing import Clock
 from poolcensus.aws.transport import Transport
 from poolcensus.health import RegionHealth
-from poolcensus.limits import Gate, Pauses, RateLimits
+from poolcensus.limits import Gate, Pauses
+from poolcensus.rates import RateLimits
 from poolcensus.retry import Retrier, RetryPolicy
 
 if TYPE_CHECKING:

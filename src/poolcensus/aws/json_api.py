@@ -75,6 +75,7 @@ async def list_pages(
     request: Mapping[str, JsonValue],
     items: str,
     retrier: Retrier | None = None,
+    awaited: bool = False,
 ) -> AsyncIterator[tuple[JsonObject, ...]]:
     """The pages of a listing, each as the objects under `items`. An empty page may be followed by others."""
 
@@ -93,7 +94,7 @@ async def list_pages(
     empty_pages = 0
     while True:
         body = codec.dumps({**request, **({"NextToken": token} if token else {})})
-        call = Call(template, body, sha256(body).hexdigest(), key)
+        call = Call(template, body, sha256(body).hexdigest(), key, awaited=awaited)
         objects, token = await channel.call(call, source, parse, watch=CallWatch(), retrier=retrier)
         yield objects
         if token is None:

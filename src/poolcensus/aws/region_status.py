@@ -42,6 +42,10 @@ class RegionStatus:
         self._known: dict[str, frozenset[str] | None] = {}
         self._flights: SingleFlight[str, frozenset[str] | None] = SingleFlight()
 
+    def knows(self, account_id: str) -> bool:
+        """Whether the account need not be asked any more."""
+        return account_id in self._known
+
     async def disabled(self, account_id: str) -> frozenset[str] | None:
         """The regions that the account has not enabled, or None where it does not say.
 
@@ -74,6 +78,7 @@ class RegionStatus:
             CallKey(account_id, self._region, "account"),
             request={"MaxResults": 50},
             items="Regions",
+            awaited=True,
             retrier=_IMPATIENT,
         )
         return {
@@ -89,6 +94,7 @@ class RegionStatus:
             _EC2_BODY,
             sha256(_EC2_BODY).hexdigest(),
             CallKey(account_id, self._region, "ec2"),
+            awaited=True,
         )
         source = self._broker.source(account_id)
         return await self._channel.call(call, source, _opt_in_statuses, watch=CallWatch(), retrier=_IMPATIENT)

@@ -25,6 +25,7 @@ COMMANDS = {
     "snapshots": "List the snapshots at a destination.",
     "show": "Print one snapshot: summary, failures, pools.",
     "verify": "Check snapshots: digests, counts, one ledger line per target.",
+    "prune": "Remove the snapshots that no rule keeps.",
     "simulate": "Serve the local AWS simulator.",
     "demo": "Take a census of a simulated organization; needs no AWS account.",
 }

@@ -56,6 +56,8 @@ def collect(settings: Settings) -> Snapshot | StreamedSnapshot:
         code = _code(manifest)
     except (CensusError, StoppedError, OSError) as error:
         code = code_of(error)
+        if census.resumable:
+            complain("what was done is kept: the same command with --resume goes on from there")
         raise
     finally:
         _write_metrics(settings.metrics_file, code, census, manifest)

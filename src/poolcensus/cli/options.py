@@ -55,6 +55,7 @@ OPTIONS = tuple(
         ("--compress", "compress", "none|gzip|zstd"),
         ("--strict", "strict", None),
         ("--max-failed", "max_failed", "N|N%"),
+        ("--resume", "resume", None),
         ("--deadline", "deadline", "SECONDS"),
         ("--shard", "shard", "I/N"),
         ("--progress", "progress", "auto|always|never"),

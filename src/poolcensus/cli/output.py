@@ -10,7 +10,7 @@ from poolcensus import codec
 
 if TYPE_CHECKING:
     from poolcensus.model import JsonObject, Manifest, Plan, PoolRecord, TargetResult
-    from poolcensus.snapshot import SnapshotInfo
+    from poolcensus.snapshot import Decision, SnapshotInfo
 
 
 def write_line(value: object) -> None:
@@ -56,6 +56,15 @@ def info_object(info: SnapshotInfo) -> JsonObject:
         "covered": info.covered,
         "pools": info.pools,
         "bytes": info.bytes,
+    }
+
+
+def decision_object(decision: Decision) -> JsonObject:
+    """What becomes of a snapshot."""
+    return {
+        "snapshot_id": decision.snapshot_id,
+        "action": "keep" if decision.keep else "remove",
+        "reasons": [each.value for each in decision.reasons],
     }
 
 

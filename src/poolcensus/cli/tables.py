@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from poolcensus.model import Manifest, Plan, PoolRecord, SkippedAccount, TargetResult
-    from poolcensus.snapshot import SnapshotInfo
+    from poolcensus.snapshot import Decision, SnapshotInfo
 
 # Wide enough that a pipe or a file gets every row on one line.
 _NO_TERMINAL_WIDTH = 1000
@@ -198,6 +198,15 @@ def snapshot_table(snapshots: Iterable[SnapshotInfo]) -> Table:
             duration(_seconds(each.started_at, each.finished_at)),
             decimal(each.bytes),
         )
+    return made
+
+
+def decision_table(decisions: Iterable[Decision]) -> Table:
+    """What becomes of each snapshot."""
+    made = table("Snapshot", "Action", "Kept by")
+    for each in decisions:
+        action = text("keep", "green") if each.keep else text("remove", "yellow")
+        made.add_row(text(each.snapshot_id), action, text(", ".join(each.reasons)))
     return made
 
 

@@ -187,6 +187,10 @@ class Settings(BaseModel):
         default=None,
         description="Publish nothing if more targets than this, N or N%, are not covered.",
     )
+    resume: bool = Field(
+        default=False,
+        description="Go on with a run that was interrupted here within the last day, if there is one.",
+    )
     deadline: _Seconds | None = Field(
         default=None,
         description="End the run after this many seconds; targets still open are then cancelled.",

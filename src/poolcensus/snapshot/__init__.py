@@ -4,26 +4,41 @@ from __future__ import annotations
 
 from poolcensus.snapshot.folder import FolderStore
 from poolcensus.snapshot.ids import is_snapshot_id, new_snapshot_id, parse_snapshot_id
-from poolcensus.snapshot.reader import Snapshot, SnapshotInfo, list_snapshots
-from poolcensus.snapshot.store import Draft, DraftFile, Store
+from poolcensus.snapshot.journal import JournalHeader
+from poolcensus.snapshot.prune import Pruning, prune
+from poolcensus.snapshot.reader import Inventory, Snapshot, SnapshotInfo, list_snapshots, long_targets
+from poolcensus.snapshot.resume import Interrupted
+from poolcensus.snapshot.retention import Decision, Keep, Reason, decide
+from poolcensus.snapshot.store import Draft, DraftFile, Shelf, Store
 from poolcensus.snapshot.stream import StreamedSnapshot, StreamStore
 from poolcensus.snapshot.verify import Problem, verify
 from poolcensus.snapshot.writer import SnapshotWriter
 
 __all__ = [
+    "Decision",
     "Draft",
     "DraftFile",
     "FolderStore",
+    "Interrupted",
+    "Inventory",
+    "JournalHeader",
+    "Keep",
     "Problem",
+    "Pruning",
+    "Reason",
+    "Shelf",
     "Snapshot",
     "SnapshotInfo",
     "SnapshotWriter",
     "Store",
     "StreamStore",
     "StreamedSnapshot",
+    "decide",
     "is_snapshot_id",
     "list_snapshots",
+    "long_targets",
     "new_snapshot_id",
     "parse_snapshot_id",
+    "prune",
     "verify",
 ]

@@ -75,7 +75,7 @@ def read_lines(raw: Readable, compression: Compression) -> Iterator[bytes]:
     """
     rest: list[bytes] = []
     length = 0
-    for piece in _pieces(raw, compression):
+    for piece in pieces(raw, compression):
         head, newline, tail = piece.partition(b"\n")
         if not newline:
             rest.append(piece)
@@ -93,7 +93,8 @@ def read_lines(raw: Readable, compression: Compression) -> Iterator[bytes]:
         yield b"".join(rest)
 
 
-def _pieces(raw: Readable, compression: Compression) -> Iterator[bytes]:
+def pieces(raw: Readable, compression: Compression) -> Iterator[bytes]:
+    """The content of a file that may be compressed. Raises one of `BROKEN` where it can't be decompressed."""
     with _decompressed(raw, compression) as file:
         while piece := file.read(_READ_BYTES):
             yield piece

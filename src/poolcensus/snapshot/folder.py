@@ -10,11 +10,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import logging
 import os
 import shutil
 import socket
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar, TypeVarTuple
 
@@ -25,32 +26,56 @@ from poolcensus.codec import dumps, loads
 from poolcensus.errors import DestinationError, DestinationLockedError
 from poolcensus.snapshot.encode import MANIFEST_NAME
 from poolcensus.snapshot.ids import is_snapshot_id, parse_snapshot_id
-from poolcensus.snapshot.reader import LATEST, published_ids
-from poolcensus.snapshot.store import ABORT_SECONDS, Draft, DraftFile, Store, destination_error
+from poolcensus.snapshot.journal import JOURNAL_NAME, Journal
+from poolcensus.snapshot.reader import LATEST, published_ids, take_inventory
+from poolcensus.snapshot.resume import Interrupted
+from poolcensus.snapshot.store import ABORT_SECONDS, Draft, DraftFile, Shelf, destination_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
 
+    from poolcensus.model import JsonObject
+    from poolcensus.snapshot.journal import JournalHeader
+    from poolcensus.snapshot.reader import Inventory
+
+_log = logging.getLogger("poolcensus")
+
 LOCK_NAME = ".lock"
 _DRAFT_PREFIX = ".draft-"
+_FORMER_PREFIX = ".former-"
 _LATEST_PREFIX = ".latest-"
+_LONGEST_BREAK = timedelta(days=1)
+_PRUNED_PREFIX = ".pruned-"
 
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
 
 
-class FolderStore(Store):
-    """A folder, made with its parents where it is missing.
+class FolderStore(Shelf):
+    """A folder, made with its parents where it is missing, unless it `must_exist`.
 
     `file_mode` and `folder_mode` hold for everything the store makes, whatever the umask is. Folders
     that are already there keep their modes.
+
+    What dead runs left is removed on entering; with `keep_drafts`, what can be gone on with stays there until
+    `interrupted` has been asked.
     """
 
-    def __init__(self, dest: Path | str, *, file_mode: int = 0o600, folder_mode: int = 0o700) -> None:
+    def __init__(
+        self,
+        dest: os.PathLike[str] | str,
+        *,
+        file_mode: int = 0o600,
+        folder_mode: int = 0o700,
+        must_exist: bool = False,
+        keep_drafts: bool = False,
+    ) -> None:
         self.dest = Path(dest)
         self.file_mode = file_mode
         self.folder_mode = folder_mode
+        self._keep_drafts = keep_drafts
+        self.must_exist = must_exist
         # One call at a time: the order of the system calls is the promise this module makes. The limiter
         # keeps waiting calls out of the threads; the mutex holds where a cancelled caller has left its
         # call running.
@@ -95,6 +120,17 @@ class FolderStore(Store):
                     await draft.abort()
         return draft
 
+    async def interrupted(self, asked: JsonObject) -> Interrupted | None:
+        journals = await self.run(self._journals, asked)
+        return Interrupted(journals) if journals else None
+
+    async def inventory(self) -> Inventory:
+        return await self.run(take_inventory, self.dest)
+
+    async def remove(self, snapshot_id: str) -> None:
+        parse_snapshot_id(snapshot_id)
+        await self.run(self._remove, snapshot_id)
+
     async def run(self, call: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
         """The result of a blocking `call`, made in a worker thread while no other one runs."""
 
@@ -111,8 +147,11 @@ class FolderStore(Store):
     def _acquire(self) -> None:
         if self._lock_fd is not None:
             raise RuntimeError("the store is already in use")
-        with _explained("make", self.dest):
-            make_folders(self.dest, self.folder_mode)
+        if not self.must_exist:
+            with _explained("make", self.dest):
+                make_folders(self.dest, self.folder_mode)
+        elif not self.dest.is_dir():
+            raise DestinationError(f"no snapshots in {self.dest}: there is no such folder")
         lock = self.dest / LOCK_NAME
         with _explained("lock", lock):
             fd = self._open_lock(lock)
@@ -139,7 +178,7 @@ class FolderStore(Store):
                     }
                 ),
             )
-        self._sweep()
+        self.sweep(drafts=not self._keep_drafts)
 
     def _open_lock(self, lock: Path) -> int:
         flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -162,14 +201,82 @@ class FolderStore(Store):
                 os.ftruncate(fd, 0)
             os.close(fd)
 
-    def _sweep(self) -> None:
-        # Whoever made these is dead, for this run holds the lock. What can't be removed harms nobody.
+    def _journals(self, asked: JsonObject) -> list[Journal]:
+        """The journals of the newest interrupted run that was asked for `asked`. Removes all other litter."""
+        folders: dict[str, list[Path]] = {}
+        with _explained("read", self.dest):
+            for entry in self.dest.iterdir():
+                if (snapshot_id := _id_of_litter(entry.name)) is not None:
+                    folders.setdefault(snapshot_id, []).append(entry)
+        kept: list[Path] = []
+        journals: list[Journal] = []
+        for snapshot_id in sorted(folders, reverse=True):
+            drafts = sorted(folders[snapshot_id])
+            headers = [Journal.read_header(each) for each in drafts]
+            found = [each for each, header in zip(drafts, headers, strict=True) if header is not None]
+            if not found or (self.dest / snapshot_id).exists():
+                continue
+            if all(_goes_on(header, snapshot_id, asked) for header in headers if header is not None):
+                aside = self._set_aside(snapshot_id, found)
+                journals = [journal for each in aside if (journal := Journal.open(each)) is not None]
+                kept = aside if journals else []
+                break
+            _log.warning(
+                "the interrupted run %s in %s is not resumed: it was asked for something else, or began more"
+                " than a day ago",
+                snapshot_id,
+                self.dest,
+            )
+        self.sweep(frozenset(each.name for each in kept))
+        return journals
+
+    def _set_aside(self, snapshot_id: str, drafts: list[Path]) -> list[Path]:
+        # The draft's own name is that of the run that goes on.
+        kept = [each for each in drafts if each.name.startswith(_FORMER_PREFIX)]
+        numbers = [int(each.name.rpartition(".")[2]) for each in kept]
+        for each in drafts:
+            if each not in kept:
+                aside = self.dest / f"{_FORMER_PREFIX}{snapshot_id}.{max(numbers, default=0) + 1}"
+                with _explained("rename", each):
+                    each.rename(aside)
+                kept.insert(0, aside)
+        return kept
+
+    def _remove(self, snapshot_id: str) -> None:
+        if self._lock_fd is None:
+            raise RuntimeError("the store is not in use")
+        folder = self.dest / snapshot_id
+        hidden = self.dest / f"{_PRUNED_PREFIX}{snapshot_id}"
+        if folder.is_symlink():
+            raise DestinationError(f"can't remove {folder}: it is a symbolic link")
+        # In one step out of every reader's sight, and for good before the first file goes: after a power cut
+        # there is the whole snapshot or none.
+        try:
+            folder.rename(hidden)
+        except OSError as error:
+            raise DestinationError(f"can't remove {folder}: {error.strerror or error}") from error
+        try:
+            sync_folder(self.dest)
+            shutil.rmtree(hidden)
+        except OSError as error:
+            raise DestinationError(
+                f"snapshot {snapshot_id} is gone from {self.dest}, but files of it may still lie in {hidden}:"
+                f" {error.strerror or error}; the next run or prune tries again"
+            ) from error
+
+    def sweep(self, kept: frozenset[str] = frozenset(), *, drafts: bool = True) -> None:
+        """Removes what dead runs left, but for the names in `kept`; drafts only with `drafts`. Blocks.
+
+        Whoever made it is dead, for this run holds the lock. What can't be removed harms nobody.
+        """
         with contextlib.suppress(OSError):
             for entry in list(self.dest.iterdir()):
                 name = entry.name
-                if name.startswith(_DRAFT_PREFIX) and is_snapshot_id(name.removeprefix(_DRAFT_PREFIX)):
+                if name in kept:
+                    continue
+                if (drafts and _id_of_litter(name) is not None) or _is_snapshot_after(_PRUNED_PREFIX, name):
                     shutil.rmtree(entry, ignore_errors=True)
-                elif name.startswith(_LATEST_PREFIX) and is_snapshot_id(name.removeprefix(_LATEST_PREFIX)):
+                elif _is_snapshot_after(_LATEST_PREFIX, name):
                     with contextlib.suppress(OSError):
                         entry.unlink()
 
@@ -185,6 +292,7 @@ class _FolderDraft(Draft):
         self._made = False
         self._published = False
         self._abandoned = False
+        self._suspended = False
 
     @property
     def published(self) -> bool:
@@ -193,6 +301,12 @@ class _FolderDraft(Draft):
     async def create(self, name: str) -> DraftFile:
         fd = await self._store.run(self._create, name)
         return _FolderFile(self._store, self, self._folder / name, fd)
+
+    async def journal(self) -> DraftFile | None:
+        return await self.create(JOURNAL_NAME)
+
+    async def suspend(self) -> None:
+        await self._store.run(self._suspend)
 
     async def commit(self, manifest: bytes) -> None:
         await self._store.run(self._commit, manifest)
@@ -222,12 +336,20 @@ class _FolderDraft(Draft):
     def discard(self) -> None:
         """Removes the draft unless it is published. Blocks."""
         self._abandoned = True
+        self._close_files()
+        if self._made and not self._published and not self._suspended:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _suspend(self) -> None:
+        if not self._published:
+            self._abandoned = self._suspended = True
+            self._close_files()
+
+    def _close_files(self) -> None:
         while self._files:
             _, fd = self._files.popitem()
             with contextlib.suppress(OSError):
                 os.close(fd)
-        if self._made and not self._published:
-            shutil.rmtree(self._folder, ignore_errors=True)
 
     def _create(self, name: str) -> int:
         if self._abandoned or self._published:
@@ -251,6 +373,7 @@ class _FolderDraft(Draft):
         try:
             sync_folder(self._store.dest)
             self._renew_latest()
+            self._store.sweep()
         except OSError as error:
             raise DestinationError(
                 f"snapshot {self.snapshot_id} is published in {self._store.dest}, but `{LATEST}` may still "
@@ -258,6 +381,10 @@ class _FolderDraft(Draft):
             ) from error
 
     def _publish(self, manifest: bytes) -> None:
+        if JOURNAL_NAME in self._files:
+            with _explained("remove", self._folder / JOURNAL_NAME):
+                os.close(self._files.pop(JOURNAL_NAME))
+                (self._folder / JOURNAL_NAME).unlink()
         for name in list(self._files):
             self._complete(name)
         self.write(self._folder / MANIFEST_NAME, self._create(MANIFEST_NAME), manifest)
@@ -340,6 +467,28 @@ def write_all(fd: int, data: bytes) -> None:
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(fd, rest) :]
+
+
+def _id_of_litter(name: str) -> str | None:
+    """The snapshot id in the name of what a run leaves where it is interrupted, None for other names."""
+    snapshot_id = name.removeprefix(_DRAFT_PREFIX)
+    if name.startswith(_FORMER_PREFIX):
+        snapshot_id, _, number = name.removeprefix(_FORMER_PREFIX).rpartition(".")
+        if not (number.isascii() and number.isdigit()):
+            return None
+    elif snapshot_id == name:
+        return None
+    return snapshot_id if is_snapshot_id(snapshot_id) else None
+
+
+def _goes_on(header: JournalHeader, snapshot_id: str, asked: JsonObject) -> bool:
+    """Whether a run that is asked for `asked` now may go on with the one that left the journal."""
+    age = datetime.now(UTC) - parse_snapshot_id(snapshot_id)
+    return header.snapshot_id == snapshot_id and header.asked == asked and abs(age) < _LONGEST_BREAK
+
+
+def _is_snapshot_after(prefix: str, name: str) -> bool:
+    return name.startswith(prefix) and is_snapshot_id(name.removeprefix(prefix))
 
 
 def _holder(fd: int) -> str:

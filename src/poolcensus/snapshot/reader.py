@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
+from heapq import nlargest
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
@@ -22,8 +25,7 @@ from poolcensus.snapshot.encode import (
 from poolcensus.snapshot.ids import is_snapshot_id, parse_snapshot_id
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from poolcensus.model import (
         FileEntry,
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 LATEST: Final = "latest"
 _LATEST_REF: Final = re.compile(rf"{LATEST}(?:~([0-9]{{1,9}}))?")
 _LARGEST_MANIFEST: Final = 1 << 28
+_MANY_PAGES: Final = 3
+_LONG_TARGETS: Final = 1000
 
 _T = TypeVar("_T")
 
@@ -52,6 +56,18 @@ class SnapshotInfo:
     targets: int
     covered: int
     bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """What stands at a destination: its snapshots, the oldest first, and the one that it calls its latest.
+
+    `unreadable` says by id why something that is named like a snapshot is none, or none to be read.
+    """
+
+    snapshots: tuple[SnapshotInfo, ...]
+    latest: str | None
+    unreadable: Mapping[str, str]
 
 
 class Snapshot:
@@ -126,6 +142,15 @@ class Snapshot:
         """The ledger's lines of targets whose pools the census does not know."""
         return (result for result in self.targets() if not result.outcome.covered)
 
+    def paged(self, least: int) -> Iterator[TargetResult]:
+        """The ledger's lines of targets with at least so many pages, without reading the others closely."""
+        few = tuple(b'"pages":%d,' % pages for pages in range(least))
+        return (
+            result
+            for result in self._lines(self.targets_file, lambda line: _unless(line, few))
+            if result is not None and result.pages >= least
+        )
+
     def _lines(self, source: tuple[FileEntry, Compression], decode: Callable[[bytes], _T]) -> Iterator[_T]:
         file, compression = source
         path = self._path / file.name
@@ -161,6 +186,41 @@ def list_snapshots(dest: str | os.PathLike[str]) -> tuple[SnapshotInfo, ...]:
     return tuple(found)
 
 
+def long_targets(dest: str | os.PathLike[str]) -> dict[tuple[str, str], int]:
+    """The targets that had many pages in the newest snapshot: account id and region, and how many pages.
+
+    Three pages are many; the longest 1,000 targets are enough. Where there is no snapshot that can be read,
+    there is nothing to be known. Blocks.
+    """
+    try:
+        results = Snapshot.open(LATEST, dest).paged(_MANY_PAGES)
+        longest = nlargest(_LONG_TARGETS, results, key=attrgetter("pages"))
+    except SnapshotError:
+        return {}
+    return {(each.account_id, each.region): each.pages for each in longest}
+
+
+def take_inventory(dest: Path) -> Inventory:
+    """The inventory of a folder. Raises `SnapshotError` where it can't be read.
+
+    Only what lies in the folder itself counts: a symbolic link may lead to anybody's snapshot.
+    """
+    try:
+        names = sorted(entry.name for entry in dest.iterdir() if is_snapshot_id(entry.name))
+    except OSError as error:
+        raise SnapshotError(f"no snapshots in {dest}: {error.strerror or error}") from error
+    found: list[SnapshotInfo] = []
+    unreadable: dict[str, str] = {}
+    for name in names:
+        path = dest / name
+        try:
+            found.append(_own_info(path))
+        except SnapshotError as error:
+            unreadable[name] = str(error)
+    latest = os.path.basename(os.path.realpath(dest / LATEST))  # noqa: PTH119 - never raises
+    return Inventory(tuple(found), latest if is_snapshot_id(latest) else None, unreadable)
+
+
 def published_ids(dest: Path) -> list[str]:
     """The ids of the snapshots in `dest`, oldest first. Raises `OSError`."""
     return sorted(
@@ -168,6 +228,10 @@ def published_ids(dest: Path) -> list[str]:
         for entry in dest.iterdir()
         if is_snapshot_id(entry.name) and (entry / MANIFEST_NAME).is_file()
     )
+
+
+def _unless(line: bytes, signs: tuple[bytes, ...]) -> TargetResult | None:
+    return None if any(sign in line for sign in signs) else decode_result(line)
 
 
 def data_file(manifest: Manifest, base: str) -> tuple[FileEntry, Compression]:
@@ -244,6 +308,15 @@ def _checked_manifest(data: bytes) -> Manifest:
     for base in (POOLS_NAME, TARGETS_NAME):
         data_file(manifest, base)
     return manifest
+
+
+def _own_info(path: Path) -> SnapshotInfo:
+    if path.is_symlink():
+        raise SnapshotError(f"{path} is not a snapshot: it is a symbolic link")
+    info = _info(_read_manifest(path))
+    if info.id != path.name:
+        raise SnapshotError(f"{path} is not what its name says: its manifest is of {info.id}")
+    return info
 
 
 def _nearby(path: Path) -> str:

@@ -17,8 +17,12 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-ABORT_SECONDS = 10.0
-"""How long clearing up may take once a run is cancelled."""
+    from poolcensus.model import JsonObject
+    from poolcensus.snapshot.reader import Inventory
+    from poolcensus.snapshot.resume import Interrupted
+
+ABORT_SECONDS = 1.5
+"""How long each step of clearing up may take once a run is cancelled, which has five seconds to be gone."""
 
 
 class DraftFile(ABC):
@@ -54,6 +58,17 @@ class Draft(ABC):
     async def create(self, name: str) -> DraftFile:
         """A new, empty file. Raises `DestinationError`."""
 
+    async def journal(self) -> DraftFile | None:
+        """A new file that is the draft's and not the snapshot's: it goes with the commit.
+
+        None where drafts don't outlive their run. Raises `DestinationError`.
+        """
+        return None
+
+    async def suspend(self) -> None:
+        """Leaves the draft as it is, for a run that goes on with it. Without a journal, nothing is left."""
+        await self.abort()
+
     @abstractmethod
     async def commit(self, manifest: bytes) -> None:
         """Completes the files, writes manifest.json and publishes the snapshot.
@@ -87,6 +102,13 @@ class Store(ABC):
     async def draft(self, snapshot_id: str) -> Draft:
         """Begins a snapshot. Raises `DestinationError`, and `ValueError` for what is no snapshot id."""
 
+    async def interrupted(self, asked: JsonObject) -> Interrupted | None:  # noqa: ARG002 - see the folder
+        """The newest run that was interrupted here and was asked for the same, if it left a journal.
+
+        Whatever other dead runs left is removed. Raises `DestinationError`.
+        """
+        return None
+
     @abstractmethod
     async def __aenter__(self) -> Self: ...
 
@@ -97,6 +119,25 @@ class Store(ABC):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None: ...
+
+
+class Shelf(Store):
+    """A store that keeps its snapshots, so that they can be counted and removed."""
+
+    @abstractmethod
+    async def inventory(self) -> Inventory:
+        """What stands at the destination. Takes no lock and changes nothing.
+
+        Raises `SnapshotError` where the destination itself can't be read.
+        """
+
+    @abstractmethod
+    async def remove(self, snapshot_id: str) -> None:
+        """Removes a published snapshot. Readers see it whole until they see it no more.
+
+        The store has to be entered. Raises `DestinationError`, and `ValueError` for what is no snapshot id.
+        What could not be finished is swept by whoever enters next.
+        """
 
 
 _ADVICE = {

@@ -8,6 +8,7 @@ is bounded: where the destination is slower than the service, `page` and `done` 
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self, TypeVar, TypeVarTuple
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Self, TypeVar, TypeVarTuple
 import anyio
 from anyio import to_thread
 
-from poolcensus.errors import BadResponseError, DestinationError
+from poolcensus.errors import BadResponseError, DestinationError, NotPublishedError, SettingsError
 from poolcensus.model import (
     Compression,
     FileEntry,
@@ -34,18 +35,22 @@ from poolcensus.snapshot.encode import (
     encode_manifest,
     encode_result,
 )
+from poolcensus.snapshot.journal import encode_entry, encode_header
 from poolcensus.snapshot.spill import Spill
 from poolcensus.snapshot.store import ABORT_SECONDS
+from poolcensus.snapshot.target_set import TargetSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
 
     from poolcensus.model import Caller, Page, Shard, SkippedAccount, Target, TargetResult
+    from poolcensus.snapshot.journal import JournalHeader
     from poolcensus.snapshot.store import Draft, DraftFile
 
 MEMORY_PER_TARGET = 32 * 1024
 QUEUE_BYTES = 4 << 20
+_LONGEST_IN_MEMORY = 2.0
 
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
@@ -59,6 +64,8 @@ class _Held:
     tail: list[bytes] = field(default_factory=list)
     tail_bytes: int = 0
     records: int = 0
+    size: int = 0
+    checksum: int = 0
 
 
 class _DataFile:
@@ -92,7 +99,8 @@ class SnapshotWriter:
     """Writes one snapshot into a draft. An async context manager: leaving it unpublished aborts.
 
     `memory_per_target` (bytes) is what an open target's records may take in memory before they go to the
-    spill file; `queue_bytes` is how much may wait for the destination before callers wait too.
+    spill file; `queue_bytes` is how much may wait for the destination before callers wait too. With a
+    `journal` header, a run that is interrupted leaves its draft for one that goes on with it.
 
     Once the destination has failed, every call raises `DestinationError`.
     """
@@ -103,12 +111,15 @@ class SnapshotWriter:
         *,
         partition: str,
         compression: Compression = Compression.NONE,
+        journal: JournalHeader | None = None,
         memory_per_target: int = MEMORY_PER_TARGET,
         queue_bytes: int = QUEUE_BYTES,
         abort_seconds: float = ABORT_SECONDS,
     ) -> None:
         self._draft = draft
         self._compression = compression
+        self._header = journal
+        self._journal: DraftFile | None = None
         self._queue_bytes = queue_bytes
         self._abort_seconds = abort_seconds
         self._chunk_bytes = min(draft.chunk_bytes, queue_bytes)
@@ -117,7 +128,7 @@ class SnapshotWriter:
         self._limiter = anyio.CapacityLimiter(1)
 
         self._open: dict[tuple[str, str], _Held] = {}
-        self._ended: set[tuple[str, str]] = set()
+        self._ended = TargetSet()
         self._pools = 0
         self._pages = 0
         self._outcomes: Counter[Outcome] = Counter()
@@ -126,13 +137,16 @@ class SnapshotWriter:
         self._to_spill: list[tuple[int, bytes]] = []
         self._to_pools: list[bytes | int] = []
         self._to_targets: list[bytes] = []
+        self._to_journal: list[bytes] = []
         self._queued = 0
         self._work = anyio.Event()
         self._room = anyio.Event()
         self._drained = anyio.Event()
-        self._drain_scope = anyio.CancelScope()
+        # Leaving the writer ends it: a run that is cancelled still writes down what it has.
+        self._drain_scope = anyio.CancelScope(shield=True)
         self._finishing = False
         self._closed = False
+        self._suspended = False
         self._failure: DestinationError | None = None
 
     @property
@@ -140,12 +154,20 @@ class SnapshotWriter:
         """Whether readers can see the snapshot."""
         return self._draft.published
 
+    @property
+    def suspended(self) -> bool:
+        """Whether the draft was left for a run that goes on with it."""
+        return self._suspended
+
     async def __aenter__(self) -> Self:
         ready = False
         try:
             suffix = self._compression.suffix
             self._pools_file = await self._create(POOLS_NAME + suffix)
             self._targets_file = await self._create(TARGETS_NAME + suffix)
+            if self._header is not None and (journal := await self._draft.journal()) is not None:
+                await journal.append(encode_header(self._header))
+                self._journal = journal
             ready = True
         finally:
             if not ready:
@@ -162,6 +184,8 @@ class SnapshotWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if self._is_worth_keeping(error):
+            await self._suspend()
         await self.abort()
         # What the body raised is not the task group's to wrap: it only has its one task to wait for.
         await self._tasks.__aexit__(None, None, None)
@@ -175,23 +199,49 @@ class SnapshotWriter:
         """
         if self._queued > self._queue_bytes or self._failure is not None:
             await self._wait_for_room()
-        key = (page.target.account.id, page.target.region)
-        if self._closed or key in self._ended:
-            raise RuntimeError(f"a page came after the end of {'the snapshot' if self._closed else key}")
+        key = self._still_open(page.target)
         if not page.pools:
             return
         try:
             data = self._encoder.encode(page)
         except ValueError as error:
             raise BadResponseError(str(error), code="UnwritablePool") from error
+        self._hold(key, data).records += len(page.pools)
+
+    async def records(self, target: Target, data: bytes) -> None:
+        """Takes encoded records of a target that an interrupted run has finished; `count` says how many."""
+        if self._queued > self._queue_bytes or self._failure is not None:
+            await self._wait_for_room()
+        self._hold(self._still_open(target), data)
+
+    def count(self, target: Target, records: int) -> None:
+        """How many records the bytes were that `records` was given of a target."""
+        self._open[self._still_open(target)].records = records
+
+    def forget(self, target: Target) -> None:
+        """Drops what there is of a target that is not done."""
+        held = self._open.pop((target.account.id, target.region), None)
+        if held is not None:
+            self._spill.free(held.blocks)
+
+    def _still_open(self, target: Target) -> tuple[str, str]:
+        key = (target.account.id, target.region)
+        if self._closed or self._ended.has(*key):
+            raise RuntimeError(f"a page came after the end of {'the snapshot' if self._closed else key}")
+        return key
+
+    def _hold(self, key: tuple[str, str], data: bytes) -> _Held:
         held = self._open.get(key)
         if held is None:
             held = self._open[key] = _Held()
-        held.records += len(page.pools)
         held.tail.append(data)
         held.tail_bytes += len(data)
+        if self._journal is not None:
+            held.size += len(data)
+            held.checksum = zlib.crc32(data, held.checksum)
         if held.tail_bytes >= self._spill.block_bytes:
             self._spill_over(held)
+        return held
 
     async def done(self, result: TargetResult, target: Target) -> None:
         """Ends a target: its records become part of the snapshot if its outcome is `ok`, else they go.
@@ -202,13 +252,13 @@ class SnapshotWriter:
         if self._queued > self._queue_bytes or self._failure is not None:
             await self._wait_for_room()
         key = (target.account.id, target.region)
-        if self._closed or key in self._ended:
+        if self._closed or self._ended.has(*key):
             raise RuntimeError(f"{key} was done before, or the snapshot was")
         held = self._open.get(key) or _Held()
         _check_fit(result, key, held.records)
         line = encode_result(result)
         self._open.pop(key, None)
-        self._ended.add(key)
+        self._ended.add(*key)
         if result.outcome is Outcome.OK:
             self._to_pools += held.blocks
             self._to_pools += held.tail
@@ -216,6 +266,11 @@ class SnapshotWriter:
         else:
             self._spill.free(held.blocks)
         self._to_targets.append(line)
+        if self._journal is not None:
+            kept = result.outcome is Outcome.OK
+            self._to_journal.append(
+                encode_entry(line, held.size if kept else 0, held.checksum if kept else 0)
+            )
         self._queued += len(line)
         self._pools += result.pools
         self._pages += result.pages
@@ -294,6 +349,31 @@ class SnapshotWriter:
             await self._run(self._spill.close)
             await self._draft.abort()
 
+    def _is_worth_keeping(self, error: BaseException | None) -> bool:
+        # A run that was stopped, or lost its credentials, can go on. One whose destination has failed or
+        # that has been read to its end can't.
+        return (
+            self._journal is not None
+            and self._outcomes.total() > 0
+            and not self._closed
+            and self._failure is None
+            and error is not None
+            and not isinstance(error, DestinationError | NotPublishedError | SettingsError)
+        )
+
+    async def _suspend(self) -> None:
+        self._closed = True
+        with anyio.move_on_after(self._abort_seconds, shield=True):
+            self._finishing = True
+            self._work.set()
+            await self._drained.wait()
+            if self._failure is None:
+                await self._append(self._pools_file, await self._run(self._pools_file.finish))
+        if self._failure is None:
+            with anyio.move_on_after(self._abort_seconds, shield=True):
+                await self._draft.suspend()
+                self._suspended = True
+
     async def _create(self, name: str) -> _DataFile:
         return _DataFile(name, await self._draft.create(name), self._compression)
 
@@ -322,21 +402,29 @@ class SnapshotWriter:
         try:
             with self._drain_scope:
                 while self._queued or not self._finishing:
-                    if self._queued < self._chunk_bytes and not self._finishing:
-                        await self._work.wait()
-                        self._work = anyio.Event()
-                    else:
-                        await self._write_queue()
+                    await self._wait_for_work()
+                    await self._write_queue()
         except DestinationError as error:
             self._failure = error
         finally:
             self._room.set()
             self._drained.set()
 
+    async def _wait_for_work(self) -> None:
+        # What waits in memory is lost with the process: the journal is to have it before long.
+        patience = float("inf") if self._journal is None else _LONGEST_IN_MEMORY
+        while self._queued < self._chunk_bytes and not self._finishing:
+            with anyio.move_on_after(patience) as scope:
+                await self._work.wait()
+                self._work = anyio.Event()
+            if scope.cancelled_caught and self._queued:
+                return
+
     async def _write_queue(self) -> None:
         blocks, self._to_spill = self._to_spill, []
         pools, self._to_pools = self._to_pools, []
         lines, self._to_targets = self._to_targets, []
+        entries, self._to_journal = self._to_journal, []
         if blocks:
             await self._run(self._write_blocks, blocks)
             self._written(len(blocks) * self._spill.block_bytes)
@@ -348,6 +436,8 @@ class SnapshotWriter:
             data = b"".join(lines)
             await self._append(self._targets_file, await self._run(self._targets_file.pack, data))
             self._written(len(data))
+        if entries and self._journal is not None:
+            await self._journal.append(b"".join(entries))
 
     def _chunks(self, parts: list[bytes | int]) -> Iterator[tuple[list[bytes | int], int]]:
         chunk: list[bytes | int] = []

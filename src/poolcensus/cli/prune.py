@@ -1,0 +1,86 @@
+"""`poolcensus prune`."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from typing import TYPE_CHECKING
+
+import click
+
+from poolcensus.cli.exits import ExitCode
+from poolcensus.cli.options import settings_options
+from poolcensus.cli.reading import KEYS, reading_settings
+from poolcensus.cli.running import run
+from poolcensus.cli.trouble import complain, on_terminal
+from poolcensus.snapshot import FolderStore, Keep, prune
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from poolcensus.settings import Settings
+    from poolcensus.snapshot import Pruning
+
+_COUNT = click.IntRange(min=1)
+
+
+@click.command(name="prune")
+@settings_options(*KEYS)
+@click.option("--keep-last", metavar="N", type=_COUNT, help="Keep the N newest snapshots.")
+@click.option(
+    "--keep-daily",
+    metavar="N",
+    type=_COUNT,
+    help="Keep the newest snapshot of each of the last N days, in UTC, that have one.",
+)
+@click.option(
+    "--keep-monthly",
+    metavar="N",
+    type=_COUNT,
+    help="Keep the newest snapshot of each of the last N months, in UTC, that have one.",
+)
+@click.option("--dry-run", is_flag=True, help="Print what would be removed, and remove nothing.")
+def command(
+    config: Path | None,
+    keep_last: int | None,
+    keep_daily: int | None,
+    keep_monthly: int | None,
+    dry_run: bool,
+    **given: object,
+) -> int:
+    """Remove the snapshots that no rule keeps.
+
+    At least one --keep rule is needed; a snapshot that any of them keeps is kept. The newest complete
+    snapshot and the one that `latest` names always stay. Exits with 1 where a snapshot could not be removed.
+    """
+    if keep_last is keep_daily is keep_monthly is None:
+        message = "nothing says what to keep: give --keep-last, --keep-daily or --keep-monthly"
+        raise click.UsageError(message, click.get_current_context())
+    settings = reading_settings(config, given)
+    shelf = FolderStore(
+        settings.dest,
+        file_mode=settings.file_mode,
+        folder_mode=settings.folder_mode,
+        must_exist=True,
+        keep_drafts=True,
+    )
+    keep = Keep(keep_last, keep_daily, keep_monthly)
+    pruning = run(partial(prune, shelf, keep, dry_run=dry_run))
+    _print(pruning, settings, shown=dry_run or on_terminal(sys.stdout))
+    complain(*(f"left alone: {why}" for why in pruning.unreadable.values()))
+    complain(*pruning.failures.values())
+    return ExitCode.FATAL if pruning.failures else ExitCode.OK
+
+
+def _print(pruning: Pruning, settings: Settings, *, shown: bool) -> None:
+    if settings.json_output:
+        from poolcensus.cli.output import decision_object, write_line
+
+        for each in pruning.decisions:
+            write_line(decision_object(each))
+    elif shown and pruning.decisions:
+        from poolcensus.cli.tables import console, decision_table, put
+
+        put(console(), decision_table(pruning.decisions))
+    elif shown:
+        click.echo(f"poolcensus: there are no snapshots in {settings.dest}", err=True)

@@ -1,0 +1,219 @@
+"""What an interrupted run leaves for the next one: which targets were done, and where their records are.
+
+The journal lies beside the data files of a draft. Its first line says what the run was asked for; every
+other line is a line of the ledger, with how many bytes the target's records have in pools.ndjson, where
+they follow each other in the order of these lines. Both carry checksums. So it may be cut off at any byte,
+or run ahead of the records: what does not match is not taken over, and is called again.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import zlib
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, NamedTuple, Self
+
+from poolcensus.codec import dumps, loads
+from poolcensus.model import Compression, TargetResult
+from poolcensus.snapshot.compressing import BROKEN, LONGEST_LINE, pieces
+from poolcensus.snapshot.encode import POOLS_NAME, decode_result
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from poolcensus.model import JsonObject
+
+JOURNAL_NAME = "journal"
+_PIECE = 1 << 18
+
+
+@dataclass(frozen=True, slots=True)
+class JournalHeader:
+    """What a run was asked for, as far as its targets and their records depend on it.
+
+    `started_at` is RFC 3339; `asked` is everything that has to be the same in a run that goes on.
+    """
+
+    snapshot_id: str
+    started_at: str
+    compression: Compression
+    asked: JsonObject
+
+
+class Entry(NamedTuple):
+    """Where a finished target's records are in pools.ndjson, uncompressed, and its line in the journal."""
+
+    offset: int
+    size: int
+    line: int
+
+
+def encode_header(header: JournalHeader) -> bytes:
+    """The first line of a journal."""
+    return _line(
+        dumps(
+            {
+                "snapshot_id": header.snapshot_id,
+                "started_at": header.started_at,
+                "compression": header.compression.value,
+                "asked": header.asked,
+            }
+        )
+        + b"\n"
+    )
+
+
+def encode_entry(ledger_line: bytes, size: int, checksum: int) -> bytes:
+    """The journal's line for a target: its ledger line, and the size and CRC-32 of its records."""
+    return _line(b"%d %d " % (size, checksum) + ledger_line)
+
+
+class Journal:
+    """The finished targets of one interrupted run, checked when it is opened. Everything here blocks."""
+
+    def __init__(
+        self,
+        header: JournalHeader,
+        lines: IO[bytes],
+        records: IO[bytes],
+        entries: dict[str, dict[str, Entry]],
+    ) -> None:
+        self.header = header
+        self._lines = lines
+        self._records = records
+        self._entries = entries
+
+    @classmethod
+    def read_header(cls, folder: Path) -> JournalHeader | None:
+        """What the run of a draft was asked for; None where the draft has no journal that can be read."""
+        try:
+            with (folder / JOURNAL_NAME).open("rb") as lines:
+                return _header(lines.readline(LONGEST_LINE))
+        except (OSError, ValueError):
+            return None
+
+    @classmethod
+    def open(cls, folder: Path) -> Self | None:
+        """The journal of a draft, with those of its targets that are covered and whose records are there."""
+        try:
+            lines = (folder / JOURNAL_NAME).open("rb")
+        except OSError:
+            return None
+        records: IO[bytes] | None = None
+        opened = False
+        try:
+            header = _header(lines.readline(LONGEST_LINE))
+            records = _plain(folder, header.compression)
+            entries = dict[str, dict[str, Entry]]()
+            for result, entry in _checked(lines, records):
+                if result.outcome.covered:
+                    entries.setdefault(result.account_id, {})[result.region] = entry
+            opened = True
+            return cls(header, lines, records, entries)
+        except (*BROKEN, ValueError):
+            return None
+        finally:
+            if not opened:
+                lines.close()
+                if records is not None:
+                    records.close()
+
+    def __len__(self) -> int:
+        return sum(len(regions) for regions in self._entries.values())
+
+    def find(self, account_id: str, region: str) -> Entry | None:
+        """The entry of a target that is to be taken over."""
+        return self._entries.get(account_id, {}).get(region)
+
+    def result(self, entry: Entry) -> TargetResult:
+        """How the target ended. Raises `OSError` or `ValueError` where that can't be read any more."""
+        self._lines.seek(entry.line)
+        _, _, ledger_line = _parsed(self._lines.readline(LONGEST_LINE))
+        return decode_result(ledger_line)
+
+    def records(self, entry: Entry) -> Iterator[bytes]:
+        """The target's records, in pieces. Raises `OSError` or `ValueError` where they can't be read."""
+        offset, end = entry.offset, entry.offset + entry.size
+        while offset < end:
+            piece = os.pread(self._records.fileno(), min(_PIECE, end - offset), offset)
+            if not piece:
+                raise ValueError("the records are cut off")
+            offset += len(piece)
+            yield piece
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self._lines.close()
+        self._records.close()
+
+
+def _line(content: bytes) -> bytes:
+    return b"%08x %b" % (zlib.crc32(content), content)
+
+
+def _content(line: bytes) -> bytes:
+    checksum, _, content = line.partition(b" ")
+    if not content.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(content):
+        raise ValueError("the line is damaged")
+    return content
+
+
+def _header(line: bytes) -> JournalHeader:
+    content = loads(_content(line))
+    if not isinstance(content, dict):
+        raise ValueError("the first line is no header")  # noqa: TRY004 - damage, like the rest
+    asked = content.get("asked")
+    if not isinstance(asked, dict):
+        raise ValueError("the first line is no header")  # noqa: TRY004 - damage, like the rest
+    return JournalHeader(
+        snapshot_id=str(content.get("snapshot_id")),
+        started_at=str(content.get("started_at")),
+        compression=Compression(str(content.get("compression"))),
+        asked=asked,
+    )
+
+
+def _parsed(line: bytes) -> tuple[int, int, bytes]:
+    size, checksum, ledger_line = _content(line).split(b" ", 2)
+    return int(size), int(checksum), ledger_line
+
+
+def _plain(folder: Path, compression: Compression) -> IO[bytes]:
+    """The records as they are before compression, as far as they can be read."""
+    raw = (folder / f"{POOLS_NAME}{compression.suffix}").open("rb", buffering=0)
+    if compression is Compression.NONE:
+        return raw
+    with raw:
+        plain = tempfile.TemporaryFile(buffering=0, dir=folder)  # noqa: SIM115 - the journal's, which closes it
+        try:
+            for piece in pieces(raw, compression):
+                plain.write(piece)
+        except BROKEN:
+            # Cut off: what is missing is found out line by line.
+            pass
+        return plain
+
+
+def _checked(lines: IO[bytes], records: IO[bytes]) -> Iterator[tuple[TargetResult, Entry]]:
+    """The entries whose records are there."""
+    records.seek(0)
+    offset = 0
+    while True:
+        start = lines.tell()
+        try:
+            size, checksum, ledger_line = _parsed(lines.readline(LONGEST_LINE))
+            result = decode_result(ledger_line)
+        except ValueError:
+            # The end, or damage: where the records of what follows begin is not known then.
+            return
+        found, left = 0, size
+        while left and (piece := records.read(min(_PIECE, left))):
+            found = zlib.crc32(piece, found)
+            left -= len(piece)
+        if left:
+            return
+        if found == checksum:
+            yield result, Entry(offset, size, start)
+        offset += size

@@ -1,0 +1,61 @@
+"""Removing the snapshots that no rule keeps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from poolcensus.errors import DestinationError
+from poolcensus.snapshot.folder import FolderStore
+from poolcensus.snapshot.retention import Decision, Keep, decide
+from poolcensus.snapshot.store import Shelf
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+
+    from poolcensus.snapshot.reader import Inventory
+
+
+@dataclass(frozen=True, slots=True)
+class Pruning:
+    """What became of the snapshots of a destination.
+
+    `decisions` has every snapshot that could be read, the oldest first. `unreadable` says by snapshot id
+    why the others were left alone, `failures` what went wrong with those that were to be removed.
+    """
+
+    decisions: tuple[Decision, ...]
+    unreadable: Mapping[str, str]
+    failures: Mapping[str, str]
+
+
+async def prune(dest: str | os.PathLike[str] | Shelf, keep: Keep, *, dry_run: bool = False) -> Pruning:
+    """Remove from `dest`, a folder or another store, the snapshots that `keep` does not keep.
+
+    The newest complete snapshot and what `latest` names always stay. A snapshot disappears for readers as
+    a whole. One that can't be removed does not stop the others. A dry run takes no lock and changes
+    nothing.
+
+    Raises `DestinationLockedError` where a run holds the destination, `DestinationError` or `SnapshotError`
+    where there is none or it can't be read.
+    """
+    shelf = dest if isinstance(dest, Shelf) else FolderStore(dest, must_exist=True, keep_drafts=True)
+    if dry_run:
+        return _decided(await shelf.inventory(), keep)
+    async with shelf:
+        pruning = _decided(await shelf.inventory(), keep)
+        failures: dict[str, str] = {}
+        for decision in pruning.decisions:
+            if decision.keep:
+                continue
+            try:
+                await shelf.remove(decision.snapshot_id)
+            except DestinationError as error:
+                failures[decision.snapshot_id] = str(error)
+    return Pruning(pruning.decisions, pruning.unreadable, failures)
+
+
+def _decided(inventory: Inventory, keep: Keep) -> Pruning:
+    statuses = {each.id: each.status for each in inventory.snapshots}
+    return Pruning(decide(statuses, keep, inventory.latest), inventory.unreadable, {})

@@ -1,0 +1,280 @@
+"""A census inside somebody's service: it takes nothing that belongs to the process, and leaves nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+
+import poolcensus
+from poolcensus.snapshot import FolderStore, Snapshot, list_snapshots, verify
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from census_lab import Lab
+    from poolcensus.settings import Settings
+
+    Start = Callable[..., Coroutine[None, None, Lab]]
+
+SERVICE = """
+    import asyncio, gc, json, locale, logging, os, signal, socket, sys, threading, time, warnings
+    from pathlib import Path
+
+    def state():
+        loggers = {name: logging.getLogger(name) for name in (None, "poolcensus", "asyncio")}
+        return {
+            "signals": {each: signal.getsignal(each) for each in signal.valid_signals()},
+            "logging": {
+                str(name): (each.level, each.disabled, each.propagate, repr(each.filters), [
+                    repr(handler) for handler in each.handlers if type(handler) is not logging.NullHandler
+                ])
+                for name, each in loggers.items()
+            },
+            "logging as a whole": (logging.root.manager.disable, repr(logging.getLoggerClass())),
+            "environment": dict(os.environ),
+            "folder": os.getcwd(),
+            "umask": [line for line in Path("/proc/self/status").read_text().splitlines() if "Umask" in line],
+            "locale": locale.setlocale(locale.LC_ALL),
+            "zone": time.tzname,
+            "gc": (gc.isenabled(), gc.get_threshold(), gc.get_freeze_count(), gc.get_debug()),
+            "hooks": list(map(repr, (sys.excepthook, sys.unraisablehook, threading.excepthook))),
+            "interpreter": (sys.getrecursionlimit(), sys.getswitchinterval(), socket.getdefaulttimeout()),
+            "standard streams": list(map(repr, (sys.stdin, sys.stdout, sys.stderr))),
+            "policy": repr(asyncio.get_event_loop_policy()),
+        }
+
+    def state_of_loop():
+        loop = asyncio.get_running_loop()
+        return {
+            "exception handler": repr(loop.get_exception_handler()),
+            "task factory": repr(loop.get_task_factory()),
+            "debug": loop.get_debug(),
+            "loop": id(loop),
+        }
+
+    def handler(*_): ...
+
+    os.umask(0o027)
+    locale.setlocale(locale.LC_ALL, "C.UTF-8")
+    gc.set_threshold(701, 11, 12)
+    signal.signal(signal.SIGTERM, handler)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    before = state()
+
+    import poolcensus
+    from poolcensus.census import Census
+
+    changed = set()
+
+    def look(loop_before):
+        for was, now in ((before, state()), (loop_before, state_of_loop())):
+            changed.update(name for name in was if was[name] != now[name])
+
+    async def watch(loop_before, looks):
+        while True:
+            look(loop_before)
+            looks.append(None)
+            await asyncio.sleep(0)
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(handler)
+        loop.add_signal_handler(signal.SIGUSR1, handler)
+        before["signals"] = state()["signals"]
+        loop_before, looks = state_of_loop(), []
+        watcher = asyncio.create_task(watch(loop_before, looks))
+        settings = poolcensus.Settings.load(regions=sys.argv[2].split(","))
+        async with Census(settings) as census:
+            assert len([target async for target in census.targets()]) > 0
+            seen = len([record async for record in census.pools()])
+            snapshot = await census.collect(sys.argv[1])
+            plan = await census.plan()
+            assert snapshot.manifest.totals.pools == seen
+            await poolcensus.prune(sys.argv[1], poolcensus.Keep(last=1))
+        watcher.cancel()
+        look(loop_before)
+        assert len(looks) > 20
+        assert asyncio.all_tasks() <= {asyncio.current_task(), watcher}
+        return seen
+
+    seen = asyncio.run(main())
+    print(json.dumps([sorted(changed), seen]))
+"""
+
+
+async def test_nothing_of_the_process_or_the_loop_is_changed_at_any_time(lab: Start, tmp_path: Path) -> None:
+    here = await lab(accounts=8, mean_pools=3, faults=("throttle:0.1",))
+    pools = sum(len(each.pools) for each in here.simulator.world.truth())
+    source = Path(poolcensus.__file__).parents[1]
+    done = await anyio.run_process(
+        [
+            sys.executable,
+            "-W",
+            "error",
+            "-c",
+            textwrap.dedent(SERVICE),
+            str(tmp_path / "dest"),
+            ",".join(here.simulator.world.config.regions),
+        ],
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(source)},
+        stderr=subprocess.PIPE,
+    )
+    assert (done.returncode, done.stderr.decode()) == (0, "")
+    assert done.stdout.decode() == f"[[], {pools}]\n"
+
+
+def of_profile(here: Lab, name: str, dest: Path) -> Settings:
+    """Settings for one of several simulators: its address, and a profile with its credentials."""
+    with Path(os.environ["AWS_SHARED_CREDENTIALS_FILE"]).open("a") as file:
+        file.write(
+            f"[{name}]\naws_access_key_id = {here.simulator.access_key_id}\n"
+            f"aws_secret_access_key = {here.simulator.secret_access_key}\n"
+        )
+    # Few calls at a time, so that the runs take turns from their first call to their last.
+    return here.settings(
+        profile=name, endpoint_url=here.simulator.endpoint_url, dest=str(dest), concurrency=3
+    )
+
+
+async def collected(settings: Settings) -> Snapshot:
+    async with poolcensus.Census(settings) as census:
+        snapshot = await census.collect()
+    assert isinstance(snapshot, Snapshot)
+    return snapshot
+
+
+async def test_two_at_once_in_one_loop_do_not_mix(
+    lab: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # The same account ids on both sides, with other pools behind them.
+    one = await lab(accounts=12, mean_pools=4, seed=1, no_role=0.2)
+    two = await lab(accounts=12, mean_pools=4, seed=2, faults=("throttle:0.1",))
+    for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    settings = [of_profile(one, "one", tmp_path / "one"), of_profile(two, "two", tmp_path / "two")]
+    first, second = await asyncio.gather(*map(collected, settings))
+    one.assert_exact(first)
+    two.assert_exact(second)
+    assert first.manifest.outcomes != second.manifest.outcomes
+    for snapshot in (first, second):
+        assert verify(snapshot) == ()
+        assert list_snapshots(snapshot.path.parent) == (snapshot.info,)
+
+
+async def test_one_in_the_loop_of_another_thread(lab: Start) -> None:
+    here = await lab(accounts=10, mean_pools=4)
+
+    def work() -> tuple[Snapshot, threading.Thread]:
+        return asyncio.run(collected(here.settings())), threading.current_thread()
+
+    snapshot, thread = await anyio.to_thread.run_sync(work)
+    assert thread is not threading.main_thread()
+    here.assert_exact(snapshot)
+
+
+async def test_loops_in_two_threads_at_once(lab: Start, tmp_path: Path) -> None:
+    here = await lab(accounts=10, mean_pools=4)
+    snapshots: dict[str, Snapshot] = {}
+
+    def work(name: str) -> None:
+        snapshots[name] = asyncio.run(collected(here.settings(dest=str(tmp_path / name))))
+
+    async with anyio.create_task_group() as group:
+        for name in ("one", "two"):
+            group.start_soon(anyio.to_thread.run_sync, work, name)
+    for name in ("one", "two"):
+        here.assert_exact(snapshots[name])
+
+
+async def collect(here: Lab) -> None:
+    await collected(here.settings())
+
+
+async def read_pools(here: Lab) -> None:
+    async with poolcensus.Census(here.settings()) as census:
+        async for _ in census.pools():
+            pass
+
+
+async def read_targets(here: Lab) -> None:
+    async with poolcensus.Census(here.settings()) as census:
+        async for _ in census.targets():
+            pass
+
+
+async def plan(here: Lab) -> None:
+    async with poolcensus.Census(here.settings()) as census:
+        await census.plan()
+
+
+@pytest.mark.parametrize(
+    ("body", "service", "operation"),
+    [
+        (body, service, operation)
+        for service, operation, bodies in (
+            ("sts", "GetCallerIdentity", (collect, read_pools, read_targets, plan)),
+            ("organizations", "ListAccounts", (collect, read_pools, read_targets, plan)),
+            ("account", "ListRegions", (collect, read_pools, plan)),
+            ("sts", "AssumeRole", (collect, read_pools)),
+            ("workspaces", "DescribeWorkspacesPools", (collect, read_pools)),
+        )
+        for body in bodies
+    ],
+)
+async def test_cancelling_the_callers_task_ends_everything(
+    lab: Start, body: Callable[[Lab], Coroutine[None, None, None]], service: str, operation: str
+) -> None:
+    here = await lab(accounts=12, mean_pools=3, faults=(f"hang,service={service},operation={operation}",))
+    before = asyncio.all_tasks()
+    sockets = open_sockets()
+    caller = asyncio.create_task(body(here))
+    while here.calls(f"{service}.{operation}") == 0:
+        await anyio.sleep(0.001)
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert asyncio.all_tasks() == before
+    while here.simulator.stats.snapshot()["connections_open"] != 0:
+        await anyio.sleep(0.001)
+    assert open_sockets() == sockets
+    if body is collect:
+        assert [entry.name for entry in here.dest.iterdir()] == [".lock"]
+        async with FolderStore(here.dest):
+            pass
+
+
+async def test_a_timeout_of_the_callers_ends_it_as_a_timeout(lab: Start) -> None:
+    here = await lab(accounts=3, faults=("hang",))
+    before = asyncio.all_tasks()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(None) as limit:
+            async with asyncio.TaskGroup() as group:
+                work = group.create_task(collect(here))
+                while here.calls("workspaces.DescribeWorkspacesPools") == 0:
+                    await anyio.sleep(0.001)
+                limit.reschedule(0)
+                await work
+    assert asyncio.all_tasks() == before
+    assert [entry.name for entry in here.dest.iterdir()] == [".lock"]
+
+
+def open_sockets() -> set[str]:
+    found = set()
+    for link in Path("/proc/self/fd").iterdir():
+        try:
+            target = str(link.readlink())
+        except FileNotFoundError:
+            continue
+        if target.startswith("socket:"):
+            found.add(target)
+    return found

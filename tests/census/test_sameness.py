@@ -1,0 +1,92 @@
+"""The same data give the same bytes, whatever the timings, the limits and the time zone are."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+
+from poolcensus.simulator.latency import Latency
+from poolcensus.snapshot import parse_snapshot_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator
+
+    from census_lab import Lab
+    from poolcensus.model import Manifest
+    from poolcensus.snapshot import Snapshot
+
+    Start = Callable[..., Coroutine[None, None, Lab]]
+
+# What belongs to the run; what is left are the bytes as they lie in the file.
+_RUN_OF_A_RECORD = re.compile(rb'"(?:snapshot_id|collected_at)":"[^"]*",')
+_RUN_OF_A_RESULT = re.compile(rb'"(?:attempts|seconds|request_id)":(?:"[^"]*"|[^",}]*),?')
+
+
+@pytest.fixture
+def zone() -> Iterator[Callable[[str], None]]:
+    """Moves the process into a time zone."""
+    with pytest.MonkeyPatch.context() as patch:
+
+        def move(name: str) -> None:
+            patch.setenv("TZ", name)
+            time.tzset()
+
+        yield move
+    time.tzset()
+
+
+def less(lines: bytes, of_the_run: re.Pattern[bytes]) -> list[bytes]:
+    return sorted(of_the_run.sub(b"", line) for line in lines.splitlines(keepends=True))
+
+
+def of_no_run(manifest: Manifest) -> Manifest:
+    return replace(manifest, snapshot_id="", started_at="", finished_at="", files=())
+
+
+async def test_the_same_data_give_the_same_bytes(
+    lab: Start, zone: Callable[[str], None], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    snapshots: list[Snapshot] = []
+    for name, latency, concurrency in (
+        ("UTC", Latency(), 64),
+        ("America/St_Johns", Latency("uniform", 0, 30, slow_fraction=0.2, slow_factor=3), 7),
+        ("Asia/Kathmandu", Latency("exponential", 5), 1),
+    ):
+        zone(name)
+        here = await lab(
+            accounts=14,
+            mean_pools=6,
+            page_size=4,
+            seed=11,
+            suspended=0.1,
+            scp_denied=0.1,
+            no_role=0.1,
+            access_denied=0.1,
+            opt_in_disabled=0.3,
+            latency=latency,
+        )
+        began = time.time()
+        snapshot = await here.collect(dest=str(tmp_path_factory.mktemp("dest")), concurrency=concurrency)
+        # The id is the start in UTC, to the second.
+        assert int(began) <= parse_snapshot_id(snapshot.id).timestamp() <= time.time()
+        within = datetime.fromtimestamp(int(began), UTC), datetime.now(UTC)
+        moments = [snapshot.manifest.started_at, snapshot.manifest.finished_at]
+        for text in (*moments, *(record.collected_at for record in snapshot.pools())):
+            assert within[0] <= datetime.fromisoformat(text) <= within[1]
+            assert text.endswith("Z")
+        here.assert_exact(snapshot)
+        snapshots.append(snapshot)
+    first, *others = snapshots
+    assert first.manifest.totals.pools > 50
+    for other in others:
+        # The order is the run's own: with all in one order, nothing would have been compared.
+        assert first.pools_path.read_bytes() != other.pools_path.read_bytes()
+        for path, pattern in (("pools_path", _RUN_OF_A_RECORD), ("targets_path", _RUN_OF_A_RESULT)):
+            mine, theirs = (less(getattr(each, path).read_bytes(), pattern) for each in (first, other))
+            assert mine == theirs
+        assert of_no_run(first.manifest) == of_no_run(other.manifest)

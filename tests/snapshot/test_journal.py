@@ -1,0 +1,316 @@
+"""The journal of an interrupted run, cut off and damaged: what it gives back is right, or nothing."""
+
+from __future__ import annotations
+
+import json
+import random
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from poolcensus.errors import DestinationError, NotPublishedError
+from poolcensus.model import Account, Compression, Outcome, Target, TargetResult
+from poolcensus.snapshot import (
+    FolderStore,
+    JournalHeader,
+    Keep,
+    Snapshot,
+    SnapshotWriter,
+    new_snapshot_id,
+    prune,
+    verify,
+)
+from poolcensus.snapshot.journal import Journal
+from snapshot.making import fill, page, pool, publish, result, target
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+    from poolcensus.model import JsonObject
+
+ASKED: JsonObject = {"regions": ["us-east-1"], "pool_ids": []}
+CONTENT: Mapping[Target, Sequence[str] | Outcome] = {
+    target(1): ["wspool-000000001", "wspool-000000002", "wspool-000000003"],
+    target(1, "eu-west-1"): Outcome.EMPTY,
+    target(2): Outcome.THROTTLED,
+    target(2, "eu-west-1"): ["wspool-000000004"],
+    target(3): Outcome.REGION_DISABLED,
+}
+FINISHED = [each for each, has in CONTENT.items() if has is not Outcome.THROTTLED]
+
+
+class StoppedError(Exception):
+    """What ends the runs of these tests."""
+
+
+def header(snapshot_id: str, compression: Compression = Compression.NONE) -> JournalHeader:
+    return JournalHeader(snapshot_id, "2026-11-23T02:00:00.000Z", compression, ASKED)
+
+
+async def interrupt(
+    dest: Path,
+    snapshot_id: str,
+    *,
+    compression: Compression = Compression.NONE,
+    error: Exception | None = None,
+    content: Mapping[Target, Sequence[str] | Outcome] = CONTENT,
+) -> None:
+    """A run that writes the content and then ends in an error, with a target still open."""
+    why = StoppedError() if error is None else error
+    with pytest.raises(type(why)):
+        async with (
+            FolderStore(dest) as store,
+            SnapshotWriter(
+                await store.draft(snapshot_id),
+                partition="aws",
+                compression=compression,
+                journal=header(snapshot_id, compression),
+            ) as writer,
+        ):
+            await fill(writer, content)
+            half = target(7)
+            await writer.page(page(half, pool("wspool-000000099")))
+            raise why
+
+
+@asynccontextmanager
+async def going_on(
+    dest: Path, asked: JsonObject = ASKED
+) -> AsyncIterator[tuple[SnapshotWriter, dict[Target, TargetResult]]]:
+    """A run that goes on, once it has taken over what it can."""
+    restored: dict[Target, TargetResult] = {}
+    async with FolderStore(dest, keep_drafts=True) as store:
+        interrupted = await store.interrupted(ASKED)
+        assert interrupted is not None
+        try:
+            async with SnapshotWriter(
+                await store.draft(interrupted.header.snapshot_id), partition="aws", journal=interrupted.header
+            ) as writer:
+                for each in [*CONTENT, target(7), target(8)]:
+                    found = await interrupted.restore(each, writer)
+                    if found is not None:
+                        restored[each] = found
+                        await writer.done(found, each)
+                yield writer, restored
+        finally:
+            interrupted.close()
+
+
+def written(of: Target, outcome: Outcome = Outcome.OK, *, pools: int, pages: int) -> TargetResult:
+    """A result as the ledger has it, in milliseconds."""
+    return replace(result(of, outcome, pools, pages), seconds=0.212)
+
+
+def draft_of(dest: Path) -> Path:
+    return next(each for each in dest.iterdir() if each.name.startswith(".draft-"))
+
+
+def ids_by_target(snapshot: Snapshot) -> dict[tuple[str, str], list[object]]:
+    found: dict[tuple[str, str], list[object]] = {}
+    for record in snapshot.pools():
+        found.setdefault((record.account_id, record.region), []).append(record.pool["PoolId"])
+    return found
+
+
+@pytest.fixture
+def snapshot_id() -> str:
+    return new_snapshot_id(datetime.now(UTC))
+
+
+@pytest.mark.parametrize("compression", Compression)
+async def test_a_run_that_goes_on_has_what_the_first_one_finished(
+    tmp_path: Path, snapshot_id: str, compression: Compression
+) -> None:
+    await interrupt(tmp_path, snapshot_id, compression=compression)
+    async with going_on(tmp_path) as (writer, restored):
+        assert list(restored) == FINISHED
+        assert restored[target(1)] == written(target(1), pools=3, pages=2)
+        for each in (target(2), target(7)):
+            await writer.done(result(each, Outcome.EMPTY), each)
+        await publish(writer)
+    snapshot = Snapshot.open(snapshot_id, tmp_path)
+    assert not verify(snapshot)
+    assert sorted(each.name for each in snapshot.path.iterdir()) == [
+        "manifest.json",
+        "pools.ndjson",
+        "targets.ndjson",
+    ]
+    assert ids_by_target(snapshot) == {
+        ("000000000001", "us-east-1"): ["wspool-000000001", "wspool-000000002", "wspool-000000003"],
+        ("000000000002", "eu-west-1"): ["wspool-000000004"],
+    }
+    assert sorted(each.name for each in tmp_path.iterdir()) == sorted([".lock", "latest", snapshot_id])
+
+
+async def test_a_run_that_is_interrupted_again_loses_nothing(tmp_path: Path, snapshot_id: str) -> None:
+    await interrupt(tmp_path, snapshot_id)
+    with pytest.raises(StoppedError):
+        async with going_on(tmp_path) as (writer, restored):
+            assert list(restored) == FINISHED
+            await writer.done(result(target(2), Outcome.EMPTY), target(2))
+            raise StoppedError
+    # Killed while it was still taking over: only the first journal has everything.
+    with draft_of(tmp_path).joinpath("journal").open("r+b") as journal:
+        journal.truncate(len(journal.readline()))
+    with pytest.raises(StoppedError):
+        async with going_on(tmp_path) as (_, restored):
+            assert list(restored) == FINISHED
+            raise StoppedError
+    async with going_on(tmp_path) as (writer, restored):
+        assert list(restored) == FINISHED
+        await publish(writer)
+    assert not [each for each in tmp_path.iterdir() if each.name.startswith((".draft", ".former"))]
+
+
+async def test_pruning_leaves_an_interrupted_run_to_be_gone_on_with(tmp_path: Path, snapshot_id: str) -> None:
+    await interrupt(tmp_path, snapshot_id)
+    await prune(tmp_path, Keep(last=1))
+    async with going_on(tmp_path) as (_, restored):
+        assert list(restored) == FINISHED
+
+
+async def test_without_resume_what_is_left_is_swept(tmp_path: Path, snapshot_id: str) -> None:
+    await interrupt(tmp_path, snapshot_id)
+    assert draft_of(tmp_path).is_dir()
+    async with FolderStore(tmp_path):
+        assert [each.name for each in tmp_path.iterdir()] == [".lock"]
+
+
+@pytest.mark.parametrize("name", ["asked", "old", "future", "published", "unreadable"])
+async def test_a_run_that_does_not_fit_is_not_gone_on_with(
+    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = datetime.now(UTC)
+    began = {"old": now - timedelta(hours=25), "future": now + timedelta(hours=25)}.get(name, now)
+    snapshot_id = new_snapshot_id(began)
+    await interrupt(tmp_path, snapshot_id)
+    if name == "published":
+        (tmp_path / snapshot_id).mkdir()
+    if name == "unreadable":
+        (draft_of(tmp_path) / "journal").write_bytes(b"not a journal\n")
+    asked: JsonObject = {**ASKED, "pool_ids": ["wspool-000000001"]} if name == "asked" else ASKED
+    async with FolderStore(tmp_path, keep_drafts=True) as store:
+        assert await store.interrupted(asked) is None
+    assert not [each for each in tmp_path.iterdir() if each.name.startswith((".draft", ".former"))]
+    assert (snapshot_id in caplog.text) == (name in {"asked", "old", "future"})
+
+
+async def test_an_account_that_has_another_name_now_is_called_again(tmp_path: Path, snapshot_id: str) -> None:
+    await interrupt(tmp_path, snapshot_id)
+    async with FolderStore(tmp_path, keep_drafts=True) as store:
+        interrupted = await store.interrupted(ASKED)
+        assert interrupted is not None
+        async with SnapshotWriter(await store.draft(snapshot_id), partition="aws") as writer:
+            renamed = Target(Account("000000000001", "other"), "us-east-1")
+            assert await interrupted.restore(renamed, writer) is None
+        interrupted.close()
+
+
+@pytest.mark.parametrize(
+    "error", [DestinationError("full"), NotPublishedError("strict", uncovered=(), count=1)]
+)
+async def test_a_run_that_can_not_go_on_leaves_nothing(
+    tmp_path: Path, snapshot_id: str, error: Exception
+) -> None:
+    await interrupt(tmp_path, snapshot_id, error=error)
+    assert [each.name for each in tmp_path.iterdir()] == [".lock"]
+
+
+async def test_a_run_that_has_finished_nothing_leaves_nothing(tmp_path: Path, snapshot_id: str) -> None:
+    await interrupt(tmp_path, snapshot_id, content={})
+    assert [each.name for each in tmp_path.iterdir()] == [".lock"]
+
+
+async def test_a_killed_run_has_its_journal_on_disk_before_long(
+    tmp_path: Path, snapshot_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("poolcensus.snapshot.writer._LONGEST_IN_MEMORY", 0.01)
+    async with (
+        FolderStore(tmp_path) as store,
+        SnapshotWriter(
+            await store.draft(snapshot_id), partition="aws", journal=header(snapshot_id)
+        ) as writer,
+    ):
+        await fill(writer, CONTENT)
+        with anyio.fail_after(30):
+            while (found := await anyio.to_thread.run_sync(Journal.open, draft_of(tmp_path))) is None or len(
+                found
+            ) < len(FINISHED):
+                if found is not None:
+                    found.close()
+                await anyio.sleep(0.01)
+        found.close()
+
+
+def assert_right(folder: Path) -> int:
+    """Whatever the journal gives back is what was written. Says how many targets that are."""
+    journal = Journal.open(folder)
+    if journal is None:
+        return 0
+    found = 0
+    for each, has in [*CONTENT.items(), (target(7), Outcome.ERROR)]:
+        entry = journal.find(each.account.id, each.region)
+        if entry is None:
+            continue
+        found += 1
+        lines = b"".join(journal.records(entry)).splitlines()
+        expected = [] if isinstance(has, Outcome) else list(has)
+        assert [json.loads(line)["pool"]["PoolId"] for line in lines] == expected
+        outcome = has if isinstance(has, Outcome) else Outcome.OK
+        pages = 1 if isinstance(has, Outcome) else -(-len(has) // 2)
+        assert journal.result(entry) == written(each, outcome, pools=len(expected), pages=pages)
+    journal.close()
+    return found
+
+
+@pytest.mark.parametrize("compression", Compression)
+async def test_a_journal_may_be_cut_off_at_every_byte(
+    tmp_path: Path, snapshot_id: str, compression: Compression
+) -> None:
+    await interrupt(tmp_path / "first", snapshot_id, compression=compression)
+    draft = draft_of(tmp_path / "first")
+    assert assert_right(draft) == len(FINISHED)
+    for file in (draft / "journal", draft / f"pools.ndjson{compression.suffix}"):
+        whole = file.read_bytes()
+        counts = []
+        for size in range(0, len(whole), 1 if compression is Compression.NONE else 9):
+            file.write_bytes(whole[:size])
+            counts.append(assert_right(draft))
+        file.write_bytes(whole)
+        assert counts[0] == 0 or file.name != "journal"
+        assert counts == sorted(counts)
+
+
+@pytest.fixture(scope="module")
+def original() -> dict[str, bytes]:
+    with TemporaryDirectory() as folder:
+        anyio.run(interrupt, Path(folder), new_snapshot_id(datetime.now(UTC)))
+        return {each.name: each.read_bytes() for each in draft_of(Path(folder)).iterdir()}
+
+
+@settings(deadline=None, max_examples=150)
+@given(seed=st.integers(0, 1 << 32), name=st.sampled_from(["journal", "pools.ndjson"]), many=st.booleans())
+def test_a_damaged_journal_gives_back_nothing_wrong(
+    original: dict[str, bytes], seed: int, name: str, *, many: bool
+) -> None:
+    draw = random.Random(seed)
+    with TemporaryDirectory() as place:
+        folder = Path(place)
+        for each, content in original.items():
+            (folder / each).write_bytes(content)
+        data = bytearray(original[name])
+        start = draw.randrange(len(data))
+        end = min(len(data), start + (draw.randrange(1, 200) if many else 1))
+        data[start:end] = draw.choice(
+            [b"\0" * (end - start), draw.randbytes(end - start), b"", draw.randbytes(9)]
+        )
+        (folder / name).write_bytes(data)
+        assert_right(folder)
