@@ -53,13 +53,13 @@ async def _whose(here: Lab, times: int, **settings: object) -> None:
 
 async def test_calls_are_signed_for_their_own_account_whatever_is_cancelled(lab: Start) -> None:
     here = await lab(
-        accounts=60,
+        accounts=40,
         pools_per_target=2,
         regions=REGIONS,
         latency=Latency.parse("exponential:3"),
         faults=("expired:0.1",),
     )
-    await _whose(here, 6, concurrency=32)
+    await _whose(here, 4, concurrency=32)
 
 
 @pytest.mark.long
