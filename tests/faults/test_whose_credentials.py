@@ -59,7 +59,7 @@ async def test_calls_are_signed_for_their_own_account_whatever_is_cancelled(lab:
         latency=Latency.parse("exponential:3"),
         faults=("expired:0.1",),
     )
-    await _whose(here, 4, concurrency=32)
+    await _whose(here, 3, concurrency=32)
 
 
 @pytest.mark.long
