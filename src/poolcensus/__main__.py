@@ -1,10 +1,38 @@
-"""`python -m poolcensus`."""
+"""The program: `python -m poolcensus`, and what the console script calls."""
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, NoReturn
 
-from poolcensus.cli import main
+if TYPE_CHECKING:
+    from types import FrameType
+
+_SAID = {signal.SIGINT: b"poolcensus: interrupted\n", signal.SIGTERM: b"poolcensus: terminated\n"}
+
+
+def main() -> NoReturn:
+    """Runs the program and ends the process with its exit code."""
+    for number in _SAID:
+        # Whoever starts a program in the background may want signals to be ignored.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _leave)
+    # Imported only now: who interrupts the imports has nothing to lose and no traceback to read.
+    from poolcensus.cli import main as run  # noqa: PLC0415
+    from poolcensus.cli.exits import end  # noqa: PLC0415
+
+    end(run())
+
+
+def _leave(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a handler's signature
+    if sys.stderr is not None:
+        with suppress(OSError):
+            os.write(sys.stderr.fileno(), _SAID[signal.Signals(number)])
+    os._exit(128 + number)
+
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

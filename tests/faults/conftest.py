@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -55,6 +56,16 @@ def _exact_but(here: census_lab.Lab, snapshot: Snapshot, bad: Iterable[Place]) -
     assert not records
     assert not left_out
     assert not verify(snapshot)
+
+
+def assert_one_sentence(ended: Ended, code: int, *words: str) -> None:
+    """One line on standard error, in words and no traceback; nothing on standard output."""
+    assert ended.out == ""
+    assert "Traceback" not in ended.err
+    assert re.fullmatch(r"poolcensus: \S.*\n", ended.err), ended.err
+    for word in words:
+        assert word in ended.err
+    assert ended.code == code, ended.err
 
 
 @pytest.fixture
@@ -166,6 +177,13 @@ class Bench:
             stderr=subprocess.PIPE,
             text=True,
         )
+
+    def sabotage(self, code: str) -> dict[str, str]:
+        """The environment in which Python runs `code` before the program begins."""
+        folder = self.folder.with_name("sabotage")
+        folder.mkdir(exist_ok=True)
+        (folder / "sitecustomize.py").write_text(code)
+        return {"PYTHONPATH": f"{folder}{os.pathsep}{self.environment['PYTHONPATH']}"}
 
     def run(self, *arguments: str | Path, config: str | None = None, **environment: str) -> Ended:
         if config is not None:

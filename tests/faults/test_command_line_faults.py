@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import signal
 import socket
 import time
@@ -11,24 +10,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from faults.conftest import assert_one_sentence
 from poolcensus.snapshot import Snapshot, verify
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from faults.conftest import Bench, Ended, Run, Serve, Served
+    from faults.conftest import Bench, Run, Serve, Served
 
 REGIONS = "us-east-1,eu-west-1"
-
-
-def assert_one_sentence(ended: Ended, code: int, *words: str) -> None:
-    """One line on standard error, in words and no traceback; nothing on standard output."""
-    assert ended.out == ""
-    assert "Traceback" not in ended.err
-    assert re.fullmatch(r"poolcensus: \S.*\n", ended.err), ended.err
-    for word in words:
-        assert word in ended.err
-    assert ended.code == code, ended.err
 
 
 @pytest.mark.parametrize(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from poolcensus.census import Census
 from poolcensus.model import Outcome, SnapshotStatus
+from poolcensus.simulator.faults import Fault, FaultKind, Injector
 from poolcensus.simulator.latency import Latency
 
 if TYPE_CHECKING:
     from faults.conftest import Start
+    from poolcensus.simulator.call import Call
 
 # None of them is opt-in: region status is not asked, and every call of STS is AssumeRole or the first.
 REGIONS = ("us-east-1", "eu-west-1", "eu-central-1")
@@ -90,6 +93,64 @@ async def test_an_sts_that_stays_down_costs_its_attempts_once_an_account(lab: St
     snapshot = await here.collect(max_attempts=2)
     assert snapshot.manifest.outcomes == {Outcome.ASSUME_ROLE_FAILED: 12, Outcome.OK: 3}
     assert here.calls("sts.AssumeRole") == 4 * 2
+
+
+class Outage:
+    """An STS that answers the first sessions and then fails, for so many calls or so many seconds."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, calls: int = 0, seconds: float = 0.0) -> None:
+        self.failed = 0
+        self._calls = calls
+        self._seconds = seconds
+        self._answered = 0
+        self._began: float | None = None
+        monkeypatch.setattr(Injector, "choose", lambda _, call, page: self._choose(call))
+
+    def _choose(self, call: Call) -> Fault | None:
+        if call.operation != "AssumeRole":
+            return None
+        self._answered += 1
+        if self._answered <= 6:
+            return None
+        now = time.monotonic()
+        if self._began is None:
+            self._began = now
+        if self.failed >= self._calls and now - self._began >= self._seconds:
+            return None
+        self.failed += 1
+        return Fault(FaultKind.SERVER_ERROR)
+
+
+async def _collect_through(outage: Outage, lab: Start) -> None:
+    here = await lab(
+        accounts=7,
+        pools_per_target=40,
+        page_size=1,
+        regions=REGIONS[:2],
+        session_seconds=3,
+        latency=Latency.parse("30"),
+        faults=("html:0",),
+    )
+    snapshot = await here.collect(concurrency=4)
+    assert here.assert_exact(snapshot) == {Outcome.OK: 14}
+    totals = snapshot.manifest.totals
+    # Every renewal is one for all who wait for it, and a failed one is followed by a pause.
+    assert outage.failed >= 5
+    assert here.calls("sts.AssumeRole") == totals.assume_role_calls < 6 + outage.failed + totals.pages / 8
+    assert outage.failed < 60
+
+
+async def test_an_sts_that_is_down_while_sessions_end_loses_nothing(
+    lab: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await _collect_through(Outage(monkeypatch, calls=5), lab)
+
+
+@pytest.mark.long
+async def test_an_sts_that_is_down_for_five_seconds_loses_nothing(
+    lab: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await _collect_through(Outage(monkeypatch, seconds=5.0), lab)
 
 
 @pytest.mark.parametrize("offset", [180.0, -180.0])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from poolcensus.snapshot import verify
+from poolcensus.snapshot import Snapshot, verify
 
 if TYPE_CHECKING:
     from faults.conftest import Bench, Serve, Start
@@ -65,3 +65,31 @@ def test_evil_names_on_standard_output_and_in_a_table(serve: Serve, bench: Bench
     assert "\x1b" not in ended.out
     assert "\0" not in ended.out
     assert orjson.loads(lines[0])["account_id"] == "000000000001"
+
+
+def test_evil_account_names_are_no_line_no_order_and_no_path(serve: Serve, bench: Bench) -> None:
+    served = serve("--accounts=5", "--regions=us-east-1", "--no-role=1", "--pools-per-target=1")
+    evil = (
+        "../../two\nlines",
+        "a\rb\0c",
+        "sep\u2028ar\u2029ate",
+        "\x1b]0;title\x07\x1b[2J",
+        "/etc/" + "x" * 5000,
+    )
+    accounts = [{"id": f"{number:012d}", "name": name} for number, name in enumerate(evil, 1)]
+    (bench.folder / "accounts.json").write_text(json.dumps(accounts))
+    given = ("--accounts-from", "accounts.json", "--regions", "us-east-1")
+    ended = bench.run("collect", *given, **served.environment)
+    assert (ended.code, ended.out) == (3, "")
+    first, last = ended.err.split("\n")[:-1]
+    assert not [character for character in first + last if not character.isprintable()]
+    assert "1 of 5 targets covered" in last
+    dest = bench.folder / "snapshots"
+    snapshot = Snapshot.open("latest", dest=dest)
+    assert verify(snapshot) == ()
+    assert {each.account_id: each.account_name for each in snapshot.targets()} == {
+        each["id"]: each["name"] for each in accounts
+    }
+    assert len((snapshot.path / "targets.ndjson").read_bytes().splitlines()) == len(evil)
+    assert {each.name for each in dest.iterdir()} == {".lock", "latest", snapshot.id}
+    assert {each.name for each in bench.folder.iterdir()} == {"accounts.json", "snapshots"}

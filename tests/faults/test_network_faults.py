@@ -97,6 +97,27 @@ async def test_a_redirect_of_the_identity_ends_the_run_and_is_not_followed(lab: 
     assert received == []
 
 
+async def test_no_service_s_redirect_is_followed(lab: Start) -> None:
+    # Each of them would carry a session token, or the caller's own signature, to another origin.
+    async with other_origin() as (url, received):
+        here = await lab(
+            accounts=3,
+            regions=("us-east-1", "af-south-1"),
+            faults=(
+                f"redirect,service=account,location={url}",
+                f"redirect,service=ec2,location={url}",
+                f"redirect,service=sts,operation=AssumeRole,first=1,per=all,location={url}",
+            ),
+        )
+        snapshot = await here.collect(max_attempts=2)
+        assert snapshot.manifest.totals.covered == 6
+        here = await lab(accounts=3, faults=(f"redirect,service=organizations,location={url}",))
+        async with Census(here.settings(max_attempts=2)) as census:
+            with pytest.raises(FatalError, match="redirect"):
+                await census.collect()
+    assert received == []
+
+
 async def test_connections_that_are_reset_lose_nothing(lab: Start) -> None:
     here = await lab(accounts=8, pools_per_target=30, regions=REGIONS, faults=("reset,first=2",))
     snapshot = await here.collect()

@@ -18,9 +18,10 @@ from poolcensus.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from census_lab import Lab
-    from faults.conftest import Start
+    from faults.conftest import Bench, Serve, Start
 
 EXTERNAL_ID = "canary-external-id-5c1f"
 LOGGERS = ("poolcensus", "botocore", "aiobotocore", "aioboto3", "aiohttp", "asyncio", "urllib3")
@@ -177,6 +178,70 @@ async def test_what_ends_a_run_tells_no_secret(
             "the settings": f"{settings} {settings!r} {settings.request()}",
         },
     )
+
+
+CHAINED = """
+[profile base]
+aws_access_key_id = {key_id}
+aws_secret_access_key = {key}
+
+[profile census]
+region = us-east-1
+source_profile = base
+role_arn = arn:aws:iam::000000000002:role/PoolCensusReader
+external_id = {external_id}
+"""
+
+
+async def test_a_chain_that_assumes_a_role_tells_no_secret(
+    lab: Start, logged: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    here = await lab(accounts=2, regions=("us-east-1",), external_id=EXTERNAL_ID)
+    config = CHAINED.format(
+        key_id=here.simulator.access_key_id, key=here.simulator.secret_access_key, external_id=EXTERNAL_ID
+    )
+    (tmp_path / "config").write_text(config)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    settings = here.settings(profile="census", accounts_from="self", external_id=EXTERNAL_ID)
+    async with Census(settings) as census:
+        snapshot = await census.collect()
+    assert snapshot.manifest.caller.account_id == "000000000002"
+    assert here.calls("sts.AssumeRole") == 1
+    assert len(secrets_of(here)) == 4
+    assert_silent(here, {"the log": "\n".join(logged)})
+    # The loggers are as their owner left them, and what isn't secret is still said.
+    assert any("Looking for credentials via" in each for each in logged)
+    for name in ("botocore.endpoint", "botocore.parsers", "botocore.auth"):
+        assert logging.getLogger(name).filters == []
+
+
+@pytest.mark.parametrize("bug", ["", "import os\nos.rename = lambda *_: 1 / 0\n"])
+def test_a_process_at_debug_tells_no_secret_even_with_a_traceback(
+    serve: Serve, bench: Bench, bug: str
+) -> None:
+    served = serve(
+        "--accounts=3", "--regions=us-east-1", f"--external-id={EXTERNAL_ID}", "--fault=5xx,first=1"
+    )
+    (bench.folder / "config").write_text(
+        CHAINED.format(key_id=served.access_key_id, key=served.secret_access_key, external_id=EXTERNAL_ID)
+    )
+    given = {"AWS_ENDPOINT_URL": served.endpoint_url, "AWS_CONFIG_FILE": str(bench.folder / "config")}
+    ended = bench.run(
+        *("collect", "--profile", "census", "--accounts-from", "self", "--external-id", EXTERNAL_ID),
+        *("--regions", "us-east-1", "--log-level", "debug", "--json"),
+        **given,
+        **bench.sabotage(bug),
+    )
+    assert ended.code == (1 if bug else 0)
+    assert ("Traceback" in ended.err) is bool(bug)
+    assert "DEBUG" in ended.err
+    texts = [ended.out, ended.err]
+    texts += [each.read_text() for each in (bench.folder / "snapshots").rglob("*") if each.is_file()]
+    for text in texts:
+        assert EXTERNAL_ID not in text
+        assert served.secret_access_key not in text
 
 
 def test_settings_keep_the_external_id_to_themselves() -> None:

@@ -237,6 +237,15 @@ async def test_latest_does_not_go_back(tmp_path: Path) -> None:
     assert Snapshot.open(tmp_path / "latest").id == LATER_ID
 
 
+async def test_latest_names_the_newest_though_the_run_that_published_it_was_killed(tmp_path: Path) -> None:
+    await make(tmp_path, EARLIER_ID)
+    await make(tmp_path, LATER_ID)
+    (tmp_path / "latest").unlink()
+    (tmp_path / "latest").symlink_to(EARLIER_ID)
+    await make(tmp_path, ID)
+    assert Snapshot.open("latest", tmp_path).id == LATER_ID
+
+
 async def test_who_holds_the_lock_is_named(tmp_path: Path) -> None:
     async with FolderStore(tmp_path):
         holder = json.loads((tmp_path / ".lock").read_bytes())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
     from poolcensus.model import Caller
     from poolcensus.settings import Settings
+
+_log = logging.getLogger("poolcensus")
 
 _FIRST_STS = "us-east-1"
 
@@ -77,12 +80,15 @@ async def open_aws(settings: Settings, session: CallerSession) -> AsyncIterator[
         transport = await stack.enter_async_context(
             Transport(connect_timeout=settings.connect_timeout, ca_bundle=sdk.ca_bundle)
         )
+        places = min(settings.concurrency, transport.most_connections)
+        if places < settings.concurrency:
+            _log.info("the limit on open files allows %d calls at a time (ulimit -n raises it)", places)
         channel = Channel(
             transport=transport,
             clock=Clock(),
             retrier=Retrier(RetryPolicy(max_attempts=settings.max_attempts)),
             gate=Gate(
-                total=settings.concurrency,
+                total=places,
                 per_account=settings.per_account,
                 per_region=settings.per_region,
             ),
@@ -90,7 +96,7 @@ async def open_aws(settings: Settings, session: CallerSession) -> AsyncIterator[
             pauses=Pauses(),
             health=RegionHealth(accounts=settings.give_up_region_after),
             attempt_timeout=settings.attempt_timeout,
-            concurrency=settings.concurrency,
+            concurrency=places,
         )
         caller = await identify(sdk, channel, caller_credentials, sdk.region or _FIRST_STS)
         region = sts_region(caller.partition, sdk.region)

@@ -6,10 +6,13 @@ region (endpoint rules, FIPS, dualstack, `AWS_ENDPOINT_URL_*`, headers), and cal
 
 from __future__ import annotations
 
+import errno
 import gzip
+import logging
 import os
+import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol, Self, TypeVar, cast
 from urllib.parse import urlsplit
 
@@ -25,12 +28,12 @@ from botocore.loaders import JSONFileLoader
 
 from poolcensus.aws.proxies import Proxies
 from poolcensus.aws.signing import Credentials, RequestTemplate
-from poolcensus.errors import CredentialsError, SettingsError
+from poolcensus.errors import CredentialsError, FatalError, SettingsError
 from poolcensus.singleflight import SingleFlight
 from poolcensus.version import TOOL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from types import TracebackType
 
 
@@ -88,6 +91,7 @@ Answer = TypeVar("Answer")
 _CHAIN_ERRORS = (BotoCoreError, ClientError, OSError, ValueError)
 # Long enough for a person who is asked for an MFA code.
 _LONGEST_CHAIN = 120.0
+_TELL_OF_CALLS = ("botocore.auth", "botocore.endpoint", "botocore.parsers", "botocore.utils")
 _HOP_HEADERS = frozenset({"content-length", "host", "connection", "expect"})
 
 
@@ -99,6 +103,35 @@ class _DataFiles(JSONFileLoader):  # type: ignore[misc] # botocore has no types
             with suppress(FileNotFoundError), read(path, "rb") as file:
                 return orjson.loads(file.read())
         return None
+
+
+class _NotOfThisThread(logging.Filter):
+    """Lets through what other threads log, and what is no detail of a call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._thread = threading.get_ident()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno > logging.DEBUG or threading.get_ident() != self._thread
+
+
+@contextmanager
+def _calls_untold() -> Iterator[None]:
+    """Keeps the calls that this thread makes through the SDK out of a log at DEBUG.
+
+    A chain may assume a role or ask a metadata service. The SDK would log its external id, and the keys and
+    the token of the reply, for a program that has only asked for its own log at DEBUG.
+    """
+    untold = _NotOfThisThread()
+    loggers = [logging.getLogger(name) for name in _TELL_OF_CALLS]
+    for logger in loggers:
+        logger.addFilter(untold)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(untold)
 
 
 class Sdk:
@@ -137,6 +170,8 @@ class Sdk:
             raise SettingsError(f"{error}: name one of your AWS configuration with --profile") from None
         except BotoCoreError as error:
             raise SettingsError(f"the AWS configuration can't be read: {error}") from None
+        except OSError as error:
+            raise FatalError(f"the AWS configuration can't be read: {_in_words(error)}") from None
         return session
 
     @property
@@ -165,7 +200,8 @@ class Sdk:
                 " credential_process that waits, or a metadata service that doesn't answer?)"
             ) from None
         except _CHAIN_ERRORS as error:
-            raise CredentialsError(f"the caller's credentials can't be had: {error}") from None
+            why = _in_words(error) if isinstance(error, OSError) else error
+            raise CredentialsError(f"the caller's credentials can't be had: {why}") from None
         if frozen is None:
             raise CredentialsError(
                 f"no AWS credentials: {NoCredentialsError()} (set AWS_PROFILE or --profile, or sign in with"
@@ -176,9 +212,10 @@ class Sdk:
         return Credentials(frozen.access_key, frozen.secret_key, frozen.token or None), until
 
     def _walk_chain(self) -> _FrozenCredentials | None:
-        if self._credentials is None:
-            self._credentials = self._opened.get_credentials()
-        return self._credentials.get_frozen_credentials() if self._credentials is not None else None
+        with _calls_untold():
+            if self._credentials is None:
+                self._credentials = self._opened.get_credentials()
+            return self._credentials.get_frozen_credentials() if self._credentials is not None else None
 
     def forget_caller_credentials(self) -> None:
         """Walk the chain anew next time: the service says that what it gave has expired."""
@@ -230,6 +267,8 @@ class Sdk:
             return self._template_from(captured[0], region, signing_name)
         except (BotoCoreError, ValueError) as error:
             raise SettingsError(f"no request for {service} in {region} can be formed: {error}") from None
+        except OSError as error:
+            raise FatalError(f"the AWS SDK's own files can't be read: {_in_words(error)}") from None
 
     def _template_from(
         self, request: Mapping[str, object], region: str, signing_name: str
@@ -275,3 +314,9 @@ class Sdk:
     ) -> None:
         self._session = self._credentials = None
         self._templates.clear()
+
+
+def _in_words(error: OSError) -> str:
+    name = f"{error.filename}: " if error.filename is not None else ""
+    advice = " (ulimit -n raises the limit on open files)" if error.errno == errno.EMFILE else ""
+    return f"{name}{error.strerror or error}{advice}"

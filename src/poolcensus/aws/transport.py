@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import resource
 import socket
 import ssl
+import sys
 import time
 from collections import defaultdict
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ import anyio.to_thread
 
 from poolcensus.aws.http1 import Connection, Reply
 from poolcensus.aws.tunnel import Tunnel
-from poolcensus.errors import SettingsError, UnreachableError
+from poolcensus.errors import FatalError, SettingsError, UnreachableError
 from poolcensus.singleflight import SingleFlight
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ P = TypeVar("P", bound=asyncio.BaseProtocol)
 _KEEP_ALIVE = 12.0
 _ADDRESSES_KEPT = 60.0
 _LONGEST_CLOSE = 2.0
+# The files of a snapshot, the SDK's data and the lookups of names need some as well.
+_FILES_FOR_OTHERS = 16
 
 
 class _Origin(NamedTuple):
@@ -68,7 +72,14 @@ class Transport:
         self._addresses: dict[tuple[str, int], tuple[float, tuple[str, ...]]] = {}
         self._lookups: SingleFlight[tuple[str, int], tuple[str, ...]] = SingleFlight()
         self._contexts: SingleFlight[str, ssl.SSLContext] = SingleFlight()
+        self._dialing = 0
+        self._most = _most_connections()
         self._closed = False
+
+    @property
+    def most_connections(self) -> int:
+        """How many may be open at a time, by this process's limit on open files."""
+        return self._most
 
     async def __aenter__(self) -> Self:
         return self
@@ -139,8 +150,10 @@ class Transport:
     async def _connect(self, origin: _Origin, limit: float) -> Connection:
         if self._closed:
             raise RuntimeError("the transport is closed")
+        self._dialing += 1
         try:
             with anyio.fail_after(limit):
+                await self._make_room()
                 connection = await self._dial(origin)
         except TimeoutError:
             raise UnreachableError(
@@ -155,9 +168,21 @@ class Transport:
         except OSError as error:
             why = error.strerror or str(error) or type(error).__name__
             raise UnreachableError(f"no answer from {origin.host}: {why}", code="ConnectError") from error
+        finally:
+            self._dialing -= 1
         self._open.add(connection)
         connection.closed.add_done_callback(lambda _: self._open.discard(connection))
         return connection
+
+    async def _make_room(self) -> None:
+        # Connections that are kept for later give way to one that is needed now.
+        while len(self._open) + self._dialing > self._most:
+            kept = [each for each in self._idle.values() if each]
+            if not kept:
+                return
+            oldest = min(kept, key=lambda each: each[0].idle_since).pop(0)
+            oldest.abort()
+            await asyncio.wait([oldest.closed])
 
     async def _dial(self, origin: _Origin) -> Connection:
         if origin.proxy is None:
@@ -254,6 +279,21 @@ class Transport:
         if self._ca_bundle is not None and Path(self._ca_bundle).is_dir():
             return ssl.create_default_context(capath=self._ca_bundle)
         return ssl.create_default_context(cafile=self._ca_bundle)
+
+
+def _most_connections() -> int:
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        return sys.maxsize
+    try:
+        # The lowest number that is free: about as many are in use.
+        with socket.socket() as probe:
+            used = probe.fileno()
+    except OSError as error:
+        raise FatalError(
+            f"no connection can be opened: {error.strerror or error} (ulimit -n raises the limit)"
+        ) from None
+    return max(limit - used - _FILES_FOR_OTHERS, 1)
 
 
 def _route(url: str, proxy: str | None) -> _Route:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from poolcensus.errors import CensusError
+
+
+_LAST_THREADS = 1.0
 
 
 class ExitCode(IntEnum):
@@ -103,6 +108,25 @@ def drop_output() -> None:
     """Whoever reads has seen enough. What is still buffered would raise again when Python exits."""
     with suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def end(code: int) -> NoReturn:
+    """Ends the process with this code, whatever its threads are doing.
+
+    Python would wait for them without a limit: for one that hangs in a file system that is gone, or for a
+    program that never ends.
+    """
+    last = time.monotonic() + _LAST_THREADS
+    for thread in threading.enumerate():
+        if thread is threading.current_thread() or thread.daemon:
+            continue
+        thread.join(max(last - time.monotonic(), 0.0))
+        if thread.is_alive():
+            for stream in (sys.stdout, sys.stderr):
+                with suppress(OSError, ValueError, AttributeError):
+                    stream.flush()
+            os._exit(code)
+    sys.exit(code)
 
 
 def _census_error() -> type[CensusError]:

@@ -7,11 +7,13 @@ import gc
 import os
 import signal
 import sys
+import threading
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 
 from poolcensus.cli.exits import StoppedError
+from poolcensus.cli.trouble import complain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -20,6 +22,7 @@ Result = TypeVar("Result")
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _ONE_WISH = 1.0
+_LONGEST_END = 4.0
 _SHOW_CURSOR = b"\x1b[?25h\n"
 
 
@@ -28,6 +31,7 @@ def run(body: Callable[[], Coroutine[None, None, Result]]) -> Result:
 
     The first SIGINT or SIGTERM cancels it, so that it can put away what it has begun, and ends in
     `StoppedError`. A second ends the process there and then; the same again within a second is no second.
+    Putting away has four seconds: a thread that hangs in a system call can't be cancelled.
     """
     # What has been imported stays: collections would walk all of it again and again, and hold up the event
     # loop for a tenth of a second each time.
@@ -50,6 +54,10 @@ async def _run(body: Callable[[], Coroutine[None, None, Result]]) -> Result:
         stopped_at.append(loop.time())
         received.append(number)
         scope.cancel()
+        # Not a timer of the loop, which may end before what hangs does.
+        patience = threading.Timer(_LONGEST_END, _run_out, (number,))
+        patience.daemon = True
+        patience.start()
 
     for each in SIGNALS:
         loop.add_signal_handler(each, stop, each)
@@ -62,6 +70,12 @@ async def _run(body: Callable[[], Coroutine[None, None, Result]]) -> Result:
             if received:
                 signal.signal(each, signal.SIG_IGN)
     raise StoppedError(received[0])
+
+
+def _run_out(number: int) -> None:
+    word = "terminated" if number == signal.SIGTERM else "interrupted"
+    complain(f"{word}, without waiting for what did not end within {_LONGEST_END:g} s")
+    _leave(128 + number)
 
 
 def _leave(code: int) -> None:

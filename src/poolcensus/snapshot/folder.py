@@ -404,11 +404,11 @@ class _FolderDraft(Draft):
             os.close(self._files.pop(name))
 
     def _renew_latest(self) -> None:
-        # A merge, or a clock that went back, publishes behind the newest: `latest` does not follow.
-        if max(published_ids(self._store.dest), default="") > self.snapshot_id:
-            return
+        # Not this one where a merge, or a clock that went back, publishes behind the newest. It is named anew
+        # all the same: a run that was killed may have published it and not come as far as `latest`.
+        newest = max(published_ids(self._store.dest), default=self.snapshot_id)
         link = self._store.dest / f"{_LATEST_PREFIX}{self.snapshot_id}"
-        link.symlink_to(self.snapshot_id)
+        link.symlink_to(newest)
         try:
             link.replace(self._store.dest / LATEST)
         except OSError:

@@ -1,0 +1,39 @@
+"""A clock of this machine that jumps while a run is going on."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from poolcensus.aws import signing
+from poolcensus.model import Outcome
+from poolcensus.simulator.latency import Latency
+
+if TYPE_CHECKING:
+    from faults.conftest import Start
+
+REGIONS = ("us-east-1", "eu-west-1")
+
+
+@pytest.mark.parametrize("jump", [-1200.0, -86_400.0, 1200.0])
+async def test_a_clock_that_jumps_in_mid_run_costs_the_calls_under_way_one_retry(
+    lab: Start, monkeypatch: pytest.MonkeyPatch, jump: float
+) -> None:
+    real = time.time
+    here = await lab(accounts=12, pools_per_target=30, regions=REGIONS, latency=Latency.parse("5"))
+    asked = 0
+    stamp = signing.Clock.stamp
+
+    def jumping(clock: signing.Clock) -> str:
+        nonlocal asked
+        asked += 1
+        clock._now = lambda: real() + (jump if asked > 30 else 0.0)
+        return stamp(clock)
+
+    monkeypatch.setattr(signing.Clock, "stamp", jumping)
+    snapshot = await here.collect(concurrency=8)
+    assert here.assert_exact(snapshot) == {Outcome.OK: 24}
+    assert 1 <= snapshot.manifest.totals.retries <= 8
+    assert here.calls("sts.AssumeRole") <= 11 + 8

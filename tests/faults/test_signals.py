@@ -1,0 +1,103 @@
+"""Signals: in the middle of imports, in the middle of a run, and while something hangs for ever."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from poolcensus.cli import exits, running
+from poolcensus.snapshot import Snapshot, list_snapshots, verify
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from faults.conftest import Bench, Served
+
+WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+REGIONS = ("--regions", "us-east-1,eu-west-1")
+
+# The program sends itself a signal as it begins to import a module.
+AT_IMPORT = """
+import os, sys
+
+class Signals:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), {number})
+
+sys.meta_path.insert(0, Signals)
+"""
+
+# A write to the records never returns: it waits for a pipe that stays silent.
+DEAD_DISK = """
+import os
+write = os.write
+
+def dead(fd, data):
+    if os.readlink(f"/proc/self/fd/{{fd}}").endswith("pools.ndjson"):
+        open({pipe!r}).read()
+    return write(fd, data)
+
+os.write = dead
+"""
+
+
+@pytest.mark.parametrize("number", WORDS)
+@pytest.mark.parametrize("module", ["poolcensus.cli", "pydantic", "poolcensus.census"])
+def test_a_signal_in_the_middle_of_the_imports_is_one_word(
+    simulator: Served, bench: Bench, module: str, number: signal.Signals
+) -> None:
+    sabotage = bench.sabotage(AT_IMPORT.format(module=module, number=int(number)))
+    ended = bench.run("collect", *REGIONS, **simulator.environment, **sabotage)
+    assert (ended.code, ended.out, ended.err) == (128 + number, "", f"poolcensus: {WORDS[number]}\n")
+    assert simulator.calls == {}
+    assert not (bench.folder / "snapshots").exists()
+
+
+@pytest.fixture
+def pipe(tmp_path: Path) -> Path:
+    """A named pipe: who reads from it waits for the test."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    return path
+
+
+def test_a_signal_ends_a_run_whose_disk_never_answers(simulator: Served, bench: Bench, pipe: Path) -> None:
+    sabotage = bench.sabotage(DEAD_DISK.format(pipe=str(pipe)))
+    with bench.popen("collect", *REGIONS, **simulator.environment, **sabotage) as process:
+        held = os.open(pipe, os.O_WRONLY)
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=30)
+    os.close(held)
+    assert (process.returncode, out) == (143, "")
+    assert err == "poolcensus: terminated, without waiting for what did not end within 4 s\n"
+    dest = bench.folder / "snapshots"
+    assert list_snapshots(dest) == ()
+    assert bench.run("collect", *REGIONS, **simulator.environment).code == 0
+    published = Snapshot.open("latest", dest=dest)
+    assert verify(published) == ()
+    assert sorted(each.name for each in dest.iterdir()) == [".lock", published.id, "latest"]
+
+
+@pytest.mark.parametrize("number", WORDS)
+def test_a_signal_ends_a_run_whose_credentials_never_come(
+    simulator: Served, bench: Bench, pipe: Path, number: signal.Signals
+) -> None:
+    config = bench.folder / "aws"
+    config.write_text(f"[default]\nregion = us-east-1\ncredential_process = /bin/cat {pipe}\n")
+    environment = {"AWS_ENDPOINT_URL": simulator.endpoint_url, "AWS_CONFIG_FILE": str(config)}
+    with bench.popen("collect", *REGIONS, **environment) as process:
+        held = os.open(pipe, os.O_WRONLY)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=30)
+    os.close(held)
+    assert (process.returncode, out, err) == (128 + number, "", f"poolcensus: {WORDS[number]}\n")
+    assert simulator.calls == {}
+
+
+def test_no_end_takes_longer_than_five_seconds() -> None:
+    assert running._LONGEST_END + exits._LAST_THREADS <= 5

@@ -1,0 +1,183 @@
+"""A slow, throttled or dead account, call or region costs itself time, and the others nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from poolcensus.aws.sdk import Sdk
+from poolcensus.census import Census
+from poolcensus.model import Outcome, SnapshotStatus
+from poolcensus.simulator.latency import Clockwork, Latency
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+
+    from census_lab import Lab
+    from faults.conftest import Bench, ExactBut, Run, Serve, Start
+    from poolcensus.aws.signing import RequestTemplate
+    from poolcensus.model import Target
+    from poolcensus.snapshot import Snapshot
+
+REGIONS = ("us-east-1", "eu-west-1")
+SLOW = "000000000002"
+# Three rules, one after the other: together they hit three calls in ten.
+THREE_IN_TEN = ("throttle:0.1", "throttle429:0.111", "throttle503:0.125")
+
+
+@pytest.fixture
+def one_slow_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes one account, and no other, as much slower as the latency says."""
+    monkeypatch.setattr(Clockwork, "_slow", lambda _, account: account == SLOW)
+
+
+def _ends(snapshot: Snapshot) -> list[str]:
+    """The accounts of the targets in the order in which they ended."""
+    return [each.account_id for each in snapshot.targets()]
+
+
+async def test_three_throttles_in_ten_lose_nothing_and_cost_few_calls(lab: Start) -> None:
+    here = await lab(accounts=40, pools_per_target=3, regions=REGIONS, faults=THREE_IN_TEN)
+    snapshot = await here.collect()
+    assert here.assert_exact(snapshot) == {Outcome.OK: 80}
+    calls = here.calls("workspaces.DescribeWorkspacesPools")
+    assert 1.2 * 80 < calls <= 1.6 * 80
+    faults = here.simulator.stats.snapshot()["faults"]
+    assert isinstance(faults, dict)
+    assert set(faults) == {"throttle", "throttle429", "throttle503"}
+
+
+async def test_a_slow_account_is_waited_for_by_itself_alone(lab: Start, one_slow_account: None) -> None:
+    here = await lab(
+        accounts=20,
+        pools_per_target=3,
+        regions=REGIONS,
+        latency=Latency("fixed", 20, slow_fraction=1, slow_factor=10),
+    )
+    snapshot = await here.collect(concurrency=4)
+    assert here.assert_exact(snapshot) == {Outcome.OK: 40}
+    ends = _ends(snapshot)
+    # It is among the first that are asked. One after the other, its calls take as long as all the rest.
+    assert ends.index(SLOW) > 8
+    assert here.calls("workspaces.DescribeWorkspacesPools") == 40
+
+
+async def _seconds(here: Lab, wanted: Callable[[Target], bool], **settings: object) -> float:
+    """When the last page of those targets had come, in seconds of the run."""
+    loop = asyncio.get_running_loop()
+    started, last = loop.time(), 0.0
+    async with Census(here.settings(**settings)) as census:
+        async for page in census.pages():
+            if wanted(page.target):
+                last = loop.time() - started
+    return last
+
+
+@pytest.mark.long
+async def test_others_are_as_quick_beside_an_account_that_is_slow_and_throttled(
+    lab: Start, one_slow_account: None
+) -> None:
+    seconds = []
+    for factor in (1, 10, 1, 10, 1, 10):
+        here = await lab(
+            accounts=200,
+            pools_per_target=30,
+            regions=REGIONS,
+            latency=Latency("fixed", 100, slow_fraction=1, slow_factor=factor),
+            faults=[f"{each},account={SLOW}" for each in THREE_IN_TEN],
+        )
+        seconds.append(await _seconds(here, lambda target: target.account.id != SLOW, concurrency=16))
+    assert min(seconds[1::2]) < 1.1 * min(seconds[::2])
+
+
+@pytest.mark.parametrize("fault", ["drip,seconds=10", "hang"])
+async def test_a_call_that_never_ends_holds_up_no_other_region(
+    lab: Start, exact_but: ExactBut, fault: str
+) -> None:
+    here = await lab(
+        accounts=30, pools_per_target=3, regions=REGIONS, faults=(f"{fault},account={SLOW},region=eu-west-1",)
+    )
+    snapshot = await here.collect(concurrency=4, attempt_timeout=0.7, max_attempts=2)
+    exact_but(here, snapshot, [(SLOW, "eu-west-1")])
+    assert snapshot.manifest.outcomes == {Outcome.OK: 59, Outcome.TIMED_OUT: 1}
+    # Everything else has long ended when that one call meets its limit.
+    assert _ends(snapshot)[-1] == SLOW
+
+
+@pytest.mark.long
+async def test_calls_that_drip_cost_other_regions_at_most_a_twentieth(lab: Start) -> None:
+    regions = ("us-east-1", "eu-west-1", "eu-central-1", "us-west-2", "ap-south-1")
+    seconds = []
+    for faults in ((), ("drip:0.01,seconds=10,region=ap-south-1",)) * 3:
+        here = await lab(
+            accounts=300, pools_per_target=3, regions=regions, faults=faults, latency=Latency("fixed", 100)
+        )
+        seconds.append(
+            await _seconds(
+                here, lambda target: target.region != "ap-south-1", concurrency=64, attempt_timeout=2.0
+            )
+        )
+    assert min(seconds[1::2]) < 1.05 * min(seconds[::2])
+
+
+@asynccontextmanager
+async def _swallower() -> AsyncIterator[str]:
+    """A server that accepts connections and never answers."""
+
+    async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(1 << 16):
+            pass
+        writer.close()
+
+    async with await asyncio.start_server(swallow, "127.0.0.1", 0) as server:
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+def _closed_port() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        return f"127.0.0.1:{closed.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("how", ["refuses", "swallows", "has no name"])
+async def test_a_dead_region_is_given_up_once_and_for_all(
+    lab: Start, exact_but: ExactBut, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    here = await lab(accounts=100, pools_per_target=2, regions=REGIONS)
+    template = Sdk.template
+    async with _swallower() as swallower:
+        host = {"refuses": _closed_port(), "swallows": swallower, "has no name": "no-such-name.invalid"}[how]
+
+        async def elsewhere(
+            sdk: Sdk, service: str, region: str, operation: str, sample: Mapping[str, object] | None = None
+        ) -> RequestTemplate:
+            found = await template(sdk, service, region, operation, sample)
+            if (service, region) == ("workspaces", "eu-west-1"):
+                return replace(found, url=f"http://{host}/", host=host)
+            return found
+
+        monkeypatch.setattr(Sdk, "template", elsewhere)
+        snapshot = await here.collect(concurrency=8, per_region=3, attempt_timeout=0.2)
+    dead = [each for each in snapshot.targets() if each.region == "eu-west-1"]
+    assert {each.outcome for each in dead} == {Outcome.UNREACHABLE}
+    asked = [each for each in dead if each.attempts]
+    assert len(asked) <= 20
+    # 100 accounts with 12 attempts each would be 1,200.
+    assert sum(each.attempts for each in asked) < 60
+    assert {each.error_code for each in dead if not each.attempts} == {"RegionGivenUp"}
+    assert snapshot.manifest.status is SnapshotStatus.PARTIAL
+    exact_but(here, snapshot, [(each.account_id, "eu-west-1") for each in dead])
+
+
+def test_a_region_that_is_given_up_is_one_line_and_exit_3(serve: Serve, run: Run, bench: Bench) -> None:
+    served = serve("--accounts=20", "--regions=us-east-1,eu-west-1", "--fault=reset,region=eu-west-1")
+    ended = run("collect", "--regions", "us-east-1,eu-west-1", "--per-region", "3", **served.environment)
+    assert (ended.code, ended.out) == (3, "")
+    assert "Traceback" not in ended.err
+    first, last = ended.err.splitlines()
+    assert "20 accounts not reached in eu-west-1" in first
+    assert "20 of 40 targets covered" in last
