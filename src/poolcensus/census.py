@@ -387,6 +387,7 @@ class _Former:
     def __init__(self, interrupted: Interrupted, writer: SnapshotWriter) -> None:
         self._interrupted = interrupted
         self._writer = writer
+        self.has = interrupted.has
 
     async def restore(self, target: Target) -> TargetResult | None:
         return await self._interrupted.restore(target, self._writer)

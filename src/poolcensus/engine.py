@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
@@ -19,7 +19,8 @@ from poolcensus.errors import (
     UnrecognizedCredentialsError,
     first_reason,
 )
-from poolcensus.model import Outcome, Progress, TargetResult, Totals
+from poolcensus.limits import Share
+from poolcensus.model import Outcome, Progress, Target, TargetResult, Totals
 from poolcensus.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -29,11 +30,12 @@ if TYPE_CHECKING:
 
     from poolcensus.aws.gateway import Aws
     from poolcensus.discovery import AccountListing, RegionChoice
-    from poolcensus.model import Page, Target
+    from poolcensus.model import Account, Page
 
 _SLOWEST_SHOWN = 3
 _OPEN_FOR_EACH_CALL = 4
 _SHORTEST_LOOK = 0.05
+_FIRST_IN_A_REGION = 8
 
 
 class Sink(Protocol):
@@ -59,6 +61,9 @@ class Sink(Protocol):
 
 class Former(Protocol):
     """A run that was interrupted before this one, which goes on with it."""
+
+    def has(self, target: Target) -> bool:
+        """Whether it may have finished a target."""
 
     async def restore(self, target: Target) -> TargetResult | None:
         """Put into the sink what the former run read of a target, and say how the target ended.
@@ -111,11 +116,16 @@ class Engine:
         # As many targets may be open as may call, and one more for each that can't call now; but not
         # without end, and never all in one account or region.
         self._open_limit = _OPEN_FOR_EACH_CALL * limits.concurrency
+        self._regions = regions.regions
+        fair = max(limits.concurrency // len(self._regions), 1)
+        self._shares = {
+            region: Share(min(fair, _FIRST_IN_A_REGION), limits.per_region) for region in self._regions
+        }
         self._schedule = Schedule(
             regions,
-            window=max(limits.concurrency // len(regions.regions), 1) * _OPEN_FOR_EACH_CALL,
+            ahead=fair * _OPEN_FOR_EACH_CALL,
             per_account=limits.per_account,
-            per_region=limits.per_region,
+            shares=self._shares,
             paused_in=self._pauses.in_region,
             long=long,
         )
@@ -215,8 +225,28 @@ class Engine:
             self._listed = True
 
     def _open_more(self, group: TaskGroup) -> None:
+        self._prepare_more(group)
         while (target := self._open_next()) is not None:
             group.start_soon(self._work, target, group)
+
+    def _prepare_more(self, group: TaskGroup) -> None:
+        while (account := self._schedule.next_account()) is not None:
+            group.start_soon(self._prepare, account, group)
+
+    async def _prepare(self, account: Account, group: TaskGroup) -> None:
+        # Once for the account, before its targets are open: a dozen of them would wait for the same role.
+        if not self._is_restored(account):
+            with suppress(CallError):
+                # Each target will hear for itself what went wrong.
+                await self._aws.broker.source(account.id).get()
+                if self._opt_in:
+                    await self._aws.region_status.disabled(account.id)
+        self._schedule.ready(account)
+        self._open_more(group)
+
+    def _is_restored(self, account: Account) -> bool:
+        former = self._former
+        return former is not None and all(former.has(Target(account, region)) for region in self._regions)
 
     def _open_next(self) -> Target | None:
         count = len(self._open)
@@ -224,12 +254,14 @@ class Engine:
             return None
         target = self._schedule.pop()
         if target is not None:
-            self._open[target] = self._opened()
+            self._open[target] = self._opened(target)
         return target
 
-    def _opened(self) -> _OpenTarget:
+    def _opened(self, target: Target) -> _OpenTarget:
         now = time.monotonic()
-        watch = CallWatch(deadline=now + self._limits.target_timeout, started=now)
+        watch = CallWatch(
+            deadline=now + self._limits.target_timeout, started=now, share=self._shares[target.region]
+        )
         return _OpenTarget(watch, anyio.CancelScope())
 
     async def _work(self, target: Target | None, group: TaskGroup) -> None:
@@ -239,6 +271,8 @@ class Engine:
             result = await self._result_of(target)
             await self._end(target, result)
             target = self._open_next()
+            if target is not None:
+                self._prepare_more(group)
         self._open_more(group)
 
     async def _result_of(self, target: Target) -> TargetResult:
@@ -290,12 +324,7 @@ class Engine:
     async def _is_disabled(self, target: Target) -> bool:
         if target.region not in self._opt_in:
             return False
-        status = self._aws.region_status
-        if status.knows(target.account.id):
-            disabled = await status.disabled(target.account.id)
-        else:
-            with self._pauses.pause(target.region):
-                disabled = await status.disabled(target.account.id)
+        disabled = await self._aws.region_status.disabled(target.account.id)
         return disabled is not None and target.region in disabled
 
     async def _outcome_of(self, target: Target, error: CallError) -> Outcome:
@@ -353,7 +382,7 @@ class Engine:
             message = f"the run's deadline of {seconds:g} s passed while it was being read"
             await self._end(target, self._result(target, Outcome.TIMED_OUT, message=message))
         for target in self._schedule.rest():
-            self._open[target] = self._opened()
+            self._open[target] = self._opened(target)
             message = f"the run's deadline of {seconds:g} s passed before it was begun"
             await self._end(target, self._result(target, Outcome.CANCELLED, message=message))
 

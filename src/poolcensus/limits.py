@@ -112,6 +112,30 @@ class Gate:
         queue.extendleft(reversed(passed))
 
 
+class Share:
+    """How many targets may be open in a region at a time: `size`.
+
+    It begins with `least`. Every reply makes room for one more, up to `most`; a call without a reply halves
+    the room. So a region that refuses, swallows or drips costs the others a few places, and not all of them.
+    """
+
+    __slots__ = ("_least", "_most", "size")
+
+    def __init__(self, least: int, most: int) -> None:
+        self._least = min(least, most)
+        self._most = most
+        self.size = self._least
+
+    def replied(self) -> None:
+        """A call to the region got a reply."""
+        if self.size < self._most:
+            self.size += 1
+
+    def silent(self) -> None:
+        """A call to the region got none."""
+        self.size = max(self._least, self.size // 2)
+
+
 class Pauses:
     """How many targets wait for something other than a place: a retry, a turn, their account's role.
 

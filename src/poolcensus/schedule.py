@@ -14,31 +14,34 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from poolcensus.discovery import RegionChoice
+    from poolcensus.limits import Share
     from poolcensus.model import Account
 
 
 class _Work:
-    """One account of the window: how many of its targets are open, unopened, and not done."""
+    """One account that is ready: how many of its targets are open, and how many are not done."""
 
-    __slots__ = ("account", "left", "open", "unopened")
+    __slots__ = ("account", "left", "open")
 
     def __init__(self, account: Account, targets: int) -> None:
         self.account = account
         self.open = 0
-        self.unopened = targets
         self.left = targets
 
 
 class Schedule:
-    """The targets that are still to be opened.
+    """The accounts that are still to be prepared, and the targets that are still to be opened.
+
+    An account waits until `next_account` gives it out to be prepared (its role, its regions), and its targets
+    wait from when it is `ready` until `pop` opens them. So many accounts `ahead` are given out, and more only
+    while a region that may take more has fewer than that waiting: one that is slow holds up nobody.
 
     Regions take turns, so that they are used evenly, and each goes through the accounts in an order that is
-    shifted against the others', so that no account is asked everywhere at once. A window of accounts is
-    worked on at a time; beyond it only the accounts are kept in memory. `paused_in` says how many of a
-    region's open targets can make no call at the moment: they don't count against `per_region`.
+    shifted against the others', so that no account is asked everywhere at once. `shares` say how many targets
+    may be open in a region, of which those that can make no call now, in `paused_in`, don't count.
 
     `long` has the targets that are known to have many pages, by account id and region, with how many: a
-    chain of calls that can't overlap. They come before the others, and their accounts into the window.
+    chain of calls that can't overlap. They come before the others, and so do their accounts.
     """
 
     # How far to look past accounts that have as much open as they may: those end soon and are asked then.
@@ -48,25 +51,26 @@ class Schedule:
         self,
         regions: RegionChoice,
         *,
-        window: int,
+        ahead: int,
         per_account: int,
-        per_region: int,
+        shares: Mapping[str, Share],
         paused_in: Mapping[str, int] = MappingProxyType({}),
         long: Mapping[tuple[str, str], int] = MappingProxyType({}),
     ) -> None:
         self._regions = regions.regions
-        self._window = window
+        self._ahead = ahead
         self._per_account = per_account
-        self._per_region = per_region
+        self._shares = shares
         self._paused_in = paused_in
         self._pages_of = long
         self._accounts_of_long = {account_id for account_id, _ in long}
-        self._long: list[tuple[int, _Work, str]] = []
         self._waiting: deque[Account] = deque()
+        self._preparing: dict[str, Account] = {}
+        self._ready: list[_Work] = []
+        self._long: list[tuple[int, _Work, str]] = []
         self._queues: dict[str, deque[_Work]] = {region: deque() for region in self._regions}
         self._turns = deque(self._regions)
         self._by_account: dict[str, _Work] = {}
-        self._in_window = 0
         self._open_in: Counter[str] = Counter()
 
     @property
@@ -78,13 +82,33 @@ class Schedule:
         """More accounts have become known."""
         for account in accounts:
             if account.id in self._accounts_of_long:
-                self._open_window(account)
+                self._waiting.appendleft(account)
             else:
                 self._waiting.append(account)
 
+    def next_account(self) -> Account | None:
+        """An account to prepare now, or None."""
+        if (
+            not self._waiting
+            or len(self._preparing) + len(self._ready) + self._least_waiting() >= self._ahead
+        ):
+            return None
+        account = self._waiting.popleft()
+        self._preparing[account.id] = account
+        return account
+
+    def ready(self, account: Account) -> None:
+        """An account has been prepared: its targets may be opened."""
+        del self._preparing[account.id]
+        work = self._by_account[account.id] = _Work(account, len(self._regions))
+        self._ready.append(work)
+        if len(self._ready) >= len(self._regions):
+            self._deal()
+
     def pop(self) -> Target | None:
         """The next target to open, or None where nothing can be opened now."""
-        self._fill_window()
+        if self._ready and not self._least_waiting():
+            self._deal()
         if self._long and (found := self._take_long()) is not None:
             return self._opened(*found)
         for _ in range(len(self._turns)):
@@ -97,19 +121,6 @@ class Schedule:
             if work is not None:
                 return self._opened(work, region)
         return None
-
-    def _opened(self, work: _Work, region: str) -> Target:
-        work.open += 1
-        self._take_out(work)
-        self._open_in[region] += 1
-        return Target(work.account, region)
-
-    def _take_out(self, work: _Work) -> None:
-        work.unopened -= 1
-        self._in_window -= not work.unopened
-
-    def _has_room(self, region: str) -> bool:
-        return self._open_in[region] - self._paused_in.get(region, 0) < self._per_region
 
     def close(self, target: Target) -> bool:
         """A target has ended. Says whether it was the last of its account."""
@@ -124,44 +135,49 @@ class Schedule:
 
     def rest(self) -> Iterator[Target]:
         """Every target that was never opened, and forgets it."""
-        while True:
-            self._fill_window()
-            if not self._in_window:
-                return
-            while self._long:
-                *_, work, region = self._long.pop()
-                self._take_out(work)
-                yield Target(work.account, region)
-            for region, queue in self._queues.items():
-                while queue:
-                    work = queue.popleft()
-                    self._take_out(work)
-                    yield Target(work.account, region)
-
-    def _fill_window(self) -> None:
-        while self._waiting and self._in_window < self._window:
-            size = min(len(self._waiting), len(self._regions), self._window - self._in_window)
-            batch = deque(_Work(self._waiting.popleft(), len(self._regions)) for _ in range(size))
-            for work in batch:
-                self._by_account[work.account.id] = work
-            self._in_window += size
+        self._deal()
+        while self._long:
+            *_, work, region = self._long.pop()
+            yield Target(work.account, region)
+        for region, queue in self._queues.items():
+            while queue:
+                yield Target(queue.popleft().account, region)
+        for account in [*self._preparing.values(), *self._waiting]:
+            self._by_account[account.id] = _Work(account, len(self._regions))
             for region in self._regions:
-                self._queues[region].extend(batch)
-                batch.rotate(-1)
+                yield Target(account, region)
+        self._preparing.clear()
+        self._waiting.clear()
 
-    def _open_window(self, account: Account) -> None:
-        work = _Work(account, len(self._regions))
-        self._by_account[account.id] = work
-        self._in_window += 1
+    def _least_waiting(self) -> int:
+        """How many accounts wait in the region that is the first to have none; many where none has room."""
+        return min(
+            (len(queue) for region, queue in self._queues.items() if self._has_room(region)),
+            default=self._ahead,
+        )
+
+    def _deal(self) -> None:
+        batch = deque(self._ready)
+        self._ready.clear()
         for region in self._regions:
-            pages = self._pages_of.get((account.id, region))
-            if pages is None:
-                self._queues[region].append(work)
-            else:
-                insort(self._long, (-pages, work, region), key=itemgetter(0))
+            for work in batch:
+                pages = self._pages_of.get((work.account.id, region))
+                if pages is None:
+                    self._queues[region].append(work)
+                else:
+                    insort(self._long, (-pages, work, region), key=itemgetter(0))
+            batch.rotate(-1)
+
+    def _opened(self, work: _Work, region: str) -> Target:
+        work.open += 1
+        self._open_in[region] += 1
+        return Target(work.account, region)
+
+    def _has_room(self, region: str) -> bool:
+        return self._open_in[region] - self._paused_in.get(region, 0) < self._shares[region].size
 
     def _take_long(self) -> tuple[_Work, str] | None:
-        for position, (*_, work, region) in enumerate(self._long[: self._LOOK_AHEAD]):
+        for position, (_, work, region) in enumerate(self._long[: self._LOOK_AHEAD]):
             if work.open < self._per_account and self._has_room(region):
                 del self._long[position]
                 return work, region

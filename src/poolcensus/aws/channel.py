@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 
     from poolcensus.aws.signing import Clock, Credentials, RequestTemplate
     from poolcensus.aws.transport import Reply, Transport
+    from poolcensus.errors import CallError
     from poolcensus.health import RegionHealth
-    from poolcensus.limits import CallKey, Gate, Pauses
+    from poolcensus.limits import CallKey, Gate, Pauses, Share
     from poolcensus.rates import RateLimits
     from poolcensus.retry import Retrier
 
@@ -70,13 +71,14 @@ class CallCounts:
 class CallWatch:
     """One target's calls: what was sent and since when, and when its time is over.
 
-    Both times are on the monotonic clock, in seconds.
+    Both times are on the monotonic clock, in seconds. `share` is told whether calls are answered.
     """
 
     deadline: float = float("inf")
     started: float = field(default_factory=time.monotonic)
     attempts: int = 0
     throttles: int = 0
+    share: Share | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +183,7 @@ class Channel:
         self._refuse_if_pointless(key)
         while True:
             if source.current() is None:
-                with self._pause(call, in_region=True):
+                with self._pause(call, in_region=False):
                     await source.get()
             await self._gate.acquire(call.place, ahead=ahead)
             try:
@@ -219,7 +221,7 @@ class Channel:
                 timeout=self._attempt_timeout,
                 proxy=template.proxy,
             )
-            self._health.replied(endpoint)
+            self._note_reply(endpoint, watch)
             if reply.status != 200:
                 raise error_of(reply)
             result = parse(reply)
@@ -239,11 +241,21 @@ class Channel:
             self._health.lacks_operation(endpoint, call.place.account_id, error.message)
             raise
         except (UnreachableError, CallTimeoutError) as error:
-            self._health.failed(endpoint, call.place.account_id, error.message)
+            self._note_silence(endpoint, call, watch, error)
             raise
         self._health.served(endpoint)
         self._rates.succeeded(key)
         return result
+
+    def _note_reply(self, endpoint: Endpoint, watch: CallWatch) -> None:
+        self._health.replied(endpoint)
+        if watch.share is not None:
+            watch.share.replied()
+
+    def _note_silence(self, endpoint: Endpoint, call: Call, watch: CallWatch, error: CallError) -> None:
+        self._health.failed(endpoint, call.place.account_id, error.message)
+        if watch.share is not None:
+            watch.share.silent()
 
     def _pause(self, call: Call, *, in_region: bool) -> AbstractContextManager[None]:
         if call.awaited:

@@ -42,10 +42,6 @@ class RegionStatus:
         self._known: dict[str, frozenset[str] | None] = {}
         self._flights: SingleFlight[str, frozenset[str] | None] = SingleFlight()
 
-    def knows(self, account_id: str) -> bool:
-        """Whether the account need not be asked any more."""
-        return account_id in self._known
-
     async def disabled(self, account_id: str) -> frozenset[str] | None:
         """The regions that the account has not enabled, or None where it does not say.
 

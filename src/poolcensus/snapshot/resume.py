@@ -35,6 +35,10 @@ class Interrupted:
         """What the run was asked for."""
         return self._journals[0].header
 
+    def has(self, target: Target) -> bool:
+        """Whether a target was finished, as far as can be said without reading its line."""
+        return any(journal.find(target.account.id, target.region) is not None for journal in self._journals)
+
     async def restore(self, target: Target, writer: SnapshotWriter) -> TargetResult | None:
         """Put a finished target's records into `writer`, and say how it ended; None for one to be called.
 
