@@ -1,0 +1,112 @@
+"""How requests to S3 leave, where the SDK's own way would not be safe.
+
+The asynchronous SDK checks no host names against certificates, no certificates at all behind a proxy, and
+follows redirects, which would take the session token to another origin.
+
+Importing this imports the asynchronous SDK: only what uses S3 does.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+import aioboto3
+import aiohttp
+from aiobotocore.config import AioConfig
+from aiobotocore.httpsession import AIOHTTPSession
+from aiobotocore.session import AioSession
+from botocore.exceptions import ResponseStreamingError
+
+from poolcensus.aws.sdk import DataFiles
+from poolcensus.version import TOOL
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Awaitable, Callable, Mapping
+    from contextlib import AbstractAsyncContextManager
+    from typing import Any
+
+_ANY_REGION = "us-east-1"
+_ATTEMPTS = 5
+
+
+class Body(Protocol):
+    """What is used of a reply's body."""
+
+    def read(self, size: int) -> Awaitable[bytes]: ...
+    def close(self) -> None: ...
+
+
+class _Unredirected:
+    """aiohttp's session, whose requests follow no redirect. The SDK finds a bucket's region by itself."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+
+    def request(self, method: str, **options: Any) -> Awaitable[aiohttp.ClientResponse]:
+        return self._session.request(method, allow_redirects=False, **options)
+
+
+class _Connections(AIOHTTPSession):  # type: ignore[misc] # the SDK has no types
+    def __init__(self, tls: ssl.SSLContext, *args: object, **options: object) -> None:
+        super().__init__(*args, **options)
+        self._tls = tls
+
+    def _create_connector(self, proxy_url: str | None) -> aiohttp.TCPConnector:  # noqa: ARG002
+        return aiohttp.TCPConnector(
+            limit=self._max_pool_connections, ssl=self._tls, **self._connector_args
+        )
+
+    async def _get_session(self, proxy_url: str | None) -> _Unredirected:
+        return _Unredirected(await super()._get_session(proxy_url))
+
+
+def new_client(
+    *,
+    profile: str | None,
+    endpoint_url: str | None,
+    credentials: object,
+    tls: ssl.SSLContext,
+    connect_timeout: float,
+    read_timeout: float,
+) -> AbstractAsyncContextManager[Any]:
+    """A client of S3 that is not open yet. Blocks: it reads the SDK's configuration and its models.
+
+    Raises what botocore raises where the configuration can't be used.
+    """
+    session = AioSession(profile=profile)
+    session.get_component("data_loader").file_loader = DataFiles()
+    # Every caller of the SDK's session asks for these, and would walk the chain of its own once more.
+    session._credentials = credentials  # noqa: SLF001 - there is no public way for credentials that renew
+    config = AioConfig(
+        http_session_cls=partial(_Connections, tls),
+        user_agent_extra=TOOL,
+        connect_timeout=connect_timeout,
+        read_timeout=read_timeout,
+        retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+        # Stated for each body by whoever sends it: the SDK's own way holds up the event loop, and is sent
+        # as a trailer, which many a service beside S3 can't read.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+    )
+    region = session.get_config_variable("region")
+    client: AbstractAsyncContextManager[Any] = aioboto3.Session(botocore_session=session).client(
+        "s3", region_name=region or _ANY_REGION, endpoint_url=endpoint_url, config=config
+    )
+    return client
+
+
+async def read_body(body: Body, size: int) -> bytes:
+    """At most `size` bytes of a reply. Raises what botocore raises where the connection breaks."""
+    found = bytearray()
+    try:
+        while len(found) < size and (chunk := await body.read(size - len(found))):
+            found += chunk
+    except aiohttp.ClientError as error:
+        raise ResponseStreamingError(error=error) from error
+    finally:
+        body.close()
+    return bytes(found)
+
+
