@@ -17,6 +17,7 @@ import anyio.to_thread
 
 from poolcensus.account_file import read_accounts
 from poolcensus.aws.gateway import open_aws, open_caller
+from poolcensus.aws.s3 import open_bucket
 from poolcensus.discovery import AccountChoice, AccountListing, RegionChoice, choose_regions
 from poolcensus.engine import Engine, EngineLimits
 from poolcensus.errors import (
@@ -28,7 +29,10 @@ from poolcensus.errors import (
     first_reason,
 )
 from poolcensus.model import Outcome, Plan, PoolRecord, Progress, Target, Totals
+from poolcensus.settings.values import destination
 from poolcensus.snapshot import (
+    BucketSnapshot,
+    BucketStore,
     FolderStore,
     Snapshot,
     SnapshotWriter,
@@ -36,6 +40,7 @@ from poolcensus.snapshot import (
     StreamStore,
     new_snapshot_id,
 )
+from poolcensus.snapshot.bucket import SCHEME, split_place
 from poolcensus.streams import Stream
 from poolcensus.times import rfc3339
 from poolcensus.version import TOOL
@@ -56,7 +61,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger("poolcensus")
 
 STANDARD_OUTPUT = "-"
-_S3 = "s3://"
 _PAGES_BUFFERED = 32
 _TARGETS_BUFFERED = 256
 _UNCOVERED_KEPT = 1000
@@ -154,19 +158,22 @@ class Census:
         """Every pool as it is read, with where it was seen. As `pages`, a pool at a time."""
         return Stream(self._running(), self._send_pools, buffer=_PAGES_BUFFERED)
 
-    async def collect(self, dest: str | os.PathLike[str] | None = None) -> Snapshot | StreamedSnapshot:
+    async def collect(
+        self, dest: str | os.PathLike[str] | None = None
+    ) -> Snapshot | BucketSnapshot | StreamedSnapshot:
         """Take the census and publish it at `dest`, by default the settings' destination.
 
-        With `-` the records go to standard output. Raises NotPublishedError where `strict` or `max_failed`
-        forbids publishing what was seen, DestinationLockedError where another run is writing to `dest`, or
-        another FatalError; then nothing has been published.
+        That is a folder, `s3://BUCKET/PREFIX`, or `-`, with which the records go to standard output. Raises
+        NotPublishedError where `strict` or `max_failed` forbids publishing what was seen,
+        DestinationLockedError where another run is writing to `dest`, or another FatalError; then nothing
+        has been published.
         """
-        place = os.fspath(dest) if dest is not None else self.settings.dest
+        place = _place(dest) if dest is not None else self.settings.dest
         started = datetime.now(UTC)
         async with (
             # Before the destination is touched: wrong settings leave no trace.
             self._prepare() as prepared,
-            self._store(place) as store,
+            self._store(place, prepared) as store,
             self._open(prepared) as opened,
         ):
             draft = await store.draft(new_snapshot_id(started))
@@ -192,6 +199,8 @@ class Census:
                 )
         if place == STANDARD_OUTPUT:
             return StreamedSnapshot(manifest, self.uncovered)
+        if place.startswith(SCHEME):
+            return BucketSnapshot(f"{place}/{manifest.snapshot_id}", manifest, self.uncovered)
         return Snapshot(Path(place) / manifest.snapshot_id, manifest)
 
     async def plan(self) -> Plan:
@@ -291,14 +300,15 @@ class Census:
             count=failed,
         )
 
-    def _store(self, place: str) -> Store:
+    def _store(self, place: str, prepared: _Prepared) -> Store:
         settings = self.settings
         if place == STANDARD_OUTPUT:
             if sys.stdout is None:
                 raise DestinationError("standard output is closed: nothing can be written there")
             return StreamStore(sys.stdout.buffer)
-        if place.startswith(_S3):
-            raise SettingsError(f"{place}: this version can't write to S3; name a directory or -")
+        if place.startswith(SCHEME):
+            bucket, _ = split_place(place)
+            return BucketStore(open_bucket(settings, prepared.session, bucket), place)
         return FolderStore(place, file_mode=settings.file_mode, folder_mode=settings.folder_mode)
 
     def _running(self) -> TaskGroup:
@@ -375,6 +385,16 @@ class _RecordSink:
 
     async def done(self, result: TargetResult, target: Target) -> None:
         pass
+
+
+def _place(dest: str | os.PathLike[str]) -> str:
+    place = os.fspath(dest)
+    if not place.startswith(SCHEME):
+        return place
+    try:
+        return str(destination(place))
+    except ValueError as error:
+        raise SettingsError(f"the destination {place!r} {error}") from None
 
 
 async def _accounts_from_file(source: str) -> tuple[Account, ...]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +81,8 @@ class Bucket(Protocol):
         Where the service has no conditional deletes, it is deleted whatever its ETag is: look first.
         """
 
-    async def entries(self, prefix: str) -> list[ObjectEntry]:
-        """The objects whose keys start with `prefix`, by key."""
+    def entries(self, prefix: str) -> AsyncGenerator[ObjectEntry, None]:
+        """The objects whose keys start with `prefix`, by key. Asks for them as they are taken."""
 
     async def uploads(self, prefix: str) -> list[Upload]:
         """The multipart uploads under way of keys that start with `prefix`."""
@@ -90,7 +93,9 @@ class Bucket(Protocol):
     async def send(self, upload: Upload, number: int, data: bytes) -> UploadedPart:
         """Sends a part. Numbers start with 1; all parts but the last have 5 MiB or more."""
 
-    async def complete(self, upload: Upload, parts: list[UploadedPart], *, if_absent: bool = False) -> bool:
+    async def complete(
+        self, upload: Upload, parts: Sequence[UploadedPart], *, if_absent: bool = False
+    ) -> bool:
         """Turns an upload into an object, all at once.
 
         False where the upload is not there any more, or where there is an object already that may not be

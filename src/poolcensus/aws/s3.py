@@ -6,7 +6,7 @@ import asyncio
 import io
 import zlib
 from base64 import b64encode
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Protocol
 
@@ -31,11 +31,11 @@ from poolcensus.errors import CallError, DestinationError, SettingsError
 from poolcensus.objects import ObjectEntry, StoredObject, Upload, UploadedPart
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
     from typing import Any
 
     from poolcensus.aws.gateway import CallerSession
+    from poolcensus.aws.s3_http import Client
     from poolcensus.aws.signing import Credentials
     from poolcensus.objects import Bucket
     from poolcensus.settings import Settings
@@ -51,7 +51,12 @@ _CONDITION = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict
 _EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestExpired"})
 _UNKNOWN_CALLER = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "AuthFailure"})
 _DENIED = frozenset({"AccessDenied", "AllAccessDisabled", "403", "AccessDeniedException"})
-_ELSEWHERE = frozenset({"PermanentRedirect", "301", "307", "AuthorizationHeaderMalformed"})
+_UNKNOWN = frozenset({"NotImplemented", "501"})
+_ELSEWHERE = frozenset(
+    {"PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed", "301", "307"}
+)
+_OBJECT_MARKERS = {"ContinuationToken": "NextContinuationToken"}
+_UPLOAD_MARKERS = {"KeyMarker": "NextKeyMarker", "UploadIdMarker": "NextUploadIdMarker"}
 _PERMISSIONS = {
     "get_object": "s3:GetObject and s3:ListBucket",
     "head_object": "s3:GetObject and s3:ListBucket",
@@ -64,6 +69,39 @@ _PERMISSIONS = {
     "list_multipart_uploads": "s3:ListBucketMultipartUploads",
     "abort_multipart_upload": "s3:AbortMultipartUpload",
 }
+# By code, or by status as text. In this order: a code says more than its status.
+_REFUSALS: tuple[tuple[frozenset[str], str], ...] = (
+    (frozenset({"NoSuchBucket"}), "there is no bucket {bucket}; create it or choose another destination"),
+    (_EXPIRED, "the caller's credentials have expired; renew them and run again"),
+    (
+        _UNKNOWN_CALLER,
+        "S3 does not accept the caller's credentials ({code}); check --profile and AWS_PROFILE",
+    ),
+    (frozenset({"RequestTimeTooSkewed"}), "the clock of this machine is wrong; set it"),
+    (frozenset({"SlowDown", "503"}), "S3 asks for fewer calls still; run again later"),
+    (_ELSEWHERE, "the bucket {bucket} is in another region; name that with AWS_REGION"),
+    (
+        _UNKNOWN,
+        "the service lacks what keeping snapshots takes, perhaps conditional writes; choose another one",
+    ),
+    (_DENIED, "access is denied ({code}); the caller needs {permission}"),
+)
+_FAILURES: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
+    ((SSLError,), "the certificate of the service is not trusted; AWS_CA_BUNDLE names whom to trust"),
+    ((ProxyConnectionError,), "the proxy can't be reached; check HTTPS_PROXY and HTTP_PROXY"),
+    (
+        (EndpointConnectionError, ConnectTimeoutError),
+        "the service can't be reached; check the network, the region and --endpoint-url",
+    ),
+    (
+        (ReadTimeoutError, TimeoutError),
+        "the service did not answer in time; check the network or choose another destination",
+    ),
+    (
+        (ParamValidationError,),
+        "the SDK refuses the name of the bucket or of the object; choose another destination",
+    ),
+)
 
 
 class _CallerSource(Protocol):
@@ -76,17 +114,16 @@ class _CallerSource(Protocol):
 class _SdkCredentials:
     """The caller's credentials as the SDK asks for them, once for each signature."""
 
-    method = "poolcensus"
-
     def __init__(self, source: _CallerSource) -> None:
         self._source = source
         self._last: Credentials | None = None
 
-    async def get_frozen_credentials(self) -> ReadOnlyCredentials:
+    async def current(self) -> ReadOnlyCredentials:
         self._last = last = await self._source.get()
         return ReadOnlyCredentials(last.access_key_id, last.secret_access_key, last.session_token)
 
     def expired(self) -> None:
+        """The service says that the last ones have expired."""
         if self._last is not None:
             self._source.expired(self._last)
 
@@ -108,16 +145,16 @@ async def open_bucket(settings: Settings, session: CallerSession, name: str) -> 
             await asyncio.sleep(0)
 
 
-def _open_client(settings: Settings, credentials: _SdkCredentials, ca_bundle: str | None) -> Any:
+def _open_client(settings: Settings, credentials: _SdkCredentials, ca_bundle: str | None) -> Client:
     # It has no connection yet and belongs to no loop. Making one takes files and a good 100 ms, which the
     # SDK spends inside its coroutine: so that runs in a loop of this thread.
     from poolcensus.aws.s3_http import new_client  # noqa: PLC0415 - loads the asynchronous SDK
 
-    async def enter() -> Any:
-        opening: AbstractAsyncContextManager[Any] = new_client(
+    async def _enter_in_thread() -> Client:
+        opening = new_client(
             profile=settings.profile,
             endpoint_url=settings.endpoint_url,
-            credentials=credentials,
+            credentials=credentials.current,
             tls=trusting(ca_bundle),
             connect_timeout=settings.connect_timeout,
             read_timeout=settings.attempt_timeout,
@@ -125,7 +162,7 @@ def _open_client(settings: Settings, credentials: _SdkCredentials, ca_bundle: st
         return await opening.__aenter__()
 
     try:
-        return asyncio.run(enter())
+        return asyncio.run(_enter_in_thread())
     except ProfileNotFound as error:
         raise SettingsError(f"{error}: name one of your AWS configuration with --profile") from None
     except (BotoCoreError, ValueError) as error:
@@ -151,7 +188,7 @@ class S3Bucket:
 
     def __init__(
         self,
-        client: Any,
+        client: Client,
         name: str,
         credentials: _SdkCredentials,
         constants: Mapping[str, str],
@@ -168,7 +205,7 @@ class S3Bucket:
         return self._name
 
     async def get(self, key: str, *, start: int = 0, size: int = 1 << 20) -> StoredObject | None:
-        span: dict[str, str] = {"Range": f"bytes={start}-{start + size - 1}"}
+        span = {"Range": f"bytes={start}-{start + size - 1}"}
         for attempts_left in reversed(range(_BODY_ATTEMPTS)):
             try:
                 return await self._read(key, size, span)
@@ -182,91 +219,68 @@ class S3Bucket:
                 # An empty object has no range at all.
                 span = {}
             except (ResponseStreamingError, ReadTimeoutError) as error:
+                # The SDK's own attempts end where the body begins.
                 if not attempts_left:
                     raise self._explained("read", key, "get_object", error) from error
             except (BotoCoreError, TimeoutError) as error:
                 raise self._explained("read", key, "get_object", error) from error
-        raise DestinationError(f"can't read {self._url(key)}: the service contradicts itself")
-
-    async def _read(self, key: str, size: int, span: Mapping[str, str]) -> StoredObject:
-        from poolcensus.aws.s3_http import read_body  # noqa: PLC0415 - loaded by whoever opened the client
-
-        with anyio.fail_after(_LONGEST_CALL):
-            reply = await self._send("get_object", Key=key, **span)
-            body = await read_body(reply["Body"], size)
-        return StoredObject(body, reply["ETag"], _age(reply))
+        raise self._nonsense("read", key)
 
     async def size_of(self, key: str) -> int | None:
-        reply = await self._call("look for", key, "head_object", none_for=_GONE, Key=key)
-        return None if reply is None else int(reply["ContentLength"])
+        reply = await self._call("look for", key, "head_object", _GONE, Key=key)
+        return None if reply is None else int(self._said(reply, "ContentLength", "look for", key))
 
     async def put(
         self, key: str, data: bytes, *, if_absent: bool = False, if_match: str | None = None
     ) -> str | None:
         conditions: dict[str, str] = {}
+        broken: frozenset[str] = frozenset()
         if if_absent:
             conditions["IfNoneMatch"] = "*"
+            broken |= _CONDITION
         if if_match is not None:
             conditions["IfMatch"] = if_match
-        # What should match and is gone is not the one either.
-        none_for = _CONDITION | (_GONE if if_match is not None else frozenset())
+            # What should match and is gone is not the one either.
+            broken |= _CONDITION | _GONE
         reply = await self._call(
             "write",
             key,
             "put_object",
-            none_for=none_for if conditions else frozenset(),
+            broken,
             Key=key,
             Body=io.BytesIO(data),
             ChecksumCRC32=await _crc32(data),
             **conditions,
             **self._encryption,
         )
-        return None if reply is None else str(reply["ETag"])
+        return None if reply is None else self._said(reply, "ETag", "write", key)
 
     async def delete(self, key: str, *, if_match: str | None = None) -> None:
         if if_match is not None:
             try:
                 await self._call(
-                    "delete", key, "delete_object", none_for=_GONE | _CONDITION, Key=key, IfMatch=if_match
+                    "delete", key, "delete_object", _GONE | _CONDITION, Key=key, IfMatch=if_match
                 )
             except DestinationError as error:
                 if not _is_unknown(error.__cause__):
                     raise
             else:
                 return
-        await self._call("delete", key, "delete_object", none_for=_GONE, Key=key)
+        await self._call("delete", key, "delete_object", _GONE, Key=key)
 
-    async def entries(self, prefix: str) -> list[ObjectEntry]:
-        found: list[ObjectEntry] = []
-        more: dict[str, str] = {}
-        while True:
-            reply = await self._listed("list", prefix, "list_objects_v2", Prefix=prefix, **more)
-            found += [ObjectEntry(each["Key"], int(each["Size"])) for each in reply.get("Contents", ())]
-            if not reply.get("IsTruncated"):
-                return found
-            if reply.get("NextContinuationToken") in (None, more.get("ContinuationToken")):
-                raise DestinationError(f"can't list {self._url(prefix)}: the service's pages have no end")
-            more = {"ContinuationToken": reply["NextContinuationToken"]}
+    async def entries(self, prefix: str) -> AsyncGenerator[ObjectEntry, None]:
+        async with aclosing(self._pages("list_objects_v2", prefix, _OBJECT_MARKERS)) as pages:
+            async for page in pages:
+                for each in page.get("Contents", ()):
+                    yield ObjectEntry(each["Key"], int(each["Size"]))
 
     async def uploads(self, prefix: str) -> list[Upload]:
-        found: list[Upload] = []
-        more: dict[str, str] = {}
-        while True:
-            reply = await self._listed(
-                "list the uploads to", prefix, "list_multipart_uploads", Prefix=prefix, **more
-            )
-            found += [Upload(each["Key"], each["UploadId"]) for each in reply.get("Uploads", ())]
-            if not reply.get("IsTruncated"):
-                return found
-            after = {
-                "KeyMarker": reply.get("NextKeyMarker", ""),
-                "UploadIdMarker": reply.get("NextUploadIdMarker", ""),
-            }
-            if after == more:
-                raise DestinationError(
-                    f"can't list the uploads to {self._url(prefix)}: the service's pages have no end"
-                )
-            more = after
+        async with aclosing(self._pages("list_multipart_uploads", prefix, _UPLOAD_MARKERS)) as pages:
+            return [
+                Upload(each["Key"], each["UploadId"])
+                async for page in pages
+                for each in page.get("Uploads", ())
+            ]
 
     async def begin(self, key: str) -> Upload:
         reply = await self._call(
@@ -277,7 +291,7 @@ class S3Bucket:
             ChecksumAlgorithm="CRC32",
             **self._encryption,
         )
-        return Upload(key, str((reply or {})["UploadId"]))
+        return Upload(key, self._said(reply, "UploadId", "write", key))
 
     async def send(self, upload: Upload, number: int, data: bytes) -> UploadedPart:
         checksum = await _crc32(data)
@@ -291,9 +305,11 @@ class S3Bucket:
             Body=io.BytesIO(data),
             ChecksumCRC32=checksum,
         )
-        return UploadedPart(number, str((reply or {})["ETag"]), checksum)
+        return UploadedPart(number, self._said(reply, "ETag", "write", upload.key), checksum)
 
-    async def complete(self, upload: Upload, parts: Iterable[UploadedPart], *, if_absent: bool = False) -> bool:
+    async def complete(
+        self, upload: Upload, parts: Sequence[UploadedPart], *, if_absent: bool = False
+    ) -> bool:
         named = [
             {"PartNumber": each.number, "ETag": each.etag, "ChecksumCRC32": each.checksum} for each in parts
         ]
@@ -301,36 +317,55 @@ class S3Bucket:
             "write",
             upload.key,
             "complete_multipart_upload",
-            none_for=_UPLOAD_GONE | (_CONDITION if if_absent else frozenset()),
+            _UPLOAD_GONE | (_CONDITION if if_absent else frozenset()),
             Key=upload.key,
             UploadId=upload.id,
             MultipartUpload={"Parts": named},
             **({"IfNoneMatch": "*"} if if_absent else {}),
         )
-        return reply is not None
+        return reply is not None and bool(self._said(reply, "ETag", "write", upload.key))
 
     async def abort(self, upload: Upload) -> None:
         await self._call(
             "clear up",
             upload.key,
             "abort_multipart_upload",
-            none_for=_UPLOAD_GONE,
+            _UPLOAD_GONE,
             Key=upload.key,
             UploadId=upload.id,
         )
 
-    async def _listed(
-        self, doing: str, prefix: str, operation: str, **parameters: object
-    ) -> Mapping[str, Any]:
-        return await self._call(doing, prefix, operation, **parameters) or {}
+    async def _read(self, key: str, size: int, span: Mapping[str, str]) -> StoredObject:
+        from poolcensus.aws.s3_http import read_body  # noqa: PLC0415 - loaded by whoever opened the client
+
+        with anyio.fail_after(_LONGEST_CALL):
+            reply = await self._send("get_object", Key=key, **span)
+            body = await read_body(reply["Body"], size)
+        return StoredObject(body, self._said(reply, "ETag", "read", key), _age(reply))
+
+    async def _pages(
+        self, operation: str, prefix: str, markers: Mapping[str, str]
+    ) -> AsyncGenerator[Mapping[str, Any], None]:
+        after: dict[str, str] = {}
+        while True:
+            page = await self._call("list", prefix, operation, Prefix=prefix, **after)
+            # Every page says whether it is the last: a reply that doesn't is somebody else's.
+            if page is None or "IsTruncated" not in page:
+                raise self._nonsense("list", prefix)
+            yield page
+            if not page["IsTruncated"]:
+                return
+            before, after = after, {name: page.get(said, "") for name, said in markers.items()}
+            if after == before:
+                raise self._nonsense("list", prefix)
 
     async def _call(
         self,
         doing: str,
         key: str,
         operation: str,
-        *,
         none_for: frozenset[str] = frozenset(),
+        /,
         **parameters: object,
     ) -> Mapping[str, Any] | None:
         """The reply of an operation; None where its error has a code in `none_for`."""
@@ -344,7 +379,7 @@ class S3Bucket:
         except (BotoCoreError, TimeoutError) as error:
             raise self._explained(doing, key, operation, error) from error
 
-    async def _send(self, operation: str, **parameters: object) -> Mapping[str, Any]:
+    async def _send(self, operation: str, /, **parameters: object) -> Mapping[str, Any]:
         try:
             return await self._send_once(operation, parameters)
         except ClientError as error:
@@ -365,54 +400,42 @@ class S3Bucket:
             raise DestinationError(f"can't write to {self._url('')}: {error.message}") from error
         return reply
 
+    def _said(self, reply: Mapping[str, Any] | None, name: str, doing: str, key: str) -> str:
+        """What a reply has to say: one that doesn't is none of S3's, whatever its status is."""
+        if reply is None or reply.get(name) is None:
+            raise self._nonsense(doing, key)
+        return str(reply[name])
+
+    def _nonsense(self, doing: str, key: str) -> DestinationError:
+        return DestinationError(
+            f"can't {doing} {self._url(key)}: what answered is not S3; check the network and --endpoint-url"
+        )
+
     def _explained(self, doing: str, key: str, operation: str, error: Exception) -> DestinationError:
         return DestinationError(f"can't {doing} {self._url(key)}: {self._reason(operation, error)}")
 
     def _reason(self, operation: str, error: Exception) -> str:
-        match error:
-            case ClientError():
-                return self._refusal(operation, error)
-            case SSLError():
-                return (
-                    "the certificate of the service is not trusted; AWS_CA_BUNDLE names the authorities that are"
-                )
-            case ProxyConnectionError():
-                return "the proxy can't be reached; check HTTPS_PROXY and HTTP_PROXY"
-            case EndpointConnectionError() | ConnectTimeoutError():
-                return "the service can't be reached; check the network, the region and --endpoint-url"
-            case ReadTimeoutError() | TimeoutError():
-                return "the service did not answer in time; check the network or choose another destination"
-            case ParamValidationError():
-                return "the SDK refuses the name of the bucket or of the object; choose another destination"
-            case _:
-                return "the connection broke again and again; check the network or choose another destination"
+        if isinstance(error, ClientError):
+            return self._refusal(operation, error)
+        for kinds, reason in _FAILURES:
+            if isinstance(error, kinds):
+                return reason
+        return "the connection broke again and again; check the network or choose another destination"
 
     def _refusal(self, operation: str, error: ClientError) -> str:
         code, status = _code(error), _status(error)
-        if code == "NoSuchBucket":
-            return f"there is no bucket {self._name}; create it or choose another destination"
-        if code in _EXPIRED:
-            return "the caller's credentials have expired; renew them and run again"
-        if code in _UNKNOWN_CALLER:
-            return f"S3 does not accept the caller's credentials ({code}); check --profile and AWS_PROFILE"
-        if code in _DENIED:
-            owner = self._constants.get("ExpectedBucketOwner")
-            whose = f", and the bucket must be that of account {owner}" if owner else ""
-            if "kms:" in str(error.response.get("Error", {}).get("Message", "")):
-                return "the key refuses the caller; it needs kms:GenerateDataKey and kms:Decrypt on the key"
-            return f"access is denied; the caller needs {_PERMISSIONS[operation]}{whose}"
-        if code in _ELSEWHERE or status in {301, 307}:
-            return f"the bucket {self._name} is in another region; name that with AWS_REGION"
-        if code == "RequestTimeTooSkewed":
-            return "the clock of this machine is wrong; set it"
-        if code == "NotImplemented" or status == 501:
-            return (
-                "the service lacks something that keeping snapshots takes, conditional writes perhaps;"
-                " choose another destination"
-            )
-        if code.startswith("KMS."):
-            return f"the key can't be used ({code}); check s3_kms_key"
-        return f"S3 answered {code}; try again or choose another destination"
+        reason = next(
+            (reason for codes, reason in _REFUSALS if not codes.isdisjoint({code, str(status)})),
+            "S3 answered {code}; run again again or choose another destination",
+        )
+        message = str(error.response.get("Error", {}).get("Message", ""))
+        if code in _DENIED and "kms:" in message:
+            reason = "the key refuses the caller, who needs kms:GenerateDataKey and kms:Decrypt on it"
+        elif code.startswith("KMS."):
+            reason = "the key can't be used ({code}); check s3_kms_key"
+        elif code in _DENIED and (owner := self._constants.get("ExpectedBucketOwner")):
+            reason += f", and the bucket has to be of account {owner}"
+        return reason.format(code=code, bucket=self._name, permission=_PERMISSIONS[operation])
 
     def _url(self, key: str) -> str:
         return f"s3://{self._name}/{key}"
@@ -432,7 +455,7 @@ def _status(error: ClientError) -> int:
 
 
 def _is_unknown(error: BaseException | None) -> bool:
-    return isinstance(error, ClientError) and (_code(error) == "NotImplemented" or _status(error) == 501)
+    return isinstance(error, ClientError) and not _UNKNOWN.isdisjoint({_code(error), str(_status(error))})
 
 
 def _age(reply: Mapping[str, Any]) -> float:

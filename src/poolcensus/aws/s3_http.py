@@ -9,11 +9,12 @@ Importing this imports the asynchronous SDK: only what uses S3 does.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 import aioboto3
 import aiohttp
 from aiobotocore.config import AioConfig
+from aiobotocore.credentials import AioCredentials
 from aiobotocore.httpsession import AIOHTTPSession
 from aiobotocore.session import AioSession
 from botocore.exceptions import ResponseStreamingError
@@ -23,12 +24,19 @@ from poolcensus.version import TOOL
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
-    from typing import Any
+
+    from botocore.credentials import ReadOnlyCredentials
 
 _ANY_REGION = "us-east-1"
 _ATTEMPTS = 5
+
+
+class Client(Protocol):
+    """The SDK's client, which has no types. Its operations are methods."""
+
+    async def close(self) -> None: ...
 
 
 class Body(Protocol):
@@ -38,14 +46,26 @@ class Body(Protocol):
     def close(self) -> None: ...
 
 
+class _Signing(AioCredentials):  # type: ignore[misc] # the SDK has no types
+    """Credentials that the SDK asks for anew before each signature."""
+
+    def __init__(self, current: Callable[[], Awaitable[ReadOnlyCredentials]]) -> None:
+        super().__init__("none", "none")
+        self._current = current
+
+    async def get_frozen_credentials(self) -> ReadOnlyCredentials:
+        return await self._current()
+
+
 class _Unredirected:
     """aiohttp's session, whose requests follow no redirect. The SDK finds a bucket's region by itself."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
 
-    def request(self, method: str, **options: Any) -> Awaitable[aiohttp.ClientResponse]:
-        return self._session.request(method, allow_redirects=False, **options)
+    def request(self, *args: object, **options: object) -> Awaitable[aiohttp.ClientResponse]:
+        request = cast("Callable[..., Awaitable[aiohttp.ClientResponse]]", self._session.request)
+        return request(*args, **options, allow_redirects=False)
 
 
 class _Connections(AIOHTTPSession):  # type: ignore[misc] # the SDK has no types
@@ -54,9 +74,7 @@ class _Connections(AIOHTTPSession):  # type: ignore[misc] # the SDK has no types
         self._tls = tls
 
     def _create_connector(self, proxy_url: str | None) -> aiohttp.TCPConnector:  # noqa: ARG002
-        return aiohttp.TCPConnector(
-            limit=self._max_pool_connections, ssl=self._tls, **self._connector_args
-        )
+        return aiohttp.TCPConnector(limit=self._max_pool_connections, ssl=self._tls, **self._connector_args)
 
     async def _get_session(self, proxy_url: str | None) -> _Unredirected:
         return _Unredirected(await super()._get_session(proxy_url))
@@ -66,19 +84,19 @@ def new_client(
     *,
     profile: str | None,
     endpoint_url: str | None,
-    credentials: object,
+    credentials: Callable[[], Awaitable[ReadOnlyCredentials]],
     tls: ssl.SSLContext,
     connect_timeout: float,
     read_timeout: float,
-) -> AbstractAsyncContextManager[Any]:
+) -> AbstractAsyncContextManager[Client]:
     """A client of S3 that is not open yet. Blocks: it reads the SDK's configuration and its models.
 
-    Raises what botocore raises where the configuration can't be used.
+    `credentials` gives those of the moment. Raises what botocore raises where the configuration can't be used.
     """
     session = AioSession(profile=profile)
     session.get_component("data_loader").file_loader = DataFiles()
     # Every caller of the SDK's session asks for these, and would walk the chain of its own once more.
-    session._credentials = credentials  # noqa: SLF001 - there is no public way for credentials that renew
+    session._credentials = _Signing(credentials)  # noqa: SLF001 - there is no public way for credentials that renew
     config = AioConfig(
         http_session_cls=partial(_Connections, tls),
         user_agent_extra=TOOL,
@@ -91,7 +109,7 @@ def new_client(
         response_checksum_validation="when_required",
     )
     region = session.get_config_variable("region")
-    client: AbstractAsyncContextManager[Any] = aioboto3.Session(botocore_session=session).client(
+    client: AbstractAsyncContextManager[Client] = aioboto3.Session(botocore_session=session).client(
         "s3", region_name=region or _ANY_REGION, endpoint_url=endpoint_url, config=config
     )
     return client
@@ -108,5 +126,3 @@ async def read_body(body: Body, size: int) -> bytes:
     finally:
         body.close()
     return bytes(found)
-
-

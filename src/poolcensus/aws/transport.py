@@ -237,7 +237,9 @@ class Transport:
 
     async def _tls_context(self) -> ssl.SSLContext:
         if self._tls is None:
-            self._tls = await self._contexts.run("tls", lambda: anyio.to_thread.run_sync(trusting, self._ca_bundle))
+            self._tls = await self._contexts.run(
+                "tls", lambda: anyio.to_thread.run_sync(trusting, self._ca_bundle)
+            )
         return self._tls
 
 

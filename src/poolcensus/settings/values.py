@@ -274,13 +274,15 @@ def _s3_place(value: str) -> str:
     found = _S3_PLACE.fullmatch(value)
     if found is None:
         message = (
-            "must be s3://BUCKET/PREFIX, with a bucket of 3 to 63 small letters, digits, dots and hyphens and no"
-            " empty step in the prefix"
+            "must be s3://BUCKET/PREFIX, with a bucket of 3 to 63 small letters, digits, dots and hyphens,"
+            " and no empty step in the prefix"
         )
         raise ValueError(message)
     steps = found[2].split("/")
     if len(found[2].encode()) > _LONGEST_PREFIX or not value.isprintable() or {".", ".."} & {*steps}:
-        message = f"must have a prefix of at most {_LONGEST_PREFIX} bytes, without . and .. and what can't be seen"
+        message = (
+            f"must have a prefix of at most {_LONGEST_PREFIX} bytes, without . and .. and what can't be seen"
+        )
         raise ValueError(message)
     return value.rstrip("/")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from poolcensus.snapshot.bucket import BucketSnapshot, BucketStore
+from poolcensus.snapshot.fetching import fetch, list_bucket
 from poolcensus.snapshot.folder import FolderStore
 from poolcensus.snapshot.ids import is_snapshot_id, new_snapshot_id, parse_snapshot_id
 from poolcensus.snapshot.reader import Snapshot, SnapshotInfo, list_snapshots
@@ -11,6 +13,8 @@ from poolcensus.snapshot.verify import Problem, verify
 from poolcensus.snapshot.writer import SnapshotWriter
 
 __all__ = [
+    "BucketSnapshot",
+    "BucketStore",
     "Draft",
     "DraftFile",
     "FolderStore",
@@ -21,7 +25,9 @@ __all__ = [
     "Store",
     "StreamStore",
     "StreamedSnapshot",
+    "fetch",
     "is_snapshot_id",
+    "list_bucket",
     "list_snapshots",
     "new_snapshot_id",
     "parse_snapshot_id",
