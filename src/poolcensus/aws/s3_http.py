@@ -91,12 +91,12 @@ def new_client(
 ) -> AbstractAsyncContextManager[Client]:
     """A client of S3 that is not open yet. Blocks: it reads the SDK's configuration and its models.
 
-    `credentials` gives those of the moment. Raises what botocore raises where the configuration can't be used.
+    `credentials` gives those of the moment. Raises what botocore raises where the configuration is of no use.
     """
     session = AioSession(profile=profile)
     session.get_component("data_loader").file_loader = DataFiles()
-    # Every caller of the SDK's session asks for these, and would walk the chain of its own once more.
-    session._credentials = _Signing(credentials)  # noqa: SLF001 - there is no public way for credentials that renew
+    # Else the SDK would walk the chain once more. It has no public way for credentials that renew.
+    session._credentials = _Signing(credentials)  # noqa: SLF001
     config = AioConfig(
         http_session_cls=partial(_Connections, tls),
         user_agent_extra=TOOL,
