@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -75,6 +77,15 @@ async def calls_of_a_run() -> list[str]:
     return bucket.calls
 
 
+def happens(trouble: str, first: int, last: int, number: int, _: str) -> str | None:
+    return trouble if first <= number <= last else None
+
+
+def cancels(scope: anyio.CancelScope, moment: int, number: int, _: str) -> None:
+    if number == moment:
+        scope.cancel()
+
+
 def test_a_commit_writes_the_manifest_last_and_after_it_only_what_names_it() -> None:
     async def body() -> None:
         calls = await calls_of_a_run()
@@ -104,7 +115,7 @@ def test_a_call_that_fails_leaves_the_former_snapshots_or_the_new_one_whole(trou
             service = Service()
             await publish(FakeBucket(service), ID)
             bucket = FakeBucket(service)
-            bucket.trouble = lambda number, _, failing=failing: trouble if number == failing else None
+            bucket.trouble = partial(happens, trouble, failing, failing)
             error = ""
             try:
                 await publish(bucket, LATER_ID)
@@ -141,7 +152,7 @@ def test_a_run_that_dies_at_any_call_leaves_the_former_snapshots_or_the_new_one_
             service = Service()
             await publish(FakeBucket(service), ID)
             bucket = FakeBucket(service)
-            bucket.trouble = lambda number, _, death=death: "refused" if number >= death else None
+            bucket.trouble = partial(happens, "refused", death, sys.maxsize)
             with anyio.move_on_after(1000):
                 with suppress(DestinationError):
                     await publish(bucket, LATER_ID)
@@ -163,9 +174,7 @@ def test_a_run_that_is_cancelled_at_any_call_leaves_nothing_behind() -> None:
             await publish(FakeBucket(service), ID)
             bucket = FakeBucket(service)
             with anyio.CancelScope() as scope:
-                bucket.trouble = lambda number, _, moment=moment, scope=scope: (
-                    scope.cancel() if number == moment else None
-                )
+                bucket.trouble = partial(cancels, scope, moment)
                 await publish(bucket, LATER_ID)
             assert not service.pending, name
             assert "p/.lock" not in service.objects, name
@@ -216,7 +225,7 @@ def test_the_lock_of_a_dead_run_lapses_and_not_before() -> None:
     async def body() -> None:
         service = Service()
         bucket = FakeBucket(service)
-        bucket.trouble = lambda number, _: "refused" if number >= 6 else None
+        bucket.trouble = partial(happens, "refused", 6, sys.maxsize)
         with pytest.raises(DestinationError):
             await publish(bucket, ID)
         assert "p/.lock" in service.objects

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from poolcensus.aws.gateway import CallerSession
     from poolcensus.aws.s3_http import Client
+    from poolcensus.aws.sdk import Sdk
     from poolcensus.aws.signing import Credentials
     from poolcensus.objects import Bucket
     from poolcensus.settings import Settings
@@ -69,6 +70,14 @@ _PERMISSIONS = {
     "list_multipart_uploads": "s3:ListBucketMultipartUploads",
     "abort_multipart_upload": "s3:AbortMultipartUpload",
 }
+
+
+class RedirectedError(BotoCoreError):  # type: ignore[misc] # the SDK has no types
+    """What answered sends its callers elsewhere, and does not say that a bucket is there."""
+
+    fmt = "redirected"
+
+
 # By code, or by status as text. In this order: a code says more than its status.
 _REFUSALS: tuple[tuple[frozenset[str], str], ...] = (
     (frozenset({"NoSuchBucket"}), "there is no bucket {bucket}; create it or choose another destination"),
@@ -88,6 +97,7 @@ _REFUSALS: tuple[tuple[frozenset[str], str], ...] = (
 )
 _FAILURES: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
     ((SSLError,), "the certificate of the service is not trusted; AWS_CA_BUNDLE names whom to trust"),
+    ((RedirectedError,), "what answered is not S3, it redirects; check the network and --endpoint-url"),
     ((ProxyConnectionError,), "the proxy can't be reached; check HTTPS_PROXY and HTTP_PROXY"),
     (
         (EndpointConnectionError, ConnectTimeoutError),
@@ -135,7 +145,7 @@ async def open_bucket(settings: Settings, session: CallerSession, name: str) -> 
     Raises SettingsError where the SDK's configuration can't be used. On leaving, every connection is closed.
     """
     credentials = _SdkCredentials(session.credentials)
-    client = await to_thread.run_sync(_open_client, settings, credentials, session.sdk.ca_bundle)
+    client = await to_thread.run_sync(_open_client, settings, session.sdk, credentials)
     try:
         yield S3Bucket(client, name, credentials, _constants(settings), _encryption(settings))
     finally:
@@ -145,7 +155,7 @@ async def open_bucket(settings: Settings, session: CallerSession, name: str) -> 
             await asyncio.sleep(0)
 
 
-def _open_client(settings: Settings, credentials: _SdkCredentials, ca_bundle: str | None) -> Client:
+def _open_client(settings: Settings, sdk: Sdk, credentials: _SdkCredentials) -> Client:
     # It has no connection yet and belongs to no loop. Making one takes files and a good 100 ms, which the
     # SDK spends inside its coroutine: so that runs in a loop of this thread.
     from poolcensus.aws.s3_http import new_client  # noqa: PLC0415 - loads the asynchronous SDK
@@ -154,8 +164,9 @@ def _open_client(settings: Settings, credentials: _SdkCredentials, ca_bundle: st
         opening = new_client(
             profile=settings.profile,
             endpoint_url=settings.endpoint_url,
+            region=sdk.region,
             credentials=credentials.current,
-            tls=trusting(ca_bundle),
+            tls=trusting(sdk.ca_bundle),
             connect_timeout=settings.connect_timeout,
             read_timeout=settings.attempt_timeout,
         )

@@ -19,6 +19,7 @@ from aiobotocore.httpsession import AIOHTTPSession
 from aiobotocore.session import AioSession
 from botocore.exceptions import ResponseStreamingError
 
+from poolcensus.aws.s3 import RedirectedError
 from poolcensus.aws.sdk import DataFiles
 from poolcensus.version import TOOL
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
 
+    from botocore.awsrequest import AWSPreparedRequest, AWSResponse
     from botocore.credentials import ReadOnlyCredentials
 
 _ANY_REGION = "us-east-1"
@@ -76,6 +78,14 @@ class _Connections(AIOHTTPSession):  # type: ignore[misc] # the SDK has no types
     def _create_connector(self, proxy_url: str | None) -> aiohttp.TCPConnector:  # noqa: ARG002
         return aiohttp.TCPConnector(limit=self._max_pool_connections, ssl=self._tls, **self._connector_args)
 
+    async def send(self, request: AWSPreparedRequest) -> AWSResponse:
+        response = await super().send(request)
+        moved = 300 < response.status_code < 400 and response.status_code != 304
+        if moved and request.method == "HEAD" and "x-amz-bucket-region" not in response.headers:
+            # The SDK would ask where the bucket is, be sent elsewhere again, and ask again without an end.
+            raise RedirectedError
+        return response
+
     async def _get_session(self, proxy_url: str | None) -> _Unredirected:
         return _Unredirected(await super()._get_session(proxy_url))
 
@@ -84,6 +94,7 @@ def new_client(
     *,
     profile: str | None,
     endpoint_url: str | None,
+    region: str | None,
     credentials: Callable[[], Awaitable[ReadOnlyCredentials]],
     tls: ssl.SSLContext,
     connect_timeout: float,
@@ -95,6 +106,7 @@ def new_client(
     """
     session = AioSession(profile=profile)
     session.get_component("data_loader").file_loader = DataFiles()
+    session.get_component("event_emitter").register_last("before-call.s3", _send_at_once)
     # Else the SDK would walk the chain once more. It has no public way for credentials that renew.
     session._credentials = _Signing(credentials)  # noqa: SLF001
     config = AioConfig(
@@ -108,11 +120,15 @@ def new_client(
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
-    region = session.get_config_variable("region")
     client: AbstractAsyncContextManager[Client] = aioboto3.Session(botocore_session=session).client(
         "s3", region_name=region or _ANY_REGION, endpoint_url=endpoint_url, config=config
     )
     return client
+
+
+def _send_at_once(params: dict[str, dict[str, str]], **_: object) -> None:
+    # The SDK asks before it sends a body, and waits without an end for a service that doesn't answer that.
+    params["headers"].pop("Expect", None)
 
 
 async def read_body(body: Body, size: int) -> bytes:
