@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 
+from poolcensus.cli import main
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from faults.conftest import Bench, Ended, Run, Served
 
@@ -46,37 +49,44 @@ def assert_one_sentence(ended: Ended, code: int, *words: str) -> None:
         assert word in line
 
 
-def test_a_census_is_published_and_read_again(bucket: Any, simulator: Served, run: Run, bench: Bench) -> None:
-    environment = simulator.environment
+def test_a_census_is_published_and_read_again(
+    bucket: Any,
+    simulator: Served,
+    run: Run,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    def said(*arguments: str, code: int = 0) -> str:
+        assert main([*arguments, *OPTIONS]) == code
+        captured = capsys.readouterr()
+        assert (captured.out if code else captured.err) == ""
+        return captured.err if code else captured.out
+
     for _ in range(2):
-        ended = run("collect", *OPTIONS, *REGIONS, **environment)
+        ended = run("collect", *OPTIONS, *REGIONS, **simulator.environment)
         assert (ended.code, ended.out, ended.err) == (0, "", "")
-        # Ids have the second of their start.
-        time.sleep(1.0 - time.time() % 1.0)
-    ended = run("snapshots", *OPTIONS, "--json", **environment)
-    older, newer = (each["snapshot_id"] for each in json.loads(ended.out))
-    assert (ended.code, ended.err) == (0, "")
+    older, newer = (each["snapshot_id"] for each in json.loads(said("snapshots", "--json")))
     assert json.loads(bucket.Object("nightly/latest.json").get()["Body"].read()) == {"snapshot_id": newer}
 
-    shown = json.loads(run("show", *OPTIONS, "--json", **environment).out)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    shown = json.loads(said("show", "--json"))
     assert shown["path"] == f"{DEST}/{newer}"
     assert shown["manifest"]["snapshot_id"] == newer
-    assert older in run("show", "latest~1", *OPTIONS, **environment).out
-    pools = run("show", f"{DEST}/{older}", "--pools", "--json", **environment)
-    assert pools.out.encode() == bucket.Object(f"nightly/{older}/pools.ndjson").get()["Body"].read()
-    ended = run("verify", older, newer, f"{DEST}/{newer}/", *OPTIONS, **environment)
-    assert (ended.code, ended.out, ended.err) == (0, "", "")
+    assert older in said("show", "latest~1")
+    pools = said("show", f"{DEST}/{older}", "--pools", "--json")
+    assert pools.encode() == bucket.Object(f"nightly/{older}/pools.ndjson").get()["Body"].read()
+    assert said("verify", older, f"{DEST}/{newer}/") == ""
 
     bucket.Object(f"nightly/{newer}/targets.ndjson").put(Body=b"{}\n")
     bucket.Object(f"nightly/{older}/pools.ndjson").delete()
-    ended = run("verify", older, newer, "latest~2", *OPTIONS, **environment)
-    assert ended.code == 1
-    assert f"{older}: pools.ndjson: can't be opened" in ended.err
-    assert f"{newer}: targets.ndjson: its sha256 is not the manifest's" in ended.err
-    assert "latest~2: no snapshot latest~2 in s3://census/nightly" in ended.err
-    assert_one_sentence(run("show", "latest~2", *OPTIONS, **environment), 1, "no snapshot latest~2 in", DEST)
-    assert_one_sentence(run("show", "s3://census/x", **environment), 1, "s3://BUCKET/PREFIX/ID")
-    assert list(bench.folder.iterdir()) == []
+    found = said("verify", older, newer, "latest~2", code=1)
+    assert f"{older}: pools.ndjson: can't be opened" in found
+    assert f"{newer}: targets.ndjson: its sha256 is not the manifest's" in found
+    assert "latest~2: no snapshot latest~2 in s3://census/nightly" in found
+    assert "poolcensus: no snapshot latest~2 in s3://census/nightly" in said("show", "latest~2", code=1)
+    assert "s3://BUCKET/PREFIX/ID" in said("show", "s3://census/x", code=1)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_lock_that_is_held_ends_with_11(bucket: Any, simulator: Served, run: Run) -> None:
@@ -115,12 +125,15 @@ def test_a_run_that_is_terminated_leaves_nothing(bucket: Any, serve: Any, bench:
     elsewhere = {"AWS_ENDPOINT_URL_S3": bucket.meta.client.meta.endpoint_url}
     environment = {**slow.environment, **elsewhere}
     with bench.popen("collect", *OPTIONS, "--regions", "us-east-1", **environment) as process:
-        deadline = time.monotonic() + 30
-        while "workspaces.DescribeWorkspacesPools" not in slow.calls and time.monotonic() < deadline:
-            assert process.poll() is None, process.communicate()
-        assert keys(bucket) == {"nightly/.lock"}
-        process.terminate()
-        out, err = process.communicate(timeout=30)
+        try:
+            deadline = time.monotonic() + 30
+            while "workspaces.DescribeWorkspacesPools" not in slow.calls and time.monotonic() < deadline:
+                assert process.poll() is None, process.communicate()
+            assert keys(bucket) == {"nightly/.lock"}
+            process.terminate()
+            out, err = process.communicate(timeout=30)
+        finally:
+            process.kill()
     assert (process.returncode, out, err) == (143, "", "poolcensus: terminated\n")
     assert keys(bucket) == set()
 
