@@ -15,7 +15,6 @@ from poolcensus.cli import main
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from faults.conftest import Bench, Ended, Run, Served
 
@@ -52,10 +51,9 @@ def assert_one_sentence(ended: Ended, code: int, *words: str) -> None:
 def test_a_census_is_published_and_read_again(
     bucket: Any,
     simulator: Served,
-    run: Run,
+    bench: Bench,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
 ) -> None:
     def said(*arguments: str, code: int = 0) -> str:
         assert main([*arguments, *OPTIONS]) == code
@@ -64,12 +62,12 @@ def test_a_census_is_published_and_read_again(
         return captured.err if code else captured.out
 
     for _ in range(2):
-        ended = run("collect", *OPTIONS, *REGIONS, **simulator.environment)
+        ended = bench.run("collect", *OPTIONS, *REGIONS, **simulator.environment)
         assert (ended.code, ended.out, ended.err) == (0, "", "")
     older, newer = (each["snapshot_id"] for each in json.loads(said("snapshots", "--json")))
     assert json.loads(bucket.Object("nightly/latest.json").get()["Body"].read()) == {"snapshot_id": newer}
 
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", str(bench.folder))
     shown = json.loads(said("show", "--json"))
     assert shown["path"] == f"{DEST}/{newer}"
     assert shown["manifest"]["snapshot_id"] == newer
@@ -86,7 +84,7 @@ def test_a_census_is_published_and_read_again(
     assert "latest~2: no snapshot latest~2 in s3://census/nightly" in found
     assert "poolcensus: no snapshot latest~2 in s3://census/nightly" in said("show", "latest~2", code=1)
     assert "s3://BUCKET/PREFIX/ID" in said("show", "s3://census/x", code=1)
-    assert list(tmp_path.iterdir()) == []
+    assert list(bench.folder.iterdir()) == []
 
 
 def test_a_lock_that_is_held_ends_with_11(bucket: Any, simulator: Served, run: Run) -> None:
