@@ -74,7 +74,8 @@ class FakeBucket:
     """One run's way to the service: it notes the calls, and fails or waits where a test wants it to.
 
     `trouble` is called with each call's number from 0 and its name. What it returns says what happens:
-    None, the call works; "refused", it fails without an effect; "lost", it fails after its effect.
+    None, the call works; "refused", it fails without an effect; "lost", it fails after its effect; "again",
+    its first reply was lost and it was made a second time.
     """
 
     name = "census"
@@ -96,8 +97,8 @@ class FakeBucket:
     ) -> None:
         pass
 
-    async def _begin(self, name: str) -> bool:
-        """Whether the reply gets lost."""
+    async def _begin(self, name: str) -> str | None:
+        """What happens to the reply."""
         number = len(self.calls)
         self.calls.append(name)
         trouble = self.trouble(number, name)
@@ -107,17 +108,17 @@ class FakeBucket:
                 await gate.wait()
         if trouble == "refused":
             raise DestinationError(f"refused: {name}")
-        return trouble == "lost"
+        return trouble
 
-    async def _end(self, name: str, lost: bool) -> None:
-        if lost:
+    async def _end(self, name: str, trouble: str | None) -> None:
+        if trouble == "lost":
             raise DestinationError(f"no reply: {name}")
         await checkpoint()
 
     async def get(self, key: str, *, start: int = 0, size: int = 1 << 20) -> StoredObject | None:
-        lost = await self._begin(f"get {key}")
+        trouble = await self._begin(f"get {key}")
         found = self.service.objects.get(key)
-        await self._end(f"get {key}", lost)
+        await self._end(f"get {key}", trouble)
         if found is None:
             return None
         return StoredObject(
@@ -125,15 +126,15 @@ class FakeBucket:
         )
 
     async def size_of(self, key: str) -> int | None:
-        lost = await self._begin(f"head {key}")
+        trouble = await self._begin(f"head {key}")
         found = self.service.objects.get(key)
-        await self._end(f"head {key}", lost)
+        await self._end(f"head {key}", trouble)
         return None if found is None else len(found.body)
 
     async def put(
         self, key: str, data: bytes, *, if_absent: bool = False, if_match: str | None = None
     ) -> str | None:
-        lost = await self._begin(f"put {key}")
+        trouble = await self._begin(f"put {key}")
         found = self.service.objects.get(key)
         etag: str | None = None
         heeds = self.service.heeds_conditions
@@ -142,59 +143,60 @@ class FakeBucket:
             or (if_match is not None and (found is None or found.etag != if_match))
         ):
             etag = self.service.write(key, data)
-        await self._end(f"put {key}", lost)
-        return etag
+        await self._end(f"put {key}", trouble)
+        conditional = if_absent or if_match is not None
+        return None if trouble == "again" and conditional else etag
 
     async def delete(self, key: str, *, if_match: str | None = None) -> None:
-        lost = await self._begin(f"delete {key}")
+        trouble = await self._begin(f"delete {key}")
         found = self.service.objects.get(key)
         if found is not None and if_match in (None, found.etag):
             del self.service.objects[key]
-        await self._end(f"delete {key}", lost)
+        await self._end(f"delete {key}", trouble)
 
     async def entries(self, prefix: str) -> AsyncGenerator[ObjectEntry, None]:
-        lost = await self._begin(f"list {prefix}")
+        trouble = await self._begin(f"list {prefix}")
         found = sorted((key, len(each.body)) for key, each in self.service.objects.items())
-        await self._end(f"list {prefix}", lost)
+        await self._end(f"list {prefix}", trouble)
         for key, size in found:
             if key.startswith(prefix):
                 yield ObjectEntry(key, size)
 
     async def uploads(self, prefix: str) -> list[Upload]:
-        lost = await self._begin(f"uploads {prefix}")
+        trouble = await self._begin(f"uploads {prefix}")
         found = [Upload(key, each) for each, (key, _) in self.service.pending.items()]
-        await self._end(f"uploads {prefix}", lost)
+        await self._end(f"uploads {prefix}", trouble)
         return [each for each in found if each.key.startswith(prefix)]
 
     async def begin(self, key: str) -> Upload:
-        lost = await self._begin(f"begin {key}")
+        trouble = await self._begin(f"begin {key}")
         upload = Upload(key, f"upload-{next(self.service.numbers)}")
         self.service.pending[upload.id] = (key, {})
-        await self._end(f"begin {key}", lost)
+        await self._end(f"begin {key}", trouble)
         return upload
 
     async def send(self, upload: Upload, number: int, data: bytes) -> UploadedPart:
-        lost = await self._begin(f"send {upload.key}")
+        trouble = await self._begin(f"send {upload.key}")
         pending = self.service.pending.get(upload.id)
         if pending is None:
             raise DestinationError("there is no such upload")
         pending[1][number] = data
-        await self._end(f"send {upload.key}", lost)
+        await self._end(f"send {upload.key}", trouble)
         return UploadedPart(number, f"{len(data)}", "")
 
     async def complete(
         self, upload: Upload, parts: Sequence[UploadedPart], *, if_absent: bool = False
     ) -> bool:
-        lost = await self._begin(f"complete {upload.key}")
+        trouble = await self._begin(f"complete {upload.key}")
         pending = self.service.pending.get(upload.id)
         done = pending is not None and not (if_absent and upload.key in self.service.objects)
         if pending is not None and done:
             del self.service.pending[upload.id]
             self.service.write(upload.key, b"".join(pending[1][part.number] for part in parts))
-        await self._end(f"complete {upload.key}", lost)
-        return done
+        await self._end(f"complete {upload.key}", trouble)
+        return done and trouble != "again"
 
     async def abort(self, upload: Upload) -> None:
-        lost = await self._begin(f"abort {upload.key}")
+        trouble = await self._begin(f"abort {upload.key}")
         self.service.pending.pop(upload.id, None)
-        await self._end(f"abort {upload.key}", lost)
+        await self._end(f"abort {upload.key}", trouble)

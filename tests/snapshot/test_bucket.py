@@ -141,6 +141,25 @@ def test_a_call_that_fails_leaves_the_former_snapshots_or_the_new_one_whole(trou
     virtually(body)
 
 
+def test_a_call_that_was_tried_again_and_finds_its_own_traces_is_no_failure() -> None:
+    async def body() -> None:
+        for again, name in enumerate(await calls_of_a_run()):
+            service = Service()
+            await publish(FakeBucket(service), ID)
+            bucket = FakeBucket(service)
+            bucket.trouble = partial(happens, "again", again, again)
+            await publish(bucket, LATER_ID)
+            assert bucket.calls[again] == name
+            assert_clean(service, ID, LATER_ID)
+        service = Service()
+        bucket = FakeBucket(service)
+        bucket.trouble = partial(happens, "again", 0, sys.maxsize)
+        async with store(bucket):
+            await anyio.sleep(LEASE_SECONDS * 3)
+
+    virtually(body)
+
+
 def assert_clean_but_for_the_lock(service: Service, ids: set[str]) -> None:
     assert service.objects.pop("p/.lock", None) is None
     assert_clean(service, *ids)
