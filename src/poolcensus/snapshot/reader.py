@@ -203,6 +203,8 @@ def _resolve(ref: str | os.PathLike[str], dest: Path) -> Path:
 
 
 def _ids(dest: Path) -> list[str]:
+    if dest.parts[:1] == ("s3:",):
+        raise SnapshotError(f"no snapshots in {dest}: only a folder is read here, so copy them into one")
     try:
         return published_ids(dest)
     except OSError as error:
