@@ -18,6 +18,7 @@ import anyio.to_thread
 
 from poolcensus.account_file import read_accounts
 from poolcensus.aws.gateway import open_aws, open_caller
+from poolcensus.aws.s3 import open_bucket
 from poolcensus.discovery import AccountChoice, AccountListing, RegionChoice, choose_regions
 from poolcensus.engine import Engine, EngineLimits
 from poolcensus.errors import (
@@ -29,7 +30,10 @@ from poolcensus.errors import (
     first_reason,
 )
 from poolcensus.model import Outcome, Page, Plan, PoolRecord, Progress, Target, Totals
+from poolcensus.settings.values import destination
 from poolcensus.snapshot import (
+    BucketSnapshot,
+    BucketStore,
     FolderStore,
     JournalHeader,
     Snapshot,
@@ -39,6 +43,7 @@ from poolcensus.snapshot import (
     long_targets,
     new_snapshot_id,
 )
+from poolcensus.snapshot.bucket import SCHEME, split_place
 from poolcensus.streams import Stream
 from poolcensus.times import rfc3339
 from poolcensus.version import TOOL
@@ -61,7 +66,6 @@ _log = logging.getLogger("poolcensus")
 T = TypeVar("T")
 
 STANDARD_OUTPUT = "-"
-_S3 = "s3://"
 _PAGES_BUFFERED = 32
 _TARGETS_BUFFERED = 256
 _UNCOVERED_KEPT = 1000
@@ -165,22 +169,25 @@ class Census:
         """Every pool as it is read, with where it was seen. As `pages`, a pool at a time."""
         return Stream(self._running(), self._send_pools, buffer=_PAGES_BUFFERED)
 
-    async def collect(self, dest: str | os.PathLike[str] | None = None) -> Snapshot | StreamedSnapshot:
+    async def collect(
+        self, dest: str | os.PathLike[str] | None = None
+    ) -> Snapshot | BucketSnapshot | StreamedSnapshot:
         """Take the census and publish it at `dest`, by default the settings' destination.
 
-        With `-` the records go to standard output. Raises NotPublishedError where `strict` or `max_failed`
-        forbids publishing what was seen, DestinationLockedError where another run is writing to `dest`, or
-        another FatalError; then nothing has been published. Where it is cancelled or ends in an error that
-        is not the destination's, it leaves what it has for a run that resumes: see `resumable`.
+        That is a folder, `s3://BUCKET/PREFIX`, or `-`, with which the records go to standard output. Raises
+        NotPublishedError where `strict` or `max_failed` forbids publishing what was seen,
+        DestinationLockedError where another run is writing to `dest`, or another FatalError; then nothing
+        has been published. Where it is cancelled or ends in an error that is not the destination's, a run
+        into a folder leaves what it has for one that resumes: see `resumable`.
         """
-        place = os.fspath(dest) if dest is not None else self.settings.dest
+        place = _place(dest) if dest is not None else self.settings.dest
         self._writer = None
         started = datetime.now(UTC)
         async with (
             AsyncExitStack() as stack,
             # Before the destination is touched: wrong settings leave no trace.
             self._prepare() as prepared,
-            self._store(place) as store,
+            self._store(place, prepared) as store,
             self._open(prepared) as opened,
         ):
             asked = self._asked(opened.aws.caller)
@@ -215,6 +222,8 @@ class Census:
                 )
         if place == STANDARD_OUTPUT:
             return StreamedSnapshot(manifest, self.uncovered)
+        if place.startswith(SCHEME):
+            return BucketSnapshot(f"{place}/{manifest.snapshot_id}", manifest, self.uncovered)
         return Snapshot(Path(place) / manifest.snapshot_id, manifest)
 
     async def plan(self) -> Plan:
@@ -333,16 +342,17 @@ class Census:
             "caller": caller.account_id,
         }
 
-    def _store(self, place: str) -> Store:
+    def _store(self, place: str, prepared: _Prepared) -> Store:
         settings = self.settings
-        if settings.resume and (place == STANDARD_OUTPUT or place.startswith(_S3)):
+        if settings.resume and (place == STANDARD_OUTPUT or place.startswith(SCHEME)):
             raise SettingsError(f"--resume needs a directory as its destination: {place} keeps no journal")
         if place == STANDARD_OUTPUT:
             if sys.stdout is None:
                 raise DestinationError("standard output is closed: nothing can be written there")
             return StreamStore(sys.stdout.buffer)
-        if place.startswith(_S3):
-            raise SettingsError(f"{place}: this version can't write to S3; name a directory or -")
+        if place.startswith(SCHEME):
+            bucket, _ = split_place(place)
+            return BucketStore(open_bucket(settings, prepared.session, bucket), place)
         return FolderStore(
             place,
             file_mode=settings.file_mode,
@@ -438,6 +448,16 @@ class _RecordSink(_StreamSink[PoolRecord]):
         )
 
 
+def _place(dest: str | os.PathLike[str]) -> str:
+    place = os.fspath(dest)
+    if not place.startswith(SCHEME):
+        return place
+    try:
+        return str(destination(place))
+    except ValueError as error:
+        raise SettingsError(f"the destination {place!r} {error}") from None
+
+
 async def _accounts_from_file(source: str) -> tuple[Account, ...]:
     if source in {"organization", "self"}:
         return ()
@@ -445,7 +465,7 @@ async def _accounts_from_file(source: str) -> tuple[Account, ...]:
 
 
 async def _long_targets(place: str) -> Mapping[tuple[str, str], int]:
-    if place == STANDARD_OUTPUT or place.startswith(_S3):
+    if place == STANDARD_OUTPUT or place.startswith(SCHEME):
         return {}
     return await anyio.to_thread.run_sync(long_targets, place)
 

@@ -6,13 +6,13 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+import pytest
+
 from poolcensus.cli import main
 from poolcensus.snapshot import Snapshot, verify
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
 
 def test_the_demo_needs_nothing_and_shows_everything(tmp_path: Path) -> None:
@@ -43,6 +43,7 @@ def test_the_demo_needs_nothing_and_shows_everything(tmp_path: Path) -> None:
     assert snapshot.manifest.totals.throttles > 0
 
 
-def test_the_demo_has_to_keep_what_it_shows(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["demo", "--dest", "-"]) == 2
+@pytest.mark.parametrize("dest", ["-", "s3://bucket/prefix"])
+def test_the_demo_has_to_keep_what_it_shows(dest: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--dest", dest]) == 2
     assert "must be a folder" in capsys.readouterr().err

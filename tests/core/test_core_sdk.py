@@ -120,7 +120,7 @@ async def test_an_endpoint_that_is_no_url_is_refused(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("service", ["workspaces", "sts", "organizations", "account", "ec2"])
 def test_the_sdks_data_read_the_same(service: str) -> None:
     ours, theirs = botocore.session.Session(), botocore.session.Session()
-    ours.get_component("data_loader").file_loader = module._DataFiles()
+    ours.get_component("data_loader").file_loader = module.DataFiles()
     for kind in ("service-2", "endpoint-rule-set-1"):
         read = [
             each.get_component("data_loader").load_service_model(service, kind) for each in (ours, theirs)

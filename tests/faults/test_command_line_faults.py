@@ -86,12 +86,6 @@ def test_a_file_of_accounts_that_is_missing_leaves_no_trace(
     assert list(bench.folder.iterdir()) == []
 
 
-def test_an_s3_destination_makes_no_call(simulator: Served, run: Run) -> None:
-    ended = run("collect", "--dest", "s3://bucket/prefix", "--regions", REGIONS, **simulator.environment)
-    assert_one_sentence(ended, 2, "s3://bucket/prefix")
-    assert simulator.calls == {}
-
-
 def test_a_destination_that_cannot_be_written_makes_no_call(
     simulator: Served, run: Run, bench: Bench
 ) -> None:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from poolcensus.errors import SettingsError
 from poolcensus.model import Compression, Shard
-from poolcensus.settings import FailureBudget, FilterOperator, PoolFilter, Settings
+from poolcensus.settings import FailureBudget, FilterOperator, PoolFilter, S3Encryption, Settings
 
 ONE, TWO = "000000000001", "000000000002"
 POOL, OTHER = "wspool-0123456aa", "wspool-0123456bb"
@@ -43,6 +43,11 @@ def complaint(**overrides: object) -> str:
         ("endpoint_url", "http://[::1]:4566/", "http://[::1]:4566/"),
         ("dest", "-", "-"),
         ("dest", "s3://my-bucket/a/b", "s3://my-bucket/a/b"),
+        ("dest", "s3://my-bucket/a b/", "s3://my-bucket/a b"),
+        ("dest", "s3://my-bucket/", "s3://my-bucket"),
+        ("s3_encryption", "aws:kms", S3Encryption.KMS),
+        ("s3_kms_key", "alias/census", "alias/census"),
+        ("s3_bucket_owner", ONE, ONE),
         ("session_duration", "900", 900),
         ("log_level", "DEBUG", "debug"),
     ],
@@ -87,6 +92,15 @@ def test_values_are_read(key: str, given_as: object, expected: object) -> None:
         ("endpoint_url", "http://host:port", "https://"),
         ("dest", "gs://bucket", "s3://"),
         ("dest", "s3://B", "s3://"),
+        ("dest", "s3://", "s3://BUCKET/PREFIX"),
+        ("dest", "s3://bucket//a", "no empty step"),
+        ("dest", "s3://bucket/a/../b", "without . and .."),
+        ("dest", "s3://bucket/a\x1bb", "can't be seen"),
+        ("dest", "s3://bucket/" + "x" * 901, "at most 900 bytes"),
+        ("s3_encryption", "kms", "none, AES256, aws:kms"),
+        ("s3_kms_key", "a key", "alias of a KMS key"),
+        ("s3_bucket_owner", "1234", "12 digits"),
+        ("s3_bucket_owner", 123456789012, "in quotes"),
         ("dest", "", "directory"),
         ("concurrency", 4097, "1 to 4096"),
         ("concurrency", True, "a number"),
@@ -104,6 +118,11 @@ def test_a_wrong_value_says_which_key_and_what_is_allowed(key: str, value: objec
     assert key in text
     assert allowed in text
     assert "\n" not in text
+
+
+def test_a_key_of_kms_excludes_the_encryption_aes256() -> None:
+    assert "exclude each other" in complaint(s3_kms_key="alias/census", s3_encryption="AES256")
+    assert Settings.load(s3_kms_key="alias/census", s3_encryption="aws:kms").s3_kms_key == "alias/census"
 
 
 def test_a_filter_is_the_same_from_text_and_from_a_table() -> None:

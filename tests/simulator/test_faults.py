@@ -312,3 +312,10 @@ def test_a_reset_of_the_simulator_begins_the_faults_anew(start: Start) -> None:
     assert [running.pools().status for _ in range(2)] == [400, 200]
     assert running.get("/_simulator/reset", "POST").status == 204
     assert [running.pools().status for _ in range(2)] == [400, 200]
+
+
+def test_the_stats_count_the_calls_that_were_hit(start: Start) -> None:
+    running = start(SimulatorConfig(faults=(Fault.parse("throttle,first=1"),)))
+    running.pools()
+    running.pools()
+    assert running.get("/_simulator/stats").json["faults"] == {"throttle": 1}

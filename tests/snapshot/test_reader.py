@@ -186,3 +186,10 @@ async def test_a_reader_that_stops_early_closes_the_file(tmp_path: Path) -> None
     records = snapshot.pools()
     next(records)
     del records  # an open file would warn, and warnings are errors
+
+
+def test_a_bucket_is_not_taken_for_a_folder() -> None:
+    with pytest.raises(SnapshotError, match="only a folder is read here"):
+        Snapshot.open("latest", "s3://bucket/prefix")
+    with pytest.raises(SnapshotError, match="only a folder is read here"):
+        list_snapshots("s3://bucket/prefix")

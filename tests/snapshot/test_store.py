@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import io
+import subprocess
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.request import ProxyHandler, Request, build_opener
 
 import anyio
+import boto3
 import pytest
 
 from poolcensus.errors import DestinationLockedError
+from poolcensus.simulator import Simulator
 from poolcensus.snapshot import FolderStore, Keep, Shelf, SnapshotWriter, Store, StreamStore, prune
+from snapshot.buckets import MOTO_COMMAND, NAME, PREFIX, bucket_store, stored
 from snapshot.making import ID, LATER_ID, SOME, fill, publish
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Iterator, Mapping
     from pathlib import Path
 
 
@@ -71,10 +76,107 @@ class StreamPlace(Place):
         return []
 
 
-@pytest.fixture(params=["folder", "stream"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    places = {"folder": lambda: FolderPlace(tmp_path), "stream": StreamPlace}
-    made: Place = places[request.param]()
+class BucketPlace(Place):
+    """A bucket, by its objects and by the keys of the uploads that are under way."""
+
+    @abstractmethod
+    def objects(self) -> Mapping[str, bytes]: ...
+
+    @abstractmethod
+    def uploads(self) -> list[str]: ...
+
+    def store(self) -> Store:
+        return bucket_store()
+
+    def seen(self) -> Mapping[str, Mapping[str, bytes]]:
+        found: dict[str, dict[str, bytes]] = {}
+        for key, body in self.objects().items():
+            snapshot_id, slash, name = key.removeprefix(PREFIX).partition("/")
+            if slash:
+                found.setdefault(snapshot_id, {})[name] = body
+        return {snapshot_id: files for snapshot_id, files in found.items() if "manifest.json" in files}
+
+    def leftovers(self) -> list[str]:
+        known = {f"{PREFIX}{each}/{name}" for each, files in self.seen().items() for name in files}
+        known.add(f"{PREFIX}latest.json")
+        return [*(key for key in self.objects() if key not in known), *self.uploads()]
+
+
+class SimulatedPlace(BucketPlace):
+    def __init__(self, simulator: Simulator) -> None:
+        self.bucket = stored(simulator)
+
+    def objects(self) -> Mapping[str, bytes]:
+        return {key: each.body for key, each in self.bucket.objects.items() if not key.endswith("/.lock")}
+
+    def uploads(self) -> list[str]:
+        return [each.key for each in self.bucket.uploads.values()]
+
+
+class MotoPlace(BucketPlace):
+    def __init__(self, client: Any) -> None:
+        self.client = client
+
+    def objects(self) -> Mapping[str, bytes]:
+        listed = self.client.list_objects_v2(Bucket=NAME).get("Contents", ())
+        keys = [each["Key"] for each in listed if not each["Key"].endswith("/.lock")]
+        return {key: self.client.get_object(Bucket=NAME, Key=key)["Body"].read() for key in keys}
+
+    def uploads(self) -> list[str]:
+        return [each["Key"] for each in self.client.list_multipart_uploads(Bucket=NAME).get("Uploads", ())]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def moto_url() -> Iterator[str]:
+    with subprocess.Popen(
+        MOTO_COMMAND,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        yield process.stdout.readline().strip()
+        process.stdin.close()
+
+
+@pytest.fixture
+def moto_place(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[MotoPlace]:
+    build_opener(ProxyHandler({})).open(
+        Request(f"{moto_url}/moto-api/reset", method="POST"), timeout=10
+    ).close()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", moto_url)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    client = boto3.client("s3", region_name="us-east-1")
+    client.create_bucket(Bucket=NAME)
+    yield MotoPlace(client)
+    client.close()
+
+
+@pytest.fixture
+async def simulated_place(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SimulatedPlace]:
+    async with Simulator() as simulator:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", simulator.endpoint_url)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", simulator.access_key_id)
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", simulator.secret_access_key)
+        yield SimulatedPlace(simulator)
+
+
+@pytest.fixture
+def folder_place(tmp_path: Path) -> FolderPlace:
+    return FolderPlace(tmp_path)
+
+
+@pytest.fixture
+def stream_place() -> StreamPlace:
+    return StreamPlace()
+
+
+@pytest.fixture(params=["folder", "stream", "simulated", "moto"])
+def place(request: pytest.FixtureRequest) -> Place:
+    made: Place = request.getfixturevalue(f"{request.param}_place")
     return made
 
 

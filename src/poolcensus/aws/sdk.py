@@ -95,7 +95,7 @@ _TELL_OF_CALLS = ("botocore.auth", "botocore.endpoint", "botocore.parsers", "bot
 _HOP_HEADERS = frozenset({"content-length", "host", "connection", "expect"})
 
 
-class _DataFiles(JSONFileLoader):  # type: ignore[misc] # botocore has no types
+class DataFiles(JSONFileLoader):  # type: ignore[misc] # botocore has no types
     """The SDK's own data, read in a quarter of the time: models are megabytes, and hold up other threads."""
 
     def load_file(self, file_path: str) -> object:
@@ -163,7 +163,7 @@ class Sdk:
         try:
             session = cast("_Session", botocore.session.Session(profile=self._profile))
             session.get_scoped_config()
-            session.get_component("data_loader").file_loader = _DataFiles()
+            session.get_component("data_loader").file_loader = DataFiles()
             # Tokens of the global STS endpoint are refused in opt-in regions.
             session.set_config_variable("sts_regional_endpoints", "regional")
         except ProfileNotFound as error:

@@ -11,7 +11,6 @@ import sys
 import time
 from collections import defaultdict
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 from urllib.parse import unquote, urlsplit
 
@@ -19,8 +18,9 @@ import anyio
 import anyio.to_thread
 
 from poolcensus.aws.http1 import Connection, Reply
+from poolcensus.aws.tls import trusting
 from poolcensus.aws.tunnel import Tunnel
-from poolcensus.errors import FatalError, SettingsError, UnreachableError
+from poolcensus.errors import FatalError, UnreachableError
 from poolcensus.singleflight import SingleFlight
 
 if TYPE_CHECKING:
@@ -261,24 +261,11 @@ class Transport:
         return addresses
 
     async def _tls_context(self) -> ssl.SSLContext:
-        # Loading the authorities takes 20 to 40 ms: once a run, and off the event loop.
         if self._tls is None:
-            self._tls = await self._contexts.run("tls", lambda: anyio.to_thread.run_sync(self._load_tls))
+            self._tls = await self._contexts.run(
+                "tls", lambda: anyio.to_thread.run_sync(trusting, self._ca_bundle)
+            )
         return self._tls
-
-    def _load_tls(self) -> ssl.SSLContext:
-        try:
-            return self._context()
-        except OSError as error:
-            raise SettingsError(
-                f"the bundle of authorities {self._ca_bundle} can't be read: {error.strerror or error}"
-                " (AWS_CA_BUNDLE names it)"
-            ) from None
-
-    def _context(self) -> ssl.SSLContext:
-        if self._ca_bundle is not None and Path(self._ca_bundle).is_dir():
-            return ssl.create_default_context(capath=self._ca_bundle)
-        return ssl.create_default_context(cafile=self._ca_bundle)
 
 
 def _most_connections() -> int:

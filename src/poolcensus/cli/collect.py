@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from poolcensus.census import Census
     from poolcensus.model import Manifest
     from poolcensus.settings import Settings
-    from poolcensus.snapshot import Snapshot, StreamedSnapshot
+    from poolcensus.snapshot import BucketSnapshot, Snapshot, StreamedSnapshot
 
 
 @click.command(name="collect")
@@ -43,7 +43,7 @@ def command(config: Path | None, **given: object) -> int:
     return _code(snapshot.manifest)
 
 
-def collect(settings: Settings) -> Snapshot | StreamedSnapshot:
+def collect(settings: Settings) -> Snapshot | BucketSnapshot | StreamedSnapshot:
     """Takes one census, with its progress shown and its metrics written."""
     from poolcensus.census import Census
 
@@ -64,7 +64,7 @@ def collect(settings: Settings) -> Snapshot | StreamedSnapshot:
     return snapshot
 
 
-async def _collect(census: Census, settings: Settings) -> Snapshot | StreamedSnapshot:
+async def _collect(census: Census, settings: Settings) -> Snapshot | BucketSnapshot | StreamedSnapshot:
     from poolcensus.cli.progress import shown
 
     async with census, shown(census.progress, settings.progress):
@@ -75,11 +75,21 @@ def _code(manifest: Manifest) -> int:
     return ExitCode.OK if manifest.status == SnapshotStatus.COMPLETE else ExitCode.UNCOVERED
 
 
-def _report(snapshot: Snapshot | StreamedSnapshot, settings: Settings) -> None:
-    from poolcensus.snapshot import StreamedSnapshot
+def _where(snapshot: Snapshot | BucketSnapshot | StreamedSnapshot) -> str | None:
+    from poolcensus.snapshot import BucketSnapshot, StreamedSnapshot
 
+    match snapshot:
+        case StreamedSnapshot():
+            return None
+        case BucketSnapshot():
+            return snapshot.url
+        case _:
+            return str(snapshot.path)
+
+
+def _report(snapshot: Snapshot | BucketSnapshot | StreamedSnapshot, settings: Settings) -> None:
     manifest = snapshot.manifest
-    where = None if isinstance(snapshot, StreamedSnapshot) else str(snapshot.path)
+    where = _where(snapshot)
     if on_terminal(sys.stderr):
         from poolcensus.cli.tables import console, manifest_summary
 

@@ -61,7 +61,7 @@ def command(**given: object) -> int:
     the caller's AWS configuration is looked at.
     """
     dest = given.pop("dest") or str(Path(tempfile.gettempdir()) / "poolcensus-demo")
-    if dest == "-":
+    if dest == "-" or str(dest).startswith("s3://"):
         message = "the demo shows a snapshot: its destination must be a folder"
         raise click.UsageError(message)
     with _simulator() as service:

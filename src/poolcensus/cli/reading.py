@@ -2,29 +2,66 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from poolcensus.cli import logs
 from poolcensus.cli.options import read_settings
-from poolcensus.errors import SettingsError
+from poolcensus.cli.running import run
+from poolcensus.errors import SettingsError, SnapshotError
+from poolcensus.snapshot import Snapshot, list_snapshots
+from poolcensus.snapshot.reader import is_looked_up
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping
 
     from poolcensus.settings import Settings
+    from poolcensus.snapshot import SnapshotInfo
 
-KEYS = ("dest", "log_format", "log_level", "json")
+KEYS = ("dest", "profile", "endpoint_url", "log_format", "log_level", "json")
+S3 = "s3://"
 
 
 def reading_settings(config: Path | None, given: Mapping[str, object]) -> Settings:
-    """The settings of a command that reads, its logging set up. The destination is a folder."""
+    """The settings of a command that reads, its logging set up. The destination is a folder or a bucket."""
     settings = read_settings(config, given)
     logs.configure(settings)
     if settings.dest == "-":
-        message = "a destination of - keeps no snapshots: name a folder with --dest"
-        raise SettingsError(message)
-    if settings.dest.startswith("s3://"):
-        message = f"snapshots in {settings.dest} can't be read by this version: name a folder with --dest"
+        message = "a destination of - keeps no snapshots: name a folder or a bucket with --dest"
         raise SettingsError(message)
     return settings
+
+
+@contextmanager
+def opened(settings: Settings, ref: str, *, pools: bool = True) -> Iterator[tuple[Snapshot, str]]:
+    """The snapshot that `ref` names, and where it is.
+
+    One on S3 is copied into a temporary folder first, without its records where `pools` says so.
+    """
+    place = settings.dest
+    if ref.startswith(S3):
+        place, _, ref = ref.rstrip("/").rpartition("/")
+    elif not is_looked_up(ref) or not place.startswith(S3):
+        snapshot = Snapshot.open(ref, dest=place)
+        yield snapshot, str(snapshot.path)
+        return
+    if not is_looked_up(ref) or not place.startswith(S3):
+        message = f"{place}/{ref} is not a snapshot: name one as s3://BUCKET/PREFIX/ID"
+        raise SnapshotError(message)
+    from poolcensus.remote import fetch_remote
+
+    with TemporaryDirectory(prefix="poolcensus-") as folder:
+        snapshot = run(partial(fetch_remote, settings, place, ref, Path(folder), pools=pools))
+        yield snapshot, f"{place}/{snapshot.id}"
+
+
+def listed(settings: Settings) -> tuple[SnapshotInfo, ...]:
+    """The snapshots at the destination, the newest last."""
+    if not settings.dest.startswith(S3):
+        return list_snapshots(settings.dest)
+    from poolcensus.remote import list_remote
+
+    return run(partial(list_remote, settings, settings.dest))

@@ -9,12 +9,13 @@ import click
 
 from poolcensus.cli.exits import ExitCode
 from poolcensus.cli.options import settings_options
-from poolcensus.cli.reading import KEYS, reading_settings
-from poolcensus.snapshot import Snapshot
+from poolcensus.cli.reading import KEYS, opened, reading_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
+
+    from poolcensus.snapshot import Snapshot
 
 # A table's columns are as wide as its rows need: a part at a time keeps a large snapshot out of memory.
 ROWS_PER_TABLE = 500
@@ -33,20 +34,20 @@ def command(ref: str, config: Path | None, *, failures: bool, pools: bool, **giv
     SNAPSHOT is a path, a snapshot id, latest (the default) or latest~N, the N-th before the latest.
     """
     settings = reading_settings(config, given)
-    snapshot = Snapshot.open(ref, dest=settings.dest)
-    if not settings.json_output:
-        _print(snapshot, failures=failures, pools=pools)
-    elif pools and failures:
+    if settings.json_output and pools and failures:
         message = "with --json, --pools and --failures are different kinds of lines: ask for one of them"
         raise click.UsageError(message)
-    elif pools:
-        _write_pools(snapshot)
-    else:
-        _write_object(snapshot)
+    with opened(settings, ref, pools=pools) as (snapshot, where):
+        if not settings.json_output:
+            _print(snapshot, where, failures=failures, pools=pools)
+        elif pools:
+            _write_pools(snapshot)
+        else:
+            _write_object(snapshot, where)
     return ExitCode.OK
 
 
-def _print(snapshot: Snapshot, *, failures: bool, pools: bool) -> None:
+def _print(snapshot: Snapshot, where: str, *, failures: bool, pools: bool) -> None:
     from poolcensus.cli import tables
     from poolcensus.cli.trouble import failures as failure_lines
 
@@ -57,7 +58,7 @@ def _print(snapshot: Snapshot, *, failures: bool, pools: bool) -> None:
         for records in _parts(snapshot.pools() if pools else ()):
             tables.put(screen, tables.pool_table(records))
         return
-    tables.put(screen, *tables.manifest_summary(snapshot.manifest, str(snapshot.path)))
+    tables.put(screen, *tables.manifest_summary(snapshot.manifest, where))
     if lines := [*failure_lines(snapshot.uncovered())]:
         lines.insert(0, "")
     for each in lines:
@@ -77,12 +78,12 @@ def _write_pools(snapshot: Snapshot) -> None:
         write_line(record_object(snapshot.id, record))
 
 
-def _write_object(snapshot: Snapshot) -> None:
+def _write_object(snapshot: Snapshot, where: str) -> None:
     from poolcensus.cli.output import manifest_object, result_object, write_line
 
     write_line(
         {
-            "path": str(snapshot.path),
+            "path": where,
             "manifest": manifest_object(snapshot.manifest),
             "failures": [result_object(each) for each in snapshot.uncovered()],
         }

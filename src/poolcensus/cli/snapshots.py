@@ -8,8 +8,7 @@ import click
 
 from poolcensus.cli.exits import ExitCode
 from poolcensus.cli.options import settings_options
-from poolcensus.cli.reading import KEYS, reading_settings
-from poolcensus.snapshot import list_snapshots
+from poolcensus.cli.reading import KEYS, listed, reading_settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 def command(config: Path | None, **given: object) -> int:
     """List the snapshots at a destination, the newest last."""
     settings = reading_settings(config, given)
-    found = list_snapshots(settings.dest)
+    found = listed(settings)
     if settings.json_output:
         from poolcensus.cli.output import info_object, write_line
 

@@ -10,13 +10,15 @@ import click
 
 from poolcensus.cli.exits import ExitCode
 from poolcensus.cli.options import settings_options
-from poolcensus.cli.reading import KEYS, reading_settings
+from poolcensus.cli.reading import KEYS, opened, reading_settings
 from poolcensus.cli.trouble import complain, counted, printable
 from poolcensus.errors import SnapshotError
-from poolcensus.snapshot import Problem, Snapshot, verify
+from poolcensus.snapshot import Problem, verify
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from poolcensus.settings import Settings
 
 
 @click.command(name="verify")
@@ -29,7 +31,7 @@ def command(refs: tuple[str, ...], config: Path | None, **given: object) -> int:
     wrong.
     """
     settings = reading_settings(config, given)
-    found = {ref: _problems(ref, settings.dest) for ref in refs or ("latest",)}
+    found = {ref: _problems(ref, settings) for ref in refs or ("latest",)}
     if settings.json_output:
         from poolcensus.cli.output import write_line
 
@@ -45,9 +47,10 @@ def command(refs: tuple[str, ...], config: Path | None, **given: object) -> int:
     return ExitCode.FOUND if any(found.values()) else ExitCode.OK
 
 
-def _problems(ref: str, dest: str) -> tuple[Problem, ...]:
+def _problems(ref: str, settings: Settings) -> tuple[Problem, ...]:
     try:
-        return verify(Snapshot.open(ref, dest=dest))
+        with opened(settings, ref) as (snapshot, _):
+            return verify(snapshot)
     except SnapshotError as error:
         return (Problem(file="", line=None, message=str(error)),)
 

@@ -11,6 +11,7 @@ from poolcensus.settings.values import (
     LogLevel,
     PoolFilter,
     ProgressMode,
+    S3Encryption,
 )
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "LogLevel",
     "PoolFilter",
     "ProgressMode",
+    "S3Encryption",
     "Settings",
     "load_settings",
 ]

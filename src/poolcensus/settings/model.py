@@ -11,7 +11,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, m
 from poolcensus import catalogue
 from poolcensus.model import Compression, JsonObject, JsonValue, Shard
 from poolcensus.settings import values
-from poolcensus.settings.values import FailureBudget, LogFormat, LogLevel, PoolFilter, ProgressMode
+from poolcensus.settings.values import (
+    FailureBudget,
+    LogFormat,
+    LogLevel,
+    PoolFilter,
+    ProgressMode,
+    S3Encryption,
+)
 
 if TYPE_CHECKING:
     import os
@@ -256,6 +263,19 @@ class Settings(BaseModel):
         description='The permissions of a snapshot\'s folders, as octal text such as "0700".',
     )
 
+    s3_encryption: S3Encryption = Field(
+        default=S3Encryption.NONE,
+        description="The encryption to ask S3 for; none: what the bucket does by itself.",
+    )
+    s3_kms_key: Annotated[str, BeforeValidator(values.kms_key)] | None = Field(
+        default=None,
+        description="The KMS key to encrypt a snapshot on S3 with, by id, ARN or alias. Implies aws:kms.",
+    )
+    s3_bucket_owner: Annotated[str, BeforeValidator(values.account)] | None = Field(
+        default=None,
+        description="The account, by its 12-digit id, that has to own the bucket on S3.",
+    )
+
     @classmethod
     def load(cls, path: str | os.PathLike[str] | None = None, **overrides: object) -> Settings:
         """Reads the settings: `overrides` over POOLCENSUS_* variables over the TOML file over defaults.
@@ -284,6 +304,9 @@ class Settings(BaseModel):
                 if each in excluded:
                     message = f"{what} {each} is both in {kept} and in {left_out}"
                     yield Clash(left_out, message, frozenset({kept, left_out}))
+        if self.s3_kms_key is not None and self.s3_encryption is S3Encryption.AES256:
+            message = "a key of KMS and the encryption AES256 exclude each other"
+            yield Clash("s3_kms_key", message, frozenset({"s3_kms_key", "s3_encryption"}))
         known = catalogue.known_regions() | set(self.extra_regions)
         for key in ("regions", "exclude_regions"):
             keys = frozenset({key, "extra_regions"})

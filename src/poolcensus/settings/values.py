@@ -50,6 +50,14 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
+class S3Encryption(StrEnum):
+    """Who encrypts the objects of a destination on S3, and how."""
+
+    NONE = "none"
+    AES256 = "AES256"
+    KMS = "aws:kms"
+
+
 class FilterOperator(StrEnum):
     """How DescribeWorkspacesPools compares a filter's values."""
 
@@ -101,7 +109,9 @@ _REGION_PATTERN = re.compile(r"[a-z0-9*?\[\]!-]{1,64}")
 _ROLE_NAME = re.compile(r"[\w+=,.@/-]{1,512}", re.ASCII)
 _EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)
 _SESSION_NAME = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)
-_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_S3_PLACE = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])((?:/[^/]+)*)/?")
+_LONGEST_PREFIX = 900
+_KMS_KEY = re.compile(r"[\w+=,.@:/-]{1,2048}", re.ASCII)
 _OCTAL = re.compile(r"(?:0o)?([0-7]{3,4})")
 _BUDGET = re.compile(r"([0-9]{1,9})|([0-9]{1,3}(?:\.[0-9]{1,6})?)%")
 _SHARD = re.compile(r"([0-9]{1,9})/([0-9]{1,9})", re.ASCII)
@@ -170,6 +180,8 @@ role_name = partial(
 )
 external_id = partial(_text, _EXTERNAL_ID, "2 to 1224 letters, digits and +=,.@_:/-")
 session_name = partial(_text, _SESSION_NAME, "2 to 64 letters, digits and +=,.@_-")
+kms_key = partial(_text, _KMS_KEY, "the id, the ARN or the alias of a KMS key")
+account = partial(_text, _ACCOUNT_ID, "an account id: 12 digits, in quotes")
 
 
 def account_tags(value: object) -> tuple[tuple[str, str], ...]:
@@ -252,12 +264,27 @@ def destination(value: object) -> object:
     if not value or "\0" in value:
         raise ValueError(allowed)
     if value.startswith("s3://"):
-        if not _BUCKET.fullmatch(value.removeprefix("s3://").split("/", 1)[0]):
-            raise ValueError(allowed)
-        return value
+        return _s3_place(value)
     if _SCHEME.match(value):
         raise ValueError(allowed)
     return _expanded(value)
+
+
+def _s3_place(value: str) -> str:
+    found = _S3_PLACE.fullmatch(value)
+    if found is None:
+        message = (
+            "must be s3://BUCKET/PREFIX, with a bucket of 3 to 63 small letters, digits, dots and hyphens,"
+            " and no empty step in the prefix"
+        )
+        raise ValueError(message)
+    steps = found[2].split("/")
+    if len(found[2].encode()) > _LONGEST_PREFIX or not value.isprintable() or {".", ".."} & {*steps}:
+        message = (
+            f"must have a prefix of at most {_LONGEST_PREFIX} bytes, without . and .. and what can't be seen"
+        )
+        raise ValueError(message)
+    return value.rstrip("/")
 
 
 def path(value: object) -> object:

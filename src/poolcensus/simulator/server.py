@@ -162,7 +162,7 @@ class Simulator:
             "sts": Sts(self.world, self._store, self.clock, session_seconds=config.session_seconds),
             "account": AccountManagement(self.world, mint, refuse=config.refuse_list_regions),
             "ec2": Ec2(self.world, refuse=config.refuse_describe_regions),
-            "s3": S3(),
+            "s3": S3(clock=self.clock),
         }
 
 

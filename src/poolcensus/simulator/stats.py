@@ -55,7 +55,7 @@ class Stats:
             "calls": dict(self.calls),
             "statuses": {str(status): count for status, count in self.statuses.items()},
             "codes": dict(self.codes),
-            "faults": dict(self.faults),
+            "faults": {str(kind): count for kind, count in self.faults.items()},
             "requests": self.calls.total(),
             "bytes_received": self.bytes_received,
             "bytes_sent": self.bytes_sent,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from poolcensus.snapshot.bucket import BucketSnapshot, BucketStore
+from poolcensus.snapshot.fetching import fetch, list_bucket
 from poolcensus.snapshot.folder import FolderStore
 from poolcensus.snapshot.ids import is_snapshot_id, new_snapshot_id, parse_snapshot_id
 from poolcensus.snapshot.journal import JournalHeader
@@ -15,6 +17,8 @@ from poolcensus.snapshot.verify import Problem, verify
 from poolcensus.snapshot.writer import SnapshotWriter
 
 __all__ = [
+    "BucketSnapshot",
+    "BucketStore",
     "Decision",
     "Draft",
     "DraftFile",
@@ -34,7 +38,9 @@ __all__ = [
     "StreamStore",
     "StreamedSnapshot",
     "decide",
+    "fetch",
     "is_snapshot_id",
+    "list_bucket",
     "list_snapshots",
     "long_targets",
     "new_snapshot_id",

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 LATEST: Final = "latest"
 _LATEST_REF: Final = re.compile(rf"{LATEST}(?:~([0-9]{{1,9}}))?")
-_LARGEST_MANIFEST: Final = 1 << 28
+LARGEST_MANIFEST: Final = 1 << 28
 _MANY_PAGES: Final = 3
 _LONG_TARGETS: Final = 1000
 
@@ -105,7 +105,7 @@ class Snapshot:
     @property
     def info(self) -> SnapshotInfo:
         """The snapshot as a line of a list."""
-        return _info(self._manifest)
+        return info_of(self._manifest)
 
     @property
     def pools_path(self) -> Path:
@@ -180,7 +180,7 @@ def list_snapshots(dest: str | os.PathLike[str]) -> tuple[SnapshotInfo, ...]:
     found = []
     for snapshot_id in _ids(Path(dest)):
         try:
-            found.append(_info(_read_manifest(Path(dest) / snapshot_id)))
+            found.append(info_of(_read_manifest(Path(dest) / snapshot_id)))
         except SnapshotError:
             continue
     return tuple(found)
@@ -246,25 +246,29 @@ def data_file(manifest: Manifest, base: str) -> tuple[FileEntry, Compression]:
     return found[0], by_name[found[0].name]
 
 
-def _resolve(ref: str | os.PathLike[str], dest: Path) -> Path:
-    if not isinstance(ref, str):
-        return Path(ref)
-    if is_snapshot_id(ref):
-        ids = _ids(dest)
-        if ref not in ids:
-            raise SnapshotError(f"no snapshot {ref} in {dest}: {_there_is(ids)}")
-        return dest / ref
+def is_looked_up(ref: str) -> bool:
+    """Whether `ref` names a snapshot of a destination: `latest`, `latest~N` or an id. Else it is a path."""
+    return is_snapshot_id(ref) or _LATEST_REF.fullmatch(ref) is not None
+
+
+def look_up(ref: str, ids: list[str], dest: Path | str) -> str:
+    """The one of `ids`, oldest first, that `ref` names. Raises `SnapshotError` where there is none."""
     match = _LATEST_REF.fullmatch(ref)
-    if match is None:
-        return Path(ref)
-    ids = _ids(dest)
-    back = int(match[1] or 0)
-    if back >= len(ids):
+    back = int(match[1] or 0) if match is not None else 0
+    if back >= len(ids) or (match is None and ref not in ids):
         raise SnapshotError(f"no snapshot {ref} in {dest}: {_there_is(ids)}")
-    return dest / ids[-1 - back]
+    return ref if match is None else ids[-1 - back]
+
+
+def _resolve(ref: str | os.PathLike[str], dest: Path) -> Path:
+    if not isinstance(ref, str) or not is_looked_up(ref):
+        return Path(ref)
+    return dest / look_up(ref, _ids(dest), dest)
 
 
 def _ids(dest: Path) -> list[str]:
+    if dest.parts[:1] == ("s3:",):
+        raise SnapshotError(f"no snapshots in {dest}: only a folder is read here, so copy them into one")
     try:
         return published_ids(dest)
     except OSError as error:
@@ -283,7 +287,7 @@ def _read_manifest(path: Path) -> Manifest:
     file = path / MANIFEST_NAME
     try:
         with file.open("rb") as raw:
-            data = raw.read(_LARGEST_MANIFEST + 1)
+            data = raw.read(LARGEST_MANIFEST + 1)
     except (FileNotFoundError, NotADirectoryError):
         if path.is_dir():
             raise SnapshotError(f"{path} is not a snapshot: it has no {MANIFEST_NAME}") from None
@@ -292,16 +296,22 @@ def _read_manifest(path: Path) -> Manifest:
         raise SnapshotError(f"no snapshot {path}: {_nearby(path)}") from None
     except (OSError, ValueError) as error:
         raise SnapshotError(f"{file} can't be read: {error}") from error
+    return read_manifest(data, path)
+
+
+def read_manifest(data: bytes, path: Path | str) -> Manifest:
+    """The manifest of the snapshot at `path`. Raises `SnapshotError` where it is none that can be read."""
     try:
         return _checked_manifest(data)
     except NewerSchemaError as error:
         raise SnapshotError(f"{path} was written by a newer poolcensus: {error}") from error
     except ValueError as error:
-        raise SnapshotError(f"{file} is not a manifest: {error}; the snapshot is damaged") from error
+        message = f"{path}/{MANIFEST_NAME} is not a manifest: {error}; the snapshot is damaged"
+        raise SnapshotError(message) from error
 
 
 def _checked_manifest(data: bytes) -> Manifest:
-    if len(data) > _LARGEST_MANIFEST:
+    if len(data) > LARGEST_MANIFEST:
         raise ValueError("it is far too large")
     manifest = decode_manifest(data)
     parse_snapshot_id(manifest.snapshot_id)
@@ -313,7 +323,7 @@ def _checked_manifest(data: bytes) -> Manifest:
 def _own_info(path: Path) -> SnapshotInfo:
     if path.is_symlink():
         raise SnapshotError(f"{path} is not a snapshot: it is a symbolic link")
-    info = _info(_read_manifest(path))
+    info = info_of(_read_manifest(path))
     if info.id != path.name:
         raise SnapshotError(f"{path} is not what its name says: its manifest is of {info.id}")
     return info
@@ -326,7 +336,8 @@ def _nearby(path: Path) -> str:
         return f"there is no folder {path.parent}"
 
 
-def _info(manifest: Manifest) -> SnapshotInfo:
+def info_of(manifest: Manifest) -> SnapshotInfo:
+    """A manifest as a line of a list."""
     return SnapshotInfo(
         id=manifest.snapshot_id,
         status=manifest.status,

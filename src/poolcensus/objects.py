@@ -1,0 +1,106 @@
+"""What keeping snapshots in an object store takes: the words of those who write them and those who send."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectEntry:
+    """An object in a list."""
+
+    key: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """What was read of an object.
+
+    `age` is how long ago it was written, in seconds, by the clock of the service alone; 0 where the service
+    does not say.
+    """
+
+    body: bytes
+    etag: str
+    age: float
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A multipart upload that is under way. Nobody sees anything of it before it is complete."""
+
+    key: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class UploadedPart:
+    """A part of an upload, as completing it has to name it."""
+
+    number: int
+    etag: str
+    checksum: str
+
+
+class Bucket(Protocol):
+    """A bucket of S3, or of a service like it: strongly consistent, with conditional writes.
+
+    Every call takes a bounded time and tries again what may work in a moment. What fails for good is a
+    `DestinationError` that says what to do about it.
+    """
+
+    @property
+    def name(self) -> str:
+        """The bucket's name."""
+
+    async def get(self, key: str, *, start: int = 0, size: int = 1 << 20) -> StoredObject | None:
+        """At most `size` bytes of an object from `start`, or None where there is no object.
+
+        An object that does not reach beyond `start` gives no bytes.
+        """
+
+    async def size_of(self, key: str) -> int | None:
+        """An object's bytes, or None where there is no object."""
+
+    async def put(
+        self, key: str, data: bytes, *, if_absent: bool = False, if_match: str | None = None
+    ) -> str | None:
+        """Writes an object and returns its ETag, or None where the condition does not hold.
+
+        A call that was tried again may find the condition broken by its own first try.
+        """
+
+    async def delete(self, key: str, *, if_match: str | None = None) -> None:
+        """Deletes an object unless it is gone, or is not the one with the ETag `if_match`.
+
+        Where the service has no conditional deletes, it is deleted whatever its ETag is: look first.
+        """
+
+    def entries(self, prefix: str) -> AsyncGenerator[ObjectEntry, None]:
+        """The objects whose keys start with `prefix`, by key. Asks for them as they are taken."""
+
+    async def uploads(self, prefix: str) -> list[Upload]:
+        """The multipart uploads under way of keys that start with `prefix`."""
+
+    async def begin(self, key: str) -> Upload:
+        """Begins a multipart upload."""
+
+    async def send(self, upload: Upload, number: int, data: bytes) -> UploadedPart:
+        """Sends a part. Numbers start with 1; all parts but the last have 5 MiB or more."""
+
+    async def complete(
+        self, upload: Upload, parts: Sequence[UploadedPart], *, if_absent: bool = False
+    ) -> bool:
+        """Turns an upload into an object, all at once.
+
+        False where the upload is not there any more, or where there is an object already that may not be
+        replaced; a call that was tried again may owe that to its own first try.
+        """
+
+    async def abort(self, upload: Upload) -> None:
+        """Drops an upload and its parts, unless it is gone. From then on nothing can complete it."""

@@ -1,0 +1,53 @@
+"""Snapshots at a destination on S3, read with the caller's credentials."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from poolcensus.aws.gateway import open_caller
+from poolcensus.aws.s3 import open_bucket
+from poolcensus.errors import first_reason
+from poolcensus.snapshot.bucket import split_place
+from poolcensus.snapshot.fetching import fetch, list_bucket
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from poolcensus.objects import Bucket
+    from poolcensus.settings import Settings
+    from poolcensus.snapshot import Snapshot, SnapshotInfo
+
+
+async def list_remote(settings: Settings, place: str) -> tuple[SnapshotInfo, ...]:
+    """The snapshots at `place`, an `s3://BUCKET/PREFIX`, the newest last.
+
+    Raises `DestinationError` where the bucket can't be read, or another `FatalError`.
+    """
+    async with _opened(settings, place) as bucket:
+        return await list_bucket(bucket, place)
+
+
+async def fetch_remote(
+    settings: Settings, place: str, ref: str, folder: Path, *, pools: bool = True
+) -> Snapshot:
+    """The snapshot at `place` that `ref` names, copied into `folder`; without `pools`, all but the records.
+
+    Raises `SnapshotError` where there is none, `DestinationError` where the bucket can't be read, or
+    another `FatalError`.
+    """
+    async with _opened(settings, place) as bucket:
+        return await fetch(bucket, place, ref, folder, pools=pools)
+
+
+@asynccontextmanager
+async def _opened(settings: Settings, place: str) -> AsyncIterator[Bucket]:
+    name, _ = split_place(place)
+    try:
+        async with open_caller(settings) as session, open_bucket(settings, session, name) as bucket:
+            yield bucket
+    except BaseExceptionGroup as failures:
+        if (reason := first_reason(failures)) is None:
+            raise
+        raise reason from failures

@@ -1,0 +1,386 @@
+"""Snapshots in a bucket of S3.
+
+Commit order: complete every data file, send the manifest as an upload, confirm the lock, complete that
+upload, then renew `latest.json`. Completing an upload is atomic and aborting it is final: a run that was
+taken for dead can't publish any more once its successor, which aborts every upload, has cleared up.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Self
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+from poolcensus.codec import dumps, loads
+from poolcensus.errors import DestinationError
+from poolcensus.snapshot.encode import MANIFEST_NAME
+from poolcensus.snapshot.ids import is_snapshot_id, parse_snapshot_id
+from poolcensus.snapshot.lease import LEASE_SECONDS, Lease
+from poolcensus.snapshot.store import ABORT_SECONDS, Draft, DraftFile, Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractAsyncContextManager
+    from types import TracebackType
+
+    from anyio.abc import TaskGroup
+
+    from poolcensus.model import Manifest, TargetResult
+    from poolcensus.objects import Bucket, Upload, UploadedPart
+
+_log = logging.getLogger("poolcensus")
+
+SCHEME = "s3://"
+LOCK_NAME = ".lock"
+LATEST_NAME = "latest.json"
+# An upload has at most 10,000 parts: a file may have 78 GiB as it is sent.
+PART_BYTES = 8 << 20
+_ROUNDS = 4
+
+
+def split_place(place: str) -> tuple[str, str]:
+    """The bucket of an `s3://BUCKET/PREFIX`, and what the keys there start with."""
+    bucket, _, prefix = place.removeprefix(SCHEME).partition("/")
+    prefix = prefix.strip("/")
+    return bucket, f"{prefix}/" if prefix else ""
+
+
+async def contents(bucket: Bucket, prefix: str) -> dict[str, dict[str, int]]:
+    """What there is under snapshot ids: for each id its objects' names and sizes.
+
+    An id is that of a snapshot if it has a manifest; else a run is writing there, or has died.
+    """
+    found: dict[str, dict[str, int]] = {}
+    async with aclosing(bucket.entries(prefix)) as entries:
+        async for entry in entries:
+            snapshot_id, name = _place_of(entry.key, prefix)
+            if name:
+                found.setdefault(snapshot_id, {})[name] = entry.size
+    return found
+
+
+async def published_ids(bucket: Bucket, prefix: str) -> list[str]:
+    """The ids of the snapshots, oldest first."""
+    found = await contents(bucket, prefix)
+    return sorted(snapshot_id for snapshot_id, names in found.items() if MANIFEST_NAME in names)
+
+
+def _place_of(key: str, prefix: str) -> tuple[str, str]:
+    """The snapshot id that a key is under, and its name there; two empty texts for all other keys."""
+    snapshot_id, _, name = key.removeprefix(prefix).partition("/")
+    return (snapshot_id, name) if is_snapshot_id(snapshot_id) else ("", "")
+
+
+class BucketStore(Store):
+    """The keys of a bucket that start with the prefix of `place`, an `s3://BUCKET/PREFIX`.
+
+    `bucket` is opened on entering and closed on leaving. Where the lock is lost, whoever is inside is
+    cancelled, and leaving raises `DestinationError`.
+    """
+
+    def __init__(
+        self,
+        bucket: AbstractAsyncContextManager[Bucket],
+        place: str,
+        *,
+        part_bytes: int = PART_BYTES,
+        lease_seconds: float = LEASE_SECONDS,
+    ) -> None:
+        _, self.prefix = split_place(place)
+        self.part_bytes = part_bytes
+        self._place = place
+        self._opening = bucket
+        self._lease_seconds = lease_seconds
+        self._drafts: list[_BucketDraft] = []
+        self._lost: DestinationError | None = None
+
+    @property
+    def location(self) -> str:
+        return self._place
+
+    async def __aenter__(self) -> Self:
+        self.bucket = await self._opening.__aenter__()
+        self.lease = Lease(self.bucket, self.prefix + LOCK_NAME, self._place, seconds=self._lease_seconds)
+        self._tasks: TaskGroup = anyio.create_task_group()
+        await self._tasks.__aenter__()
+        self._inside = anyio.CancelScope()
+        self._inside.__enter__()
+        entered = False
+        try:
+            await self.lease.acquire()
+            self._tasks.start_soon(self._keep_lock, name="lock of the destination")
+            await self._sweep()
+            entered = True
+        finally:
+            if not entered:
+                await self.__aexit__(*sys.exc_info())
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._inside.__exit__(kind, error, traceback)
+        try:
+            with anyio.move_on_after(ABORT_SECONDS, shield=True):
+                await self._let_go()
+        finally:
+            self._tasks.cancel_scope.cancel()
+            try:
+                # What the body raised is not the task group's to wrap.
+                await self._tasks.__aexit__(None, None, None)
+            finally:
+                await self._opening.__aexit__(None, None, None)
+        if self._lost is not None:
+            raise self._lost
+
+    async def draft(self, snapshot_id: str) -> Draft:
+        parse_snapshot_id(snapshot_id)
+        folder = f"{self.prefix}{snapshot_id}/"
+        async with aclosing(self.bucket.entries(folder)) as entries:
+            async for _ in entries:
+                raise DestinationError(
+                    f"can't write {self._place}/{snapshot_id}: there is a snapshot of this id already; choose"
+                    " another destination"
+                )
+        draft = _BucketDraft(self, snapshot_id, folder)
+        self._drafts.append(draft)
+        return draft
+
+    async def _keep_lock(self) -> None:
+        try:
+            await self.lease.keep()
+        except DestinationError as error:
+            self._lost = error
+            self._inside.cancel()
+
+    async def _let_go(self) -> None:
+        while self._drafts:
+            await self._drafts.pop().abort()
+        try:
+            await self.lease.release()
+        except DestinationError as error:
+            _log.warning("the lock of %s is left to lapse: %s", self._place, error)
+
+    async def _sweep(self) -> None:
+        # Whoever left these is dead, for this run holds the lock. Uploads first: from then on nothing that
+        # was begun before can be published, and what has no manifest now will never have one.
+        for upload in await self.bucket.uploads(self.prefix):
+            if _place_of(upload.key, self.prefix)[1]:
+                await self.bucket.abort(upload)
+        for snapshot_id, names in (await contents(self.bucket, self.prefix)).items():
+            if MANIFEST_NAME not in names:
+                for name in names:
+                    await self.bucket.delete(f"{self.prefix}{snapshot_id}/{name}")
+
+    async def renew_latest(self) -> None:
+        """Has `latest.json` name the newest snapshot. Raises `DestinationError`."""
+        key = self.prefix + LATEST_NAME
+        for _ in range(_ROUNDS):
+            # Read before the list is: whoever publishes after that also writes after it.
+            held = await self.bucket.get(key)
+            newest = max(await published_ids(self.bucket, self.prefix))
+            if held is not None and _named(held.body) == newest:
+                return
+            data = dumps({"snapshot_id": newest}) + b"\n"
+            if held is None:
+                written = await self.bucket.put(key, data, if_absent=True)
+            else:
+                written = await self.bucket.put(key, data, if_match=held.etag)
+            if written is not None:
+                return
+        raise DestinationError(f"other runs keep writing {self._place}/{LATEST_NAME}")
+
+
+class _BucketDraft(Draft):
+    def __init__(self, store: BucketStore, snapshot_id: str, folder: str) -> None:
+        super().__init__(snapshot_id)
+        self.bucket = store.bucket
+        self.part_bytes = store.part_bytes
+        self._store = store
+        self._folder = folder
+        self._files: dict[str, _BucketFile] = {}
+        self._touched = False
+        self._manifest: Upload | None = None
+        self._published = False
+        self._ended = False
+        self._unsure = False
+
+    @property
+    def published(self) -> bool:
+        return self._published
+
+    async def create(self, name: str) -> DraftFile:
+        self.check_open()
+        file = self._files[name] = _BucketFile(self, self._folder + name)
+        return file
+
+    async def commit(self, manifest: bytes) -> None:
+        self.check_open()
+        try:
+            await self._publish(manifest)
+        except DestinationError as error:
+            # All that was lost may be the reply of the call that published it.
+            await self._give_up()
+            if self._unsure:
+                raise DestinationError(
+                    f"it can't be told whether snapshot {self.snapshot_id} is published in"
+                    f" {self._store.location}: {error}"
+                ) from error
+            if not self._published:
+                raise
+        finally:
+            if not self._published:
+                await self._give_up()
+        try:
+            await self._store.renew_latest()
+        except DestinationError as error:
+            raise DestinationError(
+                f"snapshot {self.snapshot_id} is published in {self._store.location}, but {LATEST_NAME} may"
+                f" still name the snapshot before it: {error}"
+            ) from error
+
+    async def abort(self) -> None:
+        if self._published or self._ended:
+            return
+        # Seen by a call that is still running for someone else.
+        self._ended = True
+        if not self._touched:
+            return
+        try:
+            await self._discard()
+        except DestinationError as error:
+            _log.info("%s is left for the next run to clear up: %s", self._folder, error)
+
+    def check_open(self) -> None:
+        if self._ended or self._published:
+            raise RuntimeError("the draft has ended")
+
+    async def begin(self, key: str) -> Upload:
+        """An upload that goes with the draft."""
+        self._touched = True
+        upload = await self.bucket.begin(key)
+        if self._ended:
+            await self.bucket.abort(upload)
+            self.check_open()
+        return upload
+
+    async def put(self, key: str, data: bytes) -> None:
+        """An object that goes with the draft."""
+        self._touched = True
+        await self.bucket.put(key, data)
+
+    async def _publish(self, manifest: bytes) -> None:
+        for file in self._files.values():
+            await file.complete()
+        key = self._folder + MANIFEST_NAME
+        upload = await self.begin(key)
+        part = await self.bucket.send(upload, 1, manifest)
+        await self._store.lease.confirm()
+        if self._ended:
+            raise DestinationError(f"snapshot {self.snapshot_id} was given up before it was published")
+        self._manifest = upload
+        if not await self.bucket.complete(upload, [part], if_absent=True):
+            raise DestinationError(
+                f"snapshot {self.snapshot_id} was cleared up by another run before it was published"
+            )
+        self._published = True
+
+    async def _give_up(self) -> None:
+        with anyio.move_on_after(ABORT_SECONDS, shield=True):
+            await self.abort()
+
+    async def _discard(self) -> None:
+        if self._manifest is not None:
+            self._unsure = True
+            await self.bucket.abort(self._manifest)
+            # It is settled now: nothing can complete that upload any more.
+            self._published = await self.bucket.size_of(self._folder + MANIFEST_NAME) is not None
+            self._unsure = False
+            if self._published:
+                return
+        for upload in await self.bucket.uploads(self._folder):
+            await self.bucket.abort(upload)
+        async with aclosing(self.bucket.entries(self._folder)) as entries:
+            async for entry in entries:
+                await self.bucket.delete(entry.key)
+
+
+class _BucketFile(DraftFile):
+    def __init__(self, draft: _BucketDraft, key: str) -> None:
+        self._draft = draft
+        self._key = key
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._sent_bytes = 0
+        self._upload: Upload | None = None
+        self._parts: list[UploadedPart] = []
+
+    async def append(self, data: bytes) -> None:
+        self._draft.check_open()
+        self._held.append(data)
+        self._held_bytes += len(data)
+        size = self._draft.part_bytes
+        if self._held_bytes < size:
+            await checkpoint()
+            return
+        # Of one size: some services take no others.
+        data = b"".join(self._held)
+        full = len(data) - len(data) % size
+        self._held, self._held_bytes = [data[full:]], len(data) - full
+        for start in range(0, full, size):
+            await self._send(data[start : start + size])
+
+    async def complete(self) -> None:
+        """Makes an object of what was appended."""
+        rest = b"".join(self._held)
+        if self._upload is None:
+            await self._draft.put(self._key, rest)
+            return
+        if rest:
+            await self._send(rest)
+        if await self._draft.bucket.complete(self._upload, self._parts):
+            return
+        if await self._draft.bucket.size_of(self._key) != self._sent_bytes:
+            raise DestinationError(f"the upload of {self._key} was cleared up by another run")
+
+    async def _send(self, data: bytes) -> None:
+        if self._upload is None:
+            self._upload = await self._draft.begin(self._key)
+        self._parts.append(await self._draft.bucket.send(self._upload, len(self._parts) + 1, data))
+        self._sent_bytes += len(data)
+
+
+class BucketSnapshot:
+    """A census that was published in a bucket: its manifest, and where it is.
+
+    `uncovered` gives the first of the targets that were not covered.
+    """
+
+    def __init__(self, url: str, manifest: Manifest, uncovered: tuple[TargetResult, ...]) -> None:
+        self._uncovered = uncovered
+        self.url = url
+        self.manifest = manifest
+
+    @property
+    def id(self) -> str:
+        """The snapshot id."""
+        return self.manifest.snapshot_id
+
+    def uncovered(self) -> Iterator[TargetResult]:
+        """The first of the targets that were not covered, and why."""
+        return iter(self._uncovered)
+
+
+def _named(data: bytes) -> object:
+    try:
+        latest = loads(data)
+    except ValueError:
+        return None
+    return latest.get("snapshot_id") if isinstance(latest, dict) else None

@@ -1,0 +1,88 @@
+"""Reading snapshots in a bucket: their manifests for a list, their files into a folder to open one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio
+from anyio import to_thread
+
+from poolcensus.errors import SnapshotError
+from poolcensus.snapshot.bucket import contents, split_place
+from poolcensus.snapshot.encode import MANIFEST_NAME, POOLS_NAME
+from poolcensus.snapshot.reader import LARGEST_MANIFEST, Snapshot, info_of, look_up, read_manifest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import BinaryIO
+
+    from poolcensus.objects import Bucket
+    from poolcensus.snapshot.reader import SnapshotInfo
+
+_AT_ONCE = 16
+_RANGE_BYTES = 8 << 20
+_LONGEST_NAME = 200
+
+
+async def list_bucket(bucket: Bucket, place: str) -> tuple[SnapshotInfo, ...]:
+    """The snapshots at `place`, an `s3://BUCKET/PREFIX`, the newest last.
+
+    Whatever is not a snapshot that this version can read is passed over. Raises `DestinationError` where
+    the bucket can't be read.
+    """
+    _, prefix = split_place(place)
+    found: dict[str, SnapshotInfo] = {}
+    limiter = anyio.CapacityLimiter(_AT_ONCE)
+
+    async def read(snapshot_id: str, size: int) -> None:
+        async with limiter:
+            held = await bucket.get(f"{prefix}{snapshot_id}/{MANIFEST_NAME}", size=size + 1)
+        try:
+            found[snapshot_id] = info_of(read_manifest(held.body if held is not None else b"", snapshot_id))
+        except SnapshotError:
+            return
+
+    async with anyio.create_task_group() as group:
+        for snapshot_id, names in (await contents(bucket, prefix)).items():
+            if 0 < names.get(MANIFEST_NAME, 0) <= LARGEST_MANIFEST:
+                group.start_soon(read, snapshot_id, names[MANIFEST_NAME])
+    return tuple(found[snapshot_id] for snapshot_id in sorted(found))
+
+
+async def fetch(bucket: Bucket, place: str, ref: str, folder: Path, *, pools: bool = True) -> Snapshot:
+    """The snapshot at `place` that `ref` names, copied into `folder`; without `pools`, all but the records.
+
+    `ref` is `latest`, `latest~N` or an id. Raises `SnapshotError` where there is no such snapshot, or none
+    that can be read, and `DestinationError` where the bucket can't be read.
+    """
+    _, prefix = split_place(place)
+    found = await contents(bucket, prefix)
+    ids = sorted(snapshot_id for snapshot_id, names in found.items() if MANIFEST_NAME in names)
+    snapshot_id = look_up(ref, ids, place)
+    copy = folder / snapshot_id
+    await to_thread.run_sync(copy.mkdir)
+    for name, size in found[snapshot_id].items():
+        file = copy / _file_name(name)
+        # What does not belong to a snapshot is only named, so that `verify` sees it.
+        wanted = name == file.name and (pools or not name.startswith(POOLS_NAME))
+        await _copy(bucket, f"{prefix}{snapshot_id}/{name}", file, size if wanted else 0)
+    return await to_thread.run_sync(Snapshot.open, copy)
+
+
+async def _copy(bucket: Bucket, key: str, file: Path, size: int) -> None:
+    raw: BinaryIO = await to_thread.run_sync(file.open, "xb")
+    try:
+        for start in range(0, size, _RANGE_BYTES):
+            held = await bucket.get(key, start=start, size=min(_RANGE_BYTES, size - start))
+            if held is None or len(held.body) != min(_RANGE_BYTES, size - start):
+                raise SnapshotError(f"s3://{bucket.name}/{key} was removed or replaced while it was read")
+            await to_thread.run_sync(raw.write, held.body)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await to_thread.run_sync(raw.close)
+
+
+def _file_name(name: str) -> str:
+    """A name that leads nowhere else, whatever the key is."""
+    flat = name.replace("/", "%2F").replace("\0", "%00")[:_LONGEST_NAME]
+    return f"%{flat}" if flat in {".", ".."} else flat

@@ -1,0 +1,203 @@
+"""A census into a bucket, from the listing of accounts to the last request."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
+
+import anyio
+import pytest
+
+from poolcensus.census import Census
+from poolcensus.errors import DestinationLockedError, NotPublishedError, SettingsError, SnapshotError
+from poolcensus.remote import fetch_remote, list_remote
+from poolcensus.snapshot import BucketSnapshot, verify
+from snapshot.buckets import PLACE, PREFIX, bucket_store, stored
+from snapshot.making import ID, LATER_ID
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from pathlib import Path
+
+    from census_lab import Lab
+    from poolcensus.simulator.http import Request, Response
+
+    Start = Callable[..., Coroutine[None, None, Lab]]
+
+
+def requests(here: Lab) -> list[str]:
+    """The requests that S3 gets from now on, as method, what of the object, and the key after the prefix."""
+    seen: list[str] = []
+    s3: Any = here.simulator._application._services["s3"]
+    answer = s3.handle
+
+    def handle(request: Request) -> Response:
+        query = parse_qs(request.query, keep_blank_values=True)
+        what = next((f"?{name}" for name in ("uploads", "uploadId", "list-type") if name in query), "")
+        key = request.path.removeprefix("/census").removeprefix("/").replace("%20", " ").removeprefix(PREFIX)
+        seen.append(" ".join(part for part in (f"{request.method}{what}", key) if part))
+        response: Response = answer(request)
+        return response
+
+    s3.handle = handle
+    return seen
+
+
+async def collect(here: Lab, **changes: object) -> BucketSnapshot:
+    async with Census(here.settings(**{"dest": PLACE, **changes})) as census:
+        snapshot = await census.collect()
+    assert isinstance(snapshot, BucketSnapshot)
+    return snapshot
+
+
+@pytest.mark.parametrize("compress", ["none", "zstd"])
+async def test_a_census_into_a_bucket_is_exact(lab: Start, tmp_path: Path, compress: str) -> None:
+    here = await lab(accounts=20, mean_pools=4.0, no_role=0.1, opt_in_disabled=0.2)
+    stored(here.simulator)
+    snapshot = await collect(here, compress=compress)
+    assert snapshot.url == f"{PLACE}/{snapshot.id}"
+    settings = here.settings()
+    copy = await fetch_remote(settings, PLACE, "latest", tmp_path)
+    assert copy.manifest == snapshot.manifest
+    here.assert_exact(copy)
+    assert verify(copy) == ()
+    assert [replace(each, seconds=0.0) for each in snapshot.uncovered()] == [
+        replace(each, seconds=0.0) for each in copy.uncovered()
+    ]
+    assert [each.id for each in await list_remote(settings, PLACE)] == [snapshot.id]
+
+
+async def test_the_requests_of_a_commit_come_in_the_order_that_makes_it_one(lab: Start) -> None:
+    here = await lab(accounts=3)
+    bucket = stored(here.simulator)
+    seen = requests(here)
+    snapshot = await collect(here)
+    folder = snapshot.id
+    assert seen == [
+        "GET .lock",
+        "PUT .lock",
+        "PUT .lock",
+        "GET?uploads",
+        "GET?list-type",
+        "GET?list-type",
+        f"PUT {folder}/pools.ndjson",
+        f"PUT {folder}/targets.ndjson",
+        f"POST?uploads {folder}/manifest.json",
+        f"PUT?uploadId {folder}/manifest.json",
+        "PUT .lock",
+        f"POST?uploadId {folder}/manifest.json",
+        "GET latest.json",
+        "GET?list-type",
+        "PUT latest.json",
+        "GET .lock",
+        "DELETE .lock",
+    ]
+    assert {key.removeprefix(PREFIX) for key in bucket.objects} == {
+        f"{folder}/pools.ndjson",
+        f"{folder}/targets.ndjson",
+        f"{folder}/manifest.json",
+        "latest.json",
+    }
+    assert bucket.objects[f"{PREFIX}latest.json"].body == b'{"snapshot_id":"%s"}\n' % folder.encode()
+
+
+async def test_a_large_file_goes_in_parts(lab: Start, tmp_path: Path) -> None:
+    here = await lab(accounts=1, regions=("us-east-1",), pools_per_target=30_000)
+    bucket = stored(here.simulator)
+    seen = requests(here)
+    snapshot = await collect(here)
+    pools = f"{snapshot.id}/pools.ndjson"
+    size = snapshot.manifest.files[0].bytes
+    assert size > 16 << 20
+    assert seen.count(f"PUT?uploadId {pools}") == -(-size // (8 << 20))
+    assert bucket.objects[PREFIX + pools].etag.endswith(f"-{-(-size // (8 << 20))}")
+    assert verify(await fetch_remote(here.settings(), PLACE, snapshot.id, tmp_path)) == ()
+
+
+async def test_a_census_that_must_not_be_published_leaves_nothing(lab: Start) -> None:
+    here = await lab(accounts=10, no_role=0.5)
+    bucket = stored(here.simulator)
+    with pytest.raises(NotPublishedError):
+        await collect(here, strict=True)
+    assert bucket.objects == {}
+    assert bucket.uploads == {}
+
+
+async def test_a_census_that_is_cancelled_leaves_nothing(lab: Start) -> None:
+    here = await lab(accounts=5, faults=("hang",))
+    bucket = stored(here.simulator)
+    async with anyio.create_task_group() as group:
+        group.start_soon(partial(collect, here, attempt_timeout=60))
+        while not here.calls("workspaces.DescribeWorkspacesPools"):
+            await anyio.sleep(0.001)
+        assert list(bucket.objects) == [f"{PREFIX}.lock"]
+        group.cancel_scope.cancel()
+    assert bucket.objects == {}
+
+
+async def test_a_second_run_is_told_who_holds_the_lock_and_asks_no_account(lab: Start) -> None:
+    here = await lab(accounts=3)
+    stored(here.simulator)
+    async with bucket_store():
+        with pytest.raises(
+            DestinationLockedError, match=r"another run holds s3://census/.*started at .* on "
+        ):
+            await collect(here)
+    assert here.calls("workspaces.DescribeWorkspacesPools") == 0
+    assert here.calls("sts.AssumeRole") == 0
+
+
+async def test_whether_a_lock_has_lapsed_is_a_matter_of_the_services_clock(
+    lab: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    here = await lab(accounts=1, signature_window=1e9)
+    bucket = stored(here.simulator)
+    dead = '{"host":"h","pid":1,"started_at":"2026-01-01T00:00:00Z","lease_seconds":120.0,"run":"x"}'
+    async with bucket_store() as store:
+        await store.bucket.put("other", dead.encode())
+        key = f"{PREFIX}.lock"
+    bucket.objects[key] = replace(bucket.objects["other"], key=key)
+    bucket.keys[:] = sorted(bucket.objects)
+    with pytest.raises(DestinationLockedError, match=r"started at 2026-01-01T00:00:00Z on h, process 1"):
+        await collect(here)
+    here.simulator.config = replace(here.simulator.config, clock_offset=200.0)
+    with caplog.at_level(logging.WARNING, "poolcensus"):
+        await collect(here)
+    assert "taking the lock of s3://census/a b/snapshots from a run that has died" in caplog.text
+
+
+async def test_another_destination_on_s3_may_be_named_for_one_run(lab: Start) -> None:
+    here = await lab(accounts=1)
+    bucket = stored(here.simulator)
+    async with Census(here.settings()) as census:
+        snapshot = await census.collect("s3://census/x/")
+        assert isinstance(snapshot, BucketSnapshot)
+        assert f"x/{snapshot.id}/manifest.json" in bucket.objects
+        with pytest.raises(SettingsError, match="s3://BUCKET/PREFIX"):
+            await census.collect("s3://Census/x")
+    assert not here.dest.exists()
+
+
+async def test_a_reader_passes_over_what_is_no_snapshot(lab: Start, tmp_path: Path) -> None:
+    here = await lab(accounts=2)
+    stored(here.simulator)
+    settings = here.settings()
+    with pytest.raises(SnapshotError, match="no snapshot latest in s3://census/a b/snapshots: there is none"):
+        await fetch_remote(settings, PLACE, "latest", tmp_path)
+    snapshot = await collect(here)
+    async with bucket_store() as store:
+        # A run that goes on, and one that wrote nonsense.
+        await store.bucket.put(f"{PREFIX}{LATER_ID}/pools.ndjson", b"x")
+        await store.bucket.put(f"{PREFIX}{ID}/manifest.json", b"{")
+        await store.bucket.put(f"{PREFIX}{snapshot.id}/../x", b"x")
+        await store.bucket.put(f"{PREFIX}{snapshot.id}/..", b"x")
+        assert [each.id for each in await list_remote(settings, PLACE)] == [snapshot.id]
+        with pytest.raises(SnapshotError, match=f"no snapshot {LATER_ID}"):
+            await fetch_remote(settings, PLACE, LATER_ID, tmp_path)
+        copy = await fetch_remote(settings, PLACE, snapshot.id, tmp_path)
+        assert copy.path == tmp_path / snapshot.id
+        assert [each.message for each in verify(copy)] == ["does not belong to the snapshot"] * 2
+        assert [entry.name for entry in tmp_path.iterdir()] == [snapshot.id]

@@ -1,0 +1,157 @@
+"""The program with a destination on S3: what it says, what it ends with, and what it loads."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+
+from poolcensus.cli import main
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from faults.conftest import Bench, Ended, Run, Served
+
+DEST = "s3://census/nightly"
+OPTIONS = ("--dest", DEST)
+REGIONS = ("--regions", "us-east-1,eu-west-1")
+
+
+@pytest.fixture
+def bucket(simulator: Served, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The bucket `census`, empty, as boto3 sees it."""
+    for name, value in simulator.environment.items():
+        monkeypatch.setenv(name, value)
+    resource = boto3.resource("s3", region_name="us-east-1")
+    made = resource.Bucket("census")
+    made.create()
+    yield made
+    made.objects.all().delete()
+    resource.meta.client.close()
+
+
+def keys(bucket: Any) -> set[str]:
+    return {each.key for each in bucket.objects.all()}
+
+
+def assert_one_sentence(ended: Ended, code: int, *words: str) -> None:
+    assert (ended.code, ended.out) == (code, ""), ended.err
+    (line,) = ended.err.splitlines()
+    assert line.startswith("poolcensus: ")
+    for word in words:
+        assert word in line
+
+
+def test_a_census_is_published_and_read_again(
+    bucket: Any,
+    simulator: Served,
+    bench: Bench,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def said(*arguments: str, code: int = 0) -> str:
+        assert main([*arguments, *OPTIONS]) == code
+        captured = capsys.readouterr()
+        assert (captured.out if code else captured.err) == ""
+        return captured.err if code else captured.out
+
+    for _ in range(2):
+        ended = bench.run("collect", *OPTIONS, *REGIONS, **simulator.environment)
+        assert (ended.code, ended.out, ended.err) == (0, "", "")
+    older, newer = (each["snapshot_id"] for each in json.loads(said("snapshots", "--json")))
+    assert json.loads(bucket.Object("nightly/latest.json").get()["Body"].read()) == {"snapshot_id": newer}
+
+    monkeypatch.setattr("tempfile.tempdir", str(bench.folder))
+    shown = json.loads(said("show", "--json"))
+    assert shown["path"] == f"{DEST}/{newer}"
+    assert shown["manifest"]["snapshot_id"] == newer
+    assert older in said("show", "latest~1")
+    pools = said("show", f"{DEST}/{older}", "--pools", "--json")
+    assert pools.encode() == bucket.Object(f"nightly/{older}/pools.ndjson").get()["Body"].read()
+    assert said("verify", older, f"{DEST}/{newer}/") == ""
+
+    bucket.Object(f"nightly/{newer}/targets.ndjson").put(Body=b"{}\n")
+    bucket.Object(f"nightly/{older}/pools.ndjson").delete()
+    found = said("verify", older, newer, "latest~2", code=1)
+    assert f"{older}: pools.ndjson: can't be opened" in found
+    assert f"{newer}: targets.ndjson: its sha256 is not the manifest's" in found
+    assert "latest~2: no snapshot latest~2 in s3://census/nightly" in found
+    assert "poolcensus: no snapshot latest~2 in s3://census/nightly" in said("show", "latest~2", code=1)
+    assert "s3://BUCKET/PREFIX/ID" in said("show", "s3://census/x", code=1)
+    assert list(bench.folder.iterdir()) == []
+
+
+def test_a_lock_that_is_held_ends_with_11(bucket: Any, simulator: Served, run: Run) -> None:
+    lock = {"host": "other-host", "pid": 7, "started_at": "2026-11-23T02:00:00Z", "lease_seconds": 120}
+    bucket.Object("nightly/.lock").put(Body=json.dumps(lock).encode())
+    ended = run("collect", *OPTIONS, *REGIONS, **simulator.environment)
+    assert_one_sentence(ended, 11, DEST, "2026-11-23T02:00:00Z", "other-host", "choose another destination")
+    assert keys(bucket) == {"nightly/.lock"}
+    assert "workspaces.DescribeWorkspacesPools" not in simulator.calls
+
+
+def test_a_bucket_that_is_missing_ends_with_1(simulator: Served, run: Run) -> None:
+    for command in ("collect", "snapshots", "show", "verify"):
+        ended = run(command, "--dest", "s3://nowhere/x", **simulator.environment)
+        assert_one_sentence(ended, 1, "there is no bucket nowhere", "create it")
+    assert "workspaces.DescribeWorkspacesPools" not in simulator.calls
+
+
+def test_a_bucket_of_another_account_ends_with_1(bucket: Any, simulator: Served, run: Run) -> None:
+    environment = {**simulator.environment, "POOLCENSUS_S3_BUCKET_OWNER": "000000000009"}
+    ended = run("collect", *OPTIONS, *REGIONS, **environment)
+    assert_one_sentence(ended, 1, "access is denied", "account 000000000009")
+    assert keys(bucket) == set()
+
+
+def test_a_wrong_destination_ends_with_2_and_without_a_call(simulator: Served, run: Run) -> None:
+    for command in ("collect", "snapshots"):
+        ended = run(command, "--dest", "s3://Census/x", **simulator.environment)
+        assert_one_sentence(ended, 2, "--dest", "s3://BUCKET/PREFIX")
+    assert simulator.calls == {}
+
+
+def test_a_run_that_is_terminated_leaves_nothing(bucket: Any, serve: Any, bench: Bench) -> None:
+    slow = serve("--accounts=3", "--regions=us-east-1", "--fault=hang")
+    # The census hangs at one simulator, the bucket is at the other.
+    elsewhere = {"AWS_ENDPOINT_URL_S3": bucket.meta.client.meta.endpoint_url}
+    environment = {**slow.environment, **elsewhere}
+    with bench.popen("collect", *OPTIONS, "--regions", "us-east-1", **environment) as process:
+        try:
+            deadline = time.monotonic() + 30
+            while "workspaces.DescribeWorkspacesPools" not in slow.calls and time.monotonic() < deadline:
+                assert process.poll() is None, process.communicate()
+            assert keys(bucket) == {"nightly/.lock"}
+            process.terminate()
+            out, err = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert (process.returncode, out, err) == (143, "", "poolcensus: terminated\n")
+    assert keys(bucket) == set()
+
+
+@pytest.mark.parametrize(("dest", "loaded"), [("snapshots", False), (DEST, True)])
+def test_only_a_destination_on_s3_loads_the_asynchronous_sdk(
+    bucket: Any, simulator: Served, bench: Bench, dest: str, loaded: bool
+) -> None:
+    script = (
+        "import sys; from poolcensus.cli import main; code = main(sys.argv[1:]);"
+        "found = {'aioboto3', 'aiobotocore', 'aiohttp', 'boto3'} & sys.modules.keys();"
+        "print(bool(found)); sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, "collect", "--dest", dest, *REGIONS],
+        cwd=bench.folder,
+        env={**bench.environment, **simulator.environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{loaded}\n", "")

@@ -1,0 +1,56 @@
+"""Buckets for the tests, in the simulator's S3 and in moto's."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from poolcensus.aws.gateway import open_caller
+from poolcensus.aws.s3 import open_bucket
+from poolcensus.settings import load_settings
+from poolcensus.simulator.s3.store import Bucket as StoredBucket
+from poolcensus.snapshot import BucketStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from poolcensus.objects import Bucket
+    from poolcensus.settings import Settings
+    from poolcensus.simulator import Simulator
+
+NAME = "census"
+PREFIX = "a b/snapshots/"
+PLACE = f"s3://{NAME}/{PREFIX}".rstrip("/")
+
+MOTO = """
+import sys
+from moto.server import ThreadedMotoServer
+server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+server.start()
+host, port = server.get_host_and_port()
+print(f"http://{host}:{port}", flush=True)
+sys.stdin.read()
+server.stop()
+"""
+MOTO_COMMAND = (sys.executable, "-c", MOTO)
+
+
+def stored(simulator: Simulator, region: str = "us-east-1") -> StoredBucket:
+    """The bucket as the simulator keeps it; made where it is missing."""
+    s3: Any = simulator._application._services["s3"]
+    buckets: dict[str, StoredBucket] = s3._store.buckets
+    owner = simulator.world.management_account_id
+    return buckets.setdefault(NAME, StoredBucket(NAME, owner, region, 0))
+
+
+@asynccontextmanager
+async def opened(settings: Settings | None = None) -> AsyncIterator[Bucket]:
+    """The bucket, of whatever the environment points at."""
+    settings = settings or load_settings()
+    async with open_caller(settings) as session, open_bucket(settings, session, NAME) as bucket:
+        yield bucket
+
+
+def bucket_store(settings: Settings | None = None, **options: Any) -> BucketStore:
+    return BucketStore(opened(settings), PLACE, **options)
