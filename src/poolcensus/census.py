@@ -9,6 +9,7 @@ from collections import Counter
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
@@ -43,7 +44,7 @@ from poolcensus.snapshot import (
     long_targets,
     new_snapshot_id,
 )
-from poolcensus.snapshot.bucket import SCHEME, split_place
+from poolcensus.snapshot.bucket_keys import SCHEME, split_place
 from poolcensus.streams import Stream
 from poolcensus.times import rfc3339
 from poolcensus.version import TOOL
@@ -352,7 +353,7 @@ class Census:
             return StreamStore(sys.stdout.buffer)
         if place.startswith(SCHEME):
             bucket, _ = split_place(place)
-            return BucketStore(open_bucket(settings, prepared.session, bucket), place)
+            return BucketStore(partial(open_bucket, settings, prepared.session, bucket), place)
         return FolderStore(
             place,
             file_mode=settings.file_mode,

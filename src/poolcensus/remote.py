@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from poolcensus.aws.gateway import open_caller
 from poolcensus.aws.s3 import open_bucket
 from poolcensus.errors import first_reason
-from poolcensus.snapshot.bucket import split_place
+from poolcensus.snapshot.bucket import BucketStore
+from poolcensus.snapshot.bucket_keys import split_place
 from poolcensus.snapshot.fetching import fetch, list_bucket
+from poolcensus.snapshot.prune import prune
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
     from poolcensus.objects import Bucket
     from poolcensus.settings import Settings
-    from poolcensus.snapshot import Snapshot, SnapshotInfo
+    from poolcensus.snapshot import Keep, Pruning, Snapshot, SnapshotInfo
 
 
 async def list_remote(settings: Settings, place: str) -> tuple[SnapshotInfo, ...]:
@@ -39,6 +41,11 @@ async def fetch_remote(
     """
     async with _opened(settings, place) as bucket:
         return await fetch(bucket, place, ref, folder, pools=pools)
+
+
+async def prune_remote(settings: Settings, place: str, keep: Keep, *, dry_run: bool = False) -> Pruning:
+    """`prune` for `place`, an `s3://BUCKET/PREFIX`. Raises what that raises, or another `FatalError`."""
+    return await prune(BucketStore(lambda: _opened(settings, place), place), keep, dry_run=dry_run)
 
 
 @asynccontextmanager

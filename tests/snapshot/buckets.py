@@ -53,4 +53,4 @@ async def opened(settings: Settings | None = None) -> AsyncIterator[Bucket]:
 
 
 def bucket_store(settings: Settings | None = None, **options: Any) -> BucketStore:
-    return BucketStore(opened(settings), PLACE, **options)
+    return BucketStore(lambda: opened(settings), PLACE, **options)

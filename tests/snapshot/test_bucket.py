@@ -29,7 +29,7 @@ FILES = {"pools.ndjson": POOLS, "targets.ndjson": b"t\n", "manifest.json": b"{}\
 
 def store(bucket: FakeBucket) -> BucketStore:
     # In parts of ten bytes: three of them, and none for the ledger.
-    return BucketStore(bucket, PLACE, part_bytes=10)
+    return BucketStore(lambda: bucket, PLACE, part_bytes=10)
 
 
 async def write(draft: Draft) -> None:

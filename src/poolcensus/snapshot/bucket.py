@@ -15,15 +15,25 @@ from typing import TYPE_CHECKING, Self
 import anyio
 from anyio.lowlevel import checkpoint
 
-from poolcensus.codec import dumps, loads
+from poolcensus.codec import dumps
 from poolcensus.errors import DestinationError
+from poolcensus.snapshot.bucket_keys import (
+    LATEST_NAME,
+    LOCK_NAME,
+    contents,
+    named,
+    place_of,
+    published_ids,
+    split_place,
+)
 from poolcensus.snapshot.encode import MANIFEST_NAME
-from poolcensus.snapshot.ids import is_snapshot_id, parse_snapshot_id
+from poolcensus.snapshot.fetching import take_bucket_inventory
+from poolcensus.snapshot.ids import parse_snapshot_id
 from poolcensus.snapshot.lease import LEASE_SECONDS, Lease
-from poolcensus.snapshot.store import ABORT_SECONDS, Draft, DraftFile, Store
+from poolcensus.snapshot.store import ABORT_SECONDS, Draft, DraftFile, Shelf
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
@@ -31,60 +41,25 @@ if TYPE_CHECKING:
 
     from poolcensus.model import Manifest, TargetResult
     from poolcensus.objects import Bucket, Upload, UploadedPart
+    from poolcensus.snapshot.reader import Inventory
 
 _log = logging.getLogger("poolcensus")
 
-SCHEME = "s3://"
-LOCK_NAME = ".lock"
-LATEST_NAME = "latest.json"
 # An upload has at most 10,000 parts: a file may have 78 GiB as it is sent.
 PART_BYTES = 8 << 20
 _ROUNDS = 4
 
 
-def split_place(place: str) -> tuple[str, str]:
-    """The bucket of an `s3://BUCKET/PREFIX`, and what the keys there start with."""
-    bucket, _, prefix = place.removeprefix(SCHEME).partition("/")
-    prefix = prefix.strip("/")
-    return bucket, f"{prefix}/" if prefix else ""
-
-
-async def contents(bucket: Bucket, prefix: str) -> dict[str, dict[str, int]]:
-    """What there is under snapshot ids: for each id its objects' names and sizes.
-
-    An id is that of a snapshot if it has a manifest; else a run is writing there, or has died.
-    """
-    found: dict[str, dict[str, int]] = {}
-    async with aclosing(bucket.entries(prefix)) as entries:
-        async for entry in entries:
-            snapshot_id, name = _place_of(entry.key, prefix)
-            if name:
-                found.setdefault(snapshot_id, {})[name] = entry.size
-    return found
-
-
-async def published_ids(bucket: Bucket, prefix: str) -> list[str]:
-    """The ids of the snapshots, oldest first."""
-    found = await contents(bucket, prefix)
-    return sorted(snapshot_id for snapshot_id, names in found.items() if MANIFEST_NAME in names)
-
-
-def _place_of(key: str, prefix: str) -> tuple[str, str]:
-    """The snapshot id that a key is under, and its name there; two empty texts for all other keys."""
-    snapshot_id, _, name = key.removeprefix(prefix).partition("/")
-    return (snapshot_id, name) if is_snapshot_id(snapshot_id) else ("", "")
-
-
-class BucketStore(Store):
+class BucketStore(Shelf):
     """The keys of a bucket that start with the prefix of `place`, an `s3://BUCKET/PREFIX`.
 
-    `bucket` is opened on entering and closed on leaving. Where the lock is lost, whoever is inside is
-    cancelled, and leaving raises `DestinationError`.
+    What `open_bucket` gives is opened on entering and closed on leaving. Where the lock is lost, whoever is
+    inside is cancelled, and leaving raises `DestinationError`.
     """
 
     def __init__(
         self,
-        bucket: AbstractAsyncContextManager[Bucket],
+        open_bucket: Callable[[], AbstractAsyncContextManager[Bucket]],
         place: str,
         *,
         part_bytes: int = PART_BYTES,
@@ -93,7 +68,8 @@ class BucketStore(Store):
         _, self.prefix = split_place(place)
         self.part_bytes = part_bytes
         self._place = place
-        self._opening = bucket
+        self._open_bucket = open_bucket
+        self._inside: anyio.CancelScope | None = None
         self._lease_seconds = lease_seconds
         self._drafts: list[_BucketDraft] = []
         self._lost: DestinationError | None = None
@@ -103,6 +79,8 @@ class BucketStore(Store):
         return self._place
 
     async def __aenter__(self) -> Self:
+        self._lost = None
+        self._opening = self._open_bucket()
         self.bucket = await self._opening.__aenter__()
         self.lease = Lease(self.bucket, self.prefix + LOCK_NAME, self._place, seconds=self._lease_seconds)
         self._tasks: TaskGroup = anyio.create_task_group()
@@ -126,7 +104,9 @@ class BucketStore(Store):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._inside.__exit__(kind, error, traceback)
+        inside, self._inside = self._inside, None
+        if inside is not None:
+            inside.__exit__(kind, error, traceback)
         try:
             with anyio.move_on_after(ABORT_SECONDS, shield=True):
                 await self._let_go()
@@ -153,12 +133,30 @@ class BucketStore(Store):
         self._drafts.append(draft)
         return draft
 
+    async def inventory(self) -> Inventory:
+        if self._inside is not None:
+            return await take_bucket_inventory(self.bucket, self._place)
+        async with self._open_bucket() as bucket:
+            return await take_bucket_inventory(bucket, self._place)
+
+    async def remove(self, snapshot_id: str) -> None:
+        parse_snapshot_id(snapshot_id)
+        if self._inside is None:
+            raise RuntimeError("the store is not in use")
+        folder = f"{self.prefix}{snapshot_id}/"
+        # Without its manifest it is no snapshot any more, whatever happens to the rest.
+        await self.bucket.delete(folder + MANIFEST_NAME)
+        async with aclosing(self.bucket.entries(folder)) as entries:
+            async for entry in entries:
+                await self.bucket.delete(entry.key)
+
     async def _keep_lock(self) -> None:
         try:
             await self.lease.keep()
         except DestinationError as error:
             self._lost = error
-            self._inside.cancel()
+            if self._inside is not None:
+                self._inside.cancel()
 
     async def _let_go(self) -> None:
         while self._drafts:
@@ -172,7 +170,7 @@ class BucketStore(Store):
         # Whoever left these is dead, for this run holds the lock. Uploads first: from then on nothing that
         # was begun before can be published, and what has no manifest now will never have one.
         for upload in await self.bucket.uploads(self.prefix):
-            if _place_of(upload.key, self.prefix)[1]:
+            if place_of(upload.key, self.prefix)[1]:
                 await self.bucket.abort(upload)
         for snapshot_id, names in (await contents(self.bucket, self.prefix)).items():
             if MANIFEST_NAME not in names:
@@ -186,7 +184,7 @@ class BucketStore(Store):
             # Read before the list is: whoever publishes after that also writes after it.
             held = await self.bucket.get(key)
             newest = max(await published_ids(self.bucket, self.prefix))
-            if held is not None and _named(held.body) == newest:
+            if held is not None and named(held.body) == newest:
                 return
             data = dumps({"snapshot_id": newest}) + b"\n"
             if held is None:
@@ -376,11 +374,3 @@ class BucketSnapshot:
     def uncovered(self) -> Iterator[TargetResult]:
         """The first of the targets that were not covered, and why."""
         return iter(self._uncovered)
-
-
-def _named(data: bytes) -> object:
-    try:
-        latest = loads(data)
-    except ValueError:
-        return None
-    return latest.get("snapshot_id") if isinstance(latest, dict) else None

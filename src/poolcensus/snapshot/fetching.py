@@ -8,9 +8,10 @@ import anyio
 from anyio import to_thread
 
 from poolcensus.errors import SnapshotError
-from poolcensus.snapshot.bucket import contents, split_place
+from poolcensus.snapshot.bucket_keys import LATEST_NAME, contents, named, split_place
 from poolcensus.snapshot.encode import MANIFEST_NAME, POOLS_NAME
-from poolcensus.snapshot.reader import LARGEST_MANIFEST, Snapshot, info_of, look_up, read_manifest
+from poolcensus.snapshot.ids import is_snapshot_id
+from poolcensus.snapshot.reader import LARGEST_MANIFEST, Inventory, Snapshot, info_of, look_up, read_manifest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,23 +31,42 @@ async def list_bucket(bucket: Bucket, place: str) -> tuple[SnapshotInfo, ...]:
     Whatever is not a snapshot that this version can read is passed over. Raises `DestinationError` where
     the bucket can't be read.
     """
+    return (await take_bucket_inventory(bucket, place)).snapshots
+
+
+async def take_bucket_inventory(bucket: Bucket, place: str) -> Inventory:
+    """The inventory of `place`, an `s3://BUCKET/PREFIX`. Raises `DestinationError` as `list_bucket` does."""
     _, prefix = split_place(place)
     found: dict[str, SnapshotInfo] = {}
+    unreadable: dict[str, str] = {}
     limiter = anyio.CapacityLimiter(_AT_ONCE)
 
     async def read(snapshot_id: str, size: int) -> None:
         async with limiter:
             held = await bucket.get(f"{prefix}{snapshot_id}/{MANIFEST_NAME}", size=size + 1)
         try:
-            found[snapshot_id] = info_of(read_manifest(held.body if held is not None else b"", snapshot_id))
-        except SnapshotError:
+            manifest = read_manifest(held.body if held is not None else b"", f"{place}/{snapshot_id}")
+        except SnapshotError as error:
+            unreadable[snapshot_id] = str(error)
             return
+        if manifest.snapshot_id == snapshot_id:
+            found[snapshot_id] = info_of(manifest)
+        else:
+            unreadable[snapshot_id] = (
+                f"{place}/{snapshot_id} is not what its name says: its manifest is of {manifest.snapshot_id}"
+            )
 
     async with anyio.create_task_group() as group:
         for snapshot_id, names in (await contents(bucket, prefix)).items():
-            if 0 < names.get(MANIFEST_NAME, 0) <= LARGEST_MANIFEST:
-                group.start_soon(read, snapshot_id, names[MANIFEST_NAME])
-    return tuple(found[snapshot_id] for snapshot_id in sorted(found))
+            if MANIFEST_NAME in names:
+                group.start_soon(read, snapshot_id, min(names[MANIFEST_NAME], LARGEST_MANIFEST))
+    latest = await bucket.get(prefix + LATEST_NAME)
+    name = named(latest.body) if latest is not None else None
+    return Inventory(
+        snapshots=tuple(found[snapshot_id] for snapshot_id in sorted(found)),
+        latest=name if isinstance(name, str) and is_snapshot_id(name) else None,
+        unreadable=dict(sorted(unreadable.items())),
+    )
 
 
 async def fetch(bucket: Bucket, place: str, ref: str, folder: Path, *, pools: bool = True) -> Snapshot:

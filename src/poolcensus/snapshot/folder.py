@@ -10,12 +10,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import logging
 import os
 import shutil
 import socket
 import threading
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar, TypeVarTuple
 
@@ -25,28 +24,21 @@ from anyio import to_thread
 from poolcensus.codec import dumps, loads
 from poolcensus.errors import DestinationError, DestinationLockedError
 from poolcensus.snapshot.encode import MANIFEST_NAME
-from poolcensus.snapshot.ids import is_snapshot_id, parse_snapshot_id
-from poolcensus.snapshot.journal import JOURNAL_NAME, Journal
+from poolcensus.snapshot.ids import parse_snapshot_id
+from poolcensus.snapshot.journal import JOURNAL_NAME
+from poolcensus.snapshot.leftovers import DRAFT_PREFIX, LATEST_PREFIX, PRUNED_PREFIX, Leftovers
 from poolcensus.snapshot.reader import LATEST, published_ids, take_inventory
 from poolcensus.snapshot.resume import Interrupted
-from poolcensus.snapshot.store import ABORT_SECONDS, Draft, DraftFile, Shelf, destination_error
+from poolcensus.snapshot.store import ABORT_SECONDS, Draft, DraftFile, Shelf, explained
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from types import TracebackType
 
     from poolcensus.model import JsonObject
-    from poolcensus.snapshot.journal import JournalHeader
     from poolcensus.snapshot.reader import Inventory
 
-_log = logging.getLogger("poolcensus")
-
 LOCK_NAME = ".lock"
-_DRAFT_PREFIX = ".draft-"
-_FORMER_PREFIX = ".former-"
-_LATEST_PREFIX = ".latest-"
-_LONGEST_BREAK = timedelta(days=1)
-_PRUNED_PREFIX = ".pruned-"
 
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
@@ -83,6 +75,7 @@ class FolderStore(Shelf):
         self._mutex = threading.Lock()
         self._lock_fd: int | None = None
         self._drafts: list[_FolderDraft] = []
+        self.leftovers = Leftovers(self.dest)
 
     @property
     def location(self) -> str:
@@ -121,7 +114,7 @@ class FolderStore(Shelf):
         return draft
 
     async def interrupted(self, asked: JsonObject) -> Interrupted | None:
-        journals = await self.run(self._journals, asked)
+        journals = await self.run(self.leftovers.journals, asked)
         return Interrupted(journals) if journals else None
 
     async def inventory(self) -> Inventory:
@@ -148,12 +141,12 @@ class FolderStore(Shelf):
         if self._lock_fd is not None:
             raise RuntimeError("the store is already in use")
         if not self.must_exist:
-            with _explained("make", self.dest):
+            with explained("make", self.dest):
                 make_folders(self.dest, self.folder_mode)
         elif not self.dest.is_dir():
             raise DestinationError(f"no snapshots in {self.dest}: there is no such folder")
         lock = self.dest / LOCK_NAME
-        with _explained("lock", lock):
+        with explained("lock", lock):
             fd = self._open_lock(lock)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -178,7 +171,7 @@ class FolderStore(Shelf):
                     }
                 ),
             )
-        self.sweep(drafts=not self._keep_drafts)
+        self.leftovers.sweep(drafts=not self._keep_drafts)
 
     def _open_lock(self, lock: Path) -> int:
         flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -201,52 +194,11 @@ class FolderStore(Shelf):
                 os.ftruncate(fd, 0)
             os.close(fd)
 
-    def _journals(self, asked: JsonObject) -> list[Journal]:
-        """The journals of the newest interrupted run that was asked for `asked`. Removes all other litter."""
-        folders: dict[str, list[Path]] = {}
-        with _explained("read", self.dest):
-            for entry in self.dest.iterdir():
-                if (snapshot_id := _id_of_litter(entry.name)) is not None:
-                    folders.setdefault(snapshot_id, []).append(entry)
-        kept: list[Path] = []
-        journals: list[Journal] = []
-        for snapshot_id in sorted(folders, reverse=True):
-            drafts = sorted(folders[snapshot_id])
-            headers = [Journal.read_header(each) for each in drafts]
-            found = [each for each, header in zip(drafts, headers, strict=True) if header is not None]
-            if not found or (self.dest / snapshot_id).exists():
-                continue
-            if all(_goes_on(header, snapshot_id, asked) for header in headers if header is not None):
-                aside = self._set_aside(snapshot_id, found)
-                journals = [journal for each in aside if (journal := Journal.open(each)) is not None]
-                kept = aside if journals else []
-                break
-            _log.warning(
-                "the interrupted run %s in %s is not resumed: it was asked for something else, or began more"
-                " than a day ago",
-                snapshot_id,
-                self.dest,
-            )
-        self.sweep(frozenset(each.name for each in kept))
-        return journals
-
-    def _set_aside(self, snapshot_id: str, drafts: list[Path]) -> list[Path]:
-        # The draft's own name is that of the run that goes on.
-        kept = [each for each in drafts if each.name.startswith(_FORMER_PREFIX)]
-        numbers = [int(each.name.rpartition(".")[2]) for each in kept]
-        for each in drafts:
-            if each not in kept:
-                aside = self.dest / f"{_FORMER_PREFIX}{snapshot_id}.{max(numbers, default=0) + 1}"
-                with _explained("rename", each):
-                    each.rename(aside)
-                kept.insert(0, aside)
-        return kept
-
     def _remove(self, snapshot_id: str) -> None:
         if self._lock_fd is None:
             raise RuntimeError("the store is not in use")
         folder = self.dest / snapshot_id
-        hidden = self.dest / f"{_PRUNED_PREFIX}{snapshot_id}"
+        hidden = self.dest / f"{PRUNED_PREFIX}{snapshot_id}"
         if folder.is_symlink():
             raise DestinationError(f"can't remove {folder}: it is a symbolic link")
         # In one step out of every reader's sight, and for good before the first file goes: after a power cut
@@ -264,27 +216,11 @@ class FolderStore(Shelf):
                 f" {error.strerror or error}; the next run or prune tries again"
             ) from error
 
-    def sweep(self, kept: frozenset[str] = frozenset(), *, drafts: bool = True) -> None:
-        """Removes what dead runs left, but for the names in `kept`; drafts only with `drafts`. Blocks.
-
-        Whoever made it is dead, for this run holds the lock. What can't be removed harms nobody.
-        """
-        with contextlib.suppress(OSError):
-            for entry in list(self.dest.iterdir()):
-                name = entry.name
-                if name in kept:
-                    continue
-                if (drafts and _id_of_litter(name) is not None) or _is_snapshot_after(_PRUNED_PREFIX, name):
-                    shutil.rmtree(entry, ignore_errors=True)
-                elif _is_snapshot_after(_LATEST_PREFIX, name):
-                    with contextlib.suppress(OSError):
-                        entry.unlink()
-
 
 class _FolderDraft(Draft):
     def __init__(self, store: FolderStore, snapshot_id: str) -> None:
         super().__init__(snapshot_id)
-        self.scratch = store.dest / f"{_DRAFT_PREFIX}{snapshot_id}"
+        self.scratch = store.dest / f"{DRAFT_PREFIX}{snapshot_id}"
         self._store = store
         self._folder = self.scratch
         self._final = store.dest / snapshot_id
@@ -318,10 +254,10 @@ class _FolderDraft(Draft):
 
     def make(self) -> None:
         """Makes the draft's folder. Blocks."""
-        with _explained("write", self._final):
+        with explained("write", self._final):
             if self._final.exists():
                 raise FileExistsError(errno.EEXIST, "there is a snapshot of this id already")
-        with _explained("make", self._folder):
+        with explained("make", self._folder):
             self._folder.mkdir(self._store.folder_mode)
             self._made = True
             self._folder.chmod(self._store.folder_mode)
@@ -330,7 +266,7 @@ class _FolderDraft(Draft):
         """Appends to a file of the draft. Blocks."""
         if path.name not in self._files:
             raise RuntimeError("the draft has ended")
-        with _explained("write", path):
+        with explained("write", path):
             write_all(fd, data)
 
     def discard(self) -> None:
@@ -355,7 +291,7 @@ class _FolderDraft(Draft):
         if self._abandoned or self._published:
             raise RuntimeError("the draft has ended")
         path = self._folder / name
-        with _explained("write", path):
+        with explained("write", path):
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
             fd = os.open(path, flags, self._store.file_mode)
             self._files[name] = fd
@@ -373,7 +309,7 @@ class _FolderDraft(Draft):
         try:
             sync_folder(self._store.dest)
             self._renew_latest()
-            self._store.sweep()
+            self._store.leftovers.sweep()
         except OSError as error:
             raise DestinationError(
                 f"snapshot {self.snapshot_id} is published in {self._store.dest}, but `{LATEST}` may still "
@@ -382,23 +318,23 @@ class _FolderDraft(Draft):
 
     def _publish(self, manifest: bytes) -> None:
         if JOURNAL_NAME in self._files:
-            with _explained("remove", self._folder / JOURNAL_NAME):
+            with explained("remove", self._folder / JOURNAL_NAME):
                 os.close(self._files.pop(JOURNAL_NAME))
                 (self._folder / JOURNAL_NAME).unlink()
         for name in list(self._files):
             self._complete(name)
         self.write(self._folder / MANIFEST_NAME, self._create(MANIFEST_NAME), manifest)
         self._complete(MANIFEST_NAME)
-        with _explained("flush", self._folder):
+        with explained("flush", self._folder):
             sync_folder(self._folder)
         if self._abandoned:
             raise DestinationError(f"snapshot {self.snapshot_id} was given up before it was published")
-        with _explained("publish", self._final):
+        with explained("publish", self._final):
             self._folder.rename(self._final)
         self._published = True
 
     def _complete(self, name: str) -> None:
-        with _explained("flush", self._folder / name):
+        with explained("flush", self._folder / name):
             os.fsync(self._files[name])
             # Forgotten before the close: a failed close has closed, and the number may be someone else's.
             os.close(self._files.pop(name))
@@ -407,7 +343,7 @@ class _FolderDraft(Draft):
         # Not this one where a merge, or a clock that went back, publishes behind the newest. It is named anew
         # all the same: a run that was killed may have published it and not come as far as `latest`.
         newest = max(published_ids(self._store.dest), default=self.snapshot_id)
-        link = self._store.dest / f"{_LATEST_PREFIX}{self.snapshot_id}"
+        link = self._store.dest / f"{LATEST_PREFIX}{self.snapshot_id}"
         link.symlink_to(newest)
         try:
             link.replace(self._store.dest / LATEST)
@@ -469,28 +405,6 @@ def write_all(fd: int, data: bytes) -> None:
         rest = rest[os.write(fd, rest) :]
 
 
-def _id_of_litter(name: str) -> str | None:
-    """The snapshot id in the name of what a run leaves where it is interrupted, None for other names."""
-    snapshot_id = name.removeprefix(_DRAFT_PREFIX)
-    if name.startswith(_FORMER_PREFIX):
-        snapshot_id, _, number = name.removeprefix(_FORMER_PREFIX).rpartition(".")
-        if not (number.isascii() and number.isdigit()):
-            return None
-    elif snapshot_id == name:
-        return None
-    return snapshot_id if is_snapshot_id(snapshot_id) else None
-
-
-def _goes_on(header: JournalHeader, snapshot_id: str, asked: JsonObject) -> bool:
-    """Whether a run that is asked for `asked` now may go on with the one that left the journal."""
-    age = datetime.now(UTC) - parse_snapshot_id(snapshot_id)
-    return header.snapshot_id == snapshot_id and header.asked == asked and abs(age) < _LONGEST_BREAK
-
-
-def _is_snapshot_after(prefix: str, name: str) -> bool:
-    return name.startswith(prefix) and is_snapshot_id(name.removeprefix(prefix))
-
-
 def _holder(fd: int) -> str:
     try:
         holder = loads(os.pread(fd, 4096, 0))
@@ -499,11 +413,3 @@ def _holder(fd: int) -> str:
     if not isinstance(holder, dict):
         return ""
     return f": it started at {holder.get('started_at')} on {holder.get('host')}, process {holder.get('pid')}"
-
-
-@contextlib.contextmanager
-def _explained(doing: str, path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise destination_error(doing, path, error) from error

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import errno
 from abc import ABC, abstractmethod
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
 from poolcensus.errors import DestinationError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
     from types import TracebackType
 
@@ -154,6 +156,15 @@ _ADVICE = {
     errno.ENOLCK: "choose a destination on a file system that has locks",
     errno.ENOTSUP: "choose a destination on a file system that has locks",
 }
+
+
+@contextmanager
+def explained(doing: str, place: Path) -> Iterator[None]:
+    """Makes a `DestinationError` of an `OSError` in the block."""
+    try:
+        yield
+    except OSError as error:
+        raise destination_error(doing, place, error) from error
 
 
 def destination_error(doing: str, place: Path | str, error: OSError) -> DestinationError:

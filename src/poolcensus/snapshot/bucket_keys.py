@@ -1,0 +1,59 @@
+"""What the keys of a bucket mean: snapshots, the lock, and the newest snapshot's name."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from poolcensus.codec import loads
+from poolcensus.snapshot.encode import MANIFEST_NAME
+from poolcensus.snapshot.ids import is_snapshot_id
+
+if TYPE_CHECKING:
+    from poolcensus.objects import Bucket
+
+SCHEME = "s3://"
+LOCK_NAME = ".lock"
+LATEST_NAME = "latest.json"
+
+
+def split_place(place: str) -> tuple[str, str]:
+    """The bucket of an `s3://BUCKET/PREFIX`, and what the keys there start with."""
+    bucket, _, prefix = place.removeprefix(SCHEME).partition("/")
+    prefix = prefix.strip("/")
+    return bucket, f"{prefix}/" if prefix else ""
+
+
+async def contents(bucket: Bucket, prefix: str) -> dict[str, dict[str, int]]:
+    """What there is under snapshot ids: for each id its objects' names and sizes.
+
+    An id is that of a snapshot if it has a manifest; else a run is writing there, or has died.
+    """
+    found: dict[str, dict[str, int]] = {}
+    async with aclosing(bucket.entries(prefix)) as entries:
+        async for entry in entries:
+            snapshot_id, name = place_of(entry.key, prefix)
+            if name:
+                found.setdefault(snapshot_id, {})[name] = entry.size
+    return found
+
+
+async def published_ids(bucket: Bucket, prefix: str) -> list[str]:
+    """The ids of the snapshots, oldest first."""
+    found = await contents(bucket, prefix)
+    return sorted(snapshot_id for snapshot_id, names in found.items() if MANIFEST_NAME in names)
+
+
+def place_of(key: str, prefix: str) -> tuple[str, str]:
+    """The snapshot id that a key is under, and its name there; two empty texts for all other keys."""
+    snapshot_id, _, name = key.removeprefix(prefix).partition("/")
+    return (snapshot_id, name) if is_snapshot_id(snapshot_id) else ("", "")
+
+
+def named(data: bytes) -> object:
+    """What an object `latest.json` names: a snapshot id, or whatever someone has put there."""
+    try:
+        latest = loads(data)
+    except ValueError:
+        return None
+    return latest.get("snapshot_id") if isinstance(latest, dict) else None
