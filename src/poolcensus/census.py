@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
     from poolcensus.aws.gateway import Aws, CallerSession
     from poolcensus.engine import Sink
-    from poolcensus.model import Account, Caller, JsonObject, TargetResult
+    from poolcensus.model import Account, Caller, JsonObject, Manifest, TargetResult
     from poolcensus.settings import Settings
     from poolcensus.snapshot import Interrupted, Store
     from poolcensus.streams import Outlet
@@ -115,6 +115,7 @@ class Census:
         self._group: TaskGroup | None = None
         self._engine: Engine | None = None
         self._uncovered: list[TargetResult] = []
+        self._place = ""
         self._writer: SnapshotWriter | None = None
 
     async def __aenter__(self) -> Self:
@@ -151,6 +152,12 @@ class Census:
         """Whether the last run of `collect` was interrupted and can be gone on with, by one that resumes."""
         return self._writer is not None and self._writer.suspended
 
+    @property
+    def published(self) -> Snapshot | BucketSnapshot | StreamedSnapshot | None:
+        """What the last run of `collect` has published, even where it was cancelled just after that."""
+        manifest = self._writer.manifest if self._writer is not None else None
+        return self._snapshot(manifest) if manifest is not None else None
+
     def targets(self) -> Stream[Target]:
         """Every target that a run would have, while the accounts are still being listed.
 
@@ -182,7 +189,7 @@ class Census:
         into a folder leaves what it has for one that resumes: see `resumable`.
         """
         place = _place(dest) if dest is not None else self.settings.dest
-        self._writer = None
+        self._place, self._writer = place, None
         started = datetime.now(UTC)
         async with (
             AsyncExitStack() as stack,
@@ -221,11 +228,14 @@ class Census:
                     shard=self.settings.shard,
                     planned=engine.totals().targets,
                 )
-        if place == STANDARD_OUTPUT:
+        return self._snapshot(manifest)
+
+    def _snapshot(self, manifest: Manifest) -> Snapshot | BucketSnapshot | StreamedSnapshot:
+        if self._place == STANDARD_OUTPUT:
             return StreamedSnapshot(manifest, self.uncovered)
-        if place.startswith(SCHEME):
-            return BucketSnapshot(f"{place}/{manifest.snapshot_id}", manifest, self.uncovered)
-        return Snapshot(Path(place) / manifest.snapshot_id, manifest)
+        if self._place.startswith(SCHEME):
+            return BucketSnapshot(f"{self._place}/{manifest.snapshot_id}", manifest, self.uncovered)
+        return Snapshot(Path(self._place) / manifest.snapshot_id, manifest)
 
     async def plan(self) -> Plan:
         """What `collect` would do. Calls member accounts only to ask which regions they have enabled."""
@@ -338,6 +348,7 @@ class Census:
         return {
             **settings.request(),
             "page_size": settings.page_size,
+            "endpoint_url": settings.endpoint_url,
             "shard": f"{shard.index}/{shard.count}" if (shard := settings.shard) is not None else None,
             "partition": caller.partition,
             "caller": caller.account_id,

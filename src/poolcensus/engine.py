@@ -119,7 +119,8 @@ class Engine:
         self._regions = regions.regions
         fair = max(limits.concurrency // len(self._regions), 1)
         self._shares = {
-            region: Share(min(fair, _FIRST_IN_A_REGION), limits.per_region) for region in self._regions
+            region: Share(min(fair, _FIRST_IN_A_REGION), limits.per_region, self._open_more)
+            for region in self._regions
         }
         self._schedule = Schedule(
             regions,
@@ -131,6 +132,7 @@ class Engine:
         )
         self._open: dict[Target, _OpenTarget] = {}
         self._started = time.monotonic()
+        self._group: TaskGroup | None = None
         self._listed = False
         self._accounts = 0
         self._done = 0
@@ -217,23 +219,23 @@ class Engine:
             anyio.create_task_group() as group,
             aclosing(self._listing.accounts()) as batches,
         ):
-            self._pauses.on_pause = lambda: self._open_more(group)
+            self._group = group
+            self._pauses.on_pause = self._open_more
             async for accounts in batches:
                 self._accounts += len(accounts)
                 self._schedule.add(accounts)
-                self._open_more(group)
+                self._open_more()
             self._listed = True
 
-    def _open_more(self, group: TaskGroup) -> None:
-        self._prepare_more(group)
-        while (target := self._open_next()) is not None:
-            group.start_soon(self._work, target, group)
-
-    def _prepare_more(self, group: TaskGroup) -> None:
+    def _open_more(self) -> None:
+        if self._group is None:
+            return
         while (account := self._schedule.next_account()) is not None:
-            group.start_soon(self._prepare, account, group)
+            self._group.start_soon(self._prepare, account)
+        while (target := self._open_next()) is not None:
+            self._group.start_soon(self._work, target)
 
-    async def _prepare(self, account: Account, group: TaskGroup) -> None:
+    async def _prepare(self, account: Account) -> None:
         # Once for the account, before its targets are open: a dozen of them would wait for the same role.
         if not self._is_restored(account):
             with suppress(CallError):
@@ -242,7 +244,7 @@ class Engine:
                 if self._opt_in:
                     await self._aws.region_status.disabled(account.id)
         self._schedule.ready(account)
-        self._open_more(group)
+        self._open_more()
 
     def _is_restored(self, account: Account) -> bool:
         former = self._former
@@ -264,16 +266,14 @@ class Engine:
         )
         return _OpenTarget(watch, anyio.CancelScope())
 
-    async def _work(self, target: Target | None, group: TaskGroup) -> None:
+    async def _work(self, target: Target | None) -> None:
         # A task goes on with the next target instead of ending: most targets are one call long, and a
         # task for each would cost as much as the call's own bookkeeping.
         while target is not None:
             result = await self._result_of(target)
             await self._end(target, result)
             target = self._open_next()
-            if target is not None:
-                self._prepare_more(group)
-        self._open_more(group)
+            self._open_more()
 
     async def _result_of(self, target: Target) -> TargetResult:
         if self._former is not None and (former := await self._former.restore(target)) is not None:
@@ -334,6 +334,10 @@ class Engine:
         # the account doesn't say that it has enabled it.
         if isinstance(error, UnrecognizedCredentialsError | RegionDisabledError):
             if target.region not in self._opt_in:
+                return Outcome.ERROR
+            if target.account.id == self._aws.caller.account_id:
+                # No role was assumed a moment ago: a token of the global STS endpoint is refused like this
+                # in regions that are enabled.
                 return Outcome.ERROR
             disabled = await self._aws.region_status.disabled(target.account.id)
             return Outcome.REGION_DISABLED if disabled is None else Outcome.ERROR

@@ -117,19 +117,22 @@ class Share:
 
     It begins with `least`. Every reply makes room for one more, up to `most`; a call without a reply halves
     the room. So a region that refuses, swallows or drips costs the others a few places, and not all of them.
+    `on_room` is called when it has grown.
     """
 
-    __slots__ = ("_least", "_most", "size")
+    __slots__ = ("_least", "_most", "_on_room", "size")
 
-    def __init__(self, least: int, most: int) -> None:
+    def __init__(self, least: int, most: int, on_room: Callable[[], None] = lambda: None) -> None:
         self._least = min(least, most)
         self._most = most
+        self._on_room = on_room
         self.size = self._least
 
     def replied(self) -> None:
         """A call to the region got a reply."""
         if self.size < self._most:
             self.size += 1
+            self._on_room()
 
     def silent(self) -> None:
         """A call to the region got none."""

@@ -41,7 +41,8 @@ class RateLimiter:
     Between two throttles a token bucket is empty at both ends, so the calls that succeeded meanwhile, over
     the time, are the rate that the service allows. From there the rate follows CUBIC's curve, on a clock
     that runs in calls rather than seconds: a key with two calls a second can't probe as often as one with
-    two hundred. Until there is a second throttle, the rate grows with every success or holds still.
+    two hundred. Until there is a second throttle, the rate grows with every success: fast where the key looks
+    for the limit on behalf of others too, slowly where others look.
 
     A throttle while the pace is well below what is allowed has another reason than the pace, so the rate
     goes up. Where it was the pace after all, throttles in a row bring it down again.
@@ -49,6 +50,7 @@ class RateLimiter:
 
     SLOW_START = 1.5
     _GROWTH = 1.5
+    _GROWTH_BESIDE = 1.05
     _FLOOR = 0.2
     _A_ROW = 3
     _WELL_BELOW = 0.85
@@ -58,9 +60,9 @@ class RateLimiter:
     # Calls that were in flight together are refused together: that is one reason to slow down, not many.
     _ONE_EVENT = 0.2
 
-    def __init__(self, now: float, *, expected: float | None = None, grows: bool = True) -> None:
+    def __init__(self, now: float, *, expected: float | None = None, looks: bool = True) -> None:
         self._allowed = expected
-        self._grows = grows
+        self.looks = looks
         self._rate = self.SLOW_START if expected is None else max(expected * self._WELL_BELOW, self._FLOOR)
         self._throttled_at = now
         self._row = 1
@@ -130,8 +132,8 @@ class RateLimiter:
         if self._allowed is not None:
             curve_time = (now - self._throttled_at) * self._allowed / self._CALLS_A_CURVE_SECOND
             self._rate = max(CubicRate(self._allowed, 0.0).rate(curve_time), self._FLOOR)
-        elif self._grows:
-            self._rate *= self._GROWTH
+        else:
+            self._rate *= self._GROWTH if self.looks else self._GROWTH_BESIDE
 
 
 class _RecentCalls:
@@ -205,6 +207,7 @@ class RateLimits:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._limiters: dict[CallKey, RateLimiter] = {}
+        self._throttled_keys: defaultdict[str, list[CallKey]] = defaultdict(list)
         self._busy: dict[CallKey, _RecentCalls] = {}
         self._looking: Counter[tuple[str, str]] = Counter()
         self._found: dict[tuple[str, str], float] = {}
@@ -246,16 +249,25 @@ class RateLimits:
         self._weather[service].count(throttled=True, well_below=limiter is not None and limiter.well_below)
         if limiter is not None:
             limiter.throttled(now)
-            if limiter.allowed is not None and key not in self._busy:
+            if limiter.allowed is not None and limiter.looks and key not in self._busy:
                 self._found[service] = limiter.allowed
-        elif (recent := self._busy.get(key)) is not None:
-            self._limiters[key] = RateLimiter(now, expected=recent.rate())
-        elif (found := self._found.get(service)) is not None:
-            self._limiters[key] = RateLimiter(now, expected=found)
         else:
-            self._looking[service] += 1
-            grows = self._looking[service] <= self._LOOKING_AT_ONCE
-            self._limiters[key] = RateLimiter(now, grows=grows)
+            self._limiters[key] = self._first_limiter(key, service, now)
+            self._throttled_keys[key.account_id].append(key)
+
+    def _first_limiter(self, key: CallKey, service: tuple[str, str], now: float) -> RateLimiter:
+        if (recent := self._busy.get(key)) is not None:
+            return RateLimiter(now, expected=recent.rate())
+        if (found := self._found.get(service)) is not None:
+            return RateLimiter(now, expected=found)
+        self._looking[service] += 1
+        return RateLimiter(now, looks=self._looking[service] <= self._LOOKING_AT_ONCE)
+
+    def forget(self, account_id: str) -> None:
+        """Drop the limiters of an account that makes no calls any more. What they found out stays."""
+        for key in self._throttled_keys.pop(account_id, ()):
+            if key not in self._busy:
+                self._limiters.pop(key, None)
 
     def succeeded(self, key: CallKey) -> None:
         """A call of the key went through."""

@@ -63,7 +63,10 @@ class Schedule:
         self._shares = shares
         self._paused_in = paused_in
         self._pages_of = long
-        self._accounts_of_long = {account_id for account_id, _ in long}
+        self._longest_of: dict[str, int] = {}
+        for (account_id, _), pages in long.items():
+            self._longest_of[account_id] = max(pages, self._longest_of.get(account_id, 0))
+        self._first: list[tuple[int, Account]] = []
         self._waiting: deque[Account] = deque()
         self._preparing: dict[str, Account] = {}
         self._ready: list[_Work] = []
@@ -72,6 +75,7 @@ class Schedule:
         self._turns = deque(self._regions)
         self._by_account: dict[str, _Work] = {}
         self._open_in: Counter[str] = Counter()
+        self._long_in: Counter[str] = Counter()
 
     @property
     def targets_per_account(self) -> int:
@@ -81,19 +85,20 @@ class Schedule:
     def add(self, accounts: Iterable[Account]) -> None:
         """More accounts have become known."""
         for account in accounts:
-            if account.id in self._accounts_of_long:
-                self._waiting.appendleft(account)
-            else:
+            longest = self._longest_of.get(account.id)
+            if longest is None:
                 self._waiting.append(account)
+            else:
+                insort(self._first, (longest, account), key=itemgetter(0))
 
     def next_account(self) -> Account | None:
         """An account to prepare now, or None."""
         if (
-            not self._waiting
+            not (self._first or self._waiting)
             or len(self._preparing) + len(self._ready) + self._least_waiting() >= self._ahead
         ):
             return None
-        account = self._waiting.popleft()
+        account = self._first.pop()[1] if self._first else self._waiting.popleft()
         self._preparing[account.id] = account
         return account
 
@@ -138,21 +143,27 @@ class Schedule:
         self._deal()
         while self._long:
             *_, work, region = self._long.pop()
+            self._long_in[region] -= 1
             yield Target(work.account, region)
         for region, queue in self._queues.items():
             while queue:
                 yield Target(queue.popleft().account, region)
-        for account in [*self._preparing.values(), *self._waiting]:
+        for account in [*self._preparing.values(), *(each for _, each in self._first), *self._waiting]:
             self._by_account[account.id] = _Work(account, len(self._regions))
             for region in self._regions:
                 yield Target(account, region)
         self._preparing.clear()
+        self._first.clear()
         self._waiting.clear()
 
     def _least_waiting(self) -> int:
         """How many accounts wait in the region that is the first to have none; many where none has room."""
         return min(
-            (len(queue) for region, queue in self._queues.items() if self._has_room(region)),
+            (
+                len(queue) + self._long_in[region]
+                for region, queue in self._queues.items()
+                if self._has_room(region)
+            ),
             default=self._ahead,
         )
 
@@ -166,6 +177,7 @@ class Schedule:
                     self._queues[region].append(work)
                 else:
                     insort(self._long, (-pages, work, region), key=itemgetter(0))
+                    self._long_in[region] += 1
             batch.rotate(-1)
 
     def _opened(self, work: _Work, region: str) -> Target:
@@ -180,6 +192,7 @@ class Schedule:
         for position, (_, work, region) in enumerate(self._long[: self._LOOK_AHEAD]):
             if work.open < self._per_account and self._has_room(region):
                 del self._long[position]
+                self._long_in[region] -= 1
                 return work, region
         return None
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from census_lab import result_of
 from poolcensus.model import Outcome, SnapshotStatus
+from poolcensus.simulator.latency import Latency
 from poolcensus.simulator.limits import Limits
 from poolcensus.snapshot import verify
 
@@ -171,6 +172,16 @@ async def test_targets_that_were_long_in_the_last_snapshot_start_first(lab: Star
     begun = list(dict.fromkeys((each.account_id, each.region) for each in records))
     # Their roles are assumed beside each other, and the first to be had is the first to be used.
     assert set(begun[:4]) <= {(each.account_id, each.region) for each in ledger[:8]}
+
+
+async def test_a_region_that_replies_gets_its_room_when_no_account_is_left_to_prepare(lab: Start) -> None:
+    slow = Latency.parse("fixed:40")
+    here = await lab(accounts=60, pools_per_target=100, regions=("us-east-1",), latency=slow)
+    here.assert_exact(await here.collect(page_size=10))
+    most = here.simulator.stats.snapshot()["max_concurrent"]
+    assert isinstance(most, int)
+    # It begins with 8, and there is no other account whose preparation would open more.
+    assert most > 16
 
 
 async def test_a_last_snapshot_that_cant_be_read_holds_nothing_up(lab: Start) -> None:

@@ -98,6 +98,7 @@ class FakeLibrary:
     """Stands for poolcensus.census: what a run ends with, and what it was asked."""
 
     resumable: bool = False
+    published: FakeSnapshot | None = None
 
     snapshot: FakeSnapshot = field(default_factory=lambda: FakeSnapshot(MANIFEST))
     error: BaseException | None = None
@@ -140,9 +141,8 @@ def library(monkeypatch: pytest.MonkeyPatch) -> FakeLibrary:
         def __init__(self, settings: Settings) -> None:
             fake.asked.append(settings)
 
-        @property
-        def resumable(self) -> bool:
-            return fake.resumable
+        resumable = property(lambda _: fake.resumable)
+        published = property(lambda _: fake.published)
 
         async def __aenter__(self) -> Self:
             return self

@@ -10,6 +10,7 @@ import pytest
 
 from poolcensus import errors
 from poolcensus.cli import main
+from poolcensus.cli.exits import StoppedError
 from poolcensus.model import Outcome, Shard
 from poolcensus.settings import ProgressMode
 
@@ -163,6 +164,17 @@ def test_a_run_that_can_be_gone_on_with_says_how(
     assert capsys.readouterr().err == (
         "poolcensus: what was done is kept: the same command with --resume goes on from there\n"
         "poolcensus: the credentials have ended\n"
+    )
+
+
+def test_a_signal_after_the_snapshot_was_published_changes_nothing(
+    library: FakeLibrary, capsys: pytest.CaptureFixture[str]
+) -> None:
+    library.error = StoppedError(15)
+    library.published = library.snapshot
+    assert main(["collect"]) == 0
+    assert capsys.readouterr().err == (
+        f"poolcensus: snapshot {library.snapshot.manifest.snapshot_id} was published when the signal came\n"
     )
 
 

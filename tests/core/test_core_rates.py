@@ -74,6 +74,33 @@ async def test_a_throttle_slows_its_own_key_only(sleeps: _Sleeps) -> None:
     assert sleeps.now > 0
 
 
+def test_keys_that_do_not_look_for_the_limit_find_their_way_up_too(sleeps: _Sleeps) -> None:
+    rates = RateLimits(sleeps)
+    keys = [key(str(number)) for number in range(5)]
+    for each in keys:
+        rates.throttled(each)
+    for _ in range(200):
+        sleeps.now += 1.0
+        for each in keys:
+            rates.succeeded(each)
+    for each in keys:
+        limiter = rates.turns(each)
+        assert limiter is not None
+        assert limiter.rate > 100
+
+
+def test_an_account_that_is_done_leaves_no_limiter(sleeps: _Sleeps) -> None:
+    rates = RateLimits(sleeps)
+    for region in ("r1", "r2"):
+        rates.throttled(key("a", region))
+    rates.throttled(key("b"))
+    rates.forget("a")
+    assert len(rates) == 1
+    rates.forget("b")
+    rates.forget("c")
+    assert len(rates) == 0
+
+
 async def test_one_who_is_cancelled_while_waiting_for_a_turn_holds_up_nobody(sleeps: _Sleeps) -> None:
     rates = RateLimits(sleeps)
     rates.throttled(key())

@@ -184,7 +184,7 @@ async def test_without_resume_what_is_left_is_swept(tmp_path: Path, snapshot_id:
         assert [each.name for each in tmp_path.iterdir()] == [".lock"]
 
 
-@pytest.mark.parametrize("name", ["asked", "old", "future", "published", "unreadable"])
+@pytest.mark.parametrize("name", ["old", "future", "published", "unreadable"])
 async def test_a_run_that_does_not_fit_is_not_gone_on_with(
     tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -196,11 +196,22 @@ async def test_a_run_that_does_not_fit_is_not_gone_on_with(
         (tmp_path / snapshot_id).mkdir()
     if name == "unreadable":
         (draft_of(tmp_path) / "journal").write_bytes(b"not a journal\n")
-    asked: JsonObject = {**ASKED, "pool_ids": ["wspool-000000001"]} if name == "asked" else ASKED
     async with FolderStore(tmp_path, keep_drafts=True) as store:
-        assert await store.interrupted(asked) is None
+        assert await store.interrupted(ASKED) is None
     assert not [each for each in tmp_path.iterdir() if each.name.startswith((".draft", ".former"))]
-    assert (snapshot_id in caplog.text) == (name in {"asked", "old", "future"})
+    assert (snapshot_id in caplog.text) == (name in {"old", "future"})
+
+
+async def test_a_run_that_is_asked_for_something_else_says_what_and_removes_nothing(
+    tmp_path: Path, snapshot_id: str
+) -> None:
+    await interrupt(tmp_path, snapshot_id)
+    other: JsonObject = {**ASKED, "pool_ids": ["wspool-000000001"], "page_size": 5}
+    async with FolderStore(tmp_path, keep_drafts=True) as store:
+        with pytest.raises(DestinationError, match=rf"{snapshot_id}.*\(page_size, pool_ids\).*--resume"):
+            await store.interrupted(other)
+    async with going_on(tmp_path) as (_, restored):
+        assert list(restored) == FINISHED
 
 
 async def test_an_account_that_has_another_name_now_is_called_again(tmp_path: Path, snapshot_id: str) -> None:

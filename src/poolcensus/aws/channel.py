@@ -142,6 +142,10 @@ class Channel:
         """How many calls are under way."""
         return self._gate.in_flight
 
+    def forget(self, account_id: str) -> None:
+        """Drop what is known of an account's rates: it has no call left to make."""
+        self._rates.forget(account_id)
+
     async def call(
         self,
         call: Call,

@@ -47,6 +47,7 @@ class Aws:
         """Drop an account's credentials and region status: it has no target left."""
         self.broker.forget(account_id)
         self.region_status.forget(account_id)
+        self.channel.forget(account_id)
 
 
 @dataclass(frozen=True, slots=True)

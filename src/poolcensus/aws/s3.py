@@ -437,7 +437,7 @@ class S3Bucket:
         code, status = _code(error), _status(error)
         reason = next(
             (reason for codes, reason in _REFUSALS if not codes.isdisjoint({code, str(status)})),
-            "S3 answered {code}; run again again or choose another destination",
+            "S3 answered {code}; run again or choose another destination",
         )
         message = str(error.response.get("Error", {}).get("Message", ""))
         if code in _DENIED and "kms:" in message:
@@ -475,4 +475,5 @@ def _age(reply: Mapping[str, Any]) -> float:
         now = parsedate_to_datetime(date)
     except (TypeError, ValueError):
         return 0.0
-    return max(0.0, float((now - reply["LastModified"]).total_seconds()))
+    written = reply.get("LastModified")
+    return max(0.0, float((now - written).total_seconds())) if written is not None else 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -51,7 +52,7 @@ def collect(settings: Settings) -> Snapshot | BucketSnapshot | StreamedSnapshot:
     manifest: Manifest | None = None
     code = int(ExitCode.FATAL)
     try:
-        snapshot = run(partial(_collect, census, settings))
+        snapshot = _run(census, settings)
         manifest = snapshot.manifest
         code = _code(manifest)
     except (CensusError, StoppedError, OSError) as error:
@@ -62,6 +63,17 @@ def collect(settings: Settings) -> Snapshot | BucketSnapshot | StreamedSnapshot:
     finally:
         _write_metrics(settings.metrics_file, code, census, manifest)
     return snapshot
+
+
+def _run(census: Census, settings: Settings) -> Snapshot | BucketSnapshot | StreamedSnapshot:
+    try:
+        return run(partial(_collect, census, settings))
+    except StoppedError:
+        snapshot = census.published
+        if snapshot is None:
+            raise
+        complain(f"snapshot {snapshot.manifest.snapshot_id} was published when the signal came")
+        return snapshot
 
 
 async def _collect(census: Census, settings: Settings) -> Snapshot | BucketSnapshot | StreamedSnapshot:
@@ -93,7 +105,8 @@ def _report(snapshot: Snapshot | BucketSnapshot | StreamedSnapshot, settings: Se
     if on_terminal(sys.stderr):
         from poolcensus.cli.tables import console, manifest_summary
 
-        console(stderr=True).print(*manifest_summary(manifest, where), sep="\n")
+        with suppress(OSError):
+            console(stderr=True).print(*manifest_summary(manifest, where), sep="\n")
     if manifest.status != SnapshotStatus.COMPLETE:
         totals = manifest.totals
         complain(*failures(snapshot.uncovered(), totals.targets - totals.covered))

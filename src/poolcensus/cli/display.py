@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from rich.console import Group
@@ -29,8 +29,15 @@ MAX_SLOW = 3
 @contextmanager
 def live(read: Callable[[], Progress]) -> Iterator[Callable[[], None]]:
     """A display of what `read` says, for the time of the block, which has to call for each refresh."""
-    with Live(console=console(stderr=True), auto_refresh=False, transient=True) as shown:
+    shown = Live(console=console(stderr=True), auto_refresh=False, transient=True)
+    # A terminal that goes away takes the display with it, not the census.
+    with suppress(OSError):
+        shown.start()
+    try:
         yield lambda: shown.update(display(read()), refresh=True)
+    finally:
+        with suppress(OSError):
+            shown.stop()
 
 
 def display(progress: Progress) -> RenderableType:

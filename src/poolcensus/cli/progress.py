@@ -33,7 +33,8 @@ async def shown(read: Callable[[], Progress], mode: ProgressMode) -> AsyncIterat
     if not terminal or os.environ.get("TERM") in _DUMB:
         async with _repeated(lambda: click.echo(line(read()), err=True), SECONDS_BETWEEN_LINES):
             yield
-        click.echo(line(read()), err=True)
+        with suppress(OSError):
+            click.echo(line(read()), err=True)
         return
     from poolcensus.cli.display import live
 

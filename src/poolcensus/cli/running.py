@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
@@ -17,12 +18,14 @@ from poolcensus.cli.trouble import complain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+    from types import FrameType
 
 Result = TypeVar("Result")
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _ONE_WISH = 1.0
 _LONGEST_END = 4.0
+_LONGEST_WORD = 0.5
 _SHOW_CURSOR = b"\x1b[?25h\n"
 
 
@@ -45,36 +48,42 @@ async def _run(body: Callable[[], Coroutine[None, None, Result]]) -> Result:
     stopped_at: list[float] = []
     scope = anyio.CancelScope()
 
-    def stop(number: int) -> None:
+    # Handlers of Python and not of the loop: they are called even while the loop is held up in a system call.
+    def stop(number: int, _: FrameType | None) -> None:
         if received:
             # `timeout` and the like signal a process and then its group: that is one wish, not two.
-            if number != received[0] or loop.time() - stopped_at[0] > _ONE_WISH:
+            if number != received[0] or time.monotonic() - stopped_at[0] > _ONE_WISH:
                 _leave(128 + number)
             return
-        stopped_at.append(loop.time())
+        stopped_at.append(time.monotonic())
         received.append(number)
-        scope.cancel()
+        loop.call_soon_threadsafe(scope.cancel)
         # Not a timer of the loop, which may end before what hangs does.
         patience = threading.Timer(_LONGEST_END, _run_out, (number,))
         patience.daemon = True
         patience.start()
 
-    for each in SIGNALS:
-        loop.add_signal_handler(each, stop, each)
+    # Whoever starts a program in the background may want signals to be ignored.
+    before = {each: signal.getsignal(each) for each in SIGNALS}
+    taken = [each for each in SIGNALS if before[each] is not signal.SIG_IGN]
+    for each in taken:
+        signal.signal(each, stop)
     try:
         with scope:
             return await body()
     finally:
-        for each in SIGNALS:
-            loop.remove_signal_handler(each)
-            if received:
-                signal.signal(each, signal.SIG_IGN)
+        for each in taken:
+            signal.signal(each, signal.SIG_IGN if received else before[each])
     raise StoppedError(received[0])
 
 
 def _run_out(number: int) -> None:
     word = "terminated" if number == signal.SIGTERM else "interrupted"
-    complain(f"{word}, without waiting for what did not end within {_LONGEST_END:g} s")
+    line = f"{word}, without waiting for what did not end within {_LONGEST_END:g} s"
+    # What does not end may be standard error itself.
+    saying = threading.Thread(target=complain, args=(line,), daemon=True)
+    saying.start()
+    saying.join(_LONGEST_WORD)
     _leave(128 + number)
 
 

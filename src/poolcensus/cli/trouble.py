@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from contextlib import suppress
 from typing import TYPE_CHECKING, TextIO
 
 import click
@@ -38,8 +39,10 @@ def complain(*lines: str) -> None:
     from poolcensus.cli import logs
 
     for line in lines:
-        if not logs.complain(line):
-            click.echo(f"poolcensus: {printable(line)}", err=True)
+        # Where standard error is gone, what has been done stands all the same, and so does its exit code.
+        with suppress(OSError):
+            if not logs.complain(line):
+                click.echo(f"poolcensus: {printable(line)}", err=True)
 
 
 def details_of(error: Exception) -> Iterator[str]:

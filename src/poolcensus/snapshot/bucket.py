@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Self
 
 import anyio
@@ -48,6 +48,7 @@ _log = logging.getLogger("poolcensus")
 # An upload has at most 10,000 parts: a file may have 78 GiB as it is sent.
 PART_BYTES = 8 << 20
 _ROUNDS = 4
+_LONGEST_RELEASE = 10.0
 
 
 class BucketStore(Shelf):
@@ -108,7 +109,7 @@ class BucketStore(Shelf):
         if inside is not None:
             inside.__exit__(kind, error, traceback)
         try:
-            with anyio.move_on_after(ABORT_SECONDS, shield=True):
+            with anyio.move_on_after(ABORT_SECONDS if kind is not None else _LONGEST_RELEASE, shield=True):
                 await self._let_go()
         finally:
             self._tasks.cancel_scope.cancel()
@@ -237,12 +238,23 @@ class _BucketDraft(Draft):
             if not self._published:
                 await self._give_up()
         try:
-            await self._store.renew_latest()
+            await self._renew_latest()
         except DestinationError as error:
             raise DestinationError(
                 f"snapshot {self.snapshot_id} is published in {self._store.location}, but {LATEST_NAME} may"
                 f" still name the snapshot before it: {error}"
             ) from error
+
+    async def _renew_latest(self) -> None:
+        renewed = False
+        try:
+            await self._store.renew_latest()
+            renewed = True
+        finally:
+            if not renewed:
+                # Whoever was cancelled here has published all the same.
+                with anyio.move_on_after(ABORT_SECONDS, shield=True), suppress(DestinationError):
+                    await self._store.renew_latest()
 
     async def abort(self) -> None:
         if self._published or self._ended:

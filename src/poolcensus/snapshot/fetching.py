@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import anyio
 from anyio import to_thread
 
-from poolcensus.errors import SnapshotError
+from poolcensus.errors import SnapshotError, first_reason
 from poolcensus.snapshot.bucket_keys import LATEST_NAME, contents, named, split_place
 from poolcensus.snapshot.encode import MANIFEST_NAME, POOLS_NAME
 from poolcensus.snapshot.ids import is_snapshot_id
@@ -56,10 +56,15 @@ async def take_bucket_inventory(bucket: Bucket, place: str) -> Inventory:
                 f"{place}/{snapshot_id} is not what its name says: its manifest is of {manifest.snapshot_id}"
             )
 
-    async with anyio.create_task_group() as group:
-        for snapshot_id, names in (await contents(bucket, prefix)).items():
-            if MANIFEST_NAME in names:
-                group.start_soon(read, snapshot_id, min(names[MANIFEST_NAME], LARGEST_MANIFEST))
+    try:
+        async with anyio.create_task_group() as group:
+            for snapshot_id, names in (await contents(bucket, prefix)).items():
+                if MANIFEST_NAME in names:
+                    group.start_soon(read, snapshot_id, min(names[MANIFEST_NAME], LARGEST_MANIFEST))
+    except BaseExceptionGroup as failures:
+        if (reason := first_reason(failures)) is None:
+            raise
+        raise reason from failures
     latest = await bucket.get(prefix + LATEST_NAME)
     name = named(latest.body) if latest is not None else None
     return Inventory(

@@ -317,14 +317,15 @@ class _FolderDraft(Draft):
             ) from error
 
     def _publish(self, manifest: bytes) -> None:
+        for name in list(self._files):
+            if name != JOURNAL_NAME:
+                self._complete(name)
+        self.write(self._folder / MANIFEST_NAME, self._create(MANIFEST_NAME), manifest)
+        self._complete(MANIFEST_NAME)
         if JOURNAL_NAME in self._files:
             with explained("remove", self._folder / JOURNAL_NAME):
                 os.close(self._files.pop(JOURNAL_NAME))
                 (self._folder / JOURNAL_NAME).unlink()
-        for name in list(self._files):
-            self._complete(name)
-        self.write(self._folder / MANIFEST_NAME, self._create(MANIFEST_NAME), manifest)
-        self._complete(MANIFEST_NAME)
         with explained("flush", self._folder):
             sync_folder(self._folder)
         if self._abandoned:

@@ -8,6 +8,7 @@ import shutil
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from poolcensus.errors import DestinationError
 from poolcensus.snapshot.ids import is_snapshot_id, parse_snapshot_id
 from poolcensus.snapshot.journal import Journal
 from poolcensus.snapshot.store import explained
@@ -56,9 +57,11 @@ class Leftovers:
                 journals = [journal for each in aside if (journal := Journal.open(each)) is not None]
                 kept = aside if journals else []
                 break
+            for header in headers:
+                if header is not None and _is_recent(snapshot_id):
+                    raise DestinationError(_difference(header, asked, self._dest))
             _log.warning(
-                "the interrupted run %s in %s is not resumed: it was asked for something else, or began more"
-                " than a day ago",
+                "the interrupted run %s in %s is not resumed: it began more than a day ago",
                 snapshot_id,
                 self._dest,
             )
@@ -108,8 +111,21 @@ def _id_of_litter(name: str) -> str | None:
 
 def _goes_on(header: JournalHeader, snapshot_id: str, asked: JsonObject) -> bool:
     """Whether a run that is asked for `asked` now may go on with the one that left the journal."""
-    age = datetime.now(UTC) - parse_snapshot_id(snapshot_id)
-    return header.snapshot_id == snapshot_id and header.asked == asked and abs(age) < _LONGEST_BREAK
+    return header.snapshot_id == snapshot_id and header.asked == asked and _is_recent(snapshot_id)
+
+
+def _is_recent(snapshot_id: str) -> bool:
+    return abs(datetime.now(UTC) - parse_snapshot_id(snapshot_id)) < _LONGEST_BREAK
+
+
+def _difference(header: JournalHeader, asked: JsonObject, dest: Path) -> str:
+    """What a person is told who forgot an option: going on without it, or anew, is not ours to choose."""
+    names = sorted(name for name in {*header.asked, *asked} if header.asked.get(name) != asked.get(name))
+    return (
+        f"the interrupted run {header.snapshot_id} in {dest} was asked for something else"
+        f" ({', '.join(names)}): give the same options, or leave --resume out, which removes it and starts"
+        " anew"
+    )
 
 
 def _is_snapshot_after(prefix: str, name: str) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self, TypeVar, TypeVarTuple
 
@@ -147,12 +148,18 @@ class SnapshotWriter:
         self._finishing = False
         self._closed = False
         self._suspended = False
+        self._manifest: Manifest | None = None
         self._failure: DestinationError | None = None
 
     @property
     def published(self) -> bool:
         """Whether readers can see the snapshot."""
         return self._draft.published
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """The manifest of the snapshot once that is published, even where `publish` was cancelled then."""
+        return self._manifest if self.published else None
 
     @property
     def suspended(self) -> bool:
@@ -184,11 +191,13 @@ class SnapshotWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._is_worth_keeping(error):
-            await self._suspend()
-        await self.abort()
-        # What the body raised is not the task group's to wrap: it only has its one task to wait for.
-        await self._tasks.__aexit__(None, None, None)
+        try:
+            if self._is_worth_keeping(error):
+                await self._suspend()
+        finally:
+            await self.abort()
+            # What the body raised is not the task group's to wrap: it only has its one task to wait for.
+            await self._tasks.__aexit__(None, None, None)
 
     def full(self) -> bool:
         """Whether the destination is behind: `page` and `done` would wait."""
@@ -340,6 +349,7 @@ class SnapshotWriter:
             files=(self._pools_file.entry(self._pools), self._targets_file.entry(targets)),
             shard=shard,
         )
+        self._manifest = manifest
         await self._draft.commit(encode_manifest(manifest))
         return manifest
 
@@ -377,7 +387,9 @@ class SnapshotWriter:
             self._work.set()
             await self._drained.wait()
             if self._failure is None:
-                await self._append(self._pools_file, await self._run(self._pools_file.finish))
+                # A compressed file that lacks its end can be read as far as it goes.
+                with suppress(DestinationError):
+                    await self._append(self._pools_file, await self._run(self._pools_file.finish))
         if self._failure is None:
             with anyio.move_on_after(self._abort_seconds, shield=True):
                 await self._draft.suspend()
