@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 
-from harness import REGIONS, Contender, ratio, rounds, scratch, show, simulation, summary
+from harness import REGIONS, Contender, ratio, rounds, scratch, show, simulation, summary, words
 
 FAST = ("floor", "poolcensus")
 ALL = (*FAST, "shared_client", "boto3_threads", "aioboto3_idiom")
@@ -27,6 +27,7 @@ def main() -> None:
     parser.add_argument("--concurrency", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--all", action="store_true", help="the contenders that take minutes too")
+    parser.add_argument("--contenders", type=words, help=f"some of {', '.join(ALL)}; the floor always runs")
     options = parser.parse_args()
     world = (
         *("--accounts", str(options.accounts), "--regions", options.regions),
@@ -34,8 +35,7 @@ def main() -> None:
     )
     with simulation(*world) as simulator, scratch() as folder:
         contenders = [
-            Contender(name, options.regions, options.concurrency, folder)
-            for name in (ALL if options.all else FAST)
+            Contender(name, options.regions, options.concurrency, folder) for name in chosen(options)
         ]
         # Nobody pays for the pages that the simulator has not made yet.
         contenders[0].run(simulator, pools := simulator.pools())
@@ -52,6 +52,13 @@ def main() -> None:
     columns = ("contender", "wall s", "cpu s", "server's cpu s", "peak MB", "of the floor", "by cpu")
     keys = ("name", "wall", "cpu", "server_cpu", "peak_mb", "of_floor", "cpu_of_floor")
     show("throughput", options, columns, [[row[key] for key in keys] for row in rows], rows)
+
+
+def chosen(options: argparse.Namespace) -> tuple[str, ...]:
+    """The contenders that were asked for, in their order."""
+    if options.contenders:
+        return tuple(name for name in ALL if name == "floor" or name in options.contenders)
+    return ALL if options.all else FAST
 
 
 if __name__ == "__main__":

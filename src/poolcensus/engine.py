@@ -273,7 +273,9 @@ class Engine:
             result = await self._result_of(target)
             await self._end(target, result)
             target = self._open_next()
-            self._open_more()
+            # An account has as many targets as there are regions: more often there is nothing to prepare.
+            if target is None or self._done % len(self._regions) == 0:
+                self._open_more()
 
     async def _result_of(self, target: Target) -> TargetResult:
         if self._former is not None and (former := await self._former.restore(target)) is not None:

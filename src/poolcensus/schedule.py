@@ -158,14 +158,12 @@ class Schedule:
 
     def _least_waiting(self) -> int:
         """How many accounts wait in the region that is the first to have none; many where none has room."""
-        return min(
-            (
-                len(queue) + self._long_in[region]
-                for region, queue in self._queues.items()
-                if self._has_room(region)
-            ),
-            default=self._ahead,
-        )
+        least = self._ahead
+        for region, queue in self._queues.items():
+            waiting = len(queue) + self._long_in[region]
+            if waiting < least and self._has_room(region):
+                least = waiting
+        return least
 
     def _deal(self) -> None:
         batch = deque(self._ready)
