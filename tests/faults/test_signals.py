@@ -101,3 +101,20 @@ def test_a_signal_ends_a_run_whose_credentials_never_come(
 
 def test_no_end_takes_longer_than_five_seconds() -> None:
     assert running._LONGEST_END + exits._LAST_THREADS <= 5
+
+
+def test_signals_that_whoever_started_it_ignores_are_ignored(simulator: Served, bench: Bench) -> None:
+    sabotage = bench.sabotage(
+        "import os, signal, sys\n"
+        "if sys.argv[-1:] == ['us-east-1,eu-west-1']:\n"
+        "    for number in (signal.SIGINT, signal.SIGTERM):\n"
+        "        signal.signal(number, signal.SIG_IGN)\n"
+        "fsync = os.fsync\n"
+        "def stopped(fd):\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    return fsync(fd)\n"
+        "os.fsync = stopped\n"
+    )
+    ended = bench.run("collect", *REGIONS, **simulator.environment, **sabotage)
+    assert (ended.code, ended.err) == (0, "")

@@ -13,7 +13,7 @@ import pytest
 
 from poolcensus.codec import dumps, loads
 from poolcensus.errors import DestinationError, DestinationLockedError
-from poolcensus.snapshot import BucketStore
+from poolcensus.snapshot import BucketStore, Keep, prune
 from poolcensus.snapshot.lease import LEASE_SECONDS
 from snapshot.fake_bucket import FakeBucket, Service, virtually
 from snapshot.making import ID, LATER_ID
@@ -482,3 +482,34 @@ def test_latest_that_someone_else_renews_meanwhile_is_not_overwritten() -> None:
         assert latest(service) == LATER_ID
 
     virtually(body)
+
+
+async def test_a_manifest_that_cant_be_read_ends_a_removal_in_one_sentence() -> None:
+    service = Service()
+    for snapshot_id in (EARLIER_ID, ID, LATER_ID):
+        await publish(FakeBucket(service), snapshot_id)
+    bucket = FakeBucket(service)
+    bucket.trouble = lambda _, name: "refused" if name.startswith("get") and ID in name else None
+    with pytest.raises(DestinationError, match="refused"):
+        await prune(store(bucket), Keep(last=1))
+    assert [*seen(service)] == [EARLIER_ID, ID, LATER_ID]
+
+
+async def test_what_is_cancelled_once_it_is_published_is_the_latest_all_the_same() -> None:
+    service = Service()
+    await publish(FakeBucket(service), EARLIER_ID)
+    bucket = FakeBucket(service)
+    with anyio.CancelScope() as scope:
+        async with store(bucket) as entered:
+            draft = await entered.draft(ID)
+            await write(draft)
+
+            def cancel(_: int, name: str) -> None:
+                if draft.published and not scope.cancel_called:
+                    scope.cancel()
+
+            bucket.trouble = cancel
+            await draft.commit(FILES["manifest.json"])
+    assert scope.cancelled_caught
+    assert draft.published
+    assert latest(service) == ID

@@ -235,6 +235,38 @@ async def test_a_run_that_can_not_go_on_leaves_nothing(
     assert [each.name for each in tmp_path.iterdir()] == [".lock"]
 
 
+@pytest.mark.parametrize("compression", [Compression.GZIP, Compression.ZSTD])
+async def test_a_disk_that_fills_while_a_run_is_put_away_leaves_the_journal(
+    tmp_path: Path, snapshot_id: str, compression: Compression, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(file: object) -> bytes:
+        raise DestinationError("full")
+
+    monkeypatch.setattr("poolcensus.snapshot.writer._DataFile.finish", full)
+    with anyio.CancelScope():
+        await interrupt(tmp_path, snapshot_id, compression=compression)
+    assert (draft_of(tmp_path) / "journal").exists()
+
+
+async def test_a_killed_commit_can_be_gone_on_with_until_the_manifest_is_there(
+    tmp_path: Path, snapshot_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(draft: object, name: str) -> None:
+        assert (draft_of(tmp_path) / "journal").exists()
+        raise StoppedError
+
+    monkeypatch.setattr("poolcensus.snapshot.folder._FolderDraft._complete", killed)
+    with pytest.raises(StoppedError):
+        async with (
+            FolderStore(tmp_path) as store,
+            SnapshotWriter(
+                await store.draft(snapshot_id), partition="aws", journal=header(snapshot_id)
+            ) as writer,
+        ):
+            await fill(writer, CONTENT)
+            await publish(writer)
+
+
 async def test_a_run_that_has_finished_nothing_leaves_nothing(tmp_path: Path, snapshot_id: str) -> None:
     await interrupt(tmp_path, snapshot_id, content={})
     assert [each.name for each in tmp_path.iterdir()] == [".lock"]
