@@ -67,12 +67,16 @@ async def _run(body: Callable[[], Coroutine[None, None, Result]]) -> Result:
     before = {each: signal.getsignal(each) for each in SIGNALS}
     taken = [each for each in SIGNALS if before[each] is not signal.SIG_IGN]
     for each in taken:
+        # The system may give the signal to any thread: this has it wake the loop, whose own handler would
+        # not be called while the loop is held up.
+        loop.add_signal_handler(each, lambda: None)
         signal.signal(each, stop)
     try:
         with scope:
             return await body()
     finally:
         for each in taken:
+            loop.remove_signal_handler(each)
             signal.signal(each, signal.SIG_IGN if received else before[each])
     raise StoppedError(received[0])
 
