@@ -82,7 +82,7 @@ async def one_run(settings: Settings) -> None:
     ("runs", "blocks_a_run", "resident_bytes"),
     # At first every run fills some cache; a run that were kept would be 500 blocks.
     [
-        (12, 250, 64 << 20),
+        (8, 250, 64 << 20),
         pytest.param(200, 20, 16 << 20, marks=[pytest.mark.long, pytest.mark.timeout(1800)]),
     ],
 )

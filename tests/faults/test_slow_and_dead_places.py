@@ -110,16 +110,21 @@ async def test_a_call_that_never_ends_holds_up_no_other_region(
 
 
 @pytest.mark.long
-async def test_calls_that_drip_cost_other_regions_at_most_a_twentieth(lab: Start) -> None:
+@pytest.mark.parametrize("calls", ["drip:0.01", "drip"])
+async def test_calls_that_drip_cost_other_regions_at_most_a_twentieth(lab: Start, calls: str) -> None:
     regions = ("us-east-1", "eu-west-1", "eu-central-1", "us-west-2", "ap-south-1")
     seconds = []
-    for faults in ((), ("drip:0.01,seconds=10,region=ap-south-1",)) * 3:
+    for faults in ((), (f"{calls},seconds=10,region=ap-south-1",)) * 3:
         here = await lab(
             accounts=300, pools_per_target=3, regions=regions, faults=faults, latency=Latency("fixed", 100)
         )
         seconds.append(
             await _seconds(
-                here, lambda target: target.region != "ap-south-1", concurrency=64, attempt_timeout=2.0
+                here,
+                lambda target: target.region != "ap-south-1",
+                concurrency=64,
+                attempt_timeout=2.0,
+                max_attempts=2,
             )
         )
     assert min(seconds[1::2]) < 1.05 * min(seconds[::2])
