@@ -47,14 +47,16 @@ def main() -> None:
     parser.add_argument("--regions", default=REGIONS)
     parser.add_argument("--concurrency", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--library", action="store_true", help="the library, instead of the command")
+    parser.add_argument(
+        "--library", dest="embedded", action="store_true", help="the library, instead of the command"
+    )
     options = parser.parse_args()
     world = ("--accounts", str(options.accounts), "--mean-pools", str(options.mean_pools), "--empty", "0.3")
     rows: list[dict[str, Any]] = []
     with simulation(*world, "--regions", options.regions) as simulator, scratch() as folder:
         pools = simulator.pools()
         for number in range(options.rounds):
-            way = "library" if options.library else "command"
+            way = "library" if options.embedded else "command"
             given = (way, str(folder / str(number)), options.regions, str(options.concurrency))
             report = folder / f"{number}.json"
             run([sys.executable, __file__, _PROBE, *given, str(report)], simulator)

@@ -5,7 +5,7 @@ The public names are loaded when they are first used: importing `poolcensus` imp
 The layers, each importing only what stands below it:
 
     cli                         commands: parse, call one library function, print
-    census, streams             the library's face
+    census, sinks, streams      the library's face
     engine, schedule            targets to outcomes
     discovery                   which accounts and regions
     snapshot | aws              what is written | what is asked

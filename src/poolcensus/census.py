@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Self
 
 import anyio
 import anyio.to_thread
@@ -30,8 +30,9 @@ from poolcensus.errors import (
     SettingsError,
     first_reason,
 )
-from poolcensus.model import Outcome, Page, Plan, PoolRecord, Progress, Target, Totals
+from poolcensus.model import Outcome, Plan, Progress, Target, Totals
 from poolcensus.settings.values import destination
+from poolcensus.sinks import KeepsUncovered, PageSink, RecordSink
 from poolcensus.snapshot import (
     BucketSnapshot,
     BucketStore,
@@ -57,19 +58,16 @@ if TYPE_CHECKING:
 
     from poolcensus.aws.gateway import Aws, CallerSession
     from poolcensus.engine import Sink
-    from poolcensus.model import Account, Caller, JsonObject, Manifest, TargetResult
+    from poolcensus.model import Account, Caller, JsonObject, Manifest, Page, PoolRecord, TargetResult
     from poolcensus.settings import Settings
     from poolcensus.snapshot import Interrupted, Store
     from poolcensus.streams import Outlet
 
 _log = logging.getLogger("poolcensus")
 
-T = TypeVar("T")
-
 STANDARD_OUTPUT = "-"
 _PAGES_BUFFERED = 32
 _TARGETS_BUFFERED = 256
-_UNCOVERED_KEPT = 1000
 _ASKED_AT_ONCE = 64
 _NOTHING_YET = Progress(
     elapsed=0.0,
@@ -303,7 +301,7 @@ class Census:
             aws=opened.aws,
             listing=opened.listing,
             regions=opened.regions,
-            sink=_KeepsUncovered(sink, self._uncovered),
+            sink=KeepsUncovered(sink, self._uncovered),
             limits=EngineLimits(
                 concurrency=settings.concurrency,
                 per_account=settings.per_account,
@@ -388,11 +386,11 @@ class Census:
 
     async def _send_pages(self, outlet: Outlet[Page]) -> None:
         async with self._prepare() as prepared, self._open(prepared) as opened:
-            self._check_stream(await self._run(opened, _PageSink(outlet)))
+            self._check_stream(await self._run(opened, PageSink(outlet)))
 
     async def _send_pools(self, outlet: Outlet[PoolRecord]) -> None:
         async with self._prepare() as prepared, self._open(prepared) as opened:
-            self._check_stream(await self._run(opened, _RecordSink(outlet, opened.aws.caller.partition)))
+            self._check_stream(await self._run(opened, RecordSink(outlet, opened.aws.caller.partition)))
 
     def _check_stream(self, engine: Engine) -> None:
         totals = engine.totals()
@@ -413,51 +411,6 @@ class _Former:
 
     async def restore(self, target: Target) -> TargetResult | None:
         return await self._interrupted.restore(target, self._writer)
-
-
-class _KeepsUncovered:
-    """Passes everything on to a sink, and keeps the first results that were not covered."""
-
-    def __init__(self, sink: Sink, uncovered: list[TargetResult]) -> None:
-        self._uncovered = uncovered
-        self._sink = sink
-        self.page, self.full, self.room = sink.page, sink.full, sink.room
-
-    async def done(self, result: TargetResult, target: Target) -> None:
-        await self._sink.done(result, target)
-        if not result.outcome.covered and len(self._uncovered) < _UNCOVERED_KEPT:
-            self._uncovered.append(result)
-
-
-class _StreamSink(Generic[T]):
-    def __init__(self, outlet: Outlet[T]) -> None:
-        self._outlet = outlet
-        self.full, self.room = outlet.full, outlet.room
-
-    async def done(self, result: TargetResult, target: Target) -> None:
-        pass
-
-
-class _PageSink(_StreamSink[Page]):
-    async def page(self, page: Page) -> None:
-        await self._outlet.put((page,))
-
-
-class _RecordSink(_StreamSink[PoolRecord]):
-    def __init__(self, outlet: Outlet[PoolRecord], partition: str) -> None:
-        super().__init__(outlet)
-        self._partition = partition
-
-    async def page(self, page: Page) -> None:
-        account = page.target.account
-        await self._outlet.put(
-            tuple(
-                PoolRecord(
-                    page.received_at, self._partition, account.id, account.name, page.target.region, pool
-                )
-                for pool in page.pools
-            )
-        )
 
 
 def _place(dest: str | os.PathLike[str]) -> str:
