@@ -15,10 +15,13 @@ import pytest
 
 from poolcensus.aws import sdk as module
 from poolcensus.aws.sdk import Sdk
+from poolcensus.aws.sdk_data import DataFiles
 from poolcensus.errors import CredentialsError, SettingsError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from poolcensus.aws.signing import RequestTemplate
 
 
 @pytest.fixture(autouse=True)
@@ -109,6 +112,55 @@ async def test_requests_go_where_the_sdk_would_send_them(
     assert (template.service, template.region) == ("workspaces", region)
 
 
+@pytest.mark.parametrize(
+    ("service", "operation", "variables"),
+    [
+        ("sts", "get_caller_identity", {}),
+        ("ec2", "describe_regions", {}),
+        ("workspaces", "describe_workspaces_pools", {}),
+        ("workspaces", "describe_workspaces_pools", {"AWS_USE_FIPS_ENDPOINT": "true"}),
+        ("workspaces", "describe_workspaces_pools", {"AWS_USE_DUALSTACK_ENDPOINT": "true"}),
+        ("workspaces", "describe_workspaces_pools", {"AWS_ENDPOINT_URL_WORKSPACES": "http://127.0.0.1:9/a"}),
+    ],
+)
+async def test_every_region_is_asked_where_a_client_of_its_own_would_ask(
+    monkeypatch: pytest.MonkeyPatch, service: str, operation: str, variables: dict[str, str]
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    regions = ("us-east-1", "us-gov-west-1", "af-south-1", "us-east-1")
+    # One after the other through one client: what one region was told must not stay with the next.
+    async with Sdk(profile=None, endpoint_url=None) as shared:
+        together = [await shared.template(service, region, operation) for region in regions]
+        together.append(await shared.template(service, "cn-north-1", operation))
+    alone = {}
+    for region in {*regions, "cn-north-1"}:
+        async with Sdk(profile=None, endpoint_url=None) as sdk:
+            alone[region] = await sdk.template(service, region, operation)
+    assert [_fixed(each) for each in together] == [_fixed(alone[each]) for each in (*regions, "cn-north-1")]
+    if "AWS_ENDPOINT_URL_WORKSPACES" not in variables:
+        assert len({each.url for each in together}) == len(alone)
+
+
+def _fixed(template: RequestTemplate) -> tuple[object, ...]:
+    return (
+        template.method,
+        template.url,
+        template.host,
+        template.path,
+        template.headers,
+        template.service,
+        template.region,
+        template.proxy,
+    )
+
+
+async def test_a_service_that_the_sdk_does_not_know_is_said() -> None:
+    async with Sdk(profile=None, endpoint_url=None) as sdk:
+        with pytest.raises(SettingsError, match="no request for workspaces2 in us-east-1"):
+            await sdk.template("workspaces2", "us-east-1", "describe_workspaces_pools")
+
+
 @pytest.mark.parametrize("url", ["not a url", "http://127.0.0.1:99999"])
 async def test_an_endpoint_that_is_no_url_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", url)
@@ -120,7 +172,7 @@ async def test_an_endpoint_that_is_no_url_is_refused(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("service", ["workspaces", "sts", "organizations", "account", "ec2"])
 def test_the_sdks_data_read_the_same(service: str) -> None:
     ours, theirs = botocore.session.Session(), botocore.session.Session()
-    ours.get_component("data_loader").file_loader = module.DataFiles()
+    ours.get_component("data_loader").file_loader = DataFiles()
     for kind in ("service-2", "endpoint-rule-set-1"):
         read = [
             each.get_component("data_loader").load_service_model(service, kind) for each in (ours, theirs)

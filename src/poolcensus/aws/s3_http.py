@@ -20,7 +20,7 @@ from aiobotocore.session import AioSession
 from botocore.exceptions import ResponseStreamingError
 
 from poolcensus.aws.s3 import RedirectedError
-from poolcensus.aws.sdk import DataFiles
+from poolcensus.aws.sdk_data import DataFiles
 from poolcensus.version import TOOL
 
 if TYPE_CHECKING:

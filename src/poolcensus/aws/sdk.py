@@ -7,26 +7,25 @@ region (endpoint rules, FIPS, dualstack, `AWS_ENDPOINT_URL_*`, headers), and cal
 from __future__ import annotations
 
 import errno
-import gzip
 import logging
 import os
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, Self, TypeVar, cast
 from urllib.parse import urlsplit
 
 import anyio
 import anyio.to_thread
 import botocore.session
-import orjson
 from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ProfileNotFound
 from botocore.httpsession import get_cert_path
-from botocore.loaders import JSONFileLoader
+from botocore.regions import EndpointResolverBuiltins
 
 from poolcensus.aws.proxies import Proxies
+from poolcensus.aws.sdk_data import Data, DataFiles
 from poolcensus.aws.signing import Credentials, RequestTemplate
 from poolcensus.errors import CredentialsError, FatalError, SettingsError
 from poolcensus.singleflight import SingleFlight
@@ -35,6 +34,8 @@ from poolcensus.version import TOOL
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from types import TracebackType
+
+    from botocore.loaders import Loader
 
 
 class _Client(Protocol):
@@ -64,15 +65,12 @@ class _Session(Protocol):
     def get_config_variable(self, name: str) -> str | None: ...
     def set_config_variable(self, name: str, value: str) -> None: ...
     def get_scoped_config(self) -> Mapping[str, object]: ...
-    def get_component(self, name: str) -> _Loader: ...
+    def get_component(self, name: str) -> Loader: ...
+    def register_component(self, name: str, component: object) -> None: ...
     def get_credentials(self) -> _SdkCredentials | None: ...
     def create_client(self, service: str, **options: object) -> _Client: ...
 
     _credentials: _SdkCredentials | None
-
-
-class _Loader(Protocol):
-    file_loader: JSONFileLoader
 
 
 class _SdkCredentials(Protocol):
@@ -93,16 +91,6 @@ _CHAIN_ERRORS = (BotoCoreError, ClientError, OSError, ValueError)
 _LONGEST_CHAIN = 120.0
 _TELL_OF_CALLS = ("botocore.auth", "botocore.endpoint", "botocore.parsers", "botocore.utils")
 _HOP_HEADERS = frozenset({"content-length", "host", "connection", "expect"})
-
-
-class DataFiles(JSONFileLoader):  # type: ignore[misc] # botocore has no types
-    """The SDK's own data, read in a quarter of the time: models are megabytes, and hold up other threads."""
-
-    def load_file(self, file_path: str) -> object:
-        for path, read in ((f"{file_path}.json", open), (f"{file_path}.json.gz", gzip.open)):
-            with suppress(FileNotFoundError), read(path, "rb") as file:
-                return orjson.loads(file.read())
-        return None
 
 
 class _NotOfThisThread(logging.Filter):
@@ -134,6 +122,49 @@ def _calls_untold() -> Iterator[None]:
             logger.removeFilter(untold)
 
 
+class _RegionlessClient:
+    """A client of the SDK that is asked how its requests look in one region after the other.
+
+    A client for each region would cost milliseconds each, for what differs in nothing but the region that
+    the endpoint rules are asked about.
+    """
+
+    def __init__(self, client: _Client) -> None:
+        self._client = client
+        self._regions: list[str] = []
+        self._captured: Mapping[str, object] = {}
+        events = client.meta.events
+        # Handlers are expected to change the rules' built-in values in place:
+        # https://github.com/boto/botocore/blob/1.40.61/botocore/regions.py#L660
+        events.register("before-endpoint-resolution", self._ask_about_region)
+        # A `before-call` handler that answers takes the place of signing and sending.
+        events.register("before-call", self._capture)
+
+    @property
+    def signing_name(self) -> str:
+        """What signatures call the service, where the endpoint's rules don't say."""
+        return self._client.meta.service_model.signing_name
+
+    def request(self, region: str, operation: str, parameters: Mapping[str, object]) -> Mapping[str, object]:
+        """The request as the SDK would send it. Raises BotoCoreError and ValueError."""
+        self._regions = [region]
+        getattr(self._client, operation)(**parameters)
+        if self._regions:
+            raise RuntimeError("the SDK formed a request without asking for its region's endpoint")
+        return self._captured
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._client.close()
+
+    def _ask_about_region(self, builtins: dict[str, object], **_: object) -> None:
+        builtins[EndpointResolverBuiltins.AWS_REGION] = self._regions.pop()
+
+    def _capture(self, params: Mapping[str, object], **_: object) -> tuple[AWSResponse, dict[str, object]]:
+        self._captured = params
+        return AWSResponse(None, 200, {}, None), {}
+
+
 class Sdk:
     """One session of the SDK: who the caller is configured to be, and how requests look.
 
@@ -147,6 +178,7 @@ class Sdk:
         self._session: _Session | None = None
         self._credentials: _SdkCredentials | None = None
         self._proxies = Proxies()
+        self._clients: dict[str, _RegionlessClient] = {}
         self._templates: dict[tuple[str, str, str], RequestTemplate] = {}
         self._one_thread = anyio.CapacityLimiter(1)
         self._flights: SingleFlight[tuple[str, str, str], RequestTemplate] = SingleFlight()
@@ -163,7 +195,9 @@ class Sdk:
         try:
             session = cast("_Session", botocore.session.Session(profile=self._profile))
             session.get_scoped_config()
-            session.get_component("data_loader").file_loader = DataFiles()
+            paths = session.get_component("data_loader").search_paths
+            data = Data(paths, DataFiles(), include_default_search_paths=False)
+            session.register_component("data_loader", data)
             # Tokens of the global STS endpoint are refused in opt-in regions.
             session.set_config_variable("sts_regional_endpoints", "regional")
         except ProfileNotFound as error:
@@ -243,14 +277,20 @@ class Sdk:
     def _form(
         self, service: str, region: str, operation: str, parameters: Mapping[str, object]
     ) -> RequestTemplate:
-        captured: list[Mapping[str, object]] = []
-
-        def capture(params: Mapping[str, object], **_: object) -> tuple[AWSResponse, dict[str, object]]:
-            captured.append(params)
-            return AWSResponse(None, 200, {}, None), {}
-
         try:
-            client = self._opened.create_client(
+            client = self._clients.get(service)
+            if client is None:
+                client = self._clients[service] = self._client(service, region)
+            request = client.request(region, operation, parameters)
+            return self._template_from(request, region, client.signing_name)
+        except (BotoCoreError, ValueError) as error:
+            raise SettingsError(f"no request for {service} in {region} can be formed: {error}") from None
+        except OSError as error:
+            raise FatalError(f"the AWS SDK's own files can't be read: {_in_words(error)}") from None
+
+    def _client(self, service: str, region: str) -> _RegionlessClient:
+        return _RegionlessClient(
+            self._opened.create_client(
                 service,
                 region_name=region,
                 endpoint_url=self._endpoint_url,
@@ -259,16 +299,7 @@ class Sdk:
                 aws_access_key_id="none",
                 aws_secret_access_key="none",  # noqa: S106 - a placeholder
             )
-            # A `before-call` handler that answers takes the place of signing and sending.
-            client.meta.events.register("before-call", capture)
-            getattr(client, operation)(**parameters)
-            signing_name = client.meta.service_model.signing_name
-            client.close()
-            return self._template_from(captured[0], region, signing_name)
-        except (BotoCoreError, ValueError) as error:
-            raise SettingsError(f"no request for {service} in {region} can be formed: {error}") from None
-        except OSError as error:
-            raise FatalError(f"the AWS SDK's own files can't be read: {_in_words(error)}") from None
+        )
 
     def _template_from(
         self, request: Mapping[str, object], region: str, signing_name: str
@@ -313,6 +344,9 @@ class Sdk:
         traceback: TracebackType | None,
     ) -> None:
         self._session = self._credentials = None
+        for client in self._clients.values():
+            client.close()
+        self._clients.clear()
         self._templates.clear()
 
 
