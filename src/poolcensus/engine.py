@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections import Counter
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
+import msgspec
 
 from poolcensus.aws.channel import CallWatch
 from poolcensus.errors import (
@@ -72,8 +72,7 @@ class Former(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class EngineLimits:
+class EngineLimits(msgspec.Struct, frozen=True):
     """How much is open at a time, and how long a target and the run may take, in seconds."""
 
     concurrency: int
@@ -83,10 +82,11 @@ class EngineLimits:
     deadline: float | None
 
 
-@dataclass(slots=True)
-class _OpenTarget:
+class _OpenTarget(msgspec.Struct):
     watch: CallWatch
-    scope: anyio.CancelScope
+    # None until its task has begun.
+    scope: anyio.CancelScope | None = None
+    # What it does now is not to be cancelled when its time is over.
     handing_over: bool = False
     pages: int = 0
     pools: int = 0
@@ -210,7 +210,7 @@ class Engine:
             earliest = now + self._limits.target_timeout
             for opened in self._open.values():
                 earliest = min(earliest, opened.watch.deadline)
-                if opened.watch.deadline <= now and not opened.handing_over:
+                if opened.watch.deadline <= now and not opened.handing_over and opened.scope is not None:
                     opened.scope.cancel()
             await anyio.sleep(max(earliest - now, _SHORTEST_LOOK))
 
@@ -264,39 +264,55 @@ class Engine:
         watch = CallWatch(
             deadline=now + self._limits.target_timeout, started=now, share=self._shares[target.region]
         )
-        return _OpenTarget(watch, anyio.CancelScope())
+        return _OpenTarget(watch)
 
     async def _work(self, target: Target | None) -> None:
-        # A task goes on with the next target instead of ending: most targets are one call long, and a
-        # task for each would cost as much as the call's own bookkeeping.
+        # A task goes on with the next target instead of ending, and stays in its scope while nothing is
+        # overdue: most targets are one call long, and a task and a scope for each would cost as much as
+        # the call's own bookkeeping.
         while target is not None:
-            result = await self._result_of(target)
-            await self._end(target, result)
-            target = self._open_next()
-            # An account has as many targets as there are regions: more often there is nothing to prepare.
-            if target is None or self._done % len(self._regions) == 0:
-                self._open_more()
+            with anyio.CancelScope() as scope:
+                while target is not None:
+                    result = None
+                    opened = self._open[target]
+                    opened.scope = scope
+                    result = await self._result_of(target, opened)
+                    opened.handing_over = True
+                    if scope.cancel_called:
+                        break
+                    target = await self._end_and_go_on(target, result)
+            if target is not None:
+                target = await self._end_and_go_on(target, result or self._overdue(target))
 
-    async def _result_of(self, target: Target) -> TargetResult:
-        if self._former is not None and (former := await self._former.restore(target)) is not None:
-            self._restored_requests += former.attempts
-            self._restored_throttles += former.throttles
-            return former
-        opened = self._open[target]
-        failure: CallError | None = None
-        with opened.scope as scope:
-            try:
-                if await self._is_disabled(target):
-                    return self._result(target, Outcome.REGION_DISABLED)
-                await self._read(target, opened)
-            except CallError as error:
-                failure = error
-        if scope.cancelled_caught:
-            seconds = self._limits.target_timeout
-            return self._result(target, Outcome.TIMED_OUT, message=f"not finished within {seconds:g} s")
-        if failure is not None:
-            return self._result(target, await self._outcome_of(target, failure), failure)
+    async def _end_and_go_on(self, target: Target, result: TargetResult) -> Target | None:
+        await self._end(target, result)
+        following = self._open_next()
+        # An account has as many targets as there are regions: more often there is nothing to prepare.
+        if following is None or self._done % len(self._regions) == 0:
+            self._open_more()
+        return following
+
+    async def _result_of(self, target: Target, opened: _OpenTarget) -> TargetResult:
+        if self._former is not None:
+            opened.handing_over = True
+            former = await self._former.restore(target)
+            opened.handing_over = False
+            if former is not None:
+                self._restored_requests += former.attempts
+                self._restored_throttles += former.throttles
+                return former
+        try:
+            if await self._is_disabled(target):
+                return self._result(target, Outcome.REGION_DISABLED)
+            await self._read(target, opened)
+        except CallError as error:
+            opened.handing_over = True
+            return self._result(target, await self._outcome_of(target, error), error)
         return self._result(target, Outcome.OK if opened.pools else Outcome.EMPTY)
+
+    def _overdue(self, target: Target) -> TargetResult:
+        seconds = self._limits.target_timeout
+        return self._result(target, Outcome.TIMED_OUT, message=f"not finished within {seconds:g} s")
 
     async def _read(self, target: Target, opened: _OpenTarget) -> None:
         watch = opened.watch

@@ -153,6 +153,20 @@ async def test_a_target_has_its_time_whatever_its_calls_do(lab: Start, exact_but
     exact_but(here, snapshot, [("000000000002", "eu-west-1")])
 
 
+async def test_targets_after_one_whose_time_was_over_are_read(lab: Start, exact_but: ExactBut) -> None:
+    here = await lab(accounts=3, pools_per_target=3, regions=REGIONS, faults=("hang,account=000000000002",))
+    snapshot = await here.collect(target_timeout=0.7, concurrency=1)
+    hung = [("000000000002", region) for region in REGIONS]
+    for each in (result_of(snapshot, *where) for where in hung):
+        assert (each.outcome, each.attempts, each.error_message) == (
+            Outcome.TIMED_OUT,
+            1,
+            "not finished within 0.7 s",
+        )
+        assert each.seconds >= 0.7
+    exact_but(here, snapshot, hung)
+
+
 @pytest.mark.parametrize(("fault", "options"), [("reset", {}), ("hang", {"attempt_timeout": 0.2})])
 async def test_a_dead_region_costs_a_few_accounts_waits(
     lab: Start, exact_but: ExactBut, fault: str, options: dict[str, float]
