@@ -38,7 +38,7 @@ from poolcensus.retry import Retrier, RetryPolicy
 from poolcensus.singleflight import SingleFlight
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable
 
     from poolcensus.aws.transport import Transport
 
@@ -119,7 +119,7 @@ class Service:
         self,
         method: str,
         url: str,
-        headers: Mapping[str, str],
+        head: str,
         body: bytes,
         *,
         timeout: float,  # noqa: ASYNC109 - the transport's own signature
@@ -128,7 +128,7 @@ class Service:
         self.calls += 1
         self.in_flight += 1
         self.peak = max(self.peak, self.in_flight)
-        self.signed_by.append(headers["authorization"].partition("Credential=")[2].partition("/")[0])
+        self.signed_by.append(head.partition("Credential=")[2].partition("/")[0])
         try:
             await anyio.sleep(self._latency)
         finally:

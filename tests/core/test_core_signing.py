@@ -65,7 +65,12 @@ def test_signatures_are_those_of_the_sdk(  # noqa: PLR0917 - hypothesis gives th
     for others in (None, "another/token", token):
         credentials = Credentials("AKIAOTHER", "another", others)
         sign(template, sha256(b"another").hexdigest(), credentials, "20000101T000000Z")
-    ours = sign(template, sha256(body).hexdigest(), Credentials(access_key, secret, token), clock.stamp())
+    credentials = Credentials(access_key, secret, token)
+    # The same credentials have signed on another day, and elsewhere.
+    sign(template, sha256(body).hexdigest(), credentials, "20000101T000000Z")
+    elsewhere = RequestTemplate("POST", url, named, path, headers, "another", "ap-south-1", None)
+    sign(elsewhere, sha256(body).hexdigest(), credentials, clock.stamp())
+    ours = _headers(sign(template, sha256(body).hexdigest(), credentials, clock.stamp()))
 
     request = AWSRequest("POST", url, headers=headers, data=body)
     naive = moment.replace(tzinfo=None)
@@ -75,7 +80,13 @@ def test_signatures_are_those_of_the_sdk(  # noqa: PLR0917 - hypothesis gives th
     assert ours["authorization"] == theirs["authorization"]
     assert ours["x-amz-date"] == theirs["x-amz-date"]
     assert ours.get("x-amz-security-token") == theirs.get("x-amz-security-token")
+    assert ours["host"] == named
     assert headers.items() <= ours.items()
+
+
+def _headers(lines: str) -> dict[str, str]:
+    assert lines.endswith("\r\n")
+    return dict(line.split(": ", 1) for line in lines.removesuffix("\r\n").split("\r\n"))
 
 
 def test_a_template_is_not_changed_by_signing() -> None:

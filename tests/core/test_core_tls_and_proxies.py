@@ -109,8 +109,8 @@ def server_side(authority: trustme.CA, *names: str) -> ssl.SSLContext:
 
 
 async def post(transport: Transport, url: str, proxy: str | None = None) -> Reply:
-    headers = {"host": urlsplit(url).netloc, "x-amz-security-token": "the-token"}
-    return await transport.send("POST", url, headers, b"{}", timeout=10, proxy=proxy)
+    head = f"host: {urlsplit(url).netloc}\r\nx-amz-security-token: the-token\r\n"
+    return await transport.send("POST", url, head, b"{}", timeout=10, proxy=proxy)
 
 
 async def test_a_trusted_certificate_is_accepted_and_the_connection_kept(

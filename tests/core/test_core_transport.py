@@ -93,8 +93,8 @@ async def serving(serve: Serve, *, speaks_first: bool = False) -> AsyncIterator[
 
 
 async def send(transport: Transport, url: str, *, limit: float = 20.0, proxy: str | None = None) -> Reply:
-    headers = {"host": urlsplit(url).netloc, "content-type": "application/x-amz-json-1.1"}
-    return await transport.send("POST", url, headers, b'{"Limit": 25}', timeout=limit, proxy=proxy)
+    head = f"host: {urlsplit(url).netloc}\r\ncontent-type: application/x-amz-json-1.1\r\n"
+    return await transport.send("POST", url, head, b'{"Limit": 25}', timeout=limit, proxy=proxy)
 
 
 _CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -371,6 +371,32 @@ async def test_a_caller_that_is_cancelled_as_its_reply_arrives_leaves_no_connect
     assert wire.aborted
     assert not connection.reusable
     connection.connection_lost(None)
+
+
+async def test_each_exchange_of_a_connection_has_its_own_time() -> None:
+    connection, other = Connection("here"), Connection("there")
+    connection.connection_made(_Wire())
+    other.connection_made(_Wire())
+
+    async def exchange(limit: float) -> asyncio.Task[Reply]:
+        call = asyncio.create_task(connection.exchange(b"POST / HTTP/1.1\r\n\r\n", limit))
+        await asyncio.sleep(0)
+        return call
+
+    first = await exchange(0.05)
+    connection.data_received(ok(b"1"))
+    assert (await first).body == b"1"
+    second = await exchange(20)
+    with pytest.raises(CallTimeoutError, match=r"there did not answer within 0\.1 s"):
+        await other.exchange(b"POST / HTTP/1.1\r\n\r\n", 0.1)
+    # The first one's time is over, and not the second's.
+    connection.data_received(ok(b"2"))
+    assert (await second).body == b"2"
+    third = await exchange(0.1)
+    with pytest.raises(CallTimeoutError, match=r"here did not answer within 0\.1 s"):
+        await third
+    for each in (connection, other):
+        each.connection_lost(None)
 
 
 async def test_a_port_without_a_server_is_unreachable() -> None:

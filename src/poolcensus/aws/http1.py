@@ -9,24 +9,50 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import httptools
+import msgspec
 from multidict import CIMultiDict
 
 from poolcensus.errors import BadResponseError, CallTimeoutError, UnreachableError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Sequence
 
 LARGEST_BODY = 16 * 1024 * 1024
 _LARGEST_HEAD = 64 * 1024
 _GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
+_ENCODING = b"content-encoding"
+_ENCODING_LENGTH = len(_ENCODING)
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Headers(Mapping[str, str]):
+    """The headers of a reply, whose names are found without regard to case.
+
+    They are decoded when the first is asked for: of most replies that is none.
+    """
+
+    def __init__(self, raw: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        self._raw = raw
+
+    @cached_property
+    def _decoded(self) -> CIMultiDict[str]:
+        return CIMultiDict((name.decode("latin-1"), value.decode("latin-1")) for name, value in self._raw)
+
+    def __getitem__(self, name: str) -> str:
+        return self._decoded[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._decoded)
+
+    def __len__(self) -> int:
+        return len(self._decoded)
+
+
+class Reply(msgspec.Struct, frozen=True):
     """A whole reply. Header names are found without regard to case."""
 
     status: int
@@ -44,11 +70,14 @@ class Connection(asyncio.Protocol):
         self.closed: asyncio.Future[None] = self._loop.create_future()
         self._transport: asyncio.Transport | None = None
         self._waiting: asyncio.Future[Reply] | None = None
+        self._deadline = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._timeout = 0.0
         self._parser = httptools.HttpResponseParser(self)
         self._reusable = True
         self._begun = False
         self._head_is_whole = False
-        self._headers: list[tuple[str, str]] = []
+        self._headers: list[tuple[bytes, bytes]] = []
         self._head_size = 0
         self._body: list[bytes] = []
         self._body_size = 0
@@ -69,14 +98,13 @@ class Connection(asyncio.Protocol):
             raise UnreachableError(f"no answer from {self.peer}: the connection has ended", code="Closed")
         waiting: asyncio.Future[Reply] = self._loop.create_future()
         self._waiting = waiting
-        timer = self._loop.call_later(timeout, self._give_up, timeout)
+        self._limit(timeout)
         transport.write(request)
         whole = False
         try:
             reply = await waiting
             whole = True
         finally:
-            timer.cancel()
             self._waiting = None
             if not whole:
                 self.abort()
@@ -96,6 +124,9 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._reusable = False
         self._transport = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if self._waiting is not None:
             if self._begun and exc is None and self._ends_with_connection():
                 self._complete()
@@ -134,7 +165,7 @@ class Connection(asyncio.Protocol):
         if self._head_size > _LARGEST_HEAD:
             self._refuse("has headers of more than 64 KiB", "OversizedReply")
         else:
-            self._headers.append((name.decode("latin-1"), value.decode("latin-1")))
+            self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         self._head_is_whole = True
@@ -158,14 +189,14 @@ class Connection(asyncio.Protocol):
         self._body = []
         if waiting is None or waiting.done():
             return
-        headers = CIMultiDict(self._headers)
         try:
-            if (encoding := headers.get("content-encoding")) is not None:
-                body = self._decoded(body, encoding.strip().lower())
+            for name, value in self._headers:
+                if len(name) == _ENCODING_LENGTH and name.lower() == _ENCODING:
+                    body = self._decoded(body, value.decode("latin-1").strip().lower())
         except BadResponseError as error:
             waiting.set_exception(error)
         else:
-            waiting.set_result(Reply(self._parser.get_status_code(), headers, body))
+            waiting.set_result(Reply(self._parser.get_status_code(), Headers(self._headers), body))
 
     def _decoded(self, body: bytes, encoding: str) -> bytes:
         if encoding == "identity":
@@ -186,10 +217,26 @@ class Connection(asyncio.Protocol):
     def _ends_with_connection(self) -> bool:
         """Whether the reply has no length of its own: it then ends where the connection does."""
         names = {name.lower() for name, _ in self._headers}
-        return self._head_is_whole and not {"content-length", "transfer-encoding"} & names
+        return self._head_is_whole and not {b"content-length", b"transfer-encoding"} & names
 
-    def _give_up(self, timeout: float) -> None:
-        why = f"{self.peer} did not answer within {round(timeout, 1):g} s"
+    def _limit(self, timeout: float) -> None:
+        # A timer outlives its exchange and serves the next: setting and clearing one for each costs more.
+        self._timeout = timeout
+        self._deadline = deadline = self._loop.time() + timeout
+        if self._timer is not None:
+            if self._timer.when() <= deadline:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(deadline, self._look_at_time)
+
+    def _look_at_time(self) -> None:
+        self._timer = None
+        if self._waiting is None:
+            return
+        if self._loop.time() < self._deadline:
+            self._timer = self._loop.call_at(self._deadline, self._look_at_time)
+            return
+        why = f"{self.peer} did not answer within {round(self._timeout, 1):g} s"
         self._fail(CallTimeoutError(why, code="Timeout"))
         self.abort()
 
@@ -203,7 +250,7 @@ class Connection(asyncio.Protocol):
             f"the reply from {self.peer} {what}",
             code=code,
             status=self._parser.get_status_code() or None,
-            request_id=CIMultiDict(self._headers).get("x-amzn-requestid"),
+            request_id=Headers(self._headers).get("x-amzn-requestid"),
         )
 
     def _fail(self, error: Exception) -> None:

@@ -21,7 +21,7 @@ from poolcensus.model import Page
 from poolcensus.times import rfc3339, rfc3339_of_epoch
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Collection, Iterable
 
     from poolcensus.aws.channel import CallWatch, Channel, CredentialSource
     from poolcensus.aws.sdk import Sdk
@@ -90,7 +90,7 @@ class PoolReader:
         """
         template = await self._sdk.template(_SERVICE, target.region, _OPERATION)
         key = CallKey(target.account.id, target.region, _SERVICE)
-        seen = _SeenIds()
+        seen: _SeenIds | None = None
         number = 0
         groups = self._query.id_groups()
         while groups:
@@ -110,7 +110,10 @@ class PoolReader:
                     groups[:0] = _without_missing(ids, error.message)
                     break
                 number += 1
-                await take(Page(target, number, rfc3339(datetime.now(UTC)), _new(pools, seen)))
+                if seen is None and (token is not None or groups or not _are_different(pools)):
+                    seen = _SeenIds()
+                new = tuple(pools) if seen is None else _new(pools, seen)
+                await take(Page(target, number, rfc3339(datetime.now(UTC)), new))
                 if token is None:
                     break
                 trail.follow(token, f"{target.region} in {target.account.id}")
@@ -163,6 +166,10 @@ def _created_at(value: JsonValue) -> str | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"it is a {type(value).__name__}")  # noqa: TRY004 - the value is the service's
     return rfc3339_of_epoch(value)
+
+
+def _are_different(pools: Collection[JsonObject]) -> bool:
+    return len({str(pool["PoolId"]) for pool in pools}) == len(pools)
 
 
 def _new(pools: Iterable[JsonObject], seen: _SeenIds) -> tuple[JsonObject, ...]:

@@ -22,6 +22,15 @@ class Credentials:
     access_key_id: str
     secret_access_key: str = field(repr=False)
     session_token: str | None = field(default=None, repr=False)
+    _day_keys: dict[str, bytes] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def day_key(self, date: str) -> bytes:
+        """Where the keys of all regions and services begin on a day, which is a text like 20261123."""
+        key = self._day_keys.get(date)
+        if key is None:
+            secret = b"AWS4" + self.secret_access_key.encode()
+            key = self._day_keys[date] = hmac.digest(secret, date.encode(), "sha256")
+        return key
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +64,8 @@ class _Form:
     before_digest: str
     signed: str
     scope: str
+    scope_steps: tuple[bytes, ...]
+    lines: str
 
 
 _OPEN = "\0"
@@ -75,6 +86,10 @@ def _form(template: RequestTemplate, *, with_token: bool) -> _Form:
         before_digest=parts[-1],
         signed=signed,
         scope=f"{template.region}/{template.service}/aws4_request",
+        scope_steps=(template.region.encode(), template.service.encode(), b"aws4_request"),
+        lines="".join(
+            f"{name}: {value}\r\n" for name, value in {**template.headers, "host": template.host}.items()
+        ),
     )
 
 
@@ -113,8 +128,8 @@ class Clock:
         return self._stamp
 
 
-def sign(template: RequestTemplate, body_digest: str, credentials: Credentials, stamp: str) -> dict[str, str]:
-    """The headers of a call: the template's, the date, the session token and the signature.
+def sign(template: RequestTemplate, body_digest: str, credentials: Credentials, stamp: str) -> str:
+    """The headers of a call: the template's, the date, the session token and the signature, a line each.
 
     `body_digest` is the SHA-256 of the body in hex, `stamp` the time in the form of `x-amz-date`.
     """
@@ -126,19 +141,13 @@ def sign(template: RequestTemplate, body_digest: str, credentials: Credentials, 
     date = stamp[:8]
     scope = f"{date}/{form.scope}"
     text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{sha256(canonical).hexdigest()}"
-    key = b"AWS4" + credentials.secret_access_key.encode()
-    for part in (date, template.region, template.service, "aws4_request"):
-        key = hmac.digest(key, part.encode(), "sha256")
+    key = credentials.day_key(date)
+    for step in form.scope_steps:
+        key = hmac.digest(key, step, "sha256")
     signature = hmac.digest(key, text.encode(), "sha256").hex()
-    headers = {
-        **template.headers,
-        "host": template.host,
-        "x-amz-date": stamp,
-        "authorization": (
-            f"AWS4-HMAC-SHA256 Credential={credentials.access_key_id}/{scope}, "
-            f"SignedHeaders={form.signed}, Signature={signature}"
-        ),
-    }
-    if token is not None:
-        headers["x-amz-security-token"] = token
-    return headers
+    with_token = "" if token is None else f"x-amz-security-token: {token}\r\n"
+    return (
+        f"{form.lines}x-amz-date: {stamp}\r\n{with_token}"
+        f"authorization: AWS4-HMAC-SHA256 Credential={credentials.access_key_id}/{scope}, "
+        f"SignedHeaders={form.signed}, Signature={signature}\r\n"
+    )

@@ -24,7 +24,7 @@ from poolcensus.errors import FatalError, UnreachableError
 from poolcensus.singleflight import SingleFlight
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from types import TracebackType
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
@@ -104,7 +104,7 @@ class Transport:
         self,
         method: str,
         url: str,
-        headers: Mapping[str, str],
+        head: str,
         body: bytes,
         *,
         timeout: float,  # noqa: ASYNC109 - the connection has a timer, which costs less than a scope
@@ -112,15 +112,14 @@ class Transport:
     ) -> Reply:
         """Send one request and read its reply, both within `timeout` seconds.
 
-        `headers` have the host, in names of lower case. Raises UnreachableError, CallTimeoutError or
-        BadResponseError.
+        `head` has the headers, the host among them, each a line that ends in CR and LF. Raises
+        UnreachableError, CallTimeoutError or BadResponseError.
         """
         route = self._routes.get((url, proxy))
         if route is None:
             route = self._routes[url, proxy] = _route(url, proxy)
-        lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
         request = (
-            f"{method} {route.target} HTTP/1.1\r\n{lines}{route.extra_headers}"
+            f"{method} {route.target} HTTP/1.1\r\n{head}{route.extra_headers}"
             f"accept-encoding: identity\r\ncontent-length: {len(body)}\r\n\r\n"
         ).encode("latin-1") + body
         connection = self._idle_connection(route.origin)
