@@ -7,7 +7,6 @@ import os
 import sys
 from collections import Counter
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 import anyio
 import anyio.to_thread
+import msgspec
 
 from poolcensus.account_file import read_accounts
 from poolcensus.aws.gateway import open_aws, open_caller
@@ -82,14 +82,12 @@ _NOTHING_YET = Progress(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Prepared:
+class _Prepared(msgspec.Struct, frozen=True):
     session: CallerSession
     from_file: tuple[Account, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Opened:
+class _Opened(msgspec.Struct, frozen=True):
     aws: Aws
     listing: AccountListing
     regions: RegionChoice
@@ -201,7 +199,7 @@ class Census:
             header = JournalHeader(new_snapshot_id(started), rfc3339(started), self.settings.compress, asked)
             if interrupted is not None:
                 stack.callback(interrupted.close)
-                header = replace(interrupted.header, compression=self.settings.compress)
+                header = msgspec.structs.replace(interrupted.header, compression=self.settings.compress)
                 _log.info("going on with the interrupted run %s", header.snapshot_id)
             async with SnapshotWriter(
                 await store.draft(header.snapshot_id),

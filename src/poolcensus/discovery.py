@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from poolcensus import catalogue
 from poolcensus.aws.organizations import ListedAccount
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
 _ACTIVE = "ACTIVE"
 
 
-@dataclass(frozen=True, slots=True)
-class AccountChoice:
+class AccountChoice(msgspec.Struct, frozen=True):
     """Which accounts are wanted: where they come from and what narrows them.
 
     `source` is `organization`, `self` or the path of a file. `from_file` holds the accounts of
@@ -43,8 +43,7 @@ class AccountChoice:
         return self.source == "organization" or bool(self.units or self.exclude_units or self.tags)
 
 
-@dataclass(frozen=True, slots=True)
-class RegionChoice:
+class RegionChoice(msgspec.Struct, frozen=True):
     """The regions that are asked in every account. `opt_in` are those that an account has to enable."""
 
     always_on: tuple[str, ...]

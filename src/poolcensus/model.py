@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
+import msgspec
+
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 JsonObject: TypeAlias = "dict[str, JsonValue]"
 
@@ -57,16 +59,16 @@ class Compression(StrEnum):
         return {"none": "", "gzip": ".gz", "zstd": ".zst"}[self.value]
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+# Accounts, targets and their results are alive by the thousands, and hold nothing that could lead back to
+# them, but text, numbers, enums and each other. With gc=False the collector neither counts nor walks them.
+class Account(msgspec.Struct, frozen=True, gc=False):
     """An account that will be asked. `name` is None where the source of the accounts knows none."""
 
     id: str
     name: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SkippedAccount:
+class SkippedAccount(msgspec.Struct, frozen=True):
     """An account of the organization that will not be asked, and why (`SUSPENDED`, `excluded`, …)."""
 
     id: str
@@ -74,16 +76,14 @@ class SkippedAccount:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(msgspec.Struct, frozen=True, gc=False):
     """One account in one region: the unit of the census and of its ledger."""
 
     account: Account
     region: str
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(msgspec.Struct, frozen=True):
     """One page of pools as the service answered it, checked, `CreatedAt` as RFC 3339 in UTC.
 
     `number` counts the pages of the target from 1. `received_at` is RFC 3339 in UTC, in milliseconds.
@@ -95,8 +95,7 @@ class Page:
     pools: tuple[JsonObject, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class PoolRecord:
+class PoolRecord(msgspec.Struct, frozen=True):
     """One pool and where it was seen: a line of pools.ndjson, less the run's own fields."""
 
     collected_at: str
@@ -107,8 +106,7 @@ class PoolRecord:
     pool: JsonObject
 
 
-@dataclass(frozen=True, slots=True)
-class TargetResult:
+class TargetResult(msgspec.Struct, frozen=True, gc=False):
     """How one target ended: a line of the ledger.
 
     `attempts` counts the calls of the operation that were sent, `throttles` those of them that the
@@ -130,8 +128,7 @@ class TargetResult:
     request_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(msgspec.Struct, frozen=True):
     """Who the caller's credentials are, by sts:GetCallerIdentity."""
 
     account_id: str
@@ -139,8 +136,7 @@ class Caller:
     partition: str
 
 
-@dataclass(frozen=True, slots=True)
-class Totals:
+class Totals(msgspec.Struct, frozen=True):
     """What a run came to. `requests` counts every call to AWS that was sent, of any service."""
 
     targets: int = 0
@@ -153,8 +149,7 @@ class Totals:
     assume_role_calls: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class FileEntry:
+class FileEntry(msgspec.Struct, frozen=True):
     """A file of a snapshot. `bytes` and `sha256` are of the file as it lies there, compressed or not."""
 
     name: str
@@ -163,6 +158,7 @@ class FileEntry:
     sha256: str
 
 
+# pydantic, which checks the settings, takes a dataclass for a type of its own accord, but no Struct.
 @dataclass(frozen=True, slots=True)
 class Shard:
     """Part `index` of `count`, from 1."""
@@ -171,8 +167,7 @@ class Shard:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(msgspec.Struct, frozen=True):
     """What a snapshot says of itself. Times are RFC 3339 in UTC, in milliseconds."""
 
     schema_version: int
@@ -192,8 +187,7 @@ class Manifest:
     shard: Shard | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(msgspec.Struct, frozen=True):
     """Where a running census is. `listing` is true while more accounts may still come.
 
     `slowest` names the open targets that have run longest, each with its seconds so far.
@@ -210,8 +204,7 @@ class Progress:
     slowest: tuple[tuple[Target, float], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """What a census would do, without doing it.
 
     `calls` counts by API operation what `collect` would send at least: one page a target.

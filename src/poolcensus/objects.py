@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectEntry:
+class ObjectEntry(msgspec.Struct, frozen=True):
     """An object in a list."""
 
     key: str
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class StoredObject:
+class StoredObject(msgspec.Struct, frozen=True):
     """What was read of an object.
 
     `age` is how long ago it was written, in seconds, by the clock of the service alone; 0 where the service
@@ -30,16 +29,14 @@ class StoredObject:
     age: float
 
 
-@dataclass(frozen=True, slots=True)
-class Upload:
+class Upload(msgspec.Struct, frozen=True):
     """A multipart upload that is under way. Nobody sees anything of it before it is complete."""
 
     key: str
     id: str
 
 
-@dataclass(frozen=True, slots=True)
-class UploadedPart:
+class UploadedPart(msgspec.Struct, frozen=True):
     """A part of an upload, as completing it has to name it."""
 
     number: int

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import anyio
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from poolcensus.limits import CallKey
 
 
-@dataclass(slots=True)
-class CubicRate:
+class CubicRate(msgspec.Struct):
     """The rate after a throttle: down at once, back to where it was, then probing beyond it.
 
     The function is CUBIC's (RFC 9438, section 4) with the constants of the AWS SDKs' adaptive retry

@@ -7,8 +7,9 @@ management account or a delegated administrator, and a page may be empty and sti
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from poolcensus.aws.json_api import list_pages
 from poolcensus.errors import AccessDeniedError, CallError, OrganizationError
@@ -26,8 +27,7 @@ _SERVICE = "organizations"
 _ACCOUNT_ID = re.compile(r"[0-9]{12}")
 
 
-@dataclass(frozen=True, slots=True)
-class ListedAccount:
+class ListedAccount(msgspec.Struct, frozen=True):
     """An account as Organizations describes it. `state` is `ACTIVE` or why it can't be asked."""
 
     id: str

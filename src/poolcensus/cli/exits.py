@@ -7,7 +7,6 @@ import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, NoReturn
 
@@ -43,11 +42,13 @@ class StoppedError(Exception):
         self.signal_number = signal_number
 
 
-@dataclass(slots=True)
 class Report:
     """What the program ends with."""
 
-    code: int = ExitCode.FATAL
+    __slots__ = ("code",)
+
+    def __init__(self) -> None:
+        self.code: int = ExitCode.FATAL
 
 
 def code_of(error: BaseException) -> int:

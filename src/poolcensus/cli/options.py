@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import click
+import msgspec
 
 from poolcensus.settings.sources import FIELDS
 
@@ -20,8 +20,7 @@ Parameters = ParamSpec("Parameters")
 Returned = TypeVar("Returned")
 
 
-@dataclass(frozen=True, slots=True)
-class SettingOption:
+class SettingOption(msgspec.Struct, frozen=True):
     """An option and the setting that it gives. Without a `metavar` it is a flag."""
 
     flag: str

@@ -11,8 +11,9 @@ from __future__ import annotations
 import os
 import tempfile
 import zlib
-from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, NamedTuple, Self
+
+import msgspec
 
 from poolcensus.codec import dumps, loads
 from poolcensus.model import Compression, TargetResult
@@ -29,8 +30,7 @@ JOURNAL_NAME = "journal"
 _PIECE = 1 << 18
 
 
-@dataclass(frozen=True, slots=True)
-class JournalHeader:
+class JournalHeader(msgspec.Struct, frozen=True):
     """What a run was asked for, as far as its targets and their records depend on it.
 
     `started_at` is RFC 3339; `asked` is everything that has to be the same in a run that goes on.

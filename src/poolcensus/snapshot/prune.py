@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from poolcensus.errors import DestinationError
 from poolcensus.snapshot.folder import FolderStore
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
     from poolcensus.snapshot.reader import Inventory
 
 
-@dataclass(frozen=True, slots=True)
-class Pruning:
+class Pruning(msgspec.Struct, frozen=True):
     """What became of the snapshots of a destination.
 
     `decisions` has every snapshot that could be read, the oldest first. `unreadable` says by snapshot id

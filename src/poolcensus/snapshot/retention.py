@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby, islice
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from poolcensus.errors import SettingsError
 from poolcensus.model import SnapshotStatus
@@ -27,8 +28,7 @@ class Reason(StrEnum):
     LATEST = "latest"
 
 
-@dataclass(frozen=True, slots=True)
-class Keep:
+class Keep(msgspec.Struct, frozen=True):
     """Rules for keeping snapshots. A snapshot that any of them keeps is kept.
 
     `last` keeps the newest so many, `daily` the newest of each of the last so many days that have one,
@@ -50,8 +50,7 @@ class Keep:
                 raise SettingsError(f"what to keep is a count from 1 on, but {name} is {number}")
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True):
     """What becomes of a snapshot: it is kept for `reasons`, or removed where there are none."""
 
     snapshot_id: str

@@ -11,10 +11,10 @@ import hashlib
 import zlib
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self, TypeVar, TypeVarTuple
 
 import anyio
+import msgspec
 from anyio import to_thread
 
 from poolcensus.errors import BadResponseError, DestinationError, NotPublishedError, SettingsError
@@ -57,12 +57,11 @@ _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
 
 
-@dataclass(slots=True)
-class _Held:
+class _Held(msgspec.Struct):
     """The records of an open target: full blocks in the spill file, then what is still in memory."""
 
-    blocks: list[int] = field(default_factory=list)
-    tail: list[bytes] = field(default_factory=list)
+    blocks: list[int] = msgspec.field(default_factory=list)
+    tail: list[bytes] = msgspec.field(default_factory=list)
     tail_bytes: int = 0
     records: int = 0
     size: int = 0
@@ -344,7 +343,9 @@ class SnapshotWriter:
             request=request,
             accounts_planned=accounts,
             accounts_skipped=skipped,
-            totals=replace(totals, targets=targets, covered=covered, pools=self._pools, pages=self._pages),
+            totals=msgspec.structs.replace(
+                totals, targets=targets, covered=covered, pools=self._pools, pages=self._pages
+            ),
             outcomes={outcome: self._outcomes[outcome] for outcome in Outcome if outcome in self._outcomes},
             files=(self._pools_file.entry(self._pools), self._targets_file.entry(targets)),
             shard=shard,
