@@ -1,12 +1,14 @@
-"""What passes between the layers: frozen data, no I/O."""
+"""What passes between the layers: frozen data, no I/O.
+
+The library hands these out, so they are dataclasses, which asdict, replace and orjson know. What stays
+inside is a msgspec.Struct, which costs a fraction to define and to make.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
-
-import msgspec
 
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 JsonObject: TypeAlias = "dict[str, JsonValue]"
@@ -59,16 +61,16 @@ class Compression(StrEnum):
         return {"none": "", "gzip": ".gz", "zstd": ".zst"}[self.value]
 
 
-# Accounts, targets and their results are alive by the thousands, and hold nothing that could lead back to
-# them, but text, numbers, enums and each other. With gc=False the collector neither counts nor walks them.
-class Account(msgspec.Struct, frozen=True, gc=False):
+@dataclass(frozen=True, slots=True)
+class Account:
     """An account that will be asked. `name` is None where the source of the accounts knows none."""
 
     id: str
     name: str | None = None
 
 
-class SkippedAccount(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class SkippedAccount:
     """An account of the organization that will not be asked, and why (`SUSPENDED`, `excluded`, …)."""
 
     id: str
@@ -76,14 +78,16 @@ class SkippedAccount(msgspec.Struct, frozen=True):
     reason: str
 
 
-class Target(msgspec.Struct, frozen=True, gc=False):
+@dataclass(frozen=True, slots=True)
+class Target:
     """One account in one region: the unit of the census and of its ledger."""
 
     account: Account
     region: str
 
 
-class Page(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Page:
     """One page of pools as the service answered it, checked, `CreatedAt` as RFC 3339 in UTC.
 
     `number` counts the pages of the target from 1. `received_at` is RFC 3339 in UTC, in milliseconds.
@@ -95,7 +99,8 @@ class Page(msgspec.Struct, frozen=True):
     pools: tuple[JsonObject, ...]
 
 
-class PoolRecord(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class PoolRecord:
     """One pool and where it was seen: a line of pools.ndjson, less the run's own fields."""
 
     collected_at: str
@@ -106,7 +111,8 @@ class PoolRecord(msgspec.Struct, frozen=True):
     pool: JsonObject
 
 
-class TargetResult(msgspec.Struct, frozen=True, gc=False):
+@dataclass(frozen=True, slots=True)
+class TargetResult:
     """How one target ended: a line of the ledger.
 
     `attempts` counts the calls of the operation that were sent, `throttles` those of them that the
@@ -128,7 +134,8 @@ class TargetResult(msgspec.Struct, frozen=True, gc=False):
     request_id: str | None = None
 
 
-class Caller(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Caller:
     """Who the caller's credentials are, by sts:GetCallerIdentity."""
 
     account_id: str
@@ -136,7 +143,8 @@ class Caller(msgspec.Struct, frozen=True):
     partition: str
 
 
-class Totals(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Totals:
     """What a run came to. `requests` counts every call to AWS that was sent, of any service."""
 
     targets: int = 0
@@ -149,7 +157,8 @@ class Totals(msgspec.Struct, frozen=True):
     assume_role_calls: int = 0
 
 
-class FileEntry(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class FileEntry:
     """A file of a snapshot. `bytes` and `sha256` are of the file as it lies there, compressed or not."""
 
     name: str
@@ -158,7 +167,6 @@ class FileEntry(msgspec.Struct, frozen=True):
     sha256: str
 
 
-# pydantic, which checks the settings, takes a dataclass for a type of its own accord, but no Struct.
 @dataclass(frozen=True, slots=True)
 class Shard:
     """Part `index` of `count`, from 1."""
@@ -167,7 +175,8 @@ class Shard:
     count: int
 
 
-class Manifest(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Manifest:
     """What a snapshot says of itself. Times are RFC 3339 in UTC, in milliseconds."""
 
     schema_version: int
@@ -187,7 +196,8 @@ class Manifest(msgspec.Struct, frozen=True):
     shard: Shard | None = None
 
 
-class Progress(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Progress:
     """Where a running census is. `listing` is true while more accounts may still come.
 
     `slowest` names the open targets that have run longest, each with its seconds so far.
@@ -204,7 +214,8 @@ class Progress(msgspec.Struct, frozen=True):
     slowest: tuple[tuple[Target, float], ...]
 
 
-class Plan(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Plan:
     """What a census would do, without doing it.
 
     `calls` counts by API operation what `collect` would send at least: one page a target.

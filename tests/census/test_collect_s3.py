@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 import anyio
-import msgspec
 import pytest
 
 from poolcensus.census import Census
@@ -65,8 +64,8 @@ async def test_a_census_into_a_bucket_is_exact(lab: Start, tmp_path: Path, compr
     assert copy.manifest == snapshot.manifest
     here.assert_exact(copy)
     assert verify(copy) == ()
-    assert [msgspec.structs.replace(each, seconds=0.0) for each in snapshot.uncovered()] == [
-        msgspec.structs.replace(each, seconds=0.0) for each in copy.uncovered()
+    assert [replace(each, seconds=0.0) for each in snapshot.uncovered()] == [
+        replace(each, seconds=0.0) for each in copy.uncovered()
     ]
     assert [each.id for each in await list_remote(settings, PLACE)] == [snapshot.id]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
-from msgspec.structs import replace
 
 from poolcensus.simulator.latency import Latency
 from poolcensus.snapshot import parse_snapshot_id

@@ -3,13 +3,12 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Self
 
 import pytest
-from msgspec.structs import replace
 
 import poolcensus.cli
 from poolcensus.model import (

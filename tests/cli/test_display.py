@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import io
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import anyio
 import pytest
-from msgspec.structs import replace
 from rich.console import Console
 
 from poolcensus.cli import tables

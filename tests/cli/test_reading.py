@@ -5,10 +5,10 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from msgspec.structs import replace
 
 from poolcensus.cli import main
 from poolcensus.codec import dumps

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,7 +15,6 @@ import anyio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from msgspec.structs import replace
 
 from poolcensus.errors import DestinationError, NotPublishedError
 from poolcensus.model import Account, Compression, Outcome, Target, TargetResult

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import tracemalloc
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,7 +14,6 @@ import anyio
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from msgspec.structs import replace
 
 from poolcensus.errors import BadResponseError, DestinationError
 from poolcensus.model import Compression, Outcome, Page, SnapshotStatus

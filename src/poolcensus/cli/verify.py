@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
-from msgspec.structs import asdict
 
 from poolcensus.cli.exits import ExitCode
 from poolcensus.cli.options import settings_options

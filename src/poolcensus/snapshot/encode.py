@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Final
 
 import orjson
-from msgspec.structs import asdict
 
 from poolcensus.codec import dumps, loads
 from poolcensus.model import (
@@ -33,8 +33,8 @@ MANIFEST_NAME: Final = "manifest.json"
 _RECORD_KEYS: Final = frozenset(
     {"snapshot_id", "collected_at", "partition", "account_id", "account_name", "region", "pool"}
 )
-_LEDGER_KEYS: Final = frozenset(TargetResult.__struct_fields__)
-_TOTALS_KEYS: Final = Totals.__struct_fields__
+_LEDGER_KEYS: Final = frozenset(TargetResult.__dataclass_fields__)
+_TOTALS_KEYS: Final = tuple(Totals.__dataclass_fields__)
 
 
 class PageEncoder:
@@ -165,7 +165,7 @@ def encode_manifest(manifest: Manifest) -> bytes:
         "totals": asdict(manifest.totals),
         "outcomes": {outcome.value: count for outcome, count in manifest.outcomes.items()},
         "files": [asdict(file) for file in manifest.files],
-        "shard": None if shard is None else {"index": shard.index, "count": shard.count},
+        "shard": None if shard is None else asdict(shard),
     }
     try:
         return orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-import msgspec
 
 from poolcensus.errors import DestinationError
 from poolcensus.snapshot.folder import FolderStore
@@ -18,7 +17,8 @@ if TYPE_CHECKING:
     from poolcensus.snapshot.reader import Inventory
 
 
-class Pruning(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Pruning:
     """What became of the snapshots of a destination.
 
     `decisions` has every snapshot that could be read, the oldest first. `unreadable` says by snapshot id

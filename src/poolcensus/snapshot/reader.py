@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import dataclass
 from heapq import nlargest
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self, TypeVar
-
-import msgspec
 
 from poolcensus.errors import SnapshotError
 from poolcensus.model import Compression
@@ -45,7 +44,8 @@ _LONG_TARGETS: Final = 1000
 _T = TypeVar("_T")
 
 
-class SnapshotInfo(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class SnapshotInfo:
     """A snapshot in a list. `bytes` are those of its data files, compressed or not."""
 
     id: str
@@ -58,7 +58,8 @@ class SnapshotInfo(msgspec.Struct, frozen=True):
     bytes: int
 
 
-class Inventory(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Inventory:
     """What stands at a destination: its snapshots, the oldest first, and the one that it calls its latest.
 
     `unreadable` says by id why something that is named like a snapshot is none, or none to be read.

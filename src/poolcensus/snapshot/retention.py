@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby, islice
 from typing import TYPE_CHECKING, Final
-
-import msgspec
 
 from poolcensus.errors import SettingsError
 from poolcensus.model import SnapshotStatus
@@ -28,7 +27,8 @@ class Reason(StrEnum):
     LATEST = "latest"
 
 
-class Keep(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Keep:
     """Rules for keeping snapshots. A snapshot that any of them keeps is kept.
 
     `last` keeps the newest so many, `daily` the newest of each of the last so many days that have one,
@@ -50,7 +50,8 @@ class Keep(msgspec.Struct, frozen=True):
                 raise SettingsError(f"what to keep is a count from 1 on, but {name} is {number}")
 
 
-class Decision(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Decision:
     """What becomes of a snapshot: it is kept for `reasons`, or removed where there are none."""
 
     snapshot_id: str

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Final
-
-import msgspec
 
 from poolcensus.model import Outcome, SnapshotStatus
 from poolcensus.snapshot.compressing import BROKEN, read_lines
@@ -24,7 +23,8 @@ _MOST_OF_A_FILE: Final = 100
 _READ_BYTES: Final = 1 << 20
 
 
-class Problem(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Problem:
     """Something wrong with a snapshot. `line` counts from 1, and is None where the file is meant."""
 
     file: str

@@ -11,6 +11,7 @@ import hashlib
 import zlib
 from collections import Counter
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Self, TypeVar, TypeVarTuple
 
 import anyio
@@ -343,9 +344,7 @@ class SnapshotWriter:
             request=request,
             accounts_planned=accounts,
             accounts_skipped=skipped,
-            totals=msgspec.structs.replace(
-                totals, targets=targets, covered=covered, pools=self._pools, pages=self._pages
-            ),
+            totals=replace(totals, targets=targets, covered=covered, pools=self._pools, pages=self._pages),
             outcomes={outcome: self._outcomes[outcome] for outcome in Outcome if outcome in self._outcomes},
             files=(self._pools_file.entry(self._pools), self._targets_file.entry(targets)),
             shard=shard,
