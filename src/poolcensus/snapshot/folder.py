@@ -365,6 +365,13 @@ class _FolderFile(DraftFile):
     async def append(self, data: bytes) -> None:
         await self._store.run(self._draft.write, self._path, self._fd, data)
 
+    async def append_made(self, make: Callable[[], bytes]) -> None:
+        await self._store.run(self._write_made, make)
+
+    def _write_made(self, make: Callable[[], bytes]) -> None:
+        if data := make():
+            self._draft.write(self._path, self._fd, data)
+
 
 def make_folders(path: Path, mode: int) -> None:
     """Makes `path` and the parents it lacks, each with `mode`, and makes them last. Raises `OSError`."""

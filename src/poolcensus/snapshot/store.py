@@ -12,10 +12,12 @@ from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
+from anyio import to_thread
+
 from poolcensus.errors import DestinationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from types import TracebackType
 
@@ -36,6 +38,14 @@ class DraftFile(ABC):
 
         One call at a time. Raises `DestinationError`; the draft can then only be aborted.
         """
+
+    async def append_made(self, make: Callable[[], bytes]) -> None:
+        """Adds what `make` returns, which may block: it is called in a worker thread.
+
+        A store that writes in a thread does both in one go. Otherwise as `append`.
+        """
+        if data := await to_thread.run_sync(make):
+            await self.append(data)
 
 
 class Draft(ABC):

@@ -12,6 +12,7 @@ import zlib
 from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Self, TypeVar, TypeVarTuple
 
 import anyio
@@ -326,7 +327,7 @@ class SnapshotWriter:
         if self._failure is not None:
             raise DestinationError(str(self._failure)) from self._failure
         for file in (self._pools_file, self._targets_file):
-            await self._append(file, await self._run(file.finish))
+            await file.file.append_made(file.finish)
         await self._run(self._spill.close)
         targets = self._outcomes.total()
         if planned is not None and targets != planned:
@@ -389,7 +390,7 @@ class SnapshotWriter:
             if self._failure is None:
                 # A compressed file that lacks its end can be read as far as it goes.
                 with suppress(DestinationError):
-                    await self._append(self._pools_file, await self._run(self._pools_file.finish))
+                    await self._pools_file.file.append_made(self._pools_file.finish)
         if self._failure is None:
             with anyio.move_on_after(self._abort_seconds, shield=True):
                 await self._draft.suspend()
@@ -443,12 +444,12 @@ class SnapshotWriter:
             await self._run(self._write_blocks, blocks)
             self._written(len(blocks) * self._spill.block_bytes)
         for parts, size in self._chunks(pools):
-            await self._append(self._pools_file, await self._run(self._pack_pools, parts))
+            await self._pools_file.file.append_made(partial(self._pack_pools, parts))
             self._spill.free(part for part in parts if isinstance(part, int))
             self._written(size)
         if lines:
             data = b"".join(lines)
-            await self._append(self._targets_file, await self._run(self._targets_file.pack, data))
+            await self._targets_file.file.append_made(partial(self._targets_file.pack, data))
             self._written(len(data))
         if entries and self._journal is not None:
             await self._journal.append(b"".join(entries))
@@ -479,10 +480,6 @@ class SnapshotWriter:
         return self._pools_file.pack(
             b"".join(self._spill.read(part) if isinstance(part, int) else part for part in parts)
         )
-
-    async def _append(self, file: _DataFile, data: bytes) -> None:
-        if data:
-            await file.file.append(data)
 
     async def _run(self, call: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
         return await to_thread.run_sync(call, *args, limiter=self._limiter)
