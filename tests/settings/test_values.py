@@ -13,10 +13,18 @@ from hypothesis import strategies as st
 
 from poolcensus.errors import SettingsError
 from poolcensus.model import Compression, Shard
-from poolcensus.settings import FailureBudget, FilterOperator, LogLevel, PoolFilter, S3Encryption, Settings
-from poolcensus.settings.model import InvalidSettingsError, Problem
+from poolcensus.settings import (
+    FailureBudget,
+    FilterOperator,
+    InvalidSettingsError,
+    LogLevel,
+    PoolFilter,
+    Problem,
+    S3Encryption,
+    Secret,
+    Settings,
+)
 from poolcensus.settings.sources import FIELDS
-from poolcensus.settings.values import Secret
 
 ONE, TWO = "000000000001", "000000000002"
 POOL, OTHER = "wspool-0123456aa", "wspool-0123456bb"

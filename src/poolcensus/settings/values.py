@@ -466,9 +466,9 @@ def whole(least: int, most: int) -> Reader:
 
 
 def _whole(least: int, most: int, value: object) -> int:
-    # Other texts than a plain number, such as 1e3, count things badly.
-    text_is_whole = not isinstance(value, str) or re.fullmatch(_WHOLE, value)
-    number = _number(value) if text_is_whole else math.nan
+    # Text that counts things is a plain number, and not 1e3.
+    counts = not isinstance(value, str) or re.fullmatch(_WHOLE, value)
+    number = _number(value) if counts else math.nan
     if not least <= number <= most or not number.is_integer():
         message = f"must be a whole number from {least} to {most}"
         raise ValueError(message)
