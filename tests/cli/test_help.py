@@ -11,7 +11,7 @@ import pytest
 from poolcensus.cli import COMMANDS, main
 from poolcensus.settings.sources import FIELDS
 
-HEAVY = {"aioboto3", "aiobotocore", "aiohttp", "boto3", "botocore", "pydantic", "rich"}
+HEAVY = {"aioboto3", "aiobotocore", "aiohttp", "boto3", "botocore", "rich"}
 
 # The contract's options of collect, less those of parts that are not built yet.
 # fmt: off

@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
+import msgspec
+import orjson
 import pytest
 
 from poolcensus.census import Census
@@ -246,7 +248,15 @@ def test_a_process_at_debug_tells_no_secret_even_with_a_traceback(
 
 def test_settings_keep_the_external_id_to_themselves() -> None:
     settings = Settings.load(external_id=EXTERNAL_ID)
-    assert EXTERNAL_ID not in f"{settings} {settings!r} {settings.model_dump_json()} {settings.request()}"
+    parts = (msgspec.structs.asdict(settings), msgspec.to_builtins(settings, enc_hook=str))
+    assert EXTERNAL_ID not in f"{settings} {settings!r} {parts} {settings.request()}"
+    for encoded in (msgspec.json.encode(settings, enc_hook=str), orjson.dumps([settings], default=str)):
+        assert EXTERNAL_ID.encode() not in encoded
+        assert b"**********" in encoded
+    with pytest.raises(TypeError):
+        msgspec.json.encode(settings)
+    with pytest.raises(TypeError):
+        orjson.dumps(settings.external_id)
     again = pickle.loads(pickle.dumps(settings))
     assert again.external_id is not None
     assert again.external_id.get_secret_value() == EXTERNAL_ID

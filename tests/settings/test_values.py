@@ -1,19 +1,81 @@
 from __future__ import annotations
 
 import json
+import pickle
 from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
 from poolcensus.errors import SettingsError
 from poolcensus.model import Compression, Shard
-from poolcensus.settings import FailureBudget, FilterOperator, PoolFilter, S3Encryption, Settings
+from poolcensus.settings import (
+    FailureBudget,
+    FilterOperator,
+    InvalidSettingsError,
+    LogLevel,
+    PoolFilter,
+    Problem,
+    S3Encryption,
+    Secret,
+    Settings,
+)
+from poolcensus.settings.sources import FIELDS
 
 ONE, TWO = "000000000001", "000000000002"
 POOL, OTHER = "wspool-0123456aa", "wspool-0123456bb"
+
+
+# A value that is not the default for every key, as a person may write it.
+OTHERS: dict[str, object] = {
+    "dest": "~/snapshots",
+    "accounts": ONE,
+    "exclude_accounts": TWO,
+    "ous": "r-ab12",
+    "exclude_ous": "r-cd34",
+    "account_tags": "team=a=b",
+    "accounts_from": "self",
+    "regions": "eu-*",
+    "exclude_regions": "eu-west-1",
+    "extra_regions": "xx-south-1",
+    "profile": "census",
+    "role_name": "Reader",
+    "external_id": "a-secret",
+    "session_name": "census",
+    "session_duration": "900",
+    "endpoint_url": "http://127.0.0.1:4566",
+    "pool_ids": POOL,
+    "filters": "PoolName:EQUALS:a",
+    "page_size": "5",
+    "concurrency": "7",
+    "per_account": "8",
+    "per_region": "9",
+    "compress": "zstd",
+    "strict": "yes",
+    "max_failed": "2.5%",
+    "resume": "on",
+    "deadline": "1.5",
+    "shard": "2/3",
+    "max_attempts": "3",
+    "attempt_timeout": "2",
+    "connect_timeout": "3",
+    "target_timeout": "4",
+    "give_up_region_after": "1",
+    "progress": "never",
+    "log_format": "json",
+    "log_level": "DEBUG",
+    "metrics_file": "~/metrics",
+    "json": "true",
+    "file_mode": "0640",
+    "folder_mode": "0750",
+    "s3_encryption": "aws:kms",
+    "s3_kms_key": "alias/census",
+    "s3_bucket_owner": ONE,
+}
 
 
 def complaint(**overrides: object) -> str:
@@ -120,6 +182,56 @@ def test_a_wrong_value_says_which_key_and_what_is_allowed(key: str, value: objec
     assert "\n" not in text
 
 
+@pytest.mark.parametrize(
+    ("key", "given_as", "expected"),
+    [
+        *(
+            ("concurrency", each, 12)
+            for each in ("12", " 12\n", "+12", "1_2", "012", "12.0", 12.0, Fraction(12))
+        ),
+        *(("deadline", each, 12.5) for each in ("12.5", " 12.5", "1_2.5", "1.25e1", 12.5, Decimal("12.5"))),
+        *(("deadline", each, 604_800.0) for each in (604_800, "604800", "6048e2")),
+        *(("strict", each, True) for each in (True, 1, 1.0, "1", "true", "TRUE", "t", "yes", "Y", "on")),
+        *(("resume", each, False) for each in (False, 0, "0", "false", "F", "no", "n", "OFF")),
+        ("dest", Path("a"), "a"),
+        ("accounts_from", Path("a"), "a"),
+        ("metrics_file", "a", Path("a")),
+        ("metrics_file", Path("~/a"), Path("~/a")),
+    ],
+)
+def test_a_value_of_another_type_is_read_where_it_means_one_thing(
+    key: str, given_as: object, expected: object
+) -> None:
+    found = getattr(Settings.load(None, **{key: given_as}), key)
+    assert (found, type(found)) == (expected, type(expected))
+
+
+@pytest.mark.parametrize(
+    "value", ["12.5", "1e1", "0x10", "1__2", "_12", "", "\u0661\u0662", "-1", 12.5, b"12", [12]]
+)
+def test_what_is_no_plain_number_does_not_count(value: object) -> None:
+    assert "must be a whole number from 1 to 4096" in complaint(concurrency=value)
+
+
+@pytest.mark.parametrize(
+    "value", ["inf", float("inf"), float("nan"), 10**400, "1e400", -1, 604_801, "1h", b"1", []]
+)
+def test_a_time_is_a_number_of_seconds_within_a_week(value: object) -> None:
+    assert "must be a number of seconds, more than 0 and at most 604800" in complaint(deadline=value)
+
+
+@pytest.mark.parametrize(
+    "key", ["dest", "role_name", "profile", "external_id", "metrics_file", "endpoint_url"]
+)
+@pytest.mark.parametrize("value", [12, b"abc", ["abc"], True])
+def test_text_is_text(key: str, value: object) -> None:
+    assert "must be text, in quotes" in complaint(**{key: value})
+
+
+def test_the_text_of_an_enums_member_is_a_plain_string() -> None:
+    assert type(Settings.load(profile=LogLevel.DEBUG).profile) is str
+
+
 def test_a_key_of_kms_excludes_the_encryption_aes256() -> None:
     assert "exclude each other" in complaint(s3_kms_key="alias/census", s3_encryption="AES256")
     assert Settings.load(s3_kms_key="alias/census", s3_encryption="aws:kms").s3_kms_key == "alias/census"
@@ -170,15 +282,77 @@ def test_the_same_id_in_and_out_is_an_error(keys: dict[str, object]) -> None:
 
 
 def test_settings_made_without_load_are_checked_too() -> None:
-    with pytest.raises(ValidationError, match="nearest known one is eu-west-1"):
+    with pytest.raises(ValueError, match="nearest known one is eu-west-1"):
         Settings(regions=("eu-wset-1",))
+
+
+def test_settings_made_without_load_are_refused_with_every_problem() -> None:
+    with pytest.raises(InvalidSettingsError) as caught:
+        Settings(
+            concurrency=0,
+            json_output="perhaps",  # type: ignore[arg-type]
+            external_id="a secret",  # type: ignore[arg-type]
+            endpoint_url="http://user:secret@host",
+            s3_kms_key="alias/census",
+            s3_encryption=S3Encryption.AES256,
+        )
+    assert {SettingsError, ValueError} < set(InvalidSettingsError.__mro__)
+    assert caught.value.problems[:4] == (
+        Problem("external_id", "must be 2 to 1224 letters, digits and +=,.@_:/-"),
+        Problem("endpoint_url", "must hold no user name or password"),
+        Problem("concurrency", "0 must be a whole number from 1 to 4096"),
+        Problem("json", '"perhaps" must be true or false'),
+    )
+    lines = str(caught.value).splitlines()
+    assert lines[2:] == [
+        "concurrency: 0 must be a whole number from 1 to 4096",
+        'json: "perhaps" must be true or false',
+        "s3_kms_key: a key of KMS and the encryption AES256 exclude each other",
+    ]
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["concurrency", "strict", "dest", "accounts", "file_mode", "log_level"])
+def test_none_is_no_value_where_settings_are_made_without_load(key: str) -> None:
+    nothing = None
+    with pytest.raises(InvalidSettingsError, match=f"^{key}: None must be "):
+        Settings(**{key: nothing})  # type: ignore[arg-type]
+
+
+def test_a_key_that_is_none_is_refused_where_settings_are_made_without_load() -> None:
+    with pytest.raises(TypeError, match="concurency"):
+        Settings(concurency=1)  # type: ignore[call-arg]
 
 
 def test_settings_do_not_change() -> None:
     loaded = Settings.load()
-    with pytest.raises(ValidationError):
-        loaded.concurrency = 3
+    with pytest.raises(AttributeError):
+        loaded.concurrency = 3  # type: ignore[misc]
     hash(loaded)
+
+
+def test_settings_are_made_of_settings() -> None:
+    assert OTHERS.keys() == FIELDS.keys()
+    loaded = Settings.load(None, **OTHERS)
+    for key, field in FIELDS.items():
+        assert getattr(loaded, field.name) != field.default, key
+    again = Settings(**msgspec.structs.asdict(loaded))
+    assert again == loaded == pickle.loads(pickle.dumps(loaded))
+    assert hash(again) == hash(loaded)
+    for name in Settings.__struct_fields__:
+        assert type(getattr(again, name)) is type(getattr(loaded, name))
+    changed = msgspec.structs.replace(loaded, concurrency=1)
+    assert (changed.concurrency, changed.file_mode, changed.external_id) == (1, 0o640, Secret("a-secret"))
+    assert msgspec.structs.replace(changed, concurrency=7) == loaded
+    with pytest.raises(InvalidSettingsError, match="octal text"):
+        msgspec.structs.replace(loaded, file_mode=0o640)
+
+
+def test_a_secret_equals_the_same_secret_alone() -> None:
+    assert Secret("a-secret") == Secret("a-secret")
+    assert len({Secret("a-secret"), Secret("a-secret"), Secret("another")}) == 2
+    assert Secret("a-secret") not in (Secret("another"), "a-secret", None)
+    assert f"{Secret('a-secret')} {Secret('a-secret')!r}" == "********** Secret('**********')"
 
 
 def test_the_request_is_json_and_holds_what_was_asked_for() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from poolcensus.settings.model import Settings
+from poolcensus.settings.model import InvalidSettingsError, Problem, Settings
 from poolcensus.settings.sources import load_settings
 from poolcensus.settings.values import (
     FailureBudget,
@@ -12,16 +12,20 @@ from poolcensus.settings.values import (
     PoolFilter,
     ProgressMode,
     S3Encryption,
+    Secret,
 )
 
 __all__ = [
     "FailureBudget",
     "FilterOperator",
+    "InvalidSettingsError",
     "LogFormat",
     "LogLevel",
     "PoolFilter",
+    "Problem",
     "ProgressMode",
     "S3Encryption",
+    "Secret",
     "Settings",
     "load_settings",
 ]

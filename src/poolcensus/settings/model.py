@@ -1,283 +1,255 @@
 """Every setting: its type, its default, what it means and what it allows."""
 
-from __future__ import annotations
+# Annotations are values here and not text: the table of the settings is read from them, at every start.
 
-from dataclasses import dataclass
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+import msgspec
 
 from poolcensus import catalogue
+from poolcensus.errors import SettingsError
 from poolcensus.model import Compression, JsonObject, JsonValue, Shard
 from poolcensus.settings import values
 from poolcensus.settings.values import (
+    EntryError,
     FailureBudget,
     LogFormat,
     LogLevel,
     PoolFilter,
     ProgressMode,
+    Reader,
     S3Encryption,
+    Secret,
 )
 
-if TYPE_CHECKING:
-    import os
-    from collections.abc import Iterator
 
-_Accounts = Annotated[tuple[str, ...], BeforeValidator(values.accounts)]
-_Units = Annotated[tuple[str, ...], BeforeValidator(values.units)]
-_Patterns = Annotated[tuple[str, ...], BeforeValidator(values.region_patterns)]
-_Whole = Annotated[int, BeforeValidator(values.not_a_boolean)]
-_Seconds = Annotated[
-    float, BeforeValidator(values.not_a_boolean), Field(gt=0, le=604_800, allow_inf_nan=False)
-]
+class Problem(msgspec.Struct, frozen=True):
+    """What is wrong with a setting. The message holds the value where that may be shown.
 
-
-@dataclass(frozen=True, slots=True)
-class Clash:
-    """A value that is right by itself and wrong beside others. `keys` are all that play a part."""
+    `key` is what a person writes, in a file for one.
+    """
 
     key: str
     message: str
+
+
+class Clash(Problem, frozen=True):
+    """A value that is right by itself and wrong beside others. `keys` are all that play a part."""
+
     keys: frozenset[str]
 
 
-class ClashError(ValueError):
-    """Carries every clash out of the model's own validation."""
+class InvalidSettingsError(SettingsError, ValueError):
+    """Settings can't be made of these values. `problems` are all of them: single values, then clashes."""
 
-    def __init__(self, clashes: tuple[Clash, ...]) -> None:
-        super().__init__("; ".join(f"{each.key}: {each.message}" for each in clashes))
-        self.clashes = clashes
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__("\n".join(f"{each.key}: {each.message}" for each in problems))
+        self.problems = problems
 
 
-class Settings(BaseModel):
+class Field(msgspec.Struct, frozen=True):
+    """A setting as a table's row. `key` is what a person writes, `name` what a program does."""
+
+    key: str
+    name: str
+    default: object
+    read: Reader
+    description: str
+
+
+# What entries share: the type that a value has, and what reads it.
+_Accounts = Annotated[tuple[str, ...], values.accounts]
+_Units = Annotated[tuple[str, ...], values.units]
+_Patterns = Annotated[tuple[str, ...], values.region_patterns]
+_Calls = Annotated[int, values.whole(1, 4096)]
+_Seconds = Annotated[float, values.seconds]
+_Choice = Annotated[bool, values.flag]
+
+
+class Settings(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    rename={"json_output": "json"},
+):
     """What a census is asked to do, and how. Immutable; `load` reads it from every source.
 
-    Each field's description is the help text of its command-line option and the comment in the example
-    configuration.
+    A value may be given as text too, in the form that it has in a file or a variable. Raises
+    `InvalidSettingsError` with every problem. The text in a field's entry is the help text of its
+    command-line option and the comment in the example configuration.
     """
 
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        hide_input_in_errors=True,
-        populate_by_name=True,
-        serialize_by_alias=True,
-    )
+    dest: Annotated[
+        str,
+        values.destination,
+        "Where snapshots go: a directory, s3://BUCKET/PREFIX, or - for standard output.",
+    ] = "snapshots"
 
-    dest: Annotated[str, BeforeValidator(values.destination)] = Field(
-        default="snapshots",
-        description="Where snapshots go: a directory, s3://BUCKET/PREFIX, or - for standard output.",
-    )
-
-    accounts: _Accounts = Field(
-        default=(),
-        description="Take only these accounts, by their 12-digit ids. None given: every active account.",
-    )
-    exclude_accounts: _Accounts = Field(
-        default=(),
-        description="Leave these accounts out, by their 12-digit ids.",
-    )
-    ous: _Units = Field(
-        default=(),
-        description="Take only the accounts under these organizational units or roots, at any depth.",
-    )
-    exclude_ous: _Units = Field(
-        default=(),
-        description="Leave out the accounts under these organizational units, at any depth.",
-    )
-    account_tags: Annotated[tuple[tuple[str, str], ...], BeforeValidator(values.account_tags)] = Field(
-        default=(),
-        description="Take only accounts that carry this tag, KEY=VALUE; of several tags, all of them.",
-    )
-    accounts_from: Annotated[str, BeforeValidator(values.accounts_from)] = Field(
-        default="organization",
-        description=(
+    accounts: Annotated[
+        _Accounts, "Take only these accounts, by their 12-digit ids. None given: every active account."
+    ] = ()
+    exclude_accounts: Annotated[_Accounts, "Leave these accounts out, by their 12-digit ids."] = ()
+    ous: Annotated[
+        _Units, "Take only the accounts under these organizational units or roots, at any depth."
+    ] = ()
+    exclude_ous: Annotated[
+        _Units, "Leave out the accounts under these organizational units, at any depth."
+    ] = ()
+    account_tags: Annotated[
+        tuple[tuple[str, str], ...],
+        values.account_tags,
+        "Take only accounts that carry this tag, KEY=VALUE; of several tags, all of them.",
+    ] = ()
+    accounts_from: Annotated[
+        str,
+        values.accounts_from,
+        (
             "Where the list of accounts comes from: organization (the caller's), self (the caller's account"
             " alone), or the path of a file with an account a line."
         ),
-    )
+    ] = "organization"
 
-    regions: _Patterns = Field(
-        default=(),
-        description=(
+    regions: Annotated[
+        _Patterns,
+        (
             "Take only these regions, by name or pattern such as eu-*. None given: every region that has"
             " WorkSpaces."
         ),
-    )
-    exclude_regions: _Patterns = Field(
-        default=(),
-        description="Leave these regions out, by name or pattern.",
-    )
-    extra_regions: Annotated[tuple[str, ...], BeforeValidator(values.regions)] = Field(
-        default=(),
-        description="Regions that have WorkSpaces and that this version of poolcensus doesn't know yet.",
-    )
+    ] = ()
+    exclude_regions: Annotated[_Patterns, "Leave these regions out, by name or pattern."] = ()
+    extra_regions: Annotated[
+        tuple[str, ...],
+        values.regions,
+        "Regions that have WorkSpaces and that this version of poolcensus doesn't know yet.",
+    ] = ()
 
-    profile: str | None = Field(
-        default=None,
-        min_length=1,
-        description="The profile of the AWS configuration to take the caller's credentials from.",
-    )
-    role_name: Annotated[str, BeforeValidator(values.role_name)] = Field(
-        default="PoolCensusReader",
-        description="The role to assume in every account but the caller's own, with its path if it has one.",
-    )
-    external_id: Annotated[SecretStr, BeforeValidator(values.external_id)] | None = Field(
-        default=None,
-        description=(
+    profile: Annotated[
+        str | None,
+        values.some_text,
+        "The profile of the AWS configuration to take the caller's credentials from.",
+    ] = None
+    role_name: Annotated[
+        str,
+        values.role_name,
+        "The role to assume in every account but the caller's own, with its path if it has one.",
+    ] = "PoolCensusReader"
+    external_id: Annotated[
+        Secret | None,
+        values.external_id,
+        (
             "The external id that the role's trust policy asks for. Better in POOLCENSUS_EXTERNAL_ID or in a"
             " private file: other users of the machine can see a command line."
         ),
-    )
-    session_name: Annotated[str, BeforeValidator(values.session_name)] | None = Field(
-        default=None,
-        description="The name of the role sessions, as CloudTrail shows it. Default: one that names the run.",
-    )
-    session_duration: _Whole = Field(
-        default=3600,
-        ge=900,
-        le=43_200,
-        description="How long a role session lasts, in seconds.",
-    )
-    endpoint_url: Annotated[str, BeforeValidator(values.endpoint_url)] | None = Field(
-        default=None,
-        description="Send the calls of every AWS service to this URL.",
-    )
+    ] = None
+    session_name: Annotated[
+        str | None,
+        values.session_name,
+        "The name of the role sessions, as CloudTrail shows it. Default: one that names the run.",
+    ] = None
+    session_duration: Annotated[
+        int, values.whole(900, 43_200), "How long a role session lasts, in seconds."
+    ] = 3600
+    endpoint_url: Annotated[
+        str | None, values.endpoint_url, "Send the calls of every AWS service to this URL."
+    ] = None
 
-    pool_ids: Annotated[tuple[str, ...], BeforeValidator(values.pool_ids)] = Field(
-        default=(),
-        description="Take only the pools with these ids.",
-    )
-    filters: Annotated[tuple[PoolFilter, ...], BeforeValidator(values.filters)] = Field(
-        default=(),
-        description=(
+    pool_ids: Annotated[tuple[str, ...], values.pool_ids, "Take only the pools with these ids."] = ()
+    filters: Annotated[
+        tuple[PoolFilter, ...],
+        values.filters,
+        (
             "Take only the pools that pass this filter, NAME:OPERATOR:VALUE,VALUE. The name is PoolName, the"
             " operator EQUALS, NOTEQUALS, CONTAINS or NOTCONTAINS."
         ),
-    )
-    page_size: _Whole = Field(
-        default=25,
-        ge=1,
-        le=25,
-        description="How many pools to ask for in one call.",
-    )
+    ] = ()
+    page_size: Annotated[int, values.whole(1, 25), "How many pools to ask for in one call."] = 25
 
-    concurrency: _Whole = Field(
-        default=256,
-        ge=1,
-        le=4096,
-        description="How many calls may be under way at the same time.",
-    )
-    per_account: _Whole = Field(
-        default=32,
-        ge=1,
-        le=4096,
-        description="How many calls may be under way in one account.",
-    )
-    per_region: _Whole = Field(
-        default=64,
-        ge=1,
-        le=4096,
-        description="How many calls may be under way in one region.",
-    )
+    concurrency: Annotated[_Calls, "How many calls may be under way at the same time."] = 256
+    per_account: Annotated[_Calls, "How many calls may be under way in one account."] = 32
+    per_region: Annotated[_Calls, "How many calls may be under way in one region."] = 64
 
-    compress: Compression = Field(
-        default=Compression.NONE,
-        description="How the data files of a snapshot are compressed.",
-    )
-    strict: bool = Field(
-        default=False,
-        description="Publish nothing unless every target is covered.",
-    )
-    max_failed: Annotated[FailureBudget, BeforeValidator(values.failure_budget)] | None = Field(
-        default=None,
-        description="Publish nothing if more targets than this, N or N%, are not covered.",
-    )
-    resume: bool = Field(
-        default=False,
-        description="Go on with a run that was interrupted here within the last day, if there is one.",
-    )
-    deadline: _Seconds | None = Field(
-        default=None,
-        description="End the run after this many seconds; targets still open are then cancelled.",
-    )
-    shard: Annotated[Shard, BeforeValidator(values.shard)] | None = Field(
-        default=None,
-        description="Take only part I of N of the targets, I/N, so that N runs share the work.",
-    )
+    compress: Annotated[
+        Compression, values.one_of(Compression), "How the data files of a snapshot are compressed."
+    ] = Compression.NONE
+    strict: Annotated[_Choice, "Publish nothing unless every target is covered."] = False
+    max_failed: Annotated[
+        FailureBudget | None,
+        values.failure_budget,
+        "Publish nothing if more targets than this, N or N%, are not covered.",
+    ] = None
+    resume: Annotated[
+        _Choice, "Go on with a run that was interrupted here within the last day, if there is one."
+    ] = False
+    deadline: Annotated[
+        float | None,
+        values.seconds,
+        "End the run after this many seconds; targets still open are then cancelled.",
+    ] = None
+    shard: Annotated[
+        Shard | None,
+        values.shard,
+        "Take only part I of N of the targets, I/N, so that N runs share the work.",
+    ] = None
 
-    max_attempts: _Whole = Field(
-        default=12,
-        ge=1,
-        le=100,
-        description="How many calls to make for one page at most.",
-    )
-    attempt_timeout: _Seconds = Field(
-        default=30.0,
-        description="How long one call may take, in seconds, its whole reply included.",
-    )
-    connect_timeout: _Seconds = Field(
-        default=5.0,
-        description="How long opening a connection may take, in seconds.",
-    )
-    target_timeout: _Seconds = Field(
-        default=600.0,
-        description="How long one account in one region may take, in seconds, retries included.",
-    )
-    give_up_region_after: _Whole = Field(
-        default=3,
-        ge=1,
-        le=1000,
-        description="Stop asking a region after it could not be reached for this many accounts.",
-    )
+    max_attempts: Annotated[int, values.whole(1, 100), "How many calls to make for one page at most."] = 12
+    attempt_timeout: Annotated[
+        _Seconds, "How long one call may take, in seconds, its whole reply included."
+    ] = 30.0
+    connect_timeout: Annotated[_Seconds, "How long opening a connection may take, in seconds."] = 5.0
+    target_timeout: Annotated[
+        _Seconds, "How long one account in one region may take, in seconds, retries included."
+    ] = 600.0
+    give_up_region_after: Annotated[
+        int,
+        values.whole(1, 1000),
+        "Stop asking a region after it could not be reached for this many accounts.",
+    ] = 3
 
-    progress: ProgressMode = Field(
-        default=ProgressMode.AUTO,
-        description="When to show progress on standard error; auto: where that is a terminal.",
+    progress: Annotated[
+        ProgressMode,
+        values.one_of(ProgressMode),
+        "When to show progress on standard error; auto: where that is a terminal.",
+    ] = ProgressMode.AUTO
+    log_format: Annotated[
+        LogFormat, values.one_of(LogFormat), "How log lines are written to standard error."
+    ] = LogFormat.TEXT
+    log_level: Annotated[LogLevel, values.log_level, "The least serious log lines to write."] = (
+        LogLevel.WARNING
     )
-    log_format: LogFormat = Field(
-        default=LogFormat.TEXT,
-        description="How log lines are written to standard error.",
-    )
-    log_level: Annotated[LogLevel, BeforeValidator(values.lower)] = Field(
-        default=LogLevel.WARNING,
-        description="The least serious log lines to write.",
-    )
-    metrics_file: Annotated[Path, BeforeValidator(values.path)] | None = Field(
-        default=None,
-        description="Write the run's metrics to this file, as text for Prometheus, after a failed run too.",
-    )
-    json_output: bool = Field(
-        default=False,
-        alias="json",
-        description="Write the result to standard output as JSON.",
-    )
+    metrics_file: Annotated[
+        Path | None,
+        values.path,
+        "Write the run's metrics to this file, as text for Prometheus, after a failed run too.",
+    ] = None
+    json_output: Annotated[_Choice, "Write the result to standard output as JSON."] = False
 
-    file_mode: Annotated[int, BeforeValidator(values.file_mode)] = Field(
-        default=0o600,
-        description='The permissions of a snapshot\'s files, as octal text such as "0600".',
-    )
-    folder_mode: Annotated[int, BeforeValidator(values.folder_mode)] = Field(
-        default=0o700,
-        description='The permissions of a snapshot\'s folders, as octal text such as "0700".',
-    )
+    file_mode: Annotated[
+        int, values.file_mode, 'The permissions of a snapshot\'s files, as octal text such as "0600".'
+    ] = values.Mode(0o600)
+    folder_mode: Annotated[
+        int, values.folder_mode, 'The permissions of a snapshot\'s folders, as octal text such as "0700".'
+    ] = values.Mode(0o700)
 
-    s3_encryption: S3Encryption = Field(
-        default=S3Encryption.NONE,
-        description="The encryption to ask S3 for; none: what the bucket does by itself.",
-    )
-    s3_kms_key: Annotated[str, BeforeValidator(values.kms_key)] | None = Field(
-        default=None,
-        description="The KMS key to encrypt a snapshot on S3 with, by id, ARN or alias. Implies aws:kms.",
-    )
-    s3_bucket_owner: Annotated[str, BeforeValidator(values.account)] | None = Field(
-        default=None,
-        description="The account, by its 12-digit id, that has to own the bucket on S3.",
-    )
+    s3_encryption: Annotated[
+        S3Encryption,
+        values.one_of(S3Encryption),
+        "The encryption to ask S3 for; none: what the bucket does by itself.",
+    ] = S3Encryption.NONE
+    s3_kms_key: Annotated[
+        str | None,
+        values.kms_key,
+        "The KMS key to encrypt a snapshot on S3 with, by id, ARN or alias. Implies aws:kms.",
+    ] = None
+    s3_bucket_owner: Annotated[
+        str | None, values.account, "The account, by its 12-digit id, that has to own the bucket on S3."
+    ] = None
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str] | None = None, **overrides: object) -> Settings:
+    def load(cls, path: str | os.PathLike[str] | None = None, **overrides: object) -> "Settings":
         """Reads the settings: `overrides` over POOLCENSUS_* variables over the TOML file over defaults.
 
         Without `path`, the file is the first of $POOLCENSUS_CONFIG, ./poolcensus.toml and
@@ -288,11 +260,23 @@ class Settings(BaseModel):
 
         return load_settings(path, overrides)
 
-    @model_validator(mode="after")
-    def _without_clashes(self) -> Self:
-        if clashes := tuple(self._clashes()):
-            raise ClashError(clashes)
-        return self
+    def __post_init__(self) -> None:
+        problems: list[Problem] = []
+        for field in FIELDS.values():
+            value = getattr(self, field.name)
+            if value is field.default:
+                continue
+            try:
+                read = field.read(value)
+            except ValueError as error:
+                problems.append(Problem(field.key, _complaint(value, error)))
+                # The clashes between the values that are right are found in the same go.
+                read = field.default
+            msgspec.structs.force_setattr(self, field.name, read)
+        bad = {each.key for each in problems}
+        problems += (clash for clash in self._clashes() if not clash.keys & bad)
+        if problems:
+            raise InvalidSettingsError(tuple(problems))
 
     def _clashes(self) -> Iterator[Clash]:
         for kept, left_out, what in (
@@ -307,6 +291,10 @@ class Settings(BaseModel):
         if self.s3_kms_key is not None and self.s3_encryption is S3Encryption.AES256:
             message = "a key of KMS and the encryption AES256 exclude each other"
             yield Clash("s3_kms_key", message, frozenset({"s3_kms_key", "s3_encryption"}))
+        if self.regions or self.exclude_regions:
+            yield from self._regions_that_are_none()
+
+    def _regions_that_are_none(self) -> Iterator[Clash]:
         known = catalogue.known_regions() | set(self.extra_regions)
         for key in ("regions", "exclude_regions"):
             keys = frozenset({key, "extra_regions"})
@@ -342,6 +330,25 @@ class Settings(BaseModel):
             "pool_ids": list(self.pool_ids),
             "filters": filters,
         }
+
+
+def _complaint(value: object, error: ValueError) -> str:
+    return str(error) if isinstance(error, EntryError) else f"{values.shown(value)} {error}"
+
+
+def _fields() -> Iterator[Field]:
+    for name, key, default in zip(
+        Settings.__struct_fields__,
+        Settings.__struct_encode_fields__,
+        Settings.__struct_defaults__,
+        strict=True,
+    ):
+        read, description = Settings.__annotations__[name].__metadata__
+        yield Field(key, name, default, read, description)
+
+
+# Every setting by its key, in the order of the entries above.
+FIELDS: Mapping[str, Field] = {field.key: field for field in _fields()}
 
 
 def nearest_of(word: str, known: frozenset[str] | set[str]) -> str:

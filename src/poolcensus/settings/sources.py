@@ -5,47 +5,35 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any
 
-from annotated_types import Ge, Le
-from pydantic import ValidationError
+import msgspec
 
 from poolcensus.errors import SettingsError
-from poolcensus.settings.model import ClashError, Settings, nearest_of
-from poolcensus.settings.values import EntryError, shown
+from poolcensus.settings.model import FIELDS, InvalidSettingsError, Settings, nearest_of
+from poolcensus.settings.values import shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pydantic.fields import FieldInfo
-    from pydantic_core import ErrorDetails
+__all__ = ["CONFIG_VARIABLE", "FIELDS", "FILE_NAME", "PREFIX", "load_settings"]
 
 PREFIX = "POOLCENSUS_"
 CONFIG_VARIABLE = "POOLCENSUS_CONFIG"
 FILE_NAME = "poolcensus.toml"
 
-# The key that a person writes is the alias where the field has one.
-FIELDS: Mapping[str, FieldInfo] = {
-    field.alias or name: field for name, field in Settings.model_fields.items()
-}
-_ALIASES: Mapping[str, str] = {
-    name: field.alias for name, field in Settings.model_fields.items() if field.alias
-}
+_KEYS: Mapping[str, str] = {field.name: key for key, field in FIELDS.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
+class Given(msgspec.Struct, frozen=True):
     """A value for a key, and where it stood."""
 
     value: object
     origin: str
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(msgspec.Struct, frozen=True):
     """What one source gives, by key, and what is wrong with the source itself."""
 
     given: Mapping[str, Given]
@@ -68,80 +56,25 @@ def load_settings(
     layers = (_from_file(path), _from_environment(os.environ), given_here) if ambient else (given_here,)
     given = {key: each for layer in layers for key, each in layer.given.items()}
     problems = [problem for layer in layers for problem in layer.problems]
-    settings, wrong = _validated(given)
-    problems += wrong
+    settings = _settings(given, problems)
     if settings is None or problems:
         raise SettingsError("\n".join(problems))
     return settings
 
 
-def _validated(given: Mapping[str, Given]) -> tuple[Settings | None, list[str]]:
-    """The settings, or every problem: those of single values first, then those between values."""
-    problems: dict[str, str] = {}
-    settings, bad = _attempt(given, problems, frozenset())
-    if settings is None and bad:
-        # The clashes between the values that are right are reported in the same go as the wrong values.
-        _attempt({key: each for key, each in given.items() if key not in bad}, problems, bad)
-    return settings, list(problems.values())
-
-
-def _attempt(
-    given: Mapping[str, Given], problems: dict[str, str], bad: frozenset[str]
-) -> tuple[Settings | None, frozenset[str]]:
+def _settings(given: Mapping[str, Given], problems: list[str]) -> Settings | None:
+    """The settings, or every problem with where its value stood."""
+    arguments: dict[str, Any] = {FIELDS[key].name: each.value for key, each in given.items()}
     try:
-        return Settings.model_validate({key: each.value for key, each in given.items()}), frozenset()
-    except ValidationError as error:
-        found: set[str] = set()
-        for detail in error.errors(include_url=False):
-            cause = detail.get("ctx", {}).get("error")
-            if isinstance(cause, ClashError):
-                for clash in cause.clashes:
-                    if not clash.keys & bad:
-                        origin = given[clash.key].origin if clash.key in given else "default"
-                        line = f"{_where(origin, clash.key)}: {clash.message}"
-                        problems.setdefault(line, line)
-                continue
-            key = str(detail["loc"][0])
-            found.add(key)
-            problems.setdefault(key, _problem(key, given[key], detail))
-        return None, frozenset(found)
-
-
-def _problem(key: str, given: Given, detail: ErrorDetails) -> str:
-    """One line: where it stood, which key, what it was, what is allowed."""
-    cause = detail.get("ctx", {}).get("error")
-    message = str(cause) if isinstance(cause, ValueError) else f"must be {_allowed(key, detail)}"
-    if not isinstance(cause, EntryError) and not _is_secret(key, given.value):
-        message = f"{shown(given.value)} {message}"
-    return f"{_where(given.origin, key)}: {message}"
+        return Settings(**arguments)
+    except InvalidSettingsError as error:
+        # Defaults are right, also beside others: every key that is named was given.
+        problems += (f"{_where(given[each.key].origin, each.key)}: {each.message}" for each in error.problems)
+        return None
 
 
 def _where(origin: str, key: str) -> str:
     return origin if origin == f"argument {key}" else f"{origin}: {key}"
-
-
-def _is_secret(key: str, value: object) -> bool:
-    return key == "external_id" or (key == "endpoint_url" and "@" in str(value))
-
-
-def _allowed(key: str, detail: ErrorDetails) -> str:
-    field = FIELDS[key]
-    annotations = get_args(field.annotation) or (field.annotation,)
-    kinds = {each for each in annotations if isinstance(each, type)}
-    for kind in kinds:
-        if issubclass(kind, Enum):
-            return "one of " + ", ".join(str(each) for each in kind)
-    if bool in kinds:
-        return "true or false"
-    if int in kinds:
-        least = next(each.ge for each in field.metadata if isinstance(each, Ge))
-        most = next(each.le for each in field.metadata if isinstance(each, Le))
-        return f"a whole number from {least} to {most}"
-    if detail["type"].startswith(("float", "greater", "less", "finite")):
-        return "a number of seconds, more than 0 and at most 604800"
-    if detail["type"] == "string_too_short":
-        return "text that is not empty"
-    return "text, in quotes"
 
 
 def _unknown(key: str) -> str:
@@ -152,7 +85,7 @@ def _from_overrides(overrides: Mapping[str, object], option_names: Mapping[str, 
     given: dict[str, Given] = {}
     problems: list[str] = []
     for name, value in overrides.items():
-        key = _ALIASES.get(name, name)
+        key = _KEYS.get(name, name)
         if key not in FIELDS:
             problems.append(f"argument {name}: unknown setting: the nearest known one is {_unknown(key)}")
         elif value is not None:

@@ -1,29 +1,70 @@
 """The small types of single settings, and the parsers that read them from text.
 
 A parser raises `ValueError` with a message that says what is allowed, or `EntryError` where the message
-also names the value: the layer above adds which key it was, and where it stood.
+is all that may be shown: the layers above add what the value was, which key it was, and where it stood.
+What a parser returns it also takes, unchanged: settings are made from settings, by `replace` for one.
 """
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from decimal import Decimal
-from enum import StrEnum
+from enum import Enum, StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import SupportsFloat, TypeAlias
 from urllib.parse import urlsplit
+
+import msgspec
 
 from poolcensus.model import Shard
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+Reader: TypeAlias = Callable[[object], object]
 
 
 class EntryError(ValueError):
-    """Something inside a value is wrong. The message says what, so that the whole value need not appear."""
+    """A value is wrong that must not be shown, or need not: the message names the part that is wrong."""
+
+
+class Secret:
+    """Text that no message, log or file may hold: only `get_secret_value` gives it away.
+
+    It is no struct and no dataclass, whose fields encoders write out by themselves.
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def get_secret_value(self) -> str:
+        """The text itself."""
+        return self._value
+
+    def __eq__(self, other: object) -> bool:
+        return self._value == other._value if isinstance(other, Secret) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __repr__(self) -> str:
+        return f"Secret('{self}')"
+
+    def __str__(self) -> str:
+        return "**********"
+
+
+class Mode(int):
+    """The permissions of a file or a folder.
+
+    A type of its own tells bits that were read from octal text from a bare number, which may be meant in
+    octal or in decimal.
+    """
+
+    __slots__ = ()
 
 
 class ProgressMode(StrEnum):
@@ -67,8 +108,7 @@ class FilterOperator(StrEnum):
     NOTCONTAINS = "NOTCONTAINS"
 
 
-@dataclass(frozen=True, slots=True)
-class PoolFilter:
+class PoolFilter(msgspec.Struct, frozen=True):
     """One filter of DescribeWorkspacesPools."""
 
     name: str
@@ -79,8 +119,7 @@ class PoolFilter:
         return f"{self.name}:{self.operator}:{','.join(self.values)}"
 
 
-@dataclass(frozen=True, slots=True)
-class FailureBudget:
+class FailureBudget(msgspec.Struct, frozen=True):
     """How many targets may stay uncovered in a snapshot that is published: a number, or a percentage."""
 
     limit: Decimal
@@ -101,21 +140,30 @@ MAX_FILTERS = 25
 MAX_FILTER_VALUES = 25
 MAX_FILTER_VALUE_LENGTH = 128
 
-_ACCOUNT_ID = re.compile(r"[0-9]{12}", re.ASCII)
-_UNIT_ID = re.compile(r"ou-[0-9a-z]{4,32}-[0-9a-z]{8,32}|r-[0-9a-z]{4,32}")
-_POOL_ID = re.compile(r"wspool-[0-9a-z]{9}")
-_REGION = re.compile(r"[a-z]{2,8}(?:-[a-z]+){1,3}-[0-9]{1,2}")
-_REGION_PATTERN = re.compile(r"[a-z0-9*?\[\]!-]{1,64}")
-_ROLE_NAME = re.compile(r"[\w+=,.@/-]{1,512}", re.ASCII)
-_EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)
-_SESSION_NAME = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)
-_S3_PLACE = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])((?:/[^/]+)*)/?")
+# Text, and not compiled: a run reads few of the settings and starts sooner without the other patterns.
+_ACCOUNT_ID = r"[0-9]{12}"
+_UNIT_ID = r"ou-[0-9a-z]{4,32}-[0-9a-z]{8,32}|r-[0-9a-z]{4,32}"
+_POOL_ID = r"wspool-[0-9a-z]{9}"
+_REGION = r"[a-z]{2,8}(?:-[a-z]+){1,3}-[0-9]{1,2}"
+_REGION_PATTERN = r"[a-z0-9*?\[\]!-]{1,64}"
+_ROLE_NAME = r"(?a)[\w+=,.@/-]{1,512}"
+_EXTERNAL_ID = r"(?a)[\w+=,.@:/-]{2,1224}"
+_SESSION_NAME = r"(?a)[\w+=,.@-]{2,64}"
+_S3_PLACE = r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])((?:/[^/]+)*)/?"
+_KMS_KEY = r"(?a)[\w+=,.@:/-]{1,2048}"
+_OCTAL = r"(?:0o)?([0-7]{3,4})"
+_BUDGET = r"([0-9]{1,9})|([0-9]{1,3}(?:\.[0-9]{1,6})?)%"
+_SHARD = r"([0-9]{1,9})/([0-9]{1,9})"
+_SCHEME = r"[A-Za-z][A-Za-z0-9+.-]*://"
+_WHOLE = r"(?a)\s*\+?[0-9]+(?:_[0-9]+)*(?:\.0+)?\s*"
+
 _LONGEST_PREFIX = 900
-_KMS_KEY = re.compile(r"[\w+=,.@:/-]{1,2048}", re.ASCII)
-_OCTAL = re.compile(r"(?:0o)?([0-7]{3,4})")
-_BUDGET = re.compile(r"([0-9]{1,9})|([0-9]{1,3}(?:\.[0-9]{1,6})?)%")
-_SHARD = re.compile(r"([0-9]{1,9})/([0-9]{1,9})", re.ASCII)
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_LONGEST_SECONDS = 604_800
+
+_FLAGS: Mapping[str | int | float, bool] = {
+    **dict.fromkeys((1, "1", "true", "t", "yes", "y", "on"), True),
+    **dict.fromkeys((0, "0", "false", "f", "no", "n", "off"), False),
+}
 
 
 def shown(value: object) -> str:
@@ -133,7 +181,7 @@ def listed(value: object) -> tuple[object, ...]:
         return tuple(part for part in (each.strip() for each in value.split(",")) if part)
     if isinstance(value, Mapping) or not isinstance(value, Iterable):
         message = "must be a list, or text with commas"
-        raise ValueError(message)  # noqa: TRY004 - pydantic collects ValueError
+        raise ValueError(message)  # noqa: TRY004 - what a parser raises
     return tuple(value)
 
 
@@ -148,8 +196,8 @@ def _texts(parse: Callable[[str], str], value: object) -> tuple[str, ...]:
     return tuple(seen)
 
 
-def _matching(pattern: re.Pattern[str], allowed: str, text: str) -> str:
-    if not pattern.fullmatch(text):
+def _matching(pattern: str, allowed: str, text: str) -> str:
+    if not re.fullmatch(pattern, text):
         message = f"{shown(text)} is not {allowed}"
         raise EntryError(message)
     return text
@@ -168,20 +216,47 @@ region_patterns = partial(
 )
 
 
-def _text(pattern: re.Pattern[str], allowed: str, value: object) -> object:
-    if isinstance(value, str) and not pattern.fullmatch(value):
+def text(value: object) -> str:
+    """Any text, as a plain string."""
+    if not isinstance(value, str):
+        message = "must be text, in quotes"
+        raise ValueError(message)  # noqa: TRY004 - what a parser raises
+    # The text of an enum's member, for one, and not the member.
+    return str.__str__(value)
+
+
+def some_text(value: object) -> str:
+    """Text of a character or more."""
+    found = text(value)
+    if not found:
+        message = "must be text that is not empty"
+        raise ValueError(message)
+    return found
+
+
+def _text(pattern: str, allowed: str, value: object) -> str:
+    found = text(value)
+    if not re.fullmatch(pattern, found):
         message = f"must be {allowed}"
         raise ValueError(message)
-    return value
+    return found
 
 
 role_name = partial(
     _text, _ROLE_NAME, "a role's name, with its path if it has one: 1 to 512 letters, digits and +=,.@_/-"
 )
-external_id = partial(_text, _EXTERNAL_ID, "2 to 1224 letters, digits and +=,.@_:/-")
 session_name = partial(_text, _SESSION_NAME, "2 to 64 letters, digits and +=,.@_-")
 kms_key = partial(_text, _KMS_KEY, "the id, the ARN or the alias of a KMS key")
 account = partial(_text, _ACCOUNT_ID, "an account id: 12 digits, in quotes")
+
+
+def external_id(value: object) -> Secret:
+    """An external id, which is a secret: no message names it."""
+    found = value.get_secret_value() if isinstance(value, Secret) else value
+    try:
+        return Secret(_text(_EXTERNAL_ID, "2 to 1224 letters, digits and +=,.@_:/-", found))
+    except ValueError as error:
+        raise EntryError(str(error)) from None
 
 
 def account_tags(value: object) -> tuple[tuple[str, str], ...]:
@@ -254,24 +329,21 @@ def _filter(entry: object) -> PoolFilter:
     return PoolFilter(name=name, operator=FilterOperator(operator), values=tuple(wanted))
 
 
-def destination(value: object) -> object:
+def destination(value: object) -> str:
     """A destination: a directory, `s3://bucket/prefix`, or `-`."""
     allowed = "must be a directory, s3://BUCKET/PREFIX, or - for standard output"
-    if isinstance(value, Path):
-        value = str(value)
-    if not isinstance(value, str):
-        return value
-    if not value or "\0" in value:
+    place = text(str(value) if isinstance(value, Path) else value)
+    if not place or "\0" in place:
         raise ValueError(allowed)
-    if value.startswith("s3://"):
-        return _s3_place(value)
-    if _SCHEME.match(value):
+    if place.startswith("s3://"):
+        return _s3_place(place)
+    if re.match(_SCHEME, place):
         raise ValueError(allowed)
-    return _expanded(value)
+    return _expanded(place)
 
 
 def _s3_place(value: str) -> str:
-    found = _S3_PLACE.fullmatch(value)
+    found = re.fullmatch(_S3_PLACE, value)
     if found is None:
         message = (
             "must be s3://BUCKET/PREFIX, with a bucket of 3 to 63 small letters, digits, dots and hyphens,"
@@ -287,14 +359,17 @@ def _s3_place(value: str) -> str:
     return value.rstrip("/")
 
 
-def path(value: object) -> object:
-    """A path whose leading `~` stands for the home folder."""
-    if isinstance(value, str):
-        if not value or "\0" in value:
-            message = "must be a path"
-            raise ValueError(message)
-        return _expanded(value)
-    return value
+def path(value: object) -> Path:
+    """A path. A leading `~` of a text stands for the home folder."""
+    return value if isinstance(value, Path) else Path(_path(value))
+
+
+def _path(value: object) -> str:
+    found = text(value)
+    if not found or "\0" in found:
+        message = "must be a path"
+        raise ValueError(message)
+    return _expanded(found)
 
 
 def _expanded(value: str) -> str:
@@ -307,18 +382,26 @@ def _expanded(value: str) -> str:
         raise ValueError(message) from None
 
 
-def accounts_from(value: object) -> object:
+def accounts_from(value: object) -> str:
     """`organization`, `self`, or the path of a file."""
-    return path(str(value) if isinstance(value, Path) else value)
+    return _path(str(value) if isinstance(value, Path) else value)
 
 
-def endpoint_url(value: object) -> object:
+def endpoint_url(value: object) -> str:
     """An http or https URL without a user name in it."""
-    if not isinstance(value, str):
-        return value
+    try:
+        return _endpoint_url(text(value))
+    except ValueError as error:
+        # What stands before an @ may be a password.
+        if "@" in str(value):
+            raise EntryError(str(error)) from None
+        raise
+
+
+def _endpoint_url(url: str) -> str:
     allowed = "must be a URL such as https://workspaces.example.com or http://127.0.0.1:4566"
     try:
-        parts = urlsplit(value)
+        parts = urlsplit(url)
         port_known = parts.port is None or parts.port > 0
     except ValueError:
         raise ValueError(allowed) from None
@@ -329,33 +412,33 @@ def endpoint_url(value: object) -> object:
     if "@" in parts.netloc:
         message = "must hold no user name or password"
         raise ValueError(message)
-    if any(character.isspace() or not character.isprintable() for character in value):
+    if any(character.isspace() or not character.isprintable() for character in url):
         raise ValueError(allowed)
-    return value
+    return url
 
 
-def mode(owner: int, example: str, value: object) -> object:
-    """The bits of a file mode, from octal text. The owner has to keep the bits in `owner`."""
-    found = _OCTAL.fullmatch(value) if isinstance(value, str) else None
-    bits = int(found[1], 8) if found else -1
+def mode(owner: int, example: str, value: object) -> Mode:
+    """The bits of a mode, from octal text. The owner has to keep the bits in `owner`."""
+    found = re.fullmatch(_OCTAL, value) if isinstance(value, str) else None
+    bits = value if isinstance(value, Mode) else int(found[1], 8) if found else -1
     if bits & owner != owner or not 0 <= bits <= 0o777:
         message = (
             f'must be octal text that lets the owner in, from "{owner:04o}" to "0777", such as "{example}"'
         )
         raise ValueError(message)
-    return bits
+    return Mode(bits)
 
 
 file_mode = partial(mode, 0o600, "0640")
 folder_mode = partial(mode, 0o700, "0750")
 
 
-def failure_budget(value: object) -> object:
+def failure_budget(value: object) -> FailureBudget:
     """A budget from `N` or `N%`."""
     if isinstance(value, FailureBudget):
         return value
-    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-    found = _BUDGET.fullmatch(text) if isinstance(text, str) else None
+    written = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    found = re.fullmatch(_BUDGET, written) if isinstance(written, str) else None
     if found and found[1]:
         return FailureBudget(Decimal(found[1]))
     if found and Decimal(found[2]) <= 100:
@@ -364,12 +447,12 @@ def failure_budget(value: object) -> object:
     raise ValueError(message)
 
 
-def shard(value: object) -> object:
+def shard(value: object) -> Shard:
     """A shard from `I/N`."""
     if isinstance(value, Shard):
         found = (value.index, value.count)
     else:
-        split = _SHARD.fullmatch(value) if isinstance(value, str) else None
+        split = re.fullmatch(_SHARD, value) if isinstance(value, str) else None
         found = (int(split[1]), int(split[2])) if split else (0, 0)
     if not 1 <= found[0] <= found[1]:
         message = "must be I/N with I from 1 to N, such as 1/4"
@@ -377,14 +460,64 @@ def shard(value: object) -> object:
     return Shard(*found)
 
 
-def not_a_boolean(value: object) -> object:
-    """Refuses true and false where a number is wanted: they would pass as 1 and 0."""
+def whole(least: int, most: int) -> Reader:
+    """Reads a whole number within bounds."""
+    return partial(_whole, least, most)
+
+
+def _whole(least: int, most: int, value: object) -> int:
+    # Text that counts things is a plain number, and not 1e3.
+    counts = not isinstance(value, str) or re.fullmatch(_WHOLE, value)
+    number = _number(value) if counts else math.nan
+    if not least <= number <= most or not number.is_integer():
+        message = f"must be a whole number from {least} to {most}"
+        raise ValueError(message)
+    return int(number)
+
+
+def seconds(value: object) -> float:
+    """A time in seconds: more than none, and at most a week."""
+    number = _number(value)
+    if not 0 < number <= _LONGEST_SECONDS:
+        message = f"must be a number of seconds, more than 0 and at most {_LONGEST_SECONDS}"
+        raise ValueError(message)
+    return number
+
+
+def _number(value: object) -> float:
+    """The number that a value is or says, and NaN for none: no bounds allow it."""
     if isinstance(value, bool):
         message = "must be a number"
-        raise ValueError(message)  # noqa: TRY004
-    return value
+        raise ValueError(message)  # noqa: TRY004 - what a parser raises
+    if isinstance(value, SupportsFloat) or (isinstance(value, str) and value.isascii()):
+        with suppress(ValueError, TypeError, OverflowError):
+            return float(value)
+    return math.nan
 
 
-def lower(value: object) -> object:
-    """Text in small letters, for words whose case does not matter."""
-    return value.lower() if isinstance(value, str) else value
+def flag(value: object) -> bool:
+    """A truth, from a word for it too."""
+    word = value.lower() if isinstance(value, str) else value
+    found = _FLAGS.get(word) if isinstance(word, str | int | float) else None
+    if found is None:
+        message = "must be true or false"
+        raise ValueError(message)
+    return found
+
+
+def one_of(words: type[Enum]) -> Reader:
+    """Reads one of the words."""
+    return partial(_one_of, words)
+
+
+def _one_of(words: type[Enum], value: object) -> Enum:
+    try:
+        return words(value)
+    except ValueError:
+        message = f"must be one of {', '.join(str(each) for each in words)}"
+        raise ValueError(message) from None
+
+
+def log_level(value: object) -> object:
+    """A log level, whose case does not matter."""
+    return _one_of(LogLevel, value.lower() if isinstance(value, str) else value)
