@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from fnmatch import fnmatchcase
 from functools import cache
-from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -32,7 +32,7 @@ class Partition(msgspec.Struct, frozen=True):
 @cache
 def partitions() -> Mapping[str, Partition]:
     """The catalogue that ships with poolcensus, by the partition's name."""
-    text = resources.files("poolcensus").joinpath("catalogue.toml").read_text(encoding="utf-8")
+    text = Path(__file__).with_name("catalogue.toml").read_text(encoding="utf-8")
     return {
         name: Partition(
             name=name,

@@ -112,7 +112,7 @@ class Schedule:
 
     def pop(self) -> Target | None:
         """The next target to open, or None where nothing can be opened now."""
-        if self._ready and not self._least_waiting():
+        if self._ready and self._has_idle_region():
             self._deal()
         if self._long and (found := self._take_long()) is not None:
             return self._opened(*found)
@@ -155,6 +155,13 @@ class Schedule:
         self._preparing.clear()
         self._first.clear()
         self._waiting.clear()
+
+    def _has_idle_region(self) -> bool:
+        """Whether a region that has room has no account that waits for it."""
+        return any(
+            not queue and not self._long_in[region] and self._has_room(region)
+            for region, queue in self._queues.items()
+        )
 
     def _least_waiting(self) -> int:
         """How many accounts wait in the region that is the first to have none; many where none has room."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
+
+import msgspec
 
 from poolcensus.aws.faults import error_of
 from poolcensus.aws.signing import sign
@@ -57,8 +58,7 @@ class CredentialSource(Protocol):
         """The service says that these have expired."""
 
 
-@dataclass(slots=True)
-class CallCounts:
+class CallCounts(msgspec.Struct):
     """What has been sent, in a target or in the whole run."""
 
     requests: int = 0
@@ -67,22 +67,20 @@ class CallCounts:
     assume_role_calls: int = 0
 
 
-@dataclass(slots=True)
-class CallWatch:
+class CallWatch(msgspec.Struct):
     """One target's calls: what was sent and since when, and when its time is over.
 
     Both times are on the monotonic clock, in seconds. `share` is told whether calls are answered.
     """
 
     deadline: float = float("inf")
-    started: float = field(default_factory=time.monotonic)
+    started: float = msgspec.field(default_factory=time.monotonic)
     attempts: int = 0
     throttles: int = 0
     share: Share | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """One call to make: the operation's template in its region, the body, and whose limits it uses.
 
     `about` is the account that the call is made for, where that is not the one whose limits it uses: the

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from poolcensus.aws.channel import Channel
 from poolcensus.aws.credentials import CallerCredentials, CredentialBroker, RoleSettings
@@ -32,8 +33,7 @@ _log = logging.getLogger("poolcensus")
 _FIRST_STS = "us-east-1"
 
 
-@dataclass(frozen=True, slots=True)
-class Aws:
+class Aws(msgspec.Struct, frozen=True):
     """What a run asks AWS through."""
 
     caller: Caller
@@ -50,8 +50,7 @@ class Aws:
         self.channel.forget(account_id)
 
 
-@dataclass(frozen=True, slots=True)
-class CallerSession:
+class CallerSession(msgspec.Struct, frozen=True):
     """The SDK's configuration has been read and holds credentials. No call has been made of ours."""
 
     sdk: Sdk

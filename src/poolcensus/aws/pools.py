@@ -7,10 +7,11 @@ paginator for it, and takes a body that is not JSON for a page without pools: ne
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from poolcensus import codec
 from poolcensus.aws.channel import Call
@@ -35,8 +36,7 @@ _IDS_A_CALL = 25
 _POOL_ID = re.compile(r"wspool-[0-9a-z]{9}")
 
 
-@dataclass(frozen=True, slots=True)
-class PoolQuery:
+class PoolQuery(msgspec.Struct, frozen=True):
     """What every target is asked: which pools, by id or by filter, and how many in a page."""
 
     pool_ids: tuple[str, ...] = ()

@@ -10,12 +10,12 @@ import ssl
 import sys
 import time
 from collections import defaultdict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import anyio
 import anyio.to_thread
+import msgspec
 
 from poolcensus.aws.http1 import Connection, Reply
 from poolcensus.aws.tls import trusting
@@ -46,8 +46,7 @@ class _Origin(NamedTuple):
     proxy: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Route:
+class _Route(msgspec.Struct, frozen=True):
     """How a URL is asked for: over which connections, and by which target in the request line."""
 
     origin: _Origin
