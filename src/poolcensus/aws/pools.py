@@ -7,6 +7,8 @@ paginator for it, and takes a body that is not JSON for a page without pools: ne
 from __future__ import annotations
 
 import re
+from array import array
+from bisect import bisect_left
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -180,31 +182,25 @@ def _new(pools: Iterable[JsonObject], seen: _SeenIds) -> tuple[JsonObject, ...]:
 class _SeenIds:
     """The ids of a target's pools, which are kept for as long as it is read.
 
-    A few thousand ids lie in one piece of text, in a seventh of the memory of a set of strings: there are as
-    many targets as calls in flight, and more. Searching more than that would take longer than the call.
+    One of the usual form is a number of nine digits to the base of 36. They lie sorted in eight bytes each,
+    where a set of strings takes more than ten times as much: there are as many targets as calls in flight.
     """
 
-    _MOST_IN_TEXT = 4096
-
     def __init__(self) -> None:
-        self._text = bytearray(b"/")
-        self._count = 0
+        self._numbers = array("Q")
         self._others: set[str] = set()
 
     def is_new(self, pool_id: str) -> bool:
         """Whether an id is seen for the first time; from then on it is not."""
-        if pool_id in self._others:
-            return False
         if not _POOL_ID.fullmatch(pool_id):
-            # Whatever it is, it might be taken for a part of others.
+            if pool_id in self._others:
+                return False
             self._others.add(pool_id)
             return True
-        entry = pool_id.encode("ascii") + b"/"
-        if b"/" + entry in self._text:
+        number = int(pool_id[-9:], 36)
+        numbers = self._numbers
+        at = bisect_left(numbers, number)
+        if at < len(numbers) and numbers[at] == number:
             return False
-        if self._count < self._MOST_IN_TEXT:
-            self._text += entry
-            self._count += 1
-        else:
-            self._others.add(pool_id)
+        numbers.insert(at, number)
         return True
