@@ -7,13 +7,11 @@ is bounded: where the destination is slower than the service, `page` and `done` 
 
 from __future__ import annotations
 
-import hashlib
 import zlib
 from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
-from typing import TYPE_CHECKING, Self, TypeVar, TypeVarTuple
+from typing import TYPE_CHECKING, Self
 
 import anyio
 import msgspec
@@ -22,41 +20,33 @@ from anyio import to_thread
 from poolcensus.errors import BadResponseError, DestinationError, NotPublishedError, SettingsError
 from poolcensus.model import (
     Compression,
-    FileEntry,
     JsonObject,
     Manifest,
     Outcome,
     SnapshotStatus,
     Totals,
 )
-from poolcensus.snapshot.compressing import compressor
 from poolcensus.snapshot.encode import (
-    POOLS_NAME,
     SCHEMA_VERSION,
-    TARGETS_NAME,
     PageEncoder,
     encode_manifest,
     encode_result,
 )
-from poolcensus.snapshot.journal import encode_entry, encode_header
+from poolcensus.snapshot.journal import encode_entry
+from poolcensus.snapshot.outflow import Outflow
 from poolcensus.snapshot.spill import Spill
 from poolcensus.snapshot.store import ABORT_SECONDS
 from poolcensus.snapshot.target_set import TargetSet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
     from types import TracebackType
 
     from poolcensus.model import Caller, Page, Shard, SkippedAccount, Target, TargetResult
     from poolcensus.snapshot.journal import JournalHeader
-    from poolcensus.snapshot.store import Draft, DraftFile
+    from poolcensus.snapshot.store import Draft
 
 MEMORY_PER_TARGET = 32 * 1024
 QUEUE_BYTES = 4 << 20
-_LONGEST_IN_MEMORY = 2.0
-
-_T = TypeVar("_T")
-_Ts = TypeVarTuple("_Ts")
 
 
 class _Held(msgspec.Struct):
@@ -68,33 +58,6 @@ class _Held(msgspec.Struct):
     records: int = 0
     size: int = 0
     checksum: int = 0
-
-
-class _DataFile:
-    """A data file on its way: what has gone into it, compressed, digested and counted."""
-
-    def __init__(self, name: str, file: DraftFile, compression: Compression) -> None:
-        self.name = name
-        self.file = file
-        self._compressor = compressor(compression)
-        self._digest = hashlib.sha256()
-        self._bytes = 0
-
-    def pack(self, data: bytes) -> bytes:
-        """The bytes to append for `data`. Blocks."""
-        return self._count(self._compressor.compress(data))
-
-    def finish(self) -> bytes:
-        """The bytes to append at the end. Blocks."""
-        return self._count(self._compressor.flush())
-
-    def entry(self, records: int) -> FileEntry:
-        return FileEntry(self.name, self._bytes, records, self._digest.hexdigest())
-
-    def _count(self, packed: bytes) -> bytes:
-        self._digest.update(packed)
-        self._bytes += len(packed)
-        return packed
 
 
 class SnapshotWriter:
@@ -119,38 +82,21 @@ class SnapshotWriter:
         abort_seconds: float = ABORT_SECONDS,
     ) -> None:
         self._draft = draft
-        self._compression = compression
         self._header = journal
-        self._journal: DraftFile | None = None
-        self._queue_bytes = queue_bytes
         self._abort_seconds = abort_seconds
-        self._chunk_bytes = min(draft.chunk_bytes, queue_bytes)
         self._encoder = PageEncoder(draft.snapshot_id, partition)
         self._spill = Spill(draft.scratch, memory_per_target)
-        self._limiter = anyio.CapacityLimiter(1)
-
+        self._out = Outflow(draft, self._spill, compression, queue_bytes)
         self._open: dict[tuple[str, str], _Held] = {}
         self._ended = TargetSet()
         self._pools = 0
         self._pages = 0
         self._outcomes: Counter[Outcome] = Counter()
-
-        # The queue: blocks to spill; what pools.ndjson gets, as bytes or as a spilled block; ledger lines.
-        self._to_spill: list[tuple[int, bytes]] = []
-        self._to_pools: list[bytes | int] = []
-        self._to_targets: list[bytes] = []
-        self._to_journal: list[bytes] = []
-        self._queued = 0
-        self._work = anyio.Event()
-        self._room = anyio.Event()
-        self._drained = anyio.Event()
-        # Leaving the writer ends it: a run that is cancelled still writes down what it has.
-        self._drain_scope = anyio.CancelScope(shield=True)
-        self._finishing = False
         self._closed = False
         self._suspended = False
         self._manifest: Manifest | None = None
-        self._failure: DestinationError | None = None
+        # As the engine's hot path asks for them.
+        self.full, self.room = self._out.full, self._out.room
 
     @property
     def published(self) -> bool:
@@ -170,20 +116,14 @@ class SnapshotWriter:
     async def __aenter__(self) -> Self:
         ready = False
         try:
-            suffix = self._compression.suffix
-            self._pools_file = await self._create(POOLS_NAME + suffix)
-            self._targets_file = await self._create(TARGETS_NAME + suffix)
-            if self._header is not None and (journal := await self._draft.journal()) is not None:
-                await journal.append(encode_header(self._header))
-                self._journal = journal
+            await self._out.open(self._header)
             ready = True
         finally:
             if not ready:
-                self._drained.set()
                 await self.abort()
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
-        self._tasks.start_soon(self._drain, name="snapshot writer")
+        self._out.start(self._tasks)
         return self
 
     async def __aexit__(
@@ -199,18 +139,6 @@ class SnapshotWriter:
             await self.abort()
             # What the body raised is not the task group's to wrap: it only has its one task to wait for.
             await self._tasks.__aexit__(None, None, None)
-
-    def full(self) -> bool:
-        """Whether the destination is behind: `page` and `done` would wait."""
-        return self._queued > self._queue_bytes
-
-    async def room(self) -> None:
-        """Waits until there is room. Raises `DestinationError` where the destination has failed."""
-        while self._queued > self._queue_bytes and self._failure is None and not self._closed:
-            await self._room.wait()
-        if self._failure is not None:
-            # One of its own for each caller: an exception raised twice collects both tracebacks.
-            raise DestinationError(str(self._failure)) from self._failure
 
     async def page(self, page: Page) -> None:
         """Takes one page of a target that is not done yet. Pages of one target come one at a time.
@@ -256,7 +184,7 @@ class SnapshotWriter:
             held = self._open[key] = _Held()
         held.tail.append(data)
         held.tail_bytes += len(data)
-        if self._journal is not None:
+        if self._out.keeps_journal:
             held.size += len(data)
             held.checksum = zlib.crc32(data, held.checksum)
         if held.tail_bytes >= self._spill.block_bytes:
@@ -278,24 +206,15 @@ class SnapshotWriter:
         line = encode_result(result)
         self._open.pop(key, None)
         self._ended.add(*key)
-        if result.outcome is Outcome.OK:
-            self._to_pools += held.blocks
-            self._to_pools += held.tail
-            self._queued += len(held.blocks) * self._spill.block_bytes + held.tail_bytes
-        else:
+        if result.outcome is not Outcome.OK:
             self._spill.free(held.blocks)
-        self._to_targets.append(line)
-        if self._journal is not None:
-            kept = result.outcome is Outcome.OK
-            self._to_journal.append(
-                encode_entry(line, held.size if kept else 0, held.checksum if kept else 0)
-            )
-        self._queued += len(line)
+            held = _Held()
+        size = len(held.blocks) * self._spill.block_bytes + held.tail_bytes
+        entry = encode_entry(line, held.size, held.checksum) if self._out.keeps_journal else b""
+        self._out.put_target([*held.blocks, *held.tail], size, line, entry)
         self._pools += result.pools
         self._pages += result.pages
         self._outcomes[result.outcome] += 1
-        if self._queued >= self._chunk_bytes:
-            self._work.set()
 
     async def publish(
         self,
@@ -321,15 +240,11 @@ class SnapshotWriter:
             raise RuntimeError("the snapshot is published or aborted already")
         if self._open:
             raise RuntimeError(f"targets that have pages are not done: {list(self._open)[:3]}")
-        self._closed = self._finishing = True
-        self._work.set()
-        await self._drained.wait()
-        if self._failure is not None:
-            raise DestinationError(str(self._failure)) from self._failure
-        for file in (self._pools_file, self._targets_file):
-            await file.file.append_made(file.finish)
-        await self._run(self._spill.close)
+        self._closed = True
         targets = self._outcomes.total()
+        await self._out.drain()
+        files = await self._out.complete(self._pools, targets)
+        await to_thread.run_sync(self._spill.close)
         if planned is not None and targets != planned:
             raise RuntimeError(f"{planned} targets were planned and {targets} are in the ledger")
         covered = sum(count for outcome, count in self._outcomes.items() if outcome.covered)
@@ -347,7 +262,7 @@ class SnapshotWriter:
             accounts_skipped=skipped,
             totals=replace(totals, targets=targets, covered=covered, pools=self._pools, pages=self._pages),
             outcomes={outcome: self._outcomes[outcome] for outcome in Outcome if outcome in self._outcomes},
-            files=(self._pools_file.entry(self._pools), self._targets_file.entry(targets)),
+            files=files,
             shard=shard,
         )
         self._manifest = manifest
@@ -363,41 +278,32 @@ class SnapshotWriter:
         if self.published:
             return
         with anyio.move_on_after(self._abort_seconds, shield=True):
-            self._drain_scope.cancel()
-            self._room.set()
-            await self._drained.wait()
-            await self._run(self._spill.close)
+            await self._out.stop()
+            await to_thread.run_sync(self._spill.close)
             await self._draft.abort()
 
     def _is_worth_keeping(self, error: BaseException | None) -> bool:
         # A run that was stopped, or lost its credentials, can go on. One whose destination has failed or
         # that has been read to its end can't.
         return (
-            self._journal is not None
+            self._out.keeps_journal
             and self._outcomes.total() > 0
             and not self._closed
-            and self._failure is None
+            and not self._out.failed
             and error is not None
             and not isinstance(error, DestinationError | NotPublishedError | SettingsError)
         )
 
     async def _suspend(self) -> None:
         self._closed = True
-        with anyio.move_on_after(self._abort_seconds, shield=True):
-            self._finishing = True
-            self._work.set()
-            await self._drained.wait()
-            if self._failure is None:
-                # A compressed file that lacks its end can be read as far as it goes.
-                with suppress(DestinationError):
-                    await self._pools_file.file.append_made(self._pools_file.finish)
-        if self._failure is None:
+        with anyio.move_on_after(self._abort_seconds, shield=True), suppress(DestinationError):
+            await self._out.drain()
+            # A compressed file that lacks its end can be read as far as it goes.
+            await self._out.end_pools()
+        if not self._out.failed:
             with anyio.move_on_after(self._abort_seconds, shield=True):
                 await self._draft.suspend()
                 self._suspended = True
-
-    async def _create(self, name: str) -> _DataFile:
-        return _DataFile(name, await self._draft.create(name), self._compression)
 
     def _spill_over(self, held: _Held) -> None:
         data = b"".join(held.tail)
@@ -406,83 +312,9 @@ class SnapshotWriter:
         for start in range(0, full, size):
             block = self._spill.allocate()
             held.blocks.append(block)
-            self._to_spill.append((block, data[start : start + size]))
+            self._out.put_block(block, data[start : start + size])
         held.tail = [data[full:]]
         held.tail_bytes = len(data) - full
-        self._queued += full
-        if self._queued >= self._chunk_bytes:
-            self._work.set()
-
-    async def _drain(self) -> None:
-        try:
-            with self._drain_scope:
-                while self._queued or not self._finishing:
-                    await self._wait_for_work()
-                    await self._write_queue()
-        except DestinationError as error:
-            self._failure = error
-        finally:
-            self._room.set()
-            self._drained.set()
-
-    async def _wait_for_work(self) -> None:
-        # What waits in memory is lost with the process: the journal is to have it before long.
-        patience = float("inf") if self._journal is None else _LONGEST_IN_MEMORY
-        while self._queued < self._chunk_bytes and not self._finishing:
-            with anyio.move_on_after(patience) as scope:
-                await self._work.wait()
-                self._work = anyio.Event()
-            if scope.cancelled_caught and self._queued:
-                return
-
-    async def _write_queue(self) -> None:
-        blocks, self._to_spill = self._to_spill, []
-        pools, self._to_pools = self._to_pools, []
-        lines, self._to_targets = self._to_targets, []
-        entries, self._to_journal = self._to_journal, []
-        if blocks:
-            await self._run(self._write_blocks, blocks)
-            self._written(len(blocks) * self._spill.block_bytes)
-        for parts, size in self._chunks(pools):
-            await self._pools_file.file.append_made(partial(self._pack_pools, parts))
-            self._spill.free(part for part in parts if isinstance(part, int))
-            self._written(size)
-        if lines:
-            data = b"".join(lines)
-            await self._targets_file.file.append_made(partial(self._targets_file.pack, data))
-            self._written(len(data))
-        if entries and self._journal is not None:
-            await self._journal.append(b"".join(entries))
-
-    def _chunks(self, parts: list[bytes | int]) -> Iterator[tuple[list[bytes | int], int]]:
-        chunk: list[bytes | int] = []
-        size = 0
-        for part in parts:
-            chunk.append(part)
-            size += self._spill.block_bytes if isinstance(part, int) else len(part)
-            if size >= self._chunk_bytes:
-                yield chunk, size
-                chunk, size = [], 0
-        if chunk:
-            yield chunk, size
-
-    def _written(self, size: int) -> None:
-        self._queued -= size
-        if self._queued <= self._queue_bytes:
-            self._room.set()
-            self._room = anyio.Event()
-
-    def _write_blocks(self, blocks: list[tuple[int, bytes]]) -> None:
-        for block, data in blocks:
-            self._spill.write(block, data)
-
-    def _pack_pools(self, parts: list[bytes | int]) -> bytes:
-        return self._pools_file.pack(
-            b"".join(self._spill.read(part) if isinstance(part, int) else part for part in parts)
-        )
-
-    async def _run(self, call: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
-        return await to_thread.run_sync(call, *args, limiter=self._limiter)
 
 
 def _check_fit(result: TargetResult, key: tuple[str, str], records: int) -> None:
