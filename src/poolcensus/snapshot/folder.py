@@ -29,10 +29,10 @@ from poolcensus.snapshot.journal import JOURNAL_NAME
 from poolcensus.snapshot.leftovers import DRAFT_PREFIX, LATEST_PREFIX, PRUNED_PREFIX, Leftovers
 from poolcensus.snapshot.reader import LATEST, published_ids, take_inventory
 from poolcensus.snapshot.resume import Interrupted
-from poolcensus.snapshot.store import ABORT_SECONDS, Draft, DraftFile, Shelf, explained
+from poolcensus.snapshot.store import ABORT_SECONDS, Draft, DraftFile, Piece, Shelf, explained
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from types import TracebackType
 
     from poolcensus.model import JsonObject
@@ -241,6 +241,9 @@ class _FolderDraft(Draft):
     async def journal(self) -> DraftFile | None:
         return await self.create(JOURNAL_NAME)
 
+    async def append(self, pieces: Iterable[Piece]) -> None:
+        await self._store.run(self._append, pieces)
+
     async def suspend(self) -> None:
         await self._store.run(self._suspend)
 
@@ -275,6 +278,14 @@ class _FolderDraft(Draft):
         self._close_files()
         if self._made and not self._published and not self._suspended:
             shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _append(self, pieces: Iterable[Piece]) -> None:
+        for file, make in pieces:
+            if not isinstance(file, _FolderFile):
+                raise TypeError("a piece is for a file of this draft")
+            # Who gives the draft up doesn't wait for the rest.
+            if not self._abandoned and (data := make()):
+                file.write(data)
 
     def _suspend(self) -> None:
         if not self._published:
@@ -363,14 +374,11 @@ class _FolderFile(DraftFile):
         self._fd = fd
 
     async def append(self, data: bytes) -> None:
-        await self._store.run(self._draft.write, self._path, self._fd, data)
+        await self._store.run(self.write, data)
 
-    async def append_made(self, make: Callable[[], bytes]) -> None:
-        await self._store.run(self._write_made, make)
-
-    def _write_made(self, make: Callable[[], bytes]) -> None:
-        if data := make():
-            self._draft.write(self._path, self._fd, data)
+    def write(self, data: bytes) -> None:
+        """Blocks."""
+        self._draft.write(self._path, self._fd, data)
 
 
 def make_folders(path: Path, mode: int) -> None:

@@ -14,6 +14,7 @@ from poolcensus.model import Compression, FileEntry
 from poolcensus.snapshot.compressing import compressor
 from poolcensus.snapshot.encode import POOLS_NAME, TARGETS_NAME
 from poolcensus.snapshot.journal import encode_header
+from poolcensus.snapshot.store import Piece
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -152,13 +153,12 @@ class Outflow:
 
     async def complete(self, pools: int, targets: int) -> tuple[FileEntry, FileEntry]:
         """Ends the two files, and says what is in them. Raises `DestinationError`."""
-        for file in (self._pools, self._targets):
-            await file.file.append_made(file.finish)
+        await self._draft.append([Piece(each.file, each.finish) for each in (self._pools, self._targets)])
         return self._pools.entry(pools), self._targets.entry(targets)
 
     async def end_pools(self) -> None:
         """Ends the records alone, for a run that goes on with them. Raises `DestinationError`."""
-        await self._pools.file.append_made(self._pools.finish)
+        await self._draft.append([Piece(self._pools.file, self._pools.finish)])
 
     async def stop(self) -> None:
         """Gives up what is not written."""
@@ -211,16 +211,29 @@ class Outflow:
         if blocks:
             await self._in_thread(self._write_blocks, blocks)
             self._written(len(blocks) * self._spill.block_bytes)
+        pieces: list[Piece] = []
+        waiting = 0
         for parts, size in self._chunks(pools):
-            await self._pools.file.append_made(partial(self._pack_pools, parts))
-            self._spill.free(part for part in parts if isinstance(part, int))
-            self._written(size)
+            pieces.append(Piece(self._pools.file, partial(self._pack_pools, parts)))
+            waiting += size
+            # Half of the queue can fill again while the other half is written.
+            if waiting >= self._queue_bytes // 2:
+                await self._write(pieces, waiting)
+                pieces, waiting = [], 0
         if lines:
             data = b"".join(lines)
-            await self._targets.file.append_made(partial(self._targets.pack, data))
-            self._written(len(data))
+            pieces.append(Piece(self._targets.file, partial(self._targets.pack, data)))
+            waiting += len(data)
         if entries and self._journal is not None:
-            await self._journal.append(b"".join(entries))
+            # Last: what it says of the files has to be true.
+            pieces.append(Piece(self._journal, partial(b"".join, entries)))
+        await self._write(pieces, waiting)
+        self._spill.free(part for part in pools if isinstance(part, int))
+
+    async def _write(self, pieces: list[Piece], size: int) -> None:
+        if pieces:
+            await self._draft.append(pieces)
+            self._written(size)
 
     def _chunks(self, parts: list[bytes | int]) -> Iterator[tuple[list[bytes | int], int]]:
         chunk: list[bytes | int] = []

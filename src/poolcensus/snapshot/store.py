@@ -10,14 +10,14 @@ from __future__ import annotations
 import errno
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from anyio import to_thread
 
 from poolcensus.errors import DestinationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
     from types import TracebackType
 
@@ -39,13 +39,12 @@ class DraftFile(ABC):
         One call at a time. Raises `DestinationError`; the draft can then only be aborted.
         """
 
-    async def append_made(self, make: Callable[[], bytes]) -> None:
-        """Adds what `make` returns, which may block: it is called in a worker thread.
 
-        A store that writes in a thread does both in one go. Otherwise as `append`.
-        """
-        if data := await to_thread.run_sync(make):
-            await self.append(data)
+class Piece(NamedTuple):
+    """What a file gets next: what `make` returns, which may block."""
+
+    file: DraftFile
+    make: Callable[[], bytes]
 
 
 class Draft(ABC):
@@ -76,6 +75,16 @@ class Draft(ABC):
         None where drafts don't outlive their run. Raises `DestinationError`.
         """
         return None
+
+    async def append(self, pieces: Iterable[Piece]) -> None:
+        """Adds pieces at the ends of files, in order, each made in a worker thread.
+
+        A store that writes in a thread does all of it in one go: every return to the loop takes a turn of it.
+        Raises `DestinationError`; the draft can then only be aborted.
+        """
+        for file, make in pieces:
+            if data := await to_thread.run_sync(make):
+                await file.append(data)
 
     async def suspend(self) -> None:
         """Leaves the draft as it is, for a run that goes on with it. Without a journal, nothing is left."""
