@@ -31,7 +31,7 @@ from poolcensus.errors import (
     first_reason,
 )
 from poolcensus.model import Outcome, Plan, Progress, Target, Totals
-from poolcensus.settings.values import destination
+from poolcensus.settings.readers import destination
 from poolcensus.sinks import KeepsUncovered, PageSink, RecordSink
 from poolcensus.snapshot import (
     BucketSnapshot,

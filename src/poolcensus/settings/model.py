@@ -12,15 +12,15 @@ import msgspec
 from poolcensus import catalogue
 from poolcensus.errors import SettingsError
 from poolcensus.model import Compression, JsonObject, JsonValue, Shard
-from poolcensus.settings import values
+from poolcensus.settings import readers
+from poolcensus.settings.readers import EntryError, Reader
 from poolcensus.settings.values import (
-    EntryError,
     FailureBudget,
     LogFormat,
     LogLevel,
+    Mode,
     PoolFilter,
     ProgressMode,
-    Reader,
     S3Encryption,
     Secret,
 )
@@ -61,12 +61,12 @@ class Field(msgspec.Struct, frozen=True):
 
 
 # What entries share: the type that a value has, and what reads it.
-_Accounts = Annotated[tuple[str, ...], values.accounts]
-_Units = Annotated[tuple[str, ...], values.units]
-_Patterns = Annotated[tuple[str, ...], values.region_patterns]
-_Calls = Annotated[int, values.whole(1, 4096)]
-_Seconds = Annotated[float, values.seconds]
-_Choice = Annotated[bool, values.flag]
+_Accounts = Annotated[tuple[str, ...], readers.accounts]
+_Units = Annotated[tuple[str, ...], readers.units]
+_Patterns = Annotated[tuple[str, ...], readers.region_patterns]
+_Calls = Annotated[int, readers.whole(1, 4096)]
+_Seconds = Annotated[float, readers.seconds]
+_Choice = Annotated[bool, readers.flag]
 
 
 class Settings(
@@ -85,7 +85,7 @@ class Settings(
 
     dest: Annotated[
         str,
-        values.destination,
+        readers.destination,
         "Where snapshots go: a directory, s3://BUCKET/PREFIX, or - for standard output.",
     ] = "snapshots"
 
@@ -101,12 +101,12 @@ class Settings(
     ] = ()
     account_tags: Annotated[
         tuple[tuple[str, str], ...],
-        values.account_tags,
+        readers.account_tags,
         "Take only accounts that carry this tag, KEY=VALUE; of several tags, all of them.",
     ] = ()
     accounts_from: Annotated[
         str,
-        values.accounts_from,
+        readers.accounts_from,
         (
             "Where the list of accounts comes from: organization (the caller's), self (the caller's account"
             " alone), or the path of a file with an account a line."
@@ -123,23 +123,23 @@ class Settings(
     exclude_regions: Annotated[_Patterns, "Leave these regions out, by name or pattern."] = ()
     extra_regions: Annotated[
         tuple[str, ...],
-        values.regions,
+        readers.regions,
         "Regions that have WorkSpaces and that this version of poolcensus doesn't know yet.",
     ] = ()
 
     profile: Annotated[
         str | None,
-        values.some_text,
+        readers.some_text,
         "The profile of the AWS configuration to take the caller's credentials from.",
     ] = None
     role_name: Annotated[
         str,
-        values.role_name,
+        readers.role_name,
         "The role to assume in every account but the caller's own, with its path if it has one.",
     ] = "PoolCensusReader"
     external_id: Annotated[
         Secret | None,
-        values.external_id,
+        readers.external_id,
         (
             "The external id that the role's trust policy asks for. Better in POOLCENSUS_EXTERNAL_ID or in a"
             " private file: other users of the machine can see a command line."
@@ -147,38 +147,38 @@ class Settings(
     ] = None
     session_name: Annotated[
         str | None,
-        values.session_name,
+        readers.session_name,
         "The name of the role sessions, as CloudTrail shows it. Default: one that names the run.",
     ] = None
     session_duration: Annotated[
-        int, values.whole(900, 43_200), "How long a role session lasts, in seconds."
+        int, readers.whole(900, 43_200), "How long a role session lasts, in seconds."
     ] = 3600
     endpoint_url: Annotated[
-        str | None, values.endpoint_url, "Send the calls of every AWS service to this URL."
+        str | None, readers.endpoint_url, "Send the calls of every AWS service to this URL."
     ] = None
 
-    pool_ids: Annotated[tuple[str, ...], values.pool_ids, "Take only the pools with these ids."] = ()
+    pool_ids: Annotated[tuple[str, ...], readers.pool_ids, "Take only the pools with these ids."] = ()
     filters: Annotated[
         tuple[PoolFilter, ...],
-        values.filters,
+        readers.filters,
         (
             "Take only the pools that pass this filter, NAME:OPERATOR:VALUE,VALUE. The name is PoolName, the"
             " operator EQUALS, NOTEQUALS, CONTAINS or NOTCONTAINS."
         ),
     ] = ()
-    page_size: Annotated[int, values.whole(1, 25), "How many pools to ask for in one call."] = 25
+    page_size: Annotated[int, readers.whole(1, 25), "How many pools to ask for in one call."] = 25
 
     concurrency: Annotated[_Calls, "How many calls may be under way at the same time."] = 256
     per_account: Annotated[_Calls, "How many calls may be under way in one account."] = 32
     per_region: Annotated[_Calls, "How many calls may be under way in one region."] = 64
 
     compress: Annotated[
-        Compression, values.one_of(Compression), "How the data files of a snapshot are compressed."
+        Compression, readers.one_of(Compression), "How the data files of a snapshot are compressed."
     ] = Compression.NONE
     strict: Annotated[_Choice, "Publish nothing unless every target is covered."] = False
     max_failed: Annotated[
         FailureBudget | None,
-        values.failure_budget,
+        readers.failure_budget,
         "Publish nothing if more targets than this, N or N%, are not covered.",
     ] = None
     resume: Annotated[
@@ -186,16 +186,16 @@ class Settings(
     ] = False
     deadline: Annotated[
         float | None,
-        values.seconds,
+        readers.seconds,
         "End the run after this many seconds; targets still open are then cancelled.",
     ] = None
     shard: Annotated[
         Shard | None,
-        values.shard,
+        readers.shard,
         "Take only part I of N of the targets, I/N, so that N runs share the work.",
     ] = None
 
-    max_attempts: Annotated[int, values.whole(1, 100), "How many calls to make for one page at most."] = 12
+    max_attempts: Annotated[int, readers.whole(1, 100), "How many calls to make for one page at most."] = 12
     attempt_timeout: Annotated[
         _Seconds, "How long one call may take, in seconds, its whole reply included."
     ] = 30.0
@@ -205,47 +205,47 @@ class Settings(
     ] = 600.0
     give_up_region_after: Annotated[
         int,
-        values.whole(1, 1000),
+        readers.whole(1, 1000),
         "Stop asking a region after it could not be reached for this many accounts.",
     ] = 3
 
     progress: Annotated[
         ProgressMode,
-        values.one_of(ProgressMode),
+        readers.one_of(ProgressMode),
         "When to show progress on standard error; auto: where that is a terminal.",
     ] = ProgressMode.AUTO
     log_format: Annotated[
-        LogFormat, values.one_of(LogFormat), "How log lines are written to standard error."
+        LogFormat, readers.one_of(LogFormat), "How log lines are written to standard error."
     ] = LogFormat.TEXT
-    log_level: Annotated[LogLevel, values.log_level, "The least serious log lines to write."] = (
+    log_level: Annotated[LogLevel, readers.log_level, "The least serious log lines to write."] = (
         LogLevel.WARNING
     )
     metrics_file: Annotated[
         Path | None,
-        values.path,
+        readers.path,
         "Write the run's metrics to this file, as text for Prometheus, after a failed run too.",
     ] = None
     json_output: Annotated[_Choice, "Write the result to standard output as JSON."] = False
 
     file_mode: Annotated[
-        int, values.file_mode, 'The permissions of a snapshot\'s files, as octal text such as "0600".'
-    ] = values.Mode(0o600)
+        int, readers.file_mode, 'The permissions of a snapshot\'s files, as octal text such as "0600".'
+    ] = Mode(0o600)
     folder_mode: Annotated[
-        int, values.folder_mode, 'The permissions of a snapshot\'s folders, as octal text such as "0700".'
-    ] = values.Mode(0o700)
+        int, readers.folder_mode, 'The permissions of a snapshot\'s folders, as octal text such as "0700".'
+    ] = Mode(0o700)
 
     s3_encryption: Annotated[
         S3Encryption,
-        values.one_of(S3Encryption),
+        readers.one_of(S3Encryption),
         "The encryption to ask S3 for; none: what the bucket does by itself.",
     ] = S3Encryption.NONE
     s3_kms_key: Annotated[
         str | None,
-        values.kms_key,
+        readers.kms_key,
         "The KMS key to encrypt a snapshot on S3 with, by id, ARN or alias. Implies aws:kms.",
     ] = None
     s3_bucket_owner: Annotated[
-        str | None, values.account, "The account, by its 12-digit id, that has to own the bucket on S3."
+        str | None, readers.account, "The account, by its 12-digit id, that has to own the bucket on S3."
     ] = None
 
     @classmethod
@@ -301,12 +301,12 @@ class Settings(
             for each in getattr(self, key):
                 if catalogue.is_pattern(each):
                     if key == "regions" and not any(catalogue.matches(region, (each,)) for region in known):
-                        yield Clash(key, f"{values.shown(each)} matches no region", keys)
+                        yield Clash(key, f"{readers.shown(each)} matches no region", keys)
                 elif each not in known:
                     nearest = nearest_of(each, known)
                     yield Clash(
                         key,
-                        f"{values.shown(each)} is not a region: the nearest known one is {nearest}"
+                        f"{readers.shown(each)} is not a region: the nearest known one is {nearest}"
                         " (a region newer than this version of poolcensus goes into extra_regions)",
                         keys,
                     )
@@ -333,7 +333,7 @@ class Settings(
 
 
 def _complaint(value: object, error: ValueError) -> str:
-    return str(error) if isinstance(error, EntryError) else f"{values.shown(value)} {error}"
+    return str(error) if isinstance(error, EntryError) else f"{readers.shown(value)} {error}"
 
 
 def _fields() -> Iterator[Field]:

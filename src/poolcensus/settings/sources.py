@@ -12,7 +12,7 @@ import msgspec
 
 from poolcensus.errors import SettingsError
 from poolcensus.settings.model import FIELDS, InvalidSettingsError, Settings, nearest_of
-from poolcensus.settings.values import shown
+from poolcensus.settings.readers import shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
