@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from poolcensus.snapshot.bucket import BucketSnapshot, BucketStore
+from poolcensus.snapshot.bucket import BucketStore
 from poolcensus.snapshot.fetching import fetch, list_bucket
 from poolcensus.snapshot.folder import FolderStore
 from poolcensus.snapshot.ids import is_snapshot_id, new_snapshot_id, parse_snapshot_id
 from poolcensus.snapshot.journal import JournalHeader
 from poolcensus.snapshot.prune import Pruning, prune
+from poolcensus.snapshot.published import BucketSnapshot, StreamedSnapshot
 from poolcensus.snapshot.reader import Inventory, Snapshot, SnapshotInfo, list_snapshots, long_targets
 from poolcensus.snapshot.resume import Interrupted
 from poolcensus.snapshot.retention import Decision, Keep, Reason, decide
 from poolcensus.snapshot.store import Draft, DraftFile, Shelf, Store
-from poolcensus.snapshot.stream import StreamedSnapshot, StreamStore
+from poolcensus.snapshot.stream import StreamStore
 from poolcensus.snapshot.verify import Problem, verify
 from poolcensus.snapshot.writer import SnapshotWriter
 

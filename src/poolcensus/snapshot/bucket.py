@@ -33,13 +33,12 @@ from poolcensus.snapshot.lease import LEASE_SECONDS, Lease
 from poolcensus.snapshot.store import ABORT_SECONDS, Draft, DraftFile, Shelf
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
     from anyio.abc import TaskGroup
 
-    from poolcensus.model import Manifest, TargetResult
     from poolcensus.objects import Bucket, Upload, UploadedPart
     from poolcensus.snapshot.reader import Inventory
 
@@ -365,24 +364,3 @@ class _BucketFile(DraftFile):
             self._upload = await self._draft.begin(self._key)
         self._parts.append(await self._draft.bucket.send(self._upload, len(self._parts) + 1, data))
         self._sent_bytes += len(data)
-
-
-class BucketSnapshot:
-    """A census that was published in a bucket: its manifest, and where it is.
-
-    `uncovered` gives the first of the targets that were not covered.
-    """
-
-    def __init__(self, url: str, manifest: Manifest, uncovered: tuple[TargetResult, ...]) -> None:
-        self._uncovered = uncovered
-        self.url = url
-        self.manifest = manifest
-
-    @property
-    def id(self) -> str:
-        """The snapshot id."""
-        return self.manifest.snapshot_id
-
-    def uncovered(self) -> Iterator[TargetResult]:
-        """The first of the targets that were not covered, and why."""
-        return iter(self._uncovered)

@@ -15,10 +15,8 @@ from poolcensus.snapshot.ids import parse_snapshot_id
 from poolcensus.snapshot.store import Draft, DraftFile, Store, destination_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from types import TracebackType
 
-    from poolcensus.model import Manifest, TargetResult
 
 # A pipe that is ready takes this much without blocking, by POSIX.
 _SLICE_BYTES = select.PIPE_BUF
@@ -136,23 +134,3 @@ class _Output:
                 except BlockingIOError:
                     # Another writer of a shared, non-blocking pipe was faster.
                     continue
-
-
-class StreamedSnapshot:
-    """A census whose records went to standard output: what is left of it is the manifest.
-
-    `uncovered` gives the first of the targets that were not covered.
-    """
-
-    def __init__(self, manifest: Manifest, uncovered: tuple[TargetResult, ...]) -> None:
-        self._uncovered = uncovered
-        self.manifest = manifest
-
-    @property
-    def id(self) -> str:
-        """The snapshot id that every record carries."""
-        return self.manifest.snapshot_id
-
-    def uncovered(self) -> Iterator[TargetResult]:
-        """The first of the targets that were not covered, and why."""
-        return iter(self._uncovered)
