@@ -12,6 +12,7 @@ import anyio
 import anyio.to_thread
 import botocore.session
 import pytest
+from botocore.awsrequest import AWSResponse
 
 from poolcensus.aws import sdk as module
 from poolcensus.aws.sdk import Sdk
@@ -153,6 +154,34 @@ def _fixed(template: RequestTemplate) -> tuple[object, ...]:
         template.region,
         template.proxy,
     )
+
+
+async def test_a_request_that_is_still_formed_for_nobody_is_not_mixed_with_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    began, met = threading.Event(), threading.Event()
+    inside = threading.Semaphore(1)
+
+    def slow(*arguments: object) -> object:
+        if not inside.acquire(blocking=False):
+            met.set()
+            return AWSResponse(*arguments)
+        first = not began.is_set()
+        began.set()
+        if first:
+            met.wait(0.2)
+        inside.release()
+        return AWSResponse(*arguments)
+
+    monkeypatch.setattr(module, "AWSResponse", slow)
+    async with Sdk(profile=None, endpoint_url=None) as sdk, anyio.create_task_group() as group:
+        group.start_soon(sdk.template, "workspaces", "us-east-1", "describe_workspaces_pools")
+        assert await anyio.to_thread.run_sync(began.wait, 10)
+        group.cancel_scope.cancel()
+        with anyio.CancelScope(shield=True):
+            template = await sdk.template("workspaces", "eu-west-1", "describe_workspaces_pools")
+    assert template.host == "workspaces.eu-west-1.amazonaws.com"
+    assert not met.is_set()
 
 
 async def test_a_service_that_the_sdk_does_not_know_is_said() -> None:
