@@ -192,7 +192,9 @@ class Connection(asyncio.Protocol):
         try:
             for name, value in self._headers:
                 if len(name) == _ENCODING_LENGTH and name.lower() == _ENCODING:
+                    # One that is there twice was repeated on the way, and not applied twice.
                     body = self._decoded(body, value.decode("latin-1").strip().lower())
+                    break
         except BadResponseError as error:
             waiting.set_exception(error)
         else:
