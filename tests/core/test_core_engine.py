@@ -144,10 +144,17 @@ async def one_page(take: Callable[[Page], Awaitable[None]]) -> None:
 
 async def test_the_time_of_a_slow_destination_is_not_the_targets() -> None:
     played = Played({ONE: one_page, TWO: for_ever})
-    played.slow_page = played.slow_done = played.overdue.wait
+    played.slow_page = played.overdue.wait
     results = await played.run()
     assert (results[ONE].outcome, results[ONE].pools) == (Outcome.OK, 1)
     assert results[TWO].outcome is Outcome.TIMED_OUT
+
+
+async def test_a_result_is_handed_over_once_however_long_that_takes() -> None:
+    played = Played({ONE: nothing, TWO: for_ever})
+    played.slow_done = played.overdue.wait
+    results = await played.run()
+    assert results[ONE].outcome is Outcome.EMPTY
 
 
 async def test_what_is_restored_is_not_cut_off_by_the_targets_time() -> None:
