@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import gzip
+import time
 import tracemalloc
 import weakref
 import zlib
@@ -402,6 +403,21 @@ async def test_each_exchange_of_a_connection_has_its_own_time() -> None:
         await third
     for each in (connection, other):
         each.connection_lost(None)
+
+
+@pytest.mark.parametrize("before", [0.05, 3600])
+async def test_an_exchange_ends_with_its_own_limit_whatever_the_one_before_had(before: float) -> None:
+    connection = Connection("here")
+    connection.connection_made(_Wire())
+    call = asyncio.create_task(connection.exchange(b"POST / HTTP/1.1\r\n\r\n", before))
+    await asyncio.sleep(0)
+    connection.data_received(ok(b"{}"))
+    await call
+    started = time.monotonic()
+    with pytest.raises(CallTimeoutError, match=r"within 0\.3 s"), anyio.fail_after(20):
+        await connection.exchange(b"POST / HTTP/1.1\r\n\r\n", 0.3)
+    assert time.monotonic() - started >= 0.3
+    connection.connection_lost(None)
 
 
 async def test_a_connection_that_has_ended_is_not_kept_by_its_timer() -> None:
