@@ -252,7 +252,8 @@ class Service:
         asked = cast("list[str]", request.get("PoolIds", []))
         if any(each not in self.existing for each in asked):
             raise ServiceError("not found", code="ResourceNotFoundException", status=400)
-        found = [*(asked or self.existing), *([self.always] if self.always else ())]
+        found = list(asked or self.existing)
+        found += [self.always] if self.always and self.always not in found else []
         body: JsonObject = {"WorkspacesPools": [{"PoolId": each} for each in found]}
         if self.tokens:
             body["NextToken"] = self.tokens.pop(0)
