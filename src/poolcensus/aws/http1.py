@@ -191,6 +191,7 @@ class Connection(asyncio.Protocol):
             return
         try:
             for name, value in self._headers:
+                # Its length tells nearly every other name from it, without a copy of each.
                 if len(name) == _ENCODING_LENGTH and name.lower() == _ENCODING:
                     # One that is there twice was repeated on the way, and not applied twice.
                     body = self._decoded(body, value.decode("latin-1").strip().lower())
