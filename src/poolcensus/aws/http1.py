@@ -35,7 +35,7 @@ class Headers(Mapping[str, str]):
     They are decoded when the first is asked for: of most replies that is none.
     """
 
-    def __init__(self, raw: Sequence[tuple[bytes, bytes]] = ()) -> None:
+    def __init__(self, raw: Sequence[tuple[bytes, bytes]]) -> None:
         self._raw = raw
 
     @cached_property
