@@ -223,9 +223,15 @@ class Service:
     """A channel that answers like the service: filters by ids, pages, and refuses unknown ids."""
 
     def __init__(
-        self, existing: Sequence[str], *, tokens: Sequence[str] = (), error: CallError | None = None
+        self,
+        existing: Sequence[str],
+        *,
+        tokens: Sequence[str] = (),
+        error: CallError | None = None,
+        always: str = "",
     ) -> None:
         self.existing = existing
+        self.always = always
         self.tokens = list(tokens)
         self.error = error
         self.requests: list[dict[str, Any]] = []
@@ -246,7 +252,9 @@ class Service:
         asked = cast("list[str]", request.get("PoolIds", []))
         if any(each not in self.existing for each in asked):
             raise ServiceError("not found", code="ResourceNotFoundException", status=400)
-        body: JsonObject = {"WorkspacesPools": [{"PoolId": each} for each in asked or self.existing]}
+        found = list(asked or self.existing)
+        found += [self.always] if self.always and self.always not in found else []
+        body: JsonObject = {"WorkspacesPools": [{"PoolId": each} for each in found]}
         if self.tokens:
             body["NextToken"] = self.tokens.pop(0)
         return parse(Reply(200, {}, codec.dumps(body)))
@@ -282,6 +290,20 @@ async def test_a_pool_on_two_pages_is_on_the_first_only() -> None:
     assert [request.get("NextToken") for request in service.requests] == [None, "1", "2"]
     assert {request["Limit"] for request in service.requests} == {2}
     assert service.begun == [False, True, True]
+
+
+async def test_a_pool_twice_on_the_only_page_is_there_once() -> None:
+    service = Service(("a", "b", "a"))
+    pages = await service.pages(PoolQuery())
+    assert [[pool["PoolId"] for pool in page.pools] for page in pages] == [["a", "b"]]
+
+
+async def test_a_pool_that_is_sent_for_other_ids_too_is_there_once() -> None:
+    ids = pool_ids(60)
+    service = Service(ids, always=ids[0])
+    pages = await service.pages(PoolQuery(ids))
+    assert len(pages) == 3
+    assert [pool["PoolId"] for page in pages for pool in page.pools] == list(ids)
 
 
 _IDS = st.one_of(

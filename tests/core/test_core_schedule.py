@@ -216,6 +216,19 @@ def test_a_region_that_is_full_holds_up_no_account() -> None:
     assert Counter(each.region for each in opened) == {"on-0": 1, "on-1": 40}
 
 
+def test_an_account_that_is_ready_goes_to_the_one_region_that_is_idle() -> None:
+    schedule = make(choice(3, 0), ahead=2, per_account=4, per_region=1)
+    schedule.add(accounts(1))
+    prepare_all(schedule)
+    opened = [target for _ in range(3) if (target := schedule.pop()) is not None]
+    assert len(opened) == 3
+    schedule.close(opened[1])
+    schedule.add(accounts(1, start=1))
+    assert prepare_all(schedule) == 1
+    # The others have no room, and accounts would be dealt only once there are as many as regions.
+    assert schedule.pop() == Target(Account("000000000001"), opened[1].region)
+
+
 def test_an_account_at_its_bound_leaves_the_others_their_turn() -> None:
     schedule = make(choice(3, 0), ahead=2, per_account=1, per_region=99)
     schedule.add(accounts(2))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import os
 import stat
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.to_thread
 import botocore.session
 import pytest
+from botocore.awsrequest import AWSResponse
 
 from poolcensus.aws import sdk as module
 from poolcensus.aws.sdk import Sdk
@@ -153,6 +156,67 @@ def _fixed(template: RequestTemplate) -> tuple[object, ...]:
         template.region,
         template.proxy,
     )
+
+
+async def test_a_request_that_is_still_formed_for_nobody_is_not_mixed_with_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    began, met = threading.Event(), threading.Event()
+    inside = threading.Semaphore(1)
+
+    def slow(*arguments: object) -> object:
+        if not inside.acquire(blocking=False):
+            met.set()
+            return AWSResponse(*arguments)
+        first = not began.is_set()
+        began.set()
+        if first:
+            met.wait(0.2)
+        inside.release()
+        return AWSResponse(*arguments)
+
+    monkeypatch.setattr(module, "AWSResponse", slow)
+    async with Sdk(profile=None, endpoint_url=None) as sdk, anyio.create_task_group() as group:
+        group.start_soon(sdk.template, "workspaces", "us-east-1", "describe_workspaces_pools")
+        assert await anyio.to_thread.run_sync(began.wait, 10)
+        group.cancel_scope.cancel()
+        with anyio.CancelScope(shield=True):
+            template = await sdk.template("workspaces", "eu-west-1", "describe_workspaces_pools")
+    assert template.host == "workspaces.eu-west-1.amazonaws.com"
+    assert not met.is_set()
+
+
+async def test_models_of_the_customers_own_are_read(
+    configuration: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = configuration.parent / "models"
+    loader = botocore.session.Session().get_component("data_loader")
+    for service in ("workspaces", "workspaces2"):
+        version = folder / service / "2099-01-01"
+        version.mkdir(parents=True)
+        model = loader.load_service_model("workspaces", "service-2")
+        model["metadata"]["targetPrefix"] = "Another"
+        (version / "service-2.json").write_text(json.dumps(model))
+        rules = loader.load_service_model("workspaces", "endpoint-rule-set-1")
+        (version / "endpoint-rule-set-1.json").write_text(json.dumps(rules))
+    (folder / "a-file").touch()
+    monkeypatch.setenv("AWS_DATA_PATH", f"{folder}{os.pathsep}{folder / 'none'}")
+    async with Sdk(profile=None, endpoint_url=None) as sdk:
+        for service in ("workspaces", "workspaces2"):
+            template = await sdk.template(service, "us-east-1", "describe_workspaces_pools")
+            assert template.headers["x-amz-target"] == "Another.DescribeWorkspacesPools"
+
+
+async def test_an_sdk_that_does_not_ask_for_the_region_is_no_guide_to_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unasked(self: Any, *_: object) -> object:
+        return self._builtins
+
+    monkeypatch.setattr("botocore.regions.EndpointRulesetResolver._get_customized_builtins", unasked)
+    async with Sdk(profile=None, endpoint_url=None) as sdk:
+        with pytest.raises(RuntimeError, match="without asking"):
+            await sdk.template("workspaces", "us-east-1", "describe_workspaces_pools")
 
 
 async def test_a_service_that_the_sdk_does_not_know_is_said() -> None:

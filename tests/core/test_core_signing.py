@@ -104,6 +104,17 @@ def test_the_secret_parts_never_show() -> None:
         assert "the-token" not in shown
 
 
+def test_credentials_that_have_signed_are_what_they_were() -> None:
+    template = RequestTemplate("POST", "https://h/", "h", "/", {}, "workspaces", "us-east-1", None)
+    credentials, others = (Credentials("AKIAEXAMPLE", "the-secret-key", "the-token") for _ in range(2))
+    before = repr(credentials)
+    sign(template, sha256(b"").hexdigest(), credentials, "20260101T000000Z")
+    # A key of the day signs as well as the secret that it is made of.
+    assert repr(credentials) == before
+    assert credentials == others
+    assert hash(credentials) == hash(others)
+
+
 class Now:
     def __init__(self, now: float) -> None:
         self.now = now

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
+import time
 import tracemalloc
+import weakref
 import zlib
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -137,6 +140,9 @@ def ok(body: bytes, headers: bytes = b"") -> bytes:
         (b"HTTP/1.1 100 Continue\r\n\r\n", ok(b'{"a": 1}', b"X-Amzn-RequestId: r\r\n")),
         (ok(gzip.compress(b'{"a": 1}'), b"Content-Encoding: gzip\r\nx-amzn-RequestId: r\r\n"),),
         (ok(zlib.compress(b'{"a": 1}'), b"Content-Encoding: deflate\r\nx-amzn-RequestId: r\r\n"),),
+        (ok(gzip.compress(b'{"a": 1}'), b"CONTENT-ENCODING: GZip \r\nx-amzn-RequestId: r\r\n"),),
+        (ok(gzip.compress(b'{"a": 1}'), b"Content-Encoding: gzip\r\n" * 2 + b"x-amzn-RequestId: r\r\n"),),
+        (ok(b'{"a": 1}', b"Content-Encoding: identity\r\nx-amzn-RequestId: r\r\nX-Name: \xe9\r\n"),),
     ],
 )  # fmt: skip
 async def test_a_whole_reply_is_read_however_it_comes(pieces: tuple[bytes, ...]) -> None:
@@ -395,6 +401,52 @@ async def test_each_exchange_of_a_connection_has_its_own_time() -> None:
     third = await exchange(0.1)
     with pytest.raises(CallTimeoutError, match=r"here did not answer within 0\.1 s"):
         await third
+    for each in (connection, other):
+        each.connection_lost(None)
+
+
+@pytest.mark.parametrize("before", [0.05, 3600])
+async def test_an_exchange_ends_with_its_own_limit_whatever_the_one_before_had(before: float) -> None:
+    connection = Connection("here")
+    connection.connection_made(_Wire())
+    call = asyncio.create_task(connection.exchange(b"POST / HTTP/1.1\r\n\r\n", before))
+    await asyncio.sleep(0)
+    connection.data_received(ok(b"{}"))
+    await call
+    started = time.monotonic()
+    with pytest.raises(CallTimeoutError, match=r"within 0\.3 s"), anyio.fail_after(20):
+        await connection.exchange(b"POST / HTTP/1.1\r\n\r\n", 0.3)
+    assert time.monotonic() - started >= 0.3
+    connection.connection_lost(None)
+
+
+async def test_a_connection_that_has_ended_is_not_kept_by_its_timer() -> None:
+    connection = Connection("here")
+    connection.connection_made(_Wire())
+    call = asyncio.create_task(connection.exchange(b"POST / HTTP/1.1\r\n\r\n", 3600))
+    await asyncio.sleep(0)
+    connection.data_received(ok(b"{}"))
+    await call
+    connection.connection_lost(None)
+    kept = weakref.ref(connection)
+    del connection, call
+    gc.collect()
+    assert kept() is None
+
+
+async def test_a_connection_that_was_idle_for_longer_than_its_last_limit_has_a_new_one() -> None:
+    connection, other = Connection("here"), Connection("there")
+    connection.connection_made(_Wire())
+    other.connection_made(_Wire())
+    call = asyncio.create_task(connection.exchange(b"POST / HTTP/1.1\r\n\r\n", 0.05))
+    await asyncio.sleep(0)
+    connection.data_received(ok(b"{}"))
+    await call
+    with pytest.raises(CallTimeoutError):
+        await other.exchange(b"POST / HTTP/1.1\r\n\r\n", 0.1)
+    assert connection.reusable
+    with pytest.raises(CallTimeoutError, match="here"), anyio.fail_after(20):
+        await connection.exchange(b"POST / HTTP/1.1\r\n\r\n", 0.05)
     for each in (connection, other):
         each.connection_lost(None)
 

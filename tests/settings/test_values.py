@@ -214,7 +214,8 @@ def test_what_is_no_plain_number_does_not_count(value: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["inf", float("inf"), float("nan"), 10**400, "1e400", -1, 604_801, "1h", b"1", []]
+    "value",
+    ["inf", float("inf"), float("nan"), 10**400, "1e400", "\u0661\u0662", -1, 604_801, "1h", b"1", []],
 )
 def test_a_time_is_a_number_of_seconds_within_a_week(value: object) -> None:
     assert "must be a number of seconds, more than 0 and at most 604800" in complaint(deadline=value)
@@ -259,6 +260,15 @@ def test_pool_ids_and_filters_may_be_together() -> None:
 def test_a_pattern_that_matches_nothing_is_an_error_only_where_it_selects() -> None:
     assert "matches no region" in complaint(regions="xx-*")
     assert Settings.load(exclude_regions="xx-*").exclude_regions == ("xx-*",)
+
+
+def test_a_region_that_is_none_is_an_error_where_it_is_left_out_too() -> None:
+    assert "nearest known one is eu-west-1" in complaint(exclude_regions="eu-wset-1")
+
+
+@pytest.mark.parametrize("value", [2, -1, 0.5, float("nan"), "2", " true", "", []])
+def test_what_is_no_truth_is_neither(value: object) -> None:
+    assert "must be true or false" in complaint(strict=value)
 
 
 def test_an_extra_region_may_be_named_and_matched() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import subprocess
+import threading
 from abc import ABC, abstractmethod
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.request import ProxyHandler, Request, build_opener
 
@@ -373,3 +375,21 @@ async def test_retention_works_on_any_of_them(place: Place) -> None:
     assert [(each.snapshot_id, each.keep) for each in pruning.decisions] == [(ID, False), (LATER_ID, True)]
     assert await prune(shelf, Keep(last=1)) == pruning
     assert [*place.seen()] == [LATER_ID]
+
+
+async def test_what_is_made_to_be_added_is_made_outside_the_loops_thread(place: Place) -> None:
+    made: list[int] = []
+
+    def make(data: bytes) -> bytes:
+        made.append(threading.get_ident())
+        return data
+
+    async with place.store() as store:
+        draft = await store.draft(ID)
+        file = await draft.create("pools.ndjson")
+        for data in (b"a\n", b"", b"b\n", b""):
+            await file.append_made(partial(make, data))
+        await draft.commit(b"{}")
+    assert place.seen()[ID]["pools.ndjson"] == b"a\nb\n"
+    assert len(made) == 4
+    assert threading.get_ident() not in made

@@ -35,7 +35,7 @@ class Headers(Mapping[str, str]):
     They are decoded when the first is asked for: of most replies that is none.
     """
 
-    def __init__(self, raw: Sequence[tuple[bytes, bytes]] = ()) -> None:
+    def __init__(self, raw: Sequence[tuple[bytes, bytes]]) -> None:
         self._raw = raw
 
     @cached_property
@@ -191,8 +191,11 @@ class Connection(asyncio.Protocol):
             return
         try:
             for name, value in self._headers:
+                # Its length tells nearly every other name from it, without a copy of each.
                 if len(name) == _ENCODING_LENGTH and name.lower() == _ENCODING:
+                    # One that is there twice was repeated on the way, and not applied twice.
                     body = self._decoded(body, value.decode("latin-1").strip().lower())
+                    break
         except BadResponseError as error:
             waiting.set_exception(error)
         else:

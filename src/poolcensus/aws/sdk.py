@@ -181,6 +181,8 @@ class Sdk:
         self._clients: dict[str, _RegionlessClient] = {}
         self._templates: dict[tuple[str, str, str], RequestTemplate] = {}
         self._one_thread = anyio.CapacityLimiter(1)
+        # The limiter doesn't count a thread that a caller who was cancelled has left at work.
+        self._forming = threading.Lock()
         self._flights: SingleFlight[tuple[str, str, str], RequestTemplate] = SingleFlight()
 
     async def open(self) -> None:
@@ -278,10 +280,11 @@ class Sdk:
         self, service: str, region: str, operation: str, parameters: Mapping[str, object]
     ) -> RequestTemplate:
         try:
-            client = self._clients.get(service)
-            if client is None:
-                client = self._clients[service] = self._client(service, region)
-            request = client.request(region, operation, parameters)
+            with self._forming:
+                client = self._clients.get(service)
+                if client is None:
+                    client = self._clients[service] = self._client(service, region)
+                request = client.request(region, operation, parameters)
             return self._template_from(request, region, client.signing_name)
         except (BotoCoreError, ValueError) as error:
             raise SettingsError(f"no request for {service} in {region} can be formed: {error}") from None
