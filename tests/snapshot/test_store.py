@@ -17,6 +17,7 @@ import pytest
 from poolcensus.errors import DestinationLockedError
 from poolcensus.simulator import Simulator
 from poolcensus.snapshot import FolderStore, Keep, Shelf, SnapshotWriter, Store, StreamStore, prune
+from poolcensus.snapshot.store import Piece
 from snapshot.buckets import MOTO_COMMAND, NAME, PREFIX, bucket_store, stored
 from snapshot.making import ID, LATER_ID, SOME, fill, publish
 
@@ -386,10 +387,16 @@ async def test_what_is_made_to_be_added_is_made_outside_the_loops_thread(place: 
 
     async with place.store() as store:
         draft = await store.draft(ID)
-        file = await draft.create("pools.ndjson")
-        for data in (b"a\n", b"", b"b\n", b""):
-            await file.append_made(partial(make, data))
+        pools, ledger = await draft.create("pools.ndjson"), await draft.create("targets.ndjson")
+        await draft.append(
+            [
+                Piece(pools, partial(make, b"a\n")),
+                Piece(ledger, partial(make, b"1\n")),
+                Piece(pools, partial(make, b"")),
+            ]
+        )
+        await draft.append([Piece(ledger, partial(make, b"")), Piece(pools, partial(make, b"b\n"))])
         await draft.commit(b"{}")
     assert place.seen()[ID]["pools.ndjson"] == b"a\nb\n"
-    assert len(made) == 4
+    assert len(made) == 5
     assert threading.get_ident() not in made
