@@ -110,6 +110,7 @@ async def test_a_call_that_never_ends_holds_up_no_other_region(
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("calls", ["drip:0.01", "drip"])
 async def test_calls_that_drip_cost_other_regions_at_most_a_twentieth(lab: Start, calls: str) -> None:
     regions = ("us-east-1", "eu-west-1", "eu-central-1", "us-west-2", "ap-south-1")
