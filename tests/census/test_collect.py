@@ -180,12 +180,11 @@ async def test_a_region_that_replies_gets_its_room_while_no_target_ends(lab: Sta
         accounts=20,
         pools_per_target=2,
         regions=("us-east-1",),
-        faults=("drip,page=1,seconds=0.001", "hang,page=2"),
+        faults=("drip,page=1,seconds=0.0005", "hang,page=2"),
     )
     snapshot = await here.collect(page_size=1, deadline=4)
     # It begins with 8. Had the replies not made room for the others, they would be `cancelled`, never begun.
     assert Counter(each.outcome for each in snapshot.targets()) == {Outcome.TIMED_OUT: 20}
-    assert {each.pages for each in snapshot.targets()} == {1}
 
 
 async def test_a_last_snapshot_that_cant_be_read_holds_nothing_up(lab: Start) -> None:
