@@ -21,9 +21,10 @@ from poolcensus.snapshot import Draft, DraftFile, FolderStore, Snapshot, Snapsho
 from snapshot.making import ID, SOME, fill, make, page, pool, publish, result, target
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Iterable
 
     from poolcensus.model import Target
+    from poolcensus.snapshot.store import Piece
 
 
 class MemoryFile(DraftFile):
@@ -322,6 +323,26 @@ async def test_a_destination_that_fails_ends_everyone_who_waits_and_all_later_ca
                 await writer.done(result(target(1), Outcome.ERROR), target(1))
             for held in list(writer._open):
                 del writer._open[held]
+            await publish(writer)
+    assert draft.ended == ["abort"]
+
+
+async def test_a_mistake_while_writing_publishes_nothing() -> None:
+    class Mistaken(MemoryDraft):
+        mistakes = 1
+
+        async def append(self, pieces: Iterable[Piece]) -> None:
+            if self.mistakes:
+                self.mistakes -= 1
+                raise RuntimeError("a mistake")
+            await super().append(pieces)
+
+    draft = Mistaken()
+    with pytest.RaisesGroup(pytest.RaisesExc(RuntimeError, match="a mistake")):
+        async with SnapshotWriter(draft, partition="aws") as writer:
+            of = target(1)
+            await writer.page(page(of, pool("wspool-1", 100)))
+            await writer.done(result(of, pools=1), of)
             await publish(writer)
     assert draft.ended == ["abort"]
 

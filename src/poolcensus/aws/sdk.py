@@ -347,7 +347,8 @@ class Sdk:
         traceback: TracebackType | None,
     ) -> None:
         self._session = self._credentials = None
-        for client in self._clients.values():
+        # A thread whose caller was cancelled may be about to add one.
+        for client in list(self._clients.values()):
             client.close()
         self._clients.clear()
         self._templates.clear()
