@@ -111,6 +111,16 @@ class UnreachableError(RetryableError):
     outcome = Outcome.UNREACHABLE
 
 
+class NoRouteError(UnreachableError):
+    """This machine has no route to the host: its network is down, or a router refuses the way."""
+
+
+class LocalLimitError(RetryableError):
+    """This machine has no file descriptor, port or buffer left for a connection."""
+
+    outcome = Outcome.UNREACHABLE
+
+
 class CallTimeoutError(RetryableError):
     """A call did not end within its limit."""
 
@@ -161,6 +171,12 @@ class RegionDisabledError(RecordedError):
 
 class UnrecognizedCredentialsError(RecordedError):
     """The region does not know the credentials: not enabled for the account, or bad credentials."""
+
+
+class NotEntitledError(RecordedError):
+    """AWS has closed the service to the account, which is no customer of it."""
+
+    outcome = Outcome.NOT_ENTITLED
 
 
 class RegionUnsupportedError(RecordedError):

@@ -21,6 +21,7 @@ class Outcome(StrEnum):
     EMPTY = "empty"
     REGION_DISABLED = "region_disabled"
     REGION_UNSUPPORTED = "region_unsupported"
+    NOT_ENTITLED = "not_entitled"
     ACCESS_DENIED = "access_denied"
     SCP_DENIED = "scp_denied"
     ASSUME_ROLE_FAILED = "assume_role_failed"
@@ -38,7 +39,15 @@ class Outcome(StrEnum):
         return self in _COVERED
 
 
-_COVERED = frozenset({Outcome.OK, Outcome.EMPTY, Outcome.REGION_DISABLED, Outcome.REGION_UNSUPPORTED})
+_COVERED = frozenset(
+    {
+        Outcome.OK,
+        Outcome.EMPTY,
+        Outcome.REGION_DISABLED,
+        Outcome.REGION_UNSUPPORTED,
+        Outcome.NOT_ENTITLED,
+    }
+)
 
 
 class SnapshotStatus(StrEnum):
