@@ -15,11 +15,15 @@ if TYPE_CHECKING:
 
 
 class Partition(msgspec.Struct, frozen=True):
-    """The regions of one partition. `workspaces` and `other` together are all of them."""
+    """The regions of one partition. `workspaces` and `other` together are all of them.
+
+    `pools` are those in which WorkSpaces Pools is or may be offered.
+    """
 
     name: str
     sts: str
     workspaces: tuple[str, ...]
+    pools: frozenset[str]
     opt_in: frozenset[str]
     other: tuple[str, ...]
 
@@ -38,6 +42,7 @@ def partitions() -> Mapping[str, Partition]:
             name=name,
             sts=table["sts"],
             workspaces=tuple(table["workspaces"]),
+            pools=frozenset(table["pools"]),
             opt_in=frozenset(table["opt_in"]),
             other=tuple(table["other"]),
         )
@@ -48,6 +53,11 @@ def partitions() -> Mapping[str, Partition]:
 def known_regions() -> frozenset[str]:
     """Every region of every partition."""
     return frozenset(region for each in partitions().values() for region in each.regions)
+
+
+def lacks_pools(region: str) -> bool:
+    """Whether WorkSpaces Pools is known not to be offered in a region. False for one that is not known."""
+    return any(region in each.regions and region not in each.pools for each in partitions().values())
 
 
 def is_pattern(text: str) -> bool:

@@ -12,13 +12,7 @@ import anyio
 import msgspec
 
 from poolcensus.aws.channel import CallWatch
-from poolcensus.errors import (
-    CallError,
-    FatalError,
-    RegionDisabledError,
-    UnrecognizedCredentialsError,
-    first_reason,
-)
+from poolcensus.errors import CallError, FatalError, first_reason
 from poolcensus.limits import Share
 from poolcensus.model import Outcome, Progress, Target, TargetResult, Totals
 from poolcensus.schedule import Schedule
@@ -36,6 +30,8 @@ _SLOWEST_SHOWN = 3
 _OPEN_FOR_EACH_CALL = 4
 _SHORTEST_LOOK = 0.05
 _FIRST_IN_A_REGION = 8
+# Where the network is away, it is asked for as often as a region that is.
+_BETWEEN_DOUBTS = 5.0
 
 
 class Sink(Protocol):
@@ -91,6 +87,11 @@ class _OpenTarget(msgspec.Struct):
     pages: int = 0
     pools: int = 0
 
+    @property
+    def in_other_hands(self) -> bool:
+        """Whether the time that passes is not the target's."""
+        return self.handing_over or self.watch.in_silence
+
 
 class Engine:
     """One run over all targets. `long` has those to start first: see `Schedule`."""
@@ -113,6 +114,7 @@ class Engine:
         self._limits = limits
         self._opt_in = frozenset(regions.opt_in)
         self._pauses = aws.channel.pauses
+        self._work_in_hand = aws.channel.work
         # As many targets may be open as may call, and one more for each that can't call now; but not
         # without end, and never all in one account or region.
         self._open_limit = _OPEN_FOR_EACH_CALL * limits.concurrency
@@ -128,6 +130,7 @@ class Engine:
             per_account=limits.per_account,
             shares=self._shares,
             paused_in=self._pauses.in_region,
+            silent_of=self._pauses.silent_of,
             long=long,
         )
         self._open: dict[Target, _OpenTarget] = {}
@@ -199,8 +202,17 @@ class Engine:
     async def _run_all(self) -> None:
         async with anyio.create_task_group() as beside:
             beside.start_soon(self._end_overdue)
+            beside.start_soon(self._settle_doubts)
             await self._run_targets()
             beside.cancel_scope.cancel()
+
+    async def _settle_doubts(self) -> None:
+        in_doubt = self._aws.channel.breakers.in_doubt
+        while True:
+            await in_doubt.wait()
+            await self._aws.ask_anything()
+            await anyio.sleep(_BETWEEN_DOUBTS)
+            in_doubt.clear()
 
     async def _end_overdue(self) -> None:
         # One task that looks after all of them: a timer for each target would be set and cleared more often
@@ -210,7 +222,7 @@ class Engine:
             earliest = now + self._limits.target_timeout
             for opened in self._open.values():
                 earliest = min(earliest, opened.watch.deadline)
-                if opened.watch.deadline <= now and not opened.handing_over and opened.scope is not None:
+                if opened.watch.deadline <= now and not opened.in_other_hands and opened.scope is not None:
                     opened.scope.cancel()
             await anyio.sleep(max(earliest - now, _SHORTEST_LOOK))
 
@@ -221,11 +233,17 @@ class Engine:
         ):
             self._group = group
             self._pauses.on_pause = self._open_more
+            self._aws.channel.breakers.on_last_round = self._widen
             async for accounts in batches:
                 self._accounts += len(accounts)
                 self._schedule.add(accounts)
                 self._open_more()
             self._listed = True
+
+    def _widen(self, region: str) -> None:
+        # All that are left in a region that does not answer have one call each, and nothing else is going on.
+        if (share := self._shares.get(region)) is not None:
+            share.widen()
 
     def _open_more(self) -> None:
         if self._group is None:
@@ -251,8 +269,12 @@ class Engine:
         return former is not None and all(former.has(Target(account, region)) for region in self._regions)
 
     def _open_next(self) -> Target | None:
-        count = len(self._open)
-        if count - self._pauses.count >= self._limits.concurrency or count >= self._open_limit:
+        # Those that wait for a region which does not answer are bounded by its share.
+        count = len(self._open) - self._pauses.silent
+        if (
+            count + self._pauses.silent - self._pauses.count >= self._limits.concurrency
+            or count >= self._open_limit
+        ):
             return None
         target = self._schedule.pop()
         if target is not None:
@@ -295,19 +317,22 @@ class Engine:
     async def _result_of(self, target: Target, opened: _OpenTarget) -> TargetResult:
         if self._former is not None:
             opened.handing_over = True
-            former = await self._former.restore(target)
+            with self._work_in_hand:
+                former = await self._former.restore(target)
             opened.handing_over = False
             if former is not None:
                 self._restored_requests += former.attempts
                 self._restored_throttles += former.throttles
                 return former
         try:
-            if await self._is_disabled(target):
-                return self._result(target, Outcome.REGION_DISABLED)
+            if target.region in self._opt_in:
+                disabled = await self._aws.region_status.disabled(target.account.id)
+                if disabled is not None and target.region in disabled:
+                    return self._result(target, Outcome.REGION_DISABLED)
+                opened.watch.may_be_off = disabled is None
             await self._read(target, opened)
         except CallError as error:
-            opened.handing_over = True
-            return self._result(target, await self._outcome_of(target, error), error)
+            return self._result(target, error.outcome, error)
         return self._result(target, Outcome.OK if opened.pools else Outcome.EMPTY)
 
     def _overdue(self, target: Target) -> TargetResult:
@@ -323,7 +348,8 @@ class Engine:
             # The time that a slow reader or disk takes is not the target's.
             handed_over = time.monotonic()
             opened.handing_over = True
-            await self._sink.page(page)
+            with self._work_in_hand:
+                await self._sink.page(page)
             opened.handing_over = False
             watch.deadline += time.monotonic() - handed_over
 
@@ -332,34 +358,13 @@ class Engine:
             if self._sink.full():
                 waited_from = time.monotonic()
                 opened.handing_over = True
-                await self._sink.room()
+                with self._work_in_hand:
+                    await self._sink.room()
                 opened.handing_over = False
                 watch.deadline += time.monotonic() - waited_from
 
         source = self._aws.broker.source(target.account.id)
         await self._aws.reader.read(target, source, watch, take, ready)
-
-    async def _is_disabled(self, target: Target) -> bool:
-        if target.region not in self._opt_in:
-            return False
-        disabled = await self._aws.region_status.disabled(target.account.id)
-        return disabled is not None and target.region in disabled
-
-    async def _outcome_of(self, target: Target, error: CallError) -> Outcome:
-        # The codes that a region gives which the account has not enabled are also those of bad credentials
-        # and of services that were never subscribed to. The credentials are good: STS gave them a moment
-        # ago, or knew them at the start. So the region is believed where it is one that can be disabled and
-        # the account doesn't say that it has enabled it.
-        if isinstance(error, UnrecognizedCredentialsError | RegionDisabledError):
-            if target.region not in self._opt_in:
-                return Outcome.ERROR
-            if target.account.id == self._aws.caller.account_id:
-                # No role was assumed a moment ago: a token of the global STS endpoint is refused like this
-                # in regions that are enabled.
-                return Outcome.ERROR
-            disabled = await self._aws.region_status.disabled(target.account.id)
-            return Outcome.REGION_DISABLED if disabled is None else Outcome.ERROR
-        return error.outcome
 
     def _result(
         self,
@@ -386,7 +391,8 @@ class Engine:
         )
 
     async def _end(self, target: Target, result: TargetResult) -> None:
-        await self._sink.done(result, target)
+        with self._work_in_hand:
+            await self._sink.done(result, target)
         del self._open[target]
         self._done += 1
         self._pools += result.pools

@@ -112,11 +112,11 @@ class UnreachableError(RetryableError):
 
 
 class NoRouteError(UnreachableError):
-    """This machine has no route to the host: its network is down, or a router refuses the way."""
+    """No route leads to the host: this machine's network is down, or a router refuses the way."""
 
 
 class LocalLimitError(RetryableError):
-    """This machine has no file descriptor, port or buffer left for a connection."""
+    """No file descriptor, port or buffer is left on this machine for a connection."""
 
     outcome = Outcome.UNREACHABLE
 
@@ -137,6 +137,13 @@ class ExpiredError(RetryableError):
     """The credentials of this call have expired: it needs new ones."""
 
     outcome = Outcome.EXPIRED
+
+
+class UnrecognizedCredentialsError(RetryableError):
+    """The service does not know the credentials in this region.
+
+    The region is not enabled for the account, or the credentials are new or no good: the codes are the same.
+    """
 
 
 class ClockSkewError(RetryableError):
@@ -169,10 +176,6 @@ class RegionDisabledError(RecordedError):
     outcome = Outcome.REGION_DISABLED
 
 
-class UnrecognizedCredentialsError(RecordedError):
-    """The region does not know the credentials: not enabled for the account, or bad credentials."""
-
-
 class NotEntitledError(RecordedError):
     """AWS has closed the service to the account, which is no customer of it."""
 
@@ -185,8 +188,11 @@ class RegionUnsupportedError(RecordedError):
     outcome = Outcome.REGION_UNSUPPORTED
 
 
-class RegionGivenUpError(RecordedError):
-    """Not called: the region did not answer for several other accounts."""
+class SilentError(RecordedError):
+    """What was called had stopped answering, and did not answer in the last round either.
+
+    `code` is `Silent` for a call that was not sent in that round, and otherwise what the call failed with.
+    """
 
     outcome = Outcome.UNREACHABLE
 
@@ -206,7 +212,9 @@ class AssumeRoleError(RecordedError):
             status=error.status,
             request_id=error.request_id,
         )
-        failure.permanent = isinstance(error, RecordedError) and not isinstance(error, RegionGivenUpError)
+        failure.permanent = isinstance(
+            error, RecordedError | UnrecognizedCredentialsError
+        ) and not isinstance(error, SilentError)
         return failure
 
 

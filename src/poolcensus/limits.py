@@ -138,9 +138,14 @@ class Share:
         """A call to the region got none."""
         self.size = max(self._least, self.size // 2)
 
+    def widen(self) -> None:
+        """All room that there can be: nobody else needs it."""
+        self.size = self._most
+        self._on_room()
+
 
 class Pauses:
-    """How many targets wait for something other than a place: a retry, a turn, their account's role.
+    """How many targets wait for something other than a place: a retry, their account's role, an answer.
 
     Such a target can make no call, so another may be opened beside it. `on_pause` is called when one begins
     to wait.
@@ -149,10 +154,12 @@ class Pauses:
     def __init__(self) -> None:
         self.count = 0
         self.in_region: Counter[str] = Counter()
+        self.silent = 0
+        self.silent_of: Counter[str] = Counter()
         self.on_pause: Callable[[], None] | None = None
 
     @contextmanager
-    def pause(self, region: str | None) -> Iterator[None]:
+    def pause(self, region: str | None = None) -> Iterator[None]:
         """Count a target as waiting while the block lasts; in its region too, unless that is None."""
         self.count += 1
         if region is not None:
@@ -165,6 +172,20 @@ class Pauses:
             self.count -= 1
             if region is not None:
                 self.in_region[region] -= 1
+
+    @contextmanager
+    def silence(self, account_id: str) -> Iterator[None]:
+        """Count a target of an account as one that waits for what does not answer."""
+        self.silent += 1
+        self.silent_of[account_id] += 1
+        try:
+            with self.pause():
+                yield
+        finally:
+            self.silent -= 1
+            self.silent_of[account_id] -= 1
+            if not self.silent_of[account_id]:
+                del self.silent_of[account_id]
 
 
 class RetryQuota:

@@ -19,6 +19,7 @@ from poolcensus.errors import (
     RetryableError,
     ThrottledError,
     UnreachableError,
+    UnrecognizedCredentialsError,
 )
 from poolcensus.limits import RetryQuota
 
@@ -33,8 +34,9 @@ class RetryPolicy(msgspec.Struct, frozen=True):
     """How often and how long. Times are seconds.
 
     A reply that is not the operation's result seldom heals, and new credentials that have expired too are
-    not followed by better ones: both are worth fewer attempts. `max_without_reply`
-    is how often a call is made that finds nobody there, where that is less than `max_attempts`.
+    not followed by better ones: both are worth fewer attempts. So are credentials that the service does not
+    know: new ones are known everywhere within seconds. `max_without_reply` is how often a call is made that
+    finds nobody there, where that is less than `max_attempts`.
 
     The wait before retry n is a random part of min(longest_wait, first_wait * 2**(n-1)), and at least
     `throttle_floor` where the service throttled: full jitter alone can spend all attempts near zero.
@@ -43,6 +45,7 @@ class RetryPolicy(msgspec.Struct, frozen=True):
     max_attempts: int = 12
     max_bad_replies: int = 6
     max_expired: int = 4
+    max_unrecognized: int = 5
     max_without_reply: int | None = None
     first_wait: float = 0.25
     longest_wait: float = 20.0
@@ -72,14 +75,14 @@ class Retrier:
         attempt: Callable[[], Awaitable[T]],
         *,
         quota: RetryQuota,
-        deadline: float | None = None,
+        deadline: Callable[[], float] | None = None,
         on_retry: Callable[[RetryableError], None] | None = None,
         pause: Callable[[RetryableError], AbstractContextManager[None]] = lambda _: nullcontext(),
     ) -> T:
         """The result of the first attempt that succeeds.
 
-        `deadline` is on the retrier's clock: a retry that would start past it is not waited for. Each wait
-        is made inside `pause(error)`.
+        `deadline` returns a time on the retrier's clock: a retry that would start past it is not waited
+        for. Each wait is made inside `pause(error)`.
         Raises the last error of the last attempt.
         """
         try:
@@ -95,7 +98,7 @@ class Retrier:
         first: RetryableError,
         quota: RetryQuota,
         *,
-        deadline: float | None,
+        deadline: Callable[[], float] | None,
         on_retry: Callable[[RetryableError], None] | None,
         pause: Callable[[RetryableError], AbstractContextManager[None]],
     ) -> T:
@@ -116,7 +119,7 @@ class Retrier:
             error = last_error = _error(state)
             if failures.enough(error, state.attempt_number):
                 return True
-            if deadline is not None and self._clock() + state.upcoming_sleep >= deadline:
+            if deadline is not None and self._clock() + state.upcoming_sleep >= deadline():
                 return True
             cost = _cost(error)
             if not quota.spend(cost):
@@ -158,17 +161,20 @@ class _Failures:
         self._policy = policy
         self._bad_replies = 0
         self._expired = 0
+        self._unrecognized = 0
         self._unanswered = 0
 
     def enough(self, error: RetryableError, attempts: int) -> bool:
         self._bad_replies += isinstance(error, BadResponseError)
         self._expired += isinstance(error, ExpiredError)
+        self._unrecognized += isinstance(error, UnrecognizedCredentialsError)
         self._unanswered += isinstance(error, UnreachableError | CallTimeoutError)
         policy = self._policy
         return (
             attempts >= policy.max_attempts
             or self._bad_replies >= policy.max_bad_replies
             or self._expired >= policy.max_expired
+            or self._unrecognized >= policy.max_unrecognized
             or (policy.max_without_reply is not None and self._unanswered >= policy.max_without_reply)
         )
 
@@ -176,7 +182,7 @@ class _Failures:
 def _cost(error: RetryableError) -> int:
     # The rate limiter answers throttling; the quota is for services that are down. Were throttles to
     # spend it, a busy service would lose targets that only have to wait their turn.
-    if isinstance(error, ThrottledError | ExpiredError | ClockSkewError):
+    if isinstance(error, ThrottledError | ExpiredError | ClockSkewError | UnrecognizedCredentialsError):
         return 0
     return RetryQuota.TIMEOUT if isinstance(error, CallTimeoutError) else RetryQuota.RETRY
 

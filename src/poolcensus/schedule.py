@@ -38,7 +38,8 @@ class Schedule:
 
     Regions take turns, so that they are used evenly, and each goes through the accounts in an order that is
     shifted against the others', so that no account is asked everywhere at once. `shares` say how many targets
-    may be open in a region, of which those that can make no call now, in `paused_in`, don't count.
+    may be open in a region, of which those that can make no call now, in `paused_in`, don't count; nor do
+    those of an account in `silent_of`, which wait for a region that does not answer.
 
     `long` has the targets that are known to have many pages, by account id and region, with how many: a
     chain of calls that can't overlap. They come before the others, and so do their accounts.
@@ -55,6 +56,7 @@ class Schedule:
         per_account: int,
         shares: Mapping[str, Share],
         paused_in: Mapping[str, int] = MappingProxyType({}),
+        silent_of: Mapping[str, int] = MappingProxyType({}),
         long: Mapping[tuple[str, str], int] = MappingProxyType({}),
     ) -> None:
         self._regions = regions.regions
@@ -62,6 +64,7 @@ class Schedule:
         self._per_account = per_account
         self._shares = shares
         self._paused_in = paused_in
+        self._silent_of = silent_of
         self._pages_of = long
         self._longest_of: dict[str, int] = {}
         for (account_id, _), pages in long.items():
@@ -193,9 +196,12 @@ class Schedule:
     def _has_room(self, region: str) -> bool:
         return self._open_in[region] - self._paused_in.get(region, 0) < self._shares[region].size
 
+    def _may_open(self, work: _Work) -> bool:
+        return work.open < self._per_account + self._silent_of.get(work.account.id, 0)
+
     def _take_long(self) -> tuple[_Work, str] | None:
         for position, (_, work, region) in enumerate(self._long[: self._LOOK_AHEAD]):
-            if work.open < self._per_account and self._has_room(region):
+            if self._may_open(work) and self._has_room(region):
                 del self._long[position]
                 self._long_in[region] -= 1
                 return work, region
@@ -204,7 +210,7 @@ class Schedule:
     def _take(self, queue: deque[_Work]) -> _Work | None:
         for position in range(min(len(queue), self._LOOK_AHEAD)):
             work = queue[position]
-            if work.open < self._per_account:
+            if self._may_open(work):
                 del queue[position]
                 return work
         return None

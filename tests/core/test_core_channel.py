@@ -6,78 +6,47 @@ service and the time are played.
 
 from __future__ import annotations
 
-import asyncio
 import random
-import selectors
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import anyio
+import msgspec
 import pytest
 
 from poolcensus.aws.channel import Call, CallWatch, Channel
 from poolcensus.aws.http1 import Reply
 from poolcensus.aws.signing import Clock, Credentials, RequestTemplate
+from poolcensus.breaker import CircuitBreakers, Endpoint
 from poolcensus.errors import (
     AccessDeniedError,
     BadResponseError,
     CallError,
     ExpiredError,
-    RegionGivenUpError,
+    FatalError,
+    LocalLimitError,
+    NoRouteError,
+    RegionDisabledError,
     RegionUnsupportedError,
     ServerError,
+    SilentError,
     ThrottledError,
     UnreachableError,
+    UnrecognizedCredentialsError,
+    first_reason,
 )
-from poolcensus.health import RegionHealth
 from poolcensus.limits import CallKey, Gate, Pauses
 from poolcensus.rates import RateLimits
 from poolcensus.retry import Retrier, RetryPolicy
 from poolcensus.singleflight import SingleFlight
+from virtual_time import now, on_virtual_time
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from poolcensus.aws.transport import Transport
 
 T = TypeVar("T")
-
-
-class _NoWaiting(selectors.SelectSelector):
-    """A selector that does not wait: the time that it would have waited has passed."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = 0.0
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout is None:
-            raise RuntimeError("everybody waits, and nothing is left to happen")
-        self.now += max(timeout, 0.0)
-        return super().select(0)
-
-
-class _VirtualTime(asyncio.SelectorEventLoop):
-    def __init__(self) -> None:
-        self._clock = _NoWaiting()
-        super().__init__(self._clock)
-
-    def time(self) -> float:
-        return self._clock.now
-
-
-def on_virtual_time(main: Callable[[], Awaitable[T]]) -> T:
-    async def run() -> T:
-        return await main()
-
-    with asyncio.Runner(loop_factory=_VirtualTime) as runner:
-        return runner.run(run())
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 THROTTLED = Reply(400, {}, b'{"__type":"ThrottlingException","message":"Rate exceeded"}')
@@ -154,6 +123,7 @@ class Source:
         self._credentials: Credentials | None = None
         self._flights: SingleFlight[str, Credentials] = SingleFlight()
         self.renewals = 0
+        self.regions: set[str] = set()
 
     def current(self) -> Credentials | None:
         return self._credentials if now() < self._until else None
@@ -172,6 +142,12 @@ class Source:
         if credentials is self._credentials:
             self._until = float("-inf")
 
+    def recognized(self, credentials: Credentials, region: str) -> None:
+        self.regions.add(region)
+
+    def recognized_elsewhere(self, credentials: Credentials, region: str) -> bool:
+        return not self.regions <= {region}
+
 
 TEMPLATE = RequestTemplate("POST", "https://h/", "h", "/", {}, "workspaces", "us-east-1", None)
 
@@ -180,7 +156,7 @@ def channel_of(
     service: Service,
     *,
     total: int = 1000,
-    health: RegionHealth | None = None,
+    accounts: int = 3,
     policy: RetryPolicy | None = None,
 ) -> Channel:
     return Channel(
@@ -190,7 +166,7 @@ def channel_of(
         gate=Gate(total=total, per_account=total, per_region=total),
         rates=RateLimits(now),
         pauses=Pauses(),
-        health=health or RegionHealth(accounts=3),
+        breakers=CircuitBreakers(accounts=accounts, clock=now),
         attempt_timeout=30.0,
         concurrency=total,
     )
@@ -439,53 +415,12 @@ def test_a_target_that_has_no_time_left_is_not_tried_again() -> None:
     on_virtual_time(main)
 
 
-def test_a_region_that_several_accounts_can_not_reach_is_not_called_any_more() -> None:
+def test_what_one_account_is_told_says_nothing_of_the_others() -> None:
     async def main() -> None:
         service = Service()
-        service.script = [UnreachableError("no route", code="ConnectError") for _ in range(999)]
-        channel = channel_of(service, health=RegionHealth(accounts=2, attempts=2))
-        ends: Counter[type[CallError]] = Counter()
-
-        async def ask(account: str) -> None:
-            try:
-                await channel.call(call_of(account), Source(), parse, watch=CallWatch())
-            except CallError as error:
-                ends[type(error)] += 1
-
-        async with anyio.create_task_group() as group:
-            for account in range(4):
-                group.start_soon(ask, str(account))
-        called = service.calls
-        await ask("one that comes later")
-        assert service.calls == called <= 4 * 2
-        assert ends == {RegionGivenUpError: 5}
-        # Other regions are called as before.
-        service.script = []
-        await _call(channel, call_of("a", region="eu-west-1"), Source())
-
-    on_virtual_time(main)
-
-
-def test_a_region_without_the_operation_is_called_for_three_accounts() -> None:
-    async def main() -> None:
-        service = Service()
-        service.script = [Reply(400, {}, b'{"__type":"UnknownOperationException"}')] * 9
+        service.script = [Reply(400, {}, b'{"__type":"UnknownOperationException"}')] * 6
         channel = channel_of(service)
         for account in "abcdef":
-            with pytest.raises(RegionUnsupportedError):
-                await channel.call(call_of(account), Source(), parse, watch=CallWatch())
-        assert service.calls == 3
-
-    on_virtual_time(main)
-
-
-def test_one_odd_answer_says_nothing_of_other_accounts() -> None:
-    async def main() -> None:
-        service = Service()
-        channel = channel_of(service)
-        await _call(channel, call_of("a"), Source())
-        for account in "bcdef":
-            service.script = [Reply(400, {}, b'{"__type":"UnknownOperationException"}')]
             with pytest.raises(RegionUnsupportedError):
                 await channel.call(call_of(account), Source(), parse, watch=CallWatch())
         await _call(channel, call_of("g"), Source())
@@ -519,5 +454,271 @@ def test_never_more_in_flight_than_there_are_places() -> None:
                 group.start_soon(_call, channel, call_of(str(account)), Source())
         assert service.peak == 7
         assert now() == pytest.approx(0.1 * 9)
+
+    on_virtual_time(main)
+
+
+# --- silence --------------------------------------------------------------------------------------------
+
+
+class Gone(Service):
+    """Answers nobody between two moments, after `takes` seconds each time."""
+
+    def __init__(self, *, first: float = 0.0, last: float, takes: float = 0.01) -> None:
+        super().__init__(latency=0.01)
+        self._first, self._last, self._takes = first, last, takes
+        self.unanswered = 0
+
+    async def send(self, *arguments: Any, **options: Any) -> Reply:
+        if self._first <= now() < self._last:
+            self.unanswered += 1
+            self.in_flight += 1
+            self.peak = max(self.peak, self.in_flight)
+            try:
+                await anyio.sleep(self._takes)
+            finally:
+                self.in_flight -= 1
+            raise UnreachableError("no answer", code="ConnectError")
+        return await super().send(*arguments, **options)
+
+
+async def ends_of(channel: Channel, calls: int, **options: Any) -> Counter[type[CallError] | None]:
+    """How so many calls end, each of another account and all at once. None: with a reply."""
+    ends: Counter[type[CallError] | None] = Counter()
+
+    async def ask(account: str) -> None:
+        try:
+            await channel.call(call_of(account, **options), Source(), parse, watch=CallWatch())
+        except CallError as error:
+            ends[type(error)] += 1
+        else:
+            ends[None] += 1
+
+    async with anyio.create_task_group() as group:
+        for account in range(calls):
+            group.start_soon(ask, str(account))
+    channel.breakers.close()
+    return ends
+
+
+def test_a_service_that_is_away_for_a_while_costs_no_call_and_few_probes() -> None:
+    async def main() -> None:
+        service = Gone(last=25.0)
+        channel = channel_of(service)
+        # Others are at work, so that nobody is in a hurry.
+        with channel.work:
+            ends = await ends_of(channel, 100)
+        assert ends == {None: 100}
+        # The first of each, and then one every few seconds: not a hundred again and again.
+        assert 100 < service.unanswered < 115
+        assert now() < 25 + 6
+
+    on_virtual_time(main)
+
+
+def test_calls_that_wait_in_silence_hold_no_place() -> None:
+    async def main() -> None:
+        service = Gone(last=1000.0)
+        channel = channel_of(service, total=4)
+        with channel.work:
+            async with anyio.create_task_group() as group:
+                group.start_soon(ends_of, channel, 50)
+                await anyio.sleep(20)
+                assert channel.in_flight <= 1
+                assert channel.pauses.silent in {49, 50}
+                group.cancel_scope.cancel()
+        assert (channel.in_flight, channel.pauses.count, channel.pauses.silent) == (0, 0, 0)
+        assert not channel.pauses.silent_of
+        assert channel.work.count == 0
+
+    on_virtual_time(main)
+
+
+def test_what_stays_silent_has_its_last_calls_when_all_else_is_done() -> None:
+    async def main() -> None:
+        service = Gone(last=float("inf"))
+        channel = channel_of(service)
+        ends: Counter[type[CallError] | None] = Counter()
+
+        async def ask() -> None:
+            ends.update(await ends_of(channel, 50))
+
+        async with anyio.create_task_group() as group:
+            with channel.work:
+                group.start_soon(ask)
+                await anyio.sleep(40)
+                before = service.unanswered
+                assert not ends
+                # Somebody else has answered meanwhile: it is this service that is silent, not the network.
+                channel.breakers.replied(Endpoint("eu-west-1", "workspaces"))
+        assert ends == {SilentError: 50}
+        assert service.unanswered - before == 50 * 3
+        assert now() < 41
+
+    on_virtual_time(main)
+
+
+def test_a_last_round_that_is_answered_is_not_the_last() -> None:
+    async def main() -> None:
+        # Quiet at once, and the round comes while it still takes long to fail: then it is back.
+        service = Gone(last=1.2, takes=1.0)
+        channel = channel_of(service, total=8)
+        channel.breakers.replied(Endpoint("eu-west-1", "workspaces"))
+        ends = await ends_of(channel, 40)
+        assert ends[None] >= 30
+
+    on_virtual_time(main)
+
+
+def test_a_round_in_which_each_call_takes_long_to_fail_has_an_end() -> None:
+    async def main() -> None:
+        service = Gone(last=float("inf"), takes=30.0)
+        channel = channel_of(service, total=10)
+        async with anyio.create_task_group() as group:
+
+            async def answer_elsewhere() -> None:
+                await anyio.sleep(1)
+                channel.breakers.replied(Endpoint("eu-west-1", "workspaces"))
+
+            group.start_soon(answer_elsewhere)
+            ends = await ends_of(channel, 200)
+        assert ends == {SilentError: 200}
+        # One after the other, ten at a time, 200 calls would fail for ten minutes.
+        assert now() < 130
+
+    on_virtual_time(main)
+
+
+def test_a_network_in_which_nothing_answers_is_waited_for_a_minute() -> None:
+    async def main() -> None:
+        service = Gone(last=50.0)
+        channel = channel_of(service)
+        assert await ends_of(channel, 20) == {None: 20}
+        service = Gone(last=float("inf"))
+        channel, began = channel_of(service), now()
+        assert await ends_of(channel, 20) == {SilentError: 20}
+        assert 60 <= now() - began < 65
+
+    on_virtual_time(main)
+
+
+def test_one_account_s_trouble_is_its_own() -> None:
+    async def main() -> None:
+        service = Gone(last=float("inf"))
+        channel = channel_of(service)
+        call = call_of("a")
+        for _ in range(2):
+            with pytest.raises(UnreachableError):
+                await channel.call(call, Source(), parse, watch=CallWatch())
+        assert service.unanswered == 2 * 12
+
+    on_virtual_time(main)
+
+
+def test_an_optional_call_does_not_wait_for_what_is_silent() -> None:
+    async def main() -> None:
+        service = Gone(last=float("inf"))
+        channel = channel_of(service)
+        with channel.work:
+            async with anyio.create_task_group() as group:
+                group.start_soon(ends_of, channel, 10)
+                await anyio.sleep(3)
+                before = now()
+                call = msgspec.structs.replace(call_of("x"), optional=True)
+                with pytest.raises(SilentError):
+                    await channel.call(call, Source(), parse, watch=CallWatch())
+                assert now() == before
+                group.cancel_scope.cancel()
+
+    on_virtual_time(main)
+
+
+def test_the_time_of_a_silence_is_not_the_targets() -> None:
+    async def main() -> None:
+        service = Gone(last=300.0)
+        channel = channel_of(service)
+        watch = CallWatch(deadline=20.0)
+        with channel.work:
+            async with anyio.create_task_group() as group:
+                group.start_soon(ends_of, channel, 5)
+                await anyio.sleep(1)
+                await channel.call(call_of("x"), Source(), parse, watch=watch)
+        assert watch.deadline > 300
+
+    on_virtual_time(main)
+
+
+def test_without_a_route_the_run_ends_in_one_sentence() -> None:
+    async def main() -> None:
+        service = Service()
+        service.script = [NoRouteError("network is unreachable", code="NoRoute") for _ in range(9999)]
+        channel = channel_of(service)
+        with pytest.raises(BaseExceptionGroup) as caught:
+            await ends_of(channel, 20)
+        channel.breakers.close()
+        assert isinstance(first_reason(caught.value), FatalError)
+        # A region alone without a route is that region's trouble.
+        channel = channel_of(service)
+        async with anyio.create_task_group() as group:
+
+            async def answer_elsewhere() -> None:
+                await anyio.sleep(1)
+                channel.breakers.replied(Endpoint("eu-west-1", "workspaces"))
+
+            group.start_soon(answer_elsewhere)
+            assert await ends_of(channel, 20) == {SilentError: 20}
+
+    on_virtual_time(main)
+
+
+def test_a_shortage_of_this_machine_is_waited_for_and_is_nobodys_silence() -> None:
+    async def main() -> None:
+        service = Service()
+        service.script = [LocalLimitError("too many open files", code="LocalLimit") for _ in range(500)]
+        channel = channel_of(service)
+        assert await ends_of(channel, 20) == {None: 20}
+        assert channel.counts.retries == 0
+        service.script = [LocalLimitError("too many open files", code="LocalLimit") for _ in range(99999)]
+        began = now()
+        with pytest.raises(BaseExceptionGroup) as caught:
+            await ends_of(channel_of(service), 20)
+        assert isinstance(first_reason(caught.value), FatalError)
+        assert 60 <= now() - began < 65
+
+    on_virtual_time(main)
+
+
+# --- credentials that a region does not know ---------------------------------------------------------------
+
+UNKNOWN = Reply(400, {}, b'{"__type":"UnrecognizedClientException","message":"invalid"}')
+
+
+@pytest.mark.parametrize("may_be_off", [True, False])
+@pytest.mark.parametrize("elsewhere", [True, False])
+def test_a_region_is_off_only_where_the_same_credentials_work_elsewhere(
+    may_be_off: bool, elsewhere: bool
+) -> None:
+    async def main() -> None:
+        service, source = Service(), Source()
+        channel = channel_of(service)
+        if elsewhere:
+            await _call(channel, call_of("a", region="eu-west-1"), source)
+        service.calls = 0
+        service.script = [UNKNOWN] * 99
+        off = may_be_off and elsewhere
+        with pytest.raises(RegionDisabledError if off else UnrecognizedCredentialsError):
+            watch = CallWatch(may_be_off=may_be_off)
+            await channel.call(call_of("a"), source, parse, watch=watch)
+        assert service.calls == (1 if off else 5)
+
+    on_virtual_time(main)
+
+
+def test_new_credentials_that_a_region_does_not_know_yet_are_tried_again() -> None:
+    async def main() -> None:
+        service = Service()
+        service.script = [UNKNOWN] * 3
+        await _call(channel_of(service), call_of("a"), Source())
+        assert service.calls == 4
 
     on_virtual_time(main)

@@ -9,9 +9,9 @@ import anyio.lowlevel
 import pytest
 
 from poolcensus.aws.channel import CallCounts
+from poolcensus.breaker import CircuitBreakers
 from poolcensus.discovery import RegionChoice
 from poolcensus.engine import Engine, EngineLimits
-from poolcensus.errors import RegionDisabledError
 from poolcensus.limits import Pauses
 from poolcensus.model import Account, Caller, Outcome, Page, Target, TargetResult
 
@@ -50,6 +50,8 @@ class Played:
         self.region = region
         self.skipped: tuple[object, ...] = ()
         self.pauses = Pauses()
+        self.breakers = CircuitBreakers(accounts=3)
+        self.work = self.breakers.work
         self.counts = CallCounts()
         self.in_flight = 0
         self.caller = Caller("999999999999", "arn:aws:iam::999999999999:user/u", "aws")
@@ -178,19 +180,6 @@ async def test_a_target_that_is_not_restored_has_its_time() -> None:
     played.restored = restored
     results = await played.run()
     assert (results[ONE].outcome, results[ONE].attempts) == (Outcome.TIMED_OUT, 1)
-
-
-async def test_asking_why_a_target_failed_is_not_cut_off_by_its_time() -> None:
-    async def refused(_: object) -> None:
-        await nothing()
-        # The region's status is known by now: it is asked for anew.
-        played.status = played.overdue.wait
-        raise RegionDisabledError("it is not enabled", code="OptInRequired")
-
-    played = Played({ONE: refused, TWO: for_ever}, OPT_IN)
-    results = await played.run()
-    assert results[ONE].outcome is Outcome.REGION_DISABLED
-    assert results[ONE].error_code == "OptInRequired"
 
 
 async def test_a_target_that_ends_as_its_time_does_leaves_the_next_its_own() -> None:

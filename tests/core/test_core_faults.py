@@ -14,6 +14,7 @@ from multidict import CIMultiDict
 
 from poolcensus import codec
 from poolcensus.aws.faults import classify, error_of, parse_xml, server_time
+from poolcensus.aws.refusals import TABLE, denying_policy
 from poolcensus.aws.transport import Reply
 from poolcensus.errors import (
     AccessDeniedError,
@@ -21,8 +22,8 @@ from poolcensus.errors import (
     CallError,
     ClockSkewError,
     ExpiredError,
+    NotEntitledError,
     RecordedError,
-    RegionDisabledError,
     RegionUnsupportedError,
     RetryableError,
     ScpDeniedError,
@@ -49,8 +50,9 @@ CODES: dict[type[CallError], str] = {
     ExpiredError: "ExpiredToken ExpiredTokenException RequestExpired",
     ClockSkewError: "RequestTimeTooSkewed RequestInTheFuture",
     AccessDeniedError: "AccessDenied AccessDeniedException UnauthorizedOperation",
-    RegionDisabledError: "OptInRequired RegionDisabledException",
-    UnrecognizedCredentialsError: "UnrecognizedClientException InvalidClientTokenId AuthFailure",
+    UnrecognizedCredentialsError: (
+        "UnrecognizedClientException InvalidClientTokenId AuthFailure OptInRequired RegionDisabledException"
+    ),
     ServiceError: "InvalidParameterValuesException ResourceNotFoundException ValidationException Whatever",
 }
 PAIRS = [(code, kind) for kind, codes in CODES.items() for code in codes.split()]
@@ -119,12 +121,128 @@ def test_a_known_code_goes_before_the_status() -> None:
     assert type(error_of(reply(codec.dumps({"__type": "AccessDeniedException"}), 503))) is AccessDeniedError
 
 
-@pytest.mark.parametrize("code", ["AccessDeniedException", "AccessDenied", "UnauthorizedOperation"])
-def test_a_service_control_policy_is_told_by_the_message(code: str) -> None:
-    message = "User: x is not authorized to perform: y with an explicit deny in a service control policy"
-    for body in forms(code, message):
-        if b"service control policy" in body:
-            assert type(error_of(reply(body))) is ScpDeniedError
+ARN = "arn:aws:sts::000000000002:assumed-role/PoolCensusReader/poolcensus-me"
+WHAT = "arn:aws:workspaces:eu-west-1:000000000002:workspacespool/*"
+DENIAL = f"User: {ARN} is not authorized to perform: workspaces:DescribeWorkspacesPools on resource: {WHAT}"
+POLICIES = (
+    "identity-based policy",
+    "resource-based policy",
+    "service control policy",
+    "resource control policy",
+    "session policy",
+    "VPC endpoint policy",
+    "permissions boundary",
+    "role trust policy",
+)
+DENIED_CODES = ("AccessDeniedException", "AccessDenied", "UnauthorizedOperation")
+CLOSED = (
+    "Amazon WorkSpaces Pools is no longer available to new customers as of 7/30/2026. Refer to"
+    " https://docs.aws.amazon.com/workspaces/latest/adminguide/wsp-pools-end-of-support.html"
+)
+NEUTRAL = (
+    "You do not have the permissions required to perform this action. Refer to"
+    " https://docs.aws.amazon.com/workspaces/latest/adminguide/workspaces-access-control.html"
+)
+
+
+def denied(code: str, message: str, region: str = "eu-west-1") -> CallError:
+    return error_of(reply(codec.dumps({"__type": code, "message": message})), region)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("code", DENIED_CODES)
+@pytest.mark.parametrize(
+    "form",
+    [
+        " because no {} allows the workspaces:DescribeWorkspacesPools action",
+        " with an explicit deny in a {}",
+        " with an explicit deny in an {}: arn:aws:organizations::1:policy/o-1/service_control_policy/p-1",
+        " with an explicit deny in the {}",
+    ],
+)
+def test_a_denial_names_the_policy(code: str, policy: str, form: str) -> None:
+    for before in ("", "You are not authorized to perform this operation. "):
+        message = before + DENIAL + form.format(policy)
+        error = denied(code, message)
+        assert type(error) is (ScpDeniedError if policy == "service control policy" else AccessDeniedError)
+        assert denying_policy(message) == policy
+        assert error.message == message
+
+
+def test_a_denial_that_names_no_policy_is_a_denial() -> None:
+    for message in (DENIAL, f"{DENIAL} with an explicit deny", "Access Denied", ""):
+        assert type(denied("AccessDeniedException", message)) is AccessDeniedError
+        assert denying_policy(message) is None
+    assert type(denied("AccessDenied", "Refused by a service control policy")) is ScpDeniedError
+
+
+@pytest.mark.parametrize("code", DENIED_CODES)
+@pytest.mark.parametrize(
+    "message",
+    [
+        CLOSED,
+        CLOSED.partition(" Refer")[0],
+        "Amazon WorkSpaces Pools is no longer available to new customers as of 1/1/2027.",
+        "See https://docs.aws.amazon.com/de_de/workspaces/latest/adminguide/wsp-pools-end-of-support.html",
+    ],
+)
+def test_an_account_to_which_the_service_is_closed_is_told_by_the_text_or_its_page(
+    code: str, message: str
+) -> None:
+    error = denied(code, message)
+    assert type(error) is NotEntitledError
+    assert error.message == message
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        # What a denial names is anybody's choice: it can't make a refused account look closed.
+        (
+            "AccessDeniedException",
+            "User: arn:aws:sts::2:assumed-role/r/wsp-pools-end-of-support is not authorized to perform: x",
+        ),
+        ("AccessDeniedException", f"{DENIAL} because no session policy allows it. {CLOSED}"),
+        ("AccessDeniedException", "WorkSpaces is no longer available"),
+        ("ValidationException", CLOSED),
+        ("InternalServerException", CLOSED),
+        ("ThrottlingException", CLOSED),
+    ],
+)
+def test_nothing_else_makes_an_account_closed(code: str, message: str) -> None:
+    assert not denied(code, message).outcome.covered
+
+
+@pytest.mark.parametrize(
+    "region", ["af-south-1", "il-central-1", "us-east-2", "ap-southeast-5", "eu-north-1"]
+)
+def test_the_neutral_refusal_means_no_pools_where_the_catalogue_says_so(region: str) -> None:
+    assert type(denied("AccessDeniedException", NEUTRAL, region)) is RegionUnsupportedError
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "eu-west-3", "sa-east-1", "us-gov-west-1", "xx-new-1", ""])
+def test_the_neutral_refusal_is_a_refusal_elsewhere_and_says_what_it_may_be(region: str) -> None:
+    error = denied("AccessDeniedException", NEUTRAL, region)
+    assert type(error) is AccessDeniedError
+    assert error.message.startswith(NEUTRAL)
+    assert "may lack workspaces:DescribeWorkspacesPools" in error.message
+
+
+def test_a_denial_by_a_policy_is_never_neutral() -> None:
+    message = f"{DENIAL} because no identity-based policy allows it (/workspaces-access-control.html)"
+    assert type(denied("AccessDeniedException", message, "af-south-1")) is AccessDeniedError
+
+
+def test_every_row_of_the_table_has_a_source() -> None:
+    for row in TABLE:
+        assert all(page.startswith("https://") for page in row.source.split())
+        assert row.codes
+
+
+@given(code=st.sampled_from(["Whatever", "ValidationException", "", "Denied"]), message=st.text())
+def test_what_no_row_knows_covers_nothing(code: str, message: str) -> None:
+    for text in (message, CLOSED, NEUTRAL, "It is not supported in this Region"):
+        assert not denied(code, text, "af-south-1").outcome.covered
 
 
 def test_a_policy_named_in_another_error_is_no_refusal() -> None:
@@ -164,13 +282,6 @@ def test_what_is_no_error_by_its_status_is_a_bad_response(status: int) -> None:
 )
 def test_a_region_that_does_not_know_the_operation(code: str) -> None:
     assert all(type(error_of(reply(body))) is RegionUnsupportedError for body in forms(code, "x"))
-
-
-def test_a_region_that_says_in_words_that_it_does_not_offer_it() -> None:
-    body = codec.dumps(
-        {"__type": "InvalidParameterValuesException", "message": "It is not supported in this Region"}
-    )
-    assert type(error_of(reply(body))) is RegionUnsupportedError
 
 
 SECRET = "IQoJb3JpZ2luX2VjEXAMPLEtokenEXAMPLE/+=="

@@ -47,7 +47,7 @@ class Run:
         self.attempts = 0
         self.retries: list[RetryableError] = []
         self.now = 0.0
-        self._deadline = deadline
+        self._deadline_of = None if deadline is None else lambda: deadline
         self._retrier = Retrier(
             policy or RetryPolicy(first_wait=1.0),
             clock=lambda: self.now,
@@ -69,7 +69,7 @@ class Run:
 
     async def call(self) -> int:
         result = await self._retrier.call(
-            self._attempt, quota=self.quota, deadline=self._deadline, on_retry=self.retries.append
+            self._attempt, quota=self.quota, deadline=self._deadline_of, on_retry=self.retries.append
         )
         self.left.append(self.quota.left)
         return result

@@ -7,6 +7,7 @@ import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+import anyio
 import pytest
 
 from census_lab import result_of
@@ -168,7 +169,7 @@ async def test_targets_after_one_whose_time_was_over_are_read(lab: Start, exact_
 
 
 @pytest.mark.parametrize(("fault", "options"), [("reset", {}), ("hang", {"attempt_timeout": 0.2})])
-async def test_a_dead_region_costs_a_few_accounts_waits(
+async def test_a_dead_region_costs_each_account_a_few_calls(
     lab: Start, exact_but: ExactBut, fault: str, options: dict[str, float]
 ) -> None:
     here = await lab(accounts=30, pools_per_target=1, regions=REGIONS, faults=(f"{fault},region=eu-west-1",))
@@ -176,8 +177,7 @@ async def test_a_dead_region_costs_a_few_accounts_waits(
     dead = [each for each in snapshot.targets() if each.region == "eu-west-1"]
     assert {each.outcome for each in dead} == {Outcome.UNREACHABLE}
     # 30 accounts with 12 attempts each would be 360.
-    assert sum(each.attempts for each in dead) < 30
-    assert sum(each.attempts == 0 for each in dead) > 15
+    assert sum(each.attempts for each in dead) < 30 * 4
     assert snapshot.manifest.status is SnapshotStatus.PARTIAL
     exact_but(here, snapshot, [(each.account_id, "eu-west-1") for each in dead])
 
@@ -197,17 +197,18 @@ async def test_a_region_that_refuses_one_account_s_connections_is_not_given_up(
     exact_but(here, snapshot, [("000000000002", "eu-west-1")])
 
 
-async def test_where_nothing_listens_every_region_is_given_up(
+async def test_where_nothing_listens_every_target_says_so_itself(
     lab: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = await lab(accounts=15, regions=REGIONS)
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     monkeypatch.setenv("AWS_ENDPOINT_URL_WORKSPACES", f"http://127.0.0.1:{port}")
-    snapshot = await here.collect(per_region=3)
+    with anyio.fail_after(20):
+        # It asks STS whether anything answers, instead of waiting a minute for the network.
+        snapshot = await here.collect(per_region=3)
     assert snapshot.manifest.outcomes == {Outcome.UNREACHABLE: 30}
-    assert sum(each.attempts for each in snapshot.targets()) < 2 * 30
-    messages = {each.error_message for each in snapshot.targets() if each.attempts == 0}
-    assert messages
-    assert all("was given up after" in str(each) for each in messages)
+    assert all(each.attempts for each in snapshot.targets())
+    assert sum(each.attempts for each in snapshot.targets()) < 30 * 5
+    assert {each.error_code for each in snapshot.targets()} == {"ConnectError"}
     assert here.calls("workspaces.DescribeWorkspacesPools") == 0

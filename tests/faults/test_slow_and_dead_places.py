@@ -150,7 +150,7 @@ def _closed_port() -> str:
 
 
 @pytest.mark.parametrize("how", ["refuses", "swallows", "has no name"])
-async def test_a_dead_region_is_given_up_once_and_for_all(
+async def test_a_dead_region_costs_a_last_round(
     lab: Start, exact_but: ExactBut, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     here = await lab(accounts=100, pools_per_target=2, regions=REGIONS)
@@ -170,11 +170,10 @@ async def test_a_dead_region_is_given_up_once_and_for_all(
         snapshot = await here.collect(concurrency=8, per_region=3, attempt_timeout=0.2)
     dead = [each for each in snapshot.targets() if each.region == "eu-west-1"]
     assert {each.outcome for each in dead} == {Outcome.UNREACHABLE}
-    asked = [each for each in dead if each.attempts]
-    assert len(asked) <= 20
     # 100 accounts with 12 attempts each would be 1,200.
-    assert sum(each.attempts for each in asked) < 60
-    assert {each.error_code for each in dead if not each.attempts} == {"RegionGivenUp"}
+    assert sum(each.attempts for each in dead) < 4 * 100
+    # Where calls fail at once all accounts have theirs; where each takes its time, those that fit in a round.
+    assert {each.error_code for each in dead if not each.attempts} <= {"Silent"}
     assert snapshot.manifest.status is SnapshotStatus.PARTIAL
     exact_but(here, snapshot, [(each.account_id, "eu-west-1") for each in dead])
 

@@ -11,21 +11,29 @@ import time
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+import anyio
 import msgspec
 
 from poolcensus.aws.faults import error_of
 from poolcensus.aws.signing import sign
+from poolcensus.breaker import Endpoint, State
 from poolcensus.errors import (
+    AccessDeniedError,
+    CallError,
     CallTimeoutError,
     ClockSkewError,
     ExpiredError,
-    RegionGivenUpError,
-    RegionUnsupportedError,
+    FatalError,
+    LocalLimitError,
+    NoRouteError,
+    NotEntitledError,
+    RegionDisabledError,
     RetryableError,
+    SilentError,
     ThrottledError,
     UnreachableError,
+    UnrecognizedCredentialsError,
 )
-from poolcensus.health import Endpoint
 from poolcensus.limits import RetryQuota
 
 if TYPE_CHECKING:
@@ -34,8 +42,8 @@ if TYPE_CHECKING:
 
     from poolcensus.aws.signing import Clock, Credentials, RequestTemplate
     from poolcensus.aws.transport import Reply, Transport
-    from poolcensus.errors import CallError
-    from poolcensus.health import RegionHealth
+    from poolcensus.breaker import CircuitBreakers, Work
+    from poolcensus.errors import CensusError
     from poolcensus.limits import CallKey, Gate, Pauses, Share
     from poolcensus.rates import RateLimits
     from poolcensus.retry import Retrier
@@ -57,6 +65,12 @@ class CredentialSource(Protocol):
     def expired(self, credentials: Credentials) -> None:
         """The service says that these have expired."""
 
+    def recognized(self, credentials: Credentials, region: str) -> None:
+        """A service in the region knows these."""
+
+    def recognized_elsewhere(self, credentials: Credentials, region: str) -> bool:
+        """Whether a service in another region knows these, so that only the region can be the trouble."""
+
 
 class CallCounts(msgspec.Struct):
     """What has been sent, in a target or in the whole run."""
@@ -71,6 +85,8 @@ class CallWatch(msgspec.Struct):
     """One target's calls: what was sent and since when, and when its time is over.
 
     Both times are on the monotonic clock, in seconds. `share` is told whether calls are answered.
+    `in_silence` says that a call waits for what does not answer, which is not the target's time. `may_be_off`
+    says that the account has to enable the region, and does not tell whether it has.
     """
 
     deadline: float = float("inf")
@@ -78,6 +94,8 @@ class CallWatch(msgspec.Struct):
     attempts: int = 0
     throttles: int = 0
     share: Share | None = None
+    in_silence: bool = False
+    may_be_off: bool = False
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -86,6 +104,7 @@ class Call(msgspec.Struct, frozen=True):
     `about` is the account that the call is made for, where that is not the one whose limits it uses: the
     caller assumes roles for others. `awaited` says that targets wait for the call which are counted as
     waiting already, `begun` that its target has been read in part: it goes before those that have not.
+    `optional` says that there is another way: the call does not wait for a service that is silent.
     """
 
     template: RequestTemplate
@@ -95,6 +114,12 @@ class Call(msgspec.Struct, frozen=True):
     about: str | None = None
     awaited: bool = False
     begun: bool = False
+    optional: bool = False
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """What the call is sent to."""
+        return Endpoint(self.key.region, self.key.service)
 
     @property
     def place(self) -> CallKey:
@@ -107,6 +132,8 @@ class Channel:
 
     _SMALLEST_QUOTA = 500
     _QUOTA_PER_PLACE = 20
+    # A single connection may break for reasons of its own, and so may the one that is opened after it.
+    _LAST_ATTEMPTS = 3
 
     def __init__(
         self,
@@ -117,7 +144,7 @@ class Channel:
         gate: Gate,
         rates: RateLimits,
         pauses: Pauses,
-        health: RegionHealth,
+        breakers: CircuitBreakers,
         attempt_timeout: float,
         concurrency: int,
     ) -> None:
@@ -127,13 +154,23 @@ class Channel:
         self._gate = gate
         self._rates = rates
         self.pauses = pauses
-        self._health = health
+        self._breakers = breakers
         self._attempt_timeout = attempt_timeout
         # The SDKs' quota of 500 is meant for one client with a few calls in flight: with many, a share
         # of failing calls that is harmless would empty it.
         self._quota_size = max(self._SMALLEST_QUOTA, concurrency * self._QUOTA_PER_PLACE)
         self._quotas: dict[Endpoint, RetryQuota] = {}
         self.counts = CallCounts()
+
+    @property
+    def work(self) -> Work:
+        """What is being done, less what only waits for an answer that does not come."""
+        return self._breakers.work
+
+    @property
+    def breakers(self) -> CircuitBreakers:
+        """Which services do not answer."""
+        return self._breakers
 
     @property
     def in_flight(self) -> int:
@@ -157,44 +194,100 @@ class Channel:
 
         Raises the CallError of the last attempt.
         """
+        endpoint = call.endpoint
 
         async def attempt() -> T:
-            return await self._attempt(call, source, parse, watch)
+            answer: tuple[T] | None = None
+            while answer is None:
+                if self._breakers.state(endpoint) is State.CLOSED:
+                    answer = await self._attempt(call, source, parse, watch)
+                else:
+                    answer = await self._attempt_in_silence(call, source, parse, watch)
+            return answer[0]
 
-        where = Endpoint(call.key.region, call.key.service)
-        quota = self._quotas.get(where)
+        quota = self._quotas.get(endpoint)
         if quota is None:
-            quota = self._quotas[where] = RetryQuota(self._quota_size)
-        return await (retrier or self._retrier).call(
-            attempt,
-            quota=quota,
-            deadline=watch.deadline,
-            on_retry=lambda error: self._note_retry(call, error),
-            # A region that does not answer gets no more targets for those that wait there.
-            pause=lambda error: self._pause(call, in_region=isinstance(error, ThrottledError)),
-        )
+            quota = self._quotas[endpoint] = RetryQuota(self._quota_size)
+        with self.work:
+            return await (retrier or self._retrier).call(
+                attempt,
+                quota=quota,
+                deadline=lambda: watch.deadline,
+                on_retry=lambda error: self._note_retry(call, error),
+                # A region that does not answer gets no more targets for those that wait there.
+                pause=lambda error: self._pause(call, in_region=isinstance(error, ThrottledError)),
+            )
+
+    async def _attempt_in_silence(
+        self, call: Call, source: CredentialSource, parse: Callable[[Reply], T], watch: CallWatch
+    ) -> tuple[T] | None:
+        """Send the call to what does not answer, whenever it may be sent. None: it answers again."""
+        endpoint, waits_since = call.endpoint, self._breakers.now()
+        failures = 0
+        # Nobody waits for the end of a probe, and its time is not the target's.
+        with self.work.resting:
+            watch.in_silence = True
+            try:
+                while True:
+                    with nullcontext() if call.awaited else self.pauses.silence(call.place.account_id):
+                        await self._breakers.admit(endpoint, optional=call.optional)
+                    state = self._breakers.state(endpoint)
+                    if state is State.CLOSED:
+                        return None
+                    try:
+                        return await self._attempt(call, source, parse, watch, in_silence=True)
+                    except (UnreachableError, CallTimeoutError) as error:
+                        failures += state is State.LAST_ROUND
+                        if failures == self._LAST_ATTEMPTS or self._breakers.is_over(endpoint):
+                            raise self._silence(endpoint, error) from error
+            finally:
+                watch.in_silence = False
+                watch.deadline += self._breakers.now() - waits_since
+
+    def _silence(self, endpoint: Endpoint, error: UnreachableError | CallTimeoutError) -> CensusError:
+        if isinstance(error, NoRouteError) and self._breakers.alone(endpoint):
+            return FatalError(f"AWS can't be reached from this machine: {error.message}")
+        return SilentError(error.message, code=error.code, status=error.status, request_id=error.request_id)
 
     async def _attempt(
-        self, call: Call, source: CredentialSource, parse: Callable[[Reply], T], watch: CallWatch
-    ) -> T:
-        key = call.key
+        self,
+        call: Call,
+        source: CredentialSource,
+        parse: Callable[[Reply], T],
+        watch: CallWatch,
+        *,
+        in_silence: bool = False,
+    ) -> tuple[T] | None:
+        """Send the call once it has its place. None: meanwhile its endpoint has stopped answering."""
+        key, endpoint = call.key, call.endpoint
         if self._rates.turns(key) is not None:
             with self._pause(call, in_region=True):
                 await self._rates.wait(key)
         ahead = call.begun
-        self._refuse_if_pointless(key)
+        shortage: _Shortage | None = None
         while True:
             if source.current() is None:
-                with self._pause(call, in_region=False):
+                # Another call is being made for it, which counts for itself.
+                resting = nullcontext() if in_silence else self.work.resting
+                with self._pause(call, in_region=False), resting:
                     await source.get()
             await self._gate.acquire(call.place, ahead=ahead)
             try:
-                self._refuse_if_pointless(key)
+                if self._breakers.state(endpoint) is not State.CLOSED:
+                    if not in_silence:
+                        return None
+                    self._breakers.refuse_after_last_round(endpoint)
                 credentials = source.current()
                 if credentials is not None:
-                    return await self._send(call, source, credentials, parse, watch)
+                    return (await self._send(call, source, credentials, parse, watch),)
+            except LocalLimitError as error:
+                shortage = shortage or _Shortage(self._breakers)
+                shortage.note(error)
             finally:
                 self._gate.release(call.place)
+            if shortage is not None:
+                with self._pause(call, in_region=False):
+                    await shortage.pause()
             # The credentials ended while the call waited for its place. They are renewed without one,
             # and the call goes before those that have not had a place yet: otherwise sessions that are
             # shorter than the queue would be renewed for ever.
@@ -208,12 +301,12 @@ class Channel:
         parse: Callable[[Reply], T],
         watch: CallWatch,
     ) -> T:
-        template, key = call.template, call.key
-        endpoint = Endpoint(key.region, key.service)
+        template, key, endpoint = call.template, call.key, call.endpoint
         watch.attempts += 1
         self.counts.requests += 1
         if call.about is not None:
             self._rates.sent(key)
+        sent_at = self._breakers.now()
         try:
             reply = await self._transport.send(
                 template.method,
@@ -225,54 +318,63 @@ class Channel:
             )
             self._note_reply(endpoint, watch)
             if reply.status != 200:
-                raise error_of(reply)
+                raise error_of(reply, key.region)
             result = parse(reply)
-        except ThrottledError:
-            watch.throttles += 1
-            self.counts.throttles += 1
-            self._rates.throttled(key)
+        except CallError as error:
+            self._note_error(call, source, credentials, error, watch=watch, sent_at=sent_at)
             raise
-        except ExpiredError:
-            source.expired(credentials)
-            raise
-        except ClockSkewError as error:
-            if error.server_time is not None:
-                self._clock.correct(error.server_time)
-            raise
-        except RegionUnsupportedError as error:
-            self._health.lacks_operation(endpoint, call.place.account_id, error.message)
-            raise
-        except (UnreachableError, CallTimeoutError) as error:
-            self._note_silence(endpoint, call, watch, error)
-            raise
-        self._health.served(endpoint)
+        source.recognized(credentials, key.region)
         self._rates.succeeded(key)
         return result
 
+    def _note_error(
+        self,
+        call: Call,
+        source: CredentialSource,
+        credentials: Credentials,
+        error: CallError,
+        *,
+        watch: CallWatch,
+        sent_at: float,
+    ) -> None:
+        region = call.key.region
+        match error:
+            case ThrottledError():
+                watch.throttles += 1
+                self.counts.throttles += 1
+                self._rates.throttled(call.key)
+            case ExpiredError():
+                source.expired(credentials)
+            case ClockSkewError():
+                if error.server_time is not None:
+                    self._clock.correct(error.server_time)
+            case UnrecognizedCredentialsError():
+                if watch.may_be_off and source.recognized_elsewhere(credentials, region):
+                    raise RegionDisabledError(
+                        error.message, code=error.code, status=error.status, request_id=error.request_id
+                    ) from error
+            case AccessDeniedError() | NotEntitledError():
+                # Whether something is allowed is looked at once it is known who asks.
+                source.recognized(credentials, region)
+            case UnreachableError() | CallTimeoutError():
+                self._note_silence(call, watch, sent_at, error)
+
     def _note_reply(self, endpoint: Endpoint, watch: CallWatch) -> None:
-        self._health.replied(endpoint)
+        self._breakers.replied(endpoint)
         if watch.share is not None:
             watch.share.replied()
 
-    def _note_silence(self, endpoint: Endpoint, call: Call, watch: CallWatch, error: CallError) -> None:
-        self._health.failed(endpoint, call.place.account_id, error.message)
-        if watch.share is not None:
+    def _note_silence(self, call: Call, watch: CallWatch, sent_at: float, error: CallError) -> None:
+        endpoint = call.endpoint
+        self._breakers.failed(endpoint, call.place.account_id, sent_at, error.message)
+        # In the last round nobody else needs the room.
+        if watch.share is not None and self._breakers.state(endpoint) is not State.LAST_ROUND:
             watch.share.silent()
 
     def _pause(self, call: Call, *, in_region: bool) -> AbstractContextManager[None]:
         if call.awaited:
             return nullcontext()
         return self.pauses.pause(call.key.region if in_region else None)
-
-    def _refuse_if_pointless(self, key: CallKey) -> None:
-        endpoint = Endpoint(key.region, key.service)
-        if (why := self._health.given_up(endpoint)) is not None:
-            raise RegionGivenUpError(
-                f"{key.region} was given up after several accounts could not reach it: {why}",
-                code="RegionGivenUp",
-            )
-        if (why := self._health.unsupported(endpoint)) is not None:
-            raise RegionUnsupportedError(why, code="RegionUnsupported")
 
     def _note_retry(self, call: Call, error: RetryableError) -> None:
         self.counts.retries += 1
@@ -284,3 +386,29 @@ class Channel:
             error.message,
             error.code,
         )
+
+
+class _Shortage:
+    """What a call does while nothing is left on this machine for its connection.
+
+    That says nothing about the service: the call waits, and others end and give back what they used.
+    """
+
+    # Connections end all the time: what has not come back in a minute without a reply does not come back.
+    _LONGEST = 60.0
+    _PAUSE = 0.5
+
+    __slots__ = ("_breakers", "_since")
+
+    def __init__(self, breakers: CircuitBreakers) -> None:
+        self._breakers = breakers
+        self._since = breakers.now()
+
+    def note(self, error: LocalLimitError) -> None:
+        """Note that it goes on. Raises FatalError where it has lasted too long."""
+        if self._breakers.now() - max(self._since, self._breakers.last_reply) >= self._LONGEST:
+            raise FatalError(f"no connection can be opened: {error.message}") from error
+
+    async def pause(self) -> None:
+        """Wait a moment."""
+        await anyio.sleep(self._PAUSE)

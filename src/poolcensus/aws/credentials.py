@@ -80,10 +80,29 @@ class RoleSettings:
         return f"RoleSettings(name={self.name!r})"
 
 
+class _Recognition:
+    """In which regions services know the credentials that are in use."""
+
+    __slots__ = ("_credentials", "_regions")
+
+    def __init__(self) -> None:
+        self._credentials: Credentials | None = None
+        self._regions: set[str] = set()
+
+    def note(self, credentials: Credentials, region: str) -> None:
+        if credentials is not self._credentials:
+            self._credentials, self._regions = credentials, set()
+        self._regions.add(region)
+
+    def elsewhere(self, credentials: Credentials, region: str) -> bool:
+        return credentials is self._credentials and not self._regions <= {region}
+
+
 class CallerCredentials:
     """The caller's own credentials, walked through the SDK's chain once for all who wait."""
 
     def __init__(self, sdk: Sdk) -> None:
+        self._recognition = _Recognition()
         self._sdk = sdk
         self._flights: SingleFlight[str, Credentials] = SingleFlight()
         self._credentials: Credentials | None = None
@@ -129,11 +148,20 @@ class CallerCredentials:
             self._refused = True
             self._sdk.forget_caller_credentials()
 
+    def recognized(self, credentials: Credentials, region: str) -> None:
+        self._recognition.note(credentials, region)
+
+    def recognized_elsewhere(self, credentials: Credentials, region: str) -> bool:
+        # A session token may be one of the global STS endpoint, which opt-in regions refuse when they are on:
+        # https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_temp_enable-regions.html
+        return credentials.session_token is None and self._recognition.elsewhere(credentials, region)
+
 
 class RoleCredentials:
     """The credentials of one account's role."""
 
     def __init__(self, account_id: str, broker: CredentialBroker) -> None:
+        self._recognition = _Recognition()
         self._account_id = account_id
         self._broker = broker
         self._credentials: Credentials | None = None
@@ -166,6 +194,12 @@ class RoleCredentials:
     def expired(self, credentials: Credentials) -> None:
         if credentials is self._credentials:
             self._until = 0.0
+
+    def recognized(self, credentials: Credentials, region: str) -> None:
+        self._recognition.note(credentials, region)
+
+    def recognized_elsewhere(self, credentials: Credentials, region: str) -> bool:
+        return self._recognition.elsewhere(credentials, region)
 
 
 def _again(error: CallError) -> CallError:

@@ -1,7 +1,7 @@
-"""What an error of AWS means: from its code and status to the exception's family.
+"""Errors of AWS as exceptions: what a reply says, read in the form of each protocol.
 
 The code is the body's `__type` (JSON) or `Code` (XML); a body that names none counts as its HTTP status.
-The lists are those of the AWS SDKs' retry modes and of the services' own references.
+What code, status and message mean is in the table of refusals.
 """
 
 from __future__ import annotations
@@ -13,107 +13,14 @@ from typing import TYPE_CHECKING, NoReturn
 from xml.etree import ElementTree as ET
 
 from poolcensus import codec
-from poolcensus.errors import (
-    AccessDeniedError,
-    BadResponseError,
-    CallError,
-    ClockSkewError,
-    ExpiredError,
-    RegionDisabledError,
-    RegionUnsupportedError,
-    ScpDeniedError,
-    ServerError,
-    ServiceError,
-    ThrottledError,
-    UnrecognizedCredentialsError,
-)
+from poolcensus.aws.refusals import in_region, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from poolcensus.aws.transport import Reply
+    from poolcensus.errors import CallError
 
-_CLASSES: dict[type[CallError], frozenset[str]] = {
-    ThrottledError: frozenset(
-        {
-            "Throttling",
-            "ThrottlingException",
-            "ThrottledException",
-            "RequestThrottled",
-            "RequestThrottledException",
-            "TooManyRequestsException",
-            "ProvisionedThroughputExceededException",
-            "RequestLimitExceeded",
-            "BandwidthLimitExceeded",
-            "LimitExceededException",
-            "SlowDown",
-            "PriorRequestNotComplete",
-            "EC2ThrottledException",
-            "TransactionInProgressException",
-        }
-    ),
-    ServerError: frozenset(
-        {
-            "RequestTimeout",
-            "RequestTimeoutException",
-            "InternalError",
-            "InternalFailure",
-            "InternalServerError",
-            "InternalServerException",
-            "InternalServiceError",
-            "InternalServiceException",
-            "ServiceException",
-            "ServiceUnavailable",
-            "ServiceUnavailableException",
-            "Unavailable",
-        }
-    ),
-    ExpiredError: frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"}),
-    ClockSkewError: frozenset({"RequestTimeTooSkewed", "RequestInTheFuture"}),
-    AccessDeniedError: frozenset(
-        {
-            "AccessDenied",
-            "AccessDeniedException",
-            "UnauthorizedOperation",
-            "UnauthorizedAccess",
-            "NotAuthorized",
-        }
-    ),
-    RegionDisabledError: frozenset({"OptInRequired", "RegionDisabledException"}),
-    UnrecognizedCredentialsError: frozenset(
-        {"UnrecognizedClientException", "InvalidClientTokenId", "AuthFailure"}
-    ),
-    RegionUnsupportedError: frozenset(
-        {
-            "InvalidAction",
-            "OperationNotSupportedException",
-            "UnknownOperation",
-            "UnknownOperationException",
-            "UnknownService",
-            "UnsupportedOperation",
-            "UnsupportedOperationException",
-        }
-    ),
-}
-_BY_CODE = {code: kind for kind, codes in _CLASSES.items() for code in codes}
-_BY_STATUS: dict[int, type[CallError]] = {
-    401: AccessDeniedError,
-    403: AccessDeniedError,
-    408: ServerError,
-    429: ThrottledError,
-    500: ServerError,
-    501: ServerError,
-    502: ServerError,
-    503: ServerError,
-    504: ServerError,
-    509: ThrottledError,
-}
-_SIGNATURE_CODES = frozenset({"InvalidSignatureException", "SignatureDoesNotMatch"})
-_SPEAKS_OF_THE_DATE = re.compile(
-    r"signature (has )?expired|not yet current|request time|too skewed", re.IGNORECASE
-)
-_SCP = re.compile(r"service control policy", re.IGNORECASE)
-_NOT_IN_REGION = re.compile(r"not (supported|available|offered) in (this|the)( \S+)? region", re.IGNORECASE)
 # Whatever is assigned to such a name, and whatever follows it that is too long to be a word.
 _SECRETS = re.compile(
     r"(?i)((?:security|session)[ _-]?token|secret(?:[ _-]?access)?[ _-]?key|external[ _-]?id)"
@@ -122,8 +29,11 @@ _SECRETS = re.compile(
 _LONGEST_MESSAGE = 1000
 
 
-def error_of(reply: Reply) -> CallError:
-    """The exception for a reply that is not a success. Never raises for what the body holds."""
+def error_of(reply: Reply, region: str = "") -> CallError:
+    """Return the exception for a reply that is not a success. Never raises for what the body holds.
+
+    `region` is where the service was called: some refusals mean another thing where Pools is not offered.
+    """
     code, message = _json_error(reply.body) or _xml_error(reply.body) or ("", "")
     header_code = reply.headers.get("x-amzn-ErrorType", "")
     return classify(
@@ -131,12 +41,15 @@ def error_of(reply: Reply) -> CallError:
         message,
         status=reply.status,
         headers=reply.headers,
+        region=region,
     )
 
 
-def classify(code: str, message: str, *, status: int, headers: Mapping[str, str]) -> CallError:
-    """The exception for an error's code, message, status and headers."""
-    kind = _kind(code, message, status)
+def classify(
+    code: str, message: str, *, status: int, headers: Mapping[str, str], region: str = ""
+) -> CallError:
+    """Return the exception for an error's code, message, status and headers."""
+    kind, message = in_region(kind_of(code, status, message), message, region)
     if 300 <= status < 400:
         message = "a redirect, which is never followed"
     return kind(
@@ -147,21 +60,6 @@ def classify(code: str, message: str, *, status: int, headers: Mapping[str, str]
         retry_after=_retry_after(headers),
         server_time=server_time(headers),
     )
-
-
-def _kind(code: str, message: str, status: int) -> type[CallError]:
-    if 200 <= status < 400:
-        return BadResponseError
-    if code in _SIGNATURE_CODES and _SPEAKS_OF_THE_DATE.search(message):
-        return ClockSkewError
-    kind = _BY_CODE.get(code) or _BY_STATUS.get(status)
-    if kind is AccessDeniedError and _SCP.search(message):
-        return ScpDeniedError
-    if kind is None and status >= 500:
-        return ServerError
-    if kind is None and _NOT_IN_REGION.search(message):
-        return RegionUnsupportedError
-    return kind or ServiceError
 
 
 def request_id(headers: Mapping[str, str]) -> str | None:

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import logging
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from poolcensus.aws.channel import Channel
 from poolcensus.aws.credentials import CallerCredentials, CredentialBroker, RoleSettings
-from poolcensus.aws.identity import identify, sts_region
+from poolcensus.aws.identity import ask_anything, identify, sts_region
 from poolcensus.aws.organizations import Organization
 from poolcensus.aws.pools import PoolQuery, PoolReader
 from poolcensus.aws.region_status import RegionStatus
 from poolcensus.aws.sdk import Sdk
 from poolcensus.aws.signing import Clock
 from poolcensus.aws.transport import Transport
-from poolcensus.health import RegionHealth
+from poolcensus.breaker import CircuitBreakers
 from poolcensus.limits import Gate, Pauses
 from poolcensus.rates import RateLimits
 from poolcensus.retry import Retrier, RetryPolicy
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from poolcensus.model import Caller
     from poolcensus.settings import Settings
@@ -34,7 +35,7 @@ _FIRST_STS = "us-east-1"
 
 
 class Aws(msgspec.Struct, frozen=True):
-    """What a run asks AWS through."""
+    """What a run asks AWS through. `ask_anything` makes a call that AWS answers if it can be reached."""
 
     caller: Caller
     channel: Channel
@@ -42,6 +43,7 @@ class Aws(msgspec.Struct, frozen=True):
     organization: Organization
     region_status: RegionStatus
     reader: PoolReader
+    ask_anything: Callable[[], Awaitable[None]]
 
     def forget(self, account_id: str) -> None:
         """Drop an account's credentials and region status: it has no target left."""
@@ -83,6 +85,8 @@ async def open_aws(settings: Settings, session: CallerSession) -> AsyncIterator[
         places = min(settings.concurrency, transport.most_connections)
         if places < settings.concurrency:
             _log.info("the limit on open files allows %d calls at a time (ulimit -n raises it)", places)
+        breakers = CircuitBreakers(accounts=settings.give_up_region_after)
+        stack.callback(breakers.close)
         channel = Channel(
             transport=transport,
             clock=Clock(),
@@ -94,7 +98,7 @@ async def open_aws(settings: Settings, session: CallerSession) -> AsyncIterator[
             ),
             rates=RateLimits(),
             pauses=Pauses(),
-            health=RegionHealth(accounts=settings.give_up_region_after),
+            breakers=breakers,
             attempt_timeout=settings.attempt_timeout,
             concurrency=places,
         )
@@ -127,4 +131,5 @@ async def open_aws(settings: Settings, session: CallerSession) -> AsyncIterator[
             reader=PoolReader(
                 sdk, channel, PoolQuery(settings.pool_ids, settings.filters, settings.page_size)
             ),
+            ask_anything=partial(ask_anything, sdk, channel, caller_credentials, region),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -27,8 +28,12 @@ if TYPE_CHECKING:
     from poolcensus.aws.transport import Reply
 
 _BODY = b"Action=GetCallerIdentity&Version=2011-06-15"
-# A person is waiting to hear that there is no network; an STS that answers is worth waiting for.
-_PATIENCE = RetryPolicy(max_without_reply=4, longest_wait=5.0)
+# A person is waiting to hear that there is no network, or that the keys are wrong; an STS that answers is
+# worth waiting for.
+_PATIENCE = RetryPolicy(max_without_reply=4, max_unrecognized=1, longest_wait=5.0)
+
+
+_ONCE = RetryPolicy(max_attempts=1)
 
 
 async def identify(sdk: Sdk, channel: Channel, source: CallerCredentials, region: str) -> Caller:
@@ -54,6 +59,20 @@ async def identify(sdk: Sdk, channel: Channel, source: CallerCredentials, region
         raise CredentialsError(
             f"AWS does not accept the caller's credentials: {error.message} ({error.code})"
         ) from error
+
+
+async def ask_anything(sdk: Sdk, channel: Channel, source: CallerCredentials, region: str) -> None:
+    """Ask STS once who the caller is, to see whether anything answers. Whatever it says is an answer."""
+    call = Call(
+        await sdk.template("sts", region, "get_caller_identity"),
+        _BODY,
+        sha256(_BODY).hexdigest(),
+        CallKey("caller", region, "sts"),
+        awaited=True,
+        optional=True,
+    )
+    with channel.work.resting, suppress(CallError):
+        await channel.call(call, source, _caller, watch=CallWatch(), retrier=Retrier(_ONCE))
 
 
 def _caller(reply: Reply) -> Caller:

@@ -76,6 +76,7 @@ async def list_pages(
     items: str,
     retrier: Retrier | None = None,
     awaited: bool = False,
+    optional: bool = False,
 ) -> AsyncIterator[tuple[JsonObject, ...]]:
     """The pages of a listing, each as the objects under `items`. An empty page may be followed by others."""
 
@@ -94,7 +95,7 @@ async def list_pages(
     empty_pages = 0
     while True:
         body = codec.dumps({**request, **({"NextToken": token} if token else {})})
-        call = Call(template, body, sha256(body).hexdigest(), key, awaited=awaited)
+        call = Call(template, body, sha256(body).hexdigest(), key, awaited=awaited, optional=optional)
         objects, token = await channel.call(call, source, parse, watch=CallWatch(), retrier=retrier)
         yield objects
         if token is None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from poolcensus.aws.transport import Reply
 
 # Without an answer the regions are asked themselves, so it isn't worth much waiting.
-_IMPATIENT = Retrier(RetryPolicy(max_attempts=4, longest_wait=2.0))
+_IMPATIENT = Retrier(RetryPolicy(max_attempts=4, max_unrecognized=1, longest_wait=2.0))
 _EC2_BODY = b"Action=DescribeRegions&Version=2016-11-15&AllRegions=true"
 
 
@@ -75,6 +75,7 @@ class RegionStatus:
             request={"MaxResults": 50},
             items="Regions",
             awaited=True,
+            optional=True,
             retrier=_IMPATIENT,
         )
         return {
@@ -91,6 +92,7 @@ class RegionStatus:
             sha256(_EC2_BODY).hexdigest(),
             CallKey(account_id, self._region, "ec2"),
             awaited=True,
+            optional=True,
         )
         source = self._broker.source(account_id)
         return await self._channel.call(call, source, _opt_in_statuses, watch=CallWatch(), retrier=_IMPATIENT)

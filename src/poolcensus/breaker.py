@@ -1,0 +1,282 @@
+"""Circuit breakers: calls to what has stopped answering wait, and go on when it answers again.
+
+A service of a region that is silent holds up nothing else: its calls hold no place while they wait, and
+single probes go out. What is still silent when everything else is done gets one last round.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from enum import Enum
+from typing import TYPE_CHECKING, NamedTuple
+
+from poolcensus.errors import SilentError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_log = logging.getLogger("poolcensus")
+
+# The first probe follows at once, since most silences are connections that broke together. Later ones come
+# often enough that a service which is back is noticed within seconds, and seldom enough to be no load.
+_FIRST_PROBE = 0.1
+_LONGEST_BETWEEN_PROBES = 5.0
+# A service that has answered before, and a network in which nothing answers, may only be away for a moment:
+# a proxy or VPN that restarts takes less.
+_PATIENCE = 60.0
+# Between two calls a target has none under way for a moment: a task begins, or a result is handed on.
+_QUIET = 0.25
+# Calls that are refused at once have failed by the thousand in a second. Where each takes its whole time to
+# fail, those that are sent at the beginning are the round: the others would make a dead region cost minutes.
+_LAST_ROUND = 1.0
+# Ten times a second is often enough for what lasts seconds, and only while a circuit is open.
+_TICK = 0.1
+
+
+class Endpoint(NamedTuple):
+    """A service in a region."""
+
+    region: str
+    service: str
+
+
+class State(Enum):
+    """What becomes of calls: they are sent; they wait, but for probes; they are sent for the last time."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    LAST_ROUND = "last round"
+
+
+class Work:
+    """Counts what is being done: `with work` while it is, `with work.resting` while it waits in silence."""
+
+    __slots__ = ("count", "resting")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.resting = _Resting(self)
+
+    def __enter__(self) -> None:
+        self.count += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.count -= 1
+
+
+class _Resting:
+    __slots__ = ("_work",)
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+
+    def __enter__(self) -> None:
+        self._work.count -= 1
+
+    def __exit__(self, *_: object) -> None:
+        self._work.count += 1
+
+
+class _Circuit:
+    __slots__ = (
+        "accounts",
+        "between_probes",
+        "endpoint",
+        "next_probe",
+        "round_ends",
+        "silent_since",
+        "state",
+        "waiting",
+        "why",
+    )
+
+    def __init__(self, endpoint: Endpoint, silent_since: float) -> None:
+        self.endpoint = endpoint
+        self.silent_since = silent_since
+        self.state = State.CLOSED
+        self.accounts: set[str] = set()
+        self.waiting: deque[asyncio.Future[None]] = deque()
+        self.between_probes = _FIRST_PROBE
+        self.next_probe = 0.0
+        self.round_ends = 0.0
+        self.why = ""
+
+
+class CircuitBreakers:
+    """A circuit breaker for each service of a region that calls have failed to reach.
+
+    A circuit opens once calls for `accounts` different accounts have got no reply, with no reply to anyone in
+    between: one account's trouble is its own. Any reply closes it.
+
+    When nothing but silent calls is left to do, by the count of `work`, each open circuit has its last round:
+    at once where others were answered meanwhile, and otherwise, or where it has answered before, after a
+    minute of silence. `on_last_round` is then called with the region. `in_doubt` is set while nobody else was
+    asked meanwhile: a call to what should answer settles whether it is the network that is silent.
+    """
+
+    def __init__(self, *, accounts: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._accounts = accounts
+        self._clock = clock
+        self._circuits: dict[Endpoint, _Circuit] = {}
+        self._answered: set[Endpoint] = set()
+        self._last_reply = float("-inf")
+        self._quiet_since: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self.work = Work()
+        self.in_doubt = asyncio.Event()
+        self.on_last_round: Callable[[str], None] | None = None
+
+    def now(self) -> float:
+        """Return the time on the clock of the breakers, in seconds."""
+        return self._clock()
+
+    @property
+    def last_reply(self) -> float:
+        """When anything last answered, on the clock of the breakers."""
+        return self._last_reply
+
+    def state(self, endpoint: Endpoint) -> State:
+        """Return the state of a circuit."""
+        circuit = self._circuits.get(endpoint)
+        return State.CLOSED if circuit is None else circuit.state
+
+    def alone(self, endpoint: Endpoint) -> bool:
+        """Whether nothing else has answered either since an endpoint is silent: it may be the network."""
+        circuit = self._circuits.get(endpoint)
+        return circuit is not None and self._last_reply < circuit.silent_since
+
+    def replied(self, endpoint: Endpoint) -> None:
+        """Note a reply, whatever it says."""
+        self._last_reply = self._clock()
+        self._answered.add(endpoint)
+        if self._circuits and (circuit := self._circuits.pop(endpoint, None)) is not None:
+            if circuit.state is not State.CLOSED:
+                _log.info("%s in %s answers again", endpoint.service, endpoint.region)
+            circuit.state = State.CLOSED
+            _release(circuit)
+
+    def failed(self, endpoint: Endpoint, account_id: str, sent_at: float, why: str) -> None:
+        """Note a call that got no reply, and when it was sent."""
+        circuit = self._circuits.get(endpoint)
+        if circuit is None:
+            circuit = self._circuits[endpoint] = _Circuit(endpoint, sent_at)
+        circuit.why = why
+        circuit.accounts.add(account_id)
+        if circuit.state is State.CLOSED and len(circuit.accounts) >= self._accounts:
+            _log.info(
+                "%s in %s does not answer, and its calls wait: %s", endpoint.service, endpoint.region, why
+            )
+            circuit.state = State.OPEN
+            circuit.next_probe = self._clock() + circuit.between_probes
+            if self._timer is None:
+                self._tick()
+
+    async def admit(self, endpoint: Endpoint, *, optional: bool = False) -> None:
+        """Wait until a call may be sent: as a probe, in the last round, or since the circuit is closed.
+
+        An `optional` call does not wait. Raises SilentError for a call that is not to be sent.
+        """
+        circuit = self._circuits.get(endpoint)
+        if circuit is None or circuit.state is State.CLOSED:
+            return
+        if circuit.state is State.LAST_ROUND:
+            self.refuse_after_last_round(endpoint)
+            return
+        now = self._clock()
+        if not circuit.waiting and now >= circuit.next_probe:
+            _probing(circuit, now)
+            return
+        if optional:
+            raise _not_sent(circuit, now)
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        circuit.waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn in circuit.waiting:
+                circuit.waiting.remove(turn)
+            else:
+                # The probe that it was to be is another's.
+                circuit.next_probe = now
+            raise
+
+    def is_over(self, endpoint: Endpoint) -> bool:
+        """Whether an endpoint has had its last round."""
+        circuit = self._circuits.get(endpoint)
+        return (
+            circuit is not None and circuit.state is State.LAST_ROUND and self._clock() >= circuit.round_ends
+        )
+
+    def refuse_after_last_round(self, endpoint: Endpoint) -> None:
+        """Raise SilentError where an endpoint has had its last round."""
+        if self.is_over(endpoint):
+            raise _not_sent(self._circuits[endpoint], self._clock())
+
+    def close(self) -> None:
+        """Stop the timer. Nobody waits any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _tick(self) -> None:
+        self._timer = None
+        now = self._clock()
+        is_open = [each for each in self._circuits.values() if each.state is State.OPEN]
+        if not is_open:
+            self._quiet_since = None
+            return
+        for circuit in is_open:
+            if now >= circuit.next_probe and circuit.waiting:
+                _probing(circuit, now)
+                _release(circuit, 1)
+        if self.work.count > 0:
+            self._quiet_since = None
+        elif self._quiet_since is None:
+            self._quiet_since = now
+        elif now - self._quiet_since >= _QUIET:
+            for circuit in is_open:
+                if self._is_due(circuit, now):
+                    self._begin_last_round(circuit, now)
+                elif circuit.endpoint not in self._answered:
+                    self.in_doubt.set()
+        self._timer = asyncio.get_running_loop().call_later(_TICK, self._tick)
+
+    def _is_due(self, circuit: _Circuit, now: float) -> bool:
+        has_answered = circuit.endpoint in self._answered
+        may_come_back = has_answered or self.alone(circuit.endpoint)
+        return not may_come_back or now - circuit.silent_since >= _PATIENCE
+
+    def _begin_last_round(self, circuit: _Circuit, now: float) -> None:
+        circuit.state = State.LAST_ROUND
+        circuit.round_ends = now + _LAST_ROUND
+        _release(circuit)
+        if self.on_last_round is not None:
+            self.on_last_round(circuit.endpoint.region)
+
+
+def _probing(circuit: _Circuit, now: float) -> None:
+    circuit.next_probe = now + circuit.between_probes
+    circuit.between_probes = min(2 * circuit.between_probes, _LONGEST_BETWEEN_PROBES)
+
+
+def _release(circuit: _Circuit, count: int | None = None) -> None:
+    """Let the first so many go, or all of them."""
+    left = len(circuit.waiting) if count is None else count
+    while circuit.waiting and left:
+        turn = circuit.waiting.popleft()
+        # One that is done was cancelled, and is about to say so itself.
+        if not turn.done():
+            turn.set_result(None)
+            left -= 1
+
+
+def _not_sent(circuit: _Circuit, now: float) -> SilentError:
+    service, region = circuit.endpoint.service, circuit.endpoint.region
+    silence = now - circuit.silent_since
+    return SilentError(
+        f"not called: {service} in {region} has answered no call for {silence:,.0f} s (last: {circuit.why})",
+        code="Silent",
+    )
