@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from poolcensus.simulator import sabotage, sigv4, unauthenticated
-from poolcensus.simulator.call import Call, operation_of, service_of
+from poolcensus.simulator.call import Call, operation_of, role_account_of, service_of
 from poolcensus.simulator.chunks import decode_chunks
 from poolcensus.simulator.http import (
     Abort,
@@ -123,8 +123,9 @@ class SimulatorApplication:
             request = self._authenticate(claim, message, path, query)
             if request.identity is not None:
                 account = request.identity.account_id
+            role_account = role_account_of(service, message.body)
             answer = self._serve(
-                Call(service, operation, account, claim.region, claim.access_key_id), request
+                Call(service, operation, account, claim.region, claim.access_key_id, role_account), request
             )
         except RefusalError as refusal:
             answer = render(refusal, service, message.request_id)
