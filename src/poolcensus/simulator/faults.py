@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 from poolcensus.simulator.unauthorized import Policy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from poolcensus.simulator.call import Call
 
@@ -66,7 +67,7 @@ class Fault:
     """One rule. A call has to match all of it; `service="*"` matches every service.
 
     `account` is whose credentials sign. That is the caller's own for every AssumeRole, which
-    `role_account` tells apart.
+    `role_account` tells apart. A rule matches nothing before `after` and from `until` on.
 
     Which calls of a target are hit is drawn with `probability`, or stated: the `first` so many, or one in
     `every` so many. Calls are counted for each `per`, so that the order in which targets come does not
@@ -95,6 +96,15 @@ class Fault:
         default=None,
         metadata={"help": "denied: explicit or implicit; by default explicit for scp and rcp only"},
     )
+    latency: float | None = field(
+        default=None, metadata={"help": "milliseconds that a call takes which is hit"}
+    )
+    after: float = field(
+        default=0.0, metadata={"help": "seconds from the start or the last reset without a hit"}
+    )
+    until: float | None = field(
+        default=None, metadata={"help": "seconds from the start or the last reset to the end of the hits"}
+    )
 
     def __post_init__(self) -> None:
         """Refuse a rule that can't be meant.
@@ -107,6 +117,10 @@ class Fault:
             raise ValueError(f"fault {self.kind}: per must be target, account, credentials or all")
         if (self.first is not None and self.first < 0) or (self.every is not None and self.every < 1):
             raise ValueError(f"fault {self.kind}: first and every are counts")
+        if self.latency is not None and not 0 <= self.latency < math.inf:
+            raise ValueError(f"fault {self.kind}: the latency must be 0 milliseconds or more")
+        if not 0 <= self.after < (math.inf if self.until is None else self.until):
+            raise ValueError(f"fault {self.kind}: after must be 0 or more, and until later than that")
         if self.kind is FaultKind.DENIED:
             self._check_denial()
 
@@ -151,6 +165,7 @@ class Fault:
         read = values.pop
         retry_after = read("retry_after", None)
         first, every, page = read("first", None), read("every", None), read("page", None)
+        latency, until = read("latency", None), read("until", None)
         fault = cls(
             kind,
             probability=float(read("probability", "1")),
@@ -169,6 +184,9 @@ class Fault:
             retry_after=None if retry_after is None else int(retry_after),
             policy=_policy(read("policy", Policy.IDENTITY)),
             denial=read("denial", None),
+            latency=None if latency is None else float(latency),
+            after=float(read("after", "0")),
+            until=None if until is None else float(until),
         )
         if values:
             known = ", ".join(each.name for each in fields(cls) if each.name != "kind")
@@ -186,6 +204,10 @@ class Fault:
             and (self.page is None or self.page == page)
         )
 
+    def open(self, elapsed: float) -> bool:
+        """Whether the rule is in force so many seconds after the start."""
+        return self.after <= elapsed and (self.until is None or elapsed < self.until)
+
 
 def _policy(text: str) -> Policy:
     try:
@@ -195,10 +217,12 @@ def _policy(text: str) -> Policy:
 
 
 class Injector:
-    """Decides which calls are hit."""
+    """Decides which calls are hit. The clock is monotonic, in seconds; its reading now is the start."""
 
-    def __init__(self, faults: Iterable[Fault], seed: int) -> None:
+    def __init__(self, faults: Iterable[Fault], seed: int, clock: Callable[[], float]) -> None:
         self._faults = tuple(faults)
+        self._clock = clock
+        self._began = clock()
         self._key = f"faults {seed}".encode()
         self._counts: Counter[tuple[int, str]] = Counter()
 
@@ -210,14 +234,18 @@ class Injector:
     def choose(self, call: Call, page: int) -> Fault | None:
         """Return the first rule that hits the call."""
         chosen = None
+        elapsed = self._clock() - self._began
         for number, fault in enumerate(self._faults):
-            if fault.matches(call, page) and self._hits(number, fault, call) and chosen is None:
+            if not (fault.open(elapsed) and fault.matches(call, page)):
+                continue
+            if self._hits(number, fault, call) and chosen is None:
                 chosen = fault
         return chosen
 
     def reset(self) -> None:
-        """Count from the beginning."""
+        """Count calls and time from the beginning."""
         self._counts.clear()
+        self._began = self._clock()
 
     def _hits(self, number: int, fault: Fault, call: Call) -> bool:
         match fault.per:
