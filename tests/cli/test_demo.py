@@ -41,6 +41,12 @@ def test_the_demo_needs_nothing_and_shows_everything(tmp_path: Path) -> None:
     assert verify(snapshot) == ()
     assert snapshot.manifest.totals.pools > 100
     assert snapshot.manifest.totals.throttles > 0
+    closed = {
+        each.account_id
+        for each in snapshot.targets()
+        if "no longer available to new customers" in (each.error_message or "")
+    }
+    assert len(closed) == 20
 
 
 @pytest.mark.parametrize("dest", ["-", "s3://bucket/prefix"])

@@ -48,13 +48,35 @@ def test_it_ends_with_whoever_holds_its_standard_input() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--fault", "nonsense"], ["--latency", "gauss:1"], ["--suspended", "2"], ["--rate", "0"]]
+    "arguments",
+    [
+        ["--fault", "nonsense"],
+        ["--fault", "denied,policy=acl"],
+        ["--fault", "reset,until=0"],
+        ["--latency", "gauss:1"],
+        ["--suspended", "2"],
+        ["--not-entitled", "2"],
+        ["--unsupported-regions", "sa-east-1", "--neutral-regions", "eu-west-1,sa-east-1"],
+        ["--rate", "0"],
+    ],
 )
 def test_what_no_simulator_can_be_is_wrong_usage(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["simulate", *arguments]) == 2
     assert capsys.readouterr().err.startswith("poolcensus: ")
+
+
+def test_who_never_had_pools_and_where_there_are_none_are_options() -> None:
+    with simulator("--not-entitled=0.5", "--neutral-regions=sa-east-1, eu-west-1") as (_, said):
+        with urllib.request.urlopen(f"{said['endpoint_url']}/_simulator/truth", timeout=10) as reply:
+            truth = [json.loads(line) for line in reply]
+    neutral = {"sa-east-1", "eu-west-1"}
+    without = {each["region"] for each in truth if each["outcome"] == "region_unsupported"}
+    assert without == neutral
+    closed = [each for each in truth if each["outcome"] == "not_entitled"]
+    assert len({each["account_id"] for each in closed}) == 2
+    assert {each["region"] for each in closed} == {each["region"] for each in truth} - neutral
 
 
 def test_its_text_is_for_a_shell() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import gzip
 import http.client
 import socket
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 
-from poolcensus.simulator import Fault, FaultKind, SimulatorConfig, WorldConfig
+from poolcensus.simulator import Fault, FaultKind, Latency, Simulator, SimulatorConfig, WorldConfig
 from poolcensus.simulator.call import Call
 from poolcensus.simulator.faults import Injector
 
@@ -287,7 +288,7 @@ def call(account: int, region: str = "us-east-1") -> Call:
 
 def test_faults_follow_from_the_seed_whatever_the_order_of_the_targets() -> None:
     def hits(seed: int, *, backwards: bool) -> set[tuple[int, int]]:
-        injector = Injector((Fault.parse("throttle:0.3"),), seed)
+        injector = Injector((Fault.parse("throttle:0.3"),), seed, time.monotonic)
         accounts = range(200, 0, -1) if backwards else range(1, 201)
         return {
             (account, turn)
@@ -302,9 +303,165 @@ def test_faults_follow_from_the_seed_whatever_the_order_of_the_targets() -> None
 
 
 def test_a_paging_loop_lasts_where_it_is() -> None:
-    injector = Injector((Fault.parse("cycle-tokens:0.5"),), 1)
+    injector = Injector((Fault.parse("cycle-tokens:0.5"),), 1, time.monotonic)
     for account in range(1, 30):
         assert len({injector.choose(call(account), 1) is None for _ in range(6)}) == 1
+
+
+class VirtualClock:
+    """A monotonic clock that a test moves. It starts anywhere, as a machine's does."""
+
+    now = 5000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize(
+    ("rule", "hit"),
+    [
+        ("reset,until=20", [0.0, 0.5, 19.999]),
+        ("reset,after=0.5", [0.5, 19.999, 20.0, 1e6]),
+        ("reset,after=0.5,until=20", [0.5, 19.999]),
+        ("reset", [0.0, 0.5, 19.999, 20.0, 1e6]),
+    ],
+)
+def test_a_rule_hits_within_its_time_only(rule: str, hit: list[float]) -> None:
+    clock = VirtualClock()
+    injector = Injector((Fault.parse(rule),), 1, clock)
+    times = [0.0, 0.5, 19.999, 20.0, 1e6]
+    began = clock.now
+    found = []
+    for elapsed in times:
+        clock.now = began + elapsed
+        if injector.choose(call(1), 1) is not None:
+            found.append(elapsed)
+    assert found == hit
+
+
+def test_a_reset_begins_the_time_of_a_rule_anew() -> None:
+    clock = VirtualClock()
+    injector = Injector((Fault.parse("reset,after=5,until=20"),), 1, clock)
+    clock.now += 100
+    assert injector.choose(call(1), 1) is None
+    injector.reset()
+    assert injector.choose(call(1), 1) is None
+    clock.now += 5
+    assert injector.choose(call(1), 1) is not None
+
+
+def test_calls_outside_of_a_rule_s_time_are_not_counted() -> None:
+    clock = VirtualClock()
+    injector = Injector((Fault.parse("throttle,first=2,after=10"),), 1, clock)
+    assert [injector.choose(call(1), 1) is None for _ in range(3)] == [True] * 3
+    clock.now += 10
+    assert [injector.choose(call(1), 1) is None for _ in range(3)] == [False, False, True]
+
+
+def test_another_rule_may_hit_once_a_rule_s_time_is_over() -> None:
+    clock = VirtualClock()
+    injector = Injector((Fault.parse("reset,until=20"), Fault.parse("throttle")), 1, clock)
+    kinds = []
+    for _ in range(2):
+        chosen = injector.choose(call(1), 1)
+        assert chosen is not None
+        kinds.append(chosen.kind)
+        clock.now += 20
+    assert kinds == [FaultKind.RESET, FaultKind.THROTTLE]
+
+
+def test_a_region_is_out_at_first_and_again_after_a_reset_of_the_simulator(start: Start) -> None:
+    running = begin(start, "throttle,region=eu-west-2,until=20")
+    clock = VirtualClock()
+    running.simulator._injector._clock = clock
+    running.simulator.reset()
+
+    def statuses() -> list[int]:
+        return [running.pools(region=region).status for region in ("eu-west-2", "us-east-1")]
+
+    assert statuses() == [400, 200]
+    clock.now += 20
+    assert statuses() == [200, 200]
+    assert running.get("/_simulator/reset", "POST").status == 204
+    assert statuses() == [400, 200]
+
+
+def test_the_time_of_a_rule_begins_when_the_port_opens() -> None:
+    simulator = Simulator(SimulatorConfig(faults=(Fault.parse("reset,until=20"),)))
+    clock = VirtualClock()
+    simulator._injector._clock = clock
+    clock.now += 1e6
+
+    async def once() -> None:
+        async with simulator:
+            clock.now += 19
+            assert simulator._injector.choose(call(1), 1) is not None
+            clock.now += 1
+            assert simulator._injector.choose(call(1), 1) is None
+
+    asyncio.run(once())
+
+
+def seconds(running: Running, **arguments: Any) -> float:
+    began = time.perf_counter()
+    running.pools(**arguments)
+    return time.perf_counter() - began
+
+
+def test_a_call_that_is_hit_takes_the_time_of_its_rule(start: Start) -> None:
+    config = SimulatorConfig(
+        world=WORLD,
+        latency=Latency("fixed", 1000, slow_fraction=1.0, slow_factor=10),
+        faults=(
+            Fault.parse("unsupported,latency=0,region=eu-west-1"),
+            Fault.parse("empty-page,latency=200,region=eu-west-2"),
+        ),
+    )
+    running = start(config)
+    assert seconds(running, region="eu-west-1") < 1
+    assert running.simulator.stats.concurrency_peaks == {}
+    assert 0.2 <= seconds(running, region="eu-west-2") < 1
+
+
+def test_a_call_that_no_rule_hits_takes_the_configured_time(start: Start) -> None:
+    config = SimulatorConfig(
+        world=WORLD,
+        latency=Latency("fixed", 300),
+        faults=(
+            Fault.parse("throttle,region=us-east-1,latency=0,first=1"),
+            Fault.parse("throttle,region=us-west-2"),
+        ),
+    )
+    running = start(config)
+    assert running.pools().status == 400
+    assert seconds(running) >= 0.3
+    assert seconds(running, region="us-west-2") >= 0.3
+
+
+def test_a_connection_may_be_reset_after_a_while(start: Start) -> None:
+    running = begin(start, "reset,latency=200")
+    began = time.perf_counter()
+    with raw(running) as sock, pytest.raises(ConnectionResetError):
+        sock.recv(1)
+    assert time.perf_counter() - began >= 0.2
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "reset,latency=-1",
+        "reset,latency=nan",
+        "reset,latency=inf",
+        "reset,after=-1",
+        "reset,after=nan",
+        "reset,after=20,until=20",
+        "reset,until=0",
+        "reset,until=nan",
+    ],
+)
+def test_a_time_that_can_t_be_is_refused(rule: str) -> None:
+    with pytest.raises(ValueError, match="fault reset: "):
+        Fault.parse(rule)
 
 
 def test_a_reset_of_the_simulator_begins_the_faults_anew(start: Start) -> None:

@@ -47,6 +47,7 @@ def test_boto3_reads_the_organization_and_the_pools_that_are_the_truth(start: St
                 no_role=1 / 8,
                 access_denied=1 / 8,
                 opt_in_disabled=1 / 8,
+                not_entitled=1 / 8,
                 pool_counts={("000000000001", "us-east-1"): 60},
             )
         )
@@ -68,10 +69,11 @@ def test_boto3_reads_the_organization_and_the_pools_that_are_the_truth(start: St
             found = all_pools(running.client("workspaces", credentials, target.region))
             outcome = "ok" if found else "empty"
         except ClientError as error:
+            denied = "scp_denied" if "service control" in str(error) else "access_denied"
             outcome = {
                 "AccessDenied": "assume_role_failed",
                 "UnrecognizedClientException": "region_disabled",
-                "AccessDeniedException": "scp_denied" if "service control" in str(error) else "access_denied",
+                "AccessDeniedException": "not_entitled" if "new customers" in str(error) else denied,
             }[error.response["Error"]["Code"]]
         assert outcome == target.outcome
         for pool in found:
@@ -80,7 +82,14 @@ def test_boto3_reads_the_organization_and_the_pools_that_are_the_truth(start: St
             {**pool, "CreatedAt": pytest.approx(pool["CreatedAt"], abs=1e-6)} for pool in target.pools
         ]
         outcomes.add(outcome)
-    assert outcomes >= {"ok", "assume_role_failed", "region_disabled", "scp_denied", "access_denied"}
+    assert outcomes >= {
+        "ok",
+        "assume_role_failed",
+        "region_disabled",
+        "scp_denied",
+        "access_denied",
+        "not_entitled",
+    }
 
 
 def test_the_tree_holds_every_account_once_and_agrees_with_itself(start: Start) -> None:

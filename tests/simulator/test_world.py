@@ -1,28 +1,63 @@
 from __future__ import annotations
 
+import dataclasses
 import re
 import time
 import tracemalloc
 from collections import Counter
+from hashlib import sha256
 from itertools import pairwise
+from typing import Any
 
 import orjson
 import pytest
 
 from poolcensus.catalogue import partitions
 from poolcensus.model import Outcome
-from poolcensus.simulator import OPTIONS, Fault, Latency, SimulatorConfig, World, WorldConfig, configure
+from poolcensus.simulator import (
+    OPTIONS,
+    Fault,
+    Latency,
+    Limits,
+    SimulatorConfig,
+    World,
+    WorldConfig,
+    configure,
+)
 
 OPT_IN = partitions()["aws"].opt_in
+FRACTIONS: Any = {
+    "accounts": 60,
+    "seed": 11,
+    "mean_pools": 3,
+    "suspended": 0.05,
+    "scp_denied": 0.035,
+    "no_role": 0.02,
+    "access_denied": 0.02,
+    "opt_in_disabled": 0.3,
+}
 
 
 def test_the_fractions_are_exact_disjoint_and_spare_the_management_account() -> None:
     config = WorldConfig(
-        accounts=201, suspended=0.05, scp_denied=0.1, no_role=0.033, access_denied=0.2, opt_in_disabled=0.25
+        accounts=201,
+        suspended=0.05,
+        scp_denied=0.1,
+        no_role=0.033,
+        access_denied=0.2,
+        opt_in_disabled=0.25,
+        not_entitled=0.335,
     )
     world = World(config)
-    groups = [world.suspended, world.scp_denied, world.no_role, world.access_denied, world.opt_in_disabled]
-    assert [len(group) for group in groups] == [10, 20, round(0.033 * 200), 40, 50]
+    groups = [
+        world.suspended,
+        world.scp_denied,
+        world.no_role,
+        world.access_denied,
+        world.opt_in_disabled,
+        world.not_entitled,
+    ]
+    assert [len(group) for group in groups] == [10, 20, round(0.033 * 200), 40, 50, 67]
     together = frozenset[int]().union(*groups)
     assert len(together) == sum(len(group) for group in groups)
     assert 0 not in together
@@ -38,7 +73,9 @@ def test_each_group_has_the_outcome_that_it_stands_for() -> None:
             no_role=0.1,
             access_denied=0.1,
             opt_in_disabled=0.1,
+            not_entitled=0.1,
             unsupported_regions=("sa-east-1",),
+            neutral_regions=("us-east-2", "il-central-1"),
         )
     )
     expected = {}
@@ -47,6 +84,7 @@ def test_each_group_has_the_outcome_that_it_stands_for() -> None:
         (world.no_role, Outcome.ASSUME_ROLE_FAILED),
         (world.scp_denied, Outcome.SCP_DENIED),
         (world.access_denied, Outcome.ACCESS_DENIED),
+        (world.not_entitled, Outcome.NOT_ENTITLED),
     ):
         expected.update(dict.fromkeys(group, outcome))
     for target in world.truth():
@@ -54,11 +92,37 @@ def test_each_group_has_the_outcome_that_it_stands_for() -> None:
         outcome = expected.get(index, Outcome.OK)
         if index in world.opt_in_disabled and target.region in OPT_IN:
             outcome = Outcome.REGION_DISABLED
-        elif target.region == "sa-east-1" and outcome is not Outcome.ASSUME_ROLE_FAILED:
+        elif (
+            target.region in {"sa-east-1", "us-east-2", "il-central-1"}
+            and outcome is not Outcome.ASSUME_ROLE_FAILED
+        ):
             outcome = Outcome.REGION_UNSUPPORTED
         assert target.outcome is outcome
         assert len(target.pools) == (1 if outcome is Outcome.OK else 0)
         assert target.account_status == ("SUSPENDED" if index in world.suspended else "ACTIVE")
+
+
+def test_a_seed_goes_on_to_give_the_world_that_it_gave() -> None:
+    digest = sha256()
+    for target in World(WorldConfig(**FRACTIONS)).truth():
+        digest.update(orjson.dumps(list(dataclasses.astuple(target))))
+    # Of the world before there were members that never had Pools.
+    assert digest.hexdigest() == "923878a4cafc8e1d589d56a57c4ada14509e34bf919dd5dc101181b6e0cf5cfb"
+
+
+def test_members_that_never_had_pools_are_taken_from_those_who_could_have_some() -> None:
+    before = list(World(WorldConfig(**FRACTIONS)).truth())
+    world = World(WorldConfig(**FRACTIONS, not_entitled=0.34))
+    after = list(world.truth())
+    assert len(world.not_entitled) == 20
+    assert 0 not in world.not_entitled
+    for one, other in zip(before, after, strict=True):
+        if int(other.account_id) - 1 not in world.not_entitled:
+            assert one == other
+        else:
+            assert one.outcome in {Outcome.OK, Outcome.EMPTY}
+            assert (other.outcome, other.pools) == (Outcome.NOT_ENTITLED, [])
+            assert other.outcome.covered
 
 
 def test_the_same_seed_gives_the_same_world_and_another_seed_another() -> None:
@@ -172,6 +236,9 @@ def test_govcloud_has_its_own_regions_and_arns() -> None:
     [
         {"accounts": 0},
         {"suspended": 0.6, "no_role": 0.6},
+        {"access_denied": 0.6, "not_entitled": 0.6},
+        {"not_entitled": -0.1},
+        {"unsupported_regions": "sa-east-1", "neutral_regions": "us-east-2,sa-east-1"},
         {"empty": 1.5},
         {"page_size": 26},
         {"partition": "aws-cn"},
@@ -198,6 +265,8 @@ def test_the_options_make_the_configuration_and_their_defaults_make_the_default_
         {
             "accounts": 12,
             "regions": "us-east-1, eu-west-1",
+            "neutral_regions": "eu-west-1",
+            "not_entitled": 0.25,
             "pool_count": ("000000000002/us-east-1=7",),
             "latency": "uniform:20-200",
             "slow_fraction": 0.5,
@@ -208,6 +277,8 @@ def test_the_options_make_the_configuration_and_their_defaults_make_the_default_
     )
     assert made.world.accounts == 12
     assert made.world.regions == ("us-east-1", "eu-west-1")
+    assert made.world.neutral_regions == ("eu-west-1",)
+    assert made.world.not_entitled == 0.25
     assert made.world.pool_counts == {("000000000002", "us-east-1"): 7}
     assert made.latency == Latency("uniform", 20, 200, slow_fraction=0.5)
     assert made.limits.sts_rate == 4.0
@@ -217,6 +288,14 @@ def test_the_options_make_the_configuration_and_their_defaults_make_the_default_
     )
     assert made.faults[0].account == "000000000003"
     assert made.session_seconds == 3.0
+
+
+def test_every_field_of_the_configuration_has_an_option() -> None:
+    offered = {option.name for option in OPTIONS}
+    owners: tuple[Any, ...] = (WorldConfig, Limits, SimulatorConfig)
+    asked = {field.name for owner in owners for field in dataclasses.fields(owner)}
+    nested = {"world", "latency", "limits"}
+    assert asked - nested <= offered | {"pool_counts", "faults"}
 
 
 def test_every_option_has_help_and_its_own_name() -> None:

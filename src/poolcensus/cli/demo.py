@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 
 POOLS_SHOWN = 8
 
-# An organization with what a real one has: accounts that refuse, accounts that are closed, regions that
-# are off, and a service that throttles and stumbles.
+# An organization with what a real one has since 31 July 2026: accounts that never had Pools, which AWS has
+# closed to them, accounts that refuse, accounts that are suspended, regions that are off, and a service that
+# throttles and stumbles.
 SIMULATOR = (
     "--accounts=60",
     "--seed=11",
@@ -39,6 +40,7 @@ SIMULATOR = (
     "--access-denied=0.02",
     "--no-role=0.02",
     "--opt-in-disabled=0.3",
+    "--not-entitled=0.34",
     "--mean-pools=3",
     "--fault=throttle:0.05",
     "--fault=5xx:0.01",

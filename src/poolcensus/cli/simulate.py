@@ -96,7 +96,8 @@ def _filled(config: type[Config], given: Mapping[str, Any]) -> dict[str, Any]:
     "faults",
     metavar="RULE",
     multiple=True,
-    help="calls that go wrong: KIND[:PROBABILITY][,NAME=VALUE...], such as throttle:0.1.  [may be repeated]",
+    help="calls that go wrong: KIND[:PROBABILITY][,NAME=VALUE...], such as throttle:0.1 or "
+    "denied,policy=scp,region=eu-west-2,until=20.  [may be repeated]",
 )
 @click.option("--json", "json_output", is_flag=True, help="print address and credentials as one line of JSON")
 @click.option("--until-eof", is_flag=True, hidden=True, help="Stop at the end of standard input.")

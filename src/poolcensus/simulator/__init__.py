@@ -5,6 +5,7 @@ from poolcensus.simulator.latency import Latency
 from poolcensus.simulator.limits import Limits
 from poolcensus.simulator.options import OPTIONS, Option, configure
 from poolcensus.simulator.server import Simulator, SimulatorConfig, serve
+from poolcensus.simulator.unauthorized import Policy
 from poolcensus.simulator.world import TargetTruth, World, WorldConfig
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Latency",
     "Limits",
     "Option",
+    "Policy",
     "Simulator",
     "SimulatorConfig",
     "TargetTruth",

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from poolcensus.simulator import sabotage, sigv4, unauthenticated
-from poolcensus.simulator.call import Call, operation_of, service_of
+from poolcensus.simulator.call import Call, operation_of, role_account_of, service_of
 from poolcensus.simulator.chunks import decode_chunks
 from poolcensus.simulator.http import (
     Abort,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from poolcensus.simulator.connection import Connection
     from poolcensus.simulator.control import Control
-    from poolcensus.simulator.faults import Injector
+    from poolcensus.simulator.faults import Fault, Injector
     from poolcensus.simulator.latency import Clockwork
     from poolcensus.simulator.limits import Limiter
     from poolcensus.simulator.sigv4 import Claim, Verifier
@@ -116,6 +116,7 @@ class SimulatorApplication:
         )
         stats.calls[f"{service}.{operation}"] += 1
         account = ""
+        latency: float | None = None
         answer: Answer
         try:
             if claim is None:
@@ -123,13 +124,14 @@ class SimulatorApplication:
             request = self._authenticate(claim, message, path, query)
             if request.identity is not None:
                 account = request.identity.account_id
-            answer = self._serve(
-                Call(service, operation, account, claim.region, claim.access_key_id), request
+            role_account = role_account_of(service, message.body)
+            answer, latency = self._serve(
+                Call(service, operation, account, claim.region, claim.access_key_id, role_account), request
             )
         except RefusalError as refusal:
             answer = render(refusal, service, message.request_id)
         self._noted(answer)
-        seconds = self._clockwork.seconds(account)
+        seconds = self._clockwork.seconds(account) if latency is None else latency / 1000
         if seconds <= 0 and not isinstance(answer, (Hang, Drip)):
             return answer
         region = claim.region if claim is not None else ""
@@ -184,11 +186,12 @@ class SimulatorApplication:
             message.request_id,
         )
 
-    def _serve(self, call: Call, request: Request) -> Answer:
+    def _serve(self, call: Call, request: Request) -> tuple[Answer, float | None]:
+        """Return the answer, and the milliseconds that it takes where a fault says so."""
         service = self._services.get(call.service)
         if service is None:
             if request.body.startswith(b"Action="):
-                return _unknown_action(call, request)
+                return _unknown_action(call, request), None
             raise RefusalError(
                 404, "UnknownOperationException", f"The simulator has no service {call.service}."
             )
@@ -201,12 +204,19 @@ class SimulatorApplication:
         ):
             raise throttled("organizations")
         if self._injector.idle:
-            return service.handle(request)
+            return service.handle(request), None
         page = sabotage.page_of(request, self._mint)
         fault = self._injector.choose(call, page)
         if fault is None:
-            return service.handle(request)
+            return service.handle(request), None
         self._stats.faults[fault.kind] += 1
+        try:
+            answer = self._sabotaged(fault, service, request)
+        except RefusalError as refusal:
+            answer = render(refusal, call.service, request.request_id)
+        return answer, fault.latency
+
+    def _sabotaged(self, fault: Fault, service: Service, request: Request) -> Answer:
         answer = sabotage.instead(fault, request)
         if answer is not None:
             return answer

@@ -6,17 +6,19 @@ import re
 from typing import NamedTuple
 
 _ACTION = re.compile(rb"(?:^|&)Action=(\w+)")
+_ROLE_ACCOUNT = re.compile(rb"(?:^|&)RoleArn=arn%3A[\w-]+%3Aiam%3A%3A(\d{12})%3A", re.IGNORECASE)
 _ACCOUNT_PATHS = {"/listRegions": "ListRegions", "/getRegionOptStatus": "GetRegionOptStatus"}
 
 
 class Call(NamedTuple):
-    """Who calls what, where."""
+    """Who calls what, where. `role_account` is the account of the role that an AssumeRole asks for."""
 
     service: str
     operation: str
     account: str
     region: str
     access_key_id: str
+    role_account: str = ""
 
 
 def operation_of(
@@ -32,6 +34,12 @@ def operation_of(
         return method
     found = _ACTION.search(body) or _ACTION.search(query.encode())
     return found[1].decode() if found is not None else "Unknown"
+
+
+def role_account_of(service: str, body: bytes) -> str:
+    """Return the account of the role that a call of STS asks for; empty for every other call."""
+    found = _ROLE_ACCOUNT.search(body) if service == "sts" else None
+    return found[1].decode() if found is not None else ""
 
 
 def service_of(headers: dict[str, str], body: bytes) -> str:

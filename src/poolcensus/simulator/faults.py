@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
+from poolcensus.simulator.unauthorized import Policy
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from poolcensus.simulator.call import Call
 
@@ -26,6 +29,12 @@ class FaultKind(StrEnum):
     TRUNCATE = "truncate"
     WRONG_LENGTH = "wrong-length"
     EXPIRED = "expired"
+    DENIED = "denied"
+    NOT_ENTITLED = "not-entitled"
+    NEUTRAL = "neutral"
+    UNSUPPORTED = "unsupported"
+    UNRECOGNIZED = "unrecognized"
+    REGION_DISABLED = "region-disabled"
     EMPTY_BODY = "empty-body"
     HTML = "html"
     NULL = "null"
@@ -57,6 +66,9 @@ _STICKY = frozenset({FaultKind.SAME_TOKEN, FaultKind.CYCLE_TOKENS})
 class Fault:
     """One rule. A call has to match all of it; `service="*"` matches every service.
 
+    `account` is whose credentials sign. That is the caller's own for every AssumeRole, which
+    `role_account` tells apart. A rule matches nothing before `after` and from `until` on.
+
     Which calls of a target are hit is drawn with `probability`, or stated: the `first` so many, or one in
     `every` so many. Calls are counted for each `per`, so that the order in which targets come does not
     matter. The paging loops are drawn once for a target, not for each call: they have to last.
@@ -70,12 +82,29 @@ class Fault:
     service: str = field(default="workspaces", metadata={"help": "signing name of the service, or *"})
     operation: str | None = field(default=None, metadata={"help": "operation"})
     account: str | None = field(default=None, metadata={"help": "account id"})
+    role_account: str | None = field(default=None, metadata={"help": "account id of the role to assume"})
     region: str | None = field(default=None, metadata={"help": "region"})
     page: int | None = field(default=None, metadata={"help": "number of the page, from 1"})
     seconds: float = field(default=10.0, metadata={"help": "drip: time between two bytes"})
     size: int = field(default=64 << 20, metadata={"help": "huge: bytes of the body"})
     location: str = field(default="http://127.0.0.1:9/", metadata={"help": "redirect: where to"})
     retry_after: int | None = field(default=None, metadata={"help": "throttles: a Retry-After header"})
+    policy: Policy = field(
+        default=Policy.IDENTITY, metadata={"help": f"denied: by which policy; {', '.join(Policy)}"}
+    )
+    denial: str | None = field(
+        default=None,
+        metadata={"help": "denied: explicit or implicit; by default explicit for scp and rcp only"},
+    )
+    latency: float | None = field(
+        default=None, metadata={"help": "milliseconds that a call takes which is hit"}
+    )
+    after: float = field(
+        default=0.0, metadata={"help": "seconds from the start or the last reset without a hit"}
+    )
+    until: float | None = field(
+        default=None, metadata={"help": "seconds from the start or the last reset to the end of the hits"}
+    )
 
     def __post_init__(self) -> None:
         """Refuse a rule that can't be meant.
@@ -88,6 +117,33 @@ class Fault:
             raise ValueError(f"fault {self.kind}: per must be target, account, credentials or all")
         if (self.first is not None and self.first < 0) or (self.every is not None and self.every < 1):
             raise ValueError(f"fault {self.kind}: first and every are counts")
+        if self.latency is not None and not 0 <= self.latency < math.inf:
+            raise ValueError(f"fault {self.kind}: the latency must be 0 milliseconds or more")
+        if not 0 <= self.after < (math.inf if self.until is None else self.until):
+            raise ValueError(f"fault {self.kind}: after must be 0 or more, and until later than that")
+        if self.kind is FaultKind.DENIED:
+            self._check_denial()
+
+    def _check_denial(self) -> None:
+        if self.denial not in {None, "explicit", "implicit"}:
+            raise ValueError("fault denied: the denial must be explicit or implicit")
+        if self.policy is Policy.RCP and not self.explicit:
+            raise ValueError("fault denied: a resource control policy denies explicitly only")
+        if self.policy is Policy.TRUST and (self.service, self.operation) != ("sts", "AssumeRole"):
+            raise ValueError(
+                "fault denied: policy=trust needs service=sts,operation=AssumeRole, the one call that a "
+                "role's trust policy is about"
+            )
+
+    @property
+    def explicit(self) -> bool:
+        """Whether `denied` is a policy's Deny, not the lack of an Allow.
+
+        Without a `denial`, SCPs and RCPs deny explicitly: AWS attaches one that allows everything.
+        """
+        if self.denial is not None:
+            return self.denial == "explicit"
+        return self.policy in {Policy.SCP, Policy.RCP}
 
     @classmethod
     def parse(cls, text: str) -> Fault:
@@ -109,6 +165,7 @@ class Fault:
         read = values.pop
         retry_after = read("retry_after", None)
         first, every, page = read("first", None), read("every", None), read("page", None)
+        latency, until = read("latency", None), read("until", None)
         fault = cls(
             kind,
             probability=float(read("probability", "1")),
@@ -118,12 +175,18 @@ class Fault:
             service=read("service", "workspaces"),
             operation=read("operation", None),
             account=read("account", None),
+            role_account=read("role_account", None),
             region=read("region", None),
             page=None if page is None else int(page),
             seconds=float(read("seconds", "10")),
             size=int(read("size", f"{64 << 20}")),
             location=read("location", "http://127.0.0.1:9/"),
             retry_after=None if retry_after is None else int(retry_after),
+            policy=_policy(read("policy", Policy.IDENTITY)),
+            denial=read("denial", None),
+            latency=None if latency is None else float(latency),
+            after=float(read("after", "0")),
+            until=None if until is None else float(until),
         )
         if values:
             known = ", ".join(each.name for each in fields(cls) if each.name != "kind")
@@ -136,16 +199,30 @@ class Fault:
             self.service in ("*", call.service)
             and (self.operation is None or self.operation == call.operation)
             and (self.account is None or self.account == call.account)
+            and (self.role_account is None or self.role_account == call.role_account)
             and (self.region is None or self.region == call.region)
             and (self.page is None or self.page == page)
         )
 
+    def open(self, elapsed: float) -> bool:
+        """Whether the rule is in force so many seconds after the start."""
+        return self.after <= elapsed and (self.until is None or elapsed < self.until)
+
+
+def _policy(text: str) -> Policy:
+    try:
+        return Policy(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a kind of policy; there are {', '.join(Policy)}") from None
+
 
 class Injector:
-    """Decides which calls are hit."""
+    """Decides which calls are hit. The clock is monotonic, in seconds; its reading now is the start."""
 
-    def __init__(self, faults: Iterable[Fault], seed: int) -> None:
+    def __init__(self, faults: Iterable[Fault], seed: int, clock: Callable[[], float]) -> None:
         self._faults = tuple(faults)
+        self._clock = clock
+        self._began = clock()
         self._key = f"faults {seed}".encode()
         self._counts: Counter[tuple[int, str]] = Counter()
 
@@ -157,14 +234,18 @@ class Injector:
     def choose(self, call: Call, page: int) -> Fault | None:
         """Return the first rule that hits the call."""
         chosen = None
+        elapsed = self._clock() - self._began
         for number, fault in enumerate(self._faults):
-            if fault.matches(call, page) and self._hits(number, fault, call) and chosen is None:
+            if not (fault.open(elapsed) and fault.matches(call, page)):
+                continue
+            if self._hits(number, fault, call) and chosen is None:
                 chosen = fault
         return chosen
 
     def reset(self) -> None:
-        """Count from the beginning."""
+        """Count calls and time from the beginning."""
         self._counts.clear()
+        self._began = self._clock()
 
     def _hits(self, number: int, fault: Fault, call: Call) -> bool:
         match fault.per:

@@ -7,7 +7,8 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from poolcensus.simulator import unauthenticated
+from poolcensus.simulator import unauthenticated, unauthorized
+from poolcensus.simulator.call import role_account_of
 from poolcensus.simulator.faults import Fault, FaultKind
 from poolcensus.simulator.http import Abort, Answer, Cut, Drip, Hang, Request, Response, Stream
 from poolcensus.simulator.limits import throttled
@@ -16,7 +17,7 @@ from poolcensus.simulator.services.workspaces import move, read_query, scope_of
 from poolcensus.simulator.tokens import Position
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from poolcensus.model import JsonObject, JsonValue
     from poolcensus.simulator.tokens import TokenMint
@@ -51,18 +52,15 @@ def instead(fault: Fault, request: Request) -> Answer | None:
 
     Raises RefusalError: the fault is an error of the service.
     """
+    refusal = _REFUSALS.get(fault.kind)
+    if refusal is not None:
+        raise refusal(fault, request)
     plain = _PLAIN.get(fault.kind)
     if plain is not None:
         return plain
     match fault.kind:
         case FaultKind.THROTTLE | FaultKind.THROTTLE_429 | FaultKind.THROTTLE_503:
             return _throttle(fault, request)
-        case FaultKind.SERVER_ERROR:
-            codes = {"workspaces": "InternalServerException", "s3": "InternalError", "ec2": "InternalError"}
-            code = codes.get(request.service, "InternalFailure")
-            raise RefusalError(500, code, "The request processing has failed because of an unknown error.")
-        case FaultKind.EXPIRED:
-            raise unauthenticated.expired(request.service)
         case FaultKind.REDIRECT:
             return Response(307, b"", (("Location", fault.location),))
         case FaultKind.HUGE:
@@ -167,6 +165,19 @@ def _lead(fault: Fault, request: Request, page: JsonObject, mint: TokenMint) -> 
                 page["NextToken"] = mint.make(Position(here.offset, here.page + 1, 1), scope)
 
 
+def _server_error(service: str) -> RefusalError:
+    codes = {"workspaces": "InternalServerException", "s3": "InternalError", "ec2": "InternalError"}
+    code = codes.get(service, "InternalFailure")
+    return RefusalError(500, code, "The request processing has failed because of an unknown error.")
+
+
+def _region_disabled(request: Request) -> RefusalError:
+    account = role_account_of(request.service, request.body)
+    if not account and request.identity is not None:
+        account = request.identity.account_id
+    return unauthorized.region_disabled(request.service, account)
+
+
 def _throttle(fault: Fault, request: Request) -> Response:
     if fault.kind is FaultKind.THROTTLE_429:
         response = Response(429)
@@ -195,6 +206,18 @@ def _huge(size: int) -> Iterator[bytes]:
     yield _HUGE_TAIL
 
 
+_REFUSALS: dict[FaultKind, Callable[[Fault, Request], RefusalError]] = {
+    FaultKind.SERVER_ERROR: lambda _, request: _server_error(request.service),
+    FaultKind.EXPIRED: lambda _, request: unauthenticated.expired(request.service),
+    FaultKind.DENIED: lambda fault, request: unauthorized.denied(
+        request, fault.policy, explicit=fault.explicit
+    ),
+    FaultKind.NOT_ENTITLED: lambda _, __: unauthorized.not_entitled(),
+    FaultKind.NEUTRAL: lambda _, __: unauthorized.neutral(),
+    FaultKind.UNSUPPORTED: lambda _, __: unauthorized.unsupported(),
+    FaultKind.UNRECOGNIZED: lambda _, request: unauthenticated.unknown_key(request.service),
+    FaultKind.REGION_DISABLED: lambda _, request: _region_disabled(request),
+}
 _PLAIN: dict[FaultKind, Answer] = {
     FaultKind.RESET: Abort(),
     FaultKind.HANG: Hang(),

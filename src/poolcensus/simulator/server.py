@@ -73,7 +73,7 @@ class Simulator:
         self.stats = Stats()
         seed = self.config.world.seed
         self._store = CredentialStore(seed, self.world.management_account_id, self.world.partition.name)
-        self._injector = Injector(self.config.faults, seed)
+        self._injector = Injector(self.config.faults, seed, time.monotonic)
         self._limiter = Limiter(self.config.limits, time.monotonic)
         self._clockwork = Clockwork(self.config.latency, seed)
         mint = TokenMint(seed)
@@ -127,6 +127,8 @@ class Simulator:
             lambda: Connection(self._application), self.config.host, self.config.port, backlog=_BACKLOG
         )
         self._port = self._server.sockets[0].getsockname()[1]
+        # The times of faults count from the first moment in which a call can come.
+        self._injector.reset()
 
     async def close(self) -> None:
         """Stop listening and cut every connection."""

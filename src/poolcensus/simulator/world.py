@@ -45,6 +45,13 @@ class WorldConfig:
     unsupported_regions: tuple[str, ...] = field(
         default=(), metadata={"help": "regions whose WorkSpaces does not offer the operation"}
     )
+    neutral_regions: tuple[str, ...] = field(
+        default=(),
+        metadata={
+            "help": "regions where Pools was never launched: refused without a reason; "
+            "a census believes it only where its catalogue says that Pools is not offered"
+        },
+    )
     mean_pools: float = field(
         default=2.0, metadata={"help": "average number of pools of an account in a region"}
     )
@@ -73,6 +80,10 @@ class WorldConfig:
     opt_in_disabled: float = field(
         default=0.0, metadata={"help": "fraction of the members without any opt-in region"}
     )
+    not_entitled: float = field(
+        default=0.0,
+        metadata={"help": "fraction of the members that never had WorkSpaces Pools"},
+    )
     role_name: str = field(default="PoolCensusReader", metadata={"help": "the role in every member account"})
     external_id: str | None = field(default=None, metadata={"help": "the external id that the role asks for"})
     role_max_session: int = field(
@@ -93,14 +104,30 @@ class WorldConfig:
             raise ValueError(f"regions: at most {_MAX_REGIONS}")
         if not 1 <= self.page_size <= 25:
             raise ValueError("page_size must be between 1 and 25")
-        fractions = (self.suspended, self.scp_denied, self.no_role, self.access_denied, self.opt_in_disabled)
-        if any(not 0 <= each <= 1 for each in (*fractions, self.empty)):
+        if any(not 0 <= each <= 1 for each in (*self.fractions, self.empty)):
             raise ValueError("a fraction must be between 0 and 1")
-        if sum(fractions) > 1:
+        if sum(self.fractions) > 1:
             raise ValueError("the fractions of the members add up to more than 1")
         counts = (self.max_pools, self.pools_per_target or 0, *self.pool_counts.values())
         if any(not 0 <= each <= MAX_PER_TARGET for each in counts) or self.mean_pools < 0:
             raise ValueError(f"the pools of an account in a region must be between 0 and {MAX_PER_TARGET}")
+        if both := sorted({*self.unsupported_regions} & {*self.neutral_regions}):
+            raise ValueError(f"{both[0]} can't be both an unsupported and a neutral region")
+
+    @property
+    def fractions(self) -> tuple[float, ...]:
+        """The fractions of the members, in the order in which the groups are drawn.
+
+        A new one comes last, so that a seed goes on to mean the same accounts.
+        """
+        return (
+            self.suspended,
+            self.scp_denied,
+            self.no_role,
+            self.access_denied,
+            self.opt_in_disabled,
+            self.not_entitled,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +150,7 @@ class World:
         self.partition = partitions()[self.config.partition]
         self.regions = self.config.regions or self.partition.workspaces
         self.unsupported = frozenset(self.config.unsupported_regions)
+        self.neutral = frozenset(self.config.neutral_regions)
         self.press = PoolPress(
             seed=self.config.seed,
             partition=self.config.partition,
@@ -141,17 +169,23 @@ class World:
         random.Random(f"members {config.seed}").shuffle(members)
         start = 0
         chosen: list[frozenset[int]] = []
-        for fraction in (
-            config.suspended,
-            config.scp_denied,
-            config.no_role,
-            config.access_denied,
-            config.opt_in_disabled,
-        ):
+        for fraction in config.fractions:
             end = start + round(fraction * (config.accounts - 1))
             chosen.append(frozenset(members[start:end]))
             start = end
-        self.suspended, self.scp_denied, self.no_role, self.access_denied, self.opt_in_disabled = chosen
+        (
+            self.suspended,
+            self.scp_denied,
+            self.no_role,
+            self.access_denied,
+            self.opt_in_disabled,
+            self.not_entitled,
+        ) = chosen
+        self._refused: dict[int, Outcome] = {
+            **dict.fromkeys(self.scp_denied, Outcome.SCP_DENIED),
+            **dict.fromkeys(self.access_denied, Outcome.ACCESS_DENIED),
+            **dict.fromkeys(self.not_entitled, Outcome.NOT_ENTITLED),
+        }
 
     @property
     def management_account_id(self) -> str:
@@ -196,12 +230,10 @@ class World:
             return Outcome.ASSUME_ROLE_FAILED
         if not self.enabled(index, region):
             return Outcome.REGION_DISABLED
-        if region in self.unsupported or region not in self._region_set:
+        if region in self.unsupported or region in self.neutral or region not in self._region_set:
             return Outcome.REGION_UNSUPPORTED
-        if index in self.scp_denied:
-            return Outcome.SCP_DENIED
-        if index in self.access_denied:
-            return Outcome.ACCESS_DENIED
+        if index in self._refused:
+            return self._refused[index]
         return Outcome.OK if self.pool_count(index, region) else Outcome.EMPTY
 
     def pool_count(self, index: int, region: str) -> int:

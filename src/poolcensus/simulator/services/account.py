@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from poolcensus.simulator import unauthorized
 from poolcensus.simulator.http import Identity, Request, Response
 from poolcensus.simulator.refusal import RefusalError
 from poolcensus.simulator.tokens import START, Position, TokenMint
+from poolcensus.simulator.unauthorized import Policy
 
 if TYPE_CHECKING:
     from poolcensus.model import JsonValue
@@ -40,11 +42,7 @@ class AccountManagement:
         if operation is None or request.method != "POST":
             raise RefusalError(404, "UnknownOperationException", "")
         if self._refuse:
-            raise RefusalError(
-                403,
-                "AccessDeniedException",
-                f"User: {request.identity.arn} is not authorized to perform: account:{operation}",
-            )
+            raise unauthorized.denied(request, Policy.IDENTITY)
         query = _read(request.body)
         index = self._subject(request.identity, query)
         body = self._list(index, query) if operation == "ListRegions" else self._status(index, query)

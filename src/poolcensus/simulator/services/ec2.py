@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
+from poolcensus.simulator import unauthorized
 from poolcensus.simulator.http import Request, Response
 from poolcensus.simulator.refusal import RefusalError
+from poolcensus.simulator.unauthorized import Policy
 
 if TYPE_CHECKING:
     from poolcensus.simulator.world import World
@@ -44,12 +46,7 @@ class Ec2:
             )
         index = self._world.index(request.identity.account_id)
         if self._refuse or index is None:
-            raise RefusalError(
-                403,
-                "UnauthorizedOperation",
-                "You are not authorized to perform this operation. "
-                f"User: {request.identity.arn} is not authorized to perform: ec2:DescribeRegions",
-            )
+            raise unauthorized.denied(request, Policy.IDENTITY)
         if form.get("DryRun") == "true":
             raise RefusalError(
                 412, "DryRunOperation", "Request would have succeeded, but DryRun flag is set."

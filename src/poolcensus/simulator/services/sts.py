@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
+from poolcensus.simulator import unauthorized
 from poolcensus.simulator.http import Identity, Request, Response
 from poolcensus.simulator.refusal import RefusalError
 
@@ -60,14 +61,14 @@ class Sts:
             case "GetCallerIdentity":
                 return _caller_identity(request.identity, request.request_id)
             case "AssumeRole":
-                return self._assume_role(request.identity, form, request.request_id)
+                return self._assume_role(request, request.identity, form)
         raise RefusalError(
             400,
             "InvalidAction",
             f"Could not find operation {form.get('Action')} for version {form.get('Version')}",
         )
 
-    def _assume_role(self, caller: Identity, form: dict[str, str], request_id: str) -> Response:
+    def _assume_role(self, request: Request, caller: Identity, form: dict[str, str]) -> Response:
         arn = form.get("RoleArn", "")
         name = form.get("RoleSessionName", "")
         found = _ROLE_ARN.fullmatch(arn)
@@ -99,11 +100,7 @@ class Sts:
             or index in self._world.no_role
             or self._world.config.external_id not in (None, external_id)
         ):
-            raise RefusalError(
-                403,
-                "AccessDenied",
-                f"User: {caller.arn} is not authorized to perform: sts:AssumeRole on resource: {arn}",
-            )
+            raise unauthorized.denied(request)
         role_id = "AROA" + base64.b32encode(sha256(arn.encode()).digest()[:10]).decode()
         expires = self._clock() + seconds
         session_arn = f"arn:{partition}:sts::{account}:assumed-role/{role.rpartition('/')[2]}/{name}"
@@ -124,7 +121,7 @@ class Sts:
             result += f"    <SourceIdentity>{escape(source)}</SourceIdentity>\n"
         if policy is not None:
             result += f"    <PackedPolicySize>{max(1, len(policy) * 100 // _MAX_POLICY)}</PackedPolicySize>\n"
-        return _reply("AssumeRole", result, request_id)
+        return _reply("AssumeRole", result, request.request_id)
 
     def _duration(self, caller: Identity, form: dict[str, str]) -> float:
         text = form.get("DurationSeconds", "3600")

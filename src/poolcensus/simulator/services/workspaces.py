@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, TypeAlias
 import orjson
 
 from poolcensus.model import Outcome
+from poolcensus.simulator import unauthorized
 from poolcensus.simulator.http import Request, Response
 from poolcensus.simulator.refusal import JSON_TYPE, RefusalError
 from poolcensus.simulator.tokens import START, Position, TokenMint
+from poolcensus.simulator.unauthorized import Policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,27 +81,16 @@ class WorkSpaces:
             raise ValueError(account)
         match self._world.outcome(index, request.region):
             case Outcome.REGION_UNSUPPORTED:
+                if request.region in self._world.neutral:
+                    raise unauthorized.neutral()
                 raise RefusalError(404, "UnknownOperationException", "")
+            case Outcome.NOT_ENTITLED:
+                raise unauthorized.not_entitled()
             case Outcome.SCP_DENIED:
-                raise self._denied(request, " with an explicit deny in a service control policy")
+                raise unauthorized.denied(request, Policy.SCP, explicit=True)
             case Outcome.ACCESS_DENIED:
-                raise self._denied(
-                    request,
-                    " because no identity-based policy allows the workspaces:DescribeWorkspacesPools action",
-                )
+                raise unauthorized.denied(request, Policy.IDENTITY)
         return index
-
-    def _denied(self, request: Request, reason: str) -> RefusalError:
-        identity = request.identity
-        arn = identity.arn if identity is not None else "anonymous"
-        account = identity.account_id if identity is not None else ""
-        partition = self._world.partition.name
-        return RefusalError(
-            400,
-            "AccessDeniedException",
-            f"User: {arn} is not authorized to perform: workspaces:DescribeWorkspacesPools on resource: "
-            f"arn:{partition}:workspaces:{request.region}:{account}:workspacespool/*{reason}",
-        )
 
     def _position(self, token: JsonValue, scope: str) -> Position:
         if not isinstance(token, str) or not 1 <= len(token) <= _MAX_TOKEN:
