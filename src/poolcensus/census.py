@@ -28,11 +28,13 @@ from poolcensus.errors import (
     IncompleteError,
     NotPublishedError,
     SettingsError,
+    SnapshotError,
     first_reason,
 )
 from poolcensus.model import Outcome, Plan, Progress, Target, Totals
+from poolcensus.remote import fetch_remote
 from poolcensus.settings.readers import destination
-from poolcensus.sinks import KeepsUncovered, PageSink, RecordSink
+from poolcensus.sinks import ClosedTargets, PageSink, RecordSink, TakesNotes
 from poolcensus.snapshot import (
     BucketSnapshot,
     BucketStore,
@@ -46,6 +48,7 @@ from poolcensus.snapshot import (
     new_snapshot_id,
 )
 from poolcensus.snapshot.bucket_keys import SCHEME, split_place
+from poolcensus.snapshot.reader import LATEST
 from poolcensus.streams import Stream
 from poolcensus.times import rfc3339
 from poolcensus.version import TOOL
@@ -111,6 +114,8 @@ class Census:
         self._group: TaskGroup | None = None
         self._engine: Engine | None = None
         self._uncovered: list[TargetResult] = []
+        self._closed_targets = ClosedTargets(())
+        self._closed: tuple[TargetResult, ...] = ()
         self._place = ""
         self._writer: SnapshotWriter | None = None
 
@@ -142,6 +147,15 @@ class Census:
     def uncovered(self) -> tuple[TargetResult, ...]:
         """The first 1,000 targets of the present or last run that were not covered, and why."""
         return tuple(self._uncovered)
+
+    @property
+    def closed(self) -> tuple[TargetResult, ...]:
+        """The targets that are `not_entitled` now, and in which the newest snapshot saw pools.
+
+        They are the lines of that snapshot's ledger, which was the newest at the destination of the last run
+        of `collect`. A service that is closed to an account looks like one that the account does not use.
+        """
+        return self._closed
 
     @property
     def resumable(self) -> bool:
@@ -185,7 +199,7 @@ class Census:
         into a folder leaves what it has for one that resumes: see `resumable`.
         """
         place = _place(dest) if dest is not None else self.settings.dest
-        self._place, self._writer = place, None
+        self._place, self._writer, self._closed = place, None, ()
         started = datetime.now(UTC)
         async with (
             AsyncExitStack() as stack,
@@ -210,6 +224,7 @@ class Census:
                 self._writer = writer
                 former = _Former(interrupted, writer) if interrupted is not None else None
                 engine = await self._run(opened, writer, await _long_targets(place), former)
+                self._closed = await self._closed_since_newest(place)
                 self._check_failures(engine)
                 manifest = await writer.publish(
                     started_at=header.started_at,
@@ -295,11 +310,12 @@ class Census:
     ) -> Engine:
         settings = self.settings
         self._uncovered.clear()
+        self._closed_targets = ClosedTargets(opened.regions.regions)
         engine = self._engine = Engine(
             aws=opened.aws,
             listing=opened.listing,
             regions=opened.regions,
-            sink=KeepsUncovered(sink, self._uncovered),
+            sink=TakesNotes(sink, self._uncovered, self._closed_targets),
             limits=EngineLimits(
                 concurrency=settings.concurrency,
                 per_account=settings.per_account,
@@ -315,6 +331,19 @@ class Census:
         _log.info("ended: %s", engine.totals())
         self._check_accounts(engine.accounts, opened)
         return engine
+
+    async def _closed_since_newest(self, place: str) -> tuple[TargetResult, ...]:
+        if not len(self._closed_targets) or place == STANDARD_OUTPUT:
+            return ()
+        try:
+            if not place.startswith(SCHEME):
+                return await anyio.to_thread.run_sync(_with_pools, LATEST, place, self._closed_targets)
+            async with anyio.TemporaryDirectory(prefix="poolcensus-") as folder:
+                newest = await fetch_remote(self.settings, place, LATEST, Path(folder), pools=False)
+                return await anyio.to_thread.run_sync(_with_pools, newest.path, None, self._closed_targets)
+        except (SnapshotError, DestinationError) as error:
+            _log.info("what accounts had before the service was closed to them is not known: %s", error)
+            return ()
 
     def _check_accounts(self, accounts: int, opened: _Opened) -> None:
         if accounts == 0 and self.settings.shard is None:
@@ -431,6 +460,11 @@ async def _long_targets(place: str) -> Mapping[tuple[str, str], int]:
     if place == STANDARD_OUTPUT or place.startswith(SCHEME):
         return {}
     return await anyio.to_thread.run_sync(long_targets, place)
+
+
+def _with_pools(ref: str | Path, dest: str | None, closed: ClosedTargets) -> tuple[TargetResult, ...]:
+    """The ledger's lines of targets that are closed now and had pools. Raises SnapshotError."""
+    return tuple(result for result in Snapshot.open(ref, dest).with_pools() if result in closed)
 
 
 async def _count_disabled(opened: _Opened, accounts: tuple[Account, ...]) -> int:

@@ -1,12 +1,14 @@
-"""What a run puts its pages and results into, beside the snapshot's writer: the streams of the library."""
+"""Sinks: where the engine delivers pages and outcomes, beside the snapshot's writer."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from poolcensus.model import Page, PoolRecord
+from poolcensus.model import Outcome, Page, PoolRecord
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from poolcensus.engine import Sink
     from poolcensus.model import Target, TargetResult
     from poolcensus.streams import Outlet
@@ -16,17 +18,43 @@ T = TypeVar("T")
 UNCOVERED_KEPT = 1000
 
 
-class KeepsUncovered:
-    """Passes everything on to a sink, and keeps the first results that were not covered."""
+class ClosedTargets:
+    """The targets of a run that are `not_entitled`: an account and the regions in which it is.
 
-    def __init__(self, sink: Sink, uncovered: list[TargetResult]) -> None:
-        self._uncovered = uncovered
+    In most organizations most targets are: the regions of an account are bits of one number.
+    """
+
+    def __init__(self, regions: Iterable[str]) -> None:
+        self._bits = {region: 1 << number for number, region in enumerate(regions)}
+        self._by_account: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return sum(regions.bit_count() for regions in self._by_account.values())
+
+    def add(self, result: TargetResult) -> None:
+        """Take note of a target."""
+        regions = self._by_account.get(result.account_id, 0)
+        self._by_account[result.account_id] = regions | self._bits[result.region]
+
+    def __contains__(self, result: TargetResult) -> bool:
+        regions = self._by_account.get(result.account_id, 0)
+        return bool(regions & self._bits.get(result.region, 0))
+
+
+class TakesNotes:
+    """Passes everything on to a sink. Keeps the first results that were not covered, and what is closed."""
+
+    def __init__(self, sink: Sink, uncovered: list[TargetResult], closed: ClosedTargets) -> None:
         self._sink = sink
+        self._uncovered = uncovered
+        self._closed = closed
         self.page, self.full, self.room = sink.page, sink.full, sink.room
 
     async def done(self, result: TargetResult, target: Target) -> None:
         await self._sink.done(result, target)
-        if not result.outcome.covered and len(self._uncovered) < UNCOVERED_KEPT:
+        if result.outcome is Outcome.NOT_ENTITLED:
+            self._closed.add(result)
+        elif not result.outcome.covered and len(self._uncovered) < UNCOVERED_KEPT:
             self._uncovered.append(result)
 
 

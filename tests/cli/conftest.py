@@ -99,6 +99,7 @@ class FakeLibrary:
 
     resumable: bool = False
     published: FakeSnapshot | None = None
+    closed: tuple[TargetResult, ...] = ()
 
     snapshot: FakeSnapshot = field(default_factory=lambda: FakeSnapshot(MANIFEST))
     error: BaseException | None = None
@@ -142,6 +143,7 @@ def library(monkeypatch: pytest.MonkeyPatch) -> FakeLibrary:
             fake.asked.append(settings)
 
         resumable = property(lambda _: fake.resumable)
+        closed = property(lambda _: fake.closed)
         published = property(lambda _: fake.published)
 
         async def __aenter__(self) -> Self:

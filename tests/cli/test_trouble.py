@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poolcensus.cli.trouble import complain, failures, printable
+from poolcensus.cli.trouble import closures, complain, failures, printable
 from poolcensus.model import Outcome
 
 if TYPE_CHECKING:
@@ -32,6 +33,50 @@ def test_failures_are_grouped_by_outcome_and_name_the_accounts(result: Callable[
             " 000000000007 acct-6 (us-east-1) [AccessDeniedException]"
         ),
     ]
+
+
+def test_refusals_name_the_policy_and_are_grouped_by_it(result: Callable[..., TargetResult]) -> None:
+    def refused(account: int, why: str, outcome: Outcome = Outcome.ACCESS_DENIED) -> TargetResult:
+        message = (
+            f"User: arn:aws:sts::1:assumed-role/r/s is not authorized to perform: x on resource: y {why}"
+        )
+        return replace(result(account, outcome=outcome, code="AccessDeniedException"), error_message=message)
+
+    unexplained = replace(
+        result(9, outcome=Outcome.ACCESS_DENIED),
+        error_message="You do not have the permissions. Refer to https://x/workspaces-access-control.html",
+    )
+    lines = [
+        *failures(
+            [
+                refused(1, "because no identity-based policy allows the x action"),
+                refused(2, "because no identity-based policy allows the x action"),
+                refused(3, "with an explicit deny in a permissions boundary"),
+                refused(4, "with an explicit deny in a service control policy", Outcome.SCP_DENIED),
+                refused(5, "because no role trust policy allows it", Outcome.ASSUME_ROLE_FAILED),
+                unexplained,
+            ]
+        )
+    ]
+    assert [line.partition(":")[0] for line in lines] == [
+        "2 accounts refused the call (no identity-based policy allows it) in eu-west-1",
+        "1 account refused the call (explicit deny in a permissions boundary)",
+        "1 account refused by a service control policy",
+        "1 account whose role could not be assumed (no role trust policy allows it)",
+        "1 account refused the call (WorkSpaces does not say why",
+    ]
+
+
+def test_accounts_that_had_pools_and_are_closed_are_one_line(result: Callable[..., TargetResult]) -> None:
+    before = [
+        replace(result(each, region), pools=3) for each in (1, 2) for region in ("eu-west-1", "us-east-1")
+    ]
+    (line,) = closures(before)
+    assert line == (
+        "WorkSpaces Pools is closed now to 2 accounts in which the snapshot before saw 12 pools:"
+        " 000000000001 acct-0 (2 regions), 000000000002 acct-1 (2 regions)"
+    )
+    assert not list(closures([]))
 
 
 def test_a_list_that_was_cut_says_how_much_is_missing(result: Callable[..., TargetResult]) -> None:

@@ -14,7 +14,7 @@ from multidict import CIMultiDict
 
 from poolcensus import codec
 from poolcensus.aws.faults import classify, error_of, parse_xml, server_time
-from poolcensus.aws.refusals import TABLE, denying_policy
+from poolcensus.aws.refusals import TABLE, Denial, denial_in
 from poolcensus.aws.transport import Reply
 from poolcensus.errors import (
     AccessDeniedError,
@@ -165,14 +165,16 @@ def test_a_denial_names_the_policy(code: str, policy: str, form: str) -> None:
         message = before + DENIAL + form.format(policy)
         error = denied(code, message)
         assert type(error) is (ScpDeniedError if policy == "service control policy" else AccessDeniedError)
-        assert denying_policy(message) == policy
+        assert denial_in(message) == Denial(policy, "explicit" in form)
+        # As a role that could not be assumed says it.
+        assert denial_in(f"{ARN} could not be assumed: {message}") == Denial(policy, "explicit" in form)
         assert error.message == message
 
 
 def test_a_denial_that_names_no_policy_is_a_denial() -> None:
     for message in (DENIAL, f"{DENIAL} with an explicit deny", "Access Denied", ""):
         assert type(denied("AccessDeniedException", message)) is AccessDeniedError
-        assert denying_policy(message) is None
+        assert denial_in(message) is None
     assert type(denied("AccessDenied", "Refused by a service control policy")) is ScpDeniedError
 
 

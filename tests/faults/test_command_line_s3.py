@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -16,17 +17,17 @@ from poolcensus.cli import main
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from faults.conftest import Bench, Ended, Run, Served
+    from faults.conftest import Bench, Ended, Run, Serve, Served
 
 DEST = "s3://census/nightly"
 OPTIONS = ("--dest", DEST)
 REGIONS = ("--regions", "us-east-1,eu-west-1")
 
 
-@pytest.fixture
-def bucket(simulator: Served, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+@contextmanager
+def made_bucket(served: Served, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The bucket `census`, empty, as boto3 sees it."""
-    for name, value in simulator.environment.items():
+    for name, value in served.environment.items():
         monkeypatch.setenv(name, value)
     resource = boto3.resource("s3", region_name="us-east-1")
     made = resource.Bucket("census")
@@ -34,6 +35,13 @@ def bucket(simulator: Served, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     yield made
     made.objects.all().delete()
     resource.meta.client.close()
+
+
+@pytest.fixture
+def bucket(simulator: Served, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The bucket of the simulator that several tests share."""
+    with made_bucket(simulator, monkeypatch) as made:
+        yield made
 
 
 def keys(bucket: Any) -> set[str]:
@@ -155,3 +163,18 @@ def test_only_a_destination_on_s3_loads_the_asynchronous_sdk(
         timeout=60,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{loaded}\n", "")
+
+
+def test_pools_of_accounts_that_are_closed_are_told_of_by_the_snapshot_in_the_bucket(
+    serve: Serve, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The second call of the target is refused: that of the second run.
+    served = serve(
+        "--accounts=3", "--regions=us-east-1", "--pools-per-target=1", "--fault=not-entitled,every=2"
+    )
+    with made_bucket(served, monkeypatch):
+        arguments = ("collect", "--regions", "us-east-1", "--dest", "s3://census/nightly")
+        assert run(*arguments, **served.environment).err == ""
+        ended = run(*arguments, **served.environment)
+    assert ended.code == 0
+    assert "closed now to 3 accounts in which the snapshot before saw 3 pools" in ended.err

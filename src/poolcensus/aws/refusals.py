@@ -40,15 +40,13 @@ _DENIED = frozenset(
 )
 # How IAM begins every denial by a policy; EC2 puts a sentence of its own before it. A denial names resources
 # and roles, whose names are anybody's choice: what begins like this is never read as another kind of refusal.
-_DENIAL = (
-    r"\A\s*(?:You are not authorized to perform this operation\.\s+)?User: \S+ is not authorized to perform: "
-)
-_REASON = r"(?s:.*)(?:because no|with an explicit deny in (?:an?|the)) "
-_BY_POLICY = re.compile(_DENIAL)
-_BY_SCP = re.compile(rf"{_DENIAL}{_REASON}service control policy\b")
+_DENIAL = r"User: \S+ is not authorized to perform: "
+_REASON = r"(?s:.*)(?P<how>because no|with an explicit deny in (?:an?|the)) "
+_BY_POLICY = re.compile(rf"\A\s*(?:You are not authorized to perform this operation\.\s+)?{_DENIAL}")
+_BY_SCP = re.compile(rf"{_BY_POLICY.pattern}{_REASON}service control policy\b")
 _POLICY = re.compile(
-    rf"{_DENIAL}{_REASON}((?:identity-based|resource-based|sessions?|service control|resource control|"
-    r"VPC endpoint|role trust) policy|permissions boundary)\b"
+    rf"{_DENIAL}{_REASON}(?P<policy>(?:identity-based|resource-based|sessions?|service control|"
+    r"resource control|VPC endpoint|role trust) policy|permissions boundary)\b"
 )
 _NOT_ENTITLED = re.compile(
     r"WorkSpaces Pools is no longer available to new customers|/wsp-pools-end-of-support\b", re.IGNORECASE
@@ -186,11 +184,25 @@ def _in_table(code: str, message: str) -> type[CallError] | None:
     return None
 
 
-def denying_policy(message: str) -> str | None:
-    """Return the kind of policy that a denial of IAM names, such as `permissions boundary`, or None."""
-    found = _POLICY.match(message)
+class Denial(NamedTuple):
+    """A denial of IAM that names its policy: an explicit deny in it, or no permission that it gives."""
+
+    policy: str
+    explicit: bool
+
+
+def denial_in(message: str) -> Denial | None:
+    """Return the denial that a message tells of, or None where it names no policy."""
+    found = _POLICY.search(message)
+    if found is None:
+        return None
     # IAM's own page has "a sessions policy".
-    return found[1].replace("sessions ", "session ") if found is not None else None
+    return Denial(found["policy"].replace("sessions ", "session "), explicit=found["how"] != "because no")
+
+
+def is_unexplained(message: str) -> bool:
+    """Whether a refusal is the neutral one of WorkSpaces, which does not say why."""
+    return _BY_POLICY.search(message) is None and _NEUTRAL.search(message) is not None
 
 
 def in_region(kind: type[CallError], message: str, region: str) -> tuple[type[CallError], str]:
@@ -199,7 +211,7 @@ def in_region(kind: type[CallError], message: str, region: str) -> tuple[type[Ca
     WorkSpaces has one neutral refusal for a missing permission and for a region without Pools. It is believed
     to be the latter only where the catalogue says that Pools is not offered.
     """
-    if kind is not AccessDeniedError or _BY_POLICY.match(message) or not _NEUTRAL.search(message):
+    if kind is not AccessDeniedError or not is_unexplained(message):
         return kind, message
     if catalogue.lacks_pools(region):
         return RegionUnsupportedError, message

@@ -13,7 +13,7 @@ from poolcensus.cli import logs
 from poolcensus.cli.exits import ExitCode, StoppedError, code_of, drop_output
 from poolcensus.cli.options import EVERYTHING, read_settings, settings_options
 from poolcensus.cli.running import run
-from poolcensus.cli.trouble import complain, failures, on_terminal
+from poolcensus.cli.trouble import closures, complain, failures, on_terminal
 from poolcensus.errors import CensusError, SettingsError
 from poolcensus.model import SnapshotStatus
 
@@ -61,6 +61,7 @@ def collect(settings: Settings) -> Snapshot | BucketSnapshot | StreamedSnapshot:
             complain("what was done is kept: the same command with --resume goes on from there")
         raise
     finally:
+        complain(*closures(census.closed))
         _write_metrics(settings.metrics_file, code, census, manifest)
     return snapshot
 

@@ -58,25 +58,59 @@ def failures(uncovered: Iterable[TargetResult], count: int | None = None) -> Ite
 
     `count` is how many targets there are where `uncovered` holds only the first of them.
     """
-    groups: dict[Outcome, dict[str, list[TargetResult]]] = {}
+    groups: dict[tuple[Outcome, str], dict[str, list[TargetResult]]] = {}
     seen = 0
     for target in uncovered:
-        groups.setdefault(target.outcome, {}).setdefault(target.account_id, []).append(target)
+        group = groups.setdefault((target.outcome, _what(target)), {})
+        group.setdefault(target.account_id, []).append(target)
         seen += 1
-    for outcome, by_account in sorted(groups.items(), key=lambda item: -len(item[1])):
-        yield _line(outcome, dict(sorted(by_account.items())))
+    for (_, what), by_account in sorted(groups.items(), key=lambda item: -len(item[1])):
+        yield _line(what, dict(sorted(by_account.items())))
     if count is not None and count > seen:
         yield f"and {count - seen:,} more targets"
 
 
-def _line(outcome: Outcome, by_account: Mapping[str, list[TargetResult]]) -> str:
-    what = _phrases()[outcome]
+def closures(closed: Iterable[TargetResult]) -> Iterator[str]:
+    """A line where the service is closed now to accounts that had pools."""
+    by_account: dict[str, list[TargetResult]] = {}
+    for target in closed:
+        by_account.setdefault(target.account_id, []).append(target)
+    if by_account:
+        pools = sum(target.pools for targets in by_account.values() for target in targets)
+        yield (
+            f"WorkSpaces Pools is closed now to {counted(len(by_account), 'account')} in which the snapshot"
+            f" before saw {counted(pools, 'pool')}: {_accounts(dict(sorted(by_account.items())))}"
+        )
+
+
+def _what(target: TargetResult) -> str:
+    """What went wrong, with the policy that refused where the service names it."""
+    from poolcensus.aws.refusals import denial_in, is_unexplained
+    from poolcensus.model import Outcome
+
+    phrase = _phrases()[target.outcome]
+    message = target.error_message or ""
+    denial = denial_in(message)
+    if denial is not None and target.outcome is not Outcome.SCP_DENIED:
+        why = f"explicit deny in a {denial.policy}" if denial.explicit else f"no {denial.policy} allows it"
+        return f"{phrase} ({why})"
+    if target.outcome is Outcome.ACCESS_DENIED and is_unexplained(message):
+        return f"{phrase} (WorkSpaces does not say why: a missing permission, or a region without Pools)"
+    return phrase
+
+
+def _line(what: str, by_account: Mapping[str, list[TargetResult]]) -> str:
     regions = {target.region for targets in by_account.values() for target in targets}
     where = f" in {next(iter(regions))}" if len(regions) == 1 and len(by_account) > 1 else ""
-    names = [_account(targets, with_region=not where) for targets in [*by_account.values()][:MAX_ACCOUNTS]]
+    names = _accounts(by_account, with_region=not where)
+    return f"{counted(len(by_account), 'account')} {what}{where}: {names}{_cause(by_account)}"
+
+
+def _accounts(by_account: Mapping[str, list[TargetResult]], *, with_region: bool = True) -> str:
+    names = [_account(targets, with_region=with_region) for targets in [*by_account.values()][:MAX_ACCOUNTS]]
     if len(by_account) > MAX_ACCOUNTS:
         names.append(f"and {len(by_account) - MAX_ACCOUNTS:,} more")
-    return f"{counted(len(by_account), 'account')} {what}{where}: {', '.join(names)}{_cause(by_account)}"
+    return ", ".join(names)
 
 
 def _account(targets: list[TargetResult], *, with_region: bool) -> str:

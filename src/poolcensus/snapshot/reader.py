@@ -151,6 +151,15 @@ class Snapshot:
             if result is not None and result.pages >= least
         )
 
+    def with_pools(self) -> Iterator[TargetResult]:
+        """The ledger's lines of targets that have pools, without reading the others closely."""
+        none = (b'"pools":0,',)
+        return (
+            result
+            for result in self._lines(self.targets_file, lambda line: _unless(line, none))
+            if result is not None and result.pools
+        )
+
     def _lines(self, source: tuple[FileEntry, Compression], decode: Callable[[bytes], _T]) -> Iterator[_T]:
         file, compression = source
         path = self._path / file.name

@@ -1,0 +1,255 @@
+"""A target is covered by what it answered itself; what others were told changes no outcome."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from census_lab import open_labs
+from poolcensus.model import Outcome, SnapshotStatus
+from poolcensus.simulator.latency import Latency
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from faults.conftest import Bench, ExactBut, Run, Serve, Start
+    from poolcensus.model import TargetResult
+    from poolcensus.snapshot import Snapshot
+
+REGIONS = ("us-east-1", "eu-west-2")
+OPT_IN = ("us-east-1", "af-south-1")
+
+
+def _accounts(count: int) -> list[str]:
+    return [f"{number:012d}" for number in range(2, count + 2)]
+
+
+async def test_accounts_that_hear_at_once_that_a_region_lacks_the_operation_speak_for_themselves(
+    lab: Start, exact_but: ExactBut
+) -> None:
+    told = _accounts(6)
+    here = await lab(
+        accounts=120,
+        pools_per_target=2,
+        regions=REGIONS,
+        latency=Latency("fixed", 300),
+        faults=[f"unsupported,region=eu-west-2,account={each},latency=0" for each in told],
+    )
+    snapshot = await here.collect()
+    assert snapshot.manifest.status is SnapshotStatus.COMPLETE
+    assert snapshot.manifest.outcomes == {Outcome.OK: 234, Outcome.REGION_UNSUPPORTED: 6}
+    for each in snapshot.targets():
+        unsupported = each.region == "eu-west-2" and each.account_id in told
+        assert each.outcome is (Outcome.REGION_UNSUPPORTED if unsupported else Outcome.OK)
+        assert each.attempts == 1
+    assert sum(1 for _ in snapshot.pools()) == 2 * 234
+
+
+def test_accounts_that_never_had_pools_are_covered(serve: Serve, run: Run, bench: Bench) -> None:
+    regions = "us-east-1,us-west-2,eu-west-1,eu-central-1"
+    served = serve("--accounts=41", f"--regions={regions}", "--not-entitled=0.725", "--mean-pools=3")
+    ended = run("collect", "--regions", regions, **served.environment)
+    assert (ended.code, ended.out, ended.err) == (0, "", "")
+    shown = run("show", "--json")
+    assert '"not_entitled":116' in shown.out.replace(" ", "")
+    # The same again: an account that had none before has lost none.
+    ended = run("collect", "--regions", regions, **served.environment)
+    assert (ended.code, ended.err) == (0, "")
+
+
+def test_pools_of_accounts_that_are_closed_since_the_last_run_are_told_of(
+    serve: Serve, run: Run, bench: Bench
+) -> None:
+    shape = ("--accounts=5", "--regions=us-east-1,eu-west-1", "--pools-per-target=4")
+    arguments = ("collect", "--regions", "us-east-1,eu-west-1")
+    assert run(*arguments, **serve(*shape).environment).code == 0
+    closed = serve(*shape, "--fault=not-entitled,account=000000000003,region=eu-west-1")
+    ended = run(*arguments, **closed.environment)
+    assert (ended.code, ended.out) == (0, "")
+    assert ended.err == (
+        "poolcensus: WorkSpaces Pools is closed now to 1 account in which the snapshot before saw 4 pools:"
+        " 000000000003 acct-2 (eu-west-1)\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("fault", "outcome"),
+    [
+        ("denied,policy=identity", Outcome.ACCESS_DENIED),
+        ("denied,policy=boundary", Outcome.ACCESS_DENIED),
+        ("denied,policy=session", Outcome.ACCESS_DENIED),
+        ("denied,policy=resource", Outcome.ACCESS_DENIED),
+        ("denied,policy=endpoint,denial=explicit", Outcome.ACCESS_DENIED),
+        ("denied,policy=rcp", Outcome.ACCESS_DENIED),
+        ("denied,policy=scp", Outcome.SCP_DENIED),
+        ("denied,policy=scp,denial=implicit", Outcome.SCP_DENIED),
+        ("neutral", Outcome.ACCESS_DENIED),
+        ("unrecognized", Outcome.ERROR),
+        ("region-disabled", Outcome.ERROR),
+    ],
+)
+async def test_each_refusal_is_its_own_outcome_and_covers_nothing(
+    lab: Start, exact_but: ExactBut, fault: str, outcome: Outcome
+) -> None:
+    here = await lab(
+        accounts=4,
+        pools_per_target=2,
+        regions=REGIONS,
+        faults=[f"{fault},account=000000000003,region=eu-west-2"],
+    )
+    snapshot = await here.collect()
+    refused = [each for each in snapshot.targets() if each.outcome is outcome]
+    assert [(each.account_id, each.region) for each in refused] == [("000000000003", "eu-west-2")]
+    exact_but(here, snapshot, [("000000000003", "eu-west-2")])
+
+
+async def test_a_region_without_pools_is_told_by_the_catalogue_and_its_own_refusal(lab: Start) -> None:
+    here = await lab(
+        accounts=6, pools_per_target=2, regions=OPT_IN, neutral_regions=("af-south-1",), not_entitled=0.4
+    )
+    snapshot = await here.collect()
+    assert here.assert_exact(snapshot) == {
+        Outcome.OK: 4,
+        Outcome.NOT_ENTITLED: 2,
+        Outcome.REGION_UNSUPPORTED: 6,
+    }
+
+
+@pytest.mark.parametrize("code", ["unrecognized", "region-disabled"])
+@pytest.mark.parametrize("status", [True, False])
+async def test_a_region_is_disabled_by_its_status_or_by_keys_that_work_elsewhere(
+    lab: Start, exact_but: ExactBut, code: str, status: bool
+) -> None:
+    where = ("000000000003", "af-south-1")
+    here = await lab(
+        accounts=5,
+        pools_per_target=2,
+        regions=OPT_IN,
+        faults=[f"{code},account={where[0]},region={where[1]}"],
+        refuse_list_regions=not status,
+        refuse_describe_regions=not status,
+    )
+    snapshot = await here.collect()
+    found = next(each for each in snapshot.targets() if (each.account_id, each.region) == where)
+    if status:
+        # The account says that the region is enabled: then it is the service that is wrong.
+        assert found.outcome is Outcome.ERROR
+        assert found.attempts == 5
+        exact_but(here, snapshot, [where])
+    else:
+        assert found.outcome is Outcome.REGION_DISABLED
+        assert found.attempts <= 2
+        assert snapshot.manifest.status is SnapshotStatus.COMPLETE
+
+
+async def test_keys_that_work_nowhere_say_nothing_of_the_region(lab: Start, exact_but: ExactBut) -> None:
+    here = await lab(
+        accounts=3,
+        pools_per_target=2,
+        regions=OPT_IN,
+        faults=["unrecognized,service=*,account=000000000003"],
+        refuse_list_regions=True,
+        refuse_describe_regions=True,
+    )
+    snapshot = await here.collect()
+    exact_but(here, snapshot, [("000000000003", region) for region in OPT_IN])
+    assert snapshot.manifest.outcomes == {Outcome.OK: 4, Outcome.ERROR: 2}
+
+
+REFUSALS = st.sampled_from(
+    [
+        "unsupported",
+        "not-entitled",
+        "neutral",
+        "unrecognized",
+        "region-disabled",
+        "denied,policy=scp",
+        "denied,policy=identity",
+        "throttle",
+        "5xx",
+        "reset",
+        "html",
+        "empty-body",
+    ]
+)
+RULES = st.tuples(
+    REFUSALS,
+    st.sampled_from([1.0, 0.5, 0.2]),
+    st.sampled_from(["", ",account=000000000002", ",account=000000000005"]),
+    st.sampled_from(["", *(f",region={region}" for region in (*OPT_IN, "eu-west-2"))]),
+    st.sampled_from(["", ",first=1", ",first=3"]),
+    st.sampled_from(["", ",latency=0", ",latency=40"]),
+)
+# Which refusals of a target's own may cover it, and as what.
+COVERING: dict[Outcome, set[str | None]] = {
+    Outcome.REGION_UNSUPPORTED: {"OperationNotSupportedException", "AccessDeniedException"},
+    Outcome.NOT_ENTITLED: {"AccessDeniedException"},
+    Outcome.REGION_DISABLED: {"UnrecognizedClientException", "OptInRequired", None},
+}
+
+
+def _check(snapshot: Snapshot, pools_of: dict[tuple[str, str], int]) -> None:
+    results: list[TargetResult] = list(snapshot.targets())
+    assert len(results) == len(pools_of)
+    for each in results:
+        pools = pools_of[each.account_id, each.region]
+        match each.outcome:
+            case Outcome.OK | Outcome.EMPTY:
+                assert each.attempts >= each.pages >= 1
+                assert each.pools == pools
+            case Outcome.REGION_UNSUPPORTED | Outcome.NOT_ENTITLED:
+                assert each.attempts >= 1
+                assert each.error_code in COVERING[each.outcome]
+                assert each.error_message
+            case Outcome.REGION_DISABLED:
+                assert each.region == "af-south-1"
+                assert each.attempts >= 1
+                assert each.error_code in COVERING[each.outcome]
+            case _:
+                assert not each.outcome.covered
+
+
+@settings(
+    max_examples=12,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    derandomize=True,
+)
+@given(
+    rules=st.lists(RULES, min_size=1, max_size=4),
+    latency=st.sampled_from([0, 5, 30]),
+    concurrency=st.sampled_from([2, 8, 64]),
+)
+async def test_no_target_is_covered_without_an_answer_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    *,
+    rules: list[tuple[str, float, str, str, str, str]],
+    latency: int,
+    concurrency: int,
+) -> None:
+    faults = [f"{kind}{rest}" for kind, rest in ((each[0], _rest(each)) for each in rules)]
+    async with open_labs(monkeypatch, tmp_path) as start:
+        here = await start(
+            accounts=9,
+            mean_pools=2,
+            empty=0.3,
+            regions=(*OPT_IN, "eu-west-2"),
+            faults=faults,
+            latency=Latency("fixed", latency),
+            refuse_list_regions=True,
+            refuse_describe_regions=True,
+        )
+        snapshot = await here.collect(concurrency=concurrency, max_attempts=3)
+        truth = here.simulator.world.truth()
+        _check(snapshot, {(each.account_id, each.region): len(each.pools) for each in truth})
+
+
+def _rest(rule: tuple[str, float, str, str, str, str]) -> str:
+    kind, probability, *others = rule
+    # A kind that has a property of its own takes the chance by name.
+    chance = f",probability={probability}" if "," in kind else f":{probability}"
+    return "".join((chance, *others))
