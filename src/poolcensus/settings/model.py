@@ -206,7 +206,7 @@ class Settings(
     give_up_region_after: Annotated[
         int,
         readers.whole(1, 1000),
-        "Stop asking a region after it could not be reached for this many accounts.",
+        "Once this many accounts could not reach a region, its other calls wait until it answers again.",
     ] = 3
 
     progress: Annotated[
