@@ -10,7 +10,7 @@ The layers, each importing only what stands below it:
     discovery                   which accounts and regions
     snapshot | aws              what is written | what is asked
     retry, rates                when a call is made
-    limits, health              how many at a time, and where to none
+    limits, breaker             how many at a time, and where to none for now
     settings                    what was asked for
     errors, catalogue, codec    shared words
     model                       frozen data
