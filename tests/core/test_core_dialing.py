@@ -435,6 +435,29 @@ async def test_a_name_that_no_descriptor_is_left_for_is_a_limit_of_this_machine(
 
 
 @on_linux
+@pytest.mark.parametrize("kept", [0, 3])
+async def test_connections_that_are_kept_give_way_when_no_descriptor_is_left(one: None, kept: int) -> None:
+    both = asyncio.Barrier(kept + 1)
+
+    async def together(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await both.wait()
+        await answer(reader, writer)
+
+    async with listening(together) as other, listening(answer) as port, opened() as transport:
+        async with anyio.create_task_group() as group:
+            for _ in range(kept):
+                group.start_soon(get, transport, other)
+            await both.wait()
+        assert len(transport._open) == kept
+        with no_descriptor_left():
+            if kept:
+                assert (await get(transport, port)).status == 200
+            else:
+                assert isinstance(await _fails(transport, port), LocalLimitError)
+        assert len(transport._open) == min(kept, 1)
+
+
+@on_linux
 async def test_a_descriptor_that_lacks_for_the_other_addresses_is_not_the_host_s_fault(
     eight: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

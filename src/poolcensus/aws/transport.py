@@ -17,7 +17,7 @@ import msgspec
 from poolcensus.aws.dialing import TLS_TIMEOUT, Dialer, Origin
 from poolcensus.aws.http1 import Connection, Reply
 from poolcensus.aws.tunnel import proxy_authorization
-from poolcensus.errors import FatalError
+from poolcensus.errors import FatalError, LocalLimitError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -131,12 +131,30 @@ class Transport:
         self._dialing += 1
         try:
             await self._make_room()
-            connection = await self._dialer.dial(origin, deadline)
+            connection = await self._dial(origin, deadline)
         finally:
             self._dialing -= 1
         self._open.add(connection)
         connection.closed.add_done_callback(lambda _: self._open.discard(connection))
         return connection
+
+    async def _dial(self, origin: Origin, deadline: float) -> Connection:
+        try:
+            return await self._dialer.dial(origin, deadline)
+        except LocalLimitError:
+            if not await self._close_idle():
+                raise
+        return await self._dialer.dial(origin, deadline)
+
+    async def _close_idle(self) -> bool:
+        """Close the connections that are kept for later. Returns whether there were any."""
+        ending = [each for kept in self._idle.values() for each in kept if not each.closed.done()]
+        self._idle.clear()
+        for each in ending:
+            each.abort()
+        if ending:
+            await asyncio.wait([each.closed for each in ending])
+        return bool(ending)
 
     async def _make_room(self) -> None:
         # Connections that are kept for later give way to one that is needed now.
