@@ -1,9 +1,11 @@
-"""The first words with a proxy: CONNECT, and its answer. After them the connection is the origin's."""
+"""HTTP CONNECT handshake with a proxy. After it the connection is the origin's."""
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import re
+from urllib.parse import unquote, urlsplit
 
 from poolcensus.errors import UnreachableError
 
@@ -63,3 +65,12 @@ class Tunnel(asyncio.Protocol):
 
     def _failed(self, why: str) -> UnreachableError:
         return UnreachableError(f"no answer from {self._origin}: {why}", code="ProxyError")
+
+
+def proxy_authorization(proxy: str) -> str:
+    """Return the header line with the credentials of a proxy's URL, or nothing where it has none."""
+    parts = urlsplit(proxy)
+    if parts.username is None:
+        return ""
+    pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    return f"proxy-authorization: Basic {base64.b64encode(pair.encode()).decode('ascii')}\r\n"

@@ -199,7 +199,10 @@ class Settings(
     attempt_timeout: Annotated[
         _Seconds, "How long one call may take, in seconds, its whole reply included."
     ] = 30.0
-    connect_timeout: Annotated[_Seconds, "How long opening a connection may take, in seconds."] = 5.0
+    connect_timeout: Annotated[
+        _Seconds,
+        "How long connecting to a host may take, in seconds; the TLS handshake has a limit of its own.",
+    ] = 5.0
     target_timeout: Annotated[
         _Seconds, "How long one account in one region may take, in seconds, retries included."
     ] = 600.0
