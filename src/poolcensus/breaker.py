@@ -85,6 +85,7 @@ class _Circuit:
         "accounts",
         "between_probes",
         "endpoint",
+        "network_answers",
         "next_probe",
         "round_ends",
         "silent_since",
@@ -102,6 +103,7 @@ class _Circuit:
         self.between_probes = _FIRST_PROBE
         self.next_probe = 0.0
         self.round_ends = 0.0
+        self.network_answers = False
         self.why = ""
 
 
@@ -111,10 +113,10 @@ class CircuitBreakers:
     A circuit opens once calls for `accounts` different accounts have got no reply, with no reply to anyone in
     between: one account's trouble is its own. Any reply closes it.
 
-    When nothing but silent calls is left to do, by the count of `work`, each open circuit has its last round:
-    at once where others were answered meanwhile, and otherwise, or where it has answered before, after a
-    minute of silence. `on_last_round` is then called with the region. `in_doubt` is set while nobody else was
-    asked meanwhile: a call to what should answer settles whether it is the network that is silent.
+    When nothing but silent calls is left to do, by the count of `work`, `in_doubt` is set: it may be the
+    network that is silent, which a call to what should answer tells. Each open circuit has its last round as
+    soon as anything has answered by then. Where nothing does, or where the circuit's own service has answered
+    before, that is after a minute of silence. `on_last_round` is called with the region.
     """
 
     def __init__(self, *, accounts: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -143,10 +145,10 @@ class CircuitBreakers:
         circuit = self._circuits.get(endpoint)
         return State.CLOSED if circuit is None else circuit.state
 
-    def alone(self, endpoint: Endpoint) -> bool:
-        """Whether nothing else has answered either since an endpoint is silent: it may be the network."""
+    def is_the_network(self, endpoint: Endpoint) -> bool:
+        """Whether nothing else answered either when an endpoint's last round began."""
         circuit = self._circuits.get(endpoint)
-        return circuit is not None and self._last_reply < circuit.silent_since
+        return circuit is not None and circuit.state is State.LAST_ROUND and not circuit.network_answers
 
     def replied(self, endpoint: Endpoint) -> None:
         """Note a reply, whatever it says."""
@@ -237,17 +239,17 @@ class CircuitBreakers:
         elif self._quiet_since is None:
             self._quiet_since = now
         elif now - self._quiet_since >= _QUIET:
-            for circuit in is_open:
-                if self._is_due(circuit, now):
-                    self._begin_last_round(circuit, now)
-                elif circuit.endpoint not in self._answered:
-                    self.in_doubt.set()
+            self._end_silence(is_open, now, answered=self._last_reply >= self._quiet_since)
         self._timer = asyncio.get_running_loop().call_later(_TICK, self._tick)
 
-    def _is_due(self, circuit: _Circuit, now: float) -> bool:
-        has_answered = circuit.endpoint in self._answered
-        may_come_back = has_answered or self.alone(circuit.endpoint)
-        return not may_come_back or now - circuit.silent_since >= _PATIENCE
+    def _end_silence(self, is_open: list[_Circuit], now: float, *, answered: bool) -> None:
+        for circuit in is_open:
+            patient = circuit.endpoint in self._answered or not answered
+            if not patient or now - circuit.silent_since >= _PATIENCE:
+                circuit.network_answers = answered
+                self._begin_last_round(circuit, now)
+            elif circuit.endpoint not in self._answered:
+                self.in_doubt.set()
 
     def _begin_last_round(self, circuit: _Circuit, now: float) -> None:
         circuit.state = State.LAST_ROUND

@@ -482,6 +482,14 @@ class Gone(Service):
         return await super().send(*arguments, **options)
 
 
+async def answer_elsewhere(channel: Channel) -> None:
+    """Answers for another service whenever it is in doubt whether it is the network that is silent."""
+    while True:
+        await channel.breakers.in_doubt.wait()
+        channel.breakers.in_doubt.clear()
+        channel.breakers.replied(Endpoint("eu-west-1", "workspaces"))
+
+
 async def ends_of(channel: Channel, calls: int, **options: Any) -> Counter[type[CallError] | None]:
     """How so many calls end, each of another account and all at once. None: with a reply."""
     ends: Counter[type[CallError] | None] = Counter()
@@ -549,11 +557,19 @@ def test_what_stays_silent_has_its_last_calls_when_all_else_is_done() -> None:
                 await anyio.sleep(40)
                 before = service.unanswered
                 assert not ends
-                # Somebody else has answered meanwhile: it is this service that is silent, not the network.
+                # What others were told while there was work is no sign that the network is there now.
                 channel.breakers.replied(Endpoint("eu-west-1", "workspaces"))
+            await anyio.sleep(0.5)
+            assert not ends
+            before_last = now()
+            group.start_soon(answer_elsewhere, channel)
+            while len(ends) == 0:
+                await anyio.sleep(0.1)
+            group.cancel_scope.cancel()
+        assert now() - before_last < 2
         assert ends == {SilentError: 50}
-        assert service.unanswered - before == 50 * 3
-        assert now() < 41
+        # A probe may be among them.
+        assert 50 * 3 <= service.unanswered - before <= 50 * 3 + 1
 
     on_virtual_time(main)
 
@@ -563,8 +579,10 @@ def test_a_last_round_that_is_answered_is_not_the_last() -> None:
         # Quiet at once, and the round comes while it still takes long to fail: then it is back.
         service = Gone(last=1.2, takes=1.0)
         channel = channel_of(service, total=8)
-        channel.breakers.replied(Endpoint("eu-west-1", "workspaces"))
-        ends = await ends_of(channel, 40)
+        async with anyio.create_task_group() as group:
+            group.start_soon(answer_elsewhere, channel)
+            ends = await ends_of(channel, 40)
+            group.cancel_scope.cancel()
         assert ends[None] >= 30
 
     on_virtual_time(main)
@@ -575,13 +593,9 @@ def test_a_round_in_which_each_call_takes_long_to_fail_has_an_end() -> None:
         service = Gone(last=float("inf"), takes=30.0)
         channel = channel_of(service, total=10)
         async with anyio.create_task_group() as group:
-
-            async def answer_elsewhere() -> None:
-                await anyio.sleep(1)
-                channel.breakers.replied(Endpoint("eu-west-1", "workspaces"))
-
-            group.start_soon(answer_elsewhere)
+            group.start_soon(answer_elsewhere, channel)
             ends = await ends_of(channel, 200)
+            group.cancel_scope.cancel()
         assert ends == {SilentError: 200}
         # One after the other, ten at a time, 200 calls would fail for ten minutes.
         assert now() < 130
@@ -660,13 +674,9 @@ def test_without_a_route_the_run_ends_in_one_sentence() -> None:
         # A region alone without a route is that region's trouble.
         channel = channel_of(service)
         async with anyio.create_task_group() as group:
-
-            async def answer_elsewhere() -> None:
-                await anyio.sleep(1)
-                channel.breakers.replied(Endpoint("eu-west-1", "workspaces"))
-
-            group.start_soon(answer_elsewhere)
+            group.start_soon(answer_elsewhere, channel)
             assert await ends_of(channel, 20) == {SilentError: 20}
+            group.cancel_scope.cancel()
 
     on_virtual_time(main)
 

@@ -245,7 +245,7 @@ class Channel:
                 watch.deadline += self._breakers.now() - waits_since
 
     def _silence(self, endpoint: Endpoint, error: UnreachableError | CallTimeoutError) -> CensusError:
-        if isinstance(error, NoRouteError) and self._breakers.alone(endpoint):
+        if isinstance(error, NoRouteError) and self._breakers.is_the_network(endpoint):
             return FatalError(f"AWS can't be reached from this machine: {error.message}")
         return SilentError(error.message, code=error.code, status=error.status, request_id=error.request_id)
 
