@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from poolcensus.errors import SettingsError
-from poolcensus.model import Account
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -18,25 +18,43 @@ if TYPE_CHECKING:
 _ACCOUNT_ID = re.compile(r"[0-9]{12}")
 _ID_COLUMNS = ("account_id", "accountid", "account", "id")
 _NAME_COLUMNS = ("account_name", "accountname", "name")
+# `Status` gives way to `State`:
+# https://docs.aws.amazon.com/organizations/latest/APIReference/API_Account.html
+_STATE_COLUMNS = ("state", "status")
+_ACTIVE = "ACTIVE"
+_STATES = frozenset({_ACTIVE, "PENDING_ACTIVATION", "SUSPENDED", "PENDING_CLOSURE", "CLOSED"})
+# Not what str.splitlines takes for a line's end as well: a name may hold any of that.
+_LINE_END = re.compile(r"\r\n|\r|\n")
+_RECORD_IN_QUOTES = re.compile(r"[\r\n]\s*\"?[0-9]{12}\b")
 
 
-def read_accounts(path: str) -> tuple[Account, ...]:
-    """The accounts that a file names, each once, in the file's order.
+class AccountEntry(NamedTuple):
+    """An account as a file names it. `state` is `ACTIVE` where the file says nothing of it."""
+
+    id: str
+    name: str | None = None
+    state: str = _ACTIVE
+
+
+def read_accounts(path: str) -> tuple[AccountEntry, ...]:
+    """Return the accounts that a file names, each once, in the file's order.
 
     The ending says what the file is: `.csv` has a header with an id column (`account_id`, `Id`, …) and
-    perhaps a name column; `.json` is a list of ids or of objects, or an object with such a list under
-    `accounts` or `Accounts`; `.toml` has a list `accounts`, of ids or tables; anything else has an id a
-    line, `#` begins a comment, and what follows the id is its name. Raises SettingsError.
+    perhaps columns for the name and the state; `.json` is a list of ids or of objects, or an object with such
+    a list under `accounts` or `Accounts`, as `aws organizations list-accounts` prints it; `.toml` has a list
+    `accounts`, of ids or tables; anything else has an id a line, `#` begins a comment, and what follows the
+    id is its name. What could be read in two ways is refused: a list decides what is covered. Raises
+    SettingsError.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        text = Path(path).read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise SettingsError(f"{path}: the file of accounts can't be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise SettingsError(f"{path}: the file of accounts is not UTF-8") from None
     readers = {".csv": _from_csv, ".json": _from_json, ".toml": _from_toml}
     reader = readers.get(Path(path).suffix.lower(), _from_lines)
-    accounts: dict[str, Account] = {}
+    accounts: dict[str, AccountEntry] = {}
     try:
         for account in reader(text):
             accounts.setdefault(account.id, account)
@@ -49,47 +67,73 @@ def read_accounts(path: str) -> tuple[Account, ...]:
     return tuple(accounts.values())
 
 
-def _account(account_id: object, name: object, where: str) -> Account:
+def _account(account_id: object, name: object, where: str, state: object = None) -> AccountEntry:
     # A TOML or JSON file may hold an id as a number, which has lost its leading zeros.
     number = isinstance(account_id, int) and not isinstance(account_id, bool)
     text = f"{account_id:012d}" if number else str(account_id).strip()
     if _ACCOUNT_ID.fullmatch(text) is None:
         raise ValueError(f"{where}: {text[:40]!r} is not a 12-digit account id")
-    return Account(text, name.strip() or None if isinstance(name, str) else None)
+    known = _ACTIVE if state is None or state == "" else str(state).strip().upper()
+    if known not in _STATES:
+        raise ValueError(f"{where}: {str(state)[:40]!r} is not the state of an account, such as ACTIVE")
+    return AccountEntry(text, name.strip() or None if isinstance(name, str) else None, known)
 
 
-def _from_lines(text: str) -> Iterator[Account]:
-    for number, line in enumerate(text.splitlines(), 1):
+def _from_lines(text: str) -> Iterator[AccountEntry]:
+    for number, line in enumerate(_LINE_END.split(text), 1):
         words = line.partition("#")[0].split(maxsplit=1)
         if words:
             yield _account(words[0], words[1] if len(words) > 1 else None, f"line {number}")
 
 
-def _from_csv(text: str) -> Iterator[Account]:
-    rows = csv.reader(text.splitlines())
+def _from_csv(text: str) -> Iterator[AccountEntry]:
+    rows = csv.reader(io.StringIO(text, newline=""), strict=True)
     header = [_plain(cell) for cell in next(rows, [])]
-    id_column = next((header.index(name) for name in _ID_COLUMNS if name in header), None)
-    name_column = next((header.index(name) for name in _NAME_COLUMNS if name in header), None)
-    if id_column is None:
+    found = {}
+    for what, names in (("id", _ID_COLUMNS), ("name", _NAME_COLUMNS), ("state", _STATE_COLUMNS)):
+        found[what] = next((header.index(name) for name in names if name in header), len(header))
+    if found["id"] == len(header):
         raise ValueError("line 1: the header has no column account_id")
+    first = rows.line_num + 1
     for row in rows:
-        if any(cell.strip() for cell in row):
-            name = row[name_column] if name_column is not None and name_column < len(row) else None
-            cell = row[id_column] if id_column < len(row) else ""
-            yield _account(cell, name, f"line {rows.line_num}")
+        where = f"line {first}"
+        first = rows.line_num + 1
+        if not any(cell.strip() for cell in row):
+            continue
+        if len(row) > len(header):
+            raise ValueError(f"{where}: {len(row)} cells, and the header has {len(header)}")
+        # A quote that was left open takes in the records that follow, up to the next quote.
+        if any(_RECORD_IN_QUOTES.search(cell) for cell in row):
+            raise ValueError(f"{where}: a cell in quotes holds further records; is a quote left open?")
+        cells = [*row, *[""] * (len(header) + 1 - len(row))]
+        yield _account(cells[found["id"]], cells[found["name"]], where, cells[found["state"]])
 
 
-def _from_json(text: str) -> Iterator[Account]:
+def _from_json(text: str) -> Iterator[AccountEntry]:
     try:
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=_without_doubles)
     except json.JSONDecodeError as error:
         raise ValueError(f"line {error.lineno}: not JSON: {error.msg}") from None
     if isinstance(value, dict):
-        value = next((value[name] for name in ("accounts", "Accounts") if name in value), None)
+        if value.get("NextToken"):
+            raise ValueError("it has a NextToken: this is one page of a longer list")
+        lists = [value[name] for name in ("accounts", "Accounts") if name in value]
+        if len(lists) > 1:
+            raise ValueError("it has a list accounts and a list Accounts: leave one out")
+        value = lists[0] if lists else None
     yield from _from_entries(value)
 
 
-def _from_toml(text: str) -> Iterator[Account]:
+def _without_doubles(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return a JSON object as a dict. Raises ValueError for a key that would replace another's value."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} is there twice")
+    return made
+
+
+def _from_toml(text: str) -> Iterator[AccountEntry]:
     try:
         value = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -97,13 +141,18 @@ def _from_toml(text: str) -> Iterator[Account]:
     yield from _from_entries(value.get("accounts"))
 
 
-def _from_entries(entries: object) -> Iterator[Account]:
+def _from_entries(entries: object) -> Iterator[AccountEntry]:
     if not isinstance(entries, list):
         raise ValueError("there is no list of accounts")  # noqa: TRY004 - the file's fault, not a type's
     for number, entry in enumerate(entries, 1):
         if isinstance(entry, dict):
             cells = {_plain(str(key)): value for key, value in entry.items()}
-            yield _account(_first(cells, _ID_COLUMNS), _first(cells, _NAME_COLUMNS), f"account {number}")
+            yield _account(
+                _first(cells, _ID_COLUMNS),
+                _first(cells, _NAME_COLUMNS),
+                f"account {number}",
+                _first(cells, _STATE_COLUMNS),
+            )
         else:
             yield _account(entry, None, f"account {number}")
 

@@ -17,7 +17,7 @@ import anyio
 import anyio.to_thread
 import msgspec
 
-from poolcensus.account_file import read_accounts
+from poolcensus.account_file import AccountEntry, read_accounts
 from poolcensus.aws.gateway import open_aws, open_caller
 from poolcensus.aws.s3 import open_bucket
 from poolcensus.discovery import AccountChoice, AccountListing, RegionChoice, choose_regions
@@ -87,7 +87,7 @@ _NOTHING_YET = Progress(
 
 class _Prepared(msgspec.Struct, frozen=True):
     session: CallerSession
-    from_file: tuple[Account, ...]
+    from_file: tuple[AccountEntry, ...]
 
 
 class _Opened(msgspec.Struct, frozen=True):
@@ -450,7 +450,7 @@ def _place(dest: str | os.PathLike[str]) -> str:
         raise SettingsError(f"the destination {place!r} {error}") from None
 
 
-async def _accounts_from_file(source: str) -> tuple[Account, ...]:
+async def _accounts_from_file(source: str) -> tuple[AccountEntry, ...]:
     if source in {"organization", "self"}:
         return ()
     return await anyio.to_thread.run_sync(read_accounts, source)

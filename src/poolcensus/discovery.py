@@ -15,6 +15,7 @@ from poolcensus.model import Account, SkippedAccount
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 
+    from poolcensus.account_file import AccountEntry
     from poolcensus.aws.organizations import Organization
     from poolcensus.model import Caller, Shard
 
@@ -29,7 +30,7 @@ class AccountChoice(msgspec.Struct, frozen=True):
     """
 
     source: str = "organization"
-    from_file: tuple[Account, ...] = ()
+    from_file: tuple[AccountEntry, ...] = ()
     include: frozenset[str] = frozenset()
     exclude: frozenset[str] = frozenset()
     units: tuple[str, ...] = ()
@@ -157,7 +158,7 @@ class AccountListing:
         else:
             allowed = await self._under_units()
             yield tuple(
-                ListedAccount(each.id, each.name, _ACTIVE, None)
+                ListedAccount(each.id, each.name, each.state, None)
                 for each in choice.from_file
                 if allowed is None or each.id in allowed
             )

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import re
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from poolcensus.account_file import read_accounts
+from poolcensus.account_file import AccountEntry, read_accounts
 from poolcensus.errors import SettingsError
-from poolcensus.model import Account
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 A, B = "000000000012", "123456789012"
-TWO = (Account(A, "Team A"), Account(B, None))
+TWO = (AccountEntry(A, "Team A"), AccountEntry(B, None))
 
 
 def write(tmp_path: Path, name: str, content: str | bytes) -> str:
@@ -117,3 +119,82 @@ def test_any_file_is_accounts_or_a_settings_error(
     assert found
     assert all(len(each.id) == 12 and each.id.isascii() and each.id.isdigit() for each in found)
     assert len({each.id for each in found}) == len(found)
+
+
+OPEN_QUOTE = (
+    # The quote is closed where the next begins, or never.
+    f'account_id,name\n{A},"Team A\n{B},Team B\n',
+    f'account_id,name\n{A},"Team A\n{B},"Team B"\n',
+    f'account_id,name\n{A},"Team A\n{B},Team B\n"\n',
+    f'name,account_id\n"Team A,{A}\nTeam B,{B}\n"Team C",{A}\n',
+    f'account_id,name\n{A},"Team A\r{B},Team B"\r',
+    f'account_id,name\n{A},"Team "A" and\n{B},others\n',
+)
+
+
+@pytest.mark.parametrize("content", OPEN_QUOTE)
+def test_a_quote_that_was_left_open_takes_no_account_away(tmp_path: Path, content: str) -> None:
+    with pytest.raises(SettingsError):
+        read_accounts(write(tmp_path, "a.csv", content))
+
+
+@pytest.mark.parametrize("within", ["\n", "\r\n", "\u2028", "\x0b", "\x0c", "\x1c", "\x85"])
+def test_a_name_keeps_what_is_no_line_end_of_the_file(tmp_path: Path, within: str) -> None:
+    name = f"Team{within}A"
+    found = read_accounts(write(tmp_path, "a.csv", f'account_id,name\n{A},"{name}"\n{B},\n'))
+    assert found == (AccountEntry(A, name), AccountEntry(B))
+    if within.strip("\r\n"):
+        found = read_accounts(write(tmp_path, "a.txt", f"{A} {name}\n{B}\n"))
+        assert [each.id for each in found] == [A, B]
+        assert found[0].name == name
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("a.csv", f"account_id,name\n{A},Team A,{B}\n", "line 2: 3 cells, and the header has 2"),
+        ("a.json", json.dumps({"Accounts": [{"Id": A}], "NextToken": "more"}), "one page of a longer list"),
+        ("a.json", f'{{"accounts": ["{A}"], "accounts": ["{B}"]}}', "'accounts' is there twice"),
+        ("a.json", json.dumps({"accounts": [A], "Accounts": [B]}), "leave one out"),
+        ("a.json", f'[{{"Id": "{A}", "Id": "{B}"}}]', "'Id' is there twice"),
+        ("a.csv", f"account_id,status\n{A},prod\n", "'prod' is not the state of an account"),
+        ("a.json", json.dumps([{"Id": A, "State": 7}]), "'7' is not the state of an account"),
+    ],
+)
+def test_what_can_be_read_in_two_ways_is_refused(
+    tmp_path: Path, name: str, content: str, sentence: str
+) -> None:
+    with pytest.raises(SettingsError, match=re.escape(sentence)):
+        read_accounts(write(tmp_path, name, content))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        (
+            "a.json",
+            json.dumps({"Accounts": [{"Id": A, "State": "SUSPENDED", "Status": "ACTIVE"}, {"Id": B}]}),
+        ),
+        ("a.json", json.dumps([{"Id": A, "Status": "SUSPENDED"}, {"Id": B, "Status": "ACTIVE"}])),
+        ("a.csv", f"Id,Status\n{A},suspended\n{B},\n"),
+        ("a.toml", f'accounts = [{{ id = "{A}", state = "SUSPENDED" }}, "{B}"]'),
+    ],
+)
+def test_a_list_says_which_accounts_are_not_active(tmp_path: Path, name: str, content: str) -> None:
+    assert read_accounts(write(tmp_path, name, content)) == (
+        AccountEntry(A, None, "SUSPENDED"),
+        AccountEntry(B, None, "ACTIVE"),
+    )
+
+
+@given(st.lists(st.tuples(st.integers(0, 10**12 - 1), st.text(max_size=20)), min_size=1, max_size=8))
+def test_what_a_spreadsheet_writes_is_read_whole(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, str]]
+) -> None:
+    written = io.StringIO(newline="")
+    writer = csv.writer(written, quoting=csv.QUOTE_ALL)
+    writer.writerow(("account_id", "name"))
+    writer.writerows((f"{number:012d}", name.replace("\0", "")) for number, name in rows)
+    path = tmp_path_factory.mktemp("csv") / "a.csv"
+    path.write_bytes(written.getvalue().encode("utf-8", "replace"))
+    assert {each.id for each in read_accounts(str(path))} == {f"{number:012d}" for number, _ in rows}

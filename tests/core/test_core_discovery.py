@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from poolcensus import catalogue
+from poolcensus.account_file import AccountEntry
 from poolcensus.aws.organizations import ListedAccount, Organization
 from poolcensus.discovery import AccountChoice, AccountListing, choose_regions, shard_of
 from poolcensus.errors import OrganizationError, SettingsError
@@ -165,7 +166,7 @@ async def test_include_and_exclude() -> None:
         (AccountChoice(include=frozenset(ids(2, 8, 9))), "the Organization"),
         (AccountChoice(source="self", include=frozenset(ids(1, 8, 9))), "the caller"),
         (
-            AccountChoice("accounts.txt", (Account(ids(1)[0]),), include=frozenset(ids(1, 8, 9))),
+            AccountChoice("accounts.txt", (AccountEntry(ids(1)[0]),), include=frozenset(ids(1, 8, 9))),
             "the file accounts.txt",
         ),
     ],
@@ -215,14 +216,22 @@ async def test_tags_must_all_be_there() -> None:
 
 async def test_self_and_a_file_need_no_organization() -> None:
     assert await walk(listing_of(AccountChoice("self"), None)) == ids(1)
-    from_file = (Account(ids(5)[0], "five"), Account(ids(6)[0]))
+    from_file = (
+        AccountEntry(ids(5)[0], "five"),
+        AccountEntry(ids(6)[0]),
+        AccountEntry(ids(7)[0], None, "CLOSED"),
+    )
     listing = listing_of(AccountChoice("f.csv", from_file, exclude=frozenset(ids(6))), None)
-    assert [batch async for batch in listing.accounts()] == [(from_file[0],)]
+    assert [batch async for batch in listing.accounts()] == [(Account(ids(5)[0], "five"),)]
+    assert [(each.id, each.reason) for each in listing.skipped] == [
+        (ids(6)[0], "excluded"),
+        (ids(7)[0], "CLOSED"),
+    ]
     assert not listing.asks_organization
 
 
 async def test_a_file_is_narrowed_by_units_and_tags() -> None:
-    from_file = tuple(Account(each) for each in ids(1, 2, 3))
+    from_file = tuple(AccountEntry(each) for each in ids(1, 2, 3))
     choice = AccountChoice("f.csv", from_file, units=("ou-a",), tags=frozenset({("k", "v")}))
     organization = Scripted(
         [], {"ou-a": [listed(1), listed(2)]}, {each: frozenset({("k", "v")}) for each in ids(1, 3)}

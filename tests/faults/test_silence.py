@@ -70,12 +70,11 @@ class Relay:
         self.requests = 0
         self.turned_away = 0
 
-    @property
-    def away(self) -> bool:
+    def is_away(self) -> bool:
         return self._until is not None and asyncio.get_running_loop().time() < self._until
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self.away:
+        if self.is_away():
             self.turned_away += 1
             writer.transport.abort()
             return
@@ -89,7 +88,7 @@ class Relay:
                     self._until = asyncio.get_running_loop().time() + self._seconds
                     for each in self._writers:
                         each.transport.abort()
-                if self.away:
+                if self.is_away():
                     return
                 upstream.write(data)
         except ConnectionError:
