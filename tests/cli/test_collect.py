@@ -248,3 +248,38 @@ def test_plan_prints_a_table_or_json(library: FakeLibrary, capsys: pytest.Captur
     assert found["targets"] == 2
     assert found["accounts"]["skipped"][0]["reason"] == "SUSPENDED"
     assert found["calls"] == {"workspaces:DescribeWorkspacesPools": 2}
+
+
+@pytest.mark.parametrize("switch", ["strict", "resume", "json"])
+def test_each_switch_has_an_opposite_that_undoes_what_a_file_or_the_environment_sets(
+    library: FakeLibrary, monkeypatch: pytest.MonkeyPatch, switch: str
+) -> None:
+    Path("poolcensus.toml").write_text(f"{switch} = true\n")
+    name = "json_output" if switch == "json" else switch
+    assert main(["collect"]) == 0
+    assert getattr(library.asked[-1], name)
+    assert main(["collect", f"--no-{switch}"]) == 0
+    assert not getattr(library.asked[-1], name)
+    monkeypatch.setenv(f"POOLCENSUS_{switch.upper()}", "yes")
+    assert main(["collect", f"--no-{switch}"]) == 0
+    assert not getattr(library.asked[-1], name)
+
+
+def test_an_empty_value_empties_each_list(library: FakeLibrary) -> None:
+    lists = {
+        "accounts": ("--accounts", "000000000001"),
+        "exclude_accounts": ("--exclude-accounts", "000000000002"),
+        "ous": ("--ou", "ou-ab12-34cd56ef"),
+        "exclude_ous": ("--exclude-ou", "ou-ab12-34cd56ee"),
+        "account_tags": ("--account-tag", "env=prod"),
+        "regions": ("--regions", "eu-*"),
+        "exclude_regions": ("--exclude-regions", "eu-west-2"),
+        "pool_ids": ("--pool-id", "wspool-a1b2c3d4e"),
+        "filters": ("--filter", "PoolName:EQUALS:a"),
+    }
+    Path("poolcensus.toml").write_text("".join(f'{key} = ["{value}"]\n' for key, (_, value) in lists.items()))
+    assert main(["collect"]) == 0
+    assert all(getattr(library.asked[-1], key) for key in lists)
+    for key, (option, _) in lists.items():
+        assert main(["collect", option, ""]) == 0
+        assert [each for each in lists if not getattr(library.asked[-1], each)] == [key]

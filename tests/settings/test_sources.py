@@ -216,3 +216,37 @@ def test_a_secret_is_in_no_message_and_no_repr(monkeypatch: pytest.MonkeyPatch) 
 def test_control_characters_of_a_wrong_value_reach_no_terminal() -> None:
     (line,) = fails(accounts="\x1b]0;owned\x07")
     assert line.isprintable()
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "PORT",
+        "SERVICE_HOST",
+        "SERVICE_PORT",
+        "SERVICE_PORT_HTTPS",
+        "PORT_80_TCP",
+        "PORT_80_TCP_ADDR",
+        "PORT_80_TCP_PORT",
+        "PORT_80_TCP_PROTO",
+        "PORT_53_UDP",
+        "WEB_SERVICE_HOST",
+        "WEB_PORT_8080_TCP_PROTO",
+        "NAME",
+        "ENV_PATH",
+    ],
+)
+def test_what_a_container_platform_sets_for_a_service_is_no_setting(
+    monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(f"POOLCENSUS_{variable}", "tcp://10.0.0.1:80")
+    assert load_settings() == Settings()
+
+
+@pytest.mark.parametrize(
+    "variable", ["PORTS", "SERVICE", "PORT_80", "SERVICE_HOSTS", "EXPORT", "NAMES", "ENVIRONMENT"]
+)
+def test_what_only_looks_like_it_is_refused(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    monkeypatch.setenv(f"POOLCENSUS_{variable}", "x")
+    with pytest.raises(SettingsError, match=f"POOLCENSUS_{variable}: unknown"):
+        load_settings()

@@ -21,7 +21,7 @@ Returned = TypeVar("Returned")
 
 
 class SettingOption(msgspec.Struct, frozen=True):
-    """An option and the setting that it gives. Without a `metavar` it is a flag."""
+    """An option and the setting that it gives. Without a `metavar` it is a switch, which has its opposite."""
 
     flag: str
     key: str
@@ -96,7 +96,8 @@ def _decorator(
     text = f"{FIELDS[option.key].description}{_hints(option)}"
     # Values stay text: the settings check them all together and say where each one stood.
     if option.metavar is None:
-        return click.option(option.flag, option.key, is_flag=True, default=None, help=text)
+        both = f"{option.flag}/--no-{option.flag.removeprefix('--')}"
+        return click.option(both, option.key, is_flag=True, default=None, help=text)
     return click.option(option.flag, option.key, metavar=option.metavar, multiple=option.repeats, help=text)
 
 
@@ -115,5 +116,10 @@ def read_settings(config: Path | None, given: Mapping[str, object], *, ambient: 
     """The settings of a command, its options over every other source (without `ambient`: there is none)."""
     from poolcensus.settings import load_settings
 
-    options = {key: value for key, value in given.items() if value not in (None, ())}
+    options = {key: _without_empty(value) for key, value in given.items() if value not in (None, ())}
     return load_settings(config, options, option_names=_FLAGS, ambient=ambient)
+
+
+def _without_empty(value: object) -> object:
+    """Return the value of an option. An empty text empties a list, whatever a file says of it."""
+    return tuple(each for each in value if each != "") if isinstance(value, tuple) else value

@@ -57,6 +57,7 @@ _OCTAL = r"(?:0o)?([0-7]{3,4})"
 _BUDGET = r"([0-9]{1,9})|([0-9]{1,3}(?:\.[0-9]{1,6})?)%"
 _SHARD = r"([0-9]{1,9})/([0-9]{1,9})"
 _SCHEME = r"[A-Za-z][A-Za-z0-9+.-]*://"
+_NEARLY_A_URL = r"(?i)(?:s3[an]?:|s3/{2,}|arn:|https?:|file:|gs:)"
 _WHOLE = r"(?a)\s*\+?[0-9]+(?:_[0-9]+)*(?:\.0+)?\s*"
 
 _LONGEST_PREFIX = 900
@@ -241,6 +242,10 @@ def destination(value: object) -> str:
         return _s3_place(place)
     if re.match(_SCHEME, place):
         raise ValueError(allowed)
+    # In a container, a folder that was meant to be a bucket is gone with everything in it.
+    if place.strip("\"' \t\r\n") != place or re.match(_NEARLY_A_URL, place):
+        message = f"{shown(place)} is neither the name of a directory nor a URL such as s3://BUCKET/PREFIX"
+        raise EntryError(message)
     return _expanded(place)
 
 

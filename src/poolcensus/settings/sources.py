@@ -23,6 +23,13 @@ PREFIX = "POOLCENSUS_"
 CONFIG_VARIABLE = "POOLCENSUS_CONFIG"
 FILE_NAME = "poolcensus.toml"
 
+# What Kubernetes and Docker set in a container for a service that is called like this program, or begins so:
+# https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
+_OF_A_SERVICE = re.compile(
+    r"(?:[A-Z0-9_]+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?"
+    r"|PORT(?:_[0-9]+_(?:TCP|UDP|SCTP)(?:_(?:ADDR|PORT|PROTO))?)?)|NAME|ENV_[A-Za-z0-9_]+"
+)
+
 _KEYS: Mapping[str, str] = {field.name: key for key, field in FIELDS.items()}
 
 
@@ -101,6 +108,8 @@ def _from_environment(environment: Mapping[str, str]) -> Layer:
         if not variable.startswith(PREFIX) or variable == CONFIG_VARIABLE:
             continue
         key = variable.removeprefix(PREFIX).lower()
+        if key not in FIELDS and _OF_A_SERVICE.fullmatch(variable.removeprefix(PREFIX)):
+            continue
         if key not in FIELDS or variable != variable.upper():
             nearest = f"{PREFIX}{_unknown(key).upper()}"
             problems.append(f"environment variable {variable}: unknown: the nearest known one is {nearest}")
