@@ -3,12 +3,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from poolcensus.cli import main
+from poolcensus.cli.demo import _own_folder
+from poolcensus.model import Outcome
 from poolcensus.snapshot import Snapshot, verify
 
 if TYPE_CHECKING:
@@ -47,9 +50,40 @@ def test_the_demo_needs_nothing_and_shows_everything(tmp_path: Path) -> None:
         if "no longer available to new customers" in (each.error_message or "")
     }
     assert len(closed) == 20
+    assert snapshot.manifest.outcomes[Outcome.NOT_ENTITLED] == 20 * 17
 
 
 @pytest.mark.parametrize("dest", ["-", "s3://bucket/prefix"])
 def test_the_demo_has_to_keep_what_it_shows(dest: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["demo", "--dest", dest]) == 2
     assert "must be a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "taken", ["nothing", "own", "writable by others", "a link", "a file", "of somebody else"]
+)
+def test_the_demo_s_folder_is_its_user_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: str) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    usual = tmp_path / f"poolcensus-demo-{os.getuid()}"
+    match taken:
+        case "own":
+            usual.mkdir(mode=0o700)
+        case "writable by others":
+            usual.mkdir()
+            usual.chmod(0o777)
+        case "a link":
+            (tmp_path / "elsewhere").mkdir()
+            usual.symlink_to(tmp_path / "elsewhere")
+        case "a file":
+            usual.touch()
+        case "of somebody else":
+            usual.mkdir(mode=0o700)
+            other = os.getuid() + 1
+            monkeypatch.setattr(os, "getuid", lambda: other)
+            usual.rename(tmp_path / f"poolcensus-demo-{os.getuid()}")
+    folder = _own_folder()
+    assert (folder.name == usual.name) == (taken in {"nothing", "own"})
+    assert folder.is_dir()
+    assert not folder.is_symlink()
+    assert folder.stat().st_mode & 0o077 == 0
+    assert folder.parent == tmp_path

@@ -3,11 +3,18 @@ from __future__ import annotations
 import json
 import logging
 
+from typing import TYPE_CHECKING
+
 import pytest
 
-from poolcensus.cli import logs
+from poolcensus.cli import logs, main
 from poolcensus.cli.trouble import complain
 from poolcensus.settings import Settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cli.conftest import FakeLibrary
 
 
 def test_text_lines_have_time_level_and_name_and_nothing_a_terminal_obeys(
@@ -66,3 +73,16 @@ def test_a_second_set_up_replaces_the_first(capsys: pytest.CaptureFixture[str]) 
     logs.configure(Settings())
     logging.getLogger("poolcensus.x").warning("once")
     assert capsys.readouterr().err.count("once") == 1
+
+
+def test_the_settings_file_that_was_read_is_named_at_info(
+    library: FakeLibrary, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text("concurrency = 3\n")
+    assert main(["collect", "--config", str(file), "--log-level", "info"]) == 0
+    assert f"settings were read from {file}" in capsys.readouterr().err
+    assert main(["collect", "--config", str(file)]) == 0
+    assert capsys.readouterr().err == ""
+    assert main(["collect", "--log-level", "info"]) == 0
+    assert "settings were read" not in capsys.readouterr().err

@@ -16,6 +16,7 @@ from poolcensus.cli.running import run
 from poolcensus.cli.trouble import closures, complain, failures, on_terminal
 from poolcensus.errors import CensusError, SettingsError
 from poolcensus.model import SnapshotStatus
+from poolcensus.settings.sources import settings_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +36,7 @@ def command(config: Path | None, **given: object) -> int:
     pools. Exits with 3 where some targets could not be covered; the snapshot's ledger says which and why.
     """
     settings = read_settings(config, given)
-    logs.configure(settings)
+    logs.configure(settings, settings_file(config))
     if settings.json_output and settings.dest == "-":
         message = "--json and a destination of - both want standard output: leave one out"
         raise SettingsError(message)

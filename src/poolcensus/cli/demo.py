@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import stat
 import subprocess
 import sys
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,17 +53,17 @@ SIMULATOR = (
 @click.option(
     "--dest",
     metavar="DEST",
-    help="The folder for the snapshot.  [default: poolcensus-demo among the temporary files]",
+    help="The folder for the snapshot.  [default: one of your own among the temporary files]",
 )
 @settings_options("progress", *LOGGING, config=False)
 def command(**given: object) -> int:
     """Take a census of a simulated organization; needs no AWS account.
 
     Starts the simulator, collects with progress, and shows the summary and some pools. The default
-    destination is the folder poolcensus-demo among the temporary files. Neither a configuration file nor
+    destination is a folder of your own among the temporary files. Neither a configuration file nor
     the caller's AWS configuration is looked at.
     """
-    dest = given.pop("dest") or str(Path(tempfile.gettempdir()) / "poolcensus-demo")
+    dest = given.pop("dest") or str(_own_folder())
     if dest == "-" or str(dest).startswith("s3://"):
         message = "the demo shows a snapshot: its destination must be a folder"
         raise click.UsageError(message)
@@ -75,6 +76,18 @@ def command(**given: object) -> int:
         published = collect(settings).manifest.snapshot_id
     _show(Snapshot.open(published, dest=settings.dest), settings.dest)
     return ExitCode.OK
+
+
+def _own_folder() -> Path:
+    """Return a folder among the temporary files that nobody else can write to, the same each time."""
+    usual = Path(tempfile.gettempdir()) / f"poolcensus-demo-{os.getuid()}"
+    with suppress(FileExistsError):
+        usual.mkdir(mode=0o700)
+    found = usual.lstat()
+    # Its name can be guessed: somebody else may have been there first, or have left a link.
+    if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o022:
+        return usual
+    return Path(tempfile.mkdtemp(prefix="poolcensus-demo-"))
 
 
 @contextmanager

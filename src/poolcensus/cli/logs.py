@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, TextIO
 from poolcensus.cli.trouble import printable
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from poolcensus.settings import Settings
 
 # At DEBUG, botocore logs secret keys, session tokens and external ids; the others log requests.
@@ -46,8 +48,8 @@ class TextFormatter(logging.Formatter):
         return super().formatMessage(record)
 
 
-def configure(settings: Settings) -> None:
-    """Sets logging up for the process. A second call replaces the first."""
+def configure(settings: Settings, file: Path | None = None) -> None:
+    """Set logging up for the process, and log which settings file was read. A second call replaces it."""
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     as_json = settings.log_format == "json"
     handler = StandardErrorHandler(_json_formatter() if as_json else TextFormatter(), as_json=as_json)
@@ -58,6 +60,8 @@ def configure(settings: Settings) -> None:
     root.setLevel(level)
     for name in PINNED:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
+    if file is not None:
+        _logger.info("settings were read from %s", file.absolute())
 
 
 def complain(line: str) -> bool:

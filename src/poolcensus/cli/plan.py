@@ -11,6 +11,7 @@ from poolcensus.cli import logs
 from poolcensus.cli.exits import ExitCode
 from poolcensus.cli.options import EVERYTHING, read_settings, settings_options
 from poolcensus.cli.running import run
+from poolcensus.settings.sources import settings_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +30,7 @@ def command(config: Path | None, **given: object) -> int:
     publish and what to show change nothing here.
     """
     settings = read_settings(config, given)
-    logs.configure(settings)
+    logs.configure(settings, settings_file(config))
     plan = run(partial(_plan, settings))
     if settings.json_output:
         from poolcensus.cli.output import plan_object, write_line

@@ -12,6 +12,7 @@ from poolcensus.cli import logs
 from poolcensus.cli.options import read_settings
 from poolcensus.cli.running import run
 from poolcensus.errors import SettingsError, SnapshotError
+from poolcensus.settings.sources import settings_file
 from poolcensus.snapshot import Snapshot, list_snapshots
 from poolcensus.snapshot.reader import is_looked_up
 
@@ -28,7 +29,7 @@ S3 = "s3://"
 def reading_settings(config: Path | None, given: Mapping[str, object]) -> Settings:
     """The settings of a command that reads, its logging set up. The destination is a folder or a bucket."""
     settings = read_settings(config, given)
-    logs.configure(settings)
+    logs.configure(settings, settings_file(config))
     if settings.dest == "-":
         message = "a destination of - keeps no snapshots: name a folder or a bucket with --dest"
         raise SettingsError(message)

@@ -17,7 +17,7 @@ from poolcensus.settings.readers import shown
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["CONFIG_VARIABLE", "FIELDS", "FILE_NAME", "PREFIX", "load_settings"]
+__all__ = ["CONFIG_VARIABLE", "FIELDS", "FILE_NAME", "PREFIX", "load_settings", "settings_file"]
 
 PREFIX = "POOLCENSUS_"
 CONFIG_VARIABLE = "POOLCENSUS_CONFIG"
@@ -67,6 +67,11 @@ def load_settings(
     if settings is None or problems:
         raise SettingsError("\n".join(problems))
     return settings
+
+
+def settings_file(path: str | os.PathLike[str] | None = None) -> Path | None:
+    """Return the file that `load_settings` reads, or None where there is none."""
+    return _found(path)
 
 
 def _settings(given: Mapping[str, Given], problems: list[str]) -> Settings | None:
