@@ -31,6 +31,7 @@ from poolcensus.errors import (
     SnapshotError,
     first_reason,
 )
+from poolcensus.failures import FailureTally
 from poolcensus.model import Outcome, Plan, Progress, Target, Totals
 from poolcensus.remote import fetch_remote
 from poolcensus.settings.readers import destination
@@ -61,7 +62,16 @@ if TYPE_CHECKING:
 
     from poolcensus.aws.gateway import Aws, CallerSession
     from poolcensus.engine import Sink
-    from poolcensus.model import Account, Caller, JsonObject, Manifest, Page, PoolRecord, TargetResult
+    from poolcensus.model import (
+        Account,
+        Caller,
+        FailureGroup,
+        JsonObject,
+        Manifest,
+        Page,
+        PoolRecord,
+        TargetResult,
+    )
     from poolcensus.settings import Settings
     from poolcensus.snapshot import Interrupted, Store
     from poolcensus.streams import Outlet
@@ -114,6 +124,7 @@ class Census:
         self._group: TaskGroup | None = None
         self._engine: Engine | None = None
         self._uncovered: list[TargetResult] = []
+        self._tally = FailureTally()
         self._closed_targets = ClosedTargets(())
         self._closed: tuple[TargetResult, ...] = ()
         self._place = ""
@@ -147,6 +158,11 @@ class Census:
     def uncovered(self) -> tuple[TargetResult, ...]:
         """The first 1,000 targets of the present or last run that were not covered, and why."""
         return tuple(self._uncovered)
+
+    @property
+    def failures(self) -> tuple[FailureGroup, ...]:
+        """How many targets of the present or last run were not covered, by what went wrong."""
+        return self._tally.groups()
 
     @property
     def closed(self) -> tuple[TargetResult, ...]:
@@ -310,12 +326,13 @@ class Census:
     ) -> Engine:
         settings = self.settings
         self._uncovered.clear()
+        self._tally = FailureTally()
         self._closed_targets = ClosedTargets(opened.regions.regions)
         engine = self._engine = Engine(
             aws=opened.aws,
             listing=opened.listing,
             regions=opened.regions,
-            sink=TakesNotes(sink, self._uncovered, self._closed_targets),
+            sink=TakesNotes(sink, self._uncovered, self._tally, self._closed_targets),
             limits=EngineLimits(
                 concurrency=settings.concurrency,
                 per_account=settings.per_account,
@@ -356,15 +373,16 @@ class Census:
         settings, totals = self.settings, engine.totals()
         failed = totals.targets - totals.covered
         if settings.strict and failed:
-            why = "--strict allows none"
+            why = "--strict is set"
         elif settings.max_failed is not None and not settings.max_failed.allows(failed, totals.targets):
             why = f"--max-failed allows {settings.max_failed}"
         else:
             return
         raise NotPublishedError(
-            f"not published: {failed} of {totals.targets} targets were not covered, and {why}",
+            f"Snapshot not published: {failed:,} of {totals.targets:,} targets failed and {why}.",
             uncovered=self.uncovered,
             count=failed,
+            failures=self.failures,
         )
 
     def _asked(self, caller: Caller) -> JsonObject:

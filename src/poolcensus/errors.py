@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from poolcensus.model import Outcome
 
 if TYPE_CHECKING:
-    from poolcensus.model import TargetResult
+    from poolcensus.model import FailureGroup, TargetResult
 
 
 class CensusError(Exception):
@@ -50,13 +50,22 @@ class SnapshotError(CensusError):
 class NotPublishedError(CensusError):
     """The census ran to its end, and `strict` or `max_failed` forbids publishing what it saw.
 
-    `uncovered` holds the first of the ledger lines that are the reason; `count` is how many there are.
+    `uncovered` holds the first of the ledger lines that are the reason; `count` is how many there are, and
+    `failures` what went wrong in how many accounts.
     """
 
-    def __init__(self, message: str, *, uncovered: tuple[TargetResult, ...], count: int) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        uncovered: tuple[TargetResult, ...],
+        count: int,
+        failures: tuple[FailureGroup, ...] = (),
+    ) -> None:
         super().__init__(message)
         self.uncovered = uncovered
         self.count = count
+        self.failures = failures
 
 
 class IncompleteError(CensusError):

@@ -144,6 +144,42 @@ class TargetResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Denial:
+    """A denial of IAM that names its policy: an explicit deny in it, or no permission that it gives."""
+
+    policy: str
+    explicit: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FailedAccount:
+    """An account and the number of its regions that failed in one way. `region` is the first of them."""
+
+    id: str
+    name: str | None
+    region: str
+    regions: int
+
+
+@dataclass(frozen=True, slots=True)
+class FailureGroup:
+    """The targets that failed in one way: how many, in how many accounts, and the first of these by id.
+
+    `denial` is the policy that refused, where the service named it; `unexplained` is a refusal of WorkSpaces
+    that does not say why. `code` and `region` are those of all the targets, or None where they differ.
+    """
+
+    outcome: Outcome
+    denial: Denial | None
+    unexplained: bool
+    code: str | None
+    region: str | None
+    targets: int
+    accounts: int
+    examples: tuple[FailedAccount, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Caller:
     """Who the caller's credentials are, by sts:GetCallerIdentity."""
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from poolcensus.engine import Sink
+    from poolcensus.failures import FailureTally
     from poolcensus.model import Target, TargetResult
     from poolcensus.streams import Outlet
 
@@ -42,11 +43,14 @@ class ClosedTargets:
 
 
 class TakesNotes:
-    """Passes everything on to a sink. Keeps the first results that were not covered, and what is closed."""
+    """Passes everything on to a sink. Keeps the first results that were not covered, and counts them all."""
 
-    def __init__(self, sink: Sink, uncovered: list[TargetResult], closed: ClosedTargets) -> None:
+    def __init__(
+        self, sink: Sink, uncovered: list[TargetResult], tally: FailureTally, closed: ClosedTargets
+    ) -> None:
         self._sink = sink
         self._uncovered = uncovered
+        self._tally = tally
         self._closed = closed
         self.page, self.full, self.room = sink.page, sink.full, sink.room
 
@@ -54,8 +58,10 @@ class TakesNotes:
         await self._sink.done(result, target)
         if result.outcome is Outcome.NOT_ENTITLED:
             self._closed.add(result)
-        elif not result.outcome.covered and len(self._uncovered) < UNCOVERED_KEPT:
-            self._uncovered.append(result)
+        elif not result.outcome.covered:
+            self._tally.add(result)
+            if len(self._uncovered) < UNCOVERED_KEPT:
+                self._uncovered.append(result)
 
 
 class _StreamSink(Generic[T]):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 import pytest
 
 import poolcensus.cli
+from poolcensus.failures import FailureTally
 from poolcensus.model import (
     Account,
     Caller,
@@ -144,6 +145,7 @@ def library(monkeypatch: pytest.MonkeyPatch) -> FakeLibrary:
 
         resumable = property(lambda _: fake.resumable)
         closed = property(lambda _: fake.closed)
+        failures = property(lambda _: FailureTally(fake.snapshot.results).groups())
         published = property(lambda _: fake.published)
 
         async def __aenter__(self) -> Self:

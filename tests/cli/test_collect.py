@@ -11,6 +11,7 @@ import pytest
 from poolcensus import errors
 from poolcensus.cli import main
 from poolcensus.cli.exits import StoppedError
+from poolcensus.failures import FailureTally
 from poolcensus.model import Outcome, Shard
 from poolcensus.settings import ProgressMode
 
@@ -129,14 +130,17 @@ def test_a_partial_snapshot_exits_with_3_and_names_the_accounts(
 def test_what_was_not_published_says_which_accounts_were_the_reason(
     library: FakeLibrary, result: Callable[..., TargetResult], capsys: pytest.CaptureFixture[str]
 ) -> None:
+    uncovered = (result(4, outcome=Outcome.ERROR), result(4, "us-east-1", outcome=Outcome.ERROR))
     library.error = errors.NotPublishedError(
-        "not published: 2 targets are not covered", uncovered=(result(4, outcome=Outcome.ERROR),), count=2
+        "Snapshot not published: 2 of 4 targets failed and --strict is set.",
+        uncovered=uncovered[:1],
+        count=2,
+        failures=FailureTally(uncovered).groups(),
     )
-    assert main(["collect", "--strict"]) == 3
+    assert main(["collect", "--strict"]) == 4
     assert capsys.readouterr().err.splitlines() == [
-        "poolcensus: not published: 2 targets are not covered",
-        "poolcensus: 1 account answered with an error: 000000000004 acct-3 (eu-west-1)",
-        "poolcensus: and 1 more targets",
+        "poolcensus: Snapshot not published: 2 of 4 targets failed and --strict is set.",
+        "poolcensus: 1 account answered with an error: 000000000004 acct-3 (2 regions)",
     ]
 
 

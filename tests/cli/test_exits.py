@@ -27,7 +27,7 @@ def fail(error: BaseException) -> None:
         (errors.DestinationError("x"), 1),
         (errors.SnapshotError("x"), 1),
         (errors.DestinationLockedError("x"), 11),
-        (errors.NotPublishedError("x", uncovered=(), count=0), 3),
+        (errors.NotPublishedError("x", uncovered=(), count=0), 4),
         (errors.IncompleteError("x"), 3),
         (StoppedError(signal.SIGINT), 130),
         (StoppedError(signal.SIGTERM), 143),

@@ -14,7 +14,7 @@ from multidict import CIMultiDict
 
 from poolcensus import codec
 from poolcensus.aws.faults import classify, error_of, parse_xml, server_time
-from poolcensus.aws.refusals import TABLE, Denial, denial_in
+from poolcensus.aws.refusals import TABLE, denial_in
 from poolcensus.aws.transport import Reply
 from poolcensus.errors import (
     AccessDeniedError,
@@ -32,6 +32,7 @@ from poolcensus.errors import (
     ThrottledError,
     UnrecognizedCredentialsError,
 )
+from poolcensus.model import Denial
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

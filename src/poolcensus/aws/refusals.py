@@ -24,6 +24,7 @@ from poolcensus.errors import (
     ThrottledError,
     UnrecognizedCredentialsError,
 )
+from poolcensus.model import Denial
 
 _SDK_RETRIES = "https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html"
 _COMMON_ERRORS = "https://docs.aws.amazon.com/workspaces/latest/api/CommonErrors.html"
@@ -182,13 +183,6 @@ def _in_table(code: str, message: str) -> type[CallError] | None:
         if code in row.codes and (row.says is None or row.says.search(message)):
             return row.error
     return None
-
-
-class Denial(NamedTuple):
-    """A denial of IAM that names its policy: an explicit deny in it, or no permission that it gives."""
-
-    policy: str
-    explicit: bool
 
 
 def denial_in(message: str) -> Denial | None:

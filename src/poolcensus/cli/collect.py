@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from poolcensus.census import Census
-    from poolcensus.model import Manifest
+    from poolcensus.model import FailureGroup, Manifest
     from poolcensus.settings import Settings
     from poolcensus.snapshot import BucketSnapshot, Snapshot, StreamedSnapshot
 
@@ -40,13 +40,15 @@ def command(config: Path | None, **given: object) -> int:
     if settings.json_output and settings.dest == "-":
         message = "--json and a destination of - both want standard output: leave one out"
         raise SettingsError(message)
-    snapshot = collect(settings)
-    _report(snapshot, settings)
+    snapshot, groups = collect(settings)
+    _report(snapshot, groups, settings)
     return _code(snapshot.manifest)
 
 
-def collect(settings: Settings) -> Snapshot | BucketSnapshot | StreamedSnapshot:
-    """Takes one census, with its progress shown and its metrics written."""
+def collect(
+    settings: Settings,
+) -> tuple[Snapshot | BucketSnapshot | StreamedSnapshot, tuple[FailureGroup, ...]]:
+    """Take one census, with its progress shown and its metrics written. Return what failed in it, too."""
     from poolcensus.census import Census
 
     census = Census(settings)
@@ -64,7 +66,7 @@ def collect(settings: Settings) -> Snapshot | BucketSnapshot | StreamedSnapshot:
     finally:
         complain(*closures(census.closed))
         _write_metrics(settings.metrics_file, code, census, manifest)
-    return snapshot
+    return snapshot, census.failures
 
 
 def _run(census: Census, settings: Settings) -> Snapshot | BucketSnapshot | StreamedSnapshot:
@@ -101,7 +103,11 @@ def _where(snapshot: Snapshot | BucketSnapshot | StreamedSnapshot) -> str | None
             return str(snapshot.path)
 
 
-def _report(snapshot: Snapshot | BucketSnapshot | StreamedSnapshot, settings: Settings) -> None:
+def _report(
+    snapshot: Snapshot | BucketSnapshot | StreamedSnapshot,
+    groups: tuple[FailureGroup, ...],
+    settings: Settings,
+) -> None:
     manifest = snapshot.manifest
     where = _where(snapshot)
     if on_terminal(sys.stderr):
@@ -111,7 +117,7 @@ def _report(snapshot: Snapshot | BucketSnapshot | StreamedSnapshot, settings: Se
             console(stderr=True).print(*manifest_summary(manifest, where), sep="\n")
     if manifest.status != SnapshotStatus.COMPLETE:
         totals = manifest.totals
-        complain(*failures(snapshot.uncovered(), totals.targets - totals.covered))
+        complain(*failures(groups))
         at = "" if where is None else f" at {where}"
         complain(
             f"partial snapshot {manifest.snapshot_id}{at}: {totals.covered:,} of {totals.targets:,} targets"

@@ -27,6 +27,8 @@ from poolcensus.snapshot import Snapshot
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from poolcensus.model import FailureGroup
+
 POOLS_SHOWN = 8
 
 # An organization with what a real one has since 31 July 2026: accounts that never had Pools, which AWS has
@@ -73,8 +75,8 @@ def command(**given: object) -> int:
             None, {**given, "dest": dest, "endpoint_url": service["AWS_ENDPOINT_URL"]}, ambient=False
         )
         logs.configure(settings)
-        published = collect(settings).manifest.snapshot_id
-    _show(Snapshot.open(published, dest=settings.dest), settings.dest)
+        published, groups = collect(settings)
+    _show(Snapshot.open(published.manifest.snapshot_id, dest=settings.dest), groups, settings.dest)
     return ExitCode.OK
 
 
@@ -127,13 +129,13 @@ def _use(service: Mapping[str, str]) -> None:
     os.environ.update(service)
 
 
-def _show(snapshot: Snapshot, dest: str) -> None:
+def _show(snapshot: Snapshot, groups: tuple[FailureGroup, ...], dest: str) -> None:
     screen = console()
     put(screen, *manifest_summary(snapshot.manifest, str(snapshot.path)))
     put(screen, f"\nSome of its {snapshot.manifest.totals.pools:,} pools:")
     put(screen, pool_table(islice(snapshot.pools(), POOLS_SHOWN)))
     put(screen, "\nNot covered, as in a real organization (collect would exit with 3):")
-    for each in failures(snapshot.uncovered()):
+    for each in failures(groups):
         put(screen, printable(f"  {each}"))
     where = shlex.quote(dest)
     put(screen, "\nTry next:")

@@ -29,6 +29,7 @@ class ExitCode(IntEnum):
     FOUND = 1
     USAGE = 2
     UNCOVERED = 3
+    NOT_PUBLISHED = 4
     LOCKED = 11
     INTERRUPTED = 130
     TERMINATED = 143
@@ -57,17 +58,20 @@ def code_of(error: BaseException) -> int:
 
     match error:
         case errors.SettingsError() | click.UsageError():
-            return ExitCode.USAGE
-        case errors.NotPublishedError() | errors.IncompleteError():
-            return ExitCode.UNCOVERED
+            code = ExitCode.USAGE
+        case errors.NotPublishedError():
+            code = ExitCode.NOT_PUBLISHED
+        case errors.IncompleteError():
+            code = ExitCode.UNCOVERED
         case errors.DestinationLockedError():
-            return ExitCode.LOCKED
+            code = ExitCode.LOCKED
         case StoppedError():
             return 128 + error.signal_number
         case KeyboardInterrupt() | click.Abort():
-            return ExitCode.INTERRUPTED
+            code = ExitCode.INTERRUPTED
         case _:
-            return ExitCode.FATAL
+            code = ExitCode.FATAL
+    return code
 
 
 @contextmanager

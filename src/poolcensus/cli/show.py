@@ -50,6 +50,7 @@ def command(ref: str, config: Path | None, *, failures: bool, pools: bool, **giv
 def _print(snapshot: Snapshot, where: str, *, failures: bool, pools: bool) -> None:
     from poolcensus.cli import tables
     from poolcensus.cli.trouble import failures as failure_lines
+    from poolcensus.failures import FailureTally
 
     screen = tables.console()
     if failures or pools:
@@ -59,7 +60,7 @@ def _print(snapshot: Snapshot, where: str, *, failures: bool, pools: bool) -> No
             tables.put(screen, tables.pool_table(records))
         return
     tables.put(screen, *tables.manifest_summary(snapshot.manifest, where))
-    if lines := [*failure_lines(snapshot.uncovered())]:
+    if lines := [*failure_lines(FailureTally(snapshot.uncovered()).groups())]:
         lines.insert(0, "")
     for each in lines:
         tables.put(screen, tables.text(each))

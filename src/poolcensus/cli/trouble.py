@@ -11,7 +11,7 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from poolcensus.model import Outcome, TargetResult
+    from poolcensus.model import FailedAccount, FailureGroup, Outcome, TargetResult
 
 MAX_ACCOUNTS = 5
 
@@ -50,82 +50,63 @@ def details_of(error: Exception) -> Iterator[str]:
     from poolcensus.errors import NotPublishedError
 
     if isinstance(error, NotPublishedError):
-        yield from failures(error.uncovered, error.count)
+        yield from failures(error.failures)
 
 
-def failures(uncovered: Iterable[TargetResult], count: int | None = None) -> Iterator[str]:
-    """A line for each way in which targets were not covered, with the first of its accounts.
-
-    `count` is how many targets there are where `uncovered` holds only the first of them.
-    """
-    groups: dict[tuple[Outcome, str], dict[str, list[TargetResult]]] = {}
-    seen = 0
-    for target in uncovered:
-        group = groups.setdefault((target.outcome, _what(target)), {})
-        group.setdefault(target.account_id, []).append(target)
-        seen += 1
-    for (_, what), by_account in sorted(groups.items(), key=lambda item: -len(item[1])):
-        yield _line(what, dict(sorted(by_account.items())))
-    if count is not None and count > seen:
-        yield f"and {count - seen:,} more targets"
+def failures(groups: Iterable[FailureGroup]) -> Iterator[str]:
+    """Return a line for each way in which targets were not covered, with the first of its accounts."""
+    for group in groups:
+        where = f" in {group.region}" if group.region is not None and group.accounts > 1 else ""
+        names = [_account(each, with_region=not where) for each in group.examples]
+        if group.accounts > len(names):
+            names.append(f"and {group.accounts - len(names):,} more")
+        code = f" [{group.code}]" if group.code is not None else ""
+        yield f"{counted(group.accounts, 'account')} {_what(group)}{where}: {', '.join(names)}{code}"
 
 
 def closures(closed: Iterable[TargetResult]) -> Iterator[str]:
-    """A line where the service is closed now to accounts that had pools."""
+    """Return a line where the service is closed now to accounts that had pools."""
     by_account: dict[str, list[TargetResult]] = {}
     for target in closed:
         by_account.setdefault(target.account_id, []).append(target)
-    if by_account:
-        pools = sum(target.pools for targets in by_account.values() for target in targets)
-        yield (
-            f"WorkSpaces Pools is closed now to {counted(len(by_account), 'account')} in which the snapshot"
-            f" before saw {counted(pools, 'pool')}: {_accounts(dict(sorted(by_account.items())))}"
-        )
+    if not by_account:
+        return
+    pools = sum(target.pools for targets in by_account.values() for target in targets)
+    names = []
+    for account_id in sorted(by_account)[:MAX_ACCOUNTS]:
+        first, *others = by_account[account_id]
+        names.append(_named(account_id, first.account_name, first.region, 1 + len(others)))
+    if len(by_account) > len(names):
+        names.append(f"and {len(by_account) - len(names):,} more")
+    yield (
+        f"WorkSpaces Pools is closed now to {counted(len(by_account), 'account')} in which the snapshot"
+        f" before saw {counted(pools, 'pool')}: {', '.join(names)}"
+    )
 
 
-def _what(target: TargetResult) -> str:
-    """What went wrong, with the policy that refused where the service names it."""
-    from poolcensus.aws.refusals import denial_in, is_unexplained
+def _what(group: FailureGroup) -> str:
+    """Return what went wrong, with the policy that refused where the service names it."""
     from poolcensus.model import Outcome
 
-    phrase = _phrases()[target.outcome]
-    message = target.error_message or ""
-    denial = denial_in(message)
-    if denial is not None and target.outcome is not Outcome.SCP_DENIED:
+    phrase, denial = _phrases()[group.outcome], group.denial
+    if denial is not None and group.outcome is not Outcome.SCP_DENIED:
         why = f"explicit deny in a {denial.policy}" if denial.explicit else f"no {denial.policy} allows it"
         return f"{phrase} ({why})"
-    if target.outcome is Outcome.ACCESS_DENIED and is_unexplained(message):
+    if group.unexplained:
         return f"{phrase} (WorkSpaces does not say why: a missing permission, or a region without Pools)"
     return phrase
 
 
-def _line(what: str, by_account: Mapping[str, list[TargetResult]]) -> str:
-    regions = {target.region for targets in by_account.values() for target in targets}
-    where = f" in {next(iter(regions))}" if len(regions) == 1 and len(by_account) > 1 else ""
-    names = _accounts(by_account, with_region=not where)
-    return f"{counted(len(by_account), 'account')} {what}{where}: {names}{_cause(by_account)}"
+def _account(account: FailedAccount, *, with_region: bool) -> str:
+    return _named(account.id, account.name, account.region, account.regions if with_region else 0)
 
 
-def _accounts(by_account: Mapping[str, list[TargetResult]], *, with_region: bool = True) -> str:
-    names = [_account(targets, with_region=with_region) for targets in [*by_account.values()][:MAX_ACCOUNTS]]
-    if len(by_account) > MAX_ACCOUNTS:
-        names.append(f"and {len(by_account) - MAX_ACCOUNTS:,} more")
-    return ", ".join(names)
-
-
-def _account(targets: list[TargetResult], *, with_region: bool) -> str:
-    first = targets[0]
-    name = f" {first.account_name}" if first.account_name else ""
-    if not with_region:
-        return f"{first.account_id}{name}"
-    where = first.region if len(targets) == 1 else counted(len(targets), "region")
-    return f"{first.account_id}{name} ({where})"
-
-
-def _cause(by_account: Mapping[str, list[TargetResult]]) -> str:
-    """The error code, where all have the same."""
-    codes = {target.error_code for targets in by_account.values() for target in targets}
-    return f" [{code}]" if len(codes) == 1 and (code := codes.pop()) else ""
+def _named(account_id: str, name: str | None, region: str, regions: int) -> str:
+    """Return an account in words: with its region or how many it has, or with none of them."""
+    shown = f"{account_id} {name}" if name else account_id
+    if not regions:
+        return shown
+    return f"{shown} ({region if regions == 1 else counted(regions, 'region')})"
 
 
 def counted(number: int, what: str) -> str:
