@@ -32,6 +32,8 @@ _SHORTEST_LOOK = 0.05
 _FIRST_IN_A_REGION = 8
 # Where the network is away, it is asked for as often as a region that is.
 _BETWEEN_DOUBTS = 5.0
+# In place of a service's error code: what ended the target was --deadline, and nothing of its own.
+_DEADLINE = "Deadline"
 
 
 class Sink(Protocol):
@@ -372,6 +374,7 @@ class Engine:
         outcome: Outcome,
         error: CallError | None = None,
         *,
+        code: str | None = None,
         message: str | None = None,
     ) -> TargetResult:
         opened = self._open[target]
@@ -385,7 +388,7 @@ class Engine:
             attempts=opened.watch.attempts,
             throttles=opened.watch.throttles,
             seconds=time.monotonic() - opened.watch.started,
-            error_code=error.code if error is not None else None,
+            error_code=error.code if error is not None else code,
             error_message=error.message if error is not None else message,
             request_id=error.request_id if error is not None else None,
         )
@@ -408,11 +411,11 @@ class Engine:
             raise FatalError(f"the deadline of {seconds:g} s passed before all accounts were listed")
         for target in list(self._open):
             message = f"the run's deadline of {seconds:g} s passed while it was being read"
-            await self._end(target, self._result(target, Outcome.TIMED_OUT, message=message))
+            await self._end(target, self._result(target, Outcome.TIMED_OUT, code=_DEADLINE, message=message))
         for target in self._schedule.rest():
             self._open[target] = self._opened(target)
             message = f"the run's deadline of {seconds:g} s passed before it was begun"
-            await self._end(target, self._result(target, Outcome.CANCELLED, message=message))
+            await self._end(target, self._result(target, Outcome.CANCELLED, code=_DEADLINE, message=message))
 
     def _count_unfinished(self) -> None:
         self.outcomes[Outcome.CANCELLED] += len(self._open)

@@ -127,6 +127,9 @@ async def test_a_deadline_ends_a_run_with_a_line_for_every_target(lab: Start) ->
         faults=("hang,region=eu-west-1",),
     )
     snapshot = await here.collect(deadline=2.5, concurrency=4)
+    late = [each for each in snapshot.targets() if each.outcome in {Outcome.CANCELLED, Outcome.TIMED_OUT}]
+    assert {each.error_code for each in late} == {"Deadline"}
+    assert all("the run's deadline of 2.5 s passed" in str(each.error_message) for each in late)
     outcomes = snapshot.manifest.outcomes
     assert snapshot.manifest.status is SnapshotStatus.PARTIAL
     assert outcomes.keys() <= {Outcome.OK, Outcome.TIMED_OUT, Outcome.CANCELLED}

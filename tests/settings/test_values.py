@@ -38,7 +38,7 @@ OTHERS: dict[str, object] = {
     "ous": "r-ab12",
     "exclude_ous": "r-cd34",
     "account_tags": "team=a=b",
-    "accounts_from": "self",
+    "accounts_from": "accounts.csv",
     "regions": "eu-*",
     "exclude_regions": "eu-west-1",
     "extra_regions": "xx-south-1",
@@ -301,6 +301,10 @@ def test_a_wrong_extra_region_is_not_reported_twice() -> None:
 )
 def test_the_same_id_in_and_out_is_an_error(keys: dict[str, object]) -> None:
     assert "is both in" in complaint(**keys)
+
+
+def test_units_of_the_callers_account_alone_are_an_error() -> None:
+    assert "organizational units" in complaint(accounts_from="self", ous="ou-ab12-34cd56ef")
 
 
 def test_settings_made_without_load_are_checked_too() -> None:

@@ -291,6 +291,9 @@ class Settings(
                 if each in excluded:
                     message = f"{what} {each} is both in {kept} and in {left_out}"
                     yield Clash(left_out, message, frozenset({kept, left_out}))
+        if self.accounts_from == "self" and self.ous:
+            message = "the caller's account alone is asked for: organizational units choose among many"
+            yield Clash("ous", message, frozenset({"ous", "accounts_from"}))
         if self.s3_kms_key is not None and self.s3_encryption is S3Encryption.AES256:
             message = "a key of KMS and the encryption AES256 exclude each other"
             yield Clash("s3_kms_key", message, frozenset({"s3_kms_key", "s3_encryption"}))
