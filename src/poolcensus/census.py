@@ -35,7 +35,7 @@ from poolcensus.failures import FailureTally
 from poolcensus.model import Outcome, Plan, Progress, Target, Totals
 from poolcensus.remote import fetch_remote
 from poolcensus.settings.readers import destination
-from poolcensus.sinks import ClosedTargets, PageSink, RecordSink, TakesNotes
+from poolcensus.sinks import ClosedTargets, EventSink, PageSink, RecordSink, TakesNotes
 from poolcensus.snapshot import (
     BucketSnapshot,
     BucketStore,
@@ -194,14 +194,23 @@ class Census:
     def pages(self) -> Stream[Page]:
         """Every page as it is read, in no order between targets.
 
-        A target may fail after some of its pages: `outcomes` and `uncovered` say so in the end. In strict
-        mode the stream then ends with an IncompleteError. A slow reader slows the calls.
+        A target may fail after some of its pages: `outcomes` and `uncovered` say so in the end, and `events`
+        has a line for each target. In strict mode the stream then ends with an IncompleteError. A slow reader
+        slows the calls.
         """
         return Stream(self._running(), self._send_pages, buffer=_PAGES_BUFFERED)
 
     def pools(self) -> Stream[PoolRecord]:
         """Every pool as it is read, with where it was seen. As `pages`, a pool at a time."""
         return Stream(self._running(), self._send_pools, buffer=_PAGES_BUFFERED)
+
+    def events(self) -> Stream[Page | TargetResult]:
+        """Every page as it is read, and the ledger's line of each target once it has ended.
+
+        The line comes after the target's last page: the pages of a target count if its line says `ok`, and
+        are void otherwise. In strict mode the stream ends as `pages` does.
+        """
+        return Stream(self._running(), self._send_events, buffer=_PAGES_BUFFERED)
 
     async def collect(
         self, dest: str | os.PathLike[str] | None = None
@@ -432,6 +441,10 @@ class Census:
     async def _send_pages(self, outlet: Outlet[Page]) -> None:
         async with self._prepare() as prepared, self._open(prepared) as opened:
             self._check_stream(await self._run(opened, PageSink(outlet)))
+
+    async def _send_events(self, outlet: Outlet[Page | TargetResult]) -> None:
+        async with self._prepare() as prepared, self._open(prepared) as opened:
+            self._check_stream(await self._run(opened, EventSink(outlet)))
 
     async def _send_pools(self, outlet: Outlet[PoolRecord]) -> None:
         async with self._prepare() as prepared, self._open(prepared) as opened:

@@ -80,6 +80,16 @@ class PageSink(_StreamSink[Page]):
         await self._outlet.put((page,))
 
 
+class EventSink(_StreamSink["Page | TargetResult"]):
+    """Hands over pages as they are, and each target's result after its last page."""
+
+    async def page(self, page: Page) -> None:
+        await self._outlet.put((page,))
+
+    async def done(self, result: TargetResult, target: Target) -> None:  # noqa: ARG002 - the engine's interface
+        await self._outlet.put((result,))
+
+
 class RecordSink(_StreamSink[PoolRecord]):
     """Hands over the pools of each page, with where they were seen."""
 

@@ -9,11 +9,13 @@ import pytest
 
 import poolcensus
 from poolcensus.errors import CredentialsError, IncompleteError
+from poolcensus.model import Outcome, Page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from census_lab import Lab
+    from poolcensus.model import Target
 
     Start = Callable[..., Coroutine[None, None, Lab]]
 
@@ -25,6 +27,36 @@ async def test_pools_are_those_of_the_simulator(lab: Start) -> None:
     assert found == sorted(
         str(pool["PoolId"]) for each in here.simulator.world.truth() for pool in each.pools
     )
+
+
+async def test_each_target_has_its_line_after_its_pages_in_the_stream_of_events(lab: Start) -> None:
+    here = await lab(
+        accounts=6,
+        pools_per_target=60,
+        regions=("us-east-1", "eu-west-1"),
+        faults=("html,account=000000000003,region=eu-west-1,page=2",),
+    )
+    read: dict[Target, list[Page]] = {}
+    kept: dict[Target, int] = {}
+    async with poolcensus.Census(here.settings(max_attempts=2)) as census:
+        async for event in census.events():
+            if isinstance(event, Page):
+                read.setdefault(event.target, []).append(event)
+                continue
+            target = next(
+                each for each in read if (each.account.id, each.region) == (event.account_id, event.region)
+            )
+            pages = read.pop(target)
+            assert [page.number for page in pages] == list(range(1, event.pages + 1))
+            if event.outcome is Outcome.OK:
+                kept[target] = sum(len(page.pools) for page in pages)
+        assert [each.outcome for each in census.failures] == [Outcome.BAD_RESPONSE]
+    # No page comes after its target's line, and no target is without one.
+    assert not read
+    assert kept == {
+        target: 60 for target in kept if (target.account.id, target.region) != ("000000000003", "eu-west-1")
+    }
+    assert len(kept) == 11
 
 
 async def test_targets_are_accounts_times_regions_and_call_no_member(lab: Start) -> None:
