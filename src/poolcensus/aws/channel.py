@@ -178,9 +178,9 @@ class Channel:
         self, call: Call, source: CredentialSource, parse: Callable[[Reply], T], watch: CallWatch
     ) -> T:
         key = call.key
-        if self._rates.turns(key) is not None:
+        if not self._rates.admits(key, begun=call.begun):
             with self._pause(call, in_region=True):
-                await self._rates.wait(key)
+                await self._rates.wait(key, begun=call.begun)
         ahead = call.begun
         self._refuse_if_pointless(key)
         while True:
@@ -212,8 +212,6 @@ class Channel:
         endpoint = Endpoint(key.region, key.service)
         watch.attempts += 1
         self.counts.requests += 1
-        if call.about is not None:
-            self._rates.sent(key)
         try:
             reply = await self._transport.send(
                 template.method,
@@ -224,13 +222,16 @@ class Channel:
                 proxy=template.proxy,
             )
             self._note_reply(endpoint, watch)
-            if reply.status != 200:
-                raise error_of(reply)
+            error = error_of(reply) if reply.status != 200 else None
+            if not isinstance(error, ThrottledError):
+                self._rates.passed(key, begun=call.begun)
+            if error is not None:
+                raise error
             result = parse(reply)
         except ThrottledError:
             watch.throttles += 1
             self.counts.throttles += 1
-            self._rates.throttled(key)
+            self._rates.throttled(key, begun=call.begun)
             raise
         except ExpiredError:
             source.expired(credentials)
@@ -243,10 +244,10 @@ class Channel:
             self._health.lacks_operation(endpoint, call.place.account_id, error.message)
             raise
         except (UnreachableError, CallTimeoutError) as error:
+            self._rates.passed(key, begun=call.begun)
             self._note_silence(endpoint, call, watch, error)
             raise
         self._health.served(endpoint)
-        self._rates.succeeded(key)
         return result
 
     def _note_reply(self, endpoint: Endpoint, watch: CallWatch) -> None:
