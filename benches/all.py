@@ -18,7 +18,7 @@ FULL: dict[str, list[list[str]]] = {
     "throughput": [[], ["--accounts", "100", "--all"]],
     "scaling": [[]],
     "latency": [[]],
-    "rates": [[]],
+    "throttling": [[]],
     "loop": [[]],
     "memory": [[]],
 }
@@ -28,7 +28,7 @@ QUICK: dict[str, list[list[str]]] = {
     "throughput": [["--accounts", "100", "--rounds", "1"], ["--accounts", "5", "--all", "--rounds", "1"]],
     "scaling": [["--accounts", "10,50", "--pages", "1,40", "--total-pages", "600", "--rounds", "1"]],
     "latency": [["--accounts", "60", "--latency", "exponential:50", "--rounds", "1"]],
-    "rates": [["--accounts", "20", "--pages", "11", "--rounds", "1"]],
+    "throttling": [["--accounts", "30", "--regimes", "random-20,pair-2,region", "--rounds", "1"]],
     "loop": [["--accounts", "100", "--rounds", "1"]],
     "memory": [["--pools", "50000", "--accounts", "100", "--slow-pools", "25000", "--parts", "10,1"]],
 }

@@ -36,6 +36,8 @@ class _VirtualTime(asyncio.SelectorEventLoop):
 
 
 def on_virtual_time(main: Callable[[], Awaitable[T]]) -> T:
+    """Run a coroutine to its end on such a loop."""
+
     async def run() -> T:
         return await main()
 
@@ -44,4 +46,5 @@ def on_virtual_time(main: Callable[[], Awaitable[T]]) -> T:
 
 
 def now() -> float:
+    """Return the loop's time, in seconds since it began."""
     return asyncio.get_running_loop().time()

@@ -91,13 +91,23 @@ def test_latency_is_held_against_the_path() -> None:
     assert row["of_path"] > 1
 
 
-def test_rates_counts_what_was_refused() -> None:
-    small = ("--accounts", "2", "--pages", "7", "--rate", "20", "--burst", "5", "--rounds", "1")
-    (row,) = bench("rates", *small)["rows"]
-    assert row["least"] == 0.1
-    assert row["calls"] == 14 + row["refused"]
-    assert 0 < row["refused_percent"] < 100
-    assert row["of_least"] > 1
+def test_throttling_is_beside_backoff_alone() -> None:
+    # 190 pools in one target: three pages more than the burst of an account in a region.
+    small = ("--accounts", "3", "--regions", TWO, "--mean-pools", "60", "--rounds", "1")
+    rows = bench("throttling", *small, "--regimes", "random-20,pair-2,pair-10,region")["rows"]
+    assert names(rows) == ["random-20", "pair-2", "pair-10", "region"]
+    assert_positive(rows, "wall", "alone_wall", "of_alone", "pools")
+    throttled = {row["name"]: row["throttles"] for row in rows}
+    assert throttled["random-20"]["poolcensus"][0] > 0
+    assert throttled["pair-2"]["backoff_alone"][0] > 0
+    assert throttled["pair-10"] == {"poolcensus": [0], "backoff_alone": [0]}
+
+
+def test_throttling_has_an_account_that_is_slower_than_the_others() -> None:
+    small = ("--accounts", "3", "--regions", TWO, "--rounds", "1", "--mean-pools", "10")
+    slow = ("--regimes", "slow-account", "--slow-account", "000000000002")
+    (row,) = bench("throttling", *small, *slow)["rows"]
+    assert_positive([row], "wall", "alone_wall")
 
 
 def test_memory_has_its_curves() -> None:

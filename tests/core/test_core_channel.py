@@ -10,7 +10,7 @@ import random
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import anyio
 import msgspec
@@ -45,8 +45,6 @@ from virtual_time import now, on_virtual_time
 
 if TYPE_CHECKING:
     from poolcensus.aws.transport import Transport
-
-T = TypeVar("T")
 
 
 THROTTLED = Reply(400, {}, b'{"__type":"ThrottlingException","message":"Rate exceeded"}')
@@ -172,9 +170,12 @@ def channel_of(
     )
 
 
-def call_of(account: str, *, about: str | None = None, region: str = "us-east-1") -> Call:
+def call_of(
+    account: str, *, about: str | None = None, region: str = "us-east-1", begun: bool = False
+) -> Call:
     body = account.encode()
-    return Call(TEMPLATE, body, sha256(body).hexdigest(), CallKey(account, region, "workspaces"), about)
+    key = CallKey(account, region, "workspaces")
+    return Call(TEMPLATE, body, sha256(body).hexdigest(), key, about, begun=begun)
 
 
 def parse(reply: Reply) -> str:
@@ -206,9 +207,13 @@ def run_against_limit(
 
         async def work(account: str, caller: int) -> None:
             nonlocal lost
-            # Where many call for one key, they call for others, as those who assume roles do.
-            call = call_of(account, about=str(caller) if callers > 1 else None)
-            for _ in range(calls // callers + (caller < calls % callers)):
+            for number in range(calls // callers + (caller < calls % callers)):
+                # Where many call for one key, they call for others, as those who assume roles do. One alone
+                # reads page after page.
+                if callers > 1:
+                    call = call_of(account, about=str(caller))
+                else:
+                    call = call_of(account, begun=number > 0)
                 try:
                     await channel.call(call, Source(), parse, watch=CallWatch())
                 except ThrottledError:
@@ -227,7 +232,8 @@ def run_against_limit(
 def test_a_limit_of_two_a_second_is_found_and_used(latency: float) -> None:
     found = run_against_limit(calls=100, rate=2, burst=5, latency=latency)
     assert found.seconds <= 1.3 * (100 - 5) / 2
-    assert found.share_throttled <= 0.25
+    # Two thirds where throttled calls are only backed off.
+    assert found.share_throttled <= 1 / 3
     assert found.lost == 0
 
 
@@ -258,6 +264,31 @@ def test_a_service_without_a_limit_is_not_slowed() -> None:
     found = run_against_limit(accounts=3, calls=50, rate=1e9, burst=1e9)
     assert found.seconds == pytest.approx(50 * 0.1)
     assert found.share_throttled == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (Reply(400, {}, b'{"__type":"AccessDeniedException"}'), AccessDeniedError),
+        (Reply(500, {}, b"{}"), ServerError),
+        (UnreachableError("no route", code="ConnectError"), UnreachableError),
+    ],
+)
+def test_calls_that_fail_for_other_reasons_hold_back_none(
+    answer: Reply | Exception, error: type[CallError]
+) -> None:
+    async def main() -> None:
+        service = Service()
+        channel = channel_of(service, policy=RetryPolicy(max_attempts=1), accounts=1000)
+        service.script = [THROTTLED, *[answer] * 200]
+        with pytest.raises(ThrottledError):
+            await _call(channel, call_of("first"), Source())
+        for number in range(200):
+            with pytest.raises(error):
+                await _call(channel, call_of(str(number)), Source())
+        assert now() == pytest.approx(201 * 0.1)
+
+    on_virtual_time(main)
 
 
 # --- credentials ----------------------------------------------------------------------------------------

@@ -13,7 +13,9 @@ import pytest
 from poolcensus.aws.sdk import Sdk
 from poolcensus.census import Census
 from poolcensus.model import Outcome, SnapshotStatus
+from poolcensus.rates import RateLimits
 from poolcensus.simulator.latency import Clockwork, Latency
+from poolcensus.simulator.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -186,3 +188,27 @@ def test_a_region_that_is_given_up_is_one_line_and_exit_3(serve: Serve, run: Run
     first, last = ended.err.splitlines()
     assert "20 accounts not reached in eu-west-1" in first
     assert "20 of 40 targets covered" in last
+
+
+@pytest.mark.parametrize(
+    ("accounts", "pools", "limits"),
+    [
+        # 300 targets of a page each, and a limit that the accounts of a region share.
+        (150, 3, Limits(region_rate=30, burst=10)),
+        # 16 targets of 16 pages each, and a limit of each.
+        (8, 400, Limits(rate=4, burst=4)),
+    ],
+)
+async def test_a_limit_throttles_less_than_half_as_many_calls_as_with_backoff_alone(
+    lab: Start, monkeypatch: pytest.MonkeyPatch, accounts: int, pools: int, limits: Limits
+) -> None:
+    throttled = []
+    for held_back in (True, False):
+        if not held_back:
+            monkeypatch.setattr(RateLimits, "admits", lambda *_, begun: True)
+        here = await lab(accounts=accounts, pools_per_target=pools, regions=REGIONS, limits=limits)
+        snapshot = await here.collect()
+        assert here.assert_exact(snapshot) == {Outcome.OK: 2 * accounts}
+        throttled.append(snapshot.manifest.totals.throttles)
+    assert throttled[0] > 0
+    assert throttled[0] <= throttled[1] / 2

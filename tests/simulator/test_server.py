@@ -16,8 +16,11 @@ import orjson
 import pytest
 
 from poolcensus.simulator import Fault, Latency, Limits, Simulator, SimulatorConfig, WorldConfig
+from poolcensus.simulator.call import Call
 from poolcensus.simulator.connection import MAX_BODY
 from poolcensus.simulator.control import truth_lines
+from poolcensus.simulator.limits import Limiter
+from poolcensus.simulator.refusal import RefusalError
 
 if TYPE_CHECKING:
     from simulator.conftest import Running, Start
@@ -122,6 +125,49 @@ def test_a_limit_belongs_to_the_account_and_the_region(start: Start) -> None:
     assert running.pools(credentials=member).status == 200
     time.sleep(0.6)
     assert running.pools().status == 200
+
+
+def test_the_slow_account_has_a_tenth_of_the_rate(start: Start) -> None:
+    config = SimulatorConfig(
+        world=WorldConfig(accounts=3), limits=Limits(rate=10, burst=2, slow_account="000000000002")
+    )
+    running = start(config)
+    slow, other = (running.assume(each) for each in ("000000000002", "000000000003"))
+    for credentials in (slow, other):
+        for _ in range(2):
+            assert running.pools(credentials=credentials).status == 200
+    time.sleep(0.15)
+    assert running.pools(credentials=other).status == 200
+    assert running.pools(credentials=slow).code == "ThrottlingException"
+    time.sleep(0.9)
+    assert running.pools(credentials=slow).status == 200
+
+
+def test_all_accounts_of_a_region_share_its_limit(start: Start) -> None:
+    config = SimulatorConfig(world=WorldConfig(accounts=3), limits=Limits(region_rate=2, burst=2))
+    running = start(config)
+    member = running.assume("000000000002")
+    assert running.pools().status == 200
+    assert running.pools(credentials=member).status == 200
+    assert running.pools().code == "ThrottlingException"
+    assert running.pools(credentials=member).code == "ThrottlingException"
+    assert running.pools(region="us-west-2", credentials=member).status == 200
+    time.sleep(0.6)
+    assert running.pools(credentials=member).status == 200
+
+
+def test_a_call_that_the_region_refuses_takes_nothing_from_its_account() -> None:
+    now = 0.0
+    limiter = Limiter(Limits(rate=1, burst=2, region_rate=4), lambda: now)
+    calls = [Call("workspaces", "DescribeWorkspacesPools", each, "us-east-1", "") for each in "ab"]
+    for _ in range(2):
+        limiter.check(calls[0])
+    for _ in range(10):
+        with pytest.raises(RefusalError):
+            limiter.check(calls[1])
+    now = 0.5
+    for _ in range(2):
+        limiter.check(calls[1])
 
 
 def test_a_call_takes_its_time_and_is_counted_while_it_does(start: Start) -> None:

@@ -246,6 +246,7 @@ def test_govcloud_has_its_own_regions_and_arns() -> None:
         {"latency": "sometimes:5"},
         {"latency": "uniform:9-3"},
         {"rate": 0.0},
+        {"region_rate": 0.0},
         {"fault": ("explode",)},
         {"fault": ("throttle:1.5",)},
         {"fault": ("throttle,colour=red",)},
@@ -271,6 +272,8 @@ def test_the_options_make_the_configuration_and_their_defaults_make_the_default_
             "latency": "uniform:20-200",
             "slow_fraction": 0.5,
             "sts_rate": 4.0,
+            "region_rate": 30.0,
+            "slow_account": "000000000004",
             "fault": ("throttle:0.3,account=000000000003", "hang,first=1,region=eu-west-1"),
             "session_seconds": 3.0,
         }
@@ -282,6 +285,8 @@ def test_the_options_make_the_configuration_and_their_defaults_make_the_default_
     assert made.world.pool_counts == {("000000000002", "us-east-1"): 7}
     assert made.latency == Latency("uniform", 20, 200, slow_fraction=0.5)
     assert made.limits.sts_rate == 4.0
+    assert made.limits.region_rate == 30.0
+    assert made.limits.slow_account == "000000000004"
     assert made.faults == (
         Fault.parse("throttle:0.3,account=000000000003"),
         Fault.parse("hang,region=eu-west-1,first=1"),

@@ -260,9 +260,9 @@ class Channel:
     ) -> tuple[T] | None:
         """Send the call once it has its place. None: meanwhile its endpoint has stopped answering."""
         key, endpoint = call.key, call.endpoint
-        if self._rates.turns(key) is not None:
+        if not self._rates.admits(key, begun=call.begun):
             with self._pause(call, in_region=True):
-                await self._rates.wait(key)
+                await self._rates.wait(key, begun=call.begun)
         ahead = call.begun
         shortage: _Shortage | None = None
         while True:
@@ -304,8 +304,6 @@ class Channel:
         template, key, endpoint = call.template, call.key, call.endpoint
         watch.attempts += 1
         self.counts.requests += 1
-        if call.about is not None:
-            self._rates.sent(key)
         sent_at = self._breakers.now()
         try:
             reply = await self._transport.send(
@@ -324,7 +322,7 @@ class Channel:
             self._note_error(call, source, credentials, error, watch=watch, sent_at=sent_at)
             raise
         source.recognized(credentials, key.region)
-        self._rates.succeeded(key)
+        self._rates.passed(key, begun=call.begun)
         return result
 
     def _note_error(
@@ -338,11 +336,13 @@ class Channel:
         sent_at: float,
     ) -> None:
         region = call.key.region
+        if not isinstance(error, ThrottledError):
+            self._rates.passed(call.key, begun=call.begun)
         match error:
             case ThrottledError():
                 watch.throttles += 1
                 self.counts.throttles += 1
-                self._rates.throttled(call.key)
+                self._rates.throttled(call.key, begun=call.begun)
             case ExpiredError():
                 source.expired(credentials)
             case ClockSkewError():

@@ -1,4 +1,4 @@
-"""How many calls a service takes: token buckets by account, region and service."""
+"""How many calls a service takes: token buckets by account, region and service, and by region alone."""
 
 from __future__ import annotations
 
@@ -15,9 +15,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Calls a second that an account may make in a region; None: as many as it likes."""
+    """Calls a second that an account may make in a region; None: as many as it likes.
+
+    `region_rate` is what all accounts together may make in a region, beside what each of them may.
+    """
 
     rate: float | None = field(default=None, metadata={"help": "WorkSpaces calls a second"})
+    slow_account: str | None = field(
+        default=None, metadata={"help": "id of an account whose WorkSpaces rate is a tenth of the others'"}
+    )
+    region_rate: float | None = field(
+        default=None, metadata={"help": "WorkSpaces calls a second of all accounts of a region together"}
+    )
     burst: float = field(default=5.0, metadata={"help": "calls that any limited service takes at once"})
     sts_rate: float | None = field(default=None, metadata={"help": "STS calls a second"})
     organizations_rate: float | None = field(default=None, metadata={"help": "Organizations calls a second"})
@@ -31,7 +40,13 @@ class Limits:
 
         Raises ValueError: a value is out of range.
         """
-        rates = (self.rate, self.sts_rate, self.organizations_rate, self.account_rate)
+        rates = (
+            self.rate,
+            self.region_rate,
+            self.sts_rate,
+            self.organizations_rate,
+            self.account_rate,
+        )
         if any(rate is not None and rate <= 0 for rate in rates) or self.burst < 1:
             raise ValueError("a rate must be above 0, and the burst at least 1")
 
@@ -57,6 +72,10 @@ def throttled(service: str) -> RefusalError:
 class Limiter:
     """The buckets."""
 
+    _SLOWER = 10.0
+    # No account's id: the bucket is everyone's.
+    _EVERYONE = ""
+
     def __init__(self, limits: Limits, clock: Callable[[], float]) -> None:
         self._burst = limits.burst
         self._clock = clock
@@ -67,24 +86,34 @@ class Limiter:
             "account": limits.account_rate,
         }
         self._rates = {service: rate for service, rate in rates.items() if rate is not None}
+        self._slow_account = limits.slow_account
+        self._region_rate = limits.region_rate
         self._buckets: dict[tuple[str, str, str], tuple[float, float]] = {}
 
     def check(self, call: Call) -> None:
-        """Take a token.
+        """Take a token, from the account's bucket and the region's where it has one.
 
-        Raises RefusalError: the bucket is empty.
+        Raises RefusalError: a bucket is empty. A refused call takes no token from either.
         """
-        rate = self._rates.get(call.service)
-        if rate is None:
+        rates: dict[tuple[str, str, str], float] = {}
+        if (rate := self._rates.get(call.service)) is not None:
+            slow = call.service == "workspaces" and call.account == self._slow_account
+            rates[call.account, call.region, call.service] = rate / self._SLOWER if slow else rate
+        if call.service == "workspaces" and self._region_rate is not None:
+            rates[self._EVERYONE, call.region, call.service] = self._region_rate
+        if not rates:
             return
-        key = (call.account, call.region, call.service)
         now = self._clock()
-        tokens, seen = self._buckets.get(key, (self._burst, now))
-        tokens = min(self._burst, tokens + (now - seen) * rate)
-        if tokens < 1:
-            self._buckets[key] = (tokens, now)
+        filled = {key: self._filled(key, rate, now) for key, rate in rates.items()}
+        enough = all(tokens >= 1 for tokens in filled.values())
+        for key, tokens in filled.items():
+            self._buckets[key] = (tokens - 1 if enough else tokens, now)
+        if not enough:
             raise throttled(call.service)
-        self._buckets[key] = (tokens - 1, now)
+
+    def _filled(self, key: tuple[str, str, str], rate: float, now: float) -> float:
+        tokens, seen = self._buckets.get(key, (self._burst, now))
+        return min(self._burst, tokens + (now - seen) * rate)
 
     def reset(self) -> None:
         """Fill every bucket."""

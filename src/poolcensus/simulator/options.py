@@ -72,6 +72,8 @@ OPTIONS: tuple[Option, ...] = (
     _number(Latency, "slow_fraction", float),
     _number(Latency, "slow_factor", float),
     _number(Limits, "rate", float),
+    _number(Limits, "slow_account", str),
+    _number(Limits, "region_rate", float),
     _number(Limits, "burst", float),
     _number(Limits, "sts_rate", float),
     _number(Limits, "organizations_rate", float),
@@ -136,6 +138,8 @@ def configure(values: Mapping[str, OptionValue]) -> SimulatorConfig:
         ),
         limits=Limits(
             rate=given.optional_number("rate"),
+            slow_account=given.text("slow_account") or None,
+            region_rate=given.optional_number("region_rate"),
             burst=given.number("burst"),
             sts_rate=given.optional_number("sts_rate"),
             organizations_rate=given.optional_number("organizations_rate"),
