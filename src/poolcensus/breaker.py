@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
+from collections import Counter, deque
+from contextlib import contextmanager
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
 from poolcensus.errors import SilentError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 _log = logging.getLogger("poolcensus")
 
@@ -27,6 +28,8 @@ _LONGEST_BETWEEN_PROBES = 5.0
 # A service that has answered before, and a network in which nothing answers, may only be away for a moment:
 # a proxy or VPN that restarts takes less.
 _PATIENCE = 60.0
+# What answers now and then would use up this patience again and again: a reply gives back this much of it.
+_PATIENCE_FOR_A_REPLY = 0.1
 # Between two calls a target has none under way for a moment: a task begins, or a result is handed on.
 _QUIET = 0.25
 # Calls that are refused at once have failed by the thousand in a second. Where each takes its whole time to
@@ -114,9 +117,11 @@ class CircuitBreakers:
     between: one account's trouble is its own. Any reply closes it.
 
     When nothing but silent calls is left to do, by the count of `work`, `in_doubt` is set: it may be the
-    network that is silent, which a call to what should answer tells. Each open circuit has its last round as
-    soon as anything has answered by then. Where nothing does, or where the circuit's own service has answered
-    before, that is after a minute of silence. `on_last_round` is called with the region.
+    network that is silent, which a call to what should answer tells. An open circuit is due for its last
+    round as soon as anything has answered by then. Where nothing does, or where the circuit's own service has
+    answered before, that is after a minute of silence. The last rounds begin together: when one of those that
+    are waited for comes back, there is work again, in which the others may come back too. `on_last_round` is
+    called with the region.
     """
 
     def __init__(self, *, accounts: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -124,6 +129,9 @@ class CircuitBreakers:
         self._clock = clock
         self._circuits: dict[Endpoint, _Circuit] = {}
         self._answered: set[Endpoint] = set()
+        self._in_need: Counter[Endpoint] = Counter()
+        self._patience_used: dict[Endpoint, float] = {}
+        self._ticked = 0.0
         self._last_reply = float("-inf")
         self._quiet_since: float | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -154,6 +162,8 @@ class CircuitBreakers:
         """Note a reply, whatever it says."""
         self._last_reply = self._clock()
         self._answered.add(endpoint)
+        if self._patience_used and (used := self._patience_used.pop(endpoint, 0.0)) > _PATIENCE_FOR_A_REPLY:
+            self._patience_used[endpoint] = used - _PATIENCE_FOR_A_REPLY
         if self._circuits and (circuit := self._circuits.pop(endpoint, None)) is not None:
             if circuit.state is not State.CLOSED:
                 _log.info("%s in %s answers again", endpoint.service, endpoint.region)
@@ -175,6 +185,15 @@ class CircuitBreakers:
             circuit.next_probe = self._clock() + circuit.between_probes
             if self._timer is None:
                 self._tick()
+
+    @contextmanager
+    def need(self, endpoint: Endpoint) -> Iterator[None]:
+        """Count a call that has no other way than to wait until an endpoint answers."""
+        self._in_need[endpoint] += 1
+        try:
+            yield
+        finally:
+            self._in_need[endpoint] -= 1
 
     async def admit(self, endpoint: Endpoint, *, optional: bool = False) -> None:
         """Wait until a call may be sent: as a probe, in the last round, or since the circuit is closed.
@@ -240,16 +259,28 @@ class CircuitBreakers:
             self._quiet_since = now
         elif now - self._quiet_since >= _QUIET:
             self._end_silence(is_open, now, answered=self._last_reply >= self._quiet_since)
+        self._ticked = now
         self._timer = asyncio.get_running_loop().call_later(_TICK, self._tick)
 
     def _end_silence(self, is_open: list[_Circuit], now: float, *, answered: bool) -> None:
+        due: list[_Circuit] = []
+        hoped_for = False
         for circuit in is_open:
-            patient = circuit.endpoint in self._answered or not answered
-            if not patient or now - circuit.silent_since >= _PATIENCE:
+            endpoint = circuit.endpoint
+            used = self._patience_used.get(endpoint, 0.0)
+            patient = endpoint in self._answered or not answered
+            if not patient or now - circuit.silent_since >= _PATIENCE or used >= _PATIENCE:
+                due.append(circuit)
+                continue
+            if endpoint not in self._answered:
+                self.in_doubt.set()
+            if self._in_need[endpoint]:
+                hoped_for = True
+                self._patience_used[endpoint] = used + now - self._ticked
+        if not hoped_for:
+            for circuit in due:
                 circuit.network_answers = answered
                 self._begin_last_round(circuit, now)
-            elif circuit.endpoint not in self._answered:
-                self.in_doubt.set()
 
     def _begin_last_round(self, circuit: _Circuit, now: float) -> None:
         circuit.state = State.LAST_ROUND

@@ -92,7 +92,7 @@ class _OpenTarget(msgspec.Struct):
     @property
     def in_other_hands(self) -> bool:
         """Whether the time that passes is not the target's."""
-        return self.handing_over or self.watch.in_silence
+        return self.handing_over or self.watch.waits
 
 
 class Engine:

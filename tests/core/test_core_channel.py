@@ -9,8 +9,9 @@ from __future__ import annotations
 import random
 from collections import Counter, defaultdict
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
 import anyio
 import msgspec
@@ -113,6 +114,8 @@ class Service:
 
 class Source:
     """Credentials that live for so many seconds, and take some to be renewed."""
+
+    by_call: ClassVar[bool] = False
 
     def __init__(self, *, lives: float = float("inf"), takes: float = 0.0) -> None:
         self._lives = lives
@@ -693,6 +696,133 @@ def test_the_time_of_a_silence_is_not_the_targets() -> None:
     on_virtual_time(main)
 
 
+class Flapping(Service):
+    """Answers one call in twenty."""
+
+    async def send(self, *arguments: Any, **options: Any) -> Reply:
+        answers = self.calls % 20 == 19
+        reply = await super().send(*arguments, **options)
+        if not answers:
+            raise UnreachableError("no answer", code="ConnectError")
+        return reply
+
+
+def test_what_answers_now_and_then_is_not_waited_for_without_end() -> None:
+    async def main() -> None:
+        channel = channel_of(Flapping(latency=0.01), total=4, policy=RetryPolicy(max_attempts=3))
+        ends = await ends_of(channel, 200)
+        assert sum(ends.values()) == 200
+        # It was away for a minute altogether, and what it had answered was worth some more.
+        assert 60 < now() < 180
+
+    on_virtual_time(main)
+
+
+def test_nothing_has_its_last_round_while_work_waits_for_what_may_come_back() -> None:
+    async def main() -> None:
+        channel = channel_of(Gone(last=20.0))
+        # One has answered before. The other never has, though others were answered since it was asked.
+        channel.breakers.replied(Endpoint("us-east-1", "workspaces"))
+        ends: Counter[type[CallError] | None] = Counter()
+
+        async def ask(region: str) -> None:
+            ends.update(await ends_of(channel, 20, region=region))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(ask, "us-east-1")
+            group.start_soon(ask, "eu-west-1")
+            await anyio.sleep(0.5)
+            channel.breakers.replied(Endpoint("eu-west-2", "workspaces"))
+        assert ends == {None: 40}
+
+    on_virtual_time(main)
+
+
+def test_a_silence_in_which_nobody_waits_puts_off_no_last_round() -> None:
+    async def main() -> None:
+        channel = channel_of(Gone(last=float("inf")))
+        other = Endpoint("us-east-1", "account")
+        channel.breakers.replied(other)
+        for account in ("a", "b", "c"):
+            channel.breakers.failed(other, account, now(), "no answer")
+        async with anyio.create_task_group() as group:
+            group.start_soon(ends_of, channel, 20)
+            await anyio.sleep(0.5)
+            channel.breakers.replied(Endpoint("eu-west-2", "workspaces"))
+        assert now() < 5
+
+    on_virtual_time(main)
+
+
+def test_an_optional_call_that_is_a_probe_is_sent_once() -> None:
+    async def main() -> None:
+        # Each call takes longer to fail than it is from one probe to the next.
+        service = Gone(last=float("inf"), takes=30.0)
+        channel = channel_of(service)
+        call = call_of("x")
+        for account in ("a", "b", "c"):
+            channel.breakers.failed(call.endpoint, account, now(), "no answer")
+        await anyio.sleep(1)
+        with channel.work, pytest.raises(SilentError):
+            await channel.call(
+                msgspec.structs.replace(call, optional=True), Source(), parse, watch=CallWatch()
+            )
+        channel.breakers.close()
+        assert service.unanswered == 1
+
+    on_virtual_time(main)
+
+
+def test_what_is_asked_only_to_see_whether_anything_answers_is_never_work() -> None:
+    async def main() -> None:
+        channel = channel_of(Gone(last=float("inf"), takes=10.0))
+        counts: set[int] = set()
+        call = msgspec.structs.replace(call_of("x"), optional=True, idle=True)
+        for account in ("a", "b", "c"):
+            channel.breakers.failed(call.endpoint, account, now(), "no answer")
+
+        async def ask() -> None:
+            with pytest.raises(SilentError):
+                await channel.call(call, Source(takes=1.0), parse, watch=CallWatch())
+
+        async with anyio.create_task_group() as group:
+            await anyio.sleep(1)
+            group.start_soon(ask)
+            for _ in range(12):
+                counts.add(channel.work.count)
+                await anyio.sleep(1)
+        channel.breakers.close()
+        assert counts == {0}
+
+    on_virtual_time(main)
+
+
+def test_credentials_that_come_without_a_call_are_work_while_they_are_waited_for() -> None:
+    async def main() -> None:
+        channel = channel_of(Service())
+        async with anyio.create_task_group() as group:
+            group.start_soon(_call, channel, call_of("a"), Source(takes=5.0))
+            await anyio.sleep(1)
+            assert channel.work.count == 1
+        assert channel.work.count == 0
+
+    on_virtual_time(main)
+
+
+def test_the_time_in_which_credentials_are_waited_for_is_not_the_targets() -> None:
+    async def main() -> None:
+        watch = CallWatch(deadline=20.0)
+        channel = channel_of(Service())
+        async with anyio.create_task_group() as group:
+            group.start_soon(partial(channel.call, call_of("a"), Source(takes=100.0), parse, watch=watch))
+            await anyio.sleep(50)
+            assert watch.waits
+        assert not watch.waits
+        assert watch.deadline == pytest.approx(120.0)
+
+    on_virtual_time(main)
+
+
 def test_without_a_route_the_run_ends_in_one_sentence() -> None:
     async def main() -> None:
         service = Service()
@@ -751,6 +881,27 @@ def test_a_region_is_off_only_where_the_same_credentials_work_elsewhere(
             watch = CallWatch(may_be_off=may_be_off)
             await channel.call(call_of("a"), source, parse, watch=watch)
         assert service.calls == (1 if off else 5)
+
+    on_virtual_time(main)
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        Reply(403, {}, b"<html>blocked by the proxy</html>"),
+        Reply(403, {}, b'{"__type":"SignatureDoesNotMatch","message":"check your key"}'),
+    ],
+)
+def test_a_refusal_that_does_not_know_who_asks_is_no_proof_of_credentials(refusal: Reply) -> None:
+    async def main() -> None:
+        service, source = Service(), Source()
+        channel = channel_of(service)
+        service.script = [refusal]
+        with pytest.raises(AccessDeniedError):
+            await channel.call(call_of("a", region="eu-west-1"), source, parse, watch=CallWatch())
+        service.script = [UNKNOWN] * 99
+        with pytest.raises(UnrecognizedCredentialsError):
+            await channel.call(call_of("a"), source, parse, watch=CallWatch(may_be_off=True))
 
     on_virtual_time(main)
 

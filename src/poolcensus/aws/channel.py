@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import nullcontext
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
 
 import anyio
 import msgspec
 
 from poolcensus.aws.faults import error_of
+from poolcensus.aws.refusals import is_denial
 from poolcensus.aws.signing import sign
 from poolcensus.breaker import Endpoint, State
 from poolcensus.errors import (
@@ -37,7 +38,7 @@ from poolcensus.errors import (
 from poolcensus.limits import RetryQuota
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
     from poolcensus.aws.signing import Clock, Credentials, RequestTemplate
@@ -54,7 +55,12 @@ T = TypeVar("T")
 
 
 class CredentialSource(Protocol):
-    """Where a call's credentials come from, at the moment it is signed."""
+    """Where a call's credentials come from, at the moment it is signed.
+
+    `by_call` says that new ones come by a call, which counts as work of its own.
+    """
+
+    by_call: ClassVar[bool]
 
     def current(self) -> Credentials | None:
         """The credentials if they can be used now, without waiting."""
@@ -85,8 +91,8 @@ class CallWatch(msgspec.Struct):
     """One target's calls: what was sent and since when, and when its time is over.
 
     Both times are on the monotonic clock, in seconds. `share` is told whether calls are answered.
-    `in_silence` says that a call waits for what does not answer, which is not the target's time. `may_be_off`
-    says that the account has to enable the region, and does not tell whether it has.
+    `waits` says that a call waits for what does not answer or for its credentials, which is not the target's
+    time. `may_be_off` says that the account has to enable the region, and does not tell whether it has.
     """
 
     deadline: float = float("inf")
@@ -94,7 +100,7 @@ class CallWatch(msgspec.Struct):
     attempts: int = 0
     throttles: int = 0
     share: Share | None = None
-    in_silence: bool = False
+    waits: bool = False
     may_be_off: bool = False
 
 
@@ -104,7 +110,8 @@ class Call(msgspec.Struct, frozen=True):
     `about` is the account that the call is made for, where that is not the one whose limits it uses: the
     caller assumes roles for others. `awaited` says that targets wait for the call which are counted as
     waiting already, `begun` that its target has been read in part: it goes before those that have not.
-    `optional` says that there is another way: the call does not wait for a service that is silent.
+    `optional` says that there is another way: the call does not wait for a service that is silent. `idle`
+    says that nobody waits for what it answers: it is not work.
     """
 
     template: RequestTemplate
@@ -115,6 +122,7 @@ class Call(msgspec.Struct, frozen=True):
     awaited: bool = False
     begun: bool = False
     optional: bool = False
+    idle: bool = False
 
     @property
     def endpoint(self) -> Endpoint:
@@ -208,7 +216,7 @@ class Channel:
         quota = self._quotas.get(endpoint)
         if quota is None:
             quota = self._quotas[endpoint] = RetryQuota(self._quota_size)
-        with self.work:
+        with nullcontext() if call.idle else self.work:
             return await (retrier or self._retrier).call(
                 attempt,
                 quota=quota,
@@ -222,27 +230,42 @@ class Channel:
         self, call: Call, source: CredentialSource, parse: Callable[[Reply], T], watch: CallWatch
     ) -> tuple[T] | None:
         """Send the call to what does not answer, whenever it may be sent. None: it answers again."""
-        endpoint, waits_since = call.endpoint, self._breakers.now()
+        endpoint = call.endpoint
         failures = 0
         # Nobody waits for the end of a probe, and its time is not the target's.
-        with self.work.resting:
-            watch.in_silence = True
-            try:
-                while True:
-                    with nullcontext() if call.awaited else self.pauses.silence(call.place.account_id):
-                        await self._breakers.admit(endpoint, optional=call.optional)
-                    state = self._breakers.state(endpoint)
-                    if state is State.CLOSED:
-                        return None
-                    try:
-                        return await self._attempt(call, source, parse, watch, in_silence=True)
-                    except (UnreachableError, CallTimeoutError) as error:
-                        failures += state is State.LAST_ROUND
-                        if failures == self._LAST_ATTEMPTS or self._breakers.is_over(endpoint):
-                            raise self._silence(endpoint, error) from error
-            finally:
-                watch.in_silence = False
-                watch.deadline += self._breakers.now() - waits_since
+        with (
+            nullcontext() if call.idle else self.work.resting,
+            nullcontext() if call.optional else self._breakers.need(endpoint),
+            self._waiting(watch),
+        ):
+            while True:
+                with nullcontext() if call.awaited else self.pauses.silence(call.place.account_id):
+                    await self._breakers.admit(endpoint, optional=call.optional)
+                state = self._breakers.state(endpoint)
+                if state is State.CLOSED:
+                    return None
+                try:
+                    return await self._attempt(call, source, parse, watch, in_silence=True)
+                except (UnreachableError, CallTimeoutError) as error:
+                    failures += state is State.LAST_ROUND
+                    # A probe that takes long to fail would be followed by the next at once.
+                    gives_up = call.optional or failures == self._LAST_ATTEMPTS
+                    if gives_up or self._breakers.is_over(endpoint):
+                        raise self._silence(endpoint, error) from error
+
+    @contextmanager
+    def _waiting(self, watch: CallWatch) -> Iterator[None]:
+        """Count the time that the block lasts as nobody's: it is not the target's."""
+        if watch.waits:
+            yield
+            return
+        since = self._breakers.now()
+        watch.waits = True
+        try:
+            yield
+        finally:
+            watch.waits = False
+            watch.deadline += self._breakers.now() - since
 
     def _silence(self, endpoint: Endpoint, error: UnreachableError | CallTimeoutError) -> CensusError:
         if isinstance(error, NoRouteError) and self._breakers.is_the_network(endpoint):
@@ -267,9 +290,9 @@ class Channel:
         shortage: _Shortage | None = None
         while True:
             if source.current() is None:
-                # Another call is being made for it, which counts for itself.
-                resting = nullcontext() if in_silence else self.work.resting
-                with self._pause(call, in_region=False), resting:
+                rests = source.by_call and not (in_silence or call.idle)
+                resting = self.work.resting if rests else nullcontext()
+                with self._pause(call, in_region=False), resting, self._waiting(watch):
                     await source.get()
             await self._gate.acquire(call.place, ahead=ahead)
             try:
@@ -353,8 +376,9 @@ class Channel:
                     raise RegionDisabledError(
                         error.message, code=error.code, status=error.status, request_id=error.request_id
                     ) from error
-            case AccessDeniedError() | NotEntitledError():
-                # Whether something is allowed is looked at once it is known who asks.
+            case AccessDeniedError() | NotEntitledError() if is_denial(error.code):
+                # Whether something is allowed is looked at once it is known who asks. A 403 without a code of
+                # AWS may be a proxy's, and one with another code is about the signature.
                 source.recognized(credentials, region)
             case UnreachableError() | CallTimeoutError():
                 self._note_silence(call, watch, sent_at, error)

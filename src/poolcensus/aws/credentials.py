@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import urlencode
 
 import anyio
@@ -101,6 +101,8 @@ class _Recognition:
 class CallerCredentials:
     """The caller's own credentials, walked through the SDK's chain once for all who wait."""
 
+    by_call: ClassVar[bool] = False
+
     def __init__(self, sdk: Sdk) -> None:
         self._recognition = _Recognition()
         self._sdk = sdk
@@ -159,6 +161,8 @@ class CallerCredentials:
 
 class RoleCredentials:
     """The credentials of one account's role."""
+
+    by_call: ClassVar[bool] = True
 
     def __init__(self, account_id: str, broker: CredentialBroker) -> None:
         self._recognition = _Recognition()

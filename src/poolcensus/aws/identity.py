@@ -70,8 +70,9 @@ async def ask_anything(sdk: Sdk, channel: Channel, source: CallerCredentials, re
         CallKey("caller", region, "sts"),
         awaited=True,
         optional=True,
+        idle=True,
     )
-    with channel.work.resting, suppress(CallError):
+    with suppress(CallError):
         await channel.call(call, source, _caller, watch=CallWatch(), retrier=Retrier(_ONCE))
 
 

@@ -185,6 +185,11 @@ def _in_table(code: str, message: str) -> type[CallError] | None:
     return None
 
 
+def is_denial(code: str) -> bool:
+    """Whether a code says that a service knows who asks, and does not allow it."""
+    return code in _DENIED
+
+
 def denial_in(message: str) -> Denial | None:
     """Return the denial that a message tells of, or None where it names no policy."""
     found = _POLICY.search(message)
