@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from hashlib import sha256
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -157,3 +158,50 @@ def test_a_difference_that_no_service_minds_is_left(off: float) -> None:
     clock = Clock(Now(1_000_000_000.0))
     assert not clock.correct(1_000_000_000.0 + off)
     assert clock.offset == 0
+
+
+@pytest.mark.parametrize("value", ["a\r\nx-evil: 1", "a\n", "\ra", "a b", "a\0", "a\x7f", "\u00e9", ""])
+def test_credentials_that_fit_in_no_header_are_none(value: str) -> None:
+    for keys in ((value, "s", "t"), ("a", value, "t"), ("a", "s", value)):
+        with pytest.raises(ValueError, match="can't stand in a header|is empty") as caught:
+            Credentials(*keys)
+        assert "evil" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"headers": {"user-agent": "a\r\nx-evil: 1"}},
+        {"headers": {"x-amz-target": "a\n"}},
+        {"headers": {"x-amz-target": " a"}},
+        {"headers": {"x-evil: 1\r\nhost": "a"}},
+        {"headers": {"user-agent": "\u00e9"}},
+        {"host": "h\r\nx-evil: 1"},
+        {"path": "/ HTTP/1.1\r\nx-evil: 1"},
+        {"url": "https://h/a b"},
+        {"region": "us-east-1\n"},
+        {"proxy": "http://p\r\nx-evil: 1"},
+        {"method": "GET /evil"},
+    ],
+)
+def test_a_request_whose_head_would_have_another_line_is_none(changes: dict[str, Any]) -> None:
+    given: dict[str, Any] = {
+        "method": "POST",
+        "url": "https://h/",
+        "host": "h",
+        "path": "/",
+        "headers": {"user-agent": "a b/1.0 (c; d)\te", "content-type": "x"},
+        "service": "sts",
+        "region": "us-east-1",
+        "proxy": None,
+    }
+    RequestTemplate(**given)
+    with pytest.raises(ValueError, match="can't stand in a header") as caught:
+        RequestTemplate(**{**given, **changes})
+    if "headers" not in changes:
+        assert "evil" not in str(caught.value)
+
+
+def test_a_template_does_not_show_the_password_of_its_proxy() -> None:
+    template = RequestTemplate("POST", "https://h/", "h", "/", {}, "sts", "us-east-1", "http://u:pass@p:1")
+    assert "pass" not in repr(template)

@@ -12,8 +12,10 @@ from urllib.parse import urlsplit
 import pytest
 import trustme
 
+from poolcensus.aws.proxies import Proxies
+from poolcensus.aws.tls import trusting
 from poolcensus.aws.transport import Reply, Transport
-from poolcensus.errors import UnreachableError
+from poolcensus.errors import SettingsError, UnreachableError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -210,3 +212,38 @@ async def test_plain_http_is_forwarded_with_the_whole_url() -> None:
                 await post(transport, url, f"http://u:p@127.0.0.1:{proxy_port}")
     assert proxy.asked[0].startswith(f"POST http://127.0.0.1:{port}/ HTTP/1.1\r\n".encode())
     assert b"proxy-authorization: Basic" in proxy.asked[0]
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "http://secret\r\nx-evil: 1@127.0.0.1:3128",
+        "http://secret%0d%0ax-evil%3a1:p@127.0.0.1:3128",
+        "http://u:secret%0A@127.0.0.1:3128",
+        "http://u:secret%00@127.0.0.1:3128",
+        "http://secret%3au:p@127.0.0.1:3128",
+        "http://u:secret @127.0.0.1:3128",
+        "http://secret\u00e9:p@127.0.0.1:3128",
+    ],
+)
+def test_a_proxy_whose_credentials_fit_in_no_header_is_refused_without_them(
+    monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    with pytest.raises(SettingsError, match="HTTPS_PROXY or HTTP_PROXY") as caught:
+        Proxies().of("https://sts.eu-west-1.amazonaws.com/")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_proxy_whose_password_is_encoded_is_none_the_worse_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://u:p%40s%3As%C3%A9@127.0.0.1:3128")
+    assert Proxies().of("https://sts.eu-west-1.amazonaws.com/") == "http://u:p%40s%3As%C3%A9@127.0.0.1:3128"
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no certificate"])
+def test_a_bundle_of_no_use_names_where_it_may_be_named(tmp_path: Path, content: bytes | None) -> None:
+    bundle = tmp_path / "ca.pem"
+    if content is not None:
+        bundle.write_bytes(content)
+    with pytest.raises(SettingsError, match="AWS_CA_BUNDLE, ca_bundle in the profile, or REQUESTS_CA_BUNDLE"):
+        trusting(str(bundle))

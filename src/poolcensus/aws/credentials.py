@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 _PAUSE_AFTER_FAILURE = 10.0
 _WAITS_FOR_THE_CHAIN = (1.0, 4.0)
 _LONGEST_RENEWAL = 120.0
-_HEADER_TEXT = re.compile(r"[!-~]+")
 # A role chained from another role's session can't have a longer one:
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles.html#iam-term-role-chaining
 _LONGEST_CHAINED_SESSION = 3600
@@ -318,13 +317,11 @@ def _role_session(reply: Reply) -> RoleSession:
     values = {child.tag.rpartition("}")[2]: (child.text or "").strip() for child in _children(found)}
     try:
         expiration = datetime.fromisoformat(values["Expiration"]).timestamp()
-        keys = [values[name] for name in ("AccessKeyId", "SecretAccessKey", "SessionToken")]
+        credentials = Credentials(values["AccessKeyId"], values["SecretAccessKey"], values["SessionToken"])
     except (KeyError, ValueError, OverflowError):
-        keys, expiration = [], 0.0
-    if not keys or not all(_HEADER_TEXT.fullmatch(key) for key in keys):
         raise BadResponseError(
             "STS sent a reply without credentials", code="BadResponse", status=reply.status
-        )
+        ) from None
     # Both times are the service's, so a clock that is off here does not shorten or stretch the session.
     now = server_time(reply.headers)
     lifetime = expiration - (time.time() if now is None else now)
@@ -333,7 +330,7 @@ def _role_session(reply: Reply) -> RoleSession:
         raise BadResponseError(
             "STS sent credentials that have expired already", code="BadResponse", status=reply.status
         )
-    return RoleSession(Credentials(*keys), lifetime)
+    return RoleSession(credentials, lifetime)
 
 
 def _children(element: Element | None) -> Iterable[Element]:

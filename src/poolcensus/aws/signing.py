@@ -6,6 +6,7 @@ https://docs.aws.amazon.com/IAM/latest/UserGuide/create-signed-request.html
 from __future__ import annotations
 
 import hmac
+import re
 import time
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -16,15 +17,33 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+# What AWS gives as keys and tokens, and what stands in a URL: no blank and no control character.
+_WORD = re.compile(r"[!-~]+")
+# https://www.rfc-editor.org/rfc/rfc9110#section-5.5, without the characters that only old servers send.
+_HEADER_VALUE = re.compile(r"(?:[!-~](?:[ \t!-~]*[!-~])?)?")
+_HEADER_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")
+
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """One set of keys. The secret parts never show in a repr."""
+    """One set of keys. The secret parts never show in a repr.
+
+    Raises ValueError, without the value, for what can't stand in a header: a line break would begin another.
+    """
 
     access_key_id: str
     secret_access_key: str = field(repr=False)
     session_token: str | None = field(default=None, repr=False)
     _day_keys: dict[str, bytes] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        _check_words(
+            {
+                "access key ID": self.access_key_id,
+                "secret access key": self.secret_access_key,
+                "session token": self.session_token,
+            }
+        )
 
     def day_key(self, date: str) -> bytes:
         """Where the keys of all regions and services begin on a day, which is a text like 20261123."""
@@ -37,7 +56,10 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class RequestTemplate:
-    """What all calls of one operation in one region share: the SDK built it, each call adds its body."""
+    """What all calls of one operation in one region share: the SDK built it, each call adds its body.
+
+    Raises ValueError, without the value, for what can't stand in the head of a request.
+    """
 
     method: str
     url: str
@@ -46,8 +68,24 @@ class RequestTemplate:
     headers: Mapping[str, str]
     service: str
     region: str
-    proxy: str | None
+    proxy: str | None = field(repr=False)
     _forms: dict[bool, _Form] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        _check_words(
+            {
+                "method": self.method,
+                "URL": self.url,
+                "host": self.host,
+                "path": self.path,
+                "service": self.service,
+                "region": self.region,
+                "URL of the proxy": self.proxy,
+            }
+        )
+        for name, value in self.headers.items():
+            if not _HEADER_NAME.fullmatch(name) or not is_header_value(value):
+                raise ValueError(f"the header {name!a} holds {_NOT_FOR_HEADERS}")
 
     def form(self, *, with_token: bool) -> _Form:
         """What the signatures of all calls share, for credentials with a session token or without."""
@@ -55,6 +93,21 @@ class RequestTemplate:
         if form is None:
             form = self._forms[with_token] = _form(self, with_token=with_token)
         return form
+
+
+_NOT_FOR_HEADERS = "a character that can't stand in a header, such as a line break"
+
+
+def is_header_value(text: str) -> bool:
+    """Whether a text can be the value of a header."""
+    return _HEADER_VALUE.fullmatch(text) is not None
+
+
+def _check_words(words: Mapping[str, object]) -> None:
+    for name, value in words.items():
+        if value is not None and not (isinstance(value, str) and _WORD.fullmatch(value)):
+            what = f"holds {_NOT_FOR_HEADERS}" if value else "is empty"
+            raise ValueError(f"the {name} {what}")
 
 
 class _Form(msgspec.Struct, frozen=True):

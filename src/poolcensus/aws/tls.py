@@ -17,8 +17,9 @@ def trusting(ca_bundle: str | None) -> ssl.SSLContext:
         if ca_bundle is not None and Path(ca_bundle).is_dir():
             return ssl.create_default_context(capath=ca_bundle)
         return ssl.create_default_context(cafile=ca_bundle)
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
         raise SettingsError(
-            f"the bundle of authorities {ca_bundle} can't be read: {error.strerror or error}"
-            " (AWS_CA_BUNDLE names it)"
+            f"The CA bundle {ca_bundle} can't be read: {why}."
+            " Correct AWS_CA_BUNDLE, ca_bundle in the profile, or REQUESTS_CA_BUNDLE."
         ) from None
