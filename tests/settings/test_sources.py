@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import ExitStack
 from pathlib import Path
@@ -114,6 +115,63 @@ def test_a_named_file_that_is_missing_is_an_error(tmp_path: Path, monkeypatch: p
     assert fails(missing) == [f"{missing}: there is no such configuration file"]
     monkeypatch.setenv("POOLCENSUS_CONFIG", str(missing))
     assert fails() == [f"{missing}: there is no such configuration file"]
+
+
+def unreachable(monkeypatch: pytest.MonkeyPatch, name: str, place: Path) -> None:
+    """Let `Path.stat` or `Path.read_bytes` fail as in the home folder of another user."""
+    real = getattr(Path, name)
+
+    def refuse(path: Path, *arguments: object, **options: object) -> object:
+        if path.is_relative_to(place):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, name, refuse)
+
+
+@pytest.mark.parametrize("what", ["stat", "read_bytes"])
+def test_a_file_that_nobody_named_and_that_cannot_be_looked_at_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    home = tmp_path / "home" / ".config"
+    (home / "poolcensus").mkdir(parents=True)
+    file = home / "poolcensus" / "config.toml"
+    file.write_text("concurrency = 1")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home))
+    assert Settings.load().concurrency == 1
+    unreachable(monkeypatch, what, home)
+    assert Settings.load().concurrency == 256
+    Path("poolcensus.toml").write_text("concurrency = 3")
+    assert Settings.load().concurrency == 3
+    if what == "read_bytes":
+        assert fails(file) == [f"{file}: the configuration file can't be read: Permission denied"]
+        monkeypatch.setenv("POOLCENSUS_CONFIG", str(file))
+        assert fails() == [f"{file}: the configuration file can't be read: Permission denied"]
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a-file/below"])
+def test_a_home_of_no_use_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    (tmp_path / "a-file").touch()
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / name))
+    assert Settings.load().concurrency == 256
+
+
+def test_without_a_home_folder_there_is_no_file_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(number: int) -> None:
+        raise KeyError(number)
+
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    assert Settings.load().concurrency == 256
+    assert fails("~/some.toml") == [
+        "~/some.toml: the configuration file is in a home folder that doesn't exist"
+    ]
+    monkeypatch.setenv("POOLCENSUS_CONFIG", "~nobody-of-that-name/some.toml")
+    assert fails() == [
+        "~nobody-of-that-name/some.toml: the configuration file is in a home folder that doesn't exist"
+    ]
 
 
 def test_a_folder_for_a_file_is_an_error_of_one_line(tmp_path: Path) -> None:

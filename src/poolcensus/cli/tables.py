@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -26,14 +27,24 @@ if TYPE_CHECKING:
 
 # Wide enough that a pipe or a file gets every row on one line.
 _NO_TERMINAL_WIDTH = 1000
+# Columns of a table that have no room at all are left out: in this width, each of ours has some.
+_NARROWEST = 40
+# A terminal that does not know its size says 0, and a display of that size shows nothing.
+_SIZES = frozenset({"COLUMNS", "LINES"})
 
 _STYLES = {Outcome.OK: "green", Outcome.EMPTY: "green"}
 
 
 def console(*, stderr: bool = False) -> Console:
     """A console that prints what it is given: no markup, no highlighting, no emoji codes."""
-    made = Console(stderr=stderr, markup=False, highlight=False, emoji=False)
-    if not made.is_terminal and "COLUMNS" not in os.environ:
+    environment = {name: value for name, value in os.environ.items() if name not in _SIZES}
+    for name in _SIZES & os.environ.keys():
+        if re.fullmatch("0*[1-9][0-9]{0,3}", os.environ[name]):
+            environment[name] = os.environ[name]
+    made = Console(stderr=stderr, markup=False, highlight=False, emoji=False, _environ=environment)
+    if "COLUMNS" in environment:
+        made.width = max(made.width, _NARROWEST)
+    elif not made.is_terminal:
         made.width = _NO_TERMINAL_WIDTH
     return made
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from poolcensus.settings.model import FIELDS, InvalidSettingsError, Settings, ne
 from poolcensus.settings.readers import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 __all__ = ["CONFIG_VARIABLE", "FIELDS", "FILE_NAME", "PREFIX", "load_settings", "settings_file"]
 
@@ -71,7 +72,12 @@ def load_settings(
 
 def settings_file(path: str | os.PathLike[str] | None = None) -> Path | None:
     """Return the file that `load_settings` reads, or None where there is none."""
-    return _found(path)
+    named = _named(path)
+    if named is not None:
+        # Not read again: it may be a pipe.
+        return named.expanduser()
+    found = _read_usual()
+    return None if found is None else found[0]
 
 
 def _settings(given: Mapping[str, Given], problems: list[str]) -> Settings | None:
@@ -124,10 +130,12 @@ def _from_environment(environment: Mapping[str, str]) -> Layer:
 
 
 def _from_file(path: str | os.PathLike[str] | None) -> Layer:
-    file = _found(path)
-    if file is None:
+    named = _named(path)
+    found = _read_usual() if named is None else _read_named(named)
+    if found is None:
         return Layer({})
-    table = _table(file)
+    file, raw = found
+    table = _table(file, raw)
     given = {key: Given(value, str(file)) for key, value in table.items() if key in FIELDS}
     problems = tuple(
         f"{file}: unknown setting {shown(key)}: the nearest known one is {_unknown(key)}"
@@ -137,26 +145,58 @@ def _from_file(path: str | os.PathLike[str] | None) -> Layer:
     return Layer(given, problems)
 
 
-def _found(path: str | os.PathLike[str] | None) -> Path | None:
+def _named(path: str | os.PathLike[str] | None) -> Path | None:
     named = path or os.environ.get(CONFIG_VARIABLE)
-    if named:
-        return Path(named).expanduser()
-    configuration = os.environ.get("XDG_CONFIG_HOME", "")
-    # The XDG specification says to ignore a relative path here.
-    home = Path(configuration) if configuration.startswith("/") else Path("~/.config").expanduser()
-    usual = (Path(FILE_NAME), home / "poolcensus" / "config.toml")
-    return next((each for each in usual if each.exists()), None)
+    return Path(named) if named else None
 
 
-def _table(file: Path) -> Mapping[str, object]:
+def _read_named(file: Path) -> tuple[Path, bytes]:
     try:
-        raw = file.read_bytes()
+        file = file.expanduser()
+        return file, file.read_bytes()
     except FileNotFoundError:
         message = f"{file}: there is no such configuration file"
-        raise SettingsError(message) from None
     except OSError as error:
-        message = f"{file}: the configuration file can't be read: {error.strerror}"
-        raise SettingsError(message) from None
+        message = _unreadable(file, error)
+    except RuntimeError:
+        message = f"{file}: the configuration file is in a home folder that doesn't exist"
+    raise SettingsError(message)
+
+
+def _read_usual() -> tuple[Path, bytes] | None:
+    """The first file in the usual places that can be looked at. Nobody named them: the rest is passed over.
+
+    In a container, HOME may be another user's.
+    """
+    for file in _usual():
+        with suppress(OSError):
+            file.stat()
+            try:
+                return file, file.read_bytes()
+            except (FileNotFoundError, PermissionError):
+                continue
+            except OSError as error:
+                raise SettingsError(_unreadable(file, error)) from None
+    return None
+
+
+def _usual() -> Iterator[Path]:
+    yield Path(FILE_NAME)
+    configuration = os.environ.get("XDG_CONFIG_HOME", "")
+    # The XDG specification says to ignore a relative path here.
+    if configuration.startswith("/"):
+        yield Path(configuration, "poolcensus", "config.toml")
+        return
+    # Without HOME, a user who has no entry in the system's list has no home folder.
+    with suppress(RuntimeError):
+        yield Path("~/.config/poolcensus/config.toml").expanduser()
+
+
+def _unreadable(file: Path, error: OSError) -> str:
+    return f"{file}: the configuration file can't be read: {error.strerror}"
+
+
+def _table(file: Path, raw: bytes) -> Mapping[str, object]:
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
