@@ -32,6 +32,7 @@ from poolcensus.errors import (
     first_reason,
 )
 from poolcensus.failures import FailureTally
+from poolcensus.loops import require_asyncio
 from poolcensus.model import Outcome, Plan, Progress, Target, Totals
 from poolcensus.remote import fetch_remote
 from poolcensus.settings.readers import destination
@@ -131,6 +132,7 @@ class Census:
         self._writer: SnapshotWriter | None = None
 
     async def __aenter__(self) -> Self:
+        require_asyncio()
         self._group = await anyio.create_task_group().__aenter__()
         return self
 

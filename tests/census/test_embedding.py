@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 
 import anyio
 import pytest
+import trio
 
 import poolcensus
+from poolcensus.remote import list_remote
 from poolcensus.snapshot import FolderStore, Snapshot, list_snapshots, verify
 
 if TYPE_CHECKING:
@@ -278,3 +280,18 @@ def open_sockets() -> set[str]:
         if target.startswith("socket:"):
             found.add(target)
     return found
+
+
+def test_the_loop_of_another_library_is_told_which_loops_do() -> None:
+    async def enter() -> None:
+        async with poolcensus.Census(poolcensus.Settings()):
+            raise AssertionError("a census began")
+
+    async def read() -> None:
+        await list_remote(poolcensus.Settings(), "s3://bucket/prefix")
+
+    for call in (enter, read):
+        with pytest.raises(poolcensus.CensusError, match="asyncio's event loop .*uvloop's. Call it from"):
+            trio.run(call)
+        with pytest.raises(poolcensus.CensusError, match="asyncio's event loop"):
+            call().send(None)
