@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poolcensus.aws.identity import _caller, sts_region
+from poolcensus.aws.faults import classify
+from poolcensus.aws.identity import _caller, _told, sts_region
 from poolcensus.aws.transport import Reply
-from poolcensus.errors import BadResponseError
+from poolcensus.errors import BadResponseError, CredentialsError, FatalError
 from poolcensus.model import Caller
+from poolcensus.retry import RetryPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from census_lab import Lab
+
+    Start = Callable[..., Coroutine[None, None, Lab]]
 
 _BODY = (
     '<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><GetCallerIdentityResult>'
@@ -53,6 +64,44 @@ def test_any_arn_is_a_caller_or_a_bad_response(arn: str, account: str) -> None:
     except BadResponseError:
         return
     assert found.account_id
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "about_credentials", "words"),
+    [
+        (400, "Throttling", False, "STS throttles GetCallerIdentity"),
+        (400, "ThrottlingException", False, "STS throttles GetCallerIdentity"),
+        (400, "RequestLimitExceeded", False, "STS throttles GetCallerIdentity"),
+        (429, "", False, "STS throttles GetCallerIdentity"),
+        (503, "SlowDown", False, "STS throttles GetCallerIdentity"),
+        (503, "ServiceUnavailable", False, "STS gave no usable answer"),
+        (404, "", False, "STS gave no usable answer"),
+        (403, "", False, "STS gave no usable answer"),
+        (400, "InvalidAction", False, "STS gave no usable answer"),
+        (302, "", False, "STS gave no usable answer"),
+        (403, "InvalidClientTokenId", True, "does not accept the caller's credentials"),
+        (403, "SignatureDoesNotMatch", True, "does not accept the caller's credentials"),
+        (400, "IncompleteSignature", True, "does not accept the caller's credentials"),
+        (403, "ExpiredToken", True, "does not accept the caller's credentials"),
+        (403, "AccessDenied", True, "denies the caller GetCallerIdentity"),
+    ],
+)
+def test_only_credentials_are_blamed_on_the_credentials(
+    status: int, code: str, about_credentials: bool, words: str
+) -> None:
+    told = _told(classify(code, "some message", status=status, headers={}))
+    assert words in str(told)
+    assert isinstance(told, CredentialsError) is about_credentials
+
+
+async def test_a_throttled_sts_is_not_asked_once_only(lab: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "poolcensus.aws.identity._PATIENCE", RetryPolicy(max_attempts=3, first_wait=0.0, throttle_floor=0.0)
+    )
+    here = await lab(accounts=1, faults=("throttle,service=sts,operation=GetCallerIdentity",))
+    with pytest.raises(FatalError, match="STS throttles GetCallerIdentity.*Run again in a minute"):
+        await here.collect()
+    assert here.calls("sts.GetCallerIdentity") == 3
 
 
 @pytest.mark.parametrize(

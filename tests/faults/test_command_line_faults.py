@@ -32,7 +32,7 @@ REGIONS = "us-east-1,eu-west-1"
         (("--accounts", "123"), ("--accounts", "123")),
         (("--shard", "4/3"), ("--shard", "4/3")),
         (("--max-failed", "lots"), ("--max-failed", "lots")),
-        (("--profile", "nobody"), ("nobody", "--profile")),
+        (("--profile", "nobody"), ('Profile "nobody" not found', "aws configure list-profiles")),
         (("--dest", ""), ("--dest",)),
         (("--endpoint-url", "not a url"), ("--endpoint-url",)),
         (("--config", "missing.toml"), ("missing.toml",)),

@@ -53,7 +53,7 @@ def classify(
     if 300 <= status < 400:
         message = "a redirect, which is never followed"
     return kind(
-        _readable(message) or f"HTTP status {status} without an error message",
+        readable(message) or f"HTTP status {status} without an error message",
         code=code or str(status),
         status=status,
         request_id=request_id(headers),
@@ -127,5 +127,6 @@ class _WithoutDtd(ET.TreeBuilder):
         raise ET.ParseError("a DTD")
 
 
-def _readable(message: str) -> str:
+def readable(message: str) -> str:
+    """A service's message as it may be shown: not too long, and with nothing that looks like a secret."""
     return _SECRETS.sub(r"\1\2***", message)[:_LONGEST_MESSAGE]

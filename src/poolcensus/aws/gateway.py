@@ -20,6 +20,7 @@ from poolcensus.aws.signing import Clock
 from poolcensus.aws.transport import Transport
 from poolcensus.breaker import CircuitBreakers
 from poolcensus.limits import Gate, Pauses
+from poolcensus.loops import require_asyncio
 from poolcensus.rates import RateLimits
 from poolcensus.retry import Retrier, RetryPolicy
 
@@ -65,6 +66,7 @@ async def open_caller(settings: Settings) -> AsyncIterator[CallerSession]:
 
     Raises SettingsError for a profile that is not there and CredentialsError where there are none.
     """
+    require_asyncio()
     async with Sdk(profile=settings.profile, endpoint_url=settings.endpoint_url) as sdk:
         credentials = CallerCredentials(sdk)
         await credentials.first()
@@ -102,6 +104,8 @@ async def open_aws(settings: Settings, session: CallerSession) -> AsyncIterator[
             attempt_timeout=settings.attempt_timeout,
             concurrency=places,
         )
+        # A service model of no use is told before anything is called.
+        await sdk.template("workspaces", sdk.region or _FIRST_STS, "describe_workspaces_pools")
         caller = await identify(sdk, channel, caller_credentials, sdk.region or _FIRST_STS)
         region = sts_region(caller.partition, sdk.region)
         external_id = settings.external_id

@@ -10,12 +10,17 @@ from poolcensus import catalogue
 from poolcensus.aws.channel import Call, CallWatch
 from poolcensus.aws.faults import parse_xml
 from poolcensus.errors import (
+    AccessDeniedError,
     BadResponseError,
+    CallerExpiredError,
     CallError,
     ClockSkewError,
     CredentialsError,
+    ExpiredError,
     FatalError,
+    ThrottledError,
     UnreachableError,
+    UnrecognizedCredentialsError,
 )
 from poolcensus.limits import CallKey
 from poolcensus.model import Caller
@@ -31,9 +36,20 @@ _BODY = b"Action=GetCallerIdentity&Version=2011-06-15"
 # A person is waiting to hear that there is no network, or that the keys are wrong; an STS that answers is
 # worth waiting for.
 _PATIENCE = RetryPolicy(max_without_reply=4, max_unrecognized=1, longest_wait=5.0)
-
-
 _ONCE = RetryPolicy(max_attempts=1)
+_BAD_CREDENTIALS = (UnrecognizedCredentialsError, ExpiredError)
+# A wrong secret key, and keys or tokens that are cut off:
+# https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html
+_BAD_SIGNATURES = frozenset(
+    {
+        "IncompleteSignature",
+        "IncompleteSignatureException",
+        "InvalidSignatureException",
+        "MissingAuthenticationToken",
+        "MissingAuthenticationTokenException",
+        "SignatureDoesNotMatch",
+    }
+)
 
 
 async def identify(sdk: Sdk, channel: Channel, source: CallerCredentials, region: str) -> Caller:
@@ -45,20 +61,32 @@ async def identify(sdk: Sdk, channel: Channel, source: CallerCredentials, region
     call = Call(template, _BODY, sha256(_BODY).hexdigest(), CallKey("caller", region, "sts"))
     try:
         return await channel.call(call, source, _caller, watch=CallWatch(), retrier=Retrier(_PATIENCE))
-    except UnreachableError as error:
-        raise FatalError(
-            f"STS can't be reached: {error.message} (check the network, the proxy and the endpoint URL)"
-        ) from error
-    except ClockSkewError as error:
-        raise FatalError(
-            f"AWS refuses the signature for its date: set this machine's clock ({error.message})"
-        ) from error
     except CallError as error:
-        if error.status is None or error.status >= 500 or isinstance(error, BadResponseError):
-            raise FatalError(f"STS gave no usable answer: {error.message} ({error.code})") from error
-        raise CredentialsError(
-            f"AWS does not accept the caller's credentials: {error.message} ({error.code})"
-        ) from error
+        raise _told(error) from error
+
+
+def _told(error: CallError) -> FatalError:
+    """What a person has to be told where STS did not say who the caller is."""
+    said = f"{error.message} ({error.code})"
+    kind: type[FatalError] = FatalError
+    match error:
+        case UnreachableError():
+            text = (
+                f"STS can't be reached: {error.message} (check the network, the proxy and the endpoint URL)"
+            )
+        case ClockSkewError():
+            text = f"AWS refuses the signature for its date: set this machine's clock ({error.message})"
+        case ThrottledError():
+            text = f"STS throttles GetCallerIdentity: {said}. Run again in a minute."
+        case CallerExpiredError():
+            kind, text = CredentialsError, error.message
+        case _ if isinstance(error, _BAD_CREDENTIALS) or error.code in _BAD_SIGNATURES:
+            kind, text = CredentialsError, f"AWS does not accept the caller's credentials: {said}"
+        case AccessDeniedError() if not error.code.isdigit():
+            kind, text = CredentialsError, f"AWS denies the caller GetCallerIdentity: {said}"
+        case _:
+            text = f"STS gave no usable answer: {said}"
+    return kind(text)
 
 
 async def ask_anything(sdk: Sdk, channel: Channel, source: CallerCredentials, region: str) -> None:

@@ -26,8 +26,10 @@ from botocore.exceptions import (
     SSLError,
 )
 
+from poolcensus.aws.chain_failures import without_passwords
+from poolcensus.aws.sdk import profile_not_found
 from poolcensus.aws.tls import trusting
-from poolcensus.errors import CallError, DestinationError, SettingsError
+from poolcensus.errors import CallError, CensusError, DestinationError, SettingsError
 from poolcensus.objects import ObjectEntry, StoredObject, Upload, UploadedPart
 
 if TYPE_CHECKING:
@@ -175,9 +177,17 @@ def _open_client(settings: Settings, sdk: Sdk, credentials: _SdkCredentials) -> 
     try:
         return asyncio.run(_enter_in_thread())
     except ProfileNotFound as error:
-        raise SettingsError(f"{error}: name one of your AWS configuration with --profile") from None
-    except (BotoCoreError, ValueError) as error:
-        raise SettingsError(f"no client for S3 can be made: {error}") from None
+        raise SettingsError(profile_not_found(error)) from None
+    except BotoCoreError as error:
+        raise SettingsError(f"no client for S3 can be made: {without_passwords(str(error))}") from None
+    except CensusError:
+        raise
+    # The SDK trips over sections and models of any shape in as many ways: AttributeError, KeyError and more.
+    except Exception as error:  # noqa: BLE001 - see above
+        raise SettingsError(
+            "no client for S3 can be made: the endpoint URL, or the profile's section in your AWS config, is"
+            f" malformed ({type(error).__name__})"
+        ) from None
 
 
 def _constants(settings: Settings) -> Mapping[str, str]:

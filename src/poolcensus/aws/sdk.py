@@ -6,12 +6,10 @@ region (endpoint rules, FIPS, dualstack, `AWS_ENDPOINT_URL_*`, headers), and cal
 
 from __future__ import annotations
 
-import errno
-import logging
 import os
+import re
 import threading
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, Self, TypeVar, cast
 from urllib.parse import urlsplit
 
@@ -20,22 +18,30 @@ import anyio.to_thread
 import botocore.session
 from botocore.awsrequest import AWSResponse
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ProfileNotFound
+from botocore.exceptions import BotoCoreError, ConfigParseError, ProfileNotFound
 from botocore.httpsession import get_cert_path
 from botocore.regions import EndpointResolverBuiltins
 
+from poolcensus import catalogue
+from poolcensus.aws.chain import Chain, Session
+from poolcensus.aws.chain_failures import malformed_file, os_error_in_words, without_passwords
+from poolcensus.aws.credential_process import Reason
+from poolcensus.aws.faults import readable
 from poolcensus.aws.proxies import Proxies
 from poolcensus.aws.sdk_data import Data, DataFiles
-from poolcensus.aws.signing import Credentials, RequestTemplate
+from poolcensus.aws.signing import RequestTemplate, is_header_value
 from poolcensus.errors import CredentialsError, FatalError, SettingsError
 from poolcensus.singleflight import SingleFlight
 from poolcensus.version import TOOL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from types import TracebackType
 
     from botocore.loaders import Loader
+
+    from poolcensus.aws.chain import Found
+    from poolcensus.aws.signing import Credentials
 
 
 class _Client(Protocol):
@@ -59,67 +65,28 @@ class _ServiceModel(Protocol):
     signing_name: str
 
 
-class _Session(Protocol):
-    """What is used of botocore's session, which has no types."""
+class _PreparedRequest(Protocol):
+    """What is used of a request that the SDK is about to send."""
 
-    def get_config_variable(self, name: str) -> str | None: ...
-    def set_config_variable(self, name: str, value: str) -> None: ...
-    def get_scoped_config(self) -> Mapping[str, object]: ...
-    def get_component(self, name: str) -> Loader: ...
-    def register_component(self, name: str, component: object) -> None: ...
-    def get_credentials(self) -> _SdkCredentials | None: ...
+    headers: Mapping[str, str | bytes]
+
+
+class _Session(Session, Protocol):
+    """What is used of botocore's session beyond the chain."""
+
     def create_client(self, service: str, **options: object) -> _Client: ...
-
-    _credentials: _SdkCredentials | None
-
-
-class _SdkCredentials(Protocol):
-    def get_frozen_credentials(self) -> _FrozenCredentials: ...
-
-
-class _FrozenCredentials(Protocol):
-    access_key: str
-    secret_key: str
-    token: str | None
+    def register(self, name: str, handler: Callable[..., object]) -> None: ...
 
 
 Answer = TypeVar("Answer")
 
-# A chain may call STS (a role, a web identity), read files and run a process.
-_CHAIN_ERRORS = (BotoCoreError, ClientError, OSError, ValueError)
 # Long enough for a person who is asked for an MFA code.
 _LONGEST_CHAIN = 120.0
-_TELL_OF_CALLS = ("botocore.auth", "botocore.endpoint", "botocore.parsers", "botocore.utils")
+# The chain itself says when it renews; asking it takes a thread.
+_KEPT = 10.0
+# A label of a host name, as the SDK has it, but for the line break that it lets pass at the end.
+_REGION = re.compile(r"(?!-)[a-zA-Z0-9-]{1,63}(?<!-)")
 _HOP_HEADERS = frozenset({"content-length", "host", "connection", "expect"})
-
-
-class _NotOfThisThread(logging.Filter):
-    """Lets through what other threads log, and what is no detail of a call."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._thread = threading.get_ident()
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return record.levelno > logging.DEBUG or threading.get_ident() != self._thread
-
-
-@contextmanager
-def _calls_untold() -> Iterator[None]:
-    """Keeps the calls that this thread makes through the SDK out of a log at DEBUG.
-
-    A chain may assume a role or ask a metadata service. The SDK would log its external id, and the keys and
-    the token of the reply, for a program that has only asked for its own log at DEBUG.
-    """
-    untold = _NotOfThisThread()
-    loggers = [logging.getLogger(name) for name in _TELL_OF_CALLS]
-    for logger in loggers:
-        logger.addFilter(untold)
-    try:
-        yield
-    finally:
-        for logger in loggers:
-            logger.removeFilter(untold)
 
 
 class _RegionlessClient:
@@ -146,12 +113,15 @@ class _RegionlessClient:
         return self._client.meta.service_model.signing_name
 
     def request(self, region: str, operation: str, parameters: Mapping[str, object]) -> Mapping[str, object]:
-        """The request as the SDK would send it. Raises BotoCoreError and ValueError."""
+        """The request as the SDK would send it. Raises whatever the SDK raises."""
         self._regions = [region]
         getattr(self._client, operation)(**parameters)
-        if self._regions:
-            raise RuntimeError("the SDK formed a request without asking for its region's endpoint")
         return self._captured
+
+    @property
+    def unasked(self) -> bool:
+        """Whether the last request was formed without the endpoint rules of its region."""
+        return bool(self._regions)
 
     def close(self) -> None:
         """Let go of it."""
@@ -176,7 +146,7 @@ class Sdk:
         self._profile = profile
         self._endpoint_url = endpoint_url
         self._session: _Session | None = None
-        self._credentials: _SdkCredentials | None = None
+        self._chain: Chain | None = None
         self._proxies = Proxies()
         self._clients: dict[str, _RegionlessClient] = {}
         self._templates: dict[tuple[str, str, str], RequestTemplate] = {}
@@ -187,7 +157,8 @@ class Sdk:
 
     async def open(self) -> None:
         """Read the SDK's configuration. Raises SettingsError where it can't be read."""
-        self._session = await self._in_thread(self._open_session)
+        self._session = session = await self._in_thread(self._open_session)
+        self._chain = Chain(session, self._open_session)
 
     async def _in_thread(self, work: Callable[[], Answer]) -> Answer:
         # A chain's process may hang: whoever is cancelled meanwhile doesn't wait for it.
@@ -197,28 +168,46 @@ class Sdk:
         try:
             session = cast("_Session", botocore.session.Session(profile=self._profile))
             session.get_scoped_config()
-            paths = session.get_component("data_loader").search_paths
+            paths = cast("Loader", session.get_component("data_loader")).search_paths
             data = Data(paths, DataFiles(), include_default_search_paths=False)
             session.register_component("data_loader", data)
             # Tokens of the global STS endpoint are refused in opt-in regions.
             session.set_config_variable("sts_regional_endpoints", "regional")
+            # The chain's own clients send what it has found.
+            session.register("before-send", _refuse_unfit_headers)
+            region = _region(session)
+            if region is not None:
+                session.set_config_variable("region", region)
+        except SettingsError:
+            raise
         except ProfileNotFound as error:
-            raise SettingsError(f"{error}: name one of your AWS configuration with --profile") from None
+            raise SettingsError(profile_not_found(error)) from None
+        except ConfigParseError as error:
+            raise SettingsError(f"{_capitalized(malformed_file(error))}. Correct it there.") from None
         except BotoCoreError as error:
-            raise SettingsError(f"the AWS configuration can't be read: {error}") from None
+            raise SettingsError(f"The AWS config can't be read: {error}.") from None
         except OSError as error:
-            raise FatalError(f"the AWS configuration can't be read: {_in_words(error)}") from None
+            raise FatalError(f"The AWS config can't be read: {os_error_in_words(error)}.") from None
+        # A section may hold anything where the SDK expects a text: it raises TypeError, AttributeError, …
+        except Exception as error:  # noqa: BLE001 - see above
+            raise SettingsError(
+                f"The AWS config is malformed ({type(error).__name__}). Correct the profile's section there."
+            ) from None
         return session
 
     @property
     def region(self) -> str | None:
         """The region of the caller's configuration, if it names one."""
-        return self._opened.get_config_variable("region") or os.environ.get("AWS_REGION")
+        region = self._opened.get_config_variable("region")
+        return None if region is None else str(region)
 
     @property
     def ca_bundle(self) -> str | None:
-        """The file or folder of the authorities that are trusted."""
-        path = get_cert_path(self._opened.get_config_variable("ca_bundle") or True)
+        """The file or folder of the authorities that are trusted, found as the SDK finds it."""
+        configured = self._opened.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")
+        if configured is not None and not isinstance(configured, str):
+            raise SettingsError("ca_bundle in your AWS config is not the path of a file or folder.")
+        path = get_cert_path(configured or True)
         return str(path) if path else None
 
     async def caller_credentials(self) -> tuple[Credentials, float]:
@@ -229,35 +218,20 @@ class Sdk:
         """
         try:
             with anyio.fail_after(_LONGEST_CHAIN):
-                frozen = await self._in_thread(self._walk_chain)
+                found = await self._in_thread(self._walk_chain)
         except TimeoutError:
             raise CredentialsError(
-                f"the caller's credentials can't be had: nothing after {_LONGEST_CHAIN:g} s (is there a"
-                " credential_process that waits, or a metadata service that doesn't answer?)"
+                f"Could not get credentials{self._opened_chain.where}: nothing after {_LONGEST_CHAIN:g} s."
+                " Look for a credential_process that waits, or a metadata service that doesn't answer."
             ) from None
-        except _CHAIN_ERRORS as error:
-            why = _in_words(error) if isinstance(error, OSError) else error
-            raise CredentialsError(f"the caller's credentials can't be had: {why}") from None
-        if frozen is None:
-            raise CredentialsError(
-                f"no AWS credentials: {NoCredentialsError()} (set AWS_PROFILE or --profile, or sign in with"
-                " 'aws sso login')"
-            )
-        renews = hasattr(self._credentials, "refresh_needed")
-        until = time.monotonic() + 10.0 if renews else float("inf")
-        return Credentials(frozen.access_key, frozen.secret_key, frozen.token or None), until
+        return found.credentials, time.monotonic() + _KEPT if found.renews else float("inf")
 
-    def _walk_chain(self) -> _FrozenCredentials | None:
-        with _calls_untold():
-            if self._credentials is None:
-                self._credentials = self._opened.get_credentials()
-            return self._credentials.get_frozen_credentials() if self._credentials is not None else None
+    def _walk_chain(self) -> Found:
+        return self._opened_chain.walk()
 
     def forget_caller_credentials(self) -> None:
         """Walk the chain anew next time: the service says that what it gave has expired."""
-        self._credentials = None
-        # The SDK's session keeps what it found, and has no public way to drop it.
-        self._opened._credentials = None  # noqa: SLF001 - see above
+        self._opened_chain.forget()
 
     async def template(
         self, service: str, region: str, operation: str, sample: Mapping[str, object] | None = None
@@ -285,11 +259,41 @@ class Sdk:
                 if client is None:
                     client = self._clients[service] = self._client(service, region)
                 request = client.request(region, operation, parameters)
-            return self._template_from(request, region, client.signing_name)
-        except (BotoCoreError, ValueError) as error:
-            raise SettingsError(f"no request for {service} in {region} can be formed: {error}") from None
+                unasked = client.unasked
         except OSError as error:
-            raise FatalError(f"the AWS SDK's own files can't be read: {_in_words(error)}") from None
+            raise FatalError(f"The AWS SDK's own files can't be read: {os_error_in_words(error)}.") from None
+        # Models that a customer has left, plugins, and sections of any shape, which it trips over in as many
+        # ways: KeyError, AttributeError, TypeError and more.
+        except Exception as error:  # noqa: BLE001 - see above
+            raise self._unformed(service, region, error) from None
+        if unasked:
+            raise RuntimeError("the SDK formed a request without asking for its region's endpoint")
+        try:
+            return self._template_from(request, region, client.signing_name)
+        except ValueError as error:
+            raise self._unformed(service, region, error, str(error)) from None
+
+    def _unformed(self, service: str, region: str, error: Exception, why: str | None = None) -> SettingsError:
+        """Why there is no request. Texts that may quote a value are left out."""
+        model = self._leftover_model(service)
+        if why is None and isinstance(error, BotoCoreError):
+            why = readable(without_passwords(str(error))).rstrip(".")
+        if why is None and model is not None:
+            why = f"the service model in {model} is of no use ({type(error).__name__}). Remove it"
+        if why is None and str(error).startswith("Invalid endpoint"):
+            why = "its endpoint URL is not valid"
+        if why is None:
+            why = f"the profile's section in your AWS config is malformed ({type(error).__name__})"
+        return SettingsError(f"no request for {service} in {region} can be formed: {why}")
+
+    def _leftover_model(self, service: str) -> str | None:
+        """The folder of a model that a customer has put before the SDK's own, if there is one."""
+        loader = cast("Loader", self._opened.get_component("data_loader"))
+        for path in loader.search_paths:
+            folder = os.path.join(path, service)  # noqa: PTH118 - the SDK's paths are text
+            if path != loader.BUILTIN_DATA_PATH and os.path.isdir(folder):  # noqa: PTH112 - as above
+                return folder
+        return None
 
     def _client(self, service: str, region: str) -> _RegionlessClient:
         return _RegionlessClient(
@@ -331,6 +335,12 @@ class Sdk:
         )
 
     @property
+    def _opened_chain(self) -> Chain:
+        if self._chain is None:
+            raise RuntimeError("the SDK's session is not open")
+        return self._chain
+
+    @property
     def _opened(self) -> _Session:
         if self._session is None:
             raise RuntimeError("the SDK's session is not open")
@@ -346,7 +356,7 @@ class Sdk:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._session = self._credentials = None
+        self._session = self._chain = None
         # A thread whose caller was cancelled may be about to add one.
         for client in list(self._clients.values()):
             client.close()
@@ -354,7 +364,41 @@ class Sdk:
         self._templates.clear()
 
 
-def _in_words(error: OSError) -> str:
-    name = f"{error.filename}: " if error.filename is not None else ""
-    advice = " (ulimit -n raises the limit on open files)" if error.errno == errno.EMFILE else ""
-    return f"{name}{error.strerror or error}{advice}"
+def _region(session: _Session) -> str | None:
+    """The region to begin with: the configured one, or one of the partition of the role to be assumed."""
+    configured = session.get_config_variable("region")
+    region = configured or os.environ.get("AWS_REGION")
+    if region:
+        if not isinstance(region, str) or not _REGION.fullmatch(region):
+            raise SettingsError(
+                "The region of your AWS config is not the name of a region. Correct AWS_REGION,"
+                " AWS_DEFAULT_REGION, or the region of the profile."
+            )
+        return region
+    role = session.get_scoped_config().get("role_arn") or os.environ.get("AWS_ROLE_ARN")
+    partition = role.split(":")[1] if isinstance(role, str) and role.count(":") >= 5 else ""
+    known = catalogue.partitions().get(partition)
+    return known.sts if known is not None else None
+
+
+def _refuse_unfit_headers(request: _PreparedRequest, **_: object) -> None:
+    for value in request.headers.values():
+        text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
+        if not is_header_value(text):
+            raise Reason(
+                "the credentials that it assumes a role with hold a character that can't stand in a header,"
+                " such as a line break"
+            )
+
+
+def profile_not_found(error: ProfileNotFound) -> str:
+    """That there is no such profile, and how to see which there are."""
+    name = error.kwargs.get("profile")
+    return (
+        f"Profile \"{name}\" not found in your AWS config. Run 'aws configure list-profiles' to see the"
+        " available ones."
+    )
+
+
+def _capitalized(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]

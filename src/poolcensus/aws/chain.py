@@ -1,0 +1,271 @@
+"""The SDK's credential chain, walked as boto3 walks it, and its failures in one sentence each."""
+
+from __future__ import annotations
+
+import getpass
+import logging
+import os
+import sys
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
+
+from botocore.credentials import AssumeRoleProvider, ProcessProvider
+from botocore.exceptions import RefreshWithMFAUnsupportedError
+
+from poolcensus.aws.chain_failures import explain, without_passwords
+from poolcensus.aws.credential_process import ProcessWithReasons, Reason
+from poolcensus.aws.faults import readable
+from poolcensus.aws.signing import Credentials
+from poolcensus.errors import CredentialsError, FatalError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from botocore.loaders import Loader
+
+
+class Session(Protocol):
+    """What is used of botocore's session, which has no types."""
+
+    full_config: Mapping[str, Mapping[str, object]]
+
+    def get_config_variable(self, name: str) -> object: ...
+    def set_config_variable(self, name: str, value: str) -> None: ...
+    def get_scoped_config(self) -> Mapping[str, object]: ...
+    def get_component(self, name: str) -> object: ...
+    def register_component(self, name: str, component: Loader) -> None: ...
+    def get_credentials(self) -> SdkCredentials | None: ...
+
+
+class SdkCredentials(Protocol):
+    """What is used of botocore's credentials, which have no types."""
+
+    def get_frozen_credentials(self) -> _FrozenCredentials: ...
+
+
+class _FrozenCredentials(Protocol):
+    access_key: str
+    secret_key: str
+    token: str | None
+
+
+class _Resolver(Protocol):
+    providers: list[object]
+
+
+class _Builder(Protocol):
+    """What makes the providers of the profile that a role is assumed from."""
+
+    _create_process_provider: Callable[[str], ProcessProvider]
+
+
+class Found(NamedTuple):
+    """Credentials of the chain. `renews` says that the chain gets new ones before they end."""
+
+    credentials: Credentials
+    renews: bool
+
+
+_NO_CREDENTIALS = (
+    "No AWS credentials found{where}. Set AWS_PROFILE, pass --profile, or run"
+    " 'aws sso login --profile {name}'."
+)
+# What is shorter is part of many words.
+_SHORTEST_SECRET = 4
+_SECRET_KEYS = ("aws_secret_access_key", "aws_session_token", "aws_security_token", "external_id")
+_SECRET_VARIABLES = (
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_SECURITY_TOKEN",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+)
+_SSO_KEYS = ("sso_session", "sso_start_url", "sso_account_id")
+# They tell at DEBUG what they send and get: external ids, keys, tokens.
+_TELL_OF_CALLS = (
+    "botocore.auth",
+    "botocore.endpoint",
+    "botocore.httpsession",
+    "botocore.parsers",
+    "botocore.utils",
+)
+# What they warn of is raised too, where it matters.
+_WARN = ("botocore.credentials", "botocore.tokens")
+
+
+class _Untold(logging.Filter):
+    """Lets through what other threads log, and what is neither a detail of a call nor a failure."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._thread = threading.get_ident()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if threading.get_ident() != self._thread:
+            return True
+        if record.name in _WARN:
+            return record.levelno < logging.WARNING and not record.exc_info
+        return record.levelno > logging.DEBUG
+
+
+@contextmanager
+def _untold() -> Iterator[None]:
+    """Keeps the calls of this thread's chain, and its failures with their tracebacks, out of the log.
+
+    A chain may assume a role or ask a metadata service. The SDK would log its external id, and the keys and
+    the token of the reply, for a program that has only asked for its own log at DEBUG.
+    """
+    untold = _Untold()
+    loggers = [logging.getLogger(name) for name in (*_TELL_OF_CALLS, *_WARN)]
+    for logger in loggers:
+        logger.addFilter(untold)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(untold)
+
+
+class Chain:
+    """The credential chain of one profile. Its methods block."""
+
+    def __init__(self, session: Session, new_session: Callable[[], Session]) -> None:
+        self._session: Session | None = session
+        self._new_session = new_session
+        self._config = session
+        self._credentials: SdkCredentials | None = None
+        self._ask_mfa = _AskMfa()
+
+    def walk(self) -> Found:
+        """Return the credentials that the chain has now.
+
+        Raises CredentialsError where it finds none, or can't renew what it found.
+        """
+        try:
+            with _untold():
+                found = self._walk()
+        except FatalError as error:
+            # Also of a configuration that can't be read any more, which is then no reason to end a run.
+            raise CredentialsError(str(error)) from None
+        # The chain runs other people's code: plugins, programs, answers and files of any shape, for which it
+        # raises RuntimeError, TypeError, KeyError, IndexError and more.
+        except Exception as error:  # noqa: BLE001 - see above
+            raise CredentialsError(self._sentence(error)) from None
+        self._ask_mfa.again = True
+        return found
+
+    def forget(self) -> None:
+        """Walk the chain anew next time: the service says that what it gave has expired."""
+        # A session keeps what it found, and its providers remember which profiles they have been at.
+        self._session = self._credentials = None
+
+    @property
+    def where(self) -> str:
+        """The profile whose credentials these are, as the end of a clause; empty where there is none."""
+        name = self._profile()
+        return f" for profile {name}" if name is not None else ""
+
+    def _walk(self) -> Found:
+        if self._credentials is None:
+            if self._session is None:
+                self._session = self._config = self._new_session()
+            _adapt(cast("_Resolver", self._session.get_component("credential_provider")), self._ask_mfa)
+            self._credentials = self._session.get_credentials()
+        if self._credentials is None:
+            named = self._config.get_config_variable("profile")
+            where = f" for profile {named}" if named is not None else ""
+            raise CredentialsError(_NO_CREDENTIALS.format(where=where, name=named or "NAME"))
+        frozen = self._credentials.get_frozen_credentials()
+        try:
+            credentials = Credentials(frozen.access_key, frozen.secret_key, frozen.token or None)
+        except ValueError as error:
+            raise Reason(f"{error}. Copy it anew, without a line break or a blank") from None
+        return Found(credentials, hasattr(self._credentials, "refresh_needed"))
+
+    def _profile(self) -> str | None:
+        named = self._config.get_config_variable("profile")
+        if named is not None:
+            return str(named)
+        return "default" if "default" in self._profiles() else None
+
+    def _profiles(self) -> Mapping[str, object]:
+        return self._config.full_config.get("profiles", {})
+
+    def _sentence(self, error: Exception) -> str:
+        """What went wrong, for which profile, and what to do."""
+        source = getattr(error, "kwargs", {}).get("provider") or getattr(self._credentials, "method", None)
+        why, advice = explain(error, self._sso_profile(), from_environment=source == "env")
+        where = " from the environment" if source == "env" else self.where
+        return f"Could not get credentials{where}: {self._without_secrets(why).rstrip('. ')}.{advice}"
+
+    def _sso_profile(self) -> str | None:
+        """The profile that has to sign in: this one, or the one that its role is assumed from."""
+        profiles, name, seen = self._profiles(), self._profile(), set[object]()
+        while isinstance(name, str) and name not in seen:
+            seen.add(name)
+            section = profiles.get(name)
+            if not isinstance(section, dict):
+                return None
+            if any(key in section for key in _SSO_KEYS):
+                return name
+            name = section.get("source_profile")
+        return None
+
+    def _without_secrets(self, text: str) -> str:
+        """The text in one line, without the secrets that this machine's configuration holds."""
+        sections = [each for each in self._profiles().values() if isinstance(each, dict)]
+        secrets = [section.get(key) for section in sections for key in _SECRET_KEYS]
+        secrets += [os.environ.get(name) for name in _SECRET_VARIABLES]
+        for secret in secrets:
+            if isinstance(secret, str) and len(secret) >= _SHORTEST_SECRET:
+                text = text.replace(secret, "***")
+        return readable(without_passwords(" ".join(text.split())))
+
+
+def _adapt(resolver: _Resolver, ask_mfa: _AskMfa) -> None:
+    """Let the chain run programs and ask for codes in ways whose failures can be explained.
+
+    The SDK has no public way for it. In a version that calls these otherwise, its own ways stay.
+    """
+    for at, provider in enumerate(resolver.providers):
+        if isinstance(provider, ProcessProvider):
+            resolver.providers[at] = ProcessWithReasons.of(provider)
+        elif isinstance(provider, AssumeRoleProvider):
+            provider._prompter = ask_mfa  # noqa: SLF001 - see above
+            builder: _Builder | None = getattr(provider, "_profile_provider_builder", None)
+            if builder is not None and hasattr(builder, "_create_process_provider"):
+                builder._create_process_provider = _with_reasons(builder._create_process_provider)  # noqa: SLF001 - see above
+
+
+def _with_reasons(create: Callable[[str], ProcessProvider]) -> Callable[[str], ProcessProvider]:
+    return lambda name: ProcessWithReasons.of(create(name))
+
+
+class _AskMfa:
+    """Asks a person for an MFA code, once a chain and where there is a terminal."""
+
+    def __init__(self) -> None:
+        self.again = False
+
+    def __call__(self, prompt: str) -> str:
+        if self.again:
+            # The progress display has the terminal by now, and a person may have left.
+            raise RefreshWithMFAUnsupportedError
+        if not _has_terminal():
+            raise Reason(
+                "its role needs an MFA code, and there is no terminal to ask for it on. Use a profile without"
+                " mfa_serial, or credentials of a session that was begun with a code ('aws sts"
+                " get-session-token')"
+            )
+        try:
+            return getpass.getpass(prompt)
+        except EOFError:
+            raise Reason("its role needs an MFA code, and none was given") from None
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return sys.stdin is not None and sys.stdin.isatty()
+    return True

@@ -1,0 +1,160 @@
+"""The table of the failures of the SDK's credential chain: why it failed and what to do, without a secret."""
+
+from __future__ import annotations
+
+import configparser
+import errno
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConfigParseError,
+    CredentialRetrievalError,
+    HTTPClientError,
+    InfiniteLoopConfigError,
+    InvalidConfigError,
+    MetadataRetrievalError,
+    PartialCredentialsError,
+    RefreshWithMFAUnsupportedError,
+    SSOError,
+    TokenRetrievalError,
+    UnauthorizedSSOTokenError,
+    UnknownCredentialError,
+)
+from botocore.exceptions import ConnectionError as SdkConnectionError
+
+from poolcensus.aws.credential_process import Reason
+from poolcensus.aws.refusals import kind_of
+from poolcensus.errors import ThrottledError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_USER_IN_URL = re.compile(r"//[^/@\s]*@")
+_NETWORK = " Check the network and the proxy."
+_CORRECT = " Correct it in your AWS config."
+_SIGN_IN = " Run 'aws sso login --profile {sso}'."
+_SET_ANEW = " Set AWS_ACCESS_KEY_ID and the variables that belong to it anew."
+_CHECK = " Check the profile in your AWS config, and what it takes its credentials from."
+
+
+class _Row(NamedTuple):
+    errors: tuple[type[Exception], ...]
+    why: Callable[[Exception], str]
+    advice: str
+
+
+def explain(error: Exception, sso_profile: str | None, *, from_environment: bool) -> tuple[str, str]:
+    """Why the chain failed, and what to do about it.
+
+    `sso_profile` is the profile that signs in with IAM Identity Center, where one does.
+    """
+    row = next(each for each in _TABLE if isinstance(error, each.errors))
+    advice = _advice_on_refusal(error) if isinstance(error, ClientError) else row.advice
+    if advice == _CHECK and from_environment:
+        advice = _SET_ANEW
+    elif advice == _CHECK and sso_profile is not None:
+        advice = _SIGN_IN
+    return row.why(error), advice.format(sso=sso_profile or "NAME")
+
+
+def malformed_file(error: Exception) -> str:
+    """Where a file of the AWS configuration is malformed. The SDK would quote the line, perhaps a key."""
+    path, cause = _kwargs(error).get("path"), _kwargs(error).get("error")
+    line = getattr(cause, "lineno", None)
+    if line is None and isinstance(cause, configparser.ParsingError) and cause.errors:
+        line = cause.errors[0][0]
+    where = f" at line {line}" if line is not None else ""
+    return f"the AWS config file {path} is malformed{where}"
+
+
+def without_passwords(text: str) -> str:
+    """A text without the user names and passwords of its URLs."""
+    return _USER_IN_URL.sub("//***@", text)
+
+
+def os_error_in_words(error: Exception) -> str:
+    """What the system says, and about which file."""
+    if not isinstance(error, OSError):
+        return str(error)
+    name = f"{error.filename}: " if error.filename is not None else ""
+    advice = " (ulimit -n raises the limit on open files)" if error.errno == errno.EMFILE else ""
+    return f"{name}{error.strerror or error}{advice}"
+
+
+def _kwargs(error: Exception) -> dict[str, object]:
+    return getattr(error, "kwargs", {})
+
+
+def _said(text: str) -> Callable[[Exception], str]:
+    return lambda _: text
+
+
+def _refusal(error: Exception) -> str:
+    response = getattr(error, "response", {}).get("Error", {})
+    operation = getattr(error, "operation_name", "a call")
+    return f"{operation} failed: {response.get('Message') or 'no message'} ({response.get('Code')})"
+
+
+def _advice_on_refusal(error: ClientError) -> str:
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400)
+    if issubclass(kind_of(code, status, ""), ThrottledError):
+        return " Run again in a minute."
+    if error.operation_name.startswith("AssumeRole"):
+        return " Check role_arn, external_id and the role's trust policy."
+    return _CHECK
+
+
+def _missing(error: Exception) -> str:
+    return f"{_kwargs(error).get('cred_var')} is missing"
+
+
+def _of_a_service(error: Exception) -> str:
+    text = str(_kwargs(error).get("error_msg", error))
+    # It quotes the answer.
+    found = re.match(r"Received non 200 response (\d+) from container metadata\b", text)
+    return f"the container's credential service answered with status {found[1]}" if found else text
+
+
+def _unsent(error: Exception) -> str:
+    # The SDK wraps whatever went wrong while it sent a request, and quotes headers that can't be sent.
+    cause = _kwargs(error).get("error")
+    return str(error) if cause is None else f"a request could not be sent ({type(cause).__name__})"
+
+
+def _malformed(error: Exception) -> str:
+    # The texts of these quote what they are about, which may be a secret.
+    if isinstance(error, RuntimeError) and "expired" in str(error):
+        return "the credentials that were found have expired (or the clock of this machine is wrong)"
+    return f"the credentials, or what leads to them, are malformed ({type(error).__name__})"
+
+
+# The first row that fits counts.
+_TABLE: tuple[_Row, ...] = (
+    _Row((Reason,), str, ""),
+    _Row(
+        (RefreshWithMFAUnsupportedError,),
+        _said("its session has ended, and a new one needs an MFA code"),
+        " Run again to be asked for it.",
+    ),
+    _Row((ClientError,), _refusal, _CHECK),
+    _Row(
+        (UnauthorizedSSOTokenError, TokenRetrievalError),
+        _said("the SSO session has expired or is not valid"),
+        _SIGN_IN,
+    ),
+    _Row((SSOError,), _said("there is no SSO session"), _SIGN_IN),
+    _Row((ConfigParseError,), malformed_file, _CORRECT),
+    _Row((PartialCredentialsError,), _missing, " Set it, or remove what it belongs to."),
+    _Row((InvalidConfigError, InfiniteLoopConfigError, UnknownCredentialError), str, _CORRECT),
+    _Row((MetadataRetrievalError,), _of_a_service, _NETWORK),
+    _Row((CredentialRetrievalError,), _of_a_service, _CHECK),
+    _Row((SdkConnectionError,), str, _NETWORK),
+    _Row((HTTPClientError,), _unsent, _NETWORK),
+    _Row((BotoCoreError,), str, _CHECK),
+    _Row((OSError,), os_error_in_words, _CHECK),
+    _Row((Exception,), _malformed, _CHECK),
+)

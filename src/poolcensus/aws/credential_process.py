@@ -1,0 +1,119 @@
+"""What a profile's `credential_process` gives, and what it did where it gives nothing.
+
+https://docs.aws.amazon.com/sdkref/latest/guide/feature-process-credentials.html
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Self, cast
+
+import dateutil.parser
+from botocore.compat import compat_shell_split
+from botocore.credentials import ProcessProvider
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+# More of a program's complaint is no longer a sentence.
+_LONGEST_COMPLAINT = 200
+
+
+class Reason(Exception):  # noqa: N818 - a part of a sentence, and not the sentence
+    """Why there are no credentials, in words that hold no secret."""
+
+
+class ProcessWithReasons(ProcessProvider):  # type: ignore[misc] # botocore has no types
+    """The SDK's provider, with a Reason for whatever goes wrong."""
+
+    @classmethod
+    def of(cls, provider: ProcessProvider) -> Self:
+        """Return this provider for the profile of another."""
+        made = cls.__new__(cls)
+        made.__dict__.update(provider.__dict__)
+        return made
+
+    def _retrieve_credentials_using(self, credential_process: str) -> dict[str, object]:
+        words = _words(credential_process)
+        # Its arguments may be secrets.
+        name = f"credential_process '{words[0]}'"
+        given = _printed(name, _run(name, words))
+        return {
+            "access_key": given["AccessKeyId"],
+            "secret_key": given["SecretAccessKey"],
+            "token": given.get("SessionToken"),
+            "expiry_time": given.get("Expiration"),
+            "account_id": given.get("AccountId"),
+        }
+
+
+def _words(command: object) -> Sequence[str]:
+    if not isinstance(command, str):
+        raise Reason("credential_process is a section and not a command")
+    try:
+        words: list[str] = compat_shell_split(command)
+    except ValueError:
+        raise Reason("credential_process has a quotation mark that is not closed") from None
+    if not words:
+        raise Reason("credential_process is empty")
+    return words
+
+
+def _run(name: str, words: Sequence[str]) -> bytes:
+    try:
+        ended = subprocess.run(words, capture_output=True, check=False)  # noqa: S603 - the user's command
+    except OSError as error:
+        raise Reason(f"{name} could not be started: {error.strerror or error}") from None
+    except ValueError:
+        raise Reason("credential_process holds a null character") from None
+    if ended.returncode != 0:
+        raise Reason(f"{name} {_end(ended.returncode)}{_complaint(ended.stderr)}")
+    return ended.stdout
+
+
+def _printed(name: str, output: bytes) -> Mapping[str, object]:
+    try:
+        given = json.loads(output)
+    except (ValueError, RecursionError):
+        raise Reason(f"{name} did not print JSON") from None
+    if not isinstance(given, dict):
+        raise Reason(f"{name} did not print a JSON object")
+    if given.get("Version") != 1:
+        raise Reason(f"{name} printed JSON whose Version is not 1")
+    for key in ("AccessKeyId", "SecretAccessKey"):
+        if not isinstance(given.get(key), str):
+            raise Reason(f"{name} printed no {key}")
+    if not isinstance(given.get("SessionToken"), str | None):
+        raise Reason(f"{name} printed a SessionToken that is not text")
+    expiration = given.get("Expiration")
+    if expiration is not None and _moment(name, expiration) <= datetime.now(UTC):
+        raise Reason(f"{name} gave credentials that have expired. Sign in again where it gets them")
+    return given
+
+
+def _moment(name: str, expiration: object) -> datetime:
+    try:
+        moment = cast("datetime", dateutil.parser.parse(expiration))
+    except (ValueError, TypeError, OverflowError):
+        raise Reason(f"{name} printed an Expiration that is not a time") from None
+    if moment.tzinfo is None:
+        raise Reason(f"{name} printed an Expiration without a time zone")
+    return moment
+
+
+def _end(status: int) -> str:
+    if status > 0:
+        return f"exited with status {status}"
+    with suppress(ValueError):
+        return f"was ended by {signal.Signals(-status).name}"
+    return f"was ended by signal {-status}"
+
+
+def _complaint(stderr: bytes) -> str:
+    # AWS tells the authors of such programs to write no secret there.
+    lines = [line.strip() for line in stderr.decode(errors="replace").splitlines() if line.strip()]
+    return f" ({lines[-1][:_LONGEST_COMPLAINT]})" if lines else ""
