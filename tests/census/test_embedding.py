@@ -295,3 +295,37 @@ def test_the_loop_of_another_library_is_told_which_loops_do() -> None:
             trio.run(call)
         with pytest.raises(poolcensus.CensusError, match="asyncio's event loop"):
             call().send(None)
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_census_runs_in_the_loops_that_take_the_place_of_asyncios(tmp_path: Path, loop: str) -> None:
+    program = """
+        import asyncio, json, os, subprocess, sys
+        import poolcensus
+
+        async def main(dest):
+            async with poolcensus.Census(poolcensus.Settings(dest=dest, regions="us-east-1")) as census:
+                async for _ in census.pools():
+                    break
+                print((await census.collect()).manifest.status)
+
+        command = [sys.executable, "-m", "poolcensus", "simulate", "--json", "--accounts=9", "--mean-pools=3"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as simulator:
+            served = json.loads(simulator.stdout.readline())
+            os.environ.update({f"AWS_{key.upper()}": value for key, value in served.items()})
+            try:
+                if sys.argv[1] == "uvloop":
+                    import uvloop
+                    uvloop.run(main(sys.argv[2]))
+                else:
+                    asyncio.run(main(sys.argv[2]))
+            finally:
+                simulator.terminate()
+    """
+    ended = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program), loop, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.stdout, ended.stderr) == ("complete\n", "")

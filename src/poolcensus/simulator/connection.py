@@ -12,7 +12,7 @@ import struct
 from collections import deque
 from functools import lru_cache
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 import httptools
 
@@ -91,9 +91,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start to serve the connection."""
-        if not isinstance(transport, asyncio.Transport):
-            raise TypeError(transport)
-        self._transport = transport
+        # Other loops have transports of their own, which are none of asyncio's classes.
+        self._transport = cast("asyncio.Transport", transport)
         self._application.opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
