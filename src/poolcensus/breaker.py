@@ -120,8 +120,8 @@ class CircuitBreakers:
     network that is silent, which a call to what should answer tells. An open circuit is due for its last
     round as soon as anything has answered by then. Where nothing does, or where the circuit's own service has
     answered before, that is after a minute of silence. The last rounds begin together: when one of those that
-    are waited for comes back, there is work again, in which the others may come back too. `on_last_round` is
-    called with the region.
+    are waited for comes back, there is work again, in which the others may come back too. `last_round_begun`
+    is then set.
     """
 
     def __init__(self, *, accounts: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -137,7 +137,7 @@ class CircuitBreakers:
         self._timer: asyncio.TimerHandle | None = None
         self.work = Work()
         self.in_doubt = asyncio.Event()
-        self.on_last_round: Callable[[str], None] | None = None
+        self.last_round_begun = asyncio.Event()
 
     def now(self) -> float:
         """Return the time on the clock of the breakers, in seconds."""
@@ -152,6 +152,15 @@ class CircuitBreakers:
         """Return the state of a circuit."""
         circuit = self._circuits.get(endpoint)
         return State.CLOSED if circuit is None else circuit.state
+
+    @property
+    def regions_in_last_round(self) -> frozenset[str]:
+        """The regions of the services that have their last round, or had it."""
+        return frozenset(
+            endpoint.region
+            for endpoint, circuit in self._circuits.items()
+            if circuit.state is State.LAST_ROUND
+        )
 
     def is_the_network(self, endpoint: Endpoint) -> bool:
         """Whether nothing else answered either when an endpoint's last round began."""
@@ -286,8 +295,7 @@ class CircuitBreakers:
         circuit.state = State.LAST_ROUND
         circuit.round_ends = now + _LAST_ROUND
         _release(circuit)
-        if self.on_last_round is not None:
-            self.on_last_round(circuit.endpoint.region)
+        self.last_round_begun.set()
 
 
 def _probing(circuit: _Circuit, now: float) -> None:

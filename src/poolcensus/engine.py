@@ -205,6 +205,7 @@ class Engine:
         async with anyio.create_task_group() as beside:
             beside.start_soon(self._end_overdue)
             beside.start_soon(self._settle_doubts)
+            beside.start_soon(self._give_last_rounds_room)
             await self._run_targets()
             beside.cancel_scope.cancel()
 
@@ -215,6 +216,15 @@ class Engine:
             await self._aws.ask_anything()
             await anyio.sleep(_BETWEEN_DOUBTS)
             in_doubt.clear()
+
+    async def _give_last_rounds_room(self) -> None:
+        breakers = self._aws.channel.breakers
+        while True:
+            await breakers.last_round_begun.wait()
+            breakers.last_round_begun.clear()
+            # All that are left in a region that does not answer have their calls: nobody else needs a place.
+            for region in breakers.regions_in_last_round & self._shares.keys():
+                self._shares[region].widen()
 
     async def _end_overdue(self) -> None:
         # One task that looks after all of them: a timer for each target would be set and cleared more often
@@ -235,17 +245,11 @@ class Engine:
         ):
             self._group = group
             self._pauses.on_pause = self._open_more
-            self._aws.channel.breakers.on_last_round = self._widen
             async for accounts in batches:
                 self._accounts += len(accounts)
                 self._schedule.add(accounts)
                 self._open_more()
             self._listed = True
-
-    def _widen(self, region: str) -> None:
-        # All that are left in a region that does not answer have one call each, and nothing else is going on.
-        if (share := self._shares.get(region)) is not None:
-            share.widen()
 
     def _open_more(self) -> None:
         if self._group is None:

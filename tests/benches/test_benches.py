@@ -94,13 +94,12 @@ def test_latency_is_held_against_the_path() -> None:
 def test_throttling_is_beside_backoff_alone() -> None:
     # 190 pools in one target: three pages more than the burst of an account in a region.
     small = ("--accounts", "3", "--regions", TWO, "--mean-pools", "60", "--rounds", "1")
-    rows = bench("throttling", *small, "--regimes", "random-20,pair-2,pair-10,region")["rows"]
-    assert names(rows) == ["random-20", "pair-2", "pair-10", "region"]
+    rows = bench("throttling", *small, "--regimes", "random-20,pair-2")["rows"]
+    assert names(rows) == ["random-20", "pair-2"]
     assert_positive(rows, "wall", "alone_wall", "of_alone", "pools")
     throttled = {row["name"]: row["throttles"] for row in rows}
     assert throttled["random-20"]["poolcensus"][0] > 0
     assert throttled["pair-2"]["backoff_alone"][0] > 0
-    assert throttled["pair-10"] == {"poolcensus": [0], "backoff_alone": [0]}
 
 
 def test_throttling_has_an_account_that_is_slower_than_the_others() -> None:

@@ -194,7 +194,7 @@ def test_a_region_that_is_given_up_is_one_line_and_exit_3(serve: Serve, run: Run
     ("accounts", "pools", "limits"),
     [
         # 300 targets of a page each, and a limit that the accounts of a region share.
-        (150, 3, Limits(region_rate=30, burst=10)),
+        pytest.param(150, 3, Limits(region_rate=30, burst=10), marks=pytest.mark.long),
         # 16 targets of 16 pages each, and a limit of each.
         (8, 400, Limits(rate=4, burst=4)),
     ],
