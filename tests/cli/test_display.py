@@ -132,6 +132,7 @@ def test_the_summary_says_what_is_there_and_what_is_not(manifest: Manifest) -> N
     said = " ".join(rendered(*tables.manifest_summary(manifest, "here")).split())
     for expected in (
         "Snapshot 20261123T020000Z-3f9a1c",
+        "Scope whole organization",
         "Where here",
         "took 1 min 05 s",
         "2 asked, 1 skipped (1 SUSPENDED)",
@@ -166,7 +167,7 @@ def test_a_pipe_gets_every_row_on_one_line_and_no_colours(
     tables.put(tables.console(), tables.snapshot_table([info]), tables.pool_table([pool("n" * 150)]))
     said = capsys.readouterr().out
     assert "n" * 150 in said
-    assert "20261123T020000Z-3f9a1c complete 4 1 7 1 min 05 s 1.2 kB" in " ".join(
+    assert "20261123T020000Z-3f9a1c complete 4 1 7 1 min 05 s 1.2 kB whole organization" in " ".join(
         said.split()
     )
     assert len(said.splitlines()) == 4
