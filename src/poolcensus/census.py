@@ -74,7 +74,7 @@ if TYPE_CHECKING:
         TargetResult,
     )
     from poolcensus.settings import Settings
-    from poolcensus.snapshot import Interrupted, Store
+    from poolcensus.snapshot import Interrupted, SnapshotInfo, Store
     from poolcensus.streams import Outlet
 
 _log = logging.getLogger("poolcensus")
@@ -185,6 +185,14 @@ class Census:
         """What the last run of `collect` has published, even where it was cancelled just after that."""
         manifest = self._writer.manifest if self._writer is not None else None
         return self._snapshot(manifest) if manifest is not None else None
+
+    @property
+    def before(self) -> SnapshotInfo | None:
+        """The newest of the other snapshots at the destination, once the last run of `collect` has published.
+
+        None where there is none, or none that can be read.
+        """
+        return self._writer.before if self._writer is not None else None
 
     def targets(self) -> Stream[Target]:
         """Every target that a run would have, while the accounts are still being listed.

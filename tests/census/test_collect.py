@@ -6,9 +6,11 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from census_lab import result_of
+from poolcensus.census import Census
 from poolcensus.model import Outcome, SnapshotStatus
 from poolcensus.simulator.limits import Limits
 from poolcensus.snapshot import verify
+from poolcensus.snapshot.reader import info_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -191,3 +193,16 @@ async def test_a_last_snapshot_that_cant_be_read_holds_nothing_up(lab: Start) ->
     first = await here.collect()
     first.targets_path.write_bytes(b"not a ledger\n")
     here.assert_exact(await here.collect())
+
+
+async def test_a_run_knows_what_the_snapshot_before_covers(lab: Start) -> None:
+    here = await lab(accounts=3)
+    first = await here.collect()
+    async with Census(here.settings(accounts=(MANAGEMENT,))) as census:
+        known = [census.before]
+        second = await census.collect()
+        known.append(census.before)
+        await census.collect()
+        known.append(census.before)
+    assert known == [None, first.info, info_of(second.manifest)]
+    assert known[1] != known[2]

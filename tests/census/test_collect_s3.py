@@ -14,7 +14,7 @@ import pytest
 from poolcensus.census import Census
 from poolcensus.errors import DestinationLockedError, NotPublishedError, SettingsError, SnapshotError
 from poolcensus.remote import fetch_remote, list_remote
-from poolcensus.snapshot import BucketSnapshot, verify
+from poolcensus.snapshot import BucketSnapshot, Scope, verify
 from snapshot.buckets import PLACE, PREFIX, bucket_store, stored
 from snapshot.making import ID, LATER_ID
 
@@ -201,3 +201,18 @@ async def test_a_reader_passes_over_what_is_no_snapshot(lab: Start, tmp_path: Pa
         assert copy.path == tmp_path / snapshot.id
         assert [each.message for each in verify(copy)] == ["does not belong to the snapshot"] * 2
         assert [entry.name for entry in tmp_path.iterdir()] == [snapshot.id]
+
+
+async def test_a_run_into_a_bucket_knows_what_the_snapshot_before_covers(lab: Start) -> None:
+    here = await lab(accounts=3)
+    stored(here.simulator)
+    first = await collect(here)
+    seen = requests(here)
+    async with Census(here.settings(dest=PLACE, accounts=("000000000001",))) as census:
+        await census.collect()
+        assert census.before is not None
+        assert (census.before.id, census.before.scope) == (first.id, Scope.of(first.manifest))
+    # One manifest is read for that, and for `latest.json` too.
+    assert [each for each in seen if each.startswith("GET") and each.endswith("manifest.json")] == [
+        f"GET {first.id}/manifest.json"
+    ]

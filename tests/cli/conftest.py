@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from poolcensus.settings import Settings
+    from poolcensus.snapshot import SnapshotInfo
 
 TOTALS = Totals(
     targets=4, covered=4, pools=7, pages=3, requests=9, retries=1, throttles=1, assume_role_calls=2
@@ -101,6 +102,7 @@ class FakeLibrary:
     resumable: bool = False
     published: FakeSnapshot | None = None
     closed: tuple[TargetResult, ...] = ()
+    before: SnapshotInfo | None = None
 
     snapshot: FakeSnapshot = field(default_factory=lambda: FakeSnapshot(MANIFEST))
     error: BaseException | None = None
@@ -146,7 +148,8 @@ def library(monkeypatch: pytest.MonkeyPatch) -> FakeLibrary:
         resumable = property(lambda _: fake.resumable)
         closed = property(lambda _: fake.closed)
         failures = property(lambda _: FailureTally(fake.snapshot.results).groups())
-        published = property(lambda _: fake.published)
+        published = property(lambda _: fake.published or (None if fake.error else fake.snapshot))
+        before = property(lambda _: fake.before)
 
         async def __aenter__(self) -> Self:
             return self

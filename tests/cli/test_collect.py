@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from poolcensus.cli.exits import StoppedError
 from poolcensus.failures import FailureTally
 from poolcensus.model import Outcome, Shard
 from poolcensus.settings import ProgressMode
+from poolcensus.snapshot.reader import info_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -287,3 +289,35 @@ def test_an_empty_value_empties_each_list(library: FakeLibrary) -> None:
     for key, (option, _) in lists.items():
         assert main(["collect", option, ""]) == 0
         assert [each for each in lists if not getattr(library.asked[-1], each)] == [key]
+
+
+@pytest.mark.parametrize("partial", [False, True])
+def test_a_run_that_covers_something_else_than_the_snapshot_before_says_so_in_one_line(
+    library: FakeLibrary,
+    result: Callable[..., TargetResult],
+    capsys: pytest.CaptureFixture[str],
+    partial: bool,
+) -> None:
+    library.before = info_of(library.snapshot.manifest)
+    assert main(["collect"]) == 0
+    assert capsys.readouterr() == ("", "")
+    if partial:
+        library.partial(result(4, outcome=Outcome.SCP_DENIED))
+    narrow = replace(library.snapshot.manifest, request={"accounts": ["000000000001"]})
+    library.snapshot = replace(library.snapshot, manifest=narrow)
+    assert main(["collect"]) == (3 if partial else 0)
+    said = capsys.readouterr()
+    line = "poolcensus: This run covers 1 account; the snapshot before covers the whole organization."
+    assert said.err.splitlines().count(line) == 1
+    assert said.out == ""
+    assert len(said.err.splitlines()) == (3 if partial else 1)
+
+
+def test_a_run_that_published_nothing_compares_nothing(
+    library: FakeLibrary, capsys: pytest.CaptureFixture[str]
+) -> None:
+    narrow = replace(library.snapshot.manifest, request={"accounts": ["000000000001"]})
+    library.before = info_of(narrow)
+    library.error = errors.DestinationError("the disk is full")
+    assert main(["collect"]) == 1
+    assert capsys.readouterr().err == "poolcensus: the disk is full\n"

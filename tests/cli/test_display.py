@@ -15,7 +15,7 @@ from poolcensus.cli.progress import line, shown
 from poolcensus.cli.trouble import duration
 from poolcensus.model import Account, Outcome, PoolRecord, Target
 from poolcensus.settings import ProgressMode
-from poolcensus.snapshot import SnapshotInfo
+from poolcensus.snapshot import Scope, SnapshotInfo
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -132,6 +132,7 @@ def test_the_summary_says_what_is_there_and_what_is_not(manifest: Manifest) -> N
     said = " ".join(rendered(*tables.manifest_summary(manifest, "here")).split())
     for expected in (
         "Snapshot 20261123T020000Z-3f9a1c",
+        "Scope whole organization",
         "Where here",
         "took 1 min 05 s",
         "2 asked, 1 skipped (1 SUSPENDED)",
@@ -161,11 +162,14 @@ def test_a_pipe_gets_every_row_on_one_line_and_no_colours(
         targets=4,
         covered=3,
         bytes=1234,
+        scope=Scope.of(manifest),
     )
     tables.put(tables.console(), tables.snapshot_table([info]), tables.pool_table([pool("n" * 150)]))
     said = capsys.readouterr().out
     assert "n" * 150 in said
-    assert "20261123T020000Z-3f9a1c complete 4 1 7 1 min 05 s 1.2 kB" in " ".join(said.split())
+    assert "20261123T020000Z-3f9a1c complete 4 1 7 1 min 05 s 1.2 kB whole organization" in " ".join(
+        said.split()
+    )
     assert len(said.splitlines()) == 4
     assert all(line == line.rstrip() for line in said.splitlines())
     assert "\x1b" not in said

@@ -9,7 +9,7 @@ import pytest
 
 from poolcensus.cli import main
 from poolcensus.snapshot import FolderStore, list_snapshots
-from snapshot.making import make
+from snapshot.making import ago, make
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,6 +40,7 @@ def test_a_terminal_sees_what_was_done(
 ) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("COLUMNS", "120")
     assert main(["prune", "--dest", str(dest), "--keep-daily", "1"]) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert [row[:2] for row in rows[1:]] == [[OLD, "remove"], [MIDDLE, "remove"], [NEW, "keep"]]
@@ -50,9 +51,9 @@ def test_a_dry_run_prints_and_removes_nothing(dest: Path, capsys: pytest.Capture
     said = capsys.readouterr()
     assert said.err == ""
     assert [line.split() for line in said.out.splitlines()[1:]] == [
-        [OLD, "remove"],
-        [MIDDLE, "remove"],
-        [NEW, "keep", "keep-monthly,", "newest-complete,", "latest"],
+        [OLD, "remove", "whole", "organization"],
+        [MIDDLE, "remove", "whole", "organization"],
+        [NEW, "keep", "whole", "organization", "keep-monthly,", "newest-complete,", "latest"],
     ]
     assert ids(dest) == [OLD, MIDDLE, NEW]
 
@@ -64,12 +65,18 @@ def test_json_is_an_object_a_line(dest: Path, capsys: pytest.CaptureFixture[str]
     said = capsys.readouterr()
     assert said.err == ""
     assert [json.loads(each) for each in said.out.splitlines()] == [
-        {"snapshot_id": OLD, "action": "remove", "reasons": []},
-        {"snapshot_id": MIDDLE, "action": "keep", "reasons": ["keep-last"]},
+        {"snapshot_id": OLD, "action": "remove", "reasons": [], "scope": "whole organization"},
+        {
+            "snapshot_id": MIDDLE,
+            "action": "keep",
+            "reasons": ["keep-last"],
+            "scope": "whole organization",
+        },
         {
             "snapshot_id": NEW,
             "action": "keep",
             "reasons": ["keep-last", "keep-daily", "newest-complete", "latest"],
+            "scope": "whole organization",
         },
     ]
     assert ids(dest) == ([OLD, MIDDLE, NEW] if dry_run else [MIDDLE, NEW])
@@ -144,3 +151,20 @@ def test_no_destination_is_a_line(
     assert said.out == ""
     assert said.err.startswith(f"poolcensus: no snapshots in {missing}: ")
     assert not missing.exists()
+
+
+def test_one_from_the_future_is_a_line_and_stays(dest: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ahead = ago(-24)
+    anyio.run(make, dest, ahead)
+    assert main(["prune", "--dest", str(dest), "--keep-last", "1", "--json"]) == 0
+    said = capsys.readouterr()
+    (line,) = said.err.splitlines()
+    assert line.startswith(f"poolcensus: Snapshot {ahead} is dated in the future: ")
+    assert "prune leaves it alone" in line
+    assert {each["snapshot_id"]: each["reasons"] for each in map(json.loads, said.out.splitlines())} == {
+        OLD: [],
+        MIDDLE: [],
+        NEW: ["keep-last", "newest-complete", "latest"],
+        ahead: ["future"],
+    }
+    assert {*ids(dest)} == {NEW, ahead}

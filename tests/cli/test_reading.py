@@ -12,14 +12,15 @@ import pytest
 
 from poolcensus.cli import main
 from poolcensus.codec import dumps
-from poolcensus.model import FileEntry, Outcome, SnapshotStatus, Totals
+from poolcensus.model import FileEntry, Outcome, Shard, SnapshotStatus, Totals
 from poolcensus.snapshot.encode import encode_manifest, encode_result
+from snapshot.making import ago, clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from poolcensus.model import Manifest, TargetResult
+    from poolcensus.model import JsonObject, Manifest, TargetResult
 
 OLD, NEW = "20261123T020000Z-3f9a1c", "20261124T020000Z-000001"
 
@@ -228,3 +229,100 @@ def test_verify_goes_on_after_a_snapshot_that_cannot_be_opened(
     (dest / OLD / "manifest.json").write_text("{")
     assert main(["verify", OLD, NEW, "--dest", str(dest), "--json"]) == 1
     assert [each["ok"] for each in json.loads(said(capsys))] == [False, True]
+
+
+# --- scopes and clocks ----------------------------------------------------------------------------------
+
+NARROW: JsonObject = {"accounts": ["000000000001", "000000000002"], "regions": ["eu-*"], "pool_ids": []}
+
+
+@pytest.fixture
+def mixed(tmp_path: Path, manifest: Manifest, result: Callable[..., TargetResult]) -> tuple[Path, list[str]]:
+    """A folder with a full snapshot, a narrow one, a shard and one from the future, and their ids."""
+    folder = tmp_path / "mixed"
+    made = []
+    for hours, request, shard in ((9.0, {}, None), (6, NARROW, None), (3, {}, Shard(1, 4)), (-24, {}, None)):
+        times = replace(manifest, started_at=clock(hours), finished_at=clock(hours - 0.1))
+        made.append(ago(hours))
+        write(folder, replace(times, request=request, shard=shard), made[-1], [result(1)], [])
+    return folder, made
+
+
+def test_snapshots_say_their_scope_and_warn_of_the_future(
+    mixed: tuple[Path, list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, ids = mixed
+    assert main(["snapshots", "--dest", str(folder)]) == 0
+    captured = capsys.readouterr()
+    rows = captured.out.splitlines()[1:]
+    assert [row.split()[0] for row in rows] == ids
+    scopes = ["whole organization", "2 accounts, regions eu-*", "shard 1/4", "whole organization"]
+    for row, scope in zip(rows, scopes, strict=True):
+        assert row.endswith(f"  {scope}")
+    (line,) = captured.err.splitlines()
+    assert line.startswith(f"poolcensus: Snapshot {ids[-1]} is dated in the future: it is never the latest, ")
+
+    assert main(["snapshots", "--dest", str(folder), "--json"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err.splitlines() == [line]
+    found = json.loads(captured.out)
+    assert [each["scope"] for each in found] == scopes
+    assert [each["future"] for each in found] == [False, False, False, True]
+    assert [each["shard"] for each in found] == [None, None, {"index": 1, "count": 4}, None]
+    assert found[1]["request"] == NARROW
+
+
+def test_show_says_the_scope_with_what_it_names(
+    mixed: tuple[Path, list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, ids = mixed
+    assert main(["show", ids[1], "--dest", str(folder)]) == 0
+    lines = [line.split(maxsplit=1) for line in said(capsys).splitlines()]
+    number = next(number for number, line in enumerate(lines) if line[:1] == ["Scope"])
+    assert lines[number][1] == "2 accounts: 000000000001, 000000000002"
+    assert " ".join(lines[number + 1]) == "regions eu-*"
+    assert main(["show", "--json", "--dest", str(folder)]) == 0
+    found = json.loads(said(capsys))
+    assert (found["manifest"]["snapshot_id"], found["scope"]) == (ids[2], "shard 1/4")
+
+
+def test_show_names_some_of_many(
+    tmp_path: Path,
+    manifest: Manifest,
+    result: Callable[..., TargetResult],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    request: JsonObject = {"accounts": [f"{number:012d}" for number in range(1000)]}
+    write(tmp_path, replace(manifest, request=request), OLD, [result(1)], [])
+    assert main(["show", "--dest", str(tmp_path)]) == 0
+    shown = said(capsys)
+    assert "1,000 accounts: 000000000000, 000000000001" in shown
+    assert "000000000009, and 990 more" in shown
+    assert "000000000010" not in shown
+
+
+def test_show_warns_of_the_future_where_it_shows_it(
+    mixed: tuple[Path, list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, ids = mixed
+    assert main(["show", ids[-1], "--dest", str(folder)]) == 0
+    assert "dated in the future" in capsys.readouterr().err
+    assert main(["show", "latest", "--dest", str(folder)]) == 0
+    assert ids[2] in said(capsys)
+    assert main(["show", "latest~3", "--dest", str(folder)]) == 1
+    assert "1 from the future not counted" in capsys.readouterr().err
+
+
+def test_many_from_the_future_are_one_line(
+    tmp_path: Path,
+    manifest: Manifest,
+    result: Callable[..., TargetResult],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    ids = [ago(-24.0 * days) for days in range(1, 7)]
+    for snapshot_id in ids:
+        write(tmp_path, manifest, snapshot_id, [result(1)], [])
+    assert main(["snapshots", "--dest", str(tmp_path)]) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("poolcensus: 6 snapshots are dated in the future: ")
+    assert f"{', '.join(ids[:3])}, and 3 more. " in line

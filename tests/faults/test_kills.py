@@ -90,15 +90,15 @@ class Runs:
 
     def kill(self, step: int) -> int:
         """Kills a run at one of its steps, and checks all that a reader may see then."""
-        before = {info.id for info in list_snapshots(self.dest)}
+        before = [info.id for info in list_snapshots(self.dest)]
         code = self.run(step)
         assert code in {0, -signal.SIGKILL}
-        published = {info.id for info in list_snapshots(self.dest)}
-        assert published >= before
-        for snapshot_id in (published - before) | {max(before)}:
+        published = [info.id for info in list_snapshots(self.dest)]
+        assert {*published} >= {*before}
+        for snapshot_id in {*published} - {*before} | {before[-1]}:
             assert verify(Snapshot.open(snapshot_id, dest=self.dest)) == (), step
-        assert Snapshot.open("latest", dest=self.dest).id in {max(before), max(published)}
-        left = {each.name for each in self.dest.iterdir()} - published - {".lock", "latest"}
+        assert Snapshot.open("latest", dest=self.dest).id in {before[-1], published[-1]}
+        left = {each.name for each in self.dest.iterdir()} - {*published, ".lock", "latest"}
         assert all(LITTER.fullmatch(name) for name in left), left
         return code
 
@@ -106,9 +106,9 @@ class Runs:
         """The next run is clean, and clears up after those that were killed."""
         assert self.run() == 0
         assert (self.folder / "said").read_text() == ""
-        published = {info.id for info in list_snapshots(self.dest)}
+        published = [info.id for info in list_snapshots(self.dest)]
         latest = Snapshot.open("latest", dest=self.dest)
-        assert latest.id == max(published)
+        assert latest.id == published[-1]
         assert verify(latest) == ()
         assert {each.name for each in self.dest.iterdir()} == {".lock", "latest", *published}
 

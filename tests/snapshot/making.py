@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from poolcensus.model import (
@@ -17,17 +18,21 @@ from poolcensus.model import (
     Totals,
 )
 from poolcensus.snapshot import FolderStore, Snapshot, SnapshotWriter
+from poolcensus.times import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from poolcensus.model import JsonObject
+    from poolcensus.model import JsonObject, Shard
 
 ID = "20261123T020000Z-3f9a1c"
 LATER_ID = "20261124T020000Z-000000"
 RECEIVED = "2026-11-23T02:00:03.123Z"
 CALLER = Caller("000000000001", "arn:aws:sts::000000000001:assumed-role/census/run", "aws")
+
+
+NOTHING_SPECIAL: JsonObject = {"pool_ids": [], "filters": []}
 
 
 def target(account: int = 1, region: str = "us-east-1") -> Target:
@@ -55,18 +60,37 @@ def result(of: Target, outcome: Outcome = Outcome.OK, pools: int = 0, pages: int
     )
 
 
-async def publish(writer: SnapshotWriter, *, planned: int | None = None) -> Manifest:
+def ago(hours: float, tail: str = "000000") -> str:
+    """The id of a run that started so many hours ago."""
+    return f"{datetime.now(UTC) - timedelta(hours=hours):%Y%m%dT%H%M%SZ}-{tail}"
+
+
+def clock(hours: float) -> str:
+    """The time so many hours ago, as a manifest has it."""
+    return rfc3339(datetime.now(UTC) - timedelta(hours=hours))
+
+
+async def publish(
+    writer: SnapshotWriter,
+    *,
+    planned: int | None = None,
+    started_at: str = "2026-11-23T02:00:00.000Z",
+    finished_at: str = "2026-11-23T02:00:04.000Z",
+    request: JsonObject = NOTHING_SPECIAL,
+    shard: Shard | None = None,
+) -> Manifest:
     return await writer.publish(
-        started_at="2026-11-23T02:00:00.000Z",
-        finished_at="2026-11-23T02:00:04.000Z",
+        started_at=started_at,
+        finished_at=finished_at,
         tool="poolcensus test",
         caller=CALLER,
         organization_id="o-exampleorgid",
-        request={"pool_ids": [], "filters": []},
+        request=request,
         accounts=3,
         skipped=(SkippedAccount("000000000009", None, "SUSPENDED"),),
         totals=Totals(requests=40, retries=2, throttles=1, assume_role_calls=3),
         planned=planned,
+        shard=shard,
     )
 
 

@@ -9,11 +9,14 @@ import pytest
 
 from poolcensus.errors import SnapshotError
 from poolcensus.model import Compression, Outcome, SnapshotStatus
-from poolcensus.snapshot import Snapshot, list_snapshots
-from snapshot.making import ID, LATER_ID, SOME, make, pool, target
+from poolcensus.snapshot import Snapshot, list_snapshots, reader
+from poolcensus.snapshot.reader import _read_manifest
+from snapshot.making import ID, LATER_ID, SOME, ago, clock, make, pool, target
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from poolcensus.model import Manifest
 
 OLDEST_ID = "20261101T020000Z-aaaaaa"
 
@@ -193,3 +196,23 @@ def test_a_bucket_is_not_taken_for_a_folder() -> None:
         Snapshot.open("latest", "s3://bucket/prefix")
     with pytest.raises(SnapshotError, match="only a folder is read here"):
         list_snapshots("s3://bucket/prefix")
+
+
+async def test_latest_reads_a_few_manifests_of_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    snapshot_ids = [ago(24.0 * days) for days in reversed(range(60))]
+    source = (await make(tmp_path, snapshot_ids[0])).path
+    for days, snapshot_id in enumerate(snapshot_ids[1:]):
+        shutil.copytree(source, tmp_path / snapshot_id)
+        at = clock(24.0 * (58 - days))
+        change(tmp_path / snapshot_id, snapshot_id=snapshot_id, started_at=at, finished_at=at)
+    read: list[str] = []
+
+    def recorded(path: Path) -> Manifest:
+        read.append(path.name)
+        return _read_manifest(path)
+
+    monkeypatch.setattr(reader, "_read_manifest", recorded)
+    # The link is at the oldest: a run that was killed had not come as far.
+    assert Snapshot.open("latest", tmp_path).id == snapshot_ids[-1]
+    assert len(read) <= 6
+    assert Snapshot.open("latest~5", tmp_path).id == snapshot_ids[-6]

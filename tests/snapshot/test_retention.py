@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -8,13 +9,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poolcensus.errors import SettingsError
-from poolcensus.model import SnapshotStatus
-from poolcensus.snapshot import Keep, Reason, decide, parse_snapshot_id
+from poolcensus.model import Shard, SnapshotStatus
+from poolcensus.snapshot import Keep, Reason, Scope, SnapshotInfo, decide, parse_snapshot_id
+from poolcensus.times import rfc3339
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 COMPLETE, PARTIAL = SnapshotStatus.COMPLETE, SnapshotStatus.PARTIAL
+WHOLE, NARROW, ELSEWHERE, PART = (
+    Scope("whole", {}),
+    Scope("narrow", {"accounts": ["000000000001"]}),
+    Scope("elsewhere", {"regions": ["eu-*"]}),
+    Scope("part", {}, Shard(1, 2)),
+)
+# Later than every snapshot of these tests but those that are meant to be from the future.
+NOW = datetime(2026, 12, 31, tzinfo=UTC)
 
 Statuses = dict[str, SnapshotStatus]
 
@@ -38,16 +48,43 @@ RULES = st.builds(
 )
 
 
-def kept(statuses: Mapping[str, SnapshotStatus], keep: Keep, latest: str | None = None) -> set[str]:
-    return {each.snapshot_id for each in decide(statuses, keep, latest) if each.keep}
+def info(
+    snapshot_id: str,
+    status: SnapshotStatus = COMPLETE,
+    scope: Scope = WHOLE,
+    *,
+    started: datetime | None = None,
+    finished: datetime | None = None,
+) -> SnapshotInfo:
+    """A snapshot that ends as soon as it starts, unless something else is said."""
+    start = started or parse_snapshot_id(snapshot_id)
+    return SnapshotInfo(
+        id=snapshot_id,
+        status=status,
+        started_at=rfc3339(start),
+        finished_at=rfc3339(finished or start),
+        pools=0,
+        targets=1,
+        covered=int(status is COMPLETE),
+        bytes=0,
+        scope=scope,
+    )
 
 
-def kept_by(statuses: Mapping[str, SnapshotStatus], keep: Keep, reason: Reason) -> list[str]:
-    return [each.snapshot_id for each in decide(statuses, keep) if reason in each.reasons]
+def infos(statuses: Mapping[str, SnapshotStatus]) -> list[SnapshotInfo]:
+    return [info(snapshot_id, status) for snapshot_id, status in statuses.items()]
 
 
-def all_complete(*snapshot_ids: str) -> Statuses:
-    return dict.fromkeys(snapshot_ids, COMPLETE)
+def kept(snapshots: Iterable[SnapshotInfo], keep: Keep, latest: str | None = None) -> set[str]:
+    return {each.snapshot_id for each in decide(snapshots, keep, now=NOW, latest=latest) if each.keep}
+
+
+def kept_by(snapshots: Iterable[SnapshotInfo], keep: Keep, reason: Reason) -> list[str]:
+    return [each.snapshot_id for each in decide(snapshots, keep, now=NOW) if reason in each.reasons]
+
+
+def all_complete(*snapshot_ids: str) -> list[SnapshotInfo]:
+    return infos(dict.fromkeys(snapshot_ids, COMPLETE))
 
 
 MORNING, NOON, EVENING = (f"20261123T{hour}0000Z-000000" for hour in ("06", "12", "18"))
@@ -69,19 +106,19 @@ def test_keep_monthly_keeps_the_newest_of_each_month() -> None:
 
 
 def test_the_rules_are_a_union_and_each_gives_its_reason() -> None:
-    decisions = decide(SOME, Keep(last=1, daily=3, monthly=2))
+    decisions = decide(SOME, Keep(last=1, daily=3, monthly=2), now=NOW)
     assert [(each.snapshot_id, [*each.reasons]) for each in decisions] == [
         (MORNING, []),
         (NOON, []),
         (EVENING, ["keep-daily"]),
         (NEXT_DAY, ["keep-daily", "keep-monthly"]),
-        (NEXT_MONTH, ["keep-last", "keep-daily", "keep-monthly", "newest-complete"]),
+        (NEXT_MONTH, ["keep-last", "keep-daily", "keep-monthly", "newest-complete", "latest"]),
     ]
 
 
 def test_the_newest_complete_one_outlives_the_partial_ones_after_it() -> None:
-    statuses = {**SOME, NEXT_DAY: PARTIAL, NEXT_MONTH: PARTIAL}
-    assert kept(statuses, Keep(last=1)) == {EVENING, NEXT_MONTH}
+    some = [*SOME[:3], info(NEXT_DAY, PARTIAL), info(NEXT_MONTH, PARTIAL)]
+    assert kept(some, Keep(last=1)) == {EVENING, NEXT_MONTH}
 
 
 def test_what_the_destination_calls_its_latest_stays() -> None:
@@ -100,16 +137,17 @@ def test_rules_that_say_nothing_are_refused(rules: dict[str, int], word: str) ->
 
 @given(STATUSES, RULES)
 def test_every_snapshot_has_one_decision_the_oldest_first(statuses: Statuses, keep: Keep) -> None:
-    assert [each.snapshot_id for each in decide(statuses, keep)] == sorted(statuses)
+    assert [each.snapshot_id for each in decide(infos(statuses), keep, now=NOW)] == sorted(statuses)
 
 
 @given(STATUSES, RULES, st.none() | ids())
 def test_the_newest_complete_one_and_the_latest_are_never_removed(
     statuses: Statuses, keep: Keep, latest: str | None
 ) -> None:
-    left = kept(statuses, keep, latest)
+    left = kept(infos(statuses), keep, latest)
     complete = [each for each, status in statuses.items() if status is COMPLETE]
     assert set(sorted(complete)[-1:]) <= left
+    assert set(sorted(statuses)[-1:]) <= left
     assert ({latest} & statuses.keys()) <= left
 
 
@@ -121,13 +159,13 @@ def test_a_larger_number_never_removes_more(statuses: Statuses, keep: Keep, more
             for a, b in ((keep.last, more.last), (keep.daily, more.daily), (keep.monthly, more.monthly))
         )
     )
-    assert kept(statuses, keep) <= kept(statuses, larger)
+    assert kept(infos(statuses), keep) <= kept(infos(statuses), larger)
 
 
 @given(STATUSES, RULES, st.none() | ids())
 def test_pruning_twice_removes_nothing_more(statuses: Statuses, keep: Keep, latest: str | None) -> None:
-    left = kept(statuses, keep, latest)
-    assert kept({each: statuses[each] for each in left}, keep, latest) == left
+    left = kept(infos(statuses), keep, latest)
+    assert kept(infos({each: statuses[each] for each in left}), keep, latest) == left
 
 
 @given(STATUSES, RULES, RULES)
@@ -138,7 +176,8 @@ def test_several_rules_keep_what_each_of_them_keeps(statuses: Statuses, keep: Ke
             Keep(daily=rules.daily) if rules.daily else None,
             Keep(monthly=rules.monthly) if rules.monthly else None,
         ]
-        assert kept(statuses, rules) == set().union(*(kept(statuses, each) for each in single if each))
+        some = infos(statuses)
+        assert kept(some, rules) == set().union(*(kept(some, each) for each in single if each))
 
 
 @given(STATUSES, st.integers(1, 12))
@@ -147,8 +186,136 @@ def test_each_rule_is_what_its_definition_says(statuses: Statuses, number: int) 
     for each in sorted(statuses):
         start: datetime = parse_snapshot_id(each)
         assert start.tzinfo is UTC
-        newest_of[Reason.DAILY][start.date()] = each
-        newest_of[Reason.MONTHLY][start.year, start.month] = each
-    assert kept_by(statuses, Keep(last=number), Reason.LAST) == sorted(statuses)[-number:]
+        for reason, period in ((Reason.DAILY, start.date()), (Reason.MONTHLY, (start.year, start.month))):
+            best = newest_of[reason].get(period)
+            if best is None or statuses[each] is COMPLETE or statuses[best] is PARTIAL:
+                newest_of[reason][period] = each
+    some = infos(statuses)
+    assert kept_by(some, Keep(last=number), Reason.LAST) == sorted(statuses)[-number:]
     for reason, keep in ((Reason.DAILY, Keep(daily=number)), (Reason.MONTHLY, Keep(monthly=number))):
-        assert kept_by(statuses, keep, reason) == [*newest_of[reason].values()][-number:]
+        assert kept_by(some, keep, reason) == [*newest_of[reason].values()][-number:]
+
+
+# --- scopes, manifests and clocks -----------------------------------------------------------------------
+
+
+def test_a_narrow_run_after_a_full_one_takes_nothing_from_it() -> None:
+    full, narrow = info(MORNING), info(NOON, scope=NARROW)
+    for keep in (Keep(last=1), Keep(daily=1), Keep(monthly=1)):
+        assert kept([full, narrow], keep) == {MORNING, NOON}
+
+
+@pytest.mark.parametrize("keep", [Keep(daily=1), Keep(monthly=1)])
+def test_of_a_day_or_a_month_a_complete_one_goes_before_a_later_partial_one(keep: Keep) -> None:
+    some = [info(MORNING), info(NOON), info(EVENING, PARTIAL), info(NEXT_MONTH, scope=NARROW)]
+    assert kept(some, keep) == {NOON, NEXT_MONTH}
+    # Where none is complete, the newest will do.
+    some = [info(MORNING, PARTIAL), info(NOON, PARTIAL), info(NEXT_MONTH, scope=NARROW)]
+    assert kept(some, keep) == {NOON, NEXT_MONTH}
+
+
+def test_the_day_is_that_of_the_start_and_the_order_that_of_the_end() -> None:
+    nightly = info(EVENING, finished=parse_snapshot_id(NEXT_DAY) + timedelta(hours=1))
+    resumed = info(NOON, finished=parse_snapshot_id(NEXT_DAY) + timedelta(hours=2))
+    assert kept([nightly, resumed], Keep(last=1)) == {NOON}
+    assert kept_by([info(MORNING), nightly, resumed, info(NEXT_DAY)], Keep(daily=2), Reason.DAILY) == [
+        NEXT_DAY,
+        NOON,
+    ]
+
+
+@pytest.mark.parametrize("keep", [Keep(last=1), Keep(daily=1), Keep(monthly=1)])
+def test_one_from_the_future_is_neither_removed_nor_counted(keep: Keep) -> None:
+    tomorrow = info((NOW + timedelta(days=1)).strftime("%Y%m%dT%H%M%SZ-000000"))
+    # The clock was put right, or went wrong, while these ran.
+    by_its_id = info(tomorrow.id[:-1] + "1", started=NOW - timedelta(hours=1), finished=NOW)
+    by_its_end = info(MORNING[:-1] + "1", finished=NOW + timedelta(days=1))
+    some = [*SOME, tomorrow, by_its_id, by_its_end]
+    decisions = {
+        each.snapshot_id: [*each.reasons] for each in decide(some, keep, now=NOW, latest=tomorrow.id)
+    }
+    for each in (tomorrow, by_its_id, by_its_end):
+        assert decisions.pop(each.id) == ["future"]
+    assert decisions == {each.snapshot_id: [*each.reasons] for each in decide(SOME, keep, now=NOW)}
+
+
+def test_a_clock_that_is_a_little_ahead_is_no_future() -> None:
+    soon = info((NOW + timedelta(minutes=4)).strftime("%Y%m%dT%H%M%SZ-000000"))
+    assert kept([*SOME, soon], Keep(last=1)) == {soon.id}
+
+
+@st.composite
+def years(draw: st.DrawFn) -> list[SnapshotInfo]:
+    """A year of snapshots, of mixed scope and health; some clocks were wrong, before or during the run."""
+    made: dict[str, SnapshotInfo] = {}
+    wrong = st.sampled_from([0.0] * 6 + [-400.0, -1.0, 0.5, 1.0, 400.0])
+    for _ in range(draw(st.integers(0, 40))):
+        begun = NOW - timedelta(days=draw(st.integers(1, 365)), seconds=draw(st.integers(-7200, 7200)))
+        ended = begun + timedelta(seconds=draw(st.integers(0, 100_000)))
+        at_start, at_end = (timedelta(days=draw(wrong)) for _ in range(2))
+        start = (begun + at_start).replace(microsecond=0)
+        snapshot_id = f"{start:%Y%m%dT%H%M%SZ}-{draw(st.integers(0, 0xFFFFFF)):06x}"
+        made[snapshot_id] = info(
+            snapshot_id,
+            draw(st.sampled_from([COMPLETE, PARTIAL])),
+            draw(st.sampled_from([WHOLE, NARROW, ELSEWHERE, PART])),
+            started=start,
+            finished=ended + draw(st.sampled_from([at_start, at_end])),
+        )
+    return draw(st.permutations([*made.values()]))
+
+
+def end(snapshot: SnapshotInfo) -> datetime:
+    return datetime.fromisoformat(snapshot.finished_at)
+
+
+def is_ahead(snapshot: SnapshotInfo) -> bool:
+    times = (parse_snapshot_id(snapshot.id), datetime.fromisoformat(snapshot.started_at), end(snapshot))
+    return max(times) > NOW + timedelta(minutes=5)
+
+
+@given(years(), RULES, st.integers(0, 39))
+def test_no_rule_removes_the_last_complete_snapshot_of_a_scope_or_one_from_the_future(
+    year: list[SnapshotInfo], keep: Keep, linked: int
+) -> None:
+    latest = year[linked].id if linked < len(year) else None
+    left = kept(year, keep, latest)
+    past = [each for each in year if not is_ahead(each)]
+    assert {each.id for each in year if is_ahead(each)} <= left
+    assert kept(past, keep, latest) == left & {each.id for each in past}
+    for scope in (WHOLE, NARROW, ELSEWHERE, PART):
+        alike = [each for each in past if each.scope == scope]
+        complete = [each for each in alike if each.status is COMPLETE]
+        assert not alike or left & {each.id for each in alike}
+        assert not complete or max(complete, key=end).id in left
+
+
+@given(years(), RULES)
+def test_a_partial_one_is_kept_for_a_day_or_a_month_only_where_none_is_complete(
+    year: list[SnapshotInfo], keep: Keep
+) -> None:
+    by_id = {each.id: each for each in year}
+    for decision in decide(year, keep, now=NOW):
+        found = by_id[decision.snapshot_id]
+        for reason, length in ((Reason.DAILY, len("2026-11-23")), (Reason.MONTHLY, len("2026-11"))):
+            if reason in decision.reasons and found.status is PARTIAL:
+                assert not [
+                    each
+                    for each in year
+                    if (each.scope, each.status) == (found.scope, COMPLETE)
+                    and each.started_at[:length] == found.started_at[:length]
+                    and not is_ahead(each)
+                ]
+
+
+@given(years(), RULES, st.data())
+def test_what_is_kept_does_not_depend_on_the_ids(
+    year: list[SnapshotInfo], keep: Keep, data: st.DataObject
+) -> None:
+    past = [each for each in year if not is_ahead(each)]
+    # Ids break a tie, and nothing else.
+    past = [*{each.finished_at: each for each in past}.values()]
+    new_ids = data.draw(st.permutations([each.id for each in past]))
+    renamed = [replace(each, id=new_id) for each, new_id in zip(past, new_ids, strict=True)]
+    name_of = dict(zip([each.id for each in past], new_ids, strict=True))
+    assert {name_of[each] for each in kept(past, keep)} == kept(renamed, keep)

@@ -14,16 +14,31 @@ import anyio
 import boto3
 import pytest
 
-from poolcensus.errors import DestinationLockedError
+from poolcensus.codec import dumps
+from poolcensus.errors import DestinationLockedError, SnapshotError
+from poolcensus.model import Outcome
 from poolcensus.simulator import Simulator
-from poolcensus.snapshot import FolderStore, Keep, Shelf, SnapshotWriter, Store, StreamStore, prune
+from poolcensus.snapshot import (
+    FolderStore,
+    Keep,
+    Shelf,
+    Snapshot,
+    SnapshotWriter,
+    Store,
+    StreamStore,
+    fetch,
+    prune,
+)
 from poolcensus.snapshot.store import Piece
-from snapshot.buckets import MOTO_COMMAND, NAME, PREFIX, bucket_store, stored
-from snapshot.making import ID, LATER_ID, SOME, fill, publish
+from snapshot.buckets import MOTO_COMMAND, NAME, PLACE, PREFIX, bucket_store, opened, stored
+from snapshot.making import ID, LATER_ID, NOTHING_SPECIAL, SOME, ago, clock, fill, publish, target
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping
+    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
     from pathlib import Path
+
+    from poolcensus.model import JsonObject, Target
+    from poolcensus.snapshot import SnapshotInfo
 
 
 class Place(ABC):
@@ -43,6 +58,14 @@ class Place(ABC):
     def leftovers(self) -> list[str]:
         """What is there beside published snapshots."""
 
+    async def opened(self, ref: str, folder: Path) -> str:
+        """The id of the snapshot that a reader finds."""
+        raise NotImplementedError
+
+    async def name(self, snapshot_id: str) -> None:
+        """Has `latest` name a snapshot."""
+        raise NotImplementedError
+
 
 class FolderPlace(Place):
     def __init__(self, path: Path) -> None:
@@ -60,6 +83,13 @@ class FolderPlace(Place):
 
     def leftovers(self) -> list[str]:
         return [entry.name for entry in self.path.iterdir() if entry.name[0] == "." and entry.name != ".lock"]
+
+    async def opened(self, ref: str, folder: Path) -> str:
+        return Snapshot.open(ref, self.path).id
+
+    async def name(self, snapshot_id: str) -> None:
+        (self.path / "latest").unlink(missing_ok=True)
+        (self.path / "latest").symlink_to(snapshot_id)
 
 
 class StreamPlace(Place):
@@ -90,6 +120,16 @@ class BucketPlace(Place):
 
     def store(self) -> Store:
         return bucket_store()
+
+    async def opened(self, ref: str, folder: Path) -> str:
+        async with opened() as bucket:
+            copies = folder / f"copies-{len([*folder.iterdir()])}"
+            copies.mkdir()
+            return (await fetch(bucket, PLACE, ref, copies)).id
+
+    async def name(self, snapshot_id: str) -> None:
+        async with opened() as bucket:
+            await bucket.put(f"{PREFIX}latest.json", dumps({"snapshot_id": snapshot_id}))
 
     def seen(self) -> Mapping[str, Mapping[str, bytes]]:
         found: dict[str, dict[str, bytes]] = {}
@@ -376,6 +416,112 @@ async def test_retention_works_on_any_of_them(place: Place) -> None:
     assert [(each.snapshot_id, each.keep) for each in pruning.decisions] == [(ID, False), (LATER_ID, True)]
     assert await prune(shelf, Keep(last=1)) == pruning
     assert [*place.seen()] == [LATER_ID]
+
+
+async def add(
+    shelf: Shelf,
+    snapshot_id: str,
+    ended: float,
+    request: JsonObject = NOTHING_SPECIAL,
+    content: Mapping[Target, Sequence[str] | Outcome] = SOME,
+) -> SnapshotInfo | None:
+    """Publish a snapshot that ended so many hours ago, and return what the writer says was there before."""
+    async with (
+        shelf,
+        SnapshotWriter(await shelf.draft(snapshot_id), partition="aws") as writer,
+    ):
+        await fill(writer, content)
+        await publish(writer, started_at=clock(ended + 0.1), finished_at=clock(ended), request=request)
+    return writer.before
+
+
+async def latest_of(shelf: Shelf) -> str | None:
+    return (await shelf.inventory()).latest
+
+
+async def test_the_latest_is_the_one_that_was_published_last_by_its_manifest(
+    place: Place, tmp_path: Path
+) -> None:
+    shelf = await written(place)
+    # The third went on with a run that was interrupted before the others began.
+    first, second, resumed = ago(50), ago(26), ago(51)
+    # Two runs that began within one second, the one whose random digits are larger first.
+    twin, last = ago(1, "ffffff"), ago(1, "000001")
+    order = []
+    for snapshot_id, ended in ((first, 49.0), (second, 25.0), (resumed, 24.0), (twin, 0.9), (last, 0.8)):
+        await add(shelf, snapshot_id, ended)
+        order.append(snapshot_id)
+        assert await latest_of(shelf) == snapshot_id
+        assert await place.opened("latest", tmp_path) == snapshot_id
+    assert [each.id for each in (await shelf.inventory()).snapshots] == order
+    for back, snapshot_id in enumerate(reversed(order)):
+        assert await place.opened(f"latest~{back}", tmp_path) == snapshot_id
+    # One that is published late is not the latest for that.
+    await add(shelf, ago(30), 29)
+    assert await latest_of(shelf) == last
+
+
+async def test_one_from_the_future_is_never_the_latest(place: Place, tmp_path: Path) -> None:
+    shelf = await written(place)
+    ahead = ago(-24)
+    await add(shelf, ahead, -24.1)
+    assert await latest_of(shelf) is None
+    with pytest.raises(SnapshotError, match=r"no snapshot latest in .*: there is none; 1 from the future"):
+        await place.opened("latest", tmp_path)
+    assert await place.opened(ahead, tmp_path) == ahead
+    real = ago(2)
+    # Neither where only its id is from the future, or only its end: a clock was put right, or went wrong.
+    for snapshot_id, ended in ((real, 1.0), (ago(-25), 0.5), (ago(1), -26.0)):
+        await add(shelf, snapshot_id, ended)
+        assert await latest_of(shelf) == real
+        assert await place.opened("latest", tmp_path) == real
+    with pytest.raises(SnapshotError, match=f"there is {real}; 3 from the future"):
+        await place.opened("latest~1", tmp_path)
+    assert len((await shelf.inventory()).snapshots) == 4
+
+
+async def test_a_latest_that_names_one_from_the_future_is_put_right(place: Place) -> None:
+    shelf = await written(place)
+    ahead, real = ago(-24), ago(2)
+    await add(shelf, ahead, -24.1)
+    await place.name(ahead)
+    assert await latest_of(shelf) == ahead
+    await add(shelf, ago(-25), -25.1)
+    assert await latest_of(shelf) is None
+    await place.name(ahead)
+    await add(shelf, real, 1)
+    assert await latest_of(shelf) == real
+
+
+async def test_a_wrong_clock_and_a_narrow_run_remove_nothing(place: Place) -> None:
+    shelf = await written(place)
+    full, narrow, ahead = ago(4), ago(3), ago(-24)
+    await add(shelf, full, 3.9)
+    await add(shelf, narrow, 2.9, {"accounts": ["000000000001"]})
+    await add(shelf, ahead, -24.1)
+    before = place.seen()
+    for keep in (Keep(last=1), Keep(daily=1), Keep(monthly=1)):
+        pruning = await prune(shelf, keep)
+        assert not pruning.failures
+        assert place.seen() == before
+    # A later partial one of the same request takes no day from the complete one.
+    await add(shelf, ago(2), 1.9, content={target(1): Outcome.THROTTLED})
+    await add(shelf, ago(1), 0.9, {"accounts": ["000000000001"]})
+    await prune(shelf, Keep(last=1, daily=1))
+    assert {full, ahead} <= place.seen().keys()
+
+
+async def test_a_draft_knows_the_newest_of_the_others_once_it_is_published(place: Place) -> None:
+    shelf = await written(place)
+    assert await add(shelf, ago(-24), -24.1) is None
+    assert await add(shelf, ago(9), 8) is None
+    narrow: JsonObject = {"accounts": ["000000000001"]}
+    found = await add(shelf, ago(7), 6, narrow)
+    assert found is not None
+    assert found.scope.summary == "whole organization"
+    found = await add(shelf, ago(8), 7.5)
+    assert found is not None
+    assert found.scope.request == narrow
 
 
 async def test_what_is_made_to_be_added_is_made_outside_the_loops_thread(place: Place) -> None:

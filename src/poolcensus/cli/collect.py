@@ -19,6 +19,7 @@ from poolcensus.model import SnapshotStatus
 from poolcensus.settings.sources import settings_file
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from poolcensus.census import Census
@@ -64,7 +65,7 @@ def collect(
             complain("what was done is kept: the same command with --resume goes on from there")
         raise
     finally:
-        complain(*closures(census.closed))
+        complain(*closures(census.closed), *_scope_change(census))
         _write_metrics(settings.metrics_file, code, census, manifest)
     return snapshot, census.failures
 
@@ -85,6 +86,17 @@ async def _collect(census: Census, settings: Settings) -> Snapshot | BucketSnaps
 
     async with census, shown(census.progress, settings.progress):
         return await census.collect()
+
+
+def _scope_change(census: Census) -> Iterator[str]:
+    """Yield a line where what was published was asked to cover something else than the snapshot before."""
+    from poolcensus.snapshot import Scope
+
+    published, before = census.published, census.before
+    if published is None or before is None:
+        return
+    if (change := Scope.of(published.manifest).difference(before.scope)) is not None:
+        yield change
 
 
 def _code(manifest: Manifest) -> int:

@@ -9,6 +9,8 @@ import click
 from poolcensus import codec
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from poolcensus.model import JsonObject, Manifest, Plan, PoolRecord, TargetResult
     from poolcensus.snapshot import Decision, SnapshotInfo
 
@@ -45,8 +47,9 @@ def record_object(snapshot_id: str, record: PoolRecord) -> JsonObject:
     }
 
 
-def info_object(info: SnapshotInfo) -> JsonObject:
-    """A snapshot of a list."""
+def info_object(info: SnapshotInfo, now: datetime) -> JsonObject:
+    """A snapshot of a list, as it is seen `now`."""
+    shard = info.scope.shard
     return {
         "snapshot_id": info.id,
         "status": info.status.value,
@@ -56,6 +59,10 @@ def info_object(info: SnapshotInfo) -> JsonObject:
         "covered": info.covered,
         "pools": info.pools,
         "bytes": info.bytes,
+        "scope": info.scope.summary,
+        "request": info.scope.request,
+        "shard": None if shard is None else {"index": shard.index, "count": shard.count},
+        "future": info.moment.is_ahead(now),
     }
 
 
@@ -65,6 +72,7 @@ def decision_object(decision: Decision) -> JsonObject:
         "snapshot_id": decision.snapshot_id,
         "action": "keep" if decision.keep else "remove",
         "reasons": [each.value for each in decision.reasons],
+        "scope": decision.scope.summary,
     }
 
 

@@ -10,10 +10,10 @@ import click
 
 from poolcensus.cli.exits import ExitCode
 from poolcensus.cli.options import settings_options
-from poolcensus.cli.reading import KEYS, S3, reading_settings
+from poolcensus.cli.reading import KEYS, S3, dated_ahead, reading_settings
 from poolcensus.cli.running import run
 from poolcensus.cli.trouble import complain, on_terminal
-from poolcensus.snapshot import FolderStore, Keep, prune
+from poolcensus.snapshot import FolderStore, Keep, Reason, prune
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,18 +26,18 @@ _COUNT = click.IntRange(min=1)
 
 @click.command(name="prune")
 @settings_options(*KEYS)
-@click.option("--keep-last", metavar="N", type=_COUNT, help="Keep the N newest snapshots.")
+@click.option("--keep-last", metavar="N", type=_COUNT, help="Keep the N newest snapshots of each scope.")
 @click.option(
     "--keep-daily",
     metavar="N",
     type=_COUNT,
-    help="Keep the newest snapshot of each of the last N days, in UTC, that have one.",
+    help="Keep one snapshot of each of the last N days, in UTC, that have one, for each scope.",
 )
 @click.option(
     "--keep-monthly",
     metavar="N",
     type=_COUNT,
-    help="Keep the newest snapshot of each of the last N months, in UTC, that have one.",
+    help="Keep one snapshot of each of the last N months, in UTC, that have one, for each scope.",
 )
 @click.option("--dry-run", is_flag=True, help="Print what would be removed, and remove nothing.")
 def command(
@@ -50,8 +50,10 @@ def command(
 ) -> int:
     """Remove the snapshots that no rule keeps.
 
-    At least one --keep rule is needed; a snapshot that any of them keeps is kept. The newest complete
-    snapshot and the one that `latest` names always stay. Exits with 1 where a snapshot could not be removed.
+    At least one --keep rule is needed; a snapshot that any of them keeps is kept. A rule compares snapshots
+    of the same request only, its scope; of a day or a month it keeps the newest complete one, or the newest
+    where none is complete. The newest complete snapshot of each scope, the latest one and those that are
+    dated in the future always stay. Exits with 1 where a snapshot could not be removed.
     """
     if keep_last is keep_daily is keep_monthly is None:
         message = "nothing says what to keep: give --keep-last, --keep-daily or --keep-monthly"
@@ -60,6 +62,7 @@ def command(
     pruning = _prune(settings, Keep(keep_last, keep_daily, keep_monthly), dry_run=dry_run)
     _print(pruning, settings, shown=dry_run or on_terminal(sys.stdout))
     complain(*(f"left alone: {why}" for why in pruning.unreadable.values()))
+    complain(*dated_ahead([each.snapshot_id for each in pruning.decisions if Reason.FUTURE in each.reasons]))
     complain(*pruning.failures.values())
     return ExitCode.FATAL if pruning.failures else ExitCode.OK
 

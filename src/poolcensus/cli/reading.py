@@ -17,13 +17,16 @@ from poolcensus.snapshot import Snapshot, list_snapshots
 from poolcensus.snapshot.reader import is_looked_up
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from poolcensus.settings import Settings
     from poolcensus.snapshot import SnapshotInfo
 
 KEYS = ("dest", "profile", "endpoint_url", "log_format", "log_level", "json")
 S3 = "s3://"
+
+# Where the clock of this machine is behind, every snapshot is from the future: a line has room for a few.
+_IDS_SHOWN = 3
 
 
 def reading_settings(config: Path | None, given: Mapping[str, object]) -> Settings:
@@ -59,8 +62,27 @@ def opened(settings: Settings, ref: str, *, pools: bool = True) -> Iterator[tupl
         yield snapshot, f"{place}/{snapshot.id}"
 
 
+def dated_ahead(found: Sequence[str]) -> Iterator[str]:
+    """Yield a line where there are snapshots from the future: these ids."""
+    if not found:
+        return
+    advice = "Check the clock of this machine and of the one that took"
+    if len(found) == 1:
+        yield (
+            f"Snapshot {found[0]} is dated in the future: it is never the latest, and prune leaves it alone."
+            f" {advice} it."
+        )
+        return
+    names = ", ".join(found[:_IDS_SHOWN])
+    more = f", and {len(found) - _IDS_SHOWN:,} more" if len(found) > _IDS_SHOWN else ""
+    yield (
+        f"{len(found):,} snapshots are dated in the future: none of them is the latest, and prune leaves them"
+        f" alone: {names}{more}. {advice} them."
+    )
+
+
 def listed(settings: Settings) -> tuple[SnapshotInfo, ...]:
-    """The snapshots at the destination, the newest last."""
+    """The snapshots at the destination, the one that was published last at the end."""
     if not settings.dest.startswith(S3):
         return list_snapshots(settings.dest)
     from poolcensus.remote import list_remote

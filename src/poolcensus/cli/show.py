@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
@@ -9,7 +10,8 @@ import click
 
 from poolcensus.cli.exits import ExitCode
 from poolcensus.cli.options import settings_options
-from poolcensus.cli.reading import KEYS, opened, reading_settings
+from poolcensus.cli.reading import KEYS, dated_ahead, opened, reading_settings
+from poolcensus.cli.trouble import complain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -31,13 +33,15 @@ Row = TypeVar("Row")
 def command(ref: str, config: Path | None, *, failures: bool, pools: bool, **given: object) -> int:
     """Print one snapshot: summary, failures, pools.
 
-    SNAPSHOT is a path, a snapshot id, latest (the default) or latest~N, the N-th before the latest.
+    SNAPSHOT is a path, a snapshot id, latest (the default) or latest~N, the N-th before the latest. The
+    latest is the one that was published last, by its manifest.
     """
     settings = reading_settings(config, given)
     if settings.json_output and pools and failures:
         message = "with --json, --pools and --failures are different kinds of lines: ask for one of them"
         raise click.UsageError(message)
     with opened(settings, ref, pools=pools) as (snapshot, where):
+        complain(*dated_ahead([snapshot.id] if snapshot.info.moment.is_ahead(datetime.now(UTC)) else []))
         if not settings.json_output:
             _print(snapshot, where, failures=failures, pools=pools)
         elif pools:
@@ -85,6 +89,7 @@ def _write_object(snapshot: Snapshot, where: str) -> None:
     write_line(
         {
             "path": where,
+            "scope": snapshot.info.scope.summary,
             "manifest": manifest_object(snapshot.manifest),
             "failures": [result_object(each) for each in snapshot.uncovered()],
         }

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
 
 from poolcensus.cli.exits import ExitCode
 from poolcensus.cli.options import settings_options
-from poolcensus.cli.reading import KEYS, listed, reading_settings
+from poolcensus.cli.reading import KEYS, dated_ahead, listed, reading_settings
+from poolcensus.cli.trouble import complain
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,13 +19,18 @@ if TYPE_CHECKING:
 @click.command(name="snapshots")
 @settings_options(*KEYS)
 def command(config: Path | None, **given: object) -> int:
-    """List the snapshots at a destination, the newest last."""
+    """List the snapshots at a destination, with what each was asked to cover.
+
+    The one that was published last, by its manifest, is at the end.
+    """
     settings = reading_settings(config, given)
     found = listed(settings)
+    now = datetime.now(UTC)
+    complain(*dated_ahead([each.id for each in found if each.moment.is_ahead(now)]))
     if settings.json_output:
         from poolcensus.cli.output import info_object, write_line
 
-        write_line([info_object(each) for each in found])
+        write_line([info_object(each, now) for each in found])
     elif found:
         from poolcensus.cli.tables import console, put, snapshot_table
 

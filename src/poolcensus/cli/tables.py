@@ -16,9 +16,10 @@ from rich.text import Text
 
 from poolcensus.cli.trouble import counted, duration, printable
 from poolcensus.model import Outcome, SnapshotStatus
+from poolcensus.snapshot.scope import Scope
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from rich.console import RenderableType
 
@@ -31,6 +32,9 @@ _NO_TERMINAL_WIDTH = 1000
 _NARROWEST = 40
 # A terminal that does not know its size says 0, and a display of that size shows nothing.
 _SIZES = frozenset({"COLUMNS", "LINES"})
+
+# Of a list of hundreds of accounts: enough to tell it from another. `show --json` has all of them.
+_VALUES_SHOWN = 10
 
 _STYLES = {Outcome.OK: "green", Outcome.EMPTY: "green"}
 
@@ -89,6 +93,7 @@ def manifest_summary(manifest: Manifest, where: str | None) -> Iterable[Renderab
     rows = [
         ("Snapshot", text(manifest.snapshot_id)),
         ("Status", text(manifest.status, "green" if complete else "yellow")),
+        *_scope_rows(Scope.of(manifest)),
         *([("Where", text(where))] if where is not None else []),
         (
             "Started",
@@ -108,8 +113,6 @@ def manifest_summary(manifest: Manifest, where: str | None) -> Iterable[Renderab
             ),
         ),
     ]
-    if manifest.shard is not None:
-        rows.insert(1, ("Shard", text(f"{manifest.shard.index} of {manifest.shard.count}")))
     yield _facts(rows)
     yield ""
     outcomes = table("Outcome", "Targets", numbers=("Targets",))
@@ -118,6 +121,14 @@ def manifest_summary(manifest: Manifest, where: str | None) -> Iterable[Renderab
             style = _STYLES.get(outcome, "" if outcome.covered else "yellow")
             outcomes.add_row(text(outcome, style), f"{count:,}")
     yield outcomes
+
+
+def _scope_rows(scope: Scope) -> Iterator[tuple[str, Text]]:
+    """Yield a row for each part of a scope, with the first of the names or ids that it stands for."""
+    for number, (words, values) in enumerate(scope.parts()):
+        shown = ", ".join(values[:_VALUES_SHOWN])
+        more = f", and {len(values) - _VALUES_SHOWN:,} more" if len(values) > _VALUES_SHOWN else ""
+        yield ("Scope" if number == 0 else "", text(f"{words}: {shown}{more}" if values else words))
 
 
 def plan_summary(plan: Plan) -> Iterable[RenderableType]:
@@ -197,7 +208,7 @@ def pool_row(record: PoolRecord) -> tuple[Text, ...]:
 def snapshot_table(snapshots: Iterable[SnapshotInfo]) -> Table:
     """Snapshots, one a row."""
     numbers = ("Targets", "Not covered", "Pools", "Took", "Size")
-    made = table("Snapshot", "Status", *numbers, numbers=numbers)
+    made = table("Snapshot", "Status", *numbers, "Scope", numbers=numbers)
     for each in snapshots:
         complete = each.status == SnapshotStatus.COMPLETE
         made.add_row(
@@ -208,16 +219,18 @@ def snapshot_table(snapshots: Iterable[SnapshotInfo]) -> Table:
             f"{each.pools:,}",
             duration(_seconds(each.started_at, each.finished_at)),
             decimal(each.bytes),
+            text(each.scope.summary),
         )
     return made
 
 
 def decision_table(decisions: Iterable[Decision]) -> Table:
     """What becomes of each snapshot."""
-    made = table("Snapshot", "Action", "Kept by")
+    made = table("Snapshot", "Action", "Scope", "Kept by")
     for each in decisions:
         action = text("keep", "green") if each.keep else text("remove", "yellow")
-        made.add_row(text(each.snapshot_id), action, text(", ".join(each.reasons)))
+        reasons = text(", ".join(each.reasons))
+        made.add_row(text(each.snapshot_id), action, text(each.scope.summary), reasons)
     return made
 
 

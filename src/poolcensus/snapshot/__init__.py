@@ -12,6 +12,7 @@ from poolcensus.snapshot.published import BucketSnapshot, StreamedSnapshot
 from poolcensus.snapshot.reader import Inventory, Snapshot, SnapshotInfo, list_snapshots, long_targets
 from poolcensus.snapshot.resume import Interrupted
 from poolcensus.snapshot.retention import Decision, Keep, Reason, decide
+from poolcensus.snapshot.scope import Scope
 from poolcensus.snapshot.store import Draft, DraftFile, Shelf, Store
 from poolcensus.snapshot.stream import StreamStore
 from poolcensus.snapshot.verify import Problem, verify
@@ -31,6 +32,7 @@ __all__ = [
     "Problem",
     "Pruning",
     "Reason",
+    "Scope",
     "Shelf",
     "Snapshot",
     "SnapshotInfo",

@@ -21,15 +21,16 @@ from poolcensus.snapshot.bucket_keys import (
     LATEST_NAME,
     LOCK_NAME,
     contents,
+    manifests,
     named,
     place_of,
-    published_ids,
     split_place,
 )
 from poolcensus.snapshot.encode import MANIFEST_NAME
-from poolcensus.snapshot.fetching import take_bucket_inventory
+from poolcensus.snapshot.fetching import search_bucket, take_bucket_inventory
 from poolcensus.snapshot.ids import parse_snapshot_id
 from poolcensus.snapshot.lease import LEASE_SECONDS, Lease
+from poolcensus.snapshot.reader import info_or_none
 from poolcensus.snapshot.store import ABORT_SECONDS, Draft, DraftFile, Shelf
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from poolcensus.objects import Bucket, Upload, UploadedPart
-    from poolcensus.snapshot.reader import Inventory
+    from poolcensus.snapshot.reader import Inventory, SnapshotInfo
 
 _log = logging.getLogger("poolcensus")
 
@@ -177,22 +178,34 @@ class BucketStore(Shelf):
                 for name in names:
                     await self.bucket.delete(f"{self.prefix}{snapshot_id}/{name}")
 
-    async def renew_latest(self) -> None:
-        """Has `latest.json` name the newest snapshot. Raises `DestinationError`."""
+    async def renew_latest(self, snapshot_id: str, manifest: bytes) -> SnapshotInfo | None:
+        """Have `latest.json` name the newest snapshot, and return the newest but for the one just published.
+
+        That is the one of `snapshot_id`. Raises `DestinationError`.
+        """
         key = self.prefix + LATEST_NAME
         for _ in range(_ROUNDS):
             # Read before the list is: whoever publishes after that also writes after it.
             held = await self.bucket.get(key)
-            newest = max(await published_ids(self.bucket, self.prefix))
-            if held is not None and named(held.body) == newest:
-                return
-            data = dumps({"snapshot_id": newest}) + b"\n"
+            there = manifests(await contents(self.bucket, self.prefix))
+            there.pop(snapshot_id, None)
+            name = None if held is None else named(held.body)
+            search = await search_bucket(self.bucket, self._place, there, name)
+            before = search.info
+            search.take(snapshot_id, info_or_none(manifest, snapshot_id))
+            if name == search.newest:
+                return before
+            if search.newest is None:
+                if held is not None:
+                    await self.bucket.delete(key, if_match=held.etag)
+                return before
+            data = dumps({"snapshot_id": search.newest}) + b"\n"
             if held is None:
                 written = await self.bucket.put(key, data, if_absent=True)
             else:
                 written = await self.bucket.put(key, data, if_match=held.etag)
             if written is not None:
-                return
+                return before
         raise DestinationError(f"other runs keep writing {self._place}/{LATEST_NAME}")
 
 
@@ -237,23 +250,23 @@ class _BucketDraft(Draft):
             if not self._published:
                 await self._give_up()
         try:
-            await self._renew_latest()
+            await self._renew_latest(manifest)
         except DestinationError as error:
             raise DestinationError(
                 f"snapshot {self.snapshot_id} is published in {self._store.location}, but {LATEST_NAME} may"
                 f" still name the snapshot before it: {error}"
             ) from error
 
-    async def _renew_latest(self) -> None:
+    async def _renew_latest(self, manifest: bytes) -> None:
         renewed = False
         try:
-            await self._store.renew_latest()
+            self.before = await self._store.renew_latest(self.snapshot_id, manifest)
             renewed = True
         finally:
             if not renewed:
                 # Whoever was cancelled here has published all the same.
                 with anyio.move_on_after(ABORT_SECONDS, shield=True), suppress(DestinationError):
-                    await self._store.renew_latest()
+                    self.before = await self._store.renew_latest(self.snapshot_id, manifest)
 
     async def abort(self) -> None:
         if self._published or self._ended:

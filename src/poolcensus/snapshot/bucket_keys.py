@@ -10,6 +10,8 @@ from poolcensus.snapshot.encode import MANIFEST_NAME
 from poolcensus.snapshot.ids import is_snapshot_id
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from poolcensus.objects import Bucket
 
 SCHEME = "s3://"
@@ -38,10 +40,11 @@ async def contents(bucket: Bucket, prefix: str) -> dict[str, dict[str, int]]:
     return found
 
 
-async def published_ids(bucket: Bucket, prefix: str) -> list[str]:
-    """The ids of the snapshots, oldest first."""
-    found = await contents(bucket, prefix)
-    return sorted(snapshot_id for snapshot_id, names in found.items() if MANIFEST_NAME in names)
+def manifests(found: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
+    """The ids of the snapshots among these `contents`, with the sizes of their manifests."""
+    return {
+        snapshot_id: names[MANIFEST_NAME] for snapshot_id, names in found.items() if MANIFEST_NAME in names
+    }
 
 
 def place_of(key: str, prefix: str) -> tuple[str, str]:

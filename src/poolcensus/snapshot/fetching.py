@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import anyio
 from anyio import to_thread
 
 from poolcensus.errors import SnapshotError, first_reason
-from poolcensus.snapshot.bucket_keys import LATEST_NAME, contents, named, split_place
+from poolcensus.snapshot.bucket_keys import LATEST_NAME, contents, manifests, named, split_place
 from poolcensus.snapshot.encode import MANIFEST_NAME, POOLS_NAME
 from poolcensus.snapshot.ids import is_snapshot_id
-from poolcensus.snapshot.reader import LARGEST_MANIFEST, Inventory, Snapshot, info_of, look_up, read_manifest
+from poolcensus.snapshot.order import LatestSearch, moment_of
+from poolcensus.snapshot.reader import (
+    LARGEST_MANIFEST,
+    Inventory,
+    Snapshot,
+    info_of,
+    look_up,
+    read_manifest,
+    steps_back,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
     from typing import BinaryIO
 
@@ -26,7 +38,7 @@ _LONGEST_NAME = 200
 
 
 async def list_bucket(bucket: Bucket, place: str) -> tuple[SnapshotInfo, ...]:
-    """The snapshots at `place`, an `s3://BUCKET/PREFIX`, the newest last.
+    """The snapshots at `place`, an `s3://BUCKET/PREFIX`, the one that was published last at the end.
 
     Whatever is not a snapshot that this version can read is passed over. Raises `DestinationError` where
     the bucket can't be read.
@@ -37,13 +49,41 @@ async def list_bucket(bucket: Bucket, place: str) -> tuple[SnapshotInfo, ...]:
 async def take_bucket_inventory(bucket: Bucket, place: str) -> Inventory:
     """The inventory of `place`, an `s3://BUCKET/PREFIX`. Raises `DestinationError` as `list_bucket` does."""
     _, prefix = split_place(place)
+    found, unreadable = await _read_all(bucket, place, manifests(await contents(bucket, prefix)))
+    return Inventory(
+        snapshots=tuple(sorted(found.values(), key=attrgetter("moment"))),
+        latest=await _named(bucket, prefix),
+        unreadable=dict(sorted(unreadable.items())),
+    )
+
+
+async def search_bucket(bucket: Bucket, place: str, there: Mapping[str, int], name: object) -> LatestSearch:
+    """Return the search for the newest of the snapshots that are `there`, by the sizes of their manifests.
+
+    `name` is what `latest.json` names. Raises `DestinationError` where the bucket can't be read.
+    """
+    search = LatestSearch(there, name if isinstance(name, str) else None, datetime.now(UTC))
+    while snapshot_ids := search.next():
+        found, _ = await _read_all(bucket, place, {each: there[each] for each in snapshot_ids})
+        for snapshot_id in snapshot_ids:
+            search.take(snapshot_id, found.get(snapshot_id))
+    return search
+
+
+async def _read_all(
+    bucket: Bucket, place: str, there: Mapping[str, int]
+) -> tuple[dict[str, SnapshotInfo], dict[str, str]]:
+    """Return what the snapshots say of themselves, and why others can't be read, each by id."""
+    _, prefix = split_place(place)
     found: dict[str, SnapshotInfo] = {}
     unreadable: dict[str, str] = {}
     limiter = anyio.CapacityLimiter(_AT_ONCE)
 
     async def read(snapshot_id: str, size: int) -> None:
         async with limiter:
-            held = await bucket.get(f"{prefix}{snapshot_id}/{MANIFEST_NAME}", size=size + 1)
+            # One more than a manifest may have, so that one that is too large is seen to be.
+            size = min(size, LARGEST_MANIFEST) + 1
+            held = await bucket.get(f"{prefix}{snapshot_id}/{MANIFEST_NAME}", size=size)
         try:
             manifest = read_manifest(held.body if held is not None else b"", f"{place}/{snapshot_id}")
         except SnapshotError as error:
@@ -58,20 +98,20 @@ async def take_bucket_inventory(bucket: Bucket, place: str) -> Inventory:
 
     try:
         async with anyio.create_task_group() as group:
-            for snapshot_id, names in (await contents(bucket, prefix)).items():
-                if MANIFEST_NAME in names:
-                    group.start_soon(read, snapshot_id, min(names[MANIFEST_NAME], LARGEST_MANIFEST))
+            for snapshot_id, size in there.items():
+                group.start_soon(read, snapshot_id, size)
     except BaseExceptionGroup as failures:
         if (reason := first_reason(failures)) is None:
             raise
         raise reason from failures
+    return found, unreadable
+
+
+async def _named(bucket: Bucket, prefix: str) -> str | None:
+    """Return the id that `latest.json` names, None where it names none."""
     latest = await bucket.get(prefix + LATEST_NAME)
     name = named(latest.body) if latest is not None else None
-    return Inventory(
-        snapshots=tuple(found[snapshot_id] for snapshot_id in sorted(found)),
-        latest=name if isinstance(name, str) and is_snapshot_id(name) else None,
-        unreadable=dict(sorted(unreadable.items())),
-    )
+    return name if isinstance(name, str) and is_snapshot_id(name) else None
 
 
 async def fetch(bucket: Bucket, place: str, ref: str, folder: Path, *, pools: bool = True) -> Snapshot:
@@ -82,8 +122,7 @@ async def fetch(bucket: Bucket, place: str, ref: str, folder: Path, *, pools: bo
     """
     _, prefix = split_place(place)
     found = await contents(bucket, prefix)
-    ids = sorted(snapshot_id for snapshot_id, names in found.items() if MANIFEST_NAME in names)
-    snapshot_id = look_up(ref, ids, place)
+    snapshot_id = await _look_up(bucket, place, ref, manifests(found))
     copy = folder / snapshot_id
     await to_thread.run_sync(copy.mkdir)
     for name, size in found[snapshot_id].items():
@@ -92,6 +131,19 @@ async def fetch(bucket: Bucket, place: str, ref: str, folder: Path, *, pools: bo
         wanted = name == file.name and (pools or not name.startswith(POOLS_NAME))
         await _copy(bucket, f"{prefix}{snapshot_id}/{name}", file, size if wanted else 0)
     return await to_thread.run_sync(Snapshot.open, copy)
+
+
+async def _look_up(bucket: Bucket, place: str, ref: str, there: Mapping[str, int]) -> str:
+    _, prefix = split_place(place)
+    back = steps_back(ref)
+    if back is None:
+        return look_up(ref, map(moment_of, there), place)
+    if back == 0:
+        search = await search_bucket(bucket, place, there, await _named(bucket, prefix))
+        if search.newest is not None:
+            return search.newest
+    found, _ = await _read_all(bucket, place, there)
+    return look_up(ref, (found[each].moment if each in found else moment_of(each) for each in there), place)
 
 
 async def _copy(bucket: Bucket, key: str, file: Path, size: int) -> None:

@@ -27,7 +27,7 @@ from poolcensus.snapshot.encode import MANIFEST_NAME
 from poolcensus.snapshot.ids import parse_snapshot_id
 from poolcensus.snapshot.journal import JOURNAL_NAME
 from poolcensus.snapshot.leftovers import DRAFT_PREFIX, LATEST_PREFIX, PRUNED_PREFIX, Leftovers
-from poolcensus.snapshot.reader import LATEST, published_ids, take_inventory
+from poolcensus.snapshot.reader import LATEST, info_or_none, published_ids, search_latest, take_inventory
 from poolcensus.snapshot.resume import Interrupted
 from poolcensus.snapshot.store import ABORT_SECONDS, Draft, DraftFile, Piece, Shelf, explained
 
@@ -319,7 +319,7 @@ class _FolderDraft(Draft):
                 self.discard()
         try:
             sync_folder(self._store.dest)
-            self._renew_latest()
+            self._renew_latest(manifest)
             self._store.leftovers.sweep()
         except OSError as error:
             raise DestinationError(
@@ -351,19 +351,28 @@ class _FolderDraft(Draft):
             # Forgotten before the close: a failed close has closed, and the number may be someone else's.
             os.close(self._files.pop(name))
 
-    def _renew_latest(self) -> None:
-        # Not this one where a merge, or a clock that went back, publishes behind the newest. It is named anew
-        # all the same: a run that was killed may have published it and not come as far as `latest`.
-        newest = max(published_ids(self._store.dest), default=self.snapshot_id)
-        link = self._store.dest / f"{LATEST_PREFIX}{self.snapshot_id}"
+    def _renew_latest(self, manifest: bytes) -> None:
+        # Not this one where a merge, or a clock that went back, publishes behind the newest, or where its own
+        # clock went ahead. It is named anew all the same: a run that was killed may have published it and not
+        # come as far as `latest`.
+        dest = self._store.dest
+        search = search_latest(dest, (each for each in published_ids(dest) if each != self.snapshot_id))
+        self.before = search.info
+        search.take(self.snapshot_id, info_or_none(manifest, self.snapshot_id))
+        newest = search.newest
+        if newest is None:
+            (dest / LATEST).unlink(missing_ok=True)
+            sync_folder(dest)
+            return
+        link = dest / f"{LATEST_PREFIX}{self.snapshot_id}"
         link.symlink_to(newest)
         try:
-            link.replace(self._store.dest / LATEST)
+            link.replace(dest / LATEST)
         except OSError:
             with contextlib.suppress(OSError):
                 link.unlink()
             raise
-        sync_folder(self._store.dest)
+        sync_folder(dest)
 
 
 class _FolderFile(DraftFile):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from poolcensus.errors import DestinationError
@@ -33,9 +34,9 @@ class Pruning:
 async def prune(dest: str | os.PathLike[str] | Shelf, keep: Keep, *, dry_run: bool = False) -> Pruning:
     """Remove from `dest`, a folder or another store, the snapshots that `keep` does not keep.
 
-    The newest complete snapshot and what `latest` names always stay. A snapshot disappears for readers as
-    a whole. One that can't be removed does not stop the others. A dry run takes no lock and changes
-    nothing.
+    The newest complete snapshot of each scope, what `latest` names and what is from the future always stay.
+    A snapshot disappears for readers as a whole. One that can't be removed does not stop the others. A dry
+    run takes no lock and changes nothing.
 
     Raises `DestinationLockedError` where a run holds the destination, `DestinationError` or `SnapshotError`
     where there is none or it can't be read.
@@ -57,5 +58,5 @@ async def prune(dest: str | os.PathLike[str] | Shelf, keep: Keep, *, dry_run: bo
 
 
 def _decided(inventory: Inventory, keep: Keep) -> Pruning:
-    statuses = {each.id: each.status for each in inventory.snapshots}
-    return Pruning(decide(statuses, keep, inventory.latest), inventory.unreadable, {})
+    decisions = decide(inventory.snapshots, keep, now=datetime.now(UTC), latest=inventory.latest)
+    return Pruning(decisions, inventory.unreadable, {})

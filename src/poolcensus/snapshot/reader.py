@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from heapq import nlargest
 from operator import attrgetter
 from pathlib import Path
@@ -23,9 +24,11 @@ from poolcensus.snapshot.encode import (
     decode_result,
 )
 from poolcensus.snapshot.ids import is_snapshot_id, parse_snapshot_id
+from poolcensus.snapshot.order import LatestSearch, Moment, moment_of
+from poolcensus.snapshot.scope import Scope
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from poolcensus.model import (
         FileEntry,
@@ -56,11 +59,19 @@ class SnapshotInfo:
     targets: int
     covered: int
     bytes: int
+    scope: Scope
+
+    @property
+    def moment(self) -> Moment:
+        """When it was published: what snapshots are ordered by."""
+        return moment_of(self.id, self.started_at, self.finished_at)
 
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
     """What stands at a destination: its snapshots, the oldest first, and the one that it calls its latest.
+
+    The order is that in which they were published, by their manifests.
 
     `unreadable` says by id why something that is named like a snapshot is none, or none to be read.
     """
@@ -81,8 +92,9 @@ class Snapshot:
     def open(cls, ref: str | os.PathLike[str], dest: str | os.PathLike[str] | None = None) -> Self:
         """The snapshot that `ref` names: `latest`, `latest~N`, a snapshot id, or the path of its folder.
 
-        `latest~N` is the N-th before the newest. Ids and `latest` are looked up in `dest`, by default the
-        current folder. Raises `SnapshotError` where there is none, or where it can't be read.
+        `latest` is the one that was published last, by its manifest, and `latest~N` the N-th before it; one
+        from the future is neither. Ids and `latest` are looked up in `dest`, by default the current folder.
+        Raises `SnapshotError` where there is none, or where it can't be read.
         """
         path = _resolve(ref, Path("." if dest is None else dest))
         return cls(path, _read_manifest(path))
@@ -181,7 +193,7 @@ class Snapshot:
 
 
 def list_snapshots(dest: str | os.PathLike[str]) -> tuple[SnapshotInfo, ...]:
-    """The snapshots in a folder, the newest last.
+    """The snapshots in a folder, the one that was published last at the end.
 
     Whatever is not a snapshot that this version can read is passed over. Raises `SnapshotError` where the
     folder itself can't be read.
@@ -192,7 +204,7 @@ def list_snapshots(dest: str | os.PathLike[str]) -> tuple[SnapshotInfo, ...]:
             found.append(info_of(_read_manifest(Path(dest) / snapshot_id)))
         except SnapshotError:
             continue
-    return tuple(found)
+    return tuple(sorted(found, key=attrgetter("moment")))
 
 
 def long_targets(dest: str | os.PathLike[str]) -> dict[tuple[str, str], int]:
@@ -226,12 +238,20 @@ def take_inventory(dest: Path) -> Inventory:
             found.append(_own_info(path))
         except SnapshotError as error:
             unreadable[name] = str(error)
-    latest = os.path.basename(os.path.realpath(dest / LATEST))  # noqa: PTH119 - never raises
-    return Inventory(tuple(found), latest if is_snapshot_id(latest) else None, unreadable)
+    return Inventory(tuple(sorted(found, key=attrgetter("moment"))), _linked(dest), unreadable)
+
+
+def search_latest(dest: Path, ids: Iterable[str]) -> LatestSearch:
+    """Return the search for the newest of the snapshots `ids` in `dest`, done."""
+    search = LatestSearch(ids, _linked(dest), datetime.now(UTC))
+    while snapshot_ids := search.next():
+        for snapshot_id in snapshot_ids:
+            search.take(snapshot_id, _info_or_none(dest / snapshot_id))
+    return search
 
 
 def published_ids(dest: Path) -> list[str]:
-    """The ids of the snapshots in `dest`, oldest first. Raises `OSError`."""
+    """The ids of the snapshots in `dest`, sorted. Raises `OSError`."""
     return sorted(
         entry.name
         for entry in dest.iterdir()
@@ -260,19 +280,41 @@ def is_looked_up(ref: str) -> bool:
     return is_snapshot_id(ref) or _LATEST_REF.fullmatch(ref) is not None
 
 
-def look_up(ref: str, ids: list[str], dest: Path | str) -> str:
-    """The one of `ids`, oldest first, that `ref` names. Raises `SnapshotError` where there is none."""
+def steps_back(ref: str) -> int | None:
+    """Return N for `latest~N`, 0 for `latest`, None for an id."""
     match = _LATEST_REF.fullmatch(ref)
-    back = int(match[1] or 0) if match is not None else 0
-    if back >= len(ids) or (match is None and ref not in ids):
-        raise SnapshotError(f"no snapshot {ref} in {dest}: {_there_is(ids)}")
-    return ref if match is None else ids[-1 - back]
+    return None if match is None else int(match[1] or 0)
+
+
+def look_up(ref: str, moments: Iterable[Moment], dest: Path | str) -> str:
+    """Return the id of the one of `moments` that `ref` names. Raises `SnapshotError` where there is none."""
+    now = datetime.now(UTC)
+    ordered = sorted(moments)
+    ids = [each.id for each in ordered]
+    if (back := steps_back(ref)) is None:
+        if ref in ids:
+            return ref
+        raise SnapshotError(f"no snapshot {ref} in {dest}: {_there_is(sorted(ids))}")
+    past = [each.id for each in ordered if not each.is_ahead(now)]
+    if back < len(past):
+        return past[-1 - back]
+    ahead = f"; {len(ids) - len(past)} from the future not counted" if len(past) < len(ids) else ""
+    raise SnapshotError(f"no snapshot {ref} in {dest}: {_there_is(past)}{ahead}")
 
 
 def _resolve(ref: str | os.PathLike[str], dest: Path) -> Path:
     if not isinstance(ref, str) or not is_looked_up(ref):
         return Path(ref)
-    return dest / look_up(ref, _ids(dest), dest)
+    ids = _ids(dest)
+    back = steps_back(ref)
+    if back == 0 and (newest := search_latest(dest, ids).newest) is not None:
+        return dest / newest
+    return dest / look_up(ref, (_moment(dest / each, read=back is not None) for each in ids), dest)
+
+
+def _moment(path: Path, *, read: bool) -> Moment:
+    info = _info_or_none(path) if read else None
+    return moment_of(path.name) if info is None else info.moment
 
 
 def _ids(dest: Path) -> list[str]:
@@ -329,6 +371,29 @@ def _checked_manifest(data: bytes) -> Manifest:
     return manifest
 
 
+def info_or_none(data: bytes, snapshot_id: str) -> SnapshotInfo | None:
+    """Return what a manifest says of the snapshot of this id, None where it is none that can be read."""
+    try:
+        info = info_of(read_manifest(data, snapshot_id))
+    except SnapshotError:
+        return None
+    return info if info.id == snapshot_id else None
+
+
+def _info_or_none(path: Path) -> SnapshotInfo | None:
+    try:
+        info = info_of(_read_manifest(path))
+    except SnapshotError:
+        return None
+    return info if info.id == path.name else None
+
+
+def _linked(dest: Path) -> str | None:
+    """Return the id of the snapshot that the link `latest` leads to, None for all else."""
+    name = os.path.basename(os.path.realpath(dest / LATEST))  # noqa: PTH119 - never raises
+    return name if is_snapshot_id(name) else None
+
+
 def _own_info(path: Path) -> SnapshotInfo:
     if path.is_symlink():
         raise SnapshotError(f"{path} is not a snapshot: it is a symbolic link")
@@ -356,4 +421,5 @@ def info_of(manifest: Manifest) -> SnapshotInfo:
         targets=manifest.totals.targets,
         covered=manifest.totals.covered,
         bytes=sum(file.bytes for file in manifest.files),
+        scope=Scope.of(manifest),
     )

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import groupby, islice
+from itertools import islice
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from poolcensus.errors import SettingsError
 from poolcensus.model import SnapshotStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator
+    from datetime import datetime
 
-_DAY: Final = len("20261123")
-_MONTH: Final = len("202611")
+    from poolcensus.snapshot.reader import SnapshotInfo
+    from poolcensus.snapshot.scope import Scope
+
+# How many parts of a date two snapshots of one day have in common, and of one month.
+_DAY: Final = 3
+_MONTH: Final = 2
 
 
 class Reason(StrEnum):
@@ -25,15 +31,17 @@ class Reason(StrEnum):
     MONTHLY = "keep-monthly"
     NEWEST_COMPLETE = "newest-complete"
     LATEST = "latest"
+    FUTURE = "future"
 
 
 @dataclass(frozen=True, slots=True)
 class Keep:
     """Rules for keeping snapshots. A snapshot that any of them keeps is kept.
 
-    `last` keeps the newest so many, `daily` the newest of each of the last so many days that have one,
-    `monthly` alike for months, all by the UTC start that the snapshot id names. Raises `SettingsError`
-    where there is no rule, or one of less than 1.
+    Each rule holds for the snapshots of every scope by themselves. `last` keeps the newest so many, `daily`
+    one of each of the last so many days that have one, `monthly` alike for months: the newest complete one,
+    or the newest where none is complete. The day is that of the start, in UTC. Raises `SettingsError` where
+    there is no rule, or one of less than 1.
     """
 
     last: int | None = None
@@ -56,6 +64,7 @@ class Decision:
 
     snapshot_id: str
     reasons: tuple[Reason, ...]
+    scope: Scope
 
     @property
     def keep(self) -> bool:
@@ -64,30 +73,52 @@ class Decision:
 
 
 def decide(
-    snapshots: Mapping[str, SnapshotStatus], keep: Keep, latest: str | None = None
+    snapshots: Iterable[SnapshotInfo], keep: Keep, *, now: datetime, latest: str | None = None
 ) -> tuple[Decision, ...]:
-    """What becomes of each snapshot, given by its id with its status, the oldest first.
+    """What becomes of each snapshot, the oldest first.
 
-    The newest complete one is kept whatever the rules are, and so is `latest`, the one that the
-    destination calls its newest.
+    The newest complete one of each scope is kept whatever the rules are, and so are the newest of all and
+    `latest`, the one that the destination calls that. One that is from the future at `now` is kept and
+    counts for no rule: its place among the others is not known.
     """
-    newest_first = sorted(snapshots, reverse=True)
-    kept: dict[str, list[Reason]] = {snapshot_id: [] for snapshot_id in newest_first}
-    for reason, ids in (
+    newest_first = sorted(snapshots, key=attrgetter("moment"), reverse=True)
+    past = [each for each in newest_first if not each.moment.is_ahead(now)]
+    kept: dict[str, list[Reason]] = {each.id: [] for each in newest_first}
+    scopes: dict[Scope, list[SnapshotInfo]] = {}
+    for each in past:
+        scopes.setdefault(each.scope, []).append(each)
+    for alike in scopes.values():
+        for reason, found in _kept_of(alike, keep):
+            kept[found.id].append(reason)
+    for number, each in enumerate(past):
+        if number == 0 or each.id == latest:
+            kept[each.id].append(Reason.LATEST)
+    for each in newest_first:
+        if each.moment.is_ahead(now):
+            kept[each.id].append(Reason.FUTURE)
+    return tuple(Decision(each.id, tuple(kept[each.id]), each.scope) for each in reversed(newest_first))
+
+
+def _kept_of(newest_first: list[SnapshotInfo], keep: Keep) -> Iterator[tuple[Reason, SnapshotInfo]]:
+    """Yield which snapshots of one scope are kept, and why."""
+    complete = (each for each in newest_first if each.status is SnapshotStatus.COMPLETE)
+    for reason, found in (
         (Reason.LAST, islice(newest_first, keep.last or 0)),
-        (Reason.DAILY, islice(_newest_of_each(newest_first, _DAY), keep.daily or 0)),
-        (Reason.MONTHLY, islice(_newest_of_each(newest_first, _MONTH), keep.monthly or 0)),
-        (
-            Reason.NEWEST_COMPLETE,
-            islice((each for each in newest_first if snapshots[each] is SnapshotStatus.COMPLETE), 1),
-        ),
-        (Reason.LATEST, (each for each in newest_first if each == latest)),
+        (Reason.DAILY, islice(_best_of_each(newest_first, _DAY), keep.daily or 0)),
+        (Reason.MONTHLY, islice(_best_of_each(newest_first, _MONTH), keep.monthly or 0)),
+        (Reason.NEWEST_COMPLETE, islice(complete, 1)),
     ):
-        for snapshot_id in ids:
-            kept[snapshot_id].append(reason)
-    return tuple(Decision(each, tuple(kept[each])) for each in reversed(newest_first))
+        for each in found:
+            yield reason, each
 
 
-def _newest_of_each(newest_first: list[str], length: int) -> Iterator[str]:
-    """The first of each stretch of ids whose times begin alike."""
-    return (next(ids) for _, ids in groupby(newest_first, key=lambda each: each[:length]))
+def _best_of_each(newest_first: list[SnapshotInfo], parts: int) -> Iterator[SnapshotInfo]:
+    """Yield one of each day or month, the last period first: the newest complete one, or else the newest."""
+    best: dict[tuple[int, ...], SnapshotInfo] = {}
+    for each in newest_first:
+        # By the start and not by the end: a nightly run that ends after midnight is still that of its day.
+        period = each.moment.started.timetuple()[:parts]
+        found = best.setdefault(period, each)
+        if found.status is not SnapshotStatus.COMPLETE and each.status is SnapshotStatus.COMPLETE:
+            best[period] = each
+    return (best[period] for period in sorted(best, reverse=True))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from poolcensus.model import JsonObject
-    from poolcensus.snapshot.reader import Inventory
+    from poolcensus.snapshot.reader import Inventory, SnapshotInfo
     from poolcensus.snapshot.resume import Interrupted
 
 ABORT_SECONDS = 1.5
@@ -51,7 +51,8 @@ class Draft(ABC):
     """A snapshot on its way.
 
     `chunk_bytes` is how much to hand to `append` at once, more or less. `scratch` is a folder on the
-    same device as the draft, or None where the system's folder for temporary files has to do.
+    same device as the draft, or None where the system's folder for temporary files has to do. `before` is
+    known after a commit: the newest of the other snapshots, None where there is none that can be read.
     """
 
     chunk_bytes: int = 1 << 20
@@ -59,6 +60,7 @@ class Draft(ABC):
 
     def __init__(self, snapshot_id: str) -> None:
         self.snapshot_id = snapshot_id
+        self.before: SnapshotInfo | None = None
 
     @property
     @abstractmethod

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from poolcensus.model import Caller, Page, Shard, SkippedAccount, Target, TargetResult
     from poolcensus.snapshot.journal import JournalHeader
+    from poolcensus.snapshot.reader import SnapshotInfo
     from poolcensus.snapshot.store import Draft
 
 MEMORY_PER_TARGET = 32 * 1024
@@ -107,6 +108,11 @@ class SnapshotWriter:
     def manifest(self) -> Manifest | None:
         """The manifest of the snapshot once that is published, even where `publish` was cancelled then."""
         return self._manifest if self.published else None
+
+    @property
+    def before(self) -> SnapshotInfo | None:
+        """The newest of the other snapshots at the destination once this one is published."""
+        return self._draft.before
 
     @property
     def suspended(self) -> bool:

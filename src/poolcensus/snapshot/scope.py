@@ -1,0 +1,161 @@
+"""What a snapshot was asked to cover: the request of its manifest, compared and in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from poolcensus.catalogue import is_pattern
+from poolcensus.codec import dumps
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from poolcensus.model import JsonObject, JsonValue, Manifest, Shard
+
+_ORGANIZATION: Final = "organization"
+_SELF: Final = "self"
+
+# Only these may hold patterns.
+_REGIONS: Final = frozenset({"regions", "exclude_regions"})
+
+# A few patterns are shorter than their count and say more; a column of a table has no room for many.
+_PATTERNS_SHOWN: Final = 3
+
+# Each key of a request that names accounts, regions or pools, with the words for one and for several.
+_ACCOUNTS: Final = (
+    ("accounts", "{} account", "{} accounts"),
+    ("ous", "{} OU", "{} OUs"),
+    ("account_tags", "{} account tag", "{} account tags"),
+)
+_OTHERS: Final = (
+    ("exclude_accounts", "{} account excluded", "{} accounts excluded"),
+    ("exclude_ous", "{} OU excluded", "{} OUs excluded"),
+    ("regions", "{} region", "{} regions"),
+    ("exclude_regions", "{} region excluded", "{} regions excluded"),
+    ("extra_regions", "{} extra region", "{} extra regions"),
+    ("pool_ids", "{} pool", "{} pools"),
+    ("filters", "{} pool filter", "{} pool filters"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a census was asked to cover. Two scopes are equal where the same was asked for.
+
+    `request` and `shard` are those of the manifest. `owner` is the organization, or the account of a caller
+    who asked for that account alone.
+    """
+
+    key: str
+    request: JsonObject = field(compare=False, repr=False)
+    shard: Shard | None = field(compare=False, default=None)
+    owner: str | None = field(compare=False, default=None)
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Scope:
+        """Return the scope of the snapshot that `manifest` describes."""
+        request, shard = manifest.request, manifest.shard
+        # The caller's own account is another one for every caller, under the same request.
+        alone = request.get("accounts_from") == _SELF
+        owner = manifest.caller.account_id if alone else manifest.organization_id
+        asked = sorted(
+            (name, each) for name, value in request.items() if (each := _comparable(name, value)) is not None
+        )
+        part = None if shard is None else f"{shard.index}/{shard.count}"
+        return cls(dumps([owner, part, asked]).decode(), request, shard, owner)
+
+    @property
+    def summary(self) -> str:
+        """The scope in a few words, such as `whole organization` or `3 accounts, 2 regions`."""
+        return ", ".join(words for words, _ in self.parts())
+
+    def parts(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """Yield the parts of the scope: each in words, and the names or ids that these words count."""
+        accounts = list(self._parts_of(_ACCOUNTS))
+        others = list(self._parts_of(_OTHERS))
+        source = self.request.get("accounts_from", _ORGANIZATION)
+        if source == _SELF:
+            yield "caller's account", (self.owner,) if self.owner is not None else ()
+        elif source != _ORGANIZATION:
+            yield "accounts from a file", (str(source),)
+        elif not accounts and not others and self.shard is None:
+            yield "whole organization", ()
+        elif not accounts and others:
+            yield "all accounts", ()
+        yield from accounts
+        yield from others
+        if self.shard is not None:
+            yield f"shard {self.shard.index}/{self.shard.count}", ()
+
+    def difference(self, before: Scope) -> str | None:
+        """Return how this run's scope differs from that of the snapshot before, None where it does not."""
+        if self == before:
+            return None
+        mine, other = _with_article(self.summary), _with_article(before.summary)
+        if mine != other:
+            return f"This run covers {mine}; the snapshot before covers {other}."
+        names = sorted(
+            name
+            for name in {*self.request, *before.request}
+            if _comparable(name, self.request.get(name)) != _comparable(name, before.request.get(name))
+        )
+        if self.owner != before.owner:
+            names.append("caller" if self.request.get("accounts_from") == _SELF else "organization")
+        return (
+            f"This run covers {mine}, and so does the snapshot before, but they differ in {', '.join(names)}."
+        )
+
+    def _parts_of(self, kinds: tuple[tuple[str, str, str], ...]) -> Iterator[tuple[str, tuple[str, ...]]]:
+        for name, one, several in kinds:
+            values = _values(self.request.get(name))
+            if not values:
+                continue
+            number = f"{len(values):,}"
+            if name in _REGIONS and len(values) <= _PATTERNS_SHOWN and any(map(is_pattern, values)):
+                # How many regions a pattern stands for depends on the version that was run.
+                yield several.format("").strip().replace("regions", f"regions {' '.join(values)}"), ()
+            else:
+                yield (one if len(values) == 1 else several).format(number), values
+
+
+def _values(value: JsonValue) -> tuple[str, ...]:
+    """Return what a key of a request lists, each as text."""
+    listed = value if isinstance(value, list) else [] if value is None else [value]
+    return tuple(_text(each) for each in listed)
+
+
+def _text(value: JsonValue) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict) and isinstance(values := value.get("values"), list):
+        return f"{value.get('name')}:{value.get('operator')}:{','.join(map(str, values))}"
+    return dumps(value).decode()
+
+
+def _comparable(name: str, value: JsonValue) -> str | None:
+    """Return a text that is equal for equal requests; None for what asks for nothing.
+
+    The order of a list does not change what was asked for, and a key that is missing was not known to the
+    version that wrote the snapshot: it asked for what is asked for by default.
+    """
+    if value is None or value == [] or (name == "accounts_from" and value == _ORGANIZATION):
+        return None
+    if isinstance(value, list):
+        return dumps(sorted(_unordered(each) for each in value)).decode()
+    return dumps(value).decode()
+
+
+def _unordered(value: JsonValue) -> str:
+    if isinstance(value, dict):
+        return dumps(
+            {
+                name: sorted(map(str, each)) if isinstance(each, list) else each
+                for name, each in sorted(value.items())
+            }
+        ).decode()
+    return dumps(value).decode()
+
+
+def _with_article(summary: str) -> str:
+    return f"the {summary}" if summary.startswith(("whole", "caller")) else summary
