@@ -5,6 +5,8 @@ from __future__ import annotations
 import resource
 import subprocess
 import sys
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -48,6 +50,27 @@ def test_forty_open_files_are_enough(serve: Serve, bench: Bench) -> None:
 def test_too_few_open_files_are_one_sentence(simulator: Served, bench: Bench, limit: int) -> None:
     assert_one_sentence(_collect(bench, simulator, limit), 1, "Too many open files")
     assert [each.name for each in (bench.folder / "snapshots").iterdir()] in ([".lock"], [])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="another process's limits can be set on Linux alone")
+def test_a_shortage_in_the_middle_of_a_run_costs_time_and_no_target(serve: Serve, bench: Bench) -> None:
+    served = serve("--accounts=60", f"--regions={REGIONS}", "--pools-per-target=1", "--latency=100")
+    arguments = ("collect", "--regions", REGIONS, "--log-level", "info")
+    with bench.popen(*arguments, **served.environment) as process:
+        assert process.stderr is not None
+        while process.poll() is None and served.calls.get("workspaces.DescribeWorkspacesPools", 0) < 4:
+            time.sleep(0.01)
+        before = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+        in_use = len(list(Path(f"/proc/{process.pid}/fd").iterdir()))
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (in_use, before[1]))
+        told = next((line for line in process.stderr if "a call waits" in line), "")
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, before)
+        out, _ = process.communicate(timeout=60)
+    assert "no file descriptor left (ulimit -n raises the limit)" in told
+    assert (process.returncode, out) == (0, "")
+    snapshot = Snapshot.open("latest", dest=bench.folder / "snapshots")
+    assert verify(snapshot) == ()
+    assert snapshot.manifest.outcomes == {Outcome.OK: 120}
 
 
 async def test_connections_of_one_place_give_way_to_those_of_another(

@@ -432,6 +432,7 @@ class _Shortage:
         """Note that it goes on. Raises FatalError where it has lasted too long."""
         if self._breakers.now() - max(self._since, self._breakers.last_reply) >= self._LONGEST:
             raise FatalError(f"no connection can be opened: {error.message}") from error
+        _log.info("a call waits: %s", error.message)
 
     async def pause(self) -> None:
         """Wait a moment."""
