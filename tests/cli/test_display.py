@@ -137,7 +137,7 @@ def test_the_summary_says_what_is_there_and_what_is_not(manifest: Manifest) -> N
         "took 1 min 05 s",
         "2 asked, 1 skipped (1 SUSPENDED)",
         "4 of 4 covered",
-        "9 (1 repeated, 1 throttled, 2 roles assumed)",
+        "9 (1 retry, 1 throttled, 2 AssumeRole)",
         "ok 3",
         "empty 1",
     ):

@@ -17,6 +17,7 @@ import pytest
 
 from poolcensus.errors import DestinationError, DestinationLockedError
 from poolcensus.snapshot import FolderStore, Snapshot, SnapshotWriter, list_snapshots, verify
+from poolcensus.snapshot.reader import take_inventory
 from snapshot.making import ID, LATER_ID, SOME, fill, make, page, pool, publish, target
 
 if TYPE_CHECKING:
@@ -156,26 +157,53 @@ async def test_a_commit_that_fails_removes_its_draft_at_once(
 @pytest.mark.parametrize(
     ("call", "name"), [("fsync", "dest"), ("symlink", LATER_ID), ("replace", f".latest-{LATER_ID}")]
 )
-async def test_a_failure_after_the_rename_says_that_the_snapshot_is_published(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, name: str
+async def test_a_failure_after_the_rename_is_a_warning_since_the_snapshot_is_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, call: str, name: str
 ) -> None:
     dest = tmp_path / "dest"
     await make(dest)
-    with monkeypatch.context() as patch, pytest.raises(DestinationError, match=f"{LATER_ID} is published"):
+    with monkeypatch.context() as patch:
         async with (
             FolderStore(dest) as store,
             SnapshotWriter(await store.draft(LATER_ID), partition="aws") as writer,
         ):
             await fill(writer, SOME)
             failing(call, name, patch)
-            try:
-                await publish(writer)
-            finally:
-                assert writer.published
+            await publish(writer)
+            assert writer.published
+    assert f"{LATER_ID} is published" in caplog.text
     assert [info.id for info in list_snapshots(dest)] == [ID, LATER_ID]
     assert verify(Snapshot.open(LATER_ID, dest)) == ()
     assert os.readlink(dest / "latest") == ID  # noqa: PTH115 - as it is, not resolved
     assert [entry.name for entry in dest.iterdir() if entry.name.startswith(".latest")] == []
+
+
+@pytest.mark.parametrize("error", [errno.EPERM, errno.ENOTSUP, errno.ENOSYS])
+async def test_without_symbolic_links_a_file_names_the_newest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    await make(tmp_path)
+    assert json.loads((tmp_path / "latest.json").read_bytes()) == {"snapshot_id": ID}
+    await make(tmp_path, LATER_ID)
+    assert json.loads((tmp_path / "latest.json").read_bytes()) == {"snapshot_id": LATER_ID}
+    assert (tmp_path / "latest.json").stat().st_mode & 0o777 == 0o600
+    assert Snapshot.open("latest", tmp_path).id == LATER_ID
+    assert take_inventory(tmp_path).latest == LATER_ID
+    assert sorted(each.name for each in tmp_path.iterdir()) == [".lock", ID, LATER_ID, "latest.json"]
+    assert caplog.text == ""
+
+
+async def test_a_folder_called_latest_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "latest").mkdir()
+    (tmp_path / "latest" / "mine").touch()
+    await make(tmp_path)
+    assert f"snapshot {ID} is published" in caplog.text
+    assert (tmp_path / "latest" / "mine").exists()
+    assert Snapshot.open("latest", tmp_path).id == ID
 
 
 async def test_short_writes_are_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

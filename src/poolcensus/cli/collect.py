@@ -73,11 +73,12 @@ def collect(
 def _run(census: Census, settings: Settings) -> Snapshot | BucketSnapshot | StreamedSnapshot:
     try:
         return run(partial(_collect, census, settings))
-    except StoppedError:
+    except (StoppedError, CensusError, OSError) as error:
         snapshot = census.published
         if snapshot is None:
             raise
-        complain(f"snapshot {snapshot.manifest.snapshot_id} was published when the signal came")
+        what = "when the signal came" if isinstance(error, StoppedError) else f"before this: {error}"
+        complain(f"snapshot {snapshot.manifest.snapshot_id} was published {what}")
         return snapshot
 
 

@@ -20,7 +20,7 @@ _TOTALS = {
     "requests": "Calls of AWS that were sent, of any service.",
     "retries": "Calls that repeated another.",
     "throttles": "Calls that AWS throttled.",
-    "assume_role_calls": "Roles that were assumed.",
+    "assume_role_calls": "Calls of sts:AssumeRole that were sent.",
 }
 
 

@@ -106,10 +106,10 @@ def manifest_summary(manifest: Manifest, where: str | None) -> Iterable[Renderab
         ("Targets", text(f"{totals.covered:,} of {totals.targets:,} covered")),
         ("Pools", text(f"{totals.pools:,} on {counted(totals.pages, 'page')}")),
         (
-            "Calls",
+            "API calls",
             text(
-                f"{totals.requests:,} ({totals.retries:,} repeated, {totals.throttles:,} throttled,"
-                f" {counted(totals.assume_role_calls, 'role')} assumed)"
+                f"{totals.requests:,} ({counted(totals.retries, 'retry', 'retries')}, {totals.throttles:,}"
+                f" throttled, {totals.assume_role_calls:,} AssumeRole)"
             ),
         ),
     ]

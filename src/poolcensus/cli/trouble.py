@@ -109,9 +109,9 @@ def _named(account_id: str, name: str | None, region: str, regions: int) -> str:
     return f"{shown} ({region if regions == 1 else counted(regions, 'region')})"
 
 
-def counted(number: int, what: str) -> str:
-    """A number and its noun."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
+def counted(number: int, what: str, several: str | None = None) -> str:
+    """Return a number and its noun; `several` is the plural where it does not end in an s alone."""
+    return f"{number:,} {what if number == 1 else several or f'{what}s'}"
 
 
 def _phrases() -> Mapping[Outcome, str]:

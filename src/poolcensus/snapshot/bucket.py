@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Self
 import anyio
 from anyio.lowlevel import checkpoint
 
-from poolcensus.codec import dumps
 from poolcensus.errors import DestinationError
 from poolcensus.snapshot.bucket_keys import (
     LATEST_NAME,
     LOCK_NAME,
     contents,
+    latest_object,
     manifests,
     named,
     place_of,
@@ -199,7 +199,7 @@ class BucketStore(Shelf):
                 if held is not None:
                     await self.bucket.delete(key, if_match=held.etag)
                 return before
-            data = dumps({"snapshot_id": search.newest}) + b"\n"
+            data = latest_object(search.newest)
             if held is None:
                 written = await self.bucket.put(key, data, if_absent=True)
             else:
@@ -252,10 +252,14 @@ class _BucketDraft(Draft):
         try:
             await self._renew_latest(manifest)
         except DestinationError as error:
-            raise DestinationError(
-                f"snapshot {self.snapshot_id} is published in {self._store.location}, but {LATEST_NAME} may"
-                f" still name the snapshot before it: {error}"
-            ) from error
+            # It is published, whatever becomes of what comes after.
+            _log.warning(
+                "snapshot %s is published in %s, but %s may still name the snapshot before it: %s",
+                self.snapshot_id,
+                self._store.location,
+                LATEST_NAME,
+                error,
+            )
 
     async def _renew_latest(self, manifest: bytes) -> None:
         renewed = False

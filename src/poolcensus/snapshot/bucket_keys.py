@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from poolcensus.codec import loads
+from poolcensus.codec import dumps, loads
 from poolcensus.snapshot.encode import MANIFEST_NAME
 from poolcensus.snapshot.ids import is_snapshot_id
 
@@ -51,6 +51,11 @@ def place_of(key: str, prefix: str) -> tuple[str, str]:
     """The snapshot id that a key is under, and its name there; two empty texts for all other keys."""
     snapshot_id, _, name = key.removeprefix(prefix).partition("/")
     return (snapshot_id, name) if is_snapshot_id(snapshot_id) else ("", "")
+
+
+def latest_object(snapshot_id: str) -> bytes:
+    """Return what `latest.json` holds where it names a snapshot."""
+    return dumps({"snapshot_id": snapshot_id}) + b"\n"
 
 
 def named(data: bytes) -> object:

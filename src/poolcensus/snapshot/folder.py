@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import logging
 import os
 import shutil
 import socket
@@ -23,6 +24,7 @@ from anyio import to_thread
 
 from poolcensus.codec import dumps, loads
 from poolcensus.errors import DestinationError, DestinationLockedError
+from poolcensus.snapshot.bucket_keys import LATEST_NAME, latest_object
 from poolcensus.snapshot.encode import MANIFEST_NAME
 from poolcensus.snapshot.ids import parse_snapshot_id
 from poolcensus.snapshot.journal import JOURNAL_NAME
@@ -38,7 +40,11 @@ if TYPE_CHECKING:
     from poolcensus.model import JsonObject
     from poolcensus.snapshot.reader import Inventory
 
+_log = logging.getLogger("poolcensus")
+
 LOCK_NAME = ".lock"
+# What file systems without symbolic links say, such as exFAT, SMB shares and FUSE mounts of buckets.
+_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
@@ -322,10 +328,14 @@ class _FolderDraft(Draft):
             self._renew_latest(manifest)
             self._store.leftovers.sweep()
         except OSError as error:
-            raise DestinationError(
-                f"snapshot {self.snapshot_id} is published in {self._store.dest}, but `{LATEST}` may still "
-                f"name the snapshot before it: {error.strerror or error}"
-            ) from error
+            # It is published, whatever becomes of what comes after.
+            _log.warning(
+                "snapshot %s is published in %s, but `%s` may still name the snapshot before it: %s",
+                self.snapshot_id,
+                self._store.dest,
+                LATEST,
+                error.strerror or error,
+            )
 
     def _publish(self, manifest: bytes) -> None:
         for name in list(self._files):
@@ -362,17 +372,36 @@ class _FolderDraft(Draft):
         newest = search.newest
         if newest is None:
             (dest / LATEST).unlink(missing_ok=True)
+            (dest / LATEST_NAME).unlink(missing_ok=True)
             sync_folder(dest)
             return
-        link = dest / f"{LATEST_PREFIX}{self.snapshot_id}"
-        link.symlink_to(newest)
+        made = dest / f"{LATEST_PREFIX}{self.snapshot_id}"
         try:
-            link.replace(dest / LATEST)
+            name = self._name_newest(made, newest)
+            made.replace(dest / name)
         except OSError:
             with contextlib.suppress(OSError):
-                link.unlink()
+                made.unlink()
             raise
         sync_folder(dest)
+
+    def _name_newest(self, made: Path, newest: str) -> str:
+        """Make what names the newest snapshot, a link where there are any, and return what it is called."""
+        try:
+            made.symlink_to(newest)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+        else:
+            return LATEST
+        fd = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, self._store.file_mode)
+        try:
+            os.fchmod(fd, self._store.file_mode)
+            os.write(fd, latest_object(newest))
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        return LATEST_NAME
 
 
 class _FolderFile(DraftFile):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from poolcensus.errors import SnapshotError
 from poolcensus.model import Compression
+from poolcensus.snapshot.bucket_keys import LATEST_NAME, named
 from poolcensus.snapshot.compressing import BROKEN, read_lines
 from poolcensus.snapshot.encode import (
     MANIFEST_NAME,
@@ -389,9 +390,14 @@ def _info_or_none(path: Path) -> SnapshotInfo | None:
 
 
 def _linked(dest: Path) -> str | None:
-    """Return the id of the snapshot that the link `latest` leads to, None for all else."""
-    name = os.path.basename(os.path.realpath(dest / LATEST))  # noqa: PTH119 - never raises
-    return name if is_snapshot_id(name) else None
+    """Return the id of the snapshot that `latest` leads to, or `latest.json` names, None for all else."""
+    name: object = os.path.basename(os.path.realpath(dest / LATEST))  # noqa: PTH119 - never raises
+    if not (isinstance(name, str) and is_snapshot_id(name)):
+        try:
+            name = named((dest / LATEST_NAME).read_bytes())
+        except OSError:
+            return None
+    return name if isinstance(name, str) and is_snapshot_id(name) else None
 
 
 def _own_info(path: Path) -> SnapshotInfo:
