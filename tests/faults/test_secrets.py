@@ -7,7 +7,7 @@ import logging
 import pickle
 import traceback
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 import msgspec
@@ -19,7 +19,7 @@ from poolcensus.errors import CensusError
 from poolcensus.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     from census_lab import Lab
@@ -42,15 +42,19 @@ class Everything(logging.Handler):
 
 
 @pytest.fixture
-def logged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def logged(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Everything that is logged, at DEBUG."""
     handler = Everything()
-    for name in LOGGERS:
-        logger = logging.getLogger(name)
-        monkeypatch.setattr(logger, "level", logging.DEBUG)
-        monkeypatch.setattr(logger, "handlers", [*logger.handlers, handler])
-        logger.manager._clear_cache()  # type: ignore[attr-defined] # what a level set in the proper way does
-    return handler.said
+    manager: Any = logging.Logger.manager
+    with monkeypatch.context() as patch:
+        for name in LOGGERS:
+            logger = logging.getLogger(name)
+            patch.setattr(logger, "level", logging.DEBUG)
+            patch.setattr(logger, "handlers", [*logger.handlers, handler])
+        # What a level set in the proper way does.
+        manager._clear_cache()
+        yield handler.said
+    manager._clear_cache()
 
 
 def secrets_of(here: Lab) -> dict[str, str]:
