@@ -848,7 +848,7 @@ def test_a_shortage_of_this_machine_is_waited_for_and_is_nobodys_silence() -> No
         service.script = [LocalLimitError("too many open files", code="LocalLimit") for _ in range(500)]
         channel = channel_of(service)
         assert await ends_of(channel, 20) == {None: 20}
-        assert channel.counts.retries == 0
+        assert (channel.counts.retries, channel.counts.requests) == (0, 20)
         service.script = [LocalLimitError("too many open files", code="LocalLimit") for _ in range(99999)]
         began = now()
         with pytest.raises(BaseExceptionGroup) as caught:

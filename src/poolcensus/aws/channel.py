@@ -366,6 +366,10 @@ class Channel:
                 watch.throttles += 1
                 self.counts.throttles += 1
                 self._rates.throttled(call.key, begun=call.begun)
+            case LocalLimitError():
+                # It has not been sent.
+                watch.attempts -= 1
+                self.counts.requests -= 1
             case ExpiredError():
                 source.expired(credentials)
             case ClockSkewError():
