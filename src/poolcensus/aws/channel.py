@@ -372,9 +372,8 @@ class Channel:
                 self.counts.requests -= 1
             case ExpiredError():
                 source.expired(credentials)
-            case ClockSkewError():
-                if error.server_time is not None:
-                    self._clock.correct(error.server_time)
+            case ClockSkewError(server_time=float(moment)):
+                self._clock.correct(moment)
             case UnrecognizedCredentialsError():
                 if watch.may_be_off and source.recognized_elsewhere(credentials, region):
                     raise RegionDisabledError(
