@@ -25,7 +25,7 @@ class ChainPace:
 
     # With less, every other page is throttled again; with more, a chain that was throttled by chance takes
     # long to forget it.
-    _SHRINK = 0.7
+    _SHRINK = 0.75
     # The shortest wait before a retry under throttling: that much later than the refusal is not late.
     _NOT_LATE = 0.2
     # As long as the longest wait before a retry: one that was held up for other reasons has no more to wait.
