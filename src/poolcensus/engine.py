@@ -12,7 +12,7 @@ import anyio
 import msgspec
 
 from poolcensus.aws.channel import CallWatch
-from poolcensus.errors import CallError, FatalError, first_reason
+from poolcensus.errors import CallError, FatalError, first_reason_raised
 from poolcensus.limits import Share
 from poolcensus.model import Outcome, Progress, Target, TargetResult, Totals
 from poolcensus.schedule import Schedule
@@ -154,12 +154,8 @@ class Engine:
         none has an outcome that it did not earn: those without one are counted as `cancelled`.
         """
         try:
-            with anyio.move_on_after(self._limits.deadline) as scope:
+            with first_reason_raised(), anyio.move_on_after(self._limits.deadline) as scope:
                 await self._run_all()
-        except BaseExceptionGroup as group:
-            if (reason := first_reason(group)) is None:
-                raise
-            raise reason from group
         finally:
             if not scope.cancelled_caught:
                 self._count_unfinished()

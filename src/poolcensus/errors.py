@@ -7,11 +7,14 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from poolcensus.model import Outcome
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from poolcensus.model import FailureGroup, TargetResult
 
 
@@ -239,10 +242,25 @@ class PagingLoopError(RecordedError):
     outcome = Outcome.BAD_RESPONSE
 
 
-def first_reason(group: BaseExceptionGroup[BaseException]) -> CensusError | None:
-    """The first error raised on purpose among those that tasks ended with: what a person has to be told."""
-    for error in group.exceptions:
-        found = first_reason(error) if isinstance(error, BaseExceptionGroup) else error
-        if isinstance(found, CensusError):
-            return found
-    return None
+@contextmanager
+def first_reason_raised() -> Iterator[None]:
+    """Raise, in place of an exception group, its first CensusError, or the only exception that it holds.
+
+    Any other group passes through.
+    """
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        held = [*_exceptions(group)]
+        reasons = [each for each in held if isinstance(each, CensusError)]
+        if not reasons and len(held) > 1:
+            raise
+        raise (reasons or held)[0] from group
+
+
+def _exceptions(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for each in group.exceptions:
+        if isinstance(each, BaseExceptionGroup):
+            yield from _exceptions(each)
+        else:
+            yield each

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from poolcensus.aws.gateway import open_caller
 from poolcensus.aws.s3 import open_bucket
-from poolcensus.errors import first_reason
+from poolcensus.errors import first_reason_raised
 from poolcensus.snapshot.bucket import BucketStore
 from poolcensus.snapshot.bucket_keys import split_place
 from poolcensus.snapshot.fetching import fetch, list_bucket
@@ -51,10 +51,6 @@ async def prune_remote(settings: Settings, place: str, keep: Keep, *, dry_run: b
 @asynccontextmanager
 async def _opened(settings: Settings, place: str) -> AsyncIterator[Bucket]:
     name, _ = split_place(place)
-    try:
+    with first_reason_raised():
         async with open_caller(settings) as session, open_bucket(settings, session, name) as bucket:
             yield bucket
-    except BaseExceptionGroup as failures:
-        if (reason := first_reason(failures)) is None:
-            raise
-        raise reason from failures

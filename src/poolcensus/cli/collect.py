@@ -20,6 +20,7 @@ from poolcensus.settings.sources import settings_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from poolcensus.census import Census
@@ -71,8 +72,11 @@ def collect(
 
 
 def _run(census: Census, settings: Settings) -> Snapshot | BucketSnapshot | StreamedSnapshot:
+    from poolcensus.cli.progress import shown
+
+    display = shown(census.progress, settings.progress)
     try:
-        return run(partial(_collect, census, settings))
+        return run(partial(_collect, census, display))
     except (StoppedError, CensusError, OSError) as error:
         snapshot = census.published
         if snapshot is None:
@@ -82,10 +86,10 @@ def _run(census: Census, settings: Settings) -> Snapshot | BucketSnapshot | Stre
         return snapshot
 
 
-async def _collect(census: Census, settings: Settings) -> Snapshot | BucketSnapshot | StreamedSnapshot:
-    from poolcensus.cli.progress import shown
-
-    async with census, shown(census.progress, settings.progress):
+async def _collect(
+    census: Census, display: AbstractAsyncContextManager[None]
+) -> Snapshot | BucketSnapshot | StreamedSnapshot:
+    async with census, display:
         return await census.collect()
 
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING
 
+import anyio
 import click
 
 from poolcensus.cli.trouble import counted, duration, on_terminal
+from poolcensus.errors import first_reason_raised
 from poolcensus.settings import ProgressMode
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
     from poolcensus.model import Progress
 
@@ -23,23 +25,33 @@ SECONDS_BETWEEN_LINES = 5.0
 _DUMB = frozenset({"dumb", "unknown"})
 
 
-@asynccontextmanager
-async def shown(read: Callable[[], Progress], mode: ProgressMode) -> AsyncIterator[None]:
-    """Shows what `read` says while the block runs: a live display on a terminal, else lines or nothing."""
+def shown(read: Callable[[], Progress], mode: ProgressMode) -> AbstractAsyncContextManager[None]:
+    """Return a context that shows what `read` says: a live display on a terminal, else lines or nothing.
+
+    To be called before the event loop runs, which loading the display would hold up.
+    """
     terminal = on_terminal(sys.stderr)
     if mode is ProgressMode.NEVER or (mode is ProgressMode.AUTO and not terminal):
-        yield
-        return
+        return nullcontext()
     if not terminal or os.environ.get("TERM") in _DUMB:
-        async with _repeated(lambda: click.echo(line(read()), err=True), SECONDS_BETWEEN_LINES):
-            yield
-        with suppress(OSError):
-            click.echo(line(read()), err=True)
-        return
+        return _lines(read)
     from poolcensus.cli.display import live
 
+    return _display(live(read))
+
+
+@asynccontextmanager
+async def _lines(read: Callable[[], Progress]) -> AsyncIterator[None]:
+    async with _repeated(lambda: click.echo(line(read()), err=True), SECONDS_BETWEEN_LINES):
+        yield
+    with suppress(OSError):
+        click.echo(line(read()), err=True)
+
+
+@asynccontextmanager
+async def _display(display: AbstractContextManager[Callable[[], None]]) -> AsyncIterator[None]:
     # A display of its own thread would read the counters while the event loop changes them.
-    with live(read) as refresh:
+    with display as refresh:
         async with _repeated(refresh, 1 / REFRESHES_PER_SECOND):
             yield
 
@@ -47,18 +59,19 @@ async def shown(read: Callable[[], Progress], mode: ProgressMode) -> AsyncIterat
 @asynccontextmanager
 async def _repeated(action: Callable[[], None], seconds: float) -> AsyncIterator[None]:
     async def repeat() -> None:
-        while True:
-            await asyncio.sleep(seconds)
-            action()
-
-    task = asyncio.create_task(repeat())
-    try:
-        yield
-    finally:
-        task.cancel()
         # A terminal that goes away takes the display with it, not the census.
-        with suppress(asyncio.CancelledError, OSError):
-            await task
+        with suppress(OSError):
+            while True:
+                await anyio.sleep(seconds)
+                action()
+
+    with first_reason_raised():
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(repeat)
+            try:
+                yield
+            finally:
+                tasks.cancel_scope.cancel()
 
 
 def line(progress: Progress) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import anyio
 from anyio import to_thread
 
-from poolcensus.errors import SnapshotError, first_reason
+from poolcensus.errors import SnapshotError, first_reason_raised
 from poolcensus.snapshot.bucket_keys import LATEST_NAME, contents, manifests, named, split_place
 from poolcensus.snapshot.encode import MANIFEST_NAME, POOLS_NAME
 from poolcensus.snapshot.ids import is_snapshot_id
@@ -96,14 +96,10 @@ async def _read_all(
                 f"{place}/{snapshot_id} is not what its name says: its manifest is of {manifest.snapshot_id}"
             )
 
-    try:
+    with first_reason_raised():
         async with anyio.create_task_group() as group:
             for snapshot_id, size in there.items():
                 group.start_soon(read, snapshot_id, size)
-    except BaseExceptionGroup as failures:
-        if (reason := first_reason(failures)) is None:
-            raise
-        raise reason from failures
     return found, unreadable
 
 
