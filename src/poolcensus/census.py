@@ -29,7 +29,7 @@ from poolcensus.errors import (
     NotPublishedError,
     SettingsError,
     SnapshotError,
-    first_reason,
+    first_reason_raised,
 )
 from poolcensus.failures import FailureTally
 from poolcensus.loops import require_asyncio
@@ -286,17 +286,17 @@ class Census:
     async def plan(self) -> Plan:
         """What `collect` would do. Calls member accounts only to ask which regions they have enabled."""
         async with self._prepare() as prepared, self._open(prepared) as opened:
-            listed = [batch async for batch in opened.listing.accounts()]
-            accounts = tuple(account for batch in listed for account in batch)
+            accounts = tuple([account async for batch in opened.listing.accounts() for account in batch])
             self._check_accounts(len(accounts), opened)
             disabled = await _count_disabled(opened, accounts)
             roles = sum(account.id != opened.aws.caller.account_id for account in accounts)
             targets = len(accounts) * len(opened.regions.regions)
+            # The listing and the regions' status were asked for just now, as `collect` will ask for them.
             calls = {
                 "sts:GetCallerIdentity": 1,
-                "organizations:ListAccounts": len(listed) if opened.listing.asks_organization else 0,
+                **opened.aws.organization.calls,
                 "sts:AssumeRole": roles,
-                "account:ListRegions": len(accounts) if opened.regions.opt_in else 0,
+                **opened.aws.region_status.calls,
                 "workspaces:DescribeWorkspacesPools": targets - disabled,
             }
             return Plan(
@@ -524,12 +524,8 @@ async def _count_disabled(opened: _Opened, accounts: tuple[Account, ...]) -> int
                 continue
             found.append(len(opt_in & (disabled or frozenset())))
 
-    try:
+    with first_reason_raised():
         async with anyio.create_task_group() as group:
             for _ in range(min(len(accounts), _ASKED_AT_ONCE)):
                 group.start_soon(ask)
-    except BaseExceptionGroup as failures:
-        if (reason := first_reason(failures)) is None:
-            raise
-        raise reason from failures
     return sum(found)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING
 
+import anyio
 import msgspec
 
 from poolcensus import catalogue
 from poolcensus.aws.organizations import ListedAccount
-from poolcensus.errors import OrganizationError, SettingsError
+from poolcensus.errors import OrganizationError, SettingsError, first_reason_raised
 from poolcensus.model import Account, SkippedAccount
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from poolcensus.model import Caller, Shard
 
 _ACTIVE = "ACTIVE"
+# Of the 20 accounts of a page: too many at once are refused ("another request is already in progress").
+_TAGS_AT_ONCE = 8
 
 
 class AccountChoice(msgspec.Struct, frozen=True):
@@ -121,9 +124,7 @@ class AccountListing:
                     wanted.append(Account(listed.id, listed.name))
                 elif reason:
                     self.skipped.append(SkippedAccount(listed.id, listed.name, reason))
-            if self._choice.tags:
-                wanted = [each for each in wanted if await self._has_tags(each)]
-            yield tuple(wanted)
+            yield tuple(await self._tagged(wanted) if self._choice.tags else wanted)
         if missing := sorted(self._choice.include - self._seen):
             raise OrganizationError(
                 f"{', '.join(missing)}: not among the accounts of the {self._source_name()}"
@@ -176,11 +177,26 @@ class AccountListing:
             [each.id for unit in units async for page in self._opened().accounts_under(unit) for each in page]
         )
 
-    async def _has_tags(self, account: Account) -> bool:
-        if self._choice.tags <= await self._opened().tags(account.id):
-            return True
-        self.skipped.append(SkippedAccount(account.id, account.name, "without the tags"))
-        return False
+    async def _tagged(self, accounts: list[Account]) -> list[Account]:
+        """Return those of the accounts that have all the tags, which are asked for side by side."""
+        organization = self._opened()
+        has_tags = dict.fromkeys(accounts, False)
+        left = iter(accounts)
+
+        async def ask() -> None:
+            for account in left:
+                has_tags[account] = self._choice.tags <= await organization.tags(account.id)
+
+        with first_reason_raised():
+            async with anyio.create_task_group() as group:
+                for _ in range(min(len(accounts), _TAGS_AT_ONCE)):
+                    group.start_soon(ask)
+        self.skipped += [
+            SkippedAccount(account.id, account.name, "without the tags")
+            for account, has in has_tags.items()
+            if not has
+        ]
+        return [account for account, has in has_tags.items() if has]
 
     def _opened(self) -> Organization:
         if self._organization is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+import anyio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -96,6 +97,10 @@ class Scripted:
         self._units = units or {}
         self._tags = tags or {}
         self.asked: list[str] = []
+        self.refused: frozenset[str] = frozenset()
+        self.waiting = 0
+        self.at_once = 1
+        self.enough = anyio.Event()
 
     async def accounts(self) -> AsyncIterator[tuple[ListedAccount, ...]]:
         self.asked.append("accounts")
@@ -108,6 +113,13 @@ class Scripted:
 
     async def tags(self, account_id: str) -> frozenset[tuple[str, str]]:
         self.asked.append(f"tags {account_id}")
+        self.waiting += 1
+        if self.waiting >= self.at_once:
+            self.enough.set()
+        await self.enough.wait()
+        self.waiting -= 1
+        if account_id in self.refused:
+            raise OrganizationError(f"tags of {account_id} refused")
         return self._tags.get(account_id, frozenset())
 
 
@@ -212,6 +224,22 @@ async def test_tags_must_all_be_there() -> None:
     }
     # One who will not be asked anyway costs no call.
     assert f"tags {ids(3)[0]}" not in organization.asked
+
+
+async def test_tags_are_asked_for_side_by_side_and_accounts_keep_their_order() -> None:
+    page = [listed(number) for number in range(1, 21)]
+    organization = Scripted([page], tags={each.id: frozenset({("k", "v")}) for each in page[::2]})
+    organization.at_once = 8
+    with anyio.fail_after(5):
+        found = await walk(listing_of(AccountChoice(tags=frozenset({("k", "v")})), organization))
+    assert found == [each.id for each in page[::2]]
+
+
+async def test_tags_that_are_refused_end_the_listing_with_one_reason() -> None:
+    organization = Scripted([[listed(number) for number in range(1, 21)]])
+    organization.refused = frozenset(ids(2, 3, 4))
+    with pytest.raises(OrganizationError, match="refused"):
+        await walk(listing_of(AccountChoice(tags=frozenset({("k", "v")})), organization))
 
 
 async def test_self_and_a_file_need_no_organization() -> None:

@@ -94,6 +94,40 @@ async def test_units_and_tags_choose_what_the_organization_says(lab: Start) -> N
     assert set(asked(snapshot)) == prod - {min(prod)} != set()
 
 
+_OPT_IN = ("us-east-1", "af-south-1")
+
+
+@pytest.mark.parametrize(
+    ("settings", "faults"),
+    [
+        ({}, ()),
+        ({"ous": (Directory.root_id,)}, ()),
+        ({"account_tags": ("env=prod",)}, ()),
+        ({"account_tags": ("env=prod",), "ous": (Directory.root_id,), "shard": "1/2"}, ()),
+        ({"accounts_from": "self"}, ()),
+        ({"accounts_from": "FILE", "ous": (Directory.root_id,)}, ()),
+        ({"accounts_from": "FILE", "account_tags": ("env=prod",)}, ()),
+        ({"regions": ("us-east-1",)}, ()),
+        ({}, ("denied,service=account",)),
+        ({}, ("denied,service=account", "denied,service=ec2")),
+        ({"exclude_accounts": ("000000000002",)}, ()),
+    ],
+)
+async def test_a_plan_has_the_calls_that_a_run_makes(
+    lab: Start, tmp_path: Path, settings: dict[str, object], faults: tuple[str, ...]
+) -> None:
+    here = await lab(accounts=45, mean_pools=0, regions=_OPT_IN, faults=faults)
+    if settings.get("accounts_from") == "FILE":
+        file = tmp_path / "accounts.txt"
+        file.write_text("".join(f"{number:012d}\n" for number in range(1, 30)))
+        settings = {**settings, "accounts_from": str(file)}
+    async with Census(here.settings(**settings)) as census:
+        plan = await census.plan()
+    here.simulator.stats.calls.clear()
+    await here.collect(**settings)
+    assert {name.replace(":", "."): count for name, count in plan.calls.items()} == here.simulator.stats.calls
+
+
 def _units(directory: Directory, parent: str = Directory.root_id) -> list[str]:
     here = directory.units_of(parent)
     return here + [unit for each in here for unit in _units(directory, each)]

@@ -7,6 +7,7 @@ management account or a delegated administrator, and a page may be empty and sti
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -37,7 +38,10 @@ class ListedAccount(msgspec.Struct, frozen=True):
 
 
 class Organization:
-    """The caller's Organization. Every method raises OrganizationError where it can't be read."""
+    """The caller's Organization. Every method raises OrganizationError where it can't be read.
+
+    `calls` counts the pages that were asked for, by IAM action.
+    """
 
     def __init__(
         self, sdk: Sdk, channel: Channel, source: CredentialSource, caller: Caller, region: str
@@ -47,6 +51,7 @@ class Organization:
         self._source = source
         self._region = region
         self._key = CallKey(caller.account_id, region, _SERVICE)
+        self.calls: Counter[str] = Counter()
 
     async def accounts(self) -> AsyncIterator[tuple[ListedAccount, ...]]:
         """Every account of the Organization, whatever its state, a page at a time."""
@@ -88,6 +93,7 @@ class Organization:
             async for page in list_pages(
                 self._channel, template, self._source, self._key, request=request, items=items
             ):
+                self.calls[_action(operation)] += 1
                 yield page
         except CallError as error:
             raise _organization_error(error, operation) from error
@@ -118,8 +124,12 @@ def _listed(account: JsonObject) -> ListedAccount:
     )
 
 
+def _action(operation: str) -> str:
+    return _SERVICE + ":" + "".join(word.capitalize() for word in operation.split("_"))
+
+
 def _organization_error(error: CallError, operation: str) -> OrganizationError:
-    action = "".join(word.capitalize() for word in operation.split("_"))
+    action = _action(operation)
     if error.code == "AWSOrganizationsNotInUseException":
         return OrganizationError(
             "the caller's account is in no AWS Organization: take the census of it alone with"
@@ -127,7 +137,7 @@ def _organization_error(error: CallError, operation: str) -> OrganizationError:
         )
     if isinstance(error, AccessDeniedError):
         return OrganizationError(
-            f"organizations:{action} was refused: call from the management account or a delegated"
+            f"{action} was refused: call from the management account or a delegated"
             f" administrator, with that permission ({error.message})"
         )
-    return OrganizationError(f"organizations:{action} failed: {error.message} ({error.code})")
+    return OrganizationError(f"{action} failed: {error.message} ({error.code})")

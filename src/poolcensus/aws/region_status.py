@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,8 @@ class RegionStatus:
     Both are asked with the account's own credentials: limits are the account's, and the management
     account would need trusted access. An account that refuses both answers is an unknown: its opt-in
     regions are then called, and say themselves that they are disabled.
+
+    `calls` counts the pages that were asked for, by IAM action.
     """
 
     def __init__(self, sdk: Sdk, channel: Channel, broker: CredentialBroker, region: str) -> None:
@@ -39,6 +42,7 @@ class RegionStatus:
         self._channel = channel
         self._broker = broker
         self._region = region
+        self.calls: Counter[str] = Counter()
         self._known: dict[str, frozenset[str] | None] = {}
         self._flights: SingleFlight[str, frozenset[str] | None] = SingleFlight()
 
@@ -78,6 +82,8 @@ class RegionStatus:
             optional=True,
             retrier=_IMPATIENT,
         )
+        # Counted where it is refused, too. A page has 50 regions, more than there are.
+        self.calls["account:ListRegions"] += 1
         return {
             str(each.get("RegionName")): str(each.get("RegionOptStatus"))
             async for page in pages
@@ -95,6 +101,7 @@ class RegionStatus:
             optional=True,
         )
         source = self._broker.source(account_id)
+        self.calls["ec2:DescribeRegions"] += 1
         return await self._channel.call(call, source, _opt_in_statuses, watch=CallWatch(), retrier=_IMPATIENT)
 
 
