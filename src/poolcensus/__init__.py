@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         CallError,
         CensusError,
         CredentialsError,
+        DamagedSnapshotError,
         DestinationError,
         DestinationLockedError,
         FatalError,
@@ -57,7 +58,17 @@ if TYPE_CHECKING:
         Totals,
     )
     from poolcensus.settings import Settings
-    from poolcensus.snapshot import Decision, Keep, Pruning, Snapshot, list_snapshots, prune, verify
+    from poolcensus.snapshot import (
+        Decision,
+        Keep,
+        Problem,
+        ProblemKind,
+        Pruning,
+        Snapshot,
+        list_snapshots,
+        prune,
+        verify,
+    )
 
 _HOMES = {
     "poolcensus.census": ("Census",),
@@ -65,6 +76,7 @@ _HOMES = {
         "CallError",
         "CensusError",
         "CredentialsError",
+        "DamagedSnapshotError",
         "DestinationError",
         "DestinationLockedError",
         "FatalError",
@@ -91,7 +103,17 @@ _HOMES = {
         "Totals",
     ),
     "poolcensus.settings": ("Settings",),
-    "poolcensus.snapshot": ("Decision", "Keep", "Pruning", "Snapshot", "list_snapshots", "prune", "verify"),
+    "poolcensus.snapshot": (
+        "Decision",
+        "Keep",
+        "Problem",
+        "ProblemKind",
+        "Pruning",
+        "Snapshot",
+        "list_snapshots",
+        "prune",
+        "verify",
+    ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -102,6 +124,7 @@ __all__ = [
     "Census",
     "CensusError",
     "CredentialsError",
+    "DamagedSnapshotError",
     "Decision",
     "Denial",
     "DestinationError",
@@ -118,6 +141,8 @@ __all__ = [
     "Page",
     "Plan",
     "PoolRecord",
+    "Problem",
+    "ProblemKind",
     "Progress",
     "Pruning",
     "Settings",

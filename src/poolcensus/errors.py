@@ -47,7 +47,11 @@ class DestinationLockedError(FatalError):
 
 
 class SnapshotError(CensusError):
-    """A snapshot is not there, or is not what its manifest says."""
+    """A snapshot is not there, or can't be read."""
+
+
+class DamagedSnapshotError(SnapshotError):
+    """A snapshot can be read, and is not what its manifest says."""
 
 
 class NotPublishedError(CensusError):

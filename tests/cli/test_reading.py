@@ -216,10 +216,11 @@ def test_verify_exits_with_1_where_it_finds_something(dest: Path, capsys: pytest
     assert captured.out == ""
     lines = captured.err.splitlines()
     assert lines[0].startswith(f"poolcensus: {NEW}: pools.ndjson: ")
-    assert lines[-1] == f"poolcensus: {NEW}: 1 problem"
+    assert lines[-1] == f"poolcensus: {NEW}: the snapshot is damaged (1 problem)"
     assert main(["verify", OLD, NEW, "--json", "--dest", str(dest)]) == 1
     first, second = json.loads(said(capsys))
-    assert first == {"snapshot": OLD, "ok": True, "problems": []}
+    assert first == {"snapshot": OLD, "ok": True, "status": "ok", "problems": []}
+    assert second["status"] == "damaged"
     assert second["problems"][0]["file"] == "pools.ndjson"
 
 
@@ -228,7 +229,21 @@ def test_verify_goes_on_after_a_snapshot_that_cannot_be_opened(
 ) -> None:
     (dest / OLD / "manifest.json").write_text("{")
     assert main(["verify", OLD, NEW, "--dest", str(dest), "--json"]) == 1
-    assert [each["ok"] for each in json.loads(said(capsys))] == [False, True]
+    assert [each["status"] for each in json.loads(said(capsys))] == ["damaged", "ok"]
+
+
+def test_verify_tells_what_it_cannot_read_from_what_is_damaged(
+    dest: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    newer = json.loads((dest / OLD / "manifest.json").read_text())
+    (dest / OLD / "manifest.json").write_text(json.dumps({**newer, "schema_version": 99}))
+    missing = "20200101T000000Z-000000"
+    assert main(["verify", OLD, NEW, missing, "--dest", str(dest), "--json"]) == 1
+    assert [each["status"] for each in json.loads(said(capsys))] == ["unreadable", "ok", "unreadable"]
+    assert main(["verify", OLD, "--dest", str(dest)]) == 1
+    err = capsys.readouterr().err
+    assert f"{OLD}: the snapshot can't be read (1 problem)" in err
+    assert "damaged" not in err
 
 
 # --- scopes and clocks ----------------------------------------------------------------------------------

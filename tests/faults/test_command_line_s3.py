@@ -87,7 +87,7 @@ def test_a_census_is_published_and_read_again(
     bucket.Object(f"nightly/{newer}/targets.ndjson").put(Body=b"{}\n")
     bucket.Object(f"nightly/{older}/pools.ndjson").delete()
     found = said("verify", older, newer, "latest~2", code=1)
-    assert f"{older}: pools.ndjson: can't be opened" in found
+    assert f"{older}: pools.ndjson: is missing" in found
     assert f"{newer}: targets.ndjson: its sha256 is not the manifest's" in found
     assert "latest~2: no snapshot latest~2 in s3://census/nightly" in found
     assert "poolcensus: no snapshot latest~2 in s3://census/nightly" in said("show", "latest~2", code=1)

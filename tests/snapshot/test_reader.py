@@ -140,7 +140,7 @@ async def test_records_that_are_missing_at_the_end_are_missed(
         cuts = [len(whole) // 2, len(whole) - 9, 0]
     for cut in cuts:
         snapshot.pools_path.write_bytes(whole[:cut])
-        with pytest.raises(SnapshotError, match="damaged|can't be read"):
+        with pytest.raises(SnapshotError, match="the snapshot is damaged"):
             list(snapshot.pools())
 
 
@@ -151,7 +151,7 @@ async def test_a_line_that_is_no_record_is_named(tmp_path: Path) -> None:
     with pytest.raises(SnapshotError, match=r"pools\.ndjson, line 2"):
         list(snapshot.pools())
     snapshot.targets_path.unlink()
-    with pytest.raises(SnapshotError, match=r"targets\.ndjson can't be read"):
+    with pytest.raises(SnapshotError, match=r"targets\.ndjson is missing"):
         list(snapshot.targets())
 
 

@@ -1,24 +1,26 @@
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import json
+import os
 import shutil
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 import anyio
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from poolcensus.errors import SnapshotError
+from poolcensus.errors import DamagedSnapshotError, SnapshotError
 from poolcensus.model import Compression, Outcome
-from poolcensus.snapshot import Problem, Snapshot, verify
+from poolcensus.snapshot import Problem, ProblemKind, Snapshot, verify
 from snapshot.making import ID, LATER_ID, SOME, make, target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 CONTENT = {**SOME, target(3): Outcome.THROTTLED}
 
@@ -135,8 +137,67 @@ def test_missing_files_and_folders_in_their_place_are_found(snapshot: Snapshot) 
     snapshot.targets_path.unlink()
     snapshot.targets_path.mkdir()
     found = messages(verify(snapshot))
-    assert f"{snapshot.pools_path.name}:None: can't be opened" in found
-    assert f"{snapshot.targets_path.name}:None: can't be opened" in found
+    assert found.splitlines() == [
+        f"{snapshot.targets_path.name}:None: is missing",
+        f"{snapshot.pools_path.name}:None: is missing",
+    ]
+
+
+class Unreadable:
+    """A file that a dying disk gives up after its first bytes."""
+
+    def __init__(self, raw: BinaryIO, error: OSError, after: int) -> None:
+        self._raw, self._error, self._left = raw, error, after
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._raw.close()
+
+    def read(self, size: int, /) -> bytes:
+        if not self._left:
+            raise self._error
+        data = self._raw.read(min(size, self._left))
+        self._left -= len(data)
+        return data
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.EACCES, errno.ESTALE, errno.EMFILE])
+@pytest.mark.parametrize("after", [0, 40])
+@pytest.mark.parametrize("base", ["pools", "targets"])
+def test_what_cannot_be_read_is_not_called_damaged(
+    snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch, code: int, after: int, base: str
+) -> None:
+    opened = Path.open
+
+    def open_(path: Path, *given: Any) -> Any:
+        raw = opened(path, *given)
+        return Unreadable(raw, OSError(code, os.strerror(code)), after) if path.name.startswith(base) else raw
+
+    monkeypatch.setattr(Path, "open", open_)
+    (problem,) = verify(snapshot)
+    assert problem == Problem(
+        getattr(snapshot, f"{base}_path").name,
+        None,
+        f"can't be read: {os.strerror(code)}",
+        ProblemKind.UNREADABLE,
+    )
+    with pytest.raises(SnapshotError, match="can't be read after line") as caught:
+        list(getattr(snapshot, base)())
+    assert not isinstance(caught.value, DamagedSnapshotError)
+
+
+def test_what_is_damaged_is_called_so_by_the_reader(snapshot: Snapshot) -> None:
+    whole = snapshot.targets_path.read_bytes()
+    for damaged in (whole[:-20], whole[:30] + b"\xff" * 30 + whole[60:], b"", b"{}\n"):
+        snapshot.targets_path.write_bytes(damaged)
+        with pytest.raises(DamagedSnapshotError, match="the snapshot is damaged"):
+            list(snapshot.targets())
+        assert {each.kind for each in verify(snapshot)} == {ProblemKind.DAMAGED}
+    snapshot.targets_path.unlink()
+    with pytest.raises(DamagedSnapshotError, match="is missing; the snapshot is damaged"):
+        list(snapshot.targets())
 
 
 def test_unexpected_files_are_named(snapshot: Snapshot) -> None:

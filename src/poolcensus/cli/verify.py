@@ -12,8 +12,8 @@ from poolcensus.cli.exits import ExitCode
 from poolcensus.cli.options import settings_options
 from poolcensus.cli.reading import KEYS, opened, reading_settings
 from poolcensus.cli.trouble import complain, counted, printable
-from poolcensus.errors import SnapshotError
-from poolcensus.snapshot import Problem, verify
+from poolcensus.errors import DamagedSnapshotError, SnapshotError
+from poolcensus.snapshot import Problem, ProblemKind, verify
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 def command(refs: tuple[str, ...], config: Path | None, **given: object) -> int:
     """Check snapshots: digests, counts, one ledger line per target, every line valid JSON.
 
-    SNAPSHOT is a path, a snapshot id, latest (the default) or latest~N. Exits with 1 where something is
-    wrong.
+    SNAPSHOT is a path, a snapshot ID, latest (the default) or latest~N. Exits with 1 where a snapshot is
+    damaged or can't be read, and says which.
     """
     settings = reading_settings(config, given)
     found = {ref: _problems(ref, settings) for ref in refs or ("latest",)}
@@ -37,7 +37,12 @@ def command(refs: tuple[str, ...], config: Path | None, **given: object) -> int:
 
         write_line(
             [
-                {"snapshot": ref, "ok": not problems, "problems": [asdict(each) for each in problems]}
+                {
+                    "snapshot": ref,
+                    "ok": not problems,
+                    "status": _status(problems),
+                    "problems": [asdict(each) for each in problems],
+                }
                 for ref, problems in found.items()
             ]
         )
@@ -52,7 +57,14 @@ def _problems(ref: str, settings: Settings) -> tuple[Problem, ...]:
         with opened(settings, ref) as (snapshot, _):
             return verify(snapshot)
     except SnapshotError as error:
-        return (Problem(file="", line=None, message=str(error)),)
+        damaged = isinstance(error, DamagedSnapshotError)
+        kind = ProblemKind.DAMAGED if damaged else ProblemKind.UNREADABLE
+        return (Problem(file="", line=None, message=str(error), kind=kind),)
+
+
+def _status(problems: tuple[Problem, ...]) -> str:
+    kinds = {each.kind for each in problems}
+    return next((kind for kind in ProblemKind if kind in kinds), "ok")
 
 
 def _print(ref: str, problems: tuple[Problem, ...]) -> None:
@@ -60,6 +72,7 @@ def _print(ref: str, problems: tuple[Problem, ...]) -> None:
         place = ", ".join(part for part in (each.file, each.line and f"line {each.line:,}") if part)
         complain(": ".join(part for part in (ref, place, each.message) if part))
     if problems:
-        complain(f"{ref}: {counted(len(problems), 'problem')}")
+        words = {"damaged": "the snapshot is damaged", "unreadable": "the snapshot can't be read"}
+        complain(f"{ref}: {words[_status(problems)]} ({counted(len(problems), 'problem')})")
     elif sys.stdout is not None and sys.stdout.isatty():
         click.echo(f"{printable(ref)}: OK")

@@ -15,7 +15,7 @@ from poolcensus.snapshot.retention import Decision, Keep, Reason, decide
 from poolcensus.snapshot.scope import Scope
 from poolcensus.snapshot.store import Draft, DraftFile, Shelf, Store
 from poolcensus.snapshot.stream import StreamStore
-from poolcensus.snapshot.verify import Problem, verify
+from poolcensus.snapshot.verify import Problem, ProblemKind, verify
 from poolcensus.snapshot.writer import SnapshotWriter
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "JournalHeader",
     "Keep",
     "Problem",
+    "ProblemKind",
     "Pruning",
     "Reason",
     "Scope",

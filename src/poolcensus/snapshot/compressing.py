@@ -24,8 +24,8 @@ _READ_BYTES: Final = 1 << 18
 LONGEST_LINE: Final = 1 << 26
 """A line of more bytes than this is taken for damage, not read into memory."""
 
-BROKEN: Final = (OSError, EOFError, zlib.error, zstandard.ZstdError)
-"""What reading a damaged file raises."""
+BROKEN: Final = (gzip.BadGzipFile, EOFError, zlib.error, zstandard.ZstdError)
+"""What decompressing a damaged file raises. Where the file can't be read, that is another OSError."""
 
 
 class Readable(Protocol):

@@ -112,7 +112,7 @@ class Journal:
                     entries.setdefault(result.account_id, {})[result.region] = entry
             opened = True
             return cls(header, lines, records, entries)
-        except (*BROKEN, ValueError):
+        except (*BROKEN, OSError, ValueError):
             return None
         finally:
             if not opened:
@@ -190,7 +190,7 @@ def _plain(folder: Path, compression: Compression) -> IO[bytes]:
         try:
             for piece in pieces(raw, compression):
                 plain.write(piece)
-        except BROKEN:
+        except (*BROKEN, OSError):
             # Cut off: what is missing is found out line by line.
             pass
         return plain

@@ -11,7 +11,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
-from poolcensus.errors import SnapshotError
+from poolcensus.errors import DamagedSnapshotError, SnapshotError
 from poolcensus.model import Compression
 from poolcensus.snapshot.bucket_keys import LATEST_NAME, named
 from poolcensus.snapshot.compressing import BROKEN, read_lines
@@ -182,13 +182,18 @@ class Snapshot:
                 for line in read_lines(raw, compression):
                     number += 1
                     yield decode(line)
-        except ValueError as error:
-            raise SnapshotError(f"{path}, line {number}: {error}; the snapshot is damaged") from error
-        except BROKEN as error:
-            raise SnapshotError(f"{path} can't be read after line {number}: {error}") from error
+        except (FileNotFoundError, IsADirectoryError) as error:
+            raise DamagedSnapshotError(f"{path} is missing; the snapshot is damaged") from error
+        except (ValueError, *BROKEN) as error:
+            message = f"{path}, line {number}: {error}; the snapshot is damaged"
+            raise DamagedSnapshotError(message) from error
+        except OSError as error:
+            raise SnapshotError(
+                f"{path} can't be read after line {number}: {error.strerror or error}"
+            ) from error
         # A file that was cut at a line's end, or at a frame's, reads like a whole one.
         if number != file.records:
-            raise SnapshotError(
+            raise DamagedSnapshotError(
                 f"{path} has {number} lines where the manifest says {file.records}; the snapshot is damaged"
             )
 
@@ -359,7 +364,7 @@ def read_manifest(data: bytes, path: Path | str) -> Manifest:
         raise SnapshotError(f"{path} was written by a newer poolcensus: {error}") from error
     except ValueError as error:
         message = f"{path}/{MANIFEST_NAME} is not a manifest: {error}; the snapshot is damaged"
-        raise SnapshotError(message) from error
+        raise DamagedSnapshotError(message) from error
 
 
 def _checked_manifest(data: bytes) -> Manifest:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from poolcensus.model import Outcome, SnapshotStatus
@@ -23,6 +24,13 @@ _MOST_OF_A_FILE: Final = 100
 _READ_BYTES: Final = 1 << 20
 
 
+class ProblemKind(StrEnum):
+    """What a problem says of the snapshot: that it is damaged, or nothing, since it could not be read."""
+
+    DAMAGED = "damaged"
+    UNREADABLE = "unreadable"
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """Something wrong with a snapshot. `line` counts from 1, and is None where the file is meant."""
@@ -30,21 +38,25 @@ class Problem:
     file: str
     line: int | None
     message: str
+    kind: ProblemKind = ProblemKind.DAMAGED
 
 
 def verify(snapshot: Snapshot) -> tuple[Problem, ...]:
-    """Everything that is wrong with `snapshot`; nothing where it is sound. At most 100 of a file are named.
+    """Return everything that is wrong with `snapshot`, at most 100 problems of a file.
 
-    Reads each file once. Takes some 100 bytes of memory a pool, for finding doubles.
+    Reads each file once. Takes some 100 bytes of memory a pool, to find duplicates. Where a file can't be
+    read, what depends on it is not checked.
     """
     problems = _Problems()
     ledger = _Ledger(snapshot.id)
-    _check_file(snapshot.path, *snapshot.targets_file, ledger.take, problems)
+    ledger.complete = _check_file(snapshot.path, *snapshot.targets_file, ledger.take, problems)
     pools = _Pools(snapshot.id, ledger)
     pools_file, compression = snapshot.pools_file
-    _check_file(snapshot.path, pools_file, compression, pools.take, problems)
-    pools.check_counts(snapshot.targets_file[0].name, problems)
-    _check_manifest(snapshot, ledger, problems)
+    complete = _check_file(snapshot.path, pools_file, compression, pools.take, problems)
+    if ledger.complete:
+        if complete:
+            pools.check_counts(snapshot.targets_file[0].name, problems)
+        _check_manifest(snapshot, ledger, problems)
     _check_folder(snapshot, problems)
     return problems.found()
 
@@ -58,6 +70,10 @@ class _Problems:
         self._counts[file] += 1
         if self._counts[file] <= _MOST_OF_A_FILE:
             self._found.append(Problem(file, line, message))
+
+    def add_unreadable(self, file: str, error: OSError) -> None:
+        message = f"can't be read: {error.strerror or error}"
+        self._found.append(Problem(file, None, message, ProblemKind.UNREADABLE))
 
     def found(self) -> tuple[Problem, ...]:
         more = (
@@ -73,6 +89,7 @@ class _Ledger:
 
     def __init__(self, snapshot_id: str) -> None:
         self.snapshot_id = snapshot_id
+        self.complete = True
         self.targets: dict[tuple[str, str], tuple[Outcome, int]] = {}
         self.outcomes: Counter[Outcome] = Counter()
         self.pools = 0
@@ -109,6 +126,8 @@ class _Pools:
         self._counts[key] += 1
         if snapshot_id != self._snapshot_id:
             return f"the record is of the snapshot {snapshot_id!r}"
+        if not self._ledger.complete:
+            return self._check_id(key, record)
         outcome, _ = self._ledger.targets.get(key, (None, 0))
         if outcome is None:
             return f"a pool of {_named(key)}, which the ledger does not have"
@@ -154,26 +173,26 @@ def _check_file(
     compression: Compression,
     take: Callable[[bytes], str | None],
     problems: _Problems,
-) -> None:
+) -> bool:
+    """Check one file, and return whether it could be read to its end."""
     name = file.name
     try:
-        raw = (folder / name).open("rb")
-    except OSError as error:
-        problems.add(name, None, f"can't be opened: {error.strerror or error}")
-        return
-    with raw:
-        digesting = _Digesting(raw)
-        _check_lines(digesting, file, compression, take, problems)
-        try:
+        with (folder / name).open("rb") as raw:
+            digesting = _Digesting(raw)
+            _check_lines(digesting, file, compression, take, problems)
             while digesting.read(_READ_BYTES):
                 pass
-        except OSError as error:
-            problems.add(name, None, f"can't be read: {error.strerror or error}")
-            return
+    except (FileNotFoundError, IsADirectoryError):
+        problems.add(name, None, "is missing")
+        return False
+    except OSError as error:
+        problems.add_unreadable(name, error)
+        return False
     if digesting.bytes != file.bytes:
         problems.add(name, None, f"has {digesting.bytes} bytes where the manifest says {file.bytes}")
     if digesting.digest.hexdigest() != file.sha256:
         problems.add(name, None, "its sha256 is not the manifest's")
+    return True
 
 
 def _check_lines(
@@ -195,7 +214,7 @@ def _check_lines(
             if wrong is not None:
                 problems.add(file.name, number, wrong)
     except (*BROKEN, ValueError) as error:
-        problems.add(file.name, number + 1, f"can't be read: {error}")
+        problems.add(file.name, number + 1, f"ends in the middle, or was changed: {error}")
     if number != file.records:
         problems.add(file.name, None, f"has {number} lines where the manifest says {file.records}")
 
@@ -233,7 +252,7 @@ def _check_folder(snapshot: Snapshot, problems: _Problems) -> None:
     try:
         names = sorted(entry.name for entry in snapshot.path.iterdir())
     except OSError as error:
-        problems.add(".", None, f"can't be listed: {error.strerror or error}")
+        problems.add_unreadable(".", error)
         return
     for name in names:
         if name not in expected:
