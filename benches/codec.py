@@ -19,10 +19,10 @@ import orjson
 
 from harness import show
 from poolcensus.aws.pools import _page as check
-from poolcensus.aws.transport import Reply
+from poolcensus.aws.transport.fast import Reply
+from poolcensus.format.schema import PageEncoder, encode_result
 from poolcensus.model import Account, Outcome, Page, Target, TargetResult
 from poolcensus.simulator.world import World, WorldConfig
-from poolcensus.snapshot.encode import PageEncoder, encode_result
 
 SNAPSHOT = "20261123T020000Z-3f9a1c"
 AT = "2026-11-23T02:00:03.123Z"

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from poolcensus.census import Census
-from poolcensus.settings import load_settings
+from poolcensus.config import load_settings
 from poolcensus.simulator.faults import Fault
 from poolcensus.simulator.server import Simulator, SimulatorConfig
 from poolcensus.simulator.world import WorldConfig
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from poolcensus.config import Settings
     from poolcensus.model import JsonObject, Outcome, PoolRecord, TargetResult
-    from poolcensus.settings import Settings
 
 FEW_REGIONS = ("us-east-1", "eu-west-1", "af-south-1")
 _SERVER_OPTIONS = frozenset(SimulatorConfig.__dataclass_fields__) - {"world", "faults"}

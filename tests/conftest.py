@@ -12,7 +12,7 @@ import pytest
 from blockbuster import blockbuster_ctx
 
 from census_lab import open_labs
-from poolcensus import catalogue
+from poolcensus import partitions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 
 # It is read once a process, by the first settings that are made.
-catalogue.partitions()
+partitions.partitions()
 
 
 # What is called from plain code: the simulator, which is no part of a census, and reading snapshots.
 _PLAIN = (
     "poolcensus.simulator",
-    "poolcensus.snapshot.compressing",
+    "poolcensus.format.compression",
     "poolcensus.snapshot.reader",
     "poolcensus.snapshot.verify",
 )
@@ -39,9 +39,9 @@ def nothing_blocks_the_loop() -> Iterator[None]:
     with blockbuster_ctx("poolcensus", excluded_modules=list(_PLAIN)) as buster:
         for function in buster.functions.values():
             # Settings are read by a plain call, before there is anything to block.
-            function.can_block_in("poolcensus/settings/sources.py", "load_settings")
+            function.can_block_in("poolcensus/config/sources.py", "load_settings")
             # A loop in a thread of its own, for nothing else.
-            function.can_block_in("poolcensus/aws/s3.py", "_enter_in_thread")
+            function.can_block_in("poolcensus/storage/s3/client.py", "_enter_in_thread")
         yield
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from poolcensus.__main__ import main
-from poolcensus.rates import RateLimits
+from poolcensus.flow.rate import RateLimits
 
 if TYPE_CHECKING:
-    from poolcensus.limits import CallKey
+    from poolcensus.flow.concurrency import CallKey
 
 
 def admit_all(self: RateLimits, key: CallKey, *, begun: bool) -> bool:  # noqa: ARG001 - a method's

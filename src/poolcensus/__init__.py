@@ -4,16 +4,17 @@ The public names are loaded when they are first used: importing `poolcensus` imp
 
 The layers, each importing only what stands below it:
 
-    cli                         commands: parse, call one library function, print
-    census, sinks, streams      the library's face
-    engine, schedule            targets to outcomes
-    discovery                   which accounts and regions
-    snapshot | aws              what is written | what is asked
-    retry, rates                when a call is made
-    limits, breaker             how many at a time, and where to none for now
-    settings                    what was asked for
-    errors, catalogue, codec    shared words
-    model                       frozen data
+    cli                  commands: parse, call one library function, print
+    census               the library's face
+    engine               targets to outcomes
+    scope                which accounts and regions
+    snapshot             what is written and read
+    storage              where bytes are kept
+    aws                  what is asked, and how its bytes travel
+    flow | config        when a call may be made | what was asked for
+    format               the bytes of a snapshot
+    errors, partitions   shared words
+    model                frozen data
 
 The simulator stands beside them and shares only the shared words.
 """
@@ -27,6 +28,7 @@ from poolcensus.version import __version__
 
 if TYPE_CHECKING:
     from poolcensus.census import Census
+    from poolcensus.config import Settings
     from poolcensus.errors import (
         CallError,
         CensusError,
@@ -57,7 +59,6 @@ if TYPE_CHECKING:
         TargetResult,
         Totals,
     )
-    from poolcensus.settings import Settings
     from poolcensus.snapshot import (
         Decision,
         Keep,
@@ -102,7 +103,7 @@ _HOMES = {
         "TargetResult",
         "Totals",
     ),
-    "poolcensus.settings": ("Settings",),
+    "poolcensus.config": ("Settings",),
     "poolcensus.snapshot": (
         "Decision",
         "Keep",

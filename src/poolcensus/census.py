@@ -17,11 +17,12 @@ import anyio
 import anyio.to_thread
 import msgspec
 
-from poolcensus.account_file import AccountEntry, read_accounts
-from poolcensus.aws.gateway import open_aws, open_caller
-from poolcensus.aws.s3 import open_bucket
-from poolcensus.discovery import AccountChoice, AccountListing, RegionChoice, choose_regions
-from poolcensus.engine import Engine, EngineLimits
+from poolcensus.aws.session import open_aws, open_caller
+from poolcensus.config.readers import destination
+from poolcensus.engine.engine import Engine, EngineLimits
+from poolcensus.engine.failures import FailureTally
+from poolcensus.engine.sinks import ClosedTargets, EventSink, PageSink, RecordSink, TakesNotes
+from poolcensus.engine.streams import Stream
 from poolcensus.errors import (
     CallError,
     DestinationError,
@@ -31,12 +32,12 @@ from poolcensus.errors import (
     SnapshotError,
     first_reason_raised,
 )
-from poolcensus.failures import FailureTally
+from poolcensus.format.times import rfc3339
 from poolcensus.loops import require_asyncio
 from poolcensus.model import Outcome, Plan, Progress, Target, Totals
 from poolcensus.remote import fetch_remote
-from poolcensus.settings.readers import destination
-from poolcensus.sinks import ClosedTargets, EventSink, PageSink, RecordSink, TakesNotes
+from poolcensus.scope.account_file import AccountEntry, read_accounts
+from poolcensus.scope.accounts import AccountChoice, AccountListing, RegionChoice, choose_regions
 from poolcensus.snapshot import (
     BucketSnapshot,
     BucketStore,
@@ -51,8 +52,7 @@ from poolcensus.snapshot import (
 )
 from poolcensus.snapshot.bucket_keys import SCHEME, split_place
 from poolcensus.snapshot.reader import LATEST
-from poolcensus.streams import Stream
-from poolcensus.times import rfc3339
+from poolcensus.storage.s3.client import open_bucket
 from poolcensus.version import TOOL
 
 if TYPE_CHECKING:
@@ -61,8 +61,10 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-    from poolcensus.aws.gateway import Aws, CallerSession
-    from poolcensus.engine import Sink
+    from poolcensus.aws.session import Aws, CallerSession
+    from poolcensus.config import Settings
+    from poolcensus.engine.engine import Sink
+    from poolcensus.engine.streams import Outlet
     from poolcensus.model import (
         Account,
         Caller,
@@ -73,9 +75,7 @@ if TYPE_CHECKING:
         PoolRecord,
         TargetResult,
     )
-    from poolcensus.settings import Settings
     from poolcensus.snapshot import Interrupted, SnapshotInfo, Store
-    from poolcensus.streams import Outlet
 
 _log = logging.getLogger("poolcensus")
 

@@ -5,21 +5,21 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from poolcensus.aws.gateway import open_caller
-from poolcensus.aws.s3 import open_bucket
+from poolcensus.aws.session import open_caller
 from poolcensus.errors import first_reason_raised
 from poolcensus.snapshot.bucket import BucketStore
 from poolcensus.snapshot.bucket_keys import split_place
 from poolcensus.snapshot.fetching import fetch, list_bucket
 from poolcensus.snapshot.prune import prune
+from poolcensus.storage.s3.client import open_bucket
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from poolcensus.objects import Bucket
-    from poolcensus.settings import Settings
+    from poolcensus.config import Settings
     from poolcensus.snapshot import Keep, Pruning, Snapshot, SnapshotInfo
+    from poolcensus.storage.s3.objects import Bucket
 
 
 async def list_remote(settings: Settings, place: str) -> tuple[SnapshotInfo, ...]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from census_lab import Lab
-    from poolcensus.settings import Settings
+    from poolcensus.config import Settings
 
     Start = Callable[..., Coroutine[None, None, Lab]]
 

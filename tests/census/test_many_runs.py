@@ -22,7 +22,7 @@ from poolcensus.snapshot import Snapshot
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from poolcensus.settings import Settings
+    from poolcensus.config import Settings
 
 
 @dataclass(frozen=True, slots=True)

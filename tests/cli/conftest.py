@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 import pytest
 
 import poolcensus.cli
-from poolcensus.failures import FailureTally
+from poolcensus.engine.failures import FailureTally
 from poolcensus.model import (
     Account,
     Caller,
@@ -30,7 +30,7 @@ from poolcensus.model import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from poolcensus.settings import Settings
+    from poolcensus.config import Settings
     from poolcensus.snapshot import SnapshotInfo
 
 TOTALS = Totals(

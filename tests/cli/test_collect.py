@@ -12,9 +12,9 @@ import pytest
 from poolcensus import errors
 from poolcensus.cli import main
 from poolcensus.cli.exits import StoppedError
-from poolcensus.failures import FailureTally
+from poolcensus.config import ProgressMode
+from poolcensus.engine.failures import FailureTally
 from poolcensus.model import Outcome, Shard
-from poolcensus.settings import ProgressMode
 from poolcensus.snapshot.reader import info_of
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from poolcensus.cli import tables
 from poolcensus.cli.display import display
 from poolcensus.cli.progress import line, shown
 from poolcensus.cli.trouble import duration
+from poolcensus.config import ProgressMode
 from poolcensus.model import Account, Outcome, PoolRecord, Target
-from poolcensus.settings import ProgressMode
 from poolcensus.snapshot import Scope, SnapshotInfo
 
 if TYPE_CHECKING:

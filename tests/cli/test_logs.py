@@ -8,7 +8,7 @@ import pytest
 
 from poolcensus.cli import logs, main
 from poolcensus.cli.trouble import complain
-from poolcensus.settings import Settings
+from poolcensus.config import Settings
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from poolcensus.cli import main
-from poolcensus.codec import dumps
+from poolcensus.format.codec import dumps
+from poolcensus.format.schema import encode_manifest, encode_result
 from poolcensus.model import FileEntry, Outcome, Shard, SnapshotStatus, Totals
-from poolcensus.snapshot.encode import encode_manifest, encode_result
 from snapshot.making import ago, clock
 
 if TYPE_CHECKING:

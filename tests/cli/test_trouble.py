@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poolcensus.cli.trouble import closures, complain, failures, printable
-from poolcensus.failures import FailureTally
+from poolcensus.engine.failures import FailureTally
 from poolcensus.model import Outcome
 
 if TYPE_CHECKING:

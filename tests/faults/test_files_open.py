@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from faults.conftest import Ended, assert_one_sentence
-from poolcensus.aws.transport import Transport
+from poolcensus.aws.transport.fast import Transport
 from poolcensus.model import Outcome
 from poolcensus.simulator.latency import Latency
 from poolcensus.snapshot import Snapshot, verify
@@ -80,7 +80,7 @@ async def test_connections_of_one_place_give_way_to_those_of_another(
     # STS is another origin: its connections are kept when those of WorkSpaces are opened.
     other_name = here.simulator.endpoint_url.replace("127.0.0.1", "localhost")
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", other_name)
-    monkeypatch.setattr("poolcensus.aws.transport._most_connections", lambda: 4)
+    monkeypatch.setattr("poolcensus.aws.transport.fast._most_connections", lambda: 4)
     snapshot = await here.collect()
     assert here.assert_exact(snapshot)[Outcome.OK] == 36
     assert snapshot.manifest.totals.retries == 0

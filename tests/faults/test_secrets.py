@@ -15,8 +15,8 @@ import orjson
 import pytest
 
 from poolcensus.census import Census
+from poolcensus.config import Settings
 from poolcensus.errors import CensusError
-from poolcensus.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -12,8 +12,8 @@ import pytest
 
 from poolcensus.aws.sdk import Sdk
 from poolcensus.census import Census
+from poolcensus.flow.rate import RateLimits
 from poolcensus.model import Outcome, SnapshotStatus
-from poolcensus.rates import RateLimits
 from poolcensus.simulator.latency import Clockwork, Latency
 from poolcensus.simulator.limits import Limits
 

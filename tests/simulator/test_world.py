@@ -12,8 +12,8 @@ from typing import Any
 import orjson
 import pytest
 
-from poolcensus.catalogue import partitions
 from poolcensus.model import Outcome
+from poolcensus.partitions import partitions
 from poolcensus.simulator import (
     OPTIONS,
     Fault,

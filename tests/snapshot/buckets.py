@@ -6,18 +6,18 @@ import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from poolcensus.aws.gateway import open_caller
-from poolcensus.aws.s3 import open_bucket
-from poolcensus.settings import load_settings
+from poolcensus.aws.session import open_caller
+from poolcensus.config import load_settings
 from poolcensus.simulator.s3.store import Bucket as StoredBucket
 from poolcensus.snapshot import BucketStore
+from poolcensus.storage.s3.client import open_bucket
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from poolcensus.objects import Bucket
-    from poolcensus.settings import Settings
+    from poolcensus.config import Settings
     from poolcensus.simulator import Simulator
+    from poolcensus.storage.s3.objects import Bucket
 
 NAME = "census"
 PREFIX = "a b/snapshots/"

@@ -12,7 +12,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from poolcensus.errors import DestinationError
-from poolcensus.objects import ObjectEntry, StoredObject, Upload, UploadedPart
+from poolcensus.storage.s3.objects import ObjectEntry, StoredObject, Upload, UploadedPart
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence

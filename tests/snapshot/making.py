@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from poolcensus.format.times import rfc3339
 from poolcensus.model import (
     Account,
     Caller,
@@ -18,7 +19,6 @@ from poolcensus.model import (
     Totals,
 )
 from poolcensus.snapshot import FolderStore, Snapshot, SnapshotWriter
-from poolcensus.times import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from poolcensus.codec import dumps, loads
 from poolcensus.errors import DestinationError, DestinationLockedError
+from poolcensus.format.codec import dumps, loads
 from poolcensus.snapshot import BucketStore, Keep, prune
 from poolcensus.snapshot.lease import LEASE_SECONDS
 from snapshot.fake_bucket import FakeBucket, Service, virtually

@@ -242,7 +242,7 @@ async def test_a_disk_that_fills_while_a_run_is_put_away_leaves_the_journal(
     def full(file: object) -> bytes:
         raise DestinationError("full")
 
-    monkeypatch.setattr("poolcensus.snapshot.outflow._DataFile.finish", full)
+    monkeypatch.setattr("poolcensus.snapshot.write_queue._DataFile.finish", full)
     with anyio.CancelScope():
         await interrupt(tmp_path, snapshot_id, compression=compression)
     assert (draft_of(tmp_path) / "journal").exists()
@@ -275,7 +275,7 @@ async def test_a_run_that_has_finished_nothing_leaves_nothing(tmp_path: Path, sn
 async def test_a_killed_run_has_its_journal_on_disk_before_long(
     tmp_path: Path, snapshot_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("poolcensus.snapshot.outflow._LONGEST_IN_MEMORY", 0.01)
+    monkeypatch.setattr("poolcensus.snapshot.write_queue._LONGEST_IN_MEMORY", 0.01)
     async with (
         FolderStore(tmp_path) as store,
         SnapshotWriter(

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from poolcensus.format.times import rfc3339
 from poolcensus.model import SnapshotStatus
 from poolcensus.snapshot import Scope, SnapshotInfo
 from poolcensus.snapshot.order import AHEAD, LatestSearch, moment_of
-from poolcensus.times import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

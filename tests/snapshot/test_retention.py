@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poolcensus.errors import SettingsError
+from poolcensus.format.times import rfc3339
 from poolcensus.model import Shard, SnapshotStatus
 from poolcensus.snapshot import Keep, Reason, Scope, SnapshotInfo, decide, parse_snapshot_id
-from poolcensus.times import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

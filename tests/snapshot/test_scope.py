@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from poolcensus.config import Settings
 from poolcensus.model import Manifest, Shard, SnapshotStatus, Totals
-from poolcensus.settings import Settings
 from poolcensus.snapshot import Scope
 from snapshot.making import CALLER, ID
 

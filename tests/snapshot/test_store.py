@@ -14,8 +14,8 @@ import anyio
 import boto3
 import pytest
 
-from poolcensus.codec import dumps
 from poolcensus.errors import DestinationLockedError, SnapshotError
+from poolcensus.format.codec import dumps
 from poolcensus.model import Outcome
 from poolcensus.simulator import Simulator
 from poolcensus.snapshot import (

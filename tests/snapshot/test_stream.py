@@ -12,9 +12,9 @@ import anyio
 import pytest
 
 from poolcensus.errors import DestinationError
+from poolcensus.format.schema import decode_record
 from poolcensus.model import Outcome
 from poolcensus.snapshot import SnapshotWriter, StreamStore
-from poolcensus.snapshot.encode import decode_record
 from snapshot.making import ID, SOME, fill, page, pool, publish, result, target
 
 if TYPE_CHECKING:

@@ -288,7 +288,7 @@ async def test_a_line_without_end_is_not_read_into_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     snapshot = await make(tmp_path, compression=Compression.GZIP)
-    monkeypatch.setattr("poolcensus.snapshot.compressing.LONGEST_LINE", 1_000_000)
+    monkeypatch.setattr("poolcensus.format.compression.LONGEST_LINE", 1_000_000)
     snapshot.pools_path.write_bytes(gzip.compress(b"x" * 50_000_000))
     found = messages(verify(reseal(snapshot)))
     assert "a line is longer than" in found

@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 
 import anyio
 
-from poolcensus.aws.channel import Call, CallWatch
+from poolcensus.aws.client import Call, CallWatch
 from poolcensus.aws.faults import parse_xml, server_time
 from poolcensus.aws.signing import Credentials
 from poolcensus.errors import (
@@ -27,17 +27,17 @@ from poolcensus.errors import (
     CredentialsError,
     ExpiredError,
 )
-from poolcensus.limits import CallKey
-from poolcensus.singleflight import SingleFlight
+from poolcensus.flow.concurrency import CallKey
+from poolcensus.flow.singleflight import SingleFlight
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from xml.etree.ElementTree import Element
 
-    from poolcensus.aws.channel import Channel
+    from poolcensus.aws.client import Channel
     from poolcensus.aws.sdk import Sdk
     from poolcensus.aws.signing import RequestTemplate
-    from poolcensus.aws.transport import Reply
+    from poolcensus.aws.transport.fast import Reply
     from poolcensus.model import Caller
 
 _PAUSE_AFTER_FAILURE = 10.0

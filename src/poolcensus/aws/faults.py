@@ -12,13 +12,13 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, NoReturn
 from xml.etree import ElementTree as ET
 
-from poolcensus import codec
 from poolcensus.aws.refusals import in_region, kind_of
+from poolcensus.format import codec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from poolcensus.aws.transport import Reply
+    from poolcensus.aws.transport.fast import Reply
     from poolcensus.errors import CallError
 
 # Whatever is assigned to such a name, and whatever follows it that is too long to be a word.

@@ -6,8 +6,8 @@ from contextlib import suppress
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from poolcensus import catalogue
-from poolcensus.aws.channel import Call, CallWatch
+from poolcensus import partitions
+from poolcensus.aws.client import Call, CallWatch
 from poolcensus.aws.faults import parse_xml
 from poolcensus.errors import (
     AccessDeniedError,
@@ -22,15 +22,15 @@ from poolcensus.errors import (
     UnreachableError,
     UnrecognizedCredentialsError,
 )
-from poolcensus.limits import CallKey
+from poolcensus.flow.concurrency import CallKey
+from poolcensus.flow.retry import Retrier, RetryPolicy
 from poolcensus.model import Caller
-from poolcensus.retry import Retrier, RetryPolicy
 
 if TYPE_CHECKING:
-    from poolcensus.aws.channel import Channel
+    from poolcensus.aws.client import Channel
     from poolcensus.aws.credentials import CallerCredentials
     from poolcensus.aws.sdk import Sdk
-    from poolcensus.aws.transport import Reply
+    from poolcensus.aws.transport.fast import Reply
 
 _BODY = b"Action=GetCallerIdentity&Version=2011-06-15"
 # A person is waiting to hear that there is no network, or that the keys are wrong; an STS that answers is
@@ -116,7 +116,7 @@ def _caller(reply: Reply) -> Caller:
 
 def sts_region(partition: str, configured: str | None) -> str:
     """The region whose STS is asked: the caller's, where it is one of the partition."""
-    known = catalogue.partitions().get(partition)
+    known = partitions.partitions().get(partition)
     if known is None or (configured is not None and configured in known.regions):
         return configured or "us-east-1"
     return known.sts

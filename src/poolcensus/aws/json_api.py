@@ -5,20 +5,20 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from poolcensus import codec
-from poolcensus.aws.channel import Call, CallWatch
+from poolcensus.aws.client import Call, CallWatch
 from poolcensus.aws.faults import request_id
 from poolcensus.errors import BadResponseError, PagingLoopError
+from poolcensus.format import codec
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from poolcensus.aws.channel import Channel, CredentialSource
+    from poolcensus.aws.client import Channel, CredentialSource
     from poolcensus.aws.signing import RequestTemplate
-    from poolcensus.aws.transport import Reply
-    from poolcensus.limits import CallKey
+    from poolcensus.aws.transport.fast import Reply
+    from poolcensus.flow.concurrency import CallKey
+    from poolcensus.flow.retry import Retrier
     from poolcensus.model import JsonObject, JsonValue
-    from poolcensus.retry import Retrier
 
 
 # An Organizations page may be empty and still have a next one; not for ever.

@@ -14,12 +14,12 @@ import msgspec
 
 from poolcensus.aws.json_api import list_pages
 from poolcensus.errors import AccessDeniedError, CallError, OrganizationError
-from poolcensus.limits import CallKey
+from poolcensus.flow.concurrency import CallKey
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from poolcensus.aws.channel import Channel, CredentialSource
+    from poolcensus.aws.client import Channel, CredentialSource
     from poolcensus.aws.sdk import Sdk
     from poolcensus.aws.signing import RequestTemplate
     from poolcensus.model import Caller, JsonObject, JsonValue

@@ -15,22 +15,22 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from poolcensus import codec
-from poolcensus.aws.channel import Call
+from poolcensus.aws.client import Call
 from poolcensus.aws.json_api import TokenTrail, bad_response, json_object, next_token
 from poolcensus.errors import ServiceError
-from poolcensus.limits import CallKey
+from poolcensus.flow.concurrency import CallKey
+from poolcensus.format import codec
+from poolcensus.format.times import rfc3339, rfc3339_of_epoch
 from poolcensus.model import Page
-from poolcensus.times import rfc3339, rfc3339_of_epoch
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable
 
-    from poolcensus.aws.channel import CallWatch, Channel, CredentialSource
+    from poolcensus.aws.client import CallWatch, Channel, CredentialSource
     from poolcensus.aws.sdk import Sdk
-    from poolcensus.aws.transport import Reply
+    from poolcensus.aws.transport.fast import Reply
+    from poolcensus.config.values import PoolFilter
     from poolcensus.model import JsonObject, JsonValue, Target
-    from poolcensus.settings.values import PoolFilter
 
 _SERVICE = "workspaces"
 _OPERATION = "describe_workspaces_pools"

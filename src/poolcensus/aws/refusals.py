@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from poolcensus import catalogue
+from poolcensus import partitions
 from poolcensus.errors import (
     AccessDeniedError,
     BadResponseError,
@@ -212,7 +212,7 @@ def in_region(kind: type[CallError], message: str, region: str) -> tuple[type[Ca
     """
     if kind is not AccessDeniedError or not is_unexplained(message):
         return kind, message
-    if catalogue.lacks_pools(region):
+    if partitions.lacks_pools(region):
         return RegionUnsupportedError, message
     return kind, (
         f"{message} (WorkSpaces does not say why: the role may lack workspaces:DescribeWorkspacesPools, or"

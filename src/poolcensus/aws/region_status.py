@@ -6,21 +6,21 @@ from collections import Counter
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from poolcensus.aws.channel import Call, CallWatch
+from poolcensus.aws.client import Call, CallWatch
 from poolcensus.aws.faults import parse_xml
 from poolcensus.aws.json_api import bad_response, list_pages
 from poolcensus.errors import CallError
-from poolcensus.limits import CallKey
-from poolcensus.retry import Retrier, RetryPolicy
-from poolcensus.singleflight import SingleFlight
+from poolcensus.flow.concurrency import CallKey
+from poolcensus.flow.retry import Retrier, RetryPolicy
+from poolcensus.flow.singleflight import SingleFlight
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from poolcensus.aws.channel import Channel
+    from poolcensus.aws.client import Channel
     from poolcensus.aws.credentials import CredentialBroker
     from poolcensus.aws.sdk import Sdk
-    from poolcensus.aws.transport import Reply
+    from poolcensus.aws.transport.fast import Reply
 
 # Without an answer the regions are asked themselves, so it isn't worth much waiting.
 _IMPATIENT = Retrier(RetryPolicy(max_attempts=4, max_unrecognized=1, longest_wait=2.0))

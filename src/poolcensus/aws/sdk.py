@@ -22,16 +22,16 @@ from botocore.exceptions import BotoCoreError, ConfigParseError, ProfileNotFound
 from botocore.httpsession import get_cert_path
 from botocore.regions import EndpointResolverBuiltins
 
-from poolcensus import catalogue
+from poolcensus import partitions
 from poolcensus.aws.chain import Chain, Session
 from poolcensus.aws.chain_failures import malformed_file, os_error_in_words, without_passwords
 from poolcensus.aws.credential_process import Reason
 from poolcensus.aws.faults import readable
-from poolcensus.aws.proxies import Proxies
 from poolcensus.aws.sdk_data import Data, DataFiles
 from poolcensus.aws.signing import RequestTemplate, is_header_value
+from poolcensus.aws.transport.proxies import Proxies
 from poolcensus.errors import CredentialsError, FatalError, SettingsError
-from poolcensus.singleflight import SingleFlight
+from poolcensus.flow.singleflight import SingleFlight
 from poolcensus.version import TOOL
 
 if TYPE_CHECKING:
@@ -377,7 +377,7 @@ def _region(session: _Session) -> str | None:
         return region
     role = session.get_scoped_config().get("role_arn") or os.environ.get("AWS_ROLE_ARN")
     partition = role.split(":")[1] if isinstance(role, str) and role.count(":") >= 5 else ""
-    known = catalogue.partitions().get(partition)
+    known = partitions.partitions().get(partition)
     return known.sts if known is not None else None
 
 

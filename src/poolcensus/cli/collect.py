@@ -14,9 +14,9 @@ from poolcensus.cli.exits import ExitCode, StoppedError, code_of, drop_output
 from poolcensus.cli.options import EVERYTHING, read_settings, settings_options
 from poolcensus.cli.running import run
 from poolcensus.cli.trouble import closures, complain, failures, on_terminal
+from poolcensus.config.sources import settings_file
 from poolcensus.errors import CensusError, SettingsError
 from poolcensus.model import SnapshotStatus
-from poolcensus.settings.sources import settings_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from poolcensus.census import Census
+    from poolcensus.config import Settings
     from poolcensus.model import FailureGroup, Manifest
-    from poolcensus.settings import Settings
     from poolcensus.snapshot import BucketSnapshot, Snapshot, StreamedSnapshot
 
 

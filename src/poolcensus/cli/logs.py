@@ -12,7 +12,7 @@ from poolcensus.cli.trouble import printable
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from poolcensus.settings import Settings
+    from poolcensus.config import Settings
 
 # At DEBUG, botocore logs secret keys, session tokens and external ids; the others log requests.
 PINNED = ("aioboto3", "aiobotocore", "aiohttp", "asyncio", "boto3", "botocore", "s3transfer", "urllib3")

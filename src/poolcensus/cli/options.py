@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 import click
 import msgspec
 
-from poolcensus.settings.sources import FIELDS
+from poolcensus.config.sources import FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from poolcensus.settings import Settings
+    from poolcensus.config import Settings
 
 Parameters = ParamSpec("Parameters")
 Returned = TypeVar("Returned")
@@ -114,7 +114,7 @@ def _hints(option: SettingOption) -> str:
 
 def read_settings(config: Path | None, given: Mapping[str, object], *, ambient: bool = True) -> Settings:
     """The settings of a command, its options over every other source (without `ambient`: there is none)."""
-    from poolcensus.settings import load_settings
+    from poolcensus.config import load_settings
 
     options = {key: _without_empty(value) for key, value in given.items() if value not in (None, ())}
     return load_settings(config, options, option_names=_FLAGS, ambient=ambient)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from poolcensus import codec
+from poolcensus.format import codec
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -22,14 +22,14 @@ def write_line(value: object) -> None:
 
 def manifest_object(manifest: Manifest) -> object:
     """The manifest as manifest.json has it."""
-    from poolcensus.snapshot.encode import encode_manifest
+    from poolcensus.format.schema import encode_manifest
 
     return codec.loads(encode_manifest(manifest))
 
 
 def result_object(result: TargetResult) -> object:
     """A target's result as the ledger has it."""
-    from poolcensus.snapshot.encode import encode_result
+    from poolcensus.format.schema import encode_result
 
     return codec.loads(encode_result(result))
 

@@ -11,13 +11,13 @@ from poolcensus.cli import logs
 from poolcensus.cli.exits import ExitCode
 from poolcensus.cli.options import EVERYTHING, read_settings, settings_options
 from poolcensus.cli.running import run
-from poolcensus.settings.sources import settings_file
+from poolcensus.config.sources import settings_file
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from poolcensus.config import Settings
     from poolcensus.model import Plan
-    from poolcensus.settings import Settings
 
 
 @click.command(name="plan")

@@ -11,8 +11,8 @@ import anyio
 import click
 
 from poolcensus.cli.trouble import counted, duration, on_terminal
+from poolcensus.config import ProgressMode
 from poolcensus.errors import first_reason_raised
-from poolcensus.settings import ProgressMode
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

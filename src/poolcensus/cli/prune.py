@@ -18,7 +18,7 @@ from poolcensus.snapshot import FolderStore, Keep, Reason, prune
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from poolcensus.settings import Settings
+    from poolcensus.config import Settings
     from poolcensus.snapshot import Pruning
 
 _COUNT = click.IntRange(min=1)

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 from poolcensus.cli import logs
 from poolcensus.cli.options import read_settings
 from poolcensus.cli.running import run
+from poolcensus.config.sources import settings_file
 from poolcensus.errors import SettingsError, SnapshotError
-from poolcensus.settings.sources import settings_file
 from poolcensus.snapshot import Snapshot, list_snapshots
 from poolcensus.snapshot.reader import is_looked_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from poolcensus.settings import Settings
+    from poolcensus.config import Settings
     from poolcensus.snapshot import SnapshotInfo
 
 KEYS = ("dest", "profile", "endpoint_url", "log_format", "log_level", "json")

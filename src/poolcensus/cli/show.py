@@ -54,7 +54,7 @@ def command(ref: str, config: Path | None, *, failures: bool, pools: bool, **giv
 def _print(snapshot: Snapshot, where: str, *, failures: bool, pools: bool) -> None:
     from poolcensus.cli import tables
     from poolcensus.cli.trouble import failures as failure_lines
-    from poolcensus.failures import FailureTally
+    from poolcensus.engine.failures import FailureTally
 
     screen = tables.console()
     if failures or pools:

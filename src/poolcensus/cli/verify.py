@@ -18,7 +18,7 @@ from poolcensus.snapshot import Problem, ProblemKind, verify
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from poolcensus.settings import Settings
+    from poolcensus.config import Settings
 
 
 @click.command(name="verify")

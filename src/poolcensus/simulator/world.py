@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from poolcensus.catalogue import partitions
 from poolcensus.model import Outcome
+from poolcensus.partitions import partitions
 from poolcensus.simulator.pools import MAX_PER_TARGET, PoolPress
 
 if TYPE_CHECKING:

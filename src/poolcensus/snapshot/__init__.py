@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from poolcensus.format.ids import is_snapshot_id, new_snapshot_id, parse_snapshot_id
 from poolcensus.snapshot.bucket import BucketStore
 from poolcensus.snapshot.fetching import fetch, list_bucket
 from poolcensus.snapshot.folder import FolderStore
-from poolcensus.snapshot.ids import is_snapshot_id, new_snapshot_id, parse_snapshot_id
 from poolcensus.snapshot.journal import JournalHeader
 from poolcensus.snapshot.prune import Pruning, prune
 from poolcensus.snapshot.published import BucketSnapshot, StreamedSnapshot

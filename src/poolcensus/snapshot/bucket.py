@@ -16,6 +16,8 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from poolcensus.errors import DestinationError
+from poolcensus.format.ids import parse_snapshot_id
+from poolcensus.format.schema import MANIFEST_NAME
 from poolcensus.snapshot.bucket_keys import (
     LATEST_NAME,
     LOCK_NAME,
@@ -26,9 +28,7 @@ from poolcensus.snapshot.bucket_keys import (
     place_of,
     split_place,
 )
-from poolcensus.snapshot.encode import MANIFEST_NAME
 from poolcensus.snapshot.fetching import search_bucket, take_bucket_inventory
-from poolcensus.snapshot.ids import parse_snapshot_id
 from poolcensus.snapshot.lease import LEASE_SECONDS, Lease
 from poolcensus.snapshot.reader import info_or_none
 from poolcensus.snapshot.store import ABORT_SECONDS, Draft, DraftFile, Shelf
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-    from poolcensus.objects import Bucket, Upload, UploadedPart
     from poolcensus.snapshot.reader import Inventory, SnapshotInfo
+    from poolcensus.storage.s3.objects import Bucket, Upload, UploadedPart
 
 _log = logging.getLogger("poolcensus")
 

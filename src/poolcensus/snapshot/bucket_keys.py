@@ -5,14 +5,14 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from poolcensus.codec import dumps, loads
-from poolcensus.snapshot.encode import MANIFEST_NAME
-from poolcensus.snapshot.ids import is_snapshot_id
+from poolcensus.format.codec import dumps, loads
+from poolcensus.format.ids import is_snapshot_id
+from poolcensus.format.schema import MANIFEST_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from poolcensus.objects import Bucket
+    from poolcensus.storage.s3.objects import Bucket
 
 SCHEME = "s3://"
 LOCK_NAME = ".lock"

@@ -10,9 +10,9 @@ import anyio
 from anyio import to_thread
 
 from poolcensus.errors import SnapshotError, first_reason_raised
+from poolcensus.format.ids import is_snapshot_id
+from poolcensus.format.schema import MANIFEST_NAME, POOLS_NAME
 from poolcensus.snapshot.bucket_keys import LATEST_NAME, contents, manifests, named, split_place
-from poolcensus.snapshot.encode import MANIFEST_NAME, POOLS_NAME
-from poolcensus.snapshot.ids import is_snapshot_id
 from poolcensus.snapshot.order import LatestSearch, moment_of
 from poolcensus.snapshot.reader import (
     LARGEST_MANIFEST,
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import BinaryIO
 
-    from poolcensus.objects import Bucket
     from poolcensus.snapshot.reader import SnapshotInfo
+    from poolcensus.storage.s3.objects import Bucket
 
 _AT_ONCE = 16
 _RANGE_BYTES = 8 << 20

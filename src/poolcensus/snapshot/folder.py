@@ -22,15 +22,15 @@ from typing import TYPE_CHECKING, Self, TypeVar, TypeVarTuple
 import anyio
 from anyio import to_thread
 
-from poolcensus.codec import dumps, loads
 from poolcensus.errors import DestinationError, DestinationLockedError
+from poolcensus.format.codec import dumps, loads
+from poolcensus.format.ids import parse_snapshot_id
+from poolcensus.format.schema import MANIFEST_NAME
 from poolcensus.snapshot.bucket_keys import LATEST_NAME, latest_object
-from poolcensus.snapshot.encode import MANIFEST_NAME
-from poolcensus.snapshot.ids import parse_snapshot_id
 from poolcensus.snapshot.journal import JOURNAL_NAME
-from poolcensus.snapshot.leftovers import DRAFT_PREFIX, LATEST_PREFIX, PRUNED_PREFIX, Leftovers
 from poolcensus.snapshot.reader import LATEST, info_or_none, published_ids, search_latest, take_inventory
 from poolcensus.snapshot.resume import Interrupted
+from poolcensus.snapshot.stale import DRAFT_PREFIX, LATEST_PREFIX, PRUNED_PREFIX, Leftovers
 from poolcensus.snapshot.store import ABORT_SECONDS, Draft, DraftFile, Piece, Shelf, explained
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ from typing import IO, TYPE_CHECKING, NamedTuple, Self
 
 import msgspec
 
-from poolcensus.codec import dumps, loads
+from poolcensus.format.codec import dumps, loads
+from poolcensus.format.compression import BROKEN, LONGEST_LINE, pieces
+from poolcensus.format.schema import POOLS_NAME, decode_result
 from poolcensus.model import Compression, TargetResult
-from poolcensus.snapshot.compressing import BROKEN, LONGEST_LINE, pieces
-from poolcensus.snapshot.encode import POOLS_NAME, decode_result
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

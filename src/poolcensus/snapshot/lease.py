@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from poolcensus.codec import dumps, loads
 from poolcensus.errors import DestinationError, DestinationLockedError
+from poolcensus.format.codec import dumps, loads
 
 if TYPE_CHECKING:
     from poolcensus.model import JsonObject
-    from poolcensus.objects import Bucket, StoredObject
+    from poolcensus.storage.s3.objects import Bucket, StoredObject
 
 _log = logging.getLogger("poolcensus")
 

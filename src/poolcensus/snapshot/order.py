@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from poolcensus.snapshot.ids import parse_snapshot_id
+from poolcensus.format.ids import parse_snapshot_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

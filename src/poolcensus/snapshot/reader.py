@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from poolcensus.errors import DamagedSnapshotError, SnapshotError
-from poolcensus.model import Compression
-from poolcensus.snapshot.bucket_keys import LATEST_NAME, named
-from poolcensus.snapshot.compressing import BROKEN, read_lines
-from poolcensus.snapshot.encode import (
+from poolcensus.format.compression import BROKEN, read_lines
+from poolcensus.format.ids import is_snapshot_id, parse_snapshot_id
+from poolcensus.format.schema import (
     MANIFEST_NAME,
     POOLS_NAME,
     TARGETS_NAME,
@@ -24,7 +23,8 @@ from poolcensus.snapshot.encode import (
     decode_record,
     decode_result,
 )
-from poolcensus.snapshot.ids import is_snapshot_id, parse_snapshot_id
+from poolcensus.model import Compression
+from poolcensus.snapshot.bucket_keys import LATEST_NAME, named
 from poolcensus.snapshot.order import LatestSearch, Moment, moment_of
 from poolcensus.snapshot.scope import Scope
 

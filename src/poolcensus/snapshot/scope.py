@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from poolcensus.catalogue import is_pattern
-from poolcensus.codec import dumps
+from poolcensus.format.codec import dumps
+from poolcensus.partitions import is_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,8 +10,8 @@ import anyio
 from anyio import to_thread
 
 from poolcensus.errors import DestinationError
-from poolcensus.snapshot.encode import POOLS_NAME
-from poolcensus.snapshot.ids import parse_snapshot_id
+from poolcensus.format.ids import parse_snapshot_id
+from poolcensus.format.schema import POOLS_NAME
 from poolcensus.snapshot.store import Draft, DraftFile, Store, destination_error
 
 if TYPE_CHECKING:

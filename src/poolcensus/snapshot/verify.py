@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, BinaryIO, Final
 
+from poolcensus.format.compression import BROKEN, read_lines
+from poolcensus.format.ids import is_snapshot_id
+from poolcensus.format.schema import MANIFEST_NAME, decode_record, decode_result
 from poolcensus.model import Outcome, SnapshotStatus
-from poolcensus.snapshot.compressing import BROKEN, read_lines
-from poolcensus.snapshot.encode import MANIFEST_NAME, decode_record, decode_result
-from poolcensus.snapshot.ids import is_snapshot_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,6 +18,12 @@ import msgspec
 from anyio import to_thread
 
 from poolcensus.errors import BadResponseError, DestinationError, NotPublishedError, SettingsError
+from poolcensus.format.schema import (
+    SCHEMA_VERSION,
+    PageEncoder,
+    encode_manifest,
+    encode_result,
+)
 from poolcensus.model import (
     Compression,
     JsonObject,
@@ -26,17 +32,11 @@ from poolcensus.model import (
     SnapshotStatus,
     Totals,
 )
-from poolcensus.snapshot.encode import (
-    SCHEMA_VERSION,
-    PageEncoder,
-    encode_manifest,
-    encode_result,
-)
 from poolcensus.snapshot.journal import encode_entry
-from poolcensus.snapshot.outflow import Outflow
 from poolcensus.snapshot.spill import Spill
 from poolcensus.snapshot.store import ABORT_SECONDS
 from poolcensus.snapshot.target_set import TargetSet
+from poolcensus.snapshot.write_queue import Outflow
 
 if TYPE_CHECKING:
     from types import TracebackType

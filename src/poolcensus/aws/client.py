@@ -1,0 +1,442 @@
+"""One call's way: retry(limit(sign(send))).
+
+A call waits for its turn and its place, takes the credentials it will be signed with only then, and
+holds nothing while it waits for a retry.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
+
+import anyio
+import msgspec
+
+from poolcensus.aws.faults import error_of
+from poolcensus.aws.refusals import is_denial
+from poolcensus.aws.signing import sign
+from poolcensus.errors import (
+    AccessDeniedError,
+    CallError,
+    CallTimeoutError,
+    ClockSkewError,
+    ExpiredError,
+    FatalError,
+    LocalLimitError,
+    NoRouteError,
+    NotEntitledError,
+    RegionDisabledError,
+    RetryableError,
+    SilentError,
+    ThrottledError,
+    UnreachableError,
+    UnrecognizedCredentialsError,
+)
+from poolcensus.flow.breaker import Endpoint, State
+from poolcensus.flow.concurrency import RetryQuota
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+    from poolcensus.aws.signing import Clock, Credentials, RequestTemplate
+    from poolcensus.aws.transport.fast import Reply, Transport
+    from poolcensus.errors import CensusError
+    from poolcensus.flow.breaker import CircuitBreakers, Work
+    from poolcensus.flow.concurrency import CallKey, Gate, Pauses, Share
+    from poolcensus.flow.rate import RateLimits
+    from poolcensus.flow.retry import Retrier
+
+_log = logging.getLogger("poolcensus")
+
+T = TypeVar("T")
+
+
+class CredentialSource(Protocol):
+    """Where a call's credentials come from, at the moment it is signed.
+
+    `by_call` says that new ones come by a call, which counts as work of its own.
+    """
+
+    by_call: ClassVar[bool]
+
+    def current(self) -> Credentials | None:
+        """The credentials if they can be used now, without waiting."""
+
+    async def get(self) -> Credentials:
+        """The credentials, new ones where the present ones have ended. Raises CallError."""
+
+    def expired(self, credentials: Credentials) -> None:
+        """The service says that these have expired."""
+
+    def recognized(self, credentials: Credentials, region: str) -> None:
+        """A service in the region knows these."""
+
+    def recognized_elsewhere(self, credentials: Credentials, region: str) -> bool:
+        """Whether a service in another region knows these, so that only the region can be the trouble."""
+
+
+class CallCounts(msgspec.Struct):
+    """What has been sent, in a target or in the whole run."""
+
+    requests: int = 0
+    retries: int = 0
+    throttles: int = 0
+    assume_role_calls: int = 0
+
+
+class CallWatch(msgspec.Struct):
+    """One target's calls: what was sent and since when, and when its time is over.
+
+    Both times are on the monotonic clock, in seconds. `share` is told whether calls are answered.
+    `waits` says that a call waits for what does not answer or for its credentials, which is not the target's
+    time. `may_be_off` says that the account has to enable the region, and does not tell whether it has.
+    """
+
+    deadline: float = float("inf")
+    started: float = msgspec.field(default_factory=time.monotonic)
+    attempts: int = 0
+    throttles: int = 0
+    share: Share | None = None
+    waits: bool = False
+    may_be_off: bool = False
+
+
+class Call(msgspec.Struct, frozen=True):
+    """One call to make: the operation's template in its region, the body, and whose limits it uses.
+
+    `about` is the account that the call is made for, where that is not the one whose limits it uses: the
+    caller assumes roles for others. `awaited` says that targets wait for the call which are counted as
+    waiting already, `begun` that its target has been read in part: it goes before those that have not.
+    `optional` says that there is another way: the call does not wait for a service that is silent. `idle`
+    says that nobody waits for what it answers: it is not work.
+    """
+
+    template: RequestTemplate
+    body: bytes
+    body_digest: str
+    key: CallKey
+    about: str | None = None
+    awaited: bool = False
+    begun: bool = False
+    optional: bool = False
+    idle: bool = False
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """What the call is sent to."""
+        return Endpoint(self.key.region, self.key.service)
+
+    @property
+    def place(self) -> CallKey:
+        """Whose places the call takes: those of the account that it is about."""
+        return self.key if self.about is None else self.key._replace(account_id=self.about)
+
+
+class Channel:
+    """Makes calls for everyone in a run, within the run's limits."""
+
+    _SMALLEST_QUOTA = 500
+    _QUOTA_PER_PLACE = 20
+    # A single connection may break for reasons of its own, and so may the one that is opened after it.
+    _LAST_ATTEMPTS = 3
+
+    def __init__(
+        self,
+        *,
+        transport: Transport,
+        clock: Clock,
+        retrier: Retrier,
+        gate: Gate,
+        rates: RateLimits,
+        pauses: Pauses,
+        breakers: CircuitBreakers,
+        attempt_timeout: float,
+        concurrency: int,
+    ) -> None:
+        self._transport = transport
+        self._clock = clock
+        self._retrier = retrier
+        self._gate = gate
+        self._rates = rates
+        self.pauses = pauses
+        self._breakers = breakers
+        self._attempt_timeout = attempt_timeout
+        # The SDKs' quota of 500 is meant for one client with a few calls in flight: with many, a share
+        # of failing calls that is harmless would empty it.
+        self._quota_size = max(self._SMALLEST_QUOTA, concurrency * self._QUOTA_PER_PLACE)
+        self._quotas: dict[Endpoint, RetryQuota] = {}
+        self.counts = CallCounts()
+
+    @property
+    def work(self) -> Work:
+        """What is being done, less what only waits for an answer that does not come."""
+        return self._breakers.work
+
+    @property
+    def breakers(self) -> CircuitBreakers:
+        """Which services do not answer."""
+        return self._breakers
+
+    @property
+    def in_flight(self) -> int:
+        """How many calls are under way."""
+        return self._gate.in_flight
+
+    def forget(self, account_id: str) -> None:
+        """Drop what is known of an account's rates: it has no call left to make."""
+        self._rates.forget(account_id)
+
+    async def call(
+        self,
+        call: Call,
+        source: CredentialSource,
+        parse: Callable[[Reply], T],
+        *,
+        watch: CallWatch,
+        retrier: Retrier | None = None,
+    ) -> T:
+        """What `parse` makes of the reply. A BadResponseError of `parse` is retried like a lost reply.
+
+        Raises the CallError of the last attempt.
+        """
+        endpoint = call.endpoint
+
+        async def attempt() -> T:
+            answer: tuple[T] | None = None
+            while answer is None:
+                if self._breakers.state(endpoint) is State.CLOSED:
+                    answer = await self._attempt(call, source, parse, watch)
+                else:
+                    answer = await self._attempt_in_silence(call, source, parse, watch)
+            return answer[0]
+
+        quota = self._quotas.get(endpoint)
+        if quota is None:
+            quota = self._quotas[endpoint] = RetryQuota(self._quota_size)
+        with nullcontext() if call.idle else self.work:
+            return await (retrier or self._retrier).call(
+                attempt,
+                quota=quota,
+                deadline=lambda: watch.deadline,
+                on_retry=lambda error: self._note_retry(call, error),
+                # A region that does not answer gets no more targets for those that wait there.
+                pause=lambda error: self._pause(call, in_region=isinstance(error, ThrottledError)),
+            )
+
+    async def _attempt_in_silence(
+        self, call: Call, source: CredentialSource, parse: Callable[[Reply], T], watch: CallWatch
+    ) -> tuple[T] | None:
+        """Send the call to what does not answer, whenever it may be sent. None: it answers again."""
+        endpoint = call.endpoint
+        failures = 0
+        # Nobody waits for the end of a probe, and its time is not the target's.
+        with (
+            nullcontext() if call.idle else self.work.resting,
+            nullcontext() if call.optional else self._breakers.need(endpoint),
+            self._waiting(watch),
+        ):
+            while True:
+                with nullcontext() if call.awaited else self.pauses.silence(call.place.account_id):
+                    await self._breakers.admit(endpoint, optional=call.optional)
+                state = self._breakers.state(endpoint)
+                if state is State.CLOSED:
+                    return None
+                try:
+                    return await self._attempt(call, source, parse, watch, in_silence=True)
+                except (UnreachableError, CallTimeoutError) as error:
+                    failures += state is State.LAST_ROUND
+                    # A probe that takes long to fail would be followed by the next at once.
+                    gives_up = call.optional or failures == self._LAST_ATTEMPTS
+                    if gives_up or self._breakers.is_over(endpoint):
+                        raise self._silence(endpoint, error) from error
+
+    @contextmanager
+    def _waiting(self, watch: CallWatch) -> Iterator[None]:
+        """Count the time that the block lasts as nobody's: it is not the target's."""
+        if watch.waits:
+            yield
+            return
+        since = self._breakers.now()
+        watch.waits = True
+        try:
+            yield
+        finally:
+            watch.waits = False
+            watch.deadline += self._breakers.now() - since
+
+    def _silence(self, endpoint: Endpoint, error: UnreachableError | CallTimeoutError) -> CensusError:
+        if isinstance(error, NoRouteError) and self._breakers.is_the_network(endpoint):
+            return FatalError(f"AWS can't be reached from this machine: {error.message}")
+        return SilentError(error.message, code=error.code, status=error.status, request_id=error.request_id)
+
+    async def _attempt(
+        self,
+        call: Call,
+        source: CredentialSource,
+        parse: Callable[[Reply], T],
+        watch: CallWatch,
+        *,
+        in_silence: bool = False,
+    ) -> tuple[T] | None:
+        """Send the call once it has its place. None: meanwhile its endpoint has stopped answering."""
+        key, endpoint = call.key, call.endpoint
+        if not self._rates.admits(key, begun=call.begun):
+            with self._pause(call, in_region=True):
+                await self._rates.wait(key, begun=call.begun)
+        ahead = call.begun
+        shortage: _Shortage | None = None
+        while True:
+            if source.current() is None:
+                rests = source.by_call and not (in_silence or call.idle)
+                resting = self.work.resting if rests else nullcontext()
+                with self._pause(call, in_region=False), resting, self._waiting(watch):
+                    await source.get()
+            await self._gate.acquire(call.place, ahead=ahead)
+            try:
+                if self._breakers.state(endpoint) is not State.CLOSED:
+                    if not in_silence:
+                        return None
+                    self._breakers.refuse_after_last_round(endpoint)
+                credentials = source.current()
+                if credentials is not None:
+                    return (await self._send(call, source, credentials, parse, watch),)
+            except LocalLimitError as error:
+                shortage = shortage or _Shortage(self._breakers)
+                shortage.note(error)
+            finally:
+                self._gate.release(call.place)
+            if shortage is not None:
+                with self._pause(call, in_region=False):
+                    await shortage.pause()
+            # The credentials ended while the call waited for its place. They are renewed without one,
+            # and the call goes before those that have not had a place yet: otherwise sessions that are
+            # shorter than the queue would be renewed for ever.
+            ahead = True
+
+    async def _send(
+        self,
+        call: Call,
+        source: CredentialSource,
+        credentials: Credentials,
+        parse: Callable[[Reply], T],
+        watch: CallWatch,
+    ) -> T:
+        template, key, endpoint = call.template, call.key, call.endpoint
+        watch.attempts += 1
+        self.counts.requests += 1
+        sent_at = self._breakers.now()
+        try:
+            reply = await self._transport.send(
+                template.method,
+                template.url,
+                sign(template, call.body_digest, credentials, self._clock.stamp()),
+                call.body,
+                timeout=self._attempt_timeout,
+                proxy=template.proxy,
+            )
+            self._note_reply(endpoint, watch)
+            if reply.status != 200:
+                raise error_of(reply, key.region)
+            result = parse(reply)
+        except CallError as error:
+            self._note_error(call, source, credentials, error, watch=watch, sent_at=sent_at)
+            raise
+        source.recognized(credentials, key.region)
+        self._rates.passed(key, begun=call.begun)
+        return result
+
+    def _note_error(
+        self,
+        call: Call,
+        source: CredentialSource,
+        credentials: Credentials,
+        error: CallError,
+        *,
+        watch: CallWatch,
+        sent_at: float,
+    ) -> None:
+        region = call.key.region
+        if not isinstance(error, ThrottledError):
+            self._rates.passed(call.key, begun=call.begun)
+        match error:
+            case ThrottledError():
+                watch.throttles += 1
+                self.counts.throttles += 1
+                self._rates.throttled(call.key, begun=call.begun)
+            case LocalLimitError():
+                # It has not been sent.
+                watch.attempts -= 1
+                self.counts.requests -= 1
+            case ExpiredError():
+                source.expired(credentials)
+            case ClockSkewError(server_time=float(moment)):
+                self._clock.correct(moment)
+            case UnrecognizedCredentialsError():
+                if watch.may_be_off and source.recognized_elsewhere(credentials, region):
+                    raise RegionDisabledError(
+                        error.message, code=error.code, status=error.status, request_id=error.request_id
+                    ) from error
+            case AccessDeniedError() | NotEntitledError() if is_denial(error.code):
+                # Whether something is allowed is looked at once it is known who asks. A 403 without a code of
+                # AWS may be a proxy's, and one with another code is about the signature.
+                source.recognized(credentials, region)
+            case UnreachableError() | CallTimeoutError():
+                self._note_silence(call, watch, sent_at, error)
+
+    def _note_reply(self, endpoint: Endpoint, watch: CallWatch) -> None:
+        self._breakers.replied(endpoint)
+        if watch.share is not None:
+            watch.share.replied()
+
+    def _note_silence(self, call: Call, watch: CallWatch, sent_at: float, error: CallError) -> None:
+        endpoint = call.endpoint
+        self._breakers.failed(endpoint, call.place.account_id, sent_at, error.message)
+        # In the last round nobody else needs the room.
+        if watch.share is not None and self._breakers.state(endpoint) is not State.LAST_ROUND:
+            watch.share.silent()
+
+    def _pause(self, call: Call, *, in_region: bool) -> AbstractContextManager[None]:
+        if call.awaited:
+            return nullcontext()
+        return self.pauses.pause(call.key.region if in_region else None)
+
+    def _note_retry(self, call: Call, error: RetryableError) -> None:
+        self.counts.retries += 1
+        _log.debug(
+            "%s in %s for %s is tried again: %s (%s)",
+            call.key.service,
+            call.key.region,
+            call.place.account_id,
+            error.message,
+            error.code,
+        )
+
+
+class _Shortage:
+    """What a call does while nothing is left on this machine for its connection.
+
+    That says nothing about the service: the call waits, and others end and give back what they used.
+    """
+
+    # Connections end all the time: what has not come back in a minute without a reply does not come back.
+    _LONGEST = 60.0
+    _PAUSE = 0.5
+
+    __slots__ = ("_breakers", "_since")
+
+    def __init__(self, breakers: CircuitBreakers) -> None:
+        self._breakers = breakers
+        self._since = breakers.now()
+
+    def note(self, error: LocalLimitError) -> None:
+        """Note that it goes on. Raises FatalError where it has lasted too long."""
+        if self._breakers.now() - max(self._since, self._breakers.last_reply) >= self._LONGEST:
+            raise FatalError(f"no connection can be opened: {error.message}") from error
+        _log.info("a call waits: %s", error.message)
+
+    async def pause(self) -> None:
+        """Wait a moment."""
+        await anyio.sleep(self._PAUSE)

@@ -1,0 +1,139 @@
+"""AWS as one run sees it: everything that makes calls, opened together and closed together."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from poolcensus.aws.client import Channel
+from poolcensus.aws.credentials import CallerCredentials, CredentialBroker, RoleSettings
+from poolcensus.aws.identity import ask_anything, identify, sts_region
+from poolcensus.aws.organizations import Organization
+from poolcensus.aws.pools import PoolQuery, PoolReader
+from poolcensus.aws.region_status import RegionStatus
+from poolcensus.aws.sdk import Sdk
+from poolcensus.aws.signing import Clock
+from poolcensus.aws.transport.fast import Transport
+from poolcensus.flow.breaker import CircuitBreakers
+from poolcensus.flow.concurrency import Gate, Pauses
+from poolcensus.flow.rate import RateLimits
+from poolcensus.flow.retry import Retrier, RetryPolicy
+from poolcensus.loops import require_asyncio
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from poolcensus.config import Settings
+    from poolcensus.model import Caller
+
+_log = logging.getLogger("poolcensus")
+
+_FIRST_STS = "us-east-1"
+
+
+class Aws(msgspec.Struct, frozen=True):
+    """What a run asks AWS through. `ask_anything` makes a call that AWS answers if it can be reached."""
+
+    caller: Caller
+    channel: Channel
+    broker: CredentialBroker
+    organization: Organization
+    region_status: RegionStatus
+    reader: PoolReader
+    ask_anything: Callable[[], Awaitable[None]]
+
+    def forget(self, account_id: str) -> None:
+        """Drop an account's credentials and region status: it has no target left."""
+        self.broker.forget(account_id)
+        self.region_status.forget(account_id)
+        self.channel.forget(account_id)
+
+
+class CallerSession(msgspec.Struct, frozen=True):
+    """The SDK's configuration has been read and holds credentials. No call has been made of ours."""
+
+    sdk: Sdk
+    credentials: CallerCredentials
+
+
+@asynccontextmanager
+async def open_caller(settings: Settings) -> AsyncIterator[CallerSession]:
+    """Read the SDK's configuration and walk its credential chain.
+
+    Raises SettingsError for a profile that is not there and CredentialsError where there are none.
+    """
+    require_asyncio()
+    async with Sdk(profile=settings.profile, endpoint_url=settings.endpoint_url) as sdk:
+        credentials = CallerCredentials(sdk)
+        await credentials.first()
+        yield CallerSession(sdk, credentials)
+
+
+@asynccontextmanager
+async def open_aws(settings: Settings, session: CallerSession) -> AsyncIterator[Aws]:
+    """Open AWS for a run: the transport, and who the caller is.
+
+    Raises CredentialsError or another FatalError. On leaving, every connection is closed.
+    """
+    sdk, caller_credentials = session.sdk, session.credentials
+    async with AsyncExitStack() as stack:
+        transport = await stack.enter_async_context(
+            Transport(connect_timeout=settings.connect_timeout, ca_bundle=sdk.ca_bundle)
+        )
+        places = min(settings.concurrency, transport.most_connections)
+        if places < settings.concurrency:
+            _log.info("the limit on open files allows %d calls at a time (ulimit -n raises it)", places)
+        breakers = CircuitBreakers(accounts=settings.give_up_region_after)
+        stack.callback(breakers.close)
+        channel = Channel(
+            transport=transport,
+            clock=Clock(),
+            retrier=Retrier(RetryPolicy(max_attempts=settings.max_attempts)),
+            gate=Gate(
+                total=places,
+                per_account=settings.per_account,
+                per_region=settings.per_region,
+            ),
+            rates=RateLimits(),
+            pauses=Pauses(),
+            breakers=breakers,
+            attempt_timeout=settings.attempt_timeout,
+            concurrency=places,
+        )
+        # A service model of no use is told before anything is called.
+        await sdk.template("workspaces", sdk.region or _FIRST_STS, "describe_workspaces_pools")
+        caller = await identify(sdk, channel, caller_credentials, sdk.region or _FIRST_STS)
+        region = sts_region(caller.partition, sdk.region)
+        external_id = settings.external_id
+        broker = CredentialBroker(
+            channel=channel,
+            caller=caller,
+            caller_credentials=caller_credentials,
+            template=await sdk.template(
+                "sts",
+                region,
+                "assume_role",
+                {"RoleArn": "arn:aws:iam::000000000000:role/any", "RoleSessionName": "any"},
+            ),
+            role=RoleSettings(
+                name=settings.role_name,
+                external_id=external_id.get_secret_value() if external_id is not None else None,
+                session_name=settings.session_name,
+                session_duration=settings.session_duration,
+            ),
+        )
+        yield Aws(
+            caller=caller,
+            channel=channel,
+            broker=broker,
+            organization=Organization(sdk, channel, caller_credentials, caller, region),
+            region_status=RegionStatus(sdk, channel, broker, region),
+            reader=PoolReader(
+                sdk, channel, PoolQuery(settings.pool_ids, settings.filters, settings.page_size)
+            ),
+            ask_anything=partial(ask_anything, sdk, channel, caller_credentials, region),
+        )

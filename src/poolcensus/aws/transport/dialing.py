@@ -1,0 +1,296 @@
+"""Opens connections: name, TCP, the proxy's CONNECT and TLS, each phase with a limit of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import math
+import os
+import re
+import socket
+import ssl
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from urllib.parse import urlsplit
+
+import anyio
+import anyio.to_thread
+from aiohappyeyeballs import start_connection
+
+from poolcensus.aws.transport.addresses import Addresses, HostPort
+from poolcensus.aws.transport.http1 import Connection
+from poolcensus.aws.transport.tls import trusting
+from poolcensus.aws.transport.tunnel import Tunnel, proxy_authorization
+from poolcensus.errors import CallError, LocalLimitError, NoRouteError, UnreachableError
+from poolcensus.flow.singleflight import SingleFlight
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from aiohappyeyeballs import AddrInfoType
+
+P = TypeVar("P", Connection, Tunnel)
+
+# RFC 8305 recommends 250 ms and allows 2 s. The farthest regions are 300 ms away: with less than that, each
+# connection to them would open a second socket in vain.
+_NEXT_ADDRESS_AFTER = 0.5
+# Two round trips of 300 ms, a packet that is lost and sent again after 1 and 2 s, and the CPU: a handshake
+# takes 1 to 2 ms of it, and a thousand of them may be under way on a machine that others share.
+TLS_TIMEOUT = 10.0
+
+_NO_DESCRIPTOR = "TooManyOpenFiles"
+_LIMITS = {
+    errno.EMFILE: (_NO_DESCRIPTOR, "this process has no file descriptor left (ulimit -n raises the limit)"),
+    errno.ENFILE: (_NO_DESCRIPTOR, "this machine has no file descriptor left (sysctl fs.file-max raises it)"),
+    errno.ENOBUFS: (
+        "LocalLimit",
+        "this machine has no buffer left for it (a lower --concurrency needs fewer)",
+    ),
+    errno.ENOMEM: ("LocalLimit", "this machine has no memory left for it (a lower --concurrency needs less)"),
+}
+_NO_PORT = ("LocalLimit", "this machine has no port left for it (a lower --concurrency needs fewer)")
+_NO_ROUTE = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN})
+
+
+class Origin(NamedTuple):
+    """Where connections go. `proxy` is the URL of one in between, with its credentials."""
+
+    scheme: str
+    host: str
+    port: int
+    proxy: str | None
+
+
+class Dialer:
+    """Opens connections. Addresses of one host are raced (RFC 8305), so that one that is dead costs little.
+
+    `connect_timeout` limits the lookup of a name, the connection to any of its addresses, and the time that
+    a proxy takes to connect, each by itself. `tls_timeout` limits a TLS handshake.
+    """
+
+    def __init__(self, *, connect_timeout: float, tls_timeout: float, ca_bundle: str | None) -> None:
+        self._connect_timeout = connect_timeout
+        self._tls_timeout = tls_timeout
+        self._ca_bundle = ca_bundle
+        self._tls: ssl.SSLContext | None = None
+        self._contexts: SingleFlight[str, ssl.SSLContext] = SingleFlight()
+        self._addresses = Addresses()
+        self._first_races: SingleFlight[HostPort, None] = SingleFlight()
+
+    async def dial(self, origin: Origin, deadline: float) -> Connection:
+        """Return a new connection to an origin, opened before `deadline` on the loop's clock.
+
+        Raises UnreachableError, whose code says which phase ran out of time (NameTimeout, ConnectTimeout,
+        TLSTimeout), NoRouteError, or LocalLimitError where this machine lacks something for it.
+        """
+        secure = origin.scheme == "https"
+        if origin.proxy is None:
+            peer = HostPort(origin.host, origin.port)
+            return await self._open(peer, Connection(origin.host), secure=secure, deadline=deadline)
+        proxy = urlsplit(origin.proxy)
+        by_tls = proxy.scheme == "https"
+        peer = HostPort(proxy.hostname or "", proxy.port or (443 if by_tls else 80))
+        if not secure:
+            return await self._open(peer, Connection(origin.host), secure=by_tls, deadline=deadline)
+        tunnel = await self._open(peer, Tunnel(origin.host), secure=by_tls, deadline=deadline)
+        through = False
+        try:
+            connection = await self._through(tunnel, origin, deadline)
+            through = True
+        finally:
+            if not through:
+                tunnel.abort()
+        return connection
+
+    async def _through(self, tunnel: Tunnel, origin: Origin, deadline: float) -> Connection:
+        """Return a connection through a proxy to the origin itself, which only the origin can read."""
+        host = origin.host
+        authority = f"{_bracketed(host)}:{origin.port}"
+        request = (
+            f"CONNECT {authority} HTTP/1.1\r\nhost: {authority}\r\n"
+            f"{proxy_authorization(origin.proxy or '')}\r\n"
+        )
+        tls = await self._tls_context()
+        with _phase(host, "no connection by the proxy", "ConnectTimeout", self._connect_timeout, deadline):
+            outer = await tunnel.open(request.encode("latin-1"))
+        connection = Connection(host)
+        try:
+            with _phase(host, "no TLS handshake", "TLSTimeout", self._tls_timeout, deadline):
+                inner = await asyncio.get_running_loop().start_tls(
+                    outer, connection, tls, server_hostname=host
+                )
+        except OSError as error:
+            raise _failure(host, error) from error
+        if inner is None:
+            raise UnreachableError(
+                f"no answer from {host}: the proxy closed the connection", code="ProxyError"
+            )
+        connection.connection_made(inner)
+        return connection
+
+    async def _open(self, peer: HostPort, protocol: P, *, secure: bool, deadline: float) -> P:
+        host = peer.host
+        # Before there is a socket, which would wait for it.
+        tls = await self._tls_context() if secure else None
+        sock, address = await self._connect(peer, deadline)
+        whole = False
+        try:
+            with (
+                _phase(host, "no TLS handshake", "TLSTimeout", self._tls_timeout, deadline)
+                if secure
+                else nullcontext()
+            ):
+                await asyncio.get_running_loop().create_connection(
+                    lambda: protocol, sock=sock, ssl=tls, server_hostname=host if secure else None
+                )
+            whole = True
+        except OSError as error:
+            self._addresses.failed(peer, address)
+            raise _failure(host, error) from error
+        except UnreachableError:
+            self._addresses.failed(peer, address)
+            raise
+        finally:
+            if not whole:
+                # The loop would say goodbye in TLS first, and wait for the answer.
+                protocol.abort()
+        return protocol
+
+    async def _connect(self, peer: HostPort, deadline: float) -> tuple[socket.socket, AddrInfoType]:
+        addresses = await self._look_up(peer, deadline)
+        if len(addresses) == 1 or self._addresses.has_answered(peer):
+            return await self._race(peer, addresses, deadline)
+        # While no address is known to answer, a race may hold a socket for each of them: one race at a time,
+        # for all who wait, or hundreds of them would use up the descriptors.
+        won: list[tuple[socket.socket, AddrInfoType]] = []
+
+        async def first_race() -> None:
+            won.append(await self._race(peer, addresses, deadline))
+
+        with _phase(peer.host, "no connection", "ConnectTimeout", math.inf, deadline):
+            await self._first_races.run(peer, first_race)
+        if won:
+            return won[0]
+        return await self._race(peer, await self._look_up(peer, deadline), deadline)
+
+    async def _race(
+        self, peer: HostPort, addresses: Sequence[AddrInfoType], deadline: float
+    ) -> tuple[socket.socket, AddrInfoType]:
+        tried: dict[socket.socket, AddrInfoType] = {}
+        failures: list[OSError] = []
+
+        def open_socket(address: AddrInfoType) -> socket.socket:
+            try:
+                made = socket.socket(*address[:3])
+            except OSError as error:
+                failures.append(error)
+                raise
+            tried[made] = address
+            return made
+
+        task = asyncio.current_task()
+        cancelled = task.cancelling() if task is not None else 0
+        try:
+            with _phase(peer.host, "no connection", "ConnectTimeout", self._connect_timeout, deadline):
+                sock = await start_connection(
+                    addresses,
+                    happy_eyeballs_delay=_NEXT_ADDRESS_AFTER,
+                    interleave=0,
+                    socket_factory=open_socket,
+                )
+                # The race loses a cancellation that comes while it ends the attempts that have not won. A
+                # scope repeats its own.
+                in_scope = anyio.current_effective_deadline() == -math.inf
+                if task is not None and task.cancelling() > cancelled and not in_scope:
+                    sock.close()
+                    raise asyncio.CancelledError
+        except OSError as error:
+            self._addresses.failed(peer)
+            raise _failure(peer.host, error) from error
+        except UnreachableError:
+            self._addresses.failed(peer)
+            # The other addresses may not have been tried at all, for want of a socket.
+            for failure in failures:
+                if failure.errno in _LIMITS:
+                    raise _failure(peer.host, failure) from failure
+            raise
+        winner = tried[sock]
+        before = list(tried.values())
+        self._addresses.answered(peer, winner, before[: before.index(winner)])
+        return sock, winner
+
+    async def _look_up(self, peer: HostPort, deadline: float) -> Sequence[AddrInfoType]:
+        try:
+            with _phase(peer.host, "no address", "NameTimeout", self._connect_timeout, deadline):
+                return await self._addresses.of(peer)
+        except socket.gaierror as error:
+            lack = OSError(errno.ENOMEM, "") if error.errno == socket.EAI_MEMORY else _lack()
+            if lack is not None:
+                raise _failure(peer.host, lack) from error
+            raise UnreachableError(
+                f"no answer from {peer.host}: the name does not resolve", code="NameError"
+            ) from None
+        except OSError as error:
+            raise _failure(peer.host, error) from error
+
+    async def _tls_context(self) -> ssl.SSLContext:
+        if self._tls is None:
+            self._tls = await self._contexts.run(
+                "tls", lambda: anyio.to_thread.run_sync(trusting, self._ca_bundle)
+            )
+        return self._tls
+
+
+@contextmanager
+def _phase(host: str, what: str, code: str, limit: float, deadline: float) -> Iterator[None]:
+    """Limit what is done inside. Raises UnreachableError where it does not end in time."""
+    limit = max(min(limit, deadline - anyio.current_time()), 0)
+    with anyio.move_on_after(limit) as scope:
+        yield
+    # A connection that the system itself gives up raises TimeoutError, which is not about this limit.
+    if scope.cancelled_caught:
+        raise UnreachableError(f"no answer from {host}: {what} within {round(limit, 1):g} s", code=code)
+
+
+def _lack() -> OSError | None:
+    """Return why no socket can be made. A lookup that lacks one may say that there is no such name."""
+    try:
+        with socket.socket():
+            return None
+    except OSError as error:
+        return error
+
+
+def _failure(host: str, error: OSError) -> CallError:
+    """Return what an error means. Where addresses failed differently, what this machine lacks goes first."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return UnreachableError(
+            f"no answer from {host}: its certificate is not trusted ({error.verify_message};"
+            " AWS_CA_BUNDLE names the authorities that are)",
+            code="CertificateError",
+        )
+    # The numbers of ssl's errors are OpenSSL's.
+    numbers = set() if isinstance(error, ssl.SSLError) else _numbers(error)
+    for number, (code, lack) in _LIMITS.items():
+        if number in numbers:
+            return LocalLimitError(f"no connection to {host}: {lack}", code=code)
+    if numbers == {errno.EADDRNOTAVAIL}:
+        code, lack = _NO_PORT
+        return LocalLimitError(f"no connection to {host}: {lack}", code=code)
+    why = ", ".join(os.strerror(number) for number in sorted(numbers))
+    # Where IPv6 is switched off, its addresses fail for want of a local one: the others decide.
+    if numbers and numbers <= _NO_ROUTE | {errno.EADDRNOTAVAIL}:
+        return NoRouteError(f"no answer from {host}: {why}", code="NoRoute")
+    why = why or error.strerror or str(error) or type(error).__name__
+    return UnreachableError(f"no answer from {host}: {why}", code="ConnectError")
+
+
+def _numbers(error: OSError) -> set[int]:
+    if error.errno is not None:
+        return {error.errno}
+    # Errors of several addresses are joined in the text of one that has no number.
+    return {int(number) for number in re.findall(r"\[Errno (\d+)\]", str(error))}
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

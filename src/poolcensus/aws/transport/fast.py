@@ -1,0 +1,196 @@
+"""The connections of a run: opened where needed, kept while they are good, closed together."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import socket
+import sys
+import time
+from collections import defaultdict
+from typing import TYPE_CHECKING, Self
+from urllib.parse import urlsplit
+
+import anyio
+import msgspec
+
+from poolcensus.aws.transport.dialing import TLS_TIMEOUT, Dialer, Origin
+from poolcensus.aws.transport.http1 import Connection, Reply
+from poolcensus.aws.transport.tunnel import proxy_authorization
+from poolcensus.errors import FatalError, LocalLimitError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+# AWS closes idle connections after about 20 s: one that is about to be closed isn't worth a call.
+_KEEP_ALIVE = 12.0
+_LONGEST_CLOSE = 2.0
+# The files of a snapshot, the SDK's data and the lookups of names need some as well.
+_FILES_FOR_OTHERS = 16
+
+
+class _Route(msgspec.Struct, frozen=True):
+    """How a URL is asked for: over which connections, and by which target in the request line."""
+
+    origin: Origin
+    target: str
+    extra_headers: str
+
+
+class Transport:
+    """Sends requests and reads replies; knows nothing of signatures or operations.
+
+    Redirects are not followed: they would take the session token to another origin. A reply that ends
+    early, is larger than 16 MiB or can't be decompressed is an error and never a short body.
+    """
+
+    def __init__(
+        self, *, connect_timeout: float, ca_bundle: str | None, tls_timeout: float = TLS_TIMEOUT
+    ) -> None:
+        self._dialer = Dialer(connect_timeout=connect_timeout, tls_timeout=tls_timeout, ca_bundle=ca_bundle)
+        self._idle: defaultdict[Origin, list[Connection]] = defaultdict(list)
+        self._open: set[Connection] = set()
+        self._routes: dict[tuple[str, str | None], _Route] = {}
+        self._dialing = 0
+        self._most = _most_connections()
+        self._closed = False
+
+    @property
+    def most_connections(self) -> int:
+        """How many may be open at a time, by this process's limit on open files."""
+        return self._most
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._closed = True
+        ending = [connection.closed for connection in self._open]
+        for connection in self._open:
+            connection.abort()
+        if ending:
+            with anyio.CancelScope(shield=True, deadline=anyio.current_time() + _LONGEST_CLOSE):
+                await asyncio.wait(ending)
+        self._open.clear()
+        self._idle.clear()
+
+    async def send(
+        self,
+        method: str,
+        url: str,
+        head: str,
+        body: bytes,
+        *,
+        timeout: float,  # noqa: ASYNC109 - the connection has a timer, which costs less than a scope
+        proxy: str | None = None,
+    ) -> Reply:
+        """Send one request and read its reply, both within `timeout` seconds.
+
+        `head` has the headers, the host among them, each a line that ends in CR and LF. Raises
+        UnreachableError, LocalLimitError, CallTimeoutError or BadResponseError.
+        """
+        route = self._routes.get((url, proxy))
+        if route is None:
+            route = self._routes[url, proxy] = _route(url, proxy)
+        request = (
+            f"{method} {route.target} HTTP/1.1\r\n{head}{route.extra_headers}"
+            f"accept-encoding: identity\r\ncontent-length: {len(body)}\r\n\r\n"
+        ).encode("latin-1") + body
+        connection = self._idle_connection(route.origin)
+        if connection is None:
+            deadline = anyio.current_time() + timeout
+            connection = await self._connect(route.origin, deadline)
+            timeout = max(deadline - anyio.current_time(), 0.01)
+        reply = await connection.exchange(request, timeout)
+        if connection.reusable and not self._closed:
+            connection.idle_since = time.monotonic()
+            self._idle[route.origin].append(connection)
+        else:
+            connection.abort()
+        return reply
+
+    def _idle_connection(self, origin: Origin) -> Connection | None:
+        # The one that was used last is the least likely to have been closed meanwhile.
+        idle = self._idle[origin]
+        oldest = time.monotonic() - _KEEP_ALIVE
+        while idle:
+            connection = idle.pop()
+            if connection.reusable and connection.idle_since > oldest:
+                return connection
+            connection.abort()
+        return None
+
+    async def _connect(self, origin: Origin, deadline: float) -> Connection:
+        if self._closed:
+            raise RuntimeError("the transport is closed")
+        self._dialing += 1
+        try:
+            await self._make_room()
+            connection = await self._dial(origin, deadline)
+        finally:
+            self._dialing -= 1
+        self._open.add(connection)
+        connection.closed.add_done_callback(lambda _: self._open.discard(connection))
+        return connection
+
+    async def _dial(self, origin: Origin, deadline: float) -> Connection:
+        try:
+            return await self._dialer.dial(origin, deadline)
+        except LocalLimitError:
+            if not await self._close_idle():
+                raise
+        return await self._dialer.dial(origin, deadline)
+
+    async def _close_idle(self) -> bool:
+        """Close the connections that are kept for later. Returns whether there were any."""
+        ending = [each for kept in self._idle.values() for each in kept if not each.closed.done()]
+        self._idle.clear()
+        for each in ending:
+            each.abort()
+        if ending:
+            await asyncio.wait([each.closed for each in ending])
+        return bool(ending)
+
+    async def _make_room(self) -> None:
+        # Connections that are kept for later give way to one that is needed now.
+        while len(self._open) + self._dialing > self._most:
+            kept = [each for each in self._idle.values() if each]
+            if not kept:
+                return
+            oldest = min(kept, key=lambda each: each[0].idle_since).pop(0)
+            oldest.abort()
+            await asyncio.wait([oldest.closed])
+
+
+def _most_connections() -> int:
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        return sys.maxsize
+    try:
+        # The lowest number that is free: about as many are in use.
+        with socket.socket() as probe:
+            used = probe.fileno()
+    except OSError as error:
+        raise FatalError(
+            f"no connection can be opened: {error.strerror or error} (ulimit -n raises the limit)"
+        ) from None
+    return max(limit - used - _FILES_FOR_OTHERS, 1)
+
+
+def _route(url: str, proxy: str | None) -> _Route:
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    origin = Origin(parts.scheme, parts.hostname or "", port, proxy)
+    if proxy is None or parts.scheme == "https":
+        path = parts.path or "/"
+        return _Route(origin, f"{path}?{parts.query}" if parts.query else path, "")
+    # A proxy that forwards plain HTTP is told the whole URL.
+    return _Route(origin, url, proxy_authorization(proxy))
+
+
+__all__ = ["Reply", "Transport"]

@@ -1,0 +1,31 @@
+"""The settings of a census, and the only reader of TOML and of POOLCENSUS_* variables."""
+
+from __future__ import annotations
+
+from poolcensus.config.settings import InvalidSettingsError, Problem, Settings
+from poolcensus.config.sources import load_settings
+from poolcensus.config.values import (
+    FailureBudget,
+    FilterOperator,
+    LogFormat,
+    LogLevel,
+    PoolFilter,
+    ProgressMode,
+    S3Encryption,
+    Secret,
+)
+
+__all__ = [
+    "FailureBudget",
+    "FilterOperator",
+    "InvalidSettingsError",
+    "LogFormat",
+    "LogLevel",
+    "PoolFilter",
+    "Problem",
+    "ProgressMode",
+    "S3Encryption",
+    "Secret",
+    "Settings",
+    "load_settings",
+]

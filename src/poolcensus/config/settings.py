@@ -1,0 +1,364 @@
+"""Every setting: its type, its default, what it means and what it allows."""
+
+# Annotations are values here and not text: the table of the settings is read from them, at every start.
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from poolcensus import partitions
+from poolcensus.config import readers
+from poolcensus.config.readers import EntryError, Reader
+from poolcensus.config.values import (
+    FailureBudget,
+    LogFormat,
+    LogLevel,
+    Mode,
+    PoolFilter,
+    ProgressMode,
+    S3Encryption,
+    Secret,
+)
+from poolcensus.errors import SettingsError
+from poolcensus.model import Compression, JsonObject, JsonValue, Shard
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """What is wrong with a setting. The message holds the value where that may be shown.
+
+    `key` is what a person writes, in a file for one.
+    """
+
+    key: str
+    message: str
+
+
+class Clash(Problem, frozen=True):
+    """A value that is right by itself and wrong beside others. `keys` are all that play a part."""
+
+    keys: frozenset[str]
+
+
+class InvalidSettingsError(SettingsError, ValueError):
+    """Settings can't be made of these values. `problems` are all of them: single values, then clashes."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__("\n".join(f"{each.key}: {each.message}" for each in problems))
+        self.problems = problems
+
+
+class Field(msgspec.Struct, frozen=True):
+    """A setting as a table's row. `key` is what a person writes, `name` what a program does."""
+
+    key: str
+    name: str
+    default: object
+    read: Reader
+    description: str
+
+
+# What entries share: the type that a value has, and what reads it.
+_Accounts = Annotated[tuple[str, ...], readers.accounts]
+_Units = Annotated[tuple[str, ...], readers.units]
+_Patterns = Annotated[tuple[str, ...], readers.region_patterns]
+_Calls = Annotated[int, readers.whole(1, 4096)]
+_Seconds = Annotated[float, readers.seconds]
+_Choice = Annotated[bool, readers.flag]
+
+
+class Settings(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    rename={"json_output": "json"},
+):
+    """What a census is asked to do, and how. Immutable; `load` reads it from every source.
+
+    A value may be given as text too, in the form that it has in a file or a variable. Raises
+    `InvalidSettingsError` with every problem. The text in a field's entry is the help text of its
+    command-line option and the comment in the example configuration.
+    """
+
+    dest: Annotated[
+        str,
+        readers.destination,
+        "Where snapshots go: a directory, s3://BUCKET/PREFIX, or - for standard output.",
+    ] = "snapshots"
+
+    accounts: Annotated[
+        _Accounts, "Take only these accounts, by their 12-digit ids. None given: every active account."
+    ] = ()
+    exclude_accounts: Annotated[_Accounts, "Leave these accounts out, by their 12-digit ids."] = ()
+    ous: Annotated[
+        _Units, "Take only the accounts under these organizational units or roots, at any depth."
+    ] = ()
+    exclude_ous: Annotated[
+        _Units, "Leave out the accounts under these organizational units, at any depth."
+    ] = ()
+    account_tags: Annotated[
+        tuple[tuple[str, str], ...],
+        readers.account_tags,
+        "Take only accounts that carry this tag, KEY=VALUE; of several tags, all of them.",
+    ] = ()
+    accounts_from: Annotated[
+        str,
+        readers.accounts_from,
+        (
+            "Where the list of accounts comes from: organization (the caller's), self (the caller's account"
+            " alone), or the path of a file with an account a line."
+        ),
+    ] = "organization"
+
+    regions: Annotated[
+        _Patterns,
+        (
+            "Take only these regions, by name or pattern such as eu-*. None given: every region that has"
+            " WorkSpaces."
+        ),
+    ] = ()
+    exclude_regions: Annotated[_Patterns, "Leave these regions out, by name or pattern."] = ()
+    extra_regions: Annotated[
+        tuple[str, ...],
+        readers.regions,
+        "Regions that have WorkSpaces and that this version of poolcensus doesn't know yet.",
+    ] = ()
+
+    profile: Annotated[
+        str | None,
+        readers.some_text,
+        "The profile of the AWS configuration to take the caller's credentials from.",
+    ] = None
+    role_name: Annotated[
+        str,
+        readers.role_name,
+        "The role to assume in every account but the caller's own, with its path if it has one.",
+    ] = "PoolCensusReader"
+    external_id: Annotated[
+        Secret | None,
+        readers.external_id,
+        (
+            "The external id that the role's trust policy asks for. Better in POOLCENSUS_EXTERNAL_ID or in a"
+            " private file: other users of the machine can see a command line."
+        ),
+    ] = None
+    session_name: Annotated[
+        str | None,
+        readers.session_name,
+        "The name of the role sessions, as CloudTrail shows it. Default: one that names the run.",
+    ] = None
+    session_duration: Annotated[
+        int, readers.whole(900, 43_200), "How long a role session lasts, in seconds."
+    ] = 3600
+    endpoint_url: Annotated[
+        str | None, readers.endpoint_url, "Send the calls of every AWS service to this URL."
+    ] = None
+
+    pool_ids: Annotated[tuple[str, ...], readers.pool_ids, "Take only the pools with these ids."] = ()
+    filters: Annotated[
+        tuple[PoolFilter, ...],
+        readers.filters,
+        (
+            "Take only the pools that pass this filter, NAME:OPERATOR:VALUE,VALUE. The name is PoolName, the"
+            " operator EQUALS, NOTEQUALS, CONTAINS or NOTCONTAINS."
+        ),
+    ] = ()
+    page_size: Annotated[int, readers.whole(1, 25), "How many pools to ask for in one call."] = 25
+
+    concurrency: Annotated[_Calls, "How many calls may be under way at the same time."] = 256
+    per_account: Annotated[_Calls, "How many calls may be under way in one account."] = 32
+    per_region: Annotated[_Calls, "How many calls may be under way in one region."] = 64
+
+    compress: Annotated[
+        Compression, readers.one_of(Compression), "How the data files of a snapshot are compressed."
+    ] = Compression.NONE
+    strict: Annotated[_Choice, "Publish nothing unless every target is covered."] = False
+    max_failed: Annotated[
+        FailureBudget | None,
+        readers.failure_budget,
+        "Publish nothing if more targets than this, N or N%, are not covered.",
+    ] = None
+    resume: Annotated[
+        _Choice, "Go on with a run that was interrupted here within the last day, if there is one."
+    ] = False
+    deadline: Annotated[
+        float | None,
+        readers.seconds,
+        "End the run after this many seconds; targets still open are then cancelled.",
+    ] = None
+    shard: Annotated[
+        Shard | None,
+        readers.shard,
+        "Take only part I of N of the targets, I/N, so that N runs share the work.",
+    ] = None
+
+    max_attempts: Annotated[int, readers.whole(1, 100), "How many calls to make for one page at most."] = 12
+    attempt_timeout: Annotated[
+        _Seconds, "How long one call may take, in seconds, its whole reply included."
+    ] = 30.0
+    connect_timeout: Annotated[
+        _Seconds,
+        "How long connecting to a host may take, in seconds; the TLS handshake has a limit of its own.",
+    ] = 5.0
+    target_timeout: Annotated[
+        _Seconds, "How long one account in one region may take, in seconds, retries included."
+    ] = 600.0
+    give_up_region_after: Annotated[
+        int,
+        readers.whole(1, 1000),
+        "Once this many accounts could not reach a region, its other calls wait until it answers again.",
+    ] = 3
+
+    progress: Annotated[
+        ProgressMode,
+        readers.one_of(ProgressMode),
+        "When to show progress on standard error; auto: where that is a terminal.",
+    ] = ProgressMode.AUTO
+    log_format: Annotated[
+        LogFormat, readers.one_of(LogFormat), "How log lines are written to standard error."
+    ] = LogFormat.TEXT
+    log_level: Annotated[LogLevel, readers.log_level, "The least serious log lines to write."] = (
+        LogLevel.WARNING
+    )
+    metrics_file: Annotated[
+        Path | None,
+        readers.path,
+        "Write the run's metrics to this file, as text for Prometheus, after a failed run too.",
+    ] = None
+    json_output: Annotated[_Choice, "Write the result to standard output as JSON."] = False
+
+    file_mode: Annotated[
+        int, readers.file_mode, 'The permissions of a snapshot\'s files, as octal text such as "0600".'
+    ] = Mode(0o600)
+    folder_mode: Annotated[
+        int, readers.folder_mode, 'The permissions of a snapshot\'s folders, as octal text such as "0700".'
+    ] = Mode(0o700)
+
+    s3_encryption: Annotated[
+        S3Encryption,
+        readers.one_of(S3Encryption),
+        "The encryption to ask S3 for; none: what the bucket does by itself.",
+    ] = S3Encryption.NONE
+    s3_kms_key: Annotated[
+        str | None,
+        readers.kms_key,
+        "The KMS key to encrypt a snapshot on S3 with, by id, ARN or alias. Implies aws:kms.",
+    ] = None
+    s3_bucket_owner: Annotated[
+        str | None, readers.account, "The account, by its 12-digit id, that has to own the bucket on S3."
+    ] = None
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str] | None = None, **overrides: object) -> "Settings":
+        """Reads the settings: `overrides` over POOLCENSUS_* variables over the TOML file over defaults.
+
+        Without `path`, the file is the first of $POOLCENSUS_CONFIG, ./poolcensus.toml and
+        poolcensus/config.toml in the user's configuration folder that exists. An override of None means
+        "not given". Raises `SettingsError` with every problem, one a line.
+        """
+        from poolcensus.config.sources import load_settings  # noqa: PLC0415 - it builds on this module
+
+        return load_settings(path, overrides)
+
+    def __post_init__(self) -> None:
+        problems: list[Problem] = []
+        for field in FIELDS.values():
+            value = getattr(self, field.name)
+            if value is field.default:
+                continue
+            try:
+                read = field.read(value)
+            except ValueError as error:
+                problems.append(Problem(field.key, _complaint(value, error)))
+                # The clashes between the values that are right are found in the same go.
+                read = field.default
+            msgspec.structs.force_setattr(self, field.name, read)
+        bad = {each.key for each in problems}
+        problems += (clash for clash in self._clashes() if not clash.keys & bad)
+        if problems:
+            raise InvalidSettingsError(tuple(problems))
+
+    def _clashes(self) -> Iterator[Clash]:
+        for kept, left_out, what in (
+            ("accounts", "exclude_accounts", "account"),
+            ("ous", "exclude_ous", "organizational unit"),
+        ):
+            excluded = set(getattr(self, left_out))
+            for each in getattr(self, kept):
+                if each in excluded:
+                    message = f"{what} {each} is both in {kept} and in {left_out}"
+                    yield Clash(left_out, message, frozenset({kept, left_out}))
+        if self.accounts_from == "self" and self.ous:
+            message = "the caller's account alone is asked for: organizational units choose among many"
+            yield Clash("ous", message, frozenset({"ous", "accounts_from"}))
+        if self.s3_kms_key is not None and self.s3_encryption is S3Encryption.AES256:
+            message = "a key of KMS and the encryption AES256 exclude each other"
+            yield Clash("s3_kms_key", message, frozenset({"s3_kms_key", "s3_encryption"}))
+        if self.regions or self.exclude_regions:
+            yield from self._regions_that_are_none()
+
+    def _regions_that_are_none(self) -> Iterator[Clash]:
+        known = partitions.known_regions() | set(self.extra_regions)
+        for key in ("regions", "exclude_regions"):
+            keys = frozenset({key, "extra_regions"})
+            for each in getattr(self, key):
+                if partitions.is_pattern(each):
+                    if key == "regions" and not any(partitions.matches(region, (each,)) for region in known):
+                        yield Clash(key, f"{readers.shown(each)} matches no region", keys)
+                elif each not in known:
+                    nearest = nearest_of(each, known)
+                    yield Clash(
+                        key,
+                        f"{readers.shown(each)} is not a region: the nearest known one is {nearest}"
+                        " (a region newer than this version of poolcensus goes into extra_regions)",
+                        keys,
+                    )
+
+    def request(self) -> JsonObject:
+        """What was asked for (accounts, regions, pools), as the manifest keeps it. Holds no secret."""
+        filters: list[JsonValue] = [
+            {"name": each.name, "operator": str(each.operator), "values": list(each.values)}
+            for each in self.filters
+        ]
+        return {
+            "accounts_from": self.accounts_from,
+            "accounts": list(self.accounts),
+            "exclude_accounts": list(self.exclude_accounts),
+            "ous": list(self.ous),
+            "exclude_ous": list(self.exclude_ous),
+            "account_tags": [f"{key}={value}" for key, value in self.account_tags],
+            "regions": list(self.regions),
+            "exclude_regions": list(self.exclude_regions),
+            "extra_regions": list(self.extra_regions),
+            "pool_ids": list(self.pool_ids),
+            "filters": filters,
+        }
+
+
+def _complaint(value: object, error: ValueError) -> str:
+    return str(error) if isinstance(error, EntryError) else f"{readers.shown(value)} {error}"
+
+
+def _fields() -> Iterator[Field]:
+    for name, key, default in zip(
+        Settings.__struct_fields__,
+        Settings.__struct_encode_fields__,
+        Settings.__struct_defaults__,
+        strict=True,
+    ):
+        read, description = Settings.__annotations__[name].__metadata__
+        yield Field(key, name, default, read, description)
+
+
+# Every setting by its key, in the order of the entries above.
+FIELDS: Mapping[str, Field] = {field.key: field for field in _fields()}
+
+
+def nearest_of(word: str, known: frozenset[str] | set[str]) -> str:
+    """The known word that is most like `word`."""
+    import difflib  # noqa: PLC0415 - only a mistake needs it
+
+    return difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.0)[0]

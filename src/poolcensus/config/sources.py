@@ -1,0 +1,225 @@
+"""Where settings come from, in what order, and what to say when one is wrong."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from poolcensus.config.readers import shown
+from poolcensus.config.settings import FIELDS, InvalidSettingsError, Settings, nearest_of
+from poolcensus.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+__all__ = ["CONFIG_VARIABLE", "FIELDS", "FILE_NAME", "PREFIX", "load_settings", "settings_file"]
+
+PREFIX = "POOLCENSUS_"
+CONFIG_VARIABLE = "POOLCENSUS_CONFIG"
+FILE_NAME = "poolcensus.toml"
+
+# What Kubernetes and Docker set in a container for a service that is called like this program, or begins so:
+# https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
+_OF_A_SERVICE = re.compile(
+    r"(?:[A-Z0-9_]+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?"
+    r"|PORT(?:_[0-9]+_(?:TCP|UDP|SCTP)(?:_(?:ADDR|PORT|PROTO))?)?)|NAME|ENV_[A-Za-z0-9_]+"
+)
+
+_KEYS: Mapping[str, str] = {field.name: key for key, field in FIELDS.items()}
+
+
+class Given(msgspec.Struct, frozen=True):
+    """A value for a key, and where it stood."""
+
+    value: object
+    origin: str
+
+
+class Layer(msgspec.Struct, frozen=True):
+    """What one source gives, by key, and what is wrong with the source itself."""
+
+    given: Mapping[str, Given]
+    problems: tuple[str, ...] = ()
+
+
+def load_settings(
+    path: str | os.PathLike[str] | None = None,
+    overrides: Mapping[str, object] | None = None,
+    *,
+    option_names: Mapping[str, str] | None = None,
+    ambient: bool = True,
+) -> Settings:
+    """Reads the settings from every source, as `Settings.load` does.
+
+    `option_names` says by which option an override came, for messages: `{"dest": "--dest"}`. Without
+    `ambient`, neither a file nor the environment is looked at.
+    """
+    given_here = _from_overrides(overrides or {}, option_names or {})
+    layers = (_from_file(path), _from_environment(os.environ), given_here) if ambient else (given_here,)
+    given = {key: each for layer in layers for key, each in layer.given.items()}
+    problems = [problem for layer in layers for problem in layer.problems]
+    settings = _settings(given, problems)
+    if settings is None or problems:
+        raise SettingsError("\n".join(problems))
+    return settings
+
+
+def settings_file(path: str | os.PathLike[str] | None = None) -> Path | None:
+    """Return the file that `load_settings` reads, or None where there is none."""
+    named = _named(path)
+    if named is not None:
+        # Not read again: it may be a pipe.
+        return named.expanduser()
+    found = _read_usual()
+    return None if found is None else found[0]
+
+
+def _settings(given: Mapping[str, Given], problems: list[str]) -> Settings | None:
+    """The settings, or every problem with where its value stood."""
+    arguments: dict[str, Any] = {FIELDS[key].name: each.value for key, each in given.items()}
+    try:
+        return Settings(**arguments)
+    except InvalidSettingsError as error:
+        # Defaults are right, also beside others: every key that is named was given.
+        problems += (f"{_where(given[each.key].origin, each.key)}: {each.message}" for each in error.problems)
+        return None
+
+
+def _where(origin: str, key: str) -> str:
+    return origin if origin == f"argument {key}" else f"{origin}: {key}"
+
+
+def _unknown(key: str) -> str:
+    return nearest_of(key.lower().replace("-", "_"), set(FIELDS))
+
+
+def _from_overrides(overrides: Mapping[str, object], option_names: Mapping[str, str]) -> Layer:
+    given: dict[str, Given] = {}
+    problems: list[str] = []
+    for name, value in overrides.items():
+        key = _KEYS.get(name, name)
+        if key not in FIELDS:
+            problems.append(f"argument {name}: unknown setting: the nearest known one is {_unknown(key)}")
+        elif value is not None:
+            origin = f"option {option_names[key]}" if key in option_names else f"argument {name}"
+            given[key] = Given(value, origin)
+    return Layer(given, tuple(problems))
+
+
+def _from_environment(environment: Mapping[str, str]) -> Layer:
+    given: dict[str, Given] = {}
+    problems: list[str] = []
+    for variable, value in sorted(environment.items()):
+        if not variable.startswith(PREFIX) or variable == CONFIG_VARIABLE:
+            continue
+        key = variable.removeprefix(PREFIX).lower()
+        if key not in FIELDS and _OF_A_SERVICE.fullmatch(variable.removeprefix(PREFIX)):
+            continue
+        if key not in FIELDS or variable != variable.upper():
+            nearest = f"{PREFIX}{_unknown(key).upper()}"
+            problems.append(f"environment variable {variable}: unknown: the nearest known one is {nearest}")
+        elif value:
+            given[key] = Given(value, f"environment variable {variable}")
+    return Layer(given, tuple(problems))
+
+
+def _from_file(path: str | os.PathLike[str] | None) -> Layer:
+    named = _named(path)
+    found = _read_usual() if named is None else _read_named(named)
+    if found is None:
+        return Layer({})
+    file, raw = found
+    table = _table(file, raw)
+    given = {key: Given(value, str(file)) for key, value in table.items() if key in FIELDS}
+    problems = tuple(
+        f"{file}: unknown setting {shown(key)}: the nearest known one is {_unknown(key)}"
+        for key in table
+        if key not in FIELDS
+    )
+    return Layer(given, problems)
+
+
+def _named(path: str | os.PathLike[str] | None) -> Path | None:
+    named = path or os.environ.get(CONFIG_VARIABLE)
+    return Path(named) if named else None
+
+
+def _read_named(file: Path) -> tuple[Path, bytes]:
+    try:
+        file = file.expanduser()
+        return file, file.read_bytes()
+    except FileNotFoundError:
+        message = f"{file}: there is no such configuration file"
+    except OSError as error:
+        message = _unreadable(file, error)
+    except RuntimeError:
+        message = f"{file}: the configuration file is in a home folder that doesn't exist"
+    raise SettingsError(message)
+
+
+def _read_usual() -> tuple[Path, bytes] | None:
+    """The first file in the usual places that can be looked at. Nobody named them: the rest is passed over.
+
+    In a container, HOME may be another user's.
+    """
+    for file in _usual():
+        with suppress(OSError):
+            file.stat()
+            try:
+                return file, file.read_bytes()
+            except (FileNotFoundError, PermissionError):
+                continue
+            except OSError as error:
+                raise SettingsError(_unreadable(file, error)) from None
+    return None
+
+
+def _usual() -> Iterator[Path]:
+    yield Path(FILE_NAME)
+    configuration = os.environ.get("XDG_CONFIG_HOME", "")
+    # The XDG specification says to ignore a relative path here.
+    if configuration.startswith("/"):
+        yield Path(configuration, "poolcensus", "config.toml")
+        return
+    # Without HOME, a user who has no entry in the system's list has no home folder.
+    with suppress(RuntimeError):
+        yield Path("~/.config/poolcensus/config.toml").expanduser()
+
+
+def _unreadable(file: Path, error: OSError) -> str:
+    return f"{file}: the configuration file can't be read: {error.strerror}"
+
+
+def _table(file: Path, raw: bytes) -> Mapping[str, object]:
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line, column = _position(raw[: error.start].decode("utf-8", "replace"))
+        message = f"{file}: not valid TOML at line {line}, column {column}: a byte that is not UTF-8"
+        raise SettingsError(message) from None
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(_malformed(file, text, str(error))) from None
+    except (ValueError, RecursionError) as error:
+        message = f"{file}: not valid TOML: {str(error) or 'nested too deep'}"
+        raise SettingsError(message) from None
+
+
+def _malformed(file: Path, text: str, complaint: str) -> str:
+    """The parser's complaint as one sentence. Until Python 3.14 the position is only in its text."""
+    reason, _, _ = complaint.rpartition(" (at ")
+    found = re.search(r"\(at line (\d+), column (\d+)\)$", complaint)
+    line, column = (int(found[1]), int(found[2])) if found else _position(text)
+    return f"{file}: not valid TOML at line {line}, column {column}: {reason or complaint}"
+
+
+def _position(before: str) -> tuple[int, int]:
+    """The line and the column, from 1, of what comes after the text."""
+    return before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1

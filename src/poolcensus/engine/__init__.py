@@ -1,0 +1,1 @@
+"""Runs targets to their outcomes. Knows no service."""

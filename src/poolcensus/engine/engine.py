@@ -1,0 +1,424 @@
+"""Runs the targets: opens them, hands their pages to a sink, and gives each exactly one outcome."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from contextlib import aclosing, suppress
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Protocol
+
+import anyio
+import msgspec
+
+from poolcensus.aws.client import CallWatch
+from poolcensus.engine.schedule import Schedule
+from poolcensus.errors import CallError, FatalError, first_reason_raised
+from poolcensus.flow.concurrency import Share
+from poolcensus.model import Outcome, Progress, Target, TargetResult, Totals
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from anyio.abc import TaskGroup
+
+    from poolcensus.aws.session import Aws
+    from poolcensus.model import Account, Page
+    from poolcensus.scope.accounts import AccountListing, RegionChoice
+
+_SLOWEST_SHOWN = 3
+_OPEN_FOR_EACH_CALL = 4
+_SHORTEST_LOOK = 0.05
+_FIRST_IN_A_REGION = 8
+# Where the network is away, it is asked for as often as a region that is.
+_BETWEEN_DOUBTS = 5.0
+# In place of a service's error code: what ended the target was --deadline, and nothing of its own.
+_DEADLINE = "Deadline"
+
+
+class Sink(Protocol):
+    """Where a run puts what it sees.
+
+    The pages of a target come in order, one at a time, and then exactly one result. A sink that is full
+    makes its caller wait; a call that is cancelled while it waits must have had no effect, so that a target
+    is either open or done. What a sink raises ends the run.
+    """
+
+    def full(self) -> bool:
+        """Whether nothing should be called for at the moment. Calls that are under way may still end."""
+
+    async def room(self) -> None:
+        """Wait until it is not full."""
+
+    async def page(self, page: Page) -> None:
+        """One page of a target that is still being read."""
+
+    async def done(self, result: TargetResult, target: Target) -> None:
+        """The target has ended: its pages count if the outcome is `ok`, and are void otherwise."""
+
+
+class Former(Protocol):
+    """A run that was interrupted before this one, which goes on with it."""
+
+    def has(self, target: Target) -> bool:
+        """Whether it may have finished a target."""
+
+    async def restore(self, target: Target) -> TargetResult | None:
+        """Put into the sink what the former run read of a target, and say how the target ended.
+
+        None for a target that it has not finished.
+        """
+
+
+class EngineLimits(msgspec.Struct, frozen=True):
+    """How much is open at a time, and how long a target and the run may take, in seconds."""
+
+    concurrency: int
+    per_account: int
+    per_region: int
+    target_timeout: float
+    deadline: float | None
+
+
+class _OpenTarget(msgspec.Struct):
+    watch: CallWatch
+    # None until its task has begun.
+    scope: anyio.CancelScope | None = None
+    # What it does now is not to be cancelled when its time is over.
+    handing_over: bool = False
+    pages: int = 0
+    pools: int = 0
+
+    @property
+    def in_other_hands(self) -> bool:
+        """Whether the time that passes is not the target's."""
+        return self.handing_over or self.watch.waits
+
+
+class Engine:
+    """One run over all targets. `long` has those to start first: see `Schedule`."""
+
+    def __init__(
+        self,
+        *,
+        aws: Aws,
+        listing: AccountListing,
+        regions: RegionChoice,
+        sink: Sink,
+        limits: EngineLimits,
+        long: Mapping[tuple[str, str], int] = MappingProxyType({}),
+        former: Former | None = None,
+    ) -> None:
+        self._aws = aws
+        self._former = former
+        self._listing = listing
+        self._sink = sink
+        self._limits = limits
+        self._opt_in = frozenset(regions.opt_in)
+        self._pauses = aws.channel.pauses
+        self._work_in_hand = aws.channel.work
+        # As many targets may be open as may call, and one more for each that can't call now; but not
+        # without end, and never all in one account or region.
+        self._open_limit = _OPEN_FOR_EACH_CALL * limits.concurrency
+        self._regions = regions.regions
+        fair = max(limits.concurrency // len(self._regions), 1)
+        self._shares = {
+            region: Share(min(fair, _FIRST_IN_A_REGION), limits.per_region, self._open_more)
+            for region in self._regions
+        }
+        self._schedule = Schedule(
+            regions,
+            ahead=fair * _OPEN_FOR_EACH_CALL,
+            per_account=limits.per_account,
+            shares=self._shares,
+            paused_in=self._pauses.in_region,
+            silent_of=self._pauses.silent_of,
+            long=long,
+        )
+        self._open: dict[Target, _OpenTarget] = {}
+        self._started = time.monotonic()
+        self._group: TaskGroup | None = None
+        self._listed = False
+        self._accounts = 0
+        self._done = 0
+        self._pools = 0
+        self._pages = 0
+        self._restored_requests = 0
+        self._restored_throttles = 0
+        self.outcomes: Counter[Outcome] = Counter()
+
+    async def run(self) -> None:
+        """Run every target to its outcome.
+
+        Raises the FatalError that ended the run early. When it is cancelled, no target is left open and
+        none has an outcome that it did not earn: those without one are counted as `cancelled`.
+        """
+        try:
+            with first_reason_raised(), anyio.move_on_after(self._limits.deadline) as scope:
+                await self._run_all()
+        finally:
+            if not scope.cancelled_caught:
+                self._count_unfinished()
+        if scope.cancelled_caught:
+            await self._end_at_deadline()
+
+    def progress(self) -> Progress:
+        """Where the run is."""
+        now = time.monotonic()
+        by_age = sorted(self._open.items(), key=lambda each: each[1].watch.started)[:_SLOWEST_SHOWN]
+        return Progress(
+            elapsed=now - self._started,
+            listing=not self._listed,
+            accounts=self._accounts,
+            skipped=len(self._listing.skipped),
+            totals=self.totals(),
+            done=self._done,
+            uncovered=sum(count for outcome, count in self.outcomes.items() if not outcome.covered),
+            in_flight=self._aws.channel.in_flight,
+            slowest=tuple((target, now - each.watch.started) for target, each in by_age),
+        )
+
+    @property
+    def accounts(self) -> int:
+        """How many accounts are asked."""
+        return self._accounts
+
+    def totals(self) -> Totals:
+        """What the run has come to so far."""
+        counts = self._aws.channel.counts
+        return Totals(
+            targets=self._accounts * self._schedule.targets_per_account,
+            covered=sum(count for outcome, count in self.outcomes.items() if outcome.covered),
+            pools=self._pools,
+            pages=self._pages,
+            requests=counts.requests + self._restored_requests,
+            retries=counts.retries,
+            throttles=counts.throttles + self._restored_throttles,
+            assume_role_calls=counts.assume_role_calls,
+        )
+
+    async def _run_all(self) -> None:
+        async with anyio.create_task_group() as beside:
+            beside.start_soon(self._end_overdue)
+            beside.start_soon(self._settle_doubts)
+            beside.start_soon(self._give_last_rounds_room)
+            await self._run_targets()
+            beside.cancel_scope.cancel()
+
+    async def _settle_doubts(self) -> None:
+        in_doubt = self._aws.channel.breakers.in_doubt
+        while True:
+            await in_doubt.wait()
+            await self._aws.ask_anything()
+            await anyio.sleep(_BETWEEN_DOUBTS)
+            in_doubt.clear()
+
+    async def _give_last_rounds_room(self) -> None:
+        breakers = self._aws.channel.breakers
+        while True:
+            await breakers.last_round_begun.wait()
+            breakers.last_round_begun.clear()
+            # All that are left in a region that does not answer have their calls: nobody else needs a place.
+            for region in breakers.regions_in_last_round & self._shares.keys():
+                self._shares[region].widen()
+
+    async def _end_overdue(self) -> None:
+        # One task that looks after all of them: a timer for each target would be set and cleared more often
+        # than the target is called.
+        while True:
+            now = time.monotonic()
+            earliest = now + self._limits.target_timeout
+            for opened in self._open.values():
+                earliest = min(earliest, opened.watch.deadline)
+                if opened.watch.deadline <= now and not opened.in_other_hands and opened.scope is not None:
+                    opened.scope.cancel()
+            await anyio.sleep(max(earliest - now, _SHORTEST_LOOK))
+
+    async def _run_targets(self) -> None:
+        async with (
+            anyio.create_task_group() as group,
+            aclosing(self._listing.accounts()) as batches,
+        ):
+            self._group = group
+            self._pauses.on_pause = self._open_more
+            async for accounts in batches:
+                self._accounts += len(accounts)
+                self._schedule.add(accounts)
+                self._open_more()
+            self._listed = True
+
+    def _open_more(self) -> None:
+        if self._group is None:
+            return
+        while (account := self._schedule.next_account()) is not None:
+            self._group.start_soon(self._prepare, account)
+        while (target := self._open_next()) is not None:
+            self._group.start_soon(self._work, target)
+
+    async def _prepare(self, account: Account) -> None:
+        # Once for the account, before its targets are open: a dozen of them would wait for the same role.
+        if not self._is_restored(account):
+            with suppress(CallError):
+                # Each target will hear for itself what went wrong.
+                await self._aws.broker.source(account.id).get()
+                if self._opt_in:
+                    await self._aws.region_status.disabled(account.id)
+        self._schedule.ready(account)
+        self._open_more()
+
+    def _is_restored(self, account: Account) -> bool:
+        former = self._former
+        return former is not None and all(former.has(Target(account, region)) for region in self._regions)
+
+    def _open_next(self) -> Target | None:
+        # Those that wait for a region which does not answer are bounded by its share.
+        count = len(self._open) - self._pauses.silent
+        if (
+            count + self._pauses.silent - self._pauses.count >= self._limits.concurrency
+            or count >= self._open_limit
+        ):
+            return None
+        target = self._schedule.pop()
+        if target is not None:
+            self._open[target] = self._opened(target)
+        return target
+
+    def _opened(self, target: Target) -> _OpenTarget:
+        now = time.monotonic()
+        watch = CallWatch(
+            deadline=now + self._limits.target_timeout, started=now, share=self._shares[target.region]
+        )
+        return _OpenTarget(watch)
+
+    async def _work(self, target: Target | None) -> None:
+        # A task goes on with the next target instead of ending, and stays in its scope while nothing is
+        # overdue: most targets are one call long, and a task and a scope for each would cost as much as
+        # the call's own bookkeeping.
+        while target is not None:
+            with anyio.CancelScope() as scope:
+                while target is not None:
+                    result = None
+                    opened = self._open[target]
+                    opened.scope = scope
+                    result = await self._result_of(target, opened)
+                    opened.handing_over = True
+                    if scope.cancel_called:
+                        break
+                    target = await self._end_and_go_on(target, result)
+            if target is not None:
+                target = await self._end_and_go_on(target, result or self._overdue(target))
+
+    async def _end_and_go_on(self, target: Target, result: TargetResult) -> Target | None:
+        await self._end(target, result)
+        following = self._open_next()
+        # An account has as many targets as there are regions: more often there is nothing to prepare.
+        if following is None or self._done % len(self._regions) == 0:
+            self._open_more()
+        return following
+
+    async def _result_of(self, target: Target, opened: _OpenTarget) -> TargetResult:
+        if self._former is not None:
+            opened.handing_over = True
+            with self._work_in_hand:
+                former = await self._former.restore(target)
+            opened.handing_over = False
+            if former is not None:
+                self._restored_requests += former.attempts
+                self._restored_throttles += former.throttles
+                return former
+        try:
+            if target.region in self._opt_in:
+                disabled = await self._aws.region_status.disabled(target.account.id)
+                if disabled is not None and target.region in disabled:
+                    return self._result(target, Outcome.REGION_DISABLED)
+                opened.watch.may_be_off = disabled is None
+            await self._read(target, opened)
+        except CallError as error:
+            return self._result(target, error.outcome, error)
+        return self._result(target, Outcome.OK if opened.pools else Outcome.EMPTY)
+
+    def _overdue(self, target: Target) -> TargetResult:
+        seconds = self._limits.target_timeout
+        return self._result(target, Outcome.TIMED_OUT, message=f"not finished within {seconds:g} s")
+
+    async def _read(self, target: Target, opened: _OpenTarget) -> None:
+        watch = opened.watch
+
+        async def take(page: Page) -> None:
+            opened.pages += 1
+            opened.pools += len(page.pools)
+            # The time that a slow reader or disk takes is not the target's.
+            handed_over = time.monotonic()
+            opened.handing_over = True
+            with self._work_in_hand:
+                await self._sink.page(page)
+            opened.handing_over = False
+            watch.deadline += time.monotonic() - handed_over
+
+        async def ready() -> None:
+            # A page that has been read and can't be put down takes more memory than a call not made.
+            if self._sink.full():
+                waited_from = time.monotonic()
+                opened.handing_over = True
+                with self._work_in_hand:
+                    await self._sink.room()
+                opened.handing_over = False
+                watch.deadline += time.monotonic() - waited_from
+
+        source = self._aws.broker.source(target.account.id)
+        await self._aws.reader.read(target, source, watch, take, ready)
+
+    def _result(
+        self,
+        target: Target,
+        outcome: Outcome,
+        error: CallError | None = None,
+        *,
+        code: str | None = None,
+        message: str | None = None,
+    ) -> TargetResult:
+        opened = self._open[target]
+        return TargetResult(
+            account_id=target.account.id,
+            account_name=target.account.name,
+            region=target.region,
+            outcome=outcome,
+            pools=opened.pools if outcome is Outcome.OK else 0,
+            pages=opened.pages,
+            attempts=opened.watch.attempts,
+            throttles=opened.watch.throttles,
+            seconds=time.monotonic() - opened.watch.started,
+            error_code=error.code if error is not None else code,
+            error_message=error.message if error is not None else message,
+            request_id=error.request_id if error is not None else None,
+        )
+
+    async def _end(self, target: Target, result: TargetResult) -> None:
+        with self._work_in_hand:
+            await self._sink.done(result, target)
+        del self._open[target]
+        self._done += 1
+        self._pools += result.pools
+        self._pages += result.pages
+        self.outcomes[result.outcome] += 1
+        if self._schedule.close(target):
+            self._aws.forget(target.account.id)
+
+    async def _end_at_deadline(self) -> None:
+        seconds = self._limits.deadline or 0.0
+        if not self._listed:
+            self._count_unfinished()
+            raise FatalError(f"the deadline of {seconds:g} s passed before all accounts were listed")
+        for target in list(self._open):
+            message = f"the run's deadline of {seconds:g} s passed while it was being read"
+            await self._end(target, self._result(target, Outcome.TIMED_OUT, code=_DEADLINE, message=message))
+        for target in self._schedule.rest():
+            self._open[target] = self._opened(target)
+            message = f"the run's deadline of {seconds:g} s passed before it was begun"
+            await self._end(target, self._result(target, Outcome.CANCELLED, code=_DEADLINE, message=message))
+
+    def _count_unfinished(self) -> None:
+        self.outcomes[Outcome.CANCELLED] += len(self._open)
+        self._open.clear()
+        self.outcomes[Outcome.CANCELLED] += sum(1 for _ in self._schedule.rest())
+        self.outcomes += Counter()

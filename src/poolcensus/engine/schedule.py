@@ -1,0 +1,216 @@
+"""In which order targets are opened: spread over accounts and regions, never more than can make progress."""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections import Counter, deque
+from operator import itemgetter
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from poolcensus.model import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from poolcensus.flow.concurrency import Share
+    from poolcensus.model import Account
+    from poolcensus.scope.accounts import RegionChoice
+
+
+class _Work:
+    """One account that is ready: how many of its targets are open, and how many are not done."""
+
+    __slots__ = ("account", "left", "open")
+
+    def __init__(self, account: Account, targets: int) -> None:
+        self.account = account
+        self.open = 0
+        self.left = targets
+
+
+class Schedule:
+    """The accounts that are still to be prepared, and the targets that are still to be opened.
+
+    An account waits until `next_account` gives it out to be prepared (its role, its regions), and its targets
+    wait from when it is `ready` until `pop` opens them. So many accounts `ahead` are given out, and more only
+    while a region that may take more has fewer than that waiting: one that is slow holds up nobody.
+
+    Regions take turns, so that they are used evenly, and each goes through the accounts in an order that is
+    shifted against the others', so that no account is asked everywhere at once. `shares` say how many targets
+    may be open in a region, of which those that can make no call now, in `paused_in`, don't count; nor do
+    those of an account in `silent_of`, which wait for a region that does not answer.
+
+    `long` has the targets that are known to have many pages, by account id and region, with how many: a
+    chain of calls that can't overlap. They come before the others, and so do their accounts.
+    """
+
+    # How far to look past accounts that have as much open as they may: those end soon and are asked then.
+    _LOOK_AHEAD = 64
+
+    def __init__(
+        self,
+        regions: RegionChoice,
+        *,
+        ahead: int,
+        per_account: int,
+        shares: Mapping[str, Share],
+        paused_in: Mapping[str, int] = MappingProxyType({}),
+        silent_of: Mapping[str, int] = MappingProxyType({}),
+        long: Mapping[tuple[str, str], int] = MappingProxyType({}),
+    ) -> None:
+        self._regions = regions.regions
+        self._ahead = ahead
+        self._per_account = per_account
+        self._shares = shares
+        self._paused_in = paused_in
+        self._silent_of = silent_of
+        self._pages_of = long
+        self._longest_of: dict[str, int] = {}
+        for (account_id, _), pages in long.items():
+            self._longest_of[account_id] = max(pages, self._longest_of.get(account_id, 0))
+        self._first: list[tuple[int, Account]] = []
+        self._waiting: deque[Account] = deque()
+        self._preparing: dict[str, Account] = {}
+        self._ready: list[_Work] = []
+        self._long: list[tuple[int, _Work, str]] = []
+        self._queues: dict[str, deque[_Work]] = {region: deque() for region in self._regions}
+        self._turns = deque(self._regions)
+        self._by_account: dict[str, _Work] = {}
+        self._open_in: Counter[str] = Counter()
+        self._long_in: Counter[str] = Counter()
+
+    @property
+    def targets_per_account(self) -> int:
+        """How many targets an account has."""
+        return len(self._regions)
+
+    def add(self, accounts: Iterable[Account]) -> None:
+        """More accounts have become known."""
+        for account in accounts:
+            longest = self._longest_of.get(account.id)
+            if longest is None:
+                self._waiting.append(account)
+            else:
+                insort(self._first, (longest, account), key=itemgetter(0))
+
+    def next_account(self) -> Account | None:
+        """An account to prepare now, or None."""
+        if (
+            not (self._first or self._waiting)
+            or len(self._preparing) + len(self._ready) + self._least_waiting() >= self._ahead
+        ):
+            return None
+        account = self._first.pop()[1] if self._first else self._waiting.popleft()
+        self._preparing[account.id] = account
+        return account
+
+    def ready(self, account: Account) -> None:
+        """An account has been prepared: its targets may be opened."""
+        del self._preparing[account.id]
+        work = self._by_account[account.id] = _Work(account, len(self._regions))
+        self._ready.append(work)
+        if len(self._ready) >= len(self._regions):
+            self._deal()
+
+    def pop(self) -> Target | None:
+        """The next target to open, or None where nothing can be opened now."""
+        if self._ready and self._has_idle_region():
+            self._deal()
+        if self._long and (found := self._take_long()) is not None:
+            return self._opened(*found)
+        for _ in range(len(self._turns)):
+            region = self._turns[0]
+            self._turns.rotate(-1)
+            queue = self._queues[region]
+            if not queue or not self._has_room(region):
+                continue
+            work = self._take(queue)
+            if work is not None:
+                return self._opened(work, region)
+        return None
+
+    def close(self, target: Target) -> bool:
+        """A target has ended. Says whether it was the last of its account."""
+        self._open_in[target.region] -= 1
+        work = self._by_account[target.account.id]
+        work.open -= 1
+        work.left -= 1
+        if work.left:
+            return False
+        del self._by_account[target.account.id]
+        return True
+
+    def rest(self) -> Iterator[Target]:
+        """Every target that was never opened, and forgets it."""
+        self._deal()
+        while self._long:
+            *_, work, region = self._long.pop()
+            self._long_in[region] -= 1
+            yield Target(work.account, region)
+        for region, queue in self._queues.items():
+            while queue:
+                yield Target(queue.popleft().account, region)
+        for account in [*self._preparing.values(), *(each for _, each in self._first), *self._waiting]:
+            self._by_account[account.id] = _Work(account, len(self._regions))
+            for region in self._regions:
+                yield Target(account, region)
+        self._preparing.clear()
+        self._first.clear()
+        self._waiting.clear()
+
+    def _has_idle_region(self) -> bool:
+        """Whether a region that has room has no account that waits for it."""
+        return any(
+            not queue and not self._long_in[region] and self._has_room(region)
+            for region, queue in self._queues.items()
+        )
+
+    def _least_waiting(self) -> int:
+        """How many accounts wait in the region that is the first to have none; many where none has room."""
+        least = self._ahead
+        for region, queue in self._queues.items():
+            waiting = len(queue) + self._long_in[region]
+            if waiting < least and self._has_room(region):
+                least = waiting
+        return least
+
+    def _deal(self) -> None:
+        batch = deque(self._ready)
+        self._ready.clear()
+        for region in self._regions:
+            for work in batch:
+                pages = self._pages_of.get((work.account.id, region))
+                if pages is None:
+                    self._queues[region].append(work)
+                else:
+                    insort(self._long, (-pages, work, region), key=itemgetter(0))
+                    self._long_in[region] += 1
+            batch.rotate(-1)
+
+    def _opened(self, work: _Work, region: str) -> Target:
+        work.open += 1
+        self._open_in[region] += 1
+        return Target(work.account, region)
+
+    def _has_room(self, region: str) -> bool:
+        return self._open_in[region] - self._paused_in.get(region, 0) < self._shares[region].size
+
+    def _may_open(self, work: _Work) -> bool:
+        return work.open < self._per_account + self._silent_of.get(work.account.id, 0)
+
+    def _take_long(self) -> tuple[_Work, str] | None:
+        for position, (_, work, region) in enumerate(self._long[: self._LOOK_AHEAD]):
+            if self._may_open(work) and self._has_room(region):
+                del self._long[position]
+                self._long_in[region] -= 1
+                return work, region
+        return None
+
+    def _take(self, queue: deque[_Work]) -> _Work | None:
+        for position in range(min(len(queue), self._LOOK_AHEAD)):
+            work = queue[position]
+            if self._may_open(work):
+                del queue[position]
+                return work
+        return None

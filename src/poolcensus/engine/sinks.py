@@ -1,0 +1,109 @@
+"""Sinks: where the engine delivers pages and outcomes, beside the snapshot's writer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from poolcensus.model import Outcome, Page, PoolRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from poolcensus.engine.engine import Sink
+    from poolcensus.engine.failures import FailureTally
+    from poolcensus.engine.streams import Outlet
+    from poolcensus.model import Target, TargetResult
+
+T = TypeVar("T")
+
+UNCOVERED_KEPT = 1000
+
+
+class ClosedTargets:
+    """The targets of a run that are `not_entitled`: an account and the regions in which it is.
+
+    In most organizations most targets are: the regions of an account are bits of one number.
+    """
+
+    def __init__(self, regions: Iterable[str]) -> None:
+        self._bits = {region: 1 << number for number, region in enumerate(regions)}
+        self._by_account: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return sum(regions.bit_count() for regions in self._by_account.values())
+
+    def add(self, result: TargetResult) -> None:
+        """Take note of a target."""
+        regions = self._by_account.get(result.account_id, 0)
+        self._by_account[result.account_id] = regions | self._bits[result.region]
+
+    def __contains__(self, result: TargetResult) -> bool:
+        regions = self._by_account.get(result.account_id, 0)
+        return bool(regions & self._bits.get(result.region, 0))
+
+
+class TakesNotes:
+    """Passes everything on to a sink. Keeps the first results that were not covered, and counts them all."""
+
+    def __init__(
+        self, sink: Sink, uncovered: list[TargetResult], tally: FailureTally, closed: ClosedTargets
+    ) -> None:
+        self._sink = sink
+        self._uncovered = uncovered
+        self._tally = tally
+        self._closed = closed
+        self.page, self.full, self.room = sink.page, sink.full, sink.room
+
+    async def done(self, result: TargetResult, target: Target) -> None:
+        await self._sink.done(result, target)
+        if result.outcome is Outcome.NOT_ENTITLED:
+            self._closed.add(result)
+        elif not result.outcome.covered:
+            self._tally.add(result)
+            if len(self._uncovered) < UNCOVERED_KEPT:
+                self._uncovered.append(result)
+
+
+class _StreamSink(Generic[T]):
+    def __init__(self, outlet: Outlet[T]) -> None:
+        self._outlet = outlet
+        self.full, self.room = outlet.full, outlet.room
+
+    async def done(self, result: TargetResult, target: Target) -> None:
+        pass
+
+
+class PageSink(_StreamSink[Page]):
+    """Hands over pages as they are."""
+
+    async def page(self, page: Page) -> None:
+        await self._outlet.put((page,))
+
+
+class EventSink(_StreamSink["Page | TargetResult"]):
+    """Hands over pages as they are, and each target's result after its last page."""
+
+    async def page(self, page: Page) -> None:
+        await self._outlet.put((page,))
+
+    async def done(self, result: TargetResult, target: Target) -> None:  # noqa: ARG002 - the engine's interface
+        await self._outlet.put((result,))
+
+
+class RecordSink(_StreamSink[PoolRecord]):
+    """Hands over the pools of each page, with where they were seen."""
+
+    def __init__(self, outlet: Outlet[PoolRecord], partition: str) -> None:
+        super().__init__(outlet)
+        self._partition = partition
+
+    async def page(self, page: Page) -> None:
+        account = page.target.account
+        await self._outlet.put(
+            tuple(
+                PoolRecord(
+                    page.received_at, self._partition, account.id, account.name, page.target.region, pool
+                )
+                for pool in page.pools
+            )
+        )

@@ -1,0 +1,1 @@
+"""When a call may be made: retries, concurrency, rates and circuit breakers."""

@@ -1,0 +1,195 @@
+"""When a call is made again. tenacity lives here and nowhere else."""
+
+from __future__ import annotations
+
+import random
+import time
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, TypeVar
+
+import anyio
+import msgspec
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential
+
+from poolcensus.errors import (
+    BadResponseError,
+    CallTimeoutError,
+    ClockSkewError,
+    ExpiredError,
+    RetryableError,
+    ThrottledError,
+    UnreachableError,
+    UnrecognizedCredentialsError,
+)
+from poolcensus.flow.concurrency import RetryQuota
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from contextlib import AbstractContextManager
+
+T = TypeVar("T")
+
+
+class RetryPolicy(msgspec.Struct, frozen=True):
+    """How often and how long. Times are seconds.
+
+    A reply that is not the operation's result seldom heals, and new credentials that have expired too are
+    not followed by better ones: both are worth fewer attempts. So are credentials that the service does not
+    know: new ones are known everywhere within seconds. `max_without_reply` is how often a call is made that
+    finds nobody there, where that is less than `max_attempts`.
+
+    The wait before retry n is a random part of min(longest_wait, first_wait * 2**(n-1)), and at least
+    `throttle_floor` where the service throttled: full jitter alone can spend all attempts near zero.
+    """
+
+    max_attempts: int = 12
+    max_bad_replies: int = 6
+    max_expired: int = 4
+    max_unrecognized: int = 5
+    max_without_reply: int | None = None
+    first_wait: float = 0.25
+    longest_wait: float = 20.0
+    throttle_floor: float = 0.2
+
+
+class Retrier:
+    """Makes a call again while its error says that it may help and its limits last."""
+
+    def __init__(
+        self,
+        policy: RetryPolicy,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+        jitter: Callable[[], float] | None = None,
+    ) -> None:
+        self._policy = policy
+        self._clock = clock
+        self._sleep = sleep
+        # Of its own: a service that has seeded the module's generator finds it where it left it.
+        self._jitter = jitter or random.Random().random  # noqa: S311 - nothing secret
+        self._backoff = wait_exponential(multiplier=policy.first_wait, max=policy.longest_wait)
+
+    async def call(
+        self,
+        attempt: Callable[[], Awaitable[T]],
+        *,
+        quota: RetryQuota,
+        deadline: Callable[[], float] | None = None,
+        on_retry: Callable[[RetryableError], None] | None = None,
+        pause: Callable[[RetryableError], AbstractContextManager[None]] = lambda _: nullcontext(),
+    ) -> T:
+        """The result of the first attempt that succeeds.
+
+        `deadline` returns a time on the retrier's clock: a retry that would start past it is not waited
+        for. Each wait is made inside `pause(error)`.
+        Raises the last error of the last attempt.
+        """
+        try:
+            result = await attempt()
+        except RetryableError as error:
+            return await self._again(attempt, error, quota, deadline=deadline, on_retry=on_retry, pause=pause)
+        quota.succeeded(0)
+        return result
+
+    async def _again(
+        self,
+        attempt: Callable[[], Awaitable[T]],
+        first: RetryableError,
+        quota: RetryQuota,
+        *,
+        deadline: Callable[[], float] | None,
+        on_retry: Callable[[RetryableError], None] | None,
+        pause: Callable[[RetryableError], AbstractContextManager[None]],
+    ) -> T:
+        # The loop is only built once a call has failed: most calls never need it. Its first turn
+        # replays that failure, so that tenacity counts attempts and waits as it always does.
+        replay: list[RetryableError] = [first]
+        last_cost = 0
+        last_error = first
+        failures = _Failures(self._policy)
+
+        async def turn() -> T:
+            if replay:
+                raise replay.pop()
+            return await attempt()
+
+        def stop(state: RetryCallState) -> bool:
+            nonlocal last_cost, last_error
+            error = last_error = _error(state)
+            if failures.enough(error, state.attempt_number):
+                return True
+            if deadline is not None and self._clock() + state.upcoming_sleep >= deadline():
+                return True
+            cost = _cost(error)
+            if not quota.spend(cost):
+                return True
+            last_cost = cost
+            if on_retry is not None:
+                on_retry(error)
+            return False
+
+        async def sleep(seconds: float) -> None:
+            with pause(last_error):
+                await self._sleep(seconds)
+
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(RetryableError),
+            wait=self._wait,
+            stop=stop,
+            sleep=sleep,
+            reraise=True,
+        )
+        result: T = await retrying(turn)
+        quota.succeeded(last_cost)
+        return result
+
+    def _wait(self, state: RetryCallState) -> float:
+        error = _error(state)
+        if isinstance(error, ExpiredError | ClockSkewError) and state.attempt_number == 1:
+            return 0.0
+        delay = self._backoff(state) * self._jitter()
+        if isinstance(error, ThrottledError):
+            delay = max(delay, self._policy.throttle_floor)
+        return max(delay, min(error.retry_after or 0.0, self._policy.longest_wait))
+
+
+class _Failures:
+    """How often one call has failed in which way, and whether that is enough."""
+
+    def __init__(self, policy: RetryPolicy) -> None:
+        self._policy = policy
+        self._bad_replies = 0
+        self._expired = 0
+        self._unrecognized = 0
+        self._unanswered = 0
+
+    def enough(self, error: RetryableError, attempts: int) -> bool:
+        self._bad_replies += isinstance(error, BadResponseError)
+        self._expired += isinstance(error, ExpiredError)
+        self._unrecognized += isinstance(error, UnrecognizedCredentialsError)
+        self._unanswered += isinstance(error, UnreachableError | CallTimeoutError)
+        policy = self._policy
+        return (
+            attempts >= policy.max_attempts
+            or self._bad_replies >= policy.max_bad_replies
+            or self._expired >= policy.max_expired
+            or self._unrecognized >= policy.max_unrecognized
+            or (policy.max_without_reply is not None and self._unanswered >= policy.max_without_reply)
+        )
+
+
+def _cost(error: RetryableError) -> int:
+    # The rate limiter answers throttling; the quota is for services that are down. Were throttles to
+    # spend it, a busy service would lose targets that only have to wait their turn.
+    if isinstance(error, ThrottledError | ExpiredError | ClockSkewError | UnrecognizedCredentialsError):
+        return 0
+    return RetryQuota.TIMEOUT if isinstance(error, CallTimeoutError) else RetryQuota.RETRY
+
+
+def _error(state: RetryCallState) -> RetryableError:
+    outcome = state.outcome
+    error = outcome.exception() if outcome is not None else None
+    if not isinstance(error, RetryableError):
+        raise TypeError("tenacity asked for a decision without a retryable error")
+    return error

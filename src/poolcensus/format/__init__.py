@@ -1,0 +1,1 @@
+"""The bytes of a snapshot: its schema in both directions, and what they are compressed with."""

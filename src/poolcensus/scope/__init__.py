@@ -1,0 +1,1 @@
+"""Which accounts and regions are asked."""

@@ -1,0 +1,266 @@
+"""What is on its way to the files of a snapshot: a bounded queue, and the one task that empties it."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
+
+import anyio
+from anyio import to_thread
+
+from poolcensus.errors import DestinationError
+from poolcensus.format.compression import compressor
+from poolcensus.format.schema import POOLS_NAME, TARGETS_NAME
+from poolcensus.model import Compression, FileEntry
+from poolcensus.snapshot.journal import encode_header
+from poolcensus.snapshot.store import Piece
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from anyio.abc import TaskGroup
+
+    from poolcensus.snapshot.journal import JournalHeader
+    from poolcensus.snapshot.spill import Spill
+    from poolcensus.snapshot.store import Draft, DraftFile
+
+_LONGEST_IN_MEMORY = 2.0
+
+_T = TypeVar("_T")
+_Ts = TypeVarTuple("_Ts")
+
+
+class _DataFile:
+    """A data file on its way: what has gone into it, compressed, digested and counted."""
+
+    def __init__(self, name: str, file: DraftFile, compression: Compression) -> None:
+        self.name = name
+        self.file = file
+        self._compressor = compressor(compression)
+        self._digest = hashlib.sha256()
+        self._bytes = 0
+
+    def pack(self, data: bytes) -> bytes:
+        """The bytes to append for `data`. Blocks."""
+        return self._count(self._compressor.compress(data))
+
+    def finish(self) -> bytes:
+        """The bytes to append at the end. Blocks."""
+        return self._count(self._compressor.flush())
+
+    def entry(self, records: int) -> FileEntry:
+        return FileEntry(self.name, self._bytes, records, self._digest.hexdigest())
+
+    def _count(self, packed: bytes) -> bytes:
+        self._digest.update(packed)
+        self._bytes += len(packed)
+        return packed
+
+
+class Outflow:
+    """Takes what targets leave, and writes it into a draft's files in worker threads.
+
+    What is put is taken at once, whatever waits already: whoever puts asks for `room` first. `queue_bytes`
+    is how much may wait before there is none. Once the destination has failed, all that waits is told so.
+    """
+
+    def __init__(self, draft: Draft, spill: Spill, compression: Compression, queue_bytes: int) -> None:
+        self._draft = draft
+        self._spill = spill
+        self._compression = compression
+        self._queue_bytes = queue_bytes
+        self._chunk_bytes = min(draft.chunk_bytes, queue_bytes)
+        self._limiter = anyio.CapacityLimiter(1)
+        self._journal: DraftFile | None = None
+
+        # The queue: blocks to spill; what pools.ndjson gets, as bytes or as a spilled block; ledger lines.
+        self._to_spill: list[tuple[int, bytes]] = []
+        self._to_pools: list[bytes | int] = []
+        self._to_targets: list[bytes] = []
+        self._to_journal: list[bytes] = []
+        self._queued = 0
+
+        self._work = anyio.Event()
+        self._room = anyio.Event()
+        self._drained = anyio.Event()
+        # Its own end, and not its caller's: a run that is cancelled still writes down what it has.
+        self._scope = anyio.CancelScope(shield=True)
+        self._begun = False
+        self._finishing = False
+        self._stopped = False
+        self._failure: DestinationError | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether the destination has failed."""
+        return self._failure is not None
+
+    @property
+    def keeps_journal(self) -> bool:
+        """Whether a run that is interrupted can be gone on with."""
+        return self._journal is not None
+
+    async def open(self, header: JournalHeader | None) -> None:
+        """Makes the files: with a header, a journal too, where drafts outlive their run.
+
+        Raises `DestinationError`.
+        """
+        suffix = self._compression.suffix
+        self._pools = await self._create(POOLS_NAME + suffix)
+        self._targets = await self._create(TARGETS_NAME + suffix)
+        if header is not None and (journal := await self._draft.journal()) is not None:
+            await journal.append(encode_header(header))
+            self._journal = journal
+
+    def start(self, group: TaskGroup) -> None:
+        """Begins to write."""
+        self._begun = True
+        group.start_soon(self._drain, name="snapshot writer")
+
+    def full(self) -> bool:
+        """Whether more is waiting than should be."""
+        return self._queued > self._queue_bytes
+
+    async def room(self) -> None:
+        """Waits until it is not full. Raises `DestinationError` where the destination has failed."""
+        while self._queued > self._queue_bytes and self._failure is None and not self._stopped:
+            await self._room.wait()
+        self._raise_failure()
+
+    def put_block(self, block: int, data: bytes) -> None:
+        """Records of a target that is not done: they go into a block of the spill file."""
+        self._to_spill.append((block, data))
+        self._put(len(data))
+
+    def put_target(self, records: Sequence[bytes | int], size: int, line: bytes, entry: bytes) -> None:
+        """A target that is done: its records, as bytes and blocks of the spill file, and its two lines.
+
+        `size` is that of the records in bytes. The lines are that of the ledger, and the journal's entry.
+        """
+        self._to_pools += records
+        self._to_targets.append(line)
+        if self._journal is not None:
+            self._to_journal.append(entry)
+        self._put(size + len(line))
+
+    async def drain(self) -> None:
+        """Waits until all of it is written. Raises `DestinationError`."""
+        self._finishing = True
+        self._work.set()
+        await self._drained.wait()
+        self._raise_failure()
+
+    async def complete(self, pools: int, targets: int) -> tuple[FileEntry, FileEntry]:
+        """Ends the two files, and says what is in them. Raises `DestinationError`."""
+        await self._draft.append([Piece(each.file, each.finish) for each in (self._pools, self._targets)])
+        return self._pools.entry(pools), self._targets.entry(targets)
+
+    async def end_pools(self) -> None:
+        """Ends the records alone, for a run that goes on with them. Raises `DestinationError`."""
+        await self._draft.append([Piece(self._pools.file, self._pools.finish)])
+
+    async def stop(self) -> None:
+        """Gives up what is not written."""
+        self._stopped = True
+        self._scope.cancel()
+        self._room.set()
+        if self._begun:
+            await self._drained.wait()
+
+    async def _create(self, name: str) -> _DataFile:
+        return _DataFile(name, await self._draft.create(name), self._compression)
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            # One of its own for each caller: an exception raised twice collects both tracebacks.
+            raise DestinationError(str(self._failure)) from self._failure
+
+    def _put(self, size: int) -> None:
+        self._queued += size
+        if self._queued >= self._chunk_bytes:
+            self._work.set()
+
+    async def _drain(self) -> None:
+        try:
+            with self._scope:
+                while self._queued or not self._finishing:
+                    await self._wait_for_work()
+                    await self._write_queue()
+        except DestinationError as error:
+            self._failure = error
+        finally:
+            self._room.set()
+            self._drained.set()
+
+    async def _wait_for_work(self) -> None:
+        # What waits in memory is lost with the process: the journal is to have it before long.
+        patience = float("inf") if self._journal is None else _LONGEST_IN_MEMORY
+        while self._queued < self._chunk_bytes and not self._finishing:
+            with anyio.move_on_after(patience) as scope:
+                await self._work.wait()
+                self._work = anyio.Event()
+            if scope.cancelled_caught and self._queued:
+                return
+
+    async def _write_queue(self) -> None:
+        blocks, self._to_spill = self._to_spill, []
+        pools, self._to_pools = self._to_pools, []
+        lines, self._to_targets = self._to_targets, []
+        entries, self._to_journal = self._to_journal, []
+        if blocks:
+            await self._in_thread(self._write_blocks, blocks)
+            self._written(len(blocks) * self._spill.block_bytes)
+        pieces: list[Piece] = []
+        waiting = 0
+        for parts, size in self._chunks(pools):
+            pieces.append(Piece(self._pools.file, partial(self._pack_pools, parts)))
+            waiting += size
+            # Half of the queue can fill again while the other half is written.
+            if waiting >= self._queue_bytes // 2:
+                await self._write(pieces, waiting)
+                pieces, waiting = [], 0
+        if lines:
+            data = b"".join(lines)
+            pieces.append(Piece(self._targets.file, partial(self._targets.pack, data)))
+            waiting += len(data)
+        if entries and self._journal is not None:
+            # Last: what it says of the files has to be true.
+            pieces.append(Piece(self._journal, partial(b"".join, entries)))
+        await self._write(pieces, waiting)
+        self._spill.free(part for part in pools if isinstance(part, int))
+
+    async def _write(self, pieces: list[Piece], size: int) -> None:
+        if pieces:
+            await self._draft.append(pieces)
+            self._written(size)
+
+    def _chunks(self, parts: list[bytes | int]) -> Iterator[tuple[list[bytes | int], int]]:
+        chunk: list[bytes | int] = []
+        size = 0
+        for part in parts:
+            chunk.append(part)
+            size += self._spill.block_bytes if isinstance(part, int) else len(part)
+            if size >= self._chunk_bytes:
+                yield chunk, size
+                chunk, size = [], 0
+        if chunk:
+            yield chunk, size
+
+    def _written(self, size: int) -> None:
+        self._queued -= size
+        if self._queued <= self._queue_bytes:
+            self._room.set()
+            self._room = anyio.Event()
+
+    def _write_blocks(self, blocks: list[tuple[int, bytes]]) -> None:
+        for block, data in blocks:
+            self._spill.write(block, data)
+
+    def _pack_pools(self, parts: list[bytes | int]) -> bytes:
+        return self._pools.pack(
+            b"".join(self._spill.read(part) if isinstance(part, int) else part for part in parts)
+        )
+
+    async def _in_thread(self, call: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
+        return await to_thread.run_sync(call, *args, limiter=self._limiter)

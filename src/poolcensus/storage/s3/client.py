@@ -1,0 +1,489 @@
+"""Amazon S3 through the SDK's asynchronous client, for destinations there. Imports that SDK when opened."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import zlib
+from base64 import b64encode
+from contextlib import aclosing, asynccontextmanager
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Protocol
+
+import anyio
+from anyio import to_thread
+from botocore.credentials import ReadOnlyCredentials
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    ParamValidationError,
+    ProfileNotFound,
+    ProxyConnectionError,
+    ReadTimeoutError,
+    ResponseStreamingError,
+    SSLError,
+)
+
+from poolcensus.aws.chain_failures import without_passwords
+from poolcensus.aws.sdk import profile_not_found
+from poolcensus.aws.transport.tls import trusting
+from poolcensus.errors import CallError, CensusError, DestinationError, SettingsError
+from poolcensus.storage.s3.objects import ObjectEntry, StoredObject, Upload, UploadedPart
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+    from typing import Any
+
+    from poolcensus.aws.sdk import Sdk
+    from poolcensus.aws.session import CallerSession
+    from poolcensus.aws.signing import Credentials
+    from poolcensus.config import Settings
+    from poolcensus.storage.s3.http import Client
+    from poolcensus.storage.s3.objects import Bucket
+
+# All attempts of a call together: there is no end to what drips otherwise.
+_LONGEST_CALL = 300.0
+_LONGEST_CLOSE = 2.0
+_BODY_ATTEMPTS = 3
+
+_GONE = frozenset({"NoSuchKey", "404", "NotFound"})
+_UPLOAD_GONE = frozenset({"NoSuchUpload"})
+_CONDITION = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict"})
+_EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestExpired"})
+_UNKNOWN_CALLER = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "AuthFailure"})
+_DENIED = frozenset({"AccessDenied", "AllAccessDisabled", "403", "AccessDeniedException"})
+_UNKNOWN = frozenset({"NotImplemented", "501"})
+_ELSEWHERE = frozenset(
+    {"PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed", "301", "307"}
+)
+_OBJECT_MARKERS = {"ContinuationToken": "NextContinuationToken"}
+_UPLOAD_MARKERS = {"KeyMarker": "NextKeyMarker", "UploadIdMarker": "NextUploadIdMarker"}
+_PERMISSIONS = {
+    "get_object": "s3:GetObject and s3:ListBucket",
+    "head_object": "s3:GetObject and s3:ListBucket",
+    "put_object": "s3:PutObject",
+    "create_multipart_upload": "s3:PutObject",
+    "upload_part": "s3:PutObject",
+    "complete_multipart_upload": "s3:PutObject",
+    "delete_object": "s3:DeleteObject",
+    "list_objects_v2": "s3:ListBucket",
+    "list_multipart_uploads": "s3:ListBucketMultipartUploads",
+    "abort_multipart_upload": "s3:AbortMultipartUpload",
+}
+
+
+class RedirectedError(BotoCoreError):  # type: ignore[misc] # the SDK has no types
+    """What answered sends its callers elsewhere, and does not say that a bucket is there."""
+
+    fmt = "redirected"
+
+
+# By code, or by status as text. In this order: a code says more than its status.
+_REFUSALS: tuple[tuple[frozenset[str], str], ...] = (
+    (frozenset({"NoSuchBucket"}), "there is no bucket {bucket}; create it or choose another destination"),
+    (_EXPIRED, "the caller's credentials have expired; renew them and run again"),
+    (
+        _UNKNOWN_CALLER,
+        "S3 does not accept the caller's credentials ({code}); check --profile and AWS_PROFILE",
+    ),
+    (frozenset({"RequestTimeTooSkewed"}), "the clock of this machine is wrong; set it"),
+    (frozenset({"SlowDown", "503"}), "S3 asks for fewer calls still; run again later"),
+    (_ELSEWHERE, "the bucket {bucket} is in another region; name that with AWS_REGION"),
+    (
+        _UNKNOWN,
+        "the service lacks what keeping snapshots takes, perhaps conditional writes; choose another one",
+    ),
+    (_DENIED, "access is denied ({code}); the caller needs {permission}"),
+)
+_FAILURES: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
+    ((SSLError,), "the certificate of the service is not trusted; AWS_CA_BUNDLE names whom to trust"),
+    ((RedirectedError,), "what answered is not S3, it redirects; check the network and --endpoint-url"),
+    ((ProxyConnectionError,), "the proxy can't be reached; check HTTPS_PROXY and HTTP_PROXY"),
+    (
+        (EndpointConnectionError, ConnectTimeoutError),
+        "the service can't be reached; check the network, the region and --endpoint-url",
+    ),
+    (
+        (ReadTimeoutError, TimeoutError),
+        "the service did not answer in time; check the network or choose another destination",
+    ),
+    (
+        (ParamValidationError,),
+        "the SDK refuses the name of the bucket or of the object; choose another destination",
+    ),
+)
+
+
+class _CallerSource(Protocol):
+    """Where the caller's credentials come from, and who is told that they have expired."""
+
+    async def get(self) -> Credentials: ...
+    def expired(self, credentials: Credentials) -> None: ...
+
+
+class _SdkCredentials:
+    """The caller's credentials as the SDK asks for them, once for each signature."""
+
+    def __init__(self, source: _CallerSource) -> None:
+        self._source = source
+        self._last: Credentials | None = None
+
+    async def current(self) -> ReadOnlyCredentials:
+        self._last = last = await self._source.get()
+        return ReadOnlyCredentials(last.access_key_id, last.secret_access_key, last.session_token)
+
+    def expired(self) -> None:
+        """The service says that the last ones have expired."""
+        if self._last is not None:
+            self._source.expired(self._last)
+
+
+@asynccontextmanager
+async def open_bucket(settings: Settings, session: CallerSession, name: str) -> AsyncIterator[Bucket]:
+    """Opens a client for the bucket called `name`, as the caller. Makes no call.
+
+    Raises SettingsError where the SDK's configuration can't be used. On leaving, every connection is closed.
+    """
+    credentials = _SdkCredentials(session.credentials)
+    client = await to_thread.run_sync(_open_client, settings, session.sdk, credentials)
+    try:
+        yield S3Bucket(client, name, credentials, _constants(settings), _encryption(settings))
+    finally:
+        with anyio.move_on_after(_LONGEST_CLOSE, shield=True):
+            await client.close()
+            # What is closed says so in the loop's next turn.
+            await asyncio.sleep(0)
+
+
+def _open_client(settings: Settings, sdk: Sdk, credentials: _SdkCredentials) -> Client:
+    # It has no connection yet and belongs to no loop. Making one takes files and a good 100 ms, which the
+    # SDK spends inside its coroutine: so that runs in a loop of this thread.
+    from poolcensus.storage.s3.http import new_client  # noqa: PLC0415 - loads the asynchronous SDK
+
+    async def _enter_in_thread() -> Client:
+        opening = new_client(
+            profile=settings.profile,
+            endpoint_url=settings.endpoint_url,
+            region=sdk.region,
+            credentials=credentials.current,
+            tls=trusting(sdk.ca_bundle),
+            connect_timeout=settings.connect_timeout,
+            read_timeout=settings.attempt_timeout,
+        )
+        return await opening.__aenter__()
+
+    try:
+        return asyncio.run(_enter_in_thread())
+    except ProfileNotFound as error:
+        raise SettingsError(profile_not_found(error)) from None
+    except BotoCoreError as error:
+        raise SettingsError(f"no client for S3 can be made: {without_passwords(str(error))}") from None
+    except CensusError:
+        raise
+    # The SDK trips over sections and models of any shape in as many ways: AttributeError, KeyError and more.
+    except Exception as error:  # noqa: BLE001 - see above
+        raise SettingsError(
+            "no client for S3 can be made: the endpoint URL, or the profile's section in your AWS config, is"
+            f" malformed ({type(error).__name__})"
+        ) from None
+
+
+def _constants(settings: Settings) -> Mapping[str, str]:
+    owner = settings.s3_bucket_owner
+    return {} if owner is None else {"ExpectedBucketOwner": owner}
+
+
+def _encryption(settings: Settings) -> Mapping[str, str]:
+    key = settings.s3_kms_key
+    if key is not None:
+        return {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key}
+    if settings.s3_encryption == "none":
+        return {}
+    return {"ServerSideEncryption": settings.s3_encryption.value}
+
+
+class S3Bucket:
+    """A bucket of S3: see `poolcensus.storage.s3.objects.Bucket`."""
+
+    def __init__(
+        self,
+        client: Client,
+        name: str,
+        credentials: _SdkCredentials,
+        constants: Mapping[str, str],
+        encryption: Mapping[str, str],
+    ) -> None:
+        self._client = client
+        self._name = name
+        self._credentials = credentials
+        self._constants = {"Bucket": name, **constants}
+        self._encryption = encryption
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    async def get(self, key: str, *, start: int = 0, size: int = 1 << 20) -> StoredObject | None:
+        span = {"Range": f"bytes={start}-{start + size - 1}"}
+        for attempts_left in reversed(range(_BODY_ATTEMPTS)):
+            try:
+                return await self._read(key, size, span)
+            except ClientError as error:
+                if _code(error) in _GONE:
+                    return None
+                if _code(error) != "InvalidRange":
+                    raise self._explained("read", key, "get_object", error) from error
+                if start > 0:
+                    return StoredObject(b"", "", 0.0)
+                # An empty object has no range at all.
+                span = {}
+            except (ResponseStreamingError, ReadTimeoutError) as error:
+                # The SDK's own attempts end where the body begins.
+                if not attempts_left:
+                    raise self._explained("read", key, "get_object", error) from error
+            except (BotoCoreError, TimeoutError) as error:
+                raise self._explained("read", key, "get_object", error) from error
+        raise self._nonsense("read", key)
+
+    async def size_of(self, key: str) -> int | None:
+        reply = await self._call("look for", key, "head_object", _GONE, Key=key)
+        return None if reply is None else int(self._said(reply, "ContentLength", "look for", key))
+
+    async def put(
+        self, key: str, data: bytes, *, if_absent: bool = False, if_match: str | None = None
+    ) -> str | None:
+        conditions: dict[str, str] = {}
+        broken: frozenset[str] = frozenset()
+        if if_absent:
+            conditions["IfNoneMatch"] = "*"
+            broken |= _CONDITION
+        if if_match is not None:
+            conditions["IfMatch"] = if_match
+            # What should match and is gone is not the one either.
+            broken |= _CONDITION | _GONE
+        reply = await self._call(
+            "write",
+            key,
+            "put_object",
+            broken,
+            Key=key,
+            Body=io.BytesIO(data),
+            ChecksumCRC32=await _crc32(data),
+            **conditions,
+            **self._encryption,
+        )
+        return None if reply is None else self._said(reply, "ETag", "write", key)
+
+    async def delete(self, key: str, *, if_match: str | None = None) -> None:
+        if if_match is not None:
+            try:
+                await self._call(
+                    "delete", key, "delete_object", _GONE | _CONDITION, Key=key, IfMatch=if_match
+                )
+            except DestinationError as error:
+                if not _is_unknown(error.__cause__):
+                    raise
+            else:
+                return
+        await self._call("delete", key, "delete_object", _GONE, Key=key)
+
+    async def entries(self, prefix: str) -> AsyncGenerator[ObjectEntry, None]:
+        async with aclosing(self._pages("list_objects_v2", prefix, _OBJECT_MARKERS)) as pages:
+            async for page in pages:
+                for each in page.get("Contents", ()):
+                    yield ObjectEntry(each["Key"], int(each["Size"]))
+
+    async def uploads(self, prefix: str) -> list[Upload]:
+        async with aclosing(self._pages("list_multipart_uploads", prefix, _UPLOAD_MARKERS)) as pages:
+            return [
+                Upload(each["Key"], each["UploadId"])
+                async for page in pages
+                for each in page.get("Uploads", ())
+            ]
+
+    async def begin(self, key: str) -> Upload:
+        reply = await self._call(
+            "write",
+            key,
+            "create_multipart_upload",
+            Key=key,
+            ChecksumAlgorithm="CRC32",
+            **self._encryption,
+        )
+        return Upload(key, self._said(reply, "UploadId", "write", key))
+
+    async def send(self, upload: Upload, number: int, data: bytes) -> UploadedPart:
+        checksum = await _crc32(data)
+        reply = await self._call(
+            "write",
+            upload.key,
+            "upload_part",
+            Key=upload.key,
+            UploadId=upload.id,
+            PartNumber=number,
+            Body=io.BytesIO(data),
+            ChecksumCRC32=checksum,
+        )
+        return UploadedPart(number, self._said(reply, "ETag", "write", upload.key), checksum)
+
+    async def complete(
+        self, upload: Upload, parts: Sequence[UploadedPart], *, if_absent: bool = False
+    ) -> bool:
+        named = [
+            {"PartNumber": each.number, "ETag": each.etag, "ChecksumCRC32": each.checksum} for each in parts
+        ]
+        reply = await self._call(
+            "write",
+            upload.key,
+            "complete_multipart_upload",
+            _UPLOAD_GONE | (_CONDITION if if_absent else frozenset()),
+            Key=upload.key,
+            UploadId=upload.id,
+            MultipartUpload={"Parts": named},
+            **({"IfNoneMatch": "*"} if if_absent else {}),
+        )
+        return reply is not None and bool(self._said(reply, "ETag", "write", upload.key))
+
+    async def abort(self, upload: Upload) -> None:
+        await self._call(
+            "clear up",
+            upload.key,
+            "abort_multipart_upload",
+            _UPLOAD_GONE,
+            Key=upload.key,
+            UploadId=upload.id,
+        )
+
+    async def _read(self, key: str, size: int, span: Mapping[str, str]) -> StoredObject:
+        from poolcensus.storage.s3.http import read_body  # noqa: PLC0415 - loaded by whoever opened the client
+
+        with anyio.fail_after(_LONGEST_CALL):
+            reply = await self._send("get_object", Key=key, **span)
+            body = await read_body(reply["Body"], size)
+        return StoredObject(body, self._said(reply, "ETag", "read", key), _age(reply))
+
+    async def _pages(
+        self, operation: str, prefix: str, markers: Mapping[str, str]
+    ) -> AsyncGenerator[Mapping[str, Any], None]:
+        after: dict[str, str] = {}
+        while True:
+            page = await self._call("list", prefix, operation, Prefix=prefix, **after)
+            # Every page says whether it is the last: a reply that doesn't is somebody else's.
+            if page is None or "IsTruncated" not in page:
+                raise self._nonsense("list", prefix)
+            yield page
+            if not page["IsTruncated"]:
+                return
+            before, after = after, {name: page.get(said, "") for name, said in markers.items()}
+            if after == before:
+                raise self._nonsense("list", prefix)
+
+    async def _call(
+        self,
+        doing: str,
+        key: str,
+        operation: str,
+        none_for: frozenset[str] = frozenset(),
+        /,
+        **parameters: object,
+    ) -> Mapping[str, Any] | None:
+        """The reply of an operation; None where its error has a code in `none_for`."""
+        try:
+            with anyio.fail_after(_LONGEST_CALL):
+                return await self._send(operation, **parameters)
+        except ClientError as error:
+            if _code(error) in none_for:
+                return None
+            raise self._explained(doing, key, operation, error) from error
+        except (BotoCoreError, TimeoutError) as error:
+            raise self._explained(doing, key, operation, error) from error
+
+    async def _send(self, operation: str, /, **parameters: object) -> Mapping[str, Any]:
+        try:
+            return await self._send_once(operation, parameters)
+        except ClientError as error:
+            if _code(error) not in _EXPIRED:
+                raise
+        # Renewed by their own expiry as a rule; a service may see it earlier.
+        self._credentials.expired()
+        body = parameters.get("Body")
+        if isinstance(body, io.BytesIO):
+            body.seek(0)
+        return await self._send_once(operation, parameters)
+
+    async def _send_once(self, operation: str, parameters: Mapping[str, object]) -> Mapping[str, Any]:
+        try:
+            reply: Mapping[str, Any] = await getattr(self._client, operation)(**self._constants, **parameters)
+        except CallError as error:
+            # The chain's, asked for credentials.
+            raise DestinationError(f"can't write to {self._url('')}: {error.message}") from error
+        return reply
+
+    def _said(self, reply: Mapping[str, Any] | None, name: str, doing: str, key: str) -> str:
+        """What a reply has to say: one that doesn't is none of S3's, whatever its status is."""
+        if reply is None or reply.get(name) is None:
+            raise self._nonsense(doing, key)
+        return str(reply[name])
+
+    def _nonsense(self, doing: str, key: str) -> DestinationError:
+        return DestinationError(
+            f"can't {doing} {self._url(key)}: what answered is not S3; check the network and --endpoint-url"
+        )
+
+    def _explained(self, doing: str, key: str, operation: str, error: Exception) -> DestinationError:
+        return DestinationError(f"can't {doing} {self._url(key)}: {self._reason(operation, error)}")
+
+    def _reason(self, operation: str, error: Exception) -> str:
+        if isinstance(error, ClientError):
+            return self._refusal(operation, error)
+        for kinds, reason in _FAILURES:
+            if isinstance(error, kinds):
+                return reason
+        return "the connection broke again and again; check the network or choose another destination"
+
+    def _refusal(self, operation: str, error: ClientError) -> str:
+        code, status = _code(error), _status(error)
+        reason = next(
+            (reason for codes, reason in _REFUSALS if not codes.isdisjoint({code, str(status)})),
+            "S3 answered {code}; run again or choose another destination",
+        )
+        message = str(error.response.get("Error", {}).get("Message", ""))
+        if code in _DENIED and "kms:" in message:
+            reason = "the key refuses the caller, who needs kms:GenerateDataKey and kms:Decrypt on it"
+        elif code.startswith("KMS."):
+            reason = "the key can't be used ({code}); check s3_kms_key"
+        elif code in _DENIED and (owner := self._constants.get("ExpectedBucketOwner")):
+            reason += f", and the bucket has to be of account {owner}"
+        return reason.format(code=code, bucket=self._name, permission=_PERMISSIONS[operation])
+
+    def _url(self, key: str) -> str:
+        return f"s3://{self._name}/{key}"
+
+
+async def _crc32(data: bytes) -> str:
+    sum_ = await to_thread.run_sync(zlib.crc32, data)
+    return b64encode(sum_.to_bytes(4, "big")).decode("ascii")
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def _status(error: ClientError) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def _is_unknown(error: BaseException | None) -> bool:
+    return isinstance(error, ClientError) and not _UNKNOWN.isdisjoint({_code(error), str(_status(error))})
+
+
+def _age(reply: Mapping[str, Any]) -> float:
+    date = reply["ResponseMetadata"]["HTTPHeaders"].get("date")
+    try:
+        now = parsedate_to_datetime(date)
+    except (TypeError, ValueError):
+        return 0.0
+    written = reply.get("LastModified")
+    return max(0.0, float((now - written).total_seconds())) if written is not None else 0.0

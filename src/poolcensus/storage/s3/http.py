@@ -1,0 +1,144 @@
+"""How requests to S3 leave, where the SDK's own way would not be safe.
+
+The asynchronous SDK checks no host names against certificates, no certificates at all behind a proxy, and
+follows redirects, which would take the session token to another origin.
+
+Importing this imports the asynchronous SDK: only what uses S3 does.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Protocol, cast
+
+import aioboto3
+import aiohttp
+from aiobotocore.config import AioConfig
+from aiobotocore.credentials import AioCredentials
+from aiobotocore.httpsession import AIOHTTPSession
+from aiobotocore.session import AioSession
+from botocore.exceptions import ResponseStreamingError
+
+from poolcensus.aws.sdk_data import DataFiles
+from poolcensus.storage.s3.client import RedirectedError
+from poolcensus.version import TOOL
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
+
+    from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+    from botocore.credentials import ReadOnlyCredentials
+
+_ANY_REGION = "us-east-1"
+_ATTEMPTS = 5
+
+
+class Client(Protocol):
+    """The SDK's client, which has no types. Its operations are methods."""
+
+    async def close(self) -> None: ...
+
+
+class Body(Protocol):
+    """What is used of a reply's body."""
+
+    def read(self, size: int) -> Awaitable[bytes]: ...
+    def close(self) -> None: ...
+
+
+class _Signing(AioCredentials):  # type: ignore[misc] # the SDK has no types
+    """Credentials that the SDK asks for anew before each signature."""
+
+    def __init__(self, current: Callable[[], Awaitable[ReadOnlyCredentials]]) -> None:
+        super().__init__("none", "none")
+        self._current = current
+
+    async def get_frozen_credentials(self) -> ReadOnlyCredentials:
+        return await self._current()
+
+
+class _Unredirected:
+    """aiohttp's session, whose requests follow no redirect. The SDK finds a bucket's region by itself."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+
+    def request(self, *args: object, **options: object) -> Awaitable[aiohttp.ClientResponse]:
+        request = cast("Callable[..., Awaitable[aiohttp.ClientResponse]]", self._session.request)
+        return request(*args, **options, allow_redirects=False)
+
+
+class _Connections(AIOHTTPSession):  # type: ignore[misc] # the SDK has no types
+    def __init__(self, tls: ssl.SSLContext, *args: object, **options: object) -> None:
+        super().__init__(*args, **options)
+        self._tls = tls
+
+    def _create_connector(self, proxy_url: str | None) -> aiohttp.TCPConnector:  # noqa: ARG002
+        return aiohttp.TCPConnector(limit=self._max_pool_connections, ssl=self._tls, **self._connector_args)
+
+    async def send(self, request: AWSPreparedRequest) -> AWSResponse:
+        response = await super().send(request)
+        moved = 300 < response.status_code < 400 and response.status_code != 304
+        if moved and request.method == "HEAD" and "x-amz-bucket-region" not in response.headers:
+            # The SDK would ask where the bucket is, be sent elsewhere again, and ask again without an end.
+            raise RedirectedError
+        return response
+
+    async def _get_session(self, proxy_url: str | None) -> _Unredirected:
+        return _Unredirected(await super()._get_session(proxy_url))
+
+
+def new_client(
+    *,
+    profile: str | None,
+    endpoint_url: str | None,
+    region: str | None,
+    credentials: Callable[[], Awaitable[ReadOnlyCredentials]],
+    tls: ssl.SSLContext,
+    connect_timeout: float,
+    read_timeout: float,
+) -> AbstractAsyncContextManager[Client]:
+    """A client of S3 that is not open yet. Blocks: it reads the SDK's configuration and its models.
+
+    `credentials` gives those of the moment. Raises what botocore raises where the configuration is of no use.
+    """
+    session = AioSession(profile=profile)
+    session.get_component("data_loader").file_loader = DataFiles()
+    session.get_component("event_emitter").register_last("before-call.s3", _send_at_once)
+    # Else the SDK would walk the chain once more. It has no public way for credentials that renew.
+    session._credentials = _Signing(credentials)  # noqa: SLF001
+    config = AioConfig(
+        http_session_cls=partial(_Connections, tls),
+        user_agent_extra=TOOL,
+        connect_timeout=connect_timeout,
+        read_timeout=read_timeout,
+        retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+        # Stated for each body by whoever sends it: the SDK's own way holds up the event loop, and is sent
+        # as a trailer, which many a service beside S3 can't read.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+    )
+    client: AbstractAsyncContextManager[Client] = aioboto3.Session(botocore_session=session).client(
+        "s3", region_name=region or _ANY_REGION, endpoint_url=endpoint_url, config=config
+    )
+    return client
+
+
+def _send_at_once(params: dict[str, dict[str, str]], **_: object) -> None:
+    # The SDK asks before it sends a body, and waits without an end for a service that doesn't answer that.
+    params["headers"].pop("Expect", None)
+
+
+async def read_body(body: Body, size: int) -> bytes:
+    """At most `size` bytes of a reply. Raises what botocore raises where the connection breaks."""
+    found = bytearray()
+    try:
+        while len(found) < size and (chunk := await body.read(size - len(found))):
+            found += chunk
+    except aiohttp.ClientError as error:
+        raise ResponseStreamingError(error=error) from error
+    finally:
+        body.close()
+    return bytes(found)

@@ -1,0 +1,914 @@
+"""Calls through the channel against a service that throttles, on a loop whose time is what is waited for.
+
+Everything between a call and its reply is the code of a real run: retry, rate, place, signature. Only the
+service and the time are played.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
+
+import anyio
+import msgspec
+import pytest
+
+from poolcensus.aws.client import Call, CallWatch, Channel
+from poolcensus.aws.signing import Clock, Credentials, RequestTemplate
+from poolcensus.aws.transport.http1 import Reply
+from poolcensus.errors import (
+    AccessDeniedError,
+    BadResponseError,
+    CallError,
+    ExpiredError,
+    FatalError,
+    LocalLimitError,
+    NoRouteError,
+    RegionDisabledError,
+    RegionUnsupportedError,
+    ServerError,
+    SilentError,
+    ThrottledError,
+    UnreachableError,
+    UnrecognizedCredentialsError,
+    first_reason_raised,
+)
+from poolcensus.flow.breaker import CircuitBreakers, Endpoint
+from poolcensus.flow.concurrency import CallKey, Gate, Pauses
+from poolcensus.flow.rate import RateLimits
+from poolcensus.flow.retry import Retrier, RetryPolicy
+from poolcensus.flow.singleflight import SingleFlight
+from virtual_time import now, on_virtual_time
+
+if TYPE_CHECKING:
+    from poolcensus.aws.transport.fast import Transport
+
+
+THROTTLED = Reply(400, {}, b'{"__type":"ThrottlingException","message":"Rate exceeded"}')
+FINE = Reply(200, {}, b"{}")
+
+
+@dataclass
+class _Bucket:
+    """What a service counts by: so many calls a second, and some at once."""
+
+    rate: float
+    burst: float
+    tokens: float = 0.0
+    last: float = float("-inf")
+
+    def takes(self) -> bool:
+        self.tokens = min(self.burst, self.tokens + (now() - self.last) * self.rate)
+        self.last = now()
+        if self.tokens < 1:
+            return False
+        self.tokens -= 1
+        return True
+
+
+class Service:
+    """Has a bucket for each account, which a call names in its body. `answer` may say something else."""
+
+    def __init__(self, *, rate: float = 1e9, burst: float = 1e9, latency: float = 0.1) -> None:
+        self._buckets: defaultdict[bytes, _Bucket] = defaultdict(lambda: _Bucket(rate, burst))
+        self._latency = latency
+        self.calls = 0
+        self.throttled = 0
+        self.in_flight = 0
+        self.peak = 0
+        self.signed_by: list[str] = []
+        self.script: list[Reply | Exception] = []
+
+    async def send(
+        self,
+        method: str,
+        url: str,
+        head: str,
+        body: bytes,
+        *,
+        timeout: float,  # noqa: ASYNC109 - the transport's own signature
+        proxy: str | None,
+    ) -> Reply:
+        self.calls += 1
+        self.in_flight += 1
+        self.peak = max(self.peak, self.in_flight)
+        self.signed_by.append(head.partition("Credential=")[2].partition("/")[0])
+        try:
+            await anyio.sleep(self._latency)
+        finally:
+            self.in_flight -= 1
+        if self.script:
+            answer = self.script.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+        if self._buckets[body].takes():
+            return FINE
+        self.throttled += 1
+        return THROTTLED
+
+
+class Source:
+    """Credentials that live for so many seconds, and take some to be renewed."""
+
+    by_call: ClassVar[bool] = False
+
+    def __init__(self, *, lives: float = float("inf"), takes: float = 0.0) -> None:
+        self._lives = lives
+        self._takes = takes
+        self._until = float("-inf")
+        self._credentials: Credentials | None = None
+        self._flights: SingleFlight[str, Credentials] = SingleFlight()
+        self.renewals = 0
+        self.regions: set[str] = set()
+
+    def current(self) -> Credentials | None:
+        return self._credentials if now() < self._until else None
+
+    async def get(self) -> Credentials:
+        return self.current() or await self._flights.run("", self._renew)
+
+    async def _renew(self) -> Credentials:
+        await anyio.sleep(self._takes)
+        self.renewals += 1
+        self._credentials = Credentials(f"KEY{self.renewals}", "secret")
+        self._until = now() + self._lives
+        return self._credentials
+
+    def expired(self, credentials: Credentials) -> None:
+        if credentials is self._credentials:
+            self._until = float("-inf")
+
+    def recognized(self, credentials: Credentials, region: str) -> None:
+        self.regions.add(region)
+
+    def recognized_elsewhere(self, credentials: Credentials, region: str) -> bool:
+        return not self.regions <= {region}
+
+
+TEMPLATE = RequestTemplate("POST", "https://h/", "h", "/", {}, "workspaces", "us-east-1", None)
+
+
+def channel_of(
+    service: Service,
+    *,
+    total: int = 1000,
+    accounts: int = 3,
+    policy: RetryPolicy | None = None,
+) -> Channel:
+    return Channel(
+        transport=cast("Transport", service),
+        clock=Clock(),
+        retrier=Retrier(policy or RetryPolicy(), clock=now, jitter=random.Random(7).random),
+        gate=Gate(total=total, per_account=total, per_region=total),
+        rates=RateLimits(now),
+        pauses=Pauses(),
+        breakers=CircuitBreakers(accounts=accounts, clock=now),
+        attempt_timeout=30.0,
+        concurrency=total,
+    )
+
+
+def call_of(
+    account: str, *, about: str | None = None, region: str = "us-east-1", begun: bool = False
+) -> Call:
+    body = account.encode()
+    key = CallKey(account, region, "workspaces")
+    return Call(TEMPLATE, body, sha256(body).hexdigest(), key, about, begun=begun)
+
+
+def parse(reply: Reply) -> str:
+    if reply.body != b"{}":
+        raise BadResponseError("not the result", code="BadResponse", status=reply.status)
+    return "parsed"
+
+
+# --- rates ----------------------------------------------------------------------------------------------
+
+
+class Finding(NamedTuple):
+    """What a run against a limit came to."""
+
+    seconds: float
+    share_throttled: float
+    lost: int
+
+
+def run_against_limit(
+    *, accounts: int = 1, callers: int = 1, calls: int, rate: float, burst: float, latency: float = 0.1
+) -> Finding:
+    """So many calls for each account, one after the other by each of its callers."""
+
+    async def main() -> Finding:
+        service = Service(rate=rate, burst=burst, latency=latency)
+        channel = channel_of(service)
+        lost = 0
+
+        async def work(account: str, caller: int) -> None:
+            nonlocal lost
+            for number in range(calls // callers + (caller < calls % callers)):
+                # Where many call for one key, they call for others, as those who assume roles do. One alone
+                # reads page after page.
+                if callers > 1:
+                    call = call_of(account, about=str(caller))
+                else:
+                    call = call_of(account, begun=number > 0)
+                try:
+                    await channel.call(call, Source(), parse, watch=CallWatch())
+                except ThrottledError:
+                    lost += 1
+
+        async with anyio.create_task_group() as group:
+            for account in range(accounts):
+                for caller in range(callers):
+                    group.start_soon(work, str(account), caller)
+        return Finding(now(), service.throttled / service.calls, lost)
+
+    return on_virtual_time(main)
+
+
+@pytest.mark.parametrize("latency", [0.02, 0.1, 0.3])
+def test_a_limit_of_two_a_second_is_found_and_used(latency: float) -> None:
+    found = run_against_limit(calls=100, rate=2, burst=5, latency=latency)
+    assert found.seconds <= 1.3 * (100 - 5) / 2
+    # Two thirds where throttled calls are only backed off.
+    assert found.share_throttled <= 0.25
+    assert found.lost == 0
+
+
+@pytest.mark.parametrize(
+    ("callers", "calls", "rate", "burst"),
+    [(8, 100, 2, 5), (32, 100, 2, 5), (64, 500, 5, 2), (256, 2000, 100, 100)],
+)
+def test_many_callers_of_one_key_share_a_limit(callers: int, calls: int, rate: float, burst: float) -> None:
+    found = run_against_limit(callers=callers, calls=calls, rate=rate, burst=burst)
+    assert found.seconds <= 2 * (calls - burst) / rate
+    assert found.lost == 0
+
+
+def test_a_burst_of_refusals_does_not_stall_a_fast_service() -> None:
+    # 256 first calls to STS at once, as a large census makes them: its limit is in the hundreds a second.
+    found = run_against_limit(callers=256, calls=5000, rate=600, burst=600)
+    assert found.seconds <= 3 * (5000 - 600) / 600
+    assert found.lost == 0
+
+
+def test_many_accounts_with_a_low_limit_each_end_together() -> None:
+    found = run_against_limit(accounts=50, calls=21, rate=2, burst=5)
+    assert found.seconds <= 2 * (21 - 5) / 2
+    assert found.lost == 0
+
+
+def test_a_service_without_a_limit_is_not_slowed() -> None:
+    found = run_against_limit(accounts=3, calls=50, rate=1e9, burst=1e9)
+    assert found.seconds == pytest.approx(50 * 0.1)
+    assert found.share_throttled == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (Reply(400, {}, b'{"__type":"AccessDeniedException"}'), AccessDeniedError),
+        (Reply(500, {}, b"{}"), ServerError),
+        (UnreachableError("no route", code="ConnectError"), UnreachableError),
+    ],
+)
+def test_calls_that_fail_for_other_reasons_hold_back_none(
+    answer: Reply | Exception, error: type[CallError]
+) -> None:
+    async def main() -> None:
+        service = Service()
+        channel = channel_of(service, policy=RetryPolicy(max_attempts=1), accounts=1000)
+        service.script = [THROTTLED, *[answer] * 200]
+        with pytest.raises(ThrottledError):
+            await _call(channel, call_of("first"), Source())
+        for number in range(200):
+            with pytest.raises(error):
+                await _call(channel, call_of(str(number)), Source())
+        assert now() == pytest.approx(201 * 0.1)
+
+    on_virtual_time(main)
+
+
+# --- credentials ----------------------------------------------------------------------------------------
+
+
+def test_credentials_that_end_in_the_queue_are_renewed_and_the_call_goes_on() -> None:
+    async def main() -> None:
+        # Sessions of a second, and a queue of ten: nearly every call finds its credentials ended.
+        service = Service(latency=0.5)
+        channel = channel_of(service, total=2)
+        sources = [Source(lives=1.0, takes=0.1) for _ in range(40)]
+        async with anyio.create_task_group() as group:
+            for number, source in enumerate(sources):
+                group.start_soon(_call, channel, call_of(str(number)), source)
+        assert service.calls == 40
+        # Twenty turns of half a second, and what renewals cost.
+        assert now() < 20
+
+    on_virtual_time(main)
+
+
+def test_a_call_that_had_its_place_does_not_queue_anew_for_its_new_credentials() -> None:
+    async def main() -> None:
+        service = Service(latency=0.5)
+        channel = channel_of(service, total=2)
+
+        async def busy(account: str) -> None:
+            for _ in range(10):
+                await _call(channel, call_of(account), Source())
+
+        async with anyio.create_task_group() as group:
+            for number in range(40):
+                group.start_soon(busy, str(number))
+            await anyio.sleep(1)
+            # A queue of ten seconds that never gets shorter, and sessions of one second.
+            source = Source(lives=1.0, takes=0.1)
+            await _call(channel, call_of("short of time"), source)
+            assert now() < 15
+            assert source.renewals <= 3
+            group.cancel_scope.cancel()
+
+    on_virtual_time(main)
+
+
+def test_no_place_is_held_while_credentials_are_renewed() -> None:
+    async def main() -> None:
+        service = Service(latency=1.0)
+        channel = channel_of(service, total=1)
+        slow = Source(lives=12.5, takes=12.0)
+        await slow.get()
+        async with anyio.create_task_group() as group:
+            group.start_soon(_call, channel, call_of("before"), Source())
+            await anyio.sleep(0.2)
+            # Its credentials end while it waits for the place.
+            slow._until = now() + 0.1
+            group.start_soon(_call, channel, call_of("slow"), slow)
+            await anyio.sleep(2)
+            await _call(channel, call_of("after"), Source())
+            assert now() < 20
+        assert service.calls == 3
+
+    on_virtual_time(main)
+
+
+async def _call(channel: Channel, call: Call, source: Source) -> None:
+    assert await channel.call(call, source, parse, watch=CallWatch()) == "parsed"
+
+
+def test_a_complaint_that_credentials_have_expired_renews_them_at_once() -> None:
+    async def main() -> None:
+        service, source = Service(), Source()
+        service.script = [Reply(400, {}, b'{"__type":"ExpiredTokenException"}')]
+        watch = CallWatch()
+        await channel_of(service).call(call_of("a"), source, parse, watch=watch)
+        assert service.signed_by == ["KEY1", "KEY2"]
+        assert watch.attempts == 2
+        assert now() == pytest.approx(0.2)
+
+    on_virtual_time(main)
+
+
+def test_credentials_that_are_never_good_end_the_call() -> None:
+    async def main() -> None:
+        service = Service()
+        service.script = [Reply(400, {}, b'{"__type":"ExpiredTokenException"}')] * 99
+        with pytest.raises(ExpiredError):
+            await channel_of(service).call(call_of("a"), Source(), parse, watch=CallWatch())
+        assert service.calls == 4
+
+    on_virtual_time(main)
+
+
+# --- what is counted, held and given up -----------------------------------------------------------------
+
+
+def test_attempts_retries_and_throttles_are_counted() -> None:
+    async def main() -> None:
+        service = Service()
+        service.script = [THROTTLED, Reply(500, {}, b""), Reply(200, {}, b"<html>"), THROTTLED]
+        channel, watch = channel_of(service), CallWatch()
+        assert await channel.call(call_of("a"), Source(), parse, watch=watch) == "parsed"
+        assert (watch.attempts, watch.throttles) == (5, 2)
+        counts = channel.counts
+        assert (counts.requests, counts.retries, counts.throttles) == (5, 4, 2)
+        assert channel.in_flight == 0
+
+    on_virtual_time(main)
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (Reply(400, {}, b'{"__type":"AccessDeniedException"}'), AccessDeniedError),
+        (Reply(400, {}, b'{"__type":"UnknownOperationException"}'), RegionUnsupportedError),
+    ],
+)
+def test_what_would_not_help_is_not_tried_again(answer: Reply, kind: type[CallError]) -> None:
+    async def main() -> None:
+        service = Service()
+        service.script = [answer] * 9
+        with pytest.raises(kind):
+            await channel_of(service).call(call_of("a"), Source(), parse, watch=CallWatch())
+        assert service.calls == 1
+
+    on_virtual_time(main)
+
+
+def test_nothing_is_held_while_a_call_waits_for_its_retry() -> None:
+    async def main() -> None:
+        service = Service()
+        service.script = [Reply(500, {"Retry-After": "15"}, b"")]
+        channel = channel_of(service, total=1)
+        async with anyio.create_task_group() as group:
+            group.start_soon(_call, channel, call_of("a"), Source())
+            await anyio.sleep(1)
+            assert channel.in_flight == 0
+            assert channel.pauses.count == 1
+            await _call(channel, call_of("b"), Source())
+            assert now() < 2
+        assert now() > 15
+        assert channel.pauses.count == 0
+
+    on_virtual_time(main)
+
+
+def test_a_target_that_has_no_time_left_is_not_tried_again() -> None:
+    async def main() -> None:
+        service = Service()
+        service.script = [Reply(500, {"Retry-After": "10"}, b"")] * 99
+        with pytest.raises(ServerError):
+            await channel_of(service).call(call_of("a"), Source(), parse, watch=CallWatch(deadline=25.0))
+        assert service.calls == 3
+        assert now() < 25
+
+    on_virtual_time(main)
+
+
+def test_what_one_account_is_told_says_nothing_of_the_others() -> None:
+    async def main() -> None:
+        service = Service()
+        service.script = [Reply(400, {}, b'{"__type":"UnknownOperationException"}')] * 6
+        channel = channel_of(service)
+        for account in "abcdef":
+            with pytest.raises(RegionUnsupportedError):
+                await channel.call(call_of(account), Source(), parse, watch=CallWatch())
+        await _call(channel, call_of("g"), Source())
+        assert service.calls == 7
+
+    on_virtual_time(main)
+
+
+def test_a_clock_that_is_off_is_corrected_and_the_call_made_again() -> None:
+    async def main() -> None:
+        service = Service()
+        head = {"Date": "Fri, 01 Jan 2100 00:00:00 GMT"}
+        service.script = [
+            Reply(403, head, b'{"__type":"InvalidSignatureException","message":"Signature expired"}')
+        ]
+        channel = channel_of(service)
+        await _call(channel, call_of("a"), Source())
+        assert service.calls == 2
+        clock: Any = channel._clock
+        assert clock.stamp().startswith("2100")
+
+    on_virtual_time(main)
+
+
+def test_never_more_in_flight_than_there_are_places() -> None:
+    async def main() -> None:
+        service = Service()
+        channel = channel_of(service, total=7)
+        async with anyio.create_task_group() as group:
+            for account in range(60):
+                group.start_soon(_call, channel, call_of(str(account)), Source())
+        assert service.peak == 7
+        assert now() == pytest.approx(0.1 * 9)
+
+    on_virtual_time(main)
+
+
+# --- silence --------------------------------------------------------------------------------------------
+
+
+class Gone(Service):
+    """Answers nobody between two moments, after `takes` seconds each time."""
+
+    def __init__(self, *, first: float = 0.0, last: float, takes: float = 0.01) -> None:
+        super().__init__(latency=0.01)
+        self._first, self._last, self._takes = first, last, takes
+        self.unanswered = 0
+
+    async def send(self, *arguments: Any, **options: Any) -> Reply:
+        if self._first <= now() < self._last:
+            self.unanswered += 1
+            self.in_flight += 1
+            self.peak = max(self.peak, self.in_flight)
+            try:
+                await anyio.sleep(self._takes)
+            finally:
+                self.in_flight -= 1
+            raise UnreachableError("no answer", code="ConnectError")
+        return await super().send(*arguments, **options)
+
+
+async def answer_elsewhere(channel: Channel) -> None:
+    """Answers for another service whenever it is in doubt whether it is the network that is silent."""
+    while True:
+        await channel.breakers.in_doubt.wait()
+        channel.breakers.in_doubt.clear()
+        channel.breakers.replied(Endpoint("eu-west-1", "workspaces"))
+
+
+async def ends_of(channel: Channel, calls: int, **options: Any) -> Counter[type[CallError] | None]:
+    """How so many calls end, each of another account and all at once. None: with a reply."""
+    ends: Counter[type[CallError] | None] = Counter()
+
+    async def ask(account: str) -> None:
+        try:
+            await channel.call(call_of(account, **options), Source(), parse, watch=CallWatch())
+        except CallError as error:
+            ends[type(error)] += 1
+        else:
+            ends[None] += 1
+
+    async with anyio.create_task_group() as group:
+        for account in range(calls):
+            group.start_soon(ask, str(account))
+    channel.breakers.close()
+    return ends
+
+
+def test_a_service_that_is_away_for_a_while_costs_no_call_and_few_probes() -> None:
+    async def main() -> None:
+        service = Gone(last=25.0)
+        channel = channel_of(service)
+        # Others are at work, so that nobody is in a hurry.
+        with channel.work:
+            ends = await ends_of(channel, 100)
+        assert ends == {None: 100}
+        # The first of each, and then one every few seconds: not a hundred again and again.
+        assert 100 < service.unanswered < 115
+        assert now() < 25 + 6
+
+    on_virtual_time(main)
+
+
+def test_calls_that_wait_in_silence_hold_no_place() -> None:
+    async def main() -> None:
+        service = Gone(last=1000.0)
+        channel = channel_of(service, total=4)
+        with channel.work:
+            async with anyio.create_task_group() as group:
+                group.start_soon(ends_of, channel, 50)
+                await anyio.sleep(20)
+                assert channel.in_flight <= 1
+                assert channel.pauses.silent in {49, 50}
+                group.cancel_scope.cancel()
+        assert (channel.in_flight, channel.pauses.count, channel.pauses.silent) == (0, 0, 0)
+        assert not channel.pauses.silent_of
+        assert channel.work.count == 0
+
+    on_virtual_time(main)
+
+
+def test_what_stays_silent_has_its_last_calls_when_all_else_is_done() -> None:
+    async def main() -> None:
+        service = Gone(last=float("inf"))
+        channel = channel_of(service)
+        ends: Counter[type[CallError] | None] = Counter()
+
+        async def ask() -> None:
+            ends.update(await ends_of(channel, 50))
+
+        async with anyio.create_task_group() as group:
+            with channel.work:
+                group.start_soon(ask)
+                await anyio.sleep(40)
+                before = service.unanswered
+                assert not ends
+                # What others were told while there was work is no sign that the network is there now.
+                channel.breakers.replied(Endpoint("eu-west-1", "workspaces"))
+            await anyio.sleep(0.5)
+            assert not ends
+            before_last = now()
+            group.start_soon(answer_elsewhere, channel)
+            while len(ends) == 0:
+                await anyio.sleep(0.1)
+            group.cancel_scope.cancel()
+        assert now() - before_last < 2
+        assert ends == {SilentError: 50}
+        # A probe may be among them.
+        assert 50 * 3 <= service.unanswered - before <= 50 * 3 + 1
+
+    on_virtual_time(main)
+
+
+def test_a_last_round_that_is_answered_is_not_the_last() -> None:
+    async def main() -> None:
+        # Quiet at once, and the round comes while it still takes long to fail: then it is back.
+        service = Gone(last=1.2, takes=1.0)
+        channel = channel_of(service, total=8)
+        async with anyio.create_task_group() as group:
+            group.start_soon(answer_elsewhere, channel)
+            ends = await ends_of(channel, 40)
+            group.cancel_scope.cancel()
+        assert ends[None] >= 30
+
+    on_virtual_time(main)
+
+
+def test_a_round_in_which_each_call_takes_long_to_fail_has_an_end() -> None:
+    async def main() -> None:
+        service = Gone(last=float("inf"), takes=30.0)
+        channel = channel_of(service, total=10)
+        async with anyio.create_task_group() as group:
+            group.start_soon(answer_elsewhere, channel)
+            ends = await ends_of(channel, 200)
+            group.cancel_scope.cancel()
+        assert ends == {SilentError: 200}
+        # One after the other, ten at a time, 200 calls would fail for ten minutes.
+        assert now() < 130
+
+    on_virtual_time(main)
+
+
+def test_a_network_in_which_nothing_answers_is_waited_for_a_minute() -> None:
+    async def main() -> None:
+        service = Gone(last=50.0)
+        channel = channel_of(service)
+        assert await ends_of(channel, 20) == {None: 20}
+        service = Gone(last=float("inf"))
+        channel, began = channel_of(service), now()
+        assert await ends_of(channel, 20) == {SilentError: 20}
+        assert 60 <= now() - began < 65
+
+    on_virtual_time(main)
+
+
+def test_one_account_s_trouble_is_its_own() -> None:
+    async def main() -> None:
+        service = Gone(last=float("inf"))
+        channel = channel_of(service)
+        call = call_of("a")
+        for _ in range(2):
+            with pytest.raises(UnreachableError):
+                await channel.call(call, Source(), parse, watch=CallWatch())
+        assert service.unanswered == 2 * 12
+
+    on_virtual_time(main)
+
+
+def test_an_optional_call_does_not_wait_for_what_is_silent() -> None:
+    async def main() -> None:
+        service = Gone(last=float("inf"))
+        channel = channel_of(service)
+        with channel.work:
+            async with anyio.create_task_group() as group:
+                group.start_soon(ends_of, channel, 10)
+                await anyio.sleep(3)
+                before = now()
+                call = msgspec.structs.replace(call_of("x"), optional=True)
+                with pytest.raises(SilentError):
+                    await channel.call(call, Source(), parse, watch=CallWatch())
+                assert now() == before
+                group.cancel_scope.cancel()
+
+    on_virtual_time(main)
+
+
+def test_the_time_of_a_silence_is_not_the_targets() -> None:
+    async def main() -> None:
+        service = Gone(last=300.0)
+        channel = channel_of(service)
+        watch = CallWatch(deadline=20.0)
+        with channel.work:
+            async with anyio.create_task_group() as group:
+                group.start_soon(ends_of, channel, 5)
+                await anyio.sleep(1)
+                await channel.call(call_of("x"), Source(), parse, watch=watch)
+        assert watch.deadline > 300
+
+    on_virtual_time(main)
+
+
+class Flapping(Service):
+    """Answers one call in twenty."""
+
+    async def send(self, *arguments: Any, **options: Any) -> Reply:
+        answers = self.calls % 20 == 19
+        reply = await super().send(*arguments, **options)
+        if not answers:
+            raise UnreachableError("no answer", code="ConnectError")
+        return reply
+
+
+def test_what_answers_now_and_then_is_not_waited_for_without_end() -> None:
+    async def main() -> None:
+        channel = channel_of(Flapping(latency=0.01), total=4, policy=RetryPolicy(max_attempts=3))
+        ends = await ends_of(channel, 200)
+        assert sum(ends.values()) == 200
+        # It was away for a minute altogether, and what it had answered was worth some more.
+        assert 60 < now() < 180
+
+    on_virtual_time(main)
+
+
+def test_nothing_has_its_last_round_while_work_waits_for_what_may_come_back() -> None:
+    async def main() -> None:
+        channel = channel_of(Gone(last=20.0))
+        # One has answered before. The other never has, though others were answered since it was asked.
+        channel.breakers.replied(Endpoint("us-east-1", "workspaces"))
+        ends: Counter[type[CallError] | None] = Counter()
+
+        async def ask(region: str) -> None:
+            ends.update(await ends_of(channel, 20, region=region))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(ask, "us-east-1")
+            group.start_soon(ask, "eu-west-1")
+            await anyio.sleep(0.5)
+            channel.breakers.replied(Endpoint("eu-west-2", "workspaces"))
+        assert ends == {None: 40}
+
+    on_virtual_time(main)
+
+
+def test_a_silence_in_which_nobody_waits_puts_off_no_last_round() -> None:
+    async def main() -> None:
+        channel = channel_of(Gone(last=float("inf")))
+        other = Endpoint("us-east-1", "account")
+        channel.breakers.replied(other)
+        for account in ("a", "b", "c"):
+            channel.breakers.failed(other, account, now(), "no answer")
+        async with anyio.create_task_group() as group:
+            group.start_soon(ends_of, channel, 20)
+            await anyio.sleep(0.5)
+            channel.breakers.replied(Endpoint("eu-west-2", "workspaces"))
+        assert now() < 5
+
+    on_virtual_time(main)
+
+
+def test_an_optional_call_that_is_a_probe_is_sent_once() -> None:
+    async def main() -> None:
+        # Each call takes longer to fail than it is from one probe to the next.
+        service = Gone(last=float("inf"), takes=30.0)
+        channel = channel_of(service)
+        call = call_of("x")
+        for account in ("a", "b", "c"):
+            channel.breakers.failed(call.endpoint, account, now(), "no answer")
+        await anyio.sleep(1)
+        with channel.work, pytest.raises(SilentError):
+            await channel.call(
+                msgspec.structs.replace(call, optional=True), Source(), parse, watch=CallWatch()
+            )
+        channel.breakers.close()
+        assert service.unanswered == 1
+
+    on_virtual_time(main)
+
+
+def test_what_is_asked_only_to_see_whether_anything_answers_is_never_work() -> None:
+    async def main() -> None:
+        channel = channel_of(Gone(last=float("inf"), takes=10.0))
+        counts: set[int] = set()
+        call = msgspec.structs.replace(call_of("x"), optional=True, idle=True)
+        for account in ("a", "b", "c"):
+            channel.breakers.failed(call.endpoint, account, now(), "no answer")
+
+        async def ask() -> None:
+            with pytest.raises(SilentError):
+                await channel.call(call, Source(takes=1.0), parse, watch=CallWatch())
+
+        async with anyio.create_task_group() as group:
+            await anyio.sleep(1)
+            group.start_soon(ask)
+            for _ in range(12):
+                counts.add(channel.work.count)
+                await anyio.sleep(1)
+        channel.breakers.close()
+        assert counts == {0}
+
+    on_virtual_time(main)
+
+
+def test_credentials_that_come_without_a_call_are_work_while_they_are_waited_for() -> None:
+    async def main() -> None:
+        channel = channel_of(Service())
+        async with anyio.create_task_group() as group:
+            group.start_soon(_call, channel, call_of("a"), Source(takes=5.0))
+            await anyio.sleep(1)
+            assert channel.work.count == 1
+        assert channel.work.count == 0
+
+    on_virtual_time(main)
+
+
+def test_the_time_in_which_credentials_are_waited_for_is_not_the_targets() -> None:
+    async def main() -> None:
+        watch = CallWatch(deadline=20.0)
+        channel = channel_of(Service())
+        async with anyio.create_task_group() as group:
+            group.start_soon(partial(channel.call, call_of("a"), Source(takes=100.0), parse, watch=watch))
+            await anyio.sleep(50)
+            assert watch.waits
+        assert not watch.waits
+        assert watch.deadline == pytest.approx(120.0)
+
+    on_virtual_time(main)
+
+
+def test_without_a_route_the_run_ends_in_one_sentence() -> None:
+    async def main() -> None:
+        service = Service()
+        service.script = [NoRouteError("network is unreachable", code="NoRoute") for _ in range(9999)]
+        channel = channel_of(service)
+        with pytest.raises(FatalError), first_reason_raised():
+            await ends_of(channel, 20)
+        channel.breakers.close()
+        # A region alone without a route is that region's trouble.
+        channel = channel_of(service)
+        async with anyio.create_task_group() as group:
+            group.start_soon(answer_elsewhere, channel)
+            assert await ends_of(channel, 20) == {SilentError: 20}
+            group.cancel_scope.cancel()
+
+    on_virtual_time(main)
+
+
+def test_a_shortage_of_this_machine_is_waited_for_and_is_nobodys_silence() -> None:
+    async def main() -> None:
+        service = Service()
+        service.script = [LocalLimitError("too many open files", code="LocalLimit") for _ in range(500)]
+        channel = channel_of(service)
+        assert await ends_of(channel, 20) == {None: 20}
+        assert (channel.counts.retries, channel.counts.requests) == (0, 20)
+        service.script = [LocalLimitError("too many open files", code="LocalLimit") for _ in range(99999)]
+        began = now()
+        with pytest.raises(FatalError), first_reason_raised():
+            await ends_of(channel_of(service), 20)
+        assert 60 <= now() - began < 65
+
+    on_virtual_time(main)
+
+
+# --- credentials that a region does not know ---------------------------------------------------------------
+
+UNKNOWN = Reply(400, {}, b'{"__type":"UnrecognizedClientException","message":"invalid"}')
+
+
+@pytest.mark.parametrize("may_be_off", [True, False])
+@pytest.mark.parametrize("elsewhere", [True, False])
+def test_a_region_is_off_only_where_the_same_credentials_work_elsewhere(
+    may_be_off: bool, elsewhere: bool
+) -> None:
+    async def main() -> None:
+        service, source = Service(), Source()
+        channel = channel_of(service)
+        if elsewhere:
+            await _call(channel, call_of("a", region="eu-west-1"), source)
+        service.calls = 0
+        service.script = [UNKNOWN] * 99
+        off = may_be_off and elsewhere
+        with pytest.raises(RegionDisabledError if off else UnrecognizedCredentialsError):
+            watch = CallWatch(may_be_off=may_be_off)
+            await channel.call(call_of("a"), source, parse, watch=watch)
+        assert service.calls == (1 if off else 5)
+
+    on_virtual_time(main)
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        Reply(403, {}, b"<html>blocked by the proxy</html>"),
+        Reply(403, {}, b'{"__type":"SignatureDoesNotMatch","message":"check your key"}'),
+    ],
+)
+def test_a_refusal_that_does_not_know_who_asks_is_no_proof_of_credentials(refusal: Reply) -> None:
+    async def main() -> None:
+        service, source = Service(), Source()
+        channel = channel_of(service)
+        service.script = [refusal]
+        with pytest.raises(AccessDeniedError):
+            await channel.call(call_of("a", region="eu-west-1"), source, parse, watch=CallWatch())
+        service.script = [UNKNOWN] * 99
+        with pytest.raises(UnrecognizedCredentialsError):
+            await channel.call(call_of("a"), source, parse, watch=CallWatch(may_be_off=True))
+
+    on_virtual_time(main)
+
+
+def test_new_credentials_that_a_region_does_not_know_yet_are_tried_again() -> None:
+    async def main() -> None:
+        service = Service()
+        service.script = [UNKNOWN] * 3
+        await _call(channel_of(service), call_of("a"), Source())
+        assert service.calls == 4
+
+    on_virtual_time(main)

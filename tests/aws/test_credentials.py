@@ -1,0 +1,484 @@
+"""Sessions of roles: what STS says, when they are renewed, and what is never asked again."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import parse_qs
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from multidict import CIMultiDict
+
+from poolcensus.aws import credentials as module
+from poolcensus.aws.client import CallCounts
+from poolcensus.aws.credentials import (
+    CallerCredentials,
+    CredentialBroker,
+    RoleCredentials,
+    RoleSettings,
+    _role_session,
+    default_session_name,
+)
+from poolcensus.aws.signing import Credentials, RequestTemplate
+from poolcensus.aws.transport.fast import Reply
+from poolcensus.errors import (
+    AccessDeniedError,
+    AssumeRoleError,
+    BadResponseError,
+    CallerExpiredError,
+    CensusError,
+    CredentialsError,
+    ExpiredError,
+    ThrottledError,
+)
+from poolcensus.model import Caller
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from poolcensus.aws.client import Call, CallWatch, Channel
+    from poolcensus.aws.sdk import Sdk
+
+CALLER = Caller("000000000001", "arn:aws:iam::000000000001:user/census", "aws")
+MEMBER = "000000000002"
+EPOCH = 1_767_225_600.0  # 2026-01-01
+
+
+class Time:
+    """The clocks of the module, which move when a test says so. The wall clock is an hour off."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return EPOCH + self.now + 3600
+
+
+@pytest.fixture
+def time(monkeypatch: pytest.MonkeyPatch) -> Time:
+    clock = Time()
+    monkeypatch.setattr(module, "time", clock)
+    return clock
+
+
+def rfc3339(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def sts_reply(
+    changes: Mapping[str, str] | None = None,
+    *,
+    lifetime: float = 3600,
+    now: float = EPOCH,
+    key: str = "ASIA",
+    date: bool = True,
+) -> Reply:
+    fields = {
+        "AccessKeyId": key,
+        "SecretAccessKey": "secret/+=",
+        "SessionToken": "token/+==",
+        "Expiration": rfc3339(now + lifetime),
+        **(changes or {}),
+    }
+    inner = "".join(f"<{name}>{value}</{name}>" for name, value in fields.items() if value != "-")
+    body = (
+        '<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult>'
+        f"<AssumedRoleUser><Arn>a</Arn></AssumedRoleUser><Credentials>\n  {inner}\n</Credentials>"
+        "</AssumeRoleResult></AssumeRoleResponse>"
+    )
+    headers = {"Date": format_datetime(datetime.fromtimestamp(now, UTC), usegmt=True)} if date else {}
+    return Reply(200, CIMultiDict(headers), body.encode())
+
+
+# --- what STS says --------------------------------------------------------------------------------------
+
+
+def test_a_session_is_read_and_its_lifetime_is_by_the_clock_of_sts(time: Time) -> None:
+    session = _role_session(sts_reply(lifetime=900))
+    assert session.credentials == Credentials("ASIA", "secret/+=", "token/+==")
+    assert session.lifetime == 900
+
+
+def test_without_a_date_this_machines_clock_has_to_do(time: Time) -> None:
+    assert _role_session(sts_reply(lifetime=900, now=time.time(), date=False)).lifetime == 900
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"AccessKeyId": "-"},
+        {"SecretAccessKey": "-"},
+        {"SessionToken": "-"},
+        {"Expiration": "-"},
+        {"AccessKeyId": ""},
+        {"SessionToken": "  "},
+        {"SessionToken": "two lines\r\nx-injected: 1"},
+        {"SecretAccessKey": "\u00e9"},
+        {"Expiration": "soon"},
+        {"Expiration": ""},
+        {"Expiration": "0001-01-01T00:00:00"},
+    ],
+)
+def test_a_session_that_lacks_something_is_a_bad_response(time: Time, changes: dict[str, str]) -> None:
+    with pytest.raises(BadResponseError):
+        _role_session(sts_reply(changes))
+
+
+@pytest.mark.parametrize("lifetime", [0, -1, -3600])
+def test_a_session_that_has_ended_is_no_session(time: Time, lifetime: float) -> None:
+    # It would be renewed for ever, without a pause.
+    with pytest.raises(BadResponseError, match="expired"):
+        _role_session(sts_reply(lifetime=lifetime))
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"<html>", b"<a/>", b"<a><Credentials/></a>", b"\xff"])
+def test_a_body_without_a_session_is_a_bad_response(body: bytes) -> None:
+    with pytest.raises(BadResponseError):
+        _role_session(Reply(200, CIMultiDict(), body))
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    st.dictionaries(
+        st.sampled_from(["AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration", "Other"]),
+        st.text(st.characters(exclude_characters="<&", exclude_categories=["C"]), max_size=30)
+        | st.sampled_from(["ASIA", "2026-01-01T01:00:00Z", "2026-01-01", "99999-01-01"]),
+    )
+)
+def test_any_session_is_one_or_a_bad_response(changes: dict[str, str]) -> None:
+    try:
+        session = _role_session(sts_reply(changes))
+    except BadResponseError:
+        return
+    assert session.lifetime > 0
+    assert session.credentials.access_key_id.isprintable()
+
+
+@given(st.text(max_size=100), st.sampled_from(["user/", "assumed-role/role/", "", "federated-user/"]))
+def test_session_names_are_what_sts_takes(name: str, kind: str) -> None:
+    found = default_session_name(Caller("000000000001", f"arn:aws:sts::000000000001:{kind}{name}", "aws"))
+    assert re.fullmatch(r"[A-Za-z0-9_+=,.@-]{2,64}", found)
+    assert found.startswith("poolcensus-")
+
+
+def test_a_session_name_tells_who() -> None:
+    name = default_session_name(Caller("1", "arn:aws:sts::1:assumed-role/Admin/jane@example.com", "aws"))
+    assert name == "poolcensus-jane@example.com"
+
+
+# --- when it is asked -----------------------------------------------------------------------------------
+
+
+class Sts:
+    """A channel at whose other end STS follows a script; the last entry stands for all that come."""
+
+    def __init__(self, time: Time, *script: Reply | Exception) -> None:
+        self._time = time
+        self._script = list(script)
+        self.counts = CallCounts()
+        self.asked: list[dict[str, list[str]]] = []
+        self.go = anyio.Event()
+        self.go.set()
+        self.lifetime = 3600.0
+
+    async def call(
+        self, call: Call, source: object, parse: Callable[[Reply], Any], *, watch: CallWatch
+    ) -> Any:
+        self.asked.append(parse_qs(call.body.decode()))
+        number = len(self.asked)
+        watch.attempts += 1
+        await self.go.wait()
+        if not self._script:
+            return parse(sts_reply(lifetime=self.lifetime, now=EPOCH + self._time.now, key=f"ASIA{number}"))
+        step = self._script.pop(0) if len(self._script) > 1 else self._script[0]
+        if isinstance(step, Exception):
+            raise step
+        return parse(step)
+
+
+def broker_of(sts: Sts, *, caller: Caller = CALLER, **role: Any) -> CredentialBroker:
+    given: dict[str, Any] = {
+        "name": "Reader",
+        "external_id": None,
+        "session_name": None,
+        "session_duration": 900,
+    }
+    return CredentialBroker(
+        channel=cast("Channel", sts),
+        caller=caller,
+        caller_credentials=CallerCredentials(cast("Sdk", None)),
+        template=cast("RequestTemplate", _Template()),
+        role=RoleSettings(**{**given, **role}),
+    )
+
+
+class _Template:
+    region = "us-east-1"
+
+
+def role_source(broker: CredentialBroker, account_id: str = MEMBER) -> RoleCredentials:
+    source = broker.source(account_id)
+    assert isinstance(source, RoleCredentials)
+    return source
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "usable"), [(3.0, 2.7), (900.0, 840.0), (3600.0, 3540.0), (300.0, 270.0)]
+)
+async def test_a_session_is_used_until_shortly_before_its_end(
+    time: Time, lifetime: float, usable: float
+) -> None:
+    sts = Sts(time)
+    sts.lifetime = lifetime
+    source = role_source(broker_of(sts))
+    assert source.current() is None
+    first = await source.get()
+    assert source.current() is first
+    time.now += usable - 0.01
+    assert source.current() is first
+    assert await source.get() is first
+    time.now += 0.02
+    assert source.current() is None
+    assert await source.get() is not first
+    assert len(sts.asked) == 2
+
+
+async def test_the_time_that_the_call_took_is_not_counted_twice(time: Time) -> None:
+    sts = Sts(time, sts_reply(lifetime=900))
+    sts.go = anyio.Event()
+    source = role_source(broker_of(sts))
+    async with anyio.create_task_group() as group:
+        group.start_soon(source.get)
+        await checkpoint()
+        time.now += 100
+        sts.go.set()
+    time.now += 739
+    assert source.current() is not None
+    time.now += 2
+    assert source.current() is None
+
+
+async def test_many_who_wait_share_one_renewal(time: Time) -> None:
+    sts = Sts(time)
+    sts.go = anyio.Event()
+    broker = broker_of(sts)
+    found: list[Credentials] = []
+
+    async def ask(account_id: str) -> None:
+        found.append(await broker.source(account_id).get())
+
+    async with anyio.create_task_group() as group:
+        for _ in range(50):
+            group.start_soon(ask, MEMBER)
+            group.start_soon(ask, "000000000003")
+        for _ in range(5):
+            await checkpoint()
+        sts.go.set()
+    assert len(sts.asked) == 2
+    assert len(found) == 100
+    assert len({each.access_key_id for each in found}) == 2
+    assert sts.counts.assume_role_calls == 2
+
+
+async def test_a_failure_is_followed_by_a_pause(time: Time) -> None:
+    sts = Sts(time, ThrottledError("slow down", code="Throttling", status=400), sts_reply())
+    source = role_source(broker_of(sts))
+    for _ in range(20):
+        with pytest.raises(AssumeRoleError, match="slow down") as raised:
+            await source.get()
+        assert raised.value.code == "Throttling"
+        time.now += 0.4
+    assert len(sts.asked) == 1
+    time.now += 10
+    assert (await source.get()).access_key_id == "ASIA"
+    assert len(sts.asked) == 2
+
+
+async def test_a_refusal_is_never_asked_again(time: Time) -> None:
+    sts = Sts(time, AccessDeniedError("not authorized", code="AccessDenied", status=403, request_id="r"))
+    broker = broker_of(sts)
+    source = role_source(broker)
+    for _ in range(5):
+        with pytest.raises(
+            AssumeRoleError, match="role/Reader could not be assumed: not authorized"
+        ) as raised:
+            await source.get()
+        assert (raised.value.code, raised.value.status, raised.value.request_id) == ("AccessDenied", 403, "r")
+        time.now += 1e6
+    assert len(sts.asked) == 1
+    # Nor is the error one object that gathers what happened to all who saw it.
+    errors = []
+    for _ in range(2):
+        with pytest.raises(AssumeRoleError) as raised:
+            await source.get()
+        errors.append(raised.value)
+    assert errors[0] is not errors[1]
+
+
+async def test_the_end_of_an_old_set_does_not_end_the_new_one(time: Time) -> None:
+    sts = Sts(time)
+    source = role_source(broker_of(sts))
+    old = await source.get()
+    source.expired(old)
+    assert source.current() is None
+    new = await source.get()
+    source.expired(old)
+    assert source.current() is new
+    # An equal set is the same set only if it is the same object: STS may give the same keys twice.
+    source.expired(Credentials(new.access_key_id, new.secret_access_key, new.session_token))
+    assert source.current() is new
+    assert len(sts.asked) == 2
+
+
+async def test_where_the_callers_own_credentials_have_ended_that_is_said(time: Time) -> None:
+    sts = Sts(time, ExpiredError("token expired", code="ExpiredToken", status=400))
+    with pytest.raises(CallerExpiredError, match="token expired"):
+        await broker_of(sts).source(MEMBER).get()
+    own = Sts(time, CallerExpiredError("sso session over", code="x"))
+    with pytest.raises(CallerExpiredError, match="sso session over"):
+        await broker_of(own).source(MEMBER).get()
+
+
+async def test_what_is_asked_of_sts(time: Time) -> None:
+    sts = Sts(time)
+    broker = broker_of(
+        sts, name="/path/Reader", external_id="x&y=z", session_name="me", session_duration=7200
+    )
+    await broker.source(MEMBER).get()
+    (asked,) = sts.asked
+    assert asked["RoleArn"] == [f"arn:aws:iam::{MEMBER}:role/path/Reader"]
+    assert asked["ExternalId"] == ["x&y=z"]
+    assert asked["RoleSessionName"] == ["me"]
+    assert asked["DurationSeconds"] == ["7200"]
+    assert "workspaces:DescribeWorkspacesPools" in asked["Policy"][0]
+
+
+async def test_a_chained_session_is_no_longer_than_an_hour(time: Time) -> None:
+    sts = Sts(time)
+    chained = Caller("000000000001", "arn:aws-us-gov:sts::000000000001:assumed-role/a/b", "aws-us-gov")
+    await broker_of(sts, caller=chained, session_duration=7200).source(MEMBER).get()
+    assert sts.asked[0]["DurationSeconds"] == ["3600"]
+    assert sts.asked[0]["RoleArn"] == [f"arn:aws-us-gov:iam::{MEMBER}:role/Reader"]
+    assert "ExternalId" not in sts.asked[0]
+
+
+async def test_an_external_id_that_sts_repeats_is_masked(time: Time) -> None:
+    refusal = AccessDeniedError("no: the value 'hush-hush' is wrong", code="ValidationError", status=400)
+    with pytest.raises(AssumeRoleError) as raised:
+        await broker_of(Sts(time, refusal), external_id="hush-hush").source(MEMBER).get()
+    assert "hush" not in str(raised.value)
+    assert "hush" not in repr(raised.value.__cause__)
+    assert "hush" not in repr(RoleSettings("r", "hush-hush", None, 900))
+
+
+async def test_a_source_is_kept_until_it_is_forgotten(time: Time) -> None:
+    sts = Sts(time)
+    broker = broker_of(sts)
+    first = broker.source(MEMBER)
+    assert broker.source(MEMBER) is first
+    assert broker.source(CALLER.account_id) is not first
+    assert isinstance(broker.source(CALLER.account_id), CallerCredentials)
+    broker.forget(MEMBER)
+    broker.forget(MEMBER)
+    assert broker.source(MEMBER) is not first
+    assert not sts.asked
+
+
+# --- the caller's own -----------------------------------------------------------------------------------
+
+
+class Chain:
+    """The SDK's credential chain, as `CallerCredentials` sees it."""
+
+    def __init__(self, time: Time, *, keeps: float = 10.0, error: CensusError | None = None) -> None:
+        self._time = time
+        self._keeps = keeps
+        self.error = error
+        self.walks = 0
+        self.forgotten = 0
+
+    async def caller_credentials(self) -> tuple[Credentials, float]:
+        self.walks += 1
+        await checkpoint()
+        if self.error is not None:
+            raise self.error
+        return Credentials(f"AKIA{self.walks}", "s"), self._time.now + self._keeps
+
+    def forget_caller_credentials(self) -> None:
+        self.forgotten += 1
+
+
+async def test_the_callers_credentials_are_asked_of_the_chain_once_for_all(time: Time) -> None:
+    chain = Chain(time)
+    source = CallerCredentials(cast("Sdk", chain))
+    assert source.current() is None
+    async with anyio.create_task_group() as group:
+        for _ in range(20):
+            group.start_soon(source.get)
+    assert chain.walks == 1
+    time.now += 9.9
+    assert source.current() is not None
+    time.now += 0.2
+    assert source.current() is None
+    await source.get()
+    assert chain.walks == 2
+
+
+@pytest.fixture
+def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("poolcensus.aws.credentials._WAITS_FOR_THE_CHAIN", (0.0, 0.0))
+
+
+@pytest.mark.usefixtures("no_waits")
+async def test_the_chain_rests_after_it_could_not_renew(time: Time) -> None:
+    chain = Chain(time, error=CredentialsError("sso session over"))
+    source = CallerCredentials(cast("Sdk", chain))
+    for _ in range(5):
+        with pytest.raises(CallerExpiredError, match="sso session over"):
+            await source.get()
+    # Twice more after a wait each, and then not again until the pause is over.
+    assert chain.walks == 3
+    time.now += 10.1
+    chain.error = None
+    assert (await source.get()).access_key_id == "AKIA4"
+    assert chain.walks == 4
+
+
+async def test_credentials_that_could_not_be_renewed_are_used_while_the_service_takes_them(
+    time: Time,
+) -> None:
+    chain = Chain(time)
+    source = CallerCredentials(cast("Sdk", chain))
+    old = await source.get()
+    chain.error = CredentialsError("the token service did not answer")
+    time.now += 3600
+    assert await source.get() is old
+    source.expired(old)
+    with pytest.raises(CallerExpiredError):
+        await source.get()
+
+
+async def test_the_chain_is_walked_anew_for_credentials_that_have_expired(time: Time) -> None:
+    chain = Chain(time, keeps=float("inf"))
+    source = CallerCredentials(cast("Sdk", chain))
+    old = await source.get()
+    source.expired(Credentials("AKIA1", "s"))
+    assert source.current() is old
+    assert chain.forgotten == 0
+    source.expired(old)
+    assert source.current() is None
+    assert chain.forgotten == 1
+    new = await source.get()
+    assert new is not old
+    source.expired(old)
+    assert source.current() is new
+    assert chain.forgotten == 1

@@ -1,0 +1,175 @@
+"""The accounts of an Organization as its API describes them, through a scripted channel."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from poolcensus.aws.organizations import Organization, _listed
+from poolcensus.aws.transport.fast import Reply
+from poolcensus.errors import AccessDeniedError, CallError, OrganizationError, ServiceError
+from poolcensus.format import codec
+from poolcensus.model import Caller
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from poolcensus.aws.client import Call, Channel, CredentialSource
+    from poolcensus.aws.sdk import Sdk
+    from poolcensus.model import JsonObject
+
+ARN = "arn:aws:organizations::000000000001:account/o-abc/000000000002"
+
+
+@pytest.mark.parametrize(
+    ("fields", "state"),
+    [
+        ({"Status": "ACTIVE", "State": "ACTIVE"}, "ACTIVE"),
+        ({"Status": "ACTIVE", "State": "SUSPENDED"}, "SUSPENDED"),
+        ({"Status": "SUSPENDED", "State": "ACTIVE"}, "ACTIVE"),
+        ({"Status": "PENDING_CLOSURE"}, "PENDING_CLOSURE"),
+        ({"Status": "SUSPENDED", "State": None}, "SUSPENDED"),
+        ({"State": "CLOSED"}, "CLOSED"),
+        ({}, "ACTIVE"),
+    ],
+)
+def test_state_goes_before_status(fields: JsonObject, state: str) -> None:
+    account = _listed({"Id": "000000000002", "Name": "two", "Arn": ARN, **fields})
+    assert (account.state, account.name, account.organization_id) == (state, "two", "o-abc")
+
+
+@pytest.mark.parametrize(
+    "account_id", [None, 2, "", "2", "00000000000x", "0000000000022", "\u0660" * 12, ["x"]]
+)
+def test_an_account_without_an_id_is_refused(account_id: Any) -> None:
+    with pytest.raises(OrganizationError, match="12-digit"):
+        _listed({"Id": account_id})
+
+
+@pytest.mark.parametrize("arn", [None, 7, "", "arn:aws:x", "a/b/c/d"])
+def test_an_odd_arn_names_no_organization(arn: Any) -> None:
+    assert _listed({"Id": "000000000002", "Arn": arn, "Name": 5}).organization_id is None
+
+
+class Scripted:
+    """An SDK whose templates are operation names, and a channel that answers from a script."""
+
+    def __init__(self, answers: dict[str, list[JsonObject | CallError]]) -> None:
+        self._answers = answers
+        self.requests: list[tuple[str, JsonObject]] = []
+
+    async def template(self, service: str, region: str, operation: str, sample: object = None) -> str:
+        return operation
+
+    async def call(self, call: Call, source: object, parse: Callable[[Reply], Any], **_: object) -> Any:
+        operation = str(call.template)
+        request = codec.loads(call.body)
+        assert isinstance(request, dict)
+        self.requests.append((operation, request))
+        parent = request.get("ParentId", "")
+        answers = self._answers.get(f"{operation} {parent}".strip(), [])
+        answer: JsonObject | CallError = answers.pop(0) if answers else _NOTHING.get(operation, {})
+        if isinstance(answer, CallError):
+            raise answer
+        return parse(Reply(200, {}, codec.dumps(answer)))
+
+
+_NOTHING: dict[str, JsonObject] = {
+    "list_accounts_for_parent": {"Accounts": []},
+    "list_organizational_units_for_parent": {"OrganizationalUnits": []},
+}
+
+
+def organization(scripted: Scripted) -> Organization:
+    return Organization(
+        cast("Sdk", scripted),
+        cast("Channel", scripted),
+        cast("CredentialSource", None),
+        Caller("000000000001", "arn:aws:iam::000000000001:root", "aws"),
+        "us-east-1",
+    )
+
+
+def one(number: int) -> JsonObject:
+    return {"Id": f"{number:012d}", "State": "ACTIVE"}
+
+
+async def test_an_empty_page_may_be_followed_by_others() -> None:
+    scripted = Scripted(
+        {
+            "list_accounts": [
+                {"Accounts": [one(1)], "NextToken": "a"},
+                {"Accounts": [], "NextToken": "b"},
+                {"Accounts": [one(2)], "NextToken": ""},
+            ]
+        }
+    )
+    found = [each.id async for page in organization(scripted).accounts() for each in page]
+    assert found == ["000000000001", "000000000002"]
+    assert [request.get("NextToken") for _, request in scripted.requests] == [None, "a", "b"]
+
+
+async def test_tokens_that_go_round_in_a_circle_are_an_error() -> None:
+    circle: list[JsonObject | CallError] = [{"Accounts": [], "NextToken": token} for token in "ABAB"]
+    with pytest.raises(OrganizationError, match="had given before"):
+        _ = [page async for page in organization(Scripted({"list_accounts": circle})).accounts()]
+
+
+async def test_units_are_walked_to_their_depth() -> None:
+    scripted = Scripted(
+        {
+            "list_accounts_for_parent ou-1": [
+                {"Accounts": [one(1)], "NextToken": "x"},
+                {"Accounts": [one(2)]},
+            ],
+            "list_accounts_for_parent ou-3": [{"Accounts": [one(3)]}],
+            "list_organizational_units_for_parent ou-1": [{"OrganizationalUnits": [{"Id": "ou-2"}]}],
+            "list_organizational_units_for_parent ou-2": [{"OrganizationalUnits": [{"Id": "ou-3"}]}],
+        }
+    )
+    found = [each.id async for page in organization(scripted).accounts_under("ou-1") for each in page]
+    assert found == ["000000000001", "000000000002", "000000000003"]
+
+
+async def test_a_unit_without_an_id_is_not_passed_over() -> None:
+    scripted = Scripted(
+        {
+            "list_accounts_for_parent ou-1": [{"Accounts": [one(1)]}],
+            "list_organizational_units_for_parent ou-1": [{"OrganizationalUnits": [{"Name": "no id"}]}],
+        }
+    )
+    with pytest.raises(OrganizationError, match="without an id"):
+        async for _ in organization(scripted).accounts_under("ou-1"):
+            pass
+
+
+async def test_tags_of_an_account() -> None:
+    tags: list[JsonObject | CallError] = [
+        {"Tags": [{"Key": "a", "Value": "1"}], "NextToken": "x"},
+        {"Tags": [{"Key": "b", "Value": ""}]},
+    ]
+    scripted = Scripted({"list_tags_for_resource": tags})
+    assert await organization(scripted).tags("000000000002") == {("a", "1"), ("b", "")}
+    assert scripted.requests[0][1] == {"ResourceId": "000000000002"}
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (ServiceError("x", code="AWSOrganizationsNotInUseException"), "--accounts-from self"),
+        (AccessDeniedError("x", code="AccessDeniedException"), "organizations:ListAccounts was refused"),
+        (ServiceError("broken", code="Odd"), r"organizations:ListAccounts failed: broken \(Odd\)"),
+    ],
+)
+async def test_what_fails_is_said_so_that_a_person_can_act(error: CallError, sentence: str) -> None:
+    with pytest.raises(OrganizationError, match=sentence):
+        _ = [page async for page in organization(Scripted({"list_accounts": [error]})).accounts()]
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"Accounts": None}, {"Accounts": [1]}, {"Accounts": [], "NextToken": 1}]
+)
+async def test_a_page_that_is_none_is_an_error(body: JsonObject) -> None:
+    with pytest.raises(OrganizationError):
+        _ = [page async for page in organization(Scripted({"list_accounts": [body]})).accounts()]

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from poolcensus.config import Settings
+from poolcensus.config.sources import FIELDS
+
+EXAMPLE = Path(__file__).parents[2] / "config" / "poolcensus.example.toml"
+KEY = re.compile(r"^#(\w+) = ", re.MULTILINE)
+
+
+def test_the_example_changes_nothing_as_it_is() -> None:
+    assert Settings.load(EXAMPLE) == Settings()
+
+
+def test_every_key_is_in_the_example_once_with_its_default(tmp_path: Path) -> None:
+    text = EXAMPLE.read_text(encoding="utf-8")
+    assert KEY.findall(text) == list(FIELDS)
+    uncommented = tmp_path / "all.toml"
+    uncommented.write_text(KEY.sub(r"\1 = ", text), encoding="utf-8")
+    loaded = Settings.load(uncommented)
+    defaults = Settings()
+    for key in FIELDS:
+        name = "json_output" if key == "json" else key
+        default = getattr(defaults, name)
+        if default is None:
+            assert getattr(loaded, name) is not None
+        else:
+            assert getattr(loaded, name) == default
+
+
+@pytest.mark.parametrize("key", list(FIELDS))
+def test_the_comment_above_a_key_says_what_its_help_says(key: str) -> None:
+    before, _, _ = EXAMPLE.read_text(encoding="utf-8").partition(f"\n#{key} = ")
+    comment = " ".join(line.removeprefix("# ") for line in before.rpartition("\n\n")[2].splitlines())
+    description = FIELDS[key].description
+    assert description
+    assert comment.startswith(description)

@@ -1,0 +1,310 @@
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import ExitStack
+from pathlib import Path
+from unittest import mock
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from poolcensus.config import Settings, load_settings
+from poolcensus.errors import SettingsError
+
+# Per key: values as TOML text, as environment text, and what they become.
+SAMPLES: dict[str, list[tuple[str, str, object]]] = {
+    "concurrency": [("7", "7", 7), ("4096", "4096", 4096)],
+    "dest": [('"a"', "a", "a"), ('"s3://bucket/x"', "s3://bucket/x", "s3://bucket/x")],
+    "strict": [("true", "true", True), ("false", "no", False)],
+    "regions": [('["eu-*", "us-east-1"]', "eu-*, us-east-1", ("eu-*", "us-east-1")), ("[]", ",", ())],
+    "deadline": [("1.5", "1.5", 1.5), ("60", "60", 60.0)],
+    "json": [("true", "1", True), ("false", "off", False)],
+}
+
+
+def fails(path: str | Path | None = None, **overrides: object) -> list[str]:
+    with pytest.raises(SettingsError) as caught:
+        Settings.load(path, **overrides)
+    return str(caught.value).splitlines()
+
+
+sources = st.lists(st.sampled_from(["file", "environment", "override"]), unique=True)
+choices = st.fixed_dictionaries(
+    {key: st.tuples(sources, st.permutations(samples)) for key, samples in SAMPLES.items()}
+)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(choices)
+def test_the_strongest_source_wins_for_every_key_by_itself(
+    tmp_path: Path, chosen: dict[str, tuple[list[str], list[tuple[str, str, object]]]]
+) -> None:
+    lines: list[str] = []
+    environment: dict[str, str] = {}
+    overrides: dict[str, object] = {}
+    expected: dict[str, object] = {}
+    for key, (where, samples) in chosen.items():
+        # Each source gives another value than the one above it, as far as there are two.
+        strength = sorted(where, key=["override", "environment", "file"].index)
+        for position, name in enumerate(strength):
+            toml, text, value = samples[position % 2]
+            if name == "file":
+                lines.append(f"{key} = {toml}")
+            elif name == "environment":
+                environment[f"POOLCENSUS_{key.upper()}"] = text
+            else:
+                overrides[key] = value
+            if position == 0:
+                expected[key] = value
+    file = tmp_path / "some.toml"
+    file.write_text("\n".join(lines))
+    with ExitStack() as stack:
+        stack.enter_context(mock.patch.dict(os.environ, environment))
+        loaded = Settings.load(file, **overrides)
+    defaults = Settings()
+    for key in SAMPLES:
+        name = "json_output" if key == "json" else key
+        assert getattr(loaded, name) == expected.get(key, getattr(defaults, name))
+
+
+def test_an_override_of_none_is_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POOLCENSUS_CONCURRENCY", "9")
+    assert Settings.load(concurrency=None).concurrency == 9
+
+
+def test_an_empty_variable_is_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POOLCENSUS_PROFILE", "")
+    assert Settings.load().profile is None
+
+
+def test_json_may_be_given_by_either_name() -> None:
+    assert Settings.load(json=True).json_output
+    assert Settings.load(json_output=True).json_output
+
+
+def test_the_first_file_of_the_usual_places_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load() -> int:
+        return Settings.load().concurrency
+
+    home = tmp_path / "home" / ".config" / "poolcensus"
+    home.mkdir(parents=True)
+    (home / "config.toml").write_text("concurrency = 1")
+    assert load() == 1
+    other = tmp_path / "xdg" / "poolcensus"
+    other.mkdir(parents=True)
+    (other / "config.toml").write_text("concurrency = 2")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg"))
+    assert load() == 2
+    Path("poolcensus.toml").write_text("concurrency = 3")
+    assert load() == 3
+    named = tmp_path / "named.toml"
+    named.write_text("concurrency = 4")
+    monkeypatch.setenv("POOLCENSUS_CONFIG", str(named))
+    assert load() == 4
+    explicit = tmp_path / "explicit.toml"
+    explicit.write_text("page_size = 5")
+    found = Settings.load(explicit)
+    assert (found.concurrency, found.page_size) == (256, 5)
+
+
+def test_a_named_file_that_is_missing_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = tmp_path / "missing.toml"
+    assert fails(missing) == [f"{missing}: there is no such configuration file"]
+    monkeypatch.setenv("POOLCENSUS_CONFIG", str(missing))
+    assert fails() == [f"{missing}: there is no such configuration file"]
+
+
+def unreachable(monkeypatch: pytest.MonkeyPatch, name: str, place: Path) -> None:
+    """Let `Path.stat` or `Path.read_bytes` fail as in the home folder of another user."""
+    real = getattr(Path, name)
+
+    def refuse(path: Path, *arguments: object, **options: object) -> object:
+        if path.is_relative_to(place):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, name, refuse)
+
+
+@pytest.mark.parametrize("what", ["stat", "read_bytes"])
+def test_a_file_that_nobody_named_and_that_cannot_be_looked_at_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    home = tmp_path / "home" / ".config"
+    (home / "poolcensus").mkdir(parents=True)
+    file = home / "poolcensus" / "config.toml"
+    file.write_text("concurrency = 1")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home))
+    assert Settings.load().concurrency == 1
+    unreachable(monkeypatch, what, home)
+    assert Settings.load().concurrency == 256
+    Path("poolcensus.toml").write_text("concurrency = 3")
+    assert Settings.load().concurrency == 3
+    if what == "read_bytes":
+        assert fails(file) == [f"{file}: the configuration file can't be read: Permission denied"]
+        monkeypatch.setenv("POOLCENSUS_CONFIG", str(file))
+        assert fails() == [f"{file}: the configuration file can't be read: Permission denied"]
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a-file/below"])
+def test_a_home_of_no_use_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    (tmp_path / "a-file").touch()
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / name))
+    assert Settings.load().concurrency == 256
+
+
+def test_without_a_home_folder_there_is_no_file_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(number: int) -> None:
+        raise KeyError(number)
+
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    assert Settings.load().concurrency == 256
+    assert fails("~/some.toml") == [
+        "~/some.toml: the configuration file is in a home folder that doesn't exist"
+    ]
+    monkeypatch.setenv("POOLCENSUS_CONFIG", "~nobody-of-that-name/some.toml")
+    assert fails() == [
+        "~nobody-of-that-name/some.toml: the configuration file is in a home folder that doesn't exist"
+    ]
+
+
+def test_a_folder_for_a_file_is_an_error_of_one_line(tmp_path: Path) -> None:
+    assert fails(tmp_path) == [f"{tmp_path}: the configuration file can't be read: Is a directory"]
+
+
+def test_unknown_keys_name_the_nearest_and_where_they_stood(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text('concurency = 1\nrole-name = "x"\n[poolcensus]\nx = 1')
+    monkeypatch.setenv("POOLCENSUS_REGION", "eu-west-1")
+    lines = fails(file, account=["1"])
+    assert lines[0] == f'{file}: unknown setting "concurency": the nearest known one is concurrency'
+    assert lines[1] == f'{file}: unknown setting "role-name": the nearest known one is role_name'
+    assert lines[2].startswith(f'{file}: unknown setting "poolcensus": the nearest known one is ')
+    assert (
+        lines[3]
+        == "environment variable POOLCENSUS_REGION: unknown: the nearest known one is POOLCENSUS_REGIONS"
+    )
+    assert lines[4] == "argument account: unknown setting: the nearest known one is accounts"
+    assert len(lines) == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("concurrency = \n", "line 1, column 15"),
+        ("a = 1\nb = [1,\n", "line 3, column 1"),
+        ('dest = "a"\ndest = "b"\n', "line 2, column 11"),
+        ("strict = yes", "line 1, column 10"),
+    ],
+)
+def test_malformed_toml_is_one_sentence_with_its_place(tmp_path: Path, text: str, where: str) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text(text)
+    (line,) = fails(file)
+    assert line.startswith(f"{file}: not valid TOML at {where}: ")
+
+
+@pytest.mark.parametrize("raw", [b"a = 1\nb = '\xff'", b"a = " + b"[" * 5000, b"a = " + b"1" * 5000])
+def test_hostile_toml_is_one_sentence(tmp_path: Path, raw: bytes) -> None:
+    file = tmp_path / "c.toml"
+    file.write_bytes(raw)
+    (line,) = fails(file)
+    assert line.startswith(f"{file}: not valid TOML")
+
+
+def test_a_byte_order_mark_is_no_error(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_bytes(b"\xef\xbb\xbfconcurrency = 3\r\n")
+    assert Settings.load(file).concurrency == 3
+
+
+def test_every_problem_of_every_source_is_in_one_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text('concurrency = "many"\nshard = "3/2"')
+    monkeypatch.setenv("POOLCENSUS_PAGE_SIZE", "26")
+    lines = fails(file, regions="eu-wst-1", log_level="loud")
+    assert lines[:4] == [
+        'environment variable POOLCENSUS_PAGE_SIZE: page_size: "26" must be a whole number from 1 to 25',
+        f'{file}: concurrency: "many" must be a whole number from 1 to 4096',
+        f'{file}: shard: "3/2" must be I/N with I from 1 to N, such as 1/4',
+        'argument log_level: "loud" must be one of debug, info, warning, error',
+    ]
+    assert lines[4].startswith(
+        'argument regions: "eu-wst-1" is not a region: the nearest known one is eu-west-1'
+    )
+    assert len(lines) == 5
+
+
+def test_an_option_is_named_as_it_was_typed() -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(None, {"page_size": "0"}, option_names={"page_size": "--page-size"})
+    assert str(caught.value) == 'option --page-size: page_size: "0" must be a whole number from 1 to 25'
+
+
+def test_a_value_that_a_stronger_source_replaces_is_not_complained_about(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("POOLCENSUS_CONCURRENCY", "many")
+    assert Settings.load(concurrency=3).concurrency == 3
+
+
+def test_a_secret_is_in_no_message_and_no_repr(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POOLCENSUS_EXTERNAL_ID", "se cret")
+    monkeypatch.setenv("POOLCENSUS_ENDPOINT_URL", "https://user:se-cret@example.com")
+    text = "\n".join(fails())
+    assert "POOLCENSUS_EXTERNAL_ID" in text
+    assert "POOLCENSUS_ENDPOINT_URL" in text
+    assert "cret" not in text
+    loaded = Settings.load(external_id="a-secret", endpoint_url="http://127.0.0.1:1")
+    assert "a-secret" not in f"{loaded!r} {loaded} {loaded.request()} {msgspec.structs.asdict(loaded)}"
+    assert loaded.external_id is not None
+    assert loaded.external_id.get_secret_value() == "a-secret"
+
+
+def test_control_characters_of_a_wrong_value_reach_no_terminal() -> None:
+    (line,) = fails(accounts="\x1b]0;owned\x07")
+    assert line.isprintable()
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "PORT",
+        "SERVICE_HOST",
+        "SERVICE_PORT",
+        "SERVICE_PORT_HTTPS",
+        "PORT_80_TCP",
+        "PORT_80_TCP_ADDR",
+        "PORT_80_TCP_PORT",
+        "PORT_80_TCP_PROTO",
+        "PORT_53_UDP",
+        "WEB_SERVICE_HOST",
+        "WEB_PORT_8080_TCP_PROTO",
+        "NAME",
+        "ENV_PATH",
+    ],
+)
+def test_what_a_container_platform_sets_for_a_service_is_no_setting(
+    monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(f"POOLCENSUS_{variable}", "tcp://10.0.0.1:80")
+    assert load_settings() == Settings()
+
+
+@pytest.mark.parametrize(
+    "variable", ["PORTS", "SERVICE", "PORT_80", "SERVICE_HOSTS", "EXPORT", "NAMES", "ENVIRONMENT"]
+)
+def test_what_only_looks_like_it_is_refused(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    monkeypatch.setenv(f"POOLCENSUS_{variable}", "x")
+    with pytest.raises(SettingsError, match=f"POOLCENSUS_{variable}: unknown"):
+        load_settings()

@@ -1,0 +1,402 @@
+from __future__ import annotations
+
+import json
+import pickle
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from poolcensus.config import (
+    FailureBudget,
+    FilterOperator,
+    InvalidSettingsError,
+    LogLevel,
+    PoolFilter,
+    Problem,
+    S3Encryption,
+    Secret,
+    Settings,
+)
+from poolcensus.config.sources import FIELDS
+from poolcensus.errors import SettingsError
+from poolcensus.model import Compression, Shard
+
+ONE, TWO = "000000000001", "000000000002"
+POOL, OTHER = "wspool-0123456aa", "wspool-0123456bb"
+
+
+# A value that is not the default for every key, as a person may write it.
+OTHERS: dict[str, object] = {
+    "dest": "~/snapshots",
+    "accounts": ONE,
+    "exclude_accounts": TWO,
+    "ous": "r-ab12",
+    "exclude_ous": "r-cd34",
+    "account_tags": "team=a=b",
+    "accounts_from": "accounts.csv",
+    "regions": "eu-*",
+    "exclude_regions": "eu-west-1",
+    "extra_regions": "xx-south-1",
+    "profile": "census",
+    "role_name": "Reader",
+    "external_id": "a-secret",
+    "session_name": "census",
+    "session_duration": "900",
+    "endpoint_url": "http://127.0.0.1:4566",
+    "pool_ids": POOL,
+    "filters": "PoolName:EQUALS:a",
+    "page_size": "5",
+    "concurrency": "7",
+    "per_account": "8",
+    "per_region": "9",
+    "compress": "zstd",
+    "strict": "yes",
+    "max_failed": "2.5%",
+    "resume": "on",
+    "deadline": "1.5",
+    "shard": "2/3",
+    "max_attempts": "3",
+    "attempt_timeout": "2",
+    "connect_timeout": "3",
+    "target_timeout": "4",
+    "give_up_region_after": "1",
+    "progress": "never",
+    "log_format": "json",
+    "log_level": "DEBUG",
+    "metrics_file": "~/metrics",
+    "json": "true",
+    "file_mode": "0640",
+    "folder_mode": "0750",
+    "s3_encryption": "aws:kms",
+    "s3_kms_key": "alias/census",
+    "s3_bucket_owner": ONE,
+}
+
+
+def complaint(**overrides: object) -> str:
+    with pytest.raises(SettingsError) as caught:
+        Settings.load(None, **overrides)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "given_as", "expected"),
+    [
+        ("accounts", f"{ONE}, {TWO},{ONE},", (ONE, TWO)),
+        ("accounts", [f"{ONE},{TWO}", TWO], (ONE, TWO)),
+        ("ous", "ou-ab12-34cd56ef,r-ab12", ("ou-ab12-34cd56ef", "r-ab12")),
+        ("account_tags", ["team=a=b", "stage="], (("team", "a=b"), ("stage", ""))),
+        ("account_tags", {"team": "x"}, (("team", "x"),)),
+        ("pool_ids", [POOL, f"{OTHER},{POOL}"], (POOL, OTHER)),
+        ("extra_regions", "xx-south-1,eusc-de-east-1", ("xx-south-1", "eusc-de-east-1")),
+        ("compress", "zstd", Compression.ZSTD),
+        ("shard", "2/3", Shard(2, 3)),
+        ("max_failed", "25", FailureBudget(Decimal(25))),
+        ("max_failed", 25, FailureBudget(Decimal(25))),
+        ("max_failed", "0.5%", FailureBudget(Decimal("0.5"), percent=True)),
+        ("file_mode", "0640", 0o640),
+        ("folder_mode", "0o750", 0o750),
+        ("role_name", "team/Reader", "team/Reader"),
+        ("endpoint_url", "http://[::1]:4566/", "http://[::1]:4566/"),
+        ("dest", "-", "-"),
+        ("dest", "./s3:bucket", "./s3:bucket"),
+        ("dest", "backup:today", "backup:today"),
+        ("dest", "s3://my-bucket/a/b", "s3://my-bucket/a/b"),
+        ("dest", "s3://my-bucket/a b/", "s3://my-bucket/a b"),
+        ("dest", "s3://my-bucket/", "s3://my-bucket"),
+        ("s3_encryption", "aws:kms", S3Encryption.KMS),
+        ("s3_kms_key", "alias/census", "alias/census"),
+        ("s3_bucket_owner", ONE, ONE),
+        ("session_duration", "900", 900),
+        ("log_level", "DEBUG", "debug"),
+    ],
+)
+def test_values_are_read(key: str, given_as: object, expected: object) -> None:
+    assert getattr(Settings.load(None, **{key: given_as}), key) == expected
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "allowed"),
+    [
+        ("accounts", "12345678901", "12 digits"),
+        ("accounts", "\u0660" * 12, "12 digits"),
+        ("accounts", [123456789012], "in quotes"),
+        ("ous", "ou-1", "organizational unit"),
+        ("account_tags", "team", "KEY=VALUE"),
+        ("pool_ids", "wspool-0123456A", "wspool-"),
+        ("extra_regions", "eu-*", "name of a region"),
+        ("regions", "eu west", "region or a pattern"),
+        ("filters", "Name:EQUALS:a", "PoolName"),
+        ("filters", "PoolName:LIKE:a", "NOTCONTAINS"),
+        ("filters", "PoolName:EQUALS:", "1 to 128"),
+        ("filters", "PoolName:EQUALS:" + "x" * 129, "1 to 128"),
+        ("filters", "PoolName:EQUALS:" + ",".join(map(str, range(26))), "1 to 25"),
+        ("filters", [f"PoolName:EQUALS:{each}" for each in range(26)], "at most 25"),
+        ("filters", [{"name": "PoolName", "operator": "EQUALS"}], "name, operator"),
+        ("filters", [{"name": "PoolName", "operator": "EQUALS", "values": [1]}], "1 to 128"),
+        ("compress", "lzma", "none, gzip, zstd"),
+        ("shard", "0/3", "1 to N"),
+        ("max_failed", "-1", "such as 25 or 2%"),
+        ("max_failed", "101%", "such as 25 or 2%"),
+        ("file_mode", "0400", "0600"),
+        ("file_mode", 600, "octal text"),
+        ("folder_mode", "0600", "0700"),
+        ("folder_mode", "01777", "0777"),
+        ("role_name", "arn:aws:iam::1:role/x", "1 to 512"),
+        ("external_id", "x", "2 to 1224"),
+        ("session_name", "a b", "2 to 64"),
+        ("session_duration", 899, "900 to 43200"),
+        ("endpoint_url", "ftp://x", "https://"),
+        ("endpoint_url", "http://", "https://"),
+        ("endpoint_url", "http://host:port", "https://"),
+        ("dest", "gs://bucket", "s3://"),
+        ("dest", "s3://B", "s3://"),
+        ("dest", "s3://", "s3://BUCKET/PREFIX"),
+        ("dest", "s3://bucket//a", "no empty step"),
+        ("dest", "s3://bucket/a/../b", "without . and .."),
+        ("dest", "s3://bucket/a\x1bb", "can't be seen"),
+        ("dest", "s3://bucket/" + "x" * 901, "at most 900 bytes"),
+        ("s3_encryption", "kms", "none, AES256, aws:kms"),
+        ("s3_kms_key", "a key", "alias of a KMS key"),
+        ("s3_bucket_owner", "1234", "12 digits"),
+        ("s3_bucket_owner", 123456789012, "in quotes"),
+        ("dest", "", "directory"),
+        ("dest", "s3:bucket/prefix", "neither the name of a directory nor a URL"),
+        ("dest", "s3:/bucket/prefix", "neither the name"),
+        ("dest", "S3://bucket/prefix", "s3://BUCKET/PREFIX"),
+        ("dest", "s3a:bucket", "neither the name"),
+        ("dest", '"s3://bucket/x"', "neither the name"),
+        ("dest", "'s3://bucket/x'", "neither the name"),
+        ("dest", "arn:aws:s3:::bucket/x", "neither the name"),
+        ("dest", "snapshots\r", "neither the name"),
+        ("dest", " s3://bucket/x", "neither the name"),
+        ("dest", "http:bucket", "neither the name"),
+        ("concurrency", 4097, "1 to 4096"),
+        ("concurrency", True, "a number"),
+        ("max_attempts", 0, "1 to 100"),
+        ("deadline", 0, "more than 0"),
+        ("deadline", "nan", "more than 0"),
+        ("attempt_timeout", "soon", "more than 0"),
+        ("strict", "perhaps", "true or false"),
+        ("profile", "", "not empty"),
+        ("metrics_file", "", "a path"),
+    ],
+)
+def test_a_wrong_value_says_which_key_and_what_is_allowed(key: str, value: object, allowed: str) -> None:
+    text = complaint(**{key: value})
+    assert key in text
+    assert allowed in text
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize(
+    ("key", "given_as", "expected"),
+    [
+        *(
+            ("concurrency", each, 12)
+            for each in ("12", " 12\n", "+12", "1_2", "012", "12.0", 12.0, Fraction(12))
+        ),
+        *(("deadline", each, 12.5) for each in ("12.5", " 12.5", "1_2.5", "1.25e1", 12.5, Decimal("12.5"))),
+        *(("deadline", each, 604_800.0) for each in (604_800, "604800", "6048e2")),
+        *(("strict", each, True) for each in (True, 1, 1.0, "1", "true", "TRUE", "t", "yes", "Y", "on")),
+        *(("resume", each, False) for each in (False, 0, "0", "false", "F", "no", "n", "OFF")),
+        ("dest", Path("a"), "a"),
+        ("accounts_from", Path("a"), "a"),
+        ("metrics_file", "a", Path("a")),
+        ("metrics_file", Path("~/a"), Path("~/a")),
+    ],
+)
+def test_a_value_of_another_type_is_read_where_it_means_one_thing(
+    key: str, given_as: object, expected: object
+) -> None:
+    found = getattr(Settings.load(None, **{key: given_as}), key)
+    assert (found, type(found)) == (expected, type(expected))
+
+
+@pytest.mark.parametrize(
+    "value", ["12.5", "1e1", "0x10", "1__2", "_12", "", "\u0661\u0662", "-1", 12.5, b"12", [12]]
+)
+def test_what_is_no_plain_number_does_not_count(value: object) -> None:
+    assert "must be a whole number from 1 to 4096" in complaint(concurrency=value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["inf", float("inf"), float("nan"), 10**400, "1e400", "\u0661\u0662", -1, 604_801, "1h", b"1", []],
+)
+def test_a_time_is_a_number_of_seconds_within_a_week(value: object) -> None:
+    assert "must be a number of seconds, more than 0 and at most 604800" in complaint(deadline=value)
+
+
+@pytest.mark.parametrize(
+    "key", ["dest", "role_name", "profile", "external_id", "metrics_file", "endpoint_url"]
+)
+@pytest.mark.parametrize("value", [12, b"abc", ["abc"], True])
+def test_text_is_text(key: str, value: object) -> None:
+    assert "must be text, in quotes" in complaint(**{key: value})
+
+
+def test_the_text_of_an_enums_member_is_a_plain_string() -> None:
+    assert type(Settings.load(profile=LogLevel.DEBUG).profile) is str
+
+
+def test_a_key_of_kms_excludes_the_encryption_aes256() -> None:
+    assert "exclude each other" in complaint(s3_kms_key="alias/census", s3_encryption="AES256")
+    assert Settings.load(s3_kms_key="alias/census", s3_encryption="aws:kms").s3_kms_key == "alias/census"
+
+
+def test_a_filter_is_the_same_from_text_and_from_a_table() -> None:
+    expected = (PoolFilter("PoolName", FilterOperator.EQUALS, ("a", "b")),)
+    assert Settings.load(filters=["PoolName:EQUALS:a, b"]).filters == expected
+    table = {"name": "PoolName", "operator": "EQUALS", "values": ["a", "b"]}
+    assert Settings.load(filters=[table]).filters == expected
+    assert Settings.load(filters=[str(expected[0])]).filters == expected
+    two = Settings.load(filters="PoolName:EQUALS:a;PoolName:CONTAINS:b").filters
+    assert [each.operator for each in two] == ["EQUALS", "CONTAINS"]
+
+
+def test_more_than_25_pool_ids_are_welcome() -> None:
+    ids = [f"wspool-{each:09d}" for each in range(100)]
+    assert len(Settings.load(pool_ids=ids).pool_ids) == 100
+
+
+def test_pool_ids_and_filters_may_be_together() -> None:
+    assert Settings.load(pool_ids=POOL, filters="PoolName:EQUALS:a").pool_ids == (POOL,)
+
+
+def test_a_pattern_that_matches_nothing_is_an_error_only_where_it_selects() -> None:
+    assert "matches no region" in complaint(regions="xx-*")
+    assert Settings.load(exclude_regions="xx-*").exclude_regions == ("xx-*",)
+
+
+def test_a_region_that_is_none_is_an_error_where_it_is_left_out_too() -> None:
+    assert "nearest known one is eu-west-1" in complaint(exclude_regions="eu-wset-1")
+
+
+@pytest.mark.parametrize("value", [2, -1, 0.5, float("nan"), "2", " true", "", []])
+def test_what_is_no_truth_is_neither(value: object) -> None:
+    assert "must be true or false" in complaint(strict=value)
+
+
+def test_an_extra_region_may_be_named_and_matched() -> None:
+    loaded = Settings.load(regions="xx-south-1,xx-*", extra_regions="xx-south-1")
+    assert loaded.regions == ("xx-south-1", "xx-*")
+
+
+def test_a_wrong_extra_region_is_not_reported_twice() -> None:
+    assert complaint(regions="xx-south-1", extra_regions=["xx-south-1", "nonsense"]).count("\n") == 0
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"accounts": ONE, "exclude_accounts": (TWO, ONE)},
+        {"ous": "r-ab12", "exclude_ous": "r-ab12"},
+    ],
+)
+def test_the_same_id_in_and_out_is_an_error(keys: dict[str, object]) -> None:
+    assert "is both in" in complaint(**keys)
+
+
+def test_units_of_the_callers_account_alone_are_an_error() -> None:
+    assert "organizational units" in complaint(accounts_from="self", ous="ou-ab12-34cd56ef")
+
+
+def test_settings_made_without_load_are_checked_too() -> None:
+    with pytest.raises(ValueError, match="nearest known one is eu-west-1"):
+        Settings(regions=("eu-wset-1",))
+
+
+def test_settings_made_without_load_are_refused_with_every_problem() -> None:
+    with pytest.raises(InvalidSettingsError) as caught:
+        Settings(
+            concurrency=0,
+            json_output="perhaps",  # type: ignore[arg-type]
+            external_id="a secret",  # type: ignore[arg-type]
+            endpoint_url="http://user:secret@host",
+            s3_kms_key="alias/census",
+            s3_encryption=S3Encryption.AES256,
+        )
+    assert {SettingsError, ValueError} < set(InvalidSettingsError.__mro__)
+    assert caught.value.problems[:4] == (
+        Problem("external_id", "must be 2 to 1224 letters, digits and +=,.@_:/-"),
+        Problem("endpoint_url", "must hold no user name or password"),
+        Problem("concurrency", "0 must be a whole number from 1 to 4096"),
+        Problem("json", '"perhaps" must be true or false'),
+    )
+    lines = str(caught.value).splitlines()
+    assert lines[2:] == [
+        "concurrency: 0 must be a whole number from 1 to 4096",
+        'json: "perhaps" must be true or false',
+        "s3_kms_key: a key of KMS and the encryption AES256 exclude each other",
+    ]
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["concurrency", "strict", "dest", "accounts", "file_mode", "log_level"])
+def test_none_is_no_value_where_settings_are_made_without_load(key: str) -> None:
+    nothing = None
+    with pytest.raises(InvalidSettingsError, match=f"^{key}: None must be "):
+        Settings(**{key: nothing})  # type: ignore[arg-type]
+
+
+def test_a_key_that_is_none_is_refused_where_settings_are_made_without_load() -> None:
+    with pytest.raises(TypeError, match="concurency"):
+        Settings(concurency=1)  # type: ignore[call-arg]
+
+
+def test_settings_do_not_change() -> None:
+    loaded = Settings.load()
+    with pytest.raises(AttributeError):
+        loaded.concurrency = 3  # type: ignore[misc]
+    hash(loaded)
+
+
+def test_settings_are_made_of_settings() -> None:
+    assert OTHERS.keys() == FIELDS.keys()
+    loaded = Settings.load(None, **OTHERS)
+    for key, field in FIELDS.items():
+        assert getattr(loaded, field.name) != field.default, key
+    again = Settings(**msgspec.structs.asdict(loaded))
+    assert again == loaded == pickle.loads(pickle.dumps(loaded))
+    assert hash(again) == hash(loaded)
+    for name in Settings.__struct_fields__:
+        assert type(getattr(again, name)) is type(getattr(loaded, name))
+    changed = msgspec.structs.replace(loaded, concurrency=1)
+    assert (changed.concurrency, changed.file_mode, changed.external_id) == (1, 0o640, Secret("a-secret"))
+    assert msgspec.structs.replace(changed, concurrency=7) == loaded
+    with pytest.raises(InvalidSettingsError, match="octal text"):
+        msgspec.structs.replace(loaded, file_mode=0o640)
+
+
+def test_a_secret_equals_the_same_secret_alone() -> None:
+    assert Secret("a-secret") == Secret("a-secret")
+    assert len({Secret("a-secret"), Secret("a-secret"), Secret("another")}) == 2
+    assert Secret("a-secret") not in (Secret("another"), "a-secret", None)
+    assert f"{Secret('a-secret')} {Secret('a-secret')!r}" == "********** Secret('**********')"
+
+
+def test_the_request_is_json_and_holds_what_was_asked_for() -> None:
+    loaded = Settings.load(
+        accounts=ONE, regions="eu-*", filters="PoolName:EQUALS:a", pool_ids=POOL, account_tags="k=v"
+    )
+    request = json.loads(json.dumps(loaded.request()))
+    assert request["accounts"] == [ONE]
+    assert request["regions"] == ["eu-*"]
+    assert request["pool_ids"] == [POOL]
+    assert request["account_tags"] == ["k=v"]
+    assert request["filters"] == [{"name": "PoolName", "operator": "EQUALS", "values": ["a"]}]
+
+
+@given(limit=st.integers(0, 100), uncovered=st.integers(0, 300), more=st.integers(0, 300))
+def test_a_budget_counts_or_takes_the_share_exactly(limit: int, uncovered: int, more: int) -> None:
+    targets = uncovered + more
+    assert FailureBudget(Decimal(limit)).allows(uncovered, targets) == (uncovered <= limit)
+    share = FailureBudget(Decimal(limit), percent=True)
+    assert share.allows(uncovered, targets) == (uncovered * 100 <= limit * targets)
+    assert Settings.load(max_failed=str(share)).max_failed == share

@@ -1,0 +1,213 @@
+"""What ends a target whose time is over, and what does not: the engine beside parts that a test plays."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from poolcensus.aws.client import CallCounts
+from poolcensus.engine.engine import Engine, EngineLimits
+from poolcensus.flow.breaker import CircuitBreakers
+from poolcensus.flow.concurrency import Pauses
+from poolcensus.model import Account, Caller, Outcome, Page, Target, TargetResult
+from poolcensus.scope.accounts import RegionChoice
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+
+    from poolcensus.aws.client import CallWatch
+    from poolcensus.aws.session import Aws
+    from poolcensus.scope.accounts import AccountListing
+
+    Read = Callable[[Callable[[Page], Awaitable[None]]], Awaitable[None]]
+
+pytestmark = pytest.mark.usefixtures("no_task_left")
+
+ON, OPT_IN = "us-east-1", "af-south-1"
+ONE, TWO = "000000000001", "000000000002"
+
+
+async def nothing(_: object = None) -> None:
+    await anyio.lowlevel.checkpoint()
+
+
+async def for_ever(_: object = None) -> None:
+    await anyio.sleep_forever()
+
+
+class Played:
+    """Everything that an engine works with: accounts, what reading each is like, and a sink.
+
+    The account `TWO` is there to tell the time: a target of its own that hangs ends when the time of all that
+    was opened with it is over.
+    """
+
+    def __init__(self, reads: dict[str, Read], region: str = ON) -> None:
+        self.reads = reads
+        self.region = region
+        self.skipped: tuple[object, ...] = ()
+        self.pauses = Pauses()
+        self.breakers = CircuitBreakers(accounts=3)
+        self.work = self.breakers.work
+        self.counts = CallCounts()
+        self.in_flight = 0
+        self.caller = Caller("999999999999", "arn:aws:iam::999999999999:user/u", "aws")
+        self.results: list[TargetResult] = []
+        self.done_calls: list[str] = []
+        self.slow_page: Callable[[], Awaitable[None]] = nothing
+        self.slow_done: Callable[[], Awaitable[None]] = nothing
+        self.status: Callable[[], Awaitable[None]] = nothing
+        self.restored: Callable[[Target], Awaitable[TargetResult | None]] | None = None
+        self.overdue = anyio.Event()
+
+    @property
+    def channel(self) -> Played:
+        return self
+
+    broker = reader = region_status = channel
+
+    async def accounts(self) -> AsyncGenerator[tuple[Account, ...]]:
+        yield tuple(Account(each) for each in self.reads)
+
+    def source(self, account_id: str) -> Played:
+        return self
+
+    async def get(self) -> None:
+        await nothing()
+
+    def forget(self, account_id: str) -> None:
+        pass
+
+    async def disabled(self, account_id: str) -> frozenset[str] | None:
+        await self.status()
+        return None
+
+    async def read(
+        self,
+        target: Target,
+        source: object,
+        watch: CallWatch,
+        take: Callable[[Page], Awaitable[None]],
+        ready: Callable[[], Awaitable[None]],
+    ) -> None:
+        await ready()
+        watch.attempts += 1
+        await self.reads[target.account.id](take)
+
+    def full(self) -> bool:
+        return False
+
+    async def room(self) -> None:
+        pass
+
+    async def page(self, page: Page) -> None:
+        await self.slow_page()
+
+    async def done(self, result: TargetResult, target: Target) -> None:
+        assert (result.account_id, result.region) == (target.account.id, target.region)
+        self.done_calls.append(result.account_id)
+        if result.account_id == TWO:
+            self.overdue.set()
+        else:
+            await self.slow_done()
+        self.results.append(result)
+
+    def has(self, target: Target) -> bool:
+        return target.account.id == ONE
+
+    async def restore(self, target: Target) -> TargetResult | None:
+        if target.account.id == ONE and self.restored is not None:
+            return await self.restored(target)
+        return None
+
+    async def run(self, *, timeout: float = 0.05, concurrency: int = 8) -> dict[str, TargetResult]:  # noqa: ASYNC109
+        always_on, opt_in = ((self.region,), ()) if self.region == ON else ((), (self.region,))
+        engine = Engine(
+            aws=cast("Aws", self),
+            listing=cast("AccountListing", self),
+            regions=RegionChoice(always_on, opt_in),
+            sink=self,
+            limits=EngineLimits(concurrency, 8, 8, timeout, None),
+            former=self if self.restored is not None else None,
+        )
+        with anyio.fail_after(20):
+            await engine.run()
+        assert sorted(self.done_calls) == sorted(self.reads), "a result was handed over more than once"
+        assert engine.outcomes.total() == len(self.results) == len(self.reads)
+        return {each.account_id: each for each in self.results}
+
+
+async def one_page(take: Callable[[Page], Awaitable[None]]) -> None:
+    await take(Page(Target(Account(ONE), ON), 1, "", ({"PoolId": "p"},)))
+
+
+async def test_the_time_of_a_slow_destination_is_not_the_targets() -> None:
+    played = Played({ONE: one_page, TWO: for_ever})
+    played.slow_page = played.overdue.wait
+    results = await played.run()
+    assert (results[ONE].outcome, results[ONE].pools) == (Outcome.OK, 1)
+    assert results[TWO].outcome is Outcome.TIMED_OUT
+
+
+async def test_a_result_is_handed_over_once_however_long_that_takes() -> None:
+    played = Played({ONE: nothing, TWO: for_ever})
+    played.slow_done = played.overdue.wait
+    results = await played.run()
+    assert results[ONE].outcome is Outcome.EMPTY
+
+
+async def test_what_is_restored_is_not_cut_off_by_the_targets_time() -> None:
+    played = Played({ONE: for_ever, TWO: for_ever})
+
+    async def restored(target: Target) -> TargetResult | None:
+        await played.overdue.wait()
+        return TargetResult(target.account.id, None, target.region, Outcome.OK, pools=7, attempts=3)
+
+    played.restored = restored
+    results = await played.run()
+    assert (results[ONE].outcome, results[ONE].pools) == (Outcome.OK, 7)
+
+
+async def test_a_target_that_is_not_restored_has_its_time() -> None:
+    played = Played({ONE: for_ever})
+
+    async def restored(_: Target) -> None:
+        await nothing()
+
+    played.restored = restored
+    results = await played.run()
+    assert (results[ONE].outcome, results[ONE].attempts) == (Outcome.TIMED_OUT, 1)
+
+
+async def test_a_target_that_ends_as_its_time_does_leaves_the_next_its_own() -> None:
+    async def ends_all_the_same(take: Callable[[Page], Awaitable[None]]) -> None:
+        try:
+            await anyio.sleep_forever()
+        except anyio.get_cancelled_exc_class():
+            pass
+        # Without giving way: the target is at its end and has not noticed.
+
+    async def several_steps(take: Callable[[Page], Awaitable[None]]) -> None:
+        for _ in range(5):
+            await anyio.lowlevel.checkpoint()
+        await one_page(take)
+
+    others = {f"{number:012d}": several_steps for number in range(3, 9)}
+    played = Played({ONE: ends_all_the_same, **others})
+    results = await played.run(concurrency=1)
+    assert results.pop(ONE).outcome is Outcome.EMPTY
+    assert {each.outcome for each in results.values()} == {Outcome.OK}
+
+
+async def test_a_target_whose_time_is_over_has_not_the_result_of_the_one_before() -> None:
+    played = Played({ONE: one_page, TWO: for_ever, "000000000003": one_page})
+    results = await played.run(concurrency=1)
+    assert [results[each].outcome for each in sorted(results)] == [
+        Outcome.OK,
+        Outcome.TIMED_OUT,
+        Outcome.OK,
+    ]
+    assert results[TWO].pools == 0

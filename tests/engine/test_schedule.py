@@ -1,0 +1,303 @@
+"""The order of the targets, against a model that opens and closes them at will."""
+
+from __future__ import annotations
+
+from collections import Counter
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from poolcensus.engine.schedule import Schedule
+from poolcensus.flow.concurrency import Share
+from poolcensus.model import Account, Target
+from poolcensus.scope.accounts import RegionChoice
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def accounts(count: int, start: int = 0) -> list[Account]:
+    return [Account(f"{number:012d}") for number in range(start, start + count)]
+
+
+def choice(always_on: int, opt_in: int) -> RegionChoice:
+    return RegionChoice(
+        tuple(f"on-{number}" for number in range(always_on)),
+        tuple(f"opt-{number}" for number in range(opt_in)),
+    )
+
+
+def make(
+    regions: RegionChoice,
+    *,
+    ahead: int,
+    per_account: int,
+    per_region: int,
+    long: Mapping[tuple[str, str], int] = MappingProxyType({}),
+) -> Schedule:
+    shares = {region: Share(per_region, per_region) for region in regions.regions}
+    return Schedule(regions, ahead=ahead, per_account=per_account, shares=shares, long=long)
+
+
+def prepare_all(schedule: Schedule) -> int:
+    """Prepare what is given out, at once, and say how many accounts that were."""
+    count = 0
+    while (account := schedule.next_account()) is not None:
+        schedule.ready(account)
+        count += 1
+    return count
+
+
+class Model:
+    """A schedule whose targets are opened and closed, and what must hold of them."""
+
+    def __init__(
+        self,
+        batches: list[int],
+        regions: RegionChoice,
+        *,
+        ahead: int,
+        per_account: int,
+        per_region: int,
+        long: Mapping[tuple[str, str], int],
+    ) -> None:
+        self.regions = regions
+        self.schedule = make(regions, ahead=ahead, per_account=per_account, per_region=per_region, long=long)
+        self.preparing: list[Account] = []
+        self.to_add = list(batches)
+        self.known = 0
+        self.open: list[Target] = []
+        self.popped: list[Target] = []
+        self.last_of: list[str] = []
+        self._closed: Counter[str] = Counter()
+        self._bounds = (per_account, per_region)
+
+    def add(self) -> None:
+        if self.to_add:
+            size = self.to_add.pop(0)
+            self.schedule.add(accounts(size, self.known))
+            self.known += size
+
+    def prepare(self) -> bool:
+        account = self.schedule.next_account()
+        if account is None:
+            return False
+        self.preparing.append(account)
+        return True
+
+    def ready(self, which: int) -> None:
+        if self.preparing:
+            self.schedule.ready(self.preparing.pop(which % len(self.preparing)))
+
+    def pop(self) -> bool:
+        target = self.schedule.pop()
+        if target is None:
+            return False
+        self.open.append(target)
+        self.popped.append(target)
+        per_account, per_region = self._bounds
+        assert max(Counter(each.account.id for each in self.open).values()) <= per_account
+        assert max(Counter(each.region for each in self.open).values()) <= per_region
+        return True
+
+    def close(self, which: int) -> None:
+        if not self.open:
+            return
+        target = self.open.pop(which % len(self.open))
+        self._closed[target.account.id] += 1
+        is_last = self.schedule.close(target)
+        assert is_last == (self._closed[target.account.id] == len(self.regions.regions))
+        if is_last:
+            self.last_of.append(target.account.id)
+
+    def move(self, name: str, which: int) -> None:
+        if name == "pop":
+            self.pop()
+        elif name == "close":
+            self.close(which)
+        elif name == "prepare":
+            self.prepare()
+        elif name == "ready":
+            self.ready(which)
+        else:
+            self.add()
+
+    def run_to_the_end(self) -> None:
+        while self.to_add:
+            self.add()
+        while self.prepare() or self.preparing or self.pop() or self.open:
+            self.ready(0)
+            if not self.pop():
+                self.close(0)
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    batches=st.lists(st.integers(0, 5), max_size=4),
+    regions=st.tuples(st.integers(0, 4), st.integers(0, 3)).filter(any),
+    limits=st.tuples(st.integers(1, 4), st.integers(1, 4), st.integers(1, 4)),
+    moves=st.lists(
+        st.tuples(st.sampled_from(["pop", "pop", "close", "add", "prepare", "ready"]), st.integers(0, 99)),
+        max_size=120,
+    ),
+    long=st.dictionaries(st.tuples(st.integers(0, 19), st.integers(0, 6)), st.integers(1, 9), max_size=6),
+    to_the_end=st.booleans(),
+)
+def test_every_target_is_opened_once_or_left_over_once(
+    batches: list[int],
+    regions: tuple[int, int],
+    limits: tuple[int, int, int],
+    moves: list[tuple[str, int]],
+    long: dict[tuple[int, int], int],
+    *,
+    to_the_end: bool,
+) -> None:
+    chosen = choice(*regions)
+    ahead, per_account, per_region = limits
+    names = {
+        (f"{account:012d}", chosen.regions[region % len(chosen.regions)]): pages
+        for (account, region), pages in long.items()
+    }
+    model = Model(batches, chosen, ahead=ahead, per_account=per_account, per_region=per_region, long=names)
+    assert model.schedule.targets_per_account == len(chosen.regions)
+    for name, which in moves:
+        model.move(name, which)
+    while model.to_add:
+        model.add()
+    if to_the_end:
+        model.run_to_the_end()
+        # Each account has said once that it has no target left.
+        assert sorted(model.last_of) == [each.id for each in accounts(model.known)]
+    left = list(model.schedule.rest())
+    assert not (to_the_end and left)
+    assert model.schedule.pop() is None
+    assert not list(model.schedule.rest())
+    everything = {Target(account, region) for account in accounts(model.known) for region in chosen.regions}
+    assert len(model.popped) + len(left) == len(everything)
+    assert {*model.popped, *left} == everything
+
+
+def test_regions_and_accounts_are_used_evenly_from_the_start() -> None:
+    schedule = make(choice(5, 2), ahead=14, per_account=7, per_region=99)
+    schedule.add(accounts(14))
+    assert prepare_all(schedule) == 14
+    opened = [target for _ in range(28) if (target := schedule.pop()) is not None]
+    for at in range(0, 28, 7):
+        assert len({target.region for target in opened[at : at + 7]}) == 7
+        # Nor is an account asked in all its regions at once.
+        assert len({target.account for target in opened[at : at + 7]}) == 7
+
+
+def test_so_many_accounts_are_prepared_ahead_and_no_more() -> None:
+    schedule = make(choice(2, 0), ahead=3, per_account=4, per_region=99)
+    schedule.add(accounts(9))
+    assert prepare_all(schedule) == 3
+    assert schedule.pop() is not None
+    assert schedule.pop() is not None
+    # One has gone from each region: there is room for one more.
+    assert prepare_all(schedule) == 1
+
+
+def test_a_region_that_is_full_holds_up_no_account() -> None:
+    schedule = make(choice(2, 0), ahead=2, per_account=4, per_region=1)
+    schedule.add(accounts(40))
+    opened: list[Target] = []
+    while True:
+        prepare_all(schedule)
+        target = schedule.pop()
+        if target is None:
+            break
+        opened.append(target)
+        if target.region == "on-1":
+            # The other region's one target never ends.
+            schedule.close(target)
+    assert Counter(each.region for each in opened) == {"on-0": 1, "on-1": 40}
+
+
+def test_an_account_that_is_ready_goes_to_the_one_region_that_is_idle() -> None:
+    schedule = make(choice(3, 0), ahead=2, per_account=4, per_region=1)
+    schedule.add(accounts(1))
+    prepare_all(schedule)
+    opened = [target for _ in range(3) if (target := schedule.pop()) is not None]
+    assert len(opened) == 3
+    schedule.close(opened[1])
+    schedule.add(accounts(1, start=1))
+    assert prepare_all(schedule) == 1
+    # The others have no room, and accounts would be dealt only once there are as many as regions.
+    assert schedule.pop() == Target(Account("000000000001"), opened[1].region)
+
+
+def test_an_account_at_its_bound_leaves_the_others_their_turn() -> None:
+    schedule = make(choice(3, 0), ahead=2, per_account=1, per_region=99)
+    schedule.add(accounts(2))
+    prepare_all(schedule)
+    first, second = schedule.pop(), schedule.pop()
+    assert first is not None
+    assert second is not None
+    assert schedule.pop() is None
+    assert not schedule.close(second)
+    third = schedule.pop()
+    assert third is not None
+    assert third.account == second.account
+
+
+def test_long_targets_come_first_and_the_longest_before_the_others() -> None:
+    long = {("000000000008", "on-1"): 9, ("000000000003", "on-2"): 40, ("000000000003", "on-0"): 3}
+    schedule = make(choice(3, 0), ahead=3, per_account=9, per_region=9, long=long)
+    schedule.add(accounts(10))
+    prepare_all(schedule)
+    first = [schedule.pop() for _ in range(3)]
+    assert [(each.account.id, each.region) for each in first if each is not None] == [
+        ("000000000003", "on-2"),
+        ("000000000008", "on-1"),
+        ("000000000003", "on-0"),
+    ]
+
+
+def test_a_long_target_waits_for_the_bounds_of_its_account_and_region_like_any_other() -> None:
+    long = {("000000000000", "on-0"): 9, ("000000000001", "on-0"): 8, ("000000000000", "on-1"): 7}
+    schedule = make(choice(2, 0), ahead=9, per_account=1, per_region=1, long=long)
+    schedule.add(accounts(2))
+    prepare_all(schedule)
+    first = schedule.pop()
+    assert first == Target(Account("000000000000"), "on-0")
+    second = schedule.pop()
+    assert second == Target(Account("000000000001"), "on-1")
+    assert schedule.pop() is None
+    schedule.close(first)
+    assert schedule.pop() is None
+    schedule.close(second)
+    assert schedule.pop() == Target(Account("000000000001"), "on-0")
+    assert schedule.pop() == Target(Account("000000000000"), "on-1")
+
+
+def test_a_region_at_its_bound_is_passed_over() -> None:
+    schedule = make(choice(2, 0), ahead=2, per_account=9, per_region=1)
+    schedule.add(accounts(2))
+    prepare_all(schedule)
+    first, second = schedule.pop(), schedule.pop()
+    assert first is not None
+    assert second is not None
+    assert {first.region, second.region} == {"on-0", "on-1"}
+    assert schedule.pop() is None
+    schedule.close(first)
+    third = schedule.pop()
+    assert third is not None
+    assert third.region == first.region
+    assert third.account != first.account
+
+
+def test_a_region_gets_room_while_it_replies_and_loses_it_while_it_is_silent() -> None:
+    share = Share(8, 64)
+    assert share.size == 8
+    for _ in range(100):
+        share.replied()
+    assert share.size == 64
+    sizes = []
+    for _ in range(5):
+        share.silent()
+        sizes.append(share.size)
+    assert sizes == [32, 16, 8, 8, 8]
+    assert Share(8, 3).size == 3

@@ -1,0 +1,302 @@
+"""What bounds the calls: a model of the gate, and the quota."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from poolcensus.flow.concurrency import CallKey, Gate, Pauses, RetryQuota
+
+if TYPE_CHECKING:
+    from anyio.abc import TaskGroup
+
+
+def key(account: str = "a", region: str = "r", service: str = "s") -> CallKey:
+    return CallKey(account, region, service)
+
+
+class Step(NamedTuple):
+    """One thing that happens to the gate: a call arrives, ends, is cancelled, or the loop has a turn."""
+
+    kind: str
+    account: str
+    region: str
+    ahead: bool
+    which: int
+
+
+_STEPS = st.lists(
+    st.builds(
+        Step,
+        kind=st.sampled_from(["arrive", "arrive", "end", "cancel", "end and cancel", "turn"]),
+        account=st.sampled_from("abc"),
+        region=st.sampled_from("xyz"),
+        ahead=st.booleans(),
+        which=st.integers(0, 50),
+    ),
+    max_size=40,
+)
+
+
+class _Caller:
+    def __init__(self, its: CallKey) -> None:
+        self.key = its
+        self.scope = anyio.CancelScope()
+        self.done = anyio.Event()
+        self.inside = False
+
+    async def run(self, gate: Gate, ahead: bool) -> None:
+        with self.scope:
+            async with gate.place(self.key, ahead=ahead):
+                self.inside = True
+                try:
+                    await self.done.wait()
+                finally:
+                    self.inside = False
+
+
+async def _settle() -> None:
+    for _ in range(6):
+        await checkpoint()
+
+
+class _Model:
+    """The gate, those who called it, and what must hold of them."""
+
+    def __init__(self, total: int, per_account: int, per_region: int) -> None:
+        self.gate = Gate(total=total, per_account=per_account, per_region=per_region)
+        self.callers: list[_Caller] = []
+        self._bounds = (total, per_account, per_region)
+
+    @property
+    def inside(self) -> list[_Caller]:
+        return [each for each in self.callers if each.inside]
+
+    @property
+    def open(self) -> list[_Caller]:
+        return [each for each in self.callers if not each.done.is_set() and not each.scope.cancel_called]
+
+    async def take(self, step: Step, group: TaskGroup) -> None:
+        inside, still_open = self.inside, self.open
+        if step.kind == "arrive":
+            caller = _Caller(key(step.account, step.region))
+            self.callers.append(caller)
+            group.start_soon(caller.run, self.gate, step.ahead)
+        if step.kind in {"end", "end and cancel"} and inside:
+            inside[step.which % len(inside)].done.set()
+        if step.kind == "end and cancel" and still_open:
+            # Let the place pass to somebody, who is cancelled before it runs.
+            await checkpoint()
+            still_open[(step.which + 1) % len(still_open)].scope.cancel()
+        if step.kind == "cancel" and still_open:
+            still_open[step.which % len(still_open)].scope.cancel()
+        if step.kind == "turn":
+            await _settle()
+            self.check_that_nobody_waits_for_a_free_place()
+
+    def check_bounds(self) -> None:
+        accounts = Counter(each.key.account_id for each in self.inside)
+        regions = Counter(each.key.region for each in self.inside)
+        total, per_account, per_region = self._bounds
+        assert len(self.inside) <= total
+        assert max(accounts.values(), default=0) <= per_account
+        assert max(regions.values(), default=0) <= per_region
+
+    def check_that_nobody_waits_for_a_free_place(self) -> None:
+        accounts = Counter(each.key.account_id for each in self.inside)
+        regions = Counter(each.key.region for each in self.inside)
+        total, per_account, per_region = self._bounds
+        assert self.gate.in_flight == len(self.inside)
+        assert not [
+            each
+            for each in self.open
+            if not each.inside
+            and len(self.inside) < total
+            and accounts[each.key.account_id] < per_account
+            and regions[each.key.region] < per_region
+        ]
+
+    async def end(self) -> None:
+        for each in self.callers:
+            each.done.set()
+        with anyio.fail_after(20):
+            while self.inside or self.gate.in_flight or self.gate._ahead or self.gate._behind:
+                await checkpoint()
+                self.check_bounds()
+
+
+@settings(deadline=None, max_examples=150)
+@given(steps=_STEPS, bounds=st.tuples(st.integers(1, 5), st.integers(1, 3), st.integers(1, 3)))
+async def test_the_gate_keeps_its_bounds_and_loses_no_place(
+    steps: list[Step], bounds: tuple[int, int, int]
+) -> None:
+    model = _Model(*bounds)
+    async with anyio.create_task_group() as group:
+        for step in steps:
+            await model.take(step, group)
+            model.check_bounds()
+        await model.end()
+    assert not model.gate._accounts
+    assert not +model.gate._endpoints
+
+
+async def test_a_waiter_that_is_cancelled_just_after_it_was_granted_hands_its_place_on() -> None:
+    gate = Gate(total=1, per_account=1, per_region=1)
+    await gate.acquire(key())
+    first, second = _Caller(key()), _Caller(key())
+    async with anyio.create_task_group() as group:
+        group.start_soon(first.run, gate, False)
+        await _settle()
+        group.start_soon(second.run, gate, False)
+        await _settle()
+        # Granted, but the task has not had its turn yet.
+        gate.release(key())
+        assert gate.in_flight == 1
+        first.scope.cancel()
+        await _settle()
+        assert not first.inside
+        assert second.inside
+        second.done.set()
+    assert gate.in_flight == 0
+
+
+async def test_a_task_that_is_cancelled_just_after_it_was_granted_hands_its_place_on() -> None:
+    gate = Gate(total=1, per_account=1, per_region=1)
+    await gate.acquire(key())
+    first = asyncio.create_task(gate.acquire(key()))
+    second = asyncio.create_task(gate.acquire(key()))
+    await _settle()
+    gate.release(key())
+    # Unlike a scope, asyncio cancels a task even where what it waits for has come.
+    first.cancel()
+    await _settle()
+    assert first.cancelled()
+    assert second.done()
+    assert gate.in_flight == 1
+    gate.release(key())
+    assert gate.in_flight == 0
+
+
+async def test_ahead_goes_before_those_who_came_first() -> None:
+    gate = Gate(total=1, per_account=1, per_region=1)
+    order: list[str] = []
+
+    async def call(name: str, *, ahead: bool) -> None:
+        async with gate.place(key(), ahead=ahead):
+            order.append(name)
+
+    await gate.acquire(key())
+    async with anyio.create_task_group() as group:
+        for name, ahead in (("first", False), ("second", False), ("had one already", True)):
+            group.start_soon(partial(call, name, ahead=ahead))
+            await _settle()
+        gate.release(key())
+    assert order == ["had one already", "first", "second"]
+
+
+async def test_those_who_wait_go_in_their_order_even_past_one_who_can_not() -> None:
+    gate = Gate(total=2, per_account=1, per_region=2)
+    order: list[str] = []
+
+    async def call(account: str, name: str) -> None:
+        async with gate.place(key(account)):
+            order.append(name)
+
+    await gate.acquire(key("a"))
+    await gate.acquire(key("b"))
+    async with anyio.create_task_group() as group:
+        for account, name in (("a", "a1"), ("c", "c1"), ("a", "a2"), ("d", "d1")):
+            group.start_soon(call, account, name)
+            await _settle()
+        gate.release(key("b"))
+        await _settle()
+        assert order == ["c1", "d1"]
+        gate.release(key("a"))
+    assert order == ["c1", "d1", "a1", "a2"]
+
+
+async def test_those_who_were_passed_over_keep_their_order() -> None:
+    gate = Gate(total=3, per_account=1, per_region=3)
+    order: list[str] = []
+
+    async def call(name: str) -> None:
+        async with gate.place(key("a")):
+            order.append(name)
+
+    for account in "abc":
+        await gate.acquire(key(account))
+    async with anyio.create_task_group() as group:
+        for name in ("first", "second", "third"):
+            group.start_soon(call, name)
+            await _settle()
+        gate.release(key("b"))
+        gate.release(key("a"))
+    assert order == ["first", "second", "third"]
+
+
+async def test_an_account_at_its_bound_does_not_keep_others_out() -> None:
+    gate = Gate(total=10, per_account=1, per_region=10)
+    await gate.acquire(key("busy"))
+    async with anyio.create_task_group() as group:
+        blocked = _Caller(key("busy"))
+        group.start_soon(blocked.run, gate, False)
+        await _settle()
+        with anyio.fail_after(20):
+            await gate.acquire(key("other"))
+        assert gate.in_flight == 2
+        assert not blocked.inside
+        gate.release(key("other"))
+        gate.release(key("busy"))
+        blocked.done.set()
+    assert gate.in_flight == 0
+
+
+@given(st.integers(0, 100), st.lists(st.sampled_from([0, 5, 10, -5, -10, -1]), max_size=100))
+def test_the_quota_is_never_overdrawn_nor_overfilled(capacity: int, steps: list[int]) -> None:
+    quota = RetryQuota(capacity)
+    for step in steps:
+        before = quota.left
+        if step >= 0:
+            assert quota.spend(step) == (step <= before)
+            assert quota.left == (before - step if step <= before else before)
+        else:
+            quota.succeeded(-step if step != -1 else 0)
+            assert quota.left == min(capacity, before - step)
+
+
+def test_those_who_wait_for_something_other_than_a_place_are_counted() -> None:
+    pauses = Pauses()
+    seen: list[tuple[int, int]] = []
+    with pauses.pause("r1"):
+        assert (pauses.count, pauses.in_region["r1"], pauses.in_region["r2"]) == (1, 1, 0)
+    # Whoever is told counts the one that has just begun to wait.
+    pauses.on_pause = lambda: seen.append((pauses.count, pauses.in_region["r1"]))
+    with pauses.pause("r1"), pytest.raises(ValueError, match="within"), pauses.pause("r2"):
+        raise ValueError("within")
+    assert pauses.count == pauses.in_region.total() == 0
+    assert seen == [(1, 1), (2, 1)]
+
+
+async def test_those_ahead_keep_their_order() -> None:
+    gate = Gate(total=1, per_account=1, per_region=1)
+    await gate.acquire(key("holder"))
+    order: list[str] = []
+
+    async def wait(name: str, ahead: bool) -> None:
+        async with gate.place(key(name), ahead=ahead):
+            order.append(name)
+
+    async with anyio.create_task_group() as group:
+        for name in ("behind", "first", "second", "third"):
+            group.start_soon(wait, name, name != "behind")
+        await _settle()
+        gate.release(key("holder"))
+    assert order == ["first", "second", "third", "behind"]

@@ -1,0 +1,291 @@
+"""When a call is made again, on a clock that only moves when somebody sleeps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from poolcensus.errors import (
+    AccessDeniedError,
+    BadResponseError,
+    CallError,
+    CallTimeoutError,
+    ClockSkewError,
+    ExpiredError,
+    RetryableError,
+    ServerError,
+    ThrottledError,
+    UnreachableError,
+)
+from poolcensus.flow.concurrency import RetryQuota
+from poolcensus.flow.retry import Retrier, RetryPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+
+class Run:
+    """A call with a script of what each attempt ends with, and what retrying it came to."""
+
+    def __init__(
+        self,
+        script: Iterable[CallError | BaseException | None],
+        *,
+        quota: int = 500,
+        jitter: float = 1.0,
+        deadline: float | None = None,
+        policy: RetryPolicy | None = None,
+    ) -> None:
+        self.script = list(script)
+        self.quota = RetryQuota(quota)
+        self.delays: list[float] = []
+        self.left: list[int] = []
+        self.attempts = 0
+        self.retries: list[RetryableError] = []
+        self.now = 0.0
+        self._deadline_of = None if deadline is None else lambda: deadline
+        self._retrier = Retrier(
+            policy or RetryPolicy(first_wait=1.0),
+            clock=lambda: self.now,
+            sleep=self._sleep,
+            jitter=lambda: jitter,
+        )
+
+    async def _sleep(self, seconds: float) -> None:
+        self.delays.append(seconds)
+        self.left.append(self.quota.left)
+        self.now += seconds
+
+    async def _attempt(self) -> int:
+        self.attempts += 1
+        error = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        if error is not None:
+            raise error
+        return self.attempts
+
+    async def call(self) -> int:
+        result = await self._retrier.call(
+            self._attempt, quota=self.quota, deadline=self._deadline_of, on_retry=self.retries.append
+        )
+        self.left.append(self.quota.left)
+        return result
+
+
+def server_error(retry_after: float | None = None) -> ServerError:
+    return ServerError("it failed", code="500", status=500, retry_after=retry_after)
+
+
+def throttled(retry_after: float | None = None) -> ThrottledError:
+    return ThrottledError("slow down", code="Throttling", status=400, retry_after=retry_after)
+
+
+async def test_quota_and_delays_of_two_server_errors() -> None:
+    run = Run([server_error(), server_error(), None])
+    assert await run.call() == 3
+    assert run.left == [495, 490, 495]
+    assert run.delays == [1, 2]
+    assert len(run.retries) == 2
+
+
+async def test_a_cap_of_three_seconds() -> None:
+    run = Run(
+        [*[server_error()] * 4, None], policy=RetryPolicy(first_wait=1.0, longest_wait=3.0, max_attempts=5)
+    )
+    await run.call()
+    assert run.delays == [1, 2, 3, 3]
+
+
+async def test_a_quota_of_five_is_worth_one_retry() -> None:
+    run = Run([server_error()], quota=5)
+    with pytest.raises(ServerError):
+        await run.call()
+    assert run.attempts == 2
+    assert run.quota.left == 0
+    assert len(run.retries) == 1
+
+
+async def test_a_call_without_a_retry_gives_one_back() -> None:
+    run = Run([None], quota=500)
+    assert run.quota.spend(10)
+    await run.call()
+    assert run.quota.left == 491
+
+
+async def test_a_timeout_costs_ten() -> None:
+    run = Run([CallTimeoutError("slow", code="Timeout"), None])
+    await run.call()
+    assert run.left == [490, 500]
+
+
+async def test_what_does_not_say_that_a_service_is_down_costs_nothing() -> None:
+    errors = [throttled(), ExpiredError("old", code="ExpiredToken"), ClockSkewError("when?", code="Skew")]
+    run = Run([*errors, None], quota=4)
+    await run.call()
+    assert run.left[:3] == [4, 4, 4]
+
+
+async def test_delays_end_at_twenty_seconds() -> None:
+    run = Run([server_error()])
+    with pytest.raises(ServerError):
+        await run.call()
+    assert run.delays == [1, 2, 4, 8, 16, *[20] * 6]
+
+
+async def test_the_policy_that_is_used_waits_no_longer_than_twenty_seconds() -> None:
+    run = Run([server_error(1e9)], policy=RetryPolicy())
+    with pytest.raises(ServerError):
+        await run.call()
+    assert max(run.delays) == 20
+
+
+async def test_throttling_has_a_floor_under_its_jitter() -> None:
+    run = Run([throttled(), throttled(), None], jitter=0.0)
+    await run.call()
+    assert run.delays == [0.2, 0.2]
+    other = Run([server_error(), None], jitter=0.0)
+    await other.call()
+    assert other.delays == [0.0]
+
+
+@pytest.mark.parametrize(
+    ("asked", "jitter", "waited"), [(7.0, 0.0, 7.0), (3.0, 1.0, 3.0), (0.5, 1.0, 1.0), (3600.0, 0.0, 20.0)]
+)
+@pytest.mark.parametrize("make", [server_error, throttled])
+async def test_what_the_service_asks_for_is_waited_but_not_for_ever(
+    make: Callable[[float], RetryableError], asked: float, jitter: float, waited: float
+) -> None:
+    run = Run([make(asked), None], jitter=jitter)
+    await run.call()
+    assert run.delays == [waited]
+
+
+@pytest.mark.parametrize("kind", [ExpiredError, ClockSkewError])
+async def test_the_first_retry_with_new_credentials_or_the_right_time_is_immediate(
+    kind: type[RetryableError],
+) -> None:
+    run = Run([kind("once more", code="x"), kind("once more", code="x"), None])
+    await run.call()
+    assert run.delays == [0, 2]
+
+
+async def test_a_retry_that_would_start_past_the_deadline_is_not_waited_for() -> None:
+    run = Run([server_error()], deadline=6.5)
+    with pytest.raises(ServerError):
+        await run.call()
+    assert run.delays == [1, 2]
+    assert run.quota.left == 490  # what was not tried was not paid for
+
+
+async def test_a_retry_on_the_deadline_is_too_late() -> None:
+    run = Run([server_error()], deadline=3.0)
+    with pytest.raises(ServerError):
+        await run.call()
+    assert run.delays == [1]
+
+
+@pytest.mark.parametrize("attempts", [1, 2, 5])
+async def test_max_attempts_counts_calls(attempts: int) -> None:
+    run = Run([server_error()], policy=RetryPolicy(max_attempts=attempts))
+    with pytest.raises(ServerError):
+        await run.call()
+    assert run.attempts == attempts
+    assert len(run.retries) == len(run.delays) == attempts - 1
+
+
+async def test_the_last_error_is_raised_as_it_is() -> None:
+    last = UnreachableError("gone", code="Closed")
+    run = Run([server_error(), throttled(), last], policy=RetryPolicy(max_attempts=3))
+    with pytest.raises(UnreachableError) as raised:
+        await run.call()
+    assert raised.value is last
+
+
+@pytest.mark.parametrize("before", [(), (server_error(),)])
+async def test_an_error_to_record_is_never_tried_again(before: tuple[CallError, ...]) -> None:
+    refusal = AccessDeniedError("no", code="AccessDenied", status=400)
+    run = Run([*before, refusal])
+    with pytest.raises(AccessDeniedError):
+        await run.call()
+    assert run.attempts == len(before) + 1
+
+
+@pytest.mark.parametrize("before", [(), (server_error(),)])
+@pytest.mark.parametrize("error", [ValueError("a bug"), KeyboardInterrupt()])
+async def test_what_is_no_error_of_a_call_is_never_tried_again(
+    before: tuple[CallError, ...], error: BaseException
+) -> None:
+    run = Run([*before, error])
+    with pytest.raises(type(error)):
+        await run.call()
+    assert run.attempts == len(before) + 1
+
+
+@pytest.mark.parametrize("failures", [0, 1, 3])
+async def test_cancellation_passes_through_an_attempt(failures: int) -> None:
+    attempts = 0
+
+    async def attempt() -> None:
+        nonlocal attempts
+        attempts += 1
+        if attempts <= failures:
+            raise server_error()
+        scope.cancel()
+        await anyio.sleep_forever()
+
+    with anyio.CancelScope() as scope:
+        await Retrier(RetryPolicy(first_wait=0.0)).call(attempt, quota=RetryQuota())
+    assert scope.cancelled_caught
+    assert attempts == failures + 1
+
+
+async def test_cancellation_passes_through_a_wait() -> None:
+    attempts = 0
+
+    async def attempt() -> None:
+        nonlocal attempts
+        attempts += 1
+        raise server_error()
+
+    async def sleep(_: float) -> None:
+        scope.cancel()
+        await anyio.sleep_forever()
+
+    with anyio.CancelScope() as scope:
+        await Retrier(RetryPolicy(), sleep=sleep).call(attempt, quota=RetryQuota())
+    assert scope.cancelled_caught
+    assert attempts == 1
+
+
+_KINDS = [ThrottledError, ServerError, UnreachableError, CallTimeoutError, BadResponseError, ExpiredError]
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    errors=st.lists(st.sampled_from(_KINDS), max_size=15),
+    jitter=st.floats(0, 1),
+    capacity=st.integers(0, 60),
+    max_attempts=st.integers(1, 12),
+)
+async def test_whatever_happens_the_limits_hold(
+    errors: list[type[RetryableError]], jitter: float, capacity: int, max_attempts: int
+) -> None:
+    run = Run(
+        [*(kind("x", code="x") for kind in errors), None],
+        quota=capacity,
+        jitter=jitter,
+        policy=RetryPolicy(max_attempts=max_attempts),
+    )
+    ended: RetryableError | None = None
+    try:
+        await run.call()
+    except RetryableError as error:
+        ended = error
+    assert type(ended) is (errors[run.attempts - 1] if run.attempts <= len(errors) else type(None))
+    assert run.attempts <= max_attempts
+    assert len(run.delays) == run.attempts - 1
+    assert all(0 <= delay <= 20 for delay in run.delays)
+    assert 0 <= run.quota.left <= capacity

@@ -1,0 +1,164 @@
+"""JSON without loss, and nothing but ValueError for what is not JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from poolcensus.format import codec
+
+if TYPE_CHECKING:
+    from poolcensus.model import JsonValue
+
+# Lone surrogates are among the characters: JSON may carry them as escapes.
+_TEXTS = st.text(st.characters(exclude_categories=()), max_size=20)
+_NUMBERS = (
+    st.integers()
+    | st.integers(-(2**70), 2**70)
+    | st.sampled_from([2**63 - 1, 2**63, 2**64 - 1, 2**64, -(2**63), -(2**63) - 1, 10**18, 10**19, 10**400])
+    | st.floats(allow_nan=False, allow_infinity=False)
+)
+VALUES: st.SearchStrategy[JsonValue] = st.recursive(
+    st.none() | st.booleans() | _NUMBERS | _TEXTS,
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(_TEXTS, inner, max_size=5),
+    max_leaves=20,
+)
+
+
+def same(one: JsonValue, other: JsonValue) -> bool:
+    """Equality that tells 1 from 1.0 and from True, and 0.0 from -0.0."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same(value, other[name]) for name, value in one.items())
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, float) and isinstance(other, float):
+        return one == other and math.copysign(1, one) == math.copysign(1, other)
+    return one == other
+
+
+@settings(deadline=None, max_examples=150)
+@given(VALUES)
+def test_any_value_survives_a_round_trip(value: JsonValue) -> None:
+    line = codec.dumps(value)
+    assert b"\n" not in line
+    assert same(codec.loads(line), value)
+    # What we write, another reader reads alike.
+    assert same(json.loads(line), value)
+
+
+@settings(deadline=None, max_examples=120)
+@given(VALUES, st.booleans(), st.sampled_from([None, 2]))
+def test_what_another_writer_writes_is_read_alike(
+    value: JsonValue, ascii_only: bool, indent: int | None
+) -> None:
+    text = json.dumps(value, ensure_ascii=ascii_only, indent=indent)
+    try:
+        data = text.encode()
+    except UnicodeEncodeError:
+        data = json.dumps(value, indent=indent).encode()
+    assert same(codec.loads(data), value)
+
+
+@pytest.mark.parametrize(
+    "number", [2**63, 2**64 - 1, 2**64, 2**64 + 1, -(2**63) - 1, 10**18 - 1, 10**19 + 1, 10**300]
+)
+def test_integers_past_64_bits_stay_integers(number: int) -> None:
+    read = codec.loads(b'{"n": %d}' % number)
+    assert isinstance(read, dict)
+    assert isinstance(read["n"], int)
+    assert read["n"] == number
+
+
+@pytest.mark.parametrize("text", [b'"\\ud800"', b'"\\udc00x"', b'{"\\ud83d": "\\ud83d\\ude00"}'])
+def test_lone_surrogates_are_read_and_written(text: bytes) -> None:
+    value = codec.loads(text)
+    assert codec.loads(codec.dumps(value)) == value == json.loads(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b" ",
+        b"NaN",
+        b"[Infinity]",
+        b'{"a": -Infinity}',
+        b"1e400",
+        # Each of the ways round orjson: a long integer, an escape.
+        b"[NaN, 12345678901234567890123]",
+        b"[1e400, 12345678901234567890123]",
+        b'[Infinity, "\\ud800"]',
+        b'[-1e999, "\\ud800"]',
+        b"{",
+        b"[1,]",
+        b"{'a': 1}",
+        b"nul",
+        b"01",
+        b"1 2",
+        b'"\xff"',
+        b'"\xed\xa0\x80"',
+        b'\xef\xbb\xbf{"a": 1}',
+        b'{"a": "tab\there"}',
+        b'["tab\there", "\\ud800"]',
+        b"<html>",
+        b"1" * 5000,
+        "{}".encode("utf-16"),
+    ],
+)
+def test_what_is_not_json_is_refused(text: bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        codec.loads(text)
+
+
+@pytest.mark.parametrize("inside", [b"1", b'"\\ud800"', b"12345678901234567890123"])
+@pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}")])
+@pytest.mark.parametrize("depth", [201, 300, 1000, 1024, 3000, 200_000])
+def test_what_is_nested_deeply_is_refused(inside: bytes, opening: bytes, closing: bytes, depth: int) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        codec.loads(opening * depth + inside + closing * depth)
+    with pytest.raises(ValueError, match=r"."):
+        codec.loads(opening * depth)
+
+
+@pytest.mark.parametrize("inside", [b"1", b'"\\ud800"', b"12345678901234567890123"])
+@pytest.mark.parametrize("depth", [1, 100, 200])
+def test_what_is_nested_no_deeper_than_that_can_be_written_too(inside: bytes, depth: int) -> None:
+    text = b"[" * depth + inside + b"]" * depth
+    assert codec.dumps(codec.loads(text)) == text
+
+
+def test_many_values_that_are_not_deep_are_no_trouble() -> None:
+    value: JsonValue = [{"a": [n]} for n in range(5000)]
+    assert codec.loads(codec.dumps(value)) == value
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.binary(max_size=200))
+@example(b'"\\u')
+@example(b"-")
+@example(b"\x00")
+def test_any_bytes_are_a_value_or_a_value_error(data: bytes) -> None:
+    try:
+        value = codec.loads(data)
+    except ValueError:
+        return
+    assert same(codec.loads(codec.dumps(value)), value)
+
+
+@settings(deadline=None, max_examples=150)
+@given(VALUES, st.data())
+def test_json_with_a_byte_changed_is_a_value_or_a_value_error(value: JsonValue, data: st.DataObject) -> None:
+    text = bytearray(codec.dumps(value))
+    text[data.draw(st.integers(0, len(text) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        read = codec.loads(bytes(text))
+    except ValueError:
+        return
+    assert same(codec.loads(codec.dumps(read)), read)

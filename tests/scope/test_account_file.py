@@ -1,0 +1,200 @@
+"""Accounts from a file, and what is said of a file that is wrong."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from poolcensus.errors import SettingsError
+from poolcensus.scope.account_file import AccountEntry, read_accounts
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+A, B = "000000000012", "123456789012"
+TWO = (AccountEntry(A, "Team A"), AccountEntry(B, None))
+
+
+def write(tmp_path: Path, name: str, content: str | bytes) -> str:
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.txt", f"{A} Team A\n{B}\n"),
+        ("accounts", f"# ours\n\n  {A}\tTeam A   # the first\n{B}#\n"),
+        ("a.txt", f"{A} Team A\r\n{B}\r\n"),
+        ("a.txt", f"{A} Team A\n{B}\n{A} another name\n"),
+        ("a.csv", f"account_id,account_name\n{A},Team A\n{B},\n"),
+        ("a.CSV", f'Name,Email,Id\n"Team A",x@y,{A}\n\n , ,\n"",,{B}\n'),
+        ("a.csv", f"Account ID,Account Name\r\n {A} , Team A \r\n{B}\r\n"),
+        ("a.json", json.dumps([{"Id": A, "Name": "Team A"}, B])),
+        ("a.json", json.dumps({"Accounts": [{"Id": A, "Name": "Team A", "Status": "ACTIVE"}, {"Id": B}]})),
+        ("a.json", json.dumps({"accounts": [{"account_id": 12, "name": "Team A"}, int(B)]})),
+        ("a.toml", f'accounts = [{{ id = "{A}", name = "Team A" }}, "{B}"]'),
+        ("a.toml", f'[[accounts]]\naccount_id = 12\nname = "Team A"\n[[accounts]]\naccount_id = {B}\n'),
+    ],
+)
+@pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"])
+def test_each_format_is_read(tmp_path: Path, name: str, content: str, bom: bytes) -> None:
+    assert read_accounts(write(tmp_path, name, bom + content.encode())) == TWO
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("a.txt", f"{A}\n12345\n", "line 2: '12345' is not a 12-digit account id"),
+        ("a.txt", f"{A}\n١٢٣٤٥٦٧٨٩٠١٢\n", "line 2"),  # noqa: RUF001 - digits, but none of an account id
+        ("a.txt", f"{A}\n{A}3 x", "line 2"),
+        ("a.csv", f"account_id\n{A}\n\nx\n", "line 4: 'x' is not a 12-digit account id"),
+        ("a.csv", f"name,account_id\nonly a name\n{A}", "line 2: '' is not"),
+        ("a.csv", f"{A}\n{B}\n", "line 1: the header has no column account_id"),
+        ("a.csv", "", "line 1: the header has no column account_id"),
+        ("a.json", '[\n"123",\n]', "line 3: not JSON"),
+        ("a.json", '["123"]', "account 1: '123' is not a 12-digit account id"),
+        ("a.json", f'["{A}", {{"name": "x"}}]', "account 2: 'None' is not"),
+        ("a.json", "[true]", "account 1: 'True' is not"),
+        ("a.json", "[1.5]", "account 1: '1.5' is not"),
+        ("a.json", "[-1]", "account 1: '-00000000001' is not"),
+        ("a.json", '{"a": []}', "there is no list of accounts"),
+        ("a.json", "7", "there is no list of accounts"),
+        ("a.json", "[" * 100_000, "nested too deeply"),
+        ("a.json", "[" + "1" * 5000 + "]", "a.json: "),
+        ("a.toml", "accounts = [", "not TOML"),
+        ("a.toml", f'account = ["{A}"]', "there is no list of accounts"),
+        ("a.toml", "accounts = [true]", "account 1: 'True' is not"),
+        ("a.toml", "accounts = " + "[" * 100_000, "nested too deeply"),
+        ("a.txt", "", "the file names no account"),
+        ("a.txt", "# nothing\n\n", "the file names no account"),
+        ("a.json", "[]", "the file names no account"),
+        ("a.csv", "account_id\n", "the file names no account"),
+        ("a.txt", f"{A} caf".encode() + b"\xe9\n", "is not UTF-8"),
+        ("a.json", b"\xff\xfe[\x00]\x00", "is not UTF-8"),
+    ],
+)
+def test_what_is_wrong_is_said_with_the_file_and_the_place(
+    tmp_path: Path, name: str, content: str | bytes, sentence: str
+) -> None:
+    path = write(tmp_path, name, content)
+    with pytest.raises(SettingsError) as raised:
+        read_accounts(path)
+    assert str(raised.value).startswith(f"{path}: ")
+    assert sentence in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_file_that_is_not_there_or_none(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="No such file"):
+        read_accounts(str(tmp_path / "absent.csv"))
+    with pytest.raises(SettingsError, match="directory"):
+        read_accounts(str(tmp_path))
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    suffix=st.sampled_from([".txt", ".csv", ".json", ".toml"]),
+    content=st.binary(max_size=80)
+    | st.text(st.sampled_from('[]{}",=#\n 0123456789accountsidnm:'), max_size=80).map(str.encode)
+    | st.text(max_size=40).map(lambda text: f"account_id,name\n{A},{text}".encode(errors="replace")),
+)
+def test_any_file_is_accounts_or_a_settings_error(
+    tmp_path_factory: pytest.TempPathFactory, suffix: str, content: bytes
+) -> None:
+    path = tmp_path_factory.getbasetemp() / f"any{suffix}"
+    path.write_bytes(content)
+    try:
+        found = read_accounts(str(path))
+    except SettingsError:
+        return
+    assert found
+    assert all(len(each.id) == 12 and each.id.isascii() and each.id.isdigit() for each in found)
+    assert len({each.id for each in found}) == len(found)
+
+
+OPEN_QUOTE = (
+    # The quote is closed where the next begins, or never.
+    f'account_id,name\n{A},"Team A\n{B},Team B\n',
+    f'account_id,name\n{A},"Team A\n{B},"Team B"\n',
+    f'account_id,name\n{A},"Team A\n{B},Team B\n"\n',
+    f'name,account_id\n"Team A,{A}\nTeam B,{B}\n"Team C",{A}\n',
+    f'account_id,name\n{A},"Team A\r{B},Team B"\r',
+    f'account_id,name\n{A},"Team "A" and\n{B},others\n',
+)
+
+
+@pytest.mark.parametrize("content", OPEN_QUOTE)
+def test_a_quote_that_was_left_open_takes_no_account_away(tmp_path: Path, content: str) -> None:
+    with pytest.raises(SettingsError):
+        read_accounts(write(tmp_path, "a.csv", content))
+
+
+@pytest.mark.parametrize("within", ["\n", "\r\n", "\u2028", "\x0b", "\x0c", "\x1c", "\x85"])
+def test_a_name_keeps_what_is_no_line_end_of_the_file(tmp_path: Path, within: str) -> None:
+    name = f"Team{within}A"
+    found = read_accounts(write(tmp_path, "a.csv", f'account_id,name\n{A},"{name}"\n{B},\n'))
+    assert found == (AccountEntry(A, name), AccountEntry(B))
+    if within.strip("\r\n"):
+        found = read_accounts(write(tmp_path, "a.txt", f"{A} {name}\n{B}\n"))
+        assert [each.id for each in found] == [A, B]
+        assert found[0].name == name
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("a.csv", f"account_id,name\n{A},Team A,{B}\n", "line 2: 3 cells, and the header has 2"),
+        ("a.json", json.dumps({"Accounts": [{"Id": A}], "NextToken": "more"}), "one page of a longer list"),
+        ("a.json", f'{{"accounts": ["{A}"], "accounts": ["{B}"]}}', "'accounts' is there twice"),
+        ("a.json", json.dumps({"accounts": [A], "Accounts": [B]}), "leave one out"),
+        ("a.json", f'[{{"Id": "{A}", "Id": "{B}"}}]', "'Id' is there twice"),
+        ("a.csv", f"account_id,status\n{A},prod\n", "'prod' is not the state of an account"),
+        ("a.json", json.dumps([{"Id": A, "State": 7}]), "'7' is not the state of an account"),
+    ],
+)
+def test_what_can_be_read_in_two_ways_is_refused(
+    tmp_path: Path, name: str, content: str, sentence: str
+) -> None:
+    with pytest.raises(SettingsError, match=re.escape(sentence)):
+        read_accounts(write(tmp_path, name, content))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        (
+            "a.json",
+            json.dumps({"Accounts": [{"Id": A, "State": "SUSPENDED", "Status": "ACTIVE"}, {"Id": B}]}),
+        ),
+        ("a.json", json.dumps([{"Id": A, "Status": "SUSPENDED"}, {"Id": B, "Status": "ACTIVE"}])),
+        ("a.csv", f"Id,Status\n{A},suspended\n{B},\n"),
+        ("a.toml", f'accounts = [{{ id = "{A}", state = "SUSPENDED" }}, "{B}"]'),
+    ],
+)
+def test_a_list_says_which_accounts_are_not_active(tmp_path: Path, name: str, content: str) -> None:
+    assert read_accounts(write(tmp_path, name, content)) == (
+        AccountEntry(A, None, "SUSPENDED"),
+        AccountEntry(B, None, "ACTIVE"),
+    )
+
+
+@given(st.lists(st.tuples(st.integers(0, 10**12 - 1), st.text(max_size=20)), min_size=1, max_size=8))
+def test_what_a_spreadsheet_writes_is_read_whole(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, str]]
+) -> None:
+    written = io.StringIO(newline="")
+    writer = csv.writer(written, quoting=csv.QUOTE_ALL)
+    writer.writerow(("account_id", "name"))
+    writer.writerows((f"{number:012d}", name.replace("\0", "")) for number, name in rows)
+    path = tmp_path_factory.mktemp("csv") / "a.csv"
+    path.write_bytes(written.getvalue().encode("utf-8", "replace"))
+    assert {each.id for each in read_accounts(str(path))} == {f"{number:012d}" for number, _ in rows}

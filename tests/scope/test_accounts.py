@@ -1,0 +1,307 @@
+"""Which regions and accounts are asked, with a scripted organization."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import anyio
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from poolcensus import partitions
+from poolcensus.aws.organizations import ListedAccount, Organization
+from poolcensus.errors import OrganizationError, SettingsError
+from poolcensus.model import Account, Caller, Shard, SkippedAccount
+from poolcensus.scope.account_file import AccountEntry
+from poolcensus.scope.accounts import AccountChoice, AccountListing, choose_regions, shard_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+COMMERCIAL = partitions.partitions()["aws"]
+CALLER = Caller("000000000001", "arn:aws:iam::000000000001:user/x", "aws")
+
+
+# --- regions --------------------------------------------------------------------------------------------
+
+
+def test_without_patterns_every_region_with_workspaces_is_asked() -> None:
+    chosen = choose_regions("aws", (), (), ())
+    assert chosen.regions == tuple(sorted(COMMERCIAL.workspaces))
+    assert set(chosen.opt_in) == COMMERCIAL.opt_in & set(COMMERCIAL.workspaces)
+    assert not set(chosen.opt_in) & set(chosen.always_on)
+
+
+def test_patterns_choose_among_the_regions_with_workspaces() -> None:
+    chosen = choose_regions("aws", ("eu-*",), (), ())
+    assert chosen.regions == ("eu-central-1", "eu-west-1", "eu-west-2", "eu-west-3")
+    assert "eu-north-1" in COMMERCIAL.regions
+
+
+def test_a_region_that_is_named_is_asked_even_without_workspaces() -> None:
+    chosen = choose_regions("aws", ("eu-north-1", "us-e*"), (), ())
+    assert chosen.regions == ("eu-north-1", "us-east-1", "us-east-2")
+    assert choose_regions("aws", ("me-south-1",), (), ()).opt_in == ("me-south-1",)
+
+
+def test_exclusion_has_the_last_word() -> None:
+    assert choose_regions("aws", ("us-*",), ("us-west-2",), ()).regions == ("us-east-1", "us-east-2")
+    assert choose_regions("aws", (), ("[!e]*",), ()).regions == choose_regions("aws", ("e*",), (), ()).regions
+
+
+def test_other_partitions_have_their_own_regions() -> None:
+    assert choose_regions("aws-us-gov", (), (), ()).regions == ("us-gov-east-1", "us-gov-west-1")
+    assert not choose_regions("aws-us-gov", (), (), ()).opt_in
+    with pytest.raises(SettingsError, match="us-gov-west-1"):
+        choose_regions("aws-us-gov", ("us-east-1",), (), ())
+
+
+def test_a_region_newer_than_the_catalogue_is_asked_and_is_opt_in() -> None:
+    chosen = choose_regions("aws", (), (), ("xx-new-1",))
+    assert "xx-new-1" in chosen.opt_in
+    assert choose_regions("aws", ("xx-*",), (), ("xx-new-1",)).regions == ("xx-new-1",)
+
+
+def test_an_extra_region_of_the_catalogue_keeps_its_kind() -> None:
+    chosen = choose_regions("aws", (), (), ("eu-north-1", "me-south-1"))
+    assert "eu-north-1" in chosen.always_on
+    assert "me-south-1" in chosen.opt_in
+
+
+def test_a_partition_that_is_not_in_the_catalogue_has_only_extra_regions() -> None:
+    assert choose_regions("aws-new", (), (), ("nn-1",)).opt_in == ("nn-1",)
+    with pytest.raises(SettingsError, match="it has none"):
+        choose_regions("aws-new", (), (), ())
+
+
+@pytest.mark.parametrize("patterns", [("mars-1",), ("mars-*",)])
+def test_where_nothing_is_left_that_is_said(patterns: tuple[str, ...]) -> None:
+    with pytest.raises(SettingsError, match="no region is left in partition aws: it has af-south-1"):
+        choose_regions("aws", patterns, (), ())
+
+
+# --- accounts -------------------------------------------------------------------------------------------
+
+
+class Scripted:
+    """An organization of pages, units and tags that are given."""
+
+    def __init__(
+        self,
+        pages: Sequence[Sequence[ListedAccount]] = (),
+        units: Mapping[str, Sequence[ListedAccount]] | None = None,
+        tags: Mapping[str, frozenset[tuple[str, str]]] | None = None,
+    ) -> None:
+        self._pages = pages
+        self._units = units or {}
+        self._tags = tags or {}
+        self.asked: list[str] = []
+        self.refused: frozenset[str] = frozenset()
+        self.waiting = 0
+        self.at_once = 1
+        self.enough = anyio.Event()
+
+    async def accounts(self) -> AsyncIterator[tuple[ListedAccount, ...]]:
+        self.asked.append("accounts")
+        for page in self._pages:
+            yield tuple(page)
+
+    async def accounts_under(self, unit: str) -> AsyncIterator[tuple[ListedAccount, ...]]:
+        self.asked.append(unit)
+        yield tuple(self._units[unit])
+
+    async def tags(self, account_id: str) -> frozenset[tuple[str, str]]:
+        self.asked.append(f"tags {account_id}")
+        self.waiting += 1
+        if self.waiting >= self.at_once:
+            self.enough.set()
+        await self.enough.wait()
+        self.waiting -= 1
+        if account_id in self.refused:
+            raise OrganizationError(f"tags of {account_id} refused")
+        return self._tags.get(account_id, frozenset())
+
+
+def listed(number: int, state: str = "ACTIVE", organization: str | None = "o-1") -> ListedAccount:
+    return ListedAccount(f"{number:012d}", f"acct-{number}", state, organization)
+
+
+def ids(*numbers: int) -> list[str]:
+    return [f"{number:012d}" for number in numbers]
+
+
+async def walk(listing: AccountListing) -> list[str]:
+    return [account.id async for batch in listing.accounts() for account in batch]
+
+
+def listing_of(choice: AccountChoice, organization: Scripted | None) -> AccountListing:
+    return AccountListing(choice, CALLER, cast("Organization | None", organization))
+
+
+async def test_active_accounts_are_asked_and_the_others_mentioned() -> None:
+    organization = Scripted(
+        [[listed(1), listed(2, "SUSPENDED")], [], [listed(3), listed(4, "PENDING_CLOSURE")]]
+    )
+    listing = listing_of(AccountChoice(), organization)
+    assert await walk(listing) == ids(1, 3)
+    assert listing.skipped == [
+        SkippedAccount(ids(2)[0], "acct-2", "SUSPENDED"),
+        SkippedAccount(ids(4)[0], "acct-4", "PENDING_CLOSURE"),
+    ]
+    assert listing.organization_id == "o-1"
+    assert organization.asked == ["accounts"]
+
+
+async def test_accounts_come_in_the_batches_in_which_they_are_listed() -> None:
+    listing = listing_of(AccountChoice(), Scripted([[listed(1)], [], [listed(2), listed(3)]]))
+    assert [len(batch) async for batch in listing.accounts()] == [1, 0, 2]
+
+
+async def test_an_account_on_two_pages_is_asked_once() -> None:
+    listing = listing_of(AccountChoice(), Scripted([[listed(1), listed(2)], [listed(2), listed(1)]]))
+    assert await walk(listing) == ids(1, 2)
+
+
+async def test_include_and_exclude() -> None:
+    organization = Scripted([[listed(number) for number in range(1, 6)]])
+    choice = AccountChoice(include=frozenset(ids(2, 3, 4)), exclude=frozenset(ids(3, 5)))
+    listing = listing_of(choice, organization)
+    assert await walk(listing) == ids(2, 4)
+    # What was not asked for is not worth a mention; what was excluded is.
+    assert [(each.id, each.reason) for each in listing.skipped] == [(ids(3)[0], "excluded")]
+
+
+@pytest.mark.parametrize(
+    ("choice", "name"),
+    [
+        (AccountChoice(include=frozenset(ids(2, 8, 9))), "the Organization"),
+        (AccountChoice(source="self", include=frozenset(ids(1, 8, 9))), "the caller"),
+        (
+            AccountChoice("accounts.txt", (AccountEntry(ids(1)[0]),), include=frozenset(ids(1, 8, 9))),
+            "the file accounts.txt",
+        ),
+    ],
+)
+async def test_an_account_that_was_asked_for_and_is_not_there_is_an_error(
+    choice: AccountChoice, name: str
+) -> None:
+    listing = listing_of(choice, Scripted([[listed(1), listed(2)]]))
+    with pytest.raises(OrganizationError, match=f"000000000008, 000000000009: .*{name}"):
+        await walk(listing)
+
+
+async def test_an_account_that_was_asked_for_and_is_suspended_is_mentioned() -> None:
+    listing = listing_of(AccountChoice(include=frozenset(ids(1))), Scripted([[listed(1, "SUSPENDED")]]))
+    assert await walk(listing) == []
+    assert [each.reason for each in listing.skipped] == ["SUSPENDED"]
+
+
+async def test_units_take_the_place_of_the_whole_listing() -> None:
+    organization = Scripted(
+        [[listed(9)]], {"ou-a": [listed(1), listed(2)], "ou-b": [listed(2), listed(3)], "ou-c": [listed(3)]}
+    )
+    listing = listing_of(AccountChoice(units=("ou-a", "ou-b"), exclude_units=("ou-c",)), organization)
+    assert await walk(listing) == ids(1, 2)
+    assert [each.reason for each in listing.skipped] == ["excluded by its organizational unit"]
+    assert "accounts" not in organization.asked
+
+
+async def test_tags_must_all_be_there() -> None:
+    organization = Scripted(
+        [[listed(1), listed(2), listed(3, "SUSPENDED"), listed(4)]],
+        tags={
+            ids(1)[0]: frozenset({("env", "prod"), ("team", "a"), ("x", "y")}),
+            ids(2)[0]: frozenset({("env", "prod"), ("team", "b")}),
+        },
+    )
+    listing = listing_of(AccountChoice(tags=frozenset({("env", "prod"), ("team", "a")})), organization)
+    assert await walk(listing) == ids(1)
+    assert {each.id: each.reason for each in listing.skipped} == {
+        ids(2)[0]: "without the tags",
+        ids(3)[0]: "SUSPENDED",
+        ids(4)[0]: "without the tags",
+    }
+    # One who will not be asked anyway costs no call.
+    assert f"tags {ids(3)[0]}" not in organization.asked
+
+
+async def test_tags_are_asked_for_side_by_side_and_accounts_keep_their_order() -> None:
+    page = [listed(number) for number in range(1, 21)]
+    organization = Scripted([page], tags={each.id: frozenset({("k", "v")}) for each in page[::2]})
+    organization.at_once = 8
+    with anyio.fail_after(5):
+        found = await walk(listing_of(AccountChoice(tags=frozenset({("k", "v")})), organization))
+    assert found == [each.id for each in page[::2]]
+
+
+async def test_tags_that_are_refused_end_the_listing_with_one_reason() -> None:
+    organization = Scripted([[listed(number) for number in range(1, 21)]])
+    organization.refused = frozenset(ids(2, 3, 4))
+    with pytest.raises(OrganizationError, match="refused"):
+        await walk(listing_of(AccountChoice(tags=frozenset({("k", "v")})), organization))
+
+
+async def test_self_and_a_file_need_no_organization() -> None:
+    assert await walk(listing_of(AccountChoice("self"), None)) == ids(1)
+    from_file = (
+        AccountEntry(ids(5)[0], "five"),
+        AccountEntry(ids(6)[0]),
+        AccountEntry(ids(7)[0], None, "CLOSED"),
+    )
+    listing = listing_of(AccountChoice("f.csv", from_file, exclude=frozenset(ids(6))), None)
+    assert [batch async for batch in listing.accounts()] == [(Account(ids(5)[0], "five"),)]
+    assert [(each.id, each.reason) for each in listing.skipped] == [
+        (ids(6)[0], "excluded"),
+        (ids(7)[0], "CLOSED"),
+    ]
+    assert not listing.asks_organization
+
+
+async def test_a_file_is_narrowed_by_units_and_tags() -> None:
+    from_file = tuple(AccountEntry(each) for each in ids(1, 2, 3))
+    choice = AccountChoice("f.csv", from_file, units=("ou-a",), tags=frozenset({("k", "v")}))
+    organization = Scripted(
+        [], {"ou-a": [listed(1), listed(2)]}, {each: frozenset({("k", "v")}) for each in ids(1, 3)}
+    )
+    listing = listing_of(choice, organization)
+    assert listing.asks_organization
+    assert await walk(listing) == ids(1)
+
+
+@settings(deadline=None, max_examples=50)
+@given(numbers=st.sets(st.integers(0, 10**12 - 1), max_size=60), count=st.integers(1, 9))
+async def test_every_account_is_in_exactly_one_shard(numbers: set[int], count: int) -> None:
+    found = []
+    for index in range(1, count + 1):
+        choice = AccountChoice(shard=Shard(index, count))
+        found += await walk(listing_of(choice, Scripted([[listed(number) for number in numbers]])))
+    assert sorted(found) == sorted(ids(*numbers))
+
+
+async def test_a_suspended_account_is_mentioned_in_its_shard_only() -> None:
+    mentioned = []
+    for index in (1, 2, 3):
+        listing = listing_of(AccountChoice(shard=Shard(index, 3)), Scripted([[listed(7, "SUSPENDED")]]))
+        await walk(listing)
+        mentioned += listing.skipped
+    assert len(mentioned) == 1
+
+
+async def test_an_account_that_was_asked_for_may_be_in_another_shard() -> None:
+    other = 1 if shard_of(ids(7)[0], 2) == 2 else 2
+    choice = AccountChoice(include=frozenset(ids(7)), shard=Shard(other, 2))
+    assert await walk(listing_of(choice, Scripted([[listed(7)]]))) == []
+
+
+def test_shards_are_the_same_on_every_machine() -> None:
+    # Fixed: a merge joins the parts of several machines and versions.
+    assert [shard_of(each, 5) for each in ids(1, 2, 3, 4, 123456789012)] == [5, 3, 3, 2, 1]
+
+
+def test_shards_are_of_about_the_same_size() -> None:
+    sizes = [0] * 8
+    for number in range(8000):
+        sizes[shard_of(f"{number * 7919:012d}", 8) - 1] += 1
+    assert min(sizes) > 800
+    assert max(sizes) < 1200

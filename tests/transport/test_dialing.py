@@ -1,0 +1,643 @@
+"""Opening connections: which address, how long each phase may take, and what an error says."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import resource
+import socket
+import ssl
+import sys
+import time
+from collections import Counter
+from contextlib import AsyncExitStack, ExitStack, contextmanager
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import anyio
+import pytest
+import trustme
+
+from network_lab import EIGHT, listening, note_connects, relay, resolve
+from poolcensus.aws.transport import addresses
+from poolcensus.aws.transport.fast import Reply, Transport
+from poolcensus.aws.transport.http1 import Connection
+from poolcensus.errors import CallError, LocalLimitError, NoRouteError, UnreachableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from network_lab import Serve
+
+pytestmark = pytest.mark.usefixtures("no_task_left")
+
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="black holes as Linux has them")
+
+NAME = "aws.example.com"
+
+
+async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Tell each request at which address it has arrived, for as long as requests come."""
+    body = str(writer.get_extra_info("sockname")[0]).encode()
+    while await reader.readuntil(b"\r\n\r\n"):
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
+
+
+async def answer_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Tell a request at which address it has arrived, and close."""
+    await reader.readuntil(b"\r\n\r\n")
+    address = str(writer.get_extra_info("sockname")[0]).encode()
+    writer.write(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n%s" % address)
+
+
+class Watched:
+    """Serves connections, and knows when the other side has closed all of them."""
+
+    def __init__(self, serve: Serve) -> None:
+        self._serve = serve
+        self.open = 0
+        self._quiet = asyncio.Event()
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.open += 1
+        self._quiet.clear()
+        try:
+            await self._serve(reader, writer)
+        finally:
+            self.open -= 1
+            if not self.open:
+                self._quiet.set()
+
+    async def wait_quiet(self) -> None:
+        with anyio.fail_after(20):
+            await self._quiet.wait()
+
+
+async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Take what comes, and answer nothing."""
+    while await reader.read(1 << 16):
+        pass
+
+
+def connected(then: Serve) -> Serve:
+    """Be a proxy that says that it has connected to the origin."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        await then(reader, writer)
+
+    return serve
+
+
+async def get(
+    transport: Transport, port: int, *, scheme: str = "http", limit: float = 30.0, proxy: int | None = None
+) -> Reply:
+    through = None if proxy is None else f"http://127.0.0.1:{proxy}"
+    url = f"{scheme}://{NAME}:{port}/"
+    return await transport.send(
+        "GET", url, f"host: {urlsplit(url).netloc}\r\n", b"", timeout=limit, proxy=through
+    )
+
+
+@pytest.fixture
+def eight(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets the name have eight addresses."""
+    resolve(monkeypatch, {NAME: EIGHT})
+
+
+@pytest.fixture
+def one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets the name have one address."""
+    resolve(monkeypatch, {NAME: EIGHT[:1]})
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def bundle(authority: trustme.CA, tmp_path: Path) -> str:
+    path = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(path)
+    return str(path)
+
+
+@pytest.fixture
+def tls(authority: trustme.CA) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(NAME).configure_cert(context)
+    return context
+
+
+def opened(connect_timeout: float = 20.0, **options: float) -> Transport:
+    return Transport(connect_timeout=connect_timeout, ca_bundle=None, **options)
+
+
+# --- which address --------------------------------------------------------------------------------------
+
+
+@on_linux
+async def test_a_black_hole_does_not_use_up_the_time_of_the_others(eight: None) -> None:
+    started = time.monotonic()
+    async with listening(answer, addresses=EIGHT, holes=EIGHT[:3]) as port, opened(24) as transport:
+        assert (await get(transport, port)).body == EIGHT[3].encode()
+    # Three eighths of the limit: what they took when the limit was divided among the addresses.
+    assert time.monotonic() - started < 9
+
+
+@on_linux
+async def test_the_whole_limit_is_for_whichever_address_answers(
+    eight: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop, late = asyncio.get_running_loop(), asyncio.Event()
+    real, waiting = loop.sock_connect, asyncio.Event()
+    names: list[str] = []
+
+    async def sock_connect(sock: socket.socket, address: tuple[str, int]) -> None:
+        names.append(address[0])
+        if address[0] == EIGHT[-1]:
+            waiting.set()
+            await late.wait()
+        await real(sock, address)
+
+    monkeypatch.setattr(loop, "sock_connect", sock_connect)
+    monkeypatch.setattr("poolcensus.aws.transport.dialing._NEXT_ADDRESS_AFTER", 0.01)
+    async with listening(answer, addresses=EIGHT, holes=EIGHT[:-1]) as port, opened(8) as transport:
+        async with asyncio.TaskGroup() as group:
+            call = group.create_task(get(transport, port))
+            await waiting.wait()
+            # An eighth of the limit and more, in which all are tried at the same time.
+            loop.call_later(1.5, late.set)
+        assert (await call).body == EIGHT[-1].encode()
+    assert names == list(EIGHT)
+
+
+@on_linux
+async def test_many_at_once_try_a_black_hole_once(eight: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with listening(answer, addresses=EIGHT, holes=EIGHT[:2]) as port, opened() as transport:
+        tried = note_connects(monkeypatch, port)
+        async with anyio.create_task_group() as group:
+            for _ in range(60):
+                group.start_soon(get, transport, port)
+        assert Counter(tried) == {EIGHT[0]: 1, EIGHT[1]: 1, EIGHT[2]: 60}
+
+
+@on_linux
+async def test_what_was_passed_over_goes_to_the_end(eight: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: set[str] = set()
+    async with listening(answer_once, addresses=EIGHT, holes=EIGHT[:2]) as port, opened() as transport:
+        tried = note_connects(monkeypatch, port)
+        loop = asyncio.get_running_loop()
+        real = loop.sock_connect
+
+        async def sock_connect(sock: socket.socket, address: tuple[str, int]) -> None:
+            if address[0] in closed:
+                raise ConnectionRefusedError(errno.ECONNREFUSED, "Connect call failed")
+            await real(sock, address)
+
+        monkeypatch.setattr(loop, "sock_connect", sock_connect)
+        assert (await get(transport, port)).body == EIGHT[2].encode()
+        assert tried == list(EIGHT[:3])
+        assert (await get(transport, port)).body == EIGHT[2].encode()
+        assert tried[3:] == [EIGHT[2]]
+        closed.add(EIGHT[2])
+        assert (await get(transport, port)).body == EIGHT[3].encode()
+        # Those behind it were next, and not those that had been passed over.
+        assert tried[4:] == [EIGHT[3]]
+
+
+@on_linux
+async def test_the_address_that_answered_stays_first_when_the_name_is_looked_up_again(
+    eight: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(addresses, "_KEPT", 0.0)
+    async with listening(answer_once, addresses=EIGHT, holes=EIGHT[:2]) as port, opened() as transport:
+        tried = note_connects(monkeypatch, port)
+        for _ in range(3):
+            assert (await get(transport, port)).body == EIGHT[2].encode()
+        assert tried == [*EIGHT[:2], *[EIGHT[2]] * 3]
+
+
+async def test_addresses_are_looked_up_once_for_all(one: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, names = anyio.getaddrinfo, []
+
+    async def getaddrinfo(host: str, port: int, **options: int) -> object:
+        names.append(host)
+        return await real(host, port, **options)
+
+    monkeypatch.setattr(anyio, "getaddrinfo", getaddrinfo)
+    async with listening(answer_once) as port, opened() as transport:
+        async with anyio.create_task_group() as group:
+            for _ in range(30):
+                group.start_soon(get, transport, port)
+        await get(transport, port)
+    assert names == [NAME]
+
+
+async def test_ipv6_and_ipv4_are_tried_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    resolve(monkeypatch, {NAME: ("::1", "::2", "127.0.0.1", "127.0.0.2", "::1")})
+    known = addresses.Addresses()
+    found = await known.of(addresses.HostPort(NAME, 1))
+    assert [each[4][0] for each in found] == ["::1", "127.0.0.1", "::2", "127.0.0.2"]
+
+
+@pytest.mark.parametrize(("fault", "code"), [("closes", "ConnectError"), ("swallows", "TLSTimeout")])
+async def test_an_address_that_fails_in_tls_is_the_last_to_be_tried_again(
+    monkeypatch: pytest.MonkeyPatch, tls: ssl.SSLContext, bundle: str, fault: str, code: str
+) -> None:
+    resolve(monkeypatch, {NAME: EIGHT[:2]})
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if writer.get_extra_info("sockname")[0] != EIGHT[0]:
+            await relay(inner)(reader, writer)
+        elif fault == "swallows":
+            await swallow(reader, writer)
+
+    async with (
+        listening(answer, tls=tls) as inner,
+        listening(serve, addresses=EIGHT[:2]) as port,
+        Transport(connect_timeout=20, ca_bundle=bundle, tls_timeout=2) as transport,
+    ):
+        assert (await _fails(transport, port, scheme="https")).code == code
+        assert (await get(transport, port, scheme="https")).status == 200
+
+
+# --- which phase ran out --------------------------------------------------------------------------------
+
+
+async def _fails(
+    transport: Transport, port: int, *, scheme: str = "http", limit: float = 30.0, proxy: int | None = None
+) -> CallError:
+    with anyio.fail_after(20), pytest.raises(CallError) as raised:
+        await get(transport, port, scheme=scheme, limit=limit, proxy=proxy)
+    return raised.value
+
+
+@on_linux
+@pytest.mark.parametrize(("connect_timeout", "limit"), [(0.5, 30), (30, 0.5)])
+async def test_a_host_of_black_holes_is_a_connect_timeout(
+    eight: None, connect_timeout: float, limit: float
+) -> None:
+    async with (
+        listening(answer, addresses=EIGHT, holes=EIGHT) as port,
+        opened(connect_timeout) as transport,
+    ):
+        error = await _fails(transport, port, limit=limit)
+    assert isinstance(error, UnreachableError)
+    assert error.code == "ConnectTimeout"
+    assert error.message.startswith(f"no answer from {NAME}: no connection within 0.")
+
+
+@on_linux
+async def test_a_host_of_black_holes_takes_a_socket_for_each_address_and_not_for_each_call(
+    eight: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("poolcensus.aws.transport.dialing._NEXT_ADDRESS_AFTER", 0.01)
+    async with listening(answer, addresses=EIGHT, holes=EIGHT) as port, opened(0.5) as transport:
+        tried = note_connects(monkeypatch, port)
+        async with asyncio.TaskGroup() as group:
+            calls = [group.create_task(_fails(transport, port)) for _ in range(50)]
+        assert {(await call).code for call in calls} == {"ConnectTimeout"}
+        assert len(tried) <= len(EIGHT)
+
+
+@pytest.mark.parametrize(("tls_timeout", "limit"), [(0.5, 30), (30, 0.5)])
+async def test_a_server_that_never_speaks_tls_is_a_tls_timeout(
+    one: None, tls_timeout: float, limit: float
+) -> None:
+    server = Watched(swallow)
+    async with listening(server) as port, opened(tls_timeout=tls_timeout) as transport:
+        await transport._dialer._tls_context()
+        error = await _fails(transport, port, scheme="https", limit=limit)
+        await server.wait_quiet()
+    assert isinstance(error, UnreachableError)
+    assert error.code == "TLSTimeout"
+    assert error.message.startswith(f"no answer from {NAME}: no TLS handshake within 0.")
+
+
+async def test_the_limit_of_tls_is_not_that_of_the_connection(
+    one: None, tls: ssl.SSLContext, bundle: str
+) -> None:
+    # The handshake takes at least one round trip, which is longer than what a connection may take.
+    async with (
+        listening(answer, tls=tls) as inner,
+        listening(relay(inner, 0.5)) as port,
+        Transport(connect_timeout=0.9, ca_bundle=bundle) as transport,
+    ):
+        assert (await get(transport, port, scheme="https")).status == 200
+
+
+@pytest.mark.parametrize(("connect_timeout", "limit"), [(0.5, 30), (30, 0.5)])
+async def test_a_proxy_that_never_connects_is_a_connect_timeout(connect_timeout: float, limit: float) -> None:
+    server = Watched(swallow)
+    async with listening(server) as proxy, opened(connect_timeout) as transport:
+        await transport._dialer._tls_context()
+        error = await _fails(transport, 443, scheme="https", limit=limit, proxy=proxy)
+        await server.wait_quiet()
+    assert isinstance(error, UnreachableError)
+    assert error.code == "ConnectTimeout"
+    assert error.message.startswith(f"no answer from {NAME}: no connection by the proxy within 0.")
+
+
+@pytest.mark.parametrize(("tls_timeout", "limit"), [(0.5, 30), (30, 0.5)])
+async def test_an_origin_behind_a_proxy_that_never_speaks_tls_is_a_tls_timeout(
+    tls_timeout: float, limit: float
+) -> None:
+    server = Watched(connected(swallow))
+    async with listening(server) as proxy, opened(tls_timeout=tls_timeout) as transport:
+        await transport._dialer._tls_context()
+        error = await _fails(transport, 443, scheme="https", limit=limit, proxy=proxy)
+        await server.wait_quiet()
+    assert isinstance(error, UnreachableError)
+    assert error.code == "TLSTimeout"
+
+
+async def test_a_name_that_is_never_resolved_is_a_name_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def getaddrinfo(host: str, port: int, **options: int) -> object:
+        return await asyncio.Future()
+
+    monkeypatch.setattr(anyio, "getaddrinfo", getaddrinfo)
+    async with opened(0.1) as transport:
+        error = await _fails(transport, 80)
+    assert error.code == "NameTimeout"
+    assert error.message == f"no answer from {NAME}: no address within 0.1 s"
+
+
+async def test_a_connection_that_the_system_gives_up_is_no_limit_of_ours(
+    one: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _refuse(monkeypatch, {EIGHT[0]: errno.ETIMEDOUT})
+    async with opened() as transport:
+        error = await _fails(transport, 80)
+    assert (error.code, error.message) == (
+        "ConnectError",
+        f"no answer from {NAME}: {os.strerror(errno.ETIMEDOUT)}",
+    )
+
+
+# --- what this machine lacks ----------------------------------------------------------------------------
+
+
+def _refuse(monkeypatch: pytest.MonkeyPatch, numbers: dict[str, int]) -> None:
+    """Let connections to these addresses fail with these numbers."""
+    loop = asyncio.get_running_loop()
+    real = loop.sock_connect
+
+    async def sock_connect(sock: socket.socket, address: tuple[str, int]) -> None:
+        if address[0] in numbers:
+            raise OSError(numbers[address[0]], f"Connect call failed {address}")
+        await real(sock, address)
+
+    monkeypatch.setattr(loop, "sock_connect", sock_connect)
+
+
+@contextmanager
+def no_descriptor_left() -> Iterator[None]:
+    """Let this process open no further file or socket."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with ExitStack() as stack:
+        last = os.open(os.devnull, os.O_RDONLY)
+        stack.callback(os.close, last)
+        highest = max(int(each) for each in os.listdir("/proc/self/fd"))  # noqa: PTH208 - numbers, not paths
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, before[1]))
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, before)
+        while True:
+            try:
+                stack.callback(os.close, os.dup(last))
+            except OSError:
+                break
+        yield
+
+
+@on_linux
+async def test_no_descriptor_left_is_a_limit_of_this_machine(eight: None) -> None:
+    async with listening(answer, addresses=EIGHT) as port, opened() as transport:
+        await transport._dialer._addresses.of(addresses.HostPort(NAME, port))
+        with no_descriptor_left():
+            error = await _fails(transport, port)
+        assert isinstance(error, LocalLimitError)
+        assert error.code == "TooManyOpenFiles"
+        assert NAME in error.message
+        assert "ulimit -n" in error.message
+        assert (await get(transport, port)).status == 200
+
+
+@on_linux
+async def test_a_name_that_no_descriptor_is_left_for_is_a_limit_of_this_machine() -> None:
+    async with opened() as transport:
+        with no_descriptor_left(), pytest.raises(LocalLimitError) as raised:
+            await transport.send("GET", "http://localhost:1/", "", b"", timeout=20)
+    assert raised.value.code == "TooManyOpenFiles"
+
+
+@on_linux
+@pytest.mark.parametrize("kept", [0, 3])
+async def test_connections_that_are_kept_give_way_when_no_descriptor_is_left(one: None, kept: int) -> None:
+    both = asyncio.Barrier(kept + 1)
+
+    async def together(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await both.wait()
+        await answer(reader, writer)
+
+    async with listening(together) as other, listening(answer) as port, opened() as transport:
+        async with anyio.create_task_group() as group:
+            for _ in range(kept):
+                group.start_soon(get, transport, other)
+            await both.wait()
+        assert len(transport._open) == kept
+        with no_descriptor_left():
+            if kept:
+                assert (await get(transport, port)).status == 200
+            else:
+                assert isinstance(await _fails(transport, port), LocalLimitError)
+        assert len(transport._open) == min(kept, 1)
+
+
+@on_linux
+async def test_a_descriptor_that_lacks_for_the_other_addresses_is_not_the_host_s_fault(
+    eight: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("poolcensus.aws.transport.dialing._NEXT_ADDRESS_AFTER", 0.01)
+    loop, lacking = asyncio.get_running_loop(), ExitStack()
+
+    async def sock_connect(sock: socket.socket, address: tuple[str, int]) -> None:
+        # The first has its socket, and waits for ever; the others get none.
+        lacking.enter_context(no_descriptor_left())
+        await asyncio.Future()
+
+    monkeypatch.setattr(loop, "sock_connect", sock_connect)
+    async with opened(0.5) as transport:
+        with lacking:
+            assert (await _fails(transport, 80)).code == "TooManyOpenFiles"
+
+
+@pytest.mark.parametrize(
+    ("numbers", "family", "code"),
+    [
+        ((errno.ENFILE,), LocalLimitError, "TooManyOpenFiles"),
+        ((errno.ENOBUFS,), LocalLimitError, "LocalLimit"),
+        ((errno.ENOMEM,), LocalLimitError, "LocalLimit"),
+        ((errno.EADDRNOTAVAIL,), LocalLimitError, "LocalLimit"),
+        ((errno.EADDRNOTAVAIL, errno.EADDRNOTAVAIL), LocalLimitError, "LocalLimit"),
+        ((errno.ECONNREFUSED, errno.EMFILE, errno.ENETUNREACH), LocalLimitError, "TooManyOpenFiles"),
+        ((errno.ENETUNREACH,), NoRouteError, "NoRoute"),
+        ((errno.EHOSTUNREACH,), NoRouteError, "NoRoute"),
+        ((errno.ENETDOWN,), NoRouteError, "NoRoute"),
+        ((errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETUNREACH), NoRouteError, "NoRoute"),
+        # IPv6 that is switched off has no address to connect from: that is no lack of ports.
+        ((errno.EADDRNOTAVAIL, errno.ENETUNREACH), NoRouteError, "NoRoute"),
+        ((errno.EADDRNOTAVAIL, errno.ECONNREFUSED), UnreachableError, "ConnectError"),
+        ((errno.ENETUNREACH, errno.ECONNREFUSED), UnreachableError, "ConnectError"),
+        ((errno.ECONNREFUSED, errno.ECONNREFUSED), UnreachableError, "ConnectError"),
+    ],
+)
+async def test_what_addresses_fail_with_says_whose_fault_it_is(
+    monkeypatch: pytest.MonkeyPatch, numbers: tuple[int, ...], family: type[CallError], code: str
+) -> None:
+    some = EIGHT[: len(numbers)]
+    resolve(monkeypatch, {NAME: some})
+    _refuse(monkeypatch, dict(zip(some, numbers, strict=True)))
+    async with opened() as transport:
+        error = await _fails(transport, 80)
+    assert type(error) is family
+    assert error.code == code
+    if family is not LocalLimitError:
+        words = {os.strerror(number) for number in numbers}
+        assert set(error.message.removeprefix(f"no answer from {NAME}: ").split(", ")) == words
+
+
+@pytest.mark.parametrize(
+    ("error", "family", "code"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), LocalLimitError, "TooManyOpenFiles"),
+        (socket.gaierror(socket.EAI_MEMORY, "Memory allocation failure"), LocalLimitError, "LocalLimit"),
+        (socket.gaierror(socket.EAI_AGAIN, "Temporary failure"), UnreachableError, "NameError"),
+    ],
+)
+async def test_a_name_that_can_not_be_looked_up_says_why(
+    monkeypatch: pytest.MonkeyPatch, error: OSError, family: type[CallError], code: str
+) -> None:
+    async def getaddrinfo(host: str, port: int, **options: int) -> object:
+        raise error
+
+    monkeypatch.setattr(anyio, "getaddrinfo", getaddrinfo)
+    async with opened() as transport:
+        found = await _fails(transport, 80)
+    assert (type(found), found.code) == (family, code)
+
+
+# --- cancelled at any point -----------------------------------------------------------------------------
+
+
+@on_linux
+@pytest.mark.parametrize("by", ["task", "scope"])
+@pytest.mark.parametrize("way", ["plain", "race", "tls", "proxy"])
+async def test_a_connection_that_is_cancelled_at_any_point_is_closed(
+    monkeypatch: pytest.MonkeyPatch, tls: ssl.SSLContext, bundle: str, way: str, by: str
+) -> None:
+    some, holes = (EIGHT[:2], EIGHT[:1]) if way == "race" else (EIGHT[:1], ())
+    resolve(monkeypatch, {NAME: some})
+    monkeypatch.setattr("poolcensus.aws.transport.dialing._NEXT_ADDRESS_AFTER", 0.001)
+    async with AsyncExitStack() as stack:
+        inner = await stack.enter_async_context(listening(answer, tls=tls))
+        ways = {"tls": relay(inner), "proxy": connected(relay(inner))}
+        server = Watched(ways.get(way, answer))
+        port = await stack.enter_async_context(listening(server, addresses=some, holes=holes))
+        transport = await stack.enter_async_context(Transport(connect_timeout=20, ca_bundle=bundle))
+        scheme, proxy = ("https" if way in ways else "http"), (port if way == "proxy" else None)
+
+        async def call() -> None:
+            with scope:
+                await get(transport, port, scheme=scheme, proxy=proxy)
+
+        turns, whole = 0, False
+        while not whole:
+            transport._dialer._addresses = addresses.Addresses()
+            scope = anyio.CancelScope()
+            task = asyncio.create_task(call())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            (task if by == "task" else scope).cancel()
+            await asyncio.wait([task])
+            # It may have ended in the turn in which it was to be cancelled; its connection is then kept.
+            whole = not (task.cancelled() or scope.cancelled_caught)
+            # The transport is still open: nobody but the call itself closes anything.
+            if not whole and server.open:
+                await server.wait_quiet()
+            # One by one at first; later most turns only wait.
+            turns += 1 + turns // 10
+        assert turns > 5
+
+
+@on_linux
+@pytest.mark.parametrize("by", ["task", "scope"])
+async def test_a_race_that_is_cancelled_as_it_ends_is_cancelled(
+    monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    resolve(monkeypatch, {NAME: EIGHT[:2]})
+    loop = asyncio.get_running_loop()
+    real, scope = loop.sock_connect, anyio.CancelScope()
+
+    async def sock_connect(sock: socket.socket, address: tuple[str, int]) -> None:
+        try:
+            await real(sock, address)
+        except asyncio.CancelledError:
+            # The other address has answered, and this one is given up.
+            (call if by == "task" else scope).cancel()
+            raise
+
+    async def get_in_scope() -> None:
+        with scope:
+            await get(transport, port)
+
+    monkeypatch.setattr(loop, "sock_connect", sock_connect)
+    async with (
+        listening(answer, addresses=EIGHT[:2], holes=EIGHT[:1]) as port,
+        opened() as transport,
+    ):
+        call = asyncio.create_task(get_in_scope())
+        await asyncio.wait([call])
+        assert call.cancelled() == (by == "task")
+        assert scope.cancelled_caught == (by == "scope")
+
+
+async def test_a_handshake_that_is_cancelled_as_it_ends_does_not_wait_for_a_goodbye(
+    monkeypatch: pytest.MonkeyPatch, one: None, tls: ssl.SSLContext, bundle: str
+) -> None:
+    made: list[Connection] = []
+    real = Connection.connection_made
+
+    def connection_made(connection: Connection, transport: asyncio.BaseTransport) -> None:
+        real(connection, transport)
+        made.append(connection)
+        call.cancel()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, to_there = await asyncio.open_connection("127.0.0.1", inner)
+        answers = asyncio.create_task(relay_back(there, writer))
+        while data := await reader.read(1 << 16):
+            # What comes after the handshake gets lost.
+            if not made:
+                to_there.write(data)
+        to_there.close()
+        await answers
+
+    async def relay_back(there: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await there.read(1 << 16):
+            writer.write(data)
+
+    monkeypatch.setattr(Connection, "connection_made", connection_made)
+    async with (
+        listening(answer, tls=tls) as inner,
+        listening(serve) as port,
+        Transport(connect_timeout=20, ca_bundle=bundle) as transport,
+    ):
+        call = asyncio.create_task(get(transport, port, scheme="https"))
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        with anyio.fail_after(20):
+            await made[0].closed

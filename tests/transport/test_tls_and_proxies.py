@@ -1,0 +1,249 @@
+"""TLS and proxies: whom we trust, and that only the origin reads what is meant for it."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import ssl
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+import trustme
+
+from poolcensus.aws.transport.fast import Reply, Transport
+from poolcensus.aws.transport.proxies import Proxies
+from poolcensus.aws.transport.tls import trusting
+from poolcensus.errors import SettingsError, UnreachableError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+REPLY = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
+
+
+class Origin:
+    """Answers every request with an empty object, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.heads: list[bytes] = []
+        self.connections = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        try:
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                self.heads.append(head)
+                writer.write(REPLY)
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+
+class Proxy:
+    """A proxy that tunnels CONNECT and forwards plain requests to one origin, and sees all that passes."""
+
+    def __init__(self, target: int, *, status: int = 200) -> None:
+        self.target = target
+        self.status = status
+        self.asked: list[bytes] = []
+        self.seen = bytearray()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        self.asked.append(head)
+        if self.status != 200:
+            writer.write(f"HTTP/1.1 {self.status} No\r\ncontent-length: 0\r\n\r\n".encode())
+            writer.close()
+            return
+        origin_reader, origin_writer = await asyncio.open_connection("127.0.0.1", self.target)
+        if head.startswith(b"CONNECT"):
+            writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        else:
+            origin_writer.write(head)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._pass(reader, origin_writer))
+            group.create_task(self._pass(origin_reader, writer))
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(65536):
+                self.seen += data
+                writer.write(data)
+                await writer.drain()
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+
+@asynccontextmanager
+async def listening(server: Origin | Proxy, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+    listener = await asyncio.start_server(server.serve, "127.0.0.1", 0, ssl=tls)
+    try:
+        yield listener.sockets[0].getsockname()[1]
+    finally:
+        listener.close()
+        while asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.sleep(0)
+
+
+@pytest.fixture
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def bundle(authority: trustme.CA, tmp_path: Path) -> str:
+    path = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(path)
+    return str(path)
+
+
+def server_side(authority: trustme.CA, *names: str) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(*names).configure_cert(context)
+    return context
+
+
+async def post(transport: Transport, url: str, proxy: str | None = None) -> Reply:
+    head = f"host: {urlsplit(url).netloc}\r\nx-amz-security-token: the-token\r\n"
+    return await transport.send("POST", url, head, b"{}", timeout=10, proxy=proxy)
+
+
+async def test_a_trusted_certificate_is_accepted_and_the_connection_kept(
+    authority: trustme.CA, bundle: str
+) -> None:
+    origin = Origin()
+    async with listening(origin, server_side(authority, "localhost")) as port:
+        async with Transport(connect_timeout=5, ca_bundle=bundle) as transport:
+            for _ in range(3):
+                assert (await post(transport, f"https://localhost:{port}/")).body == b"{}"
+        assert origin.connections == 1
+
+
+async def test_a_folder_of_authorities_is_a_bundle_too(authority: trustme.CA, tmp_path: Path) -> None:
+    async with (
+        listening(Origin(), server_side(authority, "localhost")) as port,
+        Transport(connect_timeout=5, ca_bundle=str(tmp_path)) as transport,
+    ):
+        with pytest.raises(UnreachableError, match="certificate is not trusted"):
+            await post(transport, f"https://localhost:{port}/")
+
+
+async def test_an_unknown_authority_is_refused_before_anything_is_sent(bundle: str) -> None:
+    origin = Origin()
+    async with (
+        listening(origin, server_side(trustme.CA(), "localhost")) as port,
+        Transport(connect_timeout=5, ca_bundle=bundle) as transport,
+    ):
+        with pytest.raises(UnreachableError, match="certificate is not trusted"):
+            await post(transport, f"https://localhost:{port}/")
+    assert not origin.heads
+
+
+async def test_a_certificate_of_another_name_is_refused(authority: trustme.CA, bundle: str) -> None:
+    origin = Origin()
+    async with (
+        listening(origin, server_side(authority, "elsewhere.example")) as port,
+        Transport(connect_timeout=5, ca_bundle=bundle) as transport,
+    ):
+        with pytest.raises(UnreachableError, match="certificate is not trusted"):
+            await post(transport, f"https://localhost:{port}/")
+    assert not origin.heads
+
+
+async def test_through_a_proxy_only_the_origin_reads_the_request(authority: trustme.CA, bundle: str) -> None:
+    origin = Origin()
+    async with listening(origin, server_side(authority, "localhost")) as port:
+        proxy = Proxy(port)
+        async with listening(proxy) as proxy_port:
+            async with Transport(connect_timeout=5, ca_bundle=bundle) as transport:
+                url = f"https://localhost:{port}/"
+                for _ in range(2):
+                    reply = await post(transport, url, f"http://user:p%40ss@127.0.0.1:{proxy_port}")
+                    assert reply.status == 200
+    assert len(proxy.asked) == 1
+    assert proxy.asked[0].startswith(f"CONNECT localhost:{port} HTTP/1.1\r\n".encode())
+    assert base64.b64encode(b"user:p@ss") in proxy.asked[0]
+    assert b"the-token" not in proxy.asked[0] + bytes(proxy.seen)
+    assert all(b"the-token" in head and b"proxy-authorization" not in head for head in origin.heads)
+
+
+async def test_the_origin_behind_a_proxy_has_to_be_trusted(bundle: str) -> None:
+    origin = Origin()
+    async with listening(origin, server_side(trustme.CA(), "localhost")) as port:
+        async with listening(Proxy(port)) as proxy_port:
+            async with Transport(connect_timeout=5, ca_bundle=bundle) as transport:
+                with pytest.raises(UnreachableError, match="certificate is not trusted"):
+                    await post(transport, f"https://localhost:{port}/", f"http://127.0.0.1:{proxy_port}")
+    assert not origin.heads
+
+
+async def test_a_proxy_that_is_reached_by_tls(authority: trustme.CA, bundle: str) -> None:
+    origin = Origin()
+    async with listening(origin, server_side(authority, "localhost")) as port:
+        proxy = Proxy(port)
+        async with listening(proxy, server_side(authority, "localhost")) as proxy_port:
+            async with Transport(connect_timeout=5, ca_bundle=bundle) as transport:
+                url = f"https://localhost:{port}/"
+                assert (await post(transport, url, f"https://localhost:{proxy_port}")).body == b"{}"
+
+
+async def test_a_proxy_that_refuses_says_so(authority: trustme.CA, bundle: str) -> None:
+    async with listening(Origin(), server_side(authority, "localhost")) as port:
+        async with listening(Proxy(port, status=407)) as proxy_port:
+            async with Transport(connect_timeout=5, ca_bundle=bundle) as transport:
+                with pytest.raises(UnreachableError, match="status 407"):
+                    await post(transport, f"https://localhost:{port}/", f"http://127.0.0.1:{proxy_port}")
+
+
+async def test_plain_http_is_forwarded_with_the_whole_url() -> None:
+    origin = Origin()
+    async with listening(origin) as port:
+        proxy = Proxy(port)
+        async with listening(proxy) as proxy_port:
+            async with Transport(connect_timeout=5, ca_bundle=None) as transport:
+                url = f"http://127.0.0.1:{port}/"
+                await post(transport, url, f"http://u:p@127.0.0.1:{proxy_port}")
+    assert proxy.asked[0].startswith(f"POST http://127.0.0.1:{port}/ HTTP/1.1\r\n".encode())
+    assert b"proxy-authorization: Basic" in proxy.asked[0]
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "http://secret\r\nx-evil: 1@127.0.0.1:3128",
+        "http://secret%0d%0ax-evil%3a1:p@127.0.0.1:3128",
+        "http://u:secret%0A@127.0.0.1:3128",
+        "http://u:secret%00@127.0.0.1:3128",
+        "http://secret%3au:p@127.0.0.1:3128",
+        "http://u:secret @127.0.0.1:3128",
+        "http://secret\u00e9:p@127.0.0.1:3128",
+    ],
+)
+def test_a_proxy_whose_credentials_fit_in_no_header_is_refused_without_them(
+    monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    with pytest.raises(SettingsError, match="HTTPS_PROXY or HTTP_PROXY") as caught:
+        Proxies().of("https://sts.eu-west-1.amazonaws.com/")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_proxy_whose_password_is_encoded_is_none_the_worse_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://u:p%40s%3As%C3%A9@127.0.0.1:3128")
+    assert Proxies().of("https://sts.eu-west-1.amazonaws.com/") == "http://u:p%40s%3As%C3%A9@127.0.0.1:3128"
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no certificate"])
+def test_a_bundle_of_no_use_names_where_it_may_be_named(tmp_path: Path, content: bytes | None) -> None:
+    bundle = tmp_path / "ca.pem"
+    if content is not None:
+        bundle.write_bytes(content)
+    with pytest.raises(SettingsError, match="AWS_CA_BUNDLE, ca_bundle in the profile, or REQUESTS_CA_BUNDLE"):
+        trusting(str(bundle))
