@@ -18,10 +18,11 @@ from typing import Any
 import orjson
 
 from harness import show
-from poolcensus.aws.pools import _page as check
+from poolcensus.aws.json_api import json_object
 from poolcensus.aws.transport.fast import Reply
 from poolcensus.format.schema import PageEncoder, encode_result
 from poolcensus.model import Account, Outcome, Page, Target, TargetResult
+from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.simulator.world import World, WorldConfig
 
 SNAPSHOT = "20261123T020000Z-3f9a1c"
@@ -76,6 +77,11 @@ def jobs(pools: int) -> list[tuple[str, Job, Job]]:
         ("lines of pools.ndjson", lambda: encoder.encode(page), lambda: lines(records)),
         ("line of the ledger", lambda: encode_result(result), lambda: orjson.dumps(ledger) + b"\n"),
     ]
+
+
+def check(reply: Reply) -> tuple[list[Any], str | None]:
+    """What a census makes of a reply."""
+    return WORKSPACES_POOLS.parse(json_object(reply))
 
 
 def lines(records: list[dict[str, Any]]) -> bytes:

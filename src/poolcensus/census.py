@@ -35,9 +35,11 @@ from poolcensus.errors import (
 from poolcensus.format.times import rfc3339
 from poolcensus.loops import require_asyncio
 from poolcensus.model import Outcome, Plan, Progress, Target, Totals
+from poolcensus.operations import WORKSPACES_POOLS, Query
 from poolcensus.remote import fetch_remote
 from poolcensus.scope.account_file import AccountEntry, read_accounts
-from poolcensus.scope.accounts import AccountChoice, AccountListing, RegionChoice, choose_regions
+from poolcensus.scope.accounts import AccountChoice, AccountListing
+from poolcensus.scope.regions import RegionChoice, choose_regions
 from poolcensus.snapshot import (
     BucketSnapshot,
     BucketStore,
@@ -75,6 +77,7 @@ if TYPE_CHECKING:
         PoolRecord,
         TargetResult,
     )
+    from poolcensus.operations import Operation
     from poolcensus.snapshot import Interrupted, SnapshotInfo, Store
 
 _log = logging.getLogger("poolcensus")
@@ -120,12 +123,13 @@ class Census:
     run that is still going on.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, operation: Operation = WORKSPACES_POOLS) -> None:
         self.settings = settings
+        self.operation = operation
         self._group: TaskGroup | None = None
         self._engine: Engine | None = None
         self._uncovered: list[TargetResult] = []
-        self._tally = FailureTally()
+        self._tally = FailureTally(self.operation)
         self._closed_targets = ClosedTargets(())
         self._closed: tuple[TargetResult, ...] = ()
         self._place = ""
@@ -297,7 +301,7 @@ class Census:
                 **opened.aws.organization.calls,
                 "sts:AssumeRole": roles,
                 **opened.aws.region_status.calls,
-                "workspaces:DescribeWorkspacesPools": targets - disabled,
+                self.operation.permission: targets - disabled,
             }
             return Plan(
                 caller=opened.aws.caller,
@@ -330,9 +334,16 @@ class Census:
             tags=frozenset(settings.account_tags),
             shard=settings.shard,
         )
-        async with open_aws(settings, prepared.session) as aws:
+        query = Query(
+            settings.pool_ids, tuple(each.parameter for each in settings.filters), settings.page_size
+        )
+        async with open_aws(settings, prepared.session, self.operation, query) as aws:
             regions = choose_regions(
-                aws.caller.partition, settings.regions, settings.exclude_regions, settings.extra_regions
+                self.operation,
+                aws.caller.partition,
+                settings.regions,
+                settings.exclude_regions,
+                settings.extra_regions,
             )
             yield _Opened(aws, AccountListing(choice, aws.caller, aws.organization), regions)
 
@@ -345,7 +356,7 @@ class Census:
     ) -> Engine:
         settings = self.settings
         self._uncovered.clear()
-        self._tally = FailureTally()
+        self._tally = FailureTally(self.operation)
         self._closed_targets = ClosedTargets(opened.regions.regions)
         engine = self._engine = Engine(
             aws=opened.aws,

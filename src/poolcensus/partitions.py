@@ -55,11 +55,6 @@ def known_regions() -> frozenset[str]:
     return frozenset(region for each in partitions().values() for region in each.regions)
 
 
-def lacks_pools(region: str) -> bool:
-    """Whether WorkSpaces Pools is known not to be offered in a region. False for one that is not known."""
-    return any(region in each.regions and region not in each.pools for each in partitions().values())
-
-
 def is_pattern(text: str) -> bool:
     """Whether `text` stands for several regions (`eu-*`) rather than for one."""
     return any(character in text for character in "*?[")

@@ -24,6 +24,7 @@ from poolcensus.aws.credentials import (
     RoleSettings,
     _role_session,
     default_session_name,
+    session_policy,
 )
 from poolcensus.aws.signing import Credentials, RequestTemplate
 from poolcensus.aws.transport.fast import Reply
@@ -211,6 +212,7 @@ def broker_of(sts: Sts, *, caller: Caller = CALLER, **role: Any) -> CredentialBr
         "external_id": None,
         "session_name": None,
         "session_duration": 900,
+        "policy": session_policy(("workspaces:DescribeWorkspacesPools", "ec2:DescribeRegions")),
     }
     return CredentialBroker(
         channel=cast("Channel", sts),
@@ -377,7 +379,7 @@ async def test_an_external_id_that_sts_repeats_is_masked(time: Time) -> None:
         await broker_of(Sts(time, refusal), external_id="hush-hush").source(MEMBER).get()
     assert "hush" not in str(raised.value)
     assert "hush" not in repr(raised.value.__cause__)
-    assert "hush" not in repr(RoleSettings("r", "hush-hush", None, 900))
+    assert "hush" not in repr(RoleSettings("r", "hush-hush", None, 900, "{}"))
 
 
 async def test_a_source_is_kept_until_it_is_forgotten(time: Time) -> None:

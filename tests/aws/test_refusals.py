@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from poolcensus.aws.faults import classify, error_of, parse_xml, server_time
-from poolcensus.aws.refusals import TABLE, denial_in
+from poolcensus.aws.refusals import DENIALS, TABLE, denial_in
 from poolcensus.aws.transport.fast import Reply
 from poolcensus.errors import (
     AccessDeniedError,
@@ -33,6 +33,7 @@ from poolcensus.errors import (
 )
 from poolcensus.format import codec
 from poolcensus.model import Denial
+from poolcensus.operations import WORKSPACES_POOLS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -147,7 +148,7 @@ NEUTRAL = (
 
 
 def denied(code: str, message: str, region: str = "eu-west-1") -> CallError:
-    return error_of(reply(codec.dumps({"__type": code, "message": message})), region)
+    return error_of(reply(codec.dumps({"__type": code, "message": message})), region, WORKSPACES_POOLS)
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -237,7 +238,7 @@ def test_a_denial_by_a_policy_is_never_neutral() -> None:
 
 
 def test_every_row_of_the_table_has_a_source() -> None:
-    for row in TABLE:
+    for row in (*DENIALS, *WORKSPACES_POOLS.refusals, *TABLE):
         assert all(page.startswith("https://") for page in row.source.split())
         assert row.codes
 

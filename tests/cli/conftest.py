@@ -26,6 +26,7 @@ from poolcensus.model import (
     TargetResult,
     Totals,
 )
+from poolcensus.operations import WORKSPACES_POOLS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -147,7 +148,7 @@ def library(monkeypatch: pytest.MonkeyPatch) -> FakeLibrary:
 
         resumable = property(lambda _: fake.resumable)
         closed = property(lambda _: fake.closed)
-        failures = property(lambda _: FailureTally(fake.snapshot.results).groups())
+        failures = property(lambda _: FailureTally(WORKSPACES_POOLS, fake.snapshot.results).groups())
         published = property(lambda _: fake.published or (None if fake.error else fake.snapshot))
         before = property(lambda _: fake.before)
 

@@ -15,6 +15,7 @@ from poolcensus.cli.exits import StoppedError
 from poolcensus.config import ProgressMode
 from poolcensus.engine.failures import FailureTally
 from poolcensus.model import Outcome, Shard
+from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.snapshot.reader import info_of
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ def test_what_was_not_published_says_which_accounts_were_the_reason(
         "Snapshot not published: 2 of 4 targets failed and --strict is set.",
         uncovered=uncovered[:1],
         count=2,
-        failures=FailureTally(uncovered).groups(),
+        failures=FailureTally(WORKSPACES_POOLS, uncovered).groups(),
     )
     assert main(["collect", "--strict"]) == 4
     assert capsys.readouterr().err.splitlines() == [

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from poolcensus.cli.trouble import closures, complain, failures, printable
 from poolcensus.engine.failures import FailureTally
 from poolcensus.model import Outcome
+from poolcensus.operations import WORKSPACES_POOLS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def _lines(uncovered: list[TargetResult]) -> list[str]:
-    return [*failures(FailureTally(uncovered).groups())]
+    return [*failures(FailureTally(WORKSPACES_POOLS, uncovered).groups())]
 
 
 def test_every_account_is_counted_however_many_there_are(result: Callable[..., TargetResult]) -> None:
@@ -39,7 +40,7 @@ def test_failures_are_grouped_by_outcome_and_name_the_accounts(result: Callable[
         result(7, "us-east-1", Outcome.SCP_DENIED, "AccessDeniedException"),
         *(result(each, "sa-east-1", Outcome.UNREACHABLE) for each in range(10, 30)),
     ]
-    assert list(failures(FailureTally(uncovered).groups())) == [
+    assert list(failures(FailureTally(WORKSPACES_POOLS, uncovered).groups())) == [
         (
             "20 accounts not reached in sa-east-1: 000000000010 acct-9, 000000000011 acct-10,"
             " 000000000012 acct-11, 000000000013 acct-12, 000000000014 acct-13, and 15 more"
@@ -99,7 +100,7 @@ def test_every_way_to_fail_has_words_for_it_and_ten_lines_hold_them_all(
     result: Callable[..., TargetResult],
 ) -> None:
     uncovered = [result(1, outcome=each) for each in Outcome if not each.covered]
-    lines = list(failures(FailureTally(uncovered).groups()))
+    lines = list(failures(FailureTally(WORKSPACES_POOLS, uncovered).groups()))
     assert len(lines) == len(uncovered) <= 10
     assert len(set(lines)) == len(lines)
 

@@ -13,7 +13,7 @@ from poolcensus.engine.engine import Engine, EngineLimits
 from poolcensus.flow.breaker import CircuitBreakers
 from poolcensus.flow.concurrency import Pauses
 from poolcensus.model import Account, Caller, Outcome, Page, Target, TargetResult
-from poolcensus.scope.accounts import RegionChoice
+from poolcensus.scope.regions import RegionChoice
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from poolcensus.aws.session import Aws
     from poolcensus.scope.accounts import AccountListing
 
-    Read = Callable[[Callable[[Page], Awaitable[None]]], Awaitable[None]]
+    Read = Callable[[], Awaitable[Page | None]]
 
 pytestmark = pytest.mark.usefixtures("no_task_left")
 
@@ -36,6 +36,19 @@ async def nothing(_: object = None) -> None:
 
 async def for_ever(_: object = None) -> None:
     await anyio.sleep_forever()
+
+
+class PlayedPages:
+    """A target of one call."""
+
+    def __init__(self, read: Read) -> None:
+        self._read = read
+        self.ended = False
+
+    async def next(self) -> Page | None:
+        page = await self._read()
+        self.ended = True
+        return page
 
 
 class Played:
@@ -85,17 +98,9 @@ class Played:
         await self.status()
         return None
 
-    async def read(
-        self,
-        target: Target,
-        source: object,
-        watch: CallWatch,
-        take: Callable[[Page], Awaitable[None]],
-        ready: Callable[[], Awaitable[None]],
-    ) -> None:
-        await ready()
+    async def open(self, target: Target, source: object, watch: CallWatch) -> PlayedPages:
         watch.attempts += 1
-        await self.reads[target.account.id](take)
+        return PlayedPages(self.reads[target.account.id])
 
     def full(self) -> bool:
         return False
@@ -140,8 +145,8 @@ class Played:
         return {each.account_id: each for each in self.results}
 
 
-async def one_page(take: Callable[[Page], Awaitable[None]]) -> None:
-    await take(Page(Target(Account(ONE), ON), 1, "", ({"PoolId": "p"},)))
+async def one_page() -> Page | None:
+    return Page(Target(Account(ONE), ON), 1, "", ({"PoolId": "p"},))
 
 
 async def test_the_time_of_a_slow_destination_is_not_the_targets() -> None:
@@ -183,17 +188,17 @@ async def test_a_target_that_is_not_restored_has_its_time() -> None:
 
 
 async def test_a_target_that_ends_as_its_time_does_leaves_the_next_its_own() -> None:
-    async def ends_all_the_same(take: Callable[[Page], Awaitable[None]]) -> None:
+    async def ends_all_the_same() -> None:
         try:
             await anyio.sleep_forever()
         except anyio.get_cancelled_exc_class():
             pass
         # Without giving way: the target is at its end and has not noticed.
 
-    async def several_steps(take: Callable[[Page], Awaitable[None]]) -> None:
+    async def several_steps() -> Page | None:
         for _ in range(5):
             await anyio.lowlevel.checkpoint()
-        await one_page(take)
+        return await one_page()
 
     others = {f"{number:012d}": several_steps for number in range(3, 9)}
     played = Played({ONE: ends_all_the_same, **others})

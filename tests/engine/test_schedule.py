@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from poolcensus.engine.schedule import Schedule
 from poolcensus.flow.concurrency import Share
 from poolcensus.model import Account, Target
-from poolcensus.scope.accounts import RegionChoice
+from poolcensus.scope.regions import RegionChoice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from poolcensus.aws.client import CallWatch
-from poolcensus.aws.pools import PoolQuery, PoolReader, _page, _SeenIds, _without_missing
+from poolcensus.aws.pages import PageReader
 from poolcensus.aws.transport.fast import Reply
-from poolcensus.errors import BadResponseError, CallError, PagingLoopError, ServiceError
+from poolcensus.errors import BadResponseError
 from poolcensus.format import codec
-from poolcensus.model import Account, Target
+from poolcensus.operations import WORKSPACES_POOLS, Query
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from poolcensus.aws.client import Call, Channel, CredentialSource
+    from poolcensus.aws.client import Channel
     from poolcensus.aws.sdk import Sdk
-    from poolcensus.model import JsonObject, JsonValue, Page
+    from poolcensus.model import JsonObject, JsonValue
 
-TARGET = Target(Account("000000000001"), "us-east-1")
+READER = PageReader(cast("Sdk", None), cast("Channel", None), WORKSPACES_POOLS, Query())
 
 
 def page_of(body: JsonValue | bytes) -> tuple[list[JsonObject], str | None]:
-    return _page(Reply(200, {}, body if isinstance(body, bytes) else codec.dumps(body)))
+    return READER.parse(Reply(200, {}, body if isinstance(body, bytes) else codec.dumps(body)))
 
 
 _JUNK: st.SearchStrategy[JsonValue] = st.recursive(
@@ -163,10 +162,11 @@ def pool_ids(count: int) -> tuple[str, ...]:
 
 @given(st.integers(0, 120))
 def test_a_call_carries_at_most_25_ids_and_all_are_asked_for(count: int) -> None:
-    groups = PoolQuery(pool_ids(count)).id_groups()
-    assert tuple(each for group in groups for each in group) == pool_ids(count)
-    assert all(1 <= len(group) <= 25 for group in groups) or groups == [()]
-    assert groups
+    listings = WORKSPACES_POOLS.listings(Query(pool_ids(count)))
+    assert tuple(each for listing in listings for each in listing.ids) == pool_ids(count)
+    assert all(1 <= len(each.ids) <= 25 for each in listings) or [each.ids for each in listings] == [()]
+    assert all(each.parameters.get("PoolIds", []) == [*each.ids] for each in listings)
+    assert listings
 
 
 def _ask(
@@ -182,7 +182,9 @@ def _ask(
         assert group, "a call for no id asks for every pool"
         unknown = [each for each in group if each not in existing]
         if unknown:
-            groups[:0] = _without_missing(group, message(unknown))
+            others = WORKSPACES_POOLS.without_missing(group, "ResourceNotFoundException", message(unknown))
+            assert others is not None
+            groups[:0] = others
         else:
             answered += group
         assert calls <= 2 * len(ids), "it does not end"
@@ -217,121 +219,3 @@ def test_a_message_that_names_what_is_missing_saves_calls() -> None:
     ids = pool_ids(25)
     _, calls = _ask(ids, set(ids[5:]), message=_MESSAGES["all"])
     assert calls == 2
-
-
-class Service:
-    """A channel that answers like the service: filters by ids, pages, and refuses unknown ids."""
-
-    def __init__(
-        self,
-        existing: Sequence[str],
-        *,
-        tokens: Sequence[str] = (),
-        error: CallError | None = None,
-        always: str = "",
-    ) -> None:
-        self.existing = existing
-        self.always = always
-        self.tokens = list(tokens)
-        self.error = error
-        self.requests: list[dict[str, Any]] = []
-        self.begun: list[bool] = []
-        self.ready = 0
-
-    async def template(self, *_: object) -> str:
-        return "template"
-
-    async def call(self, call: Call, source: object, parse: Callable[[Reply], Any], *, watch: object) -> Any:
-        request = codec.loads(call.body)
-        assert isinstance(request, dict)
-        self.requests.append(request)
-        self.begun.append(call.begun)
-        assert self.ready == len(self.requests)
-        if self.error is not None:
-            raise self.error
-        asked = cast("list[str]", request.get("PoolIds", []))
-        if any(each not in self.existing for each in asked):
-            raise ServiceError("not found", code="ResourceNotFoundException", status=400)
-        found = list(asked or self.existing)
-        found += [self.always] if self.always and self.always not in found else []
-        body: JsonObject = {"WorkspacesPools": [{"PoolId": each} for each in found]}
-        if self.tokens:
-            body["NextToken"] = self.tokens.pop(0)
-        return parse(Reply(200, {}, codec.dumps(body)))
-
-    async def pages(self, query: PoolQuery) -> list[Page]:
-        reader = PoolReader(cast("Sdk", self), cast("Channel", self), query)
-        source = cast("CredentialSource", None)
-        pages: list[Page] = []
-
-        async def take(page: Page) -> None:
-            pages.append(page)
-
-        async def ready() -> None:
-            self.ready += 1
-
-        await reader.read(TARGET, source, CallWatch(), take, ready)
-        return pages
-
-
-async def test_ids_are_read_in_groups_and_the_missing_left_out() -> None:
-    ids = pool_ids(60)
-    service = Service(ids[::2])
-    pages = await service.pages(PoolQuery(ids))
-    assert [pool["PoolId"] for page in pages for pool in page.pools] == list(ids[::2])
-    assert [page.number for page in pages] == list(range(1, len(pages) + 1))
-    assert all(1 <= len(request["PoolIds"]) <= 25 for request in service.requests)
-
-
-async def test_a_pool_on_two_pages_is_on_the_first_only() -> None:
-    service = Service(("a", "b"), tokens=("1", "2"))
-    pages = await service.pages(PoolQuery(page_size=2))
-    assert [[pool["PoolId"] for pool in page.pools] for page in pages] == [["a", "b"], [], []]
-    assert [request.get("NextToken") for request in service.requests] == [None, "1", "2"]
-    assert {request["Limit"] for request in service.requests} == {2}
-    assert service.begun == [False, True, True]
-
-
-async def test_a_pool_twice_on_the_only_page_is_there_once() -> None:
-    service = Service(("a", "b", "a"))
-    pages = await service.pages(PoolQuery())
-    assert [[pool["PoolId"] for pool in page.pools] for page in pages] == [["a", "b"]]
-
-
-async def test_a_pool_that_is_sent_for_other_ids_too_is_there_once() -> None:
-    ids = pool_ids(60)
-    service = Service(ids, always=ids[0])
-    pages = await service.pages(PoolQuery(ids))
-    assert len(pages) == 3
-    assert [pool["PoolId"] for page in pages for pool in page.pools] == list(ids)
-
-
-_IDS = st.one_of(
-    st.integers(0, 30).map(lambda number: f"wspool-{number:09d}"),
-    st.text(st.sampled_from("0az"), min_size=9, max_size=9).map(lambda digits: f"wspool-{digits}"),
-    st.text(st.sampled_from("ab/-\n"), max_size=3),
-    st.sampled_from(["wspool-00000000/", "/wspool-000000001/", "000000001", "wspool-000000001\n"]),
-)
-
-
-@given(ids=st.lists(_IDS, max_size=60))
-def test_an_id_is_new_once_whatever_it_looks_like(ids: list[str]) -> None:
-    seen, model = _SeenIds(), set[str]()
-    for each in ids:
-        assert seen.is_new(each) == (each not in model)
-        model.add(each)
-
-
-@pytest.mark.parametrize("tokens", ["AA", "ABA", "ABCB"])
-async def test_tokens_that_come_again_end_the_target(tokens: str) -> None:
-    service = Service((), tokens=[*tokens, *"XYZ"])
-    with pytest.raises(PagingLoopError):
-        await service.pages(PoolQuery())
-    assert len(service.requests) == len(tokens)
-
-
-async def test_not_found_without_ids_is_an_error() -> None:
-    service = Service((), error=ServiceError("?", code="ResourceNotFoundException", status=400))
-    with pytest.raises(ServiceError):
-        await service.pages(PoolQuery())
-    assert len(service.requests) == 1

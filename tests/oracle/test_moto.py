@@ -13,6 +13,7 @@ from poolcensus.aws.session import open_aws, open_caller
 from poolcensus.census import Census
 from poolcensus.config import load_settings
 from poolcensus.model import Outcome, SnapshotStatus
+from poolcensus.operations import WORKSPACES_POOLS, Query
 from poolcensus.snapshot import Snapshot, verify
 
 if TYPE_CHECKING:
@@ -42,6 +43,9 @@ class Tree:
     @property
     def everyone(self) -> set[str]:
         return {CALLER, *self.accounts}
+
+
+PLAIN = (WORKSPACES_POOLS, Query())
 
 
 @pytest.fixture
@@ -122,7 +126,10 @@ async def test_every_account_has_credentials_of_its_own(
     tree: Tree, moto: str, connect: Callable[..., Any]
 ) -> None:
     some = sorted(tree.accounts)[:3]
-    async with open_caller(settings()) as session, open_aws(settings(), session) as aws:
+    async with (
+        open_caller(settings()) as session,
+        open_aws(settings(), session, *PLAIN) as aws,
+    ):
         assert aws.caller.account_id == CALLER
         credentials = [await aws.broker.source(account).get() for account in some]
         own = await aws.broker.source(CALLER).get()
@@ -150,7 +157,10 @@ async def test_region_status_comes_from_whatever_is_served(
         return {each["RegionName"] for each in reply["Regions"] if each["OptInStatus"] == "not-opted-in"}
 
     off = await asyncio.to_thread(regions)
-    async with open_caller(settings()) as session, open_aws(settings(), session) as aws:
+    async with (
+        open_caller(settings()) as session,
+        open_aws(settings(), session, *PLAIN) as aws,
+    ):
         found = await aws.region_status.disabled(min(tree.accounts))
     assert found is not None
     assert set(found) == off != set()

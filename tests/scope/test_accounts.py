@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 import anyio
@@ -13,13 +14,16 @@ from poolcensus import partitions
 from poolcensus.aws.organizations import ListedAccount, Organization
 from poolcensus.errors import OrganizationError, SettingsError
 from poolcensus.model import Account, Caller, Shard, SkippedAccount
+from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.scope.account_file import AccountEntry
-from poolcensus.scope.accounts import AccountChoice, AccountListing, choose_regions, shard_of
+from poolcensus.scope.accounts import AccountChoice, AccountListing, shard_of
+from poolcensus.scope.regions import choose_regions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
 COMMERCIAL = partitions.partitions()["aws"]
+regions_of = partial(choose_regions, WORKSPACES_POOLS)
 CALLER = Caller("000000000001", "arn:aws:iam::000000000001:user/x", "aws")
 
 
@@ -27,58 +31,64 @@ CALLER = Caller("000000000001", "arn:aws:iam::000000000001:user/x", "aws")
 
 
 def test_without_patterns_every_region_with_workspaces_is_asked() -> None:
-    chosen = choose_regions("aws", (), (), ())
+    chosen = regions_of("aws", (), (), ())
     assert chosen.regions == tuple(sorted(COMMERCIAL.workspaces))
     assert set(chosen.opt_in) == COMMERCIAL.opt_in & set(COMMERCIAL.workspaces)
     assert not set(chosen.opt_in) & set(chosen.always_on)
 
 
 def test_patterns_choose_among_the_regions_with_workspaces() -> None:
-    chosen = choose_regions("aws", ("eu-*",), (), ())
+    chosen = regions_of("aws", ("eu-*",), (), ())
     assert chosen.regions == ("eu-central-1", "eu-west-1", "eu-west-2", "eu-west-3")
     assert "eu-north-1" in COMMERCIAL.regions
 
 
 def test_a_region_that_is_named_is_asked_even_without_workspaces() -> None:
-    chosen = choose_regions("aws", ("eu-north-1", "us-e*"), (), ())
+    chosen = regions_of("aws", ("eu-north-1", "us-e*"), (), ())
     assert chosen.regions == ("eu-north-1", "us-east-1", "us-east-2")
-    assert choose_regions("aws", ("me-south-1",), (), ()).opt_in == ("me-south-1",)
+    assert regions_of("aws", ("me-south-1",), (), ()).opt_in == ("me-south-1",)
 
 
 def test_exclusion_has_the_last_word() -> None:
-    assert choose_regions("aws", ("us-*",), ("us-west-2",), ()).regions == ("us-east-1", "us-east-2")
-    assert choose_regions("aws", (), ("[!e]*",), ()).regions == choose_regions("aws", ("e*",), (), ()).regions
+    assert regions_of("aws", ("us-*",), ("us-west-2",), ()).regions == (
+        "us-east-1",
+        "us-east-2",
+    )
+    assert regions_of("aws", (), ("[!e]*",), ()).regions == regions_of("aws", ("e*",), (), ()).regions
 
 
 def test_other_partitions_have_their_own_regions() -> None:
-    assert choose_regions("aws-us-gov", (), (), ()).regions == ("us-gov-east-1", "us-gov-west-1")
-    assert not choose_regions("aws-us-gov", (), (), ()).opt_in
+    assert regions_of("aws-us-gov", (), (), ()).regions == (
+        "us-gov-east-1",
+        "us-gov-west-1",
+    )
+    assert not regions_of("aws-us-gov", (), (), ()).opt_in
     with pytest.raises(SettingsError, match="us-gov-west-1"):
-        choose_regions("aws-us-gov", ("us-east-1",), (), ())
+        regions_of("aws-us-gov", ("us-east-1",), (), ())
 
 
 def test_a_region_newer_than_the_catalogue_is_asked_and_is_opt_in() -> None:
-    chosen = choose_regions("aws", (), (), ("xx-new-1",))
+    chosen = regions_of("aws", (), (), ("xx-new-1",))
     assert "xx-new-1" in chosen.opt_in
-    assert choose_regions("aws", ("xx-*",), (), ("xx-new-1",)).regions == ("xx-new-1",)
+    assert regions_of("aws", ("xx-*",), (), ("xx-new-1",)).regions == ("xx-new-1",)
 
 
 def test_an_extra_region_of_the_catalogue_keeps_its_kind() -> None:
-    chosen = choose_regions("aws", (), (), ("eu-north-1", "me-south-1"))
+    chosen = regions_of("aws", (), (), ("eu-north-1", "me-south-1"))
     assert "eu-north-1" in chosen.always_on
     assert "me-south-1" in chosen.opt_in
 
 
 def test_a_partition_that_is_not_in_the_catalogue_has_only_extra_regions() -> None:
-    assert choose_regions("aws-new", (), (), ("nn-1",)).opt_in == ("nn-1",)
+    assert regions_of("aws-new", (), (), ("nn-1",)).opt_in == ("nn-1",)
     with pytest.raises(SettingsError, match="it has none"):
-        choose_regions("aws-new", (), (), ())
+        regions_of("aws-new", (), (), ())
 
 
 @pytest.mark.parametrize("patterns", [("mars-1",), ("mars-*",)])
 def test_where_nothing_is_left_that_is_said(patterns: tuple[str, ...]) -> None:
     with pytest.raises(SettingsError, match="no region is left in partition aws: it has af-south-1"):
-        choose_regions("aws", patterns, (), ())
+        regions_of("aws", patterns, (), ())
 
 
 # --- accounts -------------------------------------------------------------------------------------------

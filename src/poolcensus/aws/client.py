@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from poolcensus.flow.concurrency import CallKey, Gate, Pauses, Share
     from poolcensus.flow.rate import RateLimits
     from poolcensus.flow.retry import Retrier
+    from poolcensus.operations import Operation
 
 _log = logging.getLogger("poolcensus")
 
@@ -111,7 +112,8 @@ class Call(msgspec.Struct, frozen=True):
     caller assumes roles for others. `awaited` says that targets wait for the call which are counted as
     waiting already, `begun` that its target has been read in part: it goes before those that have not.
     `optional` says that there is another way: the call does not wait for a service that is silent. `idle`
-    says that nobody waits for what it answers: it is not work.
+    says that nobody waits for what it answers: it is not work. `operation` is what the census is of,
+    where the call is one of it.
     """
 
     template: RequestTemplate
@@ -123,6 +125,7 @@ class Call(msgspec.Struct, frozen=True):
     begun: bool = False
     optional: bool = False
     idle: bool = False
+    operation: Operation | None = None
 
     @property
     def endpoint(self) -> Endpoint:
@@ -339,7 +342,7 @@ class Channel:
             )
             self._note_reply(endpoint, watch)
             if reply.status != 200:
-                raise error_of(reply, key.region)
+                raise error_of(reply, key.region, call.operation)
             result = parse(reply)
         except CallError as error:
             self._note_error(call, source, credentials, error, watch=watch, sent_at=sent_at)

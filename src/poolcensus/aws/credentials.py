@@ -46,34 +46,26 @@ _LONGEST_RENEWAL = 120.0
 # A role chained from another role's session can't have a longer one:
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles.html#iam-term-role-chaining
 _LONGEST_CHAINED_SESSION = 3600
-# Narrows whatever the role allows to what a census calls, so that even an administrator's role is harmless.
-_SESSION_POLICY = json.dumps(
-    {
-        "Version": "2012-10-17",
-        "Statement": [
-            {
-                "Effect": "Allow",
-                "Action": [
-                    "workspaces:DescribeWorkspacesPools",
-                    "account:ListRegions",
-                    "ec2:DescribeRegions",
-                ],
-                "Resource": "*",
-            }
-        ],
-    },
-    separators=(",", ":"),
-)
+
+
+def session_policy(permissions: Iterable[str]) -> str:
+    """Return the policy that narrows a session to these IAM actions, whatever its role allows.
+
+    With it even an administrator's role is harmless.
+    """
+    statement = {"Effect": "Allow", "Action": [*permissions], "Resource": "*"}
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]}, separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True)
 class RoleSettings:
-    """Which role is assumed, and how. `session_duration` is in seconds."""
+    """Which role is assumed, and how. `session_duration` is in seconds, `policy` the session's own policy."""
 
     name: str
     external_id: str | None
     session_name: str | None
     session_duration: int
+    policy: str
 
     def __repr__(self) -> str:
         return f"RoleSettings(name={self.name!r})"
@@ -291,7 +283,7 @@ class CredentialBroker:
             "RoleArn": role_arn,
             "RoleSessionName": self._role.session_name or default_session_name(self._caller),
             "DurationSeconds": min(duration, _LONGEST_CHAINED_SESSION) if chained else duration,
-            "Policy": _SESSION_POLICY,
+            "Policy": self._role.policy,
         }
         if self._role.external_id is not None:
             parameters["ExternalId"] = self._role.external_id

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from poolcensus.aws.transport.fast import Reply
     from poolcensus.errors import CallError
+    from poolcensus.operations import Operation
 
 # Whatever is assigned to such a name, and whatever follows it that is too long to be a word.
 _SECRETS = re.compile(
@@ -29,10 +30,10 @@ _SECRETS = re.compile(
 _LONGEST_MESSAGE = 1000
 
 
-def error_of(reply: Reply, region: str = "") -> CallError:
+def error_of(reply: Reply, region: str = "", operation: Operation | None = None) -> CallError:
     """Return the exception for a reply that is not a success. Never raises for what the body holds.
 
-    `region` is where the service was called: some refusals mean another thing where Pools is not offered.
+    `region` and `operation` are what was called: some refusals mean another thing there.
     """
     code, message = _json_error(reply.body) or _xml_error(reply.body) or ("", "")
     header_code = reply.headers.get("x-amzn-ErrorType", "")
@@ -42,14 +43,22 @@ def error_of(reply: Reply, region: str = "") -> CallError:
         status=reply.status,
         headers=reply.headers,
         region=region,
+        operation=operation,
     )
 
 
 def classify(
-    code: str, message: str, *, status: int, headers: Mapping[str, str], region: str = ""
+    code: str,
+    message: str,
+    *,
+    status: int,
+    headers: Mapping[str, str],
+    region: str = "",
+    operation: Operation | None = None,
 ) -> CallError:
     """Return the exception for an error's code, message, status and headers."""
-    kind, message = in_region(kind_of(code, status, message), message, region)
+    kind = kind_of(code, status, message, operation)
+    kind, message = in_region(kind, message, region, operation)
     if 300 <= status < 400:
         message = "a redirect, which is never followed"
     return kind(

@@ -7,16 +7,14 @@ which covers nothing.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
-from poolcensus import partitions
 from poolcensus.errors import (
     AccessDeniedError,
     BadResponseError,
     CallError,
     ClockSkewError,
     ExpiredError,
-    NotEntitledError,
     RegionUnsupportedError,
     ScpDeniedError,
     ServerError,
@@ -25,6 +23,12 @@ from poolcensus.errors import (
     UnrecognizedCredentialsError,
 )
 from poolcensus.model import Denial
+from poolcensus.operations.operation import DENIED, Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from poolcensus.operations import Operation
 
 _SDK_RETRIES = "https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html"
 _COMMON_ERRORS = "https://docs.aws.amazon.com/workspaces/latest/api/CommonErrors.html"
@@ -33,12 +37,7 @@ _STS_ERRORS = "https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRol
 _WORKSPACES_ERRORS = "https://docs.aws.amazon.com/workspaces/latest/api/API_DescribeWorkspacesPools.html"
 _IAM_DENIALS = "https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html"
 _SIGNATURES = "https://docs.aws.amazon.com/IAM/latest/UserGuide/signature-v4-troubleshooting.html"
-_END_OF_SUPPORT = "https://docs.aws.amazon.com/workspaces/latest/adminguide/wsp-pools-end-of-support.html"
-_SEEN_IN_TERRAFORM = "https://github.com/hashicorp/terraform-provider-aws/pull/49668"
 
-_DENIED = frozenset(
-    {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "UnauthorizedAccess", "NotAuthorized"}
-)
 # How IAM begins every denial by a policy; EC2 puts a sentence of its own before it. A denial names resources
 # and roles, whose names are anybody's choice: what begins like this is never read as another kind of refusal.
 _DENIAL = r"User: \S+ is not authorized to perform: "
@@ -49,35 +48,20 @@ _POLICY = re.compile(
     rf"{_DENIAL}{_REASON}(?P<policy>(?:identity-based|resource-based|sessions?|service control|"
     r"resource control|VPC endpoint|role trust) policy|permissions boundary)\b"
 )
-_NOT_ENTITLED = re.compile(
-    r"WorkSpaces Pools is no longer available to new customers|/wsp-pools-end-of-support\b", re.IGNORECASE
-)
-# WorkSpaces sends this where Pools was never launched in the region, and where a role lacks the permission.
-_NEUTRAL = re.compile(r"/workspaces-access-control\b")
 _ABOUT_THE_DATE = re.compile(
     r"signature (has )?expired|not yet current|request time|too skewed", re.IGNORECASE
 )
 
 
-class Row(NamedTuple):
-    """One kind of refusal. Without `says` the code alone decides.
-
-    `source` has the pages where it is documented, or where it was seen.
-    """
-
-    error: type[CallError]
-    codes: frozenset[str]
-    source: str
-    says: re.Pattern[str] | None = None
-
-
-TABLE: tuple[Row, ...] = (
-    Row(ScpDeniedError, _DENIED, _IAM_DENIALS, _BY_SCP),
-    Row(AccessDeniedError, _DENIED, _IAM_DENIALS, _BY_POLICY),
-    Row(NotEntitledError, _DENIED, f"{_END_OF_SUPPORT} {_SEEN_IN_TERRAFORM}", _NOT_ENTITLED),
-    Row(ScpDeniedError, _DENIED, _IAM_DENIALS, re.compile(r"service control policy", re.IGNORECASE)),
-    Row(AccessDeniedError, _DENIED, f"{_COMMON_ERRORS} {_EC2_ERRORS}"),
-    Row(
+# A denial that names the policy or begins as IAM begins them: tried before what an operation says of its own.
+DENIALS: tuple[Refusal, ...] = (
+    Refusal(ScpDeniedError, DENIED, _IAM_DENIALS, _BY_SCP),
+    Refusal(AccessDeniedError, DENIED, _IAM_DENIALS, _BY_POLICY),
+)
+TABLE: tuple[Refusal, ...] = (
+    Refusal(ScpDeniedError, DENIED, _IAM_DENIALS, re.compile(r"service control policy", re.IGNORECASE)),
+    Refusal(AccessDeniedError, DENIED, f"{_COMMON_ERRORS} {_EC2_ERRORS}"),
+    Refusal(
         ThrottledError,
         frozenset(
             {
@@ -99,7 +83,7 @@ TABLE: tuple[Row, ...] = (
         ),
         _SDK_RETRIES,
     ),
-    Row(
+    Refusal(
         ServerError,
         frozenset(
             {
@@ -119,19 +103,19 @@ TABLE: tuple[Row, ...] = (
         ),
         f"{_SDK_RETRIES} {_COMMON_ERRORS}",
     ),
-    Row(
+    Refusal(
         ExpiredError,
         frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"}),
         f"{_COMMON_ERRORS} {_EC2_ERRORS}",
     ),
-    Row(ClockSkewError, frozenset({"RequestTimeTooSkewed", "RequestInTheFuture"}), _SDK_RETRIES),
-    Row(
+    Refusal(ClockSkewError, frozenset({"RequestTimeTooSkewed", "RequestInTheFuture"}), _SDK_RETRIES),
+    Refusal(
         ClockSkewError,
         frozenset({"InvalidSignatureException", "SignatureDoesNotMatch"}),
         _SIGNATURES,
         _ABOUT_THE_DATE,
     ),
-    Row(
+    Refusal(
         # The codes of a region that the account has not enabled are also those of keys that are no good.
         UnrecognizedCredentialsError,
         frozenset(
@@ -145,7 +129,7 @@ TABLE: tuple[Row, ...] = (
         ),
         f"{_COMMON_ERRORS} {_EC2_ERRORS} {_STS_ERRORS}",
     ),
-    Row(
+    Refusal(
         RegionUnsupportedError,
         frozenset(
             {
@@ -167,19 +151,20 @@ _BY_STATUS: dict[int, type[CallError]] = {
 }
 
 
-def kind_of(code: str, status: int, message: str) -> type[CallError]:
+def kind_of(code: str, status: int, message: str, operation: Operation | None = None) -> type[CallError]:
     """Return the class of the error for a reply that is not the operation's result."""
     if 200 <= status < 400:
         return BadResponseError
-    if (found := _in_table(code, message)) is not None:
+    rows = (*DENIALS, *(operation.refusals if operation is not None else ()), *TABLE)
+    if (found := _first(rows, code, message)) is not None:
         return found
     if status in {401, 403}:
-        return _in_table("AccessDenied", message) or AccessDeniedError
+        return _first(rows, "AccessDenied", message) or AccessDeniedError
     return _BY_STATUS.get(status) or (ServerError if status >= 500 else ServiceError)
 
 
-def _in_table(code: str, message: str) -> type[CallError] | None:
-    for row in TABLE:
+def _first(rows: Iterable[Refusal], code: str, message: str) -> type[CallError] | None:
+    for row in rows:
         if code in row.codes and (row.says is None or row.says.search(message)):
             return row.error
     return None
@@ -187,7 +172,7 @@ def _in_table(code: str, message: str) -> type[CallError] | None:
 
 def is_denial(code: str) -> bool:
     """Whether a code says that a service knows who asks, and does not allow it."""
-    return code in _DENIED
+    return code in DENIED
 
 
 def denial_in(message: str) -> Denial | None:
@@ -199,22 +184,26 @@ def denial_in(message: str) -> Denial | None:
     return Denial(found["policy"].replace("sessions ", "session "), explicit=found["how"] != "because no")
 
 
-def is_unexplained(message: str) -> bool:
-    """Whether a refusal is the neutral one of WorkSpaces, which does not say why."""
-    return _BY_POLICY.search(message) is None and _NEUTRAL.search(message) is not None
+def is_unexplained(message: str, operation: Operation | None) -> bool:
+    """Whether a refusal is that of an operation which does not say why."""
+    if operation is None or operation.unexplained is None:
+        return False
+    return _BY_POLICY.search(message) is None and operation.unexplained.search(message) is not None
 
 
-def in_region(kind: type[CallError], message: str, region: str) -> tuple[type[CallError], str]:
+def in_region(
+    kind: type[CallError], message: str, region: str, operation: Operation | None
+) -> tuple[type[CallError], str]:
     """Return what a refusal means in a region, and its message.
 
-    WorkSpaces has one neutral refusal for a missing permission and for a region without Pools. It is believed
-    to be the latter only where the catalogue says that Pools is not offered.
+    An unexplained refusal may mean a missing permission, or a region without the operation. It is believed to
+    mean the latter only where the operation is known not to be offered.
     """
-    if kind is not AccessDeniedError or not is_unexplained(message):
+    if operation is None or kind is not AccessDeniedError or not is_unexplained(message, operation):
         return kind, message
-    if partitions.lacks_pools(region):
+    if not operation.offered_in(region):
         return RegionUnsupportedError, message
     return kind, (
-        f"{message} (WorkSpaces does not say why: the role may lack workspaces:DescribeWorkspacesPools, or"
-        f" Pools may not be offered in {region})"
+        f"{message} (AWS does not say why: the role may lack {operation.permission}, or the operation may not"
+        f" be offered in {region})"
     )

@@ -27,6 +27,10 @@ _IMPATIENT = Retrier(RetryPolicy(max_attempts=4, max_unrecognized=1, longest_wai
 _EC2_BODY = b"Action=DescribeRegions&Version=2016-11-15&AllRegions=true"
 
 
+PERMISSIONS = ("account:ListRegions", "ec2:DescribeRegions")
+"""The IAM actions by which a role tells its account's regions. Either of them is enough."""
+
+
 class RegionStatus:
     """The disabled regions of accounts, by account:ListRegions or else ec2:DescribeRegions.
 
@@ -83,7 +87,7 @@ class RegionStatus:
             retrier=_IMPATIENT,
         )
         # Counted where it is refused, too. A page has 50 regions, more than there are.
-        self.calls["account:ListRegions"] += 1
+        self.calls[PERMISSIONS[0]] += 1
         return {
             str(each.get("RegionName")): str(each.get("RegionOptStatus"))
             async for page in pages
@@ -101,7 +105,7 @@ class RegionStatus:
             optional=True,
         )
         source = self._broker.source(account_id)
-        self.calls["ec2:DescribeRegions"] += 1
+        self.calls[PERMISSIONS[1]] += 1
         return await self._channel.call(call, source, _opt_in_statuses, watch=CallWatch(), retrier=_IMPATIENT)
 
 

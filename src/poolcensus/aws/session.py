@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from poolcensus.aws.client import Channel
-from poolcensus.aws.credentials import CallerCredentials, CredentialBroker, RoleSettings
+from poolcensus.aws.credentials import CallerCredentials, CredentialBroker, RoleSettings, session_policy
 from poolcensus.aws.identity import ask_anything, identify, sts_region
 from poolcensus.aws.organizations import Organization
-from poolcensus.aws.pools import PoolQuery, PoolReader
-from poolcensus.aws.region_status import RegionStatus
+from poolcensus.aws.pages import PageReader
+from poolcensus.aws.region_status import PERMISSIONS, RegionStatus
 from poolcensus.aws.sdk import Sdk
 from poolcensus.aws.signing import Clock
 from poolcensus.aws.transport.fast import Transport
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from poolcensus.config import Settings
     from poolcensus.model import Caller
+    from poolcensus.operations import Operation, Query
 
 _log = logging.getLogger("poolcensus")
 
@@ -43,7 +44,7 @@ class Aws(msgspec.Struct, frozen=True):
     broker: CredentialBroker
     organization: Organization
     region_status: RegionStatus
-    reader: PoolReader
+    reader: PageReader
     ask_anything: Callable[[], Awaitable[None]]
 
     def forget(self, account_id: str) -> None:
@@ -74,8 +75,10 @@ async def open_caller(settings: Settings) -> AsyncIterator[CallerSession]:
 
 
 @asynccontextmanager
-async def open_aws(settings: Settings, session: CallerSession) -> AsyncIterator[Aws]:
-    """Open AWS for a run: the transport, and who the caller is.
+async def open_aws(
+    settings: Settings, session: CallerSession, operation: Operation, query: Query
+) -> AsyncIterator[Aws]:
+    """Open AWS for a run that takes a census of an operation: the transport, and who the caller is.
 
     Raises CredentialsError or another FatalError. On leaving, every connection is closed.
     """
@@ -105,7 +108,7 @@ async def open_aws(settings: Settings, session: CallerSession) -> AsyncIterator[
             concurrency=places,
         )
         # A service model of no use is told before anything is called.
-        await sdk.template("workspaces", sdk.region or _FIRST_STS, "describe_workspaces_pools")
+        await sdk.template(operation.service, sdk.region or _FIRST_STS, operation.method)
         caller = await identify(sdk, channel, caller_credentials, sdk.region or _FIRST_STS)
         region = sts_region(caller.partition, sdk.region)
         external_id = settings.external_id
@@ -124,6 +127,7 @@ async def open_aws(settings: Settings, session: CallerSession) -> AsyncIterator[
                 external_id=external_id.get_secret_value() if external_id is not None else None,
                 session_name=settings.session_name,
                 session_duration=settings.session_duration,
+                policy=session_policy((operation.permission, *PERMISSIONS)),
             ),
         )
         yield Aws(
@@ -132,8 +136,6 @@ async def open_aws(settings: Settings, session: CallerSession) -> AsyncIterator[
             broker=broker,
             organization=Organization(sdk, channel, caller_credentials, caller, region),
             region_status=RegionStatus(sdk, channel, broker, region),
-            reader=PoolReader(
-                sdk, channel, PoolQuery(settings.pool_ids, settings.filters, settings.page_size)
-            ),
+            reader=PageReader(sdk, channel, operation, query),
             ask_anything=partial(ask_anything, sdk, channel, caller_credentials, region),
         )

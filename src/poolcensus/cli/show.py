@@ -55,6 +55,7 @@ def _print(snapshot: Snapshot, where: str, *, failures: bool, pools: bool) -> No
     from poolcensus.cli import tables
     from poolcensus.cli.trouble import failures as failure_lines
     from poolcensus.engine.failures import FailureTally
+    from poolcensus.operations import WORKSPACES_POOLS
 
     screen = tables.console()
     if failures or pools:
@@ -64,7 +65,7 @@ def _print(snapshot: Snapshot, where: str, *, failures: bool, pools: bool) -> No
             tables.put(screen, tables.pool_table(records))
         return
     tables.put(screen, *tables.manifest_summary(snapshot.manifest, where))
-    if lines := [*failure_lines(FailureTally(snapshot.uncovered()).groups())]:
+    if lines := [*failure_lines(FailureTally(WORKSPACES_POOLS, snapshot.uncovered()).groups())]:
         lines.insert(0, "")
     for each in lines:
         tables.put(screen, tables.text(each))

@@ -10,6 +10,8 @@ import msgspec
 if TYPE_CHECKING:
     from decimal import Decimal
 
+    from poolcensus.model import JsonObject
+
 
 class Secret:
     """Text that no message, log or file may hold: only `get_secret_value` gives it away.
@@ -96,6 +98,11 @@ class PoolFilter(msgspec.Struct, frozen=True):
     name: str
     operator: FilterOperator
     values: tuple[str, ...]
+
+    @property
+    def parameter(self) -> JsonObject:
+        """The filter as the service takes it."""
+        return {"Name": self.name, "Operator": str(self.operator), "Values": list(self.values)}
 
     def __str__(self) -> str:
         return f"{self.name}:{self.operator}:{','.join(self.values)}"

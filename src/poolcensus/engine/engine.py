@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from contextlib import aclosing, suppress
+from contextlib import aclosing, contextmanager, suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
@@ -18,13 +18,14 @@ from poolcensus.flow.concurrency import Share
 from poolcensus.model import Outcome, Progress, Target, TargetResult, Totals
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from anyio.abc import TaskGroup
 
     from poolcensus.aws.session import Aws
     from poolcensus.model import Account, Page
-    from poolcensus.scope.accounts import AccountListing, RegionChoice
+    from poolcensus.scope.accounts import AccountListing
+    from poolcensus.scope.regions import RegionChoice
 
 _SLOWEST_SHOWN = 3
 _OPEN_FOR_EACH_CALL = 4
@@ -342,31 +343,30 @@ class Engine:
         return self._result(target, Outcome.TIMED_OUT, message=f"not finished within {seconds:g} s")
 
     async def _read(self, target: Target, opened: _OpenTarget) -> None:
-        watch = opened.watch
-
-        async def take(page: Page) -> None:
-            opened.pages += 1
-            opened.pools += len(page.pools)
-            # The time that a slow reader or disk takes is not the target's.
-            handed_over = time.monotonic()
-            opened.handing_over = True
-            with self._work_in_hand:
-                await self._sink.page(page)
-            opened.handing_over = False
-            watch.deadline += time.monotonic() - handed_over
-
-        async def ready() -> None:
+        source = self._aws.broker.source(target.account.id)
+        pages = await self._aws.reader.open(target, source, opened.watch)
+        while not pages.ended:
             # A page that has been read and can't be put down takes more memory than a call not made.
             if self._sink.full():
-                waited_from = time.monotonic()
-                opened.handing_over = True
-                with self._work_in_hand:
+                with self._handing_over(opened):
                     await self._sink.room()
-                opened.handing_over = False
-                watch.deadline += time.monotonic() - waited_from
+            page = await pages.next()
+            if page is None:
+                continue
+            opened.pages += 1
+            opened.pools += len(page.pools)
+            with self._handing_over(opened):
+                await self._sink.page(page)
 
-        source = self._aws.broker.source(target.account.id)
-        await self._aws.reader.read(target, source, watch, take, ready)
+    @contextmanager
+    def _handing_over(self, opened: _OpenTarget) -> Iterator[None]:
+        """Count the time that the block lasts as the reader's or the disk's, and not as the target's."""
+        since = time.monotonic()
+        opened.handing_over = True
+        with self._work_in_hand:
+            yield
+        opened.handing_over = False
+        opened.watch.deadline += time.monotonic() - since
 
     def _result(
         self,

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from poolcensus.model import TargetResult
+    from poolcensus.operations import Operation
 
 # As many as fit on a line.
 EXAMPLES: Final = 5
@@ -36,7 +37,8 @@ class _Group:
 class FailureTally:
     """Counts failures as a run ends its targets. Memory grows with the accounts, not with the targets."""
 
-    def __init__(self, results: Iterable[TargetResult] = ()) -> None:
+    def __init__(self, operation: Operation | None, results: Iterable[TargetResult] = ()) -> None:
+        self._operation = operation
         self._groups: dict[_Kind, _Group] = {}
         for result in results:
             self.add(result)
@@ -48,7 +50,7 @@ class FailureTally:
             return
         message = result.error_message or ""
         refused = outcome is Outcome.ACCESS_DENIED
-        kind = _Kind(outcome, denial_in(message), refused and is_unexplained(message))
+        kind = _Kind(outcome, denial_in(message), refused and is_unexplained(message, self._operation))
         group = self._groups.get(kind)
         if group is None:
             group = self._groups[kind] = _Group()

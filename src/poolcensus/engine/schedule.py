@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from poolcensus.flow.concurrency import Share
     from poolcensus.model import Account
-    from poolcensus.scope.accounts import RegionChoice
+    from poolcensus.scope.regions import RegionChoice
 
 
 class _Work:

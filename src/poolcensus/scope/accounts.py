@@ -1,4 +1,4 @@
-"""Which accounts and regions are asked; the accounts as a stream that starts before its listing ends."""
+"""Which accounts are asked, as a stream that starts before their listing ends."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import anyio
 import msgspec
 
-from poolcensus import partitions
 from poolcensus.aws.organizations import ListedAccount
-from poolcensus.errors import OrganizationError, SettingsError, first_reason_raised
+from poolcensus.errors import OrganizationError, first_reason_raised
 from poolcensus.model import Account, SkippedAccount
 
 if TYPE_CHECKING:
@@ -45,48 +44,6 @@ class AccountChoice(msgspec.Struct, frozen=True):
     def needs_organization(self) -> bool:
         """Whether Organizations has to be asked."""
         return self.source == "organization" or bool(self.units or self.exclude_units or self.tags)
-
-
-class RegionChoice(msgspec.Struct, frozen=True):
-    """The regions that are asked in every account. `opt_in` are those that an account has to enable."""
-
-    always_on: tuple[str, ...]
-    opt_in: tuple[str, ...]
-
-    @property
-    def regions(self) -> tuple[str, ...]:
-        """All of them, sorted."""
-        return tuple(sorted((*self.always_on, *self.opt_in)))
-
-
-def choose_regions(
-    partition: str, include: Iterable[str], exclude: Iterable[str], extra: Iterable[str]
-) -> RegionChoice:
-    """The regions of a partition that the patterns leave.
-
-    Without patterns, all where WorkSpaces exists. A region that is named outright is asked even where the
-    catalogue has no WorkSpaces in it; a pattern only chooses among those that have. Raises SettingsError
-    where nothing is left.
-    """
-    known = partitions.partitions().get(partition)
-    workspaces = {*(known.workspaces if known else ()), *extra}
-    everywhere = {*(known.regions if known else ()), *extra}
-    include, exclude = tuple(include), tuple(exclude)
-    chosen = set(workspaces) if not include else set()
-    for pattern in include:
-        candidates = workspaces if partitions.is_pattern(pattern) else everywhere
-        chosen |= {region for region in candidates if partitions.matches(region, (pattern,))}
-    chosen = {region for region in chosen if not partitions.matches(region, exclude)}
-    if not chosen:
-        raise SettingsError(
-            f"no region is left in partition {partition}: it has {', '.join(sorted(workspaces)) or 'none'}"
-        )
-    # Every region that AWS has opened since March 2019 is opt-in, and so are those newer than the catalogue.
-    opt_in = {*(known.opt_in if known else ()), *(set(extra) - set(known.regions if known else ()))}
-    return RegionChoice(
-        always_on=tuple(sorted(chosen - opt_in)),
-        opt_in=tuple(sorted(chosen & opt_in)),
-    )
 
 
 class AccountListing:

@@ -1,0 +1,191 @@
+"""The pages of one target: one call after the other, each reply checked."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from dataclasses import replace
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import TYPE_CHECKING, NamedTuple
+
+from poolcensus.aws.client import Call
+from poolcensus.aws.json_api import TokenTrail, bad_response, json_object
+from poolcensus.errors import ServiceError
+from poolcensus.flow.concurrency import CallKey
+from poolcensus.format.times import rfc3339
+from poolcensus.model import Page
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable
+
+    from poolcensus.aws.client import CallWatch, Channel, CredentialSource
+    from poolcensus.aws.sdk import Sdk
+    from poolcensus.aws.signing import RequestTemplate
+    from poolcensus.aws.transport.fast import Reply
+    from poolcensus.model import JsonObject, Target
+    from poolcensus.operations import Listing, Operation, Query
+
+
+class _Begun(NamedTuple):
+    """A listing, with the body of its first call and the body's digest."""
+
+    listing: Listing
+    body: bytes
+    digest: str
+
+
+class PageReader:
+    """Opens targets for reading: one operation and one query, by one client."""
+
+    def __init__(self, sdk: Sdk, channel: Channel, operation: Operation, query: Query) -> None:
+        self.channel = channel
+        self.operation = operation
+        self.query = query
+        self._sdk = sdk
+        # The first calls of all targets have the same bodies.
+        self._listings = [self.begin(each) for each in operation.listings(query)]
+
+    async def open(self, target: Target, source: CredentialSource, watch: CallWatch) -> TargetPages:
+        """Return the pages of a target. Makes no call of the operation."""
+        operation = self.operation
+        template = await self._sdk.template(operation.service, target.region, operation.method)
+        return TargetPages(
+            self, target, template=template, source=source, watch=watch, listings=self._listings
+        )
+
+    def begin(self, listing: Listing) -> _Begun:
+        """Return a listing with its first call's body."""
+        body = self.operation.encode(listing, None)
+        return _Begun(listing, body, sha256(body).hexdigest())
+
+    def parse(self, reply: Reply) -> tuple[list[JsonObject], str | None]:
+        """Return the items of a reply and the token of the next page. Raises BadResponseError."""
+        body = json_object(reply)
+        try:
+            return self.operation.parse(body)
+        except ValueError as error:
+            raise bad_response(reply, str(error)) from None
+
+
+class TargetPages:
+    """The pages of one target, in order; an item that is on several is only on the first.
+
+    `ended` is true once the last one has been read.
+    """
+
+    __slots__ = (
+        "_key", "_left", "_number", "_reader", "_seen", "_source", "_target", "_template", "_token", "_trail",
+        "_watch", "ended",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        reader: PageReader,
+        target: Target,
+        *,
+        template: RequestTemplate,
+        source: CredentialSource,
+        watch: CallWatch,
+        listings: list[_Begun],
+    ) -> None:
+        self._reader = reader
+        self._target = target
+        self._template = template
+        self._source = source
+        self._watch = watch
+        self._key = CallKey(target.account.id, target.region, reader.operation.service)
+        self._left = listings.copy()
+        self._token: str | None = None
+        self._trail: TokenTrail | None = None
+        self._seen: _SeenIds | None = None
+        self._number = 0
+        self.ended = False
+
+    async def next(self) -> Page | None:
+        """Return the next page, or None where no item is left of those that were asked for by their ids.
+
+        Raises the CallError that ended the target: what came before it is then not the whole.
+        """
+        reader = self._reader
+        listing, body, digest = self._left[0]
+        if self._token is not None:
+            if self._trail is None:
+                self._trail = TokenTrail()
+            self._trail.follow(self._token, f"{self._target.region} in {self._target.account.id}")
+            body = reader.operation.encode(listing, self._token)
+            digest = sha256(body).hexdigest()
+        call = Call(
+            self._template, body, digest, self._key, begun=self._number > 0, operation=reader.operation
+        )
+        try:
+            items, self._token = await reader.channel.call(
+                call, self._source, reader.parse, watch=self._watch
+            )
+        except ServiceError as error:
+            self._leave_out_missing(listing, error)
+            return None
+        if self._token is None:
+            self._end_listing()
+        self._number += 1
+        if self._seen is None and not (self.ended and _are_different(items, reader.operation.identity)):
+            self._seen = _SeenIds(reader.operation.number_of)
+        new = tuple(items) if self._seen is None else self._new(items)
+        return Page(self._target, self._number, rfc3339(datetime.now(UTC)), new)
+
+    def _end_listing(self) -> None:
+        del self._left[0]
+        self._token = self._trail = None
+        self.ended = not self._left
+
+    def _leave_out_missing(self, listing: Listing, error: ServiceError) -> None:
+        reader = self._reader
+        others = (
+            reader.operation.without_missing(listing.ids, error.code, error.message) if listing.ids else None
+        )
+        if others is None:
+            raise error
+        self._end_listing()
+        self._left[:0] = [
+            reader.begin(each)
+            for ids in others
+            for each in reader.operation.listings(replace(reader.query, ids=ids))
+        ]
+        self.ended = not self._left
+
+    def _new(self, items: Iterable[JsonObject]) -> tuple[JsonObject, ...]:
+        # Items may shift between pages while they are read.
+        seen, identity = self._seen, self._reader.operation.identity
+        return tuple(item for item in items if seen is None or seen.is_new(str(item[identity])))
+
+
+def _are_different(items: Collection[JsonObject], identity: str) -> bool:
+    return len({str(item[identity]) for item in items}) == len(items)
+
+
+class _SeenIds:
+    """The ids of a target's items, which are kept for as long as it is read.
+
+    Those that the operation has a number for lie sorted in eight bytes each, where a set of strings takes
+    more than ten times as much: there are as many targets as calls in flight.
+    """
+
+    def __init__(self, number_of: Callable[[str], int | None]) -> None:
+        self._number_of = number_of
+        self._numbers = array("Q")
+        self._others: set[str] = set()
+
+    def is_new(self, identity: str) -> bool:
+        """Whether an id is seen for the first time; from then on it is not."""
+        number = self._number_of(identity)
+        if number is None:
+            if identity in self._others:
+                return False
+            self._others.add(identity)
+            return True
+        numbers = self._numbers
+        at = bisect_left(numbers, number)
+        if at < len(numbers) and numbers[at] == number:
+            return False
+        numbers.insert(at, number)
+        return True

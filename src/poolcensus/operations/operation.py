@@ -1,0 +1,146 @@
+"""An operation as a value: all that a census knows of what it lists."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from poolcensus.format import codec
+
+if TYPE_CHECKING:
+    import re
+    from collections.abc import Callable, Mapping
+
+    from poolcensus.errors import CallError
+    from poolcensus.model import JsonObject, JsonValue
+    from poolcensus.partitions import Partition
+
+
+DENIED = frozenset(
+    {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "UnauthorizedAccess", "NotAuthorized"}
+)
+"""The codes with which services refuse those whom they know."""
+
+
+class Refusal(NamedTuple):
+    """What an error means: a row of a table. Without `says`, the code alone decides.
+
+    `source` has the pages where it is documented, or where it was seen.
+    """
+
+    error: type[CallError]
+    codes: frozenset[str]
+    source: str
+    says: re.Pattern[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What every target is asked: all items, or those of some ids or filters, and how many in a page."""
+
+    ids: tuple[str, ...] = ()
+    filters: tuple[JsonObject, ...] = ()
+    page_size: int = 25
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One listing of a target: the parameters of its calls, but for the page token.
+
+    `ids` are those of the items that it asks for, empty where it asks for all.
+    """
+
+    parameters: Mapping[str, JsonValue]
+    ids: tuple[str, ...] = ()
+
+
+def _as_it_came(item: JsonObject) -> None:
+    """Change nothing."""
+
+
+def _nothing_less(ids: tuple[str, ...], code: str, message: str) -> None:
+    """Return None: the error is the target's."""
+
+
+def _no_number(identity: str) -> None:
+    """Return None: there is no shorter form."""
+
+
+def _everywhere(region: str) -> bool:  # noqa: ARG001 - a default
+    """Return True."""
+    return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """An operation of AWS's JSON protocols that lists the items of an account in a region, a page at a time.
+
+    What is a function here raises ValueError, with the reason, for what is not the operation's result.
+    """
+
+    service: str
+    """The service, as the SDK names it."""
+    action: str
+    """The operation, as the service names it: `DescribeWorkspacesPools`."""
+    method: str
+    """The operation, as the SDK's clients name it: `describe_workspaces_pools`."""
+    item: str
+    """What one item is called: the key under which a record holds it."""
+    items: str
+    """What several are called: the name of their file, and the key of their number."""
+    collection: str
+    """The field of a reply that holds the items of a page."""
+    identity: str
+    """The field that tells an item from the others of its target."""
+    listings: Callable[[Query], tuple[Listing, ...]]
+    """What to ask each target for a query, one listing after the other."""
+    regions: Callable[[Partition], tuple[str, ...]]
+    """The regions of a partition that are asked where nobody names any."""
+    token_parameter: str = "NextToken"  # noqa: S105 - a page's, and no secret
+    """The parameter that takes the token of a page."""
+    next_token: Callable[[JsonObject], str | None]
+    """The token of the page after a reply, None after the last page."""
+    normalize: Callable[[JsonObject], None] = _as_it_came
+    """Change an item in place to the form in which it is kept."""
+    without_missing: Callable[[tuple[str, ...], str, str], list[tuple[str, ...]] | None] = _nothing_less
+    """What ids to ask for in place of those that the service refused with this code and message."""
+    number_of: Callable[[str], int | None] = _no_number
+    """The id of an item of the usual form as a number below 2 to the 64th, which takes less memory."""
+    refusals: tuple[Refusal, ...] = ()
+    """What errors mean that are this operation's own, tried before those that all services share."""
+    unexplained: re.Pattern[str] | None = None
+    """The message of a refusal that does not say why."""
+    offered_in: Callable[[str], bool] = _everywhere
+    """Whether the operation is, or may be, offered in a region: what an unexplained refusal means there."""
+    columns: tuple[tuple[str, str], ...] = field(default=())
+    """The columns of a table for people: title and field."""
+
+    @property
+    def permission(self) -> str:
+        """The IAM action that a call needs, by which the operation is also named."""
+        return f"{self.service}:{self.action}"
+
+    def encode(self, listing: Listing, token: str | None) -> bytes:
+        """Return the body of a call."""
+        return codec.dumps(
+            listing.parameters if token is None else {**listing.parameters, self.token_parameter: token}
+        )
+
+    def parse(self, body: JsonObject) -> tuple[list[JsonObject], str | None]:
+        """Return the items of a reply, in the form in which they are kept, and the token of the next page.
+
+        Raises ValueError for what is not the operation's result.
+        """
+        found = body.get(self.collection)
+        if not isinstance(found, list):
+            raise ValueError(f"the body has no list {self.collection}")  # noqa: TRY004 - the value is the service's
+        items: list[JsonObject] = []
+        for item in found:
+            if not isinstance(item, dict):
+                raise ValueError(f"a {self.item} is a JSON {type(item).__name__}, not an object")  # noqa: TRY004
+            identity = item.get(self.identity)
+            if not isinstance(identity, str) or not identity:
+                raise ValueError(f"a {self.item} has no {self.identity}")
+            self.normalize(item)
+            items.append(item)
+        return items, self.next_token(body)

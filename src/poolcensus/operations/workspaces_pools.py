@@ -1,0 +1,123 @@
+"""DescribeWorkspacesPools of Amazon WorkSpaces.
+
+https://docs.aws.amazon.com/workspaces/latest/api/API_DescribeWorkspacesPools.html. botocore has no
+paginator for it, and takes a body that is not JSON for a page without pools: neither is used here.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from poolcensus import partitions
+from poolcensus.errors import NotEntitledError
+from poolcensus.format.times import rfc3339_of_epoch
+from poolcensus.operations.operation import DENIED, Listing, Operation, Refusal
+
+if TYPE_CHECKING:
+    from poolcensus.model import JsonObject, JsonValue
+    from poolcensus.operations.operation import Query
+    from poolcensus.partitions import Partition
+
+_IDS_A_CALL = 25
+_POOL_ID = re.compile(r"wspool-[0-9a-z]{9}")
+_END_OF_SUPPORT = "https://docs.aws.amazon.com/workspaces/latest/adminguide/wsp-pools-end-of-support.html"
+_SEEN_IN_TERRAFORM = "https://github.com/hashicorp/terraform-provider-aws/pull/49668"
+
+
+def _listings(query: Query) -> tuple[Listing, ...]:
+    common: dict[str, JsonValue] = {"Limit": query.page_size}
+    if query.filters:
+        common["Filters"] = list(query.filters)
+    if not query.ids:
+        return (Listing(common),)
+    groups = (query.ids[at : at + _IDS_A_CALL] for at in range(0, len(query.ids), _IDS_A_CALL))
+    return tuple(Listing({**common, "PoolIds": list(ids)}, ids) for ids in groups)
+
+
+def _next_token(body: JsonObject) -> str | None:
+    token = body.get("NextToken")
+    if token is not None and not isinstance(token, str):
+        raise ValueError("NextToken is not a string")
+    return token or None
+
+
+def _with_time(pool: JsonObject) -> None:
+    if "CreatedAt" not in pool:
+        return
+    try:
+        pool["CreatedAt"] = _created_at(pool["CreatedAt"])
+    except ValueError as error:
+        pool_id = str(pool["PoolId"])[:40]
+        raise ValueError(f"CreatedAt of {pool_id} is not a time: {error}") from None
+
+
+def _created_at(value: JsonValue) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"it is a {type(value).__name__}")  # noqa: TRY004 - the value is the service's
+    return rfc3339_of_epoch(value)
+
+
+def _without_missing(ids: tuple[str, ...], code: str, message: str) -> list[tuple[str, ...]] | None:
+    # The service refuses the whole call for one id that it does not know. The message may name it;
+    # where it does not, the ids are asked for in halves until each missing one stands alone.
+    # A message that names all of them may only repeat what was asked.
+    if code != "ResourceNotFoundException":
+        return None
+    if len(ids) == 1:
+        return []
+    missing = set(_POOL_ID.findall(message)).intersection(ids)
+    rest = tuple(each for each in ids if each not in missing)
+    if missing and rest:
+        return [rest]
+    half = len(ids) // 2
+    return [ids[:half], ids[half:]]
+
+
+def _number_of(pool_id: str) -> int | None:
+    # Nine digits to the base of 36.
+    return int(pool_id[-9:], 36) if _POOL_ID.fullmatch(pool_id) else None
+
+
+def _regions(partition: Partition) -> tuple[str, ...]:
+    # Those that have WorkSpaces, with Pools or without: one too many costs a call, one too few loses pools.
+    return partition.workspaces
+
+
+def _offered_in(region: str) -> bool:
+    return not any(
+        region in each.regions and region not in each.pools for each in partitions.partitions().values()
+    )
+
+
+WORKSPACES_POOLS = Operation(
+    service="workspaces",
+    action="DescribeWorkspacesPools",
+    method="describe_workspaces_pools",
+    item="pool",
+    items="pools",
+    collection="WorkspacesPools",
+    identity="PoolId",
+    listings=_listings,
+    regions=_regions,
+    next_token=_next_token,
+    normalize=_with_time,
+    without_missing=_without_missing,
+    number_of=_number_of,
+    refusals=(
+        Refusal(
+            NotEntitledError,
+            DENIED,
+            f"{_END_OF_SUPPORT} {_SEEN_IN_TERRAFORM}",
+            re.compile(
+                r"WorkSpaces Pools is no longer available to new customers|/wsp-pools-end-of-support\b",
+                re.IGNORECASE,
+            ),
+        ),
+    ),
+    # Sent where Pools was never launched in the region, and where a role lacks the permission.
+    unexplained=re.compile(r"/workspaces-access-control\b"),
+    offered_in=_offered_in,
+)

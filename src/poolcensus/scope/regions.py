@@ -1,0 +1,60 @@
+"""Which regions are asked in every account."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from poolcensus import partitions
+from poolcensus.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from poolcensus.operations import Operation
+
+
+class RegionChoice(msgspec.Struct, frozen=True):
+    """The regions that are asked in every account. `opt_in` are those that an account has to enable."""
+
+    always_on: tuple[str, ...]
+    opt_in: tuple[str, ...]
+
+    @property
+    def regions(self) -> tuple[str, ...]:
+        """All of them, sorted."""
+        return tuple(sorted((*self.always_on, *self.opt_in)))
+
+
+def choose_regions(
+    operation: Operation,
+    partition: str,
+    include: Iterable[str],
+    exclude: Iterable[str],
+    extra: Iterable[str],
+) -> RegionChoice:
+    """Return the regions of a partition that the patterns leave.
+
+    Without patterns, these are the operation's regions. A region that is named outright is asked even where
+    it is none of them; a pattern only chooses among them. Raises SettingsError where nothing is left.
+    """
+    known = partitions.partitions().get(partition)
+    usual = {*(operation.regions(known) if known else ()), *extra}
+    everywhere = {*(known.regions if known else ()), *extra}
+    include, exclude = tuple(include), tuple(exclude)
+    chosen = set(usual) if not include else set()
+    for pattern in include:
+        candidates = usual if partitions.is_pattern(pattern) else everywhere
+        chosen |= {region for region in candidates if partitions.matches(region, (pattern,))}
+    chosen = {region for region in chosen if not partitions.matches(region, exclude)}
+    if not chosen:
+        raise SettingsError(
+            f"no region is left in partition {partition}: it has {', '.join(sorted(usual)) or 'none'}"
+        )
+    # Every region that AWS has opened since March 2019 is opt-in, and so are those newer than the catalogue.
+    opt_in = {*(known.opt_in if known else ()), *(set(extra) - set(known.regions if known else ()))}
+    return RegionChoice(
+        always_on=tuple(sorted(chosen - opt_in)),
+        opt_in=tuple(sorted(chosen & opt_in)),
+    )

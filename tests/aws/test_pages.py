@@ -1,0 +1,141 @@
+"""The pages of a target: ids in groups, tokens, and items that come again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from poolcensus.aws.client import CallWatch
+from poolcensus.aws.pages import PageReader, _SeenIds
+from poolcensus.aws.transport.fast import Reply
+from poolcensus.errors import CallError, PagingLoopError, ServiceError
+from poolcensus.format import codec
+from poolcensus.model import Account, Target
+from poolcensus.operations import WORKSPACES_POOLS, Query
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from poolcensus.aws.client import Call, Channel, CredentialSource
+    from poolcensus.aws.sdk import Sdk
+    from poolcensus.model import JsonObject, Page
+
+TARGET = Target(Account("000000000001"), "us-east-1")
+
+
+def pool_ids(count: int) -> tuple[str, ...]:
+    return tuple(f"wspool-{number:09d}" for number in range(count))
+
+
+class Service:
+    """A channel that answers like the service: filters by ids, pages, and refuses unknown ids."""
+
+    def __init__(
+        self,
+        existing: Sequence[str],
+        *,
+        tokens: Sequence[str] = (),
+        error: CallError | None = None,
+        always: str = "",
+    ) -> None:
+        self.existing = existing
+        self.always = always
+        self.tokens = list(tokens)
+        self.error = error
+        self.requests: list[dict[str, Any]] = []
+        self.begun: list[bool] = []
+
+    async def template(self, *_: object) -> str:
+        return "template"
+
+    async def call(self, call: Call, source: object, parse: Callable[[Reply], Any], *, watch: object) -> Any:
+        request = codec.loads(call.body)
+        assert isinstance(request, dict)
+        self.requests.append(request)
+        self.begun.append(call.begun)
+        if self.error is not None:
+            raise self.error
+        asked = cast("list[str]", request.get("PoolIds", []))
+        if any(each not in self.existing for each in asked):
+            raise ServiceError("not found", code="ResourceNotFoundException", status=400)
+        found = list(asked or self.existing)
+        found += [self.always] if self.always and self.always not in found else []
+        body: JsonObject = {"WorkspacesPools": [{"PoolId": each} for each in found]}
+        if self.tokens:
+            body["NextToken"] = self.tokens.pop(0)
+        return parse(Reply(200, {}, codec.dumps(body)))
+
+    async def pages(self, query: Query) -> list[Page]:
+        reader = PageReader(cast("Sdk", self), cast("Channel", self), WORKSPACES_POOLS, query)
+        pages = await reader.open(TARGET, cast("CredentialSource", None), CallWatch())
+        found: list[Page] = []
+        while not pages.ended:
+            if (page := await pages.next()) is not None:
+                found.append(page)
+        return found
+
+
+async def test_ids_are_read_in_groups_and_the_missing_left_out() -> None:
+    ids = pool_ids(60)
+    service = Service(ids[::2])
+    pages = await service.pages(Query(ids))
+    assert [pool["PoolId"] for page in pages for pool in page.pools] == list(ids[::2])
+    assert [page.number for page in pages] == list(range(1, len(pages) + 1))
+    assert all(1 <= len(request["PoolIds"]) <= 25 for request in service.requests)
+
+
+async def test_a_pool_on_two_pages_is_on_the_first_only() -> None:
+    service = Service(("a", "b"), tokens=("1", "2"))
+    pages = await service.pages(Query(page_size=2))
+    assert [[pool["PoolId"] for pool in page.pools] for page in pages] == [["a", "b"], [], []]
+    assert [request.get("NextToken") for request in service.requests] == [None, "1", "2"]
+    assert {request["Limit"] for request in service.requests} == {2}
+    assert service.begun == [False, True, True]
+
+
+async def test_a_pool_twice_on_the_only_page_is_there_once() -> None:
+    service = Service(("a", "b", "a"))
+    pages = await service.pages(Query())
+    assert [[pool["PoolId"] for pool in page.pools] for page in pages] == [["a", "b"]]
+
+
+async def test_a_pool_that_is_sent_for_other_ids_too_is_there_once() -> None:
+    ids = pool_ids(60)
+    service = Service(ids, always=ids[0])
+    pages = await service.pages(Query(ids))
+    assert len(pages) == 3
+    assert [pool["PoolId"] for page in pages for pool in page.pools] == list(ids)
+
+
+_IDS = st.one_of(
+    st.integers(0, 30).map(lambda number: f"wspool-{number:09d}"),
+    st.text(st.sampled_from("0az"), min_size=9, max_size=9).map(lambda digits: f"wspool-{digits}"),
+    st.text(st.sampled_from("ab/-\n"), max_size=3),
+    st.sampled_from(["wspool-00000000/", "/wspool-000000001/", "000000001", "wspool-000000001\n"]),
+)
+
+
+@given(ids=st.lists(_IDS, max_size=60))
+def test_an_id_is_new_once_whatever_it_looks_like(ids: list[str]) -> None:
+    seen, model = _SeenIds(WORKSPACES_POOLS.number_of), set[str]()
+    for each in ids:
+        assert seen.is_new(each) == (each not in model)
+        model.add(each)
+
+
+@pytest.mark.parametrize("tokens", ["AA", "ABA", "ABCB"])
+async def test_tokens_that_come_again_end_the_target(tokens: str) -> None:
+    service = Service((), tokens=[*tokens, *"XYZ"])
+    with pytest.raises(PagingLoopError):
+        await service.pages(Query())
+    assert len(service.requests) == len(tokens)
+
+
+async def test_not_found_without_ids_is_an_error() -> None:
+    service = Service((), error=ServiceError("?", code="ResourceNotFoundException", status=400))
+    with pytest.raises(ServiceError):
+        await service.pages(Query())
+    assert len(service.requests) == 1
