@@ -78,8 +78,20 @@ class Bucket(Protocol):
         Where the service has no conditional deletes, it is deleted whatever its ETag is: look first.
         """
 
-    def entries(self, prefix: str) -> AsyncGenerator[ObjectEntry, None]:
-        """The objects whose keys start with `prefix`, by key. Asks for them as they are taken."""
+    def entries(self, prefix: str, *, after: str = "") -> AsyncGenerator[ObjectEntry, None]:
+        """The objects whose keys start with `prefix` and come after `after`, by key.
+
+        Asks for them as they are taken.
+        """
+
+    def folders(
+        self, prefix: str, *, after: str, before: str, of_uploads: bool = False
+    ) -> AsyncGenerator[str, None]:
+        """What stands between `prefix` and the next slash in the keys between `after` and `before`, each once.
+
+        The keys are those of the objects, or those of the multipart uploads under way. What there is in a
+        folder costs no call.
+        """
 
     async def uploads(self, prefix: str) -> list[Upload]:
         """The multipart uploads under way of keys that start with `prefix`."""

@@ -15,15 +15,16 @@ from poolcensus.census import Census
 from poolcensus.errors import DestinationLockedError, NotPublishedError, SettingsError, SnapshotError
 from poolcensus.remote import fetch_remote, list_remote
 from poolcensus.snapshot import BucketSnapshot, Scope, verify
-from snapshot.buckets import PLACE, PREFIX, bucket_store, stored
+from snapshot.buckets import PLACE, PREFIX, bucket_store, opened, stored
 from snapshot.making import ID, LATER_ID
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterable
     from pathlib import Path
 
     from census_lab import Lab
     from poolcensus.simulator.http import Request, Response
+    from poolcensus.simulator.s3.store import Bucket as StoredBucket
 
     Start = Callable[..., Coroutine[None, None, Lab]]
 
@@ -90,6 +91,7 @@ async def test_the_requests_of_a_commit_come_in_the_order_that_makes_it_one(lab:
         "PUT .lock",
         f"POST?uploadId {folder}/manifest.json",
         "GET latest.json",
+        "GET?list-type",
         "GET?list-type",
         "PUT latest.json",
         "GET .lock",
@@ -179,6 +181,57 @@ async def test_another_destination_on_s3_may_be_named_for_one_run(lab: Start) ->
         with pytest.raises(SettingsError, match="s3://BUCKET/PREFIX"):
             await census.collect("s3://Census/x")
     assert not here.dest.exists()
+
+
+async def put(bucket: StoredBucket, keys: Iterable[str]) -> None:
+    first, *rest = keys
+    async with opened() as writer:
+        await writer.put(first, b"x")
+    bucket.objects.update({key: replace(bucket.objects[first], key=key) for key in rest})
+    bucket.keys[:] = sorted(bucket.objects)
+
+
+FOREIGN = (
+    *(f"logs/{number}" for number in range(2000)),
+    *(f"2026/{number}" for number in range(2000)),
+    *(f"20261123T02/{number}" for number in range(500)),
+    *(f"AWSLogs-{number:03}" for number in range(500)),
+    *(f"{LATER_ID}x/{number}" for number in range(1500)),
+)
+
+
+@pytest.mark.parametrize("prefix", ["", "shared/"])
+async def test_what_else_a_bucket_holds_is_not_listed(lab: Start, prefix: str) -> None:
+    here = await lab(accounts=1, regions=("us-east-1",))
+    bucket = stored(here.simulator)
+    dest = f"s3://census/{prefix}".rstrip("/")
+    await put(bucket, [f"{prefix}{key}" for key in FOREIGN])
+    before = {*bucket.objects}
+    first, second = await collect(here, dest=dest), await collect(here, dest=dest)
+    await put(bucket, [f"{prefix}{ID}/pools.ndjson", f"{prefix}20261123T020000Z-{'0' * 6}/pools.ndjson"])
+    for key in ("2026/upload", f"{ID}/manifest.json", "logs/upload"):
+        async with opened() as writer:
+            await writer.begin(f"{prefix}{key}")
+    seen = requests(here)
+    third = await collect(here, dest=dest)
+    assert {*bucket.objects} - before == {
+        f"{prefix}{name}"
+        for name in (
+            "latest.json",
+            *(
+                f"{each.id}/{file}"
+                for each in (first, second, third)
+                for file in ("pools.ndjson", "targets.ndjson", "manifest.json")
+            ),
+        )
+    }
+    assert {each.key for each in bucket.uploads.values()} == {f"{prefix}2026/upload", f"{prefix}logs/upload"}
+    # The folders, and then what is in those of snapshots: twice, on entering and for `latest.json`.
+    assert len([each for each in seen if each.startswith("GET?list-type")]) <= 7
+    assert len([each for each in seen if each.startswith("GET?uploads")]) == 2
+    listed = requests(here)
+    assert [each.id for each in await list_remote(here.settings(), dest)] == [first.id, second.id, third.id]
+    assert len([each for each in listed if each.startswith("GET?list-type")]) == 2
 
 
 async def test_a_reader_passes_over_what_is_no_snapshot(lab: Start, tmp_path: Path) -> None:

@@ -154,13 +154,30 @@ class FakeBucket:
             del self.service.objects[key]
         await self._end(f"delete {key}", trouble)
 
-    async def entries(self, prefix: str) -> AsyncGenerator[ObjectEntry, None]:
+    async def entries(self, prefix: str, *, after: str = "") -> AsyncGenerator[ObjectEntry, None]:
         trouble = await self._begin(f"list {prefix}")
         found = sorted((key, len(each.body)) for key, each in self.service.objects.items())
         await self._end(f"list {prefix}", trouble)
         for key, size in found:
-            if key.startswith(prefix):
+            if key.startswith(prefix) and key > after:
                 yield ObjectEntry(key, size)
+
+    async def folders(
+        self, prefix: str, *, after: str, before: str, of_uploads: bool = False
+    ) -> AsyncGenerator[str, None]:
+        name = f"{'folders of uploads' if of_uploads else 'folders'} {prefix}"
+        trouble = await self._begin(name)
+        keys = [key for key, _ in self.service.pending.values()] if of_uploads else self.service.objects
+        found = sorted(
+            {
+                key.removeprefix(prefix).partition("/")[0]
+                for key in keys
+                if key.startswith(prefix) and "/" in key.removeprefix(prefix) and after < key < before
+            }
+        )
+        await self._end(name, trouble)
+        for each in found:
+            yield each
 
     async def uploads(self, prefix: str) -> list[Upload]:
         trouble = await self._begin(f"uploads {prefix}")

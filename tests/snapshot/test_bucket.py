@@ -98,6 +98,7 @@ def test_a_commit_writes_the_manifest_last_and_after_it_only_what_names_it() -> 
             "put p/.lock",
             f"complete p/{LATER_ID}/manifest.json",
             "get p/latest.json",
+            "folders p/",
             "list p/",
             f"get p/{ID}/manifest.json",
             "put p/latest.json",

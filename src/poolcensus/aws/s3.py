@@ -289,14 +289,34 @@ class S3Bucket:
                 return
         await self._call("delete", key, "delete_object", _GONE, Key=key)
 
-    async def entries(self, prefix: str) -> AsyncGenerator[ObjectEntry, None]:
-        async with aclosing(self._pages("list_objects_v2", prefix, _OBJECT_MARKERS)) as pages:
+    async def entries(self, prefix: str, *, after: str = "") -> AsyncGenerator[ObjectEntry, None]:
+        start = {"StartAfter": after} if after else {}
+        async with aclosing(self._pages("list_objects_v2", prefix, start, _OBJECT_MARKERS)) as pages:
             async for page in pages:
                 for each in page.get("Contents", ()):
                     yield ObjectEntry(each["Key"], int(each["Size"]))
 
+    async def folders(
+        self, prefix: str, *, after: str, before: str, of_uploads: bool = False
+    ) -> AsyncGenerator[str, None]:
+        operation, start, markers, kind = (
+            ("list_multipart_uploads", "KeyMarker", _UPLOAD_MARKERS, "Uploads")
+            if of_uploads
+            else ("list_objects_v2", "StartAfter", _OBJECT_MARKERS, "Contents")
+        )
+        asked = {"Delimiter": "/", start: after}
+        async with aclosing(self._pages(operation, prefix, asked, markers)) as pages:
+            async for page in pages:
+                found = [each["Prefix"] for each in page.get("CommonPrefixes", ())]
+                for folder in found:
+                    if after < folder < before:
+                        yield folder.removeprefix(prefix).removesuffix("/")
+                # Files beside the folders fill pages too.
+                if any(key >= before for key in (*found, *(each["Key"] for each in page.get(kind, ())))):
+                    return
+
     async def uploads(self, prefix: str) -> list[Upload]:
-        async with aclosing(self._pages("list_multipart_uploads", prefix, _UPLOAD_MARKERS)) as pages:
+        async with aclosing(self._pages("list_multipart_uploads", prefix, {}, _UPLOAD_MARKERS)) as pages:
             return [
                 Upload(each["Key"], each["UploadId"])
                 async for page in pages
@@ -365,11 +385,11 @@ class S3Bucket:
         return StoredObject(body, self._said(reply, "ETag", "read", key), _age(reply))
 
     async def _pages(
-        self, operation: str, prefix: str, markers: Mapping[str, str]
+        self, operation: str, prefix: str, asked: Mapping[str, str], markers: Mapping[str, str]
     ) -> AsyncGenerator[Mapping[str, Any], None]:
         after: dict[str, str] = {}
         while True:
-            page = await self._call("list", prefix, operation, Prefix=prefix, **after)
+            page = await self._call("list", prefix, operation, **{"Prefix": prefix, **asked, **after})
             # Every page says whether it is the last: a reply that doesn't is somebody else's.
             if page is None or "IsTruncated" not in page:
                 raise self._nonsense("list", prefix)

@@ -23,8 +23,8 @@ from poolcensus.snapshot.bucket_keys import (
     latest_object,
     manifests,
     named,
-    place_of,
     split_place,
+    uploads_of_snapshots,
 )
 from poolcensus.snapshot.encode import MANIFEST_NAME
 from poolcensus.snapshot.fetching import search_bucket, take_bucket_inventory
@@ -170,9 +170,8 @@ class BucketStore(Shelf):
     async def _sweep(self) -> None:
         # Whoever left these is dead, for this run holds the lock. Uploads first: from then on nothing that
         # was begun before can be published, and what has no manifest now will never have one.
-        for upload in await self.bucket.uploads(self.prefix):
-            if place_of(upload.key, self.prefix)[1]:
-                await self.bucket.abort(upload)
+        for upload in await uploads_of_snapshots(self.bucket, self.prefix):
+            await self.bucket.abort(upload)
         for snapshot_id, names in (await contents(self.bucket, self.prefix)).items():
             if MANIFEST_NAME not in names:
                 for name in names:
