@@ -20,13 +20,14 @@ class ObjectEntry(msgspec.Struct, frozen=True):
 class StoredObject(msgspec.Struct, frozen=True):
     """What was read of an object.
 
-    `age` is how long ago it was written, in seconds, by the clock of the service alone; 0 where the service
-    does not say.
+    `age` is how long ago it was written, in seconds, by the clock of the service alone; None where the service
+    does not say, or not plausibly. `modified` is when that was, as the service says it, or an empty text.
     """
 
     body: bytes
     etag: str
-    age: float
+    age: float | None
+    modified: str = ""
 
 
 class Upload(msgspec.Struct, frozen=True):
@@ -87,10 +88,10 @@ class Bucket(Protocol):
     def folders(
         self, prefix: str, *, after: str, before: str, of_uploads: bool = False
     ) -> AsyncGenerator[str, None]:
-        """What stands between `prefix` and the next slash in the keys between `after` and `before`, each once.
+        """The names of the folders at `prefix`, of which keys between `after` and `before` have some, each once.
 
-        The keys are those of the objects, or those of the multipart uploads under way. What there is in a
-        folder costs no call.
+        A name is what stands between the prefix and the next slash. The keys are those of the objects, or
+        those of the multipart uploads under way; how many a folder has makes no difference.
         """
 
     async def uploads(self, prefix: str) -> list[Upload]:

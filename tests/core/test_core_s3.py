@@ -7,6 +7,7 @@ import re
 import ssl
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from email.utils import formatdate
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -223,18 +224,46 @@ async def test_a_body_that_breaks_off_is_read_again() -> None:
     assert server.header(1, "range") == "bytes=5-14"
 
 
-async def test_an_objects_age_is_a_matter_of_the_services_clock_alone() -> None:
-    headers = (
-        'ETag: "e"',
-        "Last-Modified: Mon, 23 Nov 2020 02:00:00 GMT",
-        "Date: Mon, 23 Nov 2020 02:01:30 GMT",
-    )
-    script = Scripted(reply(200, b"x", *headers), reply(200, b"x", *headers[:2]))
+# Within the quarter of an hour in which S3 takes a signature.
+NOW = 1_000_000_000.0
+
+
+@pytest.mark.parametrize(
+    ("date", "modified", "age"),
+    [
+        (formatdate(NOW, usegmt=True), formatdate(NOW - 90, usegmt=True), 90.0),
+        (formatdate(NOW + 600, usegmt=True), formatdate(NOW + 590, usegmt=True), 10.0),
+        (formatdate(NOW - 600, usegmt=True), formatdate(NOW - 599, usegmt=True), 0.0),
+        # No zone, which is UTC's.
+        (formatdate(NOW), formatdate(NOW - 90), 90.0),
+        (None, formatdate(NOW - 90, usegmt=True), None),
+        (formatdate(NOW, usegmt=True), None, None),
+        ("soon", formatdate(NOW - 90, usegmt=True), None),
+        ("", formatdate(NOW - 90, usegmt=True), None),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", formatdate(NOW - 90, usegmt=True), None),
+        ("Fri, 31 Dec 9999 23:59:59 -2359", formatdate(NOW - 90, usegmt=True), None),
+        (formatdate(NOW + 1000, usegmt=True), formatdate(NOW - 90, usegmt=True), None),
+        (formatdate(NOW, usegmt=True), formatdate(NOW + 60, usegmt=True), None),
+    ],
+)
+async def test_an_objects_age_is_a_matter_of_the_services_clock_alone(
+    monkeypatch: pytest.MonkeyPatch, date: str | None, modified: str | None, age: float | None
+) -> None:
+    monkeypatch.setattr("poolcensus.aws.s3.time.time", lambda: NOW)
+    given = {"ETag": '"e"', "Date": date, "Last-Modified": modified}
+    headers = [f"{name}: {value}" for name, value in given.items() if value is not None]
+    async with serving(Scripted(reply(200, b"x", *headers))) as server, opened(server.url) as bucket:
+        held = await bucket.get("k")
+    assert held is not None
+    assert (held.age, held.modified) == (age, modified or "")
+
+
+async def test_a_last_modified_that_is_no_date_is_none() -> None:
+    script = Scripted(reply(200, b"x", 'ETag: "e"', "Last-Modified: yesterday"))
     async with serving(script) as server, opened(server.url) as bucket:
-        dated, undated = await bucket.get("k"), await bucket.get("k")
-    assert dated is not None
-    assert undated is not None
-    assert (dated.age, undated.age) == (90.0, 0.0)
+        held = await bucket.get("k")
+    assert held is not None
+    assert held.age is None
 
 
 async def test_a_condition_that_does_not_hold_is_no_error() -> None:

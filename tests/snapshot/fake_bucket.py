@@ -6,6 +6,7 @@ import asyncio
 import selectors
 from dataclasses import dataclass, field
 from itertools import count
+from zlib import crc32
 from typing import TYPE_CHECKING, Self
 
 import anyio
@@ -62,10 +63,13 @@ class Service:
     objects: dict[str, _Object] = field(default_factory=dict)
     pending: dict[str, tuple[str, dict[int, bytes]]] = field(default_factory=dict)
     heeds_conditions: bool = True
+    tells_its_time: bool = True
+    says_when_modified: bool = True
     numbers: count[int] = field(default_factory=lambda: count(1))
 
     def write(self, key: str, body: bytes) -> str:
-        etag = f'"{next(self.numbers)}"'
+        # As that of S3, it is the same for the same bytes.
+        etag = f'"{crc32(body):08x}-{len(body)}"'
         self.objects[key] = _Object(body, etag, anyio.current_time())
         return etag
 
@@ -121,9 +125,10 @@ class FakeBucket:
         await self._end(f"get {key}", trouble)
         if found is None:
             return None
-        return StoredObject(
-            found.body[start : start + size], found.etag, anyio.current_time() - found.modified
-        )
+        service = self.service
+        age = anyio.current_time() - found.modified if service.tells_its_time else None
+        modified = f"{found.modified}" if service.says_when_modified else ""
+        return StoredObject(found.body[start : start + size], found.etag, age, modified)
 
     async def size_of(self, key: str) -> int | None:
         trouble = await self._begin(f"head {key}")

@@ -276,6 +276,87 @@ def test_a_lock_that_no_run_of_ours_wrote_lapses_too(content: bytes) -> None:
     virtually(body)
 
 
+@pytest.mark.parametrize("says_when_modified", [True, False])
+def test_a_lock_lapses_though_the_service_does_not_tell_its_time(says_when_modified: bool) -> None:
+    async def body() -> None:
+        service = Service(tells_its_time=False, says_when_modified=says_when_modified)
+        dead = FakeBucket(service)
+        dead.trouble = partial(happens, "refused", 6, sys.maxsize)
+        with pytest.raises(DestinationError):
+            await publish(dead, ID)
+        assert "p/.lock" in service.objects
+        found = anyio.current_time()
+        async with store(FakeBucket(service)):
+            # Seen untouched for a whole lease, however old it was.
+            assert anyio.current_time() - found >= LEASE_SECONDS
+            # And held for a whole one from then on.
+            await anyio.sleep(LEASE_SECONDS * 3)
+        await publish(FakeBucket(service), LATER_ID)
+        assert_clean(service, LATER_ID)
+
+    virtually(body)
+
+
+@pytest.mark.parametrize("says_when_modified", [True, False])
+def test_a_lock_whose_run_lives_is_heeded_though_the_service_does_not_tell_its_time(
+    says_when_modified: bool,
+) -> None:
+    async def body() -> None:
+        service = Service(tells_its_time=False, says_when_modified=says_when_modified)
+        async with store(FakeBucket(service)):
+            for _ in range(5):
+                await anyio.sleep(7)
+                asked = anyio.current_time()
+                with pytest.raises(DestinationLockedError):
+                    async with store(FakeBucket(service)):
+                        pytest.fail("the second run came in")
+                assert anyio.current_time() - asked < LEASE_SECONDS / 2
+
+    virtually(body)
+
+
+def test_a_lock_that_is_let_go_while_it_is_watched_is_taken_at_once() -> None:
+    async def body() -> None:
+        service = Service(tells_its_time=False)
+        service.write("p/.lock", b"{}")
+        async with anyio.create_task_group() as group:
+
+            async def let_go() -> None:
+                await anyio.sleep(10)
+                del service.objects["p/.lock"]
+
+            group.start_soon(let_go)
+            async with store(FakeBucket(service)):
+                assert anyio.current_time() < LEASE_SECONDS / 2
+
+    virtually(body)
+
+
+def test_a_renewal_whose_reply_was_lost_does_not_make_the_lease_longer() -> None:
+    async def body() -> None:
+        service = Service()
+        bucket = FakeBucket(service)
+        with pytest.raises(DestinationError, match="was lost"):
+            async with store(bucket):
+                since = anyio.current_time()
+                # One renewal arrives and nobody hears of it; from then on, none arrives, and only reads work.
+                puts = [0]
+
+                def trouble(_: int, name: str) -> str | None:
+                    if not name.startswith("put"):
+                        return None
+                    puts[0] += 1
+                    return "lost" if puts[0] == 1 else "refused"
+
+                bucket.trouble = trouble
+                try:
+                    await anyio.sleep_forever()
+                finally:
+                    assert anyio.current_time() - since <= LEASE_SECONDS
+
+    virtually(body)
+
+
 def test_of_two_runs_that_find_a_lapsed_lock_one_gets_it() -> None:
     async def body() -> None:
         service = Service()

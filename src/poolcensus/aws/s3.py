@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import io
+import time
 import zlib
 from base64 import b64encode
 from contextlib import aclosing, asynccontextmanager
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Protocol
 
@@ -47,6 +49,9 @@ if TYPE_CHECKING:
 _LONGEST_CALL = 300.0
 _LONGEST_CLOSE = 2.0
 _BODY_ATTEMPTS = 3
+_LARGEST_SKEW = 15 * 60.0
+# Dates have whole seconds, and the hosts of a service differ by a little.
+_SECONDS_ARE_WHOLE = 5.0
 
 _GONE = frozenset({"NoSuchKey", "404", "NotFound"})
 _UPLOAD_GONE = frozenset({"NoSuchUpload"})
@@ -236,7 +241,7 @@ class S3Bucket:
                 if _code(error) != "InvalidRange":
                     raise self._explained("read", key, "get_object", error) from error
                 if start > 0:
-                    return StoredObject(b"", "", 0.0)
+                    return StoredObject(b"", "", None)
                 # An empty object has no range at all.
                 span = {}
             except (ResponseStreamingError, ReadTimeoutError) as error:
@@ -382,7 +387,11 @@ class S3Bucket:
         with anyio.fail_after(_LONGEST_CALL):
             reply = await self._send("get_object", Key=key, **span)
             body = await read_body(reply["Body"], size)
-        return StoredObject(body, self._said(reply, "ETag", "read", key), _age(reply))
+        headers = reply["ResponseMetadata"]["HTTPHeaders"]
+        modified = headers.get("last-modified", "")
+        return StoredObject(
+            body, self._said(reply, "ETag", "read", key), _age(headers.get("date", ""), modified), modified
+        )
 
     async def _pages(
         self, operation: str, prefix: str, asked: Mapping[str, str], markers: Mapping[str, str]
@@ -499,11 +508,18 @@ def _is_unknown(error: BaseException | None) -> bool:
     return isinstance(error, ClientError) and not _UNKNOWN.isdisjoint({_code(error), str(_status(error))})
 
 
-def _age(reply: Mapping[str, Any]) -> float:
-    date = reply["ResponseMetadata"]["HTTPHeaders"].get("date")
+def _age(date: str, modified: str) -> float | None:
     try:
-        now = parsedate_to_datetime(date)
-    except (TypeError, ValueError):
-        return 0.0
-    written = reply.get("LastModified")
-    return max(0.0, float((now - written).total_seconds())) if written is not None else 0.0
+        now, written = _moment(date), _moment(modified)
+    except ValueError:
+        return None
+    # S3 refuses the signatures of clocks that are further off: such a date is not that of its clock.
+    if abs(now - time.time()) > _LARGEST_SKEW or written > now + _SECONDS_ARE_WHOLE:
+        return None
+    return max(0.0, now - written)
+
+
+def _moment(text: str) -> float:
+    """The epoch seconds of a date in a header. Raises `ValueError`."""
+    found = parsedate_to_datetime(text)
+    return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).timestamp()

@@ -1,8 +1,10 @@
 """The lock of a destination in a bucket: an object that one run writes, and keeps writing while it lives.
 
 Only conditional writes touch it, so that the service decides between runs. Whether a lease has lapsed is
-a matter of the service's clock: of how long ago the object was written when it was read. The holder
-goes by its own monotonic clock, from before it asked: it gives a lease up no later than others take it.
+a matter of the service's clock: of how long ago the object was written when it was read. Where the service
+does not tell its time, whoever wants the lock watches it for as long as the lease is, by its own monotonic
+clock: each renewal writes other bytes, so that the ETag changes. The holder goes by its monotonic clock as
+well, from before it asked: it gives a lease up no later than others take it.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ LEASE_SECONDS = 120.0
 """How long a lock outlives a run that has died."""
 
 _RENEWALS_PER_LEASE = 4
+_LOOKS_PER_LEASE = 24
 _RETRY_SECONDS = 2.0
 _LONGEST_LEASE = 3600.0
 _ROUNDS = 4
@@ -43,6 +46,8 @@ class Lease:
         self._place = place
         self._seconds = seconds
         self._run = secrets.token_hex(16)
+        self._started_at = ""
+        self._renewals = 0
         self._etag = ""
         self._until = 0.0
         self._asked = False
@@ -51,29 +56,23 @@ class Lease:
 
     async def acquire(self) -> None:
         """Takes the lock. Raises `DestinationLockedError` where another run holds it."""
-        started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        self._body = dumps(
-            {
-                "host": socket.gethostname(),
-                "pid": os.getpid(),
-                "started_at": started,
-                "lease_seconds": self._seconds,
-                "run": self._run,
-            }
-        )
+        self._started_at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        body = self._body()
         asked = anyio.current_time()
         for _ in range(_ROUNDS):
             held = await self._bucket.get(self._key)
-            if held is None:
-                self._asked = True
-                etag = await self._bucket.put(self._key, self._body, if_absent=True)
-            elif self._is_mine(held):
+            if held is not None and self._is_mine(held):
                 # The first try of a call that was tried again.
-                etag = held.etag
+                etag: str | None = held.etag
             else:
-                self._check_lapsed(held)
-                self._asked = True
-                etag = await self._bucket.put(self._key, self._body, if_match=held.etag)
+                if held is not None:
+                    await self._check_lapsed(held)
+                self._asked, asked = True, anyio.current_time()
+                etag = (
+                    await self._bucket.put(self._key, body, if_absent=True)
+                    if held is None
+                    else await self._bucket.put(self._key, body, if_match=held.etag)
+                )
             if etag is not None:
                 self._etag, self._until = etag, asked + self._seconds
                 break
@@ -117,11 +116,16 @@ class Lease:
             try:
                 # One that hangs must leave time for another; what comes back after the lease proves nothing.
                 with anyio.fail_after(min(self._until - asked, self._seconds / _RENEWALS_PER_LEASE)):
-                    etag = await self._bucket.put(self._key, self._body, if_match=self._etag)
+                    body = self._body()
+                    etag = await self._bucket.put(self._key, body, if_match=self._etag)
                     if etag is None:
-                        # Perhaps the second try of a renewal whose first try came through.
                         held = await self._bucket.get(self._key)
-                        etag = held.etag if held is not None and self._is_mine(held) else None
+                        if held is not None and self._is_mine(held):
+                            etag = held.etag
+                            if held.body != body:
+                                # A renewal whose reply was lost: it may have come long ago.
+                                self._etag = etag
+                                return False
             except (DestinationError, TimeoutError) as error:
                 if not self._failing:
                     _log.warning(
@@ -139,7 +143,7 @@ class Lease:
 
     async def _check_conditions(self) -> None:
         """Refuses a service that takes the condition and does not heed it: nothing keeps runs apart there."""
-        if await self._bucket.put(self._key, self._body, if_absent=True) is None:
+        if await self._bucket.put(self._key, self._body(), if_absent=True) is None:
             return
         await self._bucket.delete(self._key)
         raise DestinationError(
@@ -147,17 +151,53 @@ class Lease:
             " can't be kept apart; choose another destination"
         )
 
-    def _check_lapsed(self, held: StoredObject) -> None:
+    async def _check_lapsed(self, held: StoredObject) -> None:
         holder = _read(held)
         lease = holder.get("lease_seconds")
         if not isinstance(lease, int | float) or not 0 < lease <= _LONGEST_LEASE:
             lease = LEASE_SECONDS
-        if held.age > lease:
-            _log.warning("taking the lock of %s from a run that has died%s", self._place, _described(holder))
-            return
-        raise DestinationLockedError(
-            f"another run holds {self._place}{_described(holder)}; wait for its end or choose another"
-            f" destination (if it has died, its lock lapses within {lease - held.age:.0f} s)"
+        lapses = ""
+        if held.age is None:
+            _log.warning(
+                "%s does not tell its time: waiting for up to %.0f s to see whether the run that has its lock"
+                " is alive",
+                self._place,
+                lease,
+            )
+            lapsed = not await self._is_touched(held, lease)
+        else:
+            lapsed = held.age > lease
+            lapses = f" (if it has died, its lock lapses within {lease - held.age:.0f} s)"
+        if not lapsed:
+            raise DestinationLockedError(
+                f"another run holds {self._place}{_described(holder)}; wait for its end or choose another"
+                f" destination{lapses}"
+            )
+        _log.warning("taking the lock of %s from a run that has died%s", self._place, _described(holder))
+
+    async def _is_touched(self, held: StoredObject, seconds: float) -> bool:
+        """Whether somebody renews a lock within so many seconds, or has taken it. False where it is gone."""
+        until = anyio.current_time() + seconds
+        while (left := until - anyio.current_time()) > 0:
+            await anyio.sleep(min(left, seconds / _LOOKS_PER_LEASE))
+            found = await self._bucket.get(self._key)
+            if found is None:
+                return False
+            if (found.etag, found.modified) != (held.etag, held.modified):
+                return True
+        return False
+
+    def _body(self) -> bytes:
+        self._renewals += 1
+        return dumps(
+            {
+                "host": socket.gethostname(),
+                "pid": os.getpid(),
+                "started_at": self._started_at,
+                "lease_seconds": self._seconds,
+                "run": self._run,
+                "renewals": self._renewals,
+            }
         )
 
     def _is_mine(self, held: StoredObject) -> bool:
