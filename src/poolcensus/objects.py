@@ -20,8 +20,9 @@ class ObjectEntry(msgspec.Struct, frozen=True):
 class StoredObject(msgspec.Struct, frozen=True):
     """What was read of an object.
 
-    `age` is how long ago it was written, in seconds, by the clock of the service alone; None where the service
-    does not say, or not plausibly. `modified` is when that was, as the service says it, or an empty text.
+    `age` is how long ago it was written, in seconds, by the clock of the service alone; None where the
+    service does not say, or not plausibly. `modified` is when that was, as the service says it, or an empty
+    text.
     """
 
     body: bytes
@@ -88,10 +89,10 @@ class Bucket(Protocol):
     def folders(
         self, prefix: str, *, after: str, before: str, of_uploads: bool = False
     ) -> AsyncGenerator[str, None]:
-        """The names of the folders at `prefix`, of which keys between `after` and `before` have some, each once.
+        """The names of the folders at `prefix`, that is what keys have between the prefix and the next slash.
 
-        A name is what stands between the prefix and the next slash. The keys are those of the objects, or
-        those of the multipart uploads under way; how many a folder has makes no difference.
+        The keys are those of the objects, or those of the multipart uploads under way, that come between
+        `after` and `before`. How many there are in a folder makes no difference.
         """
 
     async def uploads(self, prefix: str) -> list[Upload]:

@@ -6,8 +6,8 @@ import asyncio
 import selectors
 from dataclasses import dataclass, field
 from itertools import count
-from zlib import crc32
 from typing import TYPE_CHECKING, Self
+from zlib import crc32
 
 import anyio
 from anyio.lowlevel import checkpoint
