@@ -57,7 +57,17 @@ if TYPE_CHECKING:
         Totals,
     )
     from poolcensus.settings import Settings
-    from poolcensus.snapshot import Decision, Keep, Pruning, Snapshot, list_snapshots, prune, verify
+    from poolcensus.snapshot import (
+        Decision,
+        Keep,
+        LockHolder,
+        Pruning,
+        Snapshot,
+        list_snapshots,
+        prune,
+        unlock,
+        verify,
+    )
 
 _HOMES = {
     "poolcensus.census": ("Census",),
@@ -91,7 +101,17 @@ _HOMES = {
         "Totals",
     ),
     "poolcensus.settings": ("Settings",),
-    "poolcensus.snapshot": ("Decision", "Keep", "Pruning", "Snapshot", "list_snapshots", "prune", "verify"),
+    "poolcensus.snapshot": (
+        "Decision",
+        "Keep",
+        "LockHolder",
+        "Pruning",
+        "Snapshot",
+        "list_snapshots",
+        "prune",
+        "unlock",
+        "verify",
+    ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -111,6 +131,7 @@ __all__ = [
     "FatalError",
     "IncompleteError",
     "Keep",
+    "LockHolder",
     "Manifest",
     "NotPublishedError",
     "OrganizationError",
@@ -130,6 +151,7 @@ __all__ = [
     "__version__",
     "list_snapshots",
     "prune",
+    "unlock",
     "verify",
 ]
 

@@ -234,7 +234,7 @@ def test_a_lock_is_renewed_for_as_long_as_its_run_lives() -> None:
         async with store(FakeBucket(service)):
             for _ in range(100):
                 await anyio.sleep(61)
-                with pytest.raises(DestinationLockedError, match=r"started at \d{4}-\S+Z on .+, process \d+"):
+                with pytest.raises(DestinationLockedError, match=r"\(started \d{4}-\S+Z, host .+, PID \d+\)"):
                     async with store(FakeBucket(service)):
                         pytest.fail("the second run came in")
         assert "p/.lock" not in service.objects

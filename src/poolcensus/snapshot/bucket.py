@@ -29,7 +29,7 @@ from poolcensus.snapshot.bucket_keys import (
 from poolcensus.snapshot.encode import MANIFEST_NAME
 from poolcensus.snapshot.fetching import search_bucket, take_bucket_inventory
 from poolcensus.snapshot.ids import parse_snapshot_id
-from poolcensus.snapshot.lease import LEASE_SECONDS, Lease
+from poolcensus.snapshot.lease import LEASE_SECONDS, Lease, remove_lock
 from poolcensus.snapshot.reader import info_or_none
 from poolcensus.snapshot.store import ABORT_SECONDS, Draft, DraftFile, Shelf
 
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from poolcensus.objects import Bucket, Upload, UploadedPart
+    from poolcensus.snapshot.holder import LockHolder
     from poolcensus.snapshot.reader import Inventory, SnapshotInfo
 
 _log = logging.getLogger("poolcensus")
@@ -150,6 +151,10 @@ class BucketStore(Shelf):
         async with aclosing(self.bucket.entries(folder)) as entries:
             async for entry in entries:
                 await self.bucket.delete(entry.key)
+
+    async def unlock(self) -> LockHolder | None:
+        async with self._open_bucket() as bucket:
+            return await remove_lock(bucket, self.prefix + LOCK_NAME, self._place)
 
     async def _keep_lock(self) -> None:
         try:

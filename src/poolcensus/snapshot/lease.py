@@ -10,19 +10,16 @@ well, from before it asked: it gives a lease up no later than others take it.
 from __future__ import annotations
 
 import logging
-import os
 import secrets
-import socket
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import anyio
 
-from poolcensus.codec import dumps, loads
+from poolcensus.codec import dumps
 from poolcensus.errors import DestinationError, DestinationLockedError
+from poolcensus.snapshot.holder import LockHolder, locked, read_lock, still_running
 
 if TYPE_CHECKING:
-    from poolcensus.model import JsonObject
     from poolcensus.objects import Bucket, StoredObject
 
 _log = logging.getLogger("poolcensus")
@@ -46,7 +43,6 @@ class Lease:
         self._place = place
         self._seconds = seconds
         self._run = secrets.token_hex(16)
-        self._started_at = ""
         self._renewals = 0
         self._etag = ""
         self._until = 0.0
@@ -56,7 +52,7 @@ class Lease:
 
     async def acquire(self) -> None:
         """Takes the lock. Raises `DestinationLockedError` where another run holds it."""
-        self._started_at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        self._holder = LockHolder.this_run()
         body = self._body()
         asked = anyio.current_time()
         for _ in range(_ROUNDS):
@@ -78,7 +74,8 @@ class Lease:
                 break
         else:
             raise DestinationLockedError(
-                f"other runs are taking {self._place}; wait for their end or choose another destination"
+                f'Destination "{self._place}" is being taken by other runs. Wait for them to finish or use'
+                " another --dest."
             )
         await self._check_conditions()
 
@@ -135,8 +132,8 @@ class Lease:
                 return False
             if etag is None:
                 raise DestinationError(
-                    f"the lock of {self._place} was lost: another run has taken it; run again when that"
-                    " has ended"
+                    f"the lock of {self._place} was lost: another run has taken it, or it was removed with"
+                    " 'poolcensus unlock'; run again"
                 )
             self._etag, self._until, self._failing = etag, asked + self._seconds, False
             return True
@@ -152,8 +149,7 @@ class Lease:
         )
 
     async def _check_lapsed(self, held: StoredObject) -> None:
-        holder = _read(held)
-        lease = holder.get("lease_seconds")
+        lease = read_lock(held.body).get("lease_seconds")
         if not isinstance(lease, int | float) or not 0 < lease <= _LONGEST_LEASE:
             lease = LEASE_SECONDS
         lapses = ""
@@ -167,13 +163,11 @@ class Lease:
             lapsed = not await self._is_touched(held, lease)
         else:
             lapsed = held.age > lease
-            lapses = f" (if it has died, its lock lapses within {lease - held.age:.0f} s)"
+            lapses = f" If it has died, its lock lapses within {lease - held.age:.0f} s."
+        holder = LockHolder.read(held.body)
         if not lapsed:
-            raise DestinationLockedError(
-                f"another run holds {self._place}{_described(holder)}; wait for its end or choose another"
-                f" destination{lapses}"
-            )
-        _log.warning("taking the lock of %s from a run that has died%s", self._place, _described(holder))
+            raise locked(self._place, holder, lapses)
+        _log.warning("taking the lock of %s from a run that has died%s", self._place, holder.in_brackets)
 
     async def _is_touched(self, held: StoredObject, seconds: float) -> bool:
         """Whether somebody renews a lock within so many seconds, or has taken it. False where it is gone."""
@@ -191,9 +185,9 @@ class Lease:
         self._renewals += 1
         return dumps(
             {
-                "host": socket.gethostname(),
-                "pid": os.getpid(),
-                "started_at": self._started_at,
+                "host": self._holder.host,
+                "pid": self._holder.pid,
+                "started_at": self._holder.started_at,
                 "lease_seconds": self._seconds,
                 "run": self._run,
                 "renewals": self._renewals,
@@ -201,18 +195,23 @@ class Lease:
         )
 
     def _is_mine(self, held: StoredObject) -> bool:
-        return _read(held).get("run") == self._run
+        return read_lock(held.body).get("run") == self._run
 
 
-def _read(held: StoredObject) -> JsonObject:
-    try:
-        holder = loads(held.body)
-    except ValueError:
-        return {}
-    return holder if isinstance(holder, dict) else {}
+async def remove_lock(bucket: Bucket, key: str, place: str) -> LockHolder | None:
+    """Remove the lock at `key`, and return whose it was; None where there is none.
 
-
-def _described(holder: JsonObject) -> str:
-    if not holder:
-        return ""
-    return f": it started at {holder.get('started_at')} on {holder.get('host')}, process {holder.get('pid')}"
+    A run that is alive loses it with its next renewal, at the latest before it publishes. Raises
+    `DestinationLockedError` where the lock is that of a process of this host which exists, or was renewed or
+    taken meanwhile.
+    """
+    held = await bucket.get(key)
+    if held is None:
+        return None
+    holder = LockHolder.read(held.body)
+    if holder.is_alive_here():
+        raise still_running(place, holder)
+    await bucket.delete(key, if_match=held.etag)
+    if (left := await bucket.get(key)) is not None:
+        raise locked(place, LockHolder.read(left.body))
+    return holder

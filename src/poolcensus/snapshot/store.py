@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from poolcensus.model import JsonObject
+    from poolcensus.snapshot.holder import LockHolder
     from poolcensus.snapshot.reader import Inventory, SnapshotInfo
     from poolcensus.snapshot.resume import Interrupted
 
@@ -160,6 +161,15 @@ class Shelf(Store):
 
         The store has to be entered. Raises `DestinationError`, and `ValueError` for what is no snapshot id.
         What could not be finished is swept by whoever enters next.
+        """
+
+    @abstractmethod
+    async def unlock(self) -> LockHolder | None:
+        """Removes the lock of a run that is known to be dead. Returns whose it was, None if none held it.
+
+        The store has not to be entered. A run that was alive after all can't publish any more. Raises
+        `DestinationLockedError` where the lock is that of a process of this host which exists, or was renewed
+        meanwhile, and `DestinationError`.
         """
 
 
