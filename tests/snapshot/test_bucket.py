@@ -99,7 +99,7 @@ def test_a_commit_writes_the_manifest_last_and_after_it_only_what_names_it() -> 
             f"complete p/{LATER_ID}/manifest.json",
             "get p/latest.json",
             "folders p/",
-            "list p/",
+            "list p/2026112",
             f"get p/{ID}/manifest.json",
             "put p/latest.json",
             "get p/.lock",

@@ -48,6 +48,7 @@ _log = logging.getLogger("poolcensus")
 
 # An upload has at most 10,000 parts: a file may have 78 GiB as it is sent.
 PART_BYTES = 8 << 20
+_REHEARSAL_NAME = ".trial"
 _ROUNDS = 4
 _LONGEST_RELEASE = 10.0
 
@@ -133,6 +134,7 @@ class BucketStore(Shelf):
                 )
         draft = _BucketDraft(self, snapshot_id, folder)
         self._drafts.append(draft)
+        await draft.rehearse()
         return draft
 
     async def inventory(self) -> Inventory:
@@ -287,6 +289,27 @@ class _BucketDraft(Draft):
             await self._discard()
         except DestinationError as error:
             _log.info("%s is left for the next run to clear up: %s", self._folder, error)
+
+    async def rehearse(self) -> None:
+        """Takes the steps of a commit with an object that goes at once. Raises `DestinationError`.
+
+        What the service can't do, or the caller may not, is better known now than when all is collected.
+        """
+        try:
+            await self._rehearse(self._folder + _REHEARSAL_NAME)
+        except DestinationError as error:
+            raise DestinationError(
+                f"can't publish in {self._store.location}: a trial of it failed, a multipart upload with a"
+                f" CRC32 checksum that is completed with If-None-Match: {error}"
+            ) from error
+
+    async def _rehearse(self, key: str) -> None:
+        upload = await self.begin(key)
+        part = await self.bucket.send(upload, 1, b"x")
+        done = await self.bucket.complete(upload, [part], if_absent=True)
+        if not done and await self.bucket.size_of(key) is None:
+            raise DestinationError(f"the service lost the upload of {key}; choose another destination")
+        await self.bucket.delete(key)
 
     def check_open(self) -> None:
         if self._ended or self._published:

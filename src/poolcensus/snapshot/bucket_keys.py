@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import aclosing
 from itertools import groupby
+from os.path import commonprefix
 from typing import TYPE_CHECKING
 
 import anyio
@@ -44,7 +45,8 @@ async def contents(bucket: Bucket, prefix: str) -> dict[str, dict[str, int]]:
     limiter = anyio.CapacityLimiter(_AT_ONCE)
 
     async def read(first: str, last: str) -> None:
-        async with limiter, aclosing(bucket.entries(prefix, after=f"{prefix}{first}")) as entries:
+        start = prefix + commonprefix([first, last])  # noqa: RUF071 - character by character is meant
+        async with limiter, aclosing(bucket.entries(start, after=f"{prefix}{first}")) as entries:
             async for entry in entries:
                 snapshot_id, name = place_of(entry.key, prefix)
                 if name:
