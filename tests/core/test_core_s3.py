@@ -17,13 +17,14 @@ from poolcensus.aws.gateway import CallerSession
 from poolcensus.aws.s3 import open_bucket
 from poolcensus.aws.sdk import Sdk
 from poolcensus.aws.signing import Credentials
-from poolcensus.errors import DestinationError, SettingsError
+from poolcensus.errors import DestinationError, SettingsError, UnreachableError
+from poolcensus.objects import Upload
 from poolcensus.settings import load_settings
 from poolcensus.simulator import Simulator
 from snapshot.buckets import stored
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
     from poolcensus.aws.credentials import CallerCredentials
@@ -145,6 +146,122 @@ async def test_a_refusal_is_a_sentence_that_says_what_to_do(answer: bytes, said:
     assert "\n" not in message
     assert SECRET not in message
     assert TOKEN not in message
+
+
+async def read(bucket: Bucket) -> None:
+    await bucket.get("p/x")
+
+
+async def look(bucket: Bucket) -> None:
+    await bucket.size_of("p/x")
+
+
+async def list_objects(bucket: Bucket) -> None:
+    [each async for each in bucket.entries("p/x")]
+
+
+async def list_folders(bucket: Bucket) -> None:
+    [each async for each in bucket.folders("p/x", after="p/x/", before="p/x:")]
+
+
+async def list_uploads(bucket: Bucket) -> None:
+    await bucket.uploads("p/x")
+
+
+async def delete(bucket: Bucket) -> None:
+    await bucket.delete("p/x", if_match='"e"')
+
+
+async def abort(bucket: Bucket) -> None:
+    await bucket.abort(Upload("p/x", "1"))
+
+
+async def write(bucket: Bucket) -> None:
+    await bucket.put("p/x", b"x")
+
+
+async def send(bucket: Bucket) -> None:
+    await bucket.send(Upload("p/x", "1"), 1, b"x")
+
+
+def moved(status: int, code: str) -> bytes:
+    return reply(status, error(status, code).partition(b"\r\n\r\n")[2], "x-amz-bucket-region: eu-west-3")
+
+
+CALLS = [
+    (read, "read", "s3:GetObject and s3:ListBucket"),
+    (look, "look for", "s3:GetObject and s3:ListBucket"),
+    (list_objects, "list", "s3:ListBucket"),
+    (list_folders, "list", "s3:ListBucket"),
+    (list_uploads, "list", "s3:ListBucketMultipartUploads"),
+    (delete, "delete", "s3:DeleteObject"),
+    (abort, "clear up", "s3:AbortMultipartUpload"),
+    (write, "write", "s3:PutObject"),
+    (send, "write", "s3:PutObject"),
+]
+
+
+@pytest.mark.parametrize(("call", "doing", "permission"), CALLS)
+async def test_an_error_says_what_was_being_done(
+    call: Callable[[Bucket], Awaitable[None]],
+    doing: str,
+    permission: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    script = Scripted(error(403, "AccessDenied"))
+    async with serving(script) as server, opened(server.url) as bucket:
+        for reply_, words in (
+            (error(403, "AccessDenied"), f"access is denied (AccessDenied); the caller needs {permission}"),
+            (error(404, "NoSuchBucket"), "there is no bucket census; create it"),
+            (moved(301, "PermanentRedirect"), "in another region; name that with AWS_REGION"),
+            (
+                moved(400, "IllegalLocationConstraintException"),
+                "in another region; name that with AWS_REGION",
+            ),
+            (error(400, "AuthorizationHeaderMalformed"), "in another region; name that with AWS_REGION"),
+        ):
+            if call is look:
+                # The reply to a HEAD has no body, and so no code.
+                continue
+            script.replies = [reply_]
+            with pytest.raises(DestinationError) as caught:
+                await call(bucket)
+            assert str(caught.value).startswith(f"can't {doing} s3://census/p/x: ")
+            assert words in str(caught.value)
+
+        async def fail(_: Source) -> Credentials:
+            raise UnreachableError("no credentials: the endpoint is silent", code="Unreachable")
+
+        monkeypatch.setattr(Source, "get", fail)
+        with pytest.raises(DestinationError) as caught:
+            await call(bucket)
+    assert str(caught.value) == f"can't {doing} s3://census/p/x: no credentials: the endpoint is silent"
+
+
+@pytest.mark.parametrize("call", [read, list_objects, list_folders])
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (error(501, "NotImplemented"), "does not have this call"),
+        (error(400, "KMS.DisabledException"), "the key that the object is encrypted with"),
+        (error(403, "AccessDenied", "not authorized to perform: kms:Decrypt on"), "needs kms:Decrypt on it"),
+        (error(403, "InvalidObjectState"), "restore-object"),
+    ],
+)
+async def test_what_reading_lacks_is_not_what_writing_would(
+    call: Callable[[Bucket], Awaitable[None]], answer: bytes, said: str
+) -> None:
+    async with serving(Scripted(answer)) as server, opened(server.url) as bucket:
+        with pytest.raises(DestinationError, match=said) as caught:
+            await call(bucket)
+    assert "writ" not in str(caught.value)
+    assert "s3_kms_key" not in str(caught.value)
+
+
+async def test_an_upload_that_someone_aborted_is_a_sentence() -> None:
+    async with serving(Scripted(error(404, "NoSuchUpload"))) as server, opened(server.url) as bucket:
+        with pytest.raises(DestinationError, match="someone has aborted the upload"):
+            await send(bucket)
 
 
 async def test_a_refusal_names_the_owner_that_was_expected() -> None:

@@ -18,6 +18,7 @@ import pytest
 from poolcensus.errors import DestinationError, DestinationLockedError
 from poolcensus.snapshot import FolderStore, Snapshot, SnapshotWriter, list_snapshots, verify
 from poolcensus.snapshot.reader import take_inventory
+from poolcensus.snapshot.store import destination_error
 from snapshot.making import ID, LATER_ID, SOME, fill, make, page, pool, publish, target
 
 if TYPE_CHECKING:
@@ -272,6 +273,13 @@ async def test_latest_names_the_newest_though_the_run_that_published_it_was_kill
     (tmp_path / "latest").symlink_to(EARLIER_ID)
     await make(tmp_path, ID)
     assert Snapshot.open("latest", tmp_path).id == LATER_ID
+
+
+@pytest.mark.parametrize(("doing", "use"), [("read", "read"), ("read records in", "read"), ("lock", "write")])
+def test_what_can_not_be_read_is_not_called_unwritable(doing: str, use: str) -> None:
+    for number in (errno.EACCES, errno.EPERM):
+        error = destination_error(doing, "two", OSError(number, os.strerror(number)))
+        assert str(error).endswith(f"choose a destination that this user can {use}")
 
 
 async def test_who_holds_the_lock_is_named(tmp_path: Path) -> None:

@@ -61,8 +61,16 @@ _UNKNOWN_CALLER = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "Inv
 _DENIED = frozenset({"AccessDenied", "AllAccessDisabled", "403", "AccessDeniedException"})
 _UNKNOWN = frozenset({"NotImplemented", "501"})
 _ELSEWHERE = frozenset(
-    {"PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed", "301", "307"}
+    {
+        "PermanentRedirect",
+        "TemporaryRedirect",
+        "AuthorizationHeaderMalformed",
+        "IllegalLocationConstraintException",
+        "301",
+        "307",
+    }
 )
+_READING = frozenset({"get_object", "head_object", "list_objects_v2"})
 _OBJECT_MARKERS = {"ContinuationToken": "NextContinuationToken"}
 _UPLOAD_MARKERS = {"KeyMarker": "NextKeyMarker", "UploadIdMarker": "NextUploadIdMarker"}
 _PERMISSIONS = {
@@ -87,6 +95,11 @@ class RedirectedError(BotoCoreError):  # type: ignore[misc] # the SDK has no typ
 
 # By code, or by status as text. In this order: a code says more than its status.
 _REFUSALS: tuple[tuple[frozenset[str], str], ...] = (
+    (
+        frozenset({"InvalidObjectState"}),
+        "the object is in an archive; restore it with 'aws s3api restore-object', and run again",
+    ),
+    (_UPLOAD_GONE, "someone has aborted the upload, another run or a lifecycle rule; run again"),
     (frozenset({"NoSuchBucket"}), "there is no bucket {bucket}; create it or choose another destination"),
     (_EXPIRED, "the caller's credentials have expired; renew them and run again"),
     (
@@ -248,7 +261,7 @@ class S3Bucket:
                 # The SDK's own attempts end where the body begins.
                 if not attempts_left:
                     raise self._explained("read", key, "get_object", error) from error
-            except (BotoCoreError, TimeoutError) as error:
+            except (BotoCoreError, TimeoutError, CallError) as error:
                 raise self._explained("read", key, "get_object", error) from error
         raise self._nonsense("read", key)
 
@@ -426,7 +439,7 @@ class S3Bucket:
             if _code(error) in none_for:
                 return None
             raise self._explained(doing, key, operation, error) from error
-        except (BotoCoreError, TimeoutError) as error:
+        except (BotoCoreError, TimeoutError, CallError) as error:
             raise self._explained(doing, key, operation, error) from error
 
     async def _send(self, operation: str, /, **parameters: object) -> Mapping[str, Any]:
@@ -443,11 +456,7 @@ class S3Bucket:
         return await self._send_once(operation, parameters)
 
     async def _send_once(self, operation: str, parameters: Mapping[str, object]) -> Mapping[str, Any]:
-        try:
-            reply: Mapping[str, Any] = await getattr(self._client, operation)(**self._constants, **parameters)
-        except CallError as error:
-            # The chain's, asked for credentials.
-            raise DestinationError(f"can't write to {self._url('')}: {error.message}") from error
+        reply: Mapping[str, Any] = await getattr(self._client, operation)(**self._constants, **parameters)
         return reply
 
     def _said(self, reply: Mapping[str, Any] | None, name: str, doing: str, key: str) -> str:
@@ -467,6 +476,9 @@ class S3Bucket:
     def _reason(self, operation: str, error: Exception) -> str:
         if isinstance(error, ClientError):
             return self._refusal(operation, error)
+        if isinstance(error, CallError):
+            # The chain's, asked for credentials.
+            return error.message
         for kinds, reason in _FAILURES:
             if isinstance(error, kinds):
                 return reason
@@ -479,10 +491,16 @@ class S3Bucket:
             "S3 answered {code}; run again or choose another destination",
         )
         message = str(error.response.get("Error", {}).get("Message", ""))
+        reads = operation in _READING
         if code in _DENIED and "kms:" in message:
-            reason = "the key refuses the caller, who needs kms:GenerateDataKey and kms:Decrypt on it"
+            needs = "kms:Decrypt" if reads else "kms:GenerateDataKey and kms:Decrypt"
+            reason = f"the key refuses the caller, who needs {needs} on it"
         elif code.startswith("KMS."):
-            reason = "the key can't be used ({code}); check s3_kms_key"
+            reason = "the key can't be used ({code}); check " + (
+                "the key that the object is encrypted with" if reads else "s3_kms_key"
+            )
+        elif reads and _is_unknown(error):
+            reason = "the service does not have this call ({code}); check --endpoint-url"
         elif code in _DENIED and (owner := self._constants.get("ExpectedBucketOwner")):
             reason += f", and the bucket has to be of account {owner}"
         return reason.format(code=code, bucket=self._name, permission=_PERMISSIONS[operation])

@@ -177,8 +177,8 @@ _ADVICE = {
     errno.ENOSPC: "make room there or choose another destination",
     errno.EDQUOT: "make room there or choose another destination",
     errno.EFBIG: "lift the limit on the size of files or choose another destination",
-    errno.EACCES: "choose a destination that this user can write",
-    errno.EPERM: "choose a destination that this user can write",
+    errno.EACCES: "choose a destination that this user can {use}",
+    errno.EPERM: "choose a destination that this user can {use}",
     errno.EROFS: "choose a destination that can be written",
     errno.EEXIST: "choose a destination that is a folder",
     errno.ENOTDIR: "choose a destination that is a folder",
@@ -200,5 +200,7 @@ def explained(doing: str, place: Path) -> Iterator[None]:
 
 def destination_error(doing: str, place: Path | str, error: OSError) -> DestinationError:
     """What a person is told of `error`: where, what, and what to do about it."""
-    advice = _ADVICE.get(error.errno or 0, "check the device or choose another destination")
+    advice = _ADVICE.get(error.errno or 0, "check the device or choose another destination").format(
+        use="read" if doing.startswith("read") else "write"
+    )
     return DestinationError(f"can't {doing} {place}: {error.strerror or error}; {advice}")
