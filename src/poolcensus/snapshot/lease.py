@@ -160,7 +160,10 @@ class Lease:
                 self._place,
                 lease,
             )
-            lapsed = not await self._is_touched(held, lease)
+            found = await self._watched(held, lease)
+            if found is None:
+                return
+            lapsed = (found.etag, found.modified) == (held.etag, held.modified)
         else:
             lapsed = held.age > lease
             lapses = f" If it has died, its lock lapses within {lease - held.age:.0f} s."
@@ -169,17 +172,16 @@ class Lease:
             raise locked(self._place, holder, lapses)
         _log.warning("taking the lock of %s from a run that has died%s", self._place, holder.in_brackets)
 
-    async def _is_touched(self, held: StoredObject, seconds: float) -> bool:
-        """Whether somebody renews a lock within so many seconds, or has taken it. False where it is gone."""
+    async def _watched(self, held: StoredObject, seconds: float) -> StoredObject | None:
+        """The lock once it is another one, at the latest after so many seconds; None once it is gone."""
+        found: StoredObject | None = held
         until = anyio.current_time() + seconds
         while (left := until - anyio.current_time()) > 0:
             await anyio.sleep(min(left, seconds / _LOOKS_PER_LEASE))
             found = await self._bucket.get(self._key)
-            if found is None:
-                return False
-            if (found.etag, found.modified) != (held.etag, held.modified):
-                return True
-        return False
+            if found is None or (found.etag, found.modified) != (held.etag, held.modified):
+                break
+        return found
 
     def _body(self) -> bytes:
         self._renewals += 1
