@@ -62,12 +62,14 @@ if TYPE_CHECKING:
     from poolcensus.snapshot import (
         Decision,
         Keep,
+        LockHolder,
         Problem,
         ProblemKind,
         Pruning,
         Snapshot,
         list_snapshots,
         prune,
+        unlock,
         verify,
     )
 
@@ -107,12 +109,14 @@ _HOMES = {
     "poolcensus.snapshot": (
         "Decision",
         "Keep",
+        "LockHolder",
         "Problem",
         "ProblemKind",
         "Pruning",
         "Snapshot",
         "list_snapshots",
         "prune",
+        "unlock",
         "verify",
     ),
 }
@@ -135,6 +139,7 @@ __all__ = [
     "FatalError",
     "IncompleteError",
     "Keep",
+    "LockHolder",
     "Manifest",
     "NotPublishedError",
     "OrganizationError",
@@ -156,6 +161,7 @@ __all__ = [
     "__version__",
     "list_snapshots",
     "prune",
+    "unlock",
     "verify",
 ]
 

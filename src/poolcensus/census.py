@@ -388,7 +388,7 @@ class Census:
             async with anyio.TemporaryDirectory(prefix="poolcensus-") as folder:
                 newest = await fetch_remote(self.settings, place, LATEST, Path(folder), pools=False)
                 return await anyio.to_thread.run_sync(_with_pools, newest.path, None, self._closed_targets)
-        except (SnapshotError, DestinationError) as error:
+        except (SnapshotError, DestinationError, OSError) as error:
             _log.info("what accounts had before the service was closed to them is not known: %s", error)
             return ()
 

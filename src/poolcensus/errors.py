@@ -39,7 +39,7 @@ class OrganizationError(FatalError):
 
 
 class DestinationError(FatalError):
-    """The destination can't be written: no room, no permission, a failing device."""
+    """The destination can't be read or written: no room, no permission, a failing device."""
 
 
 class DestinationLockedError(FatalError):

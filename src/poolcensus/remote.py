@@ -11,6 +11,7 @@ from poolcensus.snapshot.bucket import BucketStore
 from poolcensus.snapshot.bucket_keys import split_place
 from poolcensus.snapshot.fetching import fetch, list_bucket
 from poolcensus.snapshot.prune import prune
+from poolcensus.snapshot.unlock import unlock
 from poolcensus.storage.s3.client import open_bucket
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from poolcensus.config import Settings
-    from poolcensus.snapshot import Keep, Pruning, Snapshot, SnapshotInfo
+    from poolcensus.snapshot import Keep, LockHolder, Pruning, Snapshot, SnapshotInfo
     from poolcensus.storage.s3.objects import Bucket
 
 
@@ -46,6 +47,11 @@ async def fetch_remote(
 async def prune_remote(settings: Settings, place: str, keep: Keep, *, dry_run: bool = False) -> Pruning:
     """`prune` for `place`, an `s3://BUCKET/PREFIX`. Raises what that raises, or another `FatalError`."""
     return await prune(BucketStore(lambda: _opened(settings, place), place), keep, dry_run=dry_run)
+
+
+async def unlock_remote(settings: Settings, place: str) -> LockHolder | None:
+    """`unlock` for `place`, an `s3://BUCKET/PREFIX`. Raises what that raises, or another `FatalError`."""
+    return await unlock(BucketStore(lambda: _opened(settings, place), place))
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -12,18 +13,27 @@ import anyio
 import pytest
 
 from poolcensus.census import Census
-from poolcensus.errors import DestinationLockedError, NotPublishedError, SettingsError, SnapshotError
+from poolcensus.errors import (
+    DestinationError,
+    DestinationLockedError,
+    NotPublishedError,
+    SettingsError,
+    SnapshotError,
+)
+from poolcensus.model import Outcome
 from poolcensus.remote import fetch_remote, list_remote
+from poolcensus.simulator.http import Response
 from poolcensus.snapshot import BucketSnapshot, Scope, verify
-from snapshot.buckets import PLACE, PREFIX, bucket_store, stored
+from snapshot.buckets import PLACE, PREFIX, bucket_store, opened, stored
 from snapshot.making import ID, LATER_ID
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterable
     from pathlib import Path
 
     from census_lab import Lab
-    from poolcensus.simulator.http import Request, Response
+    from poolcensus.simulator.http import Request
+    from poolcensus.simulator.s3.store import Bucket as StoredBucket
 
     Start = Callable[..., Coroutine[None, None, Lab]]
 
@@ -83,6 +93,10 @@ async def test_the_requests_of_a_commit_come_in_the_order_that_makes_it_one(lab:
         "GET?uploads",
         "GET?list-type",
         "GET?list-type",
+        f"POST?uploads {folder}/.trial",
+        f"PUT?uploadId {folder}/.trial",
+        f"POST?uploadId {folder}/.trial",
+        f"DELETE {folder}/.trial",
         f"PUT {folder}/pools.ndjson",
         f"PUT {folder}/targets.ndjson",
         f"POST?uploads {folder}/manifest.json",
@@ -90,6 +104,7 @@ async def test_the_requests_of_a_commit_come_in_the_order_that_makes_it_one(lab:
         "PUT .lock",
         f"POST?uploadId {folder}/manifest.json",
         "GET latest.json",
+        "GET?list-type",
         "GET?list-type",
         "PUT latest.json",
         "GET .lock",
@@ -115,6 +130,90 @@ async def test_a_large_file_goes_in_parts(lab: Start, tmp_path: Path) -> None:
     assert seen.count(f"PUT?uploadId {pools}") == -(-size // (8 << 20))
     assert bucket.objects[PREFIX + pools].etag.endswith(f"-{-(-size // (8 << 20))}")
     assert verify(await fetch_remote(here.settings(), PLACE, snapshot.id, tmp_path)) == ()
+
+
+def begins_no_upload(request: Request) -> bool:
+    return request.method == "POST" and request.query.startswith("uploads")
+
+
+def takes_no_checksum(request: Request) -> bool:
+    return "partNumber" in request.query and "x-amz-checksum-crc32" in request.headers
+
+
+def completes_on_no_condition(request: Request) -> bool:
+    return request.method == "POST" and "uploadId" in request.query and "if-none-match" in request.headers
+
+
+def deletes_nothing(request: Request) -> bool:
+    return request.method == "DELETE" and "uploadId" not in request.query
+
+
+@pytest.mark.parametrize(
+    ("refuses", "answer", "said"),
+    [
+        (begins_no_upload, 501, "the service lacks"),
+        (begins_no_upload, 403, "the caller needs s3:PutObject"),
+        (takes_no_checksum, 501, "the service lacks"),
+        (takes_no_checksum, 400, "answered 400"),
+        (completes_on_no_condition, 501, "the service lacks"),
+        (completes_on_no_condition, 400, "answered 400"),
+        (completes_on_no_condition, 404, "answered 404"),
+        (deletes_nothing, 403, "the caller needs s3:DeleteObject"),
+    ],
+)
+async def test_what_a_commit_needs_is_tried_before_an_account_is_asked(
+    lab: Start, refuses: Callable[[Request], bool], answer: int, said: str
+) -> None:
+    here = await lab(accounts=3)
+    bucket = stored(here.simulator)
+    s3: Any = here.simulator._application._services["s3"]
+    handle = s3.handle
+    s3.handle = lambda request: Response(answer) if refuses(request) else handle(request)
+    with pytest.raises(DestinationError, match=f"can't publish in {PLACE}: a trial of it failed.*{said}"):
+        await collect(here)
+    assert here.calls("workspaces.DescribeWorkspacesPools") == here.calls("sts.AssumeRole") == 0
+    assert bucket.uploads == {}
+    if refuses is not deletes_nothing:
+        assert bucket.objects == {}
+
+
+@pytest.mark.parametrize("dest", [PLACE, "-"])
+async def test_a_temporary_folder_is_tried_before_an_account_is_asked(
+    lab: Start, monkeypatch: pytest.MonkeyPatch, dest: str
+) -> None:
+    here = await lab(accounts=3)
+    bucket = stored(here.simulator)
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/proc/none"])
+    with pytest.raises(DestinationError, match=r"No usable temporary directory.*; set TMPDIR to a folder"):
+        async with Census(here.settings(dest=dest)) as census:
+            await census.collect()
+    assert here.calls("workspaces.DescribeWorkspacesPools") == here.calls("sts.AssumeRole") == 0
+    assert bucket.objects == {}
+
+
+async def test_a_copy_that_cannot_be_made_is_a_sentence(lab: Start, tmp_path: Path) -> None:
+    here = await lab(accounts=1)
+    stored(here.simulator)
+    await collect(here)
+    with pytest.raises(DestinationError, match=r"can't copy s3://census/.* to .*; set TMPDIR to a folder"):
+        await fetch_remote(here.settings(), PLACE, "latest", tmp_path / "none")
+
+
+async def test_a_run_is_published_though_the_snapshot_before_cannot_be_copied(
+    lab: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = await lab(accounts=3, regions=("us-east-1",), pools_per_target=1, faults=("not-entitled,every=2",))
+    stored(here.simulator)
+    await collect(here)
+
+    def refuse(**_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(anyio, "TemporaryDirectory", refuse)
+    async with Census(here.settings(dest=PLACE)) as census:
+        assert (await census.collect()).manifest.outcomes == {Outcome.NOT_ENTITLED: 3}
+        assert census.closed == ()
 
 
 async def test_a_census_that_must_not_be_published_leaves_nothing(lab: Start) -> None:
@@ -143,7 +242,8 @@ async def test_a_second_run_is_told_who_holds_the_lock_and_asks_no_account(lab: 
     stored(here.simulator)
     async with bucket_store():
         with pytest.raises(
-            DestinationLockedError, match=r"another run holds s3://census/.*started at .* on "
+            DestinationLockedError,
+            match=r'Destination "s3://census/.*" is locked by another run \(started .*, host .*, PID ',
         ):
             await collect(here)
     assert here.calls("workspaces.DescribeWorkspacesPools") == 0
@@ -161,7 +261,7 @@ async def test_whether_a_lock_has_lapsed_is_a_matter_of_the_services_clock(
         key = f"{PREFIX}.lock"
     bucket.objects[key] = replace(bucket.objects["other"], key=key)
     bucket.keys[:] = sorted(bucket.objects)
-    with pytest.raises(DestinationLockedError, match=r"started at 2026-01-01T00:00:00Z on h, process 1"):
+    with pytest.raises(DestinationLockedError, match=r"\(started 2026-01-01T00:00:00Z, host h, PID 1\)"):
         await collect(here)
     here.simulator.config = replace(here.simulator.config, clock_offset=200.0)
     with caplog.at_level(logging.WARNING, "poolcensus"):
@@ -179,6 +279,57 @@ async def test_another_destination_on_s3_may_be_named_for_one_run(lab: Start) ->
         with pytest.raises(SettingsError, match="s3://BUCKET/PREFIX"):
             await census.collect("s3://Census/x")
     assert not here.dest.exists()
+
+
+def put_copies(bucket: StoredBucket, key: str, keys: Iterable[str]) -> None:
+    """Objects like the one at `key`, as if many calls had put them."""
+    bucket.objects.update({each: replace(bucket.objects[key], key=each) for each in keys})
+    bucket.keys[:] = sorted(bucket.objects)
+
+
+EARLY_ID = "20261123T020000Z-000000"
+FOREIGN = (
+    *(f"logs/{number}" for number in range(1500)),
+    *(f"2026/{number}" for number in range(1500)),
+    *(f"20261123T02/{number}" for number in range(500)),
+    *(f"AWSLogs-{number:03}" for number in range(500)),
+    *(f"{LATER_ID}x/{number}" for number in range(1000)),
+)
+
+
+@pytest.mark.parametrize("prefix", ["", "shared/"])
+async def test_what_else_a_bucket_holds_is_not_listed(lab: Start, prefix: str) -> None:
+    here = await lab(accounts=1, regions=("us-east-1",))
+    bucket = stored(here.simulator)
+    dest = f"s3://census/{prefix}".rstrip("/")
+    first = await collect(here, dest=dest)
+    async with opened() as writer:
+        await writer.put(f"{prefix}{ID}/pools.ndjson", b"x")
+        for key in ("2026/upload", f"{ID}/manifest.json", "logs/upload"):
+            await writer.begin(f"{prefix}{key}")
+    foreign = {f"{prefix}{key}" for key in FOREIGN}
+    put_copies(bucket, f"{prefix}{ID}/pools.ndjson", [*foreign, f"{prefix}{EARLY_ID}/pools.ndjson"])
+    seen = requests(here)
+    second = await collect(here, dest=dest)
+    assert foreign <= bucket.objects.keys()
+    assert bucket.objects.keys() - foreign == {
+        f"{prefix}{name}"
+        for name in (
+            "latest.json",
+            *(
+                f"{each.id}/{file}"
+                for each in (first, second)
+                for file in ("pools.ndjson", "targets.ndjson", "manifest.json")
+            ),
+        )
+    }
+    assert {each.key for each in bucket.uploads.values()} == {f"{prefix}2026/upload", f"{prefix}logs/upload"}
+    # The folders, and then what is in those of snapshots: twice, on entering and for `latest.json`.
+    assert len([each for each in seen if each.startswith("GET?list-type")]) <= 7
+    assert len([each for each in seen if each.startswith("GET?uploads")]) == 2
+    listed = requests(here)
+    assert [each.id for each in await list_remote(here.settings(), dest)] == [first.id, second.id]
+    assert len([each for each in listed if each.startswith("GET?list-type")]) == 2
 
 
 async def test_a_reader_passes_over_what_is_no_snapshot(lab: Start, tmp_path: Path) -> None:

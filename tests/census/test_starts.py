@@ -128,10 +128,8 @@ async def test_of_many_starts_one_runs_and_the_others_name_it(lab: Start, count:
         assert holder["pid"] == winner.pid
         for each in map(ended, refused):
             assert each.code == 11, each.said
-            assert re.fullmatch(r"poolcensus: another run holds .*\n", each.said)
-            assert (
-                f"it started at {holder['started_at']} on {holder['host']}, process {winner.pid}" in each.said
-            )
+            assert re.fullmatch(r"poolcensus: Destination .* is locked by another run .*\n", each.said)
+            assert f"(started {holder['started_at']}, host {holder['host']}, PID {winner.pid})" in each.said
             # Of its own time, not of the clock's: a hundred of them share few processors.
             assert each.processor_seconds < 1
         won = await anyio.to_thread.run_sync(ended, winner)

@@ -32,6 +32,7 @@ OPTIONS = {
     "prune": [
         "--config", "--dest", "--keep-last", "--keep-daily", "--keep-monthly", "--dry-run", "--json",
     ],
+    "unlock": ["--config", "--dest", "--json"],
     "simulate": ["--port", "--accounts", "--seed", "--latency", "--fault", "--json"],
     "demo": ["--dest", "--progress"],
 }

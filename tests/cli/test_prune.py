@@ -112,7 +112,7 @@ def test_a_run_that_holds_the_destination_is_named(dest: Path, capsys: pytest.Ca
         assert main(["prune", "--dest", str(dest), "--keep-last", "1"]) == 11
         said = capsys.readouterr()
         assert said.out == ""
-        assert f"another run holds {dest}: it started at " in said.err
+        assert f'Destination "{dest}" is locked by another run (started ' in said.err
         assert main(["prune", "--dest", str(dest), "--keep-last", "1", "--dry-run"]) == 0
     finally:
         anyio.run(held.__aexit__, None, None, None)

@@ -99,7 +99,9 @@ def test_a_lock_that_is_held_ends_with_11(bucket: Any, simulator: Served, run: R
     lock = {"host": "other-host", "pid": 7, "started_at": "2026-11-23T02:00:00Z", "lease_seconds": 120}
     bucket.Object("nightly/.lock").put(Body=json.dumps(lock).encode())
     ended = run("collect", *OPTIONS, *REGIONS, **simulator.environment)
-    assert_one_sentence(ended, 11, DEST, "2026-11-23T02:00:00Z", "other-host", "choose another destination")
+    assert_one_sentence(
+        ended, 11, DEST, "2026-11-23T02:00:00Z", "other-host", f"run 'poolcensus unlock --dest {DEST}'"
+    )
     assert keys(bucket) == {"nightly/.lock"}
     assert "workspaces.DescribeWorkspacesPools" not in simulator.calls
 
@@ -178,3 +180,18 @@ def test_pools_of_accounts_that_are_closed_are_told_of_by_the_snapshot_in_the_bu
         ended = run(*arguments, **served.environment)
     assert ended.code == 0
     assert "closed now to 3 accounts in which the snapshot before saw 3 pools" in ended.err
+
+
+def test_a_lock_is_removed_by_hand(bucket: Any, simulator: Served, run: Run) -> None:
+    lock = {"host": "other-host", "pid": 7, "started_at": "2026-11-23T02:00:00Z", "lease_seconds": 120}
+    bucket.Object("nightly/.lock").put(Body=json.dumps(lock).encode())
+    for said in (
+        f'Removed the lock of destination "{DEST}" (started 2026-11-23T02:00:00Z, host other-host, PID 7).\n',
+        f'Destination "{DEST}" is not locked.\n',
+    ):
+        ended = run("unlock", *OPTIONS, **simulator.environment)
+        assert (ended.code, ended.out, ended.err) == (0, said, "")
+    assert keys(bucket) == set()
+    assert_one_sentence(
+        run("unlock", "--dest", "s3://nowhere", **simulator.environment), 1, "no bucket nowhere"
+    )

@@ -7,6 +7,7 @@ import selectors
 from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Self
+from zlib import crc32
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -62,10 +63,13 @@ class Service:
     objects: dict[str, _Object] = field(default_factory=dict)
     pending: dict[str, tuple[str, dict[int, bytes]]] = field(default_factory=dict)
     heeds_conditions: bool = True
+    tells_its_time: bool = True
+    says_when_modified: bool = True
     numbers: count[int] = field(default_factory=lambda: count(1))
 
     def write(self, key: str, body: bytes) -> str:
-        etag = f'"{next(self.numbers)}"'
+        # As that of S3, it is the same for the same bytes.
+        etag = f'"{crc32(body):08x}-{len(body)}"'
         self.objects[key] = _Object(body, etag, anyio.current_time())
         return etag
 
@@ -121,9 +125,10 @@ class FakeBucket:
         await self._end(f"get {key}", trouble)
         if found is None:
             return None
-        return StoredObject(
-            found.body[start : start + size], found.etag, anyio.current_time() - found.modified
-        )
+        service = self.service
+        age = anyio.current_time() - found.modified if service.tells_its_time else None
+        modified = f"{found.modified}" if service.says_when_modified else ""
+        return StoredObject(found.body[start : start + size], found.etag, age, modified)
 
     async def size_of(self, key: str) -> int | None:
         trouble = await self._begin(f"head {key}")
@@ -154,13 +159,30 @@ class FakeBucket:
             del self.service.objects[key]
         await self._end(f"delete {key}", trouble)
 
-    async def entries(self, prefix: str) -> AsyncGenerator[ObjectEntry, None]:
+    async def entries(self, prefix: str, *, after: str = "") -> AsyncGenerator[ObjectEntry, None]:
         trouble = await self._begin(f"list {prefix}")
         found = sorted((key, len(each.body)) for key, each in self.service.objects.items())
         await self._end(f"list {prefix}", trouble)
         for key, size in found:
-            if key.startswith(prefix):
+            if key.startswith(prefix) and key > after:
                 yield ObjectEntry(key, size)
+
+    async def folders(
+        self, prefix: str, *, after: str, before: str, of_uploads: bool = False
+    ) -> AsyncGenerator[str, None]:
+        name = f"{'folders of uploads' if of_uploads else 'folders'} {prefix}"
+        trouble = await self._begin(name)
+        keys = [key for key, _ in self.service.pending.values()] if of_uploads else self.service.objects
+        found = sorted(
+            {
+                key.removeprefix(prefix).partition("/")[0]
+                for key in keys
+                if key.startswith(prefix) and "/" in key.removeprefix(prefix) and after < key < before
+            }
+        )
+        await self._end(name, trouble)
+        for each in found:
+            yield each
 
     async def uploads(self, prefix: str) -> list[Upload]:
         trouble = await self._begin(f"uploads {prefix}")

@@ -98,7 +98,8 @@ def test_a_commit_writes_the_manifest_last_and_after_it_only_what_names_it() -> 
             "put p/.lock",
             f"complete p/{LATER_ID}/manifest.json",
             "get p/latest.json",
-            "list p/",
+            "folders p/",
+            "list p/2026112",
             f"get p/{ID}/manifest.json",
             "put p/latest.json",
             "get p/.lock",
@@ -233,7 +234,7 @@ def test_a_lock_is_renewed_for_as_long_as_its_run_lives() -> None:
         async with store(FakeBucket(service)):
             for _ in range(100):
                 await anyio.sleep(61)
-                with pytest.raises(DestinationLockedError, match=r"started at \d{4}-\S+Z on .+, process \d+"):
+                with pytest.raises(DestinationLockedError, match=r"\(started \d{4}-\S+Z, host .+, PID \d+\)"):
                     async with store(FakeBucket(service)):
                         pytest.fail("the second run came in")
         assert "p/.lock" not in service.objects
@@ -271,6 +272,93 @@ def test_a_lock_that_no_run_of_ours_wrote_lapses_too(content: bytes) -> None:
         await anyio.sleep(LEASE_SECONDS + 1)
         async with store(FakeBucket(service)):
             pass
+
+    virtually(body)
+
+
+@pytest.mark.parametrize("says_when_modified", [True, False])
+def test_a_lock_lapses_though_the_service_does_not_tell_its_time(says_when_modified: bool) -> None:
+    async def body() -> None:
+        service = Service(tells_its_time=False, says_when_modified=says_when_modified)
+        dead = FakeBucket(service)
+        dead.trouble = partial(happens, "refused", 6, sys.maxsize)
+        with pytest.raises(DestinationError):
+            await publish(dead, ID)
+        assert "p/.lock" in service.objects
+        found = anyio.current_time()
+        async with store(FakeBucket(service)):
+            # Seen untouched for a whole lease, however old it was.
+            assert anyio.current_time() - found >= LEASE_SECONDS
+            # And held for a whole one from then on.
+            await anyio.sleep(LEASE_SECONDS * 3)
+        await publish(FakeBucket(service), LATER_ID)
+        assert_clean(service, LATER_ID)
+
+    virtually(body)
+
+
+@pytest.mark.parametrize("says_when_modified", [True, False])
+def test_a_lock_whose_run_lives_is_heeded_though_the_service_does_not_tell_its_time(
+    says_when_modified: bool,
+) -> None:
+    async def body() -> None:
+        service = Service(tells_its_time=False, says_when_modified=says_when_modified)
+        async with store(FakeBucket(service)):
+            for _ in range(5):
+                await anyio.sleep(7)
+                asked = anyio.current_time()
+                with pytest.raises(DestinationLockedError):
+                    async with store(FakeBucket(service)):
+                        pytest.fail("the second run came in")
+                assert anyio.current_time() - asked < LEASE_SECONDS / 2
+
+    virtually(body)
+
+
+def test_a_lock_that_is_let_go_while_it_is_watched_is_taken_at_once() -> None:
+    async def body() -> None:
+        service = Service(tells_its_time=False)
+        service.write("p/.lock", b"{}")
+        async with anyio.create_task_group() as group:
+
+            async def let_go() -> None:
+                await anyio.sleep(10)
+                del service.objects["p/.lock"]
+
+            group.start_soon(let_go)
+            async with store(FakeBucket(service)):
+                assert anyio.current_time() < LEASE_SECONDS / 2
+
+    virtually(body)
+
+
+def test_a_renewal_whose_reply_was_lost_does_not_make_the_lease_longer() -> None:
+    async def body() -> None:
+        service = Service()
+        bucket = FakeBucket(service)
+        with pytest.raises(DestinationError, match="was lost"):
+            async with store(bucket):
+                since = anyio.current_time()
+                # One renewal arrives and nobody hears of it. The next that arrives, late, finds that one.
+                late: list[str] = []
+
+                def trouble(_: int, name: str) -> str | None:
+                    elapsed = anyio.current_time() - since
+                    if not name.startswith("put"):
+                        return None
+                    if elapsed < LEASE_SECONDS * 0.26:
+                        return "lost"
+                    if elapsed < LEASE_SECONDS * 0.8 or late:
+                        return "refused"
+                    late.append(name)
+                    return None
+
+                bucket.trouble = trouble
+                try:
+                    await anyio.sleep_forever()
+                finally:
+                    held = anyio.current_time() - since
+        assert held <= LEASE_SECONDS
 
     virtually(body)
 
@@ -313,8 +401,9 @@ def test_a_lock_that_cannot_be_renewed_ends_the_run_when_it_lapses() -> None:
                 try:
                     await anyio.sleep_forever()
                 finally:
-                    # Never later than others may take it.
-                    assert anyio.current_time() - since <= LEASE_SECONDS
+                    held = anyio.current_time() - since
+        # Never later than others may take it.
+        assert held <= LEASE_SECONDS
 
     virtually(body)
 

@@ -18,6 +18,7 @@ import pytest
 from poolcensus.errors import DestinationError, DestinationLockedError
 from poolcensus.snapshot import FolderStore, Snapshot, SnapshotWriter, list_snapshots, verify
 from poolcensus.snapshot.reader import take_inventory
+from poolcensus.snapshot.store import destination_error
 from snapshot.making import ID, LATER_ID, SOME, fill, make, page, pool, publish, target
 
 if TYPE_CHECKING:
@@ -274,6 +275,13 @@ async def test_latest_names_the_newest_though_the_run_that_published_it_was_kill
     assert Snapshot.open("latest", tmp_path).id == LATER_ID
 
 
+@pytest.mark.parametrize(("doing", "use"), [("read", "read"), ("read records in", "read"), ("lock", "write")])
+def test_what_can_not_be_read_is_not_called_unwritable(doing: str, use: str) -> None:
+    for number in (errno.EACCES, errno.EPERM):
+        error = destination_error(doing, "two", OSError(number, os.strerror(number)))
+        assert str(error).endswith(f"choose a destination that this user can {use}")
+
+
 async def test_who_holds_the_lock_is_named(tmp_path: Path) -> None:
     async with FolderStore(tmp_path):
         holder = json.loads((tmp_path / ".lock").read_bytes())
@@ -289,7 +297,7 @@ async def test_who_holds_the_lock_is_named(tmp_path: Path) -> None:
 async def test_an_unreadable_lock_file_still_locks(tmp_path: Path, content: bytes) -> None:
     async with FolderStore(tmp_path):
         (tmp_path / ".lock").write_bytes(content)
-        with pytest.raises(DestinationLockedError, match="another run holds"):
+        with pytest.raises(DestinationLockedError, match='^Destination ".*" is locked by another run. Wait'):
             async with FolderStore(tmp_path):
                 pytest.fail("entered")
 

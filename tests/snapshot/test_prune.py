@@ -72,7 +72,7 @@ async def test_a_dry_run_needs_no_lock_and_a_prune_does(tmp_path: Path) -> None:
     await fill(tmp_path)
     async with FolderStore(tmp_path):
         assert (await prune(tmp_path, Keep(last=1), dry_run=True)).decisions
-        with pytest.raises(DestinationLockedError, match="it started at"):
+        with pytest.raises(DestinationLockedError, match=r"is locked by another run \(started "):
             await prune(tmp_path, Keep(last=1))
     assert len(list_snapshots(tmp_path)) == 4
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 
 from poolcensus.errors import DestinationError
 from poolcensus.snapshot.spill import Spill
+from poolcensus.snapshot.temporary import temporary_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -112,4 +114,35 @@ def test_a_file_that_was_cut_is_not_read_as_if_it_were_whole(tmp_path: Path) -> 
     spill.write(spill.allocate(), b"x" * BLOCK)
     with pytest.raises(DestinationError, match="lost"):
         spill.read(1)
+    spill.close()
+
+
+def test_a_temporary_folder_that_is_full_is_an_error_that_names_the_way_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(28, os.strerror(28))
+
+    spill = Spill(None, BLOCK)
+    spill.open()
+    monkeypatch.setattr(os, "pwrite", full)
+    monkeypatch.setattr(os, "pread", full)
+    for call in (lambda: spill.write(spill.allocate(), b"x" * BLOCK), lambda: spill.read(0)):
+        with pytest.raises(DestinationError, match=rf"{tempfile.tempdir}: No space left .*; set TMPDIR"):
+            call()
+    spill.close()
+
+
+def test_where_no_folder_is_usable_every_way_to_a_temporary_file_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/proc/none"])
+    spill = Spill(None, BLOCK)
+    with pytest.raises(DestinationError, match="set TMPDIR"):
+        spill.open()
+    with pytest.raises(DestinationError, match="set TMPDIR"):
+        spill.write(spill.allocate(), b"x" * BLOCK)
+    with pytest.raises(DestinationError, match="set TMPDIR"), temporary_folder():
+        pytest.fail("there is one")
     spill.close()

@@ -337,7 +337,9 @@ async def test_two_runs_never_hold_one_place(place: Place) -> None:
     if not place.locks:
         pytest.skip("a stream belongs to its process")
     async with place.store():
-        with pytest.raises(DestinationLockedError, match=r"another run holds .* started at \d{4}-"):
+        with pytest.raises(
+            DestinationLockedError, match=r'^Destination ".*" is locked by another run \(started \d{4}-'
+        ):
             async with place.store():
                 pytest.fail("the second run came in")
     async with place.store():

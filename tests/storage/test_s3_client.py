@@ -7,6 +7,7 @@ import re
 import ssl
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from email.utils import formatdate
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -16,13 +17,14 @@ from poolcensus.aws.sdk import Sdk
 from poolcensus.aws.session import CallerSession
 from poolcensus.aws.signing import Credentials
 from poolcensus.config import load_settings
-from poolcensus.errors import DestinationError, SettingsError
+from poolcensus.errors import DestinationError, SettingsError, UnreachableError
 from poolcensus.simulator import Simulator
 from poolcensus.storage.s3.client import open_bucket
+from poolcensus.storage.s3.objects import Upload
 from snapshot.buckets import stored
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
     from poolcensus.aws.credentials import CallerCredentials
@@ -146,6 +148,122 @@ async def test_a_refusal_is_a_sentence_that_says_what_to_do(answer: bytes, said:
     assert TOKEN not in message
 
 
+async def read(bucket: Bucket) -> None:
+    await bucket.get("p/x")
+
+
+async def look(bucket: Bucket) -> None:
+    await bucket.size_of("p/x")
+
+
+async def list_objects(bucket: Bucket) -> None:
+    [each async for each in bucket.entries("p/x")]
+
+
+async def list_folders(bucket: Bucket) -> None:
+    [each async for each in bucket.folders("p/x", after="p/x/", before="p/x:")]
+
+
+async def list_uploads(bucket: Bucket) -> None:
+    await bucket.uploads("p/x")
+
+
+async def delete(bucket: Bucket) -> None:
+    await bucket.delete("p/x", if_match='"e"')
+
+
+async def abort(bucket: Bucket) -> None:
+    await bucket.abort(Upload("p/x", "1"))
+
+
+async def write(bucket: Bucket) -> None:
+    await bucket.put("p/x", b"x")
+
+
+async def send(bucket: Bucket) -> None:
+    await bucket.send(Upload("p/x", "1"), 1, b"x")
+
+
+def moved(status: int, code: str) -> bytes:
+    return reply(status, error(status, code).partition(b"\r\n\r\n")[2], "x-amz-bucket-region: eu-west-3")
+
+
+CALLS = [
+    (read, "read", "s3:GetObject and s3:ListBucket"),
+    (look, "look for", "s3:GetObject and s3:ListBucket"),
+    (list_objects, "list", "s3:ListBucket"),
+    (list_folders, "list", "s3:ListBucket"),
+    (list_uploads, "list", "s3:ListBucketMultipartUploads"),
+    (delete, "delete", "s3:DeleteObject"),
+    (abort, "clear up", "s3:AbortMultipartUpload"),
+    (write, "write", "s3:PutObject"),
+    (send, "write", "s3:PutObject"),
+]
+
+
+@pytest.mark.parametrize(("call", "doing", "permission"), CALLS)
+async def test_an_error_says_what_was_being_done(
+    call: Callable[[Bucket], Awaitable[None]],
+    doing: str,
+    permission: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    script = Scripted(error(403, "AccessDenied"))
+    async with serving(script) as server, opened(server.url) as bucket:
+        for reply_, words in (
+            (error(403, "AccessDenied"), f"access is denied (AccessDenied); the caller needs {permission}"),
+            (error(404, "NoSuchBucket"), "there is no bucket census; create it"),
+            (moved(301, "PermanentRedirect"), "in another region; name that with AWS_REGION"),
+            (
+                moved(400, "IllegalLocationConstraintException"),
+                "in another region; name that with AWS_REGION",
+            ),
+            (error(400, "AuthorizationHeaderMalformed"), "in another region; name that with AWS_REGION"),
+        ):
+            if call is look:
+                # The reply to a HEAD has no body, and so no code.
+                continue
+            script.replies = [reply_]
+            with pytest.raises(DestinationError) as caught:
+                await call(bucket)
+            assert str(caught.value).startswith(f"can't {doing} s3://census/p/x: ")
+            assert words in str(caught.value)
+
+        async def fail(_: Source) -> Credentials:
+            raise UnreachableError("no credentials: the endpoint is silent", code="Unreachable")
+
+        monkeypatch.setattr(Source, "get", fail)
+        with pytest.raises(DestinationError) as caught:
+            await call(bucket)
+    assert str(caught.value) == f"can't {doing} s3://census/p/x: no credentials: the endpoint is silent"
+
+
+@pytest.mark.parametrize("call", [read, list_objects, list_folders])
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (error(501, "NotImplemented"), "does not have this call"),
+        (error(400, "KMS.DisabledException"), "the key that the object is encrypted with"),
+        (error(403, "AccessDenied", "not authorized to perform: kms:Decrypt on"), "needs kms:Decrypt on it"),
+        (error(403, "InvalidObjectState"), "restore-object"),
+    ],
+)
+async def test_what_reading_lacks_is_not_what_writing_would(
+    call: Callable[[Bucket], Awaitable[None]], answer: bytes, said: str
+) -> None:
+    async with serving(Scripted(answer)) as server, opened(server.url) as bucket:
+        with pytest.raises(DestinationError, match=said) as caught:
+            await call(bucket)
+    assert "writ" not in str(caught.value)
+    assert "s3_kms_key" not in str(caught.value)
+
+
+async def test_an_upload_that_someone_aborted_is_a_sentence() -> None:
+    async with serving(Scripted(error(404, "NoSuchUpload"))) as server, opened(server.url) as bucket:
+        with pytest.raises(DestinationError, match="someone has aborted the upload"):
+            await send(bucket)
+
+
 async def test_a_refusal_names_the_owner_that_was_expected() -> None:
     async with (
         serving(Scripted(error(403, "AccessDenied"))) as server,
@@ -223,18 +341,46 @@ async def test_a_body_that_breaks_off_is_read_again() -> None:
     assert server.header(1, "range") == "bytes=5-14"
 
 
-async def test_an_objects_age_is_a_matter_of_the_services_clock_alone() -> None:
-    headers = (
-        'ETag: "e"',
-        "Last-Modified: Mon, 23 Nov 2020 02:00:00 GMT",
-        "Date: Mon, 23 Nov 2020 02:01:30 GMT",
-    )
-    script = Scripted(reply(200, b"x", *headers), reply(200, b"x", *headers[:2]))
+# Within the quarter of an hour in which S3 takes a signature.
+NOW = 1_000_000_000.0
+
+
+@pytest.mark.parametrize(
+    ("date", "modified", "age"),
+    [
+        (formatdate(NOW, usegmt=True), formatdate(NOW - 90, usegmt=True), 90.0),
+        (formatdate(NOW + 600, usegmt=True), formatdate(NOW + 590, usegmt=True), 10.0),
+        (formatdate(NOW - 600, usegmt=True), formatdate(NOW - 599, usegmt=True), 0.0),
+        # No zone, which is UTC's.
+        (formatdate(NOW), formatdate(NOW - 90), 90.0),
+        (None, formatdate(NOW - 90, usegmt=True), None),
+        (formatdate(NOW, usegmt=True), None, None),
+        ("soon", formatdate(NOW - 90, usegmt=True), None),
+        ("", formatdate(NOW - 90, usegmt=True), None),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", formatdate(NOW - 90, usegmt=True), None),
+        ("Fri, 31 Dec 9999 23:59:59 -2359", formatdate(NOW - 90, usegmt=True), None),
+        (formatdate(NOW + 1000, usegmt=True), formatdate(NOW - 90, usegmt=True), None),
+        (formatdate(NOW, usegmt=True), formatdate(NOW + 60, usegmt=True), None),
+    ],
+)
+async def test_an_objects_age_is_a_matter_of_the_services_clock_alone(
+    monkeypatch: pytest.MonkeyPatch, date: str | None, modified: str | None, age: float | None
+) -> None:
+    monkeypatch.setattr("poolcensus.storage.s3.client.time.time", lambda: NOW)
+    given = {"ETag": '"e"', "Date": date, "Last-Modified": modified}
+    headers = [f"{name}: {value}" for name, value in given.items() if value is not None]
+    async with serving(Scripted(reply(200, b"x", *headers))) as server, opened(server.url) as bucket:
+        held = await bucket.get("k")
+    assert held is not None
+    assert (held.age, held.modified) == (age, modified or "")
+
+
+async def test_a_last_modified_that_is_no_date_is_none() -> None:
+    script = Scripted(reply(200, b"x", 'ETag: "e"', "Last-Modified: yesterday"))
     async with serving(script) as server, opened(server.url) as bucket:
-        dated, undated = await bucket.get("k"), await bucket.get("k")
-    assert dated is not None
-    assert undated is not None
-    assert (dated.age, undated.age) == (90.0, 0.0)
+        held = await bucket.get("k")
+    assert held is not None
+    assert held.age is None
 
 
 async def test_a_condition_that_does_not_hold_is_no_error() -> None:

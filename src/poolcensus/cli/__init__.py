@@ -26,6 +26,7 @@ COMMANDS = {
     "show": "Print one snapshot: summary, failures, pools.",
     "verify": "Check snapshots: digests, counts, one ledger line per target.",
     "prune": "Remove the snapshots that no rule keeps.",
+    "unlock": "Remove the lock of a run that is known to be dead.",
     "simulate": "Serve the local AWS simulator.",
     "demo": "Take a census of a simulated organization; needs no AWS account.",
 }

@@ -23,6 +23,7 @@ from poolcensus.cli.options import LOGGING, read_settings, settings_options
 from poolcensus.cli.tables import console, manifest_summary, pool_table, put
 from poolcensus.cli.trouble import failures, printable
 from poolcensus.snapshot import Snapshot
+from poolcensus.snapshot.temporary import temporary_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -82,7 +83,10 @@ def command(**given: object) -> int:
 
 def _own_folder() -> Path:
     """Return a folder among the temporary files that nobody else can write to, the same each time."""
-    usual = Path(tempfile.gettempdir()) / f"poolcensus-demo-{os.getuid()}"
+    try:
+        usual = Path(tempfile.gettempdir()) / f"poolcensus-demo-{os.getuid()}"
+    except OSError as error:
+        raise temporary_error("make a temporary folder", error) from error
     with suppress(FileExistsError):
         usual.mkdir(mode=0o700)
     found = usual.lstat()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from poolcensus.model import JsonObject, Manifest, Plan, PoolRecord, TargetResult
-    from poolcensus.snapshot import Decision, SnapshotInfo
+    from poolcensus.snapshot import Decision, LockHolder, SnapshotInfo
 
 
 def write_line(value: object) -> None:
@@ -73,6 +73,17 @@ def decision_object(decision: Decision) -> JsonObject:
         "action": "keep" if decision.keep else "remove",
         "reasons": [each.value for each in decision.reasons],
         "scope": decision.scope.summary,
+    }
+
+
+def unlock_object(dest: str, holder: LockHolder | None) -> JsonObject:
+    """Whether a lock was removed, and whose it was."""
+    return {
+        "dest": dest,
+        "removed": holder is not None,
+        "started_at": holder.started_at if holder is not None else None,
+        "host": holder.host if holder is not None else None,
+        "pid": holder.pid if holder is not None else None,
     }
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from poolcensus.cli import logs
@@ -15,9 +13,11 @@ from poolcensus.config.sources import settings_file
 from poolcensus.errors import SettingsError, SnapshotError
 from poolcensus.snapshot import Snapshot, list_snapshots
 from poolcensus.snapshot.reader import is_looked_up
+from poolcensus.snapshot.temporary import temporary_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from poolcensus.config import Settings
     from poolcensus.snapshot import SnapshotInfo
@@ -57,8 +57,8 @@ def opened(settings: Settings, ref: str, *, pools: bool = True) -> Iterator[tupl
         raise SnapshotError(message)
     from poolcensus.remote import fetch_remote
 
-    with TemporaryDirectory(prefix="poolcensus-") as folder:
-        snapshot = run(partial(fetch_remote, settings, place, ref, Path(folder), pools=pools))
+    with temporary_folder() as folder:
+        snapshot = run(partial(fetch_remote, settings, place, ref, folder, pools=pools))
         yield snapshot, f"{place}/{snapshot.id}"
 
 

@@ -6,6 +6,7 @@ from poolcensus.format.ids import is_snapshot_id, new_snapshot_id, parse_snapsho
 from poolcensus.snapshot.bucket import BucketStore
 from poolcensus.snapshot.fetching import fetch, list_bucket
 from poolcensus.snapshot.folder import FolderStore
+from poolcensus.snapshot.holder import LockHolder
 from poolcensus.snapshot.journal import JournalHeader
 from poolcensus.snapshot.prune import Pruning, prune
 from poolcensus.snapshot.published import BucketSnapshot, StreamedSnapshot
@@ -15,6 +16,7 @@ from poolcensus.snapshot.retention import Decision, Keep, Reason, decide
 from poolcensus.snapshot.scope import Scope
 from poolcensus.snapshot.store import Draft, DraftFile, Shelf, Store
 from poolcensus.snapshot.stream import StreamStore
+from poolcensus.snapshot.unlock import unlock
 from poolcensus.snapshot.verify import Problem, ProblemKind, verify
 from poolcensus.snapshot.writer import SnapshotWriter
 
@@ -29,6 +31,7 @@ __all__ = [
     "Inventory",
     "JournalHeader",
     "Keep",
+    "LockHolder",
     "Problem",
     "ProblemKind",
     "Pruning",
@@ -50,5 +53,6 @@ __all__ = [
     "new_snapshot_id",
     "parse_snapshot_id",
     "prune",
+    "unlock",
     "verify",
 ]

@@ -25,11 +25,11 @@ from poolcensus.snapshot.bucket_keys import (
     latest_object,
     manifests,
     named,
-    place_of,
     split_place,
+    uploads_of_snapshots,
 )
 from poolcensus.snapshot.fetching import search_bucket, take_bucket_inventory
-from poolcensus.snapshot.lease import LEASE_SECONDS, Lease
+from poolcensus.snapshot.lease import LEASE_SECONDS, Lease, remove_lock
 from poolcensus.snapshot.reader import info_or_none
 from poolcensus.snapshot.store import ABORT_SECONDS, Draft, DraftFile, Shelf
 
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
+    from poolcensus.snapshot.holder import LockHolder
     from poolcensus.snapshot.reader import Inventory, SnapshotInfo
     from poolcensus.storage.s3.objects import Bucket, Upload, UploadedPart
 
@@ -47,6 +48,7 @@ _log = logging.getLogger("poolcensus")
 
 # An upload has at most 10,000 parts: a file may have 78 GiB as it is sent.
 PART_BYTES = 8 << 20
+_REHEARSAL_NAME = ".trial"
 _ROUNDS = 4
 _LONGEST_RELEASE = 10.0
 
@@ -132,6 +134,7 @@ class BucketStore(Shelf):
                 )
         draft = _BucketDraft(self, snapshot_id, folder)
         self._drafts.append(draft)
+        await draft.rehearse()
         return draft
 
     async def inventory(self) -> Inventory:
@@ -150,6 +153,10 @@ class BucketStore(Shelf):
         async with aclosing(self.bucket.entries(folder)) as entries:
             async for entry in entries:
                 await self.bucket.delete(entry.key)
+
+    async def unlock(self) -> LockHolder | None:
+        async with self._open_bucket() as bucket:
+            return await remove_lock(bucket, self.prefix + LOCK_NAME, self._place)
 
     async def _keep_lock(self) -> None:
         try:
@@ -170,9 +177,8 @@ class BucketStore(Shelf):
     async def _sweep(self) -> None:
         # Whoever left these is dead, for this run holds the lock. Uploads first: from then on nothing that
         # was begun before can be published, and what has no manifest now will never have one.
-        for upload in await self.bucket.uploads(self.prefix):
-            if place_of(upload.key, self.prefix)[1]:
-                await self.bucket.abort(upload)
+        for upload in await uploads_of_snapshots(self.bucket, self.prefix):
+            await self.bucket.abort(upload)
         for snapshot_id, names in (await contents(self.bucket, self.prefix)).items():
             if MANIFEST_NAME not in names:
                 for name in names:
@@ -283,6 +289,27 @@ class _BucketDraft(Draft):
             await self._discard()
         except DestinationError as error:
             _log.info("%s is left for the next run to clear up: %s", self._folder, error)
+
+    async def rehearse(self) -> None:
+        """Takes the steps of a commit with an object that goes at once. Raises `DestinationError`.
+
+        What the service can't do, or the caller may not, is better known now than when all is collected.
+        """
+        try:
+            await self._rehearse(self._folder + _REHEARSAL_NAME)
+        except DestinationError as error:
+            raise DestinationError(
+                f"can't publish in {self._store.location}: a trial of it failed, a multipart upload with a"
+                f" CRC32 checksum that is completed with If-None-Match: {error}"
+            ) from error
+
+    async def _rehearse(self, key: str) -> None:
+        upload = await self.begin(key)
+        part = await self.bucket.send(upload, 1, b"x")
+        done = await self.bucket.complete(upload, [part], if_absent=True)
+        if not done and await self.bucket.size_of(key) is None:
+            raise DestinationError(f"the service lost the upload of {key}; choose another destination")
+        await self.bucket.delete(key)
 
     def check_open(self) -> None:
         if self._ended or self._published:

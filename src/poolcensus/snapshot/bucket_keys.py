@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from contextlib import aclosing
+from itertools import groupby
+from os.path import commonprefix
 from typing import TYPE_CHECKING
 
+import anyio
+
+from poolcensus.errors import first_reason_raised
 from poolcensus.format.codec import dumps, loads
 from poolcensus.format.ids import is_snapshot_id
 from poolcensus.format.schema import MANIFEST_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-    from poolcensus.storage.s3.objects import Bucket
+    from poolcensus.storage.s3.objects import Bucket, Upload
 
 SCHEME = "s3://"
 LOCK_NAME = ".lock"
 LATEST_NAME = "latest.json"
+
+# The characters on either side of the digits, with one of which an id begins.
+_BEFORE_IDS, _AFTER_IDS = "/", ":"
+_AT_ONCE = 16
 
 
 def split_place(place: str) -> tuple[str, str]:
@@ -29,15 +38,53 @@ def split_place(place: str) -> tuple[str, str]:
 async def contents(bucket: Bucket, prefix: str) -> dict[str, dict[str, int]]:
     """What there is under snapshot ids: for each id its objects' names and sizes.
 
-    An id is that of a snapshot if it has a manifest; else a run is writing there, or has died.
+    An id is that of a snapshot if it has a manifest; else a run is writing there, or has died. What else the
+    bucket holds may be large: it is passed over, a folder at a time.
     """
     found: dict[str, dict[str, int]] = {}
-    async with aclosing(bucket.entries(prefix)) as entries:
-        async for entry in entries:
-            snapshot_id, name = place_of(entry.key, prefix)
-            if name:
-                found.setdefault(snapshot_id, {})[name] = entry.size
-    return found
+    limiter = anyio.CapacityLimiter(_AT_ONCE)
+
+    async def read(first: str, last: str) -> None:
+        start = prefix + commonprefix([first, last])  # noqa: RUF071 - character by character is meant
+        async with limiter, aclosing(bucket.entries(start, after=f"{prefix}{first}")) as entries:
+            async for entry in entries:
+                snapshot_id, name = place_of(entry.key, prefix)
+                if name:
+                    found.setdefault(snapshot_id, {})[name] = entry.size
+                elif entry.key > f"{prefix}{last}/":
+                    return
+
+    with first_reason_raised():
+        async with anyio.create_task_group() as group:
+            for first, last in _runs(await _folders(bucket, prefix)):
+                group.start_soon(read, first, last)
+    return dict(sorted(found.items()))
+
+
+async def uploads_of_snapshots(bucket: Bucket, prefix: str) -> list[Upload]:
+    """The multipart uploads under way of keys under snapshot ids."""
+    folders = await _folders(bucket, prefix, of_uploads=True)
+    return [
+        upload
+        for each in folders
+        if is_snapshot_id(each)
+        for upload in await bucket.uploads(f"{prefix}{each}/")
+    ]
+
+
+async def _folders(bucket: Bucket, prefix: str, *, of_uploads: bool = False) -> list[str]:
+    """The folders in which a snapshot may be, and others that begin with a digit."""
+    after, before = prefix + _BEFORE_IDS, prefix + _AFTER_IDS
+    async with aclosing(bucket.folders(prefix, after=after, before=before, of_uploads=of_uploads)) as folders:
+        return sorted([each async for each in folders])
+
+
+def _runs(folders: Iterable[str]) -> Iterable[tuple[str, str]]:
+    """The first and the last of snapshot ids that follow each other with no other folder between them."""
+    for are_ids, run in groupby(folders, is_snapshot_id):
+        if are_ids:
+            ids = [*run]
+            yield ids[0], ids[-1]
 
 
 def manifests(found: Mapping[str, Mapping[str, int]]) -> dict[str, int]:

@@ -23,6 +23,7 @@ from poolcensus.snapshot.reader import (
     read_manifest,
     steps_back,
 )
+from poolcensus.snapshot.temporary import temporary_error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -114,18 +115,21 @@ async def fetch(bucket: Bucket, place: str, ref: str, folder: Path, *, pools: bo
     """The snapshot at `place` that `ref` names, copied into `folder`; without `pools`, all but the records.
 
     `ref` is `latest`, `latest~N` or an id. Raises `SnapshotError` where there is no such snapshot, or none
-    that can be read, and `DestinationError` where the bucket can't be read.
+    that can be read, and `DestinationError` where the bucket can't be read or the folder can't be written.
     """
     _, prefix = split_place(place)
     found = await contents(bucket, prefix)
     snapshot_id = await _look_up(bucket, place, ref, manifests(found))
     copy = folder / snapshot_id
-    await to_thread.run_sync(copy.mkdir)
-    for name, size in found[snapshot_id].items():
-        file = copy / _file_name(name)
-        # What does not belong to a snapshot is only named, so that `verify` sees it.
-        wanted = name == file.name and (pools or not name.startswith(POOLS_NAME))
-        await _copy(bucket, f"{prefix}{snapshot_id}/{name}", file, size if wanted else 0)
+    try:
+        await to_thread.run_sync(copy.mkdir)
+        for name, size in found[snapshot_id].items():
+            file = copy / _file_name(name)
+            # What does not belong to a snapshot is only named, so that `verify` sees it.
+            wanted = name == file.name and (pools or not name.startswith(POOLS_NAME))
+            await _copy(bucket, f"{prefix}{snapshot_id}/{name}", file, size if wanted else 0)
+    except OSError as error:
+        raise temporary_error(f"copy {place}/{snapshot_id} to {folder}", error) from error
     return await to_thread.run_sync(Snapshot.open, copy)
 
 

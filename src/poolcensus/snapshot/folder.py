@@ -13,9 +13,7 @@ import fcntl
 import logging
 import os
 import shutil
-import socket
 import threading
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar, TypeVarTuple
 
@@ -23,10 +21,11 @@ import anyio
 from anyio import to_thread
 
 from poolcensus.errors import DestinationError, DestinationLockedError
-from poolcensus.format.codec import dumps, loads
+from poolcensus.format.codec import dumps
 from poolcensus.format.ids import parse_snapshot_id
 from poolcensus.format.schema import MANIFEST_NAME
 from poolcensus.snapshot.bucket_keys import LATEST_NAME, latest_object
+from poolcensus.snapshot.holder import LockHolder, locked, still_running
 from poolcensus.snapshot.journal import JOURNAL_NAME
 from poolcensus.snapshot.reader import LATEST, info_or_none, published_ids, search_latest, take_inventory
 from poolcensus.snapshot.resume import Interrupted
@@ -130,6 +129,19 @@ class FolderStore(Shelf):
         parse_snapshot_id(snapshot_id)
         await self.run(self._remove, snapshot_id)
 
+    async def unlock(self) -> LockHolder | None:
+        return await self.run(self._unlock)
+
+    def check_lock(self) -> None:
+        """Raise `DestinationError` where somebody has taken the lock away. Blocks."""
+        lock = self.dest / LOCK_NAME
+        with explained("read", lock):
+            if self._lock_fd is None or not _is_file(self._lock_fd, lock):
+                raise DestinationError(
+                    f"the lock of {self.dest} was lost: it was removed, perhaps with 'poolcensus unlock'; run"
+                    " again"
+                )
+
     async def run(self, call: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
         """The result of a blocking `call`, made in a worker thread while no other one runs."""
 
@@ -155,29 +167,23 @@ class FolderStore(Shelf):
         with explained("lock", lock):
             fd = self._open_lock(lock)
             try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                holder = _holder(fd)
-                os.close(fd)
-                raise DestinationLockedError(
-                    f"another run holds {self.dest}{holder}; wait for its end or choose another destination"
-                ) from None
-            except OSError:
+                self._take_lock(fd, lock)
+            except (OSError, DestinationLockedError):
                 os.close(fd)
                 raise
             self._lock_fd = fd
             os.ftruncate(fd, 0)
-            write_all(
-                fd,
-                dumps(
-                    {
-                        "host": socket.gethostname(),
-                        "pid": os.getpid(),
-                        "started_at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-                    }
-                ),
-            )
+            this = LockHolder.this_run()
+            write_all(fd, dumps({"host": this.host, "pid": this.pid, "started_at": this.started_at}))
         self.leftovers.sweep(drafts=not self._keep_drafts)
+
+    def _take_lock(self, fd: int, lock: Path) -> None:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise locked(self.dest, _holder(fd)) from None
+        if not _is_file(fd, lock):
+            raise DestinationLockedError(f'Destination "{self.dest}" was just unlocked. Run again.')
 
     def _open_lock(self, lock: Path) -> int:
         flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -192,19 +198,43 @@ class FolderStore(Shelf):
     def _release(self) -> None:
         while self._drafts:
             self._drafts.pop().discard()
-        # The file stays. Were it unlinked, a run that had opened it before and one that made it anew
-        # would each lock a file of its own and believe itself alone.
+        # The file stays: were it unlinked, a run that had opened it before would have to begin anew.
         fd, self._lock_fd = self._lock_fd, None
         if fd is not None:
             with contextlib.suppress(OSError):
                 os.ftruncate(fd, 0)
             os.close(fd)
 
+    def _unlock(self) -> LockHolder | None:
+        if not self.dest.is_dir():
+            raise DestinationError(f"no snapshots in {self.dest}: there is no such folder")
+        lock = self.dest / LOCK_NAME
+        with explained("unlock", lock):
+            try:
+                fd = os.open(lock, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            except FileNotFoundError:
+                return None
+            try:
+                with contextlib.suppress(BlockingIOError):
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    return None
+                holder = _holder(fd)
+                if holder.is_alive_here():
+                    raise still_running(self.dest, holder)
+                if not _is_file(fd, lock):
+                    raise locked(self.dest, LockHolder())
+                lock.unlink()
+            finally:
+                os.close(fd)
+            sync_folder(self.dest)
+        return holder
+
     def _remove(self, snapshot_id: str) -> None:
         if self._lock_fd is None:
             raise RuntimeError("the store is not in use")
         folder = self.dest / snapshot_id
         hidden = self.dest / f"{PRUNED_PREFIX}{snapshot_id}"
+        self.check_lock()
         if folder.is_symlink():
             raise DestinationError(f"can't remove {folder}: it is a symbolic link")
         # In one step out of every reader's sight, and for good before the first file goes: after a power cut
@@ -351,6 +381,7 @@ class _FolderDraft(Draft):
             sync_folder(self._folder)
         if self._abandoned:
             raise DestinationError(f"snapshot {self.snapshot_id} was given up before it was published")
+        self._store.check_lock()
         with explained("publish", self._final):
             self._folder.rename(self._final)
         self._published = True
@@ -459,11 +490,16 @@ def write_all(fd: int, data: bytes) -> None:
         rest = rest[os.write(fd, rest) :]
 
 
-def _holder(fd: int) -> str:
+def _holder(fd: int) -> LockHolder:
     try:
-        holder = loads(os.pread(fd, 4096, 0))
-    except (OSError, ValueError):
-        return ""
-    if not isinstance(holder, dict):
-        return ""
-    return f": it started at {holder.get('started_at')} on {holder.get('host')}, process {holder.get('pid')}"
+        return LockHolder.read(os.pread(fd, 4096, 0))
+    except OSError:
+        return LockHolder()
+
+
+def _is_file(fd: int, path: Path) -> bool:
+    """Whether the file that is open is the one at `path`. Raises `OSError`."""
+    try:
+        return os.path.samestat(os.fstat(fd), path.stat(follow_symlinks=False))
+    except FileNotFoundError:
+        return False

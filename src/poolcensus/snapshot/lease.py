@@ -1,27 +1,26 @@
 """The lock of a destination in a bucket: an object that one run writes, and keeps writing while it lives.
 
 Only conditional writes touch it, so that the service decides between runs. Whether a lease has lapsed is
-a matter of the service's clock: of how long ago the object was written when it was read. The holder
-goes by its own monotonic clock, from before it asked: it gives a lease up no later than others take it.
+a matter of the service's clock: of how long ago the object was written when it was read. Where the service
+does not tell its time, whoever wants the lock watches it for as long as the lease is, by its own monotonic
+clock: each renewal writes other bytes, so that the ETag changes. The holder goes by its monotonic clock as
+well, from before it asked: it gives a lease up no later than others take it.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import secrets
-import socket
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import anyio
 
 from poolcensus.errors import DestinationError, DestinationLockedError
-from poolcensus.format.codec import dumps, loads
+from poolcensus.format.codec import dumps
 
 if TYPE_CHECKING:
-    from poolcensus.model import JsonObject
     from poolcensus.storage.s3.objects import Bucket, StoredObject
+from poolcensus.snapshot.holder import LockHolder, locked, read_lock, still_running
 
 _log = logging.getLogger("poolcensus")
 
@@ -29,6 +28,7 @@ LEASE_SECONDS = 120.0
 """How long a lock outlives a run that has died."""
 
 _RENEWALS_PER_LEASE = 4
+_LOOKS_PER_LEASE = 24
 _RETRY_SECONDS = 2.0
 _LONGEST_LEASE = 3600.0
 _ROUNDS = 4
@@ -43,6 +43,7 @@ class Lease:
         self._place = place
         self._seconds = seconds
         self._run = secrets.token_hex(16)
+        self._renewals = 0
         self._etag = ""
         self._until = 0.0
         self._asked = False
@@ -51,35 +52,30 @@ class Lease:
 
     async def acquire(self) -> None:
         """Takes the lock. Raises `DestinationLockedError` where another run holds it."""
-        started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        self._body = dumps(
-            {
-                "host": socket.gethostname(),
-                "pid": os.getpid(),
-                "started_at": started,
-                "lease_seconds": self._seconds,
-                "run": self._run,
-            }
-        )
+        self._holder = LockHolder.this_run()
+        body = self._body()
         asked = anyio.current_time()
         for _ in range(_ROUNDS):
             held = await self._bucket.get(self._key)
-            if held is None:
-                self._asked = True
-                etag = await self._bucket.put(self._key, self._body, if_absent=True)
-            elif self._is_mine(held):
+            if held is not None and self._is_mine(held):
                 # The first try of a call that was tried again.
-                etag = held.etag
+                etag: str | None = held.etag
             else:
-                self._check_lapsed(held)
-                self._asked = True
-                etag = await self._bucket.put(self._key, self._body, if_match=held.etag)
+                if held is not None:
+                    await self._check_lapsed(held)
+                self._asked, asked = True, anyio.current_time()
+                etag = (
+                    await self._bucket.put(self._key, body, if_absent=True)
+                    if held is None
+                    else await self._bucket.put(self._key, body, if_match=held.etag)
+                )
             if etag is not None:
                 self._etag, self._until = etag, asked + self._seconds
                 break
         else:
             raise DestinationLockedError(
-                f"other runs are taking {self._place}; wait for their end or choose another destination"
+                f'Destination "{self._place}" is being taken by other runs. Wait for them to finish or use'
+                " another --dest."
             )
         await self._check_conditions()
 
@@ -117,11 +113,16 @@ class Lease:
             try:
                 # One that hangs must leave time for another; what comes back after the lease proves nothing.
                 with anyio.fail_after(min(self._until - asked, self._seconds / _RENEWALS_PER_LEASE)):
-                    etag = await self._bucket.put(self._key, self._body, if_match=self._etag)
+                    body = self._body()
+                    etag = await self._bucket.put(self._key, body, if_match=self._etag)
                     if etag is None:
-                        # Perhaps the second try of a renewal whose first try came through.
                         held = await self._bucket.get(self._key)
-                        etag = held.etag if held is not None and self._is_mine(held) else None
+                        if held is not None and self._is_mine(held):
+                            etag = held.etag
+                            if held.body != body:
+                                # A renewal whose reply was lost: it may have come long ago.
+                                self._etag = etag
+                                return False
             except (DestinationError, TimeoutError) as error:
                 if not self._failing:
                     _log.warning(
@@ -131,15 +132,15 @@ class Lease:
                 return False
             if etag is None:
                 raise DestinationError(
-                    f"the lock of {self._place} was lost: another run has taken it; run again when that"
-                    " has ended"
+                    f"the lock of {self._place} was lost: another run has taken it, or it was removed with"
+                    " 'poolcensus unlock'; run again"
                 )
             self._etag, self._until, self._failing = etag, asked + self._seconds, False
             return True
 
     async def _check_conditions(self) -> None:
         """Refuses a service that takes the condition and does not heed it: nothing keeps runs apart there."""
-        if await self._bucket.put(self._key, self._body, if_absent=True) is None:
+        if await self._bucket.put(self._key, self._body(), if_absent=True) is None:
             return
         await self._bucket.delete(self._key)
         raise DestinationError(
@@ -147,32 +148,72 @@ class Lease:
             " can't be kept apart; choose another destination"
         )
 
-    def _check_lapsed(self, held: StoredObject) -> None:
-        holder = _read(held)
-        lease = holder.get("lease_seconds")
+    async def _check_lapsed(self, held: StoredObject) -> None:
+        lease = read_lock(held.body).get("lease_seconds")
         if not isinstance(lease, int | float) or not 0 < lease <= _LONGEST_LEASE:
             lease = LEASE_SECONDS
-        if held.age > lease:
-            _log.warning("taking the lock of %s from a run that has died%s", self._place, _described(holder))
-            return
-        raise DestinationLockedError(
-            f"another run holds {self._place}{_described(holder)}; wait for its end or choose another"
-            f" destination (if it has died, its lock lapses within {lease - held.age:.0f} s)"
+        lapses = ""
+        if held.age is None:
+            _log.warning(
+                "%s does not tell its time: waiting for up to %.0f s to see whether the run that has its lock"
+                " is alive",
+                self._place,
+                lease,
+            )
+            found = await self._watched(held, lease)
+            if found is None:
+                return
+            lapsed = (found.etag, found.modified) == (held.etag, held.modified)
+        else:
+            lapsed = held.age > lease
+            lapses = f" If it has died, its lock lapses within {lease - held.age:.0f} s."
+        holder = LockHolder.read(held.body)
+        if not lapsed:
+            raise locked(self._place, holder, lapses)
+        _log.warning("taking the lock of %s from a run that has died%s", self._place, holder.in_brackets)
+
+    async def _watched(self, held: StoredObject, seconds: float) -> StoredObject | None:
+        """The lock once it is another one, at the latest after so many seconds; None once it is gone."""
+        found: StoredObject | None = held
+        until = anyio.current_time() + seconds
+        while (left := until - anyio.current_time()) > 0:
+            await anyio.sleep(min(left, seconds / _LOOKS_PER_LEASE))
+            found = await self._bucket.get(self._key)
+            if found is None or (found.etag, found.modified) != (held.etag, held.modified):
+                break
+        return found
+
+    def _body(self) -> bytes:
+        self._renewals += 1
+        return dumps(
+            {
+                "host": self._holder.host,
+                "pid": self._holder.pid,
+                "started_at": self._holder.started_at,
+                "lease_seconds": self._seconds,
+                "run": self._run,
+                "renewals": self._renewals,
+            }
         )
 
     def _is_mine(self, held: StoredObject) -> bool:
-        return _read(held).get("run") == self._run
+        return read_lock(held.body).get("run") == self._run
 
 
-def _read(held: StoredObject) -> JsonObject:
-    try:
-        holder = loads(held.body)
-    except ValueError:
-        return {}
-    return holder if isinstance(holder, dict) else {}
+async def remove_lock(bucket: Bucket, key: str, place: str) -> LockHolder | None:
+    """Remove the lock at `key`, and return whose it was; None where there is none.
 
-
-def _described(holder: JsonObject) -> str:
-    if not holder:
-        return ""
-    return f": it started at {holder.get('started_at')} on {holder.get('host')}, process {holder.get('pid')}"
+    A run that is alive loses it with its next renewal, at the latest before it publishes. Raises
+    `DestinationLockedError` where the lock is that of a process of this host which exists, or was renewed or
+    taken meanwhile.
+    """
+    held = await bucket.get(key)
+    if held is None:
+        return None
+    holder = LockHolder.read(held.body)
+    if holder.is_alive_here():
+        raise still_running(place, holder)
+    await bucket.delete(key, if_match=held.etag)
+    if (left := await bucket.get(key)) is not None:
+        raise locked(place, LockHolder.read(left.body))
+    return holder

@@ -9,6 +9,7 @@ from typing import IO, TYPE_CHECKING
 
 from poolcensus.errors import DestinationError
 from poolcensus.snapshot.store import destination_error
+from poolcensus.snapshot.temporary import temporary_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,8 +20,8 @@ class Spill:
     """Blocks of one size in an anonymous file, each used again once it is freed.
 
     The file is as large as the most blocks that were ever in use at once, and needs one descriptor
-    however many targets are open. It is made with the first write and vanishes with the process, in
-    `folder` or, with None, where the system keeps temporary files.
+    however many targets are open. It is made with the first write, or by `open`, and vanishes with the
+    process. It is in `folder` or, with None, where the system keeps temporary files.
 
     `allocate` and `free` belong to the event loop; the rest blocks, and belongs to worker threads.
     """
@@ -33,6 +34,14 @@ class Spill:
         self._file: IO[bytes] | None = None
         self._closed = False
         self._mutex = threading.Lock()
+
+    def open(self) -> None:
+        """Makes the file now, so that whoever can't have one knows. Raises `DestinationError`."""
+        with self._mutex:
+            try:
+                self._descriptor()
+            except OSError as error:
+                raise self._failure("make a file in", error) from error
 
     def allocate(self) -> int:
         """A block that nobody uses."""
@@ -57,7 +66,7 @@ class Spill:
                     count = os.pwrite(fd, rest, offset)
                     rest, offset = rest[count:], offset + count
             except OSError as error:
-                raise destination_error("keep records in", self._place, error) from error
+                raise self._failure("keep records in", error) from error
 
     def read(self, block: int) -> bytes:
         """What was written to a block. Raises `DestinationError`."""
@@ -68,11 +77,12 @@ class Spill:
                 while offset < end:
                     part = os.pread(fd, end - offset, offset)
                     if not part:
-                        raise DestinationError(f"records kept in {self._place} are lost: the file was cut")
+                        place = self._folder or "a temporary file"
+                        raise DestinationError(f"records kept in {place} are lost: the file was cut")
                     parts.append(part)
                     offset += len(part)
             except OSError as error:
-                raise destination_error("read records in", self._place, error) from error
+                raise self._failure("read records in", error) from error
         return b"".join(parts)
 
     def close(self) -> None:
@@ -82,9 +92,11 @@ class Spill:
             if self._file is not None:
                 self._file.close()
 
-    @property
-    def _place(self) -> str:
-        return str(self._folder or tempfile.gettempdir())
+    def _failure(self, doing: str, error: OSError) -> DestinationError:
+        if self._folder is not None:
+            return destination_error(doing, self._folder, error)
+        # Where there is none that can be used, asking which one it is fails as well.
+        return temporary_error(f"{doing} {tempfile.tempdir or 'a temporary folder'}", error)
 
     def _descriptor(self) -> int:
         if self._closed:

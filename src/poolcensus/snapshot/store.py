@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from poolcensus.model import JsonObject
+    from poolcensus.snapshot.holder import LockHolder
     from poolcensus.snapshot.reader import Inventory, SnapshotInfo
     from poolcensus.snapshot.resume import Interrupted
 
@@ -162,13 +163,22 @@ class Shelf(Store):
         What could not be finished is swept by whoever enters next.
         """
 
+    @abstractmethod
+    async def unlock(self) -> LockHolder | None:
+        """Removes the lock of a run that is known to be dead. Returns whose it was, None if none held it.
+
+        The store has not to be entered. A run that was alive after all can't publish any more. Raises
+        `DestinationLockedError` where the lock is that of a process of this host which exists, or was renewed
+        meanwhile, and `DestinationError`.
+        """
+
 
 _ADVICE = {
     errno.ENOSPC: "make room there or choose another destination",
     errno.EDQUOT: "make room there or choose another destination",
     errno.EFBIG: "lift the limit on the size of files or choose another destination",
-    errno.EACCES: "choose a destination that this user can write",
-    errno.EPERM: "choose a destination that this user can write",
+    errno.EACCES: "choose a destination that this user can {use}",
+    errno.EPERM: "choose a destination that this user can {use}",
     errno.EROFS: "choose a destination that can be written",
     errno.EEXIST: "choose a destination that is a folder",
     errno.ENOTDIR: "choose a destination that is a folder",
@@ -190,5 +200,7 @@ def explained(doing: str, place: Path) -> Iterator[None]:
 
 def destination_error(doing: str, place: Path | str, error: OSError) -> DestinationError:
     """What a person is told of `error`: where, what, and what to do about it."""
-    advice = _ADVICE.get(error.errno or 0, "check the device or choose another destination")
+    advice = _ADVICE.get(error.errno or 0, "check the device or choose another destination").format(
+        use="read" if doing.startswith("read") else "write"
+    )
     return DestinationError(f"can't {doing} {place}: {error.strerror or error}; {advice}")

@@ -122,6 +122,8 @@ class SnapshotWriter:
     async def __aenter__(self) -> Self:
         ready = False
         try:
+            if self._draft.scratch is None:
+                await to_thread.run_sync(self._spill.open)
             await self._out.open(self._header)
             ready = True
         finally:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import io
+import time
 import zlib
 from base64 import b64encode
 from contextlib import aclosing, asynccontextmanager
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Protocol
 
@@ -47,6 +49,9 @@ if TYPE_CHECKING:
 _LONGEST_CALL = 300.0
 _LONGEST_CLOSE = 2.0
 _BODY_ATTEMPTS = 3
+_LARGEST_SKEW = 15 * 60.0
+# Dates have whole seconds, and the hosts of a service differ by a little.
+_SECONDS_ARE_WHOLE = 5.0
 
 _GONE = frozenset({"NoSuchKey", "404", "NotFound"})
 _UPLOAD_GONE = frozenset({"NoSuchUpload"})
@@ -56,8 +61,16 @@ _UNKNOWN_CALLER = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "Inv
 _DENIED = frozenset({"AccessDenied", "AllAccessDisabled", "403", "AccessDeniedException"})
 _UNKNOWN = frozenset({"NotImplemented", "501"})
 _ELSEWHERE = frozenset(
-    {"PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed", "301", "307"}
+    {
+        "PermanentRedirect",
+        "TemporaryRedirect",
+        "AuthorizationHeaderMalformed",
+        "IllegalLocationConstraintException",
+        "301",
+        "307",
+    }
 )
+_READING = frozenset({"get_object", "head_object", "list_objects_v2"})
 _OBJECT_MARKERS = {"ContinuationToken": "NextContinuationToken"}
 _UPLOAD_MARKERS = {"KeyMarker": "NextKeyMarker", "UploadIdMarker": "NextUploadIdMarker"}
 _PERMISSIONS = {
@@ -82,6 +95,11 @@ class RedirectedError(BotoCoreError):  # type: ignore[misc] # the SDK has no typ
 
 # By code, or by status as text. In this order: a code says more than its status.
 _REFUSALS: tuple[tuple[frozenset[str], str], ...] = (
+    (
+        frozenset({"InvalidObjectState"}),
+        "the object is in an archive; restore it with 'aws s3api restore-object', and run again",
+    ),
+    (_UPLOAD_GONE, "someone has aborted the upload, another run or a lifecycle rule; run again"),
     (frozenset({"NoSuchBucket"}), "there is no bucket {bucket}; create it or choose another destination"),
     (_EXPIRED, "the caller's credentials have expired; renew them and run again"),
     (
@@ -236,14 +254,14 @@ class S3Bucket:
                 if _code(error) != "InvalidRange":
                     raise self._explained("read", key, "get_object", error) from error
                 if start > 0:
-                    return StoredObject(b"", "", 0.0)
+                    return StoredObject(b"", "", None)
                 # An empty object has no range at all.
                 span = {}
             except (ResponseStreamingError, ReadTimeoutError) as error:
                 # The SDK's own attempts end where the body begins.
                 if not attempts_left:
                     raise self._explained("read", key, "get_object", error) from error
-            except (BotoCoreError, TimeoutError) as error:
+            except (BotoCoreError, TimeoutError, CallError) as error:
                 raise self._explained("read", key, "get_object", error) from error
         raise self._nonsense("read", key)
 
@@ -289,14 +307,34 @@ class S3Bucket:
                 return
         await self._call("delete", key, "delete_object", _GONE, Key=key)
 
-    async def entries(self, prefix: str) -> AsyncGenerator[ObjectEntry, None]:
-        async with aclosing(self._pages("list_objects_v2", prefix, _OBJECT_MARKERS)) as pages:
+    async def entries(self, prefix: str, *, after: str = "") -> AsyncGenerator[ObjectEntry, None]:
+        start = {"StartAfter": after} if after else {}
+        async with aclosing(self._pages("list_objects_v2", prefix, start, _OBJECT_MARKERS)) as pages:
             async for page in pages:
                 for each in page.get("Contents", ()):
                     yield ObjectEntry(each["Key"], int(each["Size"]))
 
+    async def folders(
+        self, prefix: str, *, after: str, before: str, of_uploads: bool = False
+    ) -> AsyncGenerator[str, None]:
+        operation, start, markers, kind = (
+            ("list_multipart_uploads", "KeyMarker", _UPLOAD_MARKERS, "Uploads")
+            if of_uploads
+            else ("list_objects_v2", "StartAfter", _OBJECT_MARKERS, "Contents")
+        )
+        asked = {"Delimiter": "/", start: after}
+        async with aclosing(self._pages(operation, prefix, asked, markers)) as pages:
+            async for page in pages:
+                found = [each["Prefix"] for each in page.get("CommonPrefixes", ())]
+                for folder in found:
+                    if after < folder < before:
+                        yield folder.removeprefix(prefix).removesuffix("/")
+                # Files beside the folders fill pages too.
+                if any(key >= before for key in (*found, *(each["Key"] for each in page.get(kind, ())))):
+                    return
+
     async def uploads(self, prefix: str) -> list[Upload]:
-        async with aclosing(self._pages("list_multipart_uploads", prefix, _UPLOAD_MARKERS)) as pages:
+        async with aclosing(self._pages("list_multipart_uploads", prefix, {}, _UPLOAD_MARKERS)) as pages:
             return [
                 Upload(each["Key"], each["UploadId"])
                 async for page in pages
@@ -362,14 +400,18 @@ class S3Bucket:
         with anyio.fail_after(_LONGEST_CALL):
             reply = await self._send("get_object", Key=key, **span)
             body = await read_body(reply["Body"], size)
-        return StoredObject(body, self._said(reply, "ETag", "read", key), _age(reply))
+        headers = reply["ResponseMetadata"]["HTTPHeaders"]
+        modified = headers.get("last-modified", "")
+        return StoredObject(
+            body, self._said(reply, "ETag", "read", key), _age(headers.get("date", ""), modified), modified
+        )
 
     async def _pages(
-        self, operation: str, prefix: str, markers: Mapping[str, str]
+        self, operation: str, prefix: str, asked: Mapping[str, str], markers: Mapping[str, str]
     ) -> AsyncGenerator[Mapping[str, Any], None]:
         after: dict[str, str] = {}
         while True:
-            page = await self._call("list", prefix, operation, Prefix=prefix, **after)
+            page = await self._call("list", prefix, operation, **{"Prefix": prefix, **asked, **after})
             # Every page says whether it is the last: a reply that doesn't is somebody else's.
             if page is None or "IsTruncated" not in page:
                 raise self._nonsense("list", prefix)
@@ -397,7 +439,7 @@ class S3Bucket:
             if _code(error) in none_for:
                 return None
             raise self._explained(doing, key, operation, error) from error
-        except (BotoCoreError, TimeoutError) as error:
+        except (BotoCoreError, TimeoutError, CallError) as error:
             raise self._explained(doing, key, operation, error) from error
 
     async def _send(self, operation: str, /, **parameters: object) -> Mapping[str, Any]:
@@ -414,11 +456,7 @@ class S3Bucket:
         return await self._send_once(operation, parameters)
 
     async def _send_once(self, operation: str, parameters: Mapping[str, object]) -> Mapping[str, Any]:
-        try:
-            reply: Mapping[str, Any] = await getattr(self._client, operation)(**self._constants, **parameters)
-        except CallError as error:
-            # The chain's, asked for credentials.
-            raise DestinationError(f"can't write to {self._url('')}: {error.message}") from error
+        reply: Mapping[str, Any] = await getattr(self._client, operation)(**self._constants, **parameters)
         return reply
 
     def _said(self, reply: Mapping[str, Any] | None, name: str, doing: str, key: str) -> str:
@@ -438,6 +476,9 @@ class S3Bucket:
     def _reason(self, operation: str, error: Exception) -> str:
         if isinstance(error, ClientError):
             return self._refusal(operation, error)
+        if isinstance(error, CallError):
+            # The chain's, asked for credentials.
+            return error.message
         for kinds, reason in _FAILURES:
             if isinstance(error, kinds):
                 return reason
@@ -450,10 +491,16 @@ class S3Bucket:
             "S3 answered {code}; run again or choose another destination",
         )
         message = str(error.response.get("Error", {}).get("Message", ""))
+        reads = operation in _READING
         if code in _DENIED and "kms:" in message:
-            reason = "the key refuses the caller, who needs kms:GenerateDataKey and kms:Decrypt on it"
+            needs = "kms:Decrypt" if reads else "kms:GenerateDataKey and kms:Decrypt"
+            reason = f"the key refuses the caller, who needs {needs} on it"
         elif code.startswith("KMS."):
-            reason = "the key can't be used ({code}); check s3_kms_key"
+            reason = "the key can't be used ({code}); check " + (
+                "the key that the object is encrypted with" if reads else "s3_kms_key"
+            )
+        elif reads and _is_unknown(error):
+            reason = "the service does not have this call ({code}); check --endpoint-url"
         elif code in _DENIED and (owner := self._constants.get("ExpectedBucketOwner")):
             reason += f", and the bucket has to be of account {owner}"
         return reason.format(code=code, bucket=self._name, permission=_PERMISSIONS[operation])
@@ -479,11 +526,18 @@ def _is_unknown(error: BaseException | None) -> bool:
     return isinstance(error, ClientError) and not _UNKNOWN.isdisjoint({_code(error), str(_status(error))})
 
 
-def _age(reply: Mapping[str, Any]) -> float:
-    date = reply["ResponseMetadata"]["HTTPHeaders"].get("date")
+def _age(date: str, modified: str) -> float | None:
     try:
-        now = parsedate_to_datetime(date)
-    except (TypeError, ValueError):
-        return 0.0
-    written = reply.get("LastModified")
-    return max(0.0, float((now - written).total_seconds())) if written is not None else 0.0
+        now, written = _moment(date), _moment(modified)
+    except ValueError:
+        return None
+    # S3 refuses the signatures of clocks that are further off: such a date is not that of its clock.
+    if abs(now - time.time()) > _LARGEST_SKEW or written > now + _SECONDS_ARE_WHOLE:
+        return None
+    return max(0.0, now - written)
+
+
+def _moment(text: str) -> float:
+    """The epoch seconds of a date in a header. Raises `ValueError`."""
+    found = parsedate_to_datetime(text)
+    return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).timestamp()

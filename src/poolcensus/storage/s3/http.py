@@ -106,6 +106,8 @@ def new_client(
     """
     session = AioSession(profile=profile)
     session.get_component("data_loader").file_loader = DataFiles()
+    # Times stay text: one that is malformed, and is not used, would be a ValueError.
+    session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=str)
     session.get_component("event_emitter").register_last("before-call.s3", _send_at_once)
     # Else the SDK would walk the chain once more. It has no public way for credentials that renew.
     session._credentials = _Signing(credentials)  # noqa: SLF001

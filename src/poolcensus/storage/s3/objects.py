@@ -20,13 +20,15 @@ class ObjectEntry(msgspec.Struct, frozen=True):
 class StoredObject(msgspec.Struct, frozen=True):
     """What was read of an object.
 
-    `age` is how long ago it was written, in seconds, by the clock of the service alone; 0 where the service
-    does not say.
+    `age` is how long ago it was written, in seconds, by the clock of the service alone; None where the
+    service does not say, or not plausibly. `modified` is when that was, as the service says it, or an empty
+    text.
     """
 
     body: bytes
     etag: str
-    age: float
+    age: float | None
+    modified: str = ""
 
 
 class Upload(msgspec.Struct, frozen=True):
@@ -78,8 +80,20 @@ class Bucket(Protocol):
         Where the service has no conditional deletes, it is deleted whatever its ETag is: look first.
         """
 
-    def entries(self, prefix: str) -> AsyncGenerator[ObjectEntry, None]:
-        """The objects whose keys start with `prefix`, by key. Asks for them as they are taken."""
+    def entries(self, prefix: str, *, after: str = "") -> AsyncGenerator[ObjectEntry, None]:
+        """The objects whose keys start with `prefix` and come after `after`, by key.
+
+        Asks for them as they are taken.
+        """
+
+    def folders(
+        self, prefix: str, *, after: str, before: str, of_uploads: bool = False
+    ) -> AsyncGenerator[str, None]:
+        """The names of the folders at `prefix`, that is what keys have between the prefix and the next slash.
+
+        The keys are those of the objects, or those of the multipart uploads under way, that come between
+        `after` and `before`. How many there are in a folder makes no difference.
+        """
 
     async def uploads(self, prefix: str) -> list[Upload]:
         """The multipart uploads under way of keys that start with `prefix`."""

@@ -1,0 +1,90 @@
+"""Who holds the lock of a destination, and the errors that say so."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import socket
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Self
+
+import msgspec
+
+from poolcensus.errors import DestinationLockedError
+from poolcensus.format.codec import loads
+
+if TYPE_CHECKING:
+    from poolcensus.model import JsonObject
+
+
+class LockHolder(msgspec.Struct, frozen=True):
+    """The run that holds a destination's lock, as the lock says it; None for what it does not say."""
+
+    started_at: str | None = None
+    host: str | None = None
+    pid: int | None = None
+
+    @classmethod
+    def this_run(cls) -> Self:
+        """The holder of a lock that this process takes now."""
+        started_at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return cls(started_at, socket.gethostname(), os.getpid())
+
+    @classmethod
+    def read(cls, lock: bytes) -> Self:
+        """The holder that a lock names. Whatever stands in its place there is passed over."""
+        found = read_lock(lock)
+        started_at, host, pid = found.get("started_at"), found.get("host"), found.get("pid")
+        return cls(
+            started_at if isinstance(started_at, str) else None,
+            host if isinstance(host, str) else None,
+            pid if isinstance(pid, int) and pid is not True and pid > 0 else None,
+        )
+
+    def __str__(self) -> str:
+        parts = {"started": self.started_at, "host": self.host, "PID": self.pid}
+        return ", ".join(f"{name} {value}" for name, value in parts.items() if value is not None)
+
+    @property
+    def in_brackets(self) -> str:
+        """The holder as it stands behind a noun: with a space and brackets, or nothing."""
+        return f" ({self})" if str(self) else ""
+
+    def is_alive_here(self) -> bool:
+        """Whether the lock names a process of this host that exists."""
+        if self.host != socket.gethostname() or self.pid is None:
+            return False
+        try:
+            os.kill(self.pid, 0)
+        except (ProcessLookupError, OverflowError):
+            return False
+        except PermissionError:
+            # Another user's.
+            return True
+        return True
+
+
+def read_lock(lock: bytes) -> JsonObject:
+    """The object that a lock holds; an empty one where it holds something else."""
+    try:
+        found = loads(lock)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def locked(place: object, holder: LockHolder, lapses: str = "") -> DestinationLockedError:
+    """What a run is told that finds a lock."""
+    return DestinationLockedError(
+        f'Destination "{place}" is locked by another run{holder.in_brackets}. Wait for it to finish or use'
+        f" another --dest.{lapses} If that run is known to be dead, run"
+        f" 'poolcensus unlock --dest {shlex.quote(str(place))}'."
+    )
+
+
+def still_running(place: object, holder: LockHolder) -> DestinationLockedError:
+    """What someone is told who wants to remove the lock of a process that exists."""
+    return DestinationLockedError(
+        f'Destination "{place}" stays locked: its run is still running on this host{holder.in_brackets}.'
+        f" If it hangs, stop it with 'kill {holder.pid}'."
+    )
