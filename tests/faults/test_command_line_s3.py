@@ -29,7 +29,7 @@ def made_bucket(served: Served, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any
     """The bucket `census`, empty, as boto3 sees it."""
     for name, value in served.environment.items():
         monkeypatch.setenv(name, value)
-    resource = boto3.resource("s3", region_name="us-east-1")
+    resource = boto3.Session().resource("s3", region_name="us-east-1")
     made = resource.Bucket("census")
     made.create()
     yield made

@@ -192,7 +192,7 @@ def moto_place(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[MotoP
     monkeypatch.setenv("AWS_ENDPOINT_URL", moto_url)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    client = boto3.client("s3", region_name="us-east-1")
+    client = boto3.Session().client("s3", region_name="us-east-1")
     client.create_bucket(Bucket=NAME)
     yield MotoPlace(client)
     client.close()
