@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from pathlib import Path
 
@@ -10,7 +11,10 @@ import click
 import pytest
 
 import poolcensus
+from poolcensus.aws.credentials import session_policy
+from poolcensus.aws.region_status import PERMISSIONS
 from poolcensus.cli import group
+from poolcensus.operations import WORKSPACES_POOLS
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
@@ -62,6 +66,12 @@ def test_every_option_has_help(name: str) -> None:
     for parameter in _commands()[name].params:
         if isinstance(parameter, click.Option):
             assert parameter.help, f"{name} {parameter.opts}"
+
+
+def test_the_permissions_of_the_readme_are_those_of_the_sessions() -> None:
+    (policy,) = [json.loads(each) for each in re.findall(r"```json\n(\{\n.*?)```", README, re.DOTALL)]
+    sessions = json.loads(session_policy((WORKSPACES_POOLS.permission, *PERMISSIONS)))
+    assert policy["Statement"] == sessions["Statement"]
 
 
 def test_the_python_of_the_readme_is_python() -> None:

@@ -86,9 +86,9 @@ class Running:
         self.clients.append(client)
         return client
 
-    def assume(self, account: str) -> Credentials:
+    def assume(self, account: str, **arguments: str) -> Credentials:
         reply = self.client("sts").assume_role(
-            RoleArn=self.simulator.world.role_arn(account), RoleSessionName="census"
+            RoleArn=self.simulator.world.role_arn(account), RoleSessionName="census", **arguments
         )["Credentials"]
         return Credentials(reply["AccessKeyId"], reply["SecretAccessKey"], reply["SessionToken"])
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import re
 import threading
 from typing import TYPE_CHECKING, Any
@@ -230,6 +231,47 @@ def test_a_chained_session_lasts_an_hour_at_most(start: Start) -> None:
     chained = running.client("sts", running.assume("000000000002"))
     assert refused(chained.assume_role, **arguments, DurationSeconds=3601)[0] == "ValidationError"
     assert chained.assume_role(**arguments, DurationSeconds=3600)["Credentials"]
+
+
+@pytest.mark.parametrize(
+    ("statements", "allowed"),
+    [
+        ([{"Effect": "Allow", "Action": "workspaces:Describe*", "Resource": "*"}], True),
+        ([{"Effect": "Allow", "Action": ["WORKSPACES:describeworkspacespools"], "Resource": "*"}], True),
+        ([{"Effect": "Allow", "Action": ["ec2:DescribeRegions"], "Resource": "*"}], False),
+        ({"Effect": "Allow", "Action": "workspaces:DescribeWorkspaces", "Resource": "*"}, False),
+        (
+            [
+                {"Effect": "Allow", "Action": "*", "Resource": "*"},
+                {"Effect": "Deny", "Action": "workspaces:DescribeWorkspacesPools", "Resource": "*"},
+            ],
+            False,
+        ),
+    ],
+)
+def test_a_session_policy_narrows_what_a_session_may_do(
+    start: Start, statements: object, allowed: bool
+) -> None:
+    running = start(SimulatorConfig(world=WorldConfig(accounts=3, regions=("us-east-1",))))
+    policy = json.dumps({"Version": "2012-10-17", "Statement": statements})
+    session = running.assume("000000000002", Policy=policy)
+    assert running.client("sts", session).get_caller_identity()["Account"] == "000000000002"
+    client = running.client("workspaces", session)
+    if allowed:
+        assert "WorkspacesPools" in client.describe_workspaces_pools()
+        return
+    with pytest.raises(ClientError, match="because no session policy allows the workspaces:Describe"):
+        client.describe_workspaces_pools()
+
+
+@pytest.mark.parametrize(
+    "policy", ["{", "[]", "{}", '{"Statement":[{"Effect":"Maybe","Action":"*"}]}', "null"]
+)
+def test_a_session_policy_that_is_none_is_refused(start: Start, policy: str) -> None:
+    running = start(SimulatorConfig(world=WorldConfig(accounts=3)))
+    arguments = {"RoleArn": running.simulator.world.role_arn("000000000002"), "RoleSessionName": "census"}
+    found = refused(running.client("sts").assume_role, **arguments, Policy=policy)
+    assert found == ("MalformedPolicyDocument", 400)
 
 
 def test_a_role_may_have_a_path(start: Start) -> None:

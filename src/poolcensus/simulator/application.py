@@ -23,6 +23,7 @@ from poolcensus.simulator.http import (
 )
 from poolcensus.simulator.limits import throttled
 from poolcensus.simulator.refusal import RefusalError, render
+from poolcensus.simulator.unauthorized import Policy, denied
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -196,6 +197,9 @@ class SimulatorApplication:
                 404, "UnknownOperationException", f"The simulator has no service {call.service}."
             )
         self._limiter.check(call)
+        policy = request.identity.policy if request.identity is not None else None
+        if policy is not None and not policy.allows(f"{call.service}:{call.operation}"):
+            raise denied(request, Policy.SESSION)
         if (
             call.service == "organizations"
             and self._organizations_concurrency is not None

@@ -7,8 +7,12 @@ import secrets
 from collections import OrderedDict
 from dataclasses import dataclass
 from hashlib import sha512
+from typing import TYPE_CHECKING
 
 from poolcensus.simulator.http import Identity
+
+if TYPE_CHECKING:
+    from poolcensus.simulator.session_policy import SessionPolicy
 
 _MAX_SESSIONS = 200_000
 _TOKEN_BYTES = 264
@@ -22,7 +26,6 @@ class Credentials:
     identity: Identity
     token: str | None = None
     expires: float | None = None
-    session_policy: str | None = None
 
 
 class CredentialStore:
@@ -58,16 +61,15 @@ class CredentialStore:
         role_id: str,
         session_name: str,
         expires: float,
-        policy: str | None = None,
+        policy: SessionPolicy | None = None,
     ) -> Credentials:
         """Issue session credentials. The oldest are forgotten once there are very many."""
         key = "ASIA" + base64.b32encode(secrets.token_bytes(10)).decode()
         credentials = Credentials(
             base64.b64encode(secrets.token_bytes(30)).decode(),
-            Identity(account_id, arn, key, session_name, f"{role_id}:{session_name}"),
+            Identity(account_id, arn, key, session_name, f"{role_id}:{session_name}", policy),
             "IQoJb3JpZ2luX2Vj" + base64.b64encode(secrets.token_bytes(_TOKEN_BYTES)).decode(),
             expires,
-            policy,
         )
         self._sessions[key] = credentials
         if len(self._sessions) > _MAX_SESSIONS:

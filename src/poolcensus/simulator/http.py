@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from poolcensus.simulator.session_policy import SessionPolicy
+
 Headers: TypeAlias = "tuple[tuple[str, str], ...]"
 
 
@@ -20,6 +22,7 @@ class Identity:
     access_key_id: str
     session_name: str | None
     user_id: str
+    policy: SessionPolicy | None = None
 
 
 @dataclass(frozen=True, slots=True)

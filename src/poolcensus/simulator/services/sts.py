@@ -13,6 +13,7 @@ from xml.sax.saxutils import escape
 from poolcensus.simulator import unauthorized
 from poolcensus.simulator.http import Identity, Request, Response
 from poolcensus.simulator.refusal import RefusalError
+from poolcensus.simulator.session_policy import read_policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,6 +89,12 @@ class Sts:
             raise _constraint(
                 "policy", "policy", f"Member must have length less than or equal to {_MAX_POLICY}"
             )
+        try:
+            narrowed = read_policy(policy) if policy is not None else None
+        except ValueError:
+            raise RefusalError(
+                400, "MalformedPolicyDocument", "The policy is not in the valid JSON format."
+            ) from None
         seconds = self._duration(caller, form)
         partition, account, role = found.groups()
         index = self._world.index(account)
@@ -105,7 +112,7 @@ class Sts:
         expires = self._clock() + seconds
         session_arn = f"arn:{partition}:sts::{account}:assumed-role/{role.rpartition('/')[2]}/{name}"
         issued = self._store.issue(
-            account, session_arn, role_id=role_id, session_name=name, expires=expires, policy=policy
+            account, session_arn, role_id=role_id, session_name=name, expires=expires, policy=narrowed
         )
         expiration = datetime.fromtimestamp(expires, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         source = form.get("SourceIdentity")
