@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -37,7 +38,7 @@ def make(
     per_region: int,
     long: Mapping[tuple[str, str], int] = MappingProxyType({}),
 ) -> Schedule:
-    shares = {region: Share(per_region, per_region) for region in regions.regions}
+    shares = {region: Share(per_region, per_region, asyncio.Event()) for region in regions.regions}
     return Schedule(regions, ahead=ahead, per_account=per_account, shares=shares, long=long)
 
 
@@ -290,7 +291,7 @@ def test_a_region_at_its_bound_is_passed_over() -> None:
 
 
 def test_a_region_gets_room_while_it_replies_and_loses_it_while_it_is_silent() -> None:
-    share = Share(8, 64)
+    share = Share(8, 64, asyncio.Event())
     assert share.size == 8
     for _ in range(100):
         share.replied()
@@ -300,4 +301,4 @@ def test_a_region_gets_room_while_it_replies_and_loses_it_while_it_is_silent() -
         share.silent()
         sizes.append(share.size)
     assert sizes == [32, 16, 8, 8, 8]
-    assert Share(8, 3).size == 3
+    assert Share(8, 3, asyncio.Event()).size == 3

@@ -274,15 +274,14 @@ def test_the_quota_is_never_overdrawn_nor_overfilled(capacity: int, steps: list[
 
 def test_those_who_wait_for_something_other_than_a_place_are_counted() -> None:
     pauses = Pauses()
-    seen: list[tuple[int, int]] = []
+    assert not pauses.room.is_set()
     with pauses.pause("r1"):
         assert (pauses.count, pauses.in_region["r1"], pauses.in_region["r2"]) == (1, 1, 0)
-    # Whoever is told counts the one that has just begun to wait.
-    pauses.on_pause = lambda: seen.append((pauses.count, pauses.in_region["r1"]))
+        # There is room for another one beside it.
+        assert pauses.room.is_set()
     with pauses.pause("r1"), pytest.raises(ValueError, match="within"), pauses.pause("r2"):
         raise ValueError("within")
     assert pauses.count == pauses.in_region.total() == 0
-    assert seen == [(1, 1), (2, 1)]
 
 
 async def test_those_ahead_keep_their_order() -> None:

@@ -85,15 +85,16 @@ class _OpenTarget(msgspec.Struct):
     watch: CallWatch
     # None until its task has begun.
     scope: anyio.CancelScope | None = None
-    # What it does now is not to be cancelled when its time is over.
+    # Its pages or its result are being taken by the sink, which is not to be cancelled when its time is over.
     handing_over: bool = False
+    ended: bool = False
     pages: int = 0
     pools: int = 0
 
     @property
     def in_other_hands(self) -> bool:
         """Whether the time that passes is not the target's."""
-        return self.handing_over or self.watch.waits
+        return self.ended or self.handing_over or self.watch.waits
 
 
 class Engine:
@@ -124,7 +125,7 @@ class Engine:
         self._regions = regions.regions
         fair = max(limits.concurrency // len(self._regions), 1)
         self._shares = {
-            region: Share(min(fair, _FIRST_IN_A_REGION), limits.per_region, self._open_more)
+            region: Share(min(fair, _FIRST_IN_A_REGION), limits.per_region, self._pauses.room)
             for region in self._regions
         }
         self._schedule = Schedule(
@@ -203,6 +204,7 @@ class Engine:
             beside.start_soon(self._end_overdue)
             beside.start_soon(self._settle_doubts)
             beside.start_soon(self._give_last_rounds_room)
+            beside.start_soon(self._use_room)
             await self._run_targets()
             beside.cancel_scope.cancel()
 
@@ -223,6 +225,13 @@ class Engine:
             for region in breakers.regions_in_last_round & self._shares.keys():
                 self._shares[region].widen()
 
+    async def _use_room(self) -> None:
+        room = self._pauses.room
+        while True:
+            await room.wait()
+            room.clear()
+            self._open_more()
+
     async def _end_overdue(self) -> None:
         # One task that looks after all of them: a timer for each target would be set and cleared more often
         # than the target is called.
@@ -241,7 +250,6 @@ class Engine:
             aclosing(self._listing.accounts()) as batches,
         ):
             self._group = group
-            self._pauses.on_pause = self._open_more
             async for accounts in batches:
                 self._accounts += len(accounts)
                 self._schedule.add(accounts)
@@ -302,7 +310,7 @@ class Engine:
                     opened = self._open[target]
                     opened.scope = scope
                     result = await self._result_of(target, opened)
-                    opened.handing_over = True
+                    opened.ended = True
                     if scope.cancel_called:
                         break
                     target = await self._end_and_go_on(target, result)
@@ -319,10 +327,8 @@ class Engine:
 
     async def _result_of(self, target: Target, opened: _OpenTarget) -> TargetResult:
         if self._former is not None:
-            opened.handing_over = True
-            with self._work_in_hand:
+            with self._handing_over(opened):
                 former = await self._former.restore(target)
-            opened.handing_over = False
             if former is not None:
                 self._restored_requests += former.attempts
                 self._restored_throttles += former.throttles

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Iterator
 
 
 class CallKey(NamedTuple):
@@ -117,22 +117,22 @@ class Share:
 
     It begins with `least`. Every reply makes room for one more, up to `most`; a call without a reply halves
     the room. So a region that refuses, swallows or drips costs the others a few places, and not all of them.
-    `on_room` is called when it has grown.
+    `room` is set when it has grown.
     """
 
-    __slots__ = ("_least", "_most", "_on_room", "size")
+    __slots__ = ("_least", "_most", "_room", "size")
 
-    def __init__(self, least: int, most: int, on_room: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, least: int, most: int, room: asyncio.Event) -> None:
         self._least = min(least, most)
         self._most = most
-        self._on_room = on_room
+        self._room = room
         self.size = self._least
 
     def replied(self) -> None:
         """A call to the region got a reply."""
         if self.size < self._most:
             self.size += 1
-            self._on_room()
+            self._room.set()
 
     def silent(self) -> None:
         """A call to the region got none."""
@@ -141,14 +141,13 @@ class Share:
     def widen(self) -> None:
         """All room that there can be: nobody else needs it."""
         self.size = self._most
-        self._on_room()
+        self._room.set()
 
 
 class Pauses:
     """How many targets wait for something other than a place: a retry, their account's role, an answer.
 
-    Such a target can make no call, so another may be opened beside it. `on_pause` is called when one begins
-    to wait.
+    Such a target can make no call, so another may be opened beside it: `room` is set when one begins to wait.
     """
 
     def __init__(self) -> None:
@@ -156,7 +155,7 @@ class Pauses:
         self.in_region: Counter[str] = Counter()
         self.silent = 0
         self.silent_of: Counter[str] = Counter()
-        self.on_pause: Callable[[], None] | None = None
+        self.room = asyncio.Event()
 
     @contextmanager
     def pause(self, region: str | None = None) -> Iterator[None]:
@@ -164,9 +163,8 @@ class Pauses:
         self.count += 1
         if region is not None:
             self.in_region[region] += 1
+        self.room.set()
         try:
-            if self.on_pause is not None:
-                self.on_pause()
             yield
         finally:
             self.count -= 1
