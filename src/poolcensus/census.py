@@ -431,7 +431,6 @@ class Census:
             place,
             file_mode=settings.file_mode,
             folder_mode=settings.folder_mode,
-            keep_drafts=settings.resume,
         )
 
     def _running(self) -> TaskGroup:

@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from poolcensus.census import Census
-from poolcensus.errors import SettingsError
+from poolcensus.errors import CredentialsError, DestinationError, FatalError, SettingsError
 from poolcensus.snapshot import Snapshot, verify
 
 if TYPE_CHECKING:
@@ -98,6 +98,41 @@ async def test_targets_that_were_not_covered_are_called_again(lab: Start) -> Non
     await stop(here, 9 * 3 - 1, max_attempts=1)
     snapshot = await here.collect(resume=True)
     here.assert_exact(snapshot)
+
+
+@pytest.mark.parametrize("resume", [False, True], ids=["", "resume"])
+@pytest.mark.parametrize(
+    ("changes", "secret", "error"),
+    [
+        ({}, "wrong", CredentialsError),
+        ({"profile": "nobody"}, None, SettingsError),
+        ({"regions": "mars-*"}, None, SettingsError),
+        ({"exclude_accounts": "*"}, None, SettingsError),
+        ({"accounts": "999999999999"}, None, FatalError),
+        ({"ous": "ou-none-00000000"}, None, FatalError),
+    ],
+    ids=["credentials", "profile", "regions", "no account", "unknown account", "unknown unit"],
+)
+async def test_a_run_that_can_not_begin_leaves_the_interrupted_one(
+    lab: Start,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, object],
+    secret: str | None,
+    error: type[FatalError],
+    resume: bool,
+) -> None:
+    here = await lab(accounts=9, mean_pools=3)
+    await stop(here, 9, concurrency=4)
+    if changes.get("exclude_accounts"):
+        changes = {"exclude_accounts": [f"{number:012}" for number in range(1, 10)]}
+    with monkeypatch.context() as patch, pytest.raises((error, DestinationError)):
+        if secret is not None:
+            patch.setenv("AWS_SECRET_ACCESS_KEY", secret)
+        await here.collect(**changes, resume=resume)
+    before = asked(here)
+    snapshot = await here.collect(resume=True)
+    here.assert_exact(snapshot)
+    assert asked(here) - before <= snapshot.manifest.totals.pages - 9
 
 
 async def test_a_destination_without_a_journal_is_refused_before_any_call(lab: Start) -> None:

@@ -415,7 +415,9 @@ def test_litter_of_dead_runs_is_swept_and_nothing_else() -> None:
         for key in ("p/notes.txt", f"p/{LATER_ID}/manifest.json", f"pp/{LATER_ID}/manifest.json"):
             await ours.begin(key)
         before = set(service.objects)
-        async with store(FakeBucket(service)):
+        async with store(FakeBucket(service)) as entered:
+            assert before < set(service.objects)
+            await entered.sweep()
             assert before - set(service.objects) == litter
             assert {key for key, _ in service.pending.values()} == {
                 "p/notes.txt",

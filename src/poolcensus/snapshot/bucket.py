@@ -92,7 +92,6 @@ class BucketStore(Shelf):
         try:
             await self.lease.acquire()
             self._tasks.start_soon(self._keep_lock, name="lock of the destination")
-            await self._sweep()
             entered = True
         finally:
             if not entered:
@@ -123,6 +122,7 @@ class BucketStore(Shelf):
 
     async def draft(self, snapshot_id: str) -> Draft:
         parse_snapshot_id(snapshot_id)
+        await self.sweep()
         folder = f"{self.prefix}{snapshot_id}/"
         async with aclosing(self.bucket.entries(folder)) as entries:
             async for _ in entries:
@@ -167,7 +167,7 @@ class BucketStore(Shelf):
         except DestinationError as error:
             _log.warning("the lock of %s is left to lapse: %s", self._place, error)
 
-    async def _sweep(self) -> None:
+    async def sweep(self) -> None:
         # Whoever left these is dead, for this run holds the lock. Uploads first: from then on nothing that
         # was begun before can be published, and what has no manifest now will never have one.
         for upload in await self.bucket.uploads(self.prefix):

@@ -56,8 +56,9 @@ class FolderStore(Shelf):
     `file_mode` and `folder_mode` hold for everything the store makes, whatever the umask is. Folders
     that are already there keep their modes.
 
-    What dead runs left is removed on entering; with `keep_drafts`, what can be gone on with stays there until
-    `interrupted` has been asked.
+    Entering removes nothing. What dead runs left is removed when a draft is made, but for the newest run that
+    can be gone on with: that one stays until a run publishes, since one that fails before would leave neither.
+    So the disk has room for two runs that were not published, and no more of them pile up.
     """
 
     def __init__(
@@ -67,12 +68,10 @@ class FolderStore(Shelf):
         file_mode: int = 0o600,
         folder_mode: int = 0o700,
         must_exist: bool = False,
-        keep_drafts: bool = False,
     ) -> None:
         self.dest = Path(dest)
         self.file_mode = file_mode
         self.folder_mode = folder_mode
-        self._keep_drafts = keep_drafts
         self.must_exist = must_exist
         # One call at a time: the order of the system calls is the promise this module makes. The limiter
         # keeps waiting calls out of the threads; the mutex holds where a cancelled caller has left its
@@ -107,6 +106,7 @@ class FolderStore(Shelf):
 
     async def draft(self, snapshot_id: str) -> Draft:
         parse_snapshot_id(snapshot_id)
+        await self.sweep()
         draft = _FolderDraft(self, snapshot_id)
         self._drafts.append(draft)
         made = False
@@ -125,6 +125,9 @@ class FolderStore(Shelf):
 
     async def inventory(self) -> Inventory:
         return await self.run(take_inventory, self.dest)
+
+    async def sweep(self) -> None:
+        await self.run(self._sweep)
 
     async def remove(self, snapshot_id: str) -> None:
         parse_snapshot_id(snapshot_id)
@@ -177,7 +180,6 @@ class FolderStore(Shelf):
                     }
                 ),
             )
-        self.leftovers.sweep(drafts=not self._keep_drafts)
 
     def _open_lock(self, lock: Path) -> int:
         flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -199,6 +201,9 @@ class FolderStore(Shelf):
             with contextlib.suppress(OSError):
                 os.ftruncate(fd, 0)
             os.close(fd)
+
+    def _sweep(self) -> None:
+        self.leftovers.sweep(self.leftovers.resumable())
 
     def _remove(self, snapshot_id: str) -> None:
         if self._lock_fd is None:

@@ -123,7 +123,10 @@ class Store(ABC):
 
     @abstractmethod
     async def draft(self, snapshot_id: str) -> Draft:
-        """Begins a snapshot. Raises `DestinationError`, and `ValueError` for what is no snapshot id."""
+        """Begins a snapshot. Removes what dead runs left, as far as nobody can go on with it.
+
+        Raises `DestinationError`, and `ValueError` for what is no snapshot id.
+        """
 
     async def interrupted(self, asked: JsonObject) -> Interrupted | None:  # noqa: ARG002 - see the folder
         """The newest run that was interrupted here and was asked for the same, if it left a journal.
@@ -155,11 +158,18 @@ class Shelf(Store):
         """
 
     @abstractmethod
+    async def sweep(self) -> None:
+        """Removes what dead runs and removals left, as far as nobody can go on with it.
+
+        The store has to be entered. Raises `DestinationError`.
+        """
+
+    @abstractmethod
     async def remove(self, snapshot_id: str) -> None:
         """Removes a published snapshot. Readers see it whole until they see it no more.
 
         The store has to be entered. Raises `DestinationError`, and `ValueError` for what is no snapshot id.
-        What could not be finished is swept by whoever enters next.
+        What could not be finished is left for the next `sweep`.
         """
 
 
