@@ -6,12 +6,12 @@ import logging
 import os
 import sys
 from collections import Counter
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar, TypeVarTuple
 
 import anyio
 import anyio.to_thread
@@ -56,7 +56,7 @@ from poolcensus.times import rfc3339
 from poolcensus.version import TOOL
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
     from types import TracebackType
 
     from anyio.abc import TaskGroup
@@ -78,6 +78,9 @@ if TYPE_CHECKING:
     from poolcensus.streams import Outlet
 
 _log = logging.getLogger("poolcensus")
+
+_T = TypeVar("_T")
+_Ts = TypeVarTuple("_Ts")
 
 STANDARD_OUTPUT = "-"
 _PAGES_BUFFERED = 32
@@ -231,13 +234,13 @@ class Census:
         NotPublishedError where `strict` or `max_failed` forbids publishing what was seen,
         DestinationLockedError where another run is writing to `dest`, or another FatalError; then nothing
         has been published. Where it is cancelled or ends in an error that is not the destination's, a run
-        into a folder leaves what it has for one that resumes: see `resumable`.
+        into a folder leaves what it has for one that resumes: see `resumable`. Cancelling it takes a few
+        seconds at most. A thread that hangs on the disk is left behind, and publishes nothing later.
         """
         place = _place(dest) if dest is not None else self.settings.dest
         self._place, self._writer, self._closed = place, None, ()
         started = datetime.now(UTC)
         async with (
-            AsyncExitStack() as stack,
             # Before the destination is touched: wrong settings leave no trace.
             self._prepare() as prepared,
             self._store(place, prepared) as store,
@@ -247,7 +250,6 @@ class Census:
             interrupted = await store.interrupted(asked) if self.settings.resume else None
             header = JournalHeader(new_snapshot_id(started), rfc3339(started), self.settings.compress, asked)
             if interrupted is not None:
-                stack.callback(interrupted.close)
                 header = msgspec.structs.replace(interrupted.header, compression=self.settings.compress)
                 _log.info("going on with the interrupted run %s", header.snapshot_id)
             async with SnapshotWriter(
@@ -373,10 +375,10 @@ class Census:
             return ()
         try:
             if not place.startswith(SCHEME):
-                return await anyio.to_thread.run_sync(_with_pools, LATEST, place, self._closed_targets)
+                return await _read(_with_pools, LATEST, place, self._closed_targets)
             async with anyio.TemporaryDirectory(prefix="poolcensus-") as folder:
                 newest = await fetch_remote(self.settings, place, LATEST, Path(folder), pools=False)
-                return await anyio.to_thread.run_sync(_with_pools, newest.path, None, self._closed_targets)
+                return await _read(_with_pools, newest.path, None, self._closed_targets)
         except (SnapshotError, DestinationError) as error:
             _log.info("what accounts had before the service was closed to them is not known: %s", error)
             return ()
@@ -493,13 +495,18 @@ def _place(dest: str | os.PathLike[str]) -> str:
 async def _accounts_from_file(source: str) -> tuple[AccountEntry, ...]:
     if source in {"organization", "self"}:
         return ()
-    return await anyio.to_thread.run_sync(read_accounts, source)
+    return await _read(read_accounts, source)
 
 
 async def _long_targets(place: str) -> Mapping[tuple[str, str], int]:
     if place == STANDARD_OUTPUT or place.startswith(SCHEME):
         return {}
-    return await anyio.to_thread.run_sync(long_targets, place)
+    return await _read(long_targets, place)
+
+
+async def _read(call: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
+    """Return the result of a call that reads files. Whoever is cancelled leaves one that hangs behind."""
+    return await anyio.to_thread.run_sync(call, *args, abandon_on_cancel=True)
 
 
 def _with_pools(ref: str | Path, dest: str | None, closed: ClosedTargets) -> tuple[TargetResult, ...]:

@@ -90,18 +90,15 @@ async def going_on(
     async with FolderStore(dest) as store:
         interrupted = await store.interrupted(ASKED)
         assert interrupted is not None
-        try:
-            async with SnapshotWriter(
-                await store.draft(interrupted.header.snapshot_id), partition="aws", journal=interrupted.header
-            ) as writer:
-                for each in [*CONTENT, target(7), target(8)]:
-                    found = await interrupted.restore(each, writer)
-                    if found is not None:
-                        restored[each] = found
-                        await writer.done(found, each)
-                yield writer, restored
-        finally:
-            interrupted.close()
+        async with SnapshotWriter(
+            await store.draft(interrupted.header.snapshot_id), partition="aws", journal=interrupted.header
+        ) as writer:
+            for each in [*CONTENT, target(7), target(8)]:
+                found = await interrupted.restore(each, writer)
+                if found is not None:
+                    restored[each] = found
+                    await writer.done(found, each)
+            yield writer, restored
 
 
 def written(of: Target, outcome: Outcome = Outcome.OK, *, pools: int, pages: int) -> TargetResult:
@@ -244,7 +241,6 @@ async def test_an_account_that_has_another_name_now_is_called_again(tmp_path: Pa
         async with SnapshotWriter(await store.draft(snapshot_id), partition="aws") as writer:
             renamed = Target(Account("000000000001", "other"), "us-east-1")
             assert await interrupted.restore(renamed, writer) is None
-        interrupted.close()
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from poolcensus.snapshot.reader import (
     read_manifest,
     steps_back,
 )
+from poolcensus.snapshot.store import ABORT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -124,13 +125,13 @@ async def fetch(bucket: Bucket, place: str, ref: str, folder: Path, *, pools: bo
     found = await contents(bucket, prefix)
     snapshot_id = await _look_up(bucket, place, ref, manifests(found))
     copy = folder / snapshot_id
-    await to_thread.run_sync(copy.mkdir)
+    await to_thread.run_sync(copy.mkdir, abandon_on_cancel=True)
     for name, size in found[snapshot_id].items():
         file = copy / _file_name(name)
         # What does not belong to a snapshot is only named, so that `verify` sees it.
         wanted = name == file.name and (pools or not name.startswith(POOLS_NAME))
         await _copy(bucket, f"{prefix}{snapshot_id}/{name}", file, size if wanted else 0)
-    return await to_thread.run_sync(Snapshot.open, copy)
+    return await to_thread.run_sync(Snapshot.open, copy, abandon_on_cancel=True)
 
 
 async def _look_up(bucket: Bucket, place: str, ref: str, there: Mapping[str, int]) -> str:
@@ -153,10 +154,10 @@ async def _copy(bucket: Bucket, key: str, file: Path, size: int) -> None:
             held = await bucket.get(key, start=start, size=min(_RANGE_BYTES, size - start))
             if held is None or len(held.body) != min(_RANGE_BYTES, size - start):
                 raise SnapshotError(f"s3://{bucket.name}/{key} was removed or replaced while it was read")
-            await to_thread.run_sync(raw.write, held.body)
+            await to_thread.run_sync(raw.write, held.body, abandon_on_cancel=True)
     finally:
-        with anyio.CancelScope(shield=True):
-            await to_thread.run_sync(raw.close)
+        with anyio.move_on_after(ABORT_SECONDS, shield=True):
+            await to_thread.run_sync(raw.close, abandon_on_cancel=True)
 
 
 def _file_name(name: str) -> str:

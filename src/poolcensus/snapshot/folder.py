@@ -27,7 +27,7 @@ from poolcensus.errors import DestinationError, DestinationLockedError
 from poolcensus.snapshot.bucket_keys import LATEST_NAME, latest_object
 from poolcensus.snapshot.encode import MANIFEST_NAME
 from poolcensus.snapshot.ids import parse_snapshot_id
-from poolcensus.snapshot.journal import JOURNAL_NAME
+from poolcensus.snapshot.journal import JOURNAL_NAME, Journal
 from poolcensus.snapshot.leftovers import DRAFT_PREFIX, LATEST_PREFIX, PRUNED_PREFIX, Leftovers
 from poolcensus.snapshot.reader import LATEST, info_or_none, published_ids, search_latest, take_inventory
 from poolcensus.snapshot.resume import Interrupted
@@ -56,9 +56,9 @@ class FolderStore(Shelf):
     `file_mode` and `folder_mode` hold for everything the store makes, whatever the umask is. Folders
     that are already there keep their modes.
 
-    Entering removes nothing. What dead runs left is removed when a draft is made, but for the newest run that
-    can be gone on with: that one stays until a run publishes, since one that fails before would leave neither.
-    So the disk has room for two runs that were not published, and no more of them pile up.
+    Entering removes nothing. What dead runs left is removed when a draft is made, but for the newest that can
+    be gone on with: it stays until a run publishes, since one that fails before that would leave neither. So
+    the disk has to have room for two runs that were not published, and no more of them pile up.
     """
 
     def __init__(
@@ -74,12 +74,12 @@ class FolderStore(Shelf):
         self.folder_mode = folder_mode
         self.must_exist = must_exist
         # One call at a time: the order of the system calls is the promise this module makes. The limiter
-        # keeps waiting calls out of the threads; the mutex holds where a cancelled caller has left its
-        # call running.
+        # keeps waiting calls out of the threads; the mutex holds where a caller has left its call running.
         self._limiter = anyio.CapacityLimiter(1)
         self._mutex = threading.Lock()
         self._lock_fd: int | None = None
         self._drafts: list[_FolderDraft] = []
+        self._journals: list[Journal] = []
         self.leftovers = Leftovers(self.dest)
 
     @property
@@ -115,12 +115,11 @@ class FolderStore(Shelf):
             made = True
         finally:
             if not made:
-                with anyio.move_on_after(ABORT_SECONDS, shield=True):
-                    await draft.abort()
+                await draft.abort()
         return draft
 
     async def interrupted(self, asked: JsonObject) -> Interrupted | None:
-        journals = await self.run(self.leftovers.journals, asked)
+        journals = await self.run(self._open_journals, asked)
         return Interrupted(journals) if journals else None
 
     async def inventory(self) -> Inventory:
@@ -134,17 +133,40 @@ class FolderStore(Shelf):
         await self.run(self._remove, snapshot_id)
 
     async def run(self, call: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
-        """The result of a blocking `call`, made in a worker thread while no other one runs."""
+        """The result of a blocking `call`, made in a worker thread while no other one runs.
+
+        A caller that is cancelled does not wait, for a disk may hang. A call that has begun ends by itself,
+        and one that has not is never made.
+        """
+        wanted = True
 
         def alone() -> _T:
             with self._mutex:
+                if not wanted:
+                    raise RuntimeError("nobody waits for this call any more")
                 return call(*args)
 
-        return await to_thread.run_sync(alone, limiter=self._limiter)
+        try:
+            return await to_thread.run_sync(alone, limiter=self._limiter, abandon_on_cancel=True)
+        finally:
+            wanted = False
+
+    async def finish(self, call: Callable[[], None]) -> None:
+        """Make a blocking `call` after what is under way, even where the caller is cancelled.
+
+        Waits for `ABORT_SECONDS` at most. Where the disk hangs for longer, the call is made when it goes on.
+        """
+
+        def alone() -> None:
+            with self._mutex:
+                call()
+
+        with anyio.move_on_after(ABORT_SECONDS, shield=True):
+            # Its own limiter: a caller that was not cancelled may hold the other one.
+            await to_thread.run_sync(alone, limiter=anyio.CapacityLimiter(1), abandon_on_cancel=True)
 
     async def _let_go(self) -> None:
-        with anyio.move_on_after(ABORT_SECONDS, shield=True):
-            await self.run(self._release)
+        await self.finish(self._release)
 
     def _acquire(self) -> None:
         if self._lock_fd is not None:
@@ -194,13 +216,22 @@ class FolderStore(Shelf):
     def _release(self) -> None:
         while self._drafts:
             self._drafts.pop().discard()
+        while self._journals:
+            self._journals.pop().close()
         # The file stays. Were it unlinked, a run that had opened it before and one that made it anew
         # would each lock a file of its own and believe itself alone.
         fd, self._lock_fd = self._lock_fd, None
         if fd is not None:
+            # The lock is gone with the descriptor, which a close that fails has closed all the same.
             with contextlib.suppress(OSError):
                 os.ftruncate(fd, 0)
-            os.close(fd)
+            with contextlib.suppress(OSError):
+                os.close(fd)
+
+    def _open_journals(self, asked: JsonObject) -> list[Journal]:
+        journals = self.leftovers.journals(asked)
+        self._journals += journals
+        return journals
 
     def _sweep(self) -> None:
         self.leftovers.sweep(self.leftovers.resumable())
@@ -256,15 +287,22 @@ class _FolderDraft(Draft):
         await self._store.run(self._append, pieces)
 
     async def suspend(self) -> None:
-        await self._store.run(self._suspend)
+        # At once, and its files are closed by whoever leaves the store: a call may hang on the disk.
+        if not self._published:
+            self._abandoned = self._suspended = True
 
     async def commit(self, manifest: bytes) -> None:
-        await self._store.run(self._commit, manifest)
+        try:
+            await self._store.run(self._commit, manifest)
+        except anyio.get_cancelled_exc_class():
+            # The snapshot is whole but for a few system calls: they are given the time that an abort has.
+            await self._store.finish(lambda: None)
+            raise
 
     async def abort(self) -> None:
-        # Seen by a commit that is still running for a caller that was cancelled.
+        # Seen by a call that is still running for a caller that was cancelled.
         self._abandoned = True
-        await self._store.run(self.discard)
+        await self._store.finish(self.discard)
 
     def make(self) -> None:
         """Makes the draft's folder. Blocks."""
@@ -289,6 +327,7 @@ class _FolderDraft(Draft):
         self._close_files()
         if self._made and not self._published and not self._suspended:
             shutil.rmtree(self._folder, ignore_errors=True)
+            self._made = False
 
     def _append(self, pieces: Iterable[Piece]) -> None:
         for file, make in pieces:
@@ -297,11 +336,6 @@ class _FolderDraft(Draft):
             # Who gives the draft up doesn't wait for the rest.
             if not self._abandoned and (data := make()):
                 file.write(data)
-
-    def _suspend(self) -> None:
-        if not self._published:
-            self._abandoned = self._suspended = True
-            self._close_files()
 
     def _close_files(self) -> None:
         while self._files:

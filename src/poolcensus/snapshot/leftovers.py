@@ -69,7 +69,7 @@ class Leftovers:
         return frozenset()
 
     def _interrupted(self) -> list[tuple[str, dict[Path, JournalHeader]]]:
-        """The interrupted runs, the newest first: their ids, and their drafts with their journals' headers."""
+        """The ids of the interrupted runs, the newest first, and the headers of their drafts' journals."""
         folders: dict[str, list[Path]] = {}
         for entry in self._dest.iterdir():
             if (snapshot_id := _id_of_litter(entry.name)) is not None:

@@ -85,11 +85,14 @@ class Draft(ABC):
         Raises `DestinationError`; the draft can then only be aborted.
         """
         for file, make in pieces:
-            if data := await to_thread.run_sync(make):
+            if data := await to_thread.run_sync(make, abandon_on_cancel=True):
                 await file.append(data)
 
     async def suspend(self) -> None:
-        """Leaves the draft as it is, for a run that goes on with it. Without a journal, nothing is left."""
+        """Leaves the draft as it is, for a run that goes on with it. Without a journal, nothing is left.
+
+        Waits for nothing that is under way, and `abort` has no effect any more.
+        """
         await self.abort()
 
     @abstractmethod

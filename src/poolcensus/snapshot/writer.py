@@ -250,7 +250,7 @@ class SnapshotWriter:
         targets = self._outcomes.total()
         await self._out.drain()
         files = await self._out.complete(self._pools, targets)
-        await to_thread.run_sync(self._spill.close)
+        await to_thread.run_sync(self._spill.close, abandon_on_cancel=True)
         if planned is not None and targets != planned:
             raise RuntimeError(f"{planned} targets were planned and {targets} are in the ledger")
         covered = sum(count for outcome, count in self._outcomes.items() if outcome.covered)
@@ -285,8 +285,10 @@ class SnapshotWriter:
             return
         with anyio.move_on_after(self._abort_seconds, shield=True):
             await self._out.stop()
-            await to_thread.run_sync(self._spill.close)
-            await self._draft.abort()
+            try:
+                await to_thread.run_sync(self._spill.close, abandon_on_cancel=True)
+            finally:
+                await self._draft.abort()
 
     def _is_worth_keeping(self, error: BaseException | None) -> bool:
         # A run that was stopped, or lost its credentials, can go on. One whose destination has failed or
