@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 from collections import Counter
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -56,7 +56,7 @@ from poolcensus.times import rfc3339
 from poolcensus.version import TOOL
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
     from types import TracebackType
 
     from anyio.abc import TaskGroup
@@ -231,7 +231,7 @@ class Census:
         """Take the census and publish it at `dest`, by default the settings' destination.
 
         That is a folder, `s3://BUCKET/PREFIX`, or `-`, with which the records go to standard output. Raises
-        NotPublishedError where `strict` or `max_failed` forbids publishing what was seen,
+        NotPublishedError where `strict` or `max_failed` forbids publishing what was seen, but its ledger;
         DestinationLockedError where another run is writing to `dest`, or another FatalError; then nothing
         has been published. Where it is cancelled or ends in an error that is not the destination's, a run
         into a folder leaves what it has for one that resumes: see `resumable`. Cancelling it takes a few
@@ -262,20 +262,26 @@ class Census:
                 former = _Former(interrupted, writer) if interrupted is not None else None
                 engine = await self._run(opened, writer, await _long_targets(place), former)
                 self._closed = await self._closed_since_newest(place)
-                self._check_failures(engine)
-                manifest = await writer.publish(
-                    started_at=header.started_at,
-                    finished_at=rfc3339(datetime.now(UTC)),
-                    tool=TOOL,
-                    caller=opened.aws.caller,
-                    organization_id=opened.listing.organization_id,
-                    request=self.settings.request(),
-                    accounts=engine.accounts,
-                    skipped=tuple(opened.listing.skipped),
-                    totals=engine.totals(),
-                    shard=self.settings.shard,
-                    planned=engine.totals().targets,
-                )
+                refused = self._reason_to_refuse(engine.totals())
+                if refused is not None and place == STANDARD_OUTPUT:
+                    raise self._not_published(engine.totals(), refused, None)
+                with self._keeping_ledger() if refused is not None else nullcontext():
+                    manifest = await writer.publish(
+                        started_at=header.started_at,
+                        finished_at=rfc3339(datetime.now(UTC)),
+                        tool=TOOL,
+                        caller=opened.aws.caller,
+                        organization_id=opened.listing.organization_id,
+                        request=self.settings.request(),
+                        accounts=engine.accounts,
+                        skipped=tuple(opened.listing.skipped),
+                        totals=engine.totals(),
+                        shard=self.settings.shard,
+                        planned=engine.totals().targets,
+                        refused=refused,
+                    )
+                if refused is not None:
+                    raise self._not_published(engine.totals(), refused, writer.kept)
         return self._snapshot(manifest)
 
     def _snapshot(self, manifest: Manifest) -> Snapshot | BucketSnapshot | StreamedSnapshot:
@@ -390,21 +396,36 @@ class Census:
                 f"no account is left to ask: {skipped} were skipped (check --accounts, --ou and the like)"
             )
 
-    def _check_failures(self, engine: Engine) -> None:
-        settings, totals = self.settings, engine.totals()
+    def _reason_to_refuse(self, totals: Totals) -> str | None:
+        """Return the option that forbids publishing what was seen, None where none does."""
+        settings = self.settings
         failed = totals.targets - totals.covered
         if settings.strict and failed:
-            why = "--strict is set"
-        elif settings.max_failed is not None and not settings.max_failed.allows(failed, totals.targets):
-            why = f"--max-failed allows {settings.max_failed}"
-        else:
-            return
-        raise NotPublishedError(
+            return "--strict"
+        if settings.max_failed is not None and not settings.max_failed.allows(failed, totals.targets):
+            return f"--max-failed {settings.max_failed}"
+        return None
+
+    def _not_published(self, totals: Totals, refused: str, kept: str | None) -> NotPublishedError:
+        failed = totals.targets - totals.covered
+        why = (
+            "--strict is set" if refused == "--strict" else f"--max-failed allows {self.settings.max_failed}"
+        )
+        return NotPublishedError(
             f"Snapshot not published: {failed:,} of {totals.targets:,} targets failed and {why}.",
             uncovered=self.uncovered,
             count=failed,
             failures=self.failures,
+            ledger=kept,
+            dest=self._place if kept is not None else None,
         )
+
+    @contextmanager
+    def _keeping_ledger(self) -> Iterator[None]:
+        try:
+            yield
+        except DestinationError as error:
+            _log.warning("The ledger of this run could not be kept: %s", error)
 
     def _asked(self, caller: Caller) -> JsonObject:
         """What a run has to be asked for to go on with one that was interrupted."""

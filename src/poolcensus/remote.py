@@ -10,7 +10,7 @@ from poolcensus.aws.s3 import open_bucket
 from poolcensus.errors import first_reason
 from poolcensus.snapshot.bucket import BucketStore
 from poolcensus.snapshot.bucket_keys import split_place
-from poolcensus.snapshot.fetching import fetch, list_bucket
+from poolcensus.snapshot.fetching import fetch, fetch_refused, list_bucket
 from poolcensus.snapshot.prune import prune
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from poolcensus.objects import Bucket
     from poolcensus.settings import Settings
-    from poolcensus.snapshot import Keep, Pruning, Snapshot, SnapshotInfo
+    from poolcensus.snapshot import Keep, Pruning, RefusedRun, Snapshot, SnapshotInfo
 
 
 async def list_remote(settings: Settings, place: str) -> tuple[SnapshotInfo, ...]:
@@ -41,6 +41,14 @@ async def fetch_remote(
     """
     async with _opened(settings, place) as bucket:
         return await fetch(bucket, place, ref, folder, pools=pools)
+
+
+async def fetch_refused_remote(
+    settings: Settings, place: str, run_id: str | None, folder: Path
+) -> RefusedRun | None:
+    """`fetch_refused` for `place`, an `s3://BUCKET/PREFIX`. Raises what `fetch_remote` does."""
+    async with _opened(settings, place) as bucket:
+        return await fetch_refused(bucket, place, run_id, folder)
 
 
 async def prune_remote(settings: Settings, place: str, keep: Keep, *, dry_run: bool = False) -> Pruning:

@@ -204,6 +204,47 @@ def test_a_run_that_is_cancelled_at_any_call_leaves_nothing_behind() -> None:
     virtually(body)
 
 
+async def refuse(bucket: FakeBucket, run_id: str) -> None:
+    async with store(bucket) as entered:
+        draft = await entered.draft(run_id)
+        await write(draft)
+        assert await draft.refuse(b"{}") == f"{PLACE}/{run_id}"
+
+
+@pytest.mark.parametrize("trouble", ["refused", "lost", "death", "cancelled"])
+def test_a_ledger_is_kept_whole_or_not_at_all_and_is_no_snapshot(trouble: str) -> None:
+    async def body() -> None:
+        service = Service()
+        await refuse(bucket := FakeBucket(service), EARLIER_ID)
+        ledger = {f"p/{EARLIER_ID}/refused.json", f"p/{EARLIER_ID}/targets.ndjson"}
+        assert set(service.objects) == ledger
+        assert not service.pending
+        async with store(FakeBucket(service)) as entered:
+            await entered.sweep()
+        assert set(service.objects) == ledger
+        for moment, name in enumerate(bucket.calls):
+            service = Service()
+            await publish(FakeBucket(service), ID)
+            await refuse(FakeBucket(service), EARLIER_ID)
+            bucket = FakeBucket(service)
+            with anyio.move_on_after(1000), anyio.CancelScope() as scope, suppress(DestinationError):
+                last = sys.maxsize if trouble == "death" else moment
+                bucket.trouble = partial(happens, trouble.replace("death", "refused"), moment, last)
+                if trouble == "cancelled":
+                    bucket.trouble = partial(cancels, scope, moment)
+                await refuse(bucket, LATER_ID)
+            assert seen(service) == {ID: FILES}, name
+            for run_id in (EARLIER_ID, LATER_ID):
+                if f"p/{run_id}/refused.json" in service.objects:
+                    assert service.objects[f"p/{run_id}/targets.ndjson"].body == FILES["targets.ndjson"]
+            assert any(key.endswith("/refused.json") for key in service.objects), name
+            await anyio.sleep(LEASE_SECONDS + 1)
+            await publish(FakeBucket(service), "20261125T020000Z-000000")
+            assert_clean_but_for_the_lock(service, {ID, "20261125T020000Z-000000"})
+
+    virtually(body)
+
+
 def test_a_snapshot_whose_commit_cannot_be_settled_keeps_its_files() -> None:
     async def body() -> None:
         service = Service()

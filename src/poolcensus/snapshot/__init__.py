@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from poolcensus.snapshot.bucket import BucketStore
-from poolcensus.snapshot.fetching import fetch, list_bucket
+from poolcensus.snapshot.fetching import fetch, fetch_refused, list_bucket
 from poolcensus.snapshot.folder import FolderStore
 from poolcensus.snapshot.ids import is_snapshot_id, new_snapshot_id, parse_snapshot_id
 from poolcensus.snapshot.journal import JournalHeader
 from poolcensus.snapshot.prune import Pruning, prune
 from poolcensus.snapshot.published import BucketSnapshot, StreamedSnapshot
 from poolcensus.snapshot.reader import Inventory, Snapshot, SnapshotInfo, list_snapshots, long_targets
+from poolcensus.snapshot.refused import RefusedRun, refused_run
 from poolcensus.snapshot.resume import Interrupted
 from poolcensus.snapshot.retention import Decision, Keep, Reason, decide
 from poolcensus.snapshot.scope import Scope
@@ -32,6 +33,7 @@ __all__ = [
     "Problem",
     "Pruning",
     "Reason",
+    "RefusedRun",
     "Scope",
     "Shelf",
     "Snapshot",
@@ -42,6 +44,7 @@ __all__ = [
     "StreamedSnapshot",
     "decide",
     "fetch",
+    "fetch_refused",
     "is_snapshot_id",
     "list_bucket",
     "list_snapshots",
@@ -49,5 +52,6 @@ __all__ = [
     "new_snapshot_id",
     "parse_snapshot_id",
     "prune",
+    "refused_run",
     "verify",
 ]

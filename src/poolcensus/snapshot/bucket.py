@@ -26,7 +26,7 @@ from poolcensus.snapshot.bucket_keys import (
     place_of,
     split_place,
 )
-from poolcensus.snapshot.encode import MANIFEST_NAME
+from poolcensus.snapshot.encode import MANIFEST_NAME, REFUSED_NAME, TARGETS_NAME
 from poolcensus.snapshot.fetching import search_bucket, take_bucket_inventory
 from poolcensus.snapshot.ids import parse_snapshot_id
 from poolcensus.snapshot.lease import LEASE_SECONDS, Lease
@@ -73,6 +73,7 @@ class BucketStore(Shelf):
         self._inside: anyio.CancelScope | None = None
         self._lease_seconds = lease_seconds
         self._drafts: list[_BucketDraft] = []
+        self._refused: dict[str, list[str]] = {}
         self._lost: DestinationError | None = None
 
     @property
@@ -174,9 +175,22 @@ class BucketStore(Shelf):
             if place_of(upload.key, self.prefix)[1]:
                 await self.bucket.abort(upload)
         for snapshot_id, names in (await contents(self.bucket, self.prefix)).items():
-            if MANIFEST_NAME not in names:
+            if MANIFEST_NAME not in names and REFUSED_NAME in names:
+                self._refused[snapshot_id] = [*names]
+            elif MANIFEST_NAME not in names:
                 for name in names:
                     await self.bucket.delete(f"{self.prefix}{snapshot_id}/{name}")
+
+    async def forget_refused(self) -> None:
+        """Delete the ledgers of earlier runs that were not published."""
+        while self._refused:
+            snapshot_id, names = self._refused.popitem()
+            try:
+                # What has no refused.json any more is swept like everything else.
+                for name in sorted(names, key=lambda name: name != REFUSED_NAME):
+                    await self.bucket.delete(f"{self.prefix}{snapshot_id}/{name}")
+            except DestinationError as error:
+                _log.info("the ledger of %s is left for the next run to remove: %s", snapshot_id, error)
 
     async def renew_latest(self, snapshot_id: str, manifest: bytes) -> SnapshotInfo | None:
         """Have `latest.json` name the newest snapshot, and return the newest but for the one just published.
@@ -260,6 +274,27 @@ class _BucketDraft(Draft):
                 LATEST_NAME,
                 error,
             )
+        await self._store.forget_refused()
+
+    async def refuse(self, record: bytes) -> str | None:
+        self.check_open()
+        kept = False
+        try:
+            # Under its id, where it would be published. Without a manifest it is no snapshot.
+            for name, file in self._files.items():
+                if name.startswith(TARGETS_NAME):
+                    await file.complete()
+            await self._store.lease.confirm()
+            for upload in await self.bucket.uploads(self._folder):
+                await self.bucket.abort(upload)
+            self.check_open()
+            await self.put(self._folder + REFUSED_NAME, record)
+            kept = self._ended = True
+        finally:
+            if not kept:
+                await self._give_up()
+        await self._store.forget_refused()
+        return f"{self._store.location}/{self.snapshot_id}"
 
     async def _renew_latest(self, manifest: bytes) -> None:
         renewed = False

@@ -25,10 +25,16 @@ from anyio import to_thread
 from poolcensus.codec import dumps, loads
 from poolcensus.errors import DestinationError, DestinationLockedError
 from poolcensus.snapshot.bucket_keys import LATEST_NAME, latest_object
-from poolcensus.snapshot.encode import MANIFEST_NAME
+from poolcensus.snapshot.encode import MANIFEST_NAME, REFUSED_NAME, TARGETS_NAME
 from poolcensus.snapshot.ids import parse_snapshot_id
 from poolcensus.snapshot.journal import JOURNAL_NAME, Journal
-from poolcensus.snapshot.leftovers import DRAFT_PREFIX, LATEST_PREFIX, PRUNED_PREFIX, Leftovers
+from poolcensus.snapshot.leftovers import (
+    DRAFT_PREFIX,
+    LATEST_PREFIX,
+    PRUNED_PREFIX,
+    REFUSED_PREFIX,
+    Leftovers,
+)
 from poolcensus.snapshot.reader import LATEST, info_or_none, published_ids, search_latest, take_inventory
 from poolcensus.snapshot.resume import Interrupted
 from poolcensus.snapshot.store import ABORT_SECONDS, Draft, DraftFile, Piece, Shelf, explained
@@ -299,6 +305,9 @@ class _FolderDraft(Draft):
             await self._store.finish(lambda: None)
             raise
 
+    async def refuse(self, record: bytes) -> str | None:
+        return await self._store.run(self._refuse, record)
+
     async def abort(self) -> None:
         # Seen by a call that is still running for a caller that was cancelled.
         self._abandoned = True
@@ -365,7 +374,6 @@ class _FolderDraft(Draft):
         try:
             sync_folder(self._store.dest)
             self._renew_latest(manifest)
-            self._store.leftovers.sweep()
         except OSError as error:
             # It is published, whatever becomes of what comes after.
             _log.warning(
@@ -375,6 +383,40 @@ class _FolderDraft(Draft):
                 LATEST,
                 error.strerror or error,
             )
+        self._store.leftovers.sweep()
+        self._store.leftovers.forget_refused()
+
+    def _refuse(self, record: bytes) -> str:
+        kept = self._store.dest / f"{REFUSED_PREFIX}{self.snapshot_id}"
+        try:
+            self._keep_ledger(kept, record)
+        finally:
+            # After the rename there is nothing left of it.
+            self.discard()
+        with contextlib.suppress(OSError):
+            sync_folder(self._store.dest)
+        self._store.leftovers.forget_refused(but=kept.name)
+        return str(kept)
+
+    def _keep_ledger(self, kept: Path, record: bytes) -> None:
+        for name in list(self._files):
+            if name.startswith(TARGETS_NAME):
+                self._complete(name)
+            else:
+                with explained("remove", self._folder / name):
+                    os.close(self._files.pop(name))
+                    (self._folder / name).unlink()
+        self.write(self._folder / REFUSED_NAME, self._create(REFUSED_NAME), record)
+        self._complete(REFUSED_NAME)
+        with explained("flush", self._folder):
+            sync_folder(self._folder)
+        if self._abandoned:
+            raise DestinationError(f"the ledger of {self.snapshot_id} was given up before it was kept")
+        # That of the same run, where it was interrupted and has been gone on with twice.
+        shutil.rmtree(kept, ignore_errors=True)
+        with explained("rename", self._folder):
+            self._folder.rename(kept)
+        self._made = False
 
     def _publish(self, manifest: bytes) -> None:
         for name in list(self._files):

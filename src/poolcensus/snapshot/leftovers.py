@@ -24,6 +24,7 @@ _log = logging.getLogger("poolcensus")
 DRAFT_PREFIX = ".draft-"
 LATEST_PREFIX = ".latest-"
 PRUNED_PREFIX = ".pruned-"
+REFUSED_PREFIX = ".refused-"
 _FORMER_PREFIX = ".former-"
 _LONGEST_BREAK = timedelta(days=1)
 
@@ -109,6 +110,13 @@ class Leftovers:
                 elif _is_snapshot_after(LATEST_PREFIX, name):
                     with contextlib.suppress(OSError):
                         entry.unlink()
+
+    def forget_refused(self, but: str = "") -> None:
+        """Removes the ledgers of runs that were not published, but for the name `but`. Blocks."""
+        with contextlib.suppress(OSError):
+            for entry in list(self._dest.iterdir()):
+                if entry.name != but and _is_snapshot_after(REFUSED_PREFIX, entry.name):
+                    shutil.rmtree(entry, ignore_errors=True)
 
 
 def _id_of_litter(name: str) -> str | None:

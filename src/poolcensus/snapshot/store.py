@@ -103,6 +103,15 @@ class Draft(ABC):
         removed; where it comes after, its text says so and `published` is true.
         """
 
+    async def refuse(self, record: bytes) -> str | None:  # noqa: ARG002 - see the folder and the bucket
+        """Keeps the ledger of a run that must not be published, and `record` as its refused.json.
+
+        No reader takes that for a snapshot. Those of earlier runs are removed, as they are by a commit.
+        Returns where it is, None where nothing is kept. Raises `DestinationError`; the draft is removed then.
+        """
+        await self.abort()
+        return None
+
     @abstractmethod
     async def abort(self) -> None:
         """Removes the draft as far as that is possible, without a word if it is not.

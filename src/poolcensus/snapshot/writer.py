@@ -30,6 +30,7 @@ from poolcensus.snapshot.encode import (
     SCHEMA_VERSION,
     PageEncoder,
     encode_manifest,
+    encode_refused,
     encode_result,
 )
 from poolcensus.snapshot.journal import encode_entry
@@ -96,6 +97,7 @@ class SnapshotWriter:
         self._closed = False
         self._suspended = False
         self._manifest: Manifest | None = None
+        self._kept: str | None = None
         # As the engine's hot path asks for them.
         self.full, self.room = self._out.full, self._out.room
 
@@ -113,6 +115,11 @@ class SnapshotWriter:
     def before(self) -> SnapshotInfo | None:
         """The newest of the other snapshots at the destination once this one is published."""
         return self._draft.before
+
+    @property
+    def kept(self) -> str | None:
+        """Where the ledger of a run is that was not published, None where none is kept."""
+        return self._kept
 
     @property
     def suspended(self) -> bool:
@@ -236,11 +243,15 @@ class SnapshotWriter:
         totals: Totals,
         shard: Shard | None = None,
         planned: int | None = None,
+        refused: str | None = None,
     ) -> Manifest:
         """Writes out what is queued, then the manifest, and publishes the snapshot.
 
-        Of `totals`, targets, covered, pools and pages are counted here and replaced. Raises `RuntimeError`
-        while a target that has pages is not done, or where the ledger has not `planned` lines.
+        With `refused`, which says why it must not be published, only the ledger is kept; no reader takes
+        that for a snapshot. Of `totals`, targets, covered, pools and pages are counted here and replaced.
+
+        Raises `RuntimeError` while a target that has pages is not done, or where the ledger has not `planned`
+        lines.
         """
         if self._closed:
             raise RuntimeError("the snapshot is published or aborted already")
@@ -271,6 +282,10 @@ class SnapshotWriter:
             files=files,
             shard=shard,
         )
+        if refused is not None:
+            manifest = replace(manifest, files=files[1:])
+            self._kept = await self._draft.refuse(encode_refused(manifest, refused))
+            return manifest
         self._manifest = manifest
         await self._draft.commit(encode_manifest(manifest))
         return manifest
