@@ -360,6 +360,38 @@ def test_a_lock_that_cannot_be_renewed_ends_the_run_when_it_lapses() -> None:
     virtually(body)
 
 
+def test_who_is_cancelled_when_the_lock_is_lost_stays_cancelled() -> None:
+    async def body() -> None:
+        bucket = FakeBucket(Service())
+        entered = store(bucket)
+        with anyio.CancelScope() as scope:
+            async with entered:
+                bucket.trouble = lambda *_: "refused"
+                with anyio.CancelScope(shield=True):
+                    while entered._lost is None:
+                        await anyio.sleep(1)
+                scope.cancel()
+                await anyio.sleep_forever()
+        assert scope.cancelled_caught
+
+    virtually(body)
+
+
+def test_what_a_lost_lock_raises_is_raised_in_one_task() -> None:
+    async def body() -> None:
+        bucket = FakeBucket(Service())
+        entered = store(bucket)
+        with pytest.raises(DestinationError) as caught:
+            async with entered:
+                bucket.trouble = lambda *_: "refused"
+                await anyio.sleep_forever()
+        assert entered._lost is not None
+        assert caught.value is not entered._lost
+        assert str(caught.value) == str(entered._lost)
+
+    virtually(body)
+
+
 def test_a_renewal_that_fails_for_a_while_ends_nothing() -> None:
     async def body() -> None:
         service = Service()

@@ -106,8 +106,7 @@ class BucketStore(Shelf):
         traceback: TracebackType | None,
     ) -> None:
         inside, self._inside = self._inside, None
-        if inside is not None:
-            inside.__exit__(kind, error, traceback)
+        lost = inside is not None and inside.__exit__(kind, error, traceback)
         try:
             with anyio.move_on_after(ABORT_SECONDS if kind is not None else _LONGEST_RELEASE, shield=True):
                 await self._let_go()
@@ -118,8 +117,10 @@ class BucketStore(Shelf):
                 await self._tasks.__aexit__(None, None, None)
             finally:
                 await self._opening.__aexit__(None, None, None)
-        if self._lost is not None:
-            raise self._lost
+        # Whoever was cancelled by somebody else as well is to see that.
+        if self._lost is not None and (lost or not isinstance(error, anyio.get_cancelled_exc_class())):
+            # One of its own: an exception raised in two tasks collects both tracebacks.
+            raise DestinationError(str(self._lost)) from self._lost
 
     async def draft(self, snapshot_id: str) -> Draft:
         parse_snapshot_id(snapshot_id)

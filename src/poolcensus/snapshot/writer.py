@@ -149,9 +149,11 @@ class SnapshotWriter:
             if self._is_worth_keeping(error):
                 await self._suspend()
         finally:
-            await self.abort()
-            # What the body raised is not the task group's to wrap: it only has its one task to wait for.
-            await self._tasks.__aexit__(None, None, None)
+            try:
+                await self.abort()
+            finally:
+                # What the body raised is not the task group's to wrap: it only has its one task to wait for.
+                await self._tasks.__aexit__(None, None, None)
 
     async def page(self, page: Page) -> None:
         """Takes one page of a target that is not done yet. Pages of one target come one at a time.
