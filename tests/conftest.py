@@ -29,6 +29,7 @@ _PLAIN = (
     "poolcensus.simulator",
     "poolcensus.format.compression",
     "poolcensus.snapshot.reader",
+    "poolcensus.snapshot.refused",
     "poolcensus.snapshot.verify",
 )
 

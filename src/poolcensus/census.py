@@ -6,12 +6,12 @@ import logging
 import os
 import sys
 from collections import Counter
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar, TypeVarTuple
 
 import anyio
 import anyio.to_thread
@@ -58,7 +58,7 @@ from poolcensus.storage.s3.client import open_bucket
 from poolcensus.version import TOOL
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
     from types import TracebackType
 
     from anyio.abc import TaskGroup
@@ -81,6 +81,9 @@ if TYPE_CHECKING:
     from poolcensus.snapshot import Interrupted, SnapshotInfo, Store
 
 _log = logging.getLogger("poolcensus")
+
+_T = TypeVar("_T")
+_Ts = TypeVarTuple("_Ts")
 
 STANDARD_OUTPUT = "-"
 _PAGES_BUFFERED = 32
@@ -232,16 +235,16 @@ class Census:
         """Take the census and publish it at `dest`, by default the settings' destination.
 
         That is a folder, `s3://BUCKET/PREFIX`, or `-`, with which the records go to standard output. Raises
-        NotPublishedError where `strict` or `max_failed` forbids publishing what was seen,
+        NotPublishedError where `strict` or `max_failed` forbids publishing what was seen, but its ledger;
         DestinationLockedError where another run is writing to `dest`, or another FatalError; then nothing
         has been published. Where it is cancelled or ends in an error that is not the destination's, a run
-        into a folder leaves what it has for one that resumes: see `resumable`.
+        into a folder leaves what it has for one that resumes: see `resumable`. Cancelling it takes a few
+        seconds at most. A thread that hangs on the disk is left behind, and publishes nothing later.
         """
         place = _place(dest) if dest is not None else self.settings.dest
         self._place, self._writer, self._closed = place, None, ()
         started = datetime.now(UTC)
         async with (
-            AsyncExitStack() as stack,
             # Before the destination is touched: wrong settings leave no trace.
             self._prepare() as prepared,
             self._store(place, prepared) as store,
@@ -251,7 +254,6 @@ class Census:
             interrupted = await store.interrupted(asked) if self.settings.resume else None
             header = JournalHeader(new_snapshot_id(started), rfc3339(started), self.settings.compress, asked)
             if interrupted is not None:
-                stack.callback(interrupted.close)
                 header = msgspec.structs.replace(interrupted.header, compression=self.settings.compress)
                 _log.info("going on with the interrupted run %s", header.snapshot_id)
             async with SnapshotWriter(
@@ -264,20 +266,26 @@ class Census:
                 former = _Former(interrupted, writer) if interrupted is not None else None
                 engine = await self._run(opened, writer, await _long_targets(place), former)
                 self._closed = await self._closed_since_newest(place)
-                self._check_failures(engine)
-                manifest = await writer.publish(
-                    started_at=header.started_at,
-                    finished_at=rfc3339(datetime.now(UTC)),
-                    tool=TOOL,
-                    caller=opened.aws.caller,
-                    organization_id=opened.listing.organization_id,
-                    request=self.settings.request(),
-                    accounts=engine.accounts,
-                    skipped=tuple(opened.listing.skipped),
-                    totals=engine.totals(),
-                    shard=self.settings.shard,
-                    planned=engine.totals().targets,
-                )
+                refused = self._reason_to_refuse(engine.totals())
+                if refused is not None and place == STANDARD_OUTPUT:
+                    raise self._not_published(engine.totals(), refused, None)
+                with self._keeping_ledger() if refused is not None else nullcontext():
+                    manifest = await writer.publish(
+                        started_at=header.started_at,
+                        finished_at=rfc3339(datetime.now(UTC)),
+                        tool=TOOL,
+                        caller=opened.aws.caller,
+                        organization_id=opened.listing.organization_id,
+                        request=self.settings.request(),
+                        accounts=engine.accounts,
+                        skipped=tuple(opened.listing.skipped),
+                        totals=engine.totals(),
+                        shard=self.settings.shard,
+                        planned=engine.totals().targets,
+                        refused=refused,
+                    )
+                if refused is not None:
+                    raise self._not_published(engine.totals(), refused, writer.kept)
         return self._snapshot(manifest)
 
     def _snapshot(self, manifest: Manifest) -> Snapshot | BucketSnapshot | StreamedSnapshot:
@@ -384,10 +392,10 @@ class Census:
             return ()
         try:
             if not place.startswith(SCHEME):
-                return await anyio.to_thread.run_sync(_with_pools, LATEST, place, self._closed_targets)
+                return await _read(_with_pools, LATEST, place, self._closed_targets)
             async with anyio.TemporaryDirectory(prefix="poolcensus-") as folder:
                 newest = await fetch_remote(self.settings, place, LATEST, Path(folder), pools=False)
-                return await anyio.to_thread.run_sync(_with_pools, newest.path, None, self._closed_targets)
+                return await _read(_with_pools, newest.path, None, self._closed_targets)
         except (SnapshotError, DestinationError, OSError) as error:
             _log.info("what accounts had before the service was closed to them is not known: %s", error)
             return ()
@@ -399,21 +407,36 @@ class Census:
                 f"no account is left to ask: {skipped} were skipped (check --accounts, --ou and the like)"
             )
 
-    def _check_failures(self, engine: Engine) -> None:
-        settings, totals = self.settings, engine.totals()
+    def _reason_to_refuse(self, totals: Totals) -> str | None:
+        """Return the option that forbids publishing what was seen, None where none does."""
+        settings = self.settings
         failed = totals.targets - totals.covered
         if settings.strict and failed:
-            why = "--strict is set"
-        elif settings.max_failed is not None and not settings.max_failed.allows(failed, totals.targets):
-            why = f"--max-failed allows {settings.max_failed}"
-        else:
-            return
-        raise NotPublishedError(
+            return "--strict"
+        if settings.max_failed is not None and not settings.max_failed.allows(failed, totals.targets):
+            return f"--max-failed {settings.max_failed}"
+        return None
+
+    def _not_published(self, totals: Totals, refused: str, kept: str | None) -> NotPublishedError:
+        failed = totals.targets - totals.covered
+        why = (
+            "--strict is set" if refused == "--strict" else f"--max-failed allows {self.settings.max_failed}"
+        )
+        return NotPublishedError(
             f"Snapshot not published: {failed:,} of {totals.targets:,} targets failed and {why}.",
             uncovered=self.uncovered,
             count=failed,
             failures=self.failures,
+            ledger=kept,
+            dest=self._place if kept is not None else None,
         )
+
+    @contextmanager
+    def _keeping_ledger(self) -> Iterator[None]:
+        try:
+            yield
+        except DestinationError as error:
+            _log.warning("The ledger of this run could not be kept: %s", error)
 
     def _asked(self, caller: Caller) -> JsonObject:
         """What a run has to be asked for to go on with one that was interrupted."""
@@ -442,7 +465,6 @@ class Census:
             place,
             file_mode=settings.file_mode,
             folder_mode=settings.folder_mode,
-            keep_drafts=settings.resume,
         )
 
     def _running(self) -> TaskGroup:
@@ -505,13 +527,18 @@ def _place(dest: str | os.PathLike[str]) -> str:
 async def _accounts_from_file(source: str) -> tuple[AccountEntry, ...]:
     if source in {"organization", "self"}:
         return ()
-    return await anyio.to_thread.run_sync(read_accounts, source)
+    return await _read(read_accounts, source)
 
 
 async def _long_targets(place: str) -> Mapping[tuple[str, str], int]:
     if place == STANDARD_OUTPUT or place.startswith(SCHEME):
         return {}
-    return await anyio.to_thread.run_sync(long_targets, place)
+    return await _read(long_targets, place)
+
+
+async def _read(call: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
+    """Return the result of a call that reads files. Whoever is cancelled leaves one that hangs behind."""
+    return await anyio.to_thread.run_sync(call, *args, abandon_on_cancel=True)
 
 
 def _with_pools(ref: str | Path, dest: str | None, closed: ClosedTargets) -> tuple[TargetResult, ...]:

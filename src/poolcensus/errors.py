@@ -58,7 +58,8 @@ class NotPublishedError(CensusError):
     """The census ran to its end, and `strict` or `max_failed` forbids publishing what it saw.
 
     `uncovered` holds the first of the ledger lines that are the reason; `count` is how many there are, and
-    `failures` what went wrong in how many accounts.
+    `failures` what went wrong in how many accounts. `ledger` is the folder or `s3://` URL in which the whole
+    ledger is kept, and `dest` the destination; they are None where it is not kept.
     """
 
     def __init__(
@@ -68,8 +69,12 @@ class NotPublishedError(CensusError):
         uncovered: tuple[TargetResult, ...],
         count: int,
         failures: tuple[FailureGroup, ...] = (),
+        ledger: str | None = None,
+        dest: str | None = None,
     ) -> None:
         super().__init__(message)
+        self.ledger = ledger
+        self.dest = dest
         self.uncovered = uncovered
         self.count = count
         self.failures = failures

@@ -9,7 +9,7 @@ from poolcensus.aws.session import open_caller
 from poolcensus.errors import first_reason_raised
 from poolcensus.snapshot.bucket import BucketStore
 from poolcensus.snapshot.bucket_keys import split_place
-from poolcensus.snapshot.fetching import fetch, list_bucket
+from poolcensus.snapshot.fetching import fetch, fetch_refused, list_bucket
 from poolcensus.snapshot.prune import prune
 from poolcensus.snapshot.unlock import unlock
 from poolcensus.storage.s3.client import open_bucket
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from poolcensus.config import Settings
-    from poolcensus.snapshot import Keep, LockHolder, Pruning, Snapshot, SnapshotInfo
+    from poolcensus.snapshot import Keep, LockHolder, Pruning, RefusedRun, Snapshot, SnapshotInfo
     from poolcensus.storage.s3.objects import Bucket
 
 
@@ -42,6 +42,14 @@ async def fetch_remote(
     """
     async with _opened(settings, place) as bucket:
         return await fetch(bucket, place, ref, folder, pools=pools)
+
+
+async def fetch_refused_remote(
+    settings: Settings, place: str, run_id: str | None, folder: Path
+) -> RefusedRun | None:
+    """`fetch_refused` for `place`, an `s3://BUCKET/PREFIX`. Raises what `fetch_remote` does."""
+    async with _opened(settings, place) as bucket:
+        return await fetch_refused(bucket, place, run_id, folder)
 
 
 async def prune_remote(settings: Settings, place: str, keep: Keep, *, dry_run: bool = False) -> Pruning:

@@ -216,12 +216,13 @@ async def test_a_run_is_published_though_the_snapshot_before_cannot_be_copied(
         assert census.closed == ()
 
 
-async def test_a_census_that_must_not_be_published_leaves_nothing(lab: Start) -> None:
+async def test_a_census_that_must_not_be_published_leaves_its_ledger(lab: Start) -> None:
     here = await lab(accounts=10, no_role=0.5)
     bucket = stored(here.simulator)
-    with pytest.raises(NotPublishedError):
+    with pytest.raises(NotPublishedError) as caught:
         await collect(here, strict=True)
-    assert bucket.objects == {}
+    kept = str(caught.value.ledger).removeprefix(f"s3://{bucket.name}/")
+    assert set(bucket.objects) == {f"{kept}/refused.json", f"{kept}/targets.ndjson"}
     assert bucket.uploads == {}
 
 

@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from poolcensus.census import Census
-from poolcensus.errors import SettingsError
+from poolcensus.errors import CredentialsError, DestinationError, FatalError, SettingsError
 from poolcensus.snapshot import Snapshot, verify
 
 if TYPE_CHECKING:
@@ -98,6 +98,38 @@ async def test_targets_that_were_not_covered_are_called_again(lab: Start) -> Non
     await stop(here, 9 * 3 - 1, max_attempts=1)
     snapshot = await here.collect(resume=True)
     here.assert_exact(snapshot)
+
+
+@pytest.mark.parametrize("resume", [{}, {"resume": True}], ids=["", "resume"])
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({}, CredentialsError),
+        ({"profile": "nobody"}, SettingsError),
+        ({"regions": "mars-*"}, SettingsError),
+        ({"exclude_accounts": [f"{number:012}" for number in range(1, 10)]}, SettingsError),
+        ({"accounts": "999999999999"}, FatalError),
+        ({"ous": "ou-none-00000000"}, FatalError),
+    ],
+    ids=["credentials", "profile", "regions", "no account", "unknown account", "unknown unit"],
+)
+async def test_a_run_that_can_not_begin_leaves_the_interrupted_one(
+    lab: Start,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, object],
+    error: type[FatalError],
+    resume: dict[str, bool],
+) -> None:
+    here = await lab(accounts=9, mean_pools=3)
+    await stop(here, 9, concurrency=4)
+    with monkeypatch.context() as patch, pytest.raises((error, DestinationError)):
+        if error is CredentialsError:
+            patch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+        await here.collect(**changes, **resume)
+    before = asked(here)
+    snapshot = await here.collect(resume=True)
+    here.assert_exact(snapshot)
+    assert asked(here) - before <= snapshot.manifest.totals.pages - 9
 
 
 async def test_a_destination_without_a_journal_is_refused_before_any_call(lab: Start) -> None:

@@ -74,7 +74,9 @@ def test_a_signal_ends_a_run_whose_disk_never_answers(simulator: Served, bench: 
         out, err = process.communicate(timeout=30)
     os.close(held)
     assert (process.returncode, out) == (143, "")
-    assert err == "poolcensus: terminated, without waiting for what did not end within 4 s\n"
+    # The library leaves the thread behind that hangs: in time, or else the program does.
+    late = ", without waiting for what did not end within 4 s"
+    assert err.replace(late, "") == "poolcensus: terminated\n"
     dest = bench.folder / "snapshots"
     assert list_snapshots(dest) == ()
     assert bench.run("collect", *REGIONS, **simulator.environment).code == 0

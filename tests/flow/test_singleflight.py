@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import socket
+import traceback
+
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from poolcensus.flow.singleflight import SingleFlight
+from poolcensus.errors import AssumeRoleError, CallerExpiredError, ServerError, ServiceError
+from poolcensus.flow.singleflight import SingleFlight, another
 
 
 async def _settle() -> None:
@@ -100,7 +105,12 @@ async def test_an_error_goes_to_all_and_is_not_kept() -> None:
         await _settle()
         work.go.set()
     assert work.runs == 1
-    assert len(failures) == 10
+    assert len({id(each) for each in failures}) == 10
+    assert {each.args for each in failures} == {("no",)}
+    assert all(each.__context__ is None for each in failures)
+    # Its own task, and here.
+    waiters = [each for each in failures if each is not work.error]
+    assert {len(traceback.extract_tb(each.__traceback__)) for each in waiters} == {2}
     assert not flights._flights
     with pytest.raises(ValueError, match="no"):
         await flights.run("k", work)
@@ -157,3 +167,27 @@ async def test_a_waiter_that_is_cancelled_takes_nobody_with_it() -> None:
 async def _cancel(scope: anyio.CancelScope) -> None:
     await _settle()
     scope.cancel()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("no", 2),
+        OSError(errno.EACCES, "no", "file"),
+        socket.gaierror(-2, "no name"),
+        ServerError("failed", code="500", status=500, request_id="r", retry_after=2.0),
+        AssumeRoleError.of("arn", ServiceError("no", code="AccessDenied")),
+        CallerExpiredError("over", code="Expired"),
+    ],
+)
+def test_a_copy_says_what_the_exception_says(error: Exception) -> None:
+    error.__cause__ = KeyError("why")
+    with pytest.raises(type(error)):
+        raise error
+    copy = another(error)
+    assert type(copy) is type(error)
+    assert copy is not error
+    assert (str(copy), copy.args, vars(copy)) == (str(error), error.args, vars(error))
+    assert (copy.__cause__, copy.__context__, copy.__traceback__) == (error.__cause__, None, None)
+    if isinstance(error, OSError) and isinstance(copy, OSError):
+        assert (copy.errno, copy.strerror, copy.filename) == (error.errno, error.strerror, error.filename)

@@ -78,6 +78,7 @@ async def publish(
     finished_at: str = "2026-11-23T02:00:04.000Z",
     request: JsonObject = NOTHING_SPECIAL,
     shard: Shard | None = None,
+    refused: str | None = None,
 ) -> Manifest:
     return await writer.publish(
         started_at=started_at,
@@ -91,6 +92,7 @@ async def publish(
         totals=Totals(requests=40, retries=2, throttles=1, assume_role_calls=3),
         planned=planned,
         shard=shard,
+        refused=refused,
     )
 
 

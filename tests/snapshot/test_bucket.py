@@ -205,6 +205,47 @@ def test_a_run_that_is_cancelled_at_any_call_leaves_nothing_behind() -> None:
     virtually(body)
 
 
+async def refuse(bucket: FakeBucket, run_id: str) -> None:
+    async with store(bucket) as entered:
+        draft = await entered.draft(run_id)
+        await write(draft)
+        assert await draft.refuse(b"{}") == f"{PLACE}/{run_id}"
+
+
+@pytest.mark.parametrize("trouble", ["refused", "lost", "death", "cancelled"])
+def test_a_ledger_is_kept_whole_or_not_at_all_and_is_no_snapshot(trouble: str) -> None:
+    async def body() -> None:
+        service = Service()
+        await refuse(bucket := FakeBucket(service), EARLIER_ID)
+        ledger = {f"p/{EARLIER_ID}/refused.json", f"p/{EARLIER_ID}/targets.ndjson"}
+        assert set(service.objects) == ledger
+        assert not service.pending
+        async with store(FakeBucket(service)) as entered:
+            await entered.sweep()
+        assert set(service.objects) == ledger
+        for moment, name in enumerate(bucket.calls):
+            service = Service()
+            await publish(FakeBucket(service), ID)
+            await refuse(FakeBucket(service), EARLIER_ID)
+            bucket = FakeBucket(service)
+            with anyio.move_on_after(1000), anyio.CancelScope() as scope, suppress(DestinationError):
+                last = sys.maxsize if trouble == "death" else moment
+                bucket.trouble = partial(happens, trouble.replace("death", "refused"), moment, last)
+                if trouble == "cancelled":
+                    bucket.trouble = partial(cancels, scope, moment)
+                await refuse(bucket, LATER_ID)
+            assert seen(service) == {ID: FILES}, name
+            for run_id in (EARLIER_ID, LATER_ID):
+                if f"p/{run_id}/refused.json" in service.objects:
+                    assert service.objects[f"p/{run_id}/targets.ndjson"].body == FILES["targets.ndjson"]
+            assert any(key.endswith("/refused.json") for key in service.objects), name
+            await anyio.sleep(LEASE_SECONDS + 1)
+            await publish(FakeBucket(service), "20261125T020000Z-000000")
+            assert_clean_but_for_the_lock(service, {ID, "20261125T020000Z-000000"})
+
+    virtually(body)
+
+
 def test_a_snapshot_whose_commit_cannot_be_settled_keeps_its_files() -> None:
     async def body() -> None:
         service = Service()
@@ -408,6 +449,38 @@ def test_a_lock_that_cannot_be_renewed_ends_the_run_when_it_lapses() -> None:
     virtually(body)
 
 
+def test_who_is_cancelled_when_the_lock_is_lost_stays_cancelled() -> None:
+    async def body() -> None:
+        bucket = FakeBucket(Service())
+        entered = store(bucket)
+        with anyio.CancelScope() as scope:
+            async with entered:
+                bucket.trouble = lambda *_: "refused"
+                with anyio.CancelScope(shield=True):
+                    while entered._lost is None:
+                        await anyio.sleep(1)
+                scope.cancel()
+                await anyio.sleep_forever()
+        assert scope.cancelled_caught
+
+    virtually(body)
+
+
+def test_what_a_lost_lock_raises_is_raised_in_one_task() -> None:
+    async def body() -> None:
+        bucket = FakeBucket(Service())
+        entered = store(bucket)
+        with pytest.raises(DestinationError) as caught:
+            async with entered:
+                bucket.trouble = lambda *_: "refused"
+                await anyio.sleep_forever()
+        assert entered._lost is not None
+        assert caught.value is not entered._lost
+        assert str(caught.value) == str(entered._lost)
+
+    virtually(body)
+
+
 def test_a_renewal_that_fails_for_a_while_ends_nothing() -> None:
     async def body() -> None:
         service = Service()
@@ -504,7 +577,9 @@ def test_litter_of_dead_runs_is_swept_and_nothing_else() -> None:
         for key in ("p/notes.txt", f"p/{LATER_ID}/manifest.json", f"pp/{LATER_ID}/manifest.json"):
             await ours.begin(key)
         before = set(service.objects)
-        async with store(FakeBucket(service)):
+        async with store(FakeBucket(service)) as entered:
+            assert before < set(service.objects)
+            await entered.sweep()
             assert before - set(service.objects) == litter
             assert {key for key, _ in service.pending.values()} == {
                 "p/notes.txt",

@@ -331,7 +331,10 @@ async def test_what_dead_runs_left_is_swept_and_nothing_else(tmp_path: Path) -> 
     (tmp_path / f".draft-{LATER_ID}").symlink_to("elsewhere")
     (tmp_path / ".draft-mine").mkdir()
     (tmp_path / "notes.txt").write_text("")
-    async with FolderStore(tmp_path):
+    before = sorted(entry.name for entry in tmp_path.iterdir())
+    async with FolderStore(tmp_path) as store:
+        assert sorted(entry.name for entry in tmp_path.iterdir()) == before
+        await store.sweep()
         left = sorted(entry.name for entry in tmp_path.iterdir())
     assert left == sorted(
         [".draft-mine", f".draft-{LATER_ID}", ".lock", ID, "elsewhere", "latest", "notes.txt"]

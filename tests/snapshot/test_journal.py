@@ -28,8 +28,8 @@ from poolcensus.snapshot import (
     prune,
     verify,
 )
-from poolcensus.snapshot.journal import Journal
-from snapshot.making import fill, page, pool, publish, result, target
+from poolcensus.snapshot.journal import Journal, encode_header
+from snapshot.making import ID, LATER_ID, ago, fill, make, page, pool, publish, result, target
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -87,21 +87,18 @@ async def going_on(
 ) -> AsyncIterator[tuple[SnapshotWriter, dict[Target, TargetResult]]]:
     """A run that goes on, once it has taken over what it can."""
     restored: dict[Target, TargetResult] = {}
-    async with FolderStore(dest, keep_drafts=True) as store:
+    async with FolderStore(dest) as store:
         interrupted = await store.interrupted(ASKED)
         assert interrupted is not None
-        try:
-            async with SnapshotWriter(
-                await store.draft(interrupted.header.snapshot_id), partition="aws", journal=interrupted.header
-            ) as writer:
-                for each in [*CONTENT, target(7), target(8)]:
-                    found = await interrupted.restore(each, writer)
-                    if found is not None:
-                        restored[each] = found
-                        await writer.done(found, each)
-                yield writer, restored
-        finally:
-            interrupted.close()
+        async with SnapshotWriter(
+            await store.draft(interrupted.header.snapshot_id), partition="aws", journal=interrupted.header
+        ) as writer:
+            for each in [*CONTENT, target(7), target(8)]:
+                found = await interrupted.restore(each, writer)
+                if found is not None:
+                    restored[each] = found
+                    await writer.done(found, each)
+            yield writer, restored
 
 
 def written(of: Target, outcome: Outcome = Outcome.OK, *, pools: int, pages: int) -> TargetResult:
@@ -177,11 +174,33 @@ async def test_pruning_leaves_an_interrupted_run_to_be_gone_on_with(tmp_path: Pa
         assert list(restored) == FINISHED
 
 
-async def test_without_resume_what_is_left_is_swept(tmp_path: Path, snapshot_id: str) -> None:
+async def test_without_resume_what_is_left_stays_until_a_run_publishes(
+    tmp_path: Path, snapshot_id: str
+) -> None:
     await interrupt(tmp_path, snapshot_id)
-    assert draft_of(tmp_path).is_dir()
-    async with FolderStore(tmp_path):
-        assert [each.name for each in tmp_path.iterdir()] == [".lock"]
+    async with FolderStore(tmp_path) as store:
+        await store.draft(LATER_ID)
+        assert (tmp_path / f".draft-{snapshot_id}").is_dir()
+    async with going_on(tmp_path) as (_, restored):
+        assert list(restored) == FINISHED
+    await make(tmp_path)
+    assert sorted(each.name for each in tmp_path.iterdir()) == [".lock", ID, "latest"]
+
+
+async def test_of_several_interrupted_runs_only_the_newest_that_finished_a_target_stays(
+    tmp_path: Path,
+) -> None:
+    stale, older, newer, begun = (ago(hours, "aaaaaa") for hours in (30, 3, 2, 1))
+    for each in (stale, older, newer):
+        await interrupt(tmp_path, each)
+        draft_of(tmp_path).rename(tmp_path / f"kept-{each}")
+    for each in (stale, older, newer):
+        (tmp_path / f"kept-{each}").rename(tmp_path / f".draft-{each}")
+    (tmp_path / f".draft-{begun}").mkdir()
+    (tmp_path / f".draft-{begun}" / "journal").write_bytes(encode_header(header(begun)))
+    async with FolderStore(tmp_path) as store:
+        await store.draft(ID)
+        assert {each.name for each in tmp_path.glob(".draft-*")} == {f".draft-{newer}", f".draft-{ID}"}
 
 
 @pytest.mark.parametrize("name", ["old", "future", "published", "unreadable"])
@@ -196,7 +215,7 @@ async def test_a_run_that_does_not_fit_is_not_gone_on_with(
         (tmp_path / snapshot_id).mkdir()
     if name == "unreadable":
         (draft_of(tmp_path) / "journal").write_bytes(b"not a journal\n")
-    async with FolderStore(tmp_path, keep_drafts=True) as store:
+    async with FolderStore(tmp_path) as store:
         assert await store.interrupted(ASKED) is None
     assert not [each for each in tmp_path.iterdir() if each.name.startswith((".draft", ".former"))]
     assert (snapshot_id in caplog.text) == (name in {"old", "future"})
@@ -207,7 +226,7 @@ async def test_a_run_that_is_asked_for_something_else_says_what_and_removes_noth
 ) -> None:
     await interrupt(tmp_path, snapshot_id)
     other: JsonObject = {**ASKED, "pool_ids": ["wspool-000000001"], "page_size": 5}
-    async with FolderStore(tmp_path, keep_drafts=True) as store:
+    async with FolderStore(tmp_path) as store:
         with pytest.raises(DestinationError, match=rf"{snapshot_id}.*\(page_size, pool_ids\).*--resume"):
             await store.interrupted(other)
     async with going_on(tmp_path) as (_, restored):
@@ -216,13 +235,12 @@ async def test_a_run_that_is_asked_for_something_else_says_what_and_removes_noth
 
 async def test_an_account_that_has_another_name_now_is_called_again(tmp_path: Path, snapshot_id: str) -> None:
     await interrupt(tmp_path, snapshot_id)
-    async with FolderStore(tmp_path, keep_drafts=True) as store:
+    async with FolderStore(tmp_path) as store:
         interrupted = await store.interrupted(ASKED)
         assert interrupted is not None
         async with SnapshotWriter(await store.draft(snapshot_id), partition="aws") as writer:
             renamed = Target(Account("000000000001", "other"), "us-east-1")
             assert await interrupted.restore(renamed, writer) is None
-        interrupted.close()
 
 
 @pytest.mark.parametrize(

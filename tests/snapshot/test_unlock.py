@@ -68,7 +68,7 @@ async def test_a_run_whose_lock_was_removed_publishes_nothing(tmp_path: Path, wh
             rewrite(lock, pid=finished_process())
             holder = LockHolder.read(lock.read_bytes())
         assert await unlock(dest) == holder
-        async with FolderStore(dest, keep_drafts=True) as successor:
+        async with FolderStore(dest) as successor:
             with pytest.raises(DestinationError, match="lock of .*two was lost"):
                 await draft.commit(b"{}\n")
             with pytest.raises(DestinationError, match="lock of .*two was lost"):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import random
@@ -360,6 +361,30 @@ async def test_an_abort_that_hangs_is_left_after_its_time() -> None:
             await anyio.lowlevel.checkpoint()
     assert scope.cancelled_caught
     assert draft.ended == ["abort begun"]
+
+
+async def test_a_writer_that_is_cancelled_again_while_it_aborts_leaves_no_task() -> None:
+    class Slow(MemoryDraft):
+        async def abort(self) -> None:
+            begun.set()
+            await anyio.sleep_forever()
+
+    async def write() -> None:
+        # Which says so where a scope inside was not left.
+        with anyio.CancelScope():
+            async with SnapshotWriter(Slow(), partition="aws"):
+                raise KeyError
+
+    begun = anyio.Event()
+    before = asyncio.all_tasks()
+    task = asyncio.create_task(write())
+    with anyio.fail_after(5):
+        await begun.wait()
+        # By asyncio itself, which no shield of anyio's withstands.
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert asyncio.all_tasks() == before
 
 
 async def test_an_abort_wakes_those_who_wait() -> None:

@@ -28,7 +28,7 @@ from poolcensus.errors import (
     ExpiredError,
 )
 from poolcensus.flow.concurrency import CallKey
-from poolcensus.flow.singleflight import SingleFlight
+from poolcensus.flow.singleflight import SingleFlight, another
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -116,7 +116,7 @@ class CallerCredentials:
 
     async def _renew(self) -> Credentials:
         if self._failure is not None and time.monotonic() < self._pause_until:
-            raise _again(self._failure)
+            raise another(self._failure)
         for wait in (*_WAITS_FOR_THE_CHAIN, None):
             try:
                 credentials, self._until = await self._sdk.caller_credentials()
@@ -172,7 +172,7 @@ class RoleCredentials:
 
     async def _renew(self) -> Credentials:
         if self._failure is not None and time.monotonic() < self._pause_until:
-            raise _again(self._failure)
+            raise another(self._failure)
         asked = time.monotonic()
         try:
             session = await self._broker.assume_role(self._account_id)
@@ -195,12 +195,6 @@ class RoleCredentials:
 
     def recognized_elsewhere(self, credentials: Credentials, region: str) -> bool:
         return self._recognition.elsewhere(credentials, region)
-
-
-def _again(error: CallError) -> CallError:
-    # An exception that is raised in several tasks would collect the tracebacks of all of them.
-    copy = type(error)(error.message, code=error.code, status=error.status, request_id=error.request_id)
-    return copy.with_traceback(None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,6 @@ def _prune(settings: Settings, keep: Keep, *, dry_run: bool) -> Pruning:
         file_mode=settings.file_mode,
         folder_mode=settings.folder_mode,
         must_exist=True,
-        keep_drafts=True,
     )
     return run(partial(prune, shelf, keep, dry_run=dry_run))
 

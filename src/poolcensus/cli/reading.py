@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from poolcensus.cli import logs
@@ -11,13 +12,13 @@ from poolcensus.cli.options import read_settings
 from poolcensus.cli.running import run
 from poolcensus.config.sources import settings_file
 from poolcensus.errors import SettingsError, SnapshotError
-from poolcensus.snapshot import Snapshot, list_snapshots
+from poolcensus.format.schema import REFUSED_NAME
+from poolcensus.snapshot import RefusedRun, Snapshot, is_snapshot_id, list_snapshots, refused_run
 from poolcensus.snapshot.reader import is_looked_up
 from poolcensus.snapshot.temporary import temporary_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from poolcensus.config import Settings
     from poolcensus.snapshot import SnapshotInfo
@@ -60,6 +61,28 @@ def opened(settings: Settings, ref: str, *, pools: bool = True) -> Iterator[tupl
     with temporary_folder() as folder:
         snapshot = run(partial(fetch_remote, settings, place, ref, folder, pools=pools))
         yield snapshot, f"{place}/{snapshot.id}"
+
+
+@contextmanager
+def refused(settings: Settings, ref: str | None) -> Iterator[RefusedRun | None]:
+    """The run that `ref` names and that was not published, its ledger copied from S3. None for all others.
+
+    Without a `ref`, the newest such run, if it is newer than every snapshot.
+    """
+    place = settings.dest
+    if ref is not None and ref.startswith(S3):
+        place, _, ref = ref.rstrip("/").rpartition("/")
+    if ref is not None and not is_snapshot_id(ref):
+        path = Path(ref)
+        yield RefusedRun.open(path) if (path / REFUSED_NAME).is_file() else None
+        return
+    if not place.startswith(S3):
+        yield refused_run(Path(place), ref)
+        return
+    from poolcensus.remote import fetch_refused_remote
+
+    with temporary_folder() as folder:
+        yield run(partial(fetch_refused_remote, settings, place, ref, folder))
 
 
 def dated_ahead(found: Sequence[str]) -> Iterator[str]:

@@ -39,10 +39,14 @@ def run(body: Callable[[], Coroutine[None, None, Result]]) -> Result:
     # What has been imported stays: collections would walk all of it again and again, and hold up the event
     # loop for a tenth of a second each time.
     gc.freeze()
-    return asyncio.run(_run(body))
+    ended = threading.Event()
+    try:
+        return asyncio.run(_run(body, ended))
+    finally:
+        ended.set()
 
 
-async def _run(body: Callable[[], Coroutine[None, None, Result]]) -> Result:
+async def _run(body: Callable[[], Coroutine[None, None, Result]], ended: threading.Event) -> Result:
     loop = asyncio.get_running_loop()
     received: list[int] = []
     stopped_at: list[float] = []
@@ -59,7 +63,7 @@ async def _run(body: Callable[[], Coroutine[None, None, Result]]) -> Result:
         received.append(number)
         loop.call_soon_threadsafe(scope.cancel)
         # Not a timer of the loop, which may end before what hangs does.
-        patience = threading.Timer(_LONGEST_END, _run_out, (number,))
+        patience = threading.Timer(_LONGEST_END, _run_out, (number, ended))
         patience.daemon = True
         patience.start()
 
@@ -81,13 +85,15 @@ async def _run(body: Callable[[], Coroutine[None, None, Result]]) -> Result:
     raise StoppedError(received[0])
 
 
-def _run_out(number: int) -> None:
-    word = "terminated" if number == signal.SIGTERM else "interrupted"
-    line = f"{word}, without waiting for what did not end within {_LONGEST_END:g} s"
-    # What does not end may be standard error itself.
-    saying = threading.Thread(target=complain, args=(line,), daemon=True)
-    saying.start()
-    saying.join(_LONGEST_WORD)
+def _run_out(number: int, ended: threading.Event) -> None:
+    # Where the loop has ended, what went wrong is said already: only threads are left.
+    if not ended.is_set():
+        word = "terminated" if number == signal.SIGTERM else "interrupted"
+        line = f"{word}, without waiting for what did not end within {_LONGEST_END:g} s"
+        # What does not end may be standard error itself.
+        saying = threading.Thread(target=complain, args=(line,), daemon=True)
+        saying.start()
+        saying.join(_LONGEST_WORD)
     _leave(128 + number)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
@@ -10,14 +11,18 @@ import click
 
 from poolcensus.cli.exits import ExitCode
 from poolcensus.cli.options import settings_options
-from poolcensus.cli.reading import KEYS, dated_ahead, opened, reading_settings
+from poolcensus.cli.reading import KEYS, dated_ahead, opened, reading_settings, refused
 from poolcensus.cli.trouble import complain
+from poolcensus.errors import SnapshotError
+from poolcensus.snapshot.reader import LATEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from poolcensus.snapshot import Snapshot
+    from poolcensus.config import Settings
+    from poolcensus.model import TargetResult
+    from poolcensus.snapshot import RefusedRun, Snapshot
 
 # A table's columns are as wide as its rows need: a part at a time keeps a large snapshot out of memory.
 ROWS_PER_TABLE = 500
@@ -26,20 +31,35 @@ Row = TypeVar("Row")
 
 
 @click.command(name="show")
-@click.argument("ref", default="latest", metavar="[SNAPSHOT]")
+@click.argument("ref", required=False, metavar="[SNAPSHOT]")
 @settings_options(*KEYS)
 @click.option("--failures", is_flag=True, help="List every target that is not covered, and why.")
 @click.option("--pools", is_flag=True, help="List the pools; with --json, one record a line.")
-def command(ref: str, config: Path | None, *, failures: bool, pools: bool, **given: object) -> int:
+def command(ref: str | None, config: Path | None, *, failures: bool, pools: bool, **given: object) -> int:
     """Print one snapshot: summary, failures, pools.
 
     SNAPSHOT is a path, a snapshot id, latest (the default) or latest~N, the N-th before the latest. The
     latest is the one that was published last, by its manifest.
+
+    A run that was not published, because of --strict or --max-failed, is shown by --failures alone where it
+    is the last one, and with its id.
     """
     settings = reading_settings(config, given)
     if settings.json_output and pools and failures:
         message = "with --json, --pools and --failures are different kinds of lines: ask for one of them"
         raise click.UsageError(message)
+    only_failures = failures and not pools
+    if only_failures and ref is None and _show_refused(settings, None):
+        return ExitCode.OK
+    try:
+        _show(settings, ref or LATEST, failures=failures, pools=pools)
+    except SnapshotError:
+        if ref is None or not _show_refused(settings, ref, listed=only_failures):
+            raise
+    return ExitCode.OK
+
+
+def _show(settings: Settings, ref: str, *, failures: bool, pools: bool) -> None:
     with opened(settings, ref, pools=pools) as (snapshot, where):
         complain(*dated_ahead([snapshot.id] if snapshot.info.moment.is_ahead(datetime.now(UTC)) else []))
         if not settings.json_output:
@@ -48,7 +68,33 @@ def command(ref: str, config: Path | None, *, failures: bool, pools: bool, **giv
             _write_pools(snapshot)
         else:
             _write_object(snapshot, where)
-    return ExitCode.OK
+
+
+def _show_refused(settings: Settings, ref: str | None, *, listed: bool = True) -> bool:
+    """Print the failures of a run that was not published. Return whether there is such a run."""
+    with refused(settings, ref) as run:
+        if run is None:
+            return False
+        why = f"Run {run.id} was not published ({run.reason})"
+        if not listed:
+            place = f" --dest {shlex.quote(settings.dest)}" if ref == run.id else ""
+            again = f"poolcensus show {shlex.quote(ref or run.id)} --failures{place}"
+            message = f"{why}: only its ledger is kept. Run '{again}' to list its failures."
+            raise SnapshotError(message)
+        complain(f"{why}; these are its failures.")
+        if settings.json_output:
+            _write_refused(run)
+        else:
+            _put_failures(run.uncovered())
+    return True
+
+
+def _put_failures(results: Iterable[TargetResult]) -> None:
+    from poolcensus.cli import tables
+
+    screen = tables.console()
+    for some in _parts(results):
+        tables.put(screen, tables.failure_table(some))
 
 
 def _print(snapshot: Snapshot, where: str, *, failures: bool, pools: bool) -> None:
@@ -59,8 +105,7 @@ def _print(snapshot: Snapshot, where: str, *, failures: bool, pools: bool) -> No
 
     screen = tables.console()
     if failures or pools:
-        for some in _parts(snapshot.uncovered() if failures else ()):
-            tables.put(screen, tables.failure_table(some))
+        _put_failures(snapshot.uncovered() if failures else ())
         for records in _parts(snapshot.pools() if pools else ()):
             tables.put(screen, tables.pool_table(records))
         return
@@ -93,5 +138,17 @@ def _write_object(snapshot: Snapshot, where: str) -> None:
             "scope": snapshot.info.scope.summary,
             "manifest": manifest_object(snapshot.manifest),
             "failures": [result_object(each) for each in snapshot.uncovered()],
+        }
+    )
+
+
+def _write_refused(run: RefusedRun) -> None:
+    from poolcensus.cli.output import manifest_object, result_object, write_line
+
+    write_line(
+        {
+            "refused": run.reason,
+            "manifest": manifest_object(run.manifest),
+            "failures": [result_object(each) for each in run.uncovered()],
         }
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import unicodedata
 from contextlib import suppress
 from typing import TYPE_CHECKING, TextIO
@@ -51,6 +52,8 @@ def details_of(error: Exception) -> Iterator[str]:
 
     if isinstance(error, NotPublishedError):
         yield from failures(error.failures)
+        if error.dest is not None:
+            yield f"Run 'poolcensus show --failures --dest {shlex.quote(error.dest)}' to list them."
 
 
 def failures(groups: Iterable[FailureGroup]) -> Iterator[str]:

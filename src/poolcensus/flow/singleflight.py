@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable
 
 K = TypeVar("K", bound="Hashable")
 V = TypeVar("V")
+E = TypeVar("E", bound=Exception)
 
 
 class SingleFlight(Generic[K, V]):
     """Runs one computation a key at a time, and lets everyone who asked meanwhile have its end.
 
     It runs in the task of the first who asked. Where that one is cancelled, the next of the waiters
-    runs it anew; an exception goes to all of them. Nothing is kept once it has ended.
+    runs it anew; an exception goes to all of them, to each as one of its own. Nothing is kept once it has
+    ended.
     """
 
     def __init__(self) -> None:
@@ -27,7 +29,7 @@ class SingleFlight(Generic[K, V]):
         while (flight := self._flights.get(key)) is not None:
             await flight.ended.wait()
             if flight.error is not None:
-                raise flight.error
+                raise another(flight.error)
             if flight.values:
                 return flight.values[0]
         flight = self._flights[key] = _Flight()
@@ -42,6 +44,20 @@ class SingleFlight(Generic[K, V]):
         finally:
             del self._flights[key]
             flight.ended.set()
+
+
+def another(error: E) -> E:
+    """Return a copy of an exception, to be raised in another task.
+
+    One that is raised in several tasks collects the tracebacks and contexts of all of them.
+    """
+    # Not by its class, whose arguments are its own business.
+    _, arguments, *state = cast("tuple[Any, ...]", error.__reduce__())
+    copy = error.__new__(type(error), *arguments)
+    for attributes in state:
+        copy.__dict__.update(attributes)
+    copy.__cause__ = error.__cause__
+    return copy
 
 
 class _Flight(Generic[V]):

@@ -29,6 +29,7 @@ SCHEMA_VERSION: Final = 1
 POOLS_NAME: Final = "pools.ndjson"
 TARGETS_NAME: Final = "targets.ndjson"
 MANIFEST_NAME: Final = "manifest.json"
+REFUSED_NAME: Final = "refused.json"
 
 _RECORD_KEYS: Final = frozenset(
     {"snapshot_id", "collected_at", "partition", "account_id", "account_name", "region", "pool"}
@@ -144,8 +145,17 @@ def decode_result(line: bytes) -> TargetResult:
 
 def encode_manifest(manifest: Manifest) -> bytes:
     """manifest.json, indented for people."""
+    return _indented(_manifest_content(manifest))
+
+
+def encode_refused(manifest: Manifest, reason: str) -> bytes:
+    """refused.json: the manifest that a run would have had, and the reason why it was not published."""
+    return _indented({**_manifest_content(manifest), "refused": reason})
+
+
+def _manifest_content(manifest: Manifest) -> dict[str, object]:
     caller, shard = manifest.caller, manifest.shard
-    content: dict[str, object] = {
+    return {
         "schema_version": manifest.schema_version,
         "snapshot_id": manifest.snapshot_id,
         "status": manifest.status.value,
@@ -167,6 +177,9 @@ def encode_manifest(manifest: Manifest) -> bytes:
         "files": [asdict(file) for file in manifest.files],
         "shard": None if shard is None else asdict(shard),
     }
+
+
+def _indented(content: dict[str, object]) -> bytes:
     try:
         return orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     except TypeError:
@@ -213,6 +226,11 @@ def decode_manifest(data: bytes) -> Manifest:
         files=tuple(_file(item) for item in _list(content, "files")),
         shard=None if shard is None else _shard(shard),
     )
+
+
+def decode_refused(data: bytes) -> tuple[Manifest, str]:
+    """The manifest and the reason in a refused.json. Raises what `decode_manifest` does."""
+    return decode_manifest(data), _text(_object(loads(data), "the manifest"), "refused")
 
 
 def _skipped(value: JsonValue) -> SkippedAccount:

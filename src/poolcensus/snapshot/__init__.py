@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from poolcensus.format.ids import is_snapshot_id, new_snapshot_id, parse_snapshot_id
 from poolcensus.snapshot.bucket import BucketStore
-from poolcensus.snapshot.fetching import fetch, list_bucket
+from poolcensus.snapshot.fetching import fetch, fetch_refused, list_bucket
 from poolcensus.snapshot.folder import FolderStore
 from poolcensus.snapshot.holder import LockHolder
 from poolcensus.snapshot.journal import JournalHeader
 from poolcensus.snapshot.prune import Pruning, prune
 from poolcensus.snapshot.published import BucketSnapshot, StreamedSnapshot
 from poolcensus.snapshot.reader import Inventory, Snapshot, SnapshotInfo, list_snapshots, long_targets
+from poolcensus.snapshot.refused import RefusedRun, refused_run
 from poolcensus.snapshot.resume import Interrupted
 from poolcensus.snapshot.retention import Decision, Keep, Reason, decide
 from poolcensus.snapshot.scope import Scope
@@ -36,6 +37,7 @@ __all__ = [
     "ProblemKind",
     "Pruning",
     "Reason",
+    "RefusedRun",
     "Scope",
     "Shelf",
     "Snapshot",
@@ -46,6 +48,7 @@ __all__ = [
     "StreamedSnapshot",
     "decide",
     "fetch",
+    "fetch_refused",
     "is_snapshot_id",
     "list_bucket",
     "list_snapshots",
@@ -53,6 +56,7 @@ __all__ = [
     "new_snapshot_id",
     "parse_snapshot_id",
     "prune",
+    "refused_run",
     "unlock",
     "verify",
 ]

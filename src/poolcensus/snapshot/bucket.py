@@ -17,7 +17,7 @@ from anyio.lowlevel import checkpoint
 
 from poolcensus.errors import DestinationError
 from poolcensus.format.ids import parse_snapshot_id
-from poolcensus.format.schema import MANIFEST_NAME
+from poolcensus.format.schema import MANIFEST_NAME, REFUSED_NAME, TARGETS_NAME
 from poolcensus.snapshot.bucket_keys import (
     LATEST_NAME,
     LOCK_NAME,
@@ -75,6 +75,7 @@ class BucketStore(Shelf):
         self._inside: anyio.CancelScope | None = None
         self._lease_seconds = lease_seconds
         self._drafts: list[_BucketDraft] = []
+        self._refused: dict[str, list[str]] = {}
         self._lost: DestinationError | None = None
 
     @property
@@ -94,7 +95,6 @@ class BucketStore(Shelf):
         try:
             await self.lease.acquire()
             self._tasks.start_soon(self._keep_lock, name="lock of the destination")
-            await self._sweep()
             entered = True
         finally:
             if not entered:
@@ -108,8 +108,7 @@ class BucketStore(Shelf):
         traceback: TracebackType | None,
     ) -> None:
         inside, self._inside = self._inside, None
-        if inside is not None:
-            inside.__exit__(kind, error, traceback)
+        lost = inside is not None and inside.__exit__(kind, error, traceback)
         try:
             with anyio.move_on_after(ABORT_SECONDS if kind is not None else _LONGEST_RELEASE, shield=True):
                 await self._let_go()
@@ -120,11 +119,14 @@ class BucketStore(Shelf):
                 await self._tasks.__aexit__(None, None, None)
             finally:
                 await self._opening.__aexit__(None, None, None)
-        if self._lost is not None:
-            raise self._lost
+        # Whoever was cancelled by somebody else as well is to see that.
+        if self._lost is not None and (lost or not isinstance(error, anyio.get_cancelled_exc_class())):
+            # One of its own: an exception raised in two tasks collects both tracebacks.
+            raise DestinationError(str(self._lost)) from self._lost
 
     async def draft(self, snapshot_id: str) -> Draft:
         parse_snapshot_id(snapshot_id)
+        await self.sweep()
         folder = f"{self.prefix}{snapshot_id}/"
         async with aclosing(self.bucket.entries(folder)) as entries:
             async for _ in entries:
@@ -174,15 +176,28 @@ class BucketStore(Shelf):
         except DestinationError as error:
             _log.warning("the lock of %s is left to lapse: %s", self._place, error)
 
-    async def _sweep(self) -> None:
+    async def sweep(self) -> None:
         # Whoever left these is dead, for this run holds the lock. Uploads first: from then on nothing that
         # was begun before can be published, and what has no manifest now will never have one.
         for upload in await uploads_of_snapshots(self.bucket, self.prefix):
             await self.bucket.abort(upload)
         for snapshot_id, names in (await contents(self.bucket, self.prefix)).items():
-            if MANIFEST_NAME not in names:
+            if MANIFEST_NAME not in names and REFUSED_NAME in names:
+                self._refused[snapshot_id] = [*names]
+            elif MANIFEST_NAME not in names:
                 for name in names:
                     await self.bucket.delete(f"{self.prefix}{snapshot_id}/{name}")
+
+    async def forget_refused(self) -> None:
+        """Delete the ledgers of earlier runs that were not published."""
+        while self._refused:
+            snapshot_id, names = self._refused.popitem()
+            try:
+                # What has no refused.json any more is swept like everything else.
+                for name in sorted(names, key=lambda name: name != REFUSED_NAME):
+                    await self.bucket.delete(f"{self.prefix}{snapshot_id}/{name}")
+            except DestinationError as error:
+                _log.info("the ledger of %s is left for the next run to remove: %s", snapshot_id, error)
 
     async def renew_latest(self, snapshot_id: str, manifest: bytes) -> SnapshotInfo | None:
         """Have `latest.json` name the newest snapshot, and return the newest but for the one just published.
@@ -266,6 +281,27 @@ class _BucketDraft(Draft):
                 LATEST_NAME,
                 error,
             )
+        await self._store.forget_refused()
+
+    async def refuse(self, record: bytes) -> str | None:
+        self.check_open()
+        kept = False
+        try:
+            # Under its id, where it would be published. Without a manifest it is no snapshot.
+            for name, file in self._files.items():
+                if name.startswith(TARGETS_NAME):
+                    await file.complete()
+            await self._store.lease.confirm()
+            for upload in await self.bucket.uploads(self._folder):
+                await self.bucket.abort(upload)
+            self.check_open()
+            await self.put(self._folder + REFUSED_NAME, record)
+            kept = self._ended = True
+        finally:
+            if not kept:
+                await self._give_up()
+        await self._store.forget_refused()
+        return f"{self._store.location}/{self.snapshot_id}"
 
     async def _renew_latest(self, manifest: bytes) -> None:
         renewed = False

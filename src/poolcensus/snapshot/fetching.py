@@ -11,7 +11,7 @@ from anyio import to_thread
 
 from poolcensus.errors import SnapshotError, first_reason_raised
 from poolcensus.format.ids import is_snapshot_id
-from poolcensus.format.schema import MANIFEST_NAME, POOLS_NAME
+from poolcensus.format.schema import MANIFEST_NAME, POOLS_NAME, REFUSED_NAME
 from poolcensus.snapshot.bucket_keys import LATEST_NAME, contents, manifests, named, split_place
 from poolcensus.snapshot.order import LatestSearch, moment_of
 from poolcensus.snapshot.reader import (
@@ -23,6 +23,8 @@ from poolcensus.snapshot.reader import (
     read_manifest,
     steps_back,
 )
+from poolcensus.snapshot.refused import RefusedRun
+from poolcensus.snapshot.store import ABORT_SECONDS
 from poolcensus.snapshot.temporary import temporary_error
 
 if TYPE_CHECKING:
@@ -122,7 +124,7 @@ async def fetch(bucket: Bucket, place: str, ref: str, folder: Path, *, pools: bo
     snapshot_id = await _look_up(bucket, place, ref, manifests(found))
     copy = folder / snapshot_id
     try:
-        await to_thread.run_sync(copy.mkdir)
+        await to_thread.run_sync(copy.mkdir, abandon_on_cancel=True)
         for name, size in found[snapshot_id].items():
             file = copy / _file_name(name)
             # What does not belong to a snapshot is only named, so that `verify` sees it.
@@ -130,7 +132,32 @@ async def fetch(bucket: Bucket, place: str, ref: str, folder: Path, *, pools: bo
             await _copy(bucket, f"{prefix}{snapshot_id}/{name}", file, size if wanted else 0)
     except OSError as error:
         raise temporary_error(f"copy {place}/{snapshot_id} to {folder}", error) from error
-    return await to_thread.run_sync(Snapshot.open, copy)
+    return await to_thread.run_sync(Snapshot.open, copy, abandon_on_cancel=True)
+
+
+async def fetch_refused(bucket: Bucket, place: str, run_id: str | None, folder: Path) -> RefusedRun | None:
+    """The run of this id that was not published at `place`, copied into `folder`, None where there is none.
+
+    Without an id, the newest such run, if it is newer than every snapshot. Raises as `fetch` does.
+    """
+    _, prefix = split_place(place)
+    found = await contents(bucket, prefix)
+    refused = [each for each, names in found.items() if REFUSED_NAME in names and MANIFEST_NAME not in names]
+    if run_id is not None:
+        refused = [each for each in refused if each == run_id]
+    runs = []
+    for each in refused:
+        copy = folder / each
+        await to_thread.run_sync(copy.mkdir, abandon_on_cancel=True)
+        for name, size in found[each].items():
+            if name == _file_name(name):
+                await _copy(bucket, f"{prefix}{each}/{name}", copy / name, size)
+        runs.append(await to_thread.run_sync(RefusedRun.open, copy, abandon_on_cancel=True))
+    newest = max(runs, key=attrgetter("moment"), default=None)
+    if newest is None or run_id is not None:
+        return newest
+    search = await search_bucket(bucket, place, manifests(found), await _named(bucket, prefix))
+    return newest if newest.is_after(search) else None
 
 
 async def _look_up(bucket: Bucket, place: str, ref: str, there: Mapping[str, int]) -> str:
@@ -153,10 +180,10 @@ async def _copy(bucket: Bucket, key: str, file: Path, size: int) -> None:
             held = await bucket.get(key, start=start, size=min(_RANGE_BYTES, size - start))
             if held is None or len(held.body) != min(_RANGE_BYTES, size - start):
                 raise SnapshotError(f"s3://{bucket.name}/{key} was removed or replaced while it was read")
-            await to_thread.run_sync(raw.write, held.body)
+            await to_thread.run_sync(raw.write, held.body, abandon_on_cancel=True)
     finally:
-        with anyio.CancelScope(shield=True):
-            await to_thread.run_sync(raw.close)
+        with anyio.move_on_after(ABORT_SECONDS, shield=True):
+            await to_thread.run_sync(raw.close, abandon_on_cancel=True)
 
 
 def _file_name(name: str) -> str:

@@ -23,13 +23,13 @@ from anyio import to_thread
 from poolcensus.errors import DestinationError, DestinationLockedError
 from poolcensus.format.codec import dumps
 from poolcensus.format.ids import parse_snapshot_id
-from poolcensus.format.schema import MANIFEST_NAME
+from poolcensus.format.schema import MANIFEST_NAME, REFUSED_NAME, TARGETS_NAME
 from poolcensus.snapshot.bucket_keys import LATEST_NAME, latest_object
 from poolcensus.snapshot.holder import LockHolder, locked, still_running
-from poolcensus.snapshot.journal import JOURNAL_NAME
+from poolcensus.snapshot.journal import JOURNAL_NAME, Journal
 from poolcensus.snapshot.reader import LATEST, info_or_none, published_ids, search_latest, take_inventory
 from poolcensus.snapshot.resume import Interrupted
-from poolcensus.snapshot.stale import DRAFT_PREFIX, LATEST_PREFIX, PRUNED_PREFIX, Leftovers
+from poolcensus.snapshot.stale import DRAFT_PREFIX, LATEST_PREFIX, PRUNED_PREFIX, REFUSED_PREFIX, Leftovers
 from poolcensus.snapshot.store import ABORT_SECONDS, Draft, DraftFile, Piece, Shelf, explained
 
 if TYPE_CHECKING:
@@ -55,8 +55,9 @@ class FolderStore(Shelf):
     `file_mode` and `folder_mode` hold for everything the store makes, whatever the umask is. Folders
     that are already there keep their modes.
 
-    What dead runs left is removed on entering; with `keep_drafts`, what can be gone on with stays there until
-    `interrupted` has been asked.
+    Entering removes nothing. What dead runs left is removed when a draft is made, but for the newest that can
+    be gone on with: it stays until a run publishes, since one that fails before that would leave neither. So
+    the disk has to have room for two runs that were not published, and no more of them pile up.
     """
 
     def __init__(
@@ -66,20 +67,18 @@ class FolderStore(Shelf):
         file_mode: int = 0o600,
         folder_mode: int = 0o700,
         must_exist: bool = False,
-        keep_drafts: bool = False,
     ) -> None:
         self.dest = Path(dest)
         self.file_mode = file_mode
         self.folder_mode = folder_mode
-        self._keep_drafts = keep_drafts
         self.must_exist = must_exist
         # One call at a time: the order of the system calls is the promise this module makes. The limiter
-        # keeps waiting calls out of the threads; the mutex holds where a cancelled caller has left its
-        # call running.
+        # keeps waiting calls out of the threads; the mutex holds where a caller has left its call running.
         self._limiter = anyio.CapacityLimiter(1)
         self._mutex = threading.Lock()
         self._lock_fd: int | None = None
         self._drafts: list[_FolderDraft] = []
+        self._journals: list[Journal] = []
         self.leftovers = Leftovers(self.dest)
 
     @property
@@ -106,6 +105,7 @@ class FolderStore(Shelf):
 
     async def draft(self, snapshot_id: str) -> Draft:
         parse_snapshot_id(snapshot_id)
+        await self.sweep()
         draft = _FolderDraft(self, snapshot_id)
         self._drafts.append(draft)
         made = False
@@ -114,16 +114,18 @@ class FolderStore(Shelf):
             made = True
         finally:
             if not made:
-                with anyio.move_on_after(ABORT_SECONDS, shield=True):
-                    await draft.abort()
+                await draft.abort()
         return draft
 
     async def interrupted(self, asked: JsonObject) -> Interrupted | None:
-        journals = await self.run(self.leftovers.journals, asked)
+        journals = await self.run(self._open_journals, asked)
         return Interrupted(journals) if journals else None
 
     async def inventory(self) -> Inventory:
         return await self.run(take_inventory, self.dest)
+
+    async def sweep(self) -> None:
+        await self.run(self._sweep)
 
     async def remove(self, snapshot_id: str) -> None:
         parse_snapshot_id(snapshot_id)
@@ -143,17 +145,40 @@ class FolderStore(Shelf):
                 )
 
     async def run(self, call: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
-        """The result of a blocking `call`, made in a worker thread while no other one runs."""
+        """The result of a blocking `call`, made in a worker thread while no other one runs.
+
+        A caller that is cancelled does not wait, for a disk may hang. A call that has begun ends by itself,
+        and one that has not is never made.
+        """
+        wanted = True
 
         def alone() -> _T:
             with self._mutex:
+                if not wanted:
+                    raise RuntimeError("nobody waits for this call any more")
                 return call(*args)
 
-        return await to_thread.run_sync(alone, limiter=self._limiter)
+        try:
+            return await to_thread.run_sync(alone, limiter=self._limiter, abandon_on_cancel=True)
+        finally:
+            wanted = False
+
+    async def finish(self, call: Callable[[], None]) -> None:
+        """Make a blocking `call` after what is under way, even where the caller is cancelled.
+
+        Waits for `ABORT_SECONDS` at most. Where the disk hangs for longer, the call is made when it goes on.
+        """
+
+        def alone() -> None:
+            with self._mutex:
+                call()
+
+        with anyio.move_on_after(ABORT_SECONDS, shield=True):
+            # Its own limiter: a caller that was not cancelled may hold the other one.
+            await to_thread.run_sync(alone, limiter=anyio.CapacityLimiter(1), abandon_on_cancel=True)
 
     async def _let_go(self) -> None:
-        with anyio.move_on_after(ABORT_SECONDS, shield=True):
-            await self.run(self._release)
+        await self.finish(self._release)
 
     def _acquire(self) -> None:
         if self._lock_fd is not None:
@@ -175,7 +200,6 @@ class FolderStore(Shelf):
             os.ftruncate(fd, 0)
             this = LockHolder.this_run()
             write_all(fd, dumps({"host": this.host, "pid": this.pid, "started_at": this.started_at}))
-        self.leftovers.sweep(drafts=not self._keep_drafts)
 
     def _take_lock(self, fd: int, lock: Path) -> None:
         try:
@@ -198,12 +222,24 @@ class FolderStore(Shelf):
     def _release(self) -> None:
         while self._drafts:
             self._drafts.pop().discard()
+        while self._journals:
+            self._journals.pop().close()
         # The file stays: were it unlinked, a run that had opened it before would have to begin anew.
         fd, self._lock_fd = self._lock_fd, None
         if fd is not None:
+            # The lock is gone with the descriptor, which a close that fails has closed all the same.
             with contextlib.suppress(OSError):
                 os.ftruncate(fd, 0)
-            os.close(fd)
+            with contextlib.suppress(OSError):
+                os.close(fd)
+
+    def _open_journals(self, asked: JsonObject) -> list[Journal]:
+        journals = self.leftovers.journals(asked)
+        self._journals += journals
+        return journals
+
+    def _sweep(self) -> None:
+        self.leftovers.sweep(self.leftovers.resumable())
 
     def _unlock(self) -> LockHolder | None:
         if not self.dest.is_dir():
@@ -281,15 +317,25 @@ class _FolderDraft(Draft):
         await self._store.run(self._append, pieces)
 
     async def suspend(self) -> None:
-        await self._store.run(self._suspend)
+        # At once, and its files are closed by whoever leaves the store: a call may hang on the disk.
+        if not self._published:
+            self._abandoned = self._suspended = True
 
     async def commit(self, manifest: bytes) -> None:
-        await self._store.run(self._commit, manifest)
+        try:
+            await self._store.run(self._commit, manifest)
+        except anyio.get_cancelled_exc_class():
+            # The snapshot is whole but for a few system calls: they are given the time that an abort has.
+            await self._store.finish(lambda: None)
+            raise
+
+    async def refuse(self, record: bytes) -> str | None:
+        return await self._store.run(self._refuse, record)
 
     async def abort(self) -> None:
-        # Seen by a commit that is still running for a caller that was cancelled.
+        # Seen by a call that is still running for a caller that was cancelled.
         self._abandoned = True
-        await self._store.run(self.discard)
+        await self._store.finish(self.discard)
 
     def make(self) -> None:
         """Makes the draft's folder. Blocks."""
@@ -314,6 +360,7 @@ class _FolderDraft(Draft):
         self._close_files()
         if self._made and not self._published and not self._suspended:
             shutil.rmtree(self._folder, ignore_errors=True)
+            self._made = False
 
     def _append(self, pieces: Iterable[Piece]) -> None:
         for file, make in pieces:
@@ -322,11 +369,6 @@ class _FolderDraft(Draft):
             # Who gives the draft up doesn't wait for the rest.
             if not self._abandoned and (data := make()):
                 file.write(data)
-
-    def _suspend(self) -> None:
-        if not self._published:
-            self._abandoned = self._suspended = True
-            self._close_files()
 
     def _close_files(self) -> None:
         while self._files:
@@ -356,7 +398,6 @@ class _FolderDraft(Draft):
         try:
             sync_folder(self._store.dest)
             self._renew_latest(manifest)
-            self._store.leftovers.sweep()
         except OSError as error:
             # It is published, whatever becomes of what comes after.
             _log.warning(
@@ -366,6 +407,41 @@ class _FolderDraft(Draft):
                 LATEST,
                 error.strerror or error,
             )
+        self._store.leftovers.sweep()
+        self._store.leftovers.forget_refused()
+
+    def _refuse(self, record: bytes) -> str:
+        kept = self._store.dest / f"{REFUSED_PREFIX}{self.snapshot_id}"
+        try:
+            self._keep_ledger(kept, record)
+        finally:
+            # After the rename there is nothing left of it.
+            self.discard()
+        with contextlib.suppress(OSError):
+            sync_folder(self._store.dest)
+        self._store.leftovers.forget_refused(but=kept.name)
+        return str(kept)
+
+    def _keep_ledger(self, kept: Path, record: bytes) -> None:
+        for name in list(self._files):
+            if name.startswith(TARGETS_NAME):
+                self._complete(name)
+            else:
+                with explained("remove", self._folder / name):
+                    os.close(self._files.pop(name))
+                    (self._folder / name).unlink()
+        self.write(self._folder / REFUSED_NAME, self._create(REFUSED_NAME), record)
+        self._complete(REFUSED_NAME)
+        with explained("flush", self._folder):
+            sync_folder(self._folder)
+        if self._abandoned:
+            raise DestinationError(f"the ledger of {self.snapshot_id} was given up before it was kept")
+        self._store.check_lock()
+        # That of the same run, where it was interrupted and has been gone on with twice.
+        shutil.rmtree(kept, ignore_errors=True)
+        with explained("rename", self._folder):
+            self._folder.rename(kept)
+        self._made = False
 
     def _publish(self, manifest: bytes) -> None:
         for name in list(self._files):

@@ -87,10 +87,11 @@ class Journal:
 
     @classmethod
     def read_header(cls, folder: Path) -> JournalHeader | None:
-        """What the run of a draft was asked for; None where the draft has no journal that can be read."""
+        """What the run of a draft was asked for; None where it has no journal, or had finished no target."""
         try:
             with (folder / JOURNAL_NAME).open("rb") as lines:
-                return _header(lines.readline(LONGEST_LINE))
+                header = _header(lines.readline(LONGEST_LINE))
+                return header if lines.read(1) else None
         except (OSError, ValueError):
             return None
 

@@ -41,10 +41,11 @@ async def prune(dest: str | os.PathLike[str] | Shelf, keep: Keep, *, dry_run: bo
     Raises `DestinationLockedError` where a run holds the destination, `DestinationError` or `SnapshotError`
     where there is none or it can't be read.
     """
-    shelf = dest if isinstance(dest, Shelf) else FolderStore(dest, must_exist=True, keep_drafts=True)
+    shelf = dest if isinstance(dest, Shelf) else FolderStore(dest, must_exist=True)
     if dry_run:
         return _decided(await shelf.inventory(), keep)
     async with shelf:
+        await shelf.sweep()
         pruning = _decided(await shelf.inventory(), keep)
         failures: dict[str, str] = {}
         for decision in pruning.decisions:

@@ -145,11 +145,11 @@ class Snapshot:
 
         Raises `SnapshotError` for a line that is no record, and at the end where lines are missing.
         """
-        return self._lines(self.pools_file, lambda line: decode_record(line)[1])
+        return lines_of(self._path, self.pools_file, lambda line: decode_record(line)[1])
 
     def targets(self) -> Iterator[TargetResult]:
         """The ledger, one line after the other. Raises `SnapshotError` as `pools` does."""
-        return self._lines(self.targets_file, decode_result)
+        return lines_of(self._path, self.targets_file, decode_result)
 
     def uncovered(self) -> Iterator[TargetResult]:
         """The ledger's lines of targets whose pools the census does not know."""
@@ -160,7 +160,7 @@ class Snapshot:
         few = tuple(b'"pages":%d,' % pages for pages in range(least))
         return (
             result
-            for result in self._lines(self.targets_file, lambda line: _unless(line, few))
+            for result in lines_of(self._path, self.targets_file, lambda line: _unless(line, few))
             if result is not None and result.pages >= least
         )
 
@@ -169,33 +169,34 @@ class Snapshot:
         none = (b'"pools":0,',)
         return (
             result
-            for result in self._lines(self.targets_file, lambda line: _unless(line, none))
+            for result in lines_of(self._path, self.targets_file, lambda line: _unless(line, none))
             if result is not None and result.pools
         )
 
-    def _lines(self, source: tuple[FileEntry, Compression], decode: Callable[[bytes], _T]) -> Iterator[_T]:
-        file, compression = source
-        path = self._path / file.name
-        number = 0
-        try:
-            with path.open("rb") as raw:
-                for line in read_lines(raw, compression):
-                    number += 1
-                    yield decode(line)
-        except (FileNotFoundError, IsADirectoryError) as error:
-            raise DamagedSnapshotError(f"{path} is missing; the snapshot is damaged") from error
-        except (ValueError, *BROKEN) as error:
-            message = f"{path}, line {number}: {error}; the snapshot is damaged"
-            raise DamagedSnapshotError(message) from error
-        except OSError as error:
-            raise SnapshotError(
-                f"{path} can't be read after line {number}: {error.strerror or error}"
-            ) from error
-        # A file that was cut at a line's end, or at a frame's, reads like a whole one.
-        if number != file.records:
-            raise DamagedSnapshotError(
-                f"{path} has {number} lines where the manifest says {file.records}; the snapshot is damaged"
-            )
+
+def lines_of(
+    folder: Path, source: tuple[FileEntry, Compression], decode: Callable[[bytes], _T]
+) -> Iterator[_T]:
+    """Yield the decoded lines of a data file in `folder`. Raises `SnapshotError` as `Snapshot.pools` does."""
+    file, compression = source
+    path = folder / file.name
+    number = 0
+    try:
+        with path.open("rb") as raw:
+            for line in read_lines(raw, compression):
+                number += 1
+                yield decode(line)
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise DamagedSnapshotError(f"{path} is missing; the snapshot is damaged") from error
+    except (ValueError, *BROKEN) as error:
+        raise DamagedSnapshotError(f"{path}, line {number}: {error}; the snapshot is damaged") from error
+    except OSError as error:
+        raise SnapshotError(f"{path} can't be read after line {number}: {error.strerror or error}") from error
+    # A file that was cut at a line's end, or at a frame's, reads like a whole one.
+    if number != file.records:
+        raise DamagedSnapshotError(
+            f"{path} has {number} lines where the manifest says {file.records}; the snapshot is damaged"
+        )
 
 
 def list_snapshots(dest: str | os.PathLike[str]) -> tuple[SnapshotInfo, ...]:

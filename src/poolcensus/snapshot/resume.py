@@ -22,7 +22,10 @@ _Ts = TypeVarTuple("_Ts")
 
 
 class Interrupted:
-    """An interrupted run. It has several journals where it was interrupted more than once."""
+    """An interrupted run. It has several journals where it was interrupted more than once.
+
+    They belong to the store, which closes them when it is left.
+    """
 
     def __init__(self, journals: Sequence[Journal]) -> None:
         if not journals:
@@ -70,13 +73,8 @@ class Interrupted:
             await writer.records(target, piece)
         writer.count(target, result.pools)
 
-    def close(self) -> None:
-        """Let go of the files. Blocks for no longer than that takes."""
-        for journal in self._journals:
-            journal.close()
-
     async def _run(self, call: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
-        return await to_thread.run_sync(call, *args, limiter=self._limiter)
+        return await to_thread.run_sync(call, *args, limiter=self._limiter, abandon_on_cancel=True)
 
 
 def _next(pieces: Iterator[bytes]) -> bytes | None:

@@ -87,8 +87,9 @@ class Spill:
 
     def close(self) -> None:
         """Gives the file back to the system."""
+        # First, so that a call that is under way for nobody stops.
+        self._closed = True
         with self._mutex:
-            self._closed = True
             if self._file is not None:
                 self._file.close()
 

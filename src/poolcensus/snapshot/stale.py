@@ -24,6 +24,7 @@ _log = logging.getLogger("poolcensus")
 DRAFT_PREFIX = ".draft-"
 LATEST_PREFIX = ".latest-"
 PRUNED_PREFIX = ".pruned-"
+REFUSED_PREFIX = ".refused-"
 _FORMER_PREFIX = ".former-"
 _LONGEST_BREAK = timedelta(days=1)
 
@@ -39,26 +40,18 @@ class Leftovers:
 
         Blocks. Raises `DestinationError`.
         """
-        folders: dict[str, list[Path]] = {}
-        with explained("read", self._dest):
-            for entry in self._dest.iterdir():
-                if (snapshot_id := _id_of_litter(entry.name)) is not None:
-                    folders.setdefault(snapshot_id, []).append(entry)
         kept: list[Path] = []
         journals: list[Journal] = []
-        for snapshot_id in sorted(folders, reverse=True):
-            drafts = sorted(folders[snapshot_id])
-            headers = [Journal.read_header(each) for each in drafts]
-            found = [each for each, header in zip(drafts, headers, strict=True) if header is not None]
-            if not found or (self._dest / snapshot_id).exists():
-                continue
-            if all(_goes_on(header, snapshot_id, asked) for header in headers if header is not None):
-                aside = self._set_aside(snapshot_id, found)
+        with explained("read", self._dest):
+            runs = self._interrupted()
+        for snapshot_id, drafts in runs:
+            if all(_goes_on(header, snapshot_id, asked) for header in drafts.values()):
+                aside = self._set_aside(snapshot_id, [*drafts])
                 journals = [journal for each in aside if (journal := Journal.open(each)) is not None]
                 kept = aside if journals else []
                 break
-            for header in headers:
-                if header is not None and _is_recent(snapshot_id):
+            for header in drafts.values():
+                if _is_recent(snapshot_id):
                     raise DestinationError(_difference(header, asked, self._dest))
             _log.warning(
                 "the interrupted run %s in %s is not resumed: it began more than a day ago",
@@ -67,6 +60,28 @@ class Leftovers:
             )
         self.sweep(frozenset(each.name for each in kept))
         return journals
+
+    def resumable(self) -> frozenset[str]:
+        """The names of what the newest interrupted run left, if it can be gone on with. Blocks."""
+        with contextlib.suppress(OSError):
+            for snapshot_id, drafts in self._interrupted():
+                if _is_recent(snapshot_id):
+                    return frozenset(each.name for each in drafts)
+        return frozenset()
+
+    def _interrupted(self) -> list[tuple[str, dict[Path, JournalHeader]]]:
+        """The ids of the interrupted runs, the newest first, and the headers of their drafts' journals."""
+        folders: dict[str, list[Path]] = {}
+        for entry in self._dest.iterdir():
+            if (snapshot_id := _id_of_litter(entry.name)) is not None:
+                folders.setdefault(snapshot_id, []).append(entry)
+        found = []
+        for snapshot_id in sorted(folders, reverse=True):
+            headers = {each: Journal.read_header(each) for each in sorted(folders[snapshot_id])}
+            drafts = {each: header for each, header in headers.items() if header is not None}
+            if drafts and not (self._dest / snapshot_id).exists():
+                found.append((snapshot_id, drafts))
+        return found
 
     def _set_aside(self, snapshot_id: str, drafts: list[Path]) -> list[Path]:
         # The draft's own name is that of the run that goes on.
@@ -80,8 +95,8 @@ class Leftovers:
                 kept.insert(0, aside)
         return kept
 
-    def sweep(self, kept: frozenset[str] = frozenset(), *, drafts: bool = True) -> None:
-        """Removes what dead runs left, but for the names in `kept`; drafts only with `drafts`. Blocks.
+    def sweep(self, kept: frozenset[str] = frozenset()) -> None:
+        """Removes what dead runs left, but for the names in `kept`. Blocks.
 
         Whoever made it is dead, for this run holds the lock. What can't be removed harms nobody.
         """
@@ -90,11 +105,18 @@ class Leftovers:
                 name = entry.name
                 if name in kept:
                     continue
-                if (drafts and _id_of_litter(name) is not None) or _is_snapshot_after(PRUNED_PREFIX, name):
+                if _id_of_litter(name) is not None or _is_snapshot_after(PRUNED_PREFIX, name):
                     shutil.rmtree(entry, ignore_errors=True)
                 elif _is_snapshot_after(LATEST_PREFIX, name):
                     with contextlib.suppress(OSError):
                         entry.unlink()
+
+    def forget_refused(self, but: str = "") -> None:
+        """Removes the ledgers of runs that were not published, but for the name `but`. Blocks."""
+        with contextlib.suppress(OSError):
+            for entry in list(self._dest.iterdir()):
+                if entry.name != but and _is_snapshot_after(REFUSED_PREFIX, entry.name):
+                    shutil.rmtree(entry, ignore_errors=True)
 
 
 def _id_of_litter(name: str) -> str | None:
@@ -123,8 +145,7 @@ def _difference(header: JournalHeader, asked: JsonObject, dest: Path) -> str:
     names = sorted(name for name in {*header.asked, *asked} if header.asked.get(name) != asked.get(name))
     return (
         f"the interrupted run {header.snapshot_id} in {dest} was asked for something else"
-        f" ({', '.join(names)}): give the same options, or leave --resume out, which removes it and starts"
-        " anew"
+        f" ({', '.join(names)}): give the same options, or leave --resume out to start anew"
     )
 
 

@@ -86,11 +86,14 @@ class Draft(ABC):
         Raises `DestinationError`; the draft can then only be aborted.
         """
         for file, make in pieces:
-            if data := await to_thread.run_sync(make):
+            if data := await to_thread.run_sync(make, abandon_on_cancel=True):
                 await file.append(data)
 
     async def suspend(self) -> None:
-        """Leaves the draft as it is, for a run that goes on with it. Without a journal, nothing is left."""
+        """Leaves the draft as it is, for a run that goes on with it. Without a journal, nothing is left.
+
+        Waits for nothing that is under way, and `abort` has no effect any more.
+        """
         await self.abort()
 
     @abstractmethod
@@ -100,6 +103,15 @@ class Draft(ABC):
         Raises `DestinationError`. Where that comes before the snapshot is published, the draft has been
         removed; where it comes after, its text says so and `published` is true.
         """
+
+    async def refuse(self, record: bytes) -> str | None:  # noqa: ARG002 - see the folder and the bucket
+        """Keeps the ledger of a run that must not be published, and `record` as its refused.json.
+
+        No reader takes that for a snapshot. Those of earlier runs are removed, as they are by a commit.
+        Returns where it is, None where nothing is kept. Raises `DestinationError`; the draft is removed then.
+        """
+        await self.abort()
+        return None
 
     @abstractmethod
     async def abort(self) -> None:
@@ -124,7 +136,10 @@ class Store(ABC):
 
     @abstractmethod
     async def draft(self, snapshot_id: str) -> Draft:
-        """Begins a snapshot. Raises `DestinationError`, and `ValueError` for what is no snapshot id."""
+        """Begins a snapshot. Removes what dead runs left, as far as nobody can go on with it.
+
+        Raises `DestinationError`, and `ValueError` for what is no snapshot id.
+        """
 
     async def interrupted(self, asked: JsonObject) -> Interrupted | None:  # noqa: ARG002 - see the folder
         """The newest run that was interrupted here and was asked for the same, if it left a journal.
@@ -156,11 +171,18 @@ class Shelf(Store):
         """
 
     @abstractmethod
+    async def sweep(self) -> None:
+        """Removes what dead runs and removals left, as far as nobody can go on with it.
+
+        The store has to be entered. Raises `DestinationError`.
+        """
+
+    @abstractmethod
     async def remove(self, snapshot_id: str) -> None:
         """Removes a published snapshot. Readers see it whole until they see it no more.
 
         The store has to be entered. Raises `DestinationError`, and `ValueError` for what is no snapshot id.
-        What could not be finished is swept by whoever enters next.
+        What could not be finished is left for the next `sweep`.
         """
 
     @abstractmethod

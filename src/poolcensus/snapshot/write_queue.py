@@ -263,4 +263,4 @@ class Outflow:
         )
 
     async def _in_thread(self, call: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
-        return await to_thread.run_sync(call, *args, limiter=self._limiter)
+        return await to_thread.run_sync(call, *args, limiter=self._limiter, abandon_on_cancel=True)

@@ -22,6 +22,7 @@ from poolcensus.format.schema import (
     SCHEMA_VERSION,
     PageEncoder,
     encode_manifest,
+    encode_refused,
     encode_result,
 )
 from poolcensus.model import (
@@ -96,6 +97,7 @@ class SnapshotWriter:
         self._closed = False
         self._suspended = False
         self._manifest: Manifest | None = None
+        self._kept: str | None = None
         # As the engine's hot path asks for them.
         self.full, self.room = self._out.full, self._out.room
 
@@ -113,6 +115,11 @@ class SnapshotWriter:
     def before(self) -> SnapshotInfo | None:
         """The newest of the other snapshots at the destination once this one is published."""
         return self._draft.before
+
+    @property
+    def kept(self) -> str | None:
+        """Where the ledger of a run is that was not published, None where none is kept."""
+        return self._kept
 
     @property
     def suspended(self) -> bool:
@@ -144,9 +151,11 @@ class SnapshotWriter:
             if self._is_worth_keeping(error):
                 await self._suspend()
         finally:
-            await self.abort()
-            # What the body raised is not the task group's to wrap: it only has its one task to wait for.
-            await self._tasks.__aexit__(None, None, None)
+            try:
+                await self.abort()
+            finally:
+                # What the body raised is not the task group's to wrap: it only has its one task to wait for.
+                await self._tasks.__aexit__(None, None, None)
 
     async def page(self, page: Page) -> None:
         """Takes one page of a target that is not done yet. Pages of one target come one at a time.
@@ -238,11 +247,15 @@ class SnapshotWriter:
         totals: Totals,
         shard: Shard | None = None,
         planned: int | None = None,
+        refused: str | None = None,
     ) -> Manifest:
         """Writes out what is queued, then the manifest, and publishes the snapshot.
 
-        Of `totals`, targets, covered, pools and pages are counted here and replaced. Raises `RuntimeError`
-        while a target that has pages is not done, or where the ledger has not `planned` lines.
+        With `refused`, which says why it must not be published, only the ledger is kept; no reader takes
+        that for a snapshot. Of `totals`, targets, covered, pools and pages are counted here and replaced.
+
+        Raises `RuntimeError` while a target that has pages is not done, or where the ledger has not `planned`
+        lines.
         """
         if self._closed:
             raise RuntimeError("the snapshot is published or aborted already")
@@ -252,7 +265,7 @@ class SnapshotWriter:
         targets = self._outcomes.total()
         await self._out.drain()
         files = await self._out.complete(self._pools, targets)
-        await to_thread.run_sync(self._spill.close)
+        await to_thread.run_sync(self._spill.close, abandon_on_cancel=True)
         if planned is not None and targets != planned:
             raise RuntimeError(f"{planned} targets were planned and {targets} are in the ledger")
         covered = sum(count for outcome, count in self._outcomes.items() if outcome.covered)
@@ -273,6 +286,10 @@ class SnapshotWriter:
             files=files,
             shard=shard,
         )
+        if refused is not None:
+            manifest = replace(manifest, files=files[1:])
+            self._kept = await self._draft.refuse(encode_refused(manifest, refused))
+            return manifest
         self._manifest = manifest
         await self._draft.commit(encode_manifest(manifest))
         return manifest
@@ -287,8 +304,10 @@ class SnapshotWriter:
             return
         with anyio.move_on_after(self._abort_seconds, shield=True):
             await self._out.stop()
-            await to_thread.run_sync(self._spill.close)
-            await self._draft.abort()
+            try:
+                await to_thread.run_sync(self._spill.close, abandon_on_cancel=True)
+            finally:
+                await self._draft.abort()
 
     def _is_worth_keeping(self, error: BaseException | None) -> bool:
         # A run that was stopped, or lost its credentials, can go on. One whose destination has failed or

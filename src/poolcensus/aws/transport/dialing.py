@@ -236,7 +236,7 @@ class Dialer:
     async def _tls_context(self) -> ssl.SSLContext:
         if self._tls is None:
             self._tls = await self._contexts.run(
-                "tls", lambda: anyio.to_thread.run_sync(trusting, self._ca_bundle)
+                "tls", lambda: anyio.to_thread.run_sync(trusting, self._ca_bundle, abandon_on_cancel=True)
             )
         return self._tls
 

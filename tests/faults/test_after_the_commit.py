@@ -1,0 +1,112 @@
+"""What fails after a snapshot is published is a warning: the code is that of the snapshot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from poolcensus.snapshot import Snapshot, verify
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from faults.conftest import Bench, Served
+
+REGIONS = ("--regions", "us-east-1,eu-west-1")
+NO_SWEEP = """
+import os, shutil
+def fail(*args, **kwargs):
+    raise OSError(5, os.strerror(5))
+shutil.rmtree = fail
+"""
+NO_LATEST = """
+import os, pathlib
+def fail(*args, **kwargs):
+    raise OSError(5, os.strerror(5))
+pathlib.Path.replace = fail
+"""
+# The lock's descriptor closes, and says that it could not.
+NO_CLOSE = """
+import os
+close = os.close
+def fail(fd):
+    lock = os.readlink(f"/proc/self/fd/{fd}").endswith(".lock")
+    close(fd)
+    if lock:
+        raise OSError(5, os.strerror(5))
+os.close = fail
+"""
+NO_OUTPUT = "import os; os.close(1)"
+NO_ERRORS = "import os; os.close(2)"
+FULL_ERRORS = "import os; os.dup2(os.open('/dev/full', os.O_WRONLY), 2)"
+
+
+def stale_draft(dest: Path) -> None:
+    (dest / ".draft-20200101T000000Z-000000").mkdir(parents=True)
+
+
+def latest_folder(dest: Path) -> None:
+    (dest / "latest").mkdir(parents=True)
+    (dest / "latest" / "mine").touch()
+
+
+def nothing(_: Path) -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("before", "code", "options", "lines"),
+    [
+        (latest_folder, "", (), 1),
+        (stale_draft, NO_SWEEP, (), 0),
+        (nothing, NO_LATEST, (), 1),
+        (nothing, NO_CLOSE, (), 0),
+        (nothing, "", ("--metrics-file", "missing/metrics"), 1),
+        (nothing, NO_OUTPUT, ("--json",), 1),
+    ],
+    ids=["a folder latest", "the sweep", "latest", "the lock", "metrics", "output"],
+)
+def test_a_warning_is_all_that_comes_of_it(
+    trial: Trial, before: Callable[[Path], None], code: str, options: tuple[str, ...], lines: int
+) -> None:
+    before(trial.dest)
+    said = trial.collect(0, code, "--strict", *options)
+    assert len(said) == lines, said
+    # Of a partial snapshot two lines speak, which come with it.
+    said = trial.collect(3, code, "--role-name", "NoSuchRole", *options)
+    assert len(said) - lines in {2, 3}, said
+
+
+@pytest.mark.parametrize("code", [NO_ERRORS, FULL_ERRORS], ids=["closed", "full"])
+def test_nor_does_it_matter_whether_anybody_hears_of_it(trial: Trial, code: str) -> None:
+    trial.collect(0, code, "--progress", "always")
+    trial.collect(3, code, "--role-name", "NoSuchRole", "--progress", "always", "--json")
+
+
+@dataclass
+class Trial:
+    """Runs of the program that publish a snapshot, whatever happens to them then."""
+
+    bench: Bench
+    simulator: Served
+
+    @property
+    def dest(self) -> Path:
+        return self.bench.folder / "snapshots"
+
+    def collect(self, exit_code: int, sabotage: str, *options: str) -> list[str]:
+        """A run that ends with this code. Returns the lines on standard error."""
+        changed = self.bench.sabotage(sabotage)
+        ended = self.bench.run("collect", *REGIONS, *options, **self.simulator.environment, **changed)
+        assert ended.code == exit_code, ended
+        found = max(each.name for each in self.dest.glob("2*"))
+        assert verify(Snapshot.open(found, self.dest)) == ()
+        return ended.err.splitlines()
+
+
+@pytest.fixture
+def trial(bench: Bench, simulator: Served) -> Trial:
+    return Trial(bench, simulator)

@@ -1,0 +1,238 @@
+"""Disks that stop answering: a run that is cancelled or fails ends all the same, and publishes nothing."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+
+from poolcensus import census as census_module
+from poolcensus.census import Census
+from poolcensus.snapshot import FolderStore, SnapshotWriter, folder, list_snapshots, write_queue
+from poolcensus.snapshot.journal import Journal
+from snapshot.making import ID, SOME, fill, make, publish
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator
+
+    from census_lab import Lab
+
+    Start = Callable[..., Coroutine[None, None, Lab]]
+
+# Clearing up has a twentieth of the time that it has outside of tests.
+SHORT = 0.075
+# The steps of an end are three: what is left to write, the draft, the lock. A disk that hangs holds up each.
+LONGEST = 5.0
+
+
+class Hanging:
+    """A system call that hangs in worker threads, where a file is called so, until it is let go."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+        self.go_on = threading.Event()
+
+    def wait(self) -> None:
+        self.begun.set()
+        assert self.go_on.wait(30)
+
+    def install(self, patch: pytest.MonkeyPatch, call: str, name: str, passes: int = 0) -> None:
+        module: Any = fcntl if call == "flock" else os
+        real = getattr(module, call)
+
+        def hang(place: object, *args: object, **kwargs: object) -> object:
+            nonlocal passes
+            if threading.current_thread() is not threading.main_thread() and _name(place).startswith(name):
+                passes -= 1
+                if passes < 0:
+                    self.wait()
+            return real(place, *args, **kwargs)
+
+        patch.setattr(module, call, hang)
+
+
+def _name(place: object) -> str:
+    if isinstance(place, int):
+        return Path(f"/proc/self/fd/{place}").readlink().name
+    return Path(str(place)).name
+
+
+@pytest.fixture
+def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hanging]:
+    monkeypatch.setattr(folder, "ABORT_SECONDS", SHORT)
+    assert SnapshotWriter.__init__.__kwdefaults__ is not None
+    monkeypatch.setitem(SnapshotWriter.__init__.__kwdefaults__, "abort_seconds", SHORT)
+    hangs = Hanging()
+    yield hangs
+    hangs.go_on.set()
+
+
+async def settled(dest: Path) -> list[str]:
+    """What is left at a destination once the threads that were left behind have ended."""
+    workers = [each for each in threading.enumerate() if "AnyIO" in each.name]
+    with anyio.fail_after(20):
+        while any(each.is_alive() and not _idle(each) for each in workers):
+            await anyio.sleep(0.005)
+        return sorted(each.name for each in dest.iterdir())
+
+
+def _idle(worker: threading.Thread) -> bool:
+    return worker in worker.idle_workers  # type: ignore[attr-defined] # anyio's own
+
+
+STEPS = [
+    ("mkdir", "snapshots"),
+    ("open", ".lock"),
+    ("flock", ".lock"),
+    ("mkdir", ".draft-"),
+    ("open", "pools.ndjson"),
+    ("write", "journal"),
+    ("write", "pools.ndjson"),
+    ("write", "targets.ndjson"),
+    ("fsync", "pools.ndjson"),
+    ("close", "targets.ndjson"),
+    ("open", "manifest.json"),
+    ("write", "manifest.json"),
+    ("fsync", "manifest.json"),
+    ("fsync", ".draft-"),
+]
+
+
+@pytest.mark.parametrize(("call", "name"), STEPS)
+async def test_cancelling_a_run_ends_it_whatever_hangs(
+    lab: Start, hanging: Hanging, monkeypatch: pytest.MonkeyPatch, call: str, name: str
+) -> None:
+    here = await lab(accounts=3, mean_pools=3)
+    hanging.install(monkeypatch, call, name)
+    with anyio.fail_after(LONGEST):
+        async with Census(here.settings()) as census, anyio.create_task_group() as group:
+            group.start_soon(census.collect)
+            while not hanging.begun.is_set():
+                await anyio.sleep(0.002)
+            group.cancel_scope.cancel()
+    assert census.published is None
+    hanging.go_on.set()
+    assert set(await settled(here.dest)) <= {".lock", *(each.name for each in here.dest.glob(".draft-*"))}
+    assert list_snapshots(here.dest) == ()
+    monkeypatch.undo()
+    # The lock is free, and what was left is no hindrance.
+    async with FolderStore(here.dest):
+        pass
+
+
+async def test_a_run_whose_disk_hangs_leaves_what_it_had_for_the_next(
+    lab: Start, hanging: Hanging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = await lab(accounts=30, mean_pools=3)
+    with monkeypatch.context() as patch:
+        patch.setattr(write_queue, "_LONGEST_IN_MEMORY", 0.01)
+        hanging.install(patch, "write", "targets.ndjson", passes=2)
+        with anyio.fail_after(LONGEST):
+            async with Census(here.settings(concurrency=1)) as census, anyio.create_task_group() as group:
+                group.start_soon(census.collect)
+                while not hanging.begun.is_set():
+                    await anyio.sleep(0.002)
+                group.cancel_scope.cancel()
+        assert census.resumable
+    hanging.go_on.set()
+    await settled(here.dest)
+    before = here.calls("workspaces.DescribeWorkspacesPools")
+    snapshot = await here.collect(resume=True)
+    here.assert_exact(snapshot)
+    assert here.calls("workspaces.DescribeWorkspacesPools") - before < snapshot.manifest.totals.pages
+
+
+async def test_a_run_that_fails_while_its_disk_hangs_ends_with_its_failure(
+    tmp_path: Path, hanging: Hanging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hanging.install(monkeypatch, "write", "pools.ndjson")
+    with anyio.fail_after(LONGEST), pytest.raises(ZeroDivisionError):
+        async with FolderStore(tmp_path) as store:
+            async with SnapshotWriter(await store.draft(ID), partition="aws", queue_bytes=10) as writer:
+                await fill(writer, dict([*SOME.items()][:1]))
+                while not hanging.begun.is_set():
+                    await anyio.sleep(0.002)
+                raise ZeroDivisionError
+    hanging.go_on.set()
+    assert await settled(tmp_path) == [".lock"]
+
+
+@pytest.mark.parametrize("call", ["fsync", "symlink"])
+async def test_a_snapshot_that_is_published_when_the_disk_hangs_is_published(
+    tmp_path: Path, hanging: Hanging, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    dest = tmp_path / "dest"
+    # Of the destination itself, or of `latest`: after the rename.
+    hanging.install(monkeypatch, call, "dest" if call == "fsync" else ID)
+    with anyio.fail_after(LONGEST), anyio.CancelScope() as scope:
+        async with FolderStore(dest) as store:
+            async with (
+                SnapshotWriter(await store.draft(ID), partition="aws") as writer,
+                anyio.create_task_group() as group,
+            ):
+                await fill(writer, SOME)
+                group.start_soon(publish, writer)
+                while not hanging.begun.is_set():
+                    await anyio.sleep(0.002)
+                scope.cancel()
+    assert writer.manifest is not None
+    hanging.go_on.set()
+    assert await settled(dest) == [".lock", ID, "latest"]
+
+
+async def test_files_to_read_that_hang_hold_nobody_up(
+    lab: Start, hanging: Hanging, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    here = await lab(accounts=3)
+    (tmp_path / "accounts").write_text("000000000001\n")
+    await make(here.dest)
+
+    def hang(*_: object) -> object:
+        hanging.wait()
+        return ()
+
+    for name in ("read_accounts", "long_targets"):
+        with monkeypatch.context() as patch, anyio.fail_after(LONGEST):
+            hanging.begun.clear()
+            patch.setattr(census_module, name, hang)
+            changes = {"accounts_from": str(tmp_path / "accounts")} if name == "read_accounts" else {}
+            async with Census(here.settings(**changes)) as census, anyio.create_task_group() as group:
+                group.start_soon(census.collect)
+                while not hanging.begun.is_set():
+                    await anyio.sleep(0.002)
+                group.cancel_scope.cancel()
+    hanging.go_on.set()
+    assert await settled(here.dest) == [".lock", ID, "latest"]
+
+
+async def test_a_journal_that_hangs_holds_nobody_up(
+    lab: Start, hanging: Hanging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = await lab(accounts=9, mean_pools=3)
+    async with Census(here.settings(concurrency=2)) as census, anyio.create_task_group() as group:
+        group.start_soon(census.collect)
+        with anyio.fail_after(20):
+            while census.progress().done < 9:
+                await anyio.sleep(0.002)
+        group.cancel_scope.cancel()
+    result = Journal.result
+
+    def hang(journal: Journal, entry: Any) -> object:
+        hanging.wait()
+        return result(journal, entry)
+
+    with monkeypatch.context() as patch, anyio.fail_after(LONGEST):
+        patch.setattr(Journal, "result", hang)
+        async with Census(here.settings(resume=True)) as census, anyio.create_task_group() as group:
+            group.start_soon(census.collect)
+            while not hanging.begun.is_set():
+                await anyio.sleep(0.002)
+            group.cancel_scope.cancel()
+    hanging.go_on.set()
+    await settled(here.dest)
+    here.assert_exact(await here.collect(resume=True))
