@@ -20,7 +20,7 @@ import orjson
 from harness import show
 from poolcensus.aws.json_api import json_object
 from poolcensus.aws.transport.fast import Reply
-from poolcensus.format.schema import PageEncoder, encode_result
+from poolcensus.format.schema import Schema
 from poolcensus.model import Account, Outcome, Page, Target, TargetResult
 from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.simulator.world import World, WorldConfig
@@ -67,15 +67,16 @@ def jobs(pools: int) -> list[tuple[str, Job, Job]]:
     envelope = {"snapshot_id": SNAPSHOT, "collected_at": AT, "partition": "aws"}
     envelope |= {"account_id": "000000000001", "account_name": "acct-0", "region": REGION}
     records = [{**envelope, "pool": pool} for pool in page.pools]
-    encoder = PageEncoder(SNAPSHOT, "aws")
+    schema = Schema(WORKSPACES_POOLS.info)
+    encoder = schema.encoder(SNAPSHOT, "aws")
     if encoder.encode(page) != lines(records):
         raise AssertionError("the encoder and orjson write different lines")
     result = TargetResult("000000000001", "acct-0", REGION, Outcome.OK, pools=pools, pages=1, attempts=1)
-    ledger = orjson.loads(encode_result(result))
+    ledger = orjson.loads(schema.encode_result(result))
     return [
         ("check of a reply", lambda: check(reply), lambda: orjson.loads(body)),
         ("lines of pools.ndjson", lambda: encoder.encode(page), lambda: lines(records)),
-        ("line of the ledger", lambda: encode_result(result), lambda: orjson.dumps(ledger) + b"\n"),
+        ("line of the ledger", lambda: schema.encode_result(result), lambda: orjson.dumps(ledger) + b"\n"),
     ]
 
 

@@ -252,13 +252,20 @@ class Census:
         ):
             asked = self._asked(opened.aws.caller)
             interrupted = await store.interrupted(asked) if self.settings.resume else None
-            header = JournalHeader(new_snapshot_id(started), rfc3339(started), self.settings.compress, asked)
+            header = JournalHeader(
+                snapshot_id=new_snapshot_id(started),
+                started_at=rfc3339(started),
+                compression=self.settings.compress,
+                operation=self.operation.info,
+                asked=asked,
+            )
             if interrupted is not None:
                 header = msgspec.structs.replace(interrupted.header, compression=self.settings.compress)
                 _log.info("going on with the interrupted run %s", header.snapshot_id)
             async with SnapshotWriter(
                 await store.draft(header.snapshot_id),
                 partition=opened.aws.caller.partition,
+                operation=self.operation.info,
                 compression=self.settings.compress,
                 journal=header,
             ) as writer:
@@ -443,6 +450,7 @@ class Census:
         settings = self.settings
         return {
             **settings.request(),
+            "operation": self.operation.permission,
             "page_size": settings.page_size,
             "endpoint_url": settings.endpoint_url,
             "shard": f"{shard.index}/{shard.count}" if (shard := settings.shard) is not None else None,

@@ -72,10 +72,15 @@ class Compression(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """An account that will be asked. `name` is None where the source of the accounts knows none."""
+    """An account that will be asked. What its source does not tell is None.
+
+    `ou_path` is its place in the organization, `o-…/r-…/ou-…/ACCOUNT/`; `tags` are pairs of key and value.
+    """
 
     id: str
     name: str | None = None
+    ou_path: str | None = None
+    tags: tuple[tuple[str, str], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +98,20 @@ class Target:
 
     account: Account
     region: str
+
+
+@dataclass(frozen=True, slots=True)
+class OperationInfo:
+    """What a snapshot is of: an operation by its IAM action, and what its items are called.
+
+    `item` is the key under which a record holds one, `items` the key of their number and the name of their
+    file, `identity` the field that tells one from the others of its target.
+    """
+
+    name: str
+    item: str
+    items: str
+    identity: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +137,8 @@ class PoolRecord:
     account_name: str | None
     region: str
     pool: JsonObject
+    ou_path: str | None = None
+    account_tags: tuple[tuple[str, str], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +147,8 @@ class TargetResult:
 
     `attempts` counts the calls of the operation that were sent, `throttles` those of them that the
     service throttled, `pages` the pages that were read, `seconds` the time from the first attempt to
-    the end. `pools` is 0 for a target that failed, whatever pages came before.
+    the end. `pools` is 0 for a target that failed, whatever pages came before. `operation` is the IAM action
+    of what was called.
     """
 
     account_id: str
@@ -141,6 +163,9 @@ class TargetResult:
     error_code: str | None = None
     error_message: str | None = None
     request_id: str | None = None
+    operation: str = ""
+    ou_path: str | None = None
+    account_tags: tuple[tuple[str, str], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +257,7 @@ class Manifest:
     tool: str
     caller: Caller
     organization_id: str | None
+    operation: OperationInfo
     request: JsonObject
     accounts_planned: int
     accounts_skipped: tuple[SkippedAccount, ...]

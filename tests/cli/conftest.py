@@ -38,7 +38,7 @@ TOTALS = Totals(
     targets=4, covered=4, pools=7, pages=3, requests=9, retries=1, throttles=1, assume_role_calls=2
 )
 MANIFEST = Manifest(
-    schema_version=1,
+    schema_version=2,
     snapshot_id="20261123T020000Z-3f9a1c",
     status=SnapshotStatus.COMPLETE,
     started_at="2026-11-23T02:00:00.000Z",
@@ -46,6 +46,7 @@ MANIFEST = Manifest(
     tool="poolcensus 0.1.0",
     caller=Caller("000000000001", "arn:aws:iam::000000000001:user/u", "aws"),
     organization_id="o-abc",
+    operation=WORKSPACES_POOLS.info,
     request={},
     accounts_planned=2,
     accounts_skipped=(SkippedAccount("000000000009", "old", "SUSPENDED"),),

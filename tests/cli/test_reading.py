@@ -12,8 +12,9 @@ import pytest
 
 from poolcensus.cli import main
 from poolcensus.format.codec import dumps
-from poolcensus.format.schema import encode_manifest, encode_result
+from poolcensus.format.schema import Schema, encode_manifest
 from poolcensus.model import FileEntry, Outcome, Shard, SnapshotStatus, Totals
+from poolcensus.operations import WORKSPACES_POOLS
 from snapshot.making import ago, clock
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def write(
         + b"\n"
         for number, name in enumerate(pool_names)
     )
-    targets = b"".join(map(encode_result, ledger))
+    targets = b"".join(map(Schema(WORKSPACES_POOLS.info).encode_result, ledger))
     files = []
     for name, data in (("pools.ndjson", pools), ("targets.ndjson", targets)):
         (folder / name).write_bytes(data)

@@ -9,7 +9,7 @@ import anyio
 from poolcensus.cli import main
 from poolcensus.model import Outcome
 from poolcensus.snapshot import FolderStore, SnapshotWriter
-from snapshot.making import ID, LATER_ID, SOME, fill, make, publish, target
+from snapshot.making import ID, LATER_ID, POOLS, SOME, fill, make, publish, target
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,7 +49,7 @@ def test_only_what_asks_for_failures_sees_a_run_that_was_not_published(
 async def refuse_small(dest: Path, run_id: str) -> None:
     async with (
         FolderStore(dest) as store,
-        SnapshotWriter(await store.draft(run_id), partition="aws") as writer,
+        SnapshotWriter(await store.draft(run_id), partition="aws", operation=POOLS) as writer,
     ):
         await fill(writer, {**SOME, target(3): Outcome.THROTTLED})
         await publish(writer, finished_at="2026-11-24T02:00:04.000Z", refused="--strict")

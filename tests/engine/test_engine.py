@@ -13,6 +13,7 @@ from poolcensus.engine.engine import Engine, EngineLimits
 from poolcensus.flow.breaker import CircuitBreakers
 from poolcensus.flow.concurrency import Pauses
 from poolcensus.model import Account, Caller, Outcome, Page, Target, TargetResult
+from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.scope.regions import RegionChoice
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class Played:
         return self
 
     broker = reader = region_status = channel
+    operation = WORKSPACES_POOLS
 
     async def accounts(self) -> AsyncGenerator[tuple[Account, ...]]:
         yield tuple(Account(each) for each in self.reads)

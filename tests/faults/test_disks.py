@@ -23,12 +23,12 @@ FILLING = f"""
     from pathlib import Path
     from poolcensus.errors import DestinationError
     from poolcensus.snapshot import FolderStore, Snapshot, SnapshotWriter, verify
-    from snapshot.making import ID, LATER_ID, make, page, pool, publish, result, target
+    from snapshot.making import ID, LATER_ID, POOLS, make, page, pool, publish, result, target
 
     async def write(dest):
         async with FolderStore(dest) as store:
             draft = await store.draft(LATER_ID)
-            async with SnapshotWriter(draft, partition="aws", queue_bytes=20_000) as writer:
+            async with SnapshotWriter(draft, partition="aws", operation=POOLS, queue_bytes=20_000) as writer:
                 for number in range(40):
                     of = target(number)
                     # The large ones wait in the spill file, which has to find room as well.

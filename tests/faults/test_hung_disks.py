@@ -15,7 +15,7 @@ from poolcensus import census as census_module
 from poolcensus.census import Census
 from poolcensus.snapshot import FolderStore, SnapshotWriter, folder, list_snapshots, write_queue
 from poolcensus.snapshot.journal import Journal
-from snapshot.making import ID, SOME, fill, make, publish
+from snapshot.making import ID, POOLS, SOME, fill, make, publish
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -153,7 +153,9 @@ async def test_a_run_that_fails_while_its_disk_hangs_ends_with_its_failure(
     hanging.install(monkeypatch, "write", "pools.ndjson")
     with anyio.fail_after(LONGEST), pytest.raises(ZeroDivisionError):
         async with FolderStore(tmp_path) as store:
-            async with SnapshotWriter(await store.draft(ID), partition="aws", queue_bytes=10) as writer:
+            async with SnapshotWriter(
+                await store.draft(ID), partition="aws", operation=POOLS, queue_bytes=10
+            ) as writer:
                 await fill(writer, dict([*SOME.items()][:1]))
                 while not hanging.begun.is_set():
                     await anyio.sleep(0.002)
@@ -172,7 +174,7 @@ async def test_a_snapshot_that_is_published_when_the_disk_hangs_is_published(
     with anyio.fail_after(LONGEST), anyio.CancelScope() as scope:
         async with FolderStore(dest) as store:
             async with (
-                SnapshotWriter(await store.draft(ID), partition="aws") as writer,
+                SnapshotWriter(await store.draft(ID), partition="aws", operation=POOLS) as writer,
                 anyio.create_task_group() as group,
             ):
                 await fill(writer, SOME)

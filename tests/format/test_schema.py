@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,12 +12,9 @@ from hypothesis import strategies as st
 from poolcensus.format.compression import compressor, read_lines
 from poolcensus.format.schema import (
     NewerSchemaError,
-    PageEncoder,
+    Schema,
     decode_manifest,
-    decode_record,
-    decode_result,
     encode_manifest,
-    encode_result,
 )
 from poolcensus.model import (
     Account,
@@ -32,6 +30,8 @@ from poolcensus.model import (
     TargetResult,
     Totals,
 )
+from poolcensus.operations import WORKSPACES_POOLS
+from poolcensus.snapshot import Snapshot, verify
 from snapshot.making import CALLER, ID, RECEIVED, page, pool, target
 
 if TYPE_CHECKING:
@@ -50,10 +50,12 @@ VALUES = st.recursive(
 )
 POOLS = st.dictionaries(TEXT, VALUES, max_size=5)
 COUNTS = st.integers(0, 10**9)
+TAGS = st.none() | st.dictionaries(TEXT, TEXT, max_size=3).map(lambda tags: tuple(tags.items()))
+SCHEMA = Schema(WORKSPACES_POOLS.info)
 
 
 def test_a_pool_line_is_the_contracts_to_the_letter() -> None:
-    line = PageEncoder(ID, "aws").encode(page(target(), {"PoolId": "wspool-1", "New": {"é": [1, None]}}))
+    line = SCHEMA.encoder(ID, "aws").encode(page(target(), {"PoolId": "wspool-1", "New": {"é": [1, None]}}))
     assert line.decode() == (
         '{"snapshot_id":"20261123T020000Z-3f9a1c","collected_at":"2026-11-23T02:00:03.123Z",'
         '"partition":"aws","account_id":"000000000001","account_name":"acct-1","region":"us-east-1",'
@@ -63,28 +65,28 @@ def test_a_pool_line_is_the_contracts_to_the_letter() -> None:
 
 def test_a_ledger_line_is_the_contracts_to_the_letter() -> None:
     result = TargetResult("000000000001", None, "us-east-1", Outcome.OK, 3, 1, 1, 0, 0.21249)
-    assert encode_result(result).decode() == (
-        '{"account_id":"000000000001","account_name":null,"region":"us-east-1","outcome":"ok","pools":3,'
-        '"pages":1,"attempts":1,"throttles":0,"seconds":0.212,"error_code":null,"error_message":null,'
+    assert SCHEMA.encode_result(result).decode() == (
+        '{"account_id":"000000000001","account_name":null,"region":"us-east-1",'
+        '"operation":"workspaces:DescribeWorkspacesPools","outcome":"ok","pools":3,"pages":1,"attempts":1,"throttles":0,"seconds":0.212,"error_code":null,"error_message":null,'
         '"request_id":null}\n'
     )
 
 
 def test_a_page_without_pools_has_no_line() -> None:
-    assert PageEncoder(ID, "aws").encode(page(target())) == b""
+    assert SCHEMA.encoder(ID, "aws").encode(page(target())) == b""
 
 
 @given(pools=st.lists(POOLS, min_size=1, max_size=4), account=TEXT, name=st.none() | TEXT, region=TEXT)
 def test_records_come_back_as_they_went(
     pools: list[JsonObject], account: str, name: str | None, region: str
 ) -> None:
-    encoder = PageEncoder(ID, "aws")
+    encoder = SCHEMA.encoder(ID, "aws")
     data = encoder.encode(Page(Target(Account(account, name), region), 1, RECEIVED, tuple(pools)))
     lines = data.split(b"\n")
     assert lines.pop() == b""
     assert len(lines) == len(pools)
     for line, expected in zip(lines, pools, strict=True):
-        snapshot_id, record = decode_record(line)
+        snapshot_id, record = SCHEMA.decode_record(line)
         assert (snapshot_id, record.account_id, record.account_name) == (ID, account, name)
         assert (record.region, record.partition, record.collected_at) == (region, "aws", RECEIVED)
         assert record.pool == expected
@@ -95,8 +97,8 @@ def test_records_come_back_as_they_went(
 
 def test_a_pool_that_orjson_refuses_leaves_the_rest_of_its_page_alone() -> None:
     odd: JsonObject = {"PoolId": "wspool-2", "Description": "\ud800", "Count": 2**70}
-    data = PageEncoder(ID, "aws").encode(page(target(), pool("wspool-1"), odd, pool("wspool-3")))
-    assert [decode_record(line)[1].pool for line in data.splitlines()] == [
+    data = SCHEMA.encoder(ID, "aws").encode(page(target(), pool("wspool-1"), odd, pool("wspool-3")))
+    assert [SCHEMA.decode_record(line)[1].pool for line in data.splitlines()] == [
         pool("wspool-1"),
         odd,
         pool("wspool-3"),
@@ -106,12 +108,12 @@ def test_a_pool_that_orjson_refuses_leaves_the_rest_of_its_page_alone() -> None:
 
 def test_a_pool_that_is_no_json_is_a_value_error() -> None:
     with pytest.raises(ValueError, match="can't be written"):
-        PageEncoder(ID, "aws").encode(page(target(), {"PoolId": object()}))  # type: ignore[dict-item]
+        SCHEMA.encoder(ID, "aws").encode(page(target(), {"PoolId": object()}))  # type: ignore[dict-item]
     endless: JsonObject = {}
     for _ in range(100_000):
         endless = {"a": endless}
     with pytest.raises(ValueError, match="can't be written"):
-        PageEncoder(ID, "aws").encode(page(target(), endless))
+        SCHEMA.encoder(ID, "aws").encode(page(target(), endless))
 
 
 @given(
@@ -129,16 +131,19 @@ def test_a_pool_that_is_no_json_is_a_value_error() -> None:
         error_code=st.none() | TEXT,
         error_message=st.none() | TEXT,
         request_id=st.none() | TEXT,
+        operation=TEXT.filter(bool),
+        ou_path=st.none() | TEXT,
+        account_tags=TAGS,
     )
 )
 def test_ledger_lines_come_back_as_they_went(result: TargetResult) -> None:
-    line = encode_result(result)
+    line = SCHEMA.encode_result(result)
     assert line.count(b"\n") == 1
-    assert decode_result(line) == result
+    assert SCHEMA.decode_result(line) == result
 
 
 MANIFEST = Manifest(
-    schema_version=1,
+    schema_version=2,
     snapshot_id=ID,
     status=SnapshotStatus.PARTIAL,
     started_at="2026-11-23T02:00:00.000Z",
@@ -146,6 +151,7 @@ MANIFEST = Manifest(
     tool="poolcensus 0",
     caller=CALLER,
     organization_id=None,
+    operation=WORKSPACES_POOLS.info,
     request={"filters": ["PoolName:EQUALS:a"]},
     accounts_planned=2,
     accounts_skipped=(SkippedAccount("000000000009", "nine", "SUSPENDED"),),
@@ -175,6 +181,7 @@ def test_the_manifests_keys_are_the_contracts() -> None:
         "tool",
         "caller",
         "organization_id",
+        "operation",
         "request",
         "accounts",
         "totals",
@@ -182,6 +189,12 @@ def test_the_manifests_keys_are_the_contracts() -> None:
         "files",
         "shard",
     ]
+    assert content["operation"] == {
+        "name": "workspaces:DescribeWorkspacesPools",
+        "item": "pool",
+        "items": "pools",
+        "identity": "PoolId",
+    }
     assert content["caller"] == {"account": CALLER.account_id, "arn": CALLER.arn, "partition": "aws"}
     assert content["accounts"] == {
         "planned": 2,
@@ -194,10 +207,57 @@ def test_the_manifests_keys_are_the_contracts() -> None:
 
 def test_a_newer_schema_is_told_apart_from_damage() -> None:
     content = json.loads(encode_manifest(MANIFEST))
-    with pytest.raises(NewerSchemaError, match="schema_version is 2"):
-        decode_manifest(json.dumps({**content, "schema_version": 2}).encode())
+    with pytest.raises(NewerSchemaError, match="schema_version is 3"):
+        decode_manifest(json.dumps({**content, "schema_version": 3}).encode())
     # Keys that a later release of the same schema may add do no harm.
     assert decode_manifest(json.dumps({**content, "more": 1}).encode()) == MANIFEST
+
+
+def test_fields_of_a_later_release_are_passed_over() -> None:
+    line = json.loads(SCHEMA.encoder(ID, "aws").encode(page(target(), pool("wspool-1"))))
+    assert SCHEMA.decode_record(json.dumps({**line, "new": [1]}).encode())[1].pool == pool("wspool-1")
+    result = TargetResult("000000000001", None, "us-east-1", Outcome.EMPTY, operation="a:B")
+    line = json.loads(SCHEMA.encode_result(result))
+    assert SCHEMA.decode_result(json.dumps({**line, "new": {"x": None}}).encode()) == result
+
+
+def test_places_and_tags_of_accounts_are_there_where_they_are_known() -> None:
+    account = Account("000000000001", "one", "o-1/r-1/ou-1/000000000001/", (("env", "prod"), ("x", "")))
+    (line,) = (
+        SCHEMA.encoder(ID, "aws").encode(page(Target(account, "us-east-1"), pool("wspool-1"))).splitlines()
+    )
+    record = SCHEMA.decode_record(line)[1]
+    assert (record.ou_path, record.account_tags) == (account.ou_path, account.tags)
+    assert list(json.loads(line)) == [
+        "snapshot_id", "collected_at", "partition", "account_id", "account_name", "ou_path", "account_tags",
+        "region", "pool",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("items", ["", "../pools", "pools/x", "a b", "pools.ndjson"])
+def test_what_a_file_is_called_after_is_a_name(items: str) -> None:
+    content = json.loads(encode_manifest(MANIFEST))
+    content["operation"]["items"] = items
+    with pytest.raises(ValueError, match="items is not a name"):
+        decode_manifest(json.dumps(content).encode())
+
+
+VERSION_1 = Path(__file__).with_name("version1") / "20261128T135448Z-0a9dfd"
+
+
+def test_a_snapshot_of_version_1_is_read() -> None:
+    snapshot = Snapshot.open(VERSION_1)
+    assert snapshot.manifest.schema_version == 1
+    assert snapshot.manifest.operation == WORKSPACES_POOLS.info
+    assert verify(snapshot) == ()
+    results = [*snapshot.targets()]
+    assert len(results) == 16
+    assert {each.operation for each in results} == {WORKSPACES_POOLS.permission}
+    assert [each.outcome for each in results].count(Outcome.NOT_ENTITLED) == 2
+    records = [*snapshot.pools()]
+    assert len(records) == snapshot.manifest.totals.pools == 7
+    line = (VERSION_1 / "pools.ndjson").read_bytes().splitlines()[0]
+    assert SCHEMA.record_object(snapshot.id, records[0]) == json.loads(line)
 
 
 def test_a_manifest_of_the_wrong_types_is_a_value_error() -> None:
@@ -226,22 +286,23 @@ def test_a_manifest_of_the_wrong_types_is_a_value_error() -> None:
 
 @given(st.binary(max_size=200))
 def test_junk_is_a_value_error_and_nothing_else(junk: bytes) -> None:
-    for decode in (decode_record, decode_result, decode_manifest):
+    for decode in (SCHEMA.decode_record, SCHEMA.decode_result, decode_manifest):
         with pytest.raises(ValueError):  # noqa: PT011 - of any text
             decode(junk)
 
 
 def test_json_that_is_no_record_is_a_value_error() -> None:
-    sound = json.loads(PageEncoder(ID, "aws").encode(page(target(), pool("wspool-1"))))
+    sound = json.loads(SCHEMA.encoder(ID, "aws").encode(page(target(), pool("wspool-1"))))
     wrong = [
         {**sound, "snapshot_id": 1},
         {**sound, "pool": []},
         {**sound, "account_name": 3},
-        {**sound, "x": 1},
+        {**sound, "ou_path": 3},
+        {**sound, "account_tags": {"a": 1}},
     ]
     for value in ({}, [], 7, *wrong):
         with pytest.raises(ValueError):  # noqa: PT011 - of any text
-            decode_record(json.dumps(value).encode())
+            SCHEMA.decode_record(json.dumps(value).encode())
 
 
 @pytest.mark.parametrize("compression", Compression)

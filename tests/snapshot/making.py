@@ -18,6 +18,7 @@ from poolcensus.model import (
     TargetResult,
     Totals,
 )
+from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.snapshot import FolderStore, Snapshot, SnapshotWriter
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from poolcensus.model import JsonObject, Shard
 
+POOLS = WORKSPACES_POOLS.info
 ID = "20261123T020000Z-3f9a1c"
 LATER_ID = "20261124T020000Z-000000"
 RECEIVED = "2026-11-23T02:00:03.123Z"
@@ -57,6 +59,7 @@ def result(of: Target, outcome: Outcome = Outcome.OK, pools: int = 0, pages: int
         pages=pages,
         attempts=pages,
         seconds=0.2124,
+        operation=POOLS.name,
     )
 
 
@@ -123,7 +126,12 @@ async def make(
 ) -> Snapshot:
     async with (
         FolderStore(dest) as store,
-        SnapshotWriter(await store.draft(snapshot_id), partition="aws", compression=compression) as writer,
+        SnapshotWriter(
+            await store.draft(snapshot_id),
+            partition="aws",
+            operation=POOLS,
+            compression=compression,
+        ) as writer,
     ):
         await fill(writer, content)
         await publish(writer)

@@ -19,7 +19,7 @@ from poolcensus.errors import DestinationError, DestinationLockedError
 from poolcensus.snapshot import FolderStore, Snapshot, SnapshotWriter, list_snapshots, verify
 from poolcensus.snapshot.reader import take_inventory
 from poolcensus.snapshot.store import destination_error
-from snapshot.making import ID, LATER_ID, SOME, fill, make, page, pool, publish, target
+from snapshot.making import ID, LATER_ID, POOLS, SOME, fill, make, page, pool, publish, target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -166,7 +166,7 @@ async def test_a_failure_after_the_rename_is_a_warning_since_the_snapshot_is_pub
     with monkeypatch.context() as patch:
         async with (
             FolderStore(dest) as store,
-            SnapshotWriter(await store.draft(LATER_ID), partition="aws") as writer,
+            SnapshotWriter(await store.draft(LATER_ID), partition="aws", operation=POOLS) as writer,
         ):
             await fill(writer, SOME)
             failing(call, name, patch)
@@ -424,7 +424,7 @@ def test_a_file_that_may_not_grow_ends_the_run_and_leaves_the_former_snapshot(tm
         from pathlib import Path
         from poolcensus.errors import DestinationError
         from poolcensus.snapshot import FolderStore, SnapshotWriter
-        from snapshot.making import ID, LATER_ID, make, page, pool, publish, result, target
+        from snapshot.making import ID, LATER_ID, POOLS, make, page, pool, publish, result, target
 
         async def main(dest):
             await make(dest, ID)
@@ -432,7 +432,8 @@ def test_a_file_that_may_not_grow_ends_the_run_and_leaves_the_former_snapshot(tm
             resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
             async with FolderStore(dest) as store:
                 draft = await store.draft(LATER_ID)
-                async with SnapshotWriter(draft, partition="aws", queue_bytes=100_000) as writer:
+                writing = SnapshotWriter(draft, partition="aws", operation=POOLS, queue_bytes=100_000)
+                async with writing as writer:
                     for number in range(100):
                         of = target(number)
                         await writer.page(page(of, pool(f"wspool-{{number:09}}", 10_000)))
@@ -554,7 +555,11 @@ async def test_a_cancelled_writer_leaves_no_draft_and_no_descriptor(tmp_path: Pa
         async with (
             FolderStore(tmp_path) as store,
             SnapshotWriter(
-                await store.draft(ID), partition="aws", memory_per_target=1024, queue_bytes=4096
+                await store.draft(ID),
+                partition="aws",
+                operation=POOLS,
+                memory_per_target=1024,
+                queue_bytes=4096,
             ) as writer,
         ):
             for number in range(50):

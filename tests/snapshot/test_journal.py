@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from poolcensus.errors import DestinationError, NotPublishedError
 from poolcensus.model import Account, Compression, Outcome, Target, TargetResult
+from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.snapshot import (
     FolderStore,
     JournalHeader,
@@ -29,7 +30,7 @@ from poolcensus.snapshot import (
     verify,
 )
 from poolcensus.snapshot.journal import Journal, encode_header
-from snapshot.making import ID, LATER_ID, ago, fill, make, page, pool, publish, result, target
+from snapshot.making import ID, LATER_ID, POOLS, ago, fill, make, page, pool, publish, result, target
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -52,7 +53,7 @@ class StoppedError(Exception):
 
 
 def header(snapshot_id: str, compression: Compression = Compression.NONE) -> JournalHeader:
-    return JournalHeader(snapshot_id, "2026-11-23T02:00:00.000Z", compression, ASKED)
+    return JournalHeader(snapshot_id, "2026-11-23T02:00:00.000Z", compression, WORKSPACES_POOLS.info, ASKED)
 
 
 async def interrupt(
@@ -71,6 +72,7 @@ async def interrupt(
             SnapshotWriter(
                 await store.draft(snapshot_id),
                 partition="aws",
+                operation=POOLS,
                 compression=compression,
                 journal=header(snapshot_id, compression),
             ) as writer,
@@ -91,7 +93,10 @@ async def going_on(
         interrupted = await store.interrupted(ASKED)
         assert interrupted is not None
         async with SnapshotWriter(
-            await store.draft(interrupted.header.snapshot_id), partition="aws", journal=interrupted.header
+            await store.draft(interrupted.header.snapshot_id),
+            partition="aws",
+            operation=POOLS,
+            journal=interrupted.header,
         ) as writer:
             for each in [*CONTENT, target(7), target(8)]:
                 found = await interrupted.restore(each, writer)
@@ -238,7 +243,7 @@ async def test_an_account_that_has_another_name_now_is_called_again(tmp_path: Pa
     async with FolderStore(tmp_path) as store:
         interrupted = await store.interrupted(ASKED)
         assert interrupted is not None
-        async with SnapshotWriter(await store.draft(snapshot_id), partition="aws") as writer:
+        async with SnapshotWriter(await store.draft(snapshot_id), partition="aws", operation=POOLS) as writer:
             renamed = Target(Account("000000000001", "other"), "us-east-1")
             assert await interrupted.restore(renamed, writer) is None
 
@@ -278,7 +283,10 @@ async def test_a_killed_commit_can_be_gone_on_with_until_the_manifest_is_there(
         async with (
             FolderStore(tmp_path) as store,
             SnapshotWriter(
-                await store.draft(snapshot_id), partition="aws", journal=header(snapshot_id)
+                await store.draft(snapshot_id),
+                partition="aws",
+                operation=POOLS,
+                journal=header(snapshot_id),
             ) as writer,
         ):
             await fill(writer, CONTENT)
@@ -297,7 +305,10 @@ async def test_a_killed_run_has_its_journal_on_disk_before_long(
     async with (
         FolderStore(tmp_path) as store,
         SnapshotWriter(
-            await store.draft(snapshot_id), partition="aws", journal=header(snapshot_id)
+            await store.draft(snapshot_id),
+            partition="aws",
+            operation=POOLS,
+            journal=header(snapshot_id),
         ) as writer,
     ):
         await fill(writer, CONTENT)

@@ -91,7 +91,7 @@ def change(path: Path, **values: object) -> None:
 
 
 async def test_a_newer_schema_is_told_apart_from_damage(dest: Path) -> None:
-    change(dest / ID, schema_version=2)
+    change(dest / ID, schema_version=3)
     with pytest.raises(SnapshotError, match=r"written by a newer poolcensus"):
         Snapshot.open(ID, dest)
 

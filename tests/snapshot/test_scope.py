@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from poolcensus.config import Settings
 from poolcensus.model import Manifest, Shard, SnapshotStatus, Totals
+from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.snapshot import Scope
 from snapshot.making import CALLER, ID
 
@@ -24,7 +25,7 @@ def scope(
 ) -> Scope:
     return Scope.of(
         Manifest(
-            schema_version=1,
+            schema_version=2,
             snapshot_id=ID,
             status=SnapshotStatus.COMPLETE,
             started_at="2026-11-23T02:00:00.000Z",
@@ -32,6 +33,7 @@ def scope(
             tool="poolcensus test",
             caller=caller,
             organization_id=organization_id,
+            operation=WORKSPACES_POOLS.info,
             request=request,
             accounts_planned=1,
             accounts_skipped=(),

@@ -31,7 +31,7 @@ from poolcensus.snapshot import (
 )
 from poolcensus.snapshot.store import Piece
 from snapshot.buckets import MOTO_COMMAND, NAME, PLACE, PREFIX, bucket_store, opened, stored
-from snapshot.making import ID, LATER_ID, NOTHING_SPECIAL, SOME, ago, clock, fill, publish, target
+from snapshot.making import ID, LATER_ID, NOTHING_SPECIAL, POOLS, SOME, ago, clock, fill, publish, target
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -349,14 +349,14 @@ async def test_two_runs_never_hold_one_place(place: Place) -> None:
 async def test_the_writer_puts_the_same_records_everywhere(place: Place, tmp_path: Path) -> None:
     async with (
         place.store() as store,
-        SnapshotWriter(await store.draft(ID), partition="aws") as writer,
+        SnapshotWriter(await store.draft(ID), partition="aws", operation=POOLS) as writer,
     ):
         await fill(writer, SOME)
         await publish(writer)
     other = FolderPlace(tmp_path / "other")
     async with (
         other.store() as store,
-        SnapshotWriter(await store.draft(ID), partition="aws") as writer,
+        SnapshotWriter(await store.draft(ID), partition="aws", operation=POOLS) as writer,
     ):
         await fill(writer, SOME)
         await publish(writer)
@@ -372,7 +372,9 @@ async def written(place: Place, *snapshot_ids: str) -> Shelf:
         pytest.skip("nothing is kept there")
     async with store:
         for snapshot_id in snapshot_ids:
-            async with SnapshotWriter(await store.draft(snapshot_id), partition="aws") as writer:
+            async with SnapshotWriter(
+                await store.draft(snapshot_id), partition="aws", operation=POOLS
+            ) as writer:
                 await fill(writer, SOME)
                 await publish(writer)
     return store
@@ -430,7 +432,7 @@ async def add(
     """Publish a snapshot that ended so many hours ago, and return what the writer says was there before."""
     async with (
         shelf,
-        SnapshotWriter(await shelf.draft(snapshot_id), partition="aws") as writer,
+        SnapshotWriter(await shelf.draft(snapshot_id), partition="aws", operation=POOLS) as writer,
     ):
         await fill(writer, content)
         await publish(writer, started_at=clock(ended + 0.1), finished_at=clock(ended), request=request)

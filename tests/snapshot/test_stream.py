@@ -12,10 +12,10 @@ import anyio
 import pytest
 
 from poolcensus.errors import DestinationError
-from poolcensus.format.schema import decode_record
+from poolcensus.format.schema import Schema
 from poolcensus.model import Outcome
 from poolcensus.snapshot import SnapshotWriter, StreamStore
-from snapshot.making import ID, SOME, fill, page, pool, publish, result, target
+from snapshot.making import ID, POOLS, SOME, fill, page, pool, publish, result, target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 async def census(stream: BinaryIO, pools: int = 1000) -> None:
     async with (
         StreamStore(stream) as store,
-        SnapshotWriter(await store.draft(ID), partition="aws") as writer,
+        SnapshotWriter(await store.draft(ID), partition="aws", operation=POOLS) as writer,
     ):
         for number in range(pools):
             of = target(number)
@@ -38,14 +38,14 @@ async def test_only_records_of_targets_that_ended_well_are_written() -> None:
     stream = io.BytesIO()
     async with (
         StreamStore(stream) as store,
-        SnapshotWriter(await store.draft(ID), partition="aws") as writer,
+        SnapshotWriter(await store.draft(ID), partition="aws", operation=POOLS) as writer,
     ):
         await fill(writer, SOME)
         failed = target(7)
         await writer.page(page(failed, pool("wspool-lost")))
         await writer.done(result(failed, Outcome.THROTTLED), failed)
         manifest = await publish(writer)
-    records = [decode_record(line)[1] for line in stream.getvalue().splitlines()]
+    records = [Schema(POOLS).decode_record(line)[1] for line in stream.getvalue().splitlines()]
     assert [record.account_id[-1] for record in records] == ["1", "1", "2"]
     assert manifest.totals.pools == len(records)
     assert manifest.files[0].bytes == len(stream.getvalue())
@@ -68,7 +68,7 @@ async def test_a_pipe_gets_every_byte() -> None:
     reader.join()
     first, *lines = read[0].splitlines()
     assert first == b"before"
-    assert [decode_record(line)[1].pool["PoolId"] for line in lines] == [
+    assert [Schema(POOLS).decode_record(line)[1].pool["PoolId"] for line in lines] == [
         f"wspool-{n:09}" for n in range(1000)
     ]
 

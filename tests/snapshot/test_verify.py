@@ -220,8 +220,8 @@ def test_unexpected_files_are_named(snapshot: Snapshot) -> None:
         (lambda lines: lines[3].update(outcome="error"), "outcomes say 0 error, the ledger 1"),
         (lambda lines: lines[3].update(outcome="odd"), "targets.ndjson:4: 'odd' is not a valid"),
         (lambda lines: lines[3].update(pages=7), "totals say 4 pages, the ledger 10"),
-        (lambda lines: lines[0].update(more=1), "targets.ndjson:1: not expected: 'more'"),
-        (lambda lines: lines[0].pop("request_id"), "targets.ndjson:1: missing: request_id"),
+        (lambda lines: lines[0].update(operation="a:B"), "in us-east-1 is of the operation 'a:B'"),
+        (lambda lines: lines[0].pop("request_id"), "targets.ndjson:1: request_id is missing"),
         (lambda lines: lines[2].update(region="eu-west-9"), "which the ledger does not have"),
     ],
 )
@@ -245,7 +245,7 @@ def test_a_ledger_that_disagrees_is_found(
         (lambda lines: lines[1].update(account_id="000000000008"), "which the ledger does not have"),
         (lambda lines: lines[1]["pool"].pop("PoolId"), "pools.ndjson:2: the pool has no PoolId"),
         (lambda lines: lines[1].update(pool=[]), "pools.ndjson:2: pool is not an object"),
-        (lambda lines: lines[1].pop("partition"), "pools.ndjson:2: missing: partition"),
+        (lambda lines: lines[1].pop("partition"), "pools.ndjson:2: partition is missing"),
     ],
 )
 def test_records_that_disagree_are_found(

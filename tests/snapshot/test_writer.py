@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from poolcensus.errors import BadResponseError, DestinationError
 from poolcensus.model import Compression, Outcome, Page, SnapshotStatus
 from poolcensus.snapshot import Draft, DraftFile, FolderStore, Snapshot, SnapshotWriter, verify
-from snapshot.making import ID, SOME, fill, make, page, pool, publish, result, target
+from snapshot.making import ID, POOLS, SOME, fill, make, page, pool, publish, result, target
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
@@ -84,7 +84,7 @@ def finishes_at_once(call: Coroutine[object, object, object]) -> bool:
 async def test_a_small_target_never_gives_way_to_the_event_loop(tmp_path: Path) -> None:
     async with (
         FolderStore(tmp_path) as store,
-        SnapshotWriter(await store.draft(ID), partition="aws") as writer,
+        SnapshotWriter(await store.draft(ID), partition="aws", operation=POOLS) as writer,
     ):
         for number in range(200):
             of = target(number)
@@ -157,6 +157,7 @@ def test_targets_in_any_interleaving_come_out_whole_and_together(
                 SnapshotWriter(
                     await store.draft(ID),
                     partition="aws",
+                    operation=POOLS,
                     compression=compression,
                     memory_per_target=memory,
                     queue_bytes=queue,
@@ -182,7 +183,7 @@ def test_targets_in_any_interleaving_come_out_whole_and_together(
 async def test_a_second_end_and_a_page_after_it_are_errors(tmp_path: Path) -> None:
     draft = MemoryDraft(tmp_path)
     of = target()
-    async with SnapshotWriter(draft, partition="aws") as writer:
+    async with SnapshotWriter(draft, partition="aws", operation=POOLS) as writer:
         await writer.page(page(of, pool("wspool-1")))
         await writer.done(result(of, pools=1), of)
         with pytest.raises(RuntimeError, match="done before"):
@@ -209,7 +210,7 @@ async def test_a_second_end_and_a_page_after_it_are_errors(tmp_path: Path) -> No
 )
 async def test_a_result_that_does_not_fit_its_pages_is_an_error(outcome: Outcome, said: int) -> None:
     of = target()
-    async with SnapshotWriter(MemoryDraft(), partition="aws") as writer:
+    async with SnapshotWriter(MemoryDraft(), partition="aws", operation=POOLS) as writer:
         await writer.page(page(of, pool("wspool-1")))
         with pytest.raises(RuntimeError, match="pools"):
             await writer.done(result(of, outcome, pools=said), of)
@@ -219,7 +220,7 @@ async def test_a_result_that_does_not_fit_its_pages_is_an_error(outcome: Outcome
 
 async def test_a_pool_that_is_no_json_fails_its_target_only(tmp_path: Path) -> None:
     draft = MemoryDraft(tmp_path)
-    async with SnapshotWriter(draft, partition="aws") as writer:
+    async with SnapshotWriter(draft, partition="aws", operation=POOLS) as writer:
         of = target(1)
         await writer.page(page(of, pool("wspool-1")))
         with pytest.raises(BadResponseError, match="can't be written"):
@@ -233,7 +234,7 @@ async def test_a_pool_that_is_no_json_fails_its_target_only(tmp_path: Path) -> N
 async def test_leaving_without_publishing_aborts_and_raises_what_was_raised() -> None:
     draft = MemoryDraft()
     with pytest.raises(KeyError):
-        async with SnapshotWriter(draft, partition="aws") as writer:
+        async with SnapshotWriter(draft, partition="aws", operation=POOLS) as writer:
             await fill(writer, SOME)
             raise KeyError
     assert draft.ended == ["abort"]
@@ -254,7 +255,7 @@ async def test_callers_wait_for_a_slow_destination_and_what_waits_is_bounded() -
             await writer.done(result(of, pools=1), of)
             taken += 1
 
-    async with SnapshotWriter(draft, partition="aws", queue_bytes=queue) as writer:
+    async with SnapshotWriter(draft, partition="aws", operation=POOLS, queue_bytes=queue) as writer:
         async with anyio.create_task_group() as tasks:
             for first in range(0, 5000, 100):
                 tasks.start_soon(keep_writing, first)
@@ -270,7 +271,7 @@ async def test_callers_wait_for_a_slow_destination_and_what_waits_is_bounded() -
 async def test_a_call_that_is_cancelled_while_it_waits_had_no_effect() -> None:
     draft = MemoryDraft()
     draft.gate = anyio.Event()
-    async with SnapshotWriter(draft, partition="aws", queue_bytes=5000) as writer:
+    async with SnapshotWriter(draft, partition="aws", operation=POOLS, queue_bytes=5000) as writer:
         first, second = target(1), target(2)
         await writer.page(page(second, pool("wspool-1")))
         await writer.page(page(first, *(pool(f"wspool-{n}", 1000) for n in range(20))))
@@ -309,7 +310,9 @@ async def test_a_destination_that_fails_ends_everyone_who_waits_and_all_later_ca
             ended.append(str(error))
 
     with pytest.raises(DestinationError, match="the device is on fire"):
-        async with SnapshotWriter(draft, partition="aws", queue_bytes=5000, memory_per_target=4000) as writer:
+        async with SnapshotWriter(
+            draft, partition="aws", operation=POOLS, queue_bytes=5000, memory_per_target=4000
+        ) as writer:
             async with anyio.create_task_group() as tasks:
                 for number in range(10):
                     tasks.start_soon(write, number)
@@ -340,7 +343,7 @@ async def test_a_mistake_while_writing_publishes_nothing() -> None:
 
     draft = Mistaken()
     with pytest.RaisesGroup(pytest.RaisesExc(RuntimeError, match="a mistake")):
-        async with SnapshotWriter(draft, partition="aws") as writer:
+        async with SnapshotWriter(draft, partition="aws", operation=POOLS) as writer:
             of = target(1)
             await writer.page(page(of, pool("wspool-1", 100)))
             await writer.done(result(of, pools=1), of)
@@ -356,7 +359,7 @@ async def test_an_abort_that_hangs_is_left_after_its_time() -> None:
 
     draft = Hanging()
     with anyio.fail_after(5), anyio.CancelScope() as scope:
-        async with SnapshotWriter(draft, partition="aws", abort_seconds=0.05):
+        async with SnapshotWriter(draft, partition="aws", operation=POOLS, abort_seconds=0.05):
             scope.cancel()
             await anyio.lowlevel.checkpoint()
     assert scope.cancelled_caught
@@ -372,7 +375,7 @@ async def test_a_writer_that_is_cancelled_again_while_it_aborts_leaves_no_task()
     async def write() -> None:
         # Which says so where a scope inside was not left.
         with anyio.CancelScope():
-            async with SnapshotWriter(Slow(), partition="aws"):
+            async with SnapshotWriter(Slow(), partition="aws", operation=POOLS):
                 raise KeyError
 
     begun = anyio.Event()
@@ -391,7 +394,7 @@ async def test_an_abort_wakes_those_who_wait() -> None:
     draft = MemoryDraft()
     draft.gate = anyio.Event()
     async with (
-        SnapshotWriter(draft, partition="aws", queue_bytes=5000) as writer,
+        SnapshotWriter(draft, partition="aws", operation=POOLS, queue_bytes=5000) as writer,
         anyio.create_task_group() as tasks,
     ):
         of = target(1)
@@ -417,7 +420,7 @@ async def test_a_draft_whose_files_cannot_be_made_is_aborted() -> None:
 
     draft = Full()
     with pytest.raises(DestinationError, match="full"):
-        async with SnapshotWriter(draft, partition="aws"):
+        async with SnapshotWriter(draft, partition="aws", operation=POOLS):
             pytest.fail("entered")
     assert draft.ended == ["abort"]
 
@@ -431,7 +434,12 @@ async def test_many_large_open_targets_need_little_memory_and_few_descriptors(tm
     try:
         async with (
             FolderStore(tmp_path) as store,
-            SnapshotWriter(await store.draft(ID), partition="aws", memory_per_target=1 << 14) as writer,
+            SnapshotWriter(
+                await store.draft(ID),
+                partition="aws",
+                operation=POOLS,
+                memory_per_target=1 << 14,
+            ) as writer,
         ):
             for number in range(40):
                 for of in targets:
@@ -451,7 +459,9 @@ async def test_many_large_open_targets_need_little_memory_and_few_descriptors(tm
 
 async def test_the_spill_file_is_used_again(tmp_path: Path) -> None:
     draft = MemoryDraft(tmp_path)
-    async with SnapshotWriter(draft, partition="aws", memory_per_target=1000, queue_bytes=20_000) as writer:
+    async with SnapshotWriter(
+        draft, partition="aws", operation=POOLS, memory_per_target=1000, queue_bytes=20_000
+    ) as writer:
         for number in range(300):
             of = target(number)
             for at in range(10):
@@ -487,7 +497,7 @@ async def test_a_ledger_without_a_line_for_each_planned_target_is_not_published(
 ) -> None:
     async with (
         FolderStore(tmp_path) as store,
-        SnapshotWriter(await store.draft(ID), partition="aws") as writer,
+        SnapshotWriter(await store.draft(ID), partition="aws", operation=POOLS) as writer,
     ):
         await fill(writer, SOME)
         with pytest.raises(RuntimeError, match="were planned"):
@@ -499,7 +509,7 @@ async def test_a_ledger_without_a_line_for_each_planned_target_is_not_published(
 async def test_publish_returns_the_manifest_that_lies_there(tmp_path: Path) -> None:
     async with (
         FolderStore(tmp_path) as store,
-        SnapshotWriter(await store.draft(ID), partition="aws") as writer,
+        SnapshotWriter(await store.draft(ID), partition="aws", operation=POOLS) as writer,
     ):
         await fill(writer, SOME)
         manifest = await publish(writer)

@@ -141,7 +141,8 @@ def _report(
             " covered"
         )
     if settings.json_output:
-        from poolcensus.cli.output import manifest_object, write_line
+        from poolcensus.cli.output import write_line
+        from poolcensus.format.schema import manifest_object
 
         try:
             write_line(manifest_object(manifest))

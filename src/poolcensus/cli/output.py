@@ -11,40 +11,13 @@ from poolcensus.format import codec
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from poolcensus.model import JsonObject, Manifest, Plan, PoolRecord, TargetResult
+    from poolcensus.model import JsonObject, Plan
     from poolcensus.snapshot import Decision, LockHolder, SnapshotInfo
 
 
 def write_line(value: object) -> None:
     """Writes one line of JSON."""
     click.echo(codec.dumps(value))
-
-
-def manifest_object(manifest: Manifest) -> object:
-    """The manifest as manifest.json has it."""
-    from poolcensus.format.schema import encode_manifest
-
-    return codec.loads(encode_manifest(manifest))
-
-
-def result_object(result: TargetResult) -> object:
-    """A target's result as the ledger has it."""
-    from poolcensus.format.schema import encode_result
-
-    return codec.loads(encode_result(result))
-
-
-def record_object(snapshot_id: str, record: PoolRecord) -> JsonObject:
-    """A pool as pools.ndjson has it."""
-    return {
-        "snapshot_id": snapshot_id,
-        "collected_at": record.collected_at,
-        "partition": record.partition,
-        "account_id": record.account_id,
-        "account_name": record.account_name,
-        "region": record.region,
-        "pool": record.pool,
-    }
 
 
 def info_object(info: SnapshotInfo, now: datetime) -> JsonObject:

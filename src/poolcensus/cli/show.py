@@ -123,32 +123,34 @@ def _parts(rows: Iterable[Row]) -> Iterator[list[Row]]:
 
 
 def _write_pools(snapshot: Snapshot) -> None:
-    from poolcensus.cli.output import record_object, write_line
+    from poolcensus.cli.output import write_line
 
     for record in snapshot.pools():
-        write_line(record_object(snapshot.id, record))
+        write_line(snapshot.schema.record_object(snapshot.id, record))
 
 
 def _write_object(snapshot: Snapshot, where: str) -> None:
-    from poolcensus.cli.output import manifest_object, result_object, write_line
+    from poolcensus.cli.output import write_line
+    from poolcensus.format.schema import manifest_object
 
     write_line(
         {
             "path": where,
             "scope": snapshot.info.scope.summary,
             "manifest": manifest_object(snapshot.manifest),
-            "failures": [result_object(each) for each in snapshot.uncovered()],
+            "failures": [snapshot.schema.result_object(each) for each in snapshot.uncovered()],
         }
     )
 
 
 def _write_refused(run: RefusedRun) -> None:
-    from poolcensus.cli.output import manifest_object, result_object, write_line
+    from poolcensus.cli.output import write_line
+    from poolcensus.format.schema import manifest_object
 
     write_line(
         {
             "refused": run.reason,
             "manifest": manifest_object(run.manifest),
-            "failures": [result_object(each) for each in run.uncovered()],
+            "failures": [run.schema.result_object(each) for each in run.uncovered()],
         }
     )

@@ -397,6 +397,9 @@ class Engine:
             error_code=error.code if error is not None else code,
             error_message=error.message if error is not None else message,
             request_id=error.request_id if error is not None else None,
+            operation=self._aws.reader.operation.permission,
+            ou_path=target.account.ou_path,
+            account_tags=target.account.tags,
         )
 
     async def _end(self, target: Target, result: TargetResult) -> None:

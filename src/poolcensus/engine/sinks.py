@@ -102,7 +102,14 @@ class RecordSink(_StreamSink[PoolRecord]):
         await self._outlet.put(
             tuple(
                 PoolRecord(
-                    page.received_at, self._partition, account.id, account.name, page.target.region, pool
+                    collected_at=page.received_at,
+                    partition=self._partition,
+                    account_id=account.id,
+                    account_name=account.name,
+                    region=page.target.region,
+                    pool=pool,
+                    ou_path=account.ou_path,
+                    account_tags=account.tags,
                 )
                 for pool in page.pools
             )

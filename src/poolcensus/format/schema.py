@@ -1,9 +1,9 @@
-"""The bytes of a snapshot: pool lines, ledger lines and the manifest, each way."""
+"""The schema of a snapshot: records, ledger lines and the manifest, in both directions."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Final
 
 import orjson
@@ -15,6 +15,7 @@ from poolcensus.model import (
     JsonObject,
     JsonValue,
     Manifest,
+    OperationInfo,
     Outcome,
     Page,
     PoolRecord,
@@ -25,38 +26,128 @@ from poolcensus.model import (
     Totals,
 )
 
-SCHEMA_VERSION: Final = 1
-POOLS_NAME: Final = "pools.ndjson"
+SCHEMA_VERSION: Final = 2
 TARGETS_NAME: Final = "targets.ndjson"
 MANIFEST_NAME: Final = "manifest.json"
 REFUSED_NAME: Final = "refused.json"
 
-_RECORD_KEYS: Final = frozenset(
-    {"snapshot_id", "collected_at", "partition", "account_id", "account_name", "region", "pool"}
-)
-_LEDGER_KEYS: Final = frozenset(TargetResult.__dataclass_fields__)
+# Snapshots of version 1 are of one operation, and don't name it.
+_OF_VERSION_1: Final = OperationInfo("workspaces:DescribeWorkspacesPools", "pool", "pools", "PoolId")
 _TOTALS_KEYS: Final = tuple(Totals.__dataclass_fields__)
+# The field of results and totals whose key is what the operation calls its items.
+_ITEMS_FIELD: Final = "pools"
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """The lines of a snapshot's files, in both directions: their keys depend on its operation.
+
+    Keys that this version does not know are passed over.
+    """
+
+    operation: OperationInfo
+
+    @property
+    def records_name(self) -> str:
+        """The name of the file of the records, without the suffix of its compression."""
+        return f"{self.operation.items}.ndjson"
+
+    def encoder(self, snapshot_id: str, partition: str) -> PageEncoder:
+        """Return the encoder of a snapshot's records."""
+        return PageEncoder(snapshot_id, partition, self.operation.item)
+
+    def record_object(self, snapshot_id: str, record: PoolRecord) -> JsonObject:
+        """Return a record as its line has it."""
+        return {
+            "snapshot_id": snapshot_id,
+            "collected_at": record.collected_at,
+            "partition": record.partition,
+            "account_id": record.account_id,
+            "account_name": record.account_name,
+            **_place_of_account(record.ou_path, record.account_tags),
+            "region": record.region,
+            self.operation.item: record.pool,
+        }
+
+    def result_object(self, result: TargetResult) -> JsonObject:
+        """Return a result as its line has it. `seconds` are rounded to milliseconds."""
+        return {
+            "account_id": result.account_id,
+            "account_name": result.account_name,
+            **_place_of_account(result.ou_path, result.account_tags),
+            "region": result.region,
+            "operation": result.operation or self.operation.name,
+            "outcome": result.outcome.value,
+            self.operation.items: result.pools,
+            "pages": result.pages,
+            "attempts": result.attempts,
+            "throttles": result.throttles,
+            "seconds": round(result.seconds, 3),
+            "error_code": result.error_code,
+            "error_message": result.error_message,
+            "request_id": result.request_id,
+        }
+
+    def encode_result(self, result: TargetResult) -> bytes:
+        """Return a line of the ledger."""
+        return dumps(self.result_object(result)) + b"\n"
+
+    def decode_record(self, line: bytes) -> tuple[str, PoolRecord]:
+        """Return the snapshot id and the record of a line. Raises `ValueError` for any other line."""
+        record = _object(loads(line), "the line")
+        return _text(record, "snapshot_id"), PoolRecord(
+            collected_at=_text(record, "collected_at"),
+            partition=_text(record, "partition"),
+            account_id=_text(record, "account_id"),
+            account_name=_text_or_none(record, "account_name"),
+            region=_text(record, "region"),
+            pool=_object(_get(record, self.operation.item), self.operation.item),
+            ou_path=_text_or_none(record, "ou_path", missing=True),
+            account_tags=_tags(record),
+        )
+
+    def decode_result(self, line: bytes) -> TargetResult:
+        """Return the content of a line of the ledger. Raises `ValueError` for any other line."""
+        record = _object(loads(line), "the line")
+        return TargetResult(
+            account_id=_text(record, "account_id"),
+            account_name=_text_or_none(record, "account_name"),
+            region=_text(record, "region"),
+            outcome=Outcome(_text(record, "outcome")),
+            pools=_count(record, self.operation.items),
+            pages=_count(record, "pages"),
+            attempts=_count(record, "attempts"),
+            throttles=_count(record, "throttles"),
+            seconds=_seconds(record),
+            error_code=_text_or_none(record, "error_code"),
+            error_message=_text_or_none(record, "error_message"),
+            request_id=_text_or_none(record, "request_id"),
+            operation=_text(record, "operation") if "operation" in record else self.operation.name,
+            ou_path=_text_or_none(record, "ou_path", missing=True),
+            account_tags=_tags(record),
+        )
 
 
 class PageEncoder:
-    """Turns pages into lines of pools.ndjson, for one snapshot."""
+    """Turns pages into the lines of one snapshot's records."""
 
-    __slots__ = ("_partition", "_snapshot_id")
+    __slots__ = ("_item", "_partition", "_snapshot_id")
 
-    def __init__(self, snapshot_id: str, partition: str) -> None:
+    def __init__(self, snapshot_id: str, partition: str, item: str) -> None:
         self._snapshot_id = snapshot_id
         self._partition = partition
+        self._item = item
 
     def encode(self, page: Page) -> bytes:
-        """The page's records, a line each; empty for a page without pools.
+        """Return the page's records, a line each; nothing for a page without items.
 
-        Raises `ValueError` where a pool can't be written as JSON.
+        Raises `ValueError` where an item can't be written as JSON.
         """
-        pools = page.pools
-        if not pools:
+        items = page.pools
+        if not items:
             return b""
         account = page.target.account
-        # What the records of a page have in common is written once: all of a record up to its pool.
+        # What the records of a page have in common is written once: all of a record up to its item.
         record = dumps(
             {
                 "snapshot_id": self._snapshot_id,
@@ -64,96 +155,48 @@ class PageEncoder:
                 "partition": self._partition,
                 "account_id": account.id,
                 "account_name": account.name,
+                **_place_of_account(account.ou_path, account.tags),
                 "region": page.target.region,
-                "pool": 0,
+                self._item: 0,
             }
         )
         head = record.removesuffix(b"0}")
         between = b"}\n" + head
         try:
-            body = between.join(map(orjson.dumps, pools))
+            body = between.join(map(orjson.dumps, items))
         except TypeError:
-            body = _join_slowly(between, pools)
+            body = self._join_slowly(between, items)
         return b"".join((head, body, b"}\n"))
 
-
-def _join_slowly(between: bytes, pools: tuple[JsonObject, ...]) -> bytes:
-    try:
-        return between.join(map(dumps, pools))
-    except (TypeError, RecursionError) as error:
-        raise ValueError(f"a pool can't be written as JSON: {error}") from error
-
-
-def encode_result(result: TargetResult) -> bytes:
-    """A line of the ledger. `seconds` are rounded to milliseconds."""
-    return (
-        dumps(
-            {
-                "account_id": result.account_id,
-                "account_name": result.account_name,
-                "region": result.region,
-                "outcome": result.outcome.value,
-                "pools": result.pools,
-                "pages": result.pages,
-                "attempts": result.attempts,
-                "throttles": result.throttles,
-                "seconds": round(result.seconds, 3),
-                "error_code": result.error_code,
-                "error_message": result.error_message,
-                "request_id": result.request_id,
-            }
-        )
-        + b"\n"
-    )
+    def _join_slowly(self, between: bytes, items: tuple[JsonObject, ...]) -> bytes:
+        try:
+            return between.join(map(dumps, items))
+        except (TypeError, RecursionError) as error:
+            raise ValueError(f"a {self._item} can't be written as JSON: {error}") from error
 
 
-def decode_record(line: bytes) -> tuple[str, PoolRecord]:
-    """The snapshot id and the record of a line of pools.ndjson. Raises `ValueError` for any other line."""
-    record = _object(loads(line), "the line")
-    if record.keys() != _RECORD_KEYS:
-        raise ValueError(_wrong_keys(record, _RECORD_KEYS))
-    return _text(record, "snapshot_id"), PoolRecord(
-        collected_at=_text(record, "collected_at"),
-        partition=_text(record, "partition"),
-        account_id=_text(record, "account_id"),
-        account_name=_text_or_none(record, "account_name"),
-        region=_text(record, "region"),
-        pool=_object(record["pool"], "pool"),
-    )
-
-
-def decode_result(line: bytes) -> TargetResult:
-    """The content of a line of the ledger. Raises `ValueError` for any other line."""
-    record = _object(loads(line), "the line")
-    if record.keys() != _LEDGER_KEYS:
-        raise ValueError(_wrong_keys(record, _LEDGER_KEYS))
-    return TargetResult(
-        account_id=_text(record, "account_id"),
-        account_name=_text_or_none(record, "account_name"),
-        region=_text(record, "region"),
-        outcome=Outcome(_text(record, "outcome")),
-        pools=_count(record, "pools"),
-        pages=_count(record, "pages"),
-        attempts=_count(record, "attempts"),
-        throttles=_count(record, "throttles"),
-        seconds=_seconds(record),
-        error_code=_text_or_none(record, "error_code"),
-        error_message=_text_or_none(record, "error_message"),
-        request_id=_text_or_none(record, "request_id"),
-    )
+def _place_of_account(ou_path: str | None, tags: tuple[tuple[str, str], ...] | None) -> dict[str, JsonValue]:
+    """Return the keys of what was asked for beyond an account's id and name."""
+    place: dict[str, JsonValue] = {}
+    if ou_path is not None:
+        place["ou_path"] = ou_path
+    if tags is not None:
+        place["account_tags"] = dict(tags)
+    return place
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
     """manifest.json, indented for people."""
-    return _indented(_manifest_content(manifest))
+    return _indented(manifest_object(manifest))
 
 
 def encode_refused(manifest: Manifest, reason: str) -> bytes:
     """refused.json: the manifest that a run would have had, and the reason why it was not published."""
-    return _indented({**_manifest_content(manifest), "refused": reason})
+    return _indented({**manifest_object(manifest), "refused": reason})
 
 
-def _manifest_content(manifest: Manifest) -> dict[str, object]:
+def manifest_object(manifest: Manifest) -> dict[str, object]:
+    """Return a manifest as its file has it."""
     caller, shard = manifest.caller, manifest.shard
     return {
         "schema_version": manifest.schema_version,
@@ -164,6 +207,7 @@ def _manifest_content(manifest: Manifest) -> dict[str, object]:
         "tool": manifest.tool,
         "caller": {"account": caller.account_id, "arn": caller.arn, "partition": caller.partition},
         "organization_id": manifest.organization_id,
+        "operation": asdict(manifest.operation),
         "request": manifest.request,
         "accounts": {
             "planned": manifest.accounts_planned,
@@ -172,7 +216,7 @@ def _manifest_content(manifest: Manifest) -> dict[str, object]:
                 for account in manifest.accounts_skipped
             ],
         },
-        "totals": asdict(manifest.totals),
+        "totals": {_key(name, manifest.operation): count for name, count in asdict(manifest.totals).items()},
         "outcomes": {outcome.value: count for outcome, count in manifest.outcomes.items()},
         "files": [asdict(file) for file in manifest.files],
         "shard": None if shard is None else asdict(shard),
@@ -200,11 +244,16 @@ def decode_manifest(data: bytes) -> Manifest:
     version = _count(content, "schema_version")
     if version > SCHEMA_VERSION:
         raise NewerSchemaError(f"schema_version is {version}, and this version reads {SCHEMA_VERSION}")
+    if version < 1:
+        raise ValueError(f"schema_version is {version}")
+    if version == 1 and "operation" in content:
+        raise ValueError("schema_version is 1, which names no operation")
     caller = _object(_get(content, "caller"), "caller")
     accounts = _object(_get(content, "accounts"), "accounts")
     totals = _object(_get(content, "totals"), "totals")
     outcomes = _object(_get(content, "outcomes"), "outcomes")
     shard = _get(content, "shard")
+    operation = _OF_VERSION_1 if version == 1 else decode_operation(_get(content, "operation"))
     return Manifest(
         schema_version=version,
         snapshot_id=_text(content, "snapshot_id"),
@@ -218,10 +267,11 @@ def decode_manifest(data: bytes) -> Manifest:
             partition=_text(caller, "partition"),
         ),
         organization_id=_text_or_none(content, "organization_id"),
+        operation=operation,
         request=_object(_get(content, "request"), "request"),
         accounts_planned=_count(accounts, "planned"),
         accounts_skipped=tuple(_skipped(item) for item in _list(accounts, "skipped")),
-        totals=Totals(**{key: _count(totals, key) for key in _TOTALS_KEYS}),
+        totals=Totals(**{name: _count(totals, _key(name, operation)) for name in _TOTALS_KEYS}),
         outcomes={Outcome(key): _count(outcomes, key) for key in outcomes},
         files=tuple(_file(item) for item in _list(content, "files")),
         shard=None if shard is None else _shard(shard),
@@ -231,6 +281,28 @@ def decode_manifest(data: bytes) -> Manifest:
 def decode_refused(data: bytes) -> tuple[Manifest, str]:
     """The manifest and the reason in a refused.json. Raises what `decode_manifest` does."""
     return decode_manifest(data), _text(_object(loads(data), "the manifest"), "refused")
+
+
+def _key(name: str, operation: OperationInfo) -> str:
+    return operation.items if name == _ITEMS_FIELD else name
+
+
+def decode_operation(value: JsonValue) -> OperationInfo:
+    """Return what a manifest or a journal says of its operation. Raises `ValueError`."""
+    operation = _object(value, "operation")
+    info = OperationInfo(**{name: _text(operation, name) for name in OperationInfo.__dataclass_fields__})
+    # It is part of a file's name.
+    if not info.items.isidentifier():
+        raise ValueError("items is not a name")
+    return info
+
+
+def _tags(holder: JsonObject) -> tuple[tuple[str, str], ...] | None:
+    value = holder.get("account_tags")
+    if value is None:
+        return None
+    tags = _object(value, "account_tags")
+    return tuple((key, _text(tags, key)) for key in tags)
 
 
 def _skipped(value: JsonValue) -> SkippedAccount:
@@ -255,14 +327,6 @@ def _file(value: JsonValue) -> FileEntry:
 def _shard(value: JsonValue) -> Shard:
     shard = _object(value, "shard")
     return Shard(index=_count(shard, "index"), count=_count(shard, "count"))
-
-
-def _wrong_keys(found: JsonObject, wanted: frozenset[str]) -> str:
-    missing = ", ".join(sorted(wanted - found.keys()))
-    more = ", ".join(repr(key) for key in sorted(found.keys() - wanted)[:5])
-    return "; ".join(
-        part for part in (missing and f"missing: {missing}", more and f"not expected: {more}") if part
-    )
 
 
 def _get(holder: JsonObject, key: str) -> JsonValue:
@@ -292,8 +356,8 @@ def _text(holder: JsonObject, key: str) -> str:
     raise ValueError(f"{key} is not text")
 
 
-def _text_or_none(holder: JsonObject, key: str) -> str | None:
-    value = _get(holder, key)
+def _text_or_none(holder: JsonObject, key: str, *, missing: bool = False) -> str | None:
+    value = holder.get(key) if missing else _get(holder, key)
     if value is None or isinstance(value, str):
         return value
     raise ValueError(f"{key} is neither text nor null")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from poolcensus.format import codec
+from poolcensus.model import OperationInfo
 
 if TYPE_CHECKING:
     import re
@@ -119,6 +120,11 @@ class Operation:
     def permission(self) -> str:
         """The IAM action that a call needs, by which the operation is also named."""
         return f"{self.service}:{self.action}"
+
+    @property
+    def info(self) -> OperationInfo:
+        """What a snapshot says of the operation."""
+        return OperationInfo(self.permission, self.item, self.items, self.identity)
 
     def encode(self, listing: Listing, token: str | None) -> bytes:
         """Return the body of a call."""

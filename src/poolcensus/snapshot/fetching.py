@@ -11,7 +11,7 @@ from anyio import to_thread
 
 from poolcensus.errors import SnapshotError, first_reason_raised
 from poolcensus.format.ids import is_snapshot_id
-from poolcensus.format.schema import MANIFEST_NAME, POOLS_NAME, REFUSED_NAME
+from poolcensus.format.schema import MANIFEST_NAME, REFUSED_NAME, TARGETS_NAME
 from poolcensus.snapshot.bucket_keys import LATEST_NAME, contents, manifests, named, split_place
 from poolcensus.snapshot.order import LatestSearch, moment_of
 from poolcensus.snapshot.reader import (
@@ -128,7 +128,7 @@ async def fetch(bucket: Bucket, place: str, ref: str, folder: Path, *, pools: bo
         for name, size in found[snapshot_id].items():
             file = copy / _file_name(name)
             # What does not belong to a snapshot is only named, so that `verify` sees it.
-            wanted = name == file.name and (pools or not name.startswith(POOLS_NAME))
+            wanted = name == file.name and (pools or name.startswith((TARGETS_NAME, MANIFEST_NAME)))
             await _copy(bucket, f"{prefix}{snapshot_id}/{name}", file, size if wanted else 0)
     except OSError as error:
         raise temporary_error(f"copy {place}/{snapshot_id} to {folder}", error) from error

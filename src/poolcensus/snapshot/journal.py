@@ -11,14 +11,15 @@ from __future__ import annotations
 import os
 import tempfile
 import zlib
+from dataclasses import asdict
 from typing import IO, TYPE_CHECKING, NamedTuple, Self
 
 import msgspec
 
 from poolcensus.format.codec import dumps, loads
 from poolcensus.format.compression import BROKEN, LONGEST_LINE, pieces
-from poolcensus.format.schema import POOLS_NAME, decode_result
-from poolcensus.model import Compression, TargetResult
+from poolcensus.format.schema import Schema, decode_operation
+from poolcensus.model import Compression, OperationInfo, TargetResult
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,11 +40,12 @@ class JournalHeader(msgspec.Struct, frozen=True):
     snapshot_id: str
     started_at: str
     compression: Compression
+    operation: OperationInfo
     asked: JsonObject
 
 
 class Entry(NamedTuple):
-    """Where a finished target's records are in pools.ndjson, uncompressed, and its line in the journal."""
+    """Where a finished target's records are in their file, uncompressed, and its line in the journal."""
 
     offset: int
     size: int
@@ -58,6 +60,7 @@ def encode_header(header: JournalHeader) -> bytes:
                 "snapshot_id": header.snapshot_id,
                 "started_at": header.started_at,
                 "compression": header.compression.value,
+                "operation": asdict(header.operation),
                 "asked": header.asked,
             }
         )
@@ -106,9 +109,10 @@ class Journal:
         opened = False
         try:
             header = _header(lines.readline(LONGEST_LINE))
-            records = _plain(folder, header.compression)
+            schema = Schema(header.operation)
+            records = _plain(folder / f"{schema.records_name}{header.compression.suffix}", header.compression)
             entries = dict[str, dict[str, Entry]]()
-            for result, entry in _checked(lines, records):
+            for result, entry in _checked(lines, records, schema):
                 if result.outcome.covered:
                     entries.setdefault(result.account_id, {})[result.region] = entry
             opened = True
@@ -132,7 +136,7 @@ class Journal:
         """How the target ended. Raises `OSError` or `ValueError` where that can't be read any more."""
         self._lines.seek(entry.line)
         _, _, ledger_line = _parsed(self._lines.readline(LONGEST_LINE))
-        return decode_result(ledger_line)
+        return Schema(self.header.operation).decode_result(ledger_line)
 
     def records(self, entry: Entry) -> Iterator[bytes]:
         """The target's records, in pieces. Raises `OSError` or `ValueError` where they can't be read."""
@@ -172,6 +176,7 @@ def _header(line: bytes) -> JournalHeader:
         snapshot_id=str(content.get("snapshot_id")),
         started_at=str(content.get("started_at")),
         compression=Compression(str(content.get("compression"))),
+        operation=decode_operation(content.get("operation")),
         asked=asked,
     )
 
@@ -181,13 +186,13 @@ def _parsed(line: bytes) -> tuple[int, int, bytes]:
     return int(size), int(checksum), ledger_line
 
 
-def _plain(folder: Path, compression: Compression) -> IO[bytes]:
+def _plain(file: Path, compression: Compression) -> IO[bytes]:
     """The records as they are before compression, as far as they can be read."""
-    raw = (folder / f"{POOLS_NAME}{compression.suffix}").open("rb", buffering=0)
+    raw = file.open("rb", buffering=0)
     if compression is Compression.NONE:
         return raw
     with raw:
-        plain = tempfile.TemporaryFile(buffering=0, dir=folder)  # noqa: SIM115 - the journal's, which closes it
+        plain = tempfile.TemporaryFile(buffering=0, dir=file.parent)  # noqa: SIM115 - the journal's, which closes it
         try:
             for piece in pieces(raw, compression):
                 plain.write(piece)
@@ -197,7 +202,7 @@ def _plain(folder: Path, compression: Compression) -> IO[bytes]:
         return plain
 
 
-def _checked(lines: IO[bytes], records: IO[bytes]) -> Iterator[tuple[TargetResult, Entry]]:
+def _checked(lines: IO[bytes], records: IO[bytes], schema: Schema) -> Iterator[tuple[TargetResult, Entry]]:
     """The entries whose records are there."""
     records.seek(0)
     offset = 0
@@ -205,7 +210,7 @@ def _checked(lines: IO[bytes], records: IO[bytes]) -> Iterator[tuple[TargetResul
         start = lines.tell()
         try:
             size, checksum, ledger_line = _parsed(lines.readline(LONGEST_LINE))
-            result = decode_result(ledger_line)
+            result = schema.decode_result(ledger_line)
         except ValueError:
             # The end, or damage: where the records of what follows begin is not known then.
             return

@@ -16,12 +16,10 @@ from poolcensus.format.compression import BROKEN, read_lines
 from poolcensus.format.ids import is_snapshot_id, parse_snapshot_id
 from poolcensus.format.schema import (
     MANIFEST_NAME,
-    POOLS_NAME,
     TARGETS_NAME,
     NewerSchemaError,
+    Schema,
     decode_manifest,
-    decode_record,
-    decode_result,
 )
 from poolcensus.model import Compression
 from poolcensus.snapshot.bucket_keys import LATEST_NAME, named
@@ -116,6 +114,11 @@ class Snapshot:
         return self._manifest
 
     @property
+    def schema(self) -> Schema:
+        """The schema of the snapshot's lines."""
+        return Schema(self._manifest.operation)
+
+    @property
     def info(self) -> SnapshotInfo:
         """The snapshot as a line of a list."""
         return info_of(self._manifest)
@@ -133,7 +136,7 @@ class Snapshot:
     @property
     def pools_file(self) -> tuple[FileEntry, Compression]:
         """The manifest's entry of the records, and how they are compressed."""
-        return data_file(self._manifest, POOLS_NAME)
+        return data_file(self._manifest, self.schema.records_name)
 
     @property
     def targets_file(self) -> tuple[FileEntry, Compression]:
@@ -145,11 +148,11 @@ class Snapshot:
 
         Raises `SnapshotError` for a line that is no record, and at the end where lines are missing.
         """
-        return lines_of(self._path, self.pools_file, lambda line: decode_record(line)[1])
+        return lines_of(self._path, self.pools_file, lambda line: self.schema.decode_record(line)[1])
 
     def targets(self) -> Iterator[TargetResult]:
         """The ledger, one line after the other. Raises `SnapshotError` as `pools` does."""
-        return lines_of(self._path, self.targets_file, decode_result)
+        return lines_of(self._path, self.targets_file, self.schema.decode_result)
 
     def uncovered(self) -> Iterator[TargetResult]:
         """The ledger's lines of targets whose pools the census does not know."""
@@ -160,18 +163,21 @@ class Snapshot:
         few = tuple(b'"pages":%d,' % pages for pages in range(least))
         return (
             result
-            for result in lines_of(self._path, self.targets_file, lambda line: _unless(line, few))
+            for result in lines_of(self._path, self.targets_file, lambda line: self._unless(few, line))
             if result is not None and result.pages >= least
         )
 
     def with_pools(self) -> Iterator[TargetResult]:
         """The ledger's lines of targets that have pools, without reading the others closely."""
-        none = (b'"pools":0,',)
+        none = (b'"%b":0,' % self.schema.operation.items.encode(),)
         return (
             result
-            for result in lines_of(self._path, self.targets_file, lambda line: _unless(line, none))
+            for result in lines_of(self._path, self.targets_file, lambda line: self._unless(none, line))
             if result is not None and result.pools
         )
+
+    def _unless(self, signs: tuple[bytes, ...], line: bytes) -> TargetResult | None:
+        return None if any(sign in line for sign in signs) else self.schema.decode_result(line)
 
 
 def lines_of(
@@ -264,10 +270,6 @@ def published_ids(dest: Path) -> list[str]:
         for entry in dest.iterdir()
         if is_snapshot_id(entry.name) and (entry / MANIFEST_NAME).is_file()
     )
-
-
-def _unless(line: bytes, signs: tuple[bytes, ...]) -> TargetResult | None:
-    return None if any(sign in line for sign in signs) else decode_result(line)
 
 
 def data_file(manifest: Manifest, base: str) -> tuple[FileEntry, Compression]:
@@ -373,7 +375,7 @@ def _checked_manifest(data: bytes) -> Manifest:
         raise ValueError("it is far too large")
     manifest = decode_manifest(data)
     parse_snapshot_id(manifest.snapshot_id)
-    for base in (POOLS_NAME, TARGETS_NAME):
+    for base in (Schema(manifest.operation).records_name, TARGETS_NAME):
         data_file(manifest, base)
     return manifest
 

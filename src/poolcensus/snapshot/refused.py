@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 from poolcensus.errors import SnapshotError
-from poolcensus.format.schema import REFUSED_NAME, TARGETS_NAME, decode_refused, decode_result
+from poolcensus.format.schema import REFUSED_NAME, TARGETS_NAME, Schema, decode_refused
 from poolcensus.snapshot.order import moment_of
 from poolcensus.snapshot.reader import LARGEST_MANIFEST, data_file, lines_of, published_ids, search_latest
 from poolcensus.snapshot.stale import REFUSED_PREFIX
@@ -44,6 +44,11 @@ class RefusedRun:
         return self.manifest.snapshot_id
 
     @property
+    def schema(self) -> Schema:
+        """The schema of the ledger's lines."""
+        return Schema(self.manifest.operation)
+
+    @property
     def moment(self) -> Moment:
         """When it ended, to be compared with those of snapshots."""
         return moment_of(self.id, self.manifest.started_at, self.manifest.finished_at)
@@ -56,7 +61,7 @@ class RefusedRun:
 
     def targets(self) -> Iterator[TargetResult]:
         """The ledger, one line after the other. Raises `SnapshotError` for a line that is none."""
-        return lines_of(self.path, data_file(self.manifest, TARGETS_NAME), decode_result)
+        return lines_of(self.path, data_file(self.manifest, TARGETS_NAME), self.schema.decode_result)
 
     def uncovered(self) -> Iterator[TargetResult]:
         """The ledger's lines of targets that were not covered."""

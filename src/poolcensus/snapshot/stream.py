@@ -11,7 +11,7 @@ from anyio import to_thread
 
 from poolcensus.errors import DestinationError
 from poolcensus.format.ids import parse_snapshot_id
-from poolcensus.format.schema import POOLS_NAME
+from poolcensus.format.schema import TARGETS_NAME
 from poolcensus.snapshot.store import Draft, DraftFile, Store, destination_error
 
 if TYPE_CHECKING:
@@ -62,9 +62,7 @@ class _StreamDraft(Draft):
         return self._published
 
     async def create(self, name: str) -> DraftFile:
-        if name.startswith(POOLS_NAME):
-            return _StreamFile(self._output)
-        return _Nowhere()
+        return _Nowhere() if name.startswith(TARGETS_NAME) else _StreamFile(self._output)
 
     async def commit(self, manifest: bytes) -> None:  # noqa: ARG002 - a stream of records has no place for it
         await self._output.write(b"")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 from poolcensus.format.compression import BROKEN, read_lines
 from poolcensus.format.ids import is_snapshot_id
-from poolcensus.format.schema import MANIFEST_NAME, decode_record, decode_result
+from poolcensus.format.schema import MANIFEST_NAME, Schema
 from poolcensus.model import Outcome, SnapshotStatus
 
 if TYPE_CHECKING:
@@ -48,14 +48,14 @@ def verify(snapshot: Snapshot) -> tuple[Problem, ...]:
     read, what depends on it is not checked.
     """
     problems = _Problems()
-    ledger = _Ledger(snapshot.id)
+    ledger = _Ledger(snapshot.schema)
     ledger.complete = _check_file(snapshot.path, *snapshot.targets_file, ledger.take, problems)
-    pools = _Pools(snapshot.id, ledger)
-    pools_file, compression = snapshot.pools_file
-    complete = _check_file(snapshot.path, pools_file, compression, pools.take, problems)
+    records = _Records(snapshot, ledger)
+    file, compression = snapshot.pools_file
+    complete = _check_file(snapshot.path, file, compression, records.take, problems)
     if ledger.complete:
         if complete:
-            pools.check_counts(snapshot.targets_file[0].name, problems)
+            records.check_counts(snapshot.targets_file[0].name, problems)
         _check_manifest(snapshot, ledger, problems)
     _check_folder(snapshot, problems)
     return problems.found()
@@ -87,8 +87,8 @@ class _Problems:
 class _Ledger:
     """What the ledger says of each target, and adds up to."""
 
-    def __init__(self, snapshot_id: str) -> None:
-        self.snapshot_id = snapshot_id
+    def __init__(self, schema: Schema) -> None:
+        self._schema = schema
         self.complete = True
         self.targets: dict[tuple[str, str], tuple[Outcome, int]] = {}
         self.outcomes: Counter[Outcome] = Counter()
@@ -96,7 +96,7 @@ class _Ledger:
         self.pages = 0
 
     def take(self, line: bytes) -> str | None:
-        result: TargetResult = decode_result(line)
+        result: TargetResult = self._schema.decode_result(line)
         self.outcomes[result.outcome] += 1
         self.pools += result.pools
         self.pages += result.pages
@@ -105,15 +105,20 @@ class _Ledger:
             return f"a second line for {_named(key)}"
         self.targets[key] = (result.outcome, result.pools)
         if result.pools and result.outcome is not Outcome.OK:
-            return f"{_named(key)} has the outcome {result.outcome} and {result.pools} pools"
+            items = self._schema.operation.items
+            return f"{_named(key)} has the outcome {result.outcome} and {result.pools} {items}"
+        if result.operation != self._schema.operation.name:
+            return f"{_named(key)} is of the operation {result.operation!r}"
         return None
 
 
-class _Pools:
+class _Records:
     """What the records add up to, held against the ledger."""
 
-    def __init__(self, snapshot_id: str, ledger: _Ledger) -> None:
-        self._snapshot_id = snapshot_id
+    def __init__(self, snapshot: Snapshot, ledger: _Ledger) -> None:
+        self._snapshot_id = snapshot.id
+        self._schema = snapshot.schema
+        self._item = snapshot.schema.operation.item
         self._ledger = ledger
         self._counts: Counter[tuple[str, str]] = Counter()
         # Hashes, not ids: a tenth of the memory, and at a million pools one chance in 10 to the 7th of two
@@ -121,7 +126,7 @@ class _Pools:
         self._seen: set[int] = set()
 
     def take(self, line: bytes) -> str | None:
-        snapshot_id, record = decode_record(line)
+        snapshot_id, record = self._schema.decode_record(line)
         key = (record.account_id, record.region)
         self._counts[key] += 1
         if snapshot_id != self._snapshot_id:
@@ -130,25 +135,27 @@ class _Pools:
             return self._check_id(key, record)
         outcome, _ = self._ledger.targets.get(key, (None, 0))
         if outcome is None:
-            return f"a pool of {_named(key)}, which the ledger does not have"
+            return f"a {self._item} of {_named(key)}, which the ledger does not have"
         if outcome is not Outcome.OK:
-            return f"a pool of {_named(key)}, whose outcome is {outcome}"
+            return f"a {self._item} of {_named(key)}, whose outcome is {outcome}"
         return self._check_id(key, record)
 
     def _check_id(self, key: tuple[str, str], record: PoolRecord) -> str | None:
-        pool_id = record.pool.get("PoolId")
-        if not isinstance(pool_id, str):
-            return "the pool has no PoolId"
-        mark = hash((*key, pool_id))
+        field = self._schema.operation.identity
+        identity = record.pool.get(field)
+        if not isinstance(identity, str):
+            return f"the {self._item} has no {field}"
+        mark = hash((*key, identity))
         if mark in self._seen:
-            return f"the pool {pool_id} of {_named(key)} is there already"
+            return f"the {self._item} {identity} of {_named(key)} is there already"
         self._seen.add(mark)
         return None
 
     def check_counts(self, ledger_name: str, problems: _Problems) -> None:
         for key, (outcome, pools) in self._ledger.targets.items():
             if outcome is Outcome.OK and self._counts[key] != pools:
-                message = f"{_named(key)} has {pools} pools in the ledger and {self._counts[key]} records"
+                items = self._schema.operation.items
+                message = f"{_named(key)} has {pools} {items} in the ledger and {self._counts[key]} records"
                 problems.add(ledger_name, None, message)
 
 
@@ -227,7 +234,7 @@ def _check_manifest(snapshot: Snapshot, ledger: _Ledger, problems: _Problems) ->
     for what, said, counted in (
         ("targets", totals.targets, targets),
         ("covered", totals.covered, covered),
-        ("pools", totals.pools, ledger.pools),
+        (snapshot.schema.operation.items, totals.pools, ledger.pools),
         ("pages", totals.pages, ledger.pages),
     ):
         if said != counted:

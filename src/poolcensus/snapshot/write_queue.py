@@ -11,7 +11,7 @@ from anyio import to_thread
 
 from poolcensus.errors import DestinationError
 from poolcensus.format.compression import compressor
-from poolcensus.format.schema import POOLS_NAME, TARGETS_NAME
+from poolcensus.format.schema import TARGETS_NAME
 from poolcensus.model import Compression, FileEntry
 from poolcensus.snapshot.journal import encode_header
 from poolcensus.snapshot.store import Piece
@@ -65,8 +65,11 @@ class Outflow:
     is how much may wait before there is none. Once the destination has failed, all that waits is told so.
     """
 
-    def __init__(self, draft: Draft, spill: Spill, compression: Compression, queue_bytes: int) -> None:
+    def __init__(
+        self, draft: Draft, spill: Spill, compression: Compression, *, queue_bytes: int, records_name: str
+    ) -> None:
         self._draft = draft
+        self._records_name = records_name
         self._spill = spill
         self._compression = compression
         self._queue_bytes = queue_bytes
@@ -74,7 +77,7 @@ class Outflow:
         self._limiter = anyio.CapacityLimiter(1)
         self._journal: DraftFile | None = None
 
-        # The queue: blocks to spill; what pools.ndjson gets, as bytes or as a spilled block; ledger lines.
+        # The queue: blocks to spill; records, as bytes or as a spilled block; ledger lines.
         self._to_spill: list[tuple[int, bytes]] = []
         self._to_pools: list[bytes | int] = []
         self._to_targets: list[bytes] = []
@@ -107,7 +110,7 @@ class Outflow:
         Raises `DestinationError`.
         """
         suffix = self._compression.suffix
-        self._pools = await self._create(POOLS_NAME + suffix)
+        self._pools = await self._create(self._records_name + suffix)
         self._targets = await self._create(TARGETS_NAME + suffix)
         if header is not None and (journal := await self._draft.journal()) is not None:
             await journal.append(encode_header(header))

@@ -20,10 +20,9 @@ from anyio import to_thread
 from poolcensus.errors import BadResponseError, DestinationError, NotPublishedError, SettingsError
 from poolcensus.format.schema import (
     SCHEMA_VERSION,
-    PageEncoder,
+    Schema,
     encode_manifest,
     encode_refused,
-    encode_result,
 )
 from poolcensus.model import (
     Compression,
@@ -42,7 +41,7 @@ from poolcensus.snapshot.write_queue import Outflow
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from poolcensus.model import Caller, Page, Shard, SkippedAccount, Target, TargetResult
+    from poolcensus.model import Caller, OperationInfo, Page, Shard, SkippedAccount, Target, TargetResult
     from poolcensus.snapshot.journal import JournalHeader
     from poolcensus.snapshot.reader import SnapshotInfo
     from poolcensus.snapshot.store import Draft
@@ -77,6 +76,7 @@ class SnapshotWriter:
         draft: Draft,
         *,
         partition: str,
+        operation: OperationInfo,
         compression: Compression = Compression.NONE,
         journal: JournalHeader | None = None,
         memory_per_target: int = MEMORY_PER_TARGET,
@@ -86,9 +86,17 @@ class SnapshotWriter:
         self._draft = draft
         self._header = journal
         self._abort_seconds = abort_seconds
-        self._encoder = PageEncoder(draft.snapshot_id, partition)
+        self._operation = operation
+        self._schema = Schema(operation)
+        self._encoder = self._schema.encoder(draft.snapshot_id, partition)
         self._spill = Spill(draft.scratch, memory_per_target)
-        self._out = Outflow(draft, self._spill, compression, queue_bytes)
+        self._out = Outflow(
+            draft,
+            self._spill,
+            compression,
+            queue_bytes=queue_bytes,
+            records_name=self._schema.records_name,
+        )
         self._open: dict[tuple[str, str], _Held] = {}
         self._ended = TargetSet()
         self._pools = 0
@@ -220,7 +228,7 @@ class SnapshotWriter:
             raise RuntimeError(f"{key} was done before, or the snapshot was")
         held = self._open.get(key) or _Held()
         _check_fit(result, key, held.records)
-        line = encode_result(result)
+        line = self._schema.encode_result(result)
         self._open.pop(key, None)
         self._ended.add(*key)
         if result.outcome is not Outcome.OK:
@@ -278,6 +286,7 @@ class SnapshotWriter:
             tool=tool,
             caller=caller,
             organization_id=organization_id,
+            operation=self._operation,
             request=request,
             accounts_planned=accounts,
             accounts_skipped=skipped,
