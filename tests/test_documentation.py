@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
 import click
@@ -16,7 +22,8 @@ from poolcensus.aws.region_status import PERMISSIONS
 from poolcensus.cli import group
 from poolcensus.operations import WORKSPACES_POOLS
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def _commands() -> dict[str, click.Command]:
@@ -81,8 +88,83 @@ def test_the_python_of_the_readme_is_python() -> None:
         ast.parse(block)
 
 
-def test_the_readme_names_the_two_commands() -> None:
-    for marker, word in (("demo", "poolcensus demo"), ("tests", "pytest")):
-        found = re.search(rf"<!-- {marker} -->\n```sh\n(.*?)```", README, re.DOTALL)
-        assert found is not None
-        assert word in found[1]
+def _marked(marker: str) -> str:
+    found = re.search(rf"<!-- {marker} -->\n```sh\n(.*?)```", README, re.DOTALL)
+    assert found is not None, f"the README has no {marker}"
+    return found[1]
+
+
+def test_the_readme_names_its_commands() -> None:
+    for marker, word in (("demo", "poolcensus demo"), ("tests", "pytest"), ("install", "install .")):
+        assert word in _marked(marker)
+
+
+def test_the_readme_s_python_is_any_that_the_package_takes() -> None:
+    assert not re.findall(r"python3\.\d+", README)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert f"Python {project['requires-python'].removeprefix('>=')} or newer" in README
+
+
+def _invocations() -> list[str]:
+    """What the README's shell and cron lines run of this program."""
+    blocks = "".join(re.findall(r"```(?:sh|cron)\n(.*?)```", README, re.DOTALL)).replace("\\\n", " ")
+    found = re.findall(r"(?<![\w/.])poolcensus( [a-z][^|&>\n#]*)", blocks)
+    return sorted({" ".join(each.split()) for each in found})
+
+
+@pytest.mark.parametrize("line", _invocations())
+def test_a_line_of_the_readme_is_one_that_the_program_takes(line: str) -> None:
+    name, *arguments = shlex.split(line)
+    _commands()[name].make_context(name, arguments, parent=click.Context(group))
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """What a package is built from."""
+    folder = tmp_path / "checkout"
+    folder.mkdir()
+    for name in ("src", "pyproject.toml", "README.md", "LICENSE"):
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, folder / name)
+    return folder
+
+
+def _run(command: str, checkout: Path, tmp_path: Path) -> str:
+    """Run a command of the README with this Python as `python3`. Returns what it prints."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    python = programs / "python3"
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    ended = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", command],
+        cwd=checkout,
+        env={
+            **{name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+            "HOME": str(tmp_path),
+            "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+@pytest.mark.long
+def test_the_demo_of_the_readme_runs(checkout: Path, tmp_path: Path) -> None:
+    assert "poolcensus show" in _run(_marked("demo"), checkout, tmp_path)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("command", _marked("install").splitlines())
+def test_a_way_to_install_of_the_readme_works(command: str, checkout: Path, tmp_path: Path) -> None:
+    if shutil.which(command.split(maxsplit=1)[0]) is None:
+        pytest.skip(f"{command.split(maxsplit=1)[0]} is not there")
+    _run(command, checkout, tmp_path)
+    program = tmp_path / ".local" / "bin" / "poolcensus"
+    assert subprocess.run([program, "--version"], capture_output=True, check=True).stdout

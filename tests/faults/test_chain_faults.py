@@ -111,6 +111,39 @@ def test_what_fits_in_no_header_is_refused_before_anything_is_sent(
     assert simulator.calls == {}
 
 
+@pytest.mark.parametrize(
+    "arguments", [("collect", "--regions", REGIONS), ("plan",), ("snapshots", "--dest", "s3://bucket/prefix")]
+)
+def test_a_socks_proxy_is_refused_before_anything_is_sent(
+    simulator: Served, run: Run, arguments: tuple[str, ...]
+) -> None:
+    socks = {"HTTP_PROXY": "socks5h://127.0.0.1:9"}
+    ended = run(*arguments, **simulator.environment, **socks)
+    assert_one_sentence(ended, 2, "HTTP_PROXY names a SOCKS proxy", "NO_PROXY")
+    assert simulator.calls == {}
+
+
+@pytest.mark.parametrize("arguments", [("collect",), ("snapshots", "--dest", "s3://bucket/prefix")])
+def test_the_chain_sends_nothing_through_a_socks_proxy(
+    simulator: Served, run: Run, bench: Bench, arguments: tuple[str, ...]
+) -> None:
+    configure(
+        bench,
+        "[profile r]\nrole_arn = arn:aws:iam::000000000001:role/a\nsource_profile = r\n"
+        "aws_access_key_id = AKIA1\naws_secret_access_key = s\n",
+    )
+    environment = {"AWS_ENDPOINT_URL": simulator.endpoint_url, "HTTP_PROXY": "socks5://127.0.0.1:9"}
+    ended = run(*arguments, "--profile", "r", **environment)
+    assert_one_sentence(ended, 2, "HTTP_PROXY names a SOCKS proxy")
+    assert simulator.calls == {}
+
+
+def test_a_socks_proxy_that_no_call_goes_through_is_no_trouble(simulator: Served, run: Run) -> None:
+    proxies = {"HTTP_PROXY": "socks5://127.0.0.1:9", "NO_PROXY": "127.0.0.1", "HTTPS_PROXY": "socks5://x:9"}
+    ended = run("collect", "--regions", REGIONS, **simulator.environment, **proxies)
+    assert (ended.code, ended.out, ended.err) == (0, "", "")
+
+
 def test_a_leftover_model_is_told_before_anything_is_called(
     simulator: Served, run: Run, bench: Bench
 ) -> None:

@@ -83,7 +83,9 @@ async def test_an_sts_that_fails_at_first_is_asked_once_for_all_who_wait(lab: St
     )
     snapshot = await here.collect()
     assert here.assert_exact(snapshot) == {Outcome.OK: 15}
-    assert here.calls("sts.AssumeRole") == 4 + 4 == snapshot.manifest.totals.assume_role_calls
+    assert here.calls("sts.AssumeRole") == 4 + 4
+    # The first may find the connection reset that the caller's identity came over: that is no call.
+    assert 8 - (fault == "reset") <= snapshot.manifest.totals.assume_role_calls <= 8
 
 
 async def test_an_sts_that_stays_down_costs_its_attempts_once_an_account(lab: Start) -> None:

@@ -123,7 +123,8 @@ async def test_connections_that_are_reset_lose_nothing(lab: Start) -> None:
     here = await lab(accounts=8, pools_per_target=30, regions=REGIONS, faults=("reset,first=2",))
     snapshot = await here.collect()
     assert here.assert_exact(snapshot) == {Outcome.OK: 16}
-    assert {each.attempts for each in snapshot.targets()} == {4}
+    # Two pages, and a retry for each reset but those of connections that were used before.
+    assert {each.attempts for each in snapshot.targets()} <= {2, 3, 4}
 
 
 @pytest.mark.parametrize("fault", ["drip,seconds=0.05", "hang"])

@@ -31,14 +31,27 @@ async def _message(reader: asyncio.StreamReader) -> bytes:
     return head + await reader.readexactly(int(found[1]) if found else 0)
 
 
+def _unchanged(_: bytes, reply: bytes) -> bytes:
+    return reply
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    writer.transport.abort()
+
+
 @asynccontextmanager
 async def between(
-    here: census_lab.Lab, monkeypatch: pytest.MonkeyPatch, alter: Callable[[bytes, bytes], bytes]
+    here: census_lab.Lab,
+    monkeypatch: pytest.MonkeyPatch,
+    alter: Callable[[bytes, bytes], bytes] = _unchanged,
+    *,
+    most: int | None = None,
+    end: Callable[[asyncio.StreamWriter], None] = asyncio.StreamWriter.close,
 ) -> AsyncIterator[list[int]]:
     """Passes the calls of WorkSpaces on, with other replies. Counts the requests of each connection.
 
     `alter` makes of a request and the service's reply what is sent on. What is no whole reply ends with
-    the connection.
+    the connection. `most` is how many requests are answered on a connection: the next one ends it by `end`.
     """
     counts: list[int] = []
     address = urlsplit(here.simulator.endpoint_url)
@@ -51,6 +64,8 @@ async def between(
             while True:
                 request = await _message(reader)
                 counts[number] += 1
+                if counts[number] - 1 == most:
+                    return
                 upstream.write(request)
                 reply = await _message(upstream_reader)
                 altered = alter(request, reply)
@@ -62,7 +77,7 @@ async def between(
             return
         finally:
             upstream.transport.abort()
-            writer.close()
+            end(writer)
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
@@ -85,10 +100,28 @@ async def test_connections_are_kept_where_nothing_is_wrong(
     lab: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = await lab(accounts=5, pools_per_target=30, regions=REGIONS)
-    async with between(here, monkeypatch, lambda _, reply: reply) as counts:
+    async with between(here, monkeypatch) as counts:
         snapshot = await here.collect(concurrency=1)
     assert here.assert_exact(snapshot) == {Outcome.OK: 10}
     assert counts == [20]
+
+
+@pytest.mark.parametrize("end", [asyncio.StreamWriter.close, _reset])
+async def test_a_kept_connection_that_is_closed_as_it_is_used_again_is_nobodys_silence(
+    lab: Start,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    end: Callable[[asyncio.StreamWriter], None],
+) -> None:
+    caplog.set_level("INFO", "poolcensus")
+    here = await lab(accounts=5, pools_per_target=1, regions=("us-east-1",))
+    async with between(here, monkeypatch, most=1, end=end) as counts:
+        snapshot = await here.collect(concurrency=1, max_attempts=1)
+    assert here.assert_exact(snapshot) == {Outcome.OK: 5}
+    assert counts == [2, 2, 2, 2, 1]
+    assert snapshot.manifest.totals.retries == 0
+    assert {each.attempts for each in snapshot.targets()} == {1}
+    assert "does not answer" not in caplog.text
 
 
 def _chunked(reply: bytes) -> bytes:

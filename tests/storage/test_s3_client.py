@@ -427,11 +427,9 @@ async def test_a_bucket_of_another_region_is_asked_there(monkeypatch: pytest.Mon
 
 
 @pytest.fixture
-def authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> trustme.CA:
-    made = trustme.CA()
-    made.cert_pem.write_to_path(tmp_path / "ca.pem")
-    monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "ca.pem"))
-    return made
+def trusted(authority: trustme.CA, bundle: str, monkeypatch: pytest.MonkeyPatch) -> trustme.CA:
+    monkeypatch.setenv("AWS_CA_BUNDLE", bundle)
+    return authority
 
 
 def server_side(authority: trustme.CA, name: str) -> ssl.SSLContext:
@@ -440,19 +438,19 @@ def server_side(authority: trustme.CA, name: str) -> ssl.SSLContext:
     return context
 
 
-async def test_a_trusted_certificate_is_accepted(authority: trustme.CA) -> None:
+async def test_a_trusted_certificate_is_accepted(trusted: trustme.CA) -> None:
     script = Scripted(reply(200, b"", 'ETag: "e"'))
-    async with serving(script, server_side(authority, "localhost")) as server, opened(server.url) as bucket:
+    async with serving(script, server_side(trusted, "localhost")) as server, opened(server.url) as bucket:
         assert await bucket.put("k", b"x") == '"e"'
     assert server.header(0, "x-amz-content-sha256") is not None
 
 
 @pytest.mark.parametrize("wrong", ["another authority", "another name"])
-async def test_a_certificate_that_is_not_the_services_is_refused(authority: trustme.CA, wrong: str) -> None:
+async def test_a_certificate_that_is_not_the_services_is_refused(trusted: trustme.CA, wrong: str) -> None:
     context = (
         server_side(trustme.CA(), "localhost")
         if wrong == "another authority"
-        else server_side(authority, "elsewhere.example.com")
+        else server_side(trusted, "elsewhere.example.com")
     )
     async with serving(Scripted(reply(200)), context) as server, opened(server.url) as bucket:
         with pytest.raises(DestinationError, match="certificate of the service is not trusted"):
@@ -461,7 +459,7 @@ async def test_a_certificate_that_is_not_the_services_is_refused(authority: trus
 
 
 async def test_a_certificate_is_checked_behind_a_proxy_too(
-    authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
+    trusted: trustme.CA, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def tunnel(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -486,7 +484,7 @@ async def test_a_certificate_is_checked_behind_a_proxy_too(
     listener = await asyncio.start_server(tunnel, "127.0.0.1", 0)
     proxy = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
     monkeypatch.setenv("HTTPS_PROXY", proxy)
-    async with serving(Scripted(reply(200, b"", 'ETag: "e"')), server_side(authority, "localhost")) as server:
+    async with serving(Scripted(reply(200, b"", 'ETag: "e"')), server_side(trusted, "localhost")) as server:
         async with opened(server.url) as bucket:
             assert await bucket.put("k", b"x") == '"e"'
     async with serving(Scripted(reply(200)), server_side(trustme.CA(), "localhost")) as server:

@@ -17,7 +17,6 @@ from urllib.parse import urlsplit
 
 import anyio
 import pytest
-import trustme
 
 from network_lab import EIGHT, listening, note_connects, relay, resolve
 from poolcensus.aws.transport import addresses
@@ -27,7 +26,8 @@ from poolcensus.errors import CallError, LocalLimitError, NoRouteError, Unreacha
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+    import trustme
 
     from network_lab import Serve
 
@@ -112,18 +112,6 @@ def eight(monkeypatch: pytest.MonkeyPatch) -> None:
 def one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets the name have one address."""
     resolve(monkeypatch, {NAME: EIGHT[:1]})
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture
-def bundle(authority: trustme.CA, tmp_path: Path) -> str:
-    path = tmp_path / "ca.pem"
-    authority.cert_pem.write_to_path(path)
-    return str(path)
 
 
 @pytest.fixture

@@ -234,6 +234,84 @@ async def test_a_connection_that_ends_before_a_reply_is_unreachable(serve: Serve
             await send(transport, server.url)
 
 
+def answering_once(*second: bytes, end: Serve) -> Serve:
+    """Answers the first request on a connection; the next gets these pieces, then the connection ends."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(ok(b"{}"))
+        await read_request(reader)
+        for piece in second:
+            writer.write(piece)
+            await writer.drain()
+        await end(reader, writer)
+
+    return serve
+
+
+@pytest.mark.parametrize("end", [reset, answering()], ids=["reset", "closed"])
+async def test_a_kept_connection_that_ends_as_it_is_used_again_is_replaced_at_once(end: Serve) -> None:
+    async with serving(answering_once(end=end)) as (server, transport):
+        for calls in range(1, 5):
+            assert (await send(transport, server.url)).body == b"{}"
+            assert server.connections == calls
+
+
+@pytest.mark.parametrize("end", [reset, answering()], ids=["reset", "closed"])
+async def test_all_kept_connections_may_end_at_once(end: Serve) -> None:
+    both = asyncio.Barrier(2)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if server.connections <= 2:
+            await both.wait()
+        await answering_once(end=end)(reader, writer)
+
+    async with serving(serve) as (server, transport):
+        for _ in range(2):
+            async with anyio.create_task_group() as group:
+                for _ in range(2):
+                    group.start_soon(send, transport, server.url)
+        assert server.connections == 4
+
+
+async def test_a_new_connection_that_ends_too_is_unreachable() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if server.connections == 1:
+            await answering_once(end=reset)(reader, writer)
+
+    async with serving(serve) as (server, transport):
+        await send(transport, server.url)
+        with pytest.raises(UnreachableError):
+            await send(transport, server.url)
+        assert server.connections == 2
+
+
+async def test_a_kept_connection_that_ends_within_a_reply_is_a_bad_response() -> None:
+    async with serving(answering_once(b"HTTP/1.1 2", end=answering())) as (server, transport):
+        await send(transport, server.url)
+        with pytest.raises(BadResponseError):
+            await send(transport, server.url)
+        assert server.connections == 1
+
+
+async def test_a_kept_connection_that_hangs_is_a_timeout() -> None:
+    async with serving(answering_once(end=answering(then_wait=True))) as (server, transport):
+        await send(transport, server.url)
+        with pytest.raises(CallTimeoutError):
+            await send(transport, server.url, limit=0.05)
+        assert server.connections == 1
+
+
+async def test_leaving_the_transport_sends_nothing_again() -> None:
+    async with serving(answering_once(end=answering(then_wait=True))) as (server, transport):
+        await send(transport, server.url)
+        calling = asyncio.create_task(send(transport, server.url))
+        await asyncio.sleep(0)
+        await transport.__aexit__(None, None, None)
+        with pytest.raises(UnreachableError):
+            await calling
+        assert server.connections == 1
+
+
 async def test_a_reset_within_a_reply_may_be_tried_again() -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{}")

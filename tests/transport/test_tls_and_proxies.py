@@ -92,18 +92,6 @@ async def listening(server: Origin | Proxy, tls: ssl.SSLContext | None = None) -
             await asyncio.sleep(0)
 
 
-@pytest.fixture
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture
-def bundle(authority: trustme.CA, tmp_path: Path) -> str:
-    path = tmp_path / "ca.pem"
-    authority.cert_pem.write_to_path(path)
-    return str(path)
-
-
 def server_side(authority: trustme.CA, *names: str) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(*names).configure_cert(context)
@@ -230,7 +218,7 @@ def test_a_proxy_whose_credentials_fit_in_no_header_is_refused_without_them(
     monkeypatch: pytest.MonkeyPatch, proxy: str
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", proxy)
-    with pytest.raises(SettingsError, match="HTTPS_PROXY or HTTP_PROXY") as caught:
+    with pytest.raises(SettingsError, match="HTTPS_PROXY") as caught:
         Proxies().of("https://sts.eu-west-1.amazonaws.com/")
     assert "secret" not in str(caught.value)
 
@@ -238,6 +226,75 @@ def test_a_proxy_whose_credentials_fit_in_no_header_is_refused_without_them(
 def test_a_proxy_whose_password_is_encoded_is_none_the_worse_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://u:p%40s%3As%C3%A9@127.0.0.1:3128")
     assert Proxies().of("https://sts.eu-west-1.amazonaws.com/") == "http://u:p%40s%3As%C3%A9@127.0.0.1:3128"
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "socks5://secret:p@127.0.0.1:1080",
+        "socks5h://secret:p@127.0.0.1:1080",
+        "SOCKS5://secret@127.0.0.1:1080",
+        "socks4a://secret@127.0.0.1",
+        "socks://secret@127.0.0.1:1080",
+    ],
+)
+def test_a_socks_proxy_is_refused_as_one(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    with pytest.raises(SettingsError, match=r"^HTTPS_PROXY names a SOCKS proxy.*NO_PROXY") as caught:
+        Proxies().of("https://sts.eu-west-1.amazonaws.com/")
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "ftp://secret@127.0.0.1:3128",
+        "HTTP://secret@127.0.0.1:3128",
+        "unix:///secret.sock",
+        "http://",
+        "http:///secret",
+        "http://:3128",
+        "http://secret@:3128",
+        "http:secret",
+        "//",
+        "://secret:3128",
+        "http://secret:0",
+        "http://secret:65536",
+        "socks5:secret:1080",
+    ],
+)
+def test_what_is_no_url_of_a_proxy_is_refused(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    with pytest.raises(SettingsError, match="^HTTPS_PROXY is not a URL such as http://proxy") as caught:
+        Proxies().of("https://sts.eu-west-1.amazonaws.com/")
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("proxy.example.com:3128", "http://proxy.example.com:3128"),
+        ("//proxy.example.com", "http://proxy.example.com"),
+        ("socks5.example.com:3128", "http://socks5.example.com:3128"),
+        ("u:p@proxy.example.com:3128", "http://u:p@proxy.example.com:3128"),
+        ("https://[::1]:3128/", "https://[::1]:3128/"),
+    ],
+)
+def test_a_proxy_is_read_as_the_sdk_reads_it(
+    monkeypatch: pytest.MonkeyPatch, written: str, read: str
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", written)
+    assert Proxies().of("https://sts.eu-west-1.amazonaws.com/") == read
+
+
+def test_a_proxy_that_a_host_does_without_is_none_of_its_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "socks5://127.0.0.1:1080")
+    monkeypatch.setenv("NO_PROXY", ".amazonaws.com")
+    proxies = Proxies()
+    assert proxies.of("https://sts.eu-west-1.amazonaws.com/") is None
+    assert proxies.of("http://127.0.0.1:9/") is None
+    with pytest.raises(SettingsError, match="SOCKS"):
+        proxies.of("https://sts.cn-north-1.amazonaws.com.cn/")
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no certificate"])

@@ -17,7 +17,7 @@ from poolcensus.aws.chain_failures import explain, without_passwords
 from poolcensus.aws.credential_process import ProcessWithReasons, Reason
 from poolcensus.aws.faults import readable
 from poolcensus.aws.signing import Credentials
-from poolcensus.errors import CredentialsError, FatalError
+from poolcensus.errors import CredentialsError, FatalError, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -139,12 +139,15 @@ class Chain:
     def walk(self) -> Found:
         """Return the credentials that the chain has now.
 
-        Raises CredentialsError where it finds none, or can't renew what it found.
+        Raises CredentialsError where it finds none, or can't renew what it found, and SettingsError where the
+        first of all walks finds a setting of no use.
         """
         try:
             with _untold():
                 found = self._walk()
         except FatalError as error:
+            if isinstance(error, SettingsError) and not self._ask_mfa.again:
+                raise
             # Also of a configuration that can't be read any more, which is then no reason to end a run.
             raise CredentialsError(str(error)) from None
         # The chain runs other people's code: plugins, programs, answers and files of any shape, for which it

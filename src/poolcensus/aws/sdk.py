@@ -68,6 +68,7 @@ class _ServiceModel(Protocol):
 class _PreparedRequest(Protocol):
     """What is used of a request that the SDK is about to send."""
 
+    url: str
     headers: Mapping[str, str | bytes]
 
 
@@ -175,6 +176,7 @@ class Sdk:
             session.set_config_variable("sts_regional_endpoints", "regional")
             # The chain's own clients send what it has found.
             session.register("before-send", _refuse_unfit_headers)
+            session.register("before-send", self._refuse_unfit_proxy)
             region = _region(session)
             if region is not None:
                 session.set_config_variable("region", region)
@@ -195,6 +197,9 @@ class Sdk:
             ) from None
         return session
 
+    def _refuse_unfit_proxy(self, request: _PreparedRequest, **_: object) -> None:
+        self._proxies.of(request.url)
+
     @property
     def region(self) -> str | None:
         """The region of the caller's configuration, if it names one."""
@@ -214,7 +219,8 @@ class Sdk:
         """The caller's credentials as the chain has them now, and until when they may be kept.
 
         The time is on the monotonic clock; it is short for credentials that the chain renews itself.
-        Raises CredentialsError where the chain finds none, can't renew what it found, or takes two minutes.
+        Raises CredentialsError where the chain finds none, can't renew what it found, or takes two minutes,
+        and SettingsError where its first call would go through a proxy of no use.
         """
         try:
             with anyio.fail_after(_LONGEST_CHAIN):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import weakref
 from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
@@ -57,20 +59,48 @@ class Outlet(Generic[T]):
 class _Producer(Generic[T]):
     """The run behind a stream, which must not hold the stream: a reader that drops it ends the run."""
 
-    def __init__(self, produce: Callable[[Outlet[T]], Awaitable[None]]) -> None:
+    def __init__(self, produce: Callable[[Outlet[T]], Awaitable[None]], buffer: int) -> None:
         self._produce = produce
-        self.scope = anyio.CancelScope()
+        self._send, self.receive = anyio.create_memory_object_stream[tuple[T, ...]](buffer)
+        self._scope = anyio.CancelScope()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self.ended = anyio.Event()
         self.error: CensusError | None = None
 
-    async def run(self, send: MemoryObjectSendStream[tuple[T, ...]]) -> None:
+    @property
+    def started(self) -> bool:
+        return self._loop is not None
+
+    def start(self, group: TaskGroup) -> None:
+        self._loop = asyncio.get_running_loop()
+        group.start_soon(self._run)
+
+    async def _run(self) -> None:
         try:
-            with send, self.scope, suppress(_ReaderGoneError):
-                await self._produce(Outlet(send))
+            with self._send, self._scope, suppress(_ReaderGoneError):
+                await self._produce(Outlet(self._send))
         except CensusError as error:
             self.error = error
         finally:
             self.ended.set()
+
+    def abandon(self) -> None:
+        """End the run, whose items nobody reads any more."""
+        self.receive.close()
+        if self._loop is None:
+            self._send.close()
+        elif not self.ended.is_set():
+            self._scope.cancel()
+
+    def collected(self) -> None:
+        """End the run, whose stream is no more: called in any thread, and in the middle of anything."""
+        # A loop that is closed raises RuntimeError, and has no run to end any more.
+        with suppress(RuntimeError):
+            if self._loop is not None and not self.ended.is_set():
+                self._loop.call_soon_threadsafe(self.abandon)
+                return
+        with suppress(RuntimeError):
+            self.abandon()
 
 
 class Stream(Generic[T]):
@@ -91,24 +121,24 @@ class Stream(Generic[T]):
         buffer: int,
     ) -> None:
         self._group = group
-        self._producer = _Producer(produce)
-        self._send, self._receive = anyio.create_memory_object_stream[tuple[T, ...]](buffer)
+        self._producer = _Producer(produce, buffer)
         self._items: deque[T] = deque()
-        self._started = False
+        # With a __del__, what the stream holds might be collected before it.
+        weakref.finalize(self, self._producer.collected).atexit = False
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> T:
-        if not self._started:
-            self._started = True
-            self._group.start_soon(self._producer.run, self._send)
+        producer = self._producer
+        if not producer.started:
+            producer.start(self._group)
         try:
             while not self._items:
-                self._items.extend(await self._receive.receive())
+                self._items.extend(await producer.receive.receive())
         except (anyio.EndOfStream, anyio.ClosedResourceError):
-            self._receive.close()
-            error, self._producer.error = self._producer.error, None
+            producer.receive.close()
+            error, producer.error = producer.error, None
             if error is not None:
                 raise error from None
             raise StopAsyncIteration from None
@@ -116,8 +146,8 @@ class Stream(Generic[T]):
 
     async def aclose(self) -> None:
         """End the run and wait until it has ended."""
-        self._abandon()
-        if self._started:
+        self._producer.abandon()
+        if self._producer.started:
             await self._producer.ended.wait()
 
     async def __aenter__(self) -> Self:
@@ -125,15 +155,3 @@ class Stream(Generic[T]):
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
-
-    def __del__(self) -> None:
-        # Without a running loop there is no run to end any more.
-        with suppress(RuntimeError):
-            self._abandon()
-
-    def _abandon(self) -> None:
-        self._receive.close()
-        if not self._started:
-            self._send.close()
-        elif not self._producer.ended.is_set():
-            self._producer.scope.cancel()

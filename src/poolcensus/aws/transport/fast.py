@@ -17,7 +17,7 @@ import msgspec
 from poolcensus.aws.transport.dialing import TLS_TIMEOUT, Dialer, Origin
 from poolcensus.aws.transport.http1 import Connection, Reply
 from poolcensus.aws.transport.tunnel import proxy_authorization
-from poolcensus.errors import FatalError, LocalLimitError
+from poolcensus.errors import FatalError, LocalLimitError, UnreachableError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -91,8 +91,9 @@ class Transport:
     ) -> Reply:
         """Send one request and read its reply, both within `timeout` seconds.
 
-        `head` has the headers, the host among them, each a line that ends in CR and LF. Raises
-        UnreachableError, LocalLimitError, CallTimeoutError or BadResponseError.
+        `head` has the headers, the host among them, each a line that ends in CR and LF. A request that finds
+        its connection closed by the server is sent once more, on a new one: it has to be one that may be
+        repeated. Raises UnreachableError, LocalLimitError, CallTimeoutError or BadResponseError.
         """
         route = self._routes.get((url, proxy))
         if route is None:
@@ -101,15 +102,31 @@ class Transport:
             f"{method} {route.target} HTTP/1.1\r\n{head}{route.extra_headers}"
             f"accept-encoding: identity\r\ncontent-length: {len(body)}\r\n\r\n"
         ).encode("latin-1") + body
+        now = asyncio.get_running_loop().time
+        deadline = now() + timeout
         connection = self._idle_connection(route.origin)
-        if connection is None:
-            deadline = anyio.current_time() + timeout
-            connection = await self._connect(route.origin, deadline)
-            timeout = max(deadline - anyio.current_time(), 0.01)
+        if connection is not None:
+            try:
+                return await self._exchange(connection, route.origin, request, timeout)
+            except UnreachableError:
+                # A server may close a connection that it has kept just as the next request is on its way.
+                # That says nothing about the service; a new connection that ends so does.
+                if self._closed:
+                    raise
+        connection = await self._connect(route.origin, deadline)
+        return await self._exchange(connection, route.origin, request, max(deadline - now(), 0.01))
+
+    async def _exchange(
+        self,
+        connection: Connection,
+        origin: Origin,
+        request: bytes,
+        timeout: float,  # noqa: ASYNC109 - as above
+    ) -> Reply:
         reply = await connection.exchange(request, timeout)
         if connection.reusable and not self._closed:
             connection.idle_since = time.monotonic()
-            self._idle[route.origin].append(connection)
+            self._idle[origin].append(connection)
         else:
             connection.abort()
         return reply

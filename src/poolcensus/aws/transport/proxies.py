@@ -16,6 +16,11 @@ _VISIBLE = re.compile(r"[!-~]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
+# The SDK would look for a host called socks5. It reads schemes as they are written.
+_OTHER_SCHEME = re.compile(r"(?!https?://)[a-zA-Z][a-zA-Z0-9+.-]*://")
+_SOCKS = re.compile(r"socks[0-9]?[a-z]?://", re.IGNORECASE)
+
+
 class Proxies:
     """`HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`, looked up once for each URL."""
 
@@ -23,32 +28,43 @@ class Proxies:
         self._known: dict[str, str | None] = {}
 
     def of(self, url: str) -> str | None:
-        """The URL of the proxy, or None for a direct connection."""
+        """Return the URL of the proxy, or None for a direct connection.
+
+        Raises SettingsError where the proxy is none that HTTP requests can be sent through.
+        """
         if url not in self._known:
-            configuration = ProxyConfiguration(proxies=get_environ_proxies(url))
-            self._known[url] = _checked(configuration.proxy_url_for(url))
+            self._known[url] = _proxy(url)
         return self._known[url]
 
 
-def _checked(proxy: str | None) -> str | None:
+def _proxy(url: str) -> str | None:
+    proxies = get_environ_proxies(url)
+    scheme = urlsplit(url).scheme
+    variable = f"{scheme.upper()}_PROXY"
+    written = proxies.get(scheme, "")
+    if _SOCKS.match(written):
+        raise SettingsError(
+            f"{variable} names a SOCKS proxy, which the AWS SDK does not support. Use an HTTP proxy, such as"
+            " http://proxy.example.com:3128, or list the hosts that need none in NO_PROXY."
+        )
+    proxy: str | None = ProxyConfiguration(proxies=proxies).proxy_url_for(url)
     if proxy is None:
         return None
     try:
         parts = urlsplit(proxy)
         usable = (
             _VISIBLE.fullmatch(proxy)
-            and parts.scheme in {"http", "https"}
+            and not _OTHER_SCHEME.match(written)
             and parts.hostname
             and parts.port != 0
         )
     except ValueError:
         usable = False
     if not usable:
-        raise SettingsError("HTTPS_PROXY or HTTP_PROXY is not a URL such as http://proxy.example.com:3128")
+        raise SettingsError(f"{variable} is not a URL such as http://proxy.example.com:3128.")
     user, password = unquote(parts.username or ""), unquote(parts.password or "")
     if _CONTROL.search(user + password) or ":" in user:
         raise SettingsError(
-            "The user name or the password in HTTPS_PROXY or HTTP_PROXY holds a character that can't stand in"
-            " a header."
+            f"The user name or the password in {variable} holds a character that can't stand in a header."
         )
     return proxy

@@ -30,6 +30,7 @@ from botocore.exceptions import (
 
 from poolcensus.aws.chain_failures import without_passwords
 from poolcensus.aws.sdk import profile_not_found
+from poolcensus.aws.transport.proxies import Proxies
 from poolcensus.aws.transport.tls import trusting
 from poolcensus.errors import CallError, CensusError, DestinationError, SettingsError
 from poolcensus.storage.s3.objects import ObjectEntry, StoredObject, Upload, UploadedPart
@@ -190,7 +191,9 @@ def _open_client(settings: Settings, sdk: Sdk, credentials: _SdkCredentials) -> 
             connect_timeout=settings.connect_timeout,
             read_timeout=settings.attempt_timeout,
         )
-        return await opening.__aenter__()
+        client = await opening.__aenter__()
+        Proxies().of(client.meta.endpoint_url)
+        return client
 
     try:
         return asyncio.run(_enter_in_thread())

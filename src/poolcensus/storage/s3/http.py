@@ -38,7 +38,13 @@ _ATTEMPTS = 5
 class Client(Protocol):
     """The SDK's client, which has no types. Its operations are methods."""
 
+    meta: _Meta
+
     async def close(self) -> None: ...
+
+
+class _Meta(Protocol):
+    endpoint_url: str
 
 
 class Body(Protocol):

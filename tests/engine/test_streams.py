@@ -1,0 +1,167 @@
+"""Streams that nobody closes: wherever they are collected, the run behind them ends and nothing is raised."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+
+from poolcensus.engine.streams import Outlet, Stream
+from poolcensus.errors import FatalError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from anyio.abc import TaskGroup
+
+    Collect = Callable[[list[Stream[int]]], None]
+
+
+def here(holder: list[Stream[int]]) -> None:
+    holder.clear()
+
+
+def elsewhere(holder: list[Stream[int]]) -> None:
+    threading.Thread(target=holder.clear).start()
+
+
+def as_garbage_elsewhere(holder: list[Stream[int]]) -> None:
+    """Collect the stream as a part of a cycle, as it is where a traceback holds its frame."""
+    cycle: list[object] = [holder.pop()]
+    cycle.append(cycle)
+    del cycle
+    threading.Thread(target=gc.collect).start()
+
+
+def as_garbage(holder: list[Stream[int]]) -> None:
+    cycle: list[object] = [holder.pop()]
+    cycle.append(cycle)
+    del cycle
+    gc.collect()
+
+
+anywhere = pytest.mark.parametrize("collect", [here, elsewhere, as_garbage, as_garbage_elsewhere])
+
+
+class Run:
+    """A run that ends with its stream, and notes in which thread that is."""
+
+    def __init__(self, then: Callable[[Outlet[int]], Awaitable[None]]) -> None:
+        self._then = then
+        self.ended = asyncio.Event()
+        self.thread: threading.Thread | None = None
+
+    async def __call__(self, outlet: Outlet[int]) -> None:
+        try:
+            await outlet.put((1,))
+            await self._then(outlet)
+        finally:
+            self.thread = threading.current_thread()
+            self.ended.set()
+
+    def stream(self, group: TaskGroup) -> list[Stream[int]]:
+        """The only reference to a stream of this run."""
+        return [Stream(group, self, buffer=0)]
+
+
+async def waits(outlet: Outlet[int]) -> None:
+    await anyio.sleep_forever()
+
+
+async def puts(outlet: Outlet[int]) -> None:
+    while True:
+        await outlet.put((2,))
+
+
+@anywhere
+@pytest.mark.parametrize("then", [waits, puts])
+@pytest.mark.usefixtures("no_task_left")
+async def test_a_stream_that_is_collected_ends_its_run_in_the_loop(
+    collect: Collect, then: Callable[[Outlet[int]], Awaitable[None]]
+) -> None:
+    # In debug mode a loop refuses what is not safe from another thread.
+    asyncio.get_running_loop().set_debug(True)
+    run = Run(then)
+    async with anyio.create_task_group() as group:
+        holder = run.stream(group)
+        assert await anext(holder[0]) == 1
+        collect(holder)
+        with anyio.fail_after(20):
+            await run.ended.wait()
+    assert run.thread is threading.current_thread()
+
+
+@anywhere
+@pytest.mark.usefixtures("no_task_left")
+async def test_a_stream_that_was_never_read_starts_nothing(collect: Collect) -> None:
+    run = Run(waits)
+    async with anyio.create_task_group() as group:
+        collect(run.stream(group))
+    assert not run.ended.is_set()
+
+
+@anywhere
+@pytest.mark.usefixtures("no_task_left")
+async def test_a_stream_whose_run_has_failed_is_collected_in_silence(collect: Collect) -> None:
+    async def fails(outlet: Outlet[int]) -> None:
+        raise FatalError("it went wrong")
+
+    run = Run(fails)
+    async with anyio.create_task_group() as group:
+        holder = run.stream(group)
+        assert await anext(holder[0]) == 1
+        await run.ended.wait()
+        collect(holder)
+
+
+@anywhere
+@pytest.mark.usefixtures("no_task_left")
+async def test_a_stream_that_was_read_to_its_end_is_collected_in_silence(collect: Collect) -> None:
+    async def ends(outlet: Outlet[int]) -> None:
+        pass
+
+    async with anyio.create_task_group() as group:
+        holder = Run(ends).stream(group)
+        assert [each async for each in holder[0]] == [1]
+        collect(holder)
+
+
+@anywhere
+@pytest.mark.parametrize("then", [waits, puts])
+def test_a_stream_outlives_its_loop(collect: Collect, then: Callable[[Outlet[int]], Awaitable[None]]) -> None:
+    holder: list[Stream[int]] = []
+
+    async def use() -> None:
+        async with anyio.create_task_group() as group:
+            holder.extend(Run(then).stream(group))
+            assert await anext(holder[0]) == 1
+            group.cancel_scope.cancel()
+
+    asyncio.run(use())
+    collect(holder)
+
+
+@anywhere
+@pytest.mark.parametrize("then", [waits, puts])
+def test_a_loop_is_closed_in_the_middle_of_a_run(
+    collect: Collect, then: Callable[[Outlet[int]], Awaitable[None]], caplog: pytest.LogCaptureFixture
+) -> None:
+    holder: list[Stream[int]] = []
+    loop = asyncio.new_event_loop()
+
+    async def use() -> None:
+        group = await anyio.create_task_group().__aenter__()
+        holder.extend(Run(then).stream(group))
+        assert await anext(holder[0]) == 1
+
+    loop.run_until_complete(use())
+    left = asyncio.all_tasks(loop)
+    loop.close()
+    collect(holder)
+    # asyncio's own complaint about tasks that whoever closed the loop has left.
+    for task in left:
+        task._log_destroy_pending = False  # type: ignore[attr-defined]

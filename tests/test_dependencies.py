@@ -1,0 +1,54 @@
+"""What the package imports is what it says that it needs."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+REQUIRED = PROJECT["dependencies"]
+FOR_TESTS = PROJECT["optional-dependencies"]["test"]
+
+
+def _imported(*folders: str) -> set[str]:
+    """The distributions of what the code in these folders imports, wherever it does, but for its own."""
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    own = {"poolcensus", *(path.stem for path in files), *(path.parent.name for path in files)}
+    names: set[str] = set()
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names.update(alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module is not None and not node.level:
+                names.add(node.module)
+    foreign = {name.partition(".")[0] for name in names} - sys.stdlib_module_names - own
+    distributions = packages_distributions()
+    return {_normal(distributions[name][0]) for name in foreign}
+
+
+def _declared(entries: list[str]) -> set[str]:
+    return {_normal(re.split(r"[^\w.-]", entry)[0]) for entry in entries}
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_what_is_imported_is_declared_and_what_is_declared_is_imported() -> None:
+    assert _imported("src") == _declared(REQUIRED)
+
+
+def test_what_the_tests_import_is_declared() -> None:
+    assert _imported("tests", "benches") <= _declared(REQUIRED + FOR_TESTS)
+
+
+@pytest.mark.parametrize("entry", REQUIRED)
+def test_a_dependency_has_both_bounds(entry: str) -> None:
+    assert re.fullmatch(r"[\w-]+>=[\d.]+,<[\d.]+", entry)
