@@ -15,12 +15,14 @@ from poolcensus.cli.progress import line, shown
 from poolcensus.cli.trouble import duration
 from poolcensus.config import ProgressMode
 from poolcensus.model import Account, Outcome, PoolRecord, Target
+from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.snapshot import Scope, SnapshotInfo
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rich.console import RenderableType
+    from rich.table import Table
 
     from poolcensus.model import Manifest, Plan, Progress, TargetResult
 
@@ -113,7 +115,7 @@ def test_names_of_others_are_neither_markup_nor_control(
 ) -> None:
     failed = replace(result(1, outcome=Outcome.ERROR), account_name=EVIL, error_message=EVIL)
     said = rendered(
-        tables.pool_table([pool(EVIL)]),
+        pool_table([pool(EVIL)]),
         tables.failure_table([failed]),
         *tables.manifest_summary(manifest, EVIL),
         width=400,
@@ -122,8 +124,12 @@ def test_names_of_others_are_neither_markup_nor_control(
     assert said.replace("\n", "").isprintable()
 
 
+def pool_table(records: list[PoolRecord]) -> Table:
+    return tables.record_table(records, WORKSPACES_POOLS.columns)
+
+
 def test_a_pool_row_takes_fields_of_any_kind() -> None:
-    said = rendered(tables.pool_table([pool("p"), replace(pool("q"), pool={"CapacityStatus": 3})]))
+    said = rendered(pool_table([pool("p"), replace(pool("q"), pool={"CapacityStatus": 3})]))
     assert "3/9" in said
     assert "2025-03-04" in said
 
@@ -164,7 +170,7 @@ def test_a_pipe_gets_every_row_on_one_line_and_no_colours(
         bytes=1234,
         scope=Scope.of(manifest),
     )
-    tables.put(tables.console(), tables.snapshot_table([info]), tables.pool_table([pool("n" * 150)]))
+    tables.put(tables.console(), tables.snapshot_table([info]), pool_table([pool("n" * 150)]))
     said = capsys.readouterr().out
     assert "n" * 150 in said
     assert "20261123T020000Z-3f9a1c complete 4 1 7 1 min 05 s 1.2 kB whole organization" in " ".join(

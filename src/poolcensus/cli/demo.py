@@ -20,8 +20,9 @@ from poolcensus.cli import logs
 from poolcensus.cli.collect import collect
 from poolcensus.cli.exits import ExitCode
 from poolcensus.cli.options import LOGGING, read_settings, settings_options
-from poolcensus.cli.tables import console, manifest_summary, pool_table, put
+from poolcensus.cli.tables import console, manifest_summary, put, record_table
 from poolcensus.cli.trouble import failures, printable
+from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.snapshot import Snapshot
 from poolcensus.snapshot.temporary import temporary_error
 
@@ -137,7 +138,7 @@ def _show(snapshot: Snapshot, groups: tuple[FailureGroup, ...], dest: str) -> No
     screen = console()
     put(screen, *manifest_summary(snapshot.manifest, str(snapshot.path)))
     put(screen, f"\nSome of its {snapshot.manifest.totals.pools:,} pools:")
-    put(screen, pool_table(islice(snapshot.pools(), POOLS_SHOWN)))
+    put(screen, record_table(islice(snapshot.pools(), POOLS_SHOWN), WORKSPACES_POOLS.columns))
     put(screen, "\nNot covered, as in a real organization (collect would exit with 3):")
     for each in failures(groups):
         put(screen, printable(f"  {each}"))

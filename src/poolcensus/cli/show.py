@@ -101,16 +101,23 @@ def _print(snapshot: Snapshot, where: str, *, failures: bool, pools: bool) -> No
     from poolcensus.cli import tables
     from poolcensus.cli.trouble import failures as failure_lines
     from poolcensus.engine.failures import FailureTally
-    from poolcensus.operations import WORKSPACES_POOLS
+    from poolcensus.operations import Column, operation_named
 
     screen = tables.console()
+    info = snapshot.manifest.operation
+    operation = operation_named(info.name)
+    columns = (
+        operation.columns
+        if operation is not None
+        else (Column(info.identity, lambda item: item.get(info.identity)),)
+    )
     if failures or pools:
         _put_failures(snapshot.uncovered() if failures else ())
         for records in _parts(snapshot.pools() if pools else ()):
-            tables.put(screen, tables.pool_table(records))
+            tables.put(screen, tables.record_table(records, columns))
         return
     tables.put(screen, *tables.manifest_summary(snapshot.manifest, where))
-    if lines := [*failure_lines(FailureTally(WORKSPACES_POOLS, snapshot.uncovered()).groups())]:
+    if lines := [*failure_lines(FailureTally(operation, snapshot.uncovered()).groups())]:
         lines.insert(0, "")
     for each in lines:
         tables.put(screen, tables.text(each))

@@ -19,11 +19,12 @@ from poolcensus.model import Outcome, SnapshotStatus
 from poolcensus.snapshot.scope import Scope
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from rich.console import RenderableType
 
     from poolcensus.model import Manifest, Plan, PoolRecord, SkippedAccount, TargetResult
+    from poolcensus.operations import Column
     from poolcensus.snapshot import Decision, SnapshotInfo
 
 # Wide enough that a pipe or a file gets every row on one line.
@@ -104,7 +105,7 @@ def manifest_summary(manifest: Manifest, where: str | None) -> Iterable[Renderab
         ("Caller", text(manifest.caller.arn)),
         ("Accounts", text(f"{manifest.accounts_planned:,} asked{_skipped(manifest.accounts_skipped)}")),
         ("Targets", text(f"{totals.covered:,} of {totals.targets:,} covered")),
-        ("Pools", text(f"{totals.pools:,} on {counted(totals.pages, 'page')}")),
+        (manifest.operation.items.capitalize(), text(f"{totals.pools:,} on {counted(totals.pages, 'page')}")),
         (
             "API calls",
             text(
@@ -167,42 +168,19 @@ def failure_table(uncovered: Iterable[TargetResult]) -> Table:
     return made
 
 
-def pool_table(records: Iterable[PoolRecord]) -> Table:
-    """Pools, one a row."""
-    made = table(
-        "Account",
-        "Name",
-        "Region",
-        "Pool",
-        "Pool name",
-        "State",
-        "Sessions",
-        "Created",
-        numbers=("Sessions",),
-    )
+def record_table(records: Iterable[PoolRecord], columns: Sequence[Column]) -> Table:
+    """Records, one a row: where each was seen, and what the columns show of it."""
+    titles = [each.title for each in columns]
+    numbers = tuple(each.title for each in columns if each.is_number)
+    made = table("Account", "Name", "Region", *titles, numbers=numbers)
     for record in records:
-        made.add_row(*pool_row(record))
+        made.add_row(
+            text(record.account_id),
+            text(record.account_name),
+            text(record.region),
+            *(text(each.cell(record.pool)) for each in columns),
+        )
     return made
-
-
-def pool_row(record: PoolRecord) -> tuple[Text, ...]:
-    """A pool's cells. Every field may be missing, or of another type than the reference says."""
-    pool = record.pool
-    capacity = pool.get("CapacityStatus")
-    sessions = ""
-    if isinstance(capacity, dict):
-        active, actual = capacity.get("ActiveUserSessions"), capacity.get("ActualUserSessions")
-        sessions = "/".join(str(each) for each in (active, actual) if each is not None)
-    return (
-        text(record.account_id),
-        text(record.account_name),
-        text(record.region),
-        text(pool.get("PoolId")),
-        text(pool.get("PoolName")),
-        text(pool.get("State")),
-        text(sessions),
-        text(str(pool.get("CreatedAt") or "")[:10]),
-    )
 
 
 def snapshot_table(snapshots: Iterable[SnapshotInfo]) -> Table:

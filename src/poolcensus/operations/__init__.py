@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from poolcensus.operations.operation import Listing, Operation, Query, Refusal
+from poolcensus.operations.operation import Column, Listing, Operation, Query, Refusal
 from poolcensus.operations.workspaces_pools import WORKSPACES_POOLS
 
-__all__ = ["WORKSPACES_POOLS", "Listing", "Operation", "Query", "Refusal", "operation_named"]
+__all__ = ["WORKSPACES_POOLS", "Column", "Listing", "Operation", "Query", "Refusal", "operation_named"]
 
 _KNOWN = {each.permission: each for each in (WORKSPACES_POOLS,)}
 

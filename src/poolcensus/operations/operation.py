@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from poolcensus.format import codec
@@ -33,6 +33,14 @@ class Refusal(NamedTuple):
     codes: frozenset[str]
     source: str
     says: re.Pattern[str] | None = None
+
+
+class Column(NamedTuple):
+    """A column of a table for people. `cell` takes an item, of which every field may be missing."""
+
+    title: str
+    cell: Callable[[JsonObject], object]
+    is_number: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +121,8 @@ class Operation:
     """The message of a refusal that does not say why."""
     offered_in: Callable[[str], bool] = _everywhere
     """Whether the operation is, or may be, offered in a region: what an unexplained refusal means there."""
-    columns: tuple[tuple[str, str], ...] = field(default=())
-    """The columns of a table for people: title and field."""
+    columns: tuple[Column, ...] = ()
+    """What a table for people shows of an item."""
 
     @property
     def permission(self) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from poolcensus import partitions
 from poolcensus.errors import NotEntitledError
 from poolcensus.format.times import rfc3339_of_epoch
-from poolcensus.operations.operation import DENIED, Listing, Operation, Refusal
+from poolcensus.operations.operation import DENIED, Column, Listing, Operation, Refusal
 
 if TYPE_CHECKING:
     from poolcensus.model import JsonObject, JsonValue
@@ -92,6 +92,14 @@ def _offered_in(region: str) -> bool:
     )
 
 
+def _sessions(pool: JsonObject) -> str:
+    capacity = pool.get("CapacityStatus")
+    if not isinstance(capacity, dict):
+        return ""
+    active, actual = capacity.get("ActiveUserSessions"), capacity.get("ActualUserSessions")
+    return "/".join(str(each) for each in (active, actual) if each is not None)
+
+
 WORKSPACES_POOLS = Operation(
     service="workspaces",
     action="DescribeWorkspacesPools",
@@ -120,4 +128,11 @@ WORKSPACES_POOLS = Operation(
     # Sent where Pools was never launched in the region, and where a role lacks the permission.
     unexplained=re.compile(r"/workspaces-access-control\b"),
     offered_in=_offered_in,
+    columns=(
+        Column("Pool", lambda pool: pool.get("PoolId")),
+        Column("Pool name", lambda pool: pool.get("PoolName")),
+        Column("State", lambda pool: pool.get("State")),
+        Column("Sessions", _sessions, is_number=True),
+        Column("Created", lambda pool: str(pool.get("CreatedAt") or "")[:10]),
+    ),
 )

@@ -7,6 +7,7 @@ import gc
 import signal
 import time
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from poolcensus.simulator.application import Service, SimulatorApplication
@@ -28,7 +29,7 @@ from poolcensus.simulator.tokens import TokenMint
 from poolcensus.simulator.world import World, WorldConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from types import TracebackType
     from typing import Self
 
@@ -65,9 +66,14 @@ class SimulatorConfig:
 
 
 class Simulator:
-    """A running simulator: `async with Simulator(config) as simulator`."""
+    """A running simulator: `async with Simulator(config) as simulator`.
 
-    def __init__(self, config: SimulatorConfig | None = None) -> None:
+    `services` are served beside its own, or in their place, by the names that signatures have.
+    """
+
+    def __init__(
+        self, config: SimulatorConfig | None = None, services: Mapping[str, Service] = MappingProxyType({})
+    ) -> None:
         self.config = config or SimulatorConfig()
         self.world = World(self.config.world)
         self.stats = Stats()
@@ -79,7 +85,7 @@ class Simulator:
         mint = TokenMint(seed)
         self._application = SimulatorApplication(
             world=self.world,
-            services=self._services(mint),
+            services={**self._services(mint), **services},
             verifier=Verifier(self._store, self.clock, window=self.config.signature_window),
             limiter=self._limiter,
             injector=self._injector,
