@@ -101,16 +101,11 @@ def _print(snapshot: Snapshot, where: str, *, failures: bool, pools: bool) -> No
     from poolcensus.cli import tables
     from poolcensus.cli.trouble import failures as failure_lines
     from poolcensus.engine.failures import FailureTally
-    from poolcensus.operations import Column, operation_named
+    from poolcensus.operations import columns_of, operation_named
 
     screen = tables.console()
-    info = snapshot.manifest.operation
-    operation = operation_named(info.name)
-    columns = (
-        operation.columns
-        if operation is not None
-        else (Column(info.identity, lambda item: item.get(info.identity)),)
-    )
+    operation = operation_named(snapshot.manifest.operation.name)
+    columns = columns_of(snapshot.manifest.operation)
     if failures or pools:
         _put_failures(snapshot.uncovered() if failures else ())
         for records in _parts(snapshot.pools() if pools else ()):

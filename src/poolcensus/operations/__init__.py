@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from poolcensus.operations.operation import Column, Listing, Operation, Query, Refusal
 from poolcensus.operations.workspaces_pools import WORKSPACES_POOLS
 
-__all__ = ["WORKSPACES_POOLS", "Column", "Listing", "Operation", "Query", "Refusal", "operation_named"]
+if TYPE_CHECKING:
+    from poolcensus.model import OperationInfo
+
+__all__ = [
+    "WORKSPACES_POOLS",
+    "Column",
+    "Listing",
+    "Operation",
+    "Query",
+    "Refusal",
+    "columns_of",
+    "operation_named",
+]
 
 _KNOWN = {each.permission: each for each in (WORKSPACES_POOLS,)}
 
@@ -13,3 +27,11 @@ _KNOWN = {each.permission: each for each in (WORKSPACES_POOLS,)}
 def operation_named(permission: str) -> Operation | None:
     """Return the operation with this IAM action, or None where this version does not know it."""
     return _KNOWN.get(permission)
+
+
+def columns_of(info: OperationInfo) -> tuple[Column, ...]:
+    """Return what a table shows of a snapshot's items: their ids, where the operation is not known."""
+    operation = operation_named(info.name)
+    if operation is not None:
+        return operation.columns
+    return (Column(info.identity, lambda item: item.get(info.identity)),)
