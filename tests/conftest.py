@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import trustme
 from blockbuster import blockbuster_ctx
 
 from census_lab import open_labs
@@ -101,3 +102,15 @@ async def lab(
     """Starts a simulator and makes a census of it: `await lab(accounts=3, faults=("throttle:0.2",))`."""
     async with open_labs(monkeypatch, tmp_path) as start:
         yield start
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def bundle(authority: trustme.CA, tmp_path: Path) -> str:
+    path = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(path)
+    return str(path)

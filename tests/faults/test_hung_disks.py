@@ -18,7 +18,7 @@ from poolcensus.snapshot.journal import Journal
 from snapshot.making import ID, POOLS, SOME, fill, make, publish
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import AsyncIterator, Callable, Coroutine
 
     from census_lab import Lab
 
@@ -63,22 +63,27 @@ def _name(place: object) -> str:
 
 
 @pytest.fixture
-def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hanging]:
+async def hanging(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Hanging]:
     monkeypatch.setattr(folder, "ABORT_SECONDS", SHORT)
     assert SnapshotWriter.__init__.__kwdefaults__ is not None
     monkeypatch.setitem(SnapshotWriter.__init__.__kwdefaults__, "abort_seconds", SHORT)
     hangs = Hanging()
     yield hangs
     hangs.go_on.set()
+    await _no_thread_at_work()
 
 
 async def settled(dest: Path) -> list[str]:
     """What is left at a destination once the threads that were left behind have ended."""
+    await _no_thread_at_work()
+    return sorted(each.name for each in dest.iterdir())
+
+
+async def _no_thread_at_work() -> None:
     workers = [each for each in threading.enumerate() if "AnyIO" in each.name]
     with anyio.fail_after(20):
         while any(each.is_alive() and not _idle(each) for each in workers):
             await anyio.sleep(0.005)
-        return sorted(each.name for each in dest.iterdir())
 
 
 def _idle(worker: threading.Thread) -> bool:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import gzip
 import http.client
 import socket
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 
-from poolcensus.simulator import Fault, FaultKind, Latency, Simulator, SimulatorConfig, WorldConfig
+from poolcensus.simulator import Fault, FaultKind, Latency, SimulatorConfig, WorldConfig
 from poolcensus.simulator.call import Call
 from poolcensus.simulator.faults import Injector
 
@@ -342,6 +341,7 @@ def test_a_rule_hits_within_its_time_only(rule: str, hit: list[float]) -> None:
 def test_a_reset_begins_the_time_of_a_rule_anew() -> None:
     clock = VirtualClock()
     injector = Injector((Fault.parse("reset,after=5,until=20"),), 1, clock)
+    assert injector.choose(call(1), 1) is None
     clock.now += 100
     assert injector.choose(call(1), 1) is None
     injector.reset()
@@ -362,6 +362,7 @@ def test_another_rule_may_hit_once_a_rule_s_time_is_over() -> None:
     clock = VirtualClock()
     injector = Injector((Fault.parse("reset,until=20"), Fault.parse("throttle")), 1, clock)
     kinds = []
+    clock.now += 1e6
     for _ in range(2):
         chosen = injector.choose(call(1), 1)
         assert chosen is not None
@@ -386,20 +387,16 @@ def test_a_region_is_out_at_first_and_again_after_a_reset_of_the_simulator(start
     assert statuses() == [400, 200]
 
 
-def test_the_time_of_a_rule_begins_when_the_port_opens() -> None:
-    simulator = Simulator(SimulatorConfig(faults=(Fault.parse("reset,until=20"),)))
+def test_the_time_of_a_rule_begins_with_the_first_call_that_it_is_about() -> None:
     clock = VirtualClock()
-    simulator._injector._clock = clock
+    injector = Injector((Fault.parse("reset,account=000000000001,until=20"),), 1, clock)
+    assert injector.choose(call(2), 1) is None
     clock.now += 1e6
-
-    async def once() -> None:
-        async with simulator:
-            clock.now += 19
-            assert simulator._injector.choose(call(1), 1) is not None
-            clock.now += 1
-            assert simulator._injector.choose(call(1), 1) is None
-
-    asyncio.run(once())
+    assert injector.choose(call(1), 1) is not None
+    clock.now += 19
+    assert injector.choose(call(1), 1) is not None
+    clock.now += 1
+    assert injector.choose(call(1), 1) is None
 
 
 def seconds(running: Running, **arguments: Any) -> float:

@@ -100,10 +100,10 @@ class Fault:
         default=None, metadata={"help": "milliseconds that a call takes which is hit"}
     )
     after: float = field(
-        default=0.0, metadata={"help": "seconds from the start or the last reset without a hit"}
+        default=0.0, metadata={"help": "seconds from the first call that it is about, without a hit"}
     )
     until: float | None = field(
-        default=None, metadata={"help": "seconds from the start or the last reset to the end of the hits"}
+        default=None, metadata={"help": "seconds from the first call that it is about to the end of the hits"}
     )
 
     def __post_init__(self) -> None:
@@ -205,7 +205,7 @@ class Fault:
         )
 
     def open(self, elapsed: float) -> bool:
-        """Whether the rule is in force so many seconds after the start."""
+        """Whether the rule is in force so many seconds after the first call that it is about."""
         return self.after <= elapsed and (self.until is None or elapsed < self.until)
 
 
@@ -217,12 +217,13 @@ def _policy(text: str) -> Policy:
 
 
 class Injector:
-    """Decides which calls are hit. The clock is monotonic, in seconds; its reading now is the start."""
+    """Decides which calls are hit. The clock is monotonic, in seconds."""
 
     def __init__(self, faults: Iterable[Fault], seed: int, clock: Callable[[], float]) -> None:
         self._faults = tuple(faults)
         self._clock = clock
-        self._began = clock()
+        # By the rule's number. What a client does before its first such call may take any time.
+        self._began: dict[int, float] = {}
         self._key = f"faults {seed}".encode()
         self._counts: Counter[tuple[int, str]] = Counter()
 
@@ -234,9 +235,9 @@ class Injector:
     def choose(self, call: Call, page: int) -> Fault | None:
         """Return the first rule that hits the call."""
         chosen = None
-        elapsed = self._clock() - self._began
+        now = self._clock()
         for number, fault in enumerate(self._faults):
-            if not (fault.open(elapsed) and fault.matches(call, page)):
+            if not fault.matches(call, page) or not fault.open(now - self._began.setdefault(number, now)):
                 continue
             if self._hits(number, fault, call) and chosen is None:
                 chosen = fault
@@ -245,7 +246,7 @@ class Injector:
     def reset(self) -> None:
         """Count calls and time from the beginning."""
         self._counts.clear()
-        self._began = self._clock()
+        self._began.clear()
 
     def _hits(self, number: int, fault: Fault, call: Call) -> bool:
         match fault.per:

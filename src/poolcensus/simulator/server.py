@@ -133,8 +133,6 @@ class Simulator:
             lambda: Connection(self._application), self.config.host, self.config.port, backlog=_BACKLOG
         )
         self._port = self._server.sockets[0].getsockname()[1]
-        # The times of faults count from the first moment in which a call can come.
-        self._injector.reset()
 
     async def close(self) -> None:
         """Stop listening and cut every connection."""
