@@ -43,6 +43,7 @@ def nothing_blocks_the_loop() -> Iterator[None]:
             function.can_block_in("poolcensus/config/sources.py", "load_settings")
             # A loop in a thread of its own, for nothing else.
             function.can_block_in("poolcensus/storage/s3/client.py", "_enter_in_thread")
+            function.can_block_in("poolcensus/aws/transport/sdk.py", "_enter_in_thread")
         yield
 
 
