@@ -86,6 +86,18 @@ def no_configuration_of_this_machine(
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
 
 
+# A test asks for both transports in the default run by `@both_transports` of transport_lab.
+@pytest.fixture(params=["fast", pytest.param("sdk", marks=pytest.mark.long)])
+def transport(
+    request: pytest.FixtureRequest,
+    no_configuration_of_this_machine: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> str:
+    """Lets the censuses of a test go by each of the transports, by that of the SDK in the long run."""
+    monkeypatch.setenv("POOLCENSUS_TRANSPORT", request.param)
+    return str(request.param)
+
+
 @pytest.fixture
 async def no_task_left() -> AsyncIterator[None]:
     """Fails a test that leaves a task running."""

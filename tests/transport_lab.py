@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 KINDS = ("fast", "sdk")
 SDK_LATER = ("fast", pytest.param("sdk", marks=pytest.mark.long))
 """Both, where the default run has the SDK's in another test of the kind: it takes 100 ms to be ready."""
+both_transports = pytest.mark.parametrize("transport", KINDS, indirect=True)
+"""For tests with the fixture `transport`: both in the default run, as one of a kind of faults."""
 TOKEN = "the-token"
 KEYS = Credentials("AKIAEXAMPLE", "the-secret-key", TOKEN)
 _STAMP = "20261123T020000Z"

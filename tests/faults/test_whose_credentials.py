@@ -10,6 +10,7 @@ import pytest
 
 from poolcensus.census import Census
 from poolcensus.simulator.latency import Latency
+from transport_lab import both_transports
 
 if TYPE_CHECKING:
     from census_lab import Lab
@@ -51,7 +52,10 @@ async def _whose(here: Lab, times: int, **settings: object) -> None:
         _check(record)
 
 
-async def test_calls_are_signed_for_their_own_account_whatever_is_cancelled(lab: Start) -> None:
+@both_transports
+async def test_calls_are_signed_for_their_own_account_whatever_is_cancelled(
+    lab: Start, transport: str
+) -> None:
     here = await lab(
         accounts=40,
         pools_per_target=2,
@@ -64,6 +68,7 @@ async def test_calls_are_signed_for_their_own_account_whatever_is_cancelled(lab:
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
+@pytest.mark.usefixtures("transport")
 async def test_five_thousand_accounts_are_never_mixed_up(lab: Start) -> None:
     here = await lab(
         accounts=5000,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
+from poolcensus.aws.signing import Credentials
 from poolcensus.errors import BadResponseError, CallTimeoutError, RetryableError, UnreachableError
 from transport_lab import KINDS, SDK_LATER, by_kind, opened, post
 
@@ -201,6 +202,31 @@ async def test_an_error_status_is_a_reply(serving: Serving, status: int) -> None
     async with serving(answering(head + body)) as (server, transport):
         reply = await send(transport, server.url)
         assert (reply.status, reply.body, reply.headers.get("Retry-After")) == (status, body, "3")
+
+
+@both
+async def test_a_call_is_signed_with_its_own_credentials_at_its_own_time(serving: Serving) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(ok(b"{}", b"Connection: close\r\n"))
+        await writer.drain()
+
+    async with serving(serve) as (server, transport):
+        every = [Credentials(f"AKIA{number}", "secret", f"token-{number}") for number in range(20)]
+        async with anyio.create_task_group() as group:
+            for keys in every:
+                group.start_soon(
+                    partial(post, transport, server.url, keys=keys, body=keys.access_key_id.encode())
+                )
+        assert len(server.requests) == len(every)
+        for request in server.requests:
+            head, _, body = request.decode().partition("\r\n\r\n")
+            headers = dict(line.lower().split(": ", 1) for line in head.split("\r\n")[1:])
+            assert headers["authorization"].startswith(
+                f"aws4-hmac-sha256 credential={body.lower()}/20261123/"
+            )
+            assert headers["x-amz-security-token"] == f"token-{body.removeprefix('AKIA')}"
+            assert headers["x-amz-date"] == "20261123t020000z"
+            assert headers["x-amz-target"] == "workspacesservice.describeworkspacespools"
 
 
 # --- what is wrong --------------------------------------------------------------------------------------
