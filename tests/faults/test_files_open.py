@@ -37,6 +37,7 @@ def _collect(bench: Bench, served: Served, limit: int) -> Ended:
     return Ended(done.returncode, done.stdout, done.stderr)
 
 
+@pytest.mark.usefixtures("transport")
 def test_forty_open_files_are_enough(serve: Serve, bench: Bench) -> None:
     served = serve("--accounts=60", f"--regions={REGIONS}", "--pools-per-target=1", "--latency=30")
     ended = _collect(bench, served, 40)
