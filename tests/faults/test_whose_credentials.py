@@ -10,7 +10,6 @@ import pytest
 
 from poolcensus.census import Census
 from poolcensus.simulator.latency import Latency
-from transport_lab import both_transports
 
 if TYPE_CHECKING:
     from census_lab import Lab
@@ -52,10 +51,8 @@ async def _whose(here: Lab, times: int, **settings: object) -> None:
         _check(record)
 
 
-@both_transports
-async def test_calls_are_signed_for_their_own_account_whatever_is_cancelled(
-    lab: Start, transport: str
-) -> None:
+@pytest.mark.usefixtures("transport")
+async def test_calls_are_signed_for_their_own_account_whatever_is_cancelled(lab: Start) -> None:
     here = await lab(
         accounts=40,
         pools_per_target=2,
