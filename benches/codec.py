@@ -19,7 +19,7 @@ import orjson
 
 from harness import show
 from poolcensus.aws.json_api import json_object
-from poolcensus.aws.transport.fast import Reply
+from poolcensus.aws.transport.protocol import Reply
 from poolcensus.format.schema import Schema
 from poolcensus.model import Account, Outcome, Page, Target, TargetResult
 from poolcensus.operations import WORKSPACES_POOLS

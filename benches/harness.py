@@ -212,12 +212,13 @@ class Contender:
     regions: str
     concurrency: int
     folder: Path
+    options: tuple[str, ...] = ()
 
     @property
     def command(self) -> list[str]:
         """How it is run."""
-        if self.name == "poolcensus":
-            options = ("--regions", self.regions, "--concurrency", str(self.concurrency))
+        if self.name.startswith("poolcensus"):
+            options = ("--regions", self.regions, "--concurrency", str(self.concurrency), *self.options)
             return [*POOLCENSUS, "collect", "--dest", str(self._place), *options]
         script = HERE / "contenders" / f"{self.name}.py"
         return [sys.executable, str(script), self.regions, str(self._place), str(self.concurrency)]

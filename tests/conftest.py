@@ -44,6 +44,7 @@ def nothing_blocks_the_loop() -> Iterator[None]:
             function.can_block_in("poolcensus/config/sources.py", "load_settings")
             # A loop in a thread of its own, for nothing else.
             function.can_block_in("poolcensus/storage/s3/client.py", "_enter_in_thread")
+            function.can_block_in("poolcensus/aws/transport/sdk.py", "_enter_in_thread")
         yield
 
 
@@ -84,6 +85,18 @@ def no_configuration_of_this_machine(
     monkeypatch.setenv("AWS_CONFIG_FILE", str(home / "aws-config"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(home / "aws-credentials"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+# A test asks for both transports in the default run by `@both_transports` of transport_lab.
+@pytest.fixture(params=["fast", pytest.param("sdk", marks=pytest.mark.long)])
+def transport(
+    request: pytest.FixtureRequest,
+    no_configuration_of_this_machine: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> str:
+    """Lets the censuses of a test go by each of the transports, by that of the SDK in the long run."""
+    monkeypatch.setenv("POOLCENSUS_TRANSPORT", request.param)
+    return str(request.param)
 
 
 @pytest.fixture

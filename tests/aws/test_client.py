@@ -18,8 +18,8 @@ import msgspec
 import pytest
 
 from poolcensus.aws.client import Call, CallWatch, Channel
-from poolcensus.aws.signing import Clock, Credentials, RequestTemplate
-from poolcensus.aws.transport.http1 import Reply
+from poolcensus.aws.signing import Clock, Credentials, RequestTemplate, SdkOperation
+from poolcensus.aws.transport.protocol import Reply
 from poolcensus.errors import (
     AccessDeniedError,
     BadResponseError,
@@ -45,7 +45,7 @@ from poolcensus.flow.singleflight import SingleFlight
 from virtual_time import now, on_virtual_time
 
 if TYPE_CHECKING:
-    from poolcensus.aws.transport.fast import Transport
+    from poolcensus.aws.transport.protocol import Transport
 
 
 THROTTLED = Reply(400, {}, b'{"__type":"ThrottlingException","message":"Rate exceeded"}')
@@ -85,18 +85,18 @@ class Service:
 
     async def send(
         self,
-        method: str,
-        url: str,
-        head: str,
+        template: RequestTemplate,
         body: bytes,
+        body_digest: str,
+        credentials: Credentials,
+        stamp: str,
         *,
         timeout: float,  # noqa: ASYNC109 - the transport's own signature
-        proxy: str | None,
     ) -> Reply:
         self.calls += 1
         self.in_flight += 1
         self.peak = max(self.peak, self.in_flight)
-        self.signed_by.append(head.partition("Credential=")[2].partition("/")[0])
+        self.signed_by.append(credentials.access_key_id)
         try:
             await anyio.sleep(self._latency)
         finally:
@@ -150,7 +150,17 @@ class Source:
         return not self.regions <= {region}
 
 
-TEMPLATE = RequestTemplate("POST", "https://h/", "h", "/", {}, "workspaces", "us-east-1", None)
+TEMPLATE = RequestTemplate(
+    "POST",
+    "https://h/",
+    "h",
+    "/",
+    {},
+    "workspaces",
+    "us-east-1",
+    None,
+    SdkOperation("workspaces", "us-east-1", "describe_workspaces_pools"),
+)
 
 
 def channel_of(

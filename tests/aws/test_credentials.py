@@ -27,7 +27,7 @@ from poolcensus.aws.credentials import (
     session_policy,
 )
 from poolcensus.aws.signing import Credentials, RequestTemplate
-from poolcensus.aws.transport.fast import Reply
+from poolcensus.aws.transport.protocol import Reply
 from poolcensus.errors import (
     AccessDeniedError,
     AssumeRoleError,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from poolcensus.aws.faults import classify
 from poolcensus.aws.identity import _caller, _told, sts_region
-from poolcensus.aws.transport.fast import Reply
+from poolcensus.aws.transport.protocol import Reply
 from poolcensus.errors import BadResponseError, CredentialsError, FatalError
 from poolcensus.flow.retry import RetryPolicy
 from poolcensus.model import Caller

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from poolcensus.aws.organizations import Organization, _listed
-from poolcensus.aws.transport.fast import Reply
+from poolcensus.aws.transport.protocol import Reply
 from poolcensus.errors import AccessDeniedError, CallError, OrganizationError, ServiceError
 from poolcensus.format import codec
 from poolcensus.model import Caller

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from poolcensus.aws.client import CallWatch
 from poolcensus.aws.pages import PageReader, _SeenIds
-from poolcensus.aws.transport.fast import Reply
+from poolcensus.aws.transport.protocol import Reply
 from poolcensus.errors import CallError, PagingLoopError, ServiceError
 from poolcensus.format import codec
 from poolcensus.model import Account, Target

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poolcensus.aws.region_status import _DISABLED, _opt_in_statuses
-from poolcensus.aws.transport.fast import Reply
+from poolcensus.aws.transport.protocol import Reply
 from poolcensus.errors import BadResponseError
 
 _NAMESPACE = 'xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"'

@@ -6,6 +6,7 @@ import datetime as dt
 from hashlib import sha256
 from typing import Any
 from unittest import mock
+from unittest.mock import ANY
 
 import pytest
 from botocore.auth import SigV4Auth
@@ -59,7 +60,7 @@ def test_signatures_are_those_of_the_sdk(  # noqa: PLR0917 - hypothesis gives th
     named = host.removesuffix(":443")
     if agent is not None:
         headers = {**headers, "user-agent": agent}
-    template = RequestTemplate("POST", url, named, path, headers, service, region, None)
+    template = RequestTemplate("POST", url, named, path, headers, service, region, None, ANY)
     moment = moment.replace(microsecond=0, tzinfo=dt.UTC)
     clock = Clock(now=moment.timestamp)
     # Other calls of the operation leave nothing behind: another date, another token, another body.
@@ -69,7 +70,7 @@ def test_signatures_are_those_of_the_sdk(  # noqa: PLR0917 - hypothesis gives th
     credentials = Credentials(access_key, secret, token)
     # The same credentials have signed on another day, and elsewhere.
     sign(template, sha256(body).hexdigest(), credentials, "20000101T000000Z")
-    elsewhere = RequestTemplate("POST", url, named, path, headers, "another", "ap-south-1", None)
+    elsewhere = RequestTemplate("POST", url, named, path, headers, "another", "ap-south-1", None, ANY)
     sign(elsewhere, sha256(body).hexdigest(), credentials, clock.stamp())
     ours = _headers(sign(template, sha256(body).hexdigest(), credentials, clock.stamp()))
 
@@ -92,7 +93,7 @@ def _headers(lines: str) -> dict[str, str]:
 
 def test_a_template_is_not_changed_by_signing() -> None:
     headers = {"content-type": "application/x-amz-json-1.1"}
-    template = RequestTemplate("POST", "https://h/", "h", "/", headers, "workspaces", "us-east-1", None)
+    template = RequestTemplate("POST", "https://h/", "h", "/", headers, "workspaces", "us-east-1", None, ANY)
     sign(template, sha256(b"").hexdigest(), Credentials("AKIA", "secret", "token"), "20260101T000000Z")
     assert headers == {"content-type": "application/x-amz-json-1.1"}
 
@@ -106,7 +107,7 @@ def test_the_secret_parts_never_show() -> None:
 
 
 def test_credentials_that_have_signed_are_what_they_were() -> None:
-    template = RequestTemplate("POST", "https://h/", "h", "/", {}, "workspaces", "us-east-1", None)
+    template = RequestTemplate("POST", "https://h/", "h", "/", {}, "workspaces", "us-east-1", None, ANY)
     credentials, others = (Credentials("AKIAEXAMPLE", "the-secret-key", "the-token") for _ in range(2))
     before = repr(credentials)
     sign(template, sha256(b"").hexdigest(), credentials, "20260101T000000Z")
@@ -194,6 +195,7 @@ def test_a_request_whose_head_would_have_another_line_is_none(changes: dict[str,
         "service": "sts",
         "region": "us-east-1",
         "proxy": None,
+        "operation": ANY,
     }
     RequestTemplate(**given)
     with pytest.raises(ValueError, match="can't stand in a header") as caught:
@@ -203,5 +205,7 @@ def test_a_request_whose_head_would_have_another_line_is_none(changes: dict[str,
 
 
 def test_a_template_does_not_show_the_password_of_its_proxy() -> None:
-    template = RequestTemplate("POST", "https://h/", "h", "/", {}, "sts", "us-east-1", "http://u:pass@p:1")
+    template = RequestTemplate(
+        "POST", "https://h/", "h", "/", {}, "sts", "us-east-1", "http://u:pass@p:1", ANY
+    )
     assert "pass" not in repr(template)

@@ -63,6 +63,16 @@ def test_throughput_has_every_contender_find_every_pool() -> None:
     assert found["options"]["accounts"] == 2
 
 
+def test_transports_are_side_by_side() -> None:
+    small = ("--accounts", "2", "--regions", TWO, "--rounds", "1", "--latency", "5")
+    rows = bench("transports", *small)["rows"]
+    assert [(row["name"], row["service"]) for row in rows] == [
+        (kind, service) for service in ("busy", "far") for kind in ("fast", "sdk")
+    ]
+    assert_positive(rows, "wall", "cpu", "peak_mb", "calls", "calls_per_second", "of_fast", "memory_of_fast")
+    assert len({(row["pools"], row["calls"]) for row in rows}) == 1
+
+
 def test_scaling_has_both_curves() -> None:
     small = ("--accounts", "1,3", "--pages", "2", "--total-pages", "4")
     rows = bench("scaling", *small, "--regions", TWO, "--rounds", "1")["rows"]

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import pytest
+
 from census_lab import result_of
 from poolcensus.census import Census
 from poolcensus.model import Outcome, SnapshotStatus
 from poolcensus.simulator.limits import Limits
 from poolcensus.snapshot import verify
 from poolcensus.snapshot.reader import info_of
+from transport_lab import both_transports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
     from census_lab import Lab
 
     Start = Callable[..., Coroutine[None, None, Lab]]
+
+pytestmark = pytest.mark.usefixtures("transport")
 
 MANAGEMENT = "000000000001"
 
@@ -38,6 +43,7 @@ async def test_pages_are_followed_to_the_last(lab: Start) -> None:
     assert result_of(snapshot, MANAGEMENT, "us-east-1").pages == 15
 
 
+@both_transports
 async def test_calls_are_the_least_that_the_census_needs(lab: Start) -> None:
     here = await lab(accounts=21, pools_per_target=1)
     snapshot = await here.collect()
@@ -57,6 +63,7 @@ async def test_region_status_is_not_asked_where_no_opt_in_region_is_wanted(lab: 
     assert here.calls("account.ListRegions") == 0
 
 
+@both_transports
 async def test_every_outcome_is_told_apart(lab: Start) -> None:
     here = await lab(
         accounts=41, suspended=0.1, scp_denied=0.1, no_role=0.1, access_denied=0.1, opt_in_disabled=0.4
@@ -81,6 +88,7 @@ async def test_a_refused_role_costs_one_call(lab: Start) -> None:
     assert {(each.attempts, each.error_code) for each in refused} == {(0, "AccessDenied")}
 
 
+@both_transports
 async def test_region_status_comes_from_ec2_where_the_account_api_refuses(lab: Start) -> None:
     here = await lab(accounts=5, opt_in_disabled=0.5, refuse_list_regions=True)
     snapshot = await here.collect()
@@ -175,6 +183,8 @@ async def test_targets_that_were_long_in_the_last_snapshot_start_first(lab: Star
     assert set(begun[:4]) <= {(each.account_id, each.region) for each in ledger[:8]}
 
 
+# Within 4 s, of which the SDK needs some for itself.
+@pytest.mark.parametrize("transport", ["fast"], indirect=True)
 async def test_a_region_that_replies_gets_its_room_while_no_target_ends(lab: Start) -> None:
     # The first page comes slowly, so that every account is prepared before a reply, and the second never.
     here = await lab(

@@ -90,3 +90,49 @@ async def test_the_same_data_give_the_same_bytes(
             mine, theirs = (less(getattr(each, path).read_bytes(), pattern) for each in (first, other))
             assert mine == theirs
         assert of_no_run(first.manifest) == of_no_run(other.manifest)
+
+
+_SECONDS_AND_IDS = re.compile(rb'"(?:seconds|request_id)":(?:"[^"]*"|[^",}]*),?')
+# Every kind of outcome and of fault, each at an account of its own: what is asked again is asked as often.
+_TROUBLE = (
+    "throttle,account=000000000002,first=2",
+    "throttle429,account=000000000003",
+    "5xx,account=000000000004,first=1",
+    "html,account=000000000005",
+    "truncate,account=000000000006,page=2",
+    "gzip-cut,account=000000000007,first=1",
+    "reset,account=000000000008,first=1",
+    "redirect,account=000000000009,location=http://127.0.0.1:1/",
+    "cycle-tokens,account=000000000011",
+    "expired,account=000000000012,first=1",
+    "unrecognized,account=000000000013,region=af-south-1",
+    "pool-without-id,account=000000000014",
+    "not-entitled,account=000000000015",
+)
+
+
+async def test_both_transports_give_the_same_bytes(
+    lab: Start, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    snapshots: dict[str, Snapshot] = {}
+    for transport in ("fast", "sdk"):
+        here = await lab(
+            accounts=24,
+            pools_per_target=9,
+            page_size=4,
+            seed=11,
+            extra_fields=True,
+            no_role=0.1,
+            scp_denied=0.1,
+            faults=_TROUBLE,
+        )
+        snapshots[transport] = await here.collect(
+            dest=str(tmp_path_factory.mktemp("dest")), transport=transport, max_attempts=3
+        )
+    fast, sdk = snapshots.values()
+    assert len(fast.manifest.outcomes) >= 7
+    mine, theirs = (less(each.pools_path.read_bytes(), _RUN_OF_A_RECORD) for each in (fast, sdk))
+    assert mine == theirs
+    mine, theirs = (less(each.targets_path.read_bytes(), _SECONDS_AND_IDS) for each in (fast, sdk))
+    assert mine == theirs
+    assert of_no_run(fast.manifest) == of_no_run(sdk.manifest)

@@ -18,9 +18,9 @@ HEAVY = {"aioboto3", "aiobotocore", "aiohttp", "boto3", "botocore", "rich"}
 COLLECT = [
     "--config", "--dest", "--accounts", "--exclude-accounts", "--ou", "--exclude-ou", "--account-tag",
     "--accounts-from", "--regions", "--exclude-regions", "--profile", "--role-name", "--external-id",
-    "--endpoint-url", "--pool-id", "--filter", "--page-size", "--concurrency", "--per-account",
-    "--per-region", "--compress", "--strict", "--max-failed", "--deadline", "--shard", "--progress",
-    "--log-format", "--log-level", "--metrics-file", "--json",
+    "--endpoint-url", "--transport", "--pool-id", "--filter", "--page-size", "--concurrency",
+    "--per-account", "--per-region", "--compress", "--strict", "--max-failed", "--deadline", "--shard",
+    "--progress", "--log-format", "--log-level", "--metrics-file", "--json",
 ]
 
 OPTIONS = {

@@ -48,6 +48,7 @@ OTHERS: dict[str, object] = {
     "session_name": "census",
     "session_duration": "900",
     "endpoint_url": "http://127.0.0.1:4566",
+    "transport": "sdk",
     "pool_ids": POOL,
     "filters": "PoolName:EQUALS:a",
     "page_size": "5",

@@ -25,6 +25,9 @@ from poolcensus.snapshot import verify
 if TYPE_CHECKING:
     from poolcensus.snapshot import Snapshot
 
+# The fixture `transport` sets the last one.
+_KEPT = ("PATH", "HOME", "XDG_CONFIG_HOME", "POOLCENSUS_TRANSPORT")
+
 Place = tuple[str, str]
 Start = Callable[..., Coroutine[None, None, "census_lab.Lab"]]
 ExactBut = Callable[["census_lab.Lab", "Snapshot", Iterable[Place]], None]
@@ -199,7 +202,7 @@ def bench(tmp_path: Path) -> Bench:
     folder = tmp_path / "bench"
     folder.mkdir()
     source = Path(poolcensus.__file__).parents[1]
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "XDG_CONFIG_HOME") if name in os.environ}
+    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
     aws = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
     return Bench(
         folder, {**kept, **aws, "PYTHONPATH": str(source), "PYTHONWARNINGS": "error", "LC_ALL": "C.UTF-8"}

@@ -9,6 +9,7 @@ import pytest
 from census_lab import result_of
 from poolcensus.model import Outcome, SnapshotStatus
 from poolcensus.snapshot import verify
+from transport_lab import both_transports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from faults.conftest import ExactBut
 
     Start = Callable[..., Coroutine[None, None, Lab]]
+
+pytestmark = pytest.mark.usefixtures("transport")
 
 REGIONS = ("us-east-1", "eu-west-1")
 KINDS = (
@@ -39,6 +42,7 @@ KINDS = (
 PLACES = {kind: f"{number:012d}" for number, kind in enumerate(KINDS, 2)}
 
 
+@both_transports
 async def test_a_bad_body_that_comes_once_is_asked_for_again(lab: Start) -> None:
     here = await lab(
         accounts=1 + len(KINDS),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 REGIONS = ("us-east-1", "eu-west-1")
 
 
+@pytest.mark.usefixtures("transport")
 @pytest.mark.parametrize("jump", [-1200.0, -86_400.0, 1200.0])
 async def test_a_clock_that_jumps_in_mid_run_costs_the_calls_under_way_one_retry(
     lab: Start, monkeypatch: pytest.MonkeyPatch, jump: float

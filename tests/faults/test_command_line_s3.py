@@ -146,9 +146,16 @@ def test_a_run_that_is_terminated_leaves_nothing(bucket: Any, serve: Any, bench:
     assert keys(bucket) == set()
 
 
-@pytest.mark.parametrize(("dest", "loaded"), [("snapshots", False), (DEST, True)])
-def test_only_a_destination_on_s3_loads_the_asynchronous_sdk(
-    bucket: Any, simulator: Served, bench: Bench, dest: str, loaded: bool
+@pytest.mark.parametrize(
+    ("options", "loaded"),
+    [
+        (["--dest", "snapshots"], False),
+        (["--dest", "snapshots", "--transport", "sdk"], True),
+        (["--dest", DEST], True),
+    ],
+)
+def test_only_a_destination_on_s3_and_the_sdks_transport_load_the_asynchronous_sdk(
+    bucket: Any, simulator: Served, bench: Bench, options: list[str], loaded: bool
 ) -> None:
     script = (
         "import sys; from poolcensus.cli import main; code = main(sys.argv[1:]);"
@@ -156,7 +163,7 @@ def test_only_a_destination_on_s3_loads_the_asynchronous_sdk(
         "print(bool(found)); sys.exit(code)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script, "collect", "--dest", dest, *REGIONS],
+        [sys.executable, "-c", script, "collect", *options, *REGIONS],
         cwd=bench.folder,
         env={**bench.environment, **simulator.environment},
         capture_output=True,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from faults.conftest import Ended, assert_one_sentence
-from poolcensus.aws.transport.fast import Transport
+from poolcensus.aws.transport.fast import FastTransport
 from poolcensus.model import Outcome
 from poolcensus.simulator.latency import Latency
 from poolcensus.snapshot import Snapshot, verify
@@ -37,6 +37,7 @@ def _collect(bench: Bench, served: Served, limit: int) -> Ended:
     return Ended(done.returncode, done.stdout, done.stderr)
 
 
+@pytest.mark.usefixtures("transport")
 def test_forty_open_files_are_enough(serve: Serve, bench: Bench) -> None:
     served = serve("--accounts=60", f"--regions={REGIONS}", "--pools-per-target=1", "--latency=30")
     ended = _collect(bench, served, 40)
@@ -80,7 +81,7 @@ async def test_connections_of_one_place_give_way_to_those_of_another(
     # STS is another origin: its connections are kept when those of WorkSpaces are opened.
     other_name = here.simulator.endpoint_url.replace("127.0.0.1", "localhost")
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", other_name)
-    monkeypatch.setattr("poolcensus.aws.transport.fast._most_connections", lambda: 4)
+    monkeypatch.setattr("poolcensus.aws.transport.fast.most_connections", lambda: 4)
     snapshot = await here.collect()
     assert here.assert_exact(snapshot)[Outcome.OK] == 36
     assert snapshot.manifest.totals.retries == 0
@@ -91,6 +92,6 @@ async def test_connections_of_one_place_give_way_to_those_of_another(
 def test_room_is_left_for_what_else_needs_files(monkeypatch: pytest.MonkeyPatch) -> None:
     for limit, places in ((1, 1), (30, 1), (resource.RLIM_INFINITY, sys.maxsize)):
         monkeypatch.setattr(resource, "getrlimit", lambda _, limit=limit: (limit, limit))
-        assert Transport(connect_timeout=1, ca_bundle=None).most_connections == places
+        assert FastTransport(connect_timeout=1, ca_bundle=None).most_connections == places
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 1024))
-    assert 500 < Transport(connect_timeout=1, ca_bundle=None).most_connections < 1024 - 16
+    assert 500 < FastTransport(connect_timeout=1, ca_bundle=None).most_connections < 1024 - 16

@@ -14,11 +14,14 @@ from census_lab import result_of
 from poolcensus.census import Census
 from poolcensus.errors import FatalError
 from poolcensus.model import Outcome, SnapshotStatus
+from transport_lab import both_transports
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from faults.conftest import ExactBut, Start
+
+pytestmark = pytest.mark.usefixtures("transport")
 
 REGIONS = ("us-east-1", "eu-west-1")
 
@@ -36,6 +39,7 @@ async def other_origin() -> AsyncIterator[tuple[str, list[bytes]]]:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", received
 
 
+@both_transports
 async def test_throttling_in_every_form_is_waited_for(lab: Start) -> None:
     forms = ("throttle", "throttle429", "throttle503")
     places = {form: f"{number:012d}" for number, form in enumerate(forms, 2)}
@@ -71,6 +75,7 @@ async def test_a_target_that_is_throttled_to_the_end_says_so(lab: Start, exact_b
     exact_but(here, snapshot, [("000000000002", "us-east-1")])
 
 
+@both_transports
 async def test_a_redirect_is_not_followed(lab: Start, exact_but: ExactBut) -> None:
     async with other_origin() as (url, received):
         here = await lab(
@@ -119,6 +124,7 @@ async def test_no_service_s_redirect_is_followed(lab: Start) -> None:
     assert received == []
 
 
+@both_transports
 async def test_connections_that_are_reset_lose_nothing(lab: Start) -> None:
     here = await lab(accounts=8, pools_per_target=30, regions=REGIONS, faults=("reset,first=2",))
     snapshot = await here.collect()
@@ -127,6 +133,7 @@ async def test_connections_that_are_reset_lose_nothing(lab: Start) -> None:
     assert {each.attempts for each in snapshot.targets()} <= {2, 3, 4}
 
 
+@both_transports
 @pytest.mark.parametrize("fault", ["drip,seconds=0.05", "hang"])
 async def test_a_reply_that_never_ends_costs_one_target(lab: Start, exact_but: ExactBut, fault: str) -> None:
     here = await lab(
@@ -142,6 +149,8 @@ async def test_a_reply_that_never_ends_costs_one_target(lab: Start, exact_but: E
     exact_but(here, snapshot, [("000000000002", "eu-west-1")])
 
 
+# Within 1.5 s, of which the SDK needs some for its clients.
+@pytest.mark.parametrize("transport", ["fast"], indirect=True)
 async def test_a_target_has_its_time_whatever_its_calls_do(lab: Start, exact_but: ExactBut) -> None:
     here = await lab(
         accounts=3,
@@ -155,6 +164,7 @@ async def test_a_target_has_its_time_whatever_its_calls_do(lab: Start, exact_but
     exact_but(here, snapshot, [("000000000002", "eu-west-1")])
 
 
+@pytest.mark.parametrize("transport", ["fast"], indirect=True)
 async def test_targets_after_one_whose_time_was_over_are_read(lab: Start, exact_but: ExactBut) -> None:
     here = await lab(accounts=3, pools_per_target=3, regions=REGIONS, faults=("hang,account=000000000002",))
     snapshot = await here.collect(target_timeout=0.7, concurrency=1)
@@ -198,6 +208,7 @@ async def test_a_region_that_refuses_one_account_s_connections_is_not_given_up(
     exact_but(here, snapshot, [("000000000002", "eu-west-1")])
 
 
+@both_transports
 async def test_where_nothing_listens_every_target_says_so_itself(
     lab: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:

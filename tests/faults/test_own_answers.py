@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from census_lab import open_labs
 from poolcensus.model import Outcome, SnapshotStatus
 from poolcensus.simulator.latency import Latency
+from transport_lab import both_transports
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from faults.conftest import Bench, ExactBut, Run, Serve, Start
     from poolcensus.model import TargetResult
     from poolcensus.snapshot import Snapshot
+
+pytestmark = pytest.mark.usefixtures("transport")
 
 REGIONS = ("us-east-1", "eu-west-2")
 OPT_IN = ("us-east-1", "af-south-1")
@@ -109,6 +112,7 @@ async def test_each_refusal_is_its_own_outcome_and_covers_nothing(
     exact_but(here, snapshot, [("000000000003", "eu-west-2")])
 
 
+@both_transports
 async def test_a_region_without_pools_is_told_by_the_catalogue_and_its_own_refusal(lab: Start) -> None:
     here = await lab(
         accounts=6, pools_per_target=2, regions=OPT_IN, neutral_regions=("af-south-1",), not_entitled=0.4

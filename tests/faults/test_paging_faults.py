@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from census_lab import result_of
 from poolcensus.model import Outcome, SnapshotStatus
+from transport_lab import both_transports
 
 if TYPE_CHECKING:
     from faults.conftest import ExactBut, Start
 
+pytestmark = pytest.mark.usefixtures("transport")
+
 REGIONS = ("us-east-1", "eu-west-1")
 
 
+@both_transports
 async def test_a_paging_loop_ends_after_one_call_too_many_and_is_no_result(
     lab: Start, exact_but: ExactBut
 ) -> None:

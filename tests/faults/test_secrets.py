@@ -17,6 +17,7 @@ import pytest
 from poolcensus.census import Census
 from poolcensus.config import Settings
 from poolcensus.errors import CensusError
+from transport_lab import both_transports
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -74,7 +75,10 @@ def assert_silent(here: Lab, texts: dict[str, str]) -> None:
             assert secret[: max(12, len(secret) // 2)] not in text, f"a part of {what} is in {where}"
 
 
-async def test_a_run_with_every_kind_of_trouble_tells_no_secret(lab: Start, logged: list[str]) -> None:
+@both_transports
+async def test_a_run_with_every_kind_of_trouble_tells_no_secret(
+    lab: Start, logged: list[str], transport: str
+) -> None:
     here = await lab(
         accounts=12,
         pools_per_target=2,
@@ -140,6 +144,7 @@ async def echo(here: Lab) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
+@pytest.mark.usefixtures("transport")
 async def test_a_refusal_that_repeats_the_external_id_is_told_without_it(
     lab: Start, logged: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,6 +160,7 @@ async def test_a_refusal_that_repeats_the_external_id_is_told_without_it(
     assert_silent(here, texts)
 
 
+@pytest.mark.usefixtures("transport")
 @pytest.mark.parametrize("trouble", ["signature", "organization", "sts", "strict"])
 async def test_what_ends_a_run_tells_no_secret(
     lab: Start, logged: list[str], monkeypatch: pytest.MonkeyPatch, trouble: str

@@ -51,6 +51,7 @@ async def _whose(here: Lab, times: int, **settings: object) -> None:
         _check(record)
 
 
+@pytest.mark.usefixtures("transport")
 async def test_calls_are_signed_for_their_own_account_whatever_is_cancelled(lab: Start) -> None:
     here = await lab(
         accounts=40,
@@ -64,6 +65,7 @@ async def test_calls_are_signed_for_their_own_account_whatever_is_cancelled(lab:
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
+@pytest.mark.usefixtures("transport")
 async def test_five_thousand_accounts_are_never_mixed_up(lab: Start) -> None:
     here = await lab(
         accounts=5000,

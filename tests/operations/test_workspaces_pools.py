@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from poolcensus.aws.pages import PageReader
-from poolcensus.aws.transport.fast import Reply
+from poolcensus.aws.transport.protocol import Reply
 from poolcensus.errors import BadResponseError
 from poolcensus.format import codec
 from poolcensus.operations import WORKSPACES_POOLS, Query

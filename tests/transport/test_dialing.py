@@ -13,16 +13,16 @@ import time
 from collections import Counter
 from contextlib import AsyncExitStack, ExitStack, contextmanager
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import anyio
 import pytest
 
 from network_lab import EIGHT, listening, note_connects, relay, resolve
 from poolcensus.aws.transport import addresses
-from poolcensus.aws.transport.fast import Reply, Transport
+from poolcensus.aws.transport.fast import FastTransport
 from poolcensus.aws.transport.http1 import Connection
 from poolcensus.errors import CallError, LocalLimitError, NoRouteError, UnreachableError
+from transport_lab import post
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import trustme
 
     from network_lab import Serve
+    from poolcensus.aws.transport.protocol import Reply
 
 pytestmark = pytest.mark.usefixtures("no_task_left")
 
@@ -93,13 +94,16 @@ def connected(then: Serve) -> Serve:
 
 
 async def get(
-    transport: Transport, port: int, *, scheme: str = "http", limit: float = 30.0, proxy: int | None = None
+    transport: FastTransport,
+    port: int,
+    *,
+    scheme: str = "http",
+    limit: float = 30.0,
+    proxy: int | None = None,
 ) -> Reply:
     through = None if proxy is None else f"http://127.0.0.1:{proxy}"
     url = f"{scheme}://{NAME}:{port}/"
-    return await transport.send(
-        "GET", url, f"host: {urlsplit(url).netloc}\r\n", b"", timeout=limit, proxy=through
-    )
+    return await post(transport, url, body=b"", limit=limit, proxy=through)
 
 
 @pytest.fixture
@@ -121,8 +125,8 @@ def tls(authority: trustme.CA) -> ssl.SSLContext:
     return context
 
 
-def opened(connect_timeout: float = 20.0, **options: float) -> Transport:
-    return Transport(connect_timeout=connect_timeout, ca_bundle=None, **options)
+def opened(connect_timeout: float = 20.0, **options: float) -> FastTransport:
+    return FastTransport(connect_timeout=connect_timeout, ca_bundle=None, **options)
 
 
 # --- which address --------------------------------------------------------------------------------------
@@ -248,7 +252,7 @@ async def test_an_address_that_fails_in_tls_is_the_last_to_be_tried_again(
     async with (
         listening(answer, tls=tls) as inner,
         listening(serve, addresses=EIGHT[:2]) as port,
-        Transport(connect_timeout=20, ca_bundle=bundle, tls_timeout=2) as transport,
+        FastTransport(connect_timeout=20, ca_bundle=bundle, tls_timeout=2) as transport,
     ):
         assert (await _fails(transport, port, scheme="https")).code == code
         assert (await get(transport, port, scheme="https")).status == 200
@@ -258,7 +262,12 @@ async def test_an_address_that_fails_in_tls_is_the_last_to_be_tried_again(
 
 
 async def _fails(
-    transport: Transport, port: int, *, scheme: str = "http", limit: float = 30.0, proxy: int | None = None
+    transport: FastTransport,
+    port: int,
+    *,
+    scheme: str = "http",
+    limit: float = 30.0,
+    proxy: int | None = None,
 ) -> CallError:
     with anyio.fail_after(20), pytest.raises(CallError) as raised:
         await get(transport, port, scheme=scheme, limit=limit, proxy=proxy)
@@ -314,7 +323,7 @@ async def test_the_limit_of_tls_is_not_that_of_the_connection(
     async with (
         listening(answer, tls=tls) as inner,
         listening(relay(inner, 0.5)) as port,
-        Transport(connect_timeout=0.9, ca_bundle=bundle) as transport,
+        FastTransport(connect_timeout=0.9, ca_bundle=bundle) as transport,
     ):
         assert (await get(transport, port, scheme="https")).status == 200
 
@@ -418,7 +427,7 @@ async def test_no_descriptor_left_is_a_limit_of_this_machine(eight: None) -> Non
 async def test_a_name_that_no_descriptor_is_left_for_is_a_limit_of_this_machine() -> None:
     async with opened() as transport:
         with no_descriptor_left(), pytest.raises(LocalLimitError) as raised:
-            await transport.send("GET", "http://localhost:1/", "", b"", timeout=20)
+            await post(transport, "http://localhost:1/")
     assert raised.value.code == "TooManyOpenFiles"
 
 
@@ -535,7 +544,7 @@ async def test_a_connection_that_is_cancelled_at_any_point_is_closed(
         ways = {"tls": relay(inner), "proxy": connected(relay(inner))}
         server = Watched(ways.get(way, answer))
         port = await stack.enter_async_context(listening(server, addresses=some, holes=holes))
-        transport = await stack.enter_async_context(Transport(connect_timeout=20, ca_bundle=bundle))
+        transport = await stack.enter_async_context(FastTransport(connect_timeout=20, ca_bundle=bundle))
         scheme, proxy = ("https" if way in ways else "http"), (port if way == "proxy" else None)
 
         async def call() -> None:
@@ -622,7 +631,7 @@ async def test_a_handshake_that_is_cancelled_as_it_ends_does_not_wait_for_a_good
     async with (
         listening(answer, tls=tls) as inner,
         listening(serve) as port,
-        Transport(connect_timeout=20, ca_bundle=bundle) as transport,
+        FastTransport(connect_timeout=20, ca_bundle=bundle) as transport,
     ):
         call = asyncio.create_task(get(transport, port, scheme="https"))
         with pytest.raises(asyncio.CancelledError):

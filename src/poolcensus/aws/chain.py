@@ -16,6 +16,7 @@ from botocore.exceptions import RefreshWithMFAUnsupportedError
 from poolcensus.aws.chain_failures import explain, without_passwords
 from poolcensus.aws.credential_process import ProcessWithReasons, Reason
 from poolcensus.aws.faults import readable
+from poolcensus.aws.sdk_logs import TELL_OF_CALLS
 from poolcensus.aws.signing import Credentials
 from poolcensus.errors import CredentialsError, FatalError, SettingsError
 
@@ -81,14 +82,6 @@ _SECRET_VARIABLES = (
     "AWS_CONTAINER_AUTHORIZATION_TOKEN",
 )
 _SSO_KEYS = ("sso_session", "sso_start_url", "sso_account_id")
-# They tell at DEBUG what they send and get: external ids, keys, tokens.
-_TELL_OF_CALLS = (
-    "botocore.auth",
-    "botocore.endpoint",
-    "botocore.httpsession",
-    "botocore.parsers",
-    "botocore.utils",
-)
 # What they warn of is raised too, where it matters.
 _WARN = ("botocore.credentials", "botocore.tokens")
 
@@ -116,7 +109,7 @@ def _untold() -> Iterator[None]:
     the token of the reply, for a program that has only asked for its own log at DEBUG.
     """
     untold = _Untold()
-    loggers = [logging.getLogger(name) for name in (*_TELL_OF_CALLS, *_WARN)]
+    loggers = [logging.getLogger(name) for name in (*TELL_OF_CALLS, *_WARN)]
     for logger in loggers:
         logger.addFilter(untold)
     try:

@@ -1,4 +1,4 @@
-"""One call's way: retry(limit(sign(send))).
+"""One call's way: retry(limit(send)), where the transport signs what it sends.
 
 A call waits for its turn and its place, takes the credentials it will be signed with only then, and
 holds nothing while it waits for a retry.
@@ -16,7 +16,6 @@ import msgspec
 
 from poolcensus.aws.faults import error_of
 from poolcensus.aws.refusals import is_denial
-from poolcensus.aws.signing import sign
 from poolcensus.errors import (
     AccessDeniedError,
     CallError,
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from poolcensus.aws.signing import Clock, Credentials, RequestTemplate
-    from poolcensus.aws.transport.fast import Reply, Transport
+    from poolcensus.aws.transport.protocol import Reply, Transport
     from poolcensus.errors import CensusError
     from poolcensus.flow.breaker import CircuitBreakers, Work
     from poolcensus.flow.concurrency import CallKey, Gate, Pauses, Share
@@ -333,12 +332,12 @@ class Channel:
         sent_at = self._breakers.now()
         try:
             reply = await self._transport.send(
-                template.method,
-                template.url,
-                sign(template, call.body_digest, credentials, self._clock.stamp()),
+                template,
                 call.body,
+                call.body_digest,
+                credentials,
+                self._clock.stamp(),
                 timeout=self._attempt_timeout,
-                proxy=template.proxy,
             )
             self._note_reply(endpoint, watch)
             if reply.status != 200:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from poolcensus.aws.client import Channel
     from poolcensus.aws.sdk import Sdk
     from poolcensus.aws.signing import RequestTemplate
-    from poolcensus.aws.transport.fast import Reply
+    from poolcensus.aws.transport.protocol import Reply
     from poolcensus.model import Caller
 
 _PAUSE_AFTER_FAILURE = 10.0

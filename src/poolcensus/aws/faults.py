@@ -18,7 +18,7 @@ from poolcensus.format import codec
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from poolcensus.aws.transport.fast import Reply
+    from poolcensus.aws.transport.protocol import Reply
     from poolcensus.errors import CallError
     from poolcensus.operations import Operation
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from poolcensus.aws.client import Channel
     from poolcensus.aws.credentials import CallerCredentials
     from poolcensus.aws.sdk import Sdk
-    from poolcensus.aws.transport.fast import Reply
+    from poolcensus.aws.transport.protocol import Reply
 
 _BODY = b"Action=GetCallerIdentity&Version=2011-06-15"
 # A person is waiting to hear that there is no network, or that the keys are wrong; an STS that answers is

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from poolcensus.aws.client import Channel, CredentialSource
     from poolcensus.aws.signing import RequestTemplate
-    from poolcensus.aws.transport.fast import Reply
+    from poolcensus.aws.transport.protocol import Reply
     from poolcensus.flow.concurrency import CallKey
     from poolcensus.flow.retry import Retrier
     from poolcensus.model import JsonObject, JsonValue

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from poolcensus.aws.client import CallWatch, Channel, CredentialSource
     from poolcensus.aws.sdk import Sdk
     from poolcensus.aws.signing import RequestTemplate
-    from poolcensus.aws.transport.fast import Reply
+    from poolcensus.aws.transport.protocol import Reply
     from poolcensus.model import JsonObject, Target
     from poolcensus.operations import Listing, Operation, Query
 

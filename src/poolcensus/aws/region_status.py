@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from poolcensus.aws.client import Channel
     from poolcensus.aws.credentials import CredentialBroker
     from poolcensus.aws.sdk import Sdk
-    from poolcensus.aws.transport.fast import Reply
+    from poolcensus.aws.transport.protocol import Reply
 
 # Without an answer the regions are asked themselves, so it isn't worth much waiting.
 _IMPATIENT = Retrier(RetryPolicy(max_attempts=4, max_unrecognized=1, longest_wait=2.0))

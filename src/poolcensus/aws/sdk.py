@@ -28,7 +28,7 @@ from poolcensus.aws.chain_failures import malformed_file, os_error_in_words, wit
 from poolcensus.aws.credential_process import Reason
 from poolcensus.aws.faults import readable
 from poolcensus.aws.sdk_data import Data, DataFiles
-from poolcensus.aws.signing import RequestTemplate, is_header_value
+from poolcensus.aws.signing import RequestTemplate, SdkOperation, is_header_value
 from poolcensus.aws.transport.proxies import Proxies
 from poolcensus.errors import CredentialsError, FatalError, SettingsError
 from poolcensus.flow.singleflight import SingleFlight
@@ -275,7 +275,7 @@ class Sdk:
         if unasked:
             raise RuntimeError("the SDK formed a request without asking for its region's endpoint")
         try:
-            return self._template_from(request, region, client.signing_name)
+            return self._template_from(request, SdkOperation(service, region, operation), client.signing_name)
         except ValueError as error:
             raise self._unformed(service, region, error, str(error)) from None
 
@@ -315,7 +315,7 @@ class Sdk:
         )
 
     def _template_from(
-        self, request: Mapping[str, object], region: str, signing_name: str
+        self, request: Mapping[str, object], operation: SdkOperation, signing_name: str
     ) -> RequestTemplate:
         context = cast("Mapping[str, Mapping[str, str]]", request["context"])
         signing = context.get("signing", {})
@@ -336,8 +336,9 @@ class Sdk:
             path=parts.path or "/",
             headers=headers,
             service=signing.get("signing_name") or signing_name,
-            region=signing.get("region") or region,
+            region=signing.get("region") or operation.region,
             proxy=self._proxies.of(url),
+            operation=operation,
         )
 
     @property

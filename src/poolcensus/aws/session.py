@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
+from anyio import to_thread
 
 from poolcensus.aws.client import Channel
 from poolcensus.aws.credentials import CallerCredentials, CredentialBroker, RoleSettings, session_policy
@@ -17,7 +18,8 @@ from poolcensus.aws.pages import PageReader
 from poolcensus.aws.region_status import PERMISSIONS, RegionStatus
 from poolcensus.aws.sdk import Sdk
 from poolcensus.aws.signing import Clock
-from poolcensus.aws.transport.fast import Transport
+from poolcensus.aws.transport.fast import FastTransport
+from poolcensus.config import TransportKind
 from poolcensus.flow.breaker import CircuitBreakers
 from poolcensus.flow.concurrency import Gate, Pauses
 from poolcensus.flow.rate import RateLimits
@@ -27,6 +29,8 @@ from poolcensus.loops import require_asyncio
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    from poolcensus.aws.transport.protocol import Transport
+    from poolcensus.aws.transport.sdk import SdkTransport
     from poolcensus.config import Settings
     from poolcensus.model import Caller
     from poolcensus.operations import Operation, Query
@@ -84,9 +88,7 @@ async def open_aws(
     """
     sdk, caller_credentials = session.sdk, session.credentials
     async with AsyncExitStack() as stack:
-        transport = await stack.enter_async_context(
-            Transport(connect_timeout=settings.connect_timeout, ca_bundle=sdk.ca_bundle)
-        )
+        transport = await stack.enter_async_context(await _transport(settings, sdk))
         places = min(settings.concurrency, transport.most_connections)
         if places < settings.concurrency:
             _log.info("the limit on open files allows %d calls at a time (ulimit -n raises it)", places)
@@ -139,3 +141,22 @@ async def open_aws(
             reader=PageReader(sdk, channel, operation, query),
             ask_anything=partial(ask_anything, sdk, channel, caller_credentials, region),
         )
+
+
+async def _transport(settings: Settings, sdk: Sdk) -> Transport:
+    if settings.transport is TransportKind.FAST:
+        return FastTransport(connect_timeout=settings.connect_timeout, ca_bundle=sdk.ca_bundle)
+    make = await to_thread.run_sync(_load_sdk_transport)
+    return make(
+        profile=settings.profile,
+        endpoint_url=settings.endpoint_url,
+        connect_timeout=settings.connect_timeout,
+        ca_bundle=sdk.ca_bundle,
+    )
+
+
+def _load_sdk_transport() -> type[SdkTransport]:
+    # The asynchronous SDK takes a good 100 ms, for those who ask for it alone.
+    from poolcensus.aws.transport.sdk import SdkTransport  # noqa: PLC0415 - see above
+
+    return SdkTransport

@@ -10,7 +10,7 @@ import re
 import time
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -54,10 +54,19 @@ class Credentials:
         return key
 
 
+class SdkOperation(NamedTuple):
+    """The SDK's own names of what is called: the service, the client's region and its method."""
+
+    service: str
+    region: str
+    method: str
+
+
 @dataclass(frozen=True, slots=True)
 class RequestTemplate:
     """What all calls of one operation in one region share: the SDK built it, each call adds its body.
 
+    `service` and `region` are what signatures name, `operation` is what the SDK has built it for.
     Raises ValueError, without the value, for what can't stand in the head of a request.
     """
 
@@ -69,6 +78,7 @@ class RequestTemplate:
     service: str
     region: str
     proxy: str | None = field(repr=False)
+    operation: SdkOperation
     _forms: dict[bool, _Form] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -45,6 +45,7 @@ OPTIONS = tuple(
         ("--role-name", "role_name", "NAME"),
         ("--external-id", "external_id", "ID"),
         ("--endpoint-url", "endpoint_url", "URL"),
+        ("--transport", "transport", "fast|sdk"),
         ("--pool-id", "pool_ids", "ID", True),
         ("--filter", "filters", "NAME:OPERATOR:VALUE,...", True),
         ("--page-size", "page_size", "N"),

@@ -13,6 +13,7 @@ from poolcensus.config.values import (
     ProgressMode,
     S3Encryption,
     Secret,
+    TransportKind,
 )
 
 __all__ = [
@@ -27,5 +28,6 @@ __all__ = [
     "S3Encryption",
     "Secret",
     "Settings",
+    "TransportKind",
     "load_settings",
 ]

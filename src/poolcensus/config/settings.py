@@ -21,6 +21,7 @@ from poolcensus.config.values import (
     ProgressMode,
     S3Encryption,
     Secret,
+    TransportKind,
 )
 from poolcensus.errors import SettingsError
 from poolcensus.model import Compression, JsonObject, JsonValue, Shard
@@ -156,6 +157,15 @@ class Settings(
     endpoint_url: Annotated[
         str | None, readers.endpoint_url, "Send the calls of every AWS service to this URL."
     ] = None
+
+    transport: Annotated[
+        TransportKind,
+        readers.one_of(TransportKind),
+        (
+            "How calls are sent: fast (own connections), or sdk (aioboto3's clients), the way out where a"
+            " network is odd. The snapshot is the same."
+        ),
+    ] = TransportKind.FAST
 
     pool_ids: Annotated[tuple[str, ...], readers.pool_ids, "Take only the pools with these ids."] = ()
     filters: Annotated[

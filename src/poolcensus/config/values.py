@@ -51,6 +51,13 @@ class Mode(int):
     __slots__ = ()
 
 
+class TransportKind(StrEnum):
+    """How calls are sent."""
+
+    FAST = "fast"
+    SDK = "sdk"
+
+
 class ProgressMode(StrEnum):
     """When the progress of a run is shown."""
 

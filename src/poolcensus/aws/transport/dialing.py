@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import math
-import os
-import re
 import socket
-import ssl
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from urllib.parse import urlsplit
@@ -18,13 +14,15 @@ import anyio.to_thread
 from aiohappyeyeballs import start_connection
 
 from poolcensus.aws.transport.addresses import Addresses, HostPort
+from poolcensus.aws.transport.failures import LIMITS, failure_of
 from poolcensus.aws.transport.http1 import Connection
 from poolcensus.aws.transport.tls import trusting
 from poolcensus.aws.transport.tunnel import Tunnel, proxy_authorization
-from poolcensus.errors import CallError, LocalLimitError, NoRouteError, UnreachableError
+from poolcensus.errors import UnreachableError
 from poolcensus.flow.singleflight import SingleFlight
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Iterator, Sequence
 
     from aiohappyeyeballs import AddrInfoType
@@ -37,19 +35,6 @@ _NEXT_ADDRESS_AFTER = 0.5
 # Two round trips of 300 ms, a packet that is lost and sent again after 1 and 2 s, and the CPU: a handshake
 # takes 1 to 2 ms of it, and a thousand of them may be under way on a machine that others share.
 TLS_TIMEOUT = 10.0
-
-_NO_DESCRIPTOR = "TooManyOpenFiles"
-_LIMITS = {
-    errno.EMFILE: (_NO_DESCRIPTOR, "this process has no file descriptor left (ulimit -n raises the limit)"),
-    errno.ENFILE: (_NO_DESCRIPTOR, "this machine has no file descriptor left (sysctl fs.file-max raises it)"),
-    errno.ENOBUFS: (
-        "LocalLimit",
-        "this machine has no buffer left for it (a lower --concurrency needs fewer)",
-    ),
-    errno.ENOMEM: ("LocalLimit", "this machine has no memory left for it (a lower --concurrency needs less)"),
-}
-_NO_PORT = ("LocalLimit", "this machine has no port left for it (a lower --concurrency needs fewer)")
-_NO_ROUTE = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN})
 
 
 class Origin(NamedTuple):
@@ -120,7 +105,7 @@ class Dialer:
                     outer, connection, tls, server_hostname=host
                 )
         except OSError as error:
-            raise _failure(host, error) from error
+            raise failure_of(host, error) from error
         if inner is None:
             raise UnreachableError(
                 f"no answer from {host}: the proxy closed the connection", code="ProxyError"
@@ -146,7 +131,7 @@ class Dialer:
             whole = True
         except OSError as error:
             self._addresses.failed(peer, address)
-            raise _failure(host, error) from error
+            raise failure_of(host, error) from error
         except UnreachableError:
             self._addresses.failed(peer, address)
             raise
@@ -206,13 +191,13 @@ class Dialer:
                     raise asyncio.CancelledError
         except OSError as error:
             self._addresses.failed(peer)
-            raise _failure(peer.host, error) from error
+            raise failure_of(peer.host, error) from error
         except UnreachableError:
             self._addresses.failed(peer)
             # The other addresses may not have been tried at all, for want of a socket.
             for failure in failures:
-                if failure.errno in _LIMITS:
-                    raise _failure(peer.host, failure) from failure
+                if failure.errno in LIMITS:
+                    raise failure_of(peer.host, failure) from failure
             raise
         winner = tried[sock]
         before = list(tried.values())
@@ -223,15 +208,8 @@ class Dialer:
         try:
             with _phase(peer.host, "no address", "NameTimeout", self._connect_timeout, deadline):
                 return await self._addresses.of(peer)
-        except socket.gaierror as error:
-            lack = OSError(errno.ENOMEM, "") if error.errno == socket.EAI_MEMORY else _lack()
-            if lack is not None:
-                raise _failure(peer.host, lack) from error
-            raise UnreachableError(
-                f"no answer from {peer.host}: the name does not resolve", code="NameError"
-            ) from None
         except OSError as error:
-            raise _failure(peer.host, error) from error
+            raise failure_of(peer.host, error) from error
 
     async def _tls_context(self) -> ssl.SSLContext:
         if self._tls is None:
@@ -250,46 +228,6 @@ def _phase(host: str, what: str, code: str, limit: float, deadline: float) -> It
     # A connection that the system itself gives up raises TimeoutError, which is not about this limit.
     if scope.cancelled_caught:
         raise UnreachableError(f"no answer from {host}: {what} within {round(limit, 1):g} s", code=code)
-
-
-def _lack() -> OSError | None:
-    """Return why no socket can be made. A lookup that lacks one may say that there is no such name."""
-    try:
-        with socket.socket():
-            return None
-    except OSError as error:
-        return error
-
-
-def _failure(host: str, error: OSError) -> CallError:
-    """Return what an error means. Where addresses failed differently, what this machine lacks goes first."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return UnreachableError(
-            f"no answer from {host}: its certificate is not trusted ({error.verify_message};"
-            " AWS_CA_BUNDLE names the authorities that are)",
-            code="CertificateError",
-        )
-    # The numbers of ssl's errors are OpenSSL's.
-    numbers = set() if isinstance(error, ssl.SSLError) else _numbers(error)
-    for number, (code, lack) in _LIMITS.items():
-        if number in numbers:
-            return LocalLimitError(f"no connection to {host}: {lack}", code=code)
-    if numbers == {errno.EADDRNOTAVAIL}:
-        code, lack = _NO_PORT
-        return LocalLimitError(f"no connection to {host}: {lack}", code=code)
-    why = ", ".join(os.strerror(number) for number in sorted(numbers))
-    # Where IPv6 is switched off, its addresses fail for want of a local one: the others decide.
-    if numbers and numbers <= _NO_ROUTE | {errno.EADDRNOTAVAIL}:
-        return NoRouteError(f"no answer from {host}: {why}", code="NoRoute")
-    why = why or error.strerror or str(error) or type(error).__name__
-    return UnreachableError(f"no answer from {host}: {why}", code="ConnectError")
-
-
-def _numbers(error: OSError) -> set[int]:
-    if error.errno is not None:
-        return {error.errno}
-    # Errors of several addresses are joined in the text of one that has no number.
-    return {int(number) for number in re.findall(r"\[Errno (\d+)\]", str(error))}
 
 
 def _bracketed(host: str) -> str:

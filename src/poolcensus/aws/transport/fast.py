@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import resource
-import socket
-import sys
 import time
 from collections import defaultdict
 from typing import TYPE_CHECKING, Self
@@ -14,19 +11,22 @@ from urllib.parse import urlsplit
 import anyio
 import msgspec
 
+from poolcensus.aws.signing import sign
 from poolcensus.aws.transport.dialing import TLS_TIMEOUT, Dialer, Origin
-from poolcensus.aws.transport.http1 import Connection, Reply
+from poolcensus.aws.transport.files import most_connections
 from poolcensus.aws.transport.tunnel import proxy_authorization
-from poolcensus.errors import FatalError, LocalLimitError, UnreachableError
+from poolcensus.errors import LocalLimitError, UnreachableError
 
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from poolcensus.aws.signing import Credentials, RequestTemplate
+    from poolcensus.aws.transport.http1 import Connection
+    from poolcensus.aws.transport.protocol import Reply
+
 # AWS closes idle connections after about 20 s: one that is about to be closed isn't worth a call.
 _KEEP_ALIVE = 12.0
 _LONGEST_CLOSE = 2.0
-# The files of a snapshot, the SDK's data and the lookups of names need some as well.
-_FILES_FOR_OTHERS = 16
 
 
 class _Route(msgspec.Struct, frozen=True):
@@ -37,12 +37,8 @@ class _Route(msgspec.Struct, frozen=True):
     extra_headers: str
 
 
-class Transport:
-    """Sends requests and reads replies; knows nothing of signatures or operations.
-
-    Redirects are not followed: they would take the session token to another origin. A reply that ends
-    early, is larger than 16 MiB or can't be decompressed is an error and never a short body.
-    """
+class FastTransport:
+    """Calls over the project's own connections, signed by its own code: see the protocol `Transport`."""
 
     def __init__(
         self, *, connect_timeout: float, ca_bundle: str | None, tls_timeout: float = TLS_TIMEOUT
@@ -52,12 +48,11 @@ class Transport:
         self._open: set[Connection] = set()
         self._routes: dict[tuple[str, str | None], _Route] = {}
         self._dialing = 0
-        self._most = _most_connections()
+        self._most = most_connections()
         self._closed = False
 
     @property
     def most_connections(self) -> int:
-        """How many may be open at a time, by this process's limit on open files."""
         return self._most
 
     async def __aenter__(self) -> Self:
@@ -81,25 +76,21 @@ class Transport:
 
     async def send(
         self,
-        method: str,
-        url: str,
-        head: str,
+        template: RequestTemplate,
         body: bytes,
+        body_digest: str,
+        credentials: Credentials,
+        stamp: str,
         *,
         timeout: float,  # noqa: ASYNC109 - the connection has a timer, which costs less than a scope
-        proxy: str | None = None,
     ) -> Reply:
-        """Send one request and read its reply, both within `timeout` seconds.
-
-        `head` has the headers, the host among them, each a line that ends in CR and LF. A request that finds
-        its connection closed by the server is sent once more, on a new one: it has to be one that may be
-        repeated. Raises UnreachableError, LocalLimitError, CallTimeoutError or BadResponseError.
-        """
+        url, proxy = template.url, template.proxy
         route = self._routes.get((url, proxy))
         if route is None:
             route = self._routes[url, proxy] = _route(url, proxy)
         request = (
-            f"{method} {route.target} HTTP/1.1\r\n{head}{route.extra_headers}"
+            f"{template.method} {route.target} HTTP/1.1\r\n"
+            f"{sign(template, body_digest, credentials, stamp)}{route.extra_headers}"
             f"accept-encoding: identity\r\ncontent-length: {len(body)}\r\n\r\n"
         ).encode("latin-1") + body
         now = asyncio.get_running_loop().time
@@ -184,21 +175,6 @@ class Transport:
             await asyncio.wait([oldest.closed])
 
 
-def _most_connections() -> int:
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if limit == resource.RLIM_INFINITY:
-        return sys.maxsize
-    try:
-        # The lowest number that is free: about as many are in use.
-        with socket.socket() as probe:
-            used = probe.fileno()
-    except OSError as error:
-        raise FatalError(
-            f"no connection can be opened: {error.strerror or error} (ulimit -n raises the limit)"
-        ) from None
-    return max(limit - used - _FILES_FOR_OTHERS, 1)
-
-
 def _route(url: str, proxy: str | None) -> _Route:
     parts = urlsplit(url)
     port = parts.port or (443 if parts.scheme == "https" else 80)
@@ -208,6 +184,3 @@ def _route(url: str, proxy: str | None) -> _Route:
         return _Route(origin, f"{path}?{parts.query}" if parts.query else path, "")
     # A proxy that forwards plain HTTP is told the whole URL.
     return _Route(origin, url, proxy_authorization(proxy))
-
-
-__all__ = ["Reply", "Transport"]

@@ -8,56 +8,27 @@ whole, of a bounded size, and belongs to the one request that is under way.
 from __future__ import annotations
 
 import asyncio
-import zlib
-from collections.abc import Mapping
-from functools import cached_property
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import httptools
-import msgspec
-from multidict import CIMultiDict
 
-from poolcensus.errors import BadResponseError, CallTimeoutError, UnreachableError
+from poolcensus.aws.transport.protocol import (
+    CUT_OFF,
+    LARGE_HEAD,
+    LARGEST_BODY,
+    LARGEST_HEAD,
+    NOT_HTTP,
+    TOO_LARGE,
+    Headers,
+    Reply,
+    bad_reply,
+    decoded,
+    no_answer_in_time,
+)
+from poolcensus.errors import BadResponseError, UnreachableError
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-LARGEST_BODY = 16 * 1024 * 1024
-_LARGEST_HEAD = 64 * 1024
-_GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
 _ENCODING = b"content-encoding"
 _ENCODING_LENGTH = len(_ENCODING)
-
-
-class Headers(Mapping[str, str]):
-    """The headers of a reply, whose names are found without regard to case.
-
-    They are decoded when the first is asked for: of most replies that is none.
-    """
-
-    def __init__(self, raw: Sequence[tuple[bytes, bytes]]) -> None:
-        self._raw = raw
-
-    @cached_property
-    def _decoded(self) -> CIMultiDict[str]:
-        return CIMultiDict((name.decode("latin-1"), value.decode("latin-1")) for name, value in self._raw)
-
-    def __getitem__(self, name: str) -> str:
-        return self._decoded[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._decoded)
-
-    def __len__(self) -> int:
-        return len(self._decoded)
-
-
-class Reply(msgspec.Struct, frozen=True):
-    """A whole reply. Header names are found without regard to case."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
 
 
 class Connection(asyncio.Protocol):
@@ -130,7 +101,7 @@ class Connection(asyncio.Protocol):
             if self._begun and exc is None and self._ends_with_connection():
                 self._complete()
             elif self._begun:
-                self._fail(self._bad("was cut off", "TruncatedReply"))
+                self._fail(self._bad(*CUT_OFF))
             else:
                 why = getattr(exc, "strerror", None) or "it closed the connection without a reply"
                 self._fail(UnreachableError(f"no answer from {self.peer}: {why}", code="ConnectionClosed"))
@@ -146,7 +117,7 @@ class Connection(asyncio.Protocol):
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             if self._waiting is not None:
-                self._fail(self._bad("is not HTTP", "BrokenReply"))
+                self._fail(self._bad(*NOT_HTTP))
             self.abort()
 
     def on_message_begin(self) -> None:
@@ -161,8 +132,8 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._head_size += len(name) + len(value)
-        if self._head_size > _LARGEST_HEAD:
-            self._refuse("has headers of more than 64 KiB", "OversizedReply")
+        if self._head_size > LARGEST_HEAD:
+            self._refuse(*LARGE_HEAD)
         else:
             self._headers.append((name, value))
 
@@ -172,7 +143,7 @@ class Connection(asyncio.Protocol):
     def on_body(self, body: bytes) -> None:
         self._body_size += len(body)
         if self._body_size > LARGEST_BODY:
-            self._refuse(f"is larger than {LARGEST_BODY >> 20} MiB", "OversizedReply")
+            self._refuse(*TOO_LARGE)
         else:
             self._body.append(body)
 
@@ -193,28 +164,12 @@ class Connection(asyncio.Protocol):
                 # Its length tells nearly every other name from it, without a copy of each.
                 if len(name) == _ENCODING_LENGTH and name.lower() == _ENCODING:
                     # One that is there twice was repeated on the way, and not applied twice.
-                    body = self._decoded(body, value.decode("latin-1").strip().lower())
+                    body = decoded(body, value.decode("latin-1"), self._bad)
                     break
         except BadResponseError as error:
             waiting.set_exception(error)
         else:
             waiting.set_result(Reply(self._parser.get_status_code(), Headers(self._headers), body))
-
-    def _decoded(self, body: bytes, encoding: str) -> bytes:
-        if encoding == "identity":
-            return body
-        if encoding not in {"gzip", "x-gzip", "deflate"}:
-            raise self._bad(f"has an encoding that was not asked for ({encoding[:40]})", "BrokenReply")
-        inflate = zlib.decompressobj(_GZIP_OR_ZLIB)
-        try:
-            decoded = inflate.decompress(body, LARGEST_BODY + 1)
-        except zlib.error:
-            raise self._bad("can't be decompressed", "BrokenReply") from None
-        if len(decoded) > LARGEST_BODY:
-            raise self._bad(f"is larger than {LARGEST_BODY >> 20} MiB", "OversizedReply")
-        if not inflate.eof:
-            raise self._bad("was cut off", "TruncatedReply")
-        return decoded
 
     def _ends_with_connection(self) -> bool:
         """Whether the reply has no length of its own: it then ends where the connection does."""
@@ -238,8 +193,7 @@ class Connection(asyncio.Protocol):
         if self._loop.time() < self._deadline:
             self._timer = self._loop.call_at(self._deadline, self._look_at_time)
             return
-        why = f"{self.peer} did not answer within {round(self._timeout, 1):g} s"
-        self._fail(CallTimeoutError(why, code="Timeout"))
+        self._fail(no_answer_in_time(self.peer, self._timeout))
         self.abort()
 
     def _refuse(self, what: str, code: str) -> None:
@@ -248,12 +202,7 @@ class Connection(asyncio.Protocol):
         self.abort()
 
     def _bad(self, what: str, code: str) -> BadResponseError:
-        return BadResponseError(
-            f"the reply from {self.peer} {what}",
-            code=code,
-            status=self._parser.get_status_code() or None,
-            request_id=Headers(self._headers).get("x-amzn-requestid"),
-        )
+        return bad_reply(self.peer, what, code, self._parser.get_status_code(), Headers(self._headers))
 
     def _fail(self, error: Exception) -> None:
         waiting, self._waiting = self._waiting, None

@@ -69,8 +69,14 @@ class Tunnel(asyncio.Protocol):
 
 def proxy_authorization(proxy: str) -> str:
     """Return the header line with the credentials of a proxy's URL, or nothing where it has none."""
+    value = basic_credentials(proxy)
+    return "" if value is None else f"proxy-authorization: {value}\r\n"
+
+
+def basic_credentials(proxy: str) -> str | None:
+    """Return the value of a header with the credentials of a proxy's URL, or None where it has none."""
     parts = urlsplit(proxy)
     if parts.username is None:
-        return ""
+        return None
     pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-    return f"proxy-authorization: Basic {base64.b64encode(pair.encode()).decode('ascii')}\r\n"
+    return f"Basic {base64.b64encode(pair.encode()).decode('ascii')}"

@@ -1,28 +1,29 @@
-"""The transport against servers that misbehave on raw sockets: each end has its family, all is closed."""
+"""Both transports against servers that misbehave on raw sockets: each end has its family, all is closed."""
 
 from __future__ import annotations
 
 import asyncio
-import gc
 import gzip
-import time
 import tracemalloc
-import weakref
 import zlib
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import anyio
 import pytest
 
-from poolcensus.aws.transport.fast import Reply, Transport
-from poolcensus.aws.transport.http1 import Connection
+from poolcensus.aws.signing import Credentials
 from poolcensus.errors import BadResponseError, CallTimeoutError, RetryableError, UnreachableError
+from transport_lab import KINDS, SDK_LATER, by_kind, opened, post
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
 
+    from poolcensus.aws.transport.protocol import Reply, Transport
+
+    Serving = Callable[..., AbstractAsyncContextManager[tuple["Server", Transport]]]
     Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 pytestmark = pytest.mark.usefixtures("no_task_left")
@@ -73,13 +74,15 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(serve: Serve, *, speaks_first: bool = False) -> AsyncIterator[tuple[Server, Transport]]:
+async def _serving(
+    kind: str, serve: Serve, *, speaks_first: bool = False
+) -> AsyncIterator[tuple[Server, Transport]]:
     """A server and a transport, both closed at the end: what stays open fails the test."""
     here = Server(serve, speaks_first=speaks_first)
     listener = await asyncio.start_server(here.run, "127.0.0.1", 0)
     here.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/"
     try:
-        async with Transport(connect_timeout=20, ca_bundle=None) as transport:
+        async with opened(kind) as transport:
             yield here, transport
         # The transport has let go: every connection's end is seen at the other side.
         if here.connections:
@@ -95,9 +98,22 @@ async def serving(serve: Serve, *, speaks_first: bool = False) -> AsyncIterator[
                 continue
 
 
+both = pytest.mark.parametrize("kind", KINDS)
+
+
+@pytest.fixture(params=SDK_LATER)
+def kind(request: pytest.FixtureRequest) -> str:
+    """Which transport."""
+    return str(request.param)
+
+
+@pytest.fixture
+def serving(kind: str) -> Serving:
+    return partial(_serving, kind)
+
+
 async def send(transport: Transport, url: str, *, limit: float = 20.0, proxy: str | None = None) -> Reply:
-    head = f"host: {urlsplit(url).netloc}\r\ncontent-type: application/x-amz-json-1.1\r\n"
-    return await transport.send("POST", url, head, b'{"Limit": 25}', timeout=limit, proxy=proxy)
+    return await post(transport, url, body=b'{"Limit": 25}', limit=limit, proxy=proxy)
 
 
 _CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -145,7 +161,7 @@ def ok(body: bytes, headers: bytes = b"") -> bytes:
         (ok(b'{"a": 1}', b"Content-Encoding: identity\r\nx-amzn-RequestId: r\r\nX-Name: \xe9\r\n"),),
     ],
 )  # fmt: skip
-async def test_a_whole_reply_is_read_however_it_comes(pieces: tuple[bytes, ...]) -> None:
+async def test_a_whole_reply_is_read_however_it_comes(serving: Serving, pieces: tuple[bytes, ...]) -> None:
     async with serving(answering(*pieces)) as (server, transport):
         reply = await send(transport, server.url)
         assert (reply.status, reply.body) == (200, b'{"a": 1}')
@@ -153,7 +169,8 @@ async def test_a_whole_reply_is_read_however_it_comes(pieces: tuple[bytes, ...])
         assert server.requests[0].endswith(b'\r\n\r\n{"Limit": 25}')
 
 
-async def test_connections_are_used_again() -> None:
+@both
+async def test_connections_are_used_again(serving: Serving) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
             writer.write(ok(b"{}"))
@@ -165,21 +182,21 @@ async def test_connections_are_used_again() -> None:
         assert server.connections == 1
 
 
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-async def test_a_redirect_is_not_followed(status: int) -> None:
+@by_kind("status", ("301", "302", "303", "307", "308"), sdk=("307",))
+async def test_a_redirect_is_not_followed(serving: Serving, status: str) -> None:
     async with serving(answering(ok(b"here", b""))) as (other, _):
-        redirect = b"HTTP/1.1 %d Go\r\nLocation: %s\r\nContent-Length: 0\r\n\r\n" % (
-            status,
+        redirect = b"HTTP/1.1 %s Go\r\nLocation: %s\r\nContent-Length: 0\r\n\r\n" % (
+            status.encode(),
             other.url.encode(),
         )
         async with serving(answering(redirect)) as (server, transport):
             reply = await send(transport, server.url)
-            assert (reply.status, reply.body) == (status, b"")
+            assert (reply.status, reply.body) == (int(status), b"")
         assert other.connections == 0
 
 
 @pytest.mark.parametrize("status", [400, 404, 500, 503])
-async def test_an_error_status_is_a_reply(status: int) -> None:
+async def test_an_error_status_is_a_reply(serving: Serving, status: int) -> None:
     body = b'{"__type":"X"}'
     head = b"HTTP/1.1 %d No\r\nContent-Length: %d\r\nRetry-After: 3\r\n\r\n" % (status, len(body))
     async with serving(answering(head + body)) as (server, transport):
@@ -187,8 +204,34 @@ async def test_an_error_status_is_a_reply(status: int) -> None:
         assert (reply.status, reply.body, reply.headers.get("Retry-After")) == (status, body, "3")
 
 
+@both
+async def test_a_call_is_signed_with_its_own_credentials_at_its_own_time(serving: Serving) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(ok(b"{}", b"Connection: close\r\n"))
+        await writer.drain()
+
+    async with serving(serve) as (server, transport):
+        every = [Credentials(f"AKIA{number}", "secret", f"token-{number}") for number in range(20)]
+        async with anyio.create_task_group() as group:
+            for keys in every:
+                group.start_soon(
+                    partial(post, transport, server.url, keys=keys, body=keys.access_key_id.encode())
+                )
+        assert len(server.requests) == len(every)
+        for request in server.requests:
+            head, _, body = request.decode().partition("\r\n\r\n")
+            headers = dict(line.lower().split(": ", 1) for line in head.split("\r\n")[1:])
+            assert headers["authorization"].startswith(
+                f"aws4-hmac-sha256 credential={body.lower()}/20261123/"
+            )
+            assert headers["x-amz-security-token"] == f"token-{body.removeprefix('AKIA')}"
+            assert headers["x-amz-date"] == "20261123t020000z"
+            assert headers["x-amz-target"] == "workspacesservice.describeworkspacespools"
+
+
 # --- what is wrong --------------------------------------------------------------------------------------
 
+_CLOSE = b"Connection: close\r\n"
 _GZIP = gzip.compress(b'{"WorkspacesPools": []}' * 100)
 _BROKEN = {
     "a short body": (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{}",),
@@ -196,13 +239,13 @@ _BROKEN = {
     "a chunk cut": (_CHUNKED + b"64\r\n{}",),
     "a last chunk that is missing": (_CHUNKED + b"2\r\n{}\r\n",),
     "a chunk size that is none": (_CHUNKED + b"zz\r\n{}\r\n0\r\n\r\n",),
-    "gzip that breaks off": (ok(_GZIP[:-12], b"Content-Encoding: gzip\r\n"),),
+    "gzip that breaks off": (ok(_GZIP[:-12], _CLOSE + b"Content-Encoding: gzip\r\n"),),
     "gzip that breaks off without a length": (
         b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n", _GZIP[: len(_GZIP) // 2],
     ),
-    "gzip that is none": (ok(b'{"WorkspacesPools": []}', b"Content-Encoding: gzip\r\n"),),
-    "gzip of nothing at all": (ok(b"", b"Content-Encoding: gzip\r\n"),),
-    "an encoding nobody asked for": (ok(b"{}", b"Content-Encoding: br\r\n"),),
+    "gzip that is none": (ok(b'{"WorkspacesPools": []}', _CLOSE + b"Content-Encoding: gzip\r\n"),),
+    "gzip of nothing at all": (ok(b"", _CLOSE + b"Content-Encoding: gzip\r\n"),),
+    "an encoding nobody asked for": (ok(b"{}", _CLOSE + b"Content-Encoding: br\r\n"),),
     "no HTTP": (b"SSH-2.0-OpenSSH_9.6\r\n\r\n",),
     "a status that is none": (b"HTTP/1.1 OK 200\r\n\r\n",),
     "header garbage": (b"HTTP/1.1 200 OK\r\n\x00\x01\xff: \x02\r\nno colon\r\n\r\n{}",),
@@ -215,8 +258,12 @@ _BROKEN = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", _BROKEN)
-async def test_a_broken_reply_is_a_bad_response_and_never_a_short_body(name: str) -> None:
+@by_kind(
+    "name",
+    _BROKEN,
+    sdk=("a short body", "a chunk cut", "gzip that breaks off", "no HTTP", "a head that breaks off"),
+)
+async def test_a_broken_reply_is_a_bad_response_and_never_a_short_body(serving: Serving, name: str) -> None:
     async with serving(answering(*_BROKEN[name])) as (server, transport):
         with pytest.raises(BadResponseError) as raised:
             await send(transport, server.url)
@@ -228,7 +275,7 @@ async def test_a_broken_reply_is_a_bad_response_and_never_a_short_body(name: str
 
 
 @pytest.mark.parametrize("serve", [reset, answering()], ids=["reset", "closed"])
-async def test_a_connection_that_ends_before_a_reply_is_unreachable(serve: Serve) -> None:
+async def test_a_connection_that_ends_before_a_reply_is_unreachable(serving: Serving, serve: Serve) -> None:
     async with serving(serve) as (server, transport):
         with pytest.raises(UnreachableError):
             await send(transport, server.url)
@@ -249,7 +296,10 @@ def answering_once(*second: bytes, end: Serve) -> Serve:
 
 
 @pytest.mark.parametrize("end", [reset, answering()], ids=["reset", "closed"])
-async def test_a_kept_connection_that_ends_as_it_is_used_again_is_replaced_at_once(end: Serve) -> None:
+@pytest.mark.parametrize("kind", ["fast"])
+async def test_a_kept_connection_that_ends_as_it_is_used_again_is_replaced_at_once(
+    serving: Serving, end: Serve
+) -> None:
     async with serving(answering_once(end=end)) as (server, transport):
         for calls in range(1, 5):
             assert (await send(transport, server.url)).body == b"{}"
@@ -257,7 +307,8 @@ async def test_a_kept_connection_that_ends_as_it_is_used_again_is_replaced_at_on
 
 
 @pytest.mark.parametrize("end", [reset, answering()], ids=["reset", "closed"])
-async def test_all_kept_connections_may_end_at_once(end: Serve) -> None:
+@pytest.mark.parametrize("kind", ["fast"])
+async def test_all_kept_connections_may_end_at_once(serving: Serving, end: Serve) -> None:
     both = asyncio.Barrier(2)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -273,7 +324,8 @@ async def test_all_kept_connections_may_end_at_once(end: Serve) -> None:
         assert server.connections == 4
 
 
-async def test_a_new_connection_that_ends_too_is_unreachable() -> None:
+@pytest.mark.parametrize("kind", ["fast"])
+async def test_a_new_connection_that_ends_too_is_unreachable(serving: Serving) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if server.connections == 1:
             await answering_once(end=reset)(reader, writer)
@@ -285,7 +337,8 @@ async def test_a_new_connection_that_ends_too_is_unreachable() -> None:
         assert server.connections == 2
 
 
-async def test_a_kept_connection_that_ends_within_a_reply_is_a_bad_response() -> None:
+@pytest.mark.parametrize("kind", ["fast"])
+async def test_a_kept_connection_that_ends_within_a_reply_is_a_bad_response(serving: Serving) -> None:
     async with serving(answering_once(b"HTTP/1.1 2", end=answering())) as (server, transport):
         await send(transport, server.url)
         with pytest.raises(BadResponseError):
@@ -293,7 +346,8 @@ async def test_a_kept_connection_that_ends_within_a_reply_is_a_bad_response() ->
         assert server.connections == 1
 
 
-async def test_a_kept_connection_that_hangs_is_a_timeout() -> None:
+@pytest.mark.parametrize("kind", ["fast"])
+async def test_a_kept_connection_that_hangs_is_a_timeout(serving: Serving) -> None:
     async with serving(answering_once(end=answering(then_wait=True))) as (server, transport):
         await send(transport, server.url)
         with pytest.raises(CallTimeoutError):
@@ -301,7 +355,8 @@ async def test_a_kept_connection_that_hangs_is_a_timeout() -> None:
         assert server.connections == 1
 
 
-async def test_leaving_the_transport_sends_nothing_again() -> None:
+@pytest.mark.parametrize("kind", ["fast"])
+async def test_leaving_the_transport_sends_nothing_again(serving: Serving) -> None:
     async with serving(answering_once(end=answering(then_wait=True))) as (server, transport):
         await send(transport, server.url)
         calling = asyncio.create_task(send(transport, server.url))
@@ -312,7 +367,8 @@ async def test_leaving_the_transport_sends_nothing_again() -> None:
         assert server.connections == 1
 
 
-async def test_a_reset_within_a_reply_may_be_tried_again() -> None:
+@both
+async def test_a_reset_within_a_reply_may_be_tried_again(serving: Serving) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{}")
         await writer.drain()
@@ -329,13 +385,14 @@ async def test_a_reset_within_a_reply_may_be_tried_again() -> None:
     [(), (b"HTTP/1.1 200 OK\r\nContent-Le",), (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{",)],
     ids=["nothing", "half a head", "half a body"],
 )
-async def test_a_server_that_hangs_is_a_timeout(pieces: tuple[bytes, ...]) -> None:
+async def test_a_server_that_hangs_is_a_timeout(serving: Serving, pieces: tuple[bytes, ...]) -> None:
     async with serving(answering(*pieces, then_wait=True)) as (server, transport):
         with anyio.fail_after(20), pytest.raises(CallTimeoutError, match=r"within 0\.1 s"):
             await send(transport, server.url, limit=0.1)
 
 
-async def test_a_body_that_drips_is_a_timeout_too() -> None:
+@both
+async def test_a_body_that_drips_is_a_timeout_too(serving: Serving) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
         while not writer.is_closing():
@@ -356,7 +413,7 @@ _HUGE = {
 }
 
 
-async def _refused_in_bounded_memory(serve: Serve) -> None:
+async def _refused_in_bounded_memory(serving: Serving, serve: Serve) -> None:
     async with serving(serve) as (server, transport):
         tracemalloc.start()
         try:
@@ -369,19 +426,19 @@ async def _refused_in_bounded_memory(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("name", _HUGE)
-async def test_a_body_over_16_mib_is_refused_in_bounded_memory(name: str) -> None:
+async def test_a_body_over_16_mib_is_refused_in_bounded_memory(serving: Serving, name: str) -> None:
     head, piece = _HUGE[name]
-    await _refused_in_bounded_memory(answering(head, *[piece] * 80))
+    await _refused_in_bounded_memory(serving, answering(head, *[piece] * 80))
 
 
-async def test_a_small_body_that_unpacks_to_much_is_refused_in_bounded_memory() -> None:
+async def test_a_small_body_that_unpacks_to_much_is_refused_in_bounded_memory(serving: Serving) -> None:
     # Two members, as a bomb in two steps would have them: neither may be unpacked to its end.
     bomb = gzip.compress(bytes(80 * MIB), 1)
-    await _refused_in_bounded_memory(answering(ok(bomb + bomb, b"Content-Encoding: gzip\r\n")))
+    await _refused_in_bounded_memory(serving, answering(ok(bomb + bomb, b"Content-Encoding: gzip\r\n")))
 
 
 @pytest.mark.parametrize("size", [16 * MIB, 16 * MIB + 1])
-async def test_the_bound_is_16_mib(size: int) -> None:
+async def test_the_bound_is_16_mib(serving: Serving, size: int) -> None:
     async with serving(answering(ok(b"x" * size))) as (server, transport):
         try:
             reply = await send(transport, server.url)
@@ -391,7 +448,8 @@ async def test_the_bound_is_16_mib(size: int) -> None:
             assert len(reply.body) == size <= 16 * MIB
 
 
-async def test_what_comes_unasked_is_not_the_reply_to_the_next_request() -> None:
+@both
+async def test_what_comes_unasked_is_not_the_reply_to_the_next_request(serving: Serving) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(ok(b"mine") + ok(b"somebody else's"))
         await writer.drain()
@@ -401,7 +459,8 @@ async def test_what_comes_unasked_is_not_the_reply_to_the_next_request() -> None
         assert [(await send(transport, server.url)).body for _ in range(3)] == [b"mine"] * 3
 
 
-async def test_a_call_that_is_cancelled_leaves_no_connection_to_reuse() -> None:
+@both
+async def test_a_call_that_is_cancelled_leaves_no_connection_to_reuse(serving: Serving) -> None:
     arrived = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -418,8 +477,12 @@ async def test_a_call_that_is_cancelled_leaves_no_connection_to_reuse() -> None:
             await server.quiet.wait()
 
 
+# The other one has read all that belongs to the reply, and may keep its connection.
+@pytest.mark.parametrize("kind", ["fast"])
 @pytest.mark.parametrize("encoding", [b"br", b"gzip"])
-async def test_a_reply_that_can_not_be_unpacked_leaves_no_connection_open(encoding: bytes) -> None:
+async def test_a_reply_that_can_not_be_unpacked_leaves_no_connection_open(
+    serving: Serving, encoding: bytes
+) -> None:
     reply = ok(b"{}", b"Content-Encoding: %s\r\n" % encoding)
     async with serving(answering(reply, then_wait=True)) as (server, transport):
         with pytest.raises(BadResponseError):
@@ -428,129 +491,33 @@ async def test_a_reply_that_can_not_be_unpacked_leaves_no_connection_open(encodi
             await server.quiet.wait()
 
 
-class _Wire(asyncio.Transport):
-    """The socket's end of a connection, which a test plays."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.aborted = False
-
-    def write(self, data: object) -> None:
-        pass
-
-    def abort(self) -> None:
-        self.aborted = True
-
-
-async def test_a_caller_that_is_cancelled_as_its_reply_arrives_leaves_no_connection_open() -> None:
-    connection, wire = Connection("here"), _Wire()
-    connection.connection_made(wire)
-    call = asyncio.create_task(connection.exchange(b"POST / HTTP/1.1\r\n\r\n", 20))
-    await asyncio.sleep(0)
-    # Both in one turn of the loop: the reply is there, and nobody takes it any more.
-    connection.data_received(ok(b"{}"))
-    call.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await call
-    assert wire.aborted
-    assert not connection.reusable
-    connection.connection_lost(None)
-
-
-async def test_each_exchange_of_a_connection_has_its_own_time() -> None:
-    connection, other = Connection("here"), Connection("there")
-    connection.connection_made(_Wire())
-    other.connection_made(_Wire())
-
-    async def exchange(limit: float) -> asyncio.Task[Reply]:
-        call = asyncio.create_task(connection.exchange(b"POST / HTTP/1.1\r\n\r\n", limit))
-        await asyncio.sleep(0)
-        return call
-
-    first = await exchange(0.05)
-    connection.data_received(ok(b"1"))
-    assert (await first).body == b"1"
-    second = await exchange(20)
-    with pytest.raises(CallTimeoutError, match=r"there did not answer within 0\.1 s"):
-        await other.exchange(b"POST / HTTP/1.1\r\n\r\n", 0.1)
-    # The first one's time is over, and not the second's.
-    connection.data_received(ok(b"2"))
-    assert (await second).body == b"2"
-    third = await exchange(0.1)
-    with pytest.raises(CallTimeoutError, match=r"here did not answer within 0\.1 s"):
-        await third
-    for each in (connection, other):
-        each.connection_lost(None)
-
-
-@pytest.mark.parametrize("before", [0.05, 3600])
-async def test_an_exchange_ends_with_its_own_limit_whatever_the_one_before_had(before: float) -> None:
-    connection = Connection("here")
-    connection.connection_made(_Wire())
-    call = asyncio.create_task(connection.exchange(b"POST / HTTP/1.1\r\n\r\n", before))
-    await asyncio.sleep(0)
-    connection.data_received(ok(b"{}"))
-    await call
-    started = time.monotonic()
-    with pytest.raises(CallTimeoutError, match=r"within 0\.3 s"), anyio.fail_after(20):
-        await connection.exchange(b"POST / HTTP/1.1\r\n\r\n", 0.3)
-    assert time.monotonic() - started >= 0.3
-    connection.connection_lost(None)
-
-
-async def test_a_connection_that_has_ended_is_not_kept_by_its_timer() -> None:
-    connection = Connection("here")
-    connection.connection_made(_Wire())
-    call = asyncio.create_task(connection.exchange(b"POST / HTTP/1.1\r\n\r\n", 3600))
-    await asyncio.sleep(0)
-    connection.data_received(ok(b"{}"))
-    await call
-    connection.connection_lost(None)
-    kept = weakref.ref(connection)
-    del connection, call
-    gc.collect()
-    assert kept() is None
-
-
-async def test_a_connection_that_was_idle_for_longer_than_its_last_limit_has_a_new_one() -> None:
-    connection, other = Connection("here"), Connection("there")
-    connection.connection_made(_Wire())
-    other.connection_made(_Wire())
-    call = asyncio.create_task(connection.exchange(b"POST / HTTP/1.1\r\n\r\n", 0.05))
-    await asyncio.sleep(0)
-    connection.data_received(ok(b"{}"))
-    await call
-    with pytest.raises(CallTimeoutError):
-        await other.exchange(b"POST / HTTP/1.1\r\n\r\n", 0.1)
-    assert connection.reusable
-    with pytest.raises(CallTimeoutError, match="here"), anyio.fail_after(20):
-        await connection.exchange(b"POST / HTTP/1.1\r\n\r\n", 0.05)
-    for each in (connection, other):
-        each.connection_lost(None)
-
-
-async def test_a_port_without_a_server_is_unreachable() -> None:
+@both
+async def test_a_port_without_a_server_is_unreachable(serving: Serving, kind: str) -> None:
     async with serving(answering()) as (server, _):
         url = server.url
-    async with Transport(connect_timeout=20, ca_bundle=None) as transport:
+    async with opened(kind) as transport:
         with pytest.raises(UnreachableError, match="127.0.0.1"):
             await send(transport, url)
 
 
-@pytest.mark.parametrize("host", ["no-such-name.invalid", "x" * 64 + ".invalid"])
-async def test_a_name_that_does_not_resolve_is_unreachable(host: str) -> None:
-    async with Transport(connect_timeout=20, ca_bundle=None) as transport:
+@pytest.mark.parametrize(
+    ("kind", "host"),
+    # The SDK refuses the other one before there is a call.
+    [("fast", "no-such-name.invalid"), ("fast", "x" * 64 + ".invalid"), ("sdk", "no-such-name.invalid")],
+)
+async def test_a_name_that_does_not_resolve_is_unreachable(kind: str, host: str) -> None:
+    async with opened(kind) as transport:
         with pytest.raises(UnreachableError, match=host):
             await send(transport, f"http://{host}/")
 
 
-async def test_a_server_without_tls_is_unreachable_by_https() -> None:
+async def test_a_server_without_tls_is_unreachable_by_https(serving: Serving) -> None:
     async with serving(answering(ok(b"plain"), then_wait=True), speaks_first=True) as (server, transport):
         with pytest.raises(UnreachableError):
             await send(transport, server.url.replace("http:", "https:"))
 
 
-async def test_a_proxy_that_refuses_is_unreachable() -> None:
+async def test_a_proxy_that_refuses_is_unreachable(serving: Serving) -> None:
     refusal = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
     async with serving(answering(refusal)) as (proxy, transport):
         with pytest.raises(UnreachableError, match="proxy"):
@@ -559,7 +526,7 @@ async def test_a_proxy_that_refuses_is_unreachable() -> None:
         assert b"content-type" not in proxy.requests[0].lower()
 
 
-async def test_plain_http_goes_through_a_proxy_with_its_whole_url() -> None:
+async def test_plain_http_goes_through_a_proxy_with_its_whole_url(serving: Serving) -> None:
     async with serving(answering(ok(b"by proxy"))) as (proxy, transport):
         through = proxy.url.replace("http://", "http://me:p%40ss@")
         reply = await send(transport, "http://workspaces.example.com/", proxy=through)
@@ -568,7 +535,8 @@ async def test_plain_http_goes_through_a_proxy_with_its_whole_url() -> None:
         assert b"Basic bWU6cEBzcw==" in proxy.requests[0]
 
 
-async def test_many_calls_at_once_all_end_and_all_is_closed() -> None:
+@both
+async def test_many_calls_at_once_all_end_and_all_is_closed(serving: Serving) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(ok(b"{}"))
         await writer.drain()
@@ -581,8 +549,9 @@ async def test_many_calls_at_once_all_end_and_all_is_closed() -> None:
         assert 1 <= server.connections <= 100
 
 
-async def test_a_transport_that_is_closed_says_so() -> None:
-    async with Transport(connect_timeout=1, ca_bundle=None) as transport:
+@both
+async def test_a_transport_that_is_closed_says_so(kind: str) -> None:
+    async with opened(kind) as transport:
         pass
     with pytest.raises(RuntimeError, match="closed"):
         await send(transport, "http://127.0.0.1:1/")

@@ -1,0 +1,75 @@
+"""Both transports side by side: throughput, latency and memory of the same census.
+
+`busy` is a service that answers at once: the calls themselves are all the work. `far` is one whose replies
+take their time: what counts is what overlaps. Each transport runs in a process of its own against one
+simulator, in turn, several times, and has to write every pool. The ratios are medians over paired runs.
+
+    python benches/transports.py                     # 400 accounts
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from harness import REGIONS, Contender, ratio, rounds, scratch, show, simulation, summary
+
+KINDS = ("fast", "sdk")
+
+
+def main() -> None:
+    """Run the bench."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--accounts", type=int, default=400)
+    parser.add_argument("--mean-pools", type=float, default=7.0)
+    parser.add_argument("--regions", default=REGIONS)
+    parser.add_argument("--concurrency", type=int, default=256)
+    parser.add_argument("--latency", default="exponential:150", help="of the far service's replies")
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    rows = []
+    with scratch() as folder:
+        contenders = [
+            Contender(
+                f"poolcensus-{kind}", options.regions, options.concurrency, folder, ("--transport", kind)
+            )
+            for kind in KINDS
+        ]
+        for service, latency in (("busy", ()), ("far", ("--latency", options.latency))):
+            world = (
+                *("--accounts", str(options.accounts), "--regions", options.regions),
+                *("--mean-pools", str(options.mean_pools), "--empty", "0.3", *latency),
+            )
+            with simulation(*world) as simulator:
+                # Nobody pays for the pages that the simulator has not made yet.
+                contenders[0].run(simulator, pools := simulator.pools())
+                costs = rounds(contenders, simulator, pools, options.rounds)
+            base = costs[contenders[0].name]
+            for kind, each in zip(KINDS, costs.values(), strict=True):
+                row = summary(kind, each)
+                row |= {
+                    "service": service,
+                    "pools": pools,
+                    "calls_per_second": round(row["calls"] / row["wall"], 1),
+                    "of_fast": ratio(each, base),
+                    "cpu_of_fast": ratio(each, base, "cpu"),
+                    "memory_of_fast": ratio(each, base, "peak_mb"),
+                }
+                rows.append(row)
+    keys = ("wall", "calls_per_second", "cpu", "peak_mb", "of_fast", "cpu_of_fast", "memory_of_fast")
+    columns = (
+        "transport",
+        "service",
+        "s",
+        "calls/s",
+        "CPU s",
+        "MB",
+        "time of fast",
+        "CPU of fast",
+        "MB of fast",
+    )
+    table = [(row["name"], row["service"], *(row[key] for key in keys)) for row in rows]
+    show("transports", options, columns, table, rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""What a connection's failure means: errors of the system as the project's own, for every transport."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import socket
+import ssl
+
+from poolcensus.errors import CallError, LocalLimitError, NoRouteError, UnreachableError
+
+_NO_DESCRIPTOR = "TooManyOpenFiles"
+LIMITS = {
+    errno.EMFILE: (_NO_DESCRIPTOR, "this process has no file descriptor left (ulimit -n raises the limit)"),
+    errno.ENFILE: (_NO_DESCRIPTOR, "this machine has no file descriptor left (sysctl fs.file-max raises it)"),
+    errno.ENOBUFS: (
+        "LocalLimit",
+        "this machine has no buffer left for it (a lower --concurrency needs fewer)",
+    ),
+    errno.ENOMEM: ("LocalLimit", "this machine has no memory left for it (a lower --concurrency needs less)"),
+}
+_NO_PORT = ("LocalLimit", "this machine has no port left for it (a lower --concurrency needs fewer)")
+_NO_ROUTE = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN})
+
+
+def failure_of(host: str, error: OSError) -> CallError:
+    """Return what an error means. Where addresses failed differently, what this machine lacks goes first."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return UnreachableError(
+            f"no answer from {host}: its certificate is not trusted ({error.verify_message};"
+            " AWS_CA_BUNDLE names the authorities that are)",
+            code="CertificateError",
+        )
+    if isinstance(error, socket.gaierror):
+        return _failure_of_name(host, error)
+    # The numbers of ssl's errors are OpenSSL's.
+    numbers = set() if isinstance(error, ssl.SSLError) else _numbers(error)
+    for number, (code, lack) in LIMITS.items():
+        if number in numbers:
+            return LocalLimitError(f"no connection to {host}: {lack}", code=code)
+    if numbers == {errno.EADDRNOTAVAIL}:
+        code, lack = _NO_PORT
+        return LocalLimitError(f"no connection to {host}: {lack}", code=code)
+    why = ", ".join(os.strerror(number) for number in sorted(numbers))
+    # Where IPv6 is switched off, its addresses fail for want of a local one: the others decide.
+    if numbers and numbers <= _NO_ROUTE | {errno.EADDRNOTAVAIL}:
+        return NoRouteError(f"no answer from {host}: {why}", code="NoRoute")
+    why = why or error.strerror or str(error) or type(error).__name__
+    return UnreachableError(f"no answer from {host}: {why}", code="ConnectError")
+
+
+def _failure_of_name(host: str, error: socket.gaierror) -> CallError:
+    lack = OSError(errno.ENOMEM, "") if error.errno == socket.EAI_MEMORY else _lack()
+    if lack is not None:
+        return failure_of(host, lack)
+    return UnreachableError(f"no answer from {host}: the name does not resolve", code="NameError")
+
+
+def _lack() -> OSError | None:
+    """Return why no socket can be made. A lookup that lacks one may say that there is no such name."""
+    try:
+        with socket.socket():
+            return None
+    except OSError as error:
+        return error
+
+
+def _numbers(error: OSError) -> set[int]:
+    if error.errno is not None:
+        return {error.errno}
+    # Errors of several addresses are joined in the text of one that has no number.
+    return {int(number) for number in re.findall(r"\[Errno (\d+)\]", str(error))}

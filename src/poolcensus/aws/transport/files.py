@@ -1,0 +1,28 @@
+"""How many connections the limit on open files allows."""
+
+from __future__ import annotations
+
+import resource
+import socket
+import sys
+
+from poolcensus.errors import FatalError
+
+# The files of a snapshot, the SDK's data and the lookups of names need some as well.
+_FILES_FOR_OTHERS = 16
+
+
+def most_connections() -> int:
+    """Return how many connections may be open at a time. Raises FatalError where there is room for none."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        return sys.maxsize
+    try:
+        # The lowest number that is free: about as many are in use.
+        with socket.socket() as probe:
+            used = probe.fileno()
+    except OSError as error:
+        raise FatalError(
+            f"no connection can be opened: {error.strerror or error} (ulimit -n raises the limit)"
+        ) from None
+    return max(limit - used - _FILES_FOR_OTHERS, 1)

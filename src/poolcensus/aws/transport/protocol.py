@@ -1,0 +1,132 @@
+"""What every transport does: send one call, with the credentials of that call, and return its whole reply."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol, Self
+
+import msgspec
+from multidict import CIMultiDict
+
+from poolcensus.errors import BadResponseError, CallTimeoutError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from types import TracebackType
+
+    from poolcensus.aws.signing import Credentials, RequestTemplate
+
+LARGEST_BODY = 16 * 1024 * 1024
+LARGEST_HEAD = 64 * 1024
+# What is wrong with a reply, and the code of the error.
+TOO_LARGE = (f"is larger than {LARGEST_BODY >> 20} MiB", "OversizedReply")
+CUT_OFF = ("was cut off", "TruncatedReply")
+NOT_HTTP = ("is not HTTP", "BrokenReply")
+LARGE_HEAD = ("has headers of more than 64 KiB", "OversizedReply")
+_GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
+
+
+class Headers(Mapping[str, str]):
+    """The headers of a reply, whose names are found without regard to case.
+
+    They are decoded when the first is asked for: of most replies that is none.
+    """
+
+    def __init__(self, raw: Sequence[tuple[bytes, bytes]]) -> None:
+        self._raw = raw
+
+    @cached_property
+    def _decoded(self) -> CIMultiDict[str]:
+        return CIMultiDict((name.decode("latin-1"), value.decode("latin-1")) for name, value in self._raw)
+
+    def __getitem__(self, name: str) -> str:
+        return self._decoded[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._decoded)
+
+    def __len__(self) -> int:
+        return len(self._decoded)
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """A whole reply. Header names are found without regard to case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Transport(Protocol):
+    """Signs requests, sends them and reads replies; knows nothing of retries, limits or operations.
+
+    Redirects are not followed: they would take the session token to another origin. A reply that ends
+    early, is larger than 16 MiB or can't be decompressed is an error and never a short body.
+    """
+
+    async def __aenter__(self) -> Self:
+        """Be ready to send."""
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close every connection."""
+
+    @property
+    def most_connections(self) -> int:
+        """How many calls may be in flight at a time, by this process's limit on open files."""
+
+    async def send(
+        self,
+        template: RequestTemplate,
+        body: bytes,
+        body_digest: str,
+        credentials: Credentials,
+        stamp: str,
+        *,
+        timeout: float,  # noqa: ASYNC109 - the fast transport has a timer, which costs less than a scope
+    ) -> Reply:
+        """Send one call and return its reply, both within `timeout` seconds.
+
+        `body_digest` is the SHA-256 of the body in hex, `stamp` the time that the signature carries, in the
+        form of `x-amz-date`. Raises UnreachableError, LocalLimitError, CallTimeoutError or BadResponseError.
+        """
+
+
+def bad_reply(peer: str, what: str, code: str, status: int, headers: Mapping[str, str]) -> BadResponseError:
+    """Return the error for a reply that is not whole or not HTTP."""
+    return BadResponseError(
+        f"the reply from {peer} {what}",
+        code=code,
+        status=status or None,
+        request_id=headers.get("x-amzn-requestid"),
+    )
+
+
+def no_answer_in_time(peer: str, seconds: float) -> CallTimeoutError:
+    """Return the error for a reply that was not whole when its time was over."""
+    return CallTimeoutError(f"{peer} did not answer within {round(seconds, 1):g} s", code="Timeout")
+
+
+def decoded(body: bytes, encoding: str, bad: Callable[[str, str], BadResponseError]) -> bytes:
+    """Return a body without its `Content-Encoding`. Raises what `bad` makes of a sentence and a code."""
+    encoding = encoding.strip().lower()
+    if encoding == "identity":
+        return body
+    if encoding not in {"gzip", "x-gzip", "deflate"}:
+        raise bad(f"has an encoding that was not asked for ({encoding[:40]})", "BrokenReply")
+    inflate = zlib.decompressobj(_GZIP_OR_ZLIB)
+    try:
+        whole = inflate.decompress(body, LARGEST_BODY + 1)
+    except zlib.error:
+        raise bad("can't be decompressed", "BrokenReply") from None
+    if len(whole) > LARGEST_BODY:
+        raise bad(*TOO_LARGE)
+    if not inflate.eof:
+        raise bad(*CUT_OFF)
+    return whole

@@ -1,0 +1,125 @@
+"""One connection of the fast transport: its timer, and what is left of it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+import weakref
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+
+from poolcensus.aws.transport.http1 import Connection
+from poolcensus.errors import CallTimeoutError
+
+if TYPE_CHECKING:
+    from poolcensus.aws.transport.protocol import Reply
+
+pytestmark = pytest.mark.usefixtures("no_task_left")
+
+
+def ok(body: bytes, headers: bytes = b"") -> bytes:
+    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n%s\r\n%s" % (len(body), headers, body)
+
+
+class _Wire(asyncio.Transport):
+    """The socket's end of a connection, which a test plays."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.aborted = False
+
+    def write(self, data: object) -> None:
+        pass
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+async def test_a_caller_that_is_cancelled_as_its_reply_arrives_leaves_no_connection_open() -> None:
+    connection, wire = Connection("here"), _Wire()
+    connection.connection_made(wire)
+    call = asyncio.create_task(connection.exchange(b"POST / HTTP/1.1\r\n\r\n", 20))
+    await asyncio.sleep(0)
+    # Both in one turn of the loop: the reply is there, and nobody takes it any more.
+    connection.data_received(ok(b"{}"))
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert wire.aborted
+    assert not connection.reusable
+    connection.connection_lost(None)
+
+
+async def test_each_exchange_of_a_connection_has_its_own_time() -> None:
+    connection, other = Connection("here"), Connection("there")
+    connection.connection_made(_Wire())
+    other.connection_made(_Wire())
+
+    async def exchange(limit: float) -> asyncio.Task[Reply]:
+        call = asyncio.create_task(connection.exchange(b"POST / HTTP/1.1\r\n\r\n", limit))
+        await asyncio.sleep(0)
+        return call
+
+    first = await exchange(0.05)
+    connection.data_received(ok(b"1"))
+    assert (await first).body == b"1"
+    second = await exchange(20)
+    with pytest.raises(CallTimeoutError, match=r"there did not answer within 0\.1 s"):
+        await other.exchange(b"POST / HTTP/1.1\r\n\r\n", 0.1)
+    # The first one's time is over, and not the second's.
+    connection.data_received(ok(b"2"))
+    assert (await second).body == b"2"
+    third = await exchange(0.1)
+    with pytest.raises(CallTimeoutError, match=r"here did not answer within 0\.1 s"):
+        await third
+    for each in (connection, other):
+        each.connection_lost(None)
+
+
+@pytest.mark.parametrize("before", [0.05, 3600])
+async def test_an_exchange_ends_with_its_own_limit_whatever_the_one_before_had(before: float) -> None:
+    connection = Connection("here")
+    connection.connection_made(_Wire())
+    call = asyncio.create_task(connection.exchange(b"POST / HTTP/1.1\r\n\r\n", before))
+    await asyncio.sleep(0)
+    connection.data_received(ok(b"{}"))
+    await call
+    started = time.monotonic()
+    with pytest.raises(CallTimeoutError, match=r"within 0\.3 s"), anyio.fail_after(20):
+        await connection.exchange(b"POST / HTTP/1.1\r\n\r\n", 0.3)
+    assert time.monotonic() - started >= 0.3
+    connection.connection_lost(None)
+
+
+async def test_a_connection_that_has_ended_is_not_kept_by_its_timer() -> None:
+    connection = Connection("here")
+    connection.connection_made(_Wire())
+    call = asyncio.create_task(connection.exchange(b"POST / HTTP/1.1\r\n\r\n", 3600))
+    await asyncio.sleep(0)
+    connection.data_received(ok(b"{}"))
+    await call
+    connection.connection_lost(None)
+    kept = weakref.ref(connection)
+    del connection, call
+    gc.collect()
+    assert kept() is None
+
+
+async def test_a_connection_that_was_idle_for_longer_than_its_last_limit_has_a_new_one() -> None:
+    connection, other = Connection("here"), Connection("there")
+    connection.connection_made(_Wire())
+    other.connection_made(_Wire())
+    call = asyncio.create_task(connection.exchange(b"POST / HTTP/1.1\r\n\r\n", 0.05))
+    await asyncio.sleep(0)
+    connection.data_received(ok(b"{}"))
+    await call
+    with pytest.raises(CallTimeoutError):
+        await other.exchange(b"POST / HTTP/1.1\r\n\r\n", 0.1)
+    assert connection.reusable
+    with pytest.raises(CallTimeoutError, match="here"), anyio.fail_after(20):
+        await connection.exchange(b"POST / HTTP/1.1\r\n\r\n", 0.05)
+    for each in (connection, other):
+        each.connection_lost(None)

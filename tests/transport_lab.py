@@ -1,0 +1,87 @@
+"""The two transports behind one call: a request to a URL, signed with credentials that a test knows."""
+
+from __future__ import annotations
+
+from functools import cache
+from hashlib import sha256
+from itertools import count
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+
+from poolcensus.aws.signing import Credentials, RequestTemplate, SdkOperation
+from poolcensus.aws.transport.fast import FastTransport
+from poolcensus.aws.transport.sdk import SdkTransport
+
+if TYPE_CHECKING:
+    from poolcensus.aws.transport.protocol import Reply, Transport
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+KINDS = ("fast", "sdk")
+SDK_LATER = ("fast", pytest.param("sdk", marks=pytest.mark.long))
+"""Both, where the default run has the SDK's in another test of the kind: it takes 100 ms to be ready."""
+both_transports = pytest.mark.parametrize("transport", KINDS, indirect=True)
+"""For tests with the fixture `transport`: both in the default run, as one of a kind of faults."""
+TOKEN = "the-token"
+KEYS = Credentials("AKIAEXAMPLE", "the-secret-key", TOKEN)
+_STAMP = "20261123T020000Z"
+_numbers = count(1)
+
+
+def opened(
+    kind: str, *, connect_timeout: float = 20.0, ca_bundle: str | None = None
+) -> FastTransport | SdkTransport:
+    """Return a transport that is not open yet."""
+    if kind == "fast":
+        return FastTransport(connect_timeout=connect_timeout, ca_bundle=ca_bundle)
+    return SdkTransport(profile=None, endpoint_url=None, connect_timeout=connect_timeout, ca_bundle=ca_bundle)
+
+
+def by_kind(name: str, values: Iterable[str], *, sdk: Collection[str]) -> pytest.MarkDecorator:
+    """Parametrize a test with transports and values. In the default run the SDK has only those of `sdk`."""
+    values = list(values)
+    fast = [pytest.param("fast", each, id=f"fast-{each}") for each in values]
+    rest = [
+        pytest.param("sdk", each, id=f"sdk-{each}", marks=() if each in sdk else pytest.mark.long)
+        for each in values
+    ]
+    return pytest.mark.parametrize(("kind", name), [*fast, *rest])
+
+
+@cache
+def _region(url: str) -> str:
+    """Return the region of this URL alone: the SDK's clients are told their endpoints when they are made."""
+    return f"region-{next(_numbers)}"
+
+
+async def post(
+    transport: Transport,
+    url: str,
+    *,
+    body: bytes = b"{}",
+    limit: float = 20.0,
+    proxy: str | None = None,
+    keys: Credentials = KEYS,
+) -> Reply:
+    """Send a call to a URL, as the operation of a census would have it."""
+    parts, region = urlsplit(url), _region(url)
+    template = RequestTemplate(
+        method="POST",
+        url=url,
+        host=parts.netloc,
+        path=parts.path or "/",
+        headers={
+            "content-type": "application/x-amz-json-1.1",
+            "x-amz-target": "WorkspacesService.DescribeWorkspacesPools",
+        },
+        service="workspaces",
+        region=region,
+        proxy=proxy,
+        operation=SdkOperation("workspaces", region, "describe_workspaces_pools"),
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", url)
+        return await transport.send(template, body, sha256(body).hexdigest(), keys, _STAMP, timeout=limit)
