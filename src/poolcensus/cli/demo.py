@@ -23,7 +23,7 @@ from poolcensus.cli.options import LOGGING, read_settings, settings_options
 from poolcensus.cli.tables import console, manifest_summary, pool_table, put
 from poolcensus.cli.trouble import failures, printable
 from poolcensus.snapshot import Snapshot
-from poolcensus.snapshot.temporary import temporary_error
+from poolcensus.storage.advice import temporary_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -135,7 +135,7 @@ def _use(service: Mapping[str, str]) -> None:
 
 def _show(snapshot: Snapshot, groups: tuple[FailureGroup, ...], dest: str) -> None:
     screen = console()
-    put(screen, *manifest_summary(snapshot.manifest, str(snapshot.path)))
+    put(screen, *manifest_summary(snapshot.manifest, snapshot.location))
     put(screen, f"\nSome of its {snapshot.manifest.totals.pools:,} pools:")
     put(screen, pool_table(islice(snapshot.pools(), POOLS_SHOWN)))
     put(screen, "\nNot covered, as in a real organization (collect would exit with 3):")
