@@ -40,10 +40,13 @@ NAME = f"{PREFIX}{ID}/pools.ndjson"
 def no_thread_left() -> Iterator[None]:
     """Fails a test that leaves the thread of a connection behind."""
     yield
-    for each in threading.enumerate():
-        if "S3" in each.name:
-            each.join(10)
-            assert not each.is_alive()
+    for each in reading_threads():
+        each.join(10)
+        assert not each.is_alive()
+
+
+def reading_threads() -> list[threading.Thread]:
+    return [each for each in threading.enumerate() if "S3" in each.name]
 
 
 class Counting(FakeBucket):
@@ -171,10 +174,11 @@ def test_a_connection_is_open_while_somebody_uses_it(folder: S3Folder, bucket: C
     with folder, ThreadPoolExecutor(4) as threads:
         assert [*threads.map(read, range(12))] == [DATA[:5]] * 12
     assert bucket.opened == 1
+    assert not reading_threads()
     read(0)
     read(0)
-    # For each the list of the files, which the first has, and the file.
     assert bucket.opened == 3
+    assert not reading_threads()
 
 
 async def test_who_is_cancelled_while_s3_hangs_leaves_no_thread(folder: S3Folder, bucket: Counting) -> None:
@@ -236,6 +240,7 @@ def read_all() -> None:
     del records
     with pytest.raises(SnapshotError, match="is in no folder"):
         _ = snapshot.pools_path
+    assert not reading_threads()
 
 
 def test_a_snapshot_on_s3_is_read_where_no_loop_runs(remote: StoredBucket) -> None:
