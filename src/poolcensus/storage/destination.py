@@ -15,6 +15,7 @@ from poolcensus.config.readers import destination
 from poolcensus.errors import DestinationError, SettingsError
 from poolcensus.storage.local.reading import LocalFolder, LocalSource
 from poolcensus.storage.local.store import FolderStore
+from poolcensus.storage.naming import SCHEME
 from poolcensus.storage.stdout import StreamedFolder, StreamStore
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from poolcensus.storage.base import Shelf, Store
     from poolcensus.storage.source import Folder, Source
 
-SCHEME = "s3://"
 STANDARD_OUTPUT = "-"
 
 

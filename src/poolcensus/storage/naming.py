@@ -1,10 +1,11 @@
-"""What names the newest snapshot of a destination, and what lies there under a fixed name."""
+"""The names that every destination shares, and what names its newest snapshot."""
 
 from __future__ import annotations
 
 from poolcensus.format.codec import dumps, loads
 from poolcensus.format.ids import is_snapshot_id
 
+SCHEME = "s3://"
 LATEST = "latest"
 LATEST_NAME = "latest.json"
 LOCK_NAME = ".lock"

@@ -12,13 +12,13 @@ import anyio
 from poolcensus.errors import first_reason_raised
 from poolcensus.format.ids import is_snapshot_id
 from poolcensus.format.schema import MANIFEST_NAME
+from poolcensus.storage.naming import SCHEME
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from poolcensus.storage.s3.objects import Bucket, Upload
 
-SCHEME = "s3://"
 
 # The characters on either side of the digits, with one of which an id begins.
 _BEFORE_IDS, _AFTER_IDS = "/", ":"
