@@ -13,7 +13,6 @@ from poolcensus.config import load_settings
 from poolcensus.simulator.faults import Fault
 from poolcensus.simulator.server import Simulator, SimulatorConfig
 from poolcensus.simulator.world import WorldConfig
-from poolcensus.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
     from poolcensus.config import Settings
     from poolcensus.model import JsonObject, Outcome, PoolRecord, TargetResult
+    from poolcensus.snapshot import Snapshot
 
 FEW_REGIONS = ("us-east-1", "eu-west-1", "af-south-1")
 _SERVER_OPTIONS = frozenset(SimulatorConfig.__dataclass_fields__) - {"world", "faults"}
@@ -43,9 +43,7 @@ class Lab:
     async def collect(self, **changes: object) -> Snapshot:
         """A census of the simulator, published in the lab's folder."""
         async with Census(self.settings(**changes)) as census:
-            snapshot = await census.collect()
-        assert isinstance(snapshot, Snapshot)
-        return snapshot
+            return await census.collect()
 
     def calls(self, name: str) -> int:
         """How many calls of `service.Operation` the simulator has seen."""

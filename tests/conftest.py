@@ -29,9 +29,14 @@ partitions.partitions()
 _PLAIN = (
     "poolcensus.simulator",
     "poolcensus.format.compression",
+    "poolcensus.snapshot.inventory",
+    "poolcensus.snapshot.latest",
     "poolcensus.snapshot.reader",
     "poolcensus.snapshot.refused",
     "poolcensus.snapshot.verify",
+    "poolcensus.storage.local.reading",
+    "poolcensus.storage.s3.connection",
+    "poolcensus.storage.s3.source",
 )
 
 

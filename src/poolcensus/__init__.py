@@ -63,15 +63,17 @@ if TYPE_CHECKING:
         Decision,
         Keep,
         LockHolder,
-        Problem,
-        ProblemKind,
-        Pruning,
+        RefusedRun,
         Snapshot,
+        SnapshotInfo,
         list_snapshots,
-        prune,
-        unlock,
-        verify,
+        refused_run,
     )
+
+    # From their modules, which are called as they are: mypy would take the modules for them.
+    from poolcensus.snapshot.prune import Pruning, prune
+    from poolcensus.snapshot.unlock import unlock
+    from poolcensus.snapshot.verify import Problem, ProblemKind, verify
 
 _HOMES = {
     "poolcensus.census": ("Census",),
@@ -113,9 +115,12 @@ _HOMES = {
         "Problem",
         "ProblemKind",
         "Pruning",
+        "RefusedRun",
         "Snapshot",
+        "SnapshotInfo",
         "list_snapshots",
         "prune",
+        "refused_run",
         "unlock",
         "verify",
     ),
@@ -151,16 +156,19 @@ __all__ = [
     "ProblemKind",
     "Progress",
     "Pruning",
+    "RefusedRun",
     "Settings",
     "SettingsError",
     "Snapshot",
     "SnapshotError",
+    "SnapshotInfo",
     "Target",
     "TargetResult",
     "Totals",
     "__version__",
     "list_snapshots",
     "prune",
+    "refused_run",
     "unlock",
     "verify",
 ]

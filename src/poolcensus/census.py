@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
-import sys
 from collections import Counter
 from contextlib import aclosing, asynccontextmanager, contextmanager, nullcontext
 from datetime import UTC, datetime
-from functools import partial
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Self, TypeVar, TypeVarTuple
 
@@ -18,7 +14,6 @@ import anyio.to_thread
 import msgspec
 
 from poolcensus.aws.session import open_aws, open_caller
-from poolcensus.config.readers import destination
 from poolcensus.engine.engine import Engine, EngineLimits
 from poolcensus.engine.failures import FailureTally
 from poolcensus.engine.sinks import ClosedTargets, EventSink, PageSink, RecordSink, TakesNotes
@@ -36,28 +31,29 @@ from poolcensus.format.times import rfc3339
 from poolcensus.loops import require_asyncio
 from poolcensus.model import Outcome, Plan, Progress, Target, Totals
 from poolcensus.operations import WORKSPACES_POOLS, Query
-from poolcensus.remote import fetch_remote
 from poolcensus.scope.account_file import AccountEntry, read_accounts
 from poolcensus.scope.accounts import AccountChoice, AccountListing
 from poolcensus.scope.regions import RegionChoice, choose_regions
 from poolcensus.snapshot import (
-    BucketSnapshot,
-    BucketStore,
-    FolderStore,
     JournalHeader,
     Snapshot,
     SnapshotWriter,
-    StreamedSnapshot,
-    StreamStore,
+    interrupted_run,
     long_targets,
     new_snapshot_id,
 )
-from poolcensus.snapshot.bucket_keys import SCHEME, split_place
-from poolcensus.snapshot.reader import LATEST
-from poolcensus.storage.s3.client import open_bucket
+from poolcensus.storage.destination import (
+    STANDARD_OUTPUT,
+    checked_place,
+    is_in_s3,
+    open_store,
+    published_folder,
+)
+from poolcensus.storage.naming import LATEST
 from poolcensus.version import TOOL
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
     from types import TracebackType
 
@@ -78,14 +74,14 @@ if TYPE_CHECKING:
         TargetResult,
     )
     from poolcensus.operations import Operation
-    from poolcensus.snapshot import Interrupted, SnapshotInfo, Store
+    from poolcensus.snapshot import Interrupted, SnapshotInfo
+    from poolcensus.storage.base import Store
 
 _log = logging.getLogger("poolcensus")
 
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
 
-STANDARD_OUTPUT = "-"
 _PAGES_BUFFERED = 32
 _TARGETS_BUFFERED = 256
 _ASKED_AT_ONCE = 64
@@ -188,7 +184,7 @@ class Census:
         return self._writer is not None and self._writer.suspended
 
     @property
-    def published(self) -> Snapshot | BucketSnapshot | StreamedSnapshot | None:
+    def published(self) -> Snapshot | None:
         """What the last run of `collect` has published, even where it was cancelled just after that."""
         manifest = self._writer.manifest if self._writer is not None else None
         return self._snapshot(manifest) if manifest is not None else None
@@ -229,9 +225,7 @@ class Census:
         """
         return Stream(self._running(), self._send_events, buffer=_PAGES_BUFFERED)
 
-    async def collect(
-        self, dest: str | os.PathLike[str] | None = None
-    ) -> Snapshot | BucketSnapshot | StreamedSnapshot:
+    async def collect(self, dest: str | os.PathLike[str] | None = None) -> Snapshot:
         """Take the census and publish it at `dest`, by default the settings' destination.
 
         That is a folder, `s3://BUCKET/PREFIX`, or `-`, with which the records go to standard output. Raises
@@ -241,7 +235,7 @@ class Census:
         into a folder leaves what it has for one that resumes: see `resumable`. Cancelling it takes a few
         seconds at most. A thread that hangs on the disk is left behind, and publishes nothing later.
         """
-        place = _place(dest) if dest is not None else self.settings.dest
+        place = checked_place(dest) if dest is not None else self.settings.dest
         self._place, self._writer, self._closed = place, None, ()
         started = datetime.now(UTC)
         async with (
@@ -249,9 +243,9 @@ class Census:
             self._prepare() as prepared,
             self._store(place, prepared) as store,
             self._open(prepared) as opened,
+            self._interrupted(store, self._asked(opened.aws.caller)) as interrupted,
         ):
             asked = self._asked(opened.aws.caller)
-            interrupted = await store.interrupted(asked) if self.settings.resume else None
             header = JournalHeader(
                 snapshot_id=new_snapshot_id(started),
                 started_at=rfc3339(started),
@@ -295,12 +289,9 @@ class Census:
                     raise self._not_published(engine.totals(), refused, writer.kept)
         return self._snapshot(manifest)
 
-    def _snapshot(self, manifest: Manifest) -> Snapshot | BucketSnapshot | StreamedSnapshot:
-        if self._place == STANDARD_OUTPUT:
-            return StreamedSnapshot(manifest, self.uncovered)
-        if self._place.startswith(SCHEME):
-            return BucketSnapshot(f"{self._place}/{manifest.snapshot_id}", manifest, self.uncovered)
-        return Snapshot(Path(self._place) / manifest.snapshot_id, manifest)
+    def _snapshot(self, manifest: Manifest) -> Snapshot:
+        folder = published_folder(self._place, manifest.snapshot_id, self.settings)
+        return Snapshot(folder, manifest, self.uncovered if self._place == STANDARD_OUTPUT else None)
 
     async def plan(self) -> Plan:
         """What `collect` would do. Calls member accounts only to ask which regions they have enabled."""
@@ -398,12 +389,8 @@ class Census:
         if not len(self._closed_targets) or place == STANDARD_OUTPUT:
             return ()
         try:
-            if not place.startswith(SCHEME):
-                return await _read(_with_pools, LATEST, place, self._closed_targets)
-            async with anyio.TemporaryDirectory(prefix="poolcensus-") as folder:
-                newest = await fetch_remote(self.settings, place, LATEST, Path(folder), pools=False)
-                return await _read(_with_pools, newest.path, None, self._closed_targets)
-        except (SnapshotError, DestinationError, OSError) as error:
+            return await _read(_with_pools, place, self.settings, self._closed_targets)
+        except (SnapshotError, DestinationError) as error:
             _log.info("what accounts had before the service was closed to them is not known: %s", error)
             return ()
 
@@ -460,20 +447,17 @@ class Census:
 
     def _store(self, place: str, prepared: _Prepared) -> Store:
         settings = self.settings
-        if settings.resume and (place == STANDARD_OUTPUT or place.startswith(SCHEME)):
+        if settings.resume and (place == STANDARD_OUTPUT or is_in_s3(place)):
             raise SettingsError(f"--resume needs a directory as its destination: {place} keeps no journal")
-        if place == STANDARD_OUTPUT:
-            if sys.stdout is None:
-                raise DestinationError("standard output is closed: nothing can be written there")
-            return StreamStore(sys.stdout.buffer)
-        if place.startswith(SCHEME):
-            bucket, _ = split_place(place)
-            return BucketStore(partial(open_bucket, settings, prepared.session, bucket), place)
-        return FolderStore(
-            place,
-            file_mode=settings.file_mode,
-            folder_mode=settings.folder_mode,
-        )
+        return open_store(place, settings, prepared.session)
+
+    @asynccontextmanager
+    async def _interrupted(self, store: Store, asked: JsonObject) -> AsyncIterator[Interrupted | None]:
+        if not self.settings.resume:
+            yield None
+            return
+        async with interrupted_run(store, asked) as interrupted:
+            yield interrupted
 
     def _running(self) -> TaskGroup:
         if self._group is None:
@@ -522,16 +506,6 @@ class _Former:
         return await self._interrupted.restore(target, self._writer)
 
 
-def _place(dest: str | os.PathLike[str]) -> str:
-    place = os.fspath(dest)
-    if not place.startswith(SCHEME):
-        return place
-    try:
-        return str(destination(place))
-    except ValueError as error:
-        raise SettingsError(f"the destination {place!r} {error}") from None
-
-
 async def _accounts_from_file(source: str) -> tuple[AccountEntry, ...]:
     if source in {"organization", "self"}:
         return ()
@@ -539,7 +513,7 @@ async def _accounts_from_file(source: str) -> tuple[AccountEntry, ...]:
 
 
 async def _long_targets(place: str) -> Mapping[tuple[str, str], int]:
-    if place == STANDARD_OUTPUT or place.startswith(SCHEME):
+    if place == STANDARD_OUTPUT or is_in_s3(place):
         return {}
     return await _read(long_targets, place)
 
@@ -549,9 +523,10 @@ async def _read(call: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
     return await anyio.to_thread.run_sync(call, *args, abandon_on_cancel=True)
 
 
-def _with_pools(ref: str | Path, dest: str | None, closed: ClosedTargets) -> tuple[TargetResult, ...]:
-    """The ledger's lines of targets that are closed now and had pools. Raises SnapshotError."""
-    return tuple(result for result in Snapshot.open(ref, dest).with_pools() if result in closed)
+def _with_pools(place: str, settings: Settings, closed: ClosedTargets) -> tuple[TargetResult, ...]:
+    """The newest ledger's lines of targets that are closed now and had pools. Raises SnapshotError."""
+    newest = Snapshot.open(LATEST, place, settings=settings)
+    return tuple(result for result in newest.with_pools() if result in closed)
 
 
 async def _count_disabled(opened: _Opened, accounts: tuple[Account, ...]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -9,10 +10,11 @@ import pytest
 
 from census_lab import result_of
 from poolcensus.census import Census
+from poolcensus.errors import SnapshotError
 from poolcensus.model import Outcome, SnapshotStatus
 from poolcensus.simulator.limits import Limits
 from poolcensus.snapshot import verify
-from poolcensus.snapshot.reader import info_of
+from poolcensus.snapshot.info import info_of
 from transport_lab import both_transports
 
 if TYPE_CHECKING:
@@ -216,3 +218,20 @@ async def test_a_run_knows_what_the_snapshot_before_covers(lab: Start) -> None:
         known.append(census.before)
     assert known == [None, first.info, info_of(second.manifest)]
     assert known[1] != known[2]
+
+
+async def test_what_went_to_standard_output_is_a_snapshot_that_says_it_is_gone(
+    lab: Start, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    here = await lab(accounts=5, mean_pools=3, faults=("html,account=000000000003",))
+    snapshot = await here.collect(dest="-", max_attempts=1)
+    lines = capfdbinary.readouterr().out.splitlines()
+    assert {json.loads(each)["snapshot_id"] for each in lines} == {snapshot.id}
+    assert len(lines) == snapshot.info.pools == snapshot.manifest.totals.pools
+    assert (snapshot.location, snapshot.path) == ("standard output", None)
+    assert {each.account_id for each in snapshot.uncovered()} == {"000000000003"}
+    for read in (snapshot.pools, snapshot.targets, lambda: iter(verify(snapshot))):
+        with pytest.raises(SnapshotError, match="went to standard output and can't be read again"):
+            next(read())
+    with pytest.raises(SnapshotError, match="is in no folder"):
+        _ = snapshot.targets_path

@@ -11,6 +11,7 @@ from urllib.parse import parse_qs
 
 import anyio
 import pytest
+from anyio import to_thread
 
 from poolcensus.census import Census
 from poolcensus.errors import (
@@ -21,15 +22,13 @@ from poolcensus.errors import (
     SnapshotError,
 )
 from poolcensus.model import Outcome
-from poolcensus.remote import fetch_remote, list_remote
 from poolcensus.simulator.http import Response
-from poolcensus.snapshot import BucketSnapshot, Scope, verify
-from snapshot.buckets import PLACE, PREFIX, bucket_store, opened, stored
+from poolcensus.snapshot import Scope, Snapshot, list_snapshots, verify
 from snapshot.making import ID, LATER_ID
+from storage.buckets import PLACE, PREFIX, bucket_store, opened, stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
-    from pathlib import Path
 
     from census_lab import Lab
     from poolcensus.simulator.http import Request
@@ -56,28 +55,30 @@ def requests(here: Lab) -> list[str]:
     return seen
 
 
-async def collect(here: Lab, **changes: object) -> BucketSnapshot:
+async def collect(here: Lab, **changes: object) -> Snapshot:
     async with Census(here.settings(**{"dest": PLACE, **changes})) as census:
-        snapshot = await census.collect()
-    assert isinstance(snapshot, BucketSnapshot)
-    return snapshot
+        return await census.collect()
+
+
+async def read(ref: str, dest: str = PLACE) -> Snapshot:
+    return await to_thread.run_sync(Snapshot.open, ref, dest)
+
+
+async def listed(dest: str = PLACE) -> list[str]:
+    return [each.id for each in await to_thread.run_sync(list_snapshots, dest)]
 
 
 @pytest.mark.parametrize("compress", ["none", "zstd"])
-async def test_a_census_into_a_bucket_is_exact(lab: Start, tmp_path: Path, compress: str) -> None:
+async def test_a_census_into_a_bucket_is_exact(lab: Start, compress: str) -> None:
     here = await lab(accounts=20, mean_pools=4.0, no_role=0.1, opt_in_disabled=0.2)
     stored(here.simulator)
     snapshot = await collect(here, compress=compress)
-    assert snapshot.url == f"{PLACE}/{snapshot.id}"
-    settings = here.settings()
-    copy = await fetch_remote(settings, PLACE, "latest", tmp_path)
-    assert copy.manifest == snapshot.manifest
-    here.assert_exact(copy)
-    assert verify(copy) == ()
-    assert [replace(each, seconds=0.0) for each in snapshot.uncovered()] == [
-        replace(each, seconds=0.0) for each in copy.uncovered()
-    ]
-    assert [each.id for each in await list_remote(settings, PLACE)] == [snapshot.id]
+    assert (snapshot.location, snapshot.path) == (f"{PLACE}/{snapshot.id}", None)
+    for again in (snapshot, await read("latest"), await read(f"{PLACE}/{snapshot.id}/")):
+        assert (again.manifest, again.location) == (snapshot.manifest, snapshot.location)
+        await to_thread.run_sync(here.assert_exact, again)
+        assert await to_thread.run_sync(verify, again) == ()
+    assert await listed() == [snapshot.id]
 
 
 async def test_the_requests_of_a_commit_come_in_the_order_that_makes_it_one(lab: Start) -> None:
@@ -119,7 +120,7 @@ async def test_the_requests_of_a_commit_come_in_the_order_that_makes_it_one(lab:
     assert bucket.objects[f"{PREFIX}latest.json"].body == b'{"snapshot_id":"%s"}\n' % folder.encode()
 
 
-async def test_a_large_file_goes_in_parts(lab: Start, tmp_path: Path) -> None:
+async def test_a_large_file_goes_in_parts(lab: Start) -> None:
     here = await lab(accounts=1, regions=("us-east-1",), pools_per_target=30_000)
     bucket = stored(here.simulator)
     seen = requests(here)
@@ -129,7 +130,9 @@ async def test_a_large_file_goes_in_parts(lab: Start, tmp_path: Path) -> None:
     assert size > 16 << 20
     assert seen.count(f"PUT?uploadId {pools}") == -(-size // (8 << 20))
     assert bucket.objects[PREFIX + pools].etag.endswith(f"-{-(-size // (8 << 20))}")
-    assert verify(await fetch_remote(here.settings(), PLACE, snapshot.id, tmp_path)) == ()
+    del seen[:]
+    assert await to_thread.run_sync(verify, snapshot) == ()
+    assert seen.count(f"GET {pools}") == -(-size // (8 << 20))
 
 
 def begins_no_upload(request: Request) -> bool:
@@ -192,25 +195,12 @@ async def test_a_temporary_folder_is_tried_before_an_account_is_asked(
     assert bucket.objects == {}
 
 
-async def test_a_copy_that_cannot_be_made_is_a_sentence(lab: Start, tmp_path: Path) -> None:
-    here = await lab(accounts=1)
-    stored(here.simulator)
-    await collect(here)
-    with pytest.raises(DestinationError, match=r"can't copy s3://census/.* to .*; set TMPDIR to a folder"):
-        await fetch_remote(here.settings(), PLACE, "latest", tmp_path / "none")
-
-
-async def test_a_run_is_published_though_the_snapshot_before_cannot_be_copied(
-    lab: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_run_is_published_though_the_snapshot_before_cannot_be_read(lab: Start) -> None:
     here = await lab(accounts=3, regions=("us-east-1",), pools_per_target=1, faults=("not-entitled,every=2",))
-    stored(here.simulator)
-    await collect(here)
-
-    def refuse(**_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(anyio, "TemporaryDirectory", refuse)
+    bucket = stored(here.simulator)
+    first = await collect(here)
+    ledger = f"{PREFIX}{first.id}/targets.ndjson"
+    bucket.objects[ledger] = replace(bucket.objects[ledger], body=b"junk")
     async with Census(here.settings(dest=PLACE)) as census:
         assert (await census.collect()).manifest.outcomes == {Outcome.NOT_ENTITLED: 3}
         assert census.closed == ()
@@ -275,7 +265,6 @@ async def test_another_destination_on_s3_may_be_named_for_one_run(lab: Start) ->
     bucket = stored(here.simulator)
     async with Census(here.settings()) as census:
         snapshot = await census.collect("s3://census/x/")
-        assert isinstance(snapshot, BucketSnapshot)
         assert f"x/{snapshot.id}/manifest.json" in bucket.objects
         with pytest.raises(SettingsError, match="s3://BUCKET/PREFIX"):
             await census.collect("s3://Census/x")
@@ -328,17 +317,16 @@ async def test_what_else_a_bucket_holds_is_not_listed(lab: Start, prefix: str) -
     # The folders, and then what is in those of snapshots: twice, on entering and for `latest.json`.
     assert len([each for each in seen if each.startswith("GET?list-type")]) <= 7
     assert len([each for each in seen if each.startswith("GET?uploads")]) == 2
-    listed = requests(here)
-    assert [each.id for each in await list_remote(here.settings(), dest)] == [first.id, second.id]
-    assert len([each for each in listed if each.startswith("GET?list-type")]) == 2
+    asked = requests(here)
+    assert await listed(dest) == [first.id, second.id]
+    assert len([each for each in asked if each.startswith("GET?list-type")]) == 2
 
 
-async def test_a_reader_passes_over_what_is_no_snapshot(lab: Start, tmp_path: Path) -> None:
+async def test_a_reader_passes_over_what_is_no_snapshot(lab: Start) -> None:
     here = await lab(accounts=2)
     stored(here.simulator)
-    settings = here.settings()
     with pytest.raises(SnapshotError, match="no snapshot latest in s3://census/a b/snapshots: there is none"):
-        await fetch_remote(settings, PLACE, "latest", tmp_path)
+        await read("latest")
     snapshot = await collect(here)
     async with bucket_store() as store:
         # A run that goes on, and one that wrote nonsense.
@@ -346,13 +334,14 @@ async def test_a_reader_passes_over_what_is_no_snapshot(lab: Start, tmp_path: Pa
         await store.bucket.put(f"{PREFIX}{ID}/manifest.json", b"{")
         await store.bucket.put(f"{PREFIX}{snapshot.id}/../x", b"x")
         await store.bucket.put(f"{PREFIX}{snapshot.id}/..", b"x")
-        assert [each.id for each in await list_remote(settings, PLACE)] == [snapshot.id]
+        assert await listed() == [snapshot.id]
         with pytest.raises(SnapshotError, match=f"no snapshot {LATER_ID}"):
-            await fetch_remote(settings, PLACE, LATER_ID, tmp_path)
-        copy = await fetch_remote(settings, PLACE, snapshot.id, tmp_path)
-        assert copy.path == tmp_path / snapshot.id
-        assert [each.message for each in verify(copy)] == ["does not belong to the snapshot"] * 2
-        assert [entry.name for entry in tmp_path.iterdir()] == [snapshot.id]
+            await read(LATER_ID)
+        problems = await to_thread.run_sync(verify, snapshot)
+        assert [(each.file, each.message) for each in problems] == [
+            ("..", "does not belong to the snapshot"),
+            ("../x", "does not belong to the snapshot"),
+        ]
 
 
 async def test_a_run_into_a_bucket_knows_what_the_snapshot_before_covers(lab: Start) -> None:

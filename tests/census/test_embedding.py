@@ -16,8 +16,9 @@ import pytest
 import trio
 
 import poolcensus
-from poolcensus.remote import list_remote
-from poolcensus.snapshot import FolderStore, Snapshot, list_snapshots, verify
+from poolcensus.snapshot import Snapshot, list_snapshots, verify
+from poolcensus.storage.local.store import FolderStore
+from snapshot.making import folder_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -150,9 +151,7 @@ def of_profile(here: Lab, name: str, dest: Path) -> Settings:
 
 async def collected(settings: Settings) -> Snapshot:
     async with poolcensus.Census(settings) as census:
-        snapshot = await census.collect()
-    assert isinstance(snapshot, Snapshot)
-    return snapshot
+        return await census.collect()
 
 
 async def test_two_at_once_in_one_loop_do_not_mix(
@@ -170,7 +169,7 @@ async def test_two_at_once_in_one_loop_do_not_mix(
     assert first.manifest.outcomes != second.manifest.outcomes
     for snapshot in (first, second):
         assert verify(snapshot) == ()
-        assert list_snapshots(snapshot.path.parent) == (snapshot.info,)
+        assert list_snapshots(folder_of(snapshot).parent) == (snapshot.info,)
 
 
 async def test_one_in_the_loop_of_another_thread(lab: Start) -> None:
@@ -287,10 +286,10 @@ def test_the_loop_of_another_library_is_told_which_loops_do() -> None:
         async with poolcensus.Census(poolcensus.Settings()):
             raise AssertionError("a census began")
 
-    async def read() -> None:
-        await list_remote(poolcensus.Settings(), "s3://bucket/prefix")
+    async def unlock() -> None:
+        await poolcensus.unlock("s3://bucket/prefix")
 
-    for call in (enter, read):
+    for call in (enter, unlock):
         with pytest.raises(poolcensus.CensusError, match="asyncio's event loop .*uvloop's. Call it from"):
             trio.run(call)
         with pytest.raises(poolcensus.CensusError, match="asyncio's event loop"):

@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
+from anyio import to_thread
 
 from poolcensus.census import Census
 from poolcensus.errors import NotPublishedError
 from poolcensus.snapshot import (
     Keep,
     RefusedRun,
-    fetch_refused,
-    list_bucket,
     list_snapshots,
     prune,
     refused_run,
     verify,
 )
-from poolcensus.snapshot.reader import take_inventory
-from snapshot.buckets import PLACE, PREFIX, opened, stored
+from poolcensus.snapshot.inventory import inventory_of
+from poolcensus.storage.local.reading import LocalFolder, survey
+from storage.buckets import PLACE, PREFIX, stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -60,7 +60,7 @@ async def test_the_ledger_of_a_run_that_is_not_published_is_kept(lab: Start, com
     suffix = {"none": "", "gzip": ".gz", "zstd": ".zst"}[compress]
     assert sorted(each.name for each in kept.iterdir()) == ["refused.json", f"targets.ndjson{suffix}"]
     assert sorted(each.name for each in here.dest.iterdir()) == [".lock", kept.name]
-    run = RefusedRun.open(kept)
+    run = RefusedRun.read(LocalFolder(kept))
     assert (run.reason, kept.name) == ("--strict", f".refused-{run.id}")
     assert [each.request_id for each in run.uncovered()] == [each.request_id for each in error.uncovered]
     assert error.count == len(error.uncovered) == 3
@@ -69,7 +69,7 @@ async def test_the_ledger_of_a_run_that_is_not_published_is_kept(lab: Start, com
     assert stat.S_IMODE(kept.stat().st_mode) == 0o700
     assert {stat.S_IMODE(each.stat().st_mode) for each in kept.iterdir()} == {0o600}
     assert list_snapshots(here.dest) == ()
-    inventory = take_inventory(here.dest)
+    inventory = inventory_of(survey(here.dest), str(here.dest))
     assert (inventory.snapshots, inventory.unreadable, inventory.latest) == ((), {}, None)
     await prune(here.dest, Keep(last=1))
     assert refused_in(here.dest) == [kept.name]
@@ -81,12 +81,12 @@ async def test_only_the_newest_one_is_kept_and_none_after_a_snapshot(lab: Start)
     await refuse(here)
     error = await refuse(here, strict=False, max_failed=1)
     assert [str(here.dest / each) for each in refused_in(here.dest)] == [error.ledger]
-    found = refused_run(here.dest)
+    found = refused_run(None, here.dest)
     assert found is not None
     assert found.reason == "--max-failed 1"
     assert found.id != first.id
     second = await here.collect(max_attempts=1)
-    assert refused_run(here.dest) is None
+    assert refused_run(None, here.dest) is None
     assert sorted(each.name for each in here.dest.iterdir()) == sorted(
         [".lock", first.id, second.id, "latest"]
     )
@@ -102,8 +102,8 @@ async def test_a_ledger_that_is_older_than_a_snapshot_is_passed_over(lab: Start)
     kept.rename(here.dest.with_name("aside"))
     await here.collect(max_attempts=1)
     here.dest.with_name("aside").rename(kept)
-    assert refused_run(here.dest) is None
-    assert refused_run(here.dest, kept.name.removeprefix(".refused-")) is not None
+    assert refused_run(None, here.dest) is None
+    assert refused_run(kept.name.removeprefix(".refused-"), here.dest) is not None
 
 
 @pytest.mark.parametrize("call", ["write", "fsync", "rename"])
@@ -132,7 +132,7 @@ async def test_a_stream_keeps_no_ledger(lab: Start, capfdbinary: pytest.CaptureF
     assert (error.ledger, error.dest) == (None, None)
 
 
-async def test_a_bucket_keeps_the_ledger_of_the_newest_such_run(lab: Start, tmp_path: Path) -> None:
+async def test_a_bucket_keeps_the_ledger_of_the_newest_such_run(lab: Start) -> None:
     here = await lab(accounts=5, mean_pools=3, faults=FAILS)
     objects = stored(here.simulator).objects
     await refuse(here, dest=PLACE, max_attempts=1)
@@ -140,19 +140,21 @@ async def test_a_bucket_keeps_the_ledger_of_the_newest_such_run(lab: Start, tmp_
     assert error.ledger is not None
     run_id = error.ledger.rpartition("/")[2]
     assert sorted(objects) == [f"{PREFIX}{run_id}/{name}" for name in ("refused.json", "targets.ndjson.zst")]
-    async with opened() as bucket:
-        assert await list_bucket(bucket, PLACE) == ()
-        run = await fetch_refused(bucket, PLACE, None, tmp_path)
+    assert await to_thread.run_sync(list_snapshots, PLACE) == ()
+    for ref in (None, run_id, f"{PLACE}/{run_id}", f"{PLACE}/{run_id}/"):
+        run = await to_thread.run_sync(refused_run, ref, PLACE)
         assert run is not None
         assert (run.id, run.reason) == (run_id, "--strict")
-        assert [each.request_id for each in run.uncovered()] == [each.request_id for each in error.uncovered]
-        async with Census(here.settings(dest=PLACE, max_attempts=1)) as census:
-            snapshot = await census.collect()
-        assert {each.removeprefix(PREFIX).partition("/")[0] for each in objects} == {
-            snapshot.manifest.snapshot_id,
-            "latest.json",
-        }
-        assert await fetch_refused(bucket, PLACE, None, tmp_path) is None
+        found = await to_thread.run_sync(list, run.uncovered())
+        assert [each.request_id for each in found] == [each.request_id for each in error.uncovered]
+    async with Census(here.settings(dest=PLACE, max_attempts=1)) as census:
+        snapshot = await census.collect()
+    assert {each.removeprefix(PREFIX).partition("/")[0] for each in objects} == {
+        snapshot.manifest.snapshot_id,
+        "latest.json",
+    }
+    for ref in (None, run_id, snapshot.id, "latest"):
+        assert await to_thread.run_sync(refused_run, ref, PLACE) is None
 
 
 async def poolcensus(*arguments: str) -> tuple[int | None, str, str]:

@@ -86,7 +86,7 @@ def result(
 @dataclass
 class FakeSnapshot:
     manifest: Manifest
-    path: str = "snapshots/20261123T020000Z-3f9a1c"
+    location: str = "snapshots/20261123T020000Z-3f9a1c"
     results: tuple[TargetResult, ...] = ()
     records: tuple[PoolRecord, ...] = ()
 

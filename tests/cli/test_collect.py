@@ -16,7 +16,7 @@ from poolcensus.config import ProgressMode
 from poolcensus.engine.failures import FailureTally
 from poolcensus.model import Outcome, Shard
 from poolcensus.operations import WORKSPACES_POOLS
-from poolcensus.snapshot.reader import info_of
+from poolcensus.snapshot.info import info_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,8 @@ import anyio
 import pytest
 
 from poolcensus.cli import main
-from poolcensus.snapshot import FolderStore, list_snapshots
+from poolcensus.snapshot import list_snapshots
+from poolcensus.storage.local.store import FolderStore
 from snapshot.making import ago, make
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ import anyio
 
 from poolcensus.cli import main
 from poolcensus.model import Outcome
-from poolcensus.snapshot import FolderStore, SnapshotWriter
+from poolcensus.snapshot import SnapshotWriter
+from poolcensus.storage.local.store import FolderStore
 from snapshot.making import ID, LATER_ID, POOLS, SOME, fill, make, publish, target
 
 if TYPE_CHECKING:

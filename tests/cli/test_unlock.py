@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from poolcensus.cli import main
-from poolcensus.snapshot import FolderStore
+from poolcensus.storage.local.store import FolderStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,6 +12,7 @@ import pytest
 
 from faults.conftest import assert_one_sentence
 from poolcensus.snapshot import Snapshot, verify
+from snapshot.making import folder_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -190,7 +191,7 @@ def test_json_on_standard_output_is_the_manifest(simulator: Served, run: Run, be
     ended = run("collect", "--regions", REGIONS, "--json", **simulator.environment)
     assert (ended.code, ended.err) == (0, "")
     snapshot = Snapshot.open("latest", dest=bench.folder / "snapshots")
-    assert json.loads(ended.out) == json.loads((snapshot.path / "manifest.json").read_text())
+    assert json.loads(ended.out) == json.loads((folder_of(snapshot) / "manifest.json").read_text())
 
 
 def test_trouble_is_a_few_lines_that_name_the_accounts(serve: Serve, run: Run, bench: Bench) -> None:

@@ -22,8 +22,9 @@ FILLING = f"""
     sys.path.insert(0, {str(Path(__file__).parents[1])!r})
     from pathlib import Path
     from poolcensus.errors import DestinationError
-    from poolcensus.snapshot import FolderStore, Snapshot, SnapshotWriter, verify
-    from snapshot.making import ID, LATER_ID, POOLS, make, page, pool, publish, result, target
+    from poolcensus.snapshot import Snapshot, SnapshotWriter, verify
+    from poolcensus.storage.local.store import FolderStore
+    from snapshot.making import ID, LATER_ID, make, page, pool, publish, result, target, POOLS
 
     async def write(dest):
         async with FolderStore(dest) as store:

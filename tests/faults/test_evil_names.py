@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from poolcensus.snapshot import Snapshot, verify
+from snapshot.making import folder_of
 
 if TYPE_CHECKING:
     from faults.conftest import Bench, Serve, Start
@@ -90,6 +91,6 @@ def test_evil_account_names_are_no_line_no_order_and_no_path(serve: Serve, bench
     assert {each.account_id: each.account_name for each in snapshot.targets()} == {
         each["id"]: each["name"] for each in accounts
     }
-    assert len((snapshot.path / "targets.ndjson").read_bytes().splitlines()) == len(evil)
+    assert len((folder_of(snapshot) / "targets.ndjson").read_bytes().splitlines()) == len(evil)
     assert {each.name for each in dest.iterdir()} == {".lock", "latest", snapshot.id}
     assert {each.name for each in bench.folder.iterdir()} == {"accounts.json", "snapshots"}

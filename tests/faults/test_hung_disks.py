@@ -13,8 +13,10 @@ import pytest
 
 from poolcensus import census as census_module
 from poolcensus.census import Census
-from poolcensus.snapshot import FolderStore, SnapshotWriter, folder, list_snapshots, write_queue
+from poolcensus.snapshot import SnapshotWriter, list_snapshots, write_queue
 from poolcensus.snapshot.journal import Journal
+from poolcensus.storage.local import threads
+from poolcensus.storage.local.store import FolderStore
 from snapshot.making import ID, POOLS, SOME, fill, make, publish
 
 if TYPE_CHECKING:
@@ -64,7 +66,7 @@ def _name(place: object) -> str:
 
 @pytest.fixture
 async def hanging(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Hanging]:
-    monkeypatch.setattr(folder, "ABORT_SECONDS", SHORT)
+    monkeypatch.setattr(threads, "ABORT_SECONDS", SHORT)
     assert SnapshotWriter.__init__.__kwdefaults__ is not None
     monkeypatch.setitem(SnapshotWriter.__init__.__kwdefaults__, "abort_seconds", SHORT)
     hangs = Hanging()

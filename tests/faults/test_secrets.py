@@ -17,6 +17,7 @@ import pytest
 from poolcensus.census import Census
 from poolcensus.config import Settings
 from poolcensus.errors import CensusError
+from snapshot.making import folder_of
 from transport_lab import both_transports
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ async def test_a_run_with_every_kind_of_trouble_tells_no_secret(
     )
     assert len(secrets_of(here)) > 20
     assert len({each.outcome for each in snapshot.targets()}) > 6
-    texts = {file.name: file.read_text() for file in snapshot.path.iterdir()}
+    texts = {file.name: file.read_text() for file in folder_of(snapshot).iterdir()}
     assert len(texts) == 3
     texts["the log"] = "\n".join(logged)
     texts["the settings"] = repr(here.settings(external_id=EXTERNAL_ID))

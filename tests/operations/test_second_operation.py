@@ -109,13 +109,13 @@ async def test_it_is_collected_shown_and_verified(
 ) -> None:
     async with Census(settings, KEYS) as census:
         collected = await census.collect()
-    assert isinstance(collected, Snapshot)
     assert collected.manifest.totals.pools == 8 * KEYS_A_TARGET
     assert collected.manifest.totals.pages == 8 * 3
     snapshot = Snapshot.open("latest", settings.dest)
     assert verify(snapshot) == ()
     assert {each.operation for each in snapshot.targets()} == {"kms:ListKeys"}
     assert len({str(each.pool["KeyId"]) for each in snapshot.pools()}) == 8 * KEYS_A_TARGET
+    assert snapshot.path is not None
     lines = [json.loads(line) for line in (snapshot.path / "keys.ndjson").read_bytes().splitlines()]
     assert {*lines[0]} >= {"key", "account_id", "region"}
     ledger = [json.loads(line) for line in (snapshot.path / "targets.ndjson").read_bytes().splitlines()]

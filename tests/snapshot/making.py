@@ -19,13 +19,16 @@ from poolcensus.model import (
     Totals,
 )
 from poolcensus.operations import WORKSPACES_POOLS
-from poolcensus.snapshot import FolderStore, Snapshot, SnapshotWriter
+from poolcensus.snapshot import Snapshot, SnapshotWriter
+from poolcensus.snapshot.latest import LatestAfter
+from poolcensus.storage.local.store import FolderStore
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from poolcensus.model import JsonObject, Shard
+    from poolcensus.storage.base import Draft
 
 POOLS = WORKSPACES_POOLS.info
 ID = "20261123T020000Z-3f9a1c"
@@ -116,6 +119,17 @@ async def fill(writer: SnapshotWriter, content: Mapping[Target, Sequence[str] | 
         for number, ids in enumerate(pages, 1):
             await writer.page(page(each, *map(pool, ids), number=number))
         await writer.done(result(each, pools=len(has), pages=len(pages)), each)
+
+
+async def commit(draft: Draft, manifest: bytes) -> None:
+    """Commit a draft with a manifest as the writer would, whatever is in it."""
+    await draft.commit(manifest, LatestAfter(draft.snapshot_id, manifest))
+
+
+def folder_of(snapshot: Snapshot) -> Path:
+    """The folder of a snapshot that is in one."""
+    assert snapshot.path is not None
+    return snapshot.path
 
 
 async def make(

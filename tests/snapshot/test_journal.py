@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -20,17 +21,31 @@ from poolcensus.errors import DestinationError, NotPublishedError
 from poolcensus.model import Account, Compression, Outcome, Target, TargetResult
 from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.snapshot import (
-    FolderStore,
     JournalHeader,
     Keep,
     Snapshot,
     SnapshotWriter,
+    interrupted_run,
     new_snapshot_id,
     prune,
     verify,
 )
 from poolcensus.snapshot.journal import Journal, encode_header
-from snapshot.making import ID, LATER_ID, POOLS, ago, fill, make, page, pool, publish, result, target
+from poolcensus.storage.local.store import FolderStore
+from snapshot.making import (
+    ID,
+    LATER_ID,
+    POOLS,
+    ago,
+    fill,
+    folder_of,
+    make,
+    page,
+    pool,
+    publish,
+    result,
+    target,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -89,8 +104,7 @@ async def going_on(
 ) -> AsyncIterator[tuple[SnapshotWriter, dict[Target, TargetResult]]]:
     """A run that goes on, once it has taken over what it can."""
     restored: dict[Target, TargetResult] = {}
-    async with FolderStore(dest) as store:
-        interrupted = await store.interrupted(ASKED)
+    async with FolderStore(dest) as store, interrupted_run(store, ASKED) as interrupted:
         assert interrupted is not None
         async with SnapshotWriter(
             await store.draft(interrupted.header.snapshot_id),
@@ -140,7 +154,7 @@ async def test_a_run_that_goes_on_has_what_the_first_one_finished(
         await publish(writer)
     snapshot = Snapshot.open(snapshot_id, tmp_path)
     assert not verify(snapshot)
-    assert sorted(each.name for each in snapshot.path.iterdir()) == [
+    assert sorted(each.name for each in folder_of(snapshot).iterdir()) == [
         "manifest.json",
         "pools.ndjson",
         "targets.ndjson",
@@ -220,8 +234,8 @@ async def test_a_run_that_does_not_fit_is_not_gone_on_with(
         (tmp_path / snapshot_id).mkdir()
     if name == "unreadable":
         (draft_of(tmp_path) / "journal").write_bytes(b"not a journal\n")
-    async with FolderStore(tmp_path) as store:
-        assert await store.interrupted(ASKED) is None
+    async with FolderStore(tmp_path) as store, interrupted_run(store, ASKED) as interrupted:
+        assert interrupted is None
     assert not [each for each in tmp_path.iterdir() if each.name.startswith((".draft", ".former"))]
     assert (snapshot_id in caplog.text) == (name in {"old", "future"})
 
@@ -233,15 +247,15 @@ async def test_a_run_that_is_asked_for_something_else_says_what_and_removes_noth
     other: JsonObject = {**ASKED, "pool_ids": ["wspool-000000001"], "page_size": 5}
     async with FolderStore(tmp_path) as store:
         with pytest.raises(DestinationError, match=rf"{snapshot_id}.*\(page_size, pool_ids\).*--resume"):
-            await store.interrupted(other)
+            async with interrupted_run(store, other):
+                pytest.fail("it was gone on with")
     async with going_on(tmp_path) as (_, restored):
         assert list(restored) == FINISHED
 
 
 async def test_an_account_that_has_another_name_now_is_called_again(tmp_path: Path, snapshot_id: str) -> None:
     await interrupt(tmp_path, snapshot_id)
-    async with FolderStore(tmp_path) as store:
-        interrupted = await store.interrupted(ASKED)
+    async with FolderStore(tmp_path) as store, interrupted_run(store, ASKED) as interrupted:
         assert interrupted is not None
         async with SnapshotWriter(await store.draft(snapshot_id), partition="aws", operation=POOLS) as writer:
             renamed = Target(Account("000000000001", "other"), "us-east-1")
@@ -274,11 +288,11 @@ async def test_a_disk_that_fills_while_a_run_is_put_away_leaves_the_journal(
 async def test_a_killed_commit_can_be_gone_on_with_until_the_manifest_is_there(
     tmp_path: Path, snapshot_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def killed(draft: object, name: str) -> None:
+    def killed(fd: int) -> None:
         assert (draft_of(tmp_path) / "journal").exists()
         raise StoppedError
 
-    monkeypatch.setattr("poolcensus.snapshot.folder._FolderDraft._complete", killed)
+    monkeypatch.setattr(os, "fsync", killed)
     with pytest.raises(StoppedError):
         async with (
             FolderStore(tmp_path) as store,

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from poolcensus.format.times import rfc3339
 from poolcensus.model import SnapshotStatus
 from poolcensus.snapshot import Scope, SnapshotInfo
-from poolcensus.snapshot.order import AHEAD, LatestSearch, moment_of
+from poolcensus.snapshot.latest import LatestSearch
+from poolcensus.snapshot.order import AHEAD, moment_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

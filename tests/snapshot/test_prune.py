@@ -15,7 +15,8 @@ import pytest
 import poolcensus
 from poolcensus.errors import DestinationError, DestinationLockedError, SnapshotError
 from poolcensus.model import Outcome
-from poolcensus.snapshot import FolderStore, Keep, Snapshot, list_snapshots, prune, verify
+from poolcensus.snapshot import Keep, Snapshot, list_snapshots, prune, verify
+from poolcensus.storage.local.store import FolderStore
 from snapshot.making import make, target
 
 if TYPE_CHECKING:
@@ -208,7 +209,8 @@ def test_wherever_a_prune_is_cut_off_readers_see_whole_snapshots_only(tmp_path: 
         import asyncio, os, sys
         sys.path.insert(0, {str(Path(__file__).parents[1])!r})
         from pathlib import Path
-        from poolcensus.snapshot import FolderStore, Keep, list_snapshots, prune, verify, Snapshot
+        from poolcensus.snapshot import Keep, list_snapshots, prune, verify, Snapshot
+        from poolcensus.storage.local.store import FolderStore
         from snapshot.making import make
         from snapshot.test_prune import fill, IDS
 

@@ -3,20 +3,16 @@ from __future__ import annotations
 import json
 import shutil
 import tracemalloc
-from typing import TYPE_CHECKING
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from poolcensus.errors import SnapshotError
+from poolcensus.errors import SettingsError, SnapshotError
 from poolcensus.model import Compression, Outcome, SnapshotStatus
-from poolcensus.snapshot import Snapshot, list_snapshots, reader
-from poolcensus.snapshot.reader import _read_manifest
-from snapshot.making import ID, LATER_ID, SOME, ago, clock, make, pool, target
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from poolcensus.model import Manifest
+from poolcensus.snapshot import Snapshot, list_snapshots, refused_run
+from snapshot.making import ID, LATER_ID, SOME, ago, clock, folder_of, make, pool, target
 
 OLDEST_ID = "20261101T020000Z-aaaaaa"
 
@@ -192,26 +188,32 @@ async def test_a_reader_that_stops_early_closes_the_file(tmp_path: Path) -> None
 
 
 def test_a_bucket_is_not_taken_for_a_folder() -> None:
-    with pytest.raises(SnapshotError, match="only a folder is read here"):
-        Snapshot.open("latest", "s3://bucket/prefix")
-    with pytest.raises(SnapshotError, match="only a folder is read here"):
-        list_snapshots("s3://bucket/prefix")
+    place = Path("s3://bucket/prefix")
+    for read in (partial(Snapshot.open, "latest"), list_snapshots, partial(refused_run, None)):
+        with pytest.raises(SettingsError, match="s3:/bucket/prefix is a path .* as text"):
+            read(place)
+    for ref in ("s3://bucket", "s3://bucket/prefix", "s3://bucket/prefix/latest~x", "s3://bucket/prefix/x/"):
+        with pytest.raises(SnapshotError, match="is not a snapshot: name one as s3://BUCKET/PREFIX/ID"):
+            Snapshot.open(ref)
+    with pytest.raises(SettingsError, match="'s3://Bucket' must be s3://BUCKET/PREFIX"):
+        Snapshot.open("latest", "s3://Bucket")
 
 
 async def test_latest_reads_a_few_manifests_of_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     snapshot_ids = [ago(24.0 * days) for days in reversed(range(60))]
-    source = (await make(tmp_path, snapshot_ids[0])).path
+    source = folder_of(await make(tmp_path, snapshot_ids[0]))
     for days, snapshot_id in enumerate(snapshot_ids[1:]):
         shutil.copytree(source, tmp_path / snapshot_id)
         at = clock(24.0 * (58 - days))
         change(tmp_path / snapshot_id, snapshot_id=snapshot_id, started_at=at, finished_at=at)
     read: list[str] = []
+    real = Path.open
 
-    def recorded(path: Path) -> Manifest:
-        read.append(path.name)
-        return _read_manifest(path)
+    def recorded(path: Path, *given: Any) -> Any:
+        read.append(path.parent.name)
+        return real(path, *given)
 
-    monkeypatch.setattr(reader, "_read_manifest", recorded)
+    monkeypatch.setattr(Path, "open", recorded)
     # The link is at the oldest: a run that was killed had not come as far.
     assert Snapshot.open("latest", tmp_path).id == snapshot_ids[-1]
     assert len(read) <= 6

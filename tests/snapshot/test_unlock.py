@@ -15,10 +15,11 @@ import anyio
 import pytest
 
 from poolcensus.errors import DestinationError, DestinationLockedError
-from poolcensus.snapshot import FolderStore, LockHolder, unlock
-from snapshot.fake_bucket import FakeBucket, Service, virtually
-from snapshot.making import ID, LATER_ID, make
-from snapshot.test_bucket import EARLIER_ID, publish, seen, store, write
+from poolcensus.snapshot import LockHolder, unlock
+from poolcensus.storage.local.store import FolderStore
+from snapshot.making import ID, LATER_ID, commit, make
+from storage.fake_bucket import FakeBucket, Service, virtually
+from storage.test_s3 import EARLIER_ID, publish, seen, store, write
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,13 +71,13 @@ async def test_a_run_whose_lock_was_removed_publishes_nothing(tmp_path: Path, wh
         assert await unlock(dest) == holder
         async with FolderStore(dest) as successor:
             with pytest.raises(DestinationError, match="lock of .*two was lost"):
-                await draft.commit(b"{}\n")
+                await commit(draft, b"{}\n")
             with pytest.raises(DestinationError, match="lock of .*two was lost"):
                 await sleeper.remove(EARLIER_ID)
             with pytest.raises(DestinationLockedError):
                 await unlock(dest)
             newer = await successor.draft(LATER_ID)
-            await newer.commit(b"{}\n")
+            await commit(newer, b"{}\n")
     assert sorted(each.name for each in dest.iterdir()) == [".lock", EARLIER_ID, LATER_ID, "latest"]
 
 
@@ -86,7 +87,7 @@ async def test_the_lock_of_a_process_of_this_host_stays(tmp_path: Path) -> None:
         with pytest.raises(DestinationLockedError, match=rf"PID {os.getppid()}\)\. .*'kill {os.getppid()}'"):
             await unlock(tmp_path)
         draft = await entered.draft(ID)
-        await draft.commit(b"{}\n")
+        await commit(draft, b"{}\n")
 
 
 async def test_a_process_of_another_user_is_one_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,7 +187,7 @@ def test_a_run_into_a_bucket_whose_lock_was_removed_publishes_nothing(followed: 
                 await unlock(store(FakeBucket(service)))
                 if followed:
                     await publish(FakeBucket(service), LATER_ID)
-                await draft.commit(b"{}\n")
+                await commit(draft, b"{}\n")
         assert [*seen(service)] == ([LATER_ID] if followed else [])
         assert "p/.lock" not in service.objects
         assert not service.pending

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from poolcensus.errors import DamagedSnapshotError, SnapshotError
 from poolcensus.model import Compression, Outcome
 from poolcensus.snapshot import Problem, ProblemKind, Snapshot, verify
-from snapshot.making import ID, LATER_ID, SOME, make, target
+from snapshot.making import ID, LATER_ID, SOME, folder_of, make, target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,13 +53,13 @@ def messages(problems: tuple[Problem, ...]) -> str:
 
 def reseal(snapshot: Snapshot) -> Snapshot:
     """Makes the manifest's digests and counts fit the files again, so that only their content is wrong."""
-    file = snapshot.path / "manifest.json"
+    file = folder_of(snapshot) / "manifest.json"
     content = json.loads(file.read_text())
     for entry in content["files"]:
-        data = (snapshot.path / entry["name"]).read_bytes()
+        data = (folder_of(snapshot) / entry["name"]).read_bytes()
         entry.update(bytes=len(data), records=data.count(b"\n"), sha256=hashlib.sha256(data).hexdigest())
     file.write_text(json.dumps(content))
-    return Snapshot.open(snapshot.path)
+    return Snapshot.open(folder_of(snapshot))
 
 
 def rewrite(path: Path, change: Callable[[list[dict[str, object]]], object]) -> None:
@@ -79,7 +79,7 @@ def test_any_changed_byte_is_found(
 ) -> None:
     sound = _sound(compression, tmp_path_factory)
     folder = tmp_path_factory.mktemp("damaged") / ID
-    shutil.copytree(sound.path, folder)
+    shutil.copytree(folder_of(sound), folder)
     name = data.draw(st.sampled_from(sorted(entry.name for entry in folder.iterdir())))
     content = bytearray((folder / name).read_bytes())
     at = data.draw(st.integers(0, len(content) - 1))
@@ -91,7 +91,7 @@ def test_any_changed_byte_is_found(
         assert name == "manifest.json"
         return
     if name == "manifest.json" and not found:
-        before, after = (_checked(path / name) for path in (sound.path, folder))
+        before, after = (_checked(path / name) for path in (folder_of(sound), folder))
         assert before == after
     else:
         assert any(name in {problem.file, "manifest.json"} for problem in found)
@@ -121,7 +121,7 @@ def test_junk_gives_problems_and_no_traceback(
 ) -> None:
     sound = _sound(compression, tmp_path_factory)
     folder = tmp_path_factory.mktemp("junk") / ID
-    shutil.copytree(sound.path, folder)
+    shutil.copytree(folder_of(sound), folder)
     for entry in (sound.pools_path, sound.targets_path):
         whole = entry.read_bytes()
         cut = data.draw(st.integers(0, len(whole)))
@@ -201,7 +201,7 @@ def test_what_is_damaged_is_called_so_by_the_reader(snapshot: Snapshot) -> None:
 
 
 def test_unexpected_files_are_named(snapshot: Snapshot) -> None:
-    (snapshot.path / "notes.txt").write_text("")
+    (folder_of(snapshot) / "notes.txt").write_text("")
     assert verify(snapshot) == (Problem("notes.txt", None, "does not belong to the snapshot"),)
 
 
@@ -272,9 +272,9 @@ def test_two_objects_in_a_line_and_a_line_without_end_are_found(plain: Snapshot)
     ],
 )
 def test_a_manifest_that_disagrees_is_found(plain: Snapshot, key: str, value: object, message: str) -> None:
-    file = plain.path / "manifest.json"
+    file = folder_of(plain) / "manifest.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), key: value}))
-    assert message in messages(verify(Snapshot.open(plain.path)))
+    assert message in messages(verify(Snapshot.open(folder_of(plain))))
 
 
 def test_a_file_of_nothing_but_junk_lines_is_cut_short(plain: Snapshot) -> None:

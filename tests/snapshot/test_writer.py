@@ -18,14 +18,16 @@ from hypothesis import strategies as st
 
 from poolcensus.errors import BadResponseError, DestinationError
 from poolcensus.model import Compression, Outcome, Page, SnapshotStatus
-from poolcensus.snapshot import Draft, DraftFile, FolderStore, Snapshot, SnapshotWriter, verify
-from snapshot.making import ID, POOLS, SOME, fill, make, page, pool, publish, result, target
+from poolcensus.snapshot import Snapshot, SnapshotWriter, verify
+from poolcensus.storage.base import Draft, DraftFile
+from poolcensus.storage.local.store import FolderStore
+from snapshot.making import ID, POOLS, SOME, fill, folder_of, make, page, pool, publish, result, target
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
 
     from poolcensus.model import Target
-    from poolcensus.snapshot.store import Piece
+    from poolcensus.storage.base import Piece
 
 
 class MemoryFile(DraftFile):
@@ -61,7 +63,7 @@ class MemoryDraft(Draft):
         self.files[name] = MemoryFile(self)
         return self.files[name]
 
-    async def commit(self, manifest: bytes) -> None:
+    async def commit(self, manifest: bytes, latest: object) -> None:
         self.ended.append("commit")
 
     async def abort(self) -> None:
@@ -484,7 +486,7 @@ async def test_the_same_pages_give_the_same_bytes(tmp_path: Path) -> None:
 
 async def test_the_files_are_called_after_their_compression(tmp_path: Path) -> None:
     snapshot = await make(tmp_path, compression=Compression.ZSTD)
-    assert sorted(entry.name for entry in snapshot.path.iterdir()) == [
+    assert sorted(entry.name for entry in folder_of(snapshot).iterdir()) == [
         "manifest.json",
         "pools.ndjson.zst",
         "targets.ndjson.zst",

@@ -21,7 +21,7 @@ from poolcensus.errors import DestinationError, SettingsError, UnreachableError
 from poolcensus.simulator import Simulator
 from poolcensus.storage.s3.client import open_bucket
 from poolcensus.storage.s3.objects import Upload
-from snapshot.buckets import stored
+from storage.buckets import stored
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

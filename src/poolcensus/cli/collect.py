@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from poolcensus.census import Census
     from poolcensus.config import Settings
     from poolcensus.model import FailureGroup, Manifest
-    from poolcensus.snapshot import BucketSnapshot, Snapshot, StreamedSnapshot
+    from poolcensus.snapshot import Snapshot
 
 
 @click.command(name="collect")
@@ -49,7 +49,7 @@ def command(config: Path | None, **given: object) -> int:
 
 def collect(
     settings: Settings,
-) -> tuple[Snapshot | BucketSnapshot | StreamedSnapshot, tuple[FailureGroup, ...]]:
+) -> tuple[Snapshot, tuple[FailureGroup, ...]]:
     """Take one census, with its progress shown and its metrics written. Return what failed in it, too."""
     from poolcensus.census import Census
 
@@ -71,7 +71,7 @@ def collect(
     return snapshot, census.failures
 
 
-def _run(census: Census, settings: Settings) -> Snapshot | BucketSnapshot | StreamedSnapshot:
+def _run(census: Census, settings: Settings) -> Snapshot:
     from poolcensus.cli.progress import shown
 
     display = shown(census.progress, settings.progress)
@@ -86,9 +86,7 @@ def _run(census: Census, settings: Settings) -> Snapshot | BucketSnapshot | Stre
         return snapshot
 
 
-async def _collect(
-    census: Census, display: AbstractAsyncContextManager[None]
-) -> Snapshot | BucketSnapshot | StreamedSnapshot:
+async def _collect(census: Census, display: AbstractAsyncContextManager[None]) -> Snapshot:
     async with census, display:
         return await census.collect()
 
@@ -108,25 +106,13 @@ def _code(manifest: Manifest) -> int:
     return ExitCode.OK if manifest.status == SnapshotStatus.COMPLETE else ExitCode.UNCOVERED
 
 
-def _where(snapshot: Snapshot | BucketSnapshot | StreamedSnapshot) -> str | None:
-    from poolcensus.snapshot import BucketSnapshot, StreamedSnapshot
-
-    match snapshot:
-        case StreamedSnapshot():
-            return None
-        case BucketSnapshot():
-            return snapshot.url
-        case _:
-            return str(snapshot.path)
-
-
 def _report(
-    snapshot: Snapshot | BucketSnapshot | StreamedSnapshot,
+    snapshot: Snapshot,
     groups: tuple[FailureGroup, ...],
     settings: Settings,
 ) -> None:
     manifest = snapshot.manifest
-    where = _where(snapshot)
+    where = None if settings.dest == "-" else snapshot.location
     if on_terminal(sys.stderr):
         from poolcensus.cli.tables import console, manifest_summary
 

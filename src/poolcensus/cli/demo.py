@@ -24,7 +24,7 @@ from poolcensus.cli.tables import console, manifest_summary, put, record_table
 from poolcensus.cli.trouble import failures, printable
 from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.snapshot import Snapshot
-from poolcensus.snapshot.temporary import temporary_error
+from poolcensus.storage.advice import temporary_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -136,7 +136,7 @@ def _use(service: Mapping[str, str]) -> None:
 
 def _show(snapshot: Snapshot, groups: tuple[FailureGroup, ...], dest: str) -> None:
     screen = console()
-    put(screen, *manifest_summary(snapshot.manifest, str(snapshot.path)))
+    put(screen, *manifest_summary(snapshot.manifest, snapshot.location))
     put(screen, f"\nSome of its {snapshot.manifest.totals.pools:,} pools:")
     put(screen, record_table(islice(snapshot.pools(), POOLS_SHOWN), WORKSPACES_POOLS.columns))
     put(screen, "\nNot covered, as in a real organization (collect would exit with 3):")

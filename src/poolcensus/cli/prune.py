@@ -10,10 +10,10 @@ import click
 
 from poolcensus.cli.exits import ExitCode
 from poolcensus.cli.options import settings_options
-from poolcensus.cli.reading import KEYS, S3, dated_ahead, reading_settings
+from poolcensus.cli.reading import KEYS, dated_ahead, reading_settings
 from poolcensus.cli.running import run
 from poolcensus.cli.trouble import complain, on_terminal
-from poolcensus.snapshot import FolderStore, Keep, Reason, prune
+from poolcensus.snapshot import Keep, Reason, prune
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,26 +59,13 @@ def command(
         message = "nothing says what to keep: give --keep-last, --keep-daily or --keep-monthly"
         raise click.UsageError(message, click.get_current_context())
     settings = reading_settings(config, given)
-    pruning = _prune(settings, Keep(keep_last, keep_daily, keep_monthly), dry_run=dry_run)
+    keep = Keep(keep_last, keep_daily, keep_monthly)
+    pruning = run(partial(prune, settings.dest, keep, dry_run=dry_run, settings=settings))
     _print(pruning, settings, shown=dry_run or on_terminal(sys.stdout))
     complain(*(f"left alone: {why}" for why in pruning.unreadable.values()))
     complain(*dated_ahead([each.snapshot_id for each in pruning.decisions if Reason.FUTURE in each.reasons]))
     complain(*pruning.failures.values())
     return ExitCode.FATAL if pruning.failures else ExitCode.OK
-
-
-def _prune(settings: Settings, keep: Keep, *, dry_run: bool) -> Pruning:
-    if settings.dest.startswith(S3):
-        from poolcensus.remote import prune_remote
-
-        return run(partial(prune_remote, settings, settings.dest, keep, dry_run=dry_run))
-    shelf = FolderStore(
-        settings.dest,
-        file_mode=settings.file_mode,
-        folder_mode=settings.folder_mode,
-        must_exist=True,
-    )
-    return run(partial(prune, shelf, keep, dry_run=dry_run))
 
 
 def _print(pruning: Pruning, settings: Settings, *, shown: bool) -> None:

@@ -11,10 +11,11 @@ import click
 
 from poolcensus.cli.exits import ExitCode
 from poolcensus.cli.options import settings_options
-from poolcensus.cli.reading import KEYS, dated_ahead, opened, reading_settings, refused
+from poolcensus.cli.reading import KEYS, dated_ahead, reading_settings
 from poolcensus.cli.trouble import complain
 from poolcensus.errors import SnapshotError
-from poolcensus.snapshot.reader import LATEST
+from poolcensus.snapshot import Snapshot, refused_run
+from poolcensus.storage.naming import LATEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from poolcensus.config import Settings
     from poolcensus.model import TargetResult
-    from poolcensus.snapshot import RefusedRun, Snapshot
+    from poolcensus.snapshot import RefusedRun
 
 # A table's columns are as wide as its rows need: a part at a time keeps a large snapshot out of memory.
 ROWS_PER_TABLE = 500
@@ -60,32 +61,32 @@ def command(ref: str | None, config: Path | None, *, failures: bool, pools: bool
 
 
 def _show(settings: Settings, ref: str, *, failures: bool, pools: bool) -> None:
-    with opened(settings, ref, pools=pools) as (snapshot, where):
+    with Snapshot.open(ref, settings.dest, settings=settings) as snapshot:
         complain(*dated_ahead([snapshot.id] if snapshot.info.moment.is_ahead(datetime.now(UTC)) else []))
         if not settings.json_output:
-            _print(snapshot, where, failures=failures, pools=pools)
+            _print(snapshot, failures=failures, pools=pools)
         elif pools:
             _write_pools(snapshot)
         else:
-            _write_object(snapshot, where)
+            _write_object(snapshot)
 
 
 def _show_refused(settings: Settings, ref: str | None, *, listed: bool = True) -> bool:
     """Print the failures of a run that was not published. Return whether there is such a run."""
-    with refused(settings, ref) as run:
-        if run is None:
-            return False
-        why = f"Run {run.id} was not published ({run.reason})"
-        if not listed:
-            place = f" --dest {shlex.quote(settings.dest)}" if ref == run.id else ""
-            again = f"poolcensus show {shlex.quote(ref or run.id)} --failures{place}"
-            message = f"{why}: only its ledger is kept. Run '{again}' to list its failures."
-            raise SnapshotError(message)
-        complain(f"{why}; these are its failures.")
-        if settings.json_output:
-            _write_refused(run)
-        else:
-            _put_failures(run.uncovered())
+    run = refused_run(ref, settings.dest, settings=settings)
+    if run is None:
+        return False
+    why = f"Run {run.id} was not published ({run.reason})"
+    if not listed:
+        place = f" --dest {shlex.quote(settings.dest)}" if ref == run.id else ""
+        again = f"poolcensus show {shlex.quote(ref or run.id)} --failures{place}"
+        message = f"{why}: only its ledger is kept. Run '{again}' to list its failures."
+        raise SnapshotError(message)
+    complain(f"{why}; these are its failures.")
+    if settings.json_output:
+        _write_refused(run)
+    else:
+        _put_failures(run.uncovered())
     return True
 
 
@@ -97,7 +98,7 @@ def _put_failures(results: Iterable[TargetResult]) -> None:
         tables.put(screen, tables.failure_table(some))
 
 
-def _print(snapshot: Snapshot, where: str, *, failures: bool, pools: bool) -> None:
+def _print(snapshot: Snapshot, *, failures: bool, pools: bool) -> None:
     from poolcensus.cli import tables
     from poolcensus.cli.trouble import failures as failure_lines
     from poolcensus.engine.failures import FailureTally
@@ -111,7 +112,7 @@ def _print(snapshot: Snapshot, where: str, *, failures: bool, pools: bool) -> No
         for records in _parts(snapshot.pools() if pools else ()):
             tables.put(screen, tables.record_table(records, columns))
         return
-    tables.put(screen, *tables.manifest_summary(snapshot.manifest, where))
+    tables.put(screen, *tables.manifest_summary(snapshot.manifest, snapshot.location))
     if lines := [*failure_lines(FailureTally(operation, snapshot.uncovered()).groups())]:
         lines.insert(0, "")
     for each in lines:
@@ -131,13 +132,13 @@ def _write_pools(snapshot: Snapshot) -> None:
         write_line(snapshot.schema.record_object(snapshot.id, record))
 
 
-def _write_object(snapshot: Snapshot, where: str) -> None:
+def _write_object(snapshot: Snapshot) -> None:
     from poolcensus.cli.output import write_line
     from poolcensus.format.schema import manifest_object
 
     write_line(
         {
-            "path": where,
+            "path": snapshot.location,
             "scope": snapshot.info.scope.summary,
             "manifest": manifest_object(snapshot.manifest),
             "failures": [snapshot.schema.result_object(each) for each in snapshot.uncovered()],

@@ -9,8 +9,9 @@ import click
 
 from poolcensus.cli.exits import ExitCode
 from poolcensus.cli.options import settings_options
-from poolcensus.cli.reading import KEYS, dated_ahead, listed, reading_settings
+from poolcensus.cli.reading import KEYS, dated_ahead, reading_settings
 from poolcensus.cli.trouble import complain
+from poolcensus.snapshot import list_snapshots
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +25,7 @@ def command(config: Path | None, **given: object) -> int:
     The one that was published last, by its manifest, is at the end.
     """
     settings = reading_settings(config, given)
-    found = listed(settings)
+    found = list_snapshots(settings.dest, settings=settings)
     now = datetime.now(UTC)
     complain(*dated_ahead([each.id for each in found if each.moment.is_ahead(now)]))
     if settings.json_output:

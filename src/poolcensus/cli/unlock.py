@@ -9,7 +9,7 @@ import click
 
 from poolcensus.cli.exits import ExitCode
 from poolcensus.cli.options import settings_options
-from poolcensus.cli.reading import KEYS, S3, reading_settings
+from poolcensus.cli.reading import KEYS, reading_settings
 from poolcensus.cli.running import run
 from poolcensus.cli.trouble import printable
 from poolcensus.snapshot import unlock
@@ -32,16 +32,8 @@ def command(config: Path | None, **given: object) -> int:
     with 11 where the lock names a process of this host that is still running, or was renewed meanwhile.
     """
     settings = reading_settings(config, given)
-    _print(settings, _unlock(settings))
+    _print(settings, run(partial(unlock, settings.dest, settings=settings)))
     return ExitCode.OK
-
-
-def _unlock(settings: Settings) -> LockHolder | None:
-    if settings.dest.startswith(S3):
-        from poolcensus.remote import unlock_remote
-
-        return run(partial(unlock_remote, settings, settings.dest))
-    return run(partial(unlock, settings.dest))
 
 
 def _print(settings: Settings, holder: LockHolder | None) -> None:

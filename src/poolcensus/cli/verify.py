@@ -10,10 +10,10 @@ import click
 
 from poolcensus.cli.exits import ExitCode
 from poolcensus.cli.options import settings_options
-from poolcensus.cli.reading import KEYS, opened, reading_settings
+from poolcensus.cli.reading import KEYS, reading_settings
 from poolcensus.cli.trouble import complain, counted, printable
 from poolcensus.errors import DamagedSnapshotError, SnapshotError
-from poolcensus.snapshot import Problem, ProblemKind, verify
+from poolcensus.snapshot import Problem, ProblemKind, Snapshot, verify
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,8 +54,7 @@ def command(refs: tuple[str, ...], config: Path | None, **given: object) -> int:
 
 def _problems(ref: str, settings: Settings) -> tuple[Problem, ...]:
     try:
-        with opened(settings, ref) as (snapshot, _):
-            return verify(snapshot)
+        return verify(Snapshot.open(ref, settings.dest, settings=settings))
     except SnapshotError as error:
         damaged = isinstance(error, DamagedSnapshotError)
         kind = ProblemKind.DAMAGED if damaged else ProblemKind.UNREADABLE

@@ -19,7 +19,9 @@ import msgspec
 from poolcensus.format.codec import dumps, loads
 from poolcensus.format.compression import BROKEN, LONGEST_LINE, pieces
 from poolcensus.format.schema import Schema, decode_operation
+from poolcensus.format.sealed import seal, unseal
 from poolcensus.model import Compression, OperationInfo, TargetResult
+from poolcensus.storage.base import JOURNAL_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
 
     from poolcensus.model import JsonObject
 
-JOURNAL_NAME = "journal"
 _PIECE = 1 << 18
 
 
@@ -54,7 +55,7 @@ class Entry(NamedTuple):
 
 def encode_header(header: JournalHeader) -> bytes:
     """The first line of a journal."""
-    return _line(
+    return seal(
         dumps(
             {
                 "snapshot_id": header.snapshot_id,
@@ -70,7 +71,7 @@ def encode_header(header: JournalHeader) -> bytes:
 
 def encode_entry(ledger_line: bytes, size: int, checksum: int) -> bytes:
     """The journal's line for a target: its ledger line, and the size and CRC-32 of its records."""
-    return _line(b"%d %d " % (size, checksum) + ledger_line)
+    return seal(b"%d %d " % (size, checksum) + ledger_line)
 
 
 class Journal:
@@ -89,16 +90,6 @@ class Journal:
         self._entries = entries
 
     @classmethod
-    def read_header(cls, folder: Path) -> JournalHeader | None:
-        """What the run of a draft was asked for; None where it has no journal, or had finished no target."""
-        try:
-            with (folder / JOURNAL_NAME).open("rb") as lines:
-                header = _header(lines.readline(LONGEST_LINE))
-                return header if lines.read(1) else None
-        except (OSError, ValueError):
-            return None
-
-    @classmethod
     def open(cls, folder: Path) -> Self | None:
         """The journal of a draft, with those of its targets that are covered and whose records are there."""
         try:
@@ -108,7 +99,7 @@ class Journal:
         records: IO[bytes] | None = None
         opened = False
         try:
-            header = _header(lines.readline(LONGEST_LINE))
+            header = decode_header(unseal(lines.readline(LONGEST_LINE)))
             schema = Schema(header.operation)
             records = _plain(folder / f"{schema.records_name}{header.compression.suffix}", header.compression)
             entries = dict[str, dict[str, Entry]]()
@@ -154,19 +145,9 @@ class Journal:
         self._records.close()
 
 
-def _line(content: bytes) -> bytes:
-    return b"%08x %b" % (zlib.crc32(content), content)
-
-
-def _content(line: bytes) -> bytes:
-    checksum, _, content = line.partition(b" ")
-    if not content.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(content):
-        raise ValueError("the line is damaged")
-    return content
-
-
-def _header(line: bytes) -> JournalHeader:
-    content = loads(_content(line))
+def decode_header(line: bytes) -> JournalHeader:
+    """Return what a journal's first line says, its checksum taken off. Raises `ValueError` for all else."""
+    content = loads(line)
     if not isinstance(content, dict):
         raise ValueError("the first line is no header")  # noqa: TRY004 - damage, like the rest
     asked = content.get("asked")
@@ -182,7 +163,7 @@ def _header(line: bytes) -> JournalHeader:
 
 
 def _parsed(line: bytes) -> tuple[int, int, bytes]:
-    size, checksum, ledger_line = _content(line).split(b" ", 2)
+    size, checksum, ledger_line = unseal(line).split(b" ", 2)
     return int(size), int(checksum), ledger_line
 
 

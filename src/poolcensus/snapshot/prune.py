@@ -7,15 +7,16 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from poolcensus.errors import DestinationError
-from poolcensus.snapshot.folder import FolderStore
+from poolcensus.snapshot.inventory import take_inventory
 from poolcensus.snapshot.retention import Decision, Keep, decide
-from poolcensus.snapshot.store import Shelf
+from poolcensus.storage.base import Shelf
+from poolcensus.storage.destination import open_shelf
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
 
-    from poolcensus.snapshot.reader import Inventory
+    from poolcensus.config import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,22 +32,28 @@ class Pruning:
     failures: Mapping[str, str]
 
 
-async def prune(dest: str | os.PathLike[str] | Shelf, keep: Keep, *, dry_run: bool = False) -> Pruning:
-    """Remove from `dest`, a folder or another store, the snapshots that `keep` does not keep.
+async def prune(
+    dest: str | os.PathLike[str] | Shelf,
+    keep: Keep,
+    *,
+    dry_run: bool = False,
+    settings: Settings | None = None,
+) -> Pruning:
+    """Remove from `dest`, a folder or `s3://BUCKET/PREFIX`, the snapshots that `keep` does not keep.
 
     The newest complete snapshot of each scope, what `latest` names and what is from the future always stay.
     A snapshot disappears for readers as a whole. One that can't be removed does not stop the others. A dry
-    run takes no lock and changes nothing.
+    run takes no lock and changes nothing. `settings` say how S3 is reached: see `Snapshot.open`.
 
     Raises `DestinationLockedError` where a run holds the destination, `DestinationError` or `SnapshotError`
     where there is none or it can't be read.
     """
-    shelf = dest if isinstance(dest, Shelf) else FolderStore(dest, must_exist=True)
+    shelf = dest if isinstance(dest, Shelf) else open_shelf(dest, settings, must_exist=True)
     if dry_run:
-        return _decided(await shelf.inventory(), keep)
+        return await _decided(shelf, keep)
     async with shelf:
         await shelf.sweep()
-        pruning = _decided(await shelf.inventory(), keep)
+        pruning = await _decided(shelf, keep)
         failures: dict[str, str] = {}
         for decision in pruning.decisions:
             if decision.keep:
@@ -58,6 +65,7 @@ async def prune(dest: str | os.PathLike[str] | Shelf, keep: Keep, *, dry_run: bo
     return Pruning(pruning.decisions, pruning.unreadable, failures)
 
 
-def _decided(inventory: Inventory, keep: Keep) -> Pruning:
+async def _decided(shelf: Shelf, keep: Keep) -> Pruning:
+    inventory = await take_inventory(shelf)
     decisions = decide(inventory.snapshots, keep, now=datetime.now(UTC), latest=inventory.latest)
     return Pruning(decisions, inventory.unreadable, {})

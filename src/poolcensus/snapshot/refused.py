@@ -2,41 +2,48 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from poolcensus.errors import SnapshotError
+from poolcensus.format.ids import is_snapshot_id
 from poolcensus.format.schema import REFUSED_NAME, TARGETS_NAME, Schema, decode_refused
+from poolcensus.snapshot.info import data_file
+from poolcensus.snapshot.latest import search_latest
 from poolcensus.snapshot.order import moment_of
-from poolcensus.snapshot.reader import LARGEST_MANIFEST, data_file, lines_of, published_ids, search_latest
-from poolcensus.snapshot.stale import REFUSED_PREFIX
+from poolcensus.snapshot.reader import lines_of
+from poolcensus.storage.destination import is_in_s3, open_folder, open_source
+from poolcensus.storage.source import LARGEST_MANIFEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
+    from poolcensus.config import Settings
     from poolcensus.model import Manifest, TargetResult
-    from poolcensus.snapshot.order import LatestSearch, Moment
+    from poolcensus.snapshot.latest import LatestSearch
+    from poolcensus.snapshot.order import Moment
+    from poolcensus.storage.source import Folder, Source
 
 
 class RefusedRun:
     """A run that was not published. `reason` says why, such as "--strict"."""
 
-    def __init__(self, path: Path, manifest: Manifest, reason: str) -> None:
-        self.path = path
+    def __init__(self, folder: Folder, manifest: Manifest, reason: str) -> None:
+        self._folder = folder
         self.manifest = manifest
         self.reason = reason
 
     @classmethod
-    def open(cls, path: Path) -> Self:
-        """The run whose ledger is in the folder `path`. Raises `SnapshotError` where that can't be read."""
-        file = path / REFUSED_NAME
+    def read(cls, folder: Folder) -> Self:
+        """The run whose ledger is in a folder. Raises `SnapshotError` where that can't be read."""
         try:
-            with file.open("rb") as raw:
+            with folder.open(REFUSED_NAME) as raw:
                 manifest, reason = decode_refused(raw.read(LARGEST_MANIFEST))
             data_file(manifest, TARGETS_NAME)
         except (OSError, ValueError) as error:
-            raise SnapshotError(f"{file} can't be read: {error}") from error
-        return cls(path, manifest, reason)
+            raise SnapshotError(f"{folder.place_of(REFUSED_NAME)} can't be read: {error}") from error
+        return cls(folder, manifest, reason)
 
     @property
     def id(self) -> str:
@@ -61,30 +68,37 @@ class RefusedRun:
 
     def targets(self) -> Iterator[TargetResult]:
         """The ledger, one line after the other. Raises `SnapshotError` for a line that is none."""
-        return lines_of(self.path, data_file(self.manifest, TARGETS_NAME), self.schema.decode_result)
+        return lines_of(self._folder, data_file(self.manifest, TARGETS_NAME), self.schema.decode_result)
 
     def uncovered(self) -> Iterator[TargetResult]:
         """The ledger's lines of targets that were not covered."""
         return (result for result in self.targets() if not result.outcome.covered)
 
 
-def refused_run(dest: Path, run_id: str | None = None) -> RefusedRun | None:
-    """The run of this id whose ledger is kept in `dest`, None where there is none.
+def refused_run(
+    ref: str | os.PathLike[str] | None = None,
+    dest: str | os.PathLike[str] | None = None,
+    *,
+    settings: Settings | None = None,
+) -> RefusedRun | None:
+    """The run that `strict` or `max_failed` did not let publish, and that `ref` names; None for all else.
 
-    Without an id, the newest such run, if it is newer than every snapshot there. Raises `SnapshotError`.
+    `ref` is its id, which is looked up in `dest`, or where its ledger is kept, a path or an `s3://` URL. By
+    default it is the newest such run, if it is newer than every snapshot. `dest` and `settings` are those of
+    `Snapshot.open`. Raises what that raises. Blocks.
     """
-    if run_id is not None:
-        path = dest / f"{REFUSED_PREFIX}{run_id}"
-        return RefusedRun.open(path) if path.is_dir() else None
-    try:
-        found = [
-            RefusedRun.open(each)
-            for each in dest.glob(f"{REFUSED_PREFIX}*")
-            if (each / REFUSED_NAME).is_file()
-        ]
-        newest = max(found, key=lambda run: run.moment, default=None)
-        if newest is None or not newest.is_after(search_latest(dest, published_ids(dest))):
-            return None
-    except OSError as error:
-        raise SnapshotError(f"{dest} can't be read: {error.strerror or error}") from error
-    return newest
+    run_id = None if ref is None else os.fspath(ref)
+    if isinstance(ref, str) and is_in_s3(ref):
+        dest, _, run_id = ref.rstrip("/").rpartition("/")
+    if run_id is not None and not is_snapshot_id(run_id):
+        return RefusedRun.read(open_folder(run_id)) if (Path(run_id) / REFUSED_NAME).is_file() else None
+    with open_source("." if dest is None else dest, settings) as source:
+        if run_id is None:
+            return _newest(source)
+        return RefusedRun.read(source.refused_folder(run_id)) if run_id in source.refused() else None
+
+
+def _newest(source: Source) -> RefusedRun | None:
+    runs = [RefusedRun.read(source.refused_folder(each)) for each in source.refused()]
+    newest = max(runs, key=lambda run: run.moment, default=None)
+    return newest if newest is not None and newest.is_after(search_latest(source, source.ids())) else None

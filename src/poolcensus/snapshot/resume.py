@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
+import threading
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Protocol, TypeVar, TypeVarTuple
 
 import anyio
 from anyio import to_thread
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+from poolcensus.errors import DestinationError
+from poolcensus.snapshot.journal import Journal, decode_header
+from poolcensus.storage.base import ABORT_SECONDS
 
-    from poolcensus.model import Target, TargetResult
-    from poolcensus.snapshot.journal import Entry, Journal, JournalHeader
-    from poolcensus.snapshot.writer import SnapshotWriter
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from poolcensus.model import JsonObject, Target, TargetResult
+    from poolcensus.snapshot.journal import Entry, JournalHeader
+    from poolcensus.storage.base import InterruptedRun, Store
 
 _log = logging.getLogger("poolcensus")
 
@@ -21,10 +28,23 @@ _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
 
 
+class TakesRecords(Protocol):
+    """What the records of finished targets are put into: see `SnapshotWriter`."""
+
+    async def records(self, target: Target, data: bytes) -> None:
+        """Takes encoded records of a target."""
+
+    def count(self, target: Target, records: int) -> None:
+        """How many records the bytes were that `records` was given of a target."""
+
+    def forget(self, target: Target) -> None:
+        """Drops what there is of a target that is not done."""
+
+
 class Interrupted:
     """An interrupted run. It has several journals where it was interrupted more than once.
 
-    They belong to the store, which closes them when it is left.
+    They belong to whoever opened them.
     """
 
     def __init__(self, journals: Sequence[Journal]) -> None:
@@ -42,7 +62,7 @@ class Interrupted:
         """Whether a target was finished, as far as can be said without reading its line."""
         return any(journal.find(target.account.id, target.region) is not None for journal in self._journals)
 
-    async def restore(self, target: Target, writer: SnapshotWriter) -> TargetResult | None:
+    async def restore(self, target: Target, writer: TakesRecords) -> TargetResult | None:
         """Put a finished target's records into `writer`, and say how it ended; None for one to be called.
 
         Raises DestinationError where the writer does.
@@ -66,7 +86,7 @@ class Interrupted:
         return None
 
     async def _copy(
-        self, journal: Journal, entry: Entry, target: Target, result: TargetResult, writer: SnapshotWriter
+        self, journal: Journal, entry: Entry, target: Target, result: TargetResult, writer: TakesRecords
     ) -> None:
         pieces = journal.records(entry)
         while (piece := await self._run(_next, pieces)) is not None:
@@ -79,3 +99,84 @@ class Interrupted:
 
 def _next(pieces: Iterator[bytes]) -> bytes | None:
     return next(pieces, None)
+
+
+class _Journals:
+    """The journals that are open. One that is still being opened when it closes is closed at once."""
+
+    def __init__(self) -> None:
+        self._open: list[Journal] = []
+        self._closed = False
+        self._mutex = threading.Lock()
+
+    def open(self, folders: Iterable[Path]) -> list[Journal]:
+        """Open those that there are, and check them. Blocks."""
+        for each in folders:
+            journal = Journal.open(each)
+            with self._mutex:
+                if journal is not None and not self._closed:
+                    self._open.append(journal)
+                elif journal is not None:
+                    journal.close()
+        return self._open
+
+    def close(self) -> None:
+        """Let go of the files. Blocks."""
+        with self._mutex:
+            self._closed = True
+            while self._open:
+                self._open.pop().close()
+
+
+@asynccontextmanager
+async def interrupted_run(store: Store, asked: JsonObject) -> AsyncIterator[Interrupted | None]:
+    """Open the newest run that was interrupted at a destination and was asked for the same; None for none.
+
+    The store has to be entered. Whatever other dead runs left is removed. Raises `DestinationError`, also
+    where the newest run was asked for something else.
+    """
+    journals = _Journals()
+    try:
+        kept: Sequence[Path] = ()
+        opened: list[Journal] = []
+        for run in await store.interrupted():
+            headers = [*_headers(run)]
+            if not headers:
+                continue
+            if all(
+                header.snapshot_id == run.snapshot_id and header.asked == asked for header in headers
+            ) and (run.is_recent):
+                aside = await store.set_aside(run)
+                opened = await to_thread.run_sync(journals.open, aside, abandon_on_cancel=True)
+                kept = aside if opened else ()
+                break
+            if run.is_recent:
+                raise DestinationError(_difference(headers[0], asked, store.location))
+            _log.warning(
+                "the interrupted run %s in %s is not resumed: it began more than a day ago",
+                run.snapshot_id,
+                store.location,
+            )
+        await store.sweep(keep=kept)
+        yield Interrupted([*opened]) if opened else None
+    finally:
+        with anyio.move_on_after(ABORT_SECONDS, shield=True):
+            await to_thread.run_sync(journals.close, abandon_on_cancel=True)
+
+
+def _headers(run: InterruptedRun) -> Iterator[JournalHeader]:
+    """Yield what the journals of a run say that it was asked for, those that can be read."""
+    for line in run.journals.values():
+        try:
+            yield decode_header(line)
+        except ValueError:
+            continue
+
+
+def _difference(header: JournalHeader, asked: JsonObject, place: str) -> str:
+    """What a person is told who forgot an option: going on without it, or anew, is not ours to choose."""
+    names = sorted(name for name in {*header.asked, *asked} if header.asked.get(name) != asked.get(name))
+    return (
+        f"the interrupted run {header.snapshot_id} in {place} was asked for something else"
+        f" ({', '.join(names)}): give the same options, or leave --resume out to start anew"
+    )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from datetime import datetime
 
-    from poolcensus.snapshot.reader import SnapshotInfo
+    from poolcensus.snapshot.info import SnapshotInfo
     from poolcensus.snapshot.scope import Scope
 
 # How many parts of a date two snapshots of one day have in common, and of one month.

@@ -8,8 +8,7 @@ import threading
 from typing import IO, TYPE_CHECKING
 
 from poolcensus.errors import DestinationError
-from poolcensus.snapshot.store import destination_error
-from poolcensus.snapshot.temporary import temporary_error
+from poolcensus.storage.advice import destination_error, temporary_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from poolcensus.snapshot.folder import FolderStore
-from poolcensus.snapshot.store import Shelf
+from poolcensus.storage.base import Shelf
+from poolcensus.storage.destination import open_shelf
 
 if TYPE_CHECKING:
     import os
 
-    from poolcensus.snapshot.holder import LockHolder
+    from poolcensus.config import Settings
+    from poolcensus.storage.holder import LockHolder
 
 
-async def unlock(dest: str | os.PathLike[str] | Shelf) -> LockHolder | None:
-    """Remove the lock of `dest`, a folder or another store, and return whose it was; None if none held it.
+async def unlock(
+    dest: str | os.PathLike[str] | Shelf, *, settings: Settings | None = None
+) -> LockHolder | None:
+    """Remove the lock of `dest`, and return whose it was; None if none held it.
 
-    A run that was alive after all publishes nothing any more. Nothing but the lock is touched. Raises
+    `dest` is a folder or `s3://BUCKET/PREFIX`; `settings` say how S3 is reached: see `Snapshot.open`. A run
+    that was alive after all publishes nothing any more. Nothing but the lock is touched. Raises
     `DestinationLockedError` where the lock is that of a process of this host which exists, or was renewed
     meanwhile, and `DestinationError` where the destination is missing or can't be changed.
     """
-    return await (dest if isinstance(dest, Shelf) else FolderStore(dest)).unlock()
+    return await (dest if isinstance(dest, Shelf) else open_shelf(dest, settings)).unlock()

@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, Final
 
 from poolcensus.format.compression import BROKEN, read_lines
 from poolcensus.format.ids import is_snapshot_id
@@ -15,10 +15,11 @@ from poolcensus.model import Outcome, SnapshotStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
+    from poolcensus.format.compression import Readable
     from poolcensus.model import Compression, FileEntry, PoolRecord, TargetResult
     from poolcensus.snapshot.reader import Snapshot
+    from poolcensus.storage.source import Folder
 
 _MOST_OF_A_FILE: Final = 100
 _READ_BYTES: Final = 1 << 20
@@ -44,15 +45,21 @@ class Problem:
 def verify(snapshot: Snapshot) -> tuple[Problem, ...]:
     """Return everything that is wrong with `snapshot`, at most 100 problems of a file.
 
-    Reads each file once. Takes some 100 bytes of memory a pool, to find duplicates. Where a file can't be
-    read, what depends on it is not checked.
+    Reads each file once, and blocks. Takes some 100 bytes of memory a pool, to find duplicates. Where a file
+    can't be read, what depends on it is not checked. Raises `SnapshotError` for a snapshot that went to
+    standard output, and `DestinationError` where a bucket can't be read.
     """
+    with snapshot:
+        return _verify(snapshot)
+
+
+def _verify(snapshot: Snapshot) -> tuple[Problem, ...]:
     problems = _Problems()
     ledger = _Ledger(snapshot.schema)
-    ledger.complete = _check_file(snapshot.path, *snapshot.targets_file, ledger.take, problems)
+    ledger.complete = _check_file(snapshot.folder, *snapshot.targets_file, ledger.take, problems)
     records = _Records(snapshot, ledger)
     file, compression = snapshot.pools_file
-    complete = _check_file(snapshot.path, file, compression, records.take, problems)
+    complete = _check_file(snapshot.folder, file, compression, records.take, problems)
     if ledger.complete:
         if complete:
             records.check_counts(snapshot.targets_file[0].name, problems)
@@ -162,7 +169,7 @@ class _Records:
 class _Digesting:
     """Digests and counts what is read through it."""
 
-    def __init__(self, raw: BinaryIO) -> None:
+    def __init__(self, raw: Readable) -> None:
         self._raw = raw
         self.digest = hashlib.sha256()
         self.bytes = 0
@@ -175,7 +182,7 @@ class _Digesting:
 
 
 def _check_file(
-    folder: Path,
+    folder: Folder,
     file: FileEntry,
     compression: Compression,
     take: Callable[[bytes], str | None],
@@ -184,7 +191,7 @@ def _check_file(
     """Check one file, and return whether it could be read to its end."""
     name = file.name
     try:
-        with (folder / name).open("rb") as raw:
+        with folder.open(name) as raw:
             digesting = _Digesting(raw)
             _check_lines(digesting, file, compression, take, problems)
             while digesting.read(_READ_BYTES):
@@ -246,7 +253,7 @@ def _check_manifest(snapshot: Snapshot, ledger: _Ledger, problems: _Problems) ->
     status = SnapshotStatus.COMPLETE if covered == targets else SnapshotStatus.PARTIAL
     if manifest.status is not status:
         problems.add(MANIFEST_NAME, None, f"the status is {manifest.status}, by the ledger it is {status}")
-    name = snapshot.path.resolve().name
+    name = snapshot.folder.called
     if is_snapshot_id(name) and name != manifest.snapshot_id:
         problems.add(MANIFEST_NAME, None, f"is of the snapshot {manifest.snapshot_id}, in the folder {name}")
 
@@ -257,7 +264,7 @@ def _check_folder(snapshot: Snapshot, problems: _Problems) -> None:
         if file.name not in expected:
             problems.add(MANIFEST_NAME, None, f"names a file that does not belong here: {file.name!r}")
     try:
-        names = sorted(entry.name for entry in snapshot.path.iterdir())
+        names = snapshot.folder.names()
     except OSError as error:
         problems.add_unreadable(".", error)
         return

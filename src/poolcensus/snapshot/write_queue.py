@@ -14,7 +14,7 @@ from poolcensus.format.compression import compressor
 from poolcensus.format.schema import TARGETS_NAME
 from poolcensus.model import Compression, FileEntry
 from poolcensus.snapshot.journal import encode_header
-from poolcensus.snapshot.store import Piece
+from poolcensus.storage.base import Piece
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from poolcensus.snapshot.journal import JournalHeader
     from poolcensus.snapshot.spill import Spill
-    from poolcensus.snapshot.store import Draft, DraftFile
+    from poolcensus.storage.base import Draft, DraftFile
 
 _LONGEST_IN_MEMORY = 2.0
 

@@ -33,18 +33,19 @@ from poolcensus.model import (
     Totals,
 )
 from poolcensus.snapshot.journal import encode_entry
+from poolcensus.snapshot.latest import LatestAfter
 from poolcensus.snapshot.spill import Spill
-from poolcensus.snapshot.store import ABORT_SECONDS
 from poolcensus.snapshot.target_set import TargetSet
 from poolcensus.snapshot.write_queue import Outflow
+from poolcensus.storage.base import ABORT_SECONDS
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from poolcensus.model import Caller, OperationInfo, Page, Shard, SkippedAccount, Target, TargetResult
+    from poolcensus.snapshot.info import SnapshotInfo
     from poolcensus.snapshot.journal import JournalHeader
-    from poolcensus.snapshot.reader import SnapshotInfo
-    from poolcensus.snapshot.store import Draft
+    from poolcensus.storage.base import Draft
 
 MEMORY_PER_TARGET = 32 * 1024
 QUEUE_BYTES = 4 << 20
@@ -105,6 +106,7 @@ class SnapshotWriter:
         self._closed = False
         self._suspended = False
         self._manifest: Manifest | None = None
+        self._latest: LatestAfter | None = None
         self._kept: str | None = None
         # As the engine's hot path asks for them.
         self.full, self.room = self._out.full, self._out.room
@@ -122,7 +124,7 @@ class SnapshotWriter:
     @property
     def before(self) -> SnapshotInfo | None:
         """The newest of the other snapshots at the destination once this one is published."""
-        return self._draft.before
+        return self._latest.before if self._latest is not None and self.published else None
 
     @property
     def kept(self) -> str | None:
@@ -300,7 +302,9 @@ class SnapshotWriter:
             self._kept = await self._draft.refuse(encode_refused(manifest, refused))
             return manifest
         self._manifest = manifest
-        await self._draft.commit(encode_manifest(manifest))
+        data = encode_manifest(manifest)
+        self._latest = LatestAfter(manifest.snapshot_id, data)
+        await self._draft.commit(data, self._latest)
         return manifest
 
     async def abort(self) -> None:

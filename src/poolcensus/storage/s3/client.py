@@ -18,14 +18,9 @@ from botocore.credentials import ReadOnlyCredentials
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
-    ConnectTimeoutError,
-    EndpointConnectionError,
-    ParamValidationError,
     ProfileNotFound,
-    ProxyConnectionError,
     ReadTimeoutError,
     ResponseStreamingError,
-    SSLError,
 )
 
 from poolcensus.aws.chain_failures import without_passwords
@@ -34,6 +29,7 @@ from poolcensus.aws.transport.proxies import Proxies
 from poolcensus.aws.transport.tls import trusting
 from poolcensus.errors import CallError, CensusError, DestinationError, SettingsError
 from poolcensus.storage.s3.objects import ObjectEntry, StoredObject, Upload, UploadedPart
+from poolcensus.storage.s3.refusals import EXPIRED, UPLOAD_GONE, code_of, is_unknown, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
@@ -55,84 +51,9 @@ _LARGEST_SKEW = 15 * 60.0
 _SECONDS_ARE_WHOLE = 5.0
 
 _GONE = frozenset({"NoSuchKey", "404", "NotFound"})
-_UPLOAD_GONE = frozenset({"NoSuchUpload"})
 _CONDITION = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict"})
-_EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestExpired"})
-_UNKNOWN_CALLER = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "AuthFailure"})
-_DENIED = frozenset({"AccessDenied", "AllAccessDisabled", "403", "AccessDeniedException"})
-_UNKNOWN = frozenset({"NotImplemented", "501"})
-_ELSEWHERE = frozenset(
-    {
-        "PermanentRedirect",
-        "TemporaryRedirect",
-        "AuthorizationHeaderMalformed",
-        "IllegalLocationConstraintException",
-        "301",
-        "307",
-    }
-)
-_READING = frozenset({"get_object", "head_object", "list_objects_v2"})
 _OBJECT_MARKERS = {"ContinuationToken": "NextContinuationToken"}
 _UPLOAD_MARKERS = {"KeyMarker": "NextKeyMarker", "UploadIdMarker": "NextUploadIdMarker"}
-_PERMISSIONS = {
-    "get_object": "s3:GetObject and s3:ListBucket",
-    "head_object": "s3:GetObject and s3:ListBucket",
-    "put_object": "s3:PutObject",
-    "create_multipart_upload": "s3:PutObject",
-    "upload_part": "s3:PutObject",
-    "complete_multipart_upload": "s3:PutObject",
-    "delete_object": "s3:DeleteObject",
-    "list_objects_v2": "s3:ListBucket",
-    "list_multipart_uploads": "s3:ListBucketMultipartUploads",
-    "abort_multipart_upload": "s3:AbortMultipartUpload",
-}
-
-
-class RedirectedError(BotoCoreError):  # type: ignore[misc] # the SDK has no types
-    """What answered sends its callers elsewhere, and does not say that a bucket is there."""
-
-    fmt = "redirected"
-
-
-# By code, or by status as text. In this order: a code says more than its status.
-_REFUSALS: tuple[tuple[frozenset[str], str], ...] = (
-    (
-        frozenset({"InvalidObjectState"}),
-        "the object is in an archive; restore it with 'aws s3api restore-object', and run again",
-    ),
-    (_UPLOAD_GONE, "someone has aborted the upload, another run or a lifecycle rule; run again"),
-    (frozenset({"NoSuchBucket"}), "there is no bucket {bucket}; create it or choose another destination"),
-    (_EXPIRED, "the caller's credentials have expired; renew them and run again"),
-    (
-        _UNKNOWN_CALLER,
-        "S3 does not accept the caller's credentials ({code}); check --profile and AWS_PROFILE",
-    ),
-    (frozenset({"RequestTimeTooSkewed"}), "the clock of this machine is wrong; set it"),
-    (frozenset({"SlowDown", "503"}), "S3 asks for fewer calls still; run again later"),
-    (_ELSEWHERE, "the bucket {bucket} is in another region; name that with AWS_REGION"),
-    (
-        _UNKNOWN,
-        "the service lacks what keeping snapshots takes, perhaps conditional writes; choose another one",
-    ),
-    (_DENIED, "access is denied ({code}); the caller needs {permission}"),
-)
-_FAILURES: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
-    ((SSLError,), "the certificate of the service is not trusted; AWS_CA_BUNDLE names whom to trust"),
-    ((RedirectedError,), "what answered is not S3, it redirects; check the network and --endpoint-url"),
-    ((ProxyConnectionError,), "the proxy can't be reached; check HTTPS_PROXY and HTTP_PROXY"),
-    (
-        (EndpointConnectionError, ConnectTimeoutError),
-        "the service can't be reached; check the network, the region and --endpoint-url",
-    ),
-    (
-        (ReadTimeoutError, TimeoutError),
-        "the service did not answer in time; check the network or choose another destination",
-    ),
-    (
-        (ParamValidationError,),
-        "the SDK refuses the name of the bucket or of the object; choose another destination",
-    ),
-)
 
 
 class _CallerSource(Protocol):
@@ -252,9 +173,9 @@ class S3Bucket:
             try:
                 return await self._read(key, size, span)
             except ClientError as error:
-                if _code(error) in _GONE:
+                if code_of(error) in _GONE:
                     return None
-                if _code(error) != "InvalidRange":
+                if code_of(error) != "InvalidRange":
                     raise self._explained("read", key, "get_object", error) from error
                 if start > 0:
                     return StoredObject(b"", "", None)
@@ -304,7 +225,7 @@ class S3Bucket:
                     "delete", key, "delete_object", _GONE | _CONDITION, Key=key, IfMatch=if_match
                 )
             except DestinationError as error:
-                if not _is_unknown(error.__cause__):
+                if not is_unknown(error.__cause__):
                     raise
             else:
                 return
@@ -379,7 +300,7 @@ class S3Bucket:
             "write",
             upload.key,
             "complete_multipart_upload",
-            _UPLOAD_GONE | (_CONDITION if if_absent else frozenset()),
+            UPLOAD_GONE | (_CONDITION if if_absent else frozenset()),
             Key=upload.key,
             UploadId=upload.id,
             MultipartUpload={"Parts": named},
@@ -392,7 +313,7 @@ class S3Bucket:
             "clear up",
             upload.key,
             "abort_multipart_upload",
-            _UPLOAD_GONE,
+            UPLOAD_GONE,
             Key=upload.key,
             UploadId=upload.id,
         )
@@ -439,7 +360,7 @@ class S3Bucket:
             with anyio.fail_after(_LONGEST_CALL):
                 return await self._send(operation, **parameters)
         except ClientError as error:
-            if _code(error) in none_for:
+            if code_of(error) in none_for:
                 return None
             raise self._explained(doing, key, operation, error) from error
         except (BotoCoreError, TimeoutError, CallError) as error:
@@ -449,7 +370,7 @@ class S3Bucket:
         try:
             return await self._send_once(operation, parameters)
         except ClientError as error:
-            if _code(error) not in _EXPIRED:
+            if code_of(error) not in EXPIRED:
                 raise
         # Renewed by their own expiry as a rule; a service may see it earlier.
         self._credentials.expired()
@@ -474,39 +395,9 @@ class S3Bucket:
         )
 
     def _explained(self, doing: str, key: str, operation: str, error: Exception) -> DestinationError:
-        return DestinationError(f"can't {doing} {self._url(key)}: {self._reason(operation, error)}")
-
-    def _reason(self, operation: str, error: Exception) -> str:
-        if isinstance(error, ClientError):
-            return self._refusal(operation, error)
-        if isinstance(error, CallError):
-            # The chain's, asked for credentials.
-            return error.message
-        for kinds, reason in _FAILURES:
-            if isinstance(error, kinds):
-                return reason
-        return "the connection broke again and again; check the network or choose another destination"
-
-    def _refusal(self, operation: str, error: ClientError) -> str:
-        code, status = _code(error), _status(error)
-        reason = next(
-            (reason for codes, reason in _REFUSALS if not codes.isdisjoint({code, str(status)})),
-            "S3 answered {code}; run again or choose another destination",
-        )
-        message = str(error.response.get("Error", {}).get("Message", ""))
-        reads = operation in _READING
-        if code in _DENIED and "kms:" in message:
-            needs = "kms:Decrypt" if reads else "kms:GenerateDataKey and kms:Decrypt"
-            reason = f"the key refuses the caller, who needs {needs} on it"
-        elif code.startswith("KMS."):
-            reason = "the key can't be used ({code}); check " + (
-                "the key that the object is encrypted with" if reads else "s3_kms_key"
-            )
-        elif reads and _is_unknown(error):
-            reason = "the service does not have this call ({code}); check --endpoint-url"
-        elif code in _DENIED and (owner := self._constants.get("ExpectedBucketOwner")):
-            reason += f", and the bucket has to be of account {owner}"
-        return reason.format(code=code, bucket=self._name, permission=_PERMISSIONS[operation])
+        owner = self._constants.get("ExpectedBucketOwner")
+        reason = reason_of(error, operation, bucket=self._name, owner=owner)
+        return DestinationError(f"can't {doing} {self._url(key)}: {reason}")
 
     def _url(self, key: str) -> str:
         return f"s3://{self._name}/{key}"
@@ -515,18 +406,6 @@ class S3Bucket:
 async def _crc32(data: bytes) -> str:
     sum_ = await to_thread.run_sync(zlib.crc32, data)
     return b64encode(sum_.to_bytes(4, "big")).decode("ascii")
-
-
-def _code(error: ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))
-
-
-def _status(error: ClientError) -> int:
-    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-
-
-def _is_unknown(error: BaseException | None) -> bool:
-    return isinstance(error, ClientError) and not _UNKNOWN.isdisjoint({_code(error), str(_status(error))})
 
 
 def _age(date: str, modified: str) -> float | None:

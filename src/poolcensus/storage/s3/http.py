@@ -20,7 +20,7 @@ from aiobotocore.session import AioSession
 from botocore.exceptions import ResponseStreamingError
 
 from poolcensus.aws.sdk_data import DataFiles
-from poolcensus.storage.s3.client import RedirectedError
+from poolcensus.storage.s3.refusals import RedirectedError
 from poolcensus.version import TOOL
 
 if TYPE_CHECKING:

@@ -13,25 +13,40 @@ from urllib.request import ProxyHandler, Request, build_opener
 import anyio
 import boto3
 import pytest
+from anyio import to_thread
 
 from poolcensus.errors import DestinationLockedError, SnapshotError
 from poolcensus.format.codec import dumps
 from poolcensus.model import Outcome
 from poolcensus.simulator import Simulator
 from poolcensus.snapshot import (
-    FolderStore,
     Keep,
-    Shelf,
     Snapshot,
     SnapshotWriter,
-    Store,
-    StreamStore,
-    fetch,
+    list_snapshots,
     prune,
+    refused_run,
+    take_inventory,
+    unlock,
+    verify,
 )
-from poolcensus.snapshot.store import Piece
-from snapshot.buckets import MOTO_COMMAND, NAME, PLACE, PREFIX, bucket_store, opened, stored
-from snapshot.making import ID, LATER_ID, NOTHING_SPECIAL, POOLS, SOME, ago, clock, fill, publish, target
+from poolcensus.storage.base import Piece, Shelf, Store
+from poolcensus.storage.local.store import FolderStore
+from poolcensus.storage.stdout import StreamStore
+from snapshot.making import (
+    ID,
+    LATER_ID,
+    NOTHING_SPECIAL,
+    POOLS,
+    SOME,
+    ago,
+    clock,
+    commit,
+    fill,
+    publish,
+    target,
+)
+from storage.buckets import MOTO_COMMAND, NAME, PLACE, PREFIX, bucket_store, opened, stored
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -58,7 +73,7 @@ class Place(ABC):
     def leftovers(self) -> list[str]:
         """What is there beside published snapshots."""
 
-    async def opened(self, ref: str, folder: Path) -> str:
+    async def opened(self, ref: str) -> str:
         """The id of the snapshot that a reader finds."""
         raise NotImplementedError
 
@@ -84,7 +99,7 @@ class FolderPlace(Place):
     def leftovers(self) -> list[str]:
         return [entry.name for entry in self.path.iterdir() if entry.name[0] == "." and entry.name != ".lock"]
 
-    async def opened(self, ref: str, folder: Path) -> str:
+    async def opened(self, ref: str) -> str:
         return Snapshot.open(ref, self.path).id
 
     async def name(self, snapshot_id: str) -> None:
@@ -121,11 +136,8 @@ class BucketPlace(Place):
     def store(self) -> Store:
         return bucket_store()
 
-    async def opened(self, ref: str, folder: Path) -> str:
-        async with opened() as bucket:
-            copies = folder / f"copies-{len([*folder.iterdir()])}"
-            copies.mkdir()
-            return (await fetch(bucket, PLACE, ref, copies)).id
+    async def opened(self, ref: str) -> str:
+        return (await to_thread.run_sync(Snapshot.open, ref, PLACE)).id
 
     async def name(self, snapshot_id: str) -> None:
         async with opened() as bucket:
@@ -234,7 +246,7 @@ async def test_bytes_arrive_in_order_and_the_manifest_with_them(place: Place) ->
             await pools.append(piece)
             await targets.append(piece[:3])
         published = [draft.published]
-        await draft.commit(b"{}\n")
+        await commit(draft, b"{}\n")
         published.append(draft.published)
     assert published == [False, True]
     seen = place.seen()[ID]
@@ -249,7 +261,7 @@ async def test_a_file_may_stay_empty(place: Place) -> None:
     async with place.store() as store:
         draft = await store.draft(ID)
         await draft.create("pools.ndjson")
-        await draft.commit(b"{}\n")
+        await commit(draft, b"{}\n")
     assert place.seen()[ID]["pools.ndjson"] == b""
 
 
@@ -261,7 +273,7 @@ async def test_readers_see_nothing_before_the_commit(place: Place) -> None:
         file = await draft.create("pools.ndjson")
         await file.append(b"x" * 2_000_000)
         assert place.seen() == {}
-        await draft.commit(b"{}\n")
+        await commit(draft, b"{}\n")
         assert list(place.seen()) == [ID]
 
 
@@ -291,7 +303,7 @@ async def test_an_abort_after_the_commit_does_nothing(place: Place) -> None:
     async with place.store() as store:
         draft = await store.draft(ID)
         await (await draft.create("pools.ndjson")).append(b"x")
-        await draft.commit(b"{}\n")
+        await commit(draft, b"{}\n")
         before = place.seen()
         await draft.abort()
         assert draft.published
@@ -321,7 +333,7 @@ async def test_a_later_run_finds_the_place_free(place: Place) -> None:
         async with place.store() as store:
             draft = await store.draft(snapshot_id)
             await draft.create("pools.ndjson")
-            await draft.commit(b"{}\n")
+            await commit(draft, b"{}\n")
     if place.transactional:
         assert sorted(place.seen()) == [ID, LATER_ID]
 
@@ -383,7 +395,7 @@ async def written(place: Place, *snapshot_ids: str) -> Shelf:
 async def test_an_inventory_needs_no_lock_and_has_every_snapshot(place: Place) -> None:
     shelf = await written(place, LATER_ID, ID)
     async with place.store():
-        inventory = await shelf.inventory()
+        inventory = await take_inventory(shelf)
     assert [(each.id, each.pools) for each in inventory.snapshots] == [(ID, 3), (LATER_ID, 3)]
     assert inventory.latest == LATER_ID
     assert not inventory.unreadable
@@ -394,7 +406,7 @@ async def test_a_removed_snapshot_is_gone_and_the_others_are_as_they_were(place:
     before = place.seen()
     async with shelf:
         await shelf.remove(ID)
-        assert [each.id for each in (await shelf.inventory()).snapshots] == [LATER_ID]
+        assert [each.id for each in (await take_inventory(shelf)).snapshots] == [LATER_ID]
     assert place.seen() == {LATER_ID: before[LATER_ID]}
     assert place.leftovers() == []
 
@@ -422,6 +434,35 @@ async def test_retention_works_on_any_of_them(place: Place) -> None:
     assert [*place.seen()] == [LATER_ID]
 
 
+async def test_the_librarys_functions_take_any_of_them(place: Place) -> None:
+    shelf = await written(place, ID, LATER_ID)
+    dest = shelf.location
+    infos = await to_thread.run_sync(list_snapshots, dest)
+    assert [each.id for each in infos] == [ID, LATER_ID]
+    for ref, where in (("latest", dest), ("latest~0", dest), (LATER_ID, dest), (f"{dest}/{LATER_ID}", None)):
+        snapshot = await to_thread.run_sync(Snapshot.open, ref, where)
+        assert (snapshot.id, snapshot.info) == (LATER_ID, infos[-1])
+        assert snapshot.location == f"{dest}/{LATER_ID}"
+    assert await to_thread.run_sync(verify, snapshot) == ()
+    assert len(await to_thread.run_sync(list, snapshot.pools())) == 3
+    assert len(await to_thread.run_sync(list, snapshot.targets())) == 3
+    assert await to_thread.run_sync(list, snapshot.uncovered()) == []
+    for name in ("latest~2", "20200101T000000Z-000000"):
+        with pytest.raises(SnapshotError, match=f"no snapshot {name} in {dest}: there is {ID}, {LATER_ID}"):
+            await to_thread.run_sync(Snapshot.open, name, dest)
+    for run in (None, ID, f"{dest}/{ID}"):
+        assert await to_thread.run_sync(refused_run, run, dest) is None
+    assert (await prune(dest, Keep(last=1), dry_run=True)).decisions[0].snapshot_id == ID
+    assert await unlock(dest) is None
+    async with place.store():
+        with pytest.raises(DestinationLockedError):
+            await prune(dest, Keep(last=1))
+        with pytest.raises(DestinationLockedError, match="still running"):
+            await unlock(dest)
+    await prune(dest, Keep(last=1))
+    assert [*place.seen()] == [LATER_ID]
+
+
 async def add(
     shelf: Shelf,
     snapshot_id: str,
@@ -440,11 +481,11 @@ async def add(
 
 
 async def latest_of(shelf: Shelf) -> str | None:
-    return (await shelf.inventory()).latest
+    return (await take_inventory(shelf)).latest
 
 
 async def test_the_latest_is_the_one_that_was_published_last_by_its_manifest(
-    place: Place, tmp_path: Path
+    place: Place,
 ) -> None:
     shelf = await written(place)
     # The third went on with a run that was interrupted before the others began.
@@ -456,32 +497,32 @@ async def test_the_latest_is_the_one_that_was_published_last_by_its_manifest(
         await add(shelf, snapshot_id, ended)
         order.append(snapshot_id)
         assert await latest_of(shelf) == snapshot_id
-        assert await place.opened("latest", tmp_path) == snapshot_id
-    assert [each.id for each in (await shelf.inventory()).snapshots] == order
+        assert await place.opened("latest") == snapshot_id
+    assert [each.id for each in (await take_inventory(shelf)).snapshots] == order
     for back, snapshot_id in enumerate(reversed(order)):
-        assert await place.opened(f"latest~{back}", tmp_path) == snapshot_id
+        assert await place.opened(f"latest~{back}") == snapshot_id
     # One that is published late is not the latest for that.
     await add(shelf, ago(30), 29)
     assert await latest_of(shelf) == last
 
 
-async def test_one_from_the_future_is_never_the_latest(place: Place, tmp_path: Path) -> None:
+async def test_one_from_the_future_is_never_the_latest(place: Place) -> None:
     shelf = await written(place)
     ahead = ago(-24)
     await add(shelf, ahead, -24.1)
     assert await latest_of(shelf) is None
     with pytest.raises(SnapshotError, match=r"no snapshot latest in .*: there is none; 1 from the future"):
-        await place.opened("latest", tmp_path)
-    assert await place.opened(ahead, tmp_path) == ahead
+        await place.opened("latest")
+    assert await place.opened(ahead) == ahead
     real = ago(2)
     # Neither where only its id is from the future, or only its end: a clock was put right, or went wrong.
     for snapshot_id, ended in ((real, 1.0), (ago(-25), 0.5), (ago(1), -26.0)):
         await add(shelf, snapshot_id, ended)
         assert await latest_of(shelf) == real
-        assert await place.opened("latest", tmp_path) == real
+        assert await place.opened("latest") == real
     with pytest.raises(SnapshotError, match=f"there is {real}; 3 from the future"):
-        await place.opened("latest~1", tmp_path)
-    assert len((await shelf.inventory()).snapshots) == 4
+        await place.opened("latest~1")
+    assert len((await take_inventory(shelf)).snapshots) == 4
 
 
 async def test_a_latest_that_names_one_from_the_future_is_put_right(place: Place) -> None:
@@ -546,7 +587,7 @@ async def test_what_is_made_to_be_added_is_made_outside_the_loops_thread(place: 
             ]
         )
         await draft.append([Piece(ledger, partial(make, b"")), Piece(pools, partial(make, b"b\n"))])
-        await draft.commit(b"{}")
+        await commit(draft, b"{}")
     assert place.seen()[ID]["pools.ndjson"] == b"a\nb\n"
     assert len(made) == 5
     assert threading.get_ident() not in made

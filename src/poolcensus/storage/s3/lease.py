@@ -20,7 +20,7 @@ from poolcensus.format.codec import dumps
 
 if TYPE_CHECKING:
     from poolcensus.storage.s3.objects import Bucket, StoredObject
-from poolcensus.snapshot.holder import LockHolder, locked, read_lock, still_running
+from poolcensus.storage.holder import LockHolder, locked, read_lock, still_running
 
 _log = logging.getLogger("poolcensus")
 

@@ -1,4 +1,4 @@
-"""Where snapshots go: one small interface, behind it a folder, standard output or an object store.
+"""Where snapshots are written: one small interface, behind it a folder, standard output or an object store.
 
 A store hands out a draft. A draft takes files, appended to in order, and ends either committed, with
 the manifest as the last thing written, or aborted, leaving nothing behind. Readers see a committed
@@ -7,27 +7,64 @@ snapshot whole or not at all. Whatever goes wrong underneath is a `DestinationEr
 
 from __future__ import annotations
 
-import errno
 from abc import ABC, abstractmethod
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple, Self
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self, TypeVar
 
 from anyio import to_thread
 
-from poolcensus.errors import DestinationError
+from poolcensus.format.ids import parse_snapshot_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
-    from poolcensus.model import JsonObject
-    from poolcensus.snapshot.holder import LockHolder
-    from poolcensus.snapshot.reader import Inventory, SnapshotInfo
-    from poolcensus.snapshot.resume import Interrupted
+    from poolcensus.storage.holder import LockHolder
+    from poolcensus.storage.source import Survey
+
+JOURNAL_NAME = "journal"
+LONGEST_BREAK = timedelta(days=1)
+"""How long after its start an interrupted run can be gone on with."""
 
 ABORT_SECONDS = 1.5
 """How long each step of clearing up may take once a run is cancelled, which has five seconds to be gone."""
+
+
+_T = TypeVar("_T")
+
+
+class LatestChoice(Protocol):
+    """Chooses which snapshot `latest` has to name after a commit, by manifests that the store reads for it.
+
+    The store calls `start` with what there is, reads what `next` asks for until that is nothing, and then has
+    `latest` name `newest`.
+    """
+
+    def start(self, ids: Iterable[str], named: str | None) -> None:
+        """Begin, perhaps once more: the ids of the published snapshots, and the one that `latest` names."""
+
+    def next(self) -> Sequence[str]:
+        """Return the ids of the manifests to read next, none once the choice is made."""
+
+    def take(self, snapshot_id: str, manifest: bytes | None) -> None:
+        """Take what was read, None where it can't be read."""
+
+    @property
+    def newest(self) -> str | None:
+        """The id to name, None where there is none."""
+
+
+class InterruptedRun(NamedTuple):
+    """What an interrupted run has left: its folders, each with the first line of its journal."""
+
+    snapshot_id: str
+    journals: Mapping[Path, bytes]
+
+    @property
+    def is_recent(self) -> bool:
+        """Whether the run began so lately that it can be gone on with."""
+        return abs(datetime.now(UTC) - parse_snapshot_id(self.snapshot_id)) < LONGEST_BREAK
 
 
 class DraftFile(ABC):
@@ -52,8 +89,7 @@ class Draft(ABC):
     """A snapshot on its way.
 
     `chunk_bytes` is how much to hand to `append` at once, more or less. `scratch` is a folder on the
-    same device as the draft, or None where the system's folder for temporary files has to do. `before` is
-    known after a commit: the newest of the other snapshots, None where there is none that can be read.
+    same device as the draft, or None where the system's folder for temporary files has to do.
     """
 
     chunk_bytes: int = 1 << 20
@@ -61,7 +97,6 @@ class Draft(ABC):
 
     def __init__(self, snapshot_id: str) -> None:
         self.snapshot_id = snapshot_id
-        self.before: SnapshotInfo | None = None
 
     @property
     @abstractmethod
@@ -97,8 +132,8 @@ class Draft(ABC):
         await self.abort()
 
     @abstractmethod
-    async def commit(self, manifest: bytes) -> None:
-        """Completes the files, writes manifest.json and publishes the snapshot.
+    async def commit(self, manifest: bytes, latest: LatestChoice) -> None:
+        """Completes the files, writes manifest.json, publishes the snapshot, and renews `latest`.
 
         Raises `DestinationError`. Where that comes before the snapshot is published, the draft has been
         removed; where it comes after, its text says so and `published` is true.
@@ -141,12 +176,27 @@ class Store(ABC):
         Raises `DestinationError`, and `ValueError` for what is no snapshot id.
         """
 
-    async def interrupted(self, asked: JsonObject) -> Interrupted | None:  # noqa: ARG002 - see the folder
-        """The newest run that was interrupted here and was asked for the same, if it left a journal.
+    async def interrupted(self) -> Sequence[InterruptedRun]:
+        """The runs that were interrupted here and left a journal, the newest first.
 
-        Whatever other dead runs left is removed. Raises `DestinationError`.
+        The store has to be entered. Raises `DestinationError`.
         """
-        return None
+        return ()
+
+    async def set_aside(self, run: InterruptedRun) -> Sequence[Path]:
+        """Renames what an interrupted run has left, so that one that goes on can have its id.
+
+        Returns the folders, the newest first; the next `draft` leaves them. Raises `DestinationError`.
+        """
+        raise NotImplementedError
+
+    @abstractmethod
+    async def sweep(self, *, keep: Iterable[Path] | None = None) -> None:
+        """Removes what dead runs and removals left, but for the folders in `keep`.
+
+        By default the newest interrupted run that can be gone on with is kept. The store has to be entered.
+        Raises `DestinationError`.
+        """
 
     @abstractmethod
     async def __aenter__(self) -> Self: ...
@@ -164,17 +214,12 @@ class Shelf(Store):
     """A store that keeps its snapshots, so that they can be counted and removed."""
 
     @abstractmethod
-    async def inventory(self) -> Inventory:
-        """What stands at the destination. Takes no lock and changes nothing.
+    async def survey(self, take: Callable[[Survey], _T]) -> _T:
+        """What `take` makes of what stands at the destination; it is called where reading may block.
 
-        Raises `SnapshotError` where the destination itself can't be read.
-        """
+        Takes no lock and changes nothing.
 
-    @abstractmethod
-    async def sweep(self) -> None:
-        """Removes what dead runs and removals left, as far as nobody can go on with it.
-
-        The store has to be entered. Raises `DestinationError`.
+        Raises `SnapshotError` or `DestinationError` where the destination itself can't be read.
         """
 
     @abstractmethod
@@ -193,36 +238,3 @@ class Shelf(Store):
         `DestinationLockedError` where the lock is that of a process of this host which exists, or was renewed
         meanwhile, and `DestinationError`.
         """
-
-
-_ADVICE = {
-    errno.ENOSPC: "make room there or choose another destination",
-    errno.EDQUOT: "make room there or choose another destination",
-    errno.EFBIG: "lift the limit on the size of files or choose another destination",
-    errno.EACCES: "choose a destination that this user can {use}",
-    errno.EPERM: "choose a destination that this user can {use}",
-    errno.EROFS: "choose a destination that can be written",
-    errno.EEXIST: "choose a destination that is a folder",
-    errno.ENOTDIR: "choose a destination that is a folder",
-    errno.EMFILE: "raise the limit on open files (ulimit -n) or lower --concurrency",
-    errno.ENFILE: "let other programs of this machine close files",
-    errno.ENOLCK: "choose a destination on a file system that has locks",
-    errno.ENOTSUP: "choose a destination on a file system that has locks",
-}
-
-
-@contextmanager
-def explained(doing: str, place: Path) -> Iterator[None]:
-    """Makes a `DestinationError` of an `OSError` in the block."""
-    try:
-        yield
-    except OSError as error:
-        raise destination_error(doing, place, error) from error
-
-
-def destination_error(doing: str, place: Path | str, error: OSError) -> DestinationError:
-    """What a person is told of `error`: where, what, and what to do about it."""
-    advice = _ADVICE.get(error.errno or 0, "check the device or choose another destination").format(
-        use="read" if doing.startswith("read") else "write"
-    )
-    return DestinationError(f"can't {doing} {place}: {error.strerror or error}; {advice}")

@@ -1,4 +1,4 @@
-"""What the keys of a bucket mean: snapshots, the lock, and the newest snapshot's name."""
+"""What the keys of a bucket mean: which snapshots there are, and what else lies under their ids."""
 
 from __future__ import annotations
 
@@ -10,18 +10,15 @@ from typing import TYPE_CHECKING
 import anyio
 
 from poolcensus.errors import first_reason_raised
-from poolcensus.format.codec import dumps, loads
 from poolcensus.format.ids import is_snapshot_id
 from poolcensus.format.schema import MANIFEST_NAME
+from poolcensus.storage.naming import SCHEME
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from poolcensus.storage.s3.objects import Bucket, Upload
 
-SCHEME = "s3://"
-LOCK_NAME = ".lock"
-LATEST_NAME = "latest.json"
 
 # The characters on either side of the digits, with one of which an id begins.
 _BEFORE_IDS, _AFTER_IDS = "/", ":"
@@ -87,28 +84,12 @@ def _runs(folders: Iterable[str]) -> Iterable[tuple[str, str]]:
             yield ids[0], ids[-1]
 
 
-def manifests(found: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
-    """The ids of the snapshots among these `contents`, with the sizes of their manifests."""
-    return {
-        snapshot_id: names[MANIFEST_NAME] for snapshot_id, names in found.items() if MANIFEST_NAME in names
-    }
+def published(found: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """The ids of the snapshots among these `contents`."""
+    return [snapshot_id for snapshot_id, names in found.items() if MANIFEST_NAME in names]
 
 
 def place_of(key: str, prefix: str) -> tuple[str, str]:
     """The snapshot id that a key is under, and its name there; two empty texts for all other keys."""
     snapshot_id, _, name = key.removeprefix(prefix).partition("/")
     return (snapshot_id, name) if is_snapshot_id(snapshot_id) else ("", "")
-
-
-def latest_object(snapshot_id: str) -> bytes:
-    """Return what `latest.json` holds where it names a snapshot."""
-    return dumps({"snapshot_id": snapshot_id}) + b"\n"
-
-
-def named(data: bytes) -> object:
-    """What an object `latest.json` names: a snapshot id, or whatever someone has put there."""
-    try:
-        latest = loads(data)
-    except ValueError:
-        return None
-    return latest.get("snapshot_id") if isinstance(latest, dict) else None

@@ -13,13 +13,14 @@ import pytest
 
 from poolcensus.errors import DestinationError, DestinationLockedError
 from poolcensus.format.codec import dumps, loads
-from poolcensus.snapshot import BucketStore, Keep, prune
-from poolcensus.snapshot.lease import LEASE_SECONDS
-from snapshot.fake_bucket import FakeBucket, Service, virtually
-from snapshot.making import ID, LATER_ID
+from poolcensus.snapshot import Keep, prune
+from poolcensus.storage.s3.lease import LEASE_SECONDS
+from poolcensus.storage.s3.store import BucketStore
+from snapshot.making import ID, LATER_ID, commit
+from storage.fake_bucket import FakeBucket, Service, virtually
 
 if TYPE_CHECKING:
-    from poolcensus.snapshot import Draft
+    from poolcensus.storage.base import Draft
 
 EARLIER_ID = "20261122T020000Z-ffffff"
 PLACE = "s3://census/p"
@@ -43,7 +44,7 @@ async def publish(bucket: FakeBucket, snapshot_id: str) -> None:
     async with store(bucket) as entered:
         draft = await entered.draft(snapshot_id)
         await write(draft)
-        await draft.commit(FILES["manifest.json"])
+        await commit(draft, FILES["manifest.json"])
 
 
 def seen(service: Service) -> dict[str, dict[str, bytes]]:
@@ -490,7 +491,7 @@ def test_a_renewal_that_fails_for_a_while_ends_nothing() -> None:
             await anyio.sleep(LEASE_SECONDS * 2)
             draft = await entered.draft(ID)
             await write(draft)
-            await draft.commit(FILES["manifest.json"])
+            await commit(draft, FILES["manifest.json"])
         assert_clean(service, ID)
 
     virtually(body)
@@ -505,7 +506,7 @@ def test_a_lock_that_someone_else_took_ends_the_run_before_anything_is_published
                 draft = await entered.draft(ID)
                 await write(draft)
                 service.write("p/.lock", b'{"run":"another"}')
-                await draft.commit(FILES["manifest.json"])
+                await commit(draft, FILES["manifest.json"])
         assert seen(service) == {}
         assert service.objects.keys() == {"p/.lock"}
         assert loads(service.objects["p/.lock"].body) == {"run": "another"}
@@ -527,7 +528,7 @@ def test_a_run_that_wakes_up_after_its_lock_was_taken_publishes_nothing(stuck: s
                     draft = await entered.draft(ID)
                     await write(draft)
                     sleeper.gates[stuck] = awake
-                    await draft.commit(FILES["manifest.json"])
+                    await commit(draft, FILES["manifest.json"])
             except DestinationError as error:
                 errors.append(str(error))
 
@@ -674,7 +675,7 @@ async def test_what_is_cancelled_once_it_is_published_is_the_latest_all_the_same
                     scope.cancel()
 
             bucket.trouble = cancel
-            await draft.commit(FILES["manifest.json"])
+            await commit(draft, FILES["manifest.json"])
     assert scope.cancelled_caught
     assert draft.published
     assert latest(service) == ID

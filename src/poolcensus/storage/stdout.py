@@ -1,4 +1,4 @@
-"""Snapshots as a stream: the records go to standard output, the ledger and the manifest nowhere."""
+"""Standard output, which the records go to. The ledger and the manifest go nowhere."""
 
 from __future__ import annotations
 
@@ -9,13 +9,21 @@ from typing import TYPE_CHECKING, BinaryIO, Self
 import anyio
 from anyio import to_thread
 
-from poolcensus.errors import DestinationError
+from poolcensus.errors import DestinationError, SnapshotError
 from poolcensus.format.ids import parse_snapshot_id
 from poolcensus.format.schema import TARGETS_NAME
-from poolcensus.snapshot.store import Draft, DraftFile, Store, destination_error
+from poolcensus.storage.advice import destination_error
+from poolcensus.storage.base import Draft, DraftFile, Store
+from poolcensus.storage.source import Folder
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from contextlib import AbstractContextManager
+    from pathlib import Path
     from types import TracebackType
+
+    from poolcensus.format.compression import Readable
+    from poolcensus.storage.base import LatestChoice
 
 
 # A pipe that is ready takes this much without blocking, by POSIX.
@@ -44,9 +52,42 @@ class StreamStore(Store):
     ) -> None:
         return None
 
+    async def sweep(self, *, keep: Iterable[Path] | None = None) -> None:
+        pass
+
     async def draft(self, snapshot_id: str) -> Draft:
         parse_snapshot_id(snapshot_id)
         return _StreamDraft(snapshot_id, _Output(self._stream, self.location))
+
+
+class StreamedFolder(Folder):
+    """What can be read again of a snapshot that went to standard output: nothing."""
+
+    def __init__(self, snapshot_id: str) -> None:
+        self._id = snapshot_id
+
+    @property
+    def location(self) -> str:
+        return "standard output"
+
+    @property
+    def called(self) -> str:
+        return self._id
+
+    def manifest(self) -> bytes:
+        raise self._gone()
+
+    def names(self) -> list[str]:
+        raise self._gone()
+
+    def open(self, name: str) -> AbstractContextManager[Readable]:  # noqa: ARG002 - none is there
+        raise self._gone()
+
+    def _gone(self) -> SnapshotError:
+        return SnapshotError(
+            f"snapshot {self._id} went to standard output and can't be read again: collect into a folder or a"
+            " bucket to keep it"
+        )
 
 
 class _StreamDraft(Draft):
@@ -64,7 +105,7 @@ class _StreamDraft(Draft):
     async def create(self, name: str) -> DraftFile:
         return _Nowhere() if name.startswith(TARGETS_NAME) else _StreamFile(self._output)
 
-    async def commit(self, manifest: bytes) -> None:  # noqa: ARG002 - a stream of records has no place for it
+    async def commit(self, manifest: bytes, latest: LatestChoice) -> None:  # noqa: ARG002 - a stream has no place for them
         await self._output.write(b"")
         self._published = True
 

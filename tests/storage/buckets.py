@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from poolcensus.aws.session import open_caller
 from poolcensus.config import load_settings
 from poolcensus.simulator.s3.store import Bucket as StoredBucket
-from poolcensus.snapshot import BucketStore
 from poolcensus.storage.s3.client import open_bucket
+from poolcensus.storage.s3.store import BucketStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -14,7 +14,8 @@ import pytest
 from poolcensus.errors import DestinationError
 from poolcensus.format.schema import Schema
 from poolcensus.model import Outcome
-from poolcensus.snapshot import SnapshotWriter, StreamStore
+from poolcensus.snapshot import SnapshotWriter
+from poolcensus.storage.stdout import StreamStore
 from snapshot.making import ID, POOLS, SOME, fill, page, pool, publish, result, target
 
 if TYPE_CHECKING:

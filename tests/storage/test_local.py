@@ -16,10 +16,11 @@ import anyio
 import pytest
 
 from poolcensus.errors import DestinationError, DestinationLockedError
-from poolcensus.snapshot import FolderStore, Snapshot, SnapshotWriter, list_snapshots, verify
-from poolcensus.snapshot.reader import take_inventory
-from poolcensus.snapshot.store import destination_error
-from snapshot.making import ID, LATER_ID, POOLS, SOME, fill, make, page, pool, publish, target
+from poolcensus.snapshot import Snapshot, SnapshotWriter, list_snapshots, verify
+from poolcensus.storage.advice import destination_error
+from poolcensus.storage.local.reading import LocalSource
+from poolcensus.storage.local.store import FolderStore
+from snapshot.making import ID, LATER_ID, POOLS, SOME, commit, fill, make, page, pool, publish, target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -73,7 +74,7 @@ async def test_the_commits_system_calls_come_in_an_order_that_survives_a_power_c
         for name in ("pools.ndjson", "targets.ndjson"):
             await (await draft.create(name)).append(b"x\n")
         calls.clear()
-        await draft.commit(b"{}\n")
+        await commit(draft, b"{}\n")
     on_files = [call for call in calls if call[1] != ".lock" and call[1] not in {"", "null"}]
     assert on_files == [
         ("fsync", "pools.ndjson"),
@@ -151,7 +152,7 @@ async def test_a_commit_that_fails_removes_its_draft_at_once(
         await draft.create("pools.ndjson")
         failing("rename", f".draft-{ID}", monkeypatch)
         with pytest.raises(DestinationError):
-            await draft.commit(b"{}")
+            await commit(draft, b"{}")
         assert [entry.name for entry in tmp_path.iterdir()] == [".lock"]
 
 
@@ -193,7 +194,7 @@ async def test_without_symbolic_links_a_file_names_the_newest(
     assert json.loads((tmp_path / "latest.json").read_bytes()) == {"snapshot_id": LATER_ID}
     assert (tmp_path / "latest.json").stat().st_mode & 0o777 == 0o600
     assert Snapshot.open("latest", tmp_path).id == LATER_ID
-    assert take_inventory(tmp_path).latest == LATER_ID
+    assert LocalSource(tmp_path).latest() == LATER_ID
     assert sorted(each.name for each in tmp_path.iterdir()) == [".lock", ID, LATER_ID, "latest.json"]
     assert caplog.text == ""
 
@@ -238,7 +239,7 @@ async def test_modes_can_be_chosen_and_those_of_what_is_there_are_kept(tmp_path:
     async with FolderStore(tmp_path, file_mode=0o640, folder_mode=0o750) as store:
         draft = await store.draft(ID)
         await draft.create("pools.ndjson")
-        await draft.commit(b"{}")
+        await commit(draft, b"{}")
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o751
     assert set(modes(tmp_path).values()) == {0o640, 0o750}
 
@@ -317,7 +318,7 @@ async def test_a_held_lock_leaves_the_holders_draft_alone(tmp_path: Path) -> Non
             async with FolderStore(tmp_path):
                 pytest.fail("entered")
         await file.append(b"x\n")
-        await draft.commit(b"{}")
+        await commit(draft, b"{}")
 
 
 async def test_what_dead_runs_left_is_swept_and_nothing_else(tmp_path: Path) -> None:
@@ -345,7 +346,7 @@ async def test_what_dead_runs_left_is_swept_and_nothing_else(tmp_path: Path) -> 
 def test_a_killed_run_leaves_neither_a_lock_nor_a_draft_for_the_next(tmp_path: Path) -> None:
     script = """
         import asyncio, os, signal, sys
-        from poolcensus.snapshot import FolderStore
+        from poolcensus.storage.local.store import FolderStore
 
         async def main():
             async with FolderStore(sys.argv[1]) as store:
@@ -423,8 +424,9 @@ def test_a_file_that_may_not_grow_ends_the_run_and_leaves_the_former_snapshot(tm
         sys.path.insert(0, {str(Path(__file__).parents[1])!r})
         from pathlib import Path
         from poolcensus.errors import DestinationError
-        from poolcensus.snapshot import FolderStore, SnapshotWriter
-        from snapshot.making import ID, LATER_ID, POOLS, make, page, pool, publish, result, target
+        from poolcensus.snapshot import SnapshotWriter
+        from poolcensus.storage.local.store import FolderStore
+        from snapshot.making import ID, LATER_ID, make, page, pool, publish, result, target, POOLS
 
         async def main(dest):
             await make(dest, ID)
@@ -535,7 +537,7 @@ async def test_a_commit_given_up_before_its_rename_publishes_nothing(
         draft = await store.draft(ID)
         await draft.create("pools.ndjson")
         monkeypatch.setattr(os, "fsync", slow)
-        caller = asyncio.create_task(draft.commit(b"{}"))
+        caller = asyncio.create_task(commit(draft, b"{}"))
         while not begun.is_set():
             await anyio.lowlevel.checkpoint()
         caller.cancel()

@@ -1,0 +1,100 @@
+"""What a snapshot says of itself: its manifest, and that as a line of a list."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from poolcensus.errors import DamagedSnapshotError, SnapshotError
+from poolcensus.format.ids import parse_snapshot_id
+from poolcensus.format.schema import (
+    MANIFEST_NAME,
+    TARGETS_NAME,
+    NewerSchemaError,
+    Schema,
+    decode_manifest,
+)
+from poolcensus.model import Compression
+from poolcensus.snapshot.order import Moment, moment_of
+from poolcensus.snapshot.scope import Scope
+from poolcensus.storage.source import LARGEST_MANIFEST
+
+if TYPE_CHECKING:
+    from poolcensus.model import FileEntry, Manifest, SnapshotStatus
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotInfo:
+    """A snapshot in a list. `bytes` are those of its data files, compressed or not."""
+
+    id: str
+    status: SnapshotStatus
+    started_at: str
+    finished_at: str
+    pools: int
+    targets: int
+    covered: int
+    bytes: int
+    scope: Scope
+
+    @property
+    def moment(self) -> Moment:
+        """When it was published: what snapshots are ordered by."""
+        return moment_of(self.id, self.started_at, self.finished_at)
+
+
+def info_of(manifest: Manifest) -> SnapshotInfo:
+    """A manifest as a line of a list."""
+    return SnapshotInfo(
+        id=manifest.snapshot_id,
+        status=manifest.status,
+        started_at=manifest.started_at,
+        finished_at=manifest.finished_at,
+        pools=manifest.totals.pools,
+        targets=manifest.totals.targets,
+        covered=manifest.totals.covered,
+        bytes=sum(file.bytes for file in manifest.files),
+        scope=Scope.of(manifest),
+    )
+
+
+def data_file(manifest: Manifest, base: str) -> tuple[FileEntry, Compression]:
+    """The manifest's entry for `base` under any compression. Raises `ValueError` where it has not just one.
+
+    Only these names are ever opened: a manifest can't lead out of its folder.
+    """
+    by_name = {f"{base}{compression.suffix}": compression for compression in Compression}
+    found = [file for file in manifest.files if file.name in by_name]
+    if len(found) != 1:
+        raise ValueError(f"it names {len(found)} files {base}, not one")
+    return found[0], by_name[found[0].name]
+
+
+def read_manifest(data: bytes, place: str) -> Manifest:
+    """The manifest of the snapshot at `place`. Raises `SnapshotError` where it is none that can be read."""
+    try:
+        return _checked_manifest(data)
+    except NewerSchemaError as error:
+        raise SnapshotError(f"{place} was written by a newer poolcensus: {error}") from error
+    except ValueError as error:
+        message = f"{place}/{MANIFEST_NAME} is not a manifest: {error}; the snapshot is damaged"
+        raise DamagedSnapshotError(message) from error
+
+
+def _checked_manifest(data: bytes) -> Manifest:
+    if len(data) > LARGEST_MANIFEST:
+        raise ValueError("it is far too large")
+    manifest = decode_manifest(data)
+    parse_snapshot_id(manifest.snapshot_id)
+    for base in (Schema(manifest.operation).records_name, TARGETS_NAME):
+        data_file(manifest, base)
+    return manifest
+
+
+def info_or_none(data: bytes, snapshot_id: str) -> SnapshotInfo | None:
+    """Return what a manifest says of the snapshot of this id, None where it is none that can be read."""
+    try:
+        info = info_of(read_manifest(data, snapshot_id))
+    except SnapshotError:
+        return None
+    return info if info.id == snapshot_id else None

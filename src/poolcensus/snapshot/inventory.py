@@ -1,0 +1,75 @@
+"""What stands at a destination."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+from poolcensus.errors import SnapshotError
+from poolcensus.snapshot.info import info_of, read_manifest
+from poolcensus.storage.destination import open_source
+from poolcensus.storage.source import Survey
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+
+    from poolcensus.config import Settings
+    from poolcensus.snapshot.info import SnapshotInfo
+    from poolcensus.storage.base import Shelf
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """What stands at a destination: its snapshots, the oldest first, and the one that it calls its latest.
+
+    The order is that in which they were published, by their manifests.
+
+    `unreadable` says by id why something that is named like a snapshot is none, or none to be read.
+    """
+
+    snapshots: tuple[SnapshotInfo, ...]
+    latest: str | None
+    unreadable: Mapping[str, str]
+
+
+def inventory_of(survey: Survey, place: str) -> Inventory:
+    """Return the inventory of `place`, which has been surveyed."""
+    found: list[SnapshotInfo] = []
+    unreadable: dict[str, str] = {}
+    for snapshot_id, manifest in survey.manifests:
+        try:
+            found.append(_own_info(manifest, snapshot_id, f"{place}/{snapshot_id}"))
+        except SnapshotError as error:
+            unreadable[snapshot_id] = str(error)
+    return Inventory(tuple(sorted(found, key=attrgetter("moment"))), survey.latest, unreadable)
+
+
+async def take_inventory(shelf: Shelf) -> Inventory:
+    """Return the inventory of a store. Raises what `Shelf.survey` does."""
+    return await shelf.survey(lambda found: inventory_of(found, shelf.location))
+
+
+def _own_info(manifest: bytes | SnapshotError, snapshot_id: str, place: str) -> SnapshotInfo:
+    """Return what a snapshot says of itself, if it is the one that its name says. Raises `SnapshotError`."""
+    if isinstance(manifest, SnapshotError):
+        raise manifest
+    info = info_of(read_manifest(manifest, place))
+    if info.id != snapshot_id:
+        raise SnapshotError(f"{place} is not what its name says: its manifest is of {info.id}")
+    return info
+
+
+def list_snapshots(
+    dest: str | os.PathLike[str], *, settings: Settings | None = None
+) -> tuple[SnapshotInfo, ...]:
+    """The snapshots at a destination, a folder or `s3://BUCKET/PREFIX`, the last published one at the end.
+
+    `settings` say how S3 is reached: see `Snapshot.open`. Whatever is not a snapshot that this version can
+    read is passed over. Raises `SnapshotError` where a folder itself can't be read, and `DestinationError`
+    or another `FatalError` where a bucket can't. Blocks.
+    """
+    with open_source(dest, settings) as source:
+        survey = Survey(source.manifests(source.ids()), None)
+        return inventory_of(survey, source.location).snapshots

@@ -1,0 +1,162 @@
+"""Which snapshot is the latest, and which one a name such as `latest~2` stands for."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from poolcensus.errors import SnapshotError
+from poolcensus.format.ids import is_snapshot_id, parse_snapshot_id
+from poolcensus.snapshot.info import info_or_none
+from poolcensus.snapshot.order import Moment, moment_of
+from poolcensus.storage.naming import LATEST, there_is
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from poolcensus.snapshot.info import SnapshotInfo
+    from poolcensus.storage.source import Source
+
+_LATEST_REF: Final = re.compile(rf"{LATEST}(?:~([0-9]{{1,9}}))?")
+
+# From the start that an id names to the end: an interrupted run is gone on with within one day of its start,
+# and no census takes another.
+_LONGEST_RUN: Final = timedelta(days=2)
+
+
+class LatestSearch:
+    """A search for the newest of many snapshots that reads the manifests of a few.
+
+    Ids are read from the newest one backwards, which ends where no earlier start can have a later end. What
+    `latest` names is read as well: it was found when it was published, so that a run is not missed whose
+    clock was put right by days while it ran.
+    """
+
+    def __init__(self, ids: Iterable[str], named: str | None, now: datetime) -> None:
+        self._left = sorted(ids)
+        while self._left and moment_of(self._left[-1]).is_ahead(now):
+            self._left.pop()
+        self._named = named
+        self._now = now
+        self._newest: tuple[Moment, SnapshotInfo | None] | None = None
+
+    def next(self) -> list[str]:
+        """Return the ids of the snapshots to read next, none where the newest is found."""
+        if not self._left:
+            return []
+        known = parse_snapshot_id(self._left[-1]) if self._newest is None else self._newest[0].finished
+        found = []
+        while self._left and parse_snapshot_id(self._left[-1]) + _LONGEST_RUN >= known:
+            found.append(self._left.pop())
+        if self._named in self._left:
+            self._left.remove(self._named)
+            found.append(self._named)
+        return found
+
+    def take(self, snapshot_id: str, info: SnapshotInfo | None) -> None:
+        """Take what was read of a snapshot, None where it can't be read."""
+        moment = moment_of(snapshot_id) if info is None else info.moment
+        if not moment.is_ahead(self._now) and (self._newest is None or moment > self._newest[0]):
+            self._newest = (moment, info)
+
+    @property
+    def newest(self) -> str | None:
+        """The id of the newest snapshot of those that were read, and that are not from the future."""
+        return None if self._newest is None else self._newest[0].id
+
+    @property
+    def info(self) -> SnapshotInfo | None:
+        """What the newest snapshot says of itself, None where there is none or it can't be read."""
+        return None if self._newest is None else self._newest[1]
+
+
+class LatestAfter:
+    """The choice of the latest snapshot once one has been published: a `storage.base.LatestChoice`.
+
+    `before` is the newest of the others, None where there is none that can be read.
+    """
+
+    def __init__(self, snapshot_id: str, manifest: bytes) -> None:
+        self._id = snapshot_id
+        self._info = info_or_none(manifest, snapshot_id)
+        self._others: LatestSearch | None = None
+        self.before: SnapshotInfo | None = None
+        self.newest: str | None = None
+
+    def start(self, ids: Iterable[str], named: str | None) -> None:
+        """Begin with what there is."""
+        self._others = LatestSearch((each for each in ids if each != self._id), named, datetime.now(UTC))
+
+    def next(self) -> list[str]:
+        """Return the ids of the manifests to read next, none once the choice is made."""
+        if self._others is None:
+            return []
+        if ids := self._others.next():
+            return ids
+        self.before = self._others.info
+        self._others.take(self._id, self._info)
+        self.newest, self._others = self._others.newest, None
+        return []
+
+    def take(self, snapshot_id: str, manifest: bytes | None) -> None:
+        """Take what was read."""
+        if self._others is not None:
+            self._others.take(snapshot_id, None if manifest is None else info_or_none(manifest, snapshot_id))
+
+
+def search_latest(source: Source, there: Iterable[str]) -> LatestSearch:
+    """Return the search for the newest of the snapshots that are `there`, by id, done."""
+    search = LatestSearch(there, source.latest(), datetime.now(UTC))
+    while ids := search.next():
+        for snapshot_id, found in source.manifests(ids):
+            info = info_or_none(found, snapshot_id) if isinstance(found, bytes) else None
+            search.take(snapshot_id, info)
+    return search
+
+
+def find(source: Source, ref: str) -> str:
+    """Return the id of the snapshot that `ref` names: `latest`, `latest~N` or an id.
+
+    Raises `SnapshotError` where there is none.
+    """
+    ids = source.ids()
+    back = steps_back(ref)
+    if back is None:
+        return look_up(ref, map(moment_of, ids), source.location)
+    if back == 0 and (newest := search_latest(source, ids).newest) is not None:
+        return newest
+    return look_up(ref, _moments(source, ids), source.location)
+
+
+def _moments(source: Source, ids: Iterable[str]) -> Iterable[Moment]:
+    for snapshot_id, found in source.manifests(ids):
+        info = info_or_none(found, snapshot_id) if isinstance(found, bytes) else None
+        yield moment_of(snapshot_id) if info is None else info.moment
+
+
+def is_looked_up(ref: str) -> bool:
+    """Whether `ref` names a snapshot of a destination: `latest`, `latest~N` or an id. Else it is a path."""
+    return is_snapshot_id(ref) or _LATEST_REF.fullmatch(ref) is not None
+
+
+def steps_back(ref: str) -> int | None:
+    """Return N for `latest~N`, 0 for `latest`, None for an id."""
+    match = _LATEST_REF.fullmatch(ref)
+    return None if match is None else int(match[1] or 0)
+
+
+def look_up(ref: str, moments: Iterable[Moment], place: str) -> str:
+    """Return the id of the one of `moments` that `ref` names. Raises `SnapshotError` where there is none."""
+    now = datetime.now(UTC)
+    ordered = sorted(moments)
+    ids = [each.id for each in ordered]
+    if (back := steps_back(ref)) is None:
+        if ref in ids:
+            return ref
+        raise SnapshotError(f"no snapshot {ref} in {place}: {there_is(sorted(ids))}")
+    past = [each.id for each in ordered if not each.is_ahead(now)]
+    if back < len(past):
+        return past[-1 - back]
+    ahead = f"; {len(ids) - len(past)} from the future not counted" if len(past) < len(ids) else ""
+    raise SnapshotError(f"no snapshot {ref} in {place}: {there_is(past)}{ahead}")

@@ -1,0 +1,114 @@
+"""Which storage a destination is: a folder, `s3://BUCKET/PREFIX`, or `-` for standard output.
+
+What is for S3 is imported where a destination is there.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from poolcensus.config.readers import destination
+from poolcensus.errors import DestinationError, SettingsError
+from poolcensus.storage.local.reading import LocalFolder, LocalSource
+from poolcensus.storage.local.store import FolderStore
+from poolcensus.storage.naming import SCHEME
+from poolcensus.storage.stdout import StreamedFolder, StreamStore
+
+if TYPE_CHECKING:
+    from poolcensus.aws.session import CallerSession
+    from poolcensus.config import Settings
+    from poolcensus.storage.base import Shelf, Store
+    from poolcensus.storage.source import Folder, Source
+
+STANDARD_OUTPUT = "-"
+
+
+def is_in_s3(place: str) -> bool:
+    """Whether a destination is in a bucket."""
+    return place.startswith(SCHEME)
+
+
+def checked_place(dest: str | os.PathLike[str]) -> str:
+    """Return the text of a destination. Raises `SettingsError` for what is no name of a bucket."""
+    place = os.fspath(dest)
+    if place.startswith("s3:/") and isinstance(dest, os.PathLike):
+        raise SettingsError(f"{place} is a path of this machine: give a destination on S3 as text")
+    if not is_in_s3(place):
+        return place
+    try:
+        return str(destination(place))
+    except ValueError as error:
+        raise SettingsError(f"the destination {place!r} {error}") from None
+
+
+def open_source(dest: str | os.PathLike[str], settings: Settings | None = None) -> Source:
+    """Return what reads a destination. Nothing is read yet. Raises `SettingsError`."""
+    place = checked_place(dest)
+    if not is_in_s3(place):
+        return LocalSource(Path(place))
+    from poolcensus.storage.s3.access import open_place  # noqa: PLC0415 - loads the SDK
+    from poolcensus.storage.s3.source import S3Source  # noqa: PLC0415 - loads the SDK
+
+    return S3Source(partial(open_place, settings or _plain_settings(), place), place)
+
+
+def open_folder(path: str | os.PathLike[str]) -> Folder:
+    """Return what reads the folder of one snapshot, wherever it lies."""
+    return LocalFolder(Path(path))
+
+
+def published_folder(place: str, snapshot_id: str, settings: Settings) -> Folder:
+    """Return what reads a snapshot that has just been published."""
+    if place == STANDARD_OUTPUT:
+        return StreamedFolder(snapshot_id)
+    return open_source(place, settings).folder(snapshot_id)
+
+
+def open_shelf(
+    dest: str | os.PathLike[str], settings: Settings | None = None, *, must_exist: bool = False
+) -> Shelf:
+    """Return what changes the snapshots at a destination. Nothing is opened yet. Raises `SettingsError`."""
+    place = checked_place(dest)
+    if not is_in_s3(place):
+        return _folder_store(place, settings, must_exist=must_exist)
+    from poolcensus.storage.s3.access import open_place  # noqa: PLC0415 - loads the SDK
+    from poolcensus.storage.s3.store import BucketStore  # noqa: PLC0415 - loads the SDK
+
+    return BucketStore(partial(open_place, settings or _plain_settings(), place), place)
+
+
+def open_store(place: str, settings: Settings, session: CallerSession) -> Store:
+    """Return what a run writes to. Nothing is opened yet.
+
+    Raises `DestinationError` for standard output where that is closed.
+    """
+    if place == STANDARD_OUTPUT:
+        if sys.stdout is None:
+            raise DestinationError("standard output is closed: nothing can be written there")
+        return StreamStore(sys.stdout.buffer)
+    if not is_in_s3(place):
+        return _folder_store(place, settings)
+    from poolcensus.storage.s3.client import open_bucket  # noqa: PLC0415 - loads the SDK
+    from poolcensus.storage.s3.keys import split_place  # noqa: PLC0415 - loads the SDK
+    from poolcensus.storage.s3.store import BucketStore  # noqa: PLC0415 - loads the SDK
+
+    bucket, _ = split_place(place)
+    return BucketStore(partial(open_bucket, settings, session, bucket), place)
+
+
+def _folder_store(place: str, settings: Settings | None, *, must_exist: bool = False) -> FolderStore:
+    if settings is None:
+        return FolderStore(place, must_exist=must_exist)
+    return FolderStore(
+        place, file_mode=settings.file_mode, folder_mode=settings.folder_mode, must_exist=must_exist
+    )
+
+
+def _plain_settings() -> Settings:
+    from poolcensus.config import Settings  # noqa: PLC0415 - its table is read from annotations at import
+
+    return Settings()

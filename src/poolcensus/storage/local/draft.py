@@ -1,0 +1,247 @@
+"""A snapshot on its way into a folder.
+
+Commit order: fsync every data file, write and fsync the manifest, fsync the draft's folder, rename it
+into place, fsync the destination, then renew `latest`. A power cut at any point leaves the former
+snapshot or the new one, never a part.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import shutil
+from typing import TYPE_CHECKING, NamedTuple
+
+import anyio
+
+from poolcensus.errors import DestinationError
+from poolcensus.format.schema import MANIFEST_NAME, REFUSED_NAME, TARGETS_NAME
+from poolcensus.storage.advice import explained
+from poolcensus.storage.base import JOURNAL_NAME, Draft, DraftFile, Piece
+from poolcensus.storage.local.files import sync_folder, write_all
+from poolcensus.storage.local.latest import renew_latest
+from poolcensus.storage.local.stale import DRAFT_PREFIX, REFUSED_PREFIX, Leftovers
+from poolcensus.storage.naming import LATEST
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from poolcensus.storage.base import LatestChoice
+    from poolcensus.storage.local.lock import FolderLock
+    from poolcensus.storage.local.threads import OneAtATime
+
+
+_log = logging.getLogger("poolcensus")
+
+
+class Modes(NamedTuple):
+    """What files and folders may be used by."""
+
+    file: int
+    folder: int
+
+
+class FolderDraft(Draft):
+    """A hidden folder in `dest`, whose `lock` this run holds."""
+
+    def __init__(
+        self, snapshot_id: str, dest: Path, modes: Modes, lock: FolderLock, calls: OneAtATime
+    ) -> None:
+        super().__init__(snapshot_id)
+        self.scratch = dest / f"{DRAFT_PREFIX}{snapshot_id}"
+        self._dest = dest
+        self._modes = modes
+        self._lock = lock
+        self._calls = calls
+        self._leftovers = Leftovers(dest)
+        self._folder = self.scratch
+        self._final = dest / snapshot_id
+        self._files: dict[str, int] = {}
+        self._made = False
+        self._published = False
+        self._abandoned = False
+        self._suspended = False
+
+    @property
+    def published(self) -> bool:
+        return self._published
+
+    async def create(self, name: str) -> DraftFile:
+        fd = await self._calls.run(self._create, name)
+        return _FolderFile(self._calls, self, self._folder / name, fd)
+
+    async def journal(self) -> DraftFile | None:
+        return await self.create(JOURNAL_NAME)
+
+    async def append(self, pieces: Iterable[Piece]) -> None:
+        await self._calls.run(self._append, pieces)
+
+    async def suspend(self) -> None:
+        # At once, and its files are closed by whoever leaves the store: a call may hang on the disk.
+        if not self._published:
+            self._abandoned = self._suspended = True
+
+    async def commit(self, manifest: bytes, latest: LatestChoice) -> None:
+        try:
+            await self._calls.run(self._commit, manifest, latest)
+        except anyio.get_cancelled_exc_class():
+            # The snapshot is whole but for a few system calls: they are given the time that an abort has.
+            await self._calls.finish(lambda: None)
+            raise
+
+    async def refuse(self, record: bytes) -> str | None:
+        return await self._calls.run(self._refuse, record)
+
+    async def abort(self) -> None:
+        # Seen by a call that is still running for a caller that was cancelled.
+        self._abandoned = True
+        await self._calls.finish(self.discard)
+
+    def make(self) -> None:
+        """Makes the draft's folder. Blocks."""
+        with explained("write", self._final):
+            if self._final.exists():
+                raise FileExistsError(errno.EEXIST, "there is a snapshot of this id already")
+        with explained("make", self._folder):
+            self._folder.mkdir(self._modes.folder)
+            self._made = True
+            self._folder.chmod(self._modes.folder)
+
+    def write(self, path: Path, fd: int, data: bytes) -> None:
+        """Appends to a file of the draft. Blocks."""
+        if path.name not in self._files:
+            raise RuntimeError("the draft has ended")
+        with explained("write", path):
+            write_all(fd, data)
+
+    def discard(self) -> None:
+        """Removes the draft unless it is published. Blocks."""
+        self._abandoned = True
+        self._close_files()
+        if self._made and not self._published and not self._suspended:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._made = False
+
+    def _append(self, pieces: Iterable[Piece]) -> None:
+        for file, make in pieces:
+            if not isinstance(file, _FolderFile):
+                raise TypeError("a piece is for a file of this draft")
+            # Who gives the draft up doesn't wait for the rest.
+            if not self._abandoned and (data := make()):
+                file.write(data)
+
+    def _close_files(self) -> None:
+        while self._files:
+            _, fd = self._files.popitem()
+            with contextlib.suppress(OSError):
+                os.close(fd)
+
+    def _create(self, name: str) -> int:
+        if self._abandoned or self._published:
+            raise RuntimeError("the draft has ended")
+        path = self._folder / name
+        with explained("write", path):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+            fd = os.open(path, flags, self._modes.file)
+            self._files[name] = fd
+            os.fchmod(fd, self._modes.file)
+        return fd
+
+    def _commit(self, manifest: bytes, latest: LatestChoice) -> None:
+        if self._published:
+            raise RuntimeError("the draft is committed already")
+        try:
+            self._publish(manifest)
+        finally:
+            if not self._published:
+                self.discard()
+        try:
+            sync_folder(self._dest)
+            renew_latest(self._dest, self.snapshot_id, latest, self._modes.file)
+        except OSError as error:
+            # It is published, whatever becomes of what comes after.
+            _log.warning(
+                "snapshot %s is published in %s, but `%s` may still name the snapshot before it: %s",
+                self.snapshot_id,
+                self._dest,
+                LATEST,
+                error.strerror or error,
+            )
+        self._leftovers.sweep()
+        self._leftovers.forget_refused()
+
+    def _refuse(self, record: bytes) -> str:
+        kept = self._dest / f"{REFUSED_PREFIX}{self.snapshot_id}"
+        try:
+            self._keep_ledger(kept, record)
+        finally:
+            # After the rename there is nothing left of it.
+            self.discard()
+        with contextlib.suppress(OSError):
+            sync_folder(self._dest)
+        self._leftovers.forget_refused(but=kept.name)
+        return str(kept)
+
+    def _keep_ledger(self, kept: Path, record: bytes) -> None:
+        for name in list(self._files):
+            if name.startswith(TARGETS_NAME):
+                self._complete(name)
+            else:
+                with explained("remove", self._folder / name):
+                    os.close(self._files.pop(name))
+                    (self._folder / name).unlink()
+        self.write(self._folder / REFUSED_NAME, self._create(REFUSED_NAME), record)
+        self._complete(REFUSED_NAME)
+        with explained("flush", self._folder):
+            sync_folder(self._folder)
+        if self._abandoned:
+            raise DestinationError(f"the ledger of {self.snapshot_id} was given up before it was kept")
+        self._lock.check()
+        # That of the same run, where it was interrupted and has been gone on with twice.
+        shutil.rmtree(kept, ignore_errors=True)
+        with explained("rename", self._folder):
+            self._folder.rename(kept)
+        self._made = False
+
+    def _publish(self, manifest: bytes) -> None:
+        for name in list(self._files):
+            if name != JOURNAL_NAME:
+                self._complete(name)
+        self.write(self._folder / MANIFEST_NAME, self._create(MANIFEST_NAME), manifest)
+        self._complete(MANIFEST_NAME)
+        if JOURNAL_NAME in self._files:
+            with explained("remove", self._folder / JOURNAL_NAME):
+                os.close(self._files.pop(JOURNAL_NAME))
+                (self._folder / JOURNAL_NAME).unlink()
+        with explained("flush", self._folder):
+            sync_folder(self._folder)
+        if self._abandoned:
+            raise DestinationError(f"snapshot {self.snapshot_id} was given up before it was published")
+        self._lock.check()
+        with explained("publish", self._final):
+            self._folder.rename(self._final)
+        self._published = True
+
+    def _complete(self, name: str) -> None:
+        with explained("flush", self._folder / name):
+            os.fsync(self._files[name])
+            # Forgotten before the close: a failed close has closed, and the number may be someone else's.
+            os.close(self._files.pop(name))
+
+
+class _FolderFile(DraftFile):
+    def __init__(self, calls: OneAtATime, draft: FolderDraft, path: Path, fd: int) -> None:
+        self._calls = calls
+        self._draft = draft
+        self._path = path
+        self._fd = fd
+
+    async def append(self, data: bytes) -> None:
+        await self._calls.run(self.write, data)
+
+    def write(self, data: bytes) -> None:
+        """Blocks."""
+        self._draft.write(self._path, self._fd, data)

@@ -1,0 +1,67 @@
+"""Having `latest` name the newest snapshot of a folder: a link, or a file where there are no links."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from typing import TYPE_CHECKING
+
+from poolcensus.storage.local.files import sync_folder
+from poolcensus.storage.local.reading import latest_in, published_ids, read_manifest
+from poolcensus.storage.local.stale import LATEST_PREFIX
+from poolcensus.storage.naming import LATEST, LATEST_NAME, latest_object
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from poolcensus.storage.base import LatestChoice
+
+# What file systems without symbolic links say, such as exFAT, SMB shares and FUSE mounts of buckets.
+_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
+
+
+def renew_latest(dest: Path, snapshot_id: str, choice: LatestChoice, file_mode: int) -> None:
+    """Have `latest` name what is chosen once `snapshot_id` is published. Blocks. Raises `OSError`."""
+    # Not the new one where a merge, or a clock that went back, publishes behind the newest, or where its own
+    # clock went ahead. It is named anew all the same: a run that was killed may have published it and not
+    # come as far as `latest`.
+    choice.start(published_ids(dest), latest_in(dest))
+    while ids := choice.next():
+        for each in ids:
+            found = read_manifest(dest / each)
+            choice.take(each, found if isinstance(found, bytes) else None)
+    newest = choice.newest
+    if newest is None:
+        (dest / LATEST).unlink(missing_ok=True)
+        (dest / LATEST_NAME).unlink(missing_ok=True)
+        sync_folder(dest)
+        return
+    made = dest / f"{LATEST_PREFIX}{snapshot_id}"
+    try:
+        name = _name_newest(made, newest, file_mode)
+        made.replace(dest / name)
+    except OSError:
+        with contextlib.suppress(OSError):
+            made.unlink()
+        raise
+    sync_folder(dest)
+
+
+def _name_newest(made: Path, newest: str, file_mode: int) -> str:
+    """Make what names the newest snapshot, a link where there are any, and return what it is called."""
+    try:
+        made.symlink_to(newest)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+    else:
+        return LATEST
+    fd = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, file_mode)
+    try:
+        os.fchmod(fd, file_mode)
+        os.write(fd, latest_object(newest))
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    return LATEST_NAME

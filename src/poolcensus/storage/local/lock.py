@@ -1,0 +1,124 @@
+"""The lock of a folder: a file that one run holds with flock, and that says whose it is."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from typing import TYPE_CHECKING
+
+from poolcensus.errors import DestinationError, DestinationLockedError
+from poolcensus.format.codec import dumps
+from poolcensus.storage.advice import explained
+from poolcensus.storage.holder import LockHolder, locked, still_running
+from poolcensus.storage.local.files import sync_folder, write_all
+from poolcensus.storage.naming import LOCK_NAME
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class FolderLock:
+    """The lock of the folder `dest`. Everything blocks."""
+
+    def __init__(self, dest: Path, file_mode: int) -> None:
+        self._dest = dest
+        self._file = dest / LOCK_NAME
+        self._file_mode = file_mode
+        self._fd: int | None = None
+
+    @property
+    def held(self) -> bool:
+        """Whether it was taken here, and not let go of since."""
+        return self._fd is not None
+
+    def acquire(self) -> None:
+        """Takes the lock. Raises `DestinationLockedError` where a run holds it, and `DestinationError`."""
+        with explained("lock", self._file):
+            fd = self._open()
+            try:
+                self._take(fd)
+            except (OSError, DestinationLockedError):
+                os.close(fd)
+                raise
+            self._fd = fd
+            os.ftruncate(fd, 0)
+            this = LockHolder.this_run()
+            write_all(fd, dumps({"host": this.host, "pid": this.pid, "started_at": this.started_at}))
+
+    def check(self) -> None:
+        """Raise `DestinationError` where somebody has taken the lock away."""
+        with explained("read", self._file):
+            if self._fd is None or not _is_file(self._fd, self._file):
+                raise DestinationError(
+                    f"the lock of {self._dest} was lost: it was removed, perhaps with 'poolcensus unlock';"
+                    " run again"
+                )
+
+    def release(self) -> None:
+        """Lets go of the lock, if it is held."""
+        # The file stays: were it unlinked, a run that had opened it before would have to begin anew.
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            # The lock is gone with the descriptor, which a close that fails has closed all the same.
+            with contextlib.suppress(OSError):
+                os.ftruncate(fd, 0)
+            with contextlib.suppress(OSError):
+                os.close(fd)
+
+    def remove(self) -> LockHolder | None:
+        """Removes the lock that somebody else holds; see `Shelf.unlock`."""
+        if not self._dest.is_dir():
+            raise DestinationError(f"no snapshots in {self._dest}: there is no such folder")
+        with explained("unlock", self._file):
+            try:
+                fd = os.open(self._file, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            except FileNotFoundError:
+                return None
+            try:
+                with contextlib.suppress(BlockingIOError):
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    return None
+                holder = _holder(fd)
+                if holder.is_alive_here():
+                    raise still_running(self._dest, holder)
+                if not _is_file(fd, self._file):
+                    raise locked(self._dest, LockHolder())
+                self._file.unlink()
+            finally:
+                os.close(fd)
+            sync_folder(self._dest)
+        return holder
+
+    def _take(self, fd: int) -> None:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise locked(self._dest, _holder(fd)) from None
+        if not _is_file(fd, self._file):
+            raise DestinationLockedError(f'Destination "{self._dest}" was just unlocked. Run again.')
+
+    def _open(self) -> int:
+        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            fd = os.open(self._file, flags | os.O_CREAT | os.O_EXCL, self._file_mode)
+        except FileExistsError:
+            # Another user's in a shared folder, perhaps: its mode is not ours to change.
+            return os.open(self._file, flags)
+        os.fchmod(fd, self._file_mode)
+        return fd
+
+
+def _holder(fd: int) -> LockHolder:
+    try:
+        return LockHolder.read(os.pread(fd, 4096, 0))
+    except OSError:
+        return LockHolder()
+
+
+def _is_file(fd: int, path: Path) -> bool:
+    """Whether the file that is open is the one at `path`. Raises `OSError`."""
+    try:
+        return os.path.samestat(os.fstat(fd), path.stat(follow_symlinks=False))
+    except FileNotFoundError:
+        return False

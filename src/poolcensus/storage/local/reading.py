@@ -1,0 +1,155 @@
+"""Reading snapshots in a folder. Everything here blocks."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from poolcensus.errors import SnapshotError
+from poolcensus.format.ids import is_snapshot_id
+from poolcensus.format.schema import MANIFEST_NAME, REFUSED_NAME
+from poolcensus.storage.local.stale import REFUSED_PREFIX
+from poolcensus.storage.naming import LATEST, LATEST_NAME, named, there_is
+from poolcensus.storage.source import LARGEST_MANIFEST, Folder, Source, Survey
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from poolcensus.format.compression import Readable
+
+
+class LocalFolder(Folder):
+    """The files of a snapshot in the folder `path`."""
+
+    path: Path
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def location(self) -> str:
+        return str(self.path)
+
+    @property
+    def called(self) -> str:
+        return self.path.resolve().name
+
+    def manifest(self) -> bytes:
+        found = read_manifest(self.path)
+        if isinstance(found, SnapshotError):
+            raise found
+        return found
+
+    def names(self) -> list[str]:
+        return sorted(entry.name for entry in self.path.iterdir())
+
+    def open(self, name: str) -> AbstractContextManager[Readable]:
+        return (self.path / name).open("rb")
+
+
+class LocalSource(Source):
+    """The snapshots in the folder `dest`. It holds nothing open."""
+
+    def __init__(self, dest: Path) -> None:
+        self._dest = dest
+
+    @property
+    def location(self) -> str:
+        return str(self._dest)
+
+    def ids(self) -> list[str]:
+        try:
+            return published_ids(self._dest)
+        except OSError as error:
+            raise _no_snapshots(self._dest, error) from error
+
+    def latest(self) -> str | None:
+        return latest_in(self._dest)
+
+    def manifests(self, ids: Iterable[str]) -> Iterator[tuple[str, bytes | SnapshotError]]:
+        return ((each, read_manifest(self._dest / each)) for each in ids)
+
+    def survey(self) -> Survey:
+        return survey(self._dest)
+
+    def folder(self, snapshot_id: str) -> Folder:
+        return LocalFolder(self._dest / snapshot_id)
+
+    def refused(self) -> list[str]:
+        try:
+            found = [each.parent.name for each in self._dest.glob(f"{REFUSED_PREFIX}*/{REFUSED_NAME}")]
+        except OSError as error:
+            raise SnapshotError(f"{self._dest} can't be read: {error.strerror or error}") from error
+        return sorted(each.removeprefix(REFUSED_PREFIX) for each in found)
+
+    def refused_folder(self, run_id: str) -> Folder:
+        return LocalFolder(self._dest / f"{REFUSED_PREFIX}{run_id}")
+
+
+def published_ids(dest: Path) -> list[str]:
+    """The ids of the snapshots in `dest`, sorted. Raises `OSError`."""
+    return sorted(
+        entry.name
+        for entry in dest.iterdir()
+        if is_snapshot_id(entry.name) and (entry / MANIFEST_NAME).is_file()
+    )
+
+
+def latest_in(dest: Path) -> str | None:
+    """Return the id of the snapshot that `latest` leads to, or `latest.json` names, None for all else."""
+    name = os.path.basename(os.path.realpath(dest / LATEST))  # noqa: PTH119 - never raises
+    if is_snapshot_id(name):
+        return name
+    try:
+        return named((dest / LATEST_NAME).read_bytes())
+    except OSError:
+        return None
+
+
+def survey(dest: Path) -> Survey:
+    """Return what stands in `dest`, each manifest read when it is taken. Raises `SnapshotError`.
+
+    Only what lies in the folder itself counts: a symbolic link may lead to anybody's snapshot.
+    """
+    try:
+        names = sorted(entry.name for entry in dest.iterdir() if is_snapshot_id(entry.name))
+    except OSError as error:
+        raise _no_snapshots(dest, error) from error
+    return Survey(((each, _read_own(dest / each)) for each in names), latest_in(dest))
+
+
+def read_manifest(path: Path) -> bytes | SnapshotError:
+    """Return the manifest of the snapshot in the folder `path`, or what says why there is none."""
+    file = path / MANIFEST_NAME
+    try:
+        with file.open("rb") as raw:
+            return raw.read(LARGEST_MANIFEST + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        if path.is_dir():
+            return SnapshotError(f"{path} is not a snapshot: it has no {MANIFEST_NAME}")
+        if path.exists():
+            return SnapshotError(f"{path} is not a snapshot: it is not a folder")
+        return SnapshotError(f"no snapshot {path}: {_nearby(path)}")
+    except (OSError, ValueError) as error:
+        found = SnapshotError(f"{file} can't be read: {error}")
+        found.__cause__ = error
+        return found
+
+
+def _read_own(path: Path) -> bytes | SnapshotError:
+    if path.is_symlink():
+        return SnapshotError(f"{path} is not a snapshot: it is a symbolic link")
+    return read_manifest(path)
+
+
+def _no_snapshots(dest: Path, error: OSError) -> SnapshotError:
+    return SnapshotError(f"no snapshots in {dest}: {error.strerror or error}")
+
+
+def _nearby(path: Path) -> str:
+    try:
+        return there_is(published_ids(path.parent))
+    except OSError:
+        return f"there is no folder {path.parent}"

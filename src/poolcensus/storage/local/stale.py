@@ -1,0 +1,117 @@
+"""What runs and removals that were cut off left in a folder: to be gone on with, or to be removed."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from typing import TYPE_CHECKING
+
+from poolcensus.format.compression import LONGEST_LINE
+from poolcensus.format.ids import is_snapshot_id
+from poolcensus.format.sealed import unseal
+from poolcensus.storage.advice import explained
+from poolcensus.storage.base import JOURNAL_NAME, InterruptedRun
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DRAFT_PREFIX = ".draft-"
+LATEST_PREFIX = ".latest-"
+PRUNED_PREFIX = ".pruned-"
+REFUSED_PREFIX = ".refused-"
+_FORMER_PREFIX = ".former-"
+
+
+class Leftovers:
+    """The hidden names in a folder of snapshots. Whoever touches them holds the folder's lock.
+
+    Everything blocks.
+    """
+
+    def __init__(self, dest: Path) -> None:
+        self._dest = dest
+
+    def interrupted(self) -> list[InterruptedRun]:
+        """The interrupted runs that had finished a target, the newest first. Raises `OSError`."""
+        folders: dict[str, list[Path]] = {}
+        for entry in self._dest.iterdir():
+            if (snapshot_id := _id_of_litter(entry.name)) is not None:
+                folders.setdefault(snapshot_id, []).append(entry)
+        found = []
+        for snapshot_id in sorted(folders, reverse=True):
+            lines = {each: _first_line(each) for each in sorted(folders[snapshot_id])}
+            journals = {each: line for each, line in lines.items() if line is not None}
+            if journals and not (self._dest / snapshot_id).exists():
+                found.append(InterruptedRun(snapshot_id, journals))
+        return found
+
+    def resumable(self) -> frozenset[str]:
+        """The names of what the newest interrupted run left, if it can be gone on with."""
+        with contextlib.suppress(OSError):
+            for run in self.interrupted():
+                if run.is_recent:
+                    return frozenset(each.name for each in run.journals)
+        return frozenset()
+
+    def set_aside(self, run: InterruptedRun) -> list[Path]:
+        """Renames what a run left, and returns it, the newest first. Raises `DestinationError`."""
+        # The draft's own name is that of the run that goes on.
+        drafts = [*run.journals]
+        kept = [each for each in drafts if each.name.startswith(_FORMER_PREFIX)]
+        numbers = [int(each.name.rpartition(".")[2]) for each in kept]
+        for each in drafts:
+            if each not in kept:
+                aside = self._dest / f"{_FORMER_PREFIX}{run.snapshot_id}.{max(numbers, default=0) + 1}"
+                with explained("rename", each):
+                    each.rename(aside)
+                kept.insert(0, aside)
+        return kept
+
+    def sweep(self, kept: frozenset[str] = frozenset()) -> None:
+        """Removes what dead runs left, but for the names in `kept`.
+
+        Whoever made it is dead, for this run holds the lock. What can't be removed harms nobody.
+        """
+        with contextlib.suppress(OSError):
+            for entry in list(self._dest.iterdir()):
+                name = entry.name
+                if name in kept:
+                    continue
+                if _id_of_litter(name) is not None or _is_snapshot_after(PRUNED_PREFIX, name):
+                    shutil.rmtree(entry, ignore_errors=True)
+                elif _is_snapshot_after(LATEST_PREFIX, name):
+                    with contextlib.suppress(OSError):
+                        entry.unlink()
+
+    def forget_refused(self, but: str = "") -> None:
+        """Removes the ledgers of runs that were not published, but for the name `but`."""
+        with contextlib.suppress(OSError):
+            for entry in list(self._dest.iterdir()):
+                if entry.name != but and _is_snapshot_after(REFUSED_PREFIX, entry.name):
+                    shutil.rmtree(entry, ignore_errors=True)
+
+
+def _id_of_litter(name: str) -> str | None:
+    """The snapshot id in the name of what a run leaves where it is interrupted, None for other names."""
+    snapshot_id = name.removeprefix(DRAFT_PREFIX)
+    if name.startswith(_FORMER_PREFIX):
+        snapshot_id, _, number = name.removeprefix(_FORMER_PREFIX).rpartition(".")
+        if not (number.isascii() and number.isdigit()):
+            return None
+    elif snapshot_id == name:
+        return None
+    return snapshot_id if is_snapshot_id(snapshot_id) else None
+
+
+def _first_line(folder: Path) -> bytes | None:
+    """The first line of a draft's journal; None where it has none, or had finished no target."""
+    try:
+        with (folder / JOURNAL_NAME).open("rb") as lines:
+            line = unseal(lines.readline(LONGEST_LINE))
+            return line if lines.read(1) else None
+    except (OSError, ValueError):
+        return None
+
+
+def _is_snapshot_after(prefix: str, name: str) -> bool:
+    return name.startswith(prefix) and is_snapshot_id(name.removeprefix(prefix))

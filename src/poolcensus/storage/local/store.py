@@ -1,0 +1,160 @@
+"""A folder that snapshots are written to, and removed from."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Self, TypeVar
+
+from poolcensus.errors import DestinationError
+from poolcensus.format.ids import parse_snapshot_id
+from poolcensus.storage.advice import explained
+from poolcensus.storage.base import Draft, InterruptedRun, Shelf
+from poolcensus.storage.local.draft import FolderDraft, Modes
+from poolcensus.storage.local.files import make_folders, sync_folder
+from poolcensus.storage.local.lock import FolderLock
+from poolcensus.storage.local.reading import survey
+from poolcensus.storage.local.stale import PRUNED_PREFIX, Leftovers
+from poolcensus.storage.local.threads import OneAtATime
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterable, Sequence
+    from types import TracebackType
+
+    from poolcensus.storage.holder import LockHolder
+    from poolcensus.storage.source import Survey
+
+_T = TypeVar("_T")
+
+
+class FolderStore(Shelf):
+    """A folder, made with its parents where it is missing, unless it `must_exist`.
+
+    `file_mode` and `folder_mode` hold for everything the store makes, whatever the umask is. Folders
+    that are already there keep their modes.
+
+    Entering removes nothing. What dead runs left is removed when a draft is made, but for the newest that can
+    be gone on with: it stays until a run publishes, since one that fails before that would leave neither. So
+    the disk has to have room for two runs that were not published, and no more of them pile up.
+    """
+
+    def __init__(
+        self,
+        dest: os.PathLike[str] | str,
+        *,
+        file_mode: int = 0o600,
+        folder_mode: int = 0o700,
+        must_exist: bool = False,
+    ) -> None:
+        self.dest = Path(dest)
+        self.must_exist = must_exist
+        self._modes = Modes(file_mode, folder_mode)
+        self._calls = OneAtATime()
+        self._lock = FolderLock(self.dest, file_mode)
+        self._leftovers = Leftovers(self.dest)
+        self._drafts: list[FolderDraft] = []
+
+    @property
+    def location(self) -> str:
+        return str(self.dest)
+
+    async def __aenter__(self) -> Self:
+        entered = False
+        try:
+            await self._calls.run(self._acquire)
+            entered = True
+        finally:
+            if not entered:
+                await self._let_go()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._let_go()
+
+    async def draft(self, snapshot_id: str) -> Draft:
+        parse_snapshot_id(snapshot_id)
+        await self.sweep()
+        draft = FolderDraft(snapshot_id, self.dest, self._modes, self._lock, self._calls)
+        self._drafts.append(draft)
+        made = False
+        try:
+            await self._calls.run(draft.make)
+            made = True
+        finally:
+            if not made:
+                await draft.abort()
+        return draft
+
+    async def interrupted(self) -> Sequence[InterruptedRun]:
+        return await self._calls.run(self._interrupted)
+
+    async def set_aside(self, run: InterruptedRun) -> Sequence[Path]:
+        return await self._calls.run(self._leftovers.set_aside, run)
+
+    async def survey(self, take: Callable[[Survey], _T]) -> _T:
+        return await self._calls.run(lambda: take(survey(self.dest)))
+
+    async def sweep(self, *, keep: Iterable[Path] | None = None) -> None:
+        await self._calls.run(self._sweep, keep)
+
+    async def remove(self, snapshot_id: str) -> None:
+        parse_snapshot_id(snapshot_id)
+        await self._calls.run(self._remove, snapshot_id)
+
+    async def unlock(self) -> LockHolder | None:
+        return await self._calls.run(self._lock.remove)
+
+    async def _let_go(self) -> None:
+        await self._calls.finish(self._release)
+
+    def _acquire(self) -> None:
+        if self._lock.held:
+            raise RuntimeError("the store is already in use")
+        if not self.must_exist:
+            with explained("make", self.dest):
+                make_folders(self.dest, self._modes.folder)
+        elif not self.dest.is_dir():
+            raise DestinationError(f"no snapshots in {self.dest}: there is no such folder")
+        self._lock.acquire()
+
+    def _release(self) -> None:
+        while self._drafts:
+            self._drafts.pop().discard()
+        self._lock.release()
+
+    def _interrupted(self) -> list[InterruptedRun]:
+        with explained("read", self.dest):
+            return self._leftovers.interrupted()
+
+    def _sweep(self, keep: Iterable[Path] | None) -> None:
+        kept = self._leftovers.resumable() if keep is None else frozenset(each.name for each in keep)
+        self._leftovers.sweep(kept)
+
+    def _remove(self, snapshot_id: str) -> None:
+        if not self._lock.held:
+            raise RuntimeError("the store is not in use")
+        folder = self.dest / snapshot_id
+        hidden = self.dest / f"{PRUNED_PREFIX}{snapshot_id}"
+        self._lock.check()
+        if folder.is_symlink():
+            raise DestinationError(f"can't remove {folder}: it is a symbolic link")
+        # In one step out of every reader's sight, and for good before the first file goes: after a power cut
+        # there is the whole snapshot or none.
+        try:
+            folder.rename(hidden)
+        except OSError as error:
+            raise DestinationError(f"can't remove {folder}: {error.strerror or error}") from error
+        try:
+            sync_folder(self.dest)
+            shutil.rmtree(hidden)
+        except OSError as error:
+            raise DestinationError(
+                f"snapshot {snapshot_id} is gone from {self.dest}, but files of it may still lie in {hidden}:"
+                f" {error.strerror or error}; the next run or prune tries again"
+            ) from error

@@ -1,0 +1,62 @@
+"""Blocking calls for a folder, one at a time, in worker threads that a hanging disk may hold."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
+
+import anyio
+from anyio import to_thread
+
+from poolcensus.storage.base import ABORT_SECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_T = TypeVar("_T")
+_Ts = TypeVarTuple("_Ts")
+
+
+class OneAtATime:
+    """Makes one call at a time: the order of the system calls is what a commit promises.
+
+    The limiter keeps waiting calls out of the threads; the mutex holds where a caller has left its call
+    running.
+    """
+
+    def __init__(self) -> None:
+        self._limiter = anyio.CapacityLimiter(1)
+        self._mutex = threading.Lock()
+
+    async def run(self, call: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
+        """The result of a blocking `call`, made in a worker thread while no other one runs.
+
+        A caller that is cancelled does not wait, for a disk may hang. A call that has begun ends by itself,
+        and one that has not is never made.
+        """
+        wanted = True
+
+        def alone() -> _T:
+            with self._mutex:
+                if not wanted:
+                    raise RuntimeError("nobody waits for this call any more")
+                return call(*args)
+
+        try:
+            return await to_thread.run_sync(alone, limiter=self._limiter, abandon_on_cancel=True)
+        finally:
+            wanted = False
+
+    async def finish(self, call: Callable[[], None]) -> None:
+        """Make a blocking `call` after what is under way, even where the caller is cancelled.
+
+        Waits for `ABORT_SECONDS` at most. Where the disk hangs for longer, the call is made when it goes on.
+        """
+
+        def alone() -> None:
+            with self._mutex:
+                call()
+
+        with anyio.move_on_after(ABORT_SECONDS, shield=True):
+            # Its own limiter: a caller that was not cancelled may hold the other one.
+            await to_thread.run_sync(alone, limiter=anyio.CapacityLimiter(1), abandon_on_cancel=True)

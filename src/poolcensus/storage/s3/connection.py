@@ -1,0 +1,107 @@
+"""A bucket for those who block: its calls run in an event loop in a thread of its own."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from concurrent.futures import wait
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self, TypeVar
+
+from anyio import from_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Generator, Iterable
+    from concurrent.futures import Future
+    from contextlib import AbstractAsyncContextManager
+    from types import TracebackType
+
+    from anyio.from_thread import BlockingPortal
+
+    from poolcensus.storage.s3.objects import Bucket
+
+# How long it takes to see that whoever waits in a worker thread has been cancelled.
+_LOOK_SECONDS = 0.1
+
+_T = TypeVar("_T")
+_P = ParamSpec("_P")
+
+
+class Connection:
+    """A bucket that is opened for the first who enters and closed behind the last who leaves.
+
+    May be used in any thread, whether an event loop runs there or not, and in several at once.
+    """
+
+    def __init__(self, open_bucket: Callable[[], AbstractAsyncContextManager[Bucket]]) -> None:
+        self._open_bucket = open_bucket
+        self._mutex = threading.Lock()
+        self._users = 0
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        with self._mutex:
+            if not self._users:
+                self._open()
+            self._users += 1
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with self._mutex:
+            self._users -= 1
+            if not self._users:
+                self._stack.close()
+
+    def call(
+        self, function: Callable[Concatenate[Bucket, _P], Awaitable[_T]], *args: _P.args, **given: _P.kwargs
+    ) -> _T:
+        """Return what `function` returns for the bucket and these arguments, or raise what it raises."""
+        with self:
+            return _result(self._start(lambda bucket: function(bucket, *args, **given)))
+
+    def ahead(
+        self, calls: Iterable[Callable[[Bucket], Awaitable[_T]]], width: int
+    ) -> Generator[_T, None, None]:
+        """Yield the results of `calls` in their order, of which `width` are under way at the same time.
+
+        Closing it cancels those.
+        """
+        waiting: deque[Future[_T]] = deque()
+        with self:
+            try:
+                for call in calls:
+                    waiting.append(self._start(call))
+                    if len(waiting) == width:
+                        yield _result(waiting.popleft())
+                while waiting:
+                    yield _result(waiting.popleft())
+            finally:
+                for each in waiting:
+                    each.cancel()
+
+    def _open(self) -> None:
+        with ExitStack() as stack:
+            self._portal: BlockingPortal = stack.enter_context(
+                from_thread.start_blocking_portal("asyncio", name="poolcensus reading from S3")
+            )
+            self._bucket = stack.enter_context(self._portal.wrap_async_context_manager(self._open_bucket()))
+            self._stack = stack.pop_all()
+
+    def _start(self, call: Callable[[Bucket], Awaitable[_T]]) -> Future[_T]:
+        return self._portal.start_task_soon(call, self._bucket)
+
+
+def _result(future: Future[_T]) -> _T:
+    try:
+        while not wait((future,), _LOOK_SECONDS).done:
+            # In a thread that is nobody's worker there is nobody to be cancelled.
+            with suppress(RuntimeError):
+                from_thread.check_cancelled()
+        return future.result()
+    finally:
+        future.cancel()

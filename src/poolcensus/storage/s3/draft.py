@@ -1,0 +1,264 @@
+"""A snapshot on its way into a bucket.
+
+Commit order: complete every data file, send the manifest as an upload, confirm the lock, complete that
+upload, then renew `latest.json`. Completing an upload is atomic and aborting it is final: a run that was
+taken for dead can't publish any more once its successor, which aborts every upload, has cleared up.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import aclosing, suppress
+from typing import TYPE_CHECKING, Protocol
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+from poolcensus.errors import DestinationError
+from poolcensus.format.schema import MANIFEST_NAME, REFUSED_NAME, TARGETS_NAME
+from poolcensus.storage.base import ABORT_SECONDS, Draft, DraftFile
+from poolcensus.storage.naming import LATEST_NAME
+from poolcensus.storage.s3.latest import renew_latest
+
+if TYPE_CHECKING:
+    from poolcensus.storage.base import LatestChoice
+    from poolcensus.storage.s3.lease import Lease
+    from poolcensus.storage.s3.objects import Bucket, Upload, UploadedPart
+
+_log = logging.getLogger("poolcensus")
+
+_REHEARSAL_NAME = ".trial"
+
+
+class Uploading(Protocol):
+    """The store of a draft, as far as the draft knows it."""
+
+    bucket: Bucket
+    lease: Lease
+    prefix: str
+    part_bytes: int
+
+    @property
+    def location(self) -> str:
+        """The destination as a person would name it."""
+
+    async def forget_refused(self) -> None:
+        """Delete the ledgers of earlier runs that were not published."""
+
+
+class BucketDraft(Draft):
+    """Uploads that are under way below a snapshot id."""
+
+    def __init__(self, store: Uploading, snapshot_id: str, folder: str) -> None:
+        super().__init__(snapshot_id)
+        self.bucket = store.bucket
+        self.part_bytes = store.part_bytes
+        self._store = store
+        self._folder = folder
+        self._files: dict[str, _BucketFile] = {}
+        self._touched = False
+        self._manifest: Upload | None = None
+        self._published = False
+        self._ended = False
+        self._unsure = False
+
+    @property
+    def published(self) -> bool:
+        return self._published
+
+    async def create(self, name: str) -> DraftFile:
+        self.check_open()
+        file = self._files[name] = _BucketFile(self, self._folder + name)
+        return file
+
+    async def commit(self, manifest: bytes, latest: LatestChoice) -> None:
+        self.check_open()
+        try:
+            await self._publish(manifest)
+        except DestinationError as error:
+            # All that was lost may be the reply of the call that published it.
+            await self._give_up()
+            if self._unsure:
+                raise DestinationError(
+                    f"it can't be told whether snapshot {self.snapshot_id} is published in"
+                    f" {self._store.location}: {error}"
+                ) from error
+            if not self._published:
+                raise
+        finally:
+            if not self._published:
+                await self._give_up()
+        try:
+            await self._renew_latest(latest)
+        except DestinationError as error:
+            # It is published, whatever becomes of what comes after.
+            _log.warning(
+                "snapshot %s is published in %s, but %s may still name the snapshot before it: %s",
+                self.snapshot_id,
+                self._store.location,
+                LATEST_NAME,
+                error,
+            )
+        await self._store.forget_refused()
+
+    async def refuse(self, record: bytes) -> str | None:
+        self.check_open()
+        kept = False
+        try:
+            # Under its id, where it would be published. Without a manifest it is no snapshot.
+            for name, file in self._files.items():
+                if name.startswith(TARGETS_NAME):
+                    await file.complete()
+            await self._store.lease.confirm()
+            for upload in await self.bucket.uploads(self._folder):
+                await self.bucket.abort(upload)
+            self.check_open()
+            await self.put(self._folder + REFUSED_NAME, record)
+            kept = self._ended = True
+        finally:
+            if not kept:
+                await self._give_up()
+        await self._store.forget_refused()
+        return f"{self._store.location}/{self.snapshot_id}"
+
+    async def _renew_latest(self, choice: LatestChoice) -> None:
+        renewed = False
+        try:
+            await renew_latest(self.bucket, self._store.prefix, self._store.location, choice)
+            renewed = True
+        finally:
+            if not renewed:
+                # Whoever was cancelled here has published all the same.
+                with anyio.move_on_after(ABORT_SECONDS, shield=True), suppress(DestinationError):
+                    await renew_latest(self.bucket, self._store.prefix, self._store.location, choice)
+
+    async def abort(self) -> None:
+        if self._published or self._ended:
+            return
+        # Seen by a call that is still running for someone else.
+        self._ended = True
+        if not self._touched:
+            return
+        try:
+            await self._discard()
+        except DestinationError as error:
+            _log.info("%s is left for the next run to clear up: %s", self._folder, error)
+
+    async def rehearse(self) -> None:
+        """Takes the steps of a commit with an object that goes at once. Raises `DestinationError`.
+
+        What the service can't do, or the caller may not, is better known now than when all is collected.
+        """
+        try:
+            await self._rehearse(self._folder + _REHEARSAL_NAME)
+        except DestinationError as error:
+            raise DestinationError(
+                f"can't publish in {self._store.location}: a trial of it failed, a multipart upload with a"
+                f" CRC32 checksum that is completed with If-None-Match: {error}"
+            ) from error
+
+    async def _rehearse(self, key: str) -> None:
+        upload = await self.begin(key)
+        part = await self.bucket.send(upload, 1, b"x")
+        done = await self.bucket.complete(upload, [part], if_absent=True)
+        if not done and await self.bucket.size_of(key) is None:
+            raise DestinationError(f"the service lost the upload of {key}; choose another destination")
+        await self.bucket.delete(key)
+
+    def check_open(self) -> None:
+        if self._ended or self._published:
+            raise RuntimeError("the draft has ended")
+
+    async def begin(self, key: str) -> Upload:
+        """An upload that goes with the draft."""
+        self._touched = True
+        upload = await self.bucket.begin(key)
+        if self._ended:
+            await self.bucket.abort(upload)
+            self.check_open()
+        return upload
+
+    async def put(self, key: str, data: bytes) -> None:
+        """An object that goes with the draft."""
+        self._touched = True
+        await self.bucket.put(key, data)
+
+    async def _publish(self, manifest: bytes) -> None:
+        for file in self._files.values():
+            await file.complete()
+        key = self._folder + MANIFEST_NAME
+        upload = await self.begin(key)
+        part = await self.bucket.send(upload, 1, manifest)
+        await self._store.lease.confirm()
+        if self._ended:
+            raise DestinationError(f"snapshot {self.snapshot_id} was given up before it was published")
+        self._manifest = upload
+        if not await self.bucket.complete(upload, [part], if_absent=True):
+            raise DestinationError(
+                f"snapshot {self.snapshot_id} was cleared up by another run before it was published"
+            )
+        self._published = True
+
+    async def _give_up(self) -> None:
+        with anyio.move_on_after(ABORT_SECONDS, shield=True):
+            await self.abort()
+
+    async def _discard(self) -> None:
+        if self._manifest is not None:
+            self._unsure = True
+            await self.bucket.abort(self._manifest)
+            # It is settled now: nothing can complete that upload any more.
+            self._published = await self.bucket.size_of(self._folder + MANIFEST_NAME) is not None
+            self._unsure = False
+            if self._published:
+                return
+        for upload in await self.bucket.uploads(self._folder):
+            await self.bucket.abort(upload)
+        async with aclosing(self.bucket.entries(self._folder)) as entries:
+            async for entry in entries:
+                await self.bucket.delete(entry.key)
+
+
+class _BucketFile(DraftFile):
+    def __init__(self, draft: BucketDraft, key: str) -> None:
+        self._draft = draft
+        self._key = key
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._sent_bytes = 0
+        self._upload: Upload | None = None
+        self._parts: list[UploadedPart] = []
+
+    async def append(self, data: bytes) -> None:
+        self._draft.check_open()
+        self._held.append(data)
+        self._held_bytes += len(data)
+        size = self._draft.part_bytes
+        if self._held_bytes < size:
+            await checkpoint()
+            return
+        # Of one size: some services take no others.
+        data = b"".join(self._held)
+        full = len(data) - len(data) % size
+        self._held, self._held_bytes = [data[full:]], len(data) - full
+        for start in range(0, full, size):
+            await self._send(data[start : start + size])
+
+    async def complete(self) -> None:
+        """Makes an object of what was appended."""
+        rest = b"".join(self._held)
+        if self._upload is None:
+            await self._draft.put(self._key, rest)
+            return
+        if rest:
+            await self._send(rest)
+        if await self._draft.bucket.complete(self._upload, self._parts):
+            return
+        if await self._draft.bucket.size_of(self._key) != self._sent_bytes:
+            raise DestinationError(f"the upload of {self._key} was cleared up by another run")
+
+    async def _send(self, data: bytes) -> None:
+        if self._upload is None:
+            self._upload = await self._draft.begin(self._key)
+        self._parts.append(await self._draft.bucket.send(self._upload, len(self._parts) + 1, data))
+        self._sent_bytes += len(data)

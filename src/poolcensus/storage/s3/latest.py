@@ -1,0 +1,44 @@
+"""Having `latest.json` name the newest snapshot of a bucket, whoever else writes it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from poolcensus.errors import DestinationError
+from poolcensus.storage.naming import LATEST_NAME, latest_object, named
+from poolcensus.storage.s3.keys import contents, published
+from poolcensus.storage.s3.reading import read_manifests
+
+if TYPE_CHECKING:
+    from poolcensus.storage.base import LatestChoice
+    from poolcensus.storage.s3.objects import Bucket
+
+_ROUNDS = 4
+
+
+async def renew_latest(bucket: Bucket, prefix: str, place: str, choice: LatestChoice) -> None:
+    """Have `latest.json` name what is chosen. Raises `DestinationError`."""
+    key = prefix + LATEST_NAME
+    for _ in range(_ROUNDS):
+        # Read before the list is: whoever publishes after that also writes after it.
+        held = await bucket.get(key)
+        ids = published(await contents(bucket, prefix))
+        name = None if held is None else named(held.body)
+        choice.start(ids, name)
+        while wanted := choice.next():
+            for each, manifest in (await read_manifests(bucket, prefix, wanted)).items():
+                choice.take(each, manifest)
+        if choice.newest == name and (name is not None or held is None):
+            return
+        if choice.newest is None:
+            if held is not None:
+                await bucket.delete(key, if_match=held.etag)
+            return
+        data = latest_object(choice.newest)
+        if held is None:
+            written = await bucket.put(key, data, if_absent=True)
+        else:
+            written = await bucket.put(key, data, if_match=held.etag)
+        if written is not None:
+            return
+    raise DestinationError(f"other runs keep writing {place}/{LATEST_NAME}")

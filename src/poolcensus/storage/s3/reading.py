@@ -1,0 +1,63 @@
+"""Reading snapshots in a bucket, in the event loop of whoever holds the bucket."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+import anyio
+
+from poolcensus.errors import first_reason_raised
+from poolcensus.format.schema import MANIFEST_NAME
+from poolcensus.storage.naming import LATEST_NAME, named
+from poolcensus.storage.s3.keys import contents, published
+from poolcensus.storage.source import LARGEST_MANIFEST, Survey
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from poolcensus.storage.s3.objects import Bucket
+
+AT_ONCE = 16
+"""How many manifests are read at the same time: a connection each."""
+
+
+async def survey(bucket: Bucket, prefix: str) -> Survey:
+    """Return what stands under `prefix`. Raises `DestinationError` where the bucket can't be read."""
+    found = await read_manifests(bucket, prefix, published(await contents(bucket, prefix)))
+    return Survey([*found.items()], await latest_in(bucket, prefix))
+
+
+async def latest_in(bucket: Bucket, prefix: str) -> str | None:
+    """Return the id that `latest.json` names, None where it names none. Raises `DestinationError`."""
+    held = await bucket.get(prefix + LATEST_NAME)
+    return None if held is None else named(held.body)
+
+
+async def sizes_of(bucket: Bucket, folder: str) -> dict[str, int]:
+    """Return the names and sizes of the objects in a folder. Raises `DestinationError`."""
+    async with aclosing(bucket.entries(folder)) as entries:
+        return {entry.key.removeprefix(folder): entry.size async for entry in entries}
+
+
+async def read_manifest(bucket: Bucket, prefix: str, snapshot_id: str) -> bytes:
+    """Return a manifest; no bytes where it has just been removed. Raises `DestinationError`."""
+    held = await bucket.get(f"{prefix}{snapshot_id}/{MANIFEST_NAME}", size=LARGEST_MANIFEST + 1)
+    return b"" if held is None else held.body
+
+
+async def read_manifests(bucket: Bucket, prefix: str, ids: Iterable[str]) -> dict[str, bytes]:
+    """Return the manifests of these snapshots, by id, read side by side. Raises `DestinationError`."""
+    ids = [*ids]
+    found: dict[str, bytes] = {}
+    limiter = anyio.CapacityLimiter(AT_ONCE)
+
+    async def read(snapshot_id: str) -> None:
+        async with limiter:
+            found[snapshot_id] = await read_manifest(bucket, prefix, snapshot_id)
+
+    with first_reason_raised():
+        async with anyio.create_task_group() as group:
+            for snapshot_id in ids:
+                group.start_soon(read, snapshot_id)
+    return {each: found[each] for each in ids}

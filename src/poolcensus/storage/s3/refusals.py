@@ -1,0 +1,141 @@
+"""What S3 answers where it refuses or fails: which codes mean what, and what a person is told."""
+
+from __future__ import annotations
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    ParamValidationError,
+    ProxyConnectionError,
+    ReadTimeoutError,
+    SSLError,
+)
+
+from poolcensus.errors import CallError
+
+UPLOAD_GONE = frozenset({"NoSuchUpload"})
+EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestExpired"})
+_UNKNOWN_CALLER = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "AuthFailure"})
+_DENIED = frozenset({"AccessDenied", "AllAccessDisabled", "403", "AccessDeniedException"})
+_UNKNOWN = frozenset({"NotImplemented", "501"})
+_ELSEWHERE = frozenset(
+    {
+        "PermanentRedirect",
+        "TemporaryRedirect",
+        "AuthorizationHeaderMalformed",
+        "IllegalLocationConstraintException",
+        "301",
+        "307",
+    }
+)
+_READING = frozenset({"get_object", "head_object", "list_objects_v2"})
+_PERMISSIONS = {
+    "get_object": "s3:GetObject and s3:ListBucket",
+    "head_object": "s3:GetObject and s3:ListBucket",
+    "put_object": "s3:PutObject",
+    "create_multipart_upload": "s3:PutObject",
+    "upload_part": "s3:PutObject",
+    "complete_multipart_upload": "s3:PutObject",
+    "delete_object": "s3:DeleteObject",
+    "list_objects_v2": "s3:ListBucket",
+    "list_multipart_uploads": "s3:ListBucketMultipartUploads",
+    "abort_multipart_upload": "s3:AbortMultipartUpload",
+}
+
+
+class RedirectedError(BotoCoreError):  # type: ignore[misc] # the SDK has no types
+    """What answered sends its callers elsewhere, and does not say that a bucket is there."""
+
+    fmt = "redirected"
+
+
+# By code, or by status as text. In this order: a code says more than its status.
+_REFUSALS: tuple[tuple[frozenset[str], str], ...] = (
+    (
+        frozenset({"InvalidObjectState"}),
+        "the object is in an archive; restore it with 'aws s3api restore-object', and run again",
+    ),
+    (UPLOAD_GONE, "someone has aborted the upload, another run or a lifecycle rule; run again"),
+    (frozenset({"NoSuchBucket"}), "there is no bucket {bucket}; create it or choose another destination"),
+    (EXPIRED, "the caller's credentials have expired; renew them and run again"),
+    (
+        _UNKNOWN_CALLER,
+        "S3 does not accept the caller's credentials ({code}); check --profile and AWS_PROFILE",
+    ),
+    (frozenset({"RequestTimeTooSkewed"}), "the clock of this machine is wrong; set it"),
+    (frozenset({"SlowDown", "503"}), "S3 asks for fewer calls still; run again later"),
+    (_ELSEWHERE, "the bucket {bucket} is in another region; name that with AWS_REGION"),
+    (
+        _UNKNOWN,
+        "the service lacks what keeping snapshots takes, perhaps conditional writes; choose another one",
+    ),
+    (_DENIED, "access is denied ({code}); the caller needs {permission}"),
+)
+_FAILURES: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
+    ((SSLError,), "the certificate of the service is not trusted; AWS_CA_BUNDLE names whom to trust"),
+    ((RedirectedError,), "what answered is not S3, it redirects; check the network and --endpoint-url"),
+    ((ProxyConnectionError,), "the proxy can't be reached; check HTTPS_PROXY and HTTP_PROXY"),
+    (
+        (EndpointConnectionError, ConnectTimeoutError),
+        "the service can't be reached; check the network, the region and --endpoint-url",
+    ),
+    (
+        (ReadTimeoutError, TimeoutError),
+        "the service did not answer in time; check the network or choose another destination",
+    ),
+    (
+        (ParamValidationError,),
+        "the SDK refuses the name of the bucket or of the object; choose another destination",
+    ),
+)
+
+
+def reason_of(error: Exception, operation: str, *, bucket: str, owner: str | None) -> str:
+    """Return why a call failed, and what to do. `owner` is the account that the bucket has to be of."""
+    if isinstance(error, ClientError):
+        return _refusal(error, operation, bucket, owner)
+    if isinstance(error, CallError):
+        # The chain's, asked for credentials.
+        return error.message
+    for kinds, reason in _FAILURES:
+        if isinstance(error, kinds):
+            return reason
+    return "the connection broke again and again; check the network or choose another destination"
+
+
+def _refusal(error: ClientError, operation: str, bucket: str, owner: str | None) -> str:
+    code, status = code_of(error), _status(error)
+    reason = next(
+        (reason for codes, reason in _REFUSALS if not codes.isdisjoint({code, str(status)})),
+        "S3 answered {code}; run again or choose another destination",
+    )
+    message = str(error.response.get("Error", {}).get("Message", ""))
+    reads = operation in _READING
+    if code in _DENIED and "kms:" in message:
+        needs = "kms:Decrypt" if reads else "kms:GenerateDataKey and kms:Decrypt"
+        reason = f"the key refuses the caller, who needs {needs} on it"
+    elif code.startswith("KMS."):
+        reason = "the key can't be used ({code}); check " + (
+            "the key that the object is encrypted with" if reads else "s3_kms_key"
+        )
+    elif reads and is_unknown(error):
+        reason = "the service does not have this call ({code}); check --endpoint-url"
+    elif code in _DENIED and owner:
+        reason += f", and the bucket has to be of account {owner}"
+    return reason.format(code=code, bucket=bucket, permission=_PERMISSIONS[operation])
+
+
+def code_of(error: ClientError) -> str:
+    """Return the service's error code, or an empty text."""
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def _status(error: ClientError) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def is_unknown(error: BaseException | None) -> bool:
+    """Whether the service says that it does not have the call."""
+    return isinstance(error, ClientError) and not _UNKNOWN.isdisjoint({code_of(error), str(_status(error))})

@@ -1,0 +1,187 @@
+"""A bucket of S3 that snapshots are written to, and removed from."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Self, TypeVar
+
+import anyio
+
+from poolcensus.errors import DestinationError
+from poolcensus.format.ids import parse_snapshot_id
+from poolcensus.format.schema import MANIFEST_NAME, REFUSED_NAME
+from poolcensus.storage.base import ABORT_SECONDS, Draft, Shelf
+from poolcensus.storage.naming import LOCK_NAME
+from poolcensus.storage.s3.draft import BucketDraft
+from poolcensus.storage.s3.keys import contents, split_place, uploads_of_snapshots
+from poolcensus.storage.s3.lease import LEASE_SECONDS, Lease, remove_lock
+from poolcensus.storage.s3.reading import survey
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
+    from types import TracebackType
+
+    from anyio.abc import TaskGroup
+
+    from poolcensus.storage.holder import LockHolder
+    from poolcensus.storage.s3.objects import Bucket
+    from poolcensus.storage.source import Survey
+
+_T = TypeVar("_T")
+
+_log = logging.getLogger("poolcensus")
+
+# An upload has at most 10,000 parts: a file may have 78 GiB as it is sent.
+PART_BYTES = 8 << 20
+_LONGEST_RELEASE = 10.0
+
+
+class BucketStore(Shelf):
+    """The keys of a bucket that start with the prefix of `place`, an `s3://BUCKET/PREFIX`.
+
+    What `open_bucket` gives is opened on entering and closed on leaving. Where the lock is lost, whoever is
+    inside is cancelled, and leaving raises `DestinationError`.
+    """
+
+    def __init__(
+        self,
+        open_bucket: Callable[[], AbstractAsyncContextManager[Bucket]],
+        place: str,
+        *,
+        part_bytes: int = PART_BYTES,
+        lease_seconds: float = LEASE_SECONDS,
+    ) -> None:
+        _, self.prefix = split_place(place)
+        self.part_bytes = part_bytes
+        self._place = place
+        self._open_bucket = open_bucket
+        self._inside: anyio.CancelScope | None = None
+        self._lease_seconds = lease_seconds
+        self._drafts: list[BucketDraft] = []
+        self._refused: dict[str, list[str]] = {}
+        self._lost: DestinationError | None = None
+
+    @property
+    def location(self) -> str:
+        return self._place
+
+    async def __aenter__(self) -> Self:
+        self._lost = None
+        self._opening = self._open_bucket()
+        self.bucket = await self._opening.__aenter__()
+        self.lease = Lease(self.bucket, self.prefix + LOCK_NAME, self._place, seconds=self._lease_seconds)
+        self._tasks: TaskGroup = anyio.create_task_group()
+        await self._tasks.__aenter__()
+        self._inside = anyio.CancelScope()
+        self._inside.__enter__()
+        entered = False
+        try:
+            await self.lease.acquire()
+            self._tasks.start_soon(self._keep_lock, name="lock of the destination")
+            entered = True
+        finally:
+            if not entered:
+                await self.__aexit__(*sys.exc_info())
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        inside, self._inside = self._inside, None
+        lost = inside is not None and inside.__exit__(kind, error, traceback)
+        try:
+            with anyio.move_on_after(ABORT_SECONDS if kind is not None else _LONGEST_RELEASE, shield=True):
+                await self._let_go()
+        finally:
+            self._tasks.cancel_scope.cancel()
+            try:
+                # What the body raised is not the task group's to wrap.
+                await self._tasks.__aexit__(None, None, None)
+            finally:
+                await self._opening.__aexit__(None, None, None)
+        # Whoever was cancelled by somebody else as well is to see that.
+        if self._lost is not None and (lost or not isinstance(error, anyio.get_cancelled_exc_class())):
+            # One of its own: an exception raised in two tasks collects both tracebacks.
+            raise DestinationError(str(self._lost)) from self._lost
+
+    async def draft(self, snapshot_id: str) -> Draft:
+        parse_snapshot_id(snapshot_id)
+        await self.sweep()
+        folder = f"{self.prefix}{snapshot_id}/"
+        async with aclosing(self.bucket.entries(folder)) as entries:
+            async for _ in entries:
+                raise DestinationError(
+                    f"can't write {self._place}/{snapshot_id}: there is a snapshot of this id already; choose"
+                    " another destination"
+                )
+        draft = BucketDraft(self, snapshot_id, folder)
+        self._drafts.append(draft)
+        await draft.rehearse()
+        return draft
+
+    async def survey(self, take: Callable[[Survey], _T]) -> _T:
+        if self._inside is not None:
+            return take(await survey(self.bucket, self.prefix))
+        async with self._open_bucket() as bucket:
+            return take(await survey(bucket, self.prefix))
+
+    async def remove(self, snapshot_id: str) -> None:
+        parse_snapshot_id(snapshot_id)
+        if self._inside is None:
+            raise RuntimeError("the store is not in use")
+        folder = f"{self.prefix}{snapshot_id}/"
+        # Without its manifest it is no snapshot any more, whatever happens to the rest.
+        await self.bucket.delete(folder + MANIFEST_NAME)
+        async with aclosing(self.bucket.entries(folder)) as entries:
+            async for entry in entries:
+                await self.bucket.delete(entry.key)
+
+    async def unlock(self) -> LockHolder | None:
+        async with self._open_bucket() as bucket:
+            return await remove_lock(bucket, self.prefix + LOCK_NAME, self._place)
+
+    async def _keep_lock(self) -> None:
+        try:
+            await self.lease.keep()
+        except DestinationError as error:
+            self._lost = error
+            if self._inside is not None:
+                self._inside.cancel()
+
+    async def _let_go(self) -> None:
+        while self._drafts:
+            await self._drafts.pop().abort()
+        try:
+            await self.lease.release()
+        except DestinationError as error:
+            _log.warning("the lock of %s is left to lapse: %s", self._place, error)
+
+    async def sweep(self, *, keep: Iterable[Path] | None = None) -> None:  # noqa: ARG002 - no draft outlives its run
+        # Whoever left these is dead, for this run holds the lock. Uploads first: from then on nothing that
+        # was begun before can be published, and what has no manifest now will never have one.
+        for upload in await uploads_of_snapshots(self.bucket, self.prefix):
+            await self.bucket.abort(upload)
+        for snapshot_id, names in (await contents(self.bucket, self.prefix)).items():
+            if MANIFEST_NAME not in names and REFUSED_NAME in names:
+                self._refused[snapshot_id] = [*names]
+            elif MANIFEST_NAME not in names:
+                for name in names:
+                    await self.bucket.delete(f"{self.prefix}{snapshot_id}/{name}")
+
+    async def forget_refused(self) -> None:
+        """Delete the ledgers of earlier runs that were not published."""
+        while self._refused:
+            snapshot_id, names = self._refused.popitem()
+            try:
+                # What has no refused.json any more is swept like everything else.
+                for name in sorted(names, key=lambda name: name != REFUSED_NAME):
+                    await self.bucket.delete(f"{self.prefix}{snapshot_id}/{name}")
+            except DestinationError as error:
+                _log.info("the ledger of %s is left for the next run to remove: %s", snapshot_id, error)

@@ -1,0 +1,118 @@
+"""Where snapshots are read from: one small, read-only, synchronous interface for every destination.
+
+It knows ids, names and bytes, and not what a manifest says. Everything blocks. Whatever goes wrong with one
+snapshot is an `OSError` or a `SnapshotError`; a destination that can't be read is a `SnapshotError` or a
+`DestinationError`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+    from types import TracebackType
+
+    from poolcensus.errors import SnapshotError
+    from poolcensus.format.compression import Readable
+
+LARGEST_MANIFEST = 1 << 28
+"""What a manifest is read up to, and one byte more, so that one that is too large is seen to be."""
+
+
+class Survey(NamedTuple):
+    """What lies at a destination: each manifest, or why there is none to be read, and what `latest` names."""
+
+    manifests: Iterable[tuple[str, bytes | SnapshotError]]
+    latest: str | None
+
+
+class Resource:
+    """A context manager for those who read more than once: what is opened for one read serves the next.
+
+    Nothing stays open without it, or once it is left. It may be entered more than once.
+    """
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        return None
+
+
+class Folder(Resource, ABC):
+    """The files of one snapshot, or of a run whose ledger was kept."""
+
+    path: Path | None = None
+    """The folder, where it is one."""
+
+    @property
+    @abstractmethod
+    def location(self) -> str:
+        """The folder as a person would name it."""
+
+    @property
+    @abstractmethod
+    def called(self) -> str:
+        """What it is called where it lies: the id of its snapshot, if nobody has renamed it."""
+
+    @abstractmethod
+    def manifest(self) -> bytes:
+        """The bytes of manifest.json. Raises `SnapshotError` where there is none to be read."""
+
+    @abstractmethod
+    def names(self) -> list[str]:
+        """The names of the files, sorted. Raises `OSError`."""
+
+    @abstractmethod
+    def open(self, name: str) -> AbstractContextManager[Readable]:
+        """A file to be read from its start to its end. Raises `OSError`, `FileNotFoundError` for none."""
+
+    def place_of(self, name: str) -> str:
+        """A file as a person would name it."""
+        return f"{self.location}/{name}"
+
+
+class Source(Resource, ABC):
+    """A destination that is read. It may list what is there once, and not look again."""
+
+    @property
+    @abstractmethod
+    def location(self) -> str:
+        """The destination as a person would name it."""
+
+    @abstractmethod
+    def ids(self) -> list[str]:
+        """The ids of the snapshots that have a manifest, sorted."""
+
+    @abstractmethod
+    def latest(self) -> str | None:
+        """The id that the destination calls its latest; None where it names none."""
+
+    @abstractmethod
+    def manifests(self, ids: Iterable[str]) -> Iterator[tuple[str, bytes | SnapshotError]]:
+        """The manifests of these snapshots, in this order, each read when it is asked for, or before."""
+
+    @abstractmethod
+    def survey(self) -> Survey:
+        """Everything that is named like a snapshot, and is not a run's that goes on."""
+
+    @abstractmethod
+    def folder(self, snapshot_id: str) -> Folder:
+        """The files of a snapshot. Whether there is one is seen when they are read."""
+
+    @abstractmethod
+    def refused(self) -> list[str]:
+        """The ids of the runs that were not published and whose ledger is kept, sorted."""
+
+    @abstractmethod
+    def refused_folder(self, run_id: str) -> Folder:
+        """The files of such a run."""
