@@ -95,9 +95,12 @@ def test_a_reader_that_leaves_early_is_no_drama() -> None:
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")  # noqa: PTH110
-def test_a_full_device_behind_standard_output_is_one_line() -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("arguments", ["--version", "--help", "collect --help"])
+def test_a_full_device_behind_standard_output_is_one_line(arguments: str, unbuffered: str) -> None:
     done = subprocess.run(
-        ["/bin/sh", "-c", f"{sys.executable} -m poolcensus --version > /dev/full"],
+        ["/bin/sh", "-c", f"{sys.executable} -m poolcensus {arguments} > /dev/full"],
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
         stderr=subprocess.PIPE,
         text=True,
         check=False,

@@ -131,20 +131,21 @@ def end(code: int) -> NoReturn:
                 with suppress(OSError, ValueError, AttributeError):
                     stream.flush()
             os._exit(code)
-    _settle_errors()
+    _settle_output()
     sys.exit(code)
 
 
-def _settle_errors() -> None:
-    """Give up on standard error where it can't be written, for which Python would exit with 120."""
-    if sys.stderr is None:
-        return
-    try:
-        sys.stderr.flush()
-    except (OSError, ValueError):
-        # What is still buffered goes nowhere.
-        with suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+def _settle_output() -> None:
+    """Give up on what can't be written to, of standard output and error: Python would exit with 120."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is None:
+            continue
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            # What is still buffered goes nowhere.
+            with suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _census_error() -> type[CensusError]:
