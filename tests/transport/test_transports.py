@@ -296,7 +296,7 @@ def answering_once(*second: bytes, end: Serve) -> Serve:
 
 
 @pytest.mark.parametrize("end", [reset, answering()], ids=["reset", "closed"])
-@pytest.mark.parametrize("kind", ["fast"])
+@both
 async def test_a_kept_connection_that_ends_as_it_is_used_again_is_replaced_at_once(
     serving: Serving, end: Serve
 ) -> None:
@@ -307,7 +307,7 @@ async def test_a_kept_connection_that_ends_as_it_is_used_again_is_replaced_at_on
 
 
 @pytest.mark.parametrize("end", [reset, answering()], ids=["reset", "closed"])
-@pytest.mark.parametrize("kind", ["fast"])
+@both
 async def test_all_kept_connections_may_end_at_once(serving: Serving, end: Serve) -> None:
     both = asyncio.Barrier(2)
 
@@ -324,7 +324,7 @@ async def test_all_kept_connections_may_end_at_once(serving: Serving, end: Serve
         assert server.connections == 4
 
 
-@pytest.mark.parametrize("kind", ["fast"])
+@both
 async def test_a_new_connection_that_ends_too_is_unreachable(serving: Serving) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if server.connections == 1:
@@ -337,7 +337,7 @@ async def test_a_new_connection_that_ends_too_is_unreachable(serving: Serving) -
         assert server.connections == 2
 
 
-@pytest.mark.parametrize("kind", ["fast"])
+@both
 async def test_a_kept_connection_that_ends_within_a_reply_is_a_bad_response(serving: Serving) -> None:
     async with serving(answering_once(b"HTTP/1.1 2", end=answering())) as (server, transport):
         await send(transport, server.url)
@@ -346,7 +346,7 @@ async def test_a_kept_connection_that_ends_within_a_reply_is_a_bad_response(serv
         assert server.connections == 1
 
 
-@pytest.mark.parametrize("kind", ["fast"])
+@both
 async def test_a_kept_connection_that_hangs_is_a_timeout(serving: Serving) -> None:
     async with serving(answering_once(end=answering(then_wait=True))) as (server, transport):
         await send(transport, server.url)
@@ -355,7 +355,7 @@ async def test_a_kept_connection_that_hangs_is_a_timeout(serving: Serving) -> No
         assert server.connections == 1
 
 
-@pytest.mark.parametrize("kind", ["fast"])
+@both
 async def test_leaving_the_transport_sends_nothing_again(serving: Serving) -> None:
     async with serving(answering_once(end=answering(then_wait=True))) as (server, transport):
         await send(transport, server.url)

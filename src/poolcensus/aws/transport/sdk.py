@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Awaitable, Callable, Mapping
     from contextlib import AbstractAsyncContextManager
-    from types import TracebackType
+    from types import SimpleNamespace, TracebackType
 
     from botocore.awsrequest import AWSPreparedRequest, AWSRequest
 
@@ -339,6 +339,23 @@ class _Sender:
         return AioAWSResponse(request.url, reply.status, reply.headers, _Body(reply.body))
 
 
+class _Used:
+    """The connection that a request was sent over: whether it had been used before."""
+
+    __slots__ = ("again",)
+
+    def __init__(self) -> None:
+        self.again = False
+
+
+async def _note_reuse(
+    session: aiohttp.ClientSession,  # noqa: ARG001 - aiohttp's signature
+    context: SimpleNamespace,
+    parameters: aiohttp.TraceConnectionReuseconnParams,  # noqa: ARG001 - aiohttp's signature
+) -> None:
+    context.trace_request_ctx.again = True
+
+
 class _Wire:
     """The connections that all clients share."""
 
@@ -350,12 +367,15 @@ class _Wire:
 
     def open(self) -> None:
         """Be ready to connect."""
+        tracing = aiohttp.TraceConfig()
+        tracing.on_connection_reuseconn.append(_note_reuse)
         self._session = aiohttp.ClientSession(
             # Whoever calls keeps to `most_connections`.
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE, ttl_dns_cache=_NAMES_KEPT),
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=("accept", "accept-encoding", "content-type", "user-agent"),
             auto_decompress=False,
+            trace_configs=[tracing],
             max_line_size=LARGEST_HEAD,
             max_field_size=LARGEST_HEAD,
         )
@@ -381,14 +401,22 @@ class _Wire:
     async def exchange(self, request: AWSPreparedRequest, call: _Call) -> Reply:
         """Send a request and return its reply. Raises what a transport's `send` raises."""
         host = _host(request.url)
-        try:
-            return await self._exchange(host, request, call)
-        except aiohttp.ClientError as error:
-            failure = _failure(host, error, call.timeout)
-        # Outside: the error knows the request's headers.
-        raise failure
+        while True:
+            connection = _Used()
+            try:
+                return await self._exchange(host, request, call, connection)
+            except aiohttp.ClientError as error:
+                failure = _failure(host, error, call.timeout)
+            # A server may close a connection that it has kept just as the next request is on its way. That
+            # says nothing about the service, and the request goes out again.
+            stale = connection.again and isinstance(failure, UnreachableError)
+            if not stale or self._session is None:
+                # Outside: the error knows the request's headers.
+                raise failure
 
-    async def _exchange(self, host: str, request: AWSPreparedRequest, call: _Call) -> Reply:
+    async def _exchange(
+        self, host: str, request: AWSPreparedRequest, call: _Call, connection: _Used
+    ) -> Reply:
         if self._session is None:
             raise RuntimeError("the transport is closed")
         headers = {
@@ -412,6 +440,7 @@ class _Wire:
             ssl=self._tls or True,
             proxy=None if proxy is None else _without_user(proxy),
             proxy_headers=proxy_headers,
+            trace_request_ctx=connection,
         ) as response:
             found = Headers(response.raw_headers)
             bad = partial(bad_reply, host, status=response.status, headers=found)
