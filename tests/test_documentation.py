@@ -39,6 +39,12 @@ def test_a_public_name_is_in_the_readme_and_has_a_docstring(name: str) -> None:
     assert isinstance(value, str) or value.__doc__, f"{name} has no docstring"
 
 
+@pytest.mark.parametrize("name", sorted(poolcensus.__all__))
+def test_a_public_name_is_used_where_types_are_checked(name: str) -> None:
+    uses = ast.walk(ast.parse((ROOT / "tests" / "typing" / "api.py").read_text(encoding="utf-8")))
+    assert name in {getattr(each, "id", getattr(each, "attr", "")) for each in uses}
+
+
 def test_the_public_names_are_those_that_are_exported() -> None:
     assert set(dir(poolcensus)) == set(poolcensus.__all__)
     for name in poolcensus.__all__:

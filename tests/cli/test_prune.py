@@ -44,7 +44,9 @@ def test_a_terminal_sees_what_was_done(
     monkeypatch.setenv("COLUMNS", "120")
     assert main(["prune", "--dest", str(dest), "--keep-daily", "1"]) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert [row[:2] for row in rows[1:]] == [[OLD, "remove"], [MIDDLE, "remove"], [NEW, "keep"]]
+    # Older versions of rich take a dumb terminal for one of 80 columns, where reasons go on in a second line.
+    of_snapshots = [row[:2] for row in rows if row[0] in {OLD, MIDDLE, NEW}]
+    assert of_snapshots == [[OLD, "remove"], [MIDDLE, "remove"], [NEW, "keep"]]
 
 
 def test_a_dry_run_prints_and_removes_nothing(dest: Path, capsys: pytest.CaptureFixture[str]) -> None:

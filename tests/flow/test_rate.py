@@ -69,7 +69,7 @@ def test_throttled_beginners_hold_back_their_service_in_their_region() -> None:
     assert len(rates) == 1
 
 
-def test_where_beginners_are_throttled_a_throttled_page_is_not_its_accounts_doing() -> None:
+async def test_where_beginners_are_throttled_a_throttled_page_is_not_its_accounts_doing() -> None:
     time = 0.0
     rates = RateLimits(lambda: time)
     _throttle_beginners(rates, 1)
@@ -135,7 +135,7 @@ def test_a_chain_waits_no_longer_than_a_retry_and_forgets_a_throttle(
         max_size=100,
     )
 )
-def test_one_throttle_in_three_holds_back_no_call(runs: list[tuple[int | None, float]]) -> None:
+async def test_one_throttle_in_three_holds_back_no_call(runs: list[tuple[int | None, float]]) -> None:
     time = 0.0
     pace = SharedPace(time)
     for throttled, seconds in runs:

@@ -1,0 +1,170 @@
+"""What those who carry on are told is so: links lead somewhere, scripts are there, drawings are right."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+_FOLDERS = (".github", "src", "tests", "config", "benches")
+PAGES = sorted([*ROOT.glob("*.md"), *(page for each in _FOLDERS for page in (ROOT / each).rglob("*.md"))])
+CHANGES = sorted((ROOT / ".github" / "changelog" / "unreleased").iterdir())
+CONTRIBUTING = (ROOT / ".github" / "CONTRIBUTING.md").read_text(encoding="utf-8")
+DESIGN = ROOT / "src" / "poolcensus" / "README.md"
+SCRIPTS = sorted((ROOT / ".ci").iterdir())
+
+
+def _name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def _anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives to a page's headings."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_relative_links_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"[a-z]+:", link):
+            continue
+        name, _, anchor = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        assert target.exists(), link
+        assert not anchor or anchor in _anchors(target), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_the_files_of_tests_that_a_page_names_are_there(page: Path) -> None:
+    known = {path.name for path in (ROOT / "tests").rglob("*.py")}
+    for path in re.findall(r"`([\w/]*\btest_\w+\.py)`", page.read_text(encoding="utf-8")):
+        assert (ROOT / path).is_file() if "/" in path else path in known, path
+
+
+def test_the_layers_of_the_design_page_are_those_of_the_contract() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    (layers,) = [each["layers"] for each in project["tool"]["importlinter"]["contracts"] if "layers" in each]
+    drawing = re.search(r"<!-- layers -->\n```\n(.*?)```", DESIGN.read_text(encoding="utf-8"), re.DOTALL)
+    assert drawing is not None
+    drawn = [re.split(r"\s{2,}", line)[0] for line in drawing[1].splitlines()]
+    assert [set(each.split(" | ")) for each in drawn] == [set(each.split(" | ")) for each in layers]
+
+
+def test_each_term_of_the_design_page_stands_once() -> None:
+    terms = re.findall(r"^\| ([^|]+) \| [^|]+ \|$", DESIGN.read_text(encoding="utf-8"), re.MULTILINE)
+    terms = terms[terms.index("term") + 1 : terms.index("what goes wrong")]
+    assert {"target", "covered", "ledger", "draft"} <= {*terms}
+    assert len(terms) == len({*terms})
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda path: path.stem)
+def test_a_change_of_the_log_has_its_form(change: Path) -> None:
+    assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*\.md", change.name)
+    text = change.read_text(encoding="utf-8")
+    first, empty, *body = text.removesuffix("\n").split("\n")
+    assert re.fullmatch(r"(Bugfix|Change|Enhancement|Security): [A-Z].{,79}[^.]", first)
+    assert not empty
+    assert body[-1].endswith(".")
+    assert text.endswith(".\n")
+    assert all(len(line) <= 120 for line in body)
+
+
+def test_the_form_of_the_change_log_is_the_one_that_its_page_shows(tmp_path: Path) -> None:
+    page = (ROOT / ".github" / "changelog" / "README.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```\n(.*?)```", page, re.DOTALL)
+    shown = tmp_path / "shown.md"
+    shown.write_text(example, encoding="utf-8")
+    test_a_change_of_the_log_has_its_form(shown)
+
+
+def _yaml(*path: str) -> Any:
+    return yaml.safe_load((ROOT / Path(*path)).read_text(encoding="utf-8"))
+
+
+def _workflow() -> dict[str, Any]:
+    loaded: dict[str, Any] = _yaml(".github", "workflows", "ci.yml")
+    return loaded
+
+
+def test_the_workflow_runs_scripts_that_are_there() -> None:
+    commands = [step["run"] for job in _workflow()["jobs"].values() for step in job["steps"] if "run" in step]
+    assert {".ci/run", ".ci/lowest"} <= {*commands}
+    for path in re.findall(r"\.ci/\w+", "\n".join(commands)):
+        assert os.access(ROOT / path, os.X_OK), path
+
+
+def test_the_workflow_has_each_python_that_the_package_names() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    named = [each.rpartition(" ")[2] for each in project["classifiers"] if ":: 3." in each]
+    (set_up,) = [
+        step["with"]["python-version"].split()
+        for step in _workflow()["jobs"]["gate"]["steps"]
+        if step.get("uses", "").startswith("actions/setup-python@")
+    ]
+    assert set_up == named
+    loop = re.search(
+        r"^for other in (.*); do$", (ROOT / ".ci" / "run").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert loop is not None
+    assert loop[1].split() == named
+
+
+def test_the_workflow_may_write_nothing() -> None:
+    assert _workflow()["permissions"] == {"contents": "read"}
+    assert not any("permissions" in job for job in _workflow()["jobs"].values())
+
+
+def test_the_hooks_run_what_the_gate_runs() -> None:
+    gate = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    (repository,) = _yaml(".pre-commit-config.yaml")["repos"]
+    assert repository["repo"] == "local"
+    for hook in repository["hooks"]:
+        assert hook["language"] == "system"
+        program, *arguments = shlex.split(hook["entry"])
+        words = [f'"$bin/{Path(program).name}"', *(each for each in arguments if not each.startswith("-"))]
+        assert " ".join(words) in gate
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=_name)
+def test_a_script_says_what_it_is_and_stops_at_the_first_error(script: Path) -> None:
+    assert os.access(script, os.X_OK)
+    first, second, third, *_ = script.read_text(encoding="utf-8").split("\n")
+    assert first == "#!/usr/bin/env bash"
+    assert second.startswith("# ")
+    assert third == "set -euo pipefail"
+
+
+def _commands() -> list[list[str]]:
+    blocks = re.findall(r"```sh\n(.*?)```", CONTRIBUTING, re.DOTALL)
+    return [shlex.split(line, comments=True) for block in blocks for line in block.splitlines()]
+
+
+def test_the_commands_for_contributors_name_what_is_there() -> None:
+    commands = _commands()
+    assert [".ci/run"] in commands
+    assert [".ci/lowest"] in commands
+    for program, *arguments in commands:
+        if program.startswith(".ci/"):
+            assert (ROOT / program) in SCRIPTS
+        for path in (each for each in arguments if each.startswith("tests/")):
+            assert (ROOT / path).exists(), path
+
+
+@pytest.mark.parametrize(
+    "page", [CONTRIBUTING, DESIGN.read_text(encoding="utf-8")], ids=["contributing", "design"]
+)
+def test_the_places_of_the_code_that_a_page_names_are_there(page: str) -> None:
+    package = ROOT / "src" / "poolcensus"
+    for path in re.findall(
+        r"`((?:src|tests|config|benches|\.github)/[\w./-]+|(?:cli|flow|aws|config)/[\w./]+)`", page
+    ):
+        assert (ROOT / path).exists() or (package / path).exists(), path

@@ -1,0 +1,207 @@
+"""How the library is used, for mypy alone: nothing here runs.
+
+What fails to check here fails in the code of everybody who uses the library with types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import assert_never, assert_type
+
+import poolcensus
+from poolcensus import (
+    Account,
+    Caller,
+    CallError,
+    Census,
+    CensusError,
+    CredentialsError,
+    DamagedSnapshotError,
+    Decision,
+    Denial,
+    DestinationError,
+    DestinationLockedError,
+    FailedAccount,
+    FailureGroup,
+    FatalError,
+    IncompleteError,
+    Keep,
+    LockHolder,
+    Manifest,
+    NotPublishedError,
+    OrganizationError,
+    Outcome,
+    Page,
+    Plan,
+    PoolRecord,
+    Problem,
+    ProblemKind,
+    Progress,
+    Pruning,
+    Settings,
+    SettingsError,
+    Snapshot,
+    SnapshotError,
+    Target,
+    TargetResult,
+    Totals,
+)
+
+assert_type(poolcensus.__version__, str)
+
+
+# Settings come from every source, or from one file, or from values.
+settings = Settings.load()
+assert_type(settings, Settings)
+Settings.load("poolcensus.toml")
+Settings.load(Path("poolcensus.toml"), concurrency=256, regions=("eu-*",), strict=True)
+Settings()
+assert_type(settings.dest, str)
+assert_type(settings.accounts, tuple[str, ...])
+assert_type(settings.concurrency, int)
+assert_type(settings.deadline, float | None)
+
+
+async def streams() -> None:
+    async with Census(settings) as census:
+        assert_type(census, Census)
+        async for record in census.pools():
+            assert_type(record, PoolRecord)
+            # A field is any JSON value: the service decides what it sends.
+            pool_id = record.pool["PoolId"]
+            assert isinstance(pool_id, str)
+            assert_type(record.account_name, str | None)
+        async for page in census.pages():
+            assert_type(page, Page)
+            assert_type(page.target.account, Account)
+            assert_type(page.number, int)
+        async for event in census.events():
+            match event:
+                case Page():
+                    assert_type(event.target, Target)
+                case TargetResult():
+                    assert_type(event.outcome, Outcome)
+                    assert_type(event.outcome.covered, bool)
+                case _:
+                    assert_never(event)
+        async for target in census.targets():
+            assert_type(target, Target)
+            assert_type(target.region, str)
+
+
+async def leaving_early() -> None:
+    async with Census(settings) as census, census.pools() as records:
+        async for record in records:
+            assert_type(record, PoolRecord)
+            break
+        await records.aclose()
+
+
+async def collecting() -> None:
+    async with Census(settings) as census:
+        await census.collect()
+        await census.collect(Path("snapshots"))
+        snapshot = await census.collect("s3://audit-bucket/pools")
+        assert_type(snapshot.id, str)
+        assert_type(snapshot.manifest, Manifest)
+        assert_type(snapshot.manifest.totals, Totals)
+        assert_type(snapshot.manifest.caller, Caller)
+        assert_type(snapshot.manifest.outcomes, dict[Outcome, int])
+        for result in snapshot.uncovered():
+            assert_type(result, TargetResult)
+        if isinstance(snapshot, Snapshot):
+            assert_type(snapshot.path, Path)
+
+
+async def after_a_run() -> None:
+    async with Census(settings) as census:
+        assert_type(census.progress(), Progress)
+        assert_type(census.outcomes, Mapping[Outcome, int])
+        assert_type(census.uncovered, tuple[TargetResult, ...])
+        assert_type(census.closed, tuple[TargetResult, ...])
+        assert_type(census.resumable, bool)
+        if census.before is not None:
+            assert_type(census.before.id, str)
+        if census.published is not None:
+            assert_type(census.published.manifest, Manifest)
+        for group in census.failures:
+            assert_type(group, FailureGroup)
+            assert_type(group.denial, Denial | None)
+            assert_type(group.examples, tuple[FailedAccount, ...])
+
+
+async def planning() -> None:
+    async with Census(settings) as census:
+        plan = await census.plan()
+    assert_type(plan, Plan)
+    assert_type(plan.accounts, tuple[Account, ...])
+    assert_type(plan.calls, dict[str, int])
+
+
+def reading() -> None:
+    snapshot = Snapshot.open("latest", dest="snapshots")
+    assert_type(snapshot, Snapshot)
+    Snapshot.open(Path("snapshots/20261123T020000Z-3f9a1c"))
+    assert_type(snapshot.pools(), Iterator[PoolRecord])
+    assert_type(snapshot.targets(), Iterator[TargetResult])
+    assert_type(snapshot.uncovered(), Iterator[TargetResult])
+    for info in poolcensus.list_snapshots("snapshots"):
+        assert_type(info.id, str)
+        assert_type(info.targets, int)
+    problems = poolcensus.verify(snapshot)
+    assert_type(problems, tuple[Problem, ...])
+    for problem in problems:
+        assert_type(problem.kind, ProblemKind)
+
+
+async def keeping_some() -> None:
+    pruning = await poolcensus.prune("snapshots", Keep(last=7, daily=30, monthly=24), dry_run=True)
+    assert_type(pruning, Pruning)
+    for decision in pruning.decisions:
+        assert_type(decision, Decision)
+        assert_type(decision.keep, bool)
+    holder = await poolcensus.unlock(Path("snapshots"))
+    assert_type(holder, LockHolder | None)
+
+
+async def failing() -> None:
+    try:
+        async with Census(settings) as census:
+            await census.collect()
+    except NotPublishedError as error:
+        assert_type(error.ledger, str | None)
+        assert_type(error.uncovered, tuple[TargetResult, ...])
+        assert_type(error.failures, tuple[FailureGroup, ...])
+    except CallError as error:
+        assert_type(error.code, str)
+        assert_type(error.status, int | None)
+
+
+# Who catches a family catches all of it.
+fatal: tuple[type[FatalError], ...] = (
+    SettingsError,
+    CredentialsError,
+    OrganizationError,
+    DestinationError,
+    DestinationLockedError,
+)
+of_snapshots: tuple[type[SnapshotError], ...] = (DamagedSnapshotError,)
+all_of_them: tuple[type[CensusError], ...] = (
+    FatalError,
+    NotPublishedError,
+    IncompleteError,
+    SnapshotError,
+    CallError,
+)
+
+
+# What would be a mistake is one.
+async def mistakes() -> None:
+    settings.concurrency = 3  # type: ignore[misc] # settings don't change
+    Keep(hourly=3)  # type: ignore[call-arg] # no such rule
+    poolcensus.verify("snapshots")  # type: ignore[arg-type] # a snapshot is opened first
+    async with Census("poolcensus.toml"):  # type: ignore[arg-type] # settings are loaded first
+        pass
+    for _ in Census(settings).pools():  # type: ignore[attr-defined] # `async for`
+        pass
