@@ -39,10 +39,12 @@ from poolcensus import (
     ProblemKind,
     Progress,
     Pruning,
+    RefusedRun,
     Settings,
     SettingsError,
     Snapshot,
     SnapshotError,
+    SnapshotInfo,
     Target,
     TargetResult,
     Totals,
@@ -110,8 +112,9 @@ async def collecting() -> None:
         assert_type(snapshot.manifest.outcomes, dict[Outcome, int])
         for result in snapshot.uncovered():
             assert_type(result, TargetResult)
-        if isinstance(snapshot, Snapshot):
-            assert_type(snapshot.path, Path)
+        assert_type(snapshot, Snapshot)
+        assert_type(snapshot.path, Path | None)
+        assert_type(snapshot.location, str)
 
 
 async def after_a_run() -> None:
@@ -146,8 +149,13 @@ def reading() -> None:
     assert_type(snapshot.pools(), Iterator[PoolRecord])
     assert_type(snapshot.targets(), Iterator[TargetResult])
     assert_type(snapshot.uncovered(), Iterator[TargetResult])
-    for info in poolcensus.list_snapshots("snapshots"):
+    for info in poolcensus.list_snapshots("s3://audit-bucket/pools", settings=settings):
+        assert_type(info, SnapshotInfo)
         assert_type(info.id, str)
+    refused = poolcensus.refused_run("snapshots")
+    assert_type(refused, RefusedRun | None)
+    if refused is not None:
+        assert_type(refused.uncovered(), Iterator[TargetResult])
         assert_type(info.targets, int)
     problems = poolcensus.verify(snapshot)
     assert_type(problems, tuple[Problem, ...])
