@@ -18,7 +18,7 @@ import anyio.to_thread
 import msgspec
 
 from poolcensus.aws.session import open_aws, open_caller
-from poolcensus.config.readers import destination
+from poolcensus.config.readers import EntryError, destination, shown
 from poolcensus.engine.engine import Engine, EngineLimits
 from poolcensus.engine.failures import FailureTally
 from poolcensus.engine.sinks import ClosedTargets, EventSink, PageSink, RecordSink, TakesNotes
@@ -523,13 +523,12 @@ class _Former:
 
 
 def _place(dest: str | os.PathLike[str]) -> str:
-    place = os.fspath(dest)
-    if not place.startswith(SCHEME):
-        return place
     try:
-        return str(destination(place))
+        return destination(os.fspath(dest))
+    except EntryError as error:
+        raise SettingsError(f"dest: {error}") from None
     except ValueError as error:
-        raise SettingsError(f"the destination {place!r} {error}") from None
+        raise SettingsError(f"dest: {shown(os.fspath(dest))} {error}") from None
 
 
 async def _accounts_from_file(source: str) -> tuple[AccountEntry, ...]:
