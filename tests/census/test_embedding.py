@@ -328,3 +328,39 @@ def test_a_census_runs_in_the_loops_that_take_the_place_of_asyncios(tmp_path: Pa
         check=False,
     )
     assert (ended.stdout, ended.stderr) == ("complete\n", "")
+
+
+@pytest.mark.parametrize(
+    "dest",
+    [
+        "s3:bucket/prefix",
+        '"s3://bucket/prefix"',
+        "arn:aws:s3:::bucket/prefix",
+        "s3://bucket/prefix\r",
+        "snapshots\r",
+        "snap\0shots",
+        "",
+        Path("s3://bucket/prefix"),
+    ],
+)
+async def test_a_destination_given_in_code_is_checked_as_one_in_the_settings(
+    lab: Start, dest: str | Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = await lab(accounts=1)
+    monkeypatch.chdir(tmp_path)
+    async with poolcensus.Census(here.settings()) as census:
+        with pytest.raises(poolcensus.SettingsError, match="^dest: "):
+            await census.collect(dest)
+    assert not here.simulator.stats.snapshot()["calls"]
+    assert not [*tmp_path.iterdir()]
+
+
+async def test_a_destination_given_in_code_may_be_in_the_home_folder(
+    lab: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = await lab(accounts=1)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    async with poolcensus.Census(here.settings()) as census:
+        snapshot = await census.collect("~/snapshots")
+    assert snapshot.path is not None
+    assert snapshot.path.parent == tmp_path / "snapshots"

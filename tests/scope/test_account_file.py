@@ -60,6 +60,8 @@ def test_each_format_is_read(tmp_path: Path, name: str, content: str, bom: bytes
         ("a.csv", f"name,account_id\nonly a name\n{A}", "line 2: '' is not"),
         ("a.csv", f"{A}\n{B}\n", "line 1: the header has no column account_id"),
         ("a.csv", "", "line 1: the header has no column account_id"),
+        ("a.csv", f'name,Id\nx,{A}\n"B,{B}\n"C",{A}\n', "line 3: not CSV: "),
+        ("a.csv", f'Id\n{A}\n"{B}', "line 3: not CSV: "),
         ("a.json", '[\n"123"\n"456"\n]', "line 3: not JSON"),
         # Python 3.13 finds the comma wrong, those before it what follows.
         ("a.json", '["123",]', "line 1: not JSON"),
@@ -131,6 +133,11 @@ OPEN_QUOTE = (
     f'name,account_id\n"Team A,{A}\nTeam B,{B}\n"Team C",{A}\n',
     f'account_id,name\n{A},"Team A\r{B},Team B"\r',
     f'account_id,name\n{A},"Team "A" and\n{B},others\n',
+    # The id is not what a record begins with.
+    f'name,account_id,note\n"Team A,{A},x\nTeam B",{B},y\n',
+    f'name,email,account_id\n"A,a@x,{A}\nB",b@x,{B}\n',
+    f'account_id;x,name\n"{A};x\n;{B}",others\n',
+    f'account_id,name\n{A},"Team A\n;{B};Team B"\n',
 )
 
 
@@ -160,7 +167,17 @@ def test_a_name_keeps_what_is_no_line_end_of_the_file(tmp_path: Path, within: st
         ("a.json", json.dumps({"accounts": [A], "Accounts": [B]}), "leave one out"),
         ("a.json", f'[{{"Id": "{A}", "Id": "{B}"}}]', "'Id' is there twice"),
         ("a.csv", f"account_id,status\n{A},prod\n", "'prod' is not the state of an account"),
+        ("a.json", json.dumps([{"Id": A, "State": ["ACTIVE"]}]), "is not the state of an account"),
         ("a.json", json.dumps([{"Id": A, "State": 7}]), "'7' is not the state of an account"),
+        ("a.txt", f"{A} {B}\n", f"line 1: {B} is a second account id"),
+        ("a.txt", f"# ours\n{A}\u2028{B}\n", f"line 2: {B} is a second account id"),
+        ("a.txt", f"{A} Team A;{B} Team B\n", f"line 1: {B} is a second account id"),
+        ("a.csv", f"account_id,name,Account ID\n{A},Team A,{B}\n", "the column account_id twice"),
+        ("a.csv", f"Status,Id,status\nACTIVE,{A},CLOSED\n", "the column status twice"),
+        ("a.json", f'[{{"Id": "{A}", "id": "{B}"}}]', "account 1: the key 'id' is there twice"),
+        ("a.toml", f'accounts = ["{A}"]\nAccounts = ["{B}"]\n', "leave one out"),
+        ("a.csv", f"Id,State\n{A},SUSPENDED\n{A},ACTIVE\n", f"{A} is there twice, as SUSPENDED and as"),
+        ("a.json", json.dumps([A, {"Id": A, "State": "CLOSED"}]), f"{A} is there twice, as ACTIVE and as"),
     ],
 )
 def test_what_can_be_read_in_two_ways_is_refused(
@@ -179,6 +196,8 @@ def test_what_can_be_read_in_two_ways_is_refused(
         ),
         ("a.json", json.dumps([{"Id": A, "Status": "SUSPENDED"}, {"Id": B, "Status": "ACTIVE"}])),
         ("a.csv", f"Id,Status\n{A},suspended\n{B},\n"),
+        ("a.csv", f"Id,State,Status\n{A},,SUSPENDED\n{B},,\n"),
+        ("a.json", json.dumps([{"Id": A, "State": None, "Status": "SUSPENDED"}, B])),
         ("a.toml", f'accounts = [{{ id = "{A}", state = "SUSPENDED" }}, "{B}"]'),
     ],
 )

@@ -190,7 +190,7 @@ async def test_a_reader_that_stops_early_closes_the_file(tmp_path: Path) -> None
 def test_a_bucket_is_not_taken_for_a_folder() -> None:
     place = Path("s3://bucket/prefix")
     for read in (partial(Snapshot.open, "latest"), list_snapshots, partial(refused_run, None)):
-        with pytest.raises(SettingsError, match="s3:/bucket/prefix is a path .* as text"):
+        with pytest.raises(SettingsError, match="s3:/bucket/prefix"):
             read(place)
     for ref in ("s3://bucket", "s3://bucket/prefix", "s3://bucket/prefix/latest~x", "s3://bucket/prefix/x/"):
         with pytest.raises(SnapshotError, match="is not a snapshot: name one as s3://BUCKET/PREFIX/ID"):

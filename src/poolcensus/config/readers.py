@@ -57,7 +57,10 @@ _OCTAL = r"(?:0o)?([0-7]{3,4})"
 _BUDGET = r"([0-9]{1,9})|([0-9]{1,3}(?:\.[0-9]{1,6})?)%"
 _SHARD = r"([0-9]{1,9})/([0-9]{1,9})"
 _SCHEME = r"[A-Za-z][A-Za-z0-9+.-]*://"
-_NEARLY_A_URL = r"(?i)(?:s3[an]?:|s3/{2,}|arn:|https?:|file:|gs:)"
+_NEARLY_A_URL = r"(?i)s3[an]?:|s3\W*//|arn:|https?:|file:|gs:|[a-z0-9.-]+\.amazonaws\.com|.*://"
+# What a shell would have taken away, and an env file or a form keeps; typewritten or typeset.
+_AROUND = " \t\r\n\"'`<>\u201c\u201d\u2018\u2019\u00ab\u00bb"
+_CONTROL = r"[\x00-\x1f\x7f]"
 _WHOLE = r"(?a)\s*\+?[0-9]+(?:_[0-9]+)*(?:\.0+)?\s*"
 
 _LONGEST_PREFIX = 900
@@ -238,14 +241,16 @@ def destination(value: object) -> str:
     place = text(str(value) if isinstance(value, Path) else value)
     if not place or "\0" in place:
         raise ValueError(allowed)
+    nearly = f"{shown(place)} is neither the name of a directory nor a URL such as s3://BUCKET/PREFIX"
+    # In a container, a folder that was meant to be a bucket is gone with everything in it.
+    if place.strip(_AROUND) != place:
+        raise EntryError(nearly)
     if place.startswith("s3://"):
         return _s3_place(place)
     if re.match(_SCHEME, place):
         raise ValueError(allowed)
-    # In a container, a folder that was meant to be a bucket is gone with everything in it.
-    if place.strip("\"' \t\r\n") != place or re.match(_NEARLY_A_URL, place):
-        message = f"{shown(place)} is neither the name of a directory nor a URL such as s3://BUCKET/PREFIX"
-        raise EntryError(message)
+    if re.search(_CONTROL, place) or re.match(_NEARLY_A_URL, place):
+        raise EntryError(nearly)
     return _expanded(place)
 
 

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from poolcensus.config.readers import destination
+from poolcensus.config.readers import EntryError, destination, shown
 from poolcensus.errors import DestinationError, SettingsError
 from poolcensus.storage.local.reading import LocalFolder, LocalSource
 from poolcensus.storage.local.store import FolderStore
@@ -33,16 +33,14 @@ def is_in_s3(place: str) -> bool:
 
 
 def checked_place(dest: str | os.PathLike[str]) -> str:
-    """Return the text of a destination. Raises `SettingsError` for what is no name of a bucket."""
+    """Return the text of a destination. Raises `SettingsError` for what the settings would refuse, too."""
     place = os.fspath(dest)
-    if place.startswith("s3:/") and isinstance(dest, os.PathLike):
-        raise SettingsError(f"{place} is a path of this machine: give a destination on S3 as text")
-    if not is_in_s3(place):
-        return place
     try:
-        return str(destination(place))
+        return destination(place)
+    except EntryError as error:
+        raise SettingsError(f"dest: {error}") from None
     except ValueError as error:
-        raise SettingsError(f"the destination {place!r} {error}") from None
+        raise SettingsError(f"dest: {shown(place)} {error}") from None
 
 
 def open_source(dest: str | os.PathLike[str], settings: Settings | None = None) -> Source:
