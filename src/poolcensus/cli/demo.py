@@ -21,7 +21,8 @@ from poolcensus.cli.collect import collect
 from poolcensus.cli.exits import ExitCode
 from poolcensus.cli.options import LOGGING, read_settings, settings_options
 from poolcensus.cli.tables import console, manifest_summary, put, record_table
-from poolcensus.cli.trouble import failures, printable
+from poolcensus.cli.trouble import failures
+from poolcensus.cli.wording import printable
 from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.snapshot import Snapshot
 from poolcensus.snapshot.temporary import temporary_error
