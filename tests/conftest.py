@@ -40,7 +40,7 @@ def nothing_blocks_the_loop() -> Iterator[None]:
     with blockbuster_ctx("poolcensus", excluded_modules=list(_PLAIN)) as buster:
         for function in buster.functions.values():
             # Settings are read by a plain call, before there is anything to block.
-            function.can_block_in("poolcensus/config/sources.py", "load_settings")
+            function.can_block_in("poolcensus/config/sources.py", "read")
             # A loop in a thread of its own, for nothing else.
             function.can_block_in("poolcensus/storage/s3/client.py", "_enter_in_thread")
         yield
