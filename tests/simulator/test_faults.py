@@ -13,15 +13,18 @@ import pytest
 from poolcensus.simulator import Fault, FaultKind, Latency, Simulator, SimulatorConfig, WorldConfig
 from poolcensus.simulator.call import Call
 from poolcensus.simulator.faults import Injector
+from simulator.conftest import Running
 
 if TYPE_CHECKING:
-    from simulator.conftest import Reply, Running, Start
+    import boto3
+
+    from simulator.conftest import Reply, Start
 
 WORLD = WorldConfig(accounts=4, pools_per_target=60)
 
 
-def begin(start: Start, *faults: str, world: WorldConfig = WORLD) -> Running:
-    return start(SimulatorConfig(world=world, faults=tuple(Fault.parse(text) for text in faults)))
+def begin(start: Start, *faults: str, world: WorldConfig = WORLD, **options: Any) -> Running:
+    return start(SimulatorConfig(world=world, faults=tuple(Fault.parse(text) for text in faults)), **options)
 
 
 def raw(running: Running, timeout: float = 5.0) -> socket.socket:
@@ -371,10 +374,8 @@ def test_another_rule_may_hit_once_a_rule_s_time_is_over() -> None:
 
 
 def test_a_region_is_out_at_first_and_again_after_a_reset_of_the_simulator(start: Start) -> None:
-    running = begin(start, "throttle,region=eu-west-2,until=20")
     clock = VirtualClock()
-    running.simulator._injector._clock = clock
-    running.simulator.reset()
+    running = begin(start, "throttle,region=eu-west-2,until=20", monotonic=clock)
 
     def statuses() -> list[int]:
         return [running.pools(region=region).status for region in ("eu-west-2", "us-east-1")]
@@ -386,18 +387,19 @@ def test_a_region_is_out_at_first_and_again_after_a_reset_of_the_simulator(start
     assert statuses() == [400, 200]
 
 
-def test_the_time_of_a_rule_begins_when_the_port_opens() -> None:
-    simulator = Simulator(SimulatorConfig(faults=(Fault.parse("reset,until=20"),)))
+def test_the_time_of_a_rule_begins_when_the_port_opens(boto_session: boto3.Session) -> None:
     clock = VirtualClock()
-    simulator._injector._clock = clock
+    faults = (Fault.parse("throttle,until=20"),)
+    simulator = Simulator(SimulatorConfig(world=WORLD, faults=faults), monotonic=clock)
     clock.now += 1e6
 
     async def once() -> None:
         async with simulator:
+            ask = Running(simulator, boto_session).pools
             clock.now += 19
-            assert simulator._injector.choose(call(1), 1) is not None
+            assert (await asyncio.to_thread(ask)).status == 400
             clock.now += 1
-            assert simulator._injector.choose(call(1), 1) is None
+            assert (await asyncio.to_thread(ask)).status == 200
 
     asyncio.run(once())
 
