@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-from pathlib import Path
+import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,12 +14,29 @@ import trustme
 from blockbuster import blockbuster_ctx
 
 from census_lab import open_labs
+from descriptors import descriptors, path_of
 from poolcensus import partitions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+    from pathlib import Path
 
     from census_lab import Lab
+
+
+# Three keep two cores busy, since many tests wait for a service that takes its time.
+_WORKERS = 3
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Run in several processes, unless -n says how many, a debugger is asked for, or xdist is off."""
+    option = config.option
+    # Not in addopts, where `-n` would contradict --pdb, and be unknown to a run without xdist.
+    if hasattr(config, "workerinput") or option.usepdb or option.trace:
+        return
+    if getattr(option, "numprocesses", 0) is None and not option.collectonly:
+        option.numprocesses = _WORKERS
 
 
 # It is read once a process, by the first settings that are made.
@@ -46,7 +64,7 @@ def nothing_blocks_the_loop() -> Iterator[None]:
     with blockbuster_ctx("poolcensus", excluded_modules=list(_PLAIN)) as buster:
         for function in buster.functions.values():
             # Settings are read by a plain call, before there is anything to block.
-            function.can_block_in("poolcensus/config/sources.py", "load_settings")
+            function.can_block_in("poolcensus/config/sources.py", "read")
             # A loop in a thread of its own, for nothing else.
             function.can_block_in("poolcensus/storage/s3/client.py", "_enter_in_thread")
             function.can_block_in("poolcensus/aws/transport/sdk.py", "_enter_in_thread")
@@ -67,11 +85,12 @@ def nothing_stays_open() -> Iterator[None]:
 
 def _descriptors() -> set[str]:
     found = set()
-    for link in Path("/proc/self/fd").iterdir():
-        try:
-            found.add(f"{link.name} {link.readlink()}")
-        except FileNotFoundError:
-            continue
+    for number in descriptors():
+        # A debugger takes the standard streams back from pytest.
+        if number > 2:
+            with suppress(OSError):
+                # Of sockets and pipes, macOS names nothing; they are told apart by what fstat says.
+                found.add(f"{number} {path_of(number) if sys.platform == 'linux' else os.fstat(number)[:3]}")
     # The interpreter opens it once and keeps it.
     return {each for each in found if not each.endswith("/dev/urandom")}
 

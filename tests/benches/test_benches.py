@@ -12,6 +12,8 @@ import pytest
 if TYPE_CHECKING:
     from types import ModuleType
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="benches read /proc")
+
 BENCHES = Path(__file__).parents[2] / "benches"
 TWO = "us-east-1,af-south-1"
 

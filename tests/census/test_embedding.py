@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import stat
 import subprocess
 import sys
 import textwrap
@@ -16,6 +17,7 @@ import pytest
 import trio
 
 import poolcensus
+from descriptors import descriptors
 from poolcensus.snapshot import Snapshot, list_snapshots, verify
 from poolcensus.storage.local.store import FolderStore
 from snapshot.making import folder_of
@@ -45,7 +47,7 @@ SERVICE = """
             "logging as a whole": (logging.root.manager.disable, repr(logging.getLoggerClass())),
             "environment": dict(os.environ),
             "folder": os.getcwd(),
-            "umask": [line for line in Path("/proc/self/status").read_text().splitlines() if "Umask" in line],
+            "umask": (mask := os.umask(0o077), os.umask(mask))[0],
             "locale": locale.setlocale(locale.LC_ALL),
             "zone": time.tzname,
             "gc": (gc.isenabled(), gc.get_threshold(), gc.get_freeze_count(), gc.get_debug()),
@@ -269,16 +271,9 @@ async def test_a_timeout_of_the_callers_ends_it_as_a_timeout(lab: Start) -> None
     assert [entry.name for entry in here.dest.iterdir()] == [".lock"]
 
 
-def open_sockets() -> set[str]:
-    found = set()
-    for link in Path("/proc/self/fd").iterdir():
-        try:
-            target = str(link.readlink())
-        except FileNotFoundError:
-            continue
-        if target.startswith("socket:"):
-            found.add(target)
-    return found
+def open_sockets() -> set[tuple[int, int]]:
+    kinds = {number: os.fstat(number) for number in descriptors()}
+    return {(number, each.st_ino) for number, each in kinds.items() if stat.S_ISSOCK(each.st_mode)}
 
 
 def test_the_loop_of_another_library_is_told_which_loops_do() -> None:

@@ -17,6 +17,7 @@ import pytest
 
 import poolcensus
 from census_lab import FEW_REGIONS
+from descriptors import descriptors
 from poolcensus.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -24,12 +25,14 @@ if TYPE_CHECKING:
 
     from poolcensus.config import Settings
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads its memory from /proc")
+
 
 @dataclass(frozen=True, slots=True)
 class Held:
     """What the process holds between two runs. `blocks` are Python's, of any kind of object."""
 
-    descriptors: frozenset[str]
+    descriptors: frozenset[int]
     tasks: int
     blocks: int
     resident_bytes: int
@@ -38,7 +41,7 @@ class Held:
 def held() -> Held:
     gc.collect()
     return Held(
-        descriptors=frozenset(os.listdir("/proc/self/fd")),  # noqa: PTH208 - no path is wanted
+        descriptors=descriptors(),
         tasks=len(asyncio.all_tasks()),
         blocks=sys.getallocatedblocks(),
         resident_bytes=int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"),

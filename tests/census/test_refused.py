@@ -14,6 +14,7 @@ import anyio
 import pytest
 from anyio import to_thread
 
+from descriptors import path_of
 from poolcensus.census import Census
 from poolcensus.errors import NotPublishedError
 from poolcensus.snapshot import (
@@ -114,7 +115,7 @@ async def test_a_ledger_that_can_not_be_kept_is_a_warning(
     real: Callable[..., Any] = getattr(os, call)
 
     def fail(place: object, *args: object, **kwargs: object) -> object:
-        name = Path(f"/proc/self/fd/{place}").readlink() if isinstance(place, int) else Path(str(place))
+        name = path_of(place)
         if name.name == "refused.json" or (call == "rename" and name.name.startswith(".draft-")):
             raise OSError(28, os.strerror(28))
         return real(place, *args, **kwargs)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from poolcensus.cli import main
-from poolcensus.cli.demo import _own_folder
+from poolcensus.cli.demo import own_folder
 from poolcensus.model import Outcome
 from poolcensus.snapshot import Snapshot, verify
 
@@ -81,7 +81,7 @@ def test_the_demo_s_folder_is_its_user_s(tmp_path: Path, monkeypatch: pytest.Mon
             other = os.getuid() + 1
             monkeypatch.setattr(os, "getuid", lambda: other)
             usual.rename(tmp_path / f"poolcensus-demo-{os.getuid()}")
-    folder = _own_folder()
+    folder = own_folder()
     assert (folder.name == usual.name) == (taken in {"nothing", "own"})
     assert folder.is_dir()
     assert not folder.is_symlink()

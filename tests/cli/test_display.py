@@ -12,7 +12,7 @@ from rich.console import Console
 from poolcensus.cli import tables
 from poolcensus.cli.display import display
 from poolcensus.cli.progress import line, shown
-from poolcensus.cli.trouble import duration
+from poolcensus.cli.wording import duration
 from poolcensus.config import ProgressMode
 from poolcensus.model import Account, Outcome, PoolRecord, Target
 from poolcensus.operations import WORKSPACES_POOLS

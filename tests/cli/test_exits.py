@@ -9,6 +9,7 @@ import sys
 import click
 import pytest
 
+from descriptors import needs_dev_full
 from poolcensus import errors
 from poolcensus.cli.exits import StoppedError, code_of, report
 
@@ -94,7 +95,7 @@ def test_a_reader_that_leaves_early_is_no_drama() -> None:
         assert process.wait(30) == 1
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")  # noqa: PTH110
+@needs_dev_full
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("arguments", ["--version", "--help", "collect --help"])
 def test_a_full_device_behind_standard_output_is_one_line(arguments: str, unbuffered: str) -> None:

@@ -9,7 +9,7 @@ import click
 import pytest
 
 from poolcensus.cli import COMMANDS, main
-from poolcensus.config.sources import FIELDS
+from poolcensus.config.settings import FIELDS
 
 HEAVY = {"aioboto3", "aiobotocore", "aiohttp", "boto3", "botocore", "rich"}
 

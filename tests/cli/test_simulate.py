@@ -98,8 +98,8 @@ def test_its_text_is_for_a_shell() -> None:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 def test_the_demos_simulator_dies_with_a_demo_that_is_killed() -> None:
     script = (
-        "import time; from poolcensus.cli.demo import _simulator\n"
-        "with _simulator(): print('up', flush=True); time.sleep(60)"
+        "import time; from poolcensus.cli.demo import simulator_process\n"
+        "with simulator_process(): print('up', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poolcensus.cli.trouble import closures, complain, failures, printable
+from poolcensus.cli.trouble import closures, complain, failures
+from poolcensus.cli.wording import printable
 from poolcensus.engine.failures import FailureTally
 from poolcensus.model import Outcome
 from poolcensus.operations import WORKSPACES_POOLS

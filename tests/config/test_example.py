@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from poolcensus.config import Settings
-from poolcensus.config.sources import FIELDS
+from poolcensus.config.settings import FIELDS
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "poolcensus.example.toml"
 KEY = re.compile(r"^#(\w+) = ", re.MULTILINE)

@@ -22,7 +22,7 @@ from poolcensus.config import (
     Secret,
     Settings,
 )
-from poolcensus.config.sources import FIELDS
+from poolcensus.config.settings import FIELDS
 from poolcensus.errors import SettingsError
 from poolcensus.model import Compression, Shard
 

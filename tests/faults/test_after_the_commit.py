@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from descriptors import by_name_on_linux, needs_dev_full
 from poolcensus.snapshot import Snapshot, verify
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def nothing(_: Path) -> None:
         (latest_folder, "", (), 1),
         (stale_draft, NO_SWEEP, (), 0),
         (nothing, NO_LATEST, (), 1),
-        (nothing, NO_CLOSE, (), 0),
+        pytest.param(nothing, NO_CLOSE, (), 0, marks=by_name_on_linux),
         (nothing, "", ("--metrics-file", "missing/metrics"), 1),
         (nothing, NO_OUTPUT, ("--json",), 1),
     ],
@@ -80,7 +81,9 @@ def test_a_warning_is_all_that_comes_of_it(
     assert len(said) - lines in {2, 3}, said
 
 
-@pytest.mark.parametrize("code", [NO_ERRORS, FULL_ERRORS], ids=["closed", "full"])
+@pytest.mark.parametrize(
+    "code", [NO_ERRORS, pytest.param(FULL_ERRORS, marks=needs_dev_full)], ids=["closed", "full"]
+)
 def test_nor_does_it_matter_whether_anybody_hears_of_it(trial: Trial, code: str) -> None:
     trial.collect(0, code, "--progress", "always")
     trial.collect(3, code, "--role-name", "NoSuchRole", "--progress", "always", "--json")

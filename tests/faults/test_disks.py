@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from descriptors import needs_dev_full
 from faults.conftest import Ended, assert_one_sentence
 
 if TYPE_CHECKING:
@@ -114,6 +116,8 @@ MOUNTED = """
 @pytest.fixture
 def unshare() -> tuple[str, ...]:
     """What a command has to begin with that mounts file systems for itself alone."""
+    if shutil.which("unshare") is None:
+        pytest.skip("unshare, which Linux has, is not installed")
     command = ("unshare", "--mount", "--")
     trial = subprocess.run(
         [*command, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, text=True, check=False
@@ -161,6 +165,7 @@ def test_a_run_into_a_disk_that_takes_nothing_is_one_sentence(
     assert_one_sentence(read_only, 1, "Read-only file system", str(dest))
 
 
+@needs_dev_full
 def test_standard_output_that_takes_nothing_is_one_sentence(simulator: Served, bench: Bench) -> None:
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(

@@ -5,12 +5,12 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
 
+from descriptors import path_of
 from poolcensus import census as census_module
 from poolcensus.census import Census
 from poolcensus.snapshot import SnapshotWriter, list_snapshots, write_queue
@@ -21,6 +21,7 @@ from snapshot.making import ID, POOLS, SOME, fill, make, publish
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
+    from pathlib import Path
 
     from census_lab import Lab
 
@@ -49,19 +50,14 @@ class Hanging:
 
         def hang(place: object, *args: object, **kwargs: object) -> object:
             nonlocal passes
-            if threading.current_thread() is not threading.main_thread() and _name(place).startswith(name):
+            in_a_thread = threading.current_thread() is not threading.main_thread()
+            if in_a_thread and path_of(place).name.startswith(name):
                 passes -= 1
                 if passes < 0:
                     self.wait()
             return real(place, *args, **kwargs)
 
         patch.setattr(module, call, hang)
-
-
-def _name(place: object) -> str:
-    if isinstance(place, int):
-        return Path(f"/proc/self/fd/{place}").readlink().name
-    return Path(str(place)).name
 
 
 @pytest.fixture

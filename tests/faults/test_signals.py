@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from descriptors import by_name_on_linux
 from poolcensus.cli import exits, running
 from poolcensus.snapshot import Snapshot, list_snapshots, verify
 
@@ -66,6 +67,7 @@ def pipe(tmp_path: Path) -> Path:
     return path
 
 
+@by_name_on_linux
 def test_a_signal_ends_a_run_whose_disk_never_answers(simulator: Served, bench: Bench, pipe: Path) -> None:
     sabotage = bench.sabotage(DEAD_DISK.format(pipe=str(pipe)))
     with bench.popen("collect", *REGIONS, **simulator.environment, **sabotage) as process:

@@ -31,7 +31,7 @@ POOLS = "WorkspacesService.DescribeWorkspacesPools"
 class Start(Protocol):
     """Starts a simulator that lasts as long as the test."""
 
-    def __call__(self, config: SimulatorConfig | None = None) -> Running: ...
+    def __call__(self, config: SimulatorConfig | None = None, **options: Any) -> Running: ...
 
 
 @dataclass
@@ -176,15 +176,15 @@ def settled(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def open_simulator(
     boto_session: boto3.Session,
-) -> Callable[[SimulatorConfig | None], AbstractContextManager[Running]]:
+) -> Callable[..., AbstractContextManager[Running]]:
     @contextmanager
-    def run(config: SimulatorConfig | None = None) -> Iterator[Running]:
+    def run(config: SimulatorConfig | None = None, **options: Any) -> Iterator[Running]:
         ready = threading.Event()
         box: list[tuple[Simulator, asyncio.AbstractEventLoop, asyncio.Event]] = []
 
         async def main() -> None:
             stop = asyncio.Event()
-            async with Simulator(config) as simulator:
+            async with Simulator(config, **options) as simulator:
                 box.append((simulator, asyncio.get_running_loop(), stop))
                 ready.set()
                 await stop.wait()
@@ -207,11 +207,11 @@ def open_simulator(
 
 @pytest.fixture
 def start(
-    open_simulator: Callable[[SimulatorConfig | None], AbstractContextManager[Running]],
+    open_simulator: Callable[..., AbstractContextManager[Running]],
 ) -> Iterator[Start]:
     with ExitStack() as stack:
 
-        def begin(config: SimulatorConfig | None = None) -> Running:
-            return stack.enter_context(open_simulator(config))
+        def begin(config: SimulatorConfig | None = None, **options: Any) -> Running:
+            return stack.enter_context(open_simulator(config, **options))
 
         yield begin

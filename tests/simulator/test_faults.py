@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 WORLD = WorldConfig(accounts=4, pools_per_target=60)
 
 
-def begin(start: Start, *faults: str, world: WorldConfig = WORLD) -> Running:
-    return start(SimulatorConfig(world=world, faults=tuple(Fault.parse(text) for text in faults)))
+def begin(start: Start, *faults: str, world: WorldConfig = WORLD, **options: Any) -> Running:
+    return start(SimulatorConfig(world=world, faults=tuple(Fault.parse(text) for text in faults)), **options)
 
 
 def raw(running: Running, timeout: float = 5.0) -> socket.socket:
@@ -372,10 +372,8 @@ def test_another_rule_may_hit_once_a_rule_s_time_is_over() -> None:
 
 
 def test_a_region_is_out_at_first_and_again_after_a_reset_of_the_simulator(start: Start) -> None:
-    running = begin(start, "throttle,region=eu-west-2,until=20")
     clock = VirtualClock()
-    running.simulator._injector._clock = clock
-    running.simulator.reset()
+    running = begin(start, "throttle,region=eu-west-2,until=20", monotonic=clock)
 
     def statuses() -> list[int]:
         return [running.pools(region=region).status for region in ("eu-west-2", "us-east-1")]

@@ -9,6 +9,7 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from poolcensus.simulator.http import Identity, Request
+from poolcensus.simulator.refusal import RefusalError, render
 from poolcensus.simulator.s3 import S3
 
 if TYPE_CHECKING:
@@ -16,12 +17,12 @@ if TYPE_CHECKING:
 
     import pytest
 
+ETAG_OF_1 = '"c4ca4238a0b923820dcc509a6f75849b"'
 KEY = {"Bucket": "bucket", "Key": "k"}
 BIG = b"x" * (5 * 1024 * 1024)
 # Where moto is known to be less strict than S3: ours, then moto's.
 KNOWN = {
     "bad name": ((400, "InvalidBucketName"), (200, "")),
-    "bad digest": ((400, "BadDigest"), (200, "")),
     "order": ((400, "InvalidPartOrder"), (400, "EntityTooSmall")),
 }
 Outcome = tuple[str, int, str, object]
@@ -52,9 +53,12 @@ def answer(service: S3) -> Any:
         data = request.body or b""
         body = data if isinstance(data, bytes) else data.read() if hasattr(data, "read") else data.encode()
         identity = Identity("123456789012", "arn:aws:iam::123456789012:user/u", "AKIA", None, "AIDA")
-        response = service.handle(
-            Request(request.method, f"/{path}", query, headers, body, identity, "s3", "us-east-1", "R")
-        )
+        try:
+            response = service.handle(
+                Request(request.method, f"/{path}", query, headers, body, identity, "s3", "us-east-1", "R")
+            )
+        except RefusalError as refusal:
+            response = render(refusal, "s3", "R")
         shown = {**dict(response.headers), "Content-Length": str(len(response.body))}
         sent = b"" if request.method == "HEAD" else response.body
         return AWSResponse(request.url, response.status, shown, Raw(sent))
@@ -65,26 +69,21 @@ def answer(service: S3) -> Any:
 def steps(client: Any) -> Iterator[tuple[str, Any, dict[str, Any], tuple[str, ...]]]:
     """Yield a call's name, the call, its arguments, and the parts of its answer that have to agree."""
     yield "no bucket", client.list_objects_v2, {"Bucket": "bucket"}, ()
-    yield "head no bucket", client.head_bucket, {"Bucket": "bucket"}, ()
     yield "create", client.create_bucket, {"Bucket": "bucket"}, ("Location",)
     yield "create again", client.create_bucket, {"Bucket": "bucket"}, ()
     yield "bad name", client.create_bucket, {"Bucket": "Bucket"}, ()
-    yield "location", client.get_bucket_location, {"Bucket": "bucket"}, ("LocationConstraint",)
     yield "no key", client.get_object, KEY, ()
     yield "head no key", client.head_object, KEY, ()
     yield "delete no key", client.delete_object, KEY, ()
-    yield "put", client.put_object, {**KEY, "Body": b"1", "Metadata": {"a": "1"}}, ("ETag", "ChecksumCRC32")
+    yield "put", client.put_object, {**KEY, "Body": b"1"}, ("ETag", "ChecksumCRC32")
     yield "put if none", client.put_object, {**KEY, "Body": b"2", "IfNoneMatch": "*"}, ()
     yield "put if match", client.put_object, {**KEY, "Body": b"2", "IfMatch": '"no"'}, ()
-    yield "get", client.get_object, KEY, ("ETag", "Metadata", "ContentType", "ContentLength", "AcceptRanges")
-    yield "head", client.head_object, KEY, ("ETag", "Metadata", "ContentLength")
+    yield "get", client.get_object, KEY, ("ETag", "ContentType", "ContentLength", "AcceptRanges")
+    yield "head", client.head_object, KEY, ("ETag", "ContentLength")
     yield "get if match", client.get_object, {**KEY, "IfMatch": '"no"'}, ()
     yield "range", client.get_object, {**KEY, "Range": "bytes=0-0"}, ("ContentRange", "ContentLength")
     yield "bad range", client.get_object, {**KEY, "Range": "bytes=5-"}, ()
-    yield "bad digest", client.put_object, {**KEY, "Body": b"1", "ContentMD5": "1B2M2Y8AsgTpgAmY7PhCfg=="}, ()
-    yield "copy", client.copy_object, {**KEY, "Key": "c", "CopySource": "bucket/k"}, ()
-    yield "copy of none", client.copy_object, {**KEY, "CopySource": "bucket/none"}, ()
-    yield "copy to itself", client.copy_object, {**KEY, "CopySource": "bucket/k"}, ()
+    yield "put if it matches", client.put_object, {**KEY, "Body": b"1", "IfMatch": ETAG_OF_1}, ("ETag",)
     yield "nested", client.put_object, {**KEY, "Key": "d/e", "Body": b"1"}, ()
     yield (
         "list",
@@ -98,8 +97,6 @@ def steps(client: Any) -> Iterator[tuple[str, Any, dict[str, Any], tuple[str, ..
         {"Bucket": "bucket", "MaxKeys": 1},
         ("IsTruncated", "MaxKeys"),
     )
-    yield "list v1", client.list_objects, {"Bucket": "bucket", "Prefix": "d"}, ("IsTruncated", "Prefix")
-    yield "delete used", client.delete_bucket, {"Bucket": "bucket"}, ()
 
     upload = client.create_multipart_upload(**KEY)["UploadId"]
     named = {**KEY, "UploadId": upload}
@@ -112,16 +109,15 @@ def steps(client: Any) -> Iterator[tuple[str, Any, dict[str, Any], tuple[str, ..
         parts = [{"PartNumber": number, "ETag": tags.get(number, '"no"')} for number in numbers]
         return {**named, "MultipartUpload": {"Parts": parts}}
 
-    yield "parts", client.list_parts, named, ("IsTruncated", "StorageClass")
     yield "too small", client.complete_multipart_upload, completion(1, 2, 3), ()
     yield "order", client.complete_multipart_upload, completion(3, 1), ()
     yield "no part", client.complete_multipart_upload, completion(1, 9), ()
     yield "complete", client.complete_multipart_upload, completion(1, 3), ("ETag", "Bucket", "Key")
+    again = client.create_multipart_upload(**KEY)["UploadId"]
+    listed = client.list_multipart_uploads, {"Bucket": "bucket", "Prefix": "k"}, ("IsTruncated",)
+    yield "uploads", *listed
+    yield "abort", client.abort_multipart_upload, {**KEY, "UploadId": again}, ()
     yield "no upload", client.abort_multipart_upload, {**KEY, "UploadId": "none"}, ()
-    several = {"Objects": [{"Key": key} for key in ("k", "c", "d/e", "none")]}
-    yield "delete many", client.delete_objects, {"Bucket": "bucket", "Delete": several}, ()
-    yield "delete", client.delete_bucket, {"Bucket": "bucket"}, ()
-    yield "delete again", client.delete_bucket, {"Bucket": "bucket"}, ()
 
 
 def outcomes(client: Any) -> list[Outcome]:

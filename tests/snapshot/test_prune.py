@@ -13,6 +13,7 @@ import anyio
 import pytest
 
 import poolcensus
+from descriptors import path_of
 from poolcensus.errors import DestinationError, DestinationLockedError, SnapshotError
 from poolcensus.model import Outcome
 from poolcensus.snapshot import Keep, Snapshot, list_snapshots, prune, verify
@@ -190,7 +191,7 @@ async def test_readers_lose_it_before_the_first_of_its_files_goes(
         real = getattr(os, call)
 
         def recorded(place: object, *args: object, _call: str = call, _real: object = real, **more: object):  # type: ignore[no-untyped-def] # noqa: ANN202
-            where = Path(f"/proc/self/fd/{place}").readlink() if isinstance(place, int) else Path(str(place))
+            where = path_of(place)
             made.append((_call, where.name))
             return _real(place, *args, **more)  # type: ignore[operator]
 

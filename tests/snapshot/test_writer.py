@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import random
 import tracemalloc
 from dataclasses import replace
@@ -16,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from descriptors import descriptors
 from poolcensus.errors import BadResponseError, DestinationError
 from poolcensus.model import Compression, Outcome, Page, SnapshotStatus
 from poolcensus.snapshot import Snapshot, SnapshotWriter, verify
@@ -431,7 +431,7 @@ async def test_many_large_open_targets_need_little_memory_and_few_descriptors(tm
     # 100 targets of 40 pages, 17 KB a page: 68 MB, all of them open until the end.
     targets = [target(number) for number in range(100)]
     pools = tuple(pool(f"wspool-{n:09}", 600) for n in range(25))
-    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - shorter
+    before = len(descriptors())
     tracemalloc.start()
     try:
         async with (
@@ -447,7 +447,7 @@ async def test_many_large_open_targets_need_little_memory_and_few_descriptors(tm
                 for of in targets:
                     await writer.page(page(of, *pools, number=number))
             # The lock, two data files, the spill file.
-            assert len(os.listdir("/proc/self/fd")) == before + 4  # noqa: PTH208 - shorter
+            assert len(descriptors()) == before + 4
             for of in targets:
                 await writer.done(result(of, pools=1000, pages=40), of)
             await publish(writer)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
+from descriptors import descriptors, path_of
 from poolcensus.errors import DestinationError, DestinationLockedError
 from poolcensus.snapshot import Snapshot, SnapshotWriter, list_snapshots, verify
 from poolcensus.storage.advice import destination_error
@@ -28,23 +29,12 @@ if TYPE_CHECKING:
 EARLIER_ID = "20261122T020000Z-ffffff"
 
 
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - shorter
-
-
 def modes(folder: Path) -> dict[str, int]:
     return {
         str(path.relative_to(folder)): stat.S_IMODE(path.lstat().st_mode)
         for path in folder.rglob("*")
         if not path.is_symlink()
     }
-
-
-def name_of(place: object) -> str:
-    """The name of the file that a system call is given, as a path or as a descriptor."""
-    if isinstance(place, int):
-        return Path(f"/proc/self/fd/{place}").readlink().name
-    return Path(str(place)).name
 
 
 @pytest.fixture
@@ -56,7 +46,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
         real: Callable[..., Any] = getattr(os, call)
 
         def recorded(place: object, *args: object, **kwargs: object) -> object:
-            made.append((call, name_of(args[0] if call in {"rename", "replace", "symlink"} else place)))
+            what = args[0] if call in {"rename", "replace", "symlink"} else place
+            made.append((call, path_of(what).name))
             return real(place, *args, **kwargs)
 
         monkeypatch.setattr(os, call, recorded)
@@ -95,7 +86,7 @@ def failing(call: str, name: str, monkeypatch: pytest.MonkeyPatch, number: int =
     real: Callable[..., Any] = getattr(os, call)
 
     def fail(place: object, *args: object, **kwargs: object) -> object:
-        if name_of(place) == name:
+        if path_of(place).name == name:
             if call == "close":
                 # On Linux a failing close has closed.
                 real(place)
@@ -471,7 +462,7 @@ def held_write(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[threading.Even
     write = os.write
 
     def slow(fd: int, data: bytes) -> int:
-        if os.readlink(f"/proc/self/fd/{fd}").endswith("pools.ndjson"):  # noqa: PTH115
+        if path_of(fd).name == "pools.ndjson":
             begun.set()
             leave.wait(20)
         return write(fd, data)
@@ -528,7 +519,7 @@ async def test_a_commit_given_up_before_its_rename_publishes_nothing(
 
     def slow(fd: int) -> None:
         # The last step before the rename.
-        if name_of(fd) == f".draft-{ID}":
+        if path_of(fd).name == f".draft-{ID}":
             begun.set()
             leave.wait(20)
         fsync(fd)

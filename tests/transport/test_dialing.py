@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
+from descriptors import descriptors
 from network_lab import EIGHT, listening, note_connects, relay, resolve
 from poolcensus.aws.transport import addresses
 from poolcensus.aws.transport.fast import FastTransport
@@ -399,7 +400,7 @@ def no_descriptor_left() -> Iterator[None]:
     with ExitStack() as stack:
         last = os.open(os.devnull, os.O_RDONLY)
         stack.callback(os.close, last)
-        highest = max(int(each) for each in os.listdir("/proc/self/fd"))  # noqa: PTH208 - numbers, not paths
+        highest = max(descriptors())
         resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, before[1]))
         stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, before)
         while True:

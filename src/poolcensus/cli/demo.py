@@ -21,7 +21,8 @@ from poolcensus.cli.collect import collect
 from poolcensus.cli.exits import ExitCode
 from poolcensus.cli.options import LOGGING, read_settings, settings_options
 from poolcensus.cli.tables import console, manifest_summary, put, record_table
-from poolcensus.cli.trouble import failures, printable
+from poolcensus.cli.trouble import failures
+from poolcensus.cli.wording import printable
 from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.snapshot import Snapshot
 from poolcensus.storage.advice import temporary_error
@@ -67,11 +68,11 @@ def command(**given: object) -> int:
     destination is a folder of your own among the temporary files. Neither a configuration file nor
     the caller's AWS configuration is looked at.
     """
-    dest = given.pop("dest") or str(_own_folder())
+    dest = given.pop("dest") or str(own_folder())
     if dest == "-" or str(dest).startswith("s3://"):
         message = "the demo shows a snapshot: its destination must be a folder"
         raise click.UsageError(message)
-    with _simulator() as service:
+    with simulator_process() as service:
         _use(service)
         settings = read_settings(
             None, {**given, "dest": dest, "endpoint_url": service["AWS_ENDPOINT_URL"]}, ambient=False
@@ -82,7 +83,7 @@ def command(**given: object) -> int:
     return ExitCode.OK
 
 
-def _own_folder() -> Path:
+def own_folder() -> Path:
     """Return a folder among the temporary files that nobody else can write to, the same each time."""
     try:
         usual = Path(tempfile.gettempdir()) / f"poolcensus-demo-{os.getuid()}"
@@ -98,7 +99,7 @@ def _own_folder() -> Path:
 
 
 @contextmanager
-def _simulator() -> Iterator[Mapping[str, str]]:
+def simulator_process() -> Iterator[Mapping[str, str]]:
     """A simulator in a process of its own, and the environment in which an AWS SDK finds it."""
     arguments = [sys.executable, "-P", "-m", "poolcensus", "simulate", "--json", "--until-eof", *SIMULATOR]
     # The end of its standard input ends it, so that it goes with this process even if that is killed. In a

@@ -10,9 +10,8 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from poolcensus.cli.progress import covered
 from poolcensus.cli.tables import console, text
-from poolcensus.cli.trouble import counted, duration
+from poolcensus.cli.wording import counted, covered, duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

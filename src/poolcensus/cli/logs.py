@@ -7,7 +7,7 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TextIO
 
-from poolcensus.cli.trouble import printable
+from poolcensus.cli.wording import printable
 
 if TYPE_CHECKING:
     from pathlib import Path

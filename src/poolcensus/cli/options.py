@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 import click
 import msgspec
 
-from poolcensus.config.sources import FIELDS
+from poolcensus.config.settings import FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import anyio
 import click
 
-from poolcensus.cli.trouble import counted, duration, on_terminal
+from poolcensus.cli.trouble import on_terminal
+from poolcensus.cli.wording import counted, covered, duration
 from poolcensus.config import ProgressMode
 from poolcensus.errors import first_reason_raised
 
@@ -84,8 +85,3 @@ def line(progress: Progress) -> str:
         f"{progress.uncovered:,} not covered",
     ]
     return f"poolcensus: {duration(progress.elapsed)}: {', '.join(parts)}"
-
-
-def covered(progress: Progress) -> str:
-    """How far it is; a plus where the end is not known."""
-    return f"{progress.done:,} of {progress.totals.targets:,}{'+' if progress.listing else ''}"

@@ -14,7 +14,7 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from poolcensus.cli.trouble import counted, duration, printable
+from poolcensus.cli.wording import counted, duration, printable
 from poolcensus.model import Outcome, SnapshotStatus
 from poolcensus.snapshot.scope import Scope
 

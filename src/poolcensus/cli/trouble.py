@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shlex
-import unicodedata
 from contextlib import suppress
 from typing import TYPE_CHECKING, TextIO
 
 import click
+
+from poolcensus.cli.wording import counted, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -15,19 +16,6 @@ if TYPE_CHECKING:
     from poolcensus.model import FailedAccount, FailureGroup, Outcome, TargetResult
 
 MAX_ACCOUNTS = 5
-
-# Control, format (which reorders text), surrogate, private and unassigned characters, and line separators.
-_UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-
-
-def printable(text: str) -> str:
-    """The text with escapes for what a terminal would obey or hide. Names come from other people."""
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(
-        ascii(character)[1:-1] if unicodedata.category(character) in _UNPRINTABLE else character
-        for character in text
-    )
 
 
 def on_terminal(stream: TextIO | None) -> bool:
@@ -112,11 +100,6 @@ def _named(account_id: str, name: str | None, region: str, regions: int) -> str:
     return f"{shown} ({region if regions == 1 else counted(regions, 'region')})"
 
 
-def counted(number: int, what: str, several: str | None = None) -> str:
-    """Return a number and its noun; `several` is the plural where it does not end in an s alone."""
-    return f"{number:,} {what if number == 1 else several or f'{what}s'}"
-
-
 def _phrases() -> Mapping[Outcome, str]:
     from poolcensus.model import Outcome
 
@@ -132,15 +115,3 @@ def _phrases() -> Mapping[Outcome, str]:
         Outcome.ERROR: "answered with an error",
         Outcome.CANCELLED: "not asked before the run ended",
     }
-
-
-def duration(seconds: float) -> str:
-    """A time as people say it: 0.4 s, 12 s, 3 min 05 s, 1 h 02 min."""
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02} min"

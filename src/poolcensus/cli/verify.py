@@ -11,7 +11,8 @@ import click
 from poolcensus.cli.exits import ExitCode
 from poolcensus.cli.options import settings_options
 from poolcensus.cli.reading import KEYS, reading_settings
-from poolcensus.cli.trouble import complain, counted, printable
+from poolcensus.cli.trouble import complain
+from poolcensus.cli.wording import counted, printable
 from poolcensus.errors import DamagedSnapshotError, SnapshotError
 from poolcensus.snapshot import Problem, ProblemKind, Snapshot, verify
 

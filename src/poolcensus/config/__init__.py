@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from poolcensus.config.settings import InvalidSettingsError, Problem, Settings
-from poolcensus.config.sources import load_settings
+from poolcensus.config.settings import InvalidSettingsError, Problem, Settings, load_settings
 from poolcensus.config.values import (
     FailureBudget,
     FilterOperator,

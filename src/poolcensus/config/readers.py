@@ -1,4 +1,4 @@
-"""What reads each setting: from text as from the value itself.
+"""What reads each setting: from text as from the value itself. msgspec checks against its constraints.
 
 A parser raises `ValueError` with a message that says what is allowed, or `EntryError` where the message
 is all that may be shown: the layers above add what the value was, which key it was, and where it stood.
@@ -14,21 +14,14 @@ from contextlib import suppress
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, SupportsFloat, TypeAlias
+from typing import Annotated, Any, SupportsFloat, TypeAlias
 from urllib.parse import urlsplit
 
-from poolcensus.config.values import (
-    FailureBudget,
-    FilterOperator,
-    LogLevel,
-    Mode,
-    PoolFilter,
-    Secret,
-)
-from poolcensus.model import Shard
+import msgspec
+from msgspec import Meta
 
-if TYPE_CHECKING:
-    from enum import Enum
+from poolcensus.config.values import FailureBudget, FilterOperator, LogLevel, Mode, PoolFilter, Secret
+from poolcensus.model import Shard
 
 Reader: TypeAlias = Callable[[object], object]
 
@@ -37,22 +30,14 @@ class EntryError(ValueError):
     """A value is wrong that must not be shown, or need not: the message names the part that is wrong."""
 
 
-FILTER_NAMES = ("PoolName",)
-MAX_FILTERS = 25
-MAX_FILTER_VALUES = 25
-MAX_FILTER_VALUE_LENGTH = 128
+# https://docs.aws.amazon.com/workspaces/latest/api/API_DescribeWorkspacesPools.html
+_MAX_FILTERS = 25
+_MAX_FILTER_VALUES = 25
+_MAX_FILTER_VALUE_LENGTH = 128
+# What is left of a key's 1,024 bytes to a snapshot's id and its longest file name.
+_LONGEST_PREFIX = 900
 
-# Text, and not compiled: a run reads few of the settings and starts sooner without the other patterns.
-_ACCOUNT_ID = r"[0-9]{12}"
-_UNIT_ID = r"ou-[0-9a-z]{4,32}-[0-9a-z]{8,32}|r-[0-9a-z]{4,32}"
-_POOL_ID = r"wspool-[0-9a-z]{9}"
-_REGION = r"[a-z]{2,8}(?:-[a-z]+){1,3}-[0-9]{1,2}"
-_REGION_PATTERN = r"[a-z0-9*?\[\]!-]{1,64}"
-_ROLE_NAME = r"(?a)[\w+=,.@/-]{1,512}"
-_EXTERNAL_ID = r"(?a)[\w+=,.@:/-]{2,1224}"
-_SESSION_NAME = r"(?a)[\w+=,.@-]{2,64}"
 _S3_PLACE = r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])((?:/[^/]+)*)/?"
-_KMS_KEY = r"(?a)[\w+=,.@:/-]{1,2048}"
 _OCTAL = r"(?:0o)?([0-7]{3,4})"
 _BUDGET = r"([0-9]{1,9})|([0-9]{1,3}(?:\.[0-9]{1,6})?)%"
 _SHARD = r"([0-9]{1,9})/([0-9]{1,9})"
@@ -63,8 +48,49 @@ _AROUND = " \t\r\n\"'`<>\u201c\u201d\u2018\u2019\u00ab\u00bb"
 _CONTROL = r"[\x00-\x1f\x7f]"
 _WHOLE = r"(?a)\s*\+?[0-9]+(?:_[0-9]+)*(?:\.0+)?\s*"
 
-_LONGEST_PREFIX = 900
-_LONGEST_SECONDS = 604_800
+
+def _written(pattern: str, words: str) -> Meta:
+    return Meta(pattern=rf"(?a)^(?:{pattern})\Z", description=words)
+
+
+# What the library checks. The words are the message's: its own would show the pattern.
+AccountId = Annotated[str, _written(r"[0-9]{12}", "an account id: 12 digits")]
+UnitId = Annotated[
+    str,
+    _written(
+        r"ou-[0-9a-z]{4,32}-[0-9a-z]{8,32}|r-[0-9a-z]{4,32}",
+        "the id of an organizational unit (ou-ab12-34cd56ef) or of a root (r-ab12)",
+    ),
+]
+PoolId = Annotated[str, _written(r"wspool-[0-9a-z]{9}", "a pool id: wspool- and 9 digits or small letters")]
+Region = Annotated[
+    str, _written(r"[a-z]{2,8}(?:-[a-z]+){1,3}-[0-9]{1,2}", "the name of a region, such as eu-west-1")
+]
+RegionPattern = Annotated[
+    str,
+    _written(r"[a-z0-9*?\[\]!-]{1,64}", "the name of a region or a pattern, such as eu-west-1 or eu-*"),
+]
+RoleName = Annotated[
+    str,
+    _written(
+        r"[\w+=,.@/-]{1,512}",
+        "a role's name, with its path if it has one: 1 to 512 letters, digits and +=,.@_/-",
+    ),
+]
+SessionName = Annotated[str, _written(r"[\w+=,.@-]{2,64}", "2 to 64 letters, digits and +=,.@_-")]
+ExternalId = Annotated[str, _written(r"[\w+=,.@:/-]{2,1224}", "2 to 1224 letters, digits and +=,.@_:/-")]
+KmsKey = Annotated[str, _written(r"[\w+=,.@:/-]{1,2048}", "the id, the ARN or the alias of a KMS key")]
+Owner = Annotated[str, _written(r"[0-9]{12}", "an account id: 12 digits, in quotes")]
+SomeText = Annotated[str, Meta(min_length=1, description="text that is not empty")]
+Seconds = Annotated[
+    float, Meta(gt=0, le=604_800, description="a number of seconds, more than 0 and at most 604800")
+]
+
+
+def whole(least: int, most: int) -> Meta:
+    """Return the constraint of a whole number within bounds."""
+    return Meta(ge=least, le=most, description=f"a whole number from {least} to {most}")
+
 
 _FLAGS: Mapping[str | int | float, bool] = {
     **dict.fromkeys((1, "1", "true", "t", "yes", "y", "on"), True),
@@ -86,81 +112,57 @@ def listed(value: object) -> tuple[object, ...]:
     if isinstance(value, str):
         return tuple(part for part in (each.strip() for each in value.split(",")) if part)
     if isinstance(value, Mapping) or not isinstance(value, Iterable):
-        message = "must be a list, or text with commas"
-        raise ValueError(message)  # noqa: TRY004 - what a parser raises
+        raise ValueError("must be a list, or text with commas")  # noqa: TRY004 - what a parser raises
     return tuple(value)
 
 
-def _texts(parse: Callable[[str], str], value: object) -> tuple[str, ...]:
+def plain(kind: Any, value: object) -> Any:  # noqa: ANN401 - a type that is known only at run time
+    """Convert a value to a number, a text or an enum's member, by the type's own constraints.
+
+    Raises ValueError, in the words of the type's description.
+    """
+    base, constraints = getattr(kind, "__origin__", kind), getattr(kind, "__metadata__", ())
+    prepare = _PREPARED.get(base)
+    try:
+        # Not strict, for a float that is whole.
+        return msgspec.convert(prepare(value) if prepare else value, kind, strict=False)
+    except msgspec.ValidationError:
+        described = [each.description for each in constraints if isinstance(each, Meta)]
+        words = described[0] if described else f"one of {', '.join(base)}"
+        raise ValueError(f"must be {words}") from None
+
+
+def each_of(kind: Any) -> Reader:  # noqa: ANN401 - as above
+    """Return a reader of a list whose every element is of a type. Elements that come twice count once."""
+    return partial(_texts, kind)
+
+
+def _texts(kind: Any, value: object) -> tuple[str, ...]:  # noqa: ANN401 - as above
     seen: dict[str, None] = {}
     for entry in listed(value):
         for part in listed(entry) if isinstance(entry, str) else (entry,):
             if not isinstance(part, str):
-                message = f"{shown(part)} must be text, in quotes"
-                raise EntryError(message)
-            seen[parse(part)] = None
+                raise EntryError(f"{shown(part)} must be text, in quotes")
+            try:
+                seen[msgspec.convert(part, kind)] = None
+            except msgspec.ValidationError:
+                raise EntryError(f"{shown(part)} is not {kind.__metadata__[0].description}") from None
     return tuple(seen)
-
-
-def _matching(pattern: str, allowed: str, text: str) -> str:
-    if not re.fullmatch(pattern, text):
-        message = f"{shown(text)} is not {allowed}"
-        raise EntryError(message)
-    return text
-
-
-accounts = partial(_texts, partial(_matching, _ACCOUNT_ID, "an account id: 12 digits"))
-units = partial(
-    _texts,
-    partial(_matching, _UNIT_ID, "the id of an organizational unit (ou-ab12-34cd56ef) or of a root (r-ab12)"),
-)
-pool_ids = partial(_texts, partial(_matching, _POOL_ID, "a pool id: wspool- and 9 digits or small letters"))
-regions = partial(_texts, partial(_matching, _REGION, "the name of a region, such as eu-west-1"))
-region_patterns = partial(
-    _texts,
-    partial(_matching, _REGION_PATTERN, "the name of a region or a pattern, such as eu-west-1 or eu-*"),
-)
 
 
 def text(value: object) -> str:
     """Any text, as a plain string."""
     if not isinstance(value, str):
-        message = "must be text, in quotes"
-        raise ValueError(message)  # noqa: TRY004 - what a parser raises
+        raise ValueError("must be text, in quotes")  # noqa: TRY004 - what a parser raises
     # The text of an enum's member, for one, and not the member.
     return str.__str__(value)
-
-
-def some_text(value: object) -> str:
-    """Text of a character or more."""
-    found = text(value)
-    if not found:
-        message = "must be text that is not empty"
-        raise ValueError(message)
-    return found
-
-
-def _text(pattern: str, allowed: str, value: object) -> str:
-    found = text(value)
-    if not re.fullmatch(pattern, found):
-        message = f"must be {allowed}"
-        raise ValueError(message)
-    return found
-
-
-role_name = partial(
-    _text, _ROLE_NAME, "a role's name, with its path if it has one: 1 to 512 letters, digits and +=,.@_/-"
-)
-session_name = partial(_text, _SESSION_NAME, "2 to 64 letters, digits and +=,.@_-")
-kms_key = partial(_text, _KMS_KEY, "the id, the ARN or the alias of a KMS key")
-account = partial(_text, _ACCOUNT_ID, "an account id: 12 digits, in quotes")
 
 
 def external_id(value: object) -> Secret:
     """An external id, which is a secret: no message names it."""
     found = value.get_secret_value() if isinstance(value, Secret) else value
     try:
-        return Secret(_text(_EXTERNAL_ID, "2 to 1224 letters, digits and +=,.@_:/-", found))
+        return Secret(plain(ExternalId, found))
     except ValueError as error:
         raise EntryError(str(error)) from None
 
@@ -176,12 +178,12 @@ def account_tags(value: object) -> tuple[tuple[str, str], ...]:
             case (str(key), str(wanted)):
                 pass
             case _:
-                message = f"{shown(pair)} is not a tag: KEY=VALUE"
-                raise EntryError(message)
+                raise EntryError(f"{shown(pair)} is not a tag: KEY=VALUE")
         key = key.strip()
         if not 1 <= len(key) <= 128 or len(wanted) > 256:
-            message = f"{shown(pair)} is not a tag: a key has 1 to 128 characters, a value at most 256"
-            raise EntryError(message)
+            raise EntryError(
+                f"{shown(pair)} is not a tag: a key has 1 to 128 characters, a value at most 256"
+            )
         found[(key, wanted.strip())] = None
     return tuple(found)
 
@@ -193,9 +195,8 @@ def filters(value: object) -> tuple[PoolFilter, ...]:
     elif isinstance(value, Mapping):
         value = [value]
     found = tuple(dict.fromkeys(_filter(entry) for entry in listed(value)))
-    if len(found) > MAX_FILTERS:
-        message = f"has {len(found)} filters: the service takes at most {MAX_FILTERS}"
-        raise EntryError(message)
+    if len(found) > _MAX_FILTERS:
+        raise EntryError(f"has {len(found)} filters: the service takes at most {_MAX_FILTERS}")
     return found
 
 
@@ -212,26 +213,23 @@ def _filter(entry: object) -> PoolFilter:
             raw = entry["values"]
             given = tuple(raw) if isinstance(raw, list | tuple) else (raw,)
         case _:
-            message = (
+            raise EntryError(
                 f"{shown(entry)} is not a filter: PoolName:OPERATOR:VALUE,VALUE, or a table of name, operator"
                 " and values"
             )
-            raise EntryError(message)
-    if name not in FILTER_NAMES:
-        message = f"{shown(name)} can't be filtered by: the service knows only {', '.join(FILTER_NAMES)}"
-        raise EntryError(message)
+    if name != "PoolName":
+        raise EntryError(f"{shown(name)} can't be filtered by: the service knows only PoolName")
     if operator not in list(FilterOperator):
-        message = f"{shown(operator)} is not an operator: {', '.join(FilterOperator)}"
-        raise EntryError(message)
+        raise EntryError(f"{shown(operator)} is not an operator: {', '.join(FilterOperator)}")
     wanted: dict[str, None] = {}
     for each in given:
-        if not isinstance(each, str) or not 1 <= len(each) <= MAX_FILTER_VALUE_LENGTH:
-            message = f"{shown(each)} is no filter value: text of 1 to {MAX_FILTER_VALUE_LENGTH} characters"
-            raise EntryError(message)
+        if not isinstance(each, str) or not 1 <= len(each) <= _MAX_FILTER_VALUE_LENGTH:
+            raise EntryError(
+                f"{shown(each)} is no filter value: text of 1 to {_MAX_FILTER_VALUE_LENGTH} characters"
+            )
         wanted[each] = None
-    if not 1 <= len(wanted) <= MAX_FILTER_VALUES:
-        message = f"a filter has 1 to {MAX_FILTER_VALUES} values, not {len(wanted)}"
-        raise EntryError(message)
+    if not 1 <= len(wanted) <= _MAX_FILTER_VALUES:
+        raise EntryError(f"a filter has 1 to {_MAX_FILTER_VALUES} values, not {len(wanted)}")
     return PoolFilter(name=name, operator=FilterOperator(operator), values=tuple(wanted))
 
 
@@ -257,17 +255,15 @@ def destination(value: object) -> str:
 def _s3_place(value: str) -> str:
     found = re.fullmatch(_S3_PLACE, value)
     if found is None:
-        message = (
+        raise ValueError(
             "must be s3://BUCKET/PREFIX, with a bucket of 3 to 63 small letters, digits, dots and hyphens,"
             " and no empty step in the prefix"
         )
-        raise ValueError(message)
     steps = found[2].split("/")
     if len(found[2].encode()) > _LONGEST_PREFIX or not value.isprintable() or {".", ".."} & {*steps}:
-        message = (
+        raise ValueError(
             f"must have a prefix of at most {_LONGEST_PREFIX} bytes, without . and .. and what can't be seen"
         )
-        raise ValueError(message)
     return value.rstrip("/")
 
 
@@ -279,8 +275,7 @@ def path(value: object) -> Path:
 def _path(value: object) -> str:
     found = text(value)
     if not found or "\0" in found:
-        message = "must be a path"
-        raise ValueError(message)
+        raise ValueError("must be a path")
     return _expanded(found)
 
 
@@ -290,8 +285,7 @@ def _expanded(value: str) -> str:
     try:
         return str(Path(value).expanduser())
     except RuntimeError:
-        message = "names a home folder that doesn't exist"
-        raise ValueError(message) from None
+        raise ValueError("names a home folder that doesn't exist") from None
 
 
 def accounts_from(value: object) -> str:
@@ -319,12 +313,9 @@ def _endpoint_url(url: str) -> str:
         raise ValueError(allowed) from None
     if parts.scheme not in {"http", "https"} or not parts.hostname or not port_known:
         raise ValueError(allowed)
-    if parts.query or parts.fragment:
-        raise ValueError(allowed)
     if "@" in parts.netloc:
-        message = "must hold no user name or password"
-        raise ValueError(message)
-    if any(character.isspace() or not character.isprintable() for character in url):
+        raise ValueError("must hold no user name or password")
+    if parts.query or parts.fragment or not url.isprintable() or " " in url:
         raise ValueError(allowed)
     return url
 
@@ -334,10 +325,9 @@ def mode(owner: int, example: str, value: object) -> Mode:
     found = re.fullmatch(_OCTAL, value) if isinstance(value, str) else None
     bits = value if isinstance(value, Mode) else int(found[1], 8) if found else -1
     if bits & owner != owner or not 0 <= bits <= 0o777:
-        message = (
+        raise ValueError(
             f'must be octal text that lets the owner in, from "{owner:04o}" to "0777", such as "{example}"'
         )
-        raise ValueError(message)
     return Mode(bits)
 
 
@@ -355,8 +345,7 @@ def failure_budget(value: object) -> FailureBudget:
         return FailureBudget(Decimal(found[1]))
     if found and Decimal(found[2]) <= 100:
         return FailureBudget(Decimal(found[2]), percent=True)
-    message = "must be a number of targets or a percentage of them, such as 25 or 2%"
-    raise ValueError(message)
+    raise ValueError("must be a number of targets or a percentage of them, such as 25 or 2%")
 
 
 def shard(value: object) -> Shard:
@@ -367,40 +356,19 @@ def shard(value: object) -> Shard:
         split = re.fullmatch(_SHARD, value) if isinstance(value, str) else None
         found = (int(split[1]), int(split[2])) if split else (0, 0)
     if not 1 <= found[0] <= found[1]:
-        message = "must be I/N with I from 1 to N, such as 1/4"
-        raise ValueError(message)
+        raise ValueError("must be I/N with I from 1 to N, such as 1/4")
     return Shard(*found)
 
 
-def whole(least: int, most: int) -> Reader:
-    """Reads a whole number within bounds."""
-    return partial(_whole, least, most)
-
-
-def _whole(least: int, most: int, value: object) -> int:
+def _whole(value: object) -> float:
     # Text that counts things is a plain number, and not 1e3.
-    counts = not isinstance(value, str) or re.fullmatch(_WHOLE, value)
-    number = _number(value) if counts else math.nan
-    if not least <= number <= most or not number.is_integer():
-        message = f"must be a whole number from {least} to {most}"
-        raise ValueError(message)
-    return int(number)
-
-
-def seconds(value: object) -> float:
-    """A time in seconds: more than none, and at most a week."""
-    number = _number(value)
-    if not 0 < number <= _LONGEST_SECONDS:
-        message = f"must be a number of seconds, more than 0 and at most {_LONGEST_SECONDS}"
-        raise ValueError(message)
-    return number
+    return _number(value) if not isinstance(value, str) or re.fullmatch(_WHOLE, value) else math.nan
 
 
 def _number(value: object) -> float:
     """The number that a value is or says, and NaN for none: no bounds allow it."""
     if isinstance(value, bool):
-        message = "must be a number"
-        raise ValueError(message)  # noqa: TRY004 - what a parser raises
+        raise ValueError("must be a number")  # noqa: TRY004 - what a parser raises
     if isinstance(value, SupportsFloat) or (isinstance(value, str) and value.isascii()):
         with suppress(ValueError, TypeError, OverflowError):
             return float(value)
@@ -412,24 +380,14 @@ def flag(value: object) -> bool:
     word = value.lower() if isinstance(value, str) else value
     found = _FLAGS.get(word) if isinstance(word, str | int | float) else None
     if found is None:
-        message = "must be true or false"
-        raise ValueError(message)
+        raise ValueError("must be true or false")
     return found
-
-
-def one_of(words: type[Enum]) -> Reader:
-    """Reads one of the words."""
-    return partial(_one_of, words)
-
-
-def _one_of(words: type[Enum], value: object) -> Enum:
-    try:
-        return words(value)
-    except ValueError:
-        message = f"must be one of {', '.join(str(each) for each in words)}"
-        raise ValueError(message) from None
 
 
 def log_level(value: object) -> object:
     """A log level, whose case does not matter."""
-    return _one_of(LogLevel, value.lower() if isinstance(value, str) else value)
+    return plain(LogLevel, value.lower() if isinstance(value, str) else value)
+
+
+# What a value is made into before it is converted.
+_PREPARED: Mapping[Any, Callable[[object], object]] = {int: _whole, float: _number, str: text}

@@ -4,13 +4,14 @@
 
 import os
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import msgspec
 
 from poolcensus import partitions
-from poolcensus.config import readers
+from poolcensus.config import readers, sources
 from poolcensus.config.readers import EntryError, Reader
 from poolcensus.config.values import (
     FailureBudget,
@@ -61,12 +62,11 @@ class Field(msgspec.Struct, frozen=True):
     description: str
 
 
-# What entries share: the type that a value has, and what reads it.
-_Accounts = Annotated[tuple[str, ...], readers.accounts]
-_Units = Annotated[tuple[str, ...], readers.units]
-_Patterns = Annotated[tuple[str, ...], readers.region_patterns]
+# What entries share: the type that a value has, and what reads or constrains it.
+_Accounts = Annotated[tuple[str, ...], readers.each_of(readers.AccountId)]
+_Units = Annotated[tuple[str, ...], readers.each_of(readers.UnitId)]
+_Patterns = Annotated[tuple[str, ...], readers.each_of(readers.RegionPattern)]
 _Calls = Annotated[int, readers.whole(1, 4096)]
-_Seconds = Annotated[float, readers.seconds]
 _Choice = Annotated[bool, readers.flag]
 
 
@@ -124,18 +124,16 @@ class Settings(
     exclude_regions: Annotated[_Patterns, "Leave these regions out, by name or pattern."] = ()
     extra_regions: Annotated[
         tuple[str, ...],
-        readers.regions,
+        readers.each_of(readers.Region),
         "Regions that have WorkSpaces and that this version of poolcensus doesn't know yet.",
     ] = ()
 
     profile: Annotated[
-        str | None,
-        readers.some_text,
+        readers.SomeText | None,
         "The profile of the AWS configuration to take the caller's credentials from.",
     ] = None
     role_name: Annotated[
-        str,
-        readers.role_name,
+        readers.RoleName,
         "The role to assume in every account but the caller's own, with its path if it has one.",
     ] = "PoolCensusReader"
     external_id: Annotated[
@@ -147,8 +145,7 @@ class Settings(
         ),
     ] = None
     session_name: Annotated[
-        str | None,
-        readers.session_name,
+        readers.SessionName | None,
         "The name of the role sessions, as CloudTrail shows it. Default: one that names the run.",
     ] = None
     session_duration: Annotated[
@@ -167,7 +164,9 @@ class Settings(
         ),
     ] = TransportKind.FAST
 
-    pool_ids: Annotated[tuple[str, ...], readers.pool_ids, "Take only the pools with these ids."] = ()
+    pool_ids: Annotated[
+        tuple[str, ...], readers.each_of(readers.PoolId), "Take only the pools with these ids."
+    ] = ()
     filters: Annotated[
         tuple[PoolFilter, ...],
         readers.filters,
@@ -182,9 +181,7 @@ class Settings(
     per_account: Annotated[_Calls, "How many calls may be under way in one account."] = 32
     per_region: Annotated[_Calls, "How many calls may be under way in one region."] = 64
 
-    compress: Annotated[
-        Compression, readers.one_of(Compression), "How the data files of a snapshot are compressed."
-    ] = Compression.NONE
+    compress: Annotated[Compression, "How the data files of a snapshot are compressed."] = Compression.NONE
     strict: Annotated[_Choice, "Publish nothing unless every target is covered."] = False
     max_failed: Annotated[
         FailureBudget | None,
@@ -195,8 +192,7 @@ class Settings(
         _Choice, "Go on with a run that was interrupted here within the last day, if there is one."
     ] = False
     deadline: Annotated[
-        float | None,
-        readers.seconds,
+        readers.Seconds | None,
         "End the run after this many seconds; targets still open are then cancelled.",
     ] = None
     shard: Annotated[
@@ -207,14 +203,14 @@ class Settings(
 
     max_attempts: Annotated[int, readers.whole(1, 100), "How many calls to make for one page at most."] = 12
     attempt_timeout: Annotated[
-        _Seconds, "How long one call may take, in seconds, its whole reply included."
+        readers.Seconds, "How long one call may take, in seconds, its whole reply included."
     ] = 30.0
     connect_timeout: Annotated[
-        _Seconds,
+        readers.Seconds,
         "How long connecting to a host may take, in seconds; the TLS handshake has a limit of its own.",
     ] = 5.0
     target_timeout: Annotated[
-        _Seconds, "How long one account in one region may take, in seconds, retries included."
+        readers.Seconds, "How long one account in one region may take, in seconds, retries included."
     ] = 600.0
     give_up_region_after: Annotated[
         int,
@@ -224,12 +220,9 @@ class Settings(
 
     progress: Annotated[
         ProgressMode,
-        readers.one_of(ProgressMode),
         "When to show progress on standard error; auto: where that is a terminal.",
     ] = ProgressMode.AUTO
-    log_format: Annotated[
-        LogFormat, readers.one_of(LogFormat), "How log lines are written to standard error."
-    ] = LogFormat.TEXT
+    log_format: Annotated[LogFormat, "How log lines are written to standard error."] = LogFormat.TEXT
     log_level: Annotated[LogLevel, readers.log_level, "The least serious log lines to write."] = (
         LogLevel.WARNING
     )
@@ -249,16 +242,14 @@ class Settings(
 
     s3_encryption: Annotated[
         S3Encryption,
-        readers.one_of(S3Encryption),
         "The encryption to ask S3 for; none: what the bucket does by itself.",
     ] = S3Encryption.NONE
     s3_kms_key: Annotated[
-        str | None,
-        readers.kms_key,
+        readers.KmsKey | None,
         "The KMS key to encrypt a snapshot on S3 with, by id, ARN or alias. Implies aws:kms.",
     ] = None
     s3_bucket_owner: Annotated[
-        str | None, readers.account, "The account, by its 12-digit id, that has to own the bucket on S3."
+        readers.Owner | None, "The account, by its 12-digit id, that has to own the bucket on S3."
     ] = None
 
     @classmethod
@@ -269,8 +260,6 @@ class Settings(
         poolcensus/config.toml in the user's configuration folder that exists. An override of None means
         "not given". Raises `SettingsError` with every problem, one a line.
         """
-        from poolcensus.config.sources import load_settings  # noqa: PLC0415 - it builds on this module
-
         return load_settings(path, overrides)
 
     def __post_init__(self) -> None:
@@ -319,7 +308,7 @@ class Settings(
                     if key == "regions" and not any(partitions.matches(region, (each,)) for region in known):
                         yield Clash(key, f"{readers.shown(each)} matches no region", keys)
                 elif each not in known:
-                    nearest = nearest_of(each, known)
+                    nearest = sources.nearest_of(each, known)
                     yield Clash(
                         key,
                         f"{readers.shown(each)} is not a region: the nearest known one is {nearest}"
@@ -359,7 +348,13 @@ def _fields() -> Iterator[Field]:
         Settings.__struct_defaults__,
         strict=True,
     ):
-        read, description = Settings.__annotations__[name].__metadata__
+        annotation = Settings.__annotations__[name]
+        *checks, description = annotation.__metadata__
+        read = next(filter(callable, checks), None)
+        if read is None:
+            # Of a type that may be None, the type.
+            kind, *_ = get_args(annotation.__origin__) or (annotation,)
+            read = partial(readers.plain, kind)
         yield Field(key, name, default, read, description)
 
 
@@ -367,8 +362,25 @@ def _fields() -> Iterator[Field]:
 FIELDS: Mapping[str, Field] = {field.key: field for field in _fields()}
 
 
-def nearest_of(word: str, known: frozenset[str] | set[str]) -> str:
-    """The known word that is most like `word`."""
-    import difflib  # noqa: PLC0415 - only a mistake needs it
+def load_settings(
+    path: str | os.PathLike[str] | None = None,
+    overrides: Mapping[str, object] | None = None,
+    *,
+    option_names: Mapping[str, str] | None = None,
+    ambient: bool = True,
+) -> Settings:
+    """Reads the settings from every source, as `Settings.load` does.
 
-    return difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.0)[0]
+    `option_names` says by which option an override came, for messages: `{"dest": "--dest"}`. Without
+    `ambient`, neither a file nor the environment is looked at.
+    """
+    keys = {field.name: key for key, field in FIELDS.items()}
+    given, problems = sources.read(keys, path, overrides or {}, option_names or {}, ambient=ambient)
+    try:
+        settings = Settings(**{FIELDS[key].name: each.value for key, each in given.items()})  # type: ignore[arg-type]
+    except InvalidSettingsError as error:
+        # Defaults are right, also beside others: every key that is named was given.
+        problems += (f"{given[each.key].place(each.key)}: {each.message}" for each in error.problems)
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return settings

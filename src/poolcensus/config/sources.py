@@ -7,18 +7,16 @@ import re
 import tomllib
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from poolcensus.config.readers import shown
-from poolcensus.config.settings import FIELDS, InvalidSettingsError, Settings, nearest_of
 from poolcensus.errors import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-__all__ = ["CONFIG_VARIABLE", "FIELDS", "FILE_NAME", "PREFIX", "load_settings", "settings_file"]
+    from collections.abc import Set as AbstractSet
 
 PREFIX = "POOLCENSUS_"
 CONFIG_VARIABLE = "POOLCENSUS_CONFIG"
@@ -31,8 +29,6 @@ _OF_A_SERVICE = re.compile(
     r"|PORT(?:_[0-9]+_(?:TCP|UDP|SCTP)(?:_(?:ADDR|PORT|PROTO))?)?)|NAME|ENV_[A-Za-z0-9_]+"
 )
 
-_KEYS: Mapping[str, str] = {field.name: key for key, field in FIELDS.items()}
-
 
 class Given(msgspec.Struct, frozen=True):
     """A value for a key, and where it stood."""
@@ -40,34 +36,40 @@ class Given(msgspec.Struct, frozen=True):
     value: object
     origin: str
 
-
-class Layer(msgspec.Struct, frozen=True):
-    """What one source gives, by key, and what is wrong with the source itself."""
-
-    given: Mapping[str, Given]
-    problems: tuple[str, ...] = ()
+    def place(self, key: str) -> str:
+        """Where it stood, with the key unless that says it."""
+        return self.origin if self.origin == f"argument {key}" else f"{self.origin}: {key}"
 
 
-def load_settings(
-    path: str | os.PathLike[str] | None = None,
-    overrides: Mapping[str, object] | None = None,
+def read(
+    keys: Mapping[str, str],
+    path: str | os.PathLike[str] | None,
+    overrides: Mapping[str, object],
+    option_names: Mapping[str, str],
     *,
-    option_names: Mapping[str, str] | None = None,
-    ambient: bool = True,
-) -> Settings:
-    """Reads the settings from every source, as `Settings.load` does.
+    ambient: bool,
+) -> tuple[dict[str, Given], list[str]]:
+    """Return the values that the sources give, by key, and what is wrong with the sources themselves.
 
-    `option_names` says by which option an override came, for messages: `{"dest": "--dest"}`. Without
-    `ambient`, neither a file nor the environment is looked at.
+    `keys` are all there are, by the name that a program uses. A later source replaces an earlier one's
+    value: the file's, the environment's, the override's.
     """
-    given_here = _from_overrides(overrides or {}, option_names or {})
-    layers = (_from_file(path), _from_environment(os.environ), given_here) if ambient else (given_here,)
-    given = {key: each for layer in layers for key, each in layer.given.items()}
-    problems = [problem for layer in layers for problem in layer.problems]
-    settings = _settings(given, problems)
-    if settings is None or problems:
-        raise SettingsError("\n".join(problems))
-    return settings
+    given: dict[str, Given] = {}
+    problems: list[str] = []
+    known = frozenset(keys.values())
+    if ambient:
+        _read_file(path, known, given, problems)
+        _read_environment(known, given, problems)
+    for name, value in overrides.items():
+        key = keys.get(name, name)
+        if key not in known:
+            problems.append(
+                f"argument {name}: unknown setting: the nearest known one is {_unknown(key, known)}"
+            )
+        elif value is not None:
+            origin = f"option {option_names[key]}" if key in option_names else f"argument {name}"
+            given[key] = Given(value, origin)
+    return given, problems
 
 
 def settings_file(path: str | os.PathLike[str] | None = None) -> Path | None:
@@ -80,69 +82,48 @@ def settings_file(path: str | os.PathLike[str] | None = None) -> Path | None:
     return None if found is None else found[0]
 
 
-def _settings(given: Mapping[str, Given], problems: list[str]) -> Settings | None:
-    """The settings, or every problem with where its value stood."""
-    arguments: dict[str, Any] = {FIELDS[key].name: each.value for key, each in given.items()}
-    try:
-        return Settings(**arguments)
-    except InvalidSettingsError as error:
-        # Defaults are right, also beside others: every key that is named was given.
-        problems += (f"{_where(given[each.key].origin, each.key)}: {each.message}" for each in error.problems)
-        return None
+def nearest_of(word: str, known: AbstractSet[str]) -> str:
+    """The known word that is most like `word`."""
+    import difflib  # noqa: PLC0415 - only a mistake needs it
+
+    return difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.0)[0]
 
 
-def _where(origin: str, key: str) -> str:
-    return origin if origin == f"argument {key}" else f"{origin}: {key}"
+def _unknown(key: str, known: AbstractSet[str]) -> str:
+    return nearest_of(key.lower().replace("-", "_"), known)
 
 
-def _unknown(key: str) -> str:
-    return nearest_of(key.lower().replace("-", "_"), set(FIELDS))
-
-
-def _from_overrides(overrides: Mapping[str, object], option_names: Mapping[str, str]) -> Layer:
-    given: dict[str, Given] = {}
-    problems: list[str] = []
-    for name, value in overrides.items():
-        key = _KEYS.get(name, name)
-        if key not in FIELDS:
-            problems.append(f"argument {name}: unknown setting: the nearest known one is {_unknown(key)}")
-        elif value is not None:
-            origin = f"option {option_names[key]}" if key in option_names else f"argument {name}"
-            given[key] = Given(value, origin)
-    return Layer(given, tuple(problems))
-
-
-def _from_environment(environment: Mapping[str, str]) -> Layer:
-    given: dict[str, Given] = {}
-    problems: list[str] = []
-    for variable, value in sorted(environment.items()):
+def _read_environment(known: AbstractSet[str], given: dict[str, Given], problems: list[str]) -> None:
+    for variable, value in sorted(os.environ.items()):
         if not variable.startswith(PREFIX) or variable == CONFIG_VARIABLE:
             continue
         key = variable.removeprefix(PREFIX).lower()
-        if key not in FIELDS and _OF_A_SERVICE.fullmatch(variable.removeprefix(PREFIX)):
+        if key not in known and _OF_A_SERVICE.fullmatch(variable.removeprefix(PREFIX)):
             continue
-        if key not in FIELDS or variable != variable.upper():
-            nearest = f"{PREFIX}{_unknown(key).upper()}"
+        if key not in known or variable != variable.upper():
+            nearest = f"{PREFIX}{_unknown(key, known).upper()}"
             problems.append(f"environment variable {variable}: unknown: the nearest known one is {nearest}")
         elif value:
             given[key] = Given(value, f"environment variable {variable}")
-    return Layer(given, tuple(problems))
 
 
-def _from_file(path: str | os.PathLike[str] | None) -> Layer:
+def _read_file(
+    path: str | os.PathLike[str] | None,
+    known: AbstractSet[str],
+    given: dict[str, Given],
+    problems: list[str],
+) -> None:
     named = _named(path)
     found = _read_usual() if named is None else _read_named(named)
     if found is None:
-        return Layer({})
+        return
     file, raw = found
-    table = _table(file, raw)
-    given = {key: Given(value, str(file)) for key, value in table.items() if key in FIELDS}
-    problems = tuple(
-        f"{file}: unknown setting {shown(key)}: the nearest known one is {_unknown(key)}"
-        for key in table
-        if key not in FIELDS
-    )
-    return Layer(given, problems)
+    for key, value in _table(file, raw).items():
+        if key in known:
+            given[key] = Given(value, str(file))
+        else:
+            nearest = _unknown(key, known)
+            problems.append(f"{file}: unknown setting {shown(key)}: the nearest known one is {nearest}")
 
 
 def _named(path: str | os.PathLike[str] | None) -> Path | None:

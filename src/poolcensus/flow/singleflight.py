@@ -24,6 +24,10 @@ class SingleFlight(Generic[K, V]):
     def __init__(self) -> None:
         self._flights: dict[K, _Flight[V]] = {}
 
+    def __len__(self) -> int:
+        """Return the number of computations under way."""
+        return len(self._flights)
+
     async def run(self, key: K, compute: Callable[[], Awaitable[V]]) -> V:
         """The value of `compute`, from the computation under way where there is one."""
         while (flight := self._flights.get(key)) is not None:

@@ -3,24 +3,20 @@
 from poolcensus.simulator.faults import Fault, FaultKind
 from poolcensus.simulator.latency import Latency
 from poolcensus.simulator.limits import Limits
-from poolcensus.simulator.options import OPTIONS, Option, configure
 from poolcensus.simulator.server import Simulator, SimulatorConfig, serve
 from poolcensus.simulator.unauthorized import Policy
 from poolcensus.simulator.world import TargetTruth, World, WorldConfig
 
 __all__ = [
-    "OPTIONS",
     "Fault",
     "FaultKind",
     "Latency",
     "Limits",
-    "Option",
     "Policy",
     "Simulator",
     "SimulatorConfig",
     "TargetTruth",
     "World",
     "WorldConfig",
-    "configure",
     "serve",
 ]

@@ -9,6 +9,8 @@ from enum import StrEnum
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from poolcensus.simulator.unauthorized import Policy
 
 if TYPE_CHECKING:
@@ -152,46 +154,23 @@ class Fault:
         Raises ValueError: it is no such rule.
         """
         head, *pairs = [part.strip() for part in text.split(",")]
-        kind_text, _, probability = head.partition(":")
-        try:
-            kind = FaultKind(kind_text)
-        except ValueError:
-            known = ", ".join(FaultKind)
-            raise ValueError(f"{kind_text!r} is not a fault; there are {known}") from None
-        values = {"probability": probability} if probability else {}
+        kind, _, probability = head.partition(":")
+        if kind not in list(FaultKind):
+            raise ValueError(f"{kind!r} is not a fault; there are {', '.join(FaultKind)}")
+        values = {"kind": kind, **({"probability": probability} if probability else {})}
+        known = [each.name for each in fields(cls) if each.name != "kind"]
         for pair in pairs:
             name, _, value = pair.partition("=")
-            values[name.strip().replace("-", "_")] = value.strip()
-        read = values.pop
-        retry_after = read("retry_after", None)
-        first, every, page = read("first", None), read("every", None), read("page", None)
-        latency, until = read("latency", None), read("until", None)
-        fault = cls(
-            kind,
-            probability=float(read("probability", "1")),
-            first=None if first is None else int(first),
-            every=None if every is None else int(every),
-            per=read("per", "target"),
-            service=read("service", "workspaces"),
-            operation=read("operation", None),
-            account=read("account", None),
-            role_account=read("role_account", None),
-            region=read("region", None),
-            page=None if page is None else int(page),
-            seconds=float(read("seconds", "10")),
-            size=int(read("size", f"{64 << 20}")),
-            location=read("location", "http://127.0.0.1:9/"),
-            retry_after=None if retry_after is None else int(retry_after),
-            policy=_policy(read("policy", Policy.IDENTITY)),
-            denial=read("denial", None),
-            latency=None if latency is None else float(latency),
-            after=float(read("after", "0")),
-            until=None if until is None else float(until),
-        )
-        if values:
-            known = ", ".join(each.name for each in fields(cls) if each.name != "kind")
-            raise ValueError(f"{min(values)!r} is not a property of a fault; there are {known}")
-        return fault
+            name = name.strip().replace("-", "_")
+            if name not in known:
+                raise ValueError(f"{name!r} is not a property of a fault; there are {', '.join(known)}")
+            values[name] = value.strip()
+        if (policy := values.get("policy", Policy.IDENTITY)) not in list(Policy):
+            raise ValueError(f"{policy!r} is not a kind of policy; there are {', '.join(Policy)}")
+        try:
+            return msgspec.convert(values, cls, strict=False)
+        except msgspec.ValidationError as error:
+            raise (error.__cause__ or ValueError(f"fault {kind}: {error}")) from None
 
     def matches(self, call: Call, page: int) -> bool:
         """Whether the rule is about the call."""
@@ -207,13 +186,6 @@ class Fault:
     def open(self, elapsed: float) -> bool:
         """Whether the rule is in force so many seconds after the first call that it is about."""
         return self.after <= elapsed and (self.until is None or elapsed < self.until)
-
-
-def _policy(text: str) -> Policy:
-    try:
-        return Policy(text)
-    except ValueError:
-        raise ValueError(f"{text!r} is not a kind of policy; there are {', '.join(Policy)}") from None
 
 
 class Injector:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from poolcensus.simulator.refusal import RefusalError
+from poolcensus.simulator.refusal import OTHERS, RefusalError, by_service
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,22 +51,23 @@ class Limits:
             raise ValueError("a rate must be above 0, and the burst at least 1")
 
 
+_THROTTLED = {
+    "sts": (400, "Throttling", "Rate exceeded"),
+    "ec2": (503, "RequestLimitExceeded", "Request limit exceeded."),
+    "s3": (503, "SlowDown", "Please reduce your request rate."),
+    "account": (429, "TooManyRequestsException", "Rate exceeded"),
+    "organizations": (
+        400,
+        "TooManyRequestsException",
+        "You have sent too many requests in too short a period.",
+    ),
+    OTHERS: (400, "ThrottlingException", "Rate exceeded"),
+}
+
+
 def throttled(service: str) -> RefusalError:
     """Return the refusal of one call too many."""
-    match service:
-        case "sts":
-            return RefusalError(400, "Throttling", "Rate exceeded")
-        case "ec2":
-            return RefusalError(503, "RequestLimitExceeded", "Request limit exceeded.")
-        case "s3":
-            return RefusalError(503, "SlowDown", "Please reduce your request rate.")
-        case "account":
-            return RefusalError(429, "TooManyRequestsException", "Rate exceeded")
-        case "organizations":
-            return RefusalError(
-                400, "TooManyRequestsException", "You have sent too many requests in too short a period."
-            )
-    return RefusalError(400, "ThrottlingException", "Rate exceeded")
+    return by_service(_THROTTLED, service)
 
 
 class Limiter:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
 import orjson
 
 from poolcensus.simulator.http import Response
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
 JSON_TYPE = "application/x-amz-json-1.1"
+OTHERS = "the services that a table does not name"
 _JSON_HEADERS = (("Content-Type", JSON_TYPE),)
 _XML_HEADERS = (("Content-Type", "text/xml"),)
 _XML = '<?xml version="1.0" encoding="UTF-8"?>\n'
@@ -23,6 +29,11 @@ class RefusalError(Exception):
         self.code = code
         self.message = message
         self.fields = fields or {}
+
+
+def by_service(table: Mapping[str, tuple[int, str, str]], service: str) -> RefusalError:
+    """Return the refusal that the table has for the service, or for all others."""
+    return RefusalError(*table.get(service, table[OTHERS]))
 
 
 def render(refusal: RefusalError, service: str, request_id: str) -> Response:
@@ -46,8 +57,9 @@ def render(refusal: RefusalError, service: str, request_id: str) -> Response:
             )
             return Response(refusal.status, text.encode(), _XML_HEADERS, code)
         case "s3":
+            details = "".join(f"<{name}>{escape(value)}</{name}>" for name, value in refusal.fields.items())
             text = (
-                f"{_XML}<Error><Code>{escape(code)}</Code><Message>{escape(message)}</Message>"
+                f"{_XML}<Error><Code>{escape(code)}</Code><Message>{escape(message)}</Message>{details}"
                 f"<RequestId>{request_id}</RequestId><HostId>simulator</HostId></Error>"
             )
             return Response(refusal.status, text.encode(), (("Content-Type", "application/xml"),), code)

@@ -68,19 +68,24 @@ class SimulatorConfig:
 class Simulator:
     """A running simulator: `async with Simulator(config) as simulator`.
 
-    `services` are served beside its own, or in their place, by the names that signatures have.
+    `services` are served beside its own, or in their place, by the names that signatures have. `monotonic`
+    is the clock of rates and of the faults' times.
     """
 
     def __init__(
-        self, config: SimulatorConfig | None = None, services: Mapping[str, Service] = MappingProxyType({})
+        self,
+        config: SimulatorConfig | None = None,
+        services: Mapping[str, Service] = MappingProxyType({}),
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.config = config or SimulatorConfig()
         self.world = World(self.config.world)
         self.stats = Stats()
         seed = self.config.world.seed
         self._store = CredentialStore(seed, self.world.management_account_id, self.world.partition.name)
-        self._injector = Injector(self.config.faults, seed, time.monotonic)
-        self._limiter = Limiter(self.config.limits, time.monotonic)
+        self._injector = Injector(self.config.faults, seed, monotonic)
+        self._limiter = Limiter(self.config.limits, monotonic)
         self._clockwork = Clockwork(self.config.latency, seed)
         mint = TokenMint(seed)
         self._application = SimulatorApplication(

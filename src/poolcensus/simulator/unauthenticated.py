@@ -4,103 +4,86 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from poolcensus.simulator.refusal import RefusalError
+from poolcensus.simulator.refusal import OTHERS, RefusalError, by_service
+
+_INVALID = "The security token included in the request is invalid."
+_OVER = "The security token included in the request is expired"
+_NOT_VALIDATED = (401, "AuthFailure", "AWS was not able to validate the provided access credentials")
+_MISMATCH = (
+    "The request signature we calculated does not match the signature you provided. "
+    "Check your AWS Secret Access Key and signing method."
+)
+_UNKNOWN_KEY = {
+    "ec2": _NOT_VALIDATED,
+    "sts": (403, "InvalidClientTokenId", _INVALID),
+    "s3": (403, "InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records."),
+    "account": (403, "UnrecognizedClientException", _INVALID),
+    OTHERS: (400, "UnrecognizedClientException", _INVALID),
+}
+_EXPIRED = {
+    "ec2": (400, "RequestExpired", "Request has expired."),
+    "sts": (403, "ExpiredToken", _OVER),
+    "s3": (400, "ExpiredToken", "The provided token has expired."),
+    "account": (403, "ExpiredTokenException", _OVER),
+    OTHERS: (400, "ExpiredTokenException", _OVER),
+}
+_MISSING_TOKEN = (403, "MissingAuthenticationToken", "Request is missing Authentication Token")
+_MISSING = {
+    "s3": (403, "AccessDenied", "Access Denied"),
+    "sts": _MISSING_TOKEN,
+    "ec2": _MISSING_TOKEN,
+    "account": (403, "MissingAuthenticationTokenException", "Missing Authentication Token"),
+    OTHERS: (400, "MissingAuthenticationTokenException", "Missing Authentication Token"),
+}
+_NOT_THE_KEYS = {
+    "ec2": _NOT_VALIDATED,
+    "sts": (403, "SignatureDoesNotMatch", _MISMATCH),
+    "s3": (403, "SignatureDoesNotMatch", _MISMATCH),
+    "account": (403, "InvalidSignatureException", _MISMATCH),
+    OTHERS: (400, "InvalidSignatureException", _MISMATCH),
+}
 
 
 def unknown_key(service: str) -> RefusalError:
     """Return the refusal of credentials that the service does not know in this region."""
-    match service:
-        case "ec2":
-            return RefusalError(
-                401, "AuthFailure", "AWS was not able to validate the provided access credentials"
-            )
-        case "sts":
-            return RefusalError(
-                403, "InvalidClientTokenId", "The security token included in the request is invalid."
-            )
-        case "s3":
-            return RefusalError(
-                403, "InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records."
-            )
-        case "account":
-            return RefusalError(
-                403, "UnrecognizedClientException", "The security token included in the request is invalid."
-            )
-    return RefusalError(
-        400, "UnrecognizedClientException", "The security token included in the request is invalid."
-    )
+    return by_service(_UNKNOWN_KEY, service)
 
 
 def expired(service: str) -> RefusalError:
     """Return the refusal of credentials whose time is over."""
-    match service:
-        case "ec2":
-            return RefusalError(400, "RequestExpired", "Request has expired.")
-        case "sts":
-            return RefusalError(403, "ExpiredToken", "The security token included in the request is expired")
-        case "s3":
-            return RefusalError(400, "ExpiredToken", "The provided token has expired.")
-        case "account":
-            return RefusalError(
-                403, "ExpiredTokenException", "The security token included in the request is expired"
-            )
-    return RefusalError(400, "ExpiredTokenException", "The security token included in the request is expired")
+    return by_service(_EXPIRED, service)
 
 
 def missing(service: str) -> RefusalError:
     """Return the refusal of a request without a signature."""
-    match service:
-        case "s3":
-            return RefusalError(403, "AccessDenied", "Access Denied")
-        case "sts" | "ec2":
-            return RefusalError(403, "MissingAuthenticationToken", "Request is missing Authentication Token")
-        case "account":
-            return RefusalError(403, "MissingAuthenticationTokenException", "Missing Authentication Token")
-    return RefusalError(400, "MissingAuthenticationTokenException", "Missing Authentication Token")
+    return by_service(_MISSING, service)
 
 
 def mismatch(service: str) -> RefusalError:
     """Return the refusal of a signature that is not the key's."""
-    message = (
-        "The request signature we calculated does not match the signature you provided. "
-        "Check your AWS Secret Access Key and signing method."
-    )
-    match service:
-        case "ec2":
-            return RefusalError(
-                401, "AuthFailure", "AWS was not able to validate the provided access credentials"
-            )
-        case "sts" | "s3":
-            return RefusalError(403, "SignatureDoesNotMatch", message)
-        case "account":
-            return RefusalError(403, "InvalidSignatureException", message)
-    return RefusalError(400, "InvalidSignatureException", message)
+    return by_service(_NOT_THE_KEYS, service)
 
 
 def skewed(service: str, stamp: str, now: float, window: float, *, early: bool) -> RefusalError:
     """Return the refusal of a signature whose date is too far from the server's clock."""
-    server = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
-    edge = datetime.fromtimestamp(now + window if early else now - window, UTC).strftime("%Y%m%dT%H%M%SZ")
+    server, edge = (
+        datetime.fromtimestamp(each, UTC).strftime("%Y%m%dT%H%M%SZ")
+        for each in (now, now + window if early else now - window)
+    )
     minutes = f"{window / 60:g} min."
     if early:
         message = f"Signature not yet current: {stamp} is still later than {edge} ({server} + {minutes})"
     else:
         message = f"Signature expired: {stamp} is now earlier than {edge} ({server} - {minutes})"
-    match service:
-        case "s3":
-            return RefusalError(
-                403,
-                "RequestTimeTooSkewed",
-                "The difference between the request time and the current time is too large.",
-            )
-        case "ec2":
-            return (
-                RefusalError(400, "RequestExpired", message)
-                if not early
-                else RefusalError(401, "AuthFailure", message)
-            )
-        case "sts":
-            return RefusalError(403, "SignatureDoesNotMatch", message)
-        case "account":
-            return RefusalError(403, "InvalidSignatureException", message)
-    return RefusalError(400, "InvalidSignatureException", message)
+    table = {
+        "s3": (
+            403,
+            "RequestTimeTooSkewed",
+            "The difference between the request time and the current time is too large.",
+        ),
+        "ec2": (401, "AuthFailure", message) if early else (400, "RequestExpired", message),
+        "sts": (403, "SignatureDoesNotMatch", message),
+        "account": (403, "InvalidSignatureException", message),
+        OTHERS: (400, "InvalidSignatureException", message),
+    }
+    return by_service(table, service)

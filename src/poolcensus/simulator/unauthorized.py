@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote
 
 from poolcensus.simulator.call import operation_of
-from poolcensus.simulator.refusal import RefusalError
+from poolcensus.simulator.refusal import OTHERS, RefusalError, by_service
 
 if TYPE_CHECKING:
     from poolcensus.simulator.http import Request
@@ -116,21 +116,23 @@ def unsupported() -> RefusalError:
 
 def region_disabled(service: str, account: str) -> RefusalError:
     """Return what a service says where the region is off for the account."""
-    match service:
-        case "sts":
-            return RefusalError(
-                403,
-                "RegionDisabledException",
+    table = {
+        "sts": (
+            403,
+            "RegionDisabledException",
+            (
                 f"STS is not activated in this region for account:{account}. Your account administrator "
-                "can activate STS in this region using the IAM Console.",
-            )
-        case "ec2":
-            return RefusalError(
-                401,
-                "OptInRequired",
-                "You are not subscribed to this service. Please go to http://aws.amazon.com to subscribe.",
-            )
-    return RefusalError(403, "OptInRequired", "The AWS access key ID needs a subscription for the service.")
+                "can activate STS in this region using the IAM Console."
+            ),
+        ),
+        "ec2": (
+            401,
+            "OptInRequired",
+            "You are not subscribed to this service. Please go to http://aws.amazon.com to subscribe.",
+        ),
+        OTHERS: (403, "OptInRequired", "The AWS access key ID needs a subscription for the service."),
+    }
+    return by_service(table, service)
 
 
 def _permission(request: Request) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Amazon S3 in memory: buckets, objects and multipart uploads, strongly consistent, without versions."""
+"""Amazon S3 in memory, as far as a census stores and reads there: strongly consistent, without versions."""
 
 from poolcensus.simulator.s3.service import S3
 

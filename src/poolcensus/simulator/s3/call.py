@@ -28,7 +28,7 @@ _PRESIGNED = frozenset(
 )
 _COUNT = re.compile(r"[0-9]{1,10}")
 _MAX_KEY = 1024
-_MAX_COUNT = 2**31 - 1
+_MAX_PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,20 +70,16 @@ class Call:
             raise invalid_argument("encoding-type", encoding, "Invalid Encoding Method specified in Request")
         return encoding is not None
 
-    def count(self, name: str, limit: int) -> int:
-        """Return a parameter that bounds a page; `limit` is its default and its maximum.
+    def count(self, name: str) -> int:
+        """Return a parameter that bounds a page.
 
         Raises:
             S3Error: it is not a number.
         """
-        text = self.params.get(name)
-        if text is None:
-            return limit
-        if _COUNT.fullmatch(text) is None or int(text) > _MAX_COUNT:
-            raise invalid_argument(
-                name, text, f"Argument {name} must be an integer between 0 and {_MAX_COUNT}"
-            )
-        return min(int(text), limit)
+        text = self.params.get(name, f"{_MAX_PAGE}")
+        if _COUNT.fullmatch(text) is None:
+            raise invalid_argument(name, text, f"Argument {name} must be a whole number")
+        return min(int(text), _MAX_PAGE)
 
 
 def parse(request: Request) -> Call:

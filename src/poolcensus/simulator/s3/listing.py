@@ -1,4 +1,4 @@
-"""ListObjects and ListObjectsV2, and the walk over sorted names that every listing takes."""
+"""ListObjectsV2 and ListMultipartUploads, and the walk over sorted names that both take."""
 
 from __future__ import annotations
 
@@ -9,24 +9,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from poolcensus.simulator.http import Response
 from poolcensus.simulator.s3 import markup
-from poolcensus.simulator.s3.buckets import timestamp
 from poolcensus.simulator.s3.errors import invalid_argument
-from poolcensus.simulator.s3.store import Store, StoredObject, owner_id
+from poolcensus.simulator.s3.store import Store, timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from poolcensus.simulator.http import Response
     from poolcensus.simulator.s3.call import Call
     from poolcensus.simulator.s3.markup import Node
-    from poolcensus.simulator.s3.store import Bucket
-
-MAX_KEYS = 1000
+    from poolcensus.simulator.s3.store import Upload
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class _Page:
     """Positions of names, and the prefixes that stand for several. `last` is the last of both."""
 
     positions: list[int]
@@ -35,15 +32,79 @@ class Page:
     truncated: bool
 
 
-def walk(names: Sequence[str], start: int, prefix: str, delimiter: str, limit: int) -> Page:
-    """Return the names with a prefix, from a position on; those with the delimiter after it rolled up."""
+def list_objects(store: Store, call: Call) -> Response:
+    """ListObjectsV2."""
+    bucket = store.reach(call)
+    if call.params["list-type"] != "2":
+        raise invalid_argument("list-type", call.params["list-type"], "Invalid List Type")
+    encode, keys, limit = _encoder(call), bucket.keys, call.count("max-keys")
+    page = _walk(keys, _start(call, keys), call, limit)
+    content: list[Node] = [
+        ("Name", bucket.name),
+        *_echo(call, encode),
+        ("KeyCount", len(page.positions) + len(page.prefixes)),
+        ("MaxKeys", limit),
+        ("IsTruncated", page.truncated),
+    ]
+    if page.truncated:
+        # A token says where it stopped by name, so that it holds while objects come and go.
+        kind = "prefix" if page.last in page.prefixes[-1:] else "key"
+        token = base64.urlsafe_b64encode(f"{kind}:{page.last}".encode()).decode()
+        content.append(("NextContinuationToken", token))
+    for position in page.positions:
+        stored = bucket.objects[keys[position]]
+        fields: list[Node] = [
+            ("Key", encode(stored.key)),
+            ("LastModified", timestamp(stored.modified)),
+            ("ETag", f'"{stored.etag}"'),
+            ("Size", len(stored.body)),
+            ("StorageClass", "STANDARD"),
+        ]
+        content.append(("Contents", fields))
+    content += _prefixes(page, encode)
+    return markup.reply("ListBucketResult", content)
+
+
+def list_uploads(store: Store, call: Call) -> Response:
+    """ListMultipartUploads: by key, and by the order of their beginnings where one key has several."""
+    bucket = store.reach(call)
+    encode, limit = _encoder(call), call.count("max-uploads")
+    uploads = sorted(bucket.uploads.values(), key=lambda upload: upload.key)
+    names = [upload.key for upload in uploads]
+    page = _walk(names, _uploads_start(call, uploads, names), call, limit)
+    shown = [uploads[position] for position in page.positions]
+    content: list[Node] = [
+        ("Bucket", bucket.name),
+        *_echo(call, encode),
+        ("MaxUploads", limit),
+        ("IsTruncated", page.truncated),
+    ]
+    if page.truncated:
+        content.append(("NextKeyMarker", encode(page.last)))
+        if shown and page.last == shown[-1].key:
+            content.append(("NextUploadIdMarker", shown[-1].upload_id))
+    for upload in shown:
+        fields: list[Node] = [
+            ("Key", encode(upload.key)),
+            ("UploadId", upload.upload_id),
+            ("StorageClass", "STANDARD"),
+            ("Initiated", timestamp(upload.initiated)),
+        ]
+        content.append(("Upload", fields))
+    content += _prefixes(page, encode)
+    return markup.reply("ListMultipartUploadsResult", content)
+
+
+def _walk(names: Sequence[str], start: int, call: Call, limit: int) -> _Page:
+    """Return the names with the prefix, from a position on; those with the delimiter after it rolled up."""
+    prefix, delimiter = call.params.get("prefix", ""), call.params.get("delimiter", "")
     positions: list[int] = []
     prefixes: list[str] = []
     last = ""
     position = max(start, bisect_left(names, prefix))
     while position < len(names) and names[position].startswith(prefix):
         if len(positions) + len(prefixes) >= limit:
-            return Page(positions, prefixes, last, truncated=limit > 0)
+            return _Page(positions, prefixes, last, truncated=limit > 0)
         name = names[position]
         found = name.find(delimiter, len(prefix)) if delimiter else -1
         if found < 0:
@@ -53,133 +114,57 @@ def walk(names: Sequence[str], start: int, prefix: str, delimiter: str, limit: i
         else:
             last = name[: found + len(delimiter)]
             prefixes.append(last)
-            position = beyond(names, last)
-    return Page(positions, prefixes, last, truncated=False)
+            position = _beyond(names, last)
+    return _Page(positions, prefixes, last, truncated=False)
 
 
-def beyond(names: Sequence[str], prefix: str) -> int:
+def _beyond(names: Sequence[str], prefix: str) -> int:
     """Return the position after the last name with a prefix."""
     first = bisect_left(names, prefix)
     return bisect_left(names, True, first, key=lambda name: not name.startswith(prefix))
 
 
-def after_marker(names: Sequence[str], marker: str, prefix: str, delimiter: str) -> int:
-    """Return the position after a marker; after all that it stands for, where it is a rolled-up prefix."""
-    rolled_up = (
-        delimiter != ""
-        and marker.startswith(prefix)
-        and marker.find(delimiter, len(prefix)) == len(marker) - len(delimiter) >= len(prefix)
-    )
-    return beyond(names, marker) if rolled_up else bisect_right(names, marker)
-
-
-def encoder(call: Call) -> Callable[[str], str]:
-    """Return how the names of the reply are written."""
-    return (lambda name: quote(name, safe="/")) if call.url_encoded else str
-
-
-def echo(call: Call, encode: Callable[[str], str], names: dict[str, str]) -> list[Node]:
-    """Return the elements that repeat the parameters that were given."""
-    return [(element, encode(call.params[name])) for name, element in names.items() if call.params.get(name)]
-
-
-def list_objects(store: Store, call: Call) -> Response:
-    """ListObjects, the first version."""
-    bucket = store.reach(call)
-    encode = encoder(call)
-    limit = call.count("max-keys", MAX_KEYS)
-    prefix, delimiter = call.params.get("prefix", ""), call.params.get("delimiter", "")
-    marker = call.params.get("marker", "")
-    start = after_marker(bucket.keys, marker, prefix, delimiter) if marker else 0
-    page = walk(bucket.keys, start, prefix, delimiter, limit)
-    content: list[Node] = [
-        ("Name", bucket.name),
-        ("Prefix", encode(prefix)),
-        ("Marker", encode(marker)),
-        *echo(call, encode, {"delimiter": "Delimiter"}),
-        ("MaxKeys", limit),
-        ("IsTruncated", page.truncated),
-    ]
-    if page.truncated and delimiter:
-        content.append(("NextMarker", encode(page.last)))
-    content += _entries(bucket, page, call, encode, with_owner=True)
-    return Response(200, markup.write("ListBucketResult", content), markup.TYPE)
-
-
-def list_objects_v2(store: Store, call: Call) -> Response:
-    """ListObjectsV2."""
-    bucket = store.reach(call)
-    encode = encoder(call)
-    if call.params["list-type"] != "2":
-        raise invalid_argument(
-            "list-type", call.params["list-type"], "Invalid List Type specified in Request"
-        )
-    limit = call.count("max-keys", MAX_KEYS)
-    prefix, delimiter = call.params.get("prefix", ""), call.params.get("delimiter", "")
-    page = walk(bucket.keys, _start(call, bucket.keys), prefix, delimiter, limit)
-    content: list[Node] = [
-        ("Name", bucket.name),
-        ("Prefix", encode(prefix)),
-        *echo(call, encode, {"delimiter": "Delimiter", "start-after": "StartAfter"}),
-        *echo(call, str, {"continuation-token": "ContinuationToken"}),
-        ("KeyCount", len(page.positions) + len(page.prefixes)),
-        ("MaxKeys", limit),
-        ("IsTruncated", page.truncated),
-    ]
-    if page.truncated:
-        rolled_up = bool(page.prefixes) and page.last == page.prefixes[-1]
-        content.append(("NextContinuationToken", _token(page.last, rolled_up=rolled_up)))
-    content += _entries(bucket, page, call, encode, with_owner=call.params.get("fetch-owner") == "true")
-    return Response(200, markup.write("ListBucketResult", content), markup.TYPE)
-
-
-def prefix_elements(prefixes: list[str], encode: Callable[[str], str]) -> list[Node]:
-    """Return the elements of rolled-up prefixes."""
-    return [("CommonPrefixes", [("Prefix", encode(prefix))]) for prefix in prefixes]
-
-
-def _entries(
-    bucket: Bucket, page: Page, call: Call, encode: Callable[[str], str], *, with_owner: bool
-) -> list[Node]:
-    owner: list[Node] = [("Owner", [("ID", owner_id(bucket.owner))])] if with_owner else []
-    entries: list[Node] = [("EncodingType", "url")] if call.url_encoded else []
-    for position in page.positions:
-        stored = bucket.objects[bucket.keys[position]]
-        entries.append(("Contents", [*_describe(stored, encode), *owner]))
-    return entries + prefix_elements(page.prefixes, encode)
-
-
-def _describe(stored: StoredObject, encode: Callable[[str], str]) -> list[Node]:
-    checksum: list[Node] = []
-    if stored.checksum is not None:
-        checksum = [
-            ("ChecksumAlgorithm", stored.checksum.algorithm.upper()),
-            ("ChecksumType", stored.checksum.kind),
-        ]
-    return [
-        ("Key", encode(stored.key)),
-        ("LastModified", timestamp(stored.modified)),
-        ("ETag", f'"{stored.etag}"'),
-        *checksum,
-        ("Size", len(stored.body)),
-        ("StorageClass", stored.attributes.storage_class),
-    ]
-
-
 def _start(call: Call, keys: Sequence[str]) -> int:
     token = call.params.get("continuation-token")
     if token is None:
-        after = call.params.get("start-after", "")
-        return bisect_right(keys, after) if after else 0
+        return bisect_right(keys, call.params.get("start-after", ""))
     try:
         kind, last = base64.urlsafe_b64decode(token.encode()).decode().split(":", 1)
     except (binascii.Error, ValueError):
         kind, last = "", ""
     if kind not in ("key", "prefix"):
         raise invalid_argument("continuation-token", token, "The continuation token provided is incorrect")
-    return beyond(keys, last) if kind == "prefix" else bisect_right(keys, last)
+    return _beyond(keys, last) if kind == "prefix" else bisect_right(keys, last)
 
 
-def _token(last: str, *, rolled_up: bool) -> str:
-    # A token says where it stopped by name, so that it holds while objects come and go.
-    return base64.urlsafe_b64encode(f"{'prefix' if rolled_up else 'key'}:{last}".encode()).decode()
+def _uploads_start(call: Call, uploads: list[Upload], names: list[str]) -> int:
+    marker, upload_id = call.params.get("key-marker", ""), call.params.get("upload-id-marker", "")
+    if upload_id:
+        for position, upload in enumerate(uploads):
+            if upload.key == marker and upload.upload_id == upload_id:
+                return position + 1
+    prefix, delimiter = call.params.get("prefix", ""), call.params.get("delimiter", "")
+    # A marker that is a rolled-up prefix stands for all that the prefix does.
+    rolled_up = delimiter and marker.endswith(delimiter) and marker.startswith(prefix) and marker != prefix
+    return _beyond(names, marker) if rolled_up else bisect_right(names, marker)
+
+
+def _encoder(call: Call) -> Callable[[str], str]:
+    """Return how the names of the reply are written."""
+    return (lambda name: quote(name, safe="/")) if call.url_encoded else str
+
+
+def _echo(call: Call, encode: Callable[[str], str]) -> list[Node]:
+    """Return the elements that repeat the parameters that were given."""
+    names = {
+        "prefix": "Prefix",
+        "delimiter": "Delimiter",
+        "start-after": "StartAfter",
+        "key-marker": "KeyMarker",
+    }
+    encoding: list[Node] = [("EncodingType", "url")] if call.url_encoded else []
+    return [(names[name], encode(call.params[name])) for name in names if call.params.get(name)] + encoding
+
+
+def _prefixes(page: _Page, encode: Callable[[str], str]) -> list[Node]:
+    return [("CommonPrefixes", [("Prefix", encode(prefix))]) for prefix in page.prefixes]

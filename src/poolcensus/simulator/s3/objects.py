@@ -1,46 +1,41 @@
-"""The operations on single objects, and DeleteObjects."""
+"""The operations on single objects, and the conditions that a request may set on them."""
 
 from __future__ import annotations
 
+import re
+from email.utils import formatdate
 from hashlib import md5
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
 
 from poolcensus.simulator.http import Response
-from poolcensus.simulator.s3 import checksums, conditions, markup
-from poolcensus.simulator.s3.attributes import (
-    KMS_CONTEXT,
-    object_headers,
-    override,
-    read_attributes,
-)
-from poolcensus.simulator.s3.buckets import timestamp
-from poolcensus.simulator.s3.errors import S3Error, invalid_argument
+from poolcensus.simulator.s3 import checksums
+from poolcensus.simulator.s3.errors import S3Error
 from poolcensus.simulator.s3.store import Attributes, StoredObject
 
 if TYPE_CHECKING:
-    from poolcensus.simulator.s3.call import Call
-    from poolcensus.simulator.s3.checksums import Checksum
-    from poolcensus.simulator.s3.markup import Element, Node
-    from poolcensus.simulator.s3.store import Bucket, Store
+    from collections.abc import Mapping
 
-COPY_SOURCE = "x-amz-copy-source"
-SOURCE_OWNER = "x-amz-source-expected-bucket-owner"
-METADATA_DIRECTIVE = "x-amz-metadata-directive"
-TAGGING_DIRECTIVE = "x-amz-tagging-directive"
+    from poolcensus.simulator.s3.call import Call
+    from poolcensus.simulator.s3.store import Store
+
+ENCRYPTION = "x-amz-server-side-encryption"
+KMS_KEY = f"{ENCRYPTION}-aws-kms-key-id"
 CHECKSUM_MODE = "x-amz-checksum-mode"
-CHECKSUM_ALGORITHM = "x-amz-checksum-algorithm"
-_DIRECTIVES = ("COPY", "REPLACE")
-_MAX_DELETED = 1000
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
 def get_object(store: Store, call: Call) -> Response:
     """GetObject and HeadObject: the body of the latter states its length and is not sent."""
     stored = store.reach(call).find(call.key)
-    headers = override(object_headers(stored), call)
-    if not conditions.check_read(call.headers, stored):
-        return Response(304, headers=headers)
-    span = conditions.byte_range(call.headers.get("range"), len(stored.body))
+    _check_match(call.headers.get("if-match"), call.key, stored)
+    headers = (
+        ("ETag", f'"{stored.etag}"'),
+        ("Last-Modified", formatdate(stored.modified, usegmt=True)),
+        ("Accept-Ranges", "bytes"),
+        ("Content-Type", stored.attributes.content_type),
+        *stored.attributes.headers(),
+    )
+    span = _byte_range(call.headers.get("range"), len(stored.body))
     if span is not None:
         start, stop = span
         covered = ("Content-Range", f"bytes {start}-{stop - 1}/{len(stored.body)}")
@@ -53,128 +48,82 @@ def get_object(store: Store, call: Call) -> Response:
 
 def put_object(store: Store, call: Call) -> Response:
     """PutObject."""
-    bucket = store.reach(call)
-    attributes = read_attributes(call, bucket)
-    checksum = checksums.verify_body(call.headers, call.request.body)
-    conditions.check_write(call.headers, call.key, bucket.objects.get(call.key))
-    stored = _build(store, call.key, call.request.body, attributes, checksum)
-    store.put(bucket, stored)
-    context = attributes.encryption.context
-    return Response(
-        200,
-        headers=(
-            ("ETag", f'"{stored.etag}"'),
-            *attributes.encryption.headers(),
-            *(((KMS_CONTEXT, context),) if context is not None else ()),
-            *(checksum.headers() if checksum is not None else ()),
-            ("x-amz-object-size", str(len(stored.body))),
-        ),
-    )
-
-
-def copy_object(store: Store, call: Call) -> Response:
-    """CopyObject."""
-    bucket = store.reach(call)
-    source_bucket, source = copy_source(store, call)
-    directive = call.headers.get(METADATA_DIRECTIVE, "COPY")
-    if directive not in _DIRECTIVES:
-        raise invalid_argument(METADATA_DIRECTIVE, directive, "Unknown metadata directive.")
-    if call.headers.get(TAGGING_DIRECTIVE, "COPY") not in _DIRECTIVES:
-        raise invalid_argument(
-            TAGGING_DIRECTIVE, call.headers[TAGGING_DIRECTIVE], "Unknown tagging directive."
-        )
-    attributes = read_attributes(call, bucket)
-    if directive == "COPY":
-        attributes = Attributes(source.attributes.headers, attributes.encryption, attributes.storage_class)
-        if source_bucket is bucket and source.key == call.key and attributes == source.attributes:
-            raise S3Error(
-                "InvalidRequest",
-                "This copy request is illegal because it is trying to copy an object to itself without "
-                "changing the object's metadata, storage class, website redirect location or encryption "
-                "attributes.",
-            )
-    conditions.check_write(call.headers, call.key, bucket.objects.get(call.key))
-    algorithm = checksums.named(call.headers.get(CHECKSUM_ALGORITHM))
-    if algorithm is None and source.checksum is not None:
-        algorithm = source.checksum.algorithm
-    checksum = None if algorithm is None else checksums.of(algorithm, source.body)
-    stored = _build(store, call.key, source.body, attributes, checksum)
-    store.put(bucket, stored)
-    content: list[Node] = [("ETag", f'"{stored.etag}"'), ("LastModified", timestamp(stored.modified))]
-    if checksum is not None:
-        content += [checksum.element(), ("ChecksumType", checksum.kind)]
-    body = markup.write("CopyObjectResult", content)
-    return Response(200, body, (*markup.TYPE, *attributes.encryption.headers()))
-
-
-def copy_source(store: Store, call: Call) -> tuple[Bucket, StoredObject]:
-    """Return the object that a copy starts from.
-
-    Raises:
-        S3Error: there is none, it is another's, or a condition on it does not hold.
-    """
-    path, _, version = call.headers[COPY_SOURCE].partition("?")
-    if version:
-        raise S3Error("NotImplemented", Header=COPY_SOURCE)
-    name, _, key = unquote(path).removeprefix("/").partition("/")
-    if not name or not key:
-        raise invalid_argument(
-            COPY_SOURCE, path, "Copy Source must mention the source bucket and key: sourcebucket/sourcekey"
-        )
-    bucket = store.bucket(call, name, call.headers.get(SOURCE_OWNER))
-    source = bucket.find(key)
-    conditions.check_copy(call.headers, source)
-    return bucket, source
+    bucket, body = store.reach(call), call.request.body
+    attributes = read_attributes(call.headers)
+    checksum = checksums.verify_body(call.headers, body)
+    check_write(call.headers, call.key, bucket.objects.get(call.key))
+    etag = attributes.etag(md5(body, usedforsecurity=False).digest())
+    bucket.objects[call.key] = StoredObject(call.key, body, etag, store.now(), attributes, checksum)
+    stated = checksum.headers() if checksum is not None else ()
+    return Response(200, headers=(("ETag", f'"{etag}"'), *attributes.headers(), *stated))
 
 
 def delete_object(store: Store, call: Call) -> Response:
     """DeleteObject. That there is no such object is a success."""
     bucket = store.reach(call)
-    conditions.check_match(call.headers.get("if-match"), call.key, bucket.objects.get(call.key))
-    store.remove(bucket, call.key)
+    _check_match(call.headers.get("if-match"), call.key, bucket.objects.get(call.key))
+    bucket.objects.pop(call.key, None)
     return Response(204)
 
 
-def delete_objects(store: Store, call: Call) -> Response:
-    """DeleteObjects."""
-    bucket = store.reach(call)
-    if checksums.verify_body(call.headers, call.request.body) is None and "content-md5" not in call.headers:
-        raise S3Error(
-            "InvalidRequest", "Missing required header for this request: Content-MD5 OR x-amz-checksum-*"
-        )
-    root = markup.read(call.request.body, "Delete")
-    root.only(frozenset({"Object", "Quiet"}))
-    wanted = root.all("Object")
-    if not 1 <= len(wanted) <= _MAX_DELETED:
-        raise S3Error("MalformedXML")
-    quiet = (root.value("Quiet") or "").lower() == "true"
-    outcomes = [_delete_one(store, bucket, element) for element in wanted]
-    content = [node for node in outcomes if not (quiet and node[0] == "Deleted")]
-    return Response(200, markup.write("DeleteResult", content), markup.TYPE)
+def read_attributes(headers: Mapping[str, str]) -> Attributes:
+    """Return what the headers of a write say about the object.
+
+    Raises:
+        S3Error: they ask for an encryption that there is none of.
+    """
+    encryption, key = headers.get(ENCRYPTION, "AES256"), headers.get(KMS_KEY)
+    if encryption not in ("AES256", "aws:kms"):
+        raise S3Error("InvalidEncryptionAlgorithmError", ArgumentName=ENCRYPTION)
+    if encryption == "AES256" and key is not None:
+        raise S3Error("InvalidArgument", f"A KMS key requires {ENCRYPTION}: aws:kms", ArgumentName=KMS_KEY)
+    key = key or "alias/aws/s3" if encryption == "aws:kms" else None
+    return Attributes(headers.get("content-type", "binary/octet-stream"), encryption, key)
 
 
-def get_object_tagging(store: Store, call: Call) -> Response:
-    """GetObjectTagging: always none, since no operation that sets tags is simulated."""
-    store.reach(call).find(call.key)
-    return Response(200, markup.write("Tagging", [("TagSet", ())]), markup.TYPE)
+def check_write(headers: Mapping[str, str], key: str, existing: StoredObject | None) -> None:
+    """Check the conditions on what a write replaces.
+
+    Raises:
+        S3Error: a condition does not hold, or is one that S3 does not know for writes.
+    """
+    match, none_match = headers.get("if-match"), headers.get("if-none-match")
+    if none_match is not None and (match is not None or none_match.strip() != "*"):
+        raise S3Error("NotImplemented", Header="If-None-Match")
+    if match is not None and match.strip() == "*":
+        raise S3Error("NotImplemented", Header="If-Match")
+    if none_match is not None and existing is not None:
+        raise S3Error("PreconditionFailed", Condition="If-None-Match")
+    _check_match(match, key, existing)
 
 
-def _delete_one(store: Store, bucket: Bucket, element: Element) -> Node:
-    element.only(frozenset({"Key", "ETag"}))
-    keys = element.all("Key")
-    if len(keys) != 1 or not keys[0].text:
-        raise S3Error("MalformedXML")
-    key = keys[0].text
-    try:
-        conditions.check_match(element.value("ETag"), key, bucket.objects.get(key))
-    except S3Error as error:
-        return "Error", [("Key", key), ("Code", error.code), ("Message", error.message)]
-    store.remove(bucket, key)
-    return "Deleted", [("Key", key)]
+def _check_match(match: str | None, key: str, existing: StoredObject | None) -> None:
+    if match is None:
+        return
+    if existing is None:
+        raise S3Error("NoSuchKey", Key=key)
+    if match.strip().strip('"') not in ("*", existing.etag):
+        raise S3Error("PreconditionFailed", Condition="If-Match")
 
 
-def _build(
-    store: Store, key: str, body: bytes, attributes: Attributes, checksum: Checksum | None
-) -> StoredObject:
-    etag = attributes.encryption.etag(md5(body, usedforsecurity=False).digest())
-    return StoredObject(key, body, etag, store.now(), attributes, checksum)
+def _byte_range(header: str | None, size: int) -> tuple[int, int] | None:
+    """Return where a range starts and ends; None where the whole object is meant.
+
+    As HTTP has it, a header that can't be read counts for nothing; so does one with several ranges.
+
+    Raises:
+        S3Error: the object has no byte of the range.
+    """
+    found = _RANGE.fullmatch(header.strip()) if header is not None else None
+    if header is None or found is None or found.groups() == ("", ""):
+        return None
+    first, last = found.groups()
+    if not first:
+        start, stop = max(0, size - int(last)), size
+    else:
+        start, stop = int(first), min(size, int(last) + 1) if last else size
+        if last and int(last) < start:
+            return None
+    if start >= size:
+        raise S3Error("InvalidRange", RangeRequested=header, ActualObjectSize=str(size))
+    return start, stop

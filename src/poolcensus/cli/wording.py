@@ -1,0 +1,44 @@
+"""How names, numbers and times are written for people."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from poolcensus.model import Progress
+
+# Control, format (which reorders text), surrogate, private and unassigned characters, and line separators.
+_UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+
+
+def printable(text: str) -> str:
+    """The text with escapes for what a terminal would obey or hide. Names come from other people."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        ascii(character)[1:-1] if unicodedata.category(character) in _UNPRINTABLE else character
+        for character in text
+    )
+
+
+def counted(number: int, what: str, several: str | None = None) -> str:
+    """Return a number and its noun; `several` is the plural where it does not end in an s alone."""
+    return f"{number:,} {what if number == 1 else several or f'{what}s'}"
+
+
+def covered(progress: Progress) -> str:
+    """How far it is; a plus where the end is not known."""
+    return f"{progress.done:,} of {progress.totals.targets:,}{'+' if progress.listing else ''}"
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it: 0.4 s, 12 s, 3 min 05 s, 1 h 02 min."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
