@@ -157,7 +157,6 @@ class Settings(
 
     transport: Annotated[
         TransportKind,
-        readers.one_of(TransportKind),
         (
             "How calls are sent: fast (own connections), or sdk (aioboto3's clients), the way out where a"
             " network is odd. The snapshot is the same."
