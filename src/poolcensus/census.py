@@ -16,7 +16,7 @@ import msgspec
 from poolcensus.aws.session import open_aws, open_caller
 from poolcensus.engine.engine import Engine, EngineLimits
 from poolcensus.engine.failures import FailureTally
-from poolcensus.engine.sinks import ClosedTargets, EventSink, PageSink, RecordSink, TakesNotes
+from poolcensus.engine.sinks import ClosedTargets, EventSink, PageSink, RecordSink, ResultRecorder
 from poolcensus.engine.streams import Stream
 from poolcensus.errors import (
     CallError,
@@ -264,7 +264,7 @@ class Census:
                 journal=header,
             ) as writer:
                 self._writer = writer
-                former = _Former(interrupted, writer) if interrupted is not None else None
+                former = _PreviousRun(interrupted, writer) if interrupted is not None else None
                 engine = await self._run(opened, writer, await _long_targets(place), former)
                 self._closed = await self._closed_since_newest(place)
                 refused = self._reason_to_refuse(engine.totals())
@@ -358,7 +358,7 @@ class Census:
         opened: _Opened,
         sink: Sink,
         long: Mapping[tuple[str, str], int] = MappingProxyType({}),
-        former: _Former | None = None,
+        former: _PreviousRun | None = None,
     ) -> Engine:
         settings = self.settings
         self._uncovered.clear()
@@ -368,7 +368,7 @@ class Census:
             aws=opened.aws,
             listing=opened.listing,
             regions=opened.regions,
-            sink=TakesNotes(sink, self._uncovered, self._tally, self._closed_targets),
+            sink=ResultRecorder(sink, self._uncovered, self._tally, self._closed_targets),
             limits=EngineLimits(
                 concurrency=settings.concurrency,
                 per_account=settings.per_account,
@@ -494,7 +494,7 @@ class Census:
             _log.warning("%d of %d targets were not covered", failed, totals.targets)
 
 
-class _Former:
+class _PreviousRun:
     """Puts what an interrupted run has finished into the writer of the run that goes on with it."""
 
     def __init__(self, interrupted: Interrupted, writer: SnapshotWriter) -> None:

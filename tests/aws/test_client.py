@@ -38,7 +38,7 @@ from poolcensus.errors import (
     first_reason_raised,
 )
 from poolcensus.flow.breaker import CircuitBreakers, Endpoint
-from poolcensus.flow.concurrency import CallKey, Gate, Pauses
+from poolcensus.flow.concurrency import CallKey, ConcurrencyLimiter, Pauses
 from poolcensus.flow.rate import RateLimits
 from poolcensus.flow.retry import Retrier, RetryPolicy
 from poolcensus.flow.singleflight import SingleFlight
@@ -174,7 +174,7 @@ def channel_of(
         transport=cast("Transport", service),
         clock=Clock(),
         retrier=Retrier(policy or RetryPolicy(), clock=now, jitter=random.Random(7).random),
-        gate=Gate(total=total, per_account=total, per_region=total),
+        limiter=ConcurrencyLimiter(total=total, per_account=total, per_region=total),
         rates=RateLimits(now),
         pauses=Pauses(),
         breakers=CircuitBreakers(accounts=accounts, clock=now),

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poolcensus.aws.faults import classify
-from poolcensus.aws.identity import _caller, _told, sts_region
+from poolcensus.aws.identity import _caller, _explained_error, sts_region
 from poolcensus.aws.transport.protocol import Reply
 from poolcensus.errors import BadResponseError, CredentialsError, FatalError
 from poolcensus.flow.retry import RetryPolicy
@@ -89,7 +89,7 @@ def test_any_arn_is_a_caller_or_a_bad_response(arn: str, account: str) -> None:
 def test_only_credentials_are_blamed_on_the_credentials(
     status: int, code: str, about_credentials: bool, words: str
 ) -> None:
-    told = _told(classify(code, "some message", status=status, headers={}))
+    told = _explained_error(classify(code, "some message", status=status, headers={}))
     assert words in str(told)
     assert isinstance(told, CredentialsError) is about_credentials
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from poolcensus.engine.schedule import Schedule
-from poolcensus.flow.concurrency import Share
+from poolcensus.flow.concurrency import Window
 from poolcensus.model import Account, Target
 from poolcensus.scope.regions import RegionChoice
 
@@ -38,8 +38,8 @@ def make(
     per_region: int,
     long: Mapping[tuple[str, str], int] = MappingProxyType({}),
 ) -> Schedule:
-    shares = {region: Share(per_region, per_region, asyncio.Event()) for region in regions.regions}
-    return Schedule(regions, ahead=ahead, per_account=per_account, shares=shares, long=long)
+    windows = {region: Window(per_region, per_region, asyncio.Event()) for region in regions.regions}
+    return Schedule(regions, ahead=ahead, per_account=per_account, windows=windows, long=long)
 
 
 def prepare_all(schedule: Schedule) -> int:
@@ -291,14 +291,14 @@ def test_a_region_at_its_bound_is_passed_over() -> None:
 
 
 def test_a_region_gets_room_while_it_replies_and_loses_it_while_it_is_silent() -> None:
-    share = Share(8, 64, asyncio.Event())
-    assert share.size == 8
+    window = Window(8, 64, asyncio.Event())
+    assert window.size == 8
     for _ in range(100):
-        share.replied()
-    assert share.size == 64
+        window.replied()
+    assert window.size == 64
     sizes = []
     for _ in range(5):
-        share.silent()
-        sizes.append(share.size)
+        window.silent()
+        sizes.append(window.size)
     assert sizes == [32, 16, 8, 8, 8]
-    assert Share(8, 3, asyncio.Event()).size == 3
+    assert Window(8, 3, asyncio.Event()).size == 3

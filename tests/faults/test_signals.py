@@ -104,7 +104,7 @@ def test_a_signal_ends_a_run_whose_credentials_never_come(
 
 
 def test_no_end_takes_longer_than_five_seconds() -> None:
-    assert running._LONGEST_END + exits._LAST_THREADS <= 5
+    assert running._CLEANUP_WITHIN + exits._LAST_THREADS <= 5
 
 
 def test_signals_that_whoever_started_it_ignores_are_ignored(simulator: Served, bench: Bench) -> None:

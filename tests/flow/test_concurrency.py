@@ -1,4 +1,4 @@
-"""What bounds the calls: a model of the gate, and the quota."""
+"""What bounds the calls: a model of the limiter, and the quota."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from anyio.lowlevel import checkpoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from poolcensus.flow.concurrency import CallKey, Gate, Pauses, RetryQuota
+from poolcensus.flow.concurrency import CallKey, ConcurrencyLimiter, Pauses, RetryQuota
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
@@ -24,7 +24,7 @@ def key(account: str = "a", region: str = "r", service: str = "s") -> CallKey:
 
 
 class Step(NamedTuple):
-    """One thing that happens to the gate: a call arrives, ends, is cancelled, or the loop has a turn."""
+    """One thing that happens to the limiter: a call arrives, ends, is cancelled, or the loop has a turn."""
 
     kind: str
     account: str
@@ -53,9 +53,9 @@ class _Caller:
         self.done = anyio.Event()
         self.inside = False
 
-    async def run(self, gate: Gate, ahead: bool) -> None:
+    async def run(self, limiter: ConcurrencyLimiter, ahead: bool) -> None:
         with self.scope:
-            async with gate.place(self.key, ahead=ahead):
+            async with limiter.place(self.key, ahead=ahead):
                 self.inside = True
                 try:
                     await self.done.wait()
@@ -69,10 +69,10 @@ async def _settle() -> None:
 
 
 class _Model:
-    """The gate, those who called it, and what must hold of them."""
+    """The limiter, those who called it, and what must hold of them."""
 
     def __init__(self, total: int, per_account: int, per_region: int) -> None:
-        self.gate = Gate(total=total, per_account=per_account, per_region=per_region)
+        self.limiter = ConcurrencyLimiter(total=total, per_account=per_account, per_region=per_region)
         self.callers: list[_Caller] = []
         self._bounds = (total, per_account, per_region)
 
@@ -89,7 +89,7 @@ class _Model:
         if step.kind == "arrive":
             caller = _Caller(key(step.account, step.region))
             self.callers.append(caller)
-            group.start_soon(caller.run, self.gate, step.ahead)
+            group.start_soon(caller.run, self.limiter, step.ahead)
         if step.kind in {"end", "end and cancel"} and inside:
             inside[step.which % len(inside)].done.set()
         if step.kind == "end and cancel" and still_open:
@@ -114,7 +114,7 @@ class _Model:
         accounts = Counter(each.key.account_id for each in self.inside)
         regions = Counter(each.key.region for each in self.inside)
         total, per_account, per_region = self._bounds
-        assert self.gate.in_flight == len(self.inside)
+        assert self.limiter.in_flight == len(self.inside)
         assert not [
             each
             for each in self.open
@@ -128,7 +128,7 @@ class _Model:
         for each in self.callers:
             each.done.set()
         with anyio.fail_after(20):
-            while self.inside or self.gate.in_flight or self.gate._ahead or self.gate._behind:
+            while self.inside or self.limiter.in_flight or self.limiter._ahead or self.limiter._behind:
                 await checkpoint()
                 self.check_bounds()
 
@@ -144,119 +144,119 @@ async def test_the_gate_keeps_its_bounds_and_loses_no_place(
             await model.take(step, group)
             model.check_bounds()
         await model.end()
-    assert not model.gate._accounts
-    assert not +model.gate._endpoints
+    assert not model.limiter._accounts
+    assert not +model.limiter._endpoints
 
 
 async def test_a_waiter_that_is_cancelled_just_after_it_was_granted_hands_its_place_on() -> None:
-    gate = Gate(total=1, per_account=1, per_region=1)
-    await gate.acquire(key())
+    limiter = ConcurrencyLimiter(total=1, per_account=1, per_region=1)
+    await limiter.acquire(key())
     first, second = _Caller(key()), _Caller(key())
     async with anyio.create_task_group() as group:
-        group.start_soon(first.run, gate, False)
+        group.start_soon(first.run, limiter, False)
         await _settle()
-        group.start_soon(second.run, gate, False)
+        group.start_soon(second.run, limiter, False)
         await _settle()
         # Granted, but the task has not had its turn yet.
-        gate.release(key())
-        assert gate.in_flight == 1
+        limiter.release(key())
+        assert limiter.in_flight == 1
         first.scope.cancel()
         await _settle()
         assert not first.inside
         assert second.inside
         second.done.set()
-    assert gate.in_flight == 0
+    assert limiter.in_flight == 0
 
 
 async def test_a_task_that_is_cancelled_just_after_it_was_granted_hands_its_place_on() -> None:
-    gate = Gate(total=1, per_account=1, per_region=1)
-    await gate.acquire(key())
-    first = asyncio.create_task(gate.acquire(key()))
-    second = asyncio.create_task(gate.acquire(key()))
+    limiter = ConcurrencyLimiter(total=1, per_account=1, per_region=1)
+    await limiter.acquire(key())
+    first = asyncio.create_task(limiter.acquire(key()))
+    second = asyncio.create_task(limiter.acquire(key()))
     await _settle()
-    gate.release(key())
+    limiter.release(key())
     # Unlike a scope, asyncio cancels a task even where what it waits for has come.
     first.cancel()
     await _settle()
     assert first.cancelled()
     assert second.done()
-    assert gate.in_flight == 1
-    gate.release(key())
-    assert gate.in_flight == 0
+    assert limiter.in_flight == 1
+    limiter.release(key())
+    assert limiter.in_flight == 0
 
 
 async def test_ahead_goes_before_those_who_came_first() -> None:
-    gate = Gate(total=1, per_account=1, per_region=1)
+    limiter = ConcurrencyLimiter(total=1, per_account=1, per_region=1)
     order: list[str] = []
 
     async def call(name: str, *, ahead: bool) -> None:
-        async with gate.place(key(), ahead=ahead):
+        async with limiter.place(key(), ahead=ahead):
             order.append(name)
 
-    await gate.acquire(key())
+    await limiter.acquire(key())
     async with anyio.create_task_group() as group:
         for name, ahead in (("first", False), ("second", False), ("had one already", True)):
             group.start_soon(partial(call, name, ahead=ahead))
             await _settle()
-        gate.release(key())
+        limiter.release(key())
     assert order == ["had one already", "first", "second"]
 
 
 async def test_those_who_wait_go_in_their_order_even_past_one_who_can_not() -> None:
-    gate = Gate(total=2, per_account=1, per_region=2)
+    limiter = ConcurrencyLimiter(total=2, per_account=1, per_region=2)
     order: list[str] = []
 
     async def call(account: str, name: str) -> None:
-        async with gate.place(key(account)):
+        async with limiter.place(key(account)):
             order.append(name)
 
-    await gate.acquire(key("a"))
-    await gate.acquire(key("b"))
+    await limiter.acquire(key("a"))
+    await limiter.acquire(key("b"))
     async with anyio.create_task_group() as group:
         for account, name in (("a", "a1"), ("c", "c1"), ("a", "a2"), ("d", "d1")):
             group.start_soon(call, account, name)
             await _settle()
-        gate.release(key("b"))
+        limiter.release(key("b"))
         await _settle()
         assert order == ["c1", "d1"]
-        gate.release(key("a"))
+        limiter.release(key("a"))
     assert order == ["c1", "d1", "a1", "a2"]
 
 
 async def test_those_who_were_passed_over_keep_their_order() -> None:
-    gate = Gate(total=3, per_account=1, per_region=3)
+    limiter = ConcurrencyLimiter(total=3, per_account=1, per_region=3)
     order: list[str] = []
 
     async def call(name: str) -> None:
-        async with gate.place(key("a")):
+        async with limiter.place(key("a")):
             order.append(name)
 
     for account in "abc":
-        await gate.acquire(key(account))
+        await limiter.acquire(key(account))
     async with anyio.create_task_group() as group:
         for name in ("first", "second", "third"):
             group.start_soon(call, name)
             await _settle()
-        gate.release(key("b"))
-        gate.release(key("a"))
+        limiter.release(key("b"))
+        limiter.release(key("a"))
     assert order == ["first", "second", "third"]
 
 
 async def test_an_account_at_its_bound_does_not_keep_others_out() -> None:
-    gate = Gate(total=10, per_account=1, per_region=10)
-    await gate.acquire(key("busy"))
+    limiter = ConcurrencyLimiter(total=10, per_account=1, per_region=10)
+    await limiter.acquire(key("busy"))
     async with anyio.create_task_group() as group:
         blocked = _Caller(key("busy"))
-        group.start_soon(blocked.run, gate, False)
+        group.start_soon(blocked.run, limiter, False)
         await _settle()
         with anyio.fail_after(20):
-            await gate.acquire(key("other"))
-        assert gate.in_flight == 2
+            await limiter.acquire(key("other"))
+        assert limiter.in_flight == 2
         assert not blocked.inside
-        gate.release(key("other"))
-        gate.release(key("busy"))
+        limiter.release(key("other"))
+        limiter.release(key("busy"))
         blocked.done.set()
-    assert gate.in_flight == 0
+    assert limiter.in_flight == 0
 
 
 @given(st.integers(0, 100), st.lists(st.sampled_from([0, 5, 10, -5, -10, -1]), max_size=100))
@@ -285,17 +285,17 @@ def test_those_who_wait_for_something_other_than_a_place_are_counted() -> None:
 
 
 async def test_those_ahead_keep_their_order() -> None:
-    gate = Gate(total=1, per_account=1, per_region=1)
-    await gate.acquire(key("holder"))
+    limiter = ConcurrencyLimiter(total=1, per_account=1, per_region=1)
+    await limiter.acquire(key("holder"))
     order: list[str] = []
 
     async def wait(name: str, ahead: bool) -> None:
-        async with gate.place(key(name), ahead=ahead):
+        async with limiter.place(key(name), ahead=ahead):
             order.append(name)
 
     async with anyio.create_task_group() as group:
         for name in ("behind", "first", "second", "third"):
             group.start_soon(wait, name, name != "behind")
         await _settle()
-        gate.release(key("holder"))
+        limiter.release(key("holder"))
     assert order == ["first", "second", "third", "behind"]

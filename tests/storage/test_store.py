@@ -30,7 +30,7 @@ from poolcensus.snapshot import (
     unlock,
     verify,
 )
-from poolcensus.storage.base import Piece, Shelf, Store
+from poolcensus.storage.base import Piece, Repository, Store
 from poolcensus.storage.local.store import FolderStore
 from poolcensus.storage.stdout import StreamStore
 from snapshot.making import (
@@ -377,10 +377,10 @@ async def test_the_writer_puts_the_same_records_everywhere(place: Place, tmp_pat
         assert content == expected[name]
 
 
-async def written(place: Place, *snapshot_ids: str) -> Shelf:
+async def written(place: Place, *snapshot_ids: str) -> Repository:
     """A store of the place, with these snapshots in it. Nobody holds it."""
     store = place.store()
-    if not isinstance(store, Shelf):
+    if not isinstance(store, Repository):
         pytest.skip("nothing is kept there")
     async with store:
         for snapshot_id in snapshot_ids:
@@ -464,7 +464,7 @@ async def test_the_librarys_functions_take_any_of_them(place: Place) -> None:
 
 
 async def add(
-    shelf: Shelf,
+    shelf: Repository,
     snapshot_id: str,
     ended: float,
     request: JsonObject = NOTHING_SPECIAL,
@@ -480,7 +480,7 @@ async def add(
     return writer.before
 
 
-async def latest_of(shelf: Shelf) -> str | None:
+async def latest_of(shelf: Repository) -> str | None:
     return (await take_inventory(shelf)).latest
 
 

@@ -86,7 +86,7 @@ _SSO_KEYS = ("sso_session", "sso_start_url", "sso_account_id")
 _WARN = ("botocore.credentials", "botocore.tokens")
 
 
-class _Untold(logging.Filter):
+class _CallLogFilter(logging.Filter):
     """Lets through what other threads log, and what is neither a detail of a call nor a failure."""
 
     def __init__(self) -> None:
@@ -102,13 +102,13 @@ class _Untold(logging.Filter):
 
 
 @contextmanager
-def _untold() -> Iterator[None]:
+def _log_filter() -> Iterator[None]:
     """Keeps the calls of this thread's chain, and its failures with their tracebacks, out of the log.
 
     A chain may assume a role or ask a metadata service. The SDK would log its external id, and the keys and
     the token of the reply, for a program that has only asked for its own log at DEBUG.
     """
-    untold = _Untold()
+    untold = _CallLogFilter()
     loggers = [logging.getLogger(name) for name in (*TELL_OF_CALLS, *_WARN)]
     for logger in loggers:
         logger.addFilter(untold)
@@ -136,7 +136,7 @@ class Chain:
         first of all walks finds a setting of no use.
         """
         try:
-            with _untold():
+            with _log_filter():
                 found = self._walk()
         except FatalError as error:
             if isinstance(error, SettingsError) and not self._ask_mfa.again:

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from poolcensus.aws.transport.protocol import Reply, Transport
     from poolcensus.errors import CensusError
     from poolcensus.flow.breaker import CircuitBreakers, Work
-    from poolcensus.flow.concurrency import CallKey, Gate, Pauses, Share
+    from poolcensus.flow.concurrency import CallKey, ConcurrencyLimiter, Pauses, Window
     from poolcensus.flow.rate import RateLimits
     from poolcensus.flow.retry import Retrier
     from poolcensus.operations import Operation
@@ -90,7 +90,7 @@ class CallCounts(msgspec.Struct):
 class CallWatch(msgspec.Struct):
     """One target's calls: what was sent and since when, and when its time is over.
 
-    Both times are on the monotonic clock, in seconds. `share` is told whether calls are answered.
+    Both times are on the monotonic clock, in seconds. `window` is told whether calls are answered.
     `waits` says that a call waits for what does not answer or for its credentials, which is not the target's
     time. `may_be_off` says that the account has to enable the region, and does not tell whether it has.
     """
@@ -99,7 +99,7 @@ class CallWatch(msgspec.Struct):
     started: float = msgspec.field(default_factory=time.monotonic)
     attempts: int = 0
     throttles: int = 0
-    share: Share | None = None
+    window: Window | None = None
     waits: bool = False
     may_be_off: bool = False
 
@@ -151,7 +151,7 @@ class Channel:
         transport: Transport,
         clock: Clock,
         retrier: Retrier,
-        gate: Gate,
+        limiter: ConcurrencyLimiter,
         rates: RateLimits,
         pauses: Pauses,
         breakers: CircuitBreakers,
@@ -161,7 +161,7 @@ class Channel:
         self._transport = transport
         self._clock = clock
         self._retrier = retrier
-        self._gate = gate
+        self._limiter = limiter
         self._rates = rates
         self.pauses = pauses
         self._breakers = breakers
@@ -185,7 +185,7 @@ class Channel:
     @property
     def in_flight(self) -> int:
         """How many calls are under way."""
-        return self._gate.in_flight
+        return self._limiter.in_flight
 
     def forget(self, account_id: str) -> None:
         """Drop what is known of an account's rates: it has no call left to make."""
@@ -296,7 +296,7 @@ class Channel:
                 resting = self.work.resting if rests else nullcontext()
                 with self._pause(call, in_region=False), resting, self._waiting(watch):
                     await source.get()
-            await self._gate.acquire(call.place, ahead=ahead)
+            await self._limiter.acquire(call.place, ahead=ahead)
             try:
                 if self._breakers.state(endpoint) is not State.CLOSED:
                     if not in_silence:
@@ -309,7 +309,7 @@ class Channel:
                 shortage = shortage or _Shortage(self._breakers)
                 shortage.note(error)
             finally:
-                self._gate.release(call.place)
+                self._limiter.release(call.place)
             if shortage is not None:
                 with self._pause(call, in_region=False):
                     await shortage.pause()
@@ -390,15 +390,15 @@ class Channel:
 
     def _note_reply(self, endpoint: Endpoint, watch: CallWatch) -> None:
         self._breakers.replied(endpoint)
-        if watch.share is not None:
-            watch.share.replied()
+        if watch.window is not None:
+            watch.window.replied()
 
     def _note_silence(self, call: Call, watch: CallWatch, sent_at: float, error: CallError) -> None:
         endpoint = call.endpoint
         self._breakers.failed(endpoint, call.place.account_id, sent_at, error.message)
         # In the last round nobody else needs the room.
-        if watch.share is not None and self._breakers.state(endpoint) is not State.LAST_ROUND:
-            watch.share.silent()
+        if watch.window is not None and self._breakers.state(endpoint) is not State.LAST_ROUND:
+            watch.window.silent()
 
     def _pause(self, call: Call, *, in_region: bool) -> AbstractContextManager[None]:
         if call.awaited:

@@ -62,10 +62,10 @@ async def identify(sdk: Sdk, channel: Channel, source: CallerCredentials, region
     try:
         return await channel.call(call, source, _caller, watch=CallWatch(), retrier=Retrier(_PATIENCE))
     except CallError as error:
-        raise _told(error) from error
+        raise _explained_error(error) from error
 
 
-def _told(error: CallError) -> FatalError:
+def _explained_error(error: CallError) -> FatalError:
     """What a person has to be told where STS did not say who the caller is."""
     said = f"{error.message} ({error.code})"
     kind: type[FatalError] = FatalError

@@ -21,7 +21,7 @@ from poolcensus.aws.signing import Clock
 from poolcensus.aws.transport.fast import FastTransport
 from poolcensus.config import TransportKind
 from poolcensus.flow.breaker import CircuitBreakers
-from poolcensus.flow.concurrency import Gate, Pauses
+from poolcensus.flow.concurrency import ConcurrencyLimiter, Pauses
 from poolcensus.flow.rate import RateLimits
 from poolcensus.flow.retry import Retrier, RetryPolicy
 from poolcensus.loops import require_asyncio
@@ -98,7 +98,7 @@ async def open_aws(
             transport=transport,
             clock=Clock(),
             retrier=Retrier(RetryPolicy(max_attempts=settings.max_attempts)),
-            gate=Gate(
+            limiter=ConcurrencyLimiter(
                 total=places,
                 per_account=settings.per_account,
                 per_region=settings.per_region,

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_ONE_WISH = 1.0
-_LONGEST_END = 4.0
-_LONGEST_WORD = 0.5
+_SAME_SIGNAL_WITHIN = 1.0
+_CLEANUP_WITHIN = 4.0
+_LAST_MESSAGE_WITHIN = 0.5
 _SHOW_CURSOR = b"\x1b[?25h\n"
 
 
@@ -56,14 +56,14 @@ async def _run(body: Callable[[], Coroutine[None, None, Result]], ended: threadi
     def stop(number: int, _: FrameType | None) -> None:
         if received:
             # `timeout` and the like signal a process and then its group: that is one wish, not two.
-            if number != received[0] or time.monotonic() - stopped_at[0] > _ONE_WISH:
+            if number != received[0] or time.monotonic() - stopped_at[0] > _SAME_SIGNAL_WITHIN:
                 _leave(128 + number)
             return
         stopped_at.append(time.monotonic())
         received.append(number)
         loop.call_soon_threadsafe(scope.cancel)
         # Not a timer of the loop, which may end before what hangs does.
-        patience = threading.Timer(_LONGEST_END, _run_out, (number, ended))
+        patience = threading.Timer(_CLEANUP_WITHIN, _run_out, (number, ended))
         patience.daemon = True
         patience.start()
 
@@ -89,11 +89,11 @@ def _run_out(number: int, ended: threading.Event) -> None:
     # Where the loop has ended, what went wrong is said already: only threads are left.
     if not ended.is_set():
         word = "terminated" if number == signal.SIGTERM else "interrupted"
-        line = f"{word}, without waiting for what did not end within {_LONGEST_END:g} s"
+        line = f"{word}, without waiting for what did not end within {_CLEANUP_WITHIN:g} s"
         # What does not end may be standard error itself.
         saying = threading.Thread(target=complain, args=(line,), daemon=True)
         saying.start()
-        saying.join(_LONGEST_WORD)
+        saying.join(_LAST_MESSAGE_WITHIN)
     _leave(128 + number)
 
 

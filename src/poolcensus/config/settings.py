@@ -296,9 +296,9 @@ class Settings(
             message = "a key of KMS and the encryption AES256 exclude each other"
             yield Clash("s3_kms_key", message, frozenset({"s3_kms_key", "s3_encryption"}))
         if self.regions or self.exclude_regions:
-            yield from self._regions_that_are_none()
+            yield from self._unknown_regions()
 
-    def _regions_that_are_none(self) -> Iterator[Clash]:
+    def _unknown_regions(self) -> Iterator[Clash]:
         known = partitions.known_regions() | set(self.extra_regions)
         for key in ("regions", "exclude_regions"):
             keys = frozenset({key, "extra_regions"})

@@ -14,7 +14,7 @@ import msgspec
 from poolcensus.aws.client import CallWatch
 from poolcensus.engine.schedule import Schedule
 from poolcensus.errors import CallError, FatalError, first_reason_raised
-from poolcensus.flow.concurrency import Share
+from poolcensus.flow.concurrency import Window
 from poolcensus.model import Outcome, Progress, Target, TargetResult, Totals
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Sink(Protocol):
         """The target has ended: its pages count if the outcome is `ok`, and are void otherwise."""
 
 
-class Former(Protocol):
+class PreviousRun(Protocol):
     """A run that was interrupted before this one, which goes on with it."""
 
     def has(self, target: Target) -> bool:
@@ -109,7 +109,7 @@ class Engine:
         sink: Sink,
         limits: EngineLimits,
         long: Mapping[tuple[str, str], int] = MappingProxyType({}),
-        former: Former | None = None,
+        former: PreviousRun | None = None,
     ) -> None:
         self._aws = aws
         self._former = former
@@ -124,15 +124,15 @@ class Engine:
         self._open_limit = _OPEN_FOR_EACH_CALL * limits.concurrency
         self._regions = regions.regions
         fair = max(limits.concurrency // len(self._regions), 1)
-        self._shares = {
-            region: Share(min(fair, _FIRST_IN_A_REGION), limits.per_region, self._pauses.room)
+        self._windows = {
+            region: Window(min(fair, _FIRST_IN_A_REGION), limits.per_region, self._pauses.room)
             for region in self._regions
         }
         self._schedule = Schedule(
             regions,
             ahead=fair * _OPEN_FOR_EACH_CALL,
             per_account=limits.per_account,
-            shares=self._shares,
+            windows=self._windows,
             paused_in=self._pauses.in_region,
             silent_of=self._pauses.silent_of,
             long=long,
@@ -222,8 +222,8 @@ class Engine:
             await breakers.last_round_begun.wait()
             breakers.last_round_begun.clear()
             # All that are left in a region that does not answer have their calls: nobody else needs a place.
-            for region in breakers.regions_in_last_round & self._shares.keys():
-                self._shares[region].widen()
+            for region in breakers.regions_in_last_round & self._windows.keys():
+                self._windows[region].widen()
 
     async def _use_room(self) -> None:
         room = self._pauses.room
@@ -280,7 +280,7 @@ class Engine:
         return former is not None and all(former.has(Target(account, region)) for region in self._regions)
 
     def _open_next(self) -> Target | None:
-        # Those that wait for a region which does not answer are bounded by its share.
+        # Those that wait for a region which does not answer are bounded by its window.
         count = len(self._open) - self._pauses.silent
         if (
             count + self._pauses.silent - self._pauses.count >= self._limits.concurrency
@@ -295,7 +295,7 @@ class Engine:
     def _opened(self, target: Target) -> _OpenTarget:
         now = time.monotonic()
         watch = CallWatch(
-            deadline=now + self._limits.target_timeout, started=now, share=self._shares[target.region]
+            deadline=now + self._limits.target_timeout, started=now, window=self._windows[target.region]
         )
         return _OpenTarget(watch)
 

@@ -13,7 +13,7 @@ from poolcensus.model import Target
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from poolcensus.flow.concurrency import Share
+    from poolcensus.flow.concurrency import Window
     from poolcensus.model import Account
     from poolcensus.scope.regions import RegionChoice
 
@@ -37,9 +37,9 @@ class Schedule:
     while a region that may take more has fewer than that waiting: one that is slow holds up nobody.
 
     Regions take turns, so that they are used evenly, and each goes through the accounts in an order that is
-    shifted against the others', so that no account is asked everywhere at once. `shares` say how many targets
-    may be open in a region, of which those that can make no call now, in `paused_in`, don't count; nor do
-    those of an account in `silent_of`, which wait for a region that does not answer.
+    shifted against the others', so that no account is asked everywhere at once. `windows` say how many
+    targets may be open in a region, of which those that can make no call now, in `paused_in`, don't count; nor
+    do those of an account in `silent_of`, which wait for a region that does not answer.
 
     `long` has the targets that are known to have many pages, by account id and region, with how many: a
     chain of calls that can't overlap. They come before the others, and so do their accounts.
@@ -54,7 +54,7 @@ class Schedule:
         *,
         ahead: int,
         per_account: int,
-        shares: Mapping[str, Share],
+        windows: Mapping[str, Window],
         paused_in: Mapping[str, int] = MappingProxyType({}),
         silent_of: Mapping[str, int] = MappingProxyType({}),
         long: Mapping[tuple[str, str], int] = MappingProxyType({}),
@@ -62,7 +62,7 @@ class Schedule:
         self._regions = regions.regions
         self._ahead = ahead
         self._per_account = per_account
-        self._shares = shares
+        self._windows = windows
         self._paused_in = paused_in
         self._silent_of = silent_of
         self._pages_of = long
@@ -194,7 +194,7 @@ class Schedule:
         return Target(work.account, region)
 
     def _has_room(self, region: str) -> bool:
-        return self._open_in[region] - self._paused_in.get(region, 0) < self._shares[region].size
+        return self._open_in[region] - self._paused_in.get(region, 0) < self._windows[region].size
 
     def _may_open(self, work: _Work) -> bool:
         return work.open < self._per_account + self._silent_of.get(work.account.id, 0)

@@ -42,7 +42,7 @@ class ClosedTargets:
         return bool(regions & self._bits.get(result.region, 0))
 
 
-class TakesNotes:
+class ResultRecorder:
     """Passes everything on to a sink. Keeps the first results that were not covered, and counts them all."""
 
     def __init__(

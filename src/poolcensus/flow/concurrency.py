@@ -24,7 +24,7 @@ class _Waiter(NamedTuple):
     place: asyncio.Future[None]
 
 
-class Gate:
+class ConcurrencyLimiter:
     """Places for calls in flight: so many in the whole run, in each account, in each service's region.
 
     A place in all three is taken at once or not at all, so a call that waits for its account holds
@@ -112,7 +112,7 @@ class Gate:
         queue.extendleft(reversed(passed))
 
 
-class Share:
+class Window:
     """How many targets may be open in a region at a time: `size`.
 
     It begins with `least`. Every reply makes room for one more, up to `most`; a call without a reply halves

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from poolcensus.config import Settings
     from poolcensus.snapshot.info import SnapshotInfo
-    from poolcensus.storage.base import Shelf
+    from poolcensus.storage.base import Repository
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,8 @@ def inventory_of(survey: Survey, place: str) -> Inventory:
     return Inventory(tuple(sorted(found, key=attrgetter("moment"))), survey.latest, unreadable)
 
 
-async def take_inventory(shelf: Shelf) -> Inventory:
-    """Return the inventory of a store. Raises what `Shelf.survey` does."""
+async def take_inventory(shelf: Repository) -> Inventory:
+    """Return the inventory of a store. Raises what `Repository.survey` does."""
     return await shelf.survey(lambda found: inventory_of(found, shelf.location))
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from poolcensus.errors import DestinationError
 from poolcensus.snapshot.inventory import take_inventory
 from poolcensus.snapshot.retention import Decision, Keep, decide
-from poolcensus.storage.base import Shelf
+from poolcensus.storage.base import Repository
 from poolcensus.storage.destination import open_shelf
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Pruning:
 
 
 async def prune(
-    dest: str | os.PathLike[str] | Shelf,
+    dest: str | os.PathLike[str] | Repository,
     keep: Keep,
     *,
     dry_run: bool = False,
@@ -48,7 +48,7 @@ async def prune(
     Raises `DestinationLockedError` where a run holds the destination, `DestinationError` or `SnapshotError`
     where there is none or it can't be read.
     """
-    shelf = dest if isinstance(dest, Shelf) else open_shelf(dest, settings, must_exist=True)
+    shelf = dest if isinstance(dest, Repository) else open_shelf(dest, settings, must_exist=True)
     if dry_run:
         return await _decided(shelf, keep)
     async with shelf:
@@ -65,7 +65,7 @@ async def prune(
     return Pruning(pruning.decisions, pruning.unreadable, failures)
 
 
-async def _decided(shelf: Shelf, keep: Keep) -> Pruning:
+async def _decided(shelf: Repository, keep: Keep) -> Pruning:
     inventory = await take_inventory(shelf)
     decisions = decide(inventory.snapshots, keep, now=datetime.now(UTC), latest=inventory.latest)
     return Pruning(decisions, inventory.unreadable, {})

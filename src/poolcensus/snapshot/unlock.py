@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from poolcensus.storage.base import Shelf
+from poolcensus.storage.base import Repository
 from poolcensus.storage.destination import open_shelf
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 async def unlock(
-    dest: str | os.PathLike[str] | Shelf, *, settings: Settings | None = None
+    dest: str | os.PathLike[str] | Repository, *, settings: Settings | None = None
 ) -> LockHolder | None:
     """Remove the lock of `dest`, and return whose it was; None if none held it.
 
@@ -24,4 +24,4 @@ async def unlock(
     `DestinationLockedError` where the lock is that of a process of this host which exists, or was renewed
     meanwhile, and `DestinationError` where the destination is missing or can't be changed.
     """
-    return await (dest if isinstance(dest, Shelf) else open_shelf(dest, settings)).unlock()
+    return await (dest if isinstance(dest, Repository) else open_shelf(dest, settings)).unlock()

@@ -58,7 +58,7 @@ class _DataFile:
         return packed
 
 
-class Outflow:
+class WriteQueue:
     """Takes what targets leave, and writes it into a draft's files in worker threads.
 
     What is put is taken at once, whatever waits already: whoever puts asks for `room` first. `queue_bytes`

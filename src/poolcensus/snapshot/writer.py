@@ -36,7 +36,7 @@ from poolcensus.snapshot.journal import encode_entry
 from poolcensus.snapshot.latest import LatestAfter
 from poolcensus.snapshot.spill import Spill
 from poolcensus.snapshot.target_set import TargetSet
-from poolcensus.snapshot.write_queue import Outflow
+from poolcensus.snapshot.write_queue import WriteQueue
 from poolcensus.storage.base import ABORT_SECONDS
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class SnapshotWriter:
         self._schema = Schema(operation)
         self._encoder = self._schema.encoder(draft.snapshot_id, partition)
         self._spill = Spill(draft.scratch, memory_per_target)
-        self._out = Outflow(
+        self._out = WriteQueue(
             draft,
             self._spill,
             compression,

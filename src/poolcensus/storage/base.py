@@ -210,7 +210,7 @@ class Store(ABC):
     ) -> None: ...
 
 
-class Shelf(Store):
+class Repository(Store):
     """A store that keeps its snapshots, so that they can be counted and removed."""
 
     @abstractmethod

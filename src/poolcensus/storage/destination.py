@@ -21,7 +21,7 @@ from poolcensus.storage.stdout import StreamedFolder, StreamStore
 if TYPE_CHECKING:
     from poolcensus.aws.session import CallerSession
     from poolcensus.config import Settings
-    from poolcensus.storage.base import Shelf, Store
+    from poolcensus.storage.base import Repository, Store
     from poolcensus.storage.source import Folder, Source
 
 STANDARD_OUTPUT = "-"
@@ -68,7 +68,7 @@ def published_folder(place: str, snapshot_id: str, settings: Settings) -> Folder
 
 def open_shelf(
     dest: str | os.PathLike[str], settings: Settings | None = None, *, must_exist: bool = False
-) -> Shelf:
+) -> Repository:
     """Return what changes the snapshots at a destination. Nothing is opened yet. Raises `SettingsError`."""
     place = checked_place(dest)
     if not is_in_s3(place):

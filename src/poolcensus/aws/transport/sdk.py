@@ -118,7 +118,7 @@ class SdkTransport:
         # The limiter doesn't count a thread that a caller who was cancelled has left at work.
         self._lock = threading.Lock()
         self._wire = _Wire(ca_bundle)
-        self._untold = _Untold()
+        self._log_filter = _CallLogFilter()
 
     @property
     def most_connections(self) -> int:
@@ -126,7 +126,7 @@ class SdkTransport:
 
     async def __aenter__(self) -> Self:
         for name in TELL_OF_CALLS:
-            logging.getLogger(name).addFilter(self._untold)
+            logging.getLogger(name).addFilter(self._log_filter)
         self._wire.open()
         return self
 
@@ -137,7 +137,7 @@ class SdkTransport:
         traceback: TracebackType | None,
     ) -> None:
         for name in TELL_OF_CALLS:
-            logging.getLogger(name).removeFilter(self._untold)
+            logging.getLogger(name).removeFilter(self._log_filter)
         with anyio.CancelScope(shield=True, deadline=anyio.current_time() + _LONGEST_CLOSE):
             await self._wire.close()
 
@@ -303,7 +303,7 @@ class _AsItCame:
         return {_REPLY: Reply(cast("int", status), cast("Mapping[str, str]", headers), cast("bytes", body))}
 
 
-class _Untold(logging.Filter):
+class _CallLogFilter(logging.Filter):
     """Lets through what is not logged by a call of ours, and what is no detail."""
 
     def filter(self, record: logging.LogRecord) -> bool:

@@ -22,7 +22,7 @@ from poolcensus.storage.advice import explained
 from poolcensus.storage.base import JOURNAL_NAME, Draft, DraftFile, Piece
 from poolcensus.storage.local.files import sync_folder, write_all
 from poolcensus.storage.local.latest import renew_latest
-from poolcensus.storage.local.stale import DRAFT_PREFIX, REFUSED_PREFIX, Leftovers
+from poolcensus.storage.local.stale import DRAFT_PREFIX, REFUSED_PREFIX, StaleDrafts
 from poolcensus.storage.naming import LATEST
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class FolderDraft(Draft):
         self._modes = modes
         self._lock = lock
         self._calls = calls
-        self._leftovers = Leftovers(dest)
+        self._leftovers = StaleDrafts(dest)
         self._folder = self.scratch
         self._final = dest / snapshot_id
         self._files: dict[str, int] = {}

@@ -67,7 +67,7 @@ class FolderLock:
                 os.close(fd)
 
     def remove(self) -> LockHolder | None:
-        """Removes the lock that somebody else holds; see `Shelf.unlock`."""
+        """Removes the lock that somebody else holds; see `Repository.unlock`."""
         if not self._dest.is_dir():
             raise DestinationError(f"no snapshots in {self._dest}: there is no such folder")
         with explained("unlock", self._file):

@@ -22,7 +22,7 @@ REFUSED_PREFIX = ".refused-"
 _FORMER_PREFIX = ".former-"
 
 
-class Leftovers:
+class StaleDrafts:
     """The hidden names in a folder of snapshots. Whoever touches them holds the folder's lock.
 
     Everything blocks.

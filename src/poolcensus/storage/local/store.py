@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from poolcensus.errors import DestinationError
 from poolcensus.format.ids import parse_snapshot_id
 from poolcensus.storage.advice import explained
-from poolcensus.storage.base import Draft, InterruptedRun, Shelf
+from poolcensus.storage.base import Draft, InterruptedRun, Repository
 from poolcensus.storage.local.draft import FolderDraft, Modes
 from poolcensus.storage.local.files import make_folders, sync_folder
 from poolcensus.storage.local.lock import FolderLock
 from poolcensus.storage.local.reading import survey
-from poolcensus.storage.local.stale import PRUNED_PREFIX, Leftovers
+from poolcensus.storage.local.stale import PRUNED_PREFIX, StaleDrafts
 from poolcensus.storage.local.threads import OneAtATime
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 
-class FolderStore(Shelf):
+class FolderStore(Repository):
     """A folder, made with its parents where it is missing, unless it `must_exist`.
 
     `file_mode` and `folder_mode` hold for everything the store makes, whatever the umask is. Folders
@@ -52,7 +52,7 @@ class FolderStore(Shelf):
         self._modes = Modes(file_mode, folder_mode)
         self._calls = OneAtATime()
         self._lock = FolderLock(self.dest, file_mode)
-        self._leftovers = Leftovers(self.dest)
+        self._leftovers = StaleDrafts(self.dest)
         self._drafts: list[FolderDraft] = []
 
     @property

@@ -187,7 +187,7 @@ class S3Bucket:
                     raise self._explained("read", key, "get_object", error) from error
             except (BotoCoreError, TimeoutError, CallError) as error:
                 raise self._explained("read", key, "get_object", error) from error
-        raise self._nonsense("read", key)
+        raise self._not_s3("read", key)
 
     async def size_of(self, key: str) -> int | None:
         reply = await self._call("look for", key, "head_object", _GONE, Key=key)
@@ -338,13 +338,13 @@ class S3Bucket:
             page = await self._call("list", prefix, operation, **{"Prefix": prefix, **asked, **after})
             # Every page says whether it is the last: a reply that doesn't is somebody else's.
             if page is None or "IsTruncated" not in page:
-                raise self._nonsense("list", prefix)
+                raise self._not_s3("list", prefix)
             yield page
             if not page["IsTruncated"]:
                 return
             before, after = after, {name: page.get(said, "") for name, said in markers.items()}
             if after == before:
-                raise self._nonsense("list", prefix)
+                raise self._not_s3("list", prefix)
 
     async def _call(
         self,
@@ -386,10 +386,10 @@ class S3Bucket:
     def _said(self, reply: Mapping[str, Any] | None, name: str, doing: str, key: str) -> str:
         """What a reply has to say: one that doesn't is none of S3's, whatever its status is."""
         if reply is None or reply.get(name) is None:
-            raise self._nonsense(doing, key)
+            raise self._not_s3(doing, key)
         return str(reply[name])
 
-    def _nonsense(self, doing: str, key: str) -> DestinationError:
+    def _not_s3(self, doing: str, key: str) -> DestinationError:
         return DestinationError(
             f"can't {doing} {self._url(key)}: what answered is not S3; check the network and --endpoint-url"
         )

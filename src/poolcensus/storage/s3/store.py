@@ -12,7 +12,7 @@ import anyio
 from poolcensus.errors import DestinationError
 from poolcensus.format.ids import parse_snapshot_id
 from poolcensus.format.schema import MANIFEST_NAME, REFUSED_NAME
-from poolcensus.storage.base import ABORT_SECONDS, Draft, Shelf
+from poolcensus.storage.base import ABORT_SECONDS, Draft, Repository
 from poolcensus.storage.naming import LOCK_NAME
 from poolcensus.storage.s3.draft import BucketDraft
 from poolcensus.storage.s3.keys import contents, split_place, uploads_of_snapshots
@@ -40,7 +40,7 @@ PART_BYTES = 8 << 20
 _LONGEST_RELEASE = 10.0
 
 
-class BucketStore(Shelf):
+class BucketStore(Repository):
     """The keys of a bucket that start with the prefix of `place`, an `s3://BUCKET/PREFIX`.
 
     What `open_bucket` gives is opened on entering and closed on leaving. Where the lock is lost, whoever is
