@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def jobs(pools: int) -> list[tuple[str, Job, Job]]:
-    """What is measured with so many pools on a page, and orjson alone on the same."""
+    """Return what is measured with so many pools on a page, and orjson alone on the same."""
     world = World(WorldConfig(accounts=1, pools_per_target=pools))
     token = b',"NextToken":"%b"' % (b"t" * 60) if pools == 25 else b""
     printed = world.press.slice(0, REGION, 0, pools) if pools else b""
@@ -81,17 +81,17 @@ def jobs(pools: int) -> list[tuple[str, Job, Job]]:
 
 
 def check(reply: Reply) -> tuple[list[Any], str | None]:
-    """What a census makes of a reply."""
+    """Return what a census makes of a reply."""
     return WORKSPACES_POOLS.parse(json_object(reply))
 
 
 def lines(records: list[dict[str, Any]]) -> bytes:
-    """The lines as orjson writes them, record by record."""
+    """Return the lines as orjson writes them, record by record."""
     return b"".join([orjson.dumps(each, option=orjson.OPT_APPEND_NEWLINE) for each in records])
 
 
 def times(job: Job, bare: Job, pages: int, rounds: int) -> tuple[float, float]:
-    """The median seconds of one, for both, measured in turn."""
+    """Return the median seconds of one, for both, measured in turn."""
     found: tuple[list[float], list[float]] = ([], [])
     for _ in range(rounds):
         for each, seconds in zip((job, bare), found, strict=True):

@@ -73,7 +73,7 @@ class Simulation:
         self._ask("reset", method="POST")
 
     def stats(self) -> dict[str, Any]:
-        """What it has seen since the last reset."""
+        """Return what it has seen since the last reset."""
         found: dict[str, Any] = json.loads(self._ask("stats"))
         return found
 
@@ -88,7 +88,7 @@ class Simulation:
         return count
 
     def cpu(self) -> float | None:
-        """The CPU seconds that it has used, where the system tells."""
+        """Return the CPU seconds that it has used, where the system tells."""
         try:
             fields = self._stat.read_text().rpartition(")")[2].split()
         except OSError:
@@ -107,7 +107,7 @@ class Simulation:
 
 
 def _clean_environment() -> dict[str, str]:
-    """The environment without what would point the contenders elsewhere."""
+    """Return the environment without what would point the contenders elsewhere."""
     return {
         **{
             name: value
@@ -150,7 +150,7 @@ def _terminated(number: int, _: object) -> NoReturn:
 
 
 def _announced(process: subprocess.Popen[str]) -> dict[str, str]:
-    """What the simulator says of itself once it serves."""
+    """Return what the simulator says of itself once it serves."""
     line = process.stdout.readline() if process.stdout is not None else ""
     if not line:
         process.wait()
@@ -258,7 +258,7 @@ def count_lines(path: Path) -> int:
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """A folder for what the contenders write."""
+    """Yield a folder for what the contenders write."""
     folder = Path(tempfile.mkdtemp(prefix="poolcensus-bench-"))
     try:
         yield folder
@@ -278,7 +278,7 @@ def rounds(
 
 
 def summary(name: str, costs: Sequence[Cost]) -> dict[str, Any]:
-    """The median of several runs of one contender; of its memory, the most."""
+    """Return the median of several runs of one contender; of its memory, the most."""
     server = [each.server_cpu for each in costs if each.server_cpu is not None]
     return {
         "name": name,
@@ -293,19 +293,19 @@ def summary(name: str, costs: Sequence[Cost]) -> dict[str, Any]:
 
 
 def ratio(costs: Sequence[Cost], base: Sequence[Cost], what: str = "wall") -> float:
-    """The median of the ratios of paired runs: what one run costs against the base's run beside it."""
+    """Return the median of the ratios of paired runs: what one run costs against the base's run beside it."""
     pairs = zip(costs, base, strict=True)
     middle: float = statistics.median(getattr(one, what) / getattr(other, what) for one, other in pairs)
     return round(middle, 3)
 
 
 def numbers(text: str) -> list[int]:
-    """An option that is a list of counts, such as `10,100,1000`."""
+    """Return an option that is a list of counts, such as `10,100,1000`."""
     return [int(part) for part in text.split(",")]
 
 
 def words(text: str) -> list[str]:
-    """An option that is a list of words."""
+    """Return an option that is a list of words."""
     return text.split(",")
 
 

@@ -136,7 +136,7 @@ class Watch:
 
 
 def name_of(handle: events.Handle) -> str:
-    """What a callback is: of a task, its coroutine and what that waits for now."""
+    """Return what a callback is: of a task, its coroutine and what that waits for now."""
     callback: Any = getattr(handle, _CALLBACK)
     if callback is None:
         return "a callback that was cancelled"
@@ -160,7 +160,7 @@ async def census(dest: str, regions: str, concurrency: str) -> None:
 
 
 def probe(way: str, dest: str, regions: str, concurrency: str, report: str) -> None:
-    """What runs in the process that is watched."""
+    """Run in the process that is watched."""
     watch = Watch(array("d"), array("d"), [])
     watch.watch()
     if way == "library":

@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def chosen(options: argparse.Namespace) -> tuple[str, ...]:
-    """The contenders that were asked for, in their order."""
+    """Return the contenders that were asked for, in their order."""
     if options.contenders:
         return tuple(name for name in ALL if name == "floor" or name in options.contenders)
     return ALL if options.all else FAST

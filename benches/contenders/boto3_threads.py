@@ -13,7 +13,7 @@ ROLE = "PoolCensusReader"
 
 
 def read(account: str, own: str, regions: list[str]) -> list[bytes]:
-    """The lines of one account."""
+    """Return the lines of one account."""
     if account == own:
         session = boto3.Session()
     else:

@@ -37,7 +37,7 @@ Keys = tuple[str, str, str]
 
 @lru_cache(maxsize=1 << 16)
 def signing_key(secret: str, day: str, region: str, service: str) -> bytes:
-    """The key that a day's calls of one service in one region are signed with."""
+    """Return the key that a day's calls of one service in one region are signed with."""
     key = b"AWS4" + secret.encode()
     for part in (day, region, service, "aws4_request"):
         key = hmac.digest(key, part.encode(), "sha256")
@@ -54,7 +54,7 @@ def sign(
     target: str = "",
     path: str = "/",
 ) -> dict[str, str]:
-    """The headers of a request, signed."""
+    """Return the headers of a request, signed."""
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     headers = {"content-type": content_type, "host": HOST, "x-amz-date": stamp}
     if keys[2]:
@@ -100,7 +100,7 @@ class Floor:
             self.queue.put_nowait((account, region, keys))
 
     async def role(self, account: str) -> Keys:
-        """The credentials of the account's role."""
+        """Return the credentials of the account's role."""
         request = {
             "Action": "AssumeRole",
             "Version": "2011-06-15",

@@ -35,7 +35,7 @@ class Census:
         self.gate = asyncio.Semaphore(concurrency)
 
     async def read(self, account: str, region: str, keys: AioCredentials | None) -> None:
-        """The pools of one account in one region."""
+        """Return the pools of one account in one region."""
         async with self.gate:
             CURRENT.set(keys)
             request: dict[str, object] = {"Limit": 25}

@@ -15,7 +15,7 @@ _SAID = {signal.SIGINT: b"poolcensus: interrupted\n", signal.SIGTERM: b"poolcens
 
 
 def main() -> NoReturn:
-    """Runs the program and ends the process with its exit code."""
+    """Run the program and end the process with its exit code."""
     for number in _SAID:
         # Whoever starts a program in the background may want signals to be ignored.
         if signal.getsignal(number) is not signal.SIG_IGN:

@@ -294,7 +294,10 @@ class Census:
         return Snapshot(folder, manifest, self.uncovered if self._place == STANDARD_OUTPUT else None)
 
     async def plan(self) -> Plan:
-        """What `collect` would do. Calls member accounts only to ask which regions they have enabled."""
+        """Return what `collect` would do.
+
+        Calls member accounts only to ask which regions they have enabled.
+        """
         async with self._prepare() as prepared, self._open(prepared) as opened:
             accounts = tuple([account async for batch in opened.listing.accounts() for account in batch])
             self._check_accounts(len(accounts), opened)
@@ -433,7 +436,7 @@ class Census:
             _log.warning("The ledger of this run could not be kept: %s", error)
 
     def _asked(self, caller: Caller) -> JsonObject:
-        """What a run has to be asked for to go on with one that was interrupted."""
+        """Return what a run has to be asked for to go on with one that was interrupted."""
         settings = self.settings
         return {
             **settings.request(),
@@ -524,7 +527,7 @@ async def _read(call: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
 
 
 def _with_pools(place: str, settings: Settings, closed: ClosedTargets) -> tuple[TargetResult, ...]:
-    """The newest ledger's lines of targets that are closed now and had pools. Raises SnapshotError."""
+    """Return the newest ledger's lines of targets that are closed now and had pools. Raises SnapshotError."""
     newest = Snapshot.open(LATEST, place, settings=settings)
     return tuple(result for result in newest.with_pools() if result in closed)
 

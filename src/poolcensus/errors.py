@@ -226,7 +226,7 @@ class AssumeRoleError(RecordedError):
 
     @classmethod
     def of(cls, role_arn: str, error: CallError) -> Self:
-        """Wraps what sts:AssumeRole failed with. A refusal is permanent: asking again would not help."""
+        """Wrap what sts:AssumeRole failed with. A refusal is permanent: asking again would not help."""
         failure = cls(
             f"{role_arn} could not be assumed: {error.message}",
             code=error.code,

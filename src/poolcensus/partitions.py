@@ -35,7 +35,7 @@ class Partition(msgspec.Struct, frozen=True):
 
 @cache
 def partitions() -> Mapping[str, Partition]:
-    """The catalogue that ships with poolcensus, by the partition's name."""
+    """Return the catalogue that ships with poolcensus, by the partition's name."""
     text = Path(__file__).with_name("partitions.toml").read_text(encoding="utf-8")
     return {
         name: Partition(

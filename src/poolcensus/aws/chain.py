@@ -103,7 +103,7 @@ class _CallLogFilter(logging.Filter):
 
 @contextmanager
 def _log_filter() -> Iterator[None]:
-    """Keeps the calls of this thread's chain, and its failures with their tracebacks, out of the log.
+    """Keep the calls of this thread's chain, and its failures with their tracebacks, out of the log.
 
     A chain may assume a role or ask a metadata service. The SDK would log its external id, and the keys and
     the token of the reply, for a program that has only asked for its own log at DEBUG.
@@ -188,14 +188,14 @@ class Chain:
         return self._config.full_config.get("profiles", {})
 
     def _sentence(self, error: Exception) -> str:
-        """What went wrong, for which profile, and what to do."""
+        """Return what went wrong, for which profile, and what to do."""
         source = getattr(error, "kwargs", {}).get("provider") or getattr(self._credentials, "method", None)
         why, advice = explain(error, self._sso_profile(), from_environment=source == "env")
         where = " from the environment" if source == "env" else self.where
         return f"Could not get credentials{where}: {self._without_secrets(why).rstrip('. ')}.{advice}"
 
     def _sso_profile(self) -> str | None:
-        """The profile that has to sign in: this one, or the one that its role is assumed from."""
+        """Return the profile that has to sign in: this one, or the one that its role is assumed from."""
         profiles, name, seen = self._profiles(), self._profile(), set[object]()
         while isinstance(name, str) and name not in seen:
             seen.add(name)
@@ -208,7 +208,7 @@ class Chain:
         return None
 
     def _without_secrets(self, text: str) -> str:
-        """The text in one line, without the secrets that this machine's configuration holds."""
+        """Return the text in one line, without the secrets that this machine's configuration holds."""
         sections = [each for each in self._profiles().values() if isinstance(each, dict)]
         secrets = [section.get(key) for section in sections for key in _SECRET_KEYS]
         secrets += [os.environ.get(name) for name in _SECRET_VARIABLES]

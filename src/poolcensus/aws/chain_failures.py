@@ -71,12 +71,12 @@ def malformed_file(error: Exception) -> str:
 
 
 def without_passwords(text: str) -> str:
-    """A text without the user names and passwords of its URLs."""
+    """Return a text without the user names and passwords of its URLs."""
     return _USER_IN_URL.sub("//***@", text)
 
 
 def os_error_in_words(error: Exception) -> str:
-    """What the system says, and about which file."""
+    """Return what the system says, and about which file."""
     if not isinstance(error, OSError):
         return str(error)
     name = f"{error.filename}: " if error.filename is not None else ""

@@ -63,16 +63,16 @@ class CredentialSource(Protocol):
     by_call: ClassVar[bool]
 
     def current(self) -> Credentials | None:
-        """The credentials if they can be used now, without waiting."""
+        """Return the credentials if they can be used now, without waiting."""
 
     async def get(self) -> Credentials:
-        """The credentials, new ones where the present ones have ended. Raises CallError."""
+        """Return the credentials, new ones where the present ones have ended. Raises CallError."""
 
     def expired(self, credentials: Credentials) -> None:
-        """The service says that these have expired."""
+        """Note that the service says that these have expired."""
 
     def recognized(self, credentials: Credentials, region: str) -> None:
-        """A service in the region knows these."""
+        """Note that a service in the region knows these."""
 
     def recognized_elsewhere(self, credentials: Credentials, region: str) -> bool:
         """Whether a service in another region knows these, so that only the region can be the trouble."""
@@ -200,7 +200,7 @@ class Channel:
         watch: CallWatch,
         retrier: Retrier | None = None,
     ) -> T:
-        """What `parse` makes of the reply. A BadResponseError of `parse` is retried like a lost reply.
+        """Return what `parse` makes of the reply. A BadResponseError of `parse` is retried like a lost reply.
 
         Raises the CallError of the last attempt.
         """

@@ -239,7 +239,7 @@ class CredentialBroker:
         self._sources.pop(account_id, None)
 
     async def assume_role(self, account_id: str) -> RoleSession:
-        """A new session of the account's role. Raises AssumeRoleError or CallerExpiredError."""
+        """Return a new session of the account's role. Raises AssumeRoleError or CallerExpiredError."""
         role_arn = f"arn:{self._caller.partition}:iam::{account_id}:role/{self._role.name.lstrip('/')}"
         body = urlencode(self._parameters(role_arn)).encode("ascii")
         call = Call(
@@ -292,7 +292,7 @@ def _hide(secret: str | None, error: CallError) -> None:
 
 
 def default_session_name(caller: Caller) -> str:
-    """A session name by which CloudTrail tells who took the census."""
+    """Return a session name by which CloudTrail tells who took the census."""
     who = re.sub(r"[^\w+=,.@-]", "-", caller.arn.rpartition("/")[2] or caller.account_id, flags=re.ASCII)
     return f"poolcensus-{who}"[:64]
 

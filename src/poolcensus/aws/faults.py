@@ -72,12 +72,12 @@ def classify(
 
 
 def request_id(headers: Mapping[str, str]) -> str | None:
-    """The id that AWS support asks for."""
+    """Return the id that AWS support asks for."""
     return headers.get("x-amzn-RequestId") or headers.get("x-amz-request-id")
 
 
 def server_time(headers: Mapping[str, str]) -> float | None:
-    """The reply's `Date`, in epoch seconds."""
+    """Return the reply's `Date`, in epoch seconds."""
     try:
         moment = parsedate_to_datetime(headers.get("Date", ""))
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
@@ -118,7 +118,7 @@ def _xml_error(body: bytes) -> tuple[str, str] | None:
 
 
 def parse_xml(body: bytes) -> ET.Element | None:
-    """The root of an XML body, or None where it is not XML. A DTD is refused: no service sends one."""
+    """Return the root of an XML body, or None where it is not XML. A DTD is refused: no service sends one."""
     if body.lstrip()[:1] != b"<":
         return None
     parser = ET.XMLParser(target=_WithoutDtd())  # noqa: S314 - without a DTD there are no entities to expand
@@ -137,5 +137,5 @@ class _WithoutDtd(ET.TreeBuilder):
 
 
 def readable(message: str) -> str:
-    """A service's message as it may be shown: not too long, and with nothing that looks like a secret."""
+    """Return a service's message as it may be shown: short, and with nothing that looks like a secret."""
     return _SECRETS.sub(r"\1\2***", message)[:_LONGEST_MESSAGE]

@@ -53,7 +53,7 @@ _BAD_SIGNATURES = frozenset(
 
 
 async def identify(sdk: Sdk, channel: Channel, source: CallerCredentials, region: str) -> Caller:
-    """The account, ARN and partition behind the caller's credentials.
+    """Return the account, ARN and partition behind the caller's credentials.
 
     Raises CredentialsError where there are none or AWS refuses them, FatalError where STS can't be asked.
     """
@@ -66,7 +66,7 @@ async def identify(sdk: Sdk, channel: Channel, source: CallerCredentials, region
 
 
 def _explained_error(error: CallError) -> FatalError:
-    """What a person has to be told where STS did not say who the caller is."""
+    """Return what a person has to be told where STS did not say who the caller is."""
     said = f"{error.message} ({error.code})"
     kind: type[FatalError] = FatalError
     match error:
@@ -115,7 +115,7 @@ def _caller(reply: Reply) -> Caller:
 
 
 def sts_region(partition: str, configured: str | None) -> str:
-    """The region whose STS is asked: the caller's, where it is one of the partition."""
+    """Return the region whose STS is asked: the caller's, where it is one of the partition."""
     known = partitions.partitions().get(partition)
     if known is None or (configured is not None and configured in known.regions):
         return configured or "us-east-1"

@@ -26,7 +26,7 @@ _MOST_EMPTY_PAGES = 1000
 
 
 def json_object(reply: Reply) -> JsonObject:
-    """The reply's body, which has to be one JSON object. Raises BadResponseError."""
+    """Return the reply's body, which has to be one JSON object. Raises BadResponseError."""
     try:
         value = codec.loads(reply.body)
     except ValueError as error:
@@ -39,14 +39,14 @@ def json_object(reply: Reply) -> JsonObject:
 
 
 def bad_response(reply: Reply, why: str) -> BadResponseError:
-    """The error for a body that is not the operation's result."""
+    """Return the error for a body that is not the operation's result."""
     return BadResponseError(
         why, code="BadResponse", status=reply.status, request_id=request_id(reply.headers)
     )
 
 
 def next_token(reply: Reply, body: JsonObject) -> str | None:
-    """The token of the next page. An absent, null or empty one means that this page is the last."""
+    """Return the token of the next page. An absent, null or empty one means that this page is the last."""
     token = body.get("NextToken")
     if token is not None and not isinstance(token, str):
         raise bad_response(reply, "NextToken is not a string")
@@ -78,7 +78,10 @@ async def list_pages(
     awaited: bool = False,
     optional: bool = False,
 ) -> AsyncIterator[tuple[JsonObject, ...]]:
-    """The pages of a listing, each as the objects under `items`. An empty page may be followed by others."""
+    """Yield the pages of a listing, each as the objects under `items`.
+
+    An empty page may be followed by others.
+    """
 
     def parse(reply: Reply) -> tuple[tuple[JsonObject, ...], str | None]:
         body = json_object(reply)

@@ -71,7 +71,7 @@ class Organization:
                 parents.extend(_unit_id(each) for each in page)
 
     async def tags(self, account_id: str) -> frozenset[tuple[str, str]]:
-        """The tags of an account."""
+        """Return the tags of an account."""
         request = {"ResourceId": account_id}
         return frozenset(
             [

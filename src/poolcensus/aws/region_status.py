@@ -51,7 +51,7 @@ class RegionStatus:
         self._flights: SingleFlight[str, frozenset[str] | None] = SingleFlight()
 
     async def disabled(self, account_id: str) -> frozenset[str] | None:
-        """The regions that the account has not enabled, or None where it does not say.
+        """Return the regions that the account has not enabled, or None where it does not say.
 
         Raises CallError where the account's role can't be assumed.
         """

@@ -114,7 +114,7 @@ class _RegionlessClient:
         return self._client.meta.service_model.signing_name
 
     def request(self, region: str, operation: str, parameters: Mapping[str, object]) -> Mapping[str, object]:
-        """The request as the SDK would send it. Raises whatever the SDK raises."""
+        """Return the request as the SDK would send it. Raises whatever the SDK raises."""
         self._regions = [region]
         getattr(self._client, operation)(**parameters)
         return self._captured
@@ -216,7 +216,7 @@ class Sdk:
         return str(path) if path else None
 
     async def caller_credentials(self) -> tuple[Credentials, float]:
-        """The caller's credentials as the chain has them now, and until when they may be kept.
+        """Return the caller's credentials as the chain has them now, and until when they may be kept.
 
         The time is on the monotonic clock; it is short for credentials that the chain renews itself.
         Raises CredentialsError where the chain finds none, can't renew what it found, or takes two minutes,
@@ -242,7 +242,7 @@ class Sdk:
     async def template(
         self, service: str, region: str, operation: str, sample: Mapping[str, object] | None = None
     ) -> RequestTemplate:
-        """What every call of an operation in a region has in common.
+        """Return what every call of an operation in a region has in common.
 
         `operation` is the SDK's method name. `sample` holds values for the required parameters; they
         are validated and then forgotten with the body.
@@ -293,7 +293,7 @@ class Sdk:
         return SettingsError(f"no request for {service} in {region} can be formed: {why}")
 
     def _leftover_model(self, service: str) -> str | None:
-        """The folder of a model that a customer has put before the SDK's own, if there is one."""
+        """Return the folder of a model that a customer has put before the SDK's own, if there is one."""
         loader = cast("Loader", self._opened.get_component("data_loader"))
         for path in loader.search_paths:
             folder = os.path.join(path, service)  # noqa: PTH118 - the SDK's paths are text
@@ -372,7 +372,7 @@ class Sdk:
 
 
 def _region(session: _Session) -> str | None:
-    """The region to begin with: the configured one, or one of the partition of the role to be assumed."""
+    """Return the region to begin with: the configured one, or one of the partition of the role."""
     configured = session.get_config_variable("region")
     region = configured or os.environ.get("AWS_REGION")
     if region:
@@ -399,7 +399,7 @@ def _refuse_unfit_headers(request: _PreparedRequest, **_: object) -> None:
 
 
 def profile_not_found(error: ProfileNotFound) -> str:
-    """That there is no such profile, and how to see which there are."""
+    """Return the sentence for a profile that is not there."""
     name = error.kwargs.get("profile")
     return (
         f"Profile \"{name}\" not found in your AWS config. Run 'aws configure list-profiles' to see the"

@@ -98,7 +98,7 @@ class RequestTemplate:
                 raise ValueError(f"the header {name!a} holds {_NOT_FOR_HEADERS}")
 
     def form(self, *, with_token: bool) -> _Form:
-        """What the signatures of all calls share, for credentials with a session token or without."""
+        """Return what the signatures of all calls share, for credentials with a session token or without."""
         form = self._forms.get(with_token)
         if form is None:
             form = self._forms[with_token] = _form(self, with_token=with_token)
@@ -184,7 +184,7 @@ class Clock:
         return True
 
     def stamp(self) -> str:
-        """The time as `x-amz-date` has it."""
+        """Return the time as `x-amz-date` has it."""
         second = int(self._now() + self._offset)
         if second != self._second:
             self._second = second
@@ -193,7 +193,7 @@ class Clock:
 
 
 def sign(template: RequestTemplate, body_digest: str, credentials: Credentials, stamp: str) -> str:
-    """The headers of a call: the template's, the date, the session token and the signature, a line each.
+    """Return the headers of a call: the template's, the date, the session token and the signature, in lines.
 
     `body_digest` is the SHA-256 of the body in hex, `stamp` the time in the form of `x-amz-date`.
     """

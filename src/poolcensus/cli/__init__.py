@@ -89,11 +89,11 @@ def _print_version(ctx: click.Context, parameter: click.Parameter, value: bool) 
     help="Print the version and exit.",
 )
 def group() -> None:
-    """A census of Amazon WorkSpaces Pools over every account and region of an AWS Organization."""
+    """A census of Amazon WorkSpaces Pools over every account and region of an AWS Organization."""  # noqa: D401 - what the program is
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the program and returns its exit code. Without `arguments`, those of the process."""
+    """Run the program and return its exit code. Without `arguments`, those of the process."""
     gc.set_threshold(*_COLLECT_AFTER)
     given = [*(sys.argv[1:] if arguments is None else arguments)]
     if not given:

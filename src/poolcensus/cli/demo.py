@@ -100,7 +100,7 @@ def own_folder() -> Path:
 
 @contextmanager
 def simulator_process() -> Iterator[Mapping[str, str]]:
-    """A simulator in a process of its own, and the environment in which an AWS SDK finds it."""
+    """Yield a simulator in a process of its own, and the environment in which an AWS SDK finds it."""
     arguments = [sys.executable, "-P", "-m", "poolcensus", "simulate", "--json", "--until-eof", *SIMULATOR]
     # The end of its standard input ends it, so that it goes with this process even if that is killed. In a
     # session of its own, Ctrl-C reaches only this process, which can then end the census in good order.
@@ -128,7 +128,7 @@ def simulator_process() -> Iterator[Mapping[str, str]]:
 
 
 def _use(service: Mapping[str, str]) -> None:
-    """Makes the simulator the only AWS that this process can find."""
+    """Make the simulator the only AWS that this process can find."""
     for variable in [*os.environ]:
         if variable.startswith("AWS_") or variable.upper() == "NO_PROXY":
             del os.environ[variable]

@@ -27,7 +27,7 @@ MAX_SLOW = 3
 
 @contextmanager
 def live(read: Callable[[], Progress]) -> Iterator[Callable[[], None]]:
-    """A display of what `read` says, for the time of the block, which has to call for each refresh."""
+    """Yield a display of what `read` says, for the time of the block, which has to call for each refresh."""
     shown = Live(console=console(stderr=True), auto_refresh=False, transient=True)
     # A terminal that goes away takes the display with it, not the census.
     with suppress(OSError):
@@ -40,7 +40,7 @@ def live(read: Callable[[], Progress]) -> Iterator[Callable[[], None]]:
 
 
 def display(progress: Progress) -> RenderableType:
-    """The progress for a terminal: a bar, the counters, and what is slow."""
+    """Return the progress for a terminal: a bar, the counters, and what is slow."""
     bar = Table.grid(padding=(0, 1), expand=True)
     bar.add_column(no_wrap=True)
     bar.add_column(ratio=1, min_width=5)

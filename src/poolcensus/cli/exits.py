@@ -53,7 +53,7 @@ class Report:
 
 
 def code_of(error: BaseException) -> int:
-    """The exit code that an exception ends the program with."""
+    """Return the exit code that an exception ends the program with."""
     from poolcensus import errors
 
     match error:
@@ -76,7 +76,7 @@ def code_of(error: BaseException) -> int:
 
 @contextmanager
 def report() -> Iterator[Report]:
-    """Ends what a person or the machine caused with a few lines and a code; a bug keeps its traceback."""
+    """End what a person or the machine caused with a few lines and a code; a bug keeps its traceback."""
     from poolcensus.cli.trouble import complain, details_of
 
     outcome = Report()
@@ -116,7 +116,7 @@ def drop_output() -> None:
 
 
 def end(code: int) -> NoReturn:
-    """Ends the process with this code, whatever its threads are doing.
+    """End the process with this code, whatever its threads are doing.
 
     Python would wait for them without a limit: for one that hangs in a file system that is gone, or for a
     program that never ends.

@@ -65,7 +65,7 @@ def configure(settings: Settings, file: Path | None = None) -> None:
 
 
 def complain(line: str) -> bool:
-    """Logs the line where the log is JSON. Returns whether it did."""
+    """Log the line where the log is JSON, and return whether it did."""
     if any(isinstance(each, StandardErrorHandler) and each.as_json for each in logging.getLogger().handlers):
         _logger.error(line)
         return True

@@ -25,7 +25,7 @@ _TOTALS = {
 
 
 def write_metrics(file: Path, *, exit_code: int, progress: Progress, manifest: Manifest | None) -> None:
-    """Writes the metrics of a run that has ended, whichever way. `manifest` is of what it published.
+    """Write the metrics of a run that has ended, whichever way. `manifest` is of what it published.
 
     The file is replaced in one step: who reads it sees the last run's or this one's.
     """

@@ -74,7 +74,7 @@ LOGGING = ("log_format", "log_level")
 def settings_options(
     *keys: str, config: bool = True
 ) -> Callable[[Callable[Parameters, Returned]], Callable[Parameters, Returned]]:
-    """Gives a command the options of these settings, in the table's order, and `--config`."""
+    """Give a command the options of these settings, in the table's order, and `--config`."""
 
     def decorate(function: Callable[Parameters, Returned]) -> Callable[Parameters, Returned]:
         for option in reversed([each for each in OPTIONS if each.key in keys]):
@@ -114,7 +114,7 @@ def _hints(option: SettingOption) -> str:
 
 
 def read_settings(config: Path | None, given: Mapping[str, object], *, ambient: bool = True) -> Settings:
-    """The settings of a command, its options over every other source (without `ambient`: there is none)."""
+    """Return the settings of a command: its options, over every other source with `ambient`."""
     from poolcensus.config import load_settings
 
     options = {key: _without_empty(value) for key, value in given.items() if value not in (None, ())}

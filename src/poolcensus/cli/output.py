@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 def write_line(value: object) -> None:
-    """Writes one line of JSON."""
+    """Write one line of JSON."""
     click.echo(codec.dumps(value))
 
 
 def info_object(info: SnapshotInfo, now: datetime) -> JsonObject:
-    """A snapshot of a list, as it is seen `now`."""
+    """Return a snapshot of a list, as it is seen `now`."""
     shard = info.scope.shard
     return {
         "snapshot_id": info.id,
@@ -40,7 +40,7 @@ def info_object(info: SnapshotInfo, now: datetime) -> JsonObject:
 
 
 def decision_object(decision: Decision) -> JsonObject:
-    """What becomes of a snapshot."""
+    """Return what becomes of a snapshot."""
     return {
         "snapshot_id": decision.snapshot_id,
         "action": "keep" if decision.keep else "remove",
@@ -61,7 +61,7 @@ def unlock_object(dest: str, holder: LockHolder | None) -> JsonObject:
 
 
 def plan_object(plan: Plan) -> JsonObject:
-    """The plan, under the names that the manifest uses."""
+    """Return the plan, under the names that the manifest uses."""
     return {
         "caller": {
             "account": plan.caller.account_id,

@@ -76,7 +76,7 @@ async def _repeated(action: Callable[[], None], seconds: float) -> AsyncIterator
 
 
 def line(progress: Progress) -> str:
-    """The progress as one line of plain text."""
+    """Return the progress as one line of plain text."""
     parts = [
         f"{covered(progress)} targets",
         counted(progress.totals.pools, "pool"),

@@ -22,7 +22,10 @@ _IDS_SHOWN = 3
 
 
 def reading_settings(config: Path | None, given: Mapping[str, object]) -> Settings:
-    """The settings of a command that reads, its logging set up. The destination is a folder or a bucket."""
+    """Return the settings of a command that reads, its logging set up.
+
+    The destination is a folder or a bucket.
+    """
     settings = read_settings(config, given)
     logs.configure(settings, settings_file(config))
     if settings.dest == "-":

@@ -30,7 +30,7 @@ _SHOW_CURSOR = b"\x1b[?25h\n"
 
 
 def run(body: Callable[[], Coroutine[None, None, Result]]) -> Result:
-    """Runs `body` in an event loop of its own, in a process that is the program's own.
+    """Run `body` in an event loop of its own, in a process that is the program's own.
 
     The first SIGINT or SIGTERM cancels it, so that it can put away what it has begun, and ends in
     `StoppedError`. A second ends the process there and then; the same again within a second is no second.

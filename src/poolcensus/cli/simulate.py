@@ -35,7 +35,7 @@ def _kind(field: dataclasses.Field[Any]) -> str:
 
 
 def _options(config: type[Config]) -> Callable[[Callable[..., int]], Callable[..., int]]:
-    """An option for each field of a configuration of the simulator."""
+    """Return an option for each field of a configuration of the simulator."""
 
     def decorate(function: Callable[..., int]) -> Callable[..., int]:
         for field in reversed(_fields(config)):
@@ -63,7 +63,7 @@ def _sentence(field: dataclasses.Field[Any]) -> str:
 
 
 def _filled(config: type[Config], given: Mapping[str, Any]) -> dict[str, Any]:
-    """What the options give of a configuration's fields."""
+    """Return what the options give of a configuration's fields."""
     found: dict[str, Any] = {}
     for field in _fields(config):
         value = given.get(field.name)
@@ -132,7 +132,7 @@ def command(
 
 
 def _stop_at_eof() -> None:
-    """Ends the process when whoever started it is gone, however that came about."""
+    """End the process when whoever started it is gone, however that came about."""
     # Not through sys.stdin: Python could not take its lock from this thread when the process ends first.
     while os.read(0, 4096):
         pass

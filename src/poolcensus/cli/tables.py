@@ -41,7 +41,7 @@ _STYLES = {Outcome.OK: "green", Outcome.EMPTY: "green"}
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console that prints what it is given: no markup, no highlighting, no emoji codes."""
+    """Return a console that prints what it is given: no markup, no highlighting, no emoji codes."""
     environment = {name: value for name, value in os.environ.items() if name not in _SIZES}
     for name in _SIZES & os.environ.keys():
         if re.fullmatch("0*[1-9][0-9]{0,3}", os.environ[name]):
@@ -55,7 +55,7 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def put(screen: Console, *what: RenderableType) -> None:
-    """Prints one after the other. A pipe or a file gets no blanks at the ends of lines."""
+    """Print one after the other. A pipe or a file gets no blanks at the ends of lines."""
     if screen.is_terminal:
         screen.print(*what, sep="\n")
         return
@@ -66,12 +66,12 @@ def put(screen: Console, *what: RenderableType) -> None:
 
 
 def text(value: object, style: str = "") -> Text:
-    """A cell: printable, never markup."""
+    """Return a cell: printable, never markup."""
     return Text(printable("" if value is None else str(value)), style=style, overflow="fold")
 
 
 def table(*columns: str, numbers: tuple[str, ...] = ()) -> Table:
-    """An empty table. The columns in `numbers` are aligned to the right."""
+    """Return an empty table. The columns in `numbers` are aligned to the right."""
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for name in columns:
         made.add_column(name, justify="right" if name in numbers else "left", overflow="fold")
@@ -88,7 +88,7 @@ def _facts(rows: Iterable[tuple[str, Text]]) -> Table:
 
 
 def manifest_summary(manifest: Manifest, where: str | None) -> Iterable[RenderableType]:
-    """What a snapshot holds, and what it does not."""
+    """Yield what a snapshot holds, and what it does not."""
     totals = manifest.totals
     complete = manifest.status == SnapshotStatus.COMPLETE
     rows = [
@@ -133,7 +133,7 @@ def _scope_rows(scope: Scope) -> Iterator[tuple[str, Text]]:
 
 
 def plan_summary(plan: Plan) -> Iterable[RenderableType]:
-    """What a census would do."""
+    """Yield what a census would do."""
     calls = sum(plan.calls.values())
     yield _facts(
         [
@@ -153,7 +153,7 @@ def plan_summary(plan: Plan) -> Iterable[RenderableType]:
 
 
 def failure_table(uncovered: Iterable[TargetResult]) -> Table:
-    """The targets that are not covered, and why."""
+    """Return the targets that are not covered, and why."""
     made = table("Account", "Name", "Region", "Outcome", "Attempts", "Error", numbers=("Attempts",))
     for target in uncovered:
         error = " ".join(part for part in (target.error_code, target.error_message) if part)
@@ -169,7 +169,7 @@ def failure_table(uncovered: Iterable[TargetResult]) -> Table:
 
 
 def record_table(records: Iterable[PoolRecord], columns: Sequence[Column]) -> Table:
-    """Records, one a row: where each was seen, and what the columns show of it."""
+    """Return a table of records, one a row: where each was seen, and what the columns show of it."""
     titles = [each.title for each in columns]
     numbers = tuple(each.title for each in columns if each.is_number)
     made = table("Account", "Name", "Region", *titles, numbers=numbers)
@@ -203,7 +203,7 @@ def snapshot_table(snapshots: Iterable[SnapshotInfo]) -> Table:
 
 
 def decision_table(decisions: Iterable[Decision]) -> Table:
-    """What becomes of each snapshot."""
+    """Return what becomes of each snapshot."""
     made = table("Snapshot", "Action", "Scope", "Kept by")
     for each in decisions:
         action = text("keep", "green") if each.keep else text("remove", "yellow")

@@ -24,7 +24,7 @@ def on_terminal(stream: TextIO | None) -> bool:
 
 
 def complain(*lines: str) -> None:
-    """Writes each line to standard error, or to the log where that is JSON, for programs to read."""
+    """Write each line to standard error, or to the log where that is JSON, for programs to read."""
     from poolcensus.cli import logs
 
     for line in lines:
@@ -35,7 +35,7 @@ def complain(*lines: str) -> None:
 
 
 def details_of(error: Exception) -> Iterator[str]:
-    """What an exception knows beyond its message."""
+    """Yield what an exception knows beyond its message."""
     from poolcensus.errors import NotPublishedError
 
     if isinstance(error, NotPublishedError):

@@ -13,7 +13,7 @@ _UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
 def printable(text: str) -> str:
-    """The text with escapes for what a terminal would obey or hide. Names come from other people."""
+    """Return the text with escapes for what a terminal would obey or hide. Names come from other people."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(
@@ -33,7 +33,7 @@ def covered(progress: Progress) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time as people say it: 0.4 s, 12 s, 3 min 05 s, 1 h 02 min."""
+    """Return a time as people say it: 0.4 s, 12 s, 3 min 05 s, 1 h 02 min."""
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)

@@ -99,7 +99,7 @@ _FLAGS: Mapping[str | int | float, bool] = {
 
 
 def shown(value: object) -> str:
-    """A value as it appears in a message: short, and with nothing that a terminal would obey."""
+    """Return a value as it appears in a message: short, and with nothing that a terminal would obey."""
     text = ascii(value)
     if not isinstance(value, str):
         return text if len(text) <= 80 else f"{text[:77]}..."
@@ -108,7 +108,7 @@ def shown(value: object) -> str:
 
 
 def listed(value: object) -> tuple[object, ...]:
-    """The elements of a list that may also be written as text, with commas between them."""
+    """Return the elements of a list that may also be written as text, with commas between them."""
     if isinstance(value, str):
         return tuple(part for part in (each.strip() for each in value.split(",")) if part)
     if isinstance(value, Mapping) or not isinstance(value, Iterable):
@@ -159,7 +159,7 @@ def text(value: object) -> str:
 
 
 def external_id(value: object) -> Secret:
-    """An external id, which is a secret: no message names it."""
+    """Return an external id, which is a secret: no message names it."""
     found = value.get_secret_value() if isinstance(value, Secret) else value
     try:
         return Secret(plain(ExternalId, found))
@@ -189,7 +189,7 @@ def account_tags(value: object) -> tuple[tuple[str, str], ...]:
 
 
 def filters(value: object) -> tuple[PoolFilter, ...]:
-    """Filters from `NAME:OPERATOR:VALUE,VALUE` texts, or from tables of name, operator and values."""
+    """Return filters from `NAME:OPERATOR:VALUE,VALUE` texts, or from tables of name, operator and values."""
     if isinstance(value, str):
         value = [part for part in value.split(";") if part.strip()]
     elif isinstance(value, Mapping):
@@ -234,7 +234,7 @@ def _filter(entry: object) -> PoolFilter:
 
 
 def destination(value: object) -> str:
-    """A destination: a directory, `s3://bucket/prefix`, or `-`."""
+    """Return a destination: a directory, `s3://bucket/prefix`, or `-`."""
     allowed = "must be a directory, s3://BUCKET/PREFIX, or - for standard output"
     place = text(str(value) if isinstance(value, Path) else value)
     if not place or "\0" in place:
@@ -268,7 +268,7 @@ def _s3_place(value: str) -> str:
 
 
 def path(value: object) -> Path:
-    """A path. A leading `~` of a text stands for the home folder."""
+    """Return a path. A leading `~` of a text stands for the home folder."""
     return value if isinstance(value, Path) else Path(_path(value))
 
 
@@ -294,7 +294,7 @@ def accounts_from(value: object) -> str:
 
 
 def endpoint_url(value: object) -> str:
-    """An http or https URL without a user name in it."""
+    """Return an http or https URL without a user name in it."""
     try:
         return _endpoint_url(text(value))
     except ValueError as error:
@@ -321,7 +321,7 @@ def _endpoint_url(url: str) -> str:
 
 
 def mode(owner: int, example: str, value: object) -> Mode:
-    """The bits of a mode, from octal text. The owner has to keep the bits in `owner`."""
+    """Return the bits of a mode, from octal text. The owner has to keep the bits in `owner`."""
     found = re.fullmatch(_OCTAL, value) if isinstance(value, str) else None
     bits = value if isinstance(value, Mode) else int(found[1], 8) if found else -1
     if bits & owner != owner or not 0 <= bits <= 0o777:
@@ -336,7 +336,7 @@ folder_mode = partial(mode, 0o700, "0750")
 
 
 def failure_budget(value: object) -> FailureBudget:
-    """A budget from `N` or `N%`."""
+    """Return a budget from `N` or `N%`."""
     if isinstance(value, FailureBudget):
         return value
     written = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
@@ -349,7 +349,7 @@ def failure_budget(value: object) -> FailureBudget:
 
 
 def shard(value: object) -> Shard:
-    """A shard from `I/N`."""
+    """Return a shard from `I/N`."""
     if isinstance(value, Shard):
         found = (value.index, value.count)
     else:
@@ -366,7 +366,7 @@ def _whole(value: object) -> float:
 
 
 def _number(value: object) -> float:
-    """The number that a value is or says, and NaN for none: no bounds allow it."""
+    """Return the number that a value is or says, and NaN for none: no bounds allow it."""
     if isinstance(value, bool):
         raise ValueError("must be a number")  # noqa: TRY004 - what a parser raises
     if isinstance(value, SupportsFloat) or (isinstance(value, str) and value.isascii()):
@@ -376,7 +376,7 @@ def _number(value: object) -> float:
 
 
 def flag(value: object) -> bool:
-    """A truth, from a word for it too."""
+    """Return a truth, from a word for it too."""
     word = value.lower() if isinstance(value, str) else value
     found = _FLAGS.get(word) if isinstance(word, str | int | float) else None
     if found is None:
@@ -385,7 +385,7 @@ def flag(value: object) -> bool:
 
 
 def log_level(value: object) -> object:
-    """A log level, whose case does not matter."""
+    """Return a log level, whose case does not matter."""
     return plain(LogLevel, value.lower() if isinstance(value, str) else value)
 
 

@@ -253,7 +253,7 @@ class Settings(
 
     @classmethod
     def load(cls, path: str | os.PathLike[str] | None = None, **overrides: object) -> "Settings":
-        """Reads the settings: `overrides` over POOLCENSUS_* variables over the TOML file over defaults.
+        """Read the settings: `overrides` over POOLCENSUS_* variables over the TOML file over defaults.
 
         Without `path`, the file is the first of $POOLCENSUS_CONFIG, ./poolcensus.toml and
         poolcensus/config.toml in the user's configuration folder that exists. An override of None means
@@ -316,7 +316,7 @@ class Settings(
                     )
 
     def request(self) -> JsonObject:
-        """What was asked for (accounts, regions, pools), as the manifest keeps it. Holds no secret."""
+        """Return what was asked for (accounts, regions, pools), as the manifest keeps it. Holds no secret."""
         filters: list[JsonValue] = [
             {"name": each.name, "operator": str(each.operator), "values": list(each.values)}
             for each in self.filters
@@ -368,7 +368,7 @@ def load_settings(
     option_names: Mapping[str, str] | None = None,
     ambient: bool = True,
 ) -> Settings:
-    """Reads the settings from every source, as `Settings.load` does.
+    """Read the settings from every source, as `Settings.load` does.
 
     `option_names` says by which option an override came, for messages: `{"dest": "--dest"}`. Without
     `ambient`, neither a file nor the environment is looked at.

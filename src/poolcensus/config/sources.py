@@ -83,7 +83,7 @@ def settings_file(path: str | os.PathLike[str] | None = None) -> Path | None:
 
 
 def nearest_of(word: str, known: AbstractSet[str]) -> str:
-    """The known word that is most like `word`."""
+    """Return the known word that is most like `word`."""
     import difflib  # noqa: PLC0415 - only a mistake needs it
 
     return difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.0)[0]
@@ -145,7 +145,9 @@ def _read_named(file: Path) -> tuple[Path, bytes]:
 
 
 def _read_usual() -> tuple[Path, bytes] | None:
-    """The first file in the usual places that can be looked at. Nobody named them: the rest is passed over.
+    """Return the first file in the usual places that can be looked at.
+
+    Nobody named them: the rest is passed over.
 
     In a container, HOME may be another user's.
     """
@@ -194,7 +196,7 @@ def _table(file: Path, raw: bytes) -> Mapping[str, object]:
 
 
 def _malformed(file: Path, text: str, complaint: str) -> str:
-    """The parser's complaint as one sentence. Until Python 3.14 the position is only in its text."""
+    """Return the parser's complaint as one sentence. Until Python 3.14 the position is only in its text."""
     reason, _, _ = complaint.rpartition(" (at ")
     found = re.search(r"\(at line (\d+), column (\d+)\)$", complaint)
     line, column = (int(found[1]), int(found[2])) if found else _position(text)
@@ -202,5 +204,5 @@ def _malformed(file: Path, text: str, complaint: str) -> str:
 
 
 def _position(before: str) -> tuple[int, int]:
-    """The line and the column, from 1, of what comes after the text."""
+    """Return the line and the column, from 1, of what comes after the text."""
     return before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1

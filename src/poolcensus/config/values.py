@@ -25,7 +25,7 @@ class Secret:
         self._value = value
 
     def get_secret_value(self) -> str:
-        """The text itself."""
+        """Return the text itself."""
         return self._value
 
     def __eq__(self, other: object) -> bool:

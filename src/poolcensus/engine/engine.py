@@ -55,7 +55,7 @@ class Sink(Protocol):
         """One page of a target that is still being read."""
 
     async def done(self, result: TargetResult, target: Target) -> None:
-        """The target has ended: its pages count if the outcome is `ok`, and are void otherwise."""
+        """Take a target's end: its pages count if the outcome is `ok`, and are void otherwise."""
 
 
 class PreviousRun(Protocol):
@@ -186,7 +186,7 @@ class Engine:
         return self._accounts
 
     def totals(self) -> Totals:
-        """What the run has come to so far."""
+        """Return what the run has come to so far."""
         counts = self._aws.channel.counts
         return Totals(
             targets=self._accounts * self._schedule.targets_per_account,

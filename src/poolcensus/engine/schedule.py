@@ -38,8 +38,8 @@ class Schedule:
 
     Regions take turns, so that they are used evenly, and each goes through the accounts in an order that is
     shifted against the others', so that no account is asked everywhere at once. `windows` say how many
-    targets may be open in a region, of which those that can make no call now, in `paused_in`, don't count; nor
-    do those of an account in `silent_of`, which wait for a region that does not answer.
+    targets may be open in a region. Those that can make no call now, in `paused_in`, don't count; nor do
+    those of an account in `silent_of`, which wait for a region that does not answer.
 
     `long` has the targets that are known to have many pages, by account id and region, with how many: a
     chain of calls that can't overlap. They come before the others, and so do their accounts.
@@ -95,7 +95,7 @@ class Schedule:
                 insort(self._first, (longest, account), key=itemgetter(0))
 
     def next_account(self) -> Account | None:
-        """An account to prepare now, or None."""
+        """Return an account to prepare now, or None."""
         if (
             not (self._first or self._waiting)
             or len(self._preparing) + len(self._ready) + self._least_waiting() >= self._ahead
@@ -106,7 +106,7 @@ class Schedule:
         return account
 
     def ready(self, account: Account) -> None:
-        """An account has been prepared: its targets may be opened."""
+        """Note that an account has been prepared: its targets may be opened."""
         del self._preparing[account.id]
         work = self._by_account[account.id] = _Work(account, len(self._regions))
         self._ready.append(work)
@@ -114,7 +114,7 @@ class Schedule:
             self._deal()
 
     def pop(self) -> Target | None:
-        """The next target to open, or None where nothing can be opened now."""
+        """Return the next target to open, or None where nothing can be opened now."""
         if self._ready and self._has_idle_region():
             self._deal()
         if self._long and (found := self._take_long()) is not None:
@@ -131,7 +131,7 @@ class Schedule:
         return None
 
     def close(self, target: Target) -> bool:
-        """A target has ended. Says whether it was the last of its account."""
+        """Return a target has ended. Says whether it was the last of its account."""
         self._open_in[target.region] -= 1
         work = self._by_account[target.account.id]
         work.open -= 1

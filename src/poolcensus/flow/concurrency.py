@@ -129,13 +129,13 @@ class Window:
         self.size = self._least
 
     def replied(self) -> None:
-        """A call to the region got a reply."""
+        """Note that a call to the region got a reply."""
         if self.size < self._most:
             self.size += 1
             self._room.set()
 
     def silent(self) -> None:
-        """A call to the region got none."""
+        """Note that a call to the region got none."""
         self.size = max(self._least, self.size // 2)
 
     def widen(self) -> None:

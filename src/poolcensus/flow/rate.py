@@ -43,11 +43,11 @@ class ChainPace:
         return max(0.0, self._passed_at + self._gap - now)
 
     def throttled(self, now: float) -> None:
-        """A call was refused."""
+        """Note that a call was refused."""
         self._throttled_at = now
 
     def passed(self, now: float) -> None:
-        """A call was not refused."""
+        """Note that a call was not refused."""
         if self._throttled_at is None:
             self._gap *= self._SHRINK
         else:
@@ -100,13 +100,13 @@ class SharedPace:
         return self.delay(now) <= 0 and not self._turn.locked()
 
     def sent(self, now: float) -> None:
-        """A call is about to be sent."""
+        """Note that a call is about to be sent."""
         self._fade(now)
         self._sent += 1
         self._last = now
 
     def passed(self, now: float) -> None:
-        """A call was not refused."""
+        """Note that a call was not refused."""
         self._fade(now)
         self._passed += 1
 
@@ -173,7 +173,7 @@ class RateLimits:
             await shared.wait(self._clock, begun=begun)
 
     def throttled(self, key: CallKey, *, begun: bool) -> None:
-        """A call was refused for its rate."""
+        """Note that a call was refused for its rate."""
         if not begun:
             self._shared_services.add(key.service)
             service = (key.region, key.service)
@@ -187,7 +187,7 @@ class RateLimits:
             self._chains[key.account_id][key] = ChainPace(self._clock())
 
     def passed(self, key: CallKey, *, begun: bool) -> None:
-        """A call was not refused for its rate, whatever else became of it."""
+        """Note that a call was not refused for its rate, whatever else became of it."""
         if not self._shared and not self._chains:
             return
         now = self._clock()

@@ -79,7 +79,7 @@ class Retrier:
         on_retry: Callable[[RetryableError], None] | None = None,
         pause: Callable[[RetryableError], AbstractContextManager[None]] = lambda _: nullcontext(),
     ) -> T:
-        """The result of the first attempt that succeeds.
+        """Return the result of the first attempt that succeeds.
 
         `deadline` returns a time on the retrier's clock: a retry that would start past it is not waited
         for. Each wait is made inside `pause(error)`.

@@ -29,7 +29,7 @@ class SingleFlight(Generic[K, V]):
         return len(self._flights)
 
     async def run(self, key: K, compute: Callable[[], Awaitable[V]]) -> V:
-        """The value of `compute`, from the computation under way where there is one."""
+        """Return the value of `compute`, from the computation under way where there is one."""
         while (flight := self._flights.get(key)) is not None:
             await flight.ended.wait()
             if flight.error is not None:

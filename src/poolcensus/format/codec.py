@@ -22,7 +22,7 @@ _DEEPEST = 200
 
 
 def loads(data: bytes) -> JsonValue:
-    """The value of a JSON text in UTF-8.
+    """Return the value of a JSON text in UTF-8.
 
     Raises ValueError where it is not one (NaN is not one), or one of more than 200 levels.
     """

@@ -40,11 +40,11 @@ class Compressor(Protocol):
     """Takes bytes in pieces and gives them back compressed, in pieces of its own choice."""
 
     def compress(self, data: bytes, /) -> bytes:
-        """What is ready of the output."""
+        """Return what is ready of the output."""
         ...
 
     def flush(self) -> bytes:
-        """The rest of the output."""
+        """Return the rest of the output."""
         ...
 
 
@@ -57,7 +57,7 @@ class _Plain:
 
 
 def compressor(compression: Compression) -> Compressor:
-    """A fresh compressor. The same data gives the same bytes: no header carries a time or a name."""
+    """Return a fresh compressor. The same data gives the same bytes: no header carries a time or a name."""
     match compression:
         case Compression.NONE:
             return _Plain()
@@ -68,7 +68,7 @@ def compressor(compression: Compression) -> Compressor:
 
 
 def read_lines(raw: Readable, compression: Compression) -> Iterator[bytes]:
-    """The lines of a file that may be compressed, each with its end, which the last may lack.
+    """Yield the lines of a file that may be compressed, each with its end, which the last may lack.
 
     Holds one line and one piece of the file in memory. Raises one of `BROKEN` for a file that can't be
     decompressed, and `ValueError` for a line longer than `LONGEST_LINE`.
@@ -94,7 +94,10 @@ def read_lines(raw: Readable, compression: Compression) -> Iterator[bytes]:
 
 
 def pieces(raw: Readable, compression: Compression) -> Iterator[bytes]:
-    """The content of a file that may be compressed. Raises one of `BROKEN` where it can't be decompressed."""
+    """Yield the content of a file that may be compressed.
+
+    Raises one of `BROKEN` where it can't be decompressed.
+    """
     with _decompressed(raw, compression) as file:
         while piece := file.read(_READ_BYTES):
             yield piece

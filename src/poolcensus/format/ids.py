@@ -12,14 +12,14 @@ _ID: Final = re.compile(r"([0-9]{8}T[0-9]{6}Z)-[0-9a-f]{6}")
 
 
 def new_snapshot_id(started_at: datetime) -> str:
-    """A fresh id for a run that started at `started_at`, which must be aware of its time zone."""
+    """Return a fresh id for a run that started at `started_at`, which must be aware of its time zone."""
     if started_at.tzinfo is None:
         raise ValueError("the start of a run needs a time zone")
     return f"{started_at.astimezone(UTC).strftime(_TIME)}-{secrets.token_hex(3)}"
 
 
 def parse_snapshot_id(text: str) -> datetime:
-    """The UTC start that a snapshot id names. Raises `ValueError` for anything that is not an id.
+    """Return the UTC start that a snapshot id names. Raises `ValueError` for anything that is not an id.
 
     Ids become names of folders and keys of objects, so nothing is trimmed, folded or guessed.
     """

@@ -235,7 +235,7 @@ class NewerSchemaError(ValueError):
 
 
 def decode_manifest(data: bytes) -> Manifest:
-    """The manifest that `data` holds.
+    """Return the manifest that `data` holds.
 
     Keys that this version does not know are passed over. Raises `NewerSchemaError` for a newer schema
     and `ValueError` for anything that is not a manifest.
@@ -279,7 +279,7 @@ def decode_manifest(data: bytes) -> Manifest:
 
 
 def decode_refused(data: bytes) -> tuple[Manifest, str]:
-    """The manifest and the reason in a refused.json. Raises what `decode_manifest` does."""
+    """Return the manifest and the reason in a refused.json. Raises what `decode_manifest` does."""
     return decode_manifest(data), _text(_object(loads(data), "the manifest"), "refused")
 
 

@@ -9,12 +9,15 @@ _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - in UTC, and without a zone to ta
 
 
 def rfc3339(moment: datetime) -> str:
-    """The text for a moment that is aware of its time zone."""
+    """Return the text for a moment that is aware of its time zone."""
     return f"{moment.astimezone(UTC).isoformat('T', 'milliseconds')[:-6]}Z"
 
 
 def rfc3339_of_epoch(seconds: float) -> str:
-    """The text for epoch seconds, rounded to milliseconds. Raises ValueError outside the years 1 to 9999."""
+    """Return the text for epoch seconds, rounded to milliseconds.
+
+    Raises ValueError outside the years 1 to 9999.
+    """
     try:
         moment = _EPOCH + round(seconds * 1000) * _MILLISECOND
     except (OverflowError, ValueError):

@@ -63,7 +63,7 @@ class AccountListing:
         return self._choice.needs_organization
 
     async def accounts(self) -> AsyncGenerator[tuple[Account, ...]]:
-        """The accounts to ask, each once, in the batches in which they become known.
+        """Yield the accounts to ask, each once, in the batches in which they become known.
 
         Raises OrganizationError where they can't be listed, or where one that was asked for by its id is
         not among them.
@@ -166,5 +166,5 @@ class AccountListing:
 
 
 def shard_of(account_id: str, count: int) -> int:
-    """The part, from 1, that an account belongs to. The same on every machine and in every run."""
+    """Return the part, from 1, that an account belongs to. The same on every machine and in every run."""
     return zlib.crc32(account_id.encode()) % count + 1

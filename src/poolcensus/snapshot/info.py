@@ -44,7 +44,7 @@ class SnapshotInfo:
 
 
 def info_of(manifest: Manifest) -> SnapshotInfo:
-    """A manifest as a line of a list."""
+    """Return a manifest as a line of a list."""
     return SnapshotInfo(
         id=manifest.snapshot_id,
         status=manifest.status,
@@ -59,7 +59,9 @@ def info_of(manifest: Manifest) -> SnapshotInfo:
 
 
 def data_file(manifest: Manifest, base: str) -> tuple[FileEntry, Compression]:
-    """The manifest's entry for `base` under any compression. Raises `ValueError` where it has not just one.
+    """Return the manifest's entry for `base` under any compression.
+
+    Raises `ValueError` where it has not just one.
 
     Only these names are ever opened: a manifest can't lead out of its folder.
     """
@@ -71,7 +73,10 @@ def data_file(manifest: Manifest, base: str) -> tuple[FileEntry, Compression]:
 
 
 def read_manifest(data: bytes, place: str) -> Manifest:
-    """The manifest of the snapshot at `place`. Raises `SnapshotError` where it is none that can be read."""
+    """Return the manifest of the snapshot at `place`.
+
+    Raises `SnapshotError` where it is none that can be read.
+    """
     try:
         return _checked_manifest(data)
     except NewerSchemaError as error:

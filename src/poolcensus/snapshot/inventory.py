@@ -64,7 +64,7 @@ def _own_info(manifest: bytes | SnapshotError, snapshot_id: str, place: str) -> 
 def list_snapshots(
     dest: str | os.PathLike[str], *, settings: Settings | None = None
 ) -> tuple[SnapshotInfo, ...]:
-    """The snapshots at a destination, a folder or `s3://BUCKET/PREFIX`, the last published one at the end.
+    """Return the snapshots at a destination, a folder or `s3://BUCKET/PREFIX`, the newest at the end.
 
     `settings` say how S3 is reached: see `Snapshot.open`. Whatever is not a snapshot that this version can
     read is passed over. Raises `SnapshotError` where a folder itself can't be read, and `DestinationError`

@@ -54,7 +54,7 @@ class Entry(NamedTuple):
 
 
 def encode_header(header: JournalHeader) -> bytes:
-    """The first line of a journal."""
+    """Return the first line of a journal."""
     return seal(
         dumps(
             {
@@ -70,7 +70,7 @@ def encode_header(header: JournalHeader) -> bytes:
 
 
 def encode_entry(ledger_line: bytes, size: int, checksum: int) -> bytes:
-    """The journal's line for a target: its ledger line, and the size and CRC-32 of its records."""
+    """Return the journal's line for a target: its ledger line, and the size and CRC-32 of its records."""
     return seal(b"%d %d " % (size, checksum) + ledger_line)
 
 
@@ -91,7 +91,7 @@ class Journal:
 
     @classmethod
     def open(cls, folder: Path) -> Self | None:
-        """The journal of a draft, with those of its targets that are covered and whose records are there."""
+        """Return the journal of a draft, with its targets that are covered and whose records are there."""
         try:
             lines = (folder / JOURNAL_NAME).open("rb")
         except OSError:
@@ -120,7 +120,7 @@ class Journal:
         return sum(len(regions) for regions in self._entries.values())
 
     def find(self, account_id: str, region: str) -> Entry | None:
-        """The entry of a target that is to be taken over."""
+        """Return the entry of a target that is to be taken over."""
         return self._entries.get(account_id, {}).get(region)
 
     def result(self, entry: Entry) -> TargetResult:
@@ -130,7 +130,10 @@ class Journal:
         return Schema(self.header.operation).decode_result(ledger_line)
 
     def records(self, entry: Entry) -> Iterator[bytes]:
-        """The target's records, in pieces. Raises `OSError` or `ValueError` where they can't be read."""
+        """Yield the target's records, in pieces.
+
+        Raises `OSError` or `ValueError` where they can't be read.
+        """
         offset, end = entry.offset, entry.offset + entry.size
         while offset < end:
             piece = os.pread(self._records.fileno(), min(_PIECE, end - offset), offset)
@@ -168,7 +171,7 @@ def _parsed(line: bytes) -> tuple[int, int, bytes]:
 
 
 def _plain(file: Path, compression: Compression) -> IO[bytes]:
-    """The records as they are before compression, as far as they can be read."""
+    """Return the records as they are before compression, as far as they can be read."""
     raw = file.open("rb", buffering=0)
     if compression is Compression.NONE:
         return raw
@@ -184,7 +187,7 @@ def _plain(file: Path, compression: Compression) -> IO[bytes]:
 
 
 def _checked(lines: IO[bytes], records: IO[bytes], schema: Schema) -> Iterator[tuple[TargetResult, Entry]]:
-    """The entries whose records are there."""
+    """Yield the entries whose records are there."""
     records.seek(0)
     offset = 0
     while True:

@@ -53,7 +53,7 @@ class Snapshot:
         *,
         settings: Settings | None = None,
     ) -> Self:
-        """The snapshot that `ref` names: `latest`, `latest~N`, a snapshot id, or where it is.
+        """Return the snapshot that `ref` names: `latest`, `latest~N`, a snapshot id, or where it is.
 
         That is the path of its folder, or `s3://BUCKET/PREFIX/ID`. `latest` is the one that was published
         last, by its manifest, and `latest~N` the N-th before it; one from the future is neither. Ids and
@@ -153,7 +153,7 @@ class Snapshot:
         return self._folder.path / name
 
     def pools(self) -> Iterator[PoolRecord]:
-        """The records, one after the other.
+        """Return the records, one after the other.
 
         Raises `SnapshotError` for a line that is no record, at the end where lines are missing, and where
         the snapshot went to standard output; `DestinationError` where a bucket can't be read.
@@ -161,11 +161,11 @@ class Snapshot:
         return lines_of(self._folder, self.pools_file, lambda line: self.schema.decode_record(line)[1])
 
     def targets(self) -> Iterator[TargetResult]:
-        """The ledger, one line after the other. Raises what `pools` does."""
+        """Return the ledger, one line after the other. Raises what `pools` does."""
         return lines_of(self._folder, self.targets_file, self.schema.decode_result)
 
     def uncovered(self) -> Iterator[TargetResult]:
-        """The ledger's lines of targets whose pools the census does not know.
+        """Return the ledger's lines of targets whose pools the census does not know.
 
         Of a snapshot that went to standard output, the first 1,000.
         """
@@ -174,7 +174,7 @@ class Snapshot:
         return (result for result in self.targets() if not result.outcome.covered)
 
     def paged(self, least: int) -> Iterator[TargetResult]:
-        """The ledger's lines of targets with at least so many pages, without reading the others closely."""
+        """Return the ledger's lines of targets with at least so many pages, without parsing the others."""
         few = tuple(b'"pages":%d,' % pages for pages in range(least))
         return (
             result
@@ -183,7 +183,7 @@ class Snapshot:
         )
 
     def with_pools(self) -> Iterator[TargetResult]:
-        """The ledger's lines of targets that have pools, without reading the others closely."""
+        """Return the ledger's lines of targets that have pools, without reading the others closely."""
         none = (b'"%b":0,' % self.schema.operation.items.encode(),)
         return (
             result
@@ -223,7 +223,7 @@ def lines_of(
 
 
 def long_targets(dest: str | os.PathLike[str]) -> dict[tuple[str, str], int]:
-    """The targets that had many pages in the newest snapshot: account id and region, and how many pages.
+    """Return the targets with many pages in the newest snapshot: account id and region, and the pages.
 
     Three pages are many; the longest 1,000 targets are enough. Where there is no snapshot that can be read,
     there is nothing to be known. Blocks.

@@ -36,7 +36,7 @@ class RefusedRun:
 
     @classmethod
     def read(cls, folder: Folder) -> Self:
-        """The run whose ledger is in a folder. Raises `SnapshotError` where that can't be read."""
+        """Return the run whose ledger is in a folder. Raises `SnapshotError` where that can't be read."""
         try:
             with folder.open(REFUSED_NAME) as raw:
                 manifest, reason = decode_refused(raw.read(LARGEST_MANIFEST))
@@ -67,11 +67,11 @@ class RefusedRun:
         return self.moment > (moment_of(search.newest) if search.info is None else search.info.moment)
 
     def targets(self) -> Iterator[TargetResult]:
-        """The ledger, one line after the other. Raises `SnapshotError` for a line that is none."""
+        """Return the ledger, one line after the other. Raises `SnapshotError` for a line that is none."""
         return lines_of(self._folder, data_file(self.manifest, TARGETS_NAME), self.schema.decode_result)
 
     def uncovered(self) -> Iterator[TargetResult]:
-        """The ledger's lines of targets that were not covered."""
+        """Return the ledger's lines of targets that were not covered."""
         return (result for result in self.targets() if not result.outcome.covered)
 
 
@@ -81,7 +81,7 @@ def refused_run(
     *,
     settings: Settings | None = None,
 ) -> RefusedRun | None:
-    """The run that `strict` or `max_failed` did not let publish, and that `ref` names; None for all else.
+    """Return the run that `ref` names and that was not published; None for all else.
 
     `ref` is its id, which is looked up in `dest`, or where its ledger is kept, a path or an `s3://` URL. By
     default it is the newest such run, if it is newer than every snapshot. `dest` and `settings` are those of

@@ -32,13 +32,13 @@ class TakesRecords(Protocol):
     """What the records of finished targets are put into: see `SnapshotWriter`."""
 
     async def records(self, target: Target, data: bytes) -> None:
-        """Takes encoded records of a target."""
+        """Take encoded records of a target."""
 
     def count(self, target: Target, records: int) -> None:
         """How many records the bytes were that `records` was given of a target."""
 
     def forget(self, target: Target) -> None:
-        """Drops what there is of a target that is not done."""
+        """Drop what there is of a target that is not done."""
 
 
 class Interrupted:
@@ -174,7 +174,7 @@ def _headers(run: InterruptedRun) -> Iterator[JournalHeader]:
 
 
 def _difference(header: JournalHeader, asked: JsonObject, place: str) -> str:
-    """What a person is told who forgot an option: going on without it, or anew, is not ours to choose."""
+    """Return the sentence for an option that differs: to go on without it or anew is the caller's choice."""
     names = sorted(name for name in {*header.asked, *asked} if header.asked.get(name) != asked.get(name))
     return (
         f"the interrupted run {header.snapshot_id} in {place} was asked for something else"

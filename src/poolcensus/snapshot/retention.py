@@ -75,7 +75,7 @@ class Decision:
 def decide(
     snapshots: Iterable[SnapshotInfo], keep: Keep, *, now: datetime, latest: str | None = None
 ) -> tuple[Decision, ...]:
-    """What becomes of each snapshot, the oldest first.
+    """Return what becomes of each snapshot, the oldest first.
 
     The newest complete one of each scope is kept whatever the rules are, and so are the newest of all and
     `latest`, the one that the destination calls that. One that is from the future at `now` is kept and

@@ -35,7 +35,7 @@ class Spill:
         self._mutex = threading.Lock()
 
     def open(self) -> None:
-        """Makes the file now, so that whoever can't have one knows. Raises `DestinationError`."""
+        """Make the file now, so that whoever can't have one knows. Raises `DestinationError`."""
         with self._mutex:
             try:
                 self._descriptor()
@@ -43,18 +43,18 @@ class Spill:
                 raise self._failure("make a file in", error) from error
 
     def allocate(self) -> int:
-        """A block that nobody uses."""
+        """Return a block that nobody uses."""
         if self._free:
             return self._free.pop()
         self.blocks += 1
         return self.blocks - 1
 
     def free(self, blocks: Iterable[int]) -> None:
-        """Gives blocks back. What was written to them is lost."""
+        """Give blocks back. What was written to them is lost."""
         self._free.extend(blocks)
 
     def write(self, block: int, data: bytes) -> None:
-        """Fills a block with `data`, which is exactly of its size. Raises `DestinationError`."""
+        """Fill a block with `data`, which is exactly of its size. Raises `DestinationError`."""
         if len(data) != self.block_bytes:
             raise ValueError("a block is written whole")
         with self._mutex:
@@ -68,7 +68,7 @@ class Spill:
                 raise self._failure("keep records in", error) from error
 
     def read(self, block: int) -> bytes:
-        """What was written to a block. Raises `DestinationError`."""
+        """Return what was written to a block. Raises `DestinationError`."""
         with self._mutex:
             try:
                 fd = self._descriptor()
@@ -85,7 +85,7 @@ class Spill:
         return b"".join(parts)
 
     def close(self) -> None:
-        """Gives the file back to the system."""
+        """Give the file back to the system."""
         # First, so that a call that is under way for nobody stops.
         self._closed = True
         with self._mutex:

@@ -42,11 +42,11 @@ class _DataFile:
         self._bytes = 0
 
     def pack(self, data: bytes) -> bytes:
-        """The bytes to append for `data`. Blocks."""
+        """Return the bytes to append for `data`. Blocks."""
         return self._count(self._compressor.compress(data))
 
     def finish(self) -> bytes:
-        """The bytes to append at the end. Blocks."""
+        """Return the bytes to append at the end. Blocks."""
         return self._count(self._compressor.flush())
 
     def entry(self, records: int) -> FileEntry:
@@ -105,7 +105,7 @@ class WriteQueue:
         return self._journal is not None
 
     async def open(self, header: JournalHeader | None) -> None:
-        """Makes the files: with a header, a journal too, where drafts outlive their run.
+        """Make the files: with a header, a journal too, where drafts outlive their run.
 
         Raises `DestinationError`.
         """
@@ -126,18 +126,18 @@ class WriteQueue:
         return self._queued > self._queue_bytes
 
     async def room(self) -> None:
-        """Waits until it is not full. Raises `DestinationError` where the destination has failed."""
+        """Wait until it is not full. Raises `DestinationError` where the destination has failed."""
         while self._queued > self._queue_bytes and self._failure is None and not self._stopped:
             await self._room.wait()
         self._raise_failure()
 
     def put_block(self, block: int, data: bytes) -> None:
-        """Records of a target that is not done: they go into a block of the spill file."""
+        """Record of a target that is not done: they go into a block of the spill file."""
         self._to_spill.append((block, data))
         self._put(len(data))
 
     def put_target(self, records: Sequence[bytes | int], size: int, line: bytes, entry: bytes) -> None:
-        """A target that is done: its records, as bytes and blocks of the spill file, and its two lines.
+        """Put in a target that is done: its records, as bytes and spilled blocks, and its two lines.
 
         `size` is that of the records in bytes. The lines are that of the ledger, and the journal's entry.
         """
@@ -148,23 +148,23 @@ class WriteQueue:
         self._put(size + len(line))
 
     async def drain(self) -> None:
-        """Waits until all of it is written. Raises `DestinationError`."""
+        """Wait until all of it is written. Raises `DestinationError`."""
         self._finishing = True
         self._work.set()
         await self._drained.wait()
         self._raise_failure()
 
     async def complete(self, pools: int, targets: int) -> tuple[FileEntry, FileEntry]:
-        """Ends the two files, and says what is in them. Raises `DestinationError`."""
+        """End the two files, and says what is in them. Raises `DestinationError`."""
         await self._draft.append([Piece(each.file, each.finish) for each in (self._pools, self._targets)])
         return self._pools.entry(pools), self._targets.entry(targets)
 
     async def end_pools(self) -> None:
-        """Ends the records alone, for a run that goes on with them. Raises `DestinationError`."""
+        """End the records alone, for a run that goes on with them. Raises `DestinationError`."""
         await self._draft.append([Piece(self._pools.file, self._pools.finish)])
 
     async def stop(self) -> None:
-        """Gives up what is not written."""
+        """Give up what is not written."""
         self._stopped = True
         self._scope.cancel()
         self._room.set()

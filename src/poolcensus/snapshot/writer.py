@@ -168,7 +168,7 @@ class SnapshotWriter:
                 await self._tasks.__aexit__(None, None, None)
 
     async def page(self, page: Page) -> None:
-        """Takes one page of a target that is not done yet. Pages of one target come one at a time.
+        """Take one page of a target that is not done yet. Pages of one target come one at a time.
 
         Returns without giving way to other tasks unless the destination is behind. A call that is
         cancelled while it waits has had no effect. Raises `BadResponseError` where a pool can't be
@@ -185,7 +185,7 @@ class SnapshotWriter:
         self._hold(key, data).records += len(page.pools)
 
     async def records(self, target: Target, data: bytes) -> None:
-        """Takes encoded records of a target that an interrupted run has finished; `count` says how many."""
+        """Take encoded records of a target that an interrupted run has finished; `count` says how many."""
         await self.room()
         self._hold(self._still_open(target), data)
 
@@ -194,7 +194,7 @@ class SnapshotWriter:
         self._open[self._still_open(target)].records = records
 
     def forget(self, target: Target) -> None:
-        """Drops what there is of a target that is not done."""
+        """Drop what there is of a target that is not done."""
         held = self._open.pop((target.account.id, target.region), None)
         if held is not None:
             self._spill.free(held.blocks)
@@ -219,7 +219,7 @@ class SnapshotWriter:
         return held
 
     async def done(self, result: TargetResult, target: Target) -> None:
-        """Ends a target: its records become part of the snapshot if its outcome is `ok`, else they go.
+        """End a target: its records become part of the snapshot if its outcome is `ok`, else they go.
 
         Once for every target. A call that is cancelled while it waits has had no effect. Raises
         `RuntimeError` for a second call, or where `result` does not fit the target or its pages.
@@ -259,7 +259,7 @@ class SnapshotWriter:
         planned: int | None = None,
         refused: str | None = None,
     ) -> Manifest:
-        """Writes out what is queued, then the manifest, and publishes the snapshot.
+        """Write out what is queued, then the manifest, and publishes the snapshot.
 
         With `refused`, which says why it must not be published, only the ledger is kept; no reader takes
         that for a snapshot. Of `totals`, targets, covered, pools and pages are counted here and replaced.
@@ -308,7 +308,7 @@ class SnapshotWriter:
         return manifest
 
     async def abort(self) -> None:
-        """Gives the snapshot up and removes the draft, even where the caller is cancelled.
+        """Give the snapshot up and remove the draft, even where the caller is cancelled.
 
         Takes no longer than `abort_seconds`. Does nothing after `publish`.
         """

@@ -30,7 +30,7 @@ _ADVICE = {
 
 @contextmanager
 def explained(doing: str, place: Path) -> Iterator[None]:
-    """Makes a `DestinationError` of an `OSError` in the block."""
+    """Make a `DestinationError` of an `OSError` in the block."""
     try:
         yield
     except OSError as error:
@@ -38,7 +38,7 @@ def explained(doing: str, place: Path) -> Iterator[None]:
 
 
 def destination_error(doing: str, place: Path | str, error: OSError) -> DestinationError:
-    """What a person is told of `error`: where, what, and what to do about it."""
+    """Return what a person is told of `error`: where, what, and what to do about it."""
     advice = _ADVICE.get(error.errno or 0, "check the device or choose another destination").format(
         use="read" if doing.startswith("read") else "write"
     )
@@ -46,7 +46,7 @@ def destination_error(doing: str, place: Path | str, error: OSError) -> Destinat
 
 
 def temporary_error(doing: str, error: OSError) -> DestinationError:
-    """What a person is told of an `error` with a temporary file."""
+    """Return what a person is told of an `error` with a temporary file."""
     return DestinationError(
         f"can't {doing}: {error.strerror or error}; set TMPDIR to a folder that this user can write and that"
         " has room"

@@ -72,7 +72,7 @@ class DraftFile(ABC):
 
     @abstractmethod
     async def append(self, data: bytes) -> None:
-        """Adds `data` at the end and returns when the store has taken it over.
+        """Add `data` at the end and return when the store has taken it over.
 
         One call at a time. Raises `DestinationError`; the draft can then only be aborted.
         """
@@ -105,17 +105,17 @@ class Draft(ABC):
 
     @abstractmethod
     async def create(self, name: str) -> DraftFile:
-        """A new, empty file. Raises `DestinationError`."""
+        """Return a new, empty file. Raises `DestinationError`."""
 
     async def journal(self) -> DraftFile | None:
-        """A new file that is the draft's and not the snapshot's: it goes with the commit.
+        """Return a new file that is the draft's and not the snapshot's: it goes with the commit.
 
         None where drafts don't outlive their run. Raises `DestinationError`.
         """
         return None
 
     async def append(self, pieces: Iterable[Piece]) -> None:
-        """Adds pieces at the ends of files, in order, each made in a worker thread.
+        """Add pieces at the ends of files, in order, each made in a worker thread.
 
         A store that writes in a thread does all of it in one go: every return to the loop takes a turn of it.
         Raises `DestinationError`; the draft can then only be aborted.
@@ -140,7 +140,7 @@ class Draft(ABC):
         """
 
     async def refuse(self, record: bytes) -> str | None:  # noqa: ARG002 - see the folder and the bucket
-        """Keeps the ledger of a run that must not be published, and `record` as its refused.json.
+        """Keep the ledger of a run that must not be published, and `record` as its refused.json.
 
         No reader takes that for a snapshot. Those of earlier runs are removed, as they are by a commit.
         Returns where it is, None where nothing is kept. Raises `DestinationError`; the draft is removed then.
@@ -150,7 +150,7 @@ class Draft(ABC):
 
     @abstractmethod
     async def abort(self) -> None:
-        """Removes the draft as far as that is possible, without a word if it is not.
+        """Remove the draft as far as that is possible, without a word if it is not.
 
         Does nothing after a commit. May be called while another call is still under way.
         """
@@ -177,14 +177,14 @@ class Store(ABC):
         """
 
     async def interrupted(self) -> Sequence[InterruptedRun]:
-        """The runs that were interrupted here and left a journal, the newest first.
+        """Return the runs that were interrupted here and left a journal, the newest first.
 
         The store has to be entered. Raises `DestinationError`.
         """
         return ()
 
     async def set_aside(self, run: InterruptedRun) -> Sequence[Path]:
-        """Renames what an interrupted run has left, so that one that goes on can have its id.
+        """Rename what an interrupted run has left, so that one that goes on can have its id.
 
         Returns the folders, the newest first; the next `draft` leaves them. Raises `DestinationError`.
         """
@@ -192,7 +192,7 @@ class Store(ABC):
 
     @abstractmethod
     async def sweep(self, *, keep: Iterable[Path] | None = None) -> None:
-        """Removes what dead runs and removals left, but for the folders in `keep`.
+        """Remove what dead runs and removals left, but for the folders in `keep`.
 
         By default the newest interrupted run that can be gone on with is kept. The store has to be entered.
         Raises `DestinationError`.
@@ -215,7 +215,7 @@ class Repository(Store):
 
     @abstractmethod
     async def survey(self, take: Callable[[Survey], _T]) -> _T:
-        """What `take` makes of what stands at the destination; it is called where reading may block.
+        """Return what `take` makes of what stands at the destination; it is called where reading may block.
 
         Takes no lock and changes nothing.
 
@@ -224,7 +224,7 @@ class Repository(Store):
 
     @abstractmethod
     async def remove(self, snapshot_id: str) -> None:
-        """Removes a published snapshot. Readers see it whole until they see it no more.
+        """Remove a published snapshot. Readers see it whole until they see it no more.
 
         The store has to be entered. Raises `DestinationError`, and `ValueError` for what is no snapshot id.
         What could not be finished is left for the next `sweep`.
@@ -232,7 +232,7 @@ class Repository(Store):
 
     @abstractmethod
     async def unlock(self) -> LockHolder | None:
-        """Removes the lock of a run that is known to be dead. Returns whose it was, None if none held it.
+        """Remove the lock of a run that is known to be dead. Returns whose it was, None if none held it.
 
         The store has not to be entered. A run that was alive after all can't publish any more. Raises
         `DestinationLockedError` where the lock is that of a process of this host which exists, or was renewed

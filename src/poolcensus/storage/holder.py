@@ -26,13 +26,13 @@ class LockHolder(msgspec.Struct, frozen=True):
 
     @classmethod
     def this_run(cls) -> Self:
-        """The holder of a lock that this process takes now."""
+        """Return the holder of a lock that this process takes now."""
         started_at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         return cls(started_at, socket.gethostname(), os.getpid())
 
     @classmethod
     def read(cls, lock: bytes) -> Self:
-        """The holder that a lock names. Whatever stands in its place there is passed over."""
+        """Return the holder that a lock names. Whatever stands in its place there is passed over."""
         found = read_lock(lock)
         started_at, host, pid = found.get("started_at"), found.get("host"), found.get("pid")
         return cls(
@@ -65,7 +65,7 @@ class LockHolder(msgspec.Struct, frozen=True):
 
 
 def read_lock(lock: bytes) -> JsonObject:
-    """The object that a lock holds; an empty one where it holds something else."""
+    """Return the object that a lock holds; an empty one where it holds something else."""
     try:
         found = loads(lock)
     except ValueError:
@@ -74,7 +74,7 @@ def read_lock(lock: bytes) -> JsonObject:
 
 
 def locked(place: object, holder: LockHolder, lapses: str = "") -> DestinationLockedError:
-    """What a run is told that finds a lock."""
+    """Return what a run is told that finds a lock."""
     return DestinationLockedError(
         f'Destination "{place}" is locked by another run{holder.in_brackets}. Wait for it to finish or use'
         f" another --dest.{lapses} If that run is known to be dead, run"
@@ -83,7 +83,7 @@ def locked(place: object, holder: LockHolder, lapses: str = "") -> DestinationLo
 
 
 def still_running(place: object, holder: LockHolder) -> DestinationLockedError:
-    """What someone is told who wants to remove the lock of a process that exists."""
+    """Return what someone is told who wants to remove the lock of a process that exists."""
     return DestinationLockedError(
         f'Destination "{place}" stays locked: its run is still running on this host{holder.in_brackets}.'
         f" If it hangs, stop it with 'kill {holder.pid}'."

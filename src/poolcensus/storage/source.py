@@ -66,18 +66,21 @@ class Folder(Resource, ABC):
 
     @abstractmethod
     def manifest(self) -> bytes:
-        """The bytes of manifest.json. Raises `SnapshotError` where there is none to be read."""
+        """Return the bytes of manifest.json. Raises `SnapshotError` where there is none to be read."""
 
     @abstractmethod
     def names(self) -> list[str]:
-        """The names of the files, sorted. Raises `OSError`."""
+        """Return the names of the files, sorted. Raises `OSError`."""
 
     @abstractmethod
     def open(self, name: str) -> AbstractContextManager[Readable]:
-        """A file to be read from its start to its end. Raises `OSError`, `FileNotFoundError` for none."""
+        """Return a file to be read from its start to its end.
+
+        Raises `OSError`, `FileNotFoundError` for none.
+        """
 
     def place_of(self, name: str) -> str:
-        """A file as a person would name it."""
+        """Return a file as a person would name it."""
         return f"{self.location}/{name}"
 
 
@@ -91,15 +94,15 @@ class Source(Resource, ABC):
 
     @abstractmethod
     def ids(self) -> list[str]:
-        """The ids of the snapshots that have a manifest, sorted."""
+        """Return the ids of the snapshots that have a manifest, sorted."""
 
     @abstractmethod
     def latest(self) -> str | None:
-        """The id that the destination calls its latest; None where it names none."""
+        """Return the id that the destination calls its latest; None where it names none."""
 
     @abstractmethod
     def manifests(self, ids: Iterable[str]) -> Iterator[tuple[str, bytes | SnapshotError]]:
-        """The manifests of these snapshots, in this order, each read when it is asked for, or before."""
+        """Return the manifests of these snapshots, in this order, each read when it is asked for."""
 
     @abstractmethod
     def survey(self) -> Survey:
@@ -107,12 +110,12 @@ class Source(Resource, ABC):
 
     @abstractmethod
     def folder(self, snapshot_id: str) -> Folder:
-        """The files of a snapshot. Whether there is one is seen when they are read."""
+        """Return the files of a snapshot. Whether there is one is seen when they are read."""
 
     @abstractmethod
     def refused(self) -> list[str]:
-        """The ids of the runs that were not published and whose ledger is kept, sorted."""
+        """Return the ids of the runs that were not published and whose ledger is kept, sorted."""
 
     @abstractmethod
     def refused_folder(self, run_id: str) -> Folder:
-        """The files of such a run."""
+        """Return the files of such a run."""

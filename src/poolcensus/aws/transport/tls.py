@@ -9,7 +9,9 @@ from poolcensus.errors import SettingsError
 
 
 def trusting(ca_bundle: str | None) -> ssl.SSLContext:
-    """A context that trusts the authorities in a file or folder, and checks names. Blocks for 20 to 40 ms.
+    """Return a context that trusts the authorities in a file or folder, and checks names.
+
+    Blocks for 20 to 40 ms.
 
     Raises SettingsError where they can't be read.
     """

@@ -101,7 +101,7 @@ class FolderDraft(Draft):
         await self._calls.finish(self.discard)
 
     def make(self) -> None:
-        """Makes the draft's folder. Blocks."""
+        """Make the draft's folder. Blocks."""
         with explained("write", self._final):
             if self._final.exists():
                 raise FileExistsError(errno.EEXIST, "there is a snapshot of this id already")
@@ -111,14 +111,14 @@ class FolderDraft(Draft):
             self._folder.chmod(self._modes.folder)
 
     def write(self, path: Path, fd: int, data: bytes) -> None:
-        """Appends to a file of the draft. Blocks."""
+        """Append to a file of the draft. Blocks."""
         if path.name not in self._files:
             raise RuntimeError("the draft has ended")
         with explained("write", path):
             write_all(fd, data)
 
     def discard(self) -> None:
-        """Removes the draft unless it is published. Blocks."""
+        """Remove the draft unless it is published. Blocks."""
         self._abandoned = True
         self._close_files()
         if self._made and not self._published and not self._suspended:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def make_folders(path: Path, mode: int) -> None:
-    """Makes `path` and the parents it lacks, each with `mode`, and makes them last. Raises `OSError`."""
+    """Make `path` and the parents it lacks, each with `mode`, and make them last. Raises `OSError`."""
     missing = []
     while not path.is_dir():
         missing.append(path)
@@ -44,7 +44,7 @@ def sync_folder(path: Path) -> None:
 
 
 def write_all(fd: int, data: bytes) -> None:
-    """Writes all of `data`, however little the system takes at a time. Raises `OSError`."""
+    """Write all of `data`, however little the system takes at a time. Raises `OSError`."""
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(fd, rest) :]

@@ -33,7 +33,7 @@ class FolderLock:
         return self._fd is not None
 
     def acquire(self) -> None:
-        """Takes the lock. Raises `DestinationLockedError` where a run holds it, and `DestinationError`."""
+        """Take the lock. Raises `DestinationLockedError` where a run holds it, and `DestinationError`."""
         with explained("lock", self._file):
             fd = self._open()
             try:
@@ -67,7 +67,7 @@ class FolderLock:
                 os.close(fd)
 
     def remove(self) -> LockHolder | None:
-        """Removes the lock that somebody else holds; see `Repository.unlock`."""
+        """Remove the lock that somebody else holds; see `Repository.unlock`."""
         if not self._dest.is_dir():
             raise DestinationError(f"no snapshots in {self._dest}: there is no such folder")
         with explained("unlock", self._file):

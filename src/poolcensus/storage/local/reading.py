@@ -89,7 +89,7 @@ class LocalSource(Source):
 
 
 def published_ids(dest: Path) -> list[str]:
-    """The ids of the snapshots in `dest`, sorted. Raises `OSError`."""
+    """Return the ids of the snapshots in `dest`, sorted. Raises `OSError`."""
     return sorted(
         entry.name
         for entry in dest.iterdir()

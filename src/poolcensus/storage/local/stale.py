@@ -32,7 +32,7 @@ class StaleDrafts:
         self._dest = dest
 
     def interrupted(self) -> list[InterruptedRun]:
-        """The interrupted runs that had finished a target, the newest first. Raises `OSError`."""
+        """Return the interrupted runs that had finished a target, the newest first. Raises `OSError`."""
         folders: dict[str, list[Path]] = {}
         for entry in self._dest.iterdir():
             if (snapshot_id := _id_of_litter(entry.name)) is not None:
@@ -46,7 +46,7 @@ class StaleDrafts:
         return found
 
     def resumable(self) -> frozenset[str]:
-        """The names of what the newest interrupted run left, if it can be gone on with."""
+        """Return the names of what the newest interrupted run left, if it can be gone on with."""
         with contextlib.suppress(OSError):
             for run in self.interrupted():
                 if run.is_recent:
@@ -54,7 +54,7 @@ class StaleDrafts:
         return frozenset()
 
     def set_aside(self, run: InterruptedRun) -> list[Path]:
-        """Renames what a run left, and returns it, the newest first. Raises `DestinationError`."""
+        """Rename what a run left, and return it, the newest first. Raises `DestinationError`."""
         # The draft's own name is that of the run that goes on.
         drafts = [*run.journals]
         kept = [each for each in drafts if each.name.startswith(_FORMER_PREFIX)]
@@ -68,7 +68,7 @@ class StaleDrafts:
         return kept
 
     def sweep(self, kept: frozenset[str] = frozenset()) -> None:
-        """Removes what dead runs left, but for the names in `kept`.
+        """Remove what dead runs left, but for the names in `kept`.
 
         Whoever made it is dead, for this run holds the lock. What can't be removed harms nobody.
         """
@@ -84,7 +84,7 @@ class StaleDrafts:
                         entry.unlink()
 
     def forget_refused(self, but: str = "") -> None:
-        """Removes the ledgers of runs that were not published, but for the name `but`."""
+        """Remove the ledgers of runs that were not published, but for the name `but`."""
         with contextlib.suppress(OSError):
             for entry in list(self._dest.iterdir()):
                 if entry.name != but and _is_snapshot_after(REFUSED_PREFIX, entry.name):
@@ -92,7 +92,7 @@ class StaleDrafts:
 
 
 def _id_of_litter(name: str) -> str | None:
-    """The snapshot id in the name of what a run leaves where it is interrupted, None for other names."""
+    """Return the snapshot id in the name of what an interrupted run leaves, None for other names."""
     snapshot_id = name.removeprefix(DRAFT_PREFIX)
     if name.startswith(_FORMER_PREFIX):
         snapshot_id, _, number = name.removeprefix(_FORMER_PREFIX).rpartition(".")
@@ -104,7 +104,7 @@ def _id_of_litter(name: str) -> str | None:
 
 
 def _first_line(folder: Path) -> bytes | None:
-    """The first line of a draft's journal; None where it has none, or had finished no target."""
+    """Return the first line of a draft's journal; None where it has none, or had finished no target."""
     try:
         with (folder / JOURNAL_NAME).open("rb") as lines:
             line = unseal(lines.readline(LONGEST_LINE))

@@ -29,7 +29,7 @@ class OneAtATime:
         self._mutex = threading.Lock()
 
     async def run(self, call: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
-        """The result of a blocking `call`, made in a worker thread while no other one runs.
+        """Return the result of a blocking `call`, made in a worker thread while no other one runs.
 
         A caller that is cancelled does not wait, for a disk may hang. A call that has begun ends by itself,
         and one that has not is never made.

@@ -75,14 +75,14 @@ class _SdkCredentials:
         return ReadOnlyCredentials(last.access_key_id, last.secret_access_key, last.session_token)
 
     def expired(self) -> None:
-        """The service says that the last ones have expired."""
+        """Note that the service says that the last ones have expired."""
         if self._last is not None:
             self._source.expired(self._last)
 
 
 @asynccontextmanager
 async def open_bucket(settings: Settings, session: CallerSession, name: str) -> AsyncIterator[Bucket]:
-    """Opens a client for the bucket called `name`, as the caller. Makes no call.
+    """Open a client for the bucket called `name`, as the caller. Makes no call.
 
     Raises SettingsError where the SDK's configuration can't be used. On leaving, every connection is closed.
     """
@@ -355,7 +355,7 @@ class S3Bucket:
         /,
         **parameters: object,
     ) -> Mapping[str, Any] | None:
-        """The reply of an operation; None where its error has a code in `none_for`."""
+        """Return the reply of an operation; None where its error has a code in `none_for`."""
         try:
             with anyio.fail_after(_LONGEST_CALL):
                 return await self._send(operation, **parameters)
@@ -384,7 +384,7 @@ class S3Bucket:
         return reply
 
     def _said(self, reply: Mapping[str, Any] | None, name: str, doing: str, key: str) -> str:
-        """What a reply has to say: one that doesn't is none of S3's, whatever its status is."""
+        """Return what a reply has to say: one that doesn't is none of S3's, whatever its status is."""
         if reply is None or reply.get(name) is None:
             raise self._not_s3(doing, key)
         return str(reply[name])
@@ -420,6 +420,6 @@ def _age(date: str, modified: str) -> float | None:
 
 
 def _moment(text: str) -> float:
-    """The epoch seconds of a date in a header. Raises `ValueError`."""
+    """Return the epoch seconds of a date in a header. Raises `ValueError`."""
     found = parsedate_to_datetime(text)
     return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).timestamp()

@@ -145,7 +145,7 @@ class BucketDraft(Draft):
             _log.info("%s is left for the next run to clear up: %s", self._folder, error)
 
     async def rehearse(self) -> None:
-        """Takes the steps of a commit with an object that goes at once. Raises `DestinationError`.
+        """Take the steps of a commit with an object that goes at once. Raises `DestinationError`.
 
         What the service can't do, or the caller may not, is better known now than when all is collected.
         """
@@ -170,7 +170,7 @@ class BucketDraft(Draft):
             raise RuntimeError("the draft has ended")
 
     async def begin(self, key: str) -> Upload:
-        """An upload that goes with the draft."""
+        """Return an upload that goes with the draft."""
         self._touched = True
         upload = await self.bucket.begin(key)
         if self._ended:
@@ -179,7 +179,7 @@ class BucketDraft(Draft):
         return upload
 
     async def put(self, key: str, data: bytes) -> None:
-        """An object that goes with the draft."""
+        """Write an object that goes with the draft."""
         self._touched = True
         await self.bucket.put(key, data)
 
@@ -245,7 +245,7 @@ class _BucketFile(DraftFile):
             await self._send(data[start : start + size])
 
     async def complete(self) -> None:
-        """Makes an object of what was appended."""
+        """Make an object of what was appended."""
         rest = b"".join(self._held)
         if self._upload is None:
             await self._draft.put(self._key, rest)

@@ -106,7 +106,7 @@ def new_client(
     connect_timeout: float,
     read_timeout: float,
 ) -> AbstractAsyncContextManager[Client]:
-    """A client of S3 that is not open yet. Blocks: it reads the SDK's configuration and its models.
+    """Return a client of S3 that is not open yet. Blocks: it reads the SDK's configuration and its models.
 
     `credentials` gives those of the moment. Raises what botocore raises where the configuration is of no use.
     """

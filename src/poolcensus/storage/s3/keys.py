@@ -26,14 +26,14 @@ _AT_ONCE = 16
 
 
 def split_place(place: str) -> tuple[str, str]:
-    """The bucket of an `s3://BUCKET/PREFIX`, and what the keys there start with."""
+    """Return the bucket of an `s3://BUCKET/PREFIX`, and what the keys there start with."""
     bucket, _, prefix = place.removeprefix(SCHEME).partition("/")
     prefix = prefix.strip("/")
     return bucket, f"{prefix}/" if prefix else ""
 
 
 async def contents(bucket: Bucket, prefix: str) -> dict[str, dict[str, int]]:
-    """What there is under snapshot ids: for each id its objects' names and sizes.
+    """Return what there is under snapshot ids: for each id its objects' names and sizes.
 
     An id is that of a snapshot if it has a manifest; else a run is writing there, or has died. What else the
     bucket holds may be large: it is passed over, a folder at a time.
@@ -59,7 +59,7 @@ async def contents(bucket: Bucket, prefix: str) -> dict[str, dict[str, int]]:
 
 
 async def uploads_of_snapshots(bucket: Bucket, prefix: str) -> list[Upload]:
-    """The multipart uploads under way of keys under snapshot ids."""
+    """Return the multipart uploads under way of keys under snapshot ids."""
     folders = await _folders(bucket, prefix, of_uploads=True)
     return [
         upload
@@ -70,14 +70,14 @@ async def uploads_of_snapshots(bucket: Bucket, prefix: str) -> list[Upload]:
 
 
 async def _folders(bucket: Bucket, prefix: str, *, of_uploads: bool = False) -> list[str]:
-    """The folders in which a snapshot may be, and others that begin with a digit."""
+    """Return the folders in which a snapshot may be, and others that begin with a digit."""
     after, before = prefix + _BEFORE_IDS, prefix + _AFTER_IDS
     async with aclosing(bucket.folders(prefix, after=after, before=before, of_uploads=of_uploads)) as folders:
         return sorted([each async for each in folders])
 
 
 def _runs(folders: Iterable[str]) -> Iterable[tuple[str, str]]:
-    """The first and the last of snapshot ids that follow each other with no other folder between them."""
+    """Yield the first and the last of snapshot ids that follow each other without another folder between."""
     for are_ids, run in groupby(folders, is_snapshot_id):
         if are_ids:
             ids = [*run]
@@ -85,11 +85,11 @@ def _runs(folders: Iterable[str]) -> Iterable[tuple[str, str]]:
 
 
 def published(found: Mapping[str, Mapping[str, int]]) -> list[str]:
-    """The ids of the snapshots among these `contents`."""
+    """Return the ids of the snapshots among these `contents`."""
     return [snapshot_id for snapshot_id, names in found.items() if MANIFEST_NAME in names]
 
 
 def place_of(key: str, prefix: str) -> tuple[str, str]:
-    """The snapshot id that a key is under, and its name there; two empty texts for all other keys."""
+    """Return the snapshot id that a key is under, and its name there; two empty texts for all other keys."""
     snapshot_id, _, name = key.removeprefix(prefix).partition("/")
     return (snapshot_id, name) if is_snapshot_id(snapshot_id) else ("", "")

@@ -51,7 +51,7 @@ class Lease:
         self._one_at_a_time = anyio.Lock()
 
     async def acquire(self) -> None:
-        """Takes the lock. Raises `DestinationLockedError` where another run holds it."""
+        """Take the lock. Raises `DestinationLockedError` where another run holds it."""
         self._holder = LockHolder.this_run()
         body = self._body()
         asked = anyio.current_time()
@@ -173,7 +173,7 @@ class Lease:
         _log.warning("taking the lock of %s from a run that has died%s", self._place, holder.in_brackets)
 
     async def _watched(self, held: StoredObject, seconds: float) -> StoredObject | None:
-        """The lock once it is another one, at the latest after so many seconds; None once it is gone."""
+        """Return the lock once it has changed, at the latest after so many seconds; None once it is gone."""
         found: StoredObject | None = held
         until = anyio.current_time() + seconds
         while (left := until - anyio.current_time()) > 0:

@@ -64,24 +64,24 @@ class Bucket(Protocol):
         """
 
     async def size_of(self, key: str) -> int | None:
-        """An object's bytes, or None where there is no object."""
+        """Return an object's bytes, or None where there is no object."""
 
     async def put(
         self, key: str, data: bytes, *, if_absent: bool = False, if_match: str | None = None
     ) -> str | None:
-        """Writes an object and returns its ETag, or None where the condition does not hold.
+        """Write an object and return its ETag, or None where the condition does not hold.
 
         A call that was tried again may find the condition broken by its own first try.
         """
 
     async def delete(self, key: str, *, if_match: str | None = None) -> None:
-        """Deletes an object unless it is gone, or is not the one with the ETag `if_match`.
+        """Delete an object unless it is gone, or is not the one with the ETag `if_match`.
 
         Where the service has no conditional deletes, it is deleted whatever its ETag is: look first.
         """
 
     def entries(self, prefix: str, *, after: str = "") -> AsyncGenerator[ObjectEntry, None]:
-        """The objects whose keys start with `prefix` and come after `after`, by key.
+        """Return the objects whose keys start with `prefix` and come after `after`, by key.
 
         Asks for them as they are taken.
         """
@@ -89,29 +89,29 @@ class Bucket(Protocol):
     def folders(
         self, prefix: str, *, after: str, before: str, of_uploads: bool = False
     ) -> AsyncGenerator[str, None]:
-        """The names of the folders at `prefix`, that is what keys have between the prefix and the next slash.
+        """Return the folders at `prefix`: what keys have between the prefix and the next slash.
 
         The keys are those of the objects, or those of the multipart uploads under way, that come between
         `after` and `before`. How many there are in a folder makes no difference.
         """
 
     async def uploads(self, prefix: str) -> list[Upload]:
-        """The multipart uploads under way of keys that start with `prefix`."""
+        """Return the multipart uploads under way of keys that start with `prefix`."""
 
     async def begin(self, key: str) -> Upload:
         """Begins a multipart upload."""
 
     async def send(self, upload: Upload, number: int, data: bytes) -> UploadedPart:
-        """Sends a part. Numbers start with 1; all parts but the last have 5 MiB or more."""
+        """Send a part. Numbers start with 1; all parts but the last have 5 MiB or more."""
 
     async def complete(
         self, upload: Upload, parts: Sequence[UploadedPart], *, if_absent: bool = False
     ) -> bool:
-        """Turns an upload into an object, all at once.
+        """Turn an upload into an object, all at once.
 
         False where the upload is not there any more, or where there is an object already that may not be
         replaced; a call that was tried again may owe that to its own first try.
         """
 
     async def abort(self, upload: Upload) -> None:
-        """Drops an upload and its parts, unless it is gone. From then on nothing can complete it."""
+        """Drop an upload and its parts, unless it is gone. From then on nothing can complete it."""
