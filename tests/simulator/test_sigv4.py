@@ -101,6 +101,8 @@ def test_an_unsigned_call_is_refused(start: Start) -> None:
     reply = running.send(b"{}", {"X-Amz-Target": "WorkspacesService.DescribeWorkspacesPools"})
     assert (reply.status, reply.code) == (400, "MissingAuthenticationTokenException")
     assert b"MissingAuthenticationToken" in running.send(CALLER.encode(), {}).body
+    unsigned = running.send(b"", {}, "/bucket/key")
+    assert (unsigned.status, b"<Code>AccessDenied</Code>" in unsigned.body) == (403, True)
 
 
 def test_a_session_needs_its_token_and_no_other(start: Start) -> None:

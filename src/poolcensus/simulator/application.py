@@ -123,8 +123,7 @@ class SimulatorApplication:
             if claim is None:
                 raise unauthenticated.missing(service)
             request = self._authenticate(claim, message, path, query)
-            if request.identity is not None:
-                account = request.identity.account_id
+            account = request.identity.account_id
             role_account = role_account_of(service, message.body)
             answer, latency = self._serve(
                 Call(service, operation, account, claim.region, claim.access_key_id, role_account), request
@@ -197,7 +196,7 @@ class SimulatorApplication:
                 404, "UnknownOperationException", f"The simulator has no service {call.service}."
             )
         self._limiter.check(call)
-        policy = request.identity.policy if request.identity is not None else None
+        policy = request.identity.policy
         if policy is not None and not policy.allows(f"{call.service}:{call.operation}"):
             raise denied(request, Policy.SESSION)
         if (

@@ -29,9 +29,8 @@ class Identity:
 class Request:
     """A request whose signature has been checked.
 
-    `path` and `query` are as they came, percent-encoded; header names are in lower case. `identity` is
-    None only where the request carried no signature at all. `service` and `region` come from the
-    credential scope.
+    `path` and `query` are as they came, percent-encoded; header names are in lower case. `service` and
+    `region` come from the credential scope.
     """
 
     method: str
@@ -39,7 +38,7 @@ class Request:
     query: str
     headers: dict[str, str]
     body: bytes
-    identity: Identity | None
+    identity: Identity
     service: str
     region: str
     request_id: str = ""

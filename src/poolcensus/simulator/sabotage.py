@@ -70,7 +70,7 @@ def instead(fault: Fault, request: Request) -> Answer | None:
 
 def bend(fault: Fault, request: Request, mint: TokenMint) -> Request:
     """Return the request as the service shall see it."""
-    if fault.kind is not FaultKind.SHIFTING or request.identity is None:
+    if fault.kind is not FaultKind.SHIFTING:
         return request
     body = move(request.body, request.identity.account_id, request.region, mint, -1)
     return replace(request, body=body)
@@ -142,8 +142,6 @@ def _alter(fault: Fault, page: JsonObject, pools: list[JsonValue]) -> None:
 
 def _lead(fault: Fault, request: Request, page: JsonObject, mint: TokenMint) -> None:
     """Change where a page says that the next one is."""
-    if request.identity is None:
-        return
     query = read_query(request.body)
     scope = scope_of(request.identity.account_id, request.region, query)
     given = query.get("NextToken")
@@ -172,9 +170,7 @@ def _server_error(service: str) -> RefusalError:
 
 
 def _region_disabled(request: Request) -> RefusalError:
-    account = role_account_of(request.service, request.body)
-    if not account and request.identity is not None:
-        account = request.identity.account_id
+    account = role_account_of(request.service, request.body) or request.identity.account_id
     return unauthorized.region_disabled(request.service, account)
 
 

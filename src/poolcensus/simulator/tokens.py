@@ -45,6 +45,12 @@ class TokenMint:
             return None
         return Position(*struct.unpack("<QIB", head))
 
+    def position(self, token: object, scope: str) -> Position | None:
+        """Return where a request's token points: the start where it has none; otherwise as `read` does."""
+        if token is None:
+            return START
+        return self.read(token, scope) if isinstance(token, str) else None
+
     def page(self, token: str) -> int:
         """Return the number of the page that the token asks for, whoever made it."""
         try:

@@ -61,8 +61,7 @@ def denied(request: Request, policy: Policy | None = None, *, explicit: bool = F
 
     Across accounts AWS names no policy: `policy` is None.
     """
-    user = request.identity.arn if request.identity is not None else "anonymous"
-    message = denial(user, *_permission(request), policy, explicit=explicit)
+    message = denial(request.identity.arn, *_permission(request), policy, explicit=explicit)
     match request.service:
         case "sts" | "s3":
             return RefusalError(403, "AccessDenied", message)
@@ -138,8 +137,7 @@ def region_disabled(service: str, account: str) -> RefusalError:
 def _permission(request: Request) -> tuple[str, str]:
     """Return the action that a call needs, and the ARN of what it needs it on; empty where on nothing."""
     service, identity = request.service, request.identity
-    partition = identity.arn.split(":")[1] if identity is not None else "aws"
-    account = identity.account_id if identity is not None else ""
+    partition, account = identity.arn.split(":")[1], identity.account_id
     if service == "s3":
         return _s3_permission(request, partition)
     operation = operation_of(

@@ -86,10 +86,8 @@ def parse(request: Request) -> Call:
     """Read a request.
 
     Raises:
-        S3Error: it has no signature, or a path that can't be read.
+        S3Error: the path can't be read.
     """
-    if request.identity is None:
-        raise S3Error("AccessDenied")
     host = request.headers.get("host", "").rpartition(":")[0] or request.headers.get("host", "")
     path = request.path.removeprefix("/")
     bucket = _bucket_of(host.lower())

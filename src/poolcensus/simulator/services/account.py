@@ -9,7 +9,7 @@ import orjson
 from poolcensus.simulator import unauthorized
 from poolcensus.simulator.http import Identity, Request, Response
 from poolcensus.simulator.refusal import RefusalError
-from poolcensus.simulator.tokens import START, Position, TokenMint
+from poolcensus.simulator.tokens import Position, TokenMint
 from poolcensus.simulator.unauthorized import Policy
 
 if TYPE_CHECKING:
@@ -34,8 +34,6 @@ class AccountManagement:
 
         Raises RefusalError: the call is refused.
         """
-        if request.identity is None:
-            raise ValueError("a request of Account has an identity")
         operation = {"/listRegions": "ListRegions", "/getRegionOptStatus": "GetRegionOptStatus"}.get(
             request.path
         )
@@ -74,10 +72,7 @@ class AccountManagement:
         size = query.get("MaxResults", _MAX_RESULTS)
         if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= _MAX_RESULTS:
             raise _invalid(f"MaxResults must be between 1 and {_MAX_RESULTS}.")
-        token = query.get("NextToken")
-        position: Position | None = START
-        if token is not None:
-            position = self._mint.read(token, f"regions/{index}") if isinstance(token, str) else None
+        position = self._mint.position(query.get("NextToken"), f"regions/{index}")
         if position is None:
             raise _invalid("NextToken is not valid.")
         statuses = [

@@ -34,8 +34,6 @@ class Ec2:
 
         Raises RefusalError: the call is refused.
         """
-        if request.identity is None:
-            raise ValueError("a request of EC2 has an identity")
         form = dict(
             parse_qsl(request.body.decode("utf-8", "replace") or request.query, keep_blank_values=True)
         )

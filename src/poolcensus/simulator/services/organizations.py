@@ -9,7 +9,7 @@ import orjson
 from poolcensus.simulator.directory import Directory
 from poolcensus.simulator.http import Request, Response
 from poolcensus.simulator.refusal import JSON_TYPE, RefusalError
-from poolcensus.simulator.tokens import START, Position, TokenMint
+from poolcensus.simulator.tokens import Position, TokenMint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -49,8 +49,6 @@ class Organizations:
 
         Raises RefusalError: the call is refused.
         """
-        if request.identity is None:
-            raise ValueError("a request of Organizations has an identity")
         target = request.headers.get("x-amz-target", "")
         operation = self._operations.get(target.removeprefix(PREFIX)) if target.startswith(PREFIX) else None
         if operation is None:
@@ -183,10 +181,7 @@ class Organizations:
         size = query.get("MaxResults", _MAX_RESULTS)
         if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= _MAX_RESULTS:
             raise _invalid(f"MaxResults must be between 1 and {_MAX_RESULTS}.")
-        token = query.get("NextToken")
-        position: Position | None = START
-        if token is not None:
-            position = self._mint.read(token, scope) if isinstance(token, str) else None
+        position = self._mint.position(query.get("NextToken"), scope)
         if position is None:
             raise _invalid("You provided a NextToken that is not valid.", "INVALID_NEXT_TOKEN")
         if self._empty_pages and position.turn == 0:

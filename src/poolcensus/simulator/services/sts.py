@@ -53,8 +53,6 @@ class Sts:
 
         Raises RefusalError: the call is refused.
         """
-        if request.identity is None:
-            raise ValueError("a request of STS has an identity")
         form = dict(
             parse_qsl(request.body.decode("utf-8", "replace") or request.query, keep_blank_values=True)
         )

@@ -47,8 +47,6 @@ class WorkSpaces:
         target = request.headers.get("x-amz-target", "")
         if target != TARGET:
             raise RefusalError(404, "UnknownOperationException", "")
-        if request.identity is None:
-            raise ValueError("a request of WorkSpaces has an identity")
         account = request.identity.account_id
         index = self._admit(account, request)
         query = read_query(request.body)
