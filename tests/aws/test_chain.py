@@ -301,6 +301,21 @@ async def test_a_role_that_sts_does_not_give(
 
 
 @pytest.mark.parametrize(
+    "answer",
+    [(403, '{"Token": "not-to-be-told"}'), (500, "not-to-be-told\x1b[31m"), (301, "not-to-be-told\n")],
+)
+async def test_what_a_container_s_service_answers_is_not_quoted(
+    sts: Sts, answer: tuple[int, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("botocore.utils.ContainerMetadataFetcher.SLEEP_TIME", 0)
+    monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1:1/credentials")
+    sts.answer = answer
+    said = await failure(None)
+    assert f"the container's credential service answered with status {answer[0]}." in said
+    assert "not-to-be-told" not in said
+
+
+@pytest.mark.parametrize(
     ("partition", "variables", "host"),
     [
         ("aws-us-gov", {"AWS_REGION": "us-gov-west-1"}, "sts.us-gov-west-1.amazonaws.com"),

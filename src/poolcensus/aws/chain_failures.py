@@ -115,7 +115,7 @@ def _missing(error: Exception) -> str:
 def _of_a_service(error: Exception) -> str:
     text = str(_kwargs(error).get("error_msg", error))
     # It quotes the answer.
-    found = re.match(r"Received non 200 response (\d+) from container metadata\b", text)
+    found = re.search(r"\bReceived non 200 response (\d+) from container metadata\b", text)
     return f"the container's credential service answered with status {found[1]}" if found else text
 
 
