@@ -90,147 +90,144 @@ class Settings(
         "Where snapshots go: a directory, s3://BUCKET/PREFIX, or - for standard output.",
     ] = "snapshots"
 
-    accounts: Annotated[
-        _Accounts, "Take only these accounts, by their 12-digit ids. None given: every active account."
-    ] = ()
-    exclude_accounts: Annotated[_Accounts, "Leave these accounts out, by their 12-digit ids."] = ()
-    ous: Annotated[
-        _Units, "Take only the accounts under these organizational units or roots, at any depth."
-    ] = ()
-    exclude_ous: Annotated[
-        _Units, "Leave out the accounts under these organizational units, at any depth."
-    ] = ()
+    accounts: Annotated[_Accounts, "Only these account IDs. Default: all active accounts."] = ()
+    exclude_accounts: Annotated[_Accounts, "Exclude these account IDs."] = ()
+    ous: Annotated[_Units, "Only accounts under these organizational units or roots, at any depth."] = ()
+    exclude_ous: Annotated[_Units, "Exclude accounts under these organizational units, at any depth."] = ()
     account_tags: Annotated[
         tuple[tuple[str, str], ...],
         readers.account_tags,
-        "Take only accounts that carry this tag, KEY=VALUE; of several tags, all of them.",
+        "Only accounts with this tag, KEY=VALUE. With several tags, accounts that have all of them.",
     ] = ()
     accounts_from: Annotated[
         str,
         readers.accounts_from,
         (
-            "Where the list of accounts comes from: organization (the caller's), self (the caller's account"
-            " alone), or the path of a file with an account a line."
+            "Where to list accounts: organization (the caller's), self (only the caller's account),"
+            " or the path"
+            " of a file with one account per line."
         ),
     ] = "organization"
 
     regions: Annotated[
         _Patterns,
-        (
-            "Take only these regions, by name or pattern such as eu-*. None given: every region that has"
-            " WorkSpaces."
-        ),
+        ("Only these regions, by name or pattern such as eu-*. Default: all regions that have WorkSpaces."),
     ] = ()
-    exclude_regions: Annotated[_Patterns, "Leave these regions out, by name or pattern."] = ()
+    exclude_regions: Annotated[_Patterns, "Exclude these regions, by name or pattern."] = ()
     extra_regions: Annotated[
         tuple[str, ...],
         readers.each_of(readers.Region),
-        "Regions that have WorkSpaces and that this version of poolcensus doesn't know yet.",
+        "Further regions that have WorkSpaces, newer than this version of poolcensus.",
     ] = ()
 
     profile: Annotated[
         readers.SomeText | None,
-        "The profile of the AWS configuration to take the caller's credentials from.",
+        "The profile of your AWS config to use for the caller's credentials.",
     ] = None
     role_name: Annotated[
         readers.RoleName,
-        "The role to assume in every account but the caller's own, with its path if it has one.",
+        "Name of the role to assume in each member account, with its path if it has one.",
     ] = "PoolCensusReader"
     external_id: Annotated[
         Secret | None,
         readers.external_id,
         (
-            "The external id that the role's trust policy asks for. Better in POOLCENSUS_EXTERNAL_ID or in a"
-            " private file: other users of the machine can see a command line."
+            "External ID that the role's trust policy requires. Prefer POOLCENSUS_EXTERNAL_ID or a"
+            " private file:"
+            " other users of this machine can see the command line."
         ),
     ] = None
     session_name: Annotated[
         readers.SessionName | None,
-        "The name of the role sessions, as CloudTrail shows it. Default: one that names the run.",
+        (
+            "Session name of the assumed role, as CloudTrail shows it. Default: poolcensus and the"
+            " caller's name."
+        ),
     ] = None
     session_duration: Annotated[
-        int, readers.whole(900, 43_200), "How long a role session lasts, in seconds."
+        int, readers.whole(900, 43_200), "Duration of the role session, in seconds."
     ] = 3600
-    endpoint_url: Annotated[
-        str | None, readers.endpoint_url, "Send the calls of every AWS service to this URL."
-    ] = None
+    endpoint_url: Annotated[str | None, readers.endpoint_url, "Send all AWS requests to this URL."] = None
 
     transport: Annotated[
         TransportKind,
         (
-            "How calls are sent: fast (own connections), or sdk (aioboto3's clients), the way out where a"
-            " network is odd. The snapshot is the same."
+            "How to send requests: fast (own connections) or sdk (aioboto3's clients; slower). The"
+            " snapshot is"
+            " the same."
         ),
     ] = TransportKind.FAST
 
-    pool_ids: Annotated[
-        tuple[str, ...], readers.each_of(readers.PoolId), "Take only the pools with these ids."
-    ] = ()
+    pool_ids: Annotated[tuple[str, ...], readers.each_of(readers.PoolId), "Only pools with these IDs."] = ()
     filters: Annotated[
         tuple[PoolFilter, ...],
         readers.filters,
         (
-            "Take only the pools that pass this filter, NAME:OPERATOR:VALUE,VALUE. The name is PoolName, the"
-            " operator EQUALS, NOTEQUALS, CONTAINS or NOTCONTAINS."
+            "Only pools that match this filter, NAME:OPERATOR:VALUE,VALUE. NAME is PoolName;"
+            " OPERATOR is EQUALS,"
+            " NOTEQUALS, CONTAINS or NOTCONTAINS."
         ),
     ] = ()
-    page_size: Annotated[int, readers.whole(1, 25), "How many pools to ask for in one call."] = 25
+    page_size: Annotated[int, readers.whole(1, 25), "Maximum pools per page."] = 25
 
-    concurrency: Annotated[_Calls, "How many calls may be under way at the same time."] = 256
-    per_account: Annotated[_Calls, "How many calls may be under way in one account."] = 32
-    per_region: Annotated[_Calls, "How many calls may be under way in one region."] = 64
+    concurrency: Annotated[_Calls, "Maximum concurrent API calls."] = 256
+    per_account: Annotated[_Calls, "Maximum concurrent API calls in one account."] = 32
+    per_region: Annotated[_Calls, "Maximum concurrent API calls in one region."] = 64
 
-    compress: Annotated[Compression, "How the data files of a snapshot are compressed."] = Compression.NONE
-    strict: Annotated[_Choice, "Publish nothing unless every target is covered."] = False
+    compress: Annotated[Compression, "Compression of the snapshot's data files."] = Compression.NONE
+    strict: Annotated[_Choice, "Publish only if every target is covered."] = False
     max_failed: Annotated[
         FailureBudget | None,
         readers.failure_budget,
-        "Publish nothing if more targets than this, N or N%, are not covered.",
+        "Publish only if at most N targets, or N% of them, failed.",
     ] = None
     resume: Annotated[
-        _Choice, "Go on with a run that was interrupted here within the last day, if there is one."
+        _Choice, "Continue an interrupted run at this destination, if it is less than 24 hours old."
     ] = False
     deadline: Annotated[
         readers.Seconds | None,
-        "End the run after this many seconds; targets still open are then cancelled.",
+        "Stop after this many seconds and publish what was collected; unfinished targets are marked"
+        " timed_out or"
+        " cancelled.",
     ] = None
     shard: Annotated[
         Shard | None,
         readers.shard,
-        "Take only part I of N of the targets, I/N, so that N runs share the work.",
+        "Process only the I-th of N parts of the accounts.",
     ] = None
 
-    max_attempts: Annotated[int, readers.whole(1, 100), "How many calls to make for one page at most."] = 12
+    max_attempts: Annotated[int, readers.whole(1, 100), "Maximum attempts for one page."] = 12
     attempt_timeout: Annotated[
-        readers.Seconds, "How long one call may take, in seconds, its whole reply included."
+        readers.Seconds, "Timeout of one API call, in seconds, including its whole reply."
     ] = 30.0
     connect_timeout: Annotated[
         readers.Seconds,
-        "How long connecting to a host may take, in seconds; the TLS handshake has a limit of its own.",
+        "Timeout for connecting to a host, in seconds. The TLS handshake has its own.",
     ] = 5.0
     target_timeout: Annotated[
-        readers.Seconds, "How long one account in one region may take, in seconds, retries included."
+        readers.Seconds, "Timeout of one account in one region, in seconds, including retries."
     ] = 600.0
     give_up_region_after: Annotated[
         int,
         readers.whole(1, 1000),
-        "Once this many accounts could not reach a region, its other calls wait until it answers again.",
+        (
+            "After this many accounts in a row could not reach a region, other calls wait until it"
+            " answers again."
+        ),
     ] = 3
 
     progress: Annotated[
         ProgressMode,
-        "When to show progress on standard error; auto: where that is a terminal.",
+        "When to show progress on standard error; auto: if it is a terminal.",
     ] = ProgressMode.AUTO
-    log_format: Annotated[LogFormat, "How log lines are written to standard error."] = LogFormat.TEXT
-    log_level: Annotated[LogLevel, readers.log_level, "The least serious log lines to write."] = (
-        LogLevel.WARNING
-    )
+    log_format: Annotated[LogFormat, "Format of log lines on standard error."] = LogFormat.TEXT
+    log_level: Annotated[LogLevel, readers.log_level, "Minimum level of log lines."] = LogLevel.WARNING
     metrics_file: Annotated[
         Path | None,
         readers.path,
-        "Write the run's metrics to this file, as text for Prometheus, after a failed run too.",
+        "Write metrics to this file in Prometheus text format, also after a failed run.",
     ] = None
-    json_output: Annotated[_Choice, "Write the result to standard output as JSON."] = False
+    json_output: Annotated[_Choice, "Print the result as JSON (NDJSON where there are rows)."] = False
 
     file_mode: Annotated[
         int, readers.file_mode, 'The permissions of a snapshot\'s files, as octal text such as "0600".'
