@@ -401,24 +401,23 @@ class Census:
         if accounts == 0 and self.settings.shard is None:
             skipped = len(opened.listing.skipped)
             raise SettingsError(
-                f"no account is left to ask: {skipped} were skipped (check --accounts, --ou and the like)"
+                f"No accounts match: all {skipped:,} were filtered out. Check `account_tags`, `ous` and"
+                " `accounts`."
             )
 
     def _reason_to_refuse(self, totals: Totals) -> str | None:
-        """Return the option that forbids publishing what was seen, None where none does."""
+        """Return the setting that forbids publishing what was seen, None where none does."""
         settings = self.settings
         failed = totals.targets - totals.covered
         if settings.strict and failed:
-            return "--strict"
+            return "strict"
         if settings.max_failed is not None and not settings.max_failed.allows(failed, totals.targets):
-            return f"--max-failed {settings.max_failed}"
+            return f"max_failed {settings.max_failed}"
         return None
 
     def _not_published(self, totals: Totals, refused: str, kept: str | None) -> NotPublishedError:
         failed = totals.targets - totals.covered
-        why = (
-            "--strict is set" if refused == "--strict" else f"--max-failed allows {self.settings.max_failed}"
-        )
+        why = "`strict` is set" if refused == "strict" else f"`max_failed` allows {self.settings.max_failed}"
         return NotPublishedError(
             f"Snapshot not published: {failed:,} of {totals.targets:,} targets failed and {why}.",
             uncovered=self.uncovered,
@@ -451,7 +450,7 @@ class Census:
     def _store(self, place: str, prepared: _Prepared) -> Store:
         settings = self.settings
         if settings.resume and (place == STANDARD_OUTPUT or is_in_s3(place)):
-            raise SettingsError(f"--resume needs a directory as its destination: {place} keeps no journal")
+            raise SettingsError(f"`resume` needs a directory as its destination: {place} keeps no journal")
         return open_store(place, settings, prepared.session)
 
     @asynccontextmanager

@@ -242,7 +242,7 @@ async def test_variables_that_do_not_fit_together(
 
 async def test_without_credentials_it_is_said_how_to_get_some() -> None:
     assert await failure(None) == (
-        "No AWS credentials found. Set AWS_PROFILE, pass --profile, or run 'aws sso login --profile NAME'."
+        "No AWS credentials found. Set AWS_PROFILE, pass `profile`, or run 'aws sso login --profile NAME'."
     )
 
 

@@ -157,7 +157,7 @@ async def test_tags_of_an_account() -> None:
 @pytest.mark.parametrize(
     ("error", "sentence"),
     [
-        (ServiceError("x", code="AWSOrganizationsNotInUseException"), "--accounts-from self"),
+        (ServiceError("x", code="AWSOrganizationsNotInUseException"), "`accounts_from` self"),
         (AccessDeniedError("x", code="AccessDeniedException"), "organizations:ListAccounts was refused"),
         (ServiceError("broken", code="Odd"), r"organizations:ListAccounts failed: broken \(Odd\)"),
     ],

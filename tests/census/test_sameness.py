@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from poolcensus.model import Totals
 from poolcensus.simulator.latency import Latency
 from poolcensus.snapshot import parse_snapshot_id
 
@@ -135,4 +136,8 @@ async def test_both_transports_give_the_same_bytes(
     assert mine == theirs
     mine, theirs = (less(each.targets_path.read_bytes(), _SECONDS_AND_IDS) for each in (fast, sdk))
     assert mine == theirs
-    assert of_no_run(fast.manifest) == of_no_run(sdk.manifest)
+    # How often the role whose session expires is assumed anew depends on how many calls are in flight then.
+    first, second = (replace(each.manifest.totals, requests=0, assume_role_calls=0) for each in (fast, sdk))
+    assert first == second
+    ours, others = (replace(of_no_run(each.manifest), totals=Totals()) for each in (fast, sdk))
+    assert ours == others

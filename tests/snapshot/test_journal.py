@@ -246,7 +246,7 @@ async def test_a_run_that_is_asked_for_something_else_says_what_and_removes_noth
     await interrupt(tmp_path, snapshot_id)
     other: JsonObject = {**ASKED, "pool_ids": ["wspool-000000001"], "page_size": 5}
     async with FolderStore(tmp_path) as store:
-        with pytest.raises(DestinationError, match=rf"{snapshot_id}.*\(page_size, pool_ids\).*--resume"):
+        with pytest.raises(DestinationError, match=rf"{snapshot_id}.*\(page_size, pool_ids\).*`resume`"):
             async with interrupted_run(store, other):
                 pytest.fail("it was gone on with")
     async with going_on(tmp_path) as (_, restored):

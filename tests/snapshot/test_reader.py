@@ -195,7 +195,7 @@ def test_a_bucket_is_not_taken_for_a_folder() -> None:
     for ref in ("s3://bucket", "s3://bucket/prefix", "s3://bucket/prefix/latest~x", "s3://bucket/prefix/x/"):
         with pytest.raises(SnapshotError, match="is not a snapshot: name one as s3://BUCKET/PREFIX/ID"):
             Snapshot.open(ref)
-    with pytest.raises(SettingsError, match="'s3://Bucket' must be s3://BUCKET/PREFIX"):
+    with pytest.raises(SettingsError, match='"s3://Bucket" must be s3://BUCKET/PREFIX'):
         Snapshot.open("latest", "s3://Bucket")
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from poolcensus.errors import SettingsError
@@ -244,6 +244,10 @@ def test_a_clock_that_is_a_little_ahead_is_no_future() -> None:
     assert kept([*SOME, soon], Keep(last=1)) == {soon.id}
 
 
+# How fast inputs come is a matter of the machine.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
 @st.composite
 def years(draw: st.DrawFn) -> list[SnapshotInfo]:
     """A year of snapshots, of mixed scope and health; some clocks were wrong, before or during the run."""
@@ -274,6 +278,7 @@ def is_ahead(snapshot: SnapshotInfo) -> bool:
     return max(times) > NOW + timedelta(minutes=5)
 
 
+@unhurried
 @given(years(), RULES, st.integers(0, 39))
 def test_no_rule_removes_the_last_complete_snapshot_of_a_scope_or_one_from_the_future(
     year: list[SnapshotInfo], keep: Keep, linked: int
@@ -290,6 +295,7 @@ def test_no_rule_removes_the_last_complete_snapshot_of_a_scope_or_one_from_the_f
         assert not complete or max(complete, key=end).id in left
 
 
+@unhurried
 @given(years(), RULES)
 def test_a_partial_one_is_kept_for_a_day_or_a_month_only_where_none_is_complete(
     year: list[SnapshotInfo], keep: Keep
@@ -308,6 +314,7 @@ def test_a_partial_one_is_kept_for_a_day_or_a_month_only_where_none_is_complete(
                 ]
 
 
+@unhurried
 @given(years(), RULES, st.data())
 def test_what_is_kept_does_not_depend_on_the_ids(
     year: list[SnapshotInfo], keep: Keep, data: st.DataObject

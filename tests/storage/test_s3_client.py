@@ -127,12 +127,12 @@ async def serving(server: Scripted, tls: ssl.SSLContext | None = None) -> AsyncI
         ),
         (error(400, "KMS.DisabledException"), ["KMS.DisabledException", "s3_kms_key"]),
         (error(400, "ExpiredToken"), ["have expired", "renew"]),
-        (error(403, "InvalidAccessKeyId"), ["does not accept the caller's credentials", "--profile"]),
+        (error(403, "InvalidAccessKeyId"), ["does not accept the caller's credentials", "`profile`"]),
         (error(403, "RequestTimeTooSkewed"), ["clock of this machine"]),
         (error(501, "NotImplemented"), ["conditional writes", "choose another"]),
         (error(503, "SlowDown"), ["fewer calls", "later"]),
         (error(400, "Odd"), ["S3 answered Odd"]),
-        (reply(200, b"<html>Sign in</html>"), ["is not S3", "--endpoint-url"]),
+        (reply(200, b"<html>Sign in</html>"), ["is not S3", "`endpoint_url`"]),
     ],
 )
 async def test_a_refusal_is_a_sentence_that_says_what_to_do(answer: bytes, said: list[str]) -> None:

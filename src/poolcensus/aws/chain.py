@@ -69,7 +69,7 @@ class Found(NamedTuple):
 
 
 _NO_CREDENTIALS = (
-    "No AWS credentials found{where}. Set AWS_PROFILE, pass --profile, or run"
+    "No AWS credentials found{where}. Set AWS_PROFILE, pass `profile`, or run"
     " 'aws sso login --profile {name}'."
 )
 # What is shorter is part of many words.

@@ -133,7 +133,7 @@ def _organization_error(error: CallError, operation: str) -> OrganizationError:
     if error.code == "AWSOrganizationsNotInUseException":
         return OrganizationError(
             "the caller's account is in no AWS Organization: take the census of it alone with"
-            " --accounts-from self, or name a file of accounts"
+            " `accounts_from` self, or name a file of accounts"
         )
     if isinstance(error, AccessDeniedError):
         return OrganizationError(

@@ -65,7 +65,7 @@ OPTIONS = tuple(
         ("--json", "json", None),
     )
 )
-_FLAGS: Mapping[str, str] = {option.key: option.flag for option in OPTIONS}
+FLAGS: Mapping[str, str] = {option.key: option.flag for option in OPTIONS}
 
 EVERYTHING = tuple(option.key for option in OPTIONS)
 LOGGING = ("log_format", "log_level")
@@ -118,7 +118,7 @@ def read_settings(config: Path | None, given: Mapping[str, object], *, ambient: 
     from poolcensus.config import load_settings
 
     options = {key: _without_empty(value) for key, value in given.items() if value not in (None, ())}
-    return load_settings(config, options, option_names=_FLAGS, ambient=ambient)
+    return load_settings(config, options, option_names=FLAGS, ambient=ambient)
 
 
 def _without_empty(value: object) -> object:

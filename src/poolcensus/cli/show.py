@@ -76,7 +76,7 @@ def _show_refused(settings: Settings, ref: str | None, *, listed: bool = True) -
     run = refused_run(ref, settings.dest, settings=settings)
     if run is None:
         return False
-    why = f"Run {run.id} was not published ({run.reason})"
+    why = f"Run {run.id} was not published ({_reason(run)})"
     if not listed:
         place = f" --dest {shlex.quote(settings.dest)}" if ref == run.id else ""
         again = f"poolcensus show {shlex.quote(ref or run.id)} --failures{place}"
@@ -88,6 +88,11 @@ def _show_refused(settings: Settings, ref: str | None, *, listed: bool = True) -
     else:
         _put_failures(run.uncovered())
     return True
+
+
+def _reason(run: RefusedRun) -> str:
+    setting, _, value = run.reason.partition(" ")
+    return f"`{setting}` {value}".rstrip()
 
 
 def _put_failures(results: Iterable[TargetResult]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from contextlib import suppress
 from typing import TYPE_CHECKING, TextIO
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from poolcensus.model import FailedAccount, FailureGroup, Outcome, TargetResult
 
 MAX_ACCOUNTS = 5
+_SETTING = re.compile(r"`([a-z0-9_]+)`")
 
 
 def on_terminal(stream: TextIO | None) -> bool:
@@ -23,11 +25,20 @@ def on_terminal(stream: TextIO | None) -> bool:
     return stream is not None and stream.isatty()
 
 
+def with_options(text: str) -> str:
+    """Return the text with options in place of the settings that the library names, such as `strict`."""
+    if "`" not in text:
+        return text
+    from poolcensus.cli.options import FLAGS
+
+    return _SETTING.sub(lambda found: FLAGS.get(found[1], found[0]), text)
+
+
 def complain(*lines: str) -> None:
     """Write each line to standard error, or to the log where that is JSON, for programs to read."""
     from poolcensus.cli import logs
 
-    for line in lines:
+    for line in map(with_options, lines):
         # Where standard error is gone, what has been done stands all the same, and so does its exit code.
         with suppress(OSError):
             if not logs.complain(line):

@@ -85,7 +85,7 @@ class AccountListing:
         if missing := sorted(self._choice.include - self._seen):
             raise OrganizationError(
                 f"{', '.join(missing)}: not among the accounts of the {self._source_name()}"
-                " (check --accounts)"
+                " (check `accounts`)"
             )
 
     def _reason_to_skip(self, listed: ListedAccount, excluded: frozenset[str]) -> str | None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class RefusedRun:
-    """A run that was not published. `reason` says why, such as "--strict"."""
+    """A run that was not published. `reason` says why, such as `strict` or `max_failed 5%`."""
 
     def __init__(self, folder: Folder, manifest: Manifest, reason: str) -> None:
         self._folder = folder

@@ -178,5 +178,5 @@ def _difference(header: JournalHeader, asked: JsonObject, place: str) -> str:
     names = sorted(name for name in {*header.asked, *asked} if header.asked.get(name) != asked.get(name))
     return (
         f"the interrupted run {header.snapshot_id} in {place} was asked for something else"
-        f" ({', '.join(names)}): give the same options, or leave --resume out to start anew"
+        f" ({', '.join(names)}): give the same settings, or leave out `resume` to start anew"
     )

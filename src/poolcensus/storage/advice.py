@@ -21,7 +21,7 @@ _ADVICE = {
     errno.EROFS: "choose a destination that can be written",
     errno.EEXIST: "choose a destination that is a folder",
     errno.ENOTDIR: "choose a destination that is a folder",
-    errno.EMFILE: "raise the limit on open files (ulimit -n) or lower --concurrency",
+    errno.EMFILE: "raise the limit on open files (ulimit -n) or lower `concurrency`",
     errno.ENFILE: "let other programs of this machine close files",
     errno.ENOLCK: "choose a destination on a file system that has locks",
     errno.ENOTSUP: "choose a destination on a file system that has locks",

@@ -16,11 +16,11 @@ LIMITS = {
     errno.ENFILE: (_NO_DESCRIPTOR, "this machine has no file descriptor left (sysctl fs.file-max raises it)"),
     errno.ENOBUFS: (
         "LocalLimit",
-        "this machine has no buffer left for it (a lower --concurrency needs fewer)",
+        "this machine has no buffer left for it (a lower `concurrency` needs fewer)",
     ),
-    errno.ENOMEM: ("LocalLimit", "this machine has no memory left for it (a lower --concurrency needs less)"),
+    errno.ENOMEM: ("LocalLimit", "this machine has no memory left for it (a lower `concurrency` needs less)"),
 }
-_NO_PORT = ("LocalLimit", "this machine has no port left for it (a lower --concurrency needs fewer)")
+_NO_PORT = ("LocalLimit", "this machine has no port left for it (a lower `concurrency` needs fewer)")
 _NO_ROUTE = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN})
 
 

@@ -391,7 +391,7 @@ class S3Bucket:
 
     def _not_s3(self, doing: str, key: str) -> DestinationError:
         return DestinationError(
-            f"can't {doing} {self._url(key)}: what answered is not S3; check the network and --endpoint-url"
+            f"can't {doing} {self._url(key)}: what answered is not S3; check the network and `endpoint_url`"
         )
 
     def _explained(self, doing: str, key: str, operation: str, error: Exception) -> DestinationError:

@@ -75,7 +75,7 @@ class Lease:
         else:
             raise DestinationLockedError(
                 f'Destination "{self._place}" is being taken by other runs. Wait for them to finish or use'
-                " another --dest."
+                " another `dest`."
             )
         await self._check_conditions()
 

@@ -62,7 +62,7 @@ _REFUSALS: tuple[tuple[frozenset[str], str], ...] = (
     (EXPIRED, "the caller's credentials have expired; renew them and run again"),
     (
         _UNKNOWN_CALLER,
-        "S3 does not accept the caller's credentials ({code}); check --profile and AWS_PROFILE",
+        "S3 does not accept the caller's credentials ({code}); check `profile` and AWS_PROFILE",
     ),
     (frozenset({"RequestTimeTooSkewed"}), "the clock of this machine is wrong; set it"),
     (frozenset({"SlowDown", "503"}), "S3 asks for fewer calls still; run again later"),
@@ -75,11 +75,11 @@ _REFUSALS: tuple[tuple[frozenset[str], str], ...] = (
 )
 _FAILURES: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
     ((SSLError,), "the certificate of the service is not trusted; AWS_CA_BUNDLE names whom to trust"),
-    ((RedirectedError,), "what answered is not S3, it redirects; check the network and --endpoint-url"),
+    ((RedirectedError,), "what answered is not S3, it redirects; check the network and `endpoint_url`"),
     ((ProxyConnectionError,), "the proxy can't be reached; check HTTPS_PROXY and HTTP_PROXY"),
     (
         (EndpointConnectionError, ConnectTimeoutError),
-        "the service can't be reached; check the network, the region and --endpoint-url",
+        "the service can't be reached; check the network, the region and `endpoint_url`",
     ),
     (
         (ReadTimeoutError, TimeoutError),
@@ -121,7 +121,7 @@ def _refusal(error: ClientError, operation: str, bucket: str, owner: str | None)
             "the key that the object is encrypted with" if reads else "s3_kms_key"
         )
     elif reads and is_unknown(error):
-        reason = "the service does not have this call ({code}); check --endpoint-url"
+        reason = "the service does not have this call ({code}); check `endpoint_url`"
     elif code in _DENIED and owner:
         reason += f", and the bucket has to be of account {owner}"
     return reason.format(code=code, bucket=bucket, permission=_PERMISSIONS[operation])
