@@ -47,6 +47,12 @@ def test_the_partition_is_that_of_the_arn(partition: str) -> None:
         b"<a><Account></Account><Arn>arn:aws:iam::000000000001:root</Arn></a>",
         b"<a><Account>000000000001</Account><Arn>nonsense</Arn></a>",
         b"<a><Account>000000000001</Account><Arn>arn:aws</Arn></a>",
+        b"<a><Account>000000000001</Account><Arn>arn:::::</Arn></a>",
+        b"<a><Account>000000000001</Account><Arn>arn:aw\ns:iam::000000000001:root</Arn></a>",
+        b"<a><Account>../../etc</Account><Arn>arn:aws:iam::000000000001:root</Arn></a>",
+        b"<a><Account>1</Account><Arn>arn:aws:iam::000000000001:root</Arn></a>",
+        "<a><Account>\u0661\u0661\u0661\u0661\u0661\u0661\u0661\u0661\u0661\u0661\u0661\u0661</Account>"
+        "<Arn>arn:aws:iam::000000000001:root</Arn></a>".encode(),
     ],
 )
 def test_a_reply_without_an_identity(body: bytes) -> None:
@@ -56,14 +62,15 @@ def test_a_reply_without_an_identity(body: bytes) -> None:
 
 @given(
     st.text(st.characters(exclude_characters="<&", exclude_categories=["C"]), max_size=40),
-    st.text("1:a/", max_size=14),
+    st.text("1:a/", max_size=14) | st.text("01", min_size=12, max_size=12),
 )
 def test_any_arn_is_a_caller_or_a_bad_response(arn: str, account: str) -> None:
     try:
         found = _caller(Reply(200, {}, _BODY.format(arn=arn, account=account).encode()))
     except BadResponseError:
         return
-    assert found.account_id
+    assert len(found.account_id) == 12
+    assert found.partition.replace("-", "").isalpha()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from poolcensus.aws.sdk import Sdk
     from poolcensus.aws.transport.protocol import Reply
 
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html
+_ARN = re.compile(r"arn:(?P<partition>[a-z]+(?:-[a-z]+)*):[^:\s]*:[^:\s]*:[^:\s]*:[^\r\n]*")
+_ACCOUNT_ID = re.compile(r"[0-9]{12}")
 _BODY = b"Action=GetCallerIdentity&Version=2011-06-15"
 # A person is waiting to hear that there is no network, or that the keys are wrong; an STS that answers is
 # worth waiting for.
@@ -108,10 +112,10 @@ def _caller(reply: Reply) -> Caller:
     root = parse_xml(reply.body)
     account = (root.findtext(".//{*}Account") or "").strip() if root is not None else ""
     arn = (root.findtext(".//{*}Arn") or "").strip() if root is not None else ""
-    parts = arn.split(":") if arn else []
-    if not account or not arn or len(parts) < 6:
+    found = _ARN.fullmatch(arn)
+    if found is None or _ACCOUNT_ID.fullmatch(account) is None:
         raise BadResponseError("STS sent a reply without an identity", code="BadResponse", status=200)
-    return Caller(account_id=account, arn=arn, partition=parts[1])
+    return Caller(account_id=account, arn=arn, partition=found["partition"])
 
 
 def sts_region(partition: str, configured: str | None) -> str:
