@@ -21,6 +21,7 @@ from poolcensus.engine.streams import Stream
 from poolcensus.errors import (
     CallError,
     DestinationError,
+    FatalError,
     IncompleteError,
     NotPublishedError,
     SettingsError,
@@ -400,7 +401,8 @@ class Census:
     def _check_accounts(self, accounts: int, opened: _Opened) -> None:
         if accounts == 0 and self.settings.shard is None:
             skipped = len(opened.listing.skipped)
-            raise SettingsError(
+            # Not the settings' error: calls were made to know it.
+            raise FatalError(
                 f"No accounts match: all {skipped:,} were filtered out. Check `account_tags`, `ous` and"
                 " `accounts`."
             )

@@ -101,6 +101,19 @@ def test_snapshots_are_listed(dest: Path, capsys: pytest.CaptureFixture[str]) ->
     assert found[1]["covered"] == 1
 
 
+@pytest.mark.parametrize("text", ["", "{", '{"schema_version": 99}'])
+def test_snapshots_that_cannot_be_read_are_named(
+    dest: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    (dest / OLD / "manifest.json").write_text(text)
+    for options in ((), ("--json",)):
+        assert main(["snapshots", "--dest", str(dest), *options]) == 0
+        captured = capsys.readouterr()
+        assert NEW in captured.out
+        assert OLD not in captured.out
+        assert f"Can't read 1 snapshot: {OLD}. Run 'poolcensus verify {OLD} --dest" in captured.err
+
+
 def test_no_snapshots_are_an_empty_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["snapshots", "--dest", str(tmp_path), "--json"]) == 0
     assert json.loads(said(capsys)) == []

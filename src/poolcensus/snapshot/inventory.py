@@ -70,6 +70,13 @@ def list_snapshots(
     read is passed over. Raises `SnapshotError` where a folder itself can't be read, and `DestinationError`
     or another `FatalError` where a bucket can't. Blocks.
     """
+    return read_inventory(dest, settings=settings).snapshots
+
+
+def read_inventory(dest: str | os.PathLike[str], *, settings: Settings | None = None) -> Inventory:
+    """Return the snapshots at a destination, and why others can't be read. As `list_snapshots`.
+
+    `latest` is not looked up.
+    """
     with open_source(dest, settings) as source:
-        survey = Survey(source.manifests(source.ids()), None)
-        return inventory_of(survey, source.location).snapshots
+        return inventory_of(Survey(source.manifests(source.ids()), None), source.location)
