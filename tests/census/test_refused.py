@@ -62,7 +62,7 @@ async def test_the_ledger_of_a_run_that_is_not_published_is_kept(lab: Start, com
     assert sorted(each.name for each in kept.iterdir()) == ["refused.json", f"targets.ndjson{suffix}"]
     assert sorted(each.name for each in here.dest.iterdir()) == [".lock", kept.name]
     run = RefusedRun.read(LocalFolder(kept))
-    assert (run.reason, kept.name) == ("--strict", f".refused-{run.id}")
+    assert (run.reason, kept.name) == ("strict", f".refused-{run.id}")
     assert [each.request_id for each in run.uncovered()] == [each.request_id for each in error.uncovered]
     assert error.count == len(error.uncovered) == 3
     assert len([*run.targets()]) == 15
@@ -84,7 +84,7 @@ async def test_only_the_newest_one_is_kept_and_none_after_a_snapshot(lab: Start)
     assert [str(here.dest / each) for each in refused_in(here.dest)] == [error.ledger]
     found = refused_run(None, here.dest)
     assert found is not None
-    assert found.reason == "--max-failed 1"
+    assert found.reason == "max_failed 1"
     assert found.id != first.id
     second = await here.collect(max_attempts=1)
     assert refused_run(None, here.dest) is None
@@ -145,7 +145,7 @@ async def test_a_bucket_keeps_the_ledger_of_the_newest_such_run(lab: Start) -> N
     for ref in (None, run_id, f"{PLACE}/{run_id}", f"{PLACE}/{run_id}/"):
         run = await to_thread.run_sync(refused_run, ref, PLACE)
         assert run is not None
-        assert (run.id, run.reason) == (run_id, "--strict")
+        assert (run.id, run.reason) == (run_id, "strict")
         found = await to_thread.run_sync(list, run.uncovered())
         assert [each.request_id for each in found] == [each.request_id for each in error.uncovered]
     async with Census(here.settings(dest=PLACE, max_attempts=1)) as census:

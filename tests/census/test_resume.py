@@ -107,7 +107,7 @@ async def test_targets_that_were_not_covered_are_called_again(lab: Start) -> Non
         ({}, CredentialsError),
         ({"profile": "nobody"}, SettingsError),
         ({"regions": "mars-*"}, SettingsError),
-        ({"exclude_accounts": [f"{number:012}" for number in range(1, 10)]}, SettingsError),
+        ({"exclude_accounts": [f"{number:012}" for number in range(1, 10)]}, FatalError),
         ({"accounts": "999999999999"}, FatalError),
         ({"ous": "ou-none-00000000"}, FatalError),
     ],
@@ -134,7 +134,7 @@ async def test_a_run_that_can_not_begin_leaves_the_interrupted_one(
 
 async def test_a_destination_without_a_journal_is_refused_before_any_call(lab: Start) -> None:
     here = await lab(accounts=3)
-    with pytest.raises(SettingsError, match="--resume needs a directory"):
+    with pytest.raises(SettingsError, match="`resume` needs a directory"):
         await here.collect(resume=True, dest="-")
     assert here.calls("sts.GetCallerIdentity") == 0
 
