@@ -75,6 +75,7 @@ def test_transports_are_side_by_side() -> None:
     assert len({(row["pools"], row["calls"]) for row in rows}) == 1
 
 
+@pytest.mark.long
 def test_scaling_has_both_curves() -> None:
     small = ("--accounts", "1,3", "--pages", "2", "--total-pages", "4")
     rows = bench("scaling", *small, "--regions", TWO, "--rounds", "1")["rows"]
@@ -103,6 +104,7 @@ def test_latency_is_held_against_the_path() -> None:
     assert row["of_path"] > 1
 
 
+@pytest.mark.long
 def test_throttling_is_beside_backoff_alone() -> None:
     # 190 pools in one target: three pages more than the burst of an account in a region.
     small = ("--accounts", "3", "--regions", TWO, "--mean-pools", "60", "--rounds", "1")

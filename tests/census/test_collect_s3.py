@@ -68,7 +68,7 @@ async def listed(dest: str = PLACE) -> list[str]:
     return [each.id for each in await to_thread.run_sync(list_snapshots, dest)]
 
 
-@pytest.mark.parametrize("compress", ["none", "zstd"])
+@pytest.mark.parametrize("compress", ["none", pytest.param("zstd", marks=pytest.mark.long)])
 async def test_a_census_into_a_bucket_is_exact(lab: Start, compress: str) -> None:
     here = await lab(accounts=20, mean_pools=4.0, no_role=0.1, opt_in_disabled=0.2)
     stored(here.simulator)

@@ -229,6 +229,14 @@ def stream_place() -> StreamPlace:
     return StreamPlace()
 
 
+# Where a second opinion on S3 costs seconds and the test is about what snapshots mean.
+moto_later = pytest.mark.parametrize(
+    "place",
+    ["folder", "stream", "simulated", pytest.param("moto", marks=pytest.mark.long)],
+    indirect=True,
+)
+
+
 @pytest.fixture(params=["folder", "stream", "simulated", "moto"])
 def place(request: pytest.FixtureRequest) -> Place:
     made: Place = request.getfixturevalue(f"{request.param}_place")
@@ -434,6 +442,7 @@ async def test_retention_works_on_any_of_them(place: Place) -> None:
     assert [*place.seen()] == [LATER_ID]
 
 
+@moto_later
 async def test_the_librarys_functions_take_any_of_them(place: Place) -> None:
     shelf = await written(place, ID, LATER_ID)
     dest = shelf.location
@@ -484,6 +493,7 @@ async def latest_of(shelf: Repository) -> str | None:
     return (await take_inventory(shelf)).latest
 
 
+@moto_later
 async def test_the_latest_is_the_one_that_was_published_last_by_its_manifest(
     place: Place,
 ) -> None:
@@ -506,6 +516,7 @@ async def test_the_latest_is_the_one_that_was_published_last_by_its_manifest(
     assert await latest_of(shelf) == last
 
 
+@moto_later
 async def test_one_from_the_future_is_never_the_latest(place: Place) -> None:
     shelf = await written(place)
     ahead = ago(-24)
@@ -525,6 +536,7 @@ async def test_one_from_the_future_is_never_the_latest(place: Place) -> None:
     assert len((await take_inventory(shelf)).snapshots) == 4
 
 
+@moto_later
 async def test_a_latest_that_names_one_from_the_future_is_put_right(place: Place) -> None:
     shelf = await written(place)
     ahead, real = ago(-24), ago(2)
@@ -538,6 +550,7 @@ async def test_a_latest_that_names_one_from_the_future_is_put_right(place: Place
     assert await latest_of(shelf) == real
 
 
+@moto_later
 async def test_a_wrong_clock_and_a_narrow_run_remove_nothing(place: Place) -> None:
     shelf = await written(place)
     full, narrow, ahead = ago(4), ago(3), ago(-24)
