@@ -21,8 +21,8 @@ def main() -> NoReturn:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _leave)
     # Imported only now: who interrupts the imports has nothing to lose and no traceback to read.
-    from poolcensus.cli import main as run  # noqa: PLC0415 - see above
-    from poolcensus.cli.exits import end  # noqa: PLC0415 - see above
+    from poolcensus.cli import main as run  # noqa: PLC0415 - not before the handlers are set
+    from poolcensus.cli.exits import end  # noqa: PLC0415 - not before the handlers are set
 
     end(run())
 

@@ -145,7 +145,7 @@ class Chain:
             raise CredentialsError(str(error)) from None
         # The chain runs other people's code: plugins, programs, answers and files of any shape, for which it
         # raises RuntimeError, TypeError, KeyError, IndexError and more.
-        except Exception as error:  # noqa: BLE001 - see above
+        except Exception as error:  # noqa: BLE001 - plugins raise anything
             raise CredentialsError(self._sentence(error)) from None
         self._ask_mfa.again = True
         return found
@@ -227,10 +227,11 @@ def _adapt(resolver: _Resolver, ask_mfa: _AskMfa) -> None:
         if isinstance(provider, ProcessProvider):
             resolver.providers[at] = ProcessWithReasons.of(provider)
         elif isinstance(provider, AssumeRoleProvider):
-            provider._prompter = ask_mfa  # noqa: SLF001 - see above
+            provider._prompter = ask_mfa  # noqa: SLF001 - there is no public way
             builder: _Builder | None = getattr(provider, "_profile_provider_builder", None)
             if builder is not None and hasattr(builder, "_create_process_provider"):
-                builder._create_process_provider = _with_reasons(builder._create_process_provider)  # noqa: SLF001 - see above
+                create = builder._create_process_provider  # noqa: SLF001 - there is no public way
+                builder._create_process_provider = _with_reasons(create)  # noqa: SLF001 - there is no public way
 
 
 def _with_reasons(create: Callable[[str], ProcessProvider]) -> Callable[[str], ProcessProvider]:

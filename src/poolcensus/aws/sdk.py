@@ -191,7 +191,7 @@ class Sdk:
         except OSError as error:
             raise FatalError(f"The AWS config can't be read: {os_error_in_words(error)}.") from None
         # A section may hold anything where the SDK expects a text: it raises TypeError, AttributeError, …
-        except Exception as error:  # noqa: BLE001 - see above
+        except Exception as error:  # noqa: BLE001 - the SDK raises anything on a malformed section
             raise SettingsError(
                 f"The AWS config is malformed ({type(error).__name__}). Correct the profile's section there."
             ) from None
@@ -270,7 +270,7 @@ class Sdk:
             raise FatalError(f"The AWS SDK's own files can't be read: {os_error_in_words(error)}.") from None
         # Models that a customer has left, plugins, and sections of any shape, which it trips over in as many
         # ways: KeyError, AttributeError, TypeError and more.
-        except Exception as error:  # noqa: BLE001 - see above
+        except Exception as error:  # noqa: BLE001 - models and plugins raise anything
             raise self._unformed(service, region, error) from None
         if unasked:
             raise RuntimeError("the SDK formed a request without asking for its region's endpoint")
@@ -297,7 +297,7 @@ class Sdk:
         loader = cast("Loader", self._opened.get_component("data_loader"))
         for path in loader.search_paths:
             folder = os.path.join(path, service)  # noqa: PTH118 - the SDK's paths are text
-            if path != loader.BUILTIN_DATA_PATH and os.path.isdir(folder):  # noqa: PTH112 - as above
+            if path != loader.BUILTIN_DATA_PATH and os.path.isdir(folder):  # noqa: PTH112 - the SDK's paths are text
                 return folder
         return None
 

@@ -157,6 +157,6 @@ async def _transport(settings: Settings, sdk: Sdk) -> Transport:
 
 def _load_sdk_transport() -> type[SdkTransport]:
     # The asynchronous SDK takes a good 100 ms, for those who ask for it alone.
-    from poolcensus.aws.transport.sdk import SdkTransport  # noqa: PLC0415 - see above
+    from poolcensus.aws.transport.sdk import SdkTransport  # noqa: PLC0415 - slow to import
 
     return SdkTransport

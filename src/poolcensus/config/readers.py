@@ -132,12 +132,12 @@ def plain(kind: Any, value: object) -> Any:  # noqa: ANN401 - a type that is kno
         raise ValueError(f"must be {words}") from None
 
 
-def each_of(kind: Any) -> Reader:  # noqa: ANN401 - as above
+def each_of(kind: Any) -> Reader:  # noqa: ANN401 - a type that is known only at run time
     """Return a reader of a list whose every element is of a type. Elements that come twice count once."""
     return partial(_texts, kind)
 
 
-def _texts(kind: Any, value: object) -> tuple[str, ...]:  # noqa: ANN401 - as above
+def _texts(kind: Any, value: object) -> tuple[str, ...]:  # noqa: ANN401 - a type that is known only at run time
     seen: dict[str, None] = {}
     for entry in listed(value):
         for part in listed(entry) if isinstance(entry, str) else (entry,):

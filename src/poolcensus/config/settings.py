@@ -373,7 +373,7 @@ def load_settings(
     keys = {field.name: key for key, field in FIELDS.items()}
     given, problems = sources.read(keys, path, overrides or {}, option_names or {}, ambient=ambient)
     try:
-        settings = Settings(**{FIELDS[key].name: each.value for key, each in given.items()})  # type: ignore[arg-type]
+        settings = Settings(**{FIELDS[key].name: each.value for key, each in given.items()})  # type: ignore[arg-type] # each was read by its field
     except InvalidSettingsError as error:
         # Defaults are right, also beside others: every key that is named was given.
         problems += (f"{given[each.key].place(each.key)}: {each.message}" for each in error.problems)

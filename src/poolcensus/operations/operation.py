@@ -151,7 +151,7 @@ class Operation:
         items: list[JsonObject] = []
         for item in found:
             if not isinstance(item, dict):
-                raise ValueError(f"a {self.item} is a JSON {type(item).__name__}, not an object")  # noqa: TRY004
+                raise ValueError(f"a {self.item} is a JSON {type(item).__name__}, not an object")  # noqa: TRY004 - so is this
             identity = item.get(self.identity)
             if not isinstance(identity, str) or not identity:
                 raise ValueError(f"a {self.item} has no {self.identity}")

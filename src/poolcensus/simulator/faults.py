@@ -52,10 +52,10 @@ class FaultKind(StrEnum):
     DRIP = "drip"
     HANG = "hang"
     REDIRECT = "redirect"
-    SAME_TOKEN = "same-token"  # noqa: S105
+    SAME_TOKEN = "same-token"  # noqa: S105 - a fault's name
     CYCLE_TOKENS = "cycle-tokens"
-    EMPTY_TOKEN = "empty-token"  # noqa: S105
-    NULL_TOKEN = "null-token"  # noqa: S105
+    EMPTY_TOKEN = "empty-token"  # noqa: S105 - a fault's name
+    NULL_TOKEN = "null-token"  # noqa: S105 - a fault's name
     EMPTY_PAGE = "empty-page"
     SHIFTING = "shifting"
     EVIL_NAMES = "evil-names"

@@ -112,7 +112,7 @@ class FastTransport:
         connection: Connection,
         origin: Origin,
         request: bytes,
-        timeout: float,  # noqa: ASYNC109 - as above
+        timeout: float,  # noqa: ASYNC109 - a part of the protocol's bound
     ) -> Reply:
         reply = await connection.exchange(request, timeout)
         if connection.reusable and not self._closed:

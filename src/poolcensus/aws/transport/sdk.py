@@ -217,7 +217,7 @@ class SdkTransport:
                 raise failure_of(f"{key.service} in {key.region}", error) from None
             raise FatalError(f"The AWS SDK's own files can't be read: {error.strerror or error}.") from None
         # The SDK trips over sections of any shape in as many ways: AttributeError, KeyError and more.
-        except Exception as error:  # noqa: BLE001 - see above
+        except Exception as error:  # noqa: BLE001 - the SDK raises anything on a malformed section
             raise _no_client(key, f"your AWS config is malformed ({type(error).__name__})") from None
 
 
@@ -298,7 +298,7 @@ class _AsItCame:
     def create_parser(self, protocol: str) -> Self:  # noqa: ARG002 - the SDK's signature
         return self
 
-    async def parse(self, response: Mapping[str, object], shape: object) -> dict[str, Reply]:  # noqa: ARG002
+    async def parse(self, response: Mapping[str, object], shape: object) -> dict[str, Reply]:  # noqa: ARG002 - aiobotocore's signature
         status, headers, body = response["status_code"], response["headers"], response["body"]
         return {_REPLY: Reply(cast("int", status), cast("Mapping[str, str]", headers), cast("bytes", body))}
 

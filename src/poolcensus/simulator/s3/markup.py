@@ -38,7 +38,7 @@ def read(body: bytes, root: str) -> list[tuple[str, dict[str, str]]]:
     """
     try:
         # A document type is what could make a small document a large one.
-        found = None if b"<!" in body else ET.fromstring(body)  # noqa: S314 - see above
+        found = None if b"<!" in body else ET.fromstring(body)  # noqa: S314 - it has no document type
     except ET.ParseError:
         found = None
     if found is None or _local(found) != root:

@@ -125,7 +125,7 @@ def _open_client(settings: Settings, sdk: Sdk, credentials: _SdkCredentials) -> 
     except CensusError:
         raise
     # The SDK trips over sections and models of any shape in as many ways: AttributeError, KeyError and more.
-    except Exception as error:  # noqa: BLE001 - see above
+    except Exception as error:  # noqa: BLE001 - the SDK raises anything on a malformed section
         raise SettingsError(
             "no client for S3 can be made: the endpoint URL, or the profile's section in your AWS config, is"
             f" malformed ({type(error).__name__})"

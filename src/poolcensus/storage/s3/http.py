@@ -81,7 +81,7 @@ class _Connections(AIOHTTPSession):  # type: ignore[misc] # the SDK has no types
         super().__init__(*args, **options)
         self._tls = tls
 
-    def _create_connector(self, proxy_url: str | None) -> aiohttp.TCPConnector:  # noqa: ARG002
+    def _create_connector(self, proxy_url: str | None) -> aiohttp.TCPConnector:  # noqa: ARG002 - aiobotocore's signature
         return aiohttp.TCPConnector(limit=self._max_pool_connections, ssl=self._tls, **self._connector_args)
 
     async def send(self, request: AWSPreparedRequest) -> AWSResponse:
@@ -116,7 +116,7 @@ def new_client(
     session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=str)
     session.get_component("event_emitter").register_last("before-call.s3", _send_at_once)
     # Else the SDK would walk the chain once more. It has no public way for credentials that renew.
-    session._credentials = _Signing(credentials)  # noqa: SLF001
+    session._credentials = _Signing(credentials)  # noqa: SLF001 - there is no public way
     config = AioConfig(
         http_session_cls=partial(_Connections, tls),
         user_agent_extra=TOOL,
