@@ -5,7 +5,7 @@ The public names are loaded when they are first used: importing `poolcensus` imp
 The layers, each importing only what stands below it:
 
     cli                  commands: parse, call one library function, print
-    census               the library's face
+    census | analysis    the library's face | what snapshots say side by side
     engine               targets to outcomes
     scope                which accounts and regions
     snapshot             what is written and read

@@ -1,0 +1,76 @@
+"""A difference between two snapshots, A and B: of a pool, or of a target that one of them did not cover."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from poolcensus.model import JsonObject, JsonValue
+
+
+class ChangeKind(StrEnum):
+    """What became of a pool between A and B, or that nobody can say."""
+
+    ADDED = "added"
+    REMOVED = "removed"
+    CHANGED = "changed"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One difference between A and B.
+
+    `account_name` is the newest that is known. `fields` has, for a changed pool, each field that differs with
+    its values in A and in B, None where it is missing. `pool` is the pool that was added or removed, as the
+    service answered it. An unknown target has no `pool_id`, and a `reason`.
+    """
+
+    kind: ChangeKind
+    account_id: str
+    account_name: str | None
+    region: str
+    pool_id: str | None = None
+    fields: Mapping[str, tuple[JsonValue, JsonValue]] = field(default_factory=dict)
+    pool: JsonObject | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """What a comparison of the snapshots `a` and `b` came to, in pools; `unknown` counts targets."""
+
+    a: str
+    b: str
+    added: int = 0
+    removed: int = 0
+    changed: int = 0
+    unknown: int = 0
+    unchanged: int = 0
+
+
+def change_object(change: Change) -> JsonObject:
+    """Return a change as its line of JSON has it."""
+    made: JsonObject = {
+        "change": change.kind.value,
+        "account_id": change.account_id,
+        "account_name": change.account_name,
+        "region": change.region,
+        "pool_id": change.pool_id,
+    }
+    if change.kind is ChangeKind.CHANGED:
+        made["fields"] = {name: list(values) for name, values in change.fields.items()}
+    elif change.kind is ChangeKind.UNKNOWN:
+        made["reason"] = change.reason
+    else:
+        made["pool"] = change.pool
+    return made
+
+
+def statistics_object(statistics: Statistics) -> JsonObject:
+    """Return the statistics as their line of JSON has them."""
+    return {"change": "statistics", **asdict(statistics)}
