@@ -92,7 +92,7 @@ def test_every_wrong_setting_is_a_line_and_nothing_is_called(
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 3
     assert all(each.startswith("poolcensus: ") for each in lines)
-    assert any("option --page-size: page_size: " in each for each in lines)
+    assert any("--page-size: " in each for each in lines)
 
 
 def test_json_on_standard_output_is_the_manifest_in_one_line(

@@ -288,7 +288,7 @@ def test_a_pattern_that_matches_nothing_is_an_error_only_where_it_selects() -> N
 
 
 def test_a_region_that_is_none_is_an_error_where_it_is_left_out_too() -> None:
-    assert "nearest known one is eu-west-1" in complaint(exclude_regions="eu-wset-1")
+    assert "Did you mean eu-west-1?" in complaint(exclude_regions="eu-wset-1")
 
 
 @pytest.mark.parametrize("value", [2, -1, 0.5, float("nan"), "2", " true", "", []])
@@ -321,7 +321,7 @@ def test_units_of_the_callers_account_alone_are_an_error() -> None:
 
 
 def test_settings_made_without_load_are_checked_too() -> None:
-    with pytest.raises(ValueError, match="nearest known one is eu-west-1"):
+    with pytest.raises(ValueError, match="Did you mean eu-west-1?"):
         Settings(regions=("eu-wset-1",))
 
 
