@@ -383,7 +383,7 @@ class Census:
             long=long,
             former=former,
         )
-        _log.info("asking %d regions as %s", len(opened.regions.regions), opened.aws.caller.arn)
+        _log.info("Querying %d regions as %s", len(opened.regions.regions), opened.aws.caller.arn)
         await engine.run()
         _log.info("ended: %s", engine.totals())
         self._check_accounts(engine.accounts, opened)

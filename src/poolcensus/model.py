@@ -191,14 +191,17 @@ class FailureGroup:
     """The targets that failed in one way: how many, in how many accounts, and the first of these by id.
 
     `denial` is the policy that refused, where the service named it; `unexplained` is a refusal of WorkSpaces
-    that does not say why. `code` and `region` are those of all the targets, or None where they differ.
+    that does not say why. `code`, `region` and `role`, the name of the role that could not be assumed, are
+    those of all the targets, or None where they differ. `operation` is the IAM action of the census.
     """
 
     outcome: Outcome
+    operation: str
     denial: Denial | None
     unexplained: bool
     code: str | None
     region: str | None
+    role: str | None
     targets: int
     accounts: int
     examples: tuple[FailedAccount, ...]

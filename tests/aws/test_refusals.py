@@ -169,7 +169,7 @@ def test_a_denial_names_the_policy(code: str, policy: str, form: str) -> None:
         assert type(error) is (ScpDeniedError if policy == "service control policy" else AccessDeniedError)
         assert denial_in(message) == Denial(policy, "explicit" in form)
         # As a role that could not be assumed says it.
-        assert denial_in(f"{ARN} could not be assumed: {message}") == Denial(policy, "explicit" in form)
+        assert denial_in(f"Could not assume {ARN}: {message}") == Denial(policy, "explicit" in form)
         assert error.message == message
 
 

@@ -128,7 +128,7 @@ def test_what_the_destination_calls_its_latest_stays() -> None:
 
 @pytest.mark.parametrize(
     ("rules", "word"),
-    [({}, "nothing says"), ({"last": 0}, "last is 0"), ({"last": 1, "daily": -1}, "daily is -1")],
+    [({}, "Specify at least one"), ({"last": 0}, "last is 0"), ({"last": 1, "daily": -1}, "daily is -1")],
 )
 def test_rules_that_say_nothing_are_refused(rules: dict[str, int], word: str) -> None:
     with pytest.raises(SettingsError, match=word):

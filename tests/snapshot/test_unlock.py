@@ -47,7 +47,7 @@ async def test_a_folder_that_nobody_holds_is_left_as_it_is(tmp_path: Path) -> No
     before = (tmp_path / ".lock").stat().st_ino
     assert await unlock(tmp_path) is None
     assert (tmp_path / ".lock").stat().st_ino == before
-    with pytest.raises(DestinationError, match="there is no such folder"):
+    with pytest.raises(DestinationError, match="There is no folder"):
         await unlock(tmp_path / "none")
 
 
