@@ -279,7 +279,7 @@ async def test_a_disk_that_fills_while_a_run_is_put_away_leaves_the_journal(
     def full(file: object) -> bytes:
         raise DestinationError("full")
 
-    monkeypatch.setattr("poolcensus.snapshot.write_queue._DataFile.finish", full)
+    monkeypatch.setattr("poolcensus.format.packing.Packer.finish", full)
     with anyio.CancelScope():
         await interrupt(tmp_path, snapshot_id, compression=compression)
     assert (draft_of(tmp_path) / "journal").exists()

@@ -6,8 +6,7 @@ import io
 import subprocess
 import threading
 from abc import ABC, abstractmethod
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.request import ProxyHandler, Request, build_opener
 
 import anyio
@@ -582,25 +581,28 @@ async def test_a_draft_knows_the_newest_of_the_others_once_it_is_published(place
     assert found.scope.request == narrow
 
 
-async def test_what_is_made_to_be_added_is_made_outside_the_loops_thread(place: Place) -> None:
-    made: list[int] = []
+async def test_pieces_are_packed_outside_the_loops_thread(place: Place) -> None:
+    read: list[int] = []
 
-    def make(data: bytes) -> bytes:
-        made.append(threading.get_ident())
-        return data
+    class Noted(NamedTuple):
+        content: bytes
+
+        def read(self) -> bytes:
+            read.append(threading.get_ident())
+            return self.content
 
     async with place.store() as store:
         draft = await store.draft(ID)
         pools, ledger = await draft.create("pools.ndjson"), await draft.create("targets.ndjson")
         await draft.append(
             [
-                Piece(pools, partial(make, b"a\n")),
-                Piece(ledger, partial(make, b"1\n")),
-                Piece(pools, partial(make, b"")),
+                Piece(pools, [Noted(b"a"), b"\n"]),
+                Piece(ledger, [Noted(b"1\n")]),
+                Piece(pools, [Noted(b"")]),
             ]
         )
-        await draft.append([Piece(ledger, partial(make, b"")), Piece(pools, partial(make, b"b\n"))])
+        await draft.append([Piece(ledger, [Noted(b"")]), Piece(pools, [b"b", Noted(b"\n")])])
         await commit(draft, b"{}")
     assert place.seen()[ID]["pools.ndjson"] == b"a\nb\n"
-    assert len(made) == 5
-    assert threading.get_ident() not in made
+    assert len(read) == 5
+    assert threading.get_ident() not in read
