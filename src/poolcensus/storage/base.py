@@ -83,7 +83,7 @@ class DraftFile(ABC):
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What a file gets next: `parts`, packed where there is a `packer`, and its end where it is the `last`."""
+    """What a file gets next: `parts`, packed where there is a `packer`, and its end if it is the `last`."""
 
     file: DraftFile
     parts: Sequence[Part]
