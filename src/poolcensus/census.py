@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from contextlib import aclosing, asynccontextmanager, contextmanager, nullcontext
-from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
 
@@ -25,7 +24,7 @@ from poolcensus.errors import (
     SettingsError,
     SnapshotError,
 )
-from poolcensus.format.times import rfc3339
+from poolcensus.format.times import utc_now
 from poolcensus.loops import in_thread, require_asyncio
 from poolcensus.model import Outcome, Plan, Progress, Target, Totals
 from poolcensus.operations import WORKSPACES_POOLS
@@ -52,6 +51,7 @@ from poolcensus.version import TOOL
 if TYPE_CHECKING:
     import os
     from collections.abc import AsyncIterator, Iterator, Mapping
+    from datetime import datetime
     from types import TracebackType
 
     from anyio.abc import TaskGroup
@@ -216,7 +216,7 @@ class Census:
         into a folder leaves what it has for one that resumes: see `resumable`. Cancelling it takes a few
         seconds at most. A thread that hangs on the disk is left behind, and publishes nothing later.
         """
-        started = datetime.now(UTC)
+        started = utc_now()
         place = checked_place(dest) if dest is not None else self.settings.dest
         self._place, self._writer, self._closed = place, None, ()
         async with (
@@ -239,7 +239,7 @@ class Census:
             return msgspec.structs.replace(interrupted.header, compression=self.settings.compress)
         return JournalHeader(
             snapshot_id=new_snapshot_id(started),
-            started_at=rfc3339(started),
+            started_at=started,
             compression=self.settings.compress,
             operation=self.operation.info,
             asked=asked,
@@ -266,7 +266,7 @@ class Census:
             with self._keeping_ledger() if refused is not None else nullcontext():
                 manifest = await writer.publish(
                     started_at=header.started_at,
-                    finished_at=rfc3339(datetime.now(UTC)),
+                    finished_at=utc_now(),
                     tool=TOOL,
                     caller=opened.aws.caller,
                     organization_id=opened.listing.organization_id,

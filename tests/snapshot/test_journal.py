@@ -36,6 +36,7 @@ from snapshot.making import (
     ID,
     LATER_ID,
     POOLS,
+    STARTED,
     ago,
     fill,
     folder_of,
@@ -68,7 +69,7 @@ class StoppedError(Exception):
 
 
 def header(snapshot_id: str, compression: Compression = Compression.NONE) -> JournalHeader:
-    return JournalHeader(snapshot_id, "2026-11-23T02:00:00.000Z", compression, WORKSPACES_POOLS.info, ASKED)
+    return JournalHeader(snapshot_id, STARTED, compression, WORKSPACES_POOLS.info, ASKED)
 
 
 async def interrupt(

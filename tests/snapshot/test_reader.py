@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from poolcensus.errors import SettingsError, SnapshotError
+from poolcensus.format.times import rfc3339
 from poolcensus.model import Compression, Outcome, SnapshotStatus
 from poolcensus.snapshot import Snapshot, list_snapshots, refused_run
-from snapshot.making import ID, LATER_ID, SOME, ago, clock, folder_of, make, pool, target
+from snapshot.making import FINISHED, ID, LATER_ID, SOME, STARTED, ago, clock, folder_of, make, pool, target
 
 OLDEST_ID = "20261101T020000Z-aaaaaa"
 
@@ -164,7 +165,7 @@ async def test_lists_hold_snapshots_only_the_newest_last(dest: Path) -> None:
     assert [info.id for info in found] == [OLDEST_ID, ID, LATER_ID]
     info = found[0]
     assert (info.status, info.pools, info.targets, info.covered) == (SnapshotStatus.COMPLETE, 3, 3, 3)
-    assert (info.started_at, info.finished_at) == ("2026-11-23T02:00:00.000Z", "2026-11-23T02:00:04.000Z")
+    assert (info.started_at, info.finished_at) == (STARTED, FINISHED)
     with pytest.raises(SnapshotError, match="No snapshots in"):
         list_snapshots(dest / "x")
 
@@ -207,7 +208,7 @@ async def test_latest_reads_a_few_manifests_of_many(tmp_path: Path, monkeypatch:
     source = folder_of(await make(tmp_path, snapshot_ids[0]))
     for days, snapshot_id in enumerate(snapshot_ids[1:]):
         shutil.copytree(source, tmp_path / snapshot_id)
-        at = clock(24.0 * (58 - days))
+        at = rfc3339(clock(24.0 * (58 - days)))
         change(tmp_path / snapshot_id, snapshot_id=snapshot_id, started_at=at, finished_at=at)
     read: list[str] = []
     real = Path.open

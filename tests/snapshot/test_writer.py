@@ -21,7 +21,20 @@ from poolcensus.model import Compression, Outcome, Page, SnapshotStatus
 from poolcensus.snapshot import Snapshot, SnapshotWriter, verify
 from poolcensus.storage.base import Draft, DraftFile
 from poolcensus.storage.local.store import FolderStore
-from snapshot.making import ID, POOLS, SOME, fill, folder_of, make, page, pool, publish, result, target
+from snapshot.making import (
+    ID,
+    POOLS,
+    RECEIVED,
+    SOME,
+    fill,
+    folder_of,
+    make,
+    page,
+    pool,
+    publish,
+    result,
+    target,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
@@ -226,7 +239,7 @@ async def test_a_pool_that_is_no_json_fails_its_target_only(tmp_path: Path) -> N
         of = target(1)
         await writer.page(page(of, pool("wspool-1")))
         with pytest.raises(BadResponseError, match="can't be written"):
-            await writer.page(Page(of, 2, "", ({"PoolId": object()},)))  # type: ignore[dict-item]
+            await writer.page(Page(of, 2, RECEIVED, ({"PoolId": object()},)))  # type: ignore[dict-item]
         await writer.done(result(of, Outcome.BAD_RESPONSE), of)
         await fill(writer, {target(2): ["wspool-2"]})
         await publish(writer)

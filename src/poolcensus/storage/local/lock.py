@@ -44,7 +44,7 @@ class FolderLock:
             self._fd = fd
             os.ftruncate(fd, 0)
             this = LockHolder.this_run()
-            write_all(fd, dumps({"host": this.host, "pid": this.pid, "started_at": this.started_at}))
+            write_all(fd, dumps({"host": this.host, "pid": this.pid, "started_at": this.started_text}))
 
     def check(self) -> None:
         """Raise `DestinationError` where somebody has taken the lock away."""
