@@ -125,7 +125,8 @@ class Settings(
         "The profile of your AWS config to use for the caller's credentials.",
     ] = None
     role_name: Annotated[
-        readers.RoleName,
+        str,
+        readers.role_name,
         "Name of the role to assume in each member account, with its path if it has one.",
     ] = "PoolCensusReader"
     external_id: Annotated[
