@@ -147,7 +147,7 @@ def test_a_body_without_a_session_is_a_bad_response(body: bytes) -> None:
         _role_session(Reply(200, CIMultiDict(), body))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     st.dictionaries(
         st.sampled_from(["AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration", "Other"]),

@@ -393,7 +393,7 @@ _XML_PIECES = st.lists(
 ).map(lambda pieces: "".join(pieces).encode())
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     body=st.binary(max_size=100)
     | _XML_PIECES
@@ -415,7 +415,7 @@ def test_any_reply_is_an_error_that_can_be_read(body: bytes, status: int, header
     assert error.status == status
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.text(max_size=30), st.text(max_size=200), st.integers(400, 599))
 def test_classify_takes_any_text(code: str, message: str, status: int) -> None:
     assert isinstance(classify(code, message, status=status, headers={}), CallError)

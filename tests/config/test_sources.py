@@ -37,7 +37,7 @@ choices = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(choices)
 def test_the_strongest_source_wins_for_every_key_by_itself(
     tmp_path: Path, chosen: dict[str, tuple[list[str], list[tuple[str, str, object]]]]

@@ -383,7 +383,7 @@ def original() -> dict[str, bytes]:
         return {each.name: each.read_bytes() for each in draft_of(Path(folder)).iterdir()}
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(seed=st.integers(0, 1 << 32), name=st.sampled_from(["journal", "pools.ndjson"]), many=st.booleans())
 def test_a_damaged_journal_gives_back_nothing_wrong(
     original: dict[str, bytes], seed: int, name: str, *, many: bool

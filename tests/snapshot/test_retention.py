@@ -245,7 +245,7 @@ def test_a_clock_that_is_a_little_ahead_is_no_future() -> None:
 
 
 # How fast inputs come is a matter of the machine.
-unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+unhurried = settings(suppress_health_check=[HealthCheck.too_slow])
 
 
 @st.composite

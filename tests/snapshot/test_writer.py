@@ -142,7 +142,7 @@ async def test_a_snapshot_is_complete_if_every_outcome_is_covered(tmp_path: Path
     memory=st.sampled_from([64, 1000, 1 << 16]),
     queue=st.sampled_from([100, 5000, 1 << 20]),
 )
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_targets_in_any_interleaving_come_out_whole_and_together(
     compression: Compression, seed: int, memory: int, queue: int
 ) -> None:
