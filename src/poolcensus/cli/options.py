@@ -56,7 +56,7 @@ OPTIONS = tuple(
         ("--strict", "strict", None),
         ("--max-failed", "max_failed", "N|N%"),
         ("--resume", "resume", None),
-        ("--deadline", "deadline", "SECONDS"),
+        ("--deadline", "deadline", "DURATION"),
         ("--shard", "shard", "I/N"),
         ("--progress", "progress", "auto|always|never"),
         ("--log-format", "log_format", "text|json"),
