@@ -10,6 +10,7 @@ import anyio
 import pytest
 from rich.console import Console
 
+from poolcensus.analysis.failures import failures_by_account
 from poolcensus.cli import tables
 from poolcensus.cli.display import display
 from poolcensus.cli.progress import line, shown
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rich.console import RenderableType
-    from rich.table import Table
 
+    from poolcensus.cli.grid import Grid
     from poolcensus.model import Manifest, Plan, Progress, TargetResult
 
 EVIL = "[red]\x1b[2J\x1b]0;owned\x07\u202eevil\nname :boom:"
@@ -117,7 +118,7 @@ def test_names_of_others_are_neither_markup_nor_control(
     failed = replace(result(1, outcome=Outcome.ERROR), account_name=EVIL, error_message=EVIL)
     said = rendered(
         pool_table([pool(EVIL)]),
-        tables.failure_table([failed]),
+        tables.failure_table(failures_by_account([failed], WORKSPACES_POOLS)),
         *tables.manifest_summary(manifest, EVIL),
         width=400,
     )
@@ -125,7 +126,7 @@ def test_names_of_others_are_neither_markup_nor_control(
     assert said.replace("\n", "").isprintable()
 
 
-def pool_table(records: list[PoolRecord]) -> Table:
+def pool_table(records: list[PoolRecord]) -> Grid:
     return tables.record_table(records, WORKSPACES_POOLS.columns)
 
 

@@ -114,10 +114,10 @@ def _report(
     manifest = snapshot.manifest
     where = None if settings.dest == "-" else snapshot.location
     if on_terminal(sys.stderr):
-        from poolcensus.cli.tables import console, manifest_summary
+        from poolcensus.cli.tables import console, manifest_summary, put
 
         with suppress(OSError):
-            console(stderr=True).print(*manifest_summary(manifest, where), sep="\n")
+            put(console(stderr=True), *manifest_summary(manifest, where))
     if manifest.status != SnapshotStatus.COMPLETE:
         totals = manifest.totals
         complain(*failures(groups))

@@ -91,6 +91,19 @@ def settings_options(
     return decorate
 
 
+def comma_list(
+    flag: str, metavar: str, text: str
+) -> Callable[[Callable[Parameters, Returned]], Callable[Parameters, Returned]]:
+    """Give a command an option of several values, with commas between them or repeated."""
+
+    def split(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:  # noqa: ARG001 - Click's signature
+        return tuple(part for each in value for part in (piece.strip() for piece in each.split(",")) if part)
+
+    return click.option(
+        flag, metavar=metavar, multiple=True, callback=split, help=f"{text}  [may be repeated]"
+    )
+
+
 def _decorator(
     option: SettingOption,
 ) -> Callable[[Callable[Parameters, Returned]], Callable[Parameters, Returned]]:

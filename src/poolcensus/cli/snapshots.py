@@ -39,16 +39,17 @@ def command(config: Path | None, **given: object) -> int:
     now = datetime.now(UTC)
     complain(*_unreadable(settings.dest, inventory))
     complain(*dated_ahead([each.id for each in found if each.moment.is_ahead(now)]))
-    if settings.json_output:
+    if not found:
+        complain(no_snapshots(settings.dest))
+    elif settings.json_output:
         from poolcensus.cli.output import info_object, write_line
 
-        write_line([info_object(each, now) for each in found])
-    elif found:
+        for each in found:
+            write_line(info_object(each, now))
+    else:
         from poolcensus.cli.tables import console, put, snapshot_table
 
         put(console(), snapshot_table(found))
-    else:
-        complain(no_snapshots(settings.dest))
     return ExitCode.OK
 
 

@@ -36,17 +36,15 @@ def command(refs: tuple[str, ...], config: Path | None, **given: object) -> int:
     if settings.json_output:
         from poolcensus.cli.output import write_line
 
-        write_line(
-            [
+        for ref, problems in found.items():
+            write_line(
                 {
                     "snapshot": ref,
                     "ok": not problems,
                     "status": _status(problems),
                     "problems": [asdict(each) for each in problems],
                 }
-                for ref, problems in found.items()
-            ]
-        )
+            )
     else:
         for ref, problems in found.items():
             _print(ref, problems)

@@ -36,11 +36,19 @@ class Refusal(NamedTuple):
 
 
 class Column(NamedTuple):
-    """A column of a table for people. `cell` takes an item, of which every field may be missing."""
+    """A column of a table for people. `cell` takes an item, of which every field may be missing.
+
+    `sorted_by` is what rows are sorted by, where that is not the cell. Where a terminal is narrow, columns of
+    the highest `rank` are left out first, those of rank 0 never, and cells are cut to no less than `least`
+    cells of the terminal, if that is not None.
+    """
 
     title: str
     cell: Callable[[JsonObject], object]
     is_number: bool = False
+    sorted_by: Callable[[JsonObject], object] | None = None
+    rank: int = 0
+    least: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,6 +93,11 @@ def _sessions(pool: JsonObject) -> str:
     return "/".join(str(each) for each in (active, actual) if each is not None)
 
 
+def _active_sessions(pool: JsonObject) -> object:
+    capacity = pool.get("CapacityStatus")
+    return capacity.get("ActiveUserSessions") if isinstance(capacity, dict) else None
+
+
 WORKSPACES_POOLS = Operation(
     service="workspaces",
     action="DescribeWorkspacesPools",
@@ -122,9 +127,14 @@ WORKSPACES_POOLS = Operation(
     offered_in=_offered_in,
     columns=(
         Column("Pool", lambda pool: pool.get("PoolId")),
-        Column("Pool name", lambda pool: pool.get("PoolName")),
-        Column("State", lambda pool: pool.get("State")),
-        Column("Sessions", _sessions, is_number=True),
-        Column("Created", lambda pool: str(pool.get("CreatedAt") or "")[:10]),
+        Column("Pool name", lambda pool: pool.get("PoolName"), rank=2, least=10),
+        Column("State", lambda pool: pool.get("State"), rank=1),
+        Column("Sessions", _sessions, is_number=True, sorted_by=_active_sessions, rank=4),
+        Column(
+            "Created",
+            lambda pool: str(pool.get("CreatedAt") or "")[:10],
+            sorted_by=lambda pool: pool.get("CreatedAt"),
+            rank=5,
+        ),
     ),
 )
