@@ -156,7 +156,10 @@ def failed(
 
 
 def test_failures_of_an_account_are_one_for_each_cause() -> None:
-    explicit = "User: x is not authorized to perform: y on resource: z with an explicit deny in a permissions boundary"
+    explicit = (
+        "User: x is not authorized to perform: y on resource: z"
+        " with an explicit deny in a permissions boundary"
+    )
     results = [
         failed(2, "us-east-1"),
         failed(1, "us-east-1"),

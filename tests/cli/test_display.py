@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING
 
 import anyio
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 
 from poolcensus.analysis.failures import failures_by_account
 from poolcensus.cli import tables
 from poolcensus.cli.display import display
+from poolcensus.cli.pace import Pace, Pacer
 from poolcensus.cli.progress import line, shown
 from poolcensus.cli.wording import duration
 from poolcensus.config import ProgressMode
-from poolcensus.model import Account, Outcome, PoolRecord, Target
+from poolcensus.model import Account, Outcome, PoolRecord, Progress, Target, Totals
 from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.snapshot import Scope, SnapshotInfo
 
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from poolcensus.cli.grid import Grid
-    from poolcensus.model import Manifest, Plan, Progress, TargetResult
+    from poolcensus.model import Manifest, Plan, TargetResult
 
 EVIL = "[red]\x1b[2J\x1b]0;owned\x07\u202eevil\nname :boom:"
 
@@ -63,13 +66,66 @@ class Terminal(io.StringIO):
 
 
 def test_progress_says_how_far_it_is_and_that_the_end_is_open(progress: Progress) -> None:
-    assert line(progress) == "poolcensus: 12 s: 3 of 4+ targets, 7 pools, 9 calls, 1 throttle, 1 not covered"
+    assert line(progress) == "poolcensus: 12 s: 3 of 4+ targets, 7 pools, 9 calls, 1 throttle, 1 failed"
     said = rendered(display(progress))
     for expected in ("3 of 4+ targets", "2 accounts so far", "7 pools", "9 calls", "1 throttle,", "12 s"):
         assert expected in said
     assert "slow: acct-0 eu-west-1 7.0 s" in " ".join(said.split())
     closed = replace(progress, listing=False)
     assert "3 of 4 targets" in rendered(display(closed))
+
+
+def test_the_first_seconds_promise_nothing(progress: Progress) -> None:
+    pacer = Pacer()
+    for tenths in range(50):
+        early = replace(progress, listing=False, elapsed=tenths / 10, done=tenths)
+        assert pacer.pace(early) == Pace()
+
+
+def test_a_rate_and_the_time_left_are_those_of_the_last_half_minute(progress: Progress) -> None:
+    pacer = Pacer()
+
+    def at(seconds: int, done: int, calls: int, *, listing: bool = False) -> Pace:
+        totals = replace(progress.totals, targets=1000, requests=calls)
+        return pacer.pace(replace(progress, elapsed=seconds, listing=listing, done=done, totals=totals))
+
+    at(0, 0, 0)
+    assert at(10, 100, 250, listing=True) == Pace(25.0, None)
+    assert at(20, 200, 500) == Pace(25.0, 80.0)
+    for seconds in range(21, 61):
+        at(seconds, 200 + (seconds - 20), 500 + (seconds - 20) * 2)
+    assert at(61, 241, 582) == Pace(2.0, 759.0)
+    # Nothing moves: nobody knows for how long.
+    for seconds in range(62, 95):
+        stalled = at(seconds, 241, 582)
+    assert stalled == Pace(0.0, None)
+    assert at(125, 1000, 1600).left is None
+
+
+def test_the_pace_is_said_in_words(progress: Progress) -> None:
+    pace = Pace(1234.5, 125.2)
+    assert line(progress, pace) == (
+        "poolcensus: 12 s: 3 of 4+ targets, 7 pools, 9 calls (1,234/s), 1 throttle, 1 failed,"
+        " about 2 min 05 s left"
+    )
+    assert Pace(0.5, 0.2).rate_words == " (0.5/s)"
+    shown_words = " ".join(rendered(display(progress, pace)).split())
+    assert "12 s, about 2 min 05 s left" in shown_words
+    assert "9 calls (1,234/s), 1 throttle, 5 in flight, 1 failed" in shown_words
+
+
+@given(st.lists(st.tuples(st.integers(0, 90), st.integers(0, 99), st.booleans()), min_size=1))
+def test_the_time_left_is_never_nonsense(steps: list[tuple[int, int, bool]]) -> None:
+    pacer, elapsed, done = Pacer(), 0, 0
+    for seconds, more, listing in steps:
+        elapsed, done = elapsed + seconds, min(done + more, 1000)
+        totals = Totals(targets=1000, requests=done)
+        pace = pacer.pace(Progress(elapsed, listing, 1, 0, totals, done, 0, 0, ()))
+        assert pace.calls is None or pace.calls >= 0
+        if pace.left is not None:
+            assert pace.left > 0
+            assert not listing
+            assert done < 1000
 
 
 @pytest.mark.parametrize("width", [20, 40, 200])
