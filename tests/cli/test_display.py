@@ -245,10 +245,15 @@ def test_colours_stay_away_where_they_are_not_wanted(
     stream = Terminal()
     monkeypatch.setattr(sys, "stdout", stream)
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("NO_COLOR", "1")
-    tables.console().print(*tables.manifest_summary(manifest, None))
-    assert "complete" in stream.getvalue()
-    assert "\x1b[32m" not in stream.getvalue()
+    tables.put(tables.console(), *tables.manifest_summary(manifest, None))
+    assert "\x1b[32mcomplete" in stream.getvalue()
+    for variable, value in (("NO_COLOR", "1"), ("TERM", "dumb")):
+        with monkeypatch.context() as changed:
+            changed.setenv(variable, value)
+            stream.truncate(0)
+            tables.put(tables.console(), *tables.manifest_summary(manifest, None))
+            assert "complete" in stream.getvalue()
+            assert "\x1b" not in stream.getvalue()
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from poolcensus.analysis.failures import AccountFailure
-    from poolcensus.model import JsonObject, PoolRecord, TargetResult
+    from poolcensus.model import JsonObject, OperationInfo, PoolRecord, TargetResult
     from poolcensus.snapshot import Snapshot
 
 _Row = TypeVar("_Row")
@@ -84,14 +84,14 @@ FAILURE_KEYS: Mapping[str, Callable[[AccountFailure], object]] = {
 """What failures of accounts can be sorted by; `regions` is their number."""
 
 
-def record_keys(snapshot: Snapshot) -> Mapping[str, Callable[[PoolRecord], object]]:
-    """Return what the records of a snapshot can be sorted by: the columns of their table, by name."""
+def record_keys(info: OperationInfo) -> Mapping[str, Callable[[PoolRecord], object]]:
+    """Return what the records of an operation can be sorted by: the columns of their table, by name."""
     made: dict[str, Callable[[PoolRecord], object]] = {
         "account": lambda record: record.account_id,
         "name": lambda record: record.account_name,
         "region": lambda record: record.region,
     }
-    for column in columns_of(snapshot.manifest.operation):
+    for column in columns_of(info):
         made[column.title.lower().replace(" ", "-")] = partial(_of_item, column.sorted_by or column.cell)
     return made
 
@@ -126,7 +126,7 @@ def record_lines(snapshot: Snapshot, choice: Choice = ALL, sort: Sequence[SortKe
     `Snapshot.pools` raises, `SettingsError` for a column that there is not, and `DestinationError` where
     there is no room for the file.
     """
-    keys = record_keys(snapshot)
+    keys = record_keys(snapshot.manifest.operation)
     check_sort(sort, keys)
     identity = snapshot.manifest.operation.identity
     values = [keys[each.name] for each in sort]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from poolcensus.cli import logs
+from poolcensus.cli.command import Command
 from poolcensus.cli.exits import ExitCode, StoppedError, code_of, drop_output
 from poolcensus.cli.options import EVERYTHING, read_settings, settings_options
 from poolcensus.cli.running import run
@@ -29,7 +30,21 @@ if TYPE_CHECKING:
     from poolcensus.snapshot import Snapshot
 
 
-@click.command(name="collect")
+@click.command(
+    name="collect",
+    cls=Command,
+    examples=(
+        ("Take the census of the Organization", "poolcensus collect --dest snapshots"),
+        (
+            "Some accounts and regions, into a bucket",
+            "poolcensus collect --dest s3://bucket/prefix --ou ou-ab12-34cd56ef --regions 'eu-*'",
+        ),
+        (
+            "At most an hour, and only if 2% or less failed",
+            "poolcensus collect --deadline 1h --max-failed 2%",
+        ),
+    ),
+)
 @settings_options(*EVERYTHING)
 def command(config: Path | None, **given: object) -> int:
     """Take the census and publish a snapshot.

@@ -19,6 +19,7 @@ import click
 from poolcensus.analysis.listing import records_in_order
 from poolcensus.cli import logs
 from poolcensus.cli.collect import collect
+from poolcensus.cli.command import Command
 from poolcensus.cli.exits import ExitCode
 from poolcensus.cli.options import LOGGING, read_settings, settings_options
 from poolcensus.cli.tables import console, manifest_summary, put, record_table, sentences
@@ -54,7 +55,14 @@ SIMULATOR = (
 )
 
 
-@click.command(name="demo")
+@click.command(
+    name="demo",
+    cls=Command,
+    examples=(
+        ("See it in a minute", "poolcensus demo"),
+        ("Keep its snapshot", "poolcensus demo --dest demo-snapshots"),
+    ),
+)
 @click.option(
     "--dest",
     metavar="DEST",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from poolcensus.errors import CensusError
 
@@ -33,6 +33,19 @@ class ExitCode(IntEnum):
     LOCKED = 11
     INTERRUPTED = 130
     TERMINATED = 143
+
+
+MEANINGS: Mapping[ExitCode, str] = {
+    ExitCode.OK: "Success: of collect, published and every target covered.",
+    ExitCode.FATAL: "An error: of collect, nothing was published. verify found something.",
+    ExitCode.USAGE: "Wrong usage or settings: nothing was called.",
+    ExitCode.UNCOVERED: "Published, and some targets failed.",
+    ExitCode.NOT_PUBLISHED: "Not published, because of --strict or --max-failed; the ledger is kept.",
+    ExitCode.LOCKED: "Another run holds the lock of the destination.",
+    ExitCode.INTERRUPTED: "Interrupted: nothing was published.",
+    ExitCode.TERMINATED: "Terminated: nothing was published.",
+}
+"""Each exit code in words, for the manual."""
 
 
 class StoppedError(Exception):

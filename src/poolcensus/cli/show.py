@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from poolcensus.analysis.listing import Choice, SortKey
+from poolcensus.analysis.listing import FAILURE_KEYS, Choice, SortKey, record_keys
+from poolcensus.cli.command import Command
+from poolcensus.cli.completing import regions, snapshots, words
 from poolcensus.cli.exits import ExitCode
 from poolcensus.cli.options import comma_list, settings_options
 from poolcensus.cli.reading import KEYS, dated_ahead, reading_settings
@@ -26,9 +28,34 @@ if TYPE_CHECKING:
 
 _OUTCOMES = tuple(each.value for each in Outcome if not each.covered)
 
+# https://docs.aws.amazon.com/workspaces/latest/api/API_WorkspacesPool.html
+_STATES = ("CREATING", "DELETING", "RUNNING", "STARTING", "STOPPED", "STOPPING", "UPDATING")
 
-@click.command(name="show")
-@click.argument("ref", required=False, metavar="[SNAPSHOT]")
+
+def _columns() -> list[str]:
+    """Return what rows can be sorted by, pools or failures."""
+    from poolcensus.operations import WORKSPACES_POOLS
+
+    return [*record_keys(WORKSPACES_POOLS.info), *(each for each in FAILURE_KEYS if each != "account")]
+
+
+@click.command(
+    name="show",
+    cls=Command,
+    examples=(
+        ("The newest snapshot", "poolcensus show"),
+        ("What failed, and what would mend it", "poolcensus show --failures"),
+        (
+            "Running pools with the most sessions, of the snapshot before",
+            "poolcensus show latest~1 --pools --state RUNNING --sort -sessions",
+        ),
+        (
+            "The pools of one day as CSV",
+            "poolcensus show 20261123 --pools --json | jq -r '[.account_id, .region, .pool.PoolId] | @csv'",
+        ),
+    ),
+)
+@click.argument("ref", required=False, metavar="[SNAPSHOT]", shell_complete=snapshots)
 @settings_options(*KEYS)
 @click.option(
     "--failures", is_flag=True, help="List what failed, by account and cause, and what would mend it."
@@ -37,13 +64,18 @@ _OUTCOMES = tuple(each.value for each in Outcome if not each.covered)
 @comma_list(
     "--account", "ID|NAME,...", "Only rows of these accounts, by ID, name or pattern such as 'prod-*'."
 )
-@comma_list("--region", "PATTERN,...", "Only rows of these regions, by name or pattern such as eu-*.")
-@comma_list("--state", "STATE,...", "Only pools in these states, such as RUNNING.")
-@comma_list("--outcome", "OUTCOME,...", "Only failures with these outcomes, such as access_denied.")
+@comma_list(
+    "--region", "PATTERN,...", "Only rows of these regions, by name or pattern such as eu-*.", words(regions)
+)
+@comma_list("--state", "STATE,...", "Only pools in these states, such as RUNNING.", words(_STATES))
+@comma_list(
+    "--outcome", "OUTCOME,...", "Only failures with these outcomes, such as throttled.", words(_OUTCOMES)
+)
 @comma_list(
     "--sort",
     "[-]COLUMN,...",
     "Sort by these columns, such as -sessions,account; - sorts in descending order.",
+    words(_columns),
 )
 def command(
     ref: str | None,

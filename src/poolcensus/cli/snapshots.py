@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from poolcensus.cli.command import Command
 from poolcensus.cli.exits import ExitCode
 from poolcensus.cli.options import settings_options
 from poolcensus.cli.reading import KEYS, dated_ahead, reading_settings
@@ -26,7 +27,17 @@ if TYPE_CHECKING:
 _IDS_SHOWN = 3
 
 
-@click.command(name="snapshots")
+@click.command(
+    name="snapshots",
+    cls=Command,
+    examples=(
+        ("The snapshots in ./snapshots", "poolcensus snapshots"),
+        (
+            "The IDs of those that are complete",
+            "poolcensus snapshots --json | jq -r 'select(.status == \"complete\").snapshot_id'",
+        ),
+    ),
+)
 @settings_options(*KEYS)
 def command(config: Path | None, **given: object) -> int:
     """List the snapshots at a destination, with what each was asked to cover.
