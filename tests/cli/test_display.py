@@ -109,6 +109,9 @@ def test_the_pace_is_said_in_words(progress: Progress) -> None:
         " about 2 min 05 s left"
     )
     assert Pace(0.5, 0.2).rate_words == " (0.5/s)"
+    assert [Pace(1.0, left).left_words for left in (0.2, 8.6, 59.4)] == [
+        "about 1 s left", "about 9 s left", "about 59 s left",
+    ]  # fmt: skip
     shown_words = " ".join(rendered(display(progress, pace)).split())
     assert "12 s, about 2 min 05 s left" in shown_words
     assert "9 calls (1,234/s), 1 throttle, 5 in flight, 1 failed" in shown_words

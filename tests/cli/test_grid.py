@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from poolcensus.analysis.failures import failures_by_account
-from poolcensus.cli.grid import ELLIPSIS, Column, Grid
+from poolcensus.cli.grid import ELLIPSIS, LONGEST_WORD, Column, Grid
 from poolcensus.cli.tables import failure_table, record_table, snapshot_table
 from poolcensus.model import Outcome, PoolRecord
 from poolcensus.operations import WORKSPACES_POOLS
@@ -146,6 +146,8 @@ def test_an_error_comes_last_and_breaks_between_words(
 def test_an_endless_error_is_cut_at_a_terminal_and_whole_in_a_pipe(
     result: Callable[..., TargetResult],
 ) -> None:
+    for message in ("z" * 100_000, "東" * 100_000):
+        assert max(cell_len(line) for line in printed(failed(result, message), 80)) <= LONGEST_WORD + 4
     endless = "no " * 30_000
     lines = printed(failed(result, endless), 80)
     assert len(lines) == 8

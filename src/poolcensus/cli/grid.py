@@ -35,6 +35,8 @@ _WIDEST_PADDED: Final = 40
 _ROWS_MEASURED: Final = 500
 
 ELLIPSIS: Final = "…"
+# More than the ARN of a role's session has. Only what somebody made up is longer.
+LONGEST_WORD: Final = 200
 
 
 def plain(cell: str) -> str:  # noqa: ARG001 - a style depends on its cell
@@ -175,17 +177,21 @@ def cut(text: str, cells: int) -> str:
 
 def _wrapped(text: str, width: int) -> list[str]:
     """Return the text in lines that break between words; a word that is longer, such as an ARN, runs over."""
-    lines = list(islice(words_in_lines(text, width), _LINES_OF_SENTENCE + 1))
+    lines = list(islice(words_in_lines(text, width, LONGEST_WORD), _LINES_OF_SENTENCE + 1))
     if len(lines) > _LINES_OF_SENTENCE:
         del lines[_LINES_OF_SENTENCE:]
         lines[-1] = cut(f"{lines[-1]} {ELLIPSIS}", width)
     return lines
 
 
-def words_in_lines(text: str, width: int) -> Iterator[str]:
-    """Yield the text in lines of at most `width` cells, but for words that are longer."""
+def words_in_lines(text: str, width: int, longest: int | None = None) -> Iterator[str]:
+    """Yield the text in lines of at most `width` cells, but for words that are longer.
+
+    Those are cut to `longest` cells, if that is not None.
+    """
     line = ""
-    for word in text.split(" "):
+    for each in text.split(" "):
+        word = each if longest is None else cut(each, longest)
         longer = f"{line} {word}" if line else word
         if line and cell_len(longer) > width:
             yield line

@@ -32,7 +32,11 @@ class Pace(NamedTuple):
     @property
     def left_words(self) -> str:
         """The time that is left: `about 2 min 05 s left`, or nothing."""
-        return "" if self.left is None else f"about {duration(max(round(self.left), 1))} left"
+        if self.left is None:
+            return ""
+        # Tenths of a second would promise more than is known.
+        whole = max(round(self.left), 1)
+        return f"about {f'{whole} s' if whole < 60 else duration(whole)} left"
 
 
 UNKNOWN: Final = Pace()

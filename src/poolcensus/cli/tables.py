@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.text import Text
 
-from poolcensus.cli.grid import Column, Grid, unbroken, words_in_lines
+from poolcensus.cli.grid import LONGEST_WORD, Column, Grid, unbroken, words_in_lines
 from poolcensus.cli.output import write_lines
 from poolcensus.cli.wording import counted, duration, printable
 from poolcensus.format.times import rfc3339
@@ -119,7 +119,7 @@ class _Sentences:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
         for each in self._lines:
-            for at, line in enumerate(words_in_lines(each, options.max_width - 2)):
+            for at, line in enumerate(words_in_lines(each, options.max_width - 2, LONGEST_WORD)):
                 yield unbroken(("  " if at else "", ""), (line, ""))
 
 
