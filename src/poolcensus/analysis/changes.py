@@ -25,9 +25,10 @@ class ChangeKind(StrEnum):
 class Change:
     """One difference between A and B.
 
-    `account_name` is the newest that is known. `fields` has, for a changed pool, each field that differs with
-    its values in A and in B, None where it is missing. `pool` is the pool that was added or removed, as the
-    service answered it. An unknown target has no `pool_id`, and a `reason`.
+    `account_name` is that of B, or that of A where B has none. `fields` has, for a changed pool, each field
+    that differs with its values in A and in B, None where it is missing. `pool` is the pool that was added or
+    removed, as the service answered it. An unknown target has no `pool_id`, a `reason`, and as `pools` the
+    number of its pools in A and in B, None where that is not known.
     """
 
     kind: ChangeKind
@@ -38,6 +39,7 @@ class Change:
     fields: Mapping[str, tuple[JsonValue, JsonValue]] = field(default_factory=dict)
     pool: JsonObject | None = None
     reason: str | None = None
+    pools: tuple[int | None, int | None] = (None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,7 @@ def change_object(change: Change) -> JsonObject:
         made["fields"] = {name: list(values) for name, values in change.fields.items()}
     elif change.kind is ChangeKind.UNKNOWN:
         made["reason"] = change.reason
+        made["pools"] = list(change.pools)
     else:
         made["pool"] = change.pool
     return made
