@@ -54,6 +54,11 @@ class Statistics:
     unknown: int = 0
     unchanged: int = 0
 
+    @property
+    def found(self) -> int:
+        """How many differences there are, unknown targets among them: there, nobody can say that none is."""
+        return self.added + self.removed + self.changed + self.unknown
+
 
 def change_object(change: Change) -> JsonObject:
     """Return a change as its line of JSON has it."""

@@ -61,9 +61,11 @@ def warnings_of(a: Snapshot, b: Snapshot) -> Iterator[str]:
             what = f"A covers {words[0]}, B covers {words[1]}"
         yield f"{what}: what only one of them was asked to cover is unknown."
     for name, snapshot in (("A", a), ("B", b)):
-        if not snapshot.manifest.totals.covered:
+        totals = snapshot.manifest.totals
+        if not totals.targets:
+            yield f"{name} ({snapshot.id}) has no targets: nothing can be compared."
+        elif not totals.covered:
             yield (
-                f"{name} ({snapshot.id}) covers none of its {snapshot.manifest.totals.targets:,} targets:"
-                " nothing can be compared. Run"
-                f" 'poolcensus show {snapshot.id} --failures' to see why."
+                f"{name} ({snapshot.id}) covers none of its {totals.targets:,} targets: nothing can be"
+                f" compared. Run 'poolcensus show {snapshot.id} --failures' to see why."
             )
