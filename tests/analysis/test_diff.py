@@ -55,7 +55,13 @@ def test_two_known_snapshots_with_refused_accounts_between_them(tmp_path: Path) 
     )
     one = ("000000000001", "acct-1", "us-east-1")
     assert [*found] == [
-        Change(ChangeKind.CHANGED, *one, "wspool-000000001", {"State": ("RUNNING", "STOPPED")}),
+        Change(
+            ChangeKind.CHANGED,
+            *one,
+            "wspool-000000001",
+            {"State": ("RUNNING", "STOPPED")},
+            pool=pool(1, State="STOPPED"),
+        ),
         Change(ChangeKind.REMOVED, *one, "wspool-000000002", pool=gone),
         Change(ChangeKind.ADDED, *one, "wspool-000000003", pool=new),
         unknown(2, "assume_role_failed in B", (2, None)),

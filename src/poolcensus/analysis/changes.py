@@ -26,9 +26,10 @@ class Change:
     """One difference between A and B.
 
     `account_name` is that of B, or that of A where B has none. `fields` has, for a changed pool, each field
-    that differs with its values in A and in B, None where it is missing. `pool` is the pool that was added or
-    removed, as the service answered it. An unknown target has no `pool_id`, a `reason`, and as `pools` the
-    number of its pools in A and in B, None where that is not known.
+    that differs with its values in A and in B, None where it is missing. `pool` is the pool as the service
+    answered it: the one that was added or removed, and one that was changed as it is in B. An unknown target
+    has no `pool_id`, a `reason`, and as `pools` the number of its pools in A and in B, None where that is not
+    known.
     """
 
     kind: ChangeKind

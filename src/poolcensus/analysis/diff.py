@@ -138,7 +138,7 @@ class _Comparison:
                 kind = ChangeKind.ADDED if before is None else ChangeKind.REMOVED
                 yield Change(kind, account_id, name, region, pool_id, pool=before or after)
             elif fields := changed_fields(before, after, self._ignored):
-                yield Change(ChangeKind.CHANGED, account_id, name, region, pool_id, fields)
+                yield Change(ChangeKind.CHANGED, account_id, name, region, pool_id, fields, pool=after)
             else:
                 self.unchanged += 1
 
