@@ -131,7 +131,10 @@ class _Comparison:
             self.unchanged += len(old)
             return
         for pool_id in sorted(old.keys() | new.keys()):
-            was, now = old.pop(pool_id, None), new.pop(pool_id, None)
+            was, now = old.get(pool_id), new.get(pool_id)
+            if was == now:
+                self.unchanged += 1
+                continue
             before = None if was is None else records_a.item(account_id, region, was)
             after = None if now is None else records_b.item(account_id, region, now)
             if before is None or after is None:
@@ -147,19 +150,18 @@ def changed_fields(
     before: JsonObject, after: JsonObject, ignored: frozenset[str]
 ) -> Mapping[str, tuple[JsonValue, JsonValue]]:
     """Return the fields that differ, by name, each with its value before and after. Missing is None."""
-    return {
+    found = {
         name: (before.get(name), after.get(name))
-        for name in sorted((before.keys() | after.keys()) - ignored)
-        if not _same(before.get(name), after.get(name))
+        for name in before.keys() | after.keys()
+        if name not in ignored and not _same(before.get(name), after.get(name))
     }
+    return dict(sorted(found.items()))
 
 
 def _same(one: JsonValue, other: JsonValue) -> bool:
     """Whether two values are the same JSON. To Python, true and 1 are equal."""
-    if isinstance(one, bool) or isinstance(other, bool):
-        return one is other
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(_same(one[name], other[name]) for name in one)
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(map(_same, one, other))
-    return one == other
+    return one == other and isinstance(one, bool) == isinstance(other, bool)

@@ -55,7 +55,7 @@ class RecordLines:
         if self._head is _NO_HEAD:
             _, record = self._schema.decode_record(line)
             return self._key + dumps(record.pool) + b"}"
-        return line[len(self._head) - len(self._key) - 1 :]
+        return line[len(self._head) - len(self._key) - 1 :].rstrip()
 
     def item_of(self, text: bytes) -> JsonObject:
         """Return the item of a text. Raises `ValueError` where there is none."""

@@ -9,17 +9,18 @@ from __future__ import annotations
 import os
 import tempfile
 from array import array
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from typing import IO, TYPE_CHECKING, Self
 
 from poolcensus.analysis.lines import RecordLines
 from poolcensus.errors import DamagedSnapshotError, SnapshotError
+from poolcensus.format.compression import read_lines
 from poolcensus.model import Compression
 from poolcensus.snapshot.reader import lines_of
 from poolcensus.storage.advice import temporary_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from types import TracebackType
 
     from poolcensus.analysis.ledger import Ledger
@@ -72,21 +73,28 @@ class Records:
         """
         found: dict[str, bytes] = {}
         runs = self._runs.get((account_id, region), ())
-        with self._damage_named(account_id, region):
-            for offset, length in zip(runs[::2], runs[1::2], strict=True):
-                for line in self._read(offset, length).removesuffix(b"\n").split(b"\n"):
-                    self._lines.target_of(line)
-                    text = self._lines.text_of(line)
-                    identity = self._lines.identity_of(text)
-                    if identity in found:
-                        raise ValueError(f"{identity} is there twice")
-                    found[identity] = text
+        for offset, length in zip(runs[::2], runs[1::2], strict=True):
+            try:
+                self._take_run(_Run(self._read, offset, length), found)
+            except ValueError as error:
+                raise self._damage(account_id, region, error) from error
         return found
 
     def item(self, account_id: str, region: str, text: bytes) -> JsonObject:
         """Return the item of a text that `texts` gave for this target. Raises `DamagedSnapshotError`."""
-        with self._damage_named(account_id, region):
+        try:
             return self._lines.item_of(text)
+        except ValueError as error:
+            raise self._damage(account_id, region, error) from error
+
+    def _take_run(self, run: _Run, found: dict[str, bytes]) -> None:
+        for line in read_lines(run, Compression.NONE):
+            self._lines.target_of(line)
+            text = self._lines.text_of(line)
+            identity = self._lines.identity_of(text)
+            if identity in found:
+                raise ValueError(f"{identity} is there twice")
+            found[identity] = text
 
     def _opened(self, stack: ExitStack) -> IO[bytes] | None:
         if self._snapshot.path is None or self._snapshot.pools_file[1] is not Compression.NONE:
@@ -117,28 +125,34 @@ class Records:
                 )
         self._runs = index.runs
 
-    def _read(self, offset: int, length: int) -> bytes:
-        parts = []
+    def _read(self, size: int, offset: int) -> bytes:
         try:
-            while length:
-                part = os.pread(self._descriptor, length, offset)
-                if not part:
-                    raise SnapshotError(f"{self._place} was cut or replaced while it was read")
-                parts.append(part)
-                offset, length = offset + len(part), length - len(part)
+            part = os.pread(self._descriptor, size, offset)
         except OSError as error:
             if self._is_copy:
                 raise _temporary_failure("read records in", error) from error
             raise SnapshotError(f"{self._place} can't be read: {error.strerror or error}") from error
-        return b"".join(parts)
+        if size and not part:
+            raise SnapshotError(f"{self._place} was cut or replaced while it was read")
+        return part
 
-    @contextmanager
-    def _damage_named(self, account_id: str, region: str) -> Iterator[None]:
-        try:
-            yield
-        except ValueError as error:
-            message = f"{self._place}, {account_id} {region}: {error}; the snapshot is damaged"
-            raise DamagedSnapshotError(message) from error
+    def _damage(self, account_id: str, region: str, error: ValueError) -> DamagedSnapshotError:
+        return DamagedSnapshotError(f"{self._place}, {account_id} {region}: {error}; the snapshot is damaged")
+
+
+class _Run:
+    """A piece of a file, to be read from its start to its end."""
+
+    def __init__(self, read: Callable[[int, int], bytes], offset: int, length: int) -> None:
+        self._read = read
+        self._offset = offset
+        self._left = length
+
+    def read(self, size: int, /) -> bytes:
+        data = self._read(min(size, self._left), self._offset)
+        self._offset += len(data)
+        self._left -= len(data)
+        return data
 
 
 class _Index:
