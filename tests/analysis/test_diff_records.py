@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import random
+import resource
 import sys
 import tempfile
 import tracemalloc
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -239,44 +238,19 @@ def test_where_no_temporary_file_can_be_made_only_a_copy_fails(
         list(found)
 
 
-class FullFile:
-    """A temporary file on a disk without room."""
-
-    def __init__(self, real: IO[bytes], after: int) -> None:
-        self._real = real
-        self._room = after
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._real.close()
-
-    def fileno(self) -> int:
-        return self._real.fileno()
-
-    def write(self, data: bytes) -> int:
-        self._room -= len(data)
-        self._check()
-        return self._real.write(data)
-
-    def flush(self) -> None:
-        self._check()
-        self._real.flush()
-
-    def _check(self) -> None:
-        if self._room < 0:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-@pytest.mark.parametrize("room", [0, 300])
-def test_a_full_disk_is_a_sentence(
-    compressed: tuple[Snapshot, Snapshot], room: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = tempfile.TemporaryFile
-    monkeypatch.setattr(tempfile, "TemporaryFile", lambda: FullFile(real(), room))
-    with pytest.raises(DestinationError, match="No space left on device; set TMPDIR to a folder"):
-        list(diff(*compressed))
+# Of 25 KB that are written 8 KiB at a time: the first, and the last.
+@pytest.mark.parametrize("room", [100, 24_000])
+def test_a_full_disk_is_a_sentence(tmp_path: Path, room: int) -> None:
+    content: Content = {key(1): [pool(number, Text="x" * 400) for number in range(40)]}
+    found = diff(*two(tmp_path, content, content, compression=Compression.ZSTD))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        with pytest.raises(DestinationError, match="can't keep records in .*; set TMPDIR to a folder"):
+            list(found)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not [*found]
 
 
 def test_memory_does_not_grow_with_the_pools(tmp_path: Path) -> None:

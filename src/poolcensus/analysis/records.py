@@ -52,7 +52,8 @@ class Records:
             file = self._opened(stack)
             self._is_copy = file is None
             if file is None:
-                file = stack.enter_context(self._temporary())
+                file = self._temporary()
+                stack.callback(_close, file)
             self._index(file if self._is_copy else None)
             self._descriptor = file.fileno()
             self._stack = stack.pop_all()
@@ -217,6 +218,12 @@ class _Index:
             copy.write(line) if line else copy.flush()
         except OSError as error:
             raise _temporary_failure("keep records in", error) from error
+
+
+def _close(file: IO[bytes]) -> None:
+    # What could not be written is tried again, and nobody needs it.
+    with suppress(OSError):
+        file.close()
 
 
 def _temporary_failure(doing: str, error: OSError) -> DestinationError:
