@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from poolcensus.analysis.changes import Change, ChangeKind, Statistics
 from poolcensus.analysis.comparable import check_comparable, warnings_of
 from poolcensus.analysis.hidden import HiddenTally
-from poolcensus.analysis.ledger import Ledger, known_pools, reason_unknown
+from poolcensus.analysis.ledger import Ledger, is_compared, known_pools, reason_unknown
 from poolcensus.analysis.records import Records
 
 if TYPE_CHECKING:
@@ -67,13 +67,15 @@ class Diff:
     def __iter__(self) -> Iterator[Change]:
         self._statistics = None
         counts = dict.fromkeys(ChangeKind, 0)
-        hidden = HiddenTally()
-        with ExitStack() as stack:
-            comparison = _Comparison(stack, self._a, self._b, self._ignored)
-            for change in comparison.changes(hidden):
-                counts[change.kind] += 1
-                yield change
-        self._warnings = tuple(hidden.sentences())
+        with self._a as a, self._b as b:
+            ledgers = Ledger.read("A", a), Ledger.read("B", b)
+            compared = partial(is_compared, *ledgers)
+            with Records(a, ledgers[0], compared) as old, Records(b, ledgers[1], compared) as new:
+                walk = _Walk(ledgers, (old, new), self._ignored)
+                for change in walk.changes():
+                    counts[change.kind] += 1
+                    yield change
+        self._warnings = tuple(walk.hidden.sentences())
         self._statistics = Statistics(
             a=self._a.id,
             b=self._b.id,
@@ -81,52 +83,49 @@ class Diff:
             removed=counts[ChangeKind.REMOVED],
             changed=counts[ChangeKind.CHANGED],
             unknown=counts[ChangeKind.UNKNOWN],
-            unchanged=comparison.unchanged,
+            unchanged=walk.unchanged,
         )
 
 
-class _Comparison:
-    """One walk over two snapshots, target by target. `unchanged` counts pools."""
+class _Walk:
+    """One walk over two snapshots, A and B, target by target. `unchanged` counts pools."""
 
-    def __init__(self, stack: ExitStack, a: Snapshot, b: Snapshot, ignored: frozenset[str]) -> None:
-        for each in (a, b):
-            stack.enter_context(each)
-        self._ledgers = Ledger("A", a), Ledger("B", b)
-        self._records = tuple(
-            stack.enter_context(Records(snapshot, ledger, self._is_compared))
-            for snapshot, ledger in zip((a, b), self._ledgers, strict=True)
-        )
+    def __init__(
+        self, ledgers: tuple[Ledger, Ledger], records: tuple[Records, Records], ignored: frozenset[str]
+    ) -> None:
+        self._ledgers = ledgers
+        self._records = records
         self._ignored = ignored
         self.unchanged = 0
+        self.hidden = HiddenTally()
 
-    def changes(self, hidden: HiddenTally) -> Iterator[Change]:
+    def changes(self) -> Iterator[Change]:
         a, b = self._ledgers
         for account_id in sorted(a.accounts() | b.accounts()):
             name = b.name_of(account_id) or a.name_of(account_id)
             for region in sorted(a.regions(account_id) | b.regions(account_id)):
-                old, new = a.entry(account_id, region), b.entry(account_id, region)
                 reason = reason_unknown(a, b, account_id, region)
-                if reason is None:
-                    if any(entry is not None and entry.pools for entry in (old, new)):
-                        yield from self._changes_of(account_id, name, region)
-                    continue
-                change = Change(
-                    ChangeKind.UNKNOWN,
-                    account_id,
-                    name,
-                    region,
-                    reason=reason,
-                    pools=(known_pools(old), known_pools(new)),
-                )
-                hidden.add(change, new)
-                yield change
+                if reason is not None:
+                    yield self._unknown(account_id, name, region, reason)
+                elif a.has_pools(account_id, region) or b.has_pools(account_id, region):
+                    yield from self._changes_of(account_id, name, region)
 
-    def _is_compared(self, account_id: str, region: str) -> bool:
-        return reason_unknown(*self._ledgers, account_id, region) is None
+    def _unknown(self, account_id: str, name: str | None, region: str, reason: str) -> Change:
+        old, new = (each.entry(account_id, region) for each in self._ledgers)
+        change = Change(
+            ChangeKind.UNKNOWN,
+            account_id,
+            name,
+            region,
+            reason=reason,
+            pools=(known_pools(old), known_pools(new)),
+        )
+        self.hidden.add(change, new)
+        return change
 
     def _changes_of(self, account_id: str, name: str | None, region: str) -> Iterator[Change]:
         records_a, records_b = self._records
-        old, new = records_a.texts(account_id, region), records_b.texts(account_id, region)
+        old, new = (each.texts(account_id, region) for each in self._records)
         if old == new:
             self.unchanged += len(old)
             return

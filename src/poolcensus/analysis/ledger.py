@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from poolcensus.errors import DamagedSnapshotError
 from poolcensus.model import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
+    from poolcensus.model import SkippedAccount, TargetResult
     from poolcensus.snapshot import Snapshot
 
 HIDING: Final = frozenset({Outcome.NOT_ENTITLED, Outcome.REGION_DISABLED, Outcome.REGION_UNSUPPORTED})
@@ -27,26 +28,36 @@ class Entry(NamedTuple):
 class Ledger:
     """The ledger of a snapshot, which is called `letter` in messages, by account and region.
 
-    Takes some 100 bytes of memory a target. Reading it blocks, and raises what `Snapshot.targets` does.
+    Takes some 100 bytes of memory a target.
     """
 
-    def __init__(self, letter: str, snapshot: Snapshot) -> None:
+    def __init__(self, letter: str, skipped: Iterable[SkippedAccount] = ()) -> None:
         self.letter = letter
-        self._skipped = {each.id: each.reason for each in snapshot.manifest.accounts_skipped}
+        self._skipped = {each.id: each.reason for each in skipped}
         self._entries: dict[str, dict[str, Entry]] = {}
         self._names: dict[str, str | None] = {}
         # Most entries are alike, such as those of the targets without pools.
-        alike: dict[Entry, Entry] = {}
+        self._alike: dict[Entry, Entry] = {}
+
+    @classmethod
+    def read(cls, letter: str, snapshot: Snapshot) -> Self:
+        """Return the ledger of a snapshot. Blocks, and raises what `Snapshot.targets` does."""
+        ledger = cls(letter, snapshot.manifest.accounts_skipped)
         for result in snapshot.targets():
-            entry = Entry(result.outcome, result.pools)
-            regions = self._entries.setdefault(sys.intern(result.account_id), {})
-            if result.region in regions:
+            if ledger.entry(result.account_id, result.region) is not None:
                 raise DamagedSnapshotError(
                     f"{snapshot.folder.place_of(snapshot.targets_file[0].name)} has two lines for"
                     f" {result.account_id} {result.region}; the snapshot is damaged"
                 )
-            regions[sys.intern(result.region)] = alike.setdefault(entry, entry)
-            self._names[result.account_id] = result.account_name
+            ledger.add(result)
+        return ledger
+
+    def add(self, result: TargetResult) -> None:
+        """Put a line in."""
+        entry = Entry(result.outcome, result.pools)
+        regions = self._entries.setdefault(result.account_id, {})
+        regions[sys.intern(result.region)] = self._alike.setdefault(entry, entry)
+        self._names[result.account_id] = result.account_name
 
     def accounts(self) -> set[str]:
         """Return the ids of the accounts that have a line."""
@@ -63,6 +74,11 @@ class Ledger:
     def entry(self, account_id: str, region: str) -> Entry | None:
         """Return the line of a target, None where there is none."""
         return self._entries.get(account_id, {}).get(region)
+
+    def has_pools(self, account_id: str, region: str) -> bool:
+        """Whether the target has a line that counts pools."""
+        entry = self.entry(account_id, region)
+        return entry is not None and entry.pools > 0
 
     def with_pools(self) -> Iterator[tuple[str, str, int]]:
         """Yield account, region and number of pools of each target that has pools."""
@@ -110,3 +126,8 @@ def reason_unknown(a: Ledger, b: Ledger, account_id: str, region: str) -> str | 
         if entry is None or not entry.outcome.covered
     ]
     return ", ".join(gaps)
+
+
+def is_compared(a: Ledger, b: Ledger, account_id: str, region: str) -> bool:
+    """Whether the pools of a target can be compared, so that its records are needed."""
+    return reason_unknown(a, b, account_id, region) is None

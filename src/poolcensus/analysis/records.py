@@ -198,8 +198,7 @@ class _Index:
 
     def _begin(self, target: tuple[str, str]) -> None:
         self._note()
-        entry = self._ledger.entry(*target)
-        if entry is None or not entry.pools:
+        if not self._ledger.has_pools(*target):
             raise ValueError(f"a record of {target[0]} {target[1]}, for which the ledger counts none")
         self._target = target
         self._is_wanted = self._wanted(*target)
