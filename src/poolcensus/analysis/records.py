@@ -187,14 +187,21 @@ class _Index:
         if self._copy is None:
             self._end += len(line)
         elif self._is_wanted:
-            self._write(self._copy, line)
+            try:
+                self._copy.write(line)
+            except OSError as error:
+                raise _temporary_failure("keep records in", error) from error
             self._end += len(line)
 
     def finish(self) -> None:
-        """Note the last run."""
+        """Note the last run, and see to it that the copy can be read."""
         self._note()
-        if self._copy is not None:
-            self._write(self._copy, b"")
+        if self._copy is None:
+            return
+        try:
+            self._copy.flush()
+        except OSError as error:
+            raise _temporary_failure("keep records in", error) from error
 
     def _begin(self, target: tuple[str, str]) -> None:
         self._note()
@@ -211,12 +218,6 @@ class _Index:
         if self._is_wanted:
             runs = self.runs.setdefault(self._target, array("Q"))
             runs.extend((self._start, self._end - self._start))
-
-    def _write(self, copy: IO[bytes], line: bytes) -> None:
-        try:
-            copy.write(line) if line else copy.flush()
-        except OSError as error:
-            raise _temporary_failure("keep records in", error) from error
 
 
 def _close(file: IO[bytes]) -> None:
