@@ -22,6 +22,7 @@ FULL: dict[str, list[list[str]]] = {
     "throttling": [[]],
     "loop": [[]],
     "memory": [[]],
+    "diff": [[]],
 }
 QUICK: dict[str, list[list[str]]] = {
     "startup": [["--rounds", "3"]],
@@ -33,6 +34,7 @@ QUICK: dict[str, list[list[str]]] = {
     "throttling": [["--accounts", "30", "--regimes", "random-20,pair-2,region", "--rounds", "1"]],
     "loop": [["--accounts", "100", "--rounds", "1"]],
     "memory": [["--pools", "50000", "--accounts", "100", "--slow-pools", "25000", "--parts", "10,1"]],
+    "diff": [["--pools", "10000,100000", "--one-target", "20000", "--rounds", "1"]],
 }
 
 

@@ -153,6 +153,22 @@ def test_codec_is_beside_bare_orjson() -> None:
     assert_positive(rows, "us_per_page", "bare_us_per_page", "of_bare")
 
 
+def test_diff_has_both_contenders_find_the_same() -> None:
+    found = bench("diff", "--pools", "2500,5000", "--one-target", "1000", "--rounds", "1")
+    rows = found["rows"]
+    assert [(row["curve"], row["files"], row["pools"], row["name"]) for row in rows] == [
+        ("many targets", "none", 2500, "poolcensus"),
+        ("many targets", "none", 2500, "dicts"),
+        ("many targets", "none", 5000, "poolcensus"),
+        ("many targets", "none", 5000, "dicts"),
+        ("many targets", "zstd", 5000, "poolcensus"),
+        ("one target", "none", 1000, "poolcensus"),
+        ("one target", "none", 1000, "dicts"),
+    ]
+    assert_positive(rows, "wall", "cpu", "peak_mb", "us_per_pool", "changed", "unchanged")
+    assert all(row["time_ratio"] > 0 for row in rows if row["files"] == "none")
+
+
 def test_loop_names_its_longest_blocks() -> None:
     (row,) = bench("loop", "--accounts", "3", "--regions", TWO, "--rounds", "1")["rows"]
     assert_positive([row], "pools", "callbacks", "turns", "longest_ms", "p999_ms", "longest_turn_ms")

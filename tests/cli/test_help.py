@@ -29,6 +29,7 @@ OPTIONS = {
     "snapshots": ["--config", "--dest", "--json"],
     "show": ["--config", "--dest", "--failures", "--pools", "--json"],
     "verify": ["--config", "--dest", "--json"],
+    "diff": ["--config", "--dest", "--ignore", "--exit-code", "--json"],
     "prune": [
         "--config", "--dest", "--keep-last", "--keep-daily", "--keep-monthly", "--dry-run", "--json",
     ],

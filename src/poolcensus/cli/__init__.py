@@ -25,6 +25,7 @@ COMMANDS = {
     "snapshots": "List the snapshots at a destination.",
     "show": "Print one snapshot: summary, failures, pools.",
     "verify": "Check snapshots: digests, counts, one ledger line per target.",
+    "diff": "Compare two snapshots: pools added, removed, changed, and targets where it is unknown.",
     "prune": "Remove the snapshots that no rule keeps.",
     "unlock": "Remove the lock of a run that is known to be dead.",
     "simulate": "Serve the local AWS simulator.",
