@@ -1,7 +1,7 @@
 """The metrics of runs as text for Prometheus, for node_exporter's textfile collector.
 
-Some tell of the last run, whichever way it ended, and some of the snapshot that was published last. A run that
-publishes none takes the latter over from the file that it replaces.
+Some tell of the last run, whichever way it ended, and some of the snapshot that was published last. A run
+that publishes none takes the latter over from the file that it replaces.
 """
 
 from __future__ import annotations
