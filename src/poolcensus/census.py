@@ -51,6 +51,7 @@ from poolcensus.storage.destination import (
     published_folder,
 )
 from poolcensus.storage.naming import LATEST
+from poolcensus.tracing import tracing
 from poolcensus.version import TOOL
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
     from poolcensus.operations import Operation
     from poolcensus.snapshot import Interrupted, SnapshotInfo
     from poolcensus.storage.base import Store
+    from poolcensus.tracing import Tracing
 
 _log = logging.getLogger("poolcensus")
 
@@ -102,12 +104,14 @@ _NOTHING_YET = Progress(
 class _Prepared(msgspec.Struct, frozen=True):
     session: CallerSession
     from_file: tuple[AccountEntry, ...]
+    tracing: Tracing | None
 
 
 class _Opened(msgspec.Struct, frozen=True):
     aws: Aws
     listing: AccountListing
     regions: RegionChoice
+    tracing: Tracing | None
 
 
 class Census:
@@ -134,6 +138,7 @@ class Census:
         self._closed: tuple[TargetResult, ...] = ()
         self._place = ""
         self._writer: SnapshotWriter | None = None
+        self._run_id: str | None = None
 
     async def __aenter__(self) -> Self:
         require_asyncio()
@@ -183,6 +188,14 @@ class Census:
     def resumable(self) -> bool:
         """Whether the last run of `collect` was interrupted and can be gone on with, by one that resumes."""
         return self._writer is not None and self._writer.suspended
+
+    @property
+    def run_id(self) -> str | None:
+        """The id of the present or last run of `collect`, which is that of the snapshot if it publishes one.
+
+        A run that resumes takes the id of the run that it goes on with.
+        """
+        return self._run_id
 
     @property
     def published(self) -> Snapshot | None:
@@ -239,6 +252,7 @@ class Census:
         place = checked_place(dest) if dest is not None else self.settings.dest
         self._place, self._writer, self._closed = place, None, ()
         started = datetime.now(UTC)
+        self._run_id = new_snapshot_id(started)
         async with (
             # Before the destination is touched: wrong settings leave no trace.
             self._prepare() as prepared,
@@ -248,7 +262,7 @@ class Census:
         ):
             asked = self._asked(opened.aws.caller)
             header = JournalHeader(
-                snapshot_id=new_snapshot_id(started),
+                snapshot_id=self._run_id,
                 started_at=rfc3339(started),
                 compression=self.settings.compress,
                 operation=self.operation.info,
@@ -256,6 +270,7 @@ class Census:
             )
             if interrupted is not None:
                 header = msgspec.structs.replace(interrupted.header, compression=self.settings.compress)
+                self._run_id = header.snapshot_id
                 _log.info("going on with the interrupted run %s", header.snapshot_id)
             async with SnapshotWriter(
                 await store.draft(header.snapshot_id),
@@ -327,9 +342,23 @@ class Census:
     @asynccontextmanager
     async def _prepare(self) -> AsyncIterator[_Prepared]:
         """Read everything that settings point at. Makes no call."""
-        from_file = await _accounts_from_file(self.settings.accounts_from)
-        async with open_caller(self.settings) as session:
-            yield _Prepared(session, from_file)
+        traces = tracing()
+        with self._span(traces):
+            from_file = await _accounts_from_file(self.settings.accounts_from)
+            async with open_caller(self.settings) as session:
+                yield _Prepared(session, from_file, traces)
+
+    @contextmanager
+    def _span(self, traces: Tracing | None) -> Iterator[None]:
+        if traces is None:
+            yield
+            return
+        with traces.run(self.operation.permission) as span:
+            try:
+                yield
+            finally:
+                if self._run_id is not None:
+                    span.set_attribute("poolcensus.run_id", self._run_id)
 
     @asynccontextmanager
     async def _open(self, prepared: _Prepared) -> AsyncIterator[_Opened]:
@@ -347,7 +376,7 @@ class Census:
         query = Query(
             settings.pool_ids, tuple(each.parameter for each in settings.filters), settings.page_size
         )
-        async with open_aws(settings, prepared.session, self.operation, query) as aws:
+        async with open_aws(settings, prepared.session, self.operation, query, prepared.tracing) as aws:
             regions = choose_regions(
                 self.operation,
                 aws.caller.partition,
@@ -355,7 +384,8 @@ class Census:
                 settings.exclude_regions,
                 settings.extra_regions,
             )
-            yield _Opened(aws, AccountListing(choice, aws.caller, aws.organization), regions)
+            listing = AccountListing(choice, aws.caller, aws.organization)
+            yield _Opened(aws, listing, regions, prepared.tracing)
 
     async def _run(
         self,
@@ -382,6 +412,7 @@ class Census:
             ),
             long=long,
             former=former,
+            tracing=opened.tracing,
         )
         _log.info("asking %d regions as %s", len(opened.regions.regions), opened.aws.caller.arn)
         await engine.run()

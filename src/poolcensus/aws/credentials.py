@@ -6,6 +6,7 @@ One sts:AssumeRole an account, renewed before the end, once for all who wait, wi
 from __future__ import annotations
 
 import json
+import logging
 import re
 import time
 from dataclasses import dataclass
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from poolcensus.aws.signing import RequestTemplate
     from poolcensus.aws.transport.protocol import Reply
     from poolcensus.model import Caller
+
+_log = logging.getLogger("poolcensus")
 
 _PAUSE_AFTER_FAILURE = 10.0
 _WAITS_FOR_THE_CHAIN = (1.0, 4.0)
@@ -128,7 +131,9 @@ class CallerCredentials:
                 failure = error
             else:
                 self._credentials, self._refused, self._failure = credentials, False, None
+                _log.debug("the caller's credentials were renewed from the credential chain")
                 return credentials
+            _log.debug("the caller's credentials could not be renewed: %s", failure)
             if wait is not None:
                 await anyio.sleep(wait)
         self._pause_until = time.monotonic() + _PAUSE_AFTER_FAILURE
@@ -180,11 +185,30 @@ class RoleCredentials:
             permanent = isinstance(error, AssumeRoleError) and error.permanent
             self._failure = error
             self._pause_until = float("inf") if permanent else time.monotonic() + _PAUSE_AFTER_FAILURE
+            _log.debug(
+                "no credentials for account %s: %s (%s)%s",
+                self._account_id,
+                error.message,
+                error.code,
+                "" if permanent else f", asked for again after {_PAUSE_AFTER_FAILURE:g} s at the soonest",
+                extra={**self._fields, "error_code": error.code, "request_id": error.request_id},
+            )
             raise
+        _log.debug(
+            "%s credentials for account %s, which last %.0f s",
+            "first" if self._credentials is None else "new",
+            self._account_id,
+            session.lifetime,
+            extra=self._fields,
+        )
         self._credentials = session.credentials
         self._until = asked + session.lifetime - min(60.0, session.lifetime * 0.1)
         self._failure = None
         return session.credentials
+
+    @property
+    def _fields(self) -> dict[str, object]:
+        return {"account_id": self._account_id}
 
     def expired(self, credentials: Credentials) -> None:
         if credentials is self._credentials:

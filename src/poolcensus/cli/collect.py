@@ -54,6 +54,7 @@ def collect(
     from poolcensus.census import Census
 
     census = Census(settings)
+    logs.of_run(lambda: census.run_id)
     manifest: Manifest | None = None
     code = int(ExitCode.FATAL)
     try:
