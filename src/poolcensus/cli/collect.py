@@ -11,6 +11,7 @@ import click
 
 from poolcensus.cli import logs
 from poolcensus.cli.exits import ExitCode, StoppedError, code_of, drop_output
+from poolcensus.cli.notify import Ending, notify
 from poolcensus.cli.options import EVERYTHING, read_settings, settings_options
 from poolcensus.cli.running import run
 from poolcensus.cli.trouble import closures, complain, failures, on_terminal
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from poolcensus.config import Settings
     from poolcensus.model import FailureGroup, Manifest
     from poolcensus.snapshot import Snapshot
+
+# https://github.com/prometheus/node_exporter#textfile-collector
+METRICS_SUFFIX = ".prom"
 
 
 @click.command(name="collect")
@@ -55,20 +59,28 @@ def collect(
 
     census = Census(settings)
     logs.of_run(lambda: census.run_id)
+    if settings.metrics_file is not None and settings.metrics_file.suffix != METRICS_SUFFIX:
+        logs.warning(
+            "node_exporter's textfile collector reads only files whose names end in %s: --metrics-file is %s",
+            METRICS_SUFFIX,
+            settings.metrics_file,
+        )
     manifest: Manifest | None = None
+    failure: Exception | None = None
     code = int(ExitCode.FATAL)
     try:
         snapshot = _run(census, settings)
         manifest = snapshot.manifest
         code = _code(manifest)
     except (CensusError, StoppedError, OSError) as error:
-        code = code_of(error)
+        code, failure = code_of(error), error
         if census.resumable:
             complain("what was done is kept: the same command with --resume goes on from there")
         raise
     finally:
         complain(*closures(census.closed), *_scope_change(census))
         _write_metrics(settings.metrics_file, code, census, manifest)
+        notify(settings, census, Ending(code, manifest, failure))
     return snapshot, census.failures
 
 

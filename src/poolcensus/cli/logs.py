@@ -97,6 +97,16 @@ def complain(line: str) -> bool:
     return False
 
 
+def info(message: str, *values: object) -> None:
+    """Log what is of interest only to those who ask for it."""
+    _logger.info(message, *values)
+
+
+def warning(message: str, *values: object) -> None:
+    """Log what should be looked after, and changes nothing in what is done."""
+    _logger.warning(message, *values)
+
+
 def exit_error(code: int, message: str) -> None:
     """Log the line that says how the program ended, where the log is JSON."""
     if is_json():
