@@ -61,9 +61,10 @@ def collect(
     logs.of_run(lambda: census.run_id)
     if settings.metrics_file is not None and settings.metrics_file.suffix != METRICS_SUFFIX:
         logs.warning(
-            "node_exporter's textfile collector reads only files whose names end in %s: --metrics-file is %s",
-            METRICS_SUFFIX,
+            "The name of the metrics file %s does not end in %s. node_exporter's textfile collector reads no"
+            " other.",
             settings.metrics_file,
+            METRICS_SUFFIX,
         )
     manifest: Manifest | None = None
     failure: Exception | None = None
