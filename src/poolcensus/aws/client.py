@@ -114,7 +114,8 @@ class Call(msgspec.Struct, frozen=True):
     waiting already, `begun` that its target has been read in part: it goes before those that have not.
     `optional` says that there is another way: the call does not wait for a service that is silent. `idle`
     says that nobody waits for what it answers: it is not work. `operation` is what the census is of,
-    where the call is one of it.
+    where the call is one of it. `redact` takes out of an error what must not be told of the call, before
+    anybody else sees it.
     """
 
     template: RequestTemplate
@@ -127,6 +128,7 @@ class Call(msgspec.Struct, frozen=True):
     optional: bool = False
     idle: bool = False
     operation: Operation | None = None
+    redact: Callable[[CallError], None] | None = None
 
     @property
     def endpoint(self) -> Endpoint:
@@ -382,6 +384,8 @@ class Channel:
                 raise error_of(reply, key.region, call.operation)
             result = parse(reply)
         except CallError as error:
+            if call.redact is not None:
+                call.redact(error)
             self._note_error(call, source, credentials, error, watch=watch, sent_at=sent_at)
             raise
         source.recognized(credentials, key.region)

@@ -273,6 +273,7 @@ class CredentialBroker:
             key=CallKey(self._caller.account_id, self._template.region, "sts"),
             about=account_id,
             awaited=True,
+            redact=self._hide_external_id,
         )
         watch = CallWatch(deadline=time.monotonic() + _LONGEST_RENEWAL)
         try:
@@ -287,10 +288,18 @@ class CredentialBroker:
                 request_id=error.request_id,
             ) from error
         except CallError as error:
-            _hide(self._role.external_id, error)
+            # An error that no attempt failed with has not been through the call's own `redact`.
+            self._hide_external_id(error)
             raise AssumeRoleError.of(role_arn, error) from error
         finally:
             self._channel.counts.assume_role_calls += watch.attempts
+
+    def _hide_external_id(self, error: CallError) -> None:
+        # STS repeats in its message the value that it refuses.
+        secret = self._role.external_id
+        if secret is not None and secret in error.message:
+            error.message = error.message.replace(secret, "***")
+            error.args = (error.message,)
 
     def _parameters(self, role_arn: str) -> dict[str, str | int]:
         chained = ":assumed-role/" in self._caller.arn
@@ -306,13 +315,6 @@ class CredentialBroker:
         if self._role.external_id is not None:
             parameters["ExternalId"] = self._role.external_id
         return parameters
-
-
-def _hide(secret: str | None, error: CallError) -> None:
-    # STS repeats in its message the value that it refuses.
-    if secret is not None and secret in error.message:
-        error.message = error.message.replace(secret, "***")
-        error.args = (error.message,)
 
 
 def default_session_name(caller: Caller) -> str:

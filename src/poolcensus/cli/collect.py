@@ -59,13 +59,6 @@ def collect(
 
     census = Census(settings)
     logs.of_run(lambda: census.run_id)
-    if settings.metrics_file is not None and settings.metrics_file.suffix != METRICS_SUFFIX:
-        logs.warning(
-            "The name of the metrics file %s does not end in %s. node_exporter's textfile collector reads no"
-            " other.",
-            settings.metrics_file,
-            METRICS_SUFFIX,
-        )
     manifest: Manifest | None = None
     failure: Exception | None = None
     code = int(ExitCode.FATAL)
@@ -164,3 +157,11 @@ def _write_metrics(file: Path | None, code: int, census: Census, manifest: Manif
         write_metrics(file, exit_code=code, progress=census.progress(), manifest=manifest)
     except OSError as error:
         complain(f"the metrics could not be written to {file}: {error.strerror or error}")
+        return
+    if file.suffix != METRICS_SUFFIX:
+        logs.warning(
+            "The name of the metrics file %s does not end in %s. node_exporter's textfile collector reads no"
+            " other.",
+            file,
+            METRICS_SUFFIX,
+        )
