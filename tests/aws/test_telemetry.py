@@ -104,6 +104,21 @@ async def test_a_reply_that_never_comes_is_told_without_a_status(
     assert "no reply, " in str(line["message"])
 
 
+async def test_a_circuit_breaker_tells_of_each_state_that_it_enters(
+    lab: Start, listening: pytest.LogCaptureFixture
+) -> None:
+    here = await lab(
+        accounts=4, regions=(REGION, "eu-west-1"), faults=("reset,service=workspaces,region=eu-west-1",)
+    )
+    await here.collect(give_up_region_after=1)
+    states = [
+        (each["service"], each["region"], each["circuit_breaker"])
+        for each in said(listening)
+        if "circuit_breaker" in each
+    ]
+    assert states == [("workspaces", "eu-west-1", "open"), ("workspaces", "eu-west-1", "last round")]
+
+
 async def test_nobody_is_told_of_calls_where_nobody_listens(
     lab: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
