@@ -76,6 +76,14 @@ def test_transports_are_side_by_side() -> None:
 
 
 @pytest.mark.long
+def test_telemetry_has_every_way_make_the_same_calls() -> None:
+    rows = bench("telemetry", "--accounts", "2", "--regions", TWO, "--rounds", "1")["rows"]
+    assert names(rows) == ["poolcensus", "debug_log", "spans"]
+    assert_positive(rows, "wall", "cpu", "peak_mb", "of_quiet", "cpu_of_quiet")
+    assert len({(row["pools"], row["calls"]) for row in rows}) == 1
+
+
+@pytest.mark.long
 def test_scaling_has_both_curves() -> None:
     small = ("--accounts", "1,3", "--pages", "2", "--total-pages", "4")
     rows = bench("scaling", *small, "--regions", TWO, "--rounds", "1")["rows"]

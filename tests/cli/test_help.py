@@ -20,7 +20,7 @@ COLLECT = [
     "--accounts-from", "--regions", "--exclude-regions", "--profile", "--role-name", "--external-id",
     "--endpoint-url", "--transport", "--pool-id", "--filter", "--page-size", "--concurrency",
     "--per-account", "--per-region", "--compress", "--strict", "--max-failed", "--deadline", "--shard",
-    "--progress", "--log-format", "--log-level", "--metrics-file", "--json",
+    "--progress", "--log-format", "--log-level", "--metrics-file", "--notify-command", "--json",
 ]
 
 OPTIONS = {

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import io
+import os
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from poolcensus.cli.exits import ExitCode, report
+from poolcensus.exit_error import asks_for_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,7 +99,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program and return its exit code. Without `arguments`, those of the process."""
     gc.set_threshold(*_COLLECT_AFTER)
     given = [*(sys.argv[1:] if arguments is None else arguments)]
+    if as_json := asks_for_json(given, os.environ):
+        from poolcensus.cli import logs
+
+        logs.configure_json()
     if not given:
+        if as_json:
+            logs.exit_error(ExitCode.USAGE, "no command was given: see 'poolcensus --help'")
+            return ExitCode.USAGE
         with click.Context(group, info_name="poolcensus", max_content_width=110) as ctx:
             click.echo(group.get_help(ctx), err=True)
         return ExitCode.USAGE
