@@ -251,7 +251,7 @@ def test_a_command_that_is_none_is_a_wrong_setting(
     assert main(["collect", "--notify-command", line]) == 2
     assert library.asked == []
     said = capsys.readouterr().err
-    assert "notify_command: " in said
+    assert "--notify-command: " in said
     assert "open" not in said
 
 

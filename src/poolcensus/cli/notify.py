@@ -17,6 +17,7 @@ from poolcensus.cli import logs
 from poolcensus.cli.exits import ExitCode, StoppedError
 from poolcensus.cli.running import SIGNALS
 from poolcensus.cli.trouble import complain, with_options
+from poolcensus.format.times import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -146,8 +147,8 @@ def summary(settings: Settings, census: Census, ending: Ending) -> dict[str, obj
         "snapshot_id": None if manifest is None else manifest.snapshot_id,
         "dest": settings.dest,
         "location": None if snapshot is None or settings.dest == "-" else snapshot.location,
-        "started_at": None if manifest is None else manifest.started_at,
-        "finished_at": None if manifest is None else manifest.finished_at,
+        "started_at": None if manifest is None else rfc3339(manifest.started_at),
+        "finished_at": None if manifest is None else rfc3339(manifest.finished_at),
         "seconds": round(census.progress().elapsed, 3),
         "totals": {name: getattr(totals, name) for name in totals.__dataclass_fields__},
         "outcomes": {outcome.value: count for outcome, count in outcomes.items() if count},
