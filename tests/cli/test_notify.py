@@ -16,6 +16,7 @@ from poolcensus import errors
 from poolcensus.cli import main, notify
 from poolcensus.cli.exits import StoppedError
 from poolcensus.config import Settings
+from poolcensus.format.times import rfc3339
 from poolcensus.model import Outcome
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ PUBLISHED = {
     "snapshot_id": MANIFEST.snapshot_id,
     "dest": "snapshots",
     "location": "snapshots/20261123T020000Z-3f9a1c",
-    "started_at": MANIFEST.started_at,
-    "finished_at": MANIFEST.finished_at,
+    "started_at": rfc3339(MANIFEST.started_at),
+    "finished_at": rfc3339(MANIFEST.finished_at),
     "seconds": 12.3,
     "totals": TOTALS,
     "outcomes": {"ok": 3, "empty": 1},
