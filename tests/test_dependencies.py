@@ -15,10 +15,19 @@ ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 REQUIRED = PROJECT["dependencies"]
 FOR_TESTS = PROJECT["optional-dependencies"]["test"]
+OPTIONAL = [
+    entry
+    for extra, entries in PROJECT["optional-dependencies"].items()
+    if extra not in {"all", "test"}
+    for entry in entries
+]
 
 
 def _imported(*folders: str) -> set[str]:
-    """The distributions of what the code in these folders imports, wherever it does, but for its own."""
+    """The distributions of what the code in these folders imports, wherever it does, but for its own.
+
+    Of a package that several distributions share, the one that the package needs, or else the tests.
+    """
     files = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
     own = {"poolcensus", *(path.stem for path in files), *(path.parent.name for path in files)}
     names: set[str] = set()
@@ -30,7 +39,9 @@ def _imported(*folders: str) -> set[str]:
                 names.add(node.module)
     foreign = {name.partition(".")[0] for name in names} - sys.stdlib_module_names - own
     distributions = packages_distributions()
-    return {_normal(distributions[name][0]) for name in foreign}
+    needed = _declared(REQUIRED + OPTIONAL)
+    found = [[*map(_normal, distributions[name])] for name in foreign]
+    return {next((each for each in names if each in needed), names[0]) for names in found}
 
 
 def _declared(entries: list[str]) -> set[str]:
@@ -42,13 +53,19 @@ def _normal(name: str) -> str:
 
 
 def test_what_is_imported_is_declared_and_what_is_declared_is_imported() -> None:
-    assert _imported("src") == _declared(REQUIRED)
+    assert _imported("src") == _declared(REQUIRED + OPTIONAL)
+
+
+def test_the_extra_that_is_called_all_has_every_other_but_that_of_the_tests() -> None:
+    extras = PROJECT["optional-dependencies"].keys() - {"all", "test"}
+    (entry,) = PROJECT["optional-dependencies"]["all"]
+    assert entry == f"poolcensus[{','.join(sorted(extras))}]"
 
 
 def test_what_the_tests_import_is_declared() -> None:
-    assert _imported("tests", "benches") <= _declared(REQUIRED + FOR_TESTS)
+    assert _imported("tests", "benches") <= _declared(REQUIRED + OPTIONAL + FOR_TESTS)
 
 
-@pytest.mark.parametrize("entry", REQUIRED)
+@pytest.mark.parametrize("entry", REQUIRED + OPTIONAL)
 def test_a_dependency_has_both_bounds(entry: str) -> None:
     assert re.fullmatch(r"[\w-]+>=[\d.]+,<[\d.]+", entry)

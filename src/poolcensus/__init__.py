@@ -27,6 +27,10 @@ from typing import TYPE_CHECKING
 from poolcensus.version import __version__
 
 if TYPE_CHECKING:
+    from poolcensus.analysis.changes import Change, ChangeKind, Statistics
+
+    # From its module, which is called as it is: mypy would take the module for it.
+    from poolcensus.analysis.diff import Diff, diff
     from poolcensus.census import Census
     from poolcensus.config import Settings
     from poolcensus.errors import (
@@ -37,6 +41,7 @@ if TYPE_CHECKING:
         DestinationError,
         DestinationLockedError,
         FatalError,
+        IncomparableSnapshotsError,
         IncompleteError,
         NotPublishedError,
         OrganizationError,
@@ -76,6 +81,8 @@ if TYPE_CHECKING:
     from poolcensus.snapshot.verify import Problem, ProblemKind, verify
 
 _HOMES = {
+    "poolcensus.analysis.changes": ("Change", "ChangeKind", "Statistics"),
+    "poolcensus.analysis.diff": ("Diff", "diff"),
     "poolcensus.census": ("Census",),
     "poolcensus.errors": (
         "CallError",
@@ -85,6 +92,7 @@ _HOMES = {
         "DestinationError",
         "DestinationLockedError",
         "FatalError",
+        "IncomparableSnapshotsError",
         "IncompleteError",
         "NotPublishedError",
         "OrganizationError",
@@ -133,15 +141,19 @@ __all__ = [
     "Caller",
     "Census",
     "CensusError",
+    "Change",
+    "ChangeKind",
     "CredentialsError",
     "DamagedSnapshotError",
     "Decision",
     "Denial",
     "DestinationError",
     "DestinationLockedError",
+    "Diff",
     "FailedAccount",
     "FailureGroup",
     "FatalError",
+    "IncomparableSnapshotsError",
     "IncompleteError",
     "Keep",
     "LockHolder",
@@ -162,10 +174,12 @@ __all__ = [
     "Snapshot",
     "SnapshotError",
     "SnapshotInfo",
+    "Statistics",
     "Target",
     "TargetResult",
     "Totals",
     "__version__",
+    "diff",
     "list_snapshots",
     "prune",
     "refused_run",

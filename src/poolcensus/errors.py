@@ -54,6 +54,10 @@ class DamagedSnapshotError(SnapshotError):
     """A snapshot can be read, and is not what its manifest says."""
 
 
+class IncomparableSnapshotsError(SnapshotError):
+    """Two snapshots hold different things, so that no difference between them means anything."""
+
+
 class NotPublishedError(CensusError):
     """The census ran to its end, and `strict` or `max_failed` forbids publishing what it saw.
 

@@ -76,6 +76,14 @@ def test_transports_are_side_by_side() -> None:
 
 
 @pytest.mark.long
+def test_telemetry_has_every_way_make_the_same_calls() -> None:
+    rows = bench("telemetry", "--accounts", "2", "--regions", TWO, "--rounds", "1")["rows"]
+    assert names(rows) == ["poolcensus", "debug_log", "spans"]
+    assert_positive(rows, "wall", "cpu", "peak_mb", "of_quiet", "cpu_of_quiet")
+    assert len({(row["pools"], row["calls"]) for row in rows}) == 1
+
+
+@pytest.mark.long
 def test_scaling_has_both_curves() -> None:
     small = ("--accounts", "1,3", "--pages", "2", "--total-pages", "4")
     rows = bench("scaling", *small, "--regions", TWO, "--rounds", "1")["rows"]
@@ -151,6 +159,22 @@ def test_codec_is_beside_bare_orjson() -> None:
         for name in ("check of a reply", "lines of pools.ndjson", "line of the ledger")
     ]
     assert_positive(rows, "us_per_page", "bare_us_per_page", "of_bare")
+
+
+def test_diff_has_both_contenders_find_the_same() -> None:
+    found = bench("diff", "--pools", "2500,5000", "--one-target", "1000", "--rounds", "1")
+    rows = found["rows"]
+    assert [(row["curve"], row["files"], row["pools"], row["name"]) for row in rows] == [
+        ("many targets", "none", 2500, "poolcensus"),
+        ("many targets", "none", 2500, "dicts"),
+        ("many targets", "none", 5000, "poolcensus"),
+        ("many targets", "none", 5000, "dicts"),
+        ("many targets", "zstd", 5000, "poolcensus"),
+        ("one target", "none", 1000, "poolcensus"),
+        ("one target", "none", 1000, "dicts"),
+    ]
+    assert_positive(rows, "wall", "cpu", "peak_mb", "us_per_pool", "changed", "unchanged")
+    assert all(row["time_ratio"] > 0 for row in rows if row["files"] == "none")
 
 
 def test_loop_names_its_longest_blocks() -> None:

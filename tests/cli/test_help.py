@@ -25,7 +25,7 @@ COLLECT = [
     "--accounts-from", "--regions", "--exclude-regions", "--profile", "--role-name", "--external-id",
     "--endpoint-url", "--transport", "--pool-id", "--filter", "--page-size", "--concurrency",
     "--per-account", "--per-region", "--compress", "--strict", "--max-failed", "--deadline", "--shard",
-    "--progress", "--log-format", "--log-level", "--metrics-file", "--json",
+    "--progress", "--log-format", "--log-level", "--metrics-file", "--notify-command", "--json",
 ]
 
 OPTIONS = {
@@ -37,6 +37,7 @@ OPTIONS = {
         "--outcome", "--sort",
     ],
     "verify": ["--config", "--dest", "--json"],
+    "diff": ["--config", "--dest", "--ignore", "--exit-code", "--json"],
     "prune": [
         "--config", "--dest", "--keep-last", "--keep-daily", "--keep-monthly", "--dry-run", "--json",
     ],

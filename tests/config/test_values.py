@@ -70,6 +70,7 @@ OTHERS: dict[str, object] = {
     "log_format": "json",
     "log_level": "DEBUG",
     "metrics_file": "~/metrics",
+    "notify_command": "mail -s census root",
     "json": "true",
     "file_mode": "0640",
     "folder_mode": "0750",

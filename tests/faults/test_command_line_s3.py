@@ -86,11 +86,15 @@ def test_a_census_is_published_and_read_again(
     kept = bucket.Object(f"nightly/{older}/pools.ndjson").get()["Body"].read()
     assert sorted(pools.encode().splitlines()) == sorted(kept.splitlines())
     assert said("verify", older, f"{DEST}/{newer}/") == ""
+    statistics = json.loads(said("diff", "--json"))
+    assert (statistics["a"], statistics["b"]) == (older, newer)
+    assert statistics["unchanged"] == pools.count("\n") > 0
 
     bucket.Object(f"nightly/{newer}/targets.ndjson").put(Body=b"{}\n")
     bucket.Object(f"nightly/{older}/pools.ndjson").delete()
     found = said("verify", older, newer, "latest~2", code=1)
     assert f"{older}: pools.ndjson: is missing" in found
+    assert f"{older}/pools.ndjson is missing" in said("diff", older, older, code=1)
     assert f"{newer}: targets.ndjson: its sha256 is not the manifest's" in found
     assert "latest~2: No snapshot latest~2 in s3://census/nightly" in found
     assert "poolcensus: No snapshot latest~2 in s3://census/nightly" in said("show", "latest~2", code=1)

@@ -16,15 +16,19 @@ from poolcensus import (
     CallError,
     Census,
     CensusError,
+    Change,
+    ChangeKind,
     CredentialsError,
     DamagedSnapshotError,
     Decision,
     Denial,
     DestinationError,
     DestinationLockedError,
+    Diff,
     FailedAccount,
     FailureGroup,
     FatalError,
+    IncomparableSnapshotsError,
     IncompleteError,
     Keep,
     LockHolder,
@@ -45,6 +49,7 @@ from poolcensus import (
     Snapshot,
     SnapshotError,
     SnapshotInfo,
+    Statistics,
     Target,
     TargetResult,
     Totals,
@@ -163,6 +168,21 @@ def reading() -> None:
         assert_type(problem.kind, ProblemKind)
 
 
+def comparing() -> None:
+    a, b = Snapshot.open("latest~1"), Snapshot.open("latest")
+    differences = poolcensus.diff(a, b, ignore=("CapacityStatus", "State"))
+    assert_type(differences, Diff)
+    for change in differences:
+        assert_type(change, Change)
+        assert_type(change.kind, ChangeKind)
+        assert_type(change.pool_id, str | None)
+        for before, after in change.fields.values():
+            assert before != after
+    assert_type(differences.statistics, Statistics)
+    assert_type(differences.statistics.added, int)
+    assert_type(differences.warnings, tuple[str, ...])
+
+
 async def keeping_some() -> None:
     pruning = await poolcensus.prune("snapshots", Keep(last=7, daily=30, monthly=24), dry_run=True)
     assert_type(pruning, Pruning)
@@ -194,7 +214,7 @@ fatal: tuple[type[FatalError], ...] = (
     DestinationError,
     DestinationLockedError,
 )
-of_snapshots: tuple[type[SnapshotError], ...] = (DamagedSnapshotError,)
+of_snapshots: tuple[type[SnapshotError], ...] = (DamagedSnapshotError, IncomparableSnapshotsError)
 all_of_them: tuple[type[CensusError], ...] = (
     FatalError,
     NotPublishedError,

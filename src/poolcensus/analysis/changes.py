@@ -25,9 +25,11 @@ class ChangeKind(StrEnum):
 class Change:
     """One difference between A and B.
 
-    `account_name` is the newest that is known. `fields` has, for a changed pool, each field that differs with
-    its values in A and in B, None where it is missing. `pool` is the pool that was added or removed, as the
-    service answered it. An unknown target has no `pool_id`, and a `reason`.
+    `account_name` is that of B, or that of A where B has none. `fields` has, for a changed pool, each field
+    that differs with its values in A and in B, None where it is missing. `pool` is the pool as the service
+    answered it: the one that was added or removed, and one that was changed as it is in B. An unknown target
+    has no `pool_id`, a `reason`, and as `pools` the number of its pools in A and in B, None where that is not
+    known.
     """
 
     kind: ChangeKind
@@ -38,6 +40,7 @@ class Change:
     fields: Mapping[str, tuple[JsonValue, JsonValue]] = field(default_factory=dict)
     pool: JsonObject | None = None
     reason: str | None = None
+    pools: tuple[int | None, int | None] = (None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,11 @@ class Statistics:
     changed: int = 0
     unknown: int = 0
     unchanged: int = 0
+
+    @property
+    def found(self) -> int:
+        """How many differences there are, unknown targets among them: there, nobody can say that none is."""
+        return self.added + self.removed + self.changed + self.unknown
 
 
 def change_object(change: Change) -> JsonObject:
@@ -66,6 +74,7 @@ def change_object(change: Change) -> JsonObject:
         made["fields"] = {name: list(values) for name, values in change.fields.items()}
     elif change.kind is ChangeKind.UNKNOWN:
         made["reason"] = change.reason
+        made["pools"] = list(change.pools)
     else:
         made["pool"] = change.pool
     return made

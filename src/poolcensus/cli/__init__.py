@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypedDict
 import click
 
 from poolcensus.cli.exits import ExitCode, report
+from poolcensus.exit_error import asks_for_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +29,7 @@ COMMANDS = {
     "snapshots": "List the snapshots at a destination.",
     "show": "Print one snapshot: summary, failures, pools.",
     "verify": "Check snapshots: digests, counts, one ledger line per target.",
+    "diff": "Compare two snapshots: pools added, removed, changed, and targets where it is unknown.",
     "prune": "Remove the snapshots that no rule keeps.",
     "unlock": "Remove the lock of a run that is known to be dead.",
     "simulate": "Serve the local AWS simulator.",
@@ -125,7 +127,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program and return its exit code. Without `arguments`, those of the process."""
     gc.set_threshold(*_COLLECT_AFTER)
     given = [*(sys.argv[1:] if arguments is None else arguments)]
+    if as_json := asks_for_json(given, os.environ):
+        from poolcensus.cli import logs
+
+        logs.configure_json()
     if not given and COMPLETE_VARIABLE not in os.environ:
+        if as_json:
+            logs.exit_error(ExitCode.USAGE, "no command was given: see 'poolcensus --help'")
+            return ExitCode.USAGE
         with click.Context(group, info_name="poolcensus", **CONTEXT_SETTINGS) as ctx:
             click.echo(group.get_help(ctx), err=True)
         return ExitCode.USAGE

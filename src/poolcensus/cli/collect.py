@@ -12,6 +12,7 @@ import click
 from poolcensus.cli import logs
 from poolcensus.cli.command import Command
 from poolcensus.cli.exits import ExitCode, StoppedError, code_of, drop_output
+from poolcensus.cli.notify import Ending, notify
 from poolcensus.cli.options import EVERYTHING, read_settings, settings_options
 from poolcensus.cli.running import run
 from poolcensus.cli.trouble import closures, complain, failures, on_terminal
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from poolcensus.config import Settings
     from poolcensus.model import FailureGroup, Manifest
     from poolcensus.snapshot import Snapshot
+
+# https://github.com/prometheus/node_exporter#textfile-collector
+METRICS_SUFFIX = ".prom"
 
 
 @click.command(
@@ -69,20 +73,23 @@ def collect(
     from poolcensus.census import Census
 
     census = Census(settings)
+    logs.of_run(lambda: census.run_id)
     manifest: Manifest | None = None
+    failure: Exception | None = None
     code = int(ExitCode.FATAL)
     try:
         snapshot = _run(census, settings)
         manifest = snapshot.manifest
         code = _code(manifest)
     except (CensusError, StoppedError, OSError) as error:
-        code = code_of(error)
+        code, failure = code_of(error), error
         if census.resumable:
             complain("Progress saved. Run the same command with --resume to continue.")
         raise
     finally:
         complain(*closures(census.closed), *_scope_change(census))
         _write_metrics(settings.metrics_file, code, census, manifest)
+        notify(settings, census, Ending(code, manifest, failure))
     return snapshot, census.failures
 
 
@@ -165,3 +172,11 @@ def _write_metrics(file: Path | None, code: int, census: Census, manifest: Manif
         write_metrics(file, exit_code=code, progress=census.progress(), manifest=manifest)
     except OSError as error:
         complain(f"the metrics could not be written to {file}: {error.strerror or error}")
+        return
+    if file.suffix != METRICS_SUFFIX:
+        logs.warning(
+            "The name of the metrics file %s does not end in %s. node_exporter's textfile collector reads no"
+            " other.",
+            file,
+            METRICS_SUFFIX,
+        )

@@ -46,12 +46,12 @@ def snapshots(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
 
 
 def _ids(ctx: click.Context) -> list[str]:
-    from poolcensus.cli.options import read_settings
+    from poolcensus.config import load_settings
     from poolcensus.errors import CensusError
     from poolcensus.storage.destination import is_in_s3, open_source
 
     try:
-        dest = read_settings(ctx.params.get("config"), {"dest": ctx.params.get("dest")}).dest
+        dest = load_settings(ctx.params.get("config"), {"dest": ctx.params.get("dest")}).dest
         if dest == "-" or is_in_s3(dest):
             return []
         with open_source(dest, None) as source:

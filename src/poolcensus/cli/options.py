@@ -64,6 +64,7 @@ OPTIONS = tuple(
         ("--log-format", "log_format", "text|json"),
         ("--log-level", "log_level", "debug|info|warning|error"),
         ("--metrics-file", "metrics_file", "FILE"),
+        ("--notify-command", "notify_command", "COMMAND"),
         ("--json", "json", None),
     )
 )

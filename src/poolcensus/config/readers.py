@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from decimal import Decimal
@@ -197,6 +198,20 @@ def role_name(value: object) -> str:
         raise EntryError(f"takes a role name, not an ARN: use {shown(found[1])}")
     read: str = plain(RoleName, name)
     return read
+
+
+def command(value: object) -> str:
+    """Return a command line that can be split into words. No message shows it: it may hold a password."""
+    line = text(value)
+    try:
+        words = shlex.split(line)
+    except ValueError as error:
+        raise EntryError(f"must be a command as a shell takes it: {str(error).lower()}") from None
+    if not words or not words[0]:
+        raise EntryError("must be a command: a program and its arguments")
+    if "\0" in line:
+        raise EntryError("must hold no NUL character")
+    return line
 
 
 def external_id(value: object) -> Secret:

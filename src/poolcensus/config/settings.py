@@ -229,6 +229,11 @@ class Settings(
         readers.path,
         "Write metrics to this file in Prometheus text format, also after a failed run.",
     ] = None
+    notify_command: Annotated[
+        str | None,
+        readers.command,
+        "Run this command when a run has ended, with its summary as JSON on standard input.",
+    ] = None
     json_output: Annotated[_Choice, "Print the result as JSON (NDJSON where there are rows)."] = False
 
     file_mode: Annotated[

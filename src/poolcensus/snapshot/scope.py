@@ -95,15 +95,19 @@ class Scope:
         mine, other = _with_article(self.summary), _with_article(before.summary)
         if mine != other:
             return f"This run covers {mine}; the snapshot before covers {other}."
-        names = sorted(
-            name
-            for name in {*self.request, *before.request}
-            if _comparable(name, self.request.get(name)) != _comparable(name, before.request.get(name))
-        )
+        names = self.differing(before)
         if self.owner != before.owner:
             names.append("caller" if self.request.get("accounts_from") == _SELF else "organization")
         return (
             f"This run covers {mine}, and so does the snapshot before, but they differ in {', '.join(names)}."
+        )
+
+    def differing(self, before: Scope) -> list[str]:
+        """Return the keys of the request in which this scope asks for something else, sorted."""
+        return sorted(
+            name
+            for name in {*self.request, *before.request}
+            if _comparable(name, self.request.get(name)) != _comparable(name, before.request.get(name))
         )
 
     def _parts_of(self, kinds: tuple[tuple[str, str, str], ...]) -> Iterator[tuple[str, tuple[str, ...]]]:

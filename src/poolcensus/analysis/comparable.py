@@ -1,0 +1,71 @@
+"""Whether two snapshots can be compared, by what their manifests say."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from poolcensus.errors import IncomparableSnapshotsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from poolcensus.snapshot import Snapshot
+
+# What chooses among the pools of a target: a pool that was not asked for looks like one that is gone.
+_CHOOSING_POOLS: Final = frozenset({"pool_ids", "filters"})
+
+
+def check_comparable(a: Snapshot, b: Snapshot) -> None:
+    """Raise `IncomparableSnapshotsError` where a difference between the snapshots would mean nothing."""
+    if a.manifest.operation != b.manifest.operation:
+        raise IncomparableSnapshotsError(
+            f"Snapshots of different operations can't be compared: A ({a.id}) is of"
+            f" {a.manifest.operation.name}, B ({b.id}) of {b.manifest.operation.name}."
+        )
+    partitions = a.manifest.caller.partition, b.manifest.caller.partition
+    if partitions[0] != partitions[1]:
+        raise IncomparableSnapshotsError(
+            f"Snapshots of different partitions can't be compared: A ({a.id}) is of {partitions[0]}, B"
+            f" ({b.id}) of {partitions[1]}, and an account ID in one is another account in the other."
+        )
+    differing = _CHOOSING_POOLS.intersection(b.info.scope.differing(a.info.scope))
+    if differing:
+        names = " and ".join(f"`{name}`" for name in sorted(differing))
+        raise IncomparableSnapshotsError(
+            f"A ({a.id}) and B ({b.id}) were asked for different pools by {names}: a pool that was not asked"
+            " for can't be told from one that was removed. Compare snapshots that were asked for the same"
+            " pools."
+        )
+
+
+def warnings_of(a: Snapshot, b: Snapshot) -> Iterator[str]:
+    """Yield a sentence for each reason to read the differences with care."""
+    if a.info.moment > b.info.moment:
+        yield (
+            f"A ({a.id}) is newer than B ({b.id}): what is called added was there before, and what is called"
+            f" removed came later. Run 'poolcensus diff {b.id} {a.id}' for the usual direction."
+        )
+    organizations = a.manifest.organization_id, b.manifest.organization_id
+    scopes = a.info.scope, b.info.scope
+    if None not in organizations and organizations[0] != organizations[1]:
+        yield (
+            f"The snapshots are of different Organizations, A of {organizations[0]} and B of"
+            f" {organizations[1]}: an account that only one of them has is unknown."
+        )
+    elif scopes[0] != scopes[1]:
+        words = [each.summary for each in scopes]
+        if words[0] == words[1]:
+            names = ", ".join(scopes[1].differing(scopes[0])) or "whose accounts they are"
+            what = f"Both snapshots cover {words[0]}, but they differ in {names}"
+        else:
+            what = f"A covers {words[0]}, B covers {words[1]}"
+        yield f"{what}: what only one of them was asked to cover is unknown."
+    for name, snapshot in (("A", a), ("B", b)):
+        totals = snapshot.manifest.totals
+        if not totals.targets:
+            yield f"{name} ({snapshot.id}) has no targets: nothing can be compared."
+        elif not totals.covered:
+            yield (
+                f"{name} ({snapshot.id}) covers none of its {totals.targets:,} targets: nothing can be"
+                f" compared. Run 'poolcensus show {snapshot.id} --failures' to see why."
+            )

@@ -1,0 +1,166 @@
+"""The differences between two snapshots: pools added, removed and changed, and what nobody can say."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from poolcensus.analysis.changes import Change, ChangeKind, Statistics
+from poolcensus.analysis.comparable import check_comparable, warnings_of
+from poolcensus.analysis.hidden import HiddenTally
+from poolcensus.analysis.ledger import Ledger, is_compared, known_pools, reason_unknown
+from poolcensus.analysis.records import Records
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from poolcensus.model import JsonObject, JsonValue
+    from poolcensus.snapshot import Snapshot
+
+DEFAULT_IGNORED: Final = ("CapacityStatus",)
+"""Fields of a pool that change whenever a user comes or goes."""
+
+
+def diff(a: Snapshot, b: Snapshot, *, ignore: Iterable[str] = DEFAULT_IGNORED) -> Diff:
+    """Return the differences between the snapshots `a` and `b`, to be iterated over. Nothing is read yet.
+
+    Pools are told apart by account, region and their identity, the pool id. Fields in `ignore` are not
+    compared. Raises `IncomparableSnapshotsError` for snapshots of different operations or partitions, and
+    for those that were asked for different pools, by id or by filter.
+    """
+    check_comparable(a, b)
+    return Diff(a, b, frozenset(ignore))
+
+
+class Diff:
+    """The differences between two snapshots, as an iterable of `Change`.
+
+    They are ordered by account id, region and pool id. Each iteration reads both snapshots anew, and blocks:
+    in an event loop, use a worker thread. It holds the ledgers and one target's pools in memory. Of a
+    snapshot that is compressed or in S3 it keeps the records in a temporary file without a name, in the
+    folder that `TMPDIR` names or the system's own.
+
+    Iterating raises `SnapshotError` where a snapshot can't be read, `DamagedSnapshotError` where it is not
+    what its manifest and its ledger say, and `DestinationError` where a bucket can't be read or the temporary
+    file can't be written. Only an iteration that ends without an error has seen all differences.
+    """
+
+    def __init__(self, a: Snapshot, b: Snapshot, ignored: frozenset[str]) -> None:
+        self._a = a
+        self._b = b
+        self._ignored = ignored
+        self._statistics: Statistics | None = None
+        self._warnings: tuple[str, ...] = ()
+
+    @property
+    def statistics(self) -> Statistics:
+        """What the comparison came to. Raises `RuntimeError` before an iteration has ended."""
+        if self._statistics is None:
+            raise RuntimeError("the statistics are known once an iteration has ended")
+        return self._statistics
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences on what to read with care: all of them, once an iteration has ended."""
+        return (*warnings_of(self._a, self._b), *self._warnings)
+
+    def __iter__(self) -> Iterator[Change]:
+        self._statistics = None
+        counts = dict.fromkeys(ChangeKind, 0)
+        with self._a as a, self._b as b:
+            ledgers = Ledger.read("A", a), Ledger.read("B", b)
+            compared = partial(is_compared, *ledgers)
+            with Records(a, ledgers[0], compared) as old, Records(b, ledgers[1], compared) as new:
+                walk = _Walk(ledgers, (old, new), self._ignored)
+                for change in walk.changes():
+                    counts[change.kind] += 1
+                    yield change
+        self._warnings = tuple(walk.hidden.sentences())
+        self._statistics = Statistics(
+            a=self._a.id,
+            b=self._b.id,
+            added=counts[ChangeKind.ADDED],
+            removed=counts[ChangeKind.REMOVED],
+            changed=counts[ChangeKind.CHANGED],
+            unknown=counts[ChangeKind.UNKNOWN],
+            unchanged=walk.unchanged,
+        )
+
+
+class _Walk:
+    """One walk over two snapshots, A and B, target by target. `unchanged` counts pools."""
+
+    def __init__(
+        self, ledgers: tuple[Ledger, Ledger], records: tuple[Records, Records], ignored: frozenset[str]
+    ) -> None:
+        self._ledgers = ledgers
+        self._records = records
+        self._ignored = ignored
+        self.unchanged = 0
+        self.hidden = HiddenTally()
+
+    def changes(self) -> Iterator[Change]:
+        a, b = self._ledgers
+        for account_id in sorted(a.accounts() | b.accounts()):
+            name = b.name_of(account_id) or a.name_of(account_id)
+            for region in sorted(a.regions(account_id) | b.regions(account_id)):
+                reason = reason_unknown(a, b, account_id, region)
+                if reason is not None:
+                    yield self._unknown(account_id, name, region, reason)
+                elif a.has_pools(account_id, region) or b.has_pools(account_id, region):
+                    yield from self._changes_of(account_id, name, region)
+
+    def _unknown(self, account_id: str, name: str | None, region: str, reason: str) -> Change:
+        old, new = (each.entry(account_id, region) for each in self._ledgers)
+        change = Change(
+            ChangeKind.UNKNOWN,
+            account_id,
+            name,
+            region,
+            reason=reason,
+            pools=(known_pools(old), known_pools(new)),
+        )
+        self.hidden.add(change, new)
+        return change
+
+    def _changes_of(self, account_id: str, name: str | None, region: str) -> Iterator[Change]:
+        records_a, records_b = self._records
+        old, new = (each.texts(account_id, region) for each in self._records)
+        if old == new:
+            self.unchanged += len(old)
+            return
+        for pool_id in sorted(old.keys() | new.keys()):
+            was, now = old.get(pool_id), new.get(pool_id)
+            if was == now:
+                self.unchanged += 1
+                continue
+            before = None if was is None else records_a.item(account_id, region, was)
+            after = None if now is None else records_b.item(account_id, region, now)
+            if before is None or after is None:
+                kind = ChangeKind.ADDED if before is None else ChangeKind.REMOVED
+                yield Change(kind, account_id, name, region, pool_id, pool=before or after)
+            elif fields := changed_fields(before, after, self._ignored):
+                yield Change(ChangeKind.CHANGED, account_id, name, region, pool_id, fields, pool=after)
+            else:
+                self.unchanged += 1
+
+
+def changed_fields(
+    before: JsonObject, after: JsonObject, ignored: frozenset[str]
+) -> Mapping[str, tuple[JsonValue, JsonValue]]:
+    """Return the fields that differ, by name, each with its value before and after. Missing is None."""
+    found = {
+        name: (before.get(name), after.get(name))
+        for name in before.keys() | after.keys()
+        if name not in ignored and not _same(before.get(name), after.get(name))
+    }
+    return dict(sorted(found.items()))
+
+
+def _same(one: JsonValue, other: JsonValue) -> bool:
+    """Whether two values are the same JSON. To Python, true and 1 are equal."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same(one[name], other[name]) for name in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return one == other and isinstance(one, bool) == isinstance(other, bool)

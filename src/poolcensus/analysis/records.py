@@ -1,0 +1,231 @@
+"""The records of a snapshot by target, in whatever order its file has them, without holding the file.
+
+One pass over the file notes where the records of each target lie. A file that can't be read at any place,
+because it is compressed or in a bucket, is copied to a temporary file in this pass, as far as it is wanted.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from array import array
+from contextlib import ExitStack, suppress
+from typing import IO, TYPE_CHECKING, Self
+
+from poolcensus.analysis.lines import RecordLines
+from poolcensus.errors import DamagedSnapshotError, SnapshotError
+from poolcensus.format.compression import read_lines
+from poolcensus.model import Compression
+from poolcensus.snapshot.reader import lines_of
+from poolcensus.storage.advice import temporary_error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from poolcensus.analysis.ledger import Ledger
+    from poolcensus.errors import DestinationError
+    from poolcensus.model import JsonObject
+    from poolcensus.snapshot import Snapshot
+
+
+class Records:
+    """The records of `snapshot`, to be read target by target. Use it as a context manager; it blocks.
+
+    Entering it reads the file to its end, and raises what `Snapshot.pools` raises, `DamagedSnapshotError`
+    also where the records are not those that the ledger counts, and `DestinationError` where the temporary
+    file can't be written. Of the targets only those that are `wanted` can be read.
+    """
+
+    def __init__(self, snapshot: Snapshot, ledger: Ledger, wanted: Callable[[str, str], bool]) -> None:
+        self._snapshot = snapshot
+        self._ledger = ledger
+        self._wanted = wanted
+        self._place = snapshot.folder.place_of(snapshot.pools_file[0].name)
+        self._lines = RecordLines(snapshot.schema)
+        self._stack = ExitStack()
+        # For each target the offset and the length of each run of its records in the file.
+        self._runs: dict[tuple[str, str], array[int]] = {}
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            file = self._opened(stack)
+            self._is_copy = file is None
+            if file is None:
+                file = self._temporary()
+                stack.callback(_close, file)
+            self._index(file if self._is_copy else None)
+            self._descriptor = file.fileno()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    def texts(self, account_id: str, region: str) -> dict[str, bytes]:
+        """Return a target's records by the identity of their items, each as a text for `item`.
+
+        Equal texts are of equal items. Raises `SnapshotError`.
+        """
+        found: dict[str, bytes] = {}
+        runs = self._runs.get((account_id, region), ())
+        for offset, length in zip(runs[::2], runs[1::2], strict=True):
+            try:
+                self._take_run(_Run(self._read, offset, length), found)
+            except ValueError as error:
+                raise self._damage(account_id, region, error) from error
+        return found
+
+    def item(self, account_id: str, region: str, text: bytes) -> JsonObject:
+        """Return the item of a text that `texts` gave for this target. Raises `DamagedSnapshotError`."""
+        try:
+            return self._lines.item_of(text)
+        except ValueError as error:
+            raise self._damage(account_id, region, error) from error
+
+    def _take_run(self, run: _Run, found: dict[str, bytes]) -> None:
+        for line in read_lines(run, Compression.NONE):
+            self._lines.target_of(line)
+            text = self._lines.text_of(line)
+            identity = self._lines.identity_of(text)
+            if identity in found:
+                raise ValueError(f"{identity} is there twice")
+            found[identity] = text
+
+    def _opened(self, stack: ExitStack) -> IO[bytes] | None:
+        if self._snapshot.path is None or self._snapshot.pools_file[1] is not Compression.NONE:
+            return None
+        # Opened before the pass, so that both see one file. What can't be opened, the pass complains of.
+        with suppress(OSError):
+            return stack.enter_context(self._snapshot.pools_path.open("rb", buffering=0))
+        return None
+
+    def _temporary(self) -> IO[bytes]:
+        try:
+            # Of this user alone, and without a name: it is gone when the process is.
+            return tempfile.TemporaryFile()
+        except OSError as error:
+            raise _temporary_failure("make a file in", error) from error
+
+    def _index(self, copy: IO[bytes] | None) -> None:
+        index = _Index(self._lines, self._ledger, self._wanted, copy)
+        for _ in lines_of(self._snapshot.folder, self._snapshot.pools_file, index.take):
+            pass
+        index.finish()
+        for account_id, region, pools in self._ledger.with_pools():
+            counted = index.counts.get((account_id, region), 0)
+            if counted != pools:
+                raise DamagedSnapshotError(
+                    f"{self._place} has {counted:,} records of {account_id} {region} where the ledger says"
+                    f" {pools:,}; the snapshot is damaged"
+                )
+        self._runs = index.runs
+
+    def _read(self, size: int, offset: int) -> bytes:
+        try:
+            part = os.pread(self._descriptor, size, offset)
+        except OSError as error:
+            if self._is_copy:
+                raise _temporary_failure("read records in", error) from error
+            raise SnapshotError(f"{self._place} can't be read: {error.strerror or error}") from error
+        if size and not part:
+            raise SnapshotError(f"{self._place} was cut or replaced while it was read")
+        return part
+
+    def _damage(self, account_id: str, region: str, error: ValueError) -> DamagedSnapshotError:
+        return DamagedSnapshotError(f"{self._place}, {account_id} {region}: {error}; the snapshot is damaged")
+
+
+class _Run:
+    """A piece of a file, to be read from its start to its end."""
+
+    def __init__(self, read: Callable[[int, int], bytes], offset: int, length: int) -> None:
+        self._read = read
+        self._offset = offset
+        self._left = length
+
+    def read(self, size: int, /) -> bytes:
+        data = self._read(min(size, self._left), self._offset)
+        self._offset += len(data)
+        self._left -= len(data)
+        return data
+
+
+class _Index:
+    """Notes where the lines of a file lie as they are read, and copies those of wanted targets."""
+
+    def __init__(
+        self,
+        lines: RecordLines,
+        ledger: Ledger,
+        wanted: Callable[[str, str], bool],
+        copy: IO[bytes] | None,
+    ) -> None:
+        self.runs: dict[tuple[str, str], array[int]] = {}
+        self.counts: dict[tuple[str, str], int] = {}
+        self._lines = lines
+        self._ledger = ledger
+        self._wanted = wanted
+        self._copy = copy
+        self._target: tuple[str, str] | None = None
+        self._is_wanted = False
+        self._start = self._end = self._count = 0
+
+    def take(self, line: bytes) -> None:
+        """Take the next line. Raises `ValueError` for one that is no record of a target with pools."""
+        if not line.endswith(b"}\n"):
+            self._lines.check(line)
+        target = self._lines.target_of(line)
+        if target is not self._target:
+            self._begin(target)
+        self._count += 1
+        if self._copy is None:
+            self._end += len(line)
+        elif self._is_wanted:
+            try:
+                self._copy.write(line)
+            except OSError as error:
+                raise _temporary_failure("keep records in", error) from error
+            self._end += len(line)
+
+    def finish(self) -> None:
+        """Note the last run, and see to it that the copy can be read."""
+        self._note()
+        if self._copy is None:
+            return
+        try:
+            self._copy.flush()
+        except OSError as error:
+            raise _temporary_failure("keep records in", error) from error
+
+    def _begin(self, target: tuple[str, str]) -> None:
+        self._note()
+        if not self._ledger.has_pools(*target):
+            raise ValueError(f"a record of {target[0]} {target[1]}, for which the ledger counts none")
+        self._target = target
+        self._is_wanted = self._wanted(*target)
+        self._start, self._count = self._end, 0
+
+    def _note(self) -> None:
+        if self._target is None:
+            return
+        self.counts[self._target] = self.counts.get(self._target, 0) + self._count
+        if self._is_wanted:
+            runs = self.runs.setdefault(self._target, array("Q"))
+            runs.extend((self._start, self._end - self._start))
+
+
+def _close(file: IO[bytes]) -> None:
+    # What could not be written is tried again, and nobody needs it.
+    with suppress(OSError):
+        file.close()
+
+
+def _temporary_failure(doing: str, error: OSError) -> DestinationError:
+    # Where there is no folder that can be used, asking which one it is fails as well.
+    return temporary_error(f"{doing} {tempfile.tempdir or 'a temporary folder'}", error)

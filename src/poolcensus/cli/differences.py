@@ -1,0 +1,159 @@
+"""The differences between two snapshots for people: by account and region, a line for each.
+
+Lines are printed as they are found. None is broken here: IDs stay whole, and can be copied.
+"""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from poolcensus.analysis.changes import ChangeKind
+from poolcensus.cli.tables import console
+from poolcensus.cli.wording import counted, printable
+from poolcensus.format.codec import dumps
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from poolcensus.analysis.changes import Change, Statistics
+    from poolcensus.analysis.diff import Diff
+    from poolcensus.model import JsonValue
+    from poolcensus.snapshot import Snapshot
+
+    Paint = Callable[[str, str], str]
+
+# Of names and values: they come from others, and may be as long as a file. `--json` has all of them.
+_LONGEST: Final = 200
+# More regions than a line of 80 columns has room for are counted.
+_REGIONS_NAMED: Final = 3
+
+_COLOURS: Final = {
+    ChangeKind.ADDED: "green",
+    ChangeKind.REMOVED: "red",
+    ChangeKind.CHANGED: "yellow",
+    ChangeKind.UNKNOWN: "magenta",
+}
+# What a person knows a pool by, beside its id, under the names of the service; what is changed has a line.
+_NAMES: Final = ("PoolName", "State")
+
+
+def put_differences(found: Diff, a: Snapshot, b: Snapshot) -> None:
+    """Print the differences and what they come to."""
+    screen = console()
+    coloured = screen.color_system is not None and not screen.no_color
+
+    def paint(text: str, colour: str) -> str:
+        return click.style(text, fg=colour) if coloured else text
+
+    is_first = True
+    for line in _lines(found, paint):
+        if is_first:
+            for letter, snapshot in (("A", a), ("B", b)):
+                click.echo(f"{letter}  {_described(snapshot)}")
+            click.echo()
+            is_first = False
+        click.echo(line, color=coloured)
+    if not is_first:
+        click.echo()
+    click.echo(_summary(found.statistics))
+
+
+def _described(snapshot: Snapshot) -> str:
+    totals = snapshot.manifest.totals
+    items = snapshot.manifest.operation.items
+    return (
+        f"{snapshot.id}  {totals.pools:,} {items}, {totals.covered:,} of {totals.targets:,} targets covered"
+    )
+
+
+def _lines(changes: Iterable[Change], paint: Paint) -> Iterator[str]:
+    for account_id, of_account in groupby(changes, lambda each: each.account_id):
+        unknown: dict[str, list[Change]] = {}
+        region = None
+        account = account_id
+        for change in of_account:
+            account = _with_name(change)
+            if change.kind is ChangeKind.UNKNOWN:
+                unknown.setdefault(change.reason or "", []).append(change)
+                continue
+            if region is None:
+                yield account
+            if change.region != region:
+                region = change.region
+                yield f"  {printable(region)}"
+            yield from _pool_lines(change, paint)
+        before = f"{account}  " if region is None else "  "
+        for reason, targets in unknown.items():
+            yield before + _unknown_line(reason, targets, paint)
+
+
+def _with_name(change: Change) -> str:
+    return f"{printable(change.account_id)} {_cut(change.account_name or '')}".rstrip()
+
+
+def _pool_lines(change: Change, paint: Paint) -> Iterator[str]:
+    pool = change.pool or {}
+    names = [name for name in _NAMES if pool.get(name) and name not in change.fields]
+    named = " ".join(_shown(pool[name]) for name in names)
+    kind = paint(f"{change.kind:7}", _COLOURS[change.kind])
+    yield f"    {kind}  {printable(change.pool_id or '')}  {named}".rstrip()
+    for name, (before, after) in _changed_values(change.fields):
+        yield f"             {_cut(name)}: {_shown(before)} -> {_shown(after)}"
+
+
+def _changed_values(
+    fields: Mapping[str, tuple[JsonValue, JsonValue]], prefix: str = ""
+) -> Iterator[tuple[str, tuple[JsonValue, JsonValue]]]:
+    """Yield what differs, in objects by the names of their fields, such as `TimeoutSettings.…`."""
+    for name, (before, after) in fields.items():
+        if isinstance(before, dict) and isinstance(after, dict):
+            inner = {
+                each: (before.get(each), after.get(each))
+                for each in sorted(before.keys() | after.keys())
+                if before.get(each) != after.get(each)
+            }
+            yield from _changed_values(inner, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", (before, after)
+
+
+def _unknown_line(reason: str, targets: list[Change], paint: Paint) -> str:
+    regions = [each.region for each in targets]
+    if len(regions) <= _REGIONS_NAMED:
+        where = ", ".join(map(printable, regions))
+    else:
+        where = counted(len(regions), "region")
+    known = [
+        f"{counted(count, 'pool')} in {letter}"
+        for letter, side in (("A", 0), ("B", 1))
+        if (count := sum(each.pools[side] or 0 for each in targets))
+    ]
+    pools = f" ({', '.join(known)})" if known else ""
+    return f"{paint('unknown', _COLOURS[ChangeKind.UNKNOWN])}  {where}: {printable(reason)}{pools}"
+
+
+def _summary(found: Statistics) -> str:
+    if not found.found:
+        return (
+            f"No differences: {counted(found.unchanged, 'pool')} unchanged between {found.a} and {found.b}."
+        )
+    pools = (
+        f"{found.added:,} added, {found.removed:,} removed, {found.changed:,} changed,"
+        f" {found.unchanged:,} unchanged"
+    )
+    return f"{pools}; {counted(found.unknown, 'target')} unknown" if found.unknown else pools
+
+
+def _shown(value: JsonValue) -> str:
+    if value is None:
+        return "(none)"
+    return _cut(value if isinstance(value, str) else dumps(value).decode())
+
+
+def _cut(text: str) -> str:
+    if len(text) <= _LONGEST:
+        return printable(text)
+    return f"{printable(text[:_LONGEST])}... ({len(text):,} characters)"

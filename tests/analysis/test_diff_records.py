@@ -1,0 +1,272 @@
+"""Records in any order and form, and snapshots that are not what they say."""
+
+from __future__ import annotations
+
+import json
+import random
+import resource
+import sys
+import tempfile
+import tracemalloc
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from analysis.two_snapshots import A_ID, B_ID, LATER, Content, changes, key, pool, two, write
+from poolcensus.analysis.diff import diff
+from poolcensus.errors import DamagedSnapshotError, DestinationError, SnapshotError
+from poolcensus.model import Compression, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from poolcensus.snapshot import Snapshot
+
+A: Content = {
+    key(1): [pool(1, State="A"), pool(2, State="A")],
+    key(1, "eu-west-1"): [pool(3, Tags={"pool": "x"})],
+    key(2): [pool(4), pool(5)],
+    key(3): [pool(6)],
+}
+B: Content = {
+    key(1): [pool(1, State="B"), pool(2, State="A"), pool(7)],
+    key(1, "eu-west-1"): [pool(3, Tags={"pool": "x"})],
+    key(2): [pool(5)],
+    key(3): Outcome.THROTTLED,
+}
+FOUND = ["changed", "added", "removed", "unknown"]
+
+
+def loosely(lines: list[bytes]) -> Iterable[bytes]:
+    """As Python's own codec writes them."""
+    return [json.dumps(json.loads(line)).encode() + b"\n" for line in lines]
+
+
+def pool_first(lines: list[bytes]) -> Iterable[bytes]:
+    """With the keys the other way round."""
+    return [json.dumps(dict(reversed(json.loads(line).items()))).encode() + b"\n" for line in lines]
+
+
+def compactly(order: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[[list[bytes]], Iterable[bytes]]:
+    return lambda lines: [
+        json.dumps(order(json.loads(line)), separators=(",", ":")).encode() + b"\n" for line in lines
+    ]
+
+
+def shuffled(lines: list[bytes]) -> Iterable[bytes]:
+    return random.Random(7).sample(lines, len(lines))
+
+
+FORMS = {
+    "as written": list,
+    "reversed": lambda lines: lines[::-1],
+    "shuffled": shuffled,
+    "loosely": loosely,
+    "pool first": pool_first,
+    "more keys behind": compactly(lambda record: {**record, "later": {"pool": {"PoolId": "x"}}}),
+    "more keys before": compactly(lambda record: {"later": {"a": 1, "pool": {"PoolId": "x"}}, **record}),
+    "tags named like keys": compactly(
+        lambda record: {"account_tags": {"x": "1", "pool": "2", "region": "3"}, **record}
+    ),
+    "id last": compactly(
+        lambda record: {**record, "pool": dict(reversed([("Z", '"}'), *record["pool"].items()]))}
+    ),
+    "id escaped": lambda lines: [line.replace(b"wspool", b"\\u0077spool") for line in lines],
+    "carriage returns": lambda lines: [line.replace(b"\n", b" \r\n") for line in lines],
+    "no last end": lambda lines: [*lines[:-1], lines[-1][:-1]],
+}
+
+
+@pytest.mark.parametrize("compression", Compression)
+@pytest.mark.parametrize("form", FORMS)
+def test_records_are_compared_whatever_their_order_and_form(
+    tmp_path: Path, form: str, compression: Compression
+) -> None:
+    known = changes(tmp_path / "known", A, B)
+    assert [each.kind for each in known] == FOUND
+    a = write(tmp_path, A, compression=compression)
+    b = write(tmp_path, B, LATER, compression=compression, arranged=FORMS[form])
+    found = [*diff(a, b)]
+    if form == "id last":
+        # A field more is a change, of every pool that is in both.
+        assert [each.pool_id for each in found if "Z" in each.fields] == [
+            "wspool-000000003", "wspool-000000001", "wspool-000000002", "wspool-000000005",
+        ]  # fmt: skip
+    else:
+        assert found == known
+
+
+def test_an_account_named_like_a_record_is_compared(tmp_path: Path) -> None:
+    name = 'x","pool":{"PoolId":"no"},"region":"mars","account_id":"9'
+    found = [*diff(*two(tmp_path, A, B, named=lambda _: name))]
+    assert [each.kind for each in found] == FOUND
+    assert {each.account_name for each in found} == {name}
+
+
+def damaged(folder: Path, change: Callable[[bytes], bytes], name: str = "pools.ndjson") -> None:
+    (folder / name).write_bytes(change((folder / name).read_bytes()))
+
+
+def lines_changed(change: Callable[[list[bytes]], list[bytes]]) -> Callable[[bytes], bytes]:
+    return lambda data: b"".join(change(data.splitlines(keepends=True)))
+
+
+@pytest.mark.parametrize("side", [A_ID, B_ID])
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lines_changed(lambda lines: lines[:-1]), "lines where the manifest says"),
+        (lines_changed(lambda lines: [*lines[:-1], lines[0]]), "where the ledger says"),
+        (lines_changed(lambda lines: [lines[1], *lines[1:]]), "wspool-000000002 is there twice"),
+        (lambda data: data.replace(b'"pool":{', b'"pool":[', 1), "line 1"),
+        (lambda data: data.replace(b'"PoolId"', b'"poolid"', 1), "000000000001 us-east-1: a pool has no"),
+        (lambda data: data.replace(b"000000000002", b"000000000008"), "for which the ledger counts none"),
+        (lambda data: data.replace(b'"State":', b'"State";', 1), "000000000001 us-east-1:"),
+        (lambda data: data[:-10] + b"\x00" * 10, "; the snapshot is damaged"),
+    ],
+)
+def test_damaged_records_are_never_a_whole_difference(
+    tmp_path: Path, side: str, change: Callable[[bytes], bytes], says: str
+) -> None:
+    a, b = two(tmp_path, A, B)
+    damaged(tmp_path / side, change)
+    found = diff(a, b)
+    with pytest.raises(DamagedSnapshotError, match=says) as raised:
+        list(found)
+    assert str(tmp_path / side / "pools.ndjson") in str(raised.value)
+    with pytest.raises(RuntimeError):
+        _ = found.statistics
+
+
+@pytest.mark.parametrize("compression", [Compression.GZIP, Compression.ZSTD])
+def test_a_compressed_file_that_was_cut_is_damaged(tmp_path: Path, compression: Compression) -> None:
+    a, b = two(tmp_path, A, B, compression=compression)
+    damaged(tmp_path / B_ID, lambda data: data[:-9], f"pools.ndjson{compression.suffix}")
+    with pytest.raises(DamagedSnapshotError, match=B_ID):
+        list(diff(a, b))
+
+
+@pytest.mark.parametrize("name", ["pools.ndjson", "targets.ndjson"])
+def test_a_file_that_is_missing_is_damage(tmp_path: Path, name: str) -> None:
+    a, b = two(tmp_path, A, B)
+    (tmp_path / B_ID / name).unlink()
+    with pytest.raises(DamagedSnapshotError, match=f"{name} is missing"):
+        list(diff(a, b))
+
+
+@pytest.mark.parametrize("counted", [1, 3])
+def test_a_ledger_that_counts_other_pools_is_damage(tmp_path: Path, counted: int) -> None:
+    a, b = two(tmp_path, A, B)
+    damaged(
+        tmp_path / A_ID, lambda data: data.replace(b'"pools":2', b'"pools":%d' % counted), "targets.ndjson"
+    )
+    says = f"2 records of 000000000001 us-east-1 where the ledger says {counted}"
+    with pytest.raises(DamagedSnapshotError, match=says):
+        list(diff(a, b))
+
+
+def test_a_target_with_two_lines_in_the_ledger_is_damage(tmp_path: Path) -> None:
+    a, b = two(tmp_path, A, B)
+    damaged(tmp_path / A_ID, lines_changed(lambda lines: [lines[1], *lines[1:]]), "targets.ndjson")
+    with pytest.raises(DamagedSnapshotError, match="two lines for 000000000001 eu-west-1"):
+        list(diff(a, b))
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_an_error(tmp_path: Path) -> None:
+    a, b = two(tmp_path, A, B)
+    found = iter(diff(a, b))
+    next(found)
+    damaged(tmp_path / B_ID, lambda _: b"")
+    with pytest.raises(SnapshotError, match="was cut or replaced while it was read"):
+        list(found)
+
+
+def test_a_snapshot_that_is_removed_while_it_is_read_is_read_to_its_end(tmp_path: Path) -> None:
+    a, b = two(tmp_path, A, B)
+    found = iter(diff(a, b))
+    first = next(found)
+    for name in ("pools.ndjson", "targets.ndjson"):
+        (tmp_path / B_ID / name).unlink()
+    assert [each.kind for each in (first, *found)] == FOUND
+
+
+@pytest.fixture
+def compressed(tmp_path: Path) -> tuple[Snapshot, Snapshot]:
+    return two(tmp_path / "snapshots", A, B, compression=Compression.ZSTD)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_temporary_files_have_no_name_and_are_closed_however_it_ends(
+    compressed: tuple[Snapshot, Snapshot], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    found = iter(diff(*compressed))
+    next(found)
+    assert [*folder.iterdir()] == []
+    assert open_in(folder) == 2
+    del found
+    assert open_in(folder) == 0
+    damaged(tmp_path / "snapshots" / B_ID, lambda data: data[:-9], "pools.ndjson.zst")
+    with pytest.raises(DamagedSnapshotError):
+        list(diff(*compressed))
+    assert open_in(folder) == 0
+
+
+def open_in(folder: Path) -> int:
+    """How many files of a folder this process has open, with a name or without."""
+    count = 0
+    for each in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            count += str(each.readlink()).startswith(str(folder))
+    return count
+
+
+@pytest.mark.parametrize("compression", [Compression.NONE, Compression.ZSTD])
+def test_where_no_temporary_file_can_be_made_only_a_copy_fails(
+    tmp_path: Path, compression: Compression, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    found = diff(*two(tmp_path, A, B, compression=compression))
+    if compression is Compression.NONE:
+        assert [each.kind for each in found] == FOUND
+        return
+    with pytest.raises(DestinationError, match="can't make a file in .*nowhere.*; set TMPDIR to"):
+        list(found)
+
+
+# Of 25 KB that are written 8 KiB at a time: the first, and the last.
+@pytest.mark.parametrize("room", [100, 24_000])
+def test_a_full_disk_is_a_sentence(tmp_path: Path, room: int) -> None:
+    content: Content = {key(1): [pool(number, Text="x" * 400) for number in range(40)]}
+    found = diff(*two(tmp_path, content, content, compression=Compression.ZSTD))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        with pytest.raises(DestinationError, match="can't keep records in .*; set TMPDIR to a folder"):
+            list(found)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not [*found]
+
+
+def test_memory_does_not_grow_with_the_pools(tmp_path: Path) -> None:
+    def peak(targets: int) -> int:
+        numbers = range(20)
+        a = {key(each): [pool(n, State="A", Text="x" * 500) for n in numbers] for each in range(targets)}
+        b = {key(each): [pool(n, State="B", Text="x" * 500) for n in numbers] for each in range(targets)}
+        found = diff(*two(tmp_path / str(targets), a, b, compression=Compression.ZSTD))
+        tracemalloc.start()
+        try:
+            assert sum(1 for _ in found) == 20 * targets
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak(1)
+    small, large = peak(20), peak(200)
+    # Both files together grow by 4.6 MB.
+    assert large - small < 500_000
