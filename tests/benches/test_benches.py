@@ -177,6 +177,14 @@ def test_diff_has_both_contenders_find_the_same() -> None:
     assert all(row["time_ratio"] > 0 for row in rows if row["files"] == "none")
 
 
+def test_listing_has_both_contenders_print_the_same() -> None:
+    rows = bench("listing", "--pools", "2500,5000")["rows"]
+    assert [(row["pools"], row["name"]) for row in rows] == [
+        (pools, name) for pools in (2500, 5000) for name in ("show --json", "show", "list")
+    ]
+    assert_positive(rows, "wall", "cpu", "peak_mb", "us_per_pool", "time_ratio", "memory_ratio")
+
+
 def test_loop_names_its_longest_blocks() -> None:
     (row,) = bench("loop", "--accounts", "3", "--regions", TWO, "--rounds", "1")["rows"]
     assert_positive([row], "pools", "callbacks", "turns", "longest_ms", "p999_ms", "longest_turn_ms")
