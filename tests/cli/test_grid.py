@@ -185,3 +185,12 @@ def test_whatever_the_rows_what_is_not_to_be_cut_is_whole(
             if cell.isascii() and cell.isprintable() and cell.strip():
                 assert cell.strip() in plain
                 assert column not in kept or column.least is not None or cell.strip() in line
+
+
+def test_an_id_that_is_longer_than_those_before_runs_over_and_a_name_is_cut() -> None:
+    columns = (Column("Id"), Column("Name", least=4), Column("N", is_number=True))
+    rows = [("short", "name", "1")] * 1000 + [("much-longer-than-the-others", "another-name", "1,234,567")]
+    *_, last = printed(Grid(columns, rows), 20)
+    assert last.split() == ["much-longer-than-the-others", f"ano{ELLIPSIS}", "1,234,567"]
+    *_, whole = Grid(columns, rows).texts()
+    assert whole.split() == list(rows[-1])
