@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from poolcensus.format.times import rfc3339
 from poolcensus.model import Compression, Outcome
 from poolcensus.snapshot import Snapshot, SnapshotWriter, parse_snapshot_id
 from poolcensus.storage.local.store import FolderStore
@@ -56,8 +55,8 @@ def written(
                     continue
                 await writer.page(page(target, *has))
                 await writer.done(result(target, pools=len(has)), target)
-            times = rfc3339(started), rfc3339(started + timedelta(seconds=4))
-            await publish(writer, started_at=times[0], finished_at=times[1], request=request)
+            ended = started + timedelta(seconds=4)
+            await publish(writer, started_at=started, finished_at=ended, request=request)
 
     anyio.run(write)
     return Snapshot.open(dest / snapshot_id)

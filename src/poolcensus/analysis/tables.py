@@ -9,6 +9,7 @@ from poolcensus.analysis.changes import change_object
 from poolcensus.analysis.diff import diff
 from poolcensus.format.codec import dumps
 from poolcensus.format.schema import manifest_object
+from poolcensus.format.times import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -41,8 +42,8 @@ def _snapshot_row(snapshot: Snapshot) -> dict[str, object]:
     return {
         "snapshot_id": manifest.snapshot_id,
         "status": manifest.status.value,
-        "started_at": manifest.started_at,
-        "finished_at": manifest.finished_at,
+        "started_at": rfc3339(manifest.started_at),
+        "finished_at": rfc3339(manifest.finished_at),
         "scope": info.scope.summary,
         "organization_id": manifest.organization_id,
         "partition": manifest.caller.partition,
@@ -65,7 +66,7 @@ def _change_rows(pairs: Iterable[Pair]) -> Iterator[dict[str, object]]:
         head: dict[str, JsonValue] = {
             "snapshot_id": snapshot.id,
             "snapshot_before": before.id,
-            "finished_at": snapshot.manifest.finished_at,
+            "finished_at": rfc3339(snapshot.manifest.finished_at),
         }
         for change in diff(before, snapshot):
             yield {**head, **change_object(change)}

@@ -12,6 +12,7 @@ from poolcensus.cli.options import settings_options
 from poolcensus.cli.reading import KEYS, dated_ahead, reading_settings, unreadable_lines
 from poolcensus.cli.trouble import complain
 from poolcensus.snapshot.inventory import read_inventory
+from poolcensus.storage.naming import no_snapshots
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,5 +40,5 @@ def command(config: Path | None, **given: object) -> int:
 
         put(console(), snapshot_table(found))
     else:
-        click.echo(f"poolcensus: there are no snapshots in {settings.dest}", err=True)
+        complain(no_snapshots(settings.dest))
     return ExitCode.OK
