@@ -174,12 +174,15 @@ def items_sql(operation: OperationInfo, paths: Sequence[Path]) -> str:
     """Return the SELECT of the view of items over these files."""
     item = operation.item
     fields = fields_of(operation)
-    # One pass over an item's text for all of its fields; what is asked for none of them is never parsed.
-    picked = f"SELECT *, json_transform({item}, {_literal(_shape(fields))}) AS picked FROM "
+    # Fields that a query is likely to ask for together are parsed together, and the others not at all.
+    groups = {_group(each): [other for other in fields if _group(other) == _group(each)] for each in fields}
+    picked = ", ".join(
+        f'json_transform({item}, {_literal(_shape(some))}) AS "{name}"' for name, some in groups.items()
+    )
     plain = [each.name for each in _ACCOUNT if each.type is _TEXT]
     types = dict.fromkeys(("snapshot_id", "collected_at", "partition", *plain), _TEXT)
     types |= {"account_tags": _JSON, item: _JSON}
-    return _select(items_view(operation).columns, f"({picked}{_file(types, paths)})")
+    return _select(items_view(operation).columns, f"(SELECT *, {picked} FROM {_file(types, paths)})")
 
 
 def targets_sql(operation: OperationInfo, paths: Sequence[Path]) -> str:
@@ -225,8 +228,13 @@ def _shape(fields: Iterable[Field]) -> str:
     return dumps(shape).decode()
 
 
+def _group(field: Field) -> str:
+    """Return the name of the structure that a field is parsed into: one for each object in an item."""
+    return "picked " + " ".join(field.keys[:-1])
+
+
 def _field(field: Field) -> str:
-    found = "picked." + ".".join(f'"{key}"' for key in field.keys)
+    found = ".".join(f'"{key}"' for key in (_group(field), *field.keys))
     text = f"CASE WHEN starts_with({found}::VARCHAR, '\"') THEN {found} ->> '$' END"
     match field.type:
         case ColumnType.TEXT:
