@@ -24,6 +24,7 @@ FULL: dict[str, list[list[str]]] = {
     "loop": [[]],
     "memory": [[]],
     "diff": [[]],
+    "query": [[]],
 }
 QUICK: dict[str, list[list[str]]] = {
     "startup": [["--rounds", "3"]],
@@ -37,6 +38,7 @@ QUICK: dict[str, list[list[str]]] = {
     "loop": [["--accounts", "100", "--rounds", "1"]],
     "memory": [["--pools", "50000", "--accounts", "100", "--slow-pools", "25000", "--parts", "10,1"]],
     "diff": [["--pools", "10000,100000", "--one-target", "20000", "--rounds", "1"]],
+    "query": [["--pools", "100000", "--rounds", "1"]],
 }
 
 

@@ -30,6 +30,10 @@ OPTIONS = {
     "show": ["--config", "--dest", "--failures", "--pools", "--json"],
     "verify": ["--config", "--dest", "--json"],
     "diff": ["--config", "--dest", "--ignore", "--exit-code", "--json"],
+    "query": [
+        "--config", "--dest", "--snapshot", "--all", "--named", "--list", "--schema", "--format", "--output",
+    ],
+    "export": ["--config", "--dest", "--all", "--output", "--json"],
     "prune": [
         "--config", "--dest", "--keep-last", "--keep-daily", "--keep-monthly", "--dry-run", "--json",
     ],
