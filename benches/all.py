@@ -25,6 +25,7 @@ FULL: dict[str, list[list[str]]] = {
     "memory": [[]],
     "diff": [[]],
     "listing": [[]],
+    "query": [[]],
 }
 QUICK: dict[str, list[list[str]]] = {
     "startup": [["--rounds", "3"]],
@@ -39,6 +40,7 @@ QUICK: dict[str, list[list[str]]] = {
     "memory": [["--pools", "50000", "--accounts", "100", "--slow-pools", "25000", "--parts", "10,1"]],
     "diff": [["--pools", "10000,100000", "--one-target", "20000", "--rounds", "1"]],
     "listing": [["--pools", "10000,100000"]],
+    "query": [["--pools", "100000", "--rounds", "1"]],
 }
 
 

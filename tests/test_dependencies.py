@@ -14,13 +14,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 REQUIRED = PROJECT["dependencies"]
-FOR_TESTS = PROJECT["optional-dependencies"]["test"]
-OPTIONAL = [
-    entry
-    for extra, entries in PROJECT["optional-dependencies"].items()
-    if extra not in {"all", "test"}
-    for entry in entries
-]
+EXTRAS = PROJECT["optional-dependencies"]
+FOR_TESTS = EXTRAS["test"]
+OPTIONAL = [entry for name, entries in EXTRAS.items() if name not in {"all", "test"} for entry in entries]
 
 
 def _imported(*folders: str) -> set[str]:
@@ -56,10 +52,9 @@ def test_what_is_imported_is_declared_and_what_is_declared_is_imported() -> None
     assert _imported("src") == _declared(REQUIRED + OPTIONAL)
 
 
-def test_the_extra_that_is_called_all_has_every_other_but_that_of_the_tests() -> None:
-    extras = PROJECT["optional-dependencies"].keys() - {"all", "test"}
-    (entry,) = PROJECT["optional-dependencies"]["all"]
-    assert entry == f"poolcensus[{','.join(sorted(extras))}]"
+def test_what_an_extra_has_is_there_for_the_tests_and_in_all_of_them() -> None:
+    assert set(OPTIONAL) <= set(FOR_TESTS)
+    assert EXTRAS["all"] == [f"poolcensus[{','.join(sorted(EXTRAS.keys() - {'all', 'test'}))}]"]
 
 
 def test_what_the_tests_import_is_declared() -> None:

@@ -29,8 +29,10 @@ from poolcensus.version import __version__
 if TYPE_CHECKING:
     from poolcensus.analysis.changes import Change, ChangeKind, Statistics
 
-    # From its module, which is called as it is: mypy would take the module for it.
+    # From their modules, which are called as they are: mypy would take the modules for them.
     from poolcensus.analysis.diff import Diff, diff
+    from poolcensus.analysis.export import Exported, export
+    from poolcensus.analysis.query import ResultColumn, Rows, query
     from poolcensus.census import Census
     from poolcensus.config import Settings
     from poolcensus.errors import (
@@ -43,14 +45,17 @@ if TYPE_CHECKING:
         FatalError,
         IncomparableSnapshotsError,
         IncompleteError,
+        MissingExtraError,
         NotPublishedError,
         OrganizationError,
+        QueryError,
         SettingsError,
         SnapshotError,
     )
     from poolcensus.model import (
         Account,
         Caller,
+        ColumnType,
         Denial,
         FailedAccount,
         FailureGroup,
@@ -83,6 +88,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "poolcensus.analysis.changes": ("Change", "ChangeKind", "Statistics"),
     "poolcensus.analysis.diff": ("Diff", "diff"),
+    "poolcensus.analysis.export": ("Exported", "export"),
+    "poolcensus.analysis.query": ("ResultColumn", "Rows", "query"),
     "poolcensus.census": ("Census",),
     "poolcensus.errors": (
         "CallError",
@@ -94,14 +101,17 @@ _HOMES = {
         "FatalError",
         "IncomparableSnapshotsError",
         "IncompleteError",
+        "MissingExtraError",
         "NotPublishedError",
         "OrganizationError",
+        "QueryError",
         "SettingsError",
         "SnapshotError",
     ),
     "poolcensus.model": (
         "Account",
         "Caller",
+        "ColumnType",
         "Denial",
         "FailedAccount",
         "FailureGroup",
@@ -143,6 +153,7 @@ __all__ = [
     "CensusError",
     "Change",
     "ChangeKind",
+    "ColumnType",
     "CredentialsError",
     "DamagedSnapshotError",
     "Decision",
@@ -150,6 +161,7 @@ __all__ = [
     "DestinationError",
     "DestinationLockedError",
     "Diff",
+    "Exported",
     "FailedAccount",
     "FailureGroup",
     "FatalError",
@@ -158,6 +170,7 @@ __all__ = [
     "Keep",
     "LockHolder",
     "Manifest",
+    "MissingExtraError",
     "NotPublishedError",
     "OrganizationError",
     "Outcome",
@@ -168,7 +181,10 @@ __all__ = [
     "ProblemKind",
     "Progress",
     "Pruning",
+    "QueryError",
     "RefusedRun",
+    "ResultColumn",
+    "Rows",
     "Settings",
     "SettingsError",
     "Snapshot",
@@ -180,8 +196,10 @@ __all__ = [
     "Totals",
     "__version__",
     "diff",
+    "export",
     "list_snapshots",
     "prune",
+    "query",
     "refused_run",
     "unlock",
     "verify",

@@ -144,6 +144,16 @@ def test_memory_has_its_curves() -> None:
     assert rows[-1]["wall"] > 1.5
 
 
+def test_query_has_both_contenders_find_the_same() -> None:
+    rows = bench("query", "--pools", "2000", "--rounds", "1", "--files", "zstd")["rows"]
+    assert [(row["question"], row["pools"], row["name"]) for row in rows] == [
+        (question, 2000, name)
+        for question in ("count", "states", "capacity")
+        for name in ("poolcensus", "duckdb")
+    ]
+    assert_positive(rows, "wall", "cpu", "peak_mb", "time_ratio", "memory_ratio")
+
+
 def test_startup_is_beside_a_bare_interpreter() -> None:
     rows = bench("startup", "--rounds", "1")["rows"]
     assert names(rows) == ["python -c pass", "--version", "--help", "collect --help", "collect"]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from poolcensus.analysis.failures import failures_by_account
-from poolcensus.cli import tables
+from poolcensus.cli import summaries, tables
 from poolcensus.cli.display import display
 from poolcensus.cli.pace import Pace, Pacer
 from poolcensus.cli.progress import line, shown
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from poolcensus.cli.grid import Grid
+    from poolcensus.cli.columns import Grid
     from poolcensus.model import Manifest, Plan, TargetResult
 
 EVIL = "[red]\x1b[2J\x1b]0;owned\x07\u202eevil\nname :boom:"
@@ -178,7 +178,7 @@ def test_names_of_others_are_neither_markup_nor_control(
     said = rendered(
         pool_table([pool(EVIL)]),
         tables.failure_table(failures_by_account([failed], WORKSPACES_POOLS)),
-        *tables.manifest_summary(manifest, EVIL),
+        *summaries.manifest_summary(manifest, EVIL),
         width=400,
     )
     assert said.count(r"[red]\x1b[2J\x1b]0;owned\x07\u202eevil\nname :boom:") == 5
@@ -196,7 +196,7 @@ def test_a_pool_row_takes_fields_of_any_kind() -> None:
 
 
 def test_the_summary_says_what_is_there_and_what_is_not(manifest: Manifest) -> None:
-    said = " ".join(rendered(*tables.manifest_summary(manifest, "here")).split())
+    said = " ".join(rendered(*summaries.manifest_summary(manifest, "here")).split())
     for expected in (
         "Snapshot 20261123T020000Z-3f9a1c",
         "Scope whole organization",
@@ -212,7 +212,7 @@ def test_the_summary_says_what_is_there_and_what_is_not(manifest: Manifest) -> N
 
 
 def test_a_plan_says_what_would_be_called(plan: Plan) -> None:
-    said = " ".join(rendered(*tables.plan_summary(plan)).split())
+    said = " ".join(rendered(*summaries.plan_summary(plan)).split())
     assert "2: eu-west-1, us-east-1" in said
     assert "workspaces:DescribeWorkspacesPools 2" in said
 
@@ -248,13 +248,13 @@ def test_colours_stay_away_where_they_are_not_wanted(
     stream = Terminal()
     monkeypatch.setattr(sys, "stdout", stream)
     monkeypatch.setenv("TERM", "xterm")
-    tables.put(tables.console(), *tables.manifest_summary(manifest, None))
+    tables.put(tables.console(), *summaries.manifest_summary(manifest, None))
     assert "\x1b[32mcomplete" in stream.getvalue()
     for variable, value in (("NO_COLOR", "1"), ("TERM", "dumb")):
         with monkeypatch.context() as changed:
             changed.setenv(variable, value)
             stream.truncate(0)
-            tables.put(tables.console(), *tables.manifest_summary(manifest, None))
+            tables.put(tables.console(), *summaries.manifest_summary(manifest, None))
             assert "complete" in stream.getvalue()
             assert "\x1b" not in stream.getvalue()
 

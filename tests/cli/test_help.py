@@ -38,6 +38,10 @@ OPTIONS = {
     ],
     "verify": ["--config", "--dest", "--json"],
     "diff": ["--config", "--dest", "--ignore", "--exit-code", "--json"],
+    "query": [
+        "--config", "--dest", "--snapshot", "--all", "--named", "--list", "--schema", "--format", "--output",
+    ],
+    "export": ["--config", "--dest", "--all", "--output", "--json"],
     "prune": [
         "--config", "--dest", "--keep-last", "--keep-daily", "--keep-monthly", "--dry-run", "--json",
     ],
@@ -103,7 +107,7 @@ def test_the_help_of_a_command_ends_with_examples_that_it_takes(
         line for each in command.examples for line in (f"  # {each.purpose}", f"  {each.line}")
     ]
     for each in command.examples:
-        (line,) = re.findall(rf"poolcensus ({name}\b[^|>)\"]*)", each.line) or [pytest.fail(each.line)]
+        (line,) = re.findall(rf"poolcensus ({name}\b[^|>&]*)", each.line) or [pytest.fail(each.line)]
         _, *arguments = shlex.split(line)
         command.make_context(name, arguments, parent=click.Context(group))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from poolcensus.cli.grid import Column, Grid
+from poolcensus.cli.columns import Column, Grid
 from poolcensus.cli.tables import console, put
 
 CELLS = ("20261123T020000Z-3f9a1c", "complete", "1,234", "0", "5,678", "9", "1 h", "2 min", "12.3 kB")

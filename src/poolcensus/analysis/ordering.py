@@ -40,10 +40,10 @@ def in_order(lines: Iterable[tuple[Sequence[object], bytes]], descending: Sequen
                 database.execute(f"PRAGMA {pragma}")
             database.execute(f"CREATE TABLE lines ({', '.join((*names, 'line'))})")
             database.executemany(
-                f"INSERT INTO lines VALUES ({', '.join('?' * (len(names) + 1))})",  # noqa: S608 - our own names
+                f"INSERT INTO lines VALUES ({', '.join('?' * (len(names) + 1))})",
                 ((*map(_value, key), line) for key, line in lines),
             )
-            for (line,) in database.execute(f"SELECT line FROM lines ORDER BY {order}"):  # noqa: S608 - our own names
+            for (line,) in database.execute(f"SELECT line FROM lines ORDER BY {order}"):
                 yield line
         except sqlite3.Error as error:
             raise _failure(error) from error

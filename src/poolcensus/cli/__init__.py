@@ -30,6 +30,8 @@ COMMANDS = {
     "show": "Print one snapshot: summary, failures, pools.",
     "verify": "Check snapshots: digests, counts, one ledger line per target.",
     "diff": "Compare two snapshots: pools added, removed, changed, and targets where it is unknown.",
+    "query": "Run SQL over one snapshot or all of them.",
+    "export": "Write snapshots as Parquet files, partitioned by date.",
     "prune": "Remove the snapshots that no rule keeps.",
     "unlock": "Remove the lock of a run that is known to be dead.",
     "simulate": "Serve the local AWS simulator.",

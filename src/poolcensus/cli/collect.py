@@ -136,7 +136,8 @@ def _report(
     manifest = snapshot.manifest
     where = None if settings.dest == "-" else snapshot.location
     if on_terminal(sys.stderr):
-        from poolcensus.cli.tables import console, manifest_summary, put
+        from poolcensus.cli.summaries import manifest_summary
+        from poolcensus.cli.tables import console, put
 
         with suppress(OSError):
             put(console(stderr=True), *manifest_summary(manifest, where))

@@ -22,7 +22,8 @@ from poolcensus.cli.collect import collect
 from poolcensus.cli.command import Command
 from poolcensus.cli.exits import ExitCode
 from poolcensus.cli.options import LOGGING, read_settings, settings_options
-from poolcensus.cli.tables import console, manifest_summary, put, record_table, sentences
+from poolcensus.cli.summaries import manifest_summary, sentences
+from poolcensus.cli.tables import console, put, record_table
 from poolcensus.cli.trouble import failures, with_options
 from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.snapshot import Snapshot

@@ -70,7 +70,7 @@ def code_of(error: BaseException) -> int:
     from poolcensus import errors
 
     match error:
-        case errors.SettingsError() | click.UsageError():
+        case errors.SettingsError() | errors.QueryError() | click.UsageError():
             code = ExitCode.USAGE
         case errors.NotPublishedError():
             code = ExitCode.NOT_PUBLISHED

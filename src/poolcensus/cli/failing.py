@@ -8,7 +8,8 @@ import click
 
 from poolcensus.analysis.failures import failures_by_account
 from poolcensus.analysis.listing import FAILURE_KEYS, sorted_rows
-from poolcensus.cli.tables import console, failure_table, put, sentences
+from poolcensus.cli.summaries import sentences
+from poolcensus.cli.tables import console, failure_table, put
 from poolcensus.cli.trouble import failures, with_options
 from poolcensus.cli.wording import counted
 from poolcensus.engine.failures import FailureTally

@@ -45,7 +45,8 @@ def command(config: Path | None, **given: object) -> int:
 
         write_line(plan_object(plan))
     else:
-        from poolcensus.cli.tables import console, plan_summary, put
+        from poolcensus.cli.summaries import plan_summary
+        from poolcensus.cli.tables import console, put
 
         put(console(), *plan_summary(plan))
     return ExitCode.OK

@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
@@ -21,7 +21,7 @@ from poolcensus.cli.trouble import complain
 from poolcensus.exit_error import exit_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterator
     from types import FrameType
 
 Result = TypeVar("Result")
@@ -88,6 +88,31 @@ async def _run(body: Callable[[], Coroutine[None, None, Result]], ended: threadi
             loop.remove_signal_handler(each)
             signal.signal(each, signal.SIG_IGN if received else before[each])
     raise StoppedError(received[0])
+
+
+@contextmanager
+def signals_raised() -> Iterator[None]:
+    """Raise `StoppedError` at the first SIGINT or SIGTERM, so that what blocks puts away its temporary files.
+
+    A second one does what it did before.
+    """
+    before = {each: signal.getsignal(each) for each in SIGNALS}
+    taken = [each for each in SIGNALS if before[each] is not signal.SIG_IGN]
+
+    def give_back() -> None:
+        for each in taken:
+            signal.signal(each, before[each])
+
+    def stop(number: int, _: FrameType | None) -> None:
+        give_back()
+        raise StoppedError(number)
+
+    for each in taken:
+        signal.signal(each, stop)
+    try:
+        yield
+    finally:
+        give_back()
 
 
 def _run_out(number: int, ended: threading.Event) -> None:

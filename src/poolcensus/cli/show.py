@@ -222,7 +222,8 @@ def _put_summary(snapshot: Snapshot, *, as_json: bool) -> None:
         _write_object(snapshot)
         return
     from poolcensus.cli.failing import put_causes
-    from poolcensus.cli.tables import console, manifest_summary, put
+    from poolcensus.cli.summaries import manifest_summary
+    from poolcensus.cli.tables import console, put
 
     put(console(), *manifest_summary(snapshot.manifest, snapshot.location))
     put_causes(snapshot.uncovered(), snapshot.manifest)

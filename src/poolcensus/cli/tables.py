@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections import Counter
 from typing import TYPE_CHECKING
 
 import click
@@ -12,21 +11,19 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.text import Text
 
-from poolcensus.cli.grid import LONGEST_WORD, Column, Grid, unbroken, words_in_lines
+from poolcensus.cli.columns import Column, Grid
 from poolcensus.cli.output import write_lines
 from poolcensus.cli.wording import counted, duration, printable
-from poolcensus.format.times import rfc3339
 from poolcensus.model import Outcome, SnapshotStatus
-from poolcensus.snapshot.scope import Scope
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from rich.console import ConsoleOptions, RenderableType
+    from rich.console import RenderableType
 
     from poolcensus.analysis.failures import AccountFailure
-    from poolcensus.model import Manifest, Plan, PoolRecord, SkippedAccount
+    from poolcensus.model import PoolRecord
     from poolcensus.operations import Column as Field
     from poolcensus.snapshot import Decision, SnapshotInfo
 
@@ -36,9 +33,6 @@ _NO_TERMINAL_WIDTH = 1000
 _NARROWEST = 40
 # A terminal that does not know its size says 0, and a display of that size shows nothing.
 _SIZES = frozenset({"COLUMNS", "LINES"})
-
-# Of a list of hundreds of accounts: enough to tell it from another. `show --json` has all of them.
-_VALUES_SHOWN = 10
 
 _STYLES: Mapping[str, str] = {Outcome.OK: "green", Outcome.EMPTY: "green"}
 
@@ -98,100 +92,6 @@ def text(value: object, style: str = "") -> Text:
     return Text(printable("" if value is None else str(value)), style=style, overflow="fold")
 
 
-class _Facts:
-    """Names and values, one below the other. A value breaks between words only."""
-
-    def __init__(self, rows: Iterable[tuple[str, str, str]]) -> None:
-        self._rows = [(name, printable(value), style) for name, value, style in rows]
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
-        names = max(len(name) for name, _, _ in self._rows) + 2
-        for name, value, style in self._rows:
-            for at, line in enumerate(words_in_lines(value, max(options.max_width - names, 1))):
-                yield unbroken((f"{'' if at else name:<{names}}", "bold"), (line, style))
-
-
-class _Sentences:
-    """Sentences, each on lines of its own, broken between words."""
-
-    def __init__(self, lines: Iterable[str]) -> None:
-        self._lines = [printable(each) for each in lines]
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
-        for each in self._lines:
-            for at, line in enumerate(words_in_lines(each, options.max_width - 2, LONGEST_WORD)):
-                yield unbroken(("  " if at else "", ""), (line, ""))
-
-
-def sentences(lines: Iterable[str]) -> RenderableType:
-    """Return sentences as paragraphs."""
-    return _Sentences(lines)
-
-
-def manifest_summary(manifest: Manifest, where: str | None) -> Iterable[RenderableType]:
-    """Yield what a snapshot holds, and what it does not."""
-    totals = manifest.totals
-    took = duration(_seconds(manifest.started_at, manifest.finished_at))
-    yield _Facts(
-        [
-            ("Snapshot", manifest.snapshot_id, ""),
-            ("Status", manifest.status, _status_style(manifest.status)),
-            *_scope_rows(Scope.of(manifest)),
-            *([("Where", where, "")] if where is not None else []),
-            ("Started", f"{rfc3339(manifest.started_at)}, took {took}", ""),
-            ("Caller", manifest.caller.arn, ""),
-            ("Accounts", f"{manifest.accounts_planned:,} asked{_skipped(manifest.accounts_skipped)}", ""),
-            ("Targets", f"{totals.covered:,} of {totals.targets:,} covered", ""),
-            (
-                manifest.operation.items.capitalize(),
-                f"{totals.pools:,} on {counted(totals.pages, 'page')}",
-                "",
-            ),
-            (
-                "API calls",
-                (
-                    f"{totals.requests:,} ({counted(totals.retries, 'retry', 'retries')},"
-                    f" {totals.throttles:,} throttled, {totals.assume_role_calls:,} AssumeRole)"
-                ),
-                "",
-            ),
-        ]
-    )
-    yield ""
-    outcomes = [(each, count) for each in Outcome if (count := manifest.outcomes.get(each))]
-    yield Grid(
-        (Column("Outcome", style=_outcome_style), Column("Targets", is_number=True)),
-        [(outcome, f"{count:,}") for outcome, count in outcomes],
-    )
-
-
-def _scope_rows(scope: Scope) -> Iterator[tuple[str, str, str]]:
-    """Yield a row for each part of a scope, with the first of the names or ids that it stands for."""
-    for number, (words, values) in enumerate(scope.parts()):
-        shown = ", ".join(values[:_VALUES_SHOWN])
-        more = f", and {len(values) - _VALUES_SHOWN:,} more" if len(values) > _VALUES_SHOWN else ""
-        yield ("Scope" if number == 0 else "", f"{words}: {shown}{more}" if values else words, "")
-
-
-def plan_summary(plan: Plan) -> Iterable[RenderableType]:
-    """Yield what a census would do."""
-    yield _Facts(
-        [
-            ("Caller", plan.caller.arn, ""),
-            *([("Organization", plan.organization_id, "")] if plan.organization_id else []),
-            ("Accounts", f"{len(plan.accounts):,}{_skipped(plan.skipped)}", ""),
-            ("Regions", f"{len(plan.regions):,}: {', '.join(plan.regions)}", ""),
-            ("Targets", f"{plan.targets:,}{_disabled(plan)}", ""),
-            ("Calls", f"at least {sum(plan.calls.values()):,}", ""),
-        ]
-    )
-    yield ""
-    yield Grid(
-        (Column("Operation"), Column("Calls", is_number=True)),
-        [(operation, f"{count:,}") for operation, count in plan.calls.items()],
-    )
-
-
 def failure_table(failures: Iterable[AccountFailure], *, all_regions: bool = True) -> Grid:
     """Return what failed, a row for each account and cause.
 
@@ -201,7 +101,7 @@ def failure_table(failures: Iterable[AccountFailure], *, all_regions: bool = Tru
         (
             Column("Account"),
             Column("Name", rank=2, least=10),
-            Column("Outcome", style=_outcome_style),
+            Column("Outcome", style=outcome_style),
             Column("Regions", rank=1),
             Column("Error", is_sentence=True),
         ),
@@ -254,7 +154,7 @@ def snapshot_table(snapshots: Iterable[SnapshotInfo]) -> Grid:
     return Grid(
         (
             Column("Snapshot"),
-            Column("Status", rank=1, style=_status_style),
+            Column("Status", rank=1, style=status_style),
             Column("Targets", rank=3, is_number=True),
             Column("Failed", rank=1, is_number=True),
             Column("Pools", is_number=True),
@@ -270,7 +170,7 @@ def snapshot_table(snapshots: Iterable[SnapshotInfo]) -> Grid:
                 f"{each.targets:,}",
                 f"{each.targets - each.covered:,}",
                 f"{each.pools:,}",
-                duration(_seconds(each.started_at, each.finished_at)),
+                duration(seconds_between(each.started_at, each.finished_at)),
                 decimal(each.bytes),
                 each.scope.summary,
             )
@@ -300,11 +200,13 @@ def decision_table(decisions: Iterable[Decision]) -> Grid:
     )
 
 
-def _outcome_style(outcome: str) -> str:
+def outcome_style(outcome: str) -> str:
+    """Return how an outcome is shown."""
     return _STYLES.get(outcome, "" if Outcome(outcome).covered else "yellow")
 
 
-def _status_style(status: str) -> str:
+def status_style(status: str) -> str:
+    """Return how the status of a snapshot is shown."""
     return "green" if status == SnapshotStatus.COMPLETE else "yellow"
 
 
@@ -312,17 +214,6 @@ def _action_style(action: str) -> str:
     return "green" if action == "keep" else "yellow"
 
 
-def _seconds(started_at: datetime, finished_at: datetime) -> float:
+def seconds_between(started_at: datetime, finished_at: datetime) -> float:
+    """Return the time that a run took, 0 where a clock was put back meanwhile."""
     return max((finished_at - started_at).total_seconds(), 0.0)
-
-
-def _skipped(accounts: Iterable[SkippedAccount]) -> str:
-    reasons = Counter(each.reason for each in accounts)
-    if not reasons:
-        return ""
-    listed = ", ".join(f"{count:,} {reason}" for reason, count in sorted(reasons.items()))
-    return f", {reasons.total():,} skipped ({listed})"
-
-
-def _disabled(plan: Plan) -> str:
-    return f", {plan.region_disabled:,} of them in regions that are disabled" if plan.region_disabled else ""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from poolcensus.operations.operation import Column, Listing, Operation, Query, Refusal
+from poolcensus.model import ColumnType
+from poolcensus.operations.operation import Column, Field, Listing, Operation, Query, Refusal
 from poolcensus.operations.workspaces_pools import WORKSPACES_POOLS
 
 if TYPE_CHECKING:
@@ -13,11 +14,13 @@ if TYPE_CHECKING:
 __all__ = [
     "WORKSPACES_POOLS",
     "Column",
+    "Field",
     "Listing",
     "Operation",
     "Query",
     "Refusal",
     "columns_of",
+    "fields_of",
     "operation_named",
 ]
 
@@ -35,3 +38,11 @@ def columns_of(info: OperationInfo) -> tuple[Column, ...]:
     if operation is not None:
         return operation.columns
     return (Column(info.identity, lambda item: item.get(info.identity)),)
+
+
+def fields_of(info: OperationInfo) -> tuple[Field, ...]:
+    """Return the fields of a snapshot's items that a query knows: ids, where the operation is not known."""
+    operation = operation_named(info.name)
+    if operation is not None and operation.fields:
+        return operation.fields
+    return (Field(f"{info.item}_id", ColumnType.TEXT, (info.identity,), f"identity of the {info.item}"),)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from poolcensus.errors import CallError
-    from poolcensus.model import JsonObject, JsonValue
+    from poolcensus.model import ColumnType, JsonObject, JsonValue
     from poolcensus.partitions import Partition
 
 
@@ -49,6 +49,18 @@ class Column(NamedTuple):
     sorted_by: Callable[[JsonObject], object] | None = None
     rank: int = 0
     least: int | None = None
+
+
+class Field(NamedTuple):
+    """A field of an item as a column of a query: its name there, and the keys that lead to it.
+
+    What is not of the type of the field is NULL in the column.
+    """
+
+    name: str
+    type: ColumnType
+    keys: tuple[str, ...]
+    description: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +151,8 @@ class Operation:
     """Whether the operation is, or may be, offered in a region: what an unexplained refusal means there."""
     columns: tuple[Column, ...] = ()
     """What a table for people shows of an item."""
+    fields: tuple[Field, ...] = ()
+    """The fields of an item that queries have as columns."""
 
     @property
     def permission(self) -> str:
