@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from datetime import timedelta
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -256,6 +257,15 @@ def test_a_time_is_a_number_of_seconds_within_a_week(value: object) -> None:
 )
 def test_a_time_may_be_a_duration(key: str, written: str, expected: float) -> None:
     assert getattr(Settings.load(None, **{key: written}), key) == expected
+
+
+def test_a_program_may_give_a_timedelta() -> None:
+    settings = Settings.load(
+        None, deadline=timedelta(hours=1, milliseconds=500), session_duration=timedelta(minutes=30)
+    )
+    assert (settings.deadline, settings.session_duration) == (3600.5, 1800)
+    for wrong in (timedelta(0), timedelta(days=8), timedelta(seconds=-1)):
+        assert "more than 0 and at most 604800" in complaint(deadline=wrong)
 
 
 @given(st.integers(0, 6), st.integers(0, 99), st.integers(0, 999), st.integers(1, 9999))

@@ -12,6 +12,7 @@ import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from datetime import timedelta
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -152,7 +153,9 @@ def plain(kind: Any, value: object) -> Any:  # noqa: ANN401 - a type that is kno
 
 
 def _duration(kind: Any, value: object) -> Any:  # noqa: ANN401 - a type that is known only at run time
-    """Return a time in seconds, from a number, or from text such as `90s` and `1h30m`."""
+    """Return a time in seconds, from a number, a timedelta, or text such as `90s` and `1h30m`."""
+    if isinstance(value, timedelta):
+        return plain(kind, value.total_seconds())
     found = re.fullmatch(_DURATION, value) if isinstance(value, str) else None
     if found is None or not any(found.groups()):
         return plain(kind, value)
