@@ -13,6 +13,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -21,12 +22,13 @@ from harness import show
 from poolcensus.aws.json_api import json_object
 from poolcensus.aws.transport.protocol import Reply
 from poolcensus.format.schema import Schema
+from poolcensus.format.times import rfc3339
 from poolcensus.model import Account, Outcome, Page, Target, TargetResult
 from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.simulator.world import World, WorldConfig
 
 SNAPSHOT = "20261123T020000Z-3f9a1c"
-AT = "2026-11-23T02:00:03.123Z"
+AT = datetime(2026, 11, 23, 2, 0, 3, 123_000, tzinfo=UTC)
 REGION = "us-east-1"
 Job = Callable[[], object]
 
@@ -64,7 +66,7 @@ def jobs(pools: int) -> list[tuple[str, Job, Job]]:
     body = b'{"WorkspacesPools":[%b]%b}' % (printed, token)
     reply = Reply(200, {"content-type": "application/x-amz-json-1.1"}, body)
     page = Page(Target(Account("000000000001", "acct-0"), REGION), 1, AT, tuple(check(reply)[0]))
-    envelope = {"snapshot_id": SNAPSHOT, "collected_at": AT, "partition": "aws"}
+    envelope = {"snapshot_id": SNAPSHOT, "collected_at": rfc3339(AT), "partition": "aws"}
     envelope |= {"account_id": "000000000001", "account_name": "acct-0", "region": REGION}
     records = [{**envelope, "pool": pool} for pool in page.pools]
     schema = Schema(WORKSPACES_POOLS.info)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trustme
 from blockbuster import blockbuster_ctx
+from hypothesis import settings
 
 from census_lab import open_labs
 from descriptors import descriptors, path_of
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
 
 # Three keep two cores busy, since many tests wait for a service that takes its time.
 _WORKERS = 3
+
+
+# How long an example takes says how busy the machine is, and nothing of the program.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -1,4 +1,4 @@
-"""The files of the package that a reader has to open to follow one page from its target to the ledger."""
+"""The files of the package through which a page goes, from its target's opening to its ledger line."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 import threading
+import tomllib
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,41 +24,86 @@ if TYPE_CHECKING:
 
     Start = Callable[..., Coroutine[None, None, Lab]]
 
-# Twelve are as many as a reader keeps in mind. Lower this with each file that the way needs no more; never
-# lift it.
-MOST_FILES = 34
+# As many as a reader keeps in mind. Lower this with each file that the page needs no more; never lift it.
+MOST_FILES = 11
+# A retry makes the call that it was given: flow/retry.py calls what the client of one call has handed to it.
+MOST_CALLS_UP = 1
 
 _PACKAGE = str(Path(poolcensus.__file__).parent) + os.sep
 _SIMULATOR = f"{_PACKAGE}simulator{os.sep}"
+# Where a reader looks a thing up, and comes back: how bytes are formed, and what data is called.
+_LOOKED_UP = ("format", "model", "errors", "partitions")
 # What only the ledger's lines have.
 _IN_A_LEDGER_LINE = b'"outcome":'
+_WRITER = "snapshot writer"
+# The first targets of the regions pay for what is made once a region; the last one of an account ends that.
+_FOLLOWED = 3
+_ACCOUNTS, _REGIONS = 2, ("us-east-1", "eu-west-1")
 
 
 class Walk:
-    """The files whose functions run, each where it runs first, from one target's opening to its ledger line.
+    """The calls from one file of the package into another, from a target's opening to its ledger line.
 
-    The task that takes the census is left out: what it does at the run's end is no step of a page's.
+    A file is on the way if it hands the page on, that is, calls into another file. Files that only answer
+    are looked up, and so are constructors and what stands in `_LOOKED_UP`. The task that takes the census is
+    left out: what it does at the run's end is no step of the page's. Once the next target is opened, only
+    the task that writes is followed, until the line of the target is written.
     """
 
     def __init__(self, census: asyncio.Task[object] | None) -> None:
-        self.files: list[str] = []
+        self.calls: dict[tuple[str, str], set[str]] = {}
         self._census = census
-        self.begun = False
+        self._opened = 0
         self.ended = False
+
+    @property
+    def begun(self) -> bool:
+        return self._opened >= _FOLLOWED
+
+    @property
+    def files(self) -> list[str]:
+        return list(dict.fromkeys(caller for caller, _ in self.calls))
 
     def note(self, frame: FrameType, event: str, returned: object) -> None:
         """Take note of a function that begins. A profile function of Python's."""
         code = frame.f_code
-        if not self.begun:
-            self.begun = event == "return" and code is Schedule.pop.__code__ and returned is not None
-        elif event == "call" and not self.ended and code.co_filename.startswith(_PACKAGE):
-            file = code.co_filename
-            name = file.removeprefix(_PACKAGE)
-            if name in self.files or file.startswith(_SIMULATOR):
-                return
-            # A module that is imported here runs once in a process, and is no step of the page's either.
-            if code.co_name != "<module>" and (self._census is None or _task() is not self._census):
-                self.files.append(name)
+        if event == "return" and code is Schedule.pop.__code__ and returned is not None:
+            self._opened += 1
+        if event != "call" or not self.begun or self.ended or code.co_name in {"<module>", "__init__"}:
+            return
+        callee = _in_package(frame)
+        if callee is None or _folder(callee) in _LOOKED_UP:
+            return
+        task = _task()
+        if self._census is not None and task is self._census:
+            return
+        if self._opened > _FOLLOWED and task is not None and task.get_name() != _WRITER:
+            return
+        caller = _caller(frame)
+        if caller is not None and caller != callee:
+            self.calls.setdefault((caller, callee), set()).add(code.co_name)
+
+
+def _in_package(frame: FrameType) -> str | None:
+    name = frame.f_code.co_filename
+    if not name.startswith(_PACKAGE) or name.startswith(_SIMULATOR):
+        return None
+    return name.removeprefix(_PACKAGE)
+
+
+def _folder(file: str) -> str:
+    """Return the folder of a file of the package, or its own name where it is in none."""
+    return Path(file).parts[0].removesuffix(".py")
+
+
+def _caller(frame: FrameType) -> str | None:
+    """Return the file of the package that has called, through whatever libraries."""
+    back = frame.f_back
+    while back is not None:
+        if (name := _in_package(back)) is not None:
+            return name
+        back = back.f_back
+    return None
 
 
 def _task() -> asyncio.Task[object] | None:
@@ -70,7 +116,7 @@ def _task() -> asyncio.Task[object] | None:
 
 @contextmanager
 def walked(monkeypatch: pytest.MonkeyPatch) -> Iterator[Walk]:
-    """Follow the first target of a census of this task's, in the loop's thread and the worker threads."""
+    """Follow a target of a census of this task's, in the loop's thread and the worker threads."""
     walk = Walk(asyncio.current_task())
     write = os.write
 
@@ -90,13 +136,38 @@ def walked(monkeypatch: pytest.MonkeyPatch) -> Iterator[Walk]:
         threading.setprofile(before[1])
 
 
+def _floors() -> dict[str, int]:
+    """Return the floor of each folder, the highest first, by the contract on imports."""
+    with (Path(__file__).parent.parent / "pyproject.toml").open("rb") as file:
+        contracts = tomllib.load(file)["tool"]["importlinter"]["contracts"]
+    (layers,) = [each["layers"] for each in contracts if each["type"] == "layers"]
+    return {name.strip(): floor for floor, row in enumerate(layers) for name in row.split("|")}
+
+
+def _way() -> list[str]:
+    """Return the files that the design page names as those of a page's way."""
+    text = Path(poolcensus.__file__).with_name("README.md").read_text(encoding="utf-8")
+    block = text.partition("<!-- way -->\n```\n")[2].partition("```")[0]
+    return [line.split()[0] for line in block.splitlines()]
+
+
 async def test_a_page_is_followed_through_few_files(lab: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    here = await lab(accounts=1, regions=("us-east-1",), pools_per_target=3)
+    here = await lab(accounts=_ACCOUNTS, regions=_REGIONS, pools_per_target=3)
     with walked(monkeypatch) as walk:
-        snapshot = await here.collect()
-    (result,) = snapshot.targets()
-    assert (result.pages, result.pools) == (1, 3)
+        snapshot = await here.collect(concurrency=1)
+    assert [(result.pages, result.pools) for result in snapshot.targets()] == [(1, 3)] * 4
     assert walk.ended, "no target was opened, or its ledger line was not seen"
-    steps = "\n".join(f"{number:3} {name}" for number, name in enumerate(walk.files, 1))
-    print(steps)  # noqa: T201 - seen with `pytest -s`
-    assert len(walk.files) <= MOST_FILES, steps
+    floors = _floors()
+
+    def floor(file: str) -> int:
+        return floors[_folder(file)]
+
+    steps = "\n".join(
+        f"{' -> '.join(call)}: {', '.join(sorted(names))}" for call, names in walk.calls.items()
+    )
+    ways = "\n".join(f"{number:3} {name}" for number, name in enumerate(walk.files, 1))
+    print(f"{ways}\n\n{steps}")  # noqa: T201 - seen with `pytest -s`
+    assert len(walk.files) <= MOST_FILES, f"{ways}\n\n{steps}"
+    assert walk.files == _way()
+    up = [call for call in walk.calls if floor(call[1]) < floor(call[0])]
+    assert len(up) <= MOST_CALLS_UP, up

@@ -5,36 +5,31 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from contextlib import aclosing, asynccontextmanager, contextmanager, nullcontext
-from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Self, TypeVar, TypeVarTuple
+from typing import TYPE_CHECKING, Self
 
 import anyio
 import anyio.to_thread
 import msgspec
 
-from poolcensus.aws.session import open_aws, open_caller
 from poolcensus.engine.engine import Engine, EngineLimits
 from poolcensus.engine.failures import FailureTally
 from poolcensus.engine.sinks import ClosedTargets, EventSink, PageSink, RecordSink, ResultRecorder
 from poolcensus.engine.streams import Stream
 from poolcensus.errors import (
-    CallError,
     DestinationError,
     FatalError,
     IncompleteError,
     NotPublishedError,
     SettingsError,
     SnapshotError,
-    first_reason_raised,
 )
-from poolcensus.format.times import rfc3339
-from poolcensus.loops import require_asyncio
+from poolcensus.format.times import utc_now
+from poolcensus.loops import in_thread, require_asyncio
 from poolcensus.model import Outcome, Plan, Progress, Target, Totals
-from poolcensus.operations import WORKSPACES_POOLS, Query
-from poolcensus.scope.account_file import AccountEntry, read_accounts
-from poolcensus.scope.accounts import AccountChoice, AccountListing
-from poolcensus.scope.regions import RegionChoice, choose_regions
+from poolcensus.operations import WORKSPACES_POOLS
+from poolcensus.scope.opening import Opened, Prepared, open_run, prepare
+from poolcensus.scope.planning import plan_of
 from poolcensus.snapshot import (
     JournalHeader,
     Snapshot,
@@ -55,17 +50,16 @@ from poolcensus.version import TOOL
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Iterator, Mapping
+    from datetime import datetime
     from types import TracebackType
 
     from anyio.abc import TaskGroup
 
-    from poolcensus.aws.session import Aws, CallerSession
     from poolcensus.config import Settings
     from poolcensus.engine.engine import Sink
     from poolcensus.engine.streams import Outlet
     from poolcensus.model import (
-        Account,
         Caller,
         FailureGroup,
         JsonObject,
@@ -76,12 +70,9 @@ if TYPE_CHECKING:
     )
     from poolcensus.operations import Operation
     from poolcensus.snapshot import Interrupted, SnapshotInfo
-    from poolcensus.storage.base import Store
+    from poolcensus.storage.base import Draft, Store
 
 _log = logging.getLogger("poolcensus")
-
-_T = TypeVar("_T")
-_Ts = TypeVarTuple("_Ts")
 
 _PAGES_BUFFERED = 32
 _TARGETS_BUFFERED = 256
@@ -97,17 +88,6 @@ _NOTHING_YET = Progress(
     in_flight=0,
     slowest=(),
 )
-
-
-class _Prepared(msgspec.Struct, frozen=True):
-    session: CallerSession
-    from_file: tuple[AccountEntry, ...]
-
-
-class _Opened(msgspec.Struct, frozen=True):
-    aws: Aws
-    listing: AccountListing
-    regions: RegionChoice
 
 
 class Census:
@@ -236,59 +216,71 @@ class Census:
         into a folder leaves what it has for one that resumes: see `resumable`. Cancelling it takes a few
         seconds at most. A thread that hangs on the disk is left behind, and publishes nothing later.
         """
+        started = utc_now()
         place = checked_place(dest) if dest is not None else self.settings.dest
         self._place, self._writer, self._closed = place, None, ()
-        started = datetime.now(UTC)
         async with (
             # Before the destination is touched: wrong settings leave no trace.
-            self._prepare() as prepared,
+            prepare(self.settings) as prepared,
             self._store(place, prepared) as store,
-            self._open(prepared) as opened,
-            self._interrupted(store, self._asked(opened.aws.caller)) as interrupted,
+            open_run(self.settings, self.operation, prepared) as opened,
         ):
             asked = self._asked(opened.aws.caller)
-            header = JournalHeader(
-                snapshot_id=new_snapshot_id(started),
-                started_at=rfc3339(started),
-                compression=self.settings.compress,
-                operation=self.operation.info,
-                asked=asked,
-            )
-            if interrupted is not None:
-                header = msgspec.structs.replace(interrupted.header, compression=self.settings.compress)
-                _log.info("going on with the interrupted run %s", header.snapshot_id)
-            async with SnapshotWriter(
-                await store.draft(header.snapshot_id),
-                partition=opened.aws.caller.partition,
-                operation=self.operation.info,
-                compression=self.settings.compress,
-                journal=header,
-            ) as writer:
-                self._writer = writer
-                former = _PreviousRun(interrupted, writer) if interrupted is not None else None
-                engine = await self._run(opened, writer, await _long_targets(place), former)
-                self._closed = await self._closed_since_newest(place)
-                refused = self._reason_to_refuse(engine.totals())
-                if refused is not None and place == STANDARD_OUTPUT:
-                    raise self._not_published(engine.totals(), refused, None)
-                with self._keeping_ledger() if refused is not None else nullcontext():
-                    manifest = await writer.publish(
-                        started_at=header.started_at,
-                        finished_at=rfc3339(datetime.now(UTC)),
-                        tool=TOOL,
-                        caller=opened.aws.caller,
-                        organization_id=opened.listing.organization_id,
-                        request=self.settings.request(),
-                        accounts=engine.accounts,
-                        skipped=tuple(opened.listing.skipped),
-                        totals=engine.totals(),
-                        shard=self.settings.shard,
-                        planned=engine.totals().targets,
-                        refused=refused,
-                    )
-                if refused is not None:
-                    raise self._not_published(engine.totals(), refused, writer.kept)
+            async with self._interrupted(store, asked) as interrupted:
+                header = self._header(started, asked, interrupted)
+                manifest = await self._collect(
+                    opened, await store.draft(header.snapshot_id), header, interrupted
+                )
         return self._snapshot(manifest)
+
+    def _header(self, started: datetime, asked: JsonObject, interrupted: Interrupted | None) -> JournalHeader:
+        if interrupted is not None:
+            _log.info("Continuing the interrupted run %s", interrupted.header.snapshot_id)
+            return msgspec.structs.replace(interrupted.header, compression=self.settings.compress)
+        return JournalHeader(
+            snapshot_id=new_snapshot_id(started),
+            started_at=started,
+            compression=self.settings.compress,
+            operation=self.operation.info,
+            asked=asked,
+        )
+
+    async def _collect(
+        self, opened: Opened, draft: Draft, header: JournalHeader, interrupted: Interrupted | None
+    ) -> Manifest:
+        """Run all targets, publish what they came to, and return its manifest."""
+        async with SnapshotWriter(
+            draft,
+            partition=opened.aws.caller.partition,
+            operation=self.operation.info,
+            compression=self.settings.compress,
+            journal=header,
+        ) as writer:
+            self._writer = writer
+            former = _PreviousRun(interrupted, writer) if interrupted is not None else None
+            engine = await self._run(opened, writer, await _long_targets(self._place), former)
+            self._closed = await self._closed_since_newest(self._place)
+            refused = self._reason_to_refuse(engine.totals())
+            if refused is not None and self._place == STANDARD_OUTPUT:
+                raise self._not_published(engine.totals(), refused, None)
+            with self._keeping_ledger() if refused is not None else nullcontext():
+                manifest = await writer.publish(
+                    started_at=header.started_at,
+                    finished_at=utc_now(),
+                    tool=TOOL,
+                    caller=opened.aws.caller,
+                    organization_id=opened.listing.organization_id,
+                    request=self.settings.request(),
+                    accounts=engine.accounts,
+                    skipped=tuple(opened.listing.skipped),
+                    totals=engine.totals(),
+                    shard=self.settings.shard,
+                    planned=engine.totals().targets,
+                    refused=refused,
+                )
+            if refused is not None:
+                raise self._not_published(engine.totals(), refused, writer.kept)
+        return manifest
 
     def _snapshot(self, manifest: Manifest) -> Snapshot:
         folder = published_folder(self._place, manifest.snapshot_id, self.settings)
@@ -299,67 +291,22 @@ class Census:
 
         Calls member accounts only to ask which regions they have enabled.
         """
-        async with self._prepare() as prepared, self._open(prepared) as opened:
+        async with self._open() as opened:
             accounts = tuple([account async for batch in opened.listing.accounts() for account in batch])
             self._check_accounts(len(accounts), opened)
-            disabled = await _count_disabled(opened, accounts)
-            roles = sum(account.id != opened.aws.caller.account_id for account in accounts)
-            targets = len(accounts) * len(opened.regions.regions)
-            # The listing and the regions' status were asked for just now, as `collect` will ask for them.
-            calls = {
-                "sts:GetCallerIdentity": 1,
-                **opened.aws.organization.calls,
-                "sts:AssumeRole": roles,
-                **opened.aws.region_status.calls,
-                self.operation.permission: targets - disabled,
-            }
-            return Plan(
-                caller=opened.aws.caller,
-                organization_id=opened.listing.organization_id,
-                accounts=accounts,
-                skipped=tuple(opened.listing.skipped),
-                regions=opened.regions.regions,
-                targets=targets,
-                region_disabled=disabled,
-                calls={name: count for name, count in calls.items() if count},
-            )
+            return await plan_of(opened, self.operation, accounts)
 
     @asynccontextmanager
-    async def _prepare(self) -> AsyncIterator[_Prepared]:
-        """Read everything that settings point at. Makes no call."""
-        from_file = await _accounts_from_file(self.settings.accounts_from)
-        async with open_caller(self.settings) as session:
-            yield _Prepared(session, from_file)
-
-    @asynccontextmanager
-    async def _open(self, prepared: _Prepared) -> AsyncIterator[_Opened]:
-        settings = self.settings
-        choice = AccountChoice(
-            source=settings.accounts_from,
-            from_file=prepared.from_file,
-            include=frozenset(settings.accounts),
-            exclude=frozenset(settings.exclude_accounts),
-            units=settings.ous,
-            exclude_units=settings.exclude_ous,
-            tags=frozenset(settings.account_tags),
-            shard=settings.shard,
-        )
-        query = Query(
-            settings.pool_ids, tuple(each.parameter for each in settings.filters), settings.page_size
-        )
-        async with open_aws(settings, prepared.session, self.operation, query) as aws:
-            regions = choose_regions(
-                self.operation,
-                aws.caller.partition,
-                settings.regions,
-                settings.exclude_regions,
-                settings.extra_regions,
-            )
-            yield _Opened(aws, AccountListing(choice, aws.caller, aws.organization), regions)
+    async def _open(self) -> AsyncIterator[Opened]:
+        async with (
+            prepare(self.settings) as prepared,
+            open_run(self.settings, self.operation, prepared) as opened,
+        ):
+            yield opened
 
     async def _run(
         self,
-        opened: _Opened,
+        opened: Opened,
         sink: Sink,
         long: Mapping[tuple[str, str], int] = MappingProxyType({}),
         former: _PreviousRun | None = None,
@@ -383,7 +330,7 @@ class Census:
             long=long,
             former=former,
         )
-        _log.info("asking %d regions as %s", len(opened.regions.regions), opened.aws.caller.arn)
+        _log.info("Querying %d regions as %s", len(opened.regions.regions), opened.aws.caller.arn)
         await engine.run()
         _log.info("ended: %s", engine.totals())
         self._check_accounts(engine.accounts, opened)
@@ -393,12 +340,12 @@ class Census:
         if not len(self._closed_targets) or place == STANDARD_OUTPUT:
             return ()
         try:
-            return await _read(_with_pools, place, self.settings, self._closed_targets)
+            return await in_thread(_with_pools, place, self.settings, self._closed_targets)
         except (SnapshotError, DestinationError) as error:
             _log.info("what accounts had before the service was closed to them is not known: %s", error)
             return ()
 
-    def _check_accounts(self, accounts: int, opened: _Opened) -> None:
+    def _check_accounts(self, accounts: int, opened: Opened) -> None:
         if accounts == 0 and self.settings.shard is None:
             skipped = len(opened.listing.skipped)
             # Not the settings' error: calls were made to know it.
@@ -449,7 +396,7 @@ class Census:
             "caller": caller.account_id,
         }
 
-    def _store(self, place: str, prepared: _Prepared) -> Store:
+    def _store(self, place: str, prepared: Prepared) -> Store:
         settings = self.settings
         if settings.resume and (place == STANDARD_OUTPUT or is_in_s3(place)):
             raise SettingsError(f"`resume` needs a directory as its destination: {place} keeps no journal")
@@ -469,7 +416,7 @@ class Census:
         return self._group
 
     async def _send_targets(self, outlet: Outlet[Target]) -> None:
-        async with self._prepare() as prepared, self._open(prepared) as opened:
+        async with self._open() as opened:
             regions = opened.regions.regions
             async with aclosing(opened.listing.accounts()) as batches:
                 async for accounts in batches:
@@ -478,15 +425,15 @@ class Census:
                     )
 
     async def _send_pages(self, outlet: Outlet[Page]) -> None:
-        async with self._prepare() as prepared, self._open(prepared) as opened:
+        async with self._open() as opened:
             self._check_stream(await self._run(opened, PageSink(outlet)))
 
     async def _send_events(self, outlet: Outlet[Page | TargetResult]) -> None:
-        async with self._prepare() as prepared, self._open(prepared) as opened:
+        async with self._open() as opened:
             self._check_stream(await self._run(opened, EventSink(outlet)))
 
     async def _send_pools(self, outlet: Outlet[PoolRecord]) -> None:
-        async with self._prepare() as prepared, self._open(prepared) as opened:
+        async with self._open() as opened:
             self._check_stream(await self._run(opened, RecordSink(outlet, opened.aws.caller.partition)))
 
     def _check_stream(self, engine: Engine) -> None:
@@ -510,47 +457,13 @@ class _PreviousRun:
         return await self._interrupted.restore(target, self._writer)
 
 
-async def _accounts_from_file(source: str) -> tuple[AccountEntry, ...]:
-    if source in {"organization", "self"}:
-        return ()
-    return await _read(read_accounts, source)
-
-
 async def _long_targets(place: str) -> Mapping[tuple[str, str], int]:
     if place == STANDARD_OUTPUT or is_in_s3(place):
         return {}
-    return await _read(long_targets, place)
-
-
-async def _read(call: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
-    """Return the result of a call that reads files. Whoever is cancelled leaves one that hangs behind."""
-    return await anyio.to_thread.run_sync(call, *args, abandon_on_cancel=True)
+    return await in_thread(long_targets, place)
 
 
 def _with_pools(place: str, settings: Settings, closed: ClosedTargets) -> tuple[TargetResult, ...]:
     """Return the newest ledger's lines of targets that are closed now and had pools. Raises SnapshotError."""
     newest = Snapshot.open(LATEST, place, settings=settings)
     return tuple(result for result in newest.with_pools() if result in closed)
-
-
-async def _count_disabled(opened: _Opened, accounts: tuple[Account, ...]) -> int:
-    """How many targets are in regions that their accounts have not enabled."""
-    opt_in = frozenset(opened.regions.opt_in)
-    if not opt_in:
-        return 0
-    found: list[int] = []
-    left = iter(accounts)
-
-    async def ask() -> None:
-        for account in left:
-            try:
-                disabled = await opened.aws.region_status.disabled(account.id)
-            except CallError:
-                continue
-            found.append(len(opt_in & (disabled or frozenset())))
-
-    with first_reason_raised():
-        async with anyio.create_task_group() as group:
-            for _ in range(min(len(accounts), _ASKED_AT_ONCE)):
-                group.start_soon(ask)
-    return sum(found)

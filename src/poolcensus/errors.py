@@ -232,7 +232,7 @@ class AssumeRoleError(RecordedError):
     def of(cls, role_arn: str, error: CallError) -> Self:
         """Wrap what sts:AssumeRole failed with. A refusal is permanent: asking again would not help."""
         failure = cls(
-            f"{role_arn} could not be assumed: {error.message}",
+            f"Could not assume {role_arn}: {error.message}",
             code=error.code,
             status=error.status,
             request_id=error.request_id,

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 JsonObject: TypeAlias = "dict[str, JsonValue]"
@@ -118,12 +121,12 @@ class OperationInfo:
 class Page:
     """One page of pools as the service answered it, checked, `CreatedAt` as RFC 3339 in UTC.
 
-    `number` counts the pages of the target from 1. `received_at` is RFC 3339 in UTC, in milliseconds.
+    `number` counts the pages of the target from 1. `received_at` is in UTC.
     """
 
     target: Target
     number: int
-    received_at: str
+    received_at: datetime
     pools: tuple[JsonObject, ...]
 
 
@@ -131,7 +134,7 @@ class Page:
 class PoolRecord:
     """One pool and where it was seen: a line of pools.ndjson, less the run's own fields."""
 
-    collected_at: str
+    collected_at: datetime
     partition: str
     account_id: str
     account_name: str | None
@@ -191,14 +194,17 @@ class FailureGroup:
     """The targets that failed in one way: how many, in how many accounts, and the first of these by id.
 
     `denial` is the policy that refused, where the service named it; `unexplained` is a refusal of WorkSpaces
-    that does not say why. `code` and `region` are those of all the targets, or None where they differ.
+    that does not say why. `code`, `region` and `role`, the name of the role that could not be assumed, are
+    those of all the targets, or None where they differ. `operation` is the IAM action of the census.
     """
 
     outcome: Outcome
+    operation: str
     denial: Denial | None
     unexplained: bool
     code: str | None
     region: str | None
+    role: str | None
     targets: int
     accounts: int
     examples: tuple[FailedAccount, ...]
@@ -247,13 +253,13 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a snapshot says of itself. Times are RFC 3339 in UTC, in milliseconds."""
+    """What a snapshot says of itself. Times are in UTC."""
 
     schema_version: int
     snapshot_id: str
     status: SnapshotStatus
-    started_at: str
-    finished_at: str
+    started_at: datetime
+    finished_at: datetime
     tool: str
     caller: Caller
     organization_id: str | None

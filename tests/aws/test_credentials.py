@@ -147,7 +147,7 @@ def test_a_body_without_a_session_is_a_bad_response(body: bytes) -> None:
         _role_session(Reply(200, CIMultiDict(), body))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     st.dictionaries(
         st.sampled_from(["AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration", "Other"]),
@@ -311,7 +311,7 @@ async def test_a_refusal_is_never_asked_again(time: Time) -> None:
     source = role_source(broker)
     for _ in range(5):
         with pytest.raises(
-            AssumeRoleError, match="role/Reader could not be assumed: not authorized"
+            AssumeRoleError, match="Could not assume arn:.*role/Reader: not authorized"
         ) as raised:
             await source.get()
         assert (raised.value.code, raised.value.status, raised.value.request_id) == ("AccessDenied", 403, "r")

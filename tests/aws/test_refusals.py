@@ -169,7 +169,7 @@ def test_a_denial_names_the_policy(code: str, policy: str, form: str) -> None:
         assert type(error) is (ScpDeniedError if policy == "service control policy" else AccessDeniedError)
         assert denial_in(message) == Denial(policy, "explicit" in form)
         # As a role that could not be assumed says it.
-        assert denial_in(f"{ARN} could not be assumed: {message}") == Denial(policy, "explicit" in form)
+        assert denial_in(f"Could not assume {ARN}: {message}") == Denial(policy, "explicit" in form)
         assert error.message == message
 
 
@@ -393,7 +393,7 @@ _XML_PIECES = st.lists(
 ).map(lambda pieces: "".join(pieces).encode())
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     body=st.binary(max_size=100)
     | _XML_PIECES
@@ -415,7 +415,7 @@ def test_any_reply_is_an_error_that_can_be_read(body: bytes, status: int, header
     assert error.status == status
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.text(max_size=30), st.text(max_size=200), st.integers(400, 599))
 def test_classify_takes_any_text(code: str, message: str, status: int) -> None:
     assert isinstance(classify(code, message, status=status, headers={}), CallError)

@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Self
@@ -41,8 +42,8 @@ MANIFEST = Manifest(
     schema_version=2,
     snapshot_id="20261123T020000Z-3f9a1c",
     status=SnapshotStatus.COMPLETE,
-    started_at="2026-11-23T02:00:00.000Z",
-    finished_at="2026-11-23T02:01:05.000Z",
+    started_at=datetime(2026, 11, 23, 2, tzinfo=UTC),
+    finished_at=datetime(2026, 11, 23, 2, 1, 5, tzinfo=UTC),
     tool="poolcensus 0.1.0",
     caller=Caller("000000000001", "arn:aws:iam::000000000001:user/u", "aws"),
     organization_id="o-abc",

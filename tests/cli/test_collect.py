@@ -92,7 +92,7 @@ def test_every_wrong_setting_is_a_line_and_nothing_is_called(
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 3
     assert all(each.startswith("poolcensus: ") for each in lines)
-    assert any("option --page-size: page_size: " in each for each in lines)
+    assert any("--page-size: " in each for each in lines)
 
 
 def test_json_on_standard_output_is_the_manifest_in_one_line(
@@ -121,11 +121,18 @@ def test_a_partial_snapshot_exits_with_3_and_names_the_accounts(
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.splitlines() == [
-        "poolcensus: 1 account refused by a service control policy: 000000000004 acct-3 (eu-west-1)",
-        "poolcensus: 1 account timed out: 000000000005 acct-4 (eu-west-1)",
         (
-            "poolcensus: partial snapshot 20261123T020000Z-3f9a1c at snapshots/20261123T020000Z-3f9a1c:"
-            " 2 of 4 targets covered"
+            "poolcensus: Denied by a service control policy in 1 account: 000000000004 acct-3 (eu-west-1)."
+            " No change to the role helps: change the policy, or leave the accounts out with"
+            " --exclude-accounts."
+        ),
+        (
+            "poolcensus: Timed out in 1 account: 000000000005 acct-4 (eu-west-1)."
+            " Run it again, with a longer --deadline if it has one."
+        ),
+        (
+            "poolcensus: Published partial snapshot 20261123T020000Z-3f9a1c at"
+            " snapshots/20261123T020000Z-3f9a1c: 2 of 4 targets covered."
         ),
     ]
 
@@ -143,7 +150,10 @@ def test_what_was_not_published_says_which_accounts_were_the_reason(
     assert main(["collect", "--strict"]) == 4
     assert capsys.readouterr().err.splitlines() == [
         "poolcensus: Snapshot not published: 2 of 4 targets failed and --strict is set.",
-        "poolcensus: 1 account answered with an error: 000000000004 acct-3 (2 regions)",
+        (
+            "poolcensus: The service returned an error in 1 account: 000000000004 acct-3 (2 regions)."
+            " Run it again. If it stays, AWS Support can look up the request IDs in the ledger."
+        ),
     ]
 
 
@@ -169,7 +179,7 @@ def test_a_run_that_can_be_gone_on_with_says_how(
     library.resumable = True
     assert main(["collect"]) == 1
     assert capsys.readouterr().err == (
-        "poolcensus: what was done is kept: the same command with --resume goes on from there\n"
+        "poolcensus: Progress saved. Run the same command with --resume to continue.\n"
         "poolcensus: the credentials have ended\n"
     )
 

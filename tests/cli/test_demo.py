@@ -38,7 +38,7 @@ def test_the_demo_needs_nothing_and_shows_everything(tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert time.monotonic() - began < 30
-    for expected in ("Accounts", "wspool-", "refused by a service control policy", "Try next"):
+    for expected in ("Accounts", "wspool-", "Denied by a service control policy", "Try next"):
         assert expected in done.stdout
     snapshot = Snapshot.open("latest", dest=dest)
     assert verify(snapshot) == ()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import sys
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import anyio
@@ -38,7 +39,7 @@ def rendered(*what: RenderableType, width: int = 100) -> str:
 
 def pool(name: str) -> PoolRecord:
     return PoolRecord(
-        collected_at="2026-11-23T02:00:03.123Z",
+        collected_at=datetime(2026, 11, 23, 2, 0, 3, 123_000, tzinfo=UTC),
         partition="aws",
         account_id="000000000001",
         account_name=name,

@@ -142,7 +142,7 @@ def test_show_says_what_is_missing_and_lists_it(dest: Path, capsys: pytest.Captu
     assert main(["show", "--dest", str(dest)]) == 0
     summary = said(capsys)
     assert "1 of 2 covered" in summary
-    assert "1 account refused by a service control policy: 000000000004 acct-3 (eu-west-1)" in summary
+    assert "Denied by a service control policy in 1 account: 000000000004 acct-3 (eu-west-1)" in summary
     assert main(["show", "--failures", "--dest", str(dest)]) == 0
     _, row = said(capsys).splitlines()
     assert row.split() == [
@@ -339,7 +339,7 @@ def test_show_warns_of_the_future_where_it_shows_it(
     assert main(["show", "latest", "--dest", str(folder)]) == 0
     assert ids[2] in said(capsys)
     assert main(["show", "latest~3", "--dest", str(folder)]) == 1
-    assert "1 from the future not counted" in capsys.readouterr().err
+    assert "it has 3, and 1 dated in the future" in capsys.readouterr().err
 
 
 def test_many_from_the_future_are_one_line(

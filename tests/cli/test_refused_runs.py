@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import anyio
@@ -53,4 +54,4 @@ async def refuse_small(dest: Path, run_id: str) -> None:
         SnapshotWriter(await store.draft(run_id), partition="aws", operation=POOLS) as writer,
     ):
         await fill(writer, {**SOME, target(3): Outcome.THROTTLED})
-        await publish(writer, finished_at="2026-11-24T02:00:04.000Z", refused="strict")
+        await publish(writer, finished_at=datetime(2026, 11, 24, 2, 0, 4, tzinfo=UTC), refused="strict")

@@ -31,8 +31,8 @@ def test_every_account_is_counted_however_many_there_are(result: Callable[..., T
         for account in range(1, 300)
     ]
     (line,) = _lines(uncovered)
-    assert line.startswith("299 accounts whose role could not be assumed: 000000000001 acct-0 (17 regions), ")
-    assert line.endswith(", and 294 more [AccessDenied]")
+    assert line.startswith("Could not assume the role in 299 accounts: 000000000001 acct-0 (17 regions), ")
+    assert ", and 294 more (AccessDenied). If this is every account, check `role_name`, " in line
 
 
 def test_failures_are_grouped_by_outcome_and_name_the_accounts(result: Callable[..., TargetResult]) -> None:
@@ -43,12 +43,14 @@ def test_failures_are_grouped_by_outcome_and_name_the_accounts(result: Callable[
     ]
     assert list(failures(FailureTally(WORKSPACES_POOLS, uncovered).groups())) == [
         (
-            "20 accounts not reached in sa-east-1: 000000000010 acct-9, 000000000011 acct-10,"
-            " 000000000012 acct-11, 000000000013 acct-12, 000000000014 acct-13, and 15 more"
+            "Could not reach the service in 20 accounts (sa-east-1): 000000000010 acct-9,"
+            " 000000000011 acct-10, 000000000012 acct-11, 000000000013 acct-12, 000000000014 acct-13, and 15"
+            " more. Check DNS, proxy and firewall for the endpoints of these regions."
         ),
         (
-            "2 accounts refused by a service control policy: 000000000004 acct-3 (3 regions),"
-            " 000000000007 acct-6 (us-east-1) [AccessDeniedException]"
+            "Denied by a service control policy in 2 accounts: 000000000004 acct-3 (3 regions),"
+            " 000000000007 acct-6 (us-east-1) (AccessDeniedException). No change to the role helps: change"
+            " the policy, or leave the accounts out with `exclude_accounts`."
         ),
     ]
 
@@ -76,13 +78,51 @@ def test_refusals_name_the_policy_and_are_grouped_by_it(result: Callable[..., Ta
             ]
         )
     ]
-    assert [line.partition(":")[0] for line in lines] == [
-        "2 accounts refused the call (no identity-based policy allows it) in eu-west-1",
-        "1 account refused the call (explicit deny in a permissions boundary)",
-        "1 account refused by a service control policy",
-        "1 account whose role could not be assumed (no role trust policy allows it)",
-        "1 account refused the call (WorkSpaces does not say why",
+    operation = "workspaces:DescribeWorkspacesPools"
+    assert [
+        (line.partition(":")[0], line.partition("). ")[2] or line.partition(". ")[2]) for line in lines
+    ] == [
+        (
+            "Access denied (no identity-based policy allows it) in 2 accounts (eu-west-1)",
+            f"Allow {operation} in the identity-based policy.",
+        ),
+        (
+            "Access denied (explicit deny in a permissions boundary) in 1 account",
+            f"Remove the deny of {operation} from the permissions boundary.",
+        ),
+        (
+            "Denied by a service control policy in 1 account",
+            (
+                "No change to the role helps: change the policy, or leave the accounts out with"
+                " `exclude_accounts`."
+            ),
+        ),
+        (
+            "Could not assume the role (no role trust policy allows it) in 1 account",
+            "If this is every account, check `role_name`, `external_id` and the role's trust policy.",
+        ),
+        (
+            "Access denied (the service does not say why) in 1 account",
+            (
+                f"Check that the role allows {operation}. If it does, the region may not offer it:"
+                " leave it out with `exclude_regions`."
+            ),
+        ),
     ]
+
+
+def test_the_role_that_could_not_be_assumed_is_named_where_it_is_one(
+    result: Callable[..., TargetResult],
+) -> None:
+    def refused(account: int, role: str) -> TargetResult:
+        message = f"Could not assume arn:aws:iam::{account:012d}:role/{role}: not authorized to perform: x"
+        failed = result(account, outcome=Outcome.ASSUME_ROLE_FAILED, code="AccessDenied")
+        return replace(failed, error_message=message)
+
+    (line,) = _lines([refused(1, "team/a/Reader"), refused(2, "Reader")])
+    assert line.startswith("Could not assume role Reader in 2 accounts (eu-west-1): ")
+    (line,) = _lines([refused(1, "Reader"), refused(2, "Auditor")])
+    assert line.startswith("Could not assume the role in 2 accounts (eu-west-1): ")
 
 
 def test_accounts_that_had_pools_and_are_closed_are_one_line(result: Callable[..., TargetResult]) -> None:

@@ -129,10 +129,10 @@ def test_values_are_read(key: str, given_as: object, expected: object) -> None:
         ("accounts", "12345678901", "12 digits"),
         ("accounts", "\u0660" * 12, "12 digits"),
         ("accounts", [123456789012], "in quotes"),
-        ("ous", "ou-1", "organizational unit"),
+        ("ous", "ou-1", "an OU ID"),
         ("account_tags", "team", "KEY=VALUE"),
         ("pool_ids", "wspool-0123456A", "wspool-"),
-        ("extra_regions", "eu-*", "name of a region"),
+        ("extra_regions", "eu-*", "is not a region"),
         ("regions", "eu west", "region or a pattern"),
         ("filters", "Name:EQUALS:a", "PoolName"),
         ("filters", "PoolName:LIKE:a", "NOTCONTAINS"),
@@ -150,7 +150,9 @@ def test_values_are_read(key: str, given_as: object, expected: object) -> None:
         ("file_mode", 600, "octal text"),
         ("folder_mode", "0600", "0700"),
         ("folder_mode", "01777", "0777"),
-        ("role_name", "arn:aws:iam::1:role/x", "1 to 512"),
+        ("role_name", "arn:aws:iam::1:role/x", 'takes a role name, not an ARN: use "x"'),
+        ("role_name", "arn:aws-cn:iam::1:role/team/x", 'use "team/x"'),
+        ("role_name", "arn:aws:iam::1:user/x", "1 to 512"),
         ("external_id", "x", "2 to 1224"),
         ("session_name", "a b", "2 to 64"),
         ("session_duration", 899, "900 to 43200"),
@@ -288,7 +290,7 @@ def test_a_pattern_that_matches_nothing_is_an_error_only_where_it_selects() -> N
 
 
 def test_a_region_that_is_none_is_an_error_where_it_is_left_out_too() -> None:
-    assert "nearest known one is eu-west-1" in complaint(exclude_regions="eu-wset-1")
+    assert "Did you mean eu-west-1?" in complaint(exclude_regions="eu-wset-1")
 
 
 @pytest.mark.parametrize("value", [2, -1, 0.5, float("nan"), "2", " true", "", []])
@@ -321,7 +323,7 @@ def test_units_of_the_callers_account_alone_are_an_error() -> None:
 
 
 def test_settings_made_without_load_are_checked_too() -> None:
-    with pytest.raises(ValueError, match="nearest known one is eu-west-1"):
+    with pytest.raises(ValueError, match="Did you mean eu-west-1?"):
         Settings(regions=("eu-wset-1",))
 
 

@@ -12,6 +12,7 @@ from poolcensus.aws.client import CallCounts
 from poolcensus.engine.engine import Engine, EngineLimits
 from poolcensus.flow.breaker import CircuitBreakers
 from poolcensus.flow.concurrency import Pauses
+from poolcensus.format.times import utc_now
 from poolcensus.model import Account, Caller, Outcome, Page, Target, TargetResult
 from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.scope.regions import RegionChoice
@@ -148,7 +149,7 @@ class Played:
 
 
 async def one_page() -> Page | None:
-    return Page(Target(Account(ONE), ON), 1, "", ({"PoolId": "p"},))
+    return Page(Target(Account(ONE), ON), 1, utc_now(), ({"PoolId": "p"},))
 
 
 async def test_the_time_of_a_slow_destination_is_not_the_targets() -> None:

@@ -134,7 +134,7 @@ class Model:
                 self.close(0)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     batches=st.lists(st.integers(0, 5), max_size=4),
     regions=st.tuples(st.integers(0, 4), st.integers(0, 3)).filter(any),

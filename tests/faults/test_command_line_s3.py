@@ -95,8 +95,8 @@ def test_a_census_is_published_and_read_again(
     assert f"{older}: pools.ndjson: is missing" in found
     assert f"{older}/pools.ndjson is missing" in said("diff", older, older, code=1)
     assert f"{newer}: targets.ndjson: its sha256 is not the manifest's" in found
-    assert "latest~2: no snapshot latest~2 in s3://census/nightly" in found
-    assert "poolcensus: no snapshot latest~2 in s3://census/nightly" in said("show", "latest~2", code=1)
+    assert "latest~2: No snapshot latest~2 in s3://census/nightly" in found
+    assert "poolcensus: No snapshot latest~2 in s3://census/nightly" in said("show", "latest~2", code=1)
     assert "s3://BUCKET/PREFIX/ID" in said("show", "s3://census/x", code=1)
     assert list(bench.folder.iterdir()) == []
 

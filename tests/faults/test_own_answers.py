@@ -221,7 +221,6 @@ def _check(snapshot: Snapshot, pools_of: dict[tuple[str, str], int]) -> None:
 
 @settings(
     max_examples=12,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     derandomize=True,
 )

@@ -186,7 +186,7 @@ def test_a_region_that_is_given_up_is_one_line_and_exit_3(serve: Serve, run: Run
     assert (ended.code, ended.out) == (3, "")
     assert "Traceback" not in ended.err
     first, last = ended.err.splitlines()
-    assert "20 accounts not reached in eu-west-1" in first
+    assert "Could not reach the service in 20 accounts (eu-west-1)" in first
     assert "20 of 40 targets covered" in last
 
 

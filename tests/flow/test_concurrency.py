@@ -133,7 +133,7 @@ class _Model:
                 self.check_bounds()
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(steps=_STEPS, bounds=st.tuples(st.integers(1, 5), st.integers(1, 3), st.integers(1, 3)))
 async def test_the_gate_keeps_its_bounds_and_loses_no_place(
     steps: list[Step], bounds: tuple[int, int, int]

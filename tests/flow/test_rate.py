@@ -246,7 +246,7 @@ def _census(
     return on_virtual_time(main)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     rate=st.floats(10, 100),
     burst=st.floats(5, 50),

@@ -263,7 +263,7 @@ async def test_cancellation_passes_through_a_wait() -> None:
 _KINDS = [ThrottledError, ServerError, UnreachableError, CallTimeoutError, BadResponseError, ExpiredError]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     errors=st.lists(st.sampled_from(_KINDS), max_size=15),
     jitter=st.floats(0, 1),

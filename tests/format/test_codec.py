@@ -43,7 +43,7 @@ def same(one: JsonValue, other: JsonValue) -> bool:
     return one == other
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(VALUES)
 def test_any_value_survives_a_round_trip(value: JsonValue) -> None:
     line = codec.dumps(value)
@@ -53,7 +53,7 @@ def test_any_value_survives_a_round_trip(value: JsonValue) -> None:
     assert same(json.loads(line), value)
 
 
-@settings(deadline=None, max_examples=120)
+@settings(max_examples=120)
 @given(VALUES, st.booleans(), st.sampled_from([None, 2]))
 def test_what_another_writer_writes_is_read_alike(
     value: JsonValue, ascii_only: bool, indent: int | None
@@ -139,7 +139,7 @@ def test_many_values_that_are_not_deep_are_no_trouble() -> None:
     assert codec.loads(codec.dumps(value)) == value
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.binary(max_size=200))
 @example(b'"\\u')
 @example(b"-")
@@ -152,7 +152,7 @@ def test_any_bytes_are_a_value_or_a_value_error(data: bytes) -> None:
     assert same(codec.loads(codec.dumps(value)), value)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(VALUES, st.data())
 def test_json_with_a_byte_changed_is_a_value_or_a_value_error(value: JsonValue, data: st.DataObject) -> None:
     text = bytearray(codec.dumps(value))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -146,8 +147,8 @@ MANIFEST = Manifest(
     schema_version=2,
     snapshot_id=ID,
     status=SnapshotStatus.PARTIAL,
-    started_at="2026-11-23T02:00:00.000Z",
-    finished_at="2026-11-23T02:00:04.000Z",
+    started_at=datetime(2026, 11, 23, 2, tzinfo=UTC),
+    finished_at=datetime(2026, 11, 23, 2, 0, 4, tzinfo=UTC),
     tool="poolcensus 0",
     caller=CALLER,
     organization_id=None,
@@ -262,7 +263,7 @@ def test_a_snapshot_of_version_1_is_read() -> None:
 
 def test_a_manifest_of_the_wrong_types_is_a_value_error() -> None:
     sound = json.loads(encode_manifest(MANIFEST))
-    texts = {"snapshot_id", "started_at", "finished_at", "tool"}
+    texts = {"snapshot_id", "tool"}
     values: tuple[object, ...] = ([], -1, True, "x", None)
     for key in sound:
         for value in values:
@@ -282,6 +283,29 @@ def test_a_manifest_of_the_wrong_types_is_a_value_error() -> None:
         without = {name: content for name, content in sound.items() if name != key}
         with pytest.raises(ValueError, match=f"{key} is missing"):
             decode_manifest(json.dumps(without).encode())
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2026-11-23T02:00:00+05:30", datetime(2026, 11, 22, 20, 30, tzinfo=UTC)),
+        ("2026-11-23T02:00:00", datetime(2026, 11, 23, 2, tzinfo=UTC)),
+        ("2026-11-23", datetime(2026, 11, 23, tzinfo=UTC)),
+    ],
+)
+def test_the_zone_of_a_time_is_heeded_and_is_utc_where_none_is_named(text: str, moment: datetime) -> None:
+    sound = json.loads(encode_manifest(MANIFEST))
+    manifest = decode_manifest(json.dumps({**sound, "started_at": text}).encode())
+    assert manifest.started_at == moment
+    assert manifest.started_at.tzinfo is UTC
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "9999-99-99T00:00:00Z", "0001-01-01T00:00:00+14:00"])
+def test_what_is_no_time_is_a_value_error(text: str) -> None:
+    sound = json.loads(encode_manifest(MANIFEST))
+    for key in ("started_at", "finished_at"):
+        with pytest.raises(ValueError, match=f"{key} is not a time"):
+            decode_manifest(json.dumps({**sound, key: text}).encode())
 
 
 @given(st.binary(max_size=200))

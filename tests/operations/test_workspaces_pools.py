@@ -54,7 +54,7 @@ _BODIES = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=120)
+@settings(max_examples=120)
 @given(_BODIES.map(codec.dumps) | _JUNK.map(codec.dumps) | st.binary(max_size=80))
 def test_any_body_is_a_right_page_or_a_bad_response(body: bytes) -> None:
     try:

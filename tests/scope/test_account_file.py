@@ -104,7 +104,7 @@ def test_a_file_that_is_not_there_or_none(tmp_path: Path) -> None:
         read_accounts(str(tmp_path))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     suffix=st.sampled_from([".txt", ".csv", ".json", ".toml"]),
     content=st.binary(max_size=80)

@@ -279,7 +279,7 @@ async def test_a_file_is_narrowed_by_units_and_tags() -> None:
     assert await walk(listing) == ids(1)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(numbers=st.sets(st.integers(0, 10**12 - 1), max_size=60), count=st.integers(1, 9))
 async def test_every_account_is_in_exactly_one_shard(numbers: set[int], count: int) -> None:
     found = []

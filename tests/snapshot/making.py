@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from poolcensus.format.times import rfc3339
+from poolcensus.format.times import utc_now
 from poolcensus.model import (
     Account,
     Caller,
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 POOLS = WORKSPACES_POOLS.info
 ID = "20261123T020000Z-3f9a1c"
 LATER_ID = "20261124T020000Z-000000"
-RECEIVED = "2026-11-23T02:00:03.123Z"
+STARTED = datetime(2026, 11, 23, 2, tzinfo=UTC)
+FINISHED = STARTED + timedelta(seconds=4)
+RECEIVED = STARTED + timedelta(seconds=3, milliseconds=123)
 CALLER = Caller("000000000001", "arn:aws:sts::000000000001:assumed-role/census/run", "aws")
 
 
@@ -71,17 +73,17 @@ def ago(hours: float, tail: str = "000000") -> str:
     return f"{datetime.now(UTC) - timedelta(hours=hours):%Y%m%dT%H%M%SZ}-{tail}"
 
 
-def clock(hours: float) -> str:
-    """The time so many hours ago, as a manifest has it."""
-    return rfc3339(datetime.now(UTC) - timedelta(hours=hours))
+def clock(hours: float) -> datetime:
+    """The time so many hours ago."""
+    return utc_now() - timedelta(hours=hours)
 
 
 async def publish(
     writer: SnapshotWriter,
     *,
     planned: int | None = None,
-    started_at: str = "2026-11-23T02:00:00.000Z",
-    finished_at: str = "2026-11-23T02:00:04.000Z",
+    started_at: datetime = STARTED,
+    finished_at: datetime = FINISHED,
     request: JsonObject = NOTHING_SPECIAL,
     shard: Shard | None = None,
     refused: str | None = None,

@@ -264,7 +264,7 @@ def test_wherever_a_prune_is_cut_off_readers_see_whole_snapshots_only(tmp_path: 
 
 async def test_no_destination_is_made(tmp_path: Path) -> None:
     for dry_run, error in ((True, SnapshotError), (False, DestinationError)):
-        with pytest.raises(error, match=f"no snapshots in {tmp_path / 'none'}"):
+        with pytest.raises(error, match=f"No snapshots in {tmp_path / 'none'}"):
             await prune(tmp_path / "none", Keep(last=1), dry_run=dry_run)
     assert names(tmp_path) == []
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -28,8 +29,8 @@ def scope(
             schema_version=2,
             snapshot_id=ID,
             status=SnapshotStatus.COMPLETE,
-            started_at="2026-11-23T02:00:00.000Z",
-            finished_at="2026-11-23T02:00:04.000Z",
+            started_at=datetime(2026, 11, 23, 2, tzinfo=UTC),
+            finished_at=datetime(2026, 11, 23, 2, 0, 4, tzinfo=UTC),
             tool="poolcensus test",
             caller=caller,
             organization_id=organization_id,

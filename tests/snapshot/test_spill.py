@@ -61,7 +61,7 @@ class AgainstADictionary(RuleBasedStateMachine):
         self.folder.cleanup()
 
 
-AgainstADictionary.TestCase.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+AgainstADictionary.TestCase.settings = settings(max_examples=40, stateful_step_count=40)
 TestAgainstADictionary = AgainstADictionary.TestCase
 
 

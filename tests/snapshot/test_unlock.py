@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ELSEWHERE = {"host": "elsewhere", "pid": 7, "started_at": "2026-11-23T02:00:00Z"}
-HOLDER = LockHolder("2026-11-23T02:00:00Z", "elsewhere", 7)
+HOLDER = LockHolder(datetime(2026, 11, 23, 2, tzinfo=UTC), "elsewhere", 7)
 
 
 def finished_process() -> int:
@@ -47,7 +48,7 @@ async def test_a_folder_that_nobody_holds_is_left_as_it_is(tmp_path: Path) -> No
     before = (tmp_path / ".lock").stat().st_ino
     assert await unlock(tmp_path) is None
     assert (tmp_path / ".lock").stat().st_ino == before
-    with pytest.raises(DestinationError, match="there is no such folder"):
+    with pytest.raises(DestinationError, match="There is no folder"):
         await unlock(tmp_path / "none")
 
 

@@ -73,7 +73,7 @@ def test_a_sound_snapshot_has_no_problem(snapshot: Snapshot) -> None:
 
 
 @given(data=st.data(), compression=st.sampled_from(Compression))
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_changed_byte_is_found(
     data: st.DataObject, compression: Compression, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -115,7 +115,7 @@ def _checked(manifest: Path) -> object:
 
 
 @given(data=st.data(), compression=st.sampled_from(Compression))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_junk_gives_problems_and_no_traceback(
     data: st.DataObject, compression: Compression, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

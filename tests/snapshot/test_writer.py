@@ -21,7 +21,20 @@ from poolcensus.model import Compression, Outcome, Page, SnapshotStatus
 from poolcensus.snapshot import Snapshot, SnapshotWriter, verify
 from poolcensus.storage.base import Draft, DraftFile
 from poolcensus.storage.local.store import FolderStore
-from snapshot.making import ID, POOLS, SOME, fill, folder_of, make, page, pool, publish, result, target
+from snapshot.making import (
+    ID,
+    POOLS,
+    RECEIVED,
+    SOME,
+    fill,
+    folder_of,
+    make,
+    page,
+    pool,
+    publish,
+    result,
+    target,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
@@ -129,7 +142,7 @@ async def test_a_snapshot_is_complete_if_every_outcome_is_covered(tmp_path: Path
     memory=st.sampled_from([64, 1000, 1 << 16]),
     queue=st.sampled_from([100, 5000, 1 << 20]),
 )
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_targets_in_any_interleaving_come_out_whole_and_together(
     compression: Compression, seed: int, memory: int, queue: int
 ) -> None:
@@ -226,7 +239,7 @@ async def test_a_pool_that_is_no_json_fails_its_target_only(tmp_path: Path) -> N
         of = target(1)
         await writer.page(page(of, pool("wspool-1")))
         with pytest.raises(BadResponseError, match="can't be written"):
-            await writer.page(Page(of, 2, "", ({"PoolId": object()},)))  # type: ignore[dict-item]
+            await writer.page(Page(of, 2, RECEIVED, ({"PoolId": object()},)))  # type: ignore[dict-item]
         await writer.done(result(of, Outcome.BAD_RESPONSE), of)
         await fill(writer, {target(2): ["wspool-2"]})
         await publish(writer)

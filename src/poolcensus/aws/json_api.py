@@ -9,6 +9,7 @@ from poolcensus.aws.client import Call, CallWatch
 from poolcensus.aws.faults import request_id
 from poolcensus.errors import BadResponseError, PagingLoopError
 from poolcensus.format import codec
+from poolcensus.operations.operation import next_token
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -43,14 +44,6 @@ def bad_response(reply: Reply, why: str) -> BadResponseError:
     return BadResponseError(
         why, code="BadResponse", status=reply.status, request_id=request_id(reply.headers)
     )
-
-
-def next_token(reply: Reply, body: JsonObject) -> str | None:
-    """Return the token of the next page. An absent, null or empty one means that this page is the last."""
-    token = body.get("NextToken")
-    if token is not None and not isinstance(token, str):
-        raise bad_response(reply, "NextToken is not a string")
-    return token or None
 
 
 class TokenTrail:
@@ -91,7 +84,10 @@ async def list_pages(
         objects = tuple(each for each in found if isinstance(each, dict))
         if len(objects) != len(found):
             raise bad_response(reply, f"{items} holds something that is not an object")
-        return objects, next_token(reply, body)
+        try:
+            return objects, next_token(body)
+        except ValueError as error:
+            raise bad_response(reply, str(error)) from None
 
     trail = TokenTrail()
     token: str | None = None

@@ -5,7 +5,6 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from dataclasses import replace
-from datetime import UTC, datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,7 +12,7 @@ from poolcensus.aws.client import Call
 from poolcensus.aws.json_api import TokenTrail, bad_response, json_object
 from poolcensus.errors import ServiceError
 from poolcensus.flow.concurrency import CallKey
-from poolcensus.format.times import rfc3339
+from poolcensus.format.times import utc_now
 from poolcensus.model import Page
 
 if TYPE_CHECKING:
@@ -131,7 +130,7 @@ class TargetPages:
         if self._seen is None and not (self.ended and _are_different(items, reader.operation.identity)):
             self._seen = _SeenIds(reader.operation.number_of)
         new = tuple(items) if self._seen is None else self._new(items)
-        return Page(self._target, self._number, rfc3339(datetime.now(UTC)), new)
+        return Page(self._target, self._number, utc_now(), new)
 
     def _end_listing(self) -> None:
         del self._left[0]

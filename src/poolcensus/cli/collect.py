@@ -63,7 +63,7 @@ def collect(
     except (CensusError, StoppedError, OSError) as error:
         code = code_of(error)
         if census.resumable:
-            complain("what was done is kept: the same command with --resume goes on from there")
+            complain("Progress saved. Run the same command with --resume to continue.")
         raise
     finally:
         complain(*closures(census.closed), *_scope_change(census))
@@ -123,8 +123,8 @@ def _report(
         complain(*failures(groups))
         at = "" if where is None else f" at {where}"
         complain(
-            f"partial snapshot {manifest.snapshot_id}{at}: {totals.covered:,} of {totals.targets:,} targets"
-            " covered"
+            f"Published partial snapshot {manifest.snapshot_id}{at}: {totals.covered:,} of {totals.targets:,}"
+            " targets covered."
         )
     if settings.json_output:
         from poolcensus.cli.output import write_line

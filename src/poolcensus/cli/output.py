@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from poolcensus.format import codec
+from poolcensus.format.times import rfc3339
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -26,8 +27,8 @@ def info_object(info: SnapshotInfo, now: datetime) -> JsonObject:
     return {
         "snapshot_id": info.id,
         "status": info.status.value,
-        "started_at": info.started_at,
-        "finished_at": info.finished_at,
+        "started_at": rfc3339(info.started_at),
+        "finished_at": rfc3339(info.finished_at),
         "targets": info.targets,
         "covered": info.covered,
         "pools": info.pools,
@@ -54,7 +55,7 @@ def unlock_object(dest: str, holder: LockHolder | None) -> JsonObject:
     return {
         "dest": dest,
         "removed": holder is not None,
-        "started_at": holder.started_at if holder is not None else None,
+        "started_at": holder.started_text if holder is not None else None,
         "host": holder.host if holder is not None else None,
         "pid": holder.pid if holder is not None else None,
     }

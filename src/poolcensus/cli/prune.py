@@ -14,6 +14,7 @@ from poolcensus.cli.reading import KEYS, dated_ahead, reading_settings
 from poolcensus.cli.running import run
 from poolcensus.cli.trouble import complain, on_terminal
 from poolcensus.snapshot import Keep, Reason, prune
+from poolcensus.storage.naming import no_snapshots
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,7 +57,7 @@ def command(
     dated in the future always stay. Exits with 1 where a snapshot could not be removed.
     """
     if keep_last is keep_daily is keep_monthly is None:
-        message = "nothing says what to keep: give --keep-last, --keep-daily or --keep-monthly"
+        message = "Specify at least one of --keep-last, --keep-daily or --keep-monthly."
         raise click.UsageError(message, click.get_current_context())
     settings = reading_settings(config, given)
     keep = Keep(keep_last, keep_daily, keep_monthly)
@@ -79,4 +80,4 @@ def _print(pruning: Pruning, settings: Settings, *, shown: bool) -> None:
 
         put(console(), decision_table(pruning.decisions))
     elif shown:
-        click.echo(f"poolcensus: there are no snapshots in {settings.dest}", err=True)
+        complain(no_snapshots(settings.dest))

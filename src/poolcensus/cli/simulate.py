@@ -118,7 +118,7 @@ def command(
     try:
         config = SimulatorConfig(
             world=WorldConfig(**_filled(WorldConfig, given)),
-            latency=Latency.parse(latency, slow_fraction=slow_fraction, slow_factor=slow_factor),
+            latency=_latency(latency, slow_fraction, slow_factor),
             limits=Limits(**_filled(Limits, given)),
             faults=tuple(Fault.parse(rule) for rule in faults),
             **_filled(SimulatorConfig, given),
@@ -129,6 +129,15 @@ def command(
         threading.Thread(target=_stop_at_eof, daemon=True).start()
     serve(config, on_ready=_print_json if json_output else _print_text)
     return ExitCode.OK
+
+
+def _latency(text: str, slow_fraction: float, slow_factor: float) -> Latency:
+    try:
+        return Latency.parse(text, slow_fraction=slow_fraction, slow_factor=slow_factor)
+    except ValueError:
+        shown = ascii(text)[1:-1]
+        message = f'--latency: "{shown}" is not valid; use 50, exponential:50, uniform:20-200 or none.'
+        raise ValueError(message) from None
 
 
 def _stop_at_eof() -> None:

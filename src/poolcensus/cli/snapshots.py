@@ -14,6 +14,7 @@ from poolcensus.cli.reading import KEYS, dated_ahead, reading_settings
 from poolcensus.cli.trouble import complain
 from poolcensus.cli.wording import counted
 from poolcensus.snapshot.inventory import read_inventory
+from poolcensus.storage.naming import no_snapshots
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,7 +48,7 @@ def command(config: Path | None, **given: object) -> int:
 
         put(console(), snapshot_table(found))
     else:
-        click.echo(f"poolcensus: there are no snapshots in {settings.dest}", err=True)
+        complain(no_snapshots(settings.dest))
     return ExitCode.OK
 
 

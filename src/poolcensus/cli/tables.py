@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 import click
@@ -15,11 +14,13 @@ from rich.table import Table
 from rich.text import Text
 
 from poolcensus.cli.wording import counted, duration, printable
+from poolcensus.format.times import rfc3339
 from poolcensus.model import Outcome, SnapshotStatus
 from poolcensus.snapshot.scope import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from datetime import datetime
 
     from rich.console import RenderableType
 
@@ -99,7 +100,8 @@ def manifest_summary(manifest: Manifest, where: str | None) -> Iterable[Renderab
         (
             "Started",
             text(
-                f"{manifest.started_at}, took {duration(_seconds(manifest.started_at, manifest.finished_at))}"
+                f"{rfc3339(manifest.started_at)},"
+                f" took {duration(_seconds(manifest.started_at, manifest.finished_at))}"
             ),
         ),
         ("Caller", text(manifest.caller.arn)),
@@ -212,12 +214,8 @@ def decision_table(decisions: Iterable[Decision]) -> Table:
     return made
 
 
-def _seconds(started_at: str, finished_at: str) -> float:
-    try:
-        took = datetime.fromisoformat(finished_at) - datetime.fromisoformat(started_at)
-    except (ValueError, TypeError):
-        return 0.0
-    return max(took.total_seconds(), 0.0)
+def _seconds(started_at: datetime, finished_at: datetime) -> float:
+    return max((finished_at - started_at).total_seconds(), 0.0)
 
 
 def _skipped(accounts: Iterable[SkippedAccount]) -> str:

@@ -12,9 +12,9 @@ import click
 from poolcensus.cli.wording import counted, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
-    from poolcensus.model import FailedAccount, FailureGroup, Outcome, TargetResult
+    from poolcensus.model import FailedAccount, FailureGroup, TargetResult
 
 MAX_ACCOUNTS = 5
 _SETTING = re.compile(r"`([a-z0-9_]+)`")
@@ -56,14 +56,19 @@ def details_of(error: Exception) -> Iterator[str]:
 
 
 def failures(groups: Iterable[FailureGroup]) -> Iterator[str]:
-    """Return a line for each way in which targets were not covered, with the first of its accounts."""
+    """Yield a line for each way in which targets failed: its first accounts, and what would mend it."""
+    from poolcensus.analysis.causes import cause_of, remedy_of
+
     for group in groups:
-        where = f" in {group.region}" if group.region is not None and group.accounts > 1 else ""
+        where = f" ({group.region})" if group.region is not None and group.accounts > 1 else ""
         names = [_account(each, with_region=not where) for each in group.examples]
         if group.accounts > len(names):
             names.append(f"and {group.accounts - len(names):,} more")
-        code = f" [{group.code}]" if group.code is not None else ""
-        yield f"{counted(group.accounts, 'account')} {_what(group)}{where}: {', '.join(names)}{code}"
+        code = f" ({group.code})" if group.code is not None else ""
+        yield (
+            f"{cause_of(group)} in {counted(group.accounts, 'account')}{where}: {', '.join(names)}{code}."
+            f" {remedy_of(group)}"
+        )
 
 
 def closures(closed: Iterable[TargetResult]) -> Iterator[str]:
@@ -86,19 +91,6 @@ def closures(closed: Iterable[TargetResult]) -> Iterator[str]:
     )
 
 
-def _what(group: FailureGroup) -> str:
-    """Return what went wrong, with the policy that refused where the service names it."""
-    from poolcensus.model import Outcome
-
-    phrase, denial = _phrases()[group.outcome], group.denial
-    if denial is not None and group.outcome is not Outcome.SCP_DENIED:
-        why = f"explicit deny in a {denial.policy}" if denial.explicit else f"no {denial.policy} allows it"
-        return f"{phrase} ({why})"
-    if group.unexplained:
-        return f"{phrase} (WorkSpaces does not say why: a missing permission, or a region without Pools)"
-    return phrase
-
-
 def _account(account: FailedAccount, *, with_region: bool) -> str:
     return _named(account.id, account.name, account.region, account.regions if with_region else 0)
 
@@ -109,20 +101,3 @@ def _named(account_id: str, name: str | None, region: str, regions: int) -> str:
     if not regions:
         return shown
     return f"{shown} ({region if regions == 1 else counted(regions, 'region')})"
-
-
-def _phrases() -> Mapping[Outcome, str]:
-    from poolcensus.model import Outcome
-
-    return {
-        Outcome.ACCESS_DENIED: "refused the call",
-        Outcome.SCP_DENIED: "refused by a service control policy",
-        Outcome.ASSUME_ROLE_FAILED: "whose role could not be assumed",
-        Outcome.THROTTLED: "still throttled after the last attempt",
-        Outcome.UNREACHABLE: "not reached",
-        Outcome.TIMED_OUT: "timed out",
-        Outcome.BAD_RESPONSE: "answered with something that is not the operation's result",
-        Outcome.EXPIRED: "whose credentials expired and could not be renewed",
-        Outcome.ERROR: "answered with an error",
-        Outcome.CANCELLED: "not asked before the run ended",
-    }

@@ -37,6 +37,7 @@ _MAX_FILTER_VALUE_LENGTH = 128
 # What is left of a key's 1,024 bytes to a snapshot's id and its longest file name.
 _LONGEST_PREFIX = 900
 
+_ROLE_ARN = r"arn:[^:]*:iam::[^:]*:role/(.+)"
 _S3_PLACE = r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])((?:/[^/]+)*)/?"
 _OCTAL = r"(?:0o)?([0-7]{3,4})"
 _BUDGET = r"([0-9]{1,9})|([0-9]{1,3}(?:\.[0-9]{1,6})?)%"
@@ -54,33 +55,31 @@ def _written(pattern: str, words: str) -> Meta:
 
 
 # What the library checks. The words are the message's: its own would show the pattern.
-AccountId = Annotated[str, _written(r"[0-9]{12}", "an account id: 12 digits")]
+AccountId = Annotated[str, _written(r"[0-9]{12}", "an account ID of 12 digits")]
 UnitId = Annotated[
     str,
     _written(
         r"ou-[0-9a-z]{4,32}-[0-9a-z]{8,32}|r-[0-9a-z]{4,32}",
-        "the id of an organizational unit (ou-ab12-34cd56ef) or of a root (r-ab12)",
+        "an OU ID (such as ou-ab12-34cd56ef) or a root ID (r-ab12)",
     ),
 ]
-PoolId = Annotated[str, _written(r"wspool-[0-9a-z]{9}", "a pool id: wspool- and 9 digits or small letters")]
-Region = Annotated[
-    str, _written(r"[a-z]{2,8}(?:-[a-z]+){1,3}-[0-9]{1,2}", "the name of a region, such as eu-west-1")
-]
+PoolId = Annotated[str, _written(r"wspool-[0-9a-z]{9}", "a pool ID (such as wspool-a1b2c3d4e)")]
+Region = Annotated[str, _written(r"[a-z]{2,8}(?:-[a-z]+){1,3}-[0-9]{1,2}", "a region, such as eu-west-1")]
 RegionPattern = Annotated[
     str,
-    _written(r"[a-z0-9*?\[\]!-]{1,64}", "the name of a region or a pattern, such as eu-west-1 or eu-*"),
+    _written(r"[a-z0-9*?\[\]!-]{1,64}", "a region or a pattern, such as eu-west-1 or eu-*"),
 ]
 RoleName = Annotated[
     str,
     _written(
         r"[\w+=,.@/-]{1,512}",
-        "a role's name, with its path if it has one: 1 to 512 letters, digits and +=,.@_/-",
+        "a role name, with its path if it has one: 1 to 512 letters, digits and +=,.@_/-",
     ),
 ]
 SessionName = Annotated[str, _written(r"[\w+=,.@-]{2,64}", "2 to 64 letters, digits and +=,.@_-")]
 ExternalId = Annotated[str, _written(r"[\w+=,.@:/-]{2,1224}", "2 to 1224 letters, digits and +=,.@_:/-")]
-KmsKey = Annotated[str, _written(r"[\w+=,.@:/-]{1,2048}", "the id, the ARN or the alias of a KMS key")]
-Owner = Annotated[str, _written(r"[0-9]{12}", "an account id: 12 digits, in quotes")]
+KmsKey = Annotated[str, _written(r"[\w+=,.@:/-]{1,2048}", "the ID, the ARN or the alias of a KMS key")]
+Owner = Annotated[str, _written(r"[0-9]{12}", "an account ID of 12 digits, in quotes")]
 SomeText = Annotated[str, Meta(min_length=1, description="text that is not empty")]
 Seconds = Annotated[
     float, Meta(gt=0, le=604_800, description="a number of seconds, more than 0 and at most 604800")
@@ -156,6 +155,15 @@ def text(value: object) -> str:
         raise ValueError("must be text, in quotes")  # noqa: TRY004 - what a parser raises
     # The text of an enum's member, for one, and not the member.
     return str.__str__(value)
+
+
+def role_name(value: object) -> str:
+    """Return the name of a role, with its path."""
+    name = text(value)
+    if (found := re.fullmatch(_ROLE_ARN, name)) is not None:
+        raise EntryError(f"takes a role name, not an ARN: use {shown(found[1])}")
+    read: str = plain(RoleName, name)
+    return read
 
 
 def external_id(value: object) -> Secret:

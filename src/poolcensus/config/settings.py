@@ -125,7 +125,8 @@ class Settings(
         "The profile of your AWS config to use for the caller's credentials.",
     ] = None
     role_name: Annotated[
-        readers.RoleName,
+        str,
+        readers.role_name,
         "Name of the role to assume in each member account, with its path if it has one.",
     ] = "PoolCensusReader"
     external_id: Annotated[
@@ -304,11 +305,10 @@ class Settings(
                     if key == "regions" and not any(partitions.matches(region, (each,)) for region in known):
                         yield Clash(key, f"{readers.shown(each)} matches no region", keys)
                 elif each not in known:
-                    nearest = sources.nearest_of(each, known)
                     yield Clash(
                         key,
-                        f"{readers.shown(each)} is not a region: the nearest known one is {nearest}"
-                        " (a region newer than this version of poolcensus goes into extra_regions)",
+                        f"{readers.shown(each)} is not a region.{sources.did_you_mean(each, known)}"
+                        " A region that is newer than this version of poolcensus goes into `extra_regions`.",
                         keys,
                     )
 
@@ -376,7 +376,7 @@ def load_settings(
         settings = Settings(**{FIELDS[key].name: each.value for key, each in given.items()})  # type: ignore[arg-type] # each was read by its field
     except InvalidSettingsError as error:
         # Defaults are right, also beside others: every key that is named was given.
-        problems += (f"{given[each.key].place(each.key)}: {each.message}" for each in error.problems)
+        problems += (f"{given[each.key].place}: {each.message}" for each in error.problems)
     if problems:
         raise SettingsError("\n".join(problems))
     return settings

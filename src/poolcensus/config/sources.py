@@ -31,14 +31,10 @@ _OF_A_SERVICE = re.compile(
 
 
 class Given(msgspec.Struct, frozen=True):
-    """A value for a key, and where it stood."""
+    """A value for a key, and where it stood, as a message begins with it: `--dest`, `FILE: dest`."""
 
     value: object
-    origin: str
-
-    def place(self, key: str) -> str:
-        """Where it stood, with the key unless that says it."""
-        return self.origin if self.origin == f"argument {key}" else f"{self.origin}: {key}"
+    place: str
 
 
 def read(
@@ -63,12 +59,9 @@ def read(
     for name, value in overrides.items():
         key = keys.get(name, name)
         if key not in known:
-            problems.append(
-                f"argument {name}: unknown setting: the nearest known one is {_unknown(key, known)}"
-            )
+            problems.append(f"Unknown setting {shown(name)}.{_suggestion(key, known)}")
         elif value is not None:
-            origin = f"option {option_names[key]}" if key in option_names else f"argument {name}"
-            given[key] = Given(value, origin)
+            given[key] = Given(value, option_names.get(key, name))
     return given, problems
 
 
@@ -82,15 +75,24 @@ def settings_file(path: str | os.PathLike[str] | None = None) -> Path | None:
     return None if found is None else found[0]
 
 
-def nearest_of(word: str, known: AbstractSet[str]) -> str:
-    """Return the known word that is most like `word`."""
+def did_you_mean(word: str, known: AbstractSet[str], prefix: str = "") -> str:
+    """Return a question after the known word that is close to `word`, or nothing where none is.
+
+    A word that begins with the other is close, and one that differs in a few letters.
+    """
     import difflib  # noqa: PLC0415 - only a mistake needs it
 
-    return difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.0)[0]
+    begun = [each for each in known if word and (each.startswith(word) or word.startswith(each))]
+    close = difflib.get_close_matches(word, sorted(known), n=1)
+    # Of those that begin like it, the one that is nearest in length.
+    nearest = min(begun, key=lambda each: (abs(len(each) - len(word)), each), default=None)
+    if nearest is None and not close:
+        return ""
+    return f" Did you mean {prefix}{nearest or close[0]}?"
 
 
-def _unknown(key: str, known: AbstractSet[str]) -> str:
-    return nearest_of(key.lower().replace("-", "_"), known)
+def _suggestion(key: str, known: AbstractSet[str]) -> str:
+    return did_you_mean(key.lower().replace("-", "_"), known)
 
 
 def _read_environment(known: AbstractSet[str], given: dict[str, Given], problems: list[str]) -> None:
@@ -101,10 +103,12 @@ def _read_environment(known: AbstractSet[str], given: dict[str, Given], problems
         if key not in known and _OF_A_SERVICE.fullmatch(variable.removeprefix(PREFIX)):
             continue
         if key not in known or variable != variable.upper():
-            nearest = f"{PREFIX}{_unknown(key, known).upper()}"
-            problems.append(f"environment variable {variable}: unknown: the nearest known one is {nearest}")
+            upper = frozenset(each.upper() for each in known)
+            problems.append(
+                f"Unknown environment variable {variable}.{did_you_mean(key.upper(), upper, PREFIX)}"
+            )
         elif value:
-            given[key] = Given(value, f"environment variable {variable}")
+            given[key] = Given(value, variable)
 
 
 def _read_file(
@@ -120,10 +124,9 @@ def _read_file(
     file, raw = found
     for key, value in _table(file, raw).items():
         if key in known:
-            given[key] = Given(value, str(file))
+            given[key] = Given(value, f"{file}: {key}")
         else:
-            nearest = _unknown(key, known)
-            problems.append(f"{file}: unknown setting {shown(key)}: the nearest known one is {nearest}")
+            problems.append(f"Unknown setting {shown(key)} in {file}.{_suggestion(key, known)}")
 
 
 def _named(path: str | os.PathLike[str] | None) -> Path | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from heapq import nsmallest
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from poolcensus.aws.refusals import denial_in, is_unexplained
 from poolcensus.model import Denial, FailedAccount, FailureGroup, Outcome
@@ -16,21 +17,27 @@ if TYPE_CHECKING:
 
 # As many as fit on a line.
 EXAMPLES: Final = 5
+# A role's name is what stands after its path: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html
+_ROLE = re.compile(r":role/(?:[!-~]*/)?([\w+=,.@-]+)")
+
+_T = TypeVar("_T")
 
 
 class _Kind(NamedTuple):
     outcome: Outcome
+    operation: str
     denial: Denial | None
     unexplained: bool
 
 
 class _Group:
-    __slots__ = ("accounts", "codes", "regions", "targets")
+    __slots__ = ("accounts", "codes", "regions", "roles", "targets")
 
     def __init__(self) -> None:
         self.targets = 0
         self.codes: set[str | None] = set()
         self.regions: set[str] = set()
+        self.roles: set[str | None] = set()
         self.accounts: dict[str, FailedAccount] = {}
 
 
@@ -50,13 +57,17 @@ class FailureTally:
             return
         message = result.error_message or ""
         refused = outcome is Outcome.ACCESS_DENIED
-        kind = _Kind(outcome, denial_in(message), refused and is_unexplained(message, self._operation))
+        name = self._operation.permission if self._operation is not None else result.operation
+        unexplained = refused and is_unexplained(message, self._operation)
+        kind = _Kind(outcome, name, denial_in(message), unexplained)
         group = self._groups.get(kind)
         if group is None:
             group = self._groups[kind] = _Group()
         group.targets += 1
         group.codes.add(result.error_code)
         group.regions.add(result.region)
+        if outcome is Outcome.ASSUME_ROLE_FAILED:
+            group.roles.add(found[1] if (found := _ROLE.search(message)) else None)
         before = group.accounts.get(result.account_id)
         first, regions = (result.region, 0) if before is None else (before.region, before.regions)
         group.accounts[result.account_id] = FailedAccount(
@@ -68,10 +79,12 @@ class FailureTally:
         found = [
             FailureGroup(
                 kind.outcome,
+                kind.operation,
                 kind.denial,
                 kind.unexplained,
-                code=next(iter(group.codes)) if len(group.codes) == 1 else None,
-                region=next(iter(group.regions)) if len(group.regions) == 1 else None,
+                code=_only(group.codes),
+                region=_only(group.regions),
+                role=_only(group.roles),
                 targets=group.targets,
                 accounts=len(group.accounts),
                 examples=tuple(nsmallest(EXAMPLES, group.accounts.values(), key=lambda each: each.id)),
@@ -79,3 +92,8 @@ class FailureTally:
             for kind, group in self._groups.items()
         ]
         return tuple(sorted(found, key=lambda each: -each.accounts))
+
+
+def _only(values: set[_T]) -> _T | None:
+    """Return the one value, None where there are others."""
+    return next(iter(values)) if len(values) == 1 else None

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import orjson
 
 from poolcensus.format.codec import dumps, loads
+from poolcensus.format.times import parse_rfc3339, rfc3339
 from poolcensus.model import (
     Caller,
     FileEntry,
@@ -25,6 +26,9 @@ from poolcensus.model import (
     TargetResult,
     Totals,
 )
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 SCHEMA_VERSION: Final = 2
 TARGETS_NAME: Final = "targets.ndjson"
@@ -60,7 +64,7 @@ class Schema:
         """Return a record as its line has it."""
         return {
             "snapshot_id": snapshot_id,
-            "collected_at": record.collected_at,
+            "collected_at": rfc3339(record.collected_at),
             "partition": record.partition,
             "account_id": record.account_id,
             "account_name": record.account_name,
@@ -96,7 +100,7 @@ class Schema:
         """Return the snapshot id and the record of a line. Raises `ValueError` for any other line."""
         record = _object(loads(line), "the line")
         return _text(record, "snapshot_id"), PoolRecord(
-            collected_at=_text(record, "collected_at"),
+            collected_at=_time(record, "collected_at"),
             partition=_text(record, "partition"),
             account_id=_text(record, "account_id"),
             account_name=_text_or_none(record, "account_name"),
@@ -151,7 +155,7 @@ class PageEncoder:
         record = dumps(
             {
                 "snapshot_id": self._snapshot_id,
-                "collected_at": page.received_at,
+                "collected_at": rfc3339(page.received_at),
                 "partition": self._partition,
                 "account_id": account.id,
                 "account_name": account.name,
@@ -202,8 +206,8 @@ def manifest_object(manifest: Manifest) -> dict[str, object]:
         "schema_version": manifest.schema_version,
         "snapshot_id": manifest.snapshot_id,
         "status": manifest.status.value,
-        "started_at": manifest.started_at,
-        "finished_at": manifest.finished_at,
+        "started_at": rfc3339(manifest.started_at),
+        "finished_at": rfc3339(manifest.finished_at),
         "tool": manifest.tool,
         "caller": {"account": caller.account_id, "arn": caller.arn, "partition": caller.partition},
         "organization_id": manifest.organization_id,
@@ -258,8 +262,8 @@ def decode_manifest(data: bytes) -> Manifest:
         schema_version=version,
         snapshot_id=_text(content, "snapshot_id"),
         status=SnapshotStatus(_text(content, "status")),
-        started_at=_text(content, "started_at"),
-        finished_at=_text(content, "finished_at"),
+        started_at=_time(content, "started_at"),
+        finished_at=_time(content, "finished_at"),
         tool=_text(content, "tool"),
         caller=Caller(
             account_id=_text(caller, "account"),
@@ -361,6 +365,13 @@ def _text_or_none(holder: JsonObject, key: str, *, missing: bool = False) -> str
     if value is None or isinstance(value, str):
         return value
     raise ValueError(f"{key} is neither text nor null")
+
+
+def _time(holder: JsonObject, key: str) -> datetime:
+    try:
+        return parse_rfc3339(_text(holder, key))
+    except ValueError as error:
+        raise ValueError(f"{key} is not a time: {error}") from None
 
 
 def _count(holder: JsonObject, key: str) -> int:

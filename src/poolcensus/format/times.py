@@ -13,6 +13,24 @@ def rfc3339(moment: datetime) -> str:
     return f"{moment.astimezone(UTC).isoformat('T', 'milliseconds')[:-6]}Z"
 
 
+def utc_now() -> datetime:
+    """Return the time in UTC, in the milliseconds that files have."""
+    now = datetime.now(UTC)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
+
+
+def parse_rfc3339(text: str) -> datetime:
+    """Return the moment of a text, in UTC, which is also taken for the zone of a text that names none.
+
+    Raises ValueError for what is not a time.
+    """
+    found = datetime.fromisoformat(text)
+    try:
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"it is out of range: {text!r}") from None
+
+
 def rfc3339_of_epoch(seconds: float) -> str:
     """Return the text for epoch seconds, rounded to milliseconds.
 

@@ -63,6 +63,14 @@ class Listing:
     ids: tuple[str, ...] = ()
 
 
+def next_token(body: JsonObject) -> str | None:
+    """Return the `NextToken` of a reply. An absent, null or empty one means that this page is the last."""
+    token = body.get("NextToken")
+    if token is not None and not isinstance(token, str):
+        raise ValueError("NextToken is not a string")
+    return token or None
+
+
 def _as_it_came(item: JsonObject) -> None:
     """Change nothing."""
 
@@ -107,7 +115,7 @@ class Operation:
     """The regions of a partition that are asked where nobody names any."""
     token_parameter: str = "NextToken"  # noqa: S105 - a page's, and no secret
     """The parameter that takes the token of a page."""
-    next_token: Callable[[JsonObject], str | None]
+    next_token: Callable[[JsonObject], str | None] = next_token
     """The token of the page after a reply, None after the last page."""
     normalize: Callable[[JsonObject], None] = _as_it_came
     """Change an item in place to the form in which it is kept."""

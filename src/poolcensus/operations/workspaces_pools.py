@@ -35,13 +35,6 @@ def _listings(query: Query) -> tuple[Listing, ...]:
     return tuple(Listing({**common, "PoolIds": list(ids)}, ids) for ids in groups)
 
 
-def _next_token(body: JsonObject) -> str | None:
-    token = body.get("NextToken")
-    if token is not None and not isinstance(token, str):
-        raise ValueError("NextToken is not a string")
-    return token or None
-
-
 def _with_time(pool: JsonObject) -> None:
     if "CreatedAt" not in pool:
         return
@@ -110,7 +103,6 @@ WORKSPACES_POOLS = Operation(
     identity="PoolId",
     listings=_listings,
     regions=_regions,
-    next_token=_next_token,
     normalize=_with_time,
     without_missing=_without_missing,
     number_of=_number_of,

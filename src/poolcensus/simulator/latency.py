@@ -23,9 +23,9 @@ class Latency:
         Raises ValueError: a value is out of range.
         """
         if self.kind not in {"none", "fixed", "exponential", "uniform"}:
-            raise ValueError(f"latency must be none, fixed, exponential or uniform, not {self.kind!r}")
+            raise ValueError(f"{self.kind!a} is not none, fixed, exponential or uniform")
         if self.low < 0 or (self.kind == "uniform" and self.high < self.low):
-            raise ValueError("latency can't be negative, nor end before it begins")
+            raise ValueError("a time can't be negative, nor end before it begins")
 
     @classmethod
     def parse(cls, text: str, *, slow_fraction: float = 0.0, slow_factor: float = 10.0) -> Latency:

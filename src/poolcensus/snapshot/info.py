@@ -20,6 +20,8 @@ from poolcensus.snapshot.scope import Scope
 from poolcensus.storage.source import LARGEST_MANIFEST
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from poolcensus.model import FileEntry, Manifest, SnapshotStatus
 
 
@@ -29,8 +31,8 @@ class SnapshotInfo:
 
     id: str
     status: SnapshotStatus
-    started_at: str
-    finished_at: str
+    started_at: datetime
+    finished_at: datetime
     pools: int
     targets: int
     covered: int

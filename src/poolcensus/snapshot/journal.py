@@ -20,11 +20,13 @@ from poolcensus.format.codec import dumps, loads
 from poolcensus.format.compression import BROKEN, LONGEST_LINE, pieces
 from poolcensus.format.schema import Schema, decode_operation
 from poolcensus.format.sealed import seal, unseal
+from poolcensus.format.times import parse_rfc3339, rfc3339
 from poolcensus.model import Compression, OperationInfo, TargetResult
 from poolcensus.storage.base import JOURNAL_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
     from pathlib import Path
 
     from poolcensus.model import JsonObject
@@ -35,11 +37,11 @@ _PIECE = 1 << 18
 class JournalHeader(msgspec.Struct, frozen=True):
     """What a run was asked for, as far as its targets and their records depend on it.
 
-    `started_at` is RFC 3339; `asked` is everything that has to be the same in a run that goes on.
+    `asked` is everything that has to be the same in a run that goes on.
     """
 
     snapshot_id: str
-    started_at: str
+    started_at: datetime
     compression: Compression
     operation: OperationInfo
     asked: JsonObject
@@ -59,7 +61,7 @@ def encode_header(header: JournalHeader) -> bytes:
         dumps(
             {
                 "snapshot_id": header.snapshot_id,
-                "started_at": header.started_at,
+                "started_at": rfc3339(header.started_at),
                 "compression": header.compression.value,
                 "operation": asdict(header.operation),
                 "asked": header.asked,
@@ -158,7 +160,7 @@ def decode_header(line: bytes) -> JournalHeader:
         raise ValueError("the first line is no header")  # noqa: TRY004 - damage, like the rest
     return JournalHeader(
         snapshot_id=str(content.get("snapshot_id")),
-        started_at=str(content.get("started_at")),
+        started_at=parse_rfc3339(str(content.get("started_at"))),
         compression=Compression(str(content.get("compression"))),
         operation=decode_operation(content.get("operation")),
         asked=asked,

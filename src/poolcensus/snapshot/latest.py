@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -10,7 +11,7 @@ from poolcensus.errors import SnapshotError
 from poolcensus.format.ids import is_snapshot_id, parse_snapshot_id
 from poolcensus.snapshot.info import info_or_none
 from poolcensus.snapshot.order import Moment, moment_of
-from poolcensus.storage.naming import LATEST, there_is
+from poolcensus.storage.naming import LATEST, no_snapshots
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -151,12 +152,16 @@ def look_up(ref: str, moments: Iterable[Moment], place: str) -> str:
     now = datetime.now(UTC)
     ordered = sorted(moments)
     ids = [each.id for each in ordered]
+    if not ids:
+        raise SnapshotError(no_snapshots(place))
     if (back := steps_back(ref)) is None:
         if ref in ids:
             return ref
-        raise SnapshotError(f"no snapshot {ref} in {place}: {there_is(sorted(ids))}")
+        again = f"poolcensus snapshots --dest {shlex.quote(place)}"
+        raise SnapshotError(f"No snapshot {ref} in {place}. Run '{again}' to list those there are.")
     past = [each.id for each in ordered if not each.is_ahead(now)]
     if back < len(past):
         return past[-1 - back]
-    ahead = f"; {len(ids) - len(past)} from the future not counted" if len(past) < len(ids) else ""
-    raise SnapshotError(f"no snapshot {ref} in {place}: {there_is(past)}{ahead}")
+    ahead = len(ids) - len(past)
+    uncounted = f", and {ahead:,} dated in the future" if ahead else ""
+    raise SnapshotError(f"No snapshot {ref} in {place}: it has {len(past):,}{uncounted}.")

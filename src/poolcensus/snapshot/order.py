@@ -7,7 +7,7 @@ manifest that can be read is placed by its id alone.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 from poolcensus.format.ids import parse_snapshot_id
@@ -29,15 +29,9 @@ class Moment(NamedTuple):
         return max(self.finished, self.started, parse_snapshot_id(self.id)) > now + AHEAD
 
 
-def moment_of(snapshot_id: str, started_at: str = "", finished_at: str = "") -> Moment:
-    """Return the moment of a snapshot. A time that can't be read is taken from the id."""
+def moment_of(
+    snapshot_id: str, started_at: datetime | None = None, finished_at: datetime | None = None
+) -> Moment:
+    """Return the moment of a snapshot. A time that is not known is taken from the id."""
     named = parse_snapshot_id(snapshot_id)
-    return Moment(_time(finished_at, named), _time(started_at, named), snapshot_id)
-
-
-def _time(text: str, default: datetime) -> datetime:
-    try:
-        found = datetime.fromisoformat(text)
-        return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError):
-        return default
+    return Moment(finished_at or named, started_at or named, snapshot_id)

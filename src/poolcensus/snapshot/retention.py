@@ -52,7 +52,7 @@ class Keep:
         rules = {"last": self.last, "daily": self.daily, "monthly": self.monthly}
         given = {name: number for name, number in rules.items() if number is not None}
         if not given:
-            raise SettingsError("nothing says what to keep: give last, daily or monthly")
+            raise SettingsError("Specify at least one of last, daily or monthly.")
         for name, number in given.items():
             if number < 1:
                 raise SettingsError(f"what to keep is a count from 1 on, but {name} is {number}")

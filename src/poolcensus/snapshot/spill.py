@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 from poolcensus.errors import DestinationError
 from poolcensus.storage.advice import destination_error, temporary_error
@@ -84,6 +84,10 @@ class Spill:
                 raise self._failure("read records in", error) from error
         return b"".join(parts)
 
+    def block(self, number: int) -> SpilledBlock:
+        """Return a block as a part of a piece, which is read when that is packed."""
+        return SpilledBlock(self, number)
+
     def close(self) -> None:
         """Give the file back to the system."""
         # First, so that a call that is under way for nobody stops.
@@ -105,3 +109,14 @@ class Spill:
             # O_TMPFILE where there is one, else made and unlinked at once; 0600 either way.
             self._file = tempfile.TemporaryFile(buffering=0, dir=self._folder)  # noqa: SIM115 - closed in close
         return self._file.fileno()
+
+
+class SpilledBlock(NamedTuple):
+    """A block of a spill file."""
+
+    spill: Spill
+    number: int
+
+    def read(self) -> bytes:
+        """Return what was written to it. Blocks. Raises `DestinationError`."""
+        return self.spill.read(self.number)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-from functools import partial
-from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar, TypeVarTuple
 
 import anyio
 from anyio import to_thread
 
 from poolcensus.errors import DestinationError
-from poolcensus.format.compression import compressor
+from poolcensus.format.packing import Packer
 from poolcensus.format.schema import TARGETS_NAME
-from poolcensus.model import Compression, FileEntry
 from poolcensus.snapshot.journal import encode_header
 from poolcensus.storage.base import Piece
 
@@ -21,6 +18,8 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
+    from poolcensus.format.packing import Part
+    from poolcensus.model import Compression, FileEntry
     from poolcensus.snapshot.journal import JournalHeader
     from poolcensus.snapshot.spill import Spill
     from poolcensus.storage.base import Draft, DraftFile
@@ -31,31 +30,12 @@ _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
 
 
-class _DataFile:
-    """A data file on its way: what has gone into it, compressed, digested and counted."""
+class _DataFile(NamedTuple):
+    file: DraftFile
+    packer: Packer
 
-    def __init__(self, name: str, file: DraftFile, compression: Compression) -> None:
-        self.name = name
-        self.file = file
-        self._compressor = compressor(compression)
-        self._digest = hashlib.sha256()
-        self._bytes = 0
-
-    def pack(self, data: bytes) -> bytes:
-        """Return the bytes to append for `data`. Blocks."""
-        return self._count(self._compressor.compress(data))
-
-    def finish(self) -> bytes:
-        """Return the bytes to append at the end. Blocks."""
-        return self._count(self._compressor.flush())
-
-    def entry(self, records: int) -> FileEntry:
-        return FileEntry(self.name, self._bytes, records, self._digest.hexdigest())
-
-    def _count(self, packed: bytes) -> bytes:
-        self._digest.update(packed)
-        self._bytes += len(packed)
-        return packed
+    def piece(self, parts: Sequence[Part], *, last: bool = False) -> Piece:
+        return Piece(self.file, parts, self.packer, last)
 
 
 class WriteQueue:
@@ -156,12 +136,12 @@ class WriteQueue:
 
     async def complete(self, pools: int, targets: int) -> tuple[FileEntry, FileEntry]:
         """End the two files, and says what is in them. Raises `DestinationError`."""
-        await self._draft.append([Piece(each.file, each.finish) for each in (self._pools, self._targets)])
-        return self._pools.entry(pools), self._targets.entry(targets)
+        await self._draft.append([each.piece((), last=True) for each in (self._pools, self._targets)])
+        return self._pools.packer.entry(pools), self._targets.packer.entry(targets)
 
     async def end_pools(self) -> None:
         """End the records alone, for a run that goes on with them. Raises `DestinationError`."""
-        await self._draft.append([Piece(self._pools.file, self._pools.finish)])
+        await self._draft.append([self._pools.piece((), last=True)])
 
     async def stop(self) -> None:
         """Give up what is not written."""
@@ -172,7 +152,7 @@ class WriteQueue:
             await self._drained.wait()
 
     async def _create(self, name: str) -> _DataFile:
-        return _DataFile(name, await self._draft.create(name), self._compression)
+        return _DataFile(await self._draft.create(name), Packer(name, self._compression))
 
     def _raise_failure(self) -> None:
         if self._failure is not None:
@@ -217,19 +197,18 @@ class WriteQueue:
         pieces: list[Piece] = []
         waiting = 0
         for parts, size in self._chunks(pools):
-            pieces.append(Piece(self._pools.file, partial(self._pack_pools, parts)))
+            pieces.append(self._pools.piece(parts))
             waiting += size
             # Half of the queue can fill again while the other half is written.
             if waiting >= self._queue_bytes // 2:
                 await self._write(pieces, waiting)
                 pieces, waiting = [], 0
         if lines:
-            data = b"".join(lines)
-            pieces.append(Piece(self._targets.file, partial(self._targets.pack, data)))
-            waiting += len(data)
+            pieces.append(self._targets.piece(lines))
+            waiting += sum(map(len, lines))
         if entries and self._journal is not None:
             # Last: what it says of the files has to be true.
-            pieces.append(Piece(self._journal, partial(b"".join, entries)))
+            pieces.append(Piece(self._journal, entries))
         await self._write(pieces, waiting)
         self._spill.free(part for part in pools if isinstance(part, int))
 
@@ -238,11 +217,11 @@ class WriteQueue:
             await self._draft.append(pieces)
             self._written(size)
 
-    def _chunks(self, parts: list[bytes | int]) -> Iterator[tuple[list[bytes | int], int]]:
-        chunk: list[bytes | int] = []
+    def _chunks(self, parts: list[bytes | int]) -> Iterator[tuple[list[Part], int]]:
+        chunk: list[Part] = []
         size = 0
         for part in parts:
-            chunk.append(part)
+            chunk.append(self._spill.block(part) if isinstance(part, int) else part)
             size += self._spill.block_bytes if isinstance(part, int) else len(part)
             if size >= self._chunk_bytes:
                 yield chunk, size
@@ -259,11 +238,6 @@ class WriteQueue:
     def _write_blocks(self, blocks: list[tuple[int, bytes]]) -> None:
         for block, data in blocks:
             self._spill.write(block, data)
-
-    def _pack_pools(self, parts: list[bytes | int]) -> bytes:
-        return self._pools.pack(
-            b"".join(self._spill.read(part) if isinstance(part, int) else part for part in parts)
-        )
 
     async def _in_thread(self, call: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
         return await to_thread.run_sync(call, *args, limiter=self._limiter, abandon_on_cancel=True)

@@ -40,6 +40,7 @@ from poolcensus.snapshot.write_queue import WriteQueue
 from poolcensus.storage.base import ABORT_SECONDS
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from types import TracebackType
 
     from poolcensus.model import Caller, OperationInfo, Page, Shard, SkippedAccount, Target, TargetResult
@@ -246,8 +247,8 @@ class SnapshotWriter:
     async def publish(
         self,
         *,
-        started_at: str,
-        finished_at: str,
+        started_at: datetime,
+        finished_at: datetime,
         tool: str,
         caller: Caller,
         organization_id: str | None,

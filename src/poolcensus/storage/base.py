@@ -8,18 +8,21 @@ snapshot whole or not at all. Whatever goes wrong underneath is a `DestinationEr
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Self, TypeVar
 
 from anyio import to_thread
 
 from poolcensus.format.ids import parse_snapshot_id
+from poolcensus.format.packing import joined
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
+    from poolcensus.format.packing import Packer, Part
     from poolcensus.storage.holder import LockHolder
     from poolcensus.storage.source import Survey
 
@@ -78,11 +81,21 @@ class DraftFile(ABC):
         """
 
 
-class Piece(NamedTuple):
-    """What a file gets next: what `make` returns, which may block."""
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What a file gets next: `parts`, packed where there is a `packer`, and its end if it is the `last`."""
 
     file: DraftFile
-    make: Callable[[], bytes]
+    parts: Sequence[Part]
+    packer: Packer | None = None
+    last: bool = False
+
+    def data(self) -> bytes:
+        """Return the bytes to append. Blocks."""
+        if self.packer is None:
+            return joined(self.parts)
+        packed = self.packer.pack(self.parts)
+        return packed + self.packer.finish() if self.last else packed
 
 
 class Draft(ABC):
@@ -115,14 +128,14 @@ class Draft(ABC):
         return None
 
     async def append(self, pieces: Iterable[Piece]) -> None:
-        """Add pieces at the ends of files, in order, each made in a worker thread.
+        """Add pieces at the ends of files, in order, each packed in a worker thread.
 
         A store that writes in a thread does all of it in one go: every return to the loop takes a turn of it.
         Raises `DestinationError`; the draft can then only be aborted.
         """
-        for file, make in pieces:
-            if data := await to_thread.run_sync(make, abandon_on_cancel=True):
-                await file.append(data)
+        for piece in pieces:
+            if data := await to_thread.run_sync(piece.data, abandon_on_cancel=True):
+                await piece.file.append(data)
 
     async def suspend(self) -> None:
         """Leaves the draft as it is, for a run that goes on with it. Without a journal, nothing is left.

@@ -5,30 +5,32 @@ from __future__ import annotations
 import os
 import shlex
 import socket
-from datetime import UTC, datetime
+from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 import msgspec
 
 from poolcensus.errors import DestinationLockedError
 from poolcensus.format.codec import loads
+from poolcensus.format.times import parse_rfc3339, utc_now
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from poolcensus.model import JsonObject
 
 
 class LockHolder(msgspec.Struct, frozen=True):
     """The run that holds a destination's lock, as the lock says it; None for what it does not say."""
 
-    started_at: str | None = None
+    started_at: datetime | None = None
     host: str | None = None
     pid: int | None = None
 
     @classmethod
     def this_run(cls) -> Self:
         """Return the holder of a lock that this process takes now."""
-        started_at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        return cls(started_at, socket.gethostname(), os.getpid())
+        return cls(utc_now(), socket.gethostname(), os.getpid())
 
     @classmethod
     def read(cls, lock: bytes) -> Self:
@@ -36,14 +38,19 @@ class LockHolder(msgspec.Struct, frozen=True):
         found = read_lock(lock)
         started_at, host, pid = found.get("started_at"), found.get("host"), found.get("pid")
         return cls(
-            started_at if isinstance(started_at, str) else None,
+            _time(started_at),
             host if isinstance(host, str) else None,
             pid if isinstance(pid, int) and pid is not True and pid > 0 else None,
         )
 
     def __str__(self) -> str:
-        parts = {"started": self.started_at, "host": self.host, "PID": self.pid}
+        parts = {"started": self.started_text, "host": self.host, "PID": self.pid}
         return ", ".join(f"{name} {value}" for name, value in parts.items() if value is not None)
+
+    @property
+    def started_text(self) -> str | None:
+        """When its run started, to the second, as locks and messages have it."""
+        return None if self.started_at is None else f"{self.started_at:%Y-%m-%dT%H:%M:%SZ}"
 
     @property
     def in_brackets(self) -> str:
@@ -62,6 +69,12 @@ class LockHolder(msgspec.Struct, frozen=True):
             # Another user's.
             return True
         return True
+
+
+def _time(value: object) -> datetime | None:
+    with suppress(ValueError):
+        return parse_rfc3339(value) if isinstance(value, str) else None
+    return None
 
 
 def read_lock(lock: bytes) -> JsonObject:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
+from typing import TYPE_CHECKING
+
 from poolcensus.format.codec import dumps, loads
 from poolcensus.format.ids import is_snapshot_id
+
+if TYPE_CHECKING:
+    from os import PathLike
 
 SCHEME = "s3://"
 LATEST = "latest"
@@ -26,10 +32,6 @@ def named(data: bytes) -> str | None:
     return name if isinstance(name, str) and is_snapshot_id(name) else None
 
 
-def there_is(ids: list[str]) -> str:
-    """Return the words for what is there in place of what was looked for."""
-    if not ids:
-        return "there is none"
-    if len(ids) > 5:
-        return f"there are {len(ids)}, the newest {', '.join(ids[-3:])}"
-    return f"there is {', '.join(ids)}"
+def no_snapshots(dest: str | PathLike[str]) -> str:
+    """Return the sentence for a destination that has no snapshots, or is not there."""
+    return f"No snapshots in {dest} yet. Run 'poolcensus collect --dest {shlex.quote(str(dest))}' first."

@@ -126,12 +126,12 @@ class FolderDraft(Draft):
             self._made = False
 
     def _append(self, pieces: Iterable[Piece]) -> None:
-        for file, make in pieces:
-            if not isinstance(file, _FolderFile):
+        for piece in pieces:
+            if not isinstance(piece.file, _FolderFile):
                 raise TypeError("a piece is for a file of this draft")
             # Who gives the draft up doesn't wait for the rest.
-            if not self._abandoned and (data := make()):
-                file.write(data)
+            if not self._abandoned and (data := piece.data()):
+                piece.file.write(data)
 
     def _close_files(self) -> None:
         while self._files:

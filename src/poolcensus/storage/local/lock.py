@@ -44,7 +44,7 @@ class FolderLock:
             self._fd = fd
             os.ftruncate(fd, 0)
             this = LockHolder.this_run()
-            write_all(fd, dumps({"host": this.host, "pid": this.pid, "started_at": this.started_at}))
+            write_all(fd, dumps({"host": this.host, "pid": this.pid, "started_at": this.started_text}))
 
     def check(self) -> None:
         """Raise `DestinationError` where somebody has taken the lock away."""
@@ -69,7 +69,7 @@ class FolderLock:
     def remove(self) -> LockHolder | None:
         """Remove the lock that somebody else holds; see `Repository.unlock`."""
         if not self._dest.is_dir():
-            raise DestinationError(f"no snapshots in {self._dest}: there is no such folder")
+            raise DestinationError(f"There is no folder {self._dest}, and so no lock in it.")
         with explained("unlock", self._file):
             try:
                 fd = os.open(self._file, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)

@@ -9,7 +9,7 @@ from poolcensus.errors import SnapshotError
 from poolcensus.format.ids import is_snapshot_id
 from poolcensus.format.schema import MANIFEST_NAME, REFUSED_NAME
 from poolcensus.storage.local.stale import REFUSED_PREFIX
-from poolcensus.storage.naming import LATEST, LATEST_NAME, named, there_is
+from poolcensus.storage.naming import LATEST, LATEST_NAME, named, no_snapshots
 from poolcensus.storage.source import LARGEST_MANIFEST, Folder, Source, Survey
 
 if TYPE_CHECKING:
@@ -131,7 +131,10 @@ def read_manifest(path: Path) -> bytes | SnapshotError:
             return SnapshotError(f"{path} is not a snapshot: it has no {MANIFEST_NAME}")
         if path.exists():
             return SnapshotError(f"{path} is not a snapshot: it is not a folder")
-        return SnapshotError(f"no snapshot {path}: {_nearby(path)}")
+        return SnapshotError(
+            f'"{path}" is not a snapshot ID or path. Use latest, latest~N, or an ID from'
+            " 'poolcensus snapshots'."
+        )
     except (OSError, ValueError) as error:
         found = SnapshotError(f"{file} can't be read: {error}")
         found.__cause__ = error
@@ -145,11 +148,6 @@ def _read_own(path: Path) -> bytes | SnapshotError:
 
 
 def _no_snapshots(dest: Path, error: OSError) -> SnapshotError:
-    return SnapshotError(f"no snapshots in {dest}: {error.strerror or error}")
-
-
-def _nearby(path: Path) -> str:
-    try:
-        return there_is(published_ids(path.parent))
-    except OSError:
-        return f"there is no folder {path.parent}"
+    if isinstance(error, FileNotFoundError):
+        return SnapshotError(no_snapshots(dest))
+    return SnapshotError(f"Can't list the snapshots in {dest}: {error.strerror or error}.")

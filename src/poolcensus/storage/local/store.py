@@ -16,6 +16,7 @@ from poolcensus.storage.local.lock import FolderLock
 from poolcensus.storage.local.reading import survey
 from poolcensus.storage.local.stale import PRUNED_PREFIX, StaleDrafts
 from poolcensus.storage.local.threads import OneAtATime
+from poolcensus.storage.naming import no_snapshots
 
 if TYPE_CHECKING:
     import os
@@ -120,7 +121,7 @@ class FolderStore(Repository):
             with explained("make", self.dest):
                 make_folders(self.dest, self._modes.folder)
         elif not self.dest.is_dir():
-            raise DestinationError(f"no snapshots in {self.dest}: there is no such folder")
+            raise DestinationError(no_snapshots(self.dest))
         self._lock.acquire()
 
     def _release(self) -> None:

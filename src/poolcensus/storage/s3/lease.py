@@ -189,7 +189,7 @@ class Lease:
             {
                 "host": self._holder.host,
                 "pid": self._holder.pid,
-                "started_at": self._holder.started_at,
+                "started_at": self._holder.started_text,
                 "lease_seconds": self._seconds,
                 "run": self._run,
                 "renewals": self._renewals,

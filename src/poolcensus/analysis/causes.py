@@ -1,0 +1,69 @@
+"""Why targets failed, and what would mend it, in sentences for people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from poolcensus.model import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from poolcensus.model import FailureGroup
+
+_CAUSES: Final[Mapping[Outcome, str]] = {
+    Outcome.ACCESS_DENIED: "Access denied",
+    Outcome.SCP_DENIED: "Denied by a service control policy",
+    Outcome.ASSUME_ROLE_FAILED: "Could not assume the role",
+    Outcome.THROTTLED: "Still throttled after the last attempt",
+    Outcome.UNREACHABLE: "Could not reach the service",
+    Outcome.TIMED_OUT: "Timed out",
+    Outcome.BAD_RESPONSE: "Received an invalid response",
+    Outcome.EXPIRED: "Credentials expired and could not be renewed",
+    Outcome.ERROR: "The service returned an error",
+    Outcome.CANCELLED: "Cancelled when the run ended",
+}
+_REMEDIES: Final[Mapping[Outcome, str]] = {
+    Outcome.SCP_DENIED: (
+        "No change to the role helps: change the policy, or leave the accounts out with `exclude_accounts`."
+    ),
+    Outcome.ASSUME_ROLE_FAILED: (
+        "If this is every account, check `role_name`, `external_id` and the role's trust policy."
+    ),
+    Outcome.THROTTLED: "Run it again, with a lower `per_region` if it stays.",
+    Outcome.UNREACHABLE: "Check DNS, proxy and firewall for the endpoints of these regions.",
+    Outcome.TIMED_OUT: "Run it again, with a longer `deadline` if it has one.",
+    Outcome.BAD_RESPONSE: "Check for a proxy that changes responses.",
+    Outcome.EXPIRED: "Use credentials that last as long as a run.",
+    Outcome.ERROR: "Run it again. If it stays, AWS Support can look up the request IDs in the ledger.",
+    Outcome.CANCELLED: "Run it again, with a longer `deadline` if it has one.",
+}
+
+
+def cause_of(group: FailureGroup) -> str:
+    """Return what went wrong, as the beginning of a sentence: "Access denied"."""
+    cause, denial = _CAUSES[group.outcome], group.denial
+    if group.outcome is Outcome.ASSUME_ROLE_FAILED and group.role is not None:
+        cause = f"Could not assume role {group.role}"
+    if denial is not None and group.outcome is not Outcome.SCP_DENIED:
+        why = f"explicit deny in a {denial.policy}" if denial.explicit else f"no {denial.policy} allows it"
+        return f"{cause} ({why})"
+    if group.unexplained:
+        return f"{cause} (the service does not say why)"
+    return cause
+
+
+def remedy_of(group: FailureGroup) -> str:
+    """Return what would mend it, as sentences that name settings in backticks."""
+    if group.outcome is not Outcome.ACCESS_DENIED:
+        return _REMEDIES[group.outcome]
+    if group.unexplained:
+        return (
+            f"Check that the role allows {group.operation}. If it does, the region may not offer it: leave"
+            " it out with `exclude_regions`."
+        )
+    if group.denial is None:
+        return f"Check that the role's policies allow {group.operation}."
+    if group.denial.explicit:
+        return f"Remove the deny of {group.operation} from the {group.denial.policy}."
+    return f"Allow {group.operation} in the {group.denial.policy}."

@@ -1,0 +1,60 @@
+"""What goes into a data file: bytes that are compressed, digested and counted on their way."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from poolcensus.format.compression import compressor
+from poolcensus.model import FileEntry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from poolcensus.model import Compression
+
+
+class Block(Protocol):
+    """Bytes that are kept in another place until they are packed."""
+
+    def read(self) -> bytes:
+        """Return the bytes. Blocks."""
+        ...
+
+
+Part: TypeAlias = "bytes | Block"
+
+
+def joined(parts: Iterable[Part]) -> bytes:
+    """Return the bytes of all parts. Blocks."""
+    return b"".join(part if isinstance(part, bytes) else part.read() for part in parts)
+
+
+class Packer:
+    """Compresses what goes into the file `name`, and counts and digests what comes out.
+
+    The bytes that it returns belong into the file in that order. All of it blocks.
+    """
+
+    def __init__(self, name: str, compression: Compression) -> None:
+        self._name = name
+        self._compressor = compressor(compression)
+        self._digest = hashlib.sha256()
+        self._bytes = 0
+
+    def pack(self, parts: Iterable[Part]) -> bytes:
+        """Return the bytes to append for `parts`."""
+        return self._count(self._compressor.compress(joined(parts)))
+
+    def finish(self) -> bytes:
+        """Return the bytes to append at the end."""
+        return self._count(self._compressor.flush())
+
+    def entry(self, records: int) -> FileEntry:
+        """Return the manifest's entry of the file, which has so many lines."""
+        return FileEntry(self._name, self._bytes, records, self._digest.hexdigest())
+
+    def _count(self, packed: bytes) -> bytes:
+        self._digest.update(packed)
+        self._bytes += len(packed)
+        return packed

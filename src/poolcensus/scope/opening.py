@@ -1,0 +1,71 @@
+"""What a run begins with: the caller, the accounts' source and the regions, made from the settings."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from poolcensus.aws.session import open_aws, open_caller
+from poolcensus.loops import in_thread
+from poolcensus.operations import Query
+from poolcensus.scope.account_file import AccountEntry, read_accounts
+from poolcensus.scope.accounts import AccountChoice, AccountListing
+from poolcensus.scope.regions import RegionChoice, choose_regions
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from poolcensus.aws.session import Aws, CallerSession
+    from poolcensus.config import Settings
+    from poolcensus.operations import Operation
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """What is read before the first call: the caller's session, and the accounts of a file."""
+
+    session: CallerSession
+    from_file: tuple[AccountEntry, ...]
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """Whom a run asks, and where: the connections to AWS, the listing of accounts, and the regions."""
+
+    aws: Aws
+    listing: AccountListing
+    regions: RegionChoice
+
+
+@asynccontextmanager
+async def prepare(settings: Settings) -> AsyncIterator[Prepared]:
+    """Read everything that settings point at. Makes no call."""
+    source = settings.accounts_from
+    from_file = () if source in {"organization", "self"} else await in_thread(read_accounts, source)
+    async with open_caller(settings) as session:
+        yield Prepared(session, from_file)
+
+
+@asynccontextmanager
+async def open_run(settings: Settings, operation: Operation, prepared: Prepared) -> AsyncIterator[Opened]:
+    """Open the connections to AWS. Raises a FatalError where the caller or the regions can't be told."""
+    choice = AccountChoice(
+        source=settings.accounts_from,
+        from_file=prepared.from_file,
+        include=frozenset(settings.accounts),
+        exclude=frozenset(settings.exclude_accounts),
+        units=settings.ous,
+        exclude_units=settings.exclude_ous,
+        tags=frozenset(settings.account_tags),
+        shard=settings.shard,
+    )
+    query = Query(settings.pool_ids, tuple(each.parameter for each in settings.filters), settings.page_size)
+    async with open_aws(settings, prepared.session, operation, query) as aws:
+        regions = choose_regions(
+            operation,
+            aws.caller.partition,
+            settings.regions,
+            settings.exclude_regions,
+            settings.extra_regions,
+        )
+        yield Opened(aws, AccountListing(choice, aws.caller, aws.organization), regions)

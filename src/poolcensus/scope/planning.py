@@ -1,0 +1,69 @@
+"""What a run would do: its targets, and the calls that it would make at least."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio
+
+from poolcensus.errors import CallError, first_reason_raised
+from poolcensus.model import Plan
+
+if TYPE_CHECKING:
+    from poolcensus.model import Account
+    from poolcensus.operations import Operation
+    from poolcensus.scope.opening import Opened
+
+# Enough to hide the time that one answer takes; the limiters below decide how many are sent.
+_ASKED_AT_ONCE = 64
+
+
+async def plan_of(opened: Opened, operation: Operation, accounts: tuple[Account, ...]) -> Plan:
+    """Return what a run would do with these accounts, which `opened` has listed.
+
+    Calls member accounts only to ask which regions they have enabled.
+    """
+    disabled = await _count_disabled(opened, accounts)
+    roles = sum(account.id != opened.aws.caller.account_id for account in accounts)
+    targets = len(accounts) * len(opened.regions.regions)
+    # The listing and the regions' status were asked for just now, as a run will ask for them.
+    calls = {
+        "sts:GetCallerIdentity": 1,
+        **opened.aws.organization.calls,
+        "sts:AssumeRole": roles,
+        **opened.aws.region_status.calls,
+        operation.permission: targets - disabled,
+    }
+    return Plan(
+        caller=opened.aws.caller,
+        organization_id=opened.listing.organization_id,
+        accounts=accounts,
+        skipped=tuple(opened.listing.skipped),
+        regions=opened.regions.regions,
+        targets=targets,
+        region_disabled=disabled,
+        calls={name: count for name, count in calls.items() if count},
+    )
+
+
+async def _count_disabled(opened: Opened, accounts: tuple[Account, ...]) -> int:
+    """Return how many targets are in regions that their accounts have not enabled."""
+    opt_in = frozenset(opened.regions.opt_in)
+    if not opt_in:
+        return 0
+    found: list[int] = []
+    left = iter(accounts)
+
+    async def ask() -> None:
+        for account in left:
+            try:
+                disabled = await opened.aws.region_status.disabled(account.id)
+            except CallError:
+                continue
+            found.append(len(opt_in & (disabled or frozenset())))
+
+    with first_reason_raised():
+        async with anyio.create_task_group() as group:
+            for _ in range(min(len(accounts), _ASKED_AT_ONCE)):
+                group.start_soon(ask)
+    return sum(found)
