@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,13 +77,20 @@ async def write(dest: Path, day: int, pools: int, per_target: int, compression: 
                 target, found, pages = Target(account, region), 0, 0
                 for page in pools_of(press, number, region, per_target // PAGE, day):
                     await writer.room()
-                    await writer.page(Page(target, pages + 1, f"2026-11-2{3 + day}T02:00:03.123Z", page))
+                    await writer.page(
+                        Page(
+                            target,
+                            pages + 1,
+                            datetime.fromisoformat(f"2026-11-2{3 + day}T02:00:03.123Z"),
+                            page,
+                        )
+                    )
                     found, pages = found + len(page), pages + 1
                 result = TargetResult(account.id, account.name, region, Outcome.OK, found, pages)
                 await writer.done(result, target)
         await writer.publish(
-            started_at=f"2026-11-2{3 + day}T02:00:00.000Z",
-            finished_at=f"2026-11-2{3 + day}T02:10:00.000Z",
+            started_at=datetime.fromisoformat(f"2026-11-2{3 + day}T02:00:00.000Z"),
+            finished_at=datetime.fromisoformat(f"2026-11-2{3 + day}T02:10:00.000Z"),
             tool="bench",
             caller=CALLER,
             organization_id="o-exampleorgid",

@@ -34,6 +34,10 @@ class CredentialsError(FatalError):
     """The caller has no credentials, or AWS does not accept them."""
 
 
+class MissingExtraError(FatalError):
+    """A library that only some commands need is not installed."""
+
+
 class OrganizationError(FatalError):
     """The accounts can't be listed."""
 
@@ -56,6 +60,10 @@ class DamagedSnapshotError(SnapshotError):
 
 class IncomparableSnapshotsError(SnapshotError):
     """Two snapshots hold different things, so that no difference between them means anything."""
+
+
+class QueryError(CensusError):
+    """SQL that can't be run: a mistake in it, or more than reading the views of the snapshots."""
 
 
 class NotPublishedError(CensusError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING, TypeAlias
 
 from poolcensus.analysis.diff import DEFAULT_IGNORED, diff
@@ -31,14 +32,15 @@ if TYPE_CHECKING:
     from poolcensus.analysis.changes import Change
     from poolcensus.model import JsonObject
 
+COLLECTED = datetime.fromisoformat("2026-11-23T02:00:03.123Z")
 A_ID, B_ID = "20261123T020000Z-aaaaaa", "20261124T020000Z-bbbbbb"
 SCHEMA = Schema(WORKSPACES_POOLS.info)
 MANIFEST = Manifest(
     schema_version=2,
     snapshot_id=A_ID,
     status=SnapshotStatus.COMPLETE,
-    started_at="2026-11-23T02:00:00.000Z",
-    finished_at="2026-11-23T02:01:05.000Z",
+    started_at=datetime.fromisoformat("2026-11-23T02:00:00.000Z"),
+    finished_at=datetime.fromisoformat("2026-11-23T02:01:05.000Z"),
     tool="poolcensus test",
     caller=Caller("000000000001", "arn:aws:iam::000000000001:user/u", "aws"),
     organization_id="o-exampleorgid",
@@ -53,8 +55,8 @@ MANIFEST = Manifest(
 LATER = replace(
     MANIFEST,
     snapshot_id=B_ID,
-    started_at="2026-11-24T02:00:00.000Z",
-    finished_at="2026-11-24T02:01:05.000Z",
+    started_at=datetime.fromisoformat("2026-11-24T02:00:00.000Z"),
+    finished_at=datetime.fromisoformat("2026-11-24T02:01:05.000Z"),
 )
 
 Key = tuple[str, str]
@@ -82,7 +84,7 @@ def record_lines(content: Content, manifest: Manifest, named: Callable[[str], st
         dumps(
             SCHEMA.record_object(
                 manifest.snapshot_id,
-                PoolRecord("2026-11-23T02:00:03.123Z", "aws", account_id, named(account_id), region, each),
+                PoolRecord(COLLECTED, "aws", account_id, named(account_id), region, each),
             )
         )
         + b"\n"

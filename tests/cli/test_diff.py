@@ -265,7 +265,7 @@ def test_what_can_not_be_compared_is_a_sentence(
 ) -> None:
     write(tmp_path, {key(1): [pool(1)]})
     assert run(tmp_path, *arguments) == 1
-    assert "no snapshot latest~1" in only_sentence(capsys)
+    assert "No snapshot latest~1" in only_sentence(capsys)
     b = write(tmp_path, {key(1): []}, replace(LATER, request={"pool_ids": ["wspool-000000001"]}))
     assert run(tmp_path, *arguments) == 1
     assert "were asked for different pools by --pool-id:" in only_sentence(capsys)

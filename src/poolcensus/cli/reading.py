@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from poolcensus.cli import logs
 from poolcensus.cli.options import read_settings
+from poolcensus.cli.wording import counted
 from poolcensus.config.sources import settings_file
 from poolcensus.errors import SettingsError
 
@@ -51,3 +53,14 @@ def dated_ahead(found: Sequence[str]) -> Iterator[str]:
         f"{len(found):,} snapshots are dated in the future: none of them is the latest, and prune leaves them"
         f" alone: {names}{more}. {advice} them."
     )
+
+
+def unreadable_lines(dest: str, unreadable: Mapping[str, str]) -> Iterator[str]:
+    """Yield a line where there are snapshots that can't be read."""
+    ids = sorted(unreadable)
+    if not ids:
+        return
+    names = ", ".join(ids[:_IDS_SHOWN])
+    more = f", and {len(ids) - _IDS_SHOWN:,} more" if len(ids) > _IDS_SHOWN else ""
+    again = f"poolcensus verify {ids[0]} --dest {shlex.quote(dest)}"
+    yield f"Can't read {counted(len(ids), 'snapshot')}: {names}{more}. Run '{again}' to see why."

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from poolcensus.config import Settings
+    from poolcensus.model import Manifest
     from poolcensus.snapshot.info import SnapshotInfo
     from poolcensus.storage.base import Repository
 
@@ -52,13 +53,17 @@ async def take_inventory(shelf: Repository) -> Inventory:
 
 
 def _own_info(manifest: bytes | SnapshotError, snapshot_id: str, place: str) -> SnapshotInfo:
+    return info_of(own_manifest(manifest, snapshot_id, place))
+
+
+def own_manifest(manifest: bytes | SnapshotError, snapshot_id: str, place: str) -> Manifest:
     """Return what a snapshot says of itself, if it is the one that its name says. Raises `SnapshotError`."""
     if isinstance(manifest, SnapshotError):
         raise manifest
-    info = info_of(read_manifest(manifest, place))
-    if info.id != snapshot_id:
-        raise SnapshotError(f"{place} is not what its name says: its manifest is of {info.id}")
-    return info
+    found = read_manifest(manifest, place)
+    if found.snapshot_id != snapshot_id:
+        raise SnapshotError(f"{place} is not what its name says: its manifest is of {found.snapshot_id}")
+    return found
 
 
 def list_snapshots(
