@@ -1,0 +1,48 @@
+"""All the snapshots of a destination, to be read one beside the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+from poolcensus.errors import SnapshotError
+from poolcensus.snapshot.inventory import own_manifest
+from poolcensus.snapshot.reader import Snapshot
+from poolcensus.storage.destination import open_source
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+
+    from poolcensus.config import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """The snapshots of a destination in the order in which they were published, the newest at the end.
+
+    `unreadable` says by id why something that is named like a snapshot is none, or none to be read.
+    """
+
+    snapshots: tuple[Snapshot, ...]
+    unreadable: Mapping[str, str]
+
+
+def open_series(dest: str | os.PathLike[str], *, settings: Settings | None = None) -> Series:
+    """Return the snapshots at `dest`, a folder or `s3://BUCKET/PREFIX`. Of each, the manifest is read.
+
+    The snapshots of a bucket share one connection: as long as one of them is entered, all use it. `settings`
+    say how S3 is reached: see `Snapshot.open`. Raises `SnapshotError` where a folder itself can't be read,
+    and `DestinationError` or another `FatalError` where a bucket can't. Blocks.
+    """
+    found: list[Snapshot] = []
+    unreadable: dict[str, str] = {}
+    with open_source(dest, settings) as source:
+        for snapshot_id, manifest in source.manifests(source.ids()):
+            place = f"{source.location}/{snapshot_id}"
+            try:
+                found.append(Snapshot(source.folder(snapshot_id), own_manifest(manifest, snapshot_id, place)))
+            except SnapshotError as error:
+                unreadable[snapshot_id] = str(error)
+    return Series(tuple(sorted(found, key=attrgetter("info.moment"))), unreadable)
