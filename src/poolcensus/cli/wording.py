@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-import unicodedata
 from typing import TYPE_CHECKING
+
+from poolcensus.format.text import printable as printable  # noqa: PLC0414 - where the commands look for it
 
 if TYPE_CHECKING:
     from poolcensus.model import Progress
-
-# Control, format (which reorders text), surrogate, private and unassigned characters, and line separators.
-_UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-
-
-def printable(text: str) -> str:
-    """Return the text with escapes for what a terminal would obey or hide. Names come from other people."""
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(
-        ascii(character)[1:-1] if unicodedata.category(character) in _UNPRINTABLE else character
-        for character in text
-    )
 
 
 def counted(number: int, what: str, several: str | None = None) -> str:
