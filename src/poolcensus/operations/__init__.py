@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from poolcensus.operations.operation import Column, Listing, Operation, Query, Refusal
+from poolcensus.operations.operation import (
+    Column,
+    EndOfSupport,
+    Facets,
+    Keys,
+    Listing,
+    Operation,
+    Query,
+    Refusal,
+)
 from poolcensus.operations.workspaces_pools import WORKSPACES_POOLS
 
 if TYPE_CHECKING:
@@ -13,11 +22,15 @@ if TYPE_CHECKING:
 __all__ = [
     "WORKSPACES_POOLS",
     "Column",
+    "EndOfSupport",
+    "Facets",
+    "Keys",
     "Listing",
     "Operation",
     "Query",
     "Refusal",
     "columns_of",
+    "facets_of",
     "operation_named",
 ]
 
@@ -35,3 +48,9 @@ def columns_of(info: OperationInfo) -> tuple[Column, ...]:
     if operation is not None:
         return operation.columns
     return (Column(info.identity, lambda item: item.get(info.identity)),)
+
+
+def facets_of(info: OperationInfo) -> Facets:
+    """Return what a report tells of a snapshot's items: no more than their ids of an unknown operation."""
+    operation = operation_named(info.name)
+    return Facets(title=info.items.replace("_", " ").capitalize()) if operation is None else operation.facets

@@ -7,12 +7,13 @@ paginator for it, and takes a body that is not JSON for a page without pools: ne
 from __future__ import annotations
 
 import re
+from datetime import date
 from typing import TYPE_CHECKING
 
 from poolcensus import partitions
 from poolcensus.errors import NotEntitledError
 from poolcensus.format.times import rfc3339_of_epoch
-from poolcensus.operations.operation import DENIED, Column, Listing, Operation, Refusal
+from poolcensus.operations.operation import DENIED, Column, EndOfSupport, Facets, Listing, Operation, Refusal
 
 if TYPE_CHECKING:
     from poolcensus.model import JsonObject, JsonValue
@@ -93,6 +94,11 @@ def _sessions(pool: JsonObject) -> str:
     return "/".join(str(each) for each in (active, actual) if each is not None)
 
 
+def _bucket(pool: JsonObject) -> JsonValue:
+    settings = pool.get("ApplicationSettings")
+    return settings.get("S3BucketName") if isinstance(settings, dict) else None
+
+
 WORKSPACES_POOLS = Operation(
     service="workspaces",
     action="DescribeWorkspacesPools",
@@ -126,5 +132,21 @@ WORKSPACES_POOLS = Operation(
         Column("State", lambda pool: pool.get("State")),
         Column("Sessions", _sessions, is_number=True),
         Column("Created", lambda pool: str(pool.get("CreatedAt") or "")[:10]),
+    ),
+    facets=Facets(
+        title="WorkSpaces Pools",
+        name=("PoolName",),
+        state=("State",),
+        errors=("Errors",),
+        error_code="ErrorCode",
+        in_use=("CapacityStatus", "ActiveUserSessions"),
+        capacity=("CapacityStatus", "ActualUserSessions"),
+        desired=("CapacityStatus", "DesiredUserSessions"),
+        details=(
+            Column("Bundle", lambda pool: pool.get("BundleId")),
+            Column("Directory", lambda pool: pool.get("DirectoryId")),
+            Column("S3 bucket", _bucket),
+        ),
+        end_of_support=EndOfSupport(date(2027, 12, 31), _END_OF_SUPPORT),
     ),
 )
