@@ -26,6 +26,7 @@ COMMANDS = {
     "show": "Print one snapshot: summary, failures, pools.",
     "verify": "Check snapshots: digests, counts, one ledger line per target.",
     "diff": "Compare two snapshots: pools added, removed, changed, and targets where it is unknown.",
+    "report": "Write an HTML page about a snapshot and those before it.",
     "prune": "Remove the snapshots that no rule keeps.",
     "unlock": "Remove the lock of a run that is known to be dead.",
     "simulate": "Serve the local AWS simulator.",

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from poolcensus.format.text import printable as printable  # noqa: PLC0414 - where the commands look for it
+# ruff: noqa: PLC0414 - where the commands look for them
+from poolcensus.format.text import counted as counted
+from poolcensus.format.text import printable as printable
 
 if TYPE_CHECKING:
     from poolcensus.model import Progress
-
-
-def counted(number: int, what: str, several: str | None = None) -> str:
-    """Return a number and its noun; `several` is the plural where it does not end in an s alone."""
-    return f"{number:,} {what if number == 1 else several or f'{what}s'}"
 
 
 def covered(progress: Progress) -> str:

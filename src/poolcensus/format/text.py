@@ -1,4 +1,4 @@
-"""Text from other people, for people to read."""
+"""Text for people to read, much of it from other people."""
 
 from __future__ import annotations
 
@@ -16,3 +16,8 @@ def printable(text: str) -> str:
         ascii(character)[1:-1] if unicodedata.category(character) in _UNPRINTABLE else character
         for character in text
     )
+
+
+def counted(number: int, what: str, several: str | None = None) -> str:
+    """Return a number and its noun; `several` is the plural where it does not end in an s alone."""
+    return f"{number:,} {what if number == 1 else several or f'{what}s'}"
