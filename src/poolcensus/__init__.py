@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     # From its module, which is called as it is: mypy would take the module for it.
     from poolcensus.analysis.diff import Diff, diff
+    from poolcensus.analysis.report import Report, report
     from poolcensus.census import Census
     from poolcensus.config import Settings
     from poolcensus.errors import (
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
         FatalError,
         IncomparableSnapshotsError,
         IncompleteError,
+        MissingExtraError,
         NotPublishedError,
         OrganizationError,
         SettingsError,
@@ -83,6 +85,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "poolcensus.analysis.changes": ("Change", "ChangeKind", "Statistics"),
     "poolcensus.analysis.diff": ("Diff", "diff"),
+    "poolcensus.analysis.report": ("Report", "report"),
     "poolcensus.census": ("Census",),
     "poolcensus.errors": (
         "CallError",
@@ -94,6 +97,7 @@ _HOMES = {
         "FatalError",
         "IncomparableSnapshotsError",
         "IncompleteError",
+        "MissingExtraError",
         "NotPublishedError",
         "OrganizationError",
         "SettingsError",
@@ -158,6 +162,7 @@ __all__ = [
     "Keep",
     "LockHolder",
     "Manifest",
+    "MissingExtraError",
     "NotPublishedError",
     "OrganizationError",
     "Outcome",
@@ -169,6 +174,7 @@ __all__ = [
     "Progress",
     "Pruning",
     "RefusedRun",
+    "Report",
     "Settings",
     "SettingsError",
     "Snapshot",
@@ -183,6 +189,7 @@ __all__ = [
     "list_snapshots",
     "prune",
     "refused_run",
+    "report",
     "unlock",
     "verify",
 ]

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from poolcensus.cli.exits import ExitCode, report
+from poolcensus.cli import exits
+from poolcensus.cli.exits import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -105,7 +106,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A name may hold characters that the terminal's encoding does not have.
         sys.stdout.reconfigure(errors="backslashreplace")
-    with report() as outcome:
+    # By its module: a command's module takes the name `report` in this one.
+    with exits.report() as outcome:
         outcome.code = group.main(given, prog_name="poolcensus", standalone_mode=False) or ExitCode.OK
         if sys.stdout is not None:
             sys.stdout.flush()

@@ -40,6 +40,8 @@ def command(ref: str, config: Path | None, *, output: str, **given: object) -> i
     """
     from poolcensus.analysis.report import report
 
+    if output.startswith("s3://"):
+        raise click.UsageError("--output takes no bucket: write it to a file, and copy that")
     settings = reading_settings(config, given)
     made = report(ref, settings.dest, settings=settings)
     complain(*unreadable_lines(settings.dest, made.unread))

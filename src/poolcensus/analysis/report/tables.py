@@ -14,7 +14,7 @@ LONGEST: Final = 160
 """Names come from others, and may be as long as a file. AWS's own limits are below this."""
 
 # A region, an ID or a name of AWS's own making is shorter, and stays whole.
-_LINE: Final = 32
+_LINE: Final = 34
 
 # Bytes of HTML for the rows of each table. Together with all else they stay below 5 MB, which a browser opens
 # at once and a mail takes.
@@ -28,9 +28,10 @@ WORKLIST_BYTES: Final = 2_700_000
 
 # What HTML makes of the characters that mean something there, and of others in UTF-8.
 _ESCAPED: Final = {"&": 5, "<": 4, ">": 4, '"': 5, "'": 5}
-# The tags of a row and of a cell, with the attributes of the longest.
-_ROW_BYTES: Final = 30
-_CELL_BYTES: Final = 22
+# The tags of a row, of a cell and of its second line, each with its longest attribute.
+_ROW_BYTES: Final = 18
+_CELL_BYTES: Final = 16
+_SMALL_BYTES: Final = 15
 
 
 class Heading(NamedTuple):
@@ -115,8 +116,10 @@ def table(
 
 
 def size_of(wanted: Row) -> int:
-    """Return how many bytes a row takes in the page, or a little less than so many."""
-    texts = sum(_bytes(each.text) + _bytes(each.small) for each in wanted.cells)
+    """Return how many bytes a row takes in the page at most."""
+    texts = sum(
+        _bytes(each.text) + (_SMALL_BYTES + _bytes(each.small) if each.small else 0) for each in wanted.cells
+    )
     return _ROW_BYTES + len(wanted.kinds) + _CELL_BYTES * len(wanted.cells) + texts
 
 

@@ -91,8 +91,10 @@ def period(history: History) -> str:
 def sightings(item: WorkItem) -> str:
     """Return in how many snapshots an item was seen, and when."""
     first, last = day(item.first_seen), day(item.last_seen)
-    when = first if item.seen == 1 else f"{first} to {last}"
-    return f"in {counted(item.seen, 'snapshot')}, {when}"
+    if item.seen == 1 or first == last:
+        return f"in {counted(item.seen, 'snapshot')}, {first}"
+    until = f" to {last}" if item.missing is not None else ""
+    return f"in {counted(item.seen, 'snapshot')} from {first}{until}"
 
 
 def regions_of(account: FailedAccount) -> str:
