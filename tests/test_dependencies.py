@@ -14,7 +14,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 REQUIRED = PROJECT["dependencies"]
-FOR_TESTS = PROJECT["optional-dependencies"]["test"]
+EXTRAS = PROJECT["optional-dependencies"]
+FOR_TESTS = EXTRAS["test"]
+OPTIONAL = [entry for name, entries in EXTRAS.items() if name not in {"all", "test"} for entry in entries]
 
 
 def _imported(*folders: str) -> set[str]:
@@ -42,13 +44,18 @@ def _normal(name: str) -> str:
 
 
 def test_what_is_imported_is_declared_and_what_is_declared_is_imported() -> None:
-    assert _imported("src") == _declared(REQUIRED)
+    assert _imported("src") == _declared(REQUIRED + OPTIONAL)
+
+
+def test_what_an_extra_has_is_there_for_the_tests_and_in_all_of_them() -> None:
+    assert set(OPTIONAL) <= set(FOR_TESTS)
+    assert EXTRAS["all"] == [f"poolcensus[{','.join(sorted(EXTRAS.keys() - {'all', 'test'}))}]"]
 
 
 def test_what_the_tests_import_is_declared() -> None:
     assert _imported("tests", "benches") <= _declared(REQUIRED + FOR_TESTS)
 
 
-@pytest.mark.parametrize("entry", REQUIRED)
+@pytest.mark.parametrize("entry", REQUIRED + OPTIONAL)
 def test_a_dependency_has_both_bounds(entry: str) -> None:
     assert re.fullmatch(r"[\w-]+>=[\d.]+,<[\d.]+", entry)

@@ -30,6 +30,7 @@ OPTIONS = {
     "show": ["--config", "--dest", "--failures", "--pools", "--json"],
     "verify": ["--config", "--dest", "--json"],
     "diff": ["--config", "--dest", "--ignore", "--exit-code", "--json"],
+    "report": ["--config", "--dest", "--output"],
     "prune": [
         "--config", "--dest", "--keep-last", "--keep-daily", "--keep-monthly", "--dry-run", "--json",
     ],

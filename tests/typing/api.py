@@ -33,6 +33,7 @@ from poolcensus import (
     Keep,
     LockHolder,
     Manifest,
+    MissingExtraError,
     NotPublishedError,
     OrganizationError,
     Outcome,
@@ -44,6 +45,7 @@ from poolcensus import (
     Progress,
     Pruning,
     RefusedRun,
+    Report,
     Settings,
     SettingsError,
     Snapshot,
@@ -233,3 +235,15 @@ async def mistakes() -> None:
         pass
     for _ in Census(settings).pools():  # type: ignore[attr-defined] # `async for`
         pass
+
+
+def reporting() -> None:
+    try:
+        made = poolcensus.report("latest", "s3://bucket/nightly", settings=settings)
+    except MissingExtraError as error:
+        assert_type(error, MissingExtraError)
+        return
+    assert_type(made, Report)
+    assert_type(made.html, str)
+    assert_type(made.unread, Mapping[str, str])
+    made.write(Path("pools.html"), mode=0o640)
