@@ -37,8 +37,30 @@ def main() -> None:
     with scratch() as folder:
         for days in options.days:
             rows += measure(days, options.accounts, options.rounds, folder)
-    columns = ("contender", "days", "pools", "wall s", "CPU s", "peak MB", "of orjson: s", "MB", "page MB")
-    keys = ("name", "days", "pools", "wall", "cpu", "peak_mb", "time_ratio", "memory_ratio", "page_mb")
+    columns = (
+        "contender",
+        "days",
+        "pools",
+        "wall s",
+        "CPU s",
+        "peak MB",
+        "of orjson: s",
+        "CPU",
+        "MB",
+        "page MB",
+    )
+    keys = (
+        "name",
+        "days",
+        "pools",
+        "wall",
+        "cpu",
+        "peak_mb",
+        "time_ratio",
+        "cpu_ratio",
+        "memory_ratio",
+        "page_mb",
+    )
     show("report", options, columns, [[row[key] for key in keys] for row in rows], rows)
 
 
@@ -70,6 +92,7 @@ def measure(days: int, accounts: int, rounds: int, folder: Path) -> list[dict[st
             **found[name],
             **summary(name, runs),
             "time_ratio": ratio(runs, costs["orjson"]),
+            "cpu_ratio": ratio(runs, costs["orjson"], "cpu"),
             "memory_ratio": ratio(runs, costs["orjson"], "peak_mb"),
             "page_mb": round(page.stat().st_size / 1e6, 2) if name == "poolcensus" else None,
         }

@@ -26,6 +26,10 @@ _WIDTH: Final = 230
 _STEP: Final = 26
 _HEIGHT: Final = 150
 _LONGEST_LABEL: Final = 22
+# Square pixels of a mark, and how many of the larger ones stay apart on the width of a chart.
+_FEW_MARKS: Final = 60
+_MANY_MARKS: Final = 25
+_MARKS_APART: Final = 20
 _CONFIG: Final[JsonObject] = {
     "aria": False,
     "background": None,
@@ -150,12 +154,14 @@ def line_chart(moments: Sequence[datetime], lines: Sequence[Line], partial: Sequ
     }
     layers: list[JsonValue] = []
     for number in reversed(range(len(lines))):
-        stroke: JsonObject = {"type": "line", "color": USE if number == 0 else SECOND, "strokeWidth": 2}
+        stroke: JsonObject = {"type": "line", "strokeWidth": 2, "strokeJoin": "round"}
+        stroke["color"] = USE if number == 0 else SECOND
         if number:
             stroke["strokeDash"] = [4, 3]
         layers.append({"transform": [{"filter": f"datum.line === {number}"}], "mark": stroke})
-    diamond: JsonObject = {"type": "point", "shape": "diamond", "filled": True, "size": 60, "color": WARN}
-    layers.append({"transform": [{"filter": "datum.partial"}], "mark": {**diamond, "opacity": 1}})
+    size = _FEW_MARKS if sum(partial[at] for at in chosen) <= _MARKS_APART else _MANY_MARKS
+    diamond: JsonObject = {"type": "point", "shape": "diamond", "filled": True, "opacity": 1, "color": WARN}
+    layers.append({"transform": [{"filter": "datum.partial"}], "mark": {**diamond, "size": size}})
     return render(
         {
             "data": {"values": rows},

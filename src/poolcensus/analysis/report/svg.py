@@ -32,8 +32,8 @@ _NAMESPACE: Final = "http://www.w3.org/2000/svg"
 _ATTRIBUTES: Final = frozenset(
     {
         "d", "fill", "fill-opacity", "font-size", "height", "opacity", "stroke", "stroke-dasharray",
-        "stroke-miterlimit", "stroke-width", "text-anchor", "transform", "viewBox", "width", "x1", "x2", "y1",
-        "y2", "x", "y",
+        "stroke-linejoin", "stroke-miterlimit", "stroke-width", "text-anchor", "transform", "viewBox",
+        "width", "x1", "x2", "y1", "y2", "x", "y",
     }
 )  # fmt: skip
 _ELEMENTS: Final = frozenset({"svg", "g", "path", "line", "text", "rect"})
