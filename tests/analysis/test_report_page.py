@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from datetime import UTC, datetime
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import jinja2
@@ -22,8 +24,6 @@ from poolcensus.analysis.report.tables import Cell, Row, short, size_of
 from poolcensus.model import OperationInfo, Outcome, SkippedAccount
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from analysis.two_snapshots import Content
 
 pytestmark = pytest.mark.usefixtures("renderer")
@@ -173,6 +173,33 @@ def test_each_case_has_its_sentence(tmp_path: Path, content: Content, sentences:
     page = page_of(tmp_path)
     for each in sentences:
         assert each in page.text
+
+
+@pytest.mark.parametrize(
+    ("now", "sentence", "days"),
+    [
+        (datetime(2027, 12, 30, 23, tzinfo=UTC), "AWS ends support for {}: 1 day left.", "1"),
+        (datetime(2027, 12, 31, tzinfo=UTC), "AWS ends support for {}, which is today.", "0"),
+        (datetime(2028, 1, 2, tzinfo=UTC), "AWS ended support for {}, 2 days ago.", "0"),
+    ],
+)  # fmt: skip
+def test_the_end_of_support_comes_and_goes(tmp_path: Path, now: datetime, sentence: str, days: str) -> None:
+    write_days(tmp_path, {key(1): [used(1, 0)]})
+    page = Page(report("latest", tmp_path, now=now).html)
+    assert sentence.format("WorkSpaces Pools on 2027-12-31 (announcement)") in page.text
+    assert page.rows["worklist"][1][-1] == days
+
+
+@pytest.mark.parametrize("form", ["path", "dot", "latest"])
+def test_a_snapshot_by_its_path_has_those_beside_it_as_its_history(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    days = write_days(tmp_path, {key(1): []}, {key(1): [used(1, 0)]})
+    assert days[1].path is not None
+    (tmp_path / "latest").symlink_to(days[1].path.name)
+    ref = {"path": days[1].path, "dot": Path(), "latest": tmp_path / "latest"}[form]
+    monkeypatch.chdir(days[1].path)
+    assert f"Since {days[0].id}" in Page(report(ref, now=NOW).html).text
 
 
 def test_snapshots_that_can_not_be_read_are_named(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -81,6 +83,15 @@ def test_a_page_that_can_not_be_written_is_a_sentence(
 def test_without_output_it_is_wrong_usage(dest: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(dest) == 2
     assert "Missing option '--output'" in capsys.readouterr().err
+    assert run(dest, "--output", "") == 2
+    assert "--output needs the name of a file" in capsys.readouterr().err
+
+
+def test_a_pipe_is_written_to_as_it_stands(dest: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with subprocess.Popen(["cat", tmp_path / "pipe"], stdout=subprocess.PIPE) as reader:
+        assert run(dest, "--output", str(tmp_path / "pipe")) == 0
+        assert reader.communicate()[0].startswith(b"<!doctype html>")
 
 
 @pytest.mark.parametrize(("module", "name"), [("jinja2", "Jinja2"), ("vl_convert", "vl-convert-python")])

@@ -40,6 +40,8 @@ def command(ref: str, config: Path | None, *, output: str, **given: object) -> i
     """
     from poolcensus.analysis.report import report
 
+    if not output:
+        raise click.UsageError("--output needs the name of a file")
     if output.startswith("s3://"):
         raise click.UsageError("--output takes no bucket: write it to a file, and copy that")
     settings = reading_settings(config, given)

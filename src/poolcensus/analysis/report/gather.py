@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -37,7 +36,7 @@ def gather(snapshot: Snapshot, now: datetime, settings: Settings | None) -> Fact
     Raises `SnapshotError` where the snapshot can't be read, and `DestinationError` or another `FatalError`
     where a bucket can't. Earlier snapshots that can't be read are named in the facts.
     """
-    dest = os.path.dirname(snapshot.location) or "."  # noqa: PTH120 - of a folder, or of a URL
+    dest = _destination(snapshot)
     earlier, unreadable, others = _earlier(snapshot, dest, settings)
     manifest = snapshot.manifest
     facets = facets_of(manifest.operation)
@@ -69,6 +68,13 @@ def gather(snapshot: Snapshot, now: datetime, settings: Settings | None) -> Fact
             comparison=_comparison(found.snapshots[1], snapshot) if len(found.snapshots) > 1 else None,
             worklist=worklist(found, missing, facets),
         )
+
+
+def _destination(snapshot: Snapshot) -> str:
+    """Return where a snapshot stands, and others perhaps beside it."""
+    if snapshot.path is not None:
+        return str(snapshot.path.resolve().parent)
+    return snapshot.location.rpartition("/")[0]
 
 
 def _earlier(

@@ -108,7 +108,7 @@ def parts_of(text: str) -> list[tuple[str, bool]]:
 
 
 def time_left(days: int) -> str:
-    """Return how long the support still lasts."""
+    """Return how long the support still lasts, as the end of a sentence."""
     if days < 0:
-        return f"ended {counted(-days, 'day')} ago"
-    return "ends today" if days == 0 else f"{counted(days, 'day')} left"
+        return f", {counted(-days, 'day')} ago"
+    return ", which is today" if days == 0 else f": {counted(days, 'day')} left"
