@@ -47,7 +47,8 @@ def _write(dest: Path) -> None:
     failed: Content = {
         key(at, region): Outcome.ACCESS_DENIED for at in range(40, 60) for region in ("a", "b")
     }
-    hostile = used(70, 0, PoolName=HOSTILE, Errors=[{"ErrorCode": HOSTILE}])
+    large = {"ActiveUserSessions": 0, "ActualUserSessions": 1200}
+    hostile = used(70, 0, CapacityStatus=large, PoolName=HOSTILE, Errors=[{"ErrorCode": HOSTILE}])
     skipped = (SkippedAccount("000000000099", "acct-99", "SUSPENDED"),)
     for day, has in enumerate(
         (
@@ -223,10 +224,10 @@ def test_the_keyboard_skips_sorts_and_filters(browser: webdriver.Chrome) -> None
 
 
 def test_numbers_are_sorted_as_numbers(browser: webdriver.Chrome) -> None:
-    button = browser.find_element("css selector", "#outcomes thead th:nth-child(3) button")
+    button = browser.find_element("css selector", "#account thead th:nth-child(4) button")
     browser.execute_script("arguments[0].click()", button)
-    column = browser.find_elements("css selector", "#outcomes tbody td:nth-child(3)")
-    assert [each.text for each in column] == ["1", "30", "40"]
+    column = browser.find_elements("css selector", "#account tbody td:nth-child(4)")
+    assert [each.get_attribute("textContent") for each in column] == ["10"] * 29 + ["1,200"]
 
 
 def test_without_script_everything_is_there(browser: webdriver.Chrome, page: str) -> None:
