@@ -17,12 +17,15 @@ FULL: dict[str, list[list[str]]] = {
     "codec": [[]],
     "throughput": [[], ["--accounts", "100", "--all"]],
     "transports": [[]],
+    "telemetry": [[]],
     "scaling": [[]],
     "latency": [[]],
     "throttling": [[]],
     "loop": [[]],
     "memory": [[]],
     "diff": [[]],
+    "listing": [[]],
+    "query": [[]],
     "report": [[]],
 }
 QUICK: dict[str, list[list[str]]] = {
@@ -30,6 +33,7 @@ QUICK: dict[str, list[list[str]]] = {
     "codec": [["--pages", "50", "--rounds", "5"]],
     "throughput": [["--accounts", "100", "--rounds", "1"], ["--accounts", "5", "--all", "--rounds", "1"]],
     "transports": [["--accounts", "40", "--latency", "exponential:50", "--rounds", "1"]],
+    "telemetry": [["--accounts", "20", "--rounds", "1"]],
     "scaling": [["--accounts", "10,50", "--pages", "1,40", "--total-pages", "600", "--rounds", "1"]],
     "latency": [["--accounts", "60", "--latency", "exponential:50", "--rounds", "1"]],
     "throttling": [["--accounts", "30", "--regimes", "random-20,pair-2,region", "--rounds", "1"]],
@@ -37,6 +41,8 @@ QUICK: dict[str, list[list[str]]] = {
     "memory": [["--pools", "50000", "--accounts", "100", "--slow-pools", "25000", "--parts", "10,1"]],
     "report": [["--days", "10,60", "--accounts", "100", "--rounds", "1"]],
     "diff": [["--pools", "10000,100000", "--one-target", "20000", "--rounds", "1"]],
+    "listing": [["--pools", "10000,100000"]],
+    "query": [["--pools", "100000", "--rounds", "1"]],
 }
 
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from datetime import datetime
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from poolcensus.format.ids import parse_snapshot_id
 from poolcensus.model import Account, Caller, Compression, Outcome, Page, Target, TargetResult, Totals
 from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.simulator.world import World, WorldConfig
@@ -59,6 +60,7 @@ def next_day(pool: dict[str, Any], number: int) -> None:
 
 async def write(dest: Path, day: int, pools: int, per_target: int, compression: Compression) -> None:
     """Write the snapshot of a day."""
+    started = parse_snapshot_id(IDS[day])
     accounts = max(1, pools // per_target // len(REGIONS))
     regions = REGIONS if pools > per_target else REGIONS[:1]
     press = World(WorldConfig(accounts=accounts, regions=regions, pools_per_target=per_target)).press
@@ -77,20 +79,13 @@ async def write(dest: Path, day: int, pools: int, per_target: int, compression: 
                 target, found, pages = Target(account, region), 0, 0
                 for page in pools_of(press, number, region, per_target // PAGE, day):
                     await writer.room()
-                    await writer.page(
-                        Page(
-                            target,
-                            pages + 1,
-                            datetime.fromisoformat(f"2026-11-2{3 + day}T02:00:03.123Z"),
-                            page,
-                        )
-                    )
+                    await writer.page(Page(target, pages + 1, started + timedelta(seconds=3), page))
                     found, pages = found + len(page), pages + 1
                 result = TargetResult(account.id, account.name, region, Outcome.OK, found, pages)
                 await writer.done(result, target)
         await writer.publish(
-            started_at=datetime.fromisoformat(f"2026-11-2{3 + day}T02:00:00.000Z"),
-            finished_at=datetime.fromisoformat(f"2026-11-2{3 + day}T02:10:00.000Z"),
+            started_at=started,
+            finished_at=started + timedelta(minutes=10),
             tool="bench",
             caller=CALLER,
             organization_id="o-exampleorgid",

@@ -29,8 +29,10 @@ from poolcensus.version import __version__
 if TYPE_CHECKING:
     from poolcensus.analysis.changes import Change, ChangeKind, Statistics
 
-    # From its module, which is called as it is: mypy would take the module for it.
+    # From their modules, which are called as they are: mypy would take the modules for them.
     from poolcensus.analysis.diff import Diff, diff
+    from poolcensus.analysis.export import Exported, export
+    from poolcensus.analysis.query import ResultColumn, Rows, query
     from poolcensus.analysis.report import Report, report
     from poolcensus.census import Census
     from poolcensus.config import Settings
@@ -47,12 +49,14 @@ if TYPE_CHECKING:
         MissingExtraError,
         NotPublishedError,
         OrganizationError,
+        QueryError,
         SettingsError,
         SnapshotError,
     )
     from poolcensus.model import (
         Account,
         Caller,
+        ColumnType,
         Denial,
         FailedAccount,
         FailureGroup,
@@ -85,6 +89,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "poolcensus.analysis.changes": ("Change", "ChangeKind", "Statistics"),
     "poolcensus.analysis.diff": ("Diff", "diff"),
+    "poolcensus.analysis.export": ("Exported", "export"),
+    "poolcensus.analysis.query": ("ResultColumn", "Rows", "query"),
     "poolcensus.analysis.report": ("Report", "report"),
     "poolcensus.census": ("Census",),
     "poolcensus.errors": (
@@ -100,12 +106,14 @@ _HOMES = {
         "MissingExtraError",
         "NotPublishedError",
         "OrganizationError",
+        "QueryError",
         "SettingsError",
         "SnapshotError",
     ),
     "poolcensus.model": (
         "Account",
         "Caller",
+        "ColumnType",
         "Denial",
         "FailedAccount",
         "FailureGroup",
@@ -147,6 +155,7 @@ __all__ = [
     "CensusError",
     "Change",
     "ChangeKind",
+    "ColumnType",
     "CredentialsError",
     "DamagedSnapshotError",
     "Decision",
@@ -154,6 +163,7 @@ __all__ = [
     "DestinationError",
     "DestinationLockedError",
     "Diff",
+    "Exported",
     "FailedAccount",
     "FailureGroup",
     "FatalError",
@@ -173,8 +183,11 @@ __all__ = [
     "ProblemKind",
     "Progress",
     "Pruning",
+    "QueryError",
     "RefusedRun",
     "Report",
+    "ResultColumn",
+    "Rows",
     "Settings",
     "SettingsError",
     "Snapshot",
@@ -186,8 +199,10 @@ __all__ = [
     "Totals",
     "__version__",
     "diff",
+    "export",
     "list_snapshots",
     "prune",
+    "query",
     "refused_run",
     "report",
     "unlock",

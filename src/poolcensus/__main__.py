@@ -8,10 +8,12 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
+from poolcensus.exit_error import asks_for_json, exit_error
+
 if TYPE_CHECKING:
     from types import FrameType
 
-_SAID = {signal.SIGINT: b"poolcensus: interrupted\n", signal.SIGTERM: b"poolcensus: terminated\n"}
+_SAID = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
 
 def main() -> NoReturn:
@@ -29,8 +31,11 @@ def main() -> NoReturn:
 
 def _leave(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a handler's signature
     if sys.stderr is not None:
+        words = _SAID[signal.Signals(number)]
+        as_json = asks_for_json(sys.argv[1:], os.environ)
         with suppress(OSError):
-            os.write(sys.stderr.fileno(), _SAID[signal.Signals(number)])
+            line = exit_error(128 + number, words) if as_json else f"poolcensus: {words}\n".encode()
+            os.write(sys.stderr.fileno(), line)
     os._exit(128 + number)
 
 

@@ -46,6 +46,7 @@ from poolcensus.storage.destination import (
     published_folder,
 )
 from poolcensus.storage.naming import LATEST
+from poolcensus.tracing import tracing
 from poolcensus.version import TOOL
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
     from poolcensus.operations import Operation
     from poolcensus.snapshot import Interrupted, SnapshotInfo
     from poolcensus.storage.base import Draft, Store
+    from poolcensus.tracing import Tracing
 
 _log = logging.getLogger("poolcensus")
 
@@ -114,6 +116,7 @@ class Census:
         self._closed: tuple[TargetResult, ...] = ()
         self._place = ""
         self._writer: SnapshotWriter | None = None
+        self._run_id: str | None = None
 
     async def __aenter__(self) -> Self:
         require_asyncio()
@@ -163,6 +166,14 @@ class Census:
     def resumable(self) -> bool:
         """Whether the last run of `collect` was interrupted and can be gone on with, by one that resumes."""
         return self._writer is not None and self._writer.suspended
+
+    @property
+    def run_id(self) -> str | None:
+        """The id of the present or last run of `collect`, which is that of the snapshot if it publishes one.
+
+        A run that resumes takes the id of the run that it goes on with.
+        """
+        return self._run_id
 
     @property
     def published(self) -> Snapshot | None:
@@ -219,26 +230,30 @@ class Census:
         started = utc_now()
         place = checked_place(dest) if dest is not None else self.settings.dest
         self._place, self._writer, self._closed = place, None, ()
+        self._run_id = new_snapshot_id(started)
         async with (
             # Before the destination is touched: wrong settings leave no trace.
-            prepare(self.settings) as prepared,
+            self._prepare() as prepared,
             self._store(place, prepared) as store,
             open_run(self.settings, self.operation, prepared) as opened,
         ):
             asked = self._asked(opened.aws.caller)
             async with self._interrupted(store, asked) as interrupted:
-                header = self._header(started, asked, interrupted)
+                header = self._header(started, self._run_id, asked, interrupted)
+                self._run_id = header.snapshot_id
                 manifest = await self._collect(
                     opened, await store.draft(header.snapshot_id), header, interrupted
                 )
         return self._snapshot(manifest)
 
-    def _header(self, started: datetime, asked: JsonObject, interrupted: Interrupted | None) -> JournalHeader:
+    def _header(
+        self, started: datetime, run_id: str, asked: JsonObject, interrupted: Interrupted | None
+    ) -> JournalHeader:
         if interrupted is not None:
             _log.info("Continuing the interrupted run %s", interrupted.header.snapshot_id)
             return msgspec.structs.replace(interrupted.header, compression=self.settings.compress)
         return JournalHeader(
-            snapshot_id=new_snapshot_id(started),
+            snapshot_id=run_id,
             started_at=started,
             compression=self.settings.compress,
             operation=self.operation.info,
@@ -297,9 +312,28 @@ class Census:
             return await plan_of(opened, self.operation, accounts)
 
     @asynccontextmanager
+    async def _prepare(self) -> AsyncIterator[Prepared]:
+        traces = tracing()
+        with self._span(traces):
+            async with prepare(self.settings, traces) as prepared:
+                yield prepared
+
+    @contextmanager
+    def _span(self, traces: Tracing | None) -> Iterator[None]:
+        if traces is None:
+            yield
+            return
+        with traces.run(self.operation.permission) as span:
+            try:
+                yield
+            finally:
+                if self._run_id is not None:
+                    span.set_attribute("poolcensus.run_id", self._run_id)
+
+    @asynccontextmanager
     async def _open(self) -> AsyncIterator[Opened]:
         async with (
-            prepare(self.settings) as prepared,
+            self._prepare() as prepared,
             open_run(self.settings, self.operation, prepared) as opened,
         ):
             yield opened
@@ -329,6 +363,7 @@ class Census:
             ),
             long=long,
             former=former,
+            tracing=opened.tracing,
         )
         _log.info("Querying %d regions as %s", len(opened.regions.regions), opened.aws.caller.arn)
         await engine.run()

@@ -62,6 +62,10 @@ class IncomparableSnapshotsError(SnapshotError):
     """Two snapshots hold different things, so that no difference between them means anything."""
 
 
+class QueryError(CensusError):
+    """SQL that can't be run: a mistake in it, or more than reading the views of the snapshots."""
+
+
 class NotPublishedError(CensusError):
     """The census ran to its end, and `strict` or `max_failed` forbids publishing what it saw.
 

@@ -73,6 +73,18 @@ class Compression(StrEnum):
         return {"none": "", "gzip": ".gz", "zstd": ".zst"}[self.value]
 
 
+class ColumnType(StrEnum):
+    """The type of a column of a query or of a Parquet file, by its name in SQL. Times are in UTC."""
+
+    TEXT = "VARCHAR"
+    INTEGER = "BIGINT"
+    NUMBER = "DOUBLE"
+    BOOLEAN = "BOOLEAN"
+    TIMESTAMP = "TIMESTAMP"
+    DATE = "DATE"
+    JSON = "JSON"
+
+
 @dataclass(frozen=True, slots=True)
 class Account:
     """An account that will be asked. What its source does not tell is None.

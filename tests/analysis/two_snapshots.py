@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeAlias
 
 from poolcensus.analysis.diff import DEFAULT_IGNORED, diff
@@ -32,15 +32,15 @@ if TYPE_CHECKING:
     from poolcensus.analysis.changes import Change
     from poolcensus.model import JsonObject
 
-COLLECTED = datetime.fromisoformat("2026-11-23T02:00:03.123Z")
 A_ID, B_ID = "20261123T020000Z-aaaaaa", "20261124T020000Z-bbbbbb"
+STARTED = datetime(2026, 11, 23, 2, tzinfo=UTC)
 SCHEMA = Schema(WORKSPACES_POOLS.info)
 MANIFEST = Manifest(
     schema_version=2,
     snapshot_id=A_ID,
     status=SnapshotStatus.COMPLETE,
-    started_at=datetime.fromisoformat("2026-11-23T02:00:00.000Z"),
-    finished_at=datetime.fromisoformat("2026-11-23T02:01:05.000Z"),
+    started_at=STARTED,
+    finished_at=STARTED + timedelta(seconds=65),
     tool="poolcensus test",
     caller=Caller("000000000001", "arn:aws:iam::000000000001:user/u", "aws"),
     organization_id="o-exampleorgid",
@@ -55,8 +55,8 @@ MANIFEST = Manifest(
 LATER = replace(
     MANIFEST,
     snapshot_id=B_ID,
-    started_at=datetime.fromisoformat("2026-11-24T02:00:00.000Z"),
-    finished_at=datetime.fromisoformat("2026-11-24T02:01:05.000Z"),
+    started_at=STARTED + timedelta(days=1),
+    finished_at=STARTED + timedelta(days=1, seconds=65),
 )
 
 Key = tuple[str, str]
@@ -84,7 +84,9 @@ def record_lines(content: Content, manifest: Manifest, named: Callable[[str], st
         dumps(
             SCHEMA.record_object(
                 manifest.snapshot_id,
-                PoolRecord(COLLECTED, "aws", account_id, named(account_id), region, each),
+                PoolRecord(
+                    STARTED + timedelta(seconds=3), "aws", account_id, named(account_id), region, each
+                ),
             )
         )
         + b"\n"

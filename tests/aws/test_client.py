@@ -19,6 +19,7 @@ import pytest
 
 from poolcensus.aws.client import Call, CallWatch, Channel
 from poolcensus.aws.signing import Clock, Credentials, RequestTemplate, SdkOperation
+from poolcensus.aws.telemetry import CallTelemetry
 from poolcensus.aws.transport.protocol import Reply
 from poolcensus.errors import (
     AccessDeniedError,
@@ -922,3 +923,34 @@ def test_new_credentials_that_a_region_does_not_know_yet_are_tried_again() -> No
         assert service.calls == 4
 
     on_virtual_time(main)
+
+
+# --- what is told ---------------------------------------------------------------------------------------
+
+
+def test_nobody_is_told_what_is_to_be_taken_out_of_an_error(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG", "poolcensus")
+
+    def redact(error: CallError) -> None:
+        error.message = error.message.replace("hush", "***")
+        error.args = (error.message,)
+
+    async def run() -> None:
+        service = Service()
+        broken = b'{"__type":"InternalServerException","message":"hush"}'
+        refusal = b'{"__type":"AccessDeniedException","message":"hush"}'
+        service.script = [
+            Reply(500, {}, broken),
+            UnreachableError("hush", code="Reset"),
+            Reply(400, {}, refusal),
+        ]
+        channel = channel_of(service)
+        channel._observer = CallTelemetry.of_run(None)
+        call = msgspec.structs.replace(call_of("000000000001"), redact=redact)
+        with pytest.raises(CallError, match=r"\*\*\*"):
+            await channel.call(call, Source(), parse, watch=CallWatch())
+
+    on_virtual_time(run)
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 5
+    assert "hush" not in repr(told)

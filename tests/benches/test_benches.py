@@ -76,6 +76,14 @@ def test_transports_are_side_by_side() -> None:
 
 
 @pytest.mark.long
+def test_telemetry_has_every_way_make_the_same_calls() -> None:
+    rows = bench("telemetry", "--accounts", "2", "--regions", TWO, "--rounds", "1")["rows"]
+    assert names(rows) == ["poolcensus", "debug_log", "spans"]
+    assert_positive(rows, "wall", "cpu", "peak_mb", "of_quiet", "cpu_of_quiet")
+    assert len({(row["pools"], row["calls"]) for row in rows}) == 1
+
+
+@pytest.mark.long
 def test_scaling_has_both_curves() -> None:
     small = ("--accounts", "1,3", "--pages", "2", "--total-pages", "4")
     rows = bench("scaling", *small, "--regions", TWO, "--rounds", "1")["rows"]
@@ -136,6 +144,16 @@ def test_memory_has_its_curves() -> None:
     assert rows[-1]["wall"] > 1.5
 
 
+def test_query_has_both_contenders_find_the_same() -> None:
+    rows = bench("query", "--pools", "2000", "--rounds", "1", "--files", "zstd")["rows"]
+    assert [(row["question"], row["pools"], row["name"]) for row in rows] == [
+        (question, 2000, name)
+        for question in ("count", "states", "capacity")
+        for name in ("poolcensus", "duckdb")
+    ]
+    assert_positive(rows, "wall", "cpu", "peak_mb", "time_ratio", "memory_ratio")
+
+
 def test_startup_is_beside_a_bare_interpreter() -> None:
     rows = bench("startup", "--rounds", "1")["rows"]
     assert names(rows) == ["python -c pass", "--version", "--help", "collect --help", "collect"]
@@ -167,6 +185,14 @@ def test_diff_has_both_contenders_find_the_same() -> None:
     ]
     assert_positive(rows, "wall", "cpu", "peak_mb", "us_per_pool", "changed", "unchanged")
     assert all(row["time_ratio"] > 0 for row in rows if row["files"] == "none")
+
+
+def test_listing_has_both_contenders_print_the_same() -> None:
+    rows = bench("listing", "--pools", "2500,5000")["rows"]
+    assert [(row["pools"], row["name"]) for row in rows] == [
+        (pools, name) for pools in (2500, 5000) for name in ("show --json", "show", "list")
+    ]
+    assert_positive(rows, "wall", "cpu", "peak_mb", "us_per_pool", "time_ratio", "memory_ratio")
 
 
 def test_loop_names_its_longest_blocks() -> None:

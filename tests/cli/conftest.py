@@ -148,6 +148,8 @@ def library(monkeypatch: pytest.MonkeyPatch) -> FakeLibrary:
         def __init__(self, settings: Settings) -> None:
             fake.asked.append(settings)
 
+        run_id = property(lambda _: fake.snapshot.manifest.snapshot_id)
+        outcomes = property(lambda _: fake.snapshot.manifest.outcomes)
         resumable = property(lambda _: fake.resumable)
         closed = property(lambda _: fake.closed)
         failures = property(lambda _: FailureTally(WORKSPACES_POOLS, fake.snapshot.results).groups())

@@ -40,7 +40,8 @@ def test_every_option_reaches_its_setting(library: FakeLibrary) -> None:
         " --profile p --role-name R --external-id secret --endpoint-url http://127.0.0.1:1"
         " --pool-id wspool-0123456ab --filter PoolName:EQUALS:a,b --page-size 5 --concurrency 6"
         " --per-account 7 --per-region 8 --compress gzip --strict --max-failed 2% --deadline 9"
-        " --shard 1/2 --progress never --log-format json --log-level error --metrics-file m.prom --json"
+        " --shard 1/2 --progress never --log-format json --log-level error --metrics-file m.prom"
+        " --notify-command true --json"
     )
     assert main(line.split()) == 0
     (settings,) = library.asked
@@ -67,6 +68,7 @@ def test_every_option_reaches_its_setting(library: FakeLibrary) -> None:
     assert settings.progress is ProgressMode.NEVER
     assert (settings.log_format, settings.log_level) == ("json", "error")
     assert settings.metrics_file == Path("m.prom")
+    assert settings.notify_command == "true"
     assert settings.json_output
 
 
@@ -253,6 +255,17 @@ def test_metrics_that_cannot_be_written_are_a_line_and_the_code_stays(
 ) -> None:
     assert main(["collect", "--metrics-file", str(tmp_path / "no" / "m.prom")]) == 0
     assert "the metrics could not be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("name", "warned"), [("m.prom", False), ("m.txt", True), ("prom", True)])
+def test_a_file_that_node_exporter_does_not_read_has_a_warning_and_is_written(
+    library: FakeLibrary, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, warned: bool
+) -> None:
+    assert main(["collect", "--metrics-file", str(tmp_path / name)]) == 0
+    assert ("textfile collector" in capsys.readouterr().err) is warned
+    assert metrics(tmp_path / name)["poolcensus_run_success"] == 1
+    assert main(["collect", "--metrics-file", str(tmp_path / name), "--log-level", "error"]) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_plan_prints_a_table_or_json(library: FakeLibrary, capsys: pytest.CaptureFixture[str]) -> None:

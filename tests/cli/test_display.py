@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING
 
 import anyio
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 
-from poolcensus.cli import tables
+from poolcensus.analysis.failures import failures_by_account
+from poolcensus.cli import summaries, tables
 from poolcensus.cli.display import display
+from poolcensus.cli.pace import Pace, Pacer
 from poolcensus.cli.progress import line, shown
 from poolcensus.cli.wording import duration
 from poolcensus.config import ProgressMode
-from poolcensus.model import Account, Outcome, PoolRecord, Target
+from poolcensus.model import Account, Outcome, PoolRecord, Progress, Target, Totals
 from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.snapshot import Scope, SnapshotInfo
 
@@ -23,9 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rich.console import RenderableType
-    from rich.table import Table
 
-    from poolcensus.model import Manifest, Plan, Progress, TargetResult
+    from poolcensus.cli.columns import Grid
+    from poolcensus.model import Manifest, Plan, TargetResult
 
 EVIL = "[red]\x1b[2J\x1b]0;owned\x07\u202eevil\nname :boom:"
 
@@ -62,13 +66,69 @@ class Terminal(io.StringIO):
 
 
 def test_progress_says_how_far_it_is_and_that_the_end_is_open(progress: Progress) -> None:
-    assert line(progress) == "poolcensus: 12 s: 3 of 4+ targets, 7 pools, 9 calls, 1 throttle, 1 not covered"
+    assert line(progress) == "poolcensus: 12 s: 3 of 4+ targets, 7 pools, 9 calls, 1 throttle, 1 failed"
     said = rendered(display(progress))
     for expected in ("3 of 4+ targets", "2 accounts so far", "7 pools", "9 calls", "1 throttle,", "12 s"):
         assert expected in said
     assert "slow: acct-0 eu-west-1 7.0 s" in " ".join(said.split())
     closed = replace(progress, listing=False)
     assert "3 of 4 targets" in rendered(display(closed))
+
+
+def test_the_first_seconds_promise_nothing(progress: Progress) -> None:
+    pacer = Pacer()
+    for tenths in range(50):
+        early = replace(progress, listing=False, elapsed=tenths / 10, done=tenths)
+        assert pacer.pace(early) == Pace()
+
+
+def test_a_rate_and_the_time_left_are_those_of_the_last_half_minute(progress: Progress) -> None:
+    pacer = Pacer()
+
+    def at(seconds: int, done: int, calls: int, *, listing: bool = False) -> Pace:
+        totals = replace(progress.totals, targets=1000, requests=calls)
+        return pacer.pace(replace(progress, elapsed=seconds, listing=listing, done=done, totals=totals))
+
+    at(0, 0, 0)
+    assert at(10, 100, 250, listing=True) == Pace(25.0, None)
+    assert at(20, 200, 500) == Pace(25.0, 80.0)
+    for seconds in range(21, 61):
+        at(seconds, 200 + (seconds - 20), 500 + (seconds - 20) * 2)
+    assert at(61, 241, 582) == Pace(2.0, 759.0)
+    # Nothing moves: nobody knows for how long.
+    for seconds in range(62, 95):
+        stalled = at(seconds, 241, 582)
+    assert stalled == Pace(0.0, None)
+    assert at(125, 1000, 1600).left is None
+
+
+def test_the_pace_is_said_in_words(progress: Progress) -> None:
+    pace = Pace(1234.5, 125.2)
+    assert line(progress, pace) == (
+        "poolcensus: 12 s: 3 of 4+ targets, 7 pools, 9 calls (1,234/s), 1 throttle, 1 failed,"
+        " about 2 min 05 s left"
+    )
+    assert Pace(0.5, 0.2).rate_words == " (0.5/s)"
+    assert [Pace(1.0, left).left_words for left in (0.2, 8.6, 59.4)] == [
+        "about 1 s left", "about 9 s left", "about 59 s left",
+    ]  # fmt: skip
+    shown_words = " ".join(rendered(display(progress, pace)).split())
+    assert "12 s, about 2 min 05 s left" in shown_words
+    assert "9 calls (1,234/s), 1 throttle, 5 in flight, 1 failed" in shown_words
+
+
+@given(st.lists(st.tuples(st.integers(0, 90), st.integers(0, 99), st.booleans()), min_size=1))
+def test_the_time_left_is_never_nonsense(steps: list[tuple[int, int, bool]]) -> None:
+    pacer, elapsed, done = Pacer(), 0, 0
+    for seconds, more, listing in steps:
+        elapsed, done = elapsed + seconds, min(done + more, 1000)
+        totals = Totals(targets=1000, requests=done)
+        pace = pacer.pace(Progress(elapsed, listing, 1, 0, totals, done, 0, 0, ()))
+        assert pace.calls is None or pace.calls >= 0
+        if pace.left is not None:
+            assert pace.left > 0
+            assert not listing
+            assert done < 1000
 
 
 @pytest.mark.parametrize("width", [20, 40, 200])
@@ -117,15 +177,15 @@ def test_names_of_others_are_neither_markup_nor_control(
     failed = replace(result(1, outcome=Outcome.ERROR), account_name=EVIL, error_message=EVIL)
     said = rendered(
         pool_table([pool(EVIL)]),
-        tables.failure_table([failed]),
-        *tables.manifest_summary(manifest, EVIL),
+        tables.failure_table(failures_by_account([failed], WORKSPACES_POOLS)),
+        *summaries.manifest_summary(manifest, EVIL),
         width=400,
     )
     assert said.count(r"[red]\x1b[2J\x1b]0;owned\x07\u202eevil\nname :boom:") == 5
     assert said.replace("\n", "").isprintable()
 
 
-def pool_table(records: list[PoolRecord]) -> Table:
+def pool_table(records: list[PoolRecord]) -> Grid:
     return tables.record_table(records, WORKSPACES_POOLS.columns)
 
 
@@ -136,7 +196,7 @@ def test_a_pool_row_takes_fields_of_any_kind() -> None:
 
 
 def test_the_summary_says_what_is_there_and_what_is_not(manifest: Manifest) -> None:
-    said = " ".join(rendered(*tables.manifest_summary(manifest, "here")).split())
+    said = " ".join(rendered(*summaries.manifest_summary(manifest, "here")).split())
     for expected in (
         "Snapshot 20261123T020000Z-3f9a1c",
         "Scope whole organization",
@@ -152,7 +212,7 @@ def test_the_summary_says_what_is_there_and_what_is_not(manifest: Manifest) -> N
 
 
 def test_a_plan_says_what_would_be_called(plan: Plan) -> None:
-    said = " ".join(rendered(*tables.plan_summary(plan)).split())
+    said = " ".join(rendered(*summaries.plan_summary(plan)).split())
     assert "2: eu-west-1, us-east-1" in said
     assert "workspaces:DescribeWorkspacesPools 2" in said
 
@@ -188,10 +248,15 @@ def test_colours_stay_away_where_they_are_not_wanted(
     stream = Terminal()
     monkeypatch.setattr(sys, "stdout", stream)
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("NO_COLOR", "1")
-    tables.console().print(*tables.manifest_summary(manifest, None))
-    assert "complete" in stream.getvalue()
-    assert "\x1b[32m" not in stream.getvalue()
+    tables.put(tables.console(), *summaries.manifest_summary(manifest, None))
+    assert "\x1b[32mcomplete" in stream.getvalue()
+    for variable, value in (("NO_COLOR", "1"), ("TERM", "dumb")):
+        with monkeypatch.context() as changed:
+            changed.setenv(variable, value)
+            stream.truncate(0)
+            tables.put(tables.console(), *summaries.manifest_summary(manifest, None))
+            assert "complete" in stream.getvalue()
+            assert "\x1b" not in stream.getvalue()
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,22 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import subprocess
 import sys
+from datetime import datetime, timedelta
 
 import click
 import pytest
 
 from descriptors import needs_dev_full
 from poolcensus import errors
+from poolcensus.cli import logs, main
 from poolcensus.cli.exits import StoppedError, code_of, report
+from poolcensus.config import Settings
+from poolcensus.exit_error import exit_error
 
 
 def fail(error: BaseException) -> None:
@@ -109,3 +114,99 @@ def test_a_full_device_behind_standard_output_is_one_line(arguments: str, unbuff
     )
     assert done.stderr == "poolcensus: No space left on device\n"
     assert done.returncode == 1
+
+
+def lines_of(err: str) -> list[dict[str, object]]:
+    """The lines of a log, each of which has to be JSON."""
+    return [json.loads(line) for line in err.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (errors.SettingsError("one\ntwo"), 2, "one\ntwo"),
+        (click.UsageError("no such option"), 2, "no such option"),
+        (errors.FatalError('a "name"\x1b[2J'), 1, 'a "name"\x1b[2J'),
+        (errors.DestinationLockedError("held"), 11, "held"),
+        (errors.NotPublishedError("`strict` is set", uncovered=(), count=1), 4, "--strict is set"),
+        (StoppedError(signal.SIGINT), 130, "interrupted"),
+        (StoppedError(signal.SIGTERM), 143, "terminated"),
+        (OSError(errno.ENOSPC, "No space left on device"), 1, "No space left on device"),
+        (ZeroDivisionError("x"), 1, "unexpected ZeroDivisionError"),
+    ],
+)
+def test_a_fatal_end_is_the_last_line_of_a_log_in_json(
+    error: BaseException, code: int, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs.configure(Settings.load(log_format="json", log_level="error"))
+    with report() as outcome:
+        fail(error)
+    assert outcome.code == code
+    *before, last = lines_of(capsys.readouterr().err)
+    assert last.pop("timestamp")
+    assert last == {
+        "level": "ERROR",
+        "logger": "poolcensus",
+        "message": message,
+        "message_type": "exit_error",
+        "code": code,
+    }
+    assert before
+    assert all("message_type" not in each for each in before)
+    assert ("Traceback" in str(before[0].get("exc_info"))) is isinstance(error, ZeroDivisionError)
+
+
+@pytest.mark.parametrize("log_format", ["json", "text"])
+def test_a_snapshot_that_is_published_in_part_is_no_fatal_end(
+    log_format: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs.configure(Settings.load(log_format=log_format))
+    with report() as outcome:
+        fail(errors.IncompleteError("x"))
+    assert outcome.code == 3
+    assert "exit_error" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variable", "is_json"),
+    [
+        ("collect --no-such --log-format json", None, True),
+        ("collect --log-format=json --page-size 900", None, True),
+        ("collect --log-format text --no-such", "json", False),
+        ("collect --page-size 900", "json", True),
+        ("colect", "json", True),
+        ("", "json", True),
+        ("show --dest -", "json", True),
+        ("collect --no-such", "JSON", False),
+        ("collect --no-such --log-format", None, False),
+        ("collect --no-such -- --log-format json", None, False),
+    ],
+)
+def test_a_usage_error_is_json_where_the_command_line_or_the_environment_asks_for_it(
+    arguments: str,
+    variable: str | None,
+    is_json: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if variable is not None:
+        monkeypatch.setenv("POOLCENSUS_LOG_FORMAT", variable)
+    assert main(arguments.split()) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    if is_json:
+        *_, last = lines_of(said.err)
+        assert (last["message_type"], last["code"]) == ("exit_error", 2)
+    else:
+        assert "exit_error" not in said.err
+        assert not said.err.startswith("{")
+
+
+def test_the_line_that_signal_handlers_write_is_that_of_the_log(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(Settings.load(log_format="json"))
+    logs.exit_error(143, "terminated")
+    (logged,) = lines_of(capsys.readouterr().err)
+    (written,) = lines_of(exit_error(143, "terminated").decode())
+    times = [datetime.fromisoformat(str(each.pop("timestamp"))) for each in (logged, written)]
+    assert times[0].utcoffset() == times[1].utcoffset() == timedelta(0)
+    assert logged == written

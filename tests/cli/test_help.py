@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
+import shutil
 import subprocess
 import sys
 from importlib import import_module
@@ -8,7 +11,9 @@ from importlib import import_module
 import click
 import pytest
 
-from poolcensus.cli import COMMANDS, main
+from poolcensus.cli import COMMANDS, group, main
+from poolcensus.cli.command import Command
+from poolcensus.cli.exits import ExitCode
 from poolcensus.config.settings import FIELDS
 
 HEAVY = {"aioboto3", "aiobotocore", "aiohttp", "boto3", "botocore", "rich"}
@@ -20,16 +25,23 @@ COLLECT = [
     "--accounts-from", "--regions", "--exclude-regions", "--profile", "--role-name", "--external-id",
     "--endpoint-url", "--transport", "--pool-id", "--filter", "--page-size", "--concurrency",
     "--per-account", "--per-region", "--compress", "--strict", "--max-failed", "--deadline", "--shard",
-    "--progress", "--log-format", "--log-level", "--metrics-file", "--json",
+    "--progress", "--log-format", "--log-level", "--metrics-file", "--notify-command", "--json",
 ]
 
 OPTIONS = {
     "collect": COLLECT,
     "plan": COLLECT,
     "snapshots": ["--config", "--dest", "--json"],
-    "show": ["--config", "--dest", "--failures", "--pools", "--json"],
+    "show": [
+        "--config", "--dest", "--failures", "--pools", "--json", "--account", "--region", "--state",
+        "--outcome", "--sort",
+    ],
     "verify": ["--config", "--dest", "--json"],
     "diff": ["--config", "--dest", "--ignore", "--exit-code", "--json"],
+    "query": [
+        "--config", "--dest", "--snapshot", "--all", "--named", "--list", "--schema", "--format", "--output",
+    ],
+    "export": ["--config", "--dest", "--all", "--output", "--json"],
     "report": ["--config", "--dest", "--output"],
     "prune": [
         "--config", "--dest", "--keep-last", "--keep-daily", "--keep-monthly", "--dry-run", "--json",
@@ -37,6 +49,9 @@ OPTIONS = {
     "unlock": ["--config", "--dest", "--json"],
     "simulate": ["--port", "--accounts", "--seed", "--latency", "--fault", "--json"],
     "demo": ["--dest", "--progress"],
+    "completion": [],
+    "man": [],
+    "help": [],
 }
 # fmt: on
 
@@ -79,6 +94,56 @@ def test_the_help_of_an_option_is_the_description_of_its_setting() -> None:
         assert isinstance(option, click.Option)
         if option.name in FIELDS:
             assert (option.help or "").startswith(FIELDS[option.name].description or "?")
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_the_help_of_a_command_ends_with_examples_that_it_takes(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = loaded(name)
+    assert isinstance(command, Command)
+    assert main([name, "--help"]) == 0
+    _, _, said = capsys.readouterr().out.partition("\nExamples:\n")
+    assert said.splitlines() == [
+        line for each in command.examples for line in (f"  # {each.purpose}", f"  {each.line}")
+    ]
+    for each in command.examples:
+        (line,) = re.findall(rf"poolcensus ({name}\b[^|>&]*)", each.line) or [pytest.fail(each.line)]
+        _, *arguments = shlex.split(line)
+        command.make_context(name, arguments, parent=click.Context(group))
+
+
+def test_help_prints_what_the_option_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    for given, asked in ((["help"], ["--help"]), (["help", "show"], ["show", "--help"])):
+        assert main(given) == 0
+        said = capsys.readouterr()
+        assert main(asked) == 0
+        assert said == capsys.readouterr()
+        assert said.err == ""
+    assert main(["help", "shw"]) == 2
+    assert "did you mean show?" in capsys.readouterr().err
+
+
+def test_the_manual_has_every_command_option_and_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["man"]) == 0
+    said = capsys.readouterr().out
+    plain = said.replace("\\-", "-")
+    for name in COMMANDS:
+        _, _, section = plain.partition(f"\n.SS {name}\n")
+        section, _, _ = section.partition("\n.S")
+        for each in loaded(name).params:
+            if isinstance(each, click.Option) and not each.hidden:
+                assert f"\n.B {each.opts[0]}" in section
+    for code in ExitCode:
+        assert f"\n.B {int(code)}\n" in plain
+    assert not [line for line in said.splitlines() if line.startswith("'")]
+    requests = {line.split()[0] for line in said.splitlines() if line.startswith(".")}
+    assert requests == {".TH", ".SH", ".SS", ".TP", ".PP", ".B", ".I", ".RS", ".RE", ".nf", ".fi"}
+    if groff := shutil.which("groff"):
+        done = subprocess.run(
+            [groff, "-man", "-Tutf8", "-ww", "-z"], input=said, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("argument", ["--version", "--help"])

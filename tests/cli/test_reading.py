@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -90,13 +90,19 @@ def said(capsys: pytest.CaptureFixture[str]) -> str:
     return captured.out
 
 
+def rows_of(text: str) -> list[dict[str, Any]]:
+    """The objects of NDJSON: a line for each."""
+    assert text == "" or text.endswith("\n")
+    return [json.loads(line) for line in text.splitlines()]
+
+
 def test_snapshots_are_listed(dest: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["snapshots", "--dest", str(dest)]) == 0
     _, old, new = said(capsys).splitlines()
     assert old.split()[:5] == [OLD, "complete", "1", "0", "2"]
     assert new.split()[:5] == [NEW, "partial", "2", "1", "2"]
     assert main(["snapshots", "--dest", str(dest), "--json"]) == 0
-    found = json.loads(said(capsys))
+    found = rows_of(said(capsys))
     assert [each["snapshot_id"] for each in found] == [OLD, NEW]
     assert found[1]["covered"] == 1
 
@@ -114,9 +120,12 @@ def test_snapshots_that_cannot_be_read_are_named(
         assert f"Can't read 1 snapshot: {OLD}. Run 'poolcensus verify {OLD} --dest" in captured.err
 
 
-def test_no_snapshots_are_an_empty_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["snapshots", "--dest", str(tmp_path), "--json"]) == 0
-    assert json.loads(said(capsys)) == []
+def test_no_snapshots_are_no_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for options in ((), ("--json",)):
+        assert main(["snapshots", "--dest", str(tmp_path), *options]) == 0
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert captured.err.startswith(f"poolcensus: No snapshots in {tmp_path} yet. Run 'poolcensus collect")
 
 
 def test_the_destination_may_come_from_the_environment(
@@ -144,10 +153,11 @@ def test_show_says_what_is_missing_and_lists_it(dest: Path, capsys: pytest.Captu
     assert "1 of 2 covered" in summary
     assert "Denied by a service control policy in 1 account: 000000000004 acct-3 (eu-west-1)" in summary
     assert main(["show", "--failures", "--dest", str(dest)]) == 0
-    _, row = said(capsys).splitlines()
+    _, row, _, why = said(capsys).splitlines()
     assert row.split() == [
-        "000000000004", "acct-3", "eu-west-1", "scp_denied", "0", "AccessDeniedException", r"\x1b[2Jno",
+        "000000000004", "acct-3", "scp_denied", "eu-west-1", "AccessDeniedException:", r"\x1b[2Jno",
     ]  # fmt: skip
+    assert why in summary
 
 
 def test_show_lists_pools_for_people_and_for_programs(dest: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -232,7 +242,7 @@ def test_verify_exits_with_1_where_it_finds_something(dest: Path, capsys: pytest
     assert lines[0].startswith(f"poolcensus: {NEW}: pools.ndjson: ")
     assert lines[-1] == f"poolcensus: {NEW}: the snapshot is damaged (1 problem)"
     assert main(["verify", OLD, NEW, "--json", "--dest", str(dest)]) == 1
-    first, second = json.loads(said(capsys))
+    first, second = rows_of(said(capsys))
     assert first == {"snapshot": OLD, "ok": True, "status": "ok", "problems": []}
     assert second["status"] == "damaged"
     assert second["problems"][0]["file"] == "pools.ndjson"
@@ -243,7 +253,7 @@ def test_verify_goes_on_after_a_snapshot_that_cannot_be_opened(
 ) -> None:
     (dest / OLD / "manifest.json").write_text("{")
     assert main(["verify", OLD, NEW, "--dest", str(dest), "--json"]) == 1
-    assert [each["status"] for each in json.loads(said(capsys))] == ["damaged", "ok"]
+    assert [each["status"] for each in rows_of(said(capsys))] == ["damaged", "ok"]
 
 
 def test_verify_tells_what_it_cannot_read_from_what_is_damaged(
@@ -253,7 +263,7 @@ def test_verify_tells_what_it_cannot_read_from_what_is_damaged(
     (dest / OLD / "manifest.json").write_text(json.dumps({**newer, "schema_version": 99}))
     missing = "20200101T000000Z-000000"
     assert main(["verify", OLD, NEW, missing, "--dest", str(dest), "--json"]) == 1
-    assert [each["status"] for each in json.loads(said(capsys))] == ["unreadable", "ok", "unreadable"]
+    assert [each["status"] for each in rows_of(said(capsys))] == ["unreadable", "ok", "unreadable"]
     assert main(["verify", OLD, "--dest", str(dest)]) == 1
     err = capsys.readouterr().err
     assert f"{OLD}: the snapshot can't be read (1 problem)" in err
@@ -294,7 +304,7 @@ def test_snapshots_say_their_scope_and_warn_of_the_future(
     assert main(["snapshots", "--dest", str(folder), "--json"]) == 0
     captured = capsys.readouterr()
     assert captured.err.splitlines() == [line]
-    found = json.loads(captured.out)
+    found = rows_of(captured.out)
     assert [each["scope"] for each in found] == scopes
     assert [each["future"] for each in found] == [False, False, False, True]
     assert [each["shard"] for each in found] == [None, None, {"index": 1, "count": 4}, None]
@@ -355,3 +365,71 @@ def test_many_from_the_future_are_one_line(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("poolcensus: 6 snapshots are dated in the future: ")
     assert f"{', '.join(ids[:3])}, and 3 more. " in line
+
+
+def test_failures_for_programs_are_lines_of_the_ledger(
+    dest: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["show", "--failures", "--json", "--dest", str(dest)]) == 0
+    ledger = (dest / NEW / "targets.ndjson").read_text().splitlines()
+    assert said(capsys).splitlines() == ledger[1:]
+    assert main(["show", OLD, "--failures", "--json", "--dest", str(dest)]) == 0
+    assert said(capsys) == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        (f"{OLD} --failures", "No failures: 1 of 1 target covered."),
+        (f"{NEW} --failures --account nobody", "No failures match."),
+        (f"{NEW} --pools --region sa-*", "No pools match."),
+    ],
+)
+def test_no_rows_are_a_sentence(
+    dest: Path, capsys: pytest.CaptureFixture[str], line: str, sentence: str
+) -> None:
+    assert main(["show", *line.split(), "--dest", str(dest)]) == 0
+    assert said(capsys) == f"{sentence}\n"
+    assert main(["show", *line.split(), "--json", "--dest", str(dest)]) == 0
+    assert said(capsys) == ""
+
+
+def test_rows_are_chosen_and_sorted_by_option(dest: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def names(*options: str) -> list[str]:
+        assert main(["show", "202611" + OLD[6:8], "--pools", "--json", "--dest", str(dest), *options]) == 0
+        return [each["pool"]["PoolName"] for each in rows_of(said(capsys))]
+
+    assert names() == ["alpha", "beta"]
+    assert names("--sort", "-pool-name") == ["beta", "alpha"]
+    assert names("--sort=state,-pool", "--account", "acct-0,other", "--region", "eu-*") == ["beta", "alpha"]
+    assert names("--account", "other") == []
+    assert names("--state", "running") == []
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("--account x", "--account, --region and --sort are for rows: add --pools or --failures"),
+        ("--failures --state RUNNING", "--state chooses pools: add --pools"),
+        ("--pools --outcome throttled", "--outcome chooses failures: add --failures"),
+        ("--failures --outcome ok", '--outcome: "ok" is not one of access_denied, scp_denied'),
+        ("--pools --sort size", 'Can\'t sort by "size". Use account, name, region, pool, '),
+        ("--failures --sort pool", 'Can\'t sort by "pool". Use account, name, outcome, regions'),
+    ],
+)
+def test_an_option_that_would_change_nothing_is_wrong_usage(
+    dest: Path, capsys: pytest.CaptureFixture[str], line: str, message: str
+) -> None:
+    assert main(["show", *line.split(), "--dest", str(dest)]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert message in captured.err
+
+
+@pytest.mark.parametrize("command", ["show", "verify"])
+def test_the_beginning_of_an_id_names_a_snapshot(
+    dest: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    assert main([command, "20261124", "--dest", str(dest)]) == 0
+    assert main([command, "2026", "--dest", str(dest)]) == 1
+    assert f'"2026" begins 2 snapshot IDs: {OLD}, {NEW}. Type more of it.' in capsys.readouterr().err

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import json
+import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
+from poolcensus.cli import logs, running
 from poolcensus.cli.running import run
+from poolcensus.config import Settings
 
 SCRIPT = """
 import sys, anyio
@@ -78,3 +83,25 @@ def _started(shielded_seconds: str) -> subprocess.Popen[str]:
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     return process
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_a_second_signal_is_a_line_of_a_log_in_json_unless_nobody_reads_it(
+    full: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logs.configure(Settings.load(log_format="json"))
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as reader, os.fdopen(writing, "w") as writer:
+        os.set_blocking(writing, False)
+        with suppress(BlockingIOError):
+            while full:
+                os.write(writing, b"x" * 4096)
+        os.set_blocking(writing, True)
+        monkeypatch.setattr(sys, "stderr", writer)
+        running._tell_of_exit(143)
+        os.set_blocking(reading, False)
+        said = reader.read(1 << 20)
+    if full:
+        assert said.strip(b"x") == b""
+    else:
+        assert json.loads(said)["code"] == 143

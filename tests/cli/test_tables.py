@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from poolcensus.cli.tables import console, put, table, text
+from poolcensus.cli.columns import Column, Grid
+from poolcensus.cli.tables import console, put
 
 CELLS = ("20261123T020000Z-3f9a1c", "complete", "1,234", "0", "5,678", "9", "1 h", "2 min", "12.3 kB")
 
 
 def shown(capsys: pytest.CaptureFixture[str]) -> str:
-    made = table(*(f"column {number}" for number in range(len(CELLS))))
-    made.add_row(*map(text, CELLS))
-    put(console(), made)
+    put(console(), Grid([Column(f"column {number}") for number in range(len(CELLS))], [CELLS]))
     return capsys.readouterr().out
 
 

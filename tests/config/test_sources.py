@@ -20,7 +20,7 @@ SAMPLES: dict[str, list[tuple[str, str, object]]] = {
     "dest": [('"a"', "a", "a"), ('"s3://bucket/x"', "s3://bucket/x", "s3://bucket/x")],
     "strict": [("true", "true", True), ("false", "no", False)],
     "regions": [('["eu-*", "us-east-1"]', "eu-*, us-east-1", ("eu-*", "us-east-1")), ("[]", ",", ())],
-    "deadline": [("1.5", "1.5", 1.5), ("60", "60", 60.0)],
+    "deadline": [("1.5", "1.5", 1.5), ('"1h"', "1h", 3600.0)],
     "json": [("true", "1", True), ("false", "off", False)],
 }
 

@@ -70,6 +70,7 @@ OTHERS: dict[str, object] = {
     "log_format": "json",
     "log_level": "DEBUG",
     "metrics_file": "~/metrics",
+    "notify_command": "mail -s census root",
     "json": "true",
     "file_mode": "0640",
     "folder_mode": "0750",
@@ -242,10 +243,49 @@ def test_what_is_no_plain_number_does_not_count(value: object) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["inf", float("inf"), float("nan"), 10**400, "1e400", "\u0661\u0662", -1, 604_801, "1h", b"1", []],
+    ["inf", float("inf"), float("nan"), 10**400, "1e400", "\u0661\u0662", -1, 604_801, b"1", []],
 )
 def test_a_time_is_a_number_of_seconds_within_a_week(value: object) -> None:
     assert "must be a number of seconds, more than 0 and at most 604800" in complaint(deadline=value)
+
+
+@pytest.mark.parametrize("key", ["deadline", "attempt_timeout", "connect_timeout", "target_timeout"])
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [("90s", 90.0), ("1h", 3600.0), ("1h30m", 5400.0), ("0.1m", 6.0), ("7d", 604_800.0), (" 1m1.5s ", 61.5)],
+)
+def test_a_time_may_be_a_duration(key: str, written: str, expected: float) -> None:
+    assert getattr(Settings.load(None, **{key: written}), key) == expected
+
+
+@given(st.integers(0, 6), st.integers(0, 99), st.integers(0, 999), st.integers(1, 9999))
+def test_a_duration_is_the_sum_of_its_parts(days: int, hours: int, minutes: int, seconds: int) -> None:
+    total = days * 86_400 + hours * 3_600 + minutes * 60 + seconds
+    written = f"{days}d{hours}h{minutes}m{seconds}s"
+    if total <= 604_800:
+        assert Settings.load(None, deadline=written).deadline == total
+    else:
+        assert "at most 604800" in complaint(deadline=written)
+
+
+@pytest.mark.parametrize(
+    "value", ["h", "1x", "1m1h", "1h 30m", "1h30", "-1h", "1H", "0s", "8d", "1e1s", "\u0661s", "1hs", "500ms"]
+)
+def test_what_is_no_duration_says_how_one_is_written(value: str) -> None:
+    assert "or a duration such as 90s or 1h30m" in complaint(deadline=value)
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"), [("15m", 900), ("1h", 3600), ("12h", 43_200), ("3600", 3600), (3600, 3600)]
+)
+def test_a_session_s_duration_is_one_too(written: object, expected: int) -> None:
+    found = Settings.load(None, session_duration=written).session_duration
+    assert (found, type(found)) == (expected, int)
+
+
+@pytest.mark.parametrize("value", ["14m", "13h", "15m0.5s", "1e3", "900.5", True])
+def test_a_session_has_whole_seconds_within_what_aws_allows(value: object) -> None:
+    assert "session_duration" in complaint(session_duration=value)
 
 
 @pytest.mark.parametrize(

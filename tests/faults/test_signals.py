@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from typing import TYPE_CHECKING
@@ -57,6 +58,17 @@ def test_a_signal_in_the_middle_of_the_imports_is_one_word(
     assert (ended.code, ended.out, ended.err) == (128 + number, "", f"poolcensus: {WORDS[number]}\n")
     assert simulator.calls == {}
     assert not (bench.folder / "snapshots").exists()
+
+
+@pytest.mark.parametrize("module", ["poolcensus.cli", "poolcensus.census"])
+def test_a_signal_in_the_middle_of_the_imports_is_one_line_of_json_where_that_is_asked_for(
+    simulator: Served, bench: Bench, module: str
+) -> None:
+    sabotage = bench.sabotage(AT_IMPORT.format(module=module, number=int(signal.SIGTERM)))
+    ended = bench.run("collect", *REGIONS, "--log-format=json", **simulator.environment, **sabotage)
+    last = json.loads(ended.err)
+    assert (ended.code, ended.out) == (143, "")
+    assert (last["message_type"], last["code"], last["message"]) == ("exit_error", 143, "terminated")
 
 
 @pytest.fixture

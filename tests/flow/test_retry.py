@@ -22,7 +22,7 @@ from poolcensus.errors import (
     UnreachableError,
 )
 from poolcensus.flow.concurrency import RetryQuota
-from poolcensus.flow.retry import Retrier, RetryPolicy
+from poolcensus.flow.retry import Retrier, Retry, RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -45,7 +45,7 @@ class Run:
         self.delays: list[float] = []
         self.left: list[int] = []
         self.attempts = 0
-        self.retries: list[RetryableError] = []
+        self.retries: list[Retry] = []
         self.now = 0.0
         self._deadline_of = None if deadline is None else lambda: deadline
         self._retrier = Retrier(
@@ -88,7 +88,10 @@ async def test_quota_and_delays_of_two_server_errors() -> None:
     assert await run.call() == 3
     assert run.left == [495, 490, 495]
     assert run.delays == [1, 2]
-    assert len(run.retries) == 2
+    assert [(each.attempt, each.wait, each.error.code) for each in run.retries] == [
+        (1, 1, "500"),
+        (2, 2, "500"),
+    ]
 
 
 async def test_a_cap_of_three_seconds() -> None:

@@ -3,16 +3,20 @@ from __future__ import annotations
 import json
 import shutil
 import tracemalloc
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from poolcensus.errors import SettingsError, SnapshotError
 from poolcensus.format.times import rfc3339
 from poolcensus.model import Compression, Outcome, SnapshotStatus
 from poolcensus.snapshot import Snapshot, list_snapshots, refused_run
+from poolcensus.snapshot.latest import ids_that_begin, is_beginning
 from snapshot.making import FINISHED, ID, LATER_ID, SOME, STARTED, ago, clock, folder_of, make, pool, target
 
 OLDEST_ID = "20261101T020000Z-aaaaaa"
@@ -54,6 +58,51 @@ async def test_references_find_their_snapshot(dest: Path, monkeypatch: pytest.Mo
 async def test_a_snapshot_that_is_not_there_is_named(dest: Path, ref: str, message: str) -> None:
     with pytest.raises(SnapshotError, match=message):
         Snapshot.open(ref, dest)
+
+
+async def test_the_beginning_of_an_id_is_enough(dest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for ref in ("20261123", "20261123T020000Z-3f9a1", "20261123T"):
+        assert Snapshot.open(ref, dest).id == ID
+    with pytest.raises(SnapshotError) as caught:
+        Snapshot.open("202611", dest)
+    assert str(caught.value) == (
+        f'"202611" begins 3 snapshot IDs: {OLDEST_ID}, {ID}, {LATER_ID}. Type more of it.'
+    )
+    with pytest.raises(SnapshotError, match=r'"2025" is not a snapshot ID or path\. Use latest'):
+        Snapshot.open("2025", dest)
+    with pytest.raises(SnapshotError, match="No snapshots in .* yet"):
+        Snapshot.open("2025", dest / "none")
+    # A folder that is there goes before the beginning of an id.
+    monkeypatch.chdir(dest)
+    shutil.copytree(dest / OLDEST_ID, dest / "20261123")
+    assert Snapshot.open("20261123", dest).id == OLDEST_ID
+
+
+IDS = st.builds(
+    lambda time, tail: f"{time:%Y%m%dT%H%M%SZ}-{tail:06x}",
+    st.datetimes(datetime(2026, 11, 23, 2), datetime(2026, 11, 23, 2, 1)),  # noqa: DTZ001 - an id's time is naive
+    st.integers(0, 0xFFFFFF),
+)
+
+
+@given(st.sets(IDS, min_size=1), st.data())
+def test_what_begins_one_id_names_it_and_an_id_names_itself(ids: set[str], data: st.DataObject) -> None:
+    wanted = data.draw(st.sampled_from(sorted(ids)))
+    ref = wanted[: data.draw(st.integers(1, len(wanted)))]
+    matches = [each for each in ids if each.startswith(ref)]
+    if len(ref) == len(wanted):
+        assert ids_that_begin(ref, ids) == []
+    elif matches == [wanted]:
+        assert ids_that_begin(ref, ids) == [wanted]
+    else:
+        with pytest.raises(SnapshotError, match=f"begins {len(matches):,} snapshot IDs: {min(matches)}"):
+            ids_that_begin(ref, ids)
+
+
+@pytest.mark.parametrize("ref", ["", "latest", "latest~1", "2026-11", "20261123t", "x", "20261123T020000Z-G"])
+def test_what_no_id_begins_with_is_looked_for_nowhere(ref: str) -> None:
+    assert not is_beginning(ref)
+    assert ids_that_begin(ref, [ID]) == []
 
 
 async def test_what_is_no_snapshot_is_said_to_be_none(dest: Path) -> None:

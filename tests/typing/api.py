@@ -18,6 +18,7 @@ from poolcensus import (
     CensusError,
     Change,
     ChangeKind,
+    ColumnType,
     CredentialsError,
     DamagedSnapshotError,
     Decision,
@@ -25,6 +26,7 @@ from poolcensus import (
     DestinationError,
     DestinationLockedError,
     Diff,
+    Exported,
     FailedAccount,
     FailureGroup,
     FatalError,
@@ -44,8 +46,11 @@ from poolcensus import (
     ProblemKind,
     Progress,
     Pruning,
+    QueryError,
     RefusedRun,
     Report,
+    ResultColumn,
+    Rows,
     Settings,
     SettingsError,
     Snapshot,
@@ -185,6 +190,19 @@ def comparing() -> None:
     assert_type(differences.warnings, tuple[str, ...])
 
 
+def asking() -> None:
+    with poolcensus.query("SELECT 1", "snapshots", ref=None, settings=settings) as rows:
+        assert_type(rows, Rows)
+        assert_type(rows.columns, tuple[ResultColumn, ...])
+        assert_type(rows.columns[0].type, ColumnType)
+        assert_type(rows.unreadable, Mapping[str, str])
+        for row in rows:
+            assert_type(len(row), int)
+    done = poolcensus.export(Path("parquet"), "snapshots", ref="latest~1")
+    assert_type(done, Exported)
+    assert_type(done.files, tuple[Path, ...])
+
+
 async def keeping_some() -> None:
     pruning = await poolcensus.prune("snapshots", Keep(last=7, daily=30, monthly=24), dry_run=True)
     assert_type(pruning, Pruning)
@@ -215,12 +233,14 @@ fatal: tuple[type[FatalError], ...] = (
     OrganizationError,
     DestinationError,
     DestinationLockedError,
+    MissingExtraError,
 )
 of_snapshots: tuple[type[SnapshotError], ...] = (DamagedSnapshotError, IncomparableSnapshotsError)
 all_of_them: tuple[type[CensusError], ...] = (
     FatalError,
     NotPublishedError,
     IncompleteError,
+    QueryError,
     SnapshotError,
     CallError,
 )

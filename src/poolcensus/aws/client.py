@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
 
 import anyio
@@ -27,7 +28,6 @@ from poolcensus.errors import (
     NoRouteError,
     NotEntitledError,
     RegionDisabledError,
-    RetryableError,
     SilentError,
     ThrottledError,
     UnreachableError,
@@ -37,7 +37,7 @@ from poolcensus.flow.breaker import Endpoint, State
 from poolcensus.flow.concurrency import RetryQuota
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator
     from contextlib import AbstractContextManager
 
     from poolcensus.aws.signing import Clock, Credentials, RequestTemplate
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from poolcensus.flow.breaker import CircuitBreakers, Work
     from poolcensus.flow.concurrency import CallKey, ConcurrencyLimiter, Pauses, Window
     from poolcensus.flow.rate import RateLimits
-    from poolcensus.flow.retry import Retrier
+    from poolcensus.flow.retry import Retrier, Retry
     from poolcensus.operations import Operation
 
 _log = logging.getLogger("poolcensus")
@@ -93,11 +93,13 @@ class CallWatch(msgspec.Struct):
     Both times are on the monotonic clock, in seconds. `window` is told whether calls are answered.
     `waits` says that a call waits for what does not answer or for its credentials, which is not the target's
     time. `may_be_off` says that the account has to enable the region, and does not tell whether it has.
+    `before_call` is what `attempts` was when the present call began, where calls are observed.
     """
 
     deadline: float = float("inf")
     started: float = msgspec.field(default_factory=time.monotonic)
     attempts: int = 0
+    before_call: int = 0
     throttles: int = 0
     window: Window | None = None
     waits: bool = False
@@ -112,7 +114,8 @@ class Call(msgspec.Struct, frozen=True):
     waiting already, `begun` that its target has been read in part: it goes before those that have not.
     `optional` says that there is another way: the call does not wait for a service that is silent. `idle`
     says that nobody waits for what it answers: it is not work. `operation` is what the census is of,
-    where the call is one of it.
+    where the call is one of it. `redact` takes out of an error what must not be told of the call, before
+    anybody else sees it.
     """
 
     template: RequestTemplate
@@ -125,6 +128,7 @@ class Call(msgspec.Struct, frozen=True):
     optional: bool = False
     idle: bool = False
     operation: Operation | None = None
+    redact: Callable[[CallError], None] | None = None
 
     @property
     def endpoint(self) -> Endpoint:
@@ -135,6 +139,25 @@ class Call(msgspec.Struct, frozen=True):
     def place(self) -> CallKey:
         """Whose places the call takes: those of the account that it is about."""
         return self.key if self.about is None else self.key._replace(account_id=self.about)
+
+
+class CallObserver(Protocol):
+    """What is told of calls as they are made."""
+
+    async def attempt(
+        self,
+        call: Call,
+        number: int,
+        send: Callable[[Callable[[Reply], T]], Awaitable[T]],
+        parse: Callable[[Reply], T],
+    ) -> T:
+        """Return what `send` returns for a parser, having told how it went. Raises what `send` raises.
+
+        `number` counts the attempts at the call, from 1.
+        """
+
+    def retry(self, call: Call, retry: Retry) -> None:
+        """Tell why a call is made again, and when."""
 
 
 class Channel:
@@ -157,7 +180,9 @@ class Channel:
         breakers: CircuitBreakers,
         attempt_timeout: float,
         concurrency: int,
+        observer: CallObserver | None = None,
     ) -> None:
+        self._observer = observer
         self._transport = transport
         self._clock = clock
         self._retrier = retrier
@@ -215,6 +240,7 @@ class Channel:
                     answer = await self._attempt_in_silence(call, source, parse, watch)
             return answer[0]
 
+        watch.before_call = watch.attempts
         quota = self._quotas.get(endpoint)
         if quota is None:
             quota = self._quotas[endpoint] = RetryQuota(self._quota_size)
@@ -223,7 +249,7 @@ class Channel:
                 attempt,
                 quota=quota,
                 deadline=lambda: watch.deadline,
-                on_retry=lambda error: self._note_retry(call, error),
+                on_retry=lambda retry: self._note_retry(call, retry),
                 # A region that does not answer gets no more targets for those that wait there.
                 pause=lambda error: self._pause(call, in_region=isinstance(error, ThrottledError)),
             )
@@ -304,7 +330,7 @@ class Channel:
                     self._breakers.refuse_after_last_round(endpoint)
                 credentials = source.current()
                 if credentials is not None:
-                    return (await self._send(call, source, credentials, parse, watch),)
+                    return (await self._observed(call, source, credentials, parse, watch),)
             except LocalLimitError as error:
                 shortage = shortage or _Shortage(self._breakers)
                 shortage.note(error)
@@ -317,6 +343,20 @@ class Channel:
             # and the call goes before those that have not had a place yet: otherwise sessions that are
             # shorter than the queue would be renewed for ever.
             ahead = True
+
+    def _observed(
+        self,
+        call: Call,
+        source: CredentialSource,
+        credentials: Credentials,
+        parse: Callable[[Reply], T],
+        watch: CallWatch,
+    ) -> Awaitable[T]:
+        if self._observer is None:
+            return self._send(call, source, credentials, parse, watch)
+        number = watch.attempts - watch.before_call + 1
+        send = partial(self._send, call, source, credentials, watch=watch)
+        return self._observer.attempt(call, number, send, parse)
 
     async def _send(
         self,
@@ -344,6 +384,8 @@ class Channel:
                 raise error_of(reply, key.region, call.operation)
             result = parse(reply)
         except CallError as error:
+            if call.redact is not None:
+                call.redact(error)
             self._note_error(call, source, credentials, error, watch=watch, sent_at=sent_at)
             raise
         source.recognized(credentials, key.region)
@@ -405,16 +447,10 @@ class Channel:
             return nullcontext()
         return self.pauses.pause(call.key.region if in_region else None)
 
-    def _note_retry(self, call: Call, error: RetryableError) -> None:
+    def _note_retry(self, call: Call, retry: Retry) -> None:
         self.counts.retries += 1
-        _log.debug(
-            "%s in %s for %s is tried again: %s (%s)",
-            call.key.service,
-            call.key.region,
-            call.place.account_id,
-            error.message,
-            error.code,
-        )
+        if self._observer is not None:
+            self._observer.retry(call, retry)
 
 
 class _Shortage:

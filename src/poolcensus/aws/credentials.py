@@ -6,6 +6,7 @@ One sts:AssumeRole an account, renewed before the end, once for all who wait, wi
 from __future__ import annotations
 
 import json
+import logging
 import re
 import time
 from dataclasses import dataclass
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from poolcensus.aws.signing import RequestTemplate
     from poolcensus.aws.transport.protocol import Reply
     from poolcensus.model import Caller
+
+_log = logging.getLogger("poolcensus")
 
 _PAUSE_AFTER_FAILURE = 10.0
 _WAITS_FOR_THE_CHAIN = (1.0, 4.0)
@@ -128,7 +131,9 @@ class CallerCredentials:
                 failure = error
             else:
                 self._credentials, self._refused, self._failure = credentials, False, None
+                _log.debug("the caller's credentials were renewed from the credential chain")
                 return credentials
+            _log.debug("the caller's credentials could not be renewed: %s", failure)
             if wait is not None:
                 await anyio.sleep(wait)
         self._pause_until = time.monotonic() + _PAUSE_AFTER_FAILURE
@@ -180,11 +185,30 @@ class RoleCredentials:
             permanent = isinstance(error, AssumeRoleError) and error.permanent
             self._failure = error
             self._pause_until = float("inf") if permanent else time.monotonic() + _PAUSE_AFTER_FAILURE
+            _log.debug(
+                "no credentials for account %s: %s (%s)%s",
+                self._account_id,
+                error.message,
+                error.code,
+                "" if permanent else f", asked for again after {_PAUSE_AFTER_FAILURE:g} s at the soonest",
+                extra={**self._fields, "error_code": error.code, "request_id": error.request_id},
+            )
             raise
+        _log.debug(
+            "%s credentials for account %s, which last %.0f s",
+            "first" if self._credentials is None else "new",
+            self._account_id,
+            session.lifetime,
+            extra=self._fields,
+        )
         self._credentials = session.credentials
         self._until = asked + session.lifetime - min(60.0, session.lifetime * 0.1)
         self._failure = None
         return session.credentials
+
+    @property
+    def _fields(self) -> dict[str, object]:
+        return {"account_id": self._account_id}
 
     def expired(self, credentials: Credentials) -> None:
         if credentials is self._credentials:
@@ -249,6 +273,7 @@ class CredentialBroker:
             key=CallKey(self._caller.account_id, self._template.region, "sts"),
             about=account_id,
             awaited=True,
+            redact=self._hide_external_id,
         )
         watch = CallWatch(deadline=time.monotonic() + _LONGEST_RENEWAL)
         try:
@@ -263,10 +288,18 @@ class CredentialBroker:
                 request_id=error.request_id,
             ) from error
         except CallError as error:
-            _hide(self._role.external_id, error)
+            # An error that no attempt failed with has not been through the call's own `redact`.
+            self._hide_external_id(error)
             raise AssumeRoleError.of(role_arn, error) from error
         finally:
             self._channel.counts.assume_role_calls += watch.attempts
+
+    def _hide_external_id(self, error: CallError) -> None:
+        # STS repeats in its message the value that it refuses.
+        secret = self._role.external_id
+        if secret is not None and secret in error.message:
+            error.message = error.message.replace(secret, "***")
+            error.args = (error.message,)
 
     def _parameters(self, role_arn: str) -> dict[str, str | int]:
         chained = ":assumed-role/" in self._caller.arn
@@ -282,13 +315,6 @@ class CredentialBroker:
         if self._role.external_id is not None:
             parameters["ExternalId"] = self._role.external_id
         return parameters
-
-
-def _hide(secret: str | None, error: CallError) -> None:
-    # STS repeats in its message the value that it refuses.
-    if secret is not None and secret in error.message:
-        error.message = error.message.replace(secret, "***")
-        error.args = (error.message,)
 
 
 def default_session_name(caller: Caller) -> str:

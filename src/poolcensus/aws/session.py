@@ -18,6 +18,7 @@ from poolcensus.aws.pages import PageReader
 from poolcensus.aws.region_status import PERMISSIONS, RegionStatus
 from poolcensus.aws.sdk import Sdk
 from poolcensus.aws.signing import Clock
+from poolcensus.aws.telemetry import CallTelemetry
 from poolcensus.aws.transport.fast import FastTransport
 from poolcensus.config import TransportKind
 from poolcensus.flow.breaker import CircuitBreakers
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from poolcensus.config import Settings
     from poolcensus.model import Caller
     from poolcensus.operations import Operation, Query
+    from poolcensus.tracing import Tracing
 
 _log = logging.getLogger("poolcensus")
 
@@ -80,7 +82,11 @@ async def open_caller(settings: Settings) -> AsyncIterator[CallerSession]:
 
 @asynccontextmanager
 async def open_aws(
-    settings: Settings, session: CallerSession, operation: Operation, query: Query
+    settings: Settings,
+    session: CallerSession,
+    operation: Operation,
+    query: Query,
+    tracing: Tracing | None = None,
 ) -> AsyncIterator[Aws]:
     """Open AWS for a run that takes a census of an operation: the transport, and who the caller is.
 
@@ -108,6 +114,7 @@ async def open_aws(
             breakers=breakers,
             attempt_timeout=settings.attempt_timeout,
             concurrency=places,
+            observer=CallTelemetry.of_run(tracing),
         )
         # A service model of no use is told before anything is called.
         await sdk.template(operation.service, sdk.region or _FIRST_STS, operation.method)

@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import gc
 import io
+import os
 import sys
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 import click
 
 from poolcensus.cli import exits
 from poolcensus.cli.exits import ExitCode
+from poolcensus.exit_error import asks_for_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from click.shell_completion import CompletionItem
 
 # Written out, because a command's own help is in a module that the list must not import.
 COMMANDS = {
@@ -27,12 +31,30 @@ COMMANDS = {
     "show": "Print one snapshot: summary, failures, pools.",
     "verify": "Check snapshots: digests, counts, one ledger line per target.",
     "diff": "Compare two snapshots: pools added, removed, changed, and targets where it is unknown.",
+    "query": "Run SQL over one snapshot or all of them.",
+    "export": "Write snapshots as Parquet files, partitioned by date.",
     "report": "Write an HTML page about a snapshot and those before it.",
     "prune": "Remove the snapshots that no rule keeps.",
     "unlock": "Remove the lock of a run that is known to be dead.",
     "simulate": "Serve the local AWS simulator.",
     "demo": "Take a census of a simulated organization; needs no AWS account.",
+    "completion": "Print the script that makes a shell complete commands, options and snapshot IDs.",
+    "man": "Print the manual page, for man(1).",
+    "help": "Print the help of poolcensus, or of one of its commands.",
 }
+
+# What the script of a shell sets when it asks for completions.
+COMPLETE_VARIABLE = "_POOLCENSUS_COMPLETE"
+
+_WIDEST_HELP = 110
+
+
+class _ContextSettings(TypedDict):
+    help_option_names: list[str]
+    max_content_width: int
+
+
+CONTEXT_SETTINGS = _ContextSettings(help_option_names=["-h", "--help"], max_content_width=_WIDEST_HELP)
 
 
 # Imports make some 50,000 objects that stay: to look among them for garbage takes a tenth of the start.
@@ -55,13 +77,23 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
-        if name not in COMMANDS and not name.startswith("-"):
+        # What is being completed may be anything.
+        if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
             from difflib import get_close_matches
 
             nearest = get_close_matches(name, COMMANDS, n=1)
             hint = f": did you mean {nearest[0]}?" if nearest else ""
             ctx.fail(f"There is no command {name!a}{hint}")
         return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Offer the commands without importing them, and the options of the program."""
+        from click.shell_completion import CompletionItem
+
+        found = [
+            CompletionItem(name, help=text) for name, text in COMMANDS.items() if name.startswith(incomplete)
+        ]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - Click's signature
         with formatter.section("Commands"):
@@ -80,8 +112,8 @@ def _print_version(ctx: click.Context, parameter: click.Parameter, value: bool) 
 @click.group(
     cls=LazyGroup,
     no_args_is_help=False,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-    epilog="Run 'poolcensus COMMAND --help' for the options of a command.",
+    context_settings=dict(CONTEXT_SETTINGS),
+    epilog="Run 'poolcensus help COMMAND' for the options of a command, with examples.",
 )
 @click.option(
     "--version",
@@ -99,8 +131,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program and return its exit code. Without `arguments`, those of the process."""
     gc.set_threshold(*_COLLECT_AFTER)
     given = [*(sys.argv[1:] if arguments is None else arguments)]
-    if not given:
-        with click.Context(group, info_name="poolcensus", max_content_width=110) as ctx:
+    if as_json := asks_for_json(given, os.environ):
+        from poolcensus.cli import logs
+
+        logs.configure_json()
+    if not given and COMPLETE_VARIABLE not in os.environ:
+        if as_json:
+            logs.exit_error(ExitCode.USAGE, "no command was given: see 'poolcensus --help'")
+            return ExitCode.USAGE
+        with click.Context(group, info_name="poolcensus", **CONTEXT_SETTINGS) as ctx:
             click.echo(group.get_help(ctx), err=True)
         return ExitCode.USAGE
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -108,7 +147,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     # By its module: a command's module takes the name `report` in this one.
     with exits.report() as outcome:
-        outcome.code = group.main(given, prog_name="poolcensus", standalone_mode=False) or ExitCode.OK
+        outcome.code = (
+            group.main(given, prog_name="poolcensus", complete_var=COMPLETE_VARIABLE, standalone_mode=False)
+            or ExitCode.OK
+        )
         if sys.stdout is not None:
             sys.stdout.flush()
     return outcome.code

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from poolcensus.cli import logs
+from poolcensus.cli.command import Command
 from poolcensus.cli.exits import ExitCode, StoppedError, code_of, drop_output
+from poolcensus.cli.notify import Ending, notify
 from poolcensus.cli.options import EVERYTHING, read_settings, settings_options
 from poolcensus.cli.running import run
 from poolcensus.cli.trouble import closures, complain, failures, on_terminal
@@ -28,8 +30,25 @@ if TYPE_CHECKING:
     from poolcensus.model import FailureGroup, Manifest
     from poolcensus.snapshot import Snapshot
 
+# https://github.com/prometheus/node_exporter#textfile-collector
+METRICS_SUFFIX = ".prom"
 
-@click.command(name="collect")
+
+@click.command(
+    name="collect",
+    cls=Command,
+    examples=(
+        ("Take the census of the Organization", "poolcensus collect --dest snapshots"),
+        (
+            "Some accounts and regions, into a bucket",
+            "poolcensus collect --dest s3://bucket/prefix --ou ou-ab12-34cd56ef --regions 'eu-*'",
+        ),
+        (
+            "At most an hour, and only if 2% or less failed",
+            "poolcensus collect --deadline 1h --max-failed 2%",
+        ),
+    ),
+)
 @settings_options(*EVERYTHING)
 def command(config: Path | None, **given: object) -> int:
     """Take the census and publish a snapshot.
@@ -54,20 +73,23 @@ def collect(
     from poolcensus.census import Census
 
     census = Census(settings)
+    logs.of_run(lambda: census.run_id)
     manifest: Manifest | None = None
+    failure: Exception | None = None
     code = int(ExitCode.FATAL)
     try:
         snapshot = _run(census, settings)
         manifest = snapshot.manifest
         code = _code(manifest)
     except (CensusError, StoppedError, OSError) as error:
-        code = code_of(error)
+        code, failure = code_of(error), error
         if census.resumable:
             complain("Progress saved. Run the same command with --resume to continue.")
         raise
     finally:
         complain(*closures(census.closed), *_scope_change(census))
         _write_metrics(settings.metrics_file, code, census, manifest)
+        notify(settings, census, Ending(code, manifest, failure))
     return snapshot, census.failures
 
 
@@ -114,10 +136,11 @@ def _report(
     manifest = snapshot.manifest
     where = None if settings.dest == "-" else snapshot.location
     if on_terminal(sys.stderr):
-        from poolcensus.cli.tables import console, manifest_summary
+        from poolcensus.cli.summaries import manifest_summary
+        from poolcensus.cli.tables import console, put
 
         with suppress(OSError):
-            console(stderr=True).print(*manifest_summary(manifest, where), sep="\n")
+            put(console(stderr=True), *manifest_summary(manifest, where))
     if manifest.status != SnapshotStatus.COMPLETE:
         totals = manifest.totals
         complain(*failures(groups))
@@ -150,3 +173,11 @@ def _write_metrics(file: Path | None, code: int, census: Census, manifest: Manif
         write_metrics(file, exit_code=code, progress=census.progress(), manifest=manifest)
     except OSError as error:
         complain(f"the metrics could not be written to {file}: {error.strerror or error}")
+        return
+    if file.suffix != METRICS_SUFFIX:
+        logs.warning(
+            "The name of the metrics file %s does not end in %s. node_exporter's textfile collector reads no"
+            " other.",
+            file,
+            METRICS_SUFFIX,
+        )

@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from poolcensus.analysis.listing import records_in_order
 from poolcensus.cli import logs
 from poolcensus.cli.collect import collect
+from poolcensus.cli.command import Command
 from poolcensus.cli.exits import ExitCode
 from poolcensus.cli.options import LOGGING, read_settings, settings_options
-from poolcensus.cli.tables import console, manifest_summary, put, record_table
-from poolcensus.cli.trouble import failures
-from poolcensus.cli.wording import printable
+from poolcensus.cli.summaries import manifest_summary, sentences
+from poolcensus.cli.tables import console, put, record_table
+from poolcensus.cli.trouble import failures, with_options
 from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.snapshot import Snapshot
 from poolcensus.storage.advice import temporary_error
@@ -54,7 +56,14 @@ SIMULATOR = (
 )
 
 
-@click.command(name="demo")
+@click.command(
+    name="demo",
+    cls=Command,
+    examples=(
+        ("See it in a minute", "poolcensus demo"),
+        ("Keep its snapshot", "poolcensus demo --dest demo-snapshots"),
+    ),
+)
 @click.option(
     "--dest",
     metavar="DEST",
@@ -139,10 +148,9 @@ def _show(snapshot: Snapshot, groups: tuple[FailureGroup, ...], dest: str) -> No
     screen = console()
     put(screen, *manifest_summary(snapshot.manifest, snapshot.location))
     put(screen, f"\nSome of its {snapshot.manifest.totals.pools:,} pools:")
-    put(screen, record_table(islice(snapshot.pools(), POOLS_SHOWN), WORKSPACES_POOLS.columns))
+    put(screen, record_table(islice(records_in_order(snapshot), POOLS_SHOWN), WORKSPACES_POOLS.columns))
     put(screen, "\nNot covered, as in a real organization (collect would exit with 3):")
-    for each in failures(groups):
-        put(screen, printable(f"  {each}"))
+    put(screen, sentences(map(with_options, failures(groups))))
     where = shlex.quote(dest)
     put(screen, "\nTry next:")
     for example in ("show --failures", "show --pools --json", "snapshots", "verify"):

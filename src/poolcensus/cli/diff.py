@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from poolcensus.analysis.diff import DEFAULT_IGNORED, diff
+from poolcensus.cli.command import Command
+from poolcensus.cli.completing import snapshots
 from poolcensus.cli.exits import ExitCode
 from poolcensus.cli.options import settings_options
 from poolcensus.cli.reading import KEYS, dated_ahead, reading_settings
@@ -20,9 +22,19 @@ if TYPE_CHECKING:
     from poolcensus.analysis.diff import Diff
 
 
-@click.command(name="diff")
-@click.argument("a", default="latest~1", metavar="[A]")
-@click.argument("b", default="latest", metavar="[B]")
+@click.command(
+    name="diff",
+    cls=Command,
+    examples=(
+        ("The latest snapshot against the one before", "poolcensus diff"),
+        (
+            "Pools that were removed in the last seven snapshots",
+            "poolcensus diff latest~7 latest --json | jq -c 'select(.change == \"removed\")'",
+        ),
+    ),
+)
+@click.argument("a", default="latest~1", metavar="[A]", shell_complete=snapshots)
+@click.argument("b", default="latest", metavar="[B]", shell_complete=snapshots)
 @settings_options(*KEYS)
 @click.option(
     "--ignore",
@@ -40,22 +52,23 @@ def command(
 ) -> int:
     """Compare two snapshots: pools added, removed, changed, and targets where it is unknown.
 
-    A and B are each a path, a snapshot id, latest or latest~N. By default A is latest~1 and B is latest.
+    A and B are each a path, a snapshot ID or the beginning of one, latest or latest~N. By default A is
+    latest~1 and B is latest.
 
     What became of pools is unknown in a target that A or B did not cover. It is never called removed.
     """
     settings = reading_settings(config, given)
-    snapshots = [Snapshot.open(ref, settings.dest, settings=settings) for ref in (a, b)]
+    compared = [Snapshot.open(ref, settings.dest, settings=settings) for ref in (a, b)]
     now = datetime.now(UTC)
-    complain(*dated_ahead(sorted({each.id for each in snapshots if each.info.moment.is_ahead(now)})))
+    complain(*dated_ahead(sorted({each.id for each in compared if each.info.moment.is_ahead(now)})))
     fields = [name.strip() for each in ignore for name in each.split(",")]
-    found = diff(*snapshots, ignore=[name for name in fields if name])
+    found = diff(*compared, ignore=[name for name in fields if name])
     if settings.json_output:
         _write(found)
     else:
         from poolcensus.cli.differences import put_differences
 
-        put_differences(found, *snapshots)
+        put_differences(found, *compared)
     complain(*found.warnings)
     return ExitCode.FOUND if exit_code and found.statistics.found else ExitCode.OK
 

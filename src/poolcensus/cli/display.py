@@ -10,6 +10,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from poolcensus.cli.pace import UNKNOWN, Pace, Pacer
 from poolcensus.cli.tables import console, text
 from poolcensus.cli.wording import counted, covered, duration
 
@@ -33,13 +34,19 @@ def live(read: Callable[[], Progress]) -> Iterator[Callable[[], None]]:
     with suppress(OSError):
         shown.start()
     try:
-        yield lambda: shown.update(display(read()), refresh=True)
+        pacer = Pacer()
+
+        def refresh() -> None:
+            progress = read()
+            shown.update(display(progress, pacer.pace(progress)), refresh=True)
+
+        yield refresh
     finally:
         with suppress(OSError):
             shown.stop()
 
 
-def display(progress: Progress) -> RenderableType:
+def display(progress: Progress, pace: Pace = UNKNOWN) -> RenderableType:
     """Return the progress for a terminal: a bar, the counters, and what is slow."""
     bar = Table.grid(padding=(0, 1), expand=True)
     bar.add_column(no_wrap=True)
@@ -50,15 +57,15 @@ def display(progress: Progress) -> RenderableType:
     bar.add_row(
         text(f"{covered(progress)} targets"),
         ProgressBar(total=total, completed=progress.done, animation_time=progress.elapsed),
-        text(duration(progress.elapsed)),
+        text(", ".join(each for each in (duration(progress.elapsed), pace.left_words) if each)),
     )
     counters = [
         counted(progress.accounts, "account") + (" so far" if progress.listing else ""),
         counted(progress.totals.pools, "pool"),
-        counted(progress.totals.requests, "call"),
+        f"{counted(progress.totals.requests, 'call')}{pace.rate_words}",
         counted(progress.totals.throttles, "throttle"),
-        f"{progress.in_flight:,} under way",
-        *([f"{progress.uncovered:,} not covered"] if progress.uncovered else []),
+        f"{progress.in_flight:,} in flight",
+        *([f"{progress.uncovered:,} failed"] if progress.uncovered else []),
     ]
     rows: list[RenderableType] = [bar, text(", ".join(counters))]
     if slow := [each for each in progress.slowest if each[1] >= SLOW_AFTER][:MAX_SLOW]:

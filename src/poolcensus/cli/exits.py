@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from poolcensus.errors import CensusError
 
@@ -33,6 +33,19 @@ class ExitCode(IntEnum):
     LOCKED = 11
     INTERRUPTED = 130
     TERMINATED = 143
+
+
+MEANINGS: Mapping[ExitCode, str] = {
+    ExitCode.OK: "Success: of collect, published and every target covered.",
+    ExitCode.FATAL: "An error: of collect, nothing was published. verify found something.",
+    ExitCode.USAGE: "Wrong usage or settings: nothing was called.",
+    ExitCode.UNCOVERED: "Published, and some targets failed.",
+    ExitCode.NOT_PUBLISHED: "Not published, because of --strict or --max-failed; the ledger is kept.",
+    ExitCode.LOCKED: "Another run holds the lock of the destination.",
+    ExitCode.INTERRUPTED: "Interrupted: nothing was published.",
+    ExitCode.TERMINATED: "Terminated: nothing was published.",
+}
+"""Each exit code in words, for the manual."""
 
 
 class StoppedError(Exception):
@@ -57,7 +70,7 @@ def code_of(error: BaseException) -> int:
     from poolcensus import errors
 
     match error:
-        case errors.SettingsError() | click.UsageError():
+        case errors.SettingsError() | errors.QueryError() | click.UsageError():
             code = ExitCode.USAGE
         case errors.NotPublishedError():
             code = ExitCode.NOT_PUBLISHED
@@ -76,37 +89,57 @@ def code_of(error: BaseException) -> int:
 
 @contextmanager
 def report() -> Iterator[Report]:
-    """End what a person or the machine caused with a few lines and a code; a bug keeps its traceback."""
-    from poolcensus.cli.trouble import complain, details_of
+    """End what a person or the machine caused with a few lines and a code; a bug keeps its traceback.
 
+    Where the log is JSON, its last line is then an `exit_error`, but not where a snapshot was published.
+    """
     outcome = Report()
     try:
         yield outcome
-    except click.UsageError as error:
-        complain(error.format_message())
-        if error.ctx is not None:
-            complain(f"see '{error.ctx.command_path} --help'")
-        outcome.code = code_of(error)
-    except click.ClickException as error:
-        complain(error.format_message())
-        outcome.code = ExitCode.FATAL
-    except (StoppedError, KeyboardInterrupt, click.Abort) as error:
-        outcome.code = code_of(error)
-        complain("terminated" if outcome.code == ExitCode.TERMINATED else "interrupted")
-    except BrokenPipeError:
-        drop_output()
-        outcome.code = ExitCode.FATAL
-    except OSError as error:
-        name = f"{error.filename}: " if error.filename is not None else ""
-        complain(f"{name}{error.strerror or error}")
-        outcome.code = ExitCode.FATAL
+    except (click.ClickException, click.Abort, KeyboardInterrupt, StoppedError, OSError) as error:
+        _end_with(error, outcome)
     except _census_error() as error:
-        outcome.code = code_of(error)
-        if isinstance(error.__cause__, BrokenPipeError):
-            drop_output()
-        else:
-            complain(*str(error).splitlines())
+        _end_with(error, outcome)
+    except Exception as error:
+        from poolcensus.cli import logs
+
+        # A program reads the log: it gets the traceback in a line, too.
+        if not logs.bug(error):
+            raise
+        _end_with(error, outcome)
+
+
+def _end_with(error: BaseException, outcome: Report) -> None:
+    from poolcensus.cli import logs
+    from poolcensus.cli.trouble import complain, details_of, with_options
+
+    outcome.code = code_of(error)
+    words = _words(error)
+    complain(*words.splitlines())
+    match error:
+        case click.UsageError(ctx=click.Context(command_path=path)):
+            complain(f"see '{path} --help'")
+        case Exception():
             complain(*details_of(error))
+    if outcome.code != ExitCode.UNCOVERED:
+        with suppress(OSError):
+            logs.exit_error(outcome.code, with_options(words) or "standard output was closed")
+
+
+def _words(error: BaseException) -> str:
+    """Return what ended the program. Nothing where its reader has seen enough."""
+    if isinstance(error, BrokenPipeError) or isinstance(error.__cause__, BrokenPipeError):
+        drop_output()
+        return ""
+    match error:
+        case click.ClickException():
+            return error.format_message()
+        case StoppedError() | KeyboardInterrupt() | click.Abort():
+            return "terminated" if code_of(error) == ExitCode.TERMINATED else "interrupted"
+        case OSError():
+            name = f"{error.filename}: " if error.filename is not None else ""
+            return f"{name}{error.strerror or error}"
+    return str(error) if isinstance(error, _census_error()) else f"unexpected {type(error).__name__}"
 
 
 def drop_output() -> None:

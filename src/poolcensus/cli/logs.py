@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TextIO
 
 from poolcensus.cli.wording import printable
+from poolcensus.exit_error import MESSAGE_TYPE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from poolcensus.config import Settings
@@ -27,9 +29,13 @@ class StandardErrorHandler(logging.StreamHandler[TextIO]):
         super().__init__(sys.stderr)
         self.setFormatter(formatter)
         self.as_json = as_json
+        self.run_id: Callable[[], str | None] = _no_run
 
     def emit(self, record: logging.LogRecord) -> None:
         self.stream = sys.stderr
+        # A line of text is read beside its run, those in JSON are gathered from many.
+        if self.as_json and (run_id := self.run_id()) is not None:
+            record.run_id = run_id
         super().emit(record)
 
 
@@ -51,25 +57,76 @@ class TextFormatter(logging.Formatter):
 def configure(settings: Settings, file: Path | None = None) -> None:
     """Set logging up for the process, and log which settings file was read. A second call replaces it."""
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
-    as_json = settings.log_format == "json"
+    _set_up(level, as_json=settings.log_format == "json")
+    if file is not None:
+        _logger.info("settings were read from %s", file.absolute())
+
+
+def configure_json() -> None:
+    """Set logging up as JSON before settings are read, so that what is wrong with them is JSON too."""
+    _set_up(logging.WARNING, as_json=True)
+
+
+def _set_up(level: int, *, as_json: bool) -> None:
     handler = StandardErrorHandler(_json_formatter() if as_json else TextFormatter(), as_json=as_json)
     root = logging.getLogger()
-    for old in [each for each in root.handlers if isinstance(each, StandardErrorHandler)]:
+    for old in _handlers():
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(level)
     for name in PINNED:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
-    if file is not None:
-        _logger.info("settings were read from %s", file.absolute())
+
+
+def is_json() -> bool:
+    """Whether the log is JSON."""
+    return any(each.as_json for each in _handlers())
+
+
+def of_run(run_id: Callable[[], str | None]) -> None:
+    """Give each line in JSON the id of the run from here on, once `run_id` returns one."""
+    for each in _handlers():
+        each.run_id = run_id
 
 
 def complain(line: str) -> bool:
     """Log the line where the log is JSON, and return whether it did."""
-    if any(isinstance(each, StandardErrorHandler) and each.as_json for each in logging.getLogger().handlers):
+    if is_json():
         _logger.error(line)
         return True
     return False
+
+
+def info(message: str, *values: object) -> None:
+    """Log what is of interest only to those who ask for it."""
+    _logger.info(message, *values)
+
+
+def warning(message: str, *values: object) -> None:
+    """Log what should be looked after, and changes nothing in what is done."""
+    _logger.warning(message, *values)
+
+
+def exit_error(code: int, message: str) -> None:
+    """Log the line that says how the program ended, where the log is JSON."""
+    if is_json():
+        _logger.error(message, extra={"message_type": MESSAGE_TYPE, "code": code})
+
+
+def bug(error: Exception) -> bool:
+    """Log a bug with its traceback where the log is JSON, and return whether it did."""
+    if is_json():
+        _logger.critical("unexpected %s: please report it", type(error).__name__, exc_info=error)
+        return True
+    return False
+
+
+def _handlers() -> list[StandardErrorHandler]:
+    return [each for each in logging.getLogger().handlers if isinstance(each, StandardErrorHandler)]
+
+
+def _no_run() -> str | None:
+    return None
 
 
 def _json_formatter() -> logging.Formatter:

@@ -1,54 +1,136 @@
-"""The run's metrics as text for Prometheus, for node_exporter's textfile collector."""
+"""The metrics of runs as text for Prometheus, for node_exporter's textfile collector.
+
+Some tell of the last run, whichever way it ended, and some of the snapshot that was published last. A run
+that publishes none takes the latter over from the file that it replaces.
+"""
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
+from prometheus_client.parser import text_string_to_metric_families
+
+from poolcensus.model import Outcome, SnapshotStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
-    from poolcensus.model import Manifest, Progress, Totals
+    from poolcensus.model import Manifest, Progress
 
-_TOTALS = {
-    "targets": "Accounts times regions that the run came to know of.",
-    "covered": "Targets whose pools are known.",
-    "pools": "Pools that were seen.",
-    "pages": "Pages of pools that were read.",
-    "requests": "Calls of AWS that were sent, of any service.",
-    "retries": "Calls that repeated another.",
-    "throttles": "Calls that AWS throttled.",
-    "assume_role_calls": "Calls of sts:AssumeRole that were sent.",
+# This program writes 6 KB. What is a hundred times as long is another program's.
+_LONGEST = 600_000
+
+_OF_THE_RUN = {
+    "run_success": "Whether the last run published a snapshot.",
+    "run_complete": "Whether the last run published a snapshot that covers every target.",
+    "run_exit_code": "The exit code of the last run.",
+    "run_finished_timestamp_seconds": "When the last run ended.",
+    "run_duration_seconds": "How long the last run took.",
+    "requests": "Calls of AWS that the last run sent, of any service.",
+    "retries": "Calls of the last run that repeated another.",
+    "throttles": "Calls of the last run that AWS throttled.",
+    "assume_role_calls": "Calls of sts:AssumeRole that the last run sent.",
 }
+_OF_THE_SNAPSHOT = {
+    "last_success_timestamp_seconds": "When a run last published a snapshot; 0 where none has.",
+    "last_complete_timestamp_seconds": "When a run last published a snapshot that covers every target; 0"
+    " where none has.",
+    "targets": "Targets of the newest snapshot: accounts times regions.",
+    "covered": "Targets of the newest snapshot whose pools are known.",
+    "targets_uncovered": "Targets of the newest snapshot that ended without being covered.",
+    "pools": "Pools of the newest snapshot.",
+    "pages": "Pages of pools that were read for the newest snapshot.",
+    "accounts": "Accounts that were asked for the newest snapshot.",
+    "accounts_skipped": "Accounts that were not asked for the newest snapshot.",
+}
+_OUTCOMES = "Targets of the newest snapshot by outcome."
+_OUTCOME_NAMES = {f'outcomes{{outcome="{each}"}}': each for each in Outcome}
+
+NAMES = frozenset(f"poolcensus_{name}" for name in (*_OF_THE_RUN, *_OF_THE_SNAPSHOT, "outcomes"))
 
 
 def write_metrics(file: Path, *, exit_code: int, progress: Progress, manifest: Manifest | None) -> None:
     """Write the metrics of a run that has ended, whichever way. `manifest` is of what it published.
 
-    The file is replaced in one step: who reads it sees the last run's or this one's.
+    The file is replaced in one step: who reads it sees the last run's or this one's. Raises OSError.
     """
     registry = CollectorRegistry()
-
-    def gauge(name: str, description: str, value: float) -> None:
-        Gauge(f"poolcensus_{name}", description, registry=registry).set(value)
-
-    gauge("run_success", "Whether the last run published a snapshot.", manifest is not None)
-    gauge(
-        "run_complete", "Whether the last run published a snapshot that covers every target.", exit_code == 0
-    )
-    gauge("run_exit_code", "The exit code of the last run.", exit_code)
-    gauge("run_finished_timestamp_seconds", "When the last run ended.", time.time())
-    gauge("run_duration_seconds", "How long the last run took.", progress.elapsed)
-    totals: Totals = progress.totals if manifest is None else manifest.totals
-    for name, description in _TOTALS.items():
-        gauge(name, description, getattr(totals, name))
-    gauge("accounts", "Accounts that were asked.", progress.accounts)
-    gauge("accounts_skipped", "Accounts that were not asked.", progress.skipped)
-    gauge("targets_uncovered", "Targets that ended without being covered.", progress.uncovered)
+    now = time.time()
+    run = _of_the_run(exit_code, progress, now, published=manifest is not None)
+    # Series that are always there, so that no alert is silent for want of one: 0 until something is known.
+    snapshot = {**dict.fromkeys((*_OF_THE_SNAPSHOT, *_OUTCOME_NAMES), 0.0), **_former(file)}
     if manifest is not None:
-        outcomes = Gauge("poolcensus_outcomes", "Targets by outcome.", ["outcome"], registry=registry)
-        for outcome, count in manifest.outcomes.items():
-            outcomes.labels(outcome=outcome.value).set(count)
+        snapshot.update(_of_the_snapshot(manifest, now))
+    for descriptions, values in ((_OF_THE_RUN, run), (_OF_THE_SNAPSHOT, snapshot)):
+        for name, description in descriptions.items():
+            Gauge(f"poolcensus_{name}", description, registry=registry).set(values[name])
+    outcomes = Gauge("poolcensus_outcomes", _OUTCOMES, ["outcome"], registry=registry)
+    for name, outcome in _OUTCOME_NAMES.items():
+        outcomes.labels(outcome=outcome.value).set(snapshot[name])
     write_to_textfile(str(file), registry)
+
+
+def _of_the_run(code: int, progress: Progress, now: float, *, published: bool) -> Mapping[str, float]:
+    totals = progress.totals
+    return {
+        "run_success": published,
+        "run_complete": code == 0,
+        "run_exit_code": code,
+        "run_finished_timestamp_seconds": now,
+        "run_duration_seconds": progress.elapsed,
+        "requests": totals.requests,
+        "retries": totals.retries,
+        "throttles": totals.throttles,
+        "assume_role_calls": totals.assume_role_calls,
+    }
+
+
+def _of_the_snapshot(manifest: Manifest, now: float) -> Mapping[str, float]:
+    totals = manifest.totals
+    whole = {"last_complete_timestamp_seconds": now} if manifest.status is SnapshotStatus.COMPLETE else {}
+    return {
+        "last_success_timestamp_seconds": now,
+        **whole,
+        "targets": totals.targets,
+        "covered": totals.covered,
+        "targets_uncovered": totals.targets - totals.covered,
+        "pools": totals.pools,
+        "pages": totals.pages,
+        "accounts": manifest.accounts_planned,
+        "accounts_skipped": len(manifest.accounts_skipped),
+        **{name: manifest.outcomes.get(outcome, 0) for name, outcome in _OUTCOME_NAMES.items()},
+    }
+
+
+def _former(file: Path) -> Mapping[str, float]:
+    """Return what the file that is there says of the newest snapshot: nothing where it can't be read."""
+    try:
+        text = _text(file)
+        samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        # Another program's file or half a line: the parser trips over text of any shape in as many ways.
+        return {}
+    found: dict[str, float] = {}
+    for sample in samples:
+        name = sample.name.removeprefix("poolcensus_")
+        if name == "outcomes" and sample.labels.keys() == {"outcome"}:
+            name = f'outcomes{{outcome="{sample.labels["outcome"]}"}}'
+        known = name in _OUTCOME_NAMES or (name in _OF_THE_SNAPSHOT and not sample.labels)
+        if known and math.isfinite(sample.value) and sample.value >= 0:
+            found[name] = sample.value
+    # Without it, nothing says that the other numbers are a snapshot's.
+    return found if found.get("last_success_timestamp_seconds") else {}
+
+
+def _text(file: Path) -> str:
+    # A pipe would never end.
+    if not file.is_file():
+        return ""
+    with file.open("rb") as stream:
+        text = stream.read(_LONGEST).decode()
+    # A number that is cut off is another number.
+    return text if text.endswith("\n") else ""

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 import click
 import msgspec
 
+from poolcensus.cli.completing import regions, words
 from poolcensus.config.settings import FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from poolcensus.cli.completing import Completer
     from poolcensus.config import Settings
 
 Parameters = ParamSpec("Parameters")
@@ -56,12 +58,13 @@ OPTIONS = tuple(
         ("--strict", "strict", None),
         ("--max-failed", "max_failed", "N|N%"),
         ("--resume", "resume", None),
-        ("--deadline", "deadline", "SECONDS"),
+        ("--deadline", "deadline", "DURATION"),
         ("--shard", "shard", "I/N"),
         ("--progress", "progress", "auto|always|never"),
         ("--log-format", "log_format", "text|json"),
         ("--log-level", "log_level", "debug|info|warning|error"),
         ("--metrics-file", "metrics_file", "FILE"),
+        ("--notify-command", "notify_command", "COMMAND"),
         ("--json", "json", None),
     )
 )
@@ -85,10 +88,29 @@ def settings_options(
             "--config",
             metavar="FILE",
             type=click.Path(path_type=Path),
+            shell_complete=words((), "file"),
             help="Read the settings from this TOML file.",
         )(function)
 
     return decorate
+
+
+def comma_list(
+    flag: str, metavar: str, text: str, completer: Completer | None = None
+) -> Callable[[Callable[Parameters, Returned]], Callable[Parameters, Returned]]:
+    """Give a command an option of several values, with commas between them or repeated."""
+
+    def split(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:  # noqa: ARG001 - Click's signature
+        return tuple(part for each in value for part in (piece.strip() for piece in each.split(",")) if part)
+
+    return click.option(
+        flag,
+        metavar=metavar,
+        multiple=True,
+        callback=split,
+        shell_complete=completer,
+        help=f"{text}  [may be repeated]",
+    )
 
 
 def _decorator(
@@ -99,7 +121,25 @@ def _decorator(
     if option.metavar is None:
         both = f"{option.flag}/--no-{option.flag.removeprefix('--')}"
         return click.option(both, option.key, is_flag=True, default=None, help=text)
-    return click.option(option.flag, option.key, metavar=option.metavar, multiple=option.repeats, help=text)
+    return click.option(
+        option.flag,
+        option.key,
+        metavar=option.metavar,
+        multiple=option.repeats,
+        shell_complete=_completer(option.metavar),
+        help=text,
+    )
+
+
+def _completer(metavar: str) -> Completer:
+    """Return what is offered for an option's value, by the words of its metavar."""
+    if metavar == "PATTERN,...":
+        return words(regions)
+    parts = metavar.split("|")
+    kinds = {"FILE": "file", "DEST": "dir"}
+    return words(
+        [each for each in parts if each.islower()], *(kinds[each] for each in parts if each in kinds)
+    )
 
 
 def _hints(option: SettingOption) -> str:

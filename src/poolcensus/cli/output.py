@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -10,15 +11,26 @@ from poolcensus.format import codec
 from poolcensus.format.times import rfc3339
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
 
     from poolcensus.model import JsonObject, Plan
     from poolcensus.snapshot import Decision, LockHolder, SnapshotInfo
 
+# Few enough that a reader who wants the first lines soon has them.
+_LINES_AT_ONCE: Final = 200
+
 
 def write_line(value: object) -> None:
     """Write one line of JSON."""
     click.echo(codec.dumps(value))
+
+
+def write_lines(lines: Iterable[str], *, to_stderr: bool = False) -> None:
+    """Write many lines, some hundreds at a time: each write is flushed, which takes longer than a line."""
+    rest = iter(lines)
+    while part := list(islice(rest, _LINES_AT_ONCE)):
+        click.echo("\n".join(part), err=to_stderr)
 
 
 def info_object(info: SnapshotInfo, now: datetime) -> JsonObject:

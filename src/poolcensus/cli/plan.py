@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from poolcensus.cli import logs
+from poolcensus.cli.command import Command
 from poolcensus.cli.exits import ExitCode
 from poolcensus.cli.options import EVERYTHING, read_settings, settings_options
 from poolcensus.cli.running import run
@@ -20,7 +21,14 @@ if TYPE_CHECKING:
     from poolcensus.model import Plan
 
 
-@click.command(name="plan")
+@click.command(
+    name="plan",
+    cls=Command,
+    examples=(
+        ("What collect would do", "poolcensus plan"),
+        ("The same, of one account, for programs", "poolcensus plan --accounts 111122223333 --json"),
+    ),
+)
 @settings_options(*EVERYTHING)
 def command(config: Path | None, **given: object) -> int:
     """Print what collect would do: accounts, regions, targets and calls.
@@ -37,7 +45,8 @@ def command(config: Path | None, **given: object) -> int:
 
         write_line(plan_object(plan))
     else:
-        from poolcensus.cli.tables import console, plan_summary, put
+        from poolcensus.cli.summaries import plan_summary
+        from poolcensus.cli.tables import console, put
 
         put(console(), *plan_summary(plan))
     return ExitCode.OK

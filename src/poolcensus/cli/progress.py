@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import anyio
 import click
 
+from poolcensus.cli.pace import UNKNOWN, Pace, Pacer
 from poolcensus.cli.trouble import on_terminal
 from poolcensus.cli.wording import counted, covered, duration
 from poolcensus.config import ProgressMode
@@ -43,10 +44,16 @@ def shown(read: Callable[[], Progress], mode: ProgressMode) -> AbstractAsyncCont
 
 @asynccontextmanager
 async def _lines(read: Callable[[], Progress]) -> AsyncIterator[None]:
-    async with _repeated(lambda: click.echo(line(read()), err=True), SECONDS_BETWEEN_LINES):
+    pacer = Pacer()
+
+    def write() -> None:
+        progress = read()
+        click.echo(line(progress, pacer.pace(progress)), err=True)
+
+    async with _repeated(write, SECONDS_BETWEEN_LINES):
         yield
     with suppress(OSError):
-        click.echo(line(read()), err=True)
+        write()
 
 
 @asynccontextmanager
@@ -75,13 +82,14 @@ async def _repeated(action: Callable[[], None], seconds: float) -> AsyncIterator
                 tasks.cancel_scope.cancel()
 
 
-def line(progress: Progress) -> str:
+def line(progress: Progress, pace: Pace = UNKNOWN) -> str:
     """Return the progress as one line of plain text."""
     parts = [
         f"{covered(progress)} targets",
         counted(progress.totals.pools, "pool"),
-        counted(progress.totals.requests, "call"),
+        f"{counted(progress.totals.requests, 'call')}{pace.rate_words}",
         counted(progress.totals.throttles, "throttle"),
-        f"{progress.uncovered:,} not covered",
+        f"{progress.uncovered:,} failed",
+        *([pace.left_words] if pace.left_words else []),
     ]
     return f"poolcensus: {duration(progress.elapsed)}: {', '.join(parts)}"

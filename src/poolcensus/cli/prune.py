@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from poolcensus.cli.command import Command
 from poolcensus.cli.exits import ExitCode
 from poolcensus.cli.options import settings_options
 from poolcensus.cli.reading import KEYS, dated_ahead, reading_settings
@@ -25,7 +26,14 @@ if TYPE_CHECKING:
 _COUNT = click.IntRange(min=1)
 
 
-@click.command(name="prune")
+@click.command(
+    name="prune",
+    cls=Command,
+    examples=(
+        ("See what would be removed", "poolcensus prune --keep-last 7 --keep-daily 30 --dry-run"),
+        ("Remove it", "poolcensus prune --keep-last 7 --keep-daily 30"),
+    ),
+)
 @settings_options(*KEYS)
 @click.option("--keep-last", metavar="N", type=_COUNT, help="Keep the N newest snapshots of each scope.")
 @click.option(

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from poolcensus.cli.command import Command
+from poolcensus.cli.completing import snapshots, words
 from poolcensus.cli.exits import ExitCode
 from poolcensus.cli.options import settings_options
 from poolcensus.cli.reading import KEYS, reading_settings, unreadable_lines
+from poolcensus.cli.running import signals_raised
 from poolcensus.cli.trouble import complain, on_terminal
 from poolcensus.cli.wording import printable
 from poolcensus.storage.naming import LATEST
@@ -20,13 +23,24 @@ if TYPE_CHECKING:
 _STANDARD_OUTPUT = "-"
 
 
-@click.command(name="report")
-@click.argument("ref", default=LATEST, metavar="[SNAPSHOT]")
+@click.command(
+    name="report",
+    cls=Command,
+    examples=(
+        ("The newest snapshot, with those before it as its history", "poolcensus report --output pools.html"),
+        (
+            "As it stood thirty snapshots ago, from a bucket",
+            "poolcensus report latest~30 --dest s3://BUCKET/PREFIX --output pools.html",
+        ),
+    ),
+)
+@click.argument("ref", default=LATEST, metavar="[SNAPSHOT]", shell_complete=snapshots)
 @settings_options(*(key for key in KEYS if key != "json"))
 @click.option(
     "--output",
     required=True,
     metavar="FILE",
+    shell_complete=words((), "file"),
     help="Write the page to this file, or to standard output where it is -.",
 )
 def command(ref: str, config: Path | None, *, output: str, **given: object) -> int:
@@ -45,7 +59,8 @@ def command(ref: str, config: Path | None, *, output: str, **given: object) -> i
     if output.startswith("s3://"):
         raise click.UsageError("--output takes no bucket: write it to a file, and copy that")
     settings = reading_settings(config, given)
-    made = report(ref, settings.dest, settings=settings)
+    with signals_raised():
+        made = report(ref, settings.dest, settings=settings)
     complain(*unreadable_lines(settings.dest, made.unread))
     if output == _STANDARD_OUTPUT:
         click.echo(made.html.encode(), nl=False)

@@ -5,19 +5,23 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import select
 import signal
 import sys
 import threading
 import time
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 
+from poolcensus.cli import logs
 from poolcensus.cli.exits import StoppedError
 from poolcensus.cli.trouble import complain
+from poolcensus.exit_error import exit_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterator
     from types import FrameType
 
 Result = TypeVar("Result")
@@ -57,6 +61,7 @@ async def _run(body: Callable[[], Coroutine[None, None, Result]], ended: threadi
         if received:
             # `timeout` and the like signal a process and then its group: that is one wish, not two.
             if number != received[0] or time.monotonic() - stopped_at[0] > _SAME_SIGNAL_WITHIN:
+                _tell_of_exit(128 + number)
                 _leave(128 + number)
             return
         stopped_at.append(time.monotonic())
@@ -85,16 +90,57 @@ async def _run(body: Callable[[], Coroutine[None, None, Result]], ended: threadi
     raise StoppedError(received[0])
 
 
+@contextmanager
+def signals_raised() -> Iterator[None]:
+    """Raise `StoppedError` at the first SIGINT or SIGTERM, so that what blocks puts away its temporary files.
+
+    A second one does what it did before.
+    """
+    before = {each: signal.getsignal(each) for each in SIGNALS}
+    taken = [each for each in SIGNALS if before[each] is not signal.SIG_IGN]
+
+    def give_back() -> None:
+        for each in taken:
+            signal.signal(each, before[each])
+
+    def stop(number: int, _: FrameType | None) -> None:
+        give_back()
+        raise StoppedError(number)
+
+    for each in taken:
+        signal.signal(each, stop)
+    try:
+        yield
+    finally:
+        give_back()
+
+
 def _run_out(number: int, ended: threading.Event) -> None:
     # Where the loop has ended, what went wrong is said already: only threads are left.
     if not ended.is_set():
         word = "terminated" if number == signal.SIGTERM else "interrupted"
         line = f"{word}, without waiting for what did not end within {_CLEANUP_WITHIN:g} s"
         # What does not end may be standard error itself.
-        saying = threading.Thread(target=complain, args=(line,), daemon=True)
+        saying = threading.Thread(target=_complain_of_exit, args=(128 + number, line), daemon=True)
         saying.start()
         saying.join(_LAST_MESSAGE_WITHIN)
     _leave(128 + number)
+
+
+def _complain_of_exit(code: int, line: str) -> None:
+    complain(line)
+    with suppress(OSError):
+        logs.exit_error(code, line)
+
+
+def _tell_of_exit(code: int) -> None:
+    # Not by the log: what the signal came amid may be a line of it.
+    if sys.stderr is not None and logs.is_json():
+        with suppress(OSError, ValueError):
+            descriptor = sys.stderr.fileno()
+            # A pipe that nobody reads would take for ever.
+            if select.select((), (descriptor,), (), 0)[1]:
+                os.write(descriptor, exit_error(code, "stopped by a second signal"))
 
 
 def _leave(code: int) -> None:

@@ -4,90 +4,212 @@ from __future__ import annotations
 
 import shlex
 from datetime import UTC, datetime
-from itertools import islice
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
+from poolcensus.analysis.listing import FAILURE_KEYS, Choice, SortKey, record_keys
+from poolcensus.cli.command import Command
+from poolcensus.cli.completing import regions, snapshots, words
 from poolcensus.cli.exits import ExitCode
-from poolcensus.cli.options import settings_options
+from poolcensus.cli.options import comma_list, settings_options
 from poolcensus.cli.reading import KEYS, dated_ahead, reading_settings
 from poolcensus.cli.trouble import complain
 from poolcensus.errors import SnapshotError
+from poolcensus.model import Outcome
 from poolcensus.snapshot import Snapshot, refused_run
 from poolcensus.storage.naming import LATEST
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from poolcensus.config import Settings
-    from poolcensus.model import TargetResult
     from poolcensus.snapshot import RefusedRun
 
-# A table's columns are as wide as its rows need: a part at a time keeps a large snapshot out of memory.
-ROWS_PER_TABLE = 500
+_OUTCOMES = tuple(each.value for each in Outcome if not each.covered)
 
-Row = TypeVar("Row")
+# https://docs.aws.amazon.com/workspaces/latest/api/API_WorkspacesPool.html
+_STATES = ("CREATING", "DELETING", "RUNNING", "STARTING", "STOPPED", "STOPPING", "UPDATING")
 
 
-@click.command(name="show")
-@click.argument("ref", required=False, metavar="[SNAPSHOT]")
+def _columns() -> list[str]:
+    """Return what rows can be sorted by, pools or failures."""
+    from poolcensus.operations import WORKSPACES_POOLS
+
+    return [*record_keys(WORKSPACES_POOLS.info), *(each for each in FAILURE_KEYS if each != "account")]
+
+
+@click.command(
+    name="show",
+    cls=Command,
+    examples=(
+        ("The newest snapshot", "poolcensus show"),
+        ("What failed, and what would mend it", "poolcensus show --failures"),
+        (
+            "Running pools with the most sessions, of the snapshot before",
+            "poolcensus show latest~1 --pools --state RUNNING --sort -sessions",
+        ),
+        (
+            "The pools of one day as CSV",
+            "poolcensus show 20261123 --pools --json | jq -r '[.account_id, .region, .pool.PoolId] | @csv'",
+        ),
+    ),
+)
+@click.argument("ref", required=False, metavar="[SNAPSHOT]", shell_complete=snapshots)
 @settings_options(*KEYS)
-@click.option("--failures", is_flag=True, help="List every target that is not covered, and why.")
-@click.option("--pools", is_flag=True, help="List the pools; with --json, one record a line.")
-def command(ref: str | None, config: Path | None, *, failures: bool, pools: bool, **given: object) -> int:
+@click.option(
+    "--failures", is_flag=True, help="List what failed, by account and cause, and what would mend it."
+)
+@click.option("--pools", is_flag=True, help="List the pools.")
+@comma_list(
+    "--account", "ID|NAME,...", "Only rows of these accounts, by ID, name or pattern such as 'prod-*'."
+)
+@comma_list(
+    "--region", "PATTERN,...", "Only rows of these regions, by name or pattern such as eu-*.", words(regions)
+)
+@comma_list("--state", "STATE,...", "Only pools in these states, such as RUNNING.", words(_STATES))
+@comma_list(
+    "--outcome", "OUTCOME,...", "Only failures with these outcomes, such as throttled.", words(_OUTCOMES)
+)
+@comma_list(
+    "--sort",
+    "[-]COLUMN,...",
+    "Sort by these columns, such as -sessions,account; - sorts in descending order.",
+    words(_columns),
+)
+def command(
+    ref: str | None,
+    config: Path | None,
+    *,
+    failures: bool,
+    pools: bool,
+    account: tuple[str, ...],
+    region: tuple[str, ...],
+    state: tuple[str, ...],
+    outcome: tuple[str, ...],
+    sort: tuple[str, ...],
+    **given: object,
+) -> int:
     """Print one snapshot: summary, failures, pools.
 
-    SNAPSHOT is a path, a snapshot id, latest (the default) or latest~N, the N-th before the latest. The
-    latest is the one that was published last, by its manifest.
+    SNAPSHOT is a path, a snapshot ID or the beginning of one, latest (the default) or latest~N, the N-th
+    before the latest. The latest is the one that was published last, by its manifest.
+
+    Rows are sorted by account, region and pool. With --json, --pools prints the records and --failures the
+    lines of the ledger, as they are in the snapshot; without either, the summary is one object.
 
     A run that was not published, because of --strict or --max-failed, is shown by --failures alone where it
-    is the last one, and with its id.
+    is the last one, and with its ID.
     """
     settings = reading_settings(config, given)
     if settings.json_output and pools and failures:
         message = "with --json, --pools and --failures are different kinds of lines: ask for one of them"
         raise click.UsageError(message)
+    _check_rows(pools=pools, failures=failures, state=state, outcome=outcome, others=(account, region, sort))
+    view = _View(
+        settings,
+        Choice(account, region, state, outcome),
+        tuple(SortKey(each.removeprefix("-"), descending=each.startswith("-")) for each in sort),
+    )
     only_failures = failures and not pools
-    if only_failures and ref is None and _show_refused(settings, None):
+    if only_failures and ref is None and view.show_refused(None):
         return ExitCode.OK
     try:
-        _show(settings, ref or LATEST, failures=failures, pools=pools)
+        view.show(ref or LATEST, failures=failures, pools=pools)
     except SnapshotError:
-        if ref is None or not _show_refused(settings, ref, listed=only_failures):
+        if ref is None or not view.show_refused(ref, listed=only_failures):
             raise
     return ExitCode.OK
 
 
-def _show(settings: Settings, ref: str, *, failures: bool, pools: bool) -> None:
-    with Snapshot.open(ref, settings.dest, settings=settings) as snapshot:
-        complain(*dated_ahead([snapshot.id] if snapshot.info.moment.is_ahead(datetime.now(UTC)) else []))
-        if not settings.json_output:
-            _print(snapshot, failures=failures, pools=pools)
-        elif pools:
-            _write_pools(snapshot)
+def _check_rows(
+    *,
+    pools: bool,
+    failures: bool,
+    state: tuple[str, ...],
+    outcome: tuple[str, ...],
+    others: tuple[tuple[str, ...], ...],
+) -> None:
+    """Raise `UsageError` for an option that would change nothing, or that could match nothing."""
+    if state and not pools:
+        raise click.UsageError("--state chooses pools: add --pools")
+    if outcome and not failures:
+        raise click.UsageError("--outcome chooses failures: add --failures")
+    if any(others) and not (pools or failures):
+        raise click.UsageError("--account, --region and --sort are for rows: add --pools or --failures")
+    for each in outcome:
+        if each.casefold() not in _OUTCOMES:
+            raise click.UsageError(f'--outcome: "{each}" is not one of {", ".join(_OUTCOMES)}')
+
+
+class _View:
+    """Prints snapshots and refused runs, or the rows of them that are chosen."""
+
+    def __init__(self, settings: Settings, choice: Choice, sort: tuple[SortKey, ...]) -> None:
+        self._settings = settings
+        self._choice = choice
+        self._sort = sort
+
+    def show(self, ref: str, *, failures: bool, pools: bool) -> None:
+        """Print a snapshot. Raises `SnapshotError`."""
+        with Snapshot.open(ref, self._settings.dest, settings=self._settings) as snapshot:
+            complain(*dated_ahead([snapshot.id] if snapshot.info.moment.is_ahead(datetime.now(UTC)) else []))
+            if failures:
+                self._put_failures(snapshot)
+            if failures and pools:
+                click.echo()
+            if pools:
+                self._put_pools(snapshot)
+            if not failures and not pools:
+                _put_summary(snapshot, as_json=self._settings.json_output)
+
+    def show_refused(self, ref: str | None, *, listed: bool = True) -> bool:
+        """Print the failures of a run that was not published. Return whether there is such a run."""
+        run = refused_run(ref, self._settings.dest, settings=self._settings)
+        if run is None:
+            return False
+        why = f"Run {run.id} was not published ({_reason(run)})"
+        if not listed:
+            at_dest = ref is None or run.id.startswith(ref)
+            place = f" --dest {shlex.quote(self._settings.dest)}" if at_dest else ""
+            again = f"poolcensus show {shlex.quote(ref or run.id)} --failures{place}"
+            message = f"{why}: only its ledger is kept. Run '{again}' to list its failures."
+            raise SnapshotError(message)
+        complain(f"{why}; these are its failures.")
+        self._put_failures(run)
+        return True
+
+    def _put_failures(self, run: Snapshot | RefusedRun) -> None:
+        from poolcensus.analysis.listing import ALL, failed_results
+        from poolcensus.cli import failing
+        from poolcensus.cli.output import write_line
+
+        if self._settings.json_output:
+            for each in failed_results(run.uncovered(), self._choice, self._sort):
+                write_line(run.schema.result_object(each))
         else:
-            _write_object(snapshot)
+            failing.put_failures(
+                run.uncovered(), run.manifest, self._choice, self._sort, is_choice=self._choice != ALL
+            )
 
+    def _put_pools(self, snapshot: Snapshot) -> None:
+        from poolcensus.analysis.listing import ALL, record_lines, records_in_order
 
-def _show_refused(settings: Settings, ref: str | None, *, listed: bool = True) -> bool:
-    """Print the failures of a run that was not published. Return whether there is such a run."""
-    run = refused_run(ref, settings.dest, settings=settings)
-    if run is None:
-        return False
-    why = f"Run {run.id} was not published ({_reason(run)})"
-    if not listed:
-        place = f" --dest {shlex.quote(settings.dest)}" if ref == run.id else ""
-        again = f"poolcensus show {shlex.quote(ref or run.id)} --failures{place}"
-        message = f"{why}: only its ledger is kept. Run '{again}' to list its failures."
-        raise SnapshotError(message)
-    complain(f"{why}; these are its failures.")
-    if settings.json_output:
-        _write_refused(run)
-    else:
-        _put_failures(run.uncovered())
-    return True
+        if self._settings.json_output:
+            from poolcensus.cli.output import write_lines
+
+            lines = record_lines(snapshot, self._choice, self._sort)
+            write_lines(line.decode().rstrip("\n") for line in lines)
+            return
+        records = records_in_order(snapshot, self._choice, self._sort)
+        from poolcensus.cli.tables import console, put, record_table
+        from poolcensus.operations import columns_of
+
+        table = record_table(records, columns_of(snapshot.manifest.operation))
+        put(console(), table)
+        if not table.rows_read:
+            items = snapshot.manifest.operation.items
+            click.echo(f"No {items}." if self._choice == ALL else f"No {items} match.")
 
 
 def _reason(run: RefusedRun) -> str:
@@ -95,49 +217,20 @@ def _reason(run: RefusedRun) -> str:
     return f"`{setting}` {value}".rstrip()
 
 
-def _put_failures(results: Iterable[TargetResult]) -> None:
-    from poolcensus.cli import tables
-
-    screen = tables.console()
-    for some in _parts(results):
-        tables.put(screen, tables.failure_table(some))
-
-
-def _print(snapshot: Snapshot, *, failures: bool, pools: bool) -> None:
-    from poolcensus.cli import tables
-    from poolcensus.cli.trouble import failures as failure_lines
-    from poolcensus.engine.failures import FailureTally
-    from poolcensus.operations import columns_of, operation_named
-
-    screen = tables.console()
-    operation = operation_named(snapshot.manifest.operation.name)
-    columns = columns_of(snapshot.manifest.operation)
-    if failures or pools:
-        _put_failures(snapshot.uncovered() if failures else ())
-        for records in _parts(snapshot.pools() if pools else ()):
-            tables.put(screen, tables.record_table(records, columns))
+def _put_summary(snapshot: Snapshot, *, as_json: bool) -> None:
+    if as_json:
+        _write_object(snapshot)
         return
-    tables.put(screen, *tables.manifest_summary(snapshot.manifest, snapshot.location))
-    if lines := [*failure_lines(FailureTally(operation, snapshot.uncovered()).groups())]:
-        lines.insert(0, "")
-    for each in lines:
-        tables.put(screen, tables.text(each))
+    from poolcensus.cli.failing import put_causes
+    from poolcensus.cli.summaries import manifest_summary
+    from poolcensus.cli.tables import console, put
 
-
-def _parts(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    rest = iter(rows)
-    while part := list(islice(rest, ROWS_PER_TABLE)):
-        yield part
-
-
-def _write_pools(snapshot: Snapshot) -> None:
-    from poolcensus.cli.output import write_line
-
-    for record in snapshot.pools():
-        write_line(snapshot.schema.record_object(snapshot.id, record))
+    put(console(), *manifest_summary(snapshot.manifest, snapshot.location))
+    put_causes(snapshot.uncovered(), snapshot.manifest)
 
 
 def _write_object(snapshot: Snapshot) -> None:
+    from poolcensus.analysis.listing import failed_results
     from poolcensus.cli.output import write_line
     from poolcensus.format.schema import manifest_object
 
@@ -146,19 +239,8 @@ def _write_object(snapshot: Snapshot) -> None:
             "path": snapshot.location,
             "scope": snapshot.info.scope.summary,
             "manifest": manifest_object(snapshot.manifest),
-            "failures": [snapshot.schema.result_object(each) for each in snapshot.uncovered()],
-        }
-    )
-
-
-def _write_refused(run: RefusedRun) -> None:
-    from poolcensus.cli.output import write_line
-    from poolcensus.format.schema import manifest_object
-
-    write_line(
-        {
-            "refused": run.reason,
-            "manifest": manifest_object(run.manifest),
-            "failures": [run.schema.result_object(each) for each in run.uncovered()],
+            "failures": [
+                snapshot.schema.result_object(each) for each in failed_results(snapshot.uncovered())
+            ],
         }
     )

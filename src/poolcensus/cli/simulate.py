@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from poolcensus.cli.command import Command
 from poolcensus.cli.exits import ExitCode
 from poolcensus.simulator import Fault, Latency, Limits, Simulator, SimulatorConfig, WorldConfig, serve
 
@@ -77,7 +78,17 @@ def _filled(config: type[Config], given: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-@click.command(name="simulate")
+@click.command(
+    name="simulate",
+    cls=Command,
+    examples=(
+        (
+            "Serve an Organization of 1,000 accounts",
+            "poolcensus simulate --port 4566 --accounts 1000 --seed 7",
+        ),
+        ("One that throttles a tenth of the calls", "poolcensus simulate --fault throttle:0.1"),
+    ),
+)
 @_options(SimulatorConfig)
 @_options(WorldConfig)
 @click.option(

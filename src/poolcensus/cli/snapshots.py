@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from poolcensus.cli.command import Command
 from poolcensus.cli.exits import ExitCode
 from poolcensus.cli.options import settings_options
 from poolcensus.cli.reading import KEYS, dated_ahead, reading_settings, unreadable_lines
@@ -18,7 +19,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@click.command(name="snapshots")
+@click.command(
+    name="snapshots",
+    cls=Command,
+    examples=(
+        ("The snapshots in ./snapshots", "poolcensus snapshots"),
+        (
+            "The IDs of those that are complete",
+            "poolcensus snapshots --json | jq -r 'select(.status == \"complete\").snapshot_id'",
+        ),
+    ),
+)
 @settings_options(*KEYS)
 def command(config: Path | None, **given: object) -> int:
     """List the snapshots at a destination, with what each was asked to cover.
@@ -31,14 +42,15 @@ def command(config: Path | None, **given: object) -> int:
     now = datetime.now(UTC)
     complain(*unreadable_lines(settings.dest, inventory.unreadable))
     complain(*dated_ahead([each.id for each in found if each.moment.is_ahead(now)]))
-    if settings.json_output:
+    if not found:
+        complain(no_snapshots(settings.dest))
+    elif settings.json_output:
         from poolcensus.cli.output import info_object, write_line
 
-        write_line([info_object(each, now) for each in found])
-    elif found:
+        for each in found:
+            write_line(info_object(each, now))
+    else:
         from poolcensus.cli.tables import console, put, snapshot_table
 
         put(console(), snapshot_table(found))
-    else:
-        complain(no_snapshots(settings.dest))
     return ExitCode.OK

@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import os
 import re
-from collections import Counter
 from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
 from rich.filesize import decimal
-from rich.table import Table
 from rich.text import Text
 
+from poolcensus.cli.columns import Column, Grid
+from poolcensus.cli.output import write_lines
 from poolcensus.cli.wording import counted, duration, printable
-from poolcensus.format.times import rfc3339
 from poolcensus.model import Outcome, SnapshotStatus
-from poolcensus.snapshot.scope import Scope
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from rich.console import RenderableType
 
-    from poolcensus.model import Manifest, Plan, PoolRecord, SkippedAccount, TargetResult
-    from poolcensus.operations import Column
+    from poolcensus.analysis.failures import AccountFailure
+    from poolcensus.model import PoolRecord
+    from poolcensus.operations import Column as Field
     from poolcensus.snapshot import Decision, SnapshotInfo
 
 # Wide enough that a pipe or a file gets every row on one line.
@@ -35,10 +34,10 @@ _NARROWEST = 40
 # A terminal that does not know its size says 0, and a display of that size shows nothing.
 _SIZES = frozenset({"COLUMNS", "LINES"})
 
-# Of a list of hundreds of accounts: enough to tell it from another. `show --json` has all of them.
-_VALUES_SHOWN = 10
+_STYLES: Mapping[str, str] = {Outcome.OK: "green", Outcome.EMPTY: "green"}
 
-_STYLES = {Outcome.OK: "green", Outcome.EMPTY: "green"}
+# More of them would take the room that the error needs.
+_REGIONS_NAMED = 2
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -47,7 +46,15 @@ def console(*, stderr: bool = False) -> Console:
     for name in _SIZES & os.environ.keys():
         if re.fullmatch("0*[1-9][0-9]{0,3}", os.environ[name]):
             environment[name] = os.environ[name]
-    made = Console(stderr=stderr, markup=False, highlight=False, emoji=False, _environ=environment)
+    made = Console(
+        stderr=stderr,
+        # rich leaves bold and dim on, which are colours on many terminals: https://no-color.org
+        color_system=None if environment.get("NO_COLOR") else "auto",
+        markup=False,
+        highlight=False,
+        emoji=False,
+        _environ=environment,
+    )
     if "COLUMNS" in environment:
         made.width = max(made.width, _NARROWEST)
     elif not made.is_terminal:
@@ -57,13 +64,27 @@ def console(*, stderr: bool = False) -> Console:
 
 def put(screen: Console, *what: RenderableType) -> None:
     """Print one after the other. A pipe or a file gets no blanks at the ends of lines."""
+    for each in what:
+        if isinstance(each, Grid):
+            _put_grid(screen, each)
+        elif screen.is_terminal:
+            screen.print(each, soft_wrap=True)
+        else:
+            with screen.capture() as captured:
+                screen.print(each, soft_wrap=True)
+            lines = captured.get().split("\n")
+            click.echo("\n".join(line.rstrip() for line in lines), nl=False, err=screen.stderr)
+
+
+def _put_grid(screen: Console, grid: Grid) -> None:
     if screen.is_terminal:
-        screen.print(*what, sep="\n")
+        for styled in grid.styled(screen.width):
+            screen.print(styled, soft_wrap=True)
         return
-    with screen.capture() as captured:
-        screen.print(*what, sep="\n")
-    lines = captured.get().split("\n")
-    click.echo("\n".join(line.rstrip() for line in lines), nl=False, err=screen.stderr)
+    # No console in between: it would take a millisecond for a line, and there may be a million.
+    limited = screen.width < _NO_TERMINAL_WIDTH
+    lines = (each.plain.rstrip() for each in grid.styled(screen.width)) if limited else grid.texts()
+    write_lines(lines, to_stderr=screen.stderr)
 
 
 def text(value: object, style: str = "") -> Text:
@@ -71,160 +92,128 @@ def text(value: object, style: str = "") -> Text:
     return Text(printable("" if value is None else str(value)), style=style, overflow="fold")
 
 
-def table(*columns: str, numbers: tuple[str, ...] = ()) -> Table:
-    """Return an empty table. The columns in `numbers` are aligned to the right."""
-    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for name in columns:
-        made.add_column(name, justify="right" if name in numbers else "left", overflow="fold")
-    return made
+def failure_table(failures: Iterable[AccountFailure], *, all_regions: bool = True) -> Grid:
+    """Return what failed, a row for each account and cause.
 
-
-def _facts(rows: Iterable[tuple[str, Text]]) -> Table:
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="bold", no_wrap=True)
-    grid.add_column(overflow="fold")
-    for name, value in rows:
-        grid.add_row(name, value)
-    return grid
-
-
-def manifest_summary(manifest: Manifest, where: str | None) -> Iterable[RenderableType]:
-    """Yield what a snapshot holds, and what it does not."""
-    totals = manifest.totals
-    complete = manifest.status == SnapshotStatus.COMPLETE
-    rows = [
-        ("Snapshot", text(manifest.snapshot_id)),
-        ("Status", text(manifest.status, "green" if complete else "yellow")),
-        *_scope_rows(Scope.of(manifest)),
-        *([("Where", text(where))] if where is not None else []),
+    More than two regions are counted, unless `all_regions` are to be named.
+    """
+    return Grid(
         (
-            "Started",
-            text(
-                f"{rfc3339(manifest.started_at)},"
-                f" took {duration(_seconds(manifest.started_at, manifest.finished_at))}"
-            ),
+            Column("Account"),
+            Column("Name", rank=2, least=10),
+            Column("Outcome", style=outcome_style),
+            Column("Regions", rank=1),
+            Column("Error", is_sentence=True),
         ),
-        ("Caller", text(manifest.caller.arn)),
-        ("Accounts", text(f"{manifest.accounts_planned:,} asked{_skipped(manifest.accounts_skipped)}")),
-        ("Targets", text(f"{totals.covered:,} of {totals.targets:,} covered")),
-        (manifest.operation.items.capitalize(), text(f"{totals.pools:,} on {counted(totals.pages, 'page')}")),
         (
-            "API calls",
-            text(
-                f"{totals.requests:,} ({counted(totals.retries, 'retry', 'retries')}, {totals.throttles:,}"
-                f" throttled, {totals.assume_role_calls:,} AssumeRole)"
-            ),
+            (
+                each.account_id,
+                each.account_name or "",
+                each.outcome,
+                _regions(each.regions, all_of_them=all_regions),
+                ": ".join(part for part in (each.code, each.message) if part),
+            )
+            for each in failures
         ),
-    ]
-    yield _facts(rows)
-    yield ""
-    outcomes = table("Outcome", "Targets", numbers=("Targets",))
-    for outcome in Outcome:
-        if count := manifest.outcomes.get(outcome):
-            style = _STYLES.get(outcome, "" if outcome.covered else "yellow")
-            outcomes.add_row(text(outcome, style), f"{count:,}")
-    yield outcomes
-
-
-def _scope_rows(scope: Scope) -> Iterator[tuple[str, Text]]:
-    """Yield a row for each part of a scope, with the first of the names or ids that it stands for."""
-    for number, (words, values) in enumerate(scope.parts()):
-        shown = ", ".join(values[:_VALUES_SHOWN])
-        more = f", and {len(values) - _VALUES_SHOWN:,} more" if len(values) > _VALUES_SHOWN else ""
-        yield ("Scope" if number == 0 else "", text(f"{words}: {shown}{more}" if values else words))
-
-
-def plan_summary(plan: Plan) -> Iterable[RenderableType]:
-    """Yield what a census would do."""
-    calls = sum(plan.calls.values())
-    yield _facts(
-        [
-            ("Caller", text(plan.caller.arn)),
-            *([("Organization", text(plan.organization_id))] if plan.organization_id else []),
-            ("Accounts", text(f"{len(plan.accounts):,}{_skipped(plan.skipped)}")),
-            ("Regions", text(f"{len(plan.regions):,}: {', '.join(plan.regions)}")),
-            ("Targets", text(f"{plan.targets:,}{_disabled(plan)}")),
-            ("Calls", text(f"at least {calls:,}")),
-        ]
     )
-    yield ""
-    operations = table("Operation", "Calls", numbers=("Calls",))
-    for operation, count in plan.calls.items():
-        operations.add_row(text(operation), f"{count:,}")
-    yield operations
 
 
-def failure_table(uncovered: Iterable[TargetResult]) -> Table:
-    """Return the targets that are not covered, and why."""
-    made = table("Account", "Name", "Region", "Outcome", "Attempts", "Error", numbers=("Attempts",))
-    for target in uncovered:
-        error = " ".join(part for part in (target.error_code, target.error_message) if part)
-        made.add_row(
-            target.account_id,
-            text(target.account_name),
-            text(target.region),
-            text(target.outcome, "yellow"),
-            f"{target.attempts:,}",
-            text(error),
-        )
-    return made
+def _regions(regions: Sequence[str], *, all_of_them: bool) -> str:
+    if all_of_them or len(regions) <= _REGIONS_NAMED:
+        return ", ".join(regions)
+    return counted(len(regions), "region")
 
 
-def record_table(records: Iterable[PoolRecord], columns: Sequence[Column]) -> Table:
+def record_table(records: Iterable[PoolRecord], columns: Sequence[Field]) -> Grid:
     """Return a table of records, one a row: where each was seen, and what the columns show of it."""
-    titles = [each.title for each in columns]
-    numbers = tuple(each.title for each in columns if each.is_number)
-    made = table("Account", "Name", "Region", *titles, numbers=numbers)
-    for record in records:
-        made.add_row(
-            text(record.account_id),
-            text(record.account_name),
-            text(record.region),
-            *(text(each.cell(record.pool)) for each in columns),
-        )
-    return made
+    return Grid(
+        (
+            Column("Account"),
+            Column("Name", rank=3, least=10),
+            Column("Region"),
+            *(Column(each.title, each.rank, each.least, is_number=each.is_number) for each in columns),
+        ),
+        (
+            (
+                record.account_id,
+                record.account_name or "",
+                record.region,
+                *(_cell(each.cell(record.pool)) for each in columns),
+            )
+            for record in records
+        ),
+    )
 
 
-def snapshot_table(snapshots: Iterable[SnapshotInfo]) -> Table:
-    """Snapshots, one a row."""
-    numbers = ("Targets", "Not covered", "Pools", "Took", "Size")
-    made = table("Snapshot", "Status", *numbers, "Scope", numbers=numbers)
-    for each in snapshots:
-        complete = each.status == SnapshotStatus.COMPLETE
-        made.add_row(
-            text(each.id),
-            text(each.status, "green" if complete else "yellow"),
-            f"{each.targets:,}",
-            f"{each.targets - each.covered:,}",
-            f"{each.pools:,}",
-            duration(_seconds(each.started_at, each.finished_at)),
-            decimal(each.bytes),
-            text(each.scope.summary),
-        )
-    return made
+def _cell(value: object) -> str:
+    return "" if value is None else str(value)
 
 
-def decision_table(decisions: Iterable[Decision]) -> Table:
+def snapshot_table(snapshots: Iterable[SnapshotInfo]) -> Grid:
+    """Return snapshots, one a row."""
+    return Grid(
+        (
+            Column("Snapshot"),
+            Column("Status", rank=1, style=status_style),
+            Column("Targets", rank=3, is_number=True),
+            Column("Failed", rank=1, is_number=True),
+            Column("Pools", is_number=True),
+            Column("Took", rank=4, is_number=True),
+            Column("Size", rank=5, is_number=True),
+            # As wide as "whole organization", which most are.
+            Column("Scope", rank=2, least=18),
+        ),
+        (
+            (
+                each.id,
+                each.status,
+                f"{each.targets:,}",
+                f"{each.targets - each.covered:,}",
+                f"{each.pools:,}",
+                duration(seconds_between(each.started_at, each.finished_at)),
+                decimal(each.bytes),
+                each.scope.summary,
+            )
+            for each in snapshots
+        ),
+    )
+
+
+def decision_table(decisions: Iterable[Decision]) -> Grid:
     """Return what becomes of each snapshot."""
-    made = table("Snapshot", "Action", "Scope", "Kept by")
-    for each in decisions:
-        action = text("keep", "green") if each.keep else text("remove", "yellow")
-        reasons = text(", ".join(each.reasons))
-        made.add_row(text(each.snapshot_id), action, text(each.scope.summary), reasons)
-    return made
+    return Grid(
+        (
+            Column("Snapshot"),
+            Column("Action", style=_action_style),
+            Column("Scope", rank=2, least=18),
+            Column("Kept by", rank=1, least=12),
+        ),
+        (
+            (
+                each.snapshot_id,
+                "keep" if each.keep else "remove",
+                each.scope.summary,
+                ", ".join(each.reasons),
+            )
+            for each in decisions
+        ),
+    )
 
 
-def _seconds(started_at: datetime, finished_at: datetime) -> float:
+def outcome_style(outcome: str) -> str:
+    """Return how an outcome is shown."""
+    return _STYLES.get(outcome, "" if Outcome(outcome).covered else "yellow")
+
+
+def status_style(status: str) -> str:
+    """Return how the status of a snapshot is shown."""
+    return "green" if status == SnapshotStatus.COMPLETE else "yellow"
+
+
+def _action_style(action: str) -> str:
+    return "green" if action == "keep" else "yellow"
+
+
+def seconds_between(started_at: datetime, finished_at: datetime) -> float:
+    """Return the time that a run took, 0 where a clock was put back meanwhile."""
     return max((finished_at - started_at).total_seconds(), 0.0)
-
-
-def _skipped(accounts: Iterable[SkippedAccount]) -> str:
-    reasons = Counter(each.reason for each in accounts)
-    if not reasons:
-        return ""
-    listed = ", ".join(f"{count:,} {reason}" for reason, count in sorted(reasons.items()))
-    return f", {reasons.total():,} skipped ({listed})"
-
-
-def _disabled(plan: Plan) -> str:
-    return f", {plan.region_disabled:,} of them in regions that are disabled" if plan.region_disabled else ""

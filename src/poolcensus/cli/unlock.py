@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from poolcensus.cli.command import Command
 from poolcensus.cli.exits import ExitCode
 from poolcensus.cli.options import settings_options
 from poolcensus.cli.reading import KEYS, reading_settings
@@ -21,7 +22,11 @@ if TYPE_CHECKING:
     from poolcensus.snapshot import LockHolder
 
 
-@click.command(name="unlock")
+@click.command(
+    name="unlock",
+    cls=Command,
+    examples=(("Remove the lock of a run that is dead", "poolcensus unlock --dest s3://bucket/prefix"),),
+)
 @settings_options(*KEYS)
 def command(config: Path | None, **given: object) -> int:
     """Remove the lock of a run that is known to be dead, and say whose it was.

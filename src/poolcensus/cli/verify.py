@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from poolcensus.cli.command import Command
+from poolcensus.cli.completing import snapshots
 from poolcensus.cli.exits import ExitCode
 from poolcensus.cli.options import settings_options
 from poolcensus.cli.reading import KEYS, reading_settings
@@ -22,8 +24,15 @@ if TYPE_CHECKING:
     from poolcensus.config import Settings
 
 
-@click.command(name="verify")
-@click.argument("refs", nargs=-1, metavar="[SNAPSHOT]...")
+@click.command(
+    name="verify",
+    cls=Command,
+    examples=(
+        ("The newest snapshot", "poolcensus verify"),
+        ("Two of them", "poolcensus verify latest latest~1 --dest s3://bucket/prefix"),
+    ),
+)
+@click.argument("refs", nargs=-1, metavar="[SNAPSHOT]...", shell_complete=snapshots)
 @settings_options(*KEYS)
 def command(refs: tuple[str, ...], config: Path | None, **given: object) -> int:
     """Check snapshots: digests, counts, one ledger line per target, every line valid JSON.
@@ -36,17 +45,15 @@ def command(refs: tuple[str, ...], config: Path | None, **given: object) -> int:
     if settings.json_output:
         from poolcensus.cli.output import write_line
 
-        write_line(
-            [
+        for ref, problems in found.items():
+            write_line(
                 {
                     "snapshot": ref,
                     "ok": not problems,
                     "status": _status(problems),
                     "problems": [asdict(each) for each in problems],
                 }
-                for ref, problems in found.items()
-            ]
-        )
+            )
     else:
         for ref, problems in found.items():
             _print(ref, problems)

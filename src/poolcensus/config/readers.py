@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from decimal import Decimal
@@ -47,6 +48,10 @@ _NEARLY_A_URL = r"(?i)s3[an]?:|s3\W*//|arn:|https?:|file:|gs:|[a-z0-9.-]+\.amazo
 # What a shell would have taken away, and an env file or a form keeps; typewritten or typeset.
 _AROUND = " \t\r\n\"'`<>\u201c\u201d\u2018\u2019\u00ab\u00bb"
 _CONTROL = r"[\x00-\x1f\x7f]"
+_AMOUNT = r"([0-9]{1,9}(?:\.[0-9]{1,9})?)"
+# As Go and systemd write durations, the largest unit first.
+_DURATION = rf"\s*(?:{_AMOUNT}d)?(?:{_AMOUNT}h)?(?:{_AMOUNT}m)?(?:{_AMOUNT}s)?\s*"
+_UNITS = (86_400, 3_600, 60, 1)
 _WHOLE = r"(?a)\s*\+?[0-9]+(?:_[0-9]+)*(?:\.0+)?\s*"
 
 
@@ -82,7 +87,22 @@ KmsKey = Annotated[str, _written(r"[\w+=,.@:/-]{1,2048}", "the ID, the ARN or th
 Owner = Annotated[str, _written(r"[0-9]{12}", "an account ID of 12 digits, in quotes")]
 SomeText = Annotated[str, Meta(min_length=1, description="text that is not empty")]
 Seconds = Annotated[
-    float, Meta(gt=0, le=604_800, description="a number of seconds, more than 0 and at most 604800")
+    float,
+    Meta(
+        gt=0,
+        le=604_800,
+        description=(
+            "a number of seconds, more than 0 and at most 604800, or a duration such as 90s or 1h30m"
+        ),
+    ),
+]
+SessionSeconds = Annotated[
+    int,
+    Meta(
+        ge=900,
+        le=43_200,
+        description="a whole number of seconds from 900 to 43200, or a duration such as 30m or 1h",
+    ),
 ]
 
 
@@ -131,6 +151,20 @@ def plain(kind: Any, value: object) -> Any:  # noqa: ANN401 - a type that is kno
         raise ValueError(f"must be {words}") from None
 
 
+def _duration(kind: Any, value: object) -> Any:  # noqa: ANN401 - a type that is known only at run time
+    """Return a time in seconds, from a number, or from text such as `90s` and `1h30m`."""
+    found = re.fullmatch(_DURATION, value) if isinstance(value, str) else None
+    if found is None or not any(found.groups()):
+        return plain(kind, value)
+    # Decimal, so that 0.1m is 6 seconds and not a little more.
+    exact = sum(Decimal(amount or 0) * unit for amount, unit in zip(found.groups(), _UNITS, strict=True))
+    return plain(kind, float(exact))
+
+
+seconds = partial(_duration, Seconds)
+session_seconds = partial(_duration, SessionSeconds)
+
+
 def each_of(kind: Any) -> Reader:  # noqa: ANN401 - a type that is known only at run time
     """Return a reader of a list whose every element is of a type. Elements that come twice count once."""
     return partial(_texts, kind)
@@ -164,6 +198,20 @@ def role_name(value: object) -> str:
         raise EntryError(f"takes a role name, not an ARN: use {shown(found[1])}")
     read: str = plain(RoleName, name)
     return read
+
+
+def command(value: object) -> str:
+    """Return a command line that can be split into words. No message shows it: it may hold a password."""
+    line = text(value)
+    try:
+        words = shlex.split(line)
+    except ValueError as error:
+        raise EntryError(f"must be a command as a shell takes it: {str(error).lower()}") from None
+    if not words or not words[0]:
+        raise EntryError("must be a command: a program and its arguments")
+    if "\0" in line:
+        raise EntryError("must hold no NUL character")
+    return line
 
 
 def external_id(value: object) -> Secret:

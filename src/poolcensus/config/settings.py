@@ -145,9 +145,9 @@ class Settings(
             " caller's name."
         ),
     ] = None
-    session_duration: Annotated[
-        int, readers.whole(900, 43_200), "Duration of the role session, in seconds."
-    ] = 3600
+    session_duration: Annotated[int, readers.session_seconds, "Duration of the role session, in seconds."] = (
+        3600
+    )
     endpoint_url: Annotated[str | None, readers.endpoint_url, "Send all AWS requests to this URL."] = None
 
     transport: Annotated[
@@ -186,10 +186,10 @@ class Settings(
         _Choice, "Continue an interrupted run at this destination, if it is less than 24 hours old."
     ] = False
     deadline: Annotated[
-        readers.Seconds | None,
-        "Stop after this many seconds and publish what was collected; unfinished targets are marked"
-        " timed_out or"
-        " cancelled.",
+        float | None,
+        readers.seconds,
+        "Stop after this time, in seconds or such as 1h30m, and publish what was collected; unfinished"
+        " targets are marked timed_out or cancelled.",
     ] = None
     shard: Annotated[
         Shard | None,
@@ -199,14 +199,15 @@ class Settings(
 
     max_attempts: Annotated[int, readers.whole(1, 100), "Maximum attempts for one page."] = 12
     attempt_timeout: Annotated[
-        readers.Seconds, "Timeout of one API call, in seconds, including its whole reply."
+        float, readers.seconds, "Timeout of one API call, in seconds, including its whole reply."
     ] = 30.0
     connect_timeout: Annotated[
-        readers.Seconds,
+        float,
+        readers.seconds,
         "Timeout for connecting to a host, in seconds. The TLS handshake has its own.",
     ] = 5.0
     target_timeout: Annotated[
-        readers.Seconds, "Timeout of one account in one region, in seconds, including retries."
+        float, readers.seconds, "Timeout of one account in one region, in seconds, including retries."
     ] = 600.0
     give_up_region_after: Annotated[
         int,
@@ -227,6 +228,11 @@ class Settings(
         Path | None,
         readers.path,
         "Write metrics to this file in Prometheus text format, also after a failed run.",
+    ] = None
+    notify_command: Annotated[
+        str | None,
+        readers.command,
+        "Run this command when a run has ended, with its summary as JSON on standard input.",
     ] = None
     json_output: Annotated[_Choice, "Print the result as JSON (NDJSON where there are rows)."] = False
 

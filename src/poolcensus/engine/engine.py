@@ -18,7 +18,7 @@ from poolcensus.flow.concurrency import Window
 from poolcensus.model import Outcome, Progress, Target, TargetResult, Totals
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Awaitable, Iterator, Mapping
 
     from anyio.abc import TaskGroup
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from poolcensus.model import Account, Page
     from poolcensus.scope.accounts import AccountListing
     from poolcensus.scope.regions import RegionChoice
+    from poolcensus.tracing import Tracing
 
 _SLOWEST_SHOWN = 3
 _OPEN_FOR_EACH_CALL = 4
@@ -110,8 +111,10 @@ class Engine:
         limits: EngineLimits,
         long: Mapping[tuple[str, str], int] = MappingProxyType({}),
         former: PreviousRun | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self._aws = aws
+        self._tracing = tracing
         self._former = former
         self._listing = listing
         self._sink = sink
@@ -309,13 +312,25 @@ class Engine:
                     result = None
                     opened = self._open[target]
                     opened.scope = scope
-                    result = await self._result_of(target, opened)
+                    result = await self._traced(target, opened)
                     opened.ended = True
                     if scope.cancel_called:
                         break
                     target = await self._end_and_go_on(target, result)
             if target is not None:
                 target = await self._end_and_go_on(target, result or self._overdue(target))
+
+    def _traced(self, target: Target, opened: _OpenTarget) -> Awaitable[TargetResult]:
+        tracing = self._tracing
+        if tracing is None:
+            return self._result_of(target, opened)
+        return self._in_span(target, opened, tracing)
+
+    async def _in_span(self, target: Target, opened: _OpenTarget, tracing: Tracing) -> TargetResult:
+        with tracing.target(target) as span:
+            result = await self._result_of(target, opened)
+            tracing.end_target(span, result)
+        return result
 
     async def _end_and_go_on(self, target: Target, result: TargetResult) -> Target | None:
         await self._end(target, result)

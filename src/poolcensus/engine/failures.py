@@ -23,11 +23,22 @@ _ROLE = re.compile(r":role/(?:[!-~]*/)?([\w+=,.@-]+)")
 _T = TypeVar("_T")
 
 
-class _Kind(NamedTuple):
+class FailureKind(NamedTuple):
+    """A way in which targets fail: `FailureGroup` says what the fields are."""
+
     outcome: Outcome
     operation: str
     denial: Denial | None
     unexplained: bool
+
+
+def kind_of(result: TargetResult, operation: Operation | None) -> FailureKind:
+    """Return in which way a target failed, which is not covered."""
+    message = result.error_message or ""
+    refused = result.outcome is Outcome.ACCESS_DENIED
+    name = operation.permission if operation is not None else result.operation
+    unexplained = refused and is_unexplained(message, operation)
+    return FailureKind(result.outcome, name, denial_in(message), unexplained)
 
 
 class _Group:
@@ -46,7 +57,7 @@ class FailureTally:
 
     def __init__(self, operation: Operation | None, results: Iterable[TargetResult] = ()) -> None:
         self._operation = operation
-        self._groups: dict[_Kind, _Group] = {}
+        self._groups: dict[FailureKind, _Group] = {}
         for result in results:
             self.add(result)
 
@@ -56,10 +67,7 @@ class FailureTally:
         if outcome.covered:
             return
         message = result.error_message or ""
-        refused = outcome is Outcome.ACCESS_DENIED
-        name = self._operation.permission if self._operation is not None else result.operation
-        unexplained = refused and is_unexplained(message, self._operation)
-        kind = _Kind(outcome, name, denial_in(message), unexplained)
+        kind = kind_of(result, self._operation)
         group = self._groups.get(kind)
         if group is None:
             group = self._groups[kind] = _Group()

@@ -175,7 +175,12 @@ class CircuitBreakers:
             self._patience_used[endpoint] = used - _PATIENCE_FOR_A_REPLY
         if self._circuits and (circuit := self._circuits.pop(endpoint, None)) is not None:
             if circuit.state is not State.CLOSED:
-                _log.info("%s in %s answers again", endpoint.service, endpoint.region)
+                _log.info(
+                    "%s in %s answers again",
+                    endpoint.service,
+                    endpoint.region,
+                    extra=_fields(circuit, State.CLOSED),
+                )
             circuit.state = State.CLOSED
             _release(circuit)
 
@@ -187,10 +192,14 @@ class CircuitBreakers:
         circuit.why = why
         circuit.accounts.add(account_id)
         if circuit.state is State.CLOSED and len(circuit.accounts) >= self._accounts:
-            _log.info(
-                "%s in %s does not answer, and its calls wait: %s", endpoint.service, endpoint.region, why
-            )
             circuit.state = State.OPEN
+            _log.info(
+                "%s in %s does not answer, and its calls wait: %s",
+                endpoint.service,
+                endpoint.region,
+                why,
+                extra=_fields(circuit, State.OPEN),
+            )
             circuit.next_probe = self._clock() + circuit.between_probes
             if self._timer is None:
                 self._tick()
@@ -294,8 +303,21 @@ class CircuitBreakers:
     def _begin_last_round(self, circuit: _Circuit, now: float) -> None:
         circuit.state = State.LAST_ROUND
         circuit.round_ends = now + _LAST_ROUND
+        endpoint = circuit.endpoint
+        _log.info(
+            "%s in %s still does not answer, and its calls are sent for the last time: %s",
+            endpoint.service,
+            endpoint.region,
+            circuit.why,
+            extra=_fields(circuit, State.LAST_ROUND),
+        )
         _release(circuit)
         self.last_round_begun.set()
+
+
+def _fields(circuit: _Circuit, state: State) -> dict[str, object]:
+    endpoint = circuit.endpoint
+    return {"service": endpoint.service, "region": endpoint.region, "circuit_breaker": state.value}
 
 
 def _probing(circuit: _Circuit, now: float) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import anyio
 import msgspec
@@ -52,6 +52,14 @@ class RetryPolicy(msgspec.Struct, frozen=True):
     throttle_floor: float = 0.2
 
 
+class Retry(NamedTuple):
+    """A retry that is about to be waited for, in seconds: which attempt has failed, from 1, and with what."""
+
+    error: RetryableError
+    attempt: int
+    wait: float
+
+
 class Retrier:
     """Makes a call again while its error says that it may help and its limits last."""
 
@@ -76,7 +84,7 @@ class Retrier:
         *,
         quota: RetryQuota,
         deadline: Callable[[], float] | None = None,
-        on_retry: Callable[[RetryableError], None] | None = None,
+        on_retry: Callable[[Retry], None] | None = None,
         pause: Callable[[RetryableError], AbstractContextManager[None]] = lambda _: nullcontext(),
     ) -> T:
         """Return the result of the first attempt that succeeds.
@@ -99,7 +107,7 @@ class Retrier:
         quota: RetryQuota,
         *,
         deadline: Callable[[], float] | None,
-        on_retry: Callable[[RetryableError], None] | None,
+        on_retry: Callable[[Retry], None] | None,
         pause: Callable[[RetryableError], AbstractContextManager[None]],
     ) -> T:
         # The loop is only built once a call has failed: most calls never need it. Its first turn
@@ -126,7 +134,7 @@ class Retrier:
                 return True
             last_cost = cost
             if on_retry is not None:
-                on_retry(error)
+                on_retry(Retry(error, state.attempt_number, state.upcoming_sleep))
             return False
 
         async def sleep(seconds: float) -> None:

@@ -9,6 +9,7 @@ from typing import Final
 
 _TIME: Final = "%Y%m%dT%H%M%SZ"
 _ID: Final = re.compile(r"([0-9]{8}T[0-9]{6}Z)-[0-9a-f]{6}")
+_LIKE_ANY_ID: Final = "00000000T000000Z-000000"
 
 
 def new_snapshot_id(started_at: datetime) -> str:
@@ -39,3 +40,8 @@ def is_snapshot_id(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def may_begin_id(text: str) -> bool:
+    """Whether a snapshot id can begin with `text`, which is not empty and not all of one."""
+    return 0 < len(text) < len(_LIKE_ANY_ID) and _ID.fullmatch(text + _LIKE_ANY_ID[len(text) :]) is not None

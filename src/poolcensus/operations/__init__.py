@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from poolcensus.model import ColumnType
 from poolcensus.operations.operation import (
     Column,
     EndOfSupport,
     Facets,
+    Field,
     Keys,
     Listing,
     Operation,
@@ -24,6 +26,7 @@ __all__ = [
     "Column",
     "EndOfSupport",
     "Facets",
+    "Field",
     "Keys",
     "Listing",
     "Operation",
@@ -31,6 +34,7 @@ __all__ = [
     "Refusal",
     "columns_of",
     "facets_of",
+    "fields_of",
     "operation_named",
 ]
 
@@ -54,3 +58,11 @@ def facets_of(info: OperationInfo) -> Facets:
     """Return what a report tells of a snapshot's items: no more than their ids of an unknown operation."""
     operation = operation_named(info.name)
     return Facets(title=info.items.replace("_", " ").capitalize()) if operation is None else operation.facets
+
+
+def fields_of(info: OperationInfo) -> tuple[Field, ...]:
+    """Return the fields of a snapshot's items that a query knows: ids, where the operation is not known."""
+    operation = operation_named(info.name)
+    if operation is not None and operation.fields:
+        return operation.fields
+    return (Field(f"{info.item}_id", ColumnType.TEXT, (info.identity,), f"identity of the {info.item}"),)

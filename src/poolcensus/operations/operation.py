@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from poolcensus.errors import CallError
-    from poolcensus.model import JsonObject, JsonValue
+    from poolcensus.model import ColumnType, JsonObject, JsonValue
     from poolcensus.partitions import Partition
 
 
@@ -37,11 +37,31 @@ class Refusal(NamedTuple):
 
 
 class Column(NamedTuple):
-    """A column of a table for people. `cell` takes an item, of which every field may be missing."""
+    """A column of a table for people. `cell` takes an item, of which every field may be missing.
+
+    `sorted_by` is what rows are sorted by, where that is not the cell. Where a terminal is narrow, columns of
+    the highest `rank` are left out first, those of rank 0 never, and cells are cut to no less than `least`
+    cells of the terminal, if that is not None.
+    """
 
     title: str
     cell: Callable[[JsonObject], object]
     is_number: bool = False
+    sorted_by: Callable[[JsonObject], object] | None = None
+    rank: int = 0
+    least: int | None = None
+
+
+class Field(NamedTuple):
+    """A field of an item as a column of a query: its name there, and the keys that lead to it.
+
+    What is not of the type of the field is NULL in the column.
+    """
+
+    name: str
+    type: ColumnType
+    keys: tuple[str, ...]
+    description: str
 
 
 Keys: TypeAlias = tuple[str, ...]
@@ -169,6 +189,8 @@ class Operation:
     """Whether the operation is, or may be, offered in a region: what an unexplained refusal means there."""
     columns: tuple[Column, ...] = ()
     """What a table for people shows of an item."""
+    fields: tuple[Field, ...] = ()
+    """The fields of an item that queries have as columns."""
     facets: Facets = Facets()
     """What a report tells of the items."""
 

@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING
 from poolcensus import partitions
 from poolcensus.errors import NotEntitledError
 from poolcensus.format.times import rfc3339_of_epoch
-from poolcensus.operations.operation import DENIED, Column, EndOfSupport, Facets, Listing, Operation, Refusal
+from poolcensus.model import ColumnType
+from poolcensus.operations.operation import (
+    DENIED,
+    Column,
+    EndOfSupport,
+    Facets,
+    Field,
+    Listing,
+    Operation,
+    Refusal,
+)
 
 if TYPE_CHECKING:
     from poolcensus.model import JsonObject, JsonValue
@@ -99,6 +109,76 @@ def _bucket(pool: JsonObject) -> JsonValue:
     return settings.get("S3BucketName") if isinstance(settings, dict) else None
 
 
+def _active_sessions(pool: JsonObject) -> object:
+    capacity = pool.get("CapacityStatus")
+    return capacity.get("ActiveUserSessions") if isinstance(capacity, dict) else None
+
+
+_TEXT, _INTEGER = ColumnType.TEXT, ColumnType.INTEGER
+# Every field of WorkspacesPool in the SDK's model.
+_FIELDS = (
+    Field("pool_id", _TEXT, ("PoolId",), "ID of the pool"),
+    Field("pool_name", _TEXT, ("PoolName",), "name of the pool"),
+    Field("pool_arn", _TEXT, ("PoolArn",), "ARN of the pool"),
+    Field("state", _TEXT, ("State",), "CREATING, RUNNING, STOPPED, …"),
+    Field("description", _TEXT, ("Description",), "description of the pool"),
+    Field("running_mode", _TEXT, ("RunningMode",), "AUTO_STOP or ALWAYS_ON"),
+    Field("created_at", ColumnType.TIMESTAMP, ("CreatedAt",), "when the pool was created"),
+    Field("bundle_id", _TEXT, ("BundleId",), "ID of the bundle"),
+    Field("directory_id", _TEXT, ("DirectoryId",), "ID of the directory"),
+    Field(
+        "desired_user_sessions",
+        _INTEGER,
+        ("CapacityStatus", "DesiredUserSessions"),
+        "sessions that run or are pending",
+    ),
+    Field(
+        "available_user_sessions",
+        _INTEGER,
+        ("CapacityStatus", "AvailableUserSessions"),
+        "sessions that nobody uses",
+    ),
+    Field(
+        "actual_user_sessions",
+        _INTEGER,
+        ("CapacityStatus", "ActualUserSessions"),
+        "sessions that are available or in use",
+    ),
+    Field("active_user_sessions", _INTEGER, ("CapacityStatus", "ActiveUserSessions"), "sessions in use"),
+    Field(
+        "application_settings_status",
+        _TEXT,
+        ("ApplicationSettings", "Status"),
+        "whether application settings persist: ENABLED or DISABLED",
+    ),
+    Field("settings_group", _TEXT, ("ApplicationSettings", "SettingsGroup"), "path prefix in the bucket"),
+    Field(
+        "s3_bucket_name",
+        _TEXT,
+        ("ApplicationSettings", "S3BucketName"),
+        "bucket of persistent application settings",
+    ),
+    Field(
+        "disconnect_timeout_in_seconds",
+        _INTEGER,
+        ("TimeoutSettings", "DisconnectTimeoutInSeconds"),
+        "how long a session lives after a disconnection",
+    ),
+    Field(
+        "idle_disconnect_timeout_in_seconds",
+        _INTEGER,
+        ("TimeoutSettings", "IdleDisconnectTimeoutInSeconds"),
+        "how long a connection may be idle",
+    ),
+    Field(
+        "max_user_duration_in_seconds",
+        _INTEGER,
+        ("TimeoutSettings", "MaxUserDurationInSeconds"),
+        "the longest time of a session",
+    ),
+    Field("errors", ColumnType.JSON, ("Errors",), "errors of the pool"),
+)
+
 WORKSPACES_POOLS = Operation(
     service="workspaces",
     action="DescribeWorkspacesPools",
@@ -128,11 +208,17 @@ WORKSPACES_POOLS = Operation(
     offered_in=_offered_in,
     columns=(
         Column("Pool", lambda pool: pool.get("PoolId")),
-        Column("Pool name", lambda pool: pool.get("PoolName")),
-        Column("State", lambda pool: pool.get("State")),
-        Column("Sessions", _sessions, is_number=True),
-        Column("Created", lambda pool: str(pool.get("CreatedAt") or "")[:10]),
+        Column("Pool name", lambda pool: pool.get("PoolName"), rank=2, least=10),
+        Column("State", lambda pool: pool.get("State"), rank=1),
+        Column("Sessions", _sessions, is_number=True, sorted_by=_active_sessions, rank=4),
+        Column(
+            "Created",
+            lambda pool: str(pool.get("CreatedAt") or "")[:10],
+            sorted_by=lambda pool: pool.get("CreatedAt"),
+            rank=5,
+        ),
     ),
+    fields=_FIELDS,
     facets=Facets(
         title="WorkSpaces Pools",
         name=("PoolName",),

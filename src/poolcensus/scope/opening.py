@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from poolcensus.aws.session import Aws, CallerSession
     from poolcensus.config import Settings
     from poolcensus.operations import Operation
+    from poolcensus.tracing import Tracing
 
 
 class Prepared(msgspec.Struct, frozen=True):
@@ -27,6 +28,7 @@ class Prepared(msgspec.Struct, frozen=True):
 
     session: CallerSession
     from_file: tuple[AccountEntry, ...]
+    tracing: Tracing | None
 
 
 class Opened(msgspec.Struct, frozen=True):
@@ -35,15 +37,16 @@ class Opened(msgspec.Struct, frozen=True):
     aws: Aws
     listing: AccountListing
     regions: RegionChoice
+    tracing: Tracing | None
 
 
 @asynccontextmanager
-async def prepare(settings: Settings) -> AsyncIterator[Prepared]:
-    """Read everything that settings point at. Makes no call."""
+async def prepare(settings: Settings, tracing: Tracing | None) -> AsyncIterator[Prepared]:
+    """Read everything that settings point at, for a run that is traced or not. Makes no call."""
     source = settings.accounts_from
     from_file = () if source in {"organization", "self"} else await in_thread(read_accounts, source)
     async with open_caller(settings) as session:
-        yield Prepared(session, from_file)
+        yield Prepared(session, from_file, tracing)
 
 
 @asynccontextmanager
@@ -60,7 +63,7 @@ async def open_run(settings: Settings, operation: Operation, prepared: Prepared)
         shard=settings.shard,
     )
     query = Query(settings.pool_ids, tuple(each.parameter for each in settings.filters), settings.page_size)
-    async with open_aws(settings, prepared.session, operation, query) as aws:
+    async with open_aws(settings, prepared.session, operation, query, prepared.tracing) as aws:
         regions = choose_regions(
             operation,
             aws.caller.partition,
@@ -68,4 +71,5 @@ async def open_run(settings: Settings, operation: Operation, prepared: Prepared)
             settings.exclude_regions,
             settings.extra_regions,
         )
-        yield Opened(aws, AccountListing(choice, aws.caller, aws.organization), regions)
+        listing = AccountListing(choice, aws.caller, aws.organization)
+        yield Opened(aws, listing, regions, prepared.tracing)

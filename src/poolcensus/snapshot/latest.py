@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import shlex
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from poolcensus.errors import SnapshotError
-from poolcensus.format.ids import is_snapshot_id, parse_snapshot_id
+from poolcensus.format.ids import is_snapshot_id, may_begin_id, parse_snapshot_id
 from poolcensus.snapshot.info import info_or_none
 from poolcensus.snapshot.order import Moment, moment_of
 from poolcensus.storage.naming import LATEST, no_snapshots
@@ -24,6 +25,9 @@ _LATEST_REF: Final = re.compile(rf"{LATEST}(?:~([0-9]{{1,9}}))?")
 # From the start that an id names to the end: an interrupted run is gone on with within one day of its start,
 # and no census takes another.
 _LONGEST_RUN: Final = timedelta(days=2)
+
+# Enough to see where they differ, and a line has room for them.
+_MATCHES_SHOWN: Final = 4
 
 
 class LatestSearch:
@@ -117,14 +121,15 @@ def search_latest(source: Source, there: Iterable[str]) -> LatestSearch:
 
 
 def find(source: Source, ref: str) -> str:
-    """Return the id of the snapshot that `ref` names: `latest`, `latest~N` or an id.
+    """Return the id of the snapshot that `ref` names: `latest`, `latest~N`, an id or its unique beginning.
 
-    Raises `SnapshotError` where there is none.
+    Raises `SnapshotError` where there is none, or more than one.
     """
     ids = source.ids()
     back = steps_back(ref)
     if back is None:
-        return look_up(ref, map(moment_of, ids), source.location)
+        matches = ids_that_begin(ref, ids)
+        return look_up(matches[0] if matches else ref, map(moment_of, ids), source.location)
     if back == 0 and (newest := search_latest(source, ids).newest) is not None:
         return newest
     return look_up(ref, _moments(source, ids), source.location)
@@ -136,9 +141,27 @@ def _moments(source: Source, ids: Iterable[str]) -> Iterable[Moment]:
         yield moment_of(snapshot_id) if info is None else info.moment
 
 
+def ids_that_begin(ref: str, ids: Iterable[str]) -> list[str]:
+    """Return the one id that begins with `ref`, in a list; none where `ref` is an id itself.
+
+    Raises `SnapshotError` where several do.
+    """
+    found = sorted(each for each in ids if each.startswith(ref)) if may_begin_id(ref) else []
+    if len(found) > 1:
+        named = ", ".join(found[:_MATCHES_SHOWN])
+        more = f", and {len(found) - _MATCHES_SHOWN:,} more" if len(found) > _MATCHES_SHOWN else ""
+        raise SnapshotError(f'"{ref}" begins {len(found):,} snapshot IDs: {named}{more}. Type more of it.')
+    return found
+
+
 def is_looked_up(ref: str) -> bool:
     """Whether `ref` names a snapshot of a destination: `latest`, `latest~N` or an id. Else it is a path."""
     return is_snapshot_id(ref) or _LATEST_REF.fullmatch(ref) is not None
+
+
+def is_beginning(ref: str) -> bool:
+    """Whether `ref` is the beginning of an id, and not the path of a folder that is there."""
+    return may_begin_id(ref) and not Path(ref).is_dir()
 
 
 def steps_back(ref: str) -> int | None:
@@ -158,6 +181,10 @@ def look_up(ref: str, moments: Iterable[Moment], place: str) -> str:
         if ref in ids:
             return ref
         again = f"poolcensus snapshots --dest {shlex.quote(place)}"
+        if not is_snapshot_id(ref):
+            raise SnapshotError(
+                f"\"{ref}\" is not a snapshot ID or path. Use latest, latest~N, or an ID from '{again}'."
+            )
         raise SnapshotError(f"No snapshot {ref} in {place}. Run '{again}' to list those there are.")
     past = [each.id for each in ordered if not each.is_ahead(now)]
     if back < len(past):

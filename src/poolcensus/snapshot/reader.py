@@ -11,7 +11,7 @@ from poolcensus.errors import DamagedSnapshotError, SnapshotError
 from poolcensus.format.compression import BROKEN, read_lines
 from poolcensus.format.schema import TARGETS_NAME, Schema
 from poolcensus.snapshot.info import data_file, info_of, read_manifest
-from poolcensus.snapshot.latest import find, is_looked_up
+from poolcensus.snapshot.latest import find, is_beginning, is_looked_up
 from poolcensus.storage.destination import is_in_s3, open_folder, open_source
 from poolcensus.storage.naming import LATEST
 
@@ -56,8 +56,9 @@ class Snapshot:
         """Return the snapshot that `ref` names: `latest`, `latest~N`, a snapshot id, or where it is.
 
         That is the path of its folder, or `s3://BUCKET/PREFIX/ID`. `latest` is the one that was published
-        last, by its manifest, and `latest~N` the N-th before it; one from the future is neither. Ids and
-        `latest` are looked up in `dest`, a folder or `s3://BUCKET/PREFIX`, by default the current folder.
+        last, by its manifest, and `latest~N` the N-th before it; one from the future is neither. The
+        beginning of an id is enough where no other id has it, and no folder that name. Ids and `latest` are
+        looked up in `dest`, a folder or `s3://BUCKET/PREFIX`, by default the current folder.
 
         S3 is reached as the AWS CLI would reach it, with `AWS_PROFILE`, `AWS_ENDPOINT_URL` and the like, or
         by the profile, the endpoint, the time limits and the `s3_…` keys of `settings`; `Settings.load()`
@@ -71,7 +72,7 @@ class Snapshot:
             dest, _, text = text.rstrip("/").rpartition("/")
             if not is_looked_up(text) or not is_in_s3(dest):
                 raise SnapshotError(f"{dest}/{text} is not a snapshot: name one as s3://BUCKET/PREFIX/ID")
-        elif not isinstance(ref, str) or not is_looked_up(text):
+        elif not isinstance(ref, str) or not (is_looked_up(text) or is_beginning(text)):
             return cls._read(open_folder(ref))
         with open_source("." if dest is None else dest, settings) as source:
             return cls._read(source.folder(find(source, text)))

@@ -10,7 +10,7 @@ from poolcensus.errors import SnapshotError
 from poolcensus.format.ids import is_snapshot_id
 from poolcensus.format.schema import REFUSED_NAME, TARGETS_NAME, Schema, decode_refused
 from poolcensus.snapshot.info import data_file
-from poolcensus.snapshot.latest import search_latest
+from poolcensus.snapshot.latest import ids_that_begin, is_beginning, search_latest
 from poolcensus.snapshot.order import moment_of
 from poolcensus.snapshot.reader import lines_of
 from poolcensus.storage.destination import is_in_s3, open_folder, open_source
@@ -83,18 +83,21 @@ def refused_run(
 ) -> RefusedRun | None:
     """Return the run that `ref` names and that was not published; None for all else.
 
-    `ref` is its id, which is looked up in `dest`, or where its ledger is kept, a path or an `s3://` URL. By
-    default it is the newest such run, if it is newer than every snapshot. `dest` and `settings` are those of
-    `Snapshot.open`. Raises what that raises. Blocks.
+    `ref` is its id, or the beginning of it that no other id there has, which is looked up in `dest`, or where
+    its ledger is kept, a path or an `s3://` URL. By default it is the newest such run, if it is newer than
+    every snapshot. `dest` and `settings` are those of `Snapshot.open`. Raises what that raises. Blocks.
     """
     run_id = None if ref is None else os.fspath(ref)
     if isinstance(ref, str) and is_in_s3(ref):
         dest, _, run_id = ref.rstrip("/").rpartition("/")
-    if run_id is not None and not is_snapshot_id(run_id):
+    beginning = isinstance(ref, str) and run_id == ref and is_beginning(ref)
+    if run_id is not None and not beginning and not is_snapshot_id(run_id):
         return RefusedRun.read(open_folder(run_id)) if (Path(run_id) / REFUSED_NAME).is_file() else None
     with open_source("." if dest is None else dest, settings) as source:
         if run_id is None:
             return _newest(source)
+        matches = ids_that_begin(run_id, (*source.ids(), *source.refused()))
+        run_id = matches[0] if matches else run_id
         return RefusedRun.read(source.refused_folder(run_id)) if run_id in source.refused() else None
 
 

@@ -1,0 +1,159 @@
+"""A DuckDB in memory, with views over the files of snapshots, that reads these and nothing else."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, Self
+
+from poolcensus.analysis.staging import Staging
+from poolcensus.analysis.statement import wording
+from poolcensus.analysis.views import (
+    CHANGES,
+    CHANGES_VIEW,
+    SNAPSHOTS,
+    TARGETS,
+    items_sql,
+    snapshots_view,
+    table_sql,
+    targets_sql,
+)
+from poolcensus.errors import DamagedSnapshotError, MissingExtraError, QueryError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from types import TracebackType
+
+    import duckdb
+
+    from poolcensus.analysis.selection import Selection
+
+# Enough to group millions of pools in memory. What takes more goes to the private folder, so that a query
+# leaves the memory of the machine to a census that runs beside it.
+_MOST_MEMORY: Final = 2 << 30
+
+
+class Database:
+    """A DuckDB in memory and the private folder that it spills to. Leaving it removes both.
+
+    Raises `MissingExtraError` without DuckDB.
+    """
+
+    def __init__(self) -> None:
+        try:
+            import duckdb  # noqa: PLC0415 - an extra, and 60 ms
+        except ImportError as error:
+            message = "DuckDB is not installed. Run: pip install 'poolcensus[query]'"
+            raise MissingExtraError(message) from error
+        self._duckdb = duckdb
+        self.staging = Staging()
+        self.connection = duckdb.connect(
+            ":memory:",
+            config={
+                "allow_unsigned_extensions": "false",
+                "autoinstall_known_extensions": "false",
+                "autoload_known_extensions": "false",
+                "memory_limit": f"{min(_MOST_MEMORY, _physical_memory() // 2)}B",
+                # It would look up the names of tables among the variables of Python.
+                "python_enable_replacements": "false",
+                "temp_directory": str(self.staging.folder / "spilled"),
+            },
+        )
+        # Times in snapshots are in UTC, and those of the machine are asked for by now().
+        self.connection.execute("SET TimeZone = 'UTC'")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the database and remove the folder. May be called twice."""
+        self.connection.close()
+        self.staging.close()
+
+    def load(self, selection: Selection, views: Collection[str]) -> None:
+        """Make those of `views` that there are over the snapshots, replacing views that are there.
+
+        Raises `SnapshotError` or `DestinationError` where a file can't be had.
+        """
+        snapshots, operation = selection.snapshots, selection.operation
+        folder = self.staging.folder
+        made: dict[str, str] = {}
+        if operation.items in views:
+            made[operation.items] = items_sql(operation, self.staging.add(snapshots, "pools_file"))
+        if TARGETS in views:
+            made[TARGETS] = targets_sql(operation, self.staging.add(snapshots, "targets_file"))
+        if SNAPSHOTS in views:
+            from poolcensus.analysis.tables import write_snapshots  # noqa: PLC0415 - only where it is asked for
+
+            write_snapshots(folder / "snapshots.ndjson", snapshots)
+            made[SNAPSHOTS] = table_sql(snapshots_view(operation), folder / "snapshots.ndjson")
+        if CHANGES in views:
+            from poolcensus.analysis.tables import write_changes  # noqa: PLC0415 - only where it is asked for
+
+            write_changes(folder / "changes.ndjson", selection.find_pairs())
+            made[CHANGES] = table_sql(CHANGES_VIEW, folder / "changes.ndjson")
+        for name, sql in made.items():
+            self.run(f'CREATE OR REPLACE VIEW "{name}" AS {sql}')
+
+    def lock(self) -> None:
+        """Let nobody change a setting, or reach a file but those that are loaded, from now on."""
+        paths = ", ".join(_literal(each) for each in self.staging.real_paths())
+        self.connection.execute(f"SET allowed_paths = [{paths}]")
+        self.connection.execute(f"SET allowed_directories = [{_literal(str(self.staging.folder))}]")
+        self.connection.execute("SET enable_external_access = false")
+        self.connection.execute("SET lock_configuration = true")
+
+    def run(self, sql: str, lines_before: int = 0) -> None:
+        """Run a statement over whole files. `lines_before` are those that stand before the user's own SQL.
+
+        Raises `QueryError` where DuckDB can't, and `SnapshotError` where a file is not what its manifest
+        says, whatever DuckDB made of it.
+        """
+        try:
+            self._run(sql)
+        except self._duckdb.InvalidInputException as error:
+            self.staging.check()
+            if not _is_malformed(error):
+                raise QueryError(wording(error, lines_before)) from error
+            if not self.staging.repair():
+                raise DamagedSnapshotError(f"a file can't be read: {wording(error)}") from error
+            try:
+                self._run(sql)
+            except self._duckdb.Error as second:
+                raise QueryError(wording(second, lines_before)) from second
+        except self._duckdb.Error as error:
+            self.staging.check()
+            raise QueryError(wording(error, lines_before)) from error
+        self.staging.check()
+
+    def _run(self, sql: str) -> None:
+        try:
+            self.connection.execute(sql)
+        except RuntimeError as error:
+            # What DuckDB makes of an exception of a signal's handler.
+            if error.__cause__ is not None:
+                raise error.__cause__ from None
+            raise
+
+
+def _is_malformed(error: duckdb.Error) -> bool:
+    return "Malformed JSON" in str(error)
+
+
+def _physical_memory() -> int:
+    with suppress(ValueError, OSError):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return 2 * _MOST_MEMORY
+
+
+def _literal(text: str) -> str:
+    quoted = text.replace("'", "''")
+    return f"'{quoted}'"

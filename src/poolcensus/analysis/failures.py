@@ -1,0 +1,61 @@
+"""What failed in an account: its targets that are not covered, by cause."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+from poolcensus.engine.failures import kind_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from poolcensus.engine.failures import FailureKind
+    from poolcensus.model import Outcome, TargetResult
+    from poolcensus.operations import Operation
+
+
+@dataclass(frozen=True, slots=True)
+class AccountFailure:
+    """The targets of an account that failed for one cause.
+
+    `regions` are sorted. `code` is the error code of all of them, and `message` that of the first region.
+    """
+
+    account_id: str
+    account_name: str | None
+    outcome: Outcome
+    code: str | None
+    message: str | None
+    regions: tuple[str, ...]
+
+
+def failures_by_account(
+    results: Iterable[TargetResult], operation: Operation | None
+) -> tuple[AccountFailure, ...]:
+    """Return the failures among `results`, by account id, then outcome and error code.
+
+    `operation` is what the census is of, None where this version does not know it.
+    """
+    groups: dict[tuple[str, FailureKind, str | None], list[TargetResult]] = {}
+    for result in results:
+        if not result.outcome.covered:
+            key = (result.account_id, kind_of(result, operation), result.error_code)
+            groups.setdefault(key, []).append(result)
+    found = [_failure(sorted(targets, key=attrgetter("region"))) for targets in groups.values()]
+    return tuple(
+        sorted(found, key=lambda each: (each.account_id, each.outcome, each.code or "", each.regions))
+    )
+
+
+def _failure(targets: list[TargetResult]) -> AccountFailure:
+    first = targets[0]
+    return AccountFailure(
+        account_id=first.account_id,
+        account_name=first.account_name,
+        outcome=first.outcome,
+        code=first.error_code,
+        message=first.error_message,
+        regions=tuple(each.region for each in targets),
+    )

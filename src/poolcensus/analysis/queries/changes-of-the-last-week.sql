@@ -1,0 +1,12 @@
+-- Pools that were added, removed or changed in the last seven days, and targets where nobody can say.
+-- over: 7 days
+SELECT
+    finished_at,
+    change,
+    account_id,
+    account_name,
+    region,
+    pool_id,
+    coalesce(reason, array_to_string(json_keys(fields), ', ')) AS what
+FROM changes
+ORDER BY finished_at, account_id, region, pool_id

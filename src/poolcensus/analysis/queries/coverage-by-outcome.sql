@@ -1,0 +1,10 @@
+-- Targets by how they ended, and whether that covers them.
+SELECT
+    outcome,
+    covered,
+    count(*) AS targets,
+    count(DISTINCT account_id) AS accounts,
+    sum(pools)::BIGINT AS pools
+FROM targets
+GROUP BY outcome, covered
+ORDER BY covered, targets DESC, outcome

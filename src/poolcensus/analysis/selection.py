@@ -1,0 +1,123 @@
+"""Which snapshots a query or an export reads."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from poolcensus.errors import SnapshotError
+from poolcensus.snapshot import Snapshot
+from poolcensus.snapshot.latest import is_looked_up
+from poolcensus.snapshot.series import Series, open_series
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from poolcensus.config import Settings
+    from poolcensus.model import OperationInfo
+
+Pair = tuple[Snapshot, Snapshot]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Snapshots of one operation that are read together, the oldest first.
+
+    `unreadable` says by id why a snapshot that was asked for too is not among them.
+    """
+
+    snapshots: tuple[Snapshot, ...]
+    operation: OperationInfo
+    unreadable: Mapping[str, str]
+    find_pairs: Callable[[], tuple[Pair, ...]]
+    """Return those that have one of the same scope before them at their destination, with that one.
+
+    Raises what `open_series` does, where the others have not been read yet.
+    """
+
+
+def select_one(
+    ref: str | os.PathLike[str], dest: str | os.PathLike[str], settings: Settings | None
+) -> Selection:
+    """Return the snapshot that `ref` names, as `Snapshot.open` takes it. Raises what that does."""
+    try:
+        snapshot = Snapshot.open(ref, dest, settings=settings)
+    except SnapshotError:
+        if isinstance(ref, str) and is_looked_up(ref):
+            _check_any(open_series(dest, settings=settings), dest)
+        raise
+
+    def find_pairs() -> tuple[Pair, ...]:
+        series = open_series(_home_of(snapshot, ref, dest), settings=settings)
+        return tuple(each for each in _pairs(series.snapshots) if each[1].id == snapshot.id)
+
+    return Selection((snapshot,), snapshot.manifest.operation, {}, find_pairs)
+
+
+def select_all(
+    dest: str | os.PathLike[str], settings: Settings | None, *, newer_than: timedelta | None = None
+) -> Selection:
+    """Return every snapshot at `dest`, or those that ended less than `newer_than` ago.
+
+    Only those of the newest one's operation are read together: the columns of others are others. Raises
+    `SnapshotError` where there is none that can be read, and what `open_series` does.
+    """
+    series = open_series(dest, settings=settings)
+    _check_any(series, dest)
+    operation = series.snapshots[-1].manifest.operation
+    since = None if newer_than is None else datetime.now(UTC) - newer_than
+    asked = [each for each in series.snapshots if since is None or each.info.moment.finished >= since]
+    others = {
+        each.id: f"it is of {each.manifest.operation.name}, the newest one of {operation.name}"
+        for each in asked
+        if each.manifest.operation != operation
+    }
+    chosen = tuple(each for each in asked if each.id not in others)
+    ids = {each.id for each in chosen}
+
+    def find_pairs() -> tuple[Pair, ...]:
+        return tuple(each for each in _pairs(series.snapshots) if each[1].id in ids)
+
+    return Selection(chosen, operation, {**series.unreadable, **others}, find_pairs)
+
+
+def _check_any(series: Series, dest: str | os.PathLike[str]) -> None:
+    place = os.fspath(dest)
+    if series.snapshots:
+        return
+    if series.unreadable:
+        first, why = next(iter(sorted(series.unreadable.items())))
+        raise SnapshotError(
+            f"None of the {len(series.unreadable):,} snapshots in {place} can be read: {why}. Run"
+            f" 'poolcensus verify {first} --dest {shlex.quote(place)}' to see more."
+        )
+    raise SnapshotError(
+        f"No snapshots in {place} yet. Run 'poolcensus collect --dest {shlex.quote(place)}' first."
+    )
+
+
+def _pairs(snapshots: Iterable[Snapshot]) -> list[Pair]:
+    # A run over one account between two over the organization is no step from one to the other.
+    by_scope: dict[object, list[Snapshot]] = {}
+    for each in snapshots:
+        key = (each.info.scope, each.manifest.operation, each.manifest.caller.partition)
+        by_scope.setdefault(key, []).append(each)
+    return sorted(
+        (pair for some in by_scope.values() for pair in pairwise(some)),
+        key=lambda pair: pair[1].info.moment,
+    )
+
+
+def _home_of(
+    snapshot: Snapshot, ref: str | os.PathLike[str], dest: str | os.PathLike[str]
+) -> str | os.PathLike[str]:
+    """Return where the other snapshots are looked for: where this one lies."""
+    if isinstance(ref, str) and is_looked_up(ref):
+        return dest
+    if snapshot.path is not None:
+        return snapshot.path.resolve().parent
+    return snapshot.location.rpartition("/")[0]

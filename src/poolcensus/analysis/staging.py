@@ -1,0 +1,184 @@
+"""The files of snapshots in a private folder, as a query reads them, held against their manifests."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tempfile
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Self
+
+from poolcensus.errors import DamagedSnapshotError, DestinationError, SnapshotError
+from poolcensus.format import codec
+from poolcensus.format.compression import compressor, read_lines
+from poolcensus.model import Compression
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import TracebackType
+
+    from poolcensus.model import FileEntry, JsonValue
+    from poolcensus.snapshot import Snapshot
+    from poolcensus.storage.source import Folder
+
+# What reads a bucket holds up to 32 MiB of each file; digests of local files need one core each.
+_WORKERS: Final = 4
+_READ_BYTES: Final = 1 << 20
+# DuckDB reads no half of a surrogate pair. JSON that holds one has it as an escape.
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+_HALF: Final = re.compile("[\ud800-\udfff]")
+
+
+class Staging:
+    """A private folder in which the files of snapshots lie side by side: `ID/NAME`.
+
+    What is in a folder already is a link there, what is in a bucket is fetched. Files are held against the
+    digests of their manifests while they are read, in threads: only after `check` has returned are they
+    known to be whole. Leaving it removes the folder. It lies in the folder that `TMPDIR` names or the
+    system's own.
+    """
+
+    def __init__(self) -> None:
+        try:
+            self._holder = tempfile.TemporaryDirectory(prefix="poolcensus-")
+        except OSError as error:
+            raise DestinationError(f"no temporary folder can be made: {error.strerror or error}") from error
+        self._folder = Path(self._holder.name).resolve()
+        self._pool = ThreadPoolExecutor(_WORKERS, "poolcensus staging")
+        self._stopped = threading.Event()
+        self._digests: list[Future[None]] = []
+        self._staged: dict[Path, Compression] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def folder(self) -> Path:
+        """The private folder."""
+        return self._folder
+
+    def close(self) -> None:
+        """End the threads and remove the folder. May be called twice."""
+        self._stopped.set()
+        self._pool.shutdown(cancel_futures=True)
+        self._holder.cleanup()
+
+    def add(self, snapshots: Iterable[Snapshot], kind: str) -> list[Path]:
+        """Stage the `pools_file` or the `targets_file` of each snapshot, and return where they are now.
+
+        Of no snapshots, that is an empty file. Raises `SnapshotError` or `DestinationError` for a file that
+        can't be fetched.
+        """
+        paths: list[Path] = []
+        fetched: list[Future[None]] = []
+        with ExitStack() as stack:
+            for snapshot in snapshots:
+                stack.enter_context(snapshot)
+                source: tuple[FileEntry, Compression] = getattr(snapshot, kind)
+                entry, compression = source
+                path = self._folder / snapshot.id / entry.name
+                path.parent.mkdir(mode=0o700, exist_ok=True)
+                self._staged[path] = compression
+                paths.append(path)
+                if snapshot.folder.path is not None:
+                    path.symlink_to(snapshot.folder.path.resolve() / entry.name)
+                    self._digests.append(self._pool.submit(self._read, snapshot.folder, source, None))
+                else:
+                    fetched.append(self._pool.submit(self._read, snapshot.folder, source, path))
+            for each in fetched:
+                each.result()
+        if not paths:
+            paths.append(self._folder / "nothing.ndjson")
+            paths[0].touch()
+        return paths
+
+    def check(self) -> None:
+        """Wait until every staged file has been read. Raises `SnapshotError` for the first that is wrong."""
+        for each in self._digests:
+            each.result()
+
+    def real_paths(self) -> list[str]:
+        """Return the paths of the staged files, and those that they lead to."""
+        return [name for path in self._staged for name in (str(path), os.path.realpath(path))]
+
+    def repair(self) -> bool:
+        """Replace files that hold half a surrogate pair by copies that have U+FFFD in its place.
+
+        Returns whether there was one. Call `check` first.
+        """
+        repaired = [path for path, compression in self._staged.items() if _repair(path, compression)]
+        return bool(repaired)
+
+    def _read(self, folder: Folder, source: tuple[FileEntry, Compression], to: Path | None) -> None:
+        """Read a file to its end, into `to` where that is given, and hold it against the manifest."""
+        entry, compression = source
+        place = folder.place_of(entry.name)
+        digest = hashlib.sha256()
+        size = lines = 0
+        try:
+            with ExitStack() as stack:
+                raw = stack.enter_context(folder.open(entry.name))
+                out = None if to is None else stack.enter_context(to.open("xb"))
+                while data := raw.read(_READ_BYTES):
+                    if self._stopped.is_set():
+                        return
+                    digest.update(data)
+                    size += len(data)
+                    lines += data.count(b"\n")
+                    if out is not None:
+                        out.write(data)
+        except (FileNotFoundError, IsADirectoryError) as error:
+            raise DamagedSnapshotError(f"{place} is missing; the snapshot is damaged") from error
+        except OSError as error:
+            into = "" if to is None else f" into {self._folder}"
+            raise SnapshotError(f"{place} can't be read{into}: {error.strerror or error}") from error
+        if size != entry.bytes:
+            wrong = f"has {size:,} bytes where the manifest says {entry.bytes:,}"
+        elif digest.hexdigest() != entry.sha256:
+            wrong = "has another sha256 than the manifest says"
+        elif compression is Compression.NONE and lines != entry.records:
+            wrong = f"has {lines:,} lines where the manifest says {entry.records:,}"
+        else:
+            return
+        raise DamagedSnapshotError(f"{place} {wrong}; the snapshot is damaged")
+
+
+def _repair(path: Path, compression: Compression) -> bool:
+    """Replace a file by a copy without halves of surrogate pairs. Return whether it has any."""
+    with path.open("rb") as raw:
+        if not any(_SURROGATE.search(line) for line in read_lines(raw, compression)):
+            return False
+    made = path.with_name(f"repaired-{path.name}")
+    packer = compressor(compression)
+    with path.open("rb") as raw, made.open("xb") as out:
+        for line in read_lines(raw, compression):
+            is_broken = _SURROGATE.search(line) is not None
+            whole = codec.dumps(_whole(codec.loads(line))) + b"\n" if is_broken else line
+            out.write(packer.compress(whole))
+        out.write(packer.flush())
+    made.replace(path)
+    return True
+
+
+def _whole(value: JsonValue) -> JsonValue:
+    match value:
+        case str():
+            return _HALF.sub("\N{REPLACEMENT CHARACTER}", value)
+        case list():
+            return [_whole(each) for each in value]
+        case dict():
+            return {_HALF.sub("\N{REPLACEMENT CHARACTER}", key): _whole(each) for key, each in value.items()}
+        case _:
+            return value

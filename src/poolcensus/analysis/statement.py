@@ -1,0 +1,145 @@
+"""What SQL is run: one SELECT that reads the views of the snapshots, and nothing else.
+
+DuckDB's own parser says what a text is. Names and functions that lead out of the views are refused before
+anything runs, and the connection is locked besides: see `database`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from poolcensus.errors import QueryError
+from poolcensus.format.codec import loads
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    import duckdb
+
+    from poolcensus.model import JsonObject, JsonValue
+
+# Functions in FROM that make rows of their arguments. The others read files, other databases or the state of
+# the connection, or change it.
+_TABLE_FUNCTIONS: Final = frozenset(
+    {"generate_series", "json_each", "json_tree", "range", "repeat", "unnest"}
+)
+_ONE_SELECT: Final = "query takes one SELECT statement"
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A SELECT, and the views that it names."""
+
+    sql: str
+    views: frozenset[str]
+    is_description: bool = False
+    """Whether it is a DESCRIBE or a SUMMARIZE."""
+
+
+def parse(connection: duckdb.DuckDBPyConnection, sql: str, views: Collection[str]) -> Statement:
+    """Return the statement that `sql` is.
+
+    Raises `QueryError` for what is not one SELECT, and for one that reads more than `views` and its own
+    subqueries.
+    """
+    (text,) = connection.execute("SELECT json_serialize_sql(?)", [sql]).fetchone() or ("{}",)
+    parsed = loads(text.encode())
+    assert isinstance(parsed, dict)  # noqa: S101 - what DuckDB writes
+    if parsed.get("error"):
+        raise QueryError(_mistake(connection, sql))
+    statements = parsed.get("statements")
+    if not isinstance(statements, list) or len(statements) != 1:
+        count = len(statements) if isinstance(statements, list) else 0
+        raise QueryError(f"{_ONE_SELECT}; this is {'none' if not count else f'{count:,} statements'}.")
+    nodes = [*_nodes(statements[0])]
+    for each in nodes:
+        if each.get("type") == "TABLE_FUNCTION":
+            _check_function(each)
+    own = {name.lower() for each in nodes for name in _subqueries(each)}
+    known = {name.lower() for name in views}
+    named = {name for each in nodes if each.get("type") == "BASE_TABLE" for name in _table(each)}
+    for name in sorted(named):
+        if name.lower() not in known | own:
+            raise QueryError(f'There is no view "{name}". {_views(views)}')
+    shown = [each for each in nodes if each.get("type") == "SHOW_REF"]
+    if any(each.get("query") is None for each in shown):
+        raise QueryError("SHOW is not available. Run 'poolcensus query --schema' to list the views.")
+    return Statement(sql, frozenset(name.lower() for name in named) & known, bool(shown))
+
+
+def _views(views: Collection[str]) -> str:
+    *most, last = views
+    return (
+        f"The views are {', '.join(most)} and {last}; 'poolcensus query --schema' lists their columns, and no"
+        " file can be read."
+    )
+
+
+def _check_function(node: JsonObject) -> None:
+    function = node.get("function")
+    name = function.get("function_name") if isinstance(function, dict) else None
+    if name not in _TABLE_FUNCTIONS:
+        raise QueryError(
+            f"{name}() is not available: a query reads the views of the snapshots, and no file, database or"
+            " setting."
+        )
+
+
+def _mistake(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
+    """Return what is wrong with a text that is no SELECT: where its syntax is wrong, or what it is."""
+    import duckdb  # noqa: PLC0415 - an extra
+
+    try:
+        kinds = [each.type.name for each in connection.extract_statements(sql)]
+    except duckdb.Error as error:
+        return wording(error)
+    if "MULTI" in kinds or {"CREATE", "SELECT"} <= {*kinds}:
+        return f"{_ONE_SELECT}. Name the values of PIVOT, as in: PIVOT pools ON state IN ('RUNNING')"
+    return (
+        f"{_ONE_SELECT}, and can't change or read anything but the snapshots; this is {' and '.join(kinds)}."
+    )
+
+
+def wording(error: duckdb.Error, lines_before: int = 0) -> str:
+    """Return DuckDB's words for an error, less empty lines, with lines counted from those of the SQL."""
+    found = [line.rstrip() for line in str(error).splitlines() if line.strip()]
+    for number, line in enumerate(found):
+        head, colon, rest = line.partition(": ")
+        at = head.removeprefix("LINE ")
+        if lines_before and head.startswith("LINE ") and colon and at.isdecimal():
+            counted = f"LINE {int(at) - lines_before}"
+            found[number] = f"{counted}: {rest}"
+            # The caret stands under its column.
+            if number + 1 < len(found):
+                found[number + 1] = found[number + 1][len(head) - len(counted) :]
+    return "\n".join(found)
+
+
+def _nodes(value: JsonValue) -> Iterator[JsonObject]:
+    """Yield every object of a parsed statement."""
+    waiting = [value]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, dict):
+            yield each
+            waiting.extend(each.values())
+        elif isinstance(each, list):
+            waiting.extend(each)
+
+
+def _subqueries(node: JsonObject) -> Iterator[str]:
+    """Yield the names that a WITH of this node gives."""
+    named = node.get("cte_map")
+    entries = named.get("map") if isinstance(named, dict) else None
+    for entry in entries if isinstance(entries, list) else ():
+        if isinstance(entry, dict) and isinstance(name := entry.get("key"), str):
+            yield name
+
+
+def _table(node: JsonObject) -> Iterator[str]:
+    """Yield the name of a table, with its schema where it has one."""
+    parts = [node.get(key) for key in ("catalog_name", "schema_name", "table_name")]
+    name = ".".join(part for part in parts if isinstance(part, str) and part)
+    if name:
+        yield name

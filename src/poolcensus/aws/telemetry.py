@@ -1,0 +1,166 @@
+"""What is told of each call as it is made: to the log at DEBUG, and to OpenTelemetry."""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import nullcontext
+from functools import lru_cache
+from typing import TYPE_CHECKING, TypeVar
+
+from poolcensus.aws.faults import request_id
+from poolcensus.errors import CallError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from contextlib import AbstractContextManager
+
+    from opentelemetry.trace import Span
+
+    from poolcensus.aws.client import Call
+    from poolcensus.aws.transport.protocol import Reply
+    from poolcensus.flow.retry import Retry
+    from poolcensus.tracing import Tracing
+
+_log = logging.getLogger("poolcensus")
+
+T = TypeVar("T")
+
+
+class CallTelemetry:
+    """Tells of every attempt at a call. A run has none unless somebody listens: its calls cost no more."""
+
+    def __init__(self, tracing: Tracing | None) -> None:
+        self._tracing = tracing
+
+    @classmethod
+    def of_run(cls, tracing: Tracing | None) -> CallTelemetry | None:
+        """Return what tells of the calls of a run that begins, or None where nobody would be told."""
+        return cls(tracing) if tracing is not None or _log.isEnabledFor(logging.DEBUG) else None
+
+    async def attempt(
+        self,
+        call: Call,
+        number: int,
+        send: Callable[[Callable[[Reply], T]], Awaitable[T]],
+        parse: Callable[[Reply], T],
+    ) -> T:
+        """Return what `send` returns for a parser, having told how it went. Raises what `send` raises."""
+        replies: list[Reply] = []
+
+        def note(reply: Reply) -> T:
+            replies.append(reply)
+            return parse(reply)
+
+        with self._span(call, number) as span:
+            began = time.monotonic()
+            try:
+                result = await send(note)
+            except CallError as error:
+                self._tell(call, number, span, began, status=error.status, id_=error.request_id, error=error)
+                raise
+            reply = replies[0]
+            self._tell(call, number, span, began, status=reply.status, id_=request_id(reply.headers))
+            return result
+
+    def retry(self, call: Call, retry: Retry) -> None:
+        """Tell why a call is made again, and when."""
+        if _log.isEnabledFor(logging.DEBUG):
+            error = retry.error
+            _log.debug(
+                "%s is tried again in %.3f s after attempt %d: %s (%s)",
+                _title(call),
+                retry.wait,
+                retry.attempt,
+                error.message,
+                error.code,
+                extra={
+                    **_fields(call, retry.attempt, error.request_id),
+                    "error_code": error.code,
+                    "wait_seconds": round(retry.wait, 3),
+                },
+            )
+
+    def _span(self, call: Call, number: int) -> AbstractContextManager[Span | None]:
+        if self._tracing is None:
+            return nullcontext()
+        return self._tracing.call(
+            call.template.operation.service,
+            _name(call),
+            account_id=_account(call),
+            region=call.key.region,
+            host=call.template.host,
+            resent=number - 1,
+        )
+
+    def _tell(
+        self,
+        call: Call,
+        number: int,
+        span: Span | None,
+        began: float,
+        *,
+        status: int | None,
+        id_: str | None,
+        error: CallError | None = None,
+    ) -> None:
+        if self._tracing is not None and span is not None:
+            self._tracing.end_call(span, status, id_, error)
+        if not _log.isEnabledFor(logging.DEBUG):
+            return
+        milliseconds = (time.monotonic() - began) * 1000
+        extra = {
+            **_fields(call, number, id_),
+            "http_status": status,
+            "error_code": None if error is None else error.code,
+            "milliseconds": round(milliseconds, 1),
+        }
+        _log.debug(
+            "%s: %s after %.0f ms (attempt %d, request %s)%s",
+            _title(call),
+            _words(status, error),
+            milliseconds,
+            number,
+            id_,
+            "" if error is None else f": {error.message}",
+            extra=extra,
+        )
+
+
+def _title(call: Call) -> str:
+    return f"{call.template.operation.service}:{_name(call)} in {call.key.region} for {call.place.account_id}"
+
+
+def _words(status: int | None, error: CallError | None) -> str:
+    if error is None:
+        return f"HTTP {status}"
+    return f"{'no reply' if status is None else f'HTTP {status}'}, {error.code}"
+
+
+def _fields(call: Call, number: int, id_: str | None) -> dict[str, object]:
+    return {
+        "service": call.template.operation.service,
+        "operation": _name(call),
+        "account_id": _account(call),
+        "region": call.key.region,
+        "attempt": number,
+        "request_id": id_,
+    }
+
+
+def _account(call: Call) -> str | None:
+    """Return the account that a call is for, or None before it is known whose the credentials are."""
+    account = call.place.account_id
+    return account if account.isdigit() else None
+
+
+def _name(call: Call) -> str:
+    if call.operation is not None:
+        return call.operation.permission.partition(":")[2]
+    return _named(call.template.operation.method)
+
+
+@lru_cache
+def _named(method: str) -> str:
+    """Return the name of the API for a method of the SDK's: AssumeRole for assume_role."""
+    return "".join(word.capitalize() for word in method.split("_"))

@@ -1,0 +1,32 @@
+"""The class of the commands: their help ends with examples."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Example(NamedTuple):
+    """A line to type, and what it is for."""
+
+    purpose: str
+    line: str
+
+
+class Command(click.Command):
+    """A command with examples, which its help and the man page show."""
+
+    def __init__(self, *args: object, examples: Sequence[tuple[str, str]], **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type] # click's own, checked by it
+        self.examples = tuple(Example(*each) for each in examples)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - Click's signature
+        """Write the examples. None is broken: it could not be copied."""
+        formatter.write_paragraph()
+        formatter.write_heading("Examples")
+        for each in self.examples:
+            formatter.write(f"  # {each.purpose}\n  {each.line}\n")

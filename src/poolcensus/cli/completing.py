@@ -1,0 +1,60 @@
+"""What a shell is offered for the value of an option or an argument. It never fails: at worst, nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from click.shell_completion import CompletionItem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    import click
+
+    Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
+
+
+def words(given: Iterable[str] | Callable[[], Iterable[str]], *kinds: str) -> Completer:
+    """Return what offers words, for the last of several with commas between them, or from a function.
+
+    `kinds` are what the shell completes itself: `file`, `dir`.
+    """
+
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001 - Click's signature
+        before, comma, last = incomplete.rpartition(",")
+        known = given() if callable(given) else given
+        found = [CompletionItem(f"{before}{comma}{each}") for each in known if each.startswith(last)]
+        return [*found, *(CompletionItem(incomplete, type=kind) for kind in kinds)]
+
+    return complete
+
+
+def regions() -> list[str]:
+    """Return every region of every partition."""
+    from poolcensus.partitions import known_regions
+
+    return sorted(known_regions())
+
+
+def snapshots(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001 - Click's signature
+    """Offer the snapshots of the destination that is given or set, the newest first, and folders.
+
+    A bucket is not asked: each key that is pressed would cost a call and a second.
+    """
+    found = [each for each in ("latest", *_ids(ctx)) if each.startswith(incomplete)]
+    return [*map(CompletionItem, found), CompletionItem(incomplete, type="dir")]
+
+
+def _ids(ctx: click.Context) -> list[str]:
+    from poolcensus.config import load_settings
+    from poolcensus.errors import CensusError
+    from poolcensus.storage.destination import is_in_s3, open_source
+
+    try:
+        dest = load_settings(ctx.params.get("config"), {"dest": ctx.params.get("dest")}).dest
+        if dest == "-" or is_in_s3(dest):
+            return []
+        with open_source(dest, None) as source:
+            return source.ids()[::-1]
+    except (CensusError, OSError):
+        return []

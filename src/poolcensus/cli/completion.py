@@ -1,0 +1,37 @@
+"""`poolcensus completion`."""
+
+from __future__ import annotations
+
+import click
+from click.shell_completion import ShellComplete, get_completion_class
+
+from poolcensus.cli import COMPLETE_VARIABLE, group
+from poolcensus.cli.command import Command
+from poolcensus.cli.exits import ExitCode
+
+_SHELLS = ("bash", "zsh", "fish")
+
+
+@click.command(
+    name="completion",
+    cls=Command,
+    examples=(
+        (
+            "bash, with bash-completion",
+            "poolcensus completion bash > ~/.local/share/bash-completion/completions/poolcensus",
+        ),
+        ("zsh, in a folder of $fpath", "poolcensus completion zsh > ~/.zfunc/_poolcensus"),
+        ("fish", "poolcensus completion fish > ~/.config/fish/completions/poolcensus.fish"),
+    ),
+)
+@click.argument("shell", type=click.Choice(_SHELLS))
+def command(shell: str) -> int:
+    """Print the script that makes a shell complete commands, options and snapshot IDs.
+
+    SHELL is bash (4.4 or newer), zsh or fish.
+    """
+    kind = get_completion_class(shell)
+    assert kind is not None  # noqa: S101 - Click has the three
+    # Not the class's own `source`, which for bash first runs the bash that is in the path.
+    click.echo(ShellComplete.source(kind(group, {}, "poolcensus", COMPLETE_VARIABLE)))
+    return ExitCode.OK

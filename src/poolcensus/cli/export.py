@@ -1,0 +1,71 @@
+"""`poolcensus export`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from poolcensus.cli.command import Command
+from poolcensus.cli.completing import snapshots, words
+from poolcensus.cli.exits import ExitCode
+from poolcensus.cli.options import settings_options
+from poolcensus.cli.reading import KEYS, reading_settings, unreadable_lines
+from poolcensus.cli.running import signals_raised
+from poolcensus.cli.trouble import complain, on_terminal
+from poolcensus.cli.wording import counted, printable
+from poolcensus.storage.naming import LATEST
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@click.command(
+    name="export",
+    cls=Command,
+    examples=(
+        ("The newest snapshot", "poolcensus export --output parquet"),
+        (
+            "All of them, for Athena",
+            "poolcensus export --all --output parquet && aws s3 sync parquet s3://BUCKET/PREFIX",
+        ),
+    ),
+)
+@click.argument("ref", required=False, metavar="[SNAPSHOT]", shell_complete=snapshots)
+@settings_options(*KEYS)
+@click.option("--all", "every", is_flag=True, help="Export every snapshot at the destination.")
+@click.option(
+    "--output",
+    metavar="DIR",
+    required=True,
+    shell_complete=words((), "dir"),
+    help="Write the files into this folder.",
+)
+def command(ref: str | None, config: Path | None, *, every: bool, output: str, **given: object) -> int:
+    """Write snapshots as Parquet files, partitioned by date.
+
+    SNAPSHOT is a path, a snapshot ID, latest (the default) or latest~N. It becomes
+    pools/date=YYYY-MM-DD/ID.parquet and targets/date=YYYY-MM-DD/ID.parquet, in place of those that an
+    export before has written. Needs DuckDB: pip install 'poolcensus[query]'.
+
+    Exits with 1 where a snapshot is damaged or, with --all, where one can't be read; the others are exported
+    then.
+    """
+    from poolcensus.analysis.export import export
+
+    settings = reading_settings(config, given)
+    if every and ref is not None:
+        raise click.UsageError("SNAPSHOT and --all exclude each other", click.get_current_context())
+    with signals_raised():
+        done = export(output, settings.dest, ref=None if every else ref or LATEST, settings=settings)
+    if settings.json_output:
+        from poolcensus.cli.output import write_line
+
+        for each in done.files:
+            write_line({"file": str(each), "bytes": each.stat().st_size})
+    elif on_terminal(sys.stdout):
+        click.echo(f"{counted(len(done.files), 'file')} written to {printable(output)}")
+    complain(*unreadable_lines(settings.dest, done.unreadable))
+    return ExitCode.FATAL if done.unreadable else ExitCode.OK

@@ -1,0 +1,52 @@
+"""Failures for people: by account and cause, and what would mend each cause."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from poolcensus.analysis.failures import failures_by_account
+from poolcensus.analysis.listing import FAILURE_KEYS, sorted_rows
+from poolcensus.cli.summaries import sentences
+from poolcensus.cli.tables import console, failure_table, put
+from poolcensus.cli.trouble import failures, with_options
+from poolcensus.cli.wording import counted
+from poolcensus.engine.failures import FailureTally
+from poolcensus.operations import operation_named
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from poolcensus.analysis.listing import Choice, SortKey
+    from poolcensus.model import Manifest, TargetResult
+
+
+def put_failures(
+    uncovered: Iterable[TargetResult],
+    manifest: Manifest,
+    choice: Choice,
+    sort: Sequence[SortKey],
+    *,
+    is_choice: bool,
+) -> None:
+    """Print the failures that are wanted, a row for each account and cause; then what would mend them."""
+    results = [each for each in uncovered if choice.takes_result(each)]
+    operation = operation_named(manifest.operation.name)
+    rows = sorted_rows(failures_by_account(results, operation), FAILURE_KEYS, sort)
+    if not rows:
+        totals = manifest.totals
+        covered = f"No failures: {totals.covered:,} of {counted(totals.targets, 'target')} covered."
+        click.echo("No failures match." if is_choice else covered)
+        return
+    screen = console()
+    put(screen, failure_table(rows, all_regions=not screen.is_terminal))
+    put_causes(results, manifest)
+
+
+def put_causes(uncovered: Iterable[TargetResult], manifest: Manifest) -> None:
+    """Print a sentence for each cause, after an empty line: its first accounts, and what would mend it."""
+    operation = operation_named(manifest.operation.name)
+    lines = [with_options(each) for each in failures(FailureTally(operation, uncovered).groups())]
+    if lines:
+        put(console(), "", sentences(lines))

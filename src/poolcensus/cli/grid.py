@@ -1,0 +1,92 @@
+"""Rows of text as a table: what can be copied, such as an id, is never split over two lines."""
+
+from __future__ import annotations
+
+import io
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from poolcensus.cli.wording import printable
+
+_GAP = 2
+# A text of several words, or JSON, may be broken; with less room than this it can't be read any more.
+_NARROWEST_TEXT = 20
+
+
+def drawn(names: list[str], numbers: list[bool], rows: list[list[str]], width: int | None) -> str:
+    """Return the table as lines of text.
+
+    Cells are made printable. Without a `width` a row is a line, however long. In a `width` that has no room
+    for the longest words of all columns, each row is a list of names and values.
+    """
+    titles = [printable(each) for each in names]
+    cells = [[printable(each) for each in row] for row in rows]
+    full = [max(map(cell_len, column)) for column in zip(titles, *cells, strict=True)]
+    gaps = _GAP * (len(titles) - 1)
+    if width is None or sum(full) + gaps <= width:
+        return _table(titles, numbers, cells, full)
+    least = [max(map(_longest_word, column)) for column in zip(titles, *cells, strict=True)]
+    if sum(least) + gaps <= width:
+        return _table(titles, numbers, cells, _shared(least, full, width - gaps))
+    return _lists(titles, cells, width)
+
+
+def _longest_word(text: str) -> int:
+    # Braces: JSON is read in pieces as well as in one.
+    if text.startswith(("{", "[")):
+        return min(cell_len(text), _NARROWEST_TEXT)
+    return max(map(cell_len, text.split(" ")))
+
+
+def _shared(least: list[int], full: list[int], room: int) -> list[int]:
+    """Return the widths of columns in `room`: what each needs at least, and the rest for the widest."""
+    widths = [*least]
+    spare = room - sum(widths)
+    while spare > 0:
+        wanting = [number for number, each in enumerate(widths) if each < full[number]]
+        if not wanting:
+            break
+        share = max(spare // len(wanting), 1)
+        for number in wanting[:spare]:
+            more = min(share, full[number] - widths[number], spare)
+            widths[number] += more
+            spare -= more
+    return widths
+
+
+def _table(titles: list[str], numbers: list[bool], rows: list[list[str]], widths: list[int]) -> str:
+    made = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), show_header=True, header_style="")
+    for title, is_number, width in zip(titles, numbers, widths, strict=True):
+        made.add_column(
+            Text(title), justify="right" if is_number else "left", width=max(width, 1), overflow="fold"
+        )
+    for row in rows:
+        made.add_row(*map(Text, row))
+    return _lines(made, sum(widths) + _GAP * len(widths))
+
+
+def _lists(titles: list[str], rows: list[list[str]], width: int) -> str:
+    room = max(map(cell_len, titles))
+    parts = []
+    for row in rows:
+        made = Table.grid(padding=(0, _GAP, 0, 0))
+        made.add_column(width=room)
+        made.add_column(width=max(width - room - _GAP, _NARROWEST_TEXT), overflow="fold")
+        for title, cell in zip(titles, row, strict=True):
+            made.add_row(Text(title), Text(cell))
+        parts.append(_lines(made, max(width, room + _GAP + _NARROWEST_TEXT + _GAP)))
+    return "\n".join(parts) + "\n" if parts else "\n".join(titles) + "\n"
+
+
+def _lines(table: Table, width: int) -> str:
+    # Written to a text, and not to the terminal: nothing of the terminal's size or colours is looked at.
+    console = Console(
+        file=io.StringIO(), width=width + _GAP, color_system=None, markup=False, highlight=False, emoji=False,
+        force_terminal=False, legacy_windows=False, _environ={},
+    )  # fmt: skip
+    with console.capture() as captured:
+        console.print(table, soft_wrap=False)
+    return "\n".join(line.rstrip() for line in captured.get().split("\n"))

@@ -1,0 +1,196 @@
+"""The command that is told how a run has ended: a summary on its standard input, as one JSON object."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import tempfile
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING
+
+from poolcensus.cli import logs
+from poolcensus.cli.exits import ExitCode, StoppedError
+from poolcensus.cli.running import SIGNALS
+from poolcensus.cli.trouble import complain, with_options
+from poolcensus.format.times import rfc3339
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+    from poolcensus.census import Census
+    from poolcensus.config import Settings
+    from poolcensus.model import FailureGroup, Manifest
+
+# A mail server or an API answers within seconds, and in half a minute where it has to be asked twice. Whoever
+# waits for the exit code waits for this too.
+TIME_LIMIT = 60.0
+_BETWEEN_LOOKS = 0.02
+# A message and not a report: the ledger has every failure. SNS takes 256 KiB.
+_GROUPS = 10
+_LONGEST_NAME = 256
+_LONGEST_MESSAGE = 2000
+# What a command says of its failure is at the end of its output.
+_LAST_BYTES = 4000
+_LAST_LINES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run has ended: with a snapshot's manifest, or with an error, or None of both for a bug."""
+
+    code: int
+    manifest: Manifest | None
+    error: Exception | None
+
+
+def notify(settings: Settings, census: Census, ending: Ending) -> None:
+    """Run the settings' command, if there is one, and wait for it. What it does changes no exit code.
+
+    Its output is kept and shown where it fails. After a signal it is started and not waited for.
+    """
+    if settings.notify_command is None:
+        return
+    arguments = shlex.split(settings.notify_command)
+    content = json.dumps(summary(settings, census, ending)).encode() + b"\n"
+    try:
+        # Files and no pipes: a command may read none of it, and what it has started may keep its output open.
+        with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as output:
+            given.write(content)
+            given.seek(0)
+            failure = _run(arguments, given, output, wait=not isinstance(ending.error, StoppedError))
+            said = _last_lines(output)
+    except OSError as error:
+        failure, said = f"could not be started: {error.strerror or error}", []
+    if failure is not None:
+        command = shlex.quote(arguments[0])
+        complain(f"The notify command {command} {failure}. The run itself is not affected.", *said)
+        return
+    for line in said:
+        logs.info("the notify command said: %s", line)
+
+
+def _run(arguments: list[str], given: IO[bytes], output: IO[bytes], *, wait: bool) -> str | None:
+    """Run a command to its end. Return what went wrong in words, or None."""
+    with (
+        _signals() as received,
+        # In a session of its own, so that all that it has started can be ended with it.
+        subprocess.Popen(  # noqa: S603 - the command that the settings name, without a shell
+            arguments, stdin=given, stdout=output, stderr=output, start_new_session=True
+        ) as process,
+    ):
+        if not wait:
+            # Whoever stops a run gives it a few seconds. Popen is not to warn of a process that still runs.
+            process.returncode = 0
+            return None
+        until = time.monotonic() + TIME_LIMIT
+        while process.poll() is None and not received and time.monotonic() < until:
+            time.sleep(_BETWEEN_LOOKS)
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            reason = signal.Signals(received[0]).name if received else f"took more than {TIME_LIMIT:g} s"
+            return f"was ended: {reason}"
+    code = process.returncode
+    if code < 0:
+        return f"was ended by signal {-code}"
+    return f"exited with status {code}" if code else None
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Yield the signals that come. They end no more than the wait: the exit code of the run stands.
+
+    A command that is started meanwhile gets signals as usual, even where they are ignored here.
+    """
+    received: list[int] = []
+    before = {each: signal.getsignal(each) for each in SIGNALS}
+
+    def stop(number: int, _: FrameType | None) -> None:
+        if before[signal.Signals(number)] is not signal.SIG_IGN:
+            received.append(number)
+
+    for each in SIGNALS:
+        signal.signal(each, stop)
+    try:
+        yield received
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def _last_lines(output: IO[bytes]) -> list[str]:
+    size = output.seek(0, os.SEEK_END)
+    output.seek(max(size - _LAST_BYTES, 0))
+    return [line for line in output.read().decode(errors="replace").splitlines() if line.strip()][
+        -_LAST_LINES:
+    ]
+
+
+def summary(settings: Settings, census: Census, ending: Ending) -> dict[str, object]:
+    """Return what the command is told, as JSON has it."""
+    manifest = ending.manifest
+    totals = census.progress().totals if manifest is None else manifest.totals
+    outcomes = census.outcomes if manifest is None else manifest.outcomes
+    snapshot = census.published if manifest is not None else None
+    return {
+        "message_type": "summary",
+        "status": _status(ending),
+        "message": _message(ending)[:_LONGEST_MESSAGE],
+        "exit_code": int(ending.code),
+        "run_id": census.run_id,
+        "snapshot_id": None if manifest is None else manifest.snapshot_id,
+        "dest": settings.dest,
+        "location": None if snapshot is None or settings.dest == "-" else snapshot.location,
+        "started_at": None if manifest is None else rfc3339(manifest.started_at),
+        "finished_at": None if manifest is None else rfc3339(manifest.finished_at),
+        "seconds": round(census.progress().elapsed, 3),
+        "totals": {name: getattr(totals, name) for name in totals.__dataclass_fields__},
+        "outcomes": {outcome.value: count for outcome, count in outcomes.items() if count},
+        "failures": [_failure(each) for each in census.failures[:_GROUPS]],
+    }
+
+
+def _status(ending: Ending) -> str:
+    if ending.manifest is not None:
+        return ending.manifest.status.value
+    if isinstance(ending.error, StoppedError):
+        return "interrupted"
+    return "not_published" if ending.code == ExitCode.NOT_PUBLISHED else "failed"
+
+
+def _message(ending: Ending) -> str:
+    if ending.manifest is not None:
+        totals = ending.manifest.totals
+        return f"{totals.covered:,} of {totals.targets:,} targets covered, {totals.pools:,} pools."
+    if ending.error is None:
+        return "An unexpected error: standard error has its traceback."
+    if isinstance(ending.error, StoppedError):
+        return "terminated" if ending.code == ExitCode.TERMINATED else "interrupted"
+    return with_options(str(ending.error))
+
+
+def _failure(group: FailureGroup) -> dict[str, object]:
+    denial = group.denial
+    return {
+        "outcome": group.outcome.value,
+        "error_code": group.code,
+        "policy": None if denial is None else denial.policy,
+        "region": group.region,
+        "targets": group.targets,
+        "accounts": group.accounts,
+        "examples": [
+            {
+                "account_id": each.id,
+                "account_name": None if each.name is None else each.name[:_LONGEST_NAME],
+                "region": each.region,
+                "regions": each.regions,
+            }
+            for each in group.examples
+        ],
+    }

@@ -1,0 +1,188 @@
+"""`poolcensus query`."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from poolcensus.cli.command import Command
+from poolcensus.cli.completing import snapshots
+from poolcensus.cli.exits import ExitCode
+from poolcensus.cli.options import settings_options
+from poolcensus.cli.reading import KEYS, reading_settings, unreadable_lines
+from poolcensus.cli.running import signals_raised
+from poolcensus.cli.trouble import complain, on_terminal
+from poolcensus.storage.naming import LATEST
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from datetime import timedelta
+
+    from poolcensus.analysis.query import Rows
+    from poolcensus.config import Settings
+
+_FORMATS = ("table", "json", "csv", "parquet")
+_SUFFIXES = {".json": "json", ".ndjson": "json", ".jsonl": "json", ".csv": "csv", ".parquet": "parquet"}
+_STANDARD_INPUT = "-"
+
+
+@click.command(
+    name="query",
+    cls=Command,
+    examples=(
+        (
+            "Pools by region",
+            "poolcensus query 'SELECT region, count(*) AS pools FROM pools GROUP BY ALL'",
+        ),
+        (
+            "A query that comes with the program, into a file",
+            "poolcensus query --named idle-pools --format csv --output idle.csv",
+        ),
+    ),
+)
+@click.argument("sql", required=False, metavar="[SQL]")
+@settings_options(*(key for key in KEYS if key != "json"))
+@click.option(
+    "--snapshot",
+    "ref",
+    metavar="SNAPSHOT",
+    shell_complete=snapshots,
+    help="Read this snapshot.  [default: latest]",
+)
+@click.option("--all", "every", is_flag=True, help="Read every snapshot at the destination.")
+@click.option("--named", metavar="NAME", help="Run a query that comes with the program.")
+@click.option("--list", "listed", is_flag=True, help="List the queries that come with the program.")
+@click.option("--schema", is_flag=True, help="List the views and their columns.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(_FORMATS),
+    help="How to print the rows; json is NDJSON, parquet needs --output.  [default: by the name of --output,"
+    " else table]",
+)
+@click.option(
+    "--output", metavar="FILE", type=click.Path(path_type=Path), help="Write the rows to this file."
+)
+def command(
+    sql: str | None,
+    config: Path | None,
+    *,
+    ref: str | None,
+    every: bool,
+    named: str | None,
+    listed: bool,
+    schema: bool,
+    form: str | None,
+    output: Path | None,
+    **given: object,
+) -> int:
+    """Run SQL over one snapshot or all of them.
+
+    SQL is one SELECT for DuckDB over the views pools, targets, snapshots and changes; "-" reads it from
+    standard input. SNAPSHOT is a path, a snapshot ID, latest or latest~N. Needs DuckDB: pip install
+    'poolcensus[query]'.
+
+    Exits with 2 where the SQL can't be run, and with 1 where a snapshot is damaged or, with --all, where one
+    can't be read; the others are printed then.
+    """
+    settings = reading_settings(config, given)
+    if listed or schema:
+        _put(_list() if listed else _schema(), None, settings)
+        return ExitCode.OK
+    chosen = form or (_SUFFIXES.get(output.suffix.lower()) if output else None) or "table"
+    if chosen == "parquet" and output is None:
+        raise click.UsageError("--format parquet needs --output FILE", click.get_current_context())
+    if every and ref is not None:
+        raise click.UsageError("--snapshot and --all exclude each other", click.get_current_context())
+    run = _what_to_run(sql, named, ref, every=every)
+    with signals_raised(), run(settings.dest, settings=settings) as rows:
+        if chosen == "parquet" and output is not None:
+            _copy(rows.parquet(), output, settings)
+        else:
+            _put(_pieces(rows, chosen, output), output, settings)
+        complain(*unreadable_lines(settings.dest, rows.unreadable))
+        return ExitCode.FATAL if rows.unreadable else ExitCode.OK
+
+
+def _what_to_run(sql: str | None, named: str | None, ref: str | None, *, every: bool) -> Callable[..., Rows]:
+    from poolcensus.analysis.query import query
+
+    if (sql is None) == (named is None):
+        message = "Give the SQL, or --named NAME" if sql is None else "SQL and --named exclude each other"
+        raise click.UsageError(message, click.get_current_context())
+    newer_than: timedelta | None = None
+    if named is not None:
+        from poolcensus.analysis.named import named_query
+
+        found = named_query(named)
+        text = found.sql
+        if ref is None and not every:
+            every, newer_than = found.reads_all, found.newer_than
+    else:
+        text = sys.stdin.read() if sql == _STANDARD_INPUT else sql or ""
+    return partial(query, text, ref=None if every else ref or LATEST, newer_than=newer_than)
+
+
+def _pieces(rows: Rows, form: str, output: Path | None) -> Iterator[bytes]:
+    from poolcensus.cli.rows import csv_pieces, json_pieces, table_pieces
+
+    match form:
+        case "json":
+            return json_pieces(rows)
+        case "csv":
+            return csv_pieces(rows)
+        case _:
+            return table_pieces(rows, _width() if output is None else None)
+
+
+def _width() -> int | None:
+    """Return the width of the terminal, None where there is none."""
+    if not on_terminal(sys.stdout):
+        return None
+    from poolcensus.cli.tables import console
+
+    return console().width
+
+
+def _put(pieces: Iterable[bytes], output: Path | None, settings: Settings) -> None:
+    if output is None:
+        for each in pieces:
+            click.echo(each, nl=False)
+        return
+    from poolcensus.storage.local.files import replaced_file
+
+    with replaced_file(output, settings.file_mode) as file:
+        for each in pieces:
+            file.write(each)
+
+
+def _copy(made: Path, output: Path, settings: Settings) -> None:
+    import shutil
+
+    from poolcensus.storage.local.files import replaced_file
+
+    with made.open("rb") as source, replaced_file(output, settings.file_mode) as file:
+        shutil.copyfileobj(source, file)
+
+
+def _list() -> Iterator[bytes]:
+    from poolcensus.analysis.named import named_queries
+    from poolcensus.cli.grid import drawn
+
+    rows = [[each.name, each.description] for each in named_queries()]
+    yield drawn(["Name", "Shows"], [False, False], rows, _width()).encode()
+
+
+def _schema() -> Iterator[bytes]:
+    from poolcensus.analysis.views import views_of
+    from poolcensus.cli.grid import drawn
+    from poolcensus.operations import WORKSPACES_POOLS
+
+    for number, view in enumerate(views_of(WORKSPACES_POOLS.info)):
+        yield f"{chr(10) if number else ''}{view.name}: {view.description}\n".encode()
+        rows = [[each.name, each.type.value, each.description] for each in view.columns]
+        yield drawn(["Column", "Type", "Holds"], [False] * 3, rows, _width()).encode()

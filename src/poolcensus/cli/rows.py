@@ -1,0 +1,103 @@
+"""The rows of a query in the formats that are text: NDJSON, CSV, and a table for people."""
+
+from __future__ import annotations
+
+import csv
+import io
+from datetime import date, datetime
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from poolcensus.format.codec import dumps
+from poolcensus.format.times import rfc3339
+from poolcensus.model import ColumnType
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from poolcensus.analysis.query import Rows, Value
+
+# What is written at a time: few calls, and little to hold.
+_ROWS_A_PIECE = 500
+
+
+def json_pieces(rows: Rows) -> Iterator[bytes]:
+    """Yield the rows as lines of JSON, one object each. Times are RFC 3339."""
+    names = [each.name for each in rows.columns]
+    for part in _parts(rows):
+        yield b"".join(
+            dumps({name: _json_value(value) for name, value in zip(names, row, strict=True)}) + b"\n"
+            for row in part
+        )
+
+
+def csv_pieces(rows: Rows) -> Iterator[bytes]:
+    """Yield the rows as CSV with a line of names. NULL is an empty field, JSON stays JSON."""
+    piece = io.StringIO()
+    writer = csv.writer(piece, lineterminator="\n")
+    writer.writerow([each.name for each in rows.columns])
+    writers = [_writer(each.type) for each in rows.columns]
+    for part in _parts(rows):
+        writer.writerows([write(value) for write, value in zip(writers, row, strict=True)] for row in part)
+        yield _taken(piece)
+    if piece.tell():
+        yield _taken(piece)
+
+
+def table_pieces(rows: Rows, width: int | None) -> Iterator[bytes]:
+    """Yield the rows as a table of at most `width` columns, or as wide as it is without one."""
+    from poolcensus.cli.grid import drawn
+
+    names = [each.name for each in rows.columns]
+    numbers = [each.type in {ColumnType.INTEGER, ColumnType.NUMBER} for each in rows.columns]
+    writers = [_writer(each.type) for each in rows.columns]
+    empty = True
+    for part in _parts(rows):
+        cells = [[write(value) for write, value in zip(writers, row, strict=True)] for row in part]
+        yield drawn(names, numbers, cells, width).encode(errors="backslashreplace")
+        empty = False
+    if empty:
+        yield drawn(names, numbers, [], width).encode()
+
+
+def _parts(rows: Iterable[tuple[Value, ...]]) -> Iterator[list[tuple[Value, ...]]]:
+    rest = iter(rows)
+    while part := list(islice(rest, _ROWS_A_PIECE)):
+        yield part
+
+
+def _taken(piece: io.StringIO) -> bytes:
+    data = piece.getvalue().encode()
+    piece.seek(0)
+    piece.truncate()
+    return data
+
+
+def _json_value(value: Value) -> object:
+    return _text_of_time(value) if isinstance(value, datetime) else value
+
+
+def _writer(kind: ColumnType) -> Callable[[Value], str]:
+    """Return what makes a text of a value of a column."""
+
+    def write(value: Value) -> str:
+        match value:
+            case None:
+                return ""
+            case datetime():
+                return _text_of_time(value)
+            case date():
+                return value.isoformat()
+            case bool():
+                return "true" if value else "false"
+            case str() if kind is not ColumnType.JSON:
+                return value
+            case _:
+                return dumps(value).decode() if kind is ColumnType.JSON else str(value)
+
+    return write
+
+
+def _text_of_time(value: datetime) -> str:
+    # Snapshots have milliseconds, other times may have more.
+    return rfc3339(value) if value.microsecond % 1000 == 0 else f"{value.isoformat().removesuffix('+00:00')}Z"

@@ -1,0 +1,130 @@
+"""What a snapshot or a plan comes to, in names and values, and sentences that break between words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from poolcensus.cli.columns import LONGEST_WORD, Column, Grid, unbroken, words_in_lines
+from poolcensus.cli.tables import outcome_style, seconds_between, status_style
+from poolcensus.cli.wording import counted, duration, printable
+from poolcensus.format.times import rfc3339
+from poolcensus.model import Outcome
+from poolcensus.snapshot.scope import Scope
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.text import Text
+
+    from poolcensus.model import Manifest, Plan, SkippedAccount
+
+# Of a list of hundreds of accounts: enough to tell it from another. `show --json` has all of them.
+_VALUES_SHOWN = 10
+
+
+class _Facts:
+    """Names and values, one below the other. A value breaks between words only."""
+
+    def __init__(self, rows: Iterable[tuple[str, str, str]]) -> None:
+        self._rows = [(name, printable(value), style) for name, value, style in rows]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
+        names = max(len(name) for name, _, _ in self._rows) + 2
+        for name, value, style in self._rows:
+            for at, line in enumerate(words_in_lines(value, max(options.max_width - names, 1))):
+                yield unbroken((f"{'' if at else name:<{names}}", "bold"), (line, style))
+
+
+class _Sentences:
+    """Sentences, each on lines of its own, broken between words."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self._lines = [printable(each) for each in lines]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
+        for each in self._lines:
+            for at, line in enumerate(words_in_lines(each, options.max_width - 2, LONGEST_WORD)):
+                yield unbroken(("  " if at else "", ""), (line, ""))
+
+
+def sentences(lines: Iterable[str]) -> RenderableType:
+    """Return sentences as paragraphs."""
+    return _Sentences(lines)
+
+
+def manifest_summary(manifest: Manifest, where: str | None) -> Iterable[RenderableType]:
+    """Yield what a snapshot holds, and what it does not."""
+    totals = manifest.totals
+    took = duration(seconds_between(manifest.started_at, manifest.finished_at))
+    yield _Facts(
+        [
+            ("Snapshot", manifest.snapshot_id, ""),
+            ("Status", manifest.status, status_style(manifest.status)),
+            *_scope_rows(Scope.of(manifest)),
+            *([("Where", where, "")] if where is not None else []),
+            ("Started", f"{rfc3339(manifest.started_at)}, took {took}", ""),
+            ("Caller", manifest.caller.arn, ""),
+            ("Accounts", f"{manifest.accounts_planned:,} asked{_skipped(manifest.accounts_skipped)}", ""),
+            ("Targets", f"{totals.covered:,} of {totals.targets:,} covered", ""),
+            (
+                manifest.operation.items.capitalize(),
+                f"{totals.pools:,} on {counted(totals.pages, 'page')}",
+                "",
+            ),
+            (
+                "API calls",
+                (
+                    f"{totals.requests:,} ({counted(totals.retries, 'retry', 'retries')},"
+                    f" {totals.throttles:,} throttled, {totals.assume_role_calls:,} AssumeRole)"
+                ),
+                "",
+            ),
+        ]
+    )
+    yield ""
+    outcomes = [(each, count) for each in Outcome if (count := manifest.outcomes.get(each))]
+    yield Grid(
+        (Column("Outcome", style=outcome_style), Column("Targets", is_number=True)),
+        [(outcome, f"{count:,}") for outcome, count in outcomes],
+    )
+
+
+def _scope_rows(scope: Scope) -> Iterator[tuple[str, str, str]]:
+    """Yield a row for each part of a scope, with the first of the names or ids that it stands for."""
+    for number, (words, values) in enumerate(scope.parts()):
+        shown = ", ".join(values[:_VALUES_SHOWN])
+        more = f", and {len(values) - _VALUES_SHOWN:,} more" if len(values) > _VALUES_SHOWN else ""
+        yield ("Scope" if number == 0 else "", f"{words}: {shown}{more}" if values else words, "")
+
+
+def plan_summary(plan: Plan) -> Iterable[RenderableType]:
+    """Yield what a census would do."""
+    yield _Facts(
+        [
+            ("Caller", plan.caller.arn, ""),
+            *([("Organization", plan.organization_id, "")] if plan.organization_id else []),
+            ("Accounts", f"{len(plan.accounts):,}{_skipped(plan.skipped)}", ""),
+            ("Regions", f"{len(plan.regions):,}: {', '.join(plan.regions)}", ""),
+            ("Targets", f"{plan.targets:,}{_disabled(plan)}", ""),
+            ("Calls", f"at least {sum(plan.calls.values()):,}", ""),
+        ]
+    )
+    yield ""
+    yield Grid(
+        (Column("Operation"), Column("Calls", is_number=True)),
+        [(operation, f"{count:,}") for operation, count in plan.calls.items()],
+    )
+
+
+def _skipped(accounts: Iterable[SkippedAccount]) -> str:
+    reasons = Counter(each.reason for each in accounts)
+    if not reasons:
+        return ""
+    listed = ", ".join(f"{count:,} {reason}" for reason, count in sorted(reasons.items()))
+    return f", {reasons.total():,} skipped ({listed})"
+
+
+def _disabled(plan: Plan) -> str:
+    return f", {plan.region_disabled:,} of them in regions that are disabled" if plan.region_disabled else ""

@@ -1,0 +1,62 @@
+"""Snapshots whose pools and times a test chooses, for what reads them side by side."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import anyio
+
+from poolcensus.model import Compression, Outcome
+from poolcensus.snapshot import Snapshot, SnapshotWriter, parse_snapshot_id
+from poolcensus.storage.local.store import FolderStore
+from snapshot.making import NOTHING_SPECIAL, POOLS, page, publish, result
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from poolcensus.model import JsonObject, Target
+
+    Content = Mapping[Target, Sequence[JsonObject] | Outcome]
+
+
+def day_id(day: int, tail: str = "000000") -> str:
+    """The id of a run that started at two on a day of November 2026."""
+    return f"202611{day:02}T020000Z-{tail}"
+
+
+def days_ago_id(days: int) -> str:
+    """The id of a run that started so many days ago."""
+    return f"{datetime.now(UTC) - timedelta(days=days):%Y%m%dT%H%M%SZ}-{days:06x}"
+
+
+def written(
+    dest: Path,
+    snapshot_id: str,
+    content: Content,
+    *,
+    compression: Compression = Compression.NONE,
+    request: JsonObject = NOTHING_SPECIAL,
+) -> Snapshot:
+    """A snapshot with these pools, published four seconds after the start that its id names."""
+
+    async def write() -> None:
+        started = parse_snapshot_id(snapshot_id)
+        async with (
+            FolderStore(dest) as store,
+            SnapshotWriter(
+                await store.draft(snapshot_id), partition="aws", operation=POOLS, compression=compression
+            ) as writer,
+        ):
+            for target, has in content.items():
+                if isinstance(has, Outcome):
+                    await writer.done(result(target, has), target)
+                    continue
+                await writer.page(page(target, *has))
+                await writer.done(result(target, pools=len(has)), target)
+            ended = started + timedelta(seconds=4)
+            await publish(writer, started_at=started, finished_at=ended, request=request)
+
+    anyio.run(write)
+    return Snapshot.open(dest / snapshot_id)

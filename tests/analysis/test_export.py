@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import re
+import threading
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+import pyarrow.parquet as pq
+import pytest
+
+from analysis.reading_lab import day_id, written
+from poolcensus import export, query
+from poolcensus.analysis.views import items_view, targets_view
+from poolcensus.config import load_settings
+from poolcensus.errors import DamagedSnapshotError, DestinationError, SettingsError, SnapshotError
+from poolcensus.model import ColumnType, Compression, Outcome
+from snapshot.making import POOLS, folder_of, target
+
+ATHENA = (Path(__file__).parents[2] / "config" / "athena.sql").read_text(encoding="utf-8")
+VIEWS = (items_view(POOLS), targets_view(POOLS))
+_ARROW = {
+    ColumnType.TEXT: "string",
+    ColumnType.JSON: "string",
+    ColumnType.INTEGER: "int64",
+    ColumnType.NUMBER: "double",
+    ColumnType.BOOLEAN: "bool",
+    ColumnType.TIMESTAMP: "timestamp[us]",
+}
+_ATHENA = {
+    ColumnType.TEXT: "string",
+    ColumnType.JSON: "string",
+    ColumnType.INTEGER: "bigint",
+    ColumnType.NUMBER: "double",
+    ColumnType.BOOLEAN: "boolean",
+    ColumnType.TIMESTAMP: "timestamp",
+}
+
+
+@pytest.fixture
+def dest(tmp_path: Path) -> Path:
+    made = tmp_path / "snapshots"
+    written(made, day_id(23), {target(1): [{"PoolId": "a", "New": [1]}], target(2): Outcome.SCP_DENIED})
+    written(
+        made,
+        day_id(24),
+        {target(1): [{"PoolId": "a", "CreatedAt": "2025-03-04T05:06:07.123Z"}, {"PoolId": "b\ud800"}]},
+        compression=Compression.ZSTD,
+    )
+    return made
+
+
+def files_in(folder: Path) -> list[str]:
+    return sorted(str(each.relative_to(folder)) for each in folder.rglob("*") if each.is_file())
+
+
+def test_every_snapshot_is_a_file_of_its_date_with_the_rows_of_the_views(dest: Path, tmp_path: Path) -> None:
+    out = tmp_path / "it's" / "parquet"
+    done = export(out, dest, ref=None)
+    names = [
+        f"{view}/date=2026-11-{day}/{day_id(day)}.parquet"
+        for view in ("pools", "targets")
+        for day in (23, 24)
+    ]
+    assert files_in(out) == names
+    assert sorted(str(each.relative_to(out)) for each in done.files) == names
+    assert not done.unreadable
+    for view in VIEWS:
+        pattern = str(out / view.name / "*" / "*.parquet")
+        columns = ", ".join(f'"{each.name}"' for each in view.columns)
+        with duckdb.connect() as connection:
+            found = connection.execute(
+                f"SELECT {columns} FROM read_parquet(?, hive_partitioning = true) ORDER BY ALL", [pattern]
+            ).fetchall()
+            dates = connection.execute("SELECT DISTINCT date FROM read_parquet(?)", [pattern]).fetchall()
+        assert sorted(map(str, dates)) == [f"(datetime.date(2026, 11, {day}),)" for day in (23, 24)]
+        cast = ", ".join(
+            f'"{each.name}"::VARCHAR' if each.type is ColumnType.JSON else f'"{each.name}"'
+            for each in view.columns
+        )
+        with query(f"SELECT {cast} FROM {view.name} ORDER BY ALL", dest, ref=None) as rows:
+            expected = [
+                tuple(each.replace(tzinfo=None) if isinstance(each, datetime) else each for each in row)
+                for row in rows
+            ]
+        assert found == expected
+
+
+@pytest.mark.parametrize("view", VIEWS, ids=lambda view: str(view.name))
+def test_a_file_has_its_schema_whatever_is_in_it(dest: Path, tmp_path: Path, view: object) -> None:
+    assert view in VIEWS
+    of = next(each for each in VIEWS if each == view)
+    written(dest, day_id(25), {target(): Outcome.EMPTY})
+    done = export(tmp_path / "out", dest, ref=None)
+    for each in done.files:
+        if each.parts[-3] != of.name:
+            continue
+        schema = pq.read_schema(each)
+        assert [(field.name, str(field.type)) for field in schema] == [
+            (column.name, _ARROW[column.type]) for column in of.columns
+        ]
+        metadata = pq.ParquetFile(each).metadata
+        if metadata.num_rows:
+            assert metadata.row_group(0).column(0).compression == "ZSTD"
+
+
+@pytest.mark.parametrize("view", VIEWS, ids=lambda view: str(view.name))
+def test_the_table_of_athena_has_the_columns_of_the_files(view: object) -> None:
+    of = next(each for each in VIEWS if each == view)
+    table = re.search(rf"CREATE EXTERNAL TABLE poolcensus_{of.name} \((.*?)\n\)\n(.*?);", ATHENA, re.DOTALL)
+    assert table is not None
+    columns = re.findall(r"^  `(\w+)` (\w+) COMMENT '([^']*)',?$", table[1], re.MULTILINE)
+    assert columns == [(each.name, _ATHENA[each.type], each.description) for each in of.columns]
+    assert len(columns) == len(table[1].strip().splitlines())
+    assert "PARTITIONED BY (`date` string)" in table[2]
+    assert f"'storage.location.template' = 's3://BUCKET/PREFIX/{of.name}/date=${{date}}'" in table[2]
+
+
+def test_an_export_that_is_made_again_replaces_its_own_and_nothing_else(dest: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    (first, _) = export(out, dest, ref=day_id(23)).files
+    first.write_bytes(b"of another day")
+    other = first.with_name("mine.parquet")
+    other.write_bytes(b"mine")
+    before = {each: each.read_bytes() for each in export(out, dest, ref=None).files}
+    assert {each: each.read_bytes() for each in export(out, dest, ref=None).files} == before
+    assert pq.read_table(first).num_rows == 1
+    assert other.read_bytes() == b"mine"
+
+
+def test_files_and_folders_have_the_modes_of_the_settings(dest: Path, tmp_path: Path) -> None:
+    for name, settings, modes in (
+        ("private", None, (0o600, 0o700)),
+        ("shared", load_settings(None, {"file_mode": "0640", "folder_mode": "0750"}), (0o640, 0o750)),
+    ):
+        (file, _) = export(tmp_path / name, dest, settings=settings).files
+        assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == modes
+
+
+def test_a_damaged_snapshot_leaves_what_was_there(dest: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    before = {each: each.read_bytes() for each in export(out, dest, ref=day_id(23)).files}
+    pools = folder_of(written(dest, day_id(25), {target(): [{"PoolId": "a"}]})) / "pools.ndjson"
+    for damaged in (dest / day_id(23) / "pools.ndjson", pools):
+        damaged.write_bytes(damaged.read_bytes().replace(b'"a"', b'"z"'))
+    for ref in (day_id(23), "latest"):
+        with pytest.raises(DamagedSnapshotError):
+            export(out, dest, ref=ref)
+    assert {each: each.read_bytes() for each in before} == before
+    assert len(files_in(out)) == 2
+
+
+def test_snapshots_that_cannot_be_read_are_named(dest: Path, tmp_path: Path) -> None:
+    (dest / day_id(23) / "manifest.json").write_text("{")
+    done = export(tmp_path / "out", dest, ref=None)
+    assert [each.stem for each in done.files] == [day_id(24)] * 2
+    assert done.unreadable.keys() == {day_id(23)}
+
+
+def test_where_nothing_can_be_written_it_says_so(dest: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DestinationError, match="can't be written"):
+        export(tmp_path / "file" / "out", dest)
+    with pytest.raises(SettingsError, match=r"Run 'aws s3 sync FOLDER s3://bucket/x' afterwards"):
+        export("s3://bucket/x", dest)
+    with pytest.raises(SnapshotError, match="No snapshots in"):
+        export(tmp_path / "out", (tmp_path / "file").parent / "snapshots" / day_id(23))
+
+
+def test_threads_may_export_side_by_side(dest: Path, tmp_path: Path) -> None:
+    threads = [threading.Thread(target=export, args=(tmp_path / "out", dest)) for _ in range(3)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert len(files_in(tmp_path / "out")) == 2

@@ -1,0 +1,699 @@
+from __future__ import annotations
+
+import json
+import threading
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING
+
+import botocore.session
+import pytest
+from anyio import to_thread
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from analysis.reading_lab import day_id, days_ago_id, written
+from poolcensus import query
+from poolcensus.analysis import database as database_module
+from poolcensus.analysis.named import named_queries, named_query
+from poolcensus.analysis.views import views_of
+from poolcensus.errors import (
+    DamagedSnapshotError,
+    MissingExtraError,
+    QueryError,
+    SettingsError,
+    SnapshotError,
+)
+from poolcensus.model import ColumnType, Compression, Outcome
+from poolcensus.operations import WORKSPACES_POOLS
+from snapshot.making import POOLS, folder_of, target
+from storage.buckets import PLACE, stored
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from pathlib import Path
+
+    from analysis.reading_lab import Content
+    from census_lab import Lab
+    from poolcensus.model import JsonObject, JsonValue
+    from poolcensus.snapshot import Snapshot
+
+    Start = Callable[..., Coroutine[None, None, Lab]]
+
+FULL: JsonObject = {
+    "PoolId": "wspool-000000001",
+    "PoolName": "analysts",
+    "PoolArn": "arn:aws:workspaces:us-east-1:000000000001:workspacespool/wspool-000000001",
+    "State": "RUNNING",
+    "Description": "for analysts",
+    "RunningMode": "AUTO_STOP",
+    "CreatedAt": "2025-03-04T05:06:07.123Z",
+    "BundleId": "wsb-1",
+    "DirectoryId": "wsd-1",
+    "CapacityStatus": {
+        "AvailableUserSessions": 1,
+        "DesiredUserSessions": 2,
+        "ActualUserSessions": 3,
+        "ActiveUserSessions": 4,
+    },
+    "ApplicationSettings": {"Status": "ENABLED", "SettingsGroup": "group", "S3BucketName": "bucket"},
+    "TimeoutSettings": {
+        "DisconnectTimeoutInSeconds": 5,
+        "IdleDisconnectTimeoutInSeconds": 6,
+        "MaxUserDurationInSeconds": 7,
+    },
+    "Errors": [{"ErrorCode": "E", "ErrorMessage": "m"}],
+    "NewField": {"of": ["a", "later", 123456789012345678901234567890]},
+}
+
+
+def rows_of(sql: str, dest: Path, **given: object) -> list[tuple[object, ...]]:
+    with query(sql, dest, **given) as rows:  # type: ignore[arg-type] # a test's own words
+        return [*rows]
+
+
+def pool(pool_id: str, **fields: JsonValue) -> JsonObject:
+    return {"PoolId": pool_id, "State": "RUNNING", **fields}
+
+
+def in_use(pool_id: str, active: int) -> JsonObject:
+    return pool(pool_id, CapacityStatus={"ActiveUserSessions": active, "DesiredUserSessions": 5})
+
+
+@pytest.fixture
+def dest(tmp_path: Path) -> Path:
+    written(
+        tmp_path,
+        day_id(23),
+        {
+            target(1): [FULL, pool("wspool-000000002")],
+            target(2): Outcome.EMPTY,
+            target(3): Outcome.ACCESS_DENIED,
+        },
+    )
+    return tmp_path
+
+
+def test_a_pool_has_every_field_in_its_column(dest: Path) -> None:
+    with query("SELECT * FROM pools ORDER BY pool_id LIMIT 1", dest) as rows:
+        names = [each.name for each in rows.columns]
+        (row,) = rows
+        assert rows.snapshots == (day_id(23),)
+    assert dict(zip(names, row, strict=True)) == {
+        "snapshot_id": day_id(23),
+        "collected_at": datetime(2026, 11, 23, 2, 0, 3, 123000, tzinfo=UTC),
+        "partition": "aws",
+        "account_id": "000000000001",
+        "account_name": "acct-1",
+        "ou_path": None,
+        "account_tags": None,
+        "region": "us-east-1",
+        "pool_id": "wspool-000000001",
+        "pool_name": "analysts",
+        "pool_arn": FULL["PoolArn"],
+        "state": "RUNNING",
+        "description": "for analysts",
+        "running_mode": "AUTO_STOP",
+        "created_at": datetime(2025, 3, 4, 5, 6, 7, 123000, tzinfo=UTC),
+        "bundle_id": "wsb-1",
+        "directory_id": "wsd-1",
+        "desired_user_sessions": 2,
+        "available_user_sessions": 1,
+        "actual_user_sessions": 3,
+        "active_user_sessions": 4,
+        "application_settings_status": "ENABLED",
+        "settings_group": "group",
+        "s3_bucket_name": "bucket",
+        "disconnect_timeout_in_seconds": 5,
+        "idle_disconnect_timeout_in_seconds": 6,
+        "max_user_duration_in_seconds": 7,
+        "errors": FULL["Errors"],
+        "pool": FULL,
+    }
+
+
+def test_every_field_of_the_sdk_s_model_has_a_column() -> None:
+    model = botocore.session.get_session().get_service_model("workspaces")
+    leaves: set[tuple[str, ...]] = set()
+    for name, shape in model.shape_for("WorkspacesPool").members.items():
+        nested = shape.members if shape.type_name == "structure" else {}
+        leaves |= {(name, each) for each in nested} or {(name,)}
+    assert leaves <= {each.keys for each in WORKSPACES_POOLS.fields}
+
+
+@pytest.mark.parametrize("view", views_of(POOLS), ids=lambda view: str(view.name))
+def test_the_columns_of_a_view_are_those_that_are_documented(dest: Path, view: object) -> None:
+    assert hasattr(view, "columns")
+    with query(f"SELECT * FROM {view.name}", dest) as rows:  # type: ignore[attr-defined]
+        found = [(each.name, each.type) for each in rows.columns]
+    assert found == [(each.name, each.type) for each in view.columns]
+    assert all(each.description for each in view.columns)
+
+
+def test_a_target_has_its_line_of_the_ledger(dest: Path) -> None:
+    found = rows_of(
+        "SELECT snapshot_id, account_id, region, operation, outcome, covered, pools, seconds FROM targets"
+        " ORDER BY account_id",
+        dest,
+    )
+    common = ("us-east-1", "workspaces:DescribeWorkspacesPools")
+    assert found == [
+        (day_id(23), "000000000001", *common, "ok", True, 2, 0.212),
+        (day_id(23), "000000000002", *common, "empty", True, 0, 0.212),
+        (day_id(23), "000000000003", *common, "access_denied", False, 0, 0.212),
+    ]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+_KEYS = [each.keys for each in WORKSPACES_POOLS.fields if each.keys != ("PoolId",)]
+
+
+@st.composite
+def _pools(draw: st.DrawFn) -> JsonObject:
+    made: JsonObject = {"PoolId": draw(st.text(min_size=1))}
+    for keys in draw(st.lists(st.sampled_from(_KEYS), unique=True, max_size=6)):
+        level: JsonObject = made
+        for key in keys[:-1]:
+            inner = level.setdefault(key, {})
+            if not isinstance(inner, dict):
+                break
+            level = inner
+        else:
+            level[keys[-1]] = draw(JSON)
+    if draw(st.booleans()):
+        made[draw(st.sampled_from(["CapacityStatus", "Extra"]))] = draw(JSON)
+    return made
+
+
+def _expected(item: JsonObject, keys: tuple[str, ...], kind: ColumnType) -> JsonValue:
+    """What the column of a field has, by the rule: what is not of the type is None."""
+    value: JsonValue = item
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    if kind is ColumnType.TEXT:
+        return value if isinstance(value, str) else None
+    if kind is ColumnType.INTEGER:
+        fits = isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
+        return value if fits else None
+    return value
+
+
+def _whole(value: JsonValue) -> JsonValue:
+    """With U+FFFD in place of halves of surrogate pairs."""
+    match value:
+        case str():
+            return "".join(
+                "\N{REPLACEMENT CHARACTER}" if "\ud800" <= each <= "\udfff" else each for each in value
+            )
+        case list():
+            return [_whole(each) for each in value]
+        case dict():
+            return {str(_whole(key)): _whole(each) for key, each in value.items()}
+        case _:
+            return value
+
+
+@settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(items=st.lists(_pools(), max_size=5))
+def test_no_value_changes_a_type_or_is_lost(
+    items: list[JsonObject], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    dest = tmp_path_factory.mktemp("any")
+    written(dest, day_id(23), {target(): items})
+    fields = [each for each in WORKSPACES_POOLS.fields if each.type is not ColumnType.TIMESTAMP]
+    names = ", ".join(each.name for each in fields)
+    with query(f"SELECT {names}, pool FROM pools", dest) as rows:
+        assert [each.type for each in rows.columns] == [*(each.type for each in fields), ColumnType.JSON]
+        found = [*rows]
+    whole = [_whole(each) for each in items]
+    assert [row[-1] for row in found] == whole
+    for row, item in zip(found, whole, strict=True):
+        assert isinstance(item, dict)
+        assert list(row[:-1]) == [_expected(item, each.keys, each.type) for each in fields]
+
+
+@pytest.mark.parametrize("text", ["infinity", "epoch", "yesterday", "2026-13-01T00:00:00.000Z", "2026-11-23"])
+def test_a_text_that_is_no_time_is_no_time(tmp_path: Path, text: str) -> None:
+    written(tmp_path, day_id(23), {target(): [pool("a", CreatedAt=text)]})
+    assert rows_of("SELECT created_at, pool FROM pools", tmp_path) == [(None, pool("a", CreatedAt=text))]
+
+
+HOSTILE = [
+    "'; COPY pools TO 'x'; --",
+    '"',
+    "\x1b[2J\r\n\t",
+    "=cmd()",
+    "<script>",
+    "%s{}$1",
+    "x" * 100_000,
+    "\x00",
+    "\ud800half",
+]
+
+
+def test_names_that_others_chose_are_data(tmp_path: Path) -> None:
+    written(
+        tmp_path, day_id(23), {target(): [pool(f"p{n}", PoolName=each) for n, each in enumerate(HOSTILE)]}
+    )
+    found = rows_of("SELECT pool_name FROM pools ORDER BY pool_id", tmp_path)
+    assert [name for (name,) in found] == [_whole(each) for each in HOSTILE]
+
+
+@pytest.mark.parametrize("compression", list(Compression))
+def test_a_snapshot_may_be_compressed(tmp_path: Path, compression: Compression) -> None:
+    content: Content = {target(1): [pool("a"), pool("b", PoolName="\ud800")], target(2): Outcome.EMPTY}
+    written(tmp_path, day_id(23), content, compression=compression)
+    written(tmp_path, day_id(24), {target(1): Outcome.EMPTY}, compression=compression)
+    assert rows_of("SELECT count(*) FROM pools", tmp_path, ref=None) == [(2,)]
+    assert rows_of("SELECT count(*), count(DISTINCT snapshot_id) FROM targets", tmp_path, ref=None) == [
+        (3, 2)
+    ]
+    assert rows_of("SELECT pool_name FROM pools ORDER BY 1", tmp_path, ref=day_id(23)) == [
+        ("\ufffd",),
+        (None,),
+    ]
+
+
+def test_nothing_at_all_still_has_its_types(tmp_path: Path) -> None:
+    written(tmp_path, day_id(23), {target(): Outcome.ACCESS_DENIED})
+    sql = "SELECT max(created_at) AS t, sum(active_user_sessions) AS n, max(pool_id) AS i FROM pools"
+    with query(sql, tmp_path) as rows:
+        assert [*rows] == [(None, None, None)]
+        assert [each.type for each in rows.columns] == [
+            ColumnType.TIMESTAMP,
+            ColumnType.INTEGER,
+            ColumnType.TEXT,
+        ]
+
+
+def test_a_destination_with_signs_of_globs_is_a_folder(tmp_path: Path) -> None:
+    dest = tmp_path / "a*b[c]?'d"
+    written(dest, day_id(23), {target(): [pool("a")]})
+    assert rows_of("SELECT pool_id FROM pools", dest) == [("a",)]
+
+
+def test_a_temporary_folder_with_signs_of_globs_is_a_folder(
+    dest: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path_factory.mktemp("a*b[c]?'d")))
+    assert rows_of("SELECT count(*) FROM pools, targets", dest) == [(6,)]
+
+
+def test_snapshots_are_their_manifests(dest: Path) -> None:
+    written(dest, day_id(24), {target(1): Outcome.EMPTY})
+    columns = "snapshot_id, status, started_at, scope, targets, covered, pools, manifest"
+    (first, second) = rows_of(f"SELECT {columns} FROM snapshots ORDER BY 1", dest, ref=None)
+    started = datetime(2026, 11, 23, 2, tzinfo=UTC)
+    assert first[:-1] == (day_id(23), "partial", started, "whole organization", 3, 2, 2)
+    assert first[-1] == json.loads((dest / day_id(23) / "manifest.json").read_text())
+    assert second[1] == "complete"
+
+
+# --- changes --------------------------------------------------------------------------------------------
+
+CHANGES = "SELECT snapshot_before, snapshot_id, change, pool_id, fields, reason FROM changes ORDER BY ALL"
+
+
+@pytest.fixture
+def three_days(tmp_path: Path) -> Path:
+    written(tmp_path, day_id(21), {target(1): [pool("a"), pool("b")], target(2): [pool("c")]})
+    # Another scope: no step from one day to the other.
+    written(tmp_path, day_id(22, "111111"), {target(9): []}, request={"accounts": ["000000000009"]})
+    written(tmp_path, day_id(22), {target(1): [pool("a")], target(2): Outcome.ACCESS_DENIED})
+    changed: JsonObject = {"PoolId": "a", "State": "STOPPED"}
+    written(tmp_path, day_id(23), {target(1): [changed], target(2): [pool("c")]})
+    return tmp_path
+
+
+def test_changes_are_those_from_one_snapshot_to_the_next_of_its_scope(three_days: Path) -> None:
+    one, two, three = day_id(21), day_id(22), day_id(23)
+    found = rows_of(CHANGES, three_days, ref=None)
+    assert [row[:5] for row in found] == [
+        (one, two, "removed", "b", None),
+        (one, two, "unknown", None, None),
+        (two, three, "changed", "a", {"State": ["RUNNING", "STOPPED"]}),
+        (two, three, "unknown", None, None),
+    ]
+    assert [row[-1] is not None for row in found] == [False, True, False, True]
+
+
+@pytest.mark.parametrize("ref", ["latest", "id", "path"])
+def test_changes_of_one_snapshot_are_those_since_the_one_before(three_days: Path, ref: str) -> None:
+    given: object = {"latest": "latest", "id": day_id(23), "path": three_days / day_id(23)}[ref]
+    found = rows_of(CHANGES, three_days, ref=given)
+    assert [row[:3] for row in found] == [
+        (day_id(22), day_id(23), "changed"),
+        (day_id(22), day_id(23), "unknown"),
+    ]
+    assert rows_of(CHANGES, three_days, ref=day_id(21)) == []
+
+
+# --- what is run ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("sql", "found"),
+    [
+        ("WITH a AS (SELECT * FROM pools) SELECT count(*) FROM a", [(2,)]),
+        ("FROM pools SELECT count(*)", [(2,)]),
+        ("TABLE targets LIMIT 0", []),
+        ("VALUES (1), (2)", [(1,), (2,)]),
+        ("SELECT n FROM range(2) r(n) -- a comment", [(0,), (1,)]),
+        ("SELECT 1;", [(1,)]),
+        ("(SELECT 1) UNION ALL (SELECT 2) ORDER BY 1 DESC", [(2,), (1,)]),
+        ("PIVOT pools ON state IN ('RUNNING') USING count(*) GROUP BY region", [("us-east-1", 2)]),
+        ("SELECT column_name FROM (DESCRIBE pools) LIMIT 1", [("snapshot_id",)]),
+        ("SELECT count(*) FROM pools, json_each(pool) WHERE key = 'PoolId'", [(2,)]),
+        ("SELECT current_date = today()", [(True,)]),
+    ],
+)
+def test_what_is_one_select_is_run(dest: Path, sql: str, found: list[tuple[object, ...]]) -> None:
+    assert rows_of(sql, dest) == found
+
+
+def test_a_view_can_be_described(dest: Path) -> None:
+    assert rows_of("DESCRIBE pools;\n", dest)[0][:2] == ("snapshot_id", "VARCHAR")
+    assert len(rows_of("SUMMARIZE targets", dest)) == 17
+
+
+@pytest.mark.parametrize(
+    ("sql", "says"),
+    [
+        ("", "this is none"),
+        ("-- nothing", "this is none"),
+        ("SELECT 1; SELECT 2", "this is 2 statements"),
+        ("SELECT 1; COPY pools TO 'x'", "query takes one SELECT"),
+        ("COPY pools TO '{dest}/x.csv'", "this is COPY"),
+        ("EXPLAIN ANALYZE COPY pools TO '{dest}/x.csv'", "this is EXPLAIN"),
+        ("EXPORT DATABASE '{dest}/x'", "this is EXPORT"),
+        ("ATTACH '{dest}/x.db'", "this is ATTACH"),
+        ("INSTALL httpfs", "this is LOAD"),
+        ("LOAD httpfs", "this is LOAD"),
+        ("SET enable_external_access = true", "this is SET"),
+        ("RESET lock_configuration", "this is SET"),
+        ("PRAGMA enable_profiling", "query takes one SELECT"),
+        ("CALL enable_logging()", "this is CALL"),
+        ("CREATE TABLE x AS SELECT 1", "this is CREATE"),
+        ("DROP VIEW pools", "this is DROP"),
+        ("INSERT INTO pools VALUES (1)", "this is INSERT"),
+        ("PREPARE x AS SELECT 1", "this is PREPARE"),
+        ("SHOW TABLES", "poolcensus query --schema"),
+        ("PIVOT pools ON state", "Name the values of PIVOT"),
+        ("SELECT * FROM read_csv('/etc/passwd')", r"read_csv() is not available"),
+        ("SELECT (SELECT count(*) FROM read_text('/etc/passwd'))", "read_text() is not available"),
+        ("SELECT 1 LIMIT (SELECT count(*) FROM glob('/*'))", "glob() is not available"),
+        ("FROM enable_logging(storage_path = '{dest}/x')", "enable_logging() is not available"),
+        ("FROM query('COPY pools TO ''x''')", "query() is not available"),
+        ("FROM query_table('pools')", "query_table() is not available"),
+        ("FROM duckdb_settings()", "duckdb_settings() is not available"),
+        ("FROM '/etc/passwd'", 'There is no view "/etc/passwd"'),
+        ("FROM '{dest}/latest/pools.ndjson'", "There is no view"),
+        ("FROM rows_of", 'There is no view "rows_of"'),
+        ("FROM information_schema.tables", "There is no view"),
+        ("FROM pool", 'There is no view "pool". The views are pools, targets, snapshots and changes'),
+        ("SELEC 1", 'syntax error at or near "SELEC"'),
+        ("SELECT nothing FROM pools", 'Referenced column "nothing" not found'),
+        ("SELECT error('as it says')", "as it says"),
+        ("SELECT $1", "parameter"),
+        ("SELECT 'a'::INTEGER", "Could not convert"),
+    ],
+)
+def test_what_is_no_select_over_the_views_is_refused(dest: Path, sql: str, says: str) -> None:
+    before = sorted(dest.rglob("*"))
+    with pytest.raises(QueryError) as raised:
+        rows_of(sql.replace("{dest}", str(dest)), dest)
+    assert says in str(raised.value)
+    assert sorted(dest.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "FROM read_text('/etc/hostname')",
+        "FROM glob('/etc/*')",
+        "COPY (SELECT 1) TO '{dest}/x'",
+        "COPY (SELECT 1) TO '{dest}/latest/targets.ndjson'",
+        "ATTACH '{dest}/x.db'",
+        "INSTALL httpfs",
+        "LOAD httpfs",
+        "SET threads = 1",
+        "SET allowed_paths = ['/etc/hostname']",
+        "SET enable_external_access = true",
+        "RESET lock_configuration",
+        "SELECT * FROM dest",
+    ],
+)
+def test_the_connection_is_locked_besides(dest: Path, sql: str) -> None:
+    from poolcensus.analysis.selection import select_one
+
+    before = sorted(dest.rglob("*"))
+    with database_module.Database() as database:
+        database.load(select_one("latest", dest, None), ["pools"])
+        database.lock()
+        database.run("SELECT count(*) FROM pools")
+        with pytest.raises(QueryError):
+            database.run(sql.replace("{dest}", str(dest)))
+    assert sorted(dest.rglob("*")) == before
+
+
+def test_a_mistake_is_shown_in_its_line(dest: Path) -> None:
+    with pytest.raises(QueryError) as raised:
+        rows_of("SELECT pool_id\nFROM pools\nWHERE nothing = 1", dest)
+    assert str(raised.value).splitlines()[-2:] == ["LINE 3: WHERE nothing = 1", "              ^"]
+
+
+def test_values_come_in_python_s_types(dest: Path) -> None:
+    sql = """
+        SELECT 1::TINYINT AS a, 2::HUGEINT AS b, 1.5::DECIMAL(4, 2) AS c, true AS d, 'x' AS e,
+            DATE '2026-11-23' AS f, TIMESTAMPTZ '2026-11-23 02:00:00+02' AS g, [1, 2] AS h, {'k': 'v'} AS i,
+            INTERVAL 1 DAY AS j, NULL AS k, 1 AS a
+    """
+    with query(sql, dest) as rows:
+        assert len(rows) == 1
+        assert [each.name for each in rows.columns] == [*"abcdefghijk", "a_1"]
+        (row,) = rows
+        assert [*rows] == [row]
+    midnight = datetime(2026, 11, 23, tzinfo=UTC)
+    assert row == (1, 2, 1.5, True, "x", date(2026, 11, 23), midnight, [1, 2], {"k": "v"}, "1 day", None, 1)
+
+
+# --- snapshots that are not as they should be -----------------------------------------------------------
+
+
+def damage_pools(snapshot: Snapshot, old: bytes, new: bytes) -> None:
+    file = folder_of(snapshot) / "pools.ndjson"
+    file.write_bytes(file.read_bytes().replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        (b"RUNNING", b"STOPPED", "sha256"),
+        (b"RUNNING", b'RUNNING"', "bytes where the manifest says"),
+        (b"\n", b"", "bytes where the manifest says"),
+        (b'{"snapshot_id"', b'["snapshot_id"', "sha256"),
+    ],
+)
+@pytest.mark.parametrize("ref", ["latest", None])
+def test_a_damaged_snapshot_is_said(
+    tmp_path: Path, old: bytes, new: bytes, says: str, ref: str | None
+) -> None:
+    written(tmp_path, day_id(22), {target(): [pool("a")]})
+    damage_pools(written(tmp_path, day_id(23), {target(): [pool("a"), pool("b")]}), old, new)
+    with pytest.raises(DamagedSnapshotError, match=says):
+        rows_of("SELECT count(*) FROM pools", tmp_path, ref=ref)
+    assert rows_of("SELECT count(*) FROM targets", tmp_path) == [(1,)]
+
+
+def test_a_missing_file_is_said(tmp_path: Path) -> None:
+    snapshot = written(tmp_path, day_id(23), {target(): [pool("a")]})
+    (folder_of(snapshot) / "pools.ndjson").unlink()
+    with pytest.raises(DamagedSnapshotError, match="pools.ndjson is missing"):
+        rows_of("SELECT count(*) FROM pools", tmp_path)
+
+
+def test_a_count_that_the_manifest_has_wrong_is_said(tmp_path: Path) -> None:
+    snapshot = written(tmp_path, day_id(23), {target(): [pool("a")]})
+    manifest = folder_of(snapshot) / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"records": 1', '"records": 2'))
+    with pytest.raises(DamagedSnapshotError, match="has 1 lines where the manifest says 2"):
+        rows_of("SELECT count(*) FROM pools", tmp_path)
+
+
+def test_snapshots_that_cannot_be_read_are_named_beside_the_rows(tmp_path: Path) -> None:
+    for day in (21, 22, 23):
+        written(tmp_path, day_id(day), {target(): [pool("a")]})
+    (tmp_path / day_id(21) / "manifest.json").write_text("{")
+    newer = json.loads((tmp_path / day_id(22) / "manifest.json").read_text())
+    (tmp_path / day_id(22) / "manifest.json").write_text(json.dumps({**newer, "schema_version": 99}))
+    with query("SELECT count(*) FROM pools", tmp_path, ref=None) as rows:
+        assert [*rows] == [(1,)]
+        assert rows.unreadable.keys() == {day_id(21), day_id(22)}
+        assert "newer poolcensus" in rows.unreadable[day_id(22)]
+    with pytest.raises(SnapshotError, match="newer poolcensus"):
+        rows_of("SELECT 1", tmp_path, ref=day_id(22))
+    (tmp_path / day_id(23) / "manifest.json").write_text("")
+    with pytest.raises(SnapshotError, match="None of the 3 snapshots in .* can be read"):
+        rows_of("SELECT 1", tmp_path, ref=None)
+
+
+@pytest.mark.parametrize("ref", ["latest", None])
+def test_no_snapshots_are_said(tmp_path: Path, ref: str | None) -> None:
+    with pytest.raises(SnapshotError, match=r"No snapshots in .* yet\. Run 'poolcensus collect --dest"):
+        rows_of("SELECT 1", tmp_path, ref=ref)
+
+
+def test_without_duckdb_it_says_what_to_install(dest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "duckdb", None)
+    with pytest.raises(MissingExtraError, match=r"Run: pip install 'poolcensus\[query\]'"):
+        rows_of("SELECT 1", dest)
+
+
+def test_nothing_is_left_of_a_query(
+    dest: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path_factory.mktemp("own")
+    monkeypatch.setattr("tempfile.tempdir", str(own))
+    threads = threading.active_count()
+    with query("SELECT * FROM pools", dest) as rows:
+        assert [*own.iterdir()]
+        next(iter(rows))
+    with pytest.raises(QueryError):
+        rows_of("SELECT error('x') FROM pools", dest)
+    assert not [*own.iterdir()]
+    assert threading.active_count() == threads
+
+
+# --- elsewhere ------------------------------------------------------------------------------------------
+
+
+async def test_a_bucket_is_fetched_and_read(lab: Start) -> None:
+    here = await lab(accounts=6, mean_pools=4.0)
+    stored(here.simulator)
+    snapshot = await here.collect(dest=PLACE, compress="zstd")
+    totals = snapshot.manifest.totals
+
+    def ask() -> list[tuple[object, ...]]:
+        counts = ", ".join(f"(SELECT count(*) FROM {each})" for each in ("pools", "targets", "changes"))
+        sql = f"SELECT {counts}"
+        with query(sql, PLACE) as one, query(sql, PLACE, ref=None) as every:
+            with query(sql, ref=f"{PLACE}/{snapshot.id}") as named:
+                return [*one, *every, *named]
+
+    assert await to_thread.run_sync(ask) == [(totals.pools, totals.targets, 0)] * 3
+
+
+def test_threads_may_ask_side_by_side(dest: Path) -> None:
+    found: list[object] = []
+    threads = [
+        threading.Thread(target=lambda n=n: found.append(rows_of(f"SELECT count(*) + {n} FROM pools", dest)))
+        for n in range(4)
+    ]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert sorted(map(str, found)) == [str([(2 + n,)]) for n in range(4)]
+
+
+# --- queries by name ------------------------------------------------------------------------------------
+
+
+def run_named(name: str, dest: Path) -> list[tuple[object, ...]]:
+    found = named_query(name)
+    ref = None if found.reads_all else "latest"
+    with query(found.sql, dest, ref=ref, newer_than=found.newer_than) as rows:
+        return [*rows]
+
+
+@pytest.fixture
+def weeks(tmp_path: Path) -> Path:
+    """Three snapshots: of 30 days, three days and one day ago."""
+    denied = Outcome.ACCESS_DENIED
+    written(
+        tmp_path,
+        days_ago_id(30),
+        {target(1): [in_use("a", 0), in_use("b", 3)], target(2): denied, target(3): [in_use("e", 0)]},
+    )
+    written(
+        tmp_path,
+        days_ago_id(3),
+        {
+            target(1): [in_use("a", 0), in_use("b", 0), in_use("c", 0)],
+            target(2): denied,
+            target(3): [in_use("e", 0)],
+        },
+    )
+    written(
+        tmp_path,
+        days_ago_id(1),
+        {target(1): [in_use("a", 0), in_use("b", 0)], target(2): denied, target(3): denied},
+    )
+    return tmp_path
+
+
+def test_every_named_query_runs_and_is_described(weeks: Path) -> None:
+    names = [each.name for each in named_queries()]
+    assert names == [
+        "accounts-never-covered",
+        "capacity-by-account",
+        "capacity-by-region",
+        "changes-of-the-last-week",
+        "coverage-by-outcome",
+        "idle-pools",
+        "pools-by-bundle",
+    ]
+    for each in named_queries():
+        assert each.description[0].isupper()
+        assert each.description.endswith(".")
+        run_named(each.name, weeks)
+
+
+def test_idle_pools_are_those_that_are_there_and_were_never_seen_in_use(weeks: Path) -> None:
+    # b was in use, c is gone, e is in a target that the newest snapshot does not cover.
+    assert [(row[3], row[7]) for row in run_named("idle-pools", weeks)] == [("a", 3), ("e", 2)]
+
+
+def test_accounts_never_covered_are_those_of_all_snapshots(weeks: Path) -> None:
+    (row,) = run_named("accounts-never-covered", weeks)
+    assert row[:5] == ("000000000002", "acct-2", 3, 1, "access_denied")
+
+
+def test_changes_of_the_last_week_begin_with_the_snapshot_before_it(weeks: Path) -> None:
+    found = [(row[1], row[2], row[5]) for row in run_named("changes-of-the-last-week", weeks)]
+    assert found == [
+        ("added", "000000000001", "c"),
+        ("unknown", "000000000002", None),
+        ("removed", "000000000001", "c"),
+        ("unknown", "000000000002", None),
+        ("unknown", "000000000003", None),
+    ]
+
+
+def test_a_week_without_snapshots_has_no_changes(tmp_path: Path) -> None:
+    written(tmp_path, days_ago_id(30), {target(1): [pool("a")]})
+    assert run_named("changes-of-the-last-week", tmp_path) == []
+
+
+def test_counts_by_name(weeks: Path) -> None:
+    assert run_named("coverage-by-outcome", weeks) == [
+        ("access_denied", False, 2, 2, 0),
+        ("ok", True, 1, 1, 2),
+    ]
+    assert run_named("capacity-by-region", weeks) == [("us-east-1", 2, 10, None, None, 0, None)]
+    assert run_named("capacity-by-account", weeks) == [("000000000001", "acct-1", 2, 10, None, None, 0, None)]
+    assert run_named("pools-by-bundle", weeks) == [(None, 2, 1, 1, "RUNNING")]
+
+
+def test_an_unknown_name_suggests_a_close_one() -> None:
+    with pytest.raises(SettingsError, match='Did you mean "idle-pools"'):
+        named_query("idle-pool")
+    with pytest.raises(SettingsError, match="poolcensus query --list"):
+        named_query("zzz")

@@ -1,0 +1,334 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import duckdb
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from analysis.reading_lab import day_id, written
+from poolcensus.cli import main
+from poolcensus.cli.grid import drawn
+from poolcensus.model import Outcome
+from snapshot.making import target
+
+if TYPE_CHECKING:
+    from poolcensus.model import JsonObject
+
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+SQL = "SELECT pool_id, pool_name, created_at, active_user_sessions AS n, pool FROM pools ORDER BY pool_id"
+POOLS: list[JsonObject] = [
+    {"PoolId": "wspool-1", "PoolName": '=a,"b"\n\x1b[2J', "State": "RUNNING"},
+    {
+        "PoolId": "wspool-2",
+        "State": "STOPPED",
+        "CreatedAt": "2025-03-04T05:06:07.123Z",
+        "CapacityStatus": {"ActiveUserSessions": 7},
+    },
+]
+
+
+@pytest.fixture
+def dest(tmp_path: Path) -> Path:
+    folder = tmp_path / "snapshots"
+    written(folder, day_id(22), {target(1): []})
+    written(folder, day_id(23), {target(1): POOLS, target(2): Outcome.ACCESS_DENIED})
+    return folder
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object, code: int = 0) -> str:
+    assert main(["query", *map(str, arguments)]) == code
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    return captured.out
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: object, code: int) -> str:
+    assert main(["query", *map(str, arguments)]) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "Traceback" not in captured.err
+    return captured.err
+
+
+def test_json_is_a_line_a_row_with_numbers_times_and_json(
+    dest: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = run(capsys, SQL, "--dest", dest, "--format", "json")
+    assert [json.loads(line) for line in out.splitlines()] == [
+        {
+            "pool_id": "wspool-1",
+            "pool_name": POOLS[0]["PoolName"],
+            "created_at": None,
+            "n": None,
+            "pool": POOLS[0],
+        },
+        {
+            "pool_id": "wspool-2",
+            "pool_name": None,
+            "created_at": "2025-03-04T05:06:07.123Z",
+            "n": 7,
+            "pool": POOLS[1],
+        },
+    ]
+
+
+def test_csv_has_the_data_as_it_is(dest: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = run(capsys, SQL, "--dest", dest, "--format", "csv")
+    assert [*csv.reader(io.StringIO(out, newline=""))] == [
+        ["pool_id", "pool_name", "created_at", "n", "pool"],
+        ["wspool-1", str(POOLS[0]["PoolName"]), "", "", json.dumps(POOLS[0], separators=(",", ":"))],
+        ["wspool-2", "", "2025-03-04T05:06:07.123Z", "7", json.dumps(POOLS[1], separators=(",", ":"))],
+    ]
+    assert run(capsys, "SELECT 1 AS a WHERE false", "--dest", dest, "--format", "csv") == "a\n"
+
+
+def test_a_table_is_printable_and_a_row_is_a_line(dest: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    header, first, second = run(capsys, SQL, "--dest", dest).splitlines()
+    assert header.split() == ["pool_id", "pool_name", "created_at", "n", "pool"]
+    assert r'=a,"b"\n\x1b[2J' in first
+    assert "\x1b" not in first
+    assert second.split()[:3] == ["wspool-2", "2025-03-04T05:06:07.123Z", "7"]
+
+
+def test_parquet_is_a_file(dest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out.parquet"
+    assert run(capsys, SQL, "--dest", dest, "--output", out) == ""
+    table = pq.read_table(out)
+    assert table.column("n").to_pylist() == [None, 7]
+    assert [str(each) for each in table.schema.types[:4]] == ["string", "string", "timestamp[us]", "int64"]
+    assert "needs --output" in refused(capsys, SQL, "--dest", dest, "--format", "parquet", code=2)
+
+
+@pytest.mark.parametrize("name", ["rows.json", "rows.ndjson", "rows.csv", "rows.txt"])
+def test_a_file_has_what_would_be_printed(
+    dest: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    form = {"json": "json", "ndjson": "json", "csv": "csv", "txt": "table"}[name.partition(".")[2]]
+    printed = run(capsys, SQL, "--dest", dest, "--format", form)
+    out = tmp_path / name
+    out.write_text("before")
+    assert run(capsys, SQL, "--dest", dest, "--output", out) == ""
+    with out.open(newline="", encoding="utf-8") as file:
+        assert file.read() == printed
+    assert out.stat().st_mode & 0o777 == 0o600
+    before = sorted(tmp_path.iterdir())
+    refused(capsys, "SELECT error('x')", "--dest", dest, "--output", out, code=2)
+    assert sorted(tmp_path.iterdir()) == before
+    assert out.read_text() == printed
+
+
+def test_what_is_no_regular_file_is_written_to_and_not_replaced(
+    dest: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(capsys, SQL, "--dest", dest, "--output", "/dev/null")
+    assert Path("/dev/null").is_char_device()
+
+
+def test_a_link_is_followed(dest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "link.csv").symlink_to(tmp_path / "real.csv")
+    run(capsys, "SELECT 1 AS a", "--dest", dest, "--output", tmp_path / "link.csv")
+    assert (tmp_path / "link.csv").is_symlink()
+    assert (tmp_path / "real.csv").read_text() == "a\n1\n"
+
+
+def test_one_snapshot_or_all(dest: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sql = ("SELECT count(*) AS n FROM targets", "--format", "csv", "--dest", dest)
+    assert run(capsys, *sql) == "n\n2\n"
+    assert run(capsys, *sql, "--snapshot", "latest~1") == "n\n1\n"
+    assert run(capsys, *sql, "--snapshot", dest / day_id(22)) == "n\n1\n"
+    assert run(capsys, *sql, "--all") == "n\n3\n"
+
+
+def test_sql_may_come_from_standard_input(
+    dest: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("SELECT 7 AS a"))
+    assert run(capsys, "-", "--dest", dest, "--format", "csv") == "a\n7\n"
+
+
+def test_queries_by_name(dest: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = run(capsys, "--named", "coverage-by-outcome", "--dest", dest, "--format", "csv")
+    assert out.splitlines()[1:] == ["access_denied,false,1,1,0", "ok,true,1,1,2"]
+    # Over all snapshots, unless one is asked for.
+    idle = ("--named", "accounts-never-covered", "--dest", dest, "--format", "csv")
+    assert len(run(capsys, *idle).splitlines()) == 2
+    assert len(run(capsys, *idle, "--snapshot", "latest~1").splitlines()) == 1
+    assert "idle-pools" in run(capsys, "--list")
+    assert 'Did you mean "idle-pools"?' in refused(capsys, "--named", "idle-pols", "--dest", dest, code=2)
+
+
+def test_the_schema_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    out = run(capsys, "--schema")
+    for name in ("pools", "targets", "snapshots", "changes"):
+        assert re.search(rf"^{name}: ", out, re.MULTILINE)
+    assert re.search(r"^desired_user_sessions +BIGINT +sessions", out, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((), "Give the SQL, or --named NAME"),
+        (("SELECT 1", "--named", "idle-pools"), "exclude each other"),
+        (("SELECT 1", "--all", "--snapshot", "latest"), "exclude each other"),
+        (("SELECT 1", "--format", "xml"), "'xml' is not one of"),
+        (("COPY pools TO 'x'",), "query takes one SELECT statement"),
+        (
+            ("SELECT nothing FROM pools",),
+            "poolcensus: LINE 1: SELECT nothing FROM pools\npoolcensus:                ^",
+        ),
+    ],
+)
+def test_a_mistake_is_wrong_usage(
+    dest: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], says: str
+) -> None:
+    assert says in refused(capsys, *arguments, "--dest", dest, code=2)
+
+
+def test_damage_is_said_and_nothing_is_printed(dest: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pools = dest / day_id(23) / "pools.ndjson"
+    pools.write_bytes(pools.read_bytes()[:-1])
+    for more in ((), ("--all",)):
+        assert "is damaged" in refused(capsys, SQL, "--dest", dest, *more, code=1)
+
+
+def test_what_cannot_be_read_of_all_is_named_beside_the_rows(
+    dest: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (dest / day_id(22) / "manifest.json").write_text("{")
+    sql = ("SELECT count(*) AS n FROM snapshots", "--dest", str(dest), "--format", "csv")
+    assert main(["query", *sql, "--all"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == "n\n1\n"
+    assert f"Can't read 1 snapshot: {day_id(22)}. Run 'poolcensus verify" in captured.err
+
+
+def test_no_snapshots_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "No snapshots in" in refused(capsys, "SELECT 1", "--dest", tmp_path, code=1)
+
+
+def test_without_duckdb_it_says_what_to_install(
+    dest: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "duckdb", None)
+    assert refused(capsys, "SELECT 1", "--dest", dest, code=1).splitlines() == [
+        "poolcensus: DuckDB is not installed. Run: pip install 'poolcensus[query]'"
+    ]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_query_and_leaves_nothing(
+    dest: Path, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    # Never done, and it has begun once its private folder is there.
+    endless = "SELECT count(*) FROM range(1000000000000) r(n) WHERE n % 7 = 3"
+    with subprocess.Popen(
+        [sys.executable, "-m", "poolcensus", "query", endless, "--dest", str(dest)],
+        env={**os.environ, "TMPDIR": str(temporary)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        while not [*temporary.iterdir()] and process.poll() is None:
+            pass
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (code, "")
+    assert err == f"poolcensus: {'interrupted' if code == 130 else 'terminated'}\n"
+    assert not [*temporary.iterdir()]
+
+
+def test_export_says_what_it_wrote(dest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "parquet"
+    assert main(["export", "--all", "--dest", str(dest), "--output", str(out), "--json"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    assert {json.loads(line)["file"] for line in captured.out.splitlines()} == {
+        str(each) for each in out.rglob("*.parquet")
+    }
+    assert main(["export", "--dest", str(dest), "--output", str(out)]) == 0
+    assert capsys.readouterr().out == ""
+    (dest / day_id(22) / "manifest.json").write_text("{")
+    assert main(["export", "--all", "--dest", str(dest), "--output", str(out)]) == 1
+    assert "Can't read 1 snapshot" in capsys.readouterr().err
+    assert main(["export", "latest", "--all", "--dest", str(dest), "--output", str(out)]) == 2
+
+
+@pytest.mark.skipif(shutil.which("jq") is None, reason="jq is not there")
+def test_the_lines_of_the_readme_agree(
+    dest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    block = re.search(r"<!-- same answer -->\n```sh\n(.*?)```", README, re.DOTALL)
+    assert block is not None
+    ours, of_jq, of_duckdb = block[1].splitlines()
+    words = re.match(r"poolcensus query '([^']*)' (.*)", ours)
+    assert words is not None
+    expected = [{"state": "RUNNING", "pools": 1}, {"state": "STOPPED", "pools": 1}]
+    out = run(capsys, words[1], *words[2].split(), "--dest", dest)
+    assert [json.loads(line) for line in out.splitlines()] == expected
+    jq = subprocess.run(["bash", "-c", of_jq], capture_output=True, text=True, check=True)
+    assert [json.loads(line) for line in jq.stdout.splitlines()] == expected
+    sql = re.fullmatch(r'duckdb -jsonlines -c "(.*)"', of_duckdb)
+    assert sql is not None
+    with duckdb.connect() as connection:
+        found = connection.execute(sql[1]).fetchall()
+    assert found == [tuple(each.values()) for each in expected]
+
+
+# --- tables ---------------------------------------------------------------------------------------------
+
+WORD = st.text(st.characters(codec="utf-8", exclude_categories=["Z", "C"]), min_size=1, max_size=30)
+CELL = st.lists(WORD, max_size=4).map(" ".join)
+
+
+@given(
+    st.integers(40, 130).flatmap(
+        lambda width: st.tuples(
+            st.just(width),
+            st.integers(1, 6).flatmap(lambda n: st.lists(st.lists(CELL, min_size=n, max_size=n), max_size=4)),
+        )
+    )
+)
+def test_a_word_is_never_split_while_there_is_room_for_it(given: tuple[int, list[list[str]]]) -> None:
+    width, rows = given
+    names = [f"column_{n}" for n in range(len(rows[0]) if rows else 1)]
+    text = drawn(names, [False] * len(names), rows, width)
+    assert all(cell_len(line) <= width for line in text.splitlines())
+    for row in rows:
+        for cell in row:
+            for word in cell.split():
+                if cell_len(word) <= width - 12 and not word.startswith(("{", "[")):
+                    assert word in text, (word, text)
+
+
+def test_where_there_is_no_room_a_row_is_a_list() -> None:
+    rows = [["000000000001", "wspool-0123456789"], ["000000000002", "wspool-9876543210"]]
+    assert drawn(["account_id", "pool_id"], [False, False], rows, 31).splitlines() == [
+        "account_id    pool_id",
+        "000000000001  wspool-0123456789",
+        "000000000002  wspool-9876543210",
+    ]
+    assert drawn(["account_id", "pool_id"], [False, False], rows, 30).splitlines() == [
+        "account_id  000000000001",
+        "pool_id     wspool-0123456789",
+        "",
+        "account_id  000000000002",
+        "pool_id     wspool-9876543210",
+        "",
+    ]

@@ -1,0 +1,199 @@
+"""The examples for Prometheus, Grafana and systemd are valid, and use what the program writes."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+from configparser import ConfigParser
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import yaml
+
+from poolcensus.cli.collect import command
+from poolcensus.cli.metrics import NAMES
+from poolcensus.model import Outcome
+
+CONFIG = Path(__file__).parents[2] / "config"
+RULES = CONFIG / "prometheus-rules.example.yml"
+DASHBOARD = CONFIG / "grafana-dashboard.example.json"
+SERVICE = CONFIG / "poolcensus.service"
+TIMER = CONFIG / "poolcensus.timer"
+
+
+def rules() -> list[dict[str, Any]]:
+    (group,) = yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]
+    found: list[dict[str, Any]] = group["rules"]
+    return found
+
+
+def dashboard() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(DASHBOARD.read_text(encoding="utf-8"))
+    return found
+
+
+def expressions() -> list[str]:
+    """Every expression of PromQL in the examples, with a host in place of the dashboard's variable."""
+    board = dashboard()
+    found = [each["expr"] for each in rules()]
+    found += [target["expr"] for panel in board["panels"] for target in panel["targets"]]
+    found += [each["expr"] for each in board["annotations"]["list"]]
+    return [each.replace("$instance", "host") for each in found]
+
+
+@pytest.mark.parametrize("expression", expressions())
+def test_an_expression_uses_metrics_and_outcomes_that_there_are(expression: str) -> None:
+    assert set(re.findall(r"poolcensus_\w+", expression)) <= NAMES
+    assert "poolcensus_" in expression
+    for names in re.findall(r'outcome[!=]?[=~]"([^"]*)"', expression):
+        assert {*names.split("|")} <= {*map(str, Outcome)}
+    for opening, closing in ("()", "{}", "[]"):
+        assert expression.count(opening) == expression.count(closing)
+    assert expression.count('"') % 2 == 0
+
+
+def test_the_outcomes_that_the_dashboard_calls_covered_are_those_that_are() -> None:
+    chosen = [each for each in expressions() if re.search(r'outcome[!=]~"', each)]
+    assert len(chosen) == 2
+    for each in chosen:
+        (names,) = re.findall(r'outcome[!=]~"([^"]*)"', each)
+        assert {*names.split("|")} == {outcome.value for outcome in Outcome if outcome.covered}
+
+
+def test_every_metric_of_the_newest_snapshot_and_of_the_run_is_used_somewhere() -> None:
+    used = {name for each in expressions() for name in re.findall(r"poolcensus_\w+", each)}
+    assert {"poolcensus_run_complete", "poolcensus_pages"} == NAMES - used
+
+
+def test_an_alert_has_a_name_a_severity_and_says_what_it_means() -> None:
+    names = [each["alert"] for each in rules()]
+    assert len({*names}) == len(names)
+    for each in rules():
+        assert re.fullmatch(r"Poolcensus[A-Z]\w+", each["alert"])
+        assert each["labels"]["severity"] in {"info", "warning", "critical"}
+        assert each["annotations"]["summary"]
+        assert each["annotations"]["description"]
+
+
+def test_a_dashboard_has_panels_that_lie_side_by_side_and_takes_any_data_source() -> None:
+    board = dashboard()
+    panels = board["panels"]
+    assert [each["id"] for each in panels] == list(range(1, len(panels) + 1))
+    cells = [
+        (x, y)
+        for place in (each["gridPos"] for each in panels)
+        for x in range(place["x"], place["x"] + place["w"])
+        for y in range(place["y"], place["y"] + place["h"])
+    ]
+    assert len({*cells}) == len(cells)
+    assert max(x for x, _ in cells) < 24
+    for panel in panels:
+        refs = [each["refId"] for each in panel["targets"]]
+        assert len({*refs}) == len(refs)
+        for each in (panel, *panel["targets"]):
+            assert each["datasource"]["uid"] == "${datasource}"
+    assert [each["name"] for each in board["templating"]["list"]] == ["datasource", "instance"]
+
+
+# What an alert says of a host with these series; the others of that file are at zero.
+CASES = {
+    "PoolcensusStale": {"last_success_timestamp_seconds": 0},
+    "PoolcensusRunFailed": {"run_exit_code": 1, "run_success": 0},
+    "PoolcensusNeverWhole": {"last_complete_timestamp_seconds": 0},
+    "PoolcensusCoverageLow": {"covered": 90},
+    "PoolcensusRoleMissing": {'outcomes{outcome="assume_role_failed"}': 1},
+}
+HEALTHY = {
+    "last_success_timestamp_seconds": 1_000_000,
+    "last_complete_timestamp_seconds": 1_000_000,
+    "run_finished_timestamp_seconds": 1_000_000,
+    "run_success": 1,
+    "run_exit_code": 0,
+    "targets": 100,
+    "covered": 100,
+    "targets_uncovered": 0,
+    "pools": 7,
+    'outcomes{outcome="assume_role_failed"}': 0,
+    'outcomes{outcome="not_entitled"}': 0,
+}
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not there")
+def test_promtool_takes_every_expression_and_each_alert_fires_for_its_reason_alone(tmp_path: Path) -> None:
+    (tmp_path / "rules.yml").write_text(RULES.read_text(encoding="utf-8"))
+    records = [{"record": f"r{number}", "expr": each} for number, each in enumerate(expressions())]
+    (tmp_path / "all.yml").write_text(yaml.safe_dump({"groups": [{"name": "all", "rules": records}]}))
+    tests = []
+    for name in (None, *CASES):
+        series = {**HEALTHY, **CASES.get(name or "", {})}
+        inputs = [{"series": f"poolcensus_{key}", "values": f"{value}+0x5"} for key, value in series.items()]
+        # The time of a test begins at 0, which is before every time that is healthy.
+        if name in {"PoolcensusStale", "PoolcensusNeverWhole"}:
+            inputs = [{**each, "values": each["values"].replace("x5", "x20000")} for each in inputs]
+        at = "12000m" if name in {"PoolcensusStale", "PoolcensusNeverWhole"} else "1m"
+        tests.append(
+            {
+                "interval": "1m",
+                "input_series": inputs,
+                "promql_expr_test": [
+                    {
+                        "expr": "group by (alertname) (ALERTS)",
+                        "eval_time": at,
+                        "exp_samples": [{"labels": f'{{alertname="{name}"}}', "value": 1}] if name else [],
+                    }
+                ],
+            }
+        )
+    (tmp_path / "tests.yml").write_text(yaml.safe_dump({"rule_files": ["rules.yml"], "tests": tests}))
+    for arguments in ("check rules all.yml rules.yml", "test rules tests.yml"):
+        ended = subprocess.run(
+            ["promtool", *arguments.split()], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def unit(file: Path) -> ConfigParser:
+    parser = ConfigParser(interpolation=None, comment_prefixes=("#",), delimiters=("=",))
+    parser.optionxform = str  # type: ignore[assignment,method-assign] # as its documentation has it
+    parser.read_string(re.sub(r" \\\n +", " ", file.read_text(encoding="utf-8")))
+    return parser
+
+
+def test_the_service_runs_a_line_that_the_program_takes_and_gives_it_its_time() -> None:
+    service = unit(SERVICE)["Service"]
+    program, name, *arguments = shlex.split(service["ExecStart"])
+    assert (Path(program).name, name) == ("poolcensus", "collect")
+    given = command.make_context("collect", arguments, parent=click.Context(click.Group())).params
+    assert float(service["TimeoutStartSec"]) > float(given["deadline"]) + 60
+    assert given["metrics_file"].endswith(".prom")
+    assert Path(given["metrics_file"]).parent == Path(service["ReadWritePaths"])
+    assert given["dest"] == f"/var/lib/{service['StateDirectory']}"
+    assert service["LoadCredential"].partition(":")[0] == given["config"].name
+    assert service["Type"] == "oneshot"
+
+
+def test_the_timer_makes_up_for_what_was_missed_and_spreads_hosts() -> None:
+    timer = unit(TIMER)
+    assert timer["Timer"]["Persistent"] == "true"
+    assert timer["Timer"]["RandomizedDelaySec"]
+    assert timer["Install"]["WantedBy"] == "timers.target"
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not there")
+def test_systemd_takes_the_units(tmp_path: Path) -> None:
+    # It looks whether the program is there.
+    text = SERVICE.read_text(encoding="utf-8").replace("/usr/local/bin/poolcensus", "/bin/true")
+    (tmp_path / SERVICE.name).write_text(text)
+    shutil.copy(TIMER, tmp_path)
+    ended = subprocess.run(
+        ["systemd-analyze", "verify", tmp_path / SERVICE.name, tmp_path / TIMER.name],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
