@@ -26,6 +26,7 @@ FULL: dict[str, list[list[str]]] = {
     "diff": [[]],
     "listing": [[]],
     "query": [[]],
+    "report": [[]],
 }
 QUICK: dict[str, list[list[str]]] = {
     "startup": [["--rounds", "3"]],
@@ -38,6 +39,7 @@ QUICK: dict[str, list[list[str]]] = {
     "throttling": [["--accounts", "30", "--regimes", "random-20,pair-2,region", "--rounds", "1"]],
     "loop": [["--accounts", "100", "--rounds", "1"]],
     "memory": [["--pools", "50000", "--accounts", "100", "--slow-pools", "25000", "--parts", "10,1"]],
+    "report": [["--days", "10,60", "--accounts", "100", "--rounds", "1"]],
     "diff": [["--pools", "10000,100000", "--one-target", "20000", "--rounds", "1"]],
     "listing": [["--pools", "10000,100000"]],
     "query": [["--pools", "100000", "--rounds", "1"]],

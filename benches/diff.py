@@ -11,14 +11,12 @@ counts. Bounded memory shows as a flat curve. Both have to find the same.
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import shutil
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness import HERE, POOLCENSUS, BenchError, Cost, numbers, ratio, run, scratch, show, summary
+from harness import HERE, POOLCENSUS, BenchError, Cost, LastLine, numbers, ratio, run, scratch, show, summary
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +25,6 @@ A, B = "20261123T020000Z-000000", "20261124T020000Z-000000"
 # Pools of one account in one region, 20 pages.
 TARGET = 500
 COUNTS = ("added", "removed", "changed", "unchanged")
-_READ = 1 << 16
 
 
 def main() -> None:
@@ -73,7 +70,7 @@ def measure(size: Size, rounds: int, folder: Path) -> list[dict[str, Any]]:
         for name, command in commands.items():
             reader = LastLine()
             costs[name].append(run(command, read=reader.read))
-            statistics = reader.statistics()
+            statistics = reader.value()
             found[name] = {each: statistics[each] for each in COUNTS}
     shutil.rmtree(dest)
     if any(each != found["poolcensus"] for each in found.values()) or not found["poolcensus"]["changed"]:
@@ -87,23 +84,6 @@ def measure(size: Size, rounds: int, folder: Path) -> list[dict[str, Any]]:
         row["memory_ratio"] = ratio(runs, costs["dicts"], "peak_mb") if "dicts" in costs else None
         rows.append(row)
     return rows
-
-
-class LastLine:
-    """Reads what a contender prints, of which only the end is kept."""
-
-    def __init__(self) -> None:
-        self._end = b""
-
-    def read(self, descriptor: int) -> None:
-        """Read a descriptor to its end."""
-        while block := os.read(descriptor, _READ):
-            self._end = (self._end + block)[-_READ:]
-
-    def statistics(self) -> dict[str, Any]:
-        """Return the last line."""
-        found: dict[str, Any] = json.loads(self._end.splitlines()[-1])
-        return found
 
 
 if __name__ == "__main__":

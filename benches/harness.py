@@ -256,6 +256,23 @@ def count_lines(path: Path) -> int:
         return sum(block.count(b"\n") for block in iter(lambda: file.read(_BLOCK), b""))
 
 
+class LastLine:
+    """Reads what a contender prints, of which only the end is kept."""
+
+    def __init__(self) -> None:
+        self._end = b""
+
+    def read(self, descriptor: int) -> None:
+        """Read a descriptor to its end."""
+        while block := os.read(descriptor, _BLOCK):
+            self._end = (self._end + block)[-_BLOCK:]
+
+    def value(self) -> dict[str, Any]:
+        """Return the last line, which is JSON."""
+        found: dict[str, Any] = json.loads(self._end.splitlines()[-1])
+        return found
+
+
 @contextmanager
 def scratch() -> Iterator[Path]:
     """Yield a folder for what the contenders write."""

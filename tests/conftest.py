@@ -157,3 +157,11 @@ def bundle(authority: trustme.CA, tmp_path: Path) -> str:
     path = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(path)
     return str(path)
+
+
+@pytest.fixture(scope="session")
+def renderer() -> None:
+    """Starts the renderer of charts, which keeps threads and descriptors as long as the process lives."""
+    from poolcensus.analysis.report.charts import Bar, bar_chart
+
+    bar_chart([Bar("a", 1)])

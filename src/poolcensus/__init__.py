@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from poolcensus.analysis.diff import Diff, diff
     from poolcensus.analysis.export import Exported, export
     from poolcensus.analysis.query import ResultColumn, Rows, query
+    from poolcensus.analysis.report import Report, report
     from poolcensus.census import Census
     from poolcensus.config import Settings
     from poolcensus.errors import (
@@ -90,6 +91,7 @@ _HOMES = {
     "poolcensus.analysis.diff": ("Diff", "diff"),
     "poolcensus.analysis.export": ("Exported", "export"),
     "poolcensus.analysis.query": ("ResultColumn", "Rows", "query"),
+    "poolcensus.analysis.report": ("Report", "report"),
     "poolcensus.census": ("Census",),
     "poolcensus.errors": (
         "CallError",
@@ -183,6 +185,7 @@ __all__ = [
     "Pruning",
     "QueryError",
     "RefusedRun",
+    "Report",
     "ResultColumn",
     "Rows",
     "Settings",
@@ -201,6 +204,7 @@ __all__ = [
     "prune",
     "query",
     "refused_run",
+    "report",
     "unlock",
     "verify",
 ]

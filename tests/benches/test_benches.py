@@ -204,6 +204,15 @@ def test_loop_names_its_longest_blocks() -> None:
     assert all(block["what"] for block in row["longest"])
 
 
+def test_report_is_beside_reading_the_same_files() -> None:
+    rows = bench("report", "--days", "12", "--accounts", "14", "--rounds", "1")["rows"]
+    assert names(rows)[:2] == ["poolcensus", "orjson"]
+    assert_positive(rows, "wall", "cpu", "peak_mb", "time_ratio", "memory_ratio")
+    # Every seventh pool is never used.
+    assert {(row["days"], row["pools"], row["never"]) for row in rows} == {(12, 70, 10)}
+    assert rows[0]["page_mb"] < 1
+
+
 def test_all_runs_what_it_is_asked_for() -> None:
     command = [sys.executable, str(BENCHES / "all.py"), "--quick", "--only", "codec"]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=100)

@@ -42,6 +42,7 @@ OPTIONS = {
         "--config", "--dest", "--snapshot", "--all", "--named", "--list", "--schema", "--format", "--output",
     ],
     "export": ["--config", "--dest", "--all", "--output", "--json"],
+    "report": ["--config", "--dest", "--output"],
     "prune": [
         "--config", "--dest", "--keep-last", "--keep-daily", "--keep-monthly", "--dry-run", "--json",
     ],

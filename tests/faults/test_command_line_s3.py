@@ -58,6 +58,7 @@ def assert_one_sentence(ended: Ended, code: int, *words: str) -> None:
         assert word in line
 
 
+@pytest.mark.usefixtures("renderer")
 def test_a_census_is_published_and_read_again(
     bucket: Any,
     simulator: Served,
@@ -89,6 +90,9 @@ def test_a_census_is_published_and_read_again(
     statistics = json.loads(said("diff", "--json"))
     assert (statistics["a"], statistics["b"]) == (older, newer)
     assert statistics["unchanged"] == pools.count("\n") > 0
+    page = said("report", "--output", "-")
+    assert page.startswith("<!doctype html>")
+    assert f"Since {older}" in page
 
     bucket.Object(f"nightly/{newer}/targets.ndjson").put(Body=b"{}\n")
     bucket.Object(f"nightly/{older}/pools.ndjson").delete()

@@ -6,7 +6,10 @@ import json
 from typing import TYPE_CHECKING
 
 import orjson
+import pytest
+from anyio import to_thread
 
+from poolcensus import report
 from poolcensus.snapshot import Snapshot, verify
 from snapshot.making import folder_of
 
@@ -28,6 +31,7 @@ def _sent(records: list[dict[str, dict[str, str]]], originals: dict[str, str]) -
     return evil
 
 
+@pytest.mark.usefixtures("renderer")
 async def test_evil_names_make_one_line_each_and_come_back_as_sent(lab: Start) -> None:
     here = await lab(accounts=2, pools_per_target=11, regions=REGIONS, faults=("evil-names",))
     snapshot = await here.collect()
@@ -48,6 +52,9 @@ async def test_evil_names_make_one_line_each_and_come_back_as_sent(lab: Start) -
     assert all(name.endswith(f"-{originals[pool_id]}") for pool_id, name in read.items())
     assert read.keys() == originals.keys()
     assert not verify(snapshot)
+    page = await to_thread.run_sync(lambda: report("latest", here.dest))
+    assert page.html.encode().count(b"wspool-") >= 22
+    assert page.html.count("<script") == 1
 
 
 def test_evil_names_on_standard_output_and_in_a_table(serve: Serve, bench: Bench) -> None:

@@ -48,6 +48,7 @@ from poolcensus import (
     Pruning,
     QueryError,
     RefusedRun,
+    Report,
     ResultColumn,
     Rows,
     Settings,
@@ -254,3 +255,15 @@ async def mistakes() -> None:
         pass
     for _ in Census(settings).pools():  # type: ignore[attr-defined] # `async for`
         pass
+
+
+def reporting() -> None:
+    try:
+        made = poolcensus.report("latest", "s3://bucket/nightly", settings=settings)
+    except MissingExtraError as error:
+        assert_type(error, MissingExtraError)
+        return
+    assert_type(made, Report)
+    assert_type(made.html, str)
+    assert_type(made.unread, Mapping[str, str])
+    made.write(Path("pools.html"), mode=0o640)

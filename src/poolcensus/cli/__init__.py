@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, TypedDict
 
 import click
 
-from poolcensus.cli.exits import ExitCode, report
+from poolcensus.cli import exits
+from poolcensus.cli.exits import ExitCode
 from poolcensus.exit_error import asks_for_json
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ COMMANDS = {
     "diff": "Compare two snapshots: pools added, removed, changed, and targets where it is unknown.",
     "query": "Run SQL over one snapshot or all of them.",
     "export": "Write snapshots as Parquet files, partitioned by date.",
+    "report": "Write an HTML page about a snapshot and those before it.",
     "prune": "Remove the snapshots that no rule keeps.",
     "unlock": "Remove the lock of a run that is known to be dead.",
     "simulate": "Serve the local AWS simulator.",
@@ -143,7 +145,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A name may hold characters that the terminal's encoding does not have.
         sys.stdout.reconfigure(errors="backslashreplace")
-    with report() as outcome:
+    # By its module: a command's module takes the name `report` in this one.
+    with exits.report() as outcome:
         outcome.code = (
             group.main(given, prog_name="poolcensus", complete_var=COMPLETE_VARIABLE, standalone_mode=False)
             or ExitCode.OK

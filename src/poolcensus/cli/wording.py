@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-import unicodedata
 from typing import TYPE_CHECKING
+
+# ruff: noqa: PLC0414 - where the commands look for them
+from poolcensus.format.text import counted as counted
+from poolcensus.format.text import printable as printable
 
 if TYPE_CHECKING:
     from poolcensus.model import Progress
-
-# Control, format (which reorders text), surrogate, private and unassigned characters, and line separators.
-_UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-
-
-def printable(text: str) -> str:
-    """Return the text with escapes for what a terminal would obey or hide. Names come from other people."""
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(
-        ascii(character)[1:-1] if unicodedata.category(character) in _UNPRINTABLE else character
-        for character in text
-    )
-
-
-def counted(number: int, what: str, several: str | None = None) -> str:
-    """Return a number and its noun; `several` is the plural where it does not end in an s alone."""
-    return f"{number:,} {what if number == 1 else several or f'{what}s'}"
 
 
 def covered(progress: Progress) -> str:

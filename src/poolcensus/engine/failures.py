@@ -82,8 +82,11 @@ class FailureTally:
             result.account_id, result.account_name, first, regions + 1
         )
 
-    def groups(self) -> tuple[FailureGroup, ...]:
-        """Return the ways in which targets failed, those of most accounts first."""
+    def groups(self, examples: int = EXAMPLES) -> tuple[FailureGroup, ...]:
+        """Return the ways in which targets failed, those of most accounts first.
+
+        Each names the first of its accounts, as many as `examples` says.
+        """
         found = [
             FailureGroup(
                 kind.outcome,
@@ -95,7 +98,7 @@ class FailureTally:
                 role=_only(group.roles),
                 targets=group.targets,
                 accounts=len(group.accounts),
-                examples=tuple(nsmallest(EXAMPLES, group.accounts.values(), key=lambda each: each.id)),
+                examples=tuple(nsmallest(examples, group.accounts.values(), key=lambda each: each.id)),
             )
             for kind, group in self._groups.items()
         ]

@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from poolcensus.model import ColumnType
-from poolcensus.operations.operation import Column, Field, Listing, Operation, Query, Refusal
+from poolcensus.operations.operation import (
+    Column,
+    EndOfSupport,
+    Facets,
+    Field,
+    Keys,
+    Listing,
+    Operation,
+    Query,
+    Refusal,
+)
 from poolcensus.operations.workspaces_pools import WORKSPACES_POOLS
 
 if TYPE_CHECKING:
@@ -14,12 +24,16 @@ if TYPE_CHECKING:
 __all__ = [
     "WORKSPACES_POOLS",
     "Column",
+    "EndOfSupport",
+    "Facets",
     "Field",
+    "Keys",
     "Listing",
     "Operation",
     "Query",
     "Refusal",
     "columns_of",
+    "facets_of",
     "fields_of",
     "operation_named",
 ]
@@ -38,6 +52,12 @@ def columns_of(info: OperationInfo) -> tuple[Column, ...]:
     if operation is not None:
         return operation.columns
     return (Column(info.identity, lambda item: item.get(info.identity)),)
+
+
+def facets_of(info: OperationInfo) -> Facets:
+    """Return what a report tells of a snapshot's items: no more than their ids of an unknown operation."""
+    operation = operation_named(info.name)
+    return Facets(title=info.items.replace("_", " ").capitalize()) if operation is None else operation.facets
 
 
 def fields_of(info: OperationInfo) -> tuple[Field, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from poolcensus.format import codec
 from poolcensus.model import OperationInfo
@@ -11,6 +11,7 @@ from poolcensus.model import OperationInfo
 if TYPE_CHECKING:
     import re
     from collections.abc import Callable, Mapping
+    from datetime import date
 
     from poolcensus.errors import CallError
     from poolcensus.model import ColumnType, JsonObject, JsonValue
@@ -61,6 +62,43 @@ class Field(NamedTuple):
     type: ColumnType
     keys: tuple[str, ...]
     description: str
+
+
+Keys: TypeAlias = tuple[str, ...]
+"""The keys that lead to a value in an item, one inside the other. Without any there is no such value."""
+
+
+class EndOfSupport(NamedTuple):
+    """The last day on which AWS supports a service, and the page that says so."""
+
+    day: date
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facets:
+    """What a report tells of items, and the keys that lead to it. In an item, each value may be missing."""
+
+    title: str = "Items"
+    """What the items are called in a heading."""
+    name: Keys = ()
+    """A name that people gave the item."""
+    state: Keys = ()
+    """The item's state."""
+    errors: Keys = ()
+    """A list of objects, one for each error of the item."""
+    error_code: str = ""
+    """The field of such an object that says what kind of error it is."""
+    in_use: Keys = ()
+    """How many sessions are in use."""
+    capacity: Keys = ()
+    """How many sessions are in use or available."""
+    desired: Keys = ()
+    """How many sessions are to be had once those that are pending have started."""
+    details: tuple[Column, ...] = ()
+    """What else there is to know for whoever moves the item elsewhere."""
+    end_of_support: EndOfSupport | None = None
+    """When AWS ends support for the items."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +191,8 @@ class Operation:
     """What a table for people shows of an item."""
     fields: tuple[Field, ...] = ()
     """The fields of an item that queries have as columns."""
+    facets: Facets = Facets()
+    """What a report tells of the items."""
 
     @property
     def permission(self) -> str:

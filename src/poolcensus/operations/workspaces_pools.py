@@ -7,13 +7,23 @@ paginator for it, and takes a body that is not JSON for a page without pools: ne
 from __future__ import annotations
 
 import re
+from datetime import date
 from typing import TYPE_CHECKING
 
 from poolcensus import partitions
 from poolcensus.errors import NotEntitledError
 from poolcensus.format.times import rfc3339_of_epoch
 from poolcensus.model import ColumnType
-from poolcensus.operations.operation import DENIED, Column, Field, Listing, Operation, Refusal
+from poolcensus.operations.operation import (
+    DENIED,
+    Column,
+    EndOfSupport,
+    Facets,
+    Field,
+    Listing,
+    Operation,
+    Refusal,
+)
 
 if TYPE_CHECKING:
     from poolcensus.model import JsonObject, JsonValue
@@ -92,6 +102,11 @@ def _sessions(pool: JsonObject) -> str:
         return ""
     active, actual = capacity.get("ActiveUserSessions"), capacity.get("ActualUserSessions")
     return "/".join(str(each) for each in (active, actual) if each is not None)
+
+
+def _bucket(pool: JsonObject) -> JsonValue:
+    settings = pool.get("ApplicationSettings")
+    return settings.get("S3BucketName") if isinstance(settings, dict) else None
 
 
 def _active_sessions(pool: JsonObject) -> object:
@@ -204,4 +219,20 @@ WORKSPACES_POOLS = Operation(
         ),
     ),
     fields=_FIELDS,
+    facets=Facets(
+        title="WorkSpaces Pools",
+        name=("PoolName",),
+        state=("State",),
+        errors=("Errors",),
+        error_code="ErrorCode",
+        in_use=("CapacityStatus", "ActiveUserSessions"),
+        capacity=("CapacityStatus", "ActualUserSessions"),
+        desired=("CapacityStatus", "DesiredUserSessions"),
+        details=(
+            Column("Bundle", lambda pool: pool.get("BundleId")),
+            Column("Directory", lambda pool: pool.get("DirectoryId")),
+            Column("S3 bucket", _bucket),
+        ),
+        end_of_support=EndOfSupport(date(2027, 12, 31), _END_OF_SUPPORT),
+    ),
 )

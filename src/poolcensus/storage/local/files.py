@@ -61,11 +61,11 @@ def replaced_file(path: Path, mode: int) -> Iterator[BinaryIO]:
     replaced, and not the link. What is no regular file, such as a pipe or a device, is written to as it
     stands. Raises `OSError`.
     """
-    path = path.resolve()
     if path.exists() and not path.is_file():
         with path.open("wb") as there:
             yield there
         return
+    path = path.resolve()
     made = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         fd = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)

@@ -1,0 +1,33 @@
+"""What to type for the rows that have no room on the page."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+from poolcensus.analysis.report.tables import short
+
+if TYPE_CHECKING:
+    from poolcensus.analysis.report.facts import Facts
+
+
+class Commands:
+    """Commands that list everything of a report's snapshot."""
+
+    def __init__(self, facts: Facts) -> None:
+        self._facts = facts
+
+    def show(self, what: str) -> str:
+        """Return a command that shows the snapshot."""
+        return self._command(f"show {self._facts.info.id} {what}")
+
+    def diff(self, before: str) -> str:
+        """Return a command that compares the snapshot with another."""
+        return self._command(f"diff {before} {self._facts.info.id}")
+
+    def snapshots(self) -> str:
+        """Return a command that lists the snapshots."""
+        return self._command("snapshots")
+
+    def _command(self, words: str) -> str:
+        return f"poolcensus {words.strip()} --dest {shlex.quote(short(self._facts.dest))}"

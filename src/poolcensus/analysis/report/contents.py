@@ -1,0 +1,79 @@
+"""What one snapshot found, summed up by region, account, OU, state and error."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from poolcensus.analysis.report.facts import Contents, Group
+from poolcensus.analysis.report.values import Sum, count_of, error_codes, text_of, value_at
+
+if TYPE_CHECKING:
+    from poolcensus.model import PoolRecord
+    from poolcensus.operations import Facets
+    from poolcensus.snapshot import Snapshot
+
+_NOT_SAID: Final = "(not in the record)"
+
+
+class _Groups:
+    """Sums by an id. The name of the newest record counts."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Sum] = {}
+        self._names: dict[str, str | None] = {}
+
+    def sum_of(self, group_id: str, name: str | None = None) -> Sum:
+        self._names[group_id] = name
+        found = self._sums.get(group_id)
+        if found is None:
+            found = self._sums[group_id] = Sum()
+        return found
+
+    def groups(self) -> tuple[Group, ...]:
+        made = (Group(each, self._names[each], total.use()) for each, total in self._sums.items())
+        return tuple(sorted(made, key=lambda each: (-each.use.items, each.id)))
+
+
+def read_contents(snapshot: Snapshot, facets: Facets) -> Contents:
+    """Return what a snapshot found. Memory grows with the groups. Blocks, and raises as `Snapshot.pools`."""
+    total = Sum()
+    regions, accounts, units, states, errors = (_Groups() for _ in range(5))
+    has_units = False
+    for record in snapshot.pools():
+        item = record.pool
+        numbers = tuple(
+            count_of(value_at(item, keys)) for keys in (facets.in_use, facets.capacity, facets.desired)
+        )
+        sums = [
+            total,
+            regions.sum_of(record.region),
+            accounts.sum_of(record.account_id, record.account_name),
+            units.sum_of(_unit_of(record)),
+            *(errors.sum_of(code) for code in error_codes(item, facets)),
+        ]
+        if facets.state:
+            sums.append(states.sum_of(text_of(value_at(item, facets.state)) or _NOT_SAID))
+        for each in sums:
+            each.add(*numbers)
+        has_units = has_units or record.ou_path is not None
+    return Contents(
+        use=total.use(),
+        regions=regions.groups(),
+        accounts=accounts.groups(),
+        units=units.groups() if has_units else (),
+        states=states.groups(),
+        errors=errors.groups(),
+    )
+
+
+def _unit_of(record: PoolRecord) -> str:
+    """Return the OU of a record's account by its path below the organization, such as `r-ab12/ou-ab12-34cd`.
+
+    The path in a record ends with the account: `o-EXAMPLE/r-ab12/ou-ab12-34cd/123456789012/`.
+    """
+    parts = [part for part in (record.ou_path or "").split("/") if part]
+    if parts and parts[-1] == record.account_id:
+        parts.pop()
+    if parts and parts[0].startswith("o-"):
+        del parts[0]
+    return "/".join(parts) or _NOT_SAID

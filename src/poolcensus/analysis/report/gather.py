@@ -1,0 +1,111 @@
+"""Gathers all that a report says, from the snapshots at a destination."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+from poolcensus.analysis.diff import diff
+from poolcensus.analysis.ledger import Ledger
+from poolcensus.analysis.report.contents import read_contents
+from poolcensus.analysis.report.facts import Comparison, Facts, History, UnreadSnapshot
+from poolcensus.analysis.report.history import walk
+from poolcensus.analysis.report.missing import missing_items
+from poolcensus.analysis.report.worklist import worklist
+from poolcensus.engine.failures import FailureTally
+from poolcensus.errors import SnapshotError
+from poolcensus.operations import facets_of, operation_named
+from poolcensus.snapshot.series import open_series
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from poolcensus.config import Settings
+    from poolcensus.snapshot import Snapshot
+
+MOST_CHANGES: Final = 5_000
+"""Of these, a page has as many as its size allows. More are counted, and not kept in memory."""
+MOST_ACCOUNTS: Final = 50_000
+"""An organization has no more: https://docs.aws.amazon.com/organizations/latest/userguide/orgs_reference_limits.html"""
+
+
+def gather(snapshot: Snapshot, now: datetime, settings: Settings | None) -> Facts:
+    """Return all that a report says of a snapshot, as of `now`. Blocks.
+
+    Raises `SnapshotError` where the snapshot can't be read, and `DestinationError` or another `FatalError`
+    where a bucket can't. Earlier snapshots that can't be read are named in the facts.
+    """
+    dest = _destination(snapshot)
+    earlier, unreadable, others = _earlier(snapshot, dest, settings)
+    manifest = snapshot.manifest
+    facets = facets_of(manifest.operation)
+    with snapshot:
+        found = walk([snapshot, *earlier], facets)
+        ledger = Ledger.read("this snapshot", snapshot)
+        missing = missing_items(ledger, found.sightings, found.snapshots)
+        tally = FailureTally(operation_named(manifest.operation.name), snapshot.uncovered())
+        unread = [*found.unread, *(UnreadSnapshot(each, why) for each, why in unreadable.items())]
+        return Facts(
+            info=snapshot.info,
+            location=snapshot.location,
+            operation=manifest.operation,
+            facets=facets,
+            organization_id=manifest.organization_id,
+            caller=manifest.caller.arn,
+            made_at=now,
+            dest=dest,
+            outcomes=tuple(
+                (outcome.value, outcome.covered, count)
+                for outcome, count in manifest.outcomes.items()
+                if count
+            ),
+            accounts=manifest.accounts_planned,
+            skipped=manifest.accounts_skipped,
+            failures=tally.groups(MOST_ACCOUNTS),
+            contents=read_contents(snapshot, facets),
+            history=History(found.points[::-1], tuple(sorted(unread, key=lambda each: each.id)), others),
+            comparison=_comparison(found.snapshots[1], snapshot) if len(found.snapshots) > 1 else None,
+            worklist=worklist(found, missing, facets),
+        )
+
+
+def _destination(snapshot: Snapshot) -> str:
+    """Return where a snapshot stands, and others perhaps beside it."""
+    if snapshot.path is not None:
+        return str(snapshot.path.resolve().parent)
+    return snapshot.location.rpartition("/")[0]
+
+
+def _earlier(
+    snapshot: Snapshot, dest: str, settings: Settings | None
+) -> tuple[list[Snapshot], Mapping[str, str], int]:
+    """Return the snapshots before this one that it can be compared with, the newest first.
+
+    And why others can't be read, and how many were asked to cover something else.
+    """
+    series = open_series(dest, settings=settings)
+    before = [
+        each
+        for each in series.snapshots
+        if each.id != snapshot.id and each.info.moment < snapshot.info.moment
+    ]
+    alike = [
+        each
+        for each in before
+        if each.info.scope == snapshot.info.scope and each.manifest.operation == snapshot.manifest.operation
+    ]
+    unreadable = {each: why for each, why in series.unreadable.items() if each != snapshot.id}
+    return alike[::-1], unreadable, len(before) - len(alike)
+
+
+def _comparison(before: Snapshot, snapshot: Snapshot) -> Comparison:
+    found = diff(before, snapshot)
+    try:
+        changes = iter(found)
+        first = tuple(islice(changes, MOST_CHANGES))
+        for _ in changes:
+            pass
+    except SnapshotError as error:
+        return Comparison(before.id, problem=str(error))
+    return Comparison(before.id, first, found.statistics, found.warnings)

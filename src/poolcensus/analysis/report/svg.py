@@ -1,0 +1,76 @@
+"""Renders Vega-Lite as SVG for the page: in the colours of its style sheet, and with nothing active."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from typing import TYPE_CHECKING, Final
+
+from poolcensus.analysis.report.extra import extra_report
+from poolcensus.format.codec import dumps
+
+if TYPE_CHECKING:
+    from poolcensus.model import JsonObject
+
+# Vega calculates with colours, and knows no variables of CSS: each stands for one until the SVG is there.
+USE: Final = "#a10001"
+SECOND: Final = "#a10002"
+WARN: Final = "#a10003"
+RULE: Final = "#a10004"
+INK: Final = "#a10005"
+MUTED: Final = "#a10006"
+_VARIABLES: Final = {
+    USE: "var(--use)",
+    SECOND: "var(--second)",
+    WARN: "var(--warn)",
+    RULE: "var(--rule)",
+    INK: "var(--ink)",
+    MUTED: "var(--muted)",
+}
+_NAMESPACE: Final = "http://www.w3.org/2000/svg"
+# What a picture needs. No style, which the page's policy forbids, and no links, events or roles.
+_ATTRIBUTES: Final = frozenset(
+    {
+        "d", "fill", "fill-opacity", "font-size", "height", "opacity", "stroke", "stroke-dasharray",
+        "stroke-linejoin", "stroke-miterlimit", "stroke-width", "text-anchor", "transform", "viewBox",
+        "width", "x1", "x2", "y1", "y2", "x", "y",
+    }
+)  # fmt: skip
+_ELEMENTS: Final = frozenset({"svg", "g", "path", "line", "text", "rect"})
+_NOTHING: Final = frozenset({"", "M0,0h0v0h0Z"})
+_FRACTION: Final = re.compile(r"(\.\d)\d+")
+_GEOMETRY: Final = frozenset({"d", "transform", "x2", "y2"})
+# Of the Vega-Lite versions that come with the library: the oldest that all releases have that are allowed.
+_VERSION: Final = "5.20"
+
+
+def render(spec: JsonObject) -> str:
+    """Return the SVG of a chart, to stand in an HTML page. Takes a second the first time.
+
+    Raises `MissingExtraError` without the extra `report`.
+    """
+    with extra_report():
+        import vl_convert  # noqa: PLC0415 - an extra
+    drawn = vl_convert.vegalite_to_svg(dumps(spec).decode(), vl_version=_VERSION, show_warnings=False)
+    root = ET.fromstring(drawn)  # noqa: S314 - the library wrote it, and escapes what it is given
+    _keep_the_picture(root)
+    # What it shows is said by the figure's caption and by the table beside it.
+    root.set("aria-hidden", "true")
+    root.set("focusable", "false")
+    return ET.tostring(root, encoding="unicode")
+
+
+def _keep_the_picture(element: ET.Element) -> None:
+    element.tag = element.tag.removeprefix(f"{{{_NAMESPACE}}}")
+    for name, value in [*element.attrib.items()]:
+        if name not in _ATTRIBUTES:
+            del element.attrib[name]
+        elif name in _GEOMETRY:
+            element.set(name, _FRACTION.sub(r"\1", value))
+        else:
+            element.set(name, _VARIABLES.get(value, value))
+    for child in [*element]:
+        if child.tag.removeprefix(f"{{{_NAMESPACE}}}") in _ELEMENTS and child.get("d") not in _NOTHING:
+            _keep_the_picture(child)
+        else:
+            element.remove(child)

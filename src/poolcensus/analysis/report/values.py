@@ -1,0 +1,71 @@
+"""Values of items as a service sent them, of which any may be missing or of another type."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from poolcensus.analysis.report.facts import Use
+from poolcensus.format.codec import dumps
+
+if TYPE_CHECKING:
+    from poolcensus.model import JsonObject, JsonValue
+    from poolcensus.operations import Facets, Keys
+
+
+def value_at(item: JsonObject, keys: Keys) -> JsonValue:
+    """Return the value that the keys lead to, None where there is none."""
+    found: JsonValue = item if keys else None
+    for key in keys:
+        if not isinstance(found, dict):
+            return None
+        found = found.get(key)
+    return found
+
+
+def count_of(value: object) -> int | None:
+    """Return a value that is a count, None for any other."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def text_of(value: object) -> str:
+    """Return a value as text; what is no text as JSON."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else dumps(value).decode()
+
+
+def error_codes(item: JsonObject, facets: Facets) -> frozenset[str]:
+    """Return the kinds of error that an item has."""
+    found = value_at(item, facets.errors)
+    if not isinstance(found, list):
+        return frozenset()
+    return frozenset(
+        text_of(each.get(facets.error_code)) or "(no code)" if isinstance(each, dict) else "(no code)"
+        for each in found
+    )
+
+
+class Sum:
+    """Adds up the use of items. What none of them says stays None."""
+
+    __slots__ = ("capacity", "desired", "in_use", "items")
+
+    def __init__(self) -> None:
+        self.items = 0
+        self.in_use: int | None = None
+        self.capacity: int | None = None
+        self.desired: int | None = None
+
+    def add(self, in_use: int | None, capacity: int | None, desired: int | None) -> None:
+        """Count an item."""
+        self.items += 1
+        if in_use is not None:
+            self.in_use = (self.in_use or 0) + in_use
+        if capacity is not None:
+            self.capacity = (self.capacity or 0) + capacity
+        if desired is not None:
+            self.desired = (self.desired or 0) + desired
+
+    def use(self) -> Use:
+        """Return the sums."""
+        return Use(self.items, self.in_use, self.capacity, self.desired)

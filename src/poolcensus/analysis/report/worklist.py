@@ -1,0 +1,87 @@
+"""The items that are left to deal with, each with when it was seen and seen in use."""
+
+from __future__ import annotations
+
+from heapq import nsmallest
+from typing import TYPE_CHECKING, Final
+
+from poolcensus.analysis.report.facts import WorkItem, Worklist
+from poolcensus.analysis.report.values import text_of, value_at
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from poolcensus.analysis.report.activity import Key
+    from poolcensus.analysis.report.history import Sighting, Walk
+    from poolcensus.model import PoolRecord
+    from poolcensus.operations import Facets
+
+MOST_ROWS: Final = 20_000
+"""Of these, a page has as many as its size allows. More are not kept in memory."""
+
+
+def worklist(
+    walk: Walk,
+    missing: Mapping[Key, str],
+    facets: Facets,
+) -> Worklist:
+    """Return the items of the newest snapshot, and those that are missing from it with the reason.
+
+    Reads the records of the snapshots once more that list the newest record of an item. Blocks, and raises
+    as `Snapshot.pools`.
+    """
+    left = {key: each for key, each in walk.sightings.items() if each.last == 0 or key in missing}
+    chosen = {*nsmallest(MOST_ROWS, left)}
+    rows: list[WorkItem] = []
+    for number in sorted({left[key].last for key in chosen}):
+        for record in walk.snapshots[number].pools():
+            key = (record.account_id, record.region, _identity(walk, record))
+            if key in chosen and left[key].last == number:
+                chosen.remove(key)
+                rows.append(_row(record, key, walk, missing.get(key), facets))
+    rows.sort(key=lambda row: (row.account_id, row.region, row.id))
+    counted = any(each.in_use is not None for each in left.values())
+    now = sum(1 for each in left.values() if each.used == 0)
+    before = sum(1 for each in left.values() if each.used)
+    return Worklist(
+        rows=tuple(rows),
+        total=len(left),
+        missing=len(missing),
+        in_use=now if counted else None,
+        used_before=before if counted else None,
+        never_used=len(left) - now - before if counted else None,
+    )
+
+
+def _identity(walk: Walk, record: PoolRecord) -> str:
+    return text_of(record.pool.get(walk.snapshots[0].schema.operation.identity))
+
+
+def _row(
+    record: PoolRecord,
+    key: Key,
+    walk: Walk,
+    missing: str | None,
+    facets: Facets,
+) -> WorkItem:
+    seen: Sighting = walk.sightings[key]
+    return WorkItem(
+        account_id=record.account_id,
+        account_name=record.account_name,
+        region=record.region,
+        id=key[2],
+        name=text_of(value_at(record.pool, facets.name)),
+        state=text_of(value_at(record.pool, facets.state)),
+        details=tuple(text_of(each.cell(record.pool)) for each in facets.details),
+        in_use=seen.in_use,
+        seen=seen.seen,
+        first_seen=_moment(walk, seen.first),
+        last_seen=_moment(walk, seen.last),
+        last_used=None if seen.used is None else _moment(walk, seen.used),
+        missing=missing,
+    )
+
+
+def _moment(walk: Walk, number: int) -> datetime:
+    return walk.points[number].info.started_at
