@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 from contextlib import asynccontextmanager
+from hashlib import md5
 from typing import TYPE_CHECKING, Any
 
 from poolcensus.aws.session import open_caller
 from poolcensus.config import load_settings
+from poolcensus.simulator.s3.store import Attributes, StoredObject
 from poolcensus.simulator.s3.store import Bucket as StoredBucket
 from poolcensus.storage.s3.client import open_bucket
 from poolcensus.storage.s3.store import BucketStore
@@ -42,6 +44,14 @@ def stored(simulator: Simulator, region: str = "us-east-1") -> StoredBucket:
     buckets: dict[str, StoredBucket] = s3._store.buckets
     owner = simulator.world.management_account_id
     return buckets.setdefault(NAME, StoredBucket(NAME, owner, region, 0))
+
+
+def stored_object(key: str, body: bytes, modified: float = 0) -> StoredObject:
+    """An object as the simulator keeps it, for a bucket that nobody has called yet."""
+    attributes = Attributes("application/octet-stream", "AES256", None)
+    return StoredObject(
+        key, body, md5(body, usedforsecurity=False).hexdigest(), int(modified), attributes, None
+    )
 
 
 @asynccontextmanager
