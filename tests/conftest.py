@@ -7,15 +7,18 @@ import gc
 import os
 import sys
 from contextlib import suppress
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import pytest
 import trustme
 from blockbuster import blockbuster_ctx
+from botocore.loaders import Loader
 
 from census_lab import open_labs
 from descriptors import descriptors, path_of
 from poolcensus import partitions
+from poolcensus.aws.sdk_data import DataFiles
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -93,6 +96,29 @@ def _descriptors() -> set[str]:
                 found.add(f"{number} {path_of(number) if sys.platform == 'linux' else os.fstat(number)[:3]}")
     # The interpreter opens it once and keeps it.
     return {each for each in found if not each.endswith("/dev/urandom")}
+
+
+@pytest.fixture(autouse=True, scope="session")
+def clients_are_made_fast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Read the SDK's own models once a worker, and one authority in the place of all of the world's.
+
+    Each client of the SDK takes a megabyte of JSON and a hundred certificates, a good 100 ms, to call a
+    simulator without TLS.
+    """
+    read = DataFiles.load_file
+    keep = cache(partial(read, DataFiles()))
+
+    def load_file(files: DataFiles, path: str) -> object:
+        # Its table of endpoints is written to by who reads it.
+        ours = path.startswith(Loader.BUILTIN_DATA_PATH) and not path.endswith("endpoints")
+        return keep(path) if ours else read(files, path)
+
+    nobody = tmp_path_factory.mktemp("authorities") / "nobody.pem"
+    trustme.CA().cert_pem.write_to_path(nobody)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DataFiles, "load_file", load_file)
+        patch.setattr("botocore.httpsession.where", lambda: str(nobody))
+        yield
 
 
 @pytest.fixture(autouse=True)
