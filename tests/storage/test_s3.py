@@ -392,10 +392,12 @@ def test_a_renewal_whose_reply_was_lost_does_not_make_the_lease_longer(service: 
     service.run(body)
 
 
-def test_of_two_runs_that_find_a_lapsed_lock_one_gets_it(service: Service) -> None:
+@pytest.mark.parametrize("lapsed", [True, False])
+def test_of_two_runs_that_find_a_lapsed_lock_or_none_one_gets_it(service: Service, lapsed: bool) -> None:
     async def body() -> None:
-        service.write("p/.lock", b"{}")
-        await anyio.sleep(LEASE_SECONDS + 1)
+        if lapsed:
+            service.write("p/.lock", b"{}")
+            await anyio.sleep(LEASE_SECONDS + 1)
         came_in: list[int] = []
         refused: list[int] = []
         done = anyio.Event()
