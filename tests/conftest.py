@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import subprocess
 import sys
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,9 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
         return
     if getattr(option, "numprocesses", 0) is None and not option.collectonly:
         option.numprocesses = _WORKERS
+        # Tests of one group in one worker: a process of moto takes seconds to start.
+        if getattr(option, "dist", "") == "no":
+            option.dist = "loadgroup"
 
 
 # It is read once a process, by the first settings that are made.
@@ -113,7 +117,7 @@ def clients_are_made_fast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         ours = path.startswith(Loader.BUILTIN_DATA_PATH) and not path.endswith("endpoints")
         return keep(path) if ours else read(files, path)
 
-    nobody = tmp_path_factory.mktemp("authorities") / "nobody.pem"
+    nobody = tmp_path_factory.mktemp("authorities") / "cacert.pem"
     trustme.CA().cert_pem.write_to_path(nobody)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(DataFiles, "load_file", load_file)
@@ -165,6 +169,36 @@ async def lab(
     """Starts a simulator and makes a census of it: `await lab(accounts=3, faults=("throttle:0.2",))`."""
     async with open_labs(monkeypatch, tmp_path) as start:
         yield start
+
+
+_MOTO = """
+import os, time
+from moto.server import ThreadedMotoServer
+parent = os.getppid()
+server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+server.start()
+host, port = server.get_host_and_port()
+print(f"http://{host}:{port}", flush=True)
+while os.getppid() == parent:
+    time.sleep(0.5)
+"""
+
+
+@pytest.fixture(scope="session")
+def moto_url() -> Iterator[str]:
+    """Where moto serves. Who asks for it is of the group "moto"."""
+    with subprocess.Popen(
+        [sys.executable, "-c", _MOTO],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        # Closed at once: the first test that asks for it is to leave nothing open.
+        with process.stdout or nullcontext() as said:
+            url = said.readline().strip() if said else ""
+        yield url
+        process.terminate()
 
 
 @pytest.fixture(scope="session")

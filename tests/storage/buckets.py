@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import asynccontextmanager
 from hashlib import md5
 from typing import TYPE_CHECKING, Any
@@ -24,18 +23,6 @@ if TYPE_CHECKING:
 NAME = "census"
 PREFIX = "a b/snapshots/"
 PLACE = f"s3://{NAME}/{PREFIX}".rstrip("/")
-
-MOTO = """
-import sys
-from moto.server import ThreadedMotoServer
-server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-server.start()
-host, port = server.get_host_and_port()
-print(f"http://{host}:{port}", flush=True)
-sys.stdin.read()
-server.stop()
-"""
-MOTO_COMMAND = (sys.executable, "-c", MOTO)
 
 
 def stored(simulator: Simulator, region: str = "us-east-1") -> StoredBucket:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import subprocess
 import threading
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -45,7 +44,7 @@ from snapshot.making import (
     publish,
     target,
 )
-from storage.buckets import MOTO_COMMAND, NAME, PLACE, PREFIX, bucket_store, opened, stored
+from storage.buckets import NAME, PLACE, PREFIX, bucket_store, opened, stored
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -180,21 +179,6 @@ class MotoPlace(BucketPlace):
         return [each["Key"] for each in self.client.list_multipart_uploads(Bucket=NAME).get("Uploads", ())]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def moto_url() -> Iterator[str]:
-    with subprocess.Popen(
-        MOTO_COMMAND,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdin is not None
-        yield process.stdout.readline().strip()
-        process.stdin.close()
-
-
 @pytest.fixture
 def moto_place(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[MotoPlace]:
     build_opener(ProxyHandler({})).open(
@@ -228,15 +212,16 @@ def stream_place() -> StreamPlace:
     return StreamPlace()
 
 
+in_its_worker = pytest.mark.xdist_group("moto")
 # Where a second opinion on S3 costs seconds and the test is about what snapshots mean.
 moto_later = pytest.mark.parametrize(
     "place",
-    ["folder", "stream", "simulated", pytest.param("moto", marks=pytest.mark.long)],
+    ["folder", "stream", "simulated", pytest.param("moto", marks=[pytest.mark.long, in_its_worker])],
     indirect=True,
 )
 
 
-@pytest.fixture(params=["folder", "stream", "simulated", "moto"])
+@pytest.fixture(params=["folder", "stream", "simulated", pytest.param("moto", marks=in_its_worker)])
 def place(request: pytest.FixtureRequest) -> Place:
     made: Place = request.getfixturevalue(f"{request.param}_place")
     return made
