@@ -145,12 +145,16 @@ def test_an_empty_file_has_no_pieces(folder: S3Folder, held: StoredBucket) -> No
         assert file.read(10) == b""
 
 
-@pytest.mark.parametrize("left", [None, DATA[:50], DATA[::-1]], ids=["gone", "shorter", "replaced"])
+@pytest.mark.parametrize(
+    ("before", "left"),
+    [(5, None), (5, DATA[:50]), (5, DATA[::-1]), (1, DATA[:-3])],
+    ids=["gone", "shorter", "replaced", "shorter from the start"],
+)
 def test_a_file_that_changes_while_it_is_read_is_not_mixed(
-    folder: S3Folder, bucket: Counting, held: StoredBucket, left: bytes | None
+    folder: S3Folder, bucket: Counting, held: StoredBucket, before: int, left: bytes | None
 ) -> None:
     def change(number: int) -> None:
-        if number == 5:
+        if number == before:
             held.objects.pop(NAME)
             if left is not None:
                 held.objects[NAME] = stored_object(NAME, left)
