@@ -39,6 +39,9 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     # Not in addopts, where `-n` would contradict --pdb, and be unknown to a run without xdist.
     if hasattr(config, "workerinput") or option.usepdb or option.trace:
         return
+    # Images of Python forbid bytecode, to be small: each worker and each process would compile all again.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
     if getattr(option, "numprocesses", 0) is None and not option.collectonly:
         option.numprocesses = _WORKERS
         # Tests of one group in one worker: a process of moto takes seconds to start.
@@ -131,7 +134,7 @@ def no_configuration_of_this_machine(
 ) -> None:
     """Tests see no AWS or poolcensus configuration but what they make."""
     for name in list(os.environ):
-        if name.startswith(("AWS_", "POOLCENSUS_")) or name.lower().endswith("_proxy"):
+        if name.startswith(("AWS_", "POOLCENSUS_", "REQUESTS_")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("HOME", str(home))

@@ -414,9 +414,7 @@ def test_abort_and_listing_of_uploads(s3: Service) -> None:
 
 
 @pytest.mark.parametrize(("algorithm", "kind"), [("CRC32", "COMPOSITE"), ("CRC64NVME", "FULL_OBJECT")])
-def test_multipart_checksums(
-    s3: Service, monkeypatch: pytest.MonkeyPatch, algorithm: str, kind: str
-) -> None:
+def test_multipart_checksums(s3: Service, monkeypatch: pytest.MonkeyPatch, algorithm: str, kind: str) -> None:
     # A CRC of 5 MiB takes seconds here.
     monkeypatch.setattr("poolcensus.simulator.s3.uploads.MIN_PART", 5001)
 
