@@ -581,6 +581,28 @@ def test_litter_of_dead_runs_is_swept_and_nothing_else(service: Service) -> None
     service.run(body)
 
 
+def test_a_removal_that_is_cut_off_at_any_call_leaves_a_snapshot_whole_or_none(service: Service) -> None:
+    async def remove(run: Run) -> None:
+        async with store(run) as entered:
+            await entered.remove(ID)
+
+    async def body() -> None:
+        await publish(Run(service), ID)
+        # Of a later version, and listed before the manifest.
+        service.write(f"p/{ID}/accounts.ndjson", b"a\n")
+        before = service.copy()
+        await remove(undisturbed := Run(service))
+        assert seen(service) == {}
+        service.hold(before)
+        async for moment, name, run in moments(service, undisturbed):
+            run.trouble = partial(happens, "refused", moment, sys.maxsize)
+            with suppress(DestinationError):
+                await remove(run)
+            assert seen(service) in ({}, {ID: {**FILES, "accounts.ndjson": b"a\n"}}), name
+
+    service.run(body)
+
+
 def test_an_id_that_is_there_already_is_refused(service: Service) -> None:
     async def body() -> None:
         await publish(Run(service), ID)

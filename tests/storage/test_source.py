@@ -44,6 +44,10 @@ NAME = f"{PREFIX}{ID}/pools.ndjson"
 def no_thread_left() -> Iterator[None]:
     """Fails a test that leaves the thread of a connection behind."""
     yield
+    assert_no_thread()
+
+
+def assert_no_thread() -> None:
     for each in reading_threads():
         each.join(10)
         assert not each.is_alive()
@@ -230,6 +234,8 @@ async def test_who_is_cancelled_while_s3_hangs_leaves_no_thread() -> None:
                 group.start_soon(partial(to_thread.run_sync, folder.names, abandon_on_cancel=True))
                 await to_thread.run_sync(asked.wait)
                 group.cancel_scope.cancel()
+        # While S3 still hangs.
+        await to_thread.run_sync(assert_no_thread)
 
 
 # --- whole snapshots --------------------------------------------------------------------------------------
