@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import subprocess
 import sys
-from contextlib import suppress
+from contextlib import nullcontext, suppress
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import pytest
 import trustme
 from blockbuster import blockbuster_ctx
+from botocore.loaders import Loader
 from hypothesis import settings
 
 from census_lab import open_labs
 from descriptors import descriptors, path_of
 from poolcensus import partitions
+from poolcensus.aws.sdk_data import DataFiles
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -41,8 +45,14 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     # Not in addopts, where `-n` would contradict --pdb, and be unknown to a run without xdist.
     if hasattr(config, "workerinput") or option.usepdb or option.trace:
         return
+    # Images of Python forbid bytecode, to be small: each worker and each process would compile all again.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
     if getattr(option, "numprocesses", 0) is None and not option.collectonly:
         option.numprocesses = _WORKERS
+        # Tests of one group in one worker: a process of moto takes seconds to start.
+        if getattr(option, "dist", "") == "no":
+            option.dist = "loadgroup"
 
 
 # It is read once a process, by the first settings that are made.
@@ -101,13 +111,36 @@ def _descriptors() -> set[str]:
     return {each for each in found if not each.endswith("/dev/urandom")}
 
 
+@pytest.fixture(autouse=True, scope="session")
+def clients_are_made_fast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Read the SDK's own models once a worker, and one authority in the place of all of the world's.
+
+    Each client of the SDK takes a megabyte of JSON and a hundred certificates, a good 100 ms, to call a
+    simulator without TLS.
+    """
+    read = DataFiles.load_file
+    keep = cache(partial(read, DataFiles()))
+
+    def load_file(files: DataFiles, path: str) -> object:
+        # Its table of endpoints is written to by who reads it.
+        ours = path.startswith(Loader.BUILTIN_DATA_PATH) and not path.endswith("endpoints")
+        return keep(path) if ours else read(files, path)
+
+    nobody = tmp_path_factory.mktemp("authorities") / "cacert.pem"
+    trustme.CA().cert_pem.write_to_path(nobody)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DataFiles, "load_file", load_file)
+        patch.setattr("botocore.httpsession.where", lambda: str(nobody))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def no_configuration_of_this_machine(
     monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Tests see no AWS or poolcensus configuration but what they make."""
     for name in list(os.environ):
-        if name.startswith(("AWS_", "POOLCENSUS_")) or name.lower().endswith("_proxy"):
+        if name.startswith(("AWS_", "POOLCENSUS_", "REQUESTS_")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("HOME", str(home))
@@ -145,6 +178,36 @@ async def lab(
     """Starts a simulator and makes a census of it: `await lab(accounts=3, faults=("throttle:0.2",))`."""
     async with open_labs(monkeypatch, tmp_path) as start:
         yield start
+
+
+_MOTO = """
+import os, time
+from moto.server import ThreadedMotoServer
+parent = os.getppid()
+server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+server.start()
+host, port = server.get_host_and_port()
+print(f"http://{host}:{port}", flush=True)
+while os.getppid() == parent:
+    time.sleep(0.5)
+"""
+
+
+@pytest.fixture(scope="session")
+def moto_url() -> Iterator[str]:
+    """Where moto serves. Who asks for it is of the group "moto"."""
+    with subprocess.Popen(
+        [sys.executable, "-c", _MOTO],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        # Closed at once: the first test that asks for it is to leave nothing open.
+        with process.stdout or nullcontext() as said:
+            url = said.readline().strip() if said else ""
+        yield url
+        process.terminate()
 
 
 @pytest.fixture(scope="session")

@@ -117,7 +117,8 @@ SERVICE = """
 
 
 async def test_nothing_of_the_process_or_the_loop_is_changed_at_any_time(lab: Start, tmp_path: Path) -> None:
-    here = await lab(accounts=8, mean_pools=3, faults=("throttle:0.1",))
+    # One backoff: the service looks in every turn of its loop, also while nothing happens.
+    here = await lab(accounts=8, mean_pools=3, faults=("throttle,account=000000000003,first=1",))
     pools = sum(len(each.pools) for each in here.simulator.world.truth())
     source = Path(poolcensus.__file__).parents[1]
     done = await anyio.run_process(

@@ -100,18 +100,19 @@ async def test_targets_that_were_not_covered_are_called_again(lab: Start) -> Non
     here.assert_exact(snapshot)
 
 
-@pytest.mark.parametrize("resume", [{}, {"resume": True}], ids=["", "resume"])
+# With and without `resume` where the run ends before its first call, and after its last one.
 @pytest.mark.parametrize(
-    ("changes", "error"),
+    ("changes", "error", "resume"),
     [
-        ({}, CredentialsError),
-        ({"profile": "nobody"}, SettingsError),
-        ({"regions": "mars-*"}, SettingsError),
-        ({"exclude_accounts": [f"{number:012}" for number in range(1, 10)]}, FatalError),
-        ({"accounts": "999999999999"}, FatalError),
-        ({"ous": "ou-none-00000000"}, FatalError),
+        ({}, CredentialsError, {}),
+        ({"profile": "nobody"}, SettingsError, {}),
+        ({"profile": "nobody"}, SettingsError, {"resume": True}),
+        ({"regions": "mars-*"}, SettingsError, {"resume": True}),
+        ({"exclude_accounts": [f"{number:012}" for number in range(1, 10)]}, FatalError, {"resume": True}),
+        ({"accounts": "999999999999"}, FatalError, {}),
+        ({"ous": "ou-none-00000000"}, FatalError, {}),
+        ({"ous": "ou-none-00000000"}, FatalError, {"resume": True}),
     ],
-    ids=["credentials", "profile", "regions", "no account", "unknown account", "unknown unit"],
 )
 async def test_a_run_that_can_not_begin_leaves_the_interrupted_one(
     lab: Start,

@@ -20,6 +20,7 @@ import pytest
 
 import census_lab  # noqa: TC001 - before a test has a loop that importing would block
 import poolcensus
+from poolcensus.cli import main
 from poolcensus.snapshot import verify
 
 if TYPE_CHECKING:
@@ -207,6 +208,23 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(
         folder, {**kept, **aws, "PYTHONPATH": str(source), "PYTHONWARNINGS": "error", "LC_ALL": "C.UTF-8"}
     )
+
+
+@pytest.fixture
+def run_here(bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs the program in this process: for what ends in a sentence before it has begun anything."""
+
+    def run(*arguments: str | Path, config: str | None = None, **environment: str) -> Ended:
+        if config is not None:
+            (bench.folder / "poolcensus.toml").write_text(config)
+        monkeypatch.chdir(bench.folder)
+        for name, value in {**bench.environment, **environment}.items():
+            monkeypatch.setenv(name, value)
+        code = main([str(each) for each in arguments])
+        said = capsys.readouterr()
+        return Ended(code, said.out, said.err)
+
+    return run
 
 
 @pytest.fixture

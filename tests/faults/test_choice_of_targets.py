@@ -11,6 +11,7 @@ from poolcensus.census import Census
 from poolcensus.errors import FatalError, NotPublishedError
 from poolcensus.model import Outcome, SnapshotStatus
 from poolcensus.simulator.directory import Directory
+from poolcensus.simulator.world import account_id
 from poolcensus.snapshot import list_snapshots
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ async def test_the_caller_alone(lab: Start) -> None:
 async def test_units_and_tags_choose_what_the_organization_says(lab: Start) -> None:
     here = await lab(accounts=41, mean_pools=0, regions=REGIONS)
     directory = Directory(here.simulator.world)
-    everyone = set(here.simulator.world.account_ids())
+    everyone = {account_id(index) for index in range(41)}
     units = _units(directory)
     (workloads,) = [unit for unit in units if directory.unit(unit)["Name"] == "Workloads"]
     below = {unit: _below(directory, unit) for unit in units}
@@ -134,7 +135,7 @@ def _units(directory: Directory, parent: str = Directory.root_id) -> list[str]:
 
 
 def _below(directory: Directory, parent: str) -> set[str]:
-    own = {directory.account_id(index) for index in directory.accounts_of(parent)}
+    own = {account_id(index) for index in directory.accounts_of(parent)}
     return own.union(*(_below(directory, unit) for unit in directory.units_of(parent)))
 
 

@@ -44,9 +44,9 @@ REGIONS = "us-east-1,eu-west-1"
     ],
 )
 def test_a_wrong_setting_is_told_before_anything_is_called(
-    simulator: Served, run: Run, bench: Bench, arguments: tuple[str, ...], words: tuple[str, ...]
+    simulator: Served, run_here: Run, bench: Bench, arguments: tuple[str, ...], words: tuple[str, ...]
 ) -> None:
-    assert_one_sentence(run("collect", *arguments, **simulator.environment), 2, *words)
+    assert_one_sentence(run_here("collect", *arguments, **simulator.environment), 2, *words)
     assert simulator.calls == {}
     assert _published(bench.folder / "snapshots") == []
 

@@ -1,11 +1,9 @@
-"""What the second opinions share: the SDK's own models, which stay loaded, and moto as a process."""
+"""What the second opinions share: the SDK's own models, which stay loaded."""
 
 from __future__ import annotations
 
 import gc
 import json
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -16,17 +14,6 @@ import census_lab  # noqa: F401 - before a test has a loop that importing would 
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-_MOTO = """
-import sys
-from moto.server import ThreadedMotoServer
-server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-server.start()
-host, port = server.get_host_and_port()
-print(f"http://{host}:{port}", flush=True)
-sys.stdin.read()
-server.stop()
-"""
 
 
 @pytest.fixture(scope="session")
@@ -63,22 +50,6 @@ def connect(boto_session: boto3.Session) -> Iterator[Callable[..., Any]]:
     yield make
     for client in clients:
         client.close()
-
-
-@pytest.fixture(scope="session")
-def moto_url() -> Iterator[str]:
-    """Where moto serves."""
-    with subprocess.Popen(
-        [sys.executable, "-c", _MOTO],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdin is not None
-        yield process.stdout.readline().strip()
-        process.stdin.close()
 
 
 @pytest.fixture

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     Connect = Callable[..., Any]
 
+# moto serves one worker.
+pytestmark = pytest.mark.xdist_group("moto")
+
 CALLER = "123456789012"
 KEYS = ("AKIAIOSFODNN7EXAMPLE", "secret")
 

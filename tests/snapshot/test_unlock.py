@@ -9,18 +9,15 @@ import socket
 import subprocess
 import sys
 from datetime import UTC, datetime
-from functools import partial
 from typing import TYPE_CHECKING
 
-import anyio
 import pytest
 
 from poolcensus.errors import DestinationError, DestinationLockedError
 from poolcensus.snapshot import LockHolder, unlock
 from poolcensus.storage.local.store import FolderStore
 from snapshot.making import ID, LATER_ID, commit, make
-from storage.fake_bucket import FakeBucket, Service, virtually
-from storage.test_s3 import EARLIER_ID, publish, seen, store, write
+from storage.runs import EARLIER_ID
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -127,83 +124,3 @@ def test_a_lock_that_says_nothing_names_nobody(lock: bytes) -> None:
 
 def test_a_pid_that_is_none_is_not_alive() -> None:
     assert not LockHolder(host=socket.gethostname(), pid=2**70).is_alive_here()
-
-
-# --- in a bucket ----------------------------------------------------------------------------------------
-
-
-def test_the_lock_of_a_dead_run_in_a_bucket_is_removed_at_once() -> None:
-    async def body() -> None:
-        service = Service()
-        assert await unlock(store(FakeBucket(service))) is None
-        service.write("p/.lock", json.dumps({**ELSEWHERE, "run": "x"}).encode())
-        service.write(f"p/{ID}/pools.ndjson", b"x")
-        assert await unlock(store(FakeBucket(service))) == HOLDER
-        assert [*service.objects] == [f"p/{ID}/pools.ndjson"]
-        assert anyio.current_time() == 0
-
-    virtually(body)
-
-
-def test_the_lock_of_a_process_of_this_host_in_a_bucket_stays() -> None:
-    async def body() -> None:
-        service = Service()
-        async with store(FakeBucket(service)):
-            with pytest.raises(DestinationLockedError, match=f"kill {os.getpid()}"):
-                await unlock(store(FakeBucket(service)))
-            assert "p/.lock" in service.objects
-
-    virtually(body)
-
-
-def test_a_lock_that_is_renewed_meanwhile_stays() -> None:
-    async def body() -> None:
-        service = Service()
-        service.write("p/.lock", json.dumps(ELSEWHERE).encode())
-        bucket = FakeBucket(service)
-
-        def renew(_: int, name: str) -> None:
-            if name.startswith("delete"):
-                service.write("p/.lock", json.dumps({**ELSEWHERE, "renewals": 2}).encode())
-
-        bucket.trouble = renew
-        with pytest.raises(DestinationLockedError, match=r"locked by another run .* host elsewhere, PID 7"):
-            await unlock(store(bucket))
-        assert "p/.lock" in service.objects
-
-    virtually(body)
-
-
-@pytest.mark.parametrize("followed", [False, True])
-def test_a_run_into_a_bucket_whose_lock_was_removed_publishes_nothing(followed: bool) -> None:
-    async def body() -> None:
-        service = Service()
-        with pytest.raises(DestinationError, match="removed with 'poolcensus unlock'|was cleared up"):
-            async with store(FakeBucket(service)) as entered:
-                draft = await entered.draft(ID)
-                await write(draft)
-                held = service.objects["p/.lock"].body
-                service.write("p/.lock", held.replace(b'"host":', b'"home":'))
-                entered.lease._etag = service.objects["p/.lock"].etag
-                await unlock(store(FakeBucket(service)))
-                if followed:
-                    await publish(FakeBucket(service), LATER_ID)
-                await commit(draft, b"{}\n")
-        assert [*seen(service)] == ([LATER_ID] if followed else [])
-        assert "p/.lock" not in service.objects
-        assert not service.pending
-
-    virtually(body)
-
-
-def test_a_call_that_fails_is_an_error() -> None:
-    async def body() -> None:
-        for name in ("get p/.lock", "delete p/.lock"):
-            service = Service()
-            service.write("p/.lock", b"{}")
-            bucket = FakeBucket(service)
-            bucket.trouble = partial(lambda failing, _, call: "refused" if call == failing else None, name)
-            with pytest.raises(DestinationError, match="refused"):
-                await unlock(store(bucket))
-
-    virtually(body)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import asynccontextmanager
+from hashlib import md5
 from typing import TYPE_CHECKING, Any
 
 from poolcensus.aws.session import open_caller
 from poolcensus.config import load_settings
+from poolcensus.simulator.s3.store import Attributes, StoredObject
 from poolcensus.simulator.s3.store import Bucket as StoredBucket
 from poolcensus.storage.s3.client import open_bucket
 from poolcensus.storage.s3.store import BucketStore
@@ -23,18 +24,6 @@ NAME = "census"
 PREFIX = "a b/snapshots/"
 PLACE = f"s3://{NAME}/{PREFIX}".rstrip("/")
 
-MOTO = """
-import sys
-from moto.server import ThreadedMotoServer
-server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-server.start()
-host, port = server.get_host_and_port()
-print(f"http://{host}:{port}", flush=True)
-sys.stdin.read()
-server.stop()
-"""
-MOTO_COMMAND = (sys.executable, "-c", MOTO)
-
 
 def stored(simulator: Simulator, region: str = "us-east-1") -> StoredBucket:
     """The bucket as the simulator keeps it; made where it is missing."""
@@ -42,6 +31,14 @@ def stored(simulator: Simulator, region: str = "us-east-1") -> StoredBucket:
     buckets: dict[str, StoredBucket] = s3._store.buckets
     owner = simulator.world.management_account_id
     return buckets.setdefault(NAME, StoredBucket(NAME, owner, region, 0))
+
+
+def stored_object(key: str, body: bytes, modified: float = 0) -> StoredObject:
+    """An object as the simulator keeps it, for a bucket that nobody has called yet."""
+    attributes = Attributes("application/octet-stream", "AES256", None)
+    return StoredObject(
+        key, body, md5(body, usedforsecurity=False).hexdigest(), int(modified), attributes, None
+    )
 
 
 @asynccontextmanager

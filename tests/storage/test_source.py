@@ -5,32 +5,36 @@ from __future__ import annotations
 import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, cast
 
 import anyio
 import anyio.lowlevel
 import pytest
-from anyio import from_thread, to_thread
+from anyio import to_thread
+from anyio.from_thread import start_blocking_portal
 
 import poolcensus
 from poolcensus.errors import CredentialsError, DestinationError, SnapshotError
 from poolcensus.model import Outcome
-from poolcensus.simulator import Simulator
+from poolcensus.simulator import Fault, FaultKind, Simulator, SimulatorConfig
+from poolcensus.simulator.http import Hang
+from poolcensus.simulator.s3 import S3
 from poolcensus.snapshot import Keep, Snapshot, SnapshotWriter, list_snapshots, prune, unlock, verify
 from poolcensus.storage.s3.connection import Connection
 from poolcensus.storage.s3.source import S3Folder, S3Source
 from snapshot.making import ID, LATER_ID, POOLS, SOME, fill, publish, target
-from storage.buckets import PLACE, PREFIX, bucket_store, stored
-from storage.fake_bucket import FakeBucket, Service
+from storage.buckets import PLACE, PREFIX, bucket_store, opened, stored, stored_object
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
+    from poolcensus.simulator.application import Service
+    from poolcensus.simulator.http import Answer, Request
     from poolcensus.simulator.s3.store import Bucket as StoredBucket
-    from poolcensus.storage.s3.objects import StoredObject
+    from poolcensus.storage.s3.objects import Bucket, StoredObject
 
 DATA = bytes(range(200))
 NAME = f"{PREFIX}{ID}/pools.ndjson"
@@ -40,6 +44,10 @@ NAME = f"{PREFIX}{ID}/pools.ndjson"
 def no_thread_left() -> Iterator[None]:
     """Fails a test that leaves the thread of a connection behind."""
     yield
+    assert_no_thread()
+
+
+def assert_no_thread() -> None:
     for each in reading_threads():
         each.join(10)
         assert not each.is_alive()
@@ -49,47 +57,69 @@ def reading_threads() -> list[threading.Thread]:
     return [each for each in threading.enumerate() if "S3" in each.name]
 
 
-class Counting(FakeBucket):
-    """A bucket that notes how many of its calls are under way at the same time.
+class Counting:
+    """Opens the bucket, and notes how many reads of it are under way at the same time.
 
-    The first `together` of them end once all of these have begun.
+    The first `together` of them end once all of these have begun. `before_read` is called with the number of
+    each, from 1.
     """
 
-    def __init__(self, service: Service) -> None:
-        super().__init__(service)
-        self.most = self.open = self.opened = self.together = 0
+    def __init__(self) -> None:
+        self.reads = self.most = self.under_way = self.opened = self.together = 0
+        self.before_read: Callable[[int], None] = lambda _: None
 
-    async def __aenter__(self) -> Self:
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Bucket]:
         self.opened += 1
-        return self
+        async with opened() as self._bucket:
+            yield cast("Bucket", self)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._bucket, name)
 
     async def get(self, key: str, *, start: int = 0, size: int = 1 << 20) -> StoredObject | None:
-        self.open += 1
-        self.most = max(self.most, self.open)
+        self.reads += 1
+        self.before_read(self.reads)
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
         try:
             with anyio.fail_after(10):
                 while self.most < self.together:
                     await anyio.lowlevel.checkpoint()
-            return await super().get(key, start=start, size=size)
+            return await self._bucket.get(key, start=start, size=size)
         finally:
-            self.open -= 1
+            self.under_way -= 1
+
+
+@contextmanager
+def serving(*faults: Fault, **services: Service) -> Iterator[Simulator]:
+    """Run a simulator in a thread of its own, as the environment says from then on."""
+    with pytest.MonkeyPatch.context() as patch, start_blocking_portal(name="the simulator") as portal:
+        simulator = Simulator(SimulatorConfig(faults=faults), services)
+        with portal.wrap_async_context_manager(simulator):
+            patch.setenv("AWS_ENDPOINT_URL", simulator.endpoint_url)
+            patch.setenv("AWS_ACCESS_KEY_ID", simulator.access_key_id)
+            patch.setenv("AWS_SECRET_ACCESS_KEY", simulator.secret_access_key)
+            yield simulator
 
 
 @pytest.fixture
-def bucket() -> Counting:
-    return Counting(Service())
+def held() -> Iterator[StoredBucket]:
+    """A bucket with one object."""
+    with serving() as simulator:
+        bucket = stored(simulator)
+        bucket.objects[NAME] = stored_object(NAME, DATA)
+        yield bucket
 
 
-async def hold(bucket: FakeBucket, *objects: str) -> None:
-    """Put these objects there. The time that they have is that of some loop."""
-    for key in objects:
-        bucket.service.write(key, DATA)
+@pytest.fixture
+def bucket(held: StoredBucket) -> Counting:
+    return Counting()
 
 
 @pytest.fixture
 def folder(bucket: Counting) -> S3Folder:
-    asyncio.run(hold(bucket, NAME))
-    return S3Folder(Connection(lambda: bucket), PLACE, ID, range_bytes=7)
+    return S3Folder(Connection(bucket.open), PLACE, ID, range_bytes=7)
 
 
 @pytest.mark.parametrize("size", [1, 6, 7, 8, 50, 1000])
@@ -102,48 +132,54 @@ def test_a_file_is_read_in_order_in_pieces_of_any_size(folder: S3Folder, bucket:
             found.append(piece)
         assert file.read(size) == b""
     assert b"".join(found) == DATA
-    gets = [each for each in bucket.calls if each.startswith("get")]
-    assert len(gets) == -(-len(DATA) // 7)
-    assert (bucket.most, bucket.open) == (4, 0)
+    assert bucket.reads == -(-len(DATA) // 7)
+    assert (bucket.most, bucket.under_way) == (4, 0)
 
 
 def test_who_reads_no_further_fetches_no_more(folder: S3Folder, bucket: Counting) -> None:
     with folder.open("pools.ndjson") as file:
         assert file.read(3) == DATA[:3]
-    assert len([each for each in bucket.calls if each.startswith("get")]) <= 5
-    assert bucket.open == 0
+    assert bucket.reads <= 5
+    assert bucket.under_way == 0
 
 
-def test_an_empty_file_has_no_pieces(folder: S3Folder, bucket: Counting) -> None:
-    bucket.service.objects[NAME].body = b""
+def test_an_empty_file_has_no_pieces(folder: S3Folder, held: StoredBucket) -> None:
+    held.objects[NAME] = stored_object(NAME, b"")
     with folder.open("pools.ndjson") as file:
         assert file.read(10) == b""
 
 
-@pytest.mark.parametrize("change", ["gone", "shorter", "replaced"])
+@pytest.mark.parametrize(
+    ("before", "left"),
+    [(5, None), (5, DATA[:50]), (5, DATA[::-1]), (1, DATA[:-3])],
+    ids=["gone", "shorter", "replaced", "shorter from the start"],
+)
 def test_a_file_that_changes_while_it_is_read_is_not_mixed(
-    folder: S3Folder, bucket: Counting, change: str
+    folder: S3Folder, bucket: Counting, held: StoredBucket, before: int, left: bytes | None
 ) -> None:
-    def trouble(_: int, name: str) -> None:
-        if bucket.calls.count(name) == 5:
-            if change == "gone":
-                del bucket.service.objects[NAME]
-            else:
-                bucket.service.write(NAME, DATA[:50] if change == "shorter" else DATA[::-1])
+    def change(number: int) -> None:
+        if number == before:
+            held.objects.pop(NAME)
+            if left is not None:
+                held.objects[NAME] = stored_object(NAME, left)
 
-    bucket.trouble = trouble
+    bucket.before_read = change
     with pytest.raises(SnapshotError, match=f"{NAME} was removed or replaced while it was read"):
         with folder.open("pools.ndjson") as file:
             while file.read(10):
                 pass
 
 
-def test_a_call_that_fails_ends_the_others(folder: S3Folder, bucket: Counting) -> None:
-    bucket.trouble = lambda number, _: "refused" if number == 6 else None
-    with pytest.raises(DestinationError, match="refused"), folder.open("pools.ndjson") as file:
-        while file.read(10):
-            pass
-    assert bucket.open == 0
+def test_a_call_that_fails_ends_the_others() -> None:
+    seventh = Fault(FaultKind.DENIED, service="s3", operation="GET", per="all", first=7, every=7)
+    with serving(seventh) as simulator:
+        stored(simulator).objects[NAME] = stored_object(NAME, DATA)
+        bucket = Counting()
+        folder = S3Folder(Connection(bucket.open), PLACE, ID, range_bytes=7)
+        with pytest.raises(DestinationError, match="access is denied"), folder.open("pools.ndjson") as file:
+            while file.read(10):
+                pass
+    assert bucket.under_way == 0
 
 
 def test_what_is_not_there_is_not_there(folder: S3Folder) -> None:
@@ -152,10 +188,12 @@ def test_what_is_not_there_is_not_there(folder: S3Folder) -> None:
     assert folder.names() == ["pools.ndjson"]
 
 
-def test_manifests_come_in_order_and_side_by_side(bucket: Counting) -> None:
+def test_manifests_come_in_order_and_side_by_side(bucket: Counting, held: StoredBucket) -> None:
     ids = [f"20261123T0200{number:02}Z-3f9a1c" for number in range(40)]
-    asyncio.run(hold(bucket, *(f"{PREFIX}{each}/manifest.json" for each in ids)))
-    source = S3Source(lambda: bucket, PLACE)
+    names = [f"{PREFIX}{each}/manifest.json" for each in ids]
+    held.objects.clear()
+    held.objects.update((name, stored_object(name, DATA)) for name in names)
+    source = S3Source(bucket.open, PLACE)
     bucket.together = 16
     with source:
         assert source.ids() == ids
@@ -163,7 +201,7 @@ def test_manifests_come_in_order_and_side_by_side(bucket: Counting) -> None:
         with closing(source.manifests(ids)) as some:  # type: ignore[type-var] # a generator, which is closed
             assert next(some)[0] == ids[0]
     assert bucket.most == 16
-    assert (bucket.opened, bucket.open) == (1, 0)
+    assert (bucket.opened, bucket.under_way) == (1, 0)
 
 
 def test_a_connection_is_open_while_somebody_uses_it(folder: S3Folder, bucket: Counting) -> None:
@@ -181,37 +219,35 @@ def test_a_connection_is_open_while_somebody_uses_it(folder: S3Folder, bucket: C
     assert not reading_threads()
 
 
-async def test_who_is_cancelled_while_s3_hangs_leaves_no_thread(folder: S3Folder, bucket: Counting) -> None:
+async def test_who_is_cancelled_while_s3_hangs_leaves_no_thread() -> None:
     asked = threading.Event()
 
-    @asynccontextmanager
-    async def hanging() -> AsyncIterator[FakeBucket]:
-        bucket.gates["list"] = anyio.Event()
-        bucket.trouble = lambda *_: asked.set()
-        yield bucket
+    class Silent(S3):
+        def handle(self, request: Request) -> Answer:  # type: ignore[override] # S3 itself always answers
+            asked.set()
+            return Hang()
 
-    folder.connection = Connection(hanging)
-    with anyio.fail_after(10):
-        async with anyio.create_task_group() as group:
-            group.start_soon(partial(to_thread.run_sync, folder.names, abandon_on_cancel=True))
-            await to_thread.run_sync(asked.wait)
-            group.cancel_scope.cancel()
+    with serving(s3=Silent()):
+        folder = S3Folder(Connection(opened), PLACE, ID)
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as group:
+                group.start_soon(partial(to_thread.run_sync, folder.names, abandon_on_cancel=True))
+                await to_thread.run_sync(asked.wait)
+                group.cancel_scope.cancel()
+        # While S3 still hangs.
+        await to_thread.run_sync(assert_no_thread)
 
 
-# --- over sockets -----------------------------------------------------------------------------------------
+# --- whole snapshots --------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def remote(monkeypatch: pytest.MonkeyPatch) -> Iterator[StoredBucket]:
+def remote() -> Iterator[StoredBucket]:
     """A bucket with two snapshots, of a simulator that runs in a thread of its own."""
-    with from_thread.start_blocking_portal(name="the simulator") as portal:
-        with portal.wrap_async_context_manager(Simulator()) as simulator:
-            monkeypatch.setenv("AWS_ENDPOINT_URL", simulator.endpoint_url)
-            monkeypatch.setenv("AWS_ACCESS_KEY_ID", simulator.access_key_id)
-            monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", simulator.secret_access_key)
-            bucket = stored(simulator)
-            asyncio.run(write())
-            yield bucket
+    with serving() as simulator:
+        bucket = stored(simulator)
+        asyncio.run(write())
+        yield bucket
 
 
 async def write() -> None:

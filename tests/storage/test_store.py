@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import subprocess
 import threading
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -45,7 +44,7 @@ from snapshot.making import (
     publish,
     target,
 )
-from storage.buckets import MOTO_COMMAND, NAME, PLACE, PREFIX, bucket_store, opened, stored
+from storage.buckets import NAME, PLACE, PREFIX, bucket_store, opened, stored
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -180,21 +179,6 @@ class MotoPlace(BucketPlace):
         return [each["Key"] for each in self.client.list_multipart_uploads(Bucket=NAME).get("Uploads", ())]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def moto_url() -> Iterator[str]:
-    with subprocess.Popen(
-        MOTO_COMMAND,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdin is not None
-        yield process.stdout.readline().strip()
-        process.stdin.close()
-
-
 @pytest.fixture
 def moto_place(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[MotoPlace]:
     build_opener(ProxyHandler({})).open(
@@ -228,15 +212,16 @@ def stream_place() -> StreamPlace:
     return StreamPlace()
 
 
+in_its_worker = pytest.mark.xdist_group("moto")
 # Where a second opinion on S3 costs seconds and the test is about what snapshots mean.
 moto_later = pytest.mark.parametrize(
     "place",
-    ["folder", "stream", "simulated", pytest.param("moto", marks=pytest.mark.long)],
+    ["folder", "stream", "simulated", pytest.param("moto", marks=[pytest.mark.long, in_its_worker])],
     indirect=True,
 )
 
 
-@pytest.fixture(params=["folder", "stream", "simulated", "moto"])
+@pytest.fixture(params=["folder", "stream", "simulated", pytest.param("moto", marks=in_its_worker)])
 def place(request: pytest.FixtureRequest) -> Place:
     made: Place = request.getfixturevalue(f"{request.param}_place")
     return made
@@ -400,51 +385,51 @@ async def written(place: Place, *snapshot_ids: str) -> Repository:
 
 
 async def test_an_inventory_needs_no_lock_and_has_every_snapshot(place: Place) -> None:
-    shelf = await written(place, LATER_ID, ID)
+    repository = await written(place, LATER_ID, ID)
     async with place.store():
-        inventory = await take_inventory(shelf)
+        inventory = await take_inventory(repository)
     assert [(each.id, each.pools) for each in inventory.snapshots] == [(ID, 3), (LATER_ID, 3)]
     assert inventory.latest == LATER_ID
     assert not inventory.unreadable
 
 
 async def test_a_removed_snapshot_is_gone_and_the_others_are_as_they_were(place: Place) -> None:
-    shelf = await written(place, ID, LATER_ID)
+    repository = await written(place, ID, LATER_ID)
     before = place.seen()
-    async with shelf:
-        await shelf.remove(ID)
-        assert [each.id for each in (await take_inventory(shelf)).snapshots] == [LATER_ID]
+    async with repository:
+        await repository.remove(ID)
+        assert [each.id for each in (await take_inventory(repository)).snapshots] == [LATER_ID]
     assert place.seen() == {LATER_ID: before[LATER_ID]}
     assert place.leftovers() == []
 
 
 async def test_only_snapshots_are_removed_and_only_under_the_lock(place: Place) -> None:
-    shelf = await written(place, ID)
+    repository = await written(place, ID)
     before = place.seen()
     with pytest.raises(RuntimeError, match="not in use"):
-        await shelf.remove(ID)
-    async with shelf:
+        await repository.remove(ID)
+    async with repository:
         for name in ("", "..", "../x", "latest", ID + "/", "/" + ID):
             with pytest.raises(ValueError, match="not a snapshot id"):
-                await shelf.remove(name)
+                await repository.remove(name)
     assert place.seen() == before
 
 
 async def test_retention_works_on_any_of_them(place: Place) -> None:
-    shelf = await written(place, ID, LATER_ID)
+    repository = await written(place, ID, LATER_ID)
     async with place.store():
         with pytest.raises(DestinationLockedError):
-            await prune(shelf, Keep(last=1))
-        pruning = await prune(shelf, Keep(last=1), dry_run=True)
+            await prune(repository, Keep(last=1))
+        pruning = await prune(repository, Keep(last=1), dry_run=True)
     assert [(each.snapshot_id, each.keep) for each in pruning.decisions] == [(ID, False), (LATER_ID, True)]
-    assert await prune(shelf, Keep(last=1)) == pruning
+    assert await prune(repository, Keep(last=1)) == pruning
     assert [*place.seen()] == [LATER_ID]
 
 
 @moto_later
 async def test_the_librarys_functions_take_any_of_them(place: Place) -> None:
-    shelf = await written(place, ID, LATER_ID)
-    dest = shelf.location
+    repository = await written(place, ID, LATER_ID)
+    dest = repository.location
     infos = await to_thread.run_sync(list_snapshots, dest)
     assert [each.id for each in infos] == [ID, LATER_ID]
     for ref, where in (("latest", dest), ("latest~0", dest), (LATER_ID, dest), (f"{dest}/{LATER_ID}", None)):
@@ -472,7 +457,7 @@ async def test_the_librarys_functions_take_any_of_them(place: Place) -> None:
 
 
 async def add(
-    shelf: Repository,
+    repository: Repository,
     snapshot_id: str,
     ended: float,
     request: JsonObject = NOTHING_SPECIAL,
@@ -480,103 +465,103 @@ async def add(
 ) -> SnapshotInfo | None:
     """Publish a snapshot that ended so many hours ago, and return what the writer says was there before."""
     async with (
-        shelf,
-        SnapshotWriter(await shelf.draft(snapshot_id), partition="aws", operation=POOLS) as writer,
+        repository,
+        SnapshotWriter(await repository.draft(snapshot_id), partition="aws", operation=POOLS) as writer,
     ):
         await fill(writer, content)
         await publish(writer, started_at=clock(ended + 0.1), finished_at=clock(ended), request=request)
     return writer.before
 
 
-async def latest_of(shelf: Repository) -> str | None:
-    return (await take_inventory(shelf)).latest
+async def latest_of(repository: Repository) -> str | None:
+    return (await take_inventory(repository)).latest
 
 
 @moto_later
 async def test_the_latest_is_the_one_that_was_published_last_by_its_manifest(
     place: Place,
 ) -> None:
-    shelf = await written(place)
+    repository = await written(place)
     # The third went on with a run that was interrupted before the others began.
     first, second, resumed = ago(50), ago(26), ago(51)
     # Two runs that began within one second, the one whose random digits are larger first.
     twin, last = ago(1, "ffffff"), ago(1, "000001")
     order = []
     for snapshot_id, ended in ((first, 49.0), (second, 25.0), (resumed, 24.0), (twin, 0.9), (last, 0.8)):
-        await add(shelf, snapshot_id, ended)
+        await add(repository, snapshot_id, ended)
         order.append(snapshot_id)
-        assert await latest_of(shelf) == snapshot_id
+        assert await latest_of(repository) == snapshot_id
         assert await place.opened("latest") == snapshot_id
-    assert [each.id for each in (await take_inventory(shelf)).snapshots] == order
+    assert [each.id for each in (await take_inventory(repository)).snapshots] == order
     for back, snapshot_id in enumerate(reversed(order)):
         assert await place.opened(f"latest~{back}") == snapshot_id
     # One that is published late is not the latest for that.
-    await add(shelf, ago(30), 29)
-    assert await latest_of(shelf) == last
+    await add(repository, ago(30), 29)
+    assert await latest_of(repository) == last
 
 
 @moto_later
 async def test_one_from_the_future_is_never_the_latest(place: Place) -> None:
-    shelf = await written(place)
+    repository = await written(place)
     ahead = ago(-24)
-    await add(shelf, ahead, -24.1)
-    assert await latest_of(shelf) is None
+    await add(repository, ahead, -24.1)
+    assert await latest_of(repository) is None
     with pytest.raises(SnapshotError, match=r"No snapshot latest in .*: it has 0, and 1 dated in the future"):
         await place.opened("latest")
     assert await place.opened(ahead) == ahead
     real = ago(2)
     # Neither where only its id is from the future, or only its end: a clock was put right, or went wrong.
     for snapshot_id, ended in ((real, 1.0), (ago(-25), 0.5), (ago(1), -26.0)):
-        await add(shelf, snapshot_id, ended)
-        assert await latest_of(shelf) == real
+        await add(repository, snapshot_id, ended)
+        assert await latest_of(repository) == real
         assert await place.opened("latest") == real
     with pytest.raises(SnapshotError, match="it has 1, and 3 dated in the future"):
         await place.opened("latest~1")
-    assert len((await take_inventory(shelf)).snapshots) == 4
+    assert len((await take_inventory(repository)).snapshots) == 4
 
 
 @moto_later
 async def test_a_latest_that_names_one_from_the_future_is_put_right(place: Place) -> None:
-    shelf = await written(place)
+    repository = await written(place)
     ahead, real = ago(-24), ago(2)
-    await add(shelf, ahead, -24.1)
+    await add(repository, ahead, -24.1)
     await place.name(ahead)
-    assert await latest_of(shelf) == ahead
-    await add(shelf, ago(-25), -25.1)
-    assert await latest_of(shelf) is None
+    assert await latest_of(repository) == ahead
+    await add(repository, ago(-25), -25.1)
+    assert await latest_of(repository) is None
     await place.name(ahead)
-    await add(shelf, real, 1)
-    assert await latest_of(shelf) == real
+    await add(repository, real, 1)
+    assert await latest_of(repository) == real
 
 
 @moto_later
 async def test_a_wrong_clock_and_a_narrow_run_remove_nothing(place: Place) -> None:
-    shelf = await written(place)
+    repository = await written(place)
     full, narrow, ahead = ago(4), ago(3), ago(-24)
-    await add(shelf, full, 3.9)
-    await add(shelf, narrow, 2.9, {"accounts": ["000000000001"]})
-    await add(shelf, ahead, -24.1)
+    await add(repository, full, 3.9)
+    await add(repository, narrow, 2.9, {"accounts": ["000000000001"]})
+    await add(repository, ahead, -24.1)
     before = place.seen()
     for keep in (Keep(last=1), Keep(daily=1), Keep(monthly=1)):
-        pruning = await prune(shelf, keep)
+        pruning = await prune(repository, keep)
         assert not pruning.failures
         assert place.seen() == before
     # A later partial one of the same request takes no day from the complete one.
-    await add(shelf, ago(2), 1.9, content={target(1): Outcome.THROTTLED})
-    await add(shelf, ago(1), 0.9, {"accounts": ["000000000001"]})
-    await prune(shelf, Keep(last=1, daily=1))
+    await add(repository, ago(2), 1.9, content={target(1): Outcome.THROTTLED})
+    await add(repository, ago(1), 0.9, {"accounts": ["000000000001"]})
+    await prune(repository, Keep(last=1, daily=1))
     assert {full, ahead} <= place.seen().keys()
 
 
 async def test_a_draft_knows_the_newest_of_the_others_once_it_is_published(place: Place) -> None:
-    shelf = await written(place)
-    assert await add(shelf, ago(-24), -24.1) is None
-    assert await add(shelf, ago(9), 8) is None
+    repository = await written(place)
+    assert await add(repository, ago(-24), -24.1) is None
+    assert await add(repository, ago(9), 8) is None
     narrow: JsonObject = {"accounts": ["000000000001"]}
-    found = await add(shelf, ago(7), 6, narrow)
+    found = await add(repository, ago(7), 6, narrow)
     assert found is not None
     assert found.scope.summary == "whole organization"
-    found = await add(shelf, ago(8), 7.5)
+    found = await add(repository, ago(8), 7.5)
     assert found is not None
     assert found.scope.request == narrow
 

@@ -27,7 +27,7 @@ from poolcensus.aws.chain import Chain, Session
 from poolcensus.aws.chain_failures import malformed_file, os_error_in_words, without_passwords
 from poolcensus.aws.credential_process import Reason
 from poolcensus.aws.faults import readable
-from poolcensus.aws.sdk_data import Data, DataFiles
+from poolcensus.aws.sdk_data import read_fast
 from poolcensus.aws.signing import RequestTemplate, SdkOperation, is_header_value
 from poolcensus.aws.transport.proxies import Proxies
 from poolcensus.errors import CredentialsError, FatalError, SettingsError
@@ -169,9 +169,7 @@ class Sdk:
         try:
             session = cast("_Session", botocore.session.Session(profile=self._profile))
             session.get_scoped_config()
-            paths = cast("Loader", session.get_component("data_loader")).search_paths
-            data = Data(paths, DataFiles(), include_default_search_paths=False)
-            session.register_component("data_loader", data)
+            read_fast(session)
             # Tokens of the global STS endpoint are refused in opt-in regions.
             session.set_config_variable("sts_regional_endpoints", "regional")
             # The chain's own clients send what it has found.

@@ -5,9 +5,13 @@ from __future__ import annotations
 import gzip
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import orjson
 from botocore.loaders import JSONFileLoader, Loader
+
+if TYPE_CHECKING:
+    from botocore.session import Session
 
 
 class DataFiles(JSONFileLoader):  # type: ignore[misc] # botocore has no types
@@ -31,3 +35,9 @@ class Data(Loader):  # type: ignore[misc] # botocore has no types
             with suppress(OSError):
                 found.update(each.name for each in Path(path).iterdir())
         return sorted(found)
+
+
+def read_fast(session: Session) -> None:
+    """Let a session of the SDK, synchronous or not, find and read its data in these ways."""
+    paths = session.get_component("data_loader").search_paths
+    session.register_component("data_loader", Data(paths, DataFiles(), include_default_search_paths=False))

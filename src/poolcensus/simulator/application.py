@@ -46,7 +46,7 @@ _BUFFER = 1 << 18
 class Service(Protocol):
     """One of the services."""
 
-    def handle(self, request: Request) -> Response:
+    def handle(self, request: Request) -> Answer:
         """Answer one call."""
 
 
@@ -223,8 +223,8 @@ class SimulatorApplication:
         answer = sabotage.instead(fault, request)
         if answer is not None:
             return answer
-        response = service.handle(sabotage.bend(fault, request, self._mint))
-        return sabotage.spoil(fault, request, response, self._mint)
+        answer = service.handle(sabotage.bend(fault, request, self._mint))
+        return sabotage.spoil(fault, request, answer, self._mint) if isinstance(answer, Response) else answer
 
     def _noted(self, answer: Answer) -> Answer:
         if isinstance(answer, (Abort, Hang)):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 _ACTION = re.compile(rb"(?:^|&)Action=(\w+)")
 _ROLE_ACCOUNT = re.compile(rb"(?:^|&)RoleArn=arn%3A[\w-]+%3Aiam%3A%3A(\d{12})%3A", re.IGNORECASE)
-_ACCOUNT_PATHS = {"/listRegions": "ListRegions", "/getRegionOptStatus": "GetRegionOptStatus"}
+ACCOUNT_PATHS = {"/listRegions": "ListRegions", "/getRegionOptStatus": "GetRegionOptStatus"}
 
 
 class Call(NamedTuple):
@@ -29,7 +29,7 @@ def operation_of(
     if target is not None:
         return target.rpartition(".")[2]
     if service == "account":
-        return _ACCOUNT_PATHS.get(path, "Unknown")
+        return ACCOUNT_PATHS.get(path, "Unknown")
     if service == "s3":
         return method
     found = _ACTION.search(body) or _ACTION.search(query.encode())

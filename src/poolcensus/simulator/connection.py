@@ -143,16 +143,6 @@ class Connection(asyncio.BufferedProtocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def close(self) -> None:
-        """Close the connection once what is written has left."""
-        if self._transport is not None:
-            self._transport.close()
-
-    @property
-    def busy(self) -> bool:
-        """Whether a reply is still owed."""
-        return self._busy
-
     def on_message_begin(self) -> None:
         """Start a message: called by the parser, as are the other `on_` methods."""
         self._message = Message()

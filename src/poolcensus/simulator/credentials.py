@@ -75,7 +75,3 @@ class CredentialStore:
         if len(self._sessions) > _MAX_SESSIONS:
             self._sessions.popitem(last=False)
         return credentials
-
-    def clear(self) -> None:
-        """Forget every session."""
-        self._sessions.clear()

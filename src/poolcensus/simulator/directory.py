@@ -51,11 +51,6 @@ class Directory:
         }
         self._slots = [self._unit_ids[name] for name, _, share in _UNITS for _ in range(share)]
 
-    @staticmethod
-    def account_id(index: int) -> str:
-        """Return the id of the account with that number."""
-        return account_id(index)
-
     def organization(self) -> JsonObject:
         """Return what DescribeOrganization says."""
         management = self._world.management_account_id

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
+from urllib.parse import parse_qsl
+
+import orjson
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from poolcensus.model import JsonObject
     from poolcensus.simulator.session_policy import SessionPolicy
 
 Headers: TypeAlias = "tuple[tuple[str, str], ...]"
@@ -42,6 +46,21 @@ class Request:
     service: str
     region: str
     request_id: str = ""
+
+    @property
+    def form(self) -> dict[str, str]:
+        """The parameters of a call of the query protocol."""
+        text = self.body.decode("utf-8", "replace") or self.query
+        return dict(parse_qsl(text, keep_blank_values=True))
+
+    @property
+    def json_object(self) -> JsonObject | None:
+        """The parameters of a call of a JSON protocol, which may all be left out; None where it has none."""
+        try:
+            query = orjson.loads(self.body) if self.body else {}
+        except orjson.JSONDecodeError:
+            return None
+        return query if isinstance(query, dict) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,13 +40,7 @@ class Limits:
 
         Raises ValueError: a value is out of range.
         """
-        rates = (
-            self.rate,
-            self.region_rate,
-            self.sts_rate,
-            self.organizations_rate,
-            self.account_rate,
-        )
+        rates = (self.rate, self.region_rate, self.sts_rate, self.organizations_rate, self.account_rate)
         if any(rate is not None and rate <= 0 for rate in rates) or self.burst < 1:
             raise ValueError("a rate must be above 0, and the burst at least 1")
 

@@ -88,10 +88,6 @@ class PoolPress:
         """Return one pool."""
         return self._print(index, self._region_numbers[region], position, 1)
 
-    def name(self, position: int) -> str:
-        """Return the name of the pool with that number, the same in every account and region."""
-        return _name(position)
-
     def locate(self, pool_id: str) -> tuple[int, str, int] | None:
         """Return the account's number, the region and the pool's number that the id stands for.
 
@@ -126,7 +122,7 @@ class PoolPress:
             place += _FACTOR
             if place >= _SPACE:
                 place -= _SPACE
-            name = names[position] if position < _KNOWN_NAMES else self.name(position).encode()
+            name = names[position] if position < _KNOWN_NAMES else pool_name(position).encode()
             templates.append(variant[position % _BLOCK])
             values += (pool_id, arn, pool_id, name, directory, bucket)
         return b",".join(templates) % tuple(values)
@@ -149,10 +145,11 @@ def _triples() -> list[bytes]:
 
 @cache
 def _names() -> list[bytes]:
-    return [_name(position).encode() for position in range(_KNOWN_NAMES)]
+    return [pool_name(position).encode() for position in range(_KNOWN_NAMES)]
 
 
-def _name(position: int) -> str:
+def pool_name(position: int) -> str:
+    """Return the name of the pool with that number, the same in every account and region."""
     return f"{_NAMES[position * 7 % 16]}-{position + 1}"
 
 

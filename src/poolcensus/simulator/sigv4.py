@@ -40,12 +40,8 @@ class Claim(NamedTuple):
     signature: str
     timestamp: str
     token: str | None
+    # Of a signature in the query string, which is a presigned one.
     expires: int | None
-
-    @property
-    def presigned(self) -> bool:
-        """Whether the signature is in the query string."""
-        return self.expires is not None
 
 
 def read_claim(headers: dict[str, str], query: str) -> Claim | None:
@@ -173,7 +169,7 @@ class Verifier:
     def _payload_digest(self, claim: Claim, headers: dict[str, str], body: bytes) -> str:
         stated = headers.get("x-amz-content-sha256")
         if claim.service == "s3":
-            if claim.presigned:
+            if claim.expires is not None:
                 return stated or UNSIGNED
             if stated is None:
                 raise RefusalError(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, unquote
+from urllib.parse import unquote
 
 from poolcensus.simulator.call import operation_of
 from poolcensus.simulator.refusal import OTHERS, RefusalError, by_service
@@ -37,11 +37,6 @@ class Policy(StrEnum):
     RCP = "rcp"
     ENDPOINT = "endpoint"
     TRUST = "trust"
-
-    @property
-    def explicit_only(self) -> bool:
-        """Whether no call is denied for want of an Allow: AWS attaches one that can't be detached."""
-        return self is Policy.RCP
 
 
 _NAMES = {
@@ -148,8 +143,7 @@ def _permission(request: Request) -> tuple[str, str]:
         case "workspaces":
             resource = f"arn:{partition}:workspaces:{request.region}:{account}:workspacespool/*"
         case "sts":
-            form = parse_qs(request.body.decode("utf-8", "replace") or request.query)
-            resource = form.get("RoleArn", [""])[0]
+            resource = request.form.get("RoleArn", "")
         case "account":
             resource = f"arn:{partition}:account::{account}:account"
         case "organizations":

@@ -201,10 +201,6 @@ class World:
                 number = self._indexes[account] = found
         return number
 
-    def account_ids(self) -> Iterator[str]:
-        """Return the ids of all accounts, the management account first."""
-        return (account_id(index) for index in range(self.config.accounts))
-
     def role_arn(self, account: str) -> str:
         """Return the ARN of the census's role in the account."""
         return f"arn:{self.partition.name}:iam::{account}:role/{self.config.role_name.lstrip('/')}"

@@ -47,9 +47,9 @@ def inventory_of(survey: Survey, place: str) -> Inventory:
     return Inventory(tuple(sorted(found, key=attrgetter("moment"))), survey.latest, unreadable)
 
 
-async def take_inventory(shelf: Repository) -> Inventory:
+async def take_inventory(repository: Repository) -> Inventory:
     """Return the inventory of a store. Raises what `Repository.survey` does."""
-    return await shelf.survey(lambda found: inventory_of(found, shelf.location))
+    return await repository.survey(lambda found: inventory_of(found, repository.location))
 
 
 def _own_info(manifest: bytes | SnapshotError, snapshot_id: str, place: str) -> SnapshotInfo:

@@ -10,7 +10,7 @@ from poolcensus.errors import DestinationError
 from poolcensus.snapshot.inventory import take_inventory
 from poolcensus.snapshot.retention import Decision, Keep, decide
 from poolcensus.storage.base import Repository
-from poolcensus.storage.destination import open_shelf
+from poolcensus.storage.destination import open_repository
 
 if TYPE_CHECKING:
     import os
@@ -48,24 +48,24 @@ async def prune(
     Raises `DestinationLockedError` where a run holds the destination, `DestinationError` or `SnapshotError`
     where there is none or it can't be read.
     """
-    shelf = dest if isinstance(dest, Repository) else open_shelf(dest, settings, must_exist=True)
+    repository = dest if isinstance(dest, Repository) else open_repository(dest, settings, must_exist=True)
     if dry_run:
-        return await _decided(shelf, keep)
-    async with shelf:
-        await shelf.sweep()
-        pruning = await _decided(shelf, keep)
+        return await _decided(repository, keep)
+    async with repository:
+        await repository.sweep()
+        pruning = await _decided(repository, keep)
         failures: dict[str, str] = {}
         for decision in pruning.decisions:
             if decision.keep:
                 continue
             try:
-                await shelf.remove(decision.snapshot_id)
+                await repository.remove(decision.snapshot_id)
             except DestinationError as error:
                 failures[decision.snapshot_id] = str(error)
     return Pruning(pruning.decisions, pruning.unreadable, failures)
 
 
-async def _decided(shelf: Repository, keep: Keep) -> Pruning:
-    inventory = await take_inventory(shelf)
+async def _decided(repository: Repository, keep: Keep) -> Pruning:
+    inventory = await take_inventory(repository)
     decisions = decide(inventory.snapshots, keep, now=datetime.now(UTC), latest=inventory.latest)
     return Pruning(decisions, inventory.unreadable, {})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from poolcensus.storage.base import Repository
-from poolcensus.storage.destination import open_shelf
+from poolcensus.storage.destination import open_repository
 
 if TYPE_CHECKING:
     import os
@@ -24,4 +24,4 @@ async def unlock(
     `DestinationLockedError` where the lock is that of a process of this host which exists, or was renewed
     meanwhile, and `DestinationError` where the destination is missing or can't be changed.
     """
-    return await (dest if isinstance(dest, Repository) else open_shelf(dest, settings)).unlock()
+    return await (dest if isinstance(dest, Repository) else open_repository(dest, settings)).unlock()

@@ -66,7 +66,7 @@ def published_folder(place: str, snapshot_id: str, settings: Settings) -> Folder
     return open_source(place, settings).folder(snapshot_id)
 
 
-def open_shelf(
+def open_repository(
     dest: str | os.PathLike[str], settings: Settings | None = None, *, must_exist: bool = False
 ) -> Repository:
     """Return what changes the snapshots at a destination. Nothing is opened yet. Raises `SettingsError`."""

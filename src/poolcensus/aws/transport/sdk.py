@@ -32,7 +32,7 @@ from botocore.credentials import ReadOnlyCredentials
 from botocore.exceptions import BotoCoreError, ClientError
 from yarl import URL
 
-from poolcensus.aws.sdk_data import DataFiles
+from poolcensus.aws.sdk_data import read_fast
 from poolcensus.aws.sdk_logs import TELL_OF_CALLS
 from poolcensus.aws.transport.failures import LIMITS, failure_of
 from poolcensus.aws.transport.files import most_connections
@@ -227,7 +227,7 @@ def _no_client(key: _ClientKey, why: str) -> SettingsError:
 
 def _new_session(profile: str | None) -> AioSession:
     session = AioSession(profile=profile)
-    session.get_component("data_loader").file_loader = DataFiles()
+    read_fast(session)
     # Tokens of the global STS endpoint are refused in opt-in regions.
     session.set_config_variable("sts_regional_endpoints", "regional")
     session.register_component("response_parser_factory", _AsItCame())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from poolcensus.simulator import unauthorized
+from poolcensus.simulator.call import ACCOUNT_PATHS
 from poolcensus.simulator.http import Identity, Request, Response
 from poolcensus.simulator.refusal import RefusalError
 from poolcensus.simulator.tokens import Position, TokenMint
@@ -34,14 +35,14 @@ class AccountManagement:
 
         Raises RefusalError: the call is refused.
         """
-        operation = {"/listRegions": "ListRegions", "/getRegionOptStatus": "GetRegionOptStatus"}.get(
-            request.path
-        )
+        operation = ACCOUNT_PATHS.get(request.path)
         if operation is None or request.method != "POST":
             raise RefusalError(404, "UnknownOperationException", "")
         if self._refuse:
             raise unauthorized.denied(request, Policy.IDENTITY)
-        query = _read(request.body)
+        query = request.json_object
+        if query is None:
+            raise _invalid("The body is not a JSON object.")
         index = self._subject(request.identity, query)
         body = self._list(index, query) if operation == "ListRegions" else self._status(index, query)
         return Response(200, orjson.dumps(body), _HEADERS)
@@ -99,16 +100,6 @@ class AccountManagement:
         }:
             raise _invalid("RegionName is not a region.")
         return {"RegionName": region, "RegionOptStatus": self._world.opt_status(index, region)}
-
-
-def _read(body: bytes) -> dict[str, JsonValue]:
-    try:
-        query = orjson.loads(body) if body else {}
-    except orjson.JSONDecodeError:
-        query = None
-    if not isinstance(query, dict):
-        raise _invalid("The body is not a JSON object.")
-    return query
 
 
 def _invalid(message: str) -> RefusalError:

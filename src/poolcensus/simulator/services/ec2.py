@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
 from poolcensus.simulator import unauthorized
@@ -34,9 +33,7 @@ class Ec2:
 
         Raises RefusalError: the call is refused.
         """
-        form = dict(
-            parse_qsl(request.body.decode("utf-8", "replace") or request.query, keep_blank_values=True)
-        )
+        form = request.form
         action = form.get("Action", "")
         if action != "DescribeRegions":
             raise RefusalError(

@@ -10,6 +10,7 @@ from poolcensus.simulator.directory import Directory
 from poolcensus.simulator.http import Request, Response
 from poolcensus.simulator.refusal import JSON_TYPE, RefusalError
 from poolcensus.simulator.tokens import Position, TokenMint
+from poolcensus.simulator.world import account_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -62,11 +63,8 @@ class Organizations:
             raise RefusalError(
                 400, "AccessDeniedException", "You don't have permissions to access this resource."
             )
-        try:
-            query = orjson.loads(request.body) if request.body else {}
-        except orjson.JSONDecodeError:
-            query = None
-        if not isinstance(query, dict):
+        query = request.json_object
+        if query is None:
             raise RefusalError(400, "SerializationException", "")
         return Response(200, orjson.dumps(operation(query)), _HEADERS)
 
@@ -106,7 +104,7 @@ class Organizations:
     def _list_children(self, query: JsonObject) -> JsonObject:
         parent, kind = self._parent(query), query.get("ChildType")
         if kind == "ACCOUNT":
-            children = [self._directory.account_id(index) for index in self._directory.accounts_of(parent)]
+            children = [account_id(index) for index in self._directory.accounts_of(parent)]
         elif kind == "ORGANIZATIONAL_UNIT":
             children = self._directory.units_of(parent)
         else:

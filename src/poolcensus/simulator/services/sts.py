@@ -7,7 +7,6 @@ import re
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
 from poolcensus.simulator import unauthorized
@@ -53,9 +52,7 @@ class Sts:
 
         Raises RefusalError: the call is refused.
         """
-        form = dict(
-            parse_qsl(request.body.decode("utf-8", "replace") or request.query, keep_blank_values=True)
-        )
+        form = request.form
         match form.get("Action"):
             case "GetCallerIdentity":
                 return _caller_identity(request.identity, request.request_id)

@@ -11,6 +11,7 @@ import orjson
 from poolcensus.model import Outcome
 from poolcensus.simulator import unauthorized
 from poolcensus.simulator.http import Request, Response
+from poolcensus.simulator.pools import pool_name
 from poolcensus.simulator.refusal import JSON_TYPE, RefusalError
 from poolcensus.simulator.tokens import START, Position, TokenMint
 from poolcensus.simulator.unauthorized import Policy
@@ -118,9 +119,7 @@ class WorkSpaces:
                     )
                 numbers.append(place[2])
         if filters:
-            numbers = [
-                number for number in numbers if all(test(world.press.name(number)) for test in filters)
-            ]
+            numbers = [each for each in numbers if all(test(pool_name(each)) for test in filters)]
         return numbers
 
 

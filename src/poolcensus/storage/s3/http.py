@@ -19,7 +19,7 @@ from aiobotocore.httpsession import AIOHTTPSession
 from aiobotocore.session import AioSession
 from botocore.exceptions import ResponseStreamingError
 
-from poolcensus.aws.sdk_data import DataFiles
+from poolcensus.aws.sdk_data import read_fast
 from poolcensus.storage.s3.refusals import RedirectedError
 from poolcensus.version import TOOL
 
@@ -111,7 +111,7 @@ def new_client(
     `credentials` gives those of the moment. Raises what botocore raises where the configuration is of no use.
     """
     session = AioSession(profile=profile)
-    session.get_component("data_loader").file_loader = DataFiles()
+    read_fast(session)
     # Times stay text: one that is malformed, and is not used, would be a ValueError.
     session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=str)
     session.get_component("event_emitter").register_last("before-call.s3", _send_at_once)

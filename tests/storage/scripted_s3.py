@@ -1,0 +1,272 @@
+"""The simulator's S3 as a test wants it, the real client before it, and a loop whose time does not wait."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextvars import ContextVar
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+from aiobotocore.httpsession import AIOHTTPSession
+from anyio import sleep, to_thread
+
+from poolcensus.aws.sdk import Sdk
+from poolcensus.aws.session import CallerSession
+from poolcensus.aws.signing import Credentials
+from poolcensus.config import load_settings
+from poolcensus.simulator import Simulator, SimulatorConfig
+from poolcensus.simulator.http import Abort, Answer, Hang, Request, Response
+from poolcensus.simulator.s3 import S3
+from poolcensus.simulator.s3.call import parse
+from poolcensus.simulator.s3.errors import S3Error
+from poolcensus.simulator.s3.store import Bucket as StoredBucket
+from poolcensus.storage.s3.client import open_bucket
+from storage.buckets import NAME, stored_object
+from virtual_time import now, virtual_runner
+
+if TYPE_CHECKING:
+    from asyncio import Runner
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+
+    from anyio import CapacityLimiter
+
+    from poolcensus.aws.credentials import CallerCredentials
+    from poolcensus.simulator.s3.store import StoredObject
+    from poolcensus.storage.s3.objects import Bucket
+
+_BEGINNING = 1_795_000_000
+# Further off than S3 takes signatures: a service whose clock is that wrong is not believed.
+_WRONG = 86_400.0
+_ACCOUNT = "000000000001"
+_CALL_ID = "amz-sdk-invocation-id"
+_ATTEMPT = "amz-sdk-request"
+
+
+def clock() -> float:
+    """Return the service's time: that of the loop."""
+    return _BEGINNING + now()
+
+
+class Simulated(Simulator):
+    """A simulator whose clock is the loop's, whatever the clients sign with."""
+
+    def __init__(self, service: Service) -> None:
+        super().__init__(SimulatorConfig(signature_window=1e12), {"s3": service})
+        service.issue = self._issue
+
+    def clock(self) -> float:
+        return clock()
+
+    def _issue(self) -> Credentials:
+        arn = f"arn:aws:iam::{_ACCOUNT}:user/u"
+        issued = self._store.issue(_ACCOUNT, arn, role_id="r", session_name="s", expires=1e12)
+        return Credentials(issued.identity.access_key_id, issued.secret, issued.token)
+
+    async def disconnect(self) -> None:
+        """Close all connections, and wait until the client has noticed."""
+        for each in tuple(self._application.connections):
+            each.abort()
+        await sleep(1)
+
+
+class Service(S3):
+    """The simulator's S3, which holds one bucket."""
+
+    def __init__(self) -> None:
+        super().__init__(clock=clock)
+        self.issue: Callable[[], Credentials]
+        self.client: Bucket
+        self._runner: Runner
+        # The attempts that are made and will be answered: nobody waits for a time while there are any.
+        self.attempts: set[tuple[str, str]] = set()
+        self._runs: dict[str, Run] = {}
+        self.start_anew()
+
+    def start_anew(self) -> None:
+        """Forget everything."""
+        self.forget_runs()
+        self._bucket = StoredBucket(NAME, _ACCOUNT, "us-east-1", 0)
+        self._store.buckets = {NAME: self._bucket}
+        self.heeds_conditions = self.tells_its_time = self.says_when_modified = True
+
+    def forget_runs(self) -> None:
+        """Take no more calls of the runs that there were."""
+        self._runs.clear()
+
+    @property
+    def objects(self) -> dict[str, StoredObject]:
+        """The objects by their keys."""
+        return self._bucket.objects
+
+    @property
+    def uploading(self) -> list[str]:
+        """The keys of the multipart uploads under way."""
+        return [each.key for each in self._bucket.uploads.values()]
+
+    def copy(self) -> StoredBucket:
+        """Return what there is, for `hold`."""
+        return replace(self._bucket, objects={**self.objects}, uploads={**self._bucket.uploads})
+
+    def hold(self, bucket: StoredBucket) -> None:
+        """Hold what there was."""
+        self._bucket = self._store.buckets[NAME] = replace(
+            bucket, objects={**bucket.objects}, uploads={**bucket.uploads}
+        )
+
+    def write(self, key: str, body: bytes) -> None:
+        """Put an object there, by no call."""
+        self.objects[key] = stored_object(key, body, clock())
+
+    def make_older(self, key: str, seconds: float) -> None:
+        """Let an object have been written earlier."""
+        self.objects[key] = replace(self.objects[key], modified=self.objects[key].modified - int(seconds))
+
+    def run(self, body: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run `body` in a loop in which an hour takes no time."""
+        self._runner.run(body())
+
+    def add(self, run: Run) -> Credentials:
+        """Return the credentials that tell a run's calls from those of others."""
+        credentials = self.issue()
+        self._runs[credentials.access_key_id] = run
+        return credentials
+
+    def handle(self, request: Request) -> Answer:  # type: ignore[override] # more than the service's own answers
+        call_id, attempt = request.headers[_CALL_ID], request.headers[_ATTEMPT]
+        trouble, first = self._runs[request.identity.access_key_id].meets(call_id, _name_of(request))
+        if trouble == "refused":
+            raise S3Error("AccessDenied")
+        if trouble == "hangs" and first:
+            self.attempts.discard((call_id, attempt))
+            return Hang()
+        if (trouble, first) in (("broken", True), ("lost", False)):
+            return Abort()
+        if not self.heeds_conditions:
+            headers = {name: text for name, text in request.headers.items() if not name.startswith("if-")}
+            request = replace(request, headers=headers)
+        response = super().handle(request)
+        if trouble in ("lost", "again") and first:
+            return Abort()
+        return response if self.says_when_modified else _without_last_modified(response)
+
+
+def _without_last_modified(response: Response) -> Response:
+    kept = tuple(each for each in response.headers if each[0] != "Last-Modified")
+    return replace(response, headers=kept)
+
+
+def _name_of(request: Request) -> str:
+    call = parse(request)
+    of_upload = "uploadId" in call.params
+    if call.key:
+        names = {
+            "PUT": "send" if of_upload else "put",
+            "POST": "complete" if of_upload else "begin",
+            "DELETE": "abort" if of_upload else "delete",
+        }
+        return f"{names.get(request.method, request.method.lower())} {call.key}"
+    uploads = "uploads" in call.params
+    if "delimiter" in call.params:
+        name = "folders of uploads" if uploads else "folders"
+    else:
+        name = "uploads" if uploads else "list"
+    return f"{name} {call.params['prefix']}"
+
+
+class Run:
+    """One run's way to the service: it notes the calls, which fail or wait where a test wants it.
+
+    `trouble` is called with each call's number from 0 and its name, when the service has received it. What
+    it returns says what happens: None, the call works; "refused", it fails without an effect; "lost", it
+    fails after its effect; "again", its first reply is lost, and the client makes it a second time; "hangs",
+    its first attempt has no effect and is never answered.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self.calls: list[str] = []
+        self.trouble: Callable[[int, str], str | None] = lambda *_: None
+        self.credentials = service.add(self)
+        self._service = service
+        # By the id that all attempts of a call have.
+        self._troubles: dict[str, str | None] = {}
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Bucket]:
+        token = _run.set(self)
+        try:
+            yield self._service.client
+        finally:
+            _run.reset(token)
+
+    def meets(self, call_id: str, name: str) -> tuple[str | None, bool]:
+        """Return what happens to an attempt of a call, and whether it is the first one."""
+        first = call_id not in self._troubles
+        if first:
+            self.calls.append(name)
+            self._troubles[call_id] = self.trouble(len(self.calls) - 1, name)
+        return self._troubles[call_id], first
+
+
+_run: ContextVar[Run] = ContextVar("the run that a task belongs to")
+
+
+class _RunsCredentials:
+    async def get(self) -> Credentials:
+        return _run.get().credentials
+
+    def expired(self, _: Credentials) -> None:
+        pytest.fail("nothing expires here")
+
+
+@contextmanager
+def scripted_s3() -> Iterator[tuple[Service, Simulated]]:
+    """Start the service and its client, which takes longer to open than most tests take."""
+    service = Service()
+    threads: list[CapacityLimiter] = []
+    # To open and to close takes threads of all kinds, and no virtual time.
+    opened = False
+
+    def working() -> bool:
+        return not opened or bool(service.attempts) or any(each.borrowed_tokens for each in threads)
+
+    send = AIOHTTPSession.send
+
+    async def noted(session: AIOHTTPSession, request: Any) -> Any:
+        attempt = (_text(request.headers[_CALL_ID]), _text(request.headers[_ATTEMPT]))
+        service.attempts.add(attempt)
+        try:
+            return await send(session, request)
+        finally:
+            service.attempts.discard(attempt)
+
+    async def enter(stack: AsyncExitStack) -> Simulated:
+        threads.append(to_thread.current_default_thread_limiter())
+        simulator = await stack.enter_async_context(Simulated(service))
+        url = simulator.endpoint_url
+        settings = load_settings(None, {"endpoint_url": url, "attempt_timeout": 5, "connect_timeout": 2})
+        sdk = await stack.enter_async_context(Sdk(profile=None, endpoint_url=url))
+        session = CallerSession(sdk, cast("CallerCredentials", _RunsCredentials()))
+        service.client = await stack.enter_async_context(open_bucket(settings, session, NAME))
+        return simulator
+
+    with pytest.MonkeyPatch.context() as patch, virtual_runner(working) as runner:
+        patch.setattr(AIOHTTPSession, "send", noted)
+        patch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.0)
+        patch.setattr("poolcensus.simulator.s3.uploads.MIN_PART", 1)
+        believed = SimpleNamespace(time=lambda: clock() + (0 if service.tells_its_time else _WRONG))
+        patch.setattr("poolcensus.storage.s3.client.time", believed)
+        service._runner = runner
+        stack = AsyncExitStack()
+        try:
+            simulator = runner.run(enter(stack))
+            opened = True
+            yield service, simulator
+        finally:
+            opened = False
+            runner.run(stack.aclose())
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value

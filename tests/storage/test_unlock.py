@@ -1,0 +1,100 @@
+"""Removing the lock of a run into a bucket that is known to be dead, and what becomes of it if it was not."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from poolcensus.errors import DestinationError, DestinationLockedError
+from poolcensus.snapshot import LockHolder, unlock
+from snapshot.making import ID, LATER_ID, commit
+from storage.runs import publish, seen, store, write
+from storage.scripted_s3 import Run
+from virtual_time import now
+
+if TYPE_CHECKING:
+    from storage.scripted_s3 import Service
+
+ELSEWHERE = {"host": "elsewhere", "pid": 7, "started_at": "2026-11-23T02:00:00Z"}
+HOLDER = LockHolder(datetime(2026, 11, 23, 2, tzinfo=UTC), "elsewhere", 7)
+
+
+def test_the_lock_of_a_dead_run_in_a_bucket_is_removed_at_once(service: Service) -> None:
+    async def body() -> None:
+        since = now()
+        assert await unlock(store(Run(service))) is None
+        service.write("p/.lock", json.dumps({**ELSEWHERE, "run": "x"}).encode())
+        service.write(f"p/{ID}/pools.ndjson", b"x")
+        assert await unlock(store(Run(service))) == HOLDER
+        assert [*service.objects] == [f"p/{ID}/pools.ndjson"]
+        assert now() == since
+
+    service.run(body)
+
+
+def test_the_lock_of_a_process_of_this_host_in_a_bucket_stays(service: Service) -> None:
+    async def body() -> None:
+        async with store(Run(service)):
+            with pytest.raises(DestinationLockedError, match=f"kill {os.getpid()}"):
+                await unlock(store(Run(service)))
+            assert "p/.lock" in service.objects
+
+    service.run(body)
+
+
+def test_a_lock_that_is_renewed_meanwhile_stays(service: Service) -> None:
+    async def body() -> None:
+        service.write("p/.lock", json.dumps(ELSEWHERE).encode())
+        run = Run(service)
+
+        def renew(_: int, name: str) -> None:
+            if name.startswith("delete"):
+                service.write("p/.lock", json.dumps({**ELSEWHERE, "renewals": 2}).encode())
+
+        run.trouble = renew
+        with pytest.raises(DestinationLockedError, match=r"locked by another run .* host elsewhere, PID 7"):
+            await unlock(store(run))
+        assert "p/.lock" in service.objects
+
+    service.run(body)
+
+
+@pytest.mark.parametrize("followed", [False, True])
+def test_a_run_into_a_bucket_whose_lock_was_removed_publishes_nothing(
+    service: Service, followed: bool
+) -> None:
+    async def body() -> None:
+        with pytest.raises(DestinationError, match="removed with 'poolcensus unlock'|was cleared up"):
+            async with store(Run(service)) as entered:
+                draft = await entered.draft(ID)
+                await write(draft)
+                held = service.objects["p/.lock"].body
+                service.write("p/.lock", held.replace(b'"host":', b'"home":'))
+                entered.lease._etag = f'"{service.objects["p/.lock"].etag}"'
+                await unlock(store(Run(service)))
+                if followed:
+                    await publish(Run(service), LATER_ID)
+                await commit(draft, b"{}\n")
+        assert [*seen(service)] == ([LATER_ID] if followed else [])
+        assert "p/.lock" not in service.objects
+        assert not service.uploading
+
+    service.run(body)
+
+
+def test_a_call_that_fails_is_an_error(service: Service) -> None:
+    async def body() -> None:
+        for name in ("get p/.lock", "delete p/.lock"):
+            service.start_anew()
+            service.write("p/.lock", b"{}")
+            run = Run(service)
+            run.trouble = partial(lambda failing, _, call: "refused" if call == failing else None, name)
+            with pytest.raises(DestinationError, match="access is denied"):
+                await unlock(store(run))
+
+    service.run(body)
