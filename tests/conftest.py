@@ -43,6 +43,8 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
         return
     if getattr(option, "numprocesses", 0) is None and not option.collectonly:
         option.numprocesses = _WORKERS
+        # Tests with the mark `xdist_group` share a worker, and so what is slow to start.
+        option.dist = "loadgroup"
 
 
 # It is read once a process, by the first settings that are made.
