@@ -50,7 +50,7 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     sys.dont_write_bytecode = False
     if getattr(option, "numprocesses", 0) is None and not option.collectonly:
         option.numprocesses = _WORKERS
-        # Tests of one group in one worker: a process of moto takes seconds to start.
+        # Tests of one group share a worker, and so what takes seconds to start: moto, a browser.
         if getattr(option, "dist", "") == "no":
             option.dist = "loadgroup"
 

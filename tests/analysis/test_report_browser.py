@@ -29,6 +29,7 @@ pytestmark = [
         CHROMIUM is None or DRIVER is None, reason="chromium and chromedriver are not installed"
     ),
     pytest.mark.usefixtures("renderer"),
+    pytest.mark.xdist_group("browser"),
 ]
 
 HOSTILE = "<img src=x onerror=alert(1)></table><script>alert(2)</script>"
