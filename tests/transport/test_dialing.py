@@ -425,7 +425,15 @@ async def test_no_descriptor_left_is_a_limit_of_this_machine(eight: None) -> Non
 
 
 @on_linux
-async def test_a_name_that_no_descriptor_is_left_for_is_a_limit_of_this_machine() -> None:
+@pytest.mark.parametrize("said", [None, errno.EINVAL, errno.EBUSY])
+async def test_a_name_that_no_descriptor_is_left_for_is_a_limit_of_this_machine(
+    monkeypatch: pytest.MonkeyPatch, said: int | None
+) -> None:
+    async def lacks_a_file(*_: object, **__: object) -> None:
+        raise OSError(said, "as the C library has it once it has looked up names")
+
+    if said is not None:
+        monkeypatch.setattr("poolcensus.aws.transport.addresses.anyio.getaddrinfo", lacks_a_file)
     async with opened() as transport:
         with no_descriptor_left(), pytest.raises(LocalLimitError) as raised:
             await post(transport, "http://localhost:1/")

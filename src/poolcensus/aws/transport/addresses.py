@@ -67,7 +67,15 @@ class Addresses:
             self._known[peer] = (expires, tuple(sorted(known, key=lambda each: each == address)))
 
     async def _look_up(self, peer: HostPort) -> tuple[AddrInfoType, ...]:
-        found = _interleaved(await anyio.getaddrinfo(peer.host, peer.port, type=socket.SOCK_STREAM))
+        try:
+            said = await anyio.getaddrinfo(peer.host, peer.port, type=socket.SOCK_STREAM)
+        except socket.gaierror:
+            raise
+        except OSError:
+            # Where the C library can't open its files, it names one error or another. This names the limit.
+            socket.socket().close()
+            raise
+        found = _interleaved(said)
         best = self._answered.get(peer)
         if best in found:
             found.sort(key=lambda each: each != best)
