@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from poolcensus.format.text import counted
 from poolcensus.model import Outcome
 
 if TYPE_CHECKING:
@@ -56,8 +57,8 @@ class HiddenTally:
             accounts = self._accounts[outcome]
             if accounts:
                 yield sentence.format(
-                    accounts=_counted(len(accounts), "account"),
-                    pools=_counted(self._pools[outcome], "pool"),
+                    accounts=counted(len(accounts), "account"),
+                    pools=counted(self._pools[outcome], "pool"),
                     names=", ".join(_names(accounts)),
                 )
 
@@ -67,8 +68,4 @@ def _names(accounts: dict[str, tuple[str | None, int]]) -> Iterator[str]:
         if number == _ACCOUNTS_NAMED:
             yield f"and {len(accounts) - number:,} more"
             return
-        yield f"{account_id} {name or ''}".rstrip() + f" ({_counted(regions, 'region')})"
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+        yield f"{account_id} {name or ''}".rstrip() + f" ({counted(regions, 'region')})"
