@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from poolcensus.cli import logs
 from poolcensus.cli.exits import ExitCode, StoppedError, code_of, drop_output
 from poolcensus.cli.notify import Ending, notify
 from poolcensus.cli.options import EVERYTHING, read_settings, settings_options
-from poolcensus.cli.running import run
+from poolcensus.cli.running import ending_with, run
 from poolcensus.cli.trouble import closures, complain, failures, on_terminal
 from poolcensus.config.sources import settings_file
 from poolcensus.errors import CensusError, SettingsError
@@ -21,7 +21,7 @@ from poolcensus.model import SnapshotStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from contextlib import AbstractAsyncContextManager
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
     from pathlib import Path
 
     from poolcensus.census import Census
@@ -47,7 +47,8 @@ def command(config: Path | None, **given: object) -> int:
         message = "--json and a destination of - both want standard output: leave one out"
         raise SettingsError(message)
     snapshot, groups = collect(settings)
-    _report(snapshot, groups, settings)
+    with _standing(snapshot.manifest):
+        _report(snapshot, groups, settings)
     return _code(snapshot.manifest)
 
 
@@ -72,9 +73,10 @@ def collect(
             complain("Progress saved. Run the same command with --resume to continue.")
         raise
     finally:
-        complain(*closures(census.closed), *_scope_change(census))
-        _write_metrics(settings.metrics_file, code, census, manifest)
-        notify(settings, census, Ending(code, manifest, failure))
+        with _standing(manifest):
+            complain(*closures(census.closed), *_scope_change(census))
+            _write_metrics(settings.metrics_file, code, census, manifest)
+            notify(settings, census, Ending(code, manifest, failure))
     return snapshot, census.failures
 
 
@@ -91,6 +93,13 @@ def _run(census: Census, settings: Settings) -> Snapshot:
         what = "when the signal came" if isinstance(error, StoppedError) else f"before this: {error}"
         complain(f"snapshot {snapshot.manifest.snapshot_id} was published {what}")
         return snapshot
+
+
+def _standing(manifest: Manifest | None) -> AbstractContextManager[None]:
+    """Have a signal in the block change nothing about what was published, nor about the exit code."""
+    if manifest is None:
+        return nullcontext()
+    return ending_with(_code(manifest), f"snapshot {manifest.snapshot_id} was published when the signal came")
 
 
 async def _collect(census: Census, display: AbstractAsyncContextManager[None]) -> Snapshot:

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
@@ -115,16 +116,39 @@ def signals_raised() -> Iterator[None]:
         give_back()
 
 
+@contextmanager
+def ending_with(code: int, line: str) -> Iterator[None]:
+    """Have SIGINT and SIGTERM end the process with `code` and a line: what has been done stands."""
+    before = {each: signal.getsignal(each) for each in SIGNALS}
+    taken = [each for each in SIGNALS if before[each] is not signal.SIG_IGN]
+
+    def stop(*_: object) -> None:
+        _say(partial(complain, line))
+        _leave(code)
+
+    for each in taken:
+        signal.signal(each, stop)
+    try:
+        yield
+    finally:
+        for each in taken:
+            signal.signal(each, before[each])
+
+
 def _run_out(number: int, ended: threading.Event) -> None:
     # Where the loop has ended, what went wrong is said already: only threads are left.
     if not ended.is_set():
         word = "terminated" if number == signal.SIGTERM else "interrupted"
         line = f"{word}, without waiting for what did not end within {_CLEANUP_WITHIN:g} s"
-        # What does not end may be standard error itself.
-        saying = threading.Thread(target=_complain_of_exit, args=(128 + number, line), daemon=True)
-        saying.start()
-        saying.join(_LAST_MESSAGE_WITHIN)
+        _say(partial(_complain_of_exit, 128 + number, line))
     _leave(128 + number)
+
+
+def _say(words: Callable[[], None]) -> None:
+    # What does not end may be standard error itself, or the line of the log that the signal came amid.
+    saying = threading.Thread(target=words, daemon=True)
+    saying.start()
+    saying.join(_LAST_MESSAGE_WITHIN)
 
 
 def _complain_of_exit(code: int, line: str) -> None:
