@@ -365,7 +365,8 @@ class Census:
             former=former,
             tracing=opened.tracing,
         )
-        _log.info("Querying %d regions as %s", len(opened.regions.regions), opened.aws.caller.arn)
+        regions = len(opened.regions.regions)
+        _log.info("Querying %d region%s as %s", regions, "s" * (regions != 1), opened.aws.caller.arn)
         await engine.run()
         _log.info("ended: %s", engine.totals())
         self._check_accounts(engine.accounts, opened)

@@ -127,6 +127,8 @@ async def test_nobody_is_told_of_calls_where_nobody_listens(
     here = await lab(accounts=2, regions=(REGION,), faults=FAULTS)
     await here.collect()
     assert not [each for each in said(caplog) if "attempt" in each]
+    caller = "arn:aws:iam::000000000001:user/census"
+    assert f"Querying 1 region as {caller}" in caplog.messages
 
 
 def by_name(exporter: InMemorySpanExporter) -> dict[str, list[ReadableSpan]]:
