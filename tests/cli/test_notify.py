@@ -150,6 +150,17 @@ def test_after_a_signal_the_command_is_started_and_not_waited_for(
     assert found == {**UNPUBLISHED, "status": "interrupted", "message": "terminated", "exit_code": 143}
 
 
+def test_nor_is_it_where_the_signal_came_too_late_for_the_snapshot(
+    library: FakeLibrary, tmp_path: Path
+) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    library.error = StoppedError(signal.SIGTERM)
+    library.published = library.snapshot
+    assert main(["collect", "--notify-command", keeping(pipe)]) == 0
+    assert json.loads(pipe.read_text()) == PUBLISHED
+
+
 @pytest.mark.parametrize("published", [True, False])
 @pytest.mark.parametrize(
     ("script", "words"),

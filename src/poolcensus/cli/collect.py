@@ -62,13 +62,14 @@ def collect(
     logs.of_run(lambda: census.run_id)
     manifest: Manifest | None = None
     failure: Exception | None = None
+    stopped = False
     code = int(ExitCode.FATAL)
     try:
-        snapshot = _run(census, settings)
+        snapshot, stopped = _run(census, settings)
         manifest = snapshot.manifest
         code = _code(manifest)
     except (CensusError, StoppedError, OSError) as error:
-        code, failure = code_of(error), error
+        code, failure, stopped = code_of(error), error, isinstance(error, StoppedError)
         if census.resumable:
             complain("Progress saved. Run the same command with --resume to continue.")
         raise
@@ -76,23 +77,30 @@ def collect(
         with _standing(manifest):
             complain(*closures(census.closed), *_scope_change(census))
             _write_metrics(settings.metrics_file, code, census, manifest)
-            notify(settings, census, Ending(code, manifest, failure))
+            notify(settings, census, Ending(code, manifest, failure, stopped=stopped))
     return snapshot, census.failures
 
 
-def _run(census: Census, settings: Settings) -> Snapshot:
+def _run(census: Census, settings: Settings) -> tuple[Snapshot, bool]:
+    """Return what was published, and whether a signal came meanwhile."""
     from poolcensus.cli.progress import shown
 
     display = shown(census.progress, settings.progress)
+
+    def decided() -> int | None:
+        published = census.published
+        return None if published is None else _code(published.manifest)
+
     try:
-        return run(partial(_collect, census, display))
+        return run(partial(_collect, census, display), decided), False
     except (StoppedError, CensusError, OSError) as error:
         snapshot = census.published
         if snapshot is None:
             raise
-        what = "when the signal came" if isinstance(error, StoppedError) else f"before this: {error}"
+        stopped = isinstance(error, StoppedError)
+        what = "when the signal came" if stopped else f"before this: {error}"
         complain(f"snapshot {snapshot.manifest.snapshot_id} was published {what}")
-        return snapshot
+        return snapshot, stopped
 
 
 def _standing(manifest: Manifest | None) -> AbstractContextManager[None]:

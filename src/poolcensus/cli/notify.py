@@ -44,11 +44,15 @@ _LAST_LINES = 10
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a run has ended: with a snapshot's manifest, or with an error, or None of both for a bug."""
+    """How a run has ended: with a snapshot's manifest, or with an error, or None of both for a bug.
+
+    `stopped` says whether a signal came, which may have been after the snapshot was published.
+    """
 
     code: int
     manifest: Manifest | None
     error: Exception | None
+    stopped: bool
 
 
 def notify(settings: Settings, census: Census, ending: Ending) -> None:
@@ -65,7 +69,7 @@ def notify(settings: Settings, census: Census, ending: Ending) -> None:
         with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as output:
             given.write(content)
             given.seek(0)
-            failure = _run(arguments, given, output, wait=not isinstance(ending.error, StoppedError))
+            failure = _run(arguments, given, output, wait=not ending.stopped)
             said = _last_lines(output)
     except OSError as error:
         failure, said = f"could not be started: {error.strerror or error}", []
