@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING
 from poolcensus.cli import logs
 from poolcensus.cli.exits import ExitCode, StoppedError
 from poolcensus.cli.running import SIGNALS
-from poolcensus.cli.trouble import complain, with_options
+from poolcensus.cli.trouble import LONGEST_NAME, complain, with_options
 from poolcensus.format.times import rfc3339
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ _BETWEEN_LOOKS = 0.02
 _KILLED_WITHIN = 2.0
 # A message and not a report: the ledger has every failure. SNS takes 256 KiB.
 _GROUPS = 10
-_LONGEST_NAME = 256
 _LONGEST_MESSAGE = 2000
 # What a command says of its failure is at the end of its output.
 _LAST_BYTES = 4000
@@ -206,7 +205,7 @@ def _failure(group: FailureGroup) -> dict[str, object]:
         "examples": [
             {
                 "account_id": each.id,
-                "account_name": None if each.name is None else each.name[:_LONGEST_NAME],
+                "account_name": None if each.name is None else each.name[:LONGEST_NAME],
                 "region": each.region,
                 "regions": each.regions,
             }
