@@ -51,7 +51,7 @@ from poolcensus.version import TOOL
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncIterator, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
     from datetime import datetime
     from types import TracebackType
 
@@ -233,7 +233,7 @@ class Census:
         self._run_id = new_snapshot_id(started)
         async with (
             # Before the destination is touched: wrong settings leave no trace.
-            self._prepare() as prepared,
+            self._prepare(lambda: self._run_id) as prepared,
             self._store(place, prepared) as store,
             open_run(self.settings, self.operation, prepared) as opened,
         ):
@@ -312,14 +312,14 @@ class Census:
             return await plan_of(opened, self.operation, accounts)
 
     @asynccontextmanager
-    async def _prepare(self) -> AsyncIterator[Prepared]:
+    async def _prepare(self, run_id: Callable[[], str | None] = lambda: None) -> AsyncIterator[Prepared]:
         traces = tracing()
-        with self._span(traces):
+        with self._span(traces, run_id):
             async with prepare(self.settings, traces) as prepared:
                 yield prepared
 
     @contextmanager
-    def _span(self, traces: Tracing | None) -> Iterator[None]:
+    def _span(self, traces: Tracing | None, run_id: Callable[[], str | None]) -> Iterator[None]:
         if traces is None:
             yield
             return
@@ -327,8 +327,9 @@ class Census:
             try:
                 yield
             finally:
-                if self._run_id is not None:
-                    span.set_attribute("poolcensus.run_id", self._run_id)
+                # Known late: a run that resumes takes that of another.
+                if (found := run_id()) is not None:
+                    span.set_attribute("poolcensus.run_id", found)
 
     @asynccontextmanager
     async def _open(self) -> AsyncIterator[Opened]:
@@ -365,7 +366,8 @@ class Census:
             former=former,
             tracing=opened.tracing,
         )
-        _log.info("Querying %d regions as %s", len(opened.regions.regions), opened.aws.caller.arn)
+        regions = len(opened.regions.regions)
+        _log.info("Querying %d region%s as %s", regions, "s" * (regions != 1), opened.aws.caller.arn)
         await engine.run()
         _log.info("ended: %s", engine.totals())
         self._check_accounts(engine.accounts, opened)

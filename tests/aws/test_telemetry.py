@@ -127,6 +127,8 @@ async def test_nobody_is_told_of_calls_where_nobody_listens(
     here = await lab(accounts=2, regions=(REGION,), faults=FAULTS)
     await here.collect()
     assert not [each for each in said(caplog) if "attempt" in each]
+    caller = "arn:aws:iam::000000000001:user/census"
+    assert f"Querying 1 region as {caller}" in caplog.messages
 
 
 def by_name(exporter: InMemorySpanExporter) -> dict[str, list[ReadableSpan]]:
@@ -188,6 +190,19 @@ async def test_a_run_its_targets_and_their_calls_are_spans_under_the_program_s_o
         "error.type": "ThrottlingException",
     }
     assert second == {**expected, "http.response.status_code": 200, "http.request.resend_count": 1}
+
+
+async def test_only_the_span_of_a_collect_has_the_id_of_a_snapshot(
+    lab: Start, spans: InMemorySpanExporter
+) -> None:
+    here = await lab(accounts=2, regions=(REGION,))
+    async with Census(here.settings()) as census:
+        snapshot = await census.collect()
+        await census.plan()
+        async for _ in census.pools():
+            pass
+    ids = [attributes(run).get("poolcensus.run_id") for run in by_name(spans)["poolcensus.census"]]
+    assert ids == [snapshot.id, None, None]
 
 
 async def test_a_stream_is_a_run_too_and_ends_its_spans_where_it_is_left(

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 from dataclasses import replace
 from io import StringIO
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from poolcensus import errors
-from poolcensus.cli import main
+from poolcensus.cli import main, running
 from poolcensus.cli.exits import StoppedError
 from poolcensus.config import ProgressMode
 from poolcensus.engine.failures import FailureTally
@@ -195,6 +197,29 @@ def test_a_signal_after_the_snapshot_was_published_changes_nothing(
     assert capsys.readouterr().err == (
         f"poolcensus: snapshot {library.snapshot.manifest.snapshot_id} was published when the signal came\n"
     )
+
+
+@pytest.mark.parametrize(("step", "code"), [("_write_metrics", 0), ("notify", 3), ("_report", 3)])
+def test_a_signal_in_a_step_after_that_ends_it_with_the_code_of_the_snapshot(
+    library: FakeLibrary,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    step: str,
+    code: int,
+) -> None:
+    if code:
+        library.partial()
+    before = [signal.getsignal(each) for each in running.SIGNALS]
+    left: list[int] = []
+    monkeypatch.setattr(running, "_leave", left.append)
+    monkeypatch.setattr(f"poolcensus.cli.collect.{step}", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    main(["collect"])
+    assert left == [code]
+    assert (
+        f"poolcensus: snapshot {library.snapshot.manifest.snapshot_id} was published when the signal came\n"
+        in capsys.readouterr().err
+    )
+    assert [signal.getsignal(each) for each in running.SIGNALS] == before
 
 
 def test_a_terminal_gets_a_summary_on_standard_error(

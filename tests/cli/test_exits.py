@@ -100,6 +100,20 @@ def test_a_reader_that_leaves_early_is_no_drama() -> None:
         assert process.wait(30) == 1
 
 
+def test_a_signal_while_the_program_ends_does_not_change_its_code() -> None:
+    script = (
+        "import os, signal, threading, time\n"
+        "from poolcensus.cli.exits import end\n"
+        "def ends_late():\n"
+        "    time.sleep(0.1)\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "threading.Thread(target=ends_late).start()\n"
+        "end(3)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], check=False, timeout=60)
+    assert done.returncode == 3
+
+
 @needs_dev_full
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("arguments", ["--version", "--help", "collect --help"])

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import stat
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,8 +16,6 @@ from poolcensus.cli.metrics import NAMES, write_metrics
 from poolcensus.model import Outcome, Progress, SnapshotStatus, Totals
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from poolcensus.model import Manifest
 
 FAILED = replace(PROGRESS, totals=Totals(targets=2, pools=1, requests=5, throttles=3))
@@ -156,5 +155,57 @@ def test_no_damage_to_the_file_is_a_reason_to_fail(
 
 def test_a_pipe_in_place_of_the_file_is_not_waited_for(file: Path) -> None:
     os.mkfifo(file)
+    with pytest.raises(OSError, match="No such device"):
+        write(file, 1, None, FAILED)
+    reader = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write(file, 1, None, FAILED)
+        assert b"\npoolcensus_run_exit_code 1.0\n" in os.read(reader, 10_000)
+    finally:
+        os.close(reader)
+    assert stat.S_ISFIFO(file.stat().st_mode)
+
+
+def test_a_device_is_written_to_and_stays_what_it_is(file: Path) -> None:
+    primary, device = os.openpty()
+    try:
+        file.symlink_to(os.ttyname(device))
+        write(file, 0, MANIFEST)
+        assert os.read(primary, 100).startswith(b"# HELP poolcensus_")
+        assert stat.S_ISCHR(file.stat().st_mode)
+    finally:
+        os.close(primary)
+        os.close(device)
+
+
+def test_a_pipe_that_has_no_name_is_written_to() -> None:
+    reader, writer = os.pipe()
+    try:
+        write(Path(f"/dev/fd/{writer}"), 0, MANIFEST)
+        assert os.read(reader, 100).startswith(b"# HELP poolcensus_")
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+def test_what_a_link_names_is_replaced_and_the_link_stays(file: Path, tmp_path: Path) -> None:
+    there = tmp_path / "folder" / "there.prom"
+    there.parent.mkdir()
+    file.symlink_to(there)
+    write(file, 0, MANIFEST)
     write(file, 1, None, FAILED)
-    assert stat.S_ISREG(file.stat().st_mode)
+    assert file.is_symlink()
+    assert read(there)["pools"] == 7
+    assert [*there.parent.iterdir()] == [there]
+
+
+def test_a_link_that_leads_nowhere_is_replaced(file: Path) -> None:
+    file.symlink_to(file)
+    write(file, 0, MANIFEST)
+    assert read(file)["pools"] == 7
+
+
+def test_a_folder_in_place_of_the_file_is_an_error_of_the_system(file: Path) -> None:
+    file.mkdir()
+    with pytest.raises(IsADirectoryError):
+        write(file, 0, MANIFEST)

@@ -150,6 +150,17 @@ def test_after_a_signal_the_command_is_started_and_not_waited_for(
     assert found == {**UNPUBLISHED, "status": "interrupted", "message": "terminated", "exit_code": 143}
 
 
+def test_nor_is_it_where_the_signal_came_too_late_for_the_snapshot(
+    library: FakeLibrary, tmp_path: Path
+) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    library.error = StoppedError(signal.SIGTERM)
+    library.published = library.snapshot
+    assert main(["collect", "--notify-command", keeping(pipe)]) == 0
+    assert json.loads(pipe.read_text()) == PUBLISHED
+
+
 @pytest.mark.parametrize("published", [True, False])
 @pytest.mark.parametrize(
     ("script", "words"),
@@ -203,6 +214,26 @@ def test_a_command_that_does_not_end_is_ended_with_all_that_it_has_started(
         assert os.read(reading, 1) == b""
     finally:
         os.close(reading)
+
+
+def test_a_command_that_can_not_be_ended_is_not_waited_for(
+    library: FakeLibrary, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    started: list[int] = []
+
+    def refuse(group: int, _: int) -> None:
+        started.append(group)
+        raise PermissionError
+
+    monkeypatch.setattr(notify, "TIME_LIMIT", 0.1)
+    monkeypatch.setattr(notify, "_KILLED_WITHIN", 0.1)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "killpg", refuse)
+        assert main(["collect", "--notify-command", "/bin/sleep 1000"]) == 0
+    (group,) = started
+    os.killpg(group, signal.SIGKILL)
+    os.waitpid(group, 0)
+    assert "/bin/sleep still runs and could not be ended: took more than 0.1 s" in capsys.readouterr().err
 
 
 def test_a_signal_ends_the_wait_and_not_the_run(

@@ -138,6 +138,25 @@ def test_what_is_no_regular_file_is_written_to_and_not_replaced(
     assert Path("/dev/null").is_char_device()
 
 
+def test_a_pipe_that_has_no_name_is_written_to(dest: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    reader, writer = os.pipe()
+    try:
+        run(capsys, "SELECT 1 AS a", "--dest", dest, "--format", "csv", "--output", f"/dev/fd/{writer}")
+        assert os.read(reader, 100) == b"a\n1\n"
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+def test_a_link_that_leads_nowhere_is_replaced(
+    dest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.csv"
+    out.symlink_to(out)
+    run(capsys, "SELECT 1 AS a", "--dest", dest, "--output", out)
+    assert out.read_text() == "a\n1\n"
+
+
 def test_a_link_is_followed(dest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "link.csv").symlink_to(tmp_path / "real.csv")
     run(capsys, "SELECT 1 AS a", "--dest", dest, "--output", tmp_path / "link.csv")

@@ -35,6 +35,14 @@ def test_every_account_is_counted_however_many_there_are(result: Callable[..., T
     assert ", and 294 more (AccessDenied). If this is every account, check `role_name`, " in line
 
 
+def test_a_name_is_cut_where_it_is_longer_than_any_of_aws(result: Callable[..., TargetResult]) -> None:
+    named = replace(result(4, outcome=Outcome.ERROR), account_name="x" * 100_000)
+    (line,) = _lines([named])
+    assert f"000000000004 {'x' * 256} (eu-west-1)" in line
+    (line,) = closures([replace(named, pools=1)])
+    assert line.endswith(f"000000000004 {'x' * 256} (eu-west-1)")
+
+
 def test_failures_are_grouped_by_outcome_and_name_the_accounts(result: Callable[..., TargetResult]) -> None:
     uncovered = [
         *(result(4, f"eu-west-{each}", Outcome.SCP_DENIED, "AccessDeniedException") for each in range(3)),

@@ -40,6 +40,20 @@ def fail(fd):
         raise OSError(5, os.strerror(5))
 os.close = fail
 """
+# A signal that comes once the snapshot is published, and a disk that then holds up the metrics.
+LATE_SIGNAL = """
+import os, signal, time
+from poolcensus.cli import metrics, running
+from poolcensus.snapshot.writer import SnapshotWriter
+publish = SnapshotWriter.publish
+async def publish_late(self, **given):
+    manifest = await publish(self, **given)
+    os.kill(os.getpid(), signal.SIGTERM)
+    return manifest
+SnapshotWriter.publish = publish_late
+metrics.write_metrics = lambda *_, **__: time.sleep(60)
+running._CLEANUP_WITHIN = 0.3
+"""
 NO_OUTPUT = "import os; os.close(1)"
 NO_ERRORS = "import os; os.close(2)"
 FULL_ERRORS = "import os; os.dup2(os.open('/dev/full', os.O_WRONLY), 2)"
@@ -79,6 +93,12 @@ def test_a_warning_is_all_that_comes_of_it(
     # Of a partial snapshot two lines speak, which come with it.
     said = trial.collect(3, code, "--role-name", "NoSuchRole", *options)
     assert len(said) - lines in {2, 3}, said
+
+
+def test_a_signal_then_ends_what_hangs_and_changes_no_code(trial: Trial) -> None:
+    for code, options in ((0, ()), (3, ("--role-name", "NoSuchRole"))):
+        (said,) = trial.collect(code, LATE_SIGNAL, "--metrics-file", "metrics.prom", *options)
+        assert said.endswith("was published when the signal came")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from poolcensus.cli.command import Command
 from poolcensus.cli.exits import ExitCode, StoppedError, code_of, drop_output
 from poolcensus.cli.notify import Ending, notify
 from poolcensus.cli.options import EVERYTHING, read_settings, settings_options
-from poolcensus.cli.running import run
+from poolcensus.cli.running import ending_with, run
 from poolcensus.cli.trouble import closures, complain, failures, on_terminal
 from poolcensus.config.sources import settings_file
 from poolcensus.errors import CensusError, SettingsError
@@ -22,7 +22,7 @@ from poolcensus.model import SnapshotStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from contextlib import AbstractAsyncContextManager
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
     from pathlib import Path
 
     from poolcensus.census import Census
@@ -62,7 +62,8 @@ def command(config: Path | None, **given: object) -> int:
         message = "--json and a destination of - both want standard output: leave one out"
         raise SettingsError(message)
     snapshot, groups = collect(settings)
-    _report(snapshot, groups, settings)
+    with _standing(snapshot.manifest):
+        _report(snapshot, groups, settings)
     return _code(snapshot.manifest)
 
 
@@ -76,36 +77,52 @@ def collect(
     logs.of_run(lambda: census.run_id)
     manifest: Manifest | None = None
     failure: Exception | None = None
+    stopped = False
     code = int(ExitCode.FATAL)
     try:
-        snapshot = _run(census, settings)
+        snapshot, stopped = _run(census, settings)
         manifest = snapshot.manifest
         code = _code(manifest)
     except (CensusError, StoppedError, OSError) as error:
-        code, failure = code_of(error), error
+        code, failure, stopped = code_of(error), error, isinstance(error, StoppedError)
         if census.resumable:
             complain("Progress saved. Run the same command with --resume to continue.")
         raise
     finally:
-        complain(*closures(census.closed), *_scope_change(census))
-        _write_metrics(settings.metrics_file, code, census, manifest)
-        notify(settings, census, Ending(code, manifest, failure))
+        with _standing(manifest):
+            complain(*closures(census.closed), *_scope_change(census))
+            _write_metrics(settings.metrics_file, code, census, manifest)
+            notify(settings, census, Ending(code, manifest, failure, stopped=stopped))
     return snapshot, census.failures
 
 
-def _run(census: Census, settings: Settings) -> Snapshot:
+def _run(census: Census, settings: Settings) -> tuple[Snapshot, bool]:
+    """Return what was published, and whether a signal came meanwhile."""
     from poolcensus.cli.progress import shown
 
     display = shown(census.progress, settings.progress)
+
+    def decided() -> int | None:
+        published = census.published
+        return None if published is None else _code(published.manifest)
+
     try:
-        return run(partial(_collect, census, display))
+        return run(partial(_collect, census, display), decided), False
     except (StoppedError, CensusError, OSError) as error:
         snapshot = census.published
         if snapshot is None:
             raise
-        what = "when the signal came" if isinstance(error, StoppedError) else f"before this: {error}"
+        stopped = isinstance(error, StoppedError)
+        what = "when the signal came" if stopped else f"before this: {error}"
         complain(f"snapshot {snapshot.manifest.snapshot_id} was published {what}")
-        return snapshot
+        return snapshot, stopped
+
+
+def _standing(manifest: Manifest | None) -> AbstractContextManager[None]:
+    """Have a signal in the block change nothing about what was published, nor about the exit code."""
+    if manifest is None:
+        return nullcontext()
+    return ending_with(_code(manifest), f"snapshot {manifest.snapshot_id} was published when the signal came")
 
 
 async def _collect(census: Census, display: AbstractAsyncContextManager[None]) -> Snapshot:

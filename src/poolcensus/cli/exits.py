@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -154,6 +155,9 @@ def end(code: int) -> NoReturn:
     Python would wait for them without a limit: for one that hangs in a file system that is gone, or for a
     program that never ends.
     """
+    for each in (signal.SIGINT, signal.SIGTERM):
+        # The code is known, and little is left to wait for.
+        signal.signal(each, signal.SIG_IGN)
     last = time.monotonic() + _LAST_THREADS
     for thread in threading.enumerate():
         if thread is threading.current_thread() or thread.daemon:

@@ -7,13 +7,15 @@ that publishes none takes the latter over from the file that it replaces.
 from __future__ import annotations
 
 import math
+import os
 import time
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
+from prometheus_client import CollectorRegistry, Gauge, generate_latest, write_to_textfile
 from prometheus_client.parser import text_string_to_metric_families
 
 from poolcensus.model import Outcome, SnapshotStatus
+from poolcensus.storage.local.files import write_all
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,7 +58,8 @@ NAMES = frozenset(f"poolcensus_{name}" for name in (*_OF_THE_RUN, *_OF_THE_SNAPS
 def write_metrics(file: Path, *, exit_code: int, progress: Progress, manifest: Manifest | None) -> None:
     """Write the metrics of a run that has ended, whichever way. `manifest` is of what it published.
 
-    The file is replaced in one step: who reads it sees the last run's or this one's. Raises OSError.
+    The file, or what it is a link to, is replaced in one step: who reads it sees the last run's or this
+    one's. A device or a pipe is written to as it stands. Raises OSError.
     """
     registry = CollectorRegistry()
     now = time.time()
@@ -71,7 +74,21 @@ def write_metrics(file: Path, *, exit_code: int, progress: Progress, manifest: M
     outcomes = Gauge("poolcensus_outcomes", _OUTCOMES, ["outcome"], registry=registry)
     for name, outcome in _OUTCOME_NAMES.items():
         outcomes.labels(outcome=outcome.value).set(snapshot[name])
-    write_to_textfile(str(file), registry)
+    # As it is named: what /dev/stdout leads to has no name of its own where it is a pipe.
+    if file.exists() and not file.is_file():
+        _write_in_place(file, generate_latest(registry))
+    else:
+        write_to_textfile(os.path.realpath(file), registry)
+
+
+def _write_in_place(file: Path, content: bytes) -> None:
+    # Without waiting for a reader of a pipe, who may never come.
+    fd = os.open(file, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        os.set_blocking(fd, True)
+        write_all(fd, content)
+    finally:
+        os.close(fd)
 
 
 def _of_the_run(code: int, progress: Progress, now: float, *, published: bool) -> Mapping[str, float]:

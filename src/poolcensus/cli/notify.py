@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING
 from poolcensus.cli import logs
 from poolcensus.cli.exits import ExitCode, StoppedError
 from poolcensus.cli.running import SIGNALS
-from poolcensus.cli.trouble import complain, with_options
+from poolcensus.cli.trouble import LONGEST_NAME, complain, with_options
 from poolcensus.format.times import rfc3339
 
 if TYPE_CHECKING:
@@ -31,9 +31,10 @@ if TYPE_CHECKING:
 # waits for the exit code waits for this too.
 TIME_LIMIT = 60.0
 _BETWEEN_LOOKS = 0.02
+# The system ends what it can end at once, also where the machine is busy.
+_KILLED_WITHIN = 2.0
 # A message and not a report: the ledger has every failure. SNS takes 256 KiB.
 _GROUPS = 10
-_LONGEST_NAME = 256
 _LONGEST_MESSAGE = 2000
 # What a command says of its failure is at the end of its output.
 _LAST_BYTES = 4000
@@ -42,11 +43,15 @@ _LAST_LINES = 10
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a run has ended: with a snapshot's manifest, or with an error, or None of both for a bug."""
+    """How a run has ended: with a snapshot's manifest, or with an error, or None of both for a bug.
+
+    `stopped` says whether a signal came, which may have been after the snapshot was published.
+    """
 
     code: int
     manifest: Manifest | None
     error: Exception | None
+    stopped: bool
 
 
 def notify(settings: Settings, census: Census, ending: Ending) -> None:
@@ -63,7 +68,7 @@ def notify(settings: Settings, census: Census, ending: Ending) -> None:
         with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as output:
             given.write(content)
             given.seek(0)
-            failure = _run(arguments, given, output, wait=not isinstance(ending.error, StoppedError))
+            failure = _run(arguments, given, output, wait=not ending.stopped)
             said = _last_lines(output)
     except OSError as error:
         failure, said = f"could not be started: {error.strerror or error}", []
@@ -92,14 +97,27 @@ def _run(arguments: list[str], given: IO[bytes], output: IO[bytes], *, wait: boo
         while process.poll() is None and not received and time.monotonic() < until:
             time.sleep(_BETWEEN_LOOKS)
         if process.returncode is None:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            ended = _end(process)
             reason = signal.Signals(received[0]).name if received else f"took more than {TIME_LIMIT:g} s"
-            return f"was ended: {reason}"
+            return f"{'was ended' if ended else 'still runs and could not be ended'}: {reason}"
     code = process.returncode
     if code < 0:
         return f"was ended by signal {-code}"
     return f"exited with status {code}" if code else None
+
+
+def _end(process: subprocess.Popen[bytes]) -> bool:
+    """Kill a command with all that it has started. Return whether it has ended."""
+    # It may have become another user's, by sudo, and what hangs on a disk gets no signal.
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    try:
+        process.wait(_KILLED_WITHIN)
+    except subprocess.TimeoutExpired:
+        # Popen would wait for it without a limit.
+        process.returncode = 0
+        return False
+    return True
 
 
 @contextmanager
@@ -187,7 +205,7 @@ def _failure(group: FailureGroup) -> dict[str, object]:
         "examples": [
             {
                 "account_id": each.id,
-                "account_name": None if each.name is None else each.name[:_LONGEST_NAME],
+                "account_name": None if each.name is None else each.name[:LONGEST_NAME],
                 "region": each.region,
                 "regions": each.regions,
             }

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
@@ -33,24 +34,31 @@ _LAST_MESSAGE_WITHIN = 0.5
 _SHOW_CURSOR = b"\x1b[?25h\n"
 
 
-def run(body: Callable[[], Coroutine[None, None, Result]]) -> Result:
+def run(
+    body: Callable[[], Coroutine[None, None, Result]], decided: Callable[[], int | None] = lambda: None
+) -> Result:
     """Run `body` in an event loop of its own, in a process that is the program's own.
 
     The first SIGINT or SIGTERM cancels it, so that it can put away what it has begun, and ends in
     `StoppedError`. A second ends the process there and then; the same again within a second is no second.
-    Putting away has four seconds: a thread that hangs in a system call can't be cancelled.
+    Putting away has four seconds: a thread that hangs in a system call can't be cancelled. `decided` returns
+    the exit code that no signal changes any more, as of a snapshot that is published.
     """
     # What has been imported stays: collections would walk all of it again and again, and hold up the event
     # loop for a tenth of a second each time.
     gc.freeze()
     ended = threading.Event()
     try:
-        return asyncio.run(_run(body, ended))
+        return asyncio.run(_run(body, ended, decided))
     finally:
         ended.set()
 
 
-async def _run(body: Callable[[], Coroutine[None, None, Result]], ended: threading.Event) -> Result:
+async def _run(
+    body: Callable[[], Coroutine[None, None, Result]],
+    ended: threading.Event,
+    decided: Callable[[], int | None],
+) -> Result:
     loop = asyncio.get_running_loop()
     received: list[int] = []
     stopped_at: list[float] = []
@@ -61,14 +69,17 @@ async def _run(body: Callable[[], Coroutine[None, None, Result]], ended: threadi
         if received:
             # `timeout` and the like signal a process and then its group: that is one wish, not two.
             if number != received[0] or time.monotonic() - stopped_at[0] > _SAME_SIGNAL_WITHIN:
-                _tell_of_exit(128 + number)
-                _leave(128 + number)
+                code = decided()
+                if code is None:
+                    code = 128 + number
+                    _tell_of_exit(code)
+                _leave(code)
             return
         stopped_at.append(time.monotonic())
         received.append(number)
         loop.call_soon_threadsafe(scope.cancel)
         # Not a timer of the loop, which may end before what hangs does.
-        patience = threading.Timer(_CLEANUP_WITHIN, _run_out, (number, ended))
+        patience = threading.Timer(_CLEANUP_WITHIN, _run_out, (number, ended, decided))
         patience.daemon = True
         patience.start()
 
@@ -82,7 +93,10 @@ async def _run(body: Callable[[], Coroutine[None, None, Result]], ended: threadi
         signal.signal(each, stop)
     try:
         with scope:
-            return await body()
+            result = await body()
+            # Whoever has something that stands is told of a signal that came too late to cancel anything.
+            if not received or decided() is None:
+                return result
     finally:
         for each in taken:
             loop.remove_signal_handler(each)
@@ -115,16 +129,40 @@ def signals_raised() -> Iterator[None]:
         give_back()
 
 
-def _run_out(number: int, ended: threading.Event) -> None:
+@contextmanager
+def ending_with(code: int, line: str) -> Iterator[None]:
+    """Have SIGINT and SIGTERM end the process with `code` and a line: what has been done stands."""
+    before = {each: signal.getsignal(each) for each in SIGNALS}
+    taken = [each for each in SIGNALS if before[each] is not signal.SIG_IGN]
+
+    def stop(*_: object) -> None:
+        _say(partial(complain, line))
+        _leave(code)
+
+    for each in taken:
+        signal.signal(each, stop)
+    try:
+        yield
+    finally:
+        for each in taken:
+            signal.signal(each, before[each])
+
+
+def _run_out(number: int, ended: threading.Event, decided: Callable[[], int | None]) -> None:
+    code = decided()
     # Where the loop has ended, what went wrong is said already: only threads are left.
     if not ended.is_set():
         word = "terminated" if number == signal.SIGTERM else "interrupted"
         line = f"{word}, without waiting for what did not end within {_CLEANUP_WITHIN:g} s"
-        # What does not end may be standard error itself.
-        saying = threading.Thread(target=_complain_of_exit, args=(128 + number, line), daemon=True)
-        saying.start()
-        saying.join(_LAST_MESSAGE_WITHIN)
-    _leave(128 + number)
+        _say(partial(complain, line) if code is not None else partial(_complain_of_exit, 128 + number, line))
+    _leave(128 + number if code is None else code)
+
+
+def _say(words: Callable[[], None]) -> None:
+    # What does not end may be standard error itself, or the line of the log that the signal came amid.
+    saying = threading.Thread(target=words, daemon=True)
+    saying.start()
+    saying.join(_LAST_MESSAGE_WITHIN)
 
 
 def _complain_of_exit(code: int, line: str) -> None:

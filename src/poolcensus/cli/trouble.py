@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from poolcensus.model import FailedAccount, FailureGroup, TargetResult
 
 MAX_ACCOUNTS = 5
+# AWS takes 50 characters. A list of accounts may hold anything.
+LONGEST_NAME = 256
 _SETTING = re.compile(r"`([a-z0-9_]+)`")
 
 
@@ -97,7 +99,7 @@ def _account(account: FailedAccount, *, with_region: bool) -> str:
 
 def _named(account_id: str, name: str | None, region: str, regions: int) -> str:
     """Return an account in words: with its region or how many it has, or with none of them."""
-    shown = f"{account_id} {name}" if name else account_id
+    shown = f"{account_id} {name[:LONGEST_NAME]}" if name else account_id
     if not regions:
         return shown
     return f"{shown} ({region if regions == 1 else counted(regions, 'region')})"

@@ -6,11 +6,11 @@ import errno
 import os
 import secrets
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 def make_folders(path: Path, mode: int) -> None:
@@ -61,11 +61,13 @@ def replaced_file(path: Path, mode: int) -> Iterator[BinaryIO]:
     replaced, and not the link. What is no regular file, such as a pipe or a device, is written to as it
     stands. Raises `OSError`.
     """
+    # As it is named: what /dev/stdout leads to has no name of its own where it is a pipe.
     if path.exists() and not path.is_file():
         with path.open("wb") as there:
             yield there
         return
-    path = path.resolve()
+    # Of links that go in a circle, Path.resolve raises a RuntimeError before Python 3.13.
+    path = Path(os.path.realpath(path))
     made = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         fd = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
