@@ -176,6 +176,21 @@ def test_each_case_has_its_sentence(tmp_path: Path, content: Content, sentences:
         assert each in page.text
 
 
+def test_sentences_end_with_what_they_are_about(tmp_path: Path) -> None:
+    dest = tmp_path / ("d" * 200)
+    accounts = range(1, 9)
+    write_days(
+        dest,
+        {key(1): []},
+        {key(each): [used(each, 0)] for each in accounts},
+        {key(each): Outcome.NOT_ENTITLED for each in accounts},
+    )
+    (dest / manifest_of(0).snapshot_id / "manifest.json").write_text('{"schema_version": 99}')
+    page = page_of(dest)
+    assert "and 3 more. A closed service lists no pools; they are unknown, not removed." in page.text
+    assert "schema_version is 99, and this version reads 2" in page.text
+
+
 @pytest.mark.parametrize(
     ("now", "sentence", "days"),
     [
