@@ -195,6 +195,13 @@ def test_failed_targets_are_sorted_and_chosen() -> None:
         assert failed_results(nameless, sort=[SortKey("name", descending=down)])[-1] == nameless[0]
 
 
+@pytest.mark.parametrize("name", ["team [dev]", "a*b?", "[!x]", "Caf\u00c9 [1]"])
+def test_an_account_is_chosen_by_its_whole_name_whatever_is_in_it(name: str) -> None:
+    named = replace(failed(1, "us-east-1"), account_name=name)
+    other = replace(failed(2, "us-east-1"), account_name="another")
+    assert failed_results([named, other], Choice(accounts=(name.upper(),))) == [named]
+
+
 def test_a_snapshot_without_pools_has_no_rows(tmp_path: Path) -> None:
     made = anyio.run(lambda: make(tmp_path, content={target(1): Outcome.EMPTY}))
     assert list(records_in_order(made)) == []
