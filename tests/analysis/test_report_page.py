@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import shlex
 import xml.etree.ElementTree as ET
 from datetime import UTC, datetime
 from html.parser import HTMLParser
@@ -16,11 +17,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.days import NOW, manifest_of, used, write_days
+from analysis.days import NOW, facts_of, manifest_of, used, write_days
 from analysis.two_snapshots import key, write
 from poolcensus import Report, report
 from poolcensus.analysis.report import gather, lists, tables
 from poolcensus.analysis.report.charts import Bar, Line, bar_chart, line_chart, spread
+from poolcensus.analysis.report.commands import Commands
 from poolcensus.analysis.report.tables import Cell, Row, short, size_of
 from poolcensus.model import OperationInfo, Outcome, SkippedAccount
 
@@ -379,6 +381,13 @@ def test_any_label_is_drawn_as_text(bars: list[tuple[str, int]]) -> None:
     # No style, which the policy forbids, no link, no role, no event.
     assert not [name for name in names if name.startswith("on") or ":" in name]
     assert not names & {"style", "class", "href", "role", "font-family", "aria-roledescription", "aria-label"}
+
+
+def test_a_command_names_a_destination_that_is_long(tmp_path: Path) -> None:
+    dest = tmp_path / ("it's " + "d" * 200)
+    write_days(dest, {key(1): []})
+    words = shlex.split(Commands(facts_of(dest)).snapshots())
+    assert words == ["poolcensus", "snapshots", "--dest", str(dest)]
 
 
 def test_equal_labels_have_a_bar_each() -> None:
