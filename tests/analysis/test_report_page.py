@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import shlex
 import xml.etree.ElementTree as ET
 from datetime import UTC, datetime
 from html.parser import HTMLParser
@@ -16,11 +17,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.days import NOW, manifest_of, used, write_days
+from analysis.days import NOW, facts_of, manifest_of, used, write_days
 from analysis.two_snapshots import key, write
 from poolcensus import Report, report
 from poolcensus.analysis.report import gather, lists, tables
 from poolcensus.analysis.report.charts import Bar, Line, bar_chart, line_chart, spread
+from poolcensus.analysis.report.commands import Commands
 from poolcensus.analysis.report.tables import Cell, Row, short, size_of
 from poolcensus.model import OperationInfo, Outcome, SkippedAccount
 
@@ -174,6 +176,21 @@ def test_each_case_has_its_sentence(tmp_path: Path, content: Content, sentences:
     page = page_of(tmp_path)
     for each in sentences:
         assert each in page.text
+
+
+def test_sentences_end_with_what_they_are_about(tmp_path: Path) -> None:
+    dest = tmp_path / ("d" * 200)
+    accounts = range(1, 9)
+    write_days(
+        dest,
+        {key(1): []},
+        {key(each): [used(each, 0)] for each in accounts},
+        {key(each): Outcome.NOT_ENTITLED for each in accounts},
+    )
+    (dest / manifest_of(0).snapshot_id / "manifest.json").write_text('{"schema_version": 99}')
+    page = page_of(dest)
+    assert "and 3 more. A closed service lists no pools; they are unknown, not removed." in page.text
+    assert "schema_version is 99, and this version reads 2" in page.text
 
 
 @pytest.mark.parametrize(
@@ -364,6 +381,21 @@ def test_any_label_is_drawn_as_text(bars: list[tuple[str, int]]) -> None:
     # No style, which the policy forbids, no link, no role, no event.
     assert not [name for name in names if name.startswith("on") or ":" in name]
     assert not names & {"style", "class", "href", "role", "font-family", "aria-roledescription", "aria-label"}
+
+
+def test_labels_leave_the_chart_its_width() -> None:
+    def width(label: str) -> float:
+        return float(ET.fromstring(bar_chart([Bar(label, 5, 10)])).get("width", "0"))
+
+    assert width("本番環境" * 20) <= 1.3 * width("W" * 80)
+    assert "本番環境" * 2 + "…" not in bar_chart([Bar("本番環境" * 2, 1)])
+
+
+def test_a_command_names_a_destination_that_is_long(tmp_path: Path) -> None:
+    dest = tmp_path / ("it's " + "d" * 200)
+    write_days(dest, {key(1): []})
+    words = shlex.split(Commands(facts_of(dest)).snapshots())
+    assert words == ["poolcensus", "snapshots", "--dest", str(dest)]
 
 
 def test_equal_labels_have_a_bar_each() -> None:

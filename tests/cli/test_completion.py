@@ -148,10 +148,44 @@ def test_bash_completes_with_it(capsys: pytest.CaptureFixture[str], tmp_path: Pa
     assert done.stdout.split() == ["--state"]
 
 
-@pytest.mark.parametrize("arguments", [["completion"], ["completion", "tcsh"]])
-def test_another_shell_is_wrong_usage(arguments: Sequence[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_fish_completes_what_has_commas(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    fish = shutil.which("fish")
+    if fish is None:
+        pytest.skip("there is no fish")
+    assert main(["completion", "fish"]) == 0
+    program = tmp_path / "poolcensus"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m poolcensus "$@"\n')
+    program.chmod(0o755)
+    asks = (
+        f"{capsys.readouterr().out}\n"
+        "complete -C 'poolcensus show --region eu-west-1,eu-north'\ncomplete -C 'poolcensus show'"
+    )
+    done = subprocess.run(
+        [fish, "--no-config", "-c", asks],
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout.splitlines() == [
+        "eu-west-1,eu-north-1",
+        "show\tPrint one snapshot: summary, failures, pools.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [(["completion"], "Choose from: bash, zsh, fish"), (["completion", "tcsh"], "'tcsh'")],
+)
+def test_another_shell_is_wrong_usage(
+    arguments: Sequence[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(arguments) == 2
-    assert capsys.readouterr().err.startswith("poolcensus: ")
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("poolcensus: ")
+    assert says in first
+    assert second == "poolcensus: see 'poolcensus completion --help'"
 
 
 def test_every_setting_with_a_file_or_a_folder_completes_one() -> None:

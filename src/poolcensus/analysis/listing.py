@@ -54,9 +54,13 @@ class Choice:
     def _takes(self, row: PoolRecord | TargetResult) -> bool:
         if self.regions and not matches(row.region, self.regions):
             return False
+        if not self.accounts:
+            return True
         name = (row.account_name or "").casefold()
-        return not self.accounts or any(
-            row.account_id == each or fnmatchcase(name, each.casefold()) for each in self.accounts
+        # A name may hold what means something in a pattern, such as [dev].
+        return any(
+            row.account_id == each or name == each.casefold() or fnmatchcase(name, each.casefold())
+            for each in self.accounts
         )
 
 

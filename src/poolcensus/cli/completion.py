@@ -11,6 +11,10 @@ from poolcensus.cli.exits import ExitCode
 
 _SHELLS = ("bash", "zsh", "fish")
 
+# Click's script for fish splits an answer at every comma, which values and their descriptions have too.
+_SPLIT = 'string split "," $completion'
+_SPLIT_ONCE = 'string split --max 1 "," $completion'
+
 
 @click.command(
     name="completion",
@@ -33,5 +37,6 @@ def command(shell: str) -> int:
     kind = get_completion_class(shell)
     assert kind is not None  # noqa: S101 - Click has the three
     # Not the class's own `source`, which for bash first runs the bash that is in the path.
-    click.echo(ShellComplete.source(kind(group, {}, "poolcensus", COMPLETE_VARIABLE)))
+    script = ShellComplete.source(kind(group, {}, "poolcensus", COMPLETE_VARIABLE))
+    click.echo(script.replace(_SPLIT, _SPLIT_ONCE))
     return ExitCode.OK

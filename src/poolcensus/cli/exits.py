@@ -134,7 +134,8 @@ def _words(error: BaseException) -> str:
         return ""
     match error:
         case click.ClickException():
-            return error.format_message()
+            # It lists choices a line each, indented by tabs.
+            return error.format_message().replace("\n\t", " ")
         case StoppedError() | KeyboardInterrupt() | click.Abort():
             return "terminated" if code_of(error) == ExitCode.TERMINATED else "interrupted"
         case OSError():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from poolcensus.analysis.report.tables import short
+from poolcensus.format.text import printable
 
 if TYPE_CHECKING:
     from poolcensus.analysis.report.facts import Facts
@@ -30,4 +30,4 @@ class Commands:
         return self._command("snapshots")
 
     def _command(self, words: str) -> str:
-        return f"poolcensus {words.strip()} --dest {shlex.quote(short(self._facts.dest))}"
+        return f"poolcensus {words.strip()} --dest {shlex.quote(printable(self._facts.dest))}"

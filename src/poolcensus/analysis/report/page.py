@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from poolcensus.analysis.report import figures, lists, wording
 from poolcensus.analysis.report.commands import Commands
 from poolcensus.analysis.report.extra import extra_report
-from poolcensus.analysis.report.tables import short
+from poolcensus.analysis.report.tables import sentence, short
 from poolcensus.format.text import counted
 from poolcensus.version import __version__
 
@@ -74,6 +74,7 @@ def _environment() -> Environment:
     )
     environment.filters.update(
         short=short,
+        sentence=sentence,
         number=wording.number,
         day=wording.day,
         minute=wording.minute,

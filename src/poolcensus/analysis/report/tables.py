@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 LONGEST: Final = 160
 """Names come from others, and may be as long as a file. AWS's own limits are below this."""
+LONGEST_SENTENCE: Final = 2_000
+"""Of a sentence that names a path or the first accounts of many. With names as AWS allows it stays whole."""
 
 # A region, an ID or a name of AWS's own making is shorter, and stays whole.
 _LINE: Final = 34
@@ -72,12 +74,17 @@ class Table:
     command: str
 
 
-def short(text: object) -> str:
+def short(text: object, longest: int = LONGEST) -> str:
     """Return text that can be seen, cut where it is very long."""
     said = "" if text is None else str(text)
-    if len(said) <= LONGEST:
+    if len(said) <= longest:
         return printable(said)
-    return f"{printable(said[:LONGEST])}… ({len(said):,} characters)"
+    return f"{printable(said[:longest])}… ({len(said):,} characters)"
+
+
+def sentence(text: object) -> str:
+    """Return a sentence, which ends with what it is about: it is cut only where names in it are no names."""
+    return short(text, LONGEST_SENTENCE)
 
 
 def cell(text: object, small: object = "") -> Cell:
