@@ -56,7 +56,7 @@ def _value(value: object) -> SortValue:
             return float(value)
         except OverflowError:
             return None
-    # JSON may hold half of a surrogate pair, which is no text for SQLite. UTF-8 keeps the order of code points.
+    # JSON may hold half of a surrogate pair, which SQLite takes for no text. UTF-8 sorts as code points do.
     if isinstance(value, str):
         return value.encode(errors="surrogatepass")
     return value if isinstance(value, int | float) else None
