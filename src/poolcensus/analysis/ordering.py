@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from poolcensus.errors import DestinationError
 
-SortValue: TypeAlias = str | int | float | None
+SortValue: TypeAlias = bytes | int | float | None
 
 # What is kept in memory before anything is written: some 50,000 records of a pool.
 _MEMORY_KIB: Final = 32 * 1024
@@ -56,7 +56,10 @@ def _value(value: object) -> SortValue:
             return float(value)
         except OverflowError:
             return None
-    return value if isinstance(value, str | int | float) else None
+    # JSON may hold half of a surrogate pair, which SQLite takes for no text. UTF-8 sorts as code points do.
+    if isinstance(value, str):
+        return value.encode(errors="surrogatepass")
+    return value if isinstance(value, int | float) else None
 
 
 def _failure(error: sqlite3.Error) -> DestinationError:
