@@ -199,6 +199,7 @@ def test_a_name_that_the_terminal_cannot_write_is_escaped(
     [
         (["show", "latest~7"], 1),
         (["show", "nowhere/at-all"], 1),
+        (["show", ""], 1),
         (["show", "--json", "--pools", "--failures"], 2),
     ],
 )

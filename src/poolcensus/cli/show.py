@@ -115,7 +115,7 @@ def command(
     if only_failures and ref is None and view.show_refused(None):
         return ExitCode.OK
     try:
-        view.show(ref or LATEST, failures=failures, pools=pools)
+        view.show(LATEST if ref is None else ref, failures=failures, pools=pools)
     except SnapshotError:
         if ref is None or not view.show_refused(ref, listed=only_failures):
             raise
