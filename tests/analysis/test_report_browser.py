@@ -135,6 +135,23 @@ def test_nothing_is_requested_and_nothing_is_wrong(driver: webdriver.Chrome, pag
     assert page in urls
 
 
+def test_an_outcome_stands_on_one_line(driver: webdriver.Chrome, tmp_path: Path) -> None:
+    failed: Content = {key(at): each for at, each in enumerate(Outcome) if each is not Outcome.OK}
+    write(tmp_path, failed, manifest_of(0))
+    report("latest", tmp_path, now=NOW).write(tmp_path / "page.html")
+    for width in (390, 1280):
+        show(driver, "light", width)
+        driver.get((tmp_path / "page.html").as_uri())
+        heights = driver.execute_script("""
+            const range = document.createRange();
+            return Array.from(document.querySelectorAll("#outcomes tbody th"), (each) => {
+                range.selectNodeContents(each);
+                return range.getClientRects().length;
+            });
+        """)
+        assert heights == [1] * len(failed)
+
+
 def test_the_policy_stops_what_would_leave_the_page(browser: webdriver.Chrome) -> None:
     stopped = browser.execute_async_script("""
         const done = arguments[0], found = [];
