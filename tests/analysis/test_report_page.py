@@ -383,6 +383,14 @@ def test_any_label_is_drawn_as_text(bars: list[tuple[str, int]]) -> None:
     assert not names & {"style", "class", "href", "role", "font-family", "aria-roledescription", "aria-label"}
 
 
+def test_labels_leave_the_chart_its_width() -> None:
+    def width(label: str) -> float:
+        return float(ET.fromstring(bar_chart([Bar(label, 5, 10)])).get("width", "0"))
+
+    assert width("本番環境" * 20) <= 1.3 * width("W" * 80)
+    assert "本番環境" * 2 + "…" not in bar_chart([Bar("本番環境" * 2, 1)])
+
+
 def test_a_command_names_a_destination_that_is_long(tmp_path: Path) -> None:
     dest = tmp_path / ("it's " + "d" * 200)
     write_days(dest, {key(1): []})

@@ -5,7 +5,9 @@ Colours are names of the page's style sheet, so that one picture serves in light
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
 from poolcensus.analysis.report.svg import INK, MUTED, RULE, SECOND, USE, WARN, render
@@ -25,7 +27,9 @@ MOST_POINTS: Final = 400
 _WIDTH: Final = 230
 _STEP: Final = 26
 _HEIGHT: Final = 150
+# In the width of a letter, of which a sign of Chinese, Japanese or Korean takes two.
 _LONGEST_LABEL: Final = 22
+_WIDE: Final = frozenset({"W", "F"})
 # Square pixels of a mark, and how many of the larger ones stay apart on the width of a chart.
 _FEW_MARKS: Final = 60
 _MANY_MARKS: Final = 25
@@ -192,10 +196,23 @@ def _labels(texts: Iterable[str]) -> list[str]:
     """Return labels that fit, no two of which are equal: equal ones would share a bar."""
     made: dict[str, None] = {}
     for text in texts:
-        short = text if len(text) <= _LONGEST_LABEL else f"{text[: _LONGEST_LABEL - 1]}…"
+        short = _cut(text)
         label, number = short, 1
         while label in made:
             number += 1
             label = f"{short} ({number})"
         made[label] = None
     return [*made]
+
+
+def _cut(text: str) -> str:
+    """Return the text, cut with an ellipsis where it is too wide for a label."""
+    if sum(map(_width, text)) <= _LONGEST_LABEL:
+        return text
+    widths = accumulate(map(_width, text))
+    fitting = sum(1 for each in widths if each < _LONGEST_LABEL)
+    return f"{text[:fitting]}…"
+
+
+def _width(character: str) -> int:
+    return 2 if unicodedata.east_asian_width(character) in _WIDE else 1
