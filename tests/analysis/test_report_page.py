@@ -383,6 +383,13 @@ def test_any_label_is_drawn_as_text(bars: list[tuple[str, int]]) -> None:
     assert not names & {"style", "class", "href", "role", "font-family", "aria-roledescription", "aria-label"}
 
 
+def test_a_name_that_is_cut_says_how_long_it_is(tmp_path: Path) -> None:
+    write(tmp_path, {key(1): [used(1, 1, State="s" * 1000)]}, manifest_of(0), named=lambda _: "n" * 5000)
+    rows = page_of(tmp_path).rows
+    assert rows["account"][1][0] == f"{'n' * 160}… (5,000 characters) | 000000000001"
+    assert rows["state"][1][0] == f"{'s' * 160}… (1,000 characters)"
+
+
 def test_labels_leave_the_chart_its_width() -> None:
     def width(label: str) -> float:
         return float(ET.fromstring(bar_chart([Bar(label, 5, 10)])).get("width", "0"))

@@ -63,22 +63,22 @@ def test_snapshots_of_the_destination_are_offered_the_newest_first(
     dest: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for command in ("show", "verify"):
-        assert offered(command, "--dest", str(dest), "") == ["latest", LATER_ID, ID, ""]
-        assert offered(command, "--dest", str(dest), "20261123") == [ID, "20261123"]
+        assert offered(command, "--dest", str(dest), "") == ["", "latest", LATER_ID, ID]
+        assert offered(command, "--dest", str(dest), "20261123") == ["20261123", ID]
     monkeypatch.setenv("POOLCENSUS_DEST", str(dest))
-    assert offered("show", "2") == [LATER_ID, ID, "2"]
+    assert offered("show", "2") == ["2", LATER_ID, ID]
 
 
 @pytest.mark.parametrize("given", ["nowhere", "s3://bucket/prefix", "-", "file:x"])
 def test_a_destination_that_cannot_be_read_offers_none(given: str) -> None:
-    assert offered("show", "--dest", given, "") == ["latest", ""]
+    assert offered("show", "--dest", given, "") == ["", "latest"]
 
 
 def test_settings_that_are_wrong_offer_none(
     dest: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("POOLCENSUS_NONSENSE", "1")
-    assert offered("show", "--dest", str(dest), "") == ["latest", ""]
+    assert offered("show", "--dest", str(dest), "") == ["", "latest"]
     assert capsys.readouterr() == ("", "")
 
 
@@ -131,7 +131,17 @@ def test_a_shell_takes_its_script(shell: str, capsys: pytest.CaptureFixture[str]
         subprocess.run([program, "-n", str(script)], check=True, timeout=60)
 
 
-def test_bash_completes_with_it(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("show --pools --st", ["--state"]),
+        ("show --dest kept 20261123", [ID]),
+        ("collect --accounts-from org", ["organization"]),
+    ],
+)
+def test_bash_completes_with_it(
+    capsys: pytest.CaptureFixture[str], dest: Path, tmp_path: Path, typed: str, completed: list[str]
+) -> None:
     bash = shutil.which("bash")
     if bash is None:
         pytest.skip("there is no bash")
@@ -141,11 +151,15 @@ def test_bash_completes_with_it(capsys: pytest.CaptureFixture[str], tmp_path: Pa
     program.chmod(0o755)
     asks = (
         f"{capsys.readouterr().out}\n"
-        f"COMP_WORDS=(poolcensus show --pools --st) COMP_CWORD=3\n"
+        # That of bash works while a key is pressed only.
+        f"compopt() {{ :; }}\n"
+        f"COMP_WORDS=(poolcensus {typed}) COMP_CWORD={len(typed.split())}\n"
         f'_poolcensus_completion {program}; echo "${{COMPREPLY[@]}}"'
     )
-    done = subprocess.run([bash, "-c", asks], capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout.split() == ["--state"]
+    done = subprocess.run(
+        [bash, "-c", asks], cwd=dest.parent, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.split() == completed
 
 
 def test_fish_completes_what_has_commas(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

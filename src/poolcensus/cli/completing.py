@@ -17,14 +17,15 @@ if TYPE_CHECKING:
 def words(given: Iterable[str] | Callable[[], Iterable[str]], *kinds: str) -> Completer:
     """Return what offers words, for the last of several with commas between them, or from a function.
 
-    `kinds` are what the shell completes itself: `file`, `dir`.
+    `kinds` are what the shell completes itself: `file`, `dir`. They come first: at one of them, bash
+    forgets the words before it.
     """
 
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001 - Click's signature
         before, comma, last = incomplete.rpartition(",")
         known = given() if callable(given) else given
         found = [CompletionItem(f"{before}{comma}{each}") for each in known if each.startswith(last)]
-        return [*found, *(CompletionItem(incomplete, type=kind) for kind in kinds)]
+        return [*(CompletionItem(incomplete, type=kind) for kind in kinds), *found]
 
     return complete
 
@@ -37,12 +38,13 @@ def regions() -> list[str]:
 
 
 def snapshots(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001 - Click's signature
-    """Offer the snapshots of the destination that is given or set, the newest first, and folders.
+    """Offer folders, and the snapshots of the destination that is given or set, the newest first.
 
-    A bucket is not asked: each key that is pressed would cost a call and a second.
+    Folders come first, as in `words`. A bucket is not asked: each key that is pressed would cost a call and
+    a second.
     """
     found = [each for each in ("latest", *_ids(ctx)) if each.startswith(incomplete)]
-    return [*map(CompletionItem, found), CompletionItem(incomplete, type="dir")]
+    return [CompletionItem(incomplete, type="dir"), *map(CompletionItem, found)]
 
 
 def _ids(ctx: click.Context) -> list[str]:

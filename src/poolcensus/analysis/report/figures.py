@@ -91,7 +91,7 @@ def _groups(
     bars = []
     by_size = sorted(groups, key=lambda each: -(each.use.capacity or 0)) if has_use else groups
     for group in by_size:
-        use, label = group.use, short(group.name or group.id)
+        use, name = group.use, group.name or group.id
         numbers = [wording.number(use.items)]
         if has_use:
             numbers += [
@@ -99,9 +99,9 @@ def _groups(
                 wording.number(use.capacity),
                 _share(use.in_use, use.capacity),
             ]
-        rows.append(row(cell(label, group.id if group.name else ""), *numbers))
+        rows.append(row(cell(name, group.id if group.name else ""), *numbers))
         bars.append(
-            Bar(label, (use.in_use or 0) if has_use else use.items, use.capacity if has_use else None)
+            Bar(short(name), (use.in_use or 0) if has_use else use.items, use.capacity if has_use else None)
         )
     listed = table(
         table_id,
