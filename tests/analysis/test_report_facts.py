@@ -45,6 +45,14 @@ def test_each_pool_has_its_last_use_and_the_snapshots_that_saw_it(tmp_path: Path
     assert (listed.rows[0].name, listed.rows[0].state, listed.rows[0].in_use) == ("desk-1", "RUNNING", 0)
 
 
+def test_a_pool_that_never_says_whether_it_is_used_is_not_called_unused(tmp_path: Path) -> None:
+    silent: JsonObject = {"PoolId": TWO, "State": "RUNNING"}
+    write_days(tmp_path, {key(1): [used(1, 0), silent]}, {key(1): [used(1, 0), silent, used(3, 0)]})
+    listed = facts_of(tmp_path).worklist
+    assert [(each.id, each.told) for each in listed.rows] == [(ONE, 2), (TWO, 0), ("wspool-000000003", 1)]
+    assert (listed.total, listed.never_used, listed.untold) == (3, 2, 1)
+
+
 @pytest.mark.parametrize(
     "now", [Outcome.ACCESS_DENIED, Outcome.NOT_ENTITLED, Outcome.REGION_DISABLED, Outcome.TIMED_OUT]
 )

@@ -94,10 +94,10 @@ class Comparison:
 class WorkItem:
     """An item that has to be dealt with, and when it was seen and seen in use.
 
-    `seen` counts the snapshots that list it, from `first_seen` to `last_seen`. `last_used` is when the newest
-    of them in which it had sessions was taken, None where there is none. `details` are the values of the
-    operation's columns. `missing` says why the item is not in the newest snapshot, of which its target was
-    not covered; None for an item that is there.
+    `seen` counts the snapshots that list it, from `first_seen` to `last_seen`, and `told` those of them that
+    say how many sessions it had. `last_used` is when the newest of them in which it had sessions was taken,
+    None where there is none. `details` are the values of the operation's columns. `missing` says why the item
+    is not in the newest snapshot, of which its target was not covered; None for an item that is there.
     """
 
     account_id: str
@@ -109,6 +109,7 @@ class WorkItem:
     details: tuple[str, ...]
     in_use: int | None
     seen: int
+    told: int
     first_seen: datetime
     last_seen: datetime
     last_used: datetime | None
@@ -120,8 +121,8 @@ class Worklist:
     """The items that are left: their numbers, and the first rows by account, region and id.
 
     `total` counts all items, of which `in_use` were in use in the newest snapshot, `used_before` in an
-    earlier one, and `never_used` in none; `missing` of them are not in the newest one. The three are
-    None where items don't say whether they are in use.
+    earlier one, and `never_used` in none; `untold` never said whether they were. `missing` of them are not in
+    the newest snapshot. The first three are None where no item says whether it is in use.
     """
 
     rows: tuple[WorkItem, ...]
@@ -130,6 +131,7 @@ class Worklist:
     in_use: int | None
     used_before: int | None
     never_used: int | None
+    untold: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,15 +19,16 @@ if TYPE_CHECKING:
 class Sighting:
     """An item in the snapshots that list it, each a number: 0 is the newest, and they count backwards.
 
-    `used` is the newest in which it had sessions, None where none is.
+    `used` is the newest in which it had sessions, None where none is; `told` counts those that say how many.
     """
 
-    __slots__ = ("first", "in_use", "last", "seen", "used")
+    __slots__ = ("first", "in_use", "last", "seen", "told", "used")
 
     def __init__(self, number: int, in_use: int | None) -> None:
         self.last = number
         self.first = number
         self.seen = 0
+        self.told = 0
         self.in_use = in_use
         self.used: int | None = None
 
@@ -68,6 +69,7 @@ def walk(snapshots: Sequence[Snapshot], facets: Facets) -> Walk:
                 sighting = sightings[key] = Sighting(number, in_use)
             sighting.first = number
             sighting.seen += 1
+            sighting.told += in_use is not None
             if in_use and sighting.used is None:
                 sighting.used = number
         read.append(snapshot)

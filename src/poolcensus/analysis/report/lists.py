@@ -145,6 +145,9 @@ def _work_rows(facts: Facts, items: Iterable[WorkItem], *, has_use: bool) -> Ite
         kinds = ["missing"] if missing else []
         if not has_use:
             cells.append(cell(wording.sightings(each)))
+        elif not each.told:
+            cells.append(cell("not known", wording.sightings(each)))
+            kinds.append("untold")
         elif each.last_used is None:
             cells.append(cell("never", wording.sightings(each)))
             kinds.append("never")

@@ -89,12 +89,13 @@ def period(history: History) -> str:
 
 
 def sightings(item: WorkItem) -> str:
-    """Return in how many snapshots an item was seen, and when."""
+    """Return in how many snapshots an item was seen, in how many of them without its use, and when."""
     first, last = day(item.first_seen), day(item.last_seen)
+    silent = f", {item.seen - item.told:,} of them without its use" if 0 < item.told < item.seen else ""
     if item.seen == 1 or first == last:
-        return f"in {counted(item.seen, 'snapshot')}, {first}"
+        return f"in {counted(item.seen, 'snapshot')}, {first}{silent}"
     until = f" to {last}" if item.missing is not None else ""
-    return f"in {counted(item.seen, 'snapshot')} from {first}{until}"
+    return f"in {counted(item.seen, 'snapshot')} from {first}{until}{silent}"
 
 
 def regions_of(account: FailedAccount) -> str:

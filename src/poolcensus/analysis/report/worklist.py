@@ -41,7 +41,8 @@ def worklist(
                 chosen.remove(key)
                 rows.append(_row(record, key, walk, missing.get(key), facets))
     rows.sort(key=lambda row: (row.account_id, row.region, row.id))
-    counted = any(each.in_use is not None for each in left.values())
+    counted = any(each.told for each in left.values())
+    untold = sum(1 for each in left.values() if not each.told)
     now = sum(1 for each in left.values() if each.used == 0)
     before = sum(1 for each in left.values() if each.used)
     return Worklist(
@@ -50,7 +51,8 @@ def worklist(
         missing=len(missing),
         in_use=now if counted else None,
         used_before=before if counted else None,
-        never_used=len(left) - now - before if counted else None,
+        never_used=len(left) - now - before - untold if counted else None,
+        untold=untold,
     )
 
 
@@ -76,6 +78,7 @@ def _row(
         details=tuple(text_of(each.cell(record.pool)) for each in facets.details),
         in_use=seen.in_use,
         seen=seen.seen,
+        told=seen.told,
         first_seen=_moment(walk, seen.first),
         last_seen=_moment(walk, seen.last),
         last_used=None if seen.used is None else _moment(walk, seen.used),
