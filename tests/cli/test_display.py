@@ -62,7 +62,7 @@ class Terminal(io.StringIO):
 
 
 def test_progress_says_how_far_it_is_and_that_the_end_is_open(progress: Progress) -> None:
-    assert line(progress) == "poolcensus: 12 s: 3 of 4+ targets, 7 pools, 9 calls, 1 throttle, 1 not covered"
+    assert line(progress) == "poolcensus: 12 s: 3 of 4+ targets, 7 pools, 9 calls, 1 throttle, 1 failed"
     said = rendered(display(progress))
     for expected in ("3 of 4+ targets", "2 accounts so far", "7 pools", "9 calls", "1 throttle,", "12 s"):
         assert expected in said

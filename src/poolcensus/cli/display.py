@@ -57,8 +57,8 @@ def display(progress: Progress) -> RenderableType:
         counted(progress.totals.pools, "pool"),
         counted(progress.totals.requests, "call"),
         counted(progress.totals.throttles, "throttle"),
-        f"{progress.in_flight:,} under way",
-        *([f"{progress.uncovered:,} not covered"] if progress.uncovered else []),
+        f"{progress.in_flight:,} in flight",
+        *([f"{progress.uncovered:,} failed"] if progress.uncovered else []),
     ]
     rows: list[RenderableType] = [bar, text(", ".join(counters))]
     if slow := [each for each in progress.slowest if each[1] >= SLOW_AFTER][:MAX_SLOW]:

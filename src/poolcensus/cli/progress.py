@@ -82,6 +82,6 @@ def line(progress: Progress) -> str:
         counted(progress.totals.pools, "pool"),
         counted(progress.totals.requests, "call"),
         counted(progress.totals.throttles, "throttle"),
-        f"{progress.uncovered:,} not covered",
+        f"{progress.uncovered:,} failed",
     ]
     return f"poolcensus: {duration(progress.elapsed)}: {', '.join(parts)}"
