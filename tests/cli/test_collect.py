@@ -235,6 +235,9 @@ def test_a_terminal_gets_a_summary_on_standard_error(
     assert main(["collect"]) == 0
     assert "4 of 4 covered" in stream.getvalue()
     assert capsys.readouterr().out == ""
+    stream.truncate(0)
+    assert main(["collect", "--log-format", "json"]) == 0
+    assert stream.getvalue() == ""
 
 
 def metrics(file: Path) -> dict[str, float]:

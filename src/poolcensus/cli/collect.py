@@ -137,7 +137,7 @@ def _report(
 ) -> None:
     manifest = snapshot.manifest
     where = None if settings.dest == "-" else snapshot.location
-    if on_terminal(sys.stderr):
+    if on_terminal(sys.stderr) and not logs.is_json():
         from poolcensus.cli.tables import console, manifest_summary
 
         with suppress(OSError):

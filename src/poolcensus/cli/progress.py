@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import anyio
 import click
 
+from poolcensus.cli import logs
 from poolcensus.cli.trouble import on_terminal
 from poolcensus.cli.wording import counted, covered, duration
 from poolcensus.config import ProgressMode
@@ -29,9 +30,11 @@ _DUMB = frozenset({"dumb", "unknown"})
 def shown(read: Callable[[], Progress], mode: ProgressMode) -> AbstractAsyncContextManager[None]:
     """Return a context that shows what `read` says: a live display on a terminal, else lines or nothing.
 
+    Where the log is JSON, a terminal counts for nothing, and lines are the log's.
+
     To be called before the event loop runs, which loading the display would hold up.
     """
-    terminal = on_terminal(sys.stderr)
+    terminal = on_terminal(sys.stderr) and not logs.is_json()
     if mode is ProgressMode.NEVER or (mode is ProgressMode.AUTO and not terminal):
         return nullcontext()
     if not terminal or os.environ.get("TERM") in _DUMB:
@@ -43,10 +46,16 @@ def shown(read: Callable[[], Progress], mode: ProgressMode) -> AbstractAsyncCont
 
 @asynccontextmanager
 async def _lines(read: Callable[[], Progress]) -> AsyncIterator[None]:
-    async with _repeated(lambda: click.echo(line(read()), err=True), SECONDS_BETWEEN_LINES):
+    async with _repeated(lambda: _write(read()), SECONDS_BETWEEN_LINES):
         yield
     with suppress(OSError):
-        click.echo(line(read()), err=True)
+        _write(read())
+
+
+def _write(progress: Progress) -> None:
+    words = line(progress)
+    if not logs.status(words):
+        click.echo(f"poolcensus: {words}", err=True)
 
 
 @asynccontextmanager
@@ -84,4 +93,4 @@ def line(progress: Progress) -> str:
         counted(progress.totals.throttles, "throttle"),
         f"{progress.uncovered:,} failed",
     ]
-    return f"poolcensus: {duration(progress.elapsed)}: {', '.join(parts)}"
+    return f"{duration(progress.elapsed)}: {', '.join(parts)}"
