@@ -296,6 +296,14 @@ def test_a_file_that_node_exporter_does_not_read_has_a_warning_and_is_written(
     assert capsys.readouterr().err == ""
 
 
+def test_metrics_for_the_null_device_are_no_warning(
+    library: FakeLibrary, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["collect", "--metrics-file", "/dev/null"]) == 0
+    assert capfd.readouterr() == ("", "")
+    assert Path("/dev/null").is_char_device()
+
+
 def test_plan_prints_a_table_or_json(library: FakeLibrary, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan"]) == 0
     said = capsys.readouterr()

@@ -175,7 +175,7 @@ def _write_metrics(file: Path | None, code: int, census: Census, manifest: Manif
     except OSError as error:
         complain(f"the metrics could not be written to {file}: {error.strerror or error}")
         return
-    if file.suffix != METRICS_SUFFIX:
+    if file.suffix != METRICS_SUFFIX and file.is_file():
         logs.warning(
             "The name of the metrics file %s does not end in %s. node_exporter's textfile collector reads no"
             " other.",
