@@ -235,6 +235,9 @@ def test_a_terminal_gets_a_summary_on_standard_error(
     assert main(["collect"]) == 0
     assert "4 of 4 covered" in stream.getvalue()
     assert capsys.readouterr().out == ""
+    stream.truncate(0)
+    assert main(["collect", "--log-format", "json"]) == 0
+    assert stream.getvalue() == ""
 
 
 def metrics(file: Path) -> dict[str, float]:
@@ -291,6 +294,14 @@ def test_a_file_that_node_exporter_does_not_read_has_a_warning_and_is_written(
     assert metrics(tmp_path / name)["poolcensus_run_success"] == 1
     assert main(["collect", "--metrics-file", str(tmp_path / name), "--log-level", "error"]) == 0
     assert capsys.readouterr().err == ""
+
+
+def test_metrics_for_the_null_device_are_no_warning(
+    library: FakeLibrary, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["collect", "--metrics-file", "/dev/null"]) == 0
+    assert capfd.readouterr() == ("", "")
+    assert Path("/dev/null").is_char_device()
 
 
 def test_plan_prints_a_table_or_json(library: FakeLibrary, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,12 +14,12 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from poolcensus.analysis.failures import failures_by_account
-from poolcensus.cli import summaries, tables
+from poolcensus.cli import logs, summaries, tables
 from poolcensus.cli.display import display
 from poolcensus.cli.pace import Pace, Pacer
 from poolcensus.cli.progress import line, shown
 from poolcensus.cli.wording import duration
-from poolcensus.config import ProgressMode
+from poolcensus.config import ProgressMode, Settings
 from poolcensus.model import Account, Outcome, PoolRecord, Progress, Target, Totals
 from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.snapshot import Scope, SnapshotInfo
@@ -66,7 +67,7 @@ class Terminal(io.StringIO):
 
 
 def test_progress_says_how_far_it_is_and_that_the_end_is_open(progress: Progress) -> None:
-    assert line(progress) == "poolcensus: 12 s: 3 of 4+ targets, 7 pools, 9 calls, 1 throttle, 1 failed"
+    assert line(progress) == "12 s: 3 of 4+ targets, 7 pools, 9 calls, 1 throttle, 1 failed"
     said = rendered(display(progress))
     for expected in ("3 of 4+ targets", "2 accounts so far", "7 pools", "9 calls", "1 throttle,", "12 s"):
         assert expected in said
@@ -105,7 +106,7 @@ def test_a_rate_and_the_time_left_are_those_of_the_last_half_minute(progress: Pr
 def test_the_pace_is_said_in_words(progress: Progress) -> None:
     pace = Pace(1234.5, 125.2)
     assert line(progress, pace) == (
-        "poolcensus: 12 s: 3 of 4+ targets, 7 pools, 9 calls (1,234/s), 1 throttle, 1 failed,"
+        "12 s: 3 of 4+ targets, 7 pools, 9 calls (1,234/s), 1 throttle, 1 failed,"
         " about 2 min 05 s left"
     )
     assert Pace(0.5, 0.2).rate_words == " (0.5/s)"
@@ -163,6 +164,22 @@ async def test_progress_is_shown_where_it_was_asked_for(
     async with shown(lambda: progress, mode):
         await anyio.sleep(0.4)
     assert ("3 of 4+ targets" in stream.getvalue()) == expected
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+@pytest.mark.parametrize(("mode", "lines"), [(ProgressMode.AUTO, 0), (ProgressMode.ALWAYS, 1)])
+async def test_progress_is_lines_of_a_log_that_is_json(
+    progress: Progress, monkeypatch: pytest.MonkeyPatch, *, mode: ProgressMode, lines: int, terminal: bool
+) -> None:
+    logs.configure(Settings.load(log_format="json"))
+    stream = Terminal() if terminal else io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setenv("TERM", "xterm")
+    async with shown(lambda: progress, mode):
+        await anyio.sleep(0.4)
+    found = [json.loads(each) for each in stream.getvalue().splitlines()]
+    expected = [("INFO", "status", line(progress))] * lines
+    assert [(each["level"], each["message_type"], each["message"]) for each in found] == expected
 
 
 async def test_what_ends_the_run_ends_the_progress(progress: Progress) -> None:

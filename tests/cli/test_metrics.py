@@ -168,6 +168,7 @@ def test_a_pipe_in_place_of_the_file_is_not_waited_for(file: Path) -> None:
 
 def test_a_device_is_written_to_and_stays_what_it_is(file: Path) -> None:
     primary, device = os.openpty()
+    os.set_blocking(primary, False)
     try:
         file.symlink_to(os.ttyname(device))
         write(file, 0, MANIFEST)

@@ -216,6 +216,16 @@ def test_a_command_that_does_not_end_is_ended_with_all_that_it_has_started(
         os.close(reading)
 
 
+def test_a_command_that_prints_without_end_is_ended(
+    library: FakeLibrary, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["collect", "--notify-command", command("yes printed")]) == 0
+    first, *said = capsys.readouterr().err.splitlines()
+    assert "/bin/sh was ended: printed more than 16 MB" in first
+    # The last line may have been cut off.
+    assert said[:-1] == ["poolcensus: printed"] * 9
+
+
 def test_a_command_that_can_not_be_ended_is_not_waited_for(
     library: FakeLibrary, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

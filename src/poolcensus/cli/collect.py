@@ -152,7 +152,7 @@ def _report(
 ) -> None:
     manifest = snapshot.manifest
     where = None if settings.dest == "-" else snapshot.location
-    if on_terminal(sys.stderr):
+    if on_terminal(sys.stderr) and not logs.is_json():
         from poolcensus.cli.summaries import manifest_summary
         from poolcensus.cli.tables import console, put
 
@@ -191,7 +191,7 @@ def _write_metrics(file: Path | None, code: int, census: Census, manifest: Manif
     except OSError as error:
         complain(f"the metrics could not be written to {file}: {error.strerror or error}")
         return
-    if file.suffix != METRICS_SUFFIX:
+    if file.suffix != METRICS_SUFFIX and file.is_file():
         logs.warning(
             "The name of the metrics file %s does not end in %s. node_exporter's textfile collector reads no"
             " other.",

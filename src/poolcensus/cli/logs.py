@@ -107,6 +107,15 @@ def warning(message: str, *values: object) -> None:
     _logger.warning(message, *values)
 
 
+def status(line: str) -> bool:
+    """Log how far a run is where the log is JSON, whatever its level, and return whether it did."""
+    if is_json():
+        extra = {"message_type": "status"}
+        _logger.handle(_logger.makeRecord(_logger.name, logging.INFO, "", 0, line, (), None, extra=extra))
+        return True
+    return False
+
+
 def exit_error(code: int, message: str) -> None:
     """Log the line that says how the program ended, where the log is JSON."""
     if is_json():

@@ -36,6 +36,8 @@ _KILLED_WITHIN = 2.0
 # A message and not a report: the ledger has every failure. SNS takes 256 KiB.
 _GROUPS = 10
 _LONGEST_MESSAGE = 2000
+# It waits in a temporary file, and a command that prints without end would fill the disk within its time.
+_MOST_OUTPUT = 16 << 20
 # What a command says of its failure is at the end of its output.
 _LAST_BYTES = 4000
 _LAST_LINES = 10
@@ -93,17 +95,26 @@ def _run(arguments: list[str], given: IO[bytes], output: IO[bytes], *, wait: boo
             # Whoever stops a run gives it a few seconds. Popen is not to warn of a process that still runs.
             process.returncode = 0
             return None
-        until = time.monotonic() + TIME_LIMIT
-        while process.poll() is None and not received and time.monotonic() < until:
-            time.sleep(_BETWEEN_LOOKS)
-        if process.returncode is None:
-            ended = _end(process)
-            reason = signal.Signals(received[0]).name if received else f"took more than {TIME_LIMIT:g} s"
-            return f"{'was ended' if ended else 'still runs and could not be ended'}: {reason}"
+        if (reason := _wait(process, output, received)) is not None:
+            return f"{'was ended' if _end(process) else 'still runs and could not be ended'}: {reason}"
     code = process.returncode
     if code < 0:
         return f"was ended by signal {-code}"
     return f"exited with status {code}" if code else None
+
+
+def _wait(process: subprocess.Popen[bytes], output: IO[bytes], received: list[int]) -> str | None:
+    """Wait until a command ends. Return None then, or why it is to be ended."""
+    until = time.monotonic() + TIME_LIMIT
+    while process.poll() is None:
+        if received:
+            return signal.Signals(received[0]).name
+        if time.monotonic() >= until:
+            return f"took more than {TIME_LIMIT:g} s"
+        if os.fstat(output.fileno()).st_size > _MOST_OUTPUT:
+            return f"printed more than {_MOST_OUTPUT >> 20} MB"
+        time.sleep(_BETWEEN_LOOKS)
+    return None
 
 
 def _end(process: subprocess.Popen[bytes]) -> bool:

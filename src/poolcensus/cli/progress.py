@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import anyio
 import click
 
+from poolcensus.cli import logs
 from poolcensus.cli.pace import UNKNOWN, Pace, Pacer
 from poolcensus.cli.trouble import on_terminal
 from poolcensus.cli.wording import counted, covered, duration
@@ -30,9 +31,11 @@ _DUMB = frozenset({"dumb", "unknown"})
 def shown(read: Callable[[], Progress], mode: ProgressMode) -> AbstractAsyncContextManager[None]:
     """Return a context that shows what `read` says: a live display on a terminal, else lines or nothing.
 
+    Where the log is JSON, a terminal counts for nothing, and lines are the log's.
+
     To be called before the event loop runs, which loading the display would hold up.
     """
-    terminal = on_terminal(sys.stderr)
+    terminal = on_terminal(sys.stderr) and not logs.is_json()
     if mode is ProgressMode.NEVER or (mode is ProgressMode.AUTO and not terminal):
         return nullcontext()
     if not terminal or os.environ.get("TERM") in _DUMB:
@@ -48,7 +51,9 @@ async def _lines(read: Callable[[], Progress]) -> AsyncIterator[None]:
 
     def write() -> None:
         progress = read()
-        click.echo(line(progress, pacer.pace(progress)), err=True)
+        words = line(progress, pacer.pace(progress))
+        if not logs.status(words):
+            click.echo(f"poolcensus: {words}", err=True)
 
     async with _repeated(write, SECONDS_BETWEEN_LINES):
         yield
@@ -92,4 +97,4 @@ def line(progress: Progress, pace: Pace = UNKNOWN) -> str:
         f"{progress.uncovered:,} failed",
         *([pace.left_words] if pace.left_words else []),
     ]
-    return f"poolcensus: {duration(progress.elapsed)}: {', '.join(parts)}"
+    return f"{duration(progress.elapsed)}: {', '.join(parts)}"

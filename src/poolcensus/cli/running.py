@@ -182,7 +182,7 @@ def _tell_of_exit(code: int) -> None:
 
 
 def _leave(code: int) -> None:
-    if sys.stderr is not None and sys.stderr.isatty():
+    if sys.stderr is not None and sys.stderr.isatty() and not logs.is_json():
         # The progress display hides the cursor and won't get to show it again.
         os.write(sys.stderr.fileno(), _SHOW_CURSOR)
     os._exit(code)
