@@ -96,6 +96,13 @@ def test_csv_has_the_data_as_it_is(dest: Path, capsys: pytest.CaptureFixture[str
     assert run(capsys, "SELECT 1 AS a WHERE false", "--dest", dest, "--format", "csv") == "a\n"
 
 
+def test_a_row_of_csv_is_a_row_whatever_is_in_it(dest: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    values = ["a\rb", "\r\n", "\n", '"', ",", "", " ", "\0"]
+    texts = ", ".join("'" + each.replace("\0", "' || chr(0) || '") + "'" for each in values)
+    out = run(capsys, f"SELECT unnest([{texts}]) AS text, 1 AS one", "--dest", dest, "--format", "csv")
+    assert [*csv.reader(io.StringIO(out, newline=""))] == [["text", "one"], *([each, "1"] for each in values)]
+
+
 def test_a_table_is_printable_and_a_row_is_a_line(dest: Path, capsys: pytest.CaptureFixture[str]) -> None:
     header, first, second = run(capsys, SQL, "--dest", dest).splitlines()
     assert header.split() == ["pool_id", "pool_name", "created_at", "n", "pool"]
