@@ -7,6 +7,7 @@ from datetime import date, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
+from poolcensus.cli.wording import printable
 from poolcensus.format.codec import dumps
 from poolcensus.format.times import rfc3339
 from poolcensus.model import ColumnType
@@ -31,9 +32,12 @@ def json_pieces(rows: Rows) -> Iterator[bytes]:
         )
 
 
-def csv_pieces(rows: Rows) -> Iterator[bytes]:
-    """Yield the rows as CSV with a line of names. NULL is an empty field, JSON stays JSON."""
-    lines = _Lines()
+def csv_pieces(rows: Rows, *, for_terminal: bool = False) -> Iterator[bytes]:
+    """Yield the rows as CSV with a line of names. NULL is an empty field, JSON stays JSON.
+
+    A terminal gets escapes for what it would obey or hide, and a line for each row.
+    """
+    lines = _Lines(for_terminal=for_terminal)
     # A field is put in quotes for each sign of this end, so also for a carriage return that stands alone.
     writer = csv.writer(lines, lineterminator=_END_OF_CSV)
     writer.writerow([each.name for each in rows.columns])
@@ -69,11 +73,13 @@ def _parts(rows: Iterable[tuple[Value, ...]]) -> Iterator[list[tuple[Value, ...]
 class _Lines:
     """Takes lines of CSV, one at a time, and gives them with the line ends of this system."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, for_terminal: bool) -> None:
+        self._for_terminal = for_terminal
         self._lines: list[str] = []
 
     def write(self, line: str) -> None:
-        self._lines.append(line.removesuffix(_END_OF_CSV) + "\n")
+        text = line.removesuffix(_END_OF_CSV)
+        self._lines.append(f"{printable(text) if self._for_terminal else text}\n")
 
     def taken(self) -> bytes:
         data = "".join(self._lines).encode()
