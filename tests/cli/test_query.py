@@ -96,6 +96,22 @@ def test_csv_has_the_data_as_it_is(dest: Path, capsys: pytest.CaptureFixture[str
     assert run(capsys, "SELECT 1 AS a WHERE false", "--dest", dest, "--format", "csv") == "a\n"
 
 
+def test_a_row_of_csv_is_a_row_whatever_is_in_it(dest: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    values = ["a\rb", "\r\n", "\n", '"', ",", "", " ", "\0"]
+    texts = ", ".join("'" + each.replace("\0", "' || chr(0) || '") + "'" for each in values)
+    out = run(capsys, f"SELECT unnest([{texts}]) AS text, 1 AS one", "--dest", dest, "--format", "csv")
+    assert [*csv.reader(io.StringIO(out, newline=""))] == [["text", "one"], *([each, "1"] for each in values)]
+
+
+def test_csv_on_a_terminal_is_printable_and_a_row_is_a_line(
+    dest: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    sql = "SELECT pool_id, pool_name FROM pools ORDER BY ALL LIMIT 1"
+    out = run(capsys, sql, "--dest", dest, "--format", "csv")
+    assert out == 'pool_id,pool_name\nwspool-1,"=a,""b""\\n\\x1b[2J"\n'
+
+
 def test_a_table_is_printable_and_a_row_is_a_line(dest: Path, capsys: pytest.CaptureFixture[str]) -> None:
     header, first, second = run(capsys, SQL, "--dest", dest).splitlines()
     assert header.split() == ["pool_id", "pool_name", "created_at", "n", "pool"]

@@ -134,7 +134,7 @@ def _pieces(rows: Rows, form: str, output: Path | None) -> Iterator[bytes]:
         case "json":
             return json_pieces(rows)
         case "csv":
-            return csv_pieces(rows)
+            return csv_pieces(rows, for_terminal=output is None and on_terminal(sys.stdout))
         case _:
             return table_pieces(rows, _width() if output is None else None)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import csv
-import io
 from datetime import date, datetime
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from poolcensus.cli.wording import printable
 from poolcensus.format.codec import dumps
 from poolcensus.format.times import rfc3339
 from poolcensus.model import ColumnType
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # What is written at a time: few calls, and little to hold.
 _ROWS_A_PIECE = 500
+_END_OF_CSV: Final = "\r\n"
 
 
 def json_pieces(rows: Rows) -> Iterator[bytes]:
@@ -31,17 +32,20 @@ def json_pieces(rows: Rows) -> Iterator[bytes]:
         )
 
 
-def csv_pieces(rows: Rows) -> Iterator[bytes]:
-    """Yield the rows as CSV with a line of names. NULL is an empty field, JSON stays JSON."""
-    piece = io.StringIO()
-    writer = csv.writer(piece, lineterminator="\n")
+def csv_pieces(rows: Rows, *, for_terminal: bool = False) -> Iterator[bytes]:
+    """Yield the rows as CSV with a line of names. NULL is an empty field, JSON stays JSON.
+
+    A terminal gets escapes for what it would obey or hide, and a line for each row.
+    """
+    lines = _Lines(for_terminal=for_terminal)
+    # A field is put in quotes for each sign of this end, so also for a carriage return that stands alone.
+    writer = csv.writer(lines, lineterminator=_END_OF_CSV)
     writer.writerow([each.name for each in rows.columns])
     writers = [_writer(each.type) for each in rows.columns]
     for part in _parts(rows):
         writer.writerows([write(value) for write, value in zip(writers, row, strict=True)] for row in part)
-        yield _taken(piece)
-    if piece.tell():
-        yield _taken(piece)
+        yield lines.taken()
+    yield lines.taken()
 
 
 def table_pieces(rows: Rows, width: int | None) -> Iterator[bytes]:
@@ -66,11 +70,21 @@ def _parts(rows: Iterable[tuple[Value, ...]]) -> Iterator[list[tuple[Value, ...]
         yield part
 
 
-def _taken(piece: io.StringIO) -> bytes:
-    data = piece.getvalue().encode()
-    piece.seek(0)
-    piece.truncate()
-    return data
+class _Lines:
+    """Takes lines of CSV, one at a time, and gives them with the line ends of this system."""
+
+    def __init__(self, *, for_terminal: bool) -> None:
+        self._for_terminal = for_terminal
+        self._lines: list[str] = []
+
+    def write(self, line: str) -> None:
+        text = line.removesuffix(_END_OF_CSV)
+        self._lines.append(f"{printable(text) if self._for_terminal else text}\n")
+
+    def taken(self) -> bytes:
+        data = "".join(self._lines).encode()
+        self._lines.clear()
+        return data
 
 
 def _json_value(value: Value) -> object:
