@@ -174,3 +174,13 @@ def test_threads_may_export_side_by_side(dest: Path, tmp_path: Path) -> None:
     for each in threads:
         each.join()
     assert len(files_in(tmp_path / "out")) == 2
+
+
+@pytest.mark.parametrize("output", ["S3://bucket/x", "gs://bucket/x", "file:///tmp/x", "s3:/bucket", "-"])
+def test_what_is_no_folder_is_refused_and_none_is_made(
+    tmp_path: Path, output: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SettingsError, match=r"^output: |standard output"):
+        export(output, tmp_path)
+    assert not [*tmp_path.iterdir()]

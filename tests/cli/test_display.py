@@ -106,8 +106,7 @@ def test_a_rate_and_the_time_left_are_those_of_the_last_half_minute(progress: Pr
 def test_the_pace_is_said_in_words(progress: Progress) -> None:
     pace = Pace(1234.5, 125.2)
     assert line(progress, pace) == (
-        "12 s: 3 of 4+ targets, 7 pools, 9 calls (1,234/s), 1 throttle, 1 failed,"
-        " about 2 min 05 s left"
+        "12 s: 3 of 4+ targets, 7 pools, 9 calls (1,234/s), 1 throttle, 1 failed, about 2 min 05 s left"
     )
     assert Pace(0.5, 0.2).rate_words == " (0.5/s)"
     assert [Pace(1.0, left).left_words for left in (0.2, 8.6, 59.4)] == [

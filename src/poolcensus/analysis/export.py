@@ -15,7 +15,7 @@ from poolcensus.analysis.views import items_view, targets_view
 from poolcensus.errors import DestinationError, SettingsError
 from poolcensus.format.ids import parse_snapshot_id
 from poolcensus.model import ColumnType
-from poolcensus.storage.destination import is_in_s3
+from poolcensus.storage.destination import STANDARD_OUTPUT, checked_place, is_in_s3
 from poolcensus.storage.local.files import make_folders, sync_folder
 from poolcensus.storage.naming import LATEST
 
@@ -61,13 +61,16 @@ def export(
     Raises `SnapshotError` where a snapshot can't be read or is damaged, `DestinationError` where the folder
     can't be written, and `MissingExtraError` without DuckDB. Blocks: in an event loop, use a worker thread.
     """
-    if isinstance(output, str) and is_in_s3(output):
+    where = checked_place(output, "output")
+    if is_in_s3(where):
         raise SettingsError(
-            f"{output} is in S3: export writes to a folder. Run 'aws s3 sync FOLDER {output}' afterwards."
+            f"{where} is in S3: export writes to a folder. Run 'aws s3 sync FOLDER {where}' afterwards."
         )
+    if where == STANDARD_OUTPUT:
+        raise SettingsError("An export writes files into a folder, and not to standard output.")
     selection = select_all(dest, settings) if ref is None else select_one(ref, dest, settings)
     modes = (_FILE_MODE, _FOLDER_MODE) if settings is None else (settings.file_mode, settings.folder_mode)
-    folder = Path(output)
+    folder = Path(where)
     files: list[Path] = []
     try:
         for snapshot in selection.snapshots:

@@ -32,15 +32,18 @@ def is_in_s3(place: str) -> bool:
     return place.startswith(SCHEME)
 
 
-def checked_place(dest: str | os.PathLike[str]) -> str:
-    """Return the text of a destination. Raises `SettingsError` for what the settings would refuse, too."""
+def checked_place(dest: str | os.PathLike[str], key: str = "dest") -> str:
+    """Return the text of a destination. Raises `SettingsError` for what the settings would refuse, too.
+
+    `key` is what a message calls it.
+    """
     place = os.fspath(dest)
     try:
         return destination(place)
     except EntryError as error:
-        raise SettingsError(f"dest: {error}") from None
+        raise SettingsError(f"{key}: {error}") from None
     except ValueError as error:
-        raise SettingsError(f"dest: {shown(place)} {error}") from None
+        raise SettingsError(f"{key}: {shown(place)} {error}") from None
 
 
 def open_source(dest: str | os.PathLike[str], settings: Settings | None = None) -> Source:
