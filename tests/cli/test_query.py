@@ -86,6 +86,21 @@ def test_json_is_a_line_a_row_with_numbers_times_and_json(
     ]
 
 
+@pytest.mark.parametrize("number", [7, 2**126])
+def test_json_has_every_value_beside_numbers_of_any_size(
+    dest: Path, number: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sql = f"""
+        SELECT {number}::HUGEINT AS n, DATE '2026-11-23' AS day, TIMESTAMP '2026-11-23' AS t,
+            'NaN'::DOUBLE AS x, '-inf'::FLOAT AS y, 1.5 AS z, NULL AS e, true AS b, [DATE '2026-11-23'] AS l
+    """
+    out = run(capsys, sql, "--dest", dest, "--format", "json")
+    assert out == (
+        f'{{"n":{number},"day":"2026-11-23","t":"2026-11-23T00:00:00.000Z","x":null,"y":null,"z":1.5,"e":null,'
+        '"b":true,"l":["2026-11-23"]}\n'
+    )
+
+
 def test_csv_has_the_data_as_it_is(dest: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = run(capsys, SQL, "--dest", dest, "--format", "csv")
     assert [*csv.reader(io.StringIO(out, newline=""))] == [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from datetime import date, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Final
@@ -23,7 +24,7 @@ _END_OF_CSV: Final = "\r\n"
 
 
 def json_pieces(rows: Rows) -> Iterator[bytes]:
-    """Yield the rows as lines of JSON, one object each. Times are RFC 3339."""
+    """Yield the rows as lines of JSON, one object each. Times are RFC 3339; NaN and infinity are null."""
     names = [each.name for each in rows.columns]
     for part in _parts(rows):
         yield b"".join(
@@ -88,7 +89,15 @@ class _Lines:
 
 
 def _json_value(value: Value) -> object:
-    return _text_of_time(value) if isinstance(value, datetime) else value
+    match value:
+        case datetime():
+            return _text_of_time(value)
+        case date():
+            return value.isoformat()
+        case float() if not math.isfinite(value):
+            return None
+        case _:
+            return value
 
 
 def _writer(kind: ColumnType) -> Callable[[Value], str]:
