@@ -372,6 +372,7 @@ def test_changes_of_one_snapshot_are_those_since_the_one_before(three_days: Path
         ("SELECT column_name FROM (DESCRIBE pools) LIMIT 1", [("snapshot_id",)]),
         ("SELECT count(*) FROM pools, json_each(pool) WHERE key = 'PoolId'", [(2,)]),
         ("SELECT current_date = today()", [(True,)]),
+        (f"SELECT {'+'.join(['1'] * 150)}", [(150,)]),
     ],
 )
 def test_what_is_one_select_is_run(dest: Path, sql: str, found: list[tuple[object, ...]]) -> None:
@@ -422,6 +423,9 @@ def test_a_view_can_be_described(dest: Path) -> None:
         ("SELECT nothing FROM pools", 'Referenced column "nothing" not found'),
         ("SELECT error('as it says')", "as it says"),
         ("SELECT $1", "parameter"),
+        ("SELECT 1\0", "holds a NUL"),
+        ("SELECT '\udcff'", "not text in UTF-8"),
+        (f"SELECT {'+'.join(['1'] * 600)}", "nested too deeply"),
         ("SELECT 'a'::INTEGER", "Could not convert"),
     ],
 )
