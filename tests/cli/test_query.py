@@ -210,6 +210,19 @@ def test_sql_may_come_from_standard_input(
     assert run(capsys, "-", "--dest", dest, "--format", "csv") == "a\n7\n"
 
 
+@pytest.mark.parametrize(("data", "says"), [(None, "closed"), (b"SELECT '\xff'", "not text in UTF-8")])
+def test_standard_input_without_text_is_wrong_usage(
+    dest: Path,
+    data: bytes | None,
+    says: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stdin = None if data is None else io.TextIOWrapper(io.BytesIO(data), encoding="utf-8")
+    monkeypatch.setattr(sys, "stdin", stdin)
+    assert says in refused(capsys, "-", "--dest", dest, code=2)
+
+
 def test_queries_by_name(dest: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = run(capsys, "--named", "coverage-by-outcome", "--dest", dest, "--format", "csv")
     assert out.splitlines()[1:] == ["access_denied,false,1,1,0", "ok,true,1,1,2"]

@@ -123,8 +123,18 @@ def _what_to_run(sql: str | None, named: str | None, ref: str | None, *, every: 
         if ref is None and not every:
             every, newer_than = found.reads_all, found.newer_than
     else:
-        text = sys.stdin.read() if sql == _STANDARD_INPUT else sql or ""
+        text = _standard_input() if sql == _STANDARD_INPUT else sql or ""
     return partial(query, text, ref=None if every else ref or LATEST, newer_than=newer_than)
+
+
+def _standard_input() -> str:
+    try:
+        if sys.stdin is not None:
+            return sys.stdin.read()
+    except UnicodeDecodeError as error:
+        message = "Standard input is not text in UTF-8"
+        raise click.UsageError(message, click.get_current_context()) from error
+    raise click.UsageError("Standard input is closed", click.get_current_context())
 
 
 def _pieces(rows: Rows, form: str, output: Path | None) -> Iterator[bytes]:
