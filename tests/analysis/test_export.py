@@ -167,6 +167,14 @@ def test_where_nothing_can_be_written_it_says_so(dest: Path, tmp_path: Path) -> 
         export(tmp_path / "out", (tmp_path / "file").parent / "snapshots" / day_id(23))
 
 
+def test_a_folder_named_like_a_home_is_a_folder(
+    dest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    export("./~x", dest)
+    assert len(files_in(tmp_path / "~x")) == 2
+
+
 def test_threads_may_export_side_by_side(dest: Path, tmp_path: Path) -> None:
     threads = [threading.Thread(target=export, args=(tmp_path / "out", dest)) for _ in range(3)]
     for each in threads:

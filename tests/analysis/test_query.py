@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 from datetime import UTC, date, datetime
@@ -18,6 +19,7 @@ from poolcensus.analysis.named import named_queries, named_query
 from poolcensus.analysis.views import views_of
 from poolcensus.errors import (
     DamagedSnapshotError,
+    DestinationError,
     MissingExtraError,
     QueryError,
     SettingsError,
@@ -304,6 +306,8 @@ def test_a_temporary_folder_with_signs_of_globs_is_a_folder(
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path_factory.mktemp("a*b[c]?'d")))
     assert rows_of("SELECT count(*) FROM pools, targets", dest) == [(6,)]
+    with query("SELECT 7 AS a", dest) as rows:
+        assert rows.parquet().stat().st_size > 0
 
 
 def test_snapshots_are_their_manifests(dest: Path) -> None:
@@ -514,6 +518,45 @@ def test_a_damaged_snapshot_is_said(
     with pytest.raises(DamagedSnapshotError, match=says):
         rows_of("SELECT count(*) FROM pools", tmp_path, ref=ref)
     assert rows_of("SELECT count(*) FROM targets", tmp_path) == [(1,)]
+
+
+def rewritten(snapshot: Snapshot, name: str, change: Callable[[bytes], bytes]) -> None:
+    """Change a file as another tool would that keeps the manifest right."""
+    folder = folder_of(snapshot)
+    data = change((folder / name).read_bytes())
+    (folder / name).write_bytes(data)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for each in manifest["files"]:
+        if each["name"] == name:
+            each |= {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("targets.ndjson", b'"pages":1', b'"pages":"x"'),
+        ("targets.ndjson", b'"attempts":1', b'"attempts":1180591620717411303424'),
+        ("pools.ndjson", b'"pool":{', b'"pool":{"PoolId":"b"},"pool":{'),
+        ("pools.ndjson", b'"pool":{', b'"pool":{"Long":"' + b"x" * (34 << 20) + b'",'),
+        ("pools.ndjson", b'"pool":{', b'"pool":['),
+    ],
+)
+def test_lines_that_cannot_be_read_are_damage_and_no_mistake_in_the_sql(
+    tmp_path: Path, name: str, old: bytes, new: bytes
+) -> None:
+    snapshot = written(tmp_path, day_id(23), {target(): [pool("a")]})
+    rewritten(snapshot, name, lambda data: data.replace(old, new))
+    with pytest.raises(DamagedSnapshotError, match=f"{day_id(23)}/{name}") as raised:
+        rows_of(f"FROM {name.partition('.')[0]}", tmp_path)
+    assert "poolcensus-" not in str(raised.value)
+
+
+def test_no_room_is_no_mistake_in_the_sql() -> None:
+    with database_module.Database() as database:
+        database.connection.execute("SET memory_limit = '4MB'; SET max_temp_directory_size = '0KB'")
+        with pytest.raises(DestinationError, match="set TMPDIR to another folder"):
+            database.run("CREATE TABLE x AS SELECT md5(n::VARCHAR) FROM range(1000000) r(n)")
 
 
 def test_a_missing_file_is_said(tmp_path: Path) -> None:

@@ -14,11 +14,12 @@ from poolcensus.analysis.views import (
     SNAPSHOTS,
     TARGETS,
     items_sql,
+    literal,
     snapshots_view,
     table_sql,
     targets_sql,
 )
-from poolcensus.errors import DamagedSnapshotError, MissingExtraError, QueryError
+from poolcensus.errors import DamagedSnapshotError, DestinationError, MissingExtraError, QueryError
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 # Enough to group millions of pools in memory. What takes more goes to the private folder, so that a query
 # leaves the memory of the machine to a census that runs beside it.
 _MOST_MEMORY: Final = 2 << 30
+# In what DuckDB says of a line of a file: that it is no JSON, or of other types, or too long.
+_OF_A_FILE: Final = ('JSON in file "', 'error in file "', 'while reading file "')
 
 
 class Database:
@@ -105,9 +108,9 @@ class Database:
 
     def lock(self) -> None:
         """Let nobody change a setting, or reach a file but those that are loaded, from now on."""
-        paths = ", ".join(_literal(each) for each in self.staging.real_paths())
+        paths = ", ".join(literal(each) for each in self.staging.real_paths())
         self.connection.execute(f"SET allowed_paths = [{paths}]")
-        self.connection.execute(f"SET allowed_directories = [{_literal(str(self.staging.folder))}]")
+        self.connection.execute(f"SET allowed_directories = [{literal(str(self.staging.folder))}]")
         self.connection.execute("SET enable_external_access = false")
         self.connection.execute("SET lock_configuration = true")
 
@@ -121,18 +124,34 @@ class Database:
             self._run(sql)
         except self._duckdb.InvalidInputException as error:
             self.staging.check()
-            if not _is_malformed(error):
+            if not any(sign in str(error) for sign in _OF_A_FILE):
                 raise QueryError(wording(error, lines_before)) from error
             if not self.staging.repair():
-                raise DamagedSnapshotError(f"a file can't be read: {wording(error)}") from error
+                raise DamagedSnapshotError(self._damage(error)) from error
             try:
                 self._run(sql)
             except self._duckdb.Error as second:
                 raise QueryError(wording(second, lines_before)) from second
+        except (self._duckdb.IOException, self._duckdb.OutOfMemoryException) as error:
+            self.staging.check()
+            raise self._no_room(error) from error
         except self._duckdb.Error as error:
             self.staging.check()
             raise QueryError(wording(error, lines_before)) from error
         self.staging.check()
+
+    def _damage(self, error: duckdb.Error) -> str:
+        # The folder is gone when this is read. Behind the first line DuckDB says how to pass over damage.
+        first = str(error).partition("\n")[0].replace(f"{self.staging.folder}{os.sep}", "")
+        return f"a snapshot holds what can't be read: {first}; the snapshot is damaged"
+
+    def _no_room(self, error: duckdb.Error) -> DestinationError:
+        # What follows the first line names settings that a query can't change.
+        first = str(error).partition("\n")[0]
+        return DestinationError(
+            f"DuckDB has no room, or can't write: {first} What takes more than 2 GB of memory needs room in"
+            f" {self.staging.folder.parent}: set TMPDIR to another folder."
+        )
 
     def _run(self, sql: str) -> None:
         try:
@@ -144,16 +163,7 @@ class Database:
             raise
 
 
-def _is_malformed(error: duckdb.Error) -> bool:
-    return "Malformed JSON" in str(error)
-
-
 def _physical_memory() -> int:
     with suppress(ValueError, OSError):
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return 2 * _MOST_MEMORY
-
-
-def _literal(text: str) -> str:
-    quoted = text.replace("'", "''")
-    return f"'{quoted}'"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from poolcensus.analysis.database import Database
 from poolcensus.analysis.selection import select_all, select_one
-from poolcensus.analysis.views import items_view, targets_view
+from poolcensus.analysis.views import items_view, literal, targets_view
 from poolcensus.errors import DestinationError, SettingsError
 from poolcensus.format.ids import parse_snapshot_id
 from poolcensus.model import ColumnType
@@ -99,7 +99,8 @@ def _write(database: Database, view: View, path: Path, mode: int) -> None:
     """Write a view into the file `path`, which it is once it is whole."""
     # Athena and others pass over names that begin with a dot.
     made = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    quoted = str(made).replace("'", "''")
+    # DuckDB takes a path that begins with ~ or file: for another.
+    to = literal(str(made.absolute()))
     columns = ", ".join(
         f'"{each.name}"::VARCHAR AS "{each.name}"' if each.type is ColumnType.JSON else f'"{each.name}"'
         for each in view.columns
@@ -109,7 +110,7 @@ def _write(database: Database, view: View, path: Path, mode: int) -> None:
         made.chmod(mode)
         # A temporary file of DuckDB's own would have a mode and a name of its own.
         options = "FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false"
-        database.run(f"COPY (SELECT {columns} FROM \"{view.name}\") TO '{quoted}' ({options})")
+        database.run(f'COPY (SELECT {columns} FROM "{view.name}") TO {to} ({options})')
         with made.open("rb") as file:
             os.fsync(file.fileno())
         made.replace(path)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Self
 from poolcensus.analysis.database import Database
 from poolcensus.analysis.selection import select_all, select_one
 from poolcensus.analysis.statement import parse
-from poolcensus.analysis.views import views_of
+from poolcensus.analysis.views import literal, views_of
 from poolcensus.format.codec import loads
 from poolcensus.model import ColumnType
 from poolcensus.storage.naming import LATEST
@@ -158,7 +158,7 @@ class Rows:
     def parquet(self) -> Path:
         """Return the rows as a Parquet file, which is there until the rows are closed."""
         path = self._database.staging.folder / "result.parquet"
-        self._database.run(f"COPY {_RESULT} TO '{path}' (FORMAT parquet, COMPRESSION zstd)")
+        self._database.run(f"COPY {_RESULT} TO {literal(str(path))} (FORMAT parquet, COMPRESSION zstd)")
         return path
 
     def close(self) -> None:

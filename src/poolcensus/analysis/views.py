@@ -177,7 +177,7 @@ def items_sql(operation: OperationInfo, paths: Sequence[Path]) -> str:
     # Fields that a query is likely to ask for together are parsed together, and the others not at all.
     groups = {_group(each): [other for other in fields if _group(other) == _group(each)] for each in fields}
     picked = ", ".join(
-        f'json_transform({item}, {_literal(_shape(some))}) AS "{name}"' for name, some in groups.items()
+        f'json_transform({item}, {literal(_shape(some))}) AS "{name}"' for name, some in groups.items()
     )
     plain = [each.name for each in _ACCOUNT if each.type is _TEXT]
     types = dict.fromkeys(("snapshot_id", "collected_at", "partition", *plain), _TEXT)
@@ -203,8 +203,8 @@ def _select(columns: Iterable[ViewColumn], source: str) -> str:
 
 
 def _file(types: dict[str, ColumnType], paths: Sequence[Path]) -> str:
-    files = ", ".join(_literal(str(each)) for each in paths)
-    columns = ", ".join(f"{_literal(name)}: '{kind.value}'" for name, kind in types.items())
+    files = ", ".join(literal(str(each)) for each in paths)
+    columns = ", ".join(f"{literal(name)}: '{kind.value}'" for name, kind in types.items())
     # Hive partitions are columns that DuckDB finds in paths.
     return (
         f"read_json([{files}], format = 'newline_delimited', columns = {{{columns}}}, filename = true,"
@@ -212,7 +212,8 @@ def _file(types: dict[str, ColumnType], paths: Sequence[Path]) -> str:
     )
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
+    """Return a text as SQL has it."""
     quoted = text.replace("'", "''")
     return f"'{quoted}'"
 
