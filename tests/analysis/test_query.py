@@ -320,6 +320,23 @@ def test_snapshots_are_their_manifests(dest: Path) -> None:
     assert second[1] == "complete"
 
 
+def test_halves_of_surrogate_pairs_are_replaced_in_every_view(tmp_path: Path) -> None:
+    written(tmp_path, day_id(22), {target(): []})
+    half: JsonObject = {"PoolId": "a", "Description": "x\ud800"}
+    snapshot = written(tmp_path, day_id(23), {target(): [half]})
+    manifest = folder_of(snapshot) / "manifest.json"
+    manifest.write_text(manifest.read_text().replace("SUSPENDED", "\\ud800"))
+    found = [
+        rows_of(f"SELECT {column} FROM {view}", tmp_path)[0][0]
+        for column, view in (
+            ("description", "pools"),
+            ("pool->>'Description'", "changes"),
+            ("manifest->>'$.accounts.skipped[0].reason'", "snapshots"),
+        )
+    ]
+    assert found == ["x\N{REPLACEMENT CHARACTER}", "x\N{REPLACEMENT CHARACTER}", "\N{REPLACEMENT CHARACTER}"]
+
+
 # --- changes --------------------------------------------------------------------------------------------
 
 CHANGES = "SELECT snapshot_before, snapshot_id, change, pool_id, fields, reason FROM changes ORDER BY ALL"

@@ -164,12 +164,17 @@ def _repair(path: Path, compression: Compression) -> bool:
     packer = compressor(compression)
     with path.open("rb") as raw, made.open("xb") as out:
         for line in read_lines(raw, compression):
-            is_broken = _SURROGATE.search(line) is not None
-            whole = codec.dumps(_whole(codec.loads(line))) + b"\n" if is_broken else line
-            out.write(packer.compress(whole))
+            out.write(packer.compress(whole_line(line)))
         out.write(packer.flush())
     made.replace(path)
     return True
+
+
+def whole_line(line: bytes) -> bytes:
+    """Return a line of JSON with U+FFFD for each half of a surrogate pair."""
+    if _SURROGATE.search(line) is None:
+        return line
+    return codec.dumps(_whole(codec.loads(line))) + b"\n"
 
 
 def _whole(value: JsonValue) -> JsonValue:

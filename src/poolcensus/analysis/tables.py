@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from poolcensus.analysis.changes import change_object
 from poolcensus.analysis.diff import diff
+from poolcensus.analysis.staging import whole_line
 from poolcensus.format.codec import dumps
 from poolcensus.format.schema import manifest_object
 from poolcensus.format.times import rfc3339
@@ -33,7 +34,7 @@ def write_changes(path: Path, pairs: Iterable[Pair]) -> None:
 def _write(path: Path, rows: Iterable[dict[str, object]]) -> None:
     with path.open("wb") as out:
         for row in rows:
-            out.write(dumps(row) + b"\n")
+            out.write(whole_line(dumps(row) + b"\n"))
 
 
 def _snapshot_row(snapshot: Snapshot) -> dict[str, object]:
