@@ -15,6 +15,8 @@ from poolcensus.model import Outcome
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from poolcensus.model import JsonObject
+
 REGIONS = [f"region-{number:02}" for number in range(17)]
 A: Content = {
     key(1, "eu-west-1"): [pool(1, PoolName="desks", State="RUNNING"), pool(2, PoolName="old")],
@@ -67,6 +69,23 @@ def test_a_person_reads_a_line_for_each_difference(
     two(tmp_path, A, B)
     assert run(tmp_path, A_ID, B_ID) == 0
     assert capsys.readouterr() == (TABLE, "")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "shown"),
+    [
+        ({"X": {"on": True, "b": 1}}, {"X": {"on": 1, "b": 1}}, "X.on: true -> 1"),
+        ({"X": {"Idle": None}}, {"X": {}}, 'X: {"Idle":null} -> {}'),
+        ({"X": {"Y": {"Idle": None}}}, {"X": {"Y": {}}}, 'X.Y: {"Idle":null} -> {}'),
+    ],
+)
+def test_a_change_always_says_what_changed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], before: JsonObject, after: JsonObject, shown: str
+) -> None:
+    two(tmp_path, {key(1): [pool(1, **before)]}, {key(1): [pool(1, **after)]})
+    assert run(tmp_path, A_ID, B_ID) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[lines.index("    changed  wspool-000000001") + 1].strip() == shown
 
 
 @pytest.mark.parametrize("columns", ["40", "80", "200"])

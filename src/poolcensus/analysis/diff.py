@@ -152,15 +152,15 @@ def changed_fields(
     found = {
         name: (before.get(name), after.get(name))
         for name in before.keys() | after.keys()
-        if name not in ignored and not _same(before.get(name), after.get(name))
+        if name not in ignored and not same(before.get(name), after.get(name))
     }
     return dict(sorted(found.items()))
 
 
-def _same(one: JsonValue, other: JsonValue) -> bool:
-    """Whether two values are the same JSON. To Python, true and 1 are equal."""
+def same(one: JsonValue, other: JsonValue) -> bool:
+    """Return whether two values are the same JSON. To Python, true and 1 are equal."""
     if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(_same(one[name], other[name]) for name in one)
+        return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
     if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(_same, one, other))
+        return len(one) == len(other) and all(map(same, one, other))
     return one == other and isinstance(one, bool) == isinstance(other, bool)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from poolcensus.analysis.changes import ChangeKind
+from poolcensus.analysis.diff import same
 from poolcensus.cli.tables import console
 from poolcensus.cli.wording import counted, printable
 from poolcensus.format.codec import dumps
@@ -113,11 +114,13 @@ def _changed_values(
             inner = {
                 each: (before.get(each), after.get(each))
                 for each in sorted(before.keys() | after.keys())
-                if before.get(each) != after.get(each)
+                if not same(before.get(each), after.get(each))
             }
-            yield from _changed_values(inner, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", (before, after)
+            # Of two that differ in a null alone, which one of them lacks, the whole is shown.
+            if inner:
+                yield from _changed_values(inner, f"{prefix}{name}.")
+                continue
+        yield f"{prefix}{name}", (before, after)
 
 
 def _unknown_line(reason: str, targets: list[Change], paint: Paint) -> str:
