@@ -124,6 +124,8 @@ def lines_changed(change: Callable[[list[bytes]], list[bytes]]) -> Callable[[byt
         (lambda data: data.replace(b'"PoolId"', b'"poolid"', 1), "000000000001 us-east-1: a pool has no"),
         (lambda data: data.replace(b"000000000002", b"000000000008"), "for which the ledger counts none"),
         (lambda data: data.replace(b'"State":', b'"State";', 1), "000000000001 us-east-1:"),
+        (lambda data: data.replace(b'"pool":{', b'"pool":{"PoolId":"x"},"pool":{', 1), "is there twice"),
+        (lambda data: data.replace(b'"PoolId":', b'"PoolId":"x","PoolId":', 1), "is there twice"),
         (lambda data: data[:-10] + b"\x00" * 10, "; the snapshot is damaged"),
     ],
 )

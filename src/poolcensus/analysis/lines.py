@@ -63,6 +63,10 @@ class RecordLines:
         item = record.get(self._item) if isinstance(record, dict) else None
         if not isinstance(item, dict):
             raise ValueError(f"{self._item} is not an object")  # noqa: TRY004 - the value is the file's
+        # Where a key is there twice, `identity_of` may have seen another item.
+        match = self._usual_start.match(text)
+        if match and item.get(self._schema.operation.identity) != match[1].decode():
+            raise ValueError(f"a {self._item} or its {self._schema.operation.identity} is there twice")
         return item
 
     def identity_of(self, text: bytes) -> str:
