@@ -188,6 +188,15 @@ def test_a_link_that_leads_nowhere_is_replaced(
     assert out.read_text() == "a\n1\n"
 
 
+def test_a_dash_is_standard_output(
+    dest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    out = run(capsys, "SELECT 1 AS a", "--dest", dest, "--format", "csv", "--output", "-")
+    assert (out, sorted(tmp_path.iterdir())) == ("a\n1\n", before)
+
+
 def test_a_link_is_followed(dest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "link.csv").symlink_to(tmp_path / "real.csv")
     run(capsys, "SELECT 1 AS a", "--dest", dest, "--output", tmp_path / "link.csv")

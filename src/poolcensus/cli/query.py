@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _FORMATS = ("table", "json", "csv", "parquet")
 _SUFFIXES = {".json": "json", ".ndjson": "json", ".jsonl": "json", ".csv": "csv", ".parquet": "parquet"}
-_STANDARD_INPUT = "-"
+_STANDARD_INPUT = _STANDARD_OUTPUT = "-"
 
 
 @click.command(
@@ -65,7 +65,10 @@ _STANDARD_INPUT = "-"
     " else table]",
 )
 @click.option(
-    "--output", metavar="FILE", type=click.Path(path_type=Path), help="Write the rows to this file."
+    "--output",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write the rows to this file; - is standard output.",
 )
 def command(
     sql: str | None,
@@ -90,6 +93,8 @@ def command(
     can't be read; the others are printed then.
     """
     settings = reading_settings(config, given)
+    if output == Path(_STANDARD_OUTPUT):
+        output = None
     if listed or schema:
         _put(_list() if listed else _schema(), None, settings)
         return ExitCode.OK
