@@ -572,7 +572,7 @@ def test_lines_that_cannot_be_read_are_damage_and_no_mistake_in_the_sql(
 def test_no_room_is_no_mistake_in_the_sql() -> None:
     with database_module.Database() as database:
         database.connection.execute("SET memory_limit = '4MB'; SET max_temp_directory_size = '0KB'")
-        with pytest.raises(DestinationError, match="set TMPDIR to another folder"):
+        with pytest.raises(DestinationError, match="set TMPDIR to a folder that has room"):
             database.run("CREATE TABLE x AS SELECT md5(n::VARCHAR) FROM range(1000000) r(n)")
 
 

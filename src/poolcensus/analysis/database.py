@@ -147,10 +147,12 @@ class Database:
 
     def _no_room(self, error: duckdb.Error) -> DestinationError:
         # What follows the first line names settings that a query can't change.
-        first = str(error).partition("\n")[0]
+        first = str(error).partition("\n")[0].rstrip(".")
+        if isinstance(error, self._duckdb.IOException):
+            return DestinationError(f"DuckDB can't write: {first}. Make room there or choose another folder.")
         return DestinationError(
-            f"DuckDB has no room, or can't write: {first} What takes more than 2 GB of memory needs room in"
-            f" {self.staging.folder.parent}: set TMPDIR to another folder."
+            f"DuckDB has no room: {first}. What does not fit into its memory goes to"
+            f" {self.staging.folder.parent}: set TMPDIR to a folder that has room."
         )
 
     def _run(self, sql: str) -> None:
