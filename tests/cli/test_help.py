@@ -121,7 +121,7 @@ def test_help_prints_what_the_option_prints(capsys: pytest.CaptureFixture[str]) 
         assert said == capsys.readouterr()
         assert said.err == ""
     assert main(["help", "shw"]) == 2
-    assert "did you mean show?" in capsys.readouterr().err
+    assert "Did you mean show?" in capsys.readouterr().err
 
 
 def test_the_manual_has_every_command_option_and_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
@@ -171,7 +171,7 @@ def test_the_module_runs_as_a_program() -> None:
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.splitlines() == [
-        "poolcensus: There is no command 'colect': did you mean collect?",
+        'poolcensus: Unknown command "colect". Did you mean collect?',
         "poolcensus: see 'poolcensus --help'",
     ]
 

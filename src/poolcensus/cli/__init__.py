@@ -82,8 +82,8 @@ class LazyGroup(click.Group):
             from difflib import get_close_matches
 
             nearest = get_close_matches(name, COMMANDS, n=1)
-            hint = f": did you mean {nearest[0]}?" if nearest else ""
-            ctx.fail(f"There is no command {name!a}{hint}")
+            hint = f" Did you mean {nearest[0]}?" if nearest else ""
+            ctx.fail(f'Unknown command "{ascii(name)[1:-1]}".{hint}')
         return super().resolve_command(ctx, args)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
