@@ -59,6 +59,19 @@ async def test_each_target_has_its_line_after_its_pages_in_the_stream_of_events(
     assert len(kept) == 11
 
 
+async def test_a_run_that_fails_at_once_shows_nothing_of_the_run_before(lab: Start) -> None:
+    here = await lab(accounts=3, faults=("denied",))
+    async with poolcensus.Census(here.settings()) as census:
+        await census.collect()
+        assert census.failures
+        census.settings = here.settings(profile="nobody")
+        with pytest.raises(poolcensus.SettingsError):
+            await census.collect()
+        assert (census.failures, census.uncovered, census.outcomes) == ((), (), {})
+        assert census.progress().totals == poolcensus.Totals()
+        assert census.published is None
+
+
 async def test_targets_are_accounts_times_regions_and_call_no_member(lab: Start) -> None:
     here = await lab(accounts=45)
     async with poolcensus.Census(here.settings()) as census:

@@ -11,8 +11,7 @@ import anyio
 import pytest
 
 from descriptors import path_of
-from poolcensus import census as census_module
-from poolcensus.census import Census
+from poolcensus.census import Census, publication
 from poolcensus.scope import opening
 from poolcensus.snapshot import SnapshotWriter, list_snapshots, write_queue
 from poolcensus.snapshot.journal import Journal
@@ -205,7 +204,7 @@ async def test_files_to_read_that_hang_hold_nobody_up(
     for name in ("read_accounts", "long_targets"):
         with monkeypatch.context() as patch, anyio.fail_after(LONGEST):
             hanging.begun.clear()
-            patch.setattr(opening if name == "read_accounts" else census_module, name, hang)
+            patch.setattr(opening if name == "read_accounts" else publication, name, hang)
             changes = {"accounts_from": str(tmp_path / "accounts")} if name == "read_accounts" else {}
             async with Census(here.settings(**changes)) as census, anyio.create_task_group() as group:
                 group.start_soon(census.collect)

@@ -1,0 +1,254 @@
+"""The library's face: a census as an async context manager."""
+
+from __future__ import annotations
+
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Self
+
+import anyio
+
+from poolcensus.census.publication import Publication
+from poolcensus.census.run import Run, check_accounts
+from poolcensus.engine.sinks import EventSink, PageSink, RecordSink
+from poolcensus.engine.streams import Stream
+from poolcensus.loops import require_asyncio
+from poolcensus.model import Target
+from poolcensus.operations import WORKSPACES_POOLS
+from poolcensus.scope.opening import open_run, prepare
+from poolcensus.scope.planning import plan_of
+from poolcensus.storage.destination import checked_place
+from poolcensus.tracing import tracing
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from types import TracebackType
+
+    from anyio.abc import TaskGroup
+
+    from poolcensus.config import Settings
+    from poolcensus.engine.engine import Sink
+    from poolcensus.engine.streams import Outlet
+    from poolcensus.model import FailureGroup, Outcome, Page, Plan, PoolRecord, Progress, TargetResult
+    from poolcensus.operations import Operation
+    from poolcensus.scope.opening import Opened, Prepared
+    from poolcensus.snapshot import Snapshot, SnapshotInfo
+    from poolcensus.tracing import Tracing
+
+_PAGES_BUFFERED = 32
+_TARGETS_BUFFERED = 256
+
+
+class Census:
+    """A census with some settings. Use it as an async context manager, for as many runs as wanted.
+
+    ```
+    async with poolcensus.Census(settings) as census:
+        async for record in census.pools():
+            ...
+    ```
+
+    It takes no signals, configures no logging and keeps nothing global. Leaving the context ends every
+    run that is still going on.
+    """
+
+    def __init__(self, settings: Settings, operation: Operation = WORKSPACES_POOLS) -> None:
+        self.settings = settings
+        self.operation = operation
+        self._group: TaskGroup | None = None
+        self._run = Run(settings, operation)
+        self._publication: Publication | None = None
+
+    async def __aenter__(self) -> Self:
+        require_asyncio()
+        self._group = await anyio.create_task_group().__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        group, self._group = self._group, None
+        if group is not None:
+            group.cancel_scope.cancel()
+            await group.__aexit__(None, None, None)
+
+    def progress(self) -> Progress:
+        """Where the present run is, or where the last one ended."""
+        return self._run.progress
+
+    @property
+    def outcomes(self) -> Mapping[Outcome, int]:
+        """How many targets of the present or last run have ended in which way."""
+        return self._run.outcomes
+
+    @property
+    def uncovered(self) -> tuple[TargetResult, ...]:
+        """The first 1,000 targets of the present or last run that were not covered, and why."""
+        return self._run.uncovered
+
+    @property
+    def failures(self) -> tuple[FailureGroup, ...]:
+        """How many targets of the present or last run were not covered, by what went wrong."""
+        return self._run.failures
+
+    @property
+    def closed(self) -> tuple[TargetResult, ...]:
+        """The targets that are `not_entitled` now, and in which the newest snapshot saw pools.
+
+        They are the lines of that snapshot's ledger, which was the newest at the destination of the last run
+        of `collect`. A service that is closed to an account looks like one that the account does not use.
+        """
+        return self._publication.closed if self._publication is not None else ()
+
+    @property
+    def resumable(self) -> bool:
+        """Whether the last run of `collect` was interrupted and can be gone on with, by one that resumes."""
+        return self._publication is not None and self._publication.resumable
+
+    @property
+    def run_id(self) -> str | None:
+        """The id of the present or last run of `collect`, which is that of the snapshot if it publishes one.
+
+        A run that resumes takes the id of the run that it goes on with.
+        """
+        return self._publication.run_id if self._publication is not None else None
+
+    @property
+    def published(self) -> Snapshot | None:
+        """What the last run of `collect` has published, even where it was cancelled just after that."""
+        publication = self._publication
+        if publication is None or publication.published is None:
+            return None
+        return publication.snapshot(publication.published, self._run)
+
+    @property
+    def before(self) -> SnapshotInfo | None:
+        """The newest of the other snapshots at the destination, once the last run of `collect` has published.
+
+        None where there is none, or none that can be read.
+        """
+        return self._publication.before if self._publication is not None else None
+
+    def targets(self) -> Stream[Target]:
+        """Every target that a run would have, while the accounts are still being listed.
+
+        Calls no member account. Raises a FatalError where the accounts can't be listed.
+        """
+        return Stream(self._running(), self._send_targets, buffer=_TARGETS_BUFFERED)
+
+    def pages(self) -> Stream[Page]:
+        """Every page as it is read, in no order between targets.
+
+        A target may fail after some of its pages: `outcomes` and `uncovered` say so in the end, and `events`
+        has a line for each target. In strict mode the stream then ends with an IncompleteError. A slow reader
+        slows the calls.
+        """
+        return Stream(self._running(), self._send_pages, buffer=_PAGES_BUFFERED)
+
+    def pools(self) -> Stream[PoolRecord]:
+        """Every pool as it is read, with where it was seen. As `pages`, a pool at a time."""
+        return Stream(self._running(), self._send_pools, buffer=_PAGES_BUFFERED)
+
+    def events(self) -> Stream[Page | TargetResult]:
+        """Every page as it is read, and the ledger's line of each target once it has ended.
+
+        The line comes after the target's last page: the pages of a target count if its line says `ok`, and
+        are void otherwise. In strict mode the stream ends as `pages` does.
+        """
+        return Stream(self._running(), self._send_events, buffer=_PAGES_BUFFERED)
+
+    async def collect(self, dest: str | os.PathLike[str] | None = None) -> Snapshot:
+        """Take the census and publish it at `dest`, by default the settings' destination.
+
+        That is a folder, `s3://BUCKET/PREFIX`, or `-`, with which the records go to standard output. Raises
+        NotPublishedError where `strict` or `max_failed` forbids publishing what was seen, but its ledger;
+        DestinationLockedError where another run is writing to `dest`, or another FatalError; then nothing
+        has been published. Where it is cancelled or ends in an error that is not the destination's, a run
+        into a folder leaves what it has for one that resumes: see `resumable`. Cancelling it takes a few
+        seconds at most. A thread that hangs on the disk is left behind, and publishes nothing later.
+        """
+        place = checked_place(dest) if dest is not None else self.settings.dest
+        publication = self._publication = Publication(self.settings, self.operation, place)
+        run = self._new_run()
+        async with (
+            # Before the destination is touched: wrong settings leave no trace.
+            self._prepare(lambda: publication.run_id) as prepared,
+            publication.store(prepared) as store,
+            open_run(self.settings, self.operation, prepared) as opened,
+        ):
+            manifest = await publication.collect(opened, store, run)
+        return publication.snapshot(manifest, run)
+
+    async def plan(self) -> Plan:
+        """Return what `collect` would do.
+
+        Calls member accounts only to ask which regions they have enabled.
+        """
+        async with self._open() as opened:
+            accounts = tuple([account async for batch in opened.listing.accounts() for account in batch])
+            check_accounts(len(accounts), opened, self.settings)
+            return await plan_of(opened, self.operation, accounts)
+
+    @asynccontextmanager
+    async def _prepare(self, run_id: Callable[[], str | None] = lambda: None) -> AsyncIterator[Prepared]:
+        traces = tracing()
+        with self._span(traces, run_id):
+            async with prepare(self.settings, traces) as prepared:
+                yield prepared
+
+    @contextmanager
+    def _span(self, traces: Tracing | None, run_id: Callable[[], str | None]) -> Iterator[None]:
+        if traces is None:
+            yield
+            return
+        with traces.run(self.operation.permission) as span:
+            try:
+                yield
+            finally:
+                # Known late: a run that resumes takes that of another.
+                if (found := run_id()) is not None:
+                    span.set_attribute("poolcensus.run_id", found)
+
+    @asynccontextmanager
+    async def _open(self) -> AsyncIterator[Opened]:
+        async with (
+            self._prepare() as prepared,
+            open_run(self.settings, self.operation, prepared) as opened,
+        ):
+            yield opened
+
+    def _running(self) -> TaskGroup:
+        if self._group is None:
+            raise RuntimeError("use the Census as an async context manager: async with Census(settings) as …")
+        return self._group
+
+    def _new_run(self) -> Run:
+        self._run = Run(self.settings, self.operation)
+        return self._run
+
+    async def _send_targets(self, outlet: Outlet[Target]) -> None:
+        async with self._open() as opened:
+            regions = opened.regions.regions
+            async with aclosing(opened.listing.accounts()) as batches:
+                async for accounts in batches:
+                    await outlet.put(
+                        tuple(Target(account, region) for account in accounts for region in regions)
+                    )
+
+    async def _send_pages(self, outlet: Outlet[Page]) -> None:
+        await self._send(lambda _: PageSink(outlet))
+
+    async def _send_events(self, outlet: Outlet[Page | TargetResult]) -> None:
+        await self._send(lambda _: EventSink(outlet))
+
+    async def _send_pools(self, outlet: Outlet[PoolRecord]) -> None:
+        await self._send(lambda opened: RecordSink(outlet, opened.aws.caller.partition))
+
+    async def _send(self, sink: Callable[[Opened], Sink]) -> None:
+        run = self._new_run()
+        async with self._open() as opened:
+            await run.take(opened, sink(opened))
+            run.check_stream()

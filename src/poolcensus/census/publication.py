@@ -1,0 +1,221 @@
+"""A run whose snapshot is published: what is put down, what forbids it, and what a former run left."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import AsyncExitStack, contextmanager, nullcontext
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from poolcensus.errors import DestinationError, NotPublishedError, SettingsError, SnapshotError
+from poolcensus.format.times import utc_now
+from poolcensus.loops import in_thread
+from poolcensus.snapshot import (
+    JournalHeader,
+    Snapshot,
+    SnapshotWriter,
+    interrupted_run,
+    long_targets,
+    new_snapshot_id,
+)
+from poolcensus.storage.destination import STANDARD_OUTPUT, is_in_s3, open_store, published_folder
+from poolcensus.storage.naming import LATEST
+from poolcensus.version import TOOL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from poolcensus.census.run import Run
+    from poolcensus.config import Settings
+    from poolcensus.engine.sinks import ClosedTargets
+    from poolcensus.model import Caller, JsonObject, Manifest, Target, TargetResult, Totals
+    from poolcensus.operations import Operation
+    from poolcensus.scope.opening import Opened, Prepared
+    from poolcensus.snapshot import Interrupted, SnapshotInfo
+    from poolcensus.storage.base import Draft, Store
+
+_log = logging.getLogger("poolcensus")
+
+
+class Publication:
+    """The snapshot of one run of `collect`, from its draft to its commit."""
+
+    def __init__(self, settings: Settings, operation: Operation, place: str) -> None:
+        self._settings = settings
+        self._operation = operation
+        self._place = place
+        self._started = utc_now()
+        self._writer: SnapshotWriter | None = None
+        # A run that resumes takes the id of the run that it goes on with.
+        self.run_id = new_snapshot_id(self._started)
+        self.closed: tuple[TargetResult, ...] = ()
+
+    @property
+    def resumable(self) -> bool:
+        """Whether the run was interrupted and can be gone on with."""
+        return self._writer is not None and self._writer.suspended
+
+    @property
+    def published(self) -> Manifest | None:
+        """The manifest, once it is published."""
+        return self._writer.manifest if self._writer is not None else None
+
+    @property
+    def before(self) -> SnapshotInfo | None:
+        """The newest of the other snapshots at the destination, once this one is published."""
+        return self._writer.before if self._writer is not None else None
+
+    def store(self, prepared: Prepared) -> Store:
+        """Return what keeps the destination's snapshots. Raises SettingsError where it can't do as asked."""
+        settings, place = self._settings, self._place
+        if settings.resume and (place == STANDARD_OUTPUT or is_in_s3(place)):
+            raise SettingsError(f"`resume` needs a directory as its destination: {place} keeps no journal")
+        return open_store(place, settings, prepared.session)
+
+    def snapshot(self, manifest: Manifest, run: Run) -> Snapshot:
+        """Return what was published, to be read."""
+        folder = published_folder(self._place, manifest.snapshot_id, self._settings)
+        return Snapshot(folder, manifest, run.uncovered if self._place == STANDARD_OUTPUT else None)
+
+    async def collect(self, opened: Opened, store: Store, run: Run) -> Manifest:
+        """Run all targets, publish what they came to, and return its manifest."""
+        asked = self._asked(opened.aws.caller)
+        async with AsyncExitStack() as stack:
+            interrupted = None
+            if self._settings.resume:
+                interrupted = await stack.enter_async_context(interrupted_run(store, asked))
+            header = self._header(asked, interrupted)
+            self.run_id = header.snapshot_id
+            draft = await store.draft(header.snapshot_id)
+            return await self._publish(opened, draft, header, interrupted, run)
+
+    def _header(self, asked: JsonObject, interrupted: Interrupted | None) -> JournalHeader:
+        if interrupted is not None:
+            _log.info("Continuing the interrupted run %s", interrupted.header.snapshot_id)
+            return msgspec.structs.replace(interrupted.header, compression=self._settings.compress)
+        return JournalHeader(
+            snapshot_id=self.run_id,
+            started_at=self._started,
+            compression=self._settings.compress,
+            operation=self._operation.info,
+            asked=asked,
+        )
+
+    async def _publish(
+        self,
+        opened: Opened,
+        draft: Draft,
+        header: JournalHeader,
+        interrupted: Interrupted | None,
+        run: Run,
+    ) -> Manifest:
+        async with SnapshotWriter(
+            draft,
+            partition=opened.aws.caller.partition,
+            operation=self._operation.info,
+            compression=self._settings.compress,
+            journal=header,
+        ) as writer:
+            self._writer = writer
+            former = _PreviousRun(interrupted, writer) if interrupted is not None else None
+            await run.take(opened, writer, await _long_targets(self._place), former)
+            self.closed = await self._closed_since_newest(run.closed_targets)
+            refused = self._reason_to_refuse(run.totals)
+            if refused is not None and self._place == STANDARD_OUTPUT:
+                raise self._not_published(run, refused, None)
+            with _keeping_ledger() if refused is not None else nullcontext():
+                manifest = await writer.publish(
+                    started_at=header.started_at,
+                    finished_at=utc_now(),
+                    tool=TOOL,
+                    caller=opened.aws.caller,
+                    organization_id=opened.listing.organization_id,
+                    request=self._settings.request(),
+                    accounts=run.accounts,
+                    skipped=tuple(opened.listing.skipped),
+                    totals=run.totals,
+                    shard=self._settings.shard,
+                    planned=run.totals.targets,
+                    refused=refused,
+                )
+            if refused is not None:
+                raise self._not_published(run, refused, writer.kept)
+        return manifest
+
+    def _asked(self, caller: Caller) -> JsonObject:
+        """Return what a run has to be asked for to go on with one that was interrupted."""
+        settings = self._settings
+        return {
+            **settings.request(),
+            "operation": self._operation.permission,
+            "page_size": settings.page_size,
+            "endpoint_url": settings.endpoint_url,
+            "shard": f"{shard.index}/{shard.count}" if (shard := settings.shard) is not None else None,
+            "partition": caller.partition,
+            "caller": caller.account_id,
+        }
+
+    async def _closed_since_newest(self, closed: ClosedTargets) -> tuple[TargetResult, ...]:
+        if not len(closed) or self._place == STANDARD_OUTPUT:
+            return ()
+        try:
+            return await in_thread(_with_pools, self._place, self._settings, closed)
+        except (SnapshotError, DestinationError) as error:
+            _log.info("what accounts had before the service was closed to them is not known: %s", error)
+            return ()
+
+    def _reason_to_refuse(self, totals: Totals) -> str | None:
+        """Return the setting that forbids publishing what was seen, None where none does."""
+        settings = self._settings
+        failed = totals.targets - totals.covered
+        if settings.strict and failed:
+            return "strict"
+        if settings.max_failed is not None and not settings.max_failed.allows(failed, totals.targets):
+            return f"max_failed {settings.max_failed}"
+        return None
+
+    def _not_published(self, run: Run, refused: str, kept: str | None) -> NotPublishedError:
+        totals = run.totals
+        failed = totals.targets - totals.covered
+        why = "`strict` is set" if refused == "strict" else f"`max_failed` allows {self._settings.max_failed}"
+        return NotPublishedError(
+            f"Snapshot not published: {failed:,} of {totals.targets:,} targets failed and {why}.",
+            uncovered=run.uncovered,
+            count=failed,
+            failures=run.failures,
+            ledger=kept,
+            dest=self._place if kept is not None else None,
+        )
+
+
+@contextmanager
+def _keeping_ledger() -> Iterator[None]:
+    try:
+        yield
+    except DestinationError as error:
+        _log.warning("The ledger of this run could not be kept: %s", error)
+
+
+class _PreviousRun:
+    """Puts what an interrupted run has finished into the writer of the run that goes on with it."""
+
+    def __init__(self, interrupted: Interrupted, writer: SnapshotWriter) -> None:
+        self._interrupted = interrupted
+        self._writer = writer
+        self.has = interrupted.has
+
+    async def restore(self, target: Target) -> TargetResult | None:
+        return await self._interrupted.restore(target, self._writer)
+
+
+async def _long_targets(place: str) -> Mapping[tuple[str, str], int]:
+    if place == STANDARD_OUTPUT or is_in_s3(place):
+        return {}
+    return await in_thread(long_targets, place)
+
+
+def _with_pools(place: str, settings: Settings, closed: ClosedTargets) -> tuple[TargetResult, ...]:
+    """Return the newest ledger's lines of targets that are closed now and had pools. Raises SnapshotError."""
+    newest = Snapshot.open(LATEST, place, settings=settings)
+    return tuple(result for result in newest.with_pools() if result in closed)
