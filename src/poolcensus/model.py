@@ -184,6 +184,39 @@ class TargetResult:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownGap:
+    """Targets that are refused on purpose: they are expected to end with one of some outcomes.
+
+    `accounts` are IDs and `regions` names or patterns; empty, they are all. `targets` counts those that ended
+    so in a run.
+    """
+
+    accounts: tuple[str, ...]
+    regions: tuple[str, ...]
+    outcomes: tuple[Outcome, ...]
+    reason: str | None = None
+    targets: int = 0
+
+    def __str__(self) -> str:
+        accounts, regions, outcomes = (
+            ",".join(each) or "*" for each in (self.accounts, self.regions, self.outcomes)
+        )
+        return f"{accounts}:{regions}:{outcomes}"
+
+
+@dataclass(frozen=True, slots=True)
+class OutdatedGap:
+    """A known gap that no longer holds. `allowed` counts its targets that were `ok` or `empty`.
+
+    `example` is the first of them. Without any, no target of the gap has failed.
+    """
+
+    gap: KnownGap
+    allowed: int
+    example: TargetResult | None
+
+
+@dataclass(frozen=True, slots=True)
 class Denial:
     """A denial of IAM that names its policy: an explicit deny in it, or no permission that it gives."""
 
@@ -283,6 +316,12 @@ class Manifest:
     outcomes: dict[Outcome, int]
     files: tuple[FileEntry, ...]
     shard: Shard | None = None
+    known_gaps: tuple[KnownGap, ...] = ()
+
+    @property
+    def failed(self) -> int:
+        """How many targets are not covered, less those that failed as the run expected."""
+        return self.totals.targets - self.totals.covered - sum(each.targets for each in self.known_gaps)
 
 
 @dataclass(frozen=True, slots=True)

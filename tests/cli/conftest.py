@@ -155,6 +155,7 @@ def library(monkeypatch: pytest.MonkeyPatch) -> FakeLibrary:
         failures = property(lambda _: FailureTally(WORKSPACES_POOLS, fake.snapshot.results).groups())
         published = property(lambda _: fake.published or (None if fake.error else fake.snapshot))
         before = property(lambda _: fake.before)
+        outdated_gaps = ()
 
         async def __aenter__(self) -> Self:
             return self

@@ -78,6 +78,7 @@ def test_a_good_run_tells_of_itself_and_of_its_snapshot(file: Path) -> None:
         "targets": 4,
         "covered": 4,
         "targets_uncovered": 0,
+        "targets_known_gaps": 0,
         "pools": 7,
         "pages": 3,
         "accounts": 2,

@@ -46,6 +46,7 @@ PUBLISHED = {
     "seconds": 12.3,
     "totals": TOTALS,
     "outcomes": {"ok": 3, "empty": 1},
+    "known_gaps": 0,
     "failures": [],
 }
 UNPUBLISHED = {

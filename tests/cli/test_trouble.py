@@ -58,7 +58,7 @@ def test_failures_are_grouped_by_outcome_and_name_the_accounts(result: Callable[
         (
             "Denied by a service control policy in 2 accounts: 000000000004 acct-3 (3 regions),"
             " 000000000007 acct-6 (us-east-1) (AccessDeniedException). No change to the role helps: change"
-            " the policy, or leave the accounts out with `exclude_accounts`."
+            " the policy, leave the accounts out with `exclude_accounts`, or expect it with `known_gaps`."
         ),
     ]
 
@@ -101,8 +101,8 @@ def test_refusals_name_the_policy_and_are_grouped_by_it(result: Callable[..., Ta
         (
             "Denied by a service control policy in 1 account",
             (
-                "No change to the role helps: change the policy, or leave the accounts out with"
-                " `exclude_accounts`."
+                "No change to the role helps: change the policy, leave the accounts out with"
+                " `exclude_accounts`, or expect it with `known_gaps`."
             ),
         ),
         (

@@ -59,6 +59,7 @@ OTHERS: dict[str, object] = {
     "compress": "zstd",
     "strict": "yes",
     "max_failed": "2.5%",
+    "known_gaps": f"{ONE}:eu-*:scp_denied",
     "resume": "on",
     "deadline": "1.5",
     "shard": "2/3",

@@ -117,6 +117,7 @@ HEALTHY = {
     "targets": 100,
     "covered": 100,
     "targets_uncovered": 0,
+    "targets_known_gaps": 0,
     "pools": 7,
     'outcomes{outcome="assume_role_failed"}': 0,
     'outcomes{outcome="not_entitled"}': 0,

@@ -33,12 +33,14 @@ from poolcensus import (
     IncomparableSnapshotsError,
     IncompleteError,
     Keep,
+    KnownGap,
     LockHolder,
     Manifest,
     MissingExtraError,
     NotPublishedError,
     OrganizationError,
     Outcome,
+    OutdatedGap,
     Page,
     Plan,
     PoolRecord,
@@ -134,6 +136,9 @@ async def after_a_run() -> None:
         assert_type(census.progress(), Progress)
         assert_type(census.outcomes, Mapping[Outcome, int])
         assert_type(census.uncovered, tuple[TargetResult, ...])
+        for outdated in census.outdated_gaps:
+            assert_type(outdated, OutdatedGap)
+            assert_type(outdated.gap, KnownGap)
         assert_type(census.closed, tuple[TargetResult, ...])
         assert_type(census.resumable, bool)
         if census.before is not None:

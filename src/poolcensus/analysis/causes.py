@@ -25,7 +25,8 @@ _CAUSES: Final[Mapping[Outcome, str]] = {
 }
 _REMEDIES: Final[Mapping[Outcome, str]] = {
     Outcome.SCP_DENIED: (
-        "No change to the role helps: change the policy, or leave the accounts out with `exclude_accounts`."
+        "No change to the role helps: change the policy, leave the accounts out with `exclude_accounts`,"
+        " or expect it with `known_gaps`."
     ),
     Outcome.ASSUME_ROLE_FAILED: (
         "If this is every account, check `role_name`, `external_id` and the role's trust policy."

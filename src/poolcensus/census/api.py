@@ -29,7 +29,16 @@ if TYPE_CHECKING:
     from poolcensus.config import Settings
     from poolcensus.engine.engine import Sink
     from poolcensus.engine.streams import Outlet
-    from poolcensus.model import FailureGroup, Outcome, Page, Plan, PoolRecord, Progress, TargetResult
+    from poolcensus.model import (
+        FailureGroup,
+        Outcome,
+        OutdatedGap,
+        Page,
+        Plan,
+        PoolRecord,
+        Progress,
+        TargetResult,
+    )
     from poolcensus.operations import Operation
     from poolcensus.scope.opening import Opened, Prepared
     from poolcensus.snapshot import Snapshot, SnapshotInfo
@@ -93,6 +102,11 @@ class Census:
     def failures(self) -> tuple[FailureGroup, ...]:
         """How many targets of the present or last run were not covered, by what went wrong."""
         return self._run.failures
+
+    @property
+    def outdated_gaps(self) -> tuple[OutdatedGap, ...]:
+        """The known gaps that no longer hold, once a run has ended."""
+        return self._run.known_gaps.outdated()
 
     @property
     def closed(self) -> tuple[TargetResult, ...]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from poolcensus.census.run import Run
     from poolcensus.config import Settings
     from poolcensus.engine.sinks import ClosedTargets
-    from poolcensus.model import Caller, JsonObject, Manifest, Target, TargetResult, Totals
+    from poolcensus.model import Caller, JsonObject, Manifest, Target, TargetResult
     from poolcensus.operations import Operation
     from poolcensus.scope.opening import Opened, Prepared
     from poolcensus.snapshot import Interrupted, SnapshotInfo
@@ -121,7 +121,7 @@ class Publication:
             former = _PreviousRun(interrupted, writer) if interrupted is not None else None
             await run.take(opened, writer, await _long_targets(self._place), former)
             self.closed = await self._closed_since_newest(run.closed_targets)
-            refused = self._reason_to_refuse(run.totals)
+            refused = self._reason_to_refuse(run)
             if refused is not None and self._place == STANDARD_OUTPUT:
                 raise self._not_published(run, refused, None)
             with _keeping_ledger() if refused is not None else nullcontext():
@@ -137,6 +137,7 @@ class Publication:
                     totals=run.totals,
                     shard=self._settings.shard,
                     planned=run.totals.targets,
+                    known_gaps=run.known_gaps.counted(),
                     refused=refused,
                 )
             if refused is not None:
@@ -165,22 +166,20 @@ class Publication:
             _log.info("what accounts had before the service was closed to them is not known: %s", error)
             return ()
 
-    def _reason_to_refuse(self, totals: Totals) -> str | None:
+    def _reason_to_refuse(self, run: Run) -> str | None:
         """Return the setting that forbids publishing what was seen, None where none does."""
         settings = self._settings
-        failed = totals.targets - totals.covered
-        if settings.strict and failed:
+        if settings.strict and run.failed:
             return "strict"
-        if settings.max_failed is not None and not settings.max_failed.allows(failed, totals.targets):
+        if settings.max_failed is not None and not settings.max_failed.allows(run.failed, run.totals.targets):
             return f"max_failed {settings.max_failed}"
         return None
 
     def _not_published(self, run: Run, refused: str, kept: str | None) -> NotPublishedError:
-        totals = run.totals
-        failed = totals.targets - totals.covered
+        failed, targets = run.failed, run.totals.targets
         why = "`strict` is set" if refused == "strict" else f"`max_failed` allows {self._settings.max_failed}"
         return NotPublishedError(
-            f"Snapshot not published: {failed:,} of {totals.targets:,} targets failed and {why}.",
+            f"Snapshot not published: {failed:,} of {targets:,} targets failed and {why}.",
             uncovered=run.uncovered,
             count=failed,
             failures=run.failures,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from poolcensus.engine.engine import Engine, EngineLimits
 from poolcensus.engine.failures import FailureTally
+from poolcensus.engine.known_gaps import KnownGaps
 from poolcensus.engine.sinks import ClosedTargets, ResultRecorder
 from poolcensus.errors import FatalError, IncompleteError
 from poolcensus.model import Progress, Totals
@@ -45,6 +46,7 @@ class Run:
         self._engine: Engine | None = None
         self._uncovered: list[TargetResult] = []
         self._tally = FailureTally(operation)
+        self.known_gaps = KnownGaps(settings.known_gaps)
         self.closed_targets = ClosedTargets(())
 
     async def take(
@@ -61,7 +63,7 @@ class Run:
             aws=opened.aws,
             listing=opened.listing,
             regions=opened.regions,
-            sink=ResultRecorder(sink, self._uncovered, self._tally, self.closed_targets),
+            sink=ResultRecorder(sink, self._uncovered, self._tally, self.closed_targets, self.known_gaps),
             limits=EngineLimits(
                 concurrency=settings.concurrency,
                 per_account=settings.per_account,
@@ -88,12 +90,11 @@ class Run:
 
     def check_stream(self) -> None:
         """Say how many targets failed, of whom a stream tells nothing. Raises IncompleteError if `strict`."""
-        totals = self.totals
-        failed = totals.targets - totals.covered
+        failed, targets = self.failed, self.totals.targets
         if failed and self._settings.strict:
-            raise IncompleteError(f"{failed} of {totals.targets} targets were not covered")
+            raise IncompleteError(f"{failed} of {targets} targets were not covered")
         if failed:
-            _log.warning("%d of %d targets were not covered", failed, totals.targets)
+            _log.warning("%d of %d targets were not covered", failed, targets)
 
     @property
     def progress(self) -> Progress:
@@ -104,6 +105,12 @@ class Run:
     def totals(self) -> Totals:
         """What the run has come to."""
         return self._engine.totals() if self._engine is not None else Totals()
+
+    @property
+    def failed(self) -> int:
+        """How many targets were not covered, less those that failed as was expected."""
+        totals = self.totals
+        return totals.targets - totals.covered - self.known_gaps.expected
 
     @property
     def accounts(self) -> int:

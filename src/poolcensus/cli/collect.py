@@ -15,10 +15,9 @@ from poolcensus.cli.exits import ExitCode, StoppedError, code_of, drop_output
 from poolcensus.cli.notify import Ending, notify
 from poolcensus.cli.options import EVERYTHING, read_settings, settings_options
 from poolcensus.cli.running import ending_with, run
-from poolcensus.cli.trouble import closures, complain, failures, on_terminal
+from poolcensus.cli.trouble import closures, complain, failures, on_terminal, outdated_gaps
 from poolcensus.config.sources import settings_file
 from poolcensus.errors import CensusError, SettingsError
-from poolcensus.model import SnapshotStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,7 +89,7 @@ def collect(
         raise
     finally:
         with _standing(manifest):
-            complain(*closures(census.closed), *_scope_change(census))
+            complain(*closures(census.closed), *_scope_change(census), *_outdated(census, manifest))
             _write_metrics(settings.metrics_file, code, census, manifest)
             notify(settings, census, Ending(code, manifest, failure, stopped=stopped))
     return snapshot, census.failures
@@ -141,8 +140,13 @@ def _scope_change(census: Census) -> Iterator[str]:
         yield change
 
 
+def _outdated(census: Census, manifest: Manifest | None) -> Iterator[str]:
+    # A run that ended early has not seen every target.
+    return outdated_gaps(census.outdated_gaps) if manifest is not None else iter(())
+
+
 def _code(manifest: Manifest) -> int:
-    return ExitCode.OK if manifest.status == SnapshotStatus.COMPLETE else ExitCode.UNCOVERED
+    return ExitCode.UNCOVERED if manifest.failed else ExitCode.OK
 
 
 def _report(
@@ -158,7 +162,7 @@ def _report(
 
         with suppress(OSError):
             put(console(stderr=True), *manifest_summary(manifest, where))
-    if manifest.status != SnapshotStatus.COMPLETE:
+    if manifest.failed:
         totals = manifest.totals
         complain(*failures(groups))
         at = "" if where is None else f" at {where}"

@@ -42,6 +42,9 @@ def put_failures(
     screen = console()
     put(screen, failure_table(rows, all_regions=not screen.is_terminal))
     put_causes(results, manifest)
+    if known := sum(each.targets for each in manifest.known_gaps):
+        line = with_options(f"{counted(known, 'target')} failed as `known_gaps` expects.")
+        put(screen, "", sentences([line]))
 
 
 def put_causes(uncovered: Iterable[TargetResult], manifest: Manifest) -> None:

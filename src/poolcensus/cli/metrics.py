@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry, Gauge, generate_latest, write_to_textfile
 from prometheus_client.parser import text_string_to_metric_families
 
-from poolcensus.model import Outcome, SnapshotStatus
+from poolcensus.model import Outcome
 from poolcensus.storage.local.files import write_all
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _LONGEST = 600_000
 
 _OF_THE_RUN = {
     "run_success": "Whether the last run published a snapshot.",
-    "run_complete": "Whether the last run published a snapshot that covers every target.",
+    "run_complete": "Whether the last run published a snapshot that covers every target, known gaps aside.",
     "run_exit_code": "The exit code of the last run.",
     "run_finished_timestamp_seconds": "When the last run ended.",
     "run_duration_seconds": "How long the last run took.",
@@ -39,11 +39,12 @@ _OF_THE_RUN = {
 }
 _OF_THE_SNAPSHOT = {
     "last_success_timestamp_seconds": "When a run last published a snapshot; 0 where none has.",
-    "last_complete_timestamp_seconds": "When a run last published a snapshot that covers every target; 0"
-    " where none has.",
+    "last_complete_timestamp_seconds": "When a run last published a snapshot that covers every target, known"
+    " gaps aside; 0 where none has.",
     "targets": "Targets of the newest snapshot: accounts times regions.",
     "covered": "Targets of the newest snapshot whose pools are known.",
     "targets_uncovered": "Targets of the newest snapshot that ended without being covered.",
+    "targets_known_gaps": "Targets of the newest snapshot that failed as the settings expect.",
     "pools": "Pools of the newest snapshot.",
     "pages": "Pages of pools that were read for the newest snapshot.",
     "accounts": "Accounts that were asked for the newest snapshot.",
@@ -108,13 +109,14 @@ def _of_the_run(code: int, progress: Progress, now: float, *, published: bool) -
 
 def _of_the_snapshot(manifest: Manifest, now: float) -> Mapping[str, float]:
     totals = manifest.totals
-    whole = {"last_complete_timestamp_seconds": now} if manifest.status is SnapshotStatus.COMPLETE else {}
+    whole = {} if manifest.failed else {"last_complete_timestamp_seconds": now}
     return {
         "last_success_timestamp_seconds": now,
         **whole,
         "targets": totals.targets,
         "covered": totals.covered,
         "targets_uncovered": totals.targets - totals.covered,
+        "targets_known_gaps": sum(each.targets for each in manifest.known_gaps),
         "pools": totals.pools,
         "pages": totals.pages,
         "accounts": manifest.accounts_planned,

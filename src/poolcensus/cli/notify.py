@@ -181,6 +181,7 @@ def summary(settings: Settings, census: Census, ending: Ending) -> dict[str, obj
         "seconds": round(census.progress().elapsed, 3),
         "totals": {name: getattr(totals, name) for name in totals.__dataclass_fields__},
         "outcomes": {outcome.value: count for outcome, count in outcomes.items() if count},
+        "known_gaps": 0 if manifest is None else sum(each.targets for each in manifest.known_gaps),
         "failures": [_failure(each) for each in census.failures[:_GROUPS]],
     }
 

@@ -57,6 +57,7 @@ OPTIONS = tuple(
         ("--compress", "compress", "none|gzip|zstd"),
         ("--strict", "strict", None),
         ("--max-failed", "max_failed", "N|N%"),
+        ("--known-gap", "known_gaps", "ACCOUNT:REGION:OUTCOME", True),
         ("--resume", "resume", None),
         ("--deadline", "deadline", "DURATION"),
         ("--shard", "shard", "I/N"),

@@ -67,7 +67,7 @@ def manifest_summary(manifest: Manifest, where: str | None) -> Iterable[Renderab
             ("Started", f"{rfc3339(manifest.started_at)}, took {took}", ""),
             ("Caller", manifest.caller.arn, ""),
             ("Accounts", f"{manifest.accounts_planned:,} asked{_skipped(manifest.accounts_skipped)}", ""),
-            ("Targets", f"{totals.covered:,} of {totals.targets:,} covered", ""),
+            ("Targets", f"{totals.covered:,} of {totals.targets:,} covered{_gaps(manifest)}", ""),
             (
                 manifest.operation.items.capitalize(),
                 f"{totals.pools:,} on {counted(totals.pages, 'page')}",
@@ -116,6 +116,11 @@ def plan_summary(plan: Plan) -> Iterable[RenderableType]:
         (Column("Operation"), Column("Calls", is_number=True)),
         [(operation, f"{count:,}") for operation, count in plan.calls.items()],
     )
+
+
+def _gaps(manifest: Manifest) -> str:
+    known = sum(each.targets for each in manifest.known_gaps)
+    return f", {known:,} known gaps" if known else ""
 
 
 def _skipped(accounts: Iterable[SkippedAccount]) -> str:

@@ -14,7 +14,7 @@ from poolcensus.cli.wording import counted, printable
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from poolcensus.model import FailedAccount, FailureGroup, TargetResult
+    from poolcensus.model import FailedAccount, FailureGroup, OutdatedGap, TargetResult
 
 MAX_ACCOUNTS = 5
 # AWS takes 50 characters. A list of accounts may hold anything.
@@ -91,6 +91,17 @@ def closures(closed: Iterable[TargetResult]) -> Iterator[str]:
         f"WorkSpaces Pools is closed now to {counted(len(by_account), 'account')} in which the snapshot"
         f" before saw {counted(pools, 'pool')}: {', '.join(names)}"
     )
+
+
+def outdated_gaps(outdated: Iterable[OutdatedGap]) -> Iterator[str]:
+    """Yield a line for each known gap that no longer holds."""
+    for each in outdated:
+        found = "none of its targets failed"
+        if each.example is not None:
+            name = _named(each.example.account_id, each.example.account_name, each.example.region, 1)
+            more = f" and {each.allowed - 1:,} more" if each.allowed > 1 else ""
+            found = f"{counted(each.allowed, 'target')} allowed: {name}{more}"
+        yield f"Known gap {each.gap} no longer holds: {found}. Narrow it or remove it from `known_gaps`."
 
 
 def _account(account: FailedAccount, *, with_region: bool) -> str:

@@ -12,6 +12,7 @@ import msgspec
 
 from poolcensus import partitions
 from poolcensus.config import readers, sources
+from poolcensus.config.known_gaps import read_known_gaps
 from poolcensus.config.readers import EntryError, Reader
 from poolcensus.config.values import (
     FailureBudget,
@@ -25,7 +26,7 @@ from poolcensus.config.values import (
     TransportKind,
 )
 from poolcensus.errors import SettingsError
-from poolcensus.model import Compression, JsonObject, JsonValue, Shard
+from poolcensus.model import Compression, JsonObject, JsonValue, KnownGap, Shard
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -182,6 +183,11 @@ class Settings(
         readers.failure_budget,
         "Publish only if at most N targets, or N% of them, failed.",
     ] = None
+    known_gaps: Annotated[
+        tuple[KnownGap, ...],
+        read_known_gaps,
+        "What is refused on purpose, ACCOUNT:REGION:OUTCOME, with * for all. It does not count as failed.",
+    ] = ()
     resume: Annotated[
         _Choice, "Continue an interrupted run at this destination, if it is less than 24 hours old."
     ] = False
@@ -299,16 +305,19 @@ class Settings(
         if self.s3_kms_key is not None and self.s3_encryption is S3Encryption.AES256:
             message = "a key of KMS and the encryption AES256 exclude each other"
             yield Clash("s3_kms_key", message, frozenset({"s3_kms_key", "s3_encryption"}))
-        if self.regions or self.exclude_regions:
-            yield from self._unknown_regions()
+        gaps = tuple(region for gap in self.known_gaps for region in gap.regions)
+        if self.regions or self.exclude_regions or gaps:
+            yield from self._unknown_regions(gaps)
 
-    def _unknown_regions(self) -> Iterator[Clash]:
+    def _unknown_regions(self, gaps: tuple[str, ...]) -> Iterator[Clash]:
         known = partitions.known_regions() | set(self.extra_regions)
-        for key in ("regions", "exclude_regions"):
+        named = {"regions": self.regions, "exclude_regions": self.exclude_regions, "known_gaps": gaps}
+        for key, regions in named.items():
             keys = frozenset({key, "extra_regions"})
-            for each in getattr(self, key):
+            for each in regions:
                 if partitions.is_pattern(each):
-                    if key == "regions" and not any(partitions.matches(region, (each,)) for region in known):
+                    chosen = any(partitions.matches(region, (each,)) for region in known)
+                    if key != "exclude_regions" and not chosen:
                         yield Clash(key, f"{readers.shown(each)} matches no region", keys)
                 elif each not in known:
                     yield Clash(

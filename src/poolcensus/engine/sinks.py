@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from poolcensus.engine.engine import Sink
     from poolcensus.engine.failures import FailureTally
+    from poolcensus.engine.known_gaps import KnownGaps
     from poolcensus.engine.streams import Outlet
     from poolcensus.model import Target, TargetResult
 
@@ -43,23 +44,34 @@ class ClosedTargets:
 
 
 class ResultRecorder:
-    """Passes everything on to a sink. Keeps the first results that were not covered, and counts them all."""
+    """Passes everything on to a sink. Keeps the first results that were not covered, and counts them all.
+
+    What fails as is expected counts as no failure.
+    """
 
     def __init__(
-        self, sink: Sink, uncovered: list[TargetResult], tally: FailureTally, closed: ClosedTargets
+        self,
+        sink: Sink,
+        uncovered: list[TargetResult],
+        tally: FailureTally,
+        closed: ClosedTargets,
+        known_gaps: KnownGaps,
     ) -> None:
         self._sink = sink
         self._uncovered = uncovered
         self._tally = tally
         self._closed = closed
+        self._known_gaps = known_gaps
         self.page, self.full, self.room = sink.page, sink.full, sink.room
 
     async def done(self, result: TargetResult, target: Target) -> None:
         await self._sink.done(result, target)
+        expected = self._known_gaps.take(result)
         if result.outcome is Outcome.NOT_ENTITLED:
             self._closed.add(result)
         elif not result.outcome.covered:
-            self._tally.add(result)
+            if not expected:
+                self._tally.add(result)
             if len(self._uncovered) < UNCOVERED_KEPT:
                 self._uncovered.append(result)
 

@@ -15,6 +15,7 @@ from poolcensus.model import (
     FileEntry,
     JsonObject,
     JsonValue,
+    KnownGap,
     Manifest,
     OperationInfo,
     Outcome,
@@ -224,7 +225,13 @@ def manifest_object(manifest: Manifest) -> dict[str, object]:
         "outcomes": {outcome.value: count for outcome, count in manifest.outcomes.items()},
         "files": [asdict(file) for file in manifest.files],
         "shard": None if shard is None else asdict(shard),
+        **_gaps_of(manifest),
     }
+
+
+def _gaps_of(manifest: Manifest) -> dict[str, object]:
+    gaps = [{**asdict(gap), "outcomes": [*map(str, gap.outcomes)]} for gap in manifest.known_gaps]
+    return {"known_gaps": gaps} if gaps else {}
 
 
 def _indented(content: dict[str, object]) -> bytes:
@@ -279,6 +286,7 @@ def decode_manifest(data: bytes) -> Manifest:
         outcomes={Outcome(key): _count(outcomes, key) for key in outcomes},
         files=tuple(_file(item) for item in _list(content, "files")),
         shard=None if shard is None else _shard(shard),
+        known_gaps=tuple(_gap(item) for item in _list(content, "known_gaps", missing=True)),
     )
 
 
@@ -328,6 +336,17 @@ def _file(value: JsonValue) -> FileEntry:
     )
 
 
+def _gap(value: JsonValue) -> KnownGap:
+    gap = _object(value, "a known gap")
+    return KnownGap(
+        accounts=_texts(gap, "accounts"),
+        regions=_texts(gap, "regions"),
+        outcomes=tuple(map(Outcome, _texts(gap, "outcomes"))),
+        reason=_text_or_none(gap, "reason", missing=True),
+        targets=_count(gap, "targets"),
+    )
+
+
 def _shard(value: JsonValue) -> Shard:
     shard = _object(value, "shard")
     return Shard(index=_count(shard, "index"), count=_count(shard, "count"))
@@ -346,11 +365,19 @@ def _object(value: JsonValue, name: str) -> JsonObject:
     raise ValueError(f"{name} is not an object")
 
 
-def _list(holder: JsonObject, key: str) -> list[JsonValue]:
-    value = _get(holder, key)
+def _list(holder: JsonObject, key: str, *, missing: bool = False) -> list[JsonValue]:
+    value = holder.get(key, []) if missing else _get(holder, key)
     if isinstance(value, list):
         return value
     raise ValueError(f"{key} is not a list")
+
+
+def _texts(holder: JsonObject, key: str) -> tuple[str, ...]:
+    values = _list(holder, key)
+    texts = tuple(each for each in values if isinstance(each, str))
+    if len(texts) < len(values):
+        raise ValueError(f"{key} is not a list of texts")
+    return texts
 
 
 def _text(holder: JsonObject, key: str) -> str:

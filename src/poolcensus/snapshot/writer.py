@@ -43,7 +43,16 @@ if TYPE_CHECKING:
     from datetime import datetime
     from types import TracebackType
 
-    from poolcensus.model import Caller, OperationInfo, Page, Shard, SkippedAccount, Target, TargetResult
+    from poolcensus.model import (
+        Caller,
+        KnownGap,
+        OperationInfo,
+        Page,
+        Shard,
+        SkippedAccount,
+        Target,
+        TargetResult,
+    )
     from poolcensus.snapshot.info import SnapshotInfo
     from poolcensus.snapshot.journal import JournalHeader
     from poolcensus.storage.base import Draft
@@ -257,6 +266,7 @@ class SnapshotWriter:
         skipped: tuple[SkippedAccount, ...],
         totals: Totals,
         shard: Shard | None = None,
+        known_gaps: tuple[KnownGap, ...] = (),
         planned: int | None = None,
         refused: str | None = None,
     ) -> Manifest:
@@ -297,6 +307,7 @@ class SnapshotWriter:
             outcomes={outcome: self._outcomes[outcome] for outcome in Outcome if outcome in self._outcomes},
             files=files,
             shard=shard,
+            known_gaps=known_gaps,
         )
         if refused is not None:
             manifest = replace(manifest, files=files[1:])

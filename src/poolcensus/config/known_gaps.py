@@ -1,0 +1,91 @@
+"""The setting that names what is refused on purpose."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from poolcensus.config.readers import AccountId, EntryError, RegionPattern, listed, shown
+from poolcensus.model import KnownGap, Outcome
+
+_KEYS = ("accounts", "regions", "outcomes", "reason")
+_ALL = "*"
+# A reason is for people, in a manifest that others read.
+_LONGEST_REASON = 1000
+
+
+def read_known_gaps(value: object) -> tuple[KnownGap, ...]:
+    """Return gaps from `ACCOUNT:REGION:OUTCOME` texts, or from tables of accounts, regions and outcomes."""
+    if isinstance(value, str):
+        value = [part for part in value.split(";") if part.strip()]
+    elif isinstance(value, Mapping):
+        value = [value]
+    return tuple(dict.fromkeys(_gap(entry) for entry in listed(value)))
+
+
+def _gap(entry: object) -> KnownGap:
+    match entry:
+        case KnownGap():
+            return entry
+        case str() if entry.count(":") == 2:
+            accounts, regions, outcomes = entry.split(":")
+            return _read(entry, accounts, regions, outcomes, None)
+        case Mapping():
+            if unknown := sorted(str(key) for key in entry if key not in _KEYS):
+                raise EntryError(f"{shown(unknown[0])} is not a key of a known gap: {', '.join(_KEYS)}")
+            return _read(entry, *(entry.get(key) for key in _KEYS))
+    raise EntryError(
+        f"{shown(entry)} is not a known gap: ACCOUNT:REGION:OUTCOME, or a table of accounts, regions and"
+        " outcomes"
+    )
+
+
+def _read(entry: object, accounts: object, regions: object, outcomes: object, reason: object) -> KnownGap:
+    gap = KnownGap(
+        accounts=_each(accounts, AccountId),
+        regions=_each(regions, RegionPattern),
+        outcomes=tuple(_outcome(each) for each in _values(outcomes)),
+        reason=_reason(reason),
+    )
+    if not gap.outcomes:
+        raise EntryError(f"{shown(entry)} names no outcome, such as scp_denied")
+    if not gap.accounts and not gap.regions:
+        raise EntryError(f"{shown(entry)} names neither an account nor a region")
+    return gap
+
+
+def _values(value: object) -> tuple[object, ...]:
+    found = () if value is None else listed(value)
+    return tuple(dict.fromkeys(found))
+
+
+def _each(value: object, kind: object) -> tuple[str, ...]:
+    found = []
+    for each in _values(value):
+        if each == _ALL:
+            return ()
+        try:
+            found.append(msgspec.convert(each, kind))
+        except msgspec.ValidationError:
+            described = kind.__metadata__[0].description  # type: ignore[attr-defined] # each kind is Annotated
+            raise EntryError(f"{shown(each)} is not {described}") from None
+    return tuple(found)
+
+
+def _outcome(value: object) -> Outcome:
+    uncovered = [each.value for each in Outcome if not each.covered]
+    if value not in list(Outcome):
+        raise EntryError(f"{shown(value)} is not an outcome: {', '.join(uncovered)}")
+    outcome = Outcome(str(value))
+    if outcome.covered:
+        raise EntryError(f"{shown(value)} is covered and no gap. Those that are: {', '.join(uncovered)}")
+    return outcome
+
+
+def _reason(value: object) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or len(value) > _LONGEST_REASON:
+        raise EntryError(f"a reason is text of at most {_LONGEST_REASON:,} characters")
+    return value.strip() or None

@@ -1,0 +1,80 @@
+"""Tells failures that are expected from others, and which expectations no longer hold."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from poolcensus import partitions
+from poolcensus.model import KnownGap, Outcome, OutdatedGap
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from poolcensus.model import TargetResult
+
+# Outcomes that say of a target that the call was allowed.
+_ALLOWED = frozenset({Outcome.OK, Outcome.EMPTY})
+
+
+class _Seen:
+    """What the targets of one gap have ended with."""
+
+    __slots__ = ("allowed", "expected", "failed", "first_allowed")
+
+    def __init__(self) -> None:
+        self.expected = 0
+        self.failed = 0
+        self.allowed = 0
+        self.first_allowed: TargetResult | None = None
+
+
+class KnownGaps:
+    """The gaps that a run expects, and what became of them.
+
+    A target counts for the first gap that expects its outcome.
+    """
+
+    def __init__(self, gaps: Iterable[KnownGap]) -> None:
+        self._gaps = tuple(gaps)
+        self._seen = tuple(_Seen() for _ in self._gaps)
+        self._anywhere = [number for number, gap in enumerate(self._gaps) if not gap.accounts]
+        self._by_account: dict[str, list[int]] = {}
+        for number, gap in enumerate(self._gaps):
+            for account in gap.accounts:
+                self._by_account.setdefault(account, []).append(number)
+
+    def take(self, result: TargetResult) -> bool:
+        """Take note of how a target ended. Return whether it failed as was expected."""
+        expected = False
+        for number in sorted((*self._by_account.get(result.account_id, ()), *self._anywhere)):
+            gap, seen = self._gaps[number], self._seen[number]
+            if gap.regions and not partitions.matches(result.region, gap.regions):
+                continue
+            if result.outcome in gap.outcomes:
+                seen.expected += not expected
+                expected = True
+            elif result.outcome in _ALLOWED:
+                seen.allowed += 1
+                seen.first_allowed = seen.first_allowed or result
+            seen.failed += not result.outcome.covered
+        return expected
+
+    @property
+    def expected(self) -> int:
+        """How many targets failed as was expected."""
+        return sum(each.expected for each in self._seen)
+
+    def counted(self) -> tuple[KnownGap, ...]:
+        """Return the gaps, each with the number of targets that failed as it expects."""
+        return tuple(
+            replace(gap, targets=seen.expected) for gap, seen in zip(self._gaps, self._seen, strict=True)
+        )
+
+    def outdated(self) -> tuple[OutdatedGap, ...]:
+        """Return the gaps that no longer hold: of which a target was allowed, or of which none failed."""
+        return tuple(
+            OutdatedGap(gap, seen.allowed, seen.first_allowed)
+            for gap, seen in zip(self._gaps, self._seen, strict=True)
+            if seen.allowed or not seen.failed
+        )
