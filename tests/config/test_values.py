@@ -79,6 +79,7 @@ OTHERS: dict[str, object] = {
     "s3_encryption": "aws:kms",
     "s3_kms_key": "alias/census",
     "s3_bucket_owner": ONE,
+    "organization": [{"name": "gov", "profile": "gov"}],
 }
 
 

@@ -13,6 +13,7 @@ import msgspec
 from poolcensus import partitions
 from poolcensus.config import readers, sources
 from poolcensus.config.known_gaps import read_known_gaps
+from poolcensus.config.organizations import OrganizationTable, read_organizations
 from poolcensus.config.readers import EntryError, Reader
 from poolcensus.config.values import (
     FailureBudget,
@@ -69,6 +70,10 @@ _Units = Annotated[tuple[str, ...], readers.each_of(readers.UnitId)]
 _Patterns = Annotated[tuple[str, ...], readers.each_of(readers.RegionPattern)]
 _Calls = Annotated[int, readers.whole(1, 4096)]
 _Choice = Annotated[bool, readers.flag]
+
+
+def _organizations(value: object) -> tuple[OrganizationTable, ...]:
+    return read_organizations(value, {field.key: field.read for field in FIELDS.values()})
 
 
 class Settings(
@@ -261,6 +266,12 @@ class Settings(
         readers.Owner | None, "The account, by its 12-digit id, that has to own the bucket on S3."
     ] = None
 
+    organization: Annotated[
+        tuple[OrganizationTable, ...],
+        _organizations,
+        "Several Organizations in one run, a table for each, with what is set for it alone.",
+    ] = ()
+
     @classmethod
     def load(cls, path: str | os.PathLike[str] | None = None, **overrides: object) -> "Settings":
         """Read the settings: `overrides` over POOLCENSUS_* variables over the TOML file over defaults.
@@ -305,9 +316,22 @@ class Settings(
         if self.s3_kms_key is not None and self.s3_encryption is S3Encryption.AES256:
             message = "a key of KMS and the encryption AES256 exclude each other"
             yield Clash("s3_kms_key", message, frozenset({"s3_kms_key", "s3_encryption"}))
+        yield from self._clashes_of_tables()
         gaps = tuple(region for gap in self.known_gaps for region in gap.regions)
         if self.regions or self.exclude_regions or gaps:
             yield from self._unknown_regions(gaps)
+
+    def _clashes_of_tables(self) -> Iterator[Clash]:
+        for table in self.organization:
+            try:
+                msgspec.structs.replace(self, organization=(), **dict(table.settings))
+            except InvalidSettingsError as error:
+                own = {name for name, _ in table.settings}
+                for each in error.problems:
+                    # Others are those of the run's settings, which are told for themselves.
+                    if isinstance(each, Clash) and each.keys & own:
+                        message = f"{readers.shown(table.name)}: {each.key}: {each.message}"
+                        yield Clash("organization", message, frozenset({"organization"}))
 
     def _unknown_regions(self, gaps: tuple[str, ...]) -> Iterator[Clash]:
         known = partitions.known_regions() | set(self.extra_regions)
@@ -327,8 +351,22 @@ class Settings(
                         keys,
                     )
 
+    def by_organization(self) -> "Mapping[str | None, Settings]":
+        """Return the settings of each Organization by its name, or these under None where no table names one.
+
+        What a table sets takes the place of what is set for the run.
+        """
+        return {
+            each.name: msgspec.structs.replace(self, organization=(), **dict(each.settings))
+            for each in self.organization
+        } or {None: self}
+
     def request(self) -> JsonObject:
         """Return what was asked for (accounts, regions, pools), as the manifest keeps it. Holds no secret."""
+        if self.organization:
+            shared = msgspec.structs.replace(self, organization=()).request()
+            each = {name: settings.request() for name, settings in self.by_organization().items()}
+            return {**shared, "organizations": [{"name": name, **request} for name, request in each.items()]}
         filters: list[JsonValue] = [
             {"name": each.name, "operator": str(each.operator), "values": list(each.values)}
             for each in self.filters
@@ -387,6 +425,7 @@ def load_settings(
     """
     keys = {field.name: key for key, field in FIELDS.items()}
     given, problems = sources.read(keys, path, overrides or {}, option_names or {}, ambient=ambient)
+    sources.outrank_tables(given, "organization")
     try:
         settings = Settings(**{FIELDS[key].name: each.value for key, each in given.items()})  # type: ignore[arg-type] # each was read by its field
     except InvalidSettingsError as error:

@@ -35,6 +35,7 @@ class Given(msgspec.Struct, frozen=True):
 
     value: object
     place: str
+    in_file: bool = False
 
 
 def read(
@@ -63,6 +64,21 @@ def read(
         elif value is not None:
             given[key] = Given(value, option_names.get(key, name))
     return given, problems
+
+
+def outrank_tables(given: dict[str, Given], key: str) -> None:
+    """Take out of the tables under `key` what the environment or an override gives, which rank higher."""
+    tables = given.get(key)
+    if tables is None or not tables.in_file or not isinstance(tables.value, list):
+        return
+    above = {name for name, each in given.items() if not each.in_file}
+    kept = [
+        {name: value for name, value in table.items() if name not in above}
+        if isinstance(table, dict)
+        else table
+        for table in tables.value
+    ]
+    given[key] = msgspec.structs.replace(tables, value=kept)
 
 
 def settings_file(path: str | os.PathLike[str] | None = None) -> Path | None:
@@ -124,7 +140,7 @@ def _read_file(
     file, raw = found
     for key, value in _table(file, raw).items():
         if key in known:
-            given[key] = Given(value, f"{file}: {key}")
+            given[key] = Given(value, f"{file}: {key}", in_file=True)
         else:
             problems.append(f"Unknown setting {shown(key)} in {file}.{_suggestion(key, known)}")
 

@@ -1,0 +1,101 @@
+"""Several Organizations in one file: what each table sets, and what it may not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from poolcensus.config import Settings
+from poolcensus.errors import SettingsError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FILE = """
+role_name = "Reader"
+regions = ["us-*"]
+
+[[organization]]
+name = "commercial"
+profile = "audit"
+external_id = "canary-of-a-secret"
+
+[[organization]]
+name = "gov"
+profile = "audit-gov"
+role_name = "GovReader"
+regions = ["us-gov-*"]
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "poolcensus.toml"
+    path.write_text(FILE, encoding="utf-8")
+    return path
+
+
+def test_a_table_ranks_above_what_the_file_sets_for_the_run(file: Path) -> None:
+    settings = Settings.load(file).by_organization()
+    assert [*settings] == ["commercial", "gov"]
+    first, second = settings.values()
+    assert (first.profile, first.role_name, first.regions) == ("audit", "Reader", ("us-*",))
+    assert (second.profile, second.role_name, second.regions) == ("audit-gov", "GovReader", ("us-gov-*",))
+    assert (first.organization, second.organization) == ((), ())
+
+
+def test_the_environment_and_the_command_line_rank_above_tables(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POOLCENSUS_ROLE_NAME", "OfTheEnvironment")
+    settings = Settings.load(file, regions="us-gov-west-1").by_organization()
+    assert {each.role_name for each in settings.values()} == {"OfTheEnvironment"}
+    assert {each.regions for each in settings.values()} == {("us-gov-west-1",)}
+
+
+def test_without_tables_the_settings_are_those_of_the_one_organization() -> None:
+    settings = Settings.load()
+    assert settings.by_organization() == {None: settings}
+
+
+def test_the_request_names_each_and_holds_no_secret(file: Path) -> None:
+    settings = Settings.load(file)
+    request = settings.request()
+    organizations = request["organizations"]
+    assert isinstance(organizations, list)
+    assert [each["name"] for each in organizations if isinstance(each, dict)] == ["commercial", "gov"]
+    assert "canary" not in f"{request} {settings}"
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ('name = "a b"', '"a b" is not a name'),
+        ('profile = "x"', "None is not a name"),
+        ('name = "a"\nconcurrency = 7', '"a": concurrency is set for the whole run'),
+        ('name = "a"\nprofil = "x"', '"a": unknown setting "profil". Did you mean profile?'),
+        ('name = "a"\nregions = ["moon"]', '"a": regions: "moon" is not a region.'),
+        ('name = "a"\nsession_duration = 1', '"a": session_duration: 1 must be a whole number'),
+        ('name = "a"\nexternal_id = "not valid canary"', '"a": external_id: must be 2 to 1224'),
+        (
+            'name = "a"\nous = ["r-ab12"]\nexclude_ous = ["r-ab12"]',
+            '"a": exclude_ous: organizational unit r-ab12',
+        ),
+        ('name = "a"\n[[organization]]\nname = "a"', 'two tables have the name "a"'),
+    ],
+)
+def test_a_wrong_table_is_refused_with_its_name(tmp_path: Path, table: str, words: str) -> None:
+    path = tmp_path / "poolcensus.toml"
+    path.write_text(f"[[organization]]\n{table}\n", encoding="utf-8")
+    with pytest.raises(SettingsError) as caught:
+        Settings.load(path)
+    assert words in str(caught.value)
+    assert "canary" not in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_the_environment_has_no_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POOLCENSUS_ORGANIZATION", "gov")
+    with pytest.raises(SettingsError, match="must be tables of a configuration file"):
+        Settings.load()
