@@ -90,12 +90,14 @@ class Account:
     """An account that will be asked. What its source does not tell is None.
 
     `ou_path` is its place in the organization, `o-…/r-…/ou-…/ACCOUNT/`; `tags` are pairs of key and value.
+    `organization` is what the settings call its Organization, where a run is of several.
     """
 
     id: str
     name: str | None = None
     ou_path: str | None = None
     tags: tuple[tuple[str, str], ...] | None = None
+    organization: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +156,7 @@ class PoolRecord:
     pool: JsonObject
     ou_path: str | None = None
     account_tags: tuple[tuple[str, str], ...] | None = None
+    organization: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +184,7 @@ class TargetResult:
     operation: str = ""
     ou_path: str | None = None
     account_tags: tuple[tuple[str, str], ...] | None = None
+    organization: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +269,19 @@ class Caller:
 
 
 @dataclass(frozen=True, slots=True)
+class OrganizationInfo:
+    """One of several Organizations of a run: what the settings call it, and who asked.
+
+    `id` is None where the accounts come from a file.
+    """
+
+    name: str
+    id: str | None
+    caller: Caller
+    accounts_planned: int
+
+
+@dataclass(frozen=True, slots=True)
 class Totals:
     """What a run came to. `requests` counts every call to AWS that was sent, of any service."""
 
@@ -298,7 +315,10 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a snapshot says of itself. Times are in UTC."""
+    """What a snapshot says of itself. Times are in UTC.
+
+    `organizations` are those of a run of several; `caller` and `organization_id` are then the first one's.
+    """
 
     schema_version: int
     snapshot_id: str
@@ -317,6 +337,7 @@ class Manifest:
     files: tuple[FileEntry, ...]
     shard: Shard | None = None
     known_gaps: tuple[KnownGap, ...] = ()
+    organizations: tuple[OrganizationInfo, ...] = ()
 
     @property
     def failed(self) -> int:

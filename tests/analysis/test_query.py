@@ -106,6 +106,7 @@ def test_a_pool_has_every_field_in_its_column(dest: Path) -> None:
         "partition": "aws",
         "account_id": "000000000001",
         "account_name": "acct-1",
+        "organization": None,
         "ou_path": None,
         "account_tags": None,
         "region": "us-east-1",
@@ -402,7 +403,7 @@ def test_what_is_one_select_is_run(dest: Path, sql: str, found: list[tuple[objec
 
 def test_a_view_can_be_described(dest: Path) -> None:
     assert rows_of("DESCRIBE pools;\n", dest)[0][:2] == ("snapshot_id", "VARCHAR")
-    assert len(rows_of("SUMMARIZE targets", dest)) == 17
+    assert len(rows_of("SUMMARIZE targets", dest)) == 18
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,7 @@ class View(NamedTuple):
 _ACCOUNT: Final = (
     ViewColumn("account_id", _TEXT, "12 digits of the account"),
     ViewColumn("account_name", _TEXT, "name of the account"),
+    ViewColumn("organization", _TEXT, "what the settings call its Organization, in a run of several"),
     ViewColumn("ou_path", _TEXT, "place in the Organization, if the run asked for it"),
     ViewColumn("account_tags", _JSON, "tags of the account, if the run asked for them"),
     ViewColumn("region", _TEXT, "region"),

@@ -186,7 +186,7 @@ class Channel:
         self._transport = transport
         self._clock = clock
         self._retrier = retrier
-        self._limiter = limiter
+        self.limiter = limiter
         self._rates = rates
         self.pauses = pauses
         self._breakers = breakers
@@ -210,7 +210,7 @@ class Channel:
     @property
     def in_flight(self) -> int:
         """How many calls are under way."""
-        return self._limiter.in_flight
+        return self.limiter.in_flight
 
     def forget(self, account_id: str) -> None:
         """Drop what is known of an account's rates: it has no call left to make."""
@@ -322,7 +322,7 @@ class Channel:
                 resting = self.work.resting if rests else nullcontext()
                 with self._pause(call, in_region=False), resting, self._waiting(watch):
                     await source.get()
-            await self._limiter.acquire(call.place, ahead=ahead)
+            await self.limiter.acquire(call.place, ahead=ahead)
             try:
                 if self._breakers.state(endpoint) is not State.CLOSED:
                     if not in_silence:
@@ -335,7 +335,7 @@ class Channel:
                 shortage = shortage or _Shortage(self._breakers)
                 shortage.note(error)
             finally:
-                self._limiter.release(call.place)
+                self.limiter.release(call.place)
             if shortage is not None:
                 with self._pause(call, in_region=False):
                     await shortage.pause()

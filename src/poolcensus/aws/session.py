@@ -87,9 +87,12 @@ async def open_aws(
     operation: Operation,
     query: Query,
     tracing: Tracing | None = None,
+    *,
+    limiter: ConcurrencyLimiter | None = None,
 ) -> AsyncIterator[Aws]:
     """Open AWS for a run that takes a census of an operation: the transport, and who the caller is.
 
+    `limiter` has the places for calls, where others take some too.
     Raises CredentialsError or another FatalError. On leaving, every connection is closed.
     """
     sdk, caller_credentials = session.sdk, session.credentials
@@ -104,7 +107,8 @@ async def open_aws(
             transport=transport,
             clock=Clock(),
             retrier=Retrier(RetryPolicy(max_attempts=settings.max_attempts)),
-            limiter=ConcurrencyLimiter(
+            limiter=limiter
+            or ConcurrencyLimiter(
                 total=places,
                 per_account=settings.per_account,
                 per_region=settings.per_region,

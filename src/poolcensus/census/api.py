@@ -14,14 +14,14 @@ from poolcensus.engine.streams import Stream
 from poolcensus.loops import require_asyncio
 from poolcensus.model import Target
 from poolcensus.operations import WORKSPACES_POOLS
-from poolcensus.scope.opening import open_run, prepare
-from poolcensus.scope.planning import plan_of
-from poolcensus.storage.destination import checked_place
+from poolcensus.scope.joining import naming, open_all, prepare_all
+from poolcensus.scope.planning import joined_plan, plan_of
+from poolcensus.storage.destination import checked_place, is_in_s3
 from poolcensus.tracing import tracing
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
     from types import TracebackType
 
     from anyio.abc import TaskGroup
@@ -40,7 +40,8 @@ if TYPE_CHECKING:
         TargetResult,
     )
     from poolcensus.operations import Operation
-    from poolcensus.scope.opening import Opened, Prepared
+    from poolcensus.scope.joining import Joined
+    from poolcensus.scope.opening import Opened
     from poolcensus.snapshot import Snapshot, SnapshotInfo
     from poolcensus.tracing import Tracing
 
@@ -189,11 +190,11 @@ class Census:
         run = self._new_run()
         async with (
             # Before the destination is touched: wrong settings leave no trace.
-            self._prepare(lambda: publication.run_id) as prepared,
-            publication.store(prepared) as store,
-            open_run(self.settings, self.operation, prepared) as opened,
+            self._prepare(lambda: publication.run_id, for_destination=is_in_s3(place)) as joined,
+            publication.store(joined) as store,
+            open_all(self.operation, joined) as organizations,
         ):
-            manifest = await publication.collect(opened, store, run)
+            manifest = await publication.collect(organizations, store, run)
         return publication.snapshot(manifest, run)
 
     async def plan(self) -> Plan:
@@ -201,17 +202,26 @@ class Census:
 
         Calls member accounts only to ask which regions they have enabled.
         """
-        async with self._open() as opened:
-            accounts = tuple([account async for batch in opened.listing.accounts() for account in batch])
-            check_accounts(len(accounts), opened, self.settings)
-            return await plan_of(opened, self.operation, accounts)
+        async with self._open() as organizations:
+            plans = []
+            for opened in organizations:
+                with naming(opened.name):
+                    plans.append(await self._plan_of(opened))
+            return joined_plan(plans)
+
+    async def _plan_of(self, opened: Opened) -> Plan:
+        accounts = tuple([account async for batch in opened.listing.accounts() for account in batch])
+        check_accounts(len(accounts), opened, self.settings)
+        return await plan_of(opened, self.operation, accounts)
 
     @asynccontextmanager
-    async def _prepare(self, run_id: Callable[[], str | None] = lambda: None) -> AsyncIterator[Prepared]:
+    async def _prepare(
+        self, run_id: Callable[[], str | None] = lambda: None, *, for_destination: bool = False
+    ) -> AsyncIterator[Joined]:
         traces = tracing()
         with self._span(traces, run_id):
-            async with prepare(self.settings, traces) as prepared:
-                yield prepared
+            async with prepare_all(self.settings, traces, for_destination=for_destination) as joined:
+                yield joined
 
     @contextmanager
     def _span(self, traces: Tracing | None, run_id: Callable[[], str | None]) -> Iterator[None]:
@@ -227,12 +237,9 @@ class Census:
                     span.set_attribute("poolcensus.run_id", found)
 
     @asynccontextmanager
-    async def _open(self) -> AsyncIterator[Opened]:
-        async with (
-            self._prepare() as prepared,
-            open_run(self.settings, self.operation, prepared) as opened,
-        ):
-            yield opened
+    async def _open(self) -> AsyncIterator[tuple[Opened, ...]]:
+        async with self._prepare() as joined, open_all(self.operation, joined) as organizations:
+            yield organizations
 
     def _running(self) -> TaskGroup:
         if self._group is None:
@@ -244,13 +251,15 @@ class Census:
         return self._run
 
     async def _send_targets(self, outlet: Outlet[Target]) -> None:
-        async with self._open() as opened:
-            regions = opened.regions.regions
-            async with aclosing(opened.listing.accounts()) as batches:
-                async for accounts in batches:
-                    await outlet.put(
-                        tuple(Target(account, region) for account in accounts for region in regions)
-                    )
+        async with self._open() as organizations:
+            for opened in organizations:
+                regions = opened.regions.regions
+                with naming(opened.name):
+                    async with aclosing(opened.listing.accounts()) as batches:
+                        async for accounts in batches:
+                            await outlet.put(
+                                tuple(Target(account, region) for account in accounts for region in regions)
+                            )
 
     async def _send_pages(self, outlet: Outlet[Page]) -> None:
         await self._send(lambda _: PageSink(outlet))
@@ -259,10 +268,14 @@ class Census:
         await self._send(lambda _: EventSink(outlet))
 
     async def _send_pools(self, outlet: Outlet[PoolRecord]) -> None:
-        await self._send(lambda opened: RecordSink(outlet, opened.aws.caller.partition))
+        await self._send(
+            lambda organizations: RecordSink(
+                outlet, {each.name: each.aws.caller.partition for each in organizations}
+            )
+        )
 
-    async def _send(self, sink: Callable[[Opened], Sink]) -> None:
+    async def _send(self, sink: Callable[[Sequence[Opened]], Sink]) -> None:
         run = self._new_run()
-        async with self._open() as opened:
-            await run.take(opened, sink(opened))
+        async with self._open() as organizations:
+            await run.take(organizations, sink(organizations))
             run.check_stream()

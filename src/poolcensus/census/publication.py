@@ -11,6 +11,7 @@ import msgspec
 from poolcensus.errors import DestinationError, NotPublishedError, SettingsError, SnapshotError
 from poolcensus.format.times import utc_now
 from poolcensus.loops import in_thread
+from poolcensus.model import OrganizationInfo
 from poolcensus.snapshot import (
     JournalHeader,
     Snapshot,
@@ -24,14 +25,15 @@ from poolcensus.storage.naming import LATEST
 from poolcensus.version import TOOL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from poolcensus.census.run import Run
     from poolcensus.config import Settings
     from poolcensus.engine.sinks import ClosedTargets
     from poolcensus.model import Caller, JsonObject, Manifest, Target, TargetResult
     from poolcensus.operations import Operation
-    from poolcensus.scope.opening import Opened, Prepared
+    from poolcensus.scope.joining import Joined
+    from poolcensus.scope.opening import Opened
     from poolcensus.snapshot import Interrupted, SnapshotInfo
     from poolcensus.storage.base import Draft, Store
 
@@ -66,21 +68,21 @@ class Publication:
         """The newest of the other snapshots at the destination, once this one is published."""
         return self._writer.before if self._writer is not None else None
 
-    def store(self, prepared: Prepared) -> Store:
+    def store(self, joined: Joined) -> Store:
         """Return what keeps the destination's snapshots. Raises SettingsError where it can't do as asked."""
         settings, place = self._settings, self._place
         if settings.resume and (place == STANDARD_OUTPUT or is_in_s3(place)):
             raise SettingsError(f"`resume` needs a directory as its destination: {place} keeps no journal")
-        return open_store(place, settings, prepared.session)
+        return open_store(place, settings, joined.session)
 
     def snapshot(self, manifest: Manifest, run: Run) -> Snapshot:
         """Return what was published, to be read."""
         folder = published_folder(self._place, manifest.snapshot_id, self._settings)
         return Snapshot(folder, manifest, run.uncovered if self._place == STANDARD_OUTPUT else None)
 
-    async def collect(self, opened: Opened, store: Store, run: Run) -> Manifest:
+    async def collect(self, organizations: Sequence[Opened], store: Store, run: Run) -> Manifest:
         """Run all targets, publish what they came to, and return its manifest."""
-        asked = self._asked(opened.aws.caller)
+        asked = self._asked([each.aws.caller for each in organizations])
         async with AsyncExitStack() as stack:
             interrupted = None
             if self._settings.resume:
@@ -88,7 +90,7 @@ class Publication:
             header = self._header(asked, interrupted)
             self.run_id = header.snapshot_id
             draft = await store.draft(header.snapshot_id)
-            return await self._publish(opened, draft, header, interrupted, run)
+            return await self._publish(organizations, draft, header, interrupted, run)
 
     def _header(self, asked: JsonObject, interrupted: Interrupted | None) -> JournalHeader:
         if interrupted is not None:
@@ -104,7 +106,7 @@ class Publication:
 
     async def _publish(
         self,
-        opened: Opened,
+        organizations: Sequence[Opened],
         draft: Draft,
         header: JournalHeader,
         interrupted: Interrupted | None,
@@ -112,14 +114,15 @@ class Publication:
     ) -> Manifest:
         async with SnapshotWriter(
             draft,
-            partition=opened.aws.caller.partition,
+            partition=organizations[0].aws.caller.partition,
             operation=self._operation.info,
+            partitions={each.name: each.aws.caller.partition for each in organizations},
             compression=self._settings.compress,
             journal=header,
         ) as writer:
             self._writer = writer
             former = _PreviousRun(interrupted, writer) if interrupted is not None else None
-            await run.take(opened, writer, await _long_targets(self._place), former)
+            await run.take(organizations, writer, await _long_targets(self._place), former)
             self.closed = await self._closed_since_newest(run.closed_targets)
             refused = self._reason_to_refuse(run)
             if refused is not None and self._place == STANDARD_OUTPUT:
@@ -129,22 +132,23 @@ class Publication:
                     started_at=header.started_at,
                     finished_at=utc_now(),
                     tool=TOOL,
-                    caller=opened.aws.caller,
-                    organization_id=opened.listing.organization_id,
+                    caller=organizations[0].aws.caller,
+                    organization_id=organizations[0].listing.organization_id,
                     request=self._settings.request(),
                     accounts=run.accounts,
-                    skipped=tuple(opened.listing.skipped),
+                    skipped=tuple(each for opened in organizations for each in opened.listing.skipped),
                     totals=run.totals,
                     shard=self._settings.shard,
                     planned=run.totals.targets,
                     known_gaps=run.known_gaps.counted(),
+                    organizations=tuple(_infos(organizations, run)),
                     refused=refused,
                 )
             if refused is not None:
                 raise self._not_published(run, refused, writer.kept)
         return manifest
 
-    def _asked(self, caller: Caller) -> JsonObject:
+    def _asked(self, callers: Sequence[Caller]) -> JsonObject:
         """Return what a run has to be asked for to go on with one that was interrupted."""
         settings = self._settings
         return {
@@ -153,8 +157,8 @@ class Publication:
             "page_size": settings.page_size,
             "endpoint_url": settings.endpoint_url,
             "shard": f"{shard.index}/{shard.count}" if (shard := settings.shard) is not None else None,
-            "partition": caller.partition,
-            "caller": caller.account_id,
+            "partition": ", ".join(each.partition for each in callers),
+            "caller": ", ".join(each.account_id for each in callers),
         }
 
     async def _closed_since_newest(self, closed: ClosedTargets) -> tuple[TargetResult, ...]:
@@ -186,6 +190,12 @@ class Publication:
             ledger=kept,
             dest=self._place if kept is not None else None,
         )
+
+
+def _infos(organizations: Sequence[Opened], run: Run) -> Iterator[OrganizationInfo]:
+    for opened, accounts in zip(organizations, run.accounts_of_each, strict=True):
+        if opened.name is not None:
+            yield OrganizationInfo(opened.name, opened.listing.organization_id, opened.aws.caller, accounts)
 
 
 @contextmanager

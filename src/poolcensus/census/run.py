@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from dataclasses import astuple
+from operator import itemgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from poolcensus.engine.engine import Engine, EngineLimits
+import anyio
+
+from poolcensus.engine.engine import SLOWEST_SHOWN, Engine, EngineLimits
 from poolcensus.engine.failures import FailureTally
 from poolcensus.engine.known_gaps import KnownGaps
 from poolcensus.engine.sinks import ClosedTargets, ResultRecorder
-from poolcensus.errors import FatalError, IncompleteError
+from poolcensus.errors import FatalError, IncompleteError, first_reason_raised
 from poolcensus.model import Progress, Totals
+from poolcensus.scope.joining import naming
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from poolcensus.config import Settings
     from poolcensus.engine.engine import PreviousRun, Sink
@@ -43,7 +48,7 @@ class Run:
 
     def __init__(self, settings: Settings, operation: Operation) -> None:
         self._settings = settings
-        self._engine: Engine | None = None
+        self._engines: tuple[Engine, ...] = ()
         self._uncovered: list[TargetResult] = []
         self._tally = FailureTally(operation)
         self.known_gaps = KnownGaps(settings.known_gaps)
@@ -51,19 +56,50 @@ class Run:
 
     async def take(
         self,
-        opened: Opened,
+        organizations: Sequence[Opened],
         sink: Sink,
         long: Mapping[tuple[str, str], int] = MappingProxyType({}),
         former: PreviousRun | None = None,
     ) -> None:
-        """Run all targets into a sink. Raises a FatalError where that can't be, or where there are none."""
+        """Run all targets into a sink, several Organizations side by side.
+
+        Raises a FatalError where that can't be, or where one has no account to ask.
+        """
+        self.closed_targets = ClosedTargets(
+            {region for each in organizations for region in each.regions.regions}
+        )
+        recorder = ResultRecorder(sink, self._uncovered, self._tally, self.closed_targets, self.known_gaps)
+        engines = {
+            each.name: self._engine(each, recorder, long=long, former=former) for each in organizations
+        }
+        self._engines = tuple(engines.values())
+        with first_reason_raised():
+            async with anyio.create_task_group() as group:
+                for each in organizations:
+                    group.start_soon(self._run_one, engines[each.name], each)
+        totals = self.totals
+        _log.info(
+            "%d of %d targets covered, %d pools, %d API calls",
+            totals.covered,
+            totals.targets,
+            totals.pools,
+            totals.requests,
+        )
+
+    def _engine(
+        self,
+        opened: Opened,
+        sink: Sink,
+        *,
+        long: Mapping[tuple[str, str], int],
+        former: PreviousRun | None,
+    ) -> Engine:
         settings = self._settings
-        self.closed_targets = ClosedTargets(opened.regions.regions)
-        engine = self._engine = Engine(
+        return Engine(
             aws=opened.aws,
             listing=opened.listing,
             regions=opened.regions,
-            sink=ResultRecorder(sink, self._uncovered, self._tally, self.closed_targets, self.known_gaps),
+            sink=sink,
             limits=EngineLimits(
                 concurrency=settings.concurrency,
                 per_account=settings.per_account,
@@ -75,18 +111,13 @@ class Run:
             former=former,
             tracing=opened.tracing,
         )
+
+    async def _run_one(self, engine: Engine, opened: Opened) -> None:
         regions = len(opened.regions.regions)
         _log.info("Querying %d region%s as %s", regions, "s" * (regions != 1), opened.aws.caller.arn)
-        await engine.run()
-        totals = engine.totals()
-        _log.info(
-            "%d of %d targets covered, %d pools, %d API calls",
-            totals.covered,
-            totals.targets,
-            totals.pools,
-            totals.requests,
-        )
-        check_accounts(engine.accounts, opened, settings)
+        with naming(opened.name):
+            await engine.run()
+            check_accounts(engine.accounts, opened, self._settings)
 
     def check_stream(self) -> None:
         """Say how many targets failed, of whom a stream tells nothing. Raises IncompleteError if `strict`."""
@@ -99,12 +130,12 @@ class Run:
     @property
     def progress(self) -> Progress:
         """Where the run is, or where it ended."""
-        return self._engine.progress() if self._engine is not None else _NOTHING_YET
+        return _joined([each.progress() for each in self._engines])
 
     @property
     def totals(self) -> Totals:
         """What the run has come to."""
-        return self._engine.totals() if self._engine is not None else Totals()
+        return _sum([each.totals() for each in self._engines])
 
     @property
     def failed(self) -> int:
@@ -115,12 +146,17 @@ class Run:
     @property
     def accounts(self) -> int:
         """How many accounts are asked."""
-        return self._engine.accounts if self._engine is not None else 0
+        return sum(each.accounts for each in self._engines)
+
+    @property
+    def accounts_of_each(self) -> tuple[int, ...]:
+        """How many accounts are asked in each of the Organizations, in their order."""
+        return tuple(each.accounts for each in self._engines)
 
     @property
     def outcomes(self) -> Mapping[Outcome, int]:
         """How many targets have ended in which way."""
-        return Counter(self._engine.outcomes) if self._engine is not None else Counter()
+        return sum((each.outcomes for each in self._engines), Counter())
 
     @property
     def uncovered(self) -> tuple[TargetResult, ...]:
@@ -131,6 +167,29 @@ class Run:
     def failures(self) -> tuple[FailureGroup, ...]:
         """How many targets were not covered, by what went wrong."""
         return self._tally.groups()
+
+
+def _sum(totals: Iterable[Totals]) -> Totals:
+    added = [sum(values) for values in zip(*map(astuple, totals), strict=True)]
+    return Totals(*added)
+
+
+def _joined(parts: Sequence[Progress]) -> Progress:
+    """Return the progress of engines that run side by side and share their places for calls."""
+    if not parts:
+        return _NOTHING_YET
+    slowest = sorted((each for part in parts for each in part.slowest), key=itemgetter(1), reverse=True)
+    return Progress(
+        elapsed=max(each.elapsed for each in parts),
+        listing=any(each.listing for each in parts),
+        accounts=sum(each.accounts for each in parts),
+        skipped=sum(each.skipped for each in parts),
+        totals=_sum([each.totals for each in parts]),
+        done=sum(each.done for each in parts),
+        uncovered=sum(each.uncovered for each in parts),
+        in_flight=max(each.in_flight for each in parts),
+        slowest=tuple(slowest[:SLOWEST_SHOWN]),
+    )
 
 
 def check_accounts(accounts: int, opened: Opened, settings: Settings) -> None:

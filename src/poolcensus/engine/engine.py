@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from poolcensus.scope.regions import RegionChoice
     from poolcensus.tracing import Tracing
 
-_SLOWEST_SHOWN = 3
+SLOWEST_SHOWN = 3
 _OPEN_FOR_EACH_CALL = 4
 _SHORTEST_LOOK = 0.05
 _FIRST_IN_A_REGION = 8
@@ -170,7 +170,7 @@ class Engine:
     def progress(self) -> Progress:
         """Where the run is."""
         now = time.monotonic()
-        by_age = sorted(self._open.items(), key=lambda each: each[1].watch.started)[:_SLOWEST_SHOWN]
+        by_age = sorted(self._open.items(), key=lambda each: each[1].watch.started)[:SLOWEST_SHOWN]
         return Progress(
             elapsed=now - self._started,
             listing=not self._listed,
@@ -415,6 +415,7 @@ class Engine:
             operation=self._aws.reader.operation.permission,
             ou_path=target.account.ou_path,
             account_tags=target.account.tags,
+            organization=target.account.organization,
         )
 
     async def _end(self, target: Target, result: TargetResult) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from poolcensus.model import Outcome, Page, PoolRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from poolcensus.engine.engine import Sink
     from poolcensus.engine.failures import FailureTally
@@ -103,11 +103,11 @@ class EventSink(_StreamSink["Page | TargetResult"]):
 
 
 class RecordSink(_StreamSink[PoolRecord]):
-    """Hands over the pools of each page, with where they were seen."""
+    """Hands over the pools of each page, with where they were seen. `partitions` are by Organization."""
 
-    def __init__(self, outlet: Outlet[PoolRecord], partition: str) -> None:
+    def __init__(self, outlet: Outlet[PoolRecord], partitions: Mapping[str | None, str]) -> None:
         super().__init__(outlet)
-        self._partition = partition
+        self._partitions = partitions
 
     async def page(self, page: Page) -> None:
         account = page.target.account
@@ -115,13 +115,14 @@ class RecordSink(_StreamSink[PoolRecord]):
             tuple(
                 PoolRecord(
                     collected_at=page.received_at,
-                    partition=self._partition,
+                    partition=self._partitions[account.organization],
                     account_id=account.id,
                     account_name=account.name,
                     region=page.target.region,
                     pool=pool,
                     ou_path=account.ou_path,
                     account_tags=account.tags,
+                    organization=account.organization,
                 )
                 for pool in page.pools
             )

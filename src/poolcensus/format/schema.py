@@ -18,6 +18,7 @@ from poolcensus.model import (
     KnownGap,
     Manifest,
     OperationInfo,
+    OrganizationInfo,
     Outcome,
     Page,
     PoolRecord,
@@ -69,7 +70,7 @@ class Schema:
             "partition": record.partition,
             "account_id": record.account_id,
             "account_name": record.account_name,
-            **_place_of_account(record.ou_path, record.account_tags),
+            **_place_of_account(record.organization, record.ou_path, record.account_tags),
             "region": record.region,
             self.operation.item: record.pool,
         }
@@ -79,7 +80,7 @@ class Schema:
         return {
             "account_id": result.account_id,
             "account_name": result.account_name,
-            **_place_of_account(result.ou_path, result.account_tags),
+            **_place_of_account(result.organization, result.ou_path, result.account_tags),
             "region": result.region,
             "operation": result.operation or self.operation.name,
             "outcome": result.outcome.value,
@@ -109,6 +110,7 @@ class Schema:
             pool=_object(_get(record, self.operation.item), self.operation.item),
             ou_path=_text_or_none(record, "ou_path", missing=True),
             account_tags=_tags(record),
+            organization=_text_or_none(record, "organization", missing=True),
         )
 
     def decode_result(self, line: bytes) -> TargetResult:
@@ -130,6 +132,7 @@ class Schema:
             operation=_text(record, "operation") if "operation" in record else self.operation.name,
             ou_path=_text_or_none(record, "ou_path", missing=True),
             account_tags=_tags(record),
+            organization=_text_or_none(record, "organization", missing=True),
         )
 
 
@@ -160,7 +163,7 @@ class PageEncoder:
                 "partition": self._partition,
                 "account_id": account.id,
                 "account_name": account.name,
-                **_place_of_account(account.ou_path, account.tags),
+                **_place_of_account(account.organization, account.ou_path, account.tags),
                 "region": page.target.region,
                 self._item: 0,
             }
@@ -180,9 +183,13 @@ class PageEncoder:
             raise ValueError(f"a {self._item} can't be written as JSON: {error}") from error
 
 
-def _place_of_account(ou_path: str | None, tags: tuple[tuple[str, str], ...] | None) -> dict[str, JsonValue]:
+def _place_of_account(
+    organization: str | None, ou_path: str | None, tags: tuple[tuple[str, str], ...] | None
+) -> dict[str, JsonValue]:
     """Return the keys of what was asked for beyond an account's id and name."""
     place: dict[str, JsonValue] = {}
+    if organization is not None:
+        place["organization"] = organization
     if ou_path is not None:
         place["ou_path"] = ou_path
     if tags is not None:
@@ -210,7 +217,7 @@ def manifest_object(manifest: Manifest) -> dict[str, object]:
         "started_at": rfc3339(manifest.started_at),
         "finished_at": rfc3339(manifest.finished_at),
         "tool": manifest.tool,
-        "caller": {"account": caller.account_id, "arn": caller.arn, "partition": caller.partition},
+        "caller": _caller_object(caller),
         "organization_id": manifest.organization_id,
         "operation": asdict(manifest.operation),
         "request": manifest.request,
@@ -226,7 +233,25 @@ def manifest_object(manifest: Manifest) -> dict[str, object]:
         "files": [asdict(file) for file in manifest.files],
         "shard": None if shard is None else asdict(shard),
         **_gaps_of(manifest),
+        **_organizations_of(manifest),
     }
+
+
+def _caller_object(caller: Caller) -> dict[str, object]:
+    return {"account": caller.account_id, "arn": caller.arn, "partition": caller.partition}
+
+
+def _organizations_of(manifest: Manifest) -> dict[str, object]:
+    organizations = [
+        {
+            "name": each.name,
+            "organization_id": each.id,
+            "caller": _caller_object(each.caller),
+            "accounts_planned": each.accounts_planned,
+        }
+        for each in manifest.organizations
+    ]
+    return {"organizations": organizations} if organizations else {}
 
 
 def _gaps_of(manifest: Manifest) -> dict[str, object]:
@@ -259,7 +284,6 @@ def decode_manifest(data: bytes) -> Manifest:
         raise ValueError(f"schema_version is {version}")
     if version == 1 and "operation" in content:
         raise ValueError("schema_version is 1, which names no operation")
-    caller = _object(_get(content, "caller"), "caller")
     accounts = _object(_get(content, "accounts"), "accounts")
     totals = _object(_get(content, "totals"), "totals")
     outcomes = _object(_get(content, "outcomes"), "outcomes")
@@ -272,11 +296,7 @@ def decode_manifest(data: bytes) -> Manifest:
         started_at=_time(content, "started_at"),
         finished_at=_time(content, "finished_at"),
         tool=_text(content, "tool"),
-        caller=Caller(
-            account_id=_text(caller, "account"),
-            arn=_text(caller, "arn"),
-            partition=_text(caller, "partition"),
-        ),
+        caller=_caller(content),
         organization_id=_text_or_none(content, "organization_id"),
         operation=operation,
         request=_object(_get(content, "request"), "request"),
@@ -287,6 +307,7 @@ def decode_manifest(data: bytes) -> Manifest:
         files=tuple(_file(item) for item in _list(content, "files")),
         shard=None if shard is None else _shard(shard),
         known_gaps=tuple(_gap(item) for item in _list(content, "known_gaps", missing=True)),
+        organizations=tuple(_organization(item) for item in _list(content, "organizations", missing=True)),
     )
 
 
@@ -333,6 +354,23 @@ def _file(value: JsonValue) -> FileEntry:
         bytes=_count(file, "bytes"),
         records=_count(file, "records"),
         sha256=_text(file, "sha256"),
+    )
+
+
+def _caller(holder: JsonObject) -> Caller:
+    caller = _object(_get(holder, "caller"), "caller")
+    return Caller(
+        account_id=_text(caller, "account"), arn=_text(caller, "arn"), partition=_text(caller, "partition")
+    )
+
+
+def _organization(value: JsonValue) -> OrganizationInfo:
+    organization = _object(value, "an organization")
+    return OrganizationInfo(
+        name=_text(organization, "name"),
+        id=_text_or_none(organization, "organization_id"),
+        caller=_caller(organization),
+        accounts_planned=_count(organization, "accounts_planned"),
     )
 
 

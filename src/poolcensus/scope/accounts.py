@@ -47,12 +47,26 @@ class AccountChoice(msgspec.Struct, frozen=True):
 
 
 class AccountListing:
-    """One walk over the accounts. After it, `skipped` and `organization_id` are complete."""
+    """One walk over the accounts. After it, `skipped` and `organization_id` are complete.
 
-    def __init__(self, choice: AccountChoice, caller: Caller, organization: Organization | None) -> None:
+    `name` is what the settings call the Organization, in a run of several. `owners` then has who listed each
+    account: no other may.
+    """
+
+    def __init__(
+        self,
+        choice: AccountChoice,
+        caller: Caller,
+        organization: Organization | None,
+        *,
+        name: str | None = None,
+        owners: dict[str, str | None] | None = None,
+    ) -> None:
         self._choice = choice
         self._caller = caller
         self._organization = organization
+        self._name = name
+        self._owners = {} if owners is None else owners
         self._seen: set[str] = set()
         self.skipped: list[SkippedAccount] = []
         self.organization_id: str | None = None
@@ -78,15 +92,26 @@ class AccountListing:
                 self.organization_id = self.organization_id or listed.organization_id
                 reason = self._reason_to_skip(listed, excluded)
                 if reason is None:
-                    wanted.append(Account(listed.id, listed.name))
+                    wanted.append(Account(listed.id, listed.name, organization=self._name))
                 elif reason:
                     self.skipped.append(SkippedAccount(listed.id, listed.name, reason))
-            yield tuple(await self._tagged(wanted) if self._choice.tags else wanted)
+            accounts = await self._tagged(wanted) if self._choice.tags else wanted
+            self._claim(accounts)
+            yield tuple(accounts)
         if missing := sorted(self._choice.include - self._seen):
             raise OrganizationError(
                 f"{', '.join(missing)}: not among the accounts of the {self._source_name()}"
                 " (check `accounts`)"
             )
+
+    def _claim(self, accounts: Iterable[Account]) -> None:
+        for account in accounts:
+            owner = self._owners.setdefault(account.id, self._name)
+            if owner != self._name:
+                raise OrganizationError(
+                    f"account {account.id} is listed by {owner} too. Leave it out of one of them with"
+                    " `exclude_accounts`."
+                )
 
     def _reason_to_skip(self, listed: ListedAccount, excluded: frozenset[str]) -> str | None:
         """None for an account to ask, a reason for one to mention, "" for one that was not asked for."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from poolcensus.aws.session import Aws, CallerSession
     from poolcensus.config import Settings
+    from poolcensus.flow.concurrency import ConcurrencyLimiter
     from poolcensus.operations import Operation
     from poolcensus.tracing import Tracing
 
@@ -26,14 +27,26 @@ if TYPE_CHECKING:
 class Prepared(msgspec.Struct, frozen=True):
     """What is read before the first call: the caller's session, and the accounts of a file."""
 
+    settings: Settings
     session: CallerSession
     from_file: tuple[AccountEntry, ...]
     tracing: Tracing | None
 
 
-class Opened(msgspec.Struct, frozen=True):
-    """Whom a run asks, and where: the connections to AWS, the listing of accounts, and the regions."""
+class Shared(msgspec.Struct):
+    """What the Organizations of one run have in common: places for calls, and whose each account is."""
 
+    limiter: ConcurrencyLimiter | None = None
+    owners: dict[str, str | None] = msgspec.field(default_factory=dict)
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """Whom a run asks, and where: the connections to AWS, the listing of accounts, and the regions.
+
+    `name` is what the settings call the Organization, in a run of several.
+    """
+
+    name: str | None
     aws: Aws
     listing: AccountListing
     regions: RegionChoice
@@ -46,12 +59,19 @@ async def prepare(settings: Settings, tracing: Tracing | None) -> AsyncIterator[
     source = settings.accounts_from
     from_file = () if source in {"organization", "self"} else await in_thread(read_accounts, source)
     async with open_caller(settings) as session:
-        yield Prepared(session, from_file, tracing)
+        yield Prepared(settings, session, from_file, tracing)
 
 
 @asynccontextmanager
-async def open_run(settings: Settings, operation: Operation, prepared: Prepared) -> AsyncIterator[Opened]:
-    """Open the connections to AWS. Raises a FatalError where the caller or the regions can't be told."""
+async def open_run(
+    operation: Operation, prepared: Prepared, *, name: str | None = None, shared: Shared | None = None
+) -> AsyncIterator[Opened]:
+    """Open the connections to AWS. Raises a FatalError where the caller or the regions can't be told.
+
+    `name` and `shared` are for one of several Organizations.
+    """
+    settings = prepared.settings
+    shared = shared or Shared()
     choice = AccountChoice(
         source=settings.accounts_from,
         from_file=prepared.from_file,
@@ -63,7 +83,10 @@ async def open_run(settings: Settings, operation: Operation, prepared: Prepared)
         shard=settings.shard,
     )
     query = Query(settings.pool_ids, tuple(each.parameter for each in settings.filters), settings.page_size)
-    async with open_aws(settings, prepared.session, operation, query, prepared.tracing) as aws:
+    async with open_aws(
+        settings, prepared.session, operation, query, prepared.tracing, limiter=shared.limiter
+    ) as aws:
+        shared.limiter = aws.channel.limiter
         regions = choose_regions(
             operation,
             aws.caller.partition,
@@ -71,5 +94,5 @@ async def open_run(settings: Settings, operation: Operation, prepared: Prepared)
             settings.exclude_regions,
             settings.extra_regions,
         )
-        listing = AccountListing(choice, aws.caller, aws.organization)
-        yield Opened(aws, listing, regions, prepared.tracing)
+        listing = AccountListing(choice, aws.caller, aws.organization, name=name, owners=shared.owners)
+        yield Opened(name, aws, listing, regions, prepared.tracing)

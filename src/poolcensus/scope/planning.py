@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import anyio
@@ -10,6 +12,8 @@ from poolcensus.errors import CallError, first_reason_raised
 from poolcensus.model import Plan
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from poolcensus.model import Account
     from poolcensus.operations import Operation
     from poolcensus.scope.opening import Opened
@@ -43,6 +47,20 @@ async def plan_of(opened: Opened, operation: Operation, accounts: tuple[Account,
         targets=targets,
         region_disabled=disabled,
         calls={name: count for name, count in calls.items() if count},
+    )
+
+
+def joined_plan(plans: Sequence[Plan]) -> Plan:
+    """Return the plan of several Organizations. Its caller and Organization are those of the first."""
+    calls = sum((Counter(each.calls) for each in plans), Counter[str]())
+    return replace(
+        plans[0],
+        accounts=tuple(account for each in plans for account in each.accounts),
+        skipped=tuple(account for each in plans for account in each.skipped),
+        regions=tuple(sorted({region for each in plans for region in each.regions})),
+        targets=sum(each.targets for each in plans),
+        region_disabled=sum(each.region_disabled for each in plans),
+        calls=dict(calls),
     )
 
 

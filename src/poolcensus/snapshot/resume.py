@@ -73,8 +73,9 @@ class Interrupted:
                 continue
             try:
                 result = await self._run(journal.result, entry)
-                # Every record carries the account's name.
-                if result.account_name != target.account.name:
+                # Every record carries the account's name and its Organization's.
+                account = target.account
+                if (result.account_name, result.organization) != (account.name, account.organization):
                     continue
                 if entry.size:
                     await self._copy(journal, entry, target, result, writer)

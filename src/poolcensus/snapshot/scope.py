@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _ORGANIZATION: Final = "organization"
 _SELF: Final = "self"
+# Of a run of several: the request of each, beside what they have in common.
+_ORGANIZATIONS: Final = "organizations"
 
 # Only these may hold patterns.
 _REGIONS: Final = frozenset({"regions", "exclude_regions"})
@@ -75,7 +77,9 @@ class Scope:
         accounts = list(self._parts_of(_ACCOUNTS))
         others = list(self._parts_of(_OTHERS))
         source = self.request.get("accounts_from", _ORGANIZATION)
-        if source == _SELF:
+        if names := _names(self.request.get(_ORGANIZATIONS)):
+            yield ("{} organization" if len(names) == 1 else "{} organizations").format(len(names)), names
+        elif source == _SELF:
             yield "caller's account", (self.owner,) if self.owner is not None else ()
         elif source != _ORGANIZATION:
             yield "accounts from a file", (str(source),)
@@ -121,6 +125,12 @@ class Scope:
                 yield several.format("").strip().replace("regions", f"regions {' '.join(values)}"), ()
             else:
                 yield (one if len(values) == 1 else several).format(number), values
+
+
+def _names(value: JsonValue) -> tuple[str, ...]:
+    """Return the names of the Organizations that a request lists."""
+    listed = value if isinstance(value, list) else []
+    return tuple(str(each.get("name")) for each in listed if isinstance(each, dict))
 
 
 def _values(value: JsonValue) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import zlib
 from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
 
 import anyio
@@ -40,6 +41,7 @@ from poolcensus.snapshot.write_queue import WriteQueue
 from poolcensus.storage.base import ABORT_SECONDS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
     from types import TracebackType
 
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
         Caller,
         KnownGap,
         OperationInfo,
+        OrganizationInfo,
         Page,
         Shard,
         SkippedAccount,
@@ -75,6 +78,7 @@ class _Held(msgspec.Struct):
 class SnapshotWriter:
     """Writes one snapshot into a draft. An async context manager: leaving it unpublished aborts.
 
+    `partitions` are those of the Organizations of a run of several, by name.
     `memory_per_target` (bytes) is what an open target's records may take in memory before they go to the
     spill file; `queue_bytes` is how much may wait for the destination before callers wait too. With a
     `journal` header, a run that is interrupted leaves its draft for one that goes on with it.
@@ -88,6 +92,7 @@ class SnapshotWriter:
         *,
         partition: str,
         operation: OperationInfo,
+        partitions: Mapping[str | None, str] = MappingProxyType({}),
         compression: Compression = Compression.NONE,
         journal: JournalHeader | None = None,
         memory_per_target: int = MEMORY_PER_TARGET,
@@ -99,7 +104,10 @@ class SnapshotWriter:
         self._abort_seconds = abort_seconds
         self._operation = operation
         self._schema = Schema(operation)
-        self._encoder = self._schema.encoder(draft.snapshot_id, partition)
+        self._encoders = {
+            name: self._schema.encoder(draft.snapshot_id, each)
+            for name, each in {None: partition, **partitions}.items()
+        }
         self._spill = Spill(draft.scratch, memory_per_target)
         self._out = WriteQueue(
             draft,
@@ -189,7 +197,7 @@ class SnapshotWriter:
         if not page.pools:
             return
         try:
-            data = self._encoder.encode(page)
+            data = self._encoders[page.target.account.organization].encode(page)
         except ValueError as error:
             raise BadResponseError(str(error), code="UnwritablePool") from error
         self._hold(key, data).records += len(page.pools)
@@ -267,6 +275,7 @@ class SnapshotWriter:
         totals: Totals,
         shard: Shard | None = None,
         known_gaps: tuple[KnownGap, ...] = (),
+        organizations: tuple[OrganizationInfo, ...] = (),
         planned: int | None = None,
         refused: str | None = None,
     ) -> Manifest:
@@ -308,6 +317,7 @@ class SnapshotWriter:
             files=files,
             shard=shard,
             known_gaps=known_gaps,
+            organizations=organizations,
         )
         if refused is not None:
             manifest = replace(manifest, files=files[1:])

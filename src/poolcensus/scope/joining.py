@@ -1,0 +1,76 @@
+"""One Organization or several: each is prepared and opened by itself, and a run has them side by side."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from poolcensus.aws.session import open_caller
+from poolcensus.errors import DestinationError, FatalError
+from poolcensus.scope.opening import Opened, Prepared, Shared, open_run, prepare
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Mapping
+
+    from poolcensus.aws.session import CallerSession
+    from poolcensus.config import Settings
+    from poolcensus.operations import Operation
+    from poolcensus.tracing import Tracing
+
+
+class Joined(msgspec.Struct, frozen=True):
+    """The Organizations of a run, prepared, by name; a single one has None.
+
+    `session` is whose credentials reach a destination on S3.
+    """
+
+    organizations: Mapping[str | None, Prepared]
+    session: CallerSession
+
+
+@asynccontextmanager
+async def prepare_all(
+    settings: Settings, tracing: Tracing | None, *, for_destination: bool = False
+) -> AsyncIterator[Joined]:
+    """Read everything that the settings of each Organization point at. Makes no call.
+
+    `for_destination` asks for the credentials that a destination on S3 is reached with: those of the settings
+    outside of any table.
+    """
+    async with AsyncExitStack() as stack:
+        organizations = {}
+        for name, each in settings.by_organization().items():
+            with naming(name):
+                organizations[name] = await stack.enter_async_context(prepare(each, tracing))
+        session = next(iter(organizations.values())).session
+        if for_destination and settings.organization:
+            session = await stack.enter_async_context(open_caller(settings))
+        yield Joined(organizations, session)
+
+
+@asynccontextmanager
+async def open_all(operation: Operation, joined: Joined) -> AsyncIterator[tuple[Opened, ...]]:
+    """Open the connections to AWS for each Organization. Raises a FatalError where one can't be."""
+    async with AsyncExitStack() as stack:
+        shared = Shared()
+        opened = []
+        for name, prepared in joined.organizations.items():
+            with naming(name):
+                run = open_run(operation, prepared, name=name, shared=shared)
+                opened.append(await stack.enter_async_context(run))
+        yield tuple(opened)
+
+
+@contextmanager
+def naming(organization: str | None) -> Iterator[None]:
+    """Have a FatalError say of which of several Organizations it tells."""
+    try:
+        yield
+    except DestinationError:
+        raise
+    except FatalError as error:
+        if organization is not None:
+            error.args = (f"Organization {organization}: {error}", *error.args[1:])
+        raise

@@ -1,0 +1,204 @@
+"""Several Organizations in one run: each with its own credentials and partition, in one snapshot."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+import poolcensus
+from poolcensus.cli import main
+from poolcensus.errors import OrganizationError
+from poolcensus.model import Outcome
+from poolcensus.snapshot import list_snapshots, verify
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from pathlib import Path
+
+    from census_lab import Lab
+    from poolcensus.config import Settings
+
+    Start = Callable[..., Coroutine[None, None, Lab]]
+
+ONE, TWO, THREE, FOUR, FIVE = (f"{number:012d}" for number in range(1, 6))
+
+
+class Two:
+    """A commercial Organization and one in GovCloud, and settings of a run of both."""
+
+    def __init__(self, commercial: Lab, gov: Lab, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.commercial, self.gov = commercial, gov
+        config = folder / "aws-config"
+        sections = (
+            f"[profile {name}]\naws_access_key_id = {here.simulator.access_key_id}\n"
+            f"aws_secret_access_key = {here.simulator.secret_access_key}\n"
+            for name, here in (("commercial", commercial), ("gov", gov))
+        )
+        config.write_text("".join(sections), encoding="utf-8")
+        monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+        for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.delenv(name)
+
+    def tables(self) -> list[dict[str, object]]:
+        return [
+            {
+                "name": "commercial",
+                "profile": "commercial",
+                "endpoint_url": self.commercial.simulator.endpoint_url,
+                "regions": ["us-east-1", "eu-west-1"],
+                "accounts": [ONE, TWO, THREE],
+            },
+            {
+                "name": "gov",
+                "profile": "gov",
+                "endpoint_url": self.gov.simulator.endpoint_url,
+                "regions": ["us-gov-west-1"],
+                "accounts": [FOUR, FIVE],
+                "role_name": "GovReader",
+            },
+        ]
+
+    def settings(self, **changes: object) -> Settings:
+        given = {"organization": self.tables(), "dest": str(self.commercial.dest), **changes}
+        return poolcensus.Settings.load(None, **given)
+
+
+@pytest.fixture
+async def two(lab: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Two:
+    commercial = await lab(accounts=3, pools_per_target=2, regions=("us-east-1", "eu-west-1"))
+    gov = await lab(
+        accounts=5,
+        pools_per_target=1,
+        partition="aws-us-gov",
+        regions=("us-gov-west-1",),
+        role_name="GovReader",
+        seed=8,
+    )
+    return Two(commercial, gov, tmp_path, monkeypatch)
+
+
+@pytest.fixture
+async def two_snapshots(two: Two) -> Path:
+    async with poolcensus.Census(two.settings()) as census:
+        snapshot = await census.collect()
+    assert snapshot.path is not None
+    return snapshot.path
+
+
+async def test_one_snapshot_has_the_pools_of_both_and_each_line_names_its_organization(two: Two) -> None:
+    async with poolcensus.Census(two.settings()) as census:
+        snapshot = await census.collect()
+    assert verify(snapshot) == ()
+    assert {
+        (each.organization, each.account_id, each.region, each.outcome) for each in snapshot.targets()
+    } == {
+        *(
+            ("commercial", each, region, Outcome.OK)
+            for each in (ONE, TWO, THREE)
+            for region in ("us-east-1", "eu-west-1")
+        ),
+        *(("gov", each, "us-gov-west-1", Outcome.OK) for each in (FOUR, FIVE)),
+    }
+    partitions = {(each.organization, each.partition) for each in snapshot.pools()}
+    assert partitions == {("commercial", "aws"), ("gov", "aws-us-gov")}
+    assert snapshot.manifest.totals.pools == 3 * 2 * 2 + 2
+    commercial, gov = snapshot.manifest.organizations
+    assert (commercial.name, commercial.caller.partition, commercial.accounts_planned) == (
+        "commercial",
+        "aws",
+        3,
+    )
+    assert (gov.name, gov.caller.partition, gov.accounts_planned) == ("gov", "aws-us-gov", 2)
+    assert commercial.id is not None
+    assert gov.id is not None
+    assert commercial.id != gov.id
+    assert snapshot.path is not None
+    again = poolcensus.Snapshot.open(snapshot.path)
+    assert again.manifest == snapshot.manifest
+
+
+async def test_streams_and_plans_are_of_both(two: Two) -> None:
+    async with poolcensus.Census(two.settings()) as census:
+        plan = await census.plan()
+        assert (plan.targets, len(plan.accounts)) == (8, 5)
+        assert plan.calls["workspaces:DescribeWorkspacesPools"] == 8
+        targets = [each async for each in census.targets()]
+        assert len(targets) == 8
+        pools = [each async for each in census.pools()]
+    assert {(each.organization, each.partition) for each in pools} == {
+        ("commercial", "aws"),
+        ("gov", "aws-us-gov"),
+    }
+    assert len(pools) == 14
+
+
+async def test_an_account_of_two_tables_is_refused(two: Two) -> None:
+    (first, second), found = two.tables(), ("commercial", "again")
+    again = {**first, "name": "again", "accounts": [ONE, TWO]}
+    async with poolcensus.Census(two.settings(organization=[first, again, second])) as census:
+        with pytest.raises(OrganizationError) as caught:
+            await census.collect()
+    assert str(caught.value) in {
+        f"Organization {one}: account {account} is listed by {other} too. Leave it out of one of them with"
+        " `exclude_accounts`."
+        for account in (ONE, TWO)
+        for one, other in (found, found[::-1])
+    }
+    disjoint = [{**first, "accounts": [THREE]}, again, second]
+    async with poolcensus.Census(two.settings(organization=disjoint)) as census:
+        snapshot = await census.collect()
+    assert {each.account_id: each.organization for each in snapshot.targets()} == {
+        ONE: "again",
+        TWO: "again",
+        THREE: "commercial",
+        FOUR: "gov",
+        FIVE: "gov",
+    }
+
+
+async def test_what_goes_wrong_names_its_organization_and_nothing_is_published(two: Two) -> None:
+    first, second = two.tables()
+    async with poolcensus.Census(
+        two.settings(organization=[first, {**second, "accounts": ["999999999999"]}])
+    ) as census:
+        with pytest.raises(OrganizationError, match="Organization gov: 999999999999: not among"):
+            await census.collect()
+    async with poolcensus.Census(
+        two.settings(organization=[first, {**second, "profile": "nobody"}])
+    ) as census:
+        with pytest.raises(poolcensus.SettingsError, match='Organization gov: Profile "nobody" not found'):
+            await census.collect()
+    assert list_snapshots(two.commercial.dest) == ()
+
+
+async def test_a_run_of_both_goes_on_where_it_was_stopped(two: Two) -> None:
+    async with poolcensus.Census(two.settings()) as census, anyio.create_task_group() as group:
+        group.start_soon(census.collect)
+        while census.progress().done < 6:
+            await anyio.lowlevel.checkpoint()
+        group.cancel_scope.cancel()
+    assert census.resumable
+    calls = two.commercial.calls("workspaces.DescribeWorkspacesPools")
+    async with poolcensus.Census(two.settings(resume=True)) as census:
+        snapshot = await census.collect()
+    assert two.commercial.calls("workspaces.DescribeWorkspacesPools") < calls + 6
+    assert verify(snapshot) == ()
+    assert snapshot.manifest.outcomes == {Outcome.OK: 8}
+
+
+def test_a_snapshot_of_both_is_read_as_any_other(
+    two_snapshots: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["show", str(two_snapshots)]) == 0
+    assert "2 organizations: commercial, gov" in capsys.readouterr().out
+    assert main(["show", str(two_snapshots), "--pools", "--json"]) == 0
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {each["organization"] for each in records} == {"commercial", "gov"}
+    assert main(["verify", str(two_snapshots)]) == 0
+    query = "SELECT organization, count(*) FROM pools GROUP BY ALL ORDER BY ALL"
+    assert main(["query", query, "--snapshot", str(two_snapshots), "--format", "csv"]) == 0
+    assert capsys.readouterr().out.splitlines()[-2:] == ["commercial,12", "gov,2"]
