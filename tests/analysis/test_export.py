@@ -159,7 +159,7 @@ def test_snapshots_that_cannot_be_read_are_named(dest: Path, tmp_path: Path) -> 
 
 def test_where_nothing_can_be_written_it_says_so(dest: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(DestinationError, match="can't be written"):
+    with pytest.raises(DestinationError, match="Could not write"):
         export(tmp_path / "file" / "out", dest)
     with pytest.raises(SettingsError, match=r"Run 'aws s3 sync FOLDER s3://bucket/x' afterwards"):
         export("s3://bucket/x", dest)

@@ -281,7 +281,7 @@ def test_metrics_that_cannot_be_written_are_a_line_and_the_code_stays(
     library: FakeLibrary, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["collect", "--metrics-file", str(tmp_path / "no" / "m.prom")]) == 0
-    assert "the metrics could not be written" in capsys.readouterr().err
+    assert "Could not write the metrics" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("name", "warned"), [("m.prom", False), ("m.txt", True), ("prom", True)])

@@ -77,7 +77,7 @@ def export(
             files += _export(replace(selection, snapshots=(snapshot,)), snapshot, folder, modes)
     except OSError as error:
         place = error.filename or folder
-        raise DestinationError(f"{place} can't be written: {error.strerror or error}") from error
+        raise DestinationError(f"Could not write {place}: {error.strerror or error}.") from error
     return Exported(tuple(files), selection.unreadable)
 
 

@@ -182,7 +182,7 @@ def _report(
             # The snapshot is published whatever becomes of the report: its code stands.
             drop_output()
             if not isinstance(error, BrokenPipeError):
-                complain(f"standard output can't be written: {error.strerror or error}")
+                complain(f"Could not write to standard output: {error.strerror or error}.")
 
 
 def _write_metrics(file: Path | None, code: int, census: Census, manifest: Manifest | None) -> None:
@@ -193,7 +193,7 @@ def _write_metrics(file: Path | None, code: int, census: Census, manifest: Manif
     try:
         write_metrics(file, exit_code=code, progress=census.progress(), manifest=manifest)
     except OSError as error:
-        complain(f"the metrics could not be written to {file}: {error.strerror or error}")
+        complain(f"Could not write the metrics to {file}: {error.strerror or error}.")
         return
     if file.suffix != METRICS_SUFFIX and file.is_file():
         logs.warning(
