@@ -47,7 +47,8 @@ class KnownGaps:
     def take(self, result: TargetResult) -> bool:
         """Take note of how a target ended. Return whether it failed as was expected."""
         expected = False
-        for number in sorted((*self._by_account.get(result.account_id, ()), *self._anywhere)):
+        numbers = self._by_account.get(result.account_id, [])
+        for number in sorted((*numbers, *self._anywhere)) if numbers or self._anywhere else ():
             gap, seen = self._gaps[number], self._seen[number]
             if gap.regions and not partitions.matches(result.region, gap.regions):
                 continue
