@@ -45,9 +45,14 @@ OTHERS: dict[str, object] = {
     "extra_regions": "xx-south-1",
     "profile": "census",
     "role_name": "Reader",
+    "role_chain": [f"arn:aws:iam::{ONE}:role/Hub", {"role_arn": f"arn:{{partition}}:iam::{TWO}:role/a/Hub"}],
     "external_id": "a-secret",
     "session_name": "census",
     "session_duration": "900",
+    "source_identity": "census",
+    "session_tags": ["team=a b", "stage="],
+    "session_policy": "no",
+    "sts_region": "eu-west-1",
     "endpoint_url": "http://127.0.0.1:4566",
     "transport": "sdk",
     "pool_ids": POOL,
@@ -80,6 +85,11 @@ OTHERS: dict[str, object] = {
     "s3_kms_key": "alias/census",
     "s3_bucket_owner": ONE,
     "organization": [{"name": "gov", "profile": "gov"}],
+}
+# Those that exclude one of the others.
+INSTEAD: dict[str, object] = {
+    "role_arn": "arn:{partition}:iam::{account_id}:role/Reader",
+    "external_id_file": "~/external-id",
 }
 
 
@@ -425,10 +435,12 @@ def test_settings_do_not_change() -> None:
 
 
 def test_settings_are_made_of_settings() -> None:
-    assert OTHERS.keys() == FIELDS.keys()
+    assert OTHERS.keys() | INSTEAD.keys() == FIELDS.keys()
     loaded = Settings.load(None, **OTHERS)
+    instead = Settings.load(None, **INSTEAD)
+    assert Settings(**msgspec.structs.asdict(instead)) == instead == pickle.loads(pickle.dumps(instead))
     for key, field in FIELDS.items():
-        assert getattr(loaded, field.name) != field.default, key
+        assert getattr(instead if key in INSTEAD else loaded, field.name) != field.default, key
     again = Settings(**msgspec.structs.asdict(loaded))
     assert again == loaded == pickle.loads(pickle.dumps(loaded))
     assert hash(again) == hash(loaded)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 import shlex
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import timedelta
@@ -36,6 +37,9 @@ class EntryError(ValueError):
 _MAX_FILTERS = 25
 _MAX_FILTER_VALUES = 25
 _MAX_FILTER_VALUE_LENGTH = 128
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/id_session-tags.html and, for the characters,
+# https://docs.aws.amazon.com/STS/latest/APIReference/API_Tag.html: [\p{L}\p{Z}\p{N}_.:/=+\-@]
+_MAX_SESSION_TAGS = 50
 # What is left of a key's 1,024 bytes to a snapshot's id and its longest file name.
 _LONGEST_PREFIX = 900
 
@@ -54,6 +58,10 @@ _AMOUNT = r"([0-9]{1,9}(?:\.[0-9]{1,9})?)"
 _DURATION = rf"\s*(?:{_AMOUNT}d)?(?:{_AMOUNT}h)?(?:{_AMOUNT}m)?(?:{_AMOUNT}s)?\s*"
 _UNITS = (86_400, 3_600, 60, 1)
 _WHOLE = r"(?a)\s*\+?[0-9]+(?:_[0-9]+)*(?:\.0+)?\s*"
+
+
+def _not_in_tags(character: str) -> bool:
+    return character not in "_.:/=+-@" and unicodedata.category(character)[0] not in "LZN"
 
 
 def _written(pattern: str, words: str) -> Meta:
@@ -245,6 +253,24 @@ def account_tags(value: object) -> tuple[tuple[str, str], ...]:
             )
         found[(key, wanted.strip())] = None
     return tuple(found)
+
+
+def session_tags(value: object) -> tuple[tuple[str, str], ...]:
+    """Return the tags of a session from `KEY=VALUE` texts, or from a table."""
+    found = account_tags(value)
+    if len(found) > _MAX_SESSION_TAGS:
+        raise EntryError(f"has {len(found)} tags: a session has at most {_MAX_SESSION_TAGS}")
+    seen: set[str] = set()
+    for key, tag in found:
+        if any(_not_in_tags(each) for each in key + tag) or key.lower().startswith("aws:"):
+            raise EntryError(
+                f"{shown(f'{key}={tag}')} is not a session tag: letters, digits, spaces and _.:/=+-@, and a"
+                " key that does not begin with aws:"
+            )
+        if key.lower() in seen:
+            raise EntryError(f"has two tags with the key {shown(key)}: the case of letters does not count")
+        seen.add(key.lower())
+    return found
 
 
 def filters(value: object) -> tuple[PoolFilter, ...]:

@@ -11,7 +11,7 @@ from typing import Annotated, get_args
 import msgspec
 
 from poolcensus import partitions
-from poolcensus.config import readers, sources
+from poolcensus.config import readers, roles, sources
 from poolcensus.config.known_gaps import read_known_gaps
 from poolcensus.config.organizations import OrganizationTable, read_organizations
 from poolcensus.config.readers import EntryError, Reader
@@ -135,6 +135,17 @@ class Settings(
         readers.role_name,
         "Name of the role to assume in each member account, with its path if it has one.",
     ] = "PoolCensusReader"
+    role_arn: Annotated[
+        str | None,
+        roles.role_arn,
+        "ARN of the role to assume in each account, with {account_id} and {partition} in it, in place of"
+        " role_name.",
+    ] = None
+    role_chain: Annotated[
+        tuple[roles.HubRole, ...],
+        roles.role_chain,
+        "Hub roles to assume first, in this order, by ARN. In a file, a table has role_arn and external_id.",
+    ] = ()
     external_id: Annotated[
         Secret | None,
         readers.external_id,
@@ -142,6 +153,14 @@ class Settings(
             "External ID that the role's trust policy requires. Prefer POOLCENSUS_EXTERNAL_ID or a"
             " private file:"
             " other users of this machine can see the command line."
+        ),
+    ] = None
+    external_id_file: Annotated[
+        Path | None,
+        readers.path,
+        (
+            "Read the external ID from this file. Default: the file external-id in $CREDENTIALS_DIRECTORY,"
+            " where systemd sets one."
         ),
     ] = None
     session_name: Annotated[
@@ -154,6 +173,21 @@ class Settings(
     session_duration: Annotated[int, readers.session_seconds, "Duration of the role session, in seconds."] = (
         3600
     )
+    source_identity: Annotated[
+        readers.SessionName | None,
+        "Source identity of the role session, which CloudTrail shows with every call.",
+    ] = None
+    session_tags: Annotated[
+        tuple[tuple[str, str], ...], readers.session_tags, "Tag of the role session, KEY=VALUE."
+    ] = ()
+    session_policy: Annotated[
+        _Choice,
+        "Narrow each role session to the actions of the census, by an inline session policy.",
+    ] = True
+    sts_region: Annotated[
+        readers.Region | None,
+        "Region whose STS is called. Default: the region of your AWS config.",
+    ] = None
     endpoint_url: Annotated[str | None, readers.endpoint_url, "Send all AWS requests to this URL."] = None
 
     transport: Annotated[
@@ -313,12 +347,16 @@ class Settings(
         if self.accounts_from == "self" and self.ous:
             message = "the caller's account alone is asked for: organizational units choose among many"
             yield Clash("ous", message, frozenset({"ous", "accounts_from"}))
+        for one, other in (("role_arn", "role_name"), ("external_id_file", "external_id")):
+            if getattr(self, one) is not None and getattr(self, other) != FIELDS[other].default:
+                message = f"{one} and {other} exclude each other: set one of them"
+                yield Clash(one, message, frozenset({one, other}))
         if self.s3_kms_key is not None and self.s3_encryption is S3Encryption.AES256:
             message = "a key of KMS and the encryption AES256 exclude each other"
             yield Clash("s3_kms_key", message, frozenset({"s3_kms_key", "s3_encryption"}))
         yield from self._clashes_of_tables()
         gaps = tuple(region for gap in self.known_gaps for region in gap.regions)
-        if self.regions or self.exclude_regions or gaps:
+        if self.regions or self.exclude_regions or gaps or self.sts_region:
             yield from self._unknown_regions(gaps)
 
     def _clashes_of_tables(self) -> Iterator[Clash]:
@@ -336,6 +374,7 @@ class Settings(
     def _unknown_regions(self, gaps: tuple[str, ...]) -> Iterator[Clash]:
         known = partitions.known_regions() | set(self.extra_regions)
         named = {"regions": self.regions, "exclude_regions": self.exclude_regions, "known_gaps": gaps}
+        named["sts_region"] = () if self.sts_region is None else (self.sts_region,)
         for key, regions in named.items():
             keys = frozenset({key, "extra_regions"})
             for each in regions:

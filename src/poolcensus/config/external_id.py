@@ -1,0 +1,61 @@
+"""The external ID of a run, which may be in a file of its own."""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from poolcensus.config.readers import EntryError, external_id, shown
+from poolcensus.errors import SettingsError
+
+if TYPE_CHECKING:
+    from poolcensus.config.settings import Settings
+
+_log = logging.getLogger("poolcensus")
+
+# Where systemd puts what LoadCredential= and LoadCredentialEncrypted= name:
+# https://www.freedesktop.org/software/systemd/man/latest/systemd.exec.html#Credentials
+_CREDENTIALS_DIRECTORY: Final = "CREDENTIALS_DIRECTORY"
+_CREDENTIAL: Final = "external-id"
+# An external ID has at most 1,224 characters: a file that goes on is another one, or never ends.
+_LONGEST_FILE: Final = 4096
+
+
+def with_external_id(settings: Settings) -> Settings:
+    """Return the settings with the external ID in place of its file, which is read once.
+
+    Without either setting, the file `external-id` of systemd's credential directory is read, if there is one.
+    Raises SettingsError where a file holds no external ID. Blocks.
+    """
+    file = settings.external_id_file
+    place = "external_id_file"
+    if file is None:
+        folder = os.environ.get(_CREDENTIALS_DIRECTORY)
+        if settings.external_id is not None or not folder:
+            return settings
+        file, place = Path(folder, _CREDENTIAL), f"${_CREDENTIALS_DIRECTORY}"
+        if not file.exists():
+            return settings
+    name = shown(str(file))
+    try:
+        with file.open("rb") as opened:
+            mode = os.fstat(opened.fileno()).st_mode
+            raw = opened.read(_LONGEST_FILE + 1)
+    except OSError as error:
+        raise SettingsError(f"{place}: {name} can't be read: {error.strerror}.") from None
+    if stat.S_ISREG(mode) and mode & stat.S_IROTH:
+        _log.warning("every user of this machine can read the external ID in %s: run 'chmod 600' on it", name)
+    # Without the line's end, which editors and echo put there.
+    line = raw.removesuffix(b"\n").removesuffix(b"\r")
+    if not line:
+        raise SettingsError(f"{place}: {name} is empty. Write the external ID of the role into it.")
+    try:
+        found = external_id(line.decode("ascii", "replace"))
+    except EntryError as error:
+        raise SettingsError(f"{place}: {name} holds no external ID, which {error}.") from None
+    return msgspec.structs.replace(settings, external_id=found, external_id_file=None)
