@@ -17,8 +17,8 @@ import click
 import pytest
 
 import poolcensus
-from poolcensus.aws.credentials import session_policy
 from poolcensus.aws.region_status import PERMISSIONS
+from poolcensus.aws.roles import session_policy
 from poolcensus.cli import group
 from poolcensus.operations import WORKSPACES_POOLS
 

@@ -237,10 +237,11 @@ class AssumeRoleError(RecordedError):
     permanent = False
 
     @classmethod
-    def of(cls, role_arn: str, error: CallError) -> Self:
+    def of(cls, role_arn: str, error: CallError, advice: str | None = None) -> Self:
         """Wrap what sts:AssumeRole failed with. A refusal is permanent: asking again would not help."""
+        said = error.message if advice is None else f"{error.message.rstrip('. ')}. {advice}."
         failure = cls(
-            f"Could not assume {role_arn}: {error.message}",
+            f"Could not assume {role_arn}: {said}",
             code=error.code,
             status=error.status,
             request_id=error.request_id,

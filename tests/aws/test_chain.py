@@ -15,8 +15,8 @@ from botocore.awsrequest import AWSResponse
 from botocore.exceptions import EndpointConnectionError
 from botocore.httpsession import URLLib3Session
 
-from poolcensus.aws import chain, credentials
-from poolcensus.aws.credentials import CallerCredentials
+from poolcensus.aws import caller, chain
+from poolcensus.aws.caller import CallerCredentials
 from poolcensus.aws.sdk import Sdk
 from poolcensus.errors import CallerExpiredError, CredentialsError, SettingsError
 
@@ -498,7 +498,7 @@ async def test_a_role_is_assumed_anew_where_its_session_was_refused(config: Path
 async def test_a_process_that_gives_no_more_is_expired_in_mid_run(
     config: Path, program: Path, monkeypatch: pytest.MonkeyPatch, after: str
 ) -> None:
-    monkeypatch.setattr(credentials, "_WAITS_FOR_THE_CHAIN", ())
+    monkeypatch.setattr(caller, "_WAITS_FOR_THE_CHAIN", ())
     config.write_text(f"[profile cp]\ncredential_process = {program}\n")
     async with Sdk(profile="cp", endpoint_url=None) as sdk:
         source = CallerCredentials(sdk)
@@ -521,7 +521,7 @@ async def test_a_process_that_gives_no_more_is_expired_in_mid_run(
 async def test_a_profile_that_goes_away_is_expired_in_mid_run(
     config: Path, program: Path, monkeypatch: pytest.MonkeyPatch, after: str, said: str
 ) -> None:
-    monkeypatch.setattr(credentials, "_WAITS_FOR_THE_CHAIN", ())
+    monkeypatch.setattr(caller, "_WAITS_FOR_THE_CHAIN", ())
     config.write_text(f"[profile cp]\ncredential_process = {program}\n")
     async with Sdk(profile="cp", endpoint_url=None) as sdk:
         source = CallerCredentials(sdk)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any, cast
@@ -15,19 +16,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
+from poolcensus.aws import caller as caller_module
 from poolcensus.aws import credentials as module
+from poolcensus.aws import sts as sts_module
+from poolcensus.aws.caller import CallerCredentials
 from poolcensus.aws.client import CallCounts
-from poolcensus.aws.credentials import (
-    CallerCredentials,
-    CredentialBroker,
-    RoleCredentials,
-    RoleSettings,
-    _role_session,
+from poolcensus.aws.credentials import CredentialBroker, RoleCredentials
+from poolcensus.aws.roles import (
+    Role,
+    RoleOverride,
+    Roles,
+    SessionSettings,
     default_session_name,
     session_policy,
 )
-from poolcensus.aws.signing import Credentials, RequestTemplate
+from poolcensus.aws.signing import Credentials
+from poolcensus.aws.sts import StsEndpoints, role_session
 from poolcensus.aws.transport.protocol import Reply
+from poolcensus.config.values import Secret
 from poolcensus.errors import (
     AccessDeniedError,
     AssumeRoleError,
@@ -38,6 +44,7 @@ from poolcensus.errors import (
     ExpiredError,
     ThrottledError,
 )
+from poolcensus.flow.retry import RetryPolicy
 from poolcensus.model import Caller
 
 if TYPE_CHECKING:
@@ -45,6 +52,7 @@ if TYPE_CHECKING:
 
     from poolcensus.aws.client import Call, CallWatch, Channel
     from poolcensus.aws.sdk import Sdk
+    from poolcensus.aws.signing import RequestTemplate
 
 CALLER = Caller("000000000001", "arn:aws:iam::000000000001:user/census", "aws")
 MEMBER = "000000000002"
@@ -67,7 +75,8 @@ class Time:
 @pytest.fixture
 def time(monkeypatch: pytest.MonkeyPatch) -> Time:
     clock = Time()
-    monkeypatch.setattr(module, "time", clock)
+    for each in (module, caller_module, sts_module):
+        monkeypatch.setattr(each, "time", clock)
     return clock
 
 
@@ -104,13 +113,13 @@ def sts_reply(
 
 
 def test_a_session_is_read_and_its_lifetime_is_by_the_clock_of_sts(time: Time) -> None:
-    session = _role_session(sts_reply(lifetime=900))
+    session = role_session(sts_reply(lifetime=900))
     assert session.credentials == Credentials("ASIA", "secret/+=", "token/+==")
     assert session.lifetime == 900
 
 
 def test_without_a_date_this_machines_clock_has_to_do(time: Time) -> None:
-    assert _role_session(sts_reply(lifetime=900, now=time.time(), date=False)).lifetime == 900
+    assert role_session(sts_reply(lifetime=900, now=time.time(), date=False)).lifetime == 900
 
 
 @pytest.mark.parametrize(
@@ -131,20 +140,20 @@ def test_without_a_date_this_machines_clock_has_to_do(time: Time) -> None:
 )
 def test_a_session_that_lacks_something_is_a_bad_response(time: Time, changes: dict[str, str]) -> None:
     with pytest.raises(BadResponseError):
-        _role_session(sts_reply(changes))
+        role_session(sts_reply(changes))
 
 
 @pytest.mark.parametrize("lifetime", [0, -1, -3600])
 def test_a_session_that_has_ended_is_no_session(time: Time, lifetime: float) -> None:
     # It would be renewed for ever, without a pause.
     with pytest.raises(BadResponseError, match="expired"):
-        _role_session(sts_reply(lifetime=lifetime))
+        role_session(sts_reply(lifetime=lifetime))
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"<html>", b"<a/>", b"<a><Credentials/></a>", b"\xff"])
 def test_a_body_without_a_session_is_a_bad_response(body: bytes) -> None:
     with pytest.raises(BadResponseError):
-        _role_session(Reply(200, CIMultiDict(), body))
+        role_session(Reply(200, CIMultiDict(), body))
 
 
 @settings(max_examples=150)
@@ -157,7 +166,7 @@ def test_a_body_without_a_session_is_a_bad_response(body: bytes) -> None:
 )
 def test_any_session_is_one_or_a_bad_response(changes: dict[str, str]) -> None:
     try:
-        session = _role_session(sts_reply(changes))
+        session = role_session(sts_reply(changes))
     except BadResponseError:
         return
     assert session.lifetime > 0
@@ -192,7 +201,13 @@ class Sts:
         self.lifetime = 3600.0
 
     async def call(
-        self, call: Call, source: object, parse: Callable[[Reply], Any], *, watch: CallWatch
+        self,
+        call: Call,
+        source: Any,
+        parse: Callable[[Reply], Any],
+        *,
+        watch: CallWatch,
+        retrier: object = None,
     ) -> Any:
         self.asked.append(parse_qs(call.body.decode()))
         number = len(self.asked)
@@ -206,25 +221,44 @@ class Sts:
         return parse(step)
 
 
-def broker_of(sts: Sts, *, caller: Caller = CALLER, **role: Any) -> CredentialBroker:
+def broker_of(
+    sts: Sts,
+    *,
+    caller: Caller = CALLER,
+    role: str = "Reader",
+    external_id: str | None = None,
+    hubs: tuple[Role, ...] = (),
+    overrides: Mapping[str, RoleOverride] | None = None,
+    second: str | None = None,
+    **session: Any,
+) -> CredentialBroker:
     given: dict[str, Any] = {
-        "name": "Reader",
-        "external_id": None,
-        "session_name": None,
-        "session_duration": 900,
+        "name": default_session_name(caller),
+        "duration": 900,
         "policy": session_policy(("workspaces:DescribeWorkspacesPools", "ec2:DescribeRegions")),
     }
     return CredentialBroker(
-        channel=cast("Channel", sts),
+        sts=StsEndpoints(cast("Channel", sts), _template, RetryPolicy(), region="us-east-1", second=second),
         caller=caller,
         caller_credentials=CallerCredentials(cast("Sdk", None)),
-        template=cast("RequestTemplate", _Template()),
-        role=RoleSettings(**{**given, **role}),
+        roles=Roles(
+            role,
+            None if external_id is None else Secret(external_id),
+            partition=caller.partition,
+            hubs=hubs,
+            overrides=overrides,
+        ),
+        session=SessionSettings(**{**given, **session}),
     )
 
 
+async def _template(region: str) -> RequestTemplate:
+    return cast("RequestTemplate", _Template(f"https://sts.{region}.amazonaws.com/"))
+
+
+@dataclass
 class _Template:
-    region = "us-east-1"
+    url: str
 
 
 def role_source(broker: CredentialBroker, account_id: str = MEMBER) -> RoleCredentials:
@@ -352,9 +386,7 @@ async def test_where_the_callers_own_credentials_have_ended_that_is_said(time: T
 
 async def test_what_is_asked_of_sts(time: Time) -> None:
     sts = Sts(time)
-    broker = broker_of(
-        sts, name="/path/Reader", external_id="x&y=z", session_name="me", session_duration=7200
-    )
+    broker = broker_of(sts, role="/path/Reader", external_id="x&y=z", name="me", duration=7200)
     await broker.source(MEMBER).get()
     (asked,) = sts.asked
     assert asked["RoleArn"] == [f"arn:aws:iam::{MEMBER}:role/path/Reader"]
@@ -367,7 +399,7 @@ async def test_what_is_asked_of_sts(time: Time) -> None:
 async def test_a_chained_session_is_no_longer_than_an_hour(time: Time) -> None:
     sts = Sts(time)
     chained = Caller("000000000001", "arn:aws-us-gov:sts::000000000001:assumed-role/a/b", "aws-us-gov")
-    await broker_of(sts, caller=chained, session_duration=7200).source(MEMBER).get()
+    await broker_of(sts, caller=chained, duration=7200).source(MEMBER).get()
     assert sts.asked[0]["DurationSeconds"] == ["3600"]
     assert sts.asked[0]["RoleArn"] == [f"arn:aws-us-gov:iam::{MEMBER}:role/Reader"]
     assert "ExternalId" not in sts.asked[0]
@@ -379,7 +411,7 @@ async def test_an_external_id_that_sts_repeats_is_masked(time: Time) -> None:
         await broker_of(Sts(time, refusal), external_id="hush-hush").source(MEMBER).get()
     assert "hush" not in str(raised.value)
     assert "hush" not in repr(raised.value.__cause__)
-    assert "hush" not in repr(RoleSettings("r", "hush-hush", None, 900, "{}"))
+    assert "hush" not in repr(Role("r", Secret("hush-hush")))
 
 
 async def test_a_source_is_kept_until_it_is_forgotten(time: Time) -> None:
@@ -437,7 +469,7 @@ async def test_the_callers_credentials_are_asked_of_the_chain_once_for_all(time:
 
 @pytest.fixture
 def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("poolcensus.aws.credentials._WAITS_FOR_THE_CHAIN", (0.0, 0.0))
+    monkeypatch.setattr("poolcensus.aws.caller._WAITS_FOR_THE_CHAIN", (0.0, 0.0))
 
 
 @pytest.mark.usefixtures("no_waits")

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poolcensus.aws.faults import classify
-from poolcensus.aws.identity import _caller, _explained_error, sts_region
+from poolcensus.aws.identity import _caller, _explained_error
+from poolcensus.aws.sts import sts_region
 from poolcensus.aws.transport.protocol import Reply
 from poolcensus.errors import BadResponseError, CredentialsError, FatalError
 from poolcensus.flow.retry import RetryPolicy

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from anyio import CapacityLimiter
 
-    from poolcensus.aws.credentials import CallerCredentials
+    from poolcensus.aws.caller import CallerCredentials
     from poolcensus.simulator.s3.store import StoredObject
     from poolcensus.storage.s3.objects import Bucket
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
-    from poolcensus.aws.credentials import CallerCredentials
+    from poolcensus.aws.caller import CallerCredentials
     from poolcensus.storage.s3.objects import Bucket
 
 NAME = "census"

@@ -1,158 +1,44 @@
-"""Whose credentials a call is signed with: the caller's own, or those of an account's role.
+"""Whose credentials a call is signed with: the caller's own, a profile's, or those of an account's role.
 
-One sts:AssumeRole an account, renewed before the end, once for all who wait, with a pause after a failure.
+One sts:AssumeRole an account and a hub role, renewed before the end, once for all who wait, with a pause
+after a failure.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import time
-from dataclasses import dataclass
-from datetime import datetime
-from hashlib import sha256
-from typing import TYPE_CHECKING, ClassVar
-from urllib.parse import urlencode
+from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple, TypeAlias
 
-import anyio
-
-from poolcensus.aws.client import Call, CallWatch
-from poolcensus.aws.faults import parse_xml, server_time
-from poolcensus.aws.signing import Credentials
+from poolcensus.aws.caller import CallerCredentials, Recognition
+from poolcensus.aws.profiles import AccountOfProfile
+from poolcensus.aws.roles import is_session, parameters
+from poolcensus.aws.sts import RoleRequest
 from poolcensus.errors import (
     AssumeRoleError,
-    BadResponseError,
     CallerExpiredError,
     CallError,
     CredentialsError,
     ExpiredError,
+    RecordedError,
+    SilentError,
 )
-from poolcensus.flow.concurrency import CallKey
 from poolcensus.flow.singleflight import SingleFlight, another
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from xml.etree.ElementTree import Element
+    from collections.abc import Collection, Mapping
 
-    from poolcensus.aws.client import Channel
-    from poolcensus.aws.sdk import Sdk
-    from poolcensus.aws.signing import RequestTemplate
-    from poolcensus.aws.transport.protocol import Reply
+    from poolcensus.aws.client import CredentialSource
+    from poolcensus.aws.profiles import ProfileCredentials
+    from poolcensus.aws.roles import Role, Roles, SessionSettings
+    from poolcensus.aws.signing import Credentials
+    from poolcensus.aws.sts import RoleSession, StsEndpoints
     from poolcensus.model import Caller
 
 _log = logging.getLogger("poolcensus")
 
-_PAUSE_AFTER_FAILURE = 10.0
-_WAITS_FOR_THE_CHAIN = (1.0, 4.0)
-_LONGEST_RENEWAL = 120.0
-# A role chained from another role's session can't have a longer one:
-# https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles.html#iam-term-role-chaining
-_LONGEST_CHAINED_SESSION = 3600
-
-
-def session_policy(permissions: Iterable[str]) -> str:
-    """Return the policy that narrows a session to these IAM actions, whatever its role allows.
-
-    With it even an administrator's role is harmless.
-    """
-    statement = {"Effect": "Allow", "Action": [*permissions], "Resource": "*"}
-    return json.dumps({"Version": "2012-10-17", "Statement": [statement]}, separators=(",", ":"))
-
-
-@dataclass(frozen=True, slots=True)
-class RoleSettings:
-    """Which role is assumed, and how. `session_duration` is in seconds, `policy` the session's own policy."""
-
-    name: str
-    external_id: str | None
-    session_name: str | None
-    session_duration: int
-    policy: str
-
-    def __repr__(self) -> str:
-        return f"RoleSettings(name={self.name!r})"
-
-
-class _Recognition:
-    """In which regions services know the credentials that are in use."""
-
-    __slots__ = ("_credentials", "_regions")
-
-    def __init__(self) -> None:
-        self._credentials: Credentials | None = None
-        self._regions: set[str] = set()
-
-    def note(self, credentials: Credentials, region: str) -> None:
-        if credentials is not self._credentials:
-            self._credentials, self._regions = credentials, set()
-        self._regions.add(region)
-
-    def elsewhere(self, credentials: Credentials, region: str) -> bool:
-        return credentials is self._credentials and not self._regions <= {region}
-
-
-class CallerCredentials:
-    """The caller's own credentials, walked through the SDK's chain once for all who wait."""
-
-    by_call: ClassVar[bool] = False
-
-    def __init__(self, sdk: Sdk) -> None:
-        self._recognition = _Recognition()
-        self._sdk = sdk
-        self._flights: SingleFlight[str, Credentials] = SingleFlight()
-        self._credentials: Credentials | None = None
-        self._until = 0.0
-        self._refused = False
-        self._failure: CallerExpiredError | None = None
-        self._pause_until = 0.0
-
-    def current(self) -> Credentials | None:
-        return self._credentials if time.monotonic() < self._until else None
-
-    async def first(self) -> None:
-        """Find the credentials before anything needs them. Raises CredentialsError where there are none."""
-        self._credentials, self._until = await self._sdk.caller_credentials()
-
-    async def get(self) -> Credentials:
-        return self.current() or await self._flights.run("caller", self._renew)
-
-    async def _renew(self) -> Credentials:
-        if self._failure is not None and time.monotonic() < self._pause_until:
-            raise another(self._failure)
-        for wait in (*_WAITS_FOR_THE_CHAIN, None):
-            try:
-                credentials, self._until = await self._sdk.caller_credentials()
-            except CredentialsError as error:
-                if self._credentials is not None and not self._refused:
-                    # They may be good for a while: the chain renews well before the end.
-                    self._until = time.monotonic() + _PAUSE_AFTER_FAILURE
-                    return self._credentials
-                failure = error
-            else:
-                self._credentials, self._refused, self._failure = credentials, False, None
-                _log.debug("the caller's credentials were renewed from the credential chain")
-                return credentials
-            _log.debug("the caller's credentials could not be renewed: %s", failure)
-            if wait is not None:
-                await anyio.sleep(wait)
-        self._pause_until = time.monotonic() + _PAUSE_AFTER_FAILURE
-        self._failure = CallerExpiredError(str(failure), code="CredentialsNotRenewed")
-        raise self._failure from failure
-
-    def expired(self, credentials: Credentials) -> None:
-        if credentials is self._credentials:
-            self._until = 0.0
-            self._refused = True
-            self._sdk.forget_caller_credentials()
-
-    def recognized(self, credentials: Credentials, region: str) -> None:
-        self._recognition.note(credentials, region)
-
-    def recognized_elsewhere(self, credentials: Credentials, region: str) -> bool:
-        # A session token may be one of the global STS endpoint, which opt-in regions refuse when they are on:
-        # https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_temp_enable-regions.html
-        return credentials.session_token is None and self._recognition.elsewhere(credentials, region)
+_PAUSE_AFTER_FAILURE: Final = 10.0
 
 
 class RoleCredentials:
@@ -161,50 +47,68 @@ class RoleCredentials:
     by_call: ClassVar[bool] = True
 
     def __init__(self, account_id: str, broker: CredentialBroker) -> None:
-        self._recognition = _Recognition()
+        self._recognition = Recognition()
         self._account_id = account_id
         self._broker = broker
         self._credentials: Credentials | None = None
         self._until = 0.0
-        self._failure: CallError | None = None
+        self._ends = 0.0
+        self._failure: CallError | CredentialsError | None = None
         self._pause_until = 0.0
 
     def current(self) -> Credentials | None:
         return self._credentials if time.monotonic() < self._until else None
 
     async def get(self) -> Credentials:
-        return self.current() or await self._broker.flights.run(self._account_id, self._renew)
+        return self.current() or await self._broker.flights.run(self._key, self._renew)
 
     async def _renew(self) -> Credentials:
         if self._failure is not None and time.monotonic() < self._pause_until:
             raise another(self._failure)
         asked = time.monotonic()
         try:
-            session = await self._broker.assume_role(self._account_id)
+            session = await self._assume()
         except CallError as error:
             permanent = isinstance(error, AssumeRoleError) and error.permanent
-            self._failure = error
             self._pause_until = float("inf") if permanent else time.monotonic() + _PAUSE_AFTER_FAILURE
             _log.debug(
-                "no credentials for account %s: %s (%s)%s",
-                self._account_id,
+                "no credentials for %s: %s (%s)%s",
+                self._name,
                 error.message,
                 error.code,
                 "" if permanent else f", asked for again after {_PAUSE_AFTER_FAILURE:g} s at the soonest",
                 extra={**self._fields, "error_code": error.code, "request_id": error.request_id},
             )
-            raise
+            return self._failed(error)
         _log.debug(
-            "%s credentials for account %s, which last %.0f s",
+            "%s credentials for %s, which last %.0f s",
             "first" if self._credentials is None else "new",
-            self._account_id,
+            self._name,
             session.lifetime,
             extra=self._fields,
         )
         self._credentials = session.credentials
-        self._until = asked + session.lifetime - min(60.0, session.lifetime * 0.1)
+        self._ends = asked + session.lifetime
+        self._until = self._ends - min(60.0, session.lifetime * 0.1)
         self._failure = None
         return session.credentials
+
+    async def _assume(self) -> RoleSession:
+        return await self._broker.assume_role(self._account_id)
+
+    def _failed(self, error: CallError) -> Credentials:
+        """Raise the failure, which is kept for all who ask meanwhile."""
+        self._failure = error
+        raise error
+
+    @property
+    def _key(self) -> str:
+        """What tells its renewals from others'."""
+        return self._account_id
+
+    @property
+    def _name(self) -> str:
+        return f"account {self._account_id}"
 
     @property
     def _fields(self) -> dict[str, object]:
@@ -212,7 +116,7 @@ class RoleCredentials:
 
     def expired(self, credentials: Credentials) -> None:
         if credentials is self._credentials:
-            self._until = 0.0
+            self._until = self._ends = 0.0
 
     def recognized(self, credentials: Credentials, region: str) -> None:
         self._recognition.note(credentials, region)
@@ -221,12 +125,65 @@ class RoleCredentials:
         return self._recognition.elsewhere(credentials, region)
 
 
-@dataclass(frozen=True, slots=True)
-class RoleSession:
-    """What sts:AssumeRole gave. `lifetime` is seconds from when it was asked for."""
+class HubCredentials(RoleCredentials):
+    """The credentials of a hub role, with which the next role of the chain is assumed."""
 
-    credentials: Credentials
-    lifetime: float
+    def __init__(self, role: Role, position: int, broker: CredentialBroker) -> None:
+        super().__init__(role.account_id, broker)
+        self._role = role
+        self._position = position
+
+    async def _assume(self) -> RoleSession:
+        return await self._broker.assume_hub(self._position)
+
+    def _failed(self, error: CallError) -> Credentials:
+        """Return what can still be used. Raises CredentialsError where the role has never been assumed."""
+        if self._credentials is not None and time.monotonic() < self._ends:
+            # Renewed early, so that a moment's trouble of STS costs nothing.
+            self._until = min(self._ends, time.monotonic() + _PAUSE_AFTER_FAILURE)
+            return self._credentials
+        if self._credentials is None and not isinstance(error, CallerExpiredError):
+            said = f"{error.message.rstrip('. ')} ({error.code})"
+            failure: CredentialsError | CallerExpiredError = CredentialsError(
+                f"{said}. No account can be asked without this role of role_chain: check its ARN, its"
+                " external ID and its trust policy."
+            )
+        elif isinstance(error, CallerExpiredError):
+            failure = error
+        else:
+            failure = CallerExpiredError(
+                f"the session of hub role {self._role.arn} has ended and could not be renewed:"
+                f" {error.message}",
+                code=error.code,
+                status=error.status,
+                request_id=error.request_id,
+            )
+        self._failure = failure
+        raise failure from error
+
+    @property
+    def _key(self) -> str:
+        return self._role.arn
+
+    @property
+    def _name(self) -> str:
+        return f"hub role {self._role.arn}"
+
+
+class Principal(NamedTuple):
+    """Who assumes a role: the source of the credentials, the account that they belong to, and its name.
+
+    `chained` says that they are a role's, `begins` that no hub role has been assumed before.
+    """
+
+    source: CredentialSource
+    account_id: str
+    name: str
+    chained: bool
+    begins: bool = True
+
+
+Source: TypeAlias = CallerCredentials | RoleCredentials | AccountOfProfile
 
 
 class CredentialBroker:
@@ -235,28 +192,49 @@ class CredentialBroker:
     def __init__(
         self,
         *,
-        channel: Channel,
+        sts: StsEndpoints,
         caller: Caller,
         caller_credentials: CallerCredentials,
-        template: RequestTemplate,
-        role: RoleSettings,
+        roles: Roles,
+        session: SessionSettings,
+        profiles: Mapping[str, ProfileCredentials] | None = None,
     ) -> None:
-        self._channel = channel
-        self._caller = caller
-        self._caller_credentials = caller_credentials
-        self._template = template
-        self._role = role
-        self._sources: dict[str, RoleCredentials] = {}
+        self._sts = sts
+        self._roles = roles
+        self._session = session
+        self._profiles = profiles or {}
+        self._sources: dict[str, Source] = {}
+        # The caller's own account needs no role, also where those of others are behind a chain of hub roles.
+        self._own = {caller.account_id: caller_credentials}
+        if roles.override(caller.account_id) is not None:
+            self._own.clear()
         self.flights: SingleFlight[str, Credentials] = SingleFlight()
+        own = Principal(caller_credentials, caller.account_id, "the caller's credentials", is_session(caller))
+        hubs = [
+            Principal(
+                HubCredentials(hub, position, self),
+                hub.account_id,
+                f"the credentials of hub role {hub.arn}",
+                chained=True,
+                begins=False,
+            )
+            for position, hub in enumerate(roles.hubs)
+        ]
+        # Each assumes the hub role that follows it, and the last one the roles of the accounts.
+        self._principals = (own, *hubs)
 
-    def source(self, account_id: str) -> CallerCredentials | RoleCredentials:
+    def source(self, account_id: str) -> Source:
         """Where the calls of an account take their credentials from. The caller's own needs no role."""
-        if account_id == self._caller.account_id:
-            return self._caller_credentials
-        source = self._sources.get(account_id)
+        source = self._own.get(account_id) or self._sources.get(account_id)
         if source is None:
-            source = self._sources[account_id] = RoleCredentials(account_id, self)
+            source = self._sources[account_id] = self._new_source(account_id)
         return source
+
+    def _new_source(self, account_id: str) -> Source:
+        override = self._roles.override(account_id)
+        if override is not None and override.profile is not None and override.role is None:
+            return AccountOfProfile(account_id, self._profiles[override.profile])
+        return RoleCredentials(account_id, self)
 
     def forget(self, account_id: str) -> None:
         """Drop an account's credentials: it has no target left."""
@@ -264,86 +242,126 @@ class CredentialBroker:
 
     async def assume_role(self, account_id: str) -> RoleSession:
         """Return a new session of the account's role. Raises AssumeRoleError or CallerExpiredError."""
-        role_arn = f"arn:{self._caller.partition}:iam::{account_id}:role/{self._role.name.lstrip('/')}"
-        body = urlencode(self._parameters(role_arn)).encode("ascii")
-        call = Call(
-            template=self._template,
-            body=body,
-            body_digest=sha256(body).hexdigest(),
-            key=CallKey(self._caller.account_id, self._template.region, "sts"),
-            about=account_id,
-            awaited=True,
-            redact=self._hide_external_id,
-        )
-        watch = CallWatch(deadline=time.monotonic() + _LONGEST_RENEWAL)
+        role = self._roles.of(account_id)
+        principal = await self._principal(account_id, role)
+        return await self._checked(role, principal, self._parameters(role, principal), account_id)
+
+    async def assume_hub(self, position: int) -> RoleSession:
+        """Return a new session of a hub role. Raises AssumeRoleError or CallerExpiredError."""
+        role, principal = self._roles.hubs[position], self._principals[position]
+        asked = self._parameters(role, principal, hub=True)
+        return await self._checked(role, principal, asked, role.account_id)
+
+    def role_arn(self, account_id: str) -> str:
+        """Return the ARN of the role that is assumed in an account."""
+        return self._roles.of(account_id).arn
+
+    async def parameters(self, account_id: str) -> frozenset[str]:
+        """Return the names of the parameters with which an account's role is assumed."""
+        role = self._roles.of(account_id)
+        return frozenset(self._parameters(role, await self._principal(account_id, role)))
+
+    async def would_assume(
+        self, account_id: str, *, without: Collection[str] = (), duration: int | None = None
+    ) -> bool:
+        """Whether the role could be assumed without some of the parameters, or for another duration.
+
+        The session is dropped. Raises CallError where AWS gives no verdict.
+        """
+        role = self._roles.of(account_id)
+        principal = await self._principal(account_id, role)
+        asked = self._parameters(role, principal)
+        varied = {name: value for name, value in asked.items() if name not in without}
+        if duration is not None:
+            varied["DurationSeconds"] = duration
         try:
-            return await self._channel.call(call, self._caller_credentials, _role_session, watch=watch)
-        except CallerExpiredError:
+            await self._sts.assume_role(self._request(role, principal, varied, account_id))
+        except RecordedError as error:
+            if isinstance(error, CallerExpiredError | SilentError):
+                raise
+            return False
+        return True
+
+    async def _principal(self, account_id: str, role: Role) -> Principal:
+        override = self._roles.override(account_id)
+        if override is None or override.profile is None:
+            return self._principals[self._roles.position(role.arn)]
+        profile = self._profiles[override.profile]
+        caller = await profile.identity()
+        name = f"the credentials of profile {override.profile}"
+        return Principal(profile, caller.account_id, name, is_session(caller))
+
+    def _parameters(self, role: Role, principal: Principal, *, hub: bool = False) -> dict[str, str | int]:
+        # In a chain no session lasts longer than an hour, so that a longer hub session would gain nothing.
+        chained = principal.chained or hub
+        return parameters(role, self._session, chained=chained, hub=hub, begins=principal.begins)
+
+    def _request(
+        self, role: Role, principal: Principal, asked: Mapping[str, str | int], about: str
+    ) -> RoleRequest:
+        return RoleRequest(asked, principal.source, principal.account_id, about, _Redaction(role))
+
+    async def _checked(
+        self, role: Role, principal: Principal, asked: Mapping[str, str | int], about: str
+    ) -> RoleSession:
+        request = self._request(role, principal, asked, about)
+        try:
+            return await self._sts.assume_role(request)
+        except (CallerExpiredError, AssumeRoleError):
+            # Of the credentials that the role was to be assumed with.
             raise
         except ExpiredError as error:
             raise CallerExpiredError(
-                f"the caller's credentials have expired and could not be renewed: {error.message}",
+                f"{principal.name} have expired and could not be renewed: {error.message}",
                 code=error.code,
                 status=error.status,
                 request_id=error.request_id,
             ) from error
         except CallError as error:
             # An error that no attempt failed with has not been through the call's own `redact`.
-            self._hide_external_id(error)
-            raise AssumeRoleError.of(role_arn, error) from error
-        finally:
-            self._channel.counts.assume_role_calls += watch.attempts
+            request.redact(error)
+            raise AssumeRoleError.of(role.arn, error, advice_on(error)) from error
 
-    def _hide_external_id(self, error: CallError) -> None:
-        # STS repeats in its message the value that it refuses.
-        secret = self._role.external_id
-        if secret is not None and secret in error.message:
-            error.message = error.message.replace(secret, "***")
+
+class _Redaction:
+    """Takes a role's external ID out of an error: STS repeats in its message the value that it refuses."""
+
+    __slots__ = ("_secret",)
+
+    def __init__(self, role: Role) -> None:
+        self._secret = None if role.external_id is None else role.external_id.get_secret_value()
+
+    def __call__(self, error: CallError) -> None:
+        if self._secret is not None and self._secret in error.message:
+            error.message = error.message.replace(self._secret, "***")
             error.args = (error.message,)
 
-    def _parameters(self, role_arn: str) -> dict[str, str | int]:
-        chained = ":assumed-role/" in self._caller.arn
-        duration = self._role.session_duration
-        parameters: dict[str, str | int] = {
-            "Action": "AssumeRole",
-            "Version": "2011-06-15",
-            "RoleArn": role_arn,
-            "RoleSessionName": self._role.session_name or default_session_name(self._caller),
-            "DurationSeconds": min(duration, _LONGEST_CHAINED_SESSION) if chained else duration,
-            "Policy": self._role.policy,
-        }
-        if self._role.external_id is not None:
-            parameters["ExternalId"] = self._role.external_id
-        return parameters
+
+class _Advice(NamedTuple):
+    codes: frozenset[str]
+    says: re.Pattern[str]
+    advice: str
 
 
-def default_session_name(caller: Caller) -> str:
-    """Return a session name by which CloudTrail tells who took the census."""
-    who = re.sub(r"[^\w+=,.@-]", "-", caller.arn.rpartition("/")[2] or caller.account_id, flags=re.ASCII)
-    return f"poolcensus-{who}"[:64]
+_POLICY_ADVICE: Final = "If the role takes no session policy, set --no-session-policy"
+# https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html#API_AssumeRole_Errors and, for the
+# texts of durations, https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_roles.html
+_ADVICE: Final = (
+    _Advice(
+        frozenset({"ValidationError"}),
+        re.compile(r"MaxSessionDuration|1 hour session limit"),
+        "Set --session-duration to at most the maximum session duration of the role",
+    ),
+    _Advice(frozenset({"PackedPolicyTooLarge", "MalformedPolicyDocument"}), re.compile(""), _POLICY_ADVICE),
+    _Advice(
+        frozenset({"AccessDenied", "AccessDeniedException"}),
+        re.compile(r"\bsessions? policy\b"),
+        _POLICY_ADVICE,
+    ),
+)
 
 
-def _role_session(reply: Reply) -> RoleSession:
-    root = parse_xml(reply.body)
-    found = root.find(".//{*}Credentials") if root is not None else None
-    values = {child.tag.rpartition("}")[2]: (child.text or "").strip() for child in _children(found)}
-    try:
-        expiration = datetime.fromisoformat(values["Expiration"]).timestamp()
-        credentials = Credentials(values["AccessKeyId"], values["SecretAccessKey"], values["SessionToken"])
-    except (KeyError, ValueError, OverflowError):
-        raise BadResponseError(
-            "STS sent a reply without credentials", code="BadResponse", status=reply.status
-        ) from None
-    # Both times are the service's, so a clock that is off here does not shorten or stretch the session.
-    now = server_time(reply.headers)
-    lifetime = expiration - (time.time() if now is None else now)
-    if lifetime <= 0:
-        # They would be renewed again and again, without a pause.
-        raise BadResponseError(
-            "STS sent credentials that have expired already", code="BadResponse", status=reply.status
-        )
-    return RoleSession(credentials, lifetime)
-
-
-def _children(element: Element | None) -> Iterable[Element]:
-    return () if element is None else element
+def advice_on(error: CallError) -> str | None:
+    """Return what to set where a role refuses what its session was asked for."""
+    found = (each.advice for each in _ADVICE if error.code in each.codes and each.says.search(error.message))
+    return next(found, None)

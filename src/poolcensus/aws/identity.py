@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from poolcensus import partitions
 from poolcensus.aws.client import Call, CallWatch
 from poolcensus.aws.faults import parse_xml
+from poolcensus.aws.sts import is_off, is_silent, tell_of_second_region
 from poolcensus.errors import (
     AccessDeniedError,
     BadResponseError,
@@ -28,8 +29,7 @@ from poolcensus.flow.retry import Retrier, RetryPolicy
 from poolcensus.model import Caller
 
 if TYPE_CHECKING:
-    from poolcensus.aws.client import Channel
-    from poolcensus.aws.credentials import CallerCredentials
+    from poolcensus.aws.client import Channel, CredentialSource
     from poolcensus.aws.sdk import Sdk
     from poolcensus.aws.transport.protocol import Reply
 
@@ -40,6 +40,8 @@ _BODY = b"Action=GetCallerIdentity&Version=2011-06-15"
 # A person is waiting to hear that there is no network, or that the keys are wrong; an STS that answers is
 # worth waiting for.
 _PATIENCE = RetryPolicy(max_without_reply=4, max_unrecognized=1, longest_wait=5.0)
+# Whoever waits has waited for the first region already.
+_BRIEF = RetryPolicy(max_attempts=4, max_without_reply=2, max_unrecognized=1, longest_wait=2.0)
 _ONCE = RetryPolicy(max_attempts=1)
 _BAD_CREDENTIALS = (UnrecognizedCredentialsError, ExpiredError)
 # A wrong secret key, and keys or tokens that are cut off:
@@ -56,17 +58,56 @@ _BAD_SIGNATURES = frozenset(
 )
 
 
-async def identify(sdk: Sdk, channel: Channel, source: CallerCredentials, region: str) -> Caller:
-    """Return the account, ARN and partition behind the caller's credentials.
+async def identify(
+    sdk: Sdk, channel: Channel, source: CredentialSource, region: str, second: str | None = None
+) -> tuple[Caller, str]:
+    """Return the account, ARN and partition behind the caller's credentials, and the region that told.
 
+    `second` is the region that is asked where STS in the first is off or does not answer.
     Raises CredentialsError where there are none or AWS refuses them, FatalError where STS can't be asked.
     """
-    template = await sdk.template("sts", region, "get_caller_identity")
-    call = Call(template, _BODY, sha256(_BODY).hexdigest(), CallKey("caller", region, "sts"))
     try:
-        return await channel.call(call, source, _caller, watch=CallWatch(), retrier=Retrier(_PATIENCE))
+        return await ask_identity(sdk, channel, source, region, _PATIENCE), region
     except CallError as error:
-        raise _explained_error(error) from error
+        reason = error
+    if second is not None and await _is_worth_a_second(sdk, region, second, reason):
+        with suppress(CallError):
+            caller = await ask_identity(sdk, channel, source, second, _BRIEF)
+            tell_of_second_region(region, second, reason)
+            return caller, second
+    raise _explained_error(reason) from reason
+
+
+async def ask_identity(
+    sdk: Sdk, channel: Channel, source: CredentialSource, region: str, policy: RetryPolicy
+) -> Caller:
+    """Return who the credentials of a source belong to. Raises CallError."""
+    call = Call(
+        await sdk.template("sts", region, "get_caller_identity"),
+        _BODY,
+        sha256(_BODY).hexdigest(),
+        CallKey("caller", region, "sts"),
+        awaited=True,
+    )
+    return await channel.call(call, source, _caller, watch=CallWatch(), retrier=Retrier(policy))
+
+
+async def identity_of(sdk: Sdk, channel: Channel, region: str, source: CredentialSource) -> Caller:
+    """Return who the credentials of a profile belong to. Raises CallError."""
+    return await ask_identity(sdk, channel, source, region, _PATIENCE)
+
+
+async def _is_worth_a_second(sdk: Sdk, region: str, second: str, error: CallError) -> bool:
+    if is_off(error):
+        return True
+    if isinstance(error, UnrecognizedCredentialsError):
+        # The keys are no good, or the caller's account has not enabled the region: the code is the same.
+        return any(region in each.opt_in for each in partitions.partitions().values())
+    if not is_silent(error):
+        return False
+    # With an endpoint URL of the user's, both are in the same place.
+    one, other = [await sdk.template("sts", each, "get_caller_identity") for each in (region, second)]
+    return one.url != other.url
 
 
 def _explained_error(error: CallError) -> FatalError:
@@ -93,7 +134,7 @@ def _explained_error(error: CallError) -> FatalError:
     return kind(text)
 
 
-async def ask_anything(sdk: Sdk, channel: Channel, source: CallerCredentials, region: str) -> None:
+async def ask_anything(sdk: Sdk, channel: Channel, source: CredentialSource, region: str) -> None:
     """Ask STS once who the caller is, to see whether anything answers. Whatever it says is an answer."""
     call = Call(
         await sdk.template("sts", region, "get_caller_identity"),
@@ -116,11 +157,3 @@ def _caller(reply: Reply) -> Caller:
     if found is None or _ACCOUNT_ID.fullmatch(account) is None:
         raise BadResponseError("STS sent a reply without an identity", code="BadResponse", status=200)
     return Caller(account_id=account, arn=arn, partition=found["partition"])
-
-
-def sts_region(partition: str, configured: str | None) -> str:
-    """Return the region whose STS is asked: the caller's, where it is one of the partition."""
-    known = partitions.partitions().get(partition)
-    if known is None or (configured is not None and configured in known.regions):
-        return configured or "us-east-1"
-    return known.sts

@@ -10,26 +10,33 @@ from typing import TYPE_CHECKING
 import msgspec
 from anyio import to_thread
 
+from poolcensus.aws.caller import CallerCredentials
 from poolcensus.aws.client import Channel
-from poolcensus.aws.credentials import CallerCredentials, CredentialBroker, RoleSettings, session_policy
-from poolcensus.aws.identity import ask_anything, identify, sts_region
+from poolcensus.aws.credentials import CredentialBroker
+from poolcensus.aws.identity import ask_anything, identify, identity_of
 from poolcensus.aws.organizations import Organization
 from poolcensus.aws.pages import PageReader
+from poolcensus.aws.profiles import open_profiles
 from poolcensus.aws.region_status import PERMISSIONS, RegionStatus
+from poolcensus.aws.roles import roles_of, session_of
 from poolcensus.aws.sdk import Sdk
 from poolcensus.aws.signing import Clock
+from poolcensus.aws.sts import StsEndpoints, second_sts_region, sts_region
 from poolcensus.aws.telemetry import CallTelemetry
 from poolcensus.aws.transport.fast import FastTransport
 from poolcensus.config import TransportKind
+from poolcensus.config.external_id import with_external_id
+from poolcensus.errors import SettingsError
 from poolcensus.flow.breaker import CircuitBreakers
 from poolcensus.flow.concurrency import ConcurrencyLimiter, Pauses
 from poolcensus.flow.rate import RateLimits
 from poolcensus.flow.retry import Retrier, RetryPolicy
-from poolcensus.loops import require_asyncio
+from poolcensus.loops import in_thread, require_asyncio
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
+    from poolcensus.aws.roles import RoleOverride
     from poolcensus.aws.transport.protocol import Transport
     from poolcensus.aws.transport.sdk import SdkTransport
     from poolcensus.config import Settings
@@ -40,6 +47,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger("poolcensus")
 
 _FIRST_STS = "us-east-1"
+# What the SDK wants to see before it forms a request. It is forgotten with the body.
+_ANY_ROLE = {"RoleArn": "arn:aws:iam::000000000000:role/any", "RoleSessionName": "any"}
 
 
 class Aws(msgspec.Struct, frozen=True):
@@ -89,13 +98,18 @@ async def open_aws(
     tracing: Tracing | None = None,
     *,
     limiter: ConcurrencyLimiter | None = None,
+    overrides: Mapping[str, RoleOverride] | None = None,
 ) -> AsyncIterator[Aws]:
     """Open AWS for a run that takes a census of an operation: the transport, and who the caller is.
 
-    `limiter` has the places for calls, where others take some too.
-    Raises CredentialsError or another FatalError. On leaving, every connection is closed.
+    `limiter` has the places for calls, where others take some too. `overrides` are the accounts, by ID, that
+    have a role, an external ID or a profile of their own.
+    Raises SettingsError for a profile or an external ID that can't be read and a role in another partition,
+    CredentialsError or another FatalError. On leaving, every connection is closed.
     """
     sdk, caller_credentials = session.sdk, session.credentials
+    overrides = overrides or {}
+    settings = await in_thread(with_external_id, settings)
     async with AsyncExitStack() as stack:
         transport = await stack.enter_async_context(await _transport(settings, sdk))
         places = min(settings.concurrency, transport.most_connections)
@@ -103,10 +117,11 @@ async def open_aws(
             _log.info("the limit on open files allows %d calls at a time (ulimit -n raises it)", places)
         breakers = CircuitBreakers(accounts=settings.give_up_region_after)
         stack.callback(breakers.close)
+        policy = RetryPolicy(max_attempts=settings.max_attempts)
         channel = Channel(
             transport=transport,
             clock=Clock(),
-            retrier=Retrier(RetryPolicy(max_attempts=settings.max_attempts)),
+            retrier=Retrier(policy),
             limiter=limiter
             or ConcurrencyLimiter(
                 total=places,
@@ -120,28 +135,34 @@ async def open_aws(
             concurrency=places,
             observer=CallTelemetry.of_run(tracing),
         )
+        first = settings.sts_region or sdk.region or _FIRST_STS
         # A service model of no use is told before anything is called.
-        await sdk.template(operation.service, sdk.region or _FIRST_STS, operation.method)
-        caller = await identify(sdk, channel, caller_credentials, sdk.region or _FIRST_STS)
-        region = sts_region(caller.partition, sdk.region)
-        external_id = settings.external_id
+        await sdk.template(operation.service, first, operation.method)
+        profiles = await stack.enter_async_context(
+            open_profiles(
+                (each.profile for each in overrides.values() if each.profile is not None),
+                endpoint_url=settings.endpoint_url,
+                identify=partial(identity_of, sdk, channel, first),
+            )
+        )
+        caller, answered = await identify(sdk, channel, caller_credentials, first, second_sts_region(first))
+        moved = answered != first
+        region = answered if moved else sts_region(caller.partition, sdk.region)
+        called = _sts_region(settings, caller) or region
+        sts = StsEndpoints(
+            channel,
+            partial(sdk.template, "sts", operation="assume_role", sample=_ANY_ROLE),
+            policy,
+            region=answered if moved else called,
+            second=None if moved else second_sts_region(called),
+        )
         broker = CredentialBroker(
-            channel=channel,
+            sts=sts,
             caller=caller,
             caller_credentials=caller_credentials,
-            template=await sdk.template(
-                "sts",
-                region,
-                "assume_role",
-                {"RoleArn": "arn:aws:iam::000000000000:role/any", "RoleSessionName": "any"},
-            ),
-            role=RoleSettings(
-                name=settings.role_name,
-                external_id=external_id.get_secret_value() if external_id is not None else None,
-                session_name=settings.session_name,
-                session_duration=settings.session_duration,
-                policy=session_policy((operation.permission, *PERMISSIONS)),
-            ),
+            roles=roles_of(settings, caller, overrides),
+            session=session_of(settings, caller, (operation.permission, *PERMISSIONS)),
+            profiles=profiles,
         )
         yield Aws(
             caller=caller,
@@ -152,6 +173,20 @@ async def open_aws(
             reader=PageReader(sdk, channel, operation, query),
             ask_anything=partial(ask_anything, sdk, channel, caller_credentials, region),
         )
+
+
+def _sts_region(settings: Settings, caller: Caller) -> str | None:
+    """Return the region that is set. Raises SettingsError where it is none of the caller's partition."""
+    region = settings.sts_region
+    if (
+        region is not None
+        and region not in settings.extra_regions
+        and sts_region(caller.partition, region) != region
+    ):
+        raise SettingsError(
+            f"sts_region: {region} is not in {caller.partition}, the partition of the caller's credentials"
+        )
+    return region
 
 
 async def _transport(settings: Settings, sdk: Sdk) -> Transport:

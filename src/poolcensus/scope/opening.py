@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from poolcensus.aws.session import open_aws, open_caller
+from poolcensus.config.external_id import with_external_id
 from poolcensus.loops import in_thread
 from poolcensus.operations import Query
 from poolcensus.scope.account_file import AccountEntry, read_accounts
@@ -57,6 +58,7 @@ class Opened(msgspec.Struct, frozen=True):
 async def prepare(settings: Settings, tracing: Tracing | None) -> AsyncIterator[Prepared]:
     """Read everything that settings point at, for a run that is traced or not. Makes no call."""
     source = settings.accounts_from
+    settings = await in_thread(with_external_id, settings)
     from_file = () if source in {"organization", "self"} else await in_thread(read_accounts, source)
     async with open_caller(settings) as session:
         yield Prepared(settings, session, from_file, tracing)

@@ -1,0 +1,105 @@
+"""The caller's own credentials, from the SDK's chain."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, ClassVar
+
+import anyio
+
+from poolcensus.errors import CallerExpiredError, CredentialsError
+from poolcensus.flow.singleflight import SingleFlight, another
+
+if TYPE_CHECKING:
+    from poolcensus.aws.sdk import Sdk
+    from poolcensus.aws.signing import Credentials
+
+_log = logging.getLogger("poolcensus")
+
+# The chain runs programs and calls services, which may need a moment to come back.
+_PAUSE_AFTER_FAILURE = 10.0
+_WAITS_FOR_THE_CHAIN = (1.0, 4.0)
+
+
+class Recognition:
+    """In which regions services know the credentials that are in use."""
+
+    __slots__ = ("_credentials", "_regions")
+
+    def __init__(self) -> None:
+        self._credentials: Credentials | None = None
+        self._regions: set[str] = set()
+
+    def note(self, credentials: Credentials, region: str) -> None:
+        """Note that a service in a region knows these."""
+        if credentials is not self._credentials:
+            self._credentials, self._regions = credentials, set()
+        self._regions.add(region)
+
+    def elsewhere(self, credentials: Credentials, region: str) -> bool:
+        """Whether a service in another region knows these."""
+        return credentials is self._credentials and not self._regions <= {region}
+
+
+class CallerCredentials:
+    """The caller's own credentials, walked through the SDK's chain once for all who wait."""
+
+    by_call: ClassVar[bool] = False
+
+    def __init__(self, sdk: Sdk) -> None:
+        self._recognition = Recognition()
+        self._sdk = sdk
+        self._flights: SingleFlight[str, Credentials] = SingleFlight()
+        self._credentials: Credentials | None = None
+        self._until = 0.0
+        self._refused = False
+        self._failure: CallerExpiredError | None = None
+        self._pause_until = 0.0
+
+    def current(self) -> Credentials | None:
+        return self._credentials if time.monotonic() < self._until else None
+
+    async def first(self) -> None:
+        """Find the credentials before anything needs them. Raises CredentialsError where there are none."""
+        self._credentials, self._until = await self._sdk.caller_credentials()
+
+    async def get(self) -> Credentials:
+        return self.current() or await self._flights.run("caller", self._renew)
+
+    async def _renew(self) -> Credentials:
+        if self._failure is not None and time.monotonic() < self._pause_until:
+            raise another(self._failure)
+        for wait in (*_WAITS_FOR_THE_CHAIN, None):
+            try:
+                credentials, self._until = await self._sdk.caller_credentials()
+            except CredentialsError as error:
+                if self._credentials is not None and not self._refused:
+                    # They may be good for a while: the chain renews well before the end.
+                    self._until = time.monotonic() + _PAUSE_AFTER_FAILURE
+                    return self._credentials
+                failure = error
+            else:
+                self._credentials, self._refused, self._failure = credentials, False, None
+                _log.debug("the caller's credentials were renewed from the credential chain")
+                return credentials
+            _log.debug("the caller's credentials could not be renewed: %s", failure)
+            if wait is not None:
+                await anyio.sleep(wait)
+        self._pause_until = time.monotonic() + _PAUSE_AFTER_FAILURE
+        self._failure = CallerExpiredError(str(failure), code="CredentialsNotRenewed")
+        raise self._failure from failure
+
+    def expired(self, credentials: Credentials) -> None:
+        if credentials is self._credentials:
+            self._until = 0.0
+            self._refused = True
+            self._sdk.forget_caller_credentials()
+
+    def recognized(self, credentials: Credentials, region: str) -> None:
+        self._recognition.note(credentials, region)
+
+    def recognized_elsewhere(self, credentials: Credentials, region: str) -> bool:
+        # A session token may be one of the global STS endpoint, which opt-in regions refuse when they are on:
+        # https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_temp_enable-regions.html
+        return credentials.session_token is None and self._recognition.elsewhere(credentials, region)

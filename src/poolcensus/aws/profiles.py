@@ -1,0 +1,143 @@
+"""The profiles that single accounts are asked with, each with the SDK's chain of its own."""
+
+from __future__ import annotations
+
+import time
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from poolcensus.aws.caller import CallerCredentials
+from poolcensus.aws.sdk import Sdk
+from poolcensus.errors import AssumeRoleError, CallError, CredentialsError, SettingsError
+from poolcensus.flow.singleflight import SingleFlight, another
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+
+    from poolcensus.aws.client import CredentialSource
+    from poolcensus.aws.signing import Credentials
+    from poolcensus.model import Caller
+
+# As for a role: what has failed is not asked again for each account that waits for it.
+_PAUSE_AFTER_FAILURE: Final = 10.0
+
+
+@asynccontextmanager
+async def open_profiles(
+    names: Iterable[str],
+    *,
+    endpoint_url: str | None,
+    identify: Callable[[CredentialSource], Awaitable[Caller]],
+) -> AsyncIterator[Mapping[str, ProfileCredentials]]:
+    """Read the configuration of each profile. Its credentials are looked for when an account needs them.
+
+    Raises SettingsError for a profile that is not there.
+    """
+    async with AsyncExitStack() as stack:
+        found = {}
+        for name in sorted(set(names)):
+            sdk = await stack.enter_async_context(Sdk(profile=name, endpoint_url=endpoint_url))
+            found[name] = ProfileCredentials(name, CallerCredentials(sdk), identify)
+        yield found
+
+
+class ProfileCredentials:
+    """The credentials of a profile, once STS has said whose they are."""
+
+    by_call: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        name: str,
+        own: CallerCredentials,
+        identify: Callable[[CredentialSource], Awaitable[Caller]],
+    ) -> None:
+        self.name = name
+        self._own = own
+        self._identify = identify
+        self._caller: Caller | None = None
+        self._failure: CallError | None = None
+        self._pause_until = 0.0
+        self._flights: SingleFlight[str, Caller] = SingleFlight()
+
+    async def identity(self) -> Caller:
+        """Return who the profile is. Raises AssumeRoleError where that can't be told."""
+        return self._caller or await self._flights.run(self.name, self._ask)
+
+    async def _ask(self) -> Caller:
+        if self._failure is not None and time.monotonic() < self._pause_until:
+            raise another(self._failure)
+        try:
+            await self._own.first()
+            self._caller = await self._identify(self._own)
+        except (CredentialsError, SettingsError) as error:
+            failure = AssumeRoleError(f"Could not use profile {self.name}: {error}", code="NoCredentials")
+            failure.permanent = True
+            self._failure, self._pause_until = failure, float("inf")
+            raise failure from error
+        except CallError as error:
+            self._failure = AssumeRoleError(
+                f"Could not use profile {self.name}: {error.message}",
+                code=error.code,
+                status=error.status,
+                request_id=error.request_id,
+            )
+            self._pause_until = time.monotonic() + _PAUSE_AFTER_FAILURE
+            raise self._failure from error
+        return self._caller
+
+    def current(self) -> Credentials | None:
+        return None if self._caller is None else self._own.current()
+
+    async def get(self) -> Credentials:
+        await self.identity()
+        return await self._own.get()
+
+    def expired(self, credentials: Credentials) -> None:
+        self._own.expired(credentials)
+
+    def recognized(self, credentials: Credentials, region: str) -> None:
+        self._own.recognized(credentials, region)
+
+    def recognized_elsewhere(self, credentials: Credentials, region: str) -> bool:
+        return self._own.recognized_elsewhere(credentials, region)
+
+
+class AccountOfProfile:
+    """The credentials of a profile for one account, which has to be the profile's own.
+
+    Otherwise the pools of another account would be written down as its pools.
+    """
+
+    by_call: ClassVar[bool] = True
+
+    def __init__(self, account_id: str, profile: ProfileCredentials) -> None:
+        self._account_id = account_id
+        self._profile = profile
+        self._is_own = False
+
+    def current(self) -> Credentials | None:
+        return self._profile.current() if self._is_own else None
+
+    async def get(self) -> Credentials:
+        caller = await self._profile.identity()
+        if caller.account_id != self._account_id:
+            failure = AssumeRoleError(
+                f"Profile {self._profile.name} has credentials of account {caller.account_id}, not of"
+                f" {self._account_id}: name a role to assume with them, or another profile",
+                code="WrongAccount",
+            )
+            failure.permanent = True
+            raise failure
+        credentials = await self._profile.get()
+        self._is_own = True
+        return credentials
+
+    def expired(self, credentials: Credentials) -> None:
+        self._profile.expired(credentials)
+
+    def recognized(self, credentials: Credentials, region: str) -> None:
+        self._profile.recognized(credentials, region)
+
+    def recognized_elsewhere(self, credentials: Credentials, region: str) -> bool:
+        return self._profile.recognized_elsewhere(credentials, region)

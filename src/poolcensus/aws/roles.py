@@ -1,0 +1,175 @@
+"""Which role each account has, and what is asked for its session."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from poolcensus.config.roles import arn_of, partition_of
+from poolcensus.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from poolcensus.config import Settings
+    from poolcensus.config.values import Secret
+    from poolcensus.model import Caller
+
+# A role chained from another role's session can't have a longer one:
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles.html#iam-term-role-chaining
+_LONGEST_CHAINED_SESSION: Final = 3600
+# What a hub's session is for. The other two are needed to pass tags and a source identity on:
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_temp_control-access_monitor.html
+_HUB_ACTIONS: Final = ("sts:AssumeRole", "sts:SetSourceIdentity", "sts:TagSession")
+
+
+@dataclass(frozen=True, slots=True)
+class RoleOverride:
+    """What one account has in place of the run's role.
+
+    `role` is a name or the template of an ARN. With a `profile` its credentials are used: as they are, or to
+    assume `role` where one is given.
+    """
+
+    role: str | None = None
+    external_id: Secret | None = None
+    profile: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A role, and the external ID that its trust policy asks for."""
+
+    arn: str
+    external_id: Secret | None = None
+
+    @property
+    def account_id(self) -> str:
+        """The account that the role is in."""
+        return self.arn.split(":")[4]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSettings:
+    """What is asked for a session. `duration` is in seconds, `policy` narrows sessions in the accounts."""
+
+    name: str
+    duration: int
+    policy: str | None
+    source_identity: str | None = None
+    tags: tuple[tuple[str, str], ...] = ()
+
+
+class Roles:
+    """The roles of a run: the hub roles, in the order in which they are assumed, and one in each account."""
+
+    def __init__(
+        self,
+        role: str,
+        external_id: Secret | None = None,
+        *,
+        partition: str,
+        hubs: tuple[Role, ...] = (),
+        overrides: Mapping[str, RoleOverride] | None = None,
+    ) -> None:
+        self._role = role
+        self._external_id = external_id
+        self._partition = partition
+        self._overrides = overrides or {}
+        self.hubs = hubs
+        self._hubs = {hub.arn.lower(): position for position, hub in enumerate(hubs)}
+
+    def of(self, account_id: str) -> Role:
+        """Return the role of an account, which may be one of the hub roles."""
+        override = self._overrides.get(account_id) or RoleOverride()
+        arn = arn_of(override.role or self._role, partition=self._partition, account_id=account_id)
+        position = self.position(arn)
+        if position < len(self.hubs) and override.external_id is None:
+            return self.hubs[position]
+        return Role(arn, override.external_id or self._external_id)
+
+    def position(self, arn: str) -> int:
+        """Return how many hub roles are assumed before a role."""
+        return self._hubs.get(arn.lower(), len(self.hubs))
+
+    def override(self, account_id: str) -> RoleOverride | None:
+        """Return what is set for one account alone."""
+        return self._overrides.get(account_id)
+
+
+def roles_of(settings: Settings, caller: Caller, overrides: Mapping[str, RoleOverride]) -> Roles:
+    """Return the roles of a run. Raises SettingsError for one in another partition than the caller's."""
+    role = settings.role_arn or settings.role_name
+    named = [("role_arn", role), *(("role_chain", hub.role_arn) for hub in settings.role_chain)]
+    named += [(f"account {name}", each.role) for name, each in overrides.items() if each.role is not None]
+    for key, each in named:
+        partition = partition_of(each)
+        if partition is not None and partition != caller.partition:
+            raise SettingsError(
+                f"{key}: {each} is in partition {partition}, and the caller's credentials are of"
+                f" {caller.partition}. Write {{partition}} in its place, or use other credentials."
+            )
+    hubs = tuple(
+        Role(arn_of(hub.role_arn, partition=caller.partition, account_id=""), hub.external_id)
+        for hub in settings.role_chain
+    )
+    return Roles(role, settings.external_id, partition=caller.partition, hubs=hubs, overrides=overrides)
+
+
+def session_of(settings: Settings, caller: Caller, permissions: Iterable[str]) -> SessionSettings:
+    """Return what is asked for the sessions of a run."""
+    return SessionSettings(
+        name=settings.session_name or default_session_name(caller),
+        duration=int(settings.session_duration),
+        policy=session_policy(permissions) if settings.session_policy else None,
+        source_identity=settings.source_identity,
+        tags=settings.session_tags,
+    )
+
+
+def session_policy(permissions: Iterable[str]) -> str:
+    """Return the policy that narrows a session to these IAM actions, whatever its role allows.
+
+    With it even an administrator's role is harmless.
+    """
+    statement = {"Effect": "Allow", "Action": [*permissions], "Resource": "*"}
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]}, separators=(",", ":"))
+
+
+def default_session_name(caller: Caller) -> str:
+    """Return a session name by which CloudTrail tells who took the census."""
+    who = re.sub(r"[^\w+=,.@-]", "-", caller.arn.rpartition("/")[2] or caller.account_id, flags=re.ASCII)
+    return f"poolcensus-{who}"[:64]
+
+
+def is_session(caller: Caller) -> bool:
+    """Whether credentials are a role's: what is assumed with them is chained."""
+    return ":assumed-role/" in caller.arn
+
+
+def parameters(
+    role: Role, session: SessionSettings, *, chained: bool, hub: bool = False, begins: bool = True
+) -> dict[str, str | int]:
+    """Return the parameters of sts:AssumeRole. `chained` says that a role's session assumes the role.
+
+    `begins` says that no hub role has been assumed before: a source identity is set once, and stays.
+    """
+    found: dict[str, str | int] = {
+        "Action": "AssumeRole",
+        "Version": "2011-06-15",
+        "RoleArn": role.arn,
+        "RoleSessionName": session.name,
+        "DurationSeconds": min(session.duration, _LONGEST_CHAINED_SESSION) if chained else session.duration,
+    }
+    if session.policy is not None:
+        found["Policy"] = session_policy(_HUB_ACTIONS) if hub else session.policy
+    if role.external_id is not None:
+        found["ExternalId"] = role.external_id.get_secret_value()
+    if session.source_identity is not None and begins:
+        found["SourceIdentity"] = session.source_identity
+    for number, (key, value) in enumerate(session.tags, 1):
+        found[f"Tags.member.{number}.Key"] = key
+        found[f"Tags.member.{number}.Value"] = value
+    return found

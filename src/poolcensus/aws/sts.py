@@ -1,0 +1,233 @@
+"""The STS that roles are assumed at: a regional endpoint, and a second one where that is off.
+
+Tokens of the global endpoint are refused in opt-in regions, so it is never called.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlencode
+
+import msgspec
+
+from poolcensus import partitions
+from poolcensus.aws.client import Call, CallWatch
+from poolcensus.aws.faults import parse_xml, server_time
+from poolcensus.aws.signing import Credentials
+from poolcensus.errors import (
+    BadResponseError,
+    CallError,
+    CallTimeoutError,
+    NoRouteError,
+    SilentError,
+    UnreachableError,
+    UnrecognizedCredentialsError,
+)
+from poolcensus.flow.concurrency import CallKey
+from poolcensus.flow.retry import Retrier, RetryPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from xml.etree.ElementTree import Element
+
+    from poolcensus.aws.client import Channel, CredentialSource
+    from poolcensus.aws.signing import RequestTemplate
+    from poolcensus.aws.transport.protocol import Reply
+
+_log = logging.getLogger("poolcensus")
+
+# Targets wait meanwhile: longer than a service needs to come back, shorter than a target's own limit.
+_LONGEST_CALL: Final = 120.0
+# So many attempts without a reply are worth a look at another region.
+_TRIES_BEFORE_SECOND: Final = 3
+# https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html#API_AssumeRole_Errors
+_OFF: Final = "RegionDisabledException"
+
+
+def sts_region(partition: str, configured: str | None) -> str:
+    """Return the region whose STS is asked: the caller's, where it is one of the partition."""
+    known = partitions.partitions().get(partition)
+    if known is None or (configured is not None and configured in known.regions):
+        return configured or "us-east-1"
+    return known.sts
+
+
+def second_sts_region(region: str) -> str | None:
+    """Return another region of the same partition, on the same continent where there is one.
+
+    It is one that no account has to enable. None: there is none, or the region is not known.
+    """
+    known = next((each for each in partitions.partitions().values() if region in each.regions), None)
+    if known is None:
+        return None
+    others = [each for each in known.regions if each != region and each not in known.opt_in]
+    continent = f"{region.split('-', maxsplit=1)[0]}-"
+    near = [each for each in others if each.startswith(continent)]
+    if near:
+        return known.sts if known.sts in near else near[0]
+    return known.sts if known.sts in others else next(iter(others), None)
+
+
+def is_off(error: CallError) -> bool:
+    """Whether STS says that it is not activated in the region."""
+    return error.code == _OFF
+
+
+def is_silent(error: CallError) -> bool:
+    """Whether an endpoint did not answer, and this machine has a way to it."""
+    silent = isinstance(error, UnreachableError | CallTimeoutError | SilentError)
+    return silent and not isinstance(error, NoRouteError)
+
+
+def tell_of_second_region(first: str, second: str, error: CallError) -> None:
+    """Warn that STS is called in another region from now on."""
+    _log.warning(
+        "STS in %s can't be used: %s (%s). STS in %s is called instead. Set sts_region to choose a region.",
+        first,
+        error.message.rstrip(". "),
+        error.code,
+        second,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RoleSession:
+    """What sts:AssumeRole gave. `lifetime` is seconds from when it was asked for."""
+
+    credentials: Credentials
+    lifetime: float
+
+
+class RoleRequest(msgspec.Struct, frozen=True):
+    """A call of sts:AssumeRole: its parameters, who makes it, and for which account.
+
+    `owner` is the account that the credentials belong to, whose rate limits the call uses.
+    """
+
+    parameters: Mapping[str, str | int]
+    source: CredentialSource
+    owner: str
+    about: str
+    redact: Callable[[CallError], None]
+
+
+class StsEndpoints:
+    """Assumes roles at one regional endpoint, and moves to a second one, once, where the first is off.
+
+    A first one that does not answer is left only after the second one has: a network that is down, or one
+    from which there is no way to the second, changes nothing.
+    """
+
+    def __init__(
+        self,
+        channel: Channel,
+        template: Callable[[str], Awaitable[RequestTemplate]],
+        policy: RetryPolicy,
+        *,
+        region: str,
+        second: str | None,
+    ) -> None:
+        self._channel = channel
+        self._template = template
+        self._region = region
+        self._second = second
+        self._brief = msgspec.structs.replace(policy, max_unrecognized=1)
+        self._impatient = msgspec.structs.replace(self._brief, max_without_reply=_TRIES_BEFORE_SECOND)
+
+    @property
+    def region(self) -> str:
+        """The region that is called now."""
+        return self._region
+
+    async def assume_role(self, request: RoleRequest) -> RoleSession:
+        """Return a new session. Raises the CallError of the last attempt."""
+        watch = CallWatch()
+        try:
+            return await self._assume_role(request, watch)
+        finally:
+            self._channel.counts.assume_role_calls += watch.attempts
+
+    async def _assume_role(self, request: RoleRequest, watch: CallWatch) -> RoleSession:
+        first, second = self._region, self._second
+        if second is None:
+            return await self._call(first, request, watch)
+        # With an endpoint URL of the user's, both regions are in the same place.
+        apart = (await self._template(first)).url != (await self._template(second)).url
+        try:
+            return await self._call(first, request, watch, policy=self._impatient if apart else self._brief)
+        except CallError as error:
+            reason = error
+        if is_off(reason) or (apart and is_silent(reason)):
+            try:
+                session = await self._call(second, request, watch, policy=self._impatient)
+            except CallError as error:
+                if is_off(error):
+                    raise reason from error
+                if not is_silent(error):
+                    self._move(second, reason)
+                    raise
+                if is_off(reason):
+                    raise
+            else:
+                self._move(second, reason)
+                return session
+        elif not isinstance(reason, UnrecognizedCredentialsError | NoRouteError):
+            raise reason
+        return await self._call(first, request, watch)
+
+    def _move(self, second: str, reason: CallError) -> None:
+        if self._region != second:
+            tell_of_second_region(self._region, second, reason)
+        self._region, self._second = second, None
+
+    async def _call(
+        self, region: str, request: RoleRequest, watch: CallWatch, policy: RetryPolicy | None = None
+    ) -> RoleSession:
+        template = await self._template(region)
+        body = urlencode(request.parameters).encode("ascii")
+        call = Call(
+            template=template,
+            body=body,
+            body_digest=sha256(body).hexdigest(),
+            key=CallKey(request.owner, region, "sts"),
+            about=request.about,
+            awaited=True,
+            # There is another way: the second region.
+            optional=policy is self._impatient,
+            redact=request.redact,
+        )
+        watch.deadline = time.monotonic() + _LONGEST_CALL
+        retrier = None if policy is None else Retrier(policy)
+        return await self._channel.call(call, request.source, role_session, watch=watch, retrier=retrier)
+
+
+def role_session(reply: Reply) -> RoleSession:
+    """Return the session of a reply. Raises BadResponseError where it has none."""
+    root = parse_xml(reply.body)
+    found = root.find(".//{*}Credentials") if root is not None else None
+    values = {child.tag.rpartition("}")[2]: (child.text or "").strip() for child in _children(found)}
+    try:
+        expiration = datetime.fromisoformat(values["Expiration"]).timestamp()
+        credentials = Credentials(values["AccessKeyId"], values["SecretAccessKey"], values["SessionToken"])
+    except (KeyError, ValueError, OverflowError):
+        raise BadResponseError(
+            "STS sent a reply without credentials", code="BadResponse", status=reply.status
+        ) from None
+    # Both times are the service's, so a clock that is off here does not shorten or stretch the session.
+    now = server_time(reply.headers)
+    lifetime = expiration - (time.time() if now is None else now)
+    if lifetime <= 0:
+        # They would be renewed again and again, without a pause.
+        raise BadResponseError(
+            "STS sent credentials that have expired already", code="BadResponse", status=reply.status
+        )
+    return RoleSession(credentials, lifetime)
+
+
+def _children(element: Element | None) -> Iterable[Element]:
+    return () if element is None else element
