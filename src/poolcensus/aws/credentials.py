@@ -142,14 +142,16 @@ class HubCredentials(RoleCredentials):
             # Renewed early, so that a moment's trouble of STS costs nothing.
             self._until = min(self._ends, time.monotonic() + _PAUSE_AFTER_FAILURE)
             return self._credentials
-        if self._credentials is None and not isinstance(error, CallerExpiredError):
+        if isinstance(error, CallerExpiredError):
+            self._failure = error
+            raise error
+        failure: CredentialsError | CallerExpiredError
+        if self._credentials is None:
             said = f"{error.message.rstrip('. ')} ({error.code})"
-            failure: CredentialsError | CallerExpiredError = CredentialsError(
+            failure = CredentialsError(
                 f"{said}. No account can be asked without this role of role_chain: check its ARN, its"
                 " external ID and its trust policy."
             )
-        elif isinstance(error, CallerExpiredError):
-            failure = error
         else:
             failure = CallerExpiredError(
                 f"the session of hub role {self._role.arn} has ended and could not be renewed:"
@@ -292,8 +294,9 @@ class CredentialBroker:
         return Principal(profile, caller.account_id, name, is_session(caller))
 
     def _parameters(self, role: Role, principal: Principal, *, hub: bool = False) -> dict[str, str | int]:
-        # In a chain no session lasts longer than an hour, so that a longer hub session would gain nothing.
-        chained = principal.chained or hub
+        # In a chain no session of an account lasts longer than an hour, so that a longer one of a hub's would
+        # gain nothing, and might be refused.
+        chained = principal.chained or role in self._roles.hubs
         return parameters(role, self._session, chained=chained, hub=hub, begins=principal.begins)
 
     def _request(

@@ -1,0 +1,202 @@
+"""Which STS is called, and what happens where it is off or does not answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from poolcensus import partitions
+from poolcensus.aws.client import CallCounts
+from poolcensus.aws.signing import Credentials
+from poolcensus.aws.sts import RoleRequest, RoleSession, StsEndpoints, second_sts_region
+from poolcensus.errors import (
+    AccessDeniedError,
+    CallError,
+    CallTimeoutError,
+    NoRouteError,
+    SilentError,
+    ThrottledError,
+    UnreachableError,
+    UnrecognizedCredentialsError,
+)
+from poolcensus.flow.retry import RetryPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from census_lab import Lab
+    from poolcensus.aws.client import Call, Channel, CredentialSource
+    from poolcensus.aws.signing import RequestTemplate
+
+    Start = Callable[..., Coroutine[None, None, Lab]]
+
+FIRST, SECOND = "me-south-1", "us-east-1"
+SESSION = RoleSession(Credentials("ASIA", "s", "t"), 900.0)
+OFF = UnrecognizedCredentialsError("not activated", code="RegionDisabledException", status=403)
+UNKNOWN = UnrecognizedCredentialsError("unknown", code="InvalidClientTokenId", status=403)
+DENIED = AccessDeniedError("no", code="AccessDenied", status=403)
+SILENT: tuple[CallError, ...] = (
+    UnreachableError("refused", code="x"),
+    CallTimeoutError("slow", code="x"),
+    SilentError("silent", code="x"),
+)
+
+
+@pytest.mark.parametrize(
+    ("region", "second"),
+    [
+        ("us-east-1", "us-east-2"),
+        ("eu-central-1", "eu-north-1"),
+        ("us-west-2", "us-east-1"),
+        ("me-south-1", "us-east-1"),
+        ("ap-east-1", "ap-northeast-1"),
+        ("us-gov-east-1", "us-gov-west-1"),
+        ("us-gov-west-1", "us-gov-east-1"),
+        ("cn-north-1", "cn-northwest-1"),
+        ("xx-none-1", None),
+    ],
+)
+def test_the_second_region(region: str, second: str | None) -> None:
+    assert second_sts_region(region) == second
+
+
+def test_every_second_region_is_on_in_every_account_of_the_partition() -> None:
+    for partition in partitions.partitions().values():
+        for region in partition.regions:
+            second = second_sts_region(region)
+            if second is not None:
+                assert second != region
+                assert second in partition.regions
+                assert second not in partition.opt_in
+
+
+class Channels:
+    """A channel at whose other end each region of STS says what a test says."""
+
+    def __init__(self, says: dict[str, list[object]], *, one_place: bool = False) -> None:
+        self.counts = CallCounts()
+        self.says = says
+        self.asked: list[tuple[str, bool]] = []
+        self._one_place = one_place
+
+    async def call(self, call: Call, source: object, parse: object, **_: object) -> object:
+        region = call.key.region
+        self.asked.append((region, call.optional))
+        assert cast("Any", call.template).region == region
+        said = self.says[region].pop(0) if len(self.says[region]) > 1 else self.says[region][0]
+        if isinstance(said, CallError):
+            raise said
+        return said
+
+    async def template(self, region: str) -> RequestTemplate:
+        return cast("RequestTemplate", _Template(region, "one" if self._one_place else region))
+
+    def endpoints(self, second: str | None = SECOND) -> StsEndpoints:
+        return StsEndpoints(cast("Channel", self), self.template, RetryPolicy(), region=FIRST, second=second)
+
+
+class _Template:
+    def __init__(self, region: str, url: str) -> None:
+        self.region = region
+        self.url = url
+
+
+def request() -> RoleRequest:
+    return RoleRequest({"Action": "AssumeRole"}, cast("CredentialSource", None), "1", "2", lambda _: None)
+
+
+@pytest.mark.parametrize("one_place", [True, False])
+async def test_a_region_that_is_off_is_left_once_with_one_warning(
+    caplog: pytest.LogCaptureFixture, one_place: bool
+) -> None:
+    channel = Channels({FIRST: [OFF], SECOND: [SESSION]}, one_place=one_place)
+    sts = channel.endpoints()
+    for _ in range(3):
+        assert await sts.assume_role(request()) is SESSION
+    assert [region for region, _ in channel.asked] == [FIRST, SECOND, SECOND, SECOND]
+    assert sts.region == SECOND
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert f"STS in {FIRST} can't be used: not activated (RegionDisabledException)" in record.getMessage()
+    assert f"STS in {SECOND} is called instead" in record.getMessage()
+
+
+async def test_where_the_second_is_off_too_the_first_refusal_stands(caplog: pytest.LogCaptureFixture) -> None:
+    channel = Channels({FIRST: [OFF], SECOND: [OFF]})
+    sts = channel.endpoints()
+    with pytest.raises(UnrecognizedCredentialsError):
+        await sts.assume_role(request())
+    assert [region for region, _ in channel.asked] == [FIRST, SECOND]
+    assert sts.region == FIRST
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("silence", SILENT)
+async def test_a_region_that_does_not_answer_is_left_when_the_second_does(silence: CallError) -> None:
+    channel = Channels({FIRST: [silence], SECOND: [DENIED, SESSION]})
+    sts = channel.endpoints()
+    # A refusal is an answer.
+    with pytest.raises(AccessDeniedError):
+        await sts.assume_role(request())
+    assert sts.region == SECOND
+    assert await sts.assume_role(request()) is SESSION
+    assert channel.asked == [(FIRST, True), (SECOND, True), (SECOND, False)]
+
+
+@pytest.mark.parametrize("silence", SILENT)
+async def test_where_neither_answers_the_first_is_waited_for(
+    silence: CallError, caplog: pytest.LogCaptureFixture
+) -> None:
+    channel = Channels({FIRST: [silence, SESSION], SECOND: [silence]})
+    sts = channel.endpoints()
+    assert await sts.assume_role(request()) is SESSION
+    # The last of them waits as every call does.
+    assert channel.asked == [(FIRST, True), (SECOND, True), (FIRST, False)]
+    assert sts.region == FIRST
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("error", [NoRouteError("down", code="x"), UNKNOWN])
+async def test_a_network_that_is_down_and_unknown_keys_are_no_reason_to_move(error: CallError) -> None:
+    channel = Channels({FIRST: [error, SESSION], SECOND: [SESSION]})
+    assert await channel.endpoints().assume_role(request()) is SESSION
+    assert channel.asked == [(FIRST, True), (FIRST, False)]
+
+
+@pytest.mark.parametrize("error", [DENIED, ThrottledError("slow down", code="Throttling")])
+async def test_an_answer_of_the_first_stands(error: CallError) -> None:
+    channel = Channels({FIRST: [error], SECOND: [SESSION]})
+    with pytest.raises(type(error)):
+        await channel.endpoints().assume_role(request())
+    assert [region for region, _ in channel.asked] == [FIRST]
+
+
+@pytest.mark.parametrize("silence", SILENT)
+async def test_with_an_endpoint_url_both_regions_are_in_one_place(silence: CallError) -> None:
+    channel = Channels({FIRST: [silence], SECOND: [SESSION]}, one_place=True)
+    with pytest.raises(type(silence)):
+        await channel.endpoints().assume_role(request())
+    assert channel.asked == [(FIRST, False)]
+
+
+async def test_a_run_that_has_moved_moves_no_more() -> None:
+    channel = Channels({FIRST: [OFF]})
+    with pytest.raises(UnrecognizedCredentialsError):
+        await channel.endpoints(second=None).assume_role(request())
+    assert channel.asked == [(FIRST, False)]
+
+
+@pytest.mark.parametrize("operation", ["GetCallerIdentity", "AssumeRole"])
+async def test_a_census_whose_sts_is_off_in_the_first_region(
+    lab: Start, monkeypatch: pytest.MonkeyPatch, operation: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    here = await lab(
+        accounts=4,
+        pools_per_target=1,
+        regions=("us-east-1", "eu-west-1"),
+        faults=(f"region-disabled,service=sts,operation={operation},region=eu-west-1",),
+    )
+    snapshot = await here.collect(sts_region="eu-west-1")
+    here.assert_exact(snapshot)
+    assert len([each for each in caplog.records if "is called instead" in each.getMessage()]) == 1
