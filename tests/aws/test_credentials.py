@@ -196,6 +196,7 @@ class Sts:
         self._script = list(script)
         self.counts = CallCounts()
         self.asked: list[dict[str, list[str]]] = []
+        self.owners: list[str] = []
         self.go = anyio.Event()
         self.go.set()
         self.lifetime = 3600.0
@@ -210,6 +211,7 @@ class Sts:
         retrier: object = None,
     ) -> Any:
         self.asked.append(parse_qs(call.body.decode()))
+        self.owners.append(call.key.account_id)
         number = len(self.asked)
         watch.attempts += 1
         await self.go.wait()
@@ -425,6 +427,70 @@ async def test_a_source_is_kept_until_it_is_forgotten(time: Time) -> None:
     broker.forget(MEMBER)
     assert broker.source(MEMBER) is not first
     assert not sts.asked
+
+
+# --- hub roles ------------------------------------------------------------------------------------------
+
+HUB = Role("arn:aws:iam::000000000007:role/Hub", Secret("hub-secret"))
+
+
+async def test_a_hub_is_asked_with_its_own_external_id_and_for_no_more_than_an_hour(time: Time) -> None:
+    sts = Sts(time)
+    broker = broker_of(sts, hubs=(HUB,), external_id="own-secret", duration=7200)
+    await role_source(broker).get()
+    # The script's channel asks for no credentials of its own: the hub is assumed when a call is signed.
+    hub = broker._principals[1]
+    await hub.source.get()
+    role, hub_role = sts.asked
+    assert (role["ExternalId"], hub_role["ExternalId"]) == (["own-secret"], ["hub-secret"])
+    assert role["DurationSeconds"] == hub_role["DurationSeconds"] == ["3600"]
+    assert "sts:AssumeRole" in hub_role["Policy"][0]
+    assert (hub.account_id, sts.owners) == ("000000000007", ["000000000007", CALLER.account_id])
+
+
+async def test_a_moments_trouble_costs_a_hub_nothing_while_its_session_lasts(time: Time) -> None:
+    throttled = ThrottledError("slow down", code="Throttling", status=400)
+    sts = Sts(time, sts_reply(lifetime=900, now=EPOCH), throttled)
+    source = broker_of(sts, hubs=(HUB,))._principals[1].source
+    first = await source.get()
+    time.now += 841
+    assert source.current() is None
+    assert await source.get() is first
+    assert source.current() is first
+    assert len(sts.asked) == 2
+    time.now += 11
+    assert await source.get() is first
+    assert len(sts.asked) == 3
+    time.now += 50
+    with pytest.raises(CallerExpiredError, match="session of hub role arn:.*role/Hub has ended.*slow down"):
+        await source.get()
+
+
+async def test_a_hub_session_that_the_service_calls_expired_is_not_used_again(time: Time) -> None:
+    refused = AccessDeniedError("no more", code="AccessDenied", status=403)
+    sts = Sts(time, sts_reply(lifetime=900, now=EPOCH), refused)
+    source = broker_of(sts, hubs=(HUB,))._principals[1].source
+    source.expired(await source.get())
+    for _ in range(3):
+        with pytest.raises(CallerExpiredError, match="no more"):
+            await source.get()
+        time.now += 1e6
+    assert len(sts.asked) == 2
+
+
+async def test_a_hub_that_was_never_assumed_is_fatal_and_holds_no_secret(time: Time) -> None:
+    refused = AccessDeniedError("not 'hub-secret'", code="AccessDenied", status=403)
+    source = broker_of(Sts(time, refused), hubs=(HUB,))._principals[1].source
+    for _ in range(2):
+        with pytest.raises(CredentialsError, match="Could not assume arn:.*role/Hub: not '\\*\\*\\*'"):
+            await source.get()
+
+
+async def test_where_the_callers_credentials_have_ended_the_hub_is_not_blamed(time: Time) -> None:
+    expired = ExpiredError("token expired", code="ExpiredToken", status=400)
+    source = broker_of(Sts(time, expired), hubs=(HUB,))._principals[1].source
+    with pytest.raises(CallerExpiredError, match="the caller's credentials have expired"):
+        await source.get()
 
 
 # --- the caller's own -----------------------------------------------------------------------------------

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from poolcensus import partitions
 from poolcensus.aws.client import CallCounts
+from poolcensus.aws.identity import identify
 from poolcensus.aws.signing import Credentials
 from poolcensus.aws.sts import RoleRequest, RoleSession, StsEndpoints, second_sts_region
 from poolcensus.errors import (
     AccessDeniedError,
     CallError,
     CallTimeoutError,
+    CredentialsError,
+    FatalError,
     NoRouteError,
     SilentError,
     ThrottledError,
@@ -21,12 +25,14 @@ from poolcensus.errors import (
     UnrecognizedCredentialsError,
 )
 from poolcensus.flow.retry import RetryPolicy
+from poolcensus.model import Caller
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from census_lab import Lab
     from poolcensus.aws.client import Call, Channel, CredentialSource
+    from poolcensus.aws.sdk import Sdk
     from poolcensus.aws.signing import RequestTemplate
 
     Start = Callable[..., Coroutine[None, None, Lab]]
@@ -200,3 +206,48 @@ async def test_a_census_whose_sts_is_off_in_the_first_region(
     snapshot = await here.collect(sts_region="eu-west-1")
     here.assert_exact(snapshot)
     assert len([each for each in caplog.records if "is called instead" in each.getMessage()]) == 1
+
+
+# --- who the caller is ----------------------------------------------------------------------------------
+
+CALLER = Caller("000000000001", "arn:aws:iam::000000000001:user/census", "aws")
+
+
+async def who(channel: Channels, region: str = FIRST, second: str | None = SECOND) -> tuple[Caller, str]:
+    sdk = SimpleNamespace(template=lambda service, region, operation: channel.template(region))
+    source = cast("CredentialSource", None)
+    return await identify(cast("Sdk", sdk), cast("Channel", channel), source, region, second)
+
+
+@pytest.mark.parametrize("error", [OFF, UNKNOWN, *SILENT])
+async def test_the_second_region_tells_who_the_caller_is(
+    error: CallError, caplog: pytest.LogCaptureFixture
+) -> None:
+    channel = Channels({FIRST: [error], SECOND: [CALLER]})
+    assert await who(channel) == (CALLER, SECOND)
+    assert [region for region, _ in channel.asked] == [FIRST, SECOND]
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("error", [NoRouteError("down", code="x"), DENIED, ThrottledError("slow", code="x")])
+async def test_what_no_other_region_would_tell_either(error: CallError) -> None:
+    channel = Channels({FIRST: [error], SECOND: [CALLER]})
+    with pytest.raises(FatalError):
+        await who(channel)
+    assert [region for region, _ in channel.asked] == [FIRST]
+
+
+async def test_unknown_keys_in_a_region_that_every_account_has_are_no_good() -> None:
+    channel = Channels({SECOND: [UNKNOWN], FIRST: [CALLER]})
+    with pytest.raises(CredentialsError, match="does not accept the caller's credentials"):
+        await who(channel, SECOND, FIRST)
+    assert [region for region, _ in channel.asked] == [SECOND]
+
+
+async def test_where_the_second_region_does_not_tell_either_the_first_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    channel = Channels({FIRST: [SILENT[0]], SECOND: [DENIED]})
+    with pytest.raises(FatalError, match="STS can't be reached: refused"):
+        await who(channel)
+    assert not caplog.records

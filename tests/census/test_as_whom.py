@@ -141,7 +141,7 @@ async def test_a_hub_that_cannot_be_assumed_ends_the_run(lab: Start) -> None:
     with pytest.raises(CredentialsError) as raised:
         await here.collect(role_chain=chain)
     assert str(raised.value).startswith(f"Could not assume {chain}: User: ")
-    assert "(AccessDenied). No account can be asked without this role of role_chain" in str(raised.value)
+    assert "(AccessDenied). No account can be asked without this role of `role_chain`" in str(raised.value)
     assert here.calls("sts.AssumeRole") == 1
 
 

@@ -126,10 +126,10 @@ def test_what_is_no_chain(chain: object, words: str) -> None:
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"role_arn": TEMPLATE, "role_name": "R"}, "role_arn and role_name exclude each other"),
+        ({"role_arn": TEMPLATE, "role_name": "R"}, "role_arn excludes `role_name`: set only one of them"),
         (
             {"external_id": "hush-hush", "external_id_file": "/x"},
-            "external_id_file and external_id exclude each other",
+            "external_id_file excludes `external_id`: set only one of them",
         ),
         ({"session_name": "my census"}, '"my census" must be 2 to 64 letters, digits and +=,.@_-'),
         ({"source_identity": "a:b"}, "must be 2 to 64 letters"),
@@ -140,7 +140,7 @@ def test_what_is_no_chain(chain: object, words: str) -> None:
         ({"session_tags": [f"k{each}=v" for each in range(51)]}, "has 51 tags"),
         ({"session_duration": "13h"}, "from 900 to 43200"),
         ({"sts_region": "eu-wets-1"}, 'sts_region: "eu-wets-1" is not a region. Did you mean eu-west-1?'),
-        ({"role_name": f"arn:aws:iam::{ONE}:role/X"}, 'takes a role name, not an ARN: use "X"'),
+        ({"role_name": f"arn:aws:iam::{ONE}:role/X"}, 'role_name takes a role name, not an ARN: use "X"'),
     ],
 )
 def test_what_is_refused_before_the_first_call(given: dict[str, object], words: str) -> None:
@@ -193,7 +193,7 @@ def test_what_is_no_file_of_an_external_id(file: Path, content: bytes | None, wo
         file.write_bytes(content)
     with pytest.raises(SettingsError) as caught:
         with_external_id(Settings(external_id_file=file))
-    assert str(caught.value).startswith(f'external_id_file: "{file}" ')
+    assert str(caught.value).startswith(f'`external_id_file`: "{file}" ')
     assert words in str(caught.value)
     assert "hush" not in str(caught.value)
 

@@ -40,6 +40,17 @@ _REMEDIES: Final[Mapping[Outcome, str]] = {
     Outcome.CANCELLED: "Run it again, with a longer `deadline` if it has one.",
 }
 
+_NO_SESSION_POLICY: Final = "If the role takes no session policy, set --no-session-policy."
+# By the code that STS sent, where it says more than that the role can't be assumed:
+# https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html#API_AssumeRole_Errors
+_ROLE_REMEDIES: Final[Mapping[str | None, str]] = {
+    "MalformedPolicyDocument": _NO_SESSION_POLICY,
+    "PackedPolicyTooLarge": f"Set fewer `session_tags`. {_NO_SESSION_POLICY}",
+    "ValidationError": "Check that `session_duration` is at most the maximum session duration of the role.",
+    "WrongAccount": "Correct the profiles in the file that names these accounts, or name roles there.",
+    "session policy": _NO_SESSION_POLICY,
+}
+
 
 def cause_of(group: FailureGroup) -> str:
     """Return what went wrong, as the beginning of a sentence: "Access denied"."""
@@ -56,6 +67,10 @@ def cause_of(group: FailureGroup) -> str:
 
 def remedy_of(group: FailureGroup) -> str:
     """Return what would mend it, as sentences that name settings in backticks."""
+    if group.outcome is Outcome.ASSUME_ROLE_FAILED:
+        refused_by = group.denial.policy if group.denial is not None else None
+        found = _ROLE_REMEDIES.get(refused_by) or _ROLE_REMEDIES.get(group.code)
+        return found or _REMEDIES[group.outcome]
     if group.outcome is not Outcome.ACCESS_DENIED:
         return _REMEDIES[group.outcome]
     if group.unexplained:

@@ -149,7 +149,7 @@ class HubCredentials(RoleCredentials):
         if self._credentials is None:
             said = f"{error.message.rstrip('. ')} ({error.code})"
             failure = CredentialsError(
-                f"{said}. No account can be asked without this role of role_chain: check its ARN, its"
+                f"{said}. No account can be asked without this role of `role_chain`: check its ARN, its"
                 " external ID and its trust policy."
             )
         else:

@@ -102,7 +102,7 @@ class Roles:
 def roles_of(settings: Settings, caller: Caller, overrides: Mapping[str, RoleOverride]) -> Roles:
     """Return the roles of a run. Raises SettingsError for one in another partition than the caller's."""
     role = settings.role_arn or settings.role_name
-    named = [("role_arn", role), *(("role_chain", hub.role_arn) for hub in settings.role_chain)]
+    named = [("`role_arn`", role), *(("`role_chain`", hub.role_arn) for hub in settings.role_chain)]
     named += [(f"account {name}", each.role) for name, each in overrides.items() if each.role is not None]
     for key, each in named:
         partition = partition_of(each)

@@ -184,7 +184,7 @@ def _sts_region(settings: Settings, caller: Caller) -> str | None:
         and sts_region(caller.partition, region) != region
     ):
         raise SettingsError(
-            f"sts_region: {region} is not in {caller.partition}, the partition of the caller's credentials"
+            f"`sts_region`: {region} is not in {caller.partition}, the partition of the caller's credentials"
         )
     return region
 

@@ -33,7 +33,7 @@ def with_external_id(settings: Settings) -> Settings:
     Raises SettingsError where a file holds no external ID. Blocks.
     """
     file = settings.external_id_file
-    place = "external_id_file"
+    place = "`external_id_file`"
     if file is None:
         folder = os.environ.get(_CREDENTIALS_DIRECTORY)
         if settings.external_id is not None or not folder:

@@ -39,6 +39,11 @@ class Problem(msgspec.Struct, frozen=True):
     key: str
     message: str
 
+    def at(self, place: str) -> str:
+        """Return the message of a value there, which goes on from the place where it begins with its verb."""
+        separator = " " if self.message.startswith(("takes ", "excludes ")) else ": "
+        return f"{place}{separator}{self.message}"
+
 
 class Clash(Problem, frozen=True):
     """A value that is right by itself and wrong beside others. `keys` are all that play a part."""
@@ -50,7 +55,7 @@ class InvalidSettingsError(SettingsError, ValueError):
     """Settings can't be made of these values. `problems` are all of them: single values, then clashes."""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
-        super().__init__("\n".join(f"{each.key}: {each.message}" for each in problems))
+        super().__init__("\n".join(each.at(each.key) for each in problems))
         self.problems = problems
 
 
@@ -349,7 +354,7 @@ class Settings(
             yield Clash("ous", message, frozenset({"ous", "accounts_from"}))
         for one, other in (("role_arn", "role_name"), ("external_id_file", "external_id")):
             if getattr(self, one) is not None and getattr(self, other) != FIELDS[other].default:
-                message = f"{one} and {other} exclude each other: set one of them"
+                message = f"excludes `{other}`: set only one of them"
                 yield Clash(one, message, frozenset({one, other}))
         if self.s3_kms_key is not None and self.s3_encryption is S3Encryption.AES256:
             message = "a key of KMS and the encryption AES256 exclude each other"
@@ -469,7 +474,7 @@ def load_settings(
         settings = Settings(**{FIELDS[key].name: each.value for key, each in given.items()})  # type: ignore[arg-type] # each was read by its field
     except InvalidSettingsError as error:
         # Defaults are right, also beside others: every key that is named was given.
-        problems += (f"{given[each.key].place}: {each.message}" for each in error.problems)
+        problems += (each.at(given[each.key].place) for each in error.problems)
     if problems:
         raise SettingsError("\n".join(problems))
     return settings
