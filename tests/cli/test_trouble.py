@@ -3,10 +3,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poolcensus.cli.trouble import closures, complain, failures
+from poolcensus.cli.trouble import closures, complain, failures, with_options
 from poolcensus.cli.wording import printable
 from poolcensus.engine.failures import FailureTally
 from poolcensus.model import Outcome
@@ -14,8 +15,6 @@ from poolcensus.operations import WORKSPACES_POOLS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    import pytest
 
     from poolcensus.model import TargetResult
 
@@ -131,6 +130,35 @@ def test_the_role_that_could_not_be_assumed_is_named_where_it_is_one(
     assert line.startswith("Could not assume role Reader in 2 accounts (eu-west-1): ")
     (line,) = _lines([refused(1, "Reader"), refused(2, "Auditor")])
     assert line.startswith("Could not assume the role in 2 accounts (eu-west-1): ")
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "advice"),
+    [
+        ("AccessDenied", "User: u is not authorized to perform: sts:AssumeRole", "check --role-name"),
+        ("ValidationError", "exceeds the MaxSessionDuration", "Check that --session-duration is at most"),
+        (
+            "PackedPolicyTooLarge",
+            "too large",
+            "Set fewer --session-tag. If the role takes no session policy, set",
+        ),
+        ("MalformedPolicyDocument", "bad", "If the role takes no session policy, set --no-session-policy."),
+        (
+            "AccessDenied",
+            (
+                "User: u is not authorized to perform: sts:AssumeRole on resource: r because no session policy"
+                " allows the sts:AssumeRole action"
+            ),
+            "set --no-session-policy.",
+        ),
+    ],
+)
+def test_what_helps_depends_on_what_the_role_refused(
+    result: Callable[..., TargetResult], code: str, message: str, advice: str
+) -> None:
+    failed = result(1, outcome=Outcome.ASSUME_ROLE_FAILED, code=code)
+    (line,) = _lines([replace(failed, error_message=f"Could not assume arn:aws:iam::1:role/R: {message}")])
+    assert advice in with_options(line)
 
 
 def test_accounts_that_had_pools_and_are_closed_are_one_line(result: Callable[..., TargetResult]) -> None:

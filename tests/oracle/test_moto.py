@@ -125,13 +125,18 @@ async def test_a_plan_counts_what_there_is(tree: Tree) -> None:
     assert plan.targets == 2
 
 
+@pytest.mark.parametrize("by_way_of_a_hub", [False, True])
 async def test_every_account_has_credentials_of_its_own(
-    tree: Tree, moto: str, connect: Callable[..., Any]
+    tree: Tree, moto: str, connect: Callable[..., Any], by_way_of_a_hub: bool
 ) -> None:
     some = sorted(tree.accounts)[:3]
+    hub = f"arn:{{partition}}:iam::{max(tree.accounts)}:role/Hub"
+    way = (
+        {"role_chain": hub, "source_identity": "census", "session_tags": "team=x"} if by_way_of_a_hub else {}
+    )
     async with (
-        open_caller(settings()) as session,
-        open_aws(settings(), session, *PLAIN) as aws,
+        open_caller(settings(**way)) as session,
+        open_aws(settings(**way), session, *PLAIN) as aws,
     ):
         assert aws.caller.account_id == CALLER
         credentials = [await aws.broker.source(account).get() for account in some]
