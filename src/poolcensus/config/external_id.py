@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from poolcensus.config.readers import EntryError, external_id, shown
+from poolcensus.config.readers import EntryError, external_id
 from poolcensus.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -41,7 +41,8 @@ def with_external_id(settings: Settings) -> Settings:
         file, place = Path(folder, _CREDENTIAL), f"${_CREDENTIALS_DIRECTORY}"
         if not file.exists():
             return settings
-    name = shown(str(file))
+    # Whole, as a person has to find it.
+    name = f'"{file}"'
     try:
         with file.open("rb") as opened:
             mode = os.fstat(opened.fileno()).st_mode
