@@ -23,32 +23,30 @@ _WAITS_FOR_THE_CHAIN = (1.0, 4.0)
 
 
 class Recognition:
-    """In which regions services know the credentials that are in use."""
-
-    __slots__ = ("_credentials", "_regions")
+    """Credentials of which is known in which regions services know them."""
 
     def __init__(self) -> None:
-        self._credentials: Credentials | None = None
+        self._known: Credentials | None = None
         self._regions: set[str] = set()
 
-    def note(self, credentials: Credentials, region: str) -> None:
-        """Note that a service in a region knows these."""
-        if credentials is not self._credentials:
-            self._credentials, self._regions = credentials, set()
+    def recognized(self, credentials: Credentials, region: str) -> None:
+        """Note that a service in the region knows these."""
+        if credentials is not self._known:
+            self._known, self._regions = credentials, set()
         self._regions.add(region)
 
-    def elsewhere(self, credentials: Credentials, region: str) -> bool:
-        """Whether a service in another region knows these."""
-        return credentials is self._credentials and not self._regions <= {region}
+    def recognized_elsewhere(self, credentials: Credentials, region: str) -> bool:
+        """Whether a service in another region knows these, so that only the region can be the trouble."""
+        return credentials is self._known and not self._regions <= {region}
 
 
-class CallerCredentials:
+class CallerCredentials(Recognition):
     """The caller's own credentials, walked through the SDK's chain once for all who wait."""
 
     by_call: ClassVar[bool] = False
 
     def __init__(self, sdk: Sdk) -> None:
-        self._recognition = Recognition()
+        super().__init__()
         self._sdk = sdk
         self._flights: SingleFlight[str, Credentials] = SingleFlight()
         self._credentials: Credentials | None = None
@@ -96,10 +94,7 @@ class CallerCredentials:
             self._refused = True
             self._sdk.forget_caller_credentials()
 
-    def recognized(self, credentials: Credentials, region: str) -> None:
-        self._recognition.note(credentials, region)
-
     def recognized_elsewhere(self, credentials: Credentials, region: str) -> bool:
         # A session token may be one of the global STS endpoint, which opt-in regions refuse when they are on:
         # https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_temp_enable-regions.html
-        return credentials.session_token is None and self._recognition.elsewhere(credentials, region)
+        return credentials.session_token is None and super().recognized_elsewhere(credentials, region)

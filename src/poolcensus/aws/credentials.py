@@ -41,13 +41,13 @@ _log = logging.getLogger("poolcensus")
 _PAUSE_AFTER_FAILURE: Final = 10.0
 
 
-class RoleCredentials:
+class RoleCredentials(Recognition):
     """The credentials of one account's role."""
 
     by_call: ClassVar[bool] = True
 
     def __init__(self, account_id: str, broker: CredentialBroker) -> None:
-        self._recognition = Recognition()
+        super().__init__()
         self._account_id = account_id
         self._broker = broker
         self._credentials: Credentials | None = None
@@ -117,12 +117,6 @@ class RoleCredentials:
     def expired(self, credentials: Credentials) -> None:
         if credentials is self._credentials:
             self._until = self._ends = 0.0
-
-    def recognized(self, credentials: Credentials, region: str) -> None:
-        self._recognition.note(credentials, region)
-
-    def recognized_elsewhere(self, credentials: Credentials, region: str) -> bool:
-        return self._recognition.elsewhere(credentials, region)
 
 
 class HubCredentials(RoleCredentials):
