@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from poolcensus.aws import caller as caller_module
-from poolcensus.aws import credentials as module
+from poolcensus.aws import role_credentials as module
 from poolcensus.aws import sts as sts_module
 from poolcensus.aws.caller import CallerCredentials
 from poolcensus.aws.client import CallCounts
-from poolcensus.aws.credentials import CredentialBroker, RoleCredentials
+from poolcensus.aws.credentials import CredentialBroker
+from poolcensus.aws.role_credentials import RoleCredentials
 from poolcensus.aws.roles import (
     Role,
     RoleOverride,

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from poolcensus.aws import caller, credentials, session, sts
+from poolcensus.aws import caller, role_credentials, session, sts
 from poolcensus.aws.roles import RoleOverride
 from poolcensus.aws.session import open_aws, open_caller
 from poolcensus.aws.signing import Clock
 from poolcensus.aws.sts import StsEndpoints
+from poolcensus.census import Census
 from poolcensus.config.values import Secret
 from poolcensus.errors import AssumeRoleError, CredentialsError, SettingsError
 from poolcensus.model import Outcome
@@ -98,6 +99,8 @@ async def test_accounts_behind_a_hub_are_asked_through_it(lab: Start, asked: Ass
     )
     assert {each.form["DurationSeconds"] for each in asked.calls} == {"3600"}
     assert snapshot.manifest.totals.assume_role_calls == len(asked.calls)
+    async with Census(here.settings(role_chain=HUB_ROLE)) as census:
+        assert (await census.plan()).calls["sts:AssumeRole"] == len(asked.calls)
 
 
 async def test_a_chain_of_two_hubs(lab: Start, asked: AssumeRoleLog) -> None:
@@ -160,7 +163,7 @@ class Hours:
             time=lambda: real_time.time() + self.passed,
             monotonic=lambda: real_time.monotonic() + self.passed,
         )
-        for module in (caller, credentials, sts, server):
+        for module in (caller, role_credentials, sts, server):
             monkeypatch.setattr(module, "time", clock)
         monkeypatch.setattr(session, "Clock", lambda: Clock(clock.time))
 
@@ -251,7 +254,9 @@ async def test_single_accounts_have_roles_and_external_ids_of_their_own(
         HUB: RoleOverride(role="arn:{partition}:iam::{account_id}:role/PoolCensusReader"),
         SECOND_HUB: RoleOverride(role="PoolCensusReader", external_id=Secret("right")),
     }
+    overrides[OWN] = RoleOverride(external_id=Secret("right"))
     async with opened(here, overrides, role_name="Other", external_id="wrong") as aws:
+        assert isinstance(aws.broker.source(OWN), caller.CallerCredentials)
         with pytest.raises(AssumeRoleError, match=f"{HUB}:role/PoolCensusReader"):
             await aws.broker.source(HUB).get()
         await aws.broker.source(SECOND_HUB).get()
@@ -307,6 +312,7 @@ async def test_a_profile_is_asked_whose_it_is_before_it_is_used(
     # The hub is for those that have no profile.
     async with opened(here, overrides, role_chain=HUB_ROLE) as aws:
         assert here.calls("sts.GetCallerIdentity") == 1
+        assert aws.broker.assume_role_calls((OWN, HUB, SECOND_HUB, MEMBER)) == 1
         own = aws.broker.source(OWN)
         assert own.current() is None
         assert (await own.get()).access_key_id == here.simulator.access_key_id

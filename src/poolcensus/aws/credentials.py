@@ -1,33 +1,30 @@
 """Whose credentials a call is signed with: the caller's own, a profile's, or those of an account's role.
 
-One sts:AssumeRole an account and a hub role, renewed before the end, once for all who wait, with a pause
-after a failure.
+Roles are assumed with the caller's credentials, a profile's, or those of the last hub role.
 """
 
 from __future__ import annotations
 
-import logging
-import re
-import time
-from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple, TypeAlias
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from poolcensus.aws.caller import CallerCredentials, Recognition
+from poolcensus.aws.caller import CallerCredentials
 from poolcensus.aws.profiles import AccountOfProfile
-from poolcensus.aws.roles import is_session, parameters
+from poolcensus.aws.role_credentials import HubCredentials, RoleCredentials
+from poolcensus.aws.roles import Redaction, advice_on, is_session, parameters
 from poolcensus.aws.sts import RoleRequest
 from poolcensus.errors import (
     AssumeRoleError,
     CallerExpiredError,
     CallError,
-    CredentialsError,
     ExpiredError,
     RecordedError,
     SilentError,
 )
-from poolcensus.flow.singleflight import SingleFlight, another
+from poolcensus.flow.singleflight import SingleFlight
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from poolcensus.aws.client import CredentialSource
     from poolcensus.aws.profiles import ProfileCredentials
@@ -35,135 +32,6 @@ if TYPE_CHECKING:
     from poolcensus.aws.signing import Credentials
     from poolcensus.aws.sts import RoleSession, StsEndpoints
     from poolcensus.model import Caller
-
-_log = logging.getLogger("poolcensus")
-
-_PAUSE_AFTER_FAILURE: Final = 10.0
-
-
-class RoleCredentials(Recognition):
-    """The credentials of one account's role."""
-
-    by_call: ClassVar[bool] = True
-
-    def __init__(self, account_id: str, broker: CredentialBroker) -> None:
-        super().__init__()
-        self._account_id = account_id
-        self._broker = broker
-        self._credentials: Credentials | None = None
-        self._until = 0.0
-        self._ends = 0.0
-        self._failure: CallError | CredentialsError | None = None
-        self._pause_until = 0.0
-
-    def current(self) -> Credentials | None:
-        return self._credentials if time.monotonic() < self._until else None
-
-    async def get(self) -> Credentials:
-        return self.current() or await self._broker.flights.run(self._key, self._renew)
-
-    async def _renew(self) -> Credentials:
-        if self._failure is not None and time.monotonic() < self._pause_until:
-            raise another(self._failure)
-        asked = time.monotonic()
-        try:
-            session = await self._assume()
-        except CallError as error:
-            permanent = isinstance(error, AssumeRoleError) and error.permanent
-            self._pause_until = float("inf") if permanent else time.monotonic() + _PAUSE_AFTER_FAILURE
-            _log.debug(
-                "no credentials for %s: %s (%s)%s",
-                self._name,
-                error.message,
-                error.code,
-                "" if permanent else f", asked for again after {_PAUSE_AFTER_FAILURE:g} s at the soonest",
-                extra={**self._fields, "error_code": error.code, "request_id": error.request_id},
-            )
-            return self._failed(error)
-        _log.debug(
-            "%s credentials for %s, which last %.0f s",
-            "first" if self._credentials is None else "new",
-            self._name,
-            session.lifetime,
-            extra=self._fields,
-        )
-        self._credentials = session.credentials
-        self._ends = asked + session.lifetime
-        self._until = self._ends - min(60.0, session.lifetime * 0.1)
-        self._failure = None
-        return session.credentials
-
-    async def _assume(self) -> RoleSession:
-        return await self._broker.assume_role(self._account_id)
-
-    def _failed(self, error: CallError) -> Credentials:
-        """Raise the failure, which is kept for all who ask meanwhile."""
-        self._failure = error
-        raise error
-
-    @property
-    def _key(self) -> str:
-        """What tells its renewals from others'."""
-        return self._account_id
-
-    @property
-    def _name(self) -> str:
-        return f"account {self._account_id}"
-
-    @property
-    def _fields(self) -> dict[str, object]:
-        return {"account_id": self._account_id}
-
-    def expired(self, credentials: Credentials) -> None:
-        if credentials is self._credentials:
-            self._until = self._ends = 0.0
-
-
-class HubCredentials(RoleCredentials):
-    """The credentials of a hub role, with which the next role of the chain is assumed."""
-
-    def __init__(self, role: Role, position: int, broker: CredentialBroker) -> None:
-        super().__init__(role.account_id, broker)
-        self._role = role
-        self._position = position
-
-    async def _assume(self) -> RoleSession:
-        return await self._broker.assume_hub(self._position)
-
-    def _failed(self, error: CallError) -> Credentials:
-        """Return what can still be used. Raises CredentialsError where the role has never been assumed."""
-        if self._credentials is not None and time.monotonic() < self._ends:
-            # Renewed early, so that a moment's trouble of STS costs nothing.
-            self._until = min(self._ends, time.monotonic() + _PAUSE_AFTER_FAILURE)
-            return self._credentials
-        if isinstance(error, CallerExpiredError):
-            self._failure = error
-            raise error
-        failure: CredentialsError | CallerExpiredError
-        if self._credentials is None:
-            said = f"{error.message.rstrip('. ')} ({error.code})"
-            failure = CredentialsError(
-                f"{said}. No account can be asked without this role of `role_chain`: check its ARN, its"
-                " external ID and its trust policy."
-            )
-        else:
-            failure = CallerExpiredError(
-                f"the session of hub role {self._role.arn} has ended and could not be renewed:"
-                f" {error.message}",
-                code=error.code,
-                status=error.status,
-                request_id=error.request_id,
-            )
-        self._failure = failure
-        raise failure from error
-
-    @property
-    def _key(self) -> str:
-        return self._role.arn
-
-    @property
-    def _name(self) -> str:
-        return f"hub role {self._role.arn}"
 
 
 class Principal(NamedTuple):
@@ -201,14 +69,14 @@ class CredentialBroker:
         self._profiles = profiles or {}
         self._sources: dict[str, Source] = {}
         # The caller's own account needs no role, also where those of others are behind a chain of hub roles.
-        self._own = {caller.account_id: caller_credentials}
-        if roles.override(caller.account_id) is not None:
-            self._own.clear()
-        self.flights: SingleFlight[str, Credentials] = SingleFlight()
+        override = roles.override(caller.account_id)
+        is_plain = override is None or (override.role is None and override.profile is None)
+        self._own = {caller.account_id: caller_credentials} if is_plain else {}
+        self._flights: SingleFlight[str, Credentials] = SingleFlight()
         own = Principal(caller_credentials, caller.account_id, "the caller's credentials", is_session(caller))
         hubs = [
             Principal(
-                HubCredentials(hub, position, self),
+                HubCredentials(hub, partial(self.assume_hub, position), self._flights),
                 hub.account_id,
                 f"the credentials of hub role {hub.arn}",
                 chained=True,
@@ -230,7 +98,7 @@ class CredentialBroker:
         override = self._roles.override(account_id)
         if override is not None and override.profile is not None and override.role is None:
             return AccountOfProfile(account_id, self._profiles[override.profile])
-        return RoleCredentials(account_id, self)
+        return RoleCredentials(account_id, partial(self.assume_role, account_id), self._flights)
 
     def forget(self, account_id: str) -> None:
         """Drop an account's credentials: it has no target left."""
@@ -247,6 +115,20 @@ class CredentialBroker:
         role, principal = self._roles.hubs[position], self._principals[position]
         asked = self._parameters(role, principal, hub=True)
         return await self._checked(role, principal, asked, role.account_id)
+
+    def assume_role_calls(self, account_ids: Iterable[str]) -> int:
+        """Return how many roles are assumed for these accounts, where no session ends before the run."""
+        roles = hubs = 0
+        for account_id in account_ids:
+            if account_id in self._own:
+                continue
+            override = self._roles.override(account_id)
+            if override is None or override.profile is None:
+                roles += 1
+                hubs = max(hubs, self._roles.position(self.role_arn(account_id)))
+            else:
+                roles += override.role is not None
+        return roles + hubs
 
     def role_arn(self, account_id: str) -> str:
         """Return the ARN of the role that is assumed in an account."""
@@ -296,7 +178,7 @@ class CredentialBroker:
     def _request(
         self, role: Role, principal: Principal, asked: Mapping[str, str | int], about: str
     ) -> RoleRequest:
-        return RoleRequest(asked, principal.source, principal.account_id, about, _Redaction(role))
+        return RoleRequest(asked, principal.source, principal.account_id, about, Redaction(role))
 
     async def _checked(
         self, role: Role, principal: Principal, asked: Mapping[str, str | int], about: str
@@ -318,47 +200,3 @@ class CredentialBroker:
             # An error that no attempt failed with has not been through the call's own `redact`.
             request.redact(error)
             raise AssumeRoleError.of(role.arn, error, advice_on(error)) from error
-
-
-class _Redaction:
-    """Takes a role's external ID out of an error: STS repeats in its message the value that it refuses."""
-
-    __slots__ = ("_secret",)
-
-    def __init__(self, role: Role) -> None:
-        self._secret = None if role.external_id is None else role.external_id.get_secret_value()
-
-    def __call__(self, error: CallError) -> None:
-        if self._secret is not None and self._secret in error.message:
-            error.message = error.message.replace(self._secret, "***")
-            error.args = (error.message,)
-
-
-class _Advice(NamedTuple):
-    codes: frozenset[str]
-    says: re.Pattern[str]
-    advice: str
-
-
-_POLICY_ADVICE: Final = "If the role takes no session policy, set --no-session-policy"
-# https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html#API_AssumeRole_Errors and, for the
-# texts of durations, https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_roles.html
-_ADVICE: Final = (
-    _Advice(
-        frozenset({"ValidationError"}),
-        re.compile(r"MaxSessionDuration|1 hour session limit"),
-        "Set --session-duration to at most the maximum session duration of the role",
-    ),
-    _Advice(frozenset({"PackedPolicyTooLarge", "MalformedPolicyDocument"}), re.compile(""), _POLICY_ADVICE),
-    _Advice(
-        frozenset({"AccessDenied", "AccessDeniedException"}),
-        re.compile(r"\bsessions? policy\b"),
-        _POLICY_ADVICE,
-    ),
-)
-
-
-def advice_on(error: CallError) -> str | None:
-    """Return what to set where a role refuses what its session was asked for."""
-    found = (each.advice for each in _ADVICE if error.code in each.codes and each.says.search(error.message))
-    return next(found, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from poolcensus.config.roles import arn_of, partition_of
 from poolcensus.errors import SettingsError
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from poolcensus.config import Settings
     from poolcensus.config.values import Secret
+    from poolcensus.errors import CallError
     from poolcensus.model import Caller
 
 # A role chained from another role's session can't have a longer one:
@@ -173,3 +174,47 @@ def parameters(
         found[f"Tags.member.{number}.Key"] = key
         found[f"Tags.member.{number}.Value"] = value
     return found
+
+
+class Redaction:
+    """Takes a role's external ID out of an error: STS repeats in its message the value that it refuses."""
+
+    __slots__ = ("_secret",)
+
+    def __init__(self, role: Role) -> None:
+        self._secret = None if role.external_id is None else role.external_id.get_secret_value()
+
+    def __call__(self, error: CallError) -> None:
+        if self._secret is not None and self._secret in error.message:
+            error.message = error.message.replace(self._secret, "***")
+            error.args = (error.message,)
+
+
+class _Advice(NamedTuple):
+    codes: frozenset[str]
+    says: re.Pattern[str]
+    advice: str
+
+
+_POLICY_ADVICE: Final = "If the role takes no session policy, set --no-session-policy"
+# https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html#API_AssumeRole_Errors and, for the
+# texts of durations, https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_roles.html
+_ADVICE: Final = (
+    _Advice(
+        frozenset({"ValidationError"}),
+        re.compile(r"MaxSessionDuration|1 hour session limit"),
+        "Set --session-duration to at most the maximum session duration of the role",
+    ),
+    _Advice(frozenset({"PackedPolicyTooLarge", "MalformedPolicyDocument"}), re.compile(""), _POLICY_ADVICE),
+    _Advice(
+        frozenset({"AccessDenied", "AccessDeniedException"}),
+        re.compile(r"\bsessions? policy\b"),
+        _POLICY_ADVICE,
+    ),
+)
+
+
+def advice_on(error: CallError) -> str | None:
+    """Return what to set where a role refuses what its session was asked for."""
+    found = (each.advice for each in _ADVICE if error.code in each.codes and each.says.search(error.message))
+    return next(found, None)

@@ -39,8 +39,6 @@ def with_external_id(settings: Settings) -> Settings:
         if settings.external_id is not None or not folder:
             return settings
         file, place = Path(folder, _CREDENTIAL), f"${_CREDENTIALS_DIRECTORY}"
-        if not file.exists():
-            return settings
     # Whole, as a person has to find it.
     name = f'"{file}"'
     try:
@@ -48,6 +46,9 @@ def with_external_id(settings: Settings) -> Settings:
             mode = os.fstat(opened.fileno()).st_mode
             raw = opened.read(_LONGEST_FILE + 1)
     except OSError as error:
+        if settings.external_id_file is None and isinstance(error, FileNotFoundError | NotADirectoryError):
+            # Nobody has named it.
+            return settings
         raise SettingsError(f"{place}: {name} can't be read: {error.strerror}.") from None
     if stat.S_ISREG(mode) and mode & stat.S_IROTH:
         _log.warning("every user of this machine can read the external ID in %s: run 'chmod 600' on it", name)

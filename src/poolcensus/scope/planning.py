@@ -28,7 +28,7 @@ async def plan_of(opened: Opened, operation: Operation, accounts: tuple[Account,
     Calls member accounts only to ask which regions they have enabled.
     """
     disabled = await _count_disabled(opened, accounts)
-    roles = sum(account.id != opened.aws.caller.account_id for account in accounts)
+    roles = opened.aws.broker.assume_role_calls(account.id for account in accounts)
     targets = len(accounts) * len(opened.regions.regions)
     # The listing and the regions' status were asked for just now, as a run will ask for them.
     calls = {

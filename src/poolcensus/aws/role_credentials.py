@@ -1,0 +1,156 @@
+"""The credentials of a role: assumed when they are first needed, and again before they end.
+
+Once for all who wait, with a pause after a failure.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from poolcensus.aws.caller import Recognition
+from poolcensus.errors import AssumeRoleError, CallerExpiredError, CallError, CredentialsError
+from poolcensus.flow.singleflight import another
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from poolcensus.aws.roles import Role
+    from poolcensus.aws.signing import Credentials
+    from poolcensus.aws.sts import RoleSession
+    from poolcensus.flow.singleflight import SingleFlight
+
+_log = logging.getLogger("poolcensus")
+
+# A service that fails is given a moment, and all who wait for the role ask once.
+_PAUSE_AFTER_FAILURE: Final = 10.0
+
+
+class RoleCredentials(Recognition):
+    """The credentials of one account's role."""
+
+    by_call: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        account_id: str,
+        assume: Callable[[], Awaitable[RoleSession]],
+        flights: SingleFlight[str, Credentials],
+    ) -> None:
+        super().__init__()
+        self._account_id = account_id
+        self._assume = assume
+        self._flights = flights
+        self._credentials: Credentials | None = None
+        self._until = 0.0
+        self._ends = 0.0
+        self._failure: CallError | CredentialsError | None = None
+        self._pause_until = 0.0
+
+    def current(self) -> Credentials | None:
+        return self._credentials if time.monotonic() < self._until else None
+
+    async def get(self) -> Credentials:
+        return self.current() or await self._flights.run(self._key, self._renew)
+
+    async def _renew(self) -> Credentials:
+        if self._failure is not None and time.monotonic() < self._pause_until:
+            raise another(self._failure)
+        asked = time.monotonic()
+        try:
+            session = await self._assume()
+        except CallError as error:
+            permanent = isinstance(error, AssumeRoleError) and error.permanent
+            self._pause_until = float("inf") if permanent else time.monotonic() + _PAUSE_AFTER_FAILURE
+            _log.debug(
+                "no credentials for %s: %s (%s)%s",
+                self._name,
+                error.message,
+                error.code,
+                "" if permanent else f", asked for again after {_PAUSE_AFTER_FAILURE:g} s at the soonest",
+                extra={**self._fields, "error_code": error.code, "request_id": error.request_id},
+            )
+            return self._failed(error)
+        _log.debug(
+            "%s credentials for %s, which last %.0f s",
+            "first" if self._credentials is None else "new",
+            self._name,
+            session.lifetime,
+            extra=self._fields,
+        )
+        self._credentials = session.credentials
+        self._ends = asked + session.lifetime
+        self._until = self._ends - min(60.0, session.lifetime * 0.1)
+        self._failure = None
+        return session.credentials
+
+    def _failed(self, error: CallError) -> Credentials:
+        """Raise the failure, which is kept for all who ask meanwhile."""
+        self._failure = error
+        raise error
+
+    @property
+    def _key(self) -> str:
+        """What tells its renewals from others'."""
+        return self._account_id
+
+    @property
+    def _name(self) -> str:
+        return f"account {self._account_id}"
+
+    @property
+    def _fields(self) -> dict[str, object]:
+        return {"account_id": self._account_id}
+
+    def expired(self, credentials: Credentials) -> None:
+        if credentials is self._credentials:
+            self._until = self._ends = 0.0
+
+
+class HubCredentials(RoleCredentials):
+    """The credentials of a hub role, with which the next role of the chain is assumed."""
+
+    def __init__(
+        self,
+        role: Role,
+        assume: Callable[[], Awaitable[RoleSession]],
+        flights: SingleFlight[str, Credentials],
+    ) -> None:
+        super().__init__(role.account_id, assume, flights)
+        self._role = role
+
+    def _failed(self, error: CallError) -> Credentials:
+        """Return what can still be used. Raises CredentialsError where the role has never been assumed."""
+        if self._credentials is not None and time.monotonic() < self._ends:
+            # Renewed early, so that a moment's trouble of STS costs nothing.
+            self._until = min(self._ends, time.monotonic() + _PAUSE_AFTER_FAILURE)
+            return self._credentials
+        if isinstance(error, CallerExpiredError):
+            self._failure = error
+            raise error
+        failure: CredentialsError | CallerExpiredError
+        if self._credentials is None:
+            said = f"{error.message.rstrip('. ')} ({error.code})"
+            failure = CredentialsError(
+                f"{said}. No account can be asked without this role of `role_chain`: check its ARN, its"
+                " external ID and its trust policy."
+            )
+        else:
+            failure = CallerExpiredError(
+                f"the session of hub role {self._role.arn} has ended and could not be renewed:"
+                f" {error.message}",
+                code=error.code,
+                status=error.status,
+                request_id=error.request_id,
+            )
+        self._failure = failure
+        raise failure from error
+
+    @property
+    def _key(self) -> str:
+        return self._role.arn
+
+    @property
+    def _name(self) -> str:
+        return f"hub role {self._role.arn}"
