@@ -54,6 +54,18 @@ def test_the_environment_and_the_command_line_rank_above_tables(
     assert {each.regions for each in settings.values()} == {("us-gov-west-1",)}
 
 
+def test_one_of_two_ways_in_a_table_takes_the_place_of_the_other(tmp_path: Path) -> None:
+    path = tmp_path / "poolcensus.toml"
+    path.write_text(
+        'role_name = "Reader"\nexternal_id = "canary"\n[[organization]]\nname = "a"\n'
+        'role_arn = "arn:{partition}:iam::{account_id}:role/Other"\nexternal_id_file = "/etc/id"\n',
+        encoding="utf-8",
+    )
+    (found,) = Settings.load(path).by_organization().values()
+    assert (found.role_name, found.external_id) == (Settings().role_name, None)
+    assert found.role_arn == "arn:{partition}:iam::{account_id}:role/Other"
+
+
 def test_without_tables_the_settings_are_those_of_the_one_organization() -> None:
     settings = Settings.load()
     assert settings.by_organization() == {None: settings}

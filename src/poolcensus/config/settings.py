@@ -77,6 +77,14 @@ _Calls = Annotated[int, readers.whole(1, 4096)]
 _Choice = Annotated[bool, readers.flag]
 
 
+_IN_PLACE_OF: Mapping[str, tuple[str, ...]] = {
+    "external_id": ("external_id_file",),
+    "external_id_file": ("external_id",),
+    "role_arn": ("role_name",),
+    "role_name": ("role_arn",),
+}
+
+
 def _organizations(value: object) -> tuple[OrganizationTable, ...]:
     return read_organizations(value, {field.key: field.read for field in FIELDS.values()})
 
@@ -367,7 +375,7 @@ class Settings(
     def _clashes_of_tables(self) -> Iterator[Clash]:
         for table in self.organization:
             try:
-                msgspec.structs.replace(self, organization=(), **dict(table.settings))
+                self._with_table(table)
             except InvalidSettingsError as error:
                 own = {name for name, _ in table.settings}
                 for each in error.problems:
@@ -400,10 +408,13 @@ class Settings(
 
         What a table sets takes the place of what is set for the run.
         """
-        return {
-            each.name: msgspec.structs.replace(self, organization=(), **dict(each.settings))
-            for each in self.organization
-        } or {None: self}
+        return {each.name: self._with_table(each) for each in self.organization} or {None: self}
+
+    def _with_table(self, table: OrganizationTable) -> "Settings":
+        own = dict(table.settings)
+        # Two ways to set the same thing: the table's takes the place of the run's.
+        others = {other: FIELDS[other].default for name in own for other in _IN_PLACE_OF.get(name, ())}
+        return msgspec.structs.replace(self, organization=(), **{**others, **own})
 
     def request(self) -> JsonObject:
         """Return what was asked for (accounts, regions, pools), as the manifest keeps it. Holds no secret."""
