@@ -83,7 +83,7 @@ class Simulator:
         self.world = World(self.config.world)
         self.stats = Stats()
         seed = self.config.world.seed
-        self._store = CredentialStore(seed, self.world.management_account_id, self.world.partition.name)
+        self._store = CredentialStore(seed, self.world.access.caller)
         self._injector = Injector(self.config.faults, seed, monotonic)
         self._limiter = Limiter(self.config.limits, monotonic)
         self._clockwork = Clockwork(self.config.latency, seed)
