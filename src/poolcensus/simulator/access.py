@@ -79,7 +79,7 @@ class Access:
 
         The first is None where AWS does not name what denies.
         """
-        if role.trusts is not None and principal.role != role.trusts:
+        if role.trusts not in (None, principal.role or principal.arn):
             return self._trust_denial(principal, role, explicit=False), "sts:AssumeRole"
         if role.policies.trust is None and role.external_id not in (None, asked.external_id):
             return None, "sts:AssumeRole"

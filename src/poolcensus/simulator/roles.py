@@ -13,7 +13,7 @@ ROLE_ARN = re.compile(r"arn:([a-z0-9-]+):iam::([0-9]{12}):role/([\w+=,.@/-]{1,51
 
 
 class Role(NamedTuple):
-    """A role. `trusts` is the ARN of the only role that may assume it; None: whom its policy trusts."""
+    """A role. `trusts` is the ARN of whom alone it trusts; None: whom its trust policy does, or everyone."""
 
     arn: str
     account: str
@@ -31,21 +31,22 @@ class Roles:
         self._policies = config.policies
         self._external_ids = config.external_ids
         self.hubs: dict[str, Role] = {}
-        before: str | None = None
+        before: str | None = members.caller_arn
         for arn in (*config.hub_roles, *config.policies.roles):
             if arn in self.hubs:
                 continue
             found = ROLE_ARN.fullmatch(arn)
             if found is None or found[1] != members.partition.name or members.index(found[2]) is None:
                 raise ValueError(f'"{arn}" is not the ARN of a role in an account of the organization')
-            self.hubs[arn] = Role(
+            chained = arn in config.hub_roles
+            self.hubs[arn] = _role(
                 arn,
                 found[2],
                 config.policies.of_role(arn, found[2]),
                 config.external_ids.get(arn),
-                before,
+                before if chained else None,
             )
-            before = arn if arn in config.hub_roles else None
+            before = arn
         self._last_hub = config.hub_roles[-1] if config.hub_roles else None
 
     def member_arn(self, account: str) -> str:
@@ -63,7 +64,7 @@ class Roles:
         index = None if found is None else self._members.index(found[2])
         if found is None or index is None or not self._exists(index) or self.member_arn(found[2]) != arn:
             return None
-        return Role(
+        return _role(
             arn,
             found[2],
             self._policies.of_account(found[2]),
@@ -78,3 +79,8 @@ class Roles:
         return not (
             index in members.suspended or index in members.no_role or index in members.invited_without_role
         )
+
+
+def _role(arn: str, account: str, policies: PolicySet, external_id: str | None, trusts: str | None) -> Role:
+    # A trust policy that is stated takes the place of what the role trusts otherwise.
+    return Role(arn, account, policies, external_id, trusts if policies.trust is None else None)
