@@ -8,6 +8,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from poolcensus.simulator.access import Principal
 from poolcensus.simulator.http import Identity, Request, Response
 from poolcensus.simulator.refusal import RefusalError, render
 from poolcensus.simulator.s3 import S3
@@ -36,7 +37,7 @@ class Service:
         account: str = OWNER,
         host: str = "127.0.0.1:4566",
     ) -> Response:
-        identity = Identity(account, f"arn:aws:iam::{account}:user/u", "AKIA", None, "AIDA")
+        identity = Identity(Principal(account, f"arn:aws:iam::{account}:user/u"), "AKIA", None, "AIDA")
         sent = {"host": host, **(headers or {})}
         try:
             return self.s3.handle(Request(method, path, query, sent, body, identity, "s3", "us-east-1", "R1"))

@@ -8,6 +8,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
+from poolcensus.simulator.access import Principal
 from poolcensus.simulator.http import Identity, Request
 from poolcensus.simulator.refusal import RefusalError, render
 from poolcensus.simulator.s3 import S3
@@ -52,7 +53,9 @@ def answer(service: S3) -> Any:
         headers["host"] = "127.0.0.1:1"
         data = request.body or b""
         body = data if isinstance(data, bytes) else data.read() if hasattr(data, "read") else data.encode()
-        identity = Identity("123456789012", "arn:aws:iam::123456789012:user/u", "AKIA", None, "AIDA")
+        identity = Identity(
+            Principal("123456789012", "arn:aws:iam::123456789012:user/u"), "AKIA", None, "AIDA"
+        )
         try:
             response = service.handle(
                 Request(request.method, f"/{path}", query, headers, body, identity, "s3", "us-east-1", "R")

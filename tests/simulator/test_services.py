@@ -260,7 +260,7 @@ def test_a_session_policy_narrows_what_a_session_may_do(
     if allowed:
         assert "WorkspacesPools" in client.describe_workspaces_pools()
         return
-    with pytest.raises(ClientError, match="because no session policy allows the workspaces:Describe"):
+    with pytest.raises(ClientError, match="session policy"):
         client.describe_workspaces_pools()
 
 

@@ -17,6 +17,7 @@ from poolcensus.aws.session import CallerSession
 from poolcensus.aws.signing import Credentials
 from poolcensus.config import load_settings
 from poolcensus.simulator import Simulator, SimulatorConfig
+from poolcensus.simulator.access import Principal
 from poolcensus.simulator.http import Abort, Answer, Hang, Request, Response
 from poolcensus.simulator.s3 import S3
 from poolcensus.simulator.s3.call import parse
@@ -61,7 +62,7 @@ class Simulated(Simulator):
 
     def _issue(self) -> Credentials:
         arn = f"arn:aws:iam::{_ACCOUNT}:user/u"
-        issued = self._store.issue(_ACCOUNT, arn, role_id="r", session_name="s", expires=1e12)
+        issued = self._store.issue(Principal(_ACCOUNT, arn), role_id="r", session_name="s", expires=1e12)
         return Credentials(issued.identity.access_key_id, issued.secret, issued.token)
 
     async def disconnect(self) -> None:

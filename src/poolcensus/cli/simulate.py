@@ -6,13 +6,26 @@ import dataclasses
 import os
 import signal
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from poolcensus.cli.command import Command
 from poolcensus.cli.exits import ExitCode
-from poolcensus.simulator import Fault, Latency, Limits, Simulator, SimulatorConfig, WorldConfig, serve
+from poolcensus.simulator import (
+    Document,
+    Fault,
+    Latency,
+    Limits,
+    Policies,
+    PolicySet,
+    Simulator,
+    SimulatorConfig,
+    WorldConfig,
+    read_document,
+    serve,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,6 +34,58 @@ Config = TypeVar("Config", WorldConfig, Limits, SimulatorConfig)
 
 # By the annotation of a field; a field of another type has no option, or one of its own below.
 _TYPES: Mapping[str, click.ParamType[Any]] = {"int": click.INT, "float": click.FLOAT, "str": click.STRING}
+# The option of each kind of policy, and whose it is.
+_POLICIES = {
+    "caller_policy": "the caller's identity-based policy",
+    "member_policy": "the identity-based policy of the role in the member accounts",
+    "trust_policy": "the role's trust policy",
+    "boundary": "the role's permissions boundary",
+    "scp": "a service control policy of all member accounts",
+    "rcp": "a resource control policy of all member accounts",
+    "endpoint_policy": "the policy of the VPC endpoint that calls of the role go through",
+}
+
+
+def _policy_options(function: Callable[..., int]) -> Callable[..., int]:
+    """Return the function with an option for each kind of policy."""
+    for name, whose in reversed(_POLICIES.items()):
+        option = click.option(
+            f"--{name.replace('_', '-')}",
+            name,
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            help=f"JSON file with {whose}",
+        )
+        function = option(function)
+    return function
+
+
+def _policies(given: Mapping[str, Any]) -> Policies:
+    """Return the policies that the options name.
+
+    Raises click.UsageError: a file can't be read, or it is no policy that the simulator evaluates.
+    """
+    read = {name: _policy(name, given[name]) for name in _POLICIES}
+    return Policies(
+        caller=PolicySet(identity=read["caller_policy"]),
+        members=PolicySet(
+            identity=read["member_policy"],
+            trust=read["trust_policy"],
+            boundary=read["boundary"],
+            scp=read["scp"],
+            rcp=read["rcp"],
+            endpoint=read["endpoint_policy"],
+        ),
+    )
+
+
+def _policy(name: str, path: Path | None) -> Document | None:
+    if path is None:
+        return None
+    try:
+        return read_document(path.read_bytes())
+    except (OSError, ValueError) as error:
+        option = f"--{name.replace('_', '-')}"
+        raise click.UsageError(f'{option}: "{path}" is not a policy that can be used: {error}') from None
 
 
 def _fields(config: type[Config]) -> list[dataclasses.Field[Any]]:
@@ -43,7 +108,7 @@ def _options(config: type[Config]) -> Callable[[Callable[..., int]], Callable[..
             flag, help_text = f"--{field.name.replace('_', '-')}", _sentence(field)
             if _kind(field) == "bool":
                 # A switch that is on by default is offered as its opposite.
-                flag = f"--no-{field.name}" if field.default else flag
+                flag = f"--no-{field.name.replace('_', '-')}" if field.default else flag
                 option = click.option(flag, field.name, is_flag=True, default=None, help=help_text)
             elif _kind(field) in _TYPES:
                 option = click.option(flag, field.name, type=_TYPES[_kind(field)], help=help_text)
@@ -91,6 +156,7 @@ def _filled(config: type[Config], given: Mapping[str, Any]) -> dict[str, Any]:
 )
 @_options(SimulatorConfig)
 @_options(WorldConfig)
+@_policy_options
 @click.option(
     "--latency",
     metavar="MS",
@@ -128,7 +194,7 @@ def command(
     """
     try:
         config = SimulatorConfig(
-            world=WorldConfig(**_filled(WorldConfig, given)),
+            world=WorldConfig(policies=_policies(given), **_filled(WorldConfig, given)),
             latency=_latency(latency, slow_fraction, slow_factor),
             limits=Limits(**_filled(Limits, given)),
             faults=tuple(Fault.parse(rule) for rule in faults),

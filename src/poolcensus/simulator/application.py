@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from poolcensus.simulator import sabotage, sigv4, unauthenticated
-from poolcensus.simulator.call import Call, operation_of, role_account_of, service_of
+from poolcensus.simulator.call import Call, operation_of, role_arn_of, service_of
 from poolcensus.simulator.chunks import decode_chunks
 from poolcensus.simulator.http import (
     Abort,
@@ -21,9 +21,10 @@ from poolcensus.simulator.http import (
     Request,
     Response,
 )
-from poolcensus.simulator.limits import throttled
+from poolcensus.simulator.limits import in_progress
+from poolcensus.simulator.permissions import action_of, resource_of
 from poolcensus.simulator.refusal import RefusalError, render
-from poolcensus.simulator.unauthorized import Policy, denied
+from poolcensus.simulator.unauthorized import denied
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -116,7 +117,7 @@ class SimulatorApplication:
             service, message.method, path, headers=message.headers, query=query, body=message.body
         )
         stats.calls[f"{service}.{operation}"] += 1
-        account = ""
+        account = role = ""
         latency: float | None = None
         answer: Answer
         try:
@@ -124,9 +125,11 @@ class SimulatorApplication:
                 raise unauthenticated.missing(service)
             request = self._authenticate(claim, message, path, query)
             account = request.identity.account_id
-            role_account = role_account_of(service, message.body)
+            role = role_arn_of(service, message.body)
+            if role:
+                stats.role_calls[role] += 1
             answer, latency = self._serve(
-                Call(service, operation, account, claim.region, claim.access_key_id, role_account), request
+                Call(service, operation, account, claim.region, claim.access_key_id, role), request
             )
         except RefusalError as refusal:
             answer = render(refusal, service, message.request_id)
@@ -135,8 +138,8 @@ class SimulatorApplication:
         if seconds <= 0 and not isinstance(answer, (Hang, Drip)):
             return answer
         region = claim.region if claim is not None else ""
-        stats.entered(service, account, region)
-        return Delayed(answer, seconds, partial(stats.left, service, account, region))
+        stats.entered(service, account, region, role)
+        return Delayed(answer, seconds, partial(stats.left, service, account, region, role))
 
     def http_date(self) -> str:
         """Return the time of the simulated clock as a Date header carries it."""
@@ -196,16 +199,14 @@ class SimulatorApplication:
                 404, "UnknownOperationException", f"The simulator has no service {call.service}."
             )
         self._limiter.check(call)
-        policy = request.identity.policy
-        if policy is not None and not policy.allows(f"{call.service}:{call.operation}"):
-            raise denied(request, Policy.SESSION)
+        self._authorize(call, request)
         if (
             call.service == "organizations"
             and self._organizations_concurrency is not None
             and self._stats.in_flight["organizations", call.account, call.region]
             >= self._organizations_concurrency
         ):
-            raise throttled("organizations")
+            raise in_progress()
         if self._injector.idle:
             return service.handle(request), None
         page = sabotage.page_of(request, self._mint)
@@ -218,6 +219,18 @@ class SimulatorApplication:
         except RefusalError as refusal:
             answer = render(refusal, call.service, request.request_id)
         return answer, fault.latency
+
+    def _authorize(self, call: Call, request: Request) -> None:
+        # STS looks at the role that is asked for, too; and asks nothing of who wants to know who it is.
+        if call.service == "sts":
+            return
+        access, principal = self._world.access, request.identity.principal
+        if not access.layers(principal) and not access.guards_resources:
+            return
+        action, resource = action_of(request, call.operation), resource_of(request, call.operation)
+        denial = access.deny(principal, action, resource, request.region)
+        if denial is not None:
+            raise denied(request, denial.kind, explicit=denial.explicit)
 
     def _sabotaged(self, fault: Fault, service: Service, request: Request) -> Answer:
         answer = sabotage.instead(fault, request)

@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import re
 from typing import NamedTuple
+from urllib.parse import unquote_plus
 
 _ACTION = re.compile(rb"(?:^|&)Action=(\w+)")
-_ROLE_ACCOUNT = re.compile(rb"(?:^|&)RoleArn=arn%3A[\w-]+%3Aiam%3A%3A(\d{12})%3A", re.IGNORECASE)
+_ROLE = re.compile(rb"(?:^|&)RoleArn=([^&]*)")
+_ROLE_ACCOUNT = re.compile(r"arn:[\w-]+:iam::(\d{12}):")
 ACCOUNT_PATHS = {"/listRegions": "ListRegions", "/getRegionOptStatus": "GetRegionOptStatus"}
 
 
 class Call(NamedTuple):
-    """Who calls what, where. `role_account` is the account of the role that an AssumeRole asks for."""
+    """Who calls what, where. `role` is the ARN of the role that an AssumeRole asks for."""
 
     service: str
     operation: str
     account: str
     region: str
     access_key_id: str
-    role_account: str = ""
+    role: str = ""
+
+    @property
+    def role_account(self) -> str:
+        """The account of the role; empty for every call but AssumeRole."""
+        return role_account(self.role)
+
+
+def role_account(arn: str) -> str:
+    """Return the account in the ARN of a role; empty where it is none."""
+    found = _ROLE_ACCOUNT.match(arn)
+    return found[1] if found is not None else ""
 
 
 def operation_of(
@@ -36,10 +49,10 @@ def operation_of(
     return found[1].decode() if found is not None else "Unknown"
 
 
-def role_account_of(service: str, body: bytes) -> str:
-    """Return the account of the role that a call of STS asks for; empty for every other call."""
-    found = _ROLE_ACCOUNT.search(body) if service == "sts" else None
-    return found[1].decode() if found is not None else ""
+def role_arn_of(service: str, body: bytes) -> str:
+    """Return the ARN of the role that a call of STS asks for; empty for every other call."""
+    found = _ROLE.search(body) if service == "sts" else None
+    return unquote_plus(found[1].decode("latin-1")) if found is not None else ""
 
 
 def service_of(headers: dict[str, str], body: bytes) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from poolcensus.simulator.http import Identity
 
 if TYPE_CHECKING:
-    from poolcensus.simulator.session_policy import SessionPolicy
+    from poolcensus.simulator.access import Principal
 
 _MAX_SESSIONS = 200_000
 _TOKEN_BYTES = 264
@@ -31,20 +31,14 @@ class Credentials:
 class CredentialStore:
     """Access key id to credentials."""
 
-    def __init__(self, seed: int, management_account_id: str, partition: str) -> None:
+    def __init__(self, seed: int, caller: Principal) -> None:
         digest = sha512(f"poolcensus simulator {seed}".encode()).digest()
         self.access_key_id = "AKIA" + base64.b32encode(digest[:10]).decode()
         self.secret_access_key = base64.b64encode(digest[10:40]).decode()
         self._sessions: OrderedDict[str, Credentials] = OrderedDict()
         self._caller = Credentials(
             self.secret_access_key,
-            Identity(
-                management_account_id,
-                f"arn:{partition}:iam::{management_account_id}:user/census",
-                self.access_key_id,
-                None,
-                "AIDA" + base64.b32encode(digest[40:50]).decode(),
-            ),
+            Identity(caller, self.access_key_id, None, "AIDA" + base64.b32encode(digest[40:50]).decode()),
         )
 
     def find(self, access_key_id: str) -> Credentials | None:
@@ -55,19 +49,18 @@ class CredentialStore:
 
     def issue(
         self,
-        account_id: str,
-        arn: str,
+        principal: Principal,
         *,
         role_id: str,
         session_name: str,
         expires: float,
-        policy: SessionPolicy | None = None,
+        transitive: frozenset[str] = frozenset(),
     ) -> Credentials:
         """Issue session credentials. The oldest are forgotten once there are very many."""
         key = "ASIA" + base64.b32encode(secrets.token_bytes(10)).decode()
         credentials = Credentials(
             base64.b64encode(secrets.token_bytes(30)).decode(),
-            Identity(account_id, arn, key, session_name, f"{role_id}:{session_name}", policy),
+            Identity(principal, key, session_name, f"{role_id}:{session_name}", transitive),
             "IQoJb3JpZ2luX2Vj" + base64.b64encode(secrets.token_bytes(_TOKEN_BYTES)).decode(),
             expires,
         )

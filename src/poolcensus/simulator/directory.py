@@ -6,11 +6,11 @@ from functools import cached_property
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from poolcensus.simulator.world import account_id, account_name
+from poolcensus.simulator.members import account_id, account_name
 
 if TYPE_CHECKING:
     from poolcensus.model import JsonObject
-    from poolcensus.simulator.world import World
+    from poolcensus.simulator.members import Members
 
 _ROOT = ""
 # Each organizational unit: its name, the name of its parent, its share of the member accounts in percent.
@@ -30,6 +30,9 @@ _ENVIRONMENTS = {
     "Infrastructure": "prod",
 }
 _TEAMS = ("claims", "data", "identity", "network", "payments", "platform", "retail", "support")
+# Organizational units nest to five levels below the root:
+# https://docs.aws.amazon.com/organizations/latest/userguide/orgs_reference_limits.html
+_MAX_DEPTH = 5
 _FIRST_JOINED = 1_500_000_000
 _JOINED_STEP = 50_021
 
@@ -39,17 +42,20 @@ class Directory:
 
     root_id = "r-ab12"
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: Members) -> None:
         self._world = world
         self._salt = f"{world.config.seed}"
         self.organization_id = f"o-{self._word('organization', 10)}"
         self._arn = f"arn:{world.partition.name}:organizations::{world.management_account_id}"
-        self._unit_ids = {name: f"ou-ab12-{self._word(name, 8)}" for name, _, _ in _UNITS}
+        units = self._grown(world.config.ous) if world.config.ous else _UNITS
+        self._unit_ids = {name: f"ou-ab12-{self._word(name, 8)}" for name, _, _ in units}
         self._unit_names = {unit: name for name, unit in self._unit_ids.items()}
         self._parents = {
-            self._unit_ids[name]: self._unit_ids.get(parent, self.root_id) for name, parent, _ in _UNITS
+            self._unit_ids[name]: self._unit_ids.get(parent, self.root_id) for name, parent, _ in units
         }
-        self._slots = [self._unit_ids[name] for name, _, share in _UNITS for _ in range(share)]
+        self._slots = [self._unit_ids[name] for name, _, share in units for _ in range(share)]
+        # The default tree's shares are percents, and leave two of a hundred accounts to the root.
+        self._places = len(self._slots) + 1 if world.config.ous else 100
 
     def organization(self) -> JsonObject:
         """Return what DescribeOrganization says."""
@@ -75,17 +81,33 @@ class Directory:
 
     def account(self, index: int) -> JsonObject:
         """Return what ListAccounts says of the account."""
+        config = self._world.config
         state = "SUSPENDED" if index in self._world.suspended else "ACTIVE"
+        invited = index % 7 == 0 or index in self._world.invited_without_role
         return {
             "Id": account_id(index),
             "Arn": f"{self._arn}:account/{self.organization_id}/{account_id(index)}",
             "Email": _email(index),
             "Name": account_name(index),
-            "Status": state,
-            "State": state,
-            "JoinedMethod": "INVITED" if index % 7 == 0 else "CREATED",
+            **({} if config.states == "State" else {"Status": state}),
+            **({} if config.states == "Status" else {"State": state}),
+            **(
+                {"Paths": [f"{self.unit_path(account_id(index))}{account_id(index)}/"]}
+                if config.paths
+                else {}
+            ),
+            "JoinedMethod": "INVITED" if invited else "CREATED",
             "JoinedTimestamp": _FIRST_JOINED + index * _JOINED_STEP % 200_000_000 + 0.123,
         }
+
+    def unit_path(self, account: str) -> str:
+        """Return the path of what the account hangs below, from the organization down."""
+        place = self.parent_of(account) or self.root_id
+        names = [place]
+        while place != self.root_id:
+            place = self._parents[place]
+            names.append(place)
+        return f"{self.organization_id}/{'/'.join(reversed(names))}/"
 
     def unit(self, unit: str) -> JsonObject:
         """Return what DescribeOrganizationalUnit says."""
@@ -101,7 +123,7 @@ class Directory:
 
     def units_of(self, parent: str) -> list[str]:
         """Return the organizational units right below the parent."""
-        return [unit for unit, above in self._parents.items() if above == parent]
+        return self._units.get(parent, [])
 
     def accounts_of(self, parent: str) -> list[int]:
         """Return the numbers of the accounts right below the parent."""
@@ -119,12 +141,19 @@ class Directory:
             known = resource == self.root_id or self.is_unit(resource)
             return {"managed-by": "platform"} if known else None
         name = self._unit_names.get(self._home(index), "")
-        number = int.from_bytes(sha256(f"tags/{self._salt}/{index}".encode()).digest()[:4])
+        number = self._number(f"tags/{self._salt}/{index}")
         return {
             "cost-center": f"cc-{number % 900 + 100}",
             "env": _ENVIRONMENTS.get(name, "shared"),
             "team": _TEAMS[number // 1000 % len(_TEAMS)],
         }
+
+    @cached_property
+    def _units(self) -> dict[str, list[str]]:
+        units: dict[str, list[str]] = {}
+        for unit, parent in self._parents.items():
+            units.setdefault(parent, []).append(unit)
+        return units
 
     @cached_property
     def _accounts(self) -> dict[str, list[int]]:
@@ -136,8 +165,25 @@ class Directory:
     def _home(self, index: int) -> str:
         if index == 0:
             return self.root_id
-        slot = int.from_bytes(sha256(f"home/{self._salt}/{index}".encode()).digest()[:4]) % 100
+        slot = self._number(f"home/{self._salt}/{index}") % self._places
         return self._slots[slot] if slot < len(self._slots) else self.root_id
+
+    def _grown(self, count: int) -> tuple[tuple[str, str, int], ...]:
+        """Return a tree of so many units: a chain of the greatest depth, and the rest anywhere."""
+        units: list[tuple[str, str, int]] = []
+        depths = {_ROOT: 0}
+        for position in range(count):
+            name = f"Unit {position + 1:04d}"
+            open_to_more = [each for each, depth in depths.items() if depth < _MAX_DEPTH]
+            choice = self._number(f"unit/{self._salt}/{position}") % len(open_to_more)
+            parent = open_to_more[-1 if position < _MAX_DEPTH else choice]
+            depths[name] = depths[parent] + 1
+            units.append((name, parent, 1))
+        return tuple(units)
+
+    @staticmethod
+    def _number(text: str) -> int:
+        return int.from_bytes(sha256(text.encode()).digest()[:4])
 
     def _word(self, name: str, length: int) -> str:
         return sha256(f"{name}/{self._salt}".encode()).hexdigest()[:length]

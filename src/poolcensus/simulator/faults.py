@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from poolcensus.simulator.unauthorized import Policy
+from poolcensus.simulator.policies import Policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

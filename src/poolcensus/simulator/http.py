@@ -12,21 +12,33 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from poolcensus.model import JsonObject
-    from poolcensus.simulator.session_policy import SessionPolicy
+    from poolcensus.simulator.access import Principal
 
 Headers: TypeAlias = "tuple[tuple[str, str], ...]"
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Whom the credentials of a request belong to."""
+    """Whom the credentials of a request belong to.
 
-    account_id: str
-    arn: str
+    `transitive` are the keys of session tags that are passed on to sessions of further roles.
+    """
+
+    principal: Principal
     access_key_id: str
     session_name: str | None
     user_id: str
-    policy: SessionPolicy | None = None
+    transitive: frozenset[str] = frozenset()
+
+    @property
+    def account_id(self) -> str:
+        """The account."""
+        return self.principal.account
+
+    @property
+    def arn(self) -> str:
+        """The ARN of the user or of the session."""
+        return self.principal.arn
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,19 @@ _THROTTLED = {
 }
 
 
+def in_progress() -> RefusalError:
+    """Return what Organizations says to a call that comes while others are under way.
+
+    Seen in https://github.com/aws/aws-sdk-js/issues/2135
+    """
+    return RefusalError(
+        400,
+        "TooManyRequestsException",
+        "AWS Organizations can't complete your request because another request is already in progress. "
+        "Try again later.",
+    )
+
+
 def throttled(service: str) -> RefusalError:
     """Return the refusal of one call too many."""
     return by_service(_THROTTLED, service)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from poolcensus.simulator import unauthenticated, unauthorized
-from poolcensus.simulator.call import role_account_of
+from poolcensus.simulator.call import role_account, role_arn_of
 from poolcensus.simulator.faults import Fault, FaultKind
 from poolcensus.simulator.http import Abort, Answer, Cut, Drip, Hang, Request, Response, Stream
 from poolcensus.simulator.limits import throttled
@@ -170,7 +170,7 @@ def _server_error(service: str) -> RefusalError:
 
 
 def _region_disabled(request: Request) -> RefusalError:
-    account = role_account_of(request.service, request.body) or request.identity.account_id
+    account = role_account(role_arn_of(request.service, request.body)) or request.identity.account_id
     return unauthorized.region_disabled(request.service, account)
 
 

@@ -81,9 +81,10 @@ class Simulator:
     ) -> None:
         self.config = config or SimulatorConfig()
         self.world = World(self.config.world)
+        self._advanced = 0.0
         self.stats = Stats()
         seed = self.config.world.seed
-        self._store = CredentialStore(seed, self.world.management_account_id, self.world.partition.name)
+        self._store = CredentialStore(seed, self.world.access.caller)
         self._injector = Injector(self.config.faults, seed, monotonic)
         self._limiter = Limiter(self.config.limits, monotonic)
         self._clockwork = Clockwork(self.config.latency, seed)
@@ -122,7 +123,11 @@ class Simulator:
 
     def clock(self) -> float:
         """Return the simulated time in epoch seconds."""
-        return time.time() + self.config.clock_offset
+        return time.time() + self.config.clock_offset + self._advanced
+
+    def advance(self, seconds: float) -> None:
+        """Set the simulated clock ahead: sessions end that much sooner. Rates and faults go on as before."""
+        self._advanced += seconds
 
     def reset(self) -> None:
         """Forget the counts, fill the buckets and begin the faults anew. Sessions and objects stay."""

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from poolcensus.model import JsonObject
 
+# How many lines of a table are shown: an organization has tens of thousands of roles.
+_MOST = 20
+
 
 class Stats:
     """Counts since the start, or since the last reset."""
@@ -15,6 +18,7 @@ class Stats:
     def __init__(self) -> None:
         self.open_connections = 0
         self.in_flight: Counter[tuple[str, str, str]] = Counter()
+        self.roles_in_flight: Counter[str] = Counter()
         self.reset()
 
     def reset(self) -> None:
@@ -28,16 +32,25 @@ class Stats:
         self.bytes_received = 0
         self.bytes_sent = 0
         self.concurrency_peaks: dict[tuple[str, str, str], int] = {}
+        self.role_calls: Counter[str] = Counter()
+        self.role_peaks: dict[str, int] = {}
 
-    def entered(self, service: str, account: str, region: str) -> None:
-        """Take note of a call that is going to take its time."""
+    def entered(self, service: str, account: str, region: str, role: str = "") -> None:
+        """Take note of a call that is going to take its time. `role` is the ARN that it wants to assume."""
+        if role:
+            self.roles_in_flight[role] += 1
+            self.role_peaks[role] = max(self.role_peaks.get(role, 0), self.roles_in_flight[role])
         key = (service, account, region)
         self.in_flight[key] += 1
         if self.in_flight[key] > self.concurrency_peaks.get(key, 0):
             self.concurrency_peaks[key] = self.in_flight[key]
 
-    def left(self, service: str, account: str, region: str) -> None:
+    def left(self, service: str, account: str, region: str, role: str = "") -> None:
         """Take note that such a call is over."""
+        if role:
+            self.roles_in_flight[role] -= 1
+            if not self.roles_in_flight[role]:
+                del self.roles_in_flight[role]
         key = (service, account, region)
         self.in_flight[key] -= 1
         if not self.in_flight[key]:
@@ -50,7 +63,7 @@ class Stats:
 
     def snapshot(self) -> JsonObject:
         """Return the counts as JSON."""
-        peaks = sorted(self.concurrency_peaks.items(), key=lambda item: -item[1])[:20]
+        peaks = sorted(self.concurrency_peaks.items(), key=lambda item: -item[1])[:_MOST]
         return {
             "calls": dict(self.calls),
             "statuses": {str(status): count for status, count in self.statuses.items()},
@@ -67,5 +80,9 @@ class Stats:
             "concurrency": [
                 {"service": service, "account_id": account, "region": region, "peak": peak}
                 for (service, account, region), peak in peaks
+            ],
+            "roles": [
+                {"arn": arn, "calls": count, "peak": self.role_peaks.get(arn, 1)}
+                for arn, count in self.role_calls.most_common(_MOST)
             ],
         }

@@ -6,38 +6,16 @@ https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
 
-from poolcensus.simulator.call import operation_of
+from poolcensus.simulator.permissions import permission_of
+from poolcensus.simulator.policies import Policy
 from poolcensus.simulator.refusal import OTHERS, RefusalError, by_service
 
 if TYPE_CHECKING:
     from poolcensus.simulator.http import Request
 
 _GUIDE = "https://docs.aws.amazon.com/workspaces/latest/adminguide"
-_S3_ACTIONS = {
-    "GET": "s3:GetObject",
-    "HEAD": "s3:GetObject",
-    "PUT": "s3:PutObject",
-    "POST": "s3:PutObject",
-    "DELETE": "s3:DeleteObject",
-}
-
-
-class Policy(StrEnum):
-    """The kind of policy that denies a call."""
-
-    IDENTITY = "identity"
-    BOUNDARY = "boundary"
-    SESSION = "session"
-    RESOURCE = "resource"
-    SCP = "scp"
-    RCP = "rcp"
-    ENDPOINT = "endpoint"
-    TRUST = "trust"
-
 
 _NAMES = {
     Policy.IDENTITY: ("an", "identity-based policy"),
@@ -51,12 +29,15 @@ _NAMES = {
 }
 
 
-def denied(request: Request, policy: Policy | None = None, *, explicit: bool = False) -> RefusalError:
+def denied(
+    request: Request, policy: Policy | None = None, *, explicit: bool = False, action: str = ""
+) -> RefusalError:
     """Return the denial of a call, in the service's own code and status.
 
-    Across accounts AWS names no policy: `policy` is None.
+    Where AWS names no policy, `policy` is None. `action` is one that the call needs besides its own.
     """
-    message = denial(request.identity.arn, *_permission(request), policy, explicit=explicit)
+    own, resource = permission_of(request)
+    message = denial(request.identity.arn, action or own, resource, policy, explicit=explicit)
     match request.service:
         case "sts" | "s3":
             return RefusalError(403, "AccessDenied", message)
@@ -127,35 +108,3 @@ def region_disabled(service: str, account: str) -> RefusalError:
         OTHERS: (403, "OptInRequired", "The AWS access key ID needs a subscription for the service."),
     }
     return by_service(table, service)
-
-
-def _permission(request: Request) -> tuple[str, str]:
-    """Return the action that a call needs, and the ARN of what it needs it on; empty where on nothing."""
-    service, identity = request.service, request.identity
-    partition, account = identity.arn.split(":")[1], identity.account_id
-    if service == "s3":
-        return _s3_permission(request, partition)
-    operation = operation_of(
-        service, request.method, request.path, headers=request.headers, query=request.query, body=request.body
-    )
-    resource = ""
-    match service:
-        case "workspaces":
-            resource = f"arn:{partition}:workspaces:{request.region}:{account}:workspacespool/*"
-        case "sts":
-            resource = request.form.get("RoleArn", "")
-        case "account":
-            resource = f"arn:{partition}:account::{account}:account"
-        case "organizations":
-            resource = "*"
-    return f"{service}:{operation}", resource
-
-
-def _s3_permission(request: Request, partition: str) -> tuple[str, str]:
-    place = unquote(request.path).lstrip("/")
-    bucket, _, key = place.partition("/")
-    if not bucket:
-        return "s3:ListAllMyBuckets", f"arn:{partition}:s3:::*"
-    if not key:
-        return "s3:ListBucket", f"arn:{partition}:s3:::{bucket}"
-    return _S3_ACTIONS.get(request.method, "s3:GetObject"), f"arn:{partition}:s3:::{place}"

@@ -7,127 +7,32 @@ thousands of accounts costs no memory and no time to start.
 from __future__ import annotations
 
 import math
-import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from hashlib import blake2b
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 import orjson
 
 from poolcensus.model import Outcome
-from poolcensus.partitions import partitions
-from poolcensus.simulator.pools import MAX_PER_TARGET, PoolPress
+from poolcensus.simulator.access import Access
+from poolcensus.simulator.directory import Directory
+from poolcensus.simulator.members import Members, account_id, account_name
+from poolcensus.simulator.policies import Policy
+from poolcensus.simulator.pools import PoolPress
+from poolcensus.simulator.roles import Roles
+from poolcensus.simulator.way import Way
+from poolcensus.simulator.world_config import WorldConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from poolcensus.model import JsonObject
 
+__all__ = ["TargetTruth", "World", "WorldConfig", "account_id", "account_name"]
+
 _QUANTILES = 4096
 _TAIL = 1.1
-_MAX_REGIONS = 64
-
-
-@dataclass(frozen=True, slots=True)
-class WorldConfig:
-    """What the organization is like. The fractions are of the member accounts, and exact."""
-
-    accounts: int = field(
-        default=100, metadata={"help": "accounts of the organization, the management account included"}
-    )
-    seed: int = field(default=7, metadata={"help": "what everything follows from"})
-    partition: str = field(default="aws", metadata={"help": "aws or aws-us-gov"})
-    regions: tuple[str, ...] = field(
-        default=(), metadata={"help": "regions that have WorkSpaces; empty: those of the partition"}
-    )
-    unsupported_regions: tuple[str, ...] = field(
-        default=(), metadata={"help": "regions whose WorkSpaces does not offer the operation"}
-    )
-    neutral_regions: tuple[str, ...] = field(
-        default=(),
-        metadata={
-            "help": "regions where Pools was never launched: refused without a reason; "
-            "a census believes it only where its catalogue says that Pools is not offered"
-        },
-    )
-    mean_pools: float = field(
-        default=2.0, metadata={"help": "average number of pools of an account in a region"}
-    )
-    max_pools: int = field(default=200, metadata={"help": "the most pools of an account in a region"})
-    empty: float = field(default=0.6, metadata={"help": "fraction of accounts and regions that have no pool"})
-    pools_per_target: int | None = field(
-        default=None, metadata={"help": "pools of every account in every region, instead of the distribution"}
-    )
-    pool_counts: Mapping[tuple[str, str], int] = field(
-        default_factory=dict, metadata={"help": "pools by (account id, region), before everything else"}
-    )
-    page_size: int = field(
-        default=25, metadata={"help": "the most pools on a page, whatever the request asks for"}
-    )
-    extra_fields: bool = field(
-        default=False, metadata={"help": "pools carry fields and enum values that no SDK knows"}
-    )
-    suspended: float = field(default=0.0, metadata={"help": "fraction of the members that are suspended"})
-    scp_denied: float = field(
-        default=0.0, metadata={"help": "fraction of the members that a service control policy denies"}
-    )
-    no_role: float = field(default=0.0, metadata={"help": "fraction of the members without the role"})
-    access_denied: float = field(
-        default=0.0, metadata={"help": "fraction of the members whose role lacks the permission"}
-    )
-    opt_in_disabled: float = field(
-        default=0.0, metadata={"help": "fraction of the members without any opt-in region"}
-    )
-    not_entitled: float = field(
-        default=0.0,
-        metadata={"help": "fraction of the members that never had WorkSpaces Pools"},
-    )
-    role_name: str = field(default="PoolCensusReader", metadata={"help": "the role in every member account"})
-    external_id: str | None = field(default=None, metadata={"help": "the external id that the role asks for"})
-    role_max_session: int = field(
-        default=3600, metadata={"help": "the longest session of the role, in seconds (3600 to 43200)"}
-    )
-    cache_bytes: int = field(default=64 << 20, metadata={"help": "memory for encoded pages"})
-
-    def __post_init__(self) -> None:
-        """Refuse what no organization can be.
-
-        Raises ValueError: a value is out of range.
-        """
-        if self.partition not in {"aws", "aws-us-gov"}:
-            raise ValueError(f"partition must be aws or aws-us-gov, not {self.partition!r}")
-        if not 1 <= self.accounts < 10**9:
-            raise ValueError("accounts must be at least 1")
-        if len(self.regions) > _MAX_REGIONS:
-            raise ValueError(f"regions: at most {_MAX_REGIONS}")
-        if not 1 <= self.page_size <= 25:
-            raise ValueError("page_size must be between 1 and 25")
-        if any(not 0 <= each <= 1 for each in (*self.fractions, self.empty)):
-            raise ValueError("a fraction must be between 0 and 1")
-        if sum(self.fractions) > 1:
-            raise ValueError("the fractions of the members add up to more than 1")
-        counts = (self.max_pools, self.pools_per_target or 0, *self.pool_counts.values())
-        if any(not 0 <= each <= MAX_PER_TARGET for each in counts) or self.mean_pools < 0:
-            raise ValueError(f"the pools of an account in a region must be between 0 and {MAX_PER_TARGET}")
-        if both := sorted({*self.unsupported_regions} & {*self.neutral_regions}):
-            raise ValueError(f"{both[0]} can't be both an unsupported and a neutral region")
-
-    @property
-    def fractions(self) -> tuple[float, ...]:
-        """The fractions of the members, in the order in which the groups are drawn.
-
-        A new one comes last, so that a seed goes on to mean the same accounts.
-        """
-        return (
-            self.suspended,
-            self.scp_denied,
-            self.no_role,
-            self.access_denied,
-            self.opt_in_disabled,
-            self.not_entitled,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,15 +47,15 @@ class TargetTruth:
     pools: list[JsonObject]
 
 
-class World:
+class World(Members):
     """The organization that follows from a configuration."""
 
     def __init__(self, config: WorldConfig | None = None) -> None:
-        self.config = config or WorldConfig()
-        self.partition = partitions()[self.config.partition]
-        self.regions = self.config.regions or self.partition.workspaces
+        super().__init__(config or WorldConfig())
         self.unsupported = frozenset(self.config.unsupported_regions)
-        self.neutral = frozenset(self.config.neutral_regions)
+        # A partition without Pools has WorkSpaces all the same.
+        never_launched = () if self.partition.pools else self.regions
+        self.neutral = frozenset({*self.config.neutral_regions, *never_launched}) - self.unsupported
         self.press = PoolPress(
             seed=self.config.seed,
             partition=self.config.partition,
@@ -158,74 +63,33 @@ class World:
             extra_fields=self.config.extra_fields,
             cache_bytes=self.config.cache_bytes,
         )
-        self._indexes: dict[str, int] = {}
-        self._region_set = frozenset(self.regions)
-        self._salt = f"{self.config.seed}".encode()
-        self._choose_members()
-
-    def _choose_members(self) -> None:
-        config = self.config
-        members = list(range(1, config.accounts))
-        random.Random(f"members {config.seed}").shuffle(members)
-        start = 0
-        chosen: list[frozenset[int]] = []
-        for fraction in config.fractions:
-            end = start + round(fraction * (config.accounts - 1))
-            chosen.append(frozenset(members[start:end]))
-            start = end
-        (
-            self.suspended,
-            self.scp_denied,
-            self.no_role,
-            self.access_denied,
-            self.opt_in_disabled,
-            self.not_entitled,
-        ) = chosen
         self._refused: dict[int, Outcome] = {
             **dict.fromkeys(self.scp_denied, Outcome.SCP_DENIED),
             **dict.fromkeys(self.access_denied, Outcome.ACCESS_DENIED),
             **dict.fromkeys(self.not_entitled, Outcome.NOT_ENTITLED),
         }
-
-    @property
-    def management_account_id(self) -> str:
-        """The account whose credentials are handed out."""
-        return account_id(0)
-
-    def index(self, account: str) -> int | None:
-        """Return the number of the account; None where it is not of this organization."""
-        number = self._indexes.get(account)
-        if number is None and len(account) == 12 and account.isascii() and account.isdecimal():
-            found = int(account) - 1
-            if 0 <= found < self.config.accounts:
-                number = self._indexes[account] = found
-        return number
+        self.directory = Directory(self)
+        self.roles = Roles(self)
+        self.access = Access(self, self.directory, self.roles)
+        self._way = Way(self, self.roles, self.access)
 
     def role_arn(self, account: str) -> str:
         """Return the ARN of the census's role in the account."""
-        return f"arn:{self.partition.name}:iam::{account}:role/{self.config.role_name.lstrip('/')}"
-
-    def enabled(self, index: int, region: str) -> bool:
-        """Whether the account has the region enabled."""
-        if region not in self.partition.opt_in:
-            return True
-        return region in self._region_set and index not in self.opt_in_disabled
-
-    def opt_status(self, index: int, region: str) -> str:
-        """Return the status of the region for the account, as account:ListRegions says it."""
-        if region not in self.partition.opt_in:
-            return "ENABLED_BY_DEFAULT"
-        if self.enabled(index, region):
-            return "ENABLED"
-        busy = index not in self.opt_in_disabled and self._draw(index, region) % 50 == 0
-        return "ENABLING" if busy else "DISABLED"
+        return self.roles.member_arn(account)
 
     def outcome(self, index: int, region: str) -> Outcome:
         """Return how a census of the account in the region has to end, all else going well."""
-        if index in self.suspended or index in self.no_role:
+        principal = self._way.principal(index)
+        if principal is None:
             return Outcome.ASSUME_ROLE_FAILED
         if not self.enabled(index, region):
             return Outcome.REGION_DISABLED
+        if denial := self._way.denial(principal, region):
+            return Outcome.SCP_DENIED if denial.kind is Policy.SCP else Outcome.ACCESS_DENIED
+        return self.answer(index, region)
+
+    def answer(self, index: int, region: str) -> Outcome:
+        """Return what WorkSpaces says to a call of the account in the region that its policies allow."""
         if region in self.unsupported or region in self.neutral or region not in self._region_set:
             return Outcome.REGION_UNSUPPORTED
         if index in self._refused:
@@ -273,17 +137,3 @@ class World:
             middle = (low + high) / 2
             low, high = (middle, high) if sum(quantiles(middle)) < mean * _QUANTILES else (low, middle)
         return [0] * empty + quantiles(high)
-
-    def _draw(self, index: int, region: str) -> int:
-        digest = blake2b(f"{index}/{region}".encode(), digest_size=8, key=self._salt).digest()
-        return int.from_bytes(digest, "little")
-
-
-def account_id(index: int) -> str:
-    """Return the id of the account with that number."""
-    return f"{index + 1:012d}"
-
-
-def account_name(index: int) -> str:
-    """Return the name of the account with that number."""
-    return f"acct-{index}"

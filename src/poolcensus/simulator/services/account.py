@@ -9,9 +9,9 @@ import orjson
 from poolcensus.simulator import unauthorized
 from poolcensus.simulator.call import ACCOUNT_PATHS
 from poolcensus.simulator.http import Identity, Request, Response
+from poolcensus.simulator.policies import Policy
 from poolcensus.simulator.refusal import RefusalError
 from poolcensus.simulator.tokens import Position, TokenMint
-from poolcensus.simulator.unauthorized import Policy
 
 if TYPE_CHECKING:
     from poolcensus.model import JsonValue
@@ -55,7 +55,17 @@ class AccountManagement:
         if not isinstance(asked, str) or len(asked) != 12 or not asked.isdecimal():
             raise _invalid("AccountId must be 12 digits.")
         member = self._world.index(asked)
-        if member is None or member == 0 or identity.account_id != self._world.management_account_id:
+        world = self._world
+        delegated = world.config.caller == "delegated" and identity.account_id == world.caller_account_id
+        manages = identity.account_id == world.management_account_id or delegated
+        if manages and member is not None and not world.config.trusted_access:
+            raise RefusalError(
+                403,
+                "AccessDeniedException",
+                f"User: {identity.arn} is not authorized to perform: account:ListRegions (Your organization "
+                "must first enable trusted access for AWS Account Management.)",
+            )
+        if member is None or member == 0 or not manages:
             raise RefusalError(
                 403,
                 "AccessDeniedException",

@@ -8,8 +8,8 @@ from xml.sax.saxutils import escape
 
 from poolcensus.simulator import unauthorized
 from poolcensus.simulator.http import Request, Response
+from poolcensus.simulator.policies import Policy
 from poolcensus.simulator.refusal import RefusalError
-from poolcensus.simulator.unauthorized import Policy
 
 if TYPE_CHECKING:
     from poolcensus.simulator.world import World

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from poolcensus.simulator.directory import Directory
 from poolcensus.simulator.http import Request, Response
+from poolcensus.simulator.members import account_id
 from poolcensus.simulator.refusal import JSON_TYPE, RefusalError
 from poolcensus.simulator.tokens import Position, TokenMint
-from poolcensus.simulator.world import account_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,14 +23,14 @@ _MAX_RESULTS = 20
 
 
 class Organizations:
-    """The organization of the world, for its management account."""
+    """The organization of the world, for its management account and a delegated administrator."""
 
     def __init__(self, world: World, mint: TokenMint, *, exists: bool, empty_pages: bool) -> None:
         self._world = world
         self._mint = mint
         self._exists = exists
         self._empty_pages = empty_pages
-        self._directory = Directory(world)
+        self._directory = world.directory
         self._operations: dict[str, Callable[[JsonObject], JsonObject]] = {
             "DescribeOrganization": self._describe_organization,
             "ListRoots": self._list_roots,
@@ -58,7 +57,9 @@ class Organizations:
             raise RefusalError(
                 400, "AWSOrganizationsNotInUseException", "Your account is not a member of an organization."
             )
-        member = request.identity.account_id != self._world.management_account_id
+        account = request.identity.account_id
+        delegated = self._world.config.caller == "delegated" and account == self._world.caller_account_id
+        member = account != self._world.management_account_id and not delegated
         if member and operation != self._describe_organization:
             raise RefusalError(
                 400, "AccessDeniedException", "You don't have permissions to access this resource."

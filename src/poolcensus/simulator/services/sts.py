@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import base64
-import re
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
 from poolcensus.simulator import unauthorized
+from poolcensus.simulator.access import Principal
 from poolcensus.simulator.http import Identity, Request, Response
 from poolcensus.simulator.refusal import RefusalError
-from poolcensus.simulator.session_policy import read_policy
+from poolcensus.simulator.services.assume_role import MAX_POLICY, AssumeRole, read_assume_role
+from poolcensus.simulator.way import session_arn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,13 +23,6 @@ if TYPE_CHECKING:
 
 _NAMESPACE = "https://sts.amazonaws.com/doc/2011-06-15/"
 _HEADERS = (("Content-Type", "text/xml"),)
-_ROLE_ARN = re.compile(r"arn:([a-z0-9-]+):iam::([0-9]{12}):role/([\w+=,.@/-]{1,512})", re.ASCII)
-_SESSION_NAME = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)
-_EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)
-_MIN_DURATION = 900
-_MAX_DURATION = 43_200
-_CHAINED_DURATION = 3600
-_MAX_POLICY = 2048
 
 
 class Sts:
@@ -53,8 +47,13 @@ class Sts:
         Raises RefusalError: the call is refused.
         """
         form = request.form
+        account = request.identity.account_id
+        if request.region in self._world.config.sts_off and account == self._world.caller_account_id:
+            raise unauthorized.region_disabled("sts", account)
         match form.get("Action"):
             case "GetCallerIdentity":
+                # It needs no permission:
+                # https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
                 return _caller_identity(request.identity, request.request_id)
             case "AssumeRole":
                 return self._assume_role(request, request.identity, form)
@@ -65,91 +64,71 @@ class Sts:
         )
 
     def _assume_role(self, request: Request, caller: Identity, form: dict[str, str]) -> Response:
-        arn = form.get("RoleArn", "")
-        name = form.get("RoleSessionName", "")
-        found = _ROLE_ARN.fullmatch(arn)
-        if found is None:
-            raise RefusalError(400, "ValidationError", f"{arn} is invalid")
-        if _SESSION_NAME.fullmatch(name) is None:
-            raise _constraint(
-                name, "roleSessionName", "Member must satisfy regular expression pattern: [\\w+=,.@-]*"
-            )
-        external_id = form.get("ExternalId")
-        if external_id is not None and _EXTERNAL_ID.fullmatch(external_id) is None:
-            raise _constraint(
-                external_id, "externalId", "Member must satisfy regular expression pattern: [\\w+=,.@:\\/-]*"
-            )
-        policy = form.get("Policy")
-        if policy is not None and not 1 <= len(policy) <= _MAX_POLICY:
-            raise _constraint(
-                "policy", "policy", f"Member must have length less than or equal to {_MAX_POLICY}"
-            )
-        try:
-            narrowed = read_policy(policy) if policy is not None else None
-        except ValueError:
-            raise RefusalError(
-                400, "MalformedPolicyDocument", "The policy is not in the valid JSON format."
-            ) from None
-        seconds = self._duration(caller, form)
-        partition, account, role = found.groups()
-        index = self._world.index(account)
-        if (
-            index is None
-            or partition != self._world.partition.name
-            or role != self._world.config.role_name.lstrip("/")
-            or index == 0
-            or index in self._world.suspended
-            or index in self._world.no_role
-            or self._world.config.external_id not in (None, external_id)
-        ):
-            raise unauthorized.denied(request)
-        role_id = "AROA" + base64.b32encode(sha256(arn.encode()).digest()[:10]).decode()
-        expires = self._clock() + seconds
-        session_arn = f"arn:{partition}:sts::{account}:assumed-role/{role.rpartition('/')[2]}/{name}"
-        issued = self._store.issue(
-            account, session_arn, role_id=role_id, session_name=name, expires=expires, policy=narrowed
-        )
-        expiration = datetime.fromtimestamp(expires, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        source = form.get("SourceIdentity")
-        result = (
-            f"    <AssumedRoleUser>\n      <AssumedRoleId>{role_id}:{escape(name)}</AssumedRoleId>\n"
-            f"      <Arn>{escape(session_arn)}</Arn>\n    </AssumedRoleUser>\n"
-            f"    <Credentials>\n      <AccessKeyId>{issued.identity.access_key_id}</AccessKeyId>\n"
-            f"      <SecretAccessKey>{issued.secret}</SecretAccessKey>\n"
-            f"      <SessionToken>{issued.token}</SessionToken>\n"
-            f"      <Expiration>{expiration}</Expiration>\n    </Credentials>\n"
-        )
-        if source is not None:
-            result += f"    <SourceIdentity>{escape(source)}</SourceIdentity>\n"
-        if policy is not None:
-            result += f"    <PackedPolicySize>{max(1, len(policy) * 100 // _MAX_POLICY)}</PackedPolicySize>\n"
-        return _reply("AssumeRole", result, request.request_id)
-
-    def _duration(self, caller: Identity, form: dict[str, str]) -> float:
-        text = form.get("DurationSeconds", "3600")
-        seconds = int(text) if text.isascii() and text.isdecimal() else 0
-        if seconds < _MIN_DURATION:
-            raise _constraint(
-                text, "durationSeconds", f"Member must have value greater than or equal to {_MIN_DURATION}"
-            )
-        if seconds > _MAX_DURATION:
-            raise _constraint(
-                text, "durationSeconds", f"Member must have value less than or equal to {_MAX_DURATION}"
-            )
-        if caller.session_name is not None and seconds > _CHAINED_DURATION:
-            raise RefusalError(
-                400,
-                "ValidationError",
-                "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by "
-                "role chaining",
-            )
-        if seconds > self._world.config.role_max_session:
+        wanted = read_assume_role(form, caller)
+        principal, transitive = self._admit(request, wanted)
+        arn, asked = wanted.arn, wanted.asked
+        if wanted.seconds > self._world.config.role_max_session:
             raise RefusalError(
                 400,
                 "ValidationError",
                 "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.",
             )
-        return seconds if self._session_seconds is None else self._session_seconds
+        seconds = wanted.seconds if self._session_seconds is None else self._session_seconds
+        role_id = "AROA" + base64.b32encode(sha256(arn.encode()).digest()[:10]).decode()
+        expires = self._clock() + seconds
+        issued = self._store.issue(
+            principal,
+            role_id=role_id,
+            session_name=asked.session_name,
+            expires=expires,
+            transitive=transitive,
+        )
+        expiration = datetime.fromtimestamp(expires, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        user_id = f"{role_id}:{escape(asked.session_name)}"
+        result = (
+            f"    <AssumedRoleUser>\n      <AssumedRoleId>{user_id}</AssumedRoleId>\n"
+            f"      <Arn>{escape(principal.arn)}</Arn>\n    </AssumedRoleUser>\n"
+            f"    <Credentials>\n      <AccessKeyId>{issued.identity.access_key_id}</AccessKeyId>\n"
+            f"      <SecretAccessKey>{issued.secret}</SecretAccessKey>\n"
+            f"      <SessionToken>{issued.token}</SessionToken>\n"
+            f"      <Expiration>{expiration}</Expiration>\n    </Credentials>\n"
+        )
+        if principal.source_identity is not None:
+            result += f"    <SourceIdentity>{escape(principal.source_identity)}</SourceIdentity>\n"
+        if wanted.policy_text is not None:
+            size = max(1, len(wanted.policy_text) * 100 // MAX_POLICY)
+            result += f"    <PackedPolicySize>{size}</PackedPolicySize>\n"
+        return _reply("AssumeRole", result, request.request_id)
+
+    def _admit(self, request: Request, wanted: AssumeRole) -> tuple[Principal, frozenset[str]]:
+        """Return whom the session belongs to, and the keys of the tags that it passes on."""
+        caller, asked = request.identity, wanted.asked
+        before = caller.principal
+        role = self._world.roles.find(wanted.arn)
+        if role is None:
+            raise unauthorized.denied(request)
+        # A source identity stays through a chain, and can't be changed in it:
+        # https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_temp_control-access_monitor.html
+        if before.source_identity is not None:
+            if asked.source_identity not in (None, before.source_identity):
+                raise unauthorized.denied(request, action="sts:SetSourceIdentity")
+            asked = asked._replace(source_identity=before.source_identity)
+        denial = self._world.access.deny_assume(before, role, asked, request.region)
+        if denial is not None:
+            reason, action = denial
+            if reason is None:
+                raise unauthorized.denied(request, action=action)
+            raise unauthorized.denied(request, reason.kind, explicit=reason.explicit, action=action)
+        inherited = tuple(tag for tag in before.tags if tag[0].lower() in caller.transitive)
+        principal = Principal(
+            role.account,
+            session_arn(role.arn, asked.session_name),
+            role.arn,
+            wanted.policy,
+            asked.source_identity,
+            (*inherited, *asked.tags),
+        )
+        return principal, caller.transitive | {key.lower() for key in asked.transitive}
 
 
 def _caller_identity(identity: Identity, request_id: str) -> Response:
@@ -167,11 +146,3 @@ def _reply(operation: str, result: str, request_id: str) -> Response:
         f"</{operation}Response>\n"
     )
     return Response(200, text.encode(), _HEADERS)
-
-
-def _constraint(value: str, field: str, message: str) -> RefusalError:
-    return RefusalError(
-        400,
-        "ValidationError",
-        f"1 validation error detected: Value '{value}' at '{field}' failed to satisfy constraint: {message}",
-    )

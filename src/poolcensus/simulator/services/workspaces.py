@@ -11,10 +11,10 @@ import orjson
 from poolcensus.model import Outcome
 from poolcensus.simulator import unauthorized
 from poolcensus.simulator.http import Request, Response
+from poolcensus.simulator.policies import Policy
 from poolcensus.simulator.pools import pool_name
 from poolcensus.simulator.refusal import JSON_TYPE, RefusalError
 from poolcensus.simulator.tokens import START, Position, TokenMint
-from poolcensus.simulator.unauthorized import Policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,7 +78,7 @@ class WorkSpaces:
         index = self._world.index(account)
         if index is None:
             raise ValueError(account)
-        match self._world.outcome(index, request.region):
+        match self._world.answer(index, request.region):
             case Outcome.REGION_UNSUPPORTED:
                 if request.region in self._world.neutral:
                     raise unauthorized.neutral()

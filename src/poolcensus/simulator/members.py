@@ -1,0 +1,101 @@
+"""The accounts of the simulated organization: which there are, and which regions they have enabled."""
+
+from __future__ import annotations
+
+import random
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+from poolcensus.partitions import partitions
+
+if TYPE_CHECKING:
+    from poolcensus.simulator.world_config import WorldConfig
+
+
+class Members:
+    """The accounts by number, of which the management account's is 0."""
+
+    def __init__(self, config: WorldConfig) -> None:
+        self.config = config
+        self.partition = partitions()[config.partition]
+        self.regions = config.regions or self.partition.workspaces
+        self._indexes: dict[str, int] = {}
+        self._region_set = frozenset(self.regions)
+        self._salt = f"{config.seed}".encode()
+        members = list(range(1, config.accounts))
+        random.Random(f"members {config.seed}").shuffle(members)
+        start = 0
+        chosen: list[frozenset[int]] = []
+        for fraction in config.fractions:
+            end = start + round(fraction * (config.accounts - 1))
+            chosen.append(frozenset(members[start:end]))
+            start = end
+        (
+            self.suspended,
+            self.scp_denied,
+            self.no_role,
+            self.access_denied,
+            self.opt_in_disabled,
+            self.not_entitled,
+            self.invited_without_role,
+        ) = chosen
+        self.caller_index = 0
+        if config.caller != "management":
+            if start >= len(members):
+                raise ValueError(
+                    f"caller={config.caller}: no member account is left that nothing is wrong with"
+                )
+            self.caller_index = members[-1]
+
+    @property
+    def management_account_id(self) -> str:
+        """The account that the organization belongs to."""
+        return account_id(0)
+
+    @property
+    def caller_account_id(self) -> str:
+        """The account whose credentials are handed out."""
+        return account_id(self.caller_index)
+
+    @property
+    def caller_arn(self) -> str:
+        """The ARN of the user whose credentials are handed out."""
+        return f"arn:{self.partition.name}:iam::{self.caller_account_id}:user/census"
+
+    def index(self, account: str) -> int | None:
+        """Return the number of the account; None where it is not of this organization."""
+        number = self._indexes.get(account)
+        if number is None and len(account) == 12 and account.isascii() and account.isdecimal():
+            found = int(account) - 1
+            if 0 <= found < self.config.accounts:
+                number = self._indexes[account] = found
+        return number
+
+    def enabled(self, index: int, region: str) -> bool:
+        """Whether the account has the region enabled."""
+        if region not in self.partition.opt_in:
+            return True
+        return region in self._region_set and index not in self.opt_in_disabled
+
+    def opt_status(self, index: int, region: str) -> str:
+        """Return the status of the region for the account, as account:ListRegions says it."""
+        if region not in self.partition.opt_in:
+            return "ENABLED_BY_DEFAULT"
+        if self.enabled(index, region):
+            return "ENABLED"
+        busy = index not in self.opt_in_disabled and self._draw(index, region) % 50 == 0
+        return "ENABLING" if busy else "DISABLED"
+
+    def _draw(self, index: int, region: str) -> int:
+        digest = blake2b(f"{index}/{region}".encode(), digest_size=8, key=self._salt).digest()
+        return int.from_bytes(digest, "little")
+
+
+def account_id(index: int) -> str:
+    """Return the id of the account with that number."""
+    return f"{index + 1:012d}"
+
+
+def account_name(index: int) -> str:
+    """Return the name of the account with that number."""
+    return f"acct-{index}"

@@ -1,0 +1,82 @@
+"""The action that a call needs a permission for, and the ARN of what it needs it on.
+
+https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl
+
+from poolcensus.simulator.call import operation_of
+from poolcensus.simulator.s3.call import parse
+from poolcensus.simulator.s3.errors import S3Error
+
+if TYPE_CHECKING:
+    from poolcensus.simulator.http import Request
+
+# By what the path names, the method and the parameter that selects the operation; "" is every other one.
+_S3_ACTIONS = {
+    ("service", "GET"): {"": "s3:ListAllMyBuckets"},
+    ("bucket", "GET"): {"": "s3:ListBucket", "uploads": "s3:ListBucketMultipartUploads"},
+    ("bucket", "HEAD"): {"": "s3:ListBucket"},
+    ("bucket", "PUT"): {"": "s3:CreateBucket"},
+    ("object", "GET"): {"": "s3:GetObject"},
+    ("object", "HEAD"): {"": "s3:GetObject"},
+    ("object", "PUT"): {"": "s3:PutObject"},
+    ("object", "POST"): {"": "s3:PutObject"},
+    ("object", "DELETE"): {"": "s3:DeleteObject", "uploadId": "s3:AbortMultipartUpload"},
+}
+
+
+def action_of(request: Request, operation: str) -> str:
+    """Return the action of a call: the service's prefix and, but for S3, the operation."""
+    if request.service != "s3":
+        return f"{request.service}:{operation}"
+    try:
+        scope = parse(request).scope
+    except S3Error:
+        return "s3:GetObject"
+    names = {name for name, _ in parse_qsl(request.query, keep_blank_values=True)}
+    actions = _S3_ACTIONS.get((scope, request.method), {"": "s3:GetObject"})
+    return next((action for name, action in actions.items() if name in names), actions[""])
+
+
+def resource_of(request: Request, operation: str) -> str:
+    """Return the ARN that a call is about; `*` or the empty string where its action has no resource.
+
+    Denials name `*` where a service has resources of other actions, and nothing where it has none.
+    """
+    partition, account = request.identity.arn.split(":")[1], request.identity.account_id
+    match request.service:
+        case "workspaces":
+            return f"arn:{partition}:workspaces:{request.region}:{account}:workspacespool/*"
+        case "sts":
+            return request.form.get("RoleArn", "") if operation == "AssumeRole" else ""
+        case "account":
+            return f"arn:{partition}:account::{account}:account"
+        case "s3":
+            return _s3_resource(request, partition)
+    return "*" if request.service == "organizations" else ""
+
+
+def _s3_resource(request: Request, partition: str) -> str:
+    try:
+        call = parse(request)
+    except S3Error:
+        return f"arn:{partition}:s3:::*"
+    key = f"/{call.key}" if call.key else ""
+    return f"arn:{partition}:s3:::{call.bucket or '*'}{key}"
+
+
+def permission_of(request: Request) -> tuple[str, str]:
+    """Return action and resource of a call."""
+    operation = operation_of(
+        request.service,
+        request.method,
+        request.path,
+        headers=request.headers,
+        query=request.query,
+        body=request.body,
+    )
+    return action_of(request, operation), resource_of(request, operation)

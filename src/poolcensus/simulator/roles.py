@@ -1,0 +1,86 @@
+"""The roles of the simulated organization, by ARN."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from poolcensus.simulator.members import Members
+    from poolcensus.simulator.policies import PolicySet
+
+ROLE_ARN = re.compile(r"arn:([a-z0-9-]+):iam::([0-9]{12}):role/([\w+=,.@/-]{1,512})", re.ASCII)
+
+
+class Role(NamedTuple):
+    """A role. `trusts` is the ARN of whom alone it trusts; None: whom its trust policy does, or everyone."""
+
+    arn: str
+    account: str
+    policies: PolicySet
+    external_id: str | None
+    trusts: str | None
+
+
+class Roles:
+    """The census's role in the member accounts, and the hub roles."""
+
+    def __init__(self, members: Members) -> None:
+        self._members = members
+        config = members.config
+        self._policies = config.policies
+        self._external_ids = config.external_ids
+        self.hubs: dict[str, Role] = {}
+        before: str | None = members.caller_arn
+        for arn in (*config.hub_roles, *config.policies.roles):
+            if arn in self.hubs:
+                continue
+            found = ROLE_ARN.fullmatch(arn)
+            if found is None or found[1] != members.partition.name or members.index(found[2]) is None:
+                raise ValueError(f'"{arn}" is not the ARN of a role in an account of the organization')
+            chained = arn in config.hub_roles
+            self.hubs[arn] = _role(
+                arn,
+                found[2],
+                config.policies.of_role(arn, found[2]),
+                config.external_ids.get(arn),
+                before if chained else None,
+            )
+            before = arn
+        self._last_hub = config.hub_roles[-1] if config.hub_roles else None
+
+    def member_arn(self, account: str) -> str:
+        """Return the ARN that the census's role has in the account, whether it exists or not."""
+        config = self._members.config
+        name = config.role_names.get(account, config.role_name)
+        return f"arn:{self._members.partition.name}:iam::{account}:role/{name.lstrip('/')}"
+
+    def find(self, arn: str) -> Role | None:
+        """Return the role; None where there is none, or where its account is not active."""
+        hub = self.hubs.get(arn)
+        if hub is not None:
+            return hub
+        found = ROLE_ARN.fullmatch(arn)
+        index = None if found is None else self._members.index(found[2])
+        if found is None or index is None or not self._exists(index) or self.member_arn(found[2]) != arn:
+            return None
+        return _role(
+            arn,
+            found[2],
+            self._policies.of_account(found[2]),
+            self._external_ids.get(found[2], self._members.config.external_id),
+            self._last_hub,
+        )
+
+    def _exists(self, index: int) -> bool:
+        members = self._members
+        if index == 0:
+            return members.config.management_role
+        return not (
+            index in members.suspended or index in members.no_role or index in members.invited_without_role
+        )
+
+
+def _role(arn: str, account: str, policies: PolicySet, external_id: str | None, trusts: str | None) -> Role:
+    # A trust policy that is stated takes the place of what the role trusts otherwise.
+    return Role(arn, account, policies, external_id, trusts if policies.trust is None else None)

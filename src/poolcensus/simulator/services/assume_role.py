@@ -1,0 +1,128 @@
+"""The request of AssumeRole: what it asks for, once it is known to be well formed."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from poolcensus.simulator.access import Handover
+from poolcensus.simulator.policies import Document, read_document
+from poolcensus.simulator.refusal import RefusalError
+from poolcensus.simulator.roles import ROLE_ARN
+
+if TYPE_CHECKING:
+    from poolcensus.simulator.http import Identity
+
+# Patterns and ranges: https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
+MAX_POLICY = 2048
+_NAME = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)
+_EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)
+_TAG_KEY = re.compile(r"[\w .:/=+@-]{1,128}")
+_TAG_VALUE = re.compile(r"[\w .:/=+@-]{0,256}")
+_MAX_TAGS = 50
+_MIN_DURATION = 900
+_MAX_DURATION = 43_200
+_CHAINED_DURATION = 3600
+
+
+class AssumeRole(NamedTuple):
+    """A well-formed request."""
+
+    arn: str
+    asked: Handover
+    seconds: int
+    policy_text: str | None
+    policy: Document | None
+
+
+def read_assume_role(form: dict[str, str], caller: Identity) -> AssumeRole:
+    """Return what the caller asks for.
+
+    Raises RefusalError: the request is not valid, whoever makes it.
+    """
+    arn = form.get("RoleArn", "")
+    if ROLE_ARN.fullmatch(arn) is None:
+        raise RefusalError(400, "ValidationError", f"{arn} is invalid")
+    name = form.get("RoleSessionName", "")
+    if _NAME.fullmatch(name) is None:
+        raise _pattern(name, "roleSessionName", r"[\w+=,.@-]*")
+    external_id = form.get("ExternalId")
+    if external_id is not None and _EXTERNAL_ID.fullmatch(external_id) is None:
+        raise _pattern(external_id, "externalId", r"[\w+=,.@:\/-]*")
+    policy = form.get("Policy")
+    if policy is not None and not 1 <= len(policy) <= MAX_POLICY:
+        raise _constraint("policy", "policy", f"Member must have length less than or equal to {MAX_POLICY}")
+    try:
+        narrowed = read_document(policy) if policy is not None else None
+    except ValueError:
+        raise RefusalError(
+            400, "MalformedPolicyDocument", "The policy is not in the valid JSON format."
+        ) from None
+    seconds = _duration(form, chained=caller.session_name is not None)
+    source = form.get("SourceIdentity")
+    if source is not None and (_NAME.fullmatch(source) is None or source.lower().startswith("aws:")):
+        raise _pattern(source, "sourceIdentity", r"[\w+=,.@-]*")
+    tags, transitive = _tags(form, caller)
+    asked = Handover(external_id, name, source, tags, transitive)
+    return AssumeRole(arn, asked, seconds, policy, narrowed)
+
+
+def _duration(form: dict[str, str], *, chained: bool) -> int:
+    text = form.get("DurationSeconds", "3600")
+    seconds = int(text) if text.isascii() and text.isdecimal() else 0
+    if seconds < _MIN_DURATION:
+        raise _constraint(
+            text, "durationSeconds", f"Member must have value greater than or equal to {_MIN_DURATION}"
+        )
+    if seconds > _MAX_DURATION:
+        raise _constraint(
+            text, "durationSeconds", f"Member must have value less than or equal to {_MAX_DURATION}"
+        )
+    if chained and seconds > _CHAINED_DURATION:
+        raise RefusalError(
+            400,
+            "ValidationError",
+            "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by "
+            "role chaining",
+        )
+    return seconds
+
+
+def _tags(form: dict[str, str], caller: Identity) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
+    tags: list[tuple[str, str]] = []
+    while (key := form.get(f"Tags.member.{len(tags) + 1}.Key")) is not None:
+        value = form.get(f"Tags.member.{len(tags) + 1}.Value", "")
+        if _TAG_KEY.fullmatch(key) is None or _TAG_VALUE.fullmatch(value) is None or len(tags) == _MAX_TAGS:
+            raise _pattern(key, f"tags.{len(tags) + 1}.member.key", r"[\p{L}\p{Z}\p{N}_.:/=+\-@]+")
+        tags.append((key, value))
+    lowered = {key.lower() for key, _ in tags}
+    if len(lowered) < len(tags):
+        raise _invalid("Duplicate tag keys found. Please note that Tag keys are case insensitive.")
+    transitive: list[str] = []
+    while (key := form.get(f"TransitiveTagKeys.member.{len(transitive) + 1}")) is not None:
+        transitive.append(key)
+    if any(key.lower() not in lowered for key in transitive):
+        raise _invalid("The specified transitive tag key must be included in the requested tags.")
+    # https://docs.aws.amazon.com/IAM/latest/UserGuide/id_session-tags.html
+    if lowered & caller.transitive:
+        raise _invalid(
+            "One of the specified transitive tag keys can't be set because it conflicts with a transitive "
+            "tag key from the calling session."
+        )
+    return tuple(tags), tuple(transitive)
+
+
+def _invalid(message: str) -> RefusalError:
+    return RefusalError(400, "InvalidParameterValue", message)
+
+
+def _pattern(value: str, field: str, pattern: str) -> RefusalError:
+    return _constraint(value, field, f"Member must satisfy regular expression pattern: {pattern}")
+
+
+def _constraint(value: str, field: str, message: str) -> RefusalError:
+    return RefusalError(
+        400,
+        "ValidationError",
+        f"1 validation error detected: Value '{value}' at '{field}' failed to satisfy constraint: {message}",
+    )

@@ -1,0 +1,171 @@
+"""What the simulated organization is like: the fields of its configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from poolcensus.simulator.policies import Policies
+from poolcensus.simulator.pools import MAX_PER_TARGET
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_MAX_REGIONS = 64
+_PARTITIONS = ("aws", "aws-us-gov", "aws-cn")
+# AWS's quota of organizational units is 2,000:
+# https://docs.aws.amazon.com/organizations/latest/userguide/orgs_reference_limits.html
+_MAX_UNITS = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class WorldConfig:
+    """What the organization is like. The fractions are of the member accounts, and exact."""
+
+    accounts: int = field(
+        default=100, metadata={"help": "accounts of the organization, the management account included"}
+    )
+    seed: int = field(default=7, metadata={"help": "what everything follows from"})
+    partition: str = field(default="aws", metadata={"help": "aws, aws-us-gov or aws-cn, which has no Pools"})
+    regions: tuple[str, ...] = field(
+        default=(), metadata={"help": "regions that have WorkSpaces; empty: those of the partition"}
+    )
+    unsupported_regions: tuple[str, ...] = field(
+        default=(), metadata={"help": "regions whose WorkSpaces does not offer the operation"}
+    )
+    neutral_regions: tuple[str, ...] = field(
+        default=(),
+        metadata={
+            "help": "regions where Pools was never launched: refused without a reason; "
+            "a census believes it only where its catalogue says that Pools is not offered"
+        },
+    )
+    mean_pools: float = field(
+        default=2.0, metadata={"help": "average number of pools of an account in a region"}
+    )
+    max_pools: int = field(default=200, metadata={"help": "the most pools of an account in a region"})
+    empty: float = field(default=0.6, metadata={"help": "fraction of accounts and regions that have no pool"})
+    pools_per_target: int | None = field(
+        default=None, metadata={"help": "pools of every account in every region, instead of the distribution"}
+    )
+    pool_counts: Mapping[tuple[str, str], int] = field(
+        default_factory=dict, metadata={"help": "pools by (account id, region), before everything else"}
+    )
+    page_size: int = field(
+        default=25, metadata={"help": "the most pools on a page, whatever the request asks for"}
+    )
+    extra_fields: bool = field(
+        default=False, metadata={"help": "pools carry fields and enum values that no SDK knows"}
+    )
+    suspended: float = field(default=0.0, metadata={"help": "fraction of the members that are suspended"})
+    scp_denied: float = field(
+        default=0.0, metadata={"help": "fraction of the members that a service control policy denies"}
+    )
+    no_role: float = field(default=0.0, metadata={"help": "fraction of the members without the role"})
+    access_denied: float = field(
+        default=0.0, metadata={"help": "fraction of the members whose role lacks the permission"}
+    )
+    opt_in_disabled: float = field(
+        default=0.0, metadata={"help": "fraction of the members without any opt-in region"}
+    )
+    not_entitled: float = field(
+        default=0.0,
+        metadata={"help": "fraction of the members that never had WorkSpaces Pools"},
+    )
+    invited_without_role: float = field(
+        default=0.0, metadata={"help": "fraction of the members that were invited and lack the role"}
+    )
+    role_name: str = field(default="PoolCensusReader", metadata={"help": "the role in every member account"})
+    external_id: str | None = field(default=None, metadata={"help": "the external id that the role asks for"})
+    role_max_session: int = field(
+        default=3600, metadata={"help": "the longest session of the role, in seconds (3600 to 43200)"}
+    )
+    role_names: Mapping[str, str] = field(
+        default_factory=dict, metadata={"help": "names of the role where it has another, by account id"}
+    )
+    external_ids: Mapping[str, str] = field(
+        default_factory=dict,
+        metadata={"help": "external ids that differ, by account id or by the ARN of a role"},
+    )
+    hub_roles: tuple[str, ...] = field(
+        default=(),
+        metadata={"help": "ARNs of roles to assume first, in this order; each trusts the one before alone"},
+    )
+    management_role: bool = field(
+        default=False, metadata={"help": "the role exists in the management account, too"}
+    )
+    caller: str = field(
+        default="management",
+        metadata={
+            "help": "whose credentials are handed out: of the management, a delegated or a member account"
+        },
+    )
+    policies: Policies = field(
+        default_factory=Policies, metadata={"help": "the policies that calls are evaluated against"}
+    )
+    ous: int = field(
+        default=0, metadata={"help": "organizational units, in a tree five deep; 0: six of them, two deep"}
+    )
+    paths: bool = field(default=True, metadata={"help": "the Paths of accounts, as older replies lack them"})
+    states: str = field(
+        default="both",
+        metadata={
+            "help": "what says whether an account is active: State, Status (as in older replies) or both"
+        },
+    )
+    trusted_access: bool = field(
+        default=True,
+        metadata={"help": "trusted access of account management, by which the regions of others are listed"},
+    )
+    sts_off: tuple[str, ...] = field(
+        default=(), metadata={"help": "regions whose STS is not activated for the caller's account"}
+    )
+    cache_bytes: int = field(default=64 << 20, metadata={"help": "memory for encoded pages"})
+
+    def __post_init__(self) -> None:
+        """Refuse what no organization can be.
+
+        Raises ValueError: a value is out of range.
+        """
+        if self.partition not in _PARTITIONS:
+            raise ValueError(f"partition must be one of {', '.join(_PARTITIONS)}, not {self.partition!r}")
+        if not 1 <= self.accounts < 10**9:
+            raise ValueError("accounts must be at least 1")
+        if len(self.regions) > _MAX_REGIONS:
+            raise ValueError(f"regions: at most {_MAX_REGIONS}")
+        if not 1 <= self.page_size <= 25:
+            raise ValueError("page_size must be between 1 and 25")
+        if any(not 0 <= each <= 1 for each in (*self.fractions, self.empty)):
+            raise ValueError("a fraction must be between 0 and 1")
+        if sum(self.fractions) > 1:
+            raise ValueError("the fractions of the members add up to more than 1")
+        counts = (self.max_pools, self.pools_per_target or 0, *self.pool_counts.values())
+        if any(not 0 <= each <= MAX_PER_TARGET for each in counts) or self.mean_pools < 0:
+            raise ValueError(f"the pools of an account in a region must be between 0 and {MAX_PER_TARGET}")
+        if both := sorted({*self.unsupported_regions} & {*self.neutral_regions}):
+            raise ValueError(f"{both[0]} can't be both an unsupported and a neutral region")
+        self._check_organization()
+
+    def _check_organization(self) -> None:
+        if self.caller not in {"management", "delegated", "member"}:
+            raise ValueError(f"caller must be management, delegated or member, not {self.caller!r}")
+        if self.states not in {"State", "Status", "both"}:
+            raise ValueError(f"states must be State, Status or both, not {self.states!r}")
+        if not 0 <= self.ous <= _MAX_UNITS:
+            raise ValueError(f"ous must be between 0 and {_MAX_UNITS}")
+
+    @property
+    def fractions(self) -> tuple[float, ...]:
+        """The fractions of the members, in the order in which the groups are drawn.
+
+        A new one comes last, so that a seed goes on to mean the same accounts.
+        """
+        return (
+            self.suspended,
+            self.scp_denied,
+            self.no_role,
+            self.access_denied,
+            self.opt_in_disabled,
+            self.not_entitled,
+            self.invited_without_role,
+        )

@@ -1,0 +1,260 @@
+"""Policies by kind, as boto3 sees their denials, and the truth that follows from them."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from poolcensus.model import Outcome
+from poolcensus.simulator import (
+    Document,
+    Policies,
+    PolicySet,
+    SimulatorConfig,
+    World,
+    WorldConfig,
+    read_document,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from simulator.conftest import Start
+
+USER = "arn:aws:iam::000000000001:user/census"
+MEMBER = "000000000002"
+ROLE = f"arn:aws:iam::{MEMBER}:role/PoolCensusReader"
+SESSION = f"arn:aws:sts::{MEMBER}:assumed-role/PoolCensusReader/census"
+POOLS = "workspaces:DescribeWorkspacesPools"
+POOL = f"arn:aws:workspaces:us-east-1:{MEMBER}:workspacespool/*"
+
+
+def policy(*statements: dict[str, Any]) -> Document:
+    filled = [{"Effect": "Allow", "Action": "*", "Resource": "*", **each} for each in statements]
+    return read_document(json.dumps({"Version": "2012-10-17", "Statement": filled}))
+
+
+def trust(principal: object = "*", **more: Any) -> Document:
+    statement = {"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole", **more}
+    return read_document(json.dumps({"Statement": [statement]}))
+
+
+def deny(action: str) -> Document:
+    return policy({}, {"Effect": "Deny", "Action": action})
+
+
+OTHER = policy({"Action": "ec2:DescribeRegions"})
+
+
+def world(**policies: Any) -> WorldConfig:
+    return WorldConfig(accounts=4, regions=("us-east-1",), pools_per_target=1, policies=Policies(**policies))
+
+
+def refusal(call: Callable[..., Any], **arguments: Any) -> tuple[str, int, str]:
+    with pytest.raises(ClientError) as error:
+        call(**arguments)
+    response: Any = error.value.response
+    found = response["Error"]
+    return found["Code"], response["ResponseMetadata"]["HTTPStatusCode"], found["Message"]
+
+
+@pytest.mark.parametrize(
+    ("policies", "reason", "outcome"),
+    [
+        ({"identity": OTHER}, f"because no identity-based policy allows the {POOLS} action", "access_denied"),
+        ({"identity": deny(POOLS)}, "with an explicit deny in an identity-based policy", "access_denied"),
+        ({"boundary": OTHER}, f"because no permissions boundary allows the {POOLS} action", "access_denied"),
+        (
+            {"boundary": deny("workspaces:*")},
+            "with an explicit deny in a permissions boundary",
+            "access_denied",
+        ),
+        ({"scp": OTHER}, f"because no service control policy allows the {POOLS} action", "scp_denied"),
+        (
+            {"scp": policy({"Effect": "Deny", "Action": POOLS})},
+            "with an explicit deny in a service control policy",
+            "scp_denied",
+        ),
+        ({"endpoint": OTHER}, f"because no VPC endpoint policy allows the {POOLS} action", "access_denied"),
+        (
+            {"endpoint": deny(POOLS)},
+            "with an explicit deny in a VPC endpoint policy",
+            "access_denied",
+        ),
+        (
+            {"identity": OTHER, "scp": policy({"Effect": "Deny", "Action": "workspaces:D*"})},
+            "with an explicit deny in a service control policy",
+            "scp_denied",
+        ),
+    ],
+)
+def test_a_member_s_call_is_denied_by_each_kind_of_policy(
+    start: Start, policies: dict[str, Document], reason: str, outcome: str
+) -> None:
+    config = world(accounts={MEMBER: PolicySet(**policies)})
+    running = start(SimulatorConfig(world=config))
+    client = running.client("workspaces", running.assume(MEMBER))
+    assert refusal(client.describe_workspaces_pools) == (
+        "AccessDeniedException",
+        400,
+        f"User: {SESSION} is not authorized to perform: {POOLS} on resource: {POOL} {reason}",
+    )
+    other = running.client("workspaces", running.assume("000000000003"))
+    assert other.describe_workspaces_pools()["WorkspacesPools"]
+    truth = {each.account_id: each.outcome for each in running.simulator.world.truth()}
+    assert truth == dict.fromkeys(truth, Outcome.OK) | {MEMBER: Outcome(outcome)}
+
+
+@pytest.mark.parametrize(
+    ("policies", "reason"),
+    [
+        (
+            {"caller": PolicySet(identity=OTHER)},
+            " because no identity-based policy allows the sts:AssumeRole action",
+        ),
+        (
+            {"caller": PolicySet(identity=deny("sts:*"))},
+            " with an explicit deny in an identity-based policy",
+        ),
+        (
+            {"caller": PolicySet(boundary=OTHER)},
+            " because no permissions boundary allows the sts:AssumeRole action",
+        ),
+        (
+            {"members": PolicySet(trust=trust({"AWS": "000000000004"}))},
+            " because no role trust policy allows the sts:AssumeRole action",
+        ),
+        (
+            {"members": PolicySet(trust=trust(Effect="Deny"))},
+            " with an explicit deny in the role trust policy",
+        ),
+        (
+            {"members": PolicySet(trust=trust({"AWS": "000000000004"})), "names_trust": False},
+            "",
+        ),
+        (
+            {"members": PolicySet(rcp=policy({"Effect": "Deny", "Action": "sts:AssumeRole"}))},
+            " with an explicit deny in a resource control policy",
+        ),
+    ],
+)
+def test_a_role_is_refused_by_each_kind_of_policy(
+    start: Start, policies: dict[str, Any], reason: str
+) -> None:
+    running = start(SimulatorConfig(world=world(**policies)))
+    call = running.client("sts").assume_role
+    assert refusal(call, RoleArn=ROLE, RoleSessionName="census") == (
+        "AccessDenied",
+        403,
+        f"User: {USER} is not authorized to perform: sts:AssumeRole on resource: {ROLE}{reason}",
+    )
+    truth = {each.account_id: each.outcome for each in running.simulator.world.truth()}
+    assert truth.pop("000000000001") is (Outcome.OK if "members" in policies else truth_of_caller(policies))
+    assert set(truth.values()) == {Outcome.ASSUME_ROLE_FAILED}
+
+
+def truth_of_caller(policies: dict[str, Any]) -> Outcome:
+    """What the caller finds in its own account, where no role is needed."""
+    caller = policies["caller"]
+    return Outcome.ACCESS_DENIED if OTHER in (caller.identity, caller.boundary) else Outcome.OK
+
+
+def test_a_role_that_does_not_exist_is_refused_without_a_reason(start: Start) -> None:
+    running = start(SimulatorConfig(world=world()))
+    role = f"arn:aws:iam::{MEMBER}:role/Nobody"
+    call = running.client("sts").assume_role
+    assert refusal(call, RoleArn=role, RoleSessionName="census") == (
+        "AccessDenied",
+        403,
+        f"User: {USER} is not authorized to perform: sts:AssumeRole on resource: {role}",
+    )
+
+
+def test_each_service_says_it_in_its_own_way(start: Start) -> None:
+    nothing = policy({"Action": "iam:ListUsers"})
+    running = start(SimulatorConfig(world=world(caller=PolicySet(identity=nothing))))
+
+    def reason(action: str) -> str:
+        return f"because no identity-based policy allows the {action} action"
+
+    assert refusal(running.client("organizations").list_accounts) == (
+        "AccessDeniedException",
+        400,
+        f"User: {USER} is not authorized to perform: organizations:ListAccounts on resource: * "
+        + reason("organizations:ListAccounts"),
+    )
+    assert refusal(running.client("account").list_regions) == (
+        "AccessDeniedException",
+        403,
+        (
+            f"User: {USER} is not authorized to perform: account:ListRegions on resource: "
+            f"arn:aws:account::000000000001:account {reason('account:ListRegions')}"
+        ),
+    )
+    assert refusal(running.client("ec2").describe_regions) == (
+        "UnauthorizedOperation",
+        403,
+        (
+            "You are not authorized to perform this operation. "
+            f"User: {USER} is not authorized to perform: ec2:DescribeRegions {reason('ec2:DescribeRegions')}"
+        ),
+    )
+    found = refusal(running.client("s3").list_objects_v2, Bucket="census", Prefix="a/")
+    assert found[:2] == ("AccessDenied", 403)
+    assert found[2].endswith(f"on resource: arn:aws:s3:::census {reason('s3:ListBucket')}")
+    found = refusal(running.client("s3").put_object, Bucket="census", Key="a/b", Body=b"")
+    assert found[2].endswith(f"on resource: arn:aws:s3:::census/a/b {reason('s3:PutObject')}")
+    assert running.client("sts").get_caller_identity()["Account"] == "000000000001"
+
+
+def test_control_policies_leave_the_management_account_alone(start: Start) -> None:
+    members = PolicySet(scp=policy({"Effect": "Deny", "Action": "*"}))
+    running = start(SimulatorConfig(world=world(members=members)))
+    assert running.client("workspaces").describe_workspaces_pools()["WorkspacesPools"]
+    assert running.client("sts").assume_role(RoleArn=ROLE, RoleSessionName="census")
+
+
+def test_a_trust_policy_asks_for_its_conditions(start: Start) -> None:
+    document = trust(
+        {"AWS": "arn:aws:iam::000000000001:root"},
+        Action=["sts:AssumeRole", "sts:TagSession"],
+        Condition={"StringEquals": {"sts:ExternalId": "word"}, "StringLike": {"aws:RequestTag/Team": "cen*"}},
+    )
+    running = start(SimulatorConfig(world=world(members=PolicySet(trust=document))))
+    call = running.client("sts").assume_role
+    asked: dict[str, Any] = {"RoleArn": ROLE, "RoleSessionName": "census"}
+    tagged = {**asked, "Tags": [{"Key": "Team", "Value": "census"}]}
+    for lacking in (asked, {**asked, "ExternalId": "word"}, tagged, {**tagged, "ExternalId": "wrong"}):
+        assert "no role trust policy allows the sts:AssumeRole action" in refusal(call, **lacking)[2]
+    assert call(**tagged, ExternalId="word")["Credentials"]
+    found = refusal(call, **tagged, ExternalId="word", SourceIdentity="alice")
+    assert "to perform: sts:SetSourceIdentity on" in found[2]
+
+
+def test_a_region_may_be_closed_by_a_control_policy() -> None:
+    closed = policy(
+        {"Effect": "Deny", "Condition": {"StringNotEquals": {"aws:RequestedRegion": ["us-east-1"]}}}
+    )
+    config = WorldConfig(
+        accounts=2,
+        regions=("us-east-1", "eu-west-1"),
+        pools_per_target=1,
+        policies=Policies(members=PolicySet(scp=closed)),
+    )
+    found = {(each.account_id, each.region): each.outcome for each in World(config).truth()}
+    assert found == {
+        ("000000000001", "us-east-1"): Outcome.OK,
+        ("000000000001", "eu-west-1"): Outcome.OK,
+        (MEMBER, "us-east-1"): Outcome.OK,
+        (MEMBER, "eu-west-1"): Outcome.SCP_DENIED,
+    }
+
+
+def test_a_session_policy_denies_explicitly_too(start: Start) -> None:
+    running = start(SimulatorConfig(world=world()))
+    document = {"Statement": [{"Effect": "Deny", "Action": POOLS, "Resource": "*"}]}
+    client = running.client("workspaces", running.assume(MEMBER, Policy=json.dumps(document)))
+    assert refusal(client.describe_workspaces_pools)[2].endswith("with an explicit deny in a session policy")
