@@ -6,7 +6,7 @@ inside is a msgspec.Struct, which costs a fraction to define and to make.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -91,6 +91,7 @@ class Account:
 
     `ou_path` is its place in the organization, `o-…/r-…/ou-…/ACCOUNT/`; `tags` are pairs of key and value.
     `organization` is what the settings call its Organization, where a run is of several.
+    `regions` are those in which it is asked, where they are not the run's.
     """
 
     id: str
@@ -98,6 +99,8 @@ class Account:
     ou_path: str | None = None
     tags: tuple[tuple[str, str], ...] | None = None
     organization: str | None = None
+    # An account is the same wherever it is asked; and a target is looked up by its account all the time.
+    regions: tuple[str, ...] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -253,12 +253,16 @@ class Census:
     async def _send_targets(self, outlet: Outlet[Target]) -> None:
         async with self._open() as organizations:
             for opened in organizations:
-                regions = opened.regions.regions
+                usual = opened.regions.regions
                 with naming(opened.name):
                     async with aclosing(opened.listing.accounts()) as batches:
                         async for accounts in batches:
                             await outlet.put(
-                                tuple(Target(account, region) for account in accounts for region in regions)
+                                tuple(
+                                    Target(account, region)
+                                    for account in accounts
+                                    for region in account.regions or usual
+                                )
                             )
 
     async def _send_pages(self, outlet: Outlet[Page]) -> None:
