@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 import anyio
 
+from poolcensus.census.planning import with_estimate
 from poolcensus.census.publication import Publication
 from poolcensus.census.run import Run, check_accounts
 from poolcensus.engine.sinks import EventSink, PageSink, RecordSink
@@ -207,7 +208,7 @@ class Census:
             for opened in organizations:
                 with naming(opened.name):
                     plans.append(await self._plan_of(opened))
-            return joined_plan(plans)
+            return await with_estimate(joined_plan(plans), self.settings, self.operation)
 
     async def _plan_of(self, opened: Opened) -> Plan:
         accounts = tuple([account async for batch in opened.listing.accounts() for account in batch])

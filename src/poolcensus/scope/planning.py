@@ -82,7 +82,7 @@ async def _count_disabled(opened: Opened, accounts: tuple[Account, ...]) -> int:
                 disabled = await opened.aws.region_status.disabled(account.id)
             except CallError:
                 continue
-            found.append(len(opt_in & (disabled or frozenset())))
+            found.append(len(asked & (disabled or frozenset())))
 
     with first_reason_raised():
         async with anyio.create_task_group() as group:
