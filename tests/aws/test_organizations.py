@@ -251,20 +251,20 @@ IAM = "User: arn:x is not authorized to perform: organizations:ListAccounts on r
                 "You don't have permissions to access this resource.", code="AccessDeniedException"
             ),
             "000000000009",
-            "Account 000000000001 can't list .* management account 000000000009, .* delegated administrator",
+            "Account 000000000001 can't read .* management account 000000000009, .* delegated administrator",
             "policy",
         ),
         (
             AccessDeniedError("You don't have permissions.", code="AccessDeniedException"),
             None,
-            "Account 000000000001 can't list .* of the management account, or register",
+            "Account 000000000001 can't read .* of the management account, or register",
             "None",
         ),
         (
             AccessDeniedError(f"{IAM} no identity-based policy allows it", code="AccessDeniedException"),
             "000000000001",
             "organizations:ListAccounts was refused to arn:aws:iam::000000000001:root.*with that permission",
-            "can't list",
+            "can't read",
         ),
         (
             ScpDeniedError(f"{IAM} explicit deny in a service control policy.", code="AccessDeniedException"),

@@ -50,7 +50,7 @@ def failed_listing(
             )
         case AccessDeniedError() if denial_in(error.message) is None and _is_other(caller, membership):
             text = (
-                f"Account {caller.account_id} can't list the accounts of its Organization: {action} was"
+                f"Account {caller.account_id} can't read its Organization: {action} was"
                 " refused, which only the management account and delegated administrators may call. Use"
                 f" credentials of the management account{_id(membership)}, or register account"
                 f" {caller.account_id} there as delegated administrator ({error.message})"

@@ -122,14 +122,17 @@ class AccountListing:
         if choice.lists_organization:
             async for page in self._opened().accounts():
                 yield self._new(page, ORGANIZATION)
-        if SELF in choice.sources:
-            alone = ListedAccount(self._caller.account_id, None, ACTIVE, None)
-            yield self._new(await self._placed([alone]), SELF)
-        in_files = [
-            ListedAccount(each.id, each.name, each.state, None) for each in choice.files.entries.values()
+        alone = [ListedAccount(self._caller.account_id, None, ACTIVE, None)] if SELF in choice.sources else []
+        named = [
+            *alone,
+            *(ListedAccount(each.id, each.name, each.state, None) for each in choice.files.entries.values()),
         ]
-        for part in _parts(await self._placed(in_files)):
-            yield self._new(part, _OF_FILES)
+        # What is not among the accounts that were listed has no place in the Organization.
+        if not choice.lists_organization:
+            named = await self._placed(named)
+        for source, some in ((SELF, named[: len(alone)]), (_OF_FILES, named[len(alone) :])):
+            for part in _parts(some):
+                yield self._new(part, source)
 
     def _new(self, accounts: Iterable[ListedAccount], source: str) -> Iterator[ListedAccount]:
         for each in accounts:
