@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+import anyio
 import pytest
 
 from poolcensus.aws.organizations import Organization, _listed
@@ -22,7 +23,7 @@ from poolcensus.model import Caller
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from poolcensus.aws.client import Call, Channel, CredentialSource
+    from poolcensus.aws.client import Call, CallWatch, Channel, CredentialSource
     from poolcensus.aws.sdk import Sdk
     from poolcensus.model import JsonObject
 
@@ -149,6 +150,34 @@ async def test_a_unit_without_an_id_is_not_passed_over() -> None:
     with pytest.raises(OrganizationError, match="without an id"):
         async for _ in organization(scripted).accounts_under("ou-1"):
             pass
+
+
+async def test_fewer_are_asked_for_tags_at_once_where_organizations_throttles() -> None:
+    class Throttling(Scripted):
+        in_flight = most = calls = 0
+
+        async def call(self, call: Call, source: object, parse: Callable[[Reply], Any], **others: Any) -> Any:
+            watch: CallWatch = others["watch"]
+            self.in_flight += 1
+            self.calls += 1
+            self.most = max(self.most, self.in_flight)
+            await anyio.wait_all_tasks_blocked()
+            watch.throttles += self.in_flight > 2
+            self.in_flight -= 1
+            return (), None
+
+    scripted = Throttling({})
+    asked = organization(scripted)
+    most = []
+    for _ in range(2):
+        scripted.most = 0
+        async with anyio.create_task_group() as group:
+            for number in range(16):
+                group.start_soon(asked.tags, f"{number:012d}")
+        most.append(scripted.most)
+    assert most[0] == 8
+    assert most[1] < 5
+    assert scripted.calls == 32
 
 
 async def test_tags_of_an_account() -> None:

@@ -253,11 +253,11 @@ async def test_units_hold_for_everything_below_and_an_exclusion_wins(
     lacking: tuple[int, ...],
 ) -> None:
     """Whether all, some or none of the replies say where the accounts are."""
-    places = {1: OUTER, 2: INNER, 3: INNER, 4: "ou-c", 5: "ou-d"}
+    places = {1: OUTER, 2: INNER, 3: INNER, 4: "ou-c", 5: "ou-ab"}
     page = [listed(each, under=None if each in lacking else place) for each, place in places.items()]
     below = {
         unit: [listed(each) for each, place in places.items() if unit in f"r-1/{place}".split("/")]
-        for unit in ("r-1", "ou-a", "ou-b", "ou-c", "ou-d", "ou-e")
+        for unit in ("r-1", "ou-a", "ou-b", "ou-c", "ou-e")
     }
     organization = Scripted([page[:2], [], page[2:]], below)
     listing = listing_of(AccountChoice(units=units, exclude_units=exclude), organization)
