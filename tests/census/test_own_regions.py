@@ -55,6 +55,45 @@ async def test_an_account_is_asked_in_its_own_regions_and_the_ledger_has_no_othe
     assert plan.calls["account:ListRegions"] == 1
 
 
+async def test_an_account_is_asked_as_its_file_says(
+    lab: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = await lab(accounts=6, regions=("us-east-1",), pools_per_target=1, external_id="right-one")
+    config = tmp_path / "aws-config"
+    key, secret = here.simulator.access_key_id, here.simulator.secret_access_key
+    config.write_text(f"[profile hub]\naws_access_key_id={key}\naws_secret_access_key={secret}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    arn = f"arn:aws:iam::{C}:role/PoolCensusReader"
+    file = tmp_path / "own.csv"
+    file.write_text(
+        "account_id,role,external_id,profile\n"
+        f"{B},PoolCensusReader,right-one,\n{C},{arn},right-one,hub\n{D},PoolCensusReader,wrong-one,\n"
+    )
+    given: dict[str, object] = {
+        "accounts_from": f"organization,{file}",
+        "role_name": "Another",
+        "external_id": "another-one",
+    }
+    snapshot = await here.collect(**given)
+    found = {each.account_id: each for each in snapshot.targets()}
+    read = {account for account, each in found.items() if each.outcome is Outcome.OK}
+    # The first is the caller's own.
+    assert read == {A, B, C}
+    failed = [each for each in found.values() if each.outcome is not Outcome.OK]
+    assert {each.outcome for each in failed} == {Outcome.ASSUME_ROLE_FAILED}
+    assert len(failed) == 3
+    written = b"".join(each.read_bytes() for each in here.dest.rglob("*") if each.is_file())
+    for external_id in (b"right-one", b"wrong-one", b"another-one"):
+        assert external_id not in written
+    async with Census(here.settings(**given)) as census:
+        plan = await census.plan()
+    assert plan.calls["sts:AssumeRole"] == 5
+    # For a profile alone, no role is assumed.
+    file.write_text(f"account_id,profile\n{B},hub\n")
+    async with Census(here.settings(**given)) as census:
+        assert (await census.plan()).calls["sts:AssumeRole"] == 4
+
+
 async def test_a_run_that_resumes_keeps_to_the_regions_of_each_account(lab: Start, tmp_path: Path) -> None:
     here = await lab(accounts=4, regions=REGIONS, pools_per_target=1)
     file = tmp_path / "own.json"

@@ -60,16 +60,16 @@ def test_json_and_toml_files_have_keys_for_them(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
-        ("a.csv", f"Id,role\n{A},R\n{B},no role\n", "line 3, column 2 (role): 'no role' must be a role name"),
+        ("a.csv", f"Id,role\n{A},R\n{B},no role\n", "line 3, column 2 (role): must be a role name"),
         (
             "a.csv",
             f"role,Id\n{ARN},{A}\n",
-            f"line 2, column 1 (role): the role is of account {B}, and not of",
+            f'line 2, column 1 (role): "{ARN}" is not a role of account {A}',
         ),
         (
             "a.csv",
             f"Id,role_arn\n{A},arn:aws:s3:::x\n",
-            "line 2, column 2 (role_arn): 'arn:aws:s3:::x' is not",
+            'line 2, column 2 (role_arn): "arn:aws:s3:::x" is not the ARN',
         ),
         (
             "a.csv",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from poolcensus import partitions
 from poolcensus.config import Secret, readers
+from poolcensus.config.roles import role_of_account
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -35,7 +36,6 @@ ACTIVE = "ACTIVE"
 STATES = frozenset({ACTIVE, "PENDING_ACTIVATION", "SUSPENDED", "PENDING_CLOSURE", "CLOSED"})
 
 _ACCOUNT_ID = re.compile(r"[0-9]{12}")
-_ROLE_ARN = re.compile(r"arn:(?:aws[a-z-]*|\{partition\}):iam::([0-9]{12}|\{account_id\}):role/[\w+=,.@/-]+")
 # What separates regions in a cell; a comma separates cells.
 _BETWEEN_REGIONS = re.compile(r"[\s;|,]+")
 
@@ -123,18 +123,10 @@ def _state(value: object, where: str) -> str:
 def _role(where: str, value: str | None, account_id: str) -> str | None:
     if value is None:
         return None
-    found = _ROLE_ARN.fullmatch(value)
-    if found is None:
-        if value.startswith("arn:"):
-            raise ValueError(f"{where}: {value[:120]!r} is not the ARN of a role")
-        try:
-            name: str = readers.plain(readers.RoleName, value)
-        except ValueError as error:
-            raise ValueError(f"{where}: {value[:40]!r} {error}") from None
-        return name
-    if found[1] not in {account_id, "{account_id}"}:
-        raise ValueError(f"{where}: the role is of account {found[1]}, and not of {account_id}")
-    return value
+    try:
+        return role_of_account(value, account_id)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
 
 
 def _external_id(where: str, value: str | None) -> Secret | None:

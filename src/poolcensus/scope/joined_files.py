@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from poolcensus.aws.roles import RoleOverride
 from poolcensus.errors import SettingsError
 from poolcensus.scope.account_file import read_accounts
 
@@ -20,6 +21,15 @@ class FileAccounts(msgspec.Struct, frozen=True):
 
     entries: Mapping[str, AccountEntry] = {}
     repeated: tuple[str, ...] = ()
+
+    @property
+    def overrides(self) -> dict[str, RoleOverride]:
+        """What accounts have in place of the run's role, external ID and credentials, by id."""
+        return {
+            each.id: RoleOverride(each.role, each.external_id, each.profile)
+            for each in self.entries.values()
+            if each.has_own_access
+        }
 
 
 def join_files(paths: Iterable[str], extra_regions: Iterable[str] = ()) -> FileAccounts:

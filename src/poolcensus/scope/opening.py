@@ -18,8 +18,9 @@ from poolcensus.scope.joined_files import FileAccounts, join_files
 from poolcensus.scope.regions import RegionChoice, plan_regions
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
+    from poolcensus.aws.roles import RoleOverride
     from poolcensus.aws.session import Aws, CallerSession
     from poolcensus.config import Settings
     from poolcensus.flow.concurrency import ConcurrencyLimiter
@@ -54,6 +55,8 @@ class Opened(msgspec.Struct, frozen=True):
     aws: Aws
     listing: AccountListing
     regions: RegionChoice
+    overrides: Mapping[str, RoleOverride]
+    hub_roles: int
     tracing: Tracing | None
 
 
@@ -94,8 +97,15 @@ async def open_run(
         shard=settings.shard,
     )
     query = Query(settings.pool_ids, tuple(each.parameter for each in settings.filters), settings.page_size)
+    overrides = choice.files.overrides
     async with open_aws(
-        settings, prepared.session, operation, query, prepared.tracing, limiter=shared.limiter
+        settings,
+        prepared.session,
+        operation,
+        query,
+        prepared.tracing,
+        limiter=shared.limiter,
+        overrides=overrides,
     ) as aws:
         shared.limiter = aws.channel.limiter
         regions = plan_regions(operation, aws.caller.partition, settings, choice.own_regions)
@@ -108,4 +118,4 @@ async def open_run(
             name=name,
             owners=shared.owners,
         )
-        yield Opened(name, aws, listing, regions.all, prepared.tracing)
+        yield Opened(name, aws, listing, regions.all, overrides, len(settings.role_chain), prepared.tracing)

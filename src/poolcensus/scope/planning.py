@@ -28,7 +28,10 @@ async def plan_of(opened: Opened, operation: Operation, accounts: tuple[Account,
     Calls member accounts only to ask which regions they have enabled.
     """
     disabled = await _count_disabled(opened, accounts)
-    roles = sum(account.id != opened.aws.caller.account_id for account in accounts)
+    roles = sum(_has_role(account.id, opened) for account in accounts)
+    if roles:
+        # Each once, before all others.
+        roles += opened.hub_roles
     usual = opened.regions.regions
     targets = sum(len(account.regions or usual) for account in accounts)
     # The listing and the regions' status were asked for just now, as a run will ask for them.
@@ -49,6 +52,14 @@ async def plan_of(opened: Opened, operation: Operation, accounts: tuple[Account,
         region_disabled=disabled,
         calls={name: count for name, count in calls.items() if count},
     )
+
+
+def _has_role(account_id: str, opened: Opened) -> bool:
+    """Whether a role is assumed for an account."""
+    override = opened.overrides.get(account_id)
+    if override is None:
+        return account_id != opened.aws.caller.account_id
+    return override.profile is None or override.role is not None
 
 
 def joined_plan(plans: Sequence[Plan]) -> Plan:
