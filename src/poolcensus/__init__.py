@@ -58,6 +58,8 @@ if TYPE_CHECKING:
         Caller,
         ColumnType,
         Denial,
+        Estimate,
+        EstimateStep,
         FailedAccount,
         FailureGroup,
         KnownGap,
@@ -72,6 +74,7 @@ if TYPE_CHECKING:
         TargetResult,
         Totals,
     )
+    from poolcensus.scope.account_list import write_account_list
     from poolcensus.snapshot import (
         Decision,
         Keep,
@@ -117,6 +120,8 @@ _HOMES = {
         "Caller",
         "ColumnType",
         "Denial",
+        "Estimate",
+        "EstimateStep",
         "FailedAccount",
         "FailureGroup",
         "KnownGap",
@@ -132,6 +137,7 @@ _HOMES = {
         "Totals",
     ),
     "poolcensus.config": ("Settings",),
+    "poolcensus.scope.account_list": ("write_account_list",),
     "poolcensus.snapshot": (
         "Decision",
         "Keep",
@@ -167,6 +173,8 @@ __all__ = [
     "DestinationError",
     "DestinationLockedError",
     "Diff",
+    "Estimate",
+    "EstimateStep",
     "Exported",
     "FailedAccount",
     "FailureGroup",
@@ -213,6 +221,7 @@ __all__ = [
     "report",
     "unlock",
     "verify",
+    "write_account_list",
 ]
 
 

@@ -6,7 +6,7 @@ inside is a msgspec.Struct, which costs a fraction to define and to make.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -91,6 +91,7 @@ class Account:
 
     `ou_path` is its place in the organization, `o-…/r-…/ou-…/ACCOUNT/`; `tags` are pairs of key and value.
     `organization` is what the settings call its Organization, where a run is of several.
+    `regions` are those in which it is asked, where they are not the run's.
     """
 
     id: str
@@ -98,6 +99,8 @@ class Account:
     ou_path: str | None = None
     tags: tuple[tuple[str, str], ...] | None = None
     organization: str | None = None
+    # An account is the same wherever it is asked; and a target is looked up by its account all the time.
+    regions: tuple[str, ...] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,10 +367,34 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class EstimateStep:
+    """What the calls of one IAM action take, and why. Steps go on side by side."""
+
+    action: str
+    calls: int
+    seconds: float
+    basis: str
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """How long a run may take: in `seconds`, of which the calls of the action `bound_by` take most.
+
+    `snapshot_id` is the snapshot of the same kind whose pages and time were taken as a measure, or None.
+    """
+
+    seconds: float
+    bound_by: str
+    steps: tuple[EstimateStep, ...]
+    snapshot_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What a census would do, without doing it.
 
-    `calls` counts by API operation what `collect` would send at least: one page a target.
+    `calls` counts by API operation what `collect` would send at least: one page a target. `regions` are those
+    of any account.
     """
 
     caller: Caller
@@ -378,3 +405,4 @@ class Plan:
     targets: int
     region_disabled: int
     calls: dict[str, int]
+    estimate: Estimate | None = None

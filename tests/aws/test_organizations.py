@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+import anyio
 import pytest
 
 from poolcensus.aws.organizations import Organization, _listed
 from poolcensus.aws.transport.protocol import Reply
-from poolcensus.errors import AccessDeniedError, CallError, OrganizationError, ServiceError
+from poolcensus.errors import (
+    AccessDeniedError,
+    CallError,
+    OrganizationError,
+    ScpDeniedError,
+    ServiceError,
+    SettingsError,
+)
 from poolcensus.format import codec
 from poolcensus.model import Caller
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from poolcensus.aws.client import Call, Channel, CredentialSource
+    from poolcensus.aws.client import Call, CallWatch, Channel, CredentialSource
     from poolcensus.aws.sdk import Sdk
     from poolcensus.model import JsonObject
 
@@ -144,6 +152,34 @@ async def test_a_unit_without_an_id_is_not_passed_over() -> None:
             pass
 
 
+async def test_fewer_are_asked_for_tags_at_once_where_organizations_throttles() -> None:
+    class Throttling(Scripted):
+        in_flight = most = calls = 0
+
+        async def call(self, call: Call, source: object, parse: Callable[[Reply], Any], **others: Any) -> Any:
+            watch: CallWatch = others["watch"]
+            self.in_flight += 1
+            self.calls += 1
+            self.most = max(self.most, self.in_flight)
+            await anyio.wait_all_tasks_blocked()
+            watch.throttles += self.in_flight > 2
+            self.in_flight -= 1
+            return (), None
+
+    scripted = Throttling({})
+    asked = organization(scripted)
+    most = []
+    for _ in range(2):
+        scripted.most = 0
+        async with anyio.create_task_group() as group:
+            for number in range(16):
+                group.start_soon(asked.tags, f"{number:012d}")
+        most.append(scripted.most)
+    assert most[0] == 8
+    assert most[1] < 5
+    assert scripted.calls == 32
+
+
 async def test_tags_of_an_account() -> None:
     tags: list[JsonObject | CallError] = [
         {"Tags": [{"Key": "a", "Value": "1"}], "NextToken": "x"},
@@ -157,7 +193,10 @@ async def test_tags_of_an_account() -> None:
 @pytest.mark.parametrize(
     ("error", "sentence"),
     [
-        (ServiceError("x", code="AWSOrganizationsNotInUseException"), "`accounts_from` self"),
+        (
+            ServiceError("x", code="AWSOrganizationsNotInUseException"),
+            "000000000001 is in no AWS .*`accounts_from` to self",
+        ),
         (AccessDeniedError("x", code="AccessDeniedException"), "organizations:ListAccounts was refused"),
         (ServiceError("broken", code="Odd"), r"organizations:ListAccounts failed: broken \(Odd\)"),
     ],
@@ -165,6 +204,114 @@ async def test_tags_of_an_account() -> None:
 async def test_what_fails_is_said_so_that_a_person_can_act(error: CallError, sentence: str) -> None:
     with pytest.raises(OrganizationError, match=sentence):
         _ = [page async for page in organization(Scripted({"list_accounts": [error]})).accounts()]
+
+
+UNIT, ROOT = "ou-ab12-34cd56ef", "r-ab12"
+PLACE = f"o-abcdefghij/{ROOT}/{UNIT}/"
+
+
+@pytest.mark.parametrize(
+    ("paths", "path"),
+    [
+        ([f"{PLACE}000000000002/"], f"{PLACE}000000000002/"),
+        ([f"{PLACE}000000000002"], f"{PLACE}000000000002/"),
+        ([PLACE], f"{PLACE}000000000002/"),
+        ([PLACE, f"{PLACE}000000000002/"], f"{PLACE}000000000002/"),
+        ([f"o-abcdefghij/{ROOT}/000000000002/"], f"o-abcdefghij/{ROOT}/000000000002/"),
+        ([f"{PLACE}{UNIT}/000000000002/"], f"{PLACE}{UNIT}/000000000002/"),
+        # Two places, another account's, another Organization's, and what is no path.
+        ([PLACE, f"o-abcdefghij/{ROOT}/"], None),
+        ([f"{PLACE}000000000003/"], None),
+        ([f"o-zzzzzzzzzz/{ROOT}/000000000002/"], None),
+        ([f"{ROOT}/{UNIT}/000000000002/"], None),
+        ([f"o-abcdefghij/{UNIT}/000000000002/"], None),
+        ([f"{PLACE}000000000002/", 7], None),
+        ([""], None),
+        ([], None),
+        (PLACE, None),
+        (None, None),
+    ],
+)
+def test_a_path_counts_where_it_is_one_and_no_other(paths: Any, path: str | None) -> None:
+    arn = "arn:aws:organizations::000000000001:account/o-abcdefghij/000000000002"
+    assert _listed({"Id": "000000000002", "Arn": arn, "Paths": paths}).path == path
+
+
+async def test_the_whole_tree_is_walked_from_its_roots() -> None:
+    arn = f"arn:aws:organizations::000000000001:root/o-abc/{ROOT}"
+    scripted = Scripted(
+        {
+            "list_roots": [{"Roots": [{"Id": ROOT, "Arn": arn}]}],
+            f"list_accounts_for_parent {ROOT}": [
+                {"Accounts": [one(1)], "NextToken": "x"},
+                {"Accounts": [one(2)]},
+            ],
+            "list_accounts_for_parent ou-2": [{"Accounts": [one(3)]}],
+            f"list_organizational_units_for_parent {ROOT}": [{"OrganizationalUnits": [{"Id": "ou-1"}]}],
+            "list_organizational_units_for_parent ou-1": [{"OrganizationalUnits": [{"Id": "ou-2"}]}],
+        }
+    )
+    assert await organization(scripted).paths() == {
+        "000000000001": f"o-abc/{ROOT}/000000000001/",
+        "000000000002": f"o-abc/{ROOT}/000000000002/",
+        "000000000003": f"o-abc/{ROOT}/ou-1/ou-2/000000000003/",
+    }
+
+
+@pytest.mark.parametrize("code", ["ParentNotFoundException", "InvalidInputException"])
+async def test_a_unit_that_is_not_there_is_the_settings_fault(code: str) -> None:
+    scripted = Scripted({"list_accounts_for_parent ou-2": [ServiceError("x", code=code)]})
+    with pytest.raises(SettingsError, match="unit ou-2 in the caller's Organization"):
+        await organization(scripted).check_units(("ou-1", "ou-2", "ou-3"))
+    assert [request["ParentId"] for _, request in scripted.requests] == ["ou-1", "ou-2"]
+    refused = Scripted({"list_accounts_for_parent ou-2": [AccessDeniedError("x", code="AccessDenied")]})
+    with pytest.raises(OrganizationError, match="ListAccountsForParent"):
+        await organization(refused).check_units(("ou-2",))
+
+
+IAM = "User: arn:x is not authorized to perform: organizations:ListAccounts on resource: * because"
+
+
+@pytest.mark.parametrize(
+    ("error", "management", "said", "unsaid"),
+    [
+        (
+            AccessDeniedError(
+                "You don't have permissions to access this resource.", code="AccessDeniedException"
+            ),
+            "000000000009",
+            "Account 000000000001 can't read .* management account 000000000009, .* delegated administrator",
+            "policy",
+        ),
+        (
+            AccessDeniedError("You don't have permissions.", code="AccessDeniedException"),
+            None,
+            "Account 000000000001 can't read .* of the management account, or register",
+            "None",
+        ),
+        (
+            AccessDeniedError(f"{IAM} no identity-based policy allows it", code="AccessDeniedException"),
+            "000000000001",
+            "organizations:ListAccounts was refused to arn:aws:iam::000000000001:root.*with that permission",
+            "can't read",
+        ),
+        (
+            ScpDeniedError(f"{IAM} explicit deny in a service control policy.", code="AccessDeniedException"),
+            "000000000009",
+            "denied to account 000000000001 by a service control policy.*management account 000000000009",
+            "register",
+        ),
+    ],
+)
+async def test_who_is_refused_and_who_is_not_is_said(
+    error: CallError, management: str | None, said: str, unsaid: str
+) -> None:
+    described: JsonObject = {"Organization": {"Id": "o-abc", "MasterAccountId": management}}
+    answer = described if management is not None else ServiceError("x", code="Odd")
+    scripted = Scripted({"list_accounts": [error], "describe_organization": [answer]})
+    with pytest.raises(OrganizationError, match=said) as raised:
+        _ = [page async for page in organization(scripted).accounts()]
+    assert unsaid not in str(raised.value)
 
 
 @pytest.mark.parametrize(

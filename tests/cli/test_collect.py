@@ -51,7 +51,7 @@ def test_every_option_reaches_its_setting(library: FakeLibrary) -> None:
     assert settings.exclude_accounts == ("000000000004",)
     assert (settings.ous, settings.exclude_ous) == (("ou-ab12-34cd56ef",), ("r-ab12",))
     assert settings.account_tags == (("a", "b"), ("c", "d,e"))
-    assert settings.accounts_from == "list.txt"
+    assert settings.accounts_from == ("list.txt",)
     assert (settings.regions, settings.exclude_regions) == (("eu-*",), ("eu-west-1",))
     assert (settings.profile, settings.role_name) == ("p", "R")
     assert settings.external_id is not None

@@ -211,5 +211,6 @@ def test_every_setting_with_a_file_or_a_folder_completes_one() -> None:
         for each in loaded.params
     }
     assert {name for name, found in kinds.items() if found} == {
-        "--config", "--dest", "--accounts-from", "--metrics-file",
+        "--config", "--dest", "--accounts-from", "--accounts-snapshot", "--external-id-file",
+        "--metrics-file",
     }  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -63,8 +64,10 @@ class Model:
         per_account: int,
         per_region: int,
         long: Mapping[tuple[str, str], int],
+        own: Mapping[int, tuple[str, ...]],
     ) -> None:
         self.regions = regions
+        self._own = own
         self.schedule = make(regions, ahead=ahead, per_account=per_account, per_region=per_region, long=long)
         self.preparing: list[Account] = []
         self.to_add = list(batches)
@@ -78,8 +81,15 @@ class Model:
     def add(self) -> None:
         if self.to_add:
             size = self.to_add.pop(0)
-            self.schedule.add(accounts(size, self.known))
+            added = self.accounts(size, self.known)
+            assert self.schedule.add(added) == sum(len(self.regions_of(each)) for each in added)
             self.known += size
+
+    def accounts(self, count: int, start: int = 0) -> list[Account]:
+        return [replace(each, regions=self._own.get(int(each.id))) for each in accounts(count, start)]
+
+    def regions_of(self, account: Account) -> tuple[str, ...]:
+        return account.regions or self.regions.regions
 
     def prepare(self) -> bool:
         account = self.schedule.next_account()
@@ -109,7 +119,7 @@ class Model:
         target = self.open.pop(which % len(self.open))
         self._closed[target.account.id] += 1
         is_last = self.schedule.close(target)
-        assert is_last == (self._closed[target.account.id] == len(self.regions.regions))
+        assert is_last == (self._closed[target.account.id] == len(self.regions_of(target.account)))
         if is_last:
             self.last_of.append(target.account.id)
 
@@ -144,6 +154,7 @@ class Model:
         max_size=120,
     ),
     long=st.dictionaries(st.tuples(st.integers(0, 19), st.integers(0, 6)), st.integers(1, 9), max_size=6),
+    own=st.dictionaries(st.integers(0, 19), st.sets(st.integers(0, 6), min_size=1), max_size=6),
     to_the_end=st.booleans(),
 )
 def test_every_target_is_opened_once_or_left_over_once(
@@ -153,6 +164,7 @@ def test_every_target_is_opened_once_or_left_over_once(
     moves: list[tuple[str, int]],
     long: dict[tuple[int, int], int],
     *,
+    own: dict[int, set[int]],
     to_the_end: bool,
 ) -> None:
     chosen = choice(*regions)
@@ -161,8 +173,18 @@ def test_every_target_is_opened_once_or_left_over_once(
         (f"{account:012d}", chosen.regions[region % len(chosen.regions)]): pages
         for (account, region), pages in long.items()
     }
-    model = Model(batches, chosen, ahead=ahead, per_account=per_account, per_region=per_region, long=names)
-    assert model.schedule.targets_per_account == len(chosen.regions)
+    every = chosen.regions
+    model = Model(
+        batches,
+        chosen,
+        ahead=ahead,
+        per_account=per_account,
+        per_region=per_region,
+        long=names,
+        own={
+            number: tuple(sorted({every[each % len(every)] for each in some})) for number, some in own.items()
+        },
+    )
     for name, which in moves:
         model.move(name, which)
     while model.to_add:
@@ -175,7 +197,11 @@ def test_every_target_is_opened_once_or_left_over_once(
     assert not (to_the_end and left)
     assert model.schedule.pop() is None
     assert not list(model.schedule.rest())
-    everything = {Target(account, region) for account in accounts(model.known) for region in chosen.regions}
+    everything = {
+        Target(account, region)
+        for account in model.accounts(model.known)
+        for region in model.regions_of(account)
+    }
     assert len(model.popped) + len(left) == len(everything)
     assert {*model.popped, *left} == everything
 
@@ -228,6 +254,18 @@ def test_an_account_that_is_ready_goes_to_the_one_region_that_is_idle() -> None:
     assert prepare_all(schedule) == 1
     # The others have no room, and accounts would be dealt only once there are as many as regions.
     assert schedule.pop() == Target(Account("000000000001"), opened[1].region)
+
+
+def test_a_region_of_few_accounts_has_no_others_prepared_for_it() -> None:
+    schedule = make(choice(3, 0), ahead=4, per_account=9, per_region=99)
+    few = replace(accounts(1)[0], regions=("on-0", "on-2"))
+    schedule.add([few, *(replace(each, regions=("on-0", "on-1")) for each in accounts(20, start=1))])
+    # The first three are dealt out, and two of them wait in on-1.
+    assert prepare_all(schedule) == 5
+    opened = [target for _ in range(4) if (target := schedule.pop()) is not None]
+    assert Target(few, "on-2") in opened
+    # Nothing waits in on-2 any more, nor will: the others are prepared as they are needed.
+    assert prepare_all(schedule) <= 2
 
 
 def test_an_account_at_its_bound_leaves_the_others_their_turn() -> None:

@@ -12,6 +12,7 @@ import pytest
 from poolcensus.aws.session import open_aws, open_caller
 from poolcensus.census import Census
 from poolcensus.config import load_settings
+from poolcensus.errors import SettingsError
 from poolcensus.model import Outcome, SnapshotStatus
 from poolcensus.operations import WORKSPACES_POOLS, Query
 from poolcensus.snapshot import verify
@@ -109,6 +110,25 @@ async def test_the_accounts_are_those_of_the_organization(tree: Tree) -> None:
     assert (
         set(await asked(ous=(tree.inner,), account_tags=("env=prod", "x=1"))) == tree.tagged & tree.in_inner
     )
+
+
+async def test_places_and_tags_are_those_of_the_organization(tree: Tree) -> None:
+    async with Census(settings(include_ou_path=True, include_account_tags=True)) as census:
+        plan = await census.plan()
+    found = {each.id: each for each in plan.accounts}
+    top = f"{plan.organization_id}/{tree.root}/"
+    places = {account: f"{top}{account}/" for account in tree.everyone}
+    places |= {account: f"{top}{tree.outer}/{account}/" for account in tree.in_outer}
+    places |= {account: f"{top}{tree.outer}/{tree.inner}/{account}/" for account in tree.in_inner}
+    assert {account: each.ou_path for account, each in found.items()} == places
+    assert {account for account, each in found.items() if ("env", "prod") in (each.tags or ())} == tree.tagged
+    assert found[CALLER].tags == ()
+
+
+async def test_a_unit_that_does_not_exist_is_refused(tree: Tree) -> None:
+    for given in ({"ous": f"{tree.inner}0"}, {"exclude_ous": "r-zzzz"}):
+        with pytest.raises(SettingsError, match="There is no root or organizational unit"):
+            await asked(**given)
 
 
 async def test_a_plan_counts_what_there_is(tree: Tree) -> None:

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from poolcensus.errors import SettingsError
-from poolcensus.scope.account_file import AccountEntry, read_accounts
+from poolcensus.scope.account_entry import AccountEntry
+from poolcensus.scope.account_file import read_accounts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,20 +54,24 @@ def test_each_format_is_read(tmp_path: Path, name: str, content: str, bom: bytes
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
-        ("a.txt", f"{A}\n12345\n", "line 2: '12345' is not a 12-digit account id"),
+        ("a.txt", f"{A}\n12345\n", "line 2, column 1: '12345' is not a 12-digit account id"),
         ("a.txt", f"{A}\n١٢٣٤٥٦٧٨٩٠١٢\n", "line 2"),  # noqa: RUF001 - digits, but none of an account id
         ("a.txt", f"{A}\n{A}3 x", "line 2"),
-        ("a.csv", f"account_id\n{A}\n\nx\n", "line 4: 'x' is not a 12-digit account id"),
-        ("a.csv", f"name,account_id\nonly a name\n{A}", "line 2: '' is not"),
+        (
+            "a.csv",
+            f"account_id\n{A}\n\nx\n",
+            "line 4, column 1 (account_id): 'x' is not a 12-digit account id",
+        ),
+        ("a.csv", f"name,account_id\nonly a name\n{A}", "line 2, column 2 (account_id): '' is not"),
         ("a.csv", f"{A}\n{B}\n", "line 1: the header has no column account_id"),
         ("a.csv", "", "line 1: the header has no column account_id"),
         ("a.csv", f'name,Id\nx,{A}\n"B,{B}\n"C",{A}\n', "line 3: not CSV: "),
         ("a.csv", f'Id\n{A}\n"{B}', "line 3: not CSV: "),
-        ("a.json", '[\n"123"\n"456"\n]', "line 3: not JSON"),
+        ("a.json", '[\n"123"\n"456"\n]', "line 3, column 1: not JSON"),
         # Python 3.13 finds the comma wrong, those before it what follows.
-        ("a.json", '["123",]', "line 1: not JSON"),
+        ("a.json", '["123",]', "line 1, column "),
         ("a.json", '["123"]', "account 1: '123' is not a 12-digit account id"),
-        ("a.json", f'["{A}", {{"name": "x"}}]', "account 2: 'None' is not"),
+        ("a.json", f'["{A}", {{"name": "x"}}]', "account 2: there is no account_id"),
         ("a.json", "[true]", "account 1: 'True' is not"),
         ("a.json", "[1.5]", "account 1: '1.5' is not"),
         ("a.json", "[-1]", "account 1: '-00000000001' is not"),
@@ -169,9 +174,9 @@ def test_a_name_keeps_what_is_no_line_end_of_the_file(tmp_path: Path, within: st
         ("a.csv", f"account_id,status\n{A},prod\n", "'prod' is not the state of an account"),
         ("a.json", json.dumps([{"Id": A, "State": ["ACTIVE"]}]), "is not the state of an account"),
         ("a.json", json.dumps([{"Id": A, "State": 7}]), "'7' is not the state of an account"),
-        ("a.txt", f"{A} {B}\n", f"line 1: {B} is a second account id"),
-        ("a.txt", f"# ours\n{A}\u2028{B}\n", f"line 2: {B} is a second account id"),
-        ("a.txt", f"{A} Team A;{B} Team B\n", f"line 1: {B} is a second account id"),
+        ("a.txt", f"{A} {B}\n", f"line 1, column 14: {B} is a second account id"),
+        ("a.txt", f"# ours\n{A}\u2028{B}\n", f"line 2, column 14: {B} is a second account id"),
+        ("a.txt", f"{A} Team A;{B} Team B\n", f"line 1, column 21: {B} is a second account id"),
         ("a.csv", f"account_id,name,Account ID\n{A},Team A,{B}\n", "the column account_id twice"),
         ("a.csv", f"Status,Id,status\nACTIVE,{A},CLOSED\n", "the column status twice"),
         ("a.json", f'[{{"Id": "{A}", "id": "{B}"}}]', "account 1: the key 'id' is there twice"),

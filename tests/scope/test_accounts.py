@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 import pytest
@@ -15,8 +15,10 @@ from poolcensus.aws.organizations import ListedAccount, Organization
 from poolcensus.errors import OrganizationError, SettingsError
 from poolcensus.model import Account, Caller, Shard, SkippedAccount
 from poolcensus.operations import WORKSPACES_POOLS
-from poolcensus.scope.account_file import AccountEntry
-from poolcensus.scope.accounts import AccountChoice, AccountListing, shard_of
+from poolcensus.scope.account_choice import AccountChoice, shard_of
+from poolcensus.scope.account_entry import AccountEntry
+from poolcensus.scope.accounts import AccountListing
+from poolcensus.scope.joined_files import FileAccounts
 from poolcensus.scope.regions import choose_regions
 
 if TYPE_CHECKING:
@@ -108,6 +110,8 @@ class Scripted:
         self._tags = tags or {}
         self.asked: list[str] = []
         self.refused: frozenset[str] = frozenset()
+        self.missing: frozenset[str] = frozenset()
+        self.tree: dict[str, str] = {}
         self.waiting = 0
         self.at_once = 1
         self.enough = anyio.Event()
@@ -116,6 +120,16 @@ class Scripted:
         self.asked.append("accounts")
         for page in self._pages:
             yield tuple(page)
+
+    async def check_units(self, units: Sequence[str]) -> None:
+        self.asked += [f"check {unit}" for unit in units]
+        for unit in units:
+            if unit in self.missing:
+                raise SettingsError(f"no {unit}")
+
+    async def paths(self) -> dict[str, str]:
+        self.asked.append("tree")
+        return self.tree
 
     async def accounts_under(self, unit: str) -> AsyncIterator[tuple[ListedAccount, ...]]:
         self.asked.append(unit)
@@ -133,12 +147,19 @@ class Scripted:
         return self._tags.get(account_id, frozenset())
 
 
-def listed(number: int, state: str = "ACTIVE", organization: str | None = "o-1") -> ListedAccount:
-    return ListedAccount(f"{number:012d}", f"acct-{number}", state, organization)
+def listed(
+    number: int, state: str = "ACTIVE", organization: str | None = "o-1", under: str | None = None
+) -> ListedAccount:
+    path = f"o-1/r-1/{under}/{number:012d}/" if under is not None else None
+    return ListedAccount(f"{number:012d}", f"acct-{number}", state, organization, path)
 
 
 def ids(*numbers: int) -> list[str]:
     return [f"{number:012d}" for number in numbers]
+
+
+def of_file(path: str, *entries: AccountEntry, **narrowed: Any) -> AccountChoice:
+    return AccountChoice((path,), FileAccounts({each.id: each for each in entries}), **narrowed)
 
 
 async def walk(listing: AccountListing) -> list[str]:
@@ -186,9 +207,9 @@ async def test_include_and_exclude() -> None:
     ("choice", "name"),
     [
         (AccountChoice(include=frozenset(ids(2, 8, 9))), "the Organization"),
-        (AccountChoice(source="self", include=frozenset(ids(1, 8, 9))), "the caller"),
+        (AccountChoice(("self",), include=frozenset(ids(1, 8, 9))), "the caller"),
         (
-            AccountChoice("accounts.txt", (AccountEntry(ids(1)[0]),), include=frozenset(ids(1, 8, 9))),
+            of_file("accounts.txt", AccountEntry(ids(1)[0]), include=frozenset(ids(1, 8, 9))),
             "the file accounts.txt",
         ),
     ],
@@ -207,14 +228,115 @@ async def test_an_account_that_was_asked_for_and_is_suspended_is_mentioned() -> 
     assert [each.reason for each in listing.skipped] == ["SUSPENDED"]
 
 
-async def test_units_take_the_place_of_the_whole_listing() -> None:
-    organization = Scripted(
-        [[listed(9)]], {"ou-a": [listed(1), listed(2)], "ou-b": [listed(2), listed(3)], "ou-c": [listed(3)]}
-    )
-    listing = listing_of(AccountChoice(units=("ou-a", "ou-b"), exclude_units=("ou-c",)), organization)
-    assert await walk(listing) == ids(1, 2)
-    assert [each.reason for each in listing.skipped] == ["excluded by its organizational unit"]
+OUTER, INNER = "ou-a", "ou-a/ou-b"
+
+
+@pytest.mark.parametrize(
+    ("units", "exclude", "asked", "excluded"),
+    [
+        (("ou-a",), (), (1, 2, 3), ()),
+        (("ou-b",), (), (2, 3), ()),
+        (("ou-a",), ("ou-b",), (1,), (2, 3)),
+        (("ou-b", "ou-c"), (), (2, 3, 4), ()),
+        ((), ("ou-a",), (4, 5), (1, 2, 3)),
+        (("r-1",), (), (1, 2, 3, 4, 5), ()),
+        (("ou-b",), ("ou-a",), (), (2, 3)),
+        (("ou-e",), (), (), ()),
+    ],
+)
+@pytest.mark.parametrize("lacking", [(), (1, 2, 3, 4, 5), (2, 4)])
+async def test_units_hold_for_everything_below_and_an_exclusion_wins(
+    units: tuple[str, ...],
+    exclude: tuple[str, ...],
+    asked: tuple[int, ...],
+    excluded: tuple[int, ...],
+    lacking: tuple[int, ...],
+) -> None:
+    """Whether all, some or none of the replies say where the accounts are."""
+    places = {1: OUTER, 2: INNER, 3: INNER, 4: "ou-c", 5: "ou-ab"}
+    page = [listed(each, under=None if each in lacking else place) for each, place in places.items()]
+    below = {
+        unit: [listed(each) for each, place in places.items() if unit in f"r-1/{place}".split("/")]
+        for unit in ("r-1", "ou-a", "ou-b", "ou-c", "ou-e")
+    }
+    organization = Scripted([page[:2], [], page[2:]], below)
+    listing = listing_of(AccountChoice(units=units, exclude_units=exclude), organization)
+    assert await walk(listing) == ids(*asked)
+    reasons = {each.id: each.reason for each in listing.skipped}
+    assert reasons == dict.fromkeys(ids(*excluded), "excluded by its organizational unit")
+    walks = [each for each in organization.asked if each in below]
+    assert len(set(walks)) == len(walks)
+    assert bool(walks) == bool(lacking)
+
+
+async def test_a_unit_that_does_not_exist_ends_the_listing_before_any_account() -> None:
+    organization = Scripted([[listed(1, under="ou-a")]])
+    organization.missing = frozenset({"ou-typo"})
+    for choice in (AccountChoice(units=("ou-typo",)), AccountChoice(exclude_units=("ou-a", "ou-typo"))):
+        with pytest.raises(SettingsError, match="ou-typo"):
+            await walk(listing_of(choice, organization))
     assert "accounts" not in organization.asked
+
+
+@pytest.mark.parametrize("lacking", [False, True])
+async def test_paths_are_those_of_the_listing_or_of_one_walk_of_the_tree(lacking: bool) -> None:
+    page = [listed(1, under="ou-a"), listed(2, under=None if lacking else "ou-c"), listed(3, under="ou-c")]
+    organization = Scripted([page])
+    organization.tree = {ids(2)[0]: f"o-1/r-1/ou-c/{ids(2)[0]}/"}
+    listing = listing_of(AccountChoice(with_paths=True, exclude_units=("ou-a",)), organization)
+    found = {each.id: each.ou_path async for batch in listing.accounts() for each in batch}
+    assert found == {each: f"o-1/r-1/ou-c/{each}/" for each in ids(2, 3)}
+    assert organization.asked.count("tree") == lacking
+
+
+async def test_names_are_matched_as_they_are() -> None:
+    names = {1: "prod-a", 2: "Prod-b", 3: "prod-x", 4: None, 5: "prod-c"}
+    page = [ListedAccount(ids(each)[0], name, "ACTIVE", "o-1") for each, name in names.items()]
+    choice = AccountChoice(names=("prod-*",), exclude_names=("*-x",), exclude=frozenset(ids(5)))
+    listing = listing_of(choice, Scripted([page]))
+    assert await walk(listing) == ids(1)
+    assert {each.id: each.reason for each in listing.skipped} == {
+        ids(2)[0]: "without a name that matches",
+        ids(3)[0]: "excluded by its name",
+        ids(4)[0]: "without a name that matches",
+        ids(5)[0]: "excluded",
+    }
+
+
+async def test_sources_are_joined_and_repeated_accounts_named_once(caplog: pytest.LogCaptureFixture) -> None:
+    entries = (
+        AccountEntry(ids(2)[0], "of the file"),
+        AccountEntry(ids(3)[0], role="Other"),
+        AccountEntry(ids(9)[0], "nine"),
+    )
+    choice = AccountChoice(
+        ("f.csv", "self", "organization"), FileAccounts({each.id: each for each in entries}, (ids(9)[0],))
+    )
+    listing = listing_of(choice, Scripted([[listed(2, "SUSPENDED"), listed(3)], [listed(2, "SUSPENDED")]]))
+    assert await walk(listing) == ids(3, 1, 9)
+    assert [(each.name, each.reason) for each in listing.skipped] == [("acct-2", "SUSPENDED")]
+    assert caplog.messages == [
+        f"2 accounts are named by more than one source, {ids(9)[0]} among them: each is asked once"
+    ]
+
+
+async def test_accounts_with_regions_of_their_own_carry_them() -> None:
+    own = {ids(2)[0]: ("eu-west-1",)}
+    organization = cast("Organization", Scripted([[listed(1), listed(2)]]))
+    for usual in (None, ("us-east-1",)):
+        listing = AccountListing(AccountChoice(), CALLER, organization, regions=own, usual=usual)
+        found = [each.regions async for batch in listing.accounts() for each in batch]
+        assert found == [usual, ("eu-west-1",)]
+
+
+async def test_tags_are_in_the_accounts_where_they_are_wanted() -> None:
+    tags = {ids(1)[0]: frozenset({("b", "2"), ("a", "1")}), ids(2)[0]: frozenset[tuple[str, str]]()}
+    page = [listed(1), listed(2)]
+    both = listing_of(AccountChoice(with_tags=True), Scripted([page], tags=tags))
+    found = [each.tags async for batch in both.accounts() for each in batch]
+    assert found == [(("a", "1"), ("b", "2")), ()]
+    one = listing_of(AccountChoice(tags=frozenset({("a", "1")})), Scripted([page], tags=tags))
+    assert [each async for batch in one.accounts() for each in batch] == [Account(ids(1)[0], "acct-1")]
 
 
 async def test_tags_must_all_be_there() -> None:
@@ -253,13 +375,13 @@ async def test_tags_that_are_refused_end_the_listing_with_one_reason() -> None:
 
 
 async def test_self_and_a_file_need_no_organization() -> None:
-    assert await walk(listing_of(AccountChoice("self"), None)) == ids(1)
+    assert await walk(listing_of(AccountChoice(("self",)), None)) == ids(1)
     from_file = (
         AccountEntry(ids(5)[0], "five"),
         AccountEntry(ids(6)[0]),
         AccountEntry(ids(7)[0], None, "CLOSED"),
     )
-    listing = listing_of(AccountChoice("f.csv", from_file, exclude=frozenset(ids(6))), None)
+    listing = listing_of(of_file("f.csv", *from_file, exclude=frozenset(ids(6))), None)
     assert [batch async for batch in listing.accounts()] == [(Account(ids(5)[0], "five"),)]
     assert [(each.id, each.reason) for each in listing.skipped] == [
         (ids(6)[0], "excluded"),
@@ -270,7 +392,7 @@ async def test_self_and_a_file_need_no_organization() -> None:
 
 async def test_a_file_is_narrowed_by_units_and_tags() -> None:
     from_file = tuple(AccountEntry(each) for each in ids(1, 2, 3))
-    choice = AccountChoice("f.csv", from_file, units=("ou-a",), tags=frozenset({("k", "v")}))
+    choice = of_file("f.csv", *from_file, units=("ou-a",), tags=frozenset({("k", "v")}))
     organization = Scripted(
         [], {"ou-a": [listed(1), listed(2)]}, {each: frozenset({("k", "v")}) for each in ids(1, 3)}
     )

@@ -57,6 +57,9 @@ ONE, TWO, THREE = "000000000001", "000000000002", "000000000003"
 # What each setting that chooses accounts, regions or pools is called in a summary.
 CHOICES: dict[str, tuple[object, str]] = {
     "accounts_from": ("self", "caller's account"),
+    "accounts_snapshot": ("accounts.json", "accounts from a list"),
+    "account_names": (("prod-*", "Shared"), "2 account names"),
+    "exclude_account_names": (("*-old",), "all accounts, 1 account name excluded"),
     "accounts": ((ONE, TWO, THREE), "3 accounts"),
     "exclude_accounts": (("000000000004",), "all accounts, 1 account excluded"),
     "ous": (("ou-ab12-34cd56ef",), "1 OU"),
@@ -91,9 +94,10 @@ def test_a_request_has_every_choice_but_the_shard() -> None:
 
 
 def test_a_summary_names_every_choice() -> None:
-    every = asked(**{name: value for name, (value, _) in CHOICES.items() if name != "accounts_from"})
+    every = asked(**{name: value for name, (value, _) in CHOICES.items() if not name.startswith("accounts_")})
     assert every.summary == (
-        "3 accounts, 1 OU, 1 account tag, 1 account excluded, 2 OUs excluded, 2 regions,"
+        "3 accounts, 1 OU, 1 account tag, 2 account names, 1 account excluded, 2 OUs excluded,"
+        " 1 account name excluded, 2 regions,"
         " regions us-* excluded, 1 extra region, 1 pool, 1 pool filter, shard 1/4"
     )
     assert dict(every.parts())["3 accounts"] == (ONE, TWO, THREE)
@@ -101,6 +105,8 @@ def test_a_summary_names_every_choice() -> None:
     assert dict(every.parts())["1 pool filter"] == ("PoolName:EQUALS:a,b",)
     assert asked(regions=("a*", "eu-*", "us-*", "ca-*")).summary == "all accounts, 4 regions"
     assert asked(accounts_from="list.txt", regions=("us-east-1",)).summary == "accounts from a file, 1 region"
+    assert asked(accounts_from="self,list.txt").summary == "accounts from 2 sources"
+    assert asked(accounts_from="self,list.txt") == asked(accounts_from="list.txt,self")
 
 
 @given(st.permutations([ONE, TWO, THREE]))

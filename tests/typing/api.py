@@ -26,6 +26,8 @@ from poolcensus import (
     DestinationError,
     DestinationLockedError,
     Diff,
+    Estimate,
+    EstimateStep,
     Exported,
     FailedAccount,
     FailureGroup,
@@ -157,6 +159,9 @@ async def planning() -> None:
     assert_type(plan, Plan)
     assert_type(plan.accounts, tuple[Account, ...])
     assert_type(plan.calls, dict[str, int])
+    assert_type(plan.estimate, Estimate | None)
+    assert_type(plan.estimate.steps if plan.estimate is not None else (), tuple[EstimateStep, ...])
+    assert_type(poolcensus.write_account_list(plan, "accounts.json"), str)
 
 
 def reading() -> None:

@@ -70,10 +70,11 @@ async def list_pages(
     retrier: Retrier | None = None,
     awaited: bool = False,
     optional: bool = False,
+    watch: CallWatch | None = None,
 ) -> AsyncIterator[tuple[JsonObject, ...]]:
     """Yield the pages of a listing, each as the objects under `items`.
 
-    An empty page may be followed by others.
+    An empty page may be followed by others. `watch` counts the calls of all pages.
     """
 
     def parse(reply: Reply) -> tuple[tuple[JsonObject, ...], str | None]:
@@ -95,7 +96,7 @@ async def list_pages(
     while True:
         body = codec.dumps({**request, **({"NextToken": token} if token else {})})
         call = Call(template, body, sha256(body).hexdigest(), key, awaited=awaited, optional=optional)
-        objects, token = await channel.call(call, source, parse, watch=CallWatch(), retrier=retrier)
+        objects, token = await channel.call(call, source, parse, watch=watch or CallWatch(), retrier=retrier)
         yield objects
         if token is None:
             return

@@ -8,33 +8,57 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from contextlib import aclosing
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from poolcensus.aws.json_api import list_pages
-from poolcensus.errors import AccessDeniedError, CallError, OrganizationError
+from poolcensus.aws.client import Call, CallWatch
+from poolcensus.aws.json_api import bad_response, json_object, list_pages
+from poolcensus.aws.organization_failures import (
+    Membership,
+    failed_listing,
+    is_missing_parent,
+)
+from poolcensus.errors import AccessDeniedError, CallError, OrganizationError, SettingsError
+from poolcensus.flow.adaptive import AdaptiveLimit
 from poolcensus.flow.concurrency import CallKey
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 
     from poolcensus.aws.client import Channel, CredentialSource
     from poolcensus.aws.sdk import Sdk
     from poolcensus.aws.signing import RequestTemplate
+    from poolcensus.aws.transport.protocol import Reply
     from poolcensus.model import Caller, JsonObject, JsonValue
 
 _SERVICE = "organizations"
 _ACCOUNT_ID = re.compile(r"[0-9]{12}")
+# https://docs.aws.amazon.com/organizations/latest/APIReference/API_Account.html (Paths), and
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/access_policies_last-accessed-view-data-orgs.html (entity
+# paths): the ids of the Organization, the root and the OUs, down to the account.
+_PATH = re.compile(
+    r"(?P<place>(?P<organization>o-[a-z0-9]{10,32})/r-[0-9a-z]{4,32}/(?:ou-[0-9a-z]{4,32}-[a-z0-9]{8,32}/)*)"
+    r"(?:(?P<account>[0-9]{12})/?)?"
+)
+# Calls that are made side by side, of the 20 accounts of a page. Organizations refuses more than it allows,
+# which is not documented: https://github.com/aws/aws-sdk-js/issues/2135
+_AT_ONCE = 8
 
 
 class ListedAccount(msgspec.Struct, frozen=True):
-    """An account as Organizations describes it. `state` is `ACTIVE` or why it can't be asked."""
+    """An account as Organizations describes it. `state` is `ACTIVE` or why it can't be asked.
+
+    `path` is its place, `o-…/r-…/ou-…/ACCOUNT/`, or None where the reply does not tell it.
+    """
 
     id: str
     name: str | None
     state: str
     organization_id: str | None
+    path: str | None = None
 
 
 class Organization:
@@ -50,56 +74,131 @@ class Organization:
         self._channel = channel
         self._source = source
         self._region = region
+        self._caller = caller
         self._key = CallKey(caller.account_id, region, _SERVICE)
+        self._limit = AdaptiveLimit(_AT_ONCE)
         self.calls: Counter[str] = Counter()
 
-    async def accounts(self) -> AsyncIterator[tuple[ListedAccount, ...]]:
+    async def accounts(self) -> AsyncGenerator[tuple[ListedAccount, ...]]:
         """Every account of the Organization, whatever its state, a page at a time."""
-        async for page in self._list("list_accounts", {}, {}, "Accounts"):
+        async for page in self._list("list_accounts", {}, "Accounts"):
             yield tuple(_listed(each) for each in page)
 
     async def accounts_under(self, unit: str) -> AsyncIterator[tuple[ListedAccount, ...]]:
         """Every account under a root or an organizational unit, at any depth."""
         parents = [unit]
         while parents:
-            parent = {"ParentId": parents.pop()}
-            async for page in self._list("list_accounts_for_parent", parent, parent, "Accounts"):
-                yield tuple(_listed(each) for each in page)
-            async for page in self._list(
-                "list_organizational_units_for_parent", parent, parent, "OrganizationalUnits"
-            ):
-                parents.extend(_unit_id(each) for each in page)
+            parent = parents.pop()
+            async for page in self._accounts_of(parent):
+                yield page
+            parents += [each async for each in self._units_of(parent)]
+
+    async def paths(self) -> dict[str, str]:
+        """Return the path of every account, by a walk over the whole tree: two calls for each OU at least."""
+        places: dict[str, str] = {}
+        async for page in self._list("list_roots", {}, "Roots"):
+            above = [(_organization_of(each) or "", _id_of(each)) for each in page]
+            while above:
+                path, parent = above.pop()
+                path = f"{path}/{parent}"
+                async for accounts in self._accounts_of(parent):
+                    places.update({each.id: f"{path}/{each.id}/" for each in accounts})
+                above += [(path, each) async for each in self._units_of(parent)]
+        return places
+
+    async def check_units(self, units: Iterable[str]) -> None:
+        """Raise SettingsError for the first that is no root or organizational unit of the Organization."""
+        for unit in units:
+            request: JsonObject = {"ParentId": unit, "MaxResults": 1}
+            try:
+                async with aclosing(self._pages("list_accounts_for_parent", request, "Accounts")) as pages:
+                    await anext(pages, ())
+            except CallError as error:
+                if is_missing_parent(error):
+                    raise SettingsError(
+                        f"There is no root or organizational unit {unit} in the caller's Organization. Check"
+                        " `ous` and `exclude_ous`."
+                    ) from error
+                raise await self._failure(error, "list_accounts_for_parent") from error
 
     async def tags(self, account_id: str) -> frozenset[tuple[str, str]]:
-        """Return the tags of an account."""
-        request = {"ResourceId": account_id}
-        return frozenset(
-            [
-                (str(each.get("Key")), str(each.get("Value")))
-                async for page in self._list("list_tags_for_resource", request, request, "Tags")
-                for each in page
-            ]
-        )
+        """Return the tags of an account. Waits where as many are being read as Organizations allows."""
+        watch = CallWatch()
+        async with self._limit.place():
+            try:
+                return frozenset(
+                    [
+                        (str(each.get("Key")), str(each.get("Value")))
+                        async for page in self._list(
+                            "list_tags_for_resource", {"ResourceId": account_id}, "Tags", watch
+                        )
+                        for each in page
+                    ]
+                )
+            finally:
+                self._limit.ended(throttled=watch.throttles > 0)
+
+    async def _accounts_of(self, parent: str) -> AsyncIterator[tuple[ListedAccount, ...]]:
+        async for page in self._list("list_accounts_for_parent", {"ParentId": parent}, "Accounts"):
+            yield tuple(_listed(each) for each in page)
+
+    async def _units_of(self, parent: str) -> AsyncIterator[str]:
+        request = {"ParentId": parent}
+        async for page in self._list("list_organizational_units_for_parent", request, "OrganizationalUnits"):
+            for each in page:
+                yield _id_of(each)
 
     async def _list(
         self,
         operation: str,
-        sample: Mapping[str, object],
         request: Mapping[str, JsonValue],
         items: str,
+        watch: CallWatch | None = None,
     ) -> AsyncIterator[tuple[JsonObject, ...]]:
-        template: RequestTemplate = await self._sdk.template(_SERVICE, self._region, operation, sample)
         try:
-            async for page in list_pages(
-                self._channel, template, self._source, self._key, request=request, items=items
-            ):
-                self.calls[_action(operation)] += 1
+            async for page in self._pages(operation, request, items, watch):
                 yield page
         except CallError as error:
-            raise _organization_error(error, operation) from error
+            raise await self._failure(error, operation) from error
+
+    async def _pages(
+        self,
+        operation: str,
+        request: Mapping[str, JsonValue],
+        items: str,
+        watch: CallWatch | None = None,
+    ) -> AsyncGenerator[tuple[JsonObject, ...]]:
+        template: RequestTemplate = await self._sdk.template(_SERVICE, self._region, operation, request)
+        async for page in list_pages(
+            self._channel, template, self._source, self._key, request=request, items=items, watch=watch
+        ):
+            self.calls[_action(operation)] += 1
+            yield page
+
+    async def _failure(self, error: CallError, operation: str) -> OrganizationError:
+        return failed_listing(error, _action(operation), self._caller, await self._membership(error))
+
+    async def _membership(self, error: CallError) -> Membership | None:
+        """Return what DescribeOrganization tells once a call was refused, None where it tells nothing."""
+        if not isinstance(error, AccessDeniedError):
+            return None
+        template = await self._sdk.template(_SERVICE, self._region, "describe_organization", {})
+        call = Call(template, b"{}", sha256(b"{}").hexdigest(), self._key)
+        try:
+            return await self._channel.call(call, self._source, _membership, watch=CallWatch())
+        except CallError:
+            return None
 
 
-def _unit_id(unit: JsonObject) -> str:
+def _membership(reply: Reply) -> Membership:
+    found = json_object(reply).get("Organization")
+    if not isinstance(found, dict):
+        raise bad_response(reply, "the body describes no Organization")
+    # The name is older than the console's "management account".
+    return Membership(str(found.get("Id")), str(found.get("MasterAccountId")))
+
+
+def _id_of(unit: JsonObject) -> str:
     unit_id = unit.get("Id")
     if not isinstance(unit_id, str) or not unit_id:
         raise OrganizationError("Organizations sent an organizational unit without an id")
@@ -114,30 +213,37 @@ def _listed(account: JsonObject) -> ListedAccount:
     # `Status` gives way to `State`:
     # https://docs.aws.amazon.com/organizations/latest/APIReference/API_Account.html
     state = account.get("State") or account.get("Status") or "ACTIVE"
-    arn = account.get("Arn")
-    parts = arn.split("/") if isinstance(arn, str) else []
+    organization_id = _organization_of(account)
     return ListedAccount(
         id=account_id,
         name=name if isinstance(name, str) else None,
         state=str(state),
-        organization_id=parts[1] if len(parts) == 3 else None,
+        organization_id=organization_id,
+        path=_path(account.get("Paths"), account_id, organization_id),
     )
+
+
+def _organization_of(described: JsonObject) -> str | None:
+    """Return the id of the Organization in the ARN of an account or a root."""
+    arn = described.get("Arn")
+    parts = arn.split("/") if isinstance(arn, str) else []
+    return parts[1] if len(parts) == 3 else None
+
+
+def _path(paths: JsonValue, account_id: str, organization_id: str | None) -> str | None:
+    """Return the one place that all paths name. None where there is none, or where they contradict."""
+    found: set[str] = set()
+    for path in paths if isinstance(paths, list) else ():
+        parts = _PATH.fullmatch(path) if isinstance(path, str) else None
+        if (
+            parts is None
+            or parts["account"] not in {None, account_id}
+            or organization_id not in {None, parts["organization"]}
+        ):
+            return None
+        found.add(f"{parts['place']}{account_id}/")
+    return found.pop() if len(found) == 1 else None
 
 
 def _action(operation: str) -> str:
     return _SERVICE + ":" + "".join(word.capitalize() for word in operation.split("_"))
-
-
-def _organization_error(error: CallError, operation: str) -> OrganizationError:
-    action = _action(operation)
-    if error.code == "AWSOrganizationsNotInUseException":
-        return OrganizationError(
-            "the caller's account is in no AWS Organization: take the census of it alone with"
-            " `accounts_from` self, or name a file of accounts"
-        )
-    if isinstance(error, AccessDeniedError):
-        return OrganizationError(
-            f"{action} was refused: call from the management account or a delegated"
-            f" administrator, with that permission ({error.message})"
-        )
-    return OrganizationError(f"{action} failed: {error.message} ({error.code})")

@@ -74,6 +74,9 @@ TABLE: tuple[Refusal, ...] = (
                 "ProvisionedThroughputExceededException",
                 "RequestLimitExceeded",
                 "BandwidthLimitExceeded",
+                # Of Organizations, while somebody changes it:
+                # https://docs.aws.amazon.com/organizations/latest/APIReference/CommonErrors.html
+                "ConcurrentModificationException",
                 "LimitExceededException",
                 "SlowDown",
                 "PriorRequestNotComplete",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 import anyio
 
+from poolcensus.census.planning import with_estimate
 from poolcensus.census.publication import Publication
 from poolcensus.census.run import Run, check_accounts
 from poolcensus.engine.sinks import EventSink, PageSink, RecordSink
@@ -207,7 +208,7 @@ class Census:
             for opened in organizations:
                 with naming(opened.name):
                     plans.append(await self._plan_of(opened))
-            return joined_plan(plans)
+            return await with_estimate(joined_plan(plans), self.settings, self.operation)
 
     async def _plan_of(self, opened: Opened) -> Plan:
         accounts = tuple([account async for batch in opened.listing.accounts() for account in batch])
@@ -253,12 +254,16 @@ class Census:
     async def _send_targets(self, outlet: Outlet[Target]) -> None:
         async with self._open() as organizations:
             for opened in organizations:
-                regions = opened.regions.regions
+                usual = opened.regions.regions
                 with naming(opened.name):
                     async with aclosing(opened.listing.accounts()) as batches:
                         async for accounts in batches:
                             await outlet.put(
-                                tuple(Target(account, region) for account in accounts for region in regions)
+                                tuple(
+                                    Target(account, region)
+                                    for account in accounts
+                                    for region in account.regions or usual
+                                )
                             )
 
     async def _send_pages(self, outlet: Outlet[Page]) -> None:

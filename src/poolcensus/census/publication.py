@@ -155,6 +155,8 @@ class Publication:
             **settings.request(),
             "operation": self._operation.permission,
             "page_size": settings.page_size,
+            "include_ou_path": settings.include_ou_path,
+            "include_account_tags": settings.include_account_tags,
             "endpoint_url": settings.endpoint_url,
             "shard": f"{shard.index}/{shard.count}" if (shard := settings.shard) is not None else None,
             "partition": ", ".join(each.partition for each in callers),

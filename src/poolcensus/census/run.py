@@ -197,7 +197,7 @@ def check_accounts(accounts: int, opened: Opened, settings: Settings) -> None:
     if accounts == 0 and settings.shard is None:
         skipped = len(opened.listing.skipped)
         # Not the settings' error: calls were made to know it.
+        what = f"all {skipped:,} were filtered out" if skipped else "none was listed"
         raise FatalError(
-            f"No accounts match: all {skipped:,} were filtered out. Check `account_tags`, `ous` and"
-            " `accounts`."
+            f"No accounts match: {what}. Check `account_tags`, `account_names`, `ous` and `accounts`."
         )

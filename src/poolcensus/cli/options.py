@@ -40,7 +40,12 @@ OPTIONS = tuple(
         ("--ou", "ous", "OU,...", True),
         ("--exclude-ou", "exclude_ous", "OU,...", True),
         ("--account-tag", "account_tags", "KEY=VALUE", True),
-        ("--accounts-from", "accounts_from", "organization|self|FILE"),
+        ("--account-names", "account_names", "NAME,...", True),
+        ("--exclude-account-names", "exclude_account_names", "NAME,...", True),
+        ("--accounts-from", "accounts_from", "organization|self|FILE", True),
+        ("--accounts-snapshot", "accounts_snapshot", "FILE"),
+        ("--include-ou-path", "include_ou_path", None),
+        ("--include-account-tags", "include_account_tags", None),
         ("--regions", "regions", "PATTERN,...", True),
         ("--exclude-regions", "exclude_regions", "PATTERN,...", True),
         ("--profile", "profile", "NAME"),
@@ -156,9 +161,11 @@ def _hints(option: SettingOption) -> str:
     default = FIELDS[option.key].default
     if isinstance(default, Enum):
         default = default.value
+    if isinstance(default, tuple):
+        default = ",".join(default)
     hints = [
         *(["may be repeated"] if option.repeats else []),
-        *([f"default: {default}"] if default not in (None, (), False) else []),
+        *([f"default: {default}"] if default not in (None, "", False) else []),
     ]
     return f"  [{'; '.join(hints)}]" if hints else ""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import asdict
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
-    from poolcensus.model import JsonObject, Plan
+    from poolcensus.model import Account, JsonObject, Plan
     from poolcensus.snapshot import Decision, LockHolder, SnapshotInfo
 
 # Few enough that a reader who wants the first lines soon has them.
@@ -83,7 +85,7 @@ def plan_object(plan: Plan) -> JsonObject:
         },
         "organization_id": plan.organization_id,
         "accounts": {
-            "planned": [{"account_id": each.id, "account_name": each.name} for each in plan.accounts],
+            "planned": [_account_object(each) for each in plan.accounts],
             "skipped": [
                 {"account_id": each.id, "account_name": each.name, "reason": each.reason}
                 for each in plan.skipped
@@ -93,4 +95,27 @@ def plan_object(plan: Plan) -> JsonObject:
         "targets": plan.targets,
         "region_disabled": plan.region_disabled,
         "calls": dict(plan.calls),
+        "services": dict(calls_by_service(plan)),
+        "estimate": None if plan.estimate is None else asdict(plan.estimate),
     }
+
+
+def _account_object(account: Account) -> JsonObject:
+    described: JsonObject = {"account_id": account.id, "account_name": account.name}
+    if account.organization is not None:
+        described["organization"] = account.organization
+    if account.ou_path is not None:
+        described["ou_path"] = account.ou_path
+    if account.tags is not None:
+        described["account_tags"] = dict(account.tags)
+    if account.regions is not None:
+        described["regions"] = [*account.regions]
+    return described
+
+
+def calls_by_service(plan: Plan) -> Counter[str]:
+    """Return how many calls a plan has of each service, by the service's prefix in IAM."""
+    services: Counter[str] = Counter()
+    for action, count in plan.calls.items():
+        services[action.partition(":")[0]] += count
+    return services

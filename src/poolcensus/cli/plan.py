@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from poolcensus.cli import logs
 from poolcensus.cli.command import Command
+from poolcensus.cli.completing import words
 from poolcensus.cli.exits import ExitCode
 from poolcensus.cli.options import EVERYTHING, read_settings, settings_options
 from poolcensus.cli.running import run
 from poolcensus.config.sources import settings_file
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from poolcensus.config import Settings
     from poolcensus.model import Plan
 
@@ -27,29 +27,59 @@ if TYPE_CHECKING:
     examples=(
         ("What collect would do", "poolcensus plan"),
         ("The same, of one account, for programs", "poolcensus plan --accounts 111122223333 --json"),
+        (
+            "One list of accounts for all shards of a census",
+            "poolcensus plan --output accounts.json && poolcensus collect --accounts-snapshot accounts.json",
+        ),
     ),
 )
 @settings_options(*EVERYTHING)
-def command(config: Path | None, **given: object) -> int:
+@click.option(
+    "--output",
+    metavar="FILE",
+    shell_complete=words((), "file"),
+    help="Write the list of accounts to this file, for --accounts-snapshot.",
+)
+def command(config: Path | None, *, output: str | None, **given: object) -> int:
     """Print what collect would do: accounts, regions, targets and calls.
+
+    Estimates how long that takes: from the rates that services allow, and from the newest snapshot at the
+    destination, where that is of the same kind.
 
     Calls no member account, unless the status of its regions can't be learned in another way. Takes every
     option of collect, so that one word turns the one into the other; those that say how to call, what to
     publish and what to show change nothing here.
     """
+    from poolcensus.scope.account_list import write_account_list
+
     settings = read_settings(config, given)
     logs.configure(settings, settings_file(config))
+    if output is not None:
+        _check_output(output, settings)
     plan = run(partial(_plan, settings))
+    digest = write_account_list(plan, output) if output is not None else None
     if settings.json_output:
         from poolcensus.cli.output import plan_object, write_line
 
-        write_line(plan_object(plan))
+        write_line({**plan_object(plan), **({} if digest is None else {"accounts_digest": digest})})
     else:
         from poolcensus.cli.summaries import plan_summary
         from poolcensus.cli.tables import console, put
 
         put(console(), *plan_summary(plan))
     return ExitCode.OK
+
+
+def _check_output(output: str, settings: Settings) -> None:
+    """Raise UsageError for a list that can't be written, before anything is called for it."""
+    context = click.get_current_context()
+    if settings.shard is not None:
+        raise click.UsageError("--output writes the list that all shards share: leave out --shard", context)
+    if settings.organization:
+        raise click.UsageError("--output writes the list of one Organization, and there are several", context)
+    path = Path(output)
+    if not output or path.is_dir() or not path.absolute().parent.is_dir():
+        raise click.UsageError(f'--output: "{output}" is not the name of a file in a folder', context)
 
 
 async def _plan(settings: Settings) -> Plan:

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from poolcensus.cli.columns import LONGEST_WORD, Column, Grid, unbroken, words_in_lines
+from poolcensus.cli.output import calls_by_service
 from poolcensus.cli.tables import outcome_style, seconds_between, status_style
 from poolcensus.cli.wording import counted, duration, printable
 from poolcensus.format.times import rfc3339
@@ -18,10 +19,12 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
     from rich.text import Text
 
-    from poolcensus.model import Manifest, Plan, SkippedAccount
+    from poolcensus.model import Estimate, Manifest, Plan, SkippedAccount
 
 # Of a list of hundreds of accounts: enough to tell it from another. `show --json` has all of them.
 _VALUES_SHOWN = 10
+# Of the accounts that are skipped for one reason: enough to see whether the reason is right.
+_SKIPPED_SHOWN = 3
 
 
 class _Facts:
@@ -108,7 +111,8 @@ def plan_summary(plan: Plan) -> Iterable[RenderableType]:
             ("Accounts", f"{len(plan.accounts):,}{_skipped(plan.skipped)}", ""),
             ("Regions", f"{len(plan.regions):,}: {', '.join(plan.regions)}", ""),
             ("Targets", f"{plan.targets:,}{_disabled(plan)}", ""),
-            ("Calls", f"at least {sum(plan.calls.values()):,}", ""),
+            ("Calls", f"at least {sum(plan.calls.values()):,}{_by_service(plan)}", ""),
+            *([("Estimate", _estimate(plan.estimate), "")] if plan.estimate is not None else []),
         ]
     )
     yield ""
@@ -116,6 +120,38 @@ def plan_summary(plan: Plan) -> Iterable[RenderableType]:
         (Column("Operation"), Column("Calls", is_number=True)),
         [(operation, f"{count:,}") for operation, count in plan.calls.items()],
     )
+    if plan.skipped:
+        yield ""
+        yield Grid(
+            (Column("Skipped"), Column("Accounts", is_number=True), Column("Such as", is_sentence=True)),
+            [(reason, f"{len(some):,}", _examples(some)) for reason, some in _by_reason(plan.skipped)],
+        )
+
+
+def _by_service(plan: Plan) -> str:
+    services = calls_by_service(plan)
+    if len(services) < 2:
+        return ""
+    return f" ({', '.join(f'{count:,} {service}' for service, count in services.items())})"
+
+
+def _estimate(estimate: Estimate) -> str:
+    source = f", as of {estimate.snapshot_id}" if estimate.snapshot_id is not None else " at the least"
+    return f"about {duration(estimate.seconds)}{source}; most of it {estimate.bound_by}"
+
+
+def _by_reason(accounts: Iterable[SkippedAccount]) -> list[tuple[str, list[SkippedAccount]]]:
+    reasons: dict[str, list[SkippedAccount]] = {}
+    for each in accounts:
+        reasons.setdefault(each.reason, []).append(each)
+    return sorted(reasons.items())
+
+
+def _examples(accounts: list[SkippedAccount]) -> str:
+    some = accounts[:_SKIPPED_SHOWN]
+    shown = ", ".join(f"{each.id} ({each.name})" if each.name else each.id for each in some)
+    more = len(accounts) - _SKIPPED_SHOWN
+    return f"{shown}, and {more:,} more" if more > 0 else shown
 
 
 def _gaps(manifest: Manifest) -> str:

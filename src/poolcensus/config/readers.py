@@ -83,6 +83,9 @@ RegionPattern = Annotated[
     str,
     _written(r"[a-z0-9*?\[\]!-]{1,64}", "a region or a pattern, such as eu-west-1 or eu-*"),
 ]
+AccountNamePattern = Annotated[
+    str, _written(r"[^\x00-\x1f\x7f]{1,128}", "a name or a pattern of names, such as prod-*")
+]
 RoleName = Annotated[
     str,
     _written(
@@ -373,9 +376,14 @@ def _expanded(value: str) -> str:
         raise ValueError("names a home folder that doesn't exist") from None
 
 
-def accounts_from(value: object) -> str:
-    """`organization`, `self`, or the path of a file."""
-    return _path(str(value) if isinstance(value, Path) else value)
+def accounts_from(value: object) -> tuple[str, ...]:
+    """Return sources of accounts: `organization`, `self`, and paths of files. None given: `organization`."""
+    sources: dict[str, None] = {}
+    for entry in [value] if isinstance(value, str | Path) else listed(value):
+        # A comma in the text of a path separates; in a Path it belongs to it.
+        for part in [str(entry)] if isinstance(entry, Path) else listed(text(entry)):
+            sources[_path(part)] = None
+    return tuple(sources) or ("organization",)
 
 
 def endpoint_url(value: object) -> str:

@@ -73,6 +73,7 @@ class Field(msgspec.Struct, frozen=True):
 _Accounts = Annotated[tuple[str, ...], readers.each_of(readers.AccountId)]
 _Units = Annotated[tuple[str, ...], readers.each_of(readers.UnitId)]
 _Patterns = Annotated[tuple[str, ...], readers.each_of(readers.RegionPattern)]
+_Names = Annotated[tuple[str, ...], readers.each_of(readers.AccountNamePattern)]
 _Calls = Annotated[int, readers.whole(1, 4096)]
 _Choice = Annotated[bool, readers.flag]
 
@@ -118,15 +119,31 @@ class Settings(
         readers.account_tags,
         "Only accounts with this tag, KEY=VALUE. With several tags, accounts that have all of them.",
     ] = ()
+    account_names: Annotated[
+        _Names, "Only accounts whose name matches one of these patterns, such as prod-*. Case counts."
+    ] = ()
+    exclude_account_names: Annotated[
+        _Names, "Exclude accounts whose name matches one of these patterns."
+    ] = ()
     accounts_from: Annotated[
-        str,
+        tuple[str, ...],
         readers.accounts_from,
         (
             "Where to list accounts: organization (the caller's), self (only the caller's account),"
-            " or the path"
-            " of a file with one account per line."
+            " or the path of a file of accounts. Several are joined."
         ),
-    ] = "organization"
+    ] = ("organization",)
+    accounts_snapshot: Annotated[
+        Path | None,
+        readers.path,
+        "Take the list of accounts from this file, which 'plan --output' wrote, and list none.",
+    ] = None
+    include_ou_path: Annotated[
+        _Choice, "Put each account's place in the organization into records and ledger, as ou_path."
+    ] = False
+    include_account_tags: Annotated[
+        _Choice, "Put each account's tags into records and ledger, as account_tags."
+    ] = False
 
     regions: Annotated[
         _Patterns,
@@ -350,6 +367,7 @@ class Settings(
     def _clashes(self) -> Iterator[Clash]:
         for kept, left_out, what in (
             ("accounts", "exclude_accounts", "account"),
+            ("account_names", "exclude_account_names", "name"),
             ("ous", "exclude_ous", "organizational unit"),
         ):
             excluded = set(getattr(self, left_out))
@@ -357,7 +375,7 @@ class Settings(
                 if each in excluded:
                     message = f"{what} {each} is both in {kept} and in {left_out}"
                     yield Clash(left_out, message, frozenset({kept, left_out}))
-        if self.accounts_from == "self" and self.ous:
+        if self.accounts_from == ("self",) and self.accounts_snapshot is None and self.ous:
             message = "the caller's account alone is asked for: organizational units choose among many"
             yield Clash("ous", message, frozenset({"ous", "accounts_from"}))
         for one, other in (("role_arn", "role_name"), ("external_id_file", "external_id")):
@@ -426,10 +444,15 @@ class Settings(
             {"name": each.name, "operator": str(each.operator), "values": list(each.values)}
             for each in self.filters
         ]
+        sources: list[JsonValue] = list(self.accounts_from)
         return {
-            "accounts_from": self.accounts_from,
+            # One alone is text, as in every manifest of earlier versions.
+            "accounts_from": sources if len(sources) > 1 else sources[0],
+            "accounts_snapshot": str(self.accounts_snapshot) if self.accounts_snapshot is not None else None,
             "accounts": list(self.accounts),
             "exclude_accounts": list(self.exclude_accounts),
+            "account_names": list(self.account_names),
+            "exclude_account_names": list(self.exclude_account_names),
             "ous": list(self.ous),
             "exclude_ous": list(self.exclude_ous),
             "account_tags": [f"{key}={value}" for key, value in self.account_tags],

@@ -145,6 +145,7 @@ class Engine:
         self._group: TaskGroup | None = None
         self._listed = False
         self._accounts = 0
+        self._targets = 0
         self._done = 0
         self._pools = 0
         self._pages = 0
@@ -192,7 +193,7 @@ class Engine:
         """Return what the run has come to so far."""
         counts = self._aws.channel.counts
         return Totals(
-            targets=self._accounts * self._schedule.targets_per_account,
+            targets=self._targets,
             covered=sum(count for outcome, count in self.outcomes.items() if outcome.covered),
             pools=self._pools,
             pages=self._pages,
@@ -255,7 +256,7 @@ class Engine:
             self._group = group
             async for accounts in batches:
                 self._accounts += len(accounts)
-                self._schedule.add(accounts)
+                self._targets += self._schedule.add(accounts)
                 self._open_more()
             self._listed = True
 
@@ -273,14 +274,16 @@ class Engine:
             with suppress(CallError):
                 # Each target will hear for itself what went wrong.
                 await self._aws.broker.source(account.id).get()
-                if self._opt_in:
+                if not self._opt_in.isdisjoint(account.regions or self._regions):
                     await self._aws.region_status.disabled(account.id)
         self._schedule.ready(account)
         self._open_more()
 
     def _is_restored(self, account: Account) -> bool:
         former = self._former
-        return former is not None and all(former.has(Target(account, region)) for region in self._regions)
+        return former is not None and all(
+            former.has(Target(account, region)) for region in account.regions or self._regions
+        )
 
     def _open_next(self) -> Target | None:
         # Those that wait for a region which does not answer are bounded by its window.

@@ -36,6 +36,9 @@ class Schedule:
     wait from when it is `ready` until `pop` opens them. So many accounts `ahead` are given out, and more only
     while a region that may take more has fewer than that waiting: one that is slow holds up nobody.
 
+    An account has a target in each of its own regions, if it has some, and else in each of the run's. The
+    run's are all there are.
+
     Regions take turns, so that they are used evenly, and each goes through the accounts in an order that is
     shifted against the others', so that no account is asked everywhere at once. `windows` say how many
     targets may be open in a region. Those that can make no call now, in `paused_in`, don't count; nor do
@@ -77,22 +80,24 @@ class Schedule:
         self._queues: dict[str, deque[_Work]] = {region: deque() for region in self._regions}
         self._turns = deque(self._regions)
         self._by_account: dict[str, _Work] = {}
+        self._undealt: Counter[tuple[str, ...]] = Counter()
+        # In a region that no account which is to come is asked in, nothing waits and nothing will.
+        self._expected: Counter[str] = Counter()
         self._open_in: Counter[str] = Counter()
         self._long_in: Counter[str] = Counter()
 
-    @property
-    def targets_per_account(self) -> int:
-        """How many targets an account has."""
-        return len(self._regions)
-
-    def add(self, accounts: Iterable[Account]) -> None:
-        """More accounts have become known."""
+    def add(self, accounts: Iterable[Account]) -> int:
+        """Take accounts that have become known. Returns how many targets they have."""
+        targets = 0
         for account in accounts:
+            targets += len(self._regions_of(account))
+            self._expect(account, 1)
             longest = self._longest_of.get(account.id)
             if longest is None:
                 self._waiting.append(account)
             else:
                 insort(self._first, (longest, account), key=itemgetter(0))
+        return targets
 
     def next_account(self) -> Account | None:
         """Return an account to prepare now, or None."""
@@ -108,7 +113,7 @@ class Schedule:
     def ready(self, account: Account) -> None:
         """Note that an account has been prepared: its targets may be opened."""
         del self._preparing[account.id]
-        work = self._by_account[account.id] = _Work(account, len(self._regions))
+        work = self._by_account[account.id] = _Work(account, len(self._regions_of(account)))
         self._ready.append(work)
         if len(self._ready) >= len(self._regions):
             self._deal()
@@ -152,17 +157,30 @@ class Schedule:
             while queue:
                 yield Target(queue.popleft().account, region)
         for account in [*self._preparing.values(), *(each for _, each in self._first), *self._waiting]:
-            self._by_account[account.id] = _Work(account, len(self._regions))
-            for region in self._regions:
+            self._by_account[account.id] = _Work(account, len(self._regions_of(account)))
+            for region in self._regions_of(account):
                 yield Target(account, region)
         self._preparing.clear()
         self._first.clear()
         self._waiting.clear()
 
+    def _regions_of(self, account: Account) -> tuple[str, ...]:
+        return self._regions if account.regions is None else account.regions
+
+    def _expect(self, account: Account, step: int) -> None:
+        """Count an account among those whose targets are still to be dealt out, or no longer."""
+        regions = self._regions_of(account)
+        before = self._undealt[regions]
+        self._undealt[regions] += step
+        # A region counts once for all accounts that have the same regions: there are few kinds of them.
+        if 0 in {before, before + step}:
+            for region in regions:
+                self._expected[region] += step
+
     def _has_idle_region(self) -> bool:
         """Whether a region that has room has no account that waits for it."""
         return any(
-            not queue and not self._long_in[region] and self._has_room(region)
+            not queue and self._expected[region] and not self._long_in[region] and self._has_room(region)
             for region, queue in self._queues.items()
         )
 
@@ -171,15 +189,20 @@ class Schedule:
         least = self._ahead
         for region, queue in self._queues.items():
             waiting = len(queue) + self._long_in[region]
-            if waiting < least and self._has_room(region):
+            if waiting < least and self._expected[region] and self._has_room(region):
                 least = waiting
         return least
 
     def _deal(self) -> None:
         batch = deque(self._ready)
         self._ready.clear()
+        for work in batch:
+            self._expect(work.account, -1)
         for region in self._regions:
             for work in batch:
+                own = work.account.regions
+                if own is not None and region not in own:
+                    continue
                 pages = self._pages_of.get((work.account.id, region))
                 if pages is None:
                     self._queues[region].append(work)

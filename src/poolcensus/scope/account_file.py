@@ -10,19 +10,13 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from poolcensus import partitions
 from poolcensus.errors import SettingsError
+from poolcensus.scope.account_entry import ID_COLUMNS, KNOWN_COLUMNS, AccountEntry, entry_from
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
-_ACCOUNT_ID = re.compile(r"[0-9]{12}")
-_ID_COLUMNS = ("account_id", "accountid", "account", "id")
-_NAME_COLUMNS = ("account_name", "accountname", "name")
-# `Status` gives way to `State`:
-# https://docs.aws.amazon.com/organizations/latest/APIReference/API_Account.html
-_STATE_COLUMNS = ("state", "status")
-_ACTIVE = "ACTIVE"
-_STATES = frozenset({_ACTIVE, "PENDING_ACTIVATION", "SUSPENDED", "PENDING_CLOSURE", "CLOSED"})
 # Not what str.splitlines takes for a line's end as well: a name may hold any of that.
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _ID_IN_TEXT = re.compile(r"(?<![0-9])[0-9]{12}(?![0-9])")
@@ -36,23 +30,23 @@ class _Rows(Protocol):
     def __next__(self) -> list[str]: ...
 
 
-class AccountEntry(NamedTuple):
-    """An account as a file names it. `state` is `ACTIVE` where the file says nothing of it."""
+class _Row(NamedTuple):
+    """The cells of a row or an object, by key, and what says where the value of a key stands."""
 
-    id: str
-    name: str | None = None
-    state: str = _ACTIVE
+    cells: Mapping[str, object]
+    at: Callable[[str], str]
 
 
-def read_accounts(path: str) -> tuple[AccountEntry, ...]:
+def read_accounts(path: str, extra_regions: Iterable[str] = ()) -> tuple[AccountEntry, ...]:
     """Return the accounts that a file names, each once, in the file's order.
 
     The ending says what the file is: `.csv` has a header with an id column (`account_id`, `Id`, …) and
-    perhaps columns for the name and the state; `.json` is a list of ids or of objects, or an object with such
+    perhaps columns for the name, the state, and what the account needs that others don't (`role`,
+    `external_id`, `regions`, `profile`); `.json` is a list of ids or of objects, or an object with such
     a list under `accounts` or `Accounts`, as `aws organizations list-accounts` prints it; `.toml` has a list
     `accounts`, of ids or tables; anything else has an id a line, `#` begins a comment, and what follows the
-    id is its name. What could be read in two ways is refused: a list decides what is covered. Raises
-    SettingsError.
+    id is its name. What could be read in two ways is refused: a list decides what is covered. So is a region
+    that is in no partition nor among `extra_regions`. Raises SettingsError.
     """
     try:
         text = Path(path).read_bytes().decode("utf-8-sig")
@@ -63,7 +57,8 @@ def read_accounts(path: str) -> tuple[AccountEntry, ...]:
     readers = {".csv": _from_csv, ".json": _from_json, ".toml": _from_toml}
     reader = readers.get(Path(path).suffix.lower(), _from_lines)
     try:
-        accounts = _each_once(reader(text))
+        known = partitions.known_regions() | {*extra_regions}
+        accounts = _each_once(entry_from(row.cells, row.at, known) for row in reader(text))
     except (ValueError, csv.Error) as error:
         raise SettingsError(f"{path}: {error}") from None
     except RecursionError:
@@ -79,48 +74,39 @@ def _each_once(accounts: Iterable[AccountEntry]) -> tuple[AccountEntry, ...]:
         before = found.setdefault(account.id, account)
         if before.state != account.state:
             raise ValueError(f"{account.id} is there twice, as {before.state} and as {account.state}")
+        if (what := difference_between(before, account)) is not None:
+            raise ValueError(f"{account.id} is there twice, with different values of {what}")
     return tuple(found.values())
 
 
-def _account(account_id: object, name: object, where: str, state: object = None) -> AccountEntry:
-    # A TOML or JSON file may hold an id as a number, which has lost its leading zeros.
-    number = isinstance(account_id, int) and not isinstance(account_id, bool)
-    text = f"{account_id:012d}" if number else str(account_id).strip()
-    if _ACCOUNT_ID.fullmatch(text) is None:
-        raise ValueError(f"{where}: {text[:40]!r} is not a 12-digit account id")
-    known = _ACTIVE if state is None else str(state).strip().upper()
-    if known not in _STATES:
-        raise ValueError(f"{where}: {str(state)[:40]!r} is not the state of an account, such as ACTIVE")
-    return AccountEntry(text, name.strip() or None if isinstance(name, str) else None, known)
+def difference_between(one: AccountEntry, other: AccountEntry) -> str | None:
+    """Return the first of the keys in which two entries of an account contradict, None where they don't."""
+    keys = ("state", "role", "external_id", "regions", "profile")
+    return next((key for key in keys if getattr(one, key) != getattr(other, key)), None)
 
 
-def _account_from(cells: Mapping[str, object], where: str) -> AccountEntry:
-    states = {name: value for name, value in cells.items() if value is not None and value != ""}
-    return _account(
-        _first(cells, _ID_COLUMNS), _first(cells, _NAME_COLUMNS), where, _first(states, _STATE_COLUMNS)
-    )
-
-
-def _from_lines(text: str) -> Iterator[AccountEntry]:
+def _from_lines(text: str) -> Iterator[_Row]:
     for number, line in enumerate(_LINE_END.split(text), 1):
         account_id, *names = line.partition("#")[0].split(maxsplit=1) or [""]
         if not account_id:
             continue
         if names and (second := _ID_IN_TEXT.search(names[0])):
-            raise ValueError(
-                f"line {number}: {second[0]} is a second account id: give each a line of its own"
-            )
-        yield _account(account_id, names[0] if names else None, f"line {number}")
+            where = f"line {number}, column {line.rindex(names[0]) + second.start() + 1}"
+            raise ValueError(f"{where}: {second[0]} is a second account id: give each a line of its own")
+        where = f"line {number}, column {line.index(account_id) + 1}"
+        yield _Row({"account_id": account_id, "name": names[0] if names else None}, _Words(where))
 
 
-def _from_csv(text: str) -> Iterator[AccountEntry]:
+def _from_csv(text: str) -> Iterator[_Row]:
     rows = csv.reader(io.StringIO(text, newline=""), strict=True)
     header = [_plain(cell) for cell in next(rows, [])]
-    if not set(_ID_COLUMNS) & {*header}:
+    if not set(ID_COLUMNS) & {*header}:
         raise ValueError("line 1: the header has no column account_id")
-    known = [name for name in header if name in {*_ID_COLUMNS, *_NAME_COLUMNS, *_STATE_COLUMNS}]
+    known = [name for name in header if name in KNOWN_COLUMNS]
     if len({*known}) < len(known):
-        raise ValueError(f"line 1: the header has the column {_first_double(known)} twice")
+        double = _first_double(known)
+        second = header.index(double, header.index(double) + 1) + 1
+        raise ValueError(f"line 1, column {second}: the header has the column {double} twice")
     for where, row in _numbered(rows):
         if not any(cell.strip() for cell in row):
             continue
@@ -129,7 +115,29 @@ def _from_csv(text: str) -> Iterator[AccountEntry]:
         # A quote that was left open takes in the records that follow, up to the next quote.
         if any(_LINE_END.search(cell) and _ID_IN_TEXT.search(cell) for cell in row):
             raise ValueError(f"{where}: a cell in quotes holds further records; is a quote left open?")
-        yield _account_from({**dict.fromkeys(header, ""), **dict(zip(header, row, strict=False))}, where)
+        cells: dict[str, object] = {**dict.fromkeys(header, ""), **dict(zip(header, row, strict=False))}
+        yield _Row(cells, _Cells(where, header))
+
+
+class _Words:
+    """Says where the id on a line of text stands."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+
+    def __call__(self, key: str) -> str:  # noqa: ARG002 - there is but one
+        return self._where
+
+
+class _Cells:
+    """Says where a cell of a row stands: its line, and its column by number and name."""
+
+    def __init__(self, line: str, header: list[str]) -> None:
+        self._line = line
+        self._header = header
+
+    def __call__(self, key: str) -> str:
+        return f"{self._line}, column {self._header.index(key) + 1} ({key})"
 
 
 def _numbered(rows: _Rows) -> Iterator[tuple[str, list[str]]]:
@@ -145,11 +153,11 @@ def _numbered(rows: _Rows) -> Iterator[tuple[str, list[str]]]:
         yield where, row
 
 
-def _from_json(text: str) -> Iterator[AccountEntry]:
+def _from_json(text: str) -> Iterator[_Row]:
     try:
         value = json.loads(text, object_pairs_hook=_without_doubles)
     except json.JSONDecodeError as error:
-        raise ValueError(f"line {error.lineno}: not JSON: {error.msg}") from None
+        raise ValueError(f"line {error.lineno}, column {error.colno}: not JSON: {error.msg}") from None
     yield from _from_entries(_listed(value) if isinstance(value, dict) else value)
 
 
@@ -171,30 +179,40 @@ def _without_doubles(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return made
 
 
-def _from_toml(text: str) -> Iterator[AccountEntry]:
+def _from_toml(text: str) -> Iterator[_Row]:
     try:
         value = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
+        # Its message ends with the line and the column.
         raise ValueError(f"not TOML: {error}") from None
     yield from _from_entries(_listed(value))
 
 
-def _from_entries(entries: object) -> Iterator[AccountEntry]:
+def _from_entries(entries: object) -> Iterator[_Row]:
     if not isinstance(entries, list):
         raise ValueError("there is no list of accounts")  # noqa: TRY004 - the file's fault, not a type's
     for number, entry in enumerate(entries, 1):
+        where = f"account {number}"
         if isinstance(entry, dict):
-            cells = {_plain(str(key)): value for key, value in entry.items()}
-            if len(cells) < len(entry):
+            keys = {_plain(str(key)): str(key) for key in entry}
+            if len(keys) < len(entry):
                 double = _first_double([_plain(str(key)) for key in entry])
-                raise ValueError(f"account {number}: the key {double!r} is there twice")
-            yield _account_from(cells, f"account {number}")
+                raise ValueError(f"{where}: the key {double!r} is there twice")
+            cells = {_plain(str(key)): value for key, value in entry.items()}
+            yield _Row(cells, _Keys(where, keys))
         else:
-            yield _account(entry, None, f"account {number}")
+            yield _Row({"account_id": entry}, _Keys(where, {}))
 
 
-def _first(cells: Mapping[str, object], names: Iterable[str]) -> object:
-    return next((cells[name] for name in names if name in cells), None)
+class _Keys:
+    """Says where a value of an object stands: its account, by number, and its key as it is written."""
+
+    def __init__(self, account: str, keys: Mapping[str, str]) -> None:
+        self._account = account
+        self._keys = keys
+
+    def __call__(self, key: str) -> str:
+        return f"{self._account}, key {self._keys[key]}" if key in self._keys else self._account
 
 
 def _first_double(names: list[str]) -> str:

@@ -2,55 +2,41 @@
 
 from __future__ import annotations
 
-import zlib
+import logging
+from dataclasses import replace
+from itertools import islice
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-import anyio
-import msgspec
-
 from poolcensus.aws.organizations import ListedAccount
-from poolcensus.errors import OrganizationError, first_reason_raised
+from poolcensus.errors import OrganizationError
 from poolcensus.model import Account, SkippedAccount
+from poolcensus.scope.account_choice import ORGANIZATION, SELF
+from poolcensus.scope.account_entry import ACTIVE
+from poolcensus.scope.places import Places
+from poolcensus.scope.tagging import with_tags
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
 
     from poolcensus.aws.organizations import Organization
-    from poolcensus.model import Caller, Shard
-    from poolcensus.scope.account_file import AccountEntry
+    from poolcensus.model import Caller
+    from poolcensus.scope.account_choice import AccountChoice
 
-_ACTIVE = "ACTIVE"
-# Of the 20 accounts of a page: too many at once are refused ("another request is already in progress").
-_TAGS_AT_ONCE = 8
+_log = logging.getLogger("poolcensus")
 
-
-class AccountChoice(msgspec.Struct, frozen=True):
-    """Which accounts are wanted: where they come from and what narrows them.
-
-    `source` is `organization`, `self` or the path of a file. `from_file` holds the accounts of
-    that file, which has been read before any call is made.
-    """
-
-    source: str = "organization"
-    from_file: tuple[AccountEntry, ...] = ()
-    include: frozenset[str] = frozenset()
-    exclude: frozenset[str] = frozenset()
-    units: tuple[str, ...] = ()
-    exclude_units: tuple[str, ...] = ()
-    tags: frozenset[tuple[str, str]] = frozenset()
-    shard: Shard | None = None
-
-    @property
-    def needs_organization(self) -> bool:
-        """Whether Organizations has to be asked."""
-        return self.source == "organization" or bool(self.units or self.exclude_units or self.tags)
+# Accounts that are known at once are handed on in parts as large as a page of Organizations: whoever asks
+# them can begin while the tags of the others are read.
+_PAGE = 20
+_OF_FILES = "files"
 
 
 class AccountListing:
     """One walk over the accounts. After it, `skipped` and `organization_id` are complete.
 
-    `name` is what the settings call the Organization, in a run of several. `owners` then has who listed each
-    account: no other may.
+    `regions` has the regions of accounts that have their own; `usual` are those of all others, or None where
+    these are the run's. `name` is what the settings call the Organization, in a run of several. `owners` then
+    has who listed each account: no other may.
     """
 
     def __init__(
@@ -59,17 +45,25 @@ class AccountListing:
         caller: Caller,
         organization: Organization | None,
         *,
+        regions: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+        usual: tuple[str, ...] | None = None,
         name: str | None = None,
         owners: dict[str, str | None] | None = None,
     ) -> None:
         self._choice = choice
         self._caller = caller
         self._organization = organization
+        self._regions = regions
+        self._usual = usual
         self._name = name
         self._owners = {} if owners is None else owners
-        self._seen: set[str] = set()
+        self._places = Places(
+            organization if choice.needs_organization else None, with_paths=choice.with_paths
+        )
+        self._source_of: dict[str, str] = {}
+        self._repeated = dict.fromkeys(choice.files.repeated)
         self.skipped: list[SkippedAccount] = []
-        self.organization_id: str | None = None
+        self.organization_id: str | None = choice.snapshot.organization_id if choice.snapshot else None
 
     @property
     def asks_organization(self) -> bool:
@@ -79,30 +73,22 @@ class AccountListing:
     async def accounts(self) -> AsyncGenerator[tuple[Account, ...]]:
         """Yield the accounts to ask, each once, in the batches in which they become known.
 
-        Raises OrganizationError where they can't be listed, or where one that was asked for by its id is
+        Raises SettingsError for an organizational unit that does not exist, before any account is yielded;
+        OrganizationError where the accounts can't be listed, or where one that was asked for by its id is
         not among them.
         """
-        excluded = await self._excluded_by_unit()
+        choice = self._choice
+        await self._check_units()
         async for batch in self._batches():
-            wanted = []
-            for listed in batch:
-                if listed.id in self._seen:
-                    continue
-                self._seen.add(listed.id)
-                self.organization_id = self.organization_id or listed.organization_id
-                reason = self._reason_to_skip(listed, excluded)
-                if reason is None:
-                    wanted.append(Account(listed.id, listed.name, organization=self._name))
-                elif reason:
-                    self.skipped.append(SkippedAccount(listed.id, listed.name, reason))
-            accounts = await self._tagged(wanted) if self._choice.tags else wanted
+            wanted = [account for listed in batch if (account := await self._wanted(listed)) is not None]
+            accounts = await self._tagged(wanted) if choice.needs_tags else wanted
             self._claim(accounts)
             yield tuple(accounts)
-        if missing := sorted(self._choice.include - self._seen):
+        if missing := sorted(choice.include - self._source_of.keys()):
             raise OrganizationError(
-                f"{', '.join(missing)}: not among the accounts of the {self._source_name()}"
-                " (check `accounts`)"
+                f"{', '.join(missing)}: not among the accounts of the {choice.source_name} (check `accounts`)"
             )
+        self._warn_of_repeated()
 
     def _claim(self, accounts: Iterable[Account]) -> None:
         for account in accounts:
@@ -113,83 +99,113 @@ class AccountListing:
                     " `exclude_accounts`."
                 )
 
-    def _reason_to_skip(self, listed: ListedAccount, excluded: frozenset[str]) -> str | None:
-        """None for an account to ask, a reason for one to mention, "" for one that was not asked for."""
+    async def _check_units(self) -> None:
         choice = self._choice
-        if choice.include and listed.id not in choice.include:
-            return ""
-        if choice.shard is not None and shard_of(listed.id, choice.shard.count) != choice.shard.index:
-            return ""
-        if listed.id in choice.exclude:
-            return "excluded"
-        if listed.id in excluded:
-            return "excluded by its organizational unit"
-        return None if listed.state == _ACTIVE else listed.state
+        units = (*choice.units, *choice.exclude_units)
+        if units and choice.snapshot is not None and choice.snapshot.has_paths:
+            choice.snapshot.check_units(units)
+        elif units:
+            await self._opened().check_units(units)
 
-    async def _batches(self) -> AsyncIterator[tuple[ListedAccount, ...]]:
+    async def _batches(self) -> AsyncIterator[Iterable[ListedAccount]]:
+        """Yield what the sources list, each account once.
+
+        Organizations goes before the others, whatever their order: it knows the state of an account better
+        than a file does.
+        """
         choice = self._choice
-        if choice.source == "organization":
-            organization = self._opened()
-            if not choice.units:
-                async for page in organization.accounts():
-                    yield page
-            for unit in choice.units:
-                async for page in organization.accounts_under(unit):
-                    yield page
-        elif choice.source == "self":
-            yield (ListedAccount(self._caller.account_id, None, _ACTIVE, None),)
-        else:
-            allowed = await self._under_units()
-            yield tuple(
-                ListedAccount(each.id, each.name, each.state, None)
-                for each in choice.from_file
-                if allowed is None or each.id in allowed
-            )
+        if choice.snapshot is not None:
+            listed = list(choice.snapshot.accounts)
+            for part in _parts(listed if choice.snapshot.has_paths else await self._placed(listed)):
+                yield self._new(part, "list")
+            return
+        if choice.lists_organization:
+            async for page in self._opened().accounts():
+                yield self._new(page, ORGANIZATION)
+        alone = [ListedAccount(self._caller.account_id, None, ACTIVE, None)] if SELF in choice.sources else []
+        named = [
+            *alone,
+            *(ListedAccount(each.id, each.name, each.state, None) for each in choice.files.entries.values()),
+        ]
+        # What is not among the accounts that were listed has no place in the Organization.
+        if not choice.lists_organization:
+            named = await self._placed(named)
+        for source, some in ((SELF, named[: len(alone)]), (_OF_FILES, named[len(alone) :])):
+            for part in _parts(some):
+                yield self._new(part, source)
 
-    async def _under_units(self) -> frozenset[str] | None:
-        if not self._choice.units:
+    def _new(self, accounts: Iterable[ListedAccount], source: str) -> Iterator[ListedAccount]:
+        for each in accounts:
+            before = self._source_of.get(each.id)
+            if before is None:
+                self._source_of[each.id] = source
+                yield each
+            # On two pages of one source it is there because the source changed meanwhile; and an entry that
+            # says how an account is called adds to what another source says.
+            elif before != source and not self._adds(each.id):
+                self._repeated[each.id] = None
+
+    def _adds(self, account_id: str) -> bool:
+        entry = self._choice.entry(account_id)
+        return entry is not None and (entry.has_own_access or bool(entry.regions))
+
+    async def _placed(self, accounts: list[ListedAccount]) -> list[ListedAccount]:
+        """Return accounts that Organizations did not list, with their paths if these are needed."""
+        if not accounts or not self._choice.needs_places:
+            return accounts
+        return await self._places.placed(accounts)
+
+    async def _wanted(self, listed: ListedAccount) -> Account | None:
+        """Return an account that is to be asked. Takes note of one that is not."""
+        choice = self._choice
+        self.organization_id = self.organization_id or listed.organization_id
+        reason = choice.reason_to_skip(listed)
+        if reason == "":
             return None
-        return await self._ids_under(self._choice.units)
-
-    async def _excluded_by_unit(self) -> frozenset[str]:
-        return await self._ids_under(self._choice.exclude_units)
-
-    async def _ids_under(self, units: Iterable[str]) -> frozenset[str]:
-        return frozenset(
-            [each.id for unit in units async for page in self._opened().accounts_under(unit) for each in page]
+        # Each may cost a walk of the tree.
+        if choice.units and not await self._places.is_under(listed, choice.units):
+            return None
+        if choice.exclude_units and await self._places.is_under(listed, choice.exclude_units):
+            reason = "excluded by its organizational unit"
+        if reason is not None:
+            self.skipped.append(SkippedAccount(listed.id, listed.name, reason))
+            return None
+        return Account(
+            listed.id,
+            listed.name,
+            await self._places.path_of(listed) if choice.with_paths else None,
+            choice.snapshot.tags_of(listed.id) if choice.snapshot is not None and choice.needs_tags else None,
+            self._name,
+            self._regions.get(listed.id, self._usual),
         )
 
     async def _tagged(self, accounts: list[Account]) -> list[Account]:
-        """Return those of the accounts that have all the tags, which are asked for side by side."""
-        organization = self._opened()
-        has_tags = dict.fromkeys(accounts, False)
-        left = iter(accounts)
+        """Return those of the accounts that have all the tags, with all their tags if these are wanted."""
+        choice = self._choice
+        wanted = []
+        for account in await with_tags(accounts, self._organization):
+            if choice.tags <= {*(account.tags or ())}:
+                wanted.append(account if choice.with_tags else replace(account, tags=None))
+            else:
+                self.skipped.append(SkippedAccount(account.id, account.name, "without the tags"))
+        return wanted
 
-        async def ask() -> None:
-            for account in left:
-                has_tags[account] = self._choice.tags <= await organization.tags(account.id)
-
-        with first_reason_raised():
-            async with anyio.create_task_group() as group:
-                for _ in range(min(len(accounts), _TAGS_AT_ONCE)):
-                    group.start_soon(ask)
-        self.skipped += [
-            SkippedAccount(account.id, account.name, "without the tags")
-            for account, has in has_tags.items()
-            if not has
-        ]
-        return [account for account, has in has_tags.items() if has]
+    def _warn_of_repeated(self) -> None:
+        if self._repeated:
+            count = len(self._repeated)
+            _log.warning(
+                "%s named by more than one source, %s among them: each is asked once",
+                f"{count:,} accounts are" if count > 1 else "1 account is",
+                next(iter(self._repeated)),
+            )
 
     def _opened(self) -> Organization:
         if self._organization is None:
             raise RuntimeError("this choice of accounts needs the Organization")
         return self._organization
 
-    def _source_name(self) -> str:
-        names = {"organization": "Organization", "self": "caller"}
-        return names.get(self._choice.source, f"file {self._choice.source}")
 
-
-def shard_of(account_id: str, count: int) -> int:
-    """Return the part, from 1, that an account belongs to. The same on every machine and in every run."""
-    return zlib.crc32(account_id.encode()) % count + 1
+def _parts(accounts: Iterable[ListedAccount]) -> Iterator[tuple[ListedAccount, ...]]:
+    rest = iter(accounts)
+    while part := tuple(islice(rest, _PAGE)):
+        yield part

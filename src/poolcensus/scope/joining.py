@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from poolcensus.aws.session import open_caller
-from poolcensus.errors import DestinationError, FatalError
+from poolcensus.errors import DestinationError, FatalError, SettingsError
 from poolcensus.scope.opening import Opened, Prepared, Shared, open_run, prepare
 
 if TYPE_CHECKING:
@@ -37,8 +37,13 @@ async def prepare_all(
     """Read everything that the settings of each Organization point at. Makes no call.
 
     `for_destination` asks for the credentials that a destination on S3 is reached with: those of the settings
-    outside of any table.
+    outside of any table. Raises SettingsError where they can't be read.
     """
+    if settings.organization and settings.accounts_snapshot is not None:
+        raise SettingsError(
+            "`accounts_snapshot` is the list of one Organization, and `organization` names several:"
+            " leave one out"
+        )
     async with AsyncExitStack() as stack:
         organizations = {}
         for name, each in settings.by_organization().items():

@@ -11,9 +11,11 @@ from poolcensus.aws.session import open_aws, open_caller
 from poolcensus.config.external_id import with_external_id
 from poolcensus.loops import in_thread
 from poolcensus.operations import Query
-from poolcensus.scope.account_file import AccountEntry, read_accounts
-from poolcensus.scope.accounts import AccountChoice, AccountListing
-from poolcensus.scope.regions import RegionChoice, choose_regions
+from poolcensus.scope.account_choice import AccountChoice, paths_among
+from poolcensus.scope.account_list import AccountList, read_account_list
+from poolcensus.scope.accounts import AccountListing
+from poolcensus.scope.joined_files import FileAccounts, join_files
+from poolcensus.scope.regions import RegionChoice, plan_regions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -26,11 +28,12 @@ if TYPE_CHECKING:
 
 
 class Prepared(msgspec.Struct, frozen=True):
-    """What is read before the first call: the caller's session, and the accounts of a file."""
+    """What is read before the first call: the caller's session, and the accounts of files."""
 
     settings: Settings
     session: CallerSession
-    from_file: tuple[AccountEntry, ...]
+    files: FileAccounts
+    snapshot: AccountList | None
     tracing: Tracing | None
 
 
@@ -57,11 +60,12 @@ class Opened(msgspec.Struct, frozen=True):
 @asynccontextmanager
 async def prepare(settings: Settings, tracing: Tracing | None) -> AsyncIterator[Prepared]:
     """Read everything that settings point at, for a run that is traced or not. Makes no call."""
-    source = settings.accounts_from
     settings = await in_thread(with_external_id, settings)
-    from_file = () if source in {"organization", "self"} else await in_thread(read_accounts, source)
+    files = await in_thread(join_files, paths_among(settings.accounts_from), settings.extra_regions)
+    written = settings.accounts_snapshot
+    snapshot = await in_thread(read_account_list, str(written)) if written is not None else None
     async with open_caller(settings) as session:
-        yield Prepared(settings, session, from_file, tracing)
+        yield Prepared(settings, session, files, snapshot, tracing)
 
 
 @asynccontextmanager
@@ -75,26 +79,40 @@ async def open_run(
     settings = prepared.settings
     shared = shared or Shared()
     choice = AccountChoice(
-        source=settings.accounts_from,
-        from_file=prepared.from_file,
+        sources=settings.accounts_from,
+        files=prepared.files,
+        snapshot=prepared.snapshot,
         include=frozenset(settings.accounts),
         exclude=frozenset(settings.exclude_accounts),
+        names=settings.account_names,
+        exclude_names=settings.exclude_account_names,
         units=settings.ous,
         exclude_units=settings.exclude_ous,
         tags=frozenset(settings.account_tags),
+        with_paths=settings.include_ou_path,
+        with_tags=settings.include_account_tags,
         shard=settings.shard,
     )
     query = Query(settings.pool_ids, tuple(each.parameter for each in settings.filters), settings.page_size)
+    overrides = choice.files.overrides
     async with open_aws(
-        settings, prepared.session, operation, query, prepared.tracing, limiter=shared.limiter
+        settings,
+        prepared.session,
+        operation,
+        query,
+        prepared.tracing,
+        limiter=shared.limiter,
+        overrides=overrides,
     ) as aws:
         shared.limiter = aws.channel.limiter
-        regions = choose_regions(
-            operation,
-            aws.caller.partition,
-            settings.regions,
-            settings.exclude_regions,
-            settings.extra_regions,
+        regions = plan_regions(operation, aws.caller.partition, settings, choice.own_regions)
+        listing = AccountListing(
+            choice,
+            aws.caller,
+            aws.organization,
+            regions=regions.own,
+            usual=regions.usual,
+            name=name,
+            owners=shared.owners,
         )
-        listing = AccountListing(choice, aws.caller, aws.organization, name=name, owners=shared.owners)
-        yield Opened(name, aws, listing, regions, prepared.tracing)
+        yield Opened(name, aws, listing, regions.all, prepared.tracing)

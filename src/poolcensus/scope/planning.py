@@ -29,7 +29,8 @@ async def plan_of(opened: Opened, operation: Operation, accounts: tuple[Account,
     """
     disabled = await _count_disabled(opened, accounts)
     roles = opened.aws.broker.assume_role_calls(account.id for account in accounts)
-    targets = len(accounts) * len(opened.regions.regions)
+    usual = opened.regions.regions
+    targets = sum(len(account.regions or usual) for account in accounts)
     # The listing and the regions' status were asked for just now, as a run will ask for them.
     calls = {
         "sts:GetCallerIdentity": 1,
@@ -74,11 +75,14 @@ async def _count_disabled(opened: Opened, accounts: tuple[Account, ...]) -> int:
 
     async def ask() -> None:
         for account in left:
+            asked = opt_in.intersection(account.regions or opened.regions.regions)
+            if not asked:
+                continue
             try:
                 disabled = await opened.aws.region_status.disabled(account.id)
             except CallError:
                 continue
-            found.append(len(opt_in & (disabled or frozenset())))
+            found.append(len(asked & (disabled or frozenset())))
 
     with first_reason_raised():
         async with anyio.create_task_group() as group:

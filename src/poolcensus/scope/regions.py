@@ -1,4 +1,4 @@
-"""Which regions are asked in every account."""
+"""Which regions are asked, in every account and in those that have regions of their own."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from poolcensus import partitions
 from poolcensus.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
+    from poolcensus.config import Settings
     from poolcensus.operations import Operation
 
 
 class RegionChoice(msgspec.Struct, frozen=True):
-    """The regions that are asked in every account. `opt_in` are those that an account has to enable."""
+    """The regions that are asked. `opt_in` are those that an account has to enable."""
 
     always_on: tuple[str, ...]
     opt_in: tuple[str, ...]
@@ -57,4 +58,51 @@ def choose_regions(
     return RegionChoice(
         always_on=tuple(sorted(chosen - opt_in)),
         opt_in=tuple(sorted(chosen & opt_in)),
+    )
+
+
+class RegionPlan(msgspec.Struct, frozen=True):
+    """The regions of a run: `all` that are asked in any account, and those of each account.
+
+    `own` has them for accounts with regions of their own, by id; `usual` are those of the others, or None
+    where these are all.
+    """
+
+    all: RegionChoice
+    own: Mapping[str, tuple[str, ...]]
+    usual: tuple[str, ...] | None
+
+
+def plan_regions(
+    operation: Operation, partition: str, settings: Settings, own: Mapping[str, tuple[str, ...]]
+) -> RegionPlan:
+    """Return the regions of a run. `own` has the patterns of accounts that have their own, by id.
+
+    These take the place of the setting `regions`, and `exclude_regions` holds for them too. Raises
+    SettingsError where none is left.
+    """
+    exclude, extra = settings.exclude_regions, settings.extra_regions
+    usual = choose_regions(operation, partition, settings.regions, exclude, extra)
+    # A file of thousands of accounts has few kinds of them.
+    kinds: dict[tuple[str, ...], RegionChoice] = {}
+    for account_id, patterns in own.items():
+        if patterns not in kinds:
+            try:
+                kinds[patterns] = choose_regions(operation, partition, patterns, exclude, extra)
+            except SettingsError as error:
+                raise SettingsError(f"account {account_id}, regions {' '.join(patterns)}: {error}") from None
+    if not kinds:
+        return RegionPlan(usual, {}, None)
+    every = RegionChoice(
+        always_on=tuple(
+            sorted({*usual.always_on, *(region for each in kinds.values() for region in each.always_on)})
+        ),
+        opt_in=tuple(sorted({*usual.opt_in, *(region for each in kinds.values() for region in each.opt_in)})),
+    )
+    # One tuple for all accounts of a kind.
+    regions = {patterns: each.regions for patterns, each in kinds.items()}
+    return RegionPlan(
+        every,
+        {account_id: regions[patterns] for account_id, patterns in own.items()},
+        usual.regions if usual.regions != every.regions else None,
     )

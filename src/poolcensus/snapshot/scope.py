@@ -11,7 +11,7 @@ from poolcensus.partitions import is_pattern
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from poolcensus.model import JsonObject, JsonValue, Manifest, Shard
+    from poolcensus.model import Caller, JsonObject, JsonValue, Manifest, Shard
 
 _ORGANIZATION: Final = "organization"
 _SELF: Final = "self"
@@ -29,10 +29,12 @@ _ACCOUNTS: Final = (
     ("accounts", "{} account", "{} accounts"),
     ("ous", "{} OU", "{} OUs"),
     ("account_tags", "{} account tag", "{} account tags"),
+    ("account_names", "{} account name", "{} account names"),
 )
 _OTHERS: Final = (
     ("exclude_accounts", "{} account excluded", "{} accounts excluded"),
     ("exclude_ous", "{} OU excluded", "{} OUs excluded"),
+    ("exclude_account_names", "{} account name excluded", "{} account names excluded"),
     ("regions", "{} region", "{} regions"),
     ("exclude_regions", "{} region excluded", "{} regions excluded"),
     ("extra_regions", "{} extra region", "{} extra regions"),
@@ -57,10 +59,16 @@ class Scope:
     @classmethod
     def of(cls, manifest: Manifest) -> Scope:
         """Return the scope of the snapshot that `manifest` describes."""
-        request, shard = manifest.request, manifest.shard
+        return cls.asked(manifest.request, manifest.shard, manifest.caller, manifest.organization_id)
+
+    @classmethod
+    def asked(
+        cls, request: JsonObject, shard: Shard | None, caller: Caller, organization_id: str | None
+    ) -> Scope:
+        """Return the scope of a run that is asked for this by a caller in an organization."""
         # The caller's own account is another one for every caller, under the same request.
         alone = request.get("accounts_from") == _SELF
-        owner = manifest.caller.account_id if alone else manifest.organization_id
+        owner = caller.account_id if alone else organization_id
         asked = sorted(
             (name, each) for name, value in request.items() if (each := _comparable(name, value)) is not None
         )
@@ -77,10 +85,15 @@ class Scope:
         accounts = list(self._parts_of(_ACCOUNTS))
         others = list(self._parts_of(_OTHERS))
         source = self.request.get("accounts_from", _ORGANIZATION)
+        snapshot = self.request.get("accounts_snapshot")
         if names := _names(self.request.get(_ORGANIZATIONS)):
             yield ("{} organization" if len(names) == 1 else "{} organizations").format(len(names)), names
+        elif snapshot is not None:
+            yield "accounts from a list", (str(snapshot),)
         elif source == _SELF:
             yield "caller's account", (self.owner,) if self.owner is not None else ()
+        elif isinstance(source, list):
+            yield f"accounts from {len(source)} sources", _values(source)
         elif source != _ORGANIZATION:
             yield "accounts from a file", (str(source),)
         elif not accounts and not others and self.shard is None:

@@ -1,0 +1,53 @@
+"""The estimate of a plan, with what the newest snapshot at the destination tells."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from poolcensus.errors import FatalError, SnapshotError
+from poolcensus.loops import in_thread
+from poolcensus.model import Outcome
+from poolcensus.scope.estimate import LastRun, Limits, estimate
+from poolcensus.snapshot import Scope, Snapshot, long_targets
+from poolcensus.storage.destination import STANDARD_OUTPUT, is_in_s3
+from poolcensus.storage.naming import LATEST
+
+if TYPE_CHECKING:
+    from poolcensus.config import Settings
+    from poolcensus.model import Plan
+    from poolcensus.operations import Operation
+
+_READ = (Outcome.OK, Outcome.EMPTY)
+
+
+async def with_estimate(plan: Plan, settings: Settings, operation: Operation) -> Plan:
+    """Return the plan with an estimate of its time."""
+    last = None
+    # A destination that is not there yet, or can't be read, is no trouble of a plan.
+    with suppress(SnapshotError, FatalError):
+        last = await in_thread(_last_run, plan, settings, operation)
+    limits = Limits(settings.concurrency, settings.per_region, len(plan.regions))
+    return replace(plan, estimate=estimate(plan.calls, operation.permission, plan.targets, limits, last))
+
+
+def _last_run(plan: Plan, settings: Settings, operation: Operation) -> LastRun | None:
+    """Return what the newest snapshot came to, None where it is of another kind. Blocks."""
+    place = settings.dest
+    if place == STANDARD_OUTPUT:
+        return None
+    manifest = Snapshot.open(LATEST, place, settings=settings).manifest
+    asked = Scope.asked(settings.request(), settings.shard, plan.caller, plan.organization_id)
+    if manifest.operation != operation.info or Scope.of(manifest) != asked:
+        return None
+    # Only of a folder: a ledger in a bucket would have to be fetched.
+    long = {} if is_in_s3(place) else long_targets(place)
+    return LastRun(
+        snapshot_id=manifest.snapshot_id,
+        targets=manifest.totals.targets,
+        read=sum(manifest.outcomes.get(each, 0) for each in _READ),
+        pages=manifest.totals.pages,
+        longest=max(long.values(), default=1),
+        seconds=(manifest.finished_at - manifest.started_at).total_seconds(),
+    )

@@ -1,0 +1,158 @@
+"""An account as a file names it: its id, its state, and what it needs that others don't."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from poolcensus import partitions
+from poolcensus.config import Secret, readers
+from poolcensus.config.roles import role_of_account
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+ID_COLUMNS = ("account_id", "accountid", "account", "id")
+NAME_COLUMNS = ("account_name", "accountname", "name")
+# `Status` gives way to `State`:
+# https://docs.aws.amazon.com/organizations/latest/APIReference/API_Account.html
+STATE_COLUMNS = ("state", "status")
+ROLE_COLUMNS = ("role", "role_name", "role_arn")
+EXTERNAL_ID_COLUMNS = ("external_id", "externalid")
+REGION_COLUMNS = ("regions", "region")
+PROFILE_COLUMNS = ("profile",)
+KNOWN_COLUMNS = frozenset(
+    {
+        *ID_COLUMNS,
+        *NAME_COLUMNS,
+        *STATE_COLUMNS,
+        *ROLE_COLUMNS,
+        *EXTERNAL_ID_COLUMNS,
+        *REGION_COLUMNS,
+        *PROFILE_COLUMNS,
+    }
+)
+ACTIVE = "ACTIVE"
+STATES = frozenset({ACTIVE, "PENDING_ACTIVATION", "SUSPENDED", "PENDING_CLOSURE", "CLOSED"})
+
+_ACCOUNT_ID = re.compile(r"[0-9]{12}")
+# What separates regions in a cell; a comma separates cells.
+_BETWEEN_REGIONS = re.compile(r"[\s;|,]+")
+
+
+class AccountEntry(NamedTuple):
+    """An account as a file names it. `state` is `ACTIVE` where the file says nothing of it.
+
+    `role` (a name or an ARN), `external_id` and `profile` are used for this account in place of the run's,
+    `regions` (names and patterns) in place of the setting `regions`.
+    """
+
+    id: str
+    name: str | None = None
+    state: str = ACTIVE
+    role: str | None = None
+    external_id: Secret | None = None
+    regions: tuple[str, ...] = ()
+    profile: str | None = None
+
+    @property
+    def has_own_access(self) -> bool:
+        """Whether the account is called in another way than the others."""
+        return self.role is not None or self.external_id is not None or self.profile is not None
+
+
+def entry_from(
+    cells: Mapping[str, object], at: Callable[[str], str], known_regions: frozenset[str]
+) -> AccountEntry:
+    """Return the account of a row or an object, whose keys are those of the columns.
+
+    `at` says where the value of a key stands. Raises ValueError, in words that begin with that.
+    """
+    said = {key: value for key, value in cells.items() if value is not None and value != ""}
+    # The id's own key is looked for in all of them: a cell that is empty is wrong, and not another's.
+    key = next((each for each in ID_COLUMNS if each in cells), None)
+    if key is None:
+        raise ValueError(f"{at('')}: there is no account_id")
+    account_id = _account_id(cells[key], at(key))
+    name = _said(said, NAME_COLUMNS)
+    state_key, state = _said(said, STATE_COLUMNS)
+    return AccountEntry(
+        account_id,
+        name[1].strip() or None if isinstance(name[1], str) else None,
+        ACTIVE if state is None else _state(state, at(state_key)),
+        role=_role(*_text(said, ROLE_COLUMNS, at), account_id),
+        external_id=_external_id(*_text(said, EXTERNAL_ID_COLUMNS, at)),
+        regions=_regions(*_said(said, REGION_COLUMNS), at, known_regions),
+        profile=_text(said, PROFILE_COLUMNS, at)[1],
+    )
+
+
+def _said(said: Mapping[str, object], names: Iterable[str]) -> tuple[str, object]:
+    """Return the first of the keys that has a value, and the value; None where none has."""
+    return next(((name, said[name]) for name in names if name in said), ("", None))
+
+
+def _text(
+    said: Mapping[str, object], names: Iterable[str], at: Callable[[str], str]
+) -> tuple[str, str | None]:
+    """Return where a text stands, and the text; None where there is none."""
+    key, value = _said(said, names)
+    if value is None:
+        return "", None
+    if not isinstance(value, str):
+        raise ValueError(f"{at(key)}: must be text, in quotes")  # noqa: TRY004 - the file's fault, not a type's
+    return at(key), value.strip() or None
+
+
+def _account_id(value: object, where: str) -> str:
+    # A TOML or JSON file may hold an id as a number, which has lost its leading zeros.
+    number = isinstance(value, int) and not isinstance(value, bool)
+    text = f"{value:012d}" if number else str(value).strip()
+    if _ACCOUNT_ID.fullmatch(text) is None:
+        raise ValueError(f"{where}: {text[:40]!r} is not a 12-digit account id")
+    return text
+
+
+def _state(value: object, where: str) -> str:
+    known = str(value).strip().upper()
+    if known not in STATES:
+        raise ValueError(f"{where}: {str(value)[:40]!r} is not the state of an account, such as ACTIVE")
+    return known
+
+
+def _role(where: str, value: str | None, account_id: str) -> str | None:
+    if value is None:
+        return None
+    try:
+        return role_of_account(value, account_id)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+
+
+def _external_id(where: str, value: str | None) -> Secret | None:
+    if value is None:
+        return None
+    try:
+        return readers.external_id(value)
+    except ValueError as error:
+        # The words of the reader, which never have the value.
+        raise ValueError(f"{where}: the external ID {error}") from None
+
+
+def _regions(key: str, value: object, at: Callable[[str], str], known: frozenset[str]) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    listed = [part for part in _BETWEEN_REGIONS.split(value) if part] if isinstance(value, str) else value
+    if not isinstance(listed, list):
+        raise ValueError(f"{at(key)}: must be a list of regions, or text")  # noqa: TRY004 - as above
+    try:
+        patterns: tuple[str, ...] = readers.each_of(readers.RegionPattern)(listed)  # type: ignore[assignment] # what it returns
+    except ValueError as error:
+        raise ValueError(f"{at(key)}: {error}") from None
+    for pattern in patterns:
+        if not any(partitions.matches(region, (pattern,)) for region in known):
+            raise ValueError(
+                f"{at(key)}: {readers.shown(pattern)} matches no region. A region that is newer than this"
+                " version of poolcensus goes into `extra_regions`."
+            )
+    return patterns

@@ -1,0 +1,200 @@
+"""A list of accounts that `plan` writes and several runs share, such as the shards of one census.
+
+It is a JSON object: `kind`, `schema_version`, `tool`, `created_at`, `organization_id`, `accounts_digest` and
+`accounts`, each with `account_id`, `account_name`, `state`, `ou_path` and, if they were asked for,
+`account_tags`.
+"""
+
+from __future__ import annotations
+
+import re
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from poolcensus.aws.organizations import ListedAccount
+from poolcensus.errors import SettingsError
+from poolcensus.format.codec import dumps, loads
+from poolcensus.format.times import rfc3339, utc_now
+from poolcensus.scope.account_entry import ACTIVE, STATES
+from poolcensus.storage.local.files import replaced_file
+from poolcensus.version import TOOL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from poolcensus.model import JsonObject, JsonValue, Plan
+
+_KIND: Final = "poolcensus-accounts"
+_VERSION: Final = 1
+_ACCOUNT_ID: Final = re.compile(r"[0-9]{12}")
+# Of the user alone: names and tags of accounts tell much of an organization.
+_MODE: Final = 0o600
+
+
+class AccountList(msgspec.Struct, frozen=True):
+    """A list that has been read from `path`. `digest` is the SHA-256 of its accounts, in hexadecimal.
+
+    `has_paths` and `has_tags` say whether it tells the place and the tags of every active account.
+    """
+
+    path: str
+    digest: str
+    organization_id: str | None
+    accounts: tuple[ListedAccount, ...]
+    tags: dict[str, tuple[tuple[str, str], ...]]
+    has_paths: bool
+    has_tags: bool
+
+    def tags_of(self, account_id: str) -> tuple[tuple[str, str], ...] | None:
+        """Return an account's tags, None where the list has none of it."""
+        return self.tags.get(account_id)
+
+    def check_units(self, units: Iterable[str]) -> None:
+        """Raise SettingsError for the first root or organizational unit that no account of the list is in."""
+        known = {part for each in self.accounts if each.path is not None for part in each.path.split("/")}
+        for unit in units:
+            if unit not in known:
+                raise SettingsError(
+                    f"{self.path}: no account of the list is in {unit}. Check `ous` and `exclude_ous`, or"
+                    " write the list anew with 'poolcensus plan --output FILE'."
+                )
+
+
+def write_account_list(plan: Plan, path: str) -> str:
+    """Write the accounts of a plan to a file, whole or not at all, and return their digest.
+
+    Accounts that were skipped for their state are in it, others that were skipped are not. Blocks. Raises
+    OSError.
+    """
+    accounts: list[JsonValue] = [
+        _described(each.id, each.name, ACTIVE, each.ou_path, each.tags) for each in plan.accounts
+    ]
+    accounts += [
+        _described(each.id, each.name, each.reason, None, None)
+        for each in plan.skipped
+        if each.reason in STATES
+    ]
+    digest = accounts_digest(accounts)
+    content: JsonObject = {
+        "kind": _KIND,
+        "schema_version": _VERSION,
+        "tool": TOOL,
+        "created_at": rfc3339(utc_now()),
+        "organization_id": plan.organization_id,
+        "accounts_digest": digest,
+        "accounts": accounts,
+    }
+    with replaced_file(Path(path), _MODE) as file:
+        file.write(dumps(content) + b"\n")
+    return digest
+
+
+def read_account_list(path: str) -> AccountList:
+    """Return the list that a file holds. Blocks. Raises SettingsError for anything else than such a list."""
+    try:
+        content = loads(Path(path).read_bytes())
+    except OSError as error:
+        raise SettingsError(f"{path}: the list of accounts can't be read: {error.strerror}") from None
+    except ValueError as error:
+        raise _refused(path, f"it is not JSON: {error}") from None
+    if not isinstance(content, dict) or content.get("kind") != _KIND:
+        raise _refused(path, "it is no list of accounts")
+    version = content.get("schema_version")
+    if not isinstance(version, int) or isinstance(version, bool) or not 1 <= version <= _VERSION:
+        raise _refused(path, f"its schema_version is {version}, and this version reads {_VERSION}")
+    accounts = content.get("accounts")
+    if not isinstance(accounts, list) or not accounts:
+        raise _refused(path, "it names no account")
+    digest = accounts_digest(accounts)
+    if content.get("accounts_digest") != digest:
+        raise _refused(path, "its accounts are not those of its accounts_digest: it was changed or cut off")
+    try:
+        return _list_of(path, digest, content.get("organization_id"), accounts)
+    except ValueError as error:
+        raise _refused(path, str(error)) from None
+
+
+def accounts_digest(accounts: Iterable[JsonValue]) -> str:
+    """Return the SHA-256 of accounts as a list has them, in hexadecimal. Their order does not matter."""
+    lines = sorted(dumps(_sorted(each)) for each in accounts)
+    return sha256(b"\n".join(lines)).hexdigest()
+
+
+def _sorted(value: JsonValue) -> JsonValue:
+    if isinstance(value, dict):
+        return {key: _sorted(value[key]) for key in sorted(value)}
+    return value
+
+
+def _described(
+    account_id: str,
+    name: str | None,
+    state: str,
+    ou_path: str | None,
+    tags: tuple[tuple[str, str], ...] | None,
+) -> JsonObject:
+    described: JsonObject = {
+        "account_id": account_id,
+        "account_name": name,
+        "state": state,
+        "ou_path": ou_path,
+    }
+    if tags is not None:
+        described["account_tags"] = dict(tags)
+    return described
+
+
+def _list_of(path: str, digest: str, organization_id: JsonValue, accounts: list[JsonValue]) -> AccountList:
+    listed: dict[str, ListedAccount] = {}
+    tags: dict[str, tuple[tuple[str, str], ...]] = {}
+    organization = _text_or_none(organization_id, "organization_id")
+    for number, each in enumerate(accounts, 1):
+        if not isinstance(each, dict):
+            raise ValueError(f"account {number} is not an object")  # noqa: TRY004 - the file's fault
+        where = f"account {number}: "
+        account_id, state = each.get("account_id"), each.get("state")
+        if not isinstance(account_id, str) or _ACCOUNT_ID.fullmatch(account_id) is None:
+            raise ValueError(f"{where}account_id is not a 12-digit account id")
+        if account_id in listed:
+            raise ValueError(f"{where}{account_id} is there twice")
+        if state not in STATES:
+            raise ValueError(f"{where}state is not the state of an account, such as ACTIVE")
+        name = _text_or_none(each.get("account_name"), f"{where}account_name")
+        place = _text_or_none(each.get("ou_path"), f"{where}ou_path")
+        listed[account_id] = ListedAccount(account_id, name, str(state), organization, place)
+        if (found := each.get("account_tags")) is not None:
+            tags[account_id] = _tags(found, where)
+    active = [each for each in listed.values() if each.state == ACTIVE]
+    return AccountList(
+        path=path,
+        digest=digest,
+        organization_id=organization,
+        accounts=tuple(listed.values()),
+        tags=tags,
+        has_paths=all(each.path is not None for each in active),
+        has_tags=all(each.id in tags for each in active),
+    )
+
+
+def _tags(value: JsonValue, where: str) -> tuple[tuple[str, str], ...]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{where}account_tags is not an object")  # noqa: TRY004 - the file's fault
+    pairs = tuple((key, text) for key, text in value.items() if isinstance(text, str))
+    if len(pairs) < len(value):
+        raise ValueError(f"{where}account_tags holds something that is not text")
+    return pairs
+
+
+def _text_or_none(value: JsonValue, name: str) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    raise ValueError(f"{name} is neither text nor null")
+
+
+def _refused(path: str, why: str) -> SettingsError:
+    return SettingsError(
+        f"{path}: {why}. `accounts_snapshot` takes a file that 'poolcensus plan --output FILE' wrote."
+    )

@@ -1,0 +1,112 @@
+"""How long a run may take: from the rates that services allow, and from the last run of the same kind."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import ceil
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from poolcensus.model import Estimate, EstimateStep
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+# Seconds of a call whose reply is near: half of what a page of a listing takes by experience, which for 500
+# pages one after the other is 50 to 100 s.
+_CALL = 0.15
+# Tags are read by so many calls at once, at most.
+_TAGS_AT_ONCE = 8
+# AssumeRole by one account at one regional endpoint, by users' reports; AWS documents no rate.
+_ASSUME_ROLE = 600.0
+# Of each account: https://docs.aws.amazon.com/accounts/latest/reference/quotas.html
+_LIST_REGIONS = 5.0
+# Of one account in one region, where users were throttled on DescribeWorkspaces; AWS documents no rate.
+_PAGES_OF_A_TARGET = 1.5
+
+_LISTING = frozenset(
+    f"organizations:{name}"
+    for name in ("ListAccounts", "ListAccountsForParent", "ListOrganizationalUnitsForParent", "ListRoots")
+)
+
+
+class LastRun(msgspec.Struct, frozen=True):
+    """What a snapshot of the same kind came to. `pages` are of targets that were `read`, in `seconds`.
+
+    `longest` is the most pages that one target had.
+    """
+
+    snapshot_id: str
+    targets: int
+    read: int
+    pages: int
+    longest: int
+    seconds: float
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What bounds the calls beside the services: places for them in the run and in each region.
+
+    `one_account` says that one account asks for the region status of all.
+    """
+
+    concurrency: int
+    per_region: int
+    regions: int
+    one_account: bool = False
+
+
+def estimate(
+    calls: Mapping[str, int], operation: str, targets: int, limits: Limits, last: LastRun | None
+) -> Estimate:
+    """Return how long a run with these calls may take, by IAM action, and what decides that."""
+    steps = tuple(_steps(calls, operation, limits, last))
+    # The steps go on side by side: the slowest of them is what a run takes at least.
+    seconds = max(each.seconds for each in steps)
+    likely = steps
+    if last is not None and last.targets:
+        seconds = last.seconds * targets / last.targets
+        # A step that would take longer than the whole run was not held up as was thought.
+        likely = tuple(each for each in steps if each.seconds <= seconds) or steps
+    return Estimate(
+        seconds=round(seconds, 3),
+        bound_by=max(likely, key=lambda each: each.seconds).action,
+        steps=steps,
+        snapshot_id=last.snapshot_id if last is not None else None,
+    )
+
+
+def _steps(
+    calls: Mapping[str, int], operation: str, limits: Limits, last: LastRun | None
+) -> Iterator[EstimateStep]:
+    side_by_side = min(limits.concurrency, limits.per_region * max(limits.regions, 1))
+    for action, count in calls.items():
+        if action in _LISTING:
+            yield EstimateStep(action, count, count * _CALL, f"one page after the other, {_CALL:g} s each")
+        elif action == "organizations:ListTagsForResource":
+            yield _at_once(action, count, _TAGS_AT_ONCE)
+        elif action == "sts:AssumeRole":
+            yield _at_rate(action, count, _ASSUME_ROLE)
+        elif action == "account:ListRegions" and limits.one_account:
+            yield _at_rate(action, count, _LIST_REGIONS)
+        elif action == operation:
+            pages = round(count * max(last.pages / last.read, 1)) if last is not None and last.read else count
+            yield _at_once(action, pages, side_by_side)
+            if last is not None and last.longest > 1:
+                step = _at_rate(action, last.longest, _PAGES_OF_A_TARGET)
+                yield replace(step, basis=f"the longest target, {step.basis}")
+        else:
+            yield _at_once(action, count, limits.concurrency)
+
+
+def _at_once(action: str, calls: int, places: int) -> EstimateStep:
+    """Return a step whose calls are made in rounds, of as many as there are places."""
+    return EstimateStep(
+        action, calls, ceil(calls / places) * _CALL, f"{places:,} at a time, {_CALL:g} s each"
+    )
+
+
+def _at_rate(action: str, calls: int, rate: float) -> EstimateStep:
+    """Return a step whose calls are made at a rate, in calls a second; the first takes its time."""
+    return EstimateStep(action, calls, max(calls / rate, _CALL), f"about {rate:g} a second")

@@ -1,0 +1,69 @@
+"""The accounts of several files, each once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from poolcensus.aws.roles import RoleOverride
+from poolcensus.errors import SettingsError
+from poolcensus.scope.account_file import read_accounts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from poolcensus.scope.account_entry import AccountEntry
+
+
+class FileAccounts(msgspec.Struct, frozen=True):
+    """The accounts that files name, by id and in order. `repeated` are the ids that several name alike."""
+
+    entries: Mapping[str, AccountEntry] = {}
+    repeated: tuple[str, ...] = ()
+
+    @property
+    def overrides(self) -> dict[str, RoleOverride]:
+        """What accounts have in place of the run's role, external ID and credentials, by id."""
+        return {
+            each.id: RoleOverride(each.role, each.external_id, each.profile)
+            for each in self.entries.values()
+            if each.has_own_access
+        }
+
+
+def join_files(paths: Iterable[str], extra_regions: Iterable[str] = ()) -> FileAccounts:
+    """Read files of accounts, in order. What one does not say of an account is taken from another.
+
+    Blocks. Raises SettingsError for a file that is wrong, and for two that contradict.
+    """
+    entries: dict[str, AccountEntry] = {}
+    said_in: dict[str, str] = {}
+    repeated: dict[str, None] = {}
+    for path in paths:
+        for entry in read_accounts(path, extra_regions):
+            before = entries.get(entry.id)
+            if before is None:
+                entries[entry.id], said_in[entry.id] = entry, path
+                continue
+            joined = _joined(before, entry, path, said_in[entry.id])
+            if joined == before:
+                repeated[entry.id] = None
+            entries[entry.id] = joined
+    return FileAccounts(entries, tuple(repeated))
+
+
+def _joined(before: AccountEntry, entry: AccountEntry, path: str, other: str) -> AccountEntry:
+    for key in ("state", "role", "external_id", "regions", "profile"):
+        one, two = getattr(before, key), getattr(entry, key)
+        if one and two and one != two:
+            raise SettingsError(
+                f"{path}: account {entry.id} is also in {other}, with another value of {key}. Leave one out."
+            )
+    return before._replace(
+        name=before.name or entry.name,
+        role=before.role or entry.role,
+        external_id=before.external_id or entry.external_id,
+        regions=before.regions or entry.regions,
+        profile=before.profile or entry.profile,
+    )

@@ -1,0 +1,65 @@
+"""The plan of a simulated organization, against what a census then does."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from poolcensus.census import Census
+from poolcensus.scope.account_list import write_account_list
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from census_lab import Lab
+    from poolcensus.model import Plan
+
+    Start = Callable[..., Coroutine[None, None, Lab]]
+
+POOLS = "workspaces:DescribeWorkspacesPools"
+
+
+async def planned(here: Lab, **given: object) -> Plan:
+    async with Census(here.settings(**given)) as census:
+        return await census.plan()
+
+
+async def test_the_newest_snapshot_of_the_same_kind_is_a_measure(lab: Start) -> None:
+    here = await lab(accounts=6, pools_per_target=60)
+    first = (await planned(here)).estimate
+    assert first is not None
+    assert first.snapshot_id is None
+    snapshot = await here.collect()
+    again = (await planned(here)).estimate
+    assert again is not None
+    assert again.snapshot_id == snapshot.id
+    # Each target has three pages.
+    assert [each.calls for each in again.steps if each.action == POOLS] == [54, 3]
+    took = snapshot.manifest.finished_at - snapshot.manifest.started_at
+    assert again.seconds == pytest.approx(took.total_seconds())
+    for other in (
+        {"regions": "us-east-1"},
+        {"exclude_accounts": "000000000002"},
+        {"shard": "1/2"},
+        {"dest": "-"},
+    ):
+        found = (await planned(here, **other)).estimate
+        assert found is not None
+        assert found.snapshot_id is None
+
+
+async def test_shards_over_one_list_are_the_whole_without_overlap(lab: Start) -> None:
+    here = await lab(accounts=9, regions=("us-east-1",), suspended=0.3)
+    path = str(here.dest.with_name("list.json"))
+    plan = await planned(here)
+    await asyncio.to_thread(write_account_list, plan, path)
+    before = here.calls("organizations.ListAccounts")
+    parts = [await here.collect(accounts_snapshot=path, shard=f"{each}/3") for each in (1, 2, 3)]
+    asked = [each.account_id for part in parts for each in part.targets()]
+    assert sorted(asked) == sorted(each.id for each in plan.accounts)
+    skipped = [each for part in parts for each in part.manifest.accounts_skipped]
+    assert sorted(skipped, key=lambda each: each.id) == list(plan.skipped) != []
+    assert {part.manifest.organization_id for part in parts} == {plan.organization_id}
+    assert here.calls("organizations.ListAccounts") == before

@@ -1,0 +1,127 @@
+"""What plan prints, and the list of accounts that it writes."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from rich.console import Console
+
+from poolcensus.cli import main, summaries
+from poolcensus.cli.output import plan_object
+from poolcensus.model import Account, Estimate, EstimateStep, SkippedAccount
+from poolcensus.scope.account_list import read_account_list
+
+if TYPE_CHECKING:
+    from cli.conftest import FakeLibrary
+    from poolcensus.model import Plan
+
+ESTIMATE = Estimate(
+    75.2,
+    "organizations:ListAccounts",
+    (EstimateStep("organizations:ListAccounts", 501, 75.2, "one page after the other"),),
+    None,
+)
+
+
+@pytest.fixture
+def whole(plan: Plan) -> Plan:
+    skipped = [SkippedAccount(f"{number:012d}", f"acct-{number}", "excluded") for number in range(5, 9)]
+    return replace(
+        plan,
+        accounts=(
+            Account("000000000001", "acct-0", "o-abc/r-1/000000000001/", (("a", "b"),), None, ("x-1",)),
+        ),
+        skipped=(SkippedAccount("000000000003", None, "SUSPENDED"), *skipped),
+        calls={"sts:GetCallerIdentity": 1, "sts:AssumeRole": 2, "organizations:ListAccounts": 501},
+        estimate=ESTIMATE,
+    )
+
+
+def said_of(plan: Plan) -> str:
+    screen = Console(width=200, file=io.StringIO(), color_system=None)
+    for each in summaries.plan_summary(plan):
+        screen.print(each)
+    assert isinstance(screen.file, io.StringIO)
+    return " ".join(screen.file.getvalue().split())
+
+
+def test_a_table_counts_what_is_skipped_and_called_and_says_how_long(whole: Plan) -> None:
+    said = said_of(whole)
+    for expected in (
+        "at least 504 (3 sts, 501 organizations)",
+        "about 1 min 15 s at the least; most of it organizations:ListAccounts",
+        "SUSPENDED 1 000000000003",
+        "excluded 4 000000000005 (acct-5), 000000000006 (acct-6), 000000000007 (acct-7), and 1 more",
+    ):
+        assert expected in said
+    later = replace(whole, estimate=replace(ESTIMATE, snapshot_id="20261123T020000Z-3f9a1c"))
+    assert "about 1 min 15 s, as of 20261123T020000Z-3f9a1c; most of it" in said_of(later)
+
+
+def test_programs_get_the_whole(whole: Plan) -> None:
+    found = plan_object(whole)
+    assert found["services"] == {"sts": 3, "organizations": 501}
+    assert found["accounts"] == {
+        "planned": [
+            {
+                "account_id": "000000000001",
+                "account_name": "acct-0",
+                "ou_path": "o-abc/r-1/000000000001/",
+                "account_tags": {"a": "b"},
+                "regions": ["x-1"],
+            }
+        ],
+        "skipped": [
+            {"account_id": each.id, "account_name": each.name, "reason": each.reason}
+            for each in whole.skipped
+        ],
+    }
+    assert found["estimate"] == {
+        "seconds": 75.2,
+        "bound_by": "organizations:ListAccounts",
+        "steps": (
+            {
+                "action": "organizations:ListAccounts",
+                "calls": 501,
+                "seconds": 75.2,
+                "basis": "one page after the other",
+            },
+        ),
+        "snapshot_id": None,
+    }
+
+
+def test_a_list_is_written_beside_what_is_printed(
+    library: FakeLibrary, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", "--output", "list.json", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    listed = read_account_list("list.json")
+    assert found["accounts_digest"] == listed.digest
+    assert [(each.id, each.state) for each in listed.accounts] == [
+        ("000000000001", "ACTIVE"),
+        ("000000000009", "SUSPENDED"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--output", "nowhere/list.json"], "is not the name of a file in a folder"),
+        (["--output", "."], "is not the name of a file in a folder"),
+        (["--output", ""], "is not the name of a file in a folder"),
+        (["--output", "list.json", "--shard", "1/2"], "leave out --shard"),
+    ],
+)
+def test_a_list_that_can_not_be_written_is_refused_before_any_call(
+    library: FakeLibrary, capsys: pytest.CaptureFixture[str], given: list[str], said: str
+) -> None:
+    assert main(["plan", *given]) == 2
+    assert said in capsys.readouterr().err
+    assert not library.asked
+    assert not Path("list.json").exists()

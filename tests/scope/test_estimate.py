@@ -1,0 +1,62 @@
+"""How long a plan says that a run may take, and what it says decides that."""
+
+from __future__ import annotations
+
+import pytest
+
+from poolcensus.scope.estimate import LastRun, Limits, estimate
+
+POOLS = "workspaces:DescribeWorkspacesPools"
+LIMITS = Limits(concurrency=256, per_region=64, regions=15)
+
+
+@pytest.mark.parametrize(
+    ("calls", "limits", "bound_by", "least", "most"),
+    [
+        # 500 pages of a listing take 50 to 100 s, 10,000 roles at least 17 s, and 5 region lists a second go.
+        (
+            {"organizations:ListAccounts": 500, "sts:AssumeRole": 10_000},
+            LIMITS,
+            "organizations:ListAccounts",
+            50,
+            100,
+        ),
+        ({"organizations:ListAccounts": 1, "sts:AssumeRole": 10_000}, LIMITS, "sts:AssumeRole", 16, 17),
+        (
+            {"sts:AssumeRole": 1000, "account:ListRegions": 1000},
+            Limits(256, 64, 15, one_account=True),
+            "account:ListRegions",
+            200,
+            200,
+        ),
+        ({"sts:AssumeRole": 1000, "account:ListRegions": 1000}, LIMITS, "sts:AssumeRole", 1, 2),
+        ({"sts:AssumeRole": 10, POOLS: 100_000}, LIMITS, POOLS, 50, 70),
+        ({"sts:AssumeRole": 10, POOLS: 100_000}, Limits(256, 64, 1), POOLS, 200, 250),
+        ({"sts:GetCallerIdentity": 1}, LIMITS, "sts:GetCallerIdentity", 0, 1),
+    ],
+)
+def test_the_slowest_step_is_what_a_run_takes_at_least(
+    calls: dict[str, int], limits: Limits, bound_by: str, least: float, most: float
+) -> None:
+    found = estimate(calls, POOLS, 1, limits, None)
+    assert found.bound_by == bound_by
+    assert least <= found.seconds <= most
+    assert found.seconds == pytest.approx(max(each.seconds for each in found.steps), abs=0.001)
+    assert {each.action for each in found.steps} == calls.keys()
+    assert found.snapshot_id is None
+
+
+def test_the_last_run_says_how_many_pages_and_how_long() -> None:
+    last = LastRun("20261123T020000Z-3f9a1c", targets=100, read=50, pages=100, longest=90, seconds=20)
+    found = estimate({"sts:AssumeRole": 10, POOLS: 200}, POOLS, 200, LIMITS, last)
+    assert (found.seconds, found.snapshot_id) == (40, last.snapshot_id)
+    assert [(each.action, each.calls) for each in found.steps] == [
+        ("sts:AssumeRole", 10),
+        (POOLS, 400),
+        (POOLS, 90),
+    ]
+    # Alone it would take longer than the whole run took: the rate is not as low as that here.
+    assert found.steps[2].seconds == 60
+    assert found.bound_by == POOLS
+    calls = {"sts:AssumeRole": 9000, POOLS: 200}
+    assert estimate(calls, POOLS, 200, LIMITS, last).bound_by == "sts:AssumeRole"
