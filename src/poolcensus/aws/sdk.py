@@ -26,6 +26,7 @@ from poolcensus import partitions
 from poolcensus.aws.chain import Chain, Session
 from poolcensus.aws.chain_failures import malformed_file, os_error_in_words, without_passwords
 from poolcensus.aws.credential_process import Reason
+from poolcensus.aws.endpoints import check_endpoints, endpoint_problem
 from poolcensus.aws.faults import readable
 from poolcensus.aws.sdk_data import read_fast
 from poolcensus.aws.signing import RequestTemplate, SdkOperation, is_header_value
@@ -159,6 +160,8 @@ class Sdk:
     async def open(self) -> None:
         """Read the SDK's configuration. Raises SettingsError where it can't be read."""
         self._session = session = await self._in_thread(self._open_session)
+        if self._endpoint_url is None:
+            check_endpoints(session)
         self._chain = Chain(session, self._open_session)
 
     async def _in_thread(self, work: Callable[[], Answer]) -> Answer:
@@ -325,8 +328,8 @@ class Sdk:
         }
         url = cast("str", request["url"])
         parts = urlsplit(url)
-        if parts.port == 0:  # reading it raises ValueError for any other that is none
-            raise ValueError("port 0")
+        if (problem := endpoint_problem(url)) is not None:
+            raise ValueError(f"its endpoint URL {problem}")
         return RequestTemplate(
             method=cast("str", request["method"]),
             url=url,
