@@ -43,6 +43,8 @@ OPTIONS = tuple(
         ("--accounts-from", "accounts_from", "organization|self|FILE"),
         ("--regions", "regions", "PATTERN,...", True),
         ("--exclude-regions", "exclude_regions", "PATTERN,...", True),
+        ("--region-status", "region_status", "member|management|off"),
+        ("--region-status-max-age", "region_status_max_age", "DURATION"),
         ("--profile", "profile", "NAME"),
         ("--role-name", "role_name", "NAME"),
         ("--role-arn", "role_arn", "ARN"),
