@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections import Counter
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -37,9 +36,6 @@ _IMPATIENT = Retrier(RetryPolicy(max_attempts=4, max_unrecognized=1, longest_wai
 _PATIENT = Retrier(RetryPolicy(max_attempts=12, max_unrecognized=1, max_without_reply=4, longest_wait=5.0))
 # By each account that calls: https://docs.aws.amazon.com/accounts/latest/reference/quotas.html
 _LIST_REGIONS_A_SECOND = 5.0
-# Where the Account API has no FIPS or dual-stack endpoint, the SDK's rules name a region that is none, in
-# which no name resolves: https://github.com/boto/botocore/tree/1.40.61/botocore/data/account
-_PLACEHOLDER = re.compile(r"\.aws(?:-[a-z]+)*-global\.")
 _EC2_BODY = b"Action=DescribeRegions&Version=2016-11-15&AllRegions=true"
 
 
@@ -187,8 +183,6 @@ class RegionStatus:
         if not self._has_account_api:
             raise _NoEndpointError
         template = await self._sdk.template("account", self._region, "list_regions")
-        if _PLACEHOLDER.search(template.host):
-            raise _NoEndpointError
         asked = self._caller.account_id if as_management else account_id
         about: dict[str, JsonValue] = {"AccountId": account_id} if as_management else {}
         pages = list_pages(
