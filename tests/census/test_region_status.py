@@ -88,7 +88,10 @@ async def test_an_answer_that_is_kept_saves_the_call_and_the_ledger_says_so(lab:
         }
         assert all((each is not None) == said for each in messages)
     assert all(
-        re.match(r"the account's region status of 20..-..-..T..:..:..\....Z", cast("str", each.error_message))
+        re.match(
+            r"by the account's region status of 20..-..-..T..:..:..\....Z, from an earlier run",
+            cast("str", each.error_message),
+        )
         for each in second.targets()
         if each.outcome is Outcome.REGION_DISABLED
     )
@@ -113,3 +116,15 @@ async def test_a_plan_by_the_management_account_assumes_no_role(lab: Start) -> N
     assert plan.region_disabled == 2
     assert plan.calls["account:ListRegions"] == 5
     assert here.calls("sts.AssumeRole") == 0
+
+
+@pytest.mark.parametrize("source", ["member", "management"])
+async def test_a_partition_without_the_account_api_is_asked_through_ec2(
+    lab: Start, source: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    here = await lab(accounts=3, partition="aws-us-gov", regions=("us-gov-west-1", "us-gov-south-1"))
+    await here.collect(extra_regions="us-gov-south-1", region_status=source)
+    assert here.calls("account.ListRegions") == 0
+    assert here.calls("ec2.DescribeRegions") == 3
+    warned = [each.message for each in caplog.records if "no endpoint" in each.message]
+    assert len(warned) == (source == "management")

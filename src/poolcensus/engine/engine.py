@@ -455,8 +455,6 @@ class Engine:
 
 def _said_before(as_of: float | None) -> str | None:
     """Return what the ledger says of a region status that is not of this run."""
-    return (
-        None
-        if as_of is None
-        else f"the account's region status of {rfc3339_of_epoch(as_of)}, kept since then"
-    )
+    if as_of is None:
+        return None
+    return f"by the account's region status of {rfc3339_of_epoch(as_of)}, from an earlier run"
