@@ -160,8 +160,6 @@ class Sdk:
     async def open(self) -> None:
         """Read the SDK's configuration. Raises SettingsError where it can't be read."""
         self._session = session = await self._in_thread(self._open_session)
-        if self._endpoint_url is None:
-            check_endpoints(session)
         self._chain = Chain(session, self._open_session)
 
     async def _in_thread(self, work: Callable[[], Answer]) -> Answer:
@@ -181,6 +179,8 @@ class Sdk:
             region = _region(session)
             if region is not None:
                 session.set_config_variable("region", region)
+            if self._endpoint_url is None:
+                check_endpoints(session)
         except SettingsError:
             raise
         except ProfileNotFound as error:
