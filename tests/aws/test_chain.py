@@ -396,7 +396,7 @@ async def test_malformed_sections_are_one_sentence(config: Path, sections: str) 
 )
 async def test_sections_that_no_request_can_be_made_with(config: Path, section: str) -> None:
     config.write_text(f"[default]\n{section}\n")
-    said = "no request for sts in eu-west-1 can be formed: |The endpoint URL for sts is not|config can't be read: "
+    said = "no request for sts in eu-west-1 can be formed: |The endpoint URL for sts is not|can't be read: "
     with pytest.raises(SettingsError, match=said):
         async with Sdk(profile=None, endpoint_url=None) as sdk:
             await sdk.template("sts", "eu-west-1", "get_caller_identity")
