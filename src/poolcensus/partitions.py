@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 class Partition(msgspec.Struct, frozen=True):
     """The regions of one partition. `workspaces` and `other` together are all of them.
 
-    `pools` are those in which WorkSpaces Pools is or may be offered.
+    `pools` are those in which WorkSpaces Pools is or may be offered. `account_api` says whether the partition
+    has an endpoint of the Account API.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Partition(msgspec.Struct, frozen=True):
     pools: frozenset[str]
     opt_in: frozenset[str]
     other: tuple[str, ...]
+    account_api: bool
 
     @property
     def regions(self) -> tuple[str, ...]:
@@ -45,6 +47,7 @@ def partitions() -> Mapping[str, Partition]:
             pools=frozenset(table["pools"]),
             opt_in=frozenset(table["opt_in"]),
             other=tuple(table["other"]),
+            account_api=table["account_api"],
         )
         for name, table in tomllib.loads(text).items()
     }

@@ -396,8 +396,9 @@ async def test_malformed_sections_are_one_sentence(config: Path, sections: str) 
 )
 async def test_sections_that_no_request_can_be_made_with(config: Path, section: str) -> None:
     config.write_text(f"[default]\n{section}\n")
-    async with Sdk(profile=None, endpoint_url=None) as sdk:
-        with pytest.raises(SettingsError, match="no request for sts in eu-west-1 can be formed: "):
+    said = "no request for sts in eu-west-1 can be formed: |The endpoint URL for sts is not|can't be read: "
+    with pytest.raises(SettingsError, match=said):
+        async with Sdk(profile=None, endpoint_url=None) as sdk:
             await sdk.template("sts", "eu-west-1", "get_caller_identity")
 
 
@@ -589,10 +590,11 @@ async def test_endpoints_that_fit_in_no_request_are_refused_without_their_value(
     monkeypatch: pytest.MonkeyPatch, url: str
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", url)
-    async with Sdk(profile=None, endpoint_url=None) as sdk:
-        with pytest.raises(SettingsError, match="no request for sts in eu-west-1 can be formed") as caught:
+    said = "no request for sts in eu-west-1 can be formed|The endpoint URL for sts is not"
+    with pytest.raises(SettingsError, match=said) as caught:
+        async with Sdk(profile=None, endpoint_url=None) as sdk:
             await sdk.template("sts", "eu-west-1", "get_caller_identity")
-    assert "127.0.0.1" not in str(caught.value)
+    assert url.partition("//")[2] not in str(caught.value)
 
 
 async def test_the_user_agent_holds_no_other_header(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -225,9 +225,9 @@ async def test_a_service_that_the_sdk_does_not_know_is_said() -> None:
             await sdk.template("workspaces2", "us-east-1", "describe_workspaces_pools")
 
 
-@pytest.mark.parametrize("url", ["not a url", "http://127.0.0.1:99999"])
+@pytest.mark.parametrize("url", ["not a url", "http://127.0.0.1:99999", "http://127.0.0.1:9/?a=b"])
 async def test_an_endpoint_that_is_no_url_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_WORKSPACES", url)
     async with Sdk(profile=None, endpoint_url=None) as sdk:
         with pytest.raises(SettingsError, match="no request for workspaces in us-east-1"):
             await sdk.template("workspaces", "us-east-1", "describe_workspaces_pools")

@@ -48,6 +48,8 @@ OTHERS: dict[str, object] = {
     "regions": "eu-*",
     "exclude_regions": "eu-west-1",
     "extra_regions": "xx-south-1",
+    "region_status": "management",
+    "region_status_max_age": "12h",
     "profile": "census",
     "role_name": "Reader",
     "role_chain": [f"arn:aws:iam::{ONE}:role/Hub", {"role_arn": f"arn:{{partition}}:iam::{TWO}:role/a/Hub"}],
@@ -135,6 +137,8 @@ def complaint(**overrides: object) -> str:
         ("s3_kms_key", "alias/census", "alias/census"),
         ("s3_bucket_owner", ONE, ONE),
         ("session_duration", "900", 900),
+        ("region_status_max_age", "12h", 43_200.0),
+        ("region_status_max_age", "0", 0.0),
         ("log_level", "DEBUG", "debug"),
     ],
 )

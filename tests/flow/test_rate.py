@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from poolcensus.flow.concurrency import CallKey
-from poolcensus.flow.rate import ChainPace, RateLimits, SharedPace
+from poolcensus.flow.rate import ChainPace, RateLimits, SharedPace, SteadyPace
 from virtual_time import now, on_virtual_time
 
 if TYPE_CHECKING:
@@ -23,6 +23,27 @@ LONGEST_SHARED_WAIT = 0.2
 
 def key(account: str = "a", region: str = "r", service: str = "s") -> CallKey:
     return CallKey(account, region, service)
+
+
+# --- a rate that is documented --------------------------------------------------------------------------
+
+
+def test_calls_of_a_documented_rate_go_one_after_the_other_and_make_up_for_no_pause() -> None:
+    sent: list[float] = []
+
+    async def call(pace: SteadyPace, after: float) -> None:
+        await anyio.sleep(after)
+        await pace.wait()
+        sent.append(now())
+
+    async def run() -> None:
+        pace = SteadyPace(5.0, now)
+        async with anyio.create_task_group() as group:
+            for after in (0.0, 0.0, 0.0, 10.0, 10.0):
+                group.start_soon(call, pace, after)
+
+    on_virtual_time(run)
+    assert sent == pytest.approx([0.0, 0.2, 0.4, 10.0, 10.2])
 
 
 # --- which calls are held back --------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from poolcensus import partitions
 from poolcensus.aws.chain import Chain, Session
 from poolcensus.aws.chain_failures import malformed_file, os_error_in_words, without_passwords
 from poolcensus.aws.credential_process import Reason
+from poolcensus.aws.endpoints import check_endpoints, endpoint_problem
 from poolcensus.aws.faults import readable
 from poolcensus.aws.sdk_data import read_fast
 from poolcensus.aws.signing import RequestTemplate, SdkOperation, is_header_value
@@ -178,6 +179,8 @@ class Sdk:
             region = _region(session)
             if region is not None:
                 session.set_config_variable("region", region)
+            if self._endpoint_url is None:
+                check_endpoints(session)
         except SettingsError:
             raise
         except ProfileNotFound as error:
@@ -325,8 +328,8 @@ class Sdk:
         }
         url = cast("str", request["url"])
         parts = urlsplit(url)
-        if parts.port == 0:  # reading it raises ValueError for any other that is none
-            raise ValueError("port 0")
+        if (problem := endpoint_problem(url)) is not None:
+            raise ValueError(f"its endpoint URL {problem}")
         return RequestTemplate(
             method=cast("str", request["method"]),
             url=url,

@@ -164,12 +164,22 @@ async def open_aws(
             session=session_of(settings, caller, (operation.permission, *PERMISSIONS)),
             profiles=profiles,
         )
+        region_status = RegionStatus(
+            sdk,
+            channel,
+            broker,
+            caller,
+            region,
+            source=settings.region_status,
+            max_age=settings.region_status_max_age,
+        )
+        stack.push_async_callback(region_status.close)
         yield Aws(
             caller=caller,
             channel=channel,
             broker=broker,
             organization=Organization(sdk, channel, caller_credentials, caller, region),
-            region_status=RegionStatus(sdk, channel, broker, region),
+            region_status=region_status,
             reader=PageReader(sdk, channel, operation, query),
             ask_anything=partial(ask_anything, sdk, channel, caller_credentials, region),
         )

@@ -48,6 +48,8 @@ OPTIONS = tuple(
         ("--include-account-tags", "include_account_tags", None),
         ("--regions", "regions", "PATTERN,...", True),
         ("--exclude-regions", "exclude_regions", "PATTERN,...", True),
+        ("--region-status", "region_status", "member|management|off"),
+        ("--region-status-max-age", "region_status_max_age", "DURATION"),
         ("--profile", "profile", "NAME"),
         ("--role-name", "role_name", "NAME"),
         ("--role-arn", "role_arn", "ARN"),

@@ -108,6 +108,12 @@ Seconds = Annotated[
         ),
     ),
 ]
+Age = Annotated[
+    float,
+    Meta(
+        ge=0, le=604_800, description="a number of seconds from 0 to 604800, or a duration such as 90s or 12h"
+    ),
+]
 SessionSeconds = Annotated[
     int,
     Meta(
@@ -176,6 +182,7 @@ def _duration(kind: Any, value: object) -> Any:  # noqa: ANN401 - a type that is
 
 
 seconds = partial(_duration, Seconds)
+age = partial(_duration, Age)
 session_seconds = partial(_duration, SessionSeconds)
 
 

@@ -22,6 +22,7 @@ from poolcensus.config.values import (
     Mode,
     PoolFilter,
     ProgressMode,
+    RegionStatusSource,
     S3Encryption,
     Secret,
     TransportKind,
@@ -155,6 +156,19 @@ class Settings(
         readers.each_of(readers.Region),
         "Further regions that have WorkSpaces, newer than this version of poolcensus.",
     ] = ()
+
+    region_status: Annotated[
+        RegionStatusSource,
+        "Who says which opt-in regions an account has enabled: member (the account itself), management (the"
+        " caller's account, by trusted access for Account Management) or off (nobody; every region is"
+        " called).",
+    ] = RegionStatusSource.MEMBER
+    region_status_max_age: Annotated[
+        float,
+        readers.age,
+        "Accept an account's region status from an earlier run that is at most this old, in seconds or such"
+        " as 12h; 0: ask in each run.",
+    ] = 0.0
 
     profile: Annotated[
         readers.SomeText | None,

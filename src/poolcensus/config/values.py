@@ -58,6 +58,14 @@ class TransportKind(StrEnum):
     SDK = "sdk"
 
 
+class RegionStatusSource(StrEnum):
+    """Who says which opt-in regions an account has enabled."""
+
+    MEMBER = "member"
+    MANAGEMENT = "management"
+    OFF = "off"
+
+
 class ProgressMode(StrEnum):
     """When the progress of a run is shown."""
 

@@ -15,6 +15,7 @@ from poolcensus.aws.client import CallWatch
 from poolcensus.engine.schedule import Schedule
 from poolcensus.errors import CallError, FatalError, first_reason_raised
 from poolcensus.flow.concurrency import Window
+from poolcensus.format.times import rfc3339_of_epoch
 from poolcensus.model import Outcome, Progress, Target, TargetResult, Totals
 
 if TYPE_CHECKING:
@@ -353,10 +354,13 @@ class Engine:
                 return former
         try:
             if target.region in self._opt_in:
-                disabled = await self._aws.region_status.disabled(target.account.id)
+                status = self._aws.region_status
+                disabled = await status.disabled(target.account.id)
+                as_of = status.as_of(target.account.id)
                 if disabled is not None and target.region in disabled:
-                    return self._result(target, Outcome.REGION_DISABLED)
-                opened.watch.may_be_off = disabled is None
+                    return self._result(target, Outcome.REGION_DISABLED, message=_said_before(as_of))
+                # What an earlier run was told may have changed since.
+                opened.watch.may_be_off = disabled is None or as_of is not None
             await self._read(target, opened)
         except CallError as error:
             return self._result(target, error.outcome, error)
@@ -450,3 +454,10 @@ class Engine:
         self._open.clear()
         self.outcomes[Outcome.CANCELLED] += sum(1 for _ in self._schedule.rest())
         self.outcomes += Counter()
+
+
+def _said_before(as_of: float | None) -> str | None:
+    """Return what the ledger says of a region status that is not of this run."""
+    if as_of is None:
+        return None
+    return f"by the account's region status of {rfc3339_of_epoch(as_of)}, from an earlier run"

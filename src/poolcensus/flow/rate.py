@@ -1,4 +1,4 @@
-"""When calls are held back because a service throttles. No rate is configured: each pace is measured."""
+"""When calls are held back because a service throttles. Paces are measured, but for a documented one."""
 
 from __future__ import annotations
 
@@ -129,6 +129,22 @@ class SharedPace:
         self._sent *= share
         self._passed *= share
         self._faded_at = now
+
+
+class SteadyPace:
+    """The pace of calls whose rate is documented and low, each of them a fixed time after the one before."""
+
+    def __init__(self, calls_a_second: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._gap = 1 / calls_a_second
+        self._clock = clock
+        self._next = 0.0
+
+    async def wait(self) -> None:
+        """Wait for the turn of the next call, in the order of asking."""
+        now = self._clock()
+        turn = max(self._next, now)
+        self._next = turn + self._gap
+        await anyio.sleep(turn - now)
 
 
 class RateLimits:

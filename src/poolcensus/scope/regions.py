@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from poolcensus import partitions
-from poolcensus.errors import SettingsError
+from poolcensus.errors import FatalError, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -38,12 +38,20 @@ def choose_regions(
     """Return the regions of a partition that the patterns leave.
 
     Without patterns, these are the operation's regions. A region that is named outright is asked even where
-    it is none of them; a pattern only chooses among them. Raises SettingsError where nothing is left.
+    it is none of them; a pattern only chooses among them. Raises SettingsError where
+    nothing is left, and FatalError where the partition does not have the operation and none is named.
     """
+    include, exclude, extra = tuple(include), tuple(exclude), tuple(extra)
     known = partitions.partitions().get(partition)
+    if known is not None and not (include or extra) and not any(map(operation.offered_in, known.workspaces)):
+        # Not the settings' error: calls were made to know the partition.
+        raise FatalError(
+            f"{operation.permission} is not offered in partition {partition}, which the caller's credentials"
+            f" belong to. Use credentials of another partition, or name a region with `regions` or"
+            " `extra_regions` to call it all the same."
+        )
     usual = {*(operation.regions(known) if known else ()), *extra}
     everywhere = {*(known.regions if known else ()), *extra}
-    include, exclude = tuple(include), tuple(exclude)
     chosen = set(usual) if not include else set()
     for pattern in include:
         candidates = usual if partitions.is_pattern(pattern) else everywhere

@@ -54,7 +54,16 @@ def _failure_of_name(host: str, error: socket.gaierror) -> CallError:
     lack = OSError(errno.ENOMEM, "") if error.errno == socket.EAI_MEMORY else _lack()
     if lack is not None:
         return failure_of(host, lack)
-    return UnreachableError(f"no answer from {host}: the name does not resolve", code="NameError")
+    # The SDK's rules form such a name for every service and region: of WorkSpaces, few regions have one.
+    # https://docs.aws.amazon.com/general/latest/gr/wsp.html
+    hint = (
+        "; AWS may have no FIPS endpoint there, and no other is called while AWS_USE_FIPS_ENDPOINT is set"
+        if "-fips." in host
+        else "; AWS may have no dual-stack endpoint there, which AWS_USE_DUALSTACK_ENDPOINT asks for"
+        if host.endswith((".api.aws", ".api.amazonwebservices.com.cn"))
+        else ""
+    )
+    return UnreachableError(f"no answer from {host}: the name does not resolve{hint}", code="NameError")
 
 
 def _lack() -> OSError | None:

@@ -24,6 +24,7 @@ from botocore.exceptions import (
 )
 
 from poolcensus.aws.chain_failures import without_passwords
+from poolcensus.aws.endpoints import endpoint_problem
 from poolcensus.aws.sdk import profile_not_found
 from poolcensus.aws.transport.proxies import Proxies
 from poolcensus.aws.transport.tls import trusting
@@ -113,6 +114,8 @@ def _open_client(settings: Settings, sdk: Sdk, credentials: _SdkCredentials) -> 
             read_timeout=settings.attempt_timeout,
         )
         client = await opening.__aenter__()
+        if (problem := endpoint_problem(client.meta.endpoint_url)) is not None:
+            raise SettingsError(f"no client for S3 can be made: its endpoint URL {problem}")
         Proxies().of(client.meta.endpoint_url)
         return client
 

@@ -1,0 +1,130 @@
+"""Who says which regions an account has enabled, and what a census makes of an answer that is old."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from census_lab import result_of
+from poolcensus.aws import region_status
+from poolcensus.census import Census
+from poolcensus.model import Outcome
+from poolcensus.simulator.world import account_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from pathlib import Path
+
+    from census_lab import Lab
+
+    Start = Callable[..., Coroutine[None, None, Lab]]
+
+
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The documented rate would take seconds, and the cache is not this machine's."""
+    monkeypatch.setattr(region_status, "_LIST_REGIONS_A_SECOND", 1000.0)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+async def test_the_management_account_is_asked_about_its_members(lab: Start) -> None:
+    here = await lab(accounts=9, opt_in_disabled=0.5)
+    snapshot = await here.collect(region_status="management")
+    here.assert_exact(snapshot)
+    assert here.calls("account.ListRegions") == 9
+    assert here.calls("ec2.DescribeRegions") == 0
+
+
+async def test_who_may_not_ask_about_members_asks_each_of_them(
+    lab: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    here = await lab(accounts=9, opt_in_disabled=0.5, refuse_list_regions=True)
+    snapshot = await here.collect(region_status="management")
+    here.assert_exact(snapshot)
+    assert here.calls("ec2.DescribeRegions") == 9
+    warned = [each.message for each in caplog.records if "trusted access" in each.message]
+    assert len(warned) == 1
+    assert "enable-aws-service-access" in warned[0]
+    assert "Each account is asked" in warned[0]
+
+
+async def test_one_member_that_is_refused_is_asked_itself_and_said_too(
+    lab: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    here = await lab(accounts=2, opt_in_disabled=0.5, refuse_list_regions=True)
+    here.assert_exact(await here.collect(region_status="management"))
+    assert [each.message for each in caplog.records if "trusted access" in each.message]
+
+
+@pytest.mark.parametrize("source", ["management", "member", "off"])
+async def test_an_account_whose_role_is_refused_is_not_covered_by_what_others_say(
+    lab: Start, source: str
+) -> None:
+    here = await lab(accounts=5, opt_in_disabled=1.0)
+    await here.collect(region_status=source, region_status_max_age="1h")
+    here.simulator.world.no_role = frozenset(range(1, 5))
+    outcomes = here.assert_exact(await here.collect(region_status=source, region_status_max_age="1h"))
+    assert outcomes[Outcome.ASSUME_ROLE_FAILED] == 4 * 3
+
+
+async def test_nobody_is_asked_where_that_is_off(lab: Start) -> None:
+    here = await lab(accounts=5, opt_in_disabled=0.5)
+    outcomes = here.assert_exact(await here.collect(region_status="off"))
+    assert outcomes[Outcome.REGION_DISABLED] == 2
+    assert here.calls("account.ListRegions") + here.calls("ec2.DescribeRegions") == 0
+
+
+async def test_an_answer_that_is_kept_saves_the_call_and_the_ledger_says_so(lab: Start) -> None:
+    here = await lab(accounts=5, opt_in_disabled=0.5)
+    first = await here.collect(region_status_max_age="1h")
+    second = await here.collect(region_status_max_age="1h")
+    assert here.calls("account.ListRegions") == 5
+    assert here.assert_exact(first) == here.assert_exact(second)
+    for snapshot, said in ((first, False), (second, True)):
+        messages = {
+            each.error_message for each in snapshot.targets() if each.outcome is Outcome.REGION_DISABLED
+        }
+        assert all((each is not None) == said for each in messages)
+    assert all(
+        re.match(
+            r"by the account's region status of 20..-..-..T..:..:..\....Z, from an earlier run",
+            cast("str", each.error_message),
+        )
+        for each in second.targets()
+        if each.outcome is Outcome.REGION_DISABLED
+    )
+    await here.collect()
+    assert here.calls("account.ListRegions") == 10
+
+
+async def test_a_region_that_was_disabled_since_is_told_by_itself(lab: Start) -> None:
+    here = await lab(accounts=5)
+    await here.collect(region_status_max_age="1h")
+    here.simulator.world.opt_in_disabled = frozenset({3})
+    again = await here.collect(region_status_max_age="1h")
+    assert here.calls("account.ListRegions") == 5
+    assert result_of(again, account_id(3), "af-south-1").outcome is Outcome.REGION_DISABLED
+    here.assert_exact(again)
+
+
+async def test_a_plan_by_the_management_account_assumes_no_role(lab: Start) -> None:
+    here = await lab(accounts=5, opt_in_disabled=0.5)
+    async with Census(here.settings(region_status="management")) as census:
+        plan = await census.plan()
+    assert plan.region_disabled == 2
+    assert plan.calls["account:ListRegions"] == 5
+    assert here.calls("sts.AssumeRole") == 0
+
+
+@pytest.mark.parametrize("source", ["member", "management"])
+async def test_a_partition_without_the_account_api_is_asked_through_ec2(
+    lab: Start, source: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    here = await lab(accounts=3, partition="aws-us-gov", regions=("us-gov-west-1", "us-gov-south-1"))
+    await here.collect(extra_regions="us-gov-south-1", region_status=source)
+    assert here.calls("account.ListRegions") == 0
+    assert here.calls("ec2.DescribeRegions") == 3
+    warned = [each.message for each in caplog.records if "no endpoint" in each.message]
+    assert len(warned) == (source == "management")
