@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from poolcensus.simulator.policies import Denial, Layer, Policy, Query, Verdict, decide
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from poolcensus.simulator.directory import Directory
     from poolcensus.simulator.members import Members
@@ -59,18 +59,21 @@ class Access:
         )
 
     def deny(
-        self, principal: Principal, action: str, resource: str, region: str, more: Context | None = None
+        self, principal: Principal, action: str, find_resource: Callable[[], str], region: str
     ) -> Denial | None:
-        """Return what denies the call; None where it is allowed."""
+        """Return what denies the call; None where it is allowed.
+
+        `find_resource` is called where a policy depends on more than the action.
+        """
         layers = self.layers(principal)
         if action.partition(":")[0] == "s3":
             layers = (*self._resource_control(principal.account), *layers)
         if not layers:
             return None
-        context: Context = {}
-        if not all(each.document.plain for each in layers):
-            context = {**self._context(principal, region, principal.account), **(more or {})}
-        return decide(layers, Query(action, resource or "*", context=context))
+        if all(each.document.plain for each in layers):
+            return decide(layers, Query(action, "*"))
+        context = self._context(principal, region, principal.account)
+        return decide(layers, Query(action, find_resource() or "*", context=context))
 
     def deny_assume(
         self, principal: Principal, role: Role, asked: Handover, region: str

@@ -227,8 +227,8 @@ class SimulatorApplication:
         access, principal = self._world.access, request.identity.principal
         if not access.layers(principal) and not access.guards_resources:
             return
-        action, resource = action_of(request, call.operation), resource_of(request, call.operation)
-        denial = access.deny(principal, action, resource, request.region)
+        action = action_of(request, call.operation)
+        denial = access.deny(principal, action, partial(resource_of, request, call.operation), request.region)
         if denial is not None:
             raise denied(request, denial.kind, explicit=denial.explicit)
 

@@ -26,8 +26,8 @@ class Members:
         random.Random(f"members {config.seed}").shuffle(members)
         start = 0
         chosen: list[frozenset[int]] = []
-        for fraction in config.fractions:
-            end = start + round(fraction * (config.accounts - 1))
+        for size in config.group_sizes:
+            end = start + size
             chosen.append(frozenset(members[start:end]))
             start = end
         (
@@ -39,13 +39,8 @@ class Members:
             self.not_entitled,
             self.invited_without_role,
         ) = chosen
-        self.caller_index = 0
-        if config.caller != "management":
-            if start >= len(members):
-                raise ValueError(
-                    f"caller={config.caller}: no member account is left that nothing is wrong with"
-                )
-            self.caller_index = members[-1]
+        # The groups are cut from the other end.
+        self.caller_index = 0 if config.caller == "management" else members[-1]
 
     @property
     def management_account_id(self) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, NamedTuple
+
+from poolcensus.simulator.world_config import ROLE_ARN
 
 if TYPE_CHECKING:
     from poolcensus.simulator.members import Members
     from poolcensus.simulator.policies import PolicySet
-
-ROLE_ARN = re.compile(r"arn:([a-z0-9-]+):iam::([0-9]{12}):role/([\w+=,.@/-]{1,512})", re.ASCII)
 
 
 class Role(NamedTuple):
@@ -35,14 +34,12 @@ class Roles:
         for arn in (*config.hub_roles, *config.policies.roles):
             if arn in self.hubs:
                 continue
-            found = ROLE_ARN.fullmatch(arn)
-            if found is None or found[1] != members.partition.name or members.index(found[2]) is None:
-                raise ValueError(f'"{arn}" is not the ARN of a role in an account of the organization')
+            account = arn.split(":")[4]
             chained = arn in config.hub_roles
             self.hubs[arn] = _role(
                 arn,
-                found[2],
-                config.policies.of_role(arn, found[2]),
+                account,
+                config.policies.of_role(arn, account),
                 config.external_ids.get(arn),
                 before if chained else None,
             )
@@ -57,11 +54,11 @@ class Roles:
 
     def find(self, arn: str) -> Role | None:
         """Return the role; None where there is none, or where its account is not active."""
-        hub = self.hubs.get(arn)
-        if hub is not None:
-            return hub
         found = ROLE_ARN.fullmatch(arn)
         index = None if found is None else self._members.index(found[2])
+        hub = self.hubs.get(arn)
+        if hub is not None and index not in self._members.suspended:
+            return hub
         if found is None or index is None or not self._exists(index) or self.member_arn(found[2]) != arn:
             return None
         return _role(

@@ -45,7 +45,7 @@ class Way:
         resource = (
             f"arn:{self._members.partition.name}:workspaces:{region}:{principal.account}:workspacespool/*"
         )
-        return self._access.deny(principal, _ACTION, resource, region)
+        return self._access.deny(principal, _ACTION, lambda: resource, region)
 
     def _find(self, index: int) -> Principal | None:
         account = account_id(index)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from poolcensus.simulator.pools import MAX_PER_TARGET
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+ROLE_ARN = re.compile(r"arn:([a-z0-9-]+):iam::([0-9]{12}):role/([\w+=,.@/-]{1,512})", re.ASCII)
 _MAX_REGIONS = 64
 _PARTITIONS = ("aws", "aws-us-gov", "aws-cn")
 # AWS's quota of organizational units is 2,000:
@@ -149,6 +151,12 @@ class WorldConfig:
     def _check_organization(self) -> None:
         if self.caller not in {"management", "delegated", "member"}:
             raise ValueError(f"caller must be management, delegated or member, not {self.caller!r}")
+        if self.caller != "management" and sum(self.group_sizes) >= self.accounts - 1:
+            raise ValueError(f"caller={self.caller} needs a member account that nothing is wrong with")
+        for arn in (*self.hub_roles, *self.policies.roles):
+            found = ROLE_ARN.fullmatch(arn)
+            if found is None or found[1] != self.partition or not 1 <= int(found[2]) <= self.accounts:
+                raise ValueError(f"{arn!r} is not the ARN of a role in an account of the organization")
         if self.states not in {"State", "Status", "both"}:
             raise ValueError(f"states must be State, Status or both, not {self.states!r}")
         if not 0 <= self.ous <= _MAX_UNITS:
@@ -169,3 +177,8 @@ class WorldConfig:
             self.not_entitled,
             self.invited_without_role,
         )
+
+    @property
+    def group_sizes(self) -> list[int]:
+        """How many members each of the fractions stands for."""
+        return [round(fraction * (self.accounts - 1)) for fraction in self.fractions]

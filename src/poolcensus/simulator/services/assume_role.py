@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from poolcensus.simulator.access import Handover
 from poolcensus.simulator.policies import Document, read_document
 from poolcensus.simulator.refusal import RefusalError
-from poolcensus.simulator.roles import ROLE_ARN
+from poolcensus.simulator.world_config import ROLE_ARN
 
 if TYPE_CHECKING:
     from poolcensus.simulator.http import Identity
