@@ -12,6 +12,8 @@ import pytest
 from poolcensus.census import Census
 from poolcensus.errors import OrganizationError
 from poolcensus.simulator.directory import Directory
+from poolcensus.simulator.latency import Latency
+from poolcensus.simulator.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -86,16 +88,40 @@ async def test_the_units_of_a_file_are_those_of_the_organization(
 
 async def test_tags_are_read_in_spite_of_throttling(lab: Start) -> None:
     fault = "throttle:0.3,service=organizations,operation=ListTagsForResource,per=all"
-    here = await lab(accounts=40, regions=("us-east-1",), faults=(fault,))
+    here = await lab(accounts=20, regions=("us-east-1",), faults=(fault,))
     directory = Directory(here.simulator.world)
     found = await asked(here, account_tags="env=prod")
-    everybody = [f"{number:012d}" for number in range(1, 41)]
+    everybody = [f"{number:012d}" for number in range(1, 21)]
     assert (
         set(found)
         == {each for each in everybody if (directory.tags_of(each) or {})["env"] == "prod"}
         != set()
     )
-    assert here.calls("organizations.ListTagsForResource") > 40
+    assert here.calls("organizations.ListTagsForResource") > 20
+
+
+async def test_tags_are_read_where_another_request_is_in_progress(lab: Start) -> None:
+    limits = Limits(organizations_concurrency=2)
+    here = await lab(accounts=60, regions=("us-east-1",), limits=limits, latency=Latency.parse("5"))
+    directory = Directory(here.simulator.world)
+    async with Census(here.settings(include_account_tags=True)) as census:
+        found = {each.account.id: each.account.tags async for each in census.targets()}
+    assert found == {account: tuple(sorted((directory.tags_of(account) or {}).items())) for account in found}
+    assert len(found) == 60
+    assert here.calls("organizations.ListTagsForResource") > 60
+
+
+async def test_a_delegated_administrator_lists_sixty_nested_units(lab: Start) -> None:
+    here = await lab(accounts=120, ous=60, caller="delegated", regions=("us-east-1",))
+    directory = Directory(here.simulator.world)
+    found = await asked(here, include_ou_path=True)
+    assert found == {f"{number:012d}": path_in(directory, f"{number:012d}") for number in range(1, 121)}
+    deep = max((path or "" for path in found.values()), key=lambda each: each.count("/"))
+    *_, above, unit, _, _ = deep.split("/")
+    below = {account for account, path in found.items() if above in (path or "").split("/")}
+    excluded = {account for account, path in found.items() if unit in (path or "").split("/")}
+    assert set(await asked(here, ous=above, exclude_ous=unit)) == below - excluded
+    assert here.calls("organizations.ListOrganizationalUnitsForParent") == 0
 
 
 async def test_who_is_no_administrator_is_told_who_is(lab: Start, monkeypatch: pytest.MonkeyPatch) -> None:

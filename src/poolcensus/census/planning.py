@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from poolcensus.config.values import RegionStatusSource
 from poolcensus.errors import FatalError, SnapshotError
 from poolcensus.loops import in_thread
 from poolcensus.model import Outcome
@@ -28,7 +29,12 @@ async def with_estimate(plan: Plan, settings: Settings, operation: Operation) ->
     # A destination that is not there yet, or can't be read, is no trouble of a plan.
     with suppress(SnapshotError, FatalError):
         last = await in_thread(_last_run, plan, settings, operation)
-    limits = Limits(settings.concurrency, settings.per_region, len(plan.regions))
+    limits = Limits(
+        settings.concurrency,
+        settings.per_region,
+        len(plan.regions),
+        one_account=settings.region_status is RegionStatusSource.MANAGEMENT,
+    )
     return replace(plan, estimate=estimate(plan.calls, operation.permission, plan.targets, limits, last))
 
 
