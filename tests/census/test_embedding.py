@@ -201,7 +201,8 @@ async def test_loops_in_two_threads_at_once(lab: Start, tmp_path: Path) -> None:
 
 
 async def collect(here: Lab) -> None:
-    await collected(here.settings())
+    # The caller's own account waits for no role: what is done of it would be kept for a run that resumes.
+    await collected(here.settings(exclude_accounts=["000000000001"]))
 
 
 async def read_pools(here: Lab) -> None:
