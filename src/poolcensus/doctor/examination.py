@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 import anyio
+import msgspec
 
 from poolcensus.config.readers import AccountId, each_of
 from poolcensus.doctor.caller import caller_known, caller_unknown
@@ -120,7 +121,9 @@ class _Examination:
     ) -> tuple[Prepared | None, Opened | None]:
         prepared: Prepared | None = None
         try:
-            prepared = await stack.enter_async_context(prepare(settings, None))
+            # What an account said to a former run does not tell what it would say now.
+            asked = msgspec.structs.replace(settings, region_status_max_age=0.0)
+            prepared = await stack.enter_async_context(prepare(asked, None))
             opened = await stack.enter_async_context(open_run(self._operation, prepared))
         except SettingsError:
             raise
