@@ -5,7 +5,8 @@ The public names are loaded when they are first used: importing `poolcensus` imp
 The layers, each importing only what stands below it:
 
     cli                  commands: parse, call one library function, print
-    census | analysis    the library's face | what snapshots say side by side
+    census | analysis | doctor
+                         the library's face | what snapshots say side by side | what a census lacks
     engine               targets to outcomes
     scope                which accounts and regions
     snapshot             what is written and read
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from poolcensus.analysis.report import Report, report
     from poolcensus.census import Census
     from poolcensus.config import Settings
+    from poolcensus.doctor import Cause, Check, CheckStatus, Finding, diagnose
     from poolcensus.errors import (
         CallError,
         CensusError,
@@ -98,6 +100,7 @@ _HOMES = {
     "poolcensus.analysis.query": ("ResultColumn", "Rows", "query"),
     "poolcensus.analysis.report": ("Report", "report"),
     "poolcensus.census": ("Census",),
+    "poolcensus.doctor": ("Cause", "Check", "CheckStatus", "Finding", "diagnose"),
     "poolcensus.errors": (
         "CallError",
         "CensusError",
@@ -161,10 +164,13 @@ __all__ = [
     "Account",
     "CallError",
     "Caller",
+    "Cause",
     "Census",
     "CensusError",
     "Change",
     "ChangeKind",
+    "Check",
+    "CheckStatus",
     "ColumnType",
     "CredentialsError",
     "DamagedSnapshotError",
@@ -179,6 +185,7 @@ __all__ = [
     "FailedAccount",
     "FailureGroup",
     "FatalError",
+    "Finding",
     "IncomparableSnapshotsError",
     "IncompleteError",
     "Keep",
@@ -212,6 +219,7 @@ __all__ = [
     "TargetResult",
     "Totals",
     "__version__",
+    "diagnose",
     "diff",
     "export",
     "list_snapshots",

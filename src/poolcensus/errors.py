@@ -34,6 +34,19 @@ class CredentialsError(FatalError):
     """The caller has no credentials, or AWS does not accept them."""
 
 
+class HubRoleError(CredentialsError):
+    """A hub role, through which the roles of all accounts are assumed, could not be assumed itself.
+
+    `code` and `reason` are what sts:AssumeRole failed with.
+    """
+
+    def __init__(self, message: str, *, role_arn: str, code: str, reason: str) -> None:
+        super().__init__(message)
+        self.role_arn = role_arn
+        self.code = code
+        self.reason = reason
+
+
 class MissingExtraError(FatalError):
     """A library that only some commands need is not installed."""
 
@@ -44,6 +57,20 @@ class OrganizationError(FatalError):
 
 class DestinationError(FatalError):
     """The destination can't be read or written: no room, no permission, a failing device."""
+
+
+class DestinationRefusedError(DestinationError):
+    """The service that keeps the destination denies the caller what a run needs.
+
+    `code` is the service's error code and `reason` its message. `permissions` are IAM actions, of which the
+    caller lacks one.
+    """
+
+    def __init__(self, message: str, *, code: str, reason: str, permissions: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.code = code
+        self.reason = reason
+        self.permissions = permissions
 
 
 class DestinationLockedError(FatalError):

@@ -31,6 +31,7 @@ COLLECT = [
 OPTIONS = {
     "collect": COLLECT,
     "plan": COLLECT,
+    "doctor": [*COLLECT, "--all", "--account"],
     "snapshots": ["--config", "--dest", "--json"],
     "show": [
         "--config", "--dest", "--failures", "--pools", "--json", "--account", "--region", "--state",

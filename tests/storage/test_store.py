@@ -95,7 +95,8 @@ class FolderPlace(Place):
         }
 
     def leftovers(self) -> list[str]:
-        return [entry.name for entry in self.path.iterdir() if entry.name[0] == "." and entry.name != ".lock"]
+        entries = self.path.iterdir() if self.path.exists() else ()
+        return [entry.name for entry in entries if entry.name[0] == "." and entry.name != ".lock"]
 
     async def opened(self, ref: str) -> str:
         return Snapshot.open(ref, self.path).id
@@ -289,6 +290,21 @@ async def test_leaving_a_store_aborts_what_is_still_a_draft(place: Place) -> Non
     if place.transactional:
         assert place.seen() == {}
     assert place.leftovers() == []
+
+
+async def test_a_rehearsal_leaves_the_place_as_it_was(place: Place) -> None:
+    await place.store().rehearse()
+    assert place.leftovers() == []
+    async with place.store() as store:
+        draft = await store.draft(ID)
+        await draft.create("pools.ndjson")
+        await commit(draft, b"{}\n")
+        if place.locks:
+            with pytest.raises(DestinationLockedError):
+                await place.store().rehearse()
+    before = place.seen()
+    await place.store().rehearse()
+    assert (place.seen(), place.leftovers()) == (before, [])
 
 
 async def test_an_abort_after_the_commit_does_nothing(place: Place) -> None:

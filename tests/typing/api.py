@@ -14,10 +14,13 @@ from poolcensus import (
     Account,
     Caller,
     CallError,
+    Cause,
     Census,
     CensusError,
     Change,
     ChangeKind,
+    Check,
+    CheckStatus,
     ColumnType,
     CredentialsError,
     DamagedSnapshotError,
@@ -32,6 +35,7 @@ from poolcensus import (
     FailedAccount,
     FailureGroup,
     FatalError,
+    Finding,
     IncomparableSnapshotsError,
     IncompleteError,
     Keep,
@@ -221,6 +225,17 @@ async def keeping_some() -> None:
         assert_type(decision.keep, bool)
     holder = await poolcensus.unlock(Path("snapshots"))
     assert_type(holder, LockHolder | None)
+
+
+async def diagnosing() -> None:
+    async with poolcensus.diagnose(settings, accounts=["000000000001"]) as findings:
+        async for finding in findings:
+            assert_type(finding, Finding)
+            assert_type(finding.check, Check)
+            assert_type(finding.status, CheckStatus)
+            assert_type(finding.cause, Cause | None)
+            assert_type(finding.is_problem, bool)
+            assert_type(finding.remedy, str | None)
 
 
 async def failing() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from poolcensus.aws.denials import read_denial
 from poolcensus.errors import (
     AccessDeniedError,
     BadResponseError,
@@ -41,13 +42,9 @@ _SIGNATURES = "https://docs.aws.amazon.com/IAM/latest/UserGuide/signature-v4-tro
 # How IAM begins every denial by a policy; EC2 puts a sentence of its own before it. A denial names resources
 # and roles, whose names are anybody's choice: what begins like this is never read as another kind of refusal.
 _DENIAL = r"User: \S+ is not authorized to perform: "
-_REASON = r"(?s:.*)(?P<how>because no|with an explicit deny in (?:an?|the)) "
+_REASON = r"(?s:.*)(?:because no|with an explicit deny in (?:an?|the)) "
 _BY_POLICY = re.compile(rf"\A\s*(?:You are not authorized to perform this operation\.\s+)?{_DENIAL}")
 _BY_SCP = re.compile(rf"{_BY_POLICY.pattern}{_REASON}service control policy\b")
-_POLICY = re.compile(
-    rf"{_DENIAL}{_REASON}(?P<policy>(?:identity-based|resource-based|sessions?|service control|"
-    r"resource control|VPC endpoint|role trust) policy|permissions boundary)\b"
-)
 _ABOUT_THE_DATE = re.compile(
     r"signature (has )?expired|not yet current|request time|too skewed", re.IGNORECASE
 )
@@ -180,11 +177,8 @@ def is_denial(code: str) -> bool:
 
 def denial_in(message: str) -> Denial | None:
     """Return the denial that a message tells of, or None where it names no policy."""
-    found = _POLICY.search(message)
-    if found is None:
-        return None
-    # IAM's own page has "a sessions policy".
-    return Denial(found["policy"].replace("sessions ", "session "), explicit=found["how"] != "because no")
+    found = read_denial(message)
+    return None if found is None or found.policy is None else Denial(found.policy, found.explicit)
 
 
 def is_unexplained(message: str, operation: Operation | None) -> bool:

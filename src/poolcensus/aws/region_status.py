@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from poolcensus import partitions
 from poolcensus.aws.client import Call, CallWatch
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from poolcensus.aws.credentials import CredentialBroker
     from poolcensus.aws.sdk import Sdk
     from poolcensus.aws.transport.protocol import Reply
-    from poolcensus.model import Caller, JsonValue
+    from poolcensus.model import Caller, JsonValue, Outcome
 
 _log = logging.getLogger("poolcensus")
 
@@ -41,6 +41,26 @@ _EC2_BODY = b"Action=DescribeRegions&Version=2016-11-15&AllRegions=true"
 
 PERMISSIONS = ("account:ListRegions", "ec2:DescribeRegions")
 """The IAM actions by which a role tells its account's regions. Either of them is enough."""
+
+
+class StatusRefusal(NamedTuple):
+    """A call for region status that failed: its IAM action, and what came of it.
+
+    `by_management` says that the caller's account was asked about another.
+    """
+
+    action: str
+    code: str
+    message: str
+    outcome: Outcome
+    by_management: bool = False
+
+
+class StatusReport(NamedTuple):
+    """By which IAM action it is known which regions an account has enabled, and the calls that failed."""
+
+    action: str | None = None
+    refusals: tuple[StatusRefusal, ...] = ()
 
 
 class RegionStatus:
@@ -75,6 +95,7 @@ class RegionStatus:
         self.calls: Counter[str] = Counter()
         self._known: dict[str, frozenset[str] | None] = {}
         self._as_of: dict[str, float] = {}
+        self._reports: dict[str, StatusReport] = {}
         self._flights: SingleFlight[str, frozenset[str] | None] = SingleFlight()
         self._opening: SingleFlight[str, StatusCache] = SingleFlight()
         self._pace = SteadyPace(_LIST_REGIONS_A_SECOND)
@@ -99,9 +120,14 @@ class RegionStatus:
         """
         return self._as_of.get(account_id)
 
+    def report(self, account_id: str) -> StatusReport:
+        """Return how an account's regions are known, until it is forgotten."""
+        return self._reports.get(account_id, StatusReport())
+
     def forget(self, account_id: str) -> None:
         """Drop what is known of an account: it has no target left."""
         self._known.pop(account_id, None)
+        self._reports.pop(account_id, None)
         self._as_of.pop(account_id, None)
 
     async def close(self) -> None:
@@ -160,6 +186,7 @@ class RegionStatus:
         try:
             statuses = await self._by_account(account_id, as_management=True)
         except AccessDeniedError as error:
+            self._note_refusal(account_id, PERMISSIONS[0], error, by_management=True)
             way.refused(error)
         except _NoEndpointError:
             way.close("The Account API has no endpoint here.")
@@ -167,17 +194,34 @@ class RegionStatus:
             _log.debug("account:ListRegions with AccountId %s: %s", account_id, error)
         else:
             way.answered = True
+            self._note_answer(account_id, PERMISSIONS[0])
             return statuses
         return None
 
     async def _from_member(self, account_id: str) -> Mapping[str, str] | None:
         await self._broker.source(account_id).get()
-        for ask in (self._by_account, self._by_ec2):
+        for action, ask in zip(PERMISSIONS, (self._by_account, self._by_ec2), strict=True):
             try:
-                return await ask(account_id)
-            except (CallError, _NoEndpointError):
+                statuses = await ask(account_id)
+            except CallError as error:
+                self._note_refusal(account_id, action, error)
+            except _NoEndpointError:
                 continue
+            else:
+                self._note_answer(account_id, action)
+                return statuses
         return None
+
+    def _note_answer(self, account_id: str, action: str) -> None:
+        self._reports[account_id] = self.report(account_id)._replace(action=action)
+
+    def _note_refusal(
+        self, account_id: str, action: str, error: CallError, *, by_management: bool = False
+    ) -> None:
+        # Not the exception, which holds the frames that it came through.
+        refusal = StatusRefusal(action, error.code, error.message, error.outcome, by_management)
+        before = self.report(account_id)
+        self._reports[account_id] = before._replace(refusals=(*before.refusals, refusal))
 
     async def _by_account(self, account_id: str, *, as_management: bool = False) -> Mapping[str, str]:
         if not self._has_account_api:

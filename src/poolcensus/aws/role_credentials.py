@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from poolcensus.aws.caller import Recognition
-from poolcensus.errors import AssumeRoleError, CallerExpiredError, CallError, CredentialsError
+from poolcensus.errors import AssumeRoleError, CallerExpiredError, CallError, HubRoleError
 from poolcensus.flow.singleflight import another
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class RoleCredentials(Recognition):
         self._credentials: Credentials | None = None
         self._until = 0.0
         self._ends = 0.0
-        self._failure: CallError | CredentialsError | None = None
+        self._failure: CallError | HubRoleError | None = None
         self._pause_until = 0.0
 
     def current(self) -> Credentials | None:
@@ -121,7 +121,7 @@ class HubCredentials(RoleCredentials):
         self._role = role
 
     def _failed(self, error: CallError) -> Credentials:
-        """Return what can still be used. Raises CredentialsError where the role has never been assumed."""
+        """Return what can still be used. Raises HubRoleError where the role has never been assumed."""
         if self._credentials is not None and time.monotonic() < self._ends:
             # Renewed early, so that a moment's trouble of STS costs nothing.
             self._until = min(self._ends, time.monotonic() + _PAUSE_AFTER_FAILURE)
@@ -129,12 +129,15 @@ class HubCredentials(RoleCredentials):
         if isinstance(error, CallerExpiredError):
             self._failure = error
             raise error
-        failure: CredentialsError | CallerExpiredError
+        failure: HubRoleError | CallerExpiredError
         if self._credentials is None:
             said = f"{error.message.rstrip('. ')} ({error.code})"
-            failure = CredentialsError(
+            failure = HubRoleError(
                 f"{said}. No account can be asked without this role of `role_chain`: check its ARN, its"
-                " external ID and its trust policy."
+                " external ID and its trust policy.",
+                role_arn=self._role.arn,
+                code=error.code,
+                reason=error.message,
             )
         else:
             failure = CallerExpiredError(

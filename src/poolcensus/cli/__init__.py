@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "collect": "Take the census and publish a snapshot.",
     "plan": "Print what collect would do: accounts, regions, targets and calls.",
+    "doctor": "Try each permission that a census needs, and say which grant is missing.",
     "snapshots": "List the snapshots at a destination.",
     "show": "Print one snapshot: summary, failures, pools.",
     "verify": "Check snapshots: digests, counts, one ledger line per target.",

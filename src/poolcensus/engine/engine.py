@@ -19,13 +19,12 @@ from poolcensus.format.times import rfc3339_of_epoch
 from poolcensus.model import Outcome, Progress, Target, TargetResult, Totals
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterator, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Iterator, Mapping, Sequence
 
     from anyio.abc import TaskGroup
 
     from poolcensus.aws.session import Aws
-    from poolcensus.model import Account, Page
-    from poolcensus.scope.accounts import AccountListing
+    from poolcensus.model import Account, Page, SkippedAccount
     from poolcensus.scope.regions import RegionChoice
     from poolcensus.tracing import Tracing
 
@@ -58,6 +57,17 @@ class Sink(Protocol):
 
     async def done(self, result: TargetResult, target: Target) -> None:
         """Take a target's end: its pages count if the outcome is `ok`, and are void otherwise."""
+
+
+class Listing(Protocol):
+    """The accounts of a run, in the batches in which they become known, and those that are left out."""
+
+    @property
+    def skipped(self) -> Sequence[SkippedAccount]:
+        """The accounts that are left out, once the others have been listed."""
+
+    def accounts(self) -> AsyncGenerator[tuple[Account, ...]]:
+        """Yield the accounts to ask, each once. Raises a FatalError where they can't be listed."""
 
 
 class PreviousRun(Protocol):
@@ -106,7 +116,7 @@ class Engine:
         self,
         *,
         aws: Aws,
-        listing: AccountListing,
+        listing: Listing,
         regions: RegionChoice,
         sink: Sink,
         limits: EngineLimits,

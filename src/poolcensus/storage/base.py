@@ -189,6 +189,13 @@ class Store(ABC):
         Raises `DestinationError`, and `ValueError` for what is no snapshot id.
         """
 
+    @abstractmethod
+    async def rehearse(self) -> None:
+        """Take the steps of a run that publishes nothing, and leave the destination as it was.
+
+        The store has not to be entered. Raises what entering and `draft` raise.
+        """
+
     async def interrupted(self) -> Sequence[InterruptedRun]:
         """Return the runs that were interrupted here and left a journal, the newest first.
 

@@ -82,8 +82,8 @@ def open_repository(
     return BucketStore(partial(open_place, settings or _plain_settings(), place), place)
 
 
-def open_store(place: str, settings: Settings, session: CallerSession) -> Store:
-    """Return what a run writes to. Nothing is opened yet.
+def open_store(place: str, settings: Settings, session: CallerSession | None) -> Store:
+    """Return what a run writes to. Nothing is opened yet. A bucket needs the session.
 
     Raises `DestinationError` for standard output where that is closed.
     """
@@ -93,6 +93,8 @@ def open_store(place: str, settings: Settings, session: CallerSession) -> Store:
         return StreamStore(sys.stdout.buffer)
     if not is_in_s3(place):
         return _folder_store(place, settings)
+    if session is None:
+        raise RuntimeError("a bucket needs the caller's session")
     from poolcensus.storage.s3.client import open_bucket  # noqa: PLC0415 - loads the SDK
     from poolcensus.storage.s3.keys import split_place  # noqa: PLC0415 - loads the SDK
     from poolcensus.storage.s3.store import BucketStore  # noqa: PLC0415 - loads the SDK

@@ -52,6 +52,9 @@ class StreamStore(Store):
     ) -> None:
         return None
 
+    async def rehearse(self) -> None:
+        pass
+
     async def sweep(self, *, keep: Iterable[Path] | None = None) -> None:
         pass
 

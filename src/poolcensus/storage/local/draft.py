@@ -110,6 +110,16 @@ class FolderDraft(Draft):
             self._made = True
             self._folder.chmod(self._modes.folder)
 
+    def try_writing(self) -> None:
+        """Write a file to the device, as every file of a snapshot is. Blocks."""
+        fd = self._create(JOURNAL_NAME)
+        path = self._folder / JOURNAL_NAME
+        with explained("write", path):
+            write_all(fd, b"{}\n")
+            os.fsync(fd)
+        with explained("flush", self._folder):
+            sync_folder(self._folder)
+
     def write(self, path: Path, fd: int, data: bytes) -> None:
         """Append to a file of the draft. Blocks."""
         if path.name not in self._files:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from poolcensus.errors import DestinationError
-from poolcensus.format.ids import parse_snapshot_id
+from poolcensus.format.ids import new_snapshot_id, parse_snapshot_id
+from poolcensus.format.times import utc_now
 from poolcensus.storage.advice import explained
 from poolcensus.storage.base import Draft, InterruptedRun, Repository
 from poolcensus.storage.local.draft import FolderDraft, Modes
@@ -16,10 +19,9 @@ from poolcensus.storage.local.lock import FolderLock
 from poolcensus.storage.local.reading import survey
 from poolcensus.storage.local.stale import PRUNED_PREFIX, StaleDrafts
 from poolcensus.storage.local.threads import OneAtATime
-from poolcensus.storage.naming import no_snapshots
+from poolcensus.storage.naming import LOCK_NAME, no_snapshots
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
 
@@ -92,6 +94,9 @@ class FolderStore(Repository):
                 await draft.abort()
         return draft
 
+    async def rehearse(self) -> None:
+        await self._calls.run(self._rehearse)
+
     async def interrupted(self) -> Sequence[InterruptedRun]:
         return await self._calls.run(self._interrupted)
 
@@ -128,6 +133,29 @@ class FolderStore(Repository):
         while self._drafts:
             self._drafts.pop().discard()
         self._lock.release()
+
+    def _rehearse(self) -> None:
+        lock = self.dest / LOCK_NAME
+        missing = [each for each in (self.dest, *self.dest.parents) if not each.exists()]
+        had_lock = os.path.lexists(lock)
+        try:
+            self._acquire()
+            draft = FolderDraft(new_snapshot_id(utc_now()), self.dest, self._modes, self._lock, self._calls)
+            try:
+                draft.make()
+                draft.try_writing()
+            finally:
+                draft.discard()
+        finally:
+            if self._lock.held and not had_lock:
+                # While it is held: who has opened it meanwhile sees that it is gone, and says so.
+                with suppress(OSError):
+                    lock.unlink()
+            self._release()
+            for folder in missing:
+                # One that somebody has used meanwhile stays.
+                with suppress(OSError):
+                    folder.rmdir()
 
     def _interrupted(self) -> list[InterruptedRun]:
         with explained("read", self.dest):

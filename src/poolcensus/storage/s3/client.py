@@ -28,9 +28,9 @@ from poolcensus.aws.endpoints import endpoint_problem
 from poolcensus.aws.sdk import profile_not_found
 from poolcensus.aws.transport.proxies import Proxies
 from poolcensus.aws.transport.tls import trusting
-from poolcensus.errors import CallError, CensusError, DestinationError, SettingsError
+from poolcensus.errors import CallError, CensusError, DestinationError, DestinationRefusedError, SettingsError
 from poolcensus.storage.s3.objects import ObjectEntry, StoredObject, Upload, UploadedPart
-from poolcensus.storage.s3.refusals import EXPIRED, UPLOAD_GONE, code_of, is_unknown, reason_of
+from poolcensus.storage.s3.refusals import EXPIRED, UPLOAD_GONE, code_of, is_unknown, reason_of, refusal_in
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
@@ -400,7 +400,13 @@ class S3Bucket:
     def _explained(self, doing: str, key: str, operation: str, error: Exception) -> DestinationError:
         owner = self._constants.get("ExpectedBucketOwner")
         reason = reason_of(error, operation, bucket=self._name, owner=owner)
-        return DestinationError(f"can't {doing} {self._url(key)}: {reason}")
+        text = f"can't {doing} {self._url(key)}: {reason}"
+        refusal = refusal_in(error, operation)
+        if refusal is None:
+            return DestinationError(text)
+        return DestinationRefusedError(
+            text, code=refusal.code, reason=refusal.message, permissions=refusal.permissions
+        )
 
     def _url(self, key: str) -> str:
         return f"s3://{self._name}/{key}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -13,6 +15,7 @@ from botocore.exceptions import (
     SSLError,
 )
 
+from poolcensus.aws.faults import readable
 from poolcensus.errors import CallError
 
 UPLOAD_GONE = frozenset({"NoSuchUpload"})
@@ -125,6 +128,27 @@ def _refusal(error: ClientError, operation: str, bucket: str, owner: str | None)
     elif code in _DENIED and owner:
         reason += f", and the bucket has to be of account {owner}"
     return reason.format(code=code, bucket=bucket, permission=_PERMISSIONS[operation])
+
+
+class Denied(NamedTuple):
+    """A denial: its code, what S3 says, and the IAM actions of which the caller lacks one."""
+
+    code: str
+    message: str
+    permissions: tuple[str, ...]
+
+
+def refusal_in(error: Exception, operation: str) -> Denied | None:
+    """Return the denial that a call failed with, None where it failed otherwise."""
+    # Not by the status: clocks and keys that are wrong have the same.
+    if not isinstance(error, ClientError) or code_of(error) not in _DENIED:
+        return None
+    message = readable(str(error.response.get("Error", {}).get("Message", "")))
+    if "kms:" in message:
+        permissions = "kms:Decrypt" if operation in _READING else "kms:GenerateDataKey and kms:Decrypt"
+    else:
+        permissions = _PERMISSIONS[operation]
+    return Denied(code_of(error), message, tuple(permissions.split(" and ")))
 
 
 def code_of(error: ClientError) -> str:

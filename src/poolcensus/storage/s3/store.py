@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Self, TypeVar
 import anyio
 
 from poolcensus.errors import DestinationError
-from poolcensus.format.ids import parse_snapshot_id
+from poolcensus.format.ids import new_snapshot_id, parse_snapshot_id
 from poolcensus.format.schema import MANIFEST_NAME, REFUSED_NAME
+from poolcensus.format.times import utc_now
 from poolcensus.storage.base import ABORT_SECONDS, Draft, Repository
 from poolcensus.storage.naming import LOCK_NAME
 from poolcensus.storage.s3.draft import BucketDraft
@@ -125,6 +126,19 @@ class BucketStore(Repository):
         self._drafts.append(draft)
         await draft.rehearse()
         return draft
+
+    async def rehearse(self) -> None:
+        snapshot_id = new_snapshot_id(utc_now())
+        folder = f"{self.prefix}{snapshot_id}/"
+        async with self:
+            # What a sweep lists, and nothing that it removes.
+            await uploads_of_snapshots(self.bucket, self.prefix)
+            await contents(self.bucket, self.prefix)
+            draft = BucketDraft(self, snapshot_id, folder)
+            self._drafts.append(draft)
+            await draft.rehearse()
+            # As of a run that ends early.
+            await self.bucket.abort(await draft.begin(folder + MANIFEST_NAME))
 
     async def survey(self, take: Callable[[Survey], _T]) -> _T:
         if self._inside is not None:

@@ -1,0 +1,140 @@
+"""What `doctor` has found, for people: a row for each check and cause, and what mends what is wrong."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, NamedTuple
+
+from rich.text import Text
+
+from poolcensus.cli.columns import Column, Grid
+from poolcensus.cli.summaries import sentences
+from poolcensus.cli.trouble import MAX_ACCOUNTS, with_options
+from poolcensus.cli.wording import counted, printable
+from poolcensus.doctor import Check, CheckStatus, Finding
+from poolcensus.format import codec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from rich.console import RenderableType
+
+_STYLES = {
+    CheckStatus.OK: "green",
+    CheckStatus.FAILED: "red",
+    CheckStatus.NOT_MENDABLE: "yellow",
+    CheckStatus.SKIPPED: "",
+}
+
+
+class _Group(NamedTuple):
+    """Findings of one check that say the same, of one account or of many."""
+
+    findings: list[Finding]
+
+    @property
+    def first(self) -> Finding:
+        return self.findings[0]
+
+    @property
+    def accounts(self) -> list[str]:
+        return list(dict.fromkeys(each.account_id for each in self.findings if each.account_id is not None))
+
+    @property
+    def regions(self) -> list[str]:
+        return sorted({each.region for each in self.findings if each.region is not None})
+
+
+def diagnoses(findings: Sequence[Finding]) -> Iterator[RenderableType]:
+    """Yield a table of the checks, then a paragraph for each cause that asks for something."""
+    groups = _grouped(findings)
+    yield Grid(
+        (
+            Column("Check"),
+            Column("Result", style=_style),
+            Column("Cause"),
+            Column("Accounts", is_number=True),
+            Column("Regions", rank=1, is_number=True),
+        ),
+        (
+            (
+                each.first.check,
+                each.first.status,
+                each.first.cause or "",
+                f"{len(each.accounts):,}" if each.accounts else "",
+                f"{len(each.regions):,}" if each.regions else "",
+            )
+            for each in groups
+        ),
+    )
+    for each in groups:
+        if each.first.cause is not None:
+            yield ""
+            yield from _paragraph(each)
+    yield ""
+    yield sentences(_verdict(findings))
+
+
+def _style(status: str) -> str:
+    return _STYLES[CheckStatus(status)]
+
+
+def _grouped(findings: Iterable[Finding]) -> list[_Group]:
+    """Return the findings by what they say, in the order of the checks, those that are ok first."""
+    groups: dict[tuple[object, ...], _Group] = {}
+    for each in findings:
+        policy = codec.dumps(each.policy) if each.policy is not None else None
+        action = each.action if each.cause is not None else None
+        key = (each.check, each.status, each.cause, action, each.remedy, policy)
+        groups.setdefault(key, _Group([])).findings.append(each)
+    checks, statuses = list(Check), list(CheckStatus)
+    return sorted(
+        groups.values(),
+        key=lambda group: (
+            checks.index(group.first.check),
+            group.first.cause is not None,
+            statuses.index(group.first.status),
+            -len(group.accounts),
+        ),
+    )
+
+
+def _paragraph(group: _Group) -> Iterator[RenderableType]:
+    first = group.first
+    accounts, regions = group.accounts, group.regions
+    where = ""
+    if accounts:
+        names = accounts[:MAX_ACCOUNTS]
+        if len(accounts) > len(names):
+            names.append(f"and {len(accounts) - len(names):,} more")
+        in_regions = f" ({', '.join(regions) if len(regions) <= 2 else counted(len(regions), 'region')})"
+        where = f" in {counted(len(accounts), 'account')}{in_regions if regions else ''}: {', '.join(names)}"
+    message = first.message or ""
+    code = f" ({first.code})" if first.code is not None and first.code not in message else ""
+    lines = (f"{first.check}: {first.cause}{where}", f"{message}{code}", first.remedy or "")
+    yield sentences(with_options(each) for each in lines if each)
+    if first.policy is not None:
+        # Lines that can be copied as they stand.
+        yield Text(printable_lines(json.dumps(first.policy, indent=2)), no_wrap=True, overflow="ignore")
+
+
+def printable_lines(text: str) -> str:
+    """Return a text of several lines with escapes for what a terminal would obey."""
+    return "\n".join(printable(line) for line in text.split("\n"))
+
+
+def _verdict(findings: Sequence[Finding]) -> Iterator[str]:
+    targets = [each for each in findings if each.check is Check.OPERATION and each.region is not None]
+    tried = {each.account_id for each in targets}
+    regions = {each.region for each in targets}
+    problems = [each for each in findings if each.is_problem]
+    scope = f"{counted(len(tried), 'account')} and {counted(len(regions), 'region')}"
+    if not problems:
+        yield f"A collect would cover everything that was tried: {scope}."
+    else:
+        failed = {each.check for each in problems}
+        names = ", ".join(each for each in Check if each in failed)
+        yield f"A collect would not cover everything that was tried. What fails: {names}."
+    for each in findings:
+        if each.check is Check.ORGANIZATION and each.cause is None and each.remedy is not None:
+            yield f"{each.message} {each.remedy}"

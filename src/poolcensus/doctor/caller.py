@@ -1,0 +1,58 @@
+"""Whether there are credentials, and whose they are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from poolcensus.aws.refusals import is_denial
+from poolcensus.doctor.denied import Attempt, explain_denial
+from poolcensus.doctor.failures import explain_failure
+from poolcensus.doctor.findings import Cause, Check, CheckStatus, Finding
+from poolcensus.errors import CallError, CredentialsError
+
+if TYPE_CHECKING:
+    from poolcensus.errors import FatalError
+    from poolcensus.model import Caller
+
+_ACTION: Final = "sts:GetCallerIdentity"
+
+
+def caller_known(caller: Caller) -> Finding:
+    """Return the finding for a caller that STS knows."""
+    return Finding(
+        check=Check.CALLER,
+        status=CheckStatus.OK,
+        account_id=caller.account_id,
+        action=_ACTION,
+        message=f"The caller is {caller.arn}.",
+    )
+
+
+def caller_unknown(error: FatalError) -> Finding:
+    """Return the finding for credentials that are not there, or that STS does not take."""
+    # The messages of credentials that can't be had end with what to do.
+    _, _, advice = str(error).partition(". ")
+    cause, remedy, policy, code = Cause.CREDENTIALS, advice or "Correct what the message says.", None, None
+    reply = error.__cause__
+    if isinstance(reply, CallError):
+        code = reply.code
+        if is_denial(code):
+            # Nobody needs a permission for it, but a VPC endpoint may let nobody through:
+            # https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
+            found = explain_denial(reply.message, Attempt(_ACTION, "the caller", "the caller's account"))
+        else:
+            found = explain_failure(reply.outcome, code, reply.message)
+        cause, remedy, policy = found.cause, found.remedy, found.policy
+        if cause is Cause.SERVICE_ERROR and isinstance(error, CredentialsError):
+            # Codes of a signature that is wrong.
+            cause, remedy = Cause.CREDENTIALS, "Check the access key, its secret and the session token."
+    return Finding(
+        check=Check.CALLER,
+        status=CheckStatus.FAILED,
+        action=_ACTION if code is not None else None,
+        code=code,
+        cause=cause,
+        message=str(error),
+        remedy=remedy,
+        policy=policy,
+    )

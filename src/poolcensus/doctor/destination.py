@@ -1,0 +1,125 @@
+"""Whether a snapshot could be written to the destination."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Final
+
+from poolcensus.aws.denials import read_denial
+from poolcensus.doctor.denied import Attempt, explain_denial
+from poolcensus.doctor.findings import Cause, Check, CheckStatus, Diagnosis, Finding
+from poolcensus.doctor.principals import caller_in_words
+from poolcensus.doctor.statements import allow
+from poolcensus.errors import DestinationError, DestinationLockedError, DestinationRefusedError
+from poolcensus.storage.destination import is_in_s3, open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from poolcensus.aws.session import CallerSession
+    from poolcensus.config import Settings
+    from poolcensus.model import Caller
+
+_PERMISSION: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_DISK: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+# Those on the bucket itself; the others are on its objects:
+# https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazons3.html
+_ON_BUCKET: Final = frozenset({"s3:ListBucket", "s3:ListBucketMultipartUploads"})
+
+
+async def check_destination(
+    settings: Settings, session: CallerSession | None, caller: Caller | None
+) -> Finding:
+    """Return whether a run could write to the destination. Nothing is left there.
+
+    Without a caller, or a session, a bucket can't be tried.
+    """
+    place = settings.dest
+    if is_in_s3(place) and caller is None:
+        return Finding(
+            check=Check.DESTINATION,
+            status=CheckStatus.SKIPPED,
+            message=f"{place} was not tried: the caller is not known.",
+        )
+    try:
+        await open_store(place, settings, session).rehearse()
+    except (DestinationError, DestinationLockedError) as error:
+        found = _diagnosis(error, settings, caller)
+        return Finding(
+            check=Check.DESTINATION,
+            status=found.status,
+            account_id=caller.account_id if is_in_s3(place) and caller is not None else None,
+            action=found.action,
+            code=next(
+                (each.code for each in _chain(error) if isinstance(each, DestinationRefusedError)), None
+            ),
+            cause=found.cause,
+            message=str(error),
+            remedy=found.remedy,
+            policy=found.policy,
+        )
+    return Finding(
+        check=Check.DESTINATION, status=CheckStatus.OK, message=f"A snapshot can be written to {place}."
+    )
+
+
+def _diagnosis(
+    error: DestinationError | DestinationLockedError, settings: Settings, caller: Caller | None
+) -> Diagnosis:
+    if isinstance(error, DestinationLockedError):
+        remedy = (
+            "Wait for the run to finish. If it is known to be dead, remove its lock with 'poolcensus unlock'."
+        )
+        return Diagnosis(CheckStatus.FAILED, Cause.DESTINATION_LOCK, remedy)
+    # The messages of a destination end with what to do.
+    advice = str(error).rpartition("; ")[2]
+    remedy = f"{advice[:1].upper()}{advice[1:].rstrip('.')}."
+    for each in _chain(error):
+        if isinstance(each, DestinationRefusedError):
+            return _refused(each, settings, caller)
+        number = each.errno if isinstance(each, OSError) else None
+        if number in _PERMISSION:
+            return Diagnosis(CheckStatus.FAILED, Cause.DESTINATION_PERMISSION, remedy)
+        if number in _DISK:
+            return Diagnosis(CheckStatus.FAILED, Cause.DISK, remedy)
+    return Diagnosis(CheckStatus.FAILED, Cause.DESTINATION, remedy)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    following: BaseException | None = error
+    while following is not None:
+        yield following
+        following = following.__cause__
+
+
+def _refused(error: DestinationRefusedError, settings: Settings, caller: Caller | None) -> Diagnosis:
+    denial = read_denial(error.reason)
+    # What S3 says itself goes before what the call may need.
+    actions = (denial.action,) if denial is not None else error.permissions
+    partition = caller.partition if caller is not None else "aws"
+    resource = _resource(actions[0], settings, partition)
+    who = caller_in_words(caller.arn) if caller is not None else "the caller"
+    found = explain_denial(error.reason, Attempt(actions[0], who, "the caller's account", resource))
+    if found.cause is not Cause.UNEXPLAINED:
+        return found
+    remedy = (
+        f"S3 does not say which policy refused. Most likely {who} lacks this statement; if it has it, look at"
+        " the policy of the bucket."
+    )
+    return Diagnosis(
+        CheckStatus.FAILED,
+        Cause.DESTINATION_PERMISSION,
+        remedy,
+        allow(actions[0], resource),
+        actions[0],
+    )
+
+
+def _resource(action: str, settings: Settings, partition: str) -> str:
+    if action.startswith("kms:"):
+        key = settings.s3_kms_key or ""
+        return key if key.startswith("arn:") else "*"
+    bucket, _, prefix = settings.dest.removeprefix("s3://").partition("/")
+    if action in _ON_BUCKET:
+        return f"arn:{partition}:s3:::{bucket}"
+    return f"arn:{partition}:s3:::{'/'.join(each for each in (bucket, prefix.strip('/')) if each)}/*"

@@ -1,0 +1,239 @@
+"""Goes the way of a census, one step after the other, and goes on as far as it can."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+import anyio
+import msgspec
+
+from poolcensus.config.readers import AccountId, each_of
+from poolcensus.doctor.caller import caller_known, caller_unknown
+from poolcensus.doctor.destination import check_destination
+from poolcensus.doctor.findings import Cause, Check, CheckStatus, Finding
+from poolcensus.doctor.observation import observe
+from poolcensus.doctor.operation import operation_findings
+from poolcensus.doctor.organization import accounts_listed, accounts_unknown
+from poolcensus.doctor.principals import caller_in_words
+from poolcensus.doctor.region_status import region_status_findings
+from poolcensus.doctor.role import hub_finding, needs_role, role_findings
+from poolcensus.engine.streams import Stream
+from poolcensus.errors import FatalError, HubRoleError, OrganizationError, SettingsError
+from poolcensus.loops import require_asyncio
+from poolcensus.model import Account
+from poolcensus.operations import WORKSPACES_POOLS
+from poolcensus.scope.opening import open_run, prepare
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+
+    from poolcensus.aws.session import CallerSession
+    from poolcensus.config import Settings
+    from poolcensus.engine.streams import Outlet
+    from poolcensus.model import Caller
+    from poolcensus.operations import Operation
+    from poolcensus.scope.opening import Opened, Prepared
+
+SAMPLE: Final = 5
+"""How many member accounts are tried where nobody says which: enough to tell one that differs from all."""
+
+_BATCHES_BUFFERED: Final = 8
+_SKIPPED: Final = {
+    Check.ORGANIZATION: "Not tried: the caller is not known.",
+    Check.ROLE: "Not tried: there is no account to try.",
+    Check.OPERATION: "Not tried: there is no account to try.",
+    Check.REGION_STATUS: "Not tried: there is no account to try.",
+}
+
+
+@asynccontextmanager
+async def diagnose(
+    settings: Settings,
+    *,
+    accounts: Iterable[str] = (),
+    every_account: bool = False,
+    operation: Operation = WORKSPACES_POOLS,
+) -> AsyncIterator[Stream[Finding]]:
+    """Try each permission that a census with these settings needs, and yield the stream of what was found.
+
+    ```
+    async with poolcensus.diagnose(settings, every_account=True) as findings:
+        async for finding in findings:
+            ...
+    ```
+
+    Tries the caller's account and five others, spread over the list, or `accounts` by their IDs, or every
+    account; each in every region of the settings, as far as the service is asked. Nothing is published, and
+    the destination is left as it was. The findings come in the order of the checks, by account and region.
+
+    The stream raises SettingsError for settings or IDs that are wrong, and OrganizationError where one of
+    `accounts` is not among the accounts of the census. Leaving the context ends what is still under way.
+    """
+    require_asyncio()
+    wanted = tuple(accounts)
+    try:
+        each_of(AccountId)(wanted)
+    except ValueError as error:
+        raise SettingsError(f"--account: {error}") from None
+    examination = _Examination(settings, operation, frozenset(wanted), every_account=every_account)
+    group = await anyio.create_task_group().__aenter__()
+    try:
+        yield Stream(group, examination.run, buffer=_BATCHES_BUFFERED)
+    finally:
+        # What the block raised is not the group's to wrap.
+        group.cancel_scope.cancel()
+        await group.__aexit__(None, None, None)
+
+
+class _Examination:
+    def __init__(
+        self, settings: Settings, operation: Operation, wanted: frozenset[str], *, every_account: bool
+    ) -> None:
+        self._settings = settings
+        self._operation = operation
+        self._wanted = wanted
+        self._every_account = every_account
+        # Of those that are wanted, which are accounts of the census.
+        self._known: set[str] = set()
+
+    async def run(self, outlet: Outlet[Finding]) -> None:
+        """Take every step, and send what each has found; of several Organizations one after the other."""
+        async with AsyncExitStack() as stack:
+            session: CallerSession | None = None
+            caller: Caller | None = None
+            for number, settings in enumerate(self._settings.by_organization().values()):
+                prepared, opened = await self._open(settings, stack, outlet)
+                if number == 0:
+                    # Whose credentials a bucket is written with.
+                    session = prepared.session if prepared is not None else None
+                    caller = opened.aws.caller if opened is not None else None
+                if opened is not None:
+                    await self._accounts(opened, settings, outlet)
+            if missing := sorted(self._wanted - self._known):
+                raise OrganizationError(
+                    f"{', '.join(missing)}: not among the accounts of the census (check --account)"
+                )
+            await outlet.put((await check_destination(self._settings, session, caller),))
+
+    async def _open(
+        self, settings: Settings, stack: AsyncExitStack, outlet: Outlet[Finding]
+    ) -> tuple[Prepared | None, Opened | None]:
+        prepared: Prepared | None = None
+        try:
+            # What an account said to a former run does not tell what it would say now.
+            asked = msgspec.structs.replace(settings, region_status_max_age=0.0)
+            prepared = await stack.enter_async_context(prepare(asked, None))
+            opened = await stack.enter_async_context(open_run(self._operation, prepared))
+        except SettingsError:
+            raise
+        except FatalError as error:
+            await outlet.put((caller_unknown(error), *_not_tried(*_SKIPPED)))
+            # Which accounts there are can't be told.
+            self._known |= self._wanted
+            return prepared, None
+        await outlet.put((caller_known(opened.aws.caller),))
+        return prepared, opened
+
+    async def _accounts(self, opened: Opened, settings: Settings, outlet: Outlet[Finding]) -> None:
+        caller = opened.aws.caller
+        try:
+            listed = [account async for batch in opened.listing.accounts() for account in batch]
+            _check_any(listed, opened, settings)
+        except SettingsError:
+            raise
+        except FatalError as error:
+            await outlet.put((accounts_unknown(error, caller),))
+            self._known |= self._wanted
+            # What can be tried all the same: those that are named, and the caller's own.
+            chosen = [Account(each) for each in sorted(self._wanted or {caller.account_id})]
+        else:
+            chosen = self._choose(listed, opened)
+            found = accounts_listed(
+                caller,
+                from_organization=opened.listing.asks_organization,
+                looked_at=len(chosen),
+                accounts=len(listed),
+            )
+            await outlet.put((found, *self._left_out(opened)))
+        if not chosen:
+            await outlet.put(_not_tried(Check.ROLE, Check.OPERATION, Check.REGION_STATUS))
+            return
+        await self._targets(opened, settings, tuple(chosen), outlet)
+
+    async def _targets(
+        self, opened: Opened, settings: Settings, chosen: tuple[Account, ...], outlet: Outlet[Finding]
+    ) -> None:
+        aws = opened.aws
+        try:
+            try:
+                observed = await observe(opened, settings, chosen)
+            except HubRoleError as error:
+                await outlet.put((hub_finding(aws, error),))
+                # Those that need no role need no hub role either.
+                rest = tuple(each for each in chosen if not needs_role(aws, each.id))
+                observed = await observe(opened, settings, rest)
+            await outlet.put(await role_findings(aws, observed))
+        except FatalError as error:
+            # The census would end there, whatever the accounts allow.
+            await outlet.put(
+                (
+                    Finding(
+                        check=Check.OPERATION,
+                        status=CheckStatus.FAILED,
+                        action=self._operation.permission,
+                        cause=Cause.UNREACHABLE,
+                        message=str(error),
+                        remedy="Do what the message says.",
+                    ),
+                )
+            )
+            return
+        opt_in = frozenset(opened.regions.opt_in)
+        for each in observed:
+            await outlet.put(
+                tuple(operation_findings(each, self._who(opened, each.account.id), self._operation, opt_in))
+            )
+        for each in observed:
+            await outlet.put(tuple(region_status_findings(each, self._who(opened, each.account.id), opt_in)))
+
+    def _choose(self, listed: list[Account], opened: Opened) -> list[Account]:
+        if self._every_account:
+            return listed
+        if self._wanted:
+            self._known |= {each.id for each in listed} | {each.id for each in opened.listing.skipped}
+            return [each for each in listed if each.id in self._wanted]
+        own = [each for each in listed if each.id == opened.aws.caller.account_id]
+        others = [each for each in listed if each.id != opened.aws.caller.account_id]
+        count = min(SAMPLE, len(others))
+        return own + [others[at * len(others) // count] for at in range(count)]
+
+    def _left_out(self, opened: Opened) -> tuple[Finding, ...]:
+        """Return what there is to say of accounts that were named, and that a census leaves out."""
+        return tuple(
+            Finding(
+                check=Check.ROLE,
+                status=CheckStatus.SKIPPED,
+                account_id=each.id,
+                message=f"A collect leaves the account out: {each.reason}.",
+            )
+            for each in opened.listing.skipped
+            if each.id in self._wanted
+        )
+
+    def _who(self, opened: Opened, account_id: str) -> str:
+        is_own = account_id == opened.aws.caller.account_id
+        if is_own and not needs_role(opened.aws, account_id):
+            return caller_in_words(opened.aws.caller.arn)
+        if not needs_role(opened.aws, account_id):
+            return "whoever the credentials of the account belong to"
+        return f"role {opened.aws.broker.role_arn(account_id).partition(':role/')[2]} in the account"
+
+
+def _check_any(listed: list[Account], opened: Opened, settings: Settings) -> None:
+    if not listed and settings.shard is None:
+        raise FatalError(f"No accounts match: all {len(opened.listing.skipped):,} were filtered out.")
+
+
+def _not_tried(*checks: Check) -> tuple[Finding, ...]:
+    return tuple(Finding(check=each, status=CheckStatus.SKIPPED, message=_SKIPPED[each]) for each in checks)

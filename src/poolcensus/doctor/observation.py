@@ -1,0 +1,90 @@
+"""What a census of some accounts comes to: their results, as its engine gives them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from poolcensus.aws.region_status import StatusReport
+from poolcensus.engine.engine import Engine, EngineLimits
+from poolcensus.engine.known_gaps import KnownGaps
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from poolcensus.aws.region_status import RegionStatus
+    from poolcensus.config import Settings
+    from poolcensus.model import Account, Page, SkippedAccount, Target, TargetResult
+    from poolcensus.scope.opening import Opened
+
+
+@dataclass(slots=True)
+class Observed:
+    """An account: how its targets ended, which of them failed as is known, and how its regions are known."""
+
+    account: Account
+    results: list[TargetResult] = field(default_factory=list)
+    known_gaps: set[str] = field(default_factory=set)
+    status: StatusReport = field(default_factory=StatusReport)
+
+
+class _Chosen:
+    """The accounts that are looked at, as a listing for the engine."""
+
+    def __init__(self, accounts: tuple[Account, ...]) -> None:
+        self._accounts = accounts
+        self.skipped: tuple[SkippedAccount, ...] = ()
+
+    async def accounts(self) -> AsyncGenerator[tuple[Account, ...]]:
+        yield self._accounts
+
+
+class _Observer:
+    """A sink that keeps the results and drops the pages."""
+
+    def __init__(self, accounts: tuple[Account, ...], settings: Settings, status: RegionStatus) -> None:
+        self.observed = {account.id: Observed(account) for account in accounts}
+        self._known_gaps = KnownGaps(settings.known_gaps)
+        self._status = status
+
+    def full(self) -> bool:
+        return False
+
+    async def room(self) -> None:
+        pass
+
+    async def page(self, page: Page) -> None:
+        pass
+
+    async def done(self, result: TargetResult, target: Target) -> None:
+        seen = self.observed[target.account.id]
+        seen.results.append(result)
+        # Before the account is forgotten, with its last target.
+        seen.status = self._status.report(target.account.id)
+        if self._known_gaps.take(result):
+            seen.known_gaps.add(target.region)
+
+
+async def observe(opened: Opened, settings: Settings, accounts: tuple[Account, ...]) -> tuple[Observed, ...]:
+    """Return what a census of the accounts comes to, in their order. Raises FatalError where it can't go on.
+
+    It is the engine's own run, in every region: what it finds is what a census would meet, in each.
+    """
+    observer = _Observer(accounts, settings, opened.aws.region_status)
+    engine = Engine(
+        aws=opened.aws,
+        listing=_Chosen(accounts),
+        regions=opened.regions,
+        sink=observer,
+        limits=EngineLimits(
+            concurrency=settings.concurrency,
+            per_account=settings.per_account,
+            per_region=settings.per_region,
+            target_timeout=settings.target_timeout,
+            deadline=settings.deadline,
+        ),
+    )
+    await engine.run()
+    for each in observer.observed.values():
+        each.results.sort(key=lambda result: result.region)
+    return tuple(observer.observed.values())

@@ -1,0 +1,83 @@
+"""Whether an account tells which opt-in regions it has enabled. A census goes on without."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from poolcensus.doctor.denied import THE_ACCOUNT, Attempt, cause_of, explain_denial
+from poolcensus.doctor.failures import explain_failure
+from poolcensus.doctor.findings import Check, CheckStatus, Diagnosis, Finding
+from poolcensus.doctor.statements import allow
+from poolcensus.model import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from poolcensus.aws.region_status import StatusRefusal
+    from poolcensus.doctor.observation import Observed
+
+_DENIED: Final = frozenset({Outcome.ACCESS_DENIED, Outcome.SCP_DENIED})
+# https://docs.aws.amazon.com/accounts/latest/reference/using-orgs-trusted-access.html
+_TRUSTED_ACCESS: Final = (
+    "To have the caller's account asked about the others, enable trusted access with 'aws organizations"
+    " enable-aws-service-access --service-principal account.amazonaws.com' and attach this statement to the"
+    " caller; or set `region_status` to member."
+)
+_IN_ANOTHER_WAY: Final = "A collect does without: {other} answers in its place."
+_NOT_AT_ALL: Final = "A collect does without: opt-in regions that are off are called, and say so themselves."
+
+
+def region_status_findings(observed: Observed, who: str, opt_in: frozenset[str]) -> Iterator[Finding]:
+    """Yield what an account says of its regions: `ok` also where it says nothing, with what that takes."""
+    account_id = observed.account.id
+    reason = None
+    if not opt_in:
+        reason = "Not tried: no region is asked that an account has to enable."
+    elif all(each.outcome is Outcome.ASSUME_ROLE_FAILED for each in observed.results):
+        reason = "Not tried: there are no credentials of the account."
+    elif all(each.outcome is Outcome.CANCELLED for each in observed.results):
+        reason = "Not tried: the deadline had passed."
+    if reason is not None:
+        yield Finding(
+            check=Check.REGION_STATUS, status=CheckStatus.SKIPPED, account_id=account_id, message=reason
+        )
+        return
+    report = observed.status
+    for refusal in report.refusals:
+        found = _diagnosis(refusal, who)
+        without = _NOT_AT_ALL if report.action is None else _IN_ANOTHER_WAY.format(other=report.action)
+        yield Finding(
+            check=Check.REGION_STATUS,
+            status=CheckStatus.OK,
+            account_id=account_id,
+            action=refusal.action,
+            code=refusal.code,
+            cause=found.cause,
+            message=refusal.message,
+            remedy=f"{without} {found.remedy}",
+            policy=found.policy,
+        )
+    if report.action is not None:
+        yield Finding(
+            check=Check.REGION_STATUS,
+            status=CheckStatus.OK,
+            account_id=account_id,
+            action=report.action,
+            message="It is known which regions the account has enabled.",
+        )
+    elif not report.refusals:
+        yield Finding(
+            check=Check.REGION_STATUS,
+            status=CheckStatus.SKIPPED,
+            account_id=account_id,
+            message="Not tried: the account was not asked.",
+        )
+
+
+def _diagnosis(refusal: StatusRefusal, who: str) -> Diagnosis:
+    if refusal.by_management and refusal.outcome in _DENIED:
+        cause = cause_of(refusal.message)
+        return Diagnosis(CheckStatus.OK, cause, _TRUSTED_ACCESS, allow(refusal.action), refusal.action)
+    if refusal.outcome not in _DENIED:
+        return explain_failure(refusal.outcome, refusal.code, refusal.message)
+    return explain_denial(refusal.message, Attempt(refusal.action, who, THE_ACCOUNT))

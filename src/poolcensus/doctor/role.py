@@ -1,0 +1,135 @@
+"""Whether the role of each account can be assumed, and what stands in the way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from poolcensus.aws.denials import read_denial
+from poolcensus.aws.refusals import is_denial
+from poolcensus.aws.role_credentials import RoleCredentials
+from poolcensus.doctor.denied import cause_of
+from poolcensus.doctor.findings import Cause, Check, CheckStatus, Diagnosis, Finding
+from poolcensus.doctor.operation import known_gap
+from poolcensus.doctor.role_refusal import ACTION, RoleCall, explain_hub_refusal, explain_role_refusal
+from poolcensus.doctor.variations import denial_at_home, vary
+from poolcensus.model import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from poolcensus.aws.session import Aws
+    from poolcensus.doctor.observation import Observed
+    from poolcensus.errors import HubRoleError
+    from poolcensus.model import TargetResult
+
+# What is refused so may be refused for a part of the call.
+_UNTOLD: Final = frozenset({Cause.UNEXPLAINED, Cause.TRUST_POLICY, Cause.SESSION_POLICY})
+
+
+async def role_findings(aws: Aws, observed: Sequence[Observed]) -> tuple[Finding, ...]:
+    """Return a finding for each account, in order. Makes calls where a refusal does not say why."""
+    failures = {each.account.id: result for each in observed if (result := _failure(each)) is not None}
+    assumed = sum(
+        _is_begun(each) and each.account.id not in failures and needs_role(aws, each.account.id)
+        for each in observed
+    )
+    varied = await vary(aws.broker, [each for each, result in failures.items() if _is_untold(result)])
+    untold = [each for each in failures.values() if _cause(each) is Cause.UNEXPLAINED]
+    home = next((_account_of_user(each) for each in untold), None)
+    at_home = await denial_at_home(aws.broker, home) if home is not None and not assumed else None
+    findings = []
+    for each in observed:
+        account_id = each.account.id
+        failure = failures.get(account_id)
+        if failure is None or not needs_role(aws, account_id):
+            findings.append(_not_failed(aws, each))
+            continue
+        call = RoleCall(
+            caller_arn=aws.caller.arn,
+            account_id=account_id,
+            role_arn=aws.broker.role_arn(account_id),
+            has_external_id="ExternalId" in await aws.broker.parameters(account_id),
+            assumed=assumed,
+            denial_at_home=at_home,
+        )
+        if all(result.region in each.known_gaps for result in each.results):
+            found = known_gap()
+        else:
+            found = varied.get(account_id) or explain_role_refusal(call, failure)
+        findings.append(_failed(account_id, failure, found))
+    return tuple(findings)
+
+
+def hub_finding(aws: Aws, error: HubRoleError) -> Finding:
+    """Return the finding for a hub role that can't be assumed, without which no account can be asked."""
+    found = explain_hub_refusal(aws.caller.arn, error.role_arn, error.code, error.reason)
+    return Finding(
+        check=Check.ROLE,
+        status=found.status,
+        account_id=error.role_arn.split(":")[4],
+        action=found.action or ACTION,
+        code=error.code,
+        cause=found.cause,
+        message=str(error),
+        remedy=found.remedy,
+        policy=found.policy,
+    )
+
+
+def needs_role(aws: Aws, account_id: str) -> bool:
+    """Whether a role is assumed for the calls of an account."""
+    return isinstance(aws.broker.source(account_id), RoleCredentials)
+
+
+def _failure(observed: Observed) -> TargetResult | None:
+    """Return the result of a target that has no credentials, where that is so of all that were begun."""
+    begun = [each for each in observed.results if each.outcome is not Outcome.CANCELLED]
+    failed = [each for each in begun if each.outcome is Outcome.ASSUME_ROLE_FAILED]
+    return failed[0] if failed and len(failed) == len(begun) else None
+
+
+def _is_begun(observed: Observed) -> bool:
+    return any(each.outcome is not Outcome.CANCELLED for each in observed.results)
+
+
+def _cause(result: TargetResult) -> Cause | None:
+    return cause_of(result.error_message or "") if is_denial(result.error_code or "") else None
+
+
+def _is_untold(result: TargetResult) -> bool:
+    denial = read_denial(result.error_message or "")
+    return _cause(result) in _UNTOLD and not (denial is not None and denial.explicit)
+
+
+def _account_of_user(result: TargetResult) -> str | None:
+    """Return the account of whoever was refused: the caller's, or that of a hub role."""
+    denial = read_denial(result.error_message or "")
+    found = denial.user.split(":")[4:5] if denial is not None else []
+    return next((each for each in found if each), None)
+
+
+def _not_failed(aws: Aws, observed: Observed) -> Finding:
+    account_id = observed.account.id
+    if not needs_role(aws, account_id):
+        whose = "The caller's own account" if account_id == aws.caller.account_id else "The account"
+        status, message = CheckStatus.SKIPPED, f"{whose} needs no role."
+    elif _is_begun(observed):
+        status, message = CheckStatus.OK, f"Assumed {aws.broker.role_arn(account_id)}."
+    else:
+        status, message = CheckStatus.SKIPPED, "Not tried: the deadline had passed."
+    action = ACTION if status is CheckStatus.OK else None
+    return Finding(check=Check.ROLE, status=status, account_id=account_id, action=action, message=message)
+
+
+def _failed(account_id: str, failure: TargetResult, found: Diagnosis) -> Finding:
+    return Finding(
+        check=Check.ROLE,
+        status=found.status,
+        account_id=account_id,
+        action=found.action or ACTION,
+        code=failure.error_code,
+        cause=found.cause,
+        message=failure.error_message,
+        remedy=found.remedy,
+        policy=found.policy,
+    )

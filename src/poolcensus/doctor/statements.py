@@ -1,0 +1,61 @@
+"""Statements of IAM policies that grant what was denied."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from poolcensus.model import JsonObject, JsonValue
+
+EXTERNAL_ID = "EXTERNAL_ID"
+"""What stands in a statement in place of the external ID, which is a secret."""
+
+
+def allow(action: str | tuple[str, ...], resource: str = "*") -> JsonObject:
+    """Return a statement of a policy that is attached to whoever calls."""
+    actions: JsonValue = action if isinstance(action, str) else list(action)
+    return {"Effect": "Allow", "Action": actions, "Resource": resource}
+
+
+def allow_anybody(action: str) -> JsonObject:
+    """Return a statement of a VPC endpoint's policy, which has to name principals.
+
+    https://docs.aws.amazon.com/vpc/latest/privatelink/vpc-endpoints-access.html
+    """
+    return {"Effect": "Allow", "Principal": "*", "Action": action, "Resource": "*"}
+
+
+def allow_principal(action: str, user: str, resource: str) -> JsonObject:
+    """Return a statement of a resource's policy, for the principal that a denial names."""
+    return {"Effect": "Allow", **_principal(user), "Action": action, "Resource": resource}
+
+
+def trust(user: str, action: str = "sts:AssumeRole", *, with_external_id: bool = False) -> JsonObject:
+    """Return a statement of a role's trust policy, which has no resource, for the principal of a denial.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_update-role-trust-policy.html
+    """
+    statement: JsonObject = {"Effect": "Allow", **_principal(user), "Action": action}
+    if with_external_id:
+        condition = statement.setdefault("Condition", {})
+        if isinstance(condition, dict):
+            condition["StringEquals"] = {"sts:ExternalId": EXTERNAL_ID}
+    return statement
+
+
+def _principal(user: str) -> JsonObject:
+    """Return the elements that name a principal by the ARN that a denial has of it.
+
+    The ARN of a role's session lacks the role's path, so that the role can't be named as the principal:
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html#identifiers-arns
+    """
+    _, partition, _, _, account, name = (*user.split(":", 5), *[""] * 6)[:6]
+    kind, _, rest = name.partition("/")
+    if kind != "assumed-role":
+        return {"Principal": {"AWS": user}}
+    role = rest.partition("/")[0]
+    roles = f"arn:{partition}:iam::{account}:role"
+    return {
+        "Principal": {"AWS": f"arn:{partition}:iam::{account}:root"},
+        "Condition": {"ArnLike": {"aws:PrincipalArn": [f"{roles}/{role}", f"{roles}/*/{role}"]}},
+    }

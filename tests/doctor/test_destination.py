@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+import poolcensus
+from poolcensus.doctor import Cause, Check, CheckStatus, Finding
+from poolcensus.storage.local.store import FolderStore
+from storage.buckets import NAME, PLACE, PREFIX, stored
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from pathlib import Path
+
+    from census_lab import Lab
+
+    Start = Callable[..., Coroutine[None, None, Lab]]
+
+BUCKET = f"arn:aws:s3:::{NAME}"
+OBJECTS = f"{BUCKET}/{PREFIX.rstrip('/')}/*"
+
+
+async def destination(here: Lab, **changes: object) -> Finding:
+    async with poolcensus.diagnose(here.settings(accounts_from="self", **changes)) as findings:
+        return [each async for each in findings if each.check is Check.DESTINATION][-1]
+
+
+def tree(folder: Path) -> list[tuple[str, bytes | None]]:
+    return sorted(
+        (str(each.relative_to(folder)), each.read_bytes() if each.is_file() else None)
+        for each in folder.rglob("*")
+    )
+
+
+async def test_nothing_is_left_where_there_was_nothing(lab: Start, tmp_path: Path) -> None:
+    here = await lab(accounts=1)
+    found = await destination(here, dest=str(tmp_path / "a" / "b"))
+    assert (found.status, found.cause) == (CheckStatus.OK, None)
+    assert tree(tmp_path) == []
+
+
+async def test_what_is_there_stays_as_it_is(lab: Start) -> None:
+    here = await lab(accounts=1)
+    await here.collect()
+    # What a dead run has left, and the ledger of one that was refused: the next run removes them.
+    for name in (".draft-20200101T000000Z-000000", ".refused-20200101T000000Z-000000"):
+        (here.dest / name).mkdir()
+        (here.dest / name / "targets.ndjson").write_text("{}\n")
+    before = tree(here.dest)
+    assert (await destination(here)).status is CheckStatus.OK
+    assert tree(here.dest) == before
+
+
+async def test_the_lock_of_a_run_that_is_alive(lab: Start) -> None:
+    here = await lab(accounts=1)
+    async with FolderStore(here.dest):
+        before = tree(here.dest)
+        found = await destination(here)
+        assert (found.status, found.cause) == (CheckStatus.FAILED, Cause.DESTINATION_LOCK)
+        assert "poolcensus unlock" in str(found.remedy)
+        assert tree(here.dest) == before
+
+
+@pytest.mark.parametrize(
+    ("number", "cause"),
+    [
+        (errno.EACCES, Cause.DESTINATION_PERMISSION),
+        (errno.EROFS, Cause.DESTINATION_PERMISSION),
+        (errno.ENOSPC, Cause.DISK),
+        (errno.EIO, Cause.DISK),
+        (errno.ENOTSUP, Cause.DESTINATION),
+    ],
+)
+async def test_a_disk_that_fails_when_it_is_written_to(
+    lab: Start, monkeypatch: pytest.MonkeyPatch, number: int, cause: Cause
+) -> None:
+    here = await lab(accounts=1)
+
+    def fsync(fd: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("poolcensus.storage.local.draft.os.fsync", fsync)
+    found = await destination(here)
+    assert (found.status, found.cause) == (CheckStatus.FAILED, cause)
+    assert found.remedy
+    assert not here.dest.exists()
+
+
+async def test_standard_output_takes_everything(lab: Start) -> None:
+    here = await lab(accounts=1)
+    assert (await destination(here, dest="-")).status is CheckStatus.OK
+
+
+async def test_nothing_is_left_in_a_bucket(lab: Start) -> None:
+    here = await lab(accounts=1)
+    bucket = stored(here.simulator)
+    assert (await destination(here, dest=PLACE)).status is CheckStatus.OK
+    assert (dict(bucket.objects), dict(bucket.uploads)) == ({}, {})
+
+
+@pytest.mark.parametrize(
+    ("fault", "action", "expected"),
+    [
+        ("GET", "s3:GetObject", (CheckStatus.FAILED, Cause.IDENTITY_POLICY)),
+        ("PUT", "s3:PutObject", (CheckStatus.FAILED, Cause.IDENTITY_POLICY)),
+        ("DELETE", "s3:DeleteObject", (CheckStatus.FAILED, Cause.IDENTITY_POLICY)),
+        ("PUT,policy=scp", "s3:PutObject", (CheckStatus.NOT_MENDABLE, Cause.SCP)),
+        (
+            "PUT,policy=resource,denial=explicit",
+            "s3:PutObject",
+            (CheckStatus.NOT_MENDABLE, Cause.RESOURCE_POLICY),
+        ),
+    ],
+)
+async def test_each_permission_on_the_bucket(
+    lab: Start, fault: str, action: str, expected: tuple[CheckStatus, Cause]
+) -> None:
+    here = await lab(accounts=1, faults=(f"denied,service=s3,operation={fault}",))
+    stored(here.simulator)
+    found = await destination(here, dest=PLACE)
+    assert (found.status, found.cause) == expected
+    assert (found.action, found.code) == (action, "AccessDenied")
+    statement = {"Effect": "Allow", "Action": action, "Resource": OBJECTS}
+    assert found.policy == (statement if found.status is CheckStatus.FAILED else None)
+
+
+async def test_a_bucket_that_is_not_there(lab: Start) -> None:
+    here = await lab(accounts=1)
+    found = await destination(here, dest=PLACE)
+    assert (found.status, found.cause) == (CheckStatus.FAILED, Cause.DESTINATION)
+    assert found.remedy == "Create it or choose another destination."

@@ -1,0 +1,172 @@
+"""What is made of a denial's text alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from poolcensus.doctor.denied import Attempt, explain_denial
+from poolcensus.doctor.failures import explain_failure
+from poolcensus.doctor.findings import Cause, CheckStatus
+from poolcensus.doctor.principals import caller_in_words, principal_in_words
+from poolcensus.doctor.role_refusal import RoleCall, explain_role_refusal
+from poolcensus.doctor.statements import allow_principal, trust
+from poolcensus.model import Outcome, TargetResult
+
+if TYPE_CHECKING:
+    from poolcensus.model import JsonObject
+
+USER = "arn:aws:iam::000000000001:user/census"
+SESSION = "arn:aws-us-gov:sts::000000000001:assumed-role/Admin/jane"
+ROLE = "arn:aws:iam::000000000002:role/PoolCensusReader"
+SUBJECT = f"User: {USER} is not authorized to perform: sts:AssumeRole on resource: {ROLE}"
+OF_THE_ROLE: JsonObject = {
+    "Effect": "Allow",
+    "Principal": {"AWS": "arn:aws-us-gov:iam::000000000001:root"},
+    "Condition": {
+        "ArnLike": {
+            "aws:PrincipalArn": [
+                "arn:aws-us-gov:iam::000000000001:role/Admin",
+                "arn:aws-us-gov:iam::000000000001:role/*/Admin",
+            ]
+        }
+    },
+}
+POLICIES = {
+    "identity-based policy": Cause.IDENTITY_POLICY,
+    "resource-based policy": Cause.RESOURCE_POLICY,
+    "role trust policy": Cause.TRUST_POLICY,
+    "session policy": Cause.SESSION_POLICY,
+    "permissions boundary": Cause.PERMISSIONS_BOUNDARY,
+    "service control policy": Cause.SCP,
+    "resource control policy": Cause.RCP,
+    "VPC endpoint policy": Cause.VPC_ENDPOINT_POLICY,
+}
+
+
+def test_a_trust_policy_names_a_user_and_the_role_of_a_session_by_a_condition() -> None:
+    assert trust(USER) == {"Effect": "Allow", "Principal": {"AWS": USER}, "Action": "sts:AssumeRole"}
+    assert trust(SESSION, "sts:TagSession") == {**OF_THE_ROLE, "Action": "sts:TagSession"}
+    with_id = trust(SESSION, with_external_id=True)
+    assert with_id["Condition"] == {
+        **dict(OF_THE_ROLE["Condition"]),  # type: ignore[arg-type] # an object
+        "StringEquals": {"sts:ExternalId": "EXTERNAL_ID"},
+    }
+    assert allow_principal("s3:GetObject", SESSION, "arn:aws:s3:::b/*") == {
+        **OF_THE_ROLE,
+        "Action": "s3:GetObject",
+        "Resource": "arn:aws:s3:::b/*",
+    }
+
+
+def test_who_calls_is_named_as_a_person_would_look_for_it() -> None:
+    assert caller_in_words(USER) == f"the caller {USER}"
+    assert caller_in_words(SESSION) == "the caller's role Admin"
+    assert principal_in_words(USER) == USER
+    assert principal_in_words(SESSION) == "role Admin of account 000000000001"
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("explicit", [False, True])
+def test_an_allow_is_offered_only_where_it_helps(policy: str, explicit: bool) -> None:
+    reason = f"with an explicit deny in a {policy}" if explicit else f"because no {policy} allows it"
+    message = (
+        f"User: {USER} is not authorized to perform: s3:PutObject on resource: arn:aws:s3:::b/k {reason}"
+    )
+    found = explain_denial(message, Attempt("s3:GetObject", "the caller", "the account", "arn:aws:s3:::b/*"))
+    assert found.cause is POLICIES[policy]
+    # What the denial says goes before what was tried.
+    assert found.action == "s3:PutObject"
+    mendable = not explicit and found.cause not in {Cause.SCP, Cause.RCP}
+    assert found.status is (CheckStatus.FAILED if mendable else CheckStatus.NOT_MENDABLE)
+    assert (found.policy is not None) is mendable
+    if found.policy is not None:
+        assert (found.policy["Effect"], found.policy["Action"]) == ("Allow", "s3:PutObject")
+
+
+def test_the_policy_that_refused_is_named() -> None:
+    arn = "arn:aws:organizations::1:policy/o-1/service_control_policy/p-1"
+    message = f"{SUBJECT} with an explicit deny in a service control policy: {arn}"
+    assert arn in explain_denial(message, Attempt("sts:AssumeRole", "x", "y")).remedy
+
+
+@given(message=st.text(), code=st.text(), outcome=st.sampled_from(Outcome))
+def test_anything_is_explained(message: str, code: str, outcome: Outcome) -> None:
+    for text in (message, f"{SUBJECT} {message}"):
+        found = explain_denial(text, Attempt("a:B", "x", "y"))
+        assert found.remedy
+        assert found.status is CheckStatus.FAILED or found.policy is None
+        assert explain_failure(outcome, code, text).remedy
+
+
+def refused(code: str, message: str, **facts: object) -> tuple[Cause, str]:
+    call = RoleCall(
+        caller_arn=USER,
+        account_id="000000000002",
+        role_arn=ROLE,
+        has_external_id=bool(facts.get("external_id")),
+        assumed=bool(facts.get("assumed")),
+        denial_at_home=None,
+    )
+    result = TargetResult(
+        account_id="000000000002",
+        account_name=None,
+        region="us-east-1",
+        outcome=Outcome.ASSUME_ROLE_FAILED,
+        pools=0,
+        pages=0,
+        attempts=1,
+        throttles=0,
+        seconds=0.1,
+        error_code=code,
+        error_message=f"Could not assume {ROLE}: {message}",
+    )
+    found = explain_role_refusal(call, result)
+    return found.cause, found.remedy
+
+
+TRUST = f"{SUBJECT} because no role trust policy allows the sts:AssumeRole action"
+TAGS = (
+    f"User: {USER} is not authorized to perform: sts:TagSession on resource: {ROLE} because no role trust"
+    " policy allows the sts:TagSession action"
+)
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "facts", "cause"),
+    [
+        ("AccessDenied", SUBJECT, {"assumed": True}, Cause.MISSING_ROLE),
+        ("AccessDenied", SUBJECT, {"assumed": True, "external_id": True}, Cause.MISSING_ROLE),
+        ("AccessDenied", SUBJECT, {"external_id": True}, Cause.EXTERNAL_ID),
+        ("AccessDenied", SUBJECT, {}, Cause.MISSING_ROLE),
+        ("AccessDenied", TRUST, {}, Cause.TRUST_POLICY),
+        ("AccessDenied", TRUST, {"external_id": True}, Cause.EXTERNAL_ID),
+        ("AccessDenied", TRUST, {"external_id": True, "assumed": True}, Cause.TRUST_POLICY),
+        ("AccessDenied", TAGS, {"external_id": True}, Cause.TRUST_POLICY),
+        ("PackedPolicyTooLarge", "Packed size", {}, Cause.SESSION_POLICY),
+        ("MalformedPolicyDocument", "Syntax errors in policy", {}, Cause.SESSION_POLICY),
+        (
+            "ValidationError",
+            "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.",
+            {},
+            Cause.DURATION,
+        ),
+        ("ValidationError", "1 validation error detected", {}, Cause.SERVICE_ERROR),
+        ("ExpiredTokenException", "The security token included in the request is expired", {}, Cause.EXPIRED),
+        ("Throttling", "Rate exceeded", {}, Cause.THROTTLED),
+        ("RegionDisabledException", "STS is not activated in this region", {}, Cause.CREDENTIALS),
+    ],
+)
+def test_a_refused_role_comes_down_to_one_cause(
+    code: str, message: str, facts: dict[str, object], cause: Cause
+) -> None:
+    assert refused(code, message, **facts)[0] is cause
+
+
+def test_what_is_left_is_listed() -> None:
+    _, remedy = refused("AccessDenied", SUBJECT)
+    for each in ("`role_name`", "trust policies", "`external_id`", "this statement"):
+        assert each in remedy
