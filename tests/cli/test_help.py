@@ -14,7 +14,7 @@ import pytest
 from poolcensus.cli import COMMANDS, group, main
 from poolcensus.cli.command import Command
 from poolcensus.cli.exits import ExitCode
-from poolcensus.config.settings import FIELDS
+from poolcensus.config.entries import FIELDS
 
 HEAVY = {"aioboto3", "aiobotocore", "aiohttp", "boto3", "botocore", "rich"}
 

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from poolcensus.config import Settings
-from poolcensus.config.settings import FIELDS
+from poolcensus.config.entries import FIELDS
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "poolcensus.example.toml"
 KEY = re.compile(r"^#(\w+) = ", re.MULTILINE)

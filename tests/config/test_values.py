@@ -23,7 +23,7 @@ from poolcensus.config import (
     Secret,
     Settings,
 )
-from poolcensus.config.settings import FIELDS
+from poolcensus.config.entries import FIELDS
 from poolcensus.errors import SettingsError
 from poolcensus.model import Compression, Shard
 

@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from poolcensus.cli.completing import regions, words
-from poolcensus.config.settings import FIELDS
+from poolcensus.config.entries import FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from poolcensus.config.settings import InvalidSettingsError, Problem, Settings, load_settings
+from poolcensus.config.problems import InvalidSettingsError, Problem
+from poolcensus.config.settings import Settings, load_settings
 from poolcensus.config.values import (
     FailureBudget,
     FilterOperator,

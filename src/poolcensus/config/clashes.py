@@ -1,0 +1,63 @@
+"""Settings that are right by themselves and wrong beside others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from poolcensus import partitions
+from poolcensus.config.problems import Clash
+from poolcensus.config.readers import shown
+from poolcensus.config.sources import did_you_mean
+from poolcensus.config.values import S3Encryption
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from poolcensus.config.entries import Entries
+
+
+def clashes(settings: Entries, defaults: Mapping[str, object]) -> Iterator[Clash]:
+    """Yield what is wrong with settings each of which is right by itsettings. `defaults` are by key."""
+    for kept, left_out, what in (
+        ("accounts", "exclude_accounts", "account"),
+        ("account_names", "exclude_account_names", "name"),
+        ("ous", "exclude_ous", "organizational unit"),
+    ):
+        excluded = set(getattr(settings, left_out))
+        for each in getattr(settings, kept):
+            if each in excluded:
+                message = f"{what} {each} is both in {kept} and in {left_out}"
+                yield Clash(left_out, message, frozenset({kept, left_out}))
+    if settings.accounts_from == ("self",) and settings.accounts_snapshot is None and settings.ous:
+        message = "the caller's account alone is asked for: organizational units choose among many"
+        yield Clash("ous", message, frozenset({"ous", "accounts_from"}))
+    for one, other in (("role_arn", "role_name"), ("external_id_file", "external_id")):
+        if getattr(settings, one) is not None and getattr(settings, other) != defaults[other]:
+            message = f"excludes `{other}`: set only one of them"
+            yield Clash(one, message, frozenset({one, other}))
+    if settings.s3_kms_key is not None and settings.s3_encryption is S3Encryption.AES256:
+        message = "a key of KMS and the encryption AES256 exclude each other"
+        yield Clash("s3_kms_key", message, frozenset({"s3_kms_key", "s3_encryption"}))
+    gaps = tuple(region for gap in settings.known_gaps for region in gap.regions)
+    if settings.regions or settings.exclude_regions or gaps or settings.sts_region:
+        yield from _unknown_regions(settings, gaps)
+
+
+def _unknown_regions(settings: Entries, gaps: tuple[str, ...]) -> Iterator[Clash]:
+    known = partitions.known_regions() | set(settings.extra_regions)
+    named = {"regions": settings.regions, "exclude_regions": settings.exclude_regions, "known_gaps": gaps}
+    named["sts_region"] = () if settings.sts_region is None else (settings.sts_region,)
+    for key, regions in named.items():
+        keys = frozenset({key, "extra_regions"})
+        for each in regions:
+            if partitions.is_pattern(each):
+                chosen = any(partitions.matches(region, (each,)) for region in known)
+                if key != "exclude_regions" and not chosen:
+                    yield Clash(key, f"{shown(each)} matches no region", keys)
+            elif each not in known:
+                yield Clash(
+                    key,
+                    f"{shown(each)} is not a region.{did_you_mean(each, known)}"
+                    " A region that is newer than this version of poolcensus goes into `extra_regions`.",
+                    keys,
+                )
