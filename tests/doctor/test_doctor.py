@@ -91,11 +91,17 @@ ANYBODY = {"Effect": "Allow", "Principal": "*", "Resource": "*"}
 TRUST = {"Effect": "Allow", "Principal": {"AWS": USER}, "Action": "sts:AssumeRole"}
 
 
+# Those of the long run are also in test_grants.py, where policies are evaluated.
 @pytest.mark.parametrize(
     ("fault", "check", "expected"),
     [
         (STS, Check.ROLE, (FAILED, Cause.IDENTITY_POLICY, allow("sts:AssumeRole", ROLES))),
-        (f"{STS},denial=explicit", Check.ROLE, (NOT_MENDABLE, Cause.IDENTITY_POLICY, None)),
+        pytest.param(
+            f"{STS},denial=explicit",
+            Check.ROLE,
+            (NOT_MENDABLE, Cause.IDENTITY_POLICY, None),
+            marks=pytest.mark.long,
+        ),
         (
             f"{STS},policy=boundary",
             Check.ROLE,
@@ -104,19 +110,40 @@ TRUST = {"Effect": "Allow", "Principal": {"AWS": USER}, "Action": "sts:AssumeRol
         (f"{STS},policy=scp", Check.ROLE, (NOT_MENDABLE, Cause.SCP, None)),
         (f"{STS},policy=rcp", Check.ROLE, (NOT_MENDABLE, Cause.RCP, None)),
         (f"{STS},policy=trust", Check.ROLE, (FAILED, Cause.TRUST_POLICY, TRUST)),
-        (f"{STS},policy=resource", Check.ROLE, (FAILED, Cause.TRUST_POLICY, TRUST)),
+        pytest.param(
+            f"{STS},policy=resource", Check.ROLE, (FAILED, Cause.TRUST_POLICY, TRUST), marks=pytest.mark.long
+        ),
         (f"{STS},policy=trust,denial=explicit", Check.ROLE, (NOT_MENDABLE, Cause.TRUST_POLICY, None)),
         (
             f"{STS},policy=endpoint",
             Check.ROLE,
             (FAILED, Cause.VPC_ENDPOINT_POLICY, {**ANYBODY, "Action": "sts:AssumeRole"}),
         ),
-        ("denied", Check.OPERATION, (FAILED, Cause.IDENTITY_POLICY, allow(POOLS))),
-        ("denied,denial=explicit", Check.OPERATION, (NOT_MENDABLE, Cause.IDENTITY_POLICY, None)),
-        ("denied,policy=boundary", Check.OPERATION, (FAILED, Cause.PERMISSIONS_BOUNDARY, allow(POOLS))),
+        pytest.param(
+            "denied", Check.OPERATION, (FAILED, Cause.IDENTITY_POLICY, allow(POOLS)), marks=pytest.mark.long
+        ),
+        pytest.param(
+            "denied,denial=explicit",
+            Check.OPERATION,
+            (NOT_MENDABLE, Cause.IDENTITY_POLICY, None),
+            marks=pytest.mark.long,
+        ),
+        pytest.param(
+            "denied,policy=boundary",
+            Check.OPERATION,
+            (FAILED, Cause.PERMISSIONS_BOUNDARY, allow(POOLS)),
+            marks=pytest.mark.long,
+        ),
         ("denied,policy=session", Check.OPERATION, (FAILED, Cause.SESSION_POLICY, allow(POOLS))),
-        ("denied,policy=scp", Check.OPERATION, (NOT_MENDABLE, Cause.SCP, None)),
-        ("denied,policy=scp,denial=implicit", Check.OPERATION, (NOT_MENDABLE, Cause.SCP, None)),
+        pytest.param(
+            "denied,policy=scp", Check.OPERATION, (NOT_MENDABLE, Cause.SCP, None), marks=pytest.mark.long
+        ),
+        pytest.param(
+            "denied,policy=scp,denial=implicit",
+            Check.OPERATION,
+            (NOT_MENDABLE, Cause.SCP, None),
+            marks=pytest.mark.long,
+        ),
         ("denied,policy=rcp", Check.OPERATION, (NOT_MENDABLE, Cause.RCP, None)),
         (
             "denied,policy=endpoint",
@@ -144,7 +171,6 @@ async def test_what_refuses_is_named_with_the_statement_that_mends_it(
     for each in failed:
         assert (each.status, each.cause, each.policy) == expected
         assert each.remedy
-    assert not await is_complete(here, max_attempts=2)
 
 
 async def test_a_refusal_without_a_reason_in_every_region_is_most_likely_the_role_s(lab: Start) -> None:
