@@ -318,6 +318,28 @@ async def test_a_variation_that_is_allowed_says_what_stands_in_the_way(
     assert "not-wanted" not in repr(findings)
 
 
+async def test_a_refusal_that_has_passed_is_not_laid_to_anything_else(lab: Start) -> None:
+    here = await lab(
+        accounts=3, faults=("denied,service=sts,operation=AssumeRole,policy=trust,first=2,per=all",)
+    )
+    (role, *_) = [each for each in await examined(here) if each.is_problem]
+    assert (role.check, role.cause) == (Check.ROLE, Cause.UNEXPLAINED)
+    assert "The second time the role could be assumed" in str(role.remedy)
+
+
+async def test_organizations_that_share_an_account_are_told_apart_from_those_that_do_not(lab: Start) -> None:
+    here = await lab(accounts=3)
+    tables = [
+        {"name": "one", "accounts": [SECOND]},
+        {"name": "two", "accounts": ["000000000003"]},
+    ]
+    assert problems(await examined(here, organization=tables)) == set()
+    tables[1]["accounts"] = [SECOND]
+    (shared,) = [each for each in await examined(here, organization=tables) if each.is_problem]
+    assert (shared.check, shared.cause) == (Check.ORGANIZATION, Cause.ACCOUNTS)
+    assert "is listed by one too" in str(shared.message)
+
+
 async def test_an_account_that_is_neither_management_nor_delegate(
     lab: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
