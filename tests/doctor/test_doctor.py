@@ -152,7 +152,7 @@ TRUST = {"Effect": "Allow", "Principal": {"AWS": USER}, "Action": "sts:AssumeRol
         ),
         # One region that does not say why, where the role may call others; and all of them.
         ("neutral,region=us-east-1", Check.OPERATION, (FAILED, Cause.UNEXPLAINED, None)),
-        ("throttle", Check.OPERATION, (FAILED, Cause.THROTTLED, None)),
+        pytest.param("throttle", Check.OPERATION, (FAILED, Cause.THROTTLED, None), marks=pytest.mark.long),
         ("html", Check.OPERATION, (FAILED, Cause.BAD_RESPONSE, None)),
     ],
 )
@@ -284,7 +284,12 @@ async def test_the_caller_s_own_policies_are_told_by_the_role_of_its_own_account
     [
         ("Policy", {}, ("sts:AssumeRole", Cause.SESSION_POLICY)),
         ("SourceIdentity", {"source_identity": "census"}, ("sts:SetSourceIdentity", Cause.TRUST_POLICY)),
-        ("Tags.member.1.Key", {"session_tags": ["a=b"]}, ("sts:TagSession", Cause.TRUST_POLICY)),
+        pytest.param(
+            "Tags.member.1.Key",
+            {"session_tags": ["a=b"]},
+            ("sts:TagSession", Cause.TRUST_POLICY),
+            marks=pytest.mark.long,
+        ),
         ("ExternalId", {"external_id": "not-wanted"}, ("sts:AssumeRole", Cause.EXTERNAL_ID)),
         ("DurationSeconds", {"session_duration": 3599}, ("sts:AssumeRole", Cause.DURATION)),
     ],
@@ -400,7 +405,7 @@ async def test_a_known_gap_is_no_problem(lab: Start) -> None:
             Cause.IDENTITY_POLICY,
             allow("organizations:ListAccounts"),
         ),
-        ("denied,service=organizations,policy=scp", Cause.SCP, None),
+        pytest.param("denied,service=organizations,policy=scp", Cause.SCP, None, marks=pytest.mark.long),
         ("html,service=organizations", Cause.BAD_RESPONSE, None),
     ],
 )

@@ -146,12 +146,22 @@ OTHER = allowing(["ec2:DescribeRegions"])
     ("kind", "refusing", "expected"),
     [
         ("boundary", OTHER, (CheckStatus.FAILED, Cause.PERMISSIONS_BOUNDARY)),
-        ("boundary", denying(POOLS), (CheckStatus.NOT_MENDABLE, Cause.PERMISSIONS_BOUNDARY)),
+        pytest.param(
+            "boundary",
+            denying(POOLS),
+            (CheckStatus.NOT_MENDABLE, Cause.PERMISSIONS_BOUNDARY),
+            marks=pytest.mark.long,
+        ),
         ("identity", denying(POOLS), (CheckStatus.NOT_MENDABLE, Cause.IDENTITY_POLICY)),
-        ("scp", OTHER, (CheckStatus.NOT_MENDABLE, Cause.SCP)),
+        pytest.param("scp", OTHER, (CheckStatus.NOT_MENDABLE, Cause.SCP), marks=pytest.mark.long),
         ("scp", denying(POOLS), (CheckStatus.NOT_MENDABLE, Cause.SCP)),
         ("endpoint", OTHER, (CheckStatus.FAILED, Cause.VPC_ENDPOINT_POLICY)),
-        ("endpoint", denying(POOLS), (CheckStatus.NOT_MENDABLE, Cause.VPC_ENDPOINT_POLICY)),
+        pytest.param(
+            "endpoint",
+            denying(POOLS),
+            (CheckStatus.NOT_MENDABLE, Cause.VPC_ENDPOINT_POLICY),
+            marks=pytest.mark.long,
+        ),
     ],
 )
 async def test_each_kind_of_policy_over_a_member(
