@@ -68,9 +68,9 @@ async def test_the_lock_of_a_run_that_is_alive(lab: Start) -> None:
     ("number", "cause"),
     [
         (errno.EACCES, Cause.DESTINATION_PERMISSION),
-        (errno.EROFS, Cause.DESTINATION_PERMISSION),
+        pytest.param(errno.EROFS, Cause.DESTINATION_PERMISSION, marks=pytest.mark.long),
         (errno.ENOSPC, Cause.DISK),
-        (errno.EIO, Cause.DISK),
+        pytest.param(errno.EIO, Cause.DISK, marks=pytest.mark.long),
         (errno.ENOTSUP, Cause.DESTINATION),
     ],
 )
@@ -104,9 +104,13 @@ async def test_nothing_is_left_in_a_bucket(lab: Start) -> None:
 @pytest.mark.parametrize(
     ("fault", "action", "expected"),
     [
-        ("GET", "s3:GetObject", (CheckStatus.FAILED, Cause.IDENTITY_POLICY)),
+        pytest.param(
+            "GET", "s3:GetObject", (CheckStatus.FAILED, Cause.IDENTITY_POLICY), marks=pytest.mark.long
+        ),
         ("PUT", "s3:PutObject", (CheckStatus.FAILED, Cause.IDENTITY_POLICY)),
-        ("DELETE", "s3:DeleteObject", (CheckStatus.FAILED, Cause.IDENTITY_POLICY)),
+        pytest.param(
+            "DELETE", "s3:DeleteObject", (CheckStatus.FAILED, Cause.IDENTITY_POLICY), marks=pytest.mark.long
+        ),
         ("PUT,policy=scp", "s3:PutObject", (CheckStatus.NOT_MENDABLE, Cause.SCP)),
         (
             "PUT,policy=resource,denial=explicit",

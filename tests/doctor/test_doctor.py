@@ -91,11 +91,17 @@ ANYBODY = {"Effect": "Allow", "Principal": "*", "Resource": "*"}
 TRUST = {"Effect": "Allow", "Principal": {"AWS": USER}, "Action": "sts:AssumeRole"}
 
 
+# Those of the long run are also in test_grants.py, where policies are evaluated.
 @pytest.mark.parametrize(
     ("fault", "check", "expected"),
     [
         (STS, Check.ROLE, (FAILED, Cause.IDENTITY_POLICY, allow("sts:AssumeRole", ROLES))),
-        (f"{STS},denial=explicit", Check.ROLE, (NOT_MENDABLE, Cause.IDENTITY_POLICY, None)),
+        pytest.param(
+            f"{STS},denial=explicit",
+            Check.ROLE,
+            (NOT_MENDABLE, Cause.IDENTITY_POLICY, None),
+            marks=pytest.mark.long,
+        ),
         (
             f"{STS},policy=boundary",
             Check.ROLE,
@@ -104,19 +110,40 @@ TRUST = {"Effect": "Allow", "Principal": {"AWS": USER}, "Action": "sts:AssumeRol
         (f"{STS},policy=scp", Check.ROLE, (NOT_MENDABLE, Cause.SCP, None)),
         (f"{STS},policy=rcp", Check.ROLE, (NOT_MENDABLE, Cause.RCP, None)),
         (f"{STS},policy=trust", Check.ROLE, (FAILED, Cause.TRUST_POLICY, TRUST)),
-        (f"{STS},policy=resource", Check.ROLE, (FAILED, Cause.TRUST_POLICY, TRUST)),
+        pytest.param(
+            f"{STS},policy=resource", Check.ROLE, (FAILED, Cause.TRUST_POLICY, TRUST), marks=pytest.mark.long
+        ),
         (f"{STS},policy=trust,denial=explicit", Check.ROLE, (NOT_MENDABLE, Cause.TRUST_POLICY, None)),
         (
             f"{STS},policy=endpoint",
             Check.ROLE,
             (FAILED, Cause.VPC_ENDPOINT_POLICY, {**ANYBODY, "Action": "sts:AssumeRole"}),
         ),
-        ("denied", Check.OPERATION, (FAILED, Cause.IDENTITY_POLICY, allow(POOLS))),
-        ("denied,denial=explicit", Check.OPERATION, (NOT_MENDABLE, Cause.IDENTITY_POLICY, None)),
-        ("denied,policy=boundary", Check.OPERATION, (FAILED, Cause.PERMISSIONS_BOUNDARY, allow(POOLS))),
+        pytest.param(
+            "denied", Check.OPERATION, (FAILED, Cause.IDENTITY_POLICY, allow(POOLS)), marks=pytest.mark.long
+        ),
+        pytest.param(
+            "denied,denial=explicit",
+            Check.OPERATION,
+            (NOT_MENDABLE, Cause.IDENTITY_POLICY, None),
+            marks=pytest.mark.long,
+        ),
+        pytest.param(
+            "denied,policy=boundary",
+            Check.OPERATION,
+            (FAILED, Cause.PERMISSIONS_BOUNDARY, allow(POOLS)),
+            marks=pytest.mark.long,
+        ),
         ("denied,policy=session", Check.OPERATION, (FAILED, Cause.SESSION_POLICY, allow(POOLS))),
-        ("denied,policy=scp", Check.OPERATION, (NOT_MENDABLE, Cause.SCP, None)),
-        ("denied,policy=scp,denial=implicit", Check.OPERATION, (NOT_MENDABLE, Cause.SCP, None)),
+        pytest.param(
+            "denied,policy=scp", Check.OPERATION, (NOT_MENDABLE, Cause.SCP, None), marks=pytest.mark.long
+        ),
+        pytest.param(
+            "denied,policy=scp,denial=implicit",
+            Check.OPERATION,
+            (NOT_MENDABLE, Cause.SCP, None),
+            marks=pytest.mark.long,
+        ),
         ("denied,policy=rcp", Check.OPERATION, (NOT_MENDABLE, Cause.RCP, None)),
         (
             "denied,policy=endpoint",
@@ -125,7 +152,7 @@ TRUST = {"Effect": "Allow", "Principal": {"AWS": USER}, "Action": "sts:AssumeRol
         ),
         # One region that does not say why, where the role may call others; and all of them.
         ("neutral,region=us-east-1", Check.OPERATION, (FAILED, Cause.UNEXPLAINED, None)),
-        ("throttle", Check.OPERATION, (FAILED, Cause.THROTTLED, None)),
+        pytest.param("throttle", Check.OPERATION, (FAILED, Cause.THROTTLED, None), marks=pytest.mark.long),
         ("html", Check.OPERATION, (FAILED, Cause.BAD_RESPONSE, None)),
     ],
 )
@@ -144,7 +171,6 @@ async def test_what_refuses_is_named_with_the_statement_that_mends_it(
     for each in failed:
         assert (each.status, each.cause, each.policy) == expected
         assert each.remedy
-    assert not await is_complete(here, max_attempts=2)
 
 
 async def test_a_refusal_without_a_reason_in_every_region_is_most_likely_the_role_s(lab: Start) -> None:
@@ -258,7 +284,12 @@ async def test_the_caller_s_own_policies_are_told_by_the_role_of_its_own_account
     [
         ("Policy", {}, ("sts:AssumeRole", Cause.SESSION_POLICY)),
         ("SourceIdentity", {"source_identity": "census"}, ("sts:SetSourceIdentity", Cause.TRUST_POLICY)),
-        ("Tags.member.1.Key", {"session_tags": ["a=b"]}, ("sts:TagSession", Cause.TRUST_POLICY)),
+        pytest.param(
+            "Tags.member.1.Key",
+            {"session_tags": ["a=b"]},
+            ("sts:TagSession", Cause.TRUST_POLICY),
+            marks=pytest.mark.long,
+        ),
         ("ExternalId", {"external_id": "not-wanted"}, ("sts:AssumeRole", Cause.EXTERNAL_ID)),
         ("DurationSeconds", {"session_duration": 3599}, ("sts:AssumeRole", Cause.DURATION)),
     ],
@@ -290,6 +321,28 @@ async def test_a_variation_that_is_allowed_says_what_stands_in_the_way(
         "000000000003",
     }
     assert "not-wanted" not in repr(findings)
+
+
+async def test_a_refusal_that_has_passed_is_not_laid_to_anything_else(lab: Start) -> None:
+    here = await lab(
+        accounts=3, faults=("denied,service=sts,operation=AssumeRole,policy=trust,first=2,per=all",)
+    )
+    (role, *_) = [each for each in await examined(here) if each.is_problem]
+    assert (role.check, role.cause) == (Check.ROLE, Cause.UNEXPLAINED)
+    assert "The second time the role could be assumed" in str(role.remedy)
+
+
+async def test_organizations_that_share_an_account_are_told_apart_from_those_that_do_not(lab: Start) -> None:
+    here = await lab(accounts=3)
+    tables = [
+        {"name": "one", "accounts": [SECOND]},
+        {"name": "two", "accounts": ["000000000003"]},
+    ]
+    assert problems(await examined(here, organization=tables)) == set()
+    tables[1]["accounts"] = [SECOND]
+    (shared,) = [each for each in await examined(here, organization=tables) if each.is_problem]
+    assert (shared.check, shared.cause) == (Check.ORGANIZATION, Cause.ACCOUNTS)
+    assert "is listed by one too" in str(shared.message)
 
 
 async def test_an_account_that_is_neither_management_nor_delegate(
@@ -352,7 +405,7 @@ async def test_a_known_gap_is_no_problem(lab: Start) -> None:
             Cause.IDENTITY_POLICY,
             allow("organizations:ListAccounts"),
         ),
-        ("denied,service=organizations,policy=scp", Cause.SCP, None),
+        pytest.param("denied,service=organizations,policy=scp", Cause.SCP, None, marks=pytest.mark.long),
         ("html,service=organizations", Cause.BAD_RESPONSE, None),
     ],
 )

@@ -53,6 +53,7 @@ def diagnoses(findings: Sequence[Finding]) -> Iterator[RenderableType]:
             Column("Check"),
             Column("Result", style=_style),
             Column("Cause"),
+            Column("Action", rank=2),
             Column("Accounts", is_number=True),
             Column("Regions", rank=1, is_number=True),
         ),
@@ -61,6 +62,7 @@ def diagnoses(findings: Sequence[Finding]) -> Iterator[RenderableType]:
                 each.first.check,
                 each.first.status,
                 each.first.cause or "",
+                (each.first.action or "") if each.first.cause is not None else "",
                 f"{len(each.accounts):,}" if each.accounts else "",
                 f"{len(each.regions):,}" if each.regions else "",
             )

@@ -23,7 +23,7 @@ from poolcensus.errors import FatalError, HubRoleError, OrganizationError, Setti
 from poolcensus.loops import require_asyncio
 from poolcensus.model import Account
 from poolcensus.operations import WORKSPACES_POOLS
-from poolcensus.scope.opening import open_run, prepare
+from poolcensus.scope.opening import Shared, open_run, prepare
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -96,14 +96,16 @@ class _Examination:
         self._every_account = every_account
         # Of those that are wanted, which are accounts of the census.
         self._known: set[str] = set()
+        # An account may be one of one Organization only.
+        self._shared = Shared()
 
     async def run(self, outlet: Outlet[Finding]) -> None:
         """Take every step, and send what each has found; of several Organizations one after the other."""
         async with AsyncExitStack() as stack:
             session: CallerSession | None = None
             caller: Caller | None = None
-            for number, settings in enumerate(self._settings.by_organization().values()):
-                prepared, opened = await self._open(settings, stack, outlet)
+            for number, (name, settings) in enumerate(self._settings.by_organization().items()):
+                prepared, opened = await self._open(name, settings, stack, outlet)
                 if number == 0:
                     # Whose credentials a bucket is written with.
                     session = prepared.session if prepared is not None else None
@@ -117,14 +119,15 @@ class _Examination:
             await outlet.put((await check_destination(self._settings, session, caller),))
 
     async def _open(
-        self, settings: Settings, stack: AsyncExitStack, outlet: Outlet[Finding]
+        self, name: str | None, settings: Settings, stack: AsyncExitStack, outlet: Outlet[Finding]
     ) -> tuple[Prepared | None, Opened | None]:
         prepared: Prepared | None = None
         try:
             # What an account said to a former run does not tell what it would say now.
             asked = msgspec.structs.replace(settings, region_status_max_age=0.0)
             prepared = await stack.enter_async_context(prepare(asked, None))
-            opened = await stack.enter_async_context(open_run(self._operation, prepared))
+            run = open_run(self._operation, prepared, name=name, shared=self._shared)
+            opened = await stack.enter_async_context(run)
         except SettingsError:
             raise
         except FatalError as error:

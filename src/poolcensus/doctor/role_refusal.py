@@ -129,7 +129,9 @@ def _distrusted(call: RoleCall, user: str, action: str) -> Diagnosis:
     cause, remedy = Cause.TRUST_POLICY, f"Add this statement to the trust policy of the role{placeholder}."
     if action == ACTION and not call.has_external_id:
         remedy += " If it is there, it may ask for an external ID: set `external_id`."
-    elif action == ACTION and not call.assumed:
+    elif action == ACTION and call.assumed:
+        remedy += " If it is there, it may ask for another external ID than the other accounts."
+    elif action == ACTION:
         cause = Cause.EXTERNAL_ID
         remedy = (
             "The trust policy refuses the call, and no account has accepted the external ID: most likely it"

@@ -41,7 +41,12 @@ class _Variation(NamedTuple):
 
 
 def _variations(parameters: frozenset[str]) -> Iterator[_Variation]:
-    """Yield the variations of a call that has these parameters."""
+    """Yield the variations of a call that has these parameters, of which the first is none."""
+    remedy = (
+        "The second time the role could be assumed: a change of a policy takes a moment to reach all of AWS."
+        " Run it again."
+    )
+    yield _Variation(frozenset(), _failed(Cause.UNEXPLAINED, remedy))
     remedy = "The role refuses so long a session: lower `session_duration`."
     yield _Variation(frozenset(), _failed(Cause.DURATION, remedy), _SHORTEST)
     if policy := frozenset(each for each in parameters if each.startswith("Policy")):
