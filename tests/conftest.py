@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from census_lab import Lab
 
 
-# Three keep two cores busy, since many tests wait for a service that takes its time.
-_WORKERS = 3
+# Four keep two cores busy, since many tests wait for a service that takes its time.
+_WORKERS = 4
 
 
 # How long an example takes says how busy the machine is, and nothing of the program.
