@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 import pytest
 import trustme
 from blockbuster import blockbuster_ctx
-from botocore.loaders import Loader
+from botocore.loaders import JSONFileLoader, Loader
 from hypothesis import settings
 
 from census_lab import open_labs
-from descriptors import descriptors, path_of
+from descriptors import descriptors
 from poolcensus import partitions
 from poolcensus.aws.sdk_data import DataFiles
 
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from census_lab import Lab
 
 
-# Three keep two cores busy, since many tests wait for a service that takes its time.
-_WORKERS = 3
+# Four keep two cores busy, since many tests wait for a service that takes its time.
+_WORKERS = 4
 
 
 # How long an example takes says how busy the machine is, and nothing of the program.
@@ -105,10 +105,16 @@ def _descriptors() -> set[str]:
         # A debugger takes the standard streams back from pytest.
         if number > 2:
             with suppress(OSError):
-                # Of sockets and pipes, macOS names nothing; they are told apart by what fstat says.
-                found.add(f"{number} {path_of(number) if sys.platform == 'linux' else os.fstat(number)[:3]}")
+                found.add(f"{number} {_name(number)}")
     # The interpreter opens it once and keeps it.
     return {each for each in found if not each.endswith("/dev/urandom")}
+
+
+def _name(descriptor: int) -> str:
+    # Of sockets and pipes, macOS names nothing; they are told apart by what fstat says.
+    # No path is made of a name: each test asks twice, for dozens of them.
+    where = f"/proc/self/fd/{descriptor}"
+    return os.readlink(where) if sys.platform == "linux" else str(os.fstat(descriptor)[:3])  # noqa: PTH115
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -118,31 +124,48 @@ def clients_are_made_fast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     Each client of the SDK takes a megabyte of JSON and a hundred certificates, a good 100 ms, to call a
     simulator without TLS.
     """
-    read = DataFiles.load_file
-    keep = cache(partial(read, DataFiles()))
 
-    def load_file(files: DataFiles, path: str) -> object:
-        # Models alone: whoever reads its tables of endpoints and partitions may write to them.
-        model = path.startswith(Loader.BUILTIN_DATA_PATH) and path.endswith(("service-2", "rule-set-1"))
-        return keep(path) if model else read(files, path)
+    def keeping(reader: type[JSONFileLoader]) -> Callable[[object, str], object]:
+        read = reader.load_file
+        keep = cache(partial(read, reader()))
+
+        def load_file(files: object, path: str) -> object:
+            # Models alone: whoever reads its tables of endpoints and partitions may write to them.
+            model = path.startswith(Loader.BUILTIN_DATA_PATH) and path.endswith(("service-2", "rule-set-1"))
+            return keep(path) if model else read(files, path)
+
+        return load_file
 
     nobody = tmp_path_factory.mktemp("authorities") / "cacert.pem"
     trustme.CA().cert_pem.write_to_path(nobody)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(DataFiles, "load_file", load_file)
+        # Ours, and the one of boto3 in the tests that hear a second opinion.
+        for reader in (DataFiles, JSONFileLoader):
+            patch.setattr(reader, "load_file", keeping(reader))
         patch.setattr("botocore.httpsession.where", lambda: str(nobody))
         yield
 
 
+@pytest.fixture(scope="session")
+def homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Empty home folders: the next test has the same again, unless something was left in it."""
+
+    def made() -> Iterator[Path]:
+        while True:
+            home = tmp_path_factory.mktemp("home")
+            while not any(home.iterdir()):
+                yield home
+
+    return made()
+
+
 @pytest.fixture(autouse=True)
-def no_configuration_of_this_machine(
-    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def no_configuration_of_this_machine(monkeypatch: pytest.MonkeyPatch, homes: Iterator[Path]) -> None:
     """Tests see no AWS or poolcensus configuration but what they make."""
     for name in list(os.environ):
         if name.startswith(("AWS_", "POOLCENSUS_", "REQUESTS_")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
-    home = tmp_path_factory.mktemp("home")
+    home = next(homes)
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(home / ".config"))
     monkeypatch.setenv("AWS_CONFIG_FILE", str(home / "aws-config"))

@@ -117,10 +117,10 @@ _OPT_IN = ("us-east-1", "af-south-1")
 async def test_a_plan_has_the_calls_that_a_run_makes(
     lab: Start, tmp_path: Path, settings: dict[str, object], faults: tuple[str, ...]
 ) -> None:
-    here = await lab(accounts=45, mean_pools=0, regions=_OPT_IN, faults=faults)
+    here = await lab(accounts=25, mean_pools=0, regions=_OPT_IN, faults=faults)
     if settings.get("accounts_from") == "FILE":
         file = tmp_path / "accounts.txt"
-        file.write_text("".join(f"{number:012d}\n" for number in range(1, 30)))
+        file.write_text("".join(f"{number:012d}\n" for number in range(1, 15)))
         settings = {**settings, "accounts_from": str(file)}
     async with Census(here.settings(**settings)) as census:
         plan = await census.plan()

@@ -44,9 +44,9 @@ REGIONS = "us-east-1,eu-west-1"
     ],
 )
 def test_a_wrong_setting_is_told_before_anything_is_called(
-    simulator: Served, run_here: Run, bench: Bench, arguments: tuple[str, ...], words: tuple[str, ...]
+    simulator: Served, run: Run, bench: Bench, arguments: tuple[str, ...], words: tuple[str, ...]
 ) -> None:
-    assert_one_sentence(run_here("collect", *arguments, **simulator.environment), 2, *words)
+    assert_one_sentence(run("collect", *arguments, **simulator.environment), 2, *words)
     assert simulator.calls == {}
     assert _published(bench.folder / "snapshots") == []
 
@@ -145,8 +145,8 @@ def test_an_account_that_is_not_in_the_organization_is_named(
     assert _published(bench.folder / "snapshots") == []
 
 
-def test_a_run_without_trouble_says_nothing(simulator: Served, run: Run, bench: Bench) -> None:
-    ended = run("collect", "--regions", REGIONS, "--concurrency", "8", **simulator.environment)
+def test_a_run_without_trouble_says_nothing(simulator: Served, run_alone: Run, bench: Bench) -> None:
+    ended = run_alone("collect", "--regions", REGIONS, "--concurrency", "8", **simulator.environment)
     assert (ended.code, ended.out, ended.err) == (0, "", "")
     snapshot = Snapshot.open("latest", dest=bench.folder / "snapshots")
     assert not verify(snapshot)
@@ -156,9 +156,9 @@ def test_a_run_without_trouble_says_nothing(simulator: Served, run: Run, bench: 
 
 
 def test_standard_output_carries_the_records_and_nothing_else(
-    simulator: Served, run: Run, bench: Bench
+    simulator: Served, run_alone: Run, bench: Bench
 ) -> None:
-    ended = run("collect", "--regions", REGIONS, "--dest", "-", **simulator.environment)
+    ended = run_alone("collect", "--regions", REGIONS, "--dest", "-", **simulator.environment)
     assert (ended.code, ended.err) == (0, "")
     records = [json.loads(line) for line in ended.out.splitlines()]
     found = {(each["account_id"], each["region"], each["pool"]["PoolId"]) for each in records}

@@ -61,8 +61,8 @@ def assert_one_sentence(ended: Ended, code: int, *words: str) -> None:
 @pytest.mark.usefixtures("renderer")
 def test_a_census_is_published_and_read_again(
     bucket: Any,
-    simulator: Served,
     bench: Bench,
+    run: Run,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -73,7 +73,7 @@ def test_a_census_is_published_and_read_again(
         return captured.err if code else captured.out
 
     for _ in range(2):
-        ended = bench.run("collect", *OPTIONS, *REGIONS, **simulator.environment)
+        ended = run("collect", *OPTIONS, *REGIONS)
         assert (ended.code, ended.out, ended.err) == (0, "", "")
     older, newer = (json.loads(each)["snapshot_id"] for each in said("snapshots", "--json").splitlines())
     assert json.loads(bucket.Object("nightly/latest.json").get()["Body"].read()) == {"snapshot_id": newer}

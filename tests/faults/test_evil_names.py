@@ -14,7 +14,7 @@ from poolcensus.snapshot import Snapshot, verify
 from snapshot.making import folder_of
 
 if TYPE_CHECKING:
-    from faults.conftest import Bench, Serve, Start
+    from faults.conftest import Bench, Run, Serve, Start
 
 REGIONS = ("us-east-1",)
 HARD = {"\n", "\r", "\u2028", "\0", "\x1b", "\ud800", "=cmd", "<script>"}
@@ -57,25 +57,25 @@ async def test_evil_names_make_one_line_each_and_come_back_as_sent(lab: Start) -
     assert page.html.count("<script") == 1
 
 
-def test_evil_names_on_standard_output_and_in_a_table(serve: Serve, bench: Bench) -> None:
+def test_evil_names_on_standard_output_and_in_a_table(serve: Serve, run: Run, run_alone: Run) -> None:
     served = serve("--accounts=1", "--regions=us-east-1", "--pools-per-target=8", "--fault=evil-names")
-    ended = bench.run("collect", "--regions", "us-east-1", "--dest", "-", **served.environment)
+    ended = run_alone("collect", "--regions", "us-east-1", "--dest", "-", **served.environment)
     assert (ended.code, ended.err) == (0, "")
     lines = ended.out.encode().split(b"\n")
     assert lines.pop() == b""
     assert len(lines) == 8
     originals = {pool["PoolId"]: pool["PoolName"] for truth in served.truth for pool in truth["pools"]}
     assert len(_sent([json.loads(line) for line in lines], originals)) == 8
-    ended = bench.run("collect", "--regions", "us-east-1", "--dest", "kept", **served.environment)
+    ended = run("collect", "--regions", "us-east-1", "--dest", "kept", **served.environment)
     assert ended.code == 0
-    ended = bench.run("show", "--pools", "--dest", "kept")
+    ended = run("show", "--pools", "--dest", "kept")
     assert ended.code == 0
     assert "\x1b" not in ended.out
     assert "\0" not in ended.out
     assert orjson.loads(lines[0])["account_id"] == "000000000001"
 
 
-def test_evil_account_names_are_no_line_no_order_and_no_path(serve: Serve, bench: Bench) -> None:
+def test_evil_account_names_are_no_line_no_order_and_no_path(serve: Serve, bench: Bench, run: Run) -> None:
     served = serve("--accounts=5", "--regions=us-east-1", "--no-role=1", "--pools-per-target=1")
     evil = (
         "../../two\nlines",
@@ -87,7 +87,7 @@ def test_evil_account_names_are_no_line_no_order_and_no_path(serve: Serve, bench
     accounts = [{"id": f"{number:012d}", "name": name} for number, name in enumerate(evil, 1)]
     (bench.folder / "accounts.json").write_text(json.dumps(accounts))
     given = ("--accounts-from", "accounts.json", "--regions", "us-east-1")
-    ended = bench.run("collect", *given, **served.environment)
+    ended = run("collect", *given, **served.environment)
     assert (ended.code, ended.out) == (3, "")
     first, last = ended.err.split("\n")[:-1]
     assert not [character for character in first + last if not character.isprintable()]

@@ -81,35 +81,39 @@ def test_pools_of_accounts_that_are_closed_since_the_last_run_are_told_of(
     assert (ended.code, ended.err) == (0, "")
 
 
-@pytest.mark.parametrize(
-    ("fault", "outcome"),
-    [
-        ("denied,policy=identity", Outcome.ACCESS_DENIED),
-        ("denied,policy=boundary", Outcome.ACCESS_DENIED),
-        ("denied,policy=session", Outcome.ACCESS_DENIED),
-        ("denied,policy=resource", Outcome.ACCESS_DENIED),
-        ("denied,policy=endpoint,denial=explicit", Outcome.ACCESS_DENIED),
-        ("denied,policy=rcp", Outcome.ACCESS_DENIED),
-        ("denied,policy=scp", Outcome.SCP_DENIED),
-        ("denied,policy=scp,denial=implicit", Outcome.SCP_DENIED),
-        ("neutral", Outcome.ACCESS_DENIED),
-        ("unrecognized", Outcome.ERROR),
-        ("region-disabled", Outcome.ERROR),
-    ],
-)
-async def test_each_refusal_is_its_own_outcome_and_covers_nothing(
-    lab: Start, exact_but: ExactBut, fault: str, outcome: Outcome
-) -> None:
+OUTCOMES = {
+    "denied,policy=identity": Outcome.ACCESS_DENIED,
+    "denied,policy=boundary": Outcome.ACCESS_DENIED,
+    "denied,policy=session": Outcome.ACCESS_DENIED,
+    "denied,policy=resource": Outcome.ACCESS_DENIED,
+    "denied,policy=endpoint,denial=explicit": Outcome.ACCESS_DENIED,
+    "denied,policy=rcp": Outcome.ACCESS_DENIED,
+    "denied,policy=scp": Outcome.SCP_DENIED,
+    "denied,policy=scp,denial=implicit": Outcome.SCP_DENIED,
+    "neutral": Outcome.ACCESS_DENIED,
+    "unrecognized": Outcome.ERROR,
+    "region-disabled": Outcome.ERROR,
+}
+
+
+async def test_each_refusal_is_its_own_outcome_and_covers_nothing(lab: Start, exact_but: ExactBut) -> None:
+    # An account for each, and two beside them.
+    refused = {
+        (f"{number:012d}", "eu-west-2"): (fault, outcome)
+        for number, (fault, outcome) in enumerate(OUTCOMES.items(), 3)
+    }
     here = await lab(
-        accounts=4,
+        accounts=len(refused) + 2,
         pools_per_target=2,
         regions=REGIONS,
-        faults=[f"{fault},account=000000000003,region=eu-west-2"],
+        faults=[
+            f"{fault},account={account},region={region}" for (account, region), (fault, _) in refused.items()
+        ],
     )
     snapshot = await here.collect()
-    refused = [each for each in snapshot.targets() if each.outcome is outcome]
-    assert [(each.account_id, each.region) for each in refused] == [("000000000003", "eu-west-2")]
-    exact_but(here, snapshot, [("000000000003", "eu-west-2")])
+    found = {(each.account_id, each.region): each.outcome for each in snapshot.uncovered()}
+    assert found == {where: outcome for where, (_, outcome) in refused.items()}
+    exact_but(here, snapshot, refused)
 
 
 @both_transports

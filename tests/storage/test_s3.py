@@ -172,7 +172,7 @@ def test_a_run_that_dies_at_any_call_leaves_the_former_snapshots_or_the_new_one_
     service.run(body)
 
 
-@pytest.mark.parametrize("trouble", ["broken", None])
+@pytest.mark.parametrize("trouble", ["broken", pytest.param(None, marks=pytest.mark.long)])
 def test_a_run_that_is_cancelled_at_any_call_leaves_nothing_behind(
     service: Service, trouble: str | None
 ) -> None:
@@ -209,7 +209,15 @@ def test_a_ledger_stays_until_the_next_run_that_keeps_or_publishes_one(service: 
     service.run(body)
 
 
-@pytest.mark.parametrize("trouble", ["refused", "lost", "death", "cancelled"])
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        "refused",
+        "death",
+        pytest.param("lost", marks=pytest.mark.long),
+        pytest.param("cancelled", marks=pytest.mark.long),
+    ],
+)
 def test_a_ledger_is_kept_whole_or_not_at_all_and_is_no_snapshot(service: Service, trouble: str) -> None:
     async def body() -> None:
         later = LaterRuns(service, LAST_ID)

@@ -214,20 +214,23 @@ def stream_place() -> StreamPlace:
 
 
 in_its_worker = pytest.mark.xdist_group("moto")
-# Where a second opinion on S3 costs seconds and the test is about what snapshots mean.
-moto_later = pytest.mark.parametrize(
+# Where the requests are of a kind that no other test of these makes: moto's opinion costs seconds.
+moto_too = pytest.mark.parametrize(
     "place",
-    ["folder", "stream", "simulated", pytest.param("moto", marks=[pytest.mark.long, in_its_worker])],
+    ["folder", "stream", "simulated", pytest.param("moto", marks=in_its_worker)],
     indirect=True,
 )
 
 
-@pytest.fixture(params=["folder", "stream", "simulated", pytest.param("moto", marks=in_its_worker)])
+@pytest.fixture(
+    params=["folder", "stream", "simulated", pytest.param("moto", marks=[pytest.mark.long, in_its_worker])]
+)
 def place(request: pytest.FixtureRequest) -> Place:
     made: Place = request.getfixturevalue(f"{request.param}_place")
     return made
 
 
+@moto_too
 async def test_bytes_arrive_in_order_and_the_manifest_with_them(place: Place) -> None:
     pieces = [b"a\n", b"", b"bb\n" * 700_000, b"c\n"]
     async with place.store() as store:
@@ -270,6 +273,7 @@ async def test_readers_see_nothing_before_the_commit(place: Place) -> None:
         assert list(place.seen()) == [ID]
 
 
+@moto_too
 async def test_an_aborted_draft_leaves_nothing(place: Place) -> None:
     async with place.store() as store:
         draft = await store.draft(ID)
@@ -353,6 +357,7 @@ async def test_only_snapshot_ids_name_a_draft(place: Place) -> None:
                 await store.draft(name)
 
 
+@moto_too
 async def test_two_runs_never_hold_one_place(place: Place) -> None:
     if not place.locks:
         pytest.skip("a stream belongs to its process")
@@ -409,6 +414,7 @@ async def test_an_inventory_needs_no_lock_and_has_every_snapshot(place: Place) -
     assert not inventory.unreadable
 
 
+@moto_too
 async def test_a_removed_snapshot_is_gone_and_the_others_are_as_they_were(place: Place) -> None:
     repository = await written(place, ID, LATER_ID)
     before = place.seen()
@@ -442,7 +448,6 @@ async def test_retention_works_on_any_of_them(place: Place) -> None:
     assert [*place.seen()] == [LATER_ID]
 
 
-@moto_later
 async def test_the_librarys_functions_take_any_of_them(place: Place) -> None:
     repository = await written(place, ID, LATER_ID)
     dest = repository.location
@@ -493,7 +498,6 @@ async def latest_of(repository: Repository) -> str | None:
     return (await take_inventory(repository)).latest
 
 
-@moto_later
 async def test_the_latest_is_the_one_that_was_published_last_by_its_manifest(
     place: Place,
 ) -> None:
@@ -516,7 +520,6 @@ async def test_the_latest_is_the_one_that_was_published_last_by_its_manifest(
     assert await latest_of(repository) == last
 
 
-@moto_later
 async def test_one_from_the_future_is_never_the_latest(place: Place) -> None:
     repository = await written(place)
     ahead = ago(-24)
@@ -536,7 +539,6 @@ async def test_one_from_the_future_is_never_the_latest(place: Place) -> None:
     assert len((await take_inventory(repository)).snapshots) == 4
 
 
-@moto_later
 async def test_a_latest_that_names_one_from_the_future_is_put_right(place: Place) -> None:
     repository = await written(place)
     ahead, real = ago(-24), ago(2)
@@ -550,7 +552,6 @@ async def test_a_latest_that_names_one_from_the_future_is_put_right(place: Place
     assert await latest_of(repository) == real
 
 
-@moto_later
 async def test_a_wrong_clock_and_a_narrow_run_remove_nothing(place: Place) -> None:
     repository = await written(place)
     full, narrow, ahead = ago(4), ago(3), ago(-24)
