@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from contextlib import nullcontext, suppress
-from functools import cache, partial
+from functools import cache, partial, wraps
 from typing import TYPE_CHECKING
 
 import pytest
@@ -129,6 +129,7 @@ def clients_are_made_fast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         read = reader.load_file
         keep = cache(partial(read, reader()))
 
+        @wraps(read)
         def load_file(files: object, path: str) -> object:
             # Models alone: whoever reads its tables of endpoints and partitions may write to them.
             model = path.startswith(Loader.BUILTIN_DATA_PATH) and path.endswith(("service-2", "rule-set-1"))

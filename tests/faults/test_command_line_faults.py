@@ -126,7 +126,7 @@ def test_a_host_that_does_not_exist(simulator: Served, run: Run) -> None:
 
 def test_no_organization_names_the_way_without_one(serve: Serve, run: Run, bench: Bench) -> None:
     served = serve("--accounts=1", "--regions=us-east-1", "--no-organization", "--pools-per-target=3")
-    assert_one_sentence(run("collect", **served.environment), 1, "Organization", "--accounts-from self")
+    assert_one_sentence(run("collect", **served.environment), 1, "Organization", "--accounts-from to self")
     assert _published(bench.folder / "snapshots") == []
     ended = run("collect", "--accounts-from", "self", "--regions", "us-east-1", **served.environment)
     assert (ended.code, ended.out, ended.err) == (0, "", "")
@@ -220,7 +220,7 @@ def test_trouble_is_a_few_lines_that_name_the_accounts(serve: Serve, run: Run, b
 def test_a_signal_publishes_nothing_and_leaves_no_draft(
     serve: Serve, bench: Bench, number: signal.Signals, code: int
 ) -> None:
-    served = serve("--accounts=60", "--regions=us-east-1", "--latency=150", "--pools-per-target=60")
+    served = serve("--accounts=60", "--regions=us-east-1", "--latency=150", "--pools-per-target=600")
     with bench.popen(
         "collect", "--regions", "us-east-1", "--concurrency", "2", **served.environment
     ) as process:

@@ -201,11 +201,11 @@ async def test_files_to_read_that_hang_hold_nobody_up(
         hanging.wait()
         return ()
 
-    for name in ("read_accounts", "long_targets"):
+    for name in ("join_files", "long_targets"):
         with monkeypatch.context() as patch, anyio.fail_after(LONGEST):
             hanging.begun.clear()
-            patch.setattr(opening if name == "read_accounts" else publication, name, hang)
-            changes = {"accounts_from": str(tmp_path / "accounts")} if name == "read_accounts" else {}
+            patch.setattr(opening if name == "join_files" else publication, name, hang)
+            changes = {"accounts_from": str(tmp_path / "accounts")} if name == "join_files" else {}
             async with Census(here.settings(**changes)) as census, anyio.create_task_group() as group:
                 group.start_soon(census.collect)
                 while not hanging.begun.is_set():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.request import ProxyHandler, Request, build_opener
 
 import pytest
+from botocore.config import Config
 
 from poolcensus.aws.session import open_aws, open_caller
 from poolcensus.census import Census
@@ -20,6 +22,8 @@ from poolcensus.snapshot import verify
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    import boto3
 
     from poolcensus.config import Settings
 
@@ -54,8 +58,6 @@ PLAIN = (WORKSPACES_POOLS, Query())
 
 @pytest.fixture
 def moto(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    opener = build_opener(ProxyHandler({}))
-    opener.open(Request(f"{moto_url}/moto-api/reset", method="POST"), timeout=10).close()
     monkeypatch.setenv("AWS_ENDPOINT_URL", moto_url)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEYS[0])
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", KEYS[1])
@@ -63,9 +65,31 @@ def moto(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
     return moto_url
 
 
+@pytest.fixture(scope="module")
+def planted(moto_url: str, boto_session: boto3.Session) -> Tree:
+    """An organization that the tests look at and don't change: it takes moto seconds to make."""
+    opener = build_opener(ProxyHandler({}))
+    opener.open(Request(f"{moto_url}/moto-api/reset", method="POST"), timeout=10).close()
+    with closing(
+        boto_session.client(
+            "organizations",
+            region_name="us-east-1",
+            endpoint_url=moto_url,
+            aws_access_key_id=KEYS[0],
+            aws_secret_access_key=KEYS[1],
+            # No test has cleared the environment yet.
+            config=Config(proxies={}),
+        )
+    ) as organizations:
+        return plant(organizations)
+
+
 @pytest.fixture
-def tree(moto: str, connect: Callable[..., Any]) -> Tree:
-    organizations = connect("organizations", moto, *KEYS)
+def tree(planted: Tree, moto: str) -> Tree:
+    return planted
+
+
+def plant(organizations: Any) -> Tree:
     organizations.create_organization(FeatureSet="ALL")
     root = organizations.list_roots()["Roots"][0]["Id"]
     accounts = {}
