@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import stat
@@ -194,7 +195,8 @@ async def test_models_of_the_customers_own_are_read(
     for service in ("workspaces", "workspaces2"):
         version = folder / service / "2099-01-01"
         version.mkdir(parents=True)
-        model = loader.load_service_model("workspaces", "service-2")
+        # The model itself is kept for other tests.
+        model = copy.deepcopy(loader.load_service_model("workspaces", "service-2"))
         model["metadata"]["targetPrefix"] = "Another"
         (version / "service-2.json").write_text(json.dumps(model))
         rules = loader.load_service_model("workspaces", "endpoint-rule-set-1")
