@@ -86,11 +86,12 @@ RegionPattern = Annotated[
 AccountNamePattern = Annotated[
     str, _written(r"[^\x00-\x1f\x7f]{1,128}", "a name or a pattern of names, such as prod-*")
 ]
+# https://docs.aws.amazon.com/IAM/latest/APIReference/API_CreateRole.html
 RoleName = Annotated[
     str,
     _written(
-        r"[\w+=,.@/-]{1,512}",
-        "a role name, with its path if it has one: 1 to 512 letters, digits and +=,.@_/-",
+        r"(?:[\w+=,.@/-]{0,511}/)?[\w+=,.@-]{1,64}",
+        "a role name of 1 to 64 letters, digits and +=,.@_-, after its path if it has one",
     ),
 ]
 SessionName = Annotated[str, _written(r"[\w+=,.@-]{2,64}", "2 to 64 letters, digits and +=,.@_-")]

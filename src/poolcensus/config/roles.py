@@ -73,10 +73,11 @@ def role_chain(value: object) -> tuple[HubRole, ...]:
         hubs += map(_hub, listed(entry) if isinstance(entry, str) else (entry,))
     seen: set[str] = set()
     for hub in hubs:
-        # IAM tells no two roles of an account apart by the case of their names.
-        if hub.role_arn.lower() in seen:
+        # IAM tells no two roles of an account apart by the case of their names, and a run has one partition.
+        role = hub.role_arn.lower().split(":", 2)[2]
+        if role in seen:
             raise EntryError(f"names {shown(hub.role_arn)} twice: a chain of roles can't come back to one")
-        seen.add(hub.role_arn.lower())
+        seen.add(role)
     if len(hubs) > _MOST_HUBS:
         raise EntryError(f"has {len(hubs)} roles: at most {_MOST_HUBS}")
     return tuple(hubs)
@@ -104,6 +105,8 @@ def _hub(entry: object) -> HubRole:
             raise EntryError(f"{shown(entry)} is neither the ARN of a role nor a table with one")
     if re.fullmatch("[0-9]{12}", _parts(arn)["account"], re.ASCII) is None:
         raise EntryError(f"{shown(arn)} must name the hub's account by its 12 digits")
+    if ACCOUNT_ID in arn:
+        raise EntryError(f"{shown(arn)} is one role for all accounts: write its name without {ACCOUNT_ID}")
     return HubRole(arn, wanted)
 
 
@@ -126,6 +129,6 @@ def _parts(template: str) -> Mapping[str, str]:
         plain(RoleName, name)
     except ValueError:
         name = ""
-    if not name or name.startswith("/") or name.endswith("/"):
+    if not name or name.startswith("/"):
         raise EntryError(f"{shown(template)} does not end with a role's name")
     return arn.groupdict()
