@@ -149,7 +149,7 @@ def test_the_role_that_could_not_be_assumed_is_named_where_it_is_one(
                 "User: u is not authorized to perform: sts:AssumeRole on resource: r because no session"
                 " policy allows the sts:AssumeRole action"
             ),
-            "set --no-session-policy.",
+            "Allow sts:AssumeRole in the session policy of the caller's credentials, or use others.",
         ),
     ],
 )

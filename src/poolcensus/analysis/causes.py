@@ -48,7 +48,10 @@ _ROLE_REMEDIES: Final[Mapping[str | None, str]] = {
     "PackedPolicyTooLarge": f"Set fewer `session_tags`. {_NO_SESSION_POLICY}",
     "ValidationError": "Check that `session_duration` is at most the maximum session duration of the role.",
     "WrongAccount": "Correct the profiles in the file that names these accounts, or name roles there.",
-    "session policy": _NO_SESSION_POLICY,
+    # That of the session that assumes the role, and not the one that is sent with the call.
+    "session policy": (
+        "Allow sts:AssumeRole in the session policy of the caller's credentials, or use others."
+    ),
 }
 
 

@@ -206,11 +206,6 @@ _ADVICE: Final = (
         "Set --session-duration to at most the maximum session duration of the role",
     ),
     _Advice(frozenset({"PackedPolicyTooLarge", "MalformedPolicyDocument"}), re.compile(""), _POLICY_ADVICE),
-    _Advice(
-        frozenset({"AccessDenied", "AccessDeniedException"}),
-        re.compile(r"\bsessions? policy\b"),
-        _POLICY_ADVICE,
-    ),
 )
 
 
