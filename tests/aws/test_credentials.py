@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from time import tzset
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qs
 
@@ -22,6 +23,7 @@ from poolcensus.aws import sts as sts_module
 from poolcensus.aws.caller import CallerCredentials
 from poolcensus.aws.client import CallCounts
 from poolcensus.aws.credentials import CredentialBroker
+from poolcensus.aws.faults import LONGEST_MESSAGE, readable
 from poolcensus.aws.role_credentials import RoleCredentials
 from poolcensus.aws.roles import (
     Role,
@@ -117,6 +119,17 @@ def test_a_session_is_read_and_its_lifetime_is_by_the_clock_of_sts(time: Time) -
     session = role_session(sts_reply(lifetime=900))
     assert session.credentials == Credentials("ASIA", "secret/+=", "token/+==")
     assert session.lifetime == 900
+
+
+def test_an_end_without_a_time_zone_is_in_utc(time: Time, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "America/Los_Angeles")
+    tzset()
+    try:
+        ends = rfc3339(EPOCH + 900).removesuffix("Z")
+        assert role_session(sts_reply({"Expiration": ends})).lifetime == 900
+    finally:
+        monkeypatch.undo()
+        tzset()
 
 
 def test_without_a_date_this_machines_clock_has_to_do(time: Time) -> None:
@@ -415,6 +428,20 @@ async def test_an_external_id_that_sts_repeats_is_masked(time: Time) -> None:
     assert "hush" not in str(raised.value)
     assert "hush" not in repr(raised.value.__cause__)
     assert "hush" not in repr(Role("r", Secret("hush-hush")))
+
+
+@pytest.mark.parametrize("length", [30, 1224])
+@pytest.mark.parametrize("before", [0, 20, LONGEST_MESSAGE - 10, LONGEST_MESSAGE - 1])
+async def test_an_external_id_is_masked_where_a_long_message_is_cut_in_it(
+    time: Time, length: int, before: int
+) -> None:
+    secret = "".join(f"{number:04}" for number in range(306))[:length]
+    said = f"{'x' * before}{secret}' at 'externalId' failed to satisfy constraint"
+    refusal = AccessDeniedError(readable(said), code="ValidationError", status=400)
+    with pytest.raises(AssumeRoleError) as raised:
+        await broker_of(Sts(time, refusal), external_id=secret).source(MEMBER).get()
+    assert raised.value.message.endswith("***" if before + length > LONGEST_MESSAGE else "constraint")
+    assert re.search(r"\d\d", raised.value.message.partition(":role/")[2]) is None
 
 
 async def test_a_source_is_kept_until_it_is_forgotten(time: Time) -> None:

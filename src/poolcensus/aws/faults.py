@@ -27,7 +27,9 @@ _SECRETS = re.compile(
     r"(?i)((?:security|session)[ _-]?token|secret(?:[ _-]?access)?[ _-]?key|external[ _-]?id)"
     r"(\W{0,3}[:=]\W{0,3}(?=\S)|\W{1,3}(?=\S{16}))\S+"
 )
-_LONGEST_MESSAGE = 1000
+# More is no longer a sentence, and each ledger line has one.
+LONGEST_MESSAGE = 1000
+"""How many characters of a service's message are kept."""
 
 
 def error_of(reply: Reply, region: str = "", operation: Operation | None = None) -> CallError:
@@ -138,4 +140,4 @@ class _WithoutDtd(ET.TreeBuilder):
 
 def readable(message: str) -> str:
     """Return a service's message as it may be shown: short, and with nothing that looks like a secret."""
-    return _SECRETS.sub(r"\1\2***", message)[:_LONGEST_MESSAGE]
+    return _SECRETS.sub(r"\1\2***", message)[:LONGEST_MESSAGE]

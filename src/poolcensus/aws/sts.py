@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlencode
@@ -212,7 +212,9 @@ def role_session(reply: Reply) -> RoleSession:
     found = root.find(".//{*}Credentials") if root is not None else None
     values = {child.tag.rpartition("}")[2]: (child.text or "").strip() for child in _children(found)}
     try:
-        expiration = datetime.fromisoformat(values["Expiration"]).timestamp()
+        moment = datetime.fromisoformat(values["Expiration"])
+        # AWS writes UTC; without a zone it would be read as this machine's time.
+        expiration = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
         credentials = Credentials(values["AccessKeyId"], values["SecretAccessKey"], values["SessionToken"])
     except (KeyError, ValueError, OverflowError):
         raise BadResponseError(
