@@ -15,6 +15,7 @@ import anyio
 import anyio.to_thread
 import botocore.session
 import pytest
+from botocore import configloader
 from botocore.awsrequest import AWSResponse
 
 from poolcensus.aws import sdk as module
@@ -87,6 +88,30 @@ async def test_a_credential_process_that_hangs_ends_with_its_limit(
 async def test_a_profile_that_is_not_there_is_named() -> None:
     with pytest.raises(SettingsError, match='Profile "gone" not found in your AWS config. Run \'aws conf'):
         await Sdk(profile="gone", endpoint_url=None).open()
+
+
+async def test_many_profiles_are_opened_from_one_reading_of_the_configuration(
+    configuration: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    regions = {f"p{number}": f"eu-west-{number}" for number in range(1, 20)}
+    configuration.write_text(
+        "".join(f"[profile {name}]\nregion = {region}\n" for name, region in regions.items())
+    )
+    read: list[object] = []
+    real = configloader.load_config
+
+    def load(name: str) -> object:
+        read.append(name)
+        return real(name)
+
+    monkeypatch.setattr(configloader, "load_config", load)
+    async with Sdk(profile=None, endpoint_url=None) as sdk:
+        with pytest.raises(SettingsError, match='Profile "gone" not found in your AWS config'):
+            sdk.of_profile("gone")
+        for name, region in regions.items():
+            async with sdk.of_profile(name) as other:
+                assert other.region == region
+    assert read == [str(configuration)]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from poolcensus import partitions
 from poolcensus.aws.client import CallCounts
-from poolcensus.aws.identity import identify
+from poolcensus.aws.identity import identify, identity_of
 from poolcensus.aws.signing import Credentials
 from poolcensus.aws.sts import RoleRequest, RoleSession, StsEndpoints, second_sts_region
 from poolcensus.errors import (
@@ -98,8 +98,8 @@ class Channels:
     async def template(self, region: str) -> RequestTemplate:
         return cast("RequestTemplate", _Template(region, "one" if self._one_place else region))
 
-    def endpoints(self, second: str | None = SECOND) -> StsEndpoints:
-        return StsEndpoints(cast("Channel", self), self.template, RetryPolicy(), region=FIRST, second=second)
+    def endpoints(self, second: str | None = SECOND, *, first: str = FIRST) -> StsEndpoints:
+        return StsEndpoints(cast("Channel", self), self.template, RetryPolicy(), region=first, second=second)
 
 
 class _Template:
@@ -163,11 +163,38 @@ async def test_where_neither_answers_the_first_is_waited_for(
     assert not caplog.records
 
 
-@pytest.mark.parametrize("error", [NoRouteError("down", code="x"), UNKNOWN])
-async def test_a_network_that_is_down_and_unknown_keys_are_no_reason_to_move(error: CallError) -> None:
-    channel = Channels({FIRST: [error, SESSION], SECOND: [SESSION]})
+async def test_a_network_that_is_down_is_no_reason_to_move() -> None:
+    channel = Channels({FIRST: [NoRouteError("down", code="x"), SESSION], SECOND: [SESSION]})
     assert await channel.endpoints().assume_role(request()) is SESSION
     assert channel.asked == [(FIRST, True), (FIRST, False)]
+
+
+async def test_keys_that_are_unknown_in_a_region_of_every_account_are_too_new() -> None:
+    channel = Channels({SECOND: [UNKNOWN, SESSION], FIRST: [SESSION]})
+    assert await channel.endpoints(FIRST, first=SECOND).assume_role(request()) is SESSION
+    assert [region for region, _ in channel.asked] == [SECOND, SECOND]
+
+
+async def test_a_region_that_the_account_of_a_hub_has_not_enabled_is_left(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    channel = Channels({FIRST: [UNKNOWN], SECOND: [SESSION]})
+    sts = channel.endpoints()
+    assert await sts.assume_role(request()) is SESSION
+    assert [region for region, _ in channel.asked] == [FIRST, SECOND]
+    assert sts.region == SECOND
+    assert len(caplog.records) == 1
+
+
+async def test_keys_that_are_unknown_in_both_regions_are_tried_again_in_the_first(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    channel = Channels({FIRST: [UNKNOWN, SESSION], SECOND: [UNKNOWN]})
+    sts = channel.endpoints()
+    assert await sts.assume_role(request()) is SESSION
+    assert [region for region, _ in channel.asked] == [FIRST, SECOND, FIRST]
+    assert sts.region == FIRST
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("error", [DENIED, ThrottledError("slow down", code="Throttling")])
@@ -219,6 +246,11 @@ async def who(channel: Channels, region: str = FIRST, second: str | None = SECON
     return await identify(cast("Sdk", sdk), cast("Channel", channel), source, region, second)
 
 
+async def of_profile(channel: Channels, region: str) -> Caller:
+    sdk = SimpleNamespace(template=lambda service, region, operation: channel.template(region))
+    return await identity_of(cast("Sdk", sdk), cast("Channel", channel), region, cast("CredentialSource", None))
+
+
 @pytest.mark.parametrize("error", [OFF, UNKNOWN, *SILENT])
 async def test_the_second_region_tells_who_the_caller_is(
     error: CallError, caplog: pytest.LogCaptureFixture
@@ -227,6 +259,15 @@ async def test_the_second_region_tells_who_the_caller_is(
     assert await who(channel) == (CALLER, SECOND)
     assert [region for region, _ in channel.asked] == [FIRST, SECOND]
     assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("error", [OFF, UNKNOWN])
+async def test_a_profile_of_an_account_without_the_region_is_told_by_the_second(error: CallError) -> None:
+    channel = Channels({FIRST: [error], SECOND: [CALLER]})
+    assert await of_profile(channel, FIRST) == CALLER
+    assert [region for region, _ in channel.asked] == [FIRST, SECOND]
+    with pytest.raises(UnrecognizedCredentialsError):
+        await of_profile(Channels({SECOND: [UNKNOWN]}), SECOND)
 
 
 @pytest.mark.parametrize("error", [NoRouteError("down", code="x"), DENIED, ThrottledError("slow", code="x")])

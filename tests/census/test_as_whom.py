@@ -328,6 +328,29 @@ async def test_a_profile_is_asked_whose_it_is_before_it_is_used(
     assert asked.by() == {(OWN, SECOND_HUB): 1}
 
 
+async def test_a_profile_is_asked_whose_it_is_where_sts_is_on(
+    lab: Start, profiles: Callable[[Lab], None]
+) -> None:
+    off = "region-disabled,service=sts,operation=GetCallerIdentity,region=eu-west-1"
+    here = await lab(accounts=2, regions=REGIONS, faults=(off,))
+    profiles(here)
+    overrides = {HUB: RoleOverride(profile="known", role="PoolCensusReader")}
+    async with opened(here, overrides, sts_region="eu-west-1") as aws:
+        assert (await aws.broker.source(HUB).get()).access_key_id.startswith("ASIA")
+
+
+async def test_a_profile_with_a_region_that_is_none_is_told_of_its_accounts(
+    lab: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = await lab(accounts=2, regions=REGIONS)
+    path = tmp_path / "odd"
+    path.write_text("[profile odd]\nregion = not/a/region\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(path))
+    async with opened(here, {HUB: RoleOverride(profile="odd")}) as aws:
+        with pytest.raises(AssumeRoleError, match="Could not use profile odd: The region of your AWS config"):
+            await aws.broker.source(HUB).get()
+
+
 async def test_a_profile_that_is_not_there_is_refused_before_the_first_call(
     lab: Start, profiles: Callable[[Lab], None]
 ) -> None:

@@ -7,10 +7,9 @@ from contextlib import suppress
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from poolcensus import partitions
 from poolcensus.aws.client import Call, CallWatch
 from poolcensus.aws.faults import parse_xml
-from poolcensus.aws.sts import is_off, is_silent, tell_of_second_region
+from poolcensus.aws.sts import is_off, is_silent, may_be_off, second_sts_region, tell_of_second_region
 from poolcensus.errors import (
     AccessDeniedError,
     BadResponseError,
@@ -93,16 +92,22 @@ async def ask_identity(
 
 
 async def identity_of(sdk: Sdk, channel: Channel, region: str, source: CredentialSource) -> Caller:
-    """Return who the credentials of a profile belong to. Raises CallError."""
-    return await ask_identity(sdk, channel, source, region, _PATIENCE)
+    """Return who the credentials of a profile belong to. Raises CallError.
+
+    The account of the profile may not have enabled the region, which others have: another one is asked then.
+    """
+    try:
+        return await ask_identity(sdk, channel, source, region, _PATIENCE)
+    except UnrecognizedCredentialsError as error:
+        second = second_sts_region(region)
+        if second is None or not await _is_worth_a_second(sdk, region, second, error):
+            raise
+    return await ask_identity(sdk, channel, source, second, _BRIEF)
 
 
 async def _is_worth_a_second(sdk: Sdk, region: str, second: str, error: CallError) -> bool:
-    if is_off(error):
+    if is_off(error) or may_be_off(region, error):
         return True
-    if isinstance(error, UnrecognizedCredentialsError):
-        # The keys are no good, or the caller's account has not enabled the region: the code is the same.
-        return any(region in each.opt_in for each in partitions.partitions().values())
     if not is_silent(error):
         return False
     # With an endpoint URL of the user's, both are in the same place.

@@ -7,14 +7,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from poolcensus.aws.caller import CallerCredentials
-from poolcensus.aws.sdk import Sdk
 from poolcensus.errors import AssumeRoleError, CallError, CredentialsError, SettingsError
 from poolcensus.flow.singleflight import SingleFlight, another
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
     from poolcensus.aws.client import CredentialSource
+    from poolcensus.aws.sdk import Sdk
     from poolcensus.aws.signing import Credentials
     from poolcensus.model import Caller
 
@@ -24,21 +24,13 @@ _PAUSE_AFTER_FAILURE: Final = 10.0
 
 @asynccontextmanager
 async def open_profiles(
-    names: Iterable[str],
-    *,
-    endpoint_url: str | None,
-    identify: Callable[[CredentialSource], Awaitable[Caller]],
+    sdks: Mapping[str, Sdk], *, identify: Callable[[CredentialSource], Awaitable[Caller]]
 ) -> AsyncIterator[Mapping[str, ProfileCredentials]]:
-    """Read the configuration of each profile. Its credentials are looked for when an account needs them.
-
-    Raises SettingsError for a profile that is not there.
-    """
+    """Return the credentials of each profile by its name, which are looked for when an account needs them."""
     async with AsyncExitStack() as stack:
-        found = {}
-        for name in sorted(set(names)):
-            sdk = await stack.enter_async_context(Sdk(profile=name, endpoint_url=endpoint_url))
-            found[name] = ProfileCredentials(name, CallerCredentials(sdk), identify)
-        yield found
+        for sdk in sdks.values():
+            stack.push_async_exit(sdk)
+        yield {name: ProfileCredentials(name, sdk, identify) for name, sdk in sdks.items()}
 
 
 class ProfileCredentials:
@@ -49,11 +41,12 @@ class ProfileCredentials:
     def __init__(
         self,
         name: str,
-        own: CallerCredentials,
+        sdk: Sdk,
         identify: Callable[[CredentialSource], Awaitable[Caller]],
     ) -> None:
         self.name = name
-        self._own = own
+        self._sdk = sdk
+        self._own = CallerCredentials(sdk)
         self._identify = identify
         self._caller: Caller | None = None
         self._failure: CallError | None = None
@@ -68,6 +61,8 @@ class ProfileCredentials:
         if self._failure is not None and time.monotonic() < self._pause_until:
             raise another(self._failure)
         try:
+            # Not before it is needed: a file may name a profile for each of a thousand accounts.
+            await self._sdk.open()
             await self._own.first()
             self._caller = await self._identify(self._own)
         except (CredentialsError, SettingsError) as error:

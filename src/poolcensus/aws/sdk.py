@@ -76,6 +76,8 @@ class _PreparedRequest(Protocol):
 class _Session(Session, Protocol):
     """What is used of botocore's session beyond the chain."""
 
+    _config: Mapping[str, Mapping[str, object]]
+
     def create_client(self, service: str, **options: object) -> _Client: ...
     def register(self, name: str, handler: Callable[..., object]) -> None: ...
 
@@ -144,9 +146,16 @@ class Sdk:
     thread, one thing at a time, since the SDK's session is not made for several threads.
     """
 
-    def __init__(self, *, profile: str | None, endpoint_url: str | None) -> None:
+    def __init__(
+        self,
+        *,
+        profile: str | None,
+        endpoint_url: str | None,
+        parsed: Mapping[str, Mapping[str, object]] | None = None,
+    ) -> None:
         self._profile = profile
         self._endpoint_url = endpoint_url
+        self._parsed = parsed
         self._session: _Session | None = None
         self._chain: Chain | None = None
         self._proxies = Proxies()
@@ -162,6 +171,16 @@ class Sdk:
         self._session = session = await self._in_thread(self._open_session)
         self._chain = Chain(session, self._open_session)
 
+    def of_profile(self, name: str) -> Sdk:
+        """Return a session of another profile, to be opened, which does not read the configuration again.
+
+        Raises SettingsError for a profile that is not there.
+        """
+        parsed = self._opened.full_config
+        if name not in parsed.get("profiles", {}):
+            raise SettingsError(profile_not_found(ProfileNotFound(profile=name)))
+        return Sdk(profile=name, endpoint_url=self._endpoint_url, parsed=parsed)
+
     async def _in_thread(self, work: Callable[[], Answer]) -> Answer:
         # A chain's process may hang: whoever is cancelled meanwhile doesn't wait for it.
         return await anyio.to_thread.run_sync(work, limiter=self._one_thread, abandon_on_cancel=True)
@@ -169,6 +188,10 @@ class Sdk:
     def _open_session(self) -> _Session:
         try:
             session = cast("_Session", botocore.session.Session(profile=self._profile))
+            if self._parsed is not None:
+                # The files of a thousand profiles take a tenth of a second to parse. There is no public way; an
+                # SDK that has it elsewhere reads them again, as does a session that is opened anew.
+                session._config, self._parsed = self._parsed, None  # noqa: SLF001 - there is no public way
             session.get_scoped_config()
             read_fast(session)
             # Tokens of the global STS endpoint are refused in opt-in regions.

@@ -138,13 +138,8 @@ async def open_aws(
         first = settings.sts_region or sdk.region or _FIRST_STS
         # A service model of no use is told before anything is called.
         await sdk.template(operation.service, first, operation.method)
-        profiles = await stack.enter_async_context(
-            open_profiles(
-                (each.profile for each in overrides.values() if each.profile is not None),
-                endpoint_url=settings.endpoint_url,
-                identify=partial(identity_of, sdk, channel, first),
-            )
-        )
+        named = sorted({each.profile for each in overrides.values() if each.profile is not None})
+        sdks = {name: sdk.of_profile(name) for name in named}
         caller, answered = await identify(sdk, channel, caller_credentials, first, second_sts_region(first))
         moved = answered != first
         region = answered if moved else sts_region(caller.partition, sdk.region)
@@ -155,6 +150,9 @@ async def open_aws(
             policy,
             region=answered if moved else called,
             second=None if moved else second_sts_region(called),
+        )
+        profiles = await stack.enter_async_context(
+            open_profiles(sdks, identify=lambda source: identity_of(sdk, channel, sts.region, source))
         )
         broker = CredentialBroker(
             sts=sts,

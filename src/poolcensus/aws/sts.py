@@ -78,6 +78,15 @@ def is_off(error: CallError) -> bool:
     return error.code == _OFF
 
 
+def may_be_off(region: str, error: CallError) -> bool:
+    """Whether credentials are unknown in a region that their account may not have enabled.
+
+    The code is that of credentials that are no good, or too new.
+    """
+    opt_in = any(region in each.opt_in for each in partitions.partitions().values())
+    return opt_in and isinstance(error, UnrecognizedCredentialsError) and not is_off(error)
+
+
 def is_silent(error: CallError) -> bool:
     """Whether an endpoint did not answer, and this machine has a way to it."""
     silent = isinstance(error, UnreachableError | CallTimeoutError | SilentError)
@@ -162,13 +171,14 @@ class StsEndpoints:
             return await self._call(first, request, watch, policy=self._impatient if apart else self._brief)
         except CallError as error:
             reason = error
-        if is_off(reason) or (apart and is_silent(reason)):
+        if is_off(reason) or (apart and is_silent(reason)) or may_be_off(first, reason):
             try:
                 session = await self._call(second, request, watch, policy=self._impatient)
             except CallError as error:
                 if is_off(error):
                     raise reason from error
-                if not is_silent(error):
+                unknown_in_both = may_be_off(first, reason) and isinstance(error, UnrecognizedCredentialsError)
+                if not (is_silent(error) or unknown_in_both):
                     self._move(second, reason)
                     raise
                 if is_off(reason):
