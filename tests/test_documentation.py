@@ -17,7 +17,7 @@ import click
 import pytest
 
 import poolcensus
-from poolcensus.aws.region_status import PERMISSIONS
+from poolcensus.aws.region_status_calls import PERMISSIONS
 from poolcensus.aws.roles import session_policy
 from poolcensus.cli import group
 from poolcensus.operations import WORKSPACES_POOLS

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poolcensus.aws.region_status import _DISABLED, _opt_in_statuses
+from poolcensus.aws.region_status_calls import Statuses, opt_in_statuses, statuses_of
 from poolcensus.aws.transport.protocol import Reply
 from poolcensus.errors import BadResponseError
 
@@ -36,17 +36,26 @@ def body(statuses: dict[str, str], namespace: str = _NAMESPACE) -> bytes:
     st.sampled_from(["", _NAMESPACE]),
 )
 def test_regions_and_their_statuses(statuses: dict[str, str], namespace: str) -> None:
-    found = _opt_in_statuses(Reply(200, {}, body(statuses, namespace)))
+    found = opt_in_statuses(Reply(200, {}, body(statuses, namespace)))
     assert found == statuses
-    disabled = {name for name, status in found.items() if status in _DISABLED}
+    disabled, enabled = statuses_of(found)
     assert disabled == {name for name, status in statuses.items() if status == "not-opted-in"}
+    assert enabled == statuses.keys() - disabled
 
 
 @pytest.mark.parametrize("junk", [b"", b"{}", b"<html>", b"<a/>", body({}), body({"a": "b"})[:-5]])
 def test_what_names_no_region_is_a_bad_response(junk: bytes) -> None:
     with pytest.raises(BadResponseError):
-        _opt_in_statuses(Reply(200, {}, junk))
+        opt_in_statuses(Reply(200, {}, junk))
 
 
-def test_a_region_that_is_being_enabled_or_disabled_is_asked() -> None:
-    assert not _DISABLED & {"ENABLING", "DISABLING", "ENABLED", "ENABLED_BY_DEFAULT", "opted-in"}
+def test_a_region_that_is_being_enabled_or_disabled_is_neither() -> None:
+    said = {
+        "a": "DISABLED",
+        "b": "ENABLED",
+        "c": "ENABLED_BY_DEFAULT",
+        "d": "ENABLING",
+        "e": "DISABLING",
+        "f": "",
+    }
+    assert statuses_of(said) == Statuses(frozenset("a"), frozenset("bc"))

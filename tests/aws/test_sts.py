@@ -248,7 +248,8 @@ async def who(channel: Channels, region: str = FIRST, second: str | None = SECON
 
 async def of_profile(channel: Channels, region: str) -> Caller:
     sdk = SimpleNamespace(template=lambda service, region, operation: channel.template(region))
-    return await identity_of(cast("Sdk", sdk), cast("Channel", channel), region, cast("CredentialSource", None))
+    source = cast("CredentialSource", None)
+    return await identity_of(cast("Sdk", sdk), cast("Channel", channel), region, source)
 
 
 @pytest.mark.parametrize("error", [OFF, UNKNOWN, *SILENT])

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from census_lab import result_of
-from poolcensus.aws import region_status
+from poolcensus.aws import management_way
 from poolcensus.census import Census
 from poolcensus.model import Outcome
+from poolcensus.simulator.faults import Injector
+from poolcensus.simulator.members import Members
 from poolcensus.simulator.world import account_id
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from census_lab import Lab
+    from poolcensus.simulator.call import Call
 
     Start = Callable[..., Coroutine[None, None, Lab]]
 
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
 @pytest.fixture(autouse=True)
 def unhurried(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The documented rate would take seconds, and the cache is not this machine's."""
-    monkeypatch.setattr(region_status, "_LIST_REGIONS_A_SECOND", 1000.0)
+    monkeypatch.setattr(management_way, "_LIST_REGIONS_A_SECOND", 1000.0)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
@@ -107,6 +110,52 @@ async def test_a_region_that_was_disabled_since_is_told_by_itself(lab: Start) ->
     assert here.calls("account.ListRegions") == 5
     assert result_of(again, account_id(3), "af-south-1").outcome is Outcome.REGION_DISABLED
     here.assert_exact(again)
+
+
+@pytest.mark.parametrize("said", ["DISABLING", "ENABLING", "A_NEW_STATUS"])
+@pytest.mark.parametrize("source", ["management", "member"])
+async def test_a_region_that_is_not_said_to_be_enabled_may_say_that_it_is_disabled(
+    lab: Start, monkeypatch: pytest.MonkeyPatch, said: str, source: str
+) -> None:
+    here = await lab(accounts=5, opt_in_disabled=0.5)
+    real = Members.opt_status
+
+    def opt_status(self: Members, index: int, region: str) -> str:
+        status = real(self, index, region)
+        return said if status == "DISABLED" else status
+
+    monkeypatch.setattr(Members, "opt_status", opt_status)
+    outcomes = here.assert_exact(await here.collect(region_status=source))
+    assert outcomes[Outcome.REGION_DISABLED] == 2
+
+
+async def test_ec2_is_asked_where_every_account_knows_its_credentials(
+    lab: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = await lab(accounts=5, opt_in_disabled=0.5, refuse_list_regions=True, faults=("html:0",))
+    seen: list[str] = []
+
+    def choose(_: object, call: Call, page: object) -> None:
+        if call.operation == "DescribeRegions":
+            seen.append(call.region)
+
+    monkeypatch.setattr(Injector, "choose", choose)
+    monkeypatch.setenv("AWS_REGION", "af-south-1")
+    here.assert_exact(await here.collect())
+    assert seen == ["us-east-1"] * 5
+
+
+async def test_a_management_account_that_gets_no_answer_is_not_asked_about_every_member(
+    lab: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    here = await lab(accounts=40, opt_in_disabled=0.5, faults=("unsupported,service=account",))
+    here.assert_exact(await here.collect(region_status="management", concurrency=2))
+    # Each member is asked once by its own credentials, and by EC2 then.
+    assert here.calls("ec2.DescribeRegions") == 40
+    assert here.calls("account.ListRegions") < 40 + 20
+    (warned,) = [each.message for each in caplog.records if "AccountId" in each.message]
+    assert warned.startswith("account:ListRegions with AccountId failed: ")
+    assert "trusted access" not in warned
 
 
 async def test_a_plan_by_the_management_account_assumes_no_role(lab: Start) -> None:

@@ -189,8 +189,8 @@ class Sdk:
         try:
             session = cast("_Session", botocore.session.Session(profile=self._profile))
             if self._parsed is not None:
-                # The files of a thousand profiles take a tenth of a second to parse. There is no public way; an
-                # SDK that has it elsewhere reads them again, as does a session that is opened anew.
+                # The files of a thousand profiles take a tenth of a second to parse. An SDK that keeps them
+                # elsewhere reads them again, as does a session that is opened anew.
                 session._config, self._parsed = self._parsed, None  # noqa: SLF001 - there is no public way
             session.get_scoped_config()
             read_fast(session)

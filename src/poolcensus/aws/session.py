@@ -17,7 +17,8 @@ from poolcensus.aws.identity import ask_anything, identify, identity_of
 from poolcensus.aws.organizations import Organization
 from poolcensus.aws.pages import PageReader
 from poolcensus.aws.profiles import open_profiles
-from poolcensus.aws.region_status import PERMISSIONS, RegionStatus
+from poolcensus.aws.region_status import RegionStatus
+from poolcensus.aws.region_status_calls import PERMISSIONS
 from poolcensus.aws.roles import roles_of, session_of
 from poolcensus.aws.sdk import Sdk
 from poolcensus.aws.signing import Clock

@@ -177,7 +177,9 @@ class StsEndpoints:
             except CallError as error:
                 if is_off(error):
                     raise reason from error
-                unknown_in_both = may_be_off(first, reason) and isinstance(error, UnrecognizedCredentialsError)
+                unknown_in_both = may_be_off(first, reason) and isinstance(
+                    error, UnrecognizedCredentialsError
+                )
                 if not (is_silent(error) or unknown_in_both):
                     self._move(second, reason)
                     raise

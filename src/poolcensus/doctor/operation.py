@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from poolcensus.aws.refusals import is_unexplained
-from poolcensus.aws.region_status import PERMISSIONS
+from poolcensus.aws.region_status_calls import PERMISSIONS
 from poolcensus.doctor.denied import THE_ACCOUNT, Attempt, explain_denial
 from poolcensus.doctor.failures import explain_failure
 from poolcensus.doctor.findings import Cause, Check, CheckStatus, Diagnosis, Finding

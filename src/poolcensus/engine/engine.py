@@ -366,11 +366,10 @@ class Engine:
             if target.region in self._opt_in:
                 status = self._aws.region_status
                 disabled = await status.disabled(target.account.id)
-                as_of = status.as_of(target.account.id)
                 if disabled is not None and target.region in disabled:
-                    return self._result(target, Outcome.REGION_DISABLED, message=_said_before(as_of))
-                # What an earlier run was told may have changed since.
-                opened.watch.may_be_off = disabled is None or as_of is not None
+                    before = _said_before(status.as_of(target.account.id))
+                    return self._result(target, Outcome.REGION_DISABLED, message=before)
+                opened.watch.may_be_off = status.may_be_off(target.account.id, target.region)
             await self._read(target, opened)
         except CallError as error:
             return self._result(target, error.outcome, error)

@@ -1,0 +1,142 @@
+"""The calls that tell which regions an account has enabled: account:ListRegions and ec2:DescribeRegions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from hashlib import sha256
+from typing import TYPE_CHECKING, NamedTuple
+
+from poolcensus import partitions
+from poolcensus.aws.client import Call, CallWatch
+from poolcensus.aws.faults import parse_xml
+from poolcensus.aws.json_api import bad_response, list_pages
+from poolcensus.errors import BadResponseError
+from poolcensus.flow.concurrency import CallKey
+from poolcensus.flow.retry import Retrier, RetryPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from poolcensus.aws.client import Channel
+    from poolcensus.aws.credentials import CredentialBroker
+    from poolcensus.aws.sdk import Sdk
+    from poolcensus.aws.transport.protocol import Reply
+    from poolcensus.model import Caller, JsonValue
+
+# Without an answer the regions are asked themselves, so it isn't worth much waiting.
+_IMPATIENT = Retrier(RetryPolicy(max_attempts=4, max_unrecognized=1, longest_wait=2.0))
+# Of the management account's few calls a second, each answer is waited for: the other way takes a role.
+_PATIENT = Retrier(RetryPolicy(max_attempts=12, max_unrecognized=1, max_without_reply=4, longest_wait=5.0))
+_EC2_BODY = b"Action=DescribeRegions&Version=2016-11-15&AllRegions=true"
+# The first of each pair is what account:ListRegions says, the second what ec2:DescribeRegions does:
+# https://docs.aws.amazon.com/accounts/latest/reference/API_Region.html
+# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Region.html
+_DISABLED = frozenset({"DISABLED", "not-opted-in"})
+_ENABLED = frozenset({"ENABLED", "opted-in", "ENABLED_BY_DEFAULT", "opt-in-not-required"})
+
+PERMISSIONS = ("account:ListRegions", "ec2:DescribeRegions")
+"""The IAM actions by which a role tells its account's regions. Either of them is enough."""
+
+
+class Statuses(NamedTuple):
+    """The regions that an account has not enabled, and those that it has.
+
+    One that is being enabled or disabled is in neither: it may answer.
+    """
+
+    disabled: frozenset[str]
+    enabled: frozenset[str]
+
+
+class NoEndpointError(Exception):
+    """The Account API is not where the SDK's rules lead."""
+
+
+class StatusCalls:
+    """Asks for the status of an account's regions, by `region` or one that every account has enabled.
+
+    `made` counts the calls by IAM action, also those that are refused.
+    """
+
+    def __init__(
+        self, sdk: Sdk, channel: Channel, broker: CredentialBroker, caller: Caller, region: str
+    ) -> None:
+        self._sdk = sdk
+        self._channel = channel
+        self._broker = broker
+        self._caller = caller
+        known = partitions.partitions().get(caller.partition)
+        self._has_account_api = known is None or known.account_api
+        # EC2 knows the account's credentials only in regions that the account has enabled.
+        self._region = known.sts if known is not None and region in known.opt_in else region
+        self.made: Counter[str] = Counter()
+
+    async def host(self) -> str:
+        """Return the host that is asked first, without what a URL may hold before it."""
+        asked = ("account", "list_regions") if self._has_account_api else ("ec2", "describe_regions")
+        return (await self._sdk.template(asked[0], self._region, asked[1])).host
+
+    async def by_account(self, account_id: str, *, as_management: bool = False) -> Statuses:
+        """Return what account:ListRegions says, to the account itself or to the caller's about it.
+
+        Raises NoEndpointError or CallError.
+        """
+        if not self._has_account_api:
+            raise NoEndpointError
+        template = await self._sdk.template("account", self._region, "list_regions")
+        asked = self._caller.account_id if as_management else account_id
+        about: dict[str, JsonValue] = {"AccountId": account_id} if as_management else {}
+        pages = list_pages(
+            self._channel,
+            template,
+            self._broker.source(asked),
+            CallKey(asked, self._region, "account"),
+            request={"MaxResults": 50, **about},
+            items="Regions",
+            awaited=True,
+            optional=True,
+            retrier=_PATIENT if as_management else _IMPATIENT,
+        )
+        # A page has 50 regions, more than there are.
+        self.made[PERMISSIONS[0]] += 1
+        statuses = {
+            str(each.get("RegionName")): str(each.get("RegionOptStatus"))
+            async for page in pages
+            for each in page
+        }
+        if not statuses:
+            raise BadResponseError("account:ListRegions sent no region", code="BadResponse", status=200)
+        return statuses_of(statuses)
+
+    async def by_ec2(self, account_id: str) -> Statuses:
+        """Return what ec2:DescribeRegions says to an account. Raises CallError."""
+        template = await self._sdk.template("ec2", self._region, "describe_regions")
+        call = Call(
+            template,
+            _EC2_BODY,
+            sha256(_EC2_BODY).hexdigest(),
+            CallKey(account_id, self._region, "ec2"),
+            awaited=True,
+            optional=True,
+        )
+        source = self._broker.source(account_id)
+        self.made[PERMISSIONS[1]] += 1
+        found = await self._channel.call(call, source, opt_in_statuses, watch=CallWatch(), retrier=_IMPATIENT)
+        return statuses_of(found)
+
+
+def statuses_of(said: Mapping[str, str]) -> Statuses:
+    """Return the regions that are disabled and enabled, by the names that services give to their statuses."""
+    return Statuses(
+        frozenset(name for name, status in said.items() if status in _DISABLED),
+        frozenset(name for name, status in said.items() if status in _ENABLED),
+    )
+
+
+def opt_in_statuses(reply: Reply) -> Mapping[str, str]:
+    """Return the status of each region that EC2 names. Raises BadResponseError where it names none."""
+    root = parse_xml(reply.body)
+    items = root.findall(".//{*}regionInfo/{*}item") if root is not None else []
+    if not items:
+        raise bad_response(reply, "ec2:DescribeRegions sent no region")
+    return {item.findtext("{*}regionName") or "": item.findtext("{*}optInStatus") or "" for item in items}
