@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from pathlib import Path
 
 import anyio
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from poolcensus.aws import region_status_cache as module
 from poolcensus.aws.region_status_cache import StatusCache, cache_folder
 
 ONE, TWO = "000000000001", "000000000002"
@@ -149,6 +151,33 @@ async def test_a_folder_that_cannot_be_written_to_is_no_error(
     assert not caplog.records
 
 
+async def test_a_folder_that_hangs_holds_up_nobody(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await keep(tmp_path, clock)
+    kept = cache(tmp_path, clock)
+    gate = threading.Event()
+    monkeypatch.setattr(kept, "_read", gate.wait)
+    monkeypatch.setattr(module, "_LONGEST_WAIT", 0.05)
+    try:
+        with anyio.fail_after(30):
+            assert [await kept.of(each) for each in (ONE, TWO, ONE)] == [None, None, None]
+            kept.note(ONE, OFF)
+            await kept.save()
+    finally:
+        gate.set()
+
+
+async def test_accounts_with_the_same_regions_share_them(tmp_path: Path, clock: Clock) -> None:
+    await keep(tmp_path, clock, ONE)
+    await keep(tmp_path, clock, TWO)
+    kept = cache(tmp_path, clock)
+    one, two = await kept.of(ONE), await kept.of(TWO)
+    assert one is not None
+    assert two is not None
+    assert one.disabled is two.disabled
+
+
 def test_the_folder_is_that_of_the_unit_or_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/census")
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
@@ -156,6 +185,8 @@ def test_the_folder_is_that_of_the_unit_or_of_the_user(monkeypatch: pytest.Monke
     assert cache_folder() == Path("/home/census/.cache/poolcensus")
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
     assert cache_folder() == Path("/home/census/.cache/poolcensus")
+    monkeypatch.setenv("HOME", "relative")
+    assert cache_folder() is None
     monkeypatch.setenv("XDG_CACHE_HOME", "/var/tmp/x")
     assert cache_folder() == Path("/var/tmp/x/poolcensus")
     monkeypatch.setenv("CACHE_DIRECTORY", "/var/cache/poolcensus:/var/cache/other")

@@ -32,8 +32,8 @@ _FILE_NAME = "region-status.json"
 _LARGEST = 64 << 20
 # The longest age that the setting allows: what is older is of use to nobody.
 _LONGEST_AGE = 604_800.0
-# A network folder may hang, and a run that has ended does not wait for its cache.
-_LONGEST_SAVE = 2.0
+# A network folder may hang. Neither accounts nor a run that has ended wait for what can be had again.
+_LONGEST_WAIT = 2.0
 
 _AccountId = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{12}\Z")]
 _Region = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9-]{1,64}\Z")]
@@ -80,7 +80,9 @@ class StatusCache:
         """Return what an account said, or None where that is too old or not known."""
         async with self._lock:
             if self._kept is None:
-                self._kept = (await in_thread(self._read)).get(self._scope, {})
+                self._kept = {}
+                with anyio.move_on_after(_LONGEST_WAIT):
+                    self._kept = await in_thread(self._kept_here)
         found = self._kept.get(account_id)
         # What comes from the future was written before the clock was set back: its age is not known.
         return found if found is not None and 0 <= self._now() - found.at <= self._max_age else None
@@ -92,8 +94,16 @@ class StatusCache:
     async def save(self) -> None:
         """Write what was noted, beside what other runs have written."""
         if self._new:
-            with anyio.move_on_after(_LONGEST_SAVE, shield=True):
+            with anyio.move_on_after(_LONGEST_WAIT, shield=True):
                 await in_thread(self._write, dict(self._new))
+
+    def _kept_here(self) -> Mapping[str, KeptStatus]:
+        # Most accounts have enabled the same regions: a set for each would take some 4 KB an account.
+        shared: dict[frozenset[str], frozenset[str]] = {}
+        return {
+            account_id: KeptStatus(kept.at, shared.setdefault(kept.disabled, kept.disabled))
+            for account_id, kept in self._read().get(self._scope, {}).items()
+        }
 
     def _place(self) -> Path | None:
         return self._folder or cache_folder()
@@ -146,7 +156,8 @@ def cache_folder() -> Path | None:
     if user.startswith("/"):
         return Path(user, "poolcensus")
     with suppress(RuntimeError):
-        return Path("~/.cache/poolcensus").expanduser()
+        home = Path("~").expanduser()
+        return home / ".cache" / "poolcensus" if home.is_absolute() else None
     return None
 
 
