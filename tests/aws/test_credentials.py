@@ -422,10 +422,11 @@ async def test_a_chained_session_is_no_longer_than_an_hour(time: Time) -> None:
 
 
 async def test_an_external_id_that_sts_repeats_is_masked(time: Time) -> None:
-    refusal = AccessDeniedError("no: the value 'hush-hush' is wrong", code="ValidationError", status=400)
+    refusal = AccessDeniedError("no: the value 'hush-hush' is wrong", code="No hush-hush", status=400)
     with pytest.raises(AssumeRoleError) as raised:
         await broker_of(Sts(time, refusal), external_id="hush-hush").source(MEMBER).get()
     assert "hush" not in str(raised.value)
+    assert "hush" not in raised.value.code
     assert "hush" not in repr(raised.value.__cause__)
     assert "hush" not in repr(Role("r", Secret("hush-hush")))
 

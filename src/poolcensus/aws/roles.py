@@ -188,6 +188,7 @@ class Redaction:
     def __call__(self, error: CallError) -> None:
         if self._secret is None:
             return
+        error.code = error.code.replace(self._secret, "***")
         message = _without_end(error.message, self._secret).replace(self._secret, "***")
         if message != error.message:
             error.message = message
