@@ -42,9 +42,12 @@ from poolcensus.errors import (
     AssumeRoleError,
     BadResponseError,
     CallerExpiredError,
+    CallError,
+    CallTimeoutError,
     CensusError,
     CredentialsError,
     ExpiredError,
+    HubRoleError,
     ThrottledError,
 )
 from poolcensus.flow.retry import RetryPolicy
@@ -493,6 +496,25 @@ async def test_a_moments_trouble_costs_a_hub_nothing_while_its_session_lasts(tim
     time.now += 50
     with pytest.raises(CallerExpiredError, match="session of hub role arn:.*role/Hub has ended.*slow down"):
         await source.get()
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (
+            AccessDeniedError("no", code="AccessDenied"),
+            ": check its ARN, its external ID and its trust policy.",
+        ),
+        (CallTimeoutError("did not answer", code="Timeout"), ". Run it again."),
+    ],
+)
+async def test_what_helps_a_hub_depends_on_whether_it_was_refused(
+    time: Time, error: CallError, advice: str
+) -> None:
+    source = broker_of(Sts(time, error), hubs=(HUB,))._principals[1].source
+    with pytest.raises(HubRoleError) as raised:
+        await source.get()
+    assert f"No account can be asked without this role of `role_chain`{advice}" in str(raised.value)
 
 
 async def test_a_hub_session_that_the_service_calls_expired_is_not_used_again(time: Time) -> None:

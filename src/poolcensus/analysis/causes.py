@@ -40,12 +40,32 @@ _REMEDIES: Final[Mapping[Outcome, str]] = {
     Outcome.CANCELLED: "Run it again, with a longer `deadline` if it has one.",
 }
 
+_NO_ANSWER: Final = (
+    "STS did not answer: check DNS, proxy and firewall for its endpoint, or set another `sts_region`."
+)
 _NO_SESSION_POLICY: Final = "If the role takes no session policy, set --no-session-policy."
 # By the code that STS sent, where it says more than that the role can't be assumed:
 # https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html#API_AssumeRole_Errors
 _ROLE_REMEDIES: Final[Mapping[str | None, str]] = {
+    # What the transports call a call without a reply.
+    **dict.fromkeys(
+        (
+            "CertificateError",
+            "Closed",
+            "ConnectError",
+            "ConnectionClosed",
+            "NameError",
+            "NoRoute",
+            "ProxyError",
+            "Silent",
+            "Timeout",
+        ),
+        _NO_ANSWER,
+    ),
+    "BadResponse": _REMEDIES[Outcome.BAD_RESPONSE],
     "MalformedPolicyDocument": _NO_SESSION_POLICY,
     "PackedPolicyTooLarge": f"Set fewer `session_tags`. {_NO_SESSION_POLICY}",
+    "Throttling": "Run it again: STS asked for fewer calls.",
     "ValidationError": "Check that `session_duration` is at most the maximum session duration of the role.",
     "WrongAccount": "Correct the profiles in the file that names these accounts, or name roles there.",
     # That of the session that assumes the role, and not the one that is sent with the call.

@@ -132,9 +132,12 @@ class HubCredentials(RoleCredentials):
         failure: HubRoleError | CallerExpiredError
         if self._credentials is None:
             said = f"{error.message.rstrip('. ')} ({error.code})"
+            refused = isinstance(error, AssumeRoleError) and error.permanent
+            advice = (
+                ": check its ARN, its external ID and its trust policy." if refused else ". Run it again."
+            )
             failure = HubRoleError(
-                f"{said}. No account can be asked without this role of `role_chain`: check its ARN, its"
-                " external ID and its trust policy.",
+                f"{said}. No account can be asked without this role of `role_chain`{advice}",
                 role_arn=self._role.arn,
                 code=error.code,
                 reason=error.message,
