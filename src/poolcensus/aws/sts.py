@@ -83,6 +83,9 @@ def may_be_off(region: str, error: CallError) -> bool:
 
     The code is that of credentials that are no good, or too new.
     """
+    # STS knows an account's credentials only where it has enabled the region:
+    # https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_temp_enable-regions.html and, for the
+    # code, https://github.com/hashicorp/terraform-provider-aws/issues/32549
     opt_in = any(region in each.opt_in for each in partitions.partitions().values())
     return opt_in and isinstance(error, UnrecognizedCredentialsError) and not is_off(error)
 
