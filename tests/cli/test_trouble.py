@@ -138,6 +138,7 @@ def test_the_role_that_could_not_be_assumed_is_named_where_it_is_one(
         ("AccessDenied", "User: u is not authorized to perform: sts:AssumeRole", "check --role-name"),
         ("Timeout", "no answer", "STS did not answer: check DNS, proxy and firewall"),
         ("BadResponse", "no credentials", "Check for a proxy that changes responses."),
+        ("NoCredentials", "no SSO session", "Sign in with the profiles that the file names"),
         ("Throttling", "Rate exceeded", "STS asked for fewer calls"),
         ("ValidationError", "exceeds the MaxSessionDuration", "Check that --session-duration is at most"),
         (

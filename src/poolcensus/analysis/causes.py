@@ -67,6 +67,9 @@ _ROLE_REMEDIES: Final[Mapping[str | None, str]] = {
     "PackedPolicyTooLarge": f"Set fewer `session_tags`. {_NO_SESSION_POLICY}",
     "Throttling": "Run it again: STS asked for fewer calls.",
     "ValidationError": "Check that `session_duration` is at most the maximum session duration of the role.",
+    "NoCredentials": (
+        "Sign in with the profiles that the file names for these accounts, or correct your AWS config."
+    ),
     "WrongAccount": "Correct the profiles in the file that names these accounts, or name roles there.",
     # That of the session that assumes the role, and not the one that is sent with the call.
     "session policy": (
