@@ -125,7 +125,10 @@ class AccountListing:
         alone = [ListedAccount(self._caller.account_id, None, ACTIVE, None)] if SELF in choice.sources else []
         named = [
             *alone,
-            *(ListedAccount(each.id, each.name, each.state, None) for each in choice.files.entries.values()),
+            *(
+                ListedAccount(each.id, each.name, each.state or ACTIVE, None)
+                for each in choice.files.entries.values()
+            ),
         ]
         # What is not among the accounts that were listed has no place in the Organization.
         if not choice.lists_organization:
