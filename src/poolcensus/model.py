@@ -215,12 +215,14 @@ class KnownGap:
 class OutdatedGap:
     """A known gap that no longer holds. `allowed` counts its targets that were `ok` or `empty`.
 
-    `example` is the first of them. Without any, no target of the gap has failed.
+    `example` is the first of them. Without any, no target of the gap has failed; or the gap had no target,
+    which is 0 in `targets`, because its accounts have left the Organization.
     """
 
     gap: KnownGap
     allowed: int
     example: TargetResult | None
+    targets: int = 0
 
 
 @dataclass(frozen=True, slots=True)

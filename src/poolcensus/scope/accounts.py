@@ -61,6 +61,7 @@ class AccountListing:
             organization if choice.needs_organization else None, with_paths=choice.with_paths
         )
         self._source_of: dict[str, str] = {}
+        self._is_complete = False
         self._repeated = dict.fromkeys(choice.files.repeated)
         self.skipped: list[SkippedAccount] = []
         self.organization_id: str | None = choice.snapshot.organization_id if choice.snapshot else None
@@ -89,6 +90,11 @@ class AccountListing:
                 f"{', '.join(missing)}: not among the accounts of the {choice.source_name} (check `accounts`)"
             )
         self._warn_of_repeated()
+        self._is_complete = True
+
+    def lacks(self, account_id: str) -> bool:
+        """Whether the whole Organization was listed, and no source has the account."""
+        return self._is_complete and self._choice.lists_organization and account_id not in self._source_of
 
     def _claim(self, accounts: Iterable[Account]) -> None:
         for account in accounts:
