@@ -47,8 +47,8 @@ def test_a_gap_that_no_longer_holds_is_named_shortly_and_with_the_reason() -> No
     gone, refused = outdated_gaps((OutdatedGap(gap, 0, None), OutdatedGap(gap, 0, None, 3)))
     named = ",".join(gap.accounts[:5])
     assert gone == (
-        f"Known gap {named}:*:scp_denied (and 4,995 more accounts) no longer holds: the Organization has none of"
-        " its accounts. Narrow it or remove it from `known_gaps`."
+        f"Known gap {named}:*:scp_denied (and 4,995 more accounts) no longer holds: the Organization has none"
+        " of its accounts. Narrow it or remove it from `known_gaps`."
     )
     assert "none of its targets failed" in refused
 

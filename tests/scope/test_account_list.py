@@ -59,6 +59,8 @@ async def test_a_list_takes_the_place_of_the_organization(tmp_path: Path) -> Non
     assert (await walked(path, tags=frozenset({("env", "prod")})))[0] == plain[:1]
     with pytest.raises(SettingsError, match="no account of the list is in ou-b"):
         await walked(path, units=("ou-b",))
+    # The settings that the list was written with may be those of the run: it has nobody in what they exclude.
+    assert (await walked(path, exclude_units=("ou-b",)))[0] == plain
 
 
 def test_a_list_is_private_and_has_its_digest(tmp_path: Path) -> None:

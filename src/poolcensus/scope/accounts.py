@@ -109,7 +109,8 @@ class AccountListing:
         choice = self._choice
         units = (*choice.units, *choice.exclude_units)
         if units and choice.snapshot is not None and choice.snapshot.has_paths:
-            choice.snapshot.check_units(units)
+            # One that is excluded has no account in a list that was written with the same settings.
+            choice.snapshot.check_units(choice.units)
         elif units:
             await self._opened().check_units(units)
 
