@@ -125,6 +125,15 @@ def test_a_wrong_table_is_refused_with_its_name(tmp_path: Path, table: str, word
     assert len(str(caught.value).splitlines()) == 1
 
 
+def test_a_list_of_accounts_is_of_one_organization(file: Path) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.load(file, accounts_snapshot="accounts.json")
+    assert str(caught.value) == (
+        "accounts_snapshot takes the list of one Organization, and `organization` names several:"
+        " leave one out"
+    )
+
+
 def test_the_environment_has_no_tables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POOLCENSUS_ORGANIZATION", "gov")
     with pytest.raises(SettingsError, match="must be tables of a configuration file"):
