@@ -101,8 +101,8 @@ class AccountListing:
             owner = self._owners.setdefault(account.id, self._name)
             if owner != self._name:
                 raise OrganizationError(
-                    f"account {account.id} is listed by {owner} too. Leave it out of one of them with"
-                    " `exclude_accounts`."
+                    f"account {account.id} is listed by {owner} too. Leave it out of one of them, with"
+                    " exclude_accounts in its table."
                 )
 
     async def _check_units(self) -> None:
