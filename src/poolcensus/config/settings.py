@@ -86,9 +86,6 @@ class Settings(Entries, frozen=True, kw_only=True):
         return request
 
     def _clashes_of_tables(self) -> Iterator[Clash]:
-        if self.organization and self.accounts_snapshot is not None:
-            message = "takes the list of one Organization, and `organization` names several: leave one out"
-            yield Clash("accounts_snapshot", message, frozenset({"accounts_snapshot", "organization"}))
         for table in self.organization:
             try:
                 self.with_table(table)
