@@ -396,7 +396,7 @@ class Plan:
     """What a census would do, without doing it.
 
     `calls` counts by API operation what `collect` would send at least: one page a target. `regions` are those
-    of any account.
+    of any account. Of several Organizations, `caller` and `organization_id` are those of the first.
     """
 
     caller: Caller
@@ -408,3 +408,4 @@ class Plan:
     region_disabled: int
     calls: dict[str, int]
     estimate: Estimate | None = None
+    organizations: tuple[OrganizationInfo, ...] = ()

@@ -138,6 +138,10 @@ async def test_streams_and_plans_are_of_both(two: Two) -> None:
     async with poolcensus.Census(two.settings()) as census:
         plan = await census.plan()
         assert (plan.targets, len(plan.accounts)) == (8, 5)
+        assert [(each.name, each.accounts_planned) for each in plan.organizations] == [
+            ("commercial", 3),
+            ("gov", 2),
+        ]
         assert plan.calls["workspaces:DescribeWorkspacesPools"] == 8
         targets = [each async for each in census.targets()]
         assert len(targets) == 8
