@@ -135,6 +135,26 @@ def test_files_are_joined_in_order_and_add_to_each_other(tmp_path: Path) -> None
     assert joined.repeated == (B,)
 
 
+@pytest.mark.parametrize("key", ["name", "state", "role", "external_id", "regions", "profile"])
+def test_what_one_file_does_not_say_is_taken_from_the_other(tmp_path: Path, key: str) -> None:
+    whole = {
+        "id": A,
+        "name": "a",
+        "state": "CLOSED",
+        "role": "path/Reader",
+        "external_id": SECRET,
+        "regions": ["eu-*", "us-east-1"],
+        "profile": "hub",
+    }
+    rest = {name: value for name, value in whole.items() if name != key}
+    files = [
+        write(tmp_path, f"{number}.json", json.dumps([entry]))
+        for number, entry in enumerate((rest, {"id": A, key: whole[key]}))
+    ]
+    for paths in (files, files[::-1]):
+        assert join_files(paths).entries == {A: WHOLE._replace(state="CLOSED")}
+
+
 def test_a_file_that_is_silent_about_a_state_contradicts_none(tmp_path: Path) -> None:
     states = write(tmp_path, "list.csv", f"Id,State\n{A},SUSPENDED\n{B},ACTIVE\n")
     access = write(tmp_path, "access.csv", f"Id,role\n{A},R\n{B},\n")
