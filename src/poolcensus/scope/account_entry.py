@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from poolcensus import partitions
@@ -167,9 +168,15 @@ def _regions(key: str, value: object, at: Callable[[str], str], known: frozenset
     except ValueError as error:
         raise ValueError(f"{at(key)}: {error}") from None
     for pattern in patterns:
-        if not any(partitions.matches(region, (pattern,)) for region in known):
+        if not _matches_any(pattern, known):
             raise ValueError(
                 f"{at(key)}: {readers.shown(pattern)} matches no region. A region that is newer than this"
                 " version of poolcensus goes into `extra_regions`."
             )
     return patterns
+
+
+# A file of thousands of accounts has few patterns.
+@lru_cache(maxsize=256)
+def _matches_any(pattern: str, regions: frozenset[str]) -> bool:
+    return any(partitions.matches(region, (pattern,)) for region in regions)
