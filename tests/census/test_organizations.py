@@ -12,7 +12,7 @@ import pytest
 import poolcensus
 from poolcensus.cli import main
 from poolcensus.doctor.findings import Cause, Check
-from poolcensus.errors import OrganizationError
+from poolcensus.errors import CredentialsError, OrganizationError
 from poolcensus.model import Outcome
 from poolcensus.snapshot import list_snapshots, verify
 
@@ -198,6 +198,9 @@ async def test_a_diagnosis_tries_a_bucket_with_the_credentials_of_the_run(
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     (problem,) = [each for each in await findings_of(settings) if each.is_problem]
     assert (problem.check, problem.cause) == (Check.DESTINATION, Cause.CREDENTIALS)
+    async with poolcensus.Census(settings) as census:
+        with pytest.raises(CredentialsError):
+            await census.collect()
 
 
 async def test_what_goes_wrong_names_its_organization_and_nothing_is_published(two: Two) -> None:

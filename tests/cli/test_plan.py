@@ -143,3 +143,12 @@ def test_a_list_that_can_not_be_written_is_refused_before_any_call(
     assert said in capsys.readouterr().err
     assert not library.asked
     assert not Path("list.json").exists()
+
+
+def test_a_list_of_several_organizations_is_refused_before_any_call(
+    library: FakeLibrary, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("poolcensus.toml").write_text('[[organization]]\nname = "one"\n', encoding="utf-8")
+    assert main(["plan", "--output", "list.json"]) == 2
+    assert "writes the list of one Organization" in capsys.readouterr().err
+    assert not Path("list.json").exists()
