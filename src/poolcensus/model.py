@@ -215,12 +215,14 @@ class KnownGap:
 class OutdatedGap:
     """A known gap that no longer holds. `allowed` counts its targets that were `ok` or `empty`.
 
-    `example` is the first of them. Without any, no target of the gap has failed.
+    `example` is the first of them. Without any, no target of the gap has failed; or the gap had no target,
+    which is 0 in `targets`, because its accounts have left the Organization.
     """
 
     gap: KnownGap
     allowed: int
     example: TargetResult | None
+    targets: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,7 +396,7 @@ class Plan:
     """What a census would do, without doing it.
 
     `calls` counts by API operation what `collect` would send at least: one page a target. `regions` are those
-    of any account.
+    of any account. Of several Organizations, `caller` and `organization_id` are those of the first.
     """
 
     caller: Caller
@@ -406,3 +408,4 @@ class Plan:
     region_disabled: int
     calls: dict[str, int]
     estimate: Estimate | None = None
+    organizations: tuple[OrganizationInfo, ...] = ()

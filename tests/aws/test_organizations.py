@@ -140,6 +140,36 @@ async def test_units_are_walked_to_their_depth() -> None:
     assert found == ["000000000001", "000000000002", "000000000003"]
 
 
+async def test_units_that_go_round_in_a_circle_are_walked_once() -> None:
+    def scripted() -> Scripted:
+        circle = (("r-1", "ou-1"), ("ou-1", "ou-2"), ("ou-2", "ou-1"))
+        return Scripted(
+            {
+                "list_roots": [{"Roots": [{"Id": "r-1"}]}],
+                "list_accounts_for_parent ou-2": [{"Accounts": [one(2)]}],
+                **{
+                    f"list_organizational_units_for_parent {parent}": [
+                        {"OrganizationalUnits": [{"Id": unit}]}
+                    ]
+                    * 2
+                    for parent, unit in circle
+                },
+            }
+        )
+
+    walk, tree = scripted(), scripted()
+    under = [each.id async for page in organization(walk).accounts_under("ou-1") for each in page]
+    assert (under, len(walk.requests)) == (["000000000002"], 4)
+    assert await organization(tree).paths() == {"000000000002": "/r-1/ou-1/ou-2/000000000002/"}
+    assert len(tree.requests) == 7
+
+
+@pytest.mark.parametrize("tag", [{}, {"Key": "a"}, {"Key": "a", "Value": None}, {"Value": "b"}])
+async def test_a_tag_without_a_key_or_a_value_is_no_tag_named_none(tag: JsonObject) -> None:
+    with pytest.raises(OrganizationError, match="a tag without"):
+        await organization(Scripted({"list_tags_for_resource": [{"Tags": [tag]}]})).tags("000000000002")
+
+
 async def test_a_unit_without_an_id_is_not_passed_over() -> None:
     scripted = Scripted(
         {

@@ -10,6 +10,7 @@ import poolcensus
 from poolcensus.cli import main
 from poolcensus.errors import IncompleteError, NotPublishedError
 from poolcensus.model import KnownGap, Outcome, SnapshotStatus
+from poolcensus.scope.account_choice import shard_of
 from poolcensus.snapshot import verify
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     Start = Callable[..., Coroutine[None, None, Lab]]
 
-TWO, THREE = "000000000002", "000000000003"
+ONE, TWO, THREE = "000000000001", "000000000002", "000000000003"
 DENIED = (f"denied,policy=scp,account={TWO}", f"denied,policy=scp,account={THREE},region=eu-west-1")
 
 
@@ -61,9 +62,30 @@ async def test_a_gap_that_no_longer_holds_is_reported(lab: Start) -> None:
         await census.collect()
         gone, lifted = census.outdated_gaps
     assert (gone.gap.accounts, gone.allowed, gone.example) == (("000000000009",), 0, None)
-    assert lifted.allowed == 3
+    assert (gone.targets, lifted.targets, lifted.allowed) == (0, 6, 3)
     assert lifted.example is not None
     assert lifted.example.account_id == THREE
+
+
+@pytest.mark.parametrize(
+    "narrowed",
+    [
+        {"accounts": [ONE]},
+        {"exclude_accounts": [TWO]},
+        {"account_names": ["acct-0"]},
+        {"regions": ["us-east-1"]},
+        {"shard": f"{3 - shard_of(TWO, 2)}/2"},
+        {"accounts_from": "self"},
+    ],
+)
+async def test_a_gap_outside_of_what_a_run_asks_still_holds(lab: Start, narrowed: dict[str, object]) -> None:
+    """Every shard of a census has the gaps of all of them, and a run of one account those of the others."""
+    here = await lab(accounts=4, faults=DENIED)
+    async with poolcensus.Census(
+        here.settings(known_gaps=[f"{TWO}:eu-west-1:scp_denied"], **narrowed)
+    ) as census:
+        await census.collect()
+        assert census.outdated_gaps == ()
 
 
 @pytest.mark.parametrize(

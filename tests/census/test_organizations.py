@@ -11,7 +11,8 @@ import pytest
 
 import poolcensus
 from poolcensus.cli import main
-from poolcensus.errors import OrganizationError
+from poolcensus.doctor.findings import Cause, Check
+from poolcensus.errors import CredentialsError, OrganizationError
 from poolcensus.model import Outcome
 from poolcensus.snapshot import list_snapshots, verify
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from census_lab import Lab
     from poolcensus.config import Settings
+    from poolcensus.doctor.findings import Finding
 
     Start = Callable[..., Coroutine[None, None, Lab]]
 
@@ -136,6 +138,10 @@ async def test_streams_and_plans_are_of_both(two: Two) -> None:
     async with poolcensus.Census(two.settings()) as census:
         plan = await census.plan()
         assert (plan.targets, len(plan.accounts)) == (8, 5)
+        assert [(each.name, each.accounts_planned) for each in plan.organizations] == [
+            ("commercial", 3),
+            ("gov", 2),
+        ]
         assert plan.calls["workspaces:DescribeWorkspacesPools"] == 8
         targets = [each async for each in census.targets()]
         assert len(targets) == 8
@@ -154,8 +160,8 @@ async def test_an_account_of_two_tables_is_refused(two: Two) -> None:
         with pytest.raises(OrganizationError) as caught:
             await census.collect()
     assert str(caught.value) in {
-        f"Organization {one}: account {account} is listed by {other} too. Leave it out of one of them with"
-        " `exclude_accounts`."
+        f"Organization {one}: account {account} is listed by {other} too. Leave it out of one of them, with"
+        " exclude_accounts in its table."
         for account in (ONE, TWO)
         for one, other in (found, found[::-1])
     }
@@ -169,6 +175,32 @@ async def test_an_account_of_two_tables_is_refused(two: Two) -> None:
         FOUR: "gov",
         FIVE: "gov",
     }
+
+
+async def findings_of(settings: Settings) -> list[Finding]:
+    async with poolcensus.diagnose(settings) as stream:
+        return [each async for each in stream]
+
+
+async def test_a_diagnosis_finds_the_account_that_a_run_would_be_refused_for(two: Two) -> None:
+    first, second = two.tables()
+    findings = await findings_of(two.settings(organization=[first, {**first, "name": "again"}, second]))
+    (problem,) = [each for each in findings if each.is_problem]
+    assert problem.check is Check.ORGANIZATION
+    assert str(problem.message).startswith(f"Organization again: account {ONE} is listed by commercial too.")
+
+
+async def test_a_diagnosis_tries_a_bucket_with_the_credentials_of_the_run(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = two.settings(dest="s3://some-bucket/there", endpoint_url=two.commercial.simulator.endpoint_url)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    (problem,) = [each for each in await findings_of(settings) if each.is_problem]
+    assert (problem.check, problem.cause) == (Check.DESTINATION, Cause.CREDENTIALS)
+    async with poolcensus.Census(settings) as census:
+        with pytest.raises(CredentialsError):
+            await census.collect()
 
 
 async def test_what_goes_wrong_names_its_organization_and_nothing_is_published(two: Two) -> None:

@@ -50,6 +50,18 @@ async def test_the_newest_snapshot_of_the_same_kind_is_a_measure(lab: Start) -> 
         assert found.snapshot_id is None
 
 
+@pytest.mark.parametrize(("in_table", "basis"), [(False, "256 at a time"), (True, "about 5 a second")])
+async def test_region_status_by_one_account_is_bounded_by_its_rate(
+    lab: Start, in_table: bool, basis: str
+) -> None:
+    here = await lab(accounts=4, regions=("us-east-1", "af-south-1"))
+    tables = [{"name": "one", **({"region_status": "management"} if in_table else {})}]
+    estimate = (await planned(here, organization=tables)).estimate
+    assert estimate is not None
+    (step,) = [each for each in estimate.steps if each.action == "account:ListRegions"]
+    assert step.basis.startswith(basis)
+
+
 async def test_shards_over_one_list_are_the_whole_without_overlap(lab: Start) -> None:
     here = await lab(accounts=9, regions=("us-east-1",), suspended=0.3)
     path = str(here.dest.with_name("list.json"))

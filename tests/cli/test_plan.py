@@ -13,7 +13,7 @@ from rich.console import Console
 
 from poolcensus.cli import main, summaries
 from poolcensus.cli.output import plan_object
-from poolcensus.model import Account, Estimate, EstimateStep, SkippedAccount
+from poolcensus.model import Account, Caller, Estimate, EstimateStep, OrganizationInfo, SkippedAccount
 from poolcensus.scope.account_list import read_account_list
 
 if TYPE_CHECKING:
@@ -61,6 +61,24 @@ def test_a_table_counts_what_is_skipped_and_called_and_says_how_long(whole: Plan
         assert expected in said
     later = replace(whole, estimate=replace(ESTIMATE, snapshot_id="20261123T020000Z-3f9a1c"))
     assert "about 1 min 15 s, as of 20261123T020000Z-3f9a1c; most of it" in said_of(later)
+
+
+def test_each_of_several_organizations_is_named_with_its_caller(whole: Plan) -> None:
+    arn = "arn:aws-us-gov:iam::000000000004:user/x"
+    gov = OrganizationInfo("gov", None, Caller("000000000004", arn, "aws-us-gov"), 2)
+    both = replace(whole, organizations=(OrganizationInfo("main", "o-abc", whole.caller, 1), gov))
+    said = said_of(both)
+    assert f"Organization main, o-abc: 1 account, by {whole.caller.arn}" in said
+    assert f"Organization gov: 2 accounts, by {arn}" in said
+    found = plan_object(both)["organizations"]
+    assert isinstance(found, list)
+    assert found[1] == {
+        "name": "gov",
+        "organization_id": None,
+        "caller": {"account": "000000000004", "arn": arn, "partition": "aws-us-gov"},
+        "accounts_planned": 2,
+    }
+    assert "organizations" not in plan_object(whole)
 
 
 def test_programs_get_the_whole(whole: Plan) -> None:
@@ -124,4 +142,13 @@ def test_a_list_that_can_not_be_written_is_refused_before_any_call(
     assert main(["plan", *given]) == 2
     assert said in capsys.readouterr().err
     assert not library.asked
+    assert not Path("list.json").exists()
+
+
+def test_a_list_of_several_organizations_is_refused_before_any_call(
+    library: FakeLibrary, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("poolcensus.toml").write_text('[[organization]]\nname = "one"\n', encoding="utf-8")
+    assert main(["plan", "--output", "list.json"]) == 2
+    assert "writes the list of one Organization" in capsys.readouterr().err
     assert not Path("list.json").exists()

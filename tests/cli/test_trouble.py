@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poolcensus.cli.trouble import closures, complain, failures, with_options
+from poolcensus.cli.trouble import closures, complain, failures, outdated_gaps, with_options
 from poolcensus.cli.wording import printable
 from poolcensus.engine.failures import FailureTally
-from poolcensus.model import Outcome
+from poolcensus.model import KnownGap, Outcome, OutdatedGap
 from poolcensus.operations import WORKSPACES_POOLS
 
 if TYPE_CHECKING:
@@ -40,6 +40,17 @@ def test_a_name_is_cut_where_it_is_longer_than_any_of_aws(result: Callable[..., 
     assert f"000000000004 {'x' * 256} (eu-west-1)" in line
     (line,) = closures([replace(named, pools=1)])
     assert line.endswith(f"000000000004 {'x' * 256} (eu-west-1)")
+
+
+def test_a_gap_that_no_longer_holds_is_named_shortly_and_with_the_reason() -> None:
+    gap = KnownGap(tuple(f"{each:012d}" for each in range(1, 5001)), (), (Outcome.SCP_DENIED,))
+    gone, refused = outdated_gaps((OutdatedGap(gap, 0, None), OutdatedGap(gap, 0, None, 3)))
+    named = ",".join(gap.accounts[:5])
+    assert gone == (
+        f"Known gap {named}:*:scp_denied (and 4,995 more accounts) no longer holds: the Organization has none"
+        " of its accounts. Narrow it or remove it from `known_gaps`."
+    )
+    assert "none of its targets failed" in refused
 
 
 def test_failures_are_grouped_by_outcome_and_name_the_accounts(result: Callable[..., TargetResult]) -> None:

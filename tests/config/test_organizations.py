@@ -54,6 +54,24 @@ def test_the_environment_and_the_command_line_rank_above_tables(
     assert {each.regions for each in settings.values()} == {("us-gov-west-1",)}
 
 
+def test_they_rank_above_the_other_way_to_set_the_same_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "poolcensus.toml"
+    path.write_text(
+        '[[organization]]\nname = "a"\nrole_arn = "arn:{partition}:iam::{account_id}:role/OfTheTable"\n'
+        'external_id_file = "/etc/id"\n[[organization]]\nname = "b"\nrole_name = "OfTheTable"\n',
+        encoding="utf-8",
+    )
+    monkeypatch.setenv("POOLCENSUS_EXTERNAL_ID", "of-the-environment")
+    for each in Settings.load(path, role_name="OfTheOption").by_organization().values():
+        assert (each.role_name, each.role_arn, each.external_id_file) == ("OfTheOption", None, None)
+        assert each.external_id is not None
+    template = "arn:{partition}:iam::{account_id}:role/OfTheOption"
+    for each in Settings.load(path, role_arn=template).by_organization().values():
+        assert (each.role_name, each.role_arn) == (Settings().role_name, template)
+
+
 def test_one_of_two_ways_in_a_table_takes_the_place_of_the_other(tmp_path: Path) -> None:
     path = tmp_path / "poolcensus.toml"
     path.write_text(
@@ -105,6 +123,15 @@ def test_a_wrong_table_is_refused_with_its_name(tmp_path: Path, table: str, word
     assert words in str(caught.value)
     assert "canary" not in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_list_of_accounts_is_of_one_organization(file: Path) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.load(file, accounts_snapshot="accounts.json")
+    assert str(caught.value) == (
+        "accounts_snapshot takes the list of one Organization, and `organization` names several:"
+        " leave one out"
+    )
 
 
 def test_the_environment_has_no_tables(monkeypatch: pytest.MonkeyPatch) -> None:

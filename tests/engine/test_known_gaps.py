@@ -50,5 +50,15 @@ def test_each_target_counts_once_and_each_gap_is_outdated_by_its_own_targets(
         inside = [each for each in results if holds(gap, each)]
         allowed = [each for each in inside if each.outcome in {Outcome.OK, Outcome.EMPTY}]
         if allowed or all(each.outcome.covered for each in inside):
-            outdated.append(OutdatedGap(gap, len(allowed), allowed[0] if allowed else None))
-    assert list(known.outdated()) == outdated
+            outdated.append(OutdatedGap(gap, len(allowed), allowed[0] if allowed else None, len(inside)))
+    assert list(known.outdated(lambda _: False)) == outdated
+
+
+def test_a_gap_without_a_target_holds_until_all_its_accounts_have_left() -> None:
+    gap = KnownGap(ACCOUNTS[:2], (), (Outcome.SCP_DENIED,))
+    anywhere = KnownGap((), ("eu-*",), (Outcome.SCP_DENIED,))
+    known = KnownGaps((gap, anywhere))
+    known.take(TargetResult(ACCOUNTS[2], None, "us-east-1", Outcome.OK))
+    for left in ((), ACCOUNTS[:1], ACCOUNTS[2:]):
+        assert known.outdated(left.__contains__) == ()
+    assert known.outdated(ACCOUNTS.__contains__) == (OutdatedGap(gap, 0, None),)

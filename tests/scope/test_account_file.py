@@ -48,7 +48,9 @@ def write(tmp_path: Path, name: str, content: str | bytes) -> str:
 )
 @pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"])
 def test_each_format_is_read(tmp_path: Path, name: str, content: str, bom: bytes) -> None:
-    assert read_accounts(write(tmp_path, name, bom + content.encode())) == TWO
+    first, second = read_accounts(write(tmp_path, name, bom + content.encode()))
+    assert (first._replace(state=None), second) == TWO
+    assert first.state == ("ACTIVE" if "ACTIVE" in content else None)
 
 
 @pytest.mark.parametrize(
@@ -207,10 +209,9 @@ def test_what_can_be_read_in_two_ways_is_refused(
     ],
 )
 def test_a_list_says_which_accounts_are_not_active(tmp_path: Path, name: str, content: str) -> None:
-    assert read_accounts(write(tmp_path, name, content)) == (
-        AccountEntry(A, None, "SUSPENDED"),
-        AccountEntry(B, None, "ACTIVE"),
-    )
+    first, second = read_accounts(write(tmp_path, name, content))
+    assert first == AccountEntry(A, None, "SUSPENDED")
+    assert second in (AccountEntry(B), AccountEntry(B, None, "ACTIVE"))
 
 
 @given(st.lists(st.tuples(st.integers(0, 10**12 - 1), st.text(max_size=20)), min_size=1, max_size=8))

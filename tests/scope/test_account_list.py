@@ -59,6 +59,21 @@ async def test_a_list_takes_the_place_of_the_organization(tmp_path: Path) -> Non
     assert (await walked(path, tags=frozenset({("env", "prod")})))[0] == plain[:1]
     with pytest.raises(SettingsError, match="no account of the list is in ou-b"):
         await walked(path, units=("ou-b",))
+    # The settings that the list was written with may be those of the run: it has nobody in what they exclude.
+    assert (await walked(path, exclude_units=("ou-b",)))[0] == plain
+
+
+@pytest.mark.parametrize("lacking", [Account(D, "d", None, ()), Account(D, "d", f"o-1/r-1/{D}/", None)])
+def test_a_list_tells_places_and_tags_only_where_it_has_those_of_all(
+    tmp_path: Path, lacking: Account
+) -> None:
+    path = str(tmp_path / "list.json")
+    write_account_list(PLAN, path)
+    whole = read_account_list(path)
+    assert (whole.has_paths, whole.has_tags) == (True, True)
+    write_account_list(replace(PLAN, accounts=(*PLAN.accounts, lacking)), path)
+    read = read_account_list(path)
+    assert (read.has_paths, read.has_tags) == (lacking.ou_path is not None, lacking.tags is not None)
 
 
 def test_a_list_is_private_and_has_its_digest(tmp_path: Path) -> None:

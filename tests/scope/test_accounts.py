@@ -112,6 +112,7 @@ class Scripted:
         self.refused: frozenset[str] = frozenset()
         self.missing: frozenset[str] = frozenset()
         self.tree: dict[str, str] = {}
+        self.pages_sent = 0
         self.waiting = 0
         self.at_once = 1
         self.enough = anyio.Event()
@@ -119,6 +120,7 @@ class Scripted:
     async def accounts(self) -> AsyncIterator[tuple[ListedAccount, ...]]:
         self.asked.append("accounts")
         for page in self._pages:
+            self.pages_sent += 1
             yield tuple(page)
 
     async def check_units(self, units: Sequence[str]) -> None:
@@ -399,6 +401,20 @@ async def test_a_file_is_narrowed_by_units_and_tags() -> None:
     listing = listing_of(choice, organization)
     assert listing.asks_organization
     assert await walk(listing) == ids(1)
+
+
+async def test_a_file_is_placed_by_a_listing_and_by_no_walk_where_that_has_paths() -> None:
+    pages = [
+        [listed(7, under="ou-b")],
+        [listed(1, under="ou-a"), listed(2, under="ou-b")],
+        [listed(8, under="ou-b")],
+    ]
+    organization = Scripted(pages)
+    choice = of_file("f.csv", *(AccountEntry(each) for each in ids(1, 2)), units=("ou-a",))
+    assert await walk(listing_of(choice, organization)) == ids(1)
+    assert organization.asked == ["check ou-a", "accounts"]
+    # Not the last: both were on the second.
+    assert organization.pages_sent == 2
 
 
 @settings(max_examples=50)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 A, B, C = "000000000012", "123456789012", "000000000007"
 SECRET = "such-a-secret-of-ours"
-WHOLE = AccountEntry(A, "a", "ACTIVE", "path/Reader", Secret(SECRET), ("eu-*", "us-east-1"), "hub")
+WHOLE = AccountEntry(A, "a", None, "path/Reader", Secret(SECRET), ("eu-*", "us-east-1"), "hub")
 ARN = f"arn:aws:iam::{B}:role/path/Reader"
 
 
@@ -133,6 +133,68 @@ def test_files_are_joined_in_order_and_add_to_each_other(tmp_path: Path) -> None
     ]
     # The other of the two adds nothing.
     assert joined.repeated == (B,)
+
+
+@pytest.mark.parametrize("key", ["name", "state", "role", "external_id", "regions", "profile"])
+def test_what_one_file_does_not_say_is_taken_from_the_other(tmp_path: Path, key: str) -> None:
+    whole = {
+        "id": A,
+        "name": "a",
+        "state": "CLOSED",
+        "role": "path/Reader",
+        "external_id": SECRET,
+        "regions": ["eu-*", "us-east-1"],
+        "profile": "hub",
+    }
+    rest = {name: value for name, value in whole.items() if name != key}
+    files = [
+        write(tmp_path, f"{number}.json", json.dumps([entry]))
+        for number, entry in enumerate((rest, {"id": A, key: whole[key]}))
+    ]
+    for paths in (files, files[::-1]):
+        assert join_files(paths).entries == {A: WHOLE._replace(state="CLOSED")}
+
+
+def test_a_file_that_is_silent_about_a_state_contradicts_none(tmp_path: Path) -> None:
+    states = write(tmp_path, "list.csv", f"Id,State\n{A},SUSPENDED\n{B},ACTIVE\n")
+    access = write(tmp_path, "access.csv", f"Id,role\n{A},R\n{B},\n")
+    for paths in ((states, access), (access, states)):
+        joined = join_files(paths)
+        assert joined.entries[A] == AccountEntry(A, None, "SUSPENDED", role="R")
+        assert joined.repeated == (B,)
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "found"),
+    [
+        ("Id,role,role_arn", f"{B}, ,{ARN}", AccountEntry(B, role=ARN)),
+        ("Id,role,role_arn", f"{B},{ARN},{ARN}", AccountEntry(B, role=ARN)),
+        ("Id,region,regions", f"{B},\t,eu-*", AccountEntry(B, regions=("eu-*",))),
+        ("Id,state,status", f"{B}, ,CLOSED", AccountEntry(B, None, "CLOSED")),
+    ],
+)
+def test_a_blank_cell_says_nothing(tmp_path: Path, header: str, row: str, found: AccountEntry) -> None:
+    assert read_accounts(write(tmp_path, "a.csv", f"{header}\n{row}\n")) == (found,)
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "sentence"),
+    [
+        ("Id,role,role_arn", f"{B},R,{ARN}", "line 2, column 3 (role_arn): not the same as role"),
+        ("Id,region,regions", f"{B},us-*,eu-*", "line 2, column 2 (region): not the same as regions"),
+        (
+            "Id,externalid,external_id",
+            f"{B},{SECRET},x",
+            "column 2 (externalid): not the same as external_id",
+        ),
+    ],
+)
+def test_two_columns_for_one_thing_have_to_agree(
+    tmp_path: Path, header: str, row: str, sentence: str
+) -> None:
+    with pytest.raises(SettingsError, match=re.escape(sentence)) as raised:
+        read_accounts(write(tmp_path, "a.csv", f"{header}\n{row}\n"))
+    assert SECRET not in str(raised.value)
 
 
 @pytest.mark.parametrize(

@@ -86,16 +86,17 @@ class Organization:
 
     async def accounts_under(self, unit: str) -> AsyncIterator[tuple[ListedAccount, ...]]:
         """Every account under a root or an organizational unit, at any depth."""
-        parents = [unit]
+        parents, seen = [unit], {unit}
         while parents:
             parent = parents.pop()
             async for page in self._accounts_of(parent):
                 yield page
-            parents += [each async for each in self._units_of(parent)]
+            parents += [each async for each in self._units_of(parent, seen)]
 
     async def paths(self) -> dict[str, str]:
         """Return the path of every account, by a walk over the whole tree: two calls for each OU at least."""
         places: dict[str, str] = {}
+        seen: set[str] = set()
         async for page in self._list("list_roots", {}, "Roots"):
             above = [(_organization_of(each) or "", _id_of(each)) for each in page]
             while above:
@@ -103,7 +104,7 @@ class Organization:
                 path = f"{path}/{parent}"
                 async for accounts in self._accounts_of(parent):
                     places.update({each.id: f"{path}/{each.id}/" for each in accounts})
-                above += [(path, each) async for each in self._units_of(parent)]
+                above += [(path, each) async for each in self._units_of(parent, seen)]
         return places
 
     async def check_units(self, units: Iterable[str]) -> None:
@@ -128,7 +129,7 @@ class Organization:
             try:
                 return frozenset(
                     [
-                        (str(each.get("Key")), str(each.get("Value")))
+                        _tag(each)
                         async for page in self._list(
                             "list_tags_for_resource", {"ResourceId": account_id}, "Tags", watch
                         )
@@ -142,11 +143,14 @@ class Organization:
         async for page in self._list("list_accounts_for_parent", {"ParentId": parent}, "Accounts"):
             yield tuple(_listed(each) for each in page)
 
-    async def _units_of(self, parent: str) -> AsyncIterator[str]:
+    async def _units_of(self, parent: str, seen: set[str]) -> AsyncIterator[str]:
+        """Yield the units of a root or a unit that were not `seen`: a tree that is none has no end."""
         request = {"ParentId": parent}
         async for page in self._list("list_organizational_units_for_parent", request, "OrganizationalUnits"):
             for each in page:
-                yield _id_of(each)
+                if (unit := _id_of(each)) not in seen:
+                    seen.add(unit)
+                    yield unit
 
     async def _list(
         self,
@@ -196,6 +200,13 @@ def _membership(reply: Reply) -> Membership:
         raise bad_response(reply, "the body describes no Organization")
     # The name is older than the console's "management account".
     return Membership(str(found.get("Id")), str(found.get("MasterAccountId")))
+
+
+def _tag(tag: JsonObject) -> tuple[str, str]:
+    key, value = tag.get("Key"), tag.get("Value")
+    if not isinstance(key, str) or not isinstance(value, str):
+        raise OrganizationError("Organizations sent a tag without a key or a value")
+    return key, value
 
 
 def _id_of(unit: JsonObject) -> str:

@@ -108,7 +108,7 @@ class Census:
     @property
     def outdated_gaps(self) -> tuple[OutdatedGap, ...]:
         """The known gaps that no longer hold, once a run has ended."""
-        return self._run.known_gaps.outdated()
+        return self._run.outdated_gaps
 
     @property
     def closed(self) -> tuple[TargetResult, ...]:

@@ -33,7 +33,10 @@ async def with_estimate(plan: Plan, settings: Settings, operation: Operation) ->
         settings.concurrency,
         settings.per_region,
         len(plan.regions),
-        one_account=settings.region_status is RegionStatusSource.MANAGEMENT,
+        one_account=any(
+            each.region_status is RegionStatusSource.MANAGEMENT
+            for each in settings.by_organization().values()
+        ),
     )
     return replace(plan, estimate=estimate(plan.calls, operation.permission, plan.targets, limits, last))
 

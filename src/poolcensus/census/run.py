@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from poolcensus.config import Settings
     from poolcensus.engine.engine import PreviousRun, Sink
-    from poolcensus.model import FailureGroup, Outcome, TargetResult
+    from poolcensus.model import FailureGroup, Outcome, OutdatedGap, TargetResult
     from poolcensus.operations import Operation
     from poolcensus.scope.opening import Opened
 
@@ -49,6 +49,7 @@ class Run:
     def __init__(self, settings: Settings, operation: Operation) -> None:
         self._settings = settings
         self._engines: tuple[Engine, ...] = ()
+        self._organizations: tuple[Opened, ...] = ()
         self._uncovered: list[TargetResult] = []
         self._tally = FailureTally(operation)
         self.known_gaps = KnownGaps(settings.known_gaps)
@@ -73,6 +74,7 @@ class Run:
             each.name: self._engine(each, recorder, long=long, former=former) for each in organizations
         }
         self._engines = tuple(engines.values())
+        self._organizations = tuple(organizations)
         with first_reason_raised():
             async with anyio.create_task_group() as group:
                 for each in organizations:
@@ -142,6 +144,14 @@ class Run:
         """How many targets were not covered, less those that failed as was expected."""
         totals = self.totals
         return totals.targets - totals.covered - self.known_gaps.expected
+
+    @property
+    def outdated_gaps(self) -> tuple[OutdatedGap, ...]:
+        """The known gaps that no longer hold, once the run has ended."""
+        listings = [each.listing for each in self._organizations]
+        return self.known_gaps.outdated(
+            lambda account_id: bool(listings) and all(each.lacks(account_id) for each in listings)
+        )
 
     @property
     def accounts(self) -> int:

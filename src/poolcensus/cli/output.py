@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from poolcensus.format import codec
+from poolcensus.format.schema import caller_object, organization_object
 from poolcensus.format.times import rfc3339
 
 if TYPE_CHECKING:
@@ -78,12 +79,9 @@ def unlock_object(dest: str, holder: LockHolder | None) -> JsonObject:
 def plan_object(plan: Plan) -> JsonObject:
     """Return the plan, under the names that the manifest uses."""
     return {
-        "caller": {
-            "account": plan.caller.account_id,
-            "arn": plan.caller.arn,
-            "partition": plan.caller.partition,
-        },
+        "caller": caller_object(plan.caller),
         "organization_id": plan.organization_id,
+        **({"organizations": [*map(organization_object, plan.organizations)]} if plan.organizations else {}),
         "accounts": {
             "planned": [_account_object(each) for each in plan.accounts],
             "skipped": [

@@ -106,8 +106,7 @@ def plan_summary(plan: Plan) -> Iterable[RenderableType]:
     """Yield what a census would do."""
     yield _Facts(
         [
-            ("Caller", plan.caller.arn, ""),
-            *([("Organization", plan.organization_id, "")] if plan.organization_id else []),
+            *_who(plan),
             ("Accounts", f"{len(plan.accounts):,}{_skipped(plan.skipped)}", ""),
             ("Regions", f"{len(plan.regions):,}: {', '.join(plan.regions)}", ""),
             ("Targets", f"{plan.targets:,}{_disabled(plan)}", ""),
@@ -126,6 +125,18 @@ def plan_summary(plan: Plan) -> Iterable[RenderableType]:
             (Column("Skipped"), Column("Accounts", is_number=True), Column("Such as", is_sentence=True)),
             [(reason, f"{len(some):,}", _examples(some)) for reason, some in _by_reason(plan.skipped)],
         )
+
+
+def _who(plan: Plan) -> Iterator[tuple[str, str, str]]:
+    """Yield a row for the caller and the Organization, or one for each of several Organizations."""
+    for each in plan.organizations:
+        accounts = counted(each.accounts_planned, "account")
+        known = f", {each.id}" if each.id is not None else ""
+        yield ("Organization", f"{each.name}{known}: {accounts}, by {each.caller.arn}", "")
+    if not plan.organizations:
+        yield ("Caller", plan.caller.arn, "")
+        if plan.organization_id is not None:
+            yield ("Organization", plan.organization_id, "")
 
 
 def _by_service(plan: Plan) -> str:

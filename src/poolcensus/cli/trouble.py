@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, TextIO
 
 import click
@@ -14,7 +15,7 @@ from poolcensus.cli.wording import counted, printable
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from poolcensus.model import FailedAccount, FailureGroup, OutdatedGap, TargetResult
+    from poolcensus.model import FailedAccount, FailureGroup, KnownGap, OutdatedGap, TargetResult
 
 MAX_ACCOUNTS = 5
 # AWS takes 50 characters. A list of accounts may hold anything.
@@ -96,12 +97,24 @@ def closures(closed: Iterable[TargetResult]) -> Iterator[str]:
 def outdated_gaps(outdated: Iterable[OutdatedGap]) -> Iterator[str]:
     """Yield a line for each known gap that no longer holds."""
     for each in outdated:
-        found = "none of its targets failed"
+        found = "none of its targets failed" if each.targets else "the Organization has none of its accounts"
         if each.example is not None:
             name = _named(each.example.account_id, each.example.account_name, each.example.region, 1)
             more = f" and {each.allowed - 1:,} more" if each.allowed > 1 else ""
             found = f"{counted(each.allowed, 'target')} allowed: {name}{more}"
-        yield f"Known gap {each.gap} no longer holds: {found}. Narrow it or remove it from `known_gaps`."
+        yield (
+            f"Known gap {_shortened(each.gap)} no longer holds: {found}. Narrow it or remove it from"
+            " `known_gaps`."
+        )
+
+
+def _shortened(gap: KnownGap) -> str:
+    """Return a gap in words, with its first accounts where it has many."""
+    more = len(gap.accounts) - MAX_ACCOUNTS
+    if more <= 0:
+        return str(gap)
+    first = replace(gap, accounts=gap.accounts[:MAX_ACCOUNTS])
+    return f"{first} (and {more:,} more accounts)"
 
 
 def _account(account: FailedAccount, *, with_region: bool) -> str:

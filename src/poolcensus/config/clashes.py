@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def clashes(settings: Entries, defaults: Mapping[str, object]) -> Iterator[Clash]:
-    """Yield what is wrong with settings each of which is right by itsettings. `defaults` are by key."""
+    """Yield what is wrong with settings each of which is right by itself. `defaults` are by key."""
     for kept, left_out, what in (
         ("accounts", "exclude_accounts", "account"),
         ("account_names", "exclude_account_names", "name"),
@@ -38,6 +38,9 @@ def clashes(settings: Entries, defaults: Mapping[str, object]) -> Iterator[Clash
     if settings.s3_kms_key is not None and settings.s3_encryption is S3Encryption.AES256:
         message = "a key of KMS and the encryption AES256 exclude each other"
         yield Clash("s3_kms_key", message, frozenset({"s3_kms_key", "s3_encryption"}))
+    if settings.organization and settings.accounts_snapshot is not None:
+        message = "takes the list of one Organization, and `organization` names several: leave one out"
+        yield Clash("accounts_snapshot", message, frozenset({"accounts_snapshot", "organization"}))
     gaps = tuple(region for gap in settings.known_gaps for region in gap.regions)
     if settings.regions or settings.exclude_regions or gaps or settings.sts_region:
         yield from _unknown_regions(settings, gaps)

@@ -43,9 +43,9 @@ def _gap(entry: object) -> KnownGap:
 
 def _read(entry: object, accounts: object, regions: object, outcomes: object, reason: object) -> KnownGap:
     gap = KnownGap(
-        accounts=_each(accounts, AccountId),
-        regions=_each(regions, RegionPattern),
-        outcomes=tuple(_outcome(each) for each in _values(outcomes)),
+        accounts=_each("accounts", accounts, AccountId),
+        regions=_each("regions", regions, RegionPattern),
+        outcomes=tuple(_outcome(each) for each in _texts("outcomes", outcomes)),
         reason=_reason(reason),
     )
     if not gap.outcomes:
@@ -55,14 +55,21 @@ def _read(entry: object, accounts: object, regions: object, outcomes: object, re
     return gap
 
 
-def _values(value: object) -> tuple[object, ...]:
-    found = () if value is None else listed(value)
-    return tuple(dict.fromkeys(found))
+def _texts(key: str, value: object) -> tuple[str, ...]:
+    """Return the texts of a list, each once."""
+    try:
+        found = () if value is None else listed(value)
+    except ValueError as error:
+        raise EntryError(f"{key}: {shown(value)} {error}") from None
+    for each in found:
+        if not isinstance(each, str):
+            raise EntryError(f"{key}: {shown(each)} must be text, in quotes")
+    return tuple(dict.fromkeys(map(str, found)))
 
 
-def _each(value: object, kind: object) -> tuple[str, ...]:
+def _each(key: str, value: object, kind: object) -> tuple[str, ...]:
     found = []
-    for each in _values(value):
+    for each in _texts(key, value):
         if each == _ALL:
             return ()
         try:
@@ -73,11 +80,11 @@ def _each(value: object, kind: object) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _outcome(value: object) -> Outcome:
+def _outcome(value: str) -> Outcome:
     uncovered = [each.value for each in Outcome if not each.covered]
     if value not in list(Outcome):
         raise EntryError(f"{shown(value)} is not an outcome: {', '.join(uncovered)}")
-    outcome = Outcome(str(value))
+    outcome = Outcome(value)
     if outcome.covered:
         raise EntryError(f"{shown(value)} is covered and no gap. Those that are: {', '.join(uncovered)}")
     return outcome

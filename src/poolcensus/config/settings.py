@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from poolcensus.config.organizations import OrganizationTable
     from poolcensus.model import JsonObject
 
-# Two ways to say the same thing.
+# Two ways to set the same thing: one of higher rank takes the place of the other.
 _IN_PLACE_OF: Mapping[str, tuple[str, ...]] = {
     "external_id": ("external_id_file",),
     "external_id_file": ("external_id",),
@@ -74,7 +74,6 @@ class Settings(Entries, frozen=True, kw_only=True):
     def with_table(self, table: OrganizationTable) -> Settings:
         """Return the settings of one Organization: its table takes the place of what is set for the run."""
         own = dict(table.settings)
-        # Two ways to set the same thing: the table's takes the place of the run's.
         others = {other: FIELDS[other].default for name in own for other in _IN_PLACE_OF.get(name, ())}
         return msgspec.structs.replace(self, organization=(), **{**others, **own})
 
@@ -117,7 +116,7 @@ def load_settings(
     """
     keys = {field.name: key for key, field in FIELDS.items()}
     given, problems = sources.read(keys, path, overrides or {}, option_names or {}, ambient=ambient)
-    sources.outrank_tables(given, "organization")
+    sources.outrank_tables(given, "organization", _IN_PLACE_OF)
     try:
         settings = Settings(**{FIELDS[key].name: each.value for key, each in given.items()})  # type: ignore[arg-type] # each was read by its field
     except InvalidSettingsError as error:

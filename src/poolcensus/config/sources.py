@@ -15,7 +15,7 @@ from poolcensus.config.readers import shown
 from poolcensus.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from collections.abc import Set as AbstractSet
 
 PREFIX = "POOLCENSUS_"
@@ -66,12 +66,16 @@ def read(
     return given, problems
 
 
-def outrank_tables(given: dict[str, Given], key: str) -> None:
-    """Take out of the tables under `key` what the environment or an override gives, which rank higher."""
+def outrank_tables(given: dict[str, Given], key: str, in_place_of: Mapping[str, Iterable[str]]) -> None:
+    """Take out of the tables under `key` what the environment or an override gives, which rank higher.
+
+    `in_place_of` has the other ways to set what a key sets, which are taken out with it.
+    """
     tables = given.get(key)
     if tables is None or not tables.in_file or not isinstance(tables.value, list):
         return
     above = {name for name, each in given.items() if not each.in_file}
+    above |= {other for name in above for other in in_place_of.get(name, ())}
     kept = [
         {name: value for name, value in table.items() if name not in above}
         if isinstance(table, dict)

@@ -32,10 +32,10 @@ async def check_destination(
 ) -> Finding:
     """Return whether a run could write to the destination. Nothing is left there.
 
-    Without a caller, or a session, a bucket can't be tried.
+    Without a session a bucket can't be tried. Without a caller, what it lacks is said of nobody by name.
     """
     place = settings.dest
-    if is_in_s3(place) and caller is None:
+    if is_in_s3(place) and session is None:
         return Finding(
             check=Check.DESTINATION,
             status=CheckStatus.SKIPPED,

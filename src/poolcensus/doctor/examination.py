@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import anyio
 import msgspec
 
+from poolcensus.aws.session import open_caller
 from poolcensus.config.readers import AccountId, each_of
 from poolcensus.doctor.caller import caller_known, caller_unknown
 from poolcensus.doctor.destination import check_destination
@@ -23,7 +25,9 @@ from poolcensus.errors import FatalError, HubRoleError, OrganizationError, Setti
 from poolcensus.loops import require_asyncio
 from poolcensus.model import Account
 from poolcensus.operations import WORKSPACES_POOLS
+from poolcensus.scope.joining import naming
 from poolcensus.scope.opening import Shared, open_run, prepare
+from poolcensus.storage.destination import is_in_s3
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -108,7 +112,7 @@ class _Examination:
                 prepared, opened = await self._open(name, settings, stack, outlet)
                 if number == 0:
                     # Whose credentials a bucket is written with.
-                    session = prepared.session if prepared is not None else None
+                    session = prepared.session if prepared is not None and opened is not None else None
                     caller = opened.aws.caller if opened is not None else None
                 if opened is not None:
                     await self._accounts(opened, settings, outlet)
@@ -116,7 +120,18 @@ class _Examination:
                 raise OrganizationError(
                     f"{', '.join(missing)}: not among the accounts of the census (check --account)"
                 )
-            await outlet.put((await check_destination(self._settings, session, caller),))
+            await outlet.put((await self._destination(session, caller, stack),))
+
+    async def _destination(
+        self, session: CallerSession | None, caller: Caller | None, stack: AsyncExitStack
+    ) -> Finding:
+        if self._settings.organization and is_in_s3(self._settings.dest):
+            # A run of several writes to a bucket with the credentials of no table.
+            try:
+                session, caller = await stack.enter_async_context(open_caller(self._settings)), None
+            except FatalError as error:
+                return replace(caller_unknown(error), check=Check.DESTINATION)
+        return await check_destination(self._settings, session, caller)
 
     async def _open(
         self, name: str | None, settings: Settings, stack: AsyncExitStack, outlet: Outlet[Finding]
@@ -125,9 +140,10 @@ class _Examination:
         try:
             # What an account said to a former run does not tell what it would say now.
             asked = msgspec.structs.replace(settings, region_status_max_age=0.0)
-            prepared = await stack.enter_async_context(prepare(asked, None))
-            run = open_run(self._operation, prepared, name=name, shared=self._shared)
-            opened = await stack.enter_async_context(run)
+            with naming(name):
+                prepared = await stack.enter_async_context(prepare(asked, None))
+                run = open_run(self._operation, prepared, name=name, shared=self._shared)
+                opened = await stack.enter_async_context(run)
         except SettingsError:
             raise
         except FatalError as error:
@@ -141,8 +157,9 @@ class _Examination:
     async def _accounts(self, opened: Opened, settings: Settings, outlet: Outlet[Finding]) -> None:
         caller = opened.aws.caller
         try:
-            listed = [account async for batch in opened.listing.accounts() for account in batch]
-            _check_any(listed, opened, settings)
+            with naming(opened.name):
+                listed = [account async for batch in opened.listing.accounts() for account in batch]
+                _check_any(listed, opened, settings)
         except SettingsError:
             raise
         except FatalError as error:

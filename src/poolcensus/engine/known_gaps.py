@@ -9,7 +9,7 @@ from poolcensus import partitions
 from poolcensus.model import KnownGap, Outcome, OutdatedGap
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from poolcensus.model import TargetResult
 
@@ -20,9 +20,10 @@ _ALLOWED = frozenset({Outcome.OK, Outcome.EMPTY})
 class _Seen:
     """What the targets of one gap have ended with."""
 
-    __slots__ = ("allowed", "expected", "failed", "first_allowed")
+    __slots__ = ("allowed", "expected", "failed", "first_allowed", "targets")
 
     def __init__(self) -> None:
+        self.targets = 0
         self.expected = 0
         self.failed = 0
         self.allowed = 0
@@ -52,6 +53,7 @@ class KnownGaps:
             gap, seen = self._gaps[number], self._seen[number]
             if gap.regions and not partitions.matches(result.region, gap.regions):
                 continue
+            seen.targets += 1
             if result.outcome in gap.outcomes:
                 seen.expected += not expected
                 expected = True
@@ -72,10 +74,16 @@ class KnownGaps:
             replace(gap, targets=seen.expected) for gap, seen in zip(self._gaps, self._seen, strict=True)
         )
 
-    def outdated(self) -> tuple[OutdatedGap, ...]:
-        """Return the gaps that no longer hold: of which a target was allowed, or of which none failed."""
+    def outdated(self, has_left: Callable[[str], bool]) -> tuple[OutdatedGap, ...]:
+        """Return the gaps that no longer hold: of which a target was allowed, or of which none failed.
+
+        A gap of which the run had no target holds, unless each of its accounts `has_left` the Organization: a
+        run may be narrowed to some accounts and regions, or to a shard.
+        """
         return tuple(
-            OutdatedGap(gap, seen.allowed, seen.first_allowed)
+            OutdatedGap(gap, seen.allowed, seen.first_allowed, seen.targets)
             for gap, seen in zip(self._gaps, self._seen, strict=True)
-            if seen.allowed or not seen.failed
+            if seen.allowed
+            or (seen.targets and not seen.failed)
+            or (not seen.targets and gap.accounts and all(map(has_left, gap.accounts)))
         )

@@ -217,7 +217,7 @@ def manifest_object(manifest: Manifest) -> dict[str, object]:
         "started_at": rfc3339(manifest.started_at),
         "finished_at": rfc3339(manifest.finished_at),
         "tool": manifest.tool,
-        "caller": _caller_object(caller),
+        "caller": caller_object(caller),
         "organization_id": manifest.organization_id,
         "operation": asdict(manifest.operation),
         "request": manifest.request,
@@ -237,20 +237,23 @@ def manifest_object(manifest: Manifest) -> dict[str, object]:
     }
 
 
-def _caller_object(caller: Caller) -> dict[str, object]:
+def caller_object(caller: Caller) -> JsonObject:
+    """Return a caller, as a manifest has it."""
     return {"account": caller.account_id, "arn": caller.arn, "partition": caller.partition}
 
 
+def organization_object(organization: OrganizationInfo) -> JsonObject:
+    """Return one of several Organizations, as a manifest has it."""
+    return {
+        "name": organization.name,
+        "organization_id": organization.id,
+        "caller": caller_object(organization.caller),
+        "accounts_planned": organization.accounts_planned,
+    }
+
+
 def _organizations_of(manifest: Manifest) -> dict[str, object]:
-    organizations = [
-        {
-            "name": each.name,
-            "organization_id": each.id,
-            "caller": _caller_object(each.caller),
-            "accounts_planned": each.accounts_planned,
-        }
-        for each in manifest.organizations
-    ]
+    organizations = [organization_object(each) for each in manifest.organizations]
     return {"organizations": organizations} if organizations else {}
 
 

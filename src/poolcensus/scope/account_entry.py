@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from poolcensus import partitions
@@ -41,7 +42,7 @@ _BETWEEN_REGIONS = re.compile(r"[\s;|,]+")
 
 
 class AccountEntry(NamedTuple):
-    """An account as a file names it. `state` is `ACTIVE` where the file says nothing of it.
+    """An account as a file names it. `state` is None where the file says nothing of it, which means active.
 
     `role` (a name or an ARN), `external_id` and `profile` are used for this account in place of the run's,
     `regions` (names and patterns) in place of the setting `regions`.
@@ -49,7 +50,7 @@ class AccountEntry(NamedTuple):
 
     id: str
     name: str | None = None
-    state: str = ACTIVE
+    state: str | None = None
     role: str | None = None
     external_id: Secret | None = None
     regions: tuple[str, ...] = ()
@@ -68,35 +69,52 @@ def entry_from(
 
     `at` says where the value of a key stands. Raises ValueError, in words that begin with that.
     """
-    said = {key: value for key, value in cells.items() if value is not None and value != ""}
+    said = {key: value for key, value in cells.items() if value is not None and not _is_blank(value)}
     # The id's own key is looked for in all of them: a cell that is empty is wrong, and not another's.
     key = next((each for each in ID_COLUMNS if each in cells), None)
     if key is None:
         raise ValueError(f"{at('')}: there is no account_id")
     account_id = _account_id(cells[key], at(key))
-    name = _said(said, NAME_COLUMNS)
-    state_key, state = _said(said, STATE_COLUMNS)
+    name = _first(said, NAME_COLUMNS)
+    # AWS itself gives both, and they may differ: what CLOSED is now was SUSPENDED.
+    state_key, state = _first(said, STATE_COLUMNS)
     return AccountEntry(
         account_id,
         name[1].strip() or None if isinstance(name[1], str) else None,
-        ACTIVE if state is None else _state(state, at(state_key)),
+        None if state is None else _state(state, at(state_key)),
         role=_role(*_text(said, ROLE_COLUMNS, at), account_id),
         external_id=_external_id(*_text(said, EXTERNAL_ID_COLUMNS, at)),
-        regions=_regions(*_said(said, REGION_COLUMNS), at, known_regions),
+        regions=_regions(*_said(said, REGION_COLUMNS, at), at, known_regions),
         profile=_text(said, PROFILE_COLUMNS, at)[1],
     )
 
 
-def _said(said: Mapping[str, object], names: Iterable[str]) -> tuple[str, object]:
+def _is_blank(value: object) -> bool:
+    return isinstance(value, str) and not value.strip()
+
+
+def _first(said: Mapping[str, object], names: Iterable[str]) -> tuple[str, object]:
     """Return the first of the keys that has a value, and the value; None where none has."""
     return next(((name, said[name]) for name in names if name in said), ("", None))
+
+
+def _said(said: Mapping[str, object], names: Iterable[str], at: Callable[[str], str]) -> tuple[str, object]:
+    """Return the first of the keys that has a value, and the value; None where none has.
+
+    Raises ValueError where another of them has another value.
+    """
+    first, *others = [name for name in names if name in said] or [""]
+    for other in others:
+        if said[other] != said[first]:
+            raise ValueError(f"{at(other)}: not the same as {first}: leave one out")
+    return first, said.get(first)
 
 
 def _text(
     said: Mapping[str, object], names: Iterable[str], at: Callable[[str], str]
 ) -> tuple[str, str | None]:
     """Return where a text stands, and the text; None where there is none."""
-    key, value = _said(said, names)
+    key, value = _said(said, names, at)
     if value is None:
         return "", None
     if not isinstance(value, str):
@@ -150,9 +168,15 @@ def _regions(key: str, value: object, at: Callable[[str], str], known: frozenset
     except ValueError as error:
         raise ValueError(f"{at(key)}: {error}") from None
     for pattern in patterns:
-        if not any(partitions.matches(region, (pattern,)) for region in known):
+        if not _matches_any(pattern, known):
             raise ValueError(
                 f"{at(key)}: {readers.shown(pattern)} matches no region. A region that is newer than this"
                 " version of poolcensus goes into `extra_regions`."
             )
     return patterns
+
+
+# A file of thousands of accounts has few patterns.
+@lru_cache(maxsize=256)
+def _matches_any(pattern: str, regions: frozenset[str]) -> bool:
+    return any(partitions.matches(region, (pattern,)) for region in regions)

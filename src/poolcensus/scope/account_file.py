@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from poolcensus import partitions
 from poolcensus.errors import SettingsError
-from poolcensus.scope.account_entry import ID_COLUMNS, KNOWN_COLUMNS, AccountEntry, entry_from
+from poolcensus.scope.account_entry import ACTIVE, ID_COLUMNS, KNOWN_COLUMNS, AccountEntry, entry_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -72,16 +72,17 @@ def _each_once(accounts: Iterable[AccountEntry]) -> tuple[AccountEntry, ...]:
     found: dict[str, AccountEntry] = {}
     for account in accounts:
         before = found.setdefault(account.id, account)
-        if before.state != account.state:
-            raise ValueError(f"{account.id} is there twice, as {before.state} and as {account.state}")
-        if (what := difference_between(before, account)) is not None:
+        one, other = before.state or ACTIVE, account.state or ACTIVE
+        if one != other:
+            raise ValueError(f"{account.id} is there twice, as {one} and as {other}")
+        if (what := _difference_between(before, account)) is not None:
             raise ValueError(f"{account.id} is there twice, with different values of {what}")
     return tuple(found.values())
 
 
-def difference_between(one: AccountEntry, other: AccountEntry) -> str | None:
-    """Return the first of the keys in which two entries of an account contradict, None where they don't."""
-    keys = ("state", "role", "external_id", "regions", "profile")
+def _difference_between(one: AccountEntry, other: AccountEntry) -> str | None:
+    """Return the first of the keys that say how an account is called in which two entries differ, if any."""
+    keys = ("role", "external_id", "regions", "profile")
     return next((key for key in keys if getattr(one, key) != getattr(other, key)), None)
 
 

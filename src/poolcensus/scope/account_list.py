@@ -58,8 +58,8 @@ class AccountList(msgspec.Struct, frozen=True):
         for unit in units:
             if unit not in known:
                 raise SettingsError(
-                    f"{self.path}: no account of the list is in {unit}. Check `ous` and `exclude_ous`, or"
-                    " write the list anew with 'poolcensus plan --output FILE'."
+                    f"{self.path}: no account of the list is in {unit}. Check `ous`, or write the list anew"
+                    " with 'poolcensus plan --output FILE'."
                 )
 
 

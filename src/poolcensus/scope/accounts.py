@@ -61,6 +61,7 @@ class AccountListing:
             organization if choice.needs_organization else None, with_paths=choice.with_paths
         )
         self._source_of: dict[str, str] = {}
+        self._is_complete = False
         self._repeated = dict.fromkeys(choice.files.repeated)
         self.skipped: list[SkippedAccount] = []
         self.organization_id: str | None = choice.snapshot.organization_id if choice.snapshot else None
@@ -89,21 +90,27 @@ class AccountListing:
                 f"{', '.join(missing)}: not among the accounts of the {choice.source_name} (check `accounts`)"
             )
         self._warn_of_repeated()
+        self._is_complete = True
+
+    def lacks(self, account_id: str) -> bool:
+        """Whether the whole Organization was listed, and no source has the account."""
+        return self._is_complete and self._choice.lists_organization and account_id not in self._source_of
 
     def _claim(self, accounts: Iterable[Account]) -> None:
         for account in accounts:
             owner = self._owners.setdefault(account.id, self._name)
             if owner != self._name:
                 raise OrganizationError(
-                    f"account {account.id} is listed by {owner} too. Leave it out of one of them with"
-                    " `exclude_accounts`."
+                    f"account {account.id} is listed by {owner} too. Leave it out of one of them, with"
+                    " exclude_accounts in its table."
                 )
 
     async def _check_units(self) -> None:
         choice = self._choice
         units = (*choice.units, *choice.exclude_units)
         if units and choice.snapshot is not None and choice.snapshot.has_paths:
-            choice.snapshot.check_units(units)
+            # One that is excluded has no account in a list that was written with the same settings.
+            choice.snapshot.check_units(choice.units)
         elif units:
             await self._opened().check_units(units)
 
@@ -125,7 +132,10 @@ class AccountListing:
         alone = [ListedAccount(self._caller.account_id, None, ACTIVE, None)] if SELF in choice.sources else []
         named = [
             *alone,
-            *(ListedAccount(each.id, each.name, each.state, None) for each in choice.files.entries.values()),
+            *(
+                ListedAccount(each.id, each.name, each.state or ACTIVE, None)
+                for each in choice.files.entries.values()
+            ),
         ]
         # What is not among the accounts that were listed has no place in the Organization.
         if not choice.lists_organization:

@@ -83,7 +83,8 @@ def _steps(
     side_by_side = min(limits.concurrency, limits.per_region * max(limits.regions, 1))
     for action, count in calls.items():
         if action in _LISTING:
-            yield EstimateStep(action, count, count * _CALL, f"one page after the other, {_CALL:g} s each")
+            seconds = round(count * _CALL, 3)
+            yield EstimateStep(action, count, seconds, f"one page after the other, {_CALL:g} s each")
         elif action == "organizations:ListTagsForResource":
             yield _at_once(action, count, _TAGS_AT_ONCE)
         elif action == "sts:AssumeRole":
@@ -102,11 +103,10 @@ def _steps(
 
 def _at_once(action: str, calls: int, places: int) -> EstimateStep:
     """Return a step whose calls are made in rounds, of as many as there are places."""
-    return EstimateStep(
-        action, calls, ceil(calls / places) * _CALL, f"{places:,} at a time, {_CALL:g} s each"
-    )
+    seconds = round(ceil(calls / places) * _CALL, 3)
+    return EstimateStep(action, calls, seconds, f"{places:,} at a time, {_CALL:g} s each")
 
 
 def _at_rate(action: str, calls: int, rate: float) -> EstimateStep:
     """Return a step whose calls are made at a rate, in calls a second; the first takes its time."""
-    return EstimateStep(action, calls, max(calls / rate, _CALL), f"about {rate:g} a second")
+    return EstimateStep(action, calls, round(max(calls / rate, _CALL), 3), f"about {rate:g} a second")

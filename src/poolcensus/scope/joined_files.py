@@ -8,6 +8,7 @@ import msgspec
 
 from poolcensus.aws.roles import RoleOverride
 from poolcensus.errors import SettingsError
+from poolcensus.scope.account_entry import ACTIVE
 from poolcensus.scope.account_file import read_accounts
 
 if TYPE_CHECKING:
@@ -47,10 +48,15 @@ def join_files(paths: Iterable[str], extra_regions: Iterable[str] = ()) -> FileA
                 entries[entry.id], said_in[entry.id] = entry, path
                 continue
             joined = _joined(before, entry, path, said_in[entry.id])
-            if joined == before:
+            # That an account is active is nothing new: it is taken for that where its state is not given.
+            if _taken(joined) == _taken(before):
                 repeated[entry.id] = None
             entries[entry.id] = joined
     return FileAccounts(entries, tuple(repeated))
+
+
+def _taken(entry: AccountEntry) -> AccountEntry:
+    return entry._replace(state=entry.state or ACTIVE)
 
 
 def _joined(before: AccountEntry, entry: AccountEntry, path: str, other: str) -> AccountEntry:
@@ -62,6 +68,7 @@ def _joined(before: AccountEntry, entry: AccountEntry, path: str, other: str) ->
             )
     return before._replace(
         name=before.name or entry.name,
+        state=before.state or entry.state,
         role=before.role or entry.role,
         external_id=before.external_id or entry.external_id,
         regions=before.regions or entry.regions,

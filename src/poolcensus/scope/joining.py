@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from poolcensus.aws.session import open_caller
-from poolcensus.errors import DestinationError, FatalError, SettingsError
+from poolcensus.errors import DestinationError, FatalError
 from poolcensus.scope.opening import Opened, Prepared, Shared, open_run, prepare
 
 if TYPE_CHECKING:
@@ -39,11 +39,6 @@ async def prepare_all(
     `for_destination` asks for the credentials that a destination on S3 is reached with: those of the settings
     outside of any table. Raises SettingsError where they can't be read.
     """
-    if settings.organization and settings.accounts_snapshot is not None:
-        raise SettingsError(
-            "`accounts_snapshot` is the list of one Organization, and `organization` names several:"
-            " leave one out"
-        )
     async with AsyncExitStack() as stack:
         organizations = {}
         for name, each in settings.by_organization().items():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from poolcensus.errors import CallError, first_reason_raised
-from poolcensus.model import Plan
+from poolcensus.model import OrganizationInfo, Plan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,15 +39,21 @@ async def plan_of(opened: Opened, operation: Operation, accounts: tuple[Account,
         **opened.aws.region_status.calls,
         operation.permission: targets - disabled,
     }
+    caller, organization_id = opened.aws.caller, opened.listing.organization_id
     return Plan(
-        caller=opened.aws.caller,
-        organization_id=opened.listing.organization_id,
+        caller=caller,
+        organization_id=organization_id,
         accounts=accounts,
         skipped=tuple(opened.listing.skipped),
         regions=opened.regions.regions,
         targets=targets,
         region_disabled=disabled,
         calls={name: count for name, count in calls.items() if count},
+        organizations=(
+            (OrganizationInfo(opened.name, organization_id, caller, len(accounts)),)
+            if opened.name is not None
+            else ()
+        ),
     )
 
 
@@ -62,6 +68,7 @@ def joined_plan(plans: Sequence[Plan]) -> Plan:
         targets=sum(each.targets for each in plans),
         region_disabled=sum(each.region_disabled for each in plans),
         calls=dict(calls),
+        organizations=tuple(info for each in plans for info in each.organizations),
     )
 
 
