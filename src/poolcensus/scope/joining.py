@@ -30,6 +30,15 @@ class Joined(msgspec.Struct, frozen=True):
     session: CallerSession
 
 
+def check_list(settings: Settings) -> None:
+    """Raise SettingsError for a list of accounts where there are several Organizations."""
+    if settings.organization and settings.accounts_snapshot is not None:
+        raise SettingsError(
+            "`accounts_snapshot` is the list of one Organization, and `organization` names several:"
+            " leave one out"
+        )
+
+
 @asynccontextmanager
 async def prepare_all(
     settings: Settings, tracing: Tracing | None, *, for_destination: bool = False
@@ -39,11 +48,7 @@ async def prepare_all(
     `for_destination` asks for the credentials that a destination on S3 is reached with: those of the settings
     outside of any table. Raises SettingsError where they can't be read.
     """
-    if settings.organization and settings.accounts_snapshot is not None:
-        raise SettingsError(
-            "`accounts_snapshot` is the list of one Organization, and `organization` names several:"
-            " leave one out"
-        )
+    check_list(settings)
     async with AsyncExitStack() as stack:
         organizations = {}
         for name, each in settings.by_organization().items():
