@@ -233,3 +233,26 @@ async def test_all_accounts_cost_the_calls_of_a_collect_and_a_few(lab: Start, ac
     assert not collect - doctor
     # Twenty of those that are refused are asked for in other ways, three each.
     assert doctor - collect <= Counter({"sts.AssumeRole": 20 * 3})
+
+
+async def test_what_stands_in_the_way_of_all_is_found_with_a_call_each(lab: Start) -> None:
+    user = {"AWS": "arn:aws:iam::000000000001:user/census"}
+    trust = document({"Effect": "Allow", "Principal": user, "Action": ASSUME})
+    here = await lab(
+        accounts=60, regions=("us-east-1",), mean_pools=0, policies=Policies(members=PolicySet(trust=trust))
+    )
+    found = await problems(here, session_tags=["team=a"])
+    assert {(each.check, each.action, each.cause) for each in found} == {
+        (Check.ROLE, "sts:TagSession", Cause.TRUST_POLICY)
+    }
+    assert len(found) == 59
+    assert found[0].policy is not None
+    here.simulator.stats.calls.clear()
+    await examined(here, session_tags=["team=a"])
+    # The call itself, and of the first twenty those that leave something else out.
+    assert here.calls("sts.AssumeRole") <= 59 * 2 + 20 * 3
+    mended = document({"Effect": "Allow", "Principal": user, "Action": ASSUME}, found[0].policy)
+    here = await lab(
+        accounts=4, regions=("us-east-1",), mean_pools=0, policies=Policies(members=PolicySet(trust=mended))
+    )
+    assert await problems(here, session_tags=["team=a"]) == []

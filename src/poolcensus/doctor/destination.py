@@ -66,14 +66,16 @@ async def check_destination(
 
 def destination_unreachable(error: FatalError) -> Finding:
     """Return the finding for a bucket that there are no credentials for."""
-    remedy = "A bucket is written with the credentials of the settings outside of any table."
-    _, _, advice = str(error).partition(". ")
     return Finding(
         check=Check.DESTINATION,
         status=CheckStatus.FAILED,
         cause=Cause.CREDENTIALS,
         message=str(error),
-        remedy=f"{remedy} {advice}".rstrip(),
+        remedy=(
+            # An option would take the place of what the tables say.
+            "A bucket is written with the credentials of the settings outside of any table: set profile above"
+            " the tables of the file, or AWS_PROFILE."
+        ),
     )
 
 
