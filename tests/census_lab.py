@@ -15,7 +15,7 @@ from poolcensus.simulator.server import Simulator, SimulatorConfig
 from poolcensus.simulator.world import WorldConfig
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+    from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable
     from pathlib import Path
 
     import pytest
@@ -53,8 +53,17 @@ class Lab:
         assert isinstance(count, int)
         return count
 
-    def assert_exact(self, snapshot: Snapshot, *, regions: Iterable[str] | None = None) -> Counter[Outcome]:
-        """Every target has the outcome that the simulator knows, and every pool is there once, as sent."""
+    def assert_exact(
+        self,
+        snapshot: Snapshot,
+        *,
+        regions: Iterable[str] | None = None,
+        accounts: Collection[str] | None = None,
+    ) -> Counter[Outcome]:
+        """Every target has the outcome that the simulator knows, and every pool is there once, as sent.
+
+        Those of `regions` and `accounts` alone, where these are given.
+        """
         ledger = {(each.account_id, each.region): each for each in snapshot.targets()}
         assert len(ledger) == sum(1 for _ in snapshot.targets())
         records: dict[tuple[str, str], list[PoolRecord]] = {}
@@ -64,6 +73,8 @@ class Lab:
         wanted = set(regions) if regions is not None else None
         for truth in self.simulator.world.truth():
             if truth.account_id in skipped or (wanted is not None and truth.region not in wanted):
+                continue
+            if accounts is not None and truth.account_id not in accounts:
                 continue
             key = (truth.account_id, truth.region)
             result = ledger.pop(key)

@@ -21,12 +21,14 @@ from census_lab import open_labs
 from descriptors import descriptors
 from poolcensus import partitions
 from poolcensus.aws.sdk_data import DataFiles
+from two_organizations import start_two
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
     from pathlib import Path
 
     from census_lab import Lab
+    from two_organizations import Two
 
 
 # Four keep two cores busy, since many tests wait for a service that takes its time.
@@ -202,6 +204,19 @@ async def lab(
     """Starts a simulator and makes a census of it: `await lab(accounts=3, faults=("throttle:0.2",))`."""
     async with open_labs(monkeypatch, tmp_path) as start:
         yield start
+
+
+@pytest.fixture
+def open_two(
+    lab: Callable[..., Coroutine[None, None, Lab]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Coroutine[None, None, Two]]:
+    """Starts two Organizations, for a run of both: `await open_two(faults=("throttle:0.2",))`."""
+    return partial(start_two, lab, tmp_path, monkeypatch)
+
+
+@pytest.fixture
+async def two(open_two: Callable[..., Coroutine[None, None, Two]]) -> Two:
+    return await open_two()
 
 
 _MOTO = """

@@ -304,7 +304,9 @@ def first_reason_raised() -> Iterator[None]:
         reasons = [each for each in held if isinstance(each, CensusError)]
         if not reasons and len(held) > 1:
             raise
-        raise (reasons or held)[0] from group
+        reason = (reasons or held)[0]
+        # What led to it says which call was refused.
+        raise reason from reason.__cause__ or group
 
 
 def _exceptions(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:

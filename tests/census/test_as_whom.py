@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import time as real_time
 from collections import Counter
 from contextlib import asynccontextmanager
-from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
 
-from poolcensus.aws import caller, role_credentials, session, sts
+from passing_time import PassingTime
+from poolcensus.aws import caller
 from poolcensus.aws.roles import RoleOverride
 from poolcensus.aws.session import open_aws, open_caller
-from poolcensus.aws.signing import Clock
 from poolcensus.aws.sts import StsEndpoints
 from poolcensus.census import Census
 from poolcensus.config.values import Secret
 from poolcensus.errors import AssumeRoleError, CredentialsError, SettingsError
 from poolcensus.model import Outcome
 from poolcensus.operations import WORKSPACES_POOLS, Query
-from poolcensus.simulator import server
-from poolcensus.simulator.faults import Injector
 from poolcensus.simulator.latency import Latency
 from poolcensus.simulator.refusal import RefusalError
 from poolcensus.simulator.services.sts import Sts
@@ -34,7 +30,6 @@ if TYPE_CHECKING:
     from census_lab import Lab
     from poolcensus.aws.session import Aws
     from poolcensus.aws.sts import RoleRequest, RoleSession
-    from poolcensus.simulator.call import Call
     from poolcensus.simulator.http import Identity, Request, Response
 
     Start = Callable[..., Coroutine[None, None, Lab]]
@@ -151,29 +146,6 @@ async def test_a_hub_that_cannot_be_assumed_ends_the_run(lab: Start) -> None:
     assert here.calls("sts.AssumeRole") == 1
 
 
-class Hours:
-    """Five minutes pass at every so many pages, for the simulator and for the program's clocks alike."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, pages: int) -> None:
-        self.passed = 0.0
-        self._pages = pages
-        self._seen = 0
-        monkeypatch.setattr(Injector, "choose", lambda _, call, page: self._choose(call))
-        clock = SimpleNamespace(
-            time=lambda: real_time.time() + self.passed,
-            monotonic=lambda: real_time.monotonic() + self.passed,
-        )
-        for module in (caller, role_credentials, sts, server):
-            monkeypatch.setattr(module, "time", clock)
-        monkeypatch.setattr(session, "Clock", lambda: Clock(clock.time))
-
-    def _choose(self, call: Call) -> None:
-        self._seen += call.operation == "DescribeWorkspacesPools"
-        if self._seen == self._pages:
-            self._seen = 0
-            self.passed += 300.0
-
-
 async def test_a_run_outlasts_the_sessions_of_all_links(
     lab: Start, asked: AssumeRoleLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,10 +170,9 @@ async def test_a_run_outlasts_the_sessions_of_all_links(
         page_size=2,
         regions=REGIONS,
         latency=Latency.parse("5"),
-        faults=("html:0",),
         no_role=0.25,
     )
-    hours = Hours(monkeypatch, pages=12)
+    hours = PassingTime(monkeypatch, here.simulator, pages=12)
     world = here.simulator.world
     first, second = [f"{index + 1:012}" for index in range(1, 9) if index not in world.no_role][:2]
     chain = [HUB_ROLE.replace(HUB, each) for each in (first, second)]
@@ -221,8 +192,8 @@ async def test_a_run_outlasts_the_sessions_of_all_links(
 async def test_a_hub_that_is_refused_in_mid_run_ends_only_what_needs_it(
     lab: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here = await lab(accounts=6, pools_per_target=40, page_size=2, regions=REGIONS, faults=("html:0",))
-    Hours(monkeypatch, pages=8)
+    here = await lab(accounts=6, pools_per_target=40, page_size=2, regions=REGIONS)
+    PassingTime(monkeypatch, here.simulator, pages=8)
     real = Sts._assume_role
     before: list[str] = []
 

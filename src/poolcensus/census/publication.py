@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from poolcensus.errors import DestinationError, NotPublishedError, SettingsError, SnapshotError
+from poolcensus.errors import DestinationError, NotPublishedError, SnapshotError
 from poolcensus.format.times import utc_now
 from poolcensus.loops import in_thread
 from poolcensus.model import OrganizationInfo
@@ -20,7 +20,13 @@ from poolcensus.snapshot import (
     long_targets,
     new_snapshot_id,
 )
-from poolcensus.storage.destination import STANDARD_OUTPUT, is_in_s3, open_store, published_folder
+from poolcensus.storage.destination import (
+    STANDARD_OUTPUT,
+    check_resume,
+    is_in_s3,
+    open_store,
+    published_folder,
+)
 from poolcensus.storage.naming import LATEST
 from poolcensus.version import TOOL
 
@@ -70,10 +76,8 @@ class Publication:
 
     def store(self, joined: Joined) -> Store:
         """Return what keeps the destination's snapshots. Raises SettingsError where it can't do as asked."""
-        settings, place = self._settings, self._place
-        if settings.resume and (place == STANDARD_OUTPUT or is_in_s3(place)):
-            raise SettingsError(f"`resume` needs a directory as its destination: {place} keeps no journal")
-        return open_store(place, settings, joined.session)
+        check_resume(self._settings, self._place)
+        return open_store(self._place, self._settings, joined.session)
 
     def snapshot(self, manifest: Manifest, run: Run) -> Snapshot:
         """Return what was published, to be read."""

@@ -15,7 +15,7 @@ from poolcensus.doctor import Check, CheckStatus, Finding
 from poolcensus.format import codec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from rich.console import RenderableType
 
@@ -48,8 +48,10 @@ class _Group(NamedTuple):
 def diagnoses(findings: Sequence[Finding]) -> Iterator[RenderableType]:
     """Yield a table of the checks, then a paragraph for each cause that asks for something."""
     groups = _grouped(findings)
+    several = any(each.organization is not None for each in findings)
     yield Grid(
         (
+            *((Column("Organization"),) if several else ()),
             Column("Check"),
             Column("Result", style=_style),
             Column("Cause"),
@@ -59,6 +61,7 @@ def diagnoses(findings: Sequence[Finding]) -> Iterator[RenderableType]:
         ),
         (
             (
+                *((each.first.organization or "",) if several else ()),
                 each.first.check,
                 each.first.status,
                 each.first.cause or "",
@@ -81,18 +84,23 @@ def _style(status: str) -> str:
     return _STYLES[CheckStatus(status)]
 
 
-def _grouped(findings: Iterable[Finding]) -> list[_Group]:
-    """Return the findings by what they say, in the order of the checks, those that are ok first."""
+def _grouped(findings: Sequence[Finding]) -> list[_Group]:
+    """Return the findings by what they say, in the order of the checks, those that are ok first.
+
+    Those of one Organization stand together.
+    """
+    organizations = list(dict.fromkeys(each.organization for each in findings))
     groups: dict[tuple[object, ...], _Group] = {}
     for each in findings:
         policy = codec.dumps(each.policy) if each.policy is not None else None
         action = each.action if each.cause is not None else None
-        key = (each.check, each.status, each.cause, action, each.remedy, policy)
+        key = (each.organization, each.check, each.status, each.cause, action, each.remedy, policy)
         groups.setdefault(key, _Group([])).findings.append(each)
     checks, statuses = list(Check), list(CheckStatus)
     return sorted(
         groups.values(),
         key=lambda group: (
+            organizations.index(group.first.organization),
             checks.index(group.first.check),
             group.first.cause is not None,
             statuses.index(group.first.status),
@@ -113,7 +121,8 @@ def _paragraph(group: _Group) -> Iterator[RenderableType]:
         where = f" in {counted(len(accounts), 'account')}{in_regions if regions else ''}: {', '.join(names)}"
     message = first.message or ""
     code = f" ({first.code})" if first.code is not None and first.code not in message else ""
-    lines = (f"{first.check}: {first.cause}{where}", f"{message}{code}", first.remedy or "")
+    whose = f"{first.organization}: " if first.organization is not None else ""
+    lines = (f"{whose}{first.check}: {first.cause}{where}", f"{message}{code}", first.remedy or "")
     yield sentences(with_options(each) for each in lines if each)
     if first.policy is not None:
         # Lines that can be copied as they stand.
@@ -139,4 +148,5 @@ def _verdict(findings: Sequence[Finding]) -> Iterator[str]:
         yield f"A collect would not cover everything that was tried. What fails: {names}."
     for each in findings:
         if each.check is Check.ORGANIZATION and each.cause is None and each.remedy is not None:
-            yield f"{each.message} {each.remedy}"
+            whose = f"{each.organization}: " if each.organization is not None else ""
+            yield f"{whose}{each.message} {each.remedy}"

@@ -77,6 +77,7 @@ def _object(finding: Finding) -> JsonObject:
     """Return what a check has found. Settings are named as the options of the command line."""
     return {
         "check": finding.check.value,
+        **({} if finding.organization is None else {"organization": finding.organization}),
         "account_id": finding.account_id,
         "region": finding.region,
         "status": finding.status.value,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from poolcensus.aws.session import CallerSession
     from poolcensus.config import Settings
+    from poolcensus.errors import FatalError
     from poolcensus.model import Caller
 
 _PERMISSION: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
@@ -32,7 +33,7 @@ async def check_destination(
 ) -> Finding:
     """Return whether a run could write to the destination. Nothing is left there.
 
-    Without a session a bucket can't be tried. Without a caller, what it lacks is said of nobody by name.
+    Without a session a bucket can't be tried. `caller` is whose session it is, where that is known.
     """
     place = settings.dest
     if is_in_s3(place) and session is None:
@@ -60,6 +61,21 @@ async def check_destination(
         )
     return Finding(
         check=Check.DESTINATION, status=CheckStatus.OK, message=f"A snapshot can be written to {place}."
+    )
+
+
+def destination_unreachable(error: FatalError) -> Finding:
+    """Return the finding for a bucket that there are no credentials for."""
+    return Finding(
+        check=Check.DESTINATION,
+        status=CheckStatus.FAILED,
+        cause=Cause.CREDENTIALS,
+        message=str(error),
+        remedy=(
+            # An option would take the place of what the tables say.
+            "A bucket is written with the credentials of the settings outside of any table: set profile above"
+            " the tables of the file, or AWS_PROFILE."
+        ),
     )
 
 
@@ -96,9 +112,10 @@ def _refused(error: DestinationRefusedError, settings: Settings, caller: Caller 
     denial = read_denial(error.reason)
     # What S3 says itself goes before what the call may need.
     actions = (denial.action,) if denial is not None else error.permissions
-    partition = caller.partition if caller is not None else "aws"
+    arn = caller.arn if caller is not None else denial.user if denial is not None else ""
+    partition = arn.split(":")[1] if arn.startswith("arn:") else "aws"
     resource = _resource(actions[0], settings, partition)
-    who = caller_in_words(caller.arn) if caller is not None else "the caller"
+    who = caller_in_words(arn) if arn else "the caller"
     found = explain_denial(error.reason, Attempt(actions[0], who, "the caller's account", resource))
     if found.cause is not Cause.UNEXPLAINED:
         return found

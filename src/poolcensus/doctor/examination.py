@@ -12,7 +12,7 @@ import msgspec
 from poolcensus.aws.session import open_caller
 from poolcensus.config.readers import AccountId, each_of
 from poolcensus.doctor.caller import caller_known, caller_unknown
-from poolcensus.doctor.destination import check_destination
+from poolcensus.doctor.destination import check_destination, destination_unreachable
 from poolcensus.doctor.findings import Cause, Check, CheckStatus, Finding
 from poolcensus.doctor.observation import observe
 from poolcensus.doctor.operation import operation_findings
@@ -26,8 +26,8 @@ from poolcensus.loops import require_asyncio
 from poolcensus.model import Account
 from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.scope.joining import naming
-from poolcensus.scope.opening import Shared, open_run, prepare
-from poolcensus.storage.destination import is_in_s3
+from poolcensus.scope.opening import Prepared, Shared, open_run, prepare
+from poolcensus.storage.destination import check_resume, is_in_s3
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from poolcensus.engine.streams import Outlet
     from poolcensus.model import Caller
     from poolcensus.operations import Operation
-    from poolcensus.scope.opening import Opened, Prepared
+    from poolcensus.scope.opening import Opened
 
 SAMPLE: Final = 5
 """How many member accounts are tried where nobody says which: enough to tell one that differs from all."""
@@ -69,7 +69,8 @@ async def diagnose(
 
     Tries the caller's account and five others, spread over the list, or `accounts` by their IDs, or every
     account; each in every region of the settings, as far as the service is asked. Nothing is published, and
-    the destination is left as it was. The findings come in the order of the checks, by account and region.
+    the destination is left as it was. The findings come in the order of the checks, by account and region; of
+    several Organizations one after the other, with the destination last.
 
     The stream raises SettingsError for settings or IDs that are wrong, and OrganizationError where one of
     `accounts` is not among the accounts of the census. Leaving the context ends what is still under way.
@@ -90,6 +91,19 @@ async def diagnose(
         await group.__aexit__(None, None, None)
 
 
+class _Named:
+    """Where the findings of one of several Organizations go, which name it."""
+
+    def __init__(self, outlet: Outlet[Finding], name: str | None) -> None:
+        self._outlet = outlet
+        self._name = name
+
+    async def put(self, findings: tuple[Finding, ...]) -> None:
+        if self._name is not None:
+            findings = tuple(replace(each, organization=self._name) for each in findings)
+        await self._outlet.put(findings)
+
+
 class _Examination:
     def __init__(
         self, settings: Settings, operation: Operation, wanted: frozenset[str], *, every_account: bool
@@ -105,68 +119,93 @@ class _Examination:
 
     async def run(self, outlet: Outlet[Finding]) -> None:
         """Take every step, and send what each has found; of several Organizations one after the other."""
+        check_resume(self._settings, self._settings.dest)
         async with AsyncExitStack() as stack:
+            organizations = {
+                name: (settings, await self._prepare(settings, name, stack))
+                for name, settings in self._settings.by_organization().items()
+            }
             session: CallerSession | None = None
             caller: Caller | None = None
-            for number, (name, settings) in enumerate(self._settings.by_organization().items()):
-                prepared, opened = await self._open(name, settings, stack, outlet)
-                if number == 0:
-                    # Whose credentials a bucket is written with.
-                    session = prepared.session if prepared is not None and opened is not None else None
-                    caller = opened.aws.caller if opened is not None else None
-                if opened is not None:
-                    await self._accounts(opened, settings, outlet)
+            for name, (settings, prepared) in organizations.items():
+                named = _Named(outlet, name)
+                with naming(name):
+                    opened = await self._open(prepared, name, stack, named)
+                    if opened is not None:
+                        await self._accounts(opened, settings, named)
+                if opened is not None and isinstance(prepared, Prepared):
+                    session, caller = prepared.session, opened.aws.caller
             if missing := sorted(self._wanted - self._known):
                 raise OrganizationError(
                     f"{', '.join(missing)}: not among the accounts of the census (check --account)"
                 )
-            await outlet.put((await self._destination(session, caller, stack),))
+            if self._settings.organization:
+                found = await self._common_destination(stack)
+            else:
+                found = await check_destination(self._settings, session, caller)
+            await outlet.put((found,))
 
-    async def _destination(
-        self, session: CallerSession | None, caller: Caller | None, stack: AsyncExitStack
-    ) -> Finding:
-        if self._settings.organization and is_in_s3(self._settings.dest):
-            # A run of several writes to a bucket with the credentials of no table.
+    async def _common_destination(self, stack: AsyncExitStack) -> Finding:
+        """Return whether the snapshot of several Organizations could be written.
+
+        A bucket is reached with the credentials of the settings outside of any table.
+        """
+        session: CallerSession | None = None
+        if is_in_s3(self._settings.dest):
             try:
-                session, caller = await stack.enter_async_context(open_caller(self._settings)), None
+                session = await stack.enter_async_context(open_caller(self._settings))
+            except SettingsError:
+                raise
             except FatalError as error:
-                return replace(caller_unknown(error), check=Check.DESTINATION)
-        return await check_destination(self._settings, session, caller)
+                return destination_unreachable(error)
+        return await check_destination(self._settings, session, None)
+
+    async def _prepare(
+        self, settings: Settings, name: str | None, stack: AsyncExitStack
+    ) -> Prepared | FatalError:
+        """Return what is read before the first call, or why there are no credentials."""
+        with naming(name):
+            try:
+                # What an account said to a former run does not tell what it would say now.
+                asked = msgspec.structs.replace(settings, region_status_max_age=0.0)
+                return await stack.enter_async_context(prepare(asked, None))
+            except SettingsError:
+                raise
+            except FatalError as error:
+                return error
 
     async def _open(
-        self, name: str | None, settings: Settings, stack: AsyncExitStack, outlet: Outlet[Finding]
-    ) -> tuple[Prepared | None, Opened | None]:
-        prepared: Prepared | None = None
+        self, prepared: Prepared | FatalError, name: str | None, stack: AsyncExitStack, outlet: _Named
+    ) -> Opened | None:
         try:
-            # What an account said to a former run does not tell what it would say now.
-            asked = msgspec.structs.replace(settings, region_status_max_age=0.0)
-            with naming(name):
-                prepared = await stack.enter_async_context(prepare(asked, None))
-                run = open_run(self._operation, prepared, name=name, shared=self._shared)
-                opened = await stack.enter_async_context(run)
+            if isinstance(prepared, FatalError):
+                raise prepared
+            run = open_run(self._operation, prepared, name=name, shared=self._shared)
+            opened = await stack.enter_async_context(run)
         except SettingsError:
             raise
         except FatalError as error:
             await outlet.put((caller_unknown(error), *_not_tried(*_SKIPPED)))
             # Which accounts there are can't be told.
             self._known |= self._wanted
-            return prepared, None
+            return None
         await outlet.put((caller_known(opened.aws.caller),))
-        return prepared, opened
+        return opened
 
-    async def _accounts(self, opened: Opened, settings: Settings, outlet: Outlet[Finding]) -> None:
+    async def _accounts(self, opened: Opened, settings: Settings, outlet: _Named) -> None:
         caller = opened.aws.caller
         try:
-            with naming(opened.name):
-                listed = [account async for batch in opened.listing.accounts() for account in batch]
-                _check_any(listed, opened, settings)
+            listed = [account async for batch in opened.listing.accounts() for account in batch]
+            _check_any(listed, opened, settings)
         except SettingsError:
             raise
         except FatalError as error:
             await outlet.put((accounts_unknown(error, caller),))
             self._known |= self._wanted
-            # What can be tried all the same: those that are named, and the caller's own.
-            chosen = [Account(each) for each in sorted(self._wanted or {caller.account_id})]
+            # What can be tried all the same: those that are named, or the caller's own. Of several
+            # Organizations none can be told to be the one that they are of.
+            named = self._wanted if opened.name is None else None
+            chosen = [Account(each) for each in sorted(named or {caller.account_id})]
         else:
             chosen = self._choose(listed, opened)
             found = accounts_listed(
@@ -182,7 +221,7 @@ class _Examination:
         await self._targets(opened, settings, tuple(chosen), outlet)
 
     async def _targets(
-        self, opened: Opened, settings: Settings, chosen: tuple[Account, ...], outlet: Outlet[Finding]
+        self, opened: Opened, settings: Settings, chosen: tuple[Account, ...], outlet: _Named
     ) -> None:
         aws = opened.aws
         try:

@@ -74,6 +74,7 @@ _COVERED = frozenset({Cause.NOT_ENTITLED, Cause.NOT_OFFERED})
 class Finding:
     """What one check has found, of an account and a region where it is about one.
 
+    `organization` is what the settings call the Organization, in a run of several.
     `action` is the IAM action that was tried, `code` the service's error code and `message` what it said.
     `remedy` tells a person what to do, and `policy` is the statement that `remedy` says where to add; it is
     None where no single statement would do. A finding that is `ok` has a `cause` where something is lacking
@@ -90,6 +91,7 @@ class Finding:
     message: str | None = None
     remedy: str | None = None
     policy: JsonObject | None = None
+    organization: str | None = None
 
     @property
     def is_problem(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from poolcensus.aws.denials import read_denial
@@ -11,6 +12,7 @@ from poolcensus.doctor.denied import cause_of
 from poolcensus.doctor.findings import Cause, Check, CheckStatus, Diagnosis, Finding
 from poolcensus.doctor.operation import known_gap
 from poolcensus.doctor.role_refusal import ACTION, RoleCall, explain_hub_refusal, explain_role_refusal
+from poolcensus.doctor.statements import trust
 from poolcensus.doctor.variations import denial_at_home, vary
 from poolcensus.model import Outcome
 
@@ -55,7 +57,12 @@ async def role_findings(aws: Aws, observed: Sequence[Observed]) -> tuple[Finding
         if all(result.region in each.known_gaps for result in each.results):
             found = known_gap()
         else:
-            found = varied.get(account_id) or explain_role_refusal(call, failure)
+            told = varied.get(account_id)
+            found = (
+                explain_role_refusal(call, failure)
+                if told is None
+                else _with_statement(told, aws.caller.arn, failure)
+            )
         findings.append(_failed(account_id, failure, found))
     return tuple(findings)
 
@@ -106,6 +113,15 @@ def _account_of_user(result: TargetResult) -> str | None:
     denial = read_denial(result.error_message or "")
     found = denial.user.split(":")[4:5] if denial is not None else []
     return next((each for each in found if each), None)
+
+
+def _with_statement(told: Diagnosis, caller_arn: str, result: TargetResult) -> Diagnosis:
+    """Return what a variation has told, with the statement that the trust policy lacks, if it is that."""
+    if told.cause is not Cause.TRUST_POLICY or told.action is None:
+        return told
+    denial = read_denial(result.error_message or "")
+    user = denial.user if denial is not None else caller_arn
+    return replace(told, policy=trust(user, told.action))
 
 
 def _not_failed(aws: Aws, observed: Observed) -> Finding:

@@ -56,10 +56,10 @@ def _variations(parameters: frozenset[str]) -> Iterator[_Variation]:
         )
         yield _Variation(policy, _failed(Cause.SESSION_POLICY, remedy))
     if tags := frozenset(each for each in parameters if each.startswith(("Tags", "TransitiveTagKeys"))):
-        remedy = "The trust policy does not take session tags: allow sts:TagSession in it."
+        remedy = "The trust policy does not take session tags: add this statement to it."
         yield _Variation(tags, _failed(Cause.TRUST_POLICY, remedy, "sts:TagSession"))
     if "SourceIdentity" in parameters:
-        remedy = "The trust policy does not take a source identity: allow sts:SetSourceIdentity in it."
+        remedy = "The trust policy does not take a source identity: add this statement to it."
         found = _failed(Cause.TRUST_POLICY, remedy, "sts:SetSourceIdentity")
         yield _Variation(frozenset({"SourceIdentity"}), found)
     if "ExternalId" in parameters:
@@ -74,21 +74,29 @@ def _failed(cause: Cause, remedy: str, action: str | None = None) -> Diagnosis:
 async def vary(broker: CredentialBroker, accounts: Sequence[str]) -> Mapping[str, Diagnosis]:
     """Return what stands in the way, of those accounts for which a variation is allowed.
 
-    Of many accounts the first are tried, and the rest only where that has found something.
+    Of many accounts the first are tried, and the rest only with what was found there: a call or two each.
     """
     found: dict[str, Diagnosis] = {}
-    await _vary(broker, accounts[:_MOST_VARIED], found)
+    await _vary(broker, accounts[:_MOST_VARIED], found, None)
     if found:
-        await _vary(broker, accounts[_MOST_VARIED:], found)
+        await _vary(broker, accounts[_MOST_VARIED:], found, frozenset(each.remedy for each in found.values()))
     return found
 
 
-async def _vary(broker: CredentialBroker, accounts: Sequence[str], found: dict[str, Diagnosis]) -> None:
+async def _vary(
+    broker: CredentialBroker,
+    accounts: Sequence[str],
+    found: dict[str, Diagnosis],
+    remedies: frozenset[str] | None,
+) -> None:
+    """Add what is found to `found`, of the variations with one of `remedies`; None: of all."""
     left = iter(accounts)
 
     async def work() -> None:
         for account_id in left:
             for each in _variations(await broker.parameters(account_id)):
+                if remedies is not None and each.found.remedy not in remedies:
+                    continue
                 try:
                     allowed = await broker.would_assume(
                         account_id, without=each.without, duration=each.duration

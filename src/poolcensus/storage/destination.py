@@ -46,6 +46,12 @@ def checked_place(dest: str | os.PathLike[str], key: str = "dest") -> str:
         raise SettingsError(f"{key}: {shown(place)} {error}") from None
 
 
+def check_resume(settings: Settings, place: str) -> None:
+    """Raise `SettingsError` for a run that is to go on where nothing is kept to go on with."""
+    if settings.resume and (place == STANDARD_OUTPUT or is_in_s3(place)):
+        raise SettingsError(f"`resume` needs a directory as its destination: {place} keeps no journal")
+
+
 def open_source(dest: str | os.PathLike[str], settings: Settings | None = None) -> Source:
     """Return what reads a destination. Nothing is read yet. Raises `SettingsError`."""
     place = checked_place(dest)
