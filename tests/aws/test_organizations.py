@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from poolcensus.aws.client import Call, CallWatch, Channel, CredentialSource
     from poolcensus.aws.sdk import Sdk
-    from poolcensus.model import JsonObject
+    from poolcensus.model import JsonObject, JsonValue
 
 ARN = "arn:aws:organizations::000000000001:account/o-abc/000000000002"
 
@@ -164,10 +164,16 @@ async def test_units_that_go_round_in_a_circle_are_walked_once() -> None:
     assert len(tree.requests) == 7
 
 
-@pytest.mark.parametrize("tag", [{}, {"Key": "a"}, {"Key": "a", "Value": None}, {"Value": "b"}])
-async def test_a_tag_without_a_key_or_a_value_is_no_tag_named_none(tag: JsonObject) -> None:
-    with pytest.raises(OrganizationError, match="a tag without"):
+@pytest.mark.parametrize("tag", [{}, {"Value": "b"}, {"Key": None, "Value": "b"}, {"Key": "a", "Value": 7}])
+async def test_a_tag_that_is_none_is_refused(tag: JsonObject) -> None:
+    with pytest.raises(OrganizationError, match="a tag whose key or value is no text"):
         await organization(Scripted({"list_tags_for_resource": [{"Tags": [tag]}]})).tags("000000000002")
+
+
+async def test_a_tag_without_a_value_has_an_empty_one_and_not_none() -> None:
+    tags: list[JsonValue] = [{"Key": "a"}, {"Key": "b", "Value": None}, {"Key": "c", "Value": ""}]
+    found = await organization(Scripted({"list_tags_for_resource": [{"Tags": tags}]})).tags("000000000002")
+    assert found == {("a", ""), ("b", ""), ("c", "")}
 
 
 async def test_a_unit_without_an_id_is_not_passed_over() -> None:

@@ -42,7 +42,6 @@ OTHERS: dict[str, object] = {
     "accounts_from": "accounts.csv",
     "account_names": "prod-*",
     "exclude_account_names": "*-old",
-    "accounts_snapshot": "accounts.json",
     "include_ou_path": "yes",
     "include_account_tags": "yes",
     "regions": "eu-*",
@@ -97,6 +96,7 @@ INSTEAD: dict[str, object] = {
     "organization": [{"name": "gov", "profile": "gov"}],
     "role_arn": "arn:{partition}:iam::{account_id}:role/Reader",
     "external_id_file": "~/external-id",
+    "accounts_snapshot": "accounts.json",
 }
 
 

@@ -203,9 +203,10 @@ def _membership(reply: Reply) -> Membership:
 
 
 def _tag(tag: JsonObject) -> tuple[str, str]:
-    key, value = tag.get("Key"), tag.get("Value")
+    # A value may be empty, which some services that are not AWS leave out.
+    key, value = tag.get("Key"), tag.get("Value") or ""
     if not isinstance(key, str) or not isinstance(value, str):
-        raise OrganizationError("Organizations sent a tag without a key or a value")
+        raise OrganizationError("Organizations sent a tag whose key or value is no text")
     return key, value
 
 

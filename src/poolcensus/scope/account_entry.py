@@ -75,12 +75,12 @@ def entry_from(
     if key is None:
         raise ValueError(f"{at('')}: there is no account_id")
     account_id = _account_id(cells[key], at(key))
-    name = _first(said, NAME_COLUMNS)
+    _, name = _first(said, NAME_COLUMNS)
     # AWS itself gives both, and they may differ: what CLOSED is now was SUSPENDED.
     state_key, state = _first(said, STATE_COLUMNS)
     return AccountEntry(
         account_id,
-        name[1].strip() or None if isinstance(name[1], str) else None,
+        name.strip() if isinstance(name, str) else None,
         None if state is None else _state(state, at(state_key)),
         role=_role(*_text(said, ROLE_COLUMNS, at), account_id),
         external_id=_external_id(*_text(said, EXTERNAL_ID_COLUMNS, at)),
