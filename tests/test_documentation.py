@@ -25,10 +25,10 @@ from poolcensus.operations import WORKSPACES_POOLS
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 LIBRARY = (ROOT / ".github" / "LIBRARY.md").read_text(encoding="utf-8")
-READING = (ROOT / ".github" / "READING.md").read_text(encoding="utf-8")
+COMMANDS = (ROOT / ".github" / "COMMANDS.md").read_text(encoding="utf-8")
 WATCHING = (ROOT / "config" / "README.md").read_text(encoding="utf-8")
 # What users read.
-PAGES = f"{README}\n{LIBRARY}\n{READING}\n{WATCHING}"
+PAGES = f"{README}\n{LIBRARY}\n{COMMANDS}\n{WATCHING}"
 
 
 def _commands() -> dict[str, click.Command]:
@@ -150,6 +150,25 @@ def test_the_files_of_config_that_are_named_are_there_and_each_is_named() -> Non
     named |= {f"config/{each}" for each in re.findall(r"\]\(([\w.-]+)\)", WATCHING)}
     for path in (ROOT / "config").iterdir():
         assert any(each.startswith(f"config/{path.name}") for each in named), path
+
+
+@pytest.mark.parametrize(
+    ("template", "option", "pattern"),
+    [
+        ("stackset", "--parameters", r"ParameterKey=(\w+),"),
+        ("single-account", "--parameter-overrides", r" ([A-Z]\w+)="),
+    ],
+)
+def test_the_parameters_that_are_shown_are_those_of_the_template(
+    template: str, option: str, pattern: str
+) -> None:
+    lines = [each for each in README.splitlines() if f"{option} " in each]
+    named = {name for line in lines for name in re.findall(pattern, line)}
+    assert {"CallerPrincipal", "ExternalId"} <= named
+    text = (ROOT / "config" / "cloudformation" / f"{template}.yaml").read_text(encoding="utf-8")
+    _, _, parameters = text.partition("\nParameters:\n")
+    parameters, _, _ = parameters.partition("\nResources:\n")
+    assert named <= {*re.findall(r"^  (\w+):$", parameters, re.MULTILINE)}
 
 
 @pytest.mark.parametrize("block", re.findall(r"```toml\n(.*?)```", PAGES, re.DOTALL))
