@@ -20,6 +20,8 @@ import poolcensus
 from poolcensus.aws.region_status_calls import PERMISSIONS
 from poolcensus.aws.roles import session_policy
 from poolcensus.cli import group, main
+from poolcensus.cli.exits import ExitCode
+from poolcensus.model import Outcome
 from poolcensus.operations import WORKSPACES_POOLS
 
 ROOT = Path(__file__).parent.parent
@@ -136,6 +138,17 @@ def test_the_contents_name_each_section_of_the_readme() -> None:
     sections = re.findall(r"^## (.+)$", README, re.MULTILINE)
     assert len(linked) == len({*linked})
     assert {each.lower().replace(" ", "-") for each in sections} - {"contents"} <= {*linked}
+
+
+def test_the_outcomes_of_the_readme_are_all_with_what_is_covered() -> None:
+    rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \| .* \| (yes|no) \|$", README, re.MULTILINE)
+    told = {name: covered == "yes" for names, covered in rows for name in re.findall(r"\w+", names)}
+    assert told == {str(each): each.covered for each in Outcome}
+
+
+def test_the_exit_codes_of_the_readme_are_all() -> None:
+    told = re.findall(r"^\| ([\d, ]+) \| .* \|$", README, re.MULTILINE)
+    assert {int(each) for row in told for each in row.split(", ")} == {*ExitCode}
 
 
 def test_the_steps_of_the_readme_are_ten_in_order() -> None:
