@@ -28,7 +28,7 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 LIBRARY = (ROOT / ".github" / "LIBRARY.md").read_text(encoding="utf-8")
 COMMANDS = (ROOT / ".github" / "COMMANDS.md").read_text(encoding="utf-8")
-WATCHING = (ROOT / "config" / "README.md").read_text(encoding="utf-8")
+WATCHING = (ROOT / ".github" / "WATCHING.md").read_text(encoding="utf-8")
 # What users read.
 PAGES = f"{README}\n{LIBRARY}\n{COMMANDS}\n{WATCHING}"
 
@@ -156,13 +156,13 @@ def test_the_steps_of_the_readme_are_ten_in_order() -> None:
 
 
 def test_the_files_of_config_that_are_named_are_there_and_each_is_named() -> None:
-    named = set(re.findall(r"\b(config/[\w./-]*\w)", README))
-    for path in named:
+    for path in re.findall(r"\b(config/[\w./-]*\w)", README):
         assert (ROOT / path).exists(), path
-    # The README's own lines on watching lead to a page that has the others.
-    named |= {f"config/{each}" for each in re.findall(r"\]\(([\w.-]+)\)", WATCHING)}
-    for path in (ROOT / "config").iterdir():
-        assert any(each.startswith(f"config/{path.name}") for each in named), path
+    folder = ROOT / "config"
+    links = re.findall(r"\]\(([\w./-]+)\)", (folder / "README.md").read_text(encoding="utf-8"))
+    assert {each.partition("/")[0] for each in links} == {each.name for each in folder.iterdir()} - {
+        "README.md"
+    }
 
 
 @pytest.mark.parametrize(
