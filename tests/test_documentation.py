@@ -19,11 +19,18 @@ import pytest
 import poolcensus
 from poolcensus.aws.region_status_calls import PERMISSIONS
 from poolcensus.aws.roles import session_policy
-from poolcensus.cli import group
+from poolcensus.cli import group, main
+from poolcensus.cli.exits import ExitCode
+from poolcensus.model import Outcome
 from poolcensus.operations import WORKSPACES_POOLS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+LIBRARY = (ROOT / ".github" / "LIBRARY.md").read_text(encoding="utf-8")
+COMMANDS = (ROOT / ".github" / "COMMANDS.md").read_text(encoding="utf-8")
+WATCHING = (ROOT / ".github" / "WATCHING.md").read_text(encoding="utf-8")
+# What users read.
+PAGES = f"{README}\n{LIBRARY}\n{COMMANDS}\n{WATCHING}"
 
 
 def _commands() -> dict[str, click.Command]:
@@ -33,8 +40,8 @@ def _commands() -> dict[str, click.Command]:
 
 
 @pytest.mark.parametrize("name", sorted(poolcensus.__all__))
-def test_a_public_name_is_in_the_readme_and_has_a_docstring(name: str) -> None:
-    assert re.search(rf"`(poolcensus\.)?{name}[`(.]", README), f"{name} is not in the README"
+def test_a_public_name_is_documented_and_has_a_docstring(name: str) -> None:
+    assert re.search(rf"`(await |poolcensus\.)?{name}[`(.]", LIBRARY), f"{name} is not on the library's page"
     value = getattr(poolcensus, name)
     assert isinstance(value, str) or value.__doc__, f"{name} has no docstring"
 
@@ -70,8 +77,8 @@ def test_a_command_is_in_the_readme_and_has_help(name: str) -> None:
         if option.startswith("--") and option != "--help"
     ),
 )
-def test_an_option_is_in_the_readme(option: str) -> None:
-    assert re.search(rf"`{option}[` ]", README), f"{option} is not in the README"
+def test_an_option_is_documented(option: str) -> None:
+    assert re.search(rf"`{option}[` ]", PAGES), f"{option} is on no page"
 
 
 @pytest.mark.parametrize("name", sorted(_commands()))
@@ -82,20 +89,22 @@ def test_every_option_has_help(name: str) -> None:
 
 
 def test_the_permissions_of_the_readme_are_those_of_the_sessions() -> None:
-    (policy,) = [json.loads(each) for each in re.findall(r"```json\n(\{\n.*?)```", README, re.DOTALL)]
+    _, _, after = README.partition("\n| the role in each member account |")
+    role, _, _ = after.partition("\n| the caller |")
     sessions = json.loads(session_policy((WORKSPACES_POOLS.permission, *PERMISSIONS)))
-    assert policy["Statement"] == sessions["Statement"]
+    (statement,) = sessions["Statement"]
+    assert {*re.findall(r"`(\w+:\w+)`", role)} == {*statement["Action"]}
 
 
-def test_the_python_of_the_readme_is_python() -> None:
-    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+def test_the_python_that_is_shown_is_python() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", PAGES, re.DOTALL)
     assert blocks
     for block in blocks:
         ast.parse(block)
 
 
 def _marked(marker: str) -> str:
-    found = re.search(rf"<!-- {marker} -->\n```sh\n(.*?)```", README, re.DOTALL)
+    found = re.search(rf"<!-- {marker} -->\n```[a-z]+\n(.*?)```", README, re.DOTALL)
     assert found is not None, f"the README has no {marker}"
     return found[1]
 
@@ -112,16 +121,123 @@ def test_the_readme_s_python_is_any_that_the_package_takes() -> None:
 
 
 def _invocations() -> list[str]:
-    """What the README's shell and cron lines run of this program."""
-    blocks = "".join(re.findall(r"```(?:sh|cron)\n(.*?)```", README, re.DOTALL)).replace("\\\n", " ")
+    """What the shell and cron lines of the pages run of this program."""
+    blocks = "".join(re.findall(r"```(?:sh|cron)\n(.*?)```", PAGES, re.DOTALL)).replace("\\\n", " ")
     found = re.findall(r"(?<![\w/.])poolcensus( [a-z][^|&>\n#]*)", blocks)
     return sorted({" ".join(each.split()) for each in found})
 
 
 @pytest.mark.parametrize("line", _invocations())
-def test_a_line_of_the_readme_is_one_that_the_program_takes(line: str) -> None:
+def test_a_line_that_is_shown_is_one_that_the_program_takes(line: str) -> None:
     name, *arguments = shlex.split(line)
     _commands()[name].make_context(name, arguments, parent=click.Context(group))
+
+
+def test_the_contents_name_each_section_of_the_readme() -> None:
+    _, _, after = README.partition("\n## Contents\n")
+    contents, _, _ = after.partition("\n## ")
+    linked = re.findall(r"\]\(#([\w-]+)\)", contents)
+    sections = re.findall(r"^## (.+)$", README, re.MULTILINE)
+    assert len(linked) == len({*linked})
+    assert {each.lower().replace(" ", "-") for each in sections} - {"contents"} <= {*linked}
+
+
+def test_the_outcomes_of_the_readme_are_all_with_what_is_covered() -> None:
+    rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \| .* \| (yes|no) \|$", README, re.MULTILINE)
+    told = {name: covered == "yes" for names, covered in rows for name in re.findall(r"\w+", names)}
+    assert told == {str(each): each.covered for each in Outcome}
+
+
+def test_the_exit_codes_of_the_readme_are_all() -> None:
+    told = re.findall(r"^\| ([\d, ]+) \| .* \|$", README, re.MULTILINE)
+    assert {int(each) for row in told for each in row.split(", ")} == {*ExitCode}
+
+
+def test_the_steps_of_the_readme_are_ten_in_order() -> None:
+    assert re.findall(r"^### (\d+)\. ", README, re.MULTILINE) == [str(each) for each in range(1, 11)]
+
+
+def test_the_files_of_config_that_are_named_are_there_and_each_is_named() -> None:
+    for path in re.findall(r"\b(config/[\w./-]*\w)", README):
+        assert (ROOT / path).exists(), path
+    folder = ROOT / "config"
+    links = re.findall(r"\]\(([\w./-]+)\)", (folder / "README.md").read_text(encoding="utf-8"))
+    assert {each.partition("/")[0] for each in links} == {each.name for each in folder.iterdir()} - {
+        "README.md"
+    }
+
+
+@pytest.mark.parametrize(
+    ("template", "option", "pattern"),
+    [
+        ("stackset", "--parameters", r"ParameterKey=(\w+),"),
+        ("single-account", "--parameter-overrides", r" ([A-Z]\w+)="),
+    ],
+)
+def test_the_parameters_that_are_shown_are_those_of_the_template(
+    template: str, option: str, pattern: str
+) -> None:
+    lines = [each for each in README.splitlines() if f"{option} " in each]
+    named = {name for line in lines for name in re.findall(pattern, line)}
+    assert {"CallerPrincipal", "ExternalId"} <= named
+    text = (ROOT / "config" / "cloudformation" / f"{template}.yaml").read_text(encoding="utf-8")
+    _, _, parameters = text.partition("\nParameters:\n")
+    parameters, _, _ = parameters.partition("\nResources:\n")
+    assert named <= {*re.findall(r"^  (\w+):$", parameters, re.MULTILINE)}
+
+
+@pytest.mark.parametrize("block", re.findall(r"```toml\n(.*?)```", PAGES, re.DOTALL))
+def test_the_settings_that_are_shown_are_taken(
+    block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("external-id").write_text("census-4711\n", encoding="ascii")
+    Path("poolcensus.toml").write_text(block, encoding="utf-8")
+    assert poolcensus.Settings.load() != poolcensus.Settings()
+
+
+def test_the_first_census_of_the_readme_is_taken_by_its_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = _marked("external id").splitlines()[0]
+    subprocess.run(["bash", "-euo", "pipefail", "-c", made], check=True)
+    external_id = Path("external-id").read_text(encoding="ascii").strip()
+    assert Path("external-id").stat().st_mode & 0o777 == 0o600
+    Path("poolcensus.toml").write_text(_marked("settings"), encoding="utf-8")
+    regions = "--regions=us-east-1,eu-west-1,af-south-1"
+    world = (
+        "--accounts=12",
+        f"--external-id={external_id}",
+        "--not-entitled=0.5",
+        "--suspended=0.2",
+        regions,
+    )
+    with subprocess.Popen(
+        [sys.executable, "-m", "poolcensus", "simulate", "--json", *world], stdout=subprocess.PIPE
+    ) as simulator:
+        try:
+            assert simulator.stdout is not None
+            for name, value in json.loads(simulator.stdout.readline()).items():
+                monkeypatch.setenv(f"AWS_{name.upper()}", value)
+            lines = [
+                shlex.split(each, comments=True)
+                for marker in ("try it", "first run")
+                for each in _marked(marker).splitlines()
+            ]
+            assert [each[1] for each in lines] == [*["doctor"] * 2, "plan", "collect", *["show"] * 3]
+            for program, *arguments in lines:
+                assert program == "poolcensus"
+                # Fewer than the program knows, for speed.
+                chosen = [] if arguments[0] == "show" else [regions]
+                assert main([*arguments, *chosen]) == 0, capfd.readouterr().err
+                assert not capfd.readouterr().err
+        finally:
+            simulator.terminate()
+    snapshot = poolcensus.Snapshot.open("latest", "snapshots")
+    assert poolcensus.verify(snapshot) == ()
+    assert snapshot.manifest.status == "complete"
+    assert snapshot.manifest.totals.pools
 
 
 @pytest.fixture
