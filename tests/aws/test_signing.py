@@ -28,7 +28,7 @@ _VALUES = st.from_regex(r"[!-~]{1,10}( [!-~]{1,10}){0,3}", fullmatch=True)
 _KEYS = st.from_regex(r"[A-Za-z0-9/+=]{1,60}", fullmatch=True)
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(
     headers=st.dictionaries(_NAMES, _VALUES, max_size=6),
     agent=st.none() | _VALUES,

@@ -140,7 +140,7 @@ def test_a_file_that_is_no_use_is_replaced(file: Path, text: str) -> None:
     assert found["run_success"] == 0
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(where=st.integers(0, 5000), what=st.binary(max_size=20), cut=st.integers(0, 6000))
 def test_no_damage_to_the_file_is_a_reason_to_fail(
     tmp_path_factory: pytest.TempPathFactory, where: int, what: bytes, cut: int
