@@ -159,7 +159,8 @@ def test_promtool_takes_every_expression_and_each_alert_fires_for_its_reason_alo
 
 
 def unit(file: Path) -> ConfigParser:
-    parser = ConfigParser(interpolation=None, comment_prefixes=("#",), delimiters=("=",))
+    # Some settings of systemd add up where they are repeated.
+    parser = ConfigParser(interpolation=None, comment_prefixes=("#",), delimiters=("=",), strict=False)
     parser.optionxform = str  # type: ignore[assignment,method-assign] # as its documentation has it
     parser.read_string(re.sub(r" \\\n +", " ", file.read_text(encoding="utf-8")))
     return parser
@@ -174,7 +175,11 @@ def test_the_service_runs_a_line_that_the_program_takes_and_gives_it_its_time() 
     assert given["metrics_file"].endswith(".prom")
     assert Path(given["metrics_file"]).parent == Path(service["ReadWritePaths"])
     assert given["dest"] == f"/var/lib/{service['StateDirectory']}"
-    assert service["LoadCredential"].partition(":")[0] == given["config"].name
+    # The settings are no secret; the external ID is one, and has the name that the program looks for.
+    assert service["LoadCredential"].partition(":")[0] == "external-id"
+    assert given["external_id"] is None
+    assert given["config"].parent == Path(service["LoadCredential"].partition(":")[2]).parent
+    assert service["CacheDirectory"] == service["StateDirectory"] == "poolcensus"
     assert service["Type"] == "oneshot"
 
 
@@ -198,3 +203,15 @@ def test_systemd_takes_the_units(tmp_path: Path) -> None:
         check=False,
     )
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not there")
+def test_the_service_may_do_little() -> None:
+    # Of 100, in tenths of what systemd shows: what is left is the network, and the file system to read.
+    ended = subprocess.run(
+        ["systemd-analyze", "security", "--offline=yes", "--threshold=20", SERVICE],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr

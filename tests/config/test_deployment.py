@@ -1,0 +1,205 @@
+"""Policies, templates and the module are taken by the tools of their own fields, and say the same."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from config.deployment import (
+    CONFIG,
+    SINGLE_ACCOUNT,
+    STACK_SET,
+    TERRAFORM,
+    Stack,
+    is_taken,
+    policy,
+    ran,
+    template,
+    terraform,
+    tool,
+)
+from poolcensus.config.readers import external_id
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PRINCIPAL = "arn:aws:iam::111122223333:role/PoolCensus"
+TEMPLATES = (STACK_SET, SINGLE_ACCOUNT)
+
+
+def test_cfn_lint_takes_the_templates_and_the_policies(tmp_path: Path) -> None:
+    # The policies as a template has them, for cfn-lint's rules about IAM; parliament knows no trust policies.
+    managed = {
+        name.replace("-", ""): {
+            "Type": "AWS::IAM::ManagedPolicy",
+            "Properties": {"PolicyDocument": policy(name)},
+        }
+        for name in ("caller", "member", "s3-destination")
+    }
+    role = {"Type": "AWS::IAM::Role", "Properties": {"AssumeRolePolicyDocument": policy("trust")}}
+    policies = tmp_path / "policies.json"
+    policies.write_text(
+        json.dumps({"AWSTemplateFormatVersion": "2010-09-09", "Resources": {"Role": role, **managed}})
+    )
+    assert ran(tool("cfn-lint"), "--non-zero-exit-code", "informational", "--include-checks", "I", "--",
+               *TEMPLATES, policies) == (0, "")  # fmt: skip
+
+
+def test_parliament_takes_the_policies(tmp_path: Path) -> None:
+    for name in ("caller", "member", "s3-destination"):
+        (tmp_path / f"{name}.json").write_text(json.dumps(policy(name)))
+    # It imports what is deprecated, which is for its makers to know.
+    python = (sys.executable, "-W", "ignore::UserWarning")
+    assert ran(*python, tool("parliament"), "--directory", tmp_path, "--json") == (0, "")
+
+
+def test_the_templates_make_the_policies() -> None:
+    given = {"CallerPrincipal": PRINCIPAL, "ExternalId": "EXTERNAL-ID"}
+    role = Stack(STACK_SET, **given).resources["Role"]
+    (inline,) = role["Policies"]
+    assert inline["PolicyDocument"] == policy("member")
+    assert role["AssumeRolePolicyDocument"] == policy("trust")
+    single = Stack(SINGLE_ACCOUNT, CallerPolicyName="PoolCensusCaller", **given).resources
+    assert single["Role"] == role
+    assert single["CallerPolicy"]["PolicyDocument"] == policy("caller")
+    assert "Roles" not in single["CallerPolicy"]
+
+
+@pytest.mark.parametrize("file", TEMPLATES)
+def test_a_role_without_an_external_id_has_no_condition(file: Path) -> None:
+    role = Stack(file, CallerPrincipal=PRINCIPAL).resources["Role"]
+    assert all("Condition" not in each for each in role["AssumeRolePolicyDocument"]["Statement"])
+
+
+def test_the_template_of_a_single_account_makes_what_is_asked_for() -> None:
+    nothing = Stack(SINGLE_ACCOUNT)
+    assert not nothing.resources
+    assert not nothing.rules_hold
+    role = Stack(SINGLE_ACCOUNT, CallerPrincipal=PRINCIPAL)
+    caller = Stack(SINGLE_ACCOUNT, CallerPolicyName="PoolCensusCaller", CallerRoleName="PoolCensus",
+                   RoleName="Reader", partition="aws-us-gov")  # fmt: skip
+    assert ({*role.resources}, role.rules_hold) == ({"Role"}, True)
+    assert ({*caller.resources}, caller.rules_hold) == ({"CallerPolicy"}, True)
+    made = caller.resources["CallerPolicy"]
+    assert made["Roles"] == ["PoolCensus"]
+    assert "arn:aws-us-gov:iam::*:role/Reader" in json.dumps(made)
+
+
+def test_the_stack_set_is_one_that_service_managed_permissions_take() -> None:
+    found = template(STACK_SET)
+    assert "Transform" not in found
+    # What has no default has to be given for accounts that join later, too.
+    assert [name for name, each in found["Parameters"].items() if "Default" not in each] == [
+        "CallerPrincipal"
+    ]
+    assert found["Parameters"]["ExternalId"]["NoEcho"] is True
+    both = template(SINGLE_ACCOUNT)["Parameters"]
+    for name in found["Parameters"].keys() - {"CallerPrincipal"}:
+        assert both[name] == found["Parameters"][name]
+    assert both["ExternalId"]["NoEcho"] is True
+    for file in TEMPLATES:
+        assert "ExternalId" not in json.dumps(template(file).get("Outputs"))
+
+
+@pytest.mark.parametrize(
+    ("value", "taken"),
+    [
+        (PRINCIPAL, True),
+        ("111122223333", True),
+        ("arn:aws-us-gov:iam::111122223333:root", True),
+        ("arn:aws:iam::111122223333:role/aws-reserved/sso.amazonaws.com/AWSReservedSSO_Audit_01", True),
+        ("arn:aws:iam::111122223333:user/census", True),
+        ("arn:aws:sts::111122223333:assumed-role/PoolCensus/me", False),
+        ("arn:aws:iam::111122223333:role/", False),
+        ("*", False),
+        ("PoolCensus", False),
+    ],
+)  # fmt: skip
+def test_the_caller_is_a_principal_of_iam(value: str, taken: bool) -> None:
+    for file in TEMPLATES:
+        assert is_taken(template(file)["Parameters"]["CallerPrincipal"], value) is taken
+    (validation,) = terraform()["variable"]["caller_principal"]["validation"]
+    pattern = re.search(r'regex\("(.*)", var\.', validation["condition"])
+    assert pattern is not None
+    assert (re.search(pattern[1], value) is not None) is taken
+
+
+@pytest.mark.parametrize("value", ["ab", "a" * 1224, "A-Z_0+=,.@:/-", "long-random-text"])
+def test_an_external_id_that_the_program_takes_the_templates_take(value: str) -> None:
+    external_id(value)
+    for file in TEMPLATES:
+        assert is_taken(template(file)["Parameters"]["ExternalId"], value)
+        assert not is_taken(template(file)["Parameters"]["ExternalId"], f"{value} !")
+
+
+def text_of(value: object) -> str:
+    return json.dumps(value).replace('\\"', '"')
+
+
+def test_the_module_refers_to_what_it_has() -> None:
+    module = terraform()
+    text = "".join(each.read_text(encoding="utf-8") for each in sorted(TERRAFORM.glob("*.tf")))
+    code = re.sub(r"(?m)^\s*#.*$", "", text)
+    assert set(re.findall(r"\bvar\.(\w+)", code)) == module["variable"].keys()
+    data = {f"{kind}.{name}" for kind, name in re.findall(r"\bdata\.(aws_\w+)\.(\w+)", code)}
+    assert data == module["data"].keys()
+    named = {f"{kind}.{name}" for kind, name in re.findall(r"(?<!data\.)\b(aws_\w+)\.(\w+)", code)}
+    assert named <= module["resource"].keys()
+    files = re.findall(r'file\("\$\{path\.module\}/([^"]+)"\)', code)
+    assert len(files) == 3
+    for each in files:
+        assert (TERRAFORM / each).is_file()
+    assert all(each["description"] for each in module["variable"].values())
+    assert module["variable"]["external_id"]["sensitive"] is True
+
+
+def test_the_module_makes_the_policies() -> None:
+    module = terraform()
+    assert module["resource"]["aws_iam_role_policy.census"]["policy"] == (
+        '${file("${path.module}/../iam/member-policy.json")}'
+    )
+    caller = module["resource"]["aws_iam_policy.caller"]["policy"]
+    assert 'file("${path.module}/../iam/caller-policy.json")' in caller
+    (replaced,) = re.findall(r'"(arn:aws:[^"]+)"', caller)
+    assert replaced in json.dumps(policy("caller"))
+    made = module["data"]["aws_iam_policy_document.trust"]["statement"]
+    expected = policy("trust")["Statement"]
+    for found, statement in zip(made, expected, strict=True):
+        wanted = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+        assert (found["sid"], found["effect"], found["actions"]) == (statement["Sid"], "Allow", wanted)
+        assert found["principals"] == [{"type": "AWS", "identifiers": ["${var.caller_principal}"]}]
+    (dynamic,) = made[0]["dynamic"]
+    (condition,) = dynamic["condition"]["content"]
+    assert {condition["test"]: {condition["variable"]: condition["values"]}} == {
+        "StringEquals": {"sts:ExternalId": ["${var.external_id}"]}
+    }
+    assert "dynamic" not in made[1]
+
+
+def test_the_stack_set_of_the_module_is_that_of_the_template() -> None:
+    resources = terraform()["resource"]
+    stack_set = resources["aws_cloudformation_stack_set.reader"]
+    assert stack_set["permission_model"] == "SERVICE_MANAGED"
+    assert stack_set["template_body"].endswith(f'/../cloudformation/{STACK_SET.name}")}}')
+    parameters = template(STACK_SET)["Parameters"]
+    # The provider sees a difference in every parameter that is left out, and in those that are not echoed:
+    # https://registry.terraform.io/providers/hashicorp/aws/latest/docs/resources/cloudformation_stack_set
+    assert stack_set["parameters"].keys() == parameters.keys()
+    hidden = [name for name, each in parameters.items() if each.get("NoEcho")]
+    (lifecycle,) = stack_set["lifecycle"]
+    assert lifecycle["ignore_changes"] == [f'${{parameters["{name}"]}}' for name in hidden]
+    instance = resources["aws_cloudformation_stack_set_instance.members"]
+    assert stack_set["call_as"] == instance["call_as"] == "${var.call_as}"
+    assert "roots[0].id" in text_of(instance["deployment_targets"])
+
+
+def test_each_file_is_in_the_index() -> None:
+    index = (CONFIG / "README.md").read_text(encoding="utf-8")
+    for file in CONFIG.rglob("*"):
+        if file.is_file() and file.parent != TERRAFORM and file.name != "README.md":
+            assert f"]({file.relative_to(CONFIG)})" in index
+    assert "](terraform)" in index
