@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from poolcensus.config import Settings, load_settings
+from poolcensus.config import Secret, Settings, load_settings
 from poolcensus.errors import SettingsError
 
 # Per key: values as TOML text, as environment text, and what they become.
@@ -324,3 +324,19 @@ def test_what_only_looks_like_it_is_refused(monkeypatch: pytest.MonkeyPatch, var
     monkeypatch.setenv(f"POOLCENSUS_{variable}", "x")
     with pytest.raises(SettingsError, match=f"Unknown environment variable POOLCENSUS_{variable}"):
         load_settings()
+
+
+def test_what_ranks_higher_takes_the_place_of_the_other_way_to_set_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    template = "arn:{partition}:iam::{account_id}:role/OfTheFile"
+    file = tmp_path / "poolcensus.toml"
+    file.write_text(f'role_arn = "{template}"\nexternal_id_file = "/etc/id"\n', encoding="utf-8")
+    assert Settings.load(file).role_arn == template
+    monkeypatch.setenv("POOLCENSUS_EXTERNAL_ID", "of-the-environment")
+    found = Settings.load(file, role_name="OfTheOption")
+    assert (found.role_name, found.role_arn, found.external_id_file) == ("OfTheOption", None, None)
+    assert found.external_id == Secret("of-the-environment")
+    # In one source, nobody can tell which is meant.
+    with pytest.raises(SettingsError, match="excludes `role_name`"):
+        Settings.load(file, role_name="OfTheOption", role_arn=template)

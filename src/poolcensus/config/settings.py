@@ -116,7 +116,7 @@ def load_settings(
     """
     keys = {field.name: key for key, field in FIELDS.items()}
     given, problems = sources.read(keys, path, overrides or {}, option_names or {}, ambient=ambient)
-    sources.outrank_tables(given, "organization", _IN_PLACE_OF)
+    sources.outrank_file(given, "organization", _IN_PLACE_OF)
     try:
         settings = Settings(**{FIELDS[key].name: each.value for key, each in given.items()})  # type: ignore[arg-type] # each was read by its field
     except InvalidSettingsError as error:

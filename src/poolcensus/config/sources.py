@@ -66,23 +66,26 @@ def read(
     return given, problems
 
 
-def outrank_tables(given: dict[str, Given], key: str, in_place_of: Mapping[str, Iterable[str]]) -> None:
-    """Take out of the tables under `key` what the environment or an override gives, which rank higher.
+def outrank_file(given: dict[str, Given], tables_key: str, in_place_of: Mapping[str, Iterable[str]]) -> None:
+    """Take out of the file what the environment or an override gives in another way, or for a table.
 
-    `in_place_of` has the other ways to set what a key sets, which are taken out with it.
+    `in_place_of` has the other ways to set what a key sets: these, too, rank lower if they are in the file.
+    What stands in the tables under `tables_key` does in any case.
     """
-    tables = given.get(key)
-    if tables is None or not tables.in_file or not isinstance(tables.value, list):
-        return
     above = {name for name, each in given.items() if not each.in_file}
     above |= {other for name in above for other in in_place_of.get(name, ())}
+    for name in [name for name in above if name in given and given[name].in_file]:
+        del given[name]
+    tables = given.get(tables_key)
+    if tables is None or not tables.in_file or not isinstance(tables.value, list):
+        return
     kept = [
         {name: value for name, value in table.items() if name not in above}
         if isinstance(table, dict)
         else table
         for table in tables.value
     ]
-    given[key] = msgspec.structs.replace(tables, value=kept)
+    given[tables_key] = msgspec.structs.replace(tables, value=kept)
 
 
 def settings_file(path: str | os.PathLike[str] | None = None) -> Path | None:
