@@ -18,6 +18,7 @@ import pytest
 from botocore import configloader
 from botocore.awsrequest import AWSResponse
 
+from poolcensus.aws import request_forms
 from poolcensus.aws import sdk as module
 from poolcensus.aws.sdk import Sdk
 from poolcensus.aws.sdk_data import DataFiles
@@ -201,7 +202,7 @@ async def test_a_request_that_is_still_formed_for_nobody_is_not_mixed_with_the_n
         inside.release()
         return AWSResponse(*arguments)
 
-    monkeypatch.setattr(module, "AWSResponse", slow)
+    monkeypatch.setattr(request_forms, "AWSResponse", slow)
     async with Sdk(profile=None, endpoint_url=None) as sdk, anyio.create_task_group() as group:
         group.start_soon(sdk.template, "workspaces", "us-east-1", "describe_workspaces_pools")
         assert await anyio.to_thread.run_sync(began.wait, 10)

@@ -12,10 +12,14 @@ import pytest
 # By the module that relies on it. The digests are of botocore 1.40.61 and aiobotocore 2.25.1.
 _RELIED_ON = {
     "poolcensus.aws.sdk": {
+        "botocore.session:Session.full_config.fget": "b08e11e6f574db45",
+        "botocore.session:Session._build_profile_map": "af05c6bba60416bd",
+        "botocore.httpsession:get_cert_path": "142075cf59813df4",
+    },
+    "poolcensus.aws.request_forms": {
         "botocore.client:BaseClient._make_api_call": "1c226d71b942f590",
         "botocore.regions:EndpointRulesetResolver.construct_endpoint": "fea12b203344c4c2",
         "botocore.regions:EndpointRulesetResolver._get_customized_builtins": "024ddfbda2e04d5d",
-        "botocore.httpsession:get_cert_path": "142075cf59813df4",
         "botocore.awsrequest:AWSResponse.__init__": "45496a9e3fff3458",
     },
     "poolcensus.aws.sdk_data": {

@@ -17,6 +17,14 @@ def test_a_partition_without_pools_is_said_to_be_one(partition: str) -> None:
     assert not isinstance(caught.value, SettingsError)
 
 
+def test_the_regions_of_a_partition_that_is_newer_have_to_be_named() -> None:
+    for include in ((), ("us-*",)):
+        with pytest.raises(FatalError, match="partition aws-new, whose regions .* with `extra_regions`"):
+            choose_regions(WORKSPACES_POOLS, "aws-new", include, (), ())
+    found = choose_regions(WORKSPACES_POOLS, "aws-new", (), (), ("xx-new-1",))
+    assert found.regions == found.opt_in == ("xx-new-1",)
+
+
 @pytest.mark.parametrize(
     ("partition", "count"), [("aws", 17), ("aws-us-gov", 2), ("aws-iso", 2), ("aws-iso-b", 1)]
 )

@@ -8,62 +8,33 @@ from __future__ import annotations
 
 import os
 import re
-import threading
 import time
 from typing import TYPE_CHECKING, Protocol, Self, TypeVar, cast
-from urllib.parse import urlsplit
 
 import anyio
 import anyio.to_thread
 import botocore.session
-from botocore.awsrequest import AWSResponse
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ConfigParseError, ProfileNotFound
 from botocore.httpsession import get_cert_path
-from botocore.regions import EndpointResolverBuiltins
 
 from poolcensus import partitions
-from poolcensus.aws.chain import Chain, Session
-from poolcensus.aws.chain_failures import malformed_file, os_error_in_words, without_passwords
+from poolcensus.aws.chain import Chain
+from poolcensus.aws.chain_failures import malformed_file, os_error_in_words
 from poolcensus.aws.credential_process import Reason
-from poolcensus.aws.endpoints import check_endpoints, endpoint_problem
-from poolcensus.aws.faults import readable
+from poolcensus.aws.endpoints import check_endpoints
+from poolcensus.aws.request_forms import ClientSession, RequestForms
 from poolcensus.aws.sdk_data import read_fast
 from poolcensus.aws.signing import RequestTemplate, SdkOperation, is_header_value
 from poolcensus.aws.transport.proxies import Proxies
 from poolcensus.errors import CredentialsError, FatalError, SettingsError
 from poolcensus.flow.singleflight import SingleFlight
-from poolcensus.version import TOOL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
 
-    from botocore.loaders import Loader
-
     from poolcensus.aws.chain import Found
     from poolcensus.aws.signing import Credentials
-
-
-class _Client(Protocol):
-    """What is used of botocore's clients, which have no types. Its operations are methods."""
-
-    meta: _ClientMeta
-
-    def close(self) -> None: ...
-
-
-class _ClientMeta(Protocol):
-    events: _Events
-    service_model: _ServiceModel
-
-
-class _Events(Protocol):
-    def register(self, name: str, handler: Callable[..., object]) -> None: ...
-
-
-class _ServiceModel(Protocol):
-    signing_name: str
 
 
 class _PreparedRequest(Protocol):
@@ -73,12 +44,11 @@ class _PreparedRequest(Protocol):
     headers: Mapping[str, str | bytes]
 
 
-class _Session(Session, Protocol):
+class _Session(ClientSession, Protocol):
     """What is used of botocore's session beyond the chain."""
 
     _config: Mapping[str, Mapping[str, object]]
 
-    def create_client(self, service: str, **options: object) -> _Client: ...
     def register(self, name: str, handler: Callable[..., object]) -> None: ...
 
 
@@ -90,53 +60,6 @@ _LONGEST_CHAIN = 120.0
 _KEPT = 10.0
 # A label of a host name, as the SDK has it, but for the line break that it lets pass at the end.
 _REGION = re.compile(r"(?!-)[a-zA-Z0-9-]{1,63}(?<!-)")
-_HOP_HEADERS = frozenset({"content-length", "host", "connection", "expect"})
-
-
-class _RegionlessClient:
-    """A client of the SDK that is asked how its requests look in one region after the other.
-
-    A client for each region would cost milliseconds each, for what differs in nothing but the region that
-    the endpoint rules are asked about.
-    """
-
-    def __init__(self, client: _Client) -> None:
-        self._client = client
-        self._regions: list[str] = []
-        self._captured: Mapping[str, object] = {}
-        events = client.meta.events
-        # Handlers are expected to change the rules' built-in values in place:
-        # https://github.com/boto/botocore/blob/1.40.61/botocore/regions.py#L660
-        events.register("before-endpoint-resolution", self._ask_about_region)
-        # A `before-call` handler that answers takes the place of signing and sending.
-        events.register("before-call", self._capture)
-
-    @property
-    def signing_name(self) -> str:
-        """What signatures call the service, where the endpoint's rules don't say."""
-        return self._client.meta.service_model.signing_name
-
-    def request(self, region: str, operation: str, parameters: Mapping[str, object]) -> Mapping[str, object]:
-        """Return the request as the SDK would send it. Raises whatever the SDK raises."""
-        self._regions = [region]
-        getattr(self._client, operation)(**parameters)
-        return self._captured
-
-    @property
-    def unasked(self) -> bool:
-        """Whether the last request was formed without the endpoint rules of its region."""
-        return bool(self._regions)
-
-    def close(self) -> None:
-        """Let go of it."""
-        self._client.close()
-
-    def _ask_about_region(self, builtins: dict[str, object], **_: object) -> None:
-        builtins[EndpointResolverBuiltins.AWS_REGION] = self._regions.pop()
-
-    def _capture(self, params: Mapping[str, object], **_: object) -> tuple[AWSResponse, dict[str, object]]:
-        self._captured = params
-        return AWSResponse(None, 200, {}, None), {}
 
 
 class Sdk:
@@ -159,17 +82,16 @@ class Sdk:
         self._session: _Session | None = None
         self._chain: Chain | None = None
         self._proxies = Proxies()
-        self._clients: dict[str, _RegionlessClient] = {}
+        self._forms: RequestForms | None = None
         self._templates: dict[tuple[str, str, str], RequestTemplate] = {}
         self._one_thread = anyio.CapacityLimiter(1)
-        # The limiter doesn't count a thread that a caller who was cancelled has left at work.
-        self._forming = threading.Lock()
         self._flights: SingleFlight[tuple[str, str, str], RequestTemplate] = SingleFlight()
 
     async def open(self) -> None:
         """Read the SDK's configuration. Raises SettingsError where it can't be read."""
         self._session = session = await self._in_thread(self._open_session)
         self._chain = Chain(session, self._open_session)
+        self._forms = RequestForms(session, self._endpoint_url, self._proxies)
 
     def of_profile(self, name: str) -> Sdk:
         """Return a session of another profile, to be opened, which does not read the configuration again.
@@ -274,102 +196,24 @@ class Sdk:
         key = (service, region, operation)
         template = self._templates.get(key)
         if template is None:
+            forms = self._opened_forms
             template = await self._flights.run(
-                key, lambda: self._in_thread(lambda: self._form(*key, sample or {}))
+                key, lambda: self._in_thread(lambda: forms.form(SdkOperation(*key), sample or {}))
             )
             self._templates[key] = template
         return template
-
-    def _form(
-        self, service: str, region: str, operation: str, parameters: Mapping[str, object]
-    ) -> RequestTemplate:
-        try:
-            with self._forming:
-                client = self._clients.get(service)
-                if client is None:
-                    client = self._clients[service] = self._client(service, region)
-                request = client.request(region, operation, parameters)
-                unasked = client.unasked
-        except OSError as error:
-            raise FatalError(f"The AWS SDK's own files can't be read: {os_error_in_words(error)}.") from None
-        # Models that a customer has left, plugins, and sections of any shape, which it trips over in as many
-        # ways: KeyError, AttributeError, TypeError and more.
-        except Exception as error:  # noqa: BLE001 - models and plugins raise anything
-            raise self._unformed(service, region, error) from None
-        if unasked:
-            raise RuntimeError("the SDK formed a request without asking for its region's endpoint")
-        try:
-            return self._template_from(request, SdkOperation(service, region, operation), client.signing_name)
-        except ValueError as error:
-            raise self._unformed(service, region, error, str(error)) from None
-
-    def _unformed(self, service: str, region: str, error: Exception, why: str | None = None) -> SettingsError:
-        """Why there is no request. Texts that may quote a value are left out."""
-        model = self._leftover_model(service)
-        if why is None and isinstance(error, BotoCoreError):
-            why = readable(without_passwords(str(error))).rstrip(".")
-        if why is None and model is not None:
-            why = f"the service model in {model} is of no use ({type(error).__name__}). Remove it"
-        if why is None and str(error).startswith("Invalid endpoint"):
-            why = "its endpoint URL is not valid"
-        if why is None:
-            why = f"the profile's section in your AWS config is malformed ({type(error).__name__})"
-        return SettingsError(f"no request for {service} in {region} can be formed: {why}")
-
-    def _leftover_model(self, service: str) -> str | None:
-        """Return the folder of a model that a customer has put before the SDK's own, if there is one."""
-        loader = cast("Loader", self._opened.get_component("data_loader"))
-        for path in loader.search_paths:
-            folder = os.path.join(path, service)  # noqa: PTH118 - the SDK's paths are text
-            if path != loader.BUILTIN_DATA_PATH and os.path.isdir(folder):  # noqa: PTH112 - the SDK's paths are text
-                return folder
-        return None
-
-    def _client(self, service: str, region: str) -> _RegionlessClient:
-        return _RegionlessClient(
-            self._opened.create_client(
-                service,
-                region_name=region,
-                endpoint_url=self._endpoint_url,
-                config=Config(user_agent_extra=TOOL),
-                # Nothing is signed here: the chain is not to be walked for it.
-                aws_access_key_id="none",
-                aws_secret_access_key="none",  # noqa: S106 - a placeholder
-            )
-        )
-
-    def _template_from(
-        self, request: Mapping[str, object], operation: SdkOperation, signing_name: str
-    ) -> RequestTemplate:
-        context = cast("Mapping[str, Mapping[str, str]]", request["context"])
-        signing = context.get("signing", {})
-        raw_headers = cast("Mapping[str, str | bytes]", request["headers"])
-        headers = {
-            name.lower(): value.decode() if isinstance(value, bytes) else str(value)
-            for name, value in raw_headers.items()
-            if name.lower() not in _HOP_HEADERS
-        }
-        url = cast("str", request["url"])
-        parts = urlsplit(url)
-        if (problem := endpoint_problem(url)) is not None:
-            raise ValueError(f"its endpoint URL {problem}")
-        return RequestTemplate(
-            method=cast("str", request["method"]),
-            url=url,
-            host=parts.netloc.rpartition("@")[2],
-            path=parts.path or "/",
-            headers=headers,
-            service=signing.get("signing_name") or signing_name,
-            region=signing.get("region") or operation.region,
-            proxy=self._proxies.of(url),
-            operation=operation,
-        )
 
     @property
     def _opened_chain(self) -> Chain:
         if self._chain is None:
             raise RuntimeError("the SDK's session is not open")
         return self._chain
+
+    @property
+    def _opened_forms(self) -> RequestForms:
+        if self._forms is None:
+            raise RuntimeError("the SDK's session is not open")
+        return self._forms
 
     @property
     def _opened(self) -> _Session:
@@ -387,11 +231,9 @@ class Sdk:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._session = self._chain = None
-        # A thread whose caller was cancelled may be about to add one.
-        for client in list(self._clients.values()):
-            client.close()
-        self._clients.clear()
+        if self._forms is not None:
+            self._forms.close()
+        self._session = self._chain = self._forms = None
         self._templates.clear()
 
 

@@ -38,11 +38,16 @@ def choose_regions(
     """Return the regions of a partition that the patterns leave.
 
     Without patterns, these are the operation's regions. A region that is named outright is asked even where
-    it is none of them; a pattern only chooses among them. Raises SettingsError where
-    nothing is left, and FatalError where the partition does not have the operation and none is named.
+    it is none of them; a pattern only chooses among them. Raises SettingsError where nothing is left, and
+    FatalError where no region is named of a partition that is not known or does not have the operation.
     """
     include, exclude, extra = tuple(include), tuple(exclude), tuple(extra)
     known = partitions.partitions().get(partition)
+    if known is None and not extra:
+        raise FatalError(
+            f"The caller's credentials belong to partition {partition}, whose regions this version of"
+            " poolcensus does not know. Name them with `extra_regions`."
+        )
     if known is not None and not (include or extra) and not any(map(operation.offered_in, known.workspaces)):
         # Not the settings' error: calls were made to know the partition.
         raise FatalError(
