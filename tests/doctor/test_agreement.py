@@ -211,7 +211,7 @@ async def test_doctor_and_collect_agree(
 
 @pytest.mark.long
 @given(**EXAMPLES)
-@settings(max_examples=120, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 async def test_doctor_and_collect_agree_in_many_worlds(
     world: dict[str, object], asked: dict[str, object], policies: Policies, faults: list[str]
 ) -> None:
