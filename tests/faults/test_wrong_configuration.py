@@ -106,7 +106,7 @@ CASES = {
         config='[[known_gaps]]\naccounts = "000000000002"\noutcomes = "empty"\n',
     ),
     "list of several": Wrong(
-        ("--accounts-snapshot is the list of one Organization",),
+        ("--accounts-snapshot takes the list of one Organization",),
         ("--accounts-snapshot", "list.json"),
         config=TABLES,
     ),
