@@ -16,7 +16,7 @@ from botocore.loaders import Loader
 
 import poolcensus
 from config.deployment import SINGLE_ACCOUNT, STACK_SET, Stack, actions, policy, without
-from poolcensus.aws.region_status import PERMISSIONS
+from poolcensus.aws.region_status_calls import PERMISSIONS
 from poolcensus.aws.roles import _HUB_ACTIONS
 from poolcensus.doctor import Check, Finding
 from poolcensus.errors import CensusError, OrganizationError
