@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from poolcensus.doctor.denied import Attempt, explain_denial
 from poolcensus.doctor.failures import explain_failure
-from poolcensus.doctor.findings import Cause, CheckStatus
-from poolcensus.doctor.principals import caller_in_words, principal_in_words
+from poolcensus.doctor.findings import Cause, CheckStatus, Diagnosis
+from poolcensus.doctor.principals import caller_in_words, principal_in_words, role_of_accounts
 from poolcensus.doctor.role_refusal import RoleCall, explain_role_refusal
-from poolcensus.doctor.statements import allow_principal, trust
+from poolcensus.doctor.statements import allow, allow_principal, trust
 from poolcensus.model import Outcome, TargetResult
 
 if TYPE_CHECKING:
@@ -111,7 +111,12 @@ def refused(code: str, message: str, **facts: object) -> tuple[Cause, str]:
         assumed=bool(facts.get("assumed")),
         denial_at_home=None,
     )
-    result = TargetResult(
+    found = explain_role_refusal(call, failed(code, f"Could not assume {ROLE}: {message}"))
+    return found.cause, found.remedy
+
+
+def failed(code: str, message: str) -> TargetResult:
+    return TargetResult(
         account_id="000000000002",
         account_name=None,
         region="us-east-1",
@@ -122,10 +127,8 @@ def refused(code: str, message: str, **facts: object) -> tuple[Cause, str]:
         throttles=0,
         seconds=0.1,
         error_code=code,
-        error_message=f"Could not assume {ROLE}: {message}",
+        error_message=message,
     )
-    found = explain_role_refusal(call, result)
-    return found.cause, found.remedy
 
 
 TRUST = f"{SUBJECT} because no role trust policy allows the sts:AssumeRole action"
@@ -164,6 +167,24 @@ def test_a_refused_role_comes_down_to_one_cause(
     code: str, message: str, facts: dict[str, object], cause: Cause
 ) -> None:
     assert refused(code, message, **facts)[0] is cause
+
+
+def test_what_is_said_of_a_role_is_the_same_for_every_account() -> None:
+    # A template may put the account's ID into the name, and what differs is not grouped.
+    def found(number: int) -> Diagnosis:
+        account = f"{number:012}"
+        role = f"arn:aws:iam::{account}:role/audit/Reader-{account}"
+        message = (
+            f"Could not assume {role}: User: {USER} is not authorized to perform: sts:AssumeRole on resource:"
+            f" {role}"
+        )
+        call = RoleCall(USER, account, role, has_external_id=False, assumed=0, denial_at_home=None)
+        return explain_role_refusal(call, failed("AccessDenied", message))
+
+    assert found(2) == found(3)
+    assert found(2).policy == allow("sts:AssumeRole", "arn:aws:iam::*:role/audit/Reader-*")
+    assert "has a role audit/Reader-{account_id}: create it" in found(2).remedy
+    assert role_of_accounts(ROLE, "000000000002") == "PoolCensusReader"
 
 
 def test_what_is_left_is_listed() -> None:

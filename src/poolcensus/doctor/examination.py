@@ -17,7 +17,7 @@ from poolcensus.doctor.findings import Cause, Check, CheckStatus, Finding
 from poolcensus.doctor.observation import observe
 from poolcensus.doctor.operation import operation_findings
 from poolcensus.doctor.organization import accounts_listed, accounts_unknown
-from poolcensus.doctor.principals import caller_in_words
+from poolcensus.doctor.principals import caller_in_words, role_of_accounts
 from poolcensus.doctor.region_status import region_status_findings
 from poolcensus.doctor.role import hub_finding, needs_role, role_findings
 from poolcensus.engine.streams import Stream
@@ -286,7 +286,7 @@ class _Examination:
             return caller_in_words(opened.aws.caller.arn)
         if not needs_role(opened.aws, account_id):
             return "whoever the credentials of the account belong to"
-        return f"role {opened.aws.broker.role_arn(account_id).partition(':role/')[2]} in the account"
+        return f"role {role_of_accounts(opened.aws.broker.role_arn(account_id), account_id)} in the account"
 
 
 def _check_any(listed: list[Account], opened: Opened, settings: Settings) -> None:

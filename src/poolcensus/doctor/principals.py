@@ -15,6 +15,15 @@ def principal_in_words(arn: str) -> str:
     return arn if role is None else f"role {role} of account {arn.split(':')[4]}"
 
 
+def role_of_accounts(arn: str, account_id: str) -> str:
+    """Return the name of an account's role, with its path, as it is called in every account.
+
+    A template may put the account's ID into the name. What is said of the roles of all accounts has
+    `{account_id}` there, as the template, so that it is the same for each of them.
+    """
+    return arn.partition(":role/")[2].replace(account_id, "{account_id}")
+
+
 def _role(arn: str) -> str | None:
     """Return the name of the role whose session an ARN is of, None where it is no session's.
 

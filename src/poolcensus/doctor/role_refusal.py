@@ -15,7 +15,7 @@ from poolcensus.aws.refusals import is_denial
 from poolcensus.doctor.denied import Attempt, cause_of, explain_denial
 from poolcensus.doctor.failures import explain_failure
 from poolcensus.doctor.findings import Cause, CheckStatus, Diagnosis
-from poolcensus.doctor.principals import caller_in_words, principal_in_words
+from poolcensus.doctor.principals import caller_in_words, principal_in_words, role_of_accounts
 from poolcensus.doctor.statements import EXTERNAL_ID, allow, trust
 from poolcensus.model import Outcome
 
@@ -50,14 +50,14 @@ class RoleCall(NamedTuple):
 
     @property
     def role(self) -> str:
-        """The name of the role, with its path."""
-        return self.role_arn.partition(":role/")[2]
+        """The name of the role, with its path, as it is called in every account."""
+        return role_of_accounts(self.role_arn, self.account_id)
 
     def attempt(self, denial: PolicyDenial | None) -> Attempt:
         """Return the call that was denied. Its statement is for the roles of all accounts."""
         role = denial.resource if denial is not None and denial.resource is not None else self.role_arn
         if role == self.role_arn:
-            role = role.replace(self.account_id, "*", 1)
+            role = role.replace(self.account_id, "*")
         who = self.who(denial.user if denial is not None else None)
         return Attempt(ACTION, who, "the caller's account", role)
 
