@@ -259,6 +259,50 @@ async def test_a_trust_policy_that_refuses_an_external_id_no_account_accepts(lab
     assert "some-secret" not in repr(findings)
 
 
+@pytest.mark.parametrize("role", ["", "PoolCensusReader"])
+async def test_an_account_whose_profile_is_of_no_use(
+    lab: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, role: str
+) -> None:
+    here = await lab(accounts=3)
+    config = tmp_path / "config"
+    keys = f"aws_access_key_id = {here.simulator.access_key_id}\naws_secret_access_key = no"
+    config.write_text(f"[profile empty]\nregion = us-east-1\n[profile wrong]\n{keys}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    accounts = tmp_path / "accounts.csv"
+    accounts.write_text(f"account_id,profile,role\n{SECOND},empty,{role}\n000000000003,wrong,{role}\n")
+    findings = await examined(here, accounts_from=str(accounts))
+    assert {(each.check, each.account_id, each.cause) for each in findings if each.is_problem} == {
+        (Check.ROLE, account, Cause.CREDENTIALS) for account in (SECOND, "000000000003")
+    }
+    assert not await is_complete(here, accounts_from=str(accounts))
+
+
+async def test_the_credentials_of_another_account_in_a_profile(
+    lab: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    here = await lab(accounts=3)
+    config = tmp_path / "config"
+    simulator = here.simulator
+    keys = f"aws_access_key_id = {simulator.access_key_id}\naws_secret_access_key = "
+    config.write_text(f"[profile caller]\n{keys}{simulator.secret_access_key}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    accounts = tmp_path / "accounts.csv"
+    accounts.write_text(f"account_id,profile,role\n{SECOND},caller,\n000000000003,caller,PoolCensusReader\n")
+    findings = await examined(here, accounts_from=str(accounts))
+    assert problems(findings) == {(Check.ROLE, SECOND, FAILED, None, Cause.CREDENTIALS)}
+    assert "Correct the profile in the file" in str(by(findings, Check.ROLE, SECOND)[0].remedy)
+
+
+async def test_a_role_that_was_not_assumed_before_the_caller_s_credentials_expired(lab: Start) -> None:
+    here = await lab(accounts=2, faults=("expired,service=sts,operation=AssumeRole",))
+    findings = await examined(here)
+    (role,) = by(findings, Check.ROLE, SECOND)
+    assert (role.status, role.cause) == (SKIPPED, None)
+    assert {(each.account_id, each.cause) for each in findings if each.is_problem} == {
+        (SECOND, Cause.EXPIRED)
+    }
+
+
 async def test_a_session_that_is_too_long_is_told_by_sts(lab: Start) -> None:
     here = await lab(accounts=3)
     findings = await examined(here, session_duration=7200)

@@ -160,6 +160,8 @@ TAGS = (
         ("ValidationError", "1 validation error detected", {}, Cause.SERVICE_ERROR),
         ("ExpiredTokenException", "The security token included in the request is expired", {}, Cause.EXPIRED),
         ("Throttling", "Rate exceeded", {}, Cause.THROTTLED),
+        ("SignatureDoesNotMatch", "The signature we calculated does not match", {}, Cause.CREDENTIALS),
+        ("SignatureDoesNotMatch", "Signature expired: it is earlier than", {}, Cause.CLOCK),
         ("RegionDisabledException", "STS is not activated in this region", {}, Cause.CREDENTIALS),
     ],
 )

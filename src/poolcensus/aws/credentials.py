@@ -134,8 +134,15 @@ class CredentialBroker:
         """Return the ARN of the role that is assumed in an account."""
         return self._roles.of(account_id).arn
 
+    def has_external_id(self, account_id: str) -> bool:
+        """Whether an account's role is assumed with an external ID."""
+        return self._roles.of(account_id).external_id is not None
+
     async def parameters(self, account_id: str) -> frozenset[str]:
-        """Return the names of the parameters with which an account's role is assumed."""
+        """Return the names of the parameters with which an account's role is assumed.
+
+        Raises AssumeRoleError where they depend on a profile that can't be used.
+        """
         role = self._roles.of(account_id)
         return frozenset(self._parameters(role, await self._principal(account_id, role)))
 

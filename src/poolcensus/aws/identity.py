@@ -43,9 +43,8 @@ _PATIENCE = RetryPolicy(max_without_reply=4, max_unrecognized=1, longest_wait=5.
 _BRIEF = RetryPolicy(max_attempts=4, max_without_reply=2, max_unrecognized=1, longest_wait=2.0)
 _ONCE = RetryPolicy(max_attempts=1)
 _BAD_CREDENTIALS = (UnrecognizedCredentialsError, ExpiredError)
-# A wrong secret key, and keys or tokens that are cut off:
 # https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html
-_BAD_SIGNATURES = frozenset(
+BAD_SIGNATURES = frozenset(
     {
         "IncompleteSignature",
         "IncompleteSignatureException",
@@ -55,6 +54,7 @@ _BAD_SIGNATURES = frozenset(
         "SignatureDoesNotMatch",
     }
 )
+"""The codes of a wrong secret key, and of keys or tokens that are cut off."""
 
 
 async def identify(
@@ -130,7 +130,7 @@ def _explained_error(error: CallError) -> FatalError:
             text = f"STS throttles GetCallerIdentity: {said}. Run again in a minute."
         case CallerExpiredError():
             kind, text = CredentialsError, error.message
-        case _ if isinstance(error, _BAD_CREDENTIALS) or error.code in _BAD_SIGNATURES:
+        case _ if isinstance(error, _BAD_CREDENTIALS) or error.code in BAD_SIGNATURES:
             kind, text = CredentialsError, f"AWS does not accept the caller's credentials: {said}"
         case AccessDeniedError() if not error.code.isdigit():
             kind, text = CredentialsError, f"AWS denies the caller GetCallerIdentity: {said}"

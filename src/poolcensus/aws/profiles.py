@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 # As for a role: what has failed is not asked again for each account that waits for it.
 _PAUSE_AFTER_FAILURE: Final = 10.0
 
+NO_CREDENTIALS: Final = "NoCredentials"
+"""The code of a profile without credentials."""
+
+WRONG_ACCOUNT: Final = "WrongAccount"
+"""The code of a profile that is of another account than the one that it was named for."""
+
 
 @asynccontextmanager
 async def open_profiles(
@@ -66,7 +72,7 @@ class ProfileCredentials:
             await self._own.first()
             self._caller = await self._identify(self._own)
         except (CredentialsError, SettingsError) as error:
-            failure = AssumeRoleError(f"Could not use profile {self.name}: {error}", code="NoCredentials")
+            failure = AssumeRoleError(f"Could not use profile {self.name}: {error}", code=NO_CREDENTIALS)
             failure.permanent = True
             self._failure, self._pause_until = failure, float("inf")
             raise failure from error
@@ -120,7 +126,7 @@ class AccountOfProfile:
             failure = AssumeRoleError(
                 f"Profile {self._profile.name} has credentials of account {caller.account_id}, not of"
                 f" {self._account_id}: name a role to assume with them, or another profile",
-                code="WrongAccount",
+                code=WRONG_ACCOUNT,
             )
             failure.permanent = True
             raise failure

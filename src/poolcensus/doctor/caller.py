@@ -8,7 +8,7 @@ from poolcensus.aws.refusals import is_denial
 from poolcensus.doctor.denied import Attempt, explain_denial
 from poolcensus.doctor.failures import explain_failure
 from poolcensus.doctor.findings import Cause, Check, CheckStatus, Finding
-from poolcensus.errors import CallError, CredentialsError
+from poolcensus.errors import CallError
 
 if TYPE_CHECKING:
     from poolcensus.errors import FatalError
@@ -43,9 +43,6 @@ def caller_unknown(error: FatalError) -> Finding:
         else:
             found = explain_failure(reply.outcome, code, reply.message)
         cause, remedy, policy = found.cause, found.remedy, found.policy
-        if cause is Cause.SERVICE_ERROR and isinstance(error, CredentialsError):
-            # Codes of a signature that is wrong.
-            cause, remedy = Cause.CREDENTIALS, "Check the access key, its secret and the session token."
     return Finding(
         check=Check.CALLER,
         status=CheckStatus.FAILED,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from poolcensus.aws.identity import BAD_SIGNATURES
 from poolcensus.aws.refusals import kind_of
 from poolcensus.doctor.findings import Cause, CheckStatus, Diagnosis
 from poolcensus.errors import (
@@ -43,6 +44,7 @@ _REMEDIES: Final[Mapping[Cause, str]] = {
     Cause.CREDENTIALS: "Check which credentials are used, with 'aws sts get-caller-identity'.",
     Cause.SERVICE_ERROR: "Run it again. If it stays, ask AWS Support.",
 }
+_WRONG_KEYS: Final = "Check the access key, its secret and the session token."
 
 
 def explain_failure(outcome: Outcome, code: str | None, message: str) -> Diagnosis:
@@ -51,5 +53,7 @@ def explain_failure(outcome: Outcome, code: str | None, message: str) -> Diagnos
     if cause is None and code is not None:
         # Whoever wraps an error keeps its code. The status counts only where no code is known.
         cause = _KINDS.get(kind_of(code, 400, message))
+        if cause is None and code in BAD_SIGNATURES:
+            return Diagnosis(CheckStatus.FAILED, Cause.CREDENTIALS, _WRONG_KEYS)
     cause = cause or Cause.SERVICE_ERROR
     return Diagnosis(CheckStatus.FAILED, cause, _REMEDIES[cause])

@@ -11,6 +11,7 @@ from poolcensus.aws.role_credentials import RoleCredentials
 from poolcensus.doctor.denied import cause_of
 from poolcensus.doctor.findings import Cause, Check, CheckStatus, Diagnosis, Finding
 from poolcensus.doctor.operation import known_gap
+from poolcensus.doctor.profile import explain_profile_failure, is_of_profile
 from poolcensus.doctor.role_refusal import ACTION, RoleCall, explain_hub_refusal, explain_role_refusal
 from poolcensus.doctor.statements import trust
 from poolcensus.doctor.variations import denial_at_home, vary
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from poolcensus.errors import HubRoleError
     from poolcensus.model import TargetResult
 
+# What a target ends with that has perhaps never had credentials to be called with.
+_WITHOUT_CREDENTIALS: Final = frozenset({Outcome.ASSUME_ROLE_FAILED, Outcome.CANCELLED, Outcome.EXPIRED})
 # What is refused so may be refused for a part of the call.
 _UNTOLD: Final = frozenset({Cause.UNEXPLAINED, Cause.TRUST_POLICY, Cause.SESSION_POLICY})
 
@@ -31,39 +34,45 @@ _UNTOLD: Final = frozenset({Cause.UNEXPLAINED, Cause.TRUST_POLICY, Cause.SESSION
 async def role_findings(aws: Aws, observed: Sequence[Observed]) -> tuple[Finding, ...]:
     """Return a finding for each account, in order. Makes calls where a refusal does not say why."""
     failures = {each.account.id: result for each in observed if (result := _failure(each)) is not None}
-    assumed = sum(
-        _is_begun(each) and each.account.id not in failures and needs_role(aws, each.account.id)
-        for each in observed
-    )
-    varied = await vary(aws.broker, [each for each, result in failures.items() if _is_untold(result)])
-    untold = [each for each in failures.values() if _cause(each) is Cause.UNEXPLAINED]
+    assumed = sum(_has_credentials(each) and needs_role(aws, each.account.id) for each in observed)
+    refused = {
+        account_id: result
+        for account_id, result in failures.items()
+        if needs_role(aws, account_id) and not is_of_profile(result)
+    }
+    varied = await vary(aws.broker, [each for each, result in refused.items() if _is_untold(result)])
+    untold = [each for each in refused.values() if _cause(each) is Cause.UNEXPLAINED]
     home = next((_account_of_user(each) for each in untold), None)
     at_home = await denial_at_home(aws.broker, home) if home is not None and not assumed else None
     findings = []
     for each in observed:
         account_id = each.account.id
         failure = failures.get(account_id)
-        if failure is None or not needs_role(aws, account_id):
+        if failure is None:
             findings.append(_not_failed(aws, each))
             continue
-        call = RoleCall(
-            caller_arn=aws.caller.arn,
-            account_id=account_id,
-            role_arn=aws.broker.role_arn(account_id),
-            has_external_id="ExternalId" in await aws.broker.parameters(account_id),
-            assumed=assumed,
-            denial_at_home=at_home,
-        )
         if all(result.region in each.known_gaps for result in each.results):
             found = known_gap()
+        elif account_id not in refused:
+            found = explain_profile_failure(failure)
         else:
+            call = RoleCall(
+                caller_arn=aws.caller.arn,
+                account_id=account_id,
+                role_arn=aws.broker.role_arn(account_id),
+                has_external_id=aws.broker.has_external_id(account_id),
+                assumed=assumed,
+                # What others are told of their role says nothing of who calls with a profile.
+                denial_at_home=at_home if _user(failure.error_message) == _user(at_home) else None,
+            )
             told = varied.get(account_id)
             found = (
                 explain_role_refusal(call, failure)
                 if told is None
                 else _with_statement(told, aws.caller.arn, failure)
             )
-        findings.append(_failed(account_id, failure, found))
+        action = ACTION if account_id in refused else None
+        findings.append(_failed(account_id, failure, found, action))
     return tuple(findings)
 
 
@@ -89,14 +98,14 @@ def needs_role(aws: Aws, account_id: str) -> bool:
 
 
 def _failure(observed: Observed) -> TargetResult | None:
-    """Return the result of a target that has no credentials, where that is so of all that were begun."""
-    begun = [each for each in observed.results if each.outcome is not Outcome.CANCELLED]
-    failed = [each for each in begun if each.outcome is Outcome.ASSUME_ROLE_FAILED]
-    return failed[0] if failed and len(failed) == len(begun) else None
+    """Return the result of a target without credentials, where no other target of the account had any."""
+    if _has_credentials(observed):
+        return None
+    return next((each for each in observed.results if each.outcome is Outcome.ASSUME_ROLE_FAILED), None)
 
 
-def _is_begun(observed: Observed) -> bool:
-    return any(each.outcome is not Outcome.CANCELLED for each in observed.results)
+def _has_credentials(observed: Observed) -> bool:
+    return any(each.outcome not in _WITHOUT_CREDENTIALS for each in observed.results)
 
 
 def _cause(result: TargetResult) -> Cause | None:
@@ -108,10 +117,14 @@ def _is_untold(result: TargetResult) -> bool:
     return _cause(result) in _UNTOLD and not (denial is not None and denial.explicit)
 
 
+def _user(message: str | None) -> str | None:
+    """Return the ARN of whoever was refused: the caller's, or that of the session of a hub role."""
+    denial = read_denial(message or "")
+    return denial.user if denial is not None else None
+
+
 def _account_of_user(result: TargetResult) -> str | None:
-    """Return the account of whoever was refused: the caller's, or that of a hub role."""
-    denial = read_denial(result.error_message or "")
-    found = denial.user.split(":")[4:5] if denial is not None else []
+    found = (_user(result.error_message) or "").split(":")[4:5]
     return next((each for each in found if each), None)
 
 
@@ -129,20 +142,22 @@ def _not_failed(aws: Aws, observed: Observed) -> Finding:
     if not needs_role(aws, account_id):
         whose = "The caller's own account" if account_id == aws.caller.account_id else "The account"
         status, message = CheckStatus.SKIPPED, f"{whose} needs no role."
-    elif _is_begun(observed):
+    elif _has_credentials(observed):
         status, message = CheckStatus.OK, f"Assumed {aws.broker.role_arn(account_id)}."
+    elif any(each.outcome is Outcome.EXPIRED for each in observed.results):
+        status, message = CheckStatus.SKIPPED, "Not tried to its end: credentials have expired."
     else:
         status, message = CheckStatus.SKIPPED, "Not tried: the deadline had passed."
     action = ACTION if status is CheckStatus.OK else None
     return Finding(check=Check.ROLE, status=status, account_id=account_id, action=action, message=message)
 
 
-def _failed(account_id: str, failure: TargetResult, found: Diagnosis) -> Finding:
+def _failed(account_id: str, failure: TargetResult, found: Diagnosis, action: str | None) -> Finding:
     return Finding(
         check=Check.ROLE,
         status=found.status,
         account_id=account_id,
-        action=found.action or ACTION,
+        action=found.action or action,
         code=failure.error_code,
         cause=found.cause,
         message=failure.error_message,

@@ -5,6 +5,7 @@ A session that a variation gets is dropped.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import anyio
@@ -94,19 +95,14 @@ async def _vary(
 
     async def work() -> None:
         for account_id in left:
-            for each in _variations(await broker.parameters(account_id)):
-                if remedies is not None and each.found.remedy not in remedies:
-                    continue
-                try:
-                    allowed = await broker.would_assume(
-                        account_id, without=each.without, duration=each.duration
-                    )
-                except CallError:
-                    # No verdict: what the account's own call was told has to do.
-                    break
-                if allowed:
-                    found[account_id] = each.found
-                    break
+            # Without a verdict, what the account's own call was told has to do.
+            with suppress(CallError):
+                for each in _variations(await broker.parameters(account_id)):
+                    if remedies is not None and each.found.remedy not in remedies:
+                        continue
+                    if await broker.would_assume(account_id, without=each.without, duration=each.duration):
+                        found[account_id] = each.found
+                        break
 
     with first_reason_raised():
         async with anyio.create_task_group() as group:

@@ -1,0 +1,40 @@
+"""What stands in the way of an account that is asked with a profile of its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from poolcensus.aws.denials import read_denial
+from poolcensus.aws.profiles import NO_CREDENTIALS, WRONG_ACCOUNT
+from poolcensus.aws.refusals import is_denial
+from poolcensus.doctor.denied import Attempt, explain_denial
+from poolcensus.doctor.failures import explain_failure
+from poolcensus.doctor.findings import Cause, CheckStatus, Diagnosis
+
+if TYPE_CHECKING:
+    from poolcensus.model import TargetResult
+
+# Which is asked whose the credentials of a profile are, before they are used.
+_ACTION: Final = "sts:GetCallerIdentity"
+_REMEDIES: Final = {
+    NO_CREDENTIALS: "Sign in with the profile, or correct it in the AWS config of the user that runs this.",
+    WRONG_ACCOUNT: "Correct the profile in the file that names the account, or name a role there.",
+}
+
+
+def is_of_profile(result: TargetResult) -> bool:
+    """Whether a target has no credentials because its profile has none that can be used."""
+    denial = read_denial(result.error_message or "")
+    return result.error_code in _REMEDIES or (denial is not None and denial.action == _ACTION)
+
+
+def explain_profile_failure(result: TargetResult) -> Diagnosis:
+    """Return what the result of a target comes down to whose profile can't be used."""
+    code, message = result.error_code or "", result.error_message or ""
+    if code in _REMEDIES:
+        return Diagnosis(CheckStatus.FAILED, Cause.CREDENTIALS, _REMEDIES[code])
+    if is_denial(code):
+        return explain_denial(
+            message, Attempt(_ACTION, "whoever the profile's credentials belong to", "them")
+        )
+    return explain_failure(result.outcome, code, message)
