@@ -204,9 +204,9 @@ def test_each_service_says_it_in_its_own_way(start: Start) -> None:
     )
     found = refusal(running.client("s3").list_objects_v2, Bucket="census", Prefix="a/")
     assert found[:2] == ("AccessDenied", 403)
-    assert found[2].endswith(f"on resource: arn:aws:s3:::census {reason('s3:ListBucket')}")
+    assert found[2].endswith(f'on resource: "arn:aws:s3:::census" {reason("s3:ListBucket")}')
     found = refusal(running.client("s3").put_object, Bucket="census", Key="a/b", Body=b"")
-    assert found[2].endswith(f"on resource: arn:aws:s3:::census/a/b {reason('s3:PutObject')}")
+    assert found[2].endswith(f'on resource: "arn:aws:s3:::census/a/b" {reason("s3:PutObject")}')
     assert running.client("sts").get_caller_identity()["Account"] == "000000000001"
 
 

@@ -149,6 +149,25 @@ def test_what_can_t_be_evaluated_is_refused_when_it_is_read(changes: dict[str, A
         read_document(json.dumps({"Statement": statement}))
 
 
+@pytest.mark.parametrize(
+    ("operator", "holds"),
+    [
+        ("StringEquals", False),
+        ("StringNotEquals", True),
+        ("StringEqualsIfExists", True),
+        ("ForAllValues:StringEquals", True),
+        ("ForAllValues:StringNotEquals", True),
+        ("ForAnyValue:StringEquals", False),
+        ("ForAnyValue:StringNotEquals", False),
+        ("ForAnyValue:StringNotEqualsIfExists", True),
+    ],
+)
+def test_a_condition_on_a_key_that_the_call_does_not_have(operator: str, holds: bool) -> None:
+    statement = {"Effect": "Allow", "Action": "*", "Condition": {operator: {"aws:TagKeys": "team"}}}
+    verdict = read_document(json.dumps({"Statement": statement})).verdict(Query("a:Get", "*"))
+    assert verdict is (Verdict.ALLOW if holds else Verdict.NONE)
+
+
 @pytest.mark.parametrize("text", ["{", "[]", "{}", "null", '{"Statement": ["Allow"]}'])
 def test_a_text_that_is_no_policy_is_refused(text: str) -> None:
     with pytest.raises(PolicyError):

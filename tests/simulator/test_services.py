@@ -274,6 +274,19 @@ def test_a_session_policy_that_is_none_is_refused(start: Start, policy: str) -> 
     assert found == ("MalformedPolicyDocument", 400)
 
 
+def test_what_the_simulator_can_t_evaluate_is_said_and_not_passed_over(start: Start) -> None:
+    running = start(SimulatorConfig(world=WorldConfig(accounts=3)))
+    role = running.simulator.world.role_arn("000000000002")
+    assume = running.client("sts").assume_role
+    variable = {"Effect": "Allow", "Action": "s3:*", "Resource": "arn:aws:s3:::${aws:username}/*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": variable})
+    with pytest.raises(ClientError, match="does not evaluate policy variables"):
+        assume(RoleArn=role, RoleSessionName="census", Policy=policy)
+    managed = [{"arn": "arn:aws:iam::aws:policy/ReadOnlyAccess"}]
+    with pytest.raises(ClientError, match="PolicyArns"):
+        assume(RoleArn=role, RoleSessionName="census", PolicyArns=managed)
+
+
 def test_a_role_may_have_a_path(start: Start) -> None:
     running = start(SimulatorConfig(world=WorldConfig(accounts=3, role_name="census/Reader")))
     identity = running.client("sts", running.assume("000000000002")).get_caller_identity()

@@ -37,6 +37,9 @@ def denied(
     Where AWS names no policy, `policy` is None. `action` is one that the call needs besides its own.
     """
     own, resource = permission_of(request)
+    if request.service == "s3":
+        # https://docs.aws.amazon.com/AmazonS3/latest/userguide/troubleshoot-403-errors.html
+        resource = f'"{resource}"'
     message = denial(request.identity.arn, action or own, resource, policy, explicit=explicit)
     match request.service:
         case "sts" | "s3":

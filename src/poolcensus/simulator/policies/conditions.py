@@ -115,8 +115,11 @@ class Condition:
         if self.matches is None:
             return self.absent == (not values)
         if not values:
-            # A negated operator is true of a key that is not there, and ForAllValues of no value.
-            return self.negated or self.if_exists or self.quantifier == "ForAllValues:"
+            if self.if_exists or self.quantifier == "ForAllValues:":
+                return True
+            # A negated operator is true of a key that is not there, but ForAnyValue asks for a value:
+            # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition_examples-multi-valued-context-keys.html
+            return self.negated and self.quantifier != "ForAnyValue:"
         found = [self.matches(value) != self.negated for value in values]
         if self.quantifier == "ForAnyValue:":
             return any(found)

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from poolcensus.simulator.access import Handover
-from poolcensus.simulator.policies import Document, read_document
+from poolcensus.simulator.policies import Document, PolicyError, read_document
 from poolcensus.simulator.refusal import RefusalError
 from poolcensus.simulator.world_config import ROLE_ARN
 
@@ -54,10 +54,12 @@ def read_assume_role(form: dict[str, str], caller: Identity) -> AssumeRole:
         raise _constraint("policy", "policy", f"Member must have length less than or equal to {MAX_POLICY}")
     try:
         narrowed = read_document(policy) if policy is not None else None
-    except ValueError:
-        raise RefusalError(
-            400, "MalformedPolicyDocument", "The policy is not in the valid JSON format."
-        ) from None
+    except PolicyError as error:
+        # Whoever reads it wants to know what is wrong, or that AWS would take what the simulator does not.
+        raise RefusalError(400, "MalformedPolicyDocument", f"Syntax errors in policy: {error}.") from None
+    if "PolicyArns.member.1.arn" in form:
+        # A session that is not narrowed as it was asked for would allow too much.
+        raise RefusalError(400, "ValidationError", "The simulator has no managed policies (PolicyArns).")
     seconds = _duration(form, chained=caller.session_name is not None)
     source = form.get("SourceIdentity")
     if source is not None and (_NAME.fullmatch(source) is None or source.lower().startswith("aws:")):
