@@ -87,90 +87,63 @@ async def test_where_nothing_is_lacking_every_check_is_ok_and_a_collect_is_compl
 
 
 STS = "denied,service=sts,operation=AssumeRole"
-ANYBODY = {"Effect": "Allow", "Principal": "*", "Resource": "*"}
-TRUST = {"Effect": "Allow", "Principal": {"AWS": USER}, "Action": "sts:AssumeRole"}
+ANYBODY: JsonObject = {"Effect": "Allow", "Principal": "*", "Resource": "*"}
+TRUST: JsonObject = {"Effect": "Allow", "Principal": {"AWS": USER}, "Action": "sts:AssumeRole"}
 
 
-# Those of the long run are also in test_grants.py, where policies are evaluated.
-@pytest.mark.parametrize(
-    ("fault", "check", "expected"),
-    [
-        (STS, Check.ROLE, (FAILED, Cause.IDENTITY_POLICY, allow("sts:AssumeRole", ROLES))),
-        pytest.param(
-            f"{STS},denial=explicit",
-            Check.ROLE,
-            (NOT_MENDABLE, Cause.IDENTITY_POLICY, None),
-            marks=pytest.mark.long,
-        ),
-        (
-            f"{STS},policy=boundary",
-            Check.ROLE,
-            (FAILED, Cause.PERMISSIONS_BOUNDARY, allow("sts:AssumeRole", ROLES)),
-        ),
-        (f"{STS},policy=scp", Check.ROLE, (NOT_MENDABLE, Cause.SCP, None)),
-        (f"{STS},policy=rcp", Check.ROLE, (NOT_MENDABLE, Cause.RCP, None)),
-        (f"{STS},policy=trust", Check.ROLE, (FAILED, Cause.TRUST_POLICY, TRUST)),
-        pytest.param(
-            f"{STS},policy=resource", Check.ROLE, (FAILED, Cause.TRUST_POLICY, TRUST), marks=pytest.mark.long
-        ),
-        (f"{STS},policy=trust,denial=explicit", Check.ROLE, (NOT_MENDABLE, Cause.TRUST_POLICY, None)),
-        (
-            f"{STS},policy=endpoint",
-            Check.ROLE,
-            (FAILED, Cause.VPC_ENDPOINT_POLICY, {**ANYBODY, "Action": "sts:AssumeRole"}),
-        ),
-        pytest.param(
-            "denied", Check.OPERATION, (FAILED, Cause.IDENTITY_POLICY, allow(POOLS)), marks=pytest.mark.long
-        ),
-        pytest.param(
-            "denied,denial=explicit",
-            Check.OPERATION,
-            (NOT_MENDABLE, Cause.IDENTITY_POLICY, None),
-            marks=pytest.mark.long,
-        ),
-        pytest.param(
-            "denied,policy=boundary",
-            Check.OPERATION,
-            (FAILED, Cause.PERMISSIONS_BOUNDARY, allow(POOLS)),
-            marks=pytest.mark.long,
-        ),
-        ("denied,policy=session", Check.OPERATION, (FAILED, Cause.SESSION_POLICY, allow(POOLS))),
-        pytest.param(
-            "denied,policy=scp", Check.OPERATION, (NOT_MENDABLE, Cause.SCP, None), marks=pytest.mark.long
-        ),
-        pytest.param(
-            "denied,policy=scp,denial=implicit",
-            Check.OPERATION,
-            (NOT_MENDABLE, Cause.SCP, None),
-            marks=pytest.mark.long,
-        ),
-        ("denied,policy=rcp", Check.OPERATION, (NOT_MENDABLE, Cause.RCP, None)),
-        (
-            "denied,policy=endpoint",
-            Check.OPERATION,
-            (FAILED, Cause.VPC_ENDPOINT_POLICY, {**ANYBODY, "Action": POOLS}),
-        ),
-        # One region that does not say why, where the role may call others; and all of them.
-        ("neutral,region=us-east-1", Check.OPERATION, (FAILED, Cause.UNEXPLAINED, None)),
-        pytest.param("throttle", Check.OPERATION, (FAILED, Cause.THROTTLED, None), marks=pytest.mark.long),
-        ("html", Check.OPERATION, (FAILED, Cause.BAD_RESPONSE, None)),
-    ],
+# Each is the fault of an account of its own, and what is found there.
+REFUSALS: tuple[tuple[str, CheckStatus, Cause, JsonObject | None], ...] = (
+    (STS, FAILED, Cause.IDENTITY_POLICY, allow("sts:AssumeRole", ROLES)),
+    (f"{STS},denial=explicit", NOT_MENDABLE, Cause.IDENTITY_POLICY, None),
+    (f"{STS},policy=boundary", FAILED, Cause.PERMISSIONS_BOUNDARY, allow("sts:AssumeRole", ROLES)),
+    (f"{STS},policy=scp", NOT_MENDABLE, Cause.SCP, None),
+    (f"{STS},policy=rcp", NOT_MENDABLE, Cause.RCP, None),
+    (f"{STS},policy=trust", FAILED, Cause.TRUST_POLICY, TRUST),
+    (f"{STS},policy=resource", FAILED, Cause.TRUST_POLICY, TRUST),
+    (f"{STS},policy=trust,denial=explicit", NOT_MENDABLE, Cause.TRUST_POLICY, None),
+    (f"{STS},policy=endpoint", FAILED, Cause.VPC_ENDPOINT_POLICY, {**ANYBODY, "Action": "sts:AssumeRole"}),
+    ("denied", FAILED, Cause.IDENTITY_POLICY, allow(POOLS)),
+    ("denied,denial=explicit", NOT_MENDABLE, Cause.IDENTITY_POLICY, None),
+    ("denied,policy=boundary", FAILED, Cause.PERMISSIONS_BOUNDARY, allow(POOLS)),
+    ("denied,policy=session", FAILED, Cause.SESSION_POLICY, allow(POOLS)),
+    ("denied,policy=scp", NOT_MENDABLE, Cause.SCP, None),
+    ("denied,policy=scp,denial=implicit", NOT_MENDABLE, Cause.SCP, None),
+    ("denied,policy=rcp", NOT_MENDABLE, Cause.RCP, None),
+    ("denied,policy=endpoint", FAILED, Cause.VPC_ENDPOINT_POLICY, {**ANYBODY, "Action": POOLS}),
+    # One region that does not say why, where the role may call others.
+    ("neutral,region=us-east-1", FAILED, Cause.UNEXPLAINED, None),
+    ("html", FAILED, Cause.BAD_RESPONSE, None),
 )
-async def test_what_refuses_is_named_with_the_statement_that_mends_it(
-    lab: Start,
-    fault: str,
-    check: Check,
-    expected: tuple[CheckStatus, Cause, JsonObject | None],
-) -> None:
-    here = await lab(accounts=3, faults=(fault,))
-    findings = await examined(here, every=True, max_attempts=2)
-    failed = [each for each in findings if each.is_problem]
-    assert {(each.check, each.action) for each in failed} == {
-        (check, "sts:AssumeRole" if check is Check.ROLE else POOLS)
-    }
+
+
+async def test_what_refuses_is_named_with_the_statement_that_mends_it(lab: Start) -> None:
+    faults = {f"{number:012}": fault for number, (fault, *_) in enumerate(REFUSALS, 2)}
+    here = await lab(
+        accounts=len(faults) + 2,
+        faults=[
+            f"{fault},{'role_account' if fault.startswith(STS) else 'account'}={account}"
+            for account, fault in faults.items()
+        ],
+    )
+    failed = [each for each in await examined(here, every=True, max_attempts=2) if each.is_problem]
+    assert {each.account_id for each in failed} == {*faults}
     for each in failed:
-        assert (each.status, each.cause, each.policy) == expected
+        fault, *expected = REFUSALS[int(str(each.account_id)) - 2]
+        is_role = fault.startswith(STS)
+        assert (each.check, each.action) == (
+            (Check.ROLE, "sts:AssumeRole") if is_role else (Check.OPERATION, POOLS)
+        )
+        assert [each.status, each.cause, each.policy] == expected
         assert each.remedy
+
+
+@pytest.mark.long
+async def test_a_throttled_operation_is_no_matter_of_permissions(lab: Start) -> None:
+    here = await lab(accounts=3, faults=("throttle",))
+    failed = [each for each in await examined(here, max_attempts=2) if each.is_problem]
+    assert {(each.check, each.status, each.cause, each.policy) for each in failed} == {
+        (Check.OPERATION, FAILED, Cause.THROTTLED, None)
+    }
 
 
 async def test_a_refusal_without_a_reason_in_every_region_is_most_likely_the_role_s(lab: Start) -> None:
