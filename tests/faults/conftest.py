@@ -223,6 +223,8 @@ def run(bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
         handlers, level = [*root.handlers], root.level
         with monkeypatch.context() as patch:
             patch.chdir(bench.folder)
+            # A command takes the process for its own, and what is there for what stays.
+            patch.setattr(gc, "freeze", lambda: None)
             for name in os.environ.keys() - bench.environment.keys():
                 patch.delenv(name)
             for name, value in {**bench.environment, **environment}.items():
@@ -232,8 +234,6 @@ def run(bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
             finally:
                 root.handlers[:] = handlers
                 root.setLevel(level)
-                # A command freezes what is there, for the process that it takes for its own.
-                gc.unfreeze()
         said = capsys.readouterr()
         return Ended(code, said.out, said.err)
 
