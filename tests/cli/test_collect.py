@@ -23,7 +23,7 @@ from poolcensus.snapshot.info import info_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cli.conftest import FakeLibrary
+    from ended_census import FakeLibrary
 
 
 def test_a_run_without_trouble_and_without_a_terminal_prints_nothing(

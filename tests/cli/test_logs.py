@@ -13,7 +13,7 @@ from poolcensus.config import Settings
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cli.conftest import FakeLibrary
+    from ended_census import FakeLibrary
 
 
 def test_text_lines_have_time_level_and_name_and_nothing_a_terminal_obeys(

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from cli.conftest import MANIFEST, PROGRESS, TOTALS
+from ended_census import MANIFEST, PROGRESS, TOTALS
 from poolcensus.cli.metrics import NAMES, write_metrics
 from poolcensus.model import Outcome, Progress, SnapshotStatus, Totals
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cli.conftest import MANIFEST, result
+from ended_census import MANIFEST, result
 from poolcensus import errors
 from poolcensus.cli import main, notify
 from poolcensus.cli.exits import StoppedError
@@ -20,7 +20,7 @@ from poolcensus.format.times import rfc3339
 from poolcensus.model import Outcome
 
 if TYPE_CHECKING:
-    from cli.conftest import FakeLibrary
+    from ended_census import FakeLibrary
 
 TOTALS = {
     "targets": 4,

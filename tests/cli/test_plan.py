@@ -17,7 +17,7 @@ from poolcensus.model import Account, Caller, Estimate, EstimateStep, Organizati
 from poolcensus.scope.account_list import read_account_list
 
 if TYPE_CHECKING:
-    from cli.conftest import FakeLibrary
+    from ended_census import FakeLibrary
     from poolcensus.model import Plan
 
 ESTIMATE = Estimate(

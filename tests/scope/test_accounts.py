@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from poolcensus import partitions
 from poolcensus.aws.organizations import ListedAccount, Organization
-from poolcensus.errors import OrganizationError, SettingsError
+from poolcensus.errors import FatalError, OrganizationError, SettingsError
 from poolcensus.model import Account, Caller, Shard, SkippedAccount
 from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.scope.account_choice import AccountChoice, shard_of
@@ -83,7 +83,7 @@ def test_an_extra_region_of_the_catalogue_keeps_its_kind() -> None:
 
 def test_a_partition_that_is_not_in_the_catalogue_has_only_extra_regions() -> None:
     assert regions_of("aws-new", (), (), ("nn-1",)).opt_in == ("nn-1",)
-    with pytest.raises(SettingsError, match="it has none"):
+    with pytest.raises(FatalError, match="does not know"):
         regions_of("aws-new", (), (), ())
 
 
