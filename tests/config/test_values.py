@@ -34,7 +34,6 @@ POOL, OTHER = "wspool-0123456aa", "wspool-0123456bb"
 # A value that is not the default for every key, as a person may write it.
 OTHERS: dict[str, object] = {
     "dest": "~/snapshots",
-    "accounts_snapshot": "accounts.json",
     "accounts": ONE,
     "exclude_accounts": TWO,
     "ous": "r-ab12",
@@ -97,6 +96,7 @@ INSTEAD: dict[str, object] = {
     "organization": [{"name": "gov", "profile": "gov"}],
     "role_arn": "arn:{partition}:iam::{account_id}:role/Reader",
     "external_id_file": "~/external-id",
+    "accounts_snapshot": "accounts.json",
 }
 
 
