@@ -90,10 +90,10 @@ OTHERS: dict[str, object] = {
     "s3_encryption": "aws:kms",
     "s3_kms_key": "alias/census",
     "s3_bucket_owner": ONE,
+    "organization": [{"name": "gov", "profile": "gov"}],
 }
 # Those that exclude one of the others.
 INSTEAD: dict[str, object] = {
-    "organization": [{"name": "gov", "profile": "gov"}],
     "role_arn": "arn:{partition}:iam::{account_id}:role/Reader",
     "external_id_file": "~/external-id",
     "accounts_snapshot": "accounts.json",
