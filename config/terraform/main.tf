@@ -90,7 +90,9 @@ resource "aws_cloudformation_stack_set" "reader" {
   permission_model = "SERVICE_MANAGED"
   call_as          = var.call_as
   capabilities     = ["CAPABILITY_NAMED_IAM"]
-  template_body    = file("${path.module}/../cloudformation/stackset.yaml")
+  # CloudFormation would show a NoEcho parameter as asterisks, which Terraform would take for its value and send with
+  # the next change. The external ID is in Terraform's state anyhow; DescribeStackSet then shows it too.
+  template_body = replace(file("${path.module}/../cloudformation/stackset.yaml"), "NoEcho: true", "NoEcho: false")
 
   parameters = {
     CallerPrincipal    = var.caller_principal
@@ -102,12 +104,6 @@ resource "aws_cloudformation_stack_set" "reader" {
   auto_deployment {
     enabled                          = true
     retain_stacks_on_account_removal = false
-  }
-
-  lifecycle {
-    # CloudFormation shows a NoEcho parameter as asterisks, which would be a change in every plan. A new external ID
-    # takes -replace.
-    ignore_changes = [parameters["ExternalId"]]
   }
 }
 
