@@ -178,8 +178,15 @@ def test_hostile_names_are_text(browser: webdriver.Chrome) -> None:
     assert HOSTILE[:21] + "…" in drawn
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize(
+    ("width", "scheme"),
+    [
+        (1280, "light"),
+        (390, "dark"),
+        pytest.param(1280, "dark", marks=pytest.mark.long),
+        pytest.param(390, "light", marks=pytest.mark.long),
+    ],
+)
 def test_axe_finds_nothing(browser: webdriver.Chrome, scheme: str, width: int) -> None:
     show(browser, scheme, width)
     browser.execute_script("for (const each of document.querySelectorAll('details')) each.open = true")

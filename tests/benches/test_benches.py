@@ -115,6 +115,7 @@ def test_scaling_has_both_curves() -> None:
     assert [row["calls"] for row in rows[-2:]] == [6, 7]
 
 
+@pytest.mark.long
 def test_latency_is_held_against_the_path() -> None:
     small = ("--accounts", "3", "--regions", TWO, "--rounds", "1", "--draws", "20")
     (row,) = bench("latency", *small, "--latency", "exponential:5")["rows"]
@@ -169,6 +170,7 @@ def test_query_has_both_contenders_find_the_same() -> None:
     assert_positive(rows, "wall", "cpu", "peak_mb", "time_ratio", "memory_ratio")
 
 
+@pytest.mark.long
 def test_startup_is_beside_a_bare_interpreter() -> None:
     rows = bench("startup", "--rounds", "1")["rows"]
     assert names(rows) == ["python -c pass", "--version", "--help", "collect --help", "collect"]
@@ -203,6 +205,7 @@ def test_diff_has_both_contenders_find_the_same() -> None:
     assert all(row["time_ratio"] > 0 for row in rows if row["files"] == "none")
 
 
+@pytest.mark.long
 def test_listing_has_both_contenders_print_the_same() -> None:
     rows = bench("listing", "--pools", "2500")["rows"]
     assert [(row["pools"], row["name"]) for row in rows] == [
@@ -211,6 +214,7 @@ def test_listing_has_both_contenders_print_the_same() -> None:
     assert_positive(rows, "wall", "cpu", "peak_mb", "us_per_pool", "time_ratio", "memory_ratio")
 
 
+@pytest.mark.long
 def test_loop_names_its_longest_blocks() -> None:
     (row,) = bench("loop", "--accounts", "3", "--regions", TWO, "--rounds", "1")["rows"]
     assert_positive([row], "pools", "callbacks", "turns", "longest_ms", "p999_ms", "longest_turn_ms")

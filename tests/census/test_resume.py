@@ -141,7 +141,8 @@ async def test_a_destination_without_a_journal_is_refused_before_any_call(lab: S
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)]
+    ("number", "code"),
+    [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.long), (signal.SIGKILL, -9)],
 )
 async def test_a_process_that_is_stopped_leaves_a_journal_for_the_next(
     lab: Start, number: signal.Signals, code: int

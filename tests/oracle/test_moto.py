@@ -155,6 +155,7 @@ async def test_a_unit_that_does_not_exist_is_refused(tree: Tree) -> None:
             await asked(**given)
 
 
+@pytest.mark.long
 async def test_a_plan_counts_what_there_is(tree: Tree) -> None:
     async with Census(settings(regions=("us-east-1", "eu-west-1"))) as census:
         plan = await census.plan()
