@@ -96,19 +96,12 @@ class Run:
         long: Mapping[tuple[str, str], int],
         former: PreviousRun | None,
     ) -> Engine:
-        settings = self._settings
         return Engine(
             aws=opened.aws,
             listing=opened.listing,
             regions=opened.regions,
             sink=sink,
-            limits=EngineLimits(
-                concurrency=settings.concurrency,
-                per_account=settings.per_account,
-                per_region=settings.per_region,
-                target_timeout=settings.target_timeout,
-                deadline=settings.deadline,
-            ),
+            limits=EngineLimits.of(self._settings),
             long=long,
             former=former,
             tracing=opened.tracing,

@@ -76,13 +76,7 @@ async def observe(opened: Opened, settings: Settings, accounts: tuple[Account, .
         listing=_Chosen(accounts),
         regions=opened.regions,
         sink=observer,
-        limits=EngineLimits(
-            concurrency=settings.concurrency,
-            per_account=settings.per_account,
-            per_region=settings.per_region,
-            target_timeout=settings.target_timeout,
-            deadline=settings.deadline,
-        ),
+        limits=EngineLimits.of(settings),
     )
     await engine.run()
     for each in observer.observed.values():

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from poolcensus.aws.session import Aws
+    from poolcensus.config import Settings
     from poolcensus.model import Account, Page, SkippedAccount
     from poolcensus.scope.regions import RegionChoice
     from poolcensus.tracing import Tracing
@@ -91,6 +92,17 @@ class EngineLimits(msgspec.Struct, frozen=True):
     per_region: int
     target_timeout: float
     deadline: float | None
+
+    @classmethod
+    def of(cls, settings: Settings) -> EngineLimits:
+        """Return the limits that settings give."""
+        return cls(
+            concurrency=settings.concurrency,
+            per_account=settings.per_account,
+            per_region=settings.per_region,
+            target_timeout=settings.target_timeout,
+            deadline=settings.deadline,
+        )
 
 
 class _OpenTarget(msgspec.Struct):
