@@ -92,6 +92,7 @@ async def test_a_gap_outside_of_what_a_run_asks_still_holds(lab: Start, narrowed
     ("gap", "words"),
     [
         ("111122223333:eu-west-1:ok", '"ok" is covered and no gap.'),
+        ("111122223333:eu-west-1:cancelled", '"cancelled" says that the run ended first.'),
         ("111122223333:eu-west-1:denied", '"denied" is not an outcome: access_denied'),
         ("*:*:scp_denied", "names neither an account nor a region"),
         ("111122223333:eu-west-1", "is not a known gap: ACCOUNT:REGION:OUTCOME"),

@@ -81,13 +81,17 @@ def _each(key: str, value: object, kind: object) -> tuple[str, ...]:
 
 
 def _outcome(value: str) -> Outcome:
-    uncovered = [each.value for each in Outcome if not each.covered]
+    # A run that ended first has found nothing that could be expected.
+    allowed = [each.value for each in Outcome if not each.covered and each is not Outcome.CANCELLED]
     if value not in list(Outcome):
-        raise EntryError(f"{shown(value)} is not an outcome: {', '.join(uncovered)}")
-    outcome = Outcome(value)
-    if outcome.covered:
-        raise EntryError(f"{shown(value)} is covered and no gap. Those that are: {', '.join(uncovered)}")
-    return outcome
+        raise EntryError(f"{shown(value)} is not an outcome: {', '.join(allowed)}")
+    if Outcome(value).covered:
+        raise EntryError(f"{shown(value)} is covered and no gap. Those that are: {', '.join(allowed)}")
+    if value not in allowed:
+        raise EntryError(
+            f"{shown(value)} says that the run ended first. A known gap is one of {', '.join(allowed)}"
+        )
+    return Outcome(value)
 
 
 def _reason(value: object) -> str | None:
