@@ -136,6 +136,23 @@ def test_people_see_a_row_and_a_paragraph_for_each_cause(
     assert all(len(line) <= 80 for line in said.splitlines())
 
 
+def test_people_are_told_why_nothing_was_tried_of_an_account_that_they_named(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    left_out = Finding(
+        check=Check.ROLE,
+        status=CheckStatus.SKIPPED,
+        account_id="000000000009",
+        message="A collect leaves the account out: SUSPENDED.",
+    )
+    put(console(), *diagnoses([OK[0], left_out]))
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.endswith(
+        "Nothing was tried of what a collect would ask."
+        " 000000000009: A collect leaves the account out: SUSPENDED."
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

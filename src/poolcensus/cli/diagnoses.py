@@ -140,12 +140,21 @@ def _verdict(findings: Sequence[Finding]) -> Iterator[str]:
     regions = {each.region for each in targets}
     problems = [each for each in findings if each.is_problem]
     scope = f"{counted(len(tried), 'account')} and {counted(len(regions), 'region')}"
-    if not problems:
+    if not problems and not tried:
+        yield "Nothing was tried of what a collect would ask."
+    elif not problems:
         yield f"A collect would cover everything that was tried: {scope}."
     else:
         failed = {each.check for each in problems}
         names = ", ".join(each for each in Check if each in failed)
         yield f"A collect would not cover everything that was tried. What fails: {names}."
+    left: dict[str, list[str]] = {}
+    for each in findings:
+        if each.check is Check.ROLE and each.status is CheckStatus.SKIPPED and each.account_id not in tried:
+            left.setdefault(each.message or "", []).extend(filter(None, (each.account_id,)))
+    for message, accounts in left.items():
+        more = f", and {len(accounts) - MAX_ACCOUNTS:,} more" if len(accounts) > MAX_ACCOUNTS else ""
+        yield f"{', '.join(accounts[:MAX_ACCOUNTS])}{more}: {message}" if accounts else message
     for each in findings:
         if each.check is Check.ORGANIZATION and each.cause is None and each.remedy is not None:
             whose = f"{each.organization}: " if each.organization is not None else ""
