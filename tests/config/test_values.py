@@ -74,6 +74,9 @@ OTHERS: dict[str, object] = {
     "resume": "on",
     "deadline": "1.5",
     "shard": "2/3",
+    "engine": "dask",
+    "scheduler": "tcp://10.0.0.7:8786",
+    "allow_plaintext_scheduler": "yes",
     "max_attempts": "3",
     "attempt_timeout": "2",
     "connect_timeout": "3",
@@ -97,6 +100,7 @@ INSTEAD: dict[str, object] = {
     "role_arn": "arn:{partition}:iam::{account_id}:role/Reader",
     "external_id_file": "~/external-id",
     "accounts_snapshot": "accounts.json",
+    "workers": "3",
 }
 
 
@@ -451,7 +455,7 @@ def test_settings_do_not_change() -> None:
 def test_settings_are_made_of_settings() -> None:
     assert OTHERS.keys() | INSTEAD.keys() == FIELDS.keys()
     loaded = Settings.load(None, **OTHERS)
-    instead = Settings.load(None, **INSTEAD)
+    instead = Settings.load(None, engine="dask", **INSTEAD)
     assert Settings(**msgspec.structs.asdict(instead)) == instead == pickle.loads(pickle.dumps(instead))
     for key, field in FIELDS.items():
         assert getattr(instead if key in INSTEAD else loaded, field.name) != field.default, key

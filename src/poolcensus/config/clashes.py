@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from poolcensus import partitions
+from poolcensus.config.cluster import EngineKind, is_open_to_others
 from poolcensus.config.problems import Clash
 from poolcensus.config.readers import shown
 from poolcensus.config.sources import did_you_mean
@@ -41,9 +42,30 @@ def clashes(settings: Entries, defaults: Mapping[str, object]) -> Iterator[Clash
     if settings.organization and settings.accounts_snapshot is not None:
         message = "takes the list of one Organization, and `organization` names several: leave one out"
         yield Clash("accounts_snapshot", message, frozenset({"accounts_snapshot", "organization"}))
+    yield from _of_workers(settings)
     gaps = tuple(region for gap in settings.known_gaps for region in gap.regions)
     if settings.regions or settings.exclude_regions or gaps or settings.sts_region:
         yield from _unknown_regions(settings, gaps)
+
+
+def _of_workers(settings: Entries) -> Iterator[Clash]:
+    """Yield what is wrong with the workers that a run is spread over."""
+    address = settings.scheduler
+    for key in ("scheduler", "workers"):
+        if getattr(settings, key) is not None and settings.engine is EngineKind.LOCAL:
+            yield Clash(key, "needs `engine` to be dask", frozenset({key, "engine"}))
+    if address is None:
+        return
+    if settings.workers is not None:
+        message = "a cluster has its own workers: leave out `workers` or `scheduler`"
+        yield Clash("workers", message, frozenset({"workers", "scheduler"}))
+    if is_open_to_others(address) and not settings.allow_plaintext_scheduler:
+        message = (
+            f"{shown(address)} is not encrypted, and whoever reaches such a scheduler can run code on its"
+            " workers. Use tls://, with the certificates in Dask's own configuration, or set"
+            " `allow_plaintext_scheduler`."
+        )
+        yield Clash("scheduler", message, frozenset({"scheduler", "allow_plaintext_scheduler"}))
 
 
 def _unknown_regions(settings: Entries, gaps: tuple[str, ...]) -> Iterator[Clash]:

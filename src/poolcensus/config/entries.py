@@ -9,7 +9,8 @@ from typing import Annotated, get_args
 
 import msgspec
 
-from poolcensus.config import readers, roles
+from poolcensus.config import cluster, readers, roles
+from poolcensus.config.cluster import EngineKind
 from poolcensus.config.known_gaps import read_known_gaps
 from poolcensus.config.organizations import OrganizationTable, read_organizations
 from poolcensus.config.readers import Reader
@@ -243,6 +244,23 @@ class Entries(
         readers.shard,
         "Process only the I-th of N parts of the accounts.",
     ] = None
+    engine: Annotated[
+        EngineKind, "What makes the calls: local (this process) or dask (worker processes, or a cluster)."
+    ] = EngineKind.LOCAL
+    scheduler: Annotated[
+        str | None,
+        cluster.scheduler,
+        "The scheduler of a running Dask cluster, tls://HOST:PORT. Default: worker processes are started.",
+    ] = None
+    workers: Annotated[
+        int | None,
+        readers.whole(1, 256),
+        "Number of worker processes to start. Default: one for each CPU.",
+    ] = None
+    allow_plaintext_scheduler: Annotated[
+        _Choice,
+        "Use a scheduler on another host without TLS: whoever reaches it can run code on its workers.",
+    ] = False
 
     max_attempts: Annotated[int, readers.whole(1, 100), "Maximum attempts for one page."] = 12
     attempt_timeout: Annotated[

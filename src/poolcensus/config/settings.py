@@ -8,6 +8,7 @@ import msgspec
 
 from poolcensus.config import readers, sources
 from poolcensus.config.clashes import clashes
+from poolcensus.config.cluster import EngineKind
 from poolcensus.config.entries import FIELDS, Entries
 from poolcensus.config.problems import Clash, InvalidSettingsError, Problem
 from poolcensus.config.readers import EntryError
@@ -27,6 +28,8 @@ _IN_PLACE_OF: Mapping[str, tuple[str, ...]] = {
     "external_id_file": ("external_id",),
     "role_arn": ("role_name",),
     "role_name": ("role_arn",),
+    "scheduler": ("workers",),
+    "workers": ("scheduler",),
 }
 
 
@@ -102,6 +105,12 @@ def _complaint(value: object, error: ValueError) -> str:
     return str(error) if isinstance(error, EntryError) else f"{readers.shown(value)} {error}"
 
 
+def _in_place_of_cluster(given: Mapping[str, sources.Given]) -> Mapping[str, tuple[str, ...]]:
+    """Return what has no meaning any more where the local engine is asked for."""
+    engine = given.get("engine")
+    return {"engine": ("scheduler", "workers")} if engine and engine.value == EngineKind.LOCAL else {}
+
+
 def load_settings(
     path: str | os.PathLike[str] | None = None,
     overrides: Mapping[str, object] | None = None,
@@ -116,7 +125,7 @@ def load_settings(
     """
     keys = {field.name: key for key, field in FIELDS.items()}
     given, problems = sources.read(keys, path, overrides or {}, option_names or {}, ambient=ambient)
-    sources.outrank_file(given, "organization", _IN_PLACE_OF)
+    sources.outrank_file(given, "organization", {**_IN_PLACE_OF, **_in_place_of_cluster(given)})
     try:
         settings = Settings(**{FIELDS[key].name: each.value for key, each in given.items()})  # type: ignore[arg-type] # each was read by its field
     except InvalidSettingsError as error:
