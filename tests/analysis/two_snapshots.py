@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, TypeAlias
 from poolcensus.analysis.diff import DEFAULT_IGNORED, diff
 from poolcensus.format.codec import dumps
 from poolcensus.format.compression import compressor
-from poolcensus.format.schema import Schema, encode_manifest
+from poolcensus.format.manifest import encode_manifest
+from poolcensus.format.schema import Schema
 from poolcensus.model import (
     Caller,
     Compression,

@@ -12,7 +12,8 @@ import pytest
 
 from poolcensus.cli import main
 from poolcensus.format.codec import dumps
-from poolcensus.format.schema import Schema, encode_manifest
+from poolcensus.format.manifest import encode_manifest
+from poolcensus.format.schema import Schema
 from poolcensus.model import FileEntry, Outcome, Shard, SnapshotStatus, Totals
 from poolcensus.operations import WORKSPACES_POOLS
 from snapshot.making import ago, clock

@@ -11,12 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poolcensus.format.compression import compressor, read_lines
-from poolcensus.format.schema import (
-    NewerSchemaError,
-    Schema,
-    decode_manifest,
-    encode_manifest,
-)
+from poolcensus.format.manifest import NewerSchemaError, decode_manifest, encode_manifest
+from poolcensus.format.schema import Schema
 from poolcensus.model import (
     Account,
     Compression,

@@ -9,7 +9,7 @@ from poolcensus.analysis.changes import change_object
 from poolcensus.analysis.diff import diff
 from poolcensus.analysis.staging import whole_line
 from poolcensus.format.codec import dumps
-from poolcensus.format.schema import manifest_object
+from poolcensus.format.manifest import manifest_object
 from poolcensus.format.times import rfc3339
 
 if TYPE_CHECKING:

@@ -172,7 +172,7 @@ def _report(
         )
     if settings.json_output:
         from poolcensus.cli.output import write_line
-        from poolcensus.format.schema import manifest_object
+        from poolcensus.format.manifest import manifest_object
 
         try:
             write_line(manifest_object(manifest))

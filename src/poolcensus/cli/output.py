@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from poolcensus.format import codec
-from poolcensus.format.schema import caller_object, organization_object
+from poolcensus.format.manifest import caller_object, organization_object
 from poolcensus.format.times import rfc3339
 
 if TYPE_CHECKING:

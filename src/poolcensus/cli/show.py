@@ -232,7 +232,7 @@ def _put_summary(snapshot: Snapshot, *, as_json: bool) -> None:
 def _write_object(snapshot: Snapshot) -> None:
     from poolcensus.analysis.listing import failed_results
     from poolcensus.cli.output import write_line
-    from poolcensus.format.schema import manifest_object
+    from poolcensus.format.manifest import manifest_object
 
     write_line(
         {

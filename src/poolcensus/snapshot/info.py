@@ -7,13 +7,8 @@ from typing import TYPE_CHECKING
 
 from poolcensus.errors import DamagedSnapshotError, SnapshotError
 from poolcensus.format.ids import parse_snapshot_id
-from poolcensus.format.schema import (
-    MANIFEST_NAME,
-    TARGETS_NAME,
-    NewerSchemaError,
-    Schema,
-    decode_manifest,
-)
+from poolcensus.format.manifest import MANIFEST_NAME, NewerSchemaError, decode_manifest
+from poolcensus.format.schema import TARGETS_NAME, Schema
 from poolcensus.model import Compression
 from poolcensus.snapshot.order import Moment, moment_of
 from poolcensus.snapshot.scope import Scope

@@ -18,7 +18,8 @@ import msgspec
 
 from poolcensus.format.codec import dumps, loads
 from poolcensus.format.compression import BROKEN, LONGEST_LINE, pieces
-from poolcensus.format.schema import Schema, decode_operation
+from poolcensus.format.manifest import decode_operation
+from poolcensus.format.schema import Schema
 from poolcensus.format.sealed import seal, unseal
 from poolcensus.format.times import parse_rfc3339, rfc3339
 from poolcensus.model import Compression, OperationInfo, TargetResult

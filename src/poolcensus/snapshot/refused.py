@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Self
 
 from poolcensus.errors import SnapshotError
 from poolcensus.format.ids import is_snapshot_id
-from poolcensus.format.schema import REFUSED_NAME, TARGETS_NAME, Schema, decode_refused
+from poolcensus.format.manifest import REFUSED_NAME, decode_refused
+from poolcensus.format.schema import TARGETS_NAME, Schema
 from poolcensus.snapshot.info import data_file
 from poolcensus.snapshot.latest import ids_that_begin, is_beginning, search_latest
 from poolcensus.snapshot.order import moment_of

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Final
 
 from poolcensus.format.compression import BROKEN, read_lines
 from poolcensus.format.ids import is_snapshot_id
-from poolcensus.format.schema import MANIFEST_NAME, Schema
+from poolcensus.format.manifest import MANIFEST_NAME
 from poolcensus.model import Outcome, SnapshotStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from poolcensus.format.compression import Readable
+    from poolcensus.format.schema import Schema
     from poolcensus.model import Compression, FileEntry, PoolRecord, TargetResult
     from poolcensus.snapshot.reader import Snapshot
     from poolcensus.storage.source import Folder

@@ -19,12 +19,8 @@ import msgspec
 from anyio import to_thread
 
 from poolcensus.errors import BadResponseError, DestinationError, NotPublishedError, SettingsError
-from poolcensus.format.schema import (
-    SCHEMA_VERSION,
-    Schema,
-    encode_manifest,
-    encode_refused,
-)
+from poolcensus.format.manifest import SCHEMA_VERSION, encode_manifest, encode_refused
+from poolcensus.format.schema import Schema
 from poolcensus.model import (
     Compression,
     JsonObject,

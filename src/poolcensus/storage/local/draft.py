@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import anyio
 
 from poolcensus.errors import DestinationError
-from poolcensus.format.schema import MANIFEST_NAME, REFUSED_NAME, TARGETS_NAME
+from poolcensus.format.manifest import MANIFEST_NAME, REFUSED_NAME
+from poolcensus.format.schema import TARGETS_NAME
 from poolcensus.storage.advice import explained
 from poolcensus.storage.base import JOURNAL_NAME, Draft, DraftFile, Piece
 from poolcensus.storage.local.files import sync_folder, write_all

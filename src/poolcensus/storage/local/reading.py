@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from poolcensus.errors import SnapshotError
 from poolcensus.format.ids import is_snapshot_id
-from poolcensus.format.schema import MANIFEST_NAME, REFUSED_NAME
+from poolcensus.format.manifest import MANIFEST_NAME, REFUSED_NAME
 from poolcensus.storage.local.stale import REFUSED_PREFIX
 from poolcensus.storage.naming import LATEST, LATEST_NAME, named, no_snapshots
 from poolcensus.storage.source import LARGEST_MANIFEST, Folder, Source, Survey

@@ -15,7 +15,8 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from poolcensus.errors import DestinationError
-from poolcensus.format.schema import MANIFEST_NAME, REFUSED_NAME, TARGETS_NAME
+from poolcensus.format.manifest import MANIFEST_NAME, REFUSED_NAME
+from poolcensus.format.schema import TARGETS_NAME
 from poolcensus.storage.base import ABORT_SECONDS, Draft, DraftFile
 from poolcensus.storage.naming import LATEST_NAME
 from poolcensus.storage.s3.latest import renew_latest

@@ -11,7 +11,7 @@ import anyio
 
 from poolcensus.errors import first_reason_raised
 from poolcensus.format.ids import is_snapshot_id
-from poolcensus.format.schema import MANIFEST_NAME
+from poolcensus.format.manifest import MANIFEST_NAME
 from poolcensus.storage.naming import SCHEME
 
 if TYPE_CHECKING:

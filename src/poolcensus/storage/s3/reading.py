@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from poolcensus.errors import first_reason_raised
-from poolcensus.format.schema import MANIFEST_NAME
+from poolcensus.format.manifest import MANIFEST_NAME
 from poolcensus.storage.naming import LATEST_NAME, named
 from poolcensus.storage.s3.keys import contents, published
 from poolcensus.storage.source import LARGEST_MANIFEST, Survey

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from poolcensus.errors import SnapshotError
-from poolcensus.format.schema import MANIFEST_NAME, REFUSED_NAME
+from poolcensus.format.manifest import MANIFEST_NAME, REFUSED_NAME
 from poolcensus.storage.s3.connection import Connection
 from poolcensus.storage.s3.keys import contents, published, split_place
 from poolcensus.storage.s3.reading import AT_ONCE, latest_in, read_manifest, sizes_of, survey

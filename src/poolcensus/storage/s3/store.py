@@ -11,7 +11,7 @@ import anyio
 
 from poolcensus.errors import DestinationError
 from poolcensus.format.ids import new_snapshot_id, parse_snapshot_id
-from poolcensus.format.schema import MANIFEST_NAME, REFUSED_NAME
+from poolcensus.format.manifest import MANIFEST_NAME, REFUSED_NAME
 from poolcensus.format.times import utc_now
 from poolcensus.storage.base import ABORT_SECONDS, Draft, Repository
 from poolcensus.storage.naming import LOCK_NAME

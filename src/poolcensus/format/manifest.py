@@ -1,0 +1,238 @@
+"""The schema of manifest.json, in both directions."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Final
+
+import orjson
+
+from poolcensus.format.codec import loads
+from poolcensus.format.fields import (
+    count_of,
+    list_of,
+    object_of,
+    text_of,
+    text_or_none,
+    texts_of,
+    time_of,
+    value_of,
+)
+from poolcensus.format.times import rfc3339
+from poolcensus.model import (
+    Caller,
+    FileEntry,
+    KnownGap,
+    Manifest,
+    OperationInfo,
+    OrganizationInfo,
+    Outcome,
+    Shard,
+    SkippedAccount,
+    SnapshotStatus,
+    Totals,
+)
+
+if TYPE_CHECKING:
+    from poolcensus.model import JsonObject, JsonValue
+
+SCHEMA_VERSION: Final = 2
+MANIFEST_NAME: Final = "manifest.json"
+REFUSED_NAME: Final = "refused.json"
+
+# Snapshots of version 1 are of one operation, and don't name it.
+_OF_VERSION_1: Final = OperationInfo("workspaces:DescribeWorkspacesPools", "pool", "pools", "PoolId")
+_TOTALS_KEYS: Final = tuple(Totals.__dataclass_fields__)
+# The field of results and totals whose key is what the operation calls its items.
+_ITEMS_FIELD: Final = "pools"
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """manifest.json, indented for people."""
+    return _indented(manifest_object(manifest))
+
+
+def encode_refused(manifest: Manifest, reason: str) -> bytes:
+    """refused.json: the manifest that a run would have had, and the reason why it was not published."""
+    return _indented({**manifest_object(manifest), "refused": reason})
+
+
+def manifest_object(manifest: Manifest) -> dict[str, object]:
+    """Return a manifest as its file has it."""
+    caller, shard = manifest.caller, manifest.shard
+    return {
+        "schema_version": manifest.schema_version,
+        "snapshot_id": manifest.snapshot_id,
+        "status": manifest.status.value,
+        "started_at": rfc3339(manifest.started_at),
+        "finished_at": rfc3339(manifest.finished_at),
+        "tool": manifest.tool,
+        "caller": caller_object(caller),
+        "organization_id": manifest.organization_id,
+        "operation": asdict(manifest.operation),
+        "request": manifest.request,
+        "accounts": {
+            "planned": manifest.accounts_planned,
+            "skipped": [
+                {"account_id": account.id, "account_name": account.name, "reason": account.reason}
+                for account in manifest.accounts_skipped
+            ],
+        },
+        "totals": {_key(name, manifest.operation): count for name, count in asdict(manifest.totals).items()},
+        "outcomes": {outcome.value: count for outcome, count in manifest.outcomes.items()},
+        "files": [asdict(file) for file in manifest.files],
+        "shard": None if shard is None else asdict(shard),
+        **_gaps_of(manifest),
+        **_organizations_of(manifest),
+    }
+
+
+def caller_object(caller: Caller) -> JsonObject:
+    """Return a caller, as a manifest has it."""
+    return {"account": caller.account_id, "arn": caller.arn, "partition": caller.partition}
+
+
+def organization_object(organization: OrganizationInfo) -> JsonObject:
+    """Return one of several Organizations, as a manifest has it."""
+    return {
+        "name": organization.name,
+        "organization_id": organization.id,
+        "caller": caller_object(organization.caller),
+        "accounts_planned": organization.accounts_planned,
+    }
+
+
+def _organizations_of(manifest: Manifest) -> dict[str, object]:
+    organizations = [organization_object(each) for each in manifest.organizations]
+    return {"organizations": organizations} if organizations else {}
+
+
+def _gaps_of(manifest: Manifest) -> dict[str, object]:
+    gaps = [{**asdict(gap), "outcomes": [*map(str, gap.outcomes)]} for gap in manifest.known_gaps]
+    return {"known_gaps": gaps} if gaps else {}
+
+
+def _indented(content: dict[str, object]) -> bytes:
+    try:
+        return orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    except TypeError:
+        return json.dumps(content, indent=2, allow_nan=False).encode("ascii") + b"\n"
+
+
+class NewerSchemaError(ValueError):
+    """A manifest of a schema that this version does not know."""
+
+
+def decode_manifest(data: bytes) -> Manifest:
+    """Return the manifest that `data` holds.
+
+    Keys that this version does not know are passed over. Raises `NewerSchemaError` for a newer schema
+    and `ValueError` for anything that is not a manifest.
+    """
+    content = object_of(loads(data), "the manifest")
+    version = count_of(content, "schema_version")
+    if version > SCHEMA_VERSION:
+        raise NewerSchemaError(f"schema_version is {version}, and this version reads {SCHEMA_VERSION}")
+    if version < 1:
+        raise ValueError(f"schema_version is {version}")
+    if version == 1 and "operation" in content:
+        raise ValueError("schema_version is 1, which names no operation")
+    accounts = object_of(value_of(content, "accounts"), "accounts")
+    totals = object_of(value_of(content, "totals"), "totals")
+    outcomes = object_of(value_of(content, "outcomes"), "outcomes")
+    shard = value_of(content, "shard")
+    operation = _OF_VERSION_1 if version == 1 else decode_operation(value_of(content, "operation"))
+    return Manifest(
+        schema_version=version,
+        snapshot_id=text_of(content, "snapshot_id"),
+        status=SnapshotStatus(text_of(content, "status")),
+        started_at=time_of(content, "started_at"),
+        finished_at=time_of(content, "finished_at"),
+        tool=text_of(content, "tool"),
+        caller=_caller(content),
+        organization_id=text_or_none(content, "organization_id"),
+        operation=operation,
+        request=object_of(value_of(content, "request"), "request"),
+        accounts_planned=count_of(accounts, "planned"),
+        accounts_skipped=tuple(_skipped(item) for item in list_of(accounts, "skipped")),
+        totals=Totals(**{name: count_of(totals, _key(name, operation)) for name in _TOTALS_KEYS}),
+        outcomes={Outcome(key): count_of(outcomes, key) for key in outcomes},
+        files=tuple(_file(item) for item in list_of(content, "files")),
+        shard=None if shard is None else _shard(shard),
+        known_gaps=tuple(_gap(item) for item in list_of(content, "known_gaps", missing=True)),
+        organizations=tuple(_organization(item) for item in list_of(content, "organizations", missing=True)),
+    )
+
+
+def decode_refused(data: bytes) -> tuple[Manifest, str]:
+    """Return the manifest and the reason in a refused.json. Raises what `decode_manifest` does."""
+    return decode_manifest(data), text_of(object_of(loads(data), "the manifest"), "refused")
+
+
+def _key(name: str, operation: OperationInfo) -> str:
+    return operation.items if name == _ITEMS_FIELD else name
+
+
+def decode_operation(value: JsonValue) -> OperationInfo:
+    """Return what a manifest or a journal says of its operation. Raises `ValueError`."""
+    operation = object_of(value, "operation")
+    info = OperationInfo(**{name: text_of(operation, name) for name in OperationInfo.__dataclass_fields__})
+    # It is part of a file's name.
+    if not info.items.isidentifier():
+        raise ValueError("items is not a name")
+    return info
+
+
+def _skipped(value: JsonValue) -> SkippedAccount:
+    account = object_of(value, "a skipped account")
+    return SkippedAccount(
+        id=text_of(account, "account_id"),
+        name=text_or_none(account, "account_name"),
+        reason=text_of(account, "reason"),
+    )
+
+
+def _file(value: JsonValue) -> FileEntry:
+    file = object_of(value, "a file")
+    return FileEntry(
+        name=text_of(file, "name"),
+        bytes=count_of(file, "bytes"),
+        records=count_of(file, "records"),
+        sha256=text_of(file, "sha256"),
+    )
+
+
+def _caller(holder: JsonObject) -> Caller:
+    caller = object_of(value_of(holder, "caller"), "caller")
+    return Caller(
+        account_id=text_of(caller, "account"),
+        arn=text_of(caller, "arn"),
+        partition=text_of(caller, "partition"),
+    )
+
+
+def _organization(value: JsonValue) -> OrganizationInfo:
+    organization = object_of(value, "an organization")
+    return OrganizationInfo(
+        name=text_of(organization, "name"),
+        id=text_or_none(organization, "organization_id"),
+        caller=_caller(organization),
+        accounts_planned=count_of(organization, "accounts_planned"),
+    )
+
+
+def _gap(value: JsonValue) -> KnownGap:
+    gap = object_of(value, "a known gap")
+    return KnownGap(
+        accounts=texts_of(gap, "accounts"),
+        regions=texts_of(gap, "regions"),
+        outcomes=tuple(map(Outcome, texts_of(gap, "outcomes"))),
+        reason=text_or_none(gap, "reason", missing=True),
+        targets=count_of(gap, "targets"),
+    )
+
+
+def _shard(value: JsonValue) -> Shard:
+    shard = object_of(value, "shard")
+    return Shard(index=count_of(shard, "index"), count=count_of(shard, "count"))
