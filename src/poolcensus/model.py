@@ -312,10 +312,14 @@ class FileEntry:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """Part `index` of `count`, from 1."""
+    """Part `index` of `count`, from 1, of the accounts whose list has this digest.
+
+    The digest is known once the accounts are listed. Manifests of earlier versions have none.
+    """
 
     index: int
     count: int
+    accounts_digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

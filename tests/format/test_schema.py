@@ -155,7 +155,7 @@ MANIFEST = Manifest(
     totals=Totals(targets=2, covered=1, pools=3, pages=2, requests=9, throttles=1),
     outcomes={Outcome.OK: 1, Outcome.THROTTLED: 1},
     files=(FileEntry("pools.ndjson", 10, 3, "ab" * 32), FileEntry("targets.ndjson", 11, 2, "cd" * 32)),
-    shard=Shard(1, 3),
+    shard=Shard(1, 3, "ab"),
 )
 
 
@@ -199,7 +199,7 @@ def test_the_manifests_keys_are_the_contracts() -> None:
     }
     assert content["outcomes"] == {"ok": 1, "throttled": 1}
     assert content["files"][0] == {"name": "pools.ndjson", "bytes": 10, "records": 3, "sha256": "ab" * 32}
-    assert content["shard"] == {"index": 1, "count": 3}
+    assert content["shard"] == {"index": 1, "count": 3, "accounts_digest": "ab"}
 
 
 def test_a_newer_schema_is_told_apart_from_damage() -> None:

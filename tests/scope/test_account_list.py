@@ -105,7 +105,7 @@ def changed(change: Callable[[dict[str, Any]], object], *, again: bool = False) 
         content = json.loads(Path(path).read_bytes())
         change(content)
         if again:
-            content["accounts_digest"] = accounts_digest(content["accounts"])
+            content["accounts_digest"] = accounts_digest(content["accounts"], content["created_at"])
         return json.dumps(content).encode()
 
     return made
@@ -160,5 +160,7 @@ def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
 def test_the_digest_depends_on_no_order_of_accounts_or_keys(accounts: list[dict[str, Any]]) -> None:
     turned = [dict(reversed(each.items())) for each in accounts]
     first = [{"a": 1, "b": [1, 2]}, {"b": None}, {"c": {"d": 1, "e": 2}}]
-    assert accounts_digest(cast("Any", turned)) == accounts_digest(cast("Any", first))
-    assert accounts_digest(cast("Any", turned[1:])) != accounts_digest(cast("Any", first))
+    digest = accounts_digest(cast("Any", first), "then")
+    assert accounts_digest(cast("Any", turned), "then") == digest
+    assert accounts_digest(cast("Any", turned[1:]), "then") != digest
+    assert accounts_digest(cast("Any", turned), "later") != digest

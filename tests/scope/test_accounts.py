@@ -444,7 +444,27 @@ async def test_an_account_that_was_asked_for_may_be_in_another_shard() -> None:
 
 def test_shards_are_the_same_on_every_machine() -> None:
     # Fixed: a merge joins the parts of several machines and versions.
-    assert [shard_of(each, 5) for each in ids(1, 2, 3, 4, 123456789012)] == [5, 3, 3, 2, 1]
+    assert [shard_of(each, 5) for each in ids(1, 2, 3, 4, 123456789012)] == [2, 1, 2, 2, 3]
+
+
+@given(st.integers(0, 10**12 - 1), st.integers(1, 60))
+def test_a_further_shard_takes_accounts_and_moves_no_other(number: int, count: int) -> None:
+    (account_id,) = ids(number)
+    assert shard_of(account_id, count + 1) in {shard_of(account_id, count), count + 1}
+
+
+async def test_shards_know_the_same_list_whatever_each_of_them_is_of() -> None:
+    digests = set()
+    for index in (1, 2, 3):
+        listing = listing_of(
+            AccountChoice(shard=Shard(index, 3)), Scripted([[listed(1), listed(2, "SUSPENDED")]])
+        )
+        await walk(listing)
+        digests.add(listing.digest)
+    other = listing_of(AccountChoice(shard=Shard(1, 3)), Scripted([[listed(1)]]))
+    await walk(other)
+    assert len(digests) == 1
+    assert other.digest not in digests
 
 
 def test_shards_are_of_about_the_same_size() -> None:

@@ -25,10 +25,13 @@ _TRUSTED_ACCESS = (
 
 
 class ManagementWay:
-    """Asks about no further member where the first of them were all refused, and says why."""
+    """Asks about no further member where the first of them were all refused, and says why.
 
-    def __init__(self) -> None:
-        self._pace = SteadyPace(_LIST_REGIONS_A_SECOND)
+    `parts` is how many runs share the rate.
+    """
+
+    def __init__(self, parts: int = 1) -> None:
+        self._pace = SteadyPace(_LIST_REGIONS_A_SECOND / parts)
         self._answered = False
         self._closed = False
         self._failures = 0

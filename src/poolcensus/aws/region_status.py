@@ -57,6 +57,7 @@ class RegionStatus:
     By `source` an account is asked itself, with its own credentials, or the caller's account is asked about
     it, or nobody is. An account of which neither tells is an unknown: its opt-in regions are then called, and
     say themselves that they are disabled. An answer of at most `max_age` seconds is kept for the next run.
+    `parts` is how many runs ask as the same caller.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class RegionStatus:
         *,
         source: RegionStatusSource = RegionStatusSource.MEMBER,
         max_age: float = 0.0,
+        parts: int = 1,
     ) -> None:
         self._broker = broker
         self._caller = caller
@@ -80,7 +82,7 @@ class RegionStatus:
         self._reports: dict[str, StatusReport] = {}
         self._flights: SingleFlight[str, _Known | None] = SingleFlight()
         self._opening: SingleFlight[str, StatusCache] = SingleFlight()
-        self._management = ManagementWay()
+        self._management = ManagementWay(parts)
         # Most accounts of an Organization have enabled the same regions.
         self._shared: dict[frozenset[str], frozenset[str]] = {}
 

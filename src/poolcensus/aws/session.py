@@ -99,12 +99,14 @@ async def open_aws(
     tracing: Tracing | None = None,
     *,
     limiter: ConcurrencyLimiter | None = None,
+    parts: int = 1,
     overrides: Mapping[str, RoleOverride] | None = None,
 ) -> AsyncIterator[Aws]:
     """Open AWS for a run that takes a census of an operation: the transport, and who the caller is.
 
-    `limiter` has the places for calls, where others take some too. `overrides` are the accounts, by ID, that
-    have a role, an external ID or a profile of their own.
+    `limiter` has the places for calls, where others take some too. `parts` is how many runs go on side by
+    side as the same caller, whose own limits each takes its part of. `overrides` are the accounts, by ID,
+    that have a role, an external ID or a profile of their own.
     Raises SettingsError for a profile or an external ID that can't be read and a role in another partition,
     CredentialsError or another FatalError. On leaving, every connection is closed.
     """
@@ -129,7 +131,7 @@ async def open_aws(
                 per_account=settings.per_account,
                 per_region=settings.per_region,
             ),
-            rates=RateLimits(),
+            rates=RateLimits(parts=parts),
             pauses=Pauses(),
             breakers=breakers,
             attempt_timeout=settings.attempt_timeout,
@@ -142,6 +144,8 @@ async def open_aws(
         named = sorted({each.profile for each in overrides.values() if each.profile is not None})
         sdks = {name: sdk.of_profile(name) for name in named}
         caller, answered = await identify(sdk, channel, caller_credentials, first, second_sts_region(first))
+        if parts > 1:
+            channel.limiter.bound(caller.account_id, max(settings.per_account // parts, 1))
         moved = answered != first
         region = answered if moved else sts_region(caller.partition, sdk.region)
         called = _sts_region(settings, caller) or region
@@ -171,13 +175,14 @@ async def open_aws(
             region,
             source=settings.region_status,
             max_age=settings.region_status_max_age,
+            parts=parts,
         )
         stack.push_async_callback(region_status.close)
         yield Aws(
             caller=caller,
             channel=channel,
             broker=broker,
-            organization=Organization(sdk, channel, caller_credentials, caller, region),
+            organization=Organization(sdk, channel, caller_credentials, caller, region, parts=parts),
             region_status=region_status,
             reader=PageReader(sdk, channel, operation, query),
             ask_anything=partial(ask_anything, sdk, channel, caller_credentials, region),

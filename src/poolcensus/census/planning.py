@@ -37,6 +37,7 @@ async def with_estimate(plan: Plan, settings: Settings, operation: Operation) ->
             each.region_status is RegionStatusSource.MANAGEMENT
             for each in settings.by_organization().values()
         ),
+        parts=settings.shard.count if settings.shard is not None else 1,
     )
     return replace(plan, estimate=estimate(plan.calls, operation.permission, plan.targets, limits, last))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import AsyncExitStack, contextmanager, nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from poolcensus.census.run import Run
     from poolcensus.config import Settings
     from poolcensus.engine.sinks import ClosedTargets
-    from poolcensus.model import Caller, JsonObject, Manifest, Target, TargetResult
+    from poolcensus.model import Caller, JsonObject, Manifest, Shard, Target, TargetResult
     from poolcensus.operations import Operation
     from poolcensus.scope.joining import Joined
     from poolcensus.scope.opening import Opened
@@ -142,7 +143,7 @@ class Publication:
                     accounts=run.accounts,
                     skipped=tuple(each for opened in organizations for each in opened.listing.skipped),
                     totals=run.totals,
-                    shard=self._settings.shard,
+                    shard=self._shard(run),
                     planned=run.totals.targets,
                     known_gaps=run.known_gaps.counted(),
                     organizations=tuple(_infos(organizations, run)),
@@ -151,6 +152,10 @@ class Publication:
             if refused is not None:
                 raise self._not_published(run, refused, writer.kept)
         return manifest
+
+    def _shard(self, run: Run) -> Shard | None:
+        shard = self._settings.shard
+        return None if shard is None else replace(shard, accounts_digest=run.accounts_digest)
 
     def _asked(self, callers: Sequence[Caller]) -> JsonObject:
         """Return what a run has to be asked for to go on with one that was interrupted."""

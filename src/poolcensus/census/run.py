@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from dataclasses import astuple
+from hashlib import sha256
 from operator import itemgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -145,6 +146,14 @@ class Run:
         return self.known_gaps.outdated(
             lambda account_id: bool(listings) and all(each.lacks(account_id) for each in listings)
         )
+
+    @property
+    def accounts_digest(self) -> str:
+        """The digest of the accounts that were listed, of whatever shard, once the run has ended."""
+        if len(self._organizations) == 1:
+            return self._organizations[0].listing.digest
+        each = [f"{organization.name}\n{organization.listing.digest}" for organization in self._organizations]
+        return sha256("\n".join(each).encode()).hexdigest()
 
     @property
     def accounts(self) -> int:

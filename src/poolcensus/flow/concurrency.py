@@ -35,11 +35,16 @@ class ConcurrencyLimiter:
         self._total = total
         self._per_account = per_account
         self._per_region = per_region
+        self._own_bounds: dict[str, int] = {}
         self._in_flight = 0
         self._accounts: Counter[str] = Counter()
         self._endpoints: Counter[tuple[str, str]] = Counter()
         self._ahead: deque[_Waiter] = deque()
         self._behind: deque[_Waiter] = deque()
+
+    def bound(self, account_id: str, places: int) -> None:
+        """Have no more than so many places in one account, which has fewer than the others."""
+        self._own_bounds[account_id] = places
 
     @property
     def in_flight(self) -> int:
@@ -84,7 +89,7 @@ class ConcurrencyLimiter:
     def _admits(self, key: CallKey) -> bool:
         return (
             self._in_flight < self._total
-            and self._accounts[key.account_id] < self._per_account
+            and self._accounts[key.account_id] < self._own_bounds.get(key.account_id, self._per_account)
             and self._endpoints[key.region, key.service] < self._per_region
         )
 

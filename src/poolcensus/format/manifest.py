@@ -235,4 +235,8 @@ def _gap(value: JsonValue) -> KnownGap:
 
 def _shard(value: JsonValue) -> Shard:
     shard = object_of(value, "shard")
-    return Shard(index=count_of(shard, "index"), count=count_of(shard, "count"))
+    return Shard(
+        index=count_of(shard, "index"),
+        count=count_of(shard, "count"),
+        accounts_digest=text_or_none(shard, "accounts_digest", missing=True),
+    )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import zlib
+import struct
 from fnmatch import fnmatchcase
+from hashlib import shake_128
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -114,5 +115,12 @@ def paths_among(sources: Iterable[str]) -> tuple[str, ...]:
 
 
 def shard_of(account_id: str, count: int) -> int:
-    """Return the part, from 1, that an account belongs to. The same on every machine and in every run."""
-    return zlib.crc32(account_id.encode()) % count + 1
+    """Return the part, from 1, that an account belongs to. The same on every machine and in every run.
+
+    By rendezvous hashing: each part has a weight for the account, whatever the others are, and the heaviest
+    takes it. So accounts that come and go move no other, and a part that is added takes its share of the
+    accounts from all the others, which keep theirs.
+    """
+    # The output of SHAKE is as long as is asked for, and a longer one begins like a shorter one.
+    weights = struct.unpack(f">{count}Q", shake_128(account_id.encode()).digest(8 * count))
+    return weights.index(max(weights)) + 1

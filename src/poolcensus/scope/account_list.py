@@ -35,7 +35,7 @@ _MODE: Final = 0o600
 
 
 class AccountList(msgspec.Struct, frozen=True):
-    """A list that has been read from `path`. `digest` is the SHA-256 of its accounts, in hexadecimal.
+    """A list that has been read from `path`. `digest` is the SHA-256 of what it says, in hexadecimal.
 
     `has_paths` and `has_tags` say whether it tells the place and the tags of every active account.
     """
@@ -77,12 +77,13 @@ def write_account_list(plan: Plan, path: str) -> str:
         for each in plan.skipped
         if each.reason in STATES
     ]
-    digest = accounts_digest(accounts)
+    created_at = rfc3339(utc_now())
+    digest = accounts_digest(accounts, created_at)
     content: JsonObject = {
         "kind": _KIND,
         "schema_version": _VERSION,
         "tool": TOOL,
-        "created_at": rfc3339(utc_now()),
+        "created_at": created_at,
         "organization_id": plan.organization_id,
         "accounts_digest": digest,
         "accounts": accounts,
@@ -108,7 +109,7 @@ def read_account_list(path: str) -> AccountList:
     accounts = content.get("accounts")
     if not isinstance(accounts, list) or not accounts:
         raise _refused(path, "it names no account")
-    digest = accounts_digest(accounts)
+    digest = accounts_digest(accounts, content.get("created_at"))
     if content.get("accounts_digest") != digest:
         raise _refused(path, "its accounts are not those of its accounts_digest: it was changed or cut off")
     try:
@@ -117,10 +118,22 @@ def read_account_list(path: str) -> AccountList:
         raise _refused(path, str(error)) from None
 
 
-def accounts_digest(accounts: Iterable[JsonValue]) -> str:
-    """Return the SHA-256 of accounts as a list has them, in hexadecimal. Their order does not matter."""
+def accounts_digest(accounts: Iterable[JsonValue], created_at: JsonValue) -> str:
+    """Return the SHA-256 of accounts as a list of that time has them, in hexadecimal.
+
+    Their order does not matter. The time does: shards of runs that each wrote a list of their own are not
+    taken for those of one run.
+    """
     lines = sorted(dumps(_sorted(each)) for each in accounts)
-    return sha256(b"\n".join(lines)).hexdigest()
+    return sha256(b"\n".join([dumps(created_at), *lines])).hexdigest()
+
+
+def listed_digest(account_ids: Iterable[str]) -> str:
+    """Return the SHA-256 of accounts that a run has listed by itself, in hexadecimal.
+
+    Of their IDs alone: an account's name and state are told by the shard that has it.
+    """
+    return sha256("\n".join(sorted(account_ids)).encode()).hexdigest()
 
 
 def _sorted(value: JsonValue) -> JsonValue:

@@ -13,6 +13,7 @@ from poolcensus.errors import OrganizationError
 from poolcensus.model import Account, SkippedAccount
 from poolcensus.scope.account_choice import ORGANIZATION, SELF
 from poolcensus.scope.account_entry import ACTIVE
+from poolcensus.scope.account_list import listed_digest
 from poolcensus.scope.places import Places
 from poolcensus.scope.tagging import with_tags
 
@@ -91,6 +92,12 @@ class AccountListing:
             )
         self._warn_of_repeated()
         self._is_complete = True
+
+    @property
+    def digest(self) -> str:
+        """The digest of all accounts that were listed, of whatever shard, once they have been."""
+        snapshot = self._choice.snapshot
+        return listed_digest(self._source_of) if snapshot is None else snapshot.digest
 
     def lacks(self, account_id: str) -> bool:
         """Whether the whole Organization was listed, and no source has the account."""

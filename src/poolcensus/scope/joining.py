@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from poolcensus.aws.session import CallerSession
     from poolcensus.config import Settings
     from poolcensus.operations import Operation
+    from poolcensus.scope.given import GivenAccounts
     from poolcensus.tracing import Tracing
 
 
@@ -51,14 +52,21 @@ async def prepare_all(
 
 
 @asynccontextmanager
-async def open_all(operation: Operation, joined: Joined) -> AsyncIterator[tuple[Opened, ...]]:
-    """Open the connections to AWS for each Organization. Raises a FatalError where one can't be."""
+async def open_all(
+    operation: Operation, joined: Joined, given: GivenAccounts | None = None
+) -> AsyncIterator[tuple[Opened, ...]]:
+    """Open the connections to AWS for each Organization. Raises a FatalError where one can't be.
+
+    `given` are the accounts of one of them, which is then the only one.
+    """
     async with AsyncExitStack() as stack:
         shared = Shared()
         opened = []
         for name, prepared in joined.organizations.items():
+            if given is not None:
+                name = given.name  # noqa: PLW2901 - its settings are those of one Organization
             with naming(name):
-                run = open_run(operation, prepared, name=name, shared=shared)
+                run = open_run(operation, prepared, name=name, shared=shared, given=given)
                 opened.append(await stack.enter_async_context(run))
         yield tuple(opened)
 

@@ -14,6 +14,7 @@ from poolcensus.operations import Query
 from poolcensus.scope.account_choice import AccountChoice, paths_among
 from poolcensus.scope.account_list import AccountList, read_account_list
 from poolcensus.scope.accounts import AccountListing
+from poolcensus.scope.given import GivenAccounts, GivenListing, Listing
 from poolcensus.scope.joined_files import FileAccounts, join_files
 from poolcensus.scope.regions import RegionChoice, plan_regions
 
@@ -52,7 +53,7 @@ class Opened(msgspec.Struct, frozen=True):
 
     name: str | None
     aws: Aws
-    listing: AccountListing
+    listing: Listing
     regions: RegionChoice
     tracing: Tracing | None
 
@@ -70,11 +71,16 @@ async def prepare(settings: Settings, tracing: Tracing | None) -> AsyncIterator[
 
 @asynccontextmanager
 async def open_run(
-    operation: Operation, prepared: Prepared, *, name: str | None = None, shared: Shared | None = None
+    operation: Operation,
+    prepared: Prepared,
+    *,
+    name: str | None = None,
+    shared: Shared | None = None,
+    given: GivenAccounts | None = None,
 ) -> AsyncIterator[Opened]:
     """Open the connections to AWS. Raises a FatalError where the caller or the regions can't be told.
 
-    `name` and `shared` are for one of several Organizations.
+    `name` and `shared` are for one of several Organizations; `given` are accounts that need no listing.
     """
     settings = prepared.settings
     shared = shared or Shared()
@@ -95,6 +101,7 @@ async def open_run(
     )
     query = Query(settings.pool_ids, tuple(each.parameter for each in settings.filters), settings.page_size)
     overrides = choice.files.overrides
+    parts = given.parts if given is not None else settings.shard.count if settings.shard is not None else 1
     async with open_aws(
         settings,
         prepared.session,
@@ -102,17 +109,22 @@ async def open_run(
         query,
         prepared.tracing,
         limiter=shared.limiter,
+        parts=parts,
         overrides=overrides,
     ) as aws:
         shared.limiter = aws.channel.limiter
         regions = plan_regions(operation, aws.caller.partition, settings, choice.own_regions)
-        listing = AccountListing(
-            choice,
-            aws.caller,
-            aws.organization,
-            regions=regions.own,
-            usual=regions.usual,
-            name=name,
-            owners=shared.owners,
+        listing: Listing = (
+            AccountListing(
+                choice,
+                aws.caller,
+                aws.organization,
+                regions=regions.own,
+                usual=regions.usual,
+                name=name,
+                owners=shared.owners,
+            )
+            if given is None
+            else GivenListing(given.accounts)
         )
         yield Opened(name, aws, listing, regions.all, prepared.tracing)
