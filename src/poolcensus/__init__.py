@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         FatalError,
         IncomparableSnapshotsError,
         IncompleteError,
+        MergeError,
         MissingExtraError,
         NotPublishedError,
         OrganizationError,
@@ -89,6 +90,7 @@ if TYPE_CHECKING:
     )
 
     # From their modules, which are called as they are: mypy would take the modules for them.
+    from poolcensus.snapshot.merge import merge
     from poolcensus.snapshot.prune import Pruning, prune
     from poolcensus.snapshot.unlock import unlock
     from poolcensus.snapshot.verify import Problem, ProblemKind, verify
@@ -111,6 +113,7 @@ _HOMES = {
         "FatalError",
         "IncomparableSnapshotsError",
         "IncompleteError",
+        "MergeError",
         "MissingExtraError",
         "NotPublishedError",
         "OrganizationError",
@@ -152,6 +155,7 @@ _HOMES = {
         "Snapshot",
         "SnapshotInfo",
         "list_snapshots",
+        "merge",
         "prune",
         "refused_run",
         "unlock",
@@ -192,6 +196,7 @@ __all__ = [
     "KnownGap",
     "LockHolder",
     "Manifest",
+    "MergeError",
     "MissingExtraError",
     "NotPublishedError",
     "OrganizationError",
@@ -223,6 +228,7 @@ __all__ = [
     "diff",
     "export",
     "list_snapshots",
+    "merge",
     "prune",
     "query",
     "refused_run",

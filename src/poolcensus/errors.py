@@ -85,6 +85,10 @@ class DamagedSnapshotError(SnapshotError):
     """A snapshot can be read, and is not what its manifest says."""
 
 
+class MergeError(SnapshotError):
+    """Snapshots are not all the shards of one run, each once: they can't be joined into one."""
+
+
 class IncomparableSnapshotsError(SnapshotError):
     """Two snapshots hold different things, so that no difference between them means anything."""
 

@@ -35,6 +35,7 @@ COMMANDS = {
     "query": "Run SQL over one snapshot or all of them.",
     "export": "Write snapshots as Parquet files, partitioned by date.",
     "report": "Write an HTML page about a snapshot and those before it.",
+    "merge": "Join the shards of one run into one snapshot.",
     "prune": "Remove the snapshots that no rule keeps.",
     "unlock": "Remove the lock of a run that is known to be dead.",
     "simulate": "Serve the local AWS simulator.",

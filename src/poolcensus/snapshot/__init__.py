@@ -6,6 +6,7 @@ from poolcensus.format.ids import is_snapshot_id, new_snapshot_id, parse_snapsho
 from poolcensus.snapshot.info import SnapshotInfo
 from poolcensus.snapshot.inventory import Inventory, list_snapshots, take_inventory
 from poolcensus.snapshot.journal import JournalHeader
+from poolcensus.snapshot.merge import merge
 from poolcensus.snapshot.prune import Pruning, prune
 from poolcensus.snapshot.reader import Snapshot, long_targets
 from poolcensus.snapshot.refused import RefusedRun, refused_run
@@ -38,6 +39,7 @@ __all__ = [
     "is_snapshot_id",
     "list_snapshots",
     "long_targets",
+    "merge",
     "new_snapshot_id",
     "parse_snapshot_id",
     "prune",

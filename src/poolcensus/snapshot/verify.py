@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from poolcensus.format.compression import BROKEN, read_lines
+from poolcensus.format.digesting import Digesting
 from poolcensus.format.ids import is_snapshot_id
 from poolcensus.format.manifest import MANIFEST_NAME
 from poolcensus.model import Outcome, SnapshotStatus
@@ -16,7 +16,6 @@ from poolcensus.model import Outcome, SnapshotStatus
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from poolcensus.format.compression import Readable
     from poolcensus.format.schema import Schema
     from poolcensus.model import Compression, FileEntry, PoolRecord, TargetResult
     from poolcensus.snapshot.reader import Snapshot
@@ -167,21 +166,6 @@ class _Records:
                 problems.add(ledger_name, None, message)
 
 
-class _Digesting:
-    """Digests and counts what is read through it."""
-
-    def __init__(self, raw: Readable) -> None:
-        self._raw = raw
-        self.digest = hashlib.sha256()
-        self.bytes = 0
-
-    def read(self, size: int, /) -> bytes:
-        data = self._raw.read(size)
-        self.digest.update(data)
-        self.bytes += len(data)
-        return data
-
-
 def _check_file(
     folder: Folder,
     file: FileEntry,
@@ -193,7 +177,7 @@ def _check_file(
     name = file.name
     try:
         with folder.open(name) as raw:
-            digesting = _Digesting(raw)
+            digesting = Digesting(raw)
             _check_lines(digesting, file, compression, take, problems)
             while digesting.read(_READ_BYTES):
                 pass
@@ -205,13 +189,13 @@ def _check_file(
         return False
     if digesting.bytes != file.bytes:
         problems.add(name, None, f"has {digesting.bytes} bytes where the manifest says {file.bytes}")
-    if digesting.digest.hexdigest() != file.sha256:
+    if digesting.digest != file.sha256:
         problems.add(name, None, "its sha256 is not the manifest's")
     return True
 
 
 def _check_lines(
-    raw: _Digesting,
+    raw: Digesting,
     file: FileEntry,
     compression: Compression,
     take: Callable[[bytes], str | None],

@@ -1,0 +1,181 @@
+"""A snapshot taken apart: each target's line of the ledger with the records that belong to it."""
+
+from __future__ import annotations
+
+import re
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Final, Self
+
+import msgspec
+
+from poolcensus.errors import DamagedSnapshotError, SnapshotError
+from poolcensus.format.codec import dumps
+from poolcensus.format.compression import BROKEN, read_lines
+from poolcensus.format.digesting import Digesting
+from poolcensus.model import Outcome, TargetResult
+from poolcensus.snapshot.target_set import TargetSet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from poolcensus.model import Compression, FileEntry
+    from poolcensus.snapshot.reader import Snapshot
+
+# What is handed on at a time: a target with more records comes in several pieces.
+PIECE_BYTES: Final = 1 << 18
+_REST_BYTES: Final = 1 << 20
+
+_TEXT: Final = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
+# The head of a record, as this program writes it, to its region. A record that looks otherwise is parsed.
+_HEAD: Final = re.compile(
+    rb'\{"snapshot_id":"([^"\\]*)","collected_at":"[^"\\]*","partition":"[^"\\]*","account_id":"([^"\\]*)",'
+    rb'"account_name":(?:null|TEXT)(?:,"organization":TEXT)?(?:,"ou_path":TEXT)?'
+    rb'(?:,"account_tags":\{(?:TEXT:TEXT,?)*\})?,"region":"([^"\\]*)",'.replace(b"TEXT", _TEXT)
+)
+
+
+class Piece(msgspec.Struct, frozen=True):
+    """Some records of a target, as bytes, with its line of the ledger. The `last` of a target ends it."""
+
+    result: TargetResult
+    data: bytes
+    last: bool
+
+
+def pieces_of(part: Snapshot, snapshot_id: str) -> Iterator[Piece]:
+    """Yield what `part` has, target by target, with `snapshot_id` in its records in place of its own.
+
+    Reads both files once, in step, and holds a few lines of each. Blocks. Raises DamagedSnapshotError where
+    they are not what the manifest says, perhaps only after the last piece; SnapshotError where they can't be
+    read, and DestinationError where a bucket can't.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(part)
+        ledger = stack.enter_context(_Lines(part, *part.targets_file))
+        records = stack.enter_context(_Lines(part, *part.pools_file))
+        renamed = _Records(part, snapshot_id, records)
+        seen = TargetSet()
+        with _placing(ledger):
+            for line in ledger:
+                result = part.schema.decode_result(line)
+                _check(result, seen)
+                yield from renamed.of_target(result)
+            ledger.check_end()
+        with _placing(records):
+            records.check_end()
+
+
+def _check(result: TargetResult, seen: TargetSet) -> None:
+    where = f"account {result.account_id} in {result.region}"
+    if seen.has(result.account_id, result.region):
+        raise ValueError(f"a second line for {where}")
+    if result.pools and result.outcome is not Outcome.OK:
+        raise ValueError(f"{where} has the outcome {result.outcome} and {result.pools} records")
+    seen.add(result.account_id, result.region)
+
+
+class _Records:
+    """The records of one target after the other, under another snapshot's id."""
+
+    def __init__(self, part: Snapshot, snapshot_id: str, lines: _Lines) -> None:
+        self._schema = part.schema
+        self._before = part.id.encode()
+        self._after = snapshot_id
+        self._head = b'{"snapshot_id":"%b"' % self._before
+        self._new_head = b'{"snapshot_id":"%b"' % snapshot_id.encode()
+        self._lines = lines
+
+    def of_target(self, result: TargetResult) -> Iterator[Piece]:
+        key = (result.account_id.encode(), result.region.encode())
+        taken: list[bytes] = []
+        size = 0
+        with _placing(self._lines):
+            for _ in range(result.pools):
+                if size >= PIECE_BYTES:
+                    yield Piece(result, b"".join(taken), last=False)
+                    taken, size = [], 0
+                taken.append(self._renamed(self._lines.next(), key))
+                size += len(taken[-1])
+        yield Piece(result, b"".join(taken), last=True)
+
+    def _renamed(self, line: bytes, key: tuple[bytes, bytes]) -> bytes:
+        if (found := _HEAD.match(line)) is not None and line.endswith(b"}\n"):
+            named, of = found[1], (found[2], found[3])
+        else:
+            snapshot_id, record = self._schema.decode_record(line)
+            named, of = snapshot_id.encode(), (record.account_id.encode(), record.region.encode())
+            line = dumps(self._schema.record_object(snapshot_id, record)) + b"\n"
+        if named != self._before:
+            raise ValueError("the record is of another snapshot")
+        if of != key:
+            raise ValueError("the record is not of the target that is next in the ledger")
+        return self._new_head + line.removeprefix(self._head)
+
+
+class _Lines:
+    """The lines of a data file, counted and digested as they are read. A context manager."""
+
+    def __init__(self, part: Snapshot, file: FileEntry, compression: Compression) -> None:
+        self._folder = part.folder
+        self._file = file
+        self._compression = compression
+        self._stack = ExitStack()
+        self.place = part.folder.place_of(file.name)
+        self.number = 0
+
+    def __enter__(self) -> Self:
+        with _placing(self):
+            self._raw = Digesting(self._stack.enter_context(self._folder.open(self._file.name)))
+        self._read = read_lines(self._raw, self._compression)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def __iter__(self) -> Iterator[bytes]:
+        while (line := self._next()) is not None:
+            yield line
+
+    def next(self) -> bytes:
+        """Return the next line. Raises ValueError where there is none."""
+        line = self._next()
+        if line is None:
+            raise ValueError("lines are missing")
+        return line
+
+    def check_end(self) -> None:
+        """Raise DamagedSnapshotError unless all was read, and is what the manifest says."""
+        if self._next() is not None:
+            raise self._damaged("has more lines than the ledger says")
+        while self._raw.read(_REST_BYTES):
+            pass
+        if self.number != self._file.records:
+            raise self._damaged(f"has {self.number} lines where the manifest says {self._file.records}")
+        if (self._raw.bytes, self._raw.digest) != (self._file.bytes, self._file.sha256):
+            raise self._damaged("has another digest than the manifest says")
+
+    def _next(self) -> bytes | None:
+        line = next(self._read, None)
+        if line is not None:
+            self.number += 1
+        return line
+
+    def _damaged(self, what: str) -> DamagedSnapshotError:
+        return DamagedSnapshotError(f"{self.place} {what}; the snapshot is damaged")
+
+
+@contextmanager
+def _placing(lines: _Lines) -> Iterator[None]:
+    """Have what goes wrong say in which file and line."""
+    try:
+        yield
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise DamagedSnapshotError(f"{lines.place} is missing; the snapshot is damaged") from error
+    except (ValueError, *BROKEN) as error:
+        raise DamagedSnapshotError(
+            f"{lines.place}, line {lines.number}: {error}; the snapshot is damaged"
+        ) from error
+    except OSError as error:
+        raise SnapshotError(
+            f"{lines.place} can't be read after line {lines.number}: {error.strerror or error}"
+        ) from error

@@ -1,0 +1,138 @@
+"""Whether snapshots are the shards of one run, each once, and what they say together."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import astuple, replace
+from datetime import timedelta
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final
+
+from poolcensus.errors import MergeError
+from poolcensus.model import Shard, Totals
+from poolcensus.snapshot.scope import Scope
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from poolcensus.model import KnownGap, Manifest, OrganizationInfo
+    from poolcensus.snapshot.reader import Snapshot
+
+# Shards of one run may go on one after the other, where there is room for few at a time. Those of two runs
+# that a daily timer starts are further apart than this.
+LONGEST_BREAK: Final = timedelta(hours=12)
+
+_NAMED: Final = 10
+# Where a list of accounts lies may differ from machine to machine.
+_SAID_BY_DIGEST: Final = frozenset({"accounts_snapshot"})
+_NONE: Final = Shard(0, 0)
+
+
+def in_order(parts: Sequence[Snapshot]) -> list[Snapshot]:
+    """Return the shards by their number. Raises MergeError unless they are all those of one run."""
+    shards = {each.location: _shard(each) for each in parts}
+    first = parts[0]
+    for each in parts[1:]:
+        if (difference := _difference(first.manifest, each.manifest)) is not None:
+            raise MergeError(f"{first.location} and {each.location} {difference}")
+    by_index: dict[int, Snapshot] = {}
+    for each in parts:
+        other = by_index.setdefault(shards[each.location].index, each)
+        if other is not each:
+            index = shards[each.location].index
+            raise MergeError(f"{other.location} and {each.location} overlap: both are shard {index}")
+    count = shards[first.location].count
+    if missing := [index for index in range(1, count + 1) if index not in by_index]:
+        named = ", ".join(map(str, missing[:_NAMED])) + (", …" if len(missing) > _NAMED else "")
+        raise MergeError(f"{len(missing)} of {count} shards are missing: {named}")
+    _check_breaks(parts)
+    return [by_index[index] for index in sorted(by_index)]
+
+
+def total_of(totals: Iterable[Totals]) -> Totals:
+    """Return the sums."""
+    return Totals(*(sum(values) for values in zip(*map(astuple, totals), strict=True)))
+
+
+def joined_gaps(manifests: Sequence[Manifest]) -> Iterator[KnownGap]:
+    """Yield the known gaps of the run, each with the targets that it had in all shards."""
+    counts: Counter[KnownGap] = Counter()
+    for manifest in manifests:
+        for gap in manifest.known_gaps:
+            counts[replace(gap, targets=0)] += gap.targets
+    return (replace(gap, targets=count) for gap, count in counts.items())
+
+
+def joined_organizations(manifests: Sequence[Manifest]) -> Iterator[OrganizationInfo]:
+    """Yield the Organizations of a run of several, each with its accounts of all shards."""
+    counts: Counter[str] = Counter()
+    found: dict[str, OrganizationInfo] = {}
+    for manifest in manifests:
+        for each in manifest.organizations:
+            counts[each.name] += each.accounts_planned
+            found.setdefault(each.name, each)
+    return (replace(each, accounts_planned=counts[name]) for name, each in found.items())
+
+
+def _shard(part: Snapshot) -> Shard:
+    shard = part.manifest.shard
+    if shard is None:
+        raise MergeError(f"{part.location} is no shard: it was made without --shard")
+    if shard.accounts_digest is None:
+        raise MergeError(f"{part.location} was made by an earlier version, which did not name its accounts")
+    return shard
+
+
+def _difference(one: Manifest, other: Manifest) -> str | None:
+    """Return what shows that two shards are of different runs, in words; None where nothing does."""
+    return next(_differences(one, other), None)
+
+
+def _differences(one: Manifest, other: Manifest) -> Iterator[str]:
+    if one.schema_version != other.schema_version:
+        yield f"are of schema_version {one.schema_version} and {other.schema_version}"
+    if one.operation != other.operation:
+        yield f"are of {one.operation.name} and {other.operation.name}"
+    mine, its = one.shard or _NONE, other.shard or _NONE
+    if mine.count != its.count:
+        yield f"are of runs in {mine.count} and in {its.count} shards"
+    if _callers(one) != _callers(other):
+        yield "were made by callers of different accounts"
+    asked = "were asked for different things: they differ in"
+    names = [each for each in Scope.of(one).differing(Scope.of(other)) if each not in _SAID_BY_DIGEST]
+    if names:
+        yield f"{asked} {', '.join(names)}"
+    if _gaps(one) != _gaps(other):
+        yield f"{asked} known_gaps"
+    if mine.accounts_digest != its.accounts_digest:
+        yield (
+            "have different lists of accounts: an account may be in none of them. Write one list for all"
+            " shards with 'poolcensus plan --output FILE', and give it to each with --accounts-snapshot."
+        )
+
+
+def _gaps(manifest: Manifest) -> list[KnownGap]:
+    return [replace(each, targets=0) for each in manifest.known_gaps]
+
+
+def _callers(manifest: Manifest) -> list[tuple[str | None, str, str, str | None]]:
+    """Return who asked, and in which Organization. The sessions of a role have different ARNs."""
+    own = [(None, manifest.caller.account_id, manifest.caller.partition, manifest.organization_id)]
+    others = [
+        (each.name, each.caller.account_id, each.caller.partition, each.id) for each in manifest.organizations
+    ]
+    return [*own, *others]
+
+
+def _check_breaks(parts: Sequence[Snapshot]) -> None:
+    """Raise MergeError where so much time lies between two shards that they are not of one run."""
+    in_time = sorted(parts, key=lambda each: each.manifest.started_at)
+    ended = in_time[0].manifest.finished_at
+    for before, after in pairwise(in_time):
+        if after.manifest.started_at - ended > LONGEST_BREAK:
+            hours = LONGEST_BREAK.total_seconds() / 3600
+            raise MergeError(
+                f"{after.location} began more than {hours:g} hours after {before.location} and the others had"
+                " ended: they are of different runs"
+            )
+        ended = max(ended, after.manifest.finished_at)
