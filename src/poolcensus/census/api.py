@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Self
 
 import anyio
 
+from poolcensus.census.cluster import open_workers
 from poolcensus.census.planning import with_estimate
 from poolcensus.census.publication import Publication
 from poolcensus.census.run import Run, check_accounts
+from poolcensus.config.cluster import EngineKind
 from poolcensus.engine.sinks import EventSink, PageSink, RecordSink
 from poolcensus.engine.streams import Stream
+from poolcensus.errors import SettingsError
 from poolcensus.loops import require_asyncio
 from poolcensus.model import Target
 from poolcensus.operations import WORKSPACES_POOLS
@@ -194,8 +197,9 @@ class Census:
             self._prepare(lambda: publication.run_id, for_destination=is_in_s3(place)) as joined,
             publication.store(joined) as store,
             open_all(self.operation, joined) as organizations,
+            open_workers(self.settings) as workers,
         ):
-            manifest = await publication.collect(organizations, store, run)
+            manifest = await publication.collect(organizations, store, run, workers)
         return publication.snapshot(manifest, run)
 
     async def plan(self) -> Plan:
@@ -280,6 +284,10 @@ class Census:
         )
 
     async def _send(self, sink: Callable[[Sequence[Opened]], Sink]) -> None:
+        if self.settings.engine is not EngineKind.LOCAL:
+            raise SettingsError(
+                "`engine`: what workers read goes into a snapshot. Use collect(), or set it to local."
+            )
         run = self._new_run()
         async with self._open() as organizations:
             await run.take(organizations, sink(organizations))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from poolcensus.census.spread import Spread
 from poolcensus.errors import DestinationError, NotPublishedError, SnapshotError
 from poolcensus.format.times import utc_now
 from poolcensus.loops import in_thread
@@ -43,21 +44,24 @@ if TYPE_CHECKING:
     from poolcensus.scope.opening import Opened
     from poolcensus.snapshot import Interrupted, SnapshotInfo
     from poolcensus.storage.base import Draft, Store
+    from poolcensus.workers import Workers
 
 _log = logging.getLogger("poolcensus")
 
 
 class Publication:
-    """The snapshot of one run of `collect`, from its draft to its commit."""
+    """The snapshot of one run of `collect`, from its draft to its commit. Its id may be given."""
 
-    def __init__(self, settings: Settings, operation: Operation, place: str) -> None:
+    def __init__(
+        self, settings: Settings, operation: Operation, place: str, snapshot_id: str | None = None
+    ) -> None:
         self._settings = settings
         self._operation = operation
         self._place = place
         self._started = utc_now()
         self._writer: SnapshotWriter | None = None
         # A run that resumes takes the id of the run that it goes on with.
-        self.run_id = new_snapshot_id(self._started)
+        self.run_id = snapshot_id or new_snapshot_id(self._started)
         self.closed: tuple[TargetResult, ...] = ()
 
     @property
@@ -85,8 +89,10 @@ class Publication:
         folder = published_folder(self._place, manifest.snapshot_id, self._settings)
         return Snapshot(folder, manifest, run.uncovered if self._place == STANDARD_OUTPUT else None)
 
-    async def collect(self, organizations: Sequence[Opened], store: Store, run: Run) -> Manifest:
-        """Run all targets, publish what they came to, and return its manifest."""
+    async def collect(
+        self, organizations: Sequence[Opened], store: Store, run: Run, workers: Workers | None = None
+    ) -> Manifest:
+        """Run all targets, by workers if any, publish what they came to, and return its manifest."""
         asked = self._asked([each.aws.caller for each in organizations])
         async with AsyncExitStack() as stack:
             interrupted = None
@@ -95,7 +101,7 @@ class Publication:
             header = self._header(asked, interrupted)
             self.run_id = header.snapshot_id
             draft = await store.draft(header.snapshot_id)
-            return await self._publish(organizations, draft, header, interrupted, run)
+            return await self._publish(organizations, draft, header, interrupted, run, workers=workers)
 
     def _header(self, asked: JsonObject, interrupted: Interrupted | None) -> JournalHeader:
         if interrupted is not None:
@@ -116,6 +122,8 @@ class Publication:
         header: JournalHeader,
         interrupted: Interrupted | None,
         run: Run,
+        *,
+        workers: Workers | None,
     ) -> Manifest:
         async with SnapshotWriter(
             draft,
@@ -127,7 +135,8 @@ class Publication:
         ) as writer:
             self._writer = writer
             former = _PreviousRun(interrupted, writer) if interrupted is not None else None
-            await run.take(organizations, writer, await _long_targets(self._place), former)
+            spread = Spread(workers, header.snapshot_id, writer) if workers is not None else None
+            await run.take(organizations, writer, await _long_targets(self._place), former, spread)
             self.closed = await self._closed_since_newest(run.closed_targets)
             refused = self._reason_to_refuse(run)
             if refused is not None and self._place == STANDARD_OUTPUT:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from poolcensus.census.spread import SpreadEngine
 from poolcensus.engine.engine import SLOWEST_SHOWN, Engine, EngineLimits
 from poolcensus.engine.failures import FailureTally
 from poolcensus.engine.known_gaps import KnownGaps
@@ -23,6 +24,7 @@ from poolcensus.scope.joining import naming
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from poolcensus.census.spread import Spread
     from poolcensus.config import Settings
     from poolcensus.engine.engine import PreviousRun, Sink
     from poolcensus.model import FailureGroup, Outcome, OutdatedGap, TargetResult
@@ -49,7 +51,8 @@ class Run:
 
     def __init__(self, settings: Settings, operation: Operation) -> None:
         self._settings = settings
-        self._engines: tuple[Engine, ...] = ()
+        self._operation = operation
+        self._engines: tuple[Engine | SpreadEngine, ...] = ()
         self._organizations: tuple[Opened, ...] = ()
         self._uncovered: list[TargetResult] = []
         self._tally = FailureTally(operation)
@@ -62,8 +65,9 @@ class Run:
         sink: Sink,
         long: Mapping[tuple[str, str], int] = MappingProxyType({}),
         former: PreviousRun | None = None,
+        spread: Spread | None = None,
     ) -> None:
-        """Run all targets into a sink, several Organizations side by side.
+        """Run all targets into a sink, several Organizations side by side; by workers if there are some.
 
         Raises a FatalError where that can't be, or where one has no account to ask.
         """
@@ -72,7 +76,10 @@ class Run:
         )
         recorder = ResultRecorder(sink, self._uncovered, self._tally, self.closed_targets, self.known_gaps)
         engines = {
-            each.name: self._engine(each, recorder, long=long, former=former) for each in organizations
+            each.name: self._engine(each, recorder, long=long, former=former)
+            if spread is None
+            else self._spread(each, recorder, spread, former)
+            for each in organizations
         }
         self._engines = tuple(engines.values())
         self._organizations = tuple(organizations)
@@ -108,7 +115,11 @@ class Run:
             tracing=opened.tracing,
         )
 
-    async def _run_one(self, engine: Engine, opened: Opened) -> None:
+    def _spread(self, opened: Opened, sink: Sink, spread: Spread, former: PreviousRun | None) -> SpreadEngine:
+        settings = self._settings.by_organization()[opened.name]
+        return SpreadEngine(opened, sink, spread, settings, operation=self._operation, former=former)
+
+    async def _run_one(self, engine: Engine | SpreadEngine, opened: Opened) -> None:
         regions = len(opened.regions.regions)
         _log.info("Querying %d region%s as %s", regions, "s" * (regions != 1), opened.aws.caller.arn)
         with naming(opened.name):

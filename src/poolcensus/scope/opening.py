@@ -48,7 +48,8 @@ class Shared(msgspec.Struct):
 class Opened(msgspec.Struct, frozen=True):
     """Whom a run asks, and where: the connections to AWS, the listing of accounts, and the regions.
 
-    `name` is what the settings call the Organization, in a run of several.
+    `name` is what the settings call the Organization, in a run of several. `has_own_access` says that files
+    name a role, an external ID or a profile for some account.
     """
 
     name: str | None
@@ -56,6 +57,7 @@ class Opened(msgspec.Struct, frozen=True):
     listing: Listing
     regions: RegionChoice
     tracing: Tracing | None
+    has_own_access: bool = False
 
 
 @asynccontextmanager
@@ -127,4 +129,4 @@ async def open_run(
             if given is None
             else GivenListing(given.accounts)
         )
-        yield Opened(name, aws, listing, regions.all, prepared.tracing)
+        yield Opened(name, aws, listing, regions.all, prepared.tracing, bool(overrides))

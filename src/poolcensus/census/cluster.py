@@ -1,0 +1,37 @@
+"""Which workers a run has: none where it makes its calls itself."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from poolcensus.census.taking import take_part
+from poolcensus.config.cluster import EngineKind
+from poolcensus.config.secrets import environment_of, without_secrets
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from poolcensus.config import Settings
+    from poolcensus.workers import Workers
+
+
+@asynccontextmanager
+async def open_workers(settings: Settings) -> AsyncIterator[Workers | None]:
+    """Open the workers that the settings ask for.
+
+    Raises MissingExtraError without the library that they need, and FatalError where there are none.
+    """
+    if settings.engine is EngineKind.LOCAL:
+        yield None
+        return
+    from poolcensus.workers.dask import dask_workers  # noqa: PLC0415 - for those who ask for it alone
+
+    secrets = {name: without_secrets(each)[1] for name, each in settings.by_organization().items()}
+    async with dask_workers(
+        take_part,
+        scheduler=settings.scheduler,
+        count=settings.workers,
+        environment=environment_of(secrets) if any(secrets.values()) else {},
+    ) as workers:
+        yield workers

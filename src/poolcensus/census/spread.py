@@ -1,0 +1,332 @@
+"""An engine that has its accounts asked by workers, in batches, and puts together what they bring."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter, deque
+from dataclasses import replace
+from math import ceil
+from typing import TYPE_CHECKING, Final
+
+import anyio
+import msgspec
+
+from poolcensus.census.part import PartTask, decode_result, encode_task, settings_of_parts, snapshot_of
+from poolcensus.errors import CredentialsError, FatalError, SnapshotError, first_reason_raised
+from poolcensus.model import Outcome, Progress, Target, TargetResult, Totals
+from poolcensus.snapshot.adoption import adopt
+from poolcensus.snapshot.shards import total_of
+from poolcensus.snapshot.target_set import TargetSet
+from poolcensus.workers import WorkerLostError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from anyio.abc import TaskGroup
+
+    from poolcensus.config import Settings
+    from poolcensus.engine.engine import PreviousRun, Sink
+    from poolcensus.model import Account
+    from poolcensus.operations import Operation
+    from poolcensus.scope.opening import Opened
+    from poolcensus.snapshot import Snapshot
+    from poolcensus.snapshot.resume import TakesRecords
+    from poolcensus.workers import Workers
+
+_log = logging.getLogger("poolcensus")
+
+# A batch costs a tenth of a second before its first call: a session, the caller's identity, connections. With
+# so many accounts that is a small part of its time, and what it brings is a few megabytes at most, but for
+# accounts with very many pools.
+_MOST_IN_A_BATCH: Final = 50
+_LEAST_IN_A_BATCH: Final = 5
+# Beyond one batch for each place of a worker, so that none waits while what it brought is put away.
+_AHEAD: Final = 1
+# Workers come and go without a word.
+_LOOK_AGAIN: Final = 1.0
+# What a worker needs at the end of its time to hand over what it has.
+_TO_HAND_OVER: Final = 2.0
+_LEAST_TIME: Final = 0.1
+# A run that warns of each account would have as many messages as it has accounts.
+_MOST_MESSAGES: Final = 100
+_WORKER_LOST: Final = "WorkerLost"
+_DEADLINE: Final = "Deadline"
+
+
+class Spread(msgspec.Struct, frozen=True):
+    """The workers of a run, and the snapshot that it writes."""
+
+    workers: Workers
+    snapshot_id: str
+    writer: TakesRecords
+
+
+class SpreadEngine:
+    """One run over all targets of an Organization, by workers. It has the face of `engine.Engine`."""
+
+    def __init__(
+        self,
+        opened: Opened,
+        sink: Sink,
+        spread: Spread,
+        settings: Settings,
+        *,
+        operation: Operation,
+        former: PreviousRun | None = None,
+    ) -> None:
+        self._opened = opened
+        self._sink = sink
+        self._spread = spread
+        self._workers = spread.workers
+        self._settings = settings
+        self._operation = operation
+        self._former = former
+        self._for_parts, self._secrets = settings_of_parts(settings, with_files=opened.has_own_access)
+        self._shards = 1 if settings.shard is None else settings.shard.count
+        self._waiting: deque[Account] = deque()
+        self._under_way: dict[int, tuple[Account, ...]] = {}
+        self._batches = 0
+        self._changed = anyio.Event()
+        self._listed = False
+        self._started = time.monotonic()
+        self._logged: set[str] = set()
+        self._ended = TargetSet()
+        self._targets = 0
+        self._pools = 0
+        self._pages = 0
+        self._parts = Totals()
+        self.accounts = 0
+        self.outcomes: Counter[Outcome] = Counter()
+
+    async def run(self) -> None:
+        """Have every target run to its outcome. Raises the FatalError that ended the run early."""
+        deadline = self._settings.deadline
+        try:
+            with first_reason_raised(), anyio.move_on_after(deadline) as scope:
+                async with anyio.create_task_group() as group:
+                    group.start_soon(self._list)
+                    await self._dispatch(group)
+        finally:
+            if not scope.cancelled_caught:
+                self._count_unfinished()
+        if scope.cancelled_caught:
+            await self._end_at_deadline(deadline or 0.0)
+
+    def progress(self) -> Progress:
+        """Where the run is. What is in flight are accounts, of batches that are not back."""
+        return Progress(
+            elapsed=time.monotonic() - self._started,
+            listing=not self._listed,
+            accounts=self.accounts,
+            skipped=len(self._opened.listing.skipped),
+            totals=self.totals(),
+            done=self.outcomes.total(),
+            uncovered=sum(count for outcome, count in self.outcomes.items() if not outcome.covered),
+            in_flight=sum(map(len, self._under_way.values())),
+            slowest=(),
+        )
+
+    def totals(self) -> Totals:
+        """Return what the run has come to so far."""
+        counts = self._opened.aws.channel.counts
+        return replace(
+            self._parts,
+            targets=self._targets,
+            pools=self._pools,
+            pages=self._pages,
+            covered=sum(count for outcome, count in self.outcomes.items() if outcome.covered),
+            requests=self._parts.requests + counts.requests,
+            retries=self._parts.retries + counts.retries,
+            throttles=self._parts.throttles + counts.throttles,
+            assume_role_calls=self._parts.assume_role_calls + counts.assume_role_calls,
+        )
+
+    async def _list(self) -> None:
+        async for accounts in self._opened.listing.accounts():
+            self.accounts += len(accounts)
+            for account in accounts:
+                self._targets += len(self._regions_of(account))
+                rest = account if self._former is None else await self._restored(account, self._former)
+                if rest is not None:
+                    self._waiting.append(rest)
+            self._wake()
+        self._listed = True
+        self._wake()
+
+    async def _restored(self, account: Account, former: PreviousRun) -> Account | None:
+        """Put in what an interrupted run has finished of an account, and return what is left of it."""
+        left = []
+        for region in self._regions_of(account):
+            target = Target(account, region)
+            result = await former.restore(target) if former.has(target) else None
+            if result is None:
+                left.append(region)
+                continue
+            await self._done(result, target)
+            self._parts = replace(
+                self._parts,
+                requests=self._parts.requests + result.attempts,
+                throttles=self._parts.throttles + result.throttles,
+            )
+        if len(left) == len(self._regions_of(account)):
+            return account
+        return replace(account, regions=tuple(left)) if left else None
+
+    async def _dispatch(self, group: TaskGroup) -> None:
+        while not self._listed or self._waiting:
+            if batch := self._next_batch():
+                self._batches += 1
+                self._under_way[self._batches] = batch
+                group.start_soon(self._run_batch, self._batches, batch)
+                continue
+            changed = self._changed
+            with anyio.move_on_after(_LOOK_AGAIN):
+                await changed.wait()
+
+    def _next_batch(self) -> tuple[Account, ...]:
+        """Return accounts for a worker, none where they should wait.
+
+        Batches become smaller toward the end, so that the workers end together.
+        """
+        places = max(self._workers.size, 1)
+        if len(self._under_way) >= places + _AHEAD:
+            return ()
+        if not self._listed:
+            size = _MOST_IN_A_BATCH if len(self._waiting) >= _MOST_IN_A_BATCH else 0
+        else:
+            share = ceil(len(self._waiting) / (2 * places))
+            size = min(max(share, _LEAST_IN_A_BATCH), _MOST_IN_A_BATCH, len(self._waiting))
+        return tuple(self._waiting.popleft() for _ in range(size))
+
+    async def _run_batch(self, number: int, batch: tuple[Account, ...]) -> None:
+        key = f"{self._spread.snapshot_id}-{self._opened.name or 'all'}-{number}"
+        try:
+            result = decode_result(await self._workers.run(key, encode_task(self._task(batch))))
+            self._log(result.messages)
+            await self._put(snapshot_of(result, f"batch {number}"), batch)
+        except WorkerLostError as error:
+            await self._end(self._targets_of(batch), Outcome.ERROR, _WORKER_LOST, str(error))
+        except SnapshotError as error:
+            raise FatalError(f"what a worker brought can't be used: {error}") from error
+        del self._under_way[number]
+        self._wake()
+
+    async def _put(self, part: Snapshot, batch: tuple[Account, ...]) -> None:
+        """Put what a worker brought into the snapshot: the accounts that it was given, and all of them."""
+        mine, its = self._opened.aws.caller.account_id, part.manifest.caller.account_id
+        if mine != its:
+            raise CredentialsError(
+                f"a worker calls AWS as account {its}, and this run as account {mine}. Give the workers"
+                " credentials of the same account."
+            )
+        expected = {(each.account.id, each.region) for each in self._targets_of(batch)}
+
+        def claim(result: TargetResult) -> None:
+            if (result.account_id, result.region) not in expected:
+                raise SnapshotError(f"account {result.account_id} in {result.region} was not asked for")
+
+        async def done(result: TargetResult, target: Target) -> None:
+            await self._done(result, target)
+            expected.discard((result.account_id, result.region))
+
+        await adopt(part, self._spread.snapshot_id, self._spread.writer, done, claim)
+        if expected:
+            account_id, region = min(expected)
+            raise SnapshotError(f"account {account_id} in {region} is missing")
+        self._parts = total_of([self._parts, part.manifest.totals])
+
+    async def _done(self, result: TargetResult, target: Target) -> None:
+        await self._sink.done(result, target)
+        self._pools += result.pools
+        self._pages += result.pages
+        self.outcomes[result.outcome] += 1
+        self._ended.add(target.account.id, target.region)
+
+    def _task(self, batch: tuple[Account, ...]) -> PartTask:
+        places = max(self._workers.size, 1)
+        settings = msgspec.structs.replace(
+            self._for_parts,
+            concurrency=max(self._settings.concurrency // places, 1),
+            per_region=max(self._settings.per_region // places, 1),
+            deadline=self._time_for_parts(),
+        )
+        return PartTask(
+            snapshot_id=self._spread.snapshot_id,
+            settings=settings,
+            secrets=self._secrets,
+            operation=self._operation.permission,
+            organization=self._opened.name,
+            accounts=batch,
+            parts=self._shards * places,
+            log_level=_log.getEffectiveLevel(),
+        )
+
+    def _time_for_parts(self) -> float | None:
+        deadline = self._settings.deadline
+        if deadline is None:
+            return None
+        left = max(deadline - (time.monotonic() - self._started), _LEAST_TIME)
+        return max(left - _TO_HAND_OVER, left / 2)
+
+    def _log(self, messages: Iterable[tuple[int, str]]) -> None:
+        """Log what a worker has logged. What each of them says is said once."""
+        for level, message in messages:
+            if message not in self._logged and len(self._logged) < _MOST_MESSAGES:
+                self._logged.add(message)
+                _log.log(level, "%s", message)
+
+    def _regions_of(self, account: Account) -> Sequence[str]:
+        return account.regions or self._opened.regions.regions
+
+    def _targets_of(self, accounts: Iterable[Account]) -> Iterator[Target]:
+        return (Target(account, region) for account in accounts for region in self._regions_of(account))
+
+    async def _end(self, targets: Iterable[Target], outcome: Outcome, code: str | None, message: str) -> None:
+        """End targets of which no worker has told anything."""
+        for target in targets:
+            account = target.account
+            if self._ended.has(account.id, target.region):
+                continue
+            result = TargetResult(
+                account_id=account.id,
+                account_name=account.name,
+                region=target.region,
+                outcome=outcome,
+                pools=0,
+                pages=0,
+                attempts=0,
+                throttles=0,
+                seconds=0.0,
+                error_code=code,
+                error_message=message,
+                request_id=None,
+                operation=self._operation.permission,
+                ou_path=account.ou_path,
+                account_tags=account.tags,
+                organization=account.organization,
+            )
+            await self._done(result, target)
+
+    async def _end_at_deadline(self, seconds: float) -> None:
+        if not self._listed:
+            self._count_unfinished()
+            raise FatalError(f"the deadline of {seconds:g} s passed before all accounts were listed")
+        passed = f"the run's deadline of {seconds:g} s passed"
+        for batch in self._under_way.values():
+            message = f"{passed} while a worker had its account"
+            await self._end(self._targets_of(batch), Outcome.TIMED_OUT, _DEADLINE, message)
+        message = f"{passed} before it was begun"
+        await self._end(self._targets_of(self._waiting), Outcome.CANCELLED, _DEADLINE, message)
+
+    def _count_unfinished(self) -> None:
+        for accounts in (*self._under_way.values(), self._waiting):
+            left = sum(
+                not self._ended.has(each.account.id, each.region) for each in self._targets_of(accounts)
+            )
+            self.outcomes[Outcome.CANCELLED] += left
+        self.outcomes += Counter()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()

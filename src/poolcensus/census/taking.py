@@ -1,0 +1,92 @@
+"""What a worker runs: the census of a part, into a snapshot of its own that it hands back."""
+
+from __future__ import annotations
+
+import logging
+import os
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Final
+
+import anyio
+import msgspec
+
+from poolcensus.census.part import PartResult, decode_task
+from poolcensus.census.publication import Publication
+from poolcensus.census.run import Run
+from poolcensus.config.secrets import with_secrets
+from poolcensus.errors import CensusError, FatalError
+from poolcensus.loops import in_thread
+from poolcensus.operations import operation_named
+from poolcensus.scope.given import GivenAccounts
+from poolcensus.scope.joining import open_all, prepare_all
+from poolcensus.tracing import tracing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from poolcensus.census.part import PartTask
+
+_log = logging.getLogger("poolcensus")
+
+# A run that warns of each account would send back as many messages as it has accounts.
+_MOST_MESSAGES: Final = 100
+
+
+def take_part(task: bytes) -> bytes:
+    """Take the census of a part, in an event loop of its own. What a worker runs."""
+    part = decode_task(task)
+    messages: list[tuple[int, str]] = []
+    files: dict[str, bytes] = {}
+    error: tuple[str, str] | None = None
+    try:
+        with _kept(messages, part.log_level):
+            files = anyio.run(partial(_take, part), backend="asyncio")
+    except CensusError as failure:
+        error = (type(failure).__name__, str(failure))
+    return msgspec.msgpack.encode(PartResult(files, error, tuple(messages)))
+
+
+async def _take(task: PartTask) -> dict[str, bytes]:
+    settings = with_secrets(task.settings, task.secrets, task.organization, os.environ)
+    operation = operation_named(task.operation)
+    if operation is None:
+        raise FatalError(f"a worker does not know the operation {task.operation}")
+    given = GivenAccounts(task.accounts, task.organization, task.parts)
+    with TemporaryDirectory(prefix="poolcensus-") as folder:
+        publication = Publication(settings, operation, folder, snapshot_id=task.snapshot_id)
+        run = Run(settings, operation)
+        async with (
+            prepare_all(settings, tracing()) as joined,
+            publication.store(joined) as store,
+            open_all(operation, joined, given) as organizations,
+        ):
+            manifest = await publication.collect(organizations, store, run)
+        return await in_thread(_read, Path(folder, manifest.snapshot_id))
+
+
+def _read(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+class _Keeping(logging.Handler):
+    def __init__(self, messages: list[tuple[int, str]], level: int) -> None:
+        super().__init__(level)
+        self._messages = messages
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if len(self._messages) < _MOST_MESSAGES:
+            self._messages.append((record.levelno, record.getMessage()))
+
+
+@contextmanager
+def _kept(messages: list[tuple[int, str]], level: int) -> Iterator[None]:
+    """Keep what is logged in the block: a worker's own standard error is not what anybody looks at."""
+    handler = _Keeping(messages, level)
+    _log.addHandler(handler)
+    try:
+        yield
+    finally:
+        _log.removeHandler(handler)

@@ -1,0 +1,234 @@
+"""Workers of a Dask cluster: one that is running, or processes of this machine. Nothing else knows Dask."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+
+from poolcensus.errors import FatalError, MissingExtraError, first_reason_raised
+from poolcensus.workers.base import WorkerLostError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Mapping
+
+    from poolcensus.workers.base import Work, Workers
+
+# A task that has lost so many workers is taken to be what ends them. The scheduler of a foreign cluster has a
+# number of its own, `distributed.scheduler.allowed-failures`.
+_MOST_LOST: Final = 3
+# Time for a cluster that grows on demand to start its first worker, or for lost ones to come back.
+NO_WORKERS_SECONDS: Final = 60.0
+_CONNECT_SECONDS: Final = 15.0
+_LOOK_SECONDS: Final = 0.5
+# What a run that is stopped has to be gone in, less what puts its snapshot away.
+_CLOSE_SECONDS: Final = 2.0
+_PREFIX: Final = "poolcensus-"
+_LOGGERS: Final = ("distributed", "tornado")
+_SILENT: Final = logging.CRITICAL + 1
+# Versions that have to be the same, as https://distributed.dask.org/en/stable/ asks for.
+_OWN: Final = "poolcensus"
+_SAME: Final = ("dask", "distributed", "msgpack", _OWN)
+
+
+@asynccontextmanager
+async def dask_workers(
+    work: Work,
+    *,
+    scheduler: str | None = None,
+    count: int | None = None,
+    environment: Mapping[str, str] = {},
+    patience: float = NO_WORKERS_SECONDS,
+) -> AsyncIterator[Workers]:
+    """Open the workers of a running cluster, by its scheduler's address, or start `count` processes here.
+
+    `environment` is what processes that are started here have beside this one's: it goes to them alone, not
+    through the scheduler. They talk to each other by TLS with keys of their own, since whoever reaches a
+    scheduler can run code. A foreign cluster's TLS is configured where Dask's is.
+
+    Raises MissingExtraError without Dask; FatalError where the cluster can't be reached, has no workers for
+    `patience` seconds or differs in its versions. On leaving, what was started is ended.
+    """
+    _import()
+    with _silence(), _environment_kept():
+        async with _address_of(scheduler, count, environment) as (address, security):
+            place = scheduler or "the worker processes"
+            async with _client(address, security, place) as client:
+                workers = _DaskWorkers(client, work, place, patience)
+                await workers.start(check_versions=scheduler is not None)
+                with first_reason_raised():
+                    async with anyio.create_task_group() as group:
+                        group.start_soon(workers.watch)
+                        yield workers
+                        group.cancel_scope.cancel()
+
+
+def _import() -> Any:
+    try:
+        import distributed  # noqa: PLC0415 - an extra, and half a second
+    except ImportError as error:
+        raise MissingExtraError("Dask is not installed. Run: pip install 'poolcensus[dask]'") from error
+    return distributed
+
+
+class _DaskWorkers:
+    def __init__(self, client: Any, work: Work, place: str, patience: float) -> None:
+        self._client = client
+        self._work = work
+        self._place = place
+        self._patience = patience
+        self._seen_at = time.monotonic()
+        self.size = 0
+
+    async def start(self, *, check_versions: bool) -> None:
+        """Wait for the first worker."""
+        while not await self._look():  # noqa: ASYNC110 - Dask tells nobody of a worker that comes
+            await anyio.sleep(_LOOK_SECONDS)
+        if check_versions:
+            await self._check_versions()
+
+    async def watch(self) -> None:
+        """Follow the workers as they come and go. Raises FatalError where none is left for long."""
+        while True:
+            await anyio.sleep(_LOOK_SECONDS)
+            await self._look()
+
+    async def run(self, key: str, task: bytes) -> bytes:
+        """Run a task, as `Workers.run` says."""
+        distributed = _import()
+        # Not pure: a result is never taken from another task that looks the same.
+        future = self._client.submit(self._work, task, key=f"{_PREFIX}{key}", pure=False)
+        try:
+            result: bytes = await future
+        except distributed.KilledWorker as error:
+            raise WorkerLostError(
+                f"the worker that had this account was lost {error.allowed_failures + 1} times"
+            ) from error
+        except distributed.utils.CancelledError as error:
+            raise self._gone() from error
+        finally:
+            future.release()
+        return result
+
+    async def _look(self) -> int:
+        try:
+            with anyio.fail_after(_CONNECT_SECONDS):
+                threads = await self._client.nthreads()
+        except (OSError, TimeoutError) as error:
+            raise self._gone() from error
+        self.size = sum(threads.values())
+        now = time.monotonic()
+        if self.size:
+            self._seen_at = now
+        elif now - self._seen_at > self._patience:
+            raise FatalError(
+                f"The cluster at {self._place} has had no workers for {self._patience:g} s. Start some with"
+                f" 'dask worker {self._place}', and see in their logs why they end."
+            )
+        return self.size
+
+    async def _check_versions(self) -> None:
+        found = await self._client.get_versions(packages=[_OWN])
+        mine = _versions(found["client"])
+        workers = {f"worker {name}": each for name, each in found["workers"].items()}
+        for who, each in {"its scheduler": found["scheduler"], **workers}.items():
+            its = _versions(each)
+            # The scheduler passes tasks on, and runs none.
+            for name in mine if who in workers else mine.keys() - {_OWN}:
+                if its.get(name) != mine[name]:
+                    other = f"{name} {its[name]}" if its.get(name) else f"no {name}"
+                    raise FatalError(
+                        f"The cluster at {self._place} can't be used: {who} has {other}, and here it is"
+                        f" {mine[name]}. Install the same versions everywhere."
+                    )
+
+    def _gone(self) -> FatalError:
+        return FatalError(f"The scheduler of {self._place} went away in the middle of the run. Run again.")
+
+
+def _versions(info: Mapping[str, Any]) -> dict[str, str | None]:
+    """Return the versions that have to be the same: Python's without its last number."""
+    packages = info["packages"]
+    python = ".".join(str(packages.get("python")).split(".")[:2])
+    return {"python": python, **{name: packages.get(name) for name in _SAME}}
+
+
+@asynccontextmanager
+async def _address_of(
+    scheduler: str | None, count: int | None, environment: Mapping[str, str]
+) -> AsyncIterator[tuple[Any, Any]]:
+    """Yield what a client connects to, and how it proves itself: None leaves that to Dask's configuration."""
+    if scheduler is not None:
+        yield scheduler, None
+        return
+    distributed = _import()
+    security = distributed.Security.temporary()
+    cluster = await distributed.LocalCluster(
+        asynchronous=True,
+        n_workers=count or os.cpu_count() or 1,
+        threads_per_worker=1,
+        processes=True,
+        host="127.0.0.1",
+        protocol="tls",
+        security=security,
+        dashboard_address=None,
+        silence_logs=_SILENT,
+        scheduler_kwargs={"allowed_failures": _MOST_LOST - 1},
+        # The engine bounds its memory itself. Dask would pause or kill a worker by figures of the machine.
+        memory_limit=None,
+        env=dict(environment),
+        preload=["poolcensus.workers.quiet"],
+    )
+    try:
+        yield cluster, security
+    finally:
+        with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
+            await cluster.close(timeout=_CLOSE_SECONDS)
+
+
+@asynccontextmanager
+async def _client(address: Any, security: Any, place: str) -> AsyncIterator[Any]:
+    distributed = _import()
+    try:
+        client = await distributed.Client(
+            address, security=security, asynchronous=True, set_as_default=False, timeout=_CONNECT_SECONDS
+        )
+    except (OSError, TimeoutError) as error:
+        raise FatalError(
+            f"The scheduler at {place} can't be reached: check its address and that it is running."
+        ) from error
+    try:
+        yield client
+    finally:
+        with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
+            await client.close(timeout=_CLOSE_SECONDS)
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep what Dask logs off the terminal: what matters of it is raised."""
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    levels = [each.level for each in loggers]
+    for each in loggers:
+        each.setLevel(_SILENT)
+    try:
+        yield
+    finally:
+        for each, level in zip(loggers, levels, strict=True):
+            each.setLevel(level)
+
+
+@contextmanager
+def _environment_kept() -> Iterator[None]:
+    """Put this process's environment back, which Dask changes for the processes that it starts."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
