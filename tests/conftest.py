@@ -81,6 +81,7 @@ _PLAIN = (
     "poolcensus.snapshot.latest",
     "poolcensus.snapshot.reader",
     "poolcensus.snapshot.refused",
+    "poolcensus.format.digesting",
     "poolcensus.snapshot.verify",
     "poolcensus.storage.local.reading",
     "poolcensus.storage.s3.connection",

@@ -69,6 +69,7 @@ async def dask_workers(
 
 def _import() -> Any:
     try:
+        import cryptography  # noqa: F401, PLC0415 - what Dask makes keys with, without naming it as a need
         import distributed  # noqa: PLC0415 - an extra, and half a second
     except ImportError as error:
         raise MissingExtraError("Dask is not installed. Run: pip install 'poolcensus[dask]'") from error
