@@ -17,7 +17,8 @@ import anyio
 import msgspec
 import pytest
 
-from poolcensus.aws.client import Call, CallWatch, Channel
+from poolcensus.aws.call import Call, CallWatch
+from poolcensus.aws.client import Channel
 from poolcensus.aws.signing import Clock, Credentials, RequestTemplate, SdkOperation
 from poolcensus.aws.telemetry import CallTelemetry
 from poolcensus.aws.transport.protocol import Reply

@@ -20,8 +20,8 @@ from multidict import CIMultiDict
 from poolcensus.aws import caller as caller_module
 from poolcensus.aws import role_credentials as module
 from poolcensus.aws import sts as sts_module
+from poolcensus.aws.call import CallCounts
 from poolcensus.aws.caller import CallerCredentials
-from poolcensus.aws.client import CallCounts
 from poolcensus.aws.credentials import CredentialBroker
 from poolcensus.aws.faults import LONGEST_MESSAGE, readable
 from poolcensus.aws.role_credentials import RoleCredentials
@@ -56,7 +56,8 @@ from poolcensus.model import Caller
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from poolcensus.aws.client import Call, CallWatch, Channel
+    from poolcensus.aws.call import Call, CallWatch
+    from poolcensus.aws.client import Channel
     from poolcensus.aws.sdk import Sdk
     from poolcensus.aws.signing import RequestTemplate
 

@@ -23,7 +23,8 @@ from poolcensus.model import Caller
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from poolcensus.aws.client import Call, CallWatch, Channel, CredentialSource
+    from poolcensus.aws.call import Call, CallWatch, CredentialSource
+    from poolcensus.aws.client import Channel
     from poolcensus.aws.sdk import Sdk
     from poolcensus.model import JsonObject, JsonValue
 

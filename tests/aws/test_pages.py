@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poolcensus.aws.client import CallWatch
+from poolcensus.aws.call import CallWatch
 from poolcensus.aws.pages import PageReader, _SeenIds
 from poolcensus.aws.transport.protocol import Reply
 from poolcensus.errors import CallError, PagingLoopError, ServiceError
@@ -19,7 +19,8 @@ from poolcensus.operations import WORKSPACES_POOLS, Query
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from poolcensus.aws.client import Call, Channel, CredentialSource
+    from poolcensus.aws.call import Call, CredentialSource
+    from poolcensus.aws.client import Channel
     from poolcensus.aws.sdk import Sdk
     from poolcensus.model import JsonObject, Page
 

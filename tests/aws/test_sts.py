@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from poolcensus import partitions
-from poolcensus.aws.client import CallCounts
+from poolcensus.aws.call import CallCounts
 from poolcensus.aws.identity import identify, identity_of
 from poolcensus.aws.signing import Credentials
 from poolcensus.aws.sts import RoleRequest, RoleSession, StsEndpoints, second_sts_region
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from census_lab import Lab
-    from poolcensus.aws.client import Call, Channel, CredentialSource
+    from poolcensus.aws.call import Call, CredentialSource
+    from poolcensus.aws.client import Channel
     from poolcensus.aws.sdk import Sdk
     from poolcensus.aws.signing import RequestTemplate
 

@@ -8,7 +8,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from poolcensus.aws.client import CallCounts
+from poolcensus.aws.call import CallCounts
 from poolcensus.engine.engine import Engine, EngineLimits
 from poolcensus.flow.breaker import CircuitBreakers
 from poolcensus.flow.concurrency import Pauses
@@ -20,7 +20,7 @@ from poolcensus.scope.regions import RegionChoice
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
-    from poolcensus.aws.client import CallWatch
+    from poolcensus.aws.call import CallWatch
     from poolcensus.aws.session import Aws
     from poolcensus.scope.accounts import AccountListing
 

@@ -257,7 +257,7 @@ def scripted_s3() -> Iterator[tuple[Service, Simulated]]:
         patch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.0)
         patch.setattr("poolcensus.simulator.s3.uploads.MIN_PART", 1)
         believed = SimpleNamespace(time=lambda: clock() + (0 if service.tells_its_time else _WRONG))
-        patch.setattr("poolcensus.storage.s3.client.time", believed)
+        patch.setattr("poolcensus.storage.s3.bucket.time", believed)
         service._runner = runner
         stack = AsyncExitStack()
         try:

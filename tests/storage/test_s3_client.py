@@ -366,7 +366,7 @@ NOW = 1_000_000_000.0
 async def test_an_objects_age_is_a_matter_of_the_services_clock_alone(
     monkeypatch: pytest.MonkeyPatch, date: str | None, modified: str | None, age: float | None
 ) -> None:
-    monkeypatch.setattr("poolcensus.storage.s3.client.time.time", lambda: NOW)
+    monkeypatch.setattr("poolcensus.storage.s3.bucket.time.time", lambda: NOW)
     given = {"ETag": '"e"', "Date": date, "Last-Modified": modified}
     headers = [f"{name}: {value}" for name, value in given.items() if value is not None]
     async with serving(Scripted(reply(200, b"x", *headers))) as server, opened(server.url) as bucket:

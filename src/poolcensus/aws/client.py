@@ -6,158 +6,41 @@ holds nothing while it waits for a retry.
 
 from __future__ import annotations
 
-import logging
-import time
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import anyio
-import msgspec
-
+from poolcensus.aws.call import CallCounts
 from poolcensus.aws.faults import error_of
-from poolcensus.aws.refusals import is_denial
+from poolcensus.aws.feedback import ErrorFeedback
+from poolcensus.aws.shortage import Shortage
 from poolcensus.errors import (
-    AccessDeniedError,
     CallError,
     CallTimeoutError,
-    ClockSkewError,
-    ExpiredError,
     FatalError,
     LocalLimitError,
     NoRouteError,
-    NotEntitledError,
-    RegionDisabledError,
     SilentError,
     ThrottledError,
     UnreachableError,
-    UnrecognizedCredentialsError,
 )
-from poolcensus.flow.breaker import Endpoint, State
+from poolcensus.flow.breaker import State
 from poolcensus.flow.concurrency import RetryQuota
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
     from contextlib import AbstractContextManager
 
-    from poolcensus.aws.signing import Clock, Credentials, RequestTemplate
+    from poolcensus.aws.call import Call, CallObserver, CallWatch, CredentialSource
+    from poolcensus.aws.signing import Clock, Credentials
     from poolcensus.aws.transport.protocol import Reply, Transport
     from poolcensus.errors import CensusError
-    from poolcensus.flow.breaker import CircuitBreakers, Work
-    from poolcensus.flow.concurrency import CallKey, ConcurrencyLimiter, Pauses, Window
+    from poolcensus.flow.breaker import CircuitBreakers, Endpoint, Work
+    from poolcensus.flow.concurrency import ConcurrencyLimiter, Pauses
     from poolcensus.flow.rate import RateLimits
     from poolcensus.flow.retry import Retrier, Retry
-    from poolcensus.operations import Operation
-
-_log = logging.getLogger("poolcensus")
 
 T = TypeVar("T")
-
-
-class CredentialSource(Protocol):
-    """Where a call's credentials come from, at the moment it is signed.
-
-    `by_call` says that new ones come by a call, which counts as work of its own.
-    """
-
-    by_call: ClassVar[bool]
-
-    def current(self) -> Credentials | None:
-        """Return the credentials if they can be used now, without waiting."""
-
-    async def get(self) -> Credentials:
-        """Return the credentials, new ones where the present ones have ended. Raises CallError."""
-
-    def expired(self, credentials: Credentials) -> None:
-        """Note that the service says that these have expired."""
-
-    def recognized(self, credentials: Credentials, region: str) -> None:
-        """Note that a service in the region knows these."""
-
-    def recognized_elsewhere(self, credentials: Credentials, region: str) -> bool:
-        """Whether a service in another region knows these, so that only the region can be the trouble."""
-
-
-class CallCounts(msgspec.Struct):
-    """What has been sent, in a target or in the whole run."""
-
-    requests: int = 0
-    retries: int = 0
-    throttles: int = 0
-    assume_role_calls: int = 0
-
-
-class CallWatch(msgspec.Struct):
-    """One target's calls: what was sent and since when, and when its time is over.
-
-    Both times are on the monotonic clock, in seconds. `window` is told whether calls are answered.
-    `waits` says that a call waits for what does not answer or for its credentials, which is not the target's
-    time. `may_be_off` says that the account has to enable the region, and does not tell whether it has.
-    `before_call` is what `attempts` was when the present call began, where calls are observed.
-    """
-
-    deadline: float = float("inf")
-    started: float = msgspec.field(default_factory=time.monotonic)
-    attempts: int = 0
-    before_call: int = 0
-    throttles: int = 0
-    window: Window | None = None
-    waits: bool = False
-    may_be_off: bool = False
-
-
-class Call(msgspec.Struct, frozen=True):
-    """One call to make: the operation's template in its region, the body, and whose limits it uses.
-
-    `about` is the account that the call is made for, where that is not the one whose limits it uses: the
-    caller assumes roles for others. `awaited` says that targets wait for the call which are counted as
-    waiting already, `begun` that its target has been read in part: it goes before those that have not.
-    `optional` says that there is another way: the call does not wait for a service that is silent. `idle`
-    says that nobody waits for what it answers: it is not work. `operation` is what the census is of,
-    where the call is one of it. `redact` takes out of an error what must not be told of the call, before
-    anybody else sees it.
-    """
-
-    template: RequestTemplate
-    body: bytes
-    body_digest: str
-    key: CallKey
-    about: str | None = None
-    awaited: bool = False
-    begun: bool = False
-    optional: bool = False
-    idle: bool = False
-    operation: Operation | None = None
-    redact: Callable[[CallError], None] | None = None
-
-    @property
-    def endpoint(self) -> Endpoint:
-        """What the call is sent to."""
-        return Endpoint(self.key.region, self.key.service)
-
-    @property
-    def place(self) -> CallKey:
-        """Whose places the call takes: those of the account that it is about."""
-        return self.key if self.about is None else self.key._replace(account_id=self.about)
-
-
-class CallObserver(Protocol):
-    """What is told of calls as they are made."""
-
-    async def attempt(
-        self,
-        call: Call,
-        number: int,
-        send: Callable[[Callable[[Reply], T]], Awaitable[T]],
-        parse: Callable[[Reply], T],
-    ) -> T:
-        """Return what `send` returns for a parser, having told how it went. Raises what `send` raises.
-
-        `number` counts the attempts at the call, from 1.
-        """
-
-    def retry(self, call: Call, retry: Retry) -> None:
-        """Tell why a call is made again, and when."""
 
 
 class Channel:
@@ -196,6 +79,7 @@ class Channel:
         self._quota_size = max(self._SMALLEST_QUOTA, concurrency * self._QUOTA_PER_PLACE)
         self._quotas: dict[Endpoint, RetryQuota] = {}
         self.counts = CallCounts()
+        self._feedback = ErrorFeedback(rates=rates, breakers=breakers, clock=clock, counts=self.counts)
 
     @property
     def work(self) -> Work:
@@ -315,7 +199,7 @@ class Channel:
             with self._pause(call, in_region=True):
                 await self._rates.wait(key, begun=call.begun)
         ahead = call.begun
-        shortage: _Shortage | None = None
+        shortage: Shortage | None = None
         while True:
             if source.current() is None:
                 rests = source.by_call and not (in_silence or call.idle)
@@ -332,7 +216,7 @@ class Channel:
                 if credentials is not None:
                     return (await self._observed(call, source, credentials, parse, watch),)
             except LocalLimitError as error:
-                shortage = shortage or _Shortage(self._breakers)
+                shortage = shortage or Shortage(self._breakers)
                 shortage.note(error)
             finally:
                 self.limiter.release(call.place)
@@ -386,61 +270,16 @@ class Channel:
         except CallError as error:
             if call.redact is not None:
                 call.redact(error)
-            self._note_error(call, source, credentials, error, watch=watch, sent_at=sent_at)
+            self._feedback.note(call, source, credentials, error, watch=watch, sent_at=sent_at)
             raise
         source.recognized(credentials, key.region)
         self._rates.passed(key, begun=call.begun)
         return result
 
-    def _note_error(
-        self,
-        call: Call,
-        source: CredentialSource,
-        credentials: Credentials,
-        error: CallError,
-        *,
-        watch: CallWatch,
-        sent_at: float,
-    ) -> None:
-        region = call.key.region
-        if not isinstance(error, ThrottledError):
-            self._rates.passed(call.key, begun=call.begun)
-        match error:
-            case ThrottledError():
-                watch.throttles += 1
-                self.counts.throttles += 1
-                self._rates.throttled(call.key, begun=call.begun)
-            case LocalLimitError():
-                # It has not been sent.
-                watch.attempts -= 1
-                self.counts.requests -= 1
-            case ExpiredError():
-                source.expired(credentials)
-            case ClockSkewError(server_time=float(moment)):
-                self._clock.correct(moment)
-            case UnrecognizedCredentialsError():
-                if watch.may_be_off and source.recognized_elsewhere(credentials, region):
-                    raise RegionDisabledError(
-                        error.message, code=error.code, status=error.status, request_id=error.request_id
-                    ) from error
-            case AccessDeniedError() | NotEntitledError() if is_denial(error.code):
-                # Whether something is allowed is looked at once it is known who asks. A 403 without a code of
-                # AWS may be a proxy's, and one with another code is about the signature.
-                source.recognized(credentials, region)
-            case UnreachableError() | CallTimeoutError():
-                self._note_silence(call, watch, sent_at, error)
-
     def _note_reply(self, endpoint: Endpoint, watch: CallWatch) -> None:
         self._breakers.replied(endpoint)
         if watch.window is not None:
             watch.window.replied()
-
-    def _note_silence(self, call: Call, watch: CallWatch, sent_at: float, error: CallError) -> None:
-        endpoint = call.endpoint
-        self._breakers.failed(endpoint, call.place.account_id, sent_at, error.message)
-        # In the last round nobody else needs the room.
-        if watch.window is not None and self._breakers.state(endpoint) is not State.LAST_ROUND:
-            watch.window.silent()
 
     def _pause(self, call: Call, *, in_region: bool) -> AbstractContextManager[None]:
         if call.awaited:
@@ -451,30 +290,3 @@ class Channel:
         self.counts.retries += 1
         if self._observer is not None:
             self._observer.retry(call, retry)
-
-
-class _Shortage:
-    """What a call does while nothing is left on this machine for its connection.
-
-    That says nothing about the service: the call waits, and others end and give back what they used.
-    """
-
-    # Connections end all the time: what has not come back in a minute without a reply does not come back.
-    _LONGEST = 60.0
-    _PAUSE = 0.5
-
-    __slots__ = ("_breakers", "_since")
-
-    def __init__(self, breakers: CircuitBreakers) -> None:
-        self._breakers = breakers
-        self._since = breakers.now()
-
-    def note(self, error: LocalLimitError) -> None:
-        """Note that it goes on. Raises FatalError where it has lasted too long."""
-        if self._breakers.now() - max(self._since, self._breakers.last_reply) >= self._LONGEST:
-            raise FatalError(f"no connection can be opened: {error.message}") from error
-        _log.info("a call waits: %s", error.message)
-
-    async def pause(self) -> None:
-        """Wait a moment."""
-        await anyio.sleep(self._PAUSE)

@@ -26,7 +26,7 @@ from poolcensus.flow.singleflight import SingleFlight
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-    from poolcensus.aws.client import CredentialSource
+    from poolcensus.aws.call import CredentialSource
     from poolcensus.aws.profiles import ProfileCredentials
     from poolcensus.aws.roles import Role, Roles, SessionSettings
     from poolcensus.aws.signing import Credentials

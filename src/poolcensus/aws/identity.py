@@ -7,7 +7,7 @@ from contextlib import suppress
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from poolcensus.aws.client import Call, CallWatch
+from poolcensus.aws.call import Call, CallWatch
 from poolcensus.aws.faults import parse_xml
 from poolcensus.aws.sts import is_off, is_silent, may_be_off, second_sts_region, tell_of_second_region
 from poolcensus.errors import (
@@ -28,7 +28,8 @@ from poolcensus.flow.retry import Retrier, RetryPolicy
 from poolcensus.model import Caller
 
 if TYPE_CHECKING:
-    from poolcensus.aws.client import Channel, CredentialSource
+    from poolcensus.aws.call import CredentialSource
+    from poolcensus.aws.client import Channel
     from poolcensus.aws.sdk import Sdk
     from poolcensus.aws.transport.protocol import Reply
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from poolcensus.aws.client import Call, CallWatch
+from poolcensus.aws.call import Call, CallWatch
 from poolcensus.aws.faults import request_id
 from poolcensus.errors import BadResponseError, PagingLoopError
 from poolcensus.format import codec
@@ -14,7 +14,8 @@ from poolcensus.operations.operation import next_token
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from poolcensus.aws.client import Channel, CredentialSource
+    from poolcensus.aws.call import CredentialSource
+    from poolcensus.aws.client import Channel
     from poolcensus.aws.signing import RequestTemplate
     from poolcensus.aws.transport.protocol import Reply
     from poolcensus.flow.concurrency import CallKey

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from poolcensus.aws.client import Call, CallWatch
+from poolcensus.aws.call import Call, CallWatch
 from poolcensus.aws.json_api import bad_response, json_object, list_pages
 from poolcensus.aws.organization_failures import (
     Membership,
@@ -28,7 +28,8 @@ from poolcensus.flow.concurrency import CallKey
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 
-    from poolcensus.aws.client import Channel, CredentialSource
+    from poolcensus.aws.call import CredentialSource
+    from poolcensus.aws.client import Channel
     from poolcensus.aws.sdk import Sdk
     from poolcensus.aws.signing import RequestTemplate
     from poolcensus.aws.transport.protocol import Reply

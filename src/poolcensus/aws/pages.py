@@ -8,7 +8,7 @@ from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
-from poolcensus.aws.client import Call
+from poolcensus.aws.call import Call
 from poolcensus.aws.json_api import TokenTrail, bad_response, json_object
 from poolcensus.errors import ServiceError
 from poolcensus.flow.concurrency import CallKey
@@ -18,7 +18,8 @@ from poolcensus.model import Page
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
-    from poolcensus.aws.client import CallWatch, Channel, CredentialSource
+    from poolcensus.aws.call import CallWatch, CredentialSource
+    from poolcensus.aws.client import Channel
     from poolcensus.aws.sdk import Sdk
     from poolcensus.aws.signing import RequestTemplate
     from poolcensus.aws.transport.protocol import Reply

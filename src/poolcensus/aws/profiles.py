@@ -13,7 +13,7 @@ from poolcensus.flow.singleflight import SingleFlight, another
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
-    from poolcensus.aws.client import CredentialSource
+    from poolcensus.aws.call import CredentialSource
     from poolcensus.aws.sdk import Sdk
     from poolcensus.aws.signing import Credentials
     from poolcensus.model import Caller

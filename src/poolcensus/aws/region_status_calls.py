@@ -7,7 +7,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
 from poolcensus import partitions
-from poolcensus.aws.client import Call, CallWatch
+from poolcensus.aws.call import Call, CallWatch
 from poolcensus.aws.faults import parse_xml
 from poolcensus.aws.json_api import bad_response, list_pages
 from poolcensus.errors import BadResponseError

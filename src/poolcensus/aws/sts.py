@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from poolcensus import partitions
-from poolcensus.aws.client import Call, CallWatch
+from poolcensus.aws.call import Call, CallWatch
 from poolcensus.aws.faults import parse_xml, server_time
 from poolcensus.aws.signing import Credentials
 from poolcensus.errors import (
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
     from xml.etree.ElementTree import Element
 
-    from poolcensus.aws.client import Channel, CredentialSource
+    from poolcensus.aws.call import CredentialSource
+    from poolcensus.aws.client import Channel
     from poolcensus.aws.signing import RequestTemplate
     from poolcensus.aws.transport.protocol import Reply
 

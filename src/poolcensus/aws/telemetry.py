@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.trace import Span
 
-    from poolcensus.aws.client import Call
+    from poolcensus.aws.call import Call
     from poolcensus.aws.transport.protocol import Reply
     from poolcensus.flow.retry import Retry
     from poolcensus.tracing import Tracing

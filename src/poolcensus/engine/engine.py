@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import anyio
 import msgspec
 
-from poolcensus.aws.client import CallWatch
+from poolcensus.aws.call import CallWatch
 from poolcensus.engine.schedule import Schedule
 from poolcensus.errors import CallError, FatalError, first_reason_raised
 from poolcensus.flow.concurrency import Window

@@ -1,0 +1,88 @@
+"""What the error of a call tells others: its limits, the clock, the credentials, and the run's counts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from poolcensus.aws.refusals import is_denial
+from poolcensus.errors import (
+    AccessDeniedError,
+    CallTimeoutError,
+    ClockSkewError,
+    ExpiredError,
+    LocalLimitError,
+    NotEntitledError,
+    RegionDisabledError,
+    ThrottledError,
+    UnreachableError,
+    UnrecognizedCredentialsError,
+)
+from poolcensus.flow.breaker import State
+
+if TYPE_CHECKING:
+    from poolcensus.aws.call import Call, CallCounts, CallWatch, CredentialSource
+    from poolcensus.aws.signing import Clock, Credentials
+    from poolcensus.errors import CallError
+    from poolcensus.flow.breaker import CircuitBreakers
+    from poolcensus.flow.rate import RateLimits
+
+
+class ErrorFeedback:
+    """Passes on what the errors of calls say about later ones."""
+
+    def __init__(
+        self, *, rates: RateLimits, breakers: CircuitBreakers, clock: Clock, counts: CallCounts
+    ) -> None:
+        self._rates = rates
+        self._breakers = breakers
+        self._clock = clock
+        self._counts = counts
+
+    def note(
+        self,
+        call: Call,
+        source: CredentialSource,
+        credentials: Credentials,
+        error: CallError,
+        *,
+        watch: CallWatch,
+        sent_at: float,
+    ) -> None:
+        """Pass on the error of an attempt that was sent at `sent_at`, by the breakers' clock.
+
+        Raises RegionDisabledError where that is what the error means.
+        """
+        region = call.key.region
+        if not isinstance(error, ThrottledError):
+            self._rates.passed(call.key, begun=call.begun)
+        match error:
+            case ThrottledError():
+                watch.throttles += 1
+                self._counts.throttles += 1
+                self._rates.throttled(call.key, begun=call.begun)
+            case LocalLimitError():
+                # It has not been sent.
+                watch.attempts -= 1
+                self._counts.requests -= 1
+            case ExpiredError():
+                source.expired(credentials)
+            case ClockSkewError(server_time=float(moment)):
+                self._clock.correct(moment)
+            case UnrecognizedCredentialsError():
+                if watch.may_be_off and source.recognized_elsewhere(credentials, region):
+                    raise RegionDisabledError(
+                        error.message, code=error.code, status=error.status, request_id=error.request_id
+                    ) from error
+            case AccessDeniedError() | NotEntitledError() if is_denial(error.code):
+                # Whether something is allowed is looked at once it is known who asks. A 403 without a code of
+                # AWS may be a proxy's, and one with another code is about the signature.
+                source.recognized(credentials, region)
+            case UnreachableError() | CallTimeoutError():
+                self._note_silence(call, watch, sent_at, error)
+
+    def _note_silence(self, call: Call, watch: CallWatch, sent_at: float, error: CallError) -> None:
+        endpoint = call.endpoint
+        self._breakers.failed(endpoint, call.place.account_id, sent_at, error.message)
+        # In the last round nobody else needs the room.
+        if watch.window is not None and self._breakers.state(endpoint) is not State.LAST_ROUND:
+            watch.window.silent()

@@ -1,0 +1,118 @@
+"""What the SDK's clients are told of a call beside the arguments of a method, and what they leave alone.
+
+What a call says is the project's own body, so that both transports send the same, and its reply comes back as
+it came over the wire: the SDK's parsers take a page that is not JSON for one without pools.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, NamedTuple, Self, cast
+
+import botocore
+from aiobotocore.session import AioSession
+from botocore.auth import SigV4Auth
+from botocore.credentials import ReadOnlyCredentials
+
+from poolcensus.aws.sdk_data import read_fast
+from poolcensus.aws.transport.protocol import Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import aiohttp
+    from botocore.awsrequest import AWSRequest
+
+    from poolcensus.aws.signing import Credentials
+
+# Where a parsed reply of the SDK has ours.
+REPLY = "Reply"
+
+
+class SdkCall(NamedTuple):
+    """What the SDK is not told by the arguments of a method."""
+
+    body: bytes
+    credentials: Credentials
+    stamp: str
+    timeout: aiohttp.ClientTimeout
+    proxy: str | None
+
+
+# A call's handlers run in the task that makes it, and see what this holds there: the credentials of thousands
+# of calls over one client can't be mixed up.
+CALL: ContextVar[SdkCall | None] = ContextVar("call", default=None)
+
+
+def present_call() -> SdkCall:
+    """Return the call that this task makes."""
+    call = CALL.get()
+    if call is None:
+        raise RuntimeError("the SDK runs a call's handler outside the call's task")
+    return call
+
+
+def new_session(profile: str | None) -> AioSession:
+    """Return a session whose clients send bodies, sign and leave replies as `CALL` says."""
+    session = AioSession(profile=profile)
+    read_fast(session)
+    # Tokens of the global STS endpoint are refused in opt-in regions.
+    session.set_config_variable("sts_regional_endpoints", "regional")
+    session.register_component("response_parser_factory", _AsItCame())
+    events = session.get_component("event_emitter")
+    events.register_last("before-call", _set_body)
+    events.register_first("choose-signer", _sign_nothing)
+    events.register_last("before-sign", _sign)
+    return session
+
+
+def _set_body(params: dict[str, object], **_: object) -> None:
+    params["body"] = present_call().body
+
+
+def _sign_nothing(**_: object) -> object:
+    # The SDK's signer takes the credentials of a call in its context, and no time: `_sign` is told both.
+    return botocore.UNSIGNED
+
+
+def _sign(request: AWSRequest, signing_name: str, region_name: str, **_: object) -> None:
+    found = request.context.get("signing", {})
+    _Signature(
+        present_call(), found.get("signing_name") or signing_name, found.get("region") or region_name
+    ).add_auth(request)
+
+
+class _Signature(SigV4Auth):  # type: ignore[misc] # the SDK has no types
+    """The SDK's signature, by the clock that follows the service's."""
+
+    def __init__(self, call: SdkCall, service: str, region: str) -> None:
+        keys = call.credentials
+        super().__init__(
+            ReadOnlyCredentials(keys.access_key_id, keys.secret_access_key, keys.session_token),
+            service,
+            region,
+        )
+        self._stamp = call.stamp
+
+    def _modify_request_before_signing(self, request: AWSRequest) -> None:
+        request.context["timestamp"] = self._stamp
+        super()._modify_request_before_signing(request)
+
+
+class _AsItCame:
+    """What the SDK parses replies with: it leaves them as they are."""
+
+    def create_parser(self, protocol: str) -> Self:  # noqa: ARG002 - the SDK's signature
+        return self
+
+    async def parse(self, response: Mapping[str, object], shape: object) -> dict[str, Reply]:  # noqa: ARG002 - aiobotocore's signature
+        status, headers, body = response["status_code"], response["headers"], response["body"]
+        return {REPLY: Reply(cast("int", status), cast("Mapping[str, str]", headers), cast("bytes", body))}
+
+
+class CallLogFilter(logging.Filter):
+    """Lets through what is not logged by a call of ours, and what is no detail."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return CALL.get() is None or record.levelno > logging.DEBUG

@@ -1,0 +1,238 @@
+"""The connections under the SDK's clients: one session of aiohttp, and what its errors mean.
+
+The SDK's own session checks no certificate behind a proxy, follows redirects, which would take the session
+token to another origin, bounds neither a reply's time nor its size, and loads the CA bundle anew for each
+client.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, Self
+from urllib.parse import urlsplit, urlunsplit
+
+import aiohttp
+import anyio.to_thread
+from aiobotocore.awsrequest import AioAWSResponse
+from yarl import URL
+
+from poolcensus.aws.transport.failures import failure_of
+from poolcensus.aws.transport.protocol import (
+    CUT_OFF,
+    LARGE_HEAD,
+    LARGEST_BODY,
+    LARGEST_HEAD,
+    NOT_HTTP,
+    TOO_LARGE,
+    Headers,
+    Reply,
+    bad_reply,
+    decoded,
+)
+from poolcensus.aws.transport.sdk_call import present_call
+from poolcensus.aws.transport.tls import trusting
+from poolcensus.aws.transport.tunnel import basic_credentials
+from poolcensus.errors import UnreachableError
+from poolcensus.flow.singleflight import SingleFlight
+
+if TYPE_CHECKING:
+    import ssl
+    from types import SimpleNamespace
+
+    from botocore.awsrequest import AWSPreparedRequest
+
+    from poolcensus.aws.signing import RequestTemplate
+    from poolcensus.aws.transport.sdk_call import SdkCall
+    from poolcensus.errors import CallError
+
+# AWS closes idle connections after about 20 s: one that is about to be closed isn't worth a call.
+_KEEP_ALIVE = 12.0
+# AWS's names live for up to a minute.
+_NAMES_KEPT = 60
+
+
+class Wire:
+    """The connections that all clients share."""
+
+    def __init__(self, ca_bundle: str | None) -> None:
+        self._ca_bundle = ca_bundle
+        self._tls: ssl.SSLContext | None = None
+        self._contexts: SingleFlight[str, ssl.SSLContext] = SingleFlight()
+        self._session: aiohttp.ClientSession | None = None
+
+    def open(self) -> None:
+        """Be ready to connect."""
+        tracing = aiohttp.TraceConfig()
+        tracing.on_connection_reuseconn.append(_note_reuse)
+        self._session = aiohttp.ClientSession(
+            # Whoever calls keeps to `most_connections`.
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE, ttl_dns_cache=_NAMES_KEPT),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            skip_auto_headers=("accept", "accept-encoding", "content-type", "user-agent"),
+            auto_decompress=False,
+            trace_configs=[tracing],
+            max_line_size=LARGEST_HEAD,
+            max_field_size=LARGEST_HEAD,
+        )
+
+    async def close(self) -> None:
+        """Close every connection."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def prepare(self, template: RequestTemplate) -> None:
+        """Load the authorities that are trusted, where they are needed. That takes a thread 20 to 40 ms."""
+        if self._session is None:
+            raise RuntimeError("the transport is closed")
+        if self._tls is None and "https" in (
+            urlsplit(each or "").scheme for each in (template.url, template.proxy)
+        ):
+            self._tls = await self._contexts.run(
+                "tls",
+                lambda: anyio.to_thread.run_sync(trusting, self._ca_bundle, abandon_on_cancel=True),
+            )
+
+    async def exchange(self, request: AWSPreparedRequest, call: SdkCall) -> Reply:
+        """Send a request and return its reply. Raises what a transport's `send` raises."""
+        host = host_of(request.url)
+        while True:
+            connection = _Used()
+            try:
+                return await self._exchange(host, request, call, connection)
+            except aiohttp.ClientError as error:
+                failure = _failure(host, error, call.timeout)
+            # A server may close a connection that it has kept just as the next request is on its way. That
+            # says nothing about the service, and the request goes out again.
+            stale = connection.again and isinstance(failure, UnreachableError)
+            if not stale or self._session is None:
+                # Outside: the error knows the request's headers.
+                raise failure
+
+    async def _exchange(
+        self, host: str, request: AWSPreparedRequest, call: SdkCall, connection: _Used
+    ) -> Reply:
+        if self._session is None:
+            raise RuntimeError("the transport is closed")
+        headers = {
+            name: value.decode("latin-1") if isinstance(value, bytes) else str(value)
+            for name, value in request.headers.items()
+        }
+        headers["Accept-Encoding"] = "identity"
+        proxy_headers: dict[str, str] = {}
+        proxy = call.proxy
+        if proxy is not None and (credentials := basic_credentials(proxy)) is not None:
+            # A proxy that forwards plain HTTP reads them in the request itself.
+            plain = urlsplit(request.url).scheme == "http"
+            (headers if plain else proxy_headers)["Proxy-Authorization"] = credentials
+        async with self._session.request(
+            request.method,
+            URL(_without_user(request.url), encoded=True),
+            headers=headers,
+            data=request.body,
+            allow_redirects=False,
+            timeout=call.timeout,
+            ssl=self._tls or True,
+            proxy=None if proxy is None else _without_user(proxy),
+            proxy_headers=proxy_headers,
+            trace_request_ctx=connection,
+        ) as response:
+            found = Headers(response.raw_headers)
+            bad = partial(bad_reply, host, status=response.status, headers=found)
+            if sum(len(name) + len(value) for name, value in response.raw_headers) > LARGEST_HEAD:
+                raise bad(*LARGE_HEAD)
+            body = bytearray()
+            try:
+                async for chunk in response.content.iter_any():
+                    body += chunk
+                    if len(body) > LARGEST_BODY:
+                        raise bad(*TOO_LARGE)
+            except (aiohttp.ClientPayloadError, aiohttp.ClientConnectionError):
+                raise bad(*CUT_OFF) from None
+            encoding = found.get("content-encoding")
+            whole = bytes(body)
+            return Reply(response.status, found, whole if encoding is None else decoded(whole, encoding, bad))
+
+
+class Sender:
+    """What a client of the SDK sends its requests with, in the place of the SDK's own class."""
+
+    def __init__(self, wire: Wire, **_: object) -> None:
+        self._wire = wire
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Nothing is this client's alone."""
+
+    async def close(self) -> None:
+        """Nothing is this client's alone."""
+
+    async def send(self, request: AWSPreparedRequest) -> AioAWSResponse:
+        reply = await self._wire.exchange(request, present_call())
+        return AioAWSResponse(request.url, reply.status, reply.headers, _Body(reply.body))
+
+
+class _Body(NamedTuple):
+    """A body that has been read, in the form in which the SDK reads bodies."""
+
+    content: bytes
+
+    async def read(self) -> bytes:
+        return self.content
+
+
+class _Used:
+    """The connection that a request was sent over: whether it had been used before."""
+
+    __slots__ = ("again",)
+
+    def __init__(self) -> None:
+        self.again = False
+
+
+async def _note_reuse(
+    session: aiohttp.ClientSession,  # noqa: ARG001 - aiohttp's signature
+    context: SimpleNamespace,
+    parameters: aiohttp.TraceConnectionReuseconnParams,  # noqa: ARG001 - aiohttp's signature
+) -> None:
+    context.trace_request_ctx.again = True
+
+
+def _failure(host: str, error: aiohttp.ClientError, limits: aiohttp.ClientTimeout) -> CallError:
+    """Return what an error of aiohttp means, before there is a reply."""
+    match error:
+        case aiohttp.ClientConnectorCertificateError():
+            certificate = error.certificate_error
+            return failure_of(error.host, certificate if isinstance(certificate, OSError) else error)
+        case aiohttp.ClientConnectorError():
+            return failure_of(error.host, error.os_error)
+        case aiohttp.ServerTimeoutError():
+            code, why = "ConnectTimeout", f"no connection within {round(limits.sock_connect or 0, 1):g} s"
+        case aiohttp.ClientHttpProxyError():
+            code, why = "ProxyError", f"the proxy refused the connection with status {error.status}"
+        case aiohttp.ClientResponseError() if error.request_info.method == "CONNECT":
+            code, why = "ProxyError", "the proxy's answer is not HTTP"
+        case aiohttp.ClientResponseError():
+            return bad_reply(host, *NOT_HTTP, status=0, headers={})
+        case aiohttp.ServerDisconnectedError() if not isinstance(error.message, str):
+            # It has come in part.
+            return bad_reply(host, *CUT_OFF, status=0, headers={})
+        case aiohttp.ServerDisconnectedError():
+            code, why = "ConnectionClosed", "it closed the connection without a reply"
+        case OSError():
+            code, why = "ConnectionClosed", error.strerror or "the connection has ended"
+        case _:
+            code, why = "ConnectionClosed", "the connection has ended"
+    return UnreachableError(f"no answer from {host}: {why}", code=code)
+
+
+def host_of(url: str) -> str:
+    """Return the host of a URL."""
+    return urlsplit(url).hostname or ""
+
+
+def _without_user(url: str) -> str:
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))

@@ -1,0 +1,134 @@
+"""What all readers are made of: texts, lists and numbers, and how a message shows them.
+
+A reader takes a setting from text as from the value itself; msgspec checks against its constraints. It raises
+`ValueError` with a message that says what is allowed, or `EntryError` where the message is all that may be
+shown: the layers above add what the value was, which key it was, and where it stood. What a reader returns it
+also takes, unchanged: settings are made from settings, by `replace` for one.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from functools import partial
+from typing import Annotated, Any, SupportsFloat, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+from poolcensus.config.values import LogLevel
+
+Reader: TypeAlias = Callable[[object], object]
+
+_WHOLE = r"(?a)\s*\+?[0-9]+(?:_[0-9]+)*(?:\.0+)?\s*"
+
+SomeText = Annotated[str, Meta(min_length=1, description="text that is not empty")]
+
+_FLAGS: Mapping[str | int | float, bool] = {
+    **dict.fromkeys((1, "1", "true", "t", "yes", "y", "on"), True),
+    **dict.fromkeys((0, "0", "false", "f", "no", "n", "off"), False),
+}
+
+
+class EntryError(ValueError):
+    """A value is wrong that must not be shown, or need not: the message names the part that is wrong."""
+
+
+def written(pattern: str, words: str) -> Meta:
+    """Return the constraint of a text. The words are the message's: msgspec's own would show the pattern."""
+    return Meta(pattern=rf"(?a)^(?:{pattern})\Z", description=words)
+
+
+def shown(value: object) -> str:
+    """Return a value as it appears in a message: short, and with nothing that a terminal would obey."""
+    text = ascii(value)
+    if not isinstance(value, str):
+        return text if len(text) <= 80 else f"{text[:77]}..."
+    body = text[1:-1]
+    return f'"{body}"' if len(body) <= 80 else f'"{body[:77]}..."'
+
+
+def listed(value: object) -> tuple[object, ...]:
+    """Return the elements of a list that may also be written as text, with commas between them."""
+    if isinstance(value, str):
+        return tuple(part for part in (each.strip() for each in value.split(",")) if part)
+    if isinstance(value, Mapping) or not isinstance(value, Iterable):
+        raise ValueError("must be a list, or text with commas")  # noqa: TRY004 - what a parser raises
+    return tuple(value)
+
+
+def plain(kind: Any, value: object) -> Any:  # noqa: ANN401 - a type that is known only at run time
+    """Convert a value to a number, a text or an enum's member, by the type's own constraints.
+
+    Raises ValueError, in the words of the type's description.
+    """
+    base, constraints = getattr(kind, "__origin__", kind), getattr(kind, "__metadata__", ())
+    prepare = _PREPARED.get(base)
+    try:
+        # Not strict, for a float that is whole.
+        return msgspec.convert(prepare(value) if prepare else value, kind, strict=False)
+    except msgspec.ValidationError:
+        described = [each.description for each in constraints if isinstance(each, Meta)]
+        words = described[0] if described else f"one of {', '.join(base)}"
+        raise ValueError(f"must be {words}") from None
+
+
+def each_of(kind: Any) -> Reader:  # noqa: ANN401 - a type that is known only at run time
+    """Return a reader of a list whose every element is of a type. Elements that come twice count once."""
+    return partial(_texts, kind)
+
+
+def _texts(kind: Any, value: object) -> tuple[str, ...]:  # noqa: ANN401 - a type that is known only at run time
+    seen: dict[str, None] = {}
+    for entry in listed(value):
+        for part in listed(entry) if isinstance(entry, str) else (entry,):
+            if not isinstance(part, str):
+                raise EntryError(f"{shown(part)} must be text, in quotes")
+            try:
+                seen[msgspec.convert(part, kind)] = None
+            except msgspec.ValidationError:
+                raise EntryError(f"{shown(part)} is not {kind.__metadata__[0].description}") from None
+    return tuple(seen)
+
+
+def text(value: object) -> str:
+    """Any text, as a plain string."""
+    if not isinstance(value, str):
+        raise ValueError("must be text, in quotes")  # noqa: TRY004 - what a parser raises
+    # The text of an enum's member, for one, and not the member.
+    return str.__str__(value)
+
+
+def flag(value: object) -> bool:
+    """Return a truth, from a word for it too."""
+    word = value.lower() if isinstance(value, str) else value
+    found = _FLAGS.get(word) if isinstance(word, str | int | float) else None
+    if found is None:
+        raise ValueError("must be true or false")
+    return found
+
+
+def log_level(value: object) -> object:
+    """Return a log level, whose case does not matter."""
+    return plain(LogLevel, value.lower() if isinstance(value, str) else value)
+
+
+def _whole(value: object) -> float:
+    # Text that counts things is a plain number, and not 1e3.
+    return _number(value) if not isinstance(value, str) or re.fullmatch(_WHOLE, value) else math.nan
+
+
+def _number(value: object) -> float:
+    """Return the number that a value is or says, and NaN for none: no bounds allow it."""
+    if isinstance(value, bool):
+        raise ValueError("must be a number")  # noqa: TRY004 - what a parser raises
+    if isinstance(value, SupportsFloat) or (isinstance(value, str) and value.isascii()):
+        with suppress(ValueError, TypeError, OverflowError):
+            return float(value)
+    return math.nan
+
+
+# What a value is made into before it is converted.
+_PREPARED: Mapping[Any, Callable[[object], object]] = {int: _whole, float: _number, str: text}

@@ -1,0 +1,139 @@
+"""Readers of places and of programs: paths, destinations, URLs, modes of files, keys and commands."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from poolcensus.config.readers.conversion import EntryError, shown, text, written
+from poolcensus.config.values import Mode
+
+# What is left of a key's 1,024 bytes to a snapshot's id and its longest file name.
+_LONGEST_PREFIX = 900
+
+_S3_PLACE = r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])((?:/[^/]+)*)/?"
+_OCTAL = r"(?:0o)?([0-7]{3,4})"
+_SCHEME = r"[A-Za-z][A-Za-z0-9+.-]*://"
+_NEARLY_A_URL = r"(?i)s3[an]?:|s3\W*//|arn:|https?:|file:|gs:|[a-z0-9.-]+\.amazonaws\.com|.*://"
+# What a shell would have taken away, and an env file or a form keeps; typewritten or typeset.
+_AROUND = " \t\r\n\"'`<>\u201c\u201d\u2018\u2019\u00ab\u00bb"
+_CONTROL = r"[\x00-\x1f\x7f]"
+
+KmsKey = Annotated[str, written(r"[\w+=,.@:/-]{1,2048}", "the ID, the ARN or the alias of a KMS key")]
+Owner = Annotated[str, written(r"[0-9]{12}", "an account ID of 12 digits, in quotes")]
+
+
+def destination(value: object) -> str:
+    """Return a destination: a directory, `s3://bucket/prefix`, or `-`."""
+    allowed = "must be a directory, s3://BUCKET/PREFIX, or - for standard output"
+    place = text(str(value) if isinstance(value, Path) else value)
+    if not place or "\0" in place:
+        raise ValueError(allowed)
+    nearly = f"{shown(place)} is neither the name of a directory nor a URL such as s3://BUCKET/PREFIX"
+    # In a container, a folder that was meant to be a bucket is gone with everything in it.
+    if place.strip(_AROUND) != place:
+        raise EntryError(nearly)
+    if place.startswith("s3://"):
+        return _s3_place(place)
+    if re.match(_SCHEME, place):
+        raise ValueError(allowed)
+    if re.search(_CONTROL, place) or re.match(_NEARLY_A_URL, place):
+        raise EntryError(nearly)
+    return _expanded(place)
+
+
+def _s3_place(value: str) -> str:
+    found = re.fullmatch(_S3_PLACE, value)
+    if found is None:
+        raise ValueError(
+            "must be s3://BUCKET/PREFIX, with a bucket of 3 to 63 small letters, digits, dots and hyphens,"
+            " and no empty step in the prefix"
+        )
+    steps = found[2].split("/")
+    if len(found[2].encode()) > _LONGEST_PREFIX or not value.isprintable() or {".", ".."} & {*steps}:
+        raise ValueError(
+            f"must have a prefix of at most {_LONGEST_PREFIX} bytes, without . and .. and what can't be seen"
+        )
+    return value.rstrip("/")
+
+
+def path(value: object) -> Path:
+    """Return a path. A leading `~` of a text stands for the home folder."""
+    return value if isinstance(value, Path) else Path(path_text(value))
+
+
+def path_text(value: object) -> str:
+    """Return the text of a path. A leading `~` stands for the home folder."""
+    found = text(value)
+    if not found or "\0" in found:
+        raise ValueError("must be a path")
+    return _expanded(found)
+
+
+def _expanded(value: str) -> str:
+    if not value.startswith("~"):
+        return value
+    try:
+        return str(Path(value).expanduser())
+    except RuntimeError:
+        raise ValueError("names a home folder that doesn't exist") from None
+
+
+def endpoint_url(value: object) -> str:
+    """Return an http or https URL without a user name in it."""
+    try:
+        return _endpoint_url(text(value))
+    except ValueError as error:
+        # What stands before an @ may be a password.
+        if "@" in str(value):
+            raise EntryError(str(error)) from None
+        raise
+
+
+def _endpoint_url(url: str) -> str:
+    allowed = "must be a URL such as https://workspaces.example.com or http://127.0.0.1:4566"
+    try:
+        parts = urlsplit(url)
+        port_known = parts.port is None or parts.port > 0
+    except ValueError:
+        raise ValueError(allowed) from None
+    if parts.scheme not in {"http", "https"} or not parts.hostname or not port_known:
+        raise ValueError(allowed)
+    if "@" in parts.netloc:
+        raise ValueError("must hold no user name or password")
+    if parts.query or parts.fragment or not url.isprintable() or " " in url:
+        raise ValueError(allowed)
+    return url
+
+
+def mode(owner: int, example: str, value: object) -> Mode:
+    """Return the bits of a mode, from octal text. The owner has to keep the bits in `owner`."""
+    found = re.fullmatch(_OCTAL, value) if isinstance(value, str) else None
+    bits = value if isinstance(value, Mode) else int(found[1], 8) if found else -1
+    if bits & owner != owner or not 0 <= bits <= 0o777:
+        raise ValueError(
+            f'must be octal text that lets the owner in, from "{owner:04o}" to "0777", such as "{example}"'
+        )
+    return Mode(bits)
+
+
+file_mode = partial(mode, 0o600, "0640")
+folder_mode = partial(mode, 0o700, "0750")
+
+
+def command(value: object) -> str:
+    """Return a command line that can be split into words. No message shows it: it may hold a password."""
+    line = text(value)
+    try:
+        words = shlex.split(line)
+    except ValueError as error:
+        raise EntryError(f"must be a command as a shell takes it: {str(error).lower()}") from None
+    if not words or not words[0]:
+        raise EntryError("must be a command: a program and its arguments")
+    if "\0" in line:
+        raise EntryError("must hold no NUL character")
+    return line

@@ -1,0 +1,238 @@
+"""A bucket of Amazon S3: what a destination needs of it, as operations of S3."""
+
+from __future__ import annotations
+
+import io
+import time
+import zlib
+from base64 import b64encode
+from contextlib import aclosing
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+
+import anyio
+from anyio import to_thread
+from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError, ResponseStreamingError
+
+from poolcensus.errors import CallError, DestinationError
+from poolcensus.storage.s3.calls import LONGEST_CALL
+from poolcensus.storage.s3.objects import ObjectEntry, StoredObject, Upload, UploadedPart
+from poolcensus.storage.s3.refusals import UPLOAD_GONE, code_of, is_unknown
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Mapping, Sequence
+
+    from poolcensus.storage.s3.calls import BucketCalls
+
+_BODY_ATTEMPTS = 3
+_LARGEST_SKEW = 15 * 60.0
+# Dates have whole seconds, and the hosts of a service differ by a little.
+_SECONDS_ARE_WHOLE = 5.0
+
+_GONE = frozenset({"NoSuchKey", "404", "NotFound"})
+_CONDITION = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict"})
+_OBJECT_MARKERS = {"ContinuationToken": "NextContinuationToken"}
+_UPLOAD_MARKERS = {"KeyMarker": "NextKeyMarker", "UploadIdMarker": "NextUploadIdMarker"}
+
+
+class S3Bucket:
+    """A bucket of S3: see `poolcensus.storage.s3.objects.Bucket`."""
+
+    def __init__(self, calls: BucketCalls, encryption: Mapping[str, str]) -> None:
+        self._calls = calls
+        self._encryption = encryption
+
+    @property
+    def name(self) -> str:
+        return self._calls.name
+
+    async def get(self, key: str, *, start: int = 0, size: int = 1 << 20) -> StoredObject | None:
+        span = {"Range": f"bytes={start}-{start + size - 1}"}
+        for attempts_left in reversed(range(_BODY_ATTEMPTS)):
+            try:
+                return await self._read(key, size, span)
+            except ClientError as error:
+                if code_of(error) in _GONE:
+                    return None
+                if code_of(error) != "InvalidRange":
+                    raise self._calls.explained("read", key, "get_object", error) from error
+                if start > 0:
+                    return StoredObject(b"", "", None)
+                # An empty object has no range at all.
+                span = {}
+            except (ResponseStreamingError, ReadTimeoutError) as error:
+                # The SDK's own attempts end where the body begins.
+                if not attempts_left:
+                    raise self._calls.explained("read", key, "get_object", error) from error
+            except (BotoCoreError, TimeoutError, CallError) as error:
+                raise self._calls.explained("read", key, "get_object", error) from error
+        raise self._calls.not_s3("read", key)
+
+    async def size_of(self, key: str) -> int | None:
+        reply = await self._calls.call("look for", key, "head_object", _GONE, Key=key)
+        return None if reply is None else int(self._calls.required(reply, "ContentLength", "look for", key))
+
+    async def put(
+        self, key: str, data: bytes, *, if_absent: bool = False, if_match: str | None = None
+    ) -> str | None:
+        conditions: dict[str, str] = {}
+        broken: frozenset[str] = frozenset()
+        if if_absent:
+            conditions["IfNoneMatch"] = "*"
+            broken |= _CONDITION
+        if if_match is not None:
+            conditions["IfMatch"] = if_match
+            # What should match and is gone is not the one either.
+            broken |= _CONDITION | _GONE
+        reply = await self._calls.call(
+            "write",
+            key,
+            "put_object",
+            broken,
+            Key=key,
+            Body=io.BytesIO(data),
+            ChecksumCRC32=await _crc32(data),
+            **conditions,
+            **self._encryption,
+        )
+        return None if reply is None else self._calls.required(reply, "ETag", "write", key)
+
+    async def delete(self, key: str, *, if_match: str | None = None) -> None:
+        if if_match is not None:
+            try:
+                await self._calls.call(
+                    "delete", key, "delete_object", _GONE | _CONDITION, Key=key, IfMatch=if_match
+                )
+            except DestinationError as error:
+                if not is_unknown(error.__cause__):
+                    raise
+            else:
+                return
+        await self._calls.call("delete", key, "delete_object", _GONE, Key=key)
+
+    async def entries(self, prefix: str, *, after: str = "") -> AsyncGenerator[ObjectEntry, None]:
+        start = {"StartAfter": after} if after else {}
+        async with aclosing(self._calls.pages("list_objects_v2", prefix, start, _OBJECT_MARKERS)) as pages:
+            async for page in pages:
+                for each in page.get("Contents", ()):
+                    yield ObjectEntry(each["Key"], int(each["Size"]))
+
+    async def folders(
+        self, prefix: str, *, after: str, before: str, of_uploads: bool = False
+    ) -> AsyncGenerator[str, None]:
+        operation, start, markers, kind = (
+            ("list_multipart_uploads", "KeyMarker", _UPLOAD_MARKERS, "Uploads")
+            if of_uploads
+            else ("list_objects_v2", "StartAfter", _OBJECT_MARKERS, "Contents")
+        )
+        asked = {"Delimiter": "/", start: after}
+        async with aclosing(self._calls.pages(operation, prefix, asked, markers)) as pages:
+            async for page in pages:
+                found = [each["Prefix"] for each in page.get("CommonPrefixes", ())]
+                for folder in found:
+                    if after < folder < before:
+                        yield folder.removeprefix(prefix).removesuffix("/")
+                # Files beside the folders fill pages too.
+                if any(key >= before for key in (*found, *(each["Key"] for each in page.get(kind, ())))):
+                    return
+
+    async def uploads(self, prefix: str) -> list[Upload]:
+        async with aclosing(
+            self._calls.pages("list_multipart_uploads", prefix, {}, _UPLOAD_MARKERS)
+        ) as pages:
+            return [
+                Upload(each["Key"], each["UploadId"])
+                async for page in pages
+                for each in page.get("Uploads", ())
+            ]
+
+    async def begin(self, key: str) -> Upload:
+        reply = await self._calls.call(
+            "write",
+            key,
+            "create_multipart_upload",
+            Key=key,
+            ChecksumAlgorithm="CRC32",
+            **self._encryption,
+        )
+        return Upload(key, self._calls.required(reply, "UploadId", "write", key))
+
+    async def send(self, upload: Upload, number: int, data: bytes) -> UploadedPart:
+        checksum = await _crc32(data)
+        reply = await self._calls.call(
+            "write",
+            upload.key,
+            "upload_part",
+            Key=upload.key,
+            UploadId=upload.id,
+            PartNumber=number,
+            Body=io.BytesIO(data),
+            ChecksumCRC32=checksum,
+        )
+        return UploadedPart(number, self._calls.required(reply, "ETag", "write", upload.key), checksum)
+
+    async def complete(
+        self, upload: Upload, parts: Sequence[UploadedPart], *, if_absent: bool = False
+    ) -> bool:
+        named = [
+            {"PartNumber": each.number, "ETag": each.etag, "ChecksumCRC32": each.checksum} for each in parts
+        ]
+        reply = await self._calls.call(
+            "write",
+            upload.key,
+            "complete_multipart_upload",
+            UPLOAD_GONE | (_CONDITION if if_absent else frozenset()),
+            Key=upload.key,
+            UploadId=upload.id,
+            MultipartUpload={"Parts": named},
+            **({"IfNoneMatch": "*"} if if_absent else {}),
+        )
+        return reply is not None and bool(self._calls.required(reply, "ETag", "write", upload.key))
+
+    async def abort(self, upload: Upload) -> None:
+        await self._calls.call(
+            "clear up",
+            upload.key,
+            "abort_multipart_upload",
+            UPLOAD_GONE,
+            Key=upload.key,
+            UploadId=upload.id,
+        )
+
+    async def _read(self, key: str, size: int, span: Mapping[str, str]) -> StoredObject:
+        from poolcensus.storage.s3.http import read_body  # noqa: PLC0415 - loaded by whoever opened the client
+
+        with anyio.fail_after(LONGEST_CALL):
+            reply = await self._calls.send("get_object", Key=key, **span)
+            body = await read_body(reply["Body"], size)
+        headers = reply["ResponseMetadata"]["HTTPHeaders"]
+        modified = headers.get("last-modified", "")
+        return StoredObject(
+            body,
+            self._calls.required(reply, "ETag", "read", key),
+            _age(headers.get("date", ""), modified),
+            modified,
+        )
+
+
+async def _crc32(data: bytes) -> str:
+    sum_ = await to_thread.run_sync(zlib.crc32, data)
+    return b64encode(sum_.to_bytes(4, "big")).decode("ascii")
+
+
+def _age(date: str, modified: str) -> float | None:
+    try:
+        now, written = _moment(date), _moment(modified)
+    except ValueError:
+        return None
+    # S3 refuses the signatures of clocks that are further off: such a date is not that of its clock.
+    if abs(now - time.time()) > _LARGEST_SKEW or written > now + _SECONDS_ARE_WHOLE:
+        return None
+    return max(0.0, now - written)
+
+
+def _moment(text: str) -> float:
+    """Return the epoch seconds of a date in a header. Raises `ValueError`."""
+    found = parsedate_to_datetime(text)
+    return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).timestamp()
