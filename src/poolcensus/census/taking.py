@@ -18,7 +18,6 @@ from poolcensus.census.publication import Publication
 from poolcensus.census.run import Run
 from poolcensus.config.secrets import with_secrets
 from poolcensus.errors import CensusError, FatalError
-from poolcensus.loops import in_thread
 from poolcensus.operations import operation_named
 from poolcensus.scope.given import GivenAccounts
 from poolcensus.scope.joining import open_all, prepare_all
@@ -42,33 +41,29 @@ def take_part(task: bytes) -> bytes:
     files: dict[str, bytes] = {}
     error: tuple[str, str] | None = None
     try:
-        with _kept(messages, part.log_level):
-            files = anyio.run(partial(_take, part), backend="asyncio")
+        with _kept(messages, part.log_level), TemporaryDirectory(prefix="poolcensus-") as folder:
+            snapshot_id = anyio.run(partial(_take, part, folder), backend="asyncio")
+            files = {file.name: file.read_bytes() for file in Path(folder, snapshot_id).iterdir()}
     except CensusError as failure:
         error = (type(failure).__name__, str(failure))
     return msgspec.msgpack.encode(PartResult(files, error, tuple(messages)))
 
 
-async def _take(task: PartTask) -> dict[str, bytes]:
+async def _take(task: PartTask, folder: str) -> str:
+    """Publish the snapshot of a part in a folder, and return its id."""
     settings = with_secrets(task.settings, task.secrets, task.organization, os.environ)
     operation = operation_named(task.operation)
     if operation is None:
         raise FatalError(f"a worker does not know the operation {task.operation}")
     given = GivenAccounts(task.accounts, task.organization, task.parts)
-    with TemporaryDirectory(prefix="poolcensus-") as folder:
-        publication = Publication(settings, operation, folder, snapshot_id=task.snapshot_id)
-        run = Run(settings, operation)
-        async with (
-            prepare_all(settings, tracing()) as joined,
-            publication.store(joined) as store,
-            open_all(operation, joined, given) as organizations,
-        ):
-            manifest = await publication.collect(organizations, store, run)
-        return await in_thread(_read, Path(folder, manifest.snapshot_id))
-
-
-def _read(folder: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in folder.iterdir()}
+    publication = Publication(settings, operation, folder, snapshot_id=task.snapshot_id)
+    async with (
+        prepare_all(settings, tracing()) as joined,
+        publication.store(joined) as store,
+        open_all(operation, joined, given) as organizations,
+    ):
+        manifest = await publication.collect(organizations, store, Run(settings, operation))
+    return manifest.snapshot_id
 
 
 class _Keeping(logging.Handler):

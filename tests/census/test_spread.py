@@ -1,0 +1,323 @@
+"""A run whose accounts are asked by workers comes to the same as one that asks them itself."""
+
+from __future__ import annotations
+
+import logging
+import re
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import anyio
+import msgspec
+import pytest
+from anyio import to_thread
+
+import poolcensus
+from poolcensus.census import Census
+from poolcensus.census import api as census_api
+from poolcensus.census.part import PartResult, PartTask, decode_task, encode_task
+from poolcensus.census.taking import take_part
+from poolcensus.config.secrets import VARIABLE, environment_of, without_secrets
+from poolcensus.errors import CredentialsError, FatalError, NotPublishedError, SettingsError
+from poolcensus.model import Outcome, Shard
+from poolcensus.snapshot import verify
+from poolcensus.workers import WorkerLostError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine
+
+    from census_lab import Lab
+    from poolcensus.config import Settings
+    from poolcensus.snapshot import Snapshot
+    from two_organizations import Two
+
+    Start = Callable[..., Coroutine[None, None, Lab]]
+    Use = Callable[["InThreads"], "InThreads"]
+
+MIXED = {
+    "suspended": 0.1,
+    "scp_denied": 0.1,
+    "no_role": 0.1,
+    "access_denied": 0.1,
+    "opt_in_disabled": 0.3,
+}
+_OF_THE_RUN = re.compile(
+    rb'"(?:snapshot_id|collected_at|request_id)":(?:"[^"]*"|null),?|"(?:attempts|seconds)":[^,}]*,'
+)
+
+
+class InThreads:
+    """Workers that are threads, each with a loop of its own. `spoil` fails a task, or changes its result."""
+
+    def __init__(self, size: int, spoil: Callable[[PartTask, bytes], bytes] = lambda _, data: data) -> None:
+        self.size = size
+        self.tasks: list[bytes] = []
+        self._spoil = spoil
+        self._limiter = anyio.CapacityLimiter(size)
+
+    async def run(self, key: str, task: bytes) -> bytes:
+        assert re.fullmatch(r"[0-9TZ]+-[0-9a-f]{6}-[a-z]+-[0-9]+", key)
+        self.tasks.append(task)
+        data = await to_thread.run_sync(take_part, task, limiter=self._limiter)
+        return self._spoil(decode_task(task), data)
+
+
+@pytest.fixture
+def by(monkeypatch: pytest.MonkeyPatch) -> Use:
+    """Have the next runs ask their accounts by these workers."""
+
+    def use(workers: InThreads) -> InThreads:
+        @asynccontextmanager
+        async def open_workers(_: Settings) -> AsyncIterator[InThreads]:
+            yield workers
+
+        monkeypatch.setattr(census_api, "open_workers", open_workers)
+        return workers
+
+    return use
+
+
+def lines(snapshot: Snapshot) -> list[list[bytes]]:
+    """The bytes of a snapshot's files, sorted, but for what belongs to the run."""
+    return [
+        sorted(_OF_THE_RUN.sub(b"", line) for line in path.read_bytes().splitlines(keepends=True))
+        for path in (snapshot.pools_path, snapshot.targets_path)
+    ]
+
+
+@pytest.mark.parametrize("size", [1, 3])
+async def test_the_files_are_those_of_a_run_without_workers(lab: Start, by: Use, size: int) -> None:
+    here = await lab(accounts=60, mean_pools=6, page_size=4, seed=11, **MIXED)
+    alone = await here.collect(include_ou_path=True, include_account_tags=True)
+    workers = by(InThreads(size))
+    spread = await here.collect(include_ou_path=True, include_account_tags=True)
+    here.assert_exact(spread)
+    assert lines(spread) == lines(alone)
+    assert not verify(spread)
+    assert len(workers.tasks) > size
+    one, other = spread.manifest, alone.manifest
+    assert (one.outcomes, one.accounts_planned, one.accounts_skipped, one.request) == (
+        other.outcomes,
+        other.accounts_planned,
+        other.accounts_skipped,
+        other.request,
+    )
+    # Each batch asks who its caller is.
+    extra = len(workers.tasks)
+    assert one.totals.requests == other.totals.requests + extra
+    assert one.totals.assume_role_calls == other.totals.assume_role_calls
+    assert one.totals.pages == other.totals.pages
+
+
+async def test_limits_of_the_run_are_divided(lab: Start, by: Use) -> None:
+    here = await lab(accounts=12)
+    workers = by(InThreads(3))
+    await here.collect(concurrency=100, per_region=32, shard=Shard(1, 2))
+    (task, *_) = map(decode_task, workers.tasks)
+    assert (task.settings.concurrency, task.settings.per_region, task.parts) == (33, 10, 2 * 3)
+    assert task.settings.shard is None
+
+
+async def test_a_task_holds_no_secret(lab: Start, by: Use, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = await lab(accounts=4, external_id="canary-external")
+    workers = by(InThreads(2))
+    settings = here.settings(external_id="canary-external", notify_command="curl -H canary-token")
+    monkeypatch.setenv(VARIABLE, environment_of({None: without_secrets(settings)[1]})[VARIABLE])
+    async with Census(settings) as census:
+        here.assert_exact(await census.collect())
+    assert workers.tasks
+    for task in workers.tasks:
+        assert b"canary" not in task
+        assert here.simulator.secret_access_key.encode() not in task
+
+
+async def test_a_worker_without_the_external_id_says_what_it_lacks(lab: Start, by: Use) -> None:
+    here = await lab(accounts=4, external_id="canary-external")
+    by(InThreads(1))
+    with pytest.raises(CredentialsError, match="POOLCENSUS_EXTERNAL_ID") as raised:
+        await here.collect(external_id="canary-external")
+    assert "canary" not in str(raised.value)
+    assert not [each for each in here.dest.iterdir() if each.name[0] != "."]
+
+
+async def test_its_own_external_id_is_enough(lab: Start, by: Use, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = await lab(accounts=4, external_id="canary-external")
+    by(InThreads(1))
+    monkeypatch.setenv("POOLCENSUS_EXTERNAL_ID", "canary-external")
+    here.assert_exact(await here.collect())
+
+
+async def test_accounts_whose_worker_is_lost_are_in_the_ledger_and_fail_the_run_no_further(
+    lab: Start, by: Use
+) -> None:
+    here = await lab(accounts=60, mean_pools=3)
+    lost: set[str] = set()
+
+    def spoil(task: PartTask, data: bytes) -> bytes:
+        if not lost:
+            lost.update(each.id for each in task.accounts)
+            raise WorkerLostError("the worker that had this account was lost 3 times")
+        return data
+
+    by(InThreads(2, spoil))
+    snapshot = await here.collect()
+    assert not verify(snapshot)
+    results = list(snapshot.targets())
+    assert len(results) == 60 * 3
+    assert {each.account_id for each in results if each.outcome is Outcome.ERROR} == lost
+    assert {each.error_code for each in results if each.account_id in lost} == {"WorkerLost"}
+    assert not [each for each in snapshot.pools() if each.account_id in lost]
+    with pytest.raises(NotPublishedError):
+        lost.clear()
+        await here.collect(strict=True)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda files: files.pop("targets.ndjson.zst"), id="a file is missing"),
+        pytest.param(
+            lambda files: files.update({"pools.ndjson.zst": files["pools.ndjson.zst"][:-9]}),
+            id="a file is cut",
+        ),
+        pytest.param(lambda files: files.pop("manifest.json"), id="no manifest"),
+    ],
+)
+async def test_what_is_damaged_on_its_way_ends_the_run(
+    lab: Start, by: Use, change: Callable[[dict[str, bytes]], object]
+) -> None:
+    here = await lab(accounts=6, mean_pools=9)
+
+    def spoil(_: PartTask, data: bytes) -> bytes:
+        result = msgspec.msgpack.decode(data, type=PartResult)
+        change(result.files)
+        return msgspec.msgpack.encode(result)
+
+    by(InThreads(2, spoil))
+    with pytest.raises(FatalError, match="what a worker brought can't be used"):
+        await here.collect()
+    assert not [each for each in here.dest.iterdir() if each.name[0] != "."]
+
+
+async def test_another_batchs_accounts_are_not_taken_for_its_own(lab: Start, by: Use) -> None:
+    here = await lab(accounts=12)
+    first: list[bytes] = []
+
+    def spoil(_: PartTask, data: bytes) -> bytes:
+        first.append(data)
+        return first[0]
+
+    by(InThreads(1, spoil))
+    with pytest.raises(FatalError, match="was not asked for"):
+        await here.collect()
+
+
+async def test_accounts_that_a_worker_left_out_are_missed(lab: Start, by: Use) -> None:
+    here = await lab(accounts=6)
+
+    class Fewer(InThreads):
+        async def run(self, key: str, task: bytes) -> bytes:
+            decoded = decode_task(task)
+            fewer = msgspec.structs.replace(decoded, accounts=decoded.accounts[1:])
+            return await super().run(key, encode_task(fewer))
+
+    by(Fewer(1))
+    with pytest.raises(FatalError, match="is missing"):
+        await here.collect()
+
+
+async def test_what_workers_log_is_logged_once(lab: Start, by: Use, caplog: pytest.LogCaptureFixture) -> None:
+    here = await lab(accounts=30)
+
+    def spoil(_: PartTask, data: bytes) -> bytes:
+        result = msgspec.msgpack.decode(data, type=PartResult)
+        return msgspec.msgpack.encode(
+            msgspec.structs.replace(result, messages=((logging.WARNING, "the clock is wrong"),))
+        )
+
+    by(InThreads(2, spoil))
+    await here.collect()
+    assert [each.message for each in caplog.records].count("the clock is wrong") == 1
+
+
+async def test_at_the_deadline_every_target_has_an_outcome(lab: Start, by: Use) -> None:
+    here = await lab(accounts=40)
+
+    class Hanging(InThreads):
+        async def run(self, key: str, task: bytes) -> bytes:
+            if self.tasks:
+                self.tasks.append(task)
+                await anyio.sleep_forever()
+            return await super().run(key, task)
+
+    by(Hanging(2))
+    snapshot = await here.collect(deadline=3)
+    assert not verify(snapshot)
+    outcomes = snapshot.manifest.outcomes
+    assert snapshot.manifest.totals.targets == 40 * 3
+    assert outcomes.keys() <= {
+        Outcome.OK,
+        Outcome.EMPTY,
+        Outcome.REGION_DISABLED,
+        Outcome.TIMED_OUT,
+        Outcome.CANCELLED,
+    }
+    assert outcomes[Outcome.TIMED_OUT]
+    assert outcomes[Outcome.CANCELLED]
+
+
+async def test_a_run_that_was_stopped_goes_on_with_what_its_workers_had_brought(lab: Start, by: Use) -> None:
+    here = await lab(accounts=60, mean_pools=4)
+    by(InThreads(1))
+    async with Census(here.settings()) as census, anyio.create_task_group() as group:
+        group.start_soon(census.collect)
+        with anyio.fail_after(60):
+            while census.progress().done < 30:
+                await anyio.sleep(0.005)
+        group.cancel_scope.cancel()
+        done = census.progress().done
+    assert census.resumable
+    assert done < 60 * 3
+    before = here.calls("workspaces.DescribeWorkspacesPools")
+    workers = by(InThreads(2))
+    snapshot = await here.collect(resume=True)
+    here.assert_exact(snapshot)
+    assert not verify(snapshot)
+    asked = sum(len(decode_task(task).accounts) for task in workers.tasks)
+    assert asked < 60
+    assert before < here.calls("workspaces.DescribeWorkspacesPools")
+
+
+async def test_several_organizations_are_spread_over_the_same_workers(two: Two, by: Use) -> None:
+    async with poolcensus.Census(two.settings()) as census:
+        alone = await census.collect()
+    by(InThreads(2))
+    async with poolcensus.Census(two.settings()) as census:
+        spread = await census.collect()
+    assert lines(spread) == lines(alone)
+    assert [each.accounts_planned for each in spread.manifest.organizations] == [3, 2]
+
+
+async def test_a_stream_is_refused(lab: Start) -> None:
+    here = await lab(accounts=2)
+    async with Census(here.settings(engine="dask")) as census:
+        with pytest.raises(SettingsError, match="collect"):
+            async for _ in census.pools():
+                pass
+
+
+async def test_workers_with_credentials_of_another_account_are_told_apart(lab: Start, by: Use) -> None:
+    here = await lab(accounts=6)
+
+    def spoil(_: PartTask, data: bytes) -> bytes:
+        result = msgspec.msgpack.decode(data, type=PartResult)
+        manifest = result.files["manifest.json"].replace(
+            b'"account": "000000000001"', b'"account": "000000000002"'
+        )
+        return msgspec.msgpack.encode(
+            msgspec.structs.replace(result, files={**result.files, "manifest.json": manifest})
+        )
+
+    by(InThreads(1, spoil))
+    with pytest.raises(CredentialsError, match="as account 000000000002, and this run as"):
+        await here.collect()
