@@ -36,10 +36,12 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("poolcensus")
 
-# A batch costs a tenth of a second before its first call: a session, the caller's identity, connections. With
-# so many accounts that is a small part of its time, and what it brings is a few megabytes at most, but for
-# accounts with very many pools.
-_MOST_IN_A_BATCH: Final = 50
+# A batch costs a few tenths of a second before it is in full flow: a session, the caller's identity,
+# connections, roles. With so many accounts that is a small part of its time; what it brings is some megabytes,
+# and what is lost with a worker some seconds.
+_MOST_IN_A_BATCH: Final = 200
+# While more are listed, a worker that has nothing to do is not kept waiting for a full batch.
+_ENOUGH_TO_BEGIN: Final = 40
 _LEAST_IN_A_BATCH: Final = 5
 # Beyond one batch for each place of a worker, so that none waits while what it brought is put away.
 _AHEAD: Final = 1
@@ -192,11 +194,10 @@ class SpreadEngine:
         places = max(self._workers.size, 1)
         if len(self._under_way) >= places + _AHEAD:
             return ()
-        if not self._listed:
-            size = _MOST_IN_A_BATCH if len(self._waiting) >= _MOST_IN_A_BATCH else 0
-        else:
-            share = ceil(len(self._waiting) / (2 * places))
-            size = min(max(share, _LEAST_IN_A_BATCH), _MOST_IN_A_BATCH, len(self._waiting))
+        if not self._listed and (len(self._waiting) < _ENOUGH_TO_BEGIN or len(self._under_way) >= places):
+            return ()
+        share = ceil(len(self._waiting) / (2 * places)) if self._listed else len(self._waiting)
+        size = min(max(share, _LEAST_IN_A_BATCH), _MOST_IN_A_BATCH, len(self._waiting))
         return tuple(self._waiting.popleft() for _ in range(size))
 
     async def _run_batch(self, number: int, batch: tuple[Account, ...]) -> None:
