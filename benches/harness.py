@@ -32,6 +32,8 @@ REGIONS = (
     "eu-central-1,eu-west-1,eu-west-2,eu-west-3,il-central-1,sa-east-1,us-east-1,us-west-2"
 )
 POOLCENSUS = (sys.executable, "-m", "poolcensus")
+# The same calls with no SDK and no safety: over asyncio's protocols alone, and over aiohttp.
+FLOORS = ("lower_floor", "floor")
 _LINE = b'{"account_id":'
 _BLOCK = 1 << 16
 
@@ -328,6 +330,15 @@ def ratio(costs: Sequence[Cost], base: Sequence[Cost], what: str = "wall") -> fl
     pairs = zip(costs, base, strict=True)
     middle: float = statistics.median(getattr(one, what) / getattr(other, what) for one, other in pairs)
     return round(middle, 3)
+
+
+def of_floors(costs: Sequence[Cost], all_costs: Mapping[str, Sequence[Cost]]) -> dict[str, float]:
+    """Return the ratios of wall time and of CPU to those of both floors, which have to be among all."""
+    return {
+        f"{prefix}of_{floor}": ratio(costs, all_costs[floor], what)
+        for floor in FLOORS
+        for prefix, what in (("", "wall"), ("cpu_", "cpu"))
+    }
 
 
 def numbers(text: str) -> list[int]:
