@@ -15,7 +15,7 @@ from harness import HERE
 FULL: dict[str, list[list[str]]] = {
     "startup": [[]],
     "codec": [[]],
-    "throughput": [[], ["--accounts", "100", "--all"]],
+    "throughput": [[], ["--accounts", "400", "--tls"], ["--accounts", "100", "--all"]],
     "transports": [[]],
     "telemetry": [[]],
     "scaling": [[]],
@@ -31,11 +31,15 @@ FULL: dict[str, list[list[str]]] = {
 QUICK: dict[str, list[list[str]]] = {
     "startup": [["--rounds", "3"]],
     "codec": [["--pages", "50", "--rounds", "5"]],
-    "throughput": [["--accounts", "100", "--rounds", "1"], ["--accounts", "5", "--all", "--rounds", "1"]],
+    "throughput": [
+        ["--accounts", "100", "--rounds", "1"],
+        ["--accounts", "40", "--tls", "--rounds", "1"],
+        ["--accounts", "5", "--all", "--rounds", "1"],
+    ],
     "transports": [["--accounts", "40", "--latency", "exponential:50", "--rounds", "1"]],
     "telemetry": [["--accounts", "20", "--rounds", "1"]],
     "scaling": [["--accounts", "10,50", "--pages", "1,40", "--total-pages", "600", "--rounds", "1"]],
-    "latency": [["--accounts", "60", "--latency", "exponential:50", "--rounds", "1"]],
+    "latency": [["--accounts", "60", "--latency", "exponential:50,exponential:50+tls", "--rounds", "1"]],
     "throttling": [["--accounts", "30", "--regimes", "random-20,pair-2,region", "--rounds", "1"]],
     "loop": [["--accounts", "100", "--rounds", "1"]],
     "memory": [["--pools", "50000", "--accounts", "100", "--slow-pools", "25000", "--parts", "10,1"]],

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import ssl
 import statistics
 import subprocess
 import sys
@@ -31,6 +32,8 @@ REGIONS = (
     "eu-central-1,eu-west-1,eu-west-2,eu-west-3,il-central-1,sa-east-1,us-east-1,us-west-2"
 )
 POOLCENSUS = (sys.executable, "-m", "poolcensus")
+# The same calls with no SDK and no safety: over asyncio's protocols alone, and over aiohttp.
+FLOORS = ("lower_floor", "floor")
 _LINE = b'{"account_id":'
 _BLOCK = 1 << 16
 
@@ -58,7 +61,9 @@ class BenchError(Exception):
 class Simulation:
     """A simulator that serves in a process of its own."""
 
-    def __init__(self, process: subprocess.Popen[str], announced: Mapping[str, str]) -> None:
+    def __init__(
+        self, process: subprocess.Popen[str], announced: Mapping[str, str], authority: Path | None = None
+    ) -> None:
         self.url = announced["endpoint_url"]
         self.environment = {
             **_clean_environment(),
@@ -66,6 +71,13 @@ class Simulation:
             "AWS_ACCESS_KEY_ID": announced["access_key_id"],
             "AWS_SECRET_ACCESS_KEY": announced["secret_access_key"],
         }
+        # No proxy of the environment: the simulator is on this machine.
+        handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
+        if authority is not None:
+            self.environment["AWS_CA_BUNDLE"] = str(authority)
+            context = ssl.create_default_context(cafile=authority)
+            handlers.append(urllib.request.HTTPSHandler(context=context))
+        self._opener = urllib.request.build_opener(*handlers)
         self._stat = Path(f"/proc/{process.pid}/stat")
 
     def reset(self) -> None:
@@ -102,8 +114,7 @@ class Simulation:
 
     def _open(self, what: str, method: str) -> Any:  # noqa: ANN401 - typeshed types the reply so
         request = urllib.request.Request(f"{self.url}/_simulator/{what}", method=method)
-        # No proxy of the environment: the simulator is on this machine.
-        return urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=600)
+        return self._opener.open(request, timeout=600)
 
 
 def _clean_environment() -> dict[str, str]:
@@ -126,15 +137,20 @@ def _clean_environment() -> dict[str, str]:
 
 
 @contextmanager
-def simulation(*options: str) -> Iterator[Simulation]:
-    """Run `poolcensus simulate` with these options until the block ends."""
-    command = [*POOLCENSUS, "simulate", "--port", "0", "--json", "--until-eof", *options]
+def simulation(*options: str, authority: Path | None = None) -> Iterator[Simulation]:
+    """Run `poolcensus simulate` with these options until the block ends.
+
+    With `authority` it serves TLS, and the certificate that its clients have to trust is in that file.
+    """
+    plain = [*POOLCENSUS, "simulate"]
+    tls = [sys.executable, str(HERE / "material" / "tls_simulator.py"), str(authority)]
+    command = [*(plain if authority is None else tls), "--port", "0", "--json", "--until-eof", *options]
     # It ends with its standard input, so that a bench that is killed leaves no simulator behind; one that is
     # terminated leaves no contender and no files either.
     before = signal.signal(signal.SIGTERM, _terminated)
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
-            yield Simulation(process, _announced(process))
+            yield Simulation(process, _announced(process), authority)
         except Exception as error:
             # Whatever the contender says then, that is why.
             if (code := process.poll()) is not None:
@@ -314,6 +330,15 @@ def ratio(costs: Sequence[Cost], base: Sequence[Cost], what: str = "wall") -> fl
     pairs = zip(costs, base, strict=True)
     middle: float = statistics.median(getattr(one, what) / getattr(other, what) for one, other in pairs)
     return round(middle, 3)
+
+
+def of_floors(costs: Sequence[Cost], all_costs: Mapping[str, Sequence[Cost]]) -> dict[str, float]:
+    """Return the ratios of wall time and of CPU to those of both floors, which have to be among all."""
+    return {
+        f"{prefix}of_{floor}": ratio(costs, all_costs[floor], what)
+        for floor in FLOORS
+        for prefix, what in (("", "wall"), ("cpu_", "cpu"))
+    }
 
 
 def numbers(text: str) -> list[int]:

@@ -1,4 +1,4 @@
-"""A census of services that take their time, against the least time that it can take.
+"""A census of services that take their time, against the least time that it can take, and against the floors.
 
 What can't overlap is modelled call by call, with as many in flight as one likes and no time between calls:
 
@@ -14,9 +14,13 @@ bound: the mean of the listing and then the longest chain of the last account al
 
 `run` is from the manifest's start to its end, without the start of Python; `wall` is the whole process. Where
 the CPU seconds come near the path, it is the machine that sets the pace and not the services.
-Target: wall at most 1.3 times the path, better 1.15.
+The floors (see throughput.py) run in turn with it, at the same concurrency. They know who they are: their
+path is shorter by GetCallerIdentity. A latency with `+tls` is that of a simulator that serves TLS; its path
+is the same, without handshakes.
+Targets: wall at most 1.3 times the path, better 1.15; at most 1.15 times the lower floor, better 1.05.
 
     python benches/latency.py
+    python benches/latency.py --latency exponential:150,exponential:150+tls
 """
 
 from __future__ import annotations
@@ -27,7 +31,21 @@ import statistics
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from harness import POOLCENSUS, BenchError, Cost, Simulation, run, scratch, show, simulation, summary, words
+from harness import (
+    FLOORS,
+    POOLCENSUS,
+    BenchError,
+    Contender,
+    Cost,
+    Simulation,
+    of_floors,
+    run,
+    scratch,
+    show,
+    simulation,
+    summary,
+    words,
+)
 from poolcensus.simulator.latency import Clockwork, Latency
 from poolcensus.simulator.world import World, WorldConfig
 
@@ -37,6 +55,7 @@ if TYPE_CHECKING:
 
 PAGE = 25
 ACCOUNTS_A_PAGE = 20
+TLS = "+tls"
 
 
 def main() -> None:
@@ -45,7 +64,14 @@ def main() -> None:
     parser.add_argument(
         "--latency",
         type=words,
-        default=["exponential:50", "exponential:100", "exponential:150", "exponential:200"],
+        default=[
+            "exponential:50",
+            "exponential:100",
+            "exponential:150",
+            "exponential:200",
+            "exponential:150+tls",
+        ],
+        help="of the simulator's replies, each with +tls where it serves TLS",
     )
     parser.add_argument("--accounts", type=int, default=400)
     parser.add_argument("--regions", default="", help="default: all that have WorkSpaces")
@@ -57,39 +83,56 @@ def main() -> None:
     config = WorldConfig(accounts=options.accounts, regions=tuple(filter(None, options.regions.split(","))))
     with scratch() as folder:
         rows = [measure(each, World(config), options, folder) for each in options.latency]
-    columns = ("latency", "path s", "last account s", "calls", "cpu s", "run s", "wall s", "run / path")
-    keys = ("latency", "path", "last_account", "calls", "cpu", "run", "wall", "run_of_path", "of_path")
-    show("latency", options, (*columns, "wall / path"), [[row[key] for key in keys] for row in rows], rows)
+    columns = (
+        *("latency", "path s", "last account s", "calls", "cpu s", "run s", "wall s", "run / path"),
+        *("wall / path", "of the lower floor", "by cpu", "of the floor"),
+    )
+    keys = (
+        *("latency", "path", "last_account", "calls", "cpu", "run", "wall", "run_of_path"),
+        *("of_path", "of_lower_floor", "cpu_of_lower_floor", "of_floor"),
+    )
+    show("latency", options, columns, [[row[key] for key in keys] for row in rows], rows)
 
 
-def measure(latency: str, world: World, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Several runs at one latency, and the path."""
+def measure(kind: str, world: World, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Several runs at one latency, beside the floors, and the path."""
+    latency = kind.removesuffix(TLS)
+    authority = folder / "authority.pem" if kind.endswith(TLS) else None
     pages = pages_of(world)
     opt_in = [region in world.partition.opt_in for region in world.regions]
-    shape = ["--accounts", str(options.accounts), "--latency", latency, "--regions", ",".join(world.regions)]
-    costs: list[Cost] = []
+    regions = ",".join(world.regions)
+    shape = ["--accounts", str(options.accounts), "--latency", latency, "--regions", regions]
+    floors = [Contender(name, regions, options.concurrency, folder) for name in FLOORS]
+    costs: dict[str, list[Cost]] = {name: [] for name in (*FLOORS, "poolcensus")}
     runs: list[float] = []
-    with simulation(*shape) as simulator:
+    with simulation(*shape, authority=authority) as simulator:
+        pools = simulator.pools()
         for number in range(options.rounds):
-            dest = folder / f"{latency.replace(':', '-')}-{number}"
-            command = [*POOLCENSUS, "collect", "--dest", str(dest), "--regions", ",".join(world.regions)]
+            for floor in floors:
+                costs[floor.name].append(floor.run(simulator, pools))
+                check_calls(simulator, pages, any(opt_in), identity=False)
+            dest = folder / f"{kind.replace(':', '-')}-{number}"
+            command = [*POOLCENSUS, "collect", "--dest", str(dest), "--regions", regions]
             command += ["--concurrency", str(options.concurrency)]
             command += ["--per-region", str(options.per_region)] if options.per_region else []
-            costs.append(run(command, simulator))
+            costs["poolcensus"].append(run(command, simulator))
             runs.append(seconds_of(dest))
             check_calls(simulator, pages, any(opt_in))
     paths = [draw(latency, number, pages, opt_in) for number in range(options.draws)]
     path = statistics.mean(whole for whole, _ in paths)
-    wall, inside = statistics.median(each.wall for each in costs), statistics.median(runs)
+    census = summary(kind, costs["poolcensus"])
+    inside = statistics.median(runs)
     return {
-        **summary(latency, costs),
-        "latency": latency,
+        **census,
+        "latency": kind,
         "path": round(path, 3),
         "path_deviation": round(statistics.pstdev(whole for whole, _ in paths), 3),
         "last_account": round(statistics.mean(last for _, last in paths), 3),
         "run": round(inside, 3),
         "run_of_path": round(inside / path, 3),
-        "of_path": round(wall / path, 3),
+        "of_path": round(census["wall"] / path, 3),
+        **of_floors(costs["poolcensus"], costs),
+        "floors": [summary(name, costs[name]) for name in FLOORS],
     }
 
 
@@ -108,10 +151,12 @@ def seconds_of(dest: Path) -> float:
     return (finished - started).total_seconds()
 
 
-def check_calls(simulator: Simulation, pages: Sequence[Sequence[int]], asks_regions: bool) -> None:
+def check_calls(
+    simulator: Simulation, pages: Sequence[Sequence[int]], asks_regions: bool, *, identity: bool = True
+) -> None:
     """Refuse a run that made other calls than the model has: it would be held against the wrong path."""
     expected = {
-        "sts.GetCallerIdentity": 1,
+        "sts.GetCallerIdentity": int(identity),
         "organizations.ListAccounts": -(-len(pages) // ACCOUNTS_A_PAGE),
         "sts.AssumeRole": len(pages) - 1,
         "account.ListRegions": len(pages) if asks_regions else 0,

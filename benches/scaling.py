@@ -1,9 +1,9 @@
 """How the cost of a census grows: with accounts, and with pages in one account and region.
 
-Two curves of poolcensus and of the floor: more accounts with a few pools each, and the same number of pages
-as many short chains up to a few long ones. A page is a call; the calls are what the simulator counted.
-`us/call` has the start of the process in it, `us/call more` is what the calls beyond those of the size before
-took.
+Two curves of poolcensus and of the floors (see throughput.py): more accounts with a few pools each, and the
+same number of pages as many short chains up to a few long ones. A page is a call; the calls are what the
+simulator counted. `us/call` has the start of the process in it, `us/call more` is what the calls beyond those
+of the size before took.
 
     python benches/scaling.py
     python benches/scaling.py --accounts 10,100,1000,5000
@@ -14,12 +14,12 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from harness import REGIONS, Contender, numbers, ratio, rounds, scratch, show, simulation, summary
+from harness import FLOORS, REGIONS, Contender, numbers, of_floors, rounds, scratch, show, simulation, summary
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-CONTENDERS = ("floor", "poolcensus")
+CONTENDERS = (*FLOORS, "poolcensus")
 # A chain of 400 pages is 400 of these.
 PAGE = 25
 
@@ -51,8 +51,8 @@ def main() -> None:
     show(
         "scaling",
         options,
-        (*columns, "peak MB", "of the floor"),
-        [[row[key] for key in (*keys, "peak_mb", "of_floor")] for row in rows],
+        (*columns, "peak MB", "of the lower floor", "of the floor"),
+        [[row[key] for key in (*keys, "peak_mb", "of_lower_floor", "of_floor")] for row in rows],
         rows,
     )
 
@@ -75,7 +75,7 @@ def measure(
         row |= {"curve": curve, "size": size, "pools": pools}
         row["us_per_call"] = round(row["wall"] / row["calls"] * 1e6, 1)
         row["cpu_us_per_call"] = round(row["cpu"] / row["calls"] * 1e6, 1)
-        row["of_floor"] = ratio(runs, costs["floor"])
+        row |= of_floors(runs, costs)
         found.append(row)
     return found
 

@@ -1,4 +1,7 @@
-"""Throughput side by side: the SDK's idioms, poolcensus, and a collector with no SDK and no safety.
+"""Throughput side by side: the SDK's idioms, poolcensus, and two collectors with no SDK and no safety.
+
+The lower floor has no HTTP library either: no program in Python makes these calls in much less. The floor
+sends through aiohttp.
 
 Each contender runs in a process of its own against one simulator in another, in turn, several times, and has
 to write every pool that the simulator has. The ratios are medians over paired runs; they hold for one machine
@@ -6,15 +9,27 @@ and one run. Compare them, not the seconds.
 
     python benches/throughput.py                          # the fast ones, 1,000 accounts
     python benches/throughput.py --accounts 100 --all     # the slow ones too
+    python benches/throughput.py --accounts 400 --tls     # over TLS
 """
 
 from __future__ import annotations
 
 import argparse
 
-from harness import REGIONS, Contender, ratio, rounds, scratch, show, simulation, summary, words
+from harness import (
+    FLOORS,
+    REGIONS,
+    Contender,
+    of_floors,
+    rounds,
+    scratch,
+    show,
+    simulation,
+    summary,
+    words,
+)
 
-FAST = ("floor", "poolcensus")
+FAST = (*FLOORS, "poolcensus")
 ALL = (*FAST, "shared_client", "boto3_threads", "aioboto3_idiom")
 
 
@@ -27,13 +42,17 @@ def main() -> None:
     parser.add_argument("--concurrency", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--all", action="store_true", help="the contenders that take minutes too")
-    parser.add_argument("--contenders", type=words, help=f"some of {', '.join(ALL)}; the floor always runs")
+    parser.add_argument("--contenders", type=words, help=f"some of {', '.join(ALL)}; the floors always run")
+    parser.add_argument("--tls", action="store_true", help="the simulator serves TLS")
     options = parser.parse_args()
     world = (
         *("--accounts", str(options.accounts), "--regions", options.regions),
         *("--mean-pools", str(options.mean_pools), "--empty", "0.3"),
     )
-    with simulation(*world) as simulator, scratch() as folder:
+    with (
+        scratch() as folder,
+        simulation(*world, authority=folder / "authority.pem" if options.tls else None) as simulator,
+    ):
         contenders = [
             Contender(name, options.regions, options.concurrency, folder) for name in chosen(options)
         ]
@@ -44,20 +63,25 @@ def main() -> None:
         {
             **summary(name, runs),
             "pools": pools,
-            "of_floor": ratio(runs, costs["floor"]),
-            "cpu_of_floor": ratio(runs, costs["floor"], "cpu"),
+            **of_floors(runs, costs),
         }
         for name, runs in costs.items()
     ]
-    columns = ("contender", "wall s", "cpu s", "server's cpu s", "peak MB", "of the floor", "by cpu")
-    keys = ("name", "wall", "cpu", "server_cpu", "peak_mb", "of_floor", "cpu_of_floor")
+    columns = (
+        *("contender", "wall s", "cpu s", "server's cpu s", "peak MB"),
+        *("of the lower floor", "by cpu", "of the floor", "by cpu"),
+    )
+    keys = (
+        *("name", "wall", "cpu", "server_cpu", "peak_mb"),
+        *("of_lower_floor", "cpu_of_lower_floor", "of_floor", "cpu_of_floor"),
+    )
     show("throughput", options, columns, [[row[key] for key in keys] for row in rows], rows)
 
 
 def chosen(options: argparse.Namespace) -> tuple[str, ...]:
     """Return the contenders that were asked for, in their order."""
     if options.contenders:
-        return tuple(name for name in ALL if name == "floor" or name in options.contenders)
+        return tuple(name for name in ALL if name in FLOORS or name in options.contenders)
     return ALL if options.all else FAST
 
 

@@ -1,8 +1,9 @@
-"""Both transports side by side: throughput, latency and memory of the same census.
+"""Both transports side by side, and beside the floors: throughput, latency and memory of the same census.
 
 `busy` is a service that answers at once: the calls themselves are all the work. `far` is one whose replies
-take their time: what counts is what overlaps. Each transport runs in a process of its own against one
-simulator, in turn, several times, and has to write every pool. The ratios are medians over paired runs.
+take their time: what counts is what overlaps. The floors (see throughput.py) make one call less, since they
+know who they are. Each runs in a process of its own against one simulator, in turn, several times, and has to
+write every pool. The ratios are medians over paired runs.
 
     python benches/transports.py                     # 400 accounts
 """
@@ -11,7 +12,18 @@ from __future__ import annotations
 
 import argparse
 
-from harness import REGIONS, Contender, ratio, rounds, scratch, show, simulation, summary
+from harness import (
+    FLOORS,
+    REGIONS,
+    Contender,
+    of_floors,
+    ratio,
+    rounds,
+    scratch,
+    show,
+    simulation,
+    summary,
+)
 
 KINDS = ("fast", "sdk")
 
@@ -28,7 +40,8 @@ def main() -> None:
     options = parser.parse_args()
     rows = []
     with scratch() as folder:
-        contenders = [
+        contenders = [Contender(name, options.regions, options.concurrency, folder) for name in FLOORS]
+        contenders += [
             Contender(
                 f"poolcensus-{kind}", options.regions, options.concurrency, folder, ("--transport", kind)
             )
@@ -43,8 +56,8 @@ def main() -> None:
                 # Nobody pays for the pages that the simulator has not made yet.
                 contenders[0].run(simulator, pools := simulator.pools())
                 costs = rounds(contenders, simulator, pools, options.rounds)
-            base = costs[contenders[0].name]
-            for kind, each in zip(KINDS, costs.values(), strict=True):
+            base = costs["poolcensus-fast"]
+            for kind, each in zip((*FLOORS, *KINDS), costs.values(), strict=True):
                 row = summary(kind, each)
                 row |= {
                     "service": service,
@@ -53,19 +66,16 @@ def main() -> None:
                     "of_fast": ratio(each, base),
                     "cpu_of_fast": ratio(each, base, "cpu"),
                     "memory_of_fast": ratio(each, base, "peak_mb"),
+                    **of_floors(each, costs),
                 }
                 rows.append(row)
-    keys = ("wall", "calls_per_second", "cpu", "peak_mb", "of_fast", "cpu_of_fast", "memory_of_fast")
+    keys = (
+        *("wall", "calls_per_second", "cpu", "peak_mb", "of_fast", "cpu_of_fast", "memory_of_fast"),
+        *("of_lower_floor", "cpu_of_lower_floor", "of_floor"),
+    )
     columns = (
-        "transport",
-        "service",
-        "s",
-        "calls/s",
-        "CPU s",
-        "MB",
-        "time of fast",
-        "CPU of fast",
-        "MB of fast",
+        *("transport", "service", "s", "calls/s", "CPU s", "MB", "time of fast", "CPU of fast", "MB of fast"),
+        *("of the lower floor", "by CPU", "of the floor"),
     )
     table = [(row["name"], row["service"], *(row[key] for key in keys)) for row in rows]
     show("transports", options, columns, table, rows)

@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import os
 import re
+import ssl
 import sys
 import time
 from functools import lru_cache
@@ -23,6 +24,7 @@ import orjson
 
 URL = os.environ["AWS_ENDPOINT_URL"] + "/"
 HOST = URL.split("/")[2]
+TLS = ssl.create_default_context(cafile=os.environ.get("AWS_CA_BUNDLE")) if URL.startswith("https:") else True
 CALLER = (os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"], "")
 ROLE = "PoolCensusReader"
 OPT_IN = {"af-south-1", "il-central-1", "ap-southeast-5"}
@@ -154,7 +156,7 @@ class Floor:
 
 async def main(regions: list[str], out: BinaryIO, concurrency: int) -> None:
     """Read everything."""
-    connector = aiohttp.TCPConnector(limit=concurrency)
+    connector = aiohttp.TCPConnector(limit=concurrency, ssl=TLS)
     async with aiohttp.ClientSession(connector=connector) as session:
         await Floor(session, regions, out).run(concurrency)
 

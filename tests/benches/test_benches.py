@@ -16,6 +16,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="benches read /p
 
 BENCHES = Path(__file__).parents[2] / "benches"
 TWO = "us-east-1,af-south-1"
+OF_FLOORS = ("of_lower_floor", "cpu_of_lower_floor", "of_floor", "cpu_of_floor")
 
 
 def bench(name: str, *options: str) -> dict[str, Any]:
@@ -70,10 +71,20 @@ def test_throughput_has_every_contender_find_every_pool(
 ) -> None:
     found = bench("throughput", "--accounts", "2", "--regions", TWO, "--rounds", "1", *options)
     rows = found["rows"]
-    assert names(rows) == ["floor", "poolcensus", *others]
-    assert_positive(rows, "wall", "cpu", "peak_mb", "pools", "calls", "of_floor", "cpu_of_floor")
-    assert rows[0]["of_floor"] == 1
+    assert names(rows) == ["lower_floor", "floor", "poolcensus", *others]
+    assert_positive(rows, "wall", "cpu", "peak_mb", "pools", "calls", *OF_FLOORS)
+    assert rows[0]["of_lower_floor"] == rows[1]["of_floor"] == 1
+    # A census asks who it is, and the floors know.
+    assert [row["calls"] - rows[0]["calls"] for row in rows[:3]] == [0, 0, 1]
     assert found["options"]["accounts"] == 2
+
+
+@pytest.mark.long
+def test_throughput_over_tls_has_the_same_calls() -> None:
+    rows = bench("throughput", "--accounts", "2", "--regions", TWO, "--rounds", "1", "--tls")["rows"]
+    assert names(rows) == ["lower_floor", "floor", "poolcensus"]
+    assert_positive(rows, "wall", "cpu", *OF_FLOORS)
+    assert [row["calls"] - rows[0]["calls"] for row in rows] == [0, 0, 1]
 
 
 @pytest.mark.long
@@ -81,10 +92,13 @@ def test_transports_are_side_by_side() -> None:
     small = ("--accounts", "2", "--regions", TWO, "--rounds", "1", "--latency", "5")
     rows = bench("transports", *small)["rows"]
     assert [(row["name"], row["service"]) for row in rows] == [
-        (kind, service) for service in ("busy", "far") for kind in ("fast", "sdk")
+        (kind, service) for service in ("busy", "far") for kind in ("lower_floor", "floor", "fast", "sdk")
     ]
     assert_positive(rows, "wall", "cpu", "peak_mb", "calls", "calls_per_second", "of_fast", "memory_of_fast")
-    assert len({(row["pools"], row["calls"]) for row in rows}) == 1
+    assert_positive(rows, *OF_FLOORS)
+    assert len({row["pools"] for row in rows}) == 1
+    # A census asks who it is, and the floors know.
+    assert [row["calls"] - rows[0]["calls"] for row in rows] == [0, 0, 1, 1] * 2
 
 
 @pytest.mark.long
@@ -100,29 +114,29 @@ def test_scaling_has_both_curves() -> None:
     small = ("--accounts", "1,3", "--pages", "2", "--total-pages", "4")
     rows = bench("scaling", *small, "--regions", TWO, "--rounds", "1")["rows"]
     assert [(row["curve"], row["size"], row["name"]) for row in rows] == [
-        ("accounts", 1, "floor"),
-        ("accounts", 1, "poolcensus"),
-        ("accounts", 3, "floor"),
-        ("accounts", 3, "poolcensus"),
-        ("pages", 2, "floor"),
-        ("pages", 2, "poolcensus"),
+        (curve, size, name)
+        for curve, size in (("accounts", 1), ("accounts", 3), ("pages", 2))
+        for name in ("lower_floor", "floor", "poolcensus")
     ]
-    assert_positive(rows, "wall", "calls", "us_per_call", "cpu_us_per_call", "peak_mb", "of_floor")
-    assert [row["us_per_call_more"] is None for row in rows] == [True, True, False, False, True, True]
+    assert_positive(rows, "wall", "calls", "us_per_call", "cpu_us_per_call", "peak_mb", *OF_FLOORS)
+    assert [row["us_per_call_more"] is None for row in rows] == [True] * 3 + [False] * 3 + [True] * 3
     # One account, two regions, two pages each of 25 pools.
     assert rows[-1]["pools"] == 100
-    # GetCallerIdentity, ListAccounts, ListRegions and the four pages; the floor knows who it is.
-    assert [row["calls"] for row in rows[-2:]] == [6, 7]
+    # GetCallerIdentity, ListAccounts, ListRegions and the four pages; the floors know who they are.
+    assert [row["calls"] for row in rows[-3:]] == [6, 6, 7]
 
 
 @pytest.mark.long
 def test_latency_is_held_against_the_path() -> None:
     small = ("--accounts", "3", "--regions", TWO, "--rounds", "1", "--draws", "20")
-    (row,) = bench("latency", *small, "--latency", "exponential:5")["rows"]
-    assert_positive([row], "path", "path_deviation", "last_account", "run", "wall", "run_of_path")
-    assert row["last_account"] <= row["path"]
-    assert row["run"] <= row["wall"]
-    assert row["of_path"] > 1
+    rows = bench("latency", *small, "--latency", "exponential:5,exponential:5+tls")["rows"]
+    assert [row["latency"] for row in rows] == ["exponential:5", "exponential:5+tls"]
+    assert_positive(rows, "path", "path_deviation", "last_account", "run", "wall", "run_of_path", *OF_FLOORS)
+    for row in rows:
+        assert row["last_account"] <= row["path"]
+        assert row["run"] <= row["wall"]
+        assert row["of_path"] > 1
+        assert names(row["floors"]) == ["lower_floor", "floor"]
 
 
 @pytest.mark.long
@@ -173,9 +187,12 @@ def test_query_has_both_contenders_find_the_same() -> None:
 @pytest.mark.long
 def test_startup_is_beside_a_bare_interpreter() -> None:
     rows = bench("startup", "--rounds", "1")["rows"]
-    assert names(rows) == ["python -c pass", "--version", "--help", "collect --help", "collect"]
-    assert_positive(rows, "wall", "cpu", "peak_mb")
-    assert rows[-1]["calls"] == 2
+    quiet = ["python -c pass", "--version", "--help", "collect --help"]
+    assert names(rows) == [*quiet, "lower_floor", "floor", "collect"]
+    assert_positive(rows, "wall", "cpu", "peak_mb", "of_python")
+    assert_positive(rows[len(quiet) :], *OF_FLOORS)
+    # ListAccounts or GetCallerIdentity, and the page.
+    assert [row["calls"] for row in rows] == [0] * len(quiet) + [2, 2, 2]
 
 
 def test_codec_is_beside_bare_orjson() -> None:
@@ -247,14 +264,46 @@ def test_all_has_every_bench(modules: None) -> None:
     assert set(catalogue.FULL) == set(catalogue.QUICK) == every
 
 
-def test_a_contender_that_misses_a_pool_is_refused(harness: ModuleType, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["lower_floor", "floor"])
+def test_a_contender_that_misses_a_pool_is_refused(harness: ModuleType, tmp_path: Path, name: str) -> None:
     world = ("--accounts", "1", "--regions", "us-east-1", "--pools-per-target", "3")
     with harness.simulation(*world) as simulator:
         assert simulator.pools() == 3
-        floor = harness.Contender("floor", "us-east-1", 4, tmp_path)
+        floor = harness.Contender(name, "us-east-1", 4, tmp_path)
         assert floor.run(simulator, 3).wall > 0
-        with pytest.raises(harness.BenchError, match="floor wrote 3 pools, and there are 4"):
+        with pytest.raises(harness.BenchError, match=f"{name} wrote 3 pools, and there are 4"):
             floor.run(simulator, 4)
+
+
+def test_the_lower_floor_reads_every_page_and_writes_what_is_there(
+    harness: ModuleType, tmp_path: Path
+) -> None:
+    # 60 accounts are three pages of the listing, and 60 pools three pages of a target.
+    world = ("--accounts", "60", "--regions", TWO, "--pools-per-target", "60")
+    found = tmp_path / "pools.ndjson"
+    with harness.simulation(*world, authority=tmp_path / "authority.pem") as simulator:
+        script = str(BENCHES / "contenders" / "lower_floor.py")
+        harness.run([sys.executable, script, TWO, str(found), "16"], simulator)
+        calls = simulator.stats()["calls"]
+    assert calls == {
+        "organizations.ListAccounts": 3,
+        "sts.AssumeRole": 59,
+        "account.ListRegions": 60,
+        "workspaces.DescribeWorkspacesPools": 360,
+    }
+    pools = [json.loads(line) for line in found.read_bytes().splitlines()]
+    each = {(line["account_id"], line["region"], line["pool"]["PoolId"]) for line in pools}
+    assert len(pools) == len(each) == 60 * 2 * 60
+
+
+@pytest.mark.parametrize("fault", ["throttle:0.5", "reset:0.5", "5xx:1,service=organizations"])
+def test_the_lower_floor_ends_at_the_first_call_that_fails(
+    harness: ModuleType, tmp_path: Path, fault: str
+) -> None:
+    with harness.simulation("--accounts", "60", "--regions", TWO, "--fault", fault) as simulator:
+        floor = harness.Contender("lower_floor", TWO, 16, tmp_path)
+        with pytest.raises(harness.BenchError, match="exit code 1"):
+            floor.run(simulator, 1)
 
 
 def test_a_program_that_fails_is_refused(harness: ModuleType) -> None:
