@@ -8,19 +8,18 @@ import os
 import subprocess
 import sys
 from contextlib import nullcontext, suppress
-from functools import cache, partial, wraps
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 import trustme
 from blockbuster import blockbuster_ctx
-from botocore.loaders import JSONFileLoader, Loader
 from hypothesis import settings
 
 from census_lab import open_labs
 from descriptors import descriptors
 from poolcensus import partitions
-from poolcensus.aws.sdk_data import DataFiles
+from quick_sdk import quick_sdk
 from two_organizations import start_two
 
 if TYPE_CHECKING:
@@ -30,6 +29,9 @@ if TYPE_CHECKING:
     from census_lab import Lab
     from two_organizations import Two
 
+
+# What is imported and collected stays: to look for garbage in it takes a fifth of each worker's start.
+gc.disable()
 
 # Four keep two cores busy, since many tests wait for a service that takes its time.
 _WORKERS = 4
@@ -60,13 +62,15 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
             option.dist = "loadgroup"
 
 
-def pytest_collection_finish() -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
     """Keep the garbage collector off what has been imported.
 
     That is a third of a million objects that stay. To walk them took half of a small census's time.
     """
-    gc.collect()
+    yield
     gc.freeze()
+    gc.enable()
 
 
 # It is read once a process, by the first settings that are made.
@@ -134,31 +138,7 @@ def _name(descriptor: int) -> str:
 
 @pytest.fixture(autouse=True, scope="session")
 def clients_are_made_fast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Read the SDK's own models once a worker, and one authority in the place of all of the world's.
-
-    Each client of the SDK takes a megabyte of JSON and a hundred certificates, a good 100 ms, to call a
-    simulator without TLS.
-    """
-
-    def keeping(reader: type[JSONFileLoader]) -> Callable[[object, str], object]:
-        read = reader.load_file
-        keep = cache(partial(read, reader()))
-
-        @wraps(read)
-        def load_file(files: object, path: str) -> object:
-            # Models alone: whoever reads its tables of endpoints and partitions may write to them.
-            model = path.startswith(Loader.BUILTIN_DATA_PATH) and path.endswith(("service-2", "rule-set-1"))
-            return keep(path) if model else read(files, path)
-
-        return load_file
-
-    nobody = tmp_path_factory.mktemp("authorities") / "cacert.pem"
-    trustme.CA().cert_pem.write_to_path(nobody)
-    with pytest.MonkeyPatch.context() as patch:
-        # Ours, and the one of boto3 in the tests that hear a second opinion.
-        for reader in (DataFiles, JSONFileLoader):
-            patch.setattr(reader, "load_file", keeping(reader))
-        patch.setattr("botocore.httpsession.where", lambda: str(nobody))
+    with quick_sdk(tmp_path_factory.mktemp("authorities")):
         yield
 
 
