@@ -8,6 +8,7 @@ The layers, each importing only what stands below it:
     census | analysis | doctor
                          the library's face | what snapshots say side by side | what a census lacks
     engine               targets to outcomes
+    workers              what runs elsewhere
     scope                which accounts and regions
     snapshot             what is written and read
     storage              where bytes are kept

@@ -251,6 +251,14 @@ def test_report_is_beside_reading_the_same_files() -> None:
     assert rows[0]["page_mb"] < 1
 
 
+def test_workers_are_held_against_one_of_them() -> None:
+    rows = bench(
+        "workers", "--accounts", "4", "--latencies", "1", "--workers", "1", "--rounds", "1", "--regions", TWO
+    )["rows"]
+    assert names(rows) == ["local", "dask 1"]
+    assert_positive(rows, "wall", "start", "calls_per_second", "speed", "peak_mb")
+
+
 def test_all_runs_what_it_is_asked_for() -> None:
     command = [sys.executable, str(BENCHES / "all.py"), "--quick", "--only", "codec"]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=100)

@@ -44,6 +44,7 @@ OPTIONS = {
     ],
     "export": ["--config", "--dest", "--all", "--output", "--json"],
     "report": ["--config", "--dest", "--output"],
+    "merge": ["--config", "--dest", "--compress", "--json"],
     "prune": [
         "--config", "--dest", "--keep-last", "--keep-daily", "--keep-monthly", "--dry-run", "--json",
     ],

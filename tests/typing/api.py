@@ -42,6 +42,7 @@ from poolcensus import (
     KnownGap,
     LockHolder,
     Manifest,
+    MergeError,
     MissingExtraError,
     NotPublishedError,
     OrganizationError,
@@ -227,6 +228,11 @@ async def keeping_some() -> None:
     assert_type(holder, LockHolder | None)
 
 
+async def joining_shards() -> None:
+    merged = await poolcensus.merge(["shards/1", Path("shards/2")], "s3://bucket/nightly", settings=settings)
+    assert_type(merged, Snapshot)
+
+
 async def diagnosing() -> None:
     async with poolcensus.diagnose(settings, accounts=["000000000001"]) as findings:
         async for finding in findings:
@@ -260,7 +266,11 @@ fatal: tuple[type[FatalError], ...] = (
     DestinationLockedError,
     MissingExtraError,
 )
-of_snapshots: tuple[type[SnapshotError], ...] = (DamagedSnapshotError, IncomparableSnapshotsError)
+of_snapshots: tuple[type[SnapshotError], ...] = (
+    DamagedSnapshotError,
+    IncomparableSnapshotsError,
+    MergeError,
+)
 all_of_them: tuple[type[CensusError], ...] = (
     FatalError,
     NotPublishedError,

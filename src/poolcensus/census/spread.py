@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger("poolcensus")
 
 # A batch costs a few tenths of a second before it is in full flow: a session, the caller's identity,
-# connections, roles. With so many accounts that is a small part of its time; what it brings is some megabytes,
-# and what is lost with a worker some seconds.
+# connections, roles. With so many accounts that is a small part of its time; what it brings is some
+# megabytes, and what is lost with a worker some seconds.
 _MOST_IN_A_BATCH: Final = 200
 # While more are listed, a worker that has nothing to do is not kept waiting for a full batch.
 _ENOUGH_TO_BEGIN: Final = 40

@@ -1,0 +1,214 @@
+"""The files for schedulers are what their own fields take, and run lines that the program takes."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import click
+import pytest
+import yaml
+
+from config.deployment import CONFIG, ran, tool
+from poolcensus.cli import COMMANDS, group
+from poolcensus.cli.exits import ExitCode
+from poolcensus.config.readers import shard
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KUBERNETES = CONFIG / "kubernetes"
+STEPS = CONFIG / "step-functions"
+JOBS = ("plan", "shards", "merge")
+
+
+def job(name: str) -> dict[str, Any]:
+    documents = yaml.safe_load_all((KUBERNETES / f"{name}.yaml").read_text(encoding="utf-8"))
+    (found,) = [each for each in documents if each["kind"] == "Job"]
+    assert found["apiVersion"] == "batch/v1"
+    return dict(found["spec"])
+
+
+def script(name: str) -> str:
+    (container,) = job(name)["template"]["spec"]["containers"]
+    assert container["command"] == ["sh", "-ec"]
+    (text,) = container["args"]
+    return str(text)
+
+
+def steps() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((STEPS / "census.asl.json").read_text(encoding="utf-8"))
+    return found
+
+
+def commands_of_steps() -> list[str]:
+    """The lines of the state machine, with what it puts in."""
+    text = (STEPS / "census.asl.json").read_text(encoding="utf-8")
+    found = re.findall(r"States\.Array\(States\.Format\('([^']*)', ([^)]*)\)\)", text)
+    values = {"$.index": "3", "$.count": "8", "$.folder": "/census/run"}
+    lines = []
+    for line, names in found:
+        for name in names.split(", "):
+            line = line.replace("{}", values[name], 1)  # noqa: PLW2901 - one value after the other
+        assert "{}" not in line
+        lines.append(line)
+    return lines
+
+
+def lines() -> list[str]:
+    text = "\n".join([*map(script, JOBS), *commands_of_steps()])
+    for name, value in (("$shard", "3"), ("$SHARDS", "8")):
+        text = text.replace(name, value)
+    return [line.strip() for line in re.findall(r"poolcensus ([^|&\n]*)", text)]
+
+
+def test_there_is_a_line_of_each_job_and_of_each_task() -> None:
+    assert [line.split()[0] for line in lines()] == ["plan", "collect", "merge"] * 2
+
+
+@pytest.mark.parametrize("line", lines())
+def test_each_line_is_one_that_the_program_takes(line: str) -> None:
+    name, *arguments = shlex.split(line)
+    assert name in COMMANDS
+    command: click.Command = import_module(f"poolcensus.cli.{name}").command
+    context = command.make_context(name, arguments, parent=click.Context(group))
+    if name == "collect":
+        assert shard(context.params["shard"]).count == 8
+        assert context.params["resume"] is True
+
+
+@pytest.mark.parametrize("index", range(8))
+def test_each_pod_is_another_shard_with_a_destination_of_its_own(tmp_path: Path, index: int) -> None:
+    program = tmp_path / "poolcensus"
+    program.write_text('#!/bin/sh\necho "$@"\nexit 3\n')
+    program.chmod(0o755)
+    spec = job("shards")
+    assert spec["completionMode"] == "Indexed"
+    assert spec["completions"] == spec["parallelism"] == 8
+    done = subprocess.run(
+        ["/bin/sh", "-ec", script("shards")],
+        check=True,  # 3 is let through
+        capture_output=True,
+        text=True,
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin", "JOB_COMPLETION_INDEX": str(index), "SHARDS": "8"},
+    )
+    assert f"--shard {index + 1}/8 " in done.stdout
+    assert f"--dest /census/shards/{index + 1} " in done.stdout
+
+
+@pytest.mark.parametrize("code", [1, 2, 4, 11, 143])
+def test_what_published_nothing_fails_the_pod(tmp_path: Path, code: int) -> None:
+    program = tmp_path / "poolcensus"
+    program.write_text(f"#!/bin/sh\nexit {code}\n")
+    program.chmod(0o755)
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin", "JOB_COMPLETION_INDEX": "0", "SHARDS": "8"}
+    done = subprocess.run(["/bin/sh", "-ec", script("shards")], check=False, env=env)
+    assert done.returncode != 0
+
+
+def test_the_number_of_shards_stands_in_both_places() -> None:
+    spec = job("shards")
+    (container,) = spec["template"]["spec"]["containers"]
+    values = {each["name"]: each["value"] for each in container["env"]}
+    assert values["SHARDS"] == str(spec["completions"])
+    first = steps()["States"]["Shards"]["Parameters"]
+    assert first["indexes.$"] == f"States.ArrayRange(1, {first['count']}, 1)"
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_pods_have_no_more_rights_than_they_need(name: str) -> None:
+    pod = job(name)["template"]["spec"]
+    assert pod["restartPolicy"] == "Never"
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["runAsUser"] == pod["securityContext"]["fsGroup"] == 10001
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    (container,) = pod["containers"]
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    volumes = {each["name"] for each in pod["volumes"]}
+    assert {each["name"] for each in container["volumeMounts"]} == volumes
+
+
+def test_the_rules_of_failure_name_exit_codes_as_they_are() -> None:
+    def codes(name: str) -> list[int]:
+        rules = job(name)["podFailurePolicy"]["rules"]
+        return [code for each in rules for code in each.get("onExitCodes", {}).get("values", [])]
+
+    assert codes("shards") == [ExitCode.USAGE]
+    assert codes("merge") == [ExitCode.FATAL, ExitCode.USAGE, ExitCode.UNCOVERED]
+
+
+def test_a_shard_ends_in_good_order_before_it_is_ended() -> None:
+    seconds = 90 * 60
+    assert "--deadline 90m" in script("shards")
+    assert job("shards")["activeDeadlineSeconds"] > seconds
+    shard_step = steps()["States"]["Collect"]["ItemProcessor"]["States"]["Shard"]
+    assert shard_step["TimeoutSeconds"] > seconds
+
+
+def test_cfn_lint_takes_the_state_machine_the_task_and_the_policy(tmp_path: Path) -> None:
+    task = json.loads((STEPS / "task-definition.json").read_text(encoding="utf-8"))
+    policy = json.loads((STEPS / "state-machine-policy.json").read_text(encoding="utf-8"))
+    names = ("Cluster", "TaskDefinition", "Subnet", "SecurityGroup")
+    resources = {
+        "Policy": {"Type": "AWS::IAM::ManagedPolicy", "Properties": {"PolicyDocument": policy}},
+        "Task": {"Type": "AWS::ECS::TaskDefinition", "Properties": _in_pascal_case(task)},
+        "Machine": {
+            "Type": "AWS::StepFunctions::StateMachine",
+            "Properties": {
+                "RoleArn": "arn:aws:iam::111122223333:role/StateMachine",
+                "Definition": steps(),
+                "DefinitionSubstitutions": {name: f"{name}-of-yours" for name in names},
+            },
+        },
+    }
+    template = tmp_path / "template.json"
+    template.write_text(json.dumps({"AWSTemplateFormatVersion": "2010-09-09", "Resources": resources}))
+    assert ran(tool("cfn-lint"), "--non-zero-exit-code", "warning", "--", template) == (0, "")
+
+
+def test_each_state_leads_to_one_that_is_there() -> None:
+    machine = steps()
+    states = machine["States"]
+    way = [machine["StartAt"]]
+    while "End" not in states[way[-1]]:
+        way.append(states[way[-1]]["Next"])
+    assert way == [*states]
+
+
+def test_the_policy_names_what_the_state_machine_runs() -> None:
+    policy = (STEPS / "state-machine-policy.json").read_text(encoding="utf-8")
+    task = json.loads((STEPS / "task-definition.json").read_text(encoding="utf-8"))
+    assert f"task-definition/{task['family']}:*" in policy
+    assert task["taskRoleArn"] in policy
+    assert task["executionRoleArn"] in policy
+    (container,) = task["containerDefinitions"]
+    text = (STEPS / "census.asl.json").read_text(encoding="utf-8")
+    assert set(re.findall(r'"Name": "(\w+)"', text)) == {container["name"]}
+    assert container["entryPoint"] == ["sh", "-ec"]
+
+
+# What CloudFormation calls otherwise than ECS itself.
+_NAMES = {"efsVolumeConfiguration": "EFSVolumeConfiguration", "fileSystemId": "FilesystemId", "iam": "IAM"}
+
+
+def _in_pascal_case(value: object) -> object:
+    if isinstance(value, dict):
+        return {
+            # Names of a log driver's options are its own.
+            key if key.startswith("awslogs") else _NAMES.get(key, key[0].upper() + key[1:]): _in_pascal_case(
+                each
+            )
+            for key, each in value.items()
+        }
+    if isinstance(value, list):
+        return [_in_pascal_case(each) for each in value]
+    return value
