@@ -171,6 +171,7 @@ def test_values_are_read(key: str, given_as: object, expected: object) -> None:
         ("filters", [{"name": "PoolName", "operator": "EQUALS", "values": [1]}], "1 to 128"),
         ("compress", "lzma", "none, gzip, zstd"),
         ("shard", "0/3", "1 to N"),
+        ("shard", "1/10001", "too many shards"),
         ("max_failed", "-1", "such as 25 or 2%"),
         ("max_failed", "101%", "such as 25 or 2%"),
         ("file_mode", "0400", "0600"),

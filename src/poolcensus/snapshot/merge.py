@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,7 +69,9 @@ async def merge(
                 organization_id=manifests[0].organization_id,
                 request=manifests[0].request,
                 accounts=sum(each.accounts_planned for each in manifests),
-                skipped=tuple(dict.fromkeys(one for each in manifests for one in each.accounts_skipped)),
+                skipped=tuple(
+                    sorted({one for each in manifests for one in each.accounts_skipped}, key=attrgetter("id"))
+                ),
                 totals=total_of(each.totals for each in manifests),
                 known_gaps=tuple(joined_gaps(manifests)),
                 organizations=tuple(joined_organizations(manifests)),

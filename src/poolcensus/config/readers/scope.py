@@ -17,6 +17,8 @@ _MAX_FILTERS = 25
 _MAX_FILTER_VALUES = 25
 _MAX_FILTER_VALUE_LENGTH = 128
 
+# Each account costs a hash of 8 bytes a shard; with as many shards as accounts, most have one account or none.
+_MOST_SHARDS = 10_000
 _SHARD = r"([0-9]{1,9})/([0-9]{1,9})"
 
 AccountId = Annotated[str, written(r"[0-9]{12}", "an account ID of 12 digits")]
@@ -123,4 +125,6 @@ def shard(value: object) -> Shard:
         found = (int(split[1]), int(split[2])) if split else (0, 0)
     if not 1 <= found[0] <= found[1]:
         raise ValueError("must be I/N with I from 1 to N, such as 1/4")
+    if found[1] > _MOST_SHARDS:
+        raise ValueError(f"has too many shards: there may be {_MOST_SHARDS:,}")
     return Shard(*found)

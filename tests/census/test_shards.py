@@ -1,0 +1,108 @@
+"""The shards of a census, joined, are the census."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from anyio import to_thread
+
+from poolcensus.census import Census
+from poolcensus.cli import main
+from poolcensus.errors import MergeError
+from poolcensus.model import Shard
+from poolcensus.scope.account_list import write_account_list
+from poolcensus.snapshot import Snapshot, merge, verify
+from storage.buckets import PLACE, stored
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from pathlib import Path
+
+    from census_lab import Lab
+
+    Start = Callable[..., Coroutine[None, None, Lab]]
+
+_OF_THE_RUN = re.compile(
+    rb'"(?:snapshot_id|collected_at|request_id)":(?:"[^"]*"|null),?|"(?:attempts|seconds)":[^,}]*,'
+)
+
+
+def lines(snapshot: Snapshot) -> list[list[bytes]]:
+    return [
+        sorted(_OF_THE_RUN.sub(b"", line) for line in path.read_bytes().splitlines(keepends=True))
+        for path in (snapshot.pools_path, snapshot.targets_path)
+    ]
+
+
+@pytest.mark.parametrize("count", [1, 4])
+async def test_the_shards_of_one_list_come_to_the_census(lab: Start, tmp_path: Path, count: int) -> None:
+    here = await lab(accounts=30, mean_pools=5, seed=3, suspended=0.1, no_role=0.1, opt_in_disabled=0.3)
+    whole = await here.collect()
+    listed = tmp_path / "accounts.json"
+    async with Census(here.settings()) as census:
+        plan = await census.plan()
+    digest = await to_thread.run_sync(write_account_list, plan, str(listed))
+    for index in range(1, count + 1):
+        shard = await here.collect(
+            dest=str(tmp_path / str(index)), shard=Shard(index, count), accounts_snapshot=str(listed)
+        )
+        assert shard.manifest.shard == Shard(index, count, digest)
+    merged = await merge([str(tmp_path / str(index)) for index in range(1, count + 1)], tmp_path / "all")
+    here.assert_exact(merged)
+    assert lines(merged) == lines(whole)
+    assert not verify(merged)
+    one, other = merged.manifest, whole.manifest
+    assert (one.outcomes, one.accounts_planned, one.accounts_skipped) == (
+        other.outcomes,
+        other.accounts_planned,
+        other.accounts_skipped,
+    )
+
+
+async def test_shards_that_listed_the_same_accounts_by_themselves_are_joined(
+    lab: Start, tmp_path: Path
+) -> None:
+    here = await lab(accounts=12, mean_pools=3)
+    for index in (1, 2):
+        await here.collect(dest=str(tmp_path / str(index)), shard=Shard(index, 2))
+    here.assert_exact(await merge([tmp_path / "1", tmp_path / "2"], tmp_path / "all"))
+
+
+async def test_an_account_that_joins_between_two_listings_is_not_lost_in_silence(
+    lab: Start, tmp_path: Path
+) -> None:
+    await (await lab(accounts=12)).collect(dest=str(tmp_path / "1"), shard=Shard(1, 2))
+    await (await lab(accounts=13)).collect(dest=str(tmp_path / "2"), shard=Shard(2, 2))
+    with pytest.raises(MergeError, match="different lists of accounts"):
+        await merge([tmp_path / "1", tmp_path / "2"], tmp_path / "all")
+
+
+async def test_shards_and_what_they_are_joined_to_may_be_in_a_bucket(lab: Start, tmp_path: Path) -> None:
+    here = await lab(accounts=12, mean_pools=3)
+    stored(here.simulator)
+    settings = here.settings(dest=PLACE, compress="zstd")
+    for index in (1, 2):
+        async with Census(here.settings(dest=f"{PLACE}/shards/{index}", shard=Shard(index, 2))) as census:
+            await census.collect()
+    parts = [f"{PLACE}/shards/{index}" for index in (1, 2)]
+    merged = await merge(parts, PLACE, settings=settings)
+    assert merged.location.startswith("s3://")
+    await to_thread.run_sync(here.assert_exact, merged)
+    assert await to_thread.run_sync(verify, merged) == ()
+    # By its own name, too, and into a folder.
+    first = await to_thread.run_sync(Snapshot.open, "latest", parts[0])
+    again = await merge([first.location, parts[1]], tmp_path / "all", settings=settings)
+    here.assert_exact(again)
+
+
+def test_the_command_prints_nothing_where_all_is_well(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["merge", str(tmp_path / "nothing"), "--dest", str(tmp_path / "all")]) == 1
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "nothing" in told.err
+    assert main(["merge", "--dest", str(tmp_path / "all")]) == 2
+    assert main(["merge", "x", "--dest", "-"]) == 2

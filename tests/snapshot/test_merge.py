@@ -1,0 +1,337 @@
+"""Shards become one snapshot: whole, or not at all."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from datetime import timedelta
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from anyio import to_thread
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from poolcensus.errors import DamagedSnapshotError, DestinationLockedError, MergeError, SnapshotError
+from poolcensus.model import Compression, Outcome, Page, Shard, SnapshotStatus, Target
+from poolcensus.snapshot import Snapshot, merge, verify
+from poolcensus.snapshot.pieces import pieces_of
+from poolcensus.snapshot.shards import LONGEST_BREAK
+from poolcensus.snapshot.writer import SnapshotWriter
+from poolcensus.storage.local.store import FolderStore
+from snapshot.making import FINISHED, POOLS, RECEIVED, STARTED, fill, folder_of, publish, result, target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from poolcensus.model import JsonObject
+
+    Content = Mapping[Target, Sequence[str] | Outcome]
+
+DIGEST = "d" * 64
+ONE: Content = {
+    target(1): ["wspool-000000001", "wspool-000000002", "wspool-000000003"],
+    target(1, "eu-west-1"): Outcome.EMPTY,
+}
+TWO: Content = {target(2): ["wspool-000000001"], target(2, "eu-west-1"): Outcome.ACCESS_DENIED}
+NONE: Content = {}
+
+
+async def make(
+    dest: Path,
+    content: Content,
+    index: int,
+    count: int = 2,
+    *,
+    digest: str | None = DIGEST,
+    compression: Compression = Compression.NONE,
+    **changes: Any,
+) -> Snapshot:
+    """Publish a shard into a destination of its own."""
+    snapshot_id = f"20261123T02000{index % 10}Z-00000{index % 10}"
+    async with (
+        FolderStore(dest) as store,
+        SnapshotWriter(
+            await store.draft(snapshot_id), partition="aws", operation=POOLS, compression=compression
+        ) as writer,
+    ):
+        await fill(writer, content)
+        await publish(writer, shard=None if index == 0 else Shard(index, count, digest), **changes)
+    return Snapshot.open("latest", dest)
+
+
+def edit(snapshot: Snapshot, change: Callable[[dict[str, Any]], object]) -> None:
+    path = folder_of(snapshot) / "manifest.json"
+    content = json.loads(path.read_bytes())
+    change(content)
+    path.write_bytes(json.dumps(content).encode())
+
+
+def less(path: Path) -> list[bytes]:
+    return sorted(re.sub(rb'"snapshot_id":"[^"]*"', b"", line) for line in path.read_bytes().splitlines(True))
+
+
+def published(dest: Path) -> list[str]:
+    return [each.name for each in dest.iterdir() if each.name[0] != "."] if dest.exists() else []
+
+
+async def test_it_is_what_one_run_would_have_left(tmp_path: Path) -> None:
+    whole = await make(tmp_path / "whole", {**ONE, **TWO}, 0)
+    await make(tmp_path / "1", ONE, 1, compression=Compression.ZSTD)
+    await make(tmp_path / "2", TWO, 2, compression=Compression.GZIP, started_at=STARTED + timedelta(hours=1),
+               finished_at=FINISHED + timedelta(hours=1))  # fmt: skip
+    merged = await merge([tmp_path / "2", tmp_path / "1"], tmp_path / "all")
+    assert less(merged.pools_path) == less(whole.pools_path)
+    assert less(merged.targets_path) == less(whole.targets_path)
+    assert not verify(merged)
+    manifest = merged.manifest
+    assert manifest.shard is None
+    assert manifest.status is SnapshotStatus.PARTIAL
+    assert (manifest.started_at, manifest.finished_at) == (STARTED, FINISHED + timedelta(hours=1))
+    assert manifest.outcomes == whole.manifest.outcomes
+    assert manifest.accounts_planned == 6
+    # The same account, left out by both, is mentioned once.
+    assert len(manifest.accounts_skipped) == 1
+    assert manifest.totals == replace(
+        whole.manifest.totals, requests=80, retries=4, throttles=2, assume_role_calls=6
+    )
+    assert {each.snapshot_id for each in [manifest]} == {merged.id}
+    assert not [each for each in tmp_path.iterdir() if each.name not in {"whole", "1", "2", "all"}]
+
+
+async def test_a_shard_without_accounts_is_one(tmp_path: Path) -> None:
+    for index, content in enumerate((ONE, NONE, TWO), 1):
+        await make(tmp_path / str(index), content, index, 3)
+    merged = await merge([tmp_path / "1", tmp_path / "2", tmp_path / "3"], tmp_path / "all")
+    assert merged.manifest.totals.targets == 4
+    assert not verify(merged)
+
+
+async def test_parts_are_named_as_snapshots_are(tmp_path: Path) -> None:
+    one = await make(tmp_path / "all", ONE, 1)
+    two = await make(tmp_path / "2", TWO, 2)
+    merged = await merge([one.id, folder_of(two)], tmp_path / "all")
+    assert not verify(merged)
+
+
+@given(
+    st.dictionaries(
+        st.tuples(st.integers(1, 30), st.sampled_from(["us-east-1", "eu-west-1"])),
+        st.lists(st.text(), max_size=6),
+        max_size=20,
+    ),
+    st.integers(1, 5),
+    st.sampled_from(Compression),
+)
+@settings(max_examples=20, deadline=None)
+async def test_any_split_of_any_records_is_joined_again(
+    tmp_path_factory: pytest.TempPathFactory,
+    pools: dict[tuple[int, str], list[str]],
+    count: int,
+    compression: Compression,
+) -> None:
+    folder = tmp_path_factory.mktemp("shards")
+    parts = []
+    for index in range(1, count + 1):
+        async with (
+            FolderStore(folder / str(index)) as store,
+            SnapshotWriter(
+                await store.draft(f"20261123T020000Z-{index:06}"),
+                partition="aws",
+                operation=POOLS,
+                compression=compression,
+            ) as writer,
+        ):
+            for (account, region), names in pools.items():
+                if account % count + 1 != index:
+                    continue
+                named = replace(
+                    target(account, region).account,
+                    name="".join(names) or None,
+                    ou_path="o/" + "".join(names[:1]),
+                    tags=tuple((name, name[::-1]) for name in dict.fromkeys(names)),
+                )
+                of = Target(named, region)
+                found: list[JsonObject] = [
+                    {"PoolId": f"wspool-{number:09}", "Name": name, "deep": [{"é\u2028": name}]}
+                    for number, name in enumerate(names)
+                ]
+                if found:
+                    await writer.page(Page(of, 1, RECEIVED, tuple(found)))
+                outcome = Outcome.OK if found else Outcome.EMPTY
+                line = replace(result(of, outcome, pools=len(found)), ou_path=of.account.ou_path,
+                               account_tags=of.account.tags)  # fmt: skip
+                await writer.done(line, of)
+            await publish(writer, shard=Shard(index, count, DIGEST))
+        parts.append(folder / str(index))
+    merged = await merge(parts, folder / "all")
+    assert not verify(merged)
+    everything = [Snapshot.open("latest", part) for part in parts]
+    assert sorted(map(repr, merged.pools())) == sorted(
+        repr(one) for each in everything for one in each.pools()
+    )
+    assert sorted(map(repr, merged.targets())) == sorted(
+        repr(one) for each in everything for one in each.targets()
+    )
+
+
+async def test_pieces_of_a_large_target_are_put_together(tmp_path: Path) -> None:
+    content: Content = {target(1): [f"wspool-{number:09}" for number in range(3000)]}
+    part = await make(tmp_path / "1", content, 1, 1)
+    found = await to_thread.run_sync(list, pieces_of(part, "20261123T020000Z-abcdef"))
+    assert len(found) > 1
+    assert [each.last for each in found] == [False] * (len(found) - 1) + [True]
+    merged = await merge([tmp_path / "1"], tmp_path / "all")
+    assert merged.manifest.totals.pools == 3000
+    assert not verify(merged)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        pytest.param(
+            lambda each: each["shard"].update(index=1), "overlap: both are shard 1", id="same index"
+        ),
+        pytest.param(lambda each: each["shard"].update(count=3), "in 2 and in 3 shards", id="other count"),
+        pytest.param(
+            lambda each: each["shard"].update(accounts_digest="e" * 64), "lists of accounts", id="list"
+        ),
+        pytest.param(lambda each: each["shard"].pop("accounts_digest"), "earlier version", id="no digest"),
+        pytest.param(lambda each: each.update(shard=None), "is no shard", id="no shard"),
+        pytest.param(
+            lambda each: each["caller"].update(account="000000000002"), "different accounts", id="caller"
+        ),
+        pytest.param(
+            lambda each: each.update(organization_id="o-other"), "different accounts", id="organization"
+        ),
+        pytest.param(
+            lambda each: each["request"].update(regions=["eu-*"]), "they differ in regions", id="request"
+        ),
+        pytest.param(
+            lambda each: each["operation"].update(identity="Other"), "are of workspaces", id="operation"
+        ),
+        pytest.param(
+            lambda each: each.update(
+                started_at="2026-11-24T02:00:00.000Z", finished_at="2026-11-24T02:00:09.000Z"
+            ),
+            "more than 12 hours",
+            id="another day",
+        ),
+        pytest.param(
+            lambda each: each.update(
+                known_gaps=[{"accounts": ["*"], "regions": ["*"], "outcomes": ["scp_denied"], "targets": 0}]
+            ),
+            "known_gaps",
+            id="known gaps",
+        ),
+    ],
+)
+async def test_what_is_not_of_one_run_is_refused(
+    tmp_path: Path, change: Callable[[dict[str, Any]], object], says: str
+) -> None:
+    await make(tmp_path / "1", ONE, 1)
+    edit(await make(tmp_path / "2", TWO, 2), change)
+    with pytest.raises(MergeError, match=re.escape(says)):
+        await merge([tmp_path / "1", tmp_path / "2"], tmp_path / "all")
+    assert published(tmp_path / "all") == []
+
+
+async def test_a_hole_is_refused(tmp_path: Path) -> None:
+    await make(tmp_path / "1", ONE, 1, 4)
+    with pytest.raises(MergeError, match="3 of 4 shards are missing: 2, 3, 4"):
+        await merge([tmp_path / "1"], tmp_path / "all")
+
+
+async def test_an_account_that_two_shards_have_is_refused(tmp_path: Path) -> None:
+    await make(tmp_path / "1", ONE, 1)
+    await make(tmp_path / "2", {**TWO, target(1, "af-south-1"): Outcome.EMPTY}, 2)
+    with pytest.raises(MergeError, match="both have account 000000000001"):
+        await merge([tmp_path / "1", tmp_path / "2"], tmp_path / "all")
+    assert published(tmp_path / "all") == []
+
+
+async def test_where_a_list_of_accounts_lies_may_differ(tmp_path: Path) -> None:
+    for index, content in enumerate((ONE, TWO), 1):
+        await make(tmp_path / str(index), content, index, request={"accounts_snapshot": f"/pod/{index}/list"})
+    assert not verify(await merge([tmp_path / "1", tmp_path / "2"], tmp_path / "all"))
+
+
+async def test_shards_may_go_on_one_after_the_other(tmp_path: Path) -> None:
+    later = LONGEST_BREAK - timedelta(seconds=9)
+    for index, content in enumerate((ONE, TWO, NONE)):
+        await make(tmp_path / str(index), content, index + 1, 3, started_at=STARTED + index * later,
+                   finished_at=FINISHED + index * later)  # fmt: skip
+    assert not verify(await merge([tmp_path / each for each in "021"], tmp_path / "all"))
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def changed(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b"RUNNING", b"STOPPED").replace(b"0.212", b"0.213"))
+
+
+def swapped(path: Path) -> None:
+    lines = path.read_bytes().splitlines(True)
+    path.write_bytes(b"".join(reversed(lines)))
+
+
+@pytest.mark.parametrize("name", ["pools.ndjson", "targets.ndjson"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        cut,
+        lambda path: path.unlink(),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(path.read_bytes() * 2),
+        lambda path: path.write_bytes(path.read_bytes().replace(b"000000000001", b"000000000007")),
+        lambda path: path.write_bytes(
+            path.read_bytes().replace(b"RUNNING", b"STOPPED").replace(b"0.212", b"0.213")
+        ),
+        swapped,
+    ],
+)
+async def test_a_damaged_shard_ends_it(tmp_path: Path, name: str, damage: Callable[[Path], object]) -> None:
+    one = await make(tmp_path / "1", ONE, 1)
+    await make(tmp_path / "2", TWO, 2)
+    damage(folder_of(one) / name)
+    with pytest.raises(DamagedSnapshotError, match=re.escape(str(folder_of(one)))):
+        await merge([tmp_path / "1", tmp_path / "2"], tmp_path / "all")
+    assert published(tmp_path / "all") == []
+
+
+async def test_a_manifest_that_lies_ends_it(tmp_path: Path) -> None:
+    one = await make(tmp_path / "1", ONE, 1, 1)
+    edit(one, lambda each: each["files"][0].update(records=9))
+    with pytest.raises(DamagedSnapshotError, match="9"):
+        await merge([tmp_path / "1"], tmp_path / "all")
+
+
+async def test_records_of_another_writer_are_taken_as_well(tmp_path: Path) -> None:
+    one = await make(tmp_path / "1", ONE, 1, 1)
+    path = one.pools_path
+    lines = [json.dumps(dict(reversed(json.loads(line).items()))) for line in path.read_bytes().splitlines()]
+    path.write_text("\n".join(lines) + "\n")
+    data = path.read_bytes()
+    edit(one, lambda each: each["files"][0].update(bytes=len(data), sha256=sha256(data).hexdigest()))
+    merged = await merge([tmp_path / "1"], tmp_path / "all")
+    assert not verify(merged)
+    assert merged.manifest.totals.pools == 3
+
+
+async def test_a_part_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(SnapshotError, match="nothing"):
+        await merge([str(tmp_path / "nothing")], tmp_path / "all")
+    with pytest.raises(MergeError, match="no shards were named"):
+        await merge([], tmp_path / "all")
+
+
+async def test_a_run_that_holds_the_destination_is_not_disturbed(tmp_path: Path) -> None:
+    await make(tmp_path / "1", ONE, 1, 1)
+    async with FolderStore(tmp_path / "all"):
+        with pytest.raises(DestinationLockedError):
+            await merge([tmp_path / "1"], tmp_path / "all")
