@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+import warnings
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,6 +26,7 @@ _MOST_LOST: Final = 3
 NO_WORKERS_SECONDS: Final = 60.0
 _CONNECT_SECONDS: Final = 15.0
 _LOOK_SECONDS: Final = 0.5
+_ANY_PORT: Final = "127.0.0.1:0"
 # What a run that is stopped has to be gone in, less what puts its snapshot away.
 _CLOSE_SECONDS: Final = 2.0
 _PREFIX: Final = "poolcensus-"
@@ -168,27 +170,43 @@ async def _address_of(
         return
     distributed = _import()
     security = distributed.Security.temporary()
-    cluster = await distributed.LocalCluster(
-        asynchronous=True,
-        n_workers=count or os.cpu_count() or 1,
-        threads_per_worker=1,
-        processes=True,
-        host="127.0.0.1",
-        protocol="tls",
-        security=security,
-        dashboard_address=None,
-        silence_logs=_SILENT,
-        scheduler_kwargs={"allowed_failures": _MOST_LOST - 1},
-        # The engine bounds its memory itself. Dask would pause or kill a worker by figures of the machine.
-        memory_limit=None,
-        env=dict(environment),
-        preload=["poolcensus.workers.quiet"],
-    )
+    with _closed_pages():
+        cluster = await distributed.LocalCluster(
+            asynchronous=True,
+            n_workers=count or os.cpu_count() or 1,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            protocol="tls",
+            security=security,
+            dashboard_address=None,
+            silence_logs=_SILENT,
+            scheduler_kwargs={"allowed_failures": _MOST_LOST - 1, "dashboard_address": _ANY_PORT},
+            # The engine bounds its memory itself. Dask would pause or kill a worker by the machine's figures.
+            memory_limit=None,
+            env=dict(environment),
+            preload=["poolcensus.workers.quiet"],
+        )
     try:
         yield cluster, security
     finally:
         with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
             await cluster.close(timeout=_CLOSE_SECONDS)
+
+
+@contextmanager
+def _closed_pages() -> Iterator[None]:
+    """Have schedulers and workers that start in the block serve nothing by HTTP to others on the machine.
+
+    They open a port for it even without a dashboard.
+    """
+    import dask  # noqa: PLC0415 - an extra
+
+    names = ("scheduler", "worker", "nanny")
+    pages: dict[str, list[str]] = {f"distributed.{name}.http.routes": [] for name in names}
+    with dask.config.set(pages), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 @asynccontextmanager

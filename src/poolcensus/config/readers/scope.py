@@ -17,7 +17,7 @@ _MAX_FILTERS = 25
 _MAX_FILTER_VALUES = 25
 _MAX_FILTER_VALUE_LENGTH = 128
 
-# Each account costs a hash of 8 bytes a shard; with as many shards as accounts, most have one account or none.
+# Each account costs a hash of 8 bytes a shard; with as many shards as accounts, most have one or none.
 _MOST_SHARDS = 10_000
 _SHARD = r"([0-9]{1,9})/([0-9]{1,9})"
 
