@@ -43,8 +43,9 @@ _MOST_IN_A_BATCH: Final = 200
 # While more are listed, a worker that has nothing to do is not kept waiting for a full batch.
 _ENOUGH_TO_BEGIN: Final = 40
 _LEAST_IN_A_BATCH: Final = 5
-# Beyond one batch for each place of a worker, so that none waits while what it brought is put away.
-_AHEAD: Final = 1
+# No more than one batch for each place of a worker is sent, so that none is lost with a worker that had not
+# begun it; and so many again may be back and not yet put away, before workers wait for the disk.
+_AT_ONCE: Final = 2
 # Workers come and go without a word.
 _LOOK_AGAIN: Final = 1.0
 # What a worker needs at the end of its time to hand over what it has.
@@ -89,6 +90,7 @@ class SpreadEngine:
         self._waiting: deque[Account] = deque()
         self._under_way: dict[int, tuple[Account, ...]] = {}
         self._batches = 0
+        self._sent = 0
         self._changed = anyio.Event()
         self._listed = False
         self._started = time.monotonic()
@@ -179,6 +181,7 @@ class SpreadEngine:
         while not self._listed or self._waiting:
             if batch := self._next_batch():
                 self._batches += 1
+                self._sent += 1
                 self._under_way[self._batches] = batch
                 group.start_soon(self._run_batch, self._batches, batch)
                 continue
@@ -192,9 +195,9 @@ class SpreadEngine:
         Batches become smaller toward the end, so that the workers end together.
         """
         places = max(self._workers.size, 1)
-        if len(self._under_way) >= places + _AHEAD:
+        if self._sent >= places or len(self._under_way) >= _AT_ONCE * places:
             return ()
-        if not self._listed and (len(self._waiting) < _ENOUGH_TO_BEGIN or len(self._under_way) >= places):
+        if not self._listed and len(self._waiting) < _ENOUGH_TO_BEGIN:
             return ()
         share = ceil(len(self._waiting) / (2 * places)) if self._listed else len(self._waiting)
         size = min(max(share, _LEAST_IN_A_BATCH), _MOST_IN_A_BATCH, len(self._waiting))
@@ -203,7 +206,7 @@ class SpreadEngine:
     async def _run_batch(self, number: int, batch: tuple[Account, ...]) -> None:
         key = f"{self._spread.snapshot_id}-{self._opened.name or 'all'}-{number}"
         try:
-            result = decode_result(await self._workers.run(key, encode_task(self._task(batch))))
+            result = decode_result(await self._sent_out(key, encode_task(self._task(batch))))
             self._log(result.messages)
             await self._put(snapshot_of(result, f"batch {number}"), batch)
         except WorkerLostError as error:
@@ -212,6 +215,13 @@ class SpreadEngine:
             raise FatalError(f"what a worker brought can't be used: {error}") from error
         del self._under_way[number]
         self._wake()
+
+    async def _sent_out(self, key: str, task: bytes) -> bytes:
+        try:
+            return await self._workers.run(key, task)
+        finally:
+            self._sent -= 1
+            self._wake()
 
     async def _put(self, part: Snapshot, batch: tuple[Account, ...]) -> None:
         """Put what a worker brought into the snapshot: the accounts that it was given, and all of them."""

@@ -171,7 +171,7 @@ async def _address_of(
     distributed = _import()
     security = distributed.Security.temporary()
     with _closed_pages():
-        cluster = await distributed.LocalCluster(
+        cluster = distributed.LocalCluster(
             asynchronous=True,
             n_workers=count or os.cpu_count() or 1,
             threads_per_worker=1,
@@ -187,11 +187,22 @@ async def _address_of(
             env=dict(environment),
             preload=["poolcensus.workers.quiet"],
         )
+        try:
+            # What has been started is closed even where the rest is not any more.
+            await cluster
+        except BaseException:
+            await _close(cluster)
+            raise
     try:
         yield cluster, security
     finally:
-        with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
-            await cluster.close(timeout=_CLOSE_SECONDS)
+        await _close(cluster)
+
+
+async def _close(opened: Any) -> None:
+    """Close a cluster or a client, even where the caller is cancelled."""
+    with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
+        await opened.close(timeout=_CLOSE_SECONDS)
 
 
 @contextmanager
@@ -223,22 +234,22 @@ async def _client(address: Any, security: Any, place: str) -> AsyncIterator[Any]
     try:
         yield client
     finally:
-        with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
-            await client.close(timeout=_CLOSE_SECONDS)
+        await _close(client)
 
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Keep what Dask logs off the terminal: what matters of it is raised."""
+    """Keep what Dask logs off the terminal: what matters of it is raised.
+
+    A run that is stopped leaves connections of which Dask may tell later: then it stays silent.
+    """
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     levels = [each.level for each in loggers]
     for each in loggers:
         each.setLevel(_SILENT)
-    try:
-        yield
-    finally:
-        for each, level in zip(loggers, levels, strict=True):
-            each.setLevel(level)
+    yield
+    for each, level in zip(loggers, levels, strict=True):
+        each.setLevel(level)
 
 
 @contextmanager
