@@ -134,6 +134,14 @@ def test_a_new_list_leaves_no_shard_of_the_list_before(tmp_path: Path, program: 
     assert not (tmp_path / "shards").exists()
 
 
+# The first in which all fields of the jobs are stable, and the newest of the package:
+# https://kubernetes.io/blog/2025/05/13/kubernetes-v1-33-jobs-backoff-limit-per-index-goes-ga
+@pytest.mark.parametrize("version", [["--kubernetes-version", "1.33"], []], ids=["1.33", "newest"])
+def test_kubernetes_takes_the_jobs(version: list[str]) -> None:
+    files = sorted(KUBERNETES.glob("*.yaml"))
+    assert ran(tool("kubernetes-validate"), "--strict", "--quiet", *version, *files) == (0, "")
+
+
 def test_the_number_of_shards_stands_in_both_places() -> None:
     spec = job("shards")
     (container,) = spec["template"]["spec"]["containers"]
