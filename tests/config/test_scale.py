@@ -169,6 +169,17 @@ def test_pods_have_no_more_rights_than_they_need(name: str) -> None:
     assert {each["name"] for each in container["volumeMounts"]} == volumes
 
 
+def test_an_external_id_comes_as_a_file_that_need_not_be_there() -> None:
+    pod = job("shards")["template"]["spec"]
+    (container,) = pod["containers"]
+    (folder,) = [each["value"] for each in container["env"] if each["name"] == "CREDENTIALS_DIRECTORY"]
+    (name,) = [each["name"] for each in container["volumeMounts"] if each["mountPath"] == folder]
+    (secret,) = [each["secret"] for each in pod["volumes"] if each["name"] == name]
+    assert secret["optional"] is True
+    # The program warns of one that others can read.
+    assert secret["defaultMode"] == 0o440
+
+
 def test_the_rules_of_failure_name_exit_codes_as_they_are() -> None:
     def codes(name: str) -> list[int]:
         rules = job(name)["podFailurePolicy"]["rules"]
