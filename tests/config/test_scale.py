@@ -81,33 +81,65 @@ def test_each_line_is_one_that_the_program_takes(line: str) -> None:
         assert context.params["resume"] is True
 
 
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    """A folder with a `poolcensus` that prints its arguments and exits with $CODE."""
+    file = tmp_path / "bin" / "poolcensus"
+    file.parent.mkdir()
+    file.write_text('#!/bin/sh\necho "$@"\nexit $CODE\n')
+    file.chmod(0o755)
+    return file.parent
+
+
+def ended(text: str, program: Path, code: int, **variables: str) -> subprocess.CompletedProcess[str]:
+    env = {"PATH": f"{program}:/usr/bin:/bin", "CODE": str(code), **variables}
+    return subprocess.run(["/bin/sh", "-ec", text], check=False, capture_output=True, text=True, env=env)
+
+
 @pytest.mark.parametrize("index", range(8))
-def test_each_pod_is_another_shard_with_a_destination_of_its_own(tmp_path: Path, index: int) -> None:
-    program = tmp_path / "poolcensus"
-    program.write_text('#!/bin/sh\necho "$@"\nexit 3\n')
-    program.chmod(0o755)
+def test_each_pod_is_another_shard_with_a_destination_of_its_own(program: Path, index: int) -> None:
     spec = job("shards")
     assert spec["completionMode"] == "Indexed"
     assert spec["completions"] == spec["parallelism"] == 8
-    done = subprocess.run(
-        ["/bin/sh", "-ec", script("shards")],
-        check=True,  # 3 is let through
-        capture_output=True,
-        text=True,
-        env={"PATH": f"{tmp_path}:/usr/bin:/bin", "JOB_COMPLETION_INDEX": str(index), "SHARDS": "8"},
-    )
+    done = ended(script("shards"), program, 0, JOB_COMPLETION_INDEX=str(index), SHARDS="8")
+    assert done.returncode == 0
     assert f"--shard {index + 1}/8 " in done.stdout
     assert f"--dest /census/shards/{index + 1} " in done.stdout
 
 
-@pytest.mark.parametrize("code", [1, 2, 4, 11, 143])
-def test_what_published_nothing_fails_the_pod(tmp_path: Path, code: int) -> None:
-    program = tmp_path / "poolcensus"
-    program.write_text(f"#!/bin/sh\nexit {code}\n")
-    program.chmod(0o755)
-    env = {"PATH": f"{tmp_path}:/usr/bin:/bin", "JOB_COMPLETION_INDEX": "0", "SHARDS": "8"}
-    done = subprocess.run(["/bin/sh", "-ec", script("shards")], check=False, env=env)
-    assert done.returncode != 0
+@pytest.mark.parametrize("code", [*ExitCode])
+def test_a_shard_ends_as_the_program_does_but_where_it_is_published_in_part(
+    program: Path, code: ExitCode
+) -> None:
+    expected = 0 if code == ExitCode.UNCOVERED else code
+    pod = ended(script("shards"), program, code, JOB_COMPLETION_INDEX="0", SHARDS="8")
+    assert pod.returncode == expected
+    _, collect, _ = commands_of_steps()
+    assert ended(collect, program, code).returncode == expected
+
+
+@pytest.mark.parametrize("code", [*ExitCode])
+def test_the_shards_of_a_task_go_once_they_are_joined(tmp_path: Path, program: Path, code: ExitCode) -> None:
+    run = tmp_path / "run"
+    (run / "shards" / "1").mkdir(parents=True)
+    _, _, merge = commands_of_steps()
+    assert ended(merge.replace("/census/run", str(run)), program, code).returncode == code
+    assert run.exists() is (code not in {ExitCode.OK, ExitCode.UNCOVERED})
+
+
+def test_a_new_list_leaves_no_shard_of_the_list_before(tmp_path: Path, program: Path) -> None:
+    (tmp_path / "shards" / "9").mkdir(parents=True)
+    done = ended(script("plan").replace("/census", str(tmp_path)), program, ExitCode.FATAL)
+    assert (done.returncode, done.stdout) == (ExitCode.FATAL, f"plan --output {tmp_path}/accounts.json\n")
+    assert not (tmp_path / "shards").exists()
+
+
+# The first in which all fields of the jobs are stable, and the newest of the package:
+# https://kubernetes.io/blog/2025/05/13/kubernetes-v1-33-jobs-backoff-limit-per-index-goes-ga
+@pytest.mark.parametrize("version", [["--kubernetes-version", "1.33"], []], ids=["1.33", "newest"])
+def test_kubernetes_takes_the_jobs(version: list[str]) -> None:
+    files = sorted(KUBERNETES.glob("*.yaml"))
+    assert ran(tool("kubernetes-validate"), "--strict", "--quiet", *version, *files) == (0, "")
 
 
 def test_the_number_of_shards_stands_in_both_places() -> None:
@@ -135,6 +167,17 @@ def test_pods_have_no_more_rights_than_they_need(name: str) -> None:
     }
     volumes = {each["name"] for each in pod["volumes"]}
     assert {each["name"] for each in container["volumeMounts"]} == volumes
+
+
+def test_an_external_id_comes_as_a_file_that_need_not_be_there() -> None:
+    pod = job("shards")["template"]["spec"]
+    (container,) = pod["containers"]
+    (folder,) = [each["value"] for each in container["env"] if each["name"] == "CREDENTIALS_DIRECTORY"]
+    (name,) = [each["name"] for each in container["volumeMounts"] if each["mountPath"] == folder]
+    (secret,) = [each["secret"] for each in pod["volumes"] if each["name"] == name]
+    assert secret["optional"] is True
+    # The program warns of one that others can read.
+    assert secret["defaultMode"] == 0o440
 
 
 def test_the_rules_of_failure_name_exit_codes_as_they_are() -> None:
