@@ -251,6 +251,7 @@ def test_report_is_beside_reading_the_same_files() -> None:
     assert rows[0]["page_mb"] < 1
 
 
+@pytest.mark.long
 def test_workers_are_held_against_one_of_them() -> None:
     rows = bench(
         "workers", "--accounts", "4", "--latencies", "1", "--workers", "1", "--rounds", "1", "--regions", TWO

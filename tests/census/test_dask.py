@@ -129,7 +129,7 @@ def test_a_worker_that_is_killed_costs_no_target(tmp_path: Path) -> None:
     [
         signal.SIGINT,
         pytest.param(signal.SIGTERM, marks=pytest.mark.long),
-        signal.SIGKILL,
+        pytest.param(signal.SIGKILL, marks=pytest.mark.long),
     ],
 )
 def test_nothing_is_left_running(tmp_path: Path, number: signal.Signals) -> None:
