@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def main() -> None:
     """Run the bench."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--accounts", type=int, default=500)
+    parser.add_argument("--accounts", type=int, default=1000)
     parser.add_argument("--mean-pools", type=float, default=7.0)
     parser.add_argument(
         "--latencies", type=words, default=["0", "10", "50"], help="as of poolcensus simulate"

@@ -42,7 +42,10 @@ _log = logging.getLogger("poolcensus")
 _MOST_IN_A_BATCH: Final = 200
 # While more are listed, a worker that has nothing to do is not kept waiting for a full batch.
 _ENOUGH_TO_BEGIN: Final = 40
-_LEAST_IN_A_BATCH: Final = 5
+# Batches become smaller toward the end, so that the workers end together: each is this part of what an equal
+# share of the rest would be, down to some that are still worth the start of a batch.
+_PART_OF_A_SHARE: Final = 0.67
+_LEAST_IN_A_BATCH: Final = 20
 # No more than one batch for each place of a worker is sent, so that none is lost with a worker that had not
 # begun it; and so many again may be back and not yet put away, before workers wait for the disk.
 _AT_ONCE: Final = 2
@@ -199,7 +202,7 @@ class SpreadEngine:
             return ()
         if not self._listed and len(self._waiting) < _ENOUGH_TO_BEGIN:
             return ()
-        share = ceil(len(self._waiting) / (2 * places)) if self._listed else len(self._waiting)
+        share = ceil(_PART_OF_A_SHARE * len(self._waiting) / places) if self._listed else len(self._waiting)
         size = min(max(share, _LEAST_IN_A_BATCH), _MOST_IN_A_BATCH, len(self._waiting))
         return tuple(self._waiting.popleft() for _ in range(size))
 
