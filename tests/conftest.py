@@ -90,6 +90,8 @@ _PLAIN = (
     "poolcensus.storage.local.reading",
     "poolcensus.storage.s3.connection",
     "poolcensus.storage.s3.source",
+    # Dask reads its own files and certificates as it starts.
+    "poolcensus.workers.dask",
 )
 
 

@@ -498,3 +498,43 @@ def test_a_budget_counts_or_takes_the_share_exactly(limit: int, uncovered: int, 
     share = FailureBudget(Decimal(limit), percent=True)
     assert share.allows(uncovered, targets) == (uncovered * 100 <= limit * targets)
     assert Settings.load(max_failed=str(share)).max_failed == share
+
+
+@pytest.mark.parametrize(
+    ("address", "open_to_others"),
+    [
+        ("tcp://127.0.0.1:8786", False),
+        ("tcp://localhost:8786", False),
+        ("tcp://[::1]:8786", False),
+        ("tls://10.0.0.7:8786", False),
+        ("tcp://10.0.0.7:8786", True),
+        ("tcp://localhost.example.com:8786", True),
+        ("tcp://0.0.0.0:8786", True),
+    ],
+)
+def test_a_scheduler_in_plain_text_is_on_this_machine_or_asked_for(
+    address: str, open_to_others: bool
+) -> None:
+    if open_to_others:
+        assert "can run code on its workers" in complaint(engine="dask", scheduler=address)
+    Settings.load(None, engine="dask", scheduler=address, allow_plaintext_scheduler=open_to_others)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "8786", "127.0.0.1:8786", "http://127.0.0.1:8786", "tcp://127.0.0.1", "tcp://a:b@127.0.0.1:1",
+     "tcp://127.0.0.1:0", "tcp://127.0.0.1:99999", "tls://x:1/path", "tls://x:1?y", "tls:// x:1", 7],
+)  # fmt: skip
+def test_what_is_no_address_of_a_scheduler_is_refused(value: object) -> None:
+    assert "scheduler" in complaint(engine="dask", scheduler=value)
+
+
+def test_workers_are_those_of_a_cluster_or_started_and_need_their_engine(tmp_path: Path) -> None:
+    assert "needs `engine` to be dask" in complaint(workers=2)
+    assert "needs `engine` to be dask" in complaint(scheduler="tls://x:1")
+    assert "leave out" in complaint(engine="dask", workers=2, scheduler="tls://x:1")
+    file = tmp_path / "settings.toml"
+    file.write_text('engine = "dask"\nscheduler = "tls://x:1"\n', encoding="utf-8")
+    # What the command line says undoes what a file says.
+    assert Settings.load(file, engine="local").scheduler is None
+    assert (Settings.load(file, workers=2).workers, Settings.load(file, workers=2).scheduler) == (2, None)

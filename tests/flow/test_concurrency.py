@@ -299,3 +299,15 @@ async def test_those_ahead_keep_their_order() -> None:
         await _settle()
         limiter.release(key("holder"))
     assert order == ["first", "second", "third", "behind"]
+
+
+async def test_one_account_may_have_fewer_places_than_the_others() -> None:
+    limiter = ConcurrencyLimiter(total=100, per_account=8, per_region=100)
+    limiter.bound("a", 2)
+    async with limiter.place(key("a")), limiter.place(key("a")):
+        with anyio.move_on_after(0) as scope:
+            await limiter.acquire(key("a"))
+        assert scope.cancelled_caught
+        for _ in range(8):
+            await limiter.acquire(key("b"))
+    assert limiter.in_flight == 8

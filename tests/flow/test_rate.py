@@ -338,3 +338,12 @@ def test_one_who_is_cancelled_while_waiting_holds_up_nobody() -> None:
         assert now() - began <= 6 * LONGEST_SHARED_WAIT
 
     on_virtual_time(main)
+
+
+def test_runs_side_by_side_share_what_is_sent_though_nothing_gets_through() -> None:
+    alone, four = SharedPace(0.0), SharedPace(0.0, 4)
+    for pace in (alone, four):
+        for _ in range(10):
+            pace.sent(0.0)
+    assert four.delay(0.0) == pytest.approx(4 * alone.delay(0.0))
+    assert alone.delay(0.0) > 0

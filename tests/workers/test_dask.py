@@ -1,0 +1,191 @@
+"""Workers of Dask: what they are asked comes back once, and what goes wrong is one sentence."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import re
+import sys
+from multiprocessing import resource_tracker
+from typing import TYPE_CHECKING, Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import anyio
+import psutil
+import pytest
+from anyio import to_thread
+
+from poolcensus.errors import FatalError, MissingExtraError
+from poolcensus.workers import WorkerLostError
+from poolcensus.workers import dask as module
+from poolcensus.workers.dask import dask_workers
+from workers import tasks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+pytestmark = [
+    pytest.mark.xdist_group("dask"),
+    # Dask's own: a socket or a loop that is closed when it is collected.
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
+CANARY = "canary-in-the-environment"
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+
+
+def _processes() -> list[psutil.Process]:
+    """The processes below this one, but for the tracker of multiprocessing, which stays for all."""
+    return [
+        each
+        for each in psutil.Process().children(recursive=True)
+        if "resource_tracker" not in " ".join(each.cmdline())
+    ]
+
+
+def _status_of(url: str) -> int:
+    with pytest.raises(HTTPError) as raised:
+        urlopen(url, timeout=5)
+    return raised.value.code
+
+
+@pytest.fixture(autouse=True, scope="module")
+def tracker() -> None:
+    """Start what multiprocessing keeps for the whole process, so that no test seems to leave it."""
+    resource_tracker.ensure_running()
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left() -> Iterator[None]:
+    """Fails a test that leaves a process, a variable of the environment, or a logger's level."""
+    environment = _environment()
+    before = {each.pid for each in _processes()}
+    level = logging.getLogger("distributed").level
+    yield
+    left = [each for each in _processes() if each.pid not in before]
+    psutil.wait_procs(left, timeout=10)
+    assert not [each for each in left if each.is_running()]
+    assert _environment() == environment
+    assert logging.getLogger("distributed").level in {level, logging.WARNING}
+
+
+async def test_tasks_come_back_and_no_secret_goes_through_the_scheduler(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import distributed
+
+    clusters: list[Any] = []
+    real = distributed.LocalCluster
+
+    def kept(*args: Any, **options: Any) -> Any:
+        clusters.append(real(*args, **options))  # type: ignore[no-untyped-call] # Dask is not typed
+        return clusters[-1]
+
+    monkeypatch.setattr(distributed, "LocalCluster", kept)
+    async with dask_workers(
+        tasks.secret_of_the_environment, count=1, environment={"_POOLCENSUS_SECRETS": CANARY}
+    ) as workers:
+        assert workers.size == 1
+        assert await workers.run("run-1", b"_POOLCENSUS_SECRETS") == CANARY.encode()
+        assert await workers.run("run-2", b"AWS_NOT_THERE") == b"nothing"
+        scheduler = clusters[0].scheduler
+        state = pickle.dumps([scheduler.identity(), [str(each.run_spec) for each in scheduler.tasks.values()],
+                              scheduler.get_events(), repr(vars(scheduler))])  # fmt: skip
+        assert CANARY.encode() not in state
+        for each in psutil.Process().children(recursive=True):
+            assert CANARY not in str(each.cmdline())
+        assert "_POOLCENSUS_SECRETS" not in os.environ
+        page = f"http://127.0.0.1:{scheduler.http_server.port}/info/main/workers.html"
+        assert await to_thread.run_sync(_status_of, page) == 404
+
+
+async def test_a_task_that_ends_its_workers_is_given_up_and_no_other_is() -> None:
+    async with dask_workers(tasks.ends_its_worker, count=1) as workers:
+        with pytest.raises(WorkerLostError, match="lost 3 times"):
+            await workers.run("run-1", b"deadly")
+        with anyio.fail_after(30):
+            assert await workers.run("run-2", b"harmless") == b"harmless"
+
+
+async def test_a_task_that_is_cancelled_holds_up_nothing() -> None:
+    async with dask_workers(tasks.takes_its_time, count=1) as workers:
+        with anyio.move_on_after(0.2) as scope:
+            await workers.run("run-1", b"1.5")
+        assert scope.cancelled_caught
+        with anyio.fail_after(20):
+            assert await workers.run("run-2", b"0") == b"0"
+
+
+async def test_without_the_extra_it_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(MissingExtraError, match=re.escape("pip install 'poolcensus[dask]'")):
+        async with dask_workers(tasks.backward, count=1):
+            pass
+
+
+async def test_a_scheduler_that_is_not_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_CONNECT_SECONDS", 0.5)
+    with pytest.raises(FatalError, match=re.escape("tcp://127.0.0.1:1 can't be reached")):
+        async with dask_workers(tasks.backward, scheduler="tcp://127.0.0.1:1"):
+            pass
+
+
+@pytest.fixture
+async def scheduler(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A scheduler in this process, without workers."""
+    import distributed
+
+    async with distributed.Scheduler(host="127.0.0.1", port=0, dashboard_address="127.0.0.1:0") as found:
+        yield found
+
+
+async def test_a_cluster_without_workers_ends_in_one_sentence(scheduler: Any) -> None:
+    with pytest.raises(FatalError, match=rf"{scheduler.address} has had no workers for 0\.5 s.*'dask worker"):
+        async with dask_workers(tasks.backward, scheduler=scheduler.address, patience=0.5):
+            pass
+
+
+async def test_workers_that_all_leave_end_the_run(scheduler: Any) -> None:
+    import distributed
+
+    worker = await distributed.Worker(scheduler.address, nthreads=1, dashboard_address="127.0.0.1:0")
+    with pytest.raises(FatalError, match="no workers"):
+        async with dask_workers(tasks.backward, scheduler=scheduler.address, patience=0.5) as workers:
+            assert await workers.run("run-1", b"abc") == b"cba"
+            await worker.close()
+            await workers.run("run-2", b"abc")
+
+
+@pytest.mark.parametrize(
+    ("package", "said"), [("poolcensus", "no poolcensus"), ("dask", "has dask 1.0"), ("python", "python 3.7")]
+)
+async def test_versions_that_differ_are_said_at_once(
+    scheduler: Any, monkeypatch: pytest.MonkeyPatch, package: str, said: str
+) -> None:
+    import distributed
+
+    real = module._DaskWorkers._check_versions
+    other = {"poolcensus": None, "dask": "1.0", "python": "3.7.9.final.0"}[package]
+
+    async def check(self: Any) -> None:
+        found = await self._client.get_versions(packages=["poolcensus"])
+        for each in found["workers"].values():
+            each["packages"][package] = other
+
+        async def get_versions(packages: Mapping[str, str]) -> Any:
+            return found
+
+        monkeypatch.setattr(self._client, "get_versions", get_versions)
+        await real(self)
+
+    monkeypatch.setattr(module._DaskWorkers, "_check_versions", check)
+    async with distributed.Worker(scheduler.address, nthreads=1, dashboard_address="127.0.0.1:0"):
+        with pytest.raises(FatalError, match=said):
+            async with dask_workers(tasks.backward, scheduler=scheduler.address):
+                pass
