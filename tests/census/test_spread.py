@@ -13,7 +13,7 @@ import pytest
 from anyio import to_thread
 
 import poolcensus
-from poolcensus.census import Census
+from poolcensus.census import Census, spread
 from poolcensus.census import api as census_api
 from poolcensus.census.part import PartResult, PartTask, decode_task, encode_task
 from poolcensus.census.taking import take_part
@@ -62,6 +62,13 @@ class InThreads:
         return self._spoil(decode_task(task), data)
 
 
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have few accounts make several batches."""
+    monkeypatch.setattr(spread, "_LEAST_IN_A_BATCH", 3)
+    monkeypatch.setattr(spread, "_ENOUGH_TO_BEGIN", 10)
+
+
 @pytest.fixture
 def by(monkeypatch: pytest.MonkeyPatch) -> Use:
     """Have the next runs ask their accounts by these workers."""
@@ -90,12 +97,12 @@ async def test_the_files_are_those_of_a_run_without_workers(lab: Start, by: Use,
     here = await lab(accounts=60, mean_pools=6, page_size=4, seed=11, **MIXED)
     alone = await here.collect(include_ou_path=True, include_account_tags=True)
     workers = by(InThreads(size))
-    spread = await here.collect(include_ou_path=True, include_account_tags=True)
-    here.assert_exact(spread)
-    assert lines(spread) == lines(alone)
-    assert not verify(spread)
+    found = await here.collect(include_ou_path=True, include_account_tags=True)
+    here.assert_exact(found)
+    assert lines(found) == lines(alone)
+    assert not verify(found)
     assert len(workers.tasks) > size
-    one, other = spread.manifest, alone.manifest
+    one, other = found.manifest, alone.manifest
     assert (one.outcomes, one.accounts_planned, one.accounts_skipped, one.request) == (
         other.outcomes,
         other.accounts_planned,
@@ -293,9 +300,9 @@ async def test_several_organizations_are_spread_over_the_same_workers(two: Two, 
         alone = await census.collect()
     by(InThreads(2))
     async with poolcensus.Census(two.settings()) as census:
-        spread = await census.collect()
-    assert lines(spread) == lines(alone)
-    assert [each.accounts_planned for each in spread.manifest.organizations] == [3, 2]
+        found = await census.collect()
+    assert lines(found) == lines(alone)
+    assert [each.accounts_planned for each in found.manifest.organizations] == [3, 2]
 
 
 async def test_a_stream_is_refused(lab: Start) -> None:
