@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import ExitStack, contextmanager
+from itertools import islice
 from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
@@ -32,6 +33,11 @@ _HEAD: Final = re.compile(
     rb'"account_name":(?:null|TEXT)(?:,"organization":TEXT)?(?:,"ou_path":TEXT)?'
     rb'(?:,"account_tags":\{(?:TEXT:TEXT,?)*\})?,"region":"([^"\\]*)",'.replace(b"TEXT", _TEXT)
 )
+
+# A line that ends otherwise may have been cut off.
+_TAIL: Final = b"}\n"
+# Of no record, which is an object.
+_NO_HEAD: Final = b"\n"
 
 
 class Piece(msgspec.Struct, frozen=True):
@@ -80,36 +86,57 @@ class _Records:
     def __init__(self, part: Snapshot, snapshot_id: str, lines: _Lines) -> None:
         self._schema = part.schema
         self._before = part.id.encode()
-        self._after = snapshot_id
         self._head = b'{"snapshot_id":"%b"' % self._before
         self._new_head = b'{"snapshot_id":"%b"' % snapshot_id.encode()
         self._lines = lines
 
     def of_target(self, result: TargetResult) -> Iterator[Piece]:
         key = (result.account_id.encode(), result.region.encode())
+        # The records of a page begin with the same bytes, which are looked at once.
+        head = _NO_HEAD
         taken: list[bytes] = []
         size = 0
         with _placing(self._lines):
-            for _ in range(result.pools):
+            for line in self._lines.take(result.pools):
                 if size >= PIECE_BYTES:
-                    yield Piece(result, b"".join(taken), last=False)
+                    yield Piece(result, self._renamed(taken), last=False)
                     taken, size = [], 0
-                taken.append(self._renamed(self._lines.next(), key))
-                size += len(taken[-1])
-        yield Piece(result, b"".join(taken), last=True)
+                if line.startswith(head) and line.endswith(_TAIL):
+                    record = line
+                else:
+                    head, record = self._checked(line, key)
+                taken.append(record)
+                size += len(record)
+        yield Piece(result, self._renamed(taken), last=True)
 
-    def _renamed(self, line: bytes, key: tuple[bytes, bytes]) -> bytes:
-        if (found := _HEAD.match(line)) is not None and line.endswith(b"}\n"):
-            named, of = found[1], (found[2], found[3])
+    def _checked(self, line: bytes, key: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
+        """Return what the next records may begin with as well, and the record as this program writes it.
+
+        Raises ValueError for one of another snapshot or target.
+        """
+        if (found := _HEAD.match(line)) is not None and line.endswith(_TAIL):
+            head, named, of = found[0], found[1], (found[2], found[3])
         else:
             snapshot_id, record = self._schema.decode_record(line)
-            named, of = snapshot_id.encode(), (record.account_id.encode(), record.region.encode())
+            head, named, of = (
+                _NO_HEAD,
+                snapshot_id.encode(),
+                (record.account_id.encode(), record.region.encode()),
+            )
             line = dumps(self._schema.record_object(snapshot_id, record)) + b"\n"
         if named != self._before:
             raise ValueError("the record is of another snapshot")
         if of != key:
             raise ValueError("the record is not of the target that is next in the ledger")
-        return self._new_head + line.removeprefix(self._head)
+        return head, line
+
+    def _renamed(self, lines: list[bytes]) -> bytes:
+        """Return lines, which all begin with the snapshot's id, with the new one in its place."""
+        if not lines:
+            return b""
+        # Only at the beginning of a line: an item may hold the same text.
+        rest = b"".join(lines)[len(self._head) :].replace(b"\n" + self._head, b"\n" + self._new_head)
+        return self._new_head + rest
 
 
 class _Lines:
@@ -133,19 +160,22 @@ class _Lines:
         self._stack.close()
 
     def __iter__(self) -> Iterator[bytes]:
-        while (line := self._next()) is not None:
+        for line in self._read:
+            self.number += 1
             yield line
 
-    def next(self) -> bytes:
-        """Return the next line. Raises ValueError where there is none."""
-        line = self._next()
-        if line is None:
+    def take(self, count: int) -> Iterator[bytes]:
+        """Yield so many of the next lines. Raises ValueError where there are fewer."""
+        last = self.number + count
+        for line in islice(self._read, count):
+            self.number += 1
+            yield line
+        if self.number < last:
             raise ValueError("lines are missing")
-        return line
 
     def check_end(self) -> None:
         """Raise DamagedSnapshotError unless all was read, and is what the manifest says."""
-        if self._next() is not None:
+        if next(self._read, None) is not None:
             raise self._damaged("has more lines than the ledger says")
         while self._raw.read(_REST_BYTES):
             pass
@@ -153,12 +183,6 @@ class _Lines:
             raise self._damaged(f"has {self.number} lines where the manifest says {self._file.records}")
         if (self._raw.bytes, self._raw.digest) != (self._file.bytes, self._file.sha256):
             raise self._damaged("has another digest than the manifest says")
-
-    def _next(self) -> bytes | None:
-        line = next(self._read, None)
-        if line is not None:
-            self.number += 1
-        return line
 
     def _damaged(self, what: str) -> DamagedSnapshotError:
         return DamagedSnapshotError(f"{self.place} {what}; the snapshot is damaged")
