@@ -21,61 +21,21 @@ from poolcensus.snapshot.pieces import pieces_of
 from poolcensus.snapshot.shards import LONGEST_BREAK
 from poolcensus.snapshot.writer import SnapshotWriter
 from poolcensus.storage.local.store import FolderStore
-from snapshot.making import FINISHED, POOLS, RECEIVED, STARTED, fill, folder_of, publish, result, target
+from snapshot.making import FINISHED, POOLS, RECEIVED, STARTED, folder_of, publish, result, target
+from snapshot.shard_lab import DIGEST, ONE, TWO, edit, make, published
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
     from poolcensus.model import JsonObject
+    from snapshot.shard_lab import Content
 
-    Content = Mapping[Target, Sequence[str] | Outcome]
-
-DIGEST = "d" * 64
-ONE: Content = {
-    target(1): ["wspool-000000001", "wspool-000000002", "wspool-000000003"],
-    target(1, "eu-west-1"): Outcome.EMPTY,
-}
-TWO: Content = {target(2): ["wspool-000000001"], target(2, "eu-west-1"): Outcome.ACCESS_DENIED}
 NONE: Content = {}
-
-
-async def make(
-    dest: Path,
-    content: Content,
-    index: int,
-    count: int = 2,
-    *,
-    digest: str | None = DIGEST,
-    compression: Compression = Compression.NONE,
-    **changes: Any,
-) -> Snapshot:
-    """Publish a shard into a destination of its own."""
-    snapshot_id = f"20261123T02000{index % 10}Z-00000{index % 10}"
-    async with (
-        FolderStore(dest) as store,
-        SnapshotWriter(
-            await store.draft(snapshot_id), partition="aws", operation=POOLS, compression=compression
-        ) as writer,
-    ):
-        await fill(writer, content)
-        await publish(writer, shard=None if index == 0 else Shard(index, count, digest), **changes)
-    return Snapshot.open("latest", dest)
-
-
-def edit(snapshot: Snapshot, change: Callable[[dict[str, Any]], object]) -> None:
-    path = folder_of(snapshot) / "manifest.json"
-    content = json.loads(path.read_bytes())
-    change(content)
-    path.write_bytes(json.dumps(content).encode())
 
 
 def less(path: Path) -> list[bytes]:
     return sorted(re.sub(rb'"snapshot_id":"[^"]*"', b"", line) for line in path.read_bytes().splitlines(True))
-
-
-def published(dest: Path) -> list[str]:
-    return [each.name for each in dest.iterdir() if each.name[0] != "."] if dest.exists() else []
 
 
 async def test_it_is_what_one_run_would_have_left(tmp_path: Path) -> None:

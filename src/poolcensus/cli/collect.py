@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,17 +9,24 @@ import click
 
 from poolcensus.cli import logs
 from poolcensus.cli.command import Command
-from poolcensus.cli.exits import ExitCode, StoppedError, code_of, drop_output
+from poolcensus.cli.exits import ExitCode, StoppedError, code_of
 from poolcensus.cli.notify import Ending, notify
 from poolcensus.cli.options import EVERYTHING, read_settings, settings_options
-from poolcensus.cli.running import ending_with, run
-from poolcensus.cli.trouble import closures, complain, failures, on_terminal, outdated_gaps
+from poolcensus.cli.publishing import (
+    code_of_snapshot,
+    run_to_publish,
+    scope_change,
+    show_summary,
+    standing,
+    write_manifest,
+)
+from poolcensus.cli.trouble import closures, complain, failures, outdated_gaps
 from poolcensus.config.sources import settings_file
 from poolcensus.errors import CensusError, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from contextlib import AbstractAsyncContextManager, AbstractContextManager
+    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from poolcensus.census import Census
@@ -61,9 +66,9 @@ def command(config: Path | None, **given: object) -> int:
         message = "--json and a destination of - both want standard output: leave one out"
         raise SettingsError(message)
     snapshot, groups = collect(settings)
-    with _standing(snapshot.manifest):
+    with standing(snapshot.manifest):
         _report(snapshot, groups, settings)
-    return _code(snapshot.manifest)
+    return code_of_snapshot(snapshot.manifest)
 
 
 def collect(
@@ -81,15 +86,19 @@ def collect(
     try:
         snapshot, stopped = _run(census, settings)
         manifest = snapshot.manifest
-        code = _code(manifest)
+        code = code_of_snapshot(manifest)
     except (CensusError, StoppedError, OSError) as error:
         code, failure, stopped = code_of(error), error, isinstance(error, StoppedError)
         if census.resumable:
             complain("Progress saved. Run the same command with --resume to continue.")
         raise
     finally:
-        with _standing(manifest):
-            complain(*closures(census.closed), *_scope_change(census), *_outdated(census, manifest))
+        with standing(manifest):
+            complain(
+                *closures(census.closed),
+                *scope_change(census.published, census.before),
+                *_outdated(census, manifest),
+            )
             _write_metrics(settings.metrics_file, code, census, manifest)
             notify(settings, census, Ending(code, manifest, failure, stopped=stopped))
     return snapshot, census.failures
@@ -100,28 +109,7 @@ def _run(census: Census, settings: Settings) -> tuple[Snapshot, bool]:
     from poolcensus.cli.progress import shown
 
     display = shown(census.progress, settings.progress)
-
-    def decided() -> int | None:
-        published = census.published
-        return None if published is None else _code(published.manifest)
-
-    try:
-        return run(partial(_collect, census, display), decided), False
-    except (StoppedError, CensusError, OSError) as error:
-        snapshot = census.published
-        if snapshot is None:
-            raise
-        stopped = isinstance(error, StoppedError)
-        what = "when the signal came" if stopped else f"before this: {error}"
-        complain(f"snapshot {snapshot.manifest.snapshot_id} was published {what}")
-        return snapshot, stopped
-
-
-def _standing(manifest: Manifest | None) -> AbstractContextManager[None]:
-    """Have a signal in the block change nothing about what was published, nor about the exit code."""
-    if manifest is None:
-        return nullcontext()
-    return ending_with(_code(manifest), f"snapshot {manifest.snapshot_id} was published when the signal came")
+    return run_to_publish(partial(_collect, census, display), lambda: census.published)
 
 
 async def _collect(census: Census, display: AbstractAsyncContextManager[None]) -> Snapshot:
@@ -129,24 +117,9 @@ async def _collect(census: Census, display: AbstractAsyncContextManager[None]) -
         return await census.collect()
 
 
-def _scope_change(census: Census) -> Iterator[str]:
-    """Yield a line where what was published was asked to cover something else than the snapshot before."""
-    from poolcensus.snapshot import Scope
-
-    published, before = census.published, census.before
-    if published is None or before is None:
-        return
-    if (change := Scope.of(published.manifest).difference(before.scope)) is not None:
-        yield change
-
-
 def _outdated(census: Census, manifest: Manifest | None) -> Iterator[str]:
     # A run that ended early has not seen every target.
     return outdated_gaps(census.outdated_gaps) if manifest is not None else iter(())
-
-
-def _code(manifest: Manifest) -> int:
-    return ExitCode.UNCOVERED if manifest.failed else ExitCode.OK
 
 
 def _report(
@@ -156,12 +129,7 @@ def _report(
 ) -> None:
     manifest = snapshot.manifest
     where = None if settings.dest == "-" else snapshot.location
-    if on_terminal(sys.stderr) and not logs.is_json():
-        from poolcensus.cli.summaries import manifest_summary
-        from poolcensus.cli.tables import console, put
-
-        with suppress(OSError):
-            put(console(stderr=True), *manifest_summary(manifest, where))
+    show_summary(manifest, where)
     if manifest.failed:
         totals = manifest.totals
         complain(*failures(groups))
@@ -171,18 +139,7 @@ def _report(
             " targets covered."
         )
     if settings.json_output:
-        from poolcensus.cli.output import write_line
-        from poolcensus.format.manifest import manifest_object
-
-        try:
-            write_line(manifest_object(manifest))
-            if sys.stdout is not None:
-                sys.stdout.flush()
-        except OSError as error:
-            # The snapshot is published whatever becomes of the report: its code stands.
-            drop_output()
-            if not isinstance(error, BrokenPipeError):
-                complain(f"Could not write to standard output: {error.strerror or error}.")
+        write_manifest(manifest)
 
 
 def _write_metrics(file: Path | None, code: int, census: Census, manifest: Manifest | None) -> None:

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import suppress
-from functools import partial
+import shlex
 from typing import TYPE_CHECKING
 
 import click
 
-from poolcensus.cli import logs
 from poolcensus.cli.command import Command
-from poolcensus.cli.exits import ExitCode
 from poolcensus.cli.options import settings_options
+from poolcensus.cli.publishing import (
+    code_of_snapshot,
+    run_to_publish,
+    scope_change,
+    show_summary,
+    standing,
+    write_manifest,
+)
 from poolcensus.cli.reading import KEYS, reading_settings
-from poolcensus.cli.running import run
-from poolcensus.cli.trouble import complain, on_terminal
-from poolcensus.snapshot.merge import merge
+from poolcensus.cli.trouble import closures, complain
+from poolcensus.snapshot.merge import Merging
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from poolcensus.snapshot import Snapshot
 
 
 @click.command(
@@ -46,27 +47,19 @@ def command(parts: tuple[str, ...], config: Path | None, **given: object) -> int
     are not covered.
     """
     settings = reading_settings(config, given)
-    snapshot = run(partial(merge, parts, settings.dest, settings=settings))
-    _report(snapshot)
-    if settings.json_output:
-        from poolcensus.cli.output import write_line
-        from poolcensus.format.manifest import manifest_object
-
-        write_line(manifest_object(snapshot.manifest))
-    return ExitCode.UNCOVERED if snapshot.manifest.failed else ExitCode.OK
-
-
-def _report(snapshot: Snapshot) -> None:
+    merging = Merging(parts, settings.dest, settings)
+    snapshot, _ = run_to_publish(merging.run, lambda: merging.published)
     manifest = snapshot.manifest
-    if on_terminal(sys.stderr) and not logs.is_json():
-        from poolcensus.cli.summaries import manifest_summary
-        from poolcensus.cli.tables import console, put
-
-        with suppress(OSError):
-            put(console(stderr=True), *manifest_summary(manifest, snapshot.location))
-    if manifest.failed:
-        complain(
-            f"Published partial snapshot {manifest.snapshot_id} at {snapshot.location}:"
-            f" {manifest.totals.covered:,} of {manifest.totals.targets:,} targets covered. Run"
-            f" 'poolcensus show --failures {manifest.snapshot_id}' to see why."
-        )
+    with standing(manifest):
+        complain(*closures(merging.closed), *scope_change(snapshot, merging.before))
+        show_summary(manifest, snapshot.location)
+        if manifest.failed:
+            complain(
+                f"Published partial snapshot {manifest.snapshot_id} at {snapshot.location}:"
+                f" {manifest.totals.covered:,} of {manifest.totals.targets:,} targets covered. Run"
+                f" 'poolcensus show --failures {manifest.snapshot_id} --dest {shlex.quote(settings.dest)}' to"
+                " see why."
+            )
+        if settings.json_output:
+            write_manifest(manifest)
+    return code_of_snapshot(manifest)

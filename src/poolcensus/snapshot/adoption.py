@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import closing
 from typing import TYPE_CHECKING
+
+import anyio
 
 from poolcensus.loops import in_thread
 from poolcensus.model import Account, Target
 from poolcensus.snapshot.pieces import PIECE_BYTES, pieces_of
+from poolcensus.storage.base import ABORT_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Generator
 
     from poolcensus.model import TargetResult
     from poolcensus.snapshot.pieces import Piece
@@ -33,11 +38,15 @@ async def adopt(
     after them. Where it is cancelled, or ends in an error, no target is left half in. Raises what `pieces_of`
     raises, and DestinationError.
     """
-    batches = _batches(pieces_of(part, snapshot_id))
-    while batch := await in_thread(_next, batches):
-        for piece in batch:
-            claim(piece.result)
-            await _put(piece, writer, done)
+    reading = _Reading(pieces_of(part, snapshot_id))
+    try:
+        while batch := await in_thread(reading.next):
+            for piece in batch:
+                claim(piece.result)
+                await _put(piece, writer, done)
+    finally:
+        with anyio.move_on_after(ABORT_SECONDS, shield=True):
+            await in_thread(reading.close)
 
 
 async def _put(
@@ -69,18 +78,34 @@ def _account_of(result: TargetResult) -> Account:
     )
 
 
-def _batches(pieces: Iterator[Piece]) -> Iterator[list[Piece]]:
+class _Reading:
+    """Pieces, some at a time, for threads that take turns."""
+
+    def __init__(self, pieces: Generator[Piece]) -> None:
+        self._batches = _batches(pieces)
+        # A call that is cancelled leaves a thread behind that may still read.
+        self._mutex = threading.Lock()
+
+    def next(self) -> list[Piece]:
+        """Return some pieces, none at the end. Blocks."""
+        with self._mutex:
+            return next(self._batches, [])
+
+    def close(self) -> None:
+        """Let go of the files. Blocks."""
+        with self._mutex:
+            self._batches.close()
+
+
+def _batches(pieces: Generator[Piece]) -> Generator[list[Piece]]:
     batch: list[Piece] = []
     size = 0
-    for piece in pieces:
-        batch.append(piece)
-        size += len(piece.data)
-        if size >= PIECE_BYTES or len(batch) >= _MOST_AT_ONCE:
-            yield batch
-            batch, size = [], 0
+    with closing(pieces):
+        for piece in pieces:
+            batch.append(piece)
+            size += len(piece.data)
+            if size >= PIECE_BYTES or len(batch) >= _MOST_AT_ONCE:
+                yield batch
+                batch, size = [], 0
     if batch:
         yield batch
-
-
-def _next(batches: Iterator[list[Piece]]) -> list[Piece] | None:
-    return next(batches, None)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from poolcensus.errors import MergeError
+from poolcensus.errors import DestinationError, MergeError, SnapshotError
 from poolcensus.format.ids import is_snapshot_id, new_snapshot_id
 from poolcensus.format.manifest import MANIFEST_NAME
 from poolcensus.loops import in_thread
-from poolcensus.model import Compression
+from poolcensus.model import Compression, Outcome
 from poolcensus.snapshot.adoption import adopt
 from poolcensus.snapshot.reader import Snapshot
 from poolcensus.snapshot.shards import in_order, joined_gaps, joined_organizations, total_of
+from poolcensus.snapshot.target_set import TargetSet
 from poolcensus.snapshot.writer import SnapshotWriter
 from poolcensus.storage.destination import is_in_s3, open_repository, open_source
 from poolcensus.storage.naming import LATEST
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
 
     from poolcensus.config import Settings
     from poolcensus.model import TargetResult
+    from poolcensus.snapshot.info import SnapshotInfo
+    from poolcensus.storage.base import Repository
+
+_log = logging.getLogger("poolcensus")
 
 
 async def merge(
@@ -43,47 +49,103 @@ async def merge(
     Raises `MergeError` unless they are all the shards of one run, `SnapshotError` for one that is not there
     or is damaged, and what publishing raises; then nothing is published.
     """
-    if not parts:
-        raise MergeError("no shards were named")
-    opened = in_order([await in_thread(_open, each, dest, settings) for each in parts])
-    manifests = [each.manifest for each in opened]
-    started = min(each.started_at for each in manifests)
-    async with open_repository(dest, settings) as repository:
+    return await Merging(parts, dest, settings).run()
+
+
+class Merging:
+    """One run of `merge`, and what there is to tell of it."""
+
+    def __init__(
+        self,
+        parts: Sequence[str | os.PathLike[str]],
+        dest: str | os.PathLike[str],
+        settings: Settings | None,
+    ) -> None:
+        self._parts = parts
+        self._dest = dest
+        self._settings = settings
+        self._writer: SnapshotWriter | None = None
+        self._owners: dict[str, str] = {}
+        self._closed_targets = TargetSet()
+        self.closed: tuple[TargetResult, ...] = ()
+
+    @property
+    def published(self) -> Snapshot | None:
+        """What was published, even where `run` was cancelled just after that."""
+        manifest = self._writer.manifest if self._writer is not None else None
+        if manifest is None:
+            return None
+        return Snapshot(open_source(self._dest, self._settings).folder(manifest.snapshot_id), manifest)
+
+    @property
+    def before(self) -> SnapshotInfo | None:
+        """The newest of the other snapshots at the destination once this one is published."""
+        return self._writer.before if self._writer is not None else None
+
+    async def run(self) -> Snapshot:
+        """Join the shards. Raises what `merge` does."""
+        if not self._parts:
+            raise MergeError("no shards were named")
+        opened = in_order([await in_thread(_open, each, self._dest, self._settings) for each in self._parts])
+        async with open_repository(self._dest, self._settings) as repository:
+            await self._join(opened, repository)
+        published = self.published
+        if published is None:
+            raise RuntimeError("what was joined is not published")
+        return published
+
+    async def _join(self, parts: Sequence[Snapshot], repository: Repository) -> None:
+        manifests = [each.manifest for each in parts]
+        first = manifests[0]
+        started = min(each.started_at for each in manifests)
         draft = await repository.draft(new_snapshot_id(started))
         async with SnapshotWriter(
             draft,
-            partition=manifests[0].caller.partition,
-            operation=manifests[0].operation,
-            compression=settings.compress if settings is not None else Compression.NONE,
+            partition=first.caller.partition,
+            operation=first.operation,
+            compression=self._settings.compress if self._settings is not None else Compression.NONE,
         ) as writer:
-            owners: dict[str, str] = {}
-            for part in opened:
-                await adopt(
-                    part, draft.snapshot_id, writer, writer.done, partial(_claim, owners, part.location)
-                )
-            manifest = await writer.publish(
+            self._writer = writer
+            for part in parts:
+                await adopt(part, draft.snapshot_id, writer, writer.done, partial(self._claim, part.location))
+            self.closed = await in_thread(self._closed_since_newest)
+            await writer.publish(
                 started_at=started,
                 finished_at=max(each.finished_at for each in manifests),
                 tool=TOOL,
-                caller=manifests[0].caller,
-                organization_id=manifests[0].organization_id,
-                request=manifests[0].request,
+                caller=first.caller,
+                organization_id=first.organization_id,
+                request=first.request,
                 accounts=sum(each.accounts_planned for each in manifests),
                 skipped=tuple(
-                    sorted({one for each in manifests for one in each.accounts_skipped}, key=attrgetter("id"))
+                    sorted(
+                        dict.fromkeys(one for each in manifests for one in each.accounts_skipped),
+                        key=attrgetter("id"),
+                    )
                 ),
                 totals=total_of(each.totals for each in manifests),
                 known_gaps=tuple(joined_gaps(manifests)),
                 organizations=tuple(joined_organizations(manifests)),
             )
-    return Snapshot(open_source(dest, settings).folder(manifest.snapshot_id), manifest)
 
+    def _claim(self, part: str, result: TargetResult) -> None:
+        """Take note of a target. Raises MergeError where another shard has its account."""
+        owner = self._owners.setdefault(result.account_id, part)
+        if owner != part:
+            raise MergeError(f"{owner} and {part} overlap: both have account {result.account_id}")
+        if result.outcome is Outcome.NOT_ENTITLED:
+            self._closed_targets.add(result.account_id, result.region)
 
-def _claim(owners: dict[str, str], part: str, result: TargetResult) -> None:
-    """Raise MergeError where another shard has the account."""
-    owner = owners.setdefault(result.account_id, part)
-    if owner != part:
-        raise MergeError(f"{owner} and {part} overlap: both have account {result.account_id}")
+    def _closed_since_newest(self) -> tuple[TargetResult, ...]:
+        """Return the newest ledger's lines of targets that are `not_entitled` now and had pools. Blocks."""
+        try:
+            newest = Snapshot.open(LATEST, self._dest, settings=self._settings)
+            return tuple(
+                each for each in newest.with_pools() if self._closed_targets.has(each.account_id, each.region)
+            )
+        except (SnapshotError, DestinationError) as error:
+            _log.info("what accounts had before the service was closed to them is not known: %s", error)
+            return ()
 
 
 def _open(ref: str | os.PathLike[str], dest: str | os.PathLike[str], settings: Settings | None) -> Snapshot:

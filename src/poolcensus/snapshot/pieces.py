@@ -17,7 +17,7 @@ from poolcensus.model import Outcome, TargetResult
 from poolcensus.snapshot.target_set import TargetSet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from poolcensus.model import Compression, FileEntry
     from poolcensus.snapshot.reader import Snapshot
@@ -48,7 +48,7 @@ class Piece(msgspec.Struct, frozen=True):
     last: bool
 
 
-def pieces_of(part: Snapshot, snapshot_id: str) -> Iterator[Piece]:
+def pieces_of(part: Snapshot, snapshot_id: str) -> Generator[Piece]:
     """Yield what `part` has, target by target, with `snapshot_id` in its records in place of its own.
 
     Reads both files once, in step, and holds a few lines of each. Blocks. Raises DamagedSnapshotError where

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import astuple, replace
 from datetime import timedelta
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Final
 
 from poolcensus.errors import MergeError
@@ -39,12 +39,16 @@ def in_order(parts: Sequence[Snapshot]) -> list[Snapshot]:
     for each in parts:
         other = by_index.setdefault(shards[each.location].index, each)
         if other is not each:
-            index = shards[each.location].index
-            raise MergeError(f"{other.location} and {each.location} overlap: both are shard {index}")
+            both = f"{other.location} and {each.location}"
+            if other.id == each.id:
+                raise MergeError(f"{both} are the same snapshot: name each shard once")
+            raise MergeError(f"{both} overlap: both are shard {shards[each.location].index}")
     count = shards[first.location].count
-    if missing := [index for index in range(1, count + 1) if index not in by_index]:
-        named = ", ".join(map(str, missing[:_NAMED])) + (", …" if len(missing) > _NAMED else "")
-        raise MergeError(f"{len(missing)} of {count} shards are missing: {named}")
+    if missing := count - len(by_index):
+        # A manifest may say any number: no more of them are looked for than are named.
+        absent = [*islice((index for index in range(1, count + 1) if index not in by_index), _NAMED)]
+        named = ", ".join(map(str, absent)) + (", …" if missing > _NAMED else "")
+        raise MergeError(f"{missing:,} of {count:,} shards are missing: {named}")
     _check_breaks(parts)
     return [by_index[index] for index in sorted(by_index)]
 
@@ -80,6 +84,8 @@ def _shard(part: Snapshot) -> Shard:
         raise MergeError(f"{part.location} is no shard: it was made without --shard")
     if shard.accounts_digest is None:
         raise MergeError(f"{part.location} was made by an earlier version, which did not name its accounts")
+    if not 1 <= shard.index <= shard.count:
+        raise MergeError(f"{part.location} calls itself shard {shard.index} of {shard.count}: it is damaged")
     return shard
 
 
@@ -93,6 +99,9 @@ def _differences(one: Manifest, other: Manifest) -> Iterator[str]:
         yield f"are of schema_version {one.schema_version} and {other.schema_version}"
     if one.operation != other.operation:
         yield f"are of {one.operation.name} and {other.operation.name}"
+    if one.tool != other.tool:
+        # Which regions are asked is known to the program, so that another version may leave some out.
+        yield f"were made by {one.tool} and {other.tool}, which may not ask in the same regions"
     mine, its = one.shard or _NONE, other.shard or _NONE
     if mine.count != its.count:
         yield f"are of runs in {mine.count} and in {its.count} shards"

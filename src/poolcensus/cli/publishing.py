@@ -1,0 +1,93 @@
+"""What the commands that publish a snapshot have in common: once it is published, it stands."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import nullcontext, suppress
+from typing import TYPE_CHECKING
+
+from poolcensus.cli import logs
+from poolcensus.cli.exits import ExitCode, StoppedError, drop_output
+from poolcensus.cli.running import ending_with, run
+from poolcensus.cli.trouble import complain, on_terminal
+from poolcensus.errors import CensusError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator
+    from contextlib import AbstractContextManager
+
+    from poolcensus.model import Manifest
+    from poolcensus.snapshot import Snapshot, SnapshotInfo
+
+
+def code_of_snapshot(manifest: Manifest) -> int:
+    """Return the exit code of a run that has published this."""
+    return ExitCode.UNCOVERED if manifest.failed else ExitCode.OK
+
+
+def run_to_publish(
+    body: Callable[[], Coroutine[None, None, Snapshot]], published: Callable[[], Snapshot | None]
+) -> tuple[Snapshot, bool]:
+    """Run `body`. Return what it has published, and whether a signal came after that.
+
+    `published` returns the snapshot once there is one: what goes wrong from then on is a warning.
+    """
+
+    def decided() -> int | None:
+        snapshot = published()
+        return None if snapshot is None else code_of_snapshot(snapshot.manifest)
+
+    try:
+        return run(body, decided), False
+    except (StoppedError, CensusError, OSError) as error:
+        snapshot = published()
+        if snapshot is None:
+            raise
+        stopped = isinstance(error, StoppedError)
+        what = "when the signal came" if stopped else f"before this: {error}"
+        complain(f"snapshot {snapshot.manifest.snapshot_id} was published {what}")
+        return snapshot, stopped
+
+
+def standing(manifest: Manifest | None) -> AbstractContextManager[None]:
+    """Have a signal in the block change nothing about what was published, nor about the exit code."""
+    if manifest is None:
+        return nullcontext()
+    return ending_with(
+        code_of_snapshot(manifest), f"snapshot {manifest.snapshot_id} was published when the signal came"
+    )
+
+
+def scope_change(published: Snapshot | None, before: SnapshotInfo | None) -> Iterator[str]:
+    """Yield a line where what was published was asked to cover something else than the snapshot before."""
+    from poolcensus.snapshot import Scope
+
+    if published is None or before is None:
+        return
+    if (change := Scope.of(published.manifest).difference(before.scope)) is not None:
+        yield change
+
+
+def show_summary(manifest: Manifest, where: str | None) -> None:
+    """Show a person what was published."""
+    if on_terminal(sys.stderr) and not logs.is_json():
+        from poolcensus.cli.summaries import manifest_summary
+        from poolcensus.cli.tables import console, put
+
+        with suppress(OSError):
+            put(console(stderr=True), *manifest_summary(manifest, where))
+
+
+def write_manifest(manifest: Manifest) -> None:
+    """Print what was published as JSON. It is published whatever becomes of that: its code stands."""
+    from poolcensus.cli.output import write_line
+    from poolcensus.format.manifest import manifest_object
+
+    try:
+        write_line(manifest_object(manifest))
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        drop_output()
+        if not isinstance(error, BrokenPipeError):
+            complain(f"Could not write to standard output: {error.strerror or error}.")

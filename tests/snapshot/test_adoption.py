@@ -1,0 +1,101 @@
+"""What is read of a shard is let go of, however its reading ends."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+
+from descriptors import by_name_on_linux, descriptors, path_of
+from poolcensus.errors import MergeError
+from poolcensus.snapshot import adoption
+from poolcensus.snapshot.adoption import adopt
+from poolcensus.snapshot.pieces import pieces_of
+from snapshot.making import target
+from snapshot.shard_lab import make
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from poolcensus.model import Target, TargetResult
+    from poolcensus.snapshot import Snapshot
+    from poolcensus.snapshot.pieces import Piece
+
+ID = "20261123T020000Z-abcdef"
+MANY = {target(number): [f"wspool-{pool:09}" for pool in range(900)] for number in (1, 2)}
+
+
+class Puts:
+    """Takes what it is given, and keeps the targets that are not done."""
+
+    def __init__(self) -> None:
+        self.open: set[Target] = set()
+
+    async def records(self, target: Target, data: bytes) -> None:
+        assert data
+        self.open.add(target)
+
+    def count(self, target: Target, records: int) -> None:
+        assert records
+
+    def forget(self, target: Target) -> None:
+        self.open.discard(target)
+
+    async def done(self, _: TargetResult, target: Target) -> None:
+        self.open.discard(target)
+
+
+async def open_files(snapshot: Snapshot) -> list[Path]:
+    return await anyio.to_thread.run_sync(_open_files, Path(snapshot.location))
+
+
+def _open_files(folder: Path) -> list[Path]:
+    return [each for each in map(path_of, descriptors()) if each.is_relative_to(folder)]
+
+
+@by_name_on_linux
+async def test_an_error_leaves_no_file_open_while_anybody_looks_at_it(tmp_path: Path) -> None:
+    part = await make(tmp_path, MANY, 1)
+    writer = Puts()
+
+    def refuse(result: TargetResult) -> None:
+        if result.account_id.endswith("2"):
+            raise MergeError("no")
+
+    with pytest.raises(MergeError) as caught:
+        await adopt(part, ID, writer, writer.done, refuse)
+    assert caught.tb is not None
+    assert await open_files(part) == []
+    assert writer.open == set()
+
+
+@by_name_on_linux
+async def test_a_thread_that_still_reads_lets_go_of_the_files_when_it_is_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = await make(tmp_path, MANY, 1)
+    writer = Puts()
+    reading, go_on = threading.Event(), threading.Event()
+
+    def slow(snapshot: Snapshot, snapshot_id: str) -> Generator[Piece]:
+        for each in pieces_of(snapshot, snapshot_id):
+            yield each
+            reading.set()
+            go_on.wait()
+
+    monkeypatch.setattr(adoption, "pieces_of", slow)
+    monkeypatch.setattr(adoption, "ABORT_SECONDS", 0.01)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(adopt, part, ID, writer, writer.done)
+        await anyio.to_thread.run_sync(reading.wait)
+        assert await open_files(part)
+        tasks.cancel_scope.cancel()
+    # What hangs is not waited for any longer than that.
+    assert await open_files(part)
+    go_on.set()
+    while await open_files(part):
+        await anyio.lowlevel.checkpoint()
+    assert writer.open == set()
