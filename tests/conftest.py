@@ -232,6 +232,8 @@ def moto_url() -> Iterator[str]:
     """Where moto serves. Who asks for it is of the group "moto"."""
     with subprocess.Popen(
         [sys.executable, "-c", _MOTO],
+        # EC2 is asked for regions alone, and would make a thousand images for each account that asks.
+        env={**os.environ, "MOTO_EC2_LOAD_DEFAULT_AMIS": "false"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

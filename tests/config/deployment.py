@@ -76,8 +76,9 @@ def _intrinsic(loader: yaml.SafeLoader, name: str, node: yaml.Node) -> dict[str,
 _Loader.add_multi_constructor("!", _intrinsic)
 
 
+@cache
 def template(file: Path) -> dict[str, Any]:
-    """A template, with its intrinsic functions in their long forms."""
+    """A template, with its intrinsic functions in their long forms, which nobody may change."""
     found: dict[str, Any] = yaml.load(file.read_text(encoding="utf-8"), _Loader)
     return found
 
