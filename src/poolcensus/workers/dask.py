@@ -247,9 +247,16 @@ def _silence() -> Iterator[None]:
     levels = [each.level for each in loggers]
     for each in loggers:
         each.setLevel(_SILENT)
-    yield
-    for each, level in zip(loggers, levels, strict=True):
-        each.setLevel(level)
+    stopped = False
+    try:
+        yield
+    except BaseException as error:
+        stopped = not isinstance(error, Exception)
+        raise
+    finally:
+        if not stopped:
+            for each, level in zip(loggers, levels, strict=True):
+                each.setLevel(level)
 
 
 @contextmanager
