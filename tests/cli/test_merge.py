@@ -147,8 +147,9 @@ def test_a_destination_that_a_run_holds_is_11(tmp_path: Path, capsys: pytest.Cap
 
 
 @pytest.fixture
-def signals() -> Iterator[None]:
-    """A program that has been signalled ignores further signals: the tests are not to."""
+def signals(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A program that was signalled ignores further signals, and leaves its process: tests are not to."""
+    monkeypatch.setattr(running, "_CLEANUP_WITHIN", 3600.0)
     before = {each: signal.getsignal(each) for each in running.SIGNALS}
     yield
     for number, handler in before.items():
