@@ -224,6 +224,9 @@ def test_values_are_read(key: str, given_as: object, expected: object) -> None:
         ("concurrency", 4097, "1 to 4096"),
         ("concurrency", True, "a number"),
         ("max_attempts", 0, "1 to 100"),
+        ("workers", 0, "1 to 256"),
+        ("workers", 257, "1 to 256"),
+        ("workers", "two", "1 to 256"),
         ("deadline", 0, "more than 0"),
         ("deadline", "nan", "more than 0"),
         ("attempt_timeout", "soon", "more than 0"),
@@ -237,6 +240,12 @@ def test_a_wrong_value_says_which_key_and_what_is_allowed(key: str, value: objec
     assert key in text
     assert allowed in text
     assert "\n" not in text
+
+
+@pytest.mark.parametrize("key", FIELDS)
+def test_what_is_no_value_at_all_is_refused_by_every_setting(key: str) -> None:
+    with pytest.raises(ValueError, match=r"\w"):
+        FIELDS[key].read(object())
 
 
 @pytest.mark.parametrize(

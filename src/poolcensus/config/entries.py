@@ -45,6 +45,7 @@ _Units = Annotated[tuple[str, ...], readers.each_of(readers.UnitId)]
 _Patterns = Annotated[tuple[str, ...], readers.each_of(readers.RegionPattern)]
 _Names = Annotated[tuple[str, ...], readers.each_of(readers.AccountNamePattern)]
 _Calls = Annotated[int, readers.whole(1, 4096)]
+_Workers = Annotated[int, readers.whole(1, 256)]
 _Choice = Annotated[bool, readers.flag]
 
 
@@ -253,8 +254,7 @@ class Entries(
         "The scheduler of a running Dask cluster, tls://HOST:PORT. Default: worker processes are started.",
     ] = None
     workers: Annotated[
-        int | None,
-        readers.whole(1, 256),
+        _Workers | None,
         "Number of worker processes to start. Default: one for each CPU.",
     ] = None
     allow_plaintext_scheduler: Annotated[
