@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import platform
 import re
+import tempfile
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -141,7 +143,7 @@ async def test_a_task_holds_no_secret(lab: Start, by: Use, monkeypatch: pytest.M
 async def test_a_worker_without_the_external_id_says_what_it_lacks(lab: Start, by: Use) -> None:
     here = await lab(accounts=4, external_id="canary-external")
     by(InThreads(1))
-    with pytest.raises(CredentialsError, match="POOLCENSUS_EXTERNAL_ID") as raised:
+    with pytest.raises(CredentialsError, match="A worker .* lacks .*POOLCENSUS_EXTERNAL_ID") as raised:
         await here.collect(external_id="canary-external")
     assert "canary" not in str(raised.value)
     assert not [each for each in here.dest.iterdir() if each.name[0] != "."]
@@ -230,6 +232,38 @@ async def test_accounts_that_a_worker_left_out_are_missed(lab: Start, by: Use) -
 
     by(Fewer(1))
     with pytest.raises(FatalError, match="is missing"):
+        await here.collect()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"profile": "nope"}, 'Profile "nope" not found'),
+        ({"accounts_from": ("organization", "/nowhere/accounts.csv")}, "/nowhere/accounts.csv"),
+    ],
+)
+async def test_what_ends_a_worker_is_said_of_the_worker_and_is_no_mistake_of_the_caller(
+    lab: Start, by: Use, change: dict[str, object], said: str
+) -> None:
+    here = await lab(accounts=3)
+
+    class Elsewhere(InThreads):
+        async def run(self, key: str, task: bytes) -> bytes:
+            decoded = decode_task(task)
+            settings = msgspec.structs.replace(decoded.settings, **change)
+            return await super().run(key, encode_task(msgspec.structs.replace(decoded, settings=settings)))
+
+    by(Elsewhere(1))
+    with pytest.raises(FatalError, match=f"A worker on {platform.node()} failed: .*{said}") as raised:
+        await here.collect()
+    assert not isinstance(raised.value, SettingsError)
+
+
+async def test_a_worker_without_room_says_where(lab: Start, by: Use, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = await lab(accounts=3)
+    by(InThreads(1))
+    monkeypatch.setattr(tempfile, "tempdir", "/proc/nowhere")
+    with pytest.raises(FatalError, match=r"A worker on .* failed: /proc/nowhere/.*No such file.*TMPDIR"):
         await here.collect()
 
 

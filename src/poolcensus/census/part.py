@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import pickle
+import platform
 from typing import Final
 
 import msgspec
 
 from poolcensus.config import Settings
 from poolcensus.config.secrets import without_secrets
-from poolcensus.errors import CredentialsError, FatalError, OrganizationError, SettingsError
+from poolcensus.errors import CensusError, CredentialsError, DestinationError, FatalError
 from poolcensus.model import Account, Compression
 from poolcensus.scope.account_choice import ORGANIZATION, paths_among
 from poolcensus.snapshot import Snapshot
 from poolcensus.snapshot.info import read_manifest
 from poolcensus.storage.memory import MemoryFolder
-
-# An error of a worker is raised again as what it was, so that the run ends with the exit code that it means.
-_ERRORS: Final = {each.__name__: each for each in (SettingsError, CredentialsError, OrganizationError)}
 
 
 class PartTask(msgspec.Struct, frozen=True):
@@ -37,11 +35,18 @@ class PartTask(msgspec.Struct, frozen=True):
     log_level: int
 
 
+class PartFailure(msgspec.Struct, frozen=True):
+    """What ended a part. `of_credentials` says that the worker has none, or that AWS does not accept them."""
+
+    message: str
+    of_credentials: bool
+
+
 class PartResult(msgspec.Struct, frozen=True):
     """What a worker hands back: the files of a snapshot, or the error that ended it, and what it logged."""
 
     files: dict[str, bytes]
-    error: tuple[str, str] | None
+    error: PartFailure | None
     messages: tuple[tuple[int, str], ...]
 
 
@@ -99,12 +104,26 @@ def decode_task(data: bytes) -> PartTask:
     return task
 
 
+def failure_of(error: CensusError | OSError) -> PartFailure:
+    """Return what a worker hands back of the error that ended its part, with the host that it is on."""
+    reason = str(error)
+    if isinstance(error, OSError):
+        reason = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else reason
+    if isinstance(error, DestinationError | OSError):
+        reason += " (TMPDIR says where a worker has its temporary files)"
+    message = f"A worker on {platform.node() or 'a host without a name'} failed: {reason}"
+    return PartFailure(message, isinstance(error, CredentialsError))
+
+
 def decode_result(data: bytes) -> PartResult:
-    """Return what a worker has handed back. Raises the FatalError that ended its part."""
+    """Return what a worker has handed back. Raises the FatalError that ended its part.
+
+    Wrong settings of a worker are none of the caller's, whose run has made calls.
+    """
     result = msgspec.msgpack.decode(data, type=PartResult)
     if result.error is not None:
-        kind, message = result.error
-        raise _ERRORS.get(kind, FatalError)(message)
+        kind = CredentialsError if result.error.of_credentials else FatalError
+        raise kind(result.error.message)
     return result
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 import msgspec
 
-from poolcensus.census.part import PartResult, decode_task
+from poolcensus.census.part import PartFailure, PartResult, decode_task, failure_of
 from poolcensus.census.publication import Publication
 from poolcensus.census.run import Run
 from poolcensus.config.secrets import with_secrets
@@ -39,13 +39,14 @@ def take_part(task: bytes) -> bytes:
     part = decode_task(task)
     messages: list[tuple[int, str]] = []
     files: dict[str, bytes] = {}
-    error: tuple[str, str] | None = None
+    error: PartFailure | None = None
     try:
         with _kept(messages, part.log_level), TemporaryDirectory(prefix="poolcensus-") as folder:
             snapshot_id = anyio.run(partial(_take, part, folder), backend="asyncio")
             files = {file.name: file.read_bytes() for file in Path(folder, snapshot_id).iterdir()}
-    except CensusError as failure:
-        error = (type(failure).__name__, str(failure))
+    # Those of the system are its folder for temporary files: it is full, or not there.
+    except (CensusError, OSError) as failure:
+        error = failure_of(failure)
     return msgspec.msgpack.encode(PartResult(files, error, tuple(messages)))
 
 

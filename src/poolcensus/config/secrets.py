@@ -50,9 +50,8 @@ def with_secrets(
     found = _secrets_in(environment, organization)
     if missing := [name for name in names if name not in found]:
         raise CredentialsError(
-            f"a worker does not have the external ID of {', '.join(missing)}: secrets are never sent to"
-            f" workers. Set {_EXTERNAL_ID_VARIABLE} on each of them, or `external_id_file` to a file that all"
-            " of them have."
+            f"it lacks {', '.join(missing)}, and secrets are never sent to workers. Set"
+            f" {_EXTERNAL_ID_VARIABLE} on each of them, or `external_id_file` to a file that they all have."
         )
     chain = tuple(
         msgspec.structs.replace(hub, external_id=Secret(found[name]))
