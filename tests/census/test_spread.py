@@ -22,6 +22,7 @@ from poolcensus.census.taking import take_part
 from poolcensus.config.secrets import VARIABLE, environment_of, without_secrets
 from poolcensus.errors import CredentialsError, FatalError, NotPublishedError, SettingsError
 from poolcensus.model import Outcome, Shard
+from poolcensus.simulator.latency import Latency
 from poolcensus.snapshot import verify
 from poolcensus.workers import WorkerLostError
 
@@ -305,6 +306,36 @@ async def test_at_the_deadline_every_target_has_an_outcome(lab: Start, by: Use) 
     }
     assert outcomes[Outcome.TIMED_OUT]
     assert outcomes[Outcome.CANCELLED]
+
+
+async def test_the_ledger_names_the_deadline_of_the_run_and_not_that_of_a_part(lab: Start, by: Use) -> None:
+    here = await lab(accounts=12, latency=Latency.parse("100"))
+
+    class Late(InThreads):
+        async def run(self, key: str, task: bytes) -> bytes:
+            decoded = decode_task(task)
+            settings = msgspec.structs.replace(decoded.settings, deadline=0.5, concurrency=1)
+            return await super().run(key, encode_task(msgspec.structs.replace(decoded, settings=settings)))
+
+    by(Late(1))
+    snapshot = await here.collect(deadline=60)
+    late = {each.outcome: each.error_message for each in snapshot.targets() if each.error_code == "Deadline"}
+    assert late == {
+        Outcome.TIMED_OUT: "the run's deadline of 60 s passed while it was being read",
+        Outcome.CANCELLED: "the run's deadline of 60 s passed before it was begun",
+    }
+
+
+async def test_no_batch_is_sent_that_could_not_be_back_before_the_deadline(
+    lab: Start, by: Use, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = await lab(accounts=12)
+    workers = by(InThreads(1))
+    monkeypatch.setattr(spread, "_LEAST_TIME", 10.0)
+    snapshot = await here.collect(deadline=2)
+    assert not verify(snapshot)
+    assert workers.tasks == []
+    assert snapshot.manifest.outcomes == {Outcome.CANCELLED: 12 * 3}
 
 
 async def test_a_run_that_was_stopped_goes_on_with_what_its_workers_had_brought(lab: Start, by: Use) -> None:

@@ -6,13 +6,14 @@ import logging
 import time
 from collections import Counter, deque
 from dataclasses import replace
-from math import ceil
+from math import ceil, inf
 from typing import TYPE_CHECKING, Final
 
 import anyio
 import msgspec
 
 from poolcensus.census.part import PartTask, decode_result, encode_task, settings_of_parts, snapshot_of
+from poolcensus.engine import deadlines
 from poolcensus.errors import CredentialsError, FatalError, SnapshotError, first_reason_raised
 from poolcensus.model import Outcome, Progress, Target, TargetResult, Totals
 from poolcensus.snapshot.adoption import adopt
@@ -53,11 +54,11 @@ _AT_ONCE: Final = 2
 _LOOK_AGAIN: Final = 1.0
 # What a worker needs at the end of its time to hand over what it has.
 _TO_HAND_OVER: Final = 2.0
-_LEAST_TIME: Final = 0.1
+# A batch that is sent with less time than this before the deadline brings nothing back before it.
+_LEAST_TIME: Final = 1.0
 # A run that warns of each account would have as many messages as it has accounts.
 _MOST_MESSAGES: Final = 100
 _WORKER_LOST: Final = "WorkerLost"
-_DEADLINE: Final = "Deadline"
 
 
 class Spread(msgspec.Struct, frozen=True):
@@ -198,6 +199,8 @@ class SpreadEngine:
         Batches become smaller toward the end, so that the workers end together.
         """
         places = max(self._workers.size, 1)
+        if self._time_left() < _LEAST_TIME:
+            return ()
         if self._sent >= places or len(self._under_way) >= _AT_ONCE * places:
             return ()
         if not self._listed and len(self._waiting) < _ENOUGH_TO_BEGIN:
@@ -241,7 +244,7 @@ class SpreadEngine:
                 raise SnapshotError(f"account {result.account_id} in {result.region} was not asked for")
 
         async def done(result: TargetResult, target: Target) -> None:
-            await self._done(result, target)
+            await self._done(deadlines.of_whole_run(result, self._settings.deadline), target)
             expected.discard((result.account_id, result.region))
 
         await adopt(part, self._spread.snapshot_id, self._spread.writer, done, claim)
@@ -276,12 +279,13 @@ class SpreadEngine:
             log_level=_log.getEffectiveLevel(),
         )
 
-    def _time_for_parts(self) -> float | None:
+    def _time_left(self) -> float:
         deadline = self._settings.deadline
-        if deadline is None:
-            return None
-        left = max(deadline - (time.monotonic() - self._started), _LEAST_TIME)
-        return max(left - _TO_HAND_OVER, left / 2)
+        return inf if deadline is None else deadline - (time.monotonic() - self._started)
+
+    def _time_for_parts(self) -> float | None:
+        left = self._time_left()
+        return None if left == inf else max(left - _TO_HAND_OVER, left / 2)
 
     def _log(self, messages: Iterable[tuple[int, str]]) -> None:
         """Log what a worker has logged. What each of them says is said once."""
@@ -326,12 +330,10 @@ class SpreadEngine:
         if not self._listed:
             self._count_unfinished()
             raise FatalError(f"the deadline of {seconds:g} s passed before all accounts were listed")
-        passed = f"the run's deadline of {seconds:g} s passed"
-        for batch in self._under_way.values():
-            message = f"{passed} while a worker had its account"
-            await self._end(self._targets_of(batch), Outcome.TIMED_OUT, _DEADLINE, message)
-        message = f"{passed} before it was begun"
-        await self._end(self._targets_of(self._waiting), Outcome.CANCELLED, _DEADLINE, message)
+        ended = [(Outcome.TIMED_OUT, each) for each in self._under_way.values()]
+        for outcome, accounts in (*ended, (Outcome.CANCELLED, self._waiting)):
+            message = deadlines.message(seconds, outcome)
+            await self._end(self._targets_of(accounts), outcome, deadlines.CODE, message)
 
     def _count_unfinished(self) -> None:
         for accounts in (*self._under_way.values(), self._waiting):

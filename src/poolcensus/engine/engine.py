@@ -12,6 +12,7 @@ import anyio
 import msgspec
 
 from poolcensus.aws.call import CallWatch
+from poolcensus.engine import deadlines
 from poolcensus.engine.schedule import Schedule
 from poolcensus.errors import CallError, FatalError, first_reason_raised
 from poolcensus.flow.concurrency import Window
@@ -35,8 +36,6 @@ _SHORTEST_LOOK = 0.05
 _FIRST_IN_A_REGION = 8
 # Where the network is away, it is asked for as often as a region that is.
 _BETWEEN_DOUBTS = 5.0
-# In place of a service's error code: what ended the target was --deadline, and nothing of its own.
-_DEADLINE = "Deadline"
 
 
 class Sink(Protocol):
@@ -463,12 +462,14 @@ class Engine:
             self._count_unfinished()
             raise FatalError(f"the deadline of {seconds:g} s passed before all accounts were listed")
         for target in list(self._open):
-            message = f"the run's deadline of {seconds:g} s passed while it was being read"
-            await self._end(target, self._result(target, Outcome.TIMED_OUT, code=_DEADLINE, message=message))
+            await self._end(target, self._late(target, Outcome.TIMED_OUT, seconds))
         for target in self._schedule.rest():
             self._open[target] = self._opened(target)
-            message = f"the run's deadline of {seconds:g} s passed before it was begun"
-            await self._end(target, self._result(target, Outcome.CANCELLED, code=_DEADLINE, message=message))
+            await self._end(target, self._late(target, Outcome.CANCELLED, seconds))
+
+    def _late(self, target: Target, outcome: Outcome, seconds: float) -> TargetResult:
+        message = deadlines.message(seconds, outcome)
+        return self._result(target, outcome, code=deadlines.CODE, message=message)
 
     def _count_unfinished(self) -> None:
         self.outcomes[Outcome.CANCELLED] += len(self._open)
