@@ -165,6 +165,20 @@ async def test_workers_that_all_leave_end_the_run(scheduler: Any) -> None:
             await workers.run("run-2", b"abc")
 
 
+async def test_workers_that_leave_after_the_last_task_are_not_missed(scheduler: Any) -> None:
+    import distributed
+
+    worker = await distributed.Worker(scheduler.address, nthreads=1, dashboard_address="127.0.0.1:0")
+    async with dask_workers(tasks.backward, scheduler=scheduler.address, patience=0.5) as workers:
+        assert await workers.run("run-1", b"abc") == b"cba"
+        await worker.close()
+        # What publishes has its time, however long nobody has been there.
+        while workers._lost is None:  # type: ignore[attr-defined] # what the watch has found
+            await anyio.sleep(0.05)
+        with pytest.raises(FatalError, match="no workers"):
+            await workers.run("run-2", b"abc")
+
+
 @pytest.mark.parametrize(
     ("package", "said"), [("poolcensus", "no poolcensus"), ("dask", "has dask 1.0"), ("python", "python 3.7")]
 )

@@ -86,6 +86,8 @@ class _DaskWorkers:
         self._patience = patience
         self._seen_at = time.monotonic()
         self.size = 0
+        self._lost: FatalError | None = None
+        self._waiting: set[anyio.CancelScope] = set()
 
     async def start(self, *, check_versions: bool) -> None:
         """Wait for the first worker."""
@@ -95,13 +97,31 @@ class _DaskWorkers:
             await self._check_versions()
 
     async def watch(self) -> None:
-        """Follow the workers as they come and go. Raises FatalError where none is left for long."""
-        while True:
-            await anyio.sleep(_LOOK_SECONDS)
-            await self._look()
+        """Follow the workers as they come and go.
+
+        Once they are lost, whoever waits for a task is told. That they go after the last is no error.
+        """
+        try:
+            while True:
+                await anyio.sleep(_LOOK_SECONDS)
+                await self._look()
+        except FatalError as error:
+            self._lost = error
+            for scope in self._waiting:
+                scope.cancel()
 
     async def run(self, key: str, task: bytes) -> bytes:
         """Run a task, as `Workers.run` says."""
+        with anyio.CancelScope() as scope:
+            self._waiting.add(scope)
+            try:
+                if self._lost is None:
+                    return await self._run(key, task)
+            finally:
+                self._waiting.remove(scope)
+        raise self._lost or self._gone()
+
+    async def _run(self, key: str, task: bytes) -> bytes:
         distributed = _import()
         # Not pure: a result is never taken from another task that looks the same.
         future = self._client.submit(self._work, task, key=f"{_PREFIX}{key}", pure=False)
