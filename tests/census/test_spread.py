@@ -17,14 +17,16 @@ from anyio import to_thread
 import poolcensus
 from poolcensus.census import Census, spread
 from poolcensus.census import api as census_api
+from poolcensus.census.cluster import open_workers
 from poolcensus.census.part import PartResult, PartTask, decode_task, encode_task
 from poolcensus.census.taking import take_part
+from poolcensus.config.cluster import EngineKind
 from poolcensus.config.secrets import VARIABLE, environment_of, without_secrets
 from poolcensus.errors import CredentialsError, FatalError, NotPublishedError, SettingsError
 from poolcensus.model import Outcome, Shard
 from poolcensus.simulator.latency import Latency
 from poolcensus.snapshot import verify
-from poolcensus.workers import WorkerLostError
+from poolcensus.workers import WorkerLostError, dask
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from census_lab import Lab
     from poolcensus.config import Settings
     from poolcensus.snapshot import Snapshot
+    from poolcensus.workers import Work
     from two_organizations import Two
 
     Start = Callable[..., Coroutine[None, None, Lab]]
@@ -358,6 +361,22 @@ async def test_a_run_that_was_stopped_goes_on_with_what_its_workers_had_brought(
     asked = sum(len(decode_task(task).accounts) for task in workers.tasks)
     assert asked < 60
     assert before < here.calls("workspaces.DescribeWorkspacesPools")
+
+
+@pytest.mark.parametrize(("deadline", "patience"), [(None, 60.0), (5, 5.0), (3600, 60.0)])
+async def test_nobody_waits_for_a_first_worker_beyond_the_deadline(
+    monkeypatch: pytest.MonkeyPatch, deadline: float | None, patience: float
+) -> None:
+    waited: list[object] = []
+
+    @asynccontextmanager
+    async def dask_workers(_: Work, **options: object) -> AsyncIterator[InThreads]:
+        waited.append(options["patience"])
+        yield InThreads(1)
+
+    monkeypatch.setattr(dask, "dask_workers", dask_workers)
+    async with open_workers(poolcensus.Settings(engine=EngineKind.DASK, deadline=deadline)):
+        assert waited == [patience]
 
 
 async def test_several_organizations_are_spread_over_the_same_workers(two: Two, by: Use) -> None:

@@ -25,7 +25,10 @@ async def open_workers(settings: Settings) -> AsyncIterator[Workers | None]:
     if settings.engine is EngineKind.LOCAL:
         yield None
         return
-    from poolcensus.workers.dask import dask_workers  # noqa: PLC0415 - for those who ask for it alone
+    from poolcensus.workers.dask import (  # noqa: PLC0415 - for those who ask for it alone
+        NO_WORKERS_SECONDS,
+        dask_workers,
+    )
 
     secrets = {name: without_secrets(each)[1] for name, each in settings.by_organization().items()}
     async with dask_workers(
@@ -33,5 +36,7 @@ async def open_workers(settings: Settings) -> AsyncIterator[Workers | None]:
         scheduler=settings.scheduler,
         count=settings.workers,
         environment=environment_of(secrets) if any(secrets.values()) else {},
+        # A run that has less time than that is not kept waiting for workers beyond its end.
+        patience=min(NO_WORKERS_SECONDS, settings.deadline or NO_WORKERS_SECONDS),
     ) as workers:
         yield workers
