@@ -538,6 +538,25 @@ def test_what_is_no_address_of_a_scheduler_is_refused(value: object) -> None:
     assert "scheduler" in complaint(engine="dask", scheduler=value)
 
 
+def test_secrets_that_the_workers_of_a_cluster_can_have_from_nowhere_are_refused() -> None:
+    hub = {"role_arn": "arn:aws:iam::000000000009:role/Hub", "external_id": "canary-hub"}
+    tables = [{"name": name, "external_id": f"canary-{name}"} for name in ("one", "two")]
+    cluster = {"engine": "dask", "scheduler": "tls://x:1"}
+    for wrong, said in (
+        ({"role_chain": [hub]}, "role_chain"),
+        ({"organization": tables}, "external_id_file"),
+    ):
+        text = complaint(**cluster, **wrong)
+        assert said in text
+        assert "canary" not in text
+        Settings.load(None, engine="dask", **wrong)
+    assert "external_id_file" in complaint(
+        **cluster, external_id="canary-all", organization=[tables[0], {"name": "two"}]
+    )
+    Settings.load(None, **cluster, external_id="canary", role_chain=[hub["role_arn"]])
+    Settings.load(None, **cluster, organization=[{**each, "external_id": "canary"} for each in tables])
+
+
 def test_workers_are_those_of_a_cluster_or_started_and_need_their_engine(tmp_path: Path) -> None:
     assert "needs `engine` to be dask" in complaint(workers=2)
     assert "needs `engine` to be dask" in complaint(scheduler="tls://x:1")

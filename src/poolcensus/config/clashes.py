@@ -59,6 +59,19 @@ def _of_workers(settings: Entries) -> Iterator[Clash]:
     if settings.workers is not None:
         message = "a cluster has its own workers: leave out `workers` or `scheduler`"
         yield Clash("workers", message, frozenset({"workers", "scheduler"}))
+    if any(hub.external_id is not None for hub in settings.role_chain):
+        message = (
+            "its external IDs can't get to the workers of a cluster, since secrets are never sent to workers:"
+            " use `workers` on this machine, or hub roles without one"
+        )
+        yield Clash("role_chain", message, frozenset({"role_chain", "scheduler"}))
+    # A worker has one external ID in its environment.
+    if len(_external_ids(settings)) > 1:
+        message = (
+            "the external IDs of several Organizations can't get to the workers of a cluster: set an"
+            " `external_id_file` for each, which all workers have"
+        )
+        yield Clash("organization", message, frozenset({"organization", "scheduler"}))
     if is_open_to_others(address) and not settings.allow_plaintext_scheduler:
         message = (
             f"{shown(address)} is not encrypted, and whoever reaches such a scheduler can run code on its"
@@ -66,6 +79,16 @@ def _of_workers(settings: Entries) -> Iterator[Clash]:
             " `allow_plaintext_scheduler`."
         )
         yield Clash("scheduler", message, frozenset({"scheduler", "allow_plaintext_scheduler"}))
+
+
+def _external_ids(settings: Entries) -> set[object]:
+    """Return the external IDs of all Organizations, but for those in files."""
+    found = set()
+    for table in settings.organization:
+        own = dict(table.settings)
+        if "external_id_file" not in own:
+            found.add(own.get("external_id", settings.external_id))
+    return found - {None}
 
 
 def _unknown_regions(settings: Entries, gaps: tuple[str, ...]) -> Iterator[Clash]:
