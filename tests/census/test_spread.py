@@ -58,13 +58,19 @@ class InThreads:
     def __init__(self, size: int, spoil: Callable[[PartTask, bytes], bytes] = lambda _, data: data) -> None:
         self.size = size
         self.tasks: list[bytes] = []
+        self.most = self._here = 0
         self._spoil = spoil
         self._limiter = anyio.CapacityLimiter(size)
 
     async def run(self, key: str, task: bytes) -> bytes:
         assert re.fullmatch(r"[0-9TZ]+-[0-9a-f]{6}-[a-z]+-[0-9]+", key)
         self.tasks.append(task)
-        data = await to_thread.run_sync(take_part, task, limiter=self._limiter)
+        self._here += 1
+        self.most = max(self.most, self._here)
+        try:
+            data = await to_thread.run_sync(take_part, task, limiter=self._limiter)
+        finally:
+            self._here -= 1
         return self._spoil(decode_task(task), data)
 
 
@@ -108,6 +114,7 @@ async def test_the_files_are_those_of_a_run_without_workers(lab: Start, by: Use,
     assert lines(found) == lines(alone)
     assert not verify(found)
     assert len(workers.tasks) > size
+    assert workers.most <= size
     one, other = found.manifest, alone.manifest
     assert (one.outcomes, one.accounts_planned, one.accounts_skipped, one.request) == (
         other.outcomes,
@@ -382,11 +389,13 @@ async def test_nobody_waits_for_a_first_worker_beyond_the_deadline(
 async def test_several_organizations_are_spread_over_the_same_workers(two: Two, by: Use) -> None:
     async with poolcensus.Census(two.settings()) as census:
         alone = await census.collect()
-    by(InThreads(2))
+    # One that waits behind another's would be blamed for the end of its worker.
+    workers = by(InThreads(1))
     async with poolcensus.Census(two.settings()) as census:
         found = await census.collect()
     assert lines(found) == lines(alone)
     assert [each.accounts_planned for each in found.manifest.organizations] == [3, 2]
+    assert (len(workers.tasks), workers.most) == (2, 1)
 
 
 async def test_a_stream_is_refused(lab: Start) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from poolcensus.census.places import Places
 from poolcensus.census.spread import Spread
 from poolcensus.errors import DestinationError, NotPublishedError, SnapshotError
 from poolcensus.format.times import utc_now
@@ -135,7 +136,9 @@ class Publication:
         ) as writer:
             self._writer = writer
             former = _PreviousRun(interrupted, writer) if interrupted is not None else None
-            spread = Spread(workers, header.snapshot_id, writer) if workers is not None else None
+            spread = None
+            if workers is not None:
+                spread = Spread(workers, Places(workers), header.snapshot_id, writer)
             await run.take(organizations, writer, await _long_targets(self._place), former, spread)
             self.closed = await self._closed_since_newest(run.closed_targets)
             refused = self._reason_to_refuse(run)

@@ -13,6 +13,7 @@ import anyio
 import msgspec
 
 from poolcensus.census.part import PartTask, decode_result, encode_task, settings_of_parts, snapshot_of
+from poolcensus.census.places import LOOK_AGAIN
 from poolcensus.engine import deadlines
 from poolcensus.errors import CredentialsError, FatalError, SnapshotError, first_reason_raised
 from poolcensus.model import Outcome, Progress, Target, TargetResult, Totals
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
+    from poolcensus.census.places import Places
     from poolcensus.config import Settings
     from poolcensus.engine.engine import PreviousRun, Sink
     from poolcensus.model import Account
@@ -47,11 +49,6 @@ _ENOUGH_TO_BEGIN: Final = 40
 # share of the rest would be, down to some that are still worth the start of a batch.
 _PART_OF_A_SHARE: Final = 0.67
 _LEAST_IN_A_BATCH: Final = 20
-# No more than one batch for each place of a worker is sent, so that none is lost with a worker that had not
-# begun it; and so many again may be back and not yet put away, before workers wait for the disk.
-_AT_ONCE: Final = 2
-# Workers come and go without a word.
-_LOOK_AGAIN: Final = 1.0
 # What a worker needs at the end of its time to hand over what it has.
 _TO_HAND_OVER: Final = 2.0
 # A batch that is sent with less time than this before the deadline brings nothing back before it.
@@ -62,9 +59,10 @@ _WORKER_LOST: Final = "WorkerLost"
 
 
 class Spread(msgspec.Struct, frozen=True):
-    """The workers of a run, and the snapshot that it writes."""
+    """The workers of a run with their places, and the snapshot that it writes."""
 
     workers: Workers
+    places: Places
     snapshot_id: str
     writer: TakesRecords
 
@@ -86,15 +84,15 @@ class SpreadEngine:
         self._sink = sink
         self._spread = spread
         self._workers = spread.workers
+        self._places = spread.places
         self._settings = settings
         self._operation = operation
         self._former = former
         self._for_parts, self._secrets = settings_of_parts(settings, with_files=opened.has_own_access)
         self._shards = 1 if settings.shard is None else settings.shard.count
         self._waiting: deque[Account] = deque()
-        self._under_way: dict[int, tuple[Account, ...]] = {}
+        self._under_way: dict[str, tuple[Account, ...]] = {}
         self._batches = 0
-        self._sent = 0
         self._changed = anyio.Event()
         self._listed = False
         self._started = time.monotonic()
@@ -183,51 +181,49 @@ class SpreadEngine:
 
     async def _dispatch(self, group: TaskGroup) -> None:
         while not self._listed or self._waiting:
-            if batch := self._next_batch():
-                self._batches += 1
-                self._sent += 1
-                self._under_way[self._batches] = batch
-                group.start_soon(self._run_batch, self._batches, batch)
+            if not self._has_enough():
+                changed = self._changed
+                with anyio.move_on_after(LOOK_AGAIN):
+                    await changed.wait()
                 continue
-            changed = self._changed
-            with anyio.move_on_after(_LOOK_AGAIN):
-                await changed.wait()
+            key = f"{self._spread.snapshot_id}-{self._opened.name or 'all'}-{self._batches + 1}"
+            if await self._places.take(key):
+                self._batches += 1
+                self._under_way[key] = self._next_batch()
+                group.start_soon(self._run_batch, key, self._under_way[key])
+
+    def _has_enough(self) -> bool:
+        """Whether there are accounts for a batch, and time for it."""
+        enough = 1 if self._listed else _ENOUGH_TO_BEGIN
+        return len(self._waiting) >= enough and self._time_left() >= _LEAST_TIME
 
     def _next_batch(self) -> tuple[Account, ...]:
-        """Return accounts for a worker, none where they should wait.
+        """Return accounts for a worker.
 
         Batches become smaller toward the end, so that the workers end together.
         """
-        places = max(self._workers.size, 1)
-        if self._time_left() < _LEAST_TIME:
-            return ()
-        if self._sent >= places or len(self._under_way) >= _AT_ONCE * places:
-            return ()
-        if not self._listed and len(self._waiting) < _ENOUGH_TO_BEGIN:
-            return ()
-        share = ceil(_PART_OF_A_SHARE * len(self._waiting) / places) if self._listed else len(self._waiting)
-        size = min(max(share, _LEAST_IN_A_BATCH), _MOST_IN_A_BATCH, len(self._waiting))
+        waiting = len(self._waiting)
+        share = ceil(_PART_OF_A_SHARE * waiting / self._places.count) if self._listed else waiting
+        size = min(max(share, _LEAST_IN_A_BATCH), _MOST_IN_A_BATCH, waiting)
         return tuple(self._waiting.popleft() for _ in range(size))
 
-    async def _run_batch(self, number: int, batch: tuple[Account, ...]) -> None:
-        key = f"{self._spread.snapshot_id}-{self._opened.name or 'all'}-{number}"
+    async def _run_batch(self, key: str, batch: tuple[Account, ...]) -> None:
         try:
             result = decode_result(await self._sent_out(key, encode_task(self._task(batch))))
             self._log(result.messages)
-            await self._put(snapshot_of(result, f"batch {number}"), batch)
+            await self._put(snapshot_of(result, f"batch {key}"), batch)
         except WorkerLostError as error:
             await self._end(self._targets_of(batch), Outcome.ERROR, _WORKER_LOST, str(error))
         except SnapshotError as error:
             raise FatalError(f"what a worker brought can't be used: {error}") from error
-        del self._under_way[number]
-        self._wake()
+        del self._under_way[key]
+        self._places.end(key)
 
     async def _sent_out(self, key: str, task: bytes) -> bytes:
         try:
             return await self._workers.run(key, task)
         finally:
-            self._sent -= 1
-            self._wake()
+            self._places.leave(key)
 
     async def _put(self, part: Snapshot, batch: tuple[Account, ...]) -> None:
         """Put what a worker brought into the snapshot: the accounts that it was given, and all of them."""
@@ -261,7 +257,7 @@ class SpreadEngine:
         self._ended.add(target.account.id, target.region)
 
     def _task(self, batch: tuple[Account, ...]) -> PartTask:
-        places = max(self._workers.size, 1)
+        places = self._places.count
         settings = msgspec.structs.replace(
             self._for_parts,
             concurrency=max(self._settings.concurrency // places, 1),
@@ -285,7 +281,7 @@ class SpreadEngine:
 
     def _time_for_parts(self) -> float | None:
         left = self._time_left()
-        return None if left == inf else max(left - _TO_HAND_OVER, left / 2)
+        return None if left == inf else max(left - _TO_HAND_OVER, left / 2, _LEAST_TIME / 2)
 
     def _log(self, messages: Iterable[tuple[int, str]]) -> None:
         """Log what a worker has logged. What each of them says is said once."""
