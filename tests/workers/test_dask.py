@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pickle
 import re
@@ -192,3 +193,53 @@ async def test_versions_that_differ_are_said_at_once(
         with pytest.raises(FatalError, match=said):
             async with dask_workers(tasks.backward, scheduler=scheduler.address):
                 pass
+
+
+async def test_a_worker_that_comes_later_with_another_version_is_refused(
+    scheduler: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import distributed
+
+    real: Any = distributed.Client.get_versions
+    first = await distributed.Worker(scheduler.address, nthreads=1, dashboard_address="127.0.0.1:0")
+
+    async def get_versions(self: Any, packages: Any) -> Any:
+        found = await real(self, packages=packages)
+        for address, each in found["workers"].items():
+            if address != first.address:
+                each["packages"]["poolcensus"] = "0.0.1"
+        return found
+
+    monkeypatch.setattr(distributed.Client, "get_versions", get_versions)
+    with pytest.raises(FatalError, match=r"has poolcensus 0\.0\.1"):
+        async with dask_workers(tasks.backward, scheduler=scheduler.address) as workers:
+            assert await workers.run("run-1", b"abc") == b"cba"
+            later = await distributed.Worker(scheduler.address, nthreads=1, dashboard_address="127.0.0.1:0")
+            await anyio.sleep_forever()
+    await later.close()
+    await first.close()
+
+
+@pytest.mark.parametrize("reply", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\xff" * 64, b""])
+async def test_another_kind_of_server_is_one_sentence(monkeypatch: pytest.MonkeyPatch, reply: bytes) -> None:
+    monkeypatch.setattr(module, "_CONNECT_SECONDS", 0.5)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(reply)
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        address = f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        with pytest.raises(FatalError, match=f"{address}.*check its address"):
+            with anyio.fail_after(10):
+                async with dask_workers(tasks.backward, scheduler=address):
+                    pass
+
+
+async def test_tls_without_certificates_is_one_sentence() -> None:
+    with pytest.raises(
+        FatalError, match=r"No certificates for tls://127.0.0.1:1: set distributed\.comm\.tls"
+    ):
+        async with dask_workers(tasks.backward, scheduler="tls://127.0.0.1:1"):
+            pass

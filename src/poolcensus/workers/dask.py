@@ -60,8 +60,8 @@ async def dask_workers(
         async with _address_of(scheduler, count, environment) as (address, security):
             place = scheduler or "the worker processes"
             async with _client(address, security, place) as client:
-                workers = _DaskWorkers(client, work, place, patience)
-                await workers.start(check_versions=scheduler is not None)
+                workers = _DaskWorkers(client, work, place, patience, check_versions=scheduler is not None)
+                await workers.start()
                 with first_reason_raised():
                     async with anyio.create_task_group() as group:
                         group.start_soon(workers.watch)
@@ -79,20 +79,20 @@ def _import() -> Any:
 
 
 class _DaskWorkers:
-    def __init__(self, client: Any, work: Work, place: str, patience: float) -> None:
+    def __init__(self, client: Any, work: Work, place: str, patience: float, *, check_versions: bool) -> None:
         self._client = client
         self._work = work
         self._place = place
         self._patience = patience
+        self._check = check_versions
+        self._checked: set[str] = set()
         self._seen_at = time.monotonic()
         self.size = 0
 
-    async def start(self, *, check_versions: bool) -> None:
+    async def start(self) -> None:
         """Wait for the first worker."""
         while not await self._look():  # noqa: ASYNC110 - Dask tells nobody of a worker that comes
             await anyio.sleep(_LOOK_SECONDS)
-        if check_versions:
-            await self._check_versions()
 
     async def watch(self) -> None:
         """Follow the workers as they come and go. Raises FatalError where none is left for long."""
@@ -108,9 +108,8 @@ class _DaskWorkers:
         try:
             result: bytes = await future
         except distributed.KilledWorker as error:
-            raise WorkerLostError(
-                f"the worker that had this account was lost {error.allowed_failures + 1} times"
-            ) from error
+            times = error.allowed_failures + 1
+            raise WorkerLostError(f"the worker that had this account was lost {times} times") from error
         except distributed.utils.CancelledError as error:
             raise self._gone() from error
         finally:
@@ -121,6 +120,8 @@ class _DaskWorkers:
         try:
             with anyio.fail_after(_CONNECT_SECONDS):
                 threads = await self._client.nthreads()
+                if self._check and threads.keys() - self._checked:
+                    await self._check_versions()
         except (OSError, TimeoutError) as error:
             raise self._gone() from error
         self.size = sum(threads.values())
@@ -136,6 +137,7 @@ class _DaskWorkers:
 
     async def _check_versions(self) -> None:
         found = await self._client.get_versions(packages=[_OWN])
+        self._checked = set(found["workers"])
         mine = _versions(found["client"])
         workers = {f"worker {name}": each for name, each in found["workers"].items()}
         for who, each in {"its scheduler": found["scheduler"], **workers}.items():
@@ -223,18 +225,36 @@ def _closed_pages() -> Iterator[None]:
 @asynccontextmanager
 async def _client(address: Any, security: Any, place: str) -> AsyncIterator[Any]:
     distributed = _import()
+    if security is None and place.startswith("tls://"):
+        _check_certificates(place)
+    client = distributed.Client(
+        address, security=security, asynchronous=True, set_as_default=False, timeout=_CONNECT_SECONDS
+    )
     try:
-        client = await distributed.Client(
-            address, security=security, asynchronous=True, set_as_default=False, timeout=_CONNECT_SECONDS
-        )
-    except (OSError, TimeoutError) as error:
-        raise FatalError(
-            f"The scheduler at {place} can't be reached: check its address and that it is running."
-        ) from error
-    try:
+        try:
+            # Dask's own time ends with the connection: one to another kind of server says nothing more.
+            with anyio.fail_after(_CONNECT_SECONDS + _LOOK_SECONDS):
+                await client
+        except (MemoryError, OverflowError) as error:
+            # What another kind of server says is read as the length of a message.
+            raise FatalError(f"What answers at {place} is no Dask scheduler: check its address.") from error
+        except (OSError, TimeoutError) as error:
+            message = f"The scheduler at {place} can't be reached: check its address and that it is running."
+            raise FatalError(message) from error
         yield client
     finally:
         await _close(client)
+
+
+def _check_certificates(scheduler: str) -> None:
+    """Raise FatalError where a scheduler is to be reached by TLS and Dask's configuration doesn't say how."""
+    wanted = "distributed.comm.tls.ca-file, .client.cert and .client.key in Dask's configuration"
+    try:
+        context = _import().Security().get_connection_args("client").get("ssl_context")
+    except OSError as error:
+        raise FatalError(f"Certificates for {scheduler} can't be read ({error}): check {wanted}.") from error
+    if context is None:
+        raise FatalError(f"No certificates for {scheduler}: set {wanted}.")
 
 
 @contextmanager
