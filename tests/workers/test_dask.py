@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import pickle
 import re
+import signal
 import sys
+import tempfile
 from contextlib import suppress
 from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
@@ -22,10 +25,12 @@ from poolcensus.errors import FatalError, MissingExtraError
 from poolcensus.workers import WorkerLostError
 from poolcensus.workers import dask as module
 from poolcensus.workers.dask import dask_workers
+from poolcensus.workers.quiet import interrupts_kept_from_children, silenced
 from workers import tasks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
 pytestmark = [
     pytest.mark.xdist_group("dask"),
@@ -243,3 +248,56 @@ async def test_tls_without_certificates_is_one_sentence() -> None:
     ):
         async with dask_workers(tasks.backward, scheduler="tls://127.0.0.1:1"):
             pass
+
+
+async def test_a_start_that_is_stopped_ends_what_it_has_started(capfd: pytest.CaptureFixture[str]) -> None:
+    with anyio.move_on_after(0.2) as scope:
+        async with dask_workers(tasks.backward, count=1):
+            pytest.fail("a worker started in no time")
+    assert scope.cancelled_caught
+    assert capfd.readouterr().err == ""
+
+
+async def test_a_worker_that_is_ended_in_a_task_leaves_no_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with anyio.fail_after(30):
+        async with dask_workers(tasks.is_ended_with_a_file_open, count=1) as workers:
+            with anyio.CancelScope() as scope:
+                async with anyio.create_task_group() as group:
+                    group.start_soon(workers.run, "run-1", b"records")
+                    while not [*tmp_path.rglob("part")]:
+                        await anyio.sleep(0.05)
+                    scope.cancel()
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_loggers_with_a_level_of_their_own_are_silent_too() -> None:
+    import distributed  # noqa: F401 - gives its loggers their levels
+
+    client = logging.getLogger("distributed.client")
+    before = client.level
+    assert before
+    with silenced():
+        assert not client.isEnabledFor(logging.CRITICAL)
+    assert client.level == before
+
+
+async def test_an_interrupt_is_this_process_s_alone() -> None:
+    await to_thread.run_sync(resource_tracker.ensure_running)
+    taken: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: taken.append(number))
+    code = "import os, signal; os.kill(os.getpid(), signal.SIGINT); print('alive')"
+    try:
+        with interrupts_kept_from_children():
+            child = await anyio.run_process([sys.executable, "-c", code])
+            os.kill(os.getpid(), signal.SIGINT)
+            with anyio.fail_after(10):
+                while not taken:
+                    await anyio.sleep(0.01)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert child.stdout == b"alive\n"
+    assert taken == [signal.SIGINT]
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 import warnings
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
+from multiprocessing import resource_tracker
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
+from anyio import to_thread
 
 from poolcensus.errors import FatalError, MissingExtraError, first_reason_raised
 from poolcensus.workers.base import WorkerLostError
+from poolcensus.workers.quiet import SILENT, environment_kept, interrupts_kept_from_children, silenced
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
@@ -26,12 +29,15 @@ _MOST_LOST: Final = 3
 NO_WORKERS_SECONDS: Final = 60.0
 _CONNECT_SECONDS: Final = 15.0
 _LOOK_SECONDS: Final = 0.5
-_ANY_PORT: Final = "127.0.0.1:0"
+# A process takes about a second of a core to start, and a machine with many cores starts many.
+_START_SECONDS: Final = 120.0
+# A process that starts, also in place of a lost one, can't be asked to end: what it is given to be there.
+_STOPPED_START_SECONDS: Final = 10.0
+# A worker that is left has nothing to hand over, and may be in the middle of a task that nobody waits for.
+_WORKER_CLOSE_SECONDS: Final = 0.5
 # What a run that is stopped has to be gone in, less what puts its snapshot away.
 _CLOSE_SECONDS: Final = 2.0
 _PREFIX: Final = "poolcensus-"
-_LOGGERS: Final = ("distributed", "tornado")
-_SILENT: Final = logging.CRITICAL + 1
 # Versions that have to be the same, as https://distributed.dask.org/en/stable/ asks for.
 _OWN: Final = "poolcensus"
 _SAME: Final = ("dask", "distributed", "msgpack", _OWN)
@@ -56,7 +62,7 @@ async def dask_workers(
     `patience` seconds or differs in its versions. On leaving, what was started is ended.
     """
     _import()
-    with _silence(), _environment_kept():
+    with silenced(), environment_kept():
         async with _address_of(scheduler, count, environment) as (address, security):
             place = scheduler or "the worker processes"
             async with _client(address, security, place) as client:
@@ -172,7 +178,7 @@ async def _address_of(
         return
     distributed = _import()
     security = distributed.Security.temporary()
-    with _closed_pages():
+    with TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True) as folder:
         cluster = distributed.LocalCluster(
             asynchronous=True,
             n_workers=count or os.cpu_count() or 1,
@@ -182,22 +188,58 @@ async def _address_of(
             protocol="tls",
             security=security,
             dashboard_address=None,
-            silence_logs=_SILENT,
-            scheduler_kwargs={"allowed_failures": _MOST_LOST - 1, "dashboard_address": _ANY_PORT},
+            silence_logs=SILENT,
+            scheduler_kwargs={"allowed_failures": _MOST_LOST - 1, "dashboard_address": "127.0.0.1:0"},
             # The engine bounds its memory itself. Dask would pause or kill a worker by the machine's figures.
             memory_limit=None,
-            env=dict(environment),
+            # What a worker leaves that is ended in the middle of a task goes with the folder.
+            env={**environment, "TMPDIR": folder},
             preload=["poolcensus.workers.quiet"],
         )
         try:
-            # What has been started is closed even where the rest is not any more.
-            await cluster
-        except BaseException:
-            await _close(cluster)
-            raise
-    try:
-        yield cluster, security
-    finally:
+            # It unblocks SIGINT in the thread that starts it. That thread stays, and takes the signal.
+            await to_thread.run_sync(resource_tracker.ensure_running)
+            with _private(folder), interrupts_kept_from_children():
+                await _start(cluster)
+            yield cluster, security
+        finally:
+            await _close_cluster(cluster)
+
+
+async def _start(cluster: Any) -> None:
+    """Start a cluster. Dask can't close one whose workers are half started, so a start is not broken off."""
+    scope = anyio.CancelScope(shield=True, deadline=anyio.current_time() + _START_SECONDS)
+
+    async def hurry() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            scope.deadline = min(scope.deadline, anyio.current_time() + _STOPPED_START_SECONDS)
+
+    with first_reason_raised():
+        async with anyio.create_task_group() as group:
+            group.start_soon(hurry)
+            with scope:
+                try:
+                    await cluster
+                except RuntimeError as error:
+                    raise FatalError(f"Could not start the worker processes: {error}") from error
+            group.cancel_scope.cancel()
+    if scope.cancelled_caught:
+        raise FatalError(f"No workers after {_START_SECONDS:g} s: use fewer --workers.")
+
+
+async def _close_cluster(cluster: Any) -> None:
+    async def end(nanny: Any) -> None:
+        with suppress(TimeoutError):
+            await nanny.close(timeout=_WORKER_CLOSE_SECONDS)
+
+    with anyio.move_on_after(_STOPPED_START_SECONDS, shield=True):
+        async with anyio.create_task_group() as group:
+            for nanny in cluster.workers.values():
+                group.start_soon(end, nanny)
+    # Dask's check that each worker had started, which one that is given up in its start has not.
+    with suppress(AssertionError):
         await _close(cluster)
 
 
@@ -208,16 +250,17 @@ async def _close(opened: Any) -> None:
 
 
 @contextmanager
-def _closed_pages() -> Iterator[None]:
-    """Have schedulers and workers that start in the block serve nothing by HTTP to others on the machine.
+def _private(folder: str) -> Iterator[None]:
+    """Have schedulers and workers of the block keep files in a folder, and serve nothing by HTTP.
 
     They open a port for it even without a dashboard.
     """
     import dask  # noqa: PLC0415 - an extra
 
-    names = ("scheduler", "worker", "nanny")
-    pages: dict[str, list[str]] = {f"distributed.{name}.http.routes": [] for name in names}
-    with dask.config.set(pages), warnings.catch_warnings():
+    pages: dict[str, list[str]] = {
+        f"distributed.{name}.http.routes": [] for name in ("scheduler", "worker", "nanny")
+    }
+    with dask.config.set({"temporary-directory": folder, **pages}), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
@@ -255,37 +298,3 @@ def _check_certificates(scheduler: str) -> None:
         raise FatalError(f"Certificates for {scheduler} can't be read ({error}): check {wanted}.") from error
     if context is None:
         raise FatalError(f"No certificates for {scheduler}: set {wanted}.")
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Keep what Dask logs off the terminal: what matters of it is raised.
-
-    A run that is stopped leaves connections of which Dask may tell later: then it stays silent.
-    """
-    loggers = [logging.getLogger(name) for name in _LOGGERS]
-    levels = [each.level for each in loggers]
-    for each in loggers:
-        each.setLevel(_SILENT)
-    stopped = False
-    try:
-        yield
-    except BaseException as error:
-        stopped = not isinstance(error, Exception)
-        raise
-    finally:
-        if not stopped:
-            for each, level in zip(loggers, levels, strict=True):
-                each.setLevel(level)
-
-
-@contextmanager
-def _environment_kept() -> Iterator[None]:
-    """Put this process's environment back, which Dask changes for the processes that it starts."""
-    before = dict(os.environ)
-    try:
-        yield
-    finally:
-        for name in os.environ.keys() - before.keys():
-            del os.environ[name]
-        os.environ.update(before)
