@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
+from pathlib import Path
 
 
 def backward(task: bytes) -> bytes:
@@ -26,4 +28,11 @@ def secret_of_the_environment(task: bytes) -> bytes:
 def takes_its_time(task: bytes) -> bytes:
     """Return after as many seconds as the task says."""
     time.sleep(float(task))
+    return task
+
+
+def is_ended_with_a_file_open(task: bytes) -> bytes:
+    """Keep a file that a task would remove at its end, and go on for longer than any test waits."""
+    (Path(tempfile.mkdtemp()) / "part").write_bytes(task)
+    time.sleep(600)
     return task

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 import pickle
 import re
+import signal
 import sys
+import tempfile
 from contextlib import suppress
+from itertools import count
 from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError
@@ -21,10 +26,12 @@ from poolcensus.errors import FatalError, MissingExtraError
 from poolcensus.workers import WorkerLostError
 from poolcensus.workers import dask as module
 from poolcensus.workers.dask import dask_workers
+from poolcensus.workers.quiet import interrupts_kept_from_children, silenced
 from workers import tasks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
 pytestmark = [
     pytest.mark.xdist_group("dask"),
@@ -206,3 +213,108 @@ async def test_versions_that_differ_are_said_at_once(
         with pytest.raises(FatalError, match=said):
             async with dask_workers(tasks.backward, scheduler=scheduler.address):
                 pass
+
+
+async def test_a_worker_that_comes_later_with_another_version_is_refused(
+    scheduler: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import distributed
+
+    real: Any = distributed.Client.get_versions
+    first = await distributed.Worker(scheduler.address, nthreads=1, dashboard_address="127.0.0.1:0")
+
+    async def get_versions(self: Any, packages: Any) -> Any:
+        found = await real(self, packages=packages)
+        for address, each in found["workers"].items():
+            if address != first.address:
+                each["packages"]["poolcensus"] = "0.0.1"
+        return found
+
+    monkeypatch.setattr(distributed.Client, "get_versions", get_versions)
+    with pytest.raises(FatalError, match=r"has poolcensus 0\.0\.1"):
+        async with dask_workers(tasks.backward, scheduler=scheduler.address) as workers:
+            assert await workers.run("run-1", b"abc") == b"cba"
+            later = await distributed.Worker(scheduler.address, nthreads=1, dashboard_address="127.0.0.1:0")
+            with anyio.fail_after(30):
+                for number in count(2):
+                    await workers.run(f"run-{number}", b"abc")
+    await later.close()
+    await first.close()
+
+
+@pytest.mark.parametrize("reply", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\xff" * 64, b""])
+async def test_another_kind_of_server_is_one_sentence(monkeypatch: pytest.MonkeyPatch, reply: bytes) -> None:
+    monkeypatch.setattr(module, "_CONNECT_SECONDS", 0.5)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(reply)
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        address = f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        with pytest.raises(FatalError, match=f"{address}.*check its address"):
+            with anyio.fail_after(10):
+                async with dask_workers(tasks.backward, scheduler=address):
+                    pass
+
+
+async def test_tls_without_certificates_is_one_sentence() -> None:
+    with pytest.raises(
+        FatalError, match=r"No certificates for tls://127.0.0.1:1: set distributed\.comm\.tls"
+    ):
+        async with dask_workers(tasks.backward, scheduler="tls://127.0.0.1:1"):
+            pass
+
+
+async def test_a_start_that_is_stopped_ends_what_it_has_started(capfd: pytest.CaptureFixture[str]) -> None:
+    with anyio.move_on_after(0.2) as scope:
+        async with dask_workers(tasks.backward, count=1):
+            pytest.fail("a worker started in no time")
+    assert scope.cancelled_caught
+    assert capfd.readouterr().err == ""
+
+
+async def test_a_worker_that_is_ended_in_a_task_leaves_no_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with anyio.fail_after(30):
+        async with dask_workers(tasks.is_ended_with_a_file_open, count=1) as workers:
+            with anyio.CancelScope() as scope:
+                async with anyio.create_task_group() as group:
+                    group.start_soon(workers.run, "run-1", b"records")
+                    while not [*tmp_path.rglob("part")]:
+                        await anyio.sleep(0.05)
+                    scope.cancel()
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_loggers_with_a_level_of_their_own_are_silent_too() -> None:
+    import distributed  # noqa: F401 - gives its loggers their levels
+
+    client = logging.getLogger("distributed.client")
+    before = client.level
+    assert before
+    with silenced():
+        assert not client.isEnabledFor(logging.CRITICAL)
+    assert client.level == before
+
+
+async def test_an_interrupt_is_this_process_s_alone() -> None:
+    await to_thread.run_sync(resource_tracker.ensure_running)
+    taken: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: taken.append(number))
+    code = "import os, signal; os.kill(os.getpid(), signal.SIGINT); print('alive')"
+    try:
+        with interrupts_kept_from_children():
+            child = await anyio.run_process([sys.executable, "-c", code])
+            os.kill(os.getpid(), signal.SIGINT)
+            with anyio.fail_after(10):
+                while not taken:
+                    await anyio.sleep(0.01)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert child.stdout == b"alive\n"
+    assert taken == [signal.SIGINT]
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])

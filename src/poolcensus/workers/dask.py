@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 import warnings
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
+from multiprocessing import resource_tracker
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
+from anyio import to_thread
 
 from poolcensus.errors import FatalError, MissingExtraError, first_reason_raised
 from poolcensus.workers.base import WorkerLostError
+from poolcensus.workers.quiet import SILENT, environment_kept, interrupts_kept_from_children, silenced
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
@@ -26,12 +29,15 @@ _MOST_LOST: Final = 3
 NO_WORKERS_SECONDS: Final = 60.0
 _CONNECT_SECONDS: Final = 15.0
 _LOOK_SECONDS: Final = 0.5
-_ANY_PORT: Final = "127.0.0.1:0"
+# A process takes about a second of a core to start, and a machine with many cores starts many.
+_START_SECONDS: Final = 120.0
+# A process that starts, also in place of a lost one, can't be asked to end: what it is given to be there.
+_STOPPED_START_SECONDS: Final = 10.0
+# A worker that is left has nothing to hand over, and may be in the middle of a task that nobody waits for.
+_WORKER_CLOSE_SECONDS: Final = 0.5
 # What a run that is stopped has to be gone in, less what puts its snapshot away.
 _CLOSE_SECONDS: Final = 2.0
 _PREFIX: Final = "poolcensus-"
-_LOGGERS: Final = ("distributed", "tornado")
-_SILENT: Final = logging.CRITICAL + 1
 # Versions that have to be the same, as https://distributed.dask.org/en/stable/ asks for.
 _OWN: Final = "poolcensus"
 _SAME: Final = ("dask", "distributed", "msgpack", _OWN)
@@ -56,12 +62,12 @@ async def dask_workers(
     `patience` seconds or differs in its versions. On leaving, what was started is ended.
     """
     _import()
-    with _silence(), _environment_kept():
+    with silenced(), environment_kept():
         async with _address_of(scheduler, count, environment) as (address, security):
             place = scheduler or "the worker processes"
             async with _client(address, security, place) as client:
-                workers = _DaskWorkers(client, work, place, patience)
-                await workers.start(check_versions=scheduler is not None)
+                workers = _DaskWorkers(client, work, place, patience, check_versions=scheduler is not None)
+                await workers.start()
                 with first_reason_raised():
                     async with anyio.create_task_group() as group:
                         group.start_soon(workers.watch)
@@ -79,22 +85,22 @@ def _import() -> Any:
 
 
 class _DaskWorkers:
-    def __init__(self, client: Any, work: Work, place: str, patience: float) -> None:
+    def __init__(self, client: Any, work: Work, place: str, patience: float, *, check_versions: bool) -> None:
         self._client = client
         self._work = work
         self._place = place
         self._patience = patience
+        self._check = check_versions
+        self._checked: set[str] = set()
         self._seen_at = time.monotonic()
         self.size = 0
         self._lost: FatalError | None = None
         self._waiting: set[anyio.CancelScope] = set()
 
-    async def start(self, *, check_versions: bool) -> None:
+    async def start(self) -> None:
         """Wait for the first worker."""
         while not await self._look():  # noqa: ASYNC110 - Dask tells nobody of a worker that comes
             await anyio.sleep(_LOOK_SECONDS)
-        if check_versions:
-            await self._check_versions()
 
     async def watch(self) -> None:
         """Follow the workers as they come and go.
@@ -128,9 +134,8 @@ class _DaskWorkers:
         try:
             result: bytes = await future
         except distributed.KilledWorker as error:
-            raise WorkerLostError(
-                f"the worker that had this account was lost {error.allowed_failures + 1} times"
-            ) from error
+            times = error.allowed_failures + 1
+            raise WorkerLostError(f"the worker that had this account was lost {times} times") from error
         except distributed.utils.CancelledError as error:
             raise self._gone() from error
         finally:
@@ -141,6 +146,8 @@ class _DaskWorkers:
         try:
             with anyio.fail_after(_CONNECT_SECONDS):
                 threads = await self._client.nthreads()
+                if self._check and threads.keys() - self._checked:
+                    await self._check_versions()
         except (OSError, TimeoutError) as error:
             raise self._gone() from error
         self.size = sum(threads.values())
@@ -156,6 +163,7 @@ class _DaskWorkers:
 
     async def _check_versions(self) -> None:
         found = await self._client.get_versions(packages=[_OWN])
+        self._checked = set(found["workers"])
         mine = _versions(found["client"])
         workers = {f"worker {name}": each for name, each in found["workers"].items()}
         for who, each in {"its scheduler": found["scheduler"], **workers}.items():
@@ -190,7 +198,7 @@ async def _address_of(
         return
     distributed = _import()
     security = distributed.Security.temporary()
-    with _closed_pages():
+    with TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True) as folder:
         cluster = distributed.LocalCluster(
             asynchronous=True,
             n_workers=count or os.cpu_count() or 1,
@@ -200,22 +208,58 @@ async def _address_of(
             protocol="tls",
             security=security,
             dashboard_address=None,
-            silence_logs=_SILENT,
-            scheduler_kwargs={"allowed_failures": _MOST_LOST - 1, "dashboard_address": _ANY_PORT},
+            silence_logs=SILENT,
+            scheduler_kwargs={"allowed_failures": _MOST_LOST - 1, "dashboard_address": "127.0.0.1:0"},
             # The engine bounds its memory itself. Dask would pause or kill a worker by the machine's figures.
             memory_limit=None,
-            env=dict(environment),
+            # What a worker leaves that is ended in the middle of a task goes with the folder.
+            env={**environment, "TMPDIR": folder},
             preload=["poolcensus.workers.quiet"],
         )
         try:
-            # What has been started is closed even where the rest is not any more.
-            await cluster
-        except BaseException:
-            await _close(cluster)
-            raise
-    try:
-        yield cluster, security
-    finally:
+            # It unblocks SIGINT in the thread that starts it. That thread stays, and takes the signal.
+            await to_thread.run_sync(resource_tracker.ensure_running)
+            with _private(folder), interrupts_kept_from_children():
+                await _start(cluster)
+            yield cluster, security
+        finally:
+            await _close_cluster(cluster)
+
+
+async def _start(cluster: Any) -> None:
+    """Start a cluster. Dask can't close one whose workers are half started, so a start is not broken off."""
+    scope = anyio.CancelScope(shield=True, deadline=anyio.current_time() + _START_SECONDS)
+
+    async def hurry() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            scope.deadline = min(scope.deadline, anyio.current_time() + _STOPPED_START_SECONDS)
+
+    with first_reason_raised():
+        async with anyio.create_task_group() as group:
+            group.start_soon(hurry)
+            with scope:
+                try:
+                    await cluster
+                except RuntimeError as error:
+                    raise FatalError(f"Could not start the worker processes: {error}") from error
+            group.cancel_scope.cancel()
+    if scope.cancelled_caught:
+        raise FatalError(f"No workers after {_START_SECONDS:g} s: use fewer --workers.")
+
+
+async def _close_cluster(cluster: Any) -> None:
+    async def end(nanny: Any) -> None:
+        with suppress(TimeoutError):
+            await nanny.close(timeout=_WORKER_CLOSE_SECONDS)
+
+    with anyio.move_on_after(_STOPPED_START_SECONDS, shield=True):
+        async with anyio.create_task_group() as group:
+            for nanny in cluster.workers.values():
+                group.start_soon(end, nanny)
+    # Dask's check that each worker had started, which one that is given up in its start has not.
+    with suppress(AssertionError):
         await _close(cluster)
 
 
@@ -226,16 +270,17 @@ async def _close(opened: Any) -> None:
 
 
 @contextmanager
-def _closed_pages() -> Iterator[None]:
-    """Have schedulers and workers that start in the block serve nothing by HTTP to others on the machine.
+def _private(folder: str) -> Iterator[None]:
+    """Have schedulers and workers of the block keep files in a folder, and serve nothing by HTTP.
 
     They open a port for it even without a dashboard.
     """
     import dask  # noqa: PLC0415 - an extra
 
-    names = ("scheduler", "worker", "nanny")
-    pages: dict[str, list[str]] = {f"distributed.{name}.http.routes": [] for name in names}
-    with dask.config.set(pages), warnings.catch_warnings():
+    pages: dict[str, list[str]] = {
+        f"distributed.{name}.http.routes": [] for name in ("scheduler", "worker", "nanny")
+    }
+    with dask.config.set({"temporary-directory": folder, **pages}), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
@@ -243,49 +288,33 @@ def _closed_pages() -> Iterator[None]:
 @asynccontextmanager
 async def _client(address: Any, security: Any, place: str) -> AsyncIterator[Any]:
     distributed = _import()
+    if security is None and place.startswith("tls://"):
+        _check_certificates(place)
+    client = distributed.Client(
+        address, security=security, asynchronous=True, set_as_default=False, timeout=_CONNECT_SECONDS
+    )
     try:
-        client = await distributed.Client(
-            address, security=security, asynchronous=True, set_as_default=False, timeout=_CONNECT_SECONDS
-        )
-    except (OSError, TimeoutError) as error:
-        raise FatalError(
-            f"The scheduler at {place} can't be reached: check its address and that it is running."
-        ) from error
-    try:
+        try:
+            # Dask's own time ends with the connection: one to another kind of server says nothing more.
+            with anyio.fail_after(_CONNECT_SECONDS + _LOOK_SECONDS):
+                await client
+        except (MemoryError, OverflowError) as error:
+            # What another kind of server says is read as the length of a message.
+            raise FatalError(f"What answers at {place} is no Dask scheduler: check its address.") from error
+        except (OSError, TimeoutError) as error:
+            message = f"The scheduler at {place} can't be reached: check its address and that it is running."
+            raise FatalError(message) from error
         yield client
     finally:
         await _close(client)
 
 
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Keep what Dask logs off the terminal: what matters of it is raised.
-
-    A run that is stopped leaves connections of which Dask may tell later: then it stays silent.
-    """
-    loggers = [logging.getLogger(name) for name in _LOGGERS]
-    levels = [each.level for each in loggers]
-    for each in loggers:
-        each.setLevel(_SILENT)
-    stopped = False
+def _check_certificates(scheduler: str) -> None:
+    """Raise FatalError where a scheduler is to be reached by TLS and Dask's configuration doesn't say how."""
+    wanted = "distributed.comm.tls.ca-file, .client.cert and .client.key in Dask's configuration"
     try:
-        yield
-    except BaseException as error:
-        stopped = not isinstance(error, Exception)
-        raise
-    finally:
-        if not stopped:
-            for each, level in zip(loggers, levels, strict=True):
-                each.setLevel(level)
-
-
-@contextmanager
-def _environment_kept() -> Iterator[None]:
-    """Put this process's environment back, which Dask changes for the processes that it starts."""
-    before = dict(os.environ)
-    try:
-        yield
-    finally:
-        for name in os.environ.keys() - before.keys():
-            del os.environ[name]
-        os.environ.update(before)
+        context = _import().Security().get_connection_args("client").get("ssl_context")
+    except OSError as error:
+        raise FatalError(f"Certificates for {scheduler} can't be read ({error}): check {wanted}.") from error
+    if context is None:
+        raise FatalError(f"No certificates for {scheduler}: set {wanted}.")
