@@ -30,7 +30,7 @@ from poolcensus.workers.quiet import interrupts_kept_from_children, silenced
 from workers import tasks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Generator, Iterator, Mapping
     from pathlib import Path
 
 pytestmark = [
@@ -273,6 +273,27 @@ async def test_a_start_that_is_stopped_ends_what_it_has_started(capfd: pytest.Ca
             pytest.fail("a worker started in no time")
     assert scope.cancelled_caught
     assert capfd.readouterr().err == ""
+
+
+class Ended:
+    """A cluster whose workers end while they start, as by a signal to the whole group of processes."""
+
+    def __init__(self, scope: anyio.CancelScope | None) -> None:
+        self._scope = scope
+
+    def __await__(self) -> Generator[None]:
+        if self._scope is not None:
+            self._scope.cancel()
+        yield
+        raise RuntimeError("Nanny failed to start.")
+
+
+async def test_workers_that_a_signal_ends_in_their_start_have_not_failed() -> None:
+    with anyio.CancelScope() as scope:
+        await module._start(Ended(scope))
+    assert scope.cancelled_caught
+    with pytest.raises(FatalError, match=r"Could not start the worker processes: Nanny failed"):
+        await module._start(Ended(None))
 
 
 async def test_a_worker_that_is_ended_in_a_task_leaves_no_file(

@@ -239,11 +239,16 @@ async def _start(cluster: Any) -> None:
     with first_reason_raised():
         async with anyio.create_task_group() as group:
             group.start_soon(hurry)
+            failure = None
             with scope:
                 try:
                     await cluster
                 except RuntimeError as error:
-                    raise FatalError(f"Could not start the worker processes: {error}") from error
+                    failure = error
+            # The signal that stops a run may have ended its workers too, which then have not failed.
+            await anyio.lowlevel.checkpoint()
+            if failure is not None:
+                raise FatalError(f"Could not start the worker processes: {failure}") from failure
             group.cancel_scope.cancel()
     if scope.cancelled_caught:
         raise FatalError(f"No workers after {_START_SECONDS:g} s: use fewer --workers.")
