@@ -165,7 +165,7 @@ async def test_pieces_of_a_large_target_are_put_together(tmp_path: Path) -> None
             lambda each: each["caller"].update(account="000000000002"), "different accounts", id="caller"
         ),
         pytest.param(
-            lambda each: each.update(organization_id="o-other"), "different accounts", id="organization"
+            lambda each: each.update(organization_id="o-other"), "different Organizations", id="organization"
         ),
         pytest.param(
             lambda each: each["request"].update(regions=["eu-*"]), "they differ in regions", id="request"
@@ -323,6 +323,20 @@ async def test_a_part_that_is_not_there_is_said(tmp_path: Path) -> None:
         await merge([str(tmp_path / "nothing")], tmp_path / "all")
     with pytest.raises(MergeError, match="no shards were named"):
         await merge([], tmp_path / "all")
+
+
+async def test_a_run_that_was_not_published_is_no_shard(tmp_path: Path) -> None:
+    refused = tmp_path / "1" / ".refused-20261123T020000Z-000001"
+    refused.mkdir(parents=True)
+    (refused / "refused.json").write_text("{}")
+    with pytest.raises(MergeError, match="--strict or --max-failed did not publish: run that shard again"):
+        await merge([refused], tmp_path / "all")
+
+
+async def test_an_empty_name_is_no_shard(tmp_path: Path) -> None:
+    # The folder in which the command runs would be the destination that is meant.
+    with pytest.raises(MergeError, match="a shard's name is empty"):
+        await merge([""], tmp_path / "all")
 
 
 async def test_a_run_that_holds_the_destination_is_not_disturbed(tmp_path: Path) -> None:
