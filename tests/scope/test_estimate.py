@@ -49,6 +49,24 @@ def test_the_slowest_step_is_what_a_run_takes_at_least(
     assert found.snapshot_id is None
 
 
+@pytest.mark.parametrize(
+    ("action", "count", "alone", "one_of_four"),
+    [
+        ("sts:AssumeRole", 6000, 10, 40),
+        ("account:ListRegions", 1000, 200, 800),
+        ("organizations:ListTagsForResource", 800, 15, 60),
+    ],
+)
+def test_a_shard_has_its_part_of_what_the_caller_may_do(
+    action: str, count: int, alone: float, one_of_four: float
+) -> None:
+    found = [
+        estimate({action: count}, POOLS, 1, Limits(256, 64, 15, one_account=True, parts=parts), None).seconds
+        for parts in (1, 4)
+    ]
+    assert found == [alone, one_of_four]
+
+
 def test_the_last_run_says_how_many_pages_and_how_long() -> None:
     last = LastRun("20261123T020000Z-3f9a1c", targets=100, read=50, pages=100, longest=90, seconds=20)
     found = estimate({"sts:AssumeRole": 10, POOLS: 200}, POOLS, 200, LIMITS, last)

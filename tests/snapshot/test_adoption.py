@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,7 +54,12 @@ async def open_files(snapshot: Snapshot) -> list[Path]:
 
 
 def _open_files(folder: Path) -> list[Path]:
-    return [each for each in map(path_of, descriptors()) if each.is_relative_to(folder)]
+    found = []
+    for descriptor in descriptors():
+        # Another thread may close one that was listed.
+        with suppress(FileNotFoundError):
+            found.append(path_of(descriptor))
+    return [each for each in found if each.is_relative_to(folder)]
 
 
 @by_name_on_linux

@@ -165,7 +165,7 @@ async def test_pieces_of_a_large_target_are_put_together(tmp_path: Path) -> None
             lambda each: each["caller"].update(account="000000000002"), "different accounts", id="caller"
         ),
         pytest.param(
-            lambda each: each.update(organization_id="o-other"), "different accounts", id="organization"
+            lambda each: each.update(organization_id="o-other"), "different Organizations", id="organization"
         ),
         pytest.param(
             lambda each: each["request"].update(regions=["eu-*"]), "they differ in regions", id="request"
@@ -283,11 +283,60 @@ async def test_records_of_another_writer_are_taken_as_well(tmp_path: Path) -> No
     assert merged.manifest.totals.pools == 3
 
 
+def rewrite(snapshot: Snapshot, name: str, change: Callable[[dict[str, Any]], object], line: int) -> None:
+    """Change a line of a shard's file, as one who does it on purpose: the manifest knows of it."""
+    path = folder_of(snapshot) / name
+    lines = [json.loads(each) for each in path.read_bytes().splitlines()]
+    change(lines[line])
+    data = b"".join(json.dumps(each, separators=(",", ":")).encode() + b"\n" for each in lines)
+    path.write_bytes(data)
+    entry = {"bytes": len(data), "sha256": sha256(data).hexdigest()}
+    edit(snapshot, lambda each: next(of for of in each["files"] if of["name"] == name).update(entry))
+
+
+@pytest.mark.parametrize("line", [0, 2])
+@pytest.mark.parametrize(
+    ("name", "change", "says"),
+    [
+        ("pools.ndjson", lambda each: each.update(pool=None), "pool is not an object"),
+        ("pools.ndjson", lambda each: each.update(pool={}), "the pool has no PoolId"),
+        ("pools.ndjson", lambda each: each["pool"].update(PoolId=7), "the pool has no PoolId"),
+        ("pools.ndjson", lambda each: each["pool"].pop("PoolId"), "the pool has no PoolId"),
+        ("pools.ndjson", lambda each: each.update(collected_at="yesterday"), "collected_at is not a time"),
+        ("pools.ndjson", lambda each: each.update(region="eu-west-1"), "not of the target that is next"),
+        ("targets.ndjson", lambda each: each.update(operation="x:List"), "is of the operation 'x:List'"),
+    ],
+)
+async def test_what_verify_would_refuse_is_not_published(
+    tmp_path: Path, name: str, change: Callable[[dict[str, Any]], object], says: str, line: int
+) -> None:
+    one = await make(tmp_path / "1", ONE, 1, 1)
+    rewrite(one, name, change, line if name == "pools.ndjson" else line // 2)
+    assert await to_thread.run_sync(verify, one)
+    with pytest.raises(DamagedSnapshotError, match=re.escape(says)):
+        await merge([tmp_path / "1"], tmp_path / "all")
+    assert published(tmp_path / "all") == []
+
+
 async def test_a_part_that_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(SnapshotError, match="nothing"):
         await merge([str(tmp_path / "nothing")], tmp_path / "all")
     with pytest.raises(MergeError, match="no shards were named"):
         await merge([], tmp_path / "all")
+
+
+async def test_a_run_that_was_not_published_is_no_shard(tmp_path: Path) -> None:
+    refused = tmp_path / "1" / ".refused-20261123T020000Z-000001"
+    refused.mkdir(parents=True)
+    (refused / "refused.json").write_text("{}")
+    with pytest.raises(MergeError, match="--strict or --max-failed did not publish: run that shard again"):
+        await merge([refused], tmp_path / "all")
+
+
+async def test_an_empty_name_is_no_shard(tmp_path: Path) -> None:
+    # The folder in which the command runs would be the destination that is meant.
+    with pytest.raises(MergeError, match="a shard's name is empty"):
+        await merge([""], tmp_path / "all")
 
 
 async def test_a_run_that_holds_the_destination_is_not_disturbed(tmp_path: Path) -> None:

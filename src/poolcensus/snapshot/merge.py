@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from poolcensus.errors import DestinationError, MergeError, SnapshotError
 from poolcensus.format.ids import is_snapshot_id, new_snapshot_id
-from poolcensus.format.manifest import MANIFEST_NAME
+from poolcensus.format.manifest import MANIFEST_NAME, REFUSED_NAME
 from poolcensus.loops import in_thread
 from poolcensus.model import Compression, Outcome
 from poolcensus.snapshot.adoption import adopt
@@ -23,7 +24,6 @@ from poolcensus.storage.naming import LATEST
 from poolcensus.version import TOOL
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Sequence
 
     from poolcensus.config import Settings
@@ -150,10 +150,16 @@ class Merging:
 
 def _open(ref: str | os.PathLike[str], dest: str | os.PathLike[str], settings: Settings | None) -> Snapshot:
     """Return a shard: what `ref` names, or the latest snapshot of the destination that it is. Blocks."""
+    if not os.fspath(ref):
+        raise MergeError("a shard's name is empty: name the folder or the destination of each shard")
     if isinstance(ref, str) and is_in_s3(ref):
         name = ref.rstrip("/").rpartition("/")[2]
         if not is_snapshot_id(name):
             return Snapshot.open(LATEST, ref, settings=settings)
     elif Path(ref).is_dir() and not (Path(ref) / MANIFEST_NAME).exists():
+        if (Path(ref) / REFUSED_NAME).exists():
+            raise MergeError(
+                f"{ref} is a run that --strict or --max-failed did not publish: run that shard again"
+            )
         return Snapshot.open(LATEST, ref, settings=settings)
     return Snapshot.open(ref, dest, settings=settings)

@@ -13,6 +13,7 @@ from poolcensus.errors import DamagedSnapshotError, SnapshotError
 from poolcensus.format.codec import dumps
 from poolcensus.format.compression import BROKEN, read_lines
 from poolcensus.format.digesting import Digesting
+from poolcensus.format.fields import time_of
 from poolcensus.model import Outcome, TargetResult
 from poolcensus.snapshot.target_set import TargetSet
 
@@ -29,13 +30,14 @@ _REST_BYTES: Final = 1 << 20
 _TEXT: Final = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
 # The head of a record, as this program writes it, to its region. A record that looks otherwise is parsed.
 _HEAD: Final = re.compile(
-    rb'\{"snapshot_id":"([^"\\]*)","collected_at":"[^"\\]*","partition":"[^"\\]*","account_id":"([^"\\]*)",'
-    rb'"account_name":(?:null|TEXT)(?:,"organization":TEXT)?(?:,"ou_path":TEXT)?'
+    rb'\{"snapshot_id":"([^"\\]*)","collected_at":"([^"\\]*)","partition":"[^"\\]*",'
+    rb'"account_id":"([^"\\]*)","account_name":(?:null|TEXT)(?:,"organization":TEXT)?(?:,"ou_path":TEXT)?'
     rb'(?:,"account_tags":\{(?:TEXT:TEXT,?)*\})?,"region":"([^"\\]*)",'.replace(b"TEXT", _TEXT)
 )
 
 # A line that ends otherwise may have been cut off.
 _TAIL: Final = b"}\n"
+_TIME: Final = "collected_at"
 # Of no record, which is an object.
 _NO_HEAD: Final = b"\n"
 
@@ -64,17 +66,19 @@ def pieces_of(part: Snapshot, snapshot_id: str) -> Generator[Piece]:
         with _placing(ledger):
             for line in ledger:
                 result = part.schema.decode_result(line)
-                _check(result, seen)
+                _check(result, seen, part.schema.operation.name)
                 yield from renamed.of_target(result)
             ledger.check_end()
         with _placing(records):
             records.check_end()
 
 
-def _check(result: TargetResult, seen: TargetSet) -> None:
+def _check(result: TargetResult, seen: TargetSet, operation: str) -> None:
     where = f"account {result.account_id} in {result.region}"
     if seen.has(result.account_id, result.region):
         raise ValueError(f"a second line for {where}")
+    if result.operation != operation:
+        raise ValueError(f"{where} is of the operation {result.operation!r}")
     if result.pools and result.outcome is not Outcome.OK:
         raise ValueError(f"{where} has the outcome {result.outcome} and {result.pools} records")
     seen.add(result.account_id, result.region)
@@ -85,9 +89,12 @@ class _Records:
 
     def __init__(self, part: Snapshot, snapshot_id: str, lines: _Lines) -> None:
         self._schema = part.schema
+        self._operation = part.schema.operation
         self._before = part.id.encode()
         self._head = b'{"snapshot_id":"%b"' % self._before
         self._new_head = b'{"snapshot_id":"%b"' % snapshot_id.encode()
+        # What comes after the head where an item begins with its identity; a record of another is parsed.
+        self._item = b'%b:{%b:"' % (dumps(self._operation.item), dumps(self._operation.identity))
         self._lines = lines
 
     def of_target(self, result: TargetResult) -> Iterator[Piece]:
@@ -112,18 +119,20 @@ class _Records:
     def _checked(self, line: bytes, key: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
         """Return what the next records may begin with as well, and the record as this program writes it.
 
-        Raises ValueError for one of another snapshot or target.
+        Raises ValueError for one that is none, or is of another snapshot or target.
         """
-        if (found := _HEAD.match(line)) is not None and line.endswith(_TAIL):
-            head, named, of = found[0], found[1], (found[2], found[3])
+        found = _HEAD.match(line) if line.endswith(_TAIL) else None
+        if found is not None and line.startswith(self._item, found.end()):
+            time_of({_TIME: found[2].decode()}, _TIME)
+            head, named, of = found[0] + self._item, found[1], (found[3], found[4])
         else:
             snapshot_id, record = self._schema.decode_record(line)
-            head, named, of = (
-                _NO_HEAD,
-                snapshot_id.encode(),
-                (record.account_id.encode(), record.region.encode()),
-            )
-            line = dumps(self._schema.record_object(snapshot_id, record)) + b"\n"
+            if not isinstance(record.pool.get(self._operation.identity), str):
+                raise ValueError(f"the {self._operation.item} has no {self._operation.identity}")
+            head, named = _NO_HEAD, snapshot_id.encode()
+            of = (record.account_id.encode(), record.region.encode())
+            if found is None:
+                line = dumps(self._schema.record_object(snapshot_id, record)) + b"\n"
         if named != self._before:
             raise ValueError("the record is of another snapshot")
         if of != key:

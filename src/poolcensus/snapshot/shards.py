@@ -106,7 +106,7 @@ def _differences(one: Manifest, other: Manifest) -> Iterator[str]:
     if mine.count != its.count:
         yield f"are of runs in {mine.count} and in {its.count} shards"
     if _callers(one) != _callers(other):
-        yield "were made by callers of different accounts"
+        yield "were made by callers of different accounts or for different Organizations"
     asked = "were asked for different things: they differ in"
     names = [each for each in Scope.of(one).differing(Scope.of(other)) if each not in _SAID_BY_DIGEST]
     if names:
