@@ -20,8 +20,33 @@ class CallKey(NamedTuple):
 
 
 class _Waiter(NamedTuple):
+    number: int
     key: CallKey
     place: asyncio.Future[None]
+
+
+class _Waiters:
+    """Those that wait for a place, by the endpoints that they wait for, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self.by_endpoint: dict[tuple[str, str], deque[_Waiter]] = {}
+        self._came = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.by_endpoint)
+
+    def add(self, key: CallKey) -> _Waiter:
+        self._came += 1
+        waiter = _Waiter(self._came, key, asyncio.get_running_loop().create_future())
+        self.by_endpoint.setdefault((key.region, key.service), deque()).append(waiter)
+        return waiter
+
+    def remove(self, waiter: _Waiter) -> None:
+        endpoint = (waiter.key.region, waiter.key.service)
+        waiters = self.by_endpoint[endpoint]
+        waiters.remove(waiter)
+        if not waiters:
+            del self.by_endpoint[endpoint]
 
 
 class ConcurrencyLimiter:
@@ -37,10 +62,10 @@ class ConcurrencyLimiter:
         self._per_region = per_region
         self._own_bounds: dict[str, int] = {}
         self._in_flight = 0
-        self._accounts: Counter[str] = Counter()
-        self._endpoints: Counter[tuple[str, str]] = Counter()
-        self._ahead: deque[_Waiter] = deque()
-        self._behind: deque[_Waiter] = deque()
+        self._accounts: dict[str, int] = {}
+        self._endpoints: dict[tuple[str, str], int] = {}
+        self._ahead = _Waiters()
+        self._behind = _Waiters()
 
     def bound(self, account_id: str, places: int) -> None:
         """Have no more than so many places in one account, which has fewer than the others."""
@@ -62,59 +87,70 @@ class ConcurrencyLimiter:
 
     async def acquire(self, key: CallKey, *, ahead: bool = False) -> None:
         """Take a place, waiting for one where there is none."""
-        if self._admits(key):
-            self._take(key)
+        if self._take(key):
             return
-        waiter = _Waiter(key, asyncio.get_running_loop().create_future())
-        queue = self._ahead if ahead else self._behind
-        queue.append(waiter)
+        waiters = self._ahead if ahead else self._behind
+        waiter = waiters.add(key)
         try:
             await waiter.place
         except asyncio.CancelledError:
             if waiter.place.cancelled():
-                queue.remove(waiter)
+                waiters.remove(waiter)
             else:
                 self.release(key)
             raise
 
     def release(self, key: CallKey) -> None:
         """Give a place back and hand it to whoever waits for it."""
+        account_id, region, service = key
         self._in_flight -= 1
-        self._accounts[key.account_id] -= 1
-        if not self._accounts[key.account_id]:
-            del self._accounts[key.account_id]
-        self._endpoints[key.region, key.service] -= 1
-        self._grant()
-
-    def _admits(self, key: CallKey) -> bool:
-        return (
-            self._in_flight < self._total
-            and self._accounts[key.account_id] < self._own_bounds.get(key.account_id, self._per_account)
-            and self._endpoints[key.region, key.service] < self._per_region
-        )
-
-    def _take(self, key: CallKey) -> None:
-        self._in_flight += 1
-        self._accounts[key.account_id] += 1
-        self._endpoints[key.region, key.service] += 1
-
-    def _grant(self) -> None:
-        for queue in (self._ahead, self._behind):
-            self._grant_in(queue)
-
-    def _grant_in(self, queue: deque[_Waiter]) -> None:
-        passed: list[_Waiter] = []
-        while queue and self._in_flight < self._total:
-            waiter = queue.popleft()
-            if waiter.place.done():
-                # Cancelled, and about to say so itself.
-                passed.append(waiter)
-            elif self._admits(waiter.key):
+        if left := self._accounts[account_id] - 1:
+            self._accounts[account_id] = left
+        else:
+            del self._accounts[account_id]
+        self._endpoints[region, service] -= 1
+        for waiters in (self._ahead, self._behind):
+            while waiters and (waiter := self._first(waiters)) is not None:
                 self._take(waiter.key)
+                waiters.remove(waiter)
                 waiter.place.set_result(None)
-            else:
-                passed.append(waiter)
-        queue.extendleft(reversed(passed))
+
+    def _take(self, key: CallKey) -> bool:
+        """Take a place if there is one now, and say whether there was."""
+        account_id, region, service = key
+        endpoint = (region, service)
+        in_account = self._accounts.get(account_id, 0)
+        at_endpoint = self._endpoints.get(endpoint, 0)
+        if (
+            self._in_flight >= self._total
+            or at_endpoint >= self._per_region
+            or in_account >= self._own_bounds.get(account_id, self._per_account)
+        ):
+            return False
+        self._in_flight += 1
+        self._accounts[account_id] = in_account + 1
+        self._endpoints[endpoint] = at_endpoint + 1
+        return True
+
+    def _first(self, waiters: _Waiters) -> _Waiter | None:
+        """Return who has waited longest of those that can have a place now."""
+        first: _Waiter | None = None
+        if self._in_flight >= self._total:
+            return None
+        for endpoint, queue in waiters.by_endpoint.items():
+            # Hundreds may wait for a region of STS, and none of them is looked at while it has no place.
+            if self._endpoints.get(endpoint, 0) >= self._per_region:
+                continue
+            for waiter in queue:
+                if first is not None and first.number < waiter.number:
+                    break
+                account_id = waiter.key.account_id
+                bound = self._own_bounds.get(account_id, self._per_account)
+                # One whose place is done was cancelled, and is about to say so itself.
+                if not waiter.place.done() and self._accounts.get(account_id, 0) < bound:
+                    first = waiter
+                    break
+        return first
 
 
 class Window:
