@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, NoReturn
 from xml.etree import ElementTree as ET
 
@@ -80,8 +81,14 @@ def request_id(headers: Mapping[str, str]) -> str | None:
 
 def server_time(headers: Mapping[str, str]) -> float | None:
     """Return the reply's `Date`, in epoch seconds."""
+    return _epoch_of(headers.get("Date", ""))
+
+
+# The replies of a second have the same.
+@lru_cache(maxsize=16)
+def _epoch_of(date: str) -> float | None:
     try:
-        moment = parsedate_to_datetime(headers.get("Date", ""))
+        moment = parsedate_to_datetime(date)
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return None

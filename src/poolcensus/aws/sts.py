@@ -9,9 +9,10 @@ import logging
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlencode
+from urllib.parse import quote_plus
 
 import msgspec
 
@@ -29,7 +30,7 @@ from poolcensus.errors import (
     UnrecognizedCredentialsError,
 )
 from poolcensus.flow.concurrency import CallKey
-from poolcensus.flow.retry import Retrier, RetryPolicy
+from poolcensus.flow.retry import Retrier
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from poolcensus.aws.client import Channel
     from poolcensus.aws.signing import RequestTemplate
     from poolcensus.aws.transport.protocol import Reply
+    from poolcensus.flow.retry import RetryPolicy
 
 _log = logging.getLogger("poolcensus")
 
@@ -149,8 +151,9 @@ class StsEndpoints:
         self._template = template
         self._region = region
         self._second = second
-        self._brief = msgspec.structs.replace(policy, max_unrecognized=1)
-        self._impatient = msgspec.structs.replace(self._brief, max_without_reply=_TRIES_BEFORE_SECOND)
+        brief = msgspec.structs.replace(policy, max_unrecognized=1)
+        self._brief = Retrier(brief)
+        self._impatient = Retrier(msgspec.structs.replace(brief, max_without_reply=_TRIES_BEFORE_SECOND))
 
     @property
     def region(self) -> str:
@@ -172,12 +175,12 @@ class StsEndpoints:
         # With an endpoint URL of the user's, both regions are in the same place.
         apart = (await self._template(first)).url != (await self._template(second)).url
         try:
-            return await self._call(first, request, watch, policy=self._impatient if apart else self._brief)
+            return await self._call(first, request, watch, self._impatient if apart else self._brief)
         except CallError as error:
             reason = error
         if is_off(reason) or (apart and is_silent(reason)) or may_be_off(first, reason):
             try:
-                session = await self._call(second, request, watch, policy=self._impatient)
+                session = await self._call(second, request, watch, self._impatient)
             except CallError as error:
                 if is_off(error):
                     raise reason from error
@@ -202,10 +205,10 @@ class StsEndpoints:
         self._region, self._second = second, None
 
     async def _call(
-        self, region: str, request: RoleRequest, watch: CallWatch, policy: RetryPolicy | None = None
+        self, region: str, request: RoleRequest, watch: CallWatch, retrier: Retrier | None = None
     ) -> RoleSession:
         template = await self._template(region)
-        body = urlencode(request.parameters).encode("ascii")
+        body = _form(request.parameters)
         call = Call(
             template=template,
             body=body,
@@ -214,12 +217,24 @@ class StsEndpoints:
             about=request.about,
             awaited=True,
             # There is another way: the second region.
-            optional=policy is self._impatient,
+            optional=retrier is self._impatient,
             redact=request.redact,
         )
         watch.deadline = time.monotonic() + _LONGEST_CALL
-        retrier = None if policy is None else Retrier(policy)
         return await self._channel.call(call, request.source, role_session, watch=watch, retrier=retrier)
+
+
+def _form(parameters: Mapping[str, str | int]) -> bytes:
+    """Return parameters as a form has them."""
+    return "&".join(
+        f"{_same_for_many(name)}={_same_for_many(value) if name == 'Policy' else quote_plus(str(value))}"
+        for name, value in parameters.items()
+    ).encode("ascii")
+
+
+@lru_cache(maxsize=64)
+def _same_for_many(text: str | int) -> str:
+    return quote_plus(str(text))
 
 
 def role_session(reply: Reply) -> RoleSession:
