@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     Start = Callable[..., Coroutine[None, None, Lab]]
 
 # As many as a reader keeps in mind. Lower this with each file that the page needs no more; never lift it.
-MOST_FILES = 11
-# A retry makes the call that it was given: flow/retry.py calls what the client of one call has handed to it.
-MOST_CALLS_UP = 1
+MOST_FILES = 10
+# A retry makes the call that it was given; of the way of a page that succeeds it is no part.
+MOST_CALLS_UP = 0
 
 _PACKAGE = str(Path(poolcensus.__file__).parent) + os.sep
 _SIMULATOR = f"{_PACKAGE}simulator{os.sep}"

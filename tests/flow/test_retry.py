@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 import pytest
@@ -25,7 +25,26 @@ from poolcensus.flow.concurrency import RetryQuota
 from poolcensus.flow.retry import Retrier, Retry, RetryPolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
+
+T = TypeVar("T")
+
+
+async def with_retries(
+    retrier: Retrier,
+    attempt: Callable[[], Awaitable[T]],
+    *,
+    quota: RetryQuota,
+    deadline: Callable[[], float] | None = None,
+    on_retry: Callable[[Retry], None] | None = None,
+) -> T:
+    """What a caller does: the retrier is only asked once the call has failed."""
+    try:
+        result = await attempt()
+    except RetryableError as error:
+        return await retrier.again(attempt, error, quota=quota, deadline=deadline, on_retry=on_retry)
+    quota.succeeded(0)
+    return result
 
 
 class Run:
@@ -68,8 +87,12 @@ class Run:
         return self.attempts
 
     async def call(self) -> int:
-        result = await self._retrier.call(
-            self._attempt, quota=self.quota, deadline=self._deadline_of, on_retry=self.retries.append
+        result = await with_retries(
+            self._retrier,
+            self._attempt,
+            quota=self.quota,
+            deadline=self._deadline_of,
+            on_retry=self.retries.append,
         )
         self.left.append(self.quota.left)
         return result
@@ -240,7 +263,7 @@ async def test_cancellation_passes_through_an_attempt(failures: int) -> None:
         await anyio.sleep_forever()
 
     with anyio.CancelScope() as scope:
-        await Retrier(RetryPolicy(first_wait=0.0)).call(attempt, quota=RetryQuota())
+        await with_retries(Retrier(RetryPolicy(first_wait=0.0)), attempt, quota=RetryQuota())
     assert scope.cancelled_caught
     assert attempts == failures + 1
 
@@ -258,7 +281,7 @@ async def test_cancellation_passes_through_a_wait() -> None:
         await anyio.sleep_forever()
 
     with anyio.CancelScope() as scope:
-        await Retrier(RetryPolicy(), sleep=sleep).call(attempt, quota=RetryQuota())
+        await with_retries(Retrier(RetryPolicy(), sleep=sleep), attempt, quota=RetryQuota())
     assert scope.cancelled_caught
     assert attempts == 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
 
 import msgspec
@@ -49,12 +50,16 @@ class Call(msgspec.Struct, frozen=True):
     @property
     def endpoint(self) -> Endpoint:
         """What the call is sent to."""
-        return Endpoint(self.key.region, self.key.service)
+        return _endpoint_of(self.key.region, self.key.service)
 
     @property
     def place(self) -> CallKey:
         """Whose places the call takes: those of the account that it is about."""
         return self.key if self.about is None else self.key._replace(account_id=self.about)
+
+
+# There are some dozens of them, and each is asked for with every call.
+_endpoint_of = lru_cache(maxsize=1024)(Endpoint)
 
 
 class CallWatch(msgspec.Struct):

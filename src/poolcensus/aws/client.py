@@ -20,6 +20,7 @@ from poolcensus.errors import (
     FatalError,
     LocalLimitError,
     NoRouteError,
+    RetryableError,
     SilentError,
     ThrottledError,
     UnreachableError,
@@ -28,7 +29,7 @@ from poolcensus.flow.breaker import State
 from poolcensus.flow.concurrency import RetryQuota
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
     from poolcensus.aws.call import Call, CallObserver, CallWatch, CredentialSource
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from poolcensus.flow.retry import Retrier, Retry
 
 T = TypeVar("T")
+
+_NOTHING = nullcontext()
 
 
 class Channel:
@@ -114,29 +117,37 @@ class Channel:
         Raises the CallError of the last attempt.
         """
         endpoint = call.endpoint
-
-        async def attempt() -> T:
-            answer: tuple[T] | None = None
-            while answer is None:
-                if self._breakers.state(endpoint) is State.CLOSED:
-                    answer = await self._attempt(call, source, parse, watch)
-                else:
-                    answer = await self._attempt_in_silence(call, source, parse, watch)
-            return answer[0]
-
         watch.before_call = watch.attempts
         quota = self._quotas.get(endpoint)
         if quota is None:
             quota = self._quotas[endpoint] = RetryQuota(self._quota_size)
-        with nullcontext() if call.idle else self.work:
-            return await (retrier or self._retrier).call(
-                attempt,
-                quota=quota,
-                deadline=lambda: watch.deadline,
-                on_retry=lambda retry: self._note_retry(call, retry),
-                # A region that does not answer gets no more targets for those that wait there.
-                pause=lambda error: self._pause(call, in_region=isinstance(error, ThrottledError)),
-            )
+        with _NOTHING if call.idle else self.work:
+            try:
+                answer = await self._attempt(call, endpoint, source, parse, watch)
+                result = await self._anew(call, source, parse, watch) if answer is None else answer[0]
+            except RetryableError as error:
+                return await (retrier or self._retrier).again(
+                    partial(self._anew, call, source, parse, watch),
+                    error,
+                    quota=quota,
+                    deadline=lambda: watch.deadline,
+                    on_retry=lambda retry: self._note_retry(call, retry),
+                    # A region that does not answer gets no more targets for those that wait there.
+                    pause=lambda error: self._pause(call, in_region=isinstance(error, ThrottledError)),
+                )
+        quota.succeeded(0)
+        return result
+
+    async def _anew(
+        self, call: Call, source: CredentialSource, parse: Callable[[Reply], T], watch: CallWatch
+    ) -> T:
+        """Return the result of the first attempt that gets its turn, whether its endpoint answers or not."""
+        while True:
+            answer = await self._attempt(call, call.endpoint, source, parse, watch)
+            if answer is None:
+                answer = await self._attempt_in_silence(call, source, parse, watch)
+            if answer is not None:
+                return answer[0]
 
     async def _attempt_in_silence(
         self, call: Call, source: CredentialSource, parse: Callable[[Reply], T], watch: CallWatch
@@ -157,7 +168,7 @@ class Channel:
                 if state is State.CLOSED:
                     return None
                 try:
-                    return await self._attempt(call, source, parse, watch, in_silence=True)
+                    return await self._attempt(call, endpoint, source, parse, watch, in_silence=True)
                 except (UnreachableError, CallTimeoutError) as error:
                     failures += state is State.LAST_ROUND
                     # A probe that takes long to fail would be followed by the next at once.
@@ -187,39 +198,41 @@ class Channel:
     async def _attempt(
         self,
         call: Call,
+        endpoint: Endpoint,
         source: CredentialSource,
         parse: Callable[[Reply], T],
         watch: CallWatch,
         *,
         in_silence: bool = False,
     ) -> tuple[T] | None:
-        """Send the call once it has its place. None: meanwhile its endpoint has stopped answering."""
-        key, endpoint = call.key, call.endpoint
+        """Send the call once it has its place. None: its endpoint does not answer, or not any more."""
+        breakers, key = self._breakers, call.key
+        if not in_silence and breakers.state(endpoint) is not State.CLOSED:
+            return None
         if not self._rates.admits(key, begun=call.begun):
             with self._pause(call, in_region=True):
                 await self._rates.wait(key, begun=call.begun)
+        place = key if call.about is None else call.place
         ahead = call.begun
         shortage: Shortage | None = None
         while True:
             if source.current() is None:
-                rests = source.by_call and not (in_silence or call.idle)
-                resting = self.work.resting if rests else nullcontext()
-                with self._pause(call, in_region=False), resting, self._waiting(watch):
-                    await source.get()
-            await self.limiter.acquire(call.place, ahead=ahead)
+                await self._renew(call, source, watch, rests=not (in_silence or call.idle))
+            await self.limiter.acquire(place, ahead=ahead)
             try:
-                if self._breakers.state(endpoint) is not State.CLOSED:
+                if breakers.state(endpoint) is not State.CLOSED:
                     if not in_silence:
                         return None
-                    self._breakers.refuse_after_last_round(endpoint)
+                    breakers.refuse_after_last_round(endpoint)
                 credentials = source.current()
                 if credentials is not None:
-                    return (await self._observed(call, source, credentials, parse, watch),)
+                    send = self._send if self._observer is None else self._observed
+                    return (await send(call, source, credentials, parse, watch),)
             except LocalLimitError as error:
-                shortage = shortage or Shortage(self._breakers)
+                shortage = shortage or Shortage(breakers)
                 shortage.note(error)
             finally:
-                self.limiter.release(call.place)
+                self.limiter.release(place)
             if shortage is not None:
                 with self._pause(call, in_region=False):
                     await shortage.pause()
@@ -228,19 +241,24 @@ class Channel:
             # shorter than the queue would be renewed for ever.
             ahead = True
 
-    def _observed(
+    async def _renew(self, call: Call, source: CredentialSource, watch: CallWatch, *, rests: bool) -> None:
+        """Wait for credentials. `rests` says that the call was work: the one that brings them is instead."""
+        resting = self.work.resting if rests and source.by_call else _NOTHING
+        with self._pause(call, in_region=False), resting, self._waiting(watch):
+            await source.get()
+
+    async def _observed(
         self,
         call: Call,
         source: CredentialSource,
         credentials: Credentials,
         parse: Callable[[Reply], T],
         watch: CallWatch,
-    ) -> Awaitable[T]:
-        if self._observer is None:
-            return self._send(call, source, credentials, parse, watch)
-        number = watch.attempts - watch.before_call + 1
+    ) -> T:
         send = partial(self._send, call, source, credentials, watch=watch)
-        return self._observer.attempt(call, number, send, parse)
+        if self._observer is None:
+            return await send(parse)
+        return await self._observer.attempt(call, watch.attempts - watch.before_call + 1, send, parse)
 
     async def _send(
         self,
@@ -250,36 +268,33 @@ class Channel:
         parse: Callable[[Reply], T],
         watch: CallWatch,
     ) -> T:
-        template, key, endpoint = call.template, call.key, call.endpoint
+        endpoint = call.endpoint
         watch.attempts += 1
         self.counts.requests += 1
         sent_at = self._breakers.now()
         try:
             reply = await self._transport.send(
-                template,
+                call.template,
                 call.body,
                 call.body_digest,
                 credentials,
                 self._clock.stamp(),
                 timeout=self._attempt_timeout,
             )
-            self._note_reply(endpoint, watch)
+            self._breakers.replied(endpoint)
+            if watch.window is not None:
+                watch.window.replied()
             if reply.status != 200:
-                raise error_of(reply, key.region, call.operation)
+                raise error_of(reply, endpoint.region, call.operation)
             result = parse(reply)
         except CallError as error:
             if call.redact is not None:
                 call.redact(error)
             self._feedback.note(call, source, credentials, error, watch=watch, sent_at=sent_at)
             raise
-        source.recognized(credentials, key.region)
-        self._rates.passed(key, begun=call.begun)
+        source.recognized(credentials, endpoint.region)
+        self._rates.passed(call.key, begun=call.begun)
         return result
-
-    def _note_reply(self, endpoint: Endpoint, watch: CallWatch) -> None:
-        self._breakers.replied(endpoint)
-        if watch.window is not None:
-            watch.window.replied()
 
     def _pause(self, call: Call, *, in_region: bool) -> AbstractContextManager[None]:
         if call.awaited:

@@ -78,40 +78,23 @@ class Retrier:
         self._jitter = jitter or random.Random().random  # noqa: S311 - nothing secret
         self._backoff = wait_exponential(multiplier=policy.first_wait, max=policy.longest_wait)
 
-    async def call(
+    async def again(
         self,
         attempt: Callable[[], Awaitable[T]],
+        first: RetryableError,
         *,
         quota: RetryQuota,
         deadline: Callable[[], float] | None = None,
         on_retry: Callable[[Retry], None] | None = None,
         pause: Callable[[RetryableError], AbstractContextManager[None]] = lambda _: nullcontext(),
     ) -> T:
-        """Return the result of the first attempt that succeeds.
+        """Return the result of the first attempt that succeeds, after one that has failed with `first`.
 
         `deadline` returns a time on the retrier's clock: a retry that would start past it is not waited
         for. Each wait is made inside `pause(error)`.
         Raises the last error of the last attempt.
         """
-        try:
-            result = await attempt()
-        except RetryableError as error:
-            return await self._again(attempt, error, quota, deadline=deadline, on_retry=on_retry, pause=pause)
-        quota.succeeded(0)
-        return result
-
-    async def _again(
-        self,
-        attempt: Callable[[], Awaitable[T]],
-        first: RetryableError,
-        quota: RetryQuota,
-        *,
-        deadline: Callable[[], float] | None,
-        on_retry: Callable[[Retry], None] | None,
-        pause: Callable[[RetryableError], AbstractContextManager[None]],
-    ) -> T:
-        # The loop is only built once a call has failed: most calls never need it. Its first turn
-        # replays that failure, so that tenacity counts attempts and waits as it always does.
+        # Its first turn replays the failure, so that tenacity counts attempts and waits as it always does.
         replay: list[RetryableError] = [first]
         last_cost = 0
         last_error = first

@@ -93,45 +93,31 @@ class FastTransport:
             f"{sign(template, body_digest, credentials, stamp)}{route.extra_headers}"
             f"accept-encoding: identity\r\ncontent-length: {len(body)}\r\n\r\n"
         ).encode("latin-1") + body
-        now = asyncio.get_running_loop().time
-        deadline = now() + timeout
-        connection = self._idle_connection(route.origin)
-        if connection is not None:
+        began = time.monotonic()
+        idle = self._idle[route.origin]
+        connection = _usable(idle, began - _KEEP_ALIVE)
+        is_kept = connection is not None
+        while True:
+            if connection is None:
+                loop_time = asyncio.get_running_loop().time
+                deadline = loop_time() + timeout - (time.monotonic() - began)
+                connection = await self._connect(route.origin, deadline)
+                timeout = max(deadline - loop_time(), 0.01)
             try:
-                return await self._exchange(connection, route.origin, request, timeout)
+                reply = await connection.exchange(request, timeout)
             except UnreachableError:
                 # A server may close a connection that it has kept just as the next request is on its way.
                 # That says nothing about the service; a new connection that ends so does.
-                if self._closed:
+                if not is_kept or self._closed:
                     raise
-        connection = await self._connect(route.origin, deadline)
-        return await self._exchange(connection, route.origin, request, max(deadline - now(), 0.01))
-
-    async def _exchange(
-        self,
-        connection: Connection,
-        origin: Origin,
-        request: bytes,
-        timeout: float,  # noqa: ASYNC109 - a part of the protocol's bound
-    ) -> Reply:
-        reply = await connection.exchange(request, timeout)
-        if connection.reusable and not self._closed:
-            connection.idle_since = time.monotonic()
-            self._idle[origin].append(connection)
-        else:
-            connection.abort()
-        return reply
-
-    def _idle_connection(self, origin: Origin) -> Connection | None:
-        # The one that was used last is the least likely to have been closed meanwhile.
-        idle = self._idle[origin]
-        oldest = time.monotonic() - _KEEP_ALIVE
-        while idle:
-            connection = idle.pop()
-            if connection.reusable and connection.idle_since > oldest:
-                return connection
-            connection.abort()
-        return None
+                connection, is_kept = None, False
+                continue
+            if connection.reusable and not self._closed:
+                connection.idle_since = time.monotonic()
+                idle.append(connection)
+            else:
+                connection.abort()
+            return reply
 
     async def _connect(self, origin: Origin, deadline: float) -> Connection:
         if self._closed:
@@ -156,8 +142,10 @@ class FastTransport:
 
     async def _close_idle(self) -> bool:
         """Close the connections that are kept for later. Returns whether there were any."""
-        ending = [each for kept in self._idle.values() for each in kept if not each.closed.done()]
-        self._idle.clear()
+        kept = [each for idle in self._idle.values() for each in idle]
+        for idle in self._idle.values():
+            idle.clear()
+        ending = [each for each in kept if not each.closed.done()]
         for each in ending:
             each.abort()
         if ending:
@@ -173,6 +161,16 @@ class FastTransport:
             oldest = min(kept, key=lambda each: each[0].idle_since).pop(0)
             oldest.abort()
             await asyncio.wait([oldest.closed])
+
+
+def _usable(idle: list[Connection], oldest: float) -> Connection | None:
+    """Take the connection that was used last: it is the least likely to have been closed meanwhile."""
+    while idle:
+        connection = idle.pop()
+        if connection.reusable and connection.idle_since > oldest:
+            return connection
+        connection.abort()
+    return None
 
 
 def _route(url: str, proxy: str | None) -> _Route:
