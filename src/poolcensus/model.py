@@ -36,6 +36,9 @@ class Outcome(StrEnum):
     ERROR = "error"
     CANCELLED = "cancelled"
 
+    # It equals its text. Enum's own would be that of the name, and is asked for with every target.
+    __hash__ = str.__hash__
+
     @property
     def covered(self) -> bool:
         """Whether the census knows the target's pools: all of them, or that there can be none."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from contextlib import aclosing, contextmanager, suppress
+from contextlib import aclosing, suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
@@ -20,12 +20,13 @@ from poolcensus.format.times import rfc3339_of_epoch
 from poolcensus.model import Outcome, Progress, Target, TargetResult, Totals
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Mapping, Sequence
 
     from anyio.abc import TaskGroup
 
     from poolcensus.aws.session import Aws
     from poolcensus.config import Settings
+    from poolcensus.flow.breaker import Work
     from poolcensus.model import Account, Page, SkippedAccount
     from poolcensus.scope.regions import RegionChoice
     from poolcensus.tracing import Tracing
@@ -104,7 +105,8 @@ class EngineLimits(msgspec.Struct, frozen=True):
         )
 
 
-class _OpenTarget(msgspec.Struct):
+class _OpenTarget(msgspec.Struct, eq=False):
+    target: Target
     watch: CallWatch
     # None until its task has begun.
     scope: anyio.CancelScope | None = None
@@ -118,6 +120,29 @@ class _OpenTarget(msgspec.Struct):
     def in_other_hands(self) -> bool:
         """Whether the time that passes is not the target's."""
         return self.ended or self.handing_over or self.watch.waits
+
+
+class _HandingOver:
+    """Counts the time that a block lasts as the reader's or the disk's, and not as the target's.
+
+    A class, since every page has one: a generator would cost twice as much.
+    """
+
+    __slots__ = ("_opened", "_since", "_work")
+
+    def __init__(self, opened: _OpenTarget, work: Work) -> None:
+        self._opened = opened
+        self._work = work
+
+    def __enter__(self) -> None:
+        self._since = time.monotonic()
+        self._opened.handing_over = True
+        self._work.count += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._work.count -= 1
+        self._opened.handing_over = False
+        self._opened.watch.deadline += time.monotonic() - self._since
 
 
 class Engine:
@@ -136,6 +161,7 @@ class Engine:
         tracing: Tracing | None = None,
     ) -> None:
         self._aws = aws
+        self._operation = aws.reader.operation.permission
         self._tracing = tracing
         self._former = former
         self._listing = listing
@@ -162,7 +188,8 @@ class Engine:
             silent_of=self._pauses.silent_of,
             long=long,
         )
-        self._open: dict[Target, _OpenTarget] = {}
+        # Each is itself alone: targets would be compared by their accounts, field by field.
+        self._open: set[_OpenTarget] = set()
         self._started = time.monotonic()
         self._group: TaskGroup | None = None
         self._listed = False
@@ -193,7 +220,7 @@ class Engine:
     def progress(self) -> Progress:
         """Where the run is."""
         now = time.monotonic()
-        by_age = sorted(self._open.items(), key=lambda each: each[1].watch.started)[:SLOWEST_SHOWN]
+        by_age = sorted(self._open, key=lambda each: each.watch.started)[:SLOWEST_SHOWN]
         return Progress(
             elapsed=now - self._started,
             listing=not self._listed,
@@ -203,7 +230,7 @@ class Engine:
             done=self._done,
             uncovered=sum(count for outcome, count in self.outcomes.items() if not outcome.covered),
             in_flight=self._aws.channel.in_flight,
-            slowest=tuple((target, now - each.watch.started) for target, each in by_age),
+            slowest=tuple((each.target, now - each.watch.started) for each in by_age),
         )
 
     @property
@@ -264,7 +291,7 @@ class Engine:
         while True:
             now = time.monotonic()
             earliest = now + self._limits.target_timeout
-            for opened in self._open.values():
+            for opened in self._open:
                 earliest = min(earliest, opened.watch.deadline)
                 if opened.watch.deadline <= now and not opened.in_other_hands and opened.scope is not None:
                     opened.scope.cancel()
@@ -287,8 +314,8 @@ class Engine:
             return
         while (account := self._schedule.next_account()) is not None:
             self._group.start_soon(self._prepare, account)
-        while (target := self._open_next()) is not None:
-            self._group.start_soon(self._work, target)
+        while (opened := self._open_next()) is not None:
+            self._group.start_soon(self._work, opened)
 
     async def _prepare(self, account: Account) -> None:
         # Once for the account, before its targets are open: a dozen of them would wait for the same role.
@@ -307,7 +334,7 @@ class Engine:
             former.has(Target(account, region)) for region in account.regions or self._regions
         )
 
-    def _open_next(self) -> Target | None:
+    def _open_next(self) -> _OpenTarget | None:
         # Those that wait for a region which does not answer are bounded by its window.
         count = len(self._open) - self._pauses.silent
         if (
@@ -316,58 +343,57 @@ class Engine:
         ):
             return None
         target = self._schedule.pop()
-        if target is not None:
-            self._open[target] = self._opened(target)
-        return target
+        return None if target is None else self._opened(target)
 
     def _opened(self, target: Target) -> _OpenTarget:
         now = time.monotonic()
         watch = CallWatch(
             deadline=now + self._limits.target_timeout, started=now, window=self._windows[target.region]
         )
-        return _OpenTarget(watch)
+        opened = _OpenTarget(target, watch)
+        self._open.add(opened)
+        return opened
 
-    async def _work(self, target: Target | None) -> None:
+    async def _work(self, opened: _OpenTarget | None) -> None:
         # A task goes on with the next target instead of ending, and stays in its scope while nothing is
         # overdue: most targets are one call long, and a task and a scope for each would cost as much as
         # the call's own bookkeeping.
-        while target is not None:
+        tracing = self._tracing
+        while opened is not None:
             with anyio.CancelScope() as scope:
-                while target is not None:
+                while opened is not None:
                     result = None
-                    opened = self._open[target]
                     opened.scope = scope
-                    result = await self._traced(target, opened)
+                    if tracing is None:
+                        result = await self._result_of(opened)
+                    else:
+                        result = await self._in_span(opened, tracing)
                     opened.ended = True
                     if scope.cancel_called:
                         break
-                    target = await self._end_and_go_on(target, result)
-            if target is not None:
-                target = await self._end_and_go_on(target, result or self._overdue(target))
+                    await self._end(opened, result)
+                    opened = self._open_following()
+            if opened is not None:
+                await self._end(opened, result or self._overdue(opened))
+                opened = self._open_following()
 
-    def _traced(self, target: Target, opened: _OpenTarget) -> Awaitable[TargetResult]:
-        tracing = self._tracing
-        if tracing is None:
-            return self._result_of(target, opened)
-        return self._in_span(target, opened, tracing)
-
-    async def _in_span(self, target: Target, opened: _OpenTarget, tracing: Tracing) -> TargetResult:
-        with tracing.target(target) as span:
-            result = await self._result_of(target, opened)
+    async def _in_span(self, opened: _OpenTarget, tracing: Tracing) -> TargetResult:
+        with tracing.target(opened.target) as span:
+            result = await self._result_of(opened)
             tracing.end_target(span, result)
         return result
 
-    async def _end_and_go_on(self, target: Target, result: TargetResult) -> Target | None:
-        await self._end(target, result)
+    def _open_following(self) -> _OpenTarget | None:
         following = self._open_next()
         # An account has as many targets as there are regions: more often there is nothing to prepare.
         if following is None or self._done % len(self._regions) == 0:
             self._open_more()
         return following
 
-    async def _result_of(self, target: Target, opened: _OpenTarget) -> TargetResult:
+    async def _result_of(self, opened: _OpenTarget) -> TargetResult:
+        target = opened.target
         if self._former is not None:
-            with self._handing_over(opened):
+            with _HandingOver(opened, self._work_in_hand):
                 former = await self._former.restore(target)
             if former is not None:
                 self._restored_requests += former.attempts
@@ -379,76 +405,68 @@ class Engine:
                 disabled = await status.disabled(target.account.id)
                 if disabled is not None and target.region in disabled:
                     before = _said_before(status.as_of(target.account.id))
-                    return self._result(target, Outcome.REGION_DISABLED, message=before)
+                    return self._result(opened, Outcome.REGION_DISABLED, message=before)
                 opened.watch.may_be_off = status.may_be_off(target.account.id, target.region)
-            await self._read(target, opened)
+            await self._read(opened)
         except CallError as error:
-            return self._result(target, error.outcome, error)
-        return self._result(target, Outcome.OK if opened.pools else Outcome.EMPTY)
+            return self._result(opened, error.outcome, error)
+        return self._result(opened, Outcome.OK if opened.pools else Outcome.EMPTY)
 
-    def _overdue(self, target: Target) -> TargetResult:
+    def _overdue(self, opened: _OpenTarget) -> TargetResult:
         seconds = self._limits.target_timeout
-        return self._result(target, Outcome.TIMED_OUT, message=f"not finished within {seconds:g} s")
+        return self._result(opened, Outcome.TIMED_OUT, message=f"not finished within {seconds:g} s")
 
-    async def _read(self, target: Target, opened: _OpenTarget) -> None:
+    async def _read(self, opened: _OpenTarget) -> None:
+        target = opened.target
         source = self._aws.broker.source(target.account.id)
         pages = await self._aws.reader.open(target, source, opened.watch)
         while not pages.ended:
             # A page that has been read and can't be put down takes more memory than a call not made.
             if self._sink.full():
-                with self._handing_over(opened):
+                with _HandingOver(opened, self._work_in_hand):
                     await self._sink.room()
             page = await pages.next()
             if page is None:
                 continue
             opened.pages += 1
             opened.pools += len(page.pools)
-            with self._handing_over(opened):
+            with _HandingOver(opened, self._work_in_hand):
                 await self._sink.page(page)
-
-    @contextmanager
-    def _handing_over(self, opened: _OpenTarget) -> Iterator[None]:
-        """Count the time that the block lasts as the reader's or the disk's, and not as the target's."""
-        since = time.monotonic()
-        opened.handing_over = True
-        with self._work_in_hand:
-            yield
-        opened.handing_over = False
-        opened.watch.deadline += time.monotonic() - since
 
     def _result(
         self,
-        target: Target,
+        opened: _OpenTarget,
         outcome: Outcome,
         error: CallError | None = None,
         *,
         code: str | None = None,
         message: str | None = None,
     ) -> TargetResult:
-        opened = self._open[target]
+        account, watch = opened.target.account, opened.watch
         return TargetResult(
-            account_id=target.account.id,
-            account_name=target.account.name,
-            region=target.region,
+            account_id=account.id,
+            account_name=account.name,
+            region=opened.target.region,
             outcome=outcome,
             pools=opened.pools if outcome is Outcome.OK else 0,
             pages=opened.pages,
-            attempts=opened.watch.attempts,
-            throttles=opened.watch.throttles,
-            seconds=time.monotonic() - opened.watch.started,
+            attempts=watch.attempts,
+            throttles=watch.throttles,
+            seconds=time.monotonic() - watch.started,
             error_code=error.code if error is not None else code,
             error_message=error.message if error is not None else message,
             request_id=error.request_id if error is not None else None,
-            operation=self._aws.reader.operation.permission,
-            ou_path=target.account.ou_path,
-            account_tags=target.account.tags,
-            organization=target.account.organization,
+            operation=self._operation,
+            ou_path=account.ou_path,
+            account_tags=account.tags,
+            organization=account.organization,
         )
 
-    async def _end(self, target: Target, result: TargetResult) -> None:
+    async def _end(self, opened: _OpenTarget, result: TargetResult) -> None:
+        target = opened.target
         with self._work_in_hand:
             await self._sink.done(result, target)
-        del self._open[target]
+        self._open.remove(opened)
         self._done += 1
         self._pools += result.pools
         self._pages += result.pages
@@ -461,15 +479,15 @@ class Engine:
         if not self._listed:
             self._count_unfinished()
             raise FatalError(f"the deadline of {seconds:g} s passed before all accounts were listed")
-        for target in list(self._open):
-            await self._end(target, self._late(target, Outcome.TIMED_OUT, seconds))
+        for opened in list(self._open):
+            await self._end(opened, self._late(opened, Outcome.TIMED_OUT, seconds))
         for target in self._schedule.rest():
-            self._open[target] = self._opened(target)
-            await self._end(target, self._late(target, Outcome.CANCELLED, seconds))
+            opened = self._opened(target)
+            await self._end(opened, self._late(opened, Outcome.CANCELLED, seconds))
 
-    def _late(self, target: Target, outcome: Outcome, seconds: float) -> TargetResult:
+    def _late(self, opened: _OpenTarget, outcome: Outcome, seconds: float) -> TargetResult:
         message = deadlines.message(seconds, outcome)
-        return self._result(target, outcome, code=deadlines.CODE, message=message)
+        return self._result(opened, outcome, code=deadlines.CODE, message=message)
 
     def _count_unfinished(self) -> None:
         self.outcomes[Outcome.CANCELLED] += len(self._open)

@@ -47,6 +47,8 @@ class KnownGaps:
 
     def take(self, result: TargetResult) -> bool:
         """Take note of how a target ended. Return whether it failed as was expected."""
+        if not self._gaps:
+            return False
         expected = False
         numbers = self._by_account.get(result.account_id, [])
         for number in sorted((*numbers, *self._anywhere)) if numbers or self._anywhere else ():

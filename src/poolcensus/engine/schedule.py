@@ -78,6 +78,8 @@ class Schedule:
         self._ready: list[_Work] = []
         self._long: list[tuple[int, _Work, str]] = []
         self._queues: dict[str, deque[_Work]] = {region: deque() for region in self._regions}
+        # The regions whose queue has no account.
+        self._idle = set(self._regions)
         self._turns = deque(self._regions)
         self._by_account: dict[str, _Work] = {}
         self._undealt: Counter[tuple[str, ...]] = Counter()
@@ -130,7 +132,7 @@ class Schedule:
             queue = self._queues[region]
             if not queue or not self._has_room(region):
                 continue
-            work = self._take(queue)
+            work = self._take(queue, region)
             if work is not None:
                 return self._opened(work, region)
         return None
@@ -154,6 +156,7 @@ class Schedule:
             self._long_in[region] -= 1
             yield Target(work.account, region)
         for region, queue in self._queues.items():
+            self._idle.add(region)
             while queue:
                 yield Target(queue.popleft().account, region)
         for account in [*self._preparing.values(), *(each for _, each in self._first), *self._waiting]:
@@ -180,8 +183,8 @@ class Schedule:
     def _has_idle_region(self) -> bool:
         """Whether a region that has room has no account that waits for it."""
         return any(
-            not queue and self._expected[region] and not self._long_in[region] and self._has_room(region)
-            for region, queue in self._queues.items()
+            self._expected[region] and not self._long_in[region] and self._has_room(region)
+            for region in self._idle
         )
 
     def _least_waiting(self) -> int:
@@ -206,6 +209,7 @@ class Schedule:
                 pages = self._pages_of.get((work.account.id, region))
                 if pages is None:
                     self._queues[region].append(work)
+                    self._idle.discard(region)
                 else:
                     insort(self._long, (-pages, work, region), key=itemgetter(0))
                     self._long_in[region] += 1
@@ -230,10 +234,12 @@ class Schedule:
                 return work, region
         return None
 
-    def _take(self, queue: deque[_Work]) -> _Work | None:
+    def _take(self, queue: deque[_Work], region: str) -> _Work | None:
         for position in range(min(len(queue), self._LOOK_AHEAD)):
             work = queue[position]
             if self._may_open(work):
                 del queue[position]
+                if not queue:
+                    self._idle.add(region)
                 return work
         return None

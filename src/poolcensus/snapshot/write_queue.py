@@ -105,6 +105,11 @@ class WriteQueue:
         """Whether more is waiting than should be."""
         return self._queued > self._queue_bytes
 
+    @property
+    def must_wait(self) -> bool:
+        """Whether `room` would wait or raise."""
+        return self._queued > self._queue_bytes or self._failure is not None
+
     async def room(self) -> None:
         """Wait until it is not full. Raises `DestinationError` where the destination has failed."""
         while self._queued > self._queue_bytes and self._failure is None and not self._stopped:

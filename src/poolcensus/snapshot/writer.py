@@ -71,6 +71,10 @@ class _Held(msgspec.Struct):
     checksum: int = 0
 
 
+# Of a target without records.
+_NOTHING = _Held()
+
+
 class SnapshotWriter:
     """Writes one snapshot into a draft. An async context manager: leaving it unpublished aborts.
 
@@ -188,7 +192,8 @@ class SnapshotWriter:
         cancelled while it waits has had no effect. Raises `BadResponseError` where a pool can't be
         written as JSON, and `RuntimeError` for a page of a target that is done.
         """
-        await self.room()
+        if self._out.must_wait:
+            await self.room()
         key = self._still_open(page.target)
         if not page.pools:
             return
@@ -238,18 +243,19 @@ class SnapshotWriter:
         Once for every target. A call that is cancelled while it waits has had no effect. Raises
         `RuntimeError` for a second call, or where `result` does not fit the target or its pages.
         """
-        await self.room()
+        if self._out.must_wait:
+            await self.room()
         key = (target.account.id, target.region)
         if self._closed or self._ended.has(*key):
             raise RuntimeError(f"{key} was done before, or the snapshot was")
-        held = self._open.get(key) or _Held()
+        held = self._open.get(key, _NOTHING)
         _check_fit(result, key, held.records)
         line = self._schema.encode_result(result)
         self._open.pop(key, None)
         self._ended.add(*key)
         if result.outcome is not Outcome.OK:
             self._spill.free(held.blocks)
-            held = _Held()
+            held = _NOTHING
         size = len(held.blocks) * self._spill.block_bytes + held.tail_bytes
         entry = encode_entry(line, held.size, held.checksum) if self._out.keeps_journal else b""
         self._out.put_target([*held.blocks, *held.tail], size, line, entry)
