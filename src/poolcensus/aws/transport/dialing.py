@@ -15,7 +15,7 @@ from aiohappyeyeballs import start_connection
 
 from poolcensus.aws.transport.addresses import Addresses, HostPort
 from poolcensus.aws.transport.failures import LIMITS, failure_of
-from poolcensus.aws.transport.http1 import Connection
+from poolcensus.aws.transport.http1 import Connection, new_buffer
 from poolcensus.aws.transport.tls import trusting
 from poolcensus.aws.transport.tunnel import Tunnel, proxy_authorization
 from poolcensus.errors import UnreachableError
@@ -57,6 +57,7 @@ class Dialer:
         self._connect_timeout = connect_timeout
         self._tls_timeout = tls_timeout
         self._ca_bundle = ca_bundle
+        self._buffer = new_buffer()
         self._tls: ssl.SSLContext | None = None
         self._contexts: SingleFlight[str, ssl.SSLContext] = SingleFlight()
         self._addresses = Addresses()
@@ -71,12 +72,12 @@ class Dialer:
         secure = origin.scheme == "https"
         if origin.proxy is None:
             peer = HostPort(origin.host, origin.port)
-            return await self._open(peer, Connection(origin.host), secure=secure, deadline=deadline)
+            return await self._open(peer, self._new(origin.host), secure=secure, deadline=deadline)
         proxy = urlsplit(origin.proxy)
         by_tls = proxy.scheme == "https"
         peer = HostPort(proxy.hostname or "", proxy.port or (443 if by_tls else 80))
         if not secure:
-            return await self._open(peer, Connection(origin.host), secure=by_tls, deadline=deadline)
+            return await self._open(peer, self._new(origin.host), secure=by_tls, deadline=deadline)
         tunnel = await self._open(peer, Tunnel(origin.host), secure=by_tls, deadline=deadline)
         through = False
         try:
@@ -86,6 +87,9 @@ class Dialer:
             if not through:
                 tunnel.abort()
         return connection
+
+    def _new(self, host: str) -> Connection:
+        return Connection(host, self._buffer)
 
     async def _through(self, tunnel: Tunnel, origin: Origin, deadline: float) -> Connection:
         """Return a connection through a proxy to the origin itself, which only the origin can read."""
@@ -98,7 +102,7 @@ class Dialer:
         tls = await self._tls_context()
         with _phase(host, "no connection by the proxy", "ConnectTimeout", self._connect_timeout, deadline):
             outer = await tunnel.open(request.encode("latin-1"))
-        connection = Connection(host)
+        connection = self._new(host)
         try:
             with _phase(host, "no TLS handshake", "TLSTimeout", self._tls_timeout, deadline):
                 inner = await asyncio.get_running_loop().start_tls(
