@@ -14,6 +14,7 @@ from poolcensus.snapshot.info import data_file, info_of, read_manifest
 from poolcensus.snapshot.latest import find, is_beginning, is_looked_up
 from poolcensus.storage.destination import is_in_s3, open_folder, open_source
 from poolcensus.storage.naming import LATEST
+from poolcensus.storage.source import MissingFileError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -208,8 +209,8 @@ def lines_of(
             for line in read_lines(raw, compression):
                 number += 1
                 yield decode(line)
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise DamagedSnapshotError(f"{place} is missing; the snapshot is damaged") from error
+    except MissingFileError as error:
+        raise DamagedSnapshotError(f"{place} {error}; the snapshot is damaged") from error
     except (ValueError, *BROKEN) as error:
         raise DamagedSnapshotError(f"{place}, line {number}: {error}; the snapshot is damaged") from error
     except OSError as error:

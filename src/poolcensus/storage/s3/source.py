@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 from contextlib import closing, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Self
@@ -13,7 +11,7 @@ from poolcensus.format.manifest import MANIFEST_NAME, REFUSED_NAME
 from poolcensus.storage.s3.connection import Connection
 from poolcensus.storage.s3.keys import contents, published, split_place
 from poolcensus.storage.s3.reading import AT_ONCE, latest_in, read_manifest, sizes_of, survey
-from poolcensus.storage.source import Folder, Source, Survey
+from poolcensus.storage.source import Folder, MissingFileError, Source, Survey
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping
@@ -82,7 +80,7 @@ class S3Folder(_Shared, Folder):
     def open(self, name: str) -> Iterator[Readable]:
         size = self._listed().get(name)
         if size is None:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.place_of(name))
+            raise MissingFileError
         with closing(self._ranges(name, size)) as ranges:
             yield _Pieces(ranges)
 
