@@ -23,6 +23,18 @@ LARGEST_MANIFEST = 1 << 28
 """What a manifest is read up to, and one byte more, so that one that is too large is seen to be."""
 
 
+# A read makes room for all that it may return, before it knows how little there is.
+_READ_BYTES = 1 << 16
+
+
+def read_whole(file: Readable, most: int) -> bytes:
+    """Return the content of a file, of which at most so many bytes are read. Raises `OSError`."""
+    found = bytearray()
+    while data := file.read(min(_READ_BYTES, most - len(found))):
+        found += data
+    return bytes(found)
+
+
 class MissingFileError(FileNotFoundError):
     """A file of a snapshot is not there. Its text is what a sentence says of the file: `is missing`."""
 

@@ -18,6 +18,7 @@ from poolcensus.storage.source import (
     NotAFileError,
     Source,
     Survey,
+    read_whole,
 )
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def latest_in(dest: Path) -> str | None:
         return name
     try:
         with open_file(dest / LATEST_NAME) as raw:
-            return named(raw.read(LARGEST_MANIFEST))
+            return named(read_whole(raw, LARGEST_MANIFEST))
     except OSError:
         return None
 
@@ -135,7 +136,7 @@ def read_manifest(path: Path) -> bytes | SnapshotError:
     file = path / MANIFEST_NAME
     try:
         with open_file(file) as raw:
-            return raw.read(LARGEST_MANIFEST + 1)
+            return read_whole(raw, LARGEST_MANIFEST + 1)
     except NotAFileError as error:
         return DamagedSnapshotError(f"{file} {error}; the snapshot is damaged")
     except (MissingFileError, NotADirectoryError):
