@@ -13,7 +13,7 @@ from poolcensus.format.ids import is_snapshot_id
 from poolcensus.format.manifest import MANIFEST_NAME, REFUSED_NAME
 from poolcensus.loops import in_thread
 from poolcensus.snapshot.reader import Snapshot
-from poolcensus.storage.destination import is_in_s3
+from poolcensus.storage.destination import checked_place, is_in_s3
 from poolcensus.storage.naming import LATEST
 
 if TYPE_CHECKING:
@@ -32,8 +32,12 @@ async def open_parts(
     """Return the shards that are named, in this order, some opened at the same time.
 
     Raises what the first in this order that can't be opened raises, whichever fails first: `MergeError` or
-    what `Snapshot.open` raises.
+    what `Snapshot.open` raises. `SettingsError` for what is no place in a bucket comes before anything is
+    opened.
     """
+    for ref in refs:
+        if isinstance(ref, str) and is_in_s3(ref):
+            checked_place(ref, "PART")
     opened: dict[int, Snapshot] = {}
     failed: dict[int, CensusError] = {}
     scopes = [anyio.CancelScope() for _ in refs]
