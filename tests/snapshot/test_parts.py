@@ -74,14 +74,36 @@ async def test_the_first_that_cannot_be_opened_is_told_whichever_fails_first(
                 third_failed.set()
                 raise DestinationError("the third can't be reached")
             case "fourth":
-                # Nobody waits for what comes after one that has failed.
+                # Nobody waits long for what comes after one that has failed.
                 assert go_on.wait(LONGEST)
         return shard
 
     opened_by(monkeypatch, open_one)
+    monkeypatch.setattr(parts, "ABORT_SECONDS", 0.01)
     with anyio.fail_after(LONGEST / 2), pytest.raises(SnapshotError, match="^the second is damaged$"):
         await open_parts(["first", "second", "third", "fourth"], tmp_path, Sources())
     go_on.set()
+
+
+async def test_what_was_begun_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    second_begun, first_failed = threading.Event(), threading.Event()
+    ended: list[str] = []
+
+    def open_one(ref: str) -> Snapshot:
+        if ref == "first":
+            assert second_begun.wait(LONGEST)
+            first_failed.set()
+            raise SnapshotError("the first is damaged")
+        second_begun.set()
+        assert first_failed.wait(LONGEST)
+        ended.append(ref)
+        raise SnapshotError("the second is damaged")
+
+    opened_by(monkeypatch, open_one)
+    monkeypatch.setattr(parts, "ABORT_SECONDS", LONGEST)
+    with pytest.raises(SnapshotError, match="^the first is damaged$"):
+        await open_parts(["first", "second"], tmp_path, Sources())
+    assert ended == ["second"]
 
 
 async def test_those_after_one_that_failed_are_not_begun(
@@ -97,6 +119,12 @@ async def test_those_after_one_that_failed_are_not_begun(
     with pytest.raises(MergeError, match=re.escape("0 is none")):
         await open_parts([str(number) for number in range(500)], tmp_path, Sources())
     assert len(begun) <= 10
+
+
+async def test_several_that_the_system_refuses_are_one_error(tmp_path: Path) -> None:
+    names = [str(tmp_path / (letter * 5000)) for letter in "ab"]
+    with pytest.raises(SnapshotError, match=r"a can't be read: File name too long$"):
+        await open_parts(names, tmp_path, Sources())
 
 
 async def test_a_mistake_of_ours_is_raised_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

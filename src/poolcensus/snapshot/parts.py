@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
-from poolcensus.errors import CensusError, MergeError, first_reason_raised
+from poolcensus.errors import CensusError, MergeError, SnapshotError, first_reason_raised
 from poolcensus.format.ids import is_snapshot_id
 from poolcensus.format.manifest import MANIFEST_NAME, REFUSED_NAME
 from poolcensus.loops import in_thread
 from poolcensus.snapshot.reader import Snapshot
+from poolcensus.storage.base import ABORT_SECONDS
 from poolcensus.storage.destination import checked_place, is_in_s3
 from poolcensus.storage.naming import LATEST
 
@@ -45,13 +46,17 @@ async def open_parts(
 
     async def open_one(index: int) -> None:
         with scopes[index]:
-            try:
-                async with limiter:
+            async with limiter:
+                if min(failed, default=index) < index:
+                    return
+                try:
                     opened[index] = await in_thread(_open, refs[index], dest, sources)
-            except CensusError as error:
-                failed[index] = error
-                for later in scopes[index + 1 :]:
-                    later.cancel()
+                except CensusError as error:
+                    failed[index] = error
+                    # Most end at once and leave nothing open; one that hangs is left behind.
+                    end = anyio.current_time() + ABORT_SECONDS
+                    for later in scopes[index + 1 :]:
+                        later.deadline = min(later.deadline, end)
 
     with first_reason_raised():
         async with anyio.create_task_group() as group:
@@ -66,6 +71,13 @@ def _open(ref: str | os.PathLike[str], dest: str | os.PathLike[str], sources: So
     """Return a shard: what `ref` names, or the latest snapshot of the destination that it is. Blocks."""
     if not os.fspath(ref):
         raise MergeError("a shard's name is empty: name the folder or the destination of each shard")
+    try:
+        return _find(ref, dest, sources)
+    except OSError as error:
+        raise SnapshotError(f"{os.fspath(ref)} can't be read: {error.strerror or error}") from error
+
+
+def _find(ref: str | os.PathLike[str], dest: str | os.PathLike[str], sources: Sources) -> Snapshot:
     if isinstance(ref, str) and is_in_s3(ref):
         name = ref.rstrip("/").rpartition("/")[2]
         if not is_snapshot_id(name):
