@@ -25,6 +25,7 @@ FULL: dict[str, list[list[str]]] = {
     "loop": [[]],
     "memory": [[]],
     "diff": [[]],
+    "merge": [[]],
     "listing": [[]],
     "query": [[]],
     "report": [[]],
@@ -47,6 +48,7 @@ QUICK: dict[str, list[list[str]]] = {
     "memory": [["--pools", "50000", "--accounts", "100", "--slow-pools", "25000", "--parts", "10,1"]],
     "report": [["--days", "10,60", "--accounts", "100", "--rounds", "1"]],
     "diff": [["--pools", "10000,100000", "--one-target", "20000", "--rounds", "1"]],
+    "merge": [["--pools", "10000,100000", "--rounds", "1"]],
     "listing": [["--pools", "10000,100000"]],
     "query": [["--pools", "100000", "--rounds", "1"]],
 }

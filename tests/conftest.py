@@ -93,6 +93,7 @@ _PLAIN = (
     "poolcensus.storage.local.reading",
     "poolcensus.storage.s3.connection",
     "poolcensus.storage.s3.source",
+    "poolcensus.storage.source",
     # Dask reads its own files and certificates as it starts.
     "poolcensus.workers.dask",
 )

@@ -223,6 +223,31 @@ def test_diff_has_both_contenders_find_the_same() -> None:
 
 
 @pytest.mark.long
+def test_merge_is_beside_joining_the_files() -> None:
+    rows = bench("merge", "--pools", "2500,5000", "--shards", "2", "--rounds", "1")["rows"]
+    assert [(row["pools"], row["files"], row["name"]) for row in rows] == [
+        (pools, files, name)
+        for pools in (2500, 5000)
+        for files, name in (("none", "poolcensus"), ("none", "cat, sha256sum"), ("zstd", "poolcensus"))
+    ]
+    assert_positive(rows, "wall", "cpu", "peak_mb", "records_per_second", "us_per_pool")
+    assert all(row["time_ratio"] > 0 for row in rows if row["files"] == "none")
+
+
+@pytest.mark.parametrize("lines", [[], ["{}"], ["{}", "[]"], ["{}", "{}", "{}"]])
+def test_a_merge_that_loses_or_changes_records_is_refused(
+    harness: ModuleType, tmp_path: Path, lines: list[str]
+) -> None:
+    path = tmp_path / "pools.ndjson"
+    merge = import_module("merge")
+    path.write_text("{}\n{ }\n")
+    merge.check(path, 2, 7)
+    path.write_text("".join(f"{line}\n" for line in lines))
+    with pytest.raises(harness.BenchError, match="pools in"):
+        merge.check(path, 2, 7)
+
+
+@pytest.mark.long
 def test_listing_has_both_contenders_print_the_same() -> None:
     rows = bench("listing", "--pools", "2500")["rows"]
     assert [(row["pools"], row["name"]) for row in rows] == [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from anyio import to_thread
@@ -14,13 +14,17 @@ from poolcensus.errors import MergeError
 from poolcensus.model import Shard
 from poolcensus.scope.account_list import write_account_list
 from poolcensus.snapshot import Snapshot, merge, verify
+from poolcensus.storage.s3 import access
+from poolcensus.storage.s3.client import open_bucket
 from storage.buckets import PLACE, stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from census_lab import Lab
+    from poolcensus.storage.s3.objects import Bucket
 
     Start = Callable[..., Coroutine[None, None, Lab]]
 
@@ -79,7 +83,9 @@ async def test_an_account_that_joins_between_two_listings_is_not_lost_in_silence
         await merge([tmp_path / "1", tmp_path / "2"], tmp_path / "all")
 
 
-async def test_shards_and_what_they_are_joined_to_may_be_in_a_bucket(lab: Start, tmp_path: Path) -> None:
+async def test_shards_and_what_they_are_joined_to_may_be_in_a_bucket(
+    lab: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     here = await lab(accounts=12, mean_pools=3)
     stored(here.simulator)
     settings = here.settings(dest=PLACE, compress="zstd")
@@ -87,7 +93,16 @@ async def test_shards_and_what_they_are_joined_to_may_be_in_a_bucket(lab: Start,
         async with Census(here.settings(dest=f"{PLACE}/shards/{index}", shard=Shard(index, 2))) as census:
             await census.collect()
     parts = [f"{PLACE}/shards/{index}" for index in (1, 2)]
+    buckets: list[str] = []
+
+    def recorded(*given: Any) -> AbstractAsyncContextManager[Bucket]:
+        buckets.append(given[-1])
+        return open_bucket(*given)
+
+    monkeypatch.setattr(access, "open_bucket", recorded)
     merged = await merge(parts, PLACE, settings=settings)
+    # For all parts and what stands at the destination one to read, and one to write.
+    assert len(buckets) == 2
     assert merged.location.startswith("s3://")
     await to_thread.run_sync(here.assert_exact, merged)
     assert await to_thread.run_sync(verify, merged) == ()

@@ -94,6 +94,14 @@ def test_what_cannot_be_joined_is_one_line(tmp_path: Path, capsys: pytest.Captur
     assert capsys.readouterr() == ("", "poolcensus: 1 of 2 shards are missing: 2\n")
 
 
+def test_a_part_that_can_be_no_bucket_is_wrong_usage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Before the others are looked at.
+    assert main(["merge", str(tmp_path / "none"), "s3://Bucket/x", "--dest", str(tmp_path / "all")]) == 2
+    assert capsys.readouterr().err.startswith('poolcensus: PART: "s3://Bucket/x" must be s3://BUCKET/PREFIX')
+
+
 @pytest.mark.parametrize(
     "lie",
     [

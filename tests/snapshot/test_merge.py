@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tracemalloc
 from dataclasses import replace
 from datetime import timedelta
 from hashlib import sha256
@@ -147,6 +148,32 @@ async def test_pieces_of_a_large_target_are_put_together(tmp_path: Path) -> None
     merged = await merge([tmp_path / "1"], tmp_path / "all")
     assert merged.manifest.totals.pools == 3000
     assert not verify(merged)
+
+
+async def memory_of_a_merge(folder: Path, pools: int) -> int:
+    """Return the most bytes that a merge of two shards held, each of two targets with so many pools."""
+    for index, compression in enumerate((Compression.NONE, Compression.ZSTD), 1):
+        content = {
+            target(index, region): [f"wspool-{number:09}" + "x" * 16_000 for number in range(pools)]
+            for region in ("us-east-1", "eu-west-1")
+        }
+        await make(folder / str(index), content, index, compression=compression)
+    tracemalloc.start()
+    try:
+        merged = await merge([folder / "1", folder / "2"], folder / "all")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert merged.manifest.totals.pools == 4 * pools
+    return peak
+
+
+async def test_it_takes_the_same_memory_for_any_size(tmp_path: Path) -> None:
+    # 8 MB, so that every buffer is full, and 64 MB.
+    small = await memory_of_a_merge(tmp_path / "small", 125)
+    large = await memory_of_a_merge(tmp_path / "large", 1000)
+    assert large < 1.5 * small
+    assert large < 20_000_000
 
 
 @pytest.mark.parametrize(

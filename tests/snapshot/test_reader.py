@@ -17,6 +17,8 @@ from poolcensus.format.times import rfc3339
 from poolcensus.model import Compression, Outcome, SnapshotStatus
 from poolcensus.snapshot import Snapshot, list_snapshots, refused_run
 from poolcensus.snapshot.latest import ids_that_begin, is_beginning
+from poolcensus.storage.local import reading
+from poolcensus.storage.local.files import open_file
 from snapshot.making import FINISHED, ID, LATER_ID, SOME, STARTED, ago, clock, folder_of, make, pool, target
 
 OLDEST_ID = "20261101T020000Z-aaaaaa"
@@ -260,14 +262,13 @@ async def test_latest_reads_a_few_manifests_of_many(tmp_path: Path, monkeypatch:
         at = rfc3339(clock(24.0 * (58 - days)))
         change(tmp_path / snapshot_id, snapshot_id=snapshot_id, started_at=at, finished_at=at)
     read: list[str] = []
-    real = Path.open
 
-    def recorded(path: Path, *given: Any) -> Any:
+    def recorded(path: Path) -> Any:
         read.append(path.parent.name)
-        return real(path, *given)
+        return open_file(path)
 
-    monkeypatch.setattr(Path, "open", recorded)
+    monkeypatch.setattr(reading, "open_file", recorded)
     # The link is at the oldest: a run that was killed had not come as far.
     assert Snapshot.open("latest", tmp_path).id == snapshot_ids[-1]
-    assert len(read) <= 6
+    assert 0 < len(read) <= 6
     assert Snapshot.open("latest~5", tmp_path).id == snapshot_ids[-6]

@@ -6,8 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Self
+from typing import IO, TYPE_CHECKING, Any, Self
 
 import anyio
 import pytest
@@ -17,10 +16,13 @@ from hypothesis import strategies as st
 from poolcensus.errors import DamagedSnapshotError, SnapshotError
 from poolcensus.model import Compression, Outcome
 from poolcensus.snapshot import Problem, ProblemKind, Snapshot, verify
+from poolcensus.storage.local import reading
+from poolcensus.storage.local.files import open_file
 from snapshot.making import ID, LATER_ID, SOME, folder_of, make, target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 CONTENT = {**SOME, target(3): Outcome.THROTTLED}
 
@@ -132,10 +134,9 @@ def test_junk_gives_problems_and_no_traceback(
     verify(reseal(damaged))
 
 
-def test_missing_files_and_folders_in_their_place_are_found(snapshot: Snapshot) -> None:
+def test_missing_files_are_found(snapshot: Snapshot) -> None:
     snapshot.pools_path.unlink()
     snapshot.targets_path.unlink()
-    snapshot.targets_path.mkdir()
     found = messages(verify(snapshot))
     assert found.splitlines() == [
         f"{snapshot.targets_path.name}:None: is missing",
@@ -146,7 +147,7 @@ def test_missing_files_and_folders_in_their_place_are_found(snapshot: Snapshot) 
 class Unreadable:
     """A file that a dying disk gives up after its first bytes."""
 
-    def __init__(self, raw: BinaryIO, error: OSError, after: int) -> None:
+    def __init__(self, raw: IO[bytes], error: OSError, after: int) -> None:
         self._raw, self._error, self._left = raw, error, after
 
     def __enter__(self) -> Self:
@@ -169,13 +170,11 @@ class Unreadable:
 def test_what_cannot_be_read_is_not_called_damaged(
     snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch, code: int, after: int, base: str
 ) -> None:
-    opened = Path.open
-
-    def open_(path: Path, *given: Any) -> Any:
-        raw = opened(path, *given)
+    def open_(path: Path) -> Any:
+        raw = open_file(path)
         return Unreadable(raw, OSError(code, os.strerror(code)), after) if path.name.startswith(base) else raw
 
-    monkeypatch.setattr(Path, "open", open_)
+    monkeypatch.setattr(reading, "open_file", open_)
     (problem,) = verify(snapshot)
     assert problem == Problem(
         getattr(snapshot, f"{base}_path").name,

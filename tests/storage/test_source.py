@@ -21,16 +21,23 @@ from poolcensus.model import Outcome
 from poolcensus.simulator import Fault, FaultKind, Simulator, SimulatorConfig
 from poolcensus.simulator.http import Hang
 from poolcensus.simulator.s3 import S3
-from poolcensus.snapshot import Keep, Snapshot, SnapshotWriter, list_snapshots, prune, unlock, verify
+from poolcensus.snapshot import Keep, Snapshot, SnapshotWriter, list_snapshots, merge, prune, unlock, verify
+from poolcensus.storage.s3 import access
+from poolcensus.storage.s3.client import open_bucket
 from poolcensus.storage.s3.connection import Connection
 from poolcensus.storage.s3.source import S3Folder, S3Source
+from poolcensus.storage.sources import Sources
 from snapshot.making import ID, LATER_ID, POOLS, SOME, fill, publish, target
+from storage.buckets import NAME as NAME_OF_BUCKET
 from storage.buckets import PLACE, PREFIX, bucket_store, opened, stored, stored_object
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
+    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
+    from poolcensus.aws.session import CallerSession
+    from poolcensus.config import Settings
     from poolcensus.simulator.application import Service
     from poolcensus.simulator.http import Answer, Request
     from poolcensus.simulator.s3.store import Bucket as StoredBucket
@@ -193,7 +200,7 @@ def test_manifests_come_in_order_and_side_by_side(bucket: Counting, held: Stored
     names = [f"{PREFIX}{each}/manifest.json" for each in ids]
     held.objects.clear()
     held.objects.update((name, stored_object(name, DATA)) for name in names)
-    source = S3Source(bucket.open, PLACE)
+    source = S3Source(Connection(bucket.open), PLACE)
     bucket.together = 16
     with source:
         assert source.ids() == ids
@@ -235,6 +242,23 @@ async def test_who_is_cancelled_while_s3_hangs_leaves_no_thread() -> None:
                 await to_thread.run_sync(asked.wait)
                 group.cancel_scope.cancel()
         # While S3 still hangs.
+        await to_thread.run_sync(assert_no_thread)
+
+
+async def test_a_merge_that_is_cancelled_while_s3_hangs_leaves_no_thread(tmp_path: Path) -> None:
+    asked = threading.Event()
+
+    class Silent(S3):
+        def handle(self, request: Request) -> Answer:  # type: ignore[override] # S3 itself always answers
+            asked.set()
+            return Hang()
+
+    with serving(s3=Silent()):
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as group:
+                group.start_soon(merge, [f"{PLACE}/1", f"{PLACE}/2"], tmp_path / "all")
+                await to_thread.run_sync(asked.wait)
+                group.cancel_scope.cancel()
         await to_thread.run_sync(assert_no_thread)
 
 
@@ -285,6 +309,48 @@ def test_a_snapshot_on_s3_is_read_where_no_loop_runs(remote: StoredBucket) -> No
 
 async def test_a_snapshot_on_s3_is_read_inside_a_loop(remote: StoredBucket, no_task_left: None) -> None:
     read_all()
+
+
+@pytest.fixture
+def buckets_opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    names: list[str] = []
+
+    def recorded(
+        settings: Settings, session: CallerSession, name: str
+    ) -> AbstractAsyncContextManager[Bucket]:
+        names.append(name)
+        return open_bucket(settings, session, name)
+
+    monkeypatch.setattr(access, "open_bucket", recorded)
+    return names
+
+
+def test_sources_in_one_bucket_share_a_connection(remote: StoredBucket, buckets_opened: list[str]) -> None:
+    sources = Sources()
+    with ThreadPoolExecutor(4) as pool:
+        places = [PLACE, f"{PLACE}/elsewhere"] * 4
+        found = [*pool.map(lambda place: sources.open(place).ids(), places)]
+    assert found == [[ID, LATER_ID], []] * 4
+    snapshot = Snapshot.open_in(sources.open, "latest", PLACE)
+    assert len([*snapshot.pools()]) == 3
+    assert buckets_opened == [NAME_OF_BUCKET]
+    sources.close()
+    assert_no_thread()
+    # Who comes late opens it for himself, and leaves nothing behind.
+    assert len([*snapshot.pools()]) == 3
+    assert Snapshot.open_in(sources.open, "latest", f"{PLACE}/").id == LATER_ID
+
+
+def test_a_bucket_that_could_not_be_opened_is_tried_again(
+    remote: StoredBucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources = Sources()
+    with monkeypatch.context() as patch:
+        patch.delenv("AWS_ACCESS_KEY_ID")
+        with pytest.raises(CredentialsError):
+            sources.open(PLACE)
+    assert sources.open(PLACE).ids() == [ID, LATER_ID]
+    sources.close()
 
 
 async def test_every_function_takes_a_bucket(remote: StoredBucket) -> None:

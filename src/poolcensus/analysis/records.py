@@ -18,6 +18,7 @@ from poolcensus.format.compression import read_lines
 from poolcensus.model import Compression
 from poolcensus.snapshot.reader import lines_of
 from poolcensus.storage.advice import temporary_error
+from poolcensus.storage.local.files import open_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,7 +103,7 @@ class Records:
             return None
         # Opened before the pass, so that both see one file. What can't be opened, the pass complains of.
         with suppress(OSError):
-            return stack.enter_context(self._snapshot.pools_path.open("rb", buffering=0))
+            return stack.enter_context(open_file(self._snapshot.pools_path, buffering=0))
         return None
 
     def _temporary(self) -> IO[bytes]:

@@ -8,7 +8,7 @@ import re
 import tempfile
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
@@ -16,6 +16,7 @@ from poolcensus.errors import DamagedSnapshotError, DestinationError, SnapshotEr
 from poolcensus.format import codec
 from poolcensus.format.compression import compressor, read_lines
 from poolcensus.model import Compression
+from poolcensus.storage.source import MissingFileError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -93,6 +94,7 @@ class Staging:
                 self._staged[path] = compression
                 paths.append(path)
                 if snapshot.folder.path is not None:
+                    _check_file(snapshot.folder, entry.name)
                     path.symlink_to(snapshot.folder.path.resolve() / entry.name)
                     self._digests.append(self._pool.submit(self._read, snapshot.folder, source, None))
                 else:
@@ -139,8 +141,8 @@ class Staging:
                     lines += data.count(b"\n")
                     if out is not None:
                         out.write(data)
-        except (FileNotFoundError, IsADirectoryError) as error:
-            raise DamagedSnapshotError(f"{place} is missing; the snapshot is damaged") from error
+        except MissingFileError as error:
+            raise _damage(place, str(error)) from error
         except OSError as error:
             into = "" if to is None else f" into {self._folder}"
             raise SnapshotError(f"{place} can't be read{into}: {error.strerror or error}") from error
@@ -152,7 +154,21 @@ class Staging:
             wrong = f"has {lines:,} lines where the manifest says {entry.records:,}"
         else:
             return
-        raise DamagedSnapshotError(f"{place} {wrong}; the snapshot is damaged")
+        raise _damage(place, wrong)
+
+
+def _check_file(folder: Folder, name: str) -> None:
+    """Raise `DamagedSnapshotError` where no file is there: DuckDB, which opens it by its path, would hang."""
+    try:
+        # What can't be opened is told when it is read.
+        with suppress(PermissionError), folder.open(name):
+            pass
+    except MissingFileError as error:
+        raise _damage(folder.place_of(name), str(error)) from error
+
+
+def _damage(place: str, wrong: str) -> DamagedSnapshotError:
+    return DamagedSnapshotError(f"{place} {wrong}; the snapshot is damaged")
 
 
 def _repair(path: Path, compression: Compression) -> bool:

@@ -24,6 +24,7 @@ from poolcensus.format.sealed import seal, unseal
 from poolcensus.format.times import parse_rfc3339, rfc3339
 from poolcensus.model import Compression, OperationInfo, TargetResult
 from poolcensus.storage.base import JOURNAL_NAME
+from poolcensus.storage.local.files import open_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,7 +97,7 @@ class Journal:
     def open(cls, folder: Path) -> Self | None:
         """Return the journal of a draft, with its targets that are covered and whose records are there."""
         try:
-            lines = (folder / JOURNAL_NAME).open("rb")
+            lines = open_file(folder / JOURNAL_NAME)
         except OSError:
             return None
         records: IO[bytes] | None = None
@@ -175,7 +176,7 @@ def _parsed(line: bytes) -> tuple[int, int, bytes]:
 
 def _plain(file: Path, compression: Compression) -> IO[bytes]:
     """Return the records as they are before compression, as far as they can be read."""
-    raw = file.open("rb", buffering=0)
+    raw = open_file(file, buffering=0)
     if compression is Compression.NONE:
         return raw
     with raw:

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import logging
-import os
 from functools import partial
 from operator import attrgetter
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+import anyio
+
 from poolcensus.errors import DestinationError, MergeError, SnapshotError
-from poolcensus.format.ids import is_snapshot_id, new_snapshot_id
-from poolcensus.format.manifest import MANIFEST_NAME, REFUSED_NAME
+from poolcensus.format.ids import new_snapshot_id
 from poolcensus.loops import in_thread
 from poolcensus.model import Compression, Outcome
 from poolcensus.snapshot.adoption import adopt
+from poolcensus.snapshot.parts import open_parts
 from poolcensus.snapshot.reader import Snapshot
 from poolcensus.snapshot.shards import in_order, joined_gaps, joined_organizations, total_of
 from poolcensus.snapshot.target_set import TargetSet
 from poolcensus.snapshot.writer import SnapshotWriter
-from poolcensus.storage.destination import is_in_s3, open_repository, open_source
+from poolcensus.storage.base import ABORT_SECONDS
+from poolcensus.storage.destination import open_repository, open_source
 from poolcensus.storage.naming import LATEST
+from poolcensus.storage.sources import Sources
 from poolcensus.version import TOOL
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Sequence
 
     from poolcensus.config import Settings
@@ -64,6 +67,7 @@ class Merging:
         self._parts = parts
         self._dest = dest
         self._settings = settings
+        self._sources = Sources(settings)
         self._writer: SnapshotWriter | None = None
         self._owners: dict[str, str] = {}
         self._closed_targets = TargetSet()
@@ -86,9 +90,13 @@ class Merging:
         """Join the shards. Raises what `merge` does."""
         if not self._parts:
             raise MergeError("no shards were named")
-        opened = in_order([await in_thread(_open, each, self._dest, self._settings) for each in self._parts])
-        async with open_repository(self._dest, self._settings) as repository:
-            await self._join(opened, repository)
+        try:
+            parts = in_order(await open_parts(self._parts, self._dest, self._sources))
+            async with open_repository(self._dest, self._settings) as repository:
+                await self._join(parts, repository)
+        finally:
+            with anyio.move_on_after(ABORT_SECONDS, shield=True):
+                await in_thread(self._sources.close)
         published = self.published
         if published is None:
             raise RuntimeError("what was joined is not published")
@@ -139,27 +147,10 @@ class Merging:
     def _closed_since_newest(self) -> tuple[TargetResult, ...]:
         """Return the newest ledger's lines of targets that are `not_entitled` now and had pools. Blocks."""
         try:
-            newest = Snapshot.open(LATEST, self._dest, settings=self._settings)
+            newest = Snapshot.open_in(self._sources.open, LATEST, self._dest)
             return tuple(
                 each for each in newest.with_pools() if self._closed_targets.has(each.account_id, each.region)
             )
         except (SnapshotError, DestinationError) as error:
             _log.info("what accounts had before the service was closed to them is not known: %s", error)
             return ()
-
-
-def _open(ref: str | os.PathLike[str], dest: str | os.PathLike[str], settings: Settings | None) -> Snapshot:
-    """Return a shard: what `ref` names, or the latest snapshot of the destination that it is. Blocks."""
-    if not os.fspath(ref):
-        raise MergeError("a shard's name is empty: name the folder or the destination of each shard")
-    if isinstance(ref, str) and is_in_s3(ref):
-        name = ref.rstrip("/").rpartition("/")[2]
-        if not is_snapshot_id(name):
-            return Snapshot.open(LATEST, ref, settings=settings)
-    elif Path(ref).is_dir() and not (Path(ref) / MANIFEST_NAME).exists():
-        if (Path(ref) / REFUSED_NAME).exists():
-            raise MergeError(
-                f"{ref} is a run that --strict or --max-failed did not publish: run that shard again"
-            )
-        return Snapshot.open(LATEST, ref, settings=settings)
-    return Snapshot.open(ref, dest, settings=settings)

@@ -16,6 +16,7 @@ from poolcensus.format.digesting import Digesting
 from poolcensus.format.fields import time_of
 from poolcensus.model import Outcome, TargetResult
 from poolcensus.snapshot.target_set import TargetSet
+from poolcensus.storage.source import MissingFileError
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -202,8 +203,8 @@ def _placing(lines: _Lines) -> Iterator[None]:
     """Have what goes wrong say in which file and line."""
     try:
         yield
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise DamagedSnapshotError(f"{lines.place} is missing; the snapshot is damaged") from error
+    except MissingFileError as error:
+        raise DamagedSnapshotError(f"{lines.place} {error}; the snapshot is damaged") from error
     except (ValueError, *BROKEN) as error:
         raise DamagedSnapshotError(
             f"{lines.place}, line {lines.number}: {error}; the snapshot is damaged"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from heapq import nlargest
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, Self, TypeVar
@@ -14,6 +15,7 @@ from poolcensus.snapshot.info import data_file, info_of, read_manifest
 from poolcensus.snapshot.latest import find, is_beginning, is_looked_up
 from poolcensus.storage.destination import is_in_s3, open_folder, open_source
 from poolcensus.storage.naming import LATEST
+from poolcensus.storage.source import MissingFileError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from poolcensus.config import Settings
     from poolcensus.model import Compression, FileEntry, Manifest, PoolRecord, TargetResult
     from poolcensus.snapshot.info import SnapshotInfo
-    from poolcensus.storage.source import Folder
+    from poolcensus.storage.source import Folder, Source
 
 _MANY_PAGES: Final = 3
 _LONG_TARGETS: Final = 1000
@@ -67,6 +69,16 @@ class Snapshot:
         Raises `SnapshotError` where there is none, or where it can't be read, `DestinationError` or another
         `FatalError` where a bucket can't. Blocks.
         """
+        return cls.open_in(partial(open_source, settings=settings), ref, dest)
+
+    @classmethod
+    def open_in(
+        cls,
+        opened: Callable[[str | os.PathLike[str]], Source],
+        ref: str | os.PathLike[str],
+        dest: str | os.PathLike[str] | None = None,
+    ) -> Self:
+        """Return the snapshot that `ref` names, as `open`, where `opened` gives what reads a destination."""
         text = os.fspath(ref)
         if isinstance(ref, str) and is_in_s3(text):
             dest, _, text = text.rstrip("/").rpartition("/")
@@ -74,7 +86,7 @@ class Snapshot:
                 raise SnapshotError(f"{dest}/{text} is not a snapshot: name one as s3://BUCKET/PREFIX/ID")
         elif not isinstance(ref, str) or not (is_looked_up(text) or is_beginning(text)):
             return cls._read(open_folder(ref))
-        with open_source("." if dest is None else dest, settings) as source:
+        with opened("." if dest is None else dest) as source:
             return cls._read(source.folder(find(source, text)))
 
     @classmethod
@@ -208,8 +220,8 @@ def lines_of(
             for line in read_lines(raw, compression):
                 number += 1
                 yield decode(line)
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise DamagedSnapshotError(f"{place} is missing; the snapshot is damaged") from error
+    except MissingFileError as error:
+        raise DamagedSnapshotError(f"{place} {error}; the snapshot is damaged") from error
     except (ValueError, *BROKEN) as error:
         raise DamagedSnapshotError(f"{place}, line {number}: {error}; the snapshot is damaged") from error
     except OSError as error:

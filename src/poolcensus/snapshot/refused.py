@@ -15,7 +15,7 @@ from poolcensus.snapshot.latest import ids_that_begin, is_beginning, search_late
 from poolcensus.snapshot.order import moment_of
 from poolcensus.snapshot.reader import lines_of
 from poolcensus.storage.destination import is_in_s3, open_folder, open_source
-from poolcensus.storage.source import LARGEST_MANIFEST
+from poolcensus.storage.source import LARGEST_MANIFEST, MissingFileError, read_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,9 +40,14 @@ class RefusedRun:
         """Return the run whose ledger is in a folder. Raises `SnapshotError` where that can't be read."""
         try:
             with folder.open(REFUSED_NAME) as raw:
-                manifest, reason = decode_refused(raw.read(LARGEST_MANIFEST))
+                manifest, reason = decode_refused(read_whole(raw, LARGEST_MANIFEST))
             data_file(manifest, TARGETS_NAME)
-        except (OSError, ValueError) as error:
+        except MissingFileError as error:
+            raise SnapshotError(f"{folder.place_of(REFUSED_NAME)} {error}") from error
+        except OSError as error:
+            message = f"{folder.place_of(REFUSED_NAME)} can't be read: {error.strerror or error}"
+            raise SnapshotError(message) from error
+        except ValueError as error:
             raise SnapshotError(f"{folder.place_of(REFUSED_NAME)} can't be read: {error}") from error
         return cls(folder, manifest, reason)
 

@@ -12,6 +12,7 @@ from poolcensus.format.digesting import Digesting
 from poolcensus.format.ids import is_snapshot_id
 from poolcensus.format.manifest import MANIFEST_NAME
 from poolcensus.model import Outcome, SnapshotStatus
+from poolcensus.storage.source import MissingFileError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -181,8 +182,8 @@ def _check_file(
             _check_lines(digesting, file, compression, take, problems)
             while digesting.read(_READ_BYTES):
                 pass
-    except (FileNotFoundError, IsADirectoryError):
-        problems.add(name, None, "is missing")
+    except MissingFileError as error:
+        problems.add(name, None, str(error))
         return False
     except OSError as error:
         problems.add_unreadable(name, error)

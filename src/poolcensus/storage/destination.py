@@ -58,9 +58,10 @@ def open_source(dest: str | os.PathLike[str], settings: Settings | None = None) 
     if not is_in_s3(place):
         return LocalSource(Path(place))
     from poolcensus.storage.s3.access import open_place  # noqa: PLC0415 - loads the SDK
+    from poolcensus.storage.s3.connection import Connection  # noqa: PLC0415 - loads the SDK
     from poolcensus.storage.s3.source import S3Source  # noqa: PLC0415 - loads the SDK
 
-    return S3Source(partial(open_place, settings or _plain_settings(), place), place)
+    return S3Source(Connection(partial(open_place, settings or plain_settings(), place)), place)
 
 
 def open_folder(path: str | os.PathLike[str]) -> Folder:
@@ -85,7 +86,7 @@ def open_repository(
     from poolcensus.storage.s3.access import open_place  # noqa: PLC0415 - loads the SDK
     from poolcensus.storage.s3.store import BucketStore  # noqa: PLC0415 - loads the SDK
 
-    return BucketStore(partial(open_place, settings or _plain_settings(), place), place)
+    return BucketStore(partial(open_place, settings or plain_settings(), place), place)
 
 
 def open_store(place: str, settings: Settings, session: CallerSession | None) -> Store:
@@ -117,7 +118,8 @@ def _folder_store(place: str, settings: Settings | None, *, must_exist: bool = F
     )
 
 
-def _plain_settings() -> Settings:
+def plain_settings() -> Settings:
+    """Return the settings of those who give none: the defaults, with nothing read from files."""
     from poolcensus.config import Settings  # noqa: PLC0415 - its table is read from annotations at import
 
     return Settings()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from poolcensus.errors import SnapshotError
 from poolcensus.format.manifest import MANIFEST_NAME
-from poolcensus.storage.source import Folder
+from poolcensus.storage.source import Folder, MissingFileError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,5 +43,5 @@ class MemoryFolder(Folder):
 
     def open(self, name: str) -> AbstractContextManager[Readable]:
         if name not in self._files:
-            raise FileNotFoundError(name)
+            raise MissingFileError
         return closing(BytesIO(self._files[name]))

@@ -23,6 +23,29 @@ LARGEST_MANIFEST = 1 << 28
 """What a manifest is read up to, and one byte more, so that one that is too large is seen to be."""
 
 
+# A read makes room for all that it may return, before it knows how little there is.
+_READ_BYTES = 1 << 16
+
+
+def read_whole(file: Readable, most: int) -> bytes:
+    """Return the content of a file, of which at most so many bytes are read. Raises `OSError`."""
+    found = bytearray()
+    while data := file.read(min(_READ_BYTES, most - len(found))):
+        found += data
+    return bytes(found)
+
+
+class MissingFileError(FileNotFoundError):
+    """A file of a snapshot is not there. Its text is what a sentence says of the file: `is missing`."""
+
+    def __init__(self, wrong: str = "is missing") -> None:
+        super().__init__(wrong)
+
+
+class NotAFileError(MissingFileError):
+    """In the place of a file is something else. Its text says what, such as `is a folder, not a file`."""
+
+
 class Survey(NamedTuple):
     """What lies at a destination: each manifest, or why there is none to be read, and what `latest` names."""
 
@@ -76,7 +99,7 @@ class Folder(Resource, ABC):
     def open(self, name: str) -> AbstractContextManager[Readable]:
         """Return a file to be read from its start to its end.
 
-        Raises `OSError`, `FileNotFoundError` for none.
+        Raises `OSError`, `MissingFileError` where there is none.
         """
 
     def place_of(self, name: str) -> str:

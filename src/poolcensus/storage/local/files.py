@@ -5,12 +5,57 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import stat
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import IO, TYPE_CHECKING, BinaryIO, Final
+
+from poolcensus.storage.source import MissingFileError, NotAFileError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+# What is no file, in words.
+_OTHERS: Final = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
+# What opening a socket, or a device that is not there, fails with: https://man7.org/linux/man-pages/man2/open.2.html
+# (macOS has EOPNOTSUPP for sockets).
+_NOT_OPENED: Final = frozenset({errno.ENXIO, errno.ENODEV, errno.EOPNOTSUPP})
+
+
+def open_file(path: Path, *, buffering: int = -1) -> IO[bytes]:
+    """Open a file to be read, and nothing but a file: a pipe would be waited for, a device has no end.
+
+    Raises `OSError`: `MissingFileError` where there is none, `NotAFileError` where there is something else.
+    """
+    try:
+        # What it is can be told of the descriptor alone: what is looked at by its name may be another thing
+        # when it is opened.
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise MissingFileError from error
+    except OSError as error:
+        if error.errno not in _NOT_OPENED:
+            raise
+        raise NotAFileError("is a socket or a device, not a file") from error
+    try:
+        _check_file(fd)
+        os.set_blocking(fd, True)
+        return os.fdopen(fd, "rb", buffering)
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+def _check_file(fd: int) -> None:
+    kind = stat.S_IFMT(os.fstat(fd).st_mode)
+    if kind != stat.S_IFREG:
+        raise NotAFileError(f"is {_OTHERS.get(kind, 'something else')}, not a file")
 
 
 def make_folders(path: Path, mode: int) -> None:

@@ -5,12 +5,21 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from poolcensus.errors import SnapshotError
+from poolcensus.errors import DamagedSnapshotError, SnapshotError
 from poolcensus.format.ids import is_snapshot_id
 from poolcensus.format.manifest import MANIFEST_NAME, REFUSED_NAME
+from poolcensus.storage.local.files import open_file
 from poolcensus.storage.local.stale import REFUSED_PREFIX
 from poolcensus.storage.naming import LATEST, LATEST_NAME, named, no_snapshots
-from poolcensus.storage.source import LARGEST_MANIFEST, Folder, Source, Survey
+from poolcensus.storage.source import (
+    LARGEST_MANIFEST,
+    Folder,
+    MissingFileError,
+    NotAFileError,
+    Source,
+    Survey,
+    read_whole,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -46,7 +55,7 @@ class LocalFolder(Folder):
         return sorted(entry.name for entry in self.path.iterdir())
 
     def open(self, name: str) -> AbstractContextManager[Readable]:
-        return (self.path / name).open("rb")
+        return open_file(self.path / name)
 
 
 class LocalSource(Source):
@@ -93,7 +102,8 @@ def published_ids(dest: Path) -> list[str]:
     return sorted(
         entry.name
         for entry in dest.iterdir()
-        if is_snapshot_id(entry.name) and (entry / MANIFEST_NAME).is_file()
+        # Whatever it is: what is no manifest is a damaged snapshot, and not none.
+        if is_snapshot_id(entry.name) and (entry / MANIFEST_NAME).exists()
     )
 
 
@@ -103,7 +113,8 @@ def latest_in(dest: Path) -> str | None:
     if is_snapshot_id(name):
         return name
     try:
-        return named((dest / LATEST_NAME).read_bytes())
+        with open_file(dest / LATEST_NAME) as raw:
+            return named(read_whole(raw, LARGEST_MANIFEST))
     except OSError:
         return None
 
@@ -124,21 +135,27 @@ def read_manifest(path: Path) -> bytes | SnapshotError:
     """Return the manifest of the snapshot in the folder `path`, or what says why there is none."""
     file = path / MANIFEST_NAME
     try:
-        with file.open("rb") as raw:
-            return raw.read(LARGEST_MANIFEST + 1)
-    except (FileNotFoundError, NotADirectoryError):
-        if path.is_dir():
-            return SnapshotError(f"{path} is not a snapshot: it has no {MANIFEST_NAME}")
-        if path.exists():
-            return SnapshotError(f"{path} is not a snapshot: it is not a folder")
-        return SnapshotError(
-            f'"{path}" is not a snapshot ID or path. Use latest, latest~N, or an ID from'
-            " 'poolcensus snapshots'."
-        )
-    except (OSError, ValueError) as error:
-        found = SnapshotError(f"{file} can't be read: {error}")
-        found.__cause__ = error
-        return found
+        with open_file(file) as raw:
+            return read_whole(raw, LARGEST_MANIFEST + 1)
+    except NotAFileError as error:
+        return DamagedSnapshotError(f"{file} {error}; the snapshot is damaged")
+    except (MissingFileError, NotADirectoryError):
+        return SnapshotError(_no_snapshot(path))
+    except OSError as error:
+        return SnapshotError(f"{file} can't be read: {error.strerror or error}")
+    except ValueError as error:
+        return SnapshotError(f"{file} can't be read: {error}")
+
+
+def _no_snapshot(path: Path) -> str:
+    if path.is_dir():
+        return f"{path} is not a snapshot: it has no {MANIFEST_NAME}"
+    if path.exists():
+        return f"{path} is not a snapshot: it is not a folder"
+    return (
+        f'"{path}" is not a snapshot ID or path. Use latest, latest~N, or an ID from'
+        " 'poolcensus snapshots'."
+    )
 
 
 def _read_own(path: Path) -> bytes | SnapshotError:

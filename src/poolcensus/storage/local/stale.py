@@ -11,6 +11,7 @@ from poolcensus.format.ids import is_snapshot_id
 from poolcensus.format.sealed import unseal
 from poolcensus.storage.advice import explained
 from poolcensus.storage.base import JOURNAL_NAME, InterruptedRun
+from poolcensus.storage.local.files import open_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -106,7 +107,7 @@ def _id_of_litter(name: str) -> str | None:
 def _first_line(folder: Path) -> bytes | None:
     """Return the first line of a draft's journal; None where it has none, or had finished no target."""
     try:
-        with (folder / JOURNAL_NAME).open("rb") as lines:
+        with open_file(folder / JOURNAL_NAME) as lines:
             line = unseal(lines.readline(LONGEST_LINE))
             return line if lines.read(1) else None
     except (OSError, ValueError):

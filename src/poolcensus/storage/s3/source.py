@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import errno
-import os
 from contextlib import closing, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from poolcensus.errors import SnapshotError
 from poolcensus.format.manifest import MANIFEST_NAME, REFUSED_NAME
-from poolcensus.storage.s3.connection import Connection
 from poolcensus.storage.s3.keys import contents, published, split_place
 from poolcensus.storage.s3.reading import AT_ONCE, latest_in, read_manifest, sizes_of, survey
-from poolcensus.storage.source import Folder, Source, Survey
+from poolcensus.storage.source import Folder, MissingFileError, Source, Survey
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping
-    from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
     from poolcensus.format.compression import Readable
+    from poolcensus.storage.s3.connection import Connection
     from poolcensus.storage.s3.objects import Bucket, StoredObject
 
 # Four at a time are as fast as a connection allows, and take 32 MiB of memory.
@@ -82,7 +79,7 @@ class S3Folder(_Shared, Folder):
     def open(self, name: str) -> Iterator[Readable]:
         size = self._listed().get(name)
         if size is None:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.place_of(name))
+            raise MissingFileError
         with closing(self._ranges(name, size)) as ranges:
             yield _Pieces(ranges)
 
@@ -111,11 +108,11 @@ class S3Folder(_Shared, Folder):
 
 
 class S3Source(_Shared, Source):
-    """The snapshots at `place`, an `s3://BUCKET/PREFIX`. What `open_bucket` gives is opened to read there."""
+    """The snapshots at `place`, an `s3://BUCKET/PREFIX`."""
 
-    def __init__(self, open_bucket: Callable[[], AbstractAsyncContextManager[Bucket]], place: str) -> None:
+    def __init__(self, connection: Connection, place: str) -> None:
         _, self._prefix = split_place(place)
-        self.connection = Connection(open_bucket)
+        self.connection = connection
         self._place = place
         self._contents: Mapping[str, Mapping[str, int]] | None = None
 

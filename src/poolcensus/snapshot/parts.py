@@ -1,0 +1,91 @@
+"""Opening the snapshots that are to be joined."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import anyio
+
+from poolcensus.errors import CensusError, MergeError, SnapshotError, first_reason_raised
+from poolcensus.format.ids import is_snapshot_id
+from poolcensus.format.manifest import MANIFEST_NAME, REFUSED_NAME
+from poolcensus.loops import in_thread
+from poolcensus.snapshot.reader import Snapshot
+from poolcensus.storage.base import ABORT_SECONDS
+from poolcensus.storage.destination import checked_place, is_in_s3
+from poolcensus.storage.naming import LATEST
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from poolcensus.storage.sources import Sources
+
+# As many as the SDK's client keeps connections (max_pool_connections), of which each takes one:
+# https://botocore.amazonaws.com/v1/documentation/api/latest/reference/config.html
+_AT_ONCE: Final = 10
+
+
+async def open_parts(
+    refs: Sequence[str | os.PathLike[str]], dest: str | os.PathLike[str], sources: Sources
+) -> list[Snapshot]:
+    """Return the shards that are named, in this order, some opened at the same time.
+
+    Raises what the first in this order that can't be opened raises, whichever fails first: `MergeError` or
+    what `Snapshot.open` raises. `SettingsError` for what is no place in a bucket comes before anything is
+    opened.
+    """
+    for ref in refs:
+        if isinstance(ref, str) and is_in_s3(ref):
+            checked_place(ref, "PART")
+    opened: dict[int, Snapshot] = {}
+    failed: dict[int, CensusError] = {}
+    scopes = [anyio.CancelScope() for _ in refs]
+    limiter = anyio.CapacityLimiter(_AT_ONCE)
+
+    async def open_one(index: int) -> None:
+        with scopes[index]:
+            async with limiter:
+                if min(failed, default=index) < index:
+                    return
+                try:
+                    opened[index] = await in_thread(_open, refs[index], dest, sources)
+                except CensusError as error:
+                    failed[index] = error
+                    # Most end at once and leave nothing open; one that hangs is left behind.
+                    end = anyio.current_time() + ABORT_SECONDS
+                    for later in scopes[index + 1 :]:
+                        later.deadline = min(later.deadline, end)
+
+    with first_reason_raised():
+        async with anyio.create_task_group() as group:
+            for index in range(len(refs)):
+                group.start_soon(open_one, index)
+    if failed:
+        raise failed[min(failed)]
+    return [opened[index] for index in range(len(refs))]
+
+
+def _open(ref: str | os.PathLike[str], dest: str | os.PathLike[str], sources: Sources) -> Snapshot:
+    """Return a shard: what `ref` names, or the latest snapshot of the destination that it is. Blocks."""
+    if not os.fspath(ref):
+        raise MergeError("a shard's name is empty: name the folder or the destination of each shard")
+    try:
+        return _find(ref, dest, sources)
+    except OSError as error:
+        raise SnapshotError(f"{os.fspath(ref)} can't be read: {error.strerror or error}") from error
+
+
+def _find(ref: str | os.PathLike[str], dest: str | os.PathLike[str], sources: Sources) -> Snapshot:
+    if isinstance(ref, str) and is_in_s3(ref):
+        name = ref.rstrip("/").rpartition("/")[2]
+        if not is_snapshot_id(name):
+            return Snapshot.open_in(sources.open, LATEST, ref)
+    elif Path(ref).is_dir() and not (Path(ref) / MANIFEST_NAME).exists():
+        if (Path(ref) / REFUSED_NAME).exists():
+            raise MergeError(
+                f"{ref} is a run that --strict or --max-failed did not publish: run that shard again"
+            )
+        return Snapshot.open_in(sources.open, LATEST, ref)
+    return Snapshot.open_in(sources.open, ref, dest)

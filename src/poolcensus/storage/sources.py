@@ -1,0 +1,62 @@
+"""Destinations that are read side by side, over one connection to each bucket."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING
+
+from poolcensus.storage.destination import checked_place, is_in_s3, open_source, plain_settings
+
+if TYPE_CHECKING:
+    import os
+
+    from poolcensus.config import Settings
+    from poolcensus.storage.s3.connection import Connection
+    from poolcensus.storage.source import Source
+
+
+class Sources:
+    """Opens destinations to be read, in any thread. What is opened of a bucket stays open until `close`."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self._settings = settings
+        self._mutex = threading.Lock()
+        self._connections: dict[str, Connection] = {}
+        self._kept = ExitStack()
+        self._closed = False
+
+    def open(self, dest: str | os.PathLike[str]) -> Source:
+        """Return what reads a destination, once its bucket, if it has one, is open. Blocks.
+
+        Raises `SettingsError` and `CredentialsError`.
+        """
+        place = checked_place(dest)
+        if not is_in_s3(place):
+            return open_source(place)
+        from poolcensus.storage.s3.source import S3Source  # noqa: PLC0415 - loads the SDK
+
+        return S3Source(self._connection(place), place)
+
+    def close(self) -> None:
+        """Close what is open, as soon as nobody reads from it any more. Blocks."""
+        with self._mutex:
+            self._closed = True
+            self._kept.close()
+
+    def _connection(self, place: str) -> Connection:
+        from poolcensus.storage.s3.access import open_place  # noqa: PLC0415 - loads the SDK
+        from poolcensus.storage.s3.connection import Connection  # noqa: PLC0415 - loads the SDK
+        from poolcensus.storage.s3.keys import split_place  # noqa: PLC0415 - loads the SDK
+
+        bucket, _ = split_place(place)
+        with self._mutex:
+            if (known := self._connections.get(bucket)) is not None:
+                return known
+            made = Connection(partial(open_place, self._settings or plain_settings(), place))
+            # Who was cancelled may come after the end, and has to close what it opens by itself.
+            if not self._closed:
+                self._kept.enter_context(made)
+            self._connections[bucket] = made
+            return made
