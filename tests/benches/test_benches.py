@@ -200,7 +200,14 @@ def test_codec_is_beside_bare_orjson() -> None:
     assert [(row["name"], row["pools"]) for row in rows] == [
         (name, pools)
         for pools in (25, 1, 0)
-        for name in ("check of a reply", "lines of pools.ndjson", "line of the ledger")
+        for name in (
+            "check of a reply",
+            "lines of pools.ndjson",
+            "from a reply to its lines",
+            "own texts",
+            "own texts, checked",
+            "line of the ledger",
+        )
     ]
     assert_positive(rows, "us_per_page", "bare_us_per_page", "of_bare")
 

@@ -117,6 +117,12 @@ def test_what_is_not_json_is_refused(text: bytes) -> None:
         codec.loads(text)
 
 
+@pytest.mark.parametrize("text", [b'[\n {"id": 1,\n]', b'{"a":[[[[[[\n\n,]]]]]]}', b'{"a":"\\ud800",\n\n1}'])
+def test_where_a_text_is_wrong_is_said(text: bytes) -> None:
+    with pytest.raises(ValueError, match="line 3 column 1"):
+        codec.loads(text)
+
+
 @pytest.mark.parametrize("inside", [b"1", b'"\\ud800"', b"12345678901234567890123"])
 @pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}")])
 @pytest.mark.parametrize("depth", [201, 300, 1000, 1024, 3000, 200_000])

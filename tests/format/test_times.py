@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from poolcensus.format.times import rfc3339, rfc3339_of_epoch
+from poolcensus.format.times import rfc3339, rfc3339_of_epoch, utc_now
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FIRST = datetime(1, 1, 1, tzinfo=UTC)
@@ -23,6 +23,16 @@ def test_a_moment_is_the_same_moment_in_utc_to_the_millisecond(moment: datetime)
     assert len(text) == 24
     assert text.endswith("Z")
     assert timedelta(0) <= moment - datetime.fromisoformat(text) < timedelta(milliseconds=1)
+
+
+@given(st.datetimes(datetime(1971, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001 - so
+def test_the_time_is_that_of_the_clock_in_whole_milliseconds(now: datetime) -> None:
+    nanoseconds = (now - EPOCH) // timedelta(microseconds=1) * 1000
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("time.time_ns", lambda: nanoseconds)
+        found = utc_now()
+    assert found == now.replace(microsecond=now.microsecond // 1000 * 1000)
+    assert found.tzinfo is UTC
 
 
 @given(

@@ -218,13 +218,14 @@ class Operation:
         found = body.get(self.collection)
         if not isinstance(found, list):
             raise ValueError(f"the body has no list {self.collection}")  # noqa: TRY004 - the value is the service's
+        identity, normalize = self.identity, self.normalize
         items: list[JsonObject] = []
         for item in found:
             if not isinstance(item, dict):
                 raise ValueError(f"a {self.item} is a JSON {type(item).__name__}, not an object")  # noqa: TRY004 - so is this
-            identity = item.get(self.identity)
-            if not isinstance(identity, str) or not identity:
-                raise ValueError(f"a {self.item} has no {self.identity}")
-            self.normalize(item)
+            name = item.get(identity)
+            if not isinstance(name, str) or not name:
+                raise ValueError(f"a {self.item} has no {identity}")
+            normalize(item)
             items.append(item)
         return items, self.next_token(body)

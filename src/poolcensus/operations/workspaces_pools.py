@@ -47,21 +47,17 @@ def _listings(query: Query) -> tuple[Listing, ...]:
 
 
 def _with_time(pool: JsonObject) -> None:
-    if "CreatedAt" not in pool:
+    created = pool.get("CreatedAt")
+    if created is None:
         return
     try:
-        pool["CreatedAt"] = _created_at(pool["CreatedAt"])
+        # In a tuple: a union of types is made anew each time, and this is done for every pool.
+        if isinstance(created, bool) or not isinstance(created, (float, int)):
+            raise ValueError(f"it is a {type(created).__name__}")  # noqa: TRY004, TRY301 - the value is the service's
+        pool["CreatedAt"] = rfc3339_of_epoch(created)
     except ValueError as error:
         pool_id = str(pool["PoolId"])[:40]
         raise ValueError(f"CreatedAt of {pool_id} is not a time: {error}") from None
-
-
-def _created_at(value: JsonValue) -> str | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"it is a {type(value).__name__}")  # noqa: TRY004 - the value is the service's
-    return rfc3339_of_epoch(value)
 
 
 def _without_missing(ids: tuple[str, ...], code: str, message: str) -> list[tuple[str, ...]] | None:

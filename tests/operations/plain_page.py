@@ -1,0 +1,80 @@
+"""From a reply's body to the pools of its records in the plainest way, to hold the program's own against.
+
+One step after the other, by the standard library.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from poolcensus.model import JsonObject, JsonValue
+
+DEEPEST = 200
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - in UTC, without its name in the text
+
+
+def plain_page(body: bytes) -> tuple[list[JsonObject], str | None]:
+    """Return the pools of a page as records have them, and the token. ValueError for what is no page."""
+    page = json_of(body)
+    if not isinstance(page, dict) or "__type" in page:
+        raise ValueError("not a result")
+    pools = page.get("WorkspacesPools")
+    if not isinstance(pools, list):
+        raise ValueError("no list of pools")  # noqa: TRY004 - the value is the service's
+    found: list[JsonObject] = []
+    for pool in pools:
+        if not isinstance(pool, dict):
+            raise ValueError("a pool is no object")  # noqa: TRY004 - so is this
+        pool_id = pool.get("PoolId")
+        if not isinstance(pool_id, str) or pool_id == "":
+            raise ValueError("a pool has no id")
+        found.append({key: _time(value) if key == "CreatedAt" else value for key, value in pool.items()})
+    token = page.get("NextToken")
+    if token is not None and not isinstance(token, str):
+        raise ValueError("the token is no string")
+    return found, token or None
+
+
+def json_of(text: bytes) -> JsonValue:
+    """Return the value of a JSON text: UTF-8, with finite numbers, and not deep. ValueError for others."""
+    try:
+        value: JsonValue = json.loads(text.decode("utf-8"), parse_constant=_refuse, parse_float=_finite)
+        deep = _depth(value) > DEEPEST
+    except RecursionError:
+        deep = True
+    if deep:
+        raise ValueError("too deep")
+    return value
+
+
+def _time(value: JsonValue) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError("no number")  # noqa: TRY004 - and this
+    try:
+        moment = _EPOCH + timedelta(milliseconds=round(value * 1000))
+    except OverflowError:
+        raise ValueError("no time") from None
+    return moment.isoformat("T", "milliseconds") + "Z"
+
+
+def _depth(value: JsonValue) -> int:
+    """How many objects and lists are around the value that is deepest inside."""
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + max(map(_depth, inside)) if inside else 0
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError("too large")
+    return number
+
+
+def _refuse(name: str) -> NoReturn:
+    raise ValueError(name)
