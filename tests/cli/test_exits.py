@@ -239,7 +239,13 @@ def test_exit_functions_run_and_what_they_print_is_printed(code: int) -> None:
         "cli.main = run\n"
         "main()\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONUNBUFFERED": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (done.returncode, done.stdout, done.stderr) == (code, "ended\ncalled", "")
 
 
