@@ -89,7 +89,7 @@ _PLAIN = (
     "poolcensus.snapshot.reader",
     "poolcensus.snapshot.refused",
     "poolcensus.format.digesting",
-    "poolcensus.snapshot.verify",
+    "poolcensus.snapshot.verification",
     "poolcensus.storage.local.reading",
     "poolcensus.storage.s3.connection",
     "poolcensus.storage.s3.source",

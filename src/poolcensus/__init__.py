@@ -91,9 +91,9 @@ if TYPE_CHECKING:
 
     # From their modules, which are called as they are: mypy would take the modules for them.
     from poolcensus.snapshot.merge import merge
-    from poolcensus.snapshot.prune import Pruning, prune
+    from poolcensus.snapshot.pruning import Pruning, prune
     from poolcensus.snapshot.unlock import unlock
-    from poolcensus.snapshot.verify import Problem, ProblemKind, verify
+    from poolcensus.snapshot.verification import Problem, ProblemKind, verify
 
 _HOMES = {
     "poolcensus.analysis.changes": ("Change", "ChangeKind", "Statistics"),
