@@ -16,7 +16,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import botocore
 import msgspec
 
 from poolcensus import partitions
@@ -210,4 +209,6 @@ def _usual_authorities() -> str:
     try:
         return str(import_module("certifi").where())
     except ImportError:
+        import botocore  # noqa: PLC0415 - the package alone loads nothing of the SDK
+
         return str(Path(botocore.__file__).with_name("cacert.pem"))
