@@ -18,7 +18,7 @@ from hypothesis import settings
 
 from census_lab import open_labs
 from descriptors import descriptors
-from poolcensus import partitions
+from poolcensus.flow.retry import Retrier
 from quick_sdk import quick_sdk
 from two_organizations import start_two
 
@@ -76,8 +76,8 @@ def pytest_collection(session: pytest.Session) -> Iterator[None]:
     gc.enable()
 
 
-# It is read once a process, by the first settings that are made.
-partitions.partitions()
+# On virtual time no thread is waited for.
+Retrier.load()
 
 
 # What is called from plain code: the simulator, which is no part of a census, and reading snapshots.
@@ -89,7 +89,7 @@ _PLAIN = (
     "poolcensus.snapshot.reader",
     "poolcensus.snapshot.refused",
     "poolcensus.format.digesting",
-    "poolcensus.snapshot.verify",
+    "poolcensus.snapshot.verification",
     "poolcensus.storage.local.reading",
     "poolcensus.storage.s3.connection",
     "poolcensus.storage.s3.source",

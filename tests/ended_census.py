@@ -11,7 +11,6 @@ from poolcensus.model import (
     Caller,
     Manifest,
     Outcome,
-    Plan,
     PoolRecord,
     Progress,
     SkippedAccount,
@@ -21,6 +20,7 @@ from poolcensus.model import (
     Totals,
 )
 from poolcensus.operations import WORKSPACES_POOLS
+from poolcensus.planned import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

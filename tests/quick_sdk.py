@@ -28,7 +28,9 @@ def quick_sdk(folder: Path) -> Iterator[None]:
     authorities = folder / "cacert.pem"
     trustme.CA().cert_pem.write_to_path(authorities)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("botocore.httpsession.where", lambda: str(authorities))
+        # Where a configuration is plain, it is asked itself.
+        for where in ("botocore.httpsession.where", "certifi.where"):
+            patch.setattr(where, lambda: str(authorities))
         # Ours, and the one of boto3 in the tests that hear a second opinion.
         for reader in (DataFiles, JSONFileLoader):
             patch.setattr(reader, "load_file", _keeping(reader))

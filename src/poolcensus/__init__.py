@@ -15,7 +15,8 @@ The layers, each importing only what stands below it:
     aws                  what is asked, and how its bytes travel
     flow | config        when a call may be made | what was asked for
     format               the bytes of a snapshot
-    errors, partitions   shared words
+    errors, partitions, planned
+                         shared words
     model                frozen data
 
 The simulator stands beside them and shares only the shared words.
@@ -62,8 +63,6 @@ if TYPE_CHECKING:
         Caller,
         ColumnType,
         Denial,
-        Estimate,
-        EstimateStep,
         FailedAccount,
         FailureGroup,
         KnownGap,
@@ -71,13 +70,13 @@ if TYPE_CHECKING:
         Outcome,
         OutdatedGap,
         Page,
-        Plan,
         PoolRecord,
         Progress,
         Target,
         TargetResult,
         Totals,
     )
+    from poolcensus.planned import Estimate, EstimateStep, Plan
     from poolcensus.scope.account_list import write_account_list
     from poolcensus.snapshot import (
         Decision,
@@ -92,9 +91,9 @@ if TYPE_CHECKING:
 
     # From their modules, which are called as they are: mypy would take the modules for them.
     from poolcensus.snapshot.merge import merge
-    from poolcensus.snapshot.prune import Pruning, prune
+    from poolcensus.snapshot.pruning import Pruning, prune
     from poolcensus.snapshot.unlock import unlock
-    from poolcensus.snapshot.verify import Problem, ProblemKind, verify
+    from poolcensus.snapshot.verification import Problem, ProblemKind, verify
 
 _HOMES = {
     "poolcensus.analysis.changes": ("Change", "ChangeKind", "Statistics"),
@@ -127,8 +126,6 @@ _HOMES = {
         "Caller",
         "ColumnType",
         "Denial",
-        "Estimate",
-        "EstimateStep",
         "FailedAccount",
         "FailureGroup",
         "KnownGap",
@@ -136,13 +133,13 @@ _HOMES = {
         "Outcome",
         "OutdatedGap",
         "Page",
-        "Plan",
         "PoolRecord",
         "Progress",
         "Target",
         "TargetResult",
         "Totals",
     ),
+    "poolcensus.planned": ("Estimate", "EstimateStep", "Plan"),
     "poolcensus.config": ("Settings",),
     "poolcensus.scope.account_list": ("write_account_list",),
     "poolcensus.snapshot": (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -18,6 +19,9 @@ _SAID = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
 def main() -> NoReturn:
     """Run the program and end the process with its exit code."""
+    codes: list[int] = []
+    # Who is registered first is called last.
+    atexit.register(_leave_at_once, codes)
     for number in _SAID:
         # Whoever starts a program in the background may want signals to be ignored.
         if signal.getsignal(number) is not signal.SIG_IGN:
@@ -26,7 +30,21 @@ def main() -> NoReturn:
     from poolcensus.cli import main as run  # noqa: PLC0415 - not before the handlers are set
     from poolcensus.cli.exits import end  # noqa: PLC0415 - not before the handlers are set
 
-    end(run())
+    codes.append(run())
+    end(codes[0])
+
+
+def _leave_at_once(codes: list[int]) -> None:
+    """End the process after all other exit functions.
+
+    Python would then free each object on its own, which takes a tenth of the time of a short run.
+    """
+    if not codes:
+        return
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(codes[0])
 
 
 def _leave(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a handler's signature

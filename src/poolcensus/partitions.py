@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import tomllib
 from fnmatch import fnmatchcase
-from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -35,22 +32,176 @@ class Partition(msgspec.Struct, frozen=True):
         return tuple(sorted({*self.workspaces, *self.other}))
 
 
-@cache
+# The regions that poolcensus knows, by partition.
+#
+# workspaces: regions that have a WorkSpaces endpoint. From the endpoint data of botocore 1.43.11
+#             (endpoints.json, service "workspaces"), which adds us-east-2 and ap-southeast-5 to what
+#             botocore 1.40.61 knows. All of them are asked, also those without Pools: a region too many
+#             costs a call, a region too few loses pools.
+# pools:      regions in which WorkSpaces Pools is offered, by
+#             https://docs.aws.amazon.com/workspaces/latest/adminguide/wsp-pools-regions.html, and those
+#             that are in doubt, since that page was not read to its end: sa-east-1, GovCloud, the isolated
+#             partitions. The neutral refusal of a region that is not listed means "not offered". China has
+#             none: https://docs.amazonaws.cn/en_us/workspaces/latest/adminguide/wsp-pools-regions.html.
+# opt_in:     regions that an account has to enable: those launched after 20 March 2019
+#             (https://docs.aws.amazon.com/accounts/latest/reference/manage-acct-regions.html).
+# other:      the partition's further regions, which have no WorkSpaces. From partitions.json of the
+#             same botocore.
+# account_api: whether the Account API has an endpoint. By the same endpoints.json (service "account") only
+#             aws and aws-cn do; elsewhere EC2 says which regions an account has enabled.
+# sts:        where an STS of the partition is asked when the caller names no region.
+_PARTITIONS: Final = (
+    Partition(
+        name="aws",
+        sts="us-east-1",
+        account_api=True,
+        workspaces=(
+            "af-south-1",
+            "ap-northeast-1",
+            "ap-northeast-2",
+            "ap-south-1",
+            "ap-southeast-1",
+            "ap-southeast-2",
+            "ap-southeast-5",
+            "ca-central-1",
+            "eu-central-1",
+            "eu-west-1",
+            "eu-west-2",
+            "eu-west-3",
+            "il-central-1",
+            "sa-east-1",
+            "us-east-1",
+            "us-east-2",
+            "us-west-2",
+        ),
+        pools=frozenset(
+            (
+                "ap-northeast-1",
+                "ap-northeast-2",
+                "ap-south-1",
+                "ap-southeast-1",
+                "ap-southeast-2",
+                "ca-central-1",
+                "eu-central-1",
+                "eu-west-1",
+                "eu-west-2",
+                "eu-west-3",
+                "sa-east-1",
+                "us-east-1",
+                "us-west-2",
+            )
+        ),
+        opt_in=frozenset(
+            (
+                "af-south-1",
+                "ap-east-1",
+                "ap-east-2",
+                "ap-south-2",
+                "ap-southeast-3",
+                "ap-southeast-4",
+                "ap-southeast-5",
+                "ap-southeast-6",
+                "ap-southeast-7",
+                "ca-west-1",
+                "eu-central-2",
+                "eu-south-1",
+                "eu-south-2",
+                "il-central-1",
+                "me-central-1",
+                "me-south-1",
+                "mx-central-1",
+            )
+        ),
+        other=(
+            "ap-east-1",
+            "ap-east-2",
+            "ap-northeast-3",
+            "ap-south-2",
+            "ap-southeast-3",
+            "ap-southeast-4",
+            "ap-southeast-6",
+            "ap-southeast-7",
+            "ca-west-1",
+            "eu-central-2",
+            "eu-north-1",
+            "eu-south-1",
+            "eu-south-2",
+            "me-central-1",
+            "me-south-1",
+            "mx-central-1",
+            "us-west-1",
+        ),
+    ),
+    Partition(
+        name="aws-us-gov",
+        sts="us-gov-west-1",
+        account_api=False,
+        workspaces=("us-gov-east-1", "us-gov-west-1"),
+        pools=frozenset(("us-gov-east-1", "us-gov-west-1")),
+        opt_in=frozenset(),
+        other=(),
+    ),
+    Partition(
+        name="aws-cn",
+        sts="cn-northwest-1",
+        account_api=True,
+        workspaces=("cn-northwest-1",),
+        pools=frozenset(),
+        opt_in=frozenset(),
+        other=("cn-north-1",),
+    ),
+    Partition(
+        name="aws-iso",
+        sts="us-iso-east-1",
+        account_api=False,
+        workspaces=("us-iso-east-1", "us-iso-west-1"),
+        pools=frozenset(("us-iso-east-1", "us-iso-west-1")),
+        opt_in=frozenset(),
+        other=(),
+    ),
+    Partition(
+        name="aws-iso-b",
+        sts="us-isob-east-1",
+        account_api=False,
+        workspaces=("us-isob-east-1",),
+        pools=frozenset(("us-isob-east-1",)),
+        opt_in=frozenset(),
+        other=("us-isob-west-1",),
+    ),
+    Partition(
+        name="aws-iso-e",
+        sts="eu-isoe-west-1",
+        account_api=False,
+        workspaces=(),
+        pools=frozenset(),
+        opt_in=frozenset(),
+        other=("eu-isoe-west-1",),
+    ),
+    Partition(
+        name="aws-iso-f",
+        sts="us-isof-south-1",
+        account_api=False,
+        workspaces=(),
+        pools=frozenset(),
+        opt_in=frozenset(),
+        other=("us-isof-east-1", "us-isof-south-1"),
+    ),
+    Partition(
+        name="aws-eusc",
+        sts="eusc-de-east-1",
+        account_api=False,
+        workspaces=(),
+        pools=frozenset(),
+        opt_in=frozenset(),
+        other=("eusc-de-east-1",),
+    ),
+)
+_BY_NAME: Final = {each.name: each for each in _PARTITIONS}
+
+
 def partitions() -> Mapping[str, Partition]:
     """Return the catalogue that ships with poolcensus, by the partition's name."""
-    text = Path(__file__).with_name("partitions.toml").read_text(encoding="utf-8")
-    return {
-        name: Partition(
-            name=name,
-            sts=table["sts"],
-            workspaces=tuple(table["workspaces"]),
-            pools=frozenset(table["pools"]),
-            opt_in=frozenset(table["opt_in"]),
-            other=tuple(table["other"]),
-            account_api=table["account_api"],
-        )
-        for name, table in tomllib.loads(text).items()
-    }
+    return _BY_NAME
 
 
 def known_regions() -> frozenset[str]:

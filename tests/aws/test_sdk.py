@@ -108,10 +108,10 @@ async def test_many_profiles_are_opened_from_one_reading_of_the_configuration(
     monkeypatch.setattr(configloader, "load_config", load)
     async with Sdk(profile=None, endpoint_url=None) as sdk:
         with pytest.raises(SettingsError, match='Profile "gone" not found in your AWS config'):
-            sdk.of_profile("gone")
-        for name, region in regions.items():
-            async with sdk.of_profile(name) as other:
-                assert other.region == region
+            await sdk.of_profiles(["gone"])
+        for name, other in (await sdk.of_profiles(regions)).items():
+            async with other:
+                assert other.region == regions[name]
     assert read == [str(configuration)]
 
 

@@ -11,7 +11,18 @@ import pytest
 
 # By the module that relies on it. The digests are of botocore 1.40.61 and aiobotocore 2.25.1.
 _RELIED_ON = {
-    "poolcensus.aws.sdk": {
+    "poolcensus.aws.plain": {
+        "botocore.credentials:create_credential_resolver": "7e85866bddf0eb76",
+        "botocore.credentials:EnvProvider.load": "668d3c9726e149ae",
+        "botocore.credentials:EnvProvider._create_credentials_fetcher": "b0dc9b15012ce1a1",
+        "botocore.credentials:SharedCredentialProvider.load": "86cd0e099892ec21",
+        "botocore.credentials:ConfigProvider.load": "590de6c9e571677c",
+        "botocore.configloader:raw_config_parse": "18cd7f7a68a1b2b8",
+        "botocore.configloader:build_profile_map": "d567667e558dee08",
+        "botocore.configprovider:ConfiguredEndpointProvider.provide": "fc0fca2b8050ede8",
+        "botocore.utils:get_environ_proxies": "8c6f833d59c75dee",
+    },
+    "poolcensus.aws.sdk_session": {
         "botocore.session:Session.full_config.fget": "b08e11e6f574db45",
         "botocore.session:Session._build_profile_map": "af05c6bba60416bd",
         "botocore.httpsession:get_cert_path": "142075cf59813df4",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from census_lab import Lab
-    from poolcensus.model import Plan
+    from poolcensus.planned import Plan
 
     Start = Callable[..., Coroutine[None, None, Lab]]
 

@@ -18,12 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from poolcensus.config import Settings
-    from poolcensus.model import (
-        Manifest,
-        Plan,
-        Progress,
-        TargetResult,
-    )
+    from poolcensus.model import Manifest, Progress, TargetResult
+    from poolcensus.planned import Plan
 
 
 @pytest.fixture

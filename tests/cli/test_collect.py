@@ -198,7 +198,7 @@ def test_a_signal_after_the_snapshot_was_published_changes_nothing(
     )
 
 
-@pytest.mark.parametrize(("step", "code"), [("_write_metrics", 0), ("notify", 3), ("_report", 3)])
+@pytest.mark.parametrize(("step", "code"), [("_write_metrics", 0), ("_notify", 3), ("_report", 3)])
 def test_a_signal_in_a_step_after_that_ends_it_with_the_code_of_the_snapshot(
     library: FakeLibrary,
     monkeypatch: pytest.MonkeyPatch,
@@ -211,7 +211,9 @@ def test_a_signal_in_a_step_after_that_ends_it_with_the_code_of_the_snapshot(
     before = [signal.getsignal(each) for each in running.SIGNALS]
     left: list[int] = []
     monkeypatch.setattr(running, "_leave", left.append)
-    monkeypatch.setattr(f"poolcensus.cli.collect.{step}", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(
+        f"poolcensus.cli.collect.{step}", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM)
+    )
     main(["collect"])
     assert left == [code]
     assert (

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from poolcensus.cli.columns import Grid
-    from poolcensus.model import Manifest, Plan, TargetResult
+    from poolcensus.model import Manifest, TargetResult
+    from poolcensus.planned import Plan
 
 EVIL = "[red]\x1b[2J\x1b]0;owned\x07\u202eevil\nname :boom:"
 

@@ -224,3 +224,39 @@ def test_the_line_that_signal_handlers_write_is_that_of_the_log(capsys: pytest.C
     times = [datetime.fromisoformat(str(each.pop("timestamp"))) for each in (logged, written)]
     assert times[0].utcoffset() == times[1].utcoffset() == timedelta(0)
     assert logged == written
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_exit_functions_run_and_what_they_print_is_printed(code: int) -> None:
+    script = (
+        "import atexit, threading\n"
+        "from poolcensus import cli\n"
+        "from poolcensus.__main__ import main\n"
+        "def run():\n"
+        "    atexit.register(print, 'called', end='')\n"
+        "    threading.Thread(target=print, args=('ended',)).start()\n"
+        f"    return {code}\n"
+        "cli.main = run\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONUNBUFFERED": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (code, "ended\ncalled", "")
+
+
+def test_a_bug_ends_as_python_ends() -> None:
+    script = (
+        "import sys\n"
+        "from poolcensus import cli\n"
+        "from poolcensus.__main__ import main\n"
+        "cli.main = lambda: 1 // 0\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.endswith("ZeroDivisionError: integer division or modulo by zero\n")

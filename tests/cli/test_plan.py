@@ -13,12 +13,13 @@ from rich.console import Console
 
 from poolcensus.cli import main, summaries
 from poolcensus.cli.output import plan_object
-from poolcensus.model import Account, Caller, Estimate, EstimateStep, OrganizationInfo, SkippedAccount
+from poolcensus.model import Account, Caller, OrganizationInfo, SkippedAccount
+from poolcensus.planned import Estimate, EstimateStep
 from poolcensus.scope.account_list import read_account_list
 
 if TYPE_CHECKING:
     from ended_census import FakeLibrary
-    from poolcensus.model import Plan
+    from poolcensus.planned import Plan
 
 ESTIMATE = Estimate(
     75.2,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
@@ -315,3 +317,34 @@ async def test_whatever_happens_the_limits_hold(
     assert len(run.delays) == run.attempts - 1
     assert all(0 <= delay <= 20 for delay in run.delays)
     assert 0 <= run.quota.left <= capacity
+
+
+def test_the_first_retries_wait_for_what_they_take_in_a_thread() -> None:
+    program = """
+import asyncio, sys
+from blockbuster import blockbuster_ctx
+from poolcensus.errors import ThrottledError
+from poolcensus.flow.concurrency import RetryQuota
+from poolcensus.flow.retry import Retrier, RetryPolicy
+
+async def call(retrier):
+    async def attempt():
+        return 1
+    error = ThrottledError("slow", code="Throttling", status=400)
+    return await retrier.again(attempt, error, quota=RetryQuota())
+
+async def main():
+    retrier = Retrier(RetryPolicy(first_wait=0.001, throttle_floor=0.0))
+    print("tenacity" in sys.modules)
+    calls = []
+    # In each turn of the loop another one, until the first is done.
+    while not calls or not calls[0].done():
+        calls.append(asyncio.create_task(call(retrier)))
+        await asyncio.sleep(0)
+    print(sum(await asyncio.gather(*calls)) == len(calls))
+
+with blockbuster_ctx("poolcensus"):
+    asyncio.run(main())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("False\nTrue\n", "")

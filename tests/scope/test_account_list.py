@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poolcensus.errors import SettingsError
-from poolcensus.model import Account, Caller, Plan, SkippedAccount
+from poolcensus.model import Account, Caller, SkippedAccount
+from poolcensus.planned import Plan
 from poolcensus.scope.account_choice import AccountChoice
 from poolcensus.scope.account_list import accounts_digest, read_account_list, write_account_list
 from poolcensus.scope.accounts import AccountListing

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
+
+import msgspec
 
 from poolcensus.aws.faults import LONGEST_MESSAGE
 from poolcensus.config.roles import arn_of, partition_of
@@ -27,8 +27,7 @@ _LONGEST_CHAINED_SESSION: Final = 3600
 _HUB_ACTIONS: Final = ("sts:AssumeRole", "sts:SetSourceIdentity", "sts:TagSession")
 
 
-@dataclass(frozen=True, slots=True)
-class RoleOverride:
+class RoleOverride(msgspec.Struct, frozen=True):
     """What one account has in place of the run's role.
 
     `role` is a name or the template of an ARN. With a `profile` its credentials are used: as they are, or to
@@ -40,8 +39,7 @@ class RoleOverride:
     profile: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Role:
+class Role(msgspec.Struct, frozen=True):
     """A role, and the external ID that its trust policy asks for."""
 
     arn: str
@@ -53,8 +51,7 @@ class Role:
         return self.arn.split(":")[4]
 
 
-@dataclass(frozen=True, slots=True)
-class SessionSettings:
+class SessionSettings(msgspec.Struct, frozen=True):
     """What is asked for a session. `duration` is in seconds, `policy` narrows sessions in the accounts."""
 
     name: str
@@ -137,7 +134,7 @@ def session_policy(permissions: Iterable[str]) -> str:
     With it even an administrator's role is harmless.
     """
     statement = {"Effect": "Allow", "Action": [*permissions], "Resource": "*"}
-    return json.dumps({"Version": "2012-10-17", "Statement": [statement]}, separators=(",", ":"))
+    return msgspec.json.encode({"Version": "2012-10-17", "Statement": [statement]}).decode()
 
 
 def default_session_name(caller: Caller) -> str:

@@ -141,8 +141,9 @@ async def open_aws(
         first = settings.sts_region or sdk.region or _FIRST_STS
         # A service model of no use is told before anything is called.
         await sdk.template(operation.service, first, operation.method)
-        named = sorted({each.profile for each in overrides.values() if each.profile is not None})
-        sdks = {name: sdk.of_profile(name) for name in named}
+        sdks = await sdk.of_profiles(
+            {each.profile for each in overrides.values() if each.profile is not None}
+        )
         caller, answered = await identify(sdk, channel, caller_credentials, first, second_sts_region(first))
         if parts > 1:
             channel.limiter.bound(caller.account_id, max(settings.per_account // parts, 1))

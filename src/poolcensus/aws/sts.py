@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import sha256
@@ -110,8 +109,7 @@ def tell_of_second_region(first: str, second: str, error: CallError) -> None:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class RoleSession:
+class RoleSession(msgspec.Struct, frozen=True):
     """What sts:AssumeRole gave. `lifetime` is seconds from when it was asked for."""
 
     credentials: Credentials

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from contextlib import aclosing, asynccontextmanager, contextmanager
+from importlib import import_module
 from typing import TYPE_CHECKING, Self
 
 import anyio
 
 from poolcensus.census.cluster import open_workers
-from poolcensus.census.planning import with_estimate
 from poolcensus.census.publication import Publication
-from poolcensus.census.run import Run, check_accounts
+from poolcensus.census.run import Run
 from poolcensus.config.cluster import EngineKind
 from poolcensus.engine.sinks import EventSink, PageSink, RecordSink
 from poolcensus.engine.streams import Stream
 from poolcensus.errors import SettingsError
-from poolcensus.loops import require_asyncio
+from poolcensus.loops import in_thread, require_asyncio
 from poolcensus.model import Target
 from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.scope.joining import naming, open_all, prepare_all
-from poolcensus.scope.planning import joined_plan, plan_of
 from poolcensus.storage.destination import checked_place, is_in_s3
 from poolcensus.tracing import tracing
 
@@ -33,17 +32,9 @@ if TYPE_CHECKING:
     from poolcensus.config import Settings
     from poolcensus.engine.engine import Sink
     from poolcensus.engine.streams import Outlet
-    from poolcensus.model import (
-        FailureGroup,
-        Outcome,
-        OutdatedGap,
-        Page,
-        Plan,
-        PoolRecord,
-        Progress,
-        TargetResult,
-    )
+    from poolcensus.model import FailureGroup, Outcome, OutdatedGap, Page, PoolRecord, Progress, TargetResult
     from poolcensus.operations import Operation
+    from poolcensus.planned import Plan
     from poolcensus.scope.joining import Joined
     from poolcensus.scope.opening import Opened
     from poolcensus.snapshot import Snapshot, SnapshotInfo
@@ -207,17 +198,11 @@ class Census:
 
         Calls member accounts only to ask which regions they have enabled.
         """
-        async with self._open() as organizations:
-            plans = []
-            for opened in organizations:
-                with naming(opened.name):
-                    plans.append(await self._plan_of(opened))
-            return await with_estimate(joined_plan(plans), self.settings, self.operation)
+        await in_thread(import_module, "poolcensus.census.planning")
+        from poolcensus.census.planning import make_plan  # noqa: PLC0415 - for those who want a plan
 
-    async def _plan_of(self, opened: Opened) -> Plan:
-        accounts = tuple([account async for batch in opened.listing.accounts() for account in batch])
-        check_accounts(len(accounts), opened, self.settings)
-        return await plan_of(opened, self.operation, accounts)
+        async with self._open() as organizations:
+            return await make_plan(organizations, self.settings, self.operation)
 
     @asynccontextmanager
     async def _prepare(

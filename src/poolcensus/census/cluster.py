@@ -5,9 +5,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from poolcensus.census.taking import take_part
 from poolcensus.config.cluster import EngineKind
-from poolcensus.config.secrets import environment_of, without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -25,7 +23,9 @@ async def open_workers(settings: Settings) -> AsyncIterator[Workers | None]:
     if settings.engine is EngineKind.LOCAL:
         yield None
         return
-    from poolcensus.workers.dask import (  # noqa: PLC0415 - for those who ask for it alone
+    from poolcensus.census.taking import take_part  # noqa: PLC0415 - for those who ask for workers alone
+    from poolcensus.config.secrets import environment_of, without_secrets  # noqa: PLC0415 - see above
+    from poolcensus.workers.dask import (  # noqa: PLC0415 - see above
         NO_WORKERS_SECONDS,
         dask_workers,
     )

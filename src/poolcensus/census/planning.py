@@ -1,4 +1,4 @@
-"""The estimate of a plan, with what the newest snapshot at the destination tells."""
+"""A plan, and its estimate with what the newest snapshot at the destination tells."""
 
 from __future__ import annotations
 
@@ -6,25 +6,41 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from poolcensus.census.run import check_accounts
 from poolcensus.config.values import RegionStatusSource
 from poolcensus.errors import FatalError, SnapshotError
 from poolcensus.loops import in_thread
 from poolcensus.model import Outcome
 from poolcensus.scope.estimate import LastRun, Limits, estimate
+from poolcensus.scope.joining import naming
+from poolcensus.scope.planning import joined_plan, plan_of
 from poolcensus.snapshot import Scope, Snapshot, long_targets
 from poolcensus.storage.destination import STANDARD_OUTPUT, is_in_s3
 from poolcensus.storage.naming import LATEST
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from poolcensus.config import Settings
-    from poolcensus.model import Plan
     from poolcensus.operations import Operation
+    from poolcensus.planned import Plan
+    from poolcensus.scope.opening import Opened
 
 _READ = (Outcome.OK, Outcome.EMPTY)
 
 
-async def with_estimate(plan: Plan, settings: Settings, operation: Operation) -> Plan:
-    """Return the plan with an estimate of its time."""
+async def make_plan(organizations: Sequence[Opened], settings: Settings, operation: Operation) -> Plan:
+    """Return what a run would do, with an estimate of its time. Raises a FatalError without an account."""
+    plans = []
+    for opened in organizations:
+        with naming(opened.name):
+            accounts = tuple([account async for batch in opened.listing.accounts() for account in batch])
+            check_accounts(len(accounts), opened, settings)
+            plans.append(await plan_of(opened, operation, accounts))
+    return await _with_estimate(joined_plan(plans), settings, operation)
+
+
+async def _with_estimate(plan: Plan, settings: Settings, operation: Operation) -> Plan:
     last = None
     # A destination that is not there yet, or can't be read, is no trouble of a plan.
     with suppress(SnapshotError, FatalError):

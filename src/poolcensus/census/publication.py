@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from poolcensus.census.places import Places
-from poolcensus.census.spread import Spread
 from poolcensus.errors import DestinationError, NotPublishedError, SnapshotError
 from poolcensus.format.times import utc_now
 from poolcensus.loops import in_thread
@@ -138,6 +137,8 @@ class Publication:
             former = _PreviousRun(interrupted, writer) if interrupted is not None else None
             spread = None
             if workers is not None:
+                from poolcensus.census.spread import Spread  # noqa: PLC0415 - for runs that have workers
+
                 spread = Spread(workers, Places(workers), header.snapshot_id, writer)
             await run.take(organizations, writer, await _long_targets(self._place), former, spread)
             self.closed = await self._closed_since_newest(run.closed_targets)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from poolcensus.census.spread import SpreadEngine
 from poolcensus.engine.engine import SLOWEST_SHOWN, Engine, EngineLimits
 from poolcensus.engine.failures import FailureTally
 from poolcensus.engine.known_gaps import KnownGaps
@@ -24,7 +23,7 @@ from poolcensus.scope.joining import naming
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from poolcensus.census.spread import Spread
+    from poolcensus.census.spread import Spread, SpreadEngine
     from poolcensus.config import Settings
     from poolcensus.engine.engine import PreviousRun, Sink
     from poolcensus.model import FailureGroup, Outcome, OutdatedGap, TargetResult
@@ -116,6 +115,8 @@ class Run:
         )
 
     def _spread(self, opened: Opened, sink: Sink, spread: Spread, former: PreviousRun | None) -> SpreadEngine:
+        from poolcensus.census.spread import SpreadEngine  # noqa: PLC0415 - for runs that have workers
+
         settings = self._settings.by_organization()[opened.name]
         return SpreadEngine(opened, sink, spread, settings, operation=self._operation, former=former)
 

@@ -10,7 +10,6 @@ import click
 from poolcensus.cli import logs
 from poolcensus.cli.command import Command
 from poolcensus.cli.exits import ExitCode, StoppedError, code_of
-from poolcensus.cli.notify import Ending, notify
 from poolcensus.cli.options import EVERYTHING, read_settings, settings_options
 from poolcensus.cli.publishing import (
     code_of_snapshot,
@@ -100,7 +99,7 @@ def collect(
                 *_outdated(census, manifest),
             )
             _write_metrics(settings.metrics_file, code, census, manifest)
-            notify(settings, census, Ending(code, manifest, failure, stopped=stopped))
+            _notify(settings, census, manifest, code=code, failure=failure, stopped=stopped)
     return snapshot, census.failures
 
 
@@ -140,6 +139,22 @@ def _report(
         )
     if settings.json_output:
         write_manifest(manifest)
+
+
+def _notify(
+    settings: Settings,
+    census: Census,
+    manifest: Manifest | None,
+    *,
+    code: int,
+    failure: Exception | None,
+    stopped: bool,
+) -> None:
+    if settings.notify_command is None:
+        return
+    from poolcensus.cli.notify import Ending, notify
+
+    notify(settings, census, Ending(code, manifest, failure, stopped=stopped))
 
 
 def _write_metrics(file: Path | None, code: int, census: Census, manifest: Manifest | None) -> None:

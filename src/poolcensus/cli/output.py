@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
-    from poolcensus.model import Account, JsonObject, Plan
+    from poolcensus.model import Account, JsonObject
+    from poolcensus.planned import Plan
     from poolcensus.snapshot import Decision, LockHolder, SnapshotInfo
 
 # Few enough that a reader who wants the first lines soon has them.

@@ -18,7 +18,7 @@ from poolcensus.config.sources import settings_file
 
 if TYPE_CHECKING:
     from poolcensus.config import Settings
-    from poolcensus.model import Plan
+    from poolcensus.planned import Plan
 
 
 @click.command(

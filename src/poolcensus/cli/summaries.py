@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
     from rich.text import Text
 
-    from poolcensus.model import Estimate, Manifest, Plan, SkippedAccount
+    from poolcensus.model import Manifest, SkippedAccount
+    from poolcensus.planned import Estimate, Plan
 
 # Of a list of hundreds of accounts: enough to tell it from another. `show --json` has all of them.
 _VALUES_SHOWN = 10

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -212,6 +211,8 @@ def _table(file: Path, raw: bytes) -> Mapping[str, object]:
         line, column = _position(raw[: error.start].decode("utf-8", "replace"))
         message = f"{file}: not valid TOML at line {line}, column {column}: a byte that is not UTF-8"
         raise SettingsError(message) from None
+    import tomllib  # noqa: PLC0415 - for those who have a file
+
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 import time
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from importlib import import_module
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypeVar
 
 import anyio
 import msgspec
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential
 
 from poolcensus.errors import (
     BadResponseError,
@@ -22,10 +22,13 @@ from poolcensus.errors import (
     UnrecognizedCredentialsError,
 )
 from poolcensus.flow.concurrency import RetryQuota
+from poolcensus.loops import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from contextlib import AbstractContextManager
+
+    from tenacity import RetryCallState
 
 T = TypeVar("T")
 
@@ -63,6 +66,9 @@ class Retry(NamedTuple):
 class Retrier:
     """Makes a call again while its error says that it may help and its limits last."""
 
+    # A module that another thread is still importing is in `sys.modules` already.
+    _can_retry: ClassVar[bool] = False
+
     def __init__(
         self,
         policy: RetryPolicy,
@@ -76,7 +82,12 @@ class Retrier:
         self._sleep = sleep
         # Of its own: a service that has seeded the module's generator finds it where it left it.
         self._jitter = jitter or random.Random().random  # noqa: S311 - nothing secret
-        self._backoff = wait_exponential(multiplier=policy.first_wait, max=policy.longest_wait)
+
+    @classmethod
+    def load(cls) -> None:
+        """Load what retries take. Blocks; otherwise the first one loads it in a thread."""
+        import_module("tenacity")
+        cls._can_retry = True
 
     async def again(
         self,
@@ -94,6 +105,12 @@ class Retrier:
         for. Each wait is made inside `pause(error)`.
         Raises the last error of the last attempt.
         """
+        # It takes 10 to 30 ms to import, with what it knows of other libraries that are installed.
+        if not self._can_retry:
+            await in_thread(self.load)
+        from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential  # noqa: PLC0415 - see above
+
+        backoff = wait_exponential(multiplier=self._policy.first_wait, max=self._policy.longest_wait)
         # Its first turn replays the failure, so that tenacity counts attempts and waits as it always does.
         replay: list[RetryableError] = [first]
         last_cost = 0
@@ -126,7 +143,7 @@ class Retrier:
 
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(RetryableError),
-            wait=self._wait,
+            wait=lambda state: self._wait(state, backoff(state)),
             stop=stop,
             sleep=sleep,
             reraise=True,
@@ -135,11 +152,11 @@ class Retrier:
         quota.succeeded(last_cost)
         return result
 
-    def _wait(self, state: RetryCallState) -> float:
+    def _wait(self, state: RetryCallState, backoff: float) -> float:
         error = _error(state)
         if isinstance(error, ExpiredError | ClockSkewError) and state.attempt_number == 1:
             return 0.0
-        delay = self._backoff(state) * self._jitter()
+        delay = backoff * self._jitter()
         if isinstance(error, ThrottledError):
             delay = max(delay, self._policy.throttle_floor)
         return max(delay, min(error.retry_after or 0.0, self._policy.longest_wait))

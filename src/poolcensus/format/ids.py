@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 _TIME: Final = "%Y%m%dT%H%M%SZ"
-_ID: Final = re.compile(r"([0-9]{8}T[0-9]{6}Z)-[0-9a-f]{6}")
+_ID: Final = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z-[0-9a-f]{6}", re.ASCII)
 _LIKE_ANY_ID: Final = "00000000T000000Z-000000"
 
 
@@ -28,7 +28,9 @@ def parse_snapshot_id(text: str) -> datetime:
     if match is None:
         raise ValueError(f"not a snapshot id: {text!r}")
     try:
-        return datetime.strptime(match[1], _TIME).replace(tzinfo=UTC)
+        # Python's strptime loads its table of the locale, and takes ten times as long.
+        year, month, day, hour, minute, second = map(int, match.groups())
+        return datetime(year, month, day, hour, minute, second, tzinfo=UTC)
     except ValueError:
         raise ValueError(f"not a snapshot id, its time does not exist: {text!r}") from None
 

@@ -25,7 +25,8 @@ from poolcensus.version import TOOL
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from poolcensus.model import JsonObject, JsonValue, Plan
+    from poolcensus.model import JsonObject, JsonValue
+    from poolcensus.planned import Plan
 
 _KIND: Final = "poolcensus-accounts"
 _VERSION: Final = 1

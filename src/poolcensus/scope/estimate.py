@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from poolcensus.model import Estimate, EstimateStep
+from poolcensus.planned import Estimate, EstimateStep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -9,7 +9,6 @@ import msgspec
 from poolcensus.aws.roles import RoleOverride
 from poolcensus.errors import SettingsError
 from poolcensus.scope.account_entry import ACTIVE
-from poolcensus.scope.account_file import read_accounts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -38,6 +37,11 @@ def join_files(paths: Iterable[str], extra_regions: Iterable[str] = ()) -> FileA
 
     Blocks. Raises SettingsError for a file that is wrong, and for two that contradict.
     """
+    paths = [*paths]
+    if not paths:
+        return FileAccounts()
+    from poolcensus.scope.account_file import read_accounts  # noqa: PLC0415 - few runs have files
+
     entries: dict[str, AccountEntry] = {}
     said_in: dict[str, str] = {}
     repeated: dict[str, None] = {}

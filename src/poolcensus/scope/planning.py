@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import anyio
 
 from poolcensus.errors import CallError, first_reason_raised
-from poolcensus.model import OrganizationInfo, Plan
+from poolcensus.model import OrganizationInfo
+from poolcensus.planned import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,22 +1,38 @@
-"""Snapshots: what they are written to, how they are published, read and verified."""
+"""Snapshots: what they are written to, how they are published, read and verified.
+
+What a census has no use for is loaded when it is first used.
+"""
 
 from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from poolcensus.format.ids import is_snapshot_id, new_snapshot_id, parse_snapshot_id
 from poolcensus.snapshot.info import SnapshotInfo
 from poolcensus.snapshot.inventory import Inventory, list_snapshots, take_inventory
 from poolcensus.snapshot.journal import JournalHeader
 from poolcensus.snapshot.merge import merge
-from poolcensus.snapshot.prune import Pruning, prune
 from poolcensus.snapshot.reader import Snapshot, long_targets
-from poolcensus.snapshot.refused import RefusedRun, refused_run
 from poolcensus.snapshot.resume import Interrupted, interrupted_run
-from poolcensus.snapshot.retention import Decision, Keep, Reason, decide
 from poolcensus.snapshot.scope import Scope
 from poolcensus.snapshot.unlock import unlock
-from poolcensus.snapshot.verify import Problem, ProblemKind, verify
 from poolcensus.snapshot.writer import SnapshotWriter
 from poolcensus.storage.holder import LockHolder
+
+if TYPE_CHECKING:
+    from poolcensus.snapshot.pruning import Pruning, prune
+    from poolcensus.snapshot.refused import RefusedRun, refused_run
+    from poolcensus.snapshot.retention import Decision, Keep, Reason, decide
+    from poolcensus.snapshot.verification import Problem, ProblemKind, verify
+
+# None of the modules is called as what it has: Python would take the module for it.
+_HOME_OF = {
+    **dict.fromkeys(("Pruning", "prune"), "pruning"),
+    **dict.fromkeys(("RefusedRun", "refused_run"), "refused"),
+    **dict.fromkeys(("Decision", "Keep", "Reason", "decide"), "retention"),
+    **dict.fromkeys(("Problem", "ProblemKind", "verify"), "verification"),
+}
 
 __all__ = [
     "Decision",
@@ -48,3 +64,12 @@ __all__ = [
     "unlock",
     "verify",
 ]
+
+
+def __getattr__(name: str) -> object:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value

@@ -8,10 +8,10 @@ snapshot whole or not at all. Whatever goes wrong underneath is a `DestinationEr
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Self, TypeVar
 
+import msgspec
 from anyio import to_thread
 
 from poolcensus.format.ids import parse_snapshot_id
@@ -81,8 +81,7 @@ class DraftFile(ABC):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(msgspec.Struct, frozen=True):
     """What a file gets next: `parts`, packed where there is a `packer`, and its end if it is the `last`."""
 
     file: DraftFile

@@ -12,7 +12,7 @@ from botocore.exceptions import BotoCoreError, ProfileNotFound
 
 from poolcensus.aws.chain_failures import without_passwords
 from poolcensus.aws.endpoints import endpoint_problem
-from poolcensus.aws.sdk import profile_not_found
+from poolcensus.aws.sdk_session import profile_not_found
 from poolcensus.aws.transport.proxies import Proxies
 from poolcensus.aws.transport.tls import trusting
 from poolcensus.errors import CensusError, SettingsError

@@ -1,0 +1,170 @@
+"""The session of the SDK: its configuration, its credential chain, and the clients that form requests.
+
+A client prepares one request for each operation and region (endpoint rules, FIPS, dualstack,
+`AWS_ENDPOINT_URL_*`, headers).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, Protocol, cast
+
+import botocore.session
+from botocore.exceptions import BotoCoreError, ConfigParseError, ProfileNotFound
+from botocore.httpsession import get_cert_path
+
+from poolcensus import partitions
+from poolcensus.aws.chain import Chain
+from poolcensus.aws.chain_failures import malformed_file, os_error_in_words
+from poolcensus.aws.credential_process import Reason
+from poolcensus.aws.endpoints import check_endpoints
+from poolcensus.aws.request_forms import ClientSession, RequestForms
+from poolcensus.aws.sdk_data import read_fast
+from poolcensus.aws.signing import is_header_value
+from poolcensus.aws.transport.proxies import Proxies
+from poolcensus.errors import FatalError, SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+class _PreparedRequest(Protocol):
+    """What is used of a request that the SDK is about to send."""
+
+    url: str
+    headers: Mapping[str, str | bytes]
+
+
+class _Session(ClientSession, Protocol):
+    """What is used of botocore's session beyond the chain."""
+
+    _config: Mapping[str, Mapping[str, object]]
+
+    def register(self, name: str, handler: Callable[..., object]) -> None: ...
+
+
+# A label of a host name, as the SDK has it, but for the line break that it lets pass at the end.
+_REGION = re.compile(r"(?!-)[a-zA-Z0-9-]{1,63}(?<!-)")
+
+
+class SdkSession:
+    """One session of the SDK. Blocks, also when it is made, and is for one thread at a time.
+
+    `parsed` is the configuration, where it has been read. Raises SettingsError where it can't be read.
+    """
+
+    def __init__(
+        self,
+        profile: str | None,
+        endpoint_url: str | None,
+        parsed: Mapping[str, Mapping[str, object]] | None = None,
+    ) -> None:
+        self._profile = profile
+        self._endpoint_url = endpoint_url
+        self._parsed = parsed
+        self._proxies = Proxies()
+        self._session = self._open_session()
+        self.chain = Chain(self._session, self._open_session)
+        self.forms = RequestForms(self._session, endpoint_url, self._proxies)
+
+    def parsed_with(self, name: str) -> Mapping[str, Mapping[str, object]]:
+        """Return the configuration. Raises SettingsError where it has no profile of this name."""
+        parsed = self._session.full_config
+        if name not in parsed.get("profiles", {}):
+            raise SettingsError(profile_not_found(ProfileNotFound(profile=name)))
+        return parsed
+
+    def _open_session(self) -> _Session:
+        try:
+            session = cast("_Session", botocore.session.Session(profile=self._profile))
+            if self._parsed is not None:
+                # The files of a thousand profiles take a tenth of a second to parse. An SDK that keeps them
+                # elsewhere reads them again, as does a session that is opened anew.
+                session._config, self._parsed = self._parsed, None  # noqa: SLF001 - there is no public way
+            session.get_scoped_config()
+            read_fast(session)
+            # Tokens of the global STS endpoint are refused in opt-in regions.
+            session.set_config_variable("sts_regional_endpoints", "regional")
+            # The chain's own clients send what it has found.
+            session.register("before-send", _refuse_unfit_headers)
+            session.register("before-send", self._refuse_unfit_proxy)
+            region = _region(session)
+            if region is not None:
+                session.set_config_variable("region", region)
+            if self._endpoint_url is None:
+                check_endpoints(session)
+        except SettingsError:
+            raise
+        except ProfileNotFound as error:
+            raise SettingsError(profile_not_found(error)) from None
+        except ConfigParseError as error:
+            raise SettingsError(f"{_capitalized(malformed_file(error))}. Correct it there.") from None
+        except BotoCoreError as error:
+            raise SettingsError(f"The AWS config can't be read: {error}.") from None
+        except OSError as error:
+            raise FatalError(f"The AWS config can't be read: {os_error_in_words(error)}.") from None
+        # A section may hold anything where the SDK expects a text: it raises TypeError, AttributeError, …
+        except Exception as error:  # noqa: BLE001 - the SDK raises anything on a malformed section
+            raise SettingsError(
+                f"The AWS config is malformed ({type(error).__name__}). Correct the profile's section there."
+            ) from None
+        return session
+
+    def _refuse_unfit_proxy(self, request: _PreparedRequest, **_: object) -> None:
+        self._proxies.of(request.url)
+
+    @property
+    def region(self) -> str | None:
+        """The region of the caller's configuration, if it names one."""
+        region = self._session.get_config_variable("region")
+        return None if region is None else str(region)
+
+    @property
+    def ca_bundle(self) -> str | None:
+        """The file or folder of the authorities that are trusted."""
+        configured = self._session.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")
+        if configured is not None and not isinstance(configured, str):
+            raise SettingsError("ca_bundle in your AWS config is not the path of a file or folder.")
+        path = get_cert_path(configured or True)
+        return str(path) if path else None
+
+
+def _region(session: _Session) -> str | None:
+    """Return the region to begin with: the configured one, or one of the partition of the role."""
+    configured = session.get_config_variable("region")
+    region = configured or os.environ.get("AWS_REGION")
+    if region:
+        if not isinstance(region, str) or not _REGION.fullmatch(region):
+            raise SettingsError(
+                "The region of your AWS config is not the name of a region. Correct AWS_REGION,"
+                " AWS_DEFAULT_REGION, or the region of the profile."
+            )
+        return region
+    role = session.get_scoped_config().get("role_arn") or os.environ.get("AWS_ROLE_ARN")
+    partition = role.split(":")[1] if isinstance(role, str) and role.count(":") >= 5 else ""
+    known = partitions.partitions().get(partition)
+    return known.sts if known is not None else None
+
+
+def _refuse_unfit_headers(request: _PreparedRequest, **_: object) -> None:
+    for value in request.headers.values():
+        text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
+        if not is_header_value(text):
+            raise Reason(
+                "the credentials that it assumes a role with hold a character that can't stand in a header,"
+                " such as a line break"
+            )
+
+
+def profile_not_found(error: ProfileNotFound) -> str:
+    """Return the sentence for a profile that is not there."""
+    name = error.kwargs.get("profile")
+    return (
+        f"Profile \"{name}\" not found in your AWS config. Run 'aws configure list-profiles' to see the"
+        " available ones."
+    )
+
+
+def _capitalized(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]
