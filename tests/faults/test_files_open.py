@@ -47,7 +47,7 @@ def test_forty_open_files_are_enough(serve: Serve, bench: Bench) -> None:
     assert (snapshot.manifest.totals.pools, snapshot.manifest.totals.retries) == (120, 0)
 
 
-@pytest.mark.parametrize("limit", [8, 10])
+@pytest.mark.parametrize("limit", [8, 9, 10])
 def test_too_few_open_files_are_one_sentence(simulator: Served, bench: Bench, limit: int) -> None:
     assert_one_sentence(_collect(bench, simulator, limit), 1, "Too many open files")
     assert [each.name for each in (bench.folder / "snapshots").iterdir()] in ([".lock"], [])

@@ -131,8 +131,14 @@ class FolderDraft(Draft):
     def discard(self) -> None:
         """Remove the draft unless it is published. Blocks."""
         self._abandoned = True
+        names = list(self._files)
         self._close_files()
         if self._made and not self._published and not self._suspended:
+            # By their names: to look for them takes a file descriptor, of which there may be none.
+            with contextlib.suppress(OSError):
+                for name in names:
+                    (self._folder / name).unlink()
+                self._folder.rmdir()
             shutil.rmtree(self._folder, ignore_errors=True)
             self._made = False
 
