@@ -89,8 +89,8 @@ if TYPE_CHECKING:
         refused_run,
     )
 
-    # From their modules, which are called as they are: mypy would take the modules for them.
-    from poolcensus.snapshot.merge import merge
+    # From their modules: mypy would take some for the modules, which are called as they are.
+    from poolcensus.snapshot.merging import merge
     from poolcensus.snapshot.pruning import Pruning, prune
     from poolcensus.snapshot.unlock import unlock
     from poolcensus.snapshot.verification import Problem, ProblemKind, verify

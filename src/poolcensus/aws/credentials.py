@@ -6,7 +6,9 @@ Roles are assumed with the caller's credentials, a profile's, or those of the la
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
+
+import msgspec
 
 from poolcensus.aws.caller import CallerCredentials
 from poolcensus.aws.profiles import AccountOfProfile
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from poolcensus.model import Caller
 
 
-class Principal(NamedTuple):
+class Principal(msgspec.Struct, frozen=True):
     """Who assumes a role: the source of the credentials, the account that they belong to, and its name.
 
     `chained` says that they are a role's, `begins` that no hub role has been assumed before.

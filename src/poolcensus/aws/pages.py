@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
 
 from poolcensus.aws.call import Call
 from poolcensus.aws.json_api import TokenTrail, bad_response, json_object
@@ -149,7 +150,7 @@ class TargetPages:
         self._left[:0] = [
             reader.begin(each)
             for ids in others
-            for each in reader.operation.listings(replace(reader.query, ids=ids))
+            for each in reader.operation.listings(msgspec.structs.replace(reader.query, ids=ids))
         ]
         self.ended = not self._left
 

@@ -7,8 +7,10 @@ left to it.
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
+
+import msgspec
 
 from poolcensus.aws.plain import plain_regions
 from poolcensus.aws.signing import RequestTemplate
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from poolcensus.aws.signing import SdkOperation
 
 
-class _Shape(NamedTuple):
+class _Shape(msgspec.Struct, frozen=True):
     """What the operations of a service have in common. `home` is the only region that has an endpoint."""
 
     content_type: str

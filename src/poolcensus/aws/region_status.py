@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from poolcensus.aws.management_way import ManagementWay
 from poolcensus.aws.region_status_cache import StatusCache
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 _NONE: frozenset[str] = frozenset()
 
 
-class StatusRefusal(NamedTuple):
+class StatusRefusal(msgspec.Struct, frozen=True):
     """A call for region status that failed: its IAM action, and what came of it.
 
     `by_management` says that the caller's account was asked about another.
@@ -36,14 +38,14 @@ class StatusRefusal(NamedTuple):
     by_management: bool = False
 
 
-class StatusReport(NamedTuple):
+class StatusReport(msgspec.Struct, frozen=True):
     """By which IAM action it is known which regions an account has enabled, and the calls that failed."""
 
     action: str | None = None
     refusals: tuple[StatusRefusal, ...] = ()
 
 
-class _Known(NamedTuple):
+class _Known(msgspec.Struct, frozen=True):
     """What is known of an account's regions. `as_of` is when it said so to a former run, in epoch seconds."""
 
     disabled: frozenset[str]
@@ -197,7 +199,7 @@ class RegionStatus:
         return None
 
     def _note_answer(self, account_id: str, action: str) -> None:
-        self._reports[account_id] = self.report(account_id)._replace(action=action)
+        self._reports[account_id] = msgspec.structs.replace(self.report(account_id), action=action)
 
     def _note_refusal(
         self, account_id: str, action: str, error: CallError, *, by_management: bool = False
@@ -205,4 +207,4 @@ class RegionStatus:
         # Not the exception, which holds the frames that it came through.
         refusal = StatusRefusal(action, error.code, error.message, error.outcome, by_management)
         before = self.report(account_id)
-        self._reports[account_id] = before._replace(refusals=(*before.refusals, refusal))
+        self._reports[account_id] = msgspec.structs.replace(before, refusals=(*before.refusals, refusal))

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from click.shell_completion import CompletionItem
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     import click
+    from click.shell_completion import CompletionItem
 
     Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
@@ -22,6 +21,8 @@ def words(given: Iterable[str] | Callable[[], Iterable[str]], *kinds: str) -> Co
     """
 
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001 - Click's signature
+        from click.shell_completion import CompletionItem
+
         before, comma, last = incomplete.rpartition(",")
         known = given() if callable(given) else given
         found = [CompletionItem(f"{before}{comma}{each}") for each in known if each.startswith(last)]
@@ -43,6 +44,8 @@ def snapshots(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
     Folders come first, as in `words`. A bucket is not asked: each key that is pressed would cost a call and
     a second.
     """
+    from click.shell_completion import CompletionItem
+
     found = [each for each in ("latest", *_ids(ctx)) if each.startswith(incomplete)]
     return [CompletionItem(incomplete, type="dir"), *map(CompletionItem, found)]
 

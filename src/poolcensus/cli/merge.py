@@ -19,7 +19,7 @@ from poolcensus.cli.publishing import (
 )
 from poolcensus.cli.reading import KEYS, reading_settings
 from poolcensus.cli.trouble import closures, complain
-from poolcensus.snapshot.merge import Merging
+from poolcensus.snapshot.merging import Merging
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -205,6 +205,9 @@ def _unreadable(file: Path, error: OSError) -> str:
 
 
 def _table(file: Path, raw: bytes) -> Mapping[str, object]:
+    if not raw:
+        # Whoever wants no file names /dev/null.
+        return {}
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

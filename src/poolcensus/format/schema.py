@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 import orjson
 
 from poolcensus.format.codec import dumps, loads
@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 TARGETS_NAME: Final = "targets.ndjson"
 
 
-@dataclass(frozen=True, slots=True)
-class Schema:
+class Schema(msgspec.Struct, frozen=True):
     """The lines of a snapshot's files, in both directions: their keys depend on its operation.
 
     Keys that this version does not know are passed over.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+import msgspec
 
 from poolcensus.format import codec
 from poolcensus.model import OperationInfo
@@ -75,8 +76,7 @@ class EndOfSupport(NamedTuple):
     source: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facets:
+class Facets(msgspec.Struct, frozen=True, kw_only=True):
     """What a report tells of items, and the keys that lead to it. In an item, each value may be missing."""
 
     title: str = "Items"
@@ -101,8 +101,7 @@ class Facets:
     """When AWS ends support for the items."""
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(msgspec.Struct, frozen=True):
     """What every target is asked: all items, or those of some ids or filters, and how many in a page."""
 
     ids: tuple[str, ...] = ()
@@ -110,8 +109,7 @@ class Query:
     page_size: int = 25
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
+class Listing(msgspec.Struct, frozen=True):
     """One listing of a target: the parameters of its calls, but for the page token.
 
     `ids` are those of the items that it asks for, empty where it asks for all.
@@ -146,8 +144,7 @@ def _everywhere(region: str) -> bool:  # noqa: ARG001 - a default
     return True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """An operation of AWS's JSON protocols that lists the items of an account in a region, a page at a time.
 
     What is a function here raises ValueError, with the reason, for what is not the operation's result.

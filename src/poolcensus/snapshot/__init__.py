@@ -12,7 +12,6 @@ from poolcensus.format.ids import is_snapshot_id, new_snapshot_id, parse_snapsho
 from poolcensus.snapshot.info import SnapshotInfo
 from poolcensus.snapshot.inventory import Inventory, list_snapshots, take_inventory
 from poolcensus.snapshot.journal import JournalHeader
-from poolcensus.snapshot.merge import merge
 from poolcensus.snapshot.reader import Snapshot, long_targets
 from poolcensus.snapshot.resume import Interrupted, interrupted_run
 from poolcensus.snapshot.scope import Scope
@@ -21,6 +20,7 @@ from poolcensus.snapshot.writer import SnapshotWriter
 from poolcensus.storage.holder import LockHolder
 
 if TYPE_CHECKING:
+    from poolcensus.snapshot.merging import merge
     from poolcensus.snapshot.pruning import Pruning, prune
     from poolcensus.snapshot.refused import RefusedRun, refused_run
     from poolcensus.snapshot.retention import Decision, Keep, Reason, decide
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 # None of the modules is called as what it has: Python would take the module for it.
 _HOME_OF = {
+    "merge": "merging",
     **dict.fromkeys(("Pruning", "prune"), "pruning"),
     **dict.fromkeys(("RefusedRun", "refused_run"), "refused"),
     **dict.fromkeys(("Decision", "Keep", "Reason", "decide"), "retention"),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from poolcensus.errors import SnapshotError
 from poolcensus.snapshot.info import info_of, read_manifest
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
     from poolcensus.storage.base import Repository
 
 
-@dataclass(frozen=True, slots=True)
-class Inventory:
+class Inventory(msgspec.Struct, frozen=True):
     """What stands at a destination: its snapshots, the oldest first, and the one that it calls its latest.
 
     The order is that in which they were published, by their manifests.
