@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 # What is imported and collected stays: to look for garbage in it takes a fifth of each worker's start.
 gc.disable()
 
-# Four keep two cores busy, since many tests wait for a service that takes its time.
-_WORKERS = 4
+# Five keep two cores busy, since many tests wait for a service that takes its time.
+_WORKERS = 5
 
 
 # How long an example takes says how busy the machine is, and nothing of the program. The examples are others
