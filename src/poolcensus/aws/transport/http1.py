@@ -31,8 +31,11 @@ _ENCODING = b"content-encoding"
 _ENCODING_LENGTH = len(_ENCODING)
 
 
-# A page of 25 pools has some 16 KiB; what is larger comes in several pieces.
-_BUFFER_BYTES = 64 * 1024
+# The TLS of asyncio and of uvloop receives up to 256 KiB at a time, and has up to one record of 16 KiB left
+# from before. All of it has to fit: what does not is put off, and lost where the connection ends meanwhile.
+# https://github.com/python/cpython/blob/v3.11.7/Lib/asyncio/sslproto.py#L742
+# https://github.com/MagicStack/uvloop/blob/v0.23.0/uvloop/sslproto.pyx#L733
+_BUFFER_BYTES = 512 * 1024
 
 
 def new_buffer() -> memoryview:
