@@ -35,12 +35,16 @@ LONGEST_RUN = 2_000
 
 
 class Made(NamedTuple):
-    """A call of a run, when it is made, and when it is cancelled if it has not ended by then."""
+    """A call of a run, when it is made, and when it is cancelled if it has not ended by then.
+
+    `turns` of the loop later: between two of them a call is told what another has done.
+    """
 
     account: str
     region: str
     starts: float
     cancelled: float | None
+    turns: int
     begun: bool
     kind: str
 
@@ -62,6 +66,7 @@ _CALLS = st.lists(
         region=st.sampled_from(REGIONS),
         starts=_MOMENTS,
         cancelled=st.none() | _MOMENTS,
+        turns=st.integers(0, 8),
         begun=st.booleans(),
         kind=st.sampled_from(["", "", "awaited", "optional", "idle"]),
     ),
@@ -179,6 +184,25 @@ def call_of(made: Made) -> Call:
     )
 
 
+def cancel_later(task: asyncio.Task[str], turns: int) -> None:
+    if turns:
+        asyncio.get_running_loop().call_soon(cancel_later, task, turns - 1)
+    else:
+        task.cancel()
+
+
+def check_nothing_is_left(channel: Channel) -> None:
+    limiter, pauses, breakers = channel.limiter, channel.pauses, channel.breakers
+    assert (limiter.in_flight, limiter._accounts) == (0, {})
+    assert not any(limiter._endpoints.values())
+    assert not limiter._ahead
+    assert not limiter._behind
+    assert (channel.work.count, pauses.count, pauses.silent, pauses.silent_of) == (0, 0, 0, {})
+    assert not any(pauses.in_region.values())
+    assert not any(breakers._in_need.values())
+    assert not any(each.waiting for each in breakers._circuits.values())
+
+
 @settings(max_examples=150)
 @given(calls=_CALLS, silences=_SILENCES, answers=_ANSWERS)
 def test_a_call_ends_once_and_leaves_nothing_behind_whenever_it_is_cancelled(
@@ -186,13 +210,12 @@ def test_a_call_ends_once_and_leaves_nothing_behind_whenever_it_is_cancelled(
 ) -> None:
     async def main() -> None:
         service = Service(silences, answers)
-        limiter = ConcurrencyLimiter(total=2, per_account=1, per_region=2)
         breakers = CircuitBreakers(accounts=2, clock=now)
         channel = Channel(
             transport=cast("Transport", service),
             clock=Clock(),
             retrier=Retrier(RetryPolicy(max_attempts=4), clock=now, jitter=random.Random(7).random),
-            limiter=limiter,
+            limiter=ConcurrencyLimiter(total=2, per_account=1, per_region=2),
             rates=RateLimits(now),
             pauses=Pauses(),
             breakers=breakers,
@@ -219,7 +242,7 @@ def test_a_call_ends_once_and_leaves_nothing_behind_whenever_it_is_cancelled(
         loop = asyncio.get_running_loop()
         for made, task in zip(calls, tasks, strict=True):
             if made.cancelled is not None:
-                loop.call_at(made.cancelled, task.cancel)
+                loop.call_at(made.cancelled, cancel_later, task, made.turns)
         with anyio.fail_after(LONGEST_RUN):
             ends = await asyncio.gather(*tasks, return_exceptions=True)
         beside.cancel()
@@ -234,14 +257,6 @@ def test_a_call_ends_once_and_leaves_nothing_behind_whenever_it_is_cancelled(
         cancelled = sum(not isinstance(end, str) for end in ends)
         assert ends.count("parsed") <= service.fine <= ends.count("parsed") + cancelled
         assert channel.counts.requests == service.requests
-        assert (limiter.in_flight, limiter._accounts) == (0, {})
-        assert not any(limiter._endpoints.values())
-        assert not limiter._ahead
-        assert not limiter._behind
-        pauses = channel.pauses
-        assert (channel.work.count, pauses.count, pauses.silent, pauses.silent_of) == (0, 0, 0, {})
-        assert not any(pauses.in_region.values())
-        assert not any(breakers._in_need.values())
-        assert not any(each.waiting for each in breakers._circuits.values())
+        check_nothing_is_left(channel)
 
     on_virtual_time(main)
