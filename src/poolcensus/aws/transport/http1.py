@@ -70,6 +70,9 @@ class Connection(asyncio.BufferedProtocol):
         self._head_size = 0
         self._body: list[bytes] = []
         self._body_size = 0
+        # What the parser has told, and what has come since: it keeps a header until that is whole.
+        self._told = 0
+        self._untold = 0
 
     @property
     def reusable(self) -> bool:
@@ -143,6 +146,16 @@ class Connection(asyncio.BufferedProtocol):
             if self._waiting is not None:
                 self._fail(self._bad(*NOT_HTTP))
             self.abort()
+            return
+        if self._waiting is not None:
+            self._bound_untold(len(data))
+
+    def _bound_untold(self, size: int) -> None:
+        told = self._head_size + self._body_size
+        self._untold = self._untold + size if told == self._told else 0
+        self._told = told
+        if self._untold > LARGEST_HEAD:
+            self._refuse(*LARGE_HEAD)
 
     def on_message_begin(self) -> None:
         if self._waiting is None:
@@ -153,6 +166,8 @@ class Connection(asyncio.BufferedProtocol):
         self._head_size = 0
         self._body = []
         self._body_size = 0
+        self._told = 0
+        self._untold = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._head_size += len(name) + len(value)
