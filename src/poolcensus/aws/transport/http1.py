@@ -111,6 +111,9 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Other loops have transports of their own, which are none of asyncio's classes.
         self._transport = cast("asyncio.Transport", transport)
+        if not self._reusable:
+            # Something came unasked before: start_tls() lets it through before it returns.
+            self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._reusable = False
