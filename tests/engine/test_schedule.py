@@ -134,6 +134,12 @@ class Model:
             self.ready(which)
         else:
             self.add()
+        self.check_idle()
+
+    def check_idle(self) -> None:
+        """The regions that are known to have nothing waiting are those whose queue is empty."""
+        queues = self.schedule._queues
+        assert self.schedule._idle == {region for region, queue in queues.items() if not queue}
 
     def run_to_the_end(self) -> None:
         while self.to_add:
@@ -142,6 +148,7 @@ class Model:
             self.ready(0)
             if not self.pop():
                 self.close(0)
+            self.check_idle()
 
 
 @settings(max_examples=200)
@@ -197,6 +204,7 @@ def test_every_target_is_opened_once_or_left_over_once(
     assert not (to_the_end and left)
     assert model.schedule.pop() is None
     assert not list(model.schedule.rest())
+    model.check_idle()
     everything = {
         Target(account, region)
         for account in model.accounts(model.known)

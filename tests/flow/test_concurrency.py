@@ -148,6 +148,126 @@ async def test_the_gate_keeps_its_bounds_and_loses_no_place(
     assert not any(model.limiter._endpoints.values())
 
 
+class _Queue:
+    """One queue of all who wait: a place that is given back goes to the first that can have it."""
+
+    def __init__(self, total: int, per_account: int, per_region: int) -> None:
+        self._bounds = (total, per_account, per_region)
+        self._waiting: list[tuple[bool, int]] = []
+        self._keys: list[CallKey] = []
+        self.inside: list[int] = []
+
+    def arrive(self, its: CallKey, *, ahead: bool) -> None:
+        number = len(self._keys)
+        self._keys.append(its)
+        self._waiting.append((not ahead, number))
+        if self._has_room(its):
+            self._grant()
+
+    def end(self, number: int) -> None:
+        self.inside.remove(number)
+        self._grant()
+
+    def cancel(self, number: int) -> None:
+        self._waiting = [each for each in self._waiting if each[1] != number]
+
+    @property
+    def waiting(self) -> list[int]:
+        return sorted(number for _, number in self._waiting)
+
+    def _grant(self) -> None:
+        for each in sorted(self._waiting):
+            if self._has_room(self._keys[each[1]]):
+                self._waiting.remove(each)
+                self.inside.append(each[1])
+
+    def _has_room(self, its: CallKey) -> bool:
+        inside = [self._keys[number] for number in self.inside]
+        total, per_account, per_region = self._bounds
+        return (
+            len(inside) < total
+            and sum(each.account_id == its.account_id for each in inside) < per_account
+            and sum(each.region == its.region for each in inside) < per_region
+        )
+
+
+@settings(max_examples=200)
+@given(
+    steps=st.lists(
+        st.builds(
+            Step,
+            kind=st.sampled_from(["arrive", "arrive", "end", "cancel"]),
+            account=st.sampled_from("abcdef"),
+            region=st.sampled_from("xyz"),
+            ahead=st.sampled_from([False, False, True]),
+            which=st.integers(0, 50),
+        ),
+        min_size=10,
+        max_size=40,
+    ),
+    bounds=st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(1, 3)),
+)
+async def test_places_go_to_whom_one_queue_would_give_them(
+    steps: list[Step], bounds: tuple[int, int, int]
+) -> None:
+    total, per_account, per_region = bounds
+    limiter = ConcurrencyLimiter(total=total, per_account=per_account, per_region=per_region)
+    queue = _Queue(*bounds)
+    keys: list[CallKey] = []
+    calls: list[asyncio.Task[None]] = []
+    for step in steps:
+        if step.kind == "arrive":
+            keys.append(key(step.account, step.region))
+            calls.append(asyncio.create_task(limiter.acquire(keys[-1], ahead=step.ahead)))
+            queue.arrive(keys[-1], ahead=step.ahead)
+        elif step.kind == "end" and queue.inside:
+            number = queue.inside[step.which % len(queue.inside)]
+            queue.end(number)
+            limiter.release(keys[number])
+        elif step.kind == "cancel" and queue.waiting:
+            number = queue.waiting[step.which % len(queue.waiting)]
+            queue.cancel(number)
+            calls[number].cancel()
+        await _settle()
+        assert [number for number, call in enumerate(calls) if not call.done()] == queue.waiting
+    for number in queue.waiting:
+        calls[number].cancel()
+    await asyncio.gather(*calls, return_exceptions=True)
+
+
+class _Looks(dict[str, int]):
+    """Places by account, which counts how often one is looked up."""
+
+    count = 0
+
+    def get(self, account_id: str, default: int = 0) -> int:  # type: ignore[override] - that of the limiter
+        self.count += 1
+        return super().get(account_id, default)
+
+
+async def test_a_place_is_handed_on_without_a_look_at_all_who_wait() -> None:
+    regions, waiting = 17, 40
+    limiter = ConcurrencyLimiter(total=1000, per_account=5, per_region=1)
+    for number in range(regions):
+        await limiter.acquire(key(f"{number}", f"r{number}"))
+    calls = [
+        asyncio.create_task(limiter.acquire(key(f"{region}-{number}", f"r{region}")))
+        for number in range(waiting)
+        for region in range(regions)
+    ]
+    await _settle()
+    limiter._accounts = looks = _Looks(limiter._accounts)
+    for number in range(regions):
+        limiter.release(key(f"{number}", f"r{number}"))
+    # For each of them the one that is found, and the one that takes the place.
+    assert looks.count <= 2 * regions
+    await _settle()
+    for call in calls:
+        call.cancel()
+    await asyncio.gather(*calls, return_exceptions=True)
+    assert sum(not call.cancelled() for call in calls) == regions
+
+
 async def test_a_waiter_that_is_cancelled_just_after_it_was_granted_hands_its_place_on() -> None:
     limiter = ConcurrencyLimiter(total=1, per_account=1, per_region=1)
     await limiter.acquire(key())

@@ -431,6 +431,15 @@ async def test_a_body_over_16_mib_is_refused_in_bounded_memory(serving: Serving,
     await _refused_in_bounded_memory(serving, answering(head, *[piece] * 80))
 
 
+@pytest.mark.parametrize(
+    "start",
+    [b"HTTP/1.1 200 ", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nx: ", _CHUNKED + b"1\r\n \r\n0\r\nx: "],
+    ids=["status", "name", "value", "trailer"],
+)
+async def test_a_line_that_never_ends_is_refused_in_bounded_memory(serving: Serving, start: bytes) -> None:
+    await _refused_in_bounded_memory(serving, answering(start, *[_LINES] * 80))
+
+
 async def test_a_small_body_that_unpacks_to_much_is_refused_in_bounded_memory(serving: Serving) -> None:
     # Two members, as a bomb in two steps would have them: neither may be unpacked to its end.
     bomb = gzip.compress(bytes(80 * MIB), 1)

@@ -31,8 +31,11 @@ _ENCODING = b"content-encoding"
 _ENCODING_LENGTH = len(_ENCODING)
 
 
-# A page of 25 pools has some 16 KiB; what is larger comes in several pieces.
-_BUFFER_BYTES = 64 * 1024
+# The TLS of asyncio and of uvloop receives up to 256 KiB at a time, and has up to one record of 16 KiB left
+# from before. All of it has to fit: what does not is put off, and lost where the connection ends meanwhile.
+# https://github.com/python/cpython/blob/v3.11.7/Lib/asyncio/sslproto.py#L742
+# https://github.com/MagicStack/uvloop/blob/v0.23.0/uvloop/sslproto.pyx#L733
+_BUFFER_BYTES = 512 * 1024
 
 
 def new_buffer() -> memoryview:
@@ -67,6 +70,9 @@ class Connection(asyncio.BufferedProtocol):
         self._head_size = 0
         self._body: list[bytes] = []
         self._body_size = 0
+        # What the parser has told, and what has come since: it keeps a header until that is whole.
+        self._told = 0
+        self._untold = 0
 
     @property
     def reusable(self) -> bool:
@@ -105,6 +111,9 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Other loops have transports of their own, which are none of asyncio's classes.
         self._transport = cast("asyncio.Transport", transport)
+        if not self._reusable:
+            # Something came unasked before: start_tls() lets it through before it returns.
+            self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._reusable = False
@@ -140,6 +149,16 @@ class Connection(asyncio.BufferedProtocol):
             if self._waiting is not None:
                 self._fail(self._bad(*NOT_HTTP))
             self.abort()
+            return
+        if self._waiting is not None:
+            self._bound_untold(len(data))
+
+    def _bound_untold(self, size: int) -> None:
+        told = self._head_size + self._body_size
+        self._untold = self._untold + size if told == self._told else 0
+        self._told = told
+        if self._untold > LARGEST_HEAD:
+            self._refuse(*LARGE_HEAD)
 
     def on_message_begin(self) -> None:
         if self._waiting is None:
@@ -150,6 +169,8 @@ class Connection(asyncio.BufferedProtocol):
         self._head_size = 0
         self._body = []
         self._body_size = 0
+        self._told = 0
+        self._untold = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._head_size += len(name) + len(value)
