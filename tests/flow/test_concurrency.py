@@ -236,11 +236,11 @@ async def test_places_go_to_whom_one_queue_would_give_them(
 
 
 class _Looks(dict[str, int]):
-    """Places by account, which counts how often one is looked up."""
+    """Places by account, which counts how often the limiter looks one up."""
 
     count = 0
 
-    def get(self, account_id: str, default: int = 0) -> int:  # type: ignore[override] - that of the limiter
+    def get(self, account_id: str, default: int = 0) -> int:  # type: ignore[override]
         self.count += 1
         return super().get(account_id, default)
 
