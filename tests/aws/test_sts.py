@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlencode
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from poolcensus import partitions
 from poolcensus.aws.call import CallCounts
 from poolcensus.aws.identity import identify, identity_of
 from poolcensus.aws.signing import Credentials
-from poolcensus.aws.sts import RoleRequest, RoleSession, StsEndpoints, second_sts_region
+from poolcensus.aws.sts import (
+    RoleRequest,
+    RoleSession,
+    StsEndpoints,
+    _form,
+    _same_for_many,
+    second_sts_region,
+)
 from poolcensus.errors import (
     AccessDeniedError,
     CallError,
@@ -294,3 +304,23 @@ async def test_where_the_second_region_does_not_tell_either_the_first_is_told(
     with pytest.raises(FatalError, match="STS can't be reached: refused"):
         await who(channel)
     assert not caplog.records
+
+
+@given(
+    parameters=st.dictionaries(
+        st.sampled_from(
+            ["Action", "ExternalId", "Policy", "RoleArn", "Tags.member.1.Value", "DurationSeconds"]
+        ),
+        st.text(st.characters(exclude_categories=["Cs"])) | st.integers(),
+    )
+)
+def test_a_form_is_that_of_the_standard_library(parameters: dict[str, str | int]) -> None:
+    assert _form(parameters) == urlencode(parameters).encode("ascii")
+
+
+def test_what_is_kept_of_forms_is_no_external_id() -> None:
+    _same_for_many.cache_clear()
+    for number in range(10):
+        _form({"Action": "AssumeRole", "ExternalId": f"secret-{number}", "RoleArn": f"arn:{number}"})
+    # The three names.
+    assert _same_for_many.cache_info().currsize == 3
