@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+import weakref
 from typing import TYPE_CHECKING
 
 import anyio
@@ -31,10 +32,19 @@ def elsewhere(holder: list[Stream[int]]) -> None:
 
 def as_garbage_elsewhere(holder: list[Stream[int]]) -> None:
     """Collect the stream as a part of a cycle, as it is where a traceback holds its frame."""
+    collected = weakref.ref(holder[0])
     cycle: list[object] = [holder.pop()]
     cycle.append(cycle)
     del cycle
-    threading.Thread(target=gc.collect).start()
+
+    def collect() -> None:
+        # It does nothing while another thread is in the middle of a collection of its own.
+        for _ in range(1000):
+            if collected() is None:
+                return
+            gc.collect()
+
+    threading.Thread(target=collect).start()
 
 
 def as_garbage(holder: list[Stream[int]]) -> None:
