@@ -13,6 +13,7 @@ import pytest
 
 from poolcensus.aws.transport.http1 import Connection
 from poolcensus.errors import CallTimeoutError, UnreachableError
+from transport.wire import Wire
 
 if TYPE_CHECKING:
     from poolcensus.aws.transport.protocol import Reply
@@ -24,22 +25,8 @@ def ok(body: bytes, headers: bytes = b"") -> bytes:
     return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n%s\r\n%s" % (len(body), headers, body)
 
 
-class _Wire(asyncio.Transport):
-    """The socket's end of a connection, which a test plays."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.aborted = False
-
-    def write(self, data: object) -> None:
-        pass
-
-    def abort(self) -> None:
-        self.aborted = True
-
-
 async def test_a_caller_that_is_cancelled_as_its_reply_arrives_leaves_no_connection_open() -> None:
-    connection, wire = Connection("here"), _Wire()
+    connection, wire = Connection("here"), Wire()
     connection.connection_made(wire)
     call = asyncio.create_task(connection.exchange(b"POST / HTTP/1.1\r\n\r\n", 20))
     await asyncio.sleep(0)
@@ -54,7 +41,7 @@ async def test_a_caller_that_is_cancelled_as_its_reply_arrives_leaves_no_connect
 
 
 async def test_a_connection_that_is_spoken_on_before_it_is_made_is_closed() -> None:
-    connection, wire = Connection("here"), _Wire()
+    connection, wire = Connection("here"), Wire()
     # start_tls() hands on what comes with the last of the handshake, and then returns its transport.
     connection.data_received(ok(b"{}"))
     connection.connection_made(wire)
@@ -66,8 +53,8 @@ async def test_a_connection_that_is_spoken_on_before_it_is_made_is_closed() -> N
 
 async def test_each_exchange_of_a_connection_has_its_own_time() -> None:
     connection, other = Connection("here"), Connection("there")
-    connection.connection_made(_Wire())
-    other.connection_made(_Wire())
+    connection.connection_made(Wire())
+    other.connection_made(Wire())
 
     async def exchange(limit: float) -> asyncio.Task[Reply]:
         call = asyncio.create_task(connection.exchange(b"POST / HTTP/1.1\r\n\r\n", limit))
@@ -93,7 +80,7 @@ async def test_each_exchange_of_a_connection_has_its_own_time() -> None:
 @pytest.mark.parametrize("before", [0.05, 3600])
 async def test_an_exchange_ends_with_its_own_limit_whatever_the_one_before_had(before: float) -> None:
     connection = Connection("here")
-    connection.connection_made(_Wire())
+    connection.connection_made(Wire())
     call = asyncio.create_task(connection.exchange(b"POST / HTTP/1.1\r\n\r\n", before))
     await asyncio.sleep(0)
     connection.data_received(ok(b"{}"))
@@ -107,7 +94,7 @@ async def test_an_exchange_ends_with_its_own_limit_whatever_the_one_before_had(b
 
 async def test_a_connection_that_has_ended_is_not_kept_by_its_timer() -> None:
     connection = Connection("here")
-    connection.connection_made(_Wire())
+    connection.connection_made(Wire())
     call = asyncio.create_task(connection.exchange(b"POST / HTTP/1.1\r\n\r\n", 3600))
     await asyncio.sleep(0)
     connection.data_received(ok(b"{}"))
@@ -121,8 +108,8 @@ async def test_a_connection_that_has_ended_is_not_kept_by_its_timer() -> None:
 
 async def test_a_connection_that_was_idle_for_longer_than_its_last_limit_has_a_new_one() -> None:
     connection, other = Connection("here"), Connection("there")
-    connection.connection_made(_Wire())
-    other.connection_made(_Wire())
+    connection.connection_made(Wire())
+    other.connection_made(Wire())
     call = asyncio.create_task(connection.exchange(b"POST / HTTP/1.1\r\n\r\n", 0.05))
     await asyncio.sleep(0)
     connection.data_received(ok(b"{}"))

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poolcensus.aws.transport.http1 import Connection, new_buffer
+from transport.wire import Wire
 from transport_lab import opened, post
 
 if TYPE_CHECKING:
@@ -160,9 +161,6 @@ def test_runs_in_two_threads_receive_nothing_of_each_other(bundle: str) -> None:
     assert not any(thread.is_alive() for thread in threads)
 
 
-# --- an end right behind the reply ----------------------------------------------------------------------
-
-
 class Hasty:
     """Sends a reply over TLS and closes at once, in a thread: all of it is there before the client looks."""
 
@@ -228,21 +226,6 @@ def test_a_reply_is_whole_where_the_connection_ends_right_behind_it(
             assert runner.run(main()) == body
 
 
-# --- one buffer, played byte by byte --------------------------------------------------------------------
-
-
-class _Wire(asyncio.Transport):
-    def __init__(self) -> None:
-        super().__init__()
-        self.aborted = False
-
-    def write(self, data: object) -> None:
-        pass
-
-    def abort(self) -> None:
-        self.aborted = True
-
-
 def receive(connection: Connection, data: bytes) -> None:
     """Hand data to a connection as the loop does, and leave nothing of it behind."""
     while data:
@@ -267,7 +250,7 @@ async def test_bytes_of_one_connection_are_never_in_the_reply_of_another(
     buffer = new_buffer()
     connections = [Connection(str(number), buffer) for number in range(len(replies))]
     for each in connections:
-        each.connection_made(_Wire())
+        each.connection_made(Wire())
     kept: list[list[bytes]] = []
     for _ in range(rounds):
         calls = [

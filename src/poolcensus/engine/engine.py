@@ -13,6 +13,7 @@ import msgspec
 
 from poolcensus.aws.call import CallWatch
 from poolcensus.engine import deadlines
+from poolcensus.engine.open_target import HandingOver, OpenTarget
 from poolcensus.engine.schedule import Schedule
 from poolcensus.errors import CallError, FatalError, first_reason_raised
 from poolcensus.flow.concurrency import Window
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from poolcensus.aws.session import Aws
     from poolcensus.config import Settings
-    from poolcensus.flow.breaker import Work
     from poolcensus.model import Account, Page, SkippedAccount
     from poolcensus.scope.regions import RegionChoice
     from poolcensus.tracing import Tracing
@@ -105,46 +105,6 @@ class EngineLimits(msgspec.Struct, frozen=True):
         )
 
 
-class _OpenTarget(msgspec.Struct, eq=False):
-    target: Target
-    watch: CallWatch
-    # None until its task has begun.
-    scope: anyio.CancelScope | None = None
-    # Its pages or its result are being taken by the sink, which is not to be cancelled when its time is over.
-    handing_over: bool = False
-    ended: bool = False
-    pages: int = 0
-    pools: int = 0
-
-    @property
-    def in_other_hands(self) -> bool:
-        """Whether the time that passes is not the target's."""
-        return self.ended or self.handing_over or self.watch.waits
-
-
-class _HandingOver:
-    """Counts the time that a block lasts as the reader's or the disk's, and not as the target's.
-
-    A class, since every page has one: a generator would cost twice as much.
-    """
-
-    __slots__ = ("_opened", "_since", "_work")
-
-    def __init__(self, opened: _OpenTarget, work: Work) -> None:
-        self._opened = opened
-        self._work = work
-
-    def __enter__(self) -> None:
-        self._since = time.monotonic()
-        self._opened.handing_over = True
-        self._work.count += 1
-
-    def __exit__(self, *_: object) -> None:
-        self._work.count -= 1
-        self._opened.handing_over = False
-        self._opened.watch.deadline += time.monotonic() - self._since
-
-
 class Engine:
     """One run over all targets. `long` has those to start first: see `Schedule`."""
 
@@ -188,8 +148,7 @@ class Engine:
             silent_of=self._pauses.silent_of,
             long=long,
         )
-        # Each is itself alone: targets would be compared by their accounts, field by field.
-        self._open: set[_OpenTarget] = set()
+        self._open: set[OpenTarget] = set()
         self._started = time.monotonic()
         self._group: TaskGroup | None = None
         self._listed = False
@@ -334,7 +293,7 @@ class Engine:
             former.has(Target(account, region)) for region in account.regions or self._regions
         )
 
-    def _open_next(self) -> _OpenTarget | None:
+    def _open_next(self) -> OpenTarget | None:
         # Those that wait for a region which does not answer are bounded by its window.
         count = len(self._open) - self._pauses.silent
         if (
@@ -345,16 +304,16 @@ class Engine:
         target = self._schedule.pop()
         return None if target is None else self._opened(target)
 
-    def _opened(self, target: Target) -> _OpenTarget:
+    def _opened(self, target: Target) -> OpenTarget:
         now = time.monotonic()
         watch = CallWatch(
             deadline=now + self._limits.target_timeout, started=now, window=self._windows[target.region]
         )
-        opened = _OpenTarget(target, watch)
+        opened = OpenTarget(target, watch)
         self._open.add(opened)
         return opened
 
-    async def _work(self, opened: _OpenTarget | None) -> None:
+    async def _work(self, opened: OpenTarget | None) -> None:
         # A task goes on with the next target instead of ending, and stays in its scope while nothing is
         # overdue: most targets are one call long, and a task and a scope for each would cost as much as
         # the call's own bookkeeping.
@@ -377,23 +336,23 @@ class Engine:
                 await self._end(opened, result or self._overdue(opened))
                 opened = self._open_following()
 
-    async def _in_span(self, opened: _OpenTarget, tracing: Tracing) -> TargetResult:
+    async def _in_span(self, opened: OpenTarget, tracing: Tracing) -> TargetResult:
         with tracing.target(opened.target) as span:
             result = await self._result_of(opened)
             tracing.end_target(span, result)
         return result
 
-    def _open_following(self) -> _OpenTarget | None:
+    def _open_following(self) -> OpenTarget | None:
         following = self._open_next()
         # An account has as many targets as there are regions: more often there is nothing to prepare.
         if following is None or self._done % len(self._regions) == 0:
             self._open_more()
         return following
 
-    async def _result_of(self, opened: _OpenTarget) -> TargetResult:
+    async def _result_of(self, opened: OpenTarget) -> TargetResult:
         target = opened.target
         if self._former is not None:
-            with _HandingOver(opened, self._work_in_hand):
+            with HandingOver(opened, self._work_in_hand):
                 former = await self._former.restore(target)
             if former is not None:
                 self._restored_requests += former.attempts
@@ -412,30 +371,30 @@ class Engine:
             return self._result(opened, error.outcome, error)
         return self._result(opened, Outcome.OK if opened.pools else Outcome.EMPTY)
 
-    def _overdue(self, opened: _OpenTarget) -> TargetResult:
+    def _overdue(self, opened: OpenTarget) -> TargetResult:
         seconds = self._limits.target_timeout
         return self._result(opened, Outcome.TIMED_OUT, message=f"not finished within {seconds:g} s")
 
-    async def _read(self, opened: _OpenTarget) -> None:
+    async def _read(self, opened: OpenTarget) -> None:
         target = opened.target
         source = self._aws.broker.source(target.account.id)
         pages = await self._aws.reader.open(target, source, opened.watch)
         while not pages.ended:
             # A page that has been read and can't be put down takes more memory than a call not made.
             if self._sink.full():
-                with _HandingOver(opened, self._work_in_hand):
+                with HandingOver(opened, self._work_in_hand):
                     await self._sink.room()
             page = await pages.next()
             if page is None:
                 continue
             opened.pages += 1
             opened.pools += len(page.pools)
-            with _HandingOver(opened, self._work_in_hand):
+            with HandingOver(opened, self._work_in_hand):
                 await self._sink.page(page)
 
     def _result(
         self,
-        opened: _OpenTarget,
+        opened: OpenTarget,
         outcome: Outcome,
         error: CallError | None = None,
         *,
@@ -462,7 +421,7 @@ class Engine:
             organization=account.organization,
         )
 
-    async def _end(self, opened: _OpenTarget, result: TargetResult) -> None:
+    async def _end(self, opened: OpenTarget, result: TargetResult) -> None:
         target = opened.target
         with self._work_in_hand:
             await self._sink.done(result, target)
@@ -485,7 +444,7 @@ class Engine:
             opened = self._opened(target)
             await self._end(opened, self._late(opened, Outcome.CANCELLED, seconds))
 
-    def _late(self, opened: _OpenTarget, outcome: Outcome, seconds: float) -> TargetResult:
+    def _late(self, opened: OpenTarget, outcome: Outcome, seconds: float) -> TargetResult:
         message = deadlines.message(seconds, outcome)
         return self._result(opened, outcome, code=deadlines.CODE, message=message)
 
