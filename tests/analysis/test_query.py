@@ -338,8 +338,6 @@ def test_halves_of_surrogate_pairs_are_replaced_in_every_view(tmp_path: Path) ->
     assert found == ["x\N{REPLACEMENT CHARACTER}", "x\N{REPLACEMENT CHARACTER}", "\N{REPLACEMENT CHARACTER}"]
 
 
-# --- changes --------------------------------------------------------------------------------------------
-
 CHANGES = "SELECT snapshot_before, snapshot_id, change, pool_id, fields, reason FROM changes ORDER BY ALL"
 
 
@@ -375,9 +373,6 @@ def test_changes_of_one_snapshot_are_those_since_the_one_before(three_days: Path
         (day_id(22), day_id(23), "unknown"),
     ]
     assert rows_of(CHANGES, three_days, ref=day_id(21)) == []
-
-
-# --- what is run ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -510,9 +505,6 @@ def test_values_come_in_python_s_types(dest: Path) -> None:
     assert row == (1, 2, 1.5, True, "x", date(2026, 11, 23), midnight, [1, 2], {"k": "v"}, "1 day", None, 1)
 
 
-# --- snapshots that are not as they should be -----------------------------------------------------------
-
-
 def damage_pools(snapshot: Snapshot, old: bytes, new: bytes) -> None:
     file = folder_of(snapshot) / "pools.ndjson"
     file.write_bytes(file.read_bytes().replace(old, new))
@@ -636,9 +628,6 @@ def test_nothing_is_left_of_a_query(
     assert {*threading.enumerate()} <= threads
 
 
-# --- elsewhere ------------------------------------------------------------------------------------------
-
-
 async def test_a_bucket_is_fetched_and_read(lab: Start) -> None:
     here = await lab(accounts=6, mean_pools=4.0)
     stored(here.simulator)
@@ -666,9 +655,6 @@ def test_threads_may_ask_side_by_side(dest: Path) -> None:
     for each in threads:
         each.join()
     assert sorted(map(str, found)) == [str([(2 + n,)]) for n in range(4)]
-
-
-# --- queries by name ------------------------------------------------------------------------------------
 
 
 def run_named(name: str, dest: Path) -> list[tuple[object, ...]]:

@@ -425,9 +425,6 @@ async def test_a_leftover_service_model_is_named(
     assert f"the service model in {folder} is of no use" in str(caught.value)
 
 
-# --- codes that a person has to be asked for ----------------------------------------------------------
-
-
 @pytest.fixture
 def with_mfa(config: Path) -> None:
     config.write_text(
@@ -469,9 +466,6 @@ async def test_a_code_is_asked_for_once(with_mfa: None, sts: Sts, monkeypatch: p
         with pytest.raises(CredentialsError, match="a new one needs an MFA code"):
             await sdk.caller_credentials()
     assert len(asked) == 1
-
-
-# --- in mid-run ---------------------------------------------------------------------------------------
 
 
 async def test_a_role_is_assumed_anew_where_its_session_was_refused(config: Path, sts: Sts) -> None:
@@ -533,9 +527,6 @@ async def test_a_profile_that_goes_away_is_expired_in_mid_run(
             await source.get()
 
 
-# --- what stays out of the log ------------------------------------------------------------------------
-
-
 async def test_the_sdk_does_not_tell_of_its_failures_itself(
     config: Path, sts: Sts, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -551,8 +542,6 @@ async def test_the_sdk_does_not_tell_of_its_failures_itself(
     assert not [record for record in caplog.records if record.exc_info or record.levelno >= logging.WARNING]
     assert "config-secret" not in caplog.text
 
-
-# --- values that can't stand in a header --------------------------------------------------------------
 
 UNFIT = ["a\r\nx-evil: 1", "a\n", "a\r", "a b", "a\0", "é"]
 
@@ -604,9 +593,6 @@ async def test_the_user_agent_holds_no_other_header(monkeypatch: pytest.MonkeyPa
         template = await sdk.template("sts", "eu-west-1", "get_caller_identity")
     assert "\r" not in template.headers["user-agent"]
     assert "\n" not in template.headers["user-agent"]
-
-
-# --- whom to trust ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -199,9 +199,6 @@ def parse(reply: Reply) -> str:
     return "parsed"
 
 
-# --- rates ----------------------------------------------------------------------------------------------
-
-
 class Finding(NamedTuple):
     """What a run against a limit came to."""
 
@@ -306,9 +303,6 @@ def test_calls_that_fail_for_other_reasons_hold_back_none(
     on_virtual_time(main)
 
 
-# --- credentials ----------------------------------------------------------------------------------------
-
-
 def test_credentials_that_end_in_the_queue_are_renewed_and_the_call_goes_on() -> None:
     async def main() -> None:
         # Sessions of a second, and a queue of ten: nearly every call finds its credentials ended.
@@ -394,9 +388,6 @@ def test_credentials_that_are_never_good_end_the_call() -> None:
         assert service.calls == 4
 
     on_virtual_time(main)
-
-
-# --- what is counted, held and given up -----------------------------------------------------------------
 
 
 def test_attempts_retries_and_throttles_are_counted() -> None:
@@ -502,9 +493,6 @@ def test_never_more_in_flight_than_there_are_places() -> None:
         assert now() == pytest.approx(0.1 * 9)
 
     on_virtual_time(main)
-
-
-# --- silence --------------------------------------------------------------------------------------------
 
 
 class Gone(Service):
@@ -869,8 +857,6 @@ def test_a_shortage_of_this_machine_is_waited_for_and_is_nobodys_silence() -> No
     on_virtual_time(main)
 
 
-# --- credentials that a region does not know ---------------------------------------------------------------
-
 UNKNOWN = Reply(400, {}, b'{"__type":"UnrecognizedClientException","message":"invalid"}')
 
 
@@ -924,9 +910,6 @@ def test_new_credentials_that_a_region_does_not_know_yet_are_tried_again() -> No
         assert service.calls == 4
 
     on_virtual_time(main)
-
-
-# --- what is told ---------------------------------------------------------------------------------------
 
 
 def test_nobody_is_told_what_is_to_be_taken_out_of_an_error(caplog: pytest.LogCaptureFixture) -> None:

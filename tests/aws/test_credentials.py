@@ -116,9 +116,6 @@ def sts_reply(
     return Reply(200, CIMultiDict(headers), body.encode())
 
 
-# --- what STS says --------------------------------------------------------------------------------------
-
-
 def test_a_session_is_read_and_its_lifetime_is_by_the_clock_of_sts(time: Time) -> None:
     session = role_session(sts_reply(lifetime=900))
     assert session.credentials == Credentials("ASIA", "secret/+=", "token/+==")
@@ -201,9 +198,6 @@ def test_session_names_are_what_sts_takes(name: str, kind: str) -> None:
 def test_a_session_name_tells_who() -> None:
     name = default_session_name(Caller("1", "arn:aws:sts::1:assumed-role/Admin/jane@example.com", "aws"))
     assert name == "poolcensus-jane@example.com"
-
-
-# --- when it is asked -----------------------------------------------------------------------------------
 
 
 class Sts:
@@ -462,8 +456,6 @@ async def test_a_source_is_kept_until_it_is_forgotten(time: Time) -> None:
     assert not sts.asked
 
 
-# --- hub roles ------------------------------------------------------------------------------------------
-
 HUB = Role("arn:aws:iam::000000000007:role/Hub", Secret("hub-secret"))
 
 
@@ -543,9 +535,6 @@ async def test_where_the_callers_credentials_have_ended_the_hub_is_not_blamed(ti
     source = broker_of(Sts(time, expired), hubs=(HUB,))._principals[1].source
     with pytest.raises(CallerExpiredError, match="the caller's credentials have expired"):
         await source.get()
-
-
-# --- the caller's own -----------------------------------------------------------------------------------
 
 
 class Chain:

@@ -246,8 +246,6 @@ async def test_a_census_whose_sts_is_off_in_the_first_region(
     assert len([each for each in caplog.records if "is called instead" in each.getMessage()]) == 1
 
 
-# --- who the caller is ----------------------------------------------------------------------------------
-
 CALLER = Caller("000000000001", "arn:aws:iam::000000000001:user/census", "aws")
 
 

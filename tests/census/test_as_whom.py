@@ -214,9 +214,6 @@ async def test_a_hub_that_is_refused_in_mid_run_ends_only_what_needs_it(
     assert before.count(HUB_ROLE) == 2
 
 
-# --- single accounts ------------------------------------------------------------------------------------
-
-
 async def test_single_accounts_have_roles_and_external_ids_of_their_own(
     lab: Start, asked: AssumeRoleLog
 ) -> None:
@@ -331,9 +328,6 @@ async def test_a_profile_that_is_not_there_is_refused_before_the_first_call(
         async with opened(here, {HUB: RoleOverride(profile="nope")}):
             pass
     assert here.calls("sts.GetCallerIdentity") == 0
-
-
-# --- what a role refuses --------------------------------------------------------------------------------
 
 
 async def test_a_duration_over_the_roles_maximum_says_what_to_set(lab: Start) -> None:

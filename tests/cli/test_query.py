@@ -363,8 +363,6 @@ def test_the_lines_of_the_readme_agree(
     assert found == [tuple(each.values()) for each in expected]
 
 
-# --- tables ---------------------------------------------------------------------------------------------
-
 WORD = st.text(st.characters(codec="utf-8", exclude_categories=["Z", "C"]), min_size=1, max_size=30)
 CELL = st.lists(WORD, max_size=4).map(" ".join)
 

@@ -272,8 +272,6 @@ def test_verify_tells_what_it_cannot_read_from_what_is_damaged(
     assert "damaged" not in err
 
 
-# --- scopes and clocks ----------------------------------------------------------------------------------
-
 NARROW: JsonObject = {"accounts": ["000000000001", "000000000002"], "regions": ["eu-*"], "pool_ids": []}
 
 

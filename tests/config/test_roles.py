@@ -156,9 +156,6 @@ def test_what_is_refused_before_the_first_call(given: dict[str, object], words: 
     assert "hush" not in said
 
 
-# --- the external ID's file -----------------------------------------------------------------------------
-
-
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "external-id"

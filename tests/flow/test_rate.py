@@ -25,9 +25,6 @@ def key(account: str = "a", region: str = "r", service: str = "s") -> CallKey:
     return CallKey(account, region, service)
 
 
-# --- a rate that is documented --------------------------------------------------------------------------
-
-
 def test_calls_of_a_documented_rate_go_one_after_the_other_and_make_up_for_no_pause() -> None:
     sent: list[float] = []
 
@@ -44,9 +41,6 @@ def test_calls_of_a_documented_rate_go_one_after_the_other_and_make_up_for_no_pa
 
     on_virtual_time(run)
     assert sent == pytest.approx([0.0, 0.2, 0.4, 10.0, 10.2])
-
-
-# --- which calls are held back --------------------------------------------------------------------------
 
 
 def test_nothing_is_kept_and_no_call_held_back_before_a_throttle() -> None:
@@ -115,9 +109,6 @@ def test_an_account_that_is_done_leaves_nothing() -> None:
     assert rates.admits(key("a", "r1"), begun=True)
 
 
-# --- a chain of pages -----------------------------------------------------------------------------------
-
-
 def test_the_gap_ends_between_the_call_that_was_too_early_and_the_one_that_got_through() -> None:
     pace = ChainPace(10.0)
     pace.throttled(10.2)
@@ -145,9 +136,6 @@ def test_a_chain_waits_no_longer_than_a_retry_and_forgets_a_throttle(
         time += pace.delay(time)
         pace.passed(time)
     assert pace.delay(time) <= LONGEST_CHAIN_WAIT / 500
-
-
-# --- calls that share a limit ---------------------------------------------------------------------------
 
 
 @given(
@@ -297,9 +285,6 @@ def test_random_throttles_cost_what_their_backoff_costs(share: float, latency: f
         ]
         # The same throttles in another order: the longest run of them, at one call, may be another.
         assert found[0].seconds <= 1.15 * found[1].seconds + 2.0
-
-
-# --- waiting --------------------------------------------------------------------------------------------
 
 
 def test_a_page_waits_behind_one_beginner_and_not_behind_all() -> None:

@@ -153,9 +153,6 @@ def test_the_token_of_the_next_page(token: bytes, expected: str | None) -> None:
     assert page_of(b'{"WorkspacesPools":[]}') == ([], None)
 
 
-# --- ids ------------------------------------------------------------------------------------------------
-
-
 def pool_ids(count: int) -> tuple[str, ...]:
     return tuple(f"wspool-{number:09d}" for number in range(count))
 

@@ -29,9 +29,6 @@ regions_of = partial(choose_regions, WORKSPACES_POOLS)
 CALLER = Caller("000000000001", "arn:aws:iam::000000000001:user/x", "aws")
 
 
-# --- regions --------------------------------------------------------------------------------------------
-
-
 def test_without_patterns_every_region_with_workspaces_is_asked() -> None:
     chosen = regions_of("aws", (), (), ())
     assert chosen.regions == tuple(sorted(COMMERCIAL.workspaces))
@@ -91,9 +88,6 @@ def test_a_partition_that_is_not_in_the_catalogue_has_only_extra_regions() -> No
 def test_where_nothing_is_left_that_is_said(patterns: tuple[str, ...]) -> None:
     with pytest.raises(SettingsError, match="no region is left in partition aws: it has af-south-1"):
         regions_of("aws", patterns, (), ())
-
-
-# --- accounts -------------------------------------------------------------------------------------------
 
 
 class Scripted:

@@ -196,9 +196,6 @@ def test_each_rule_is_what_its_definition_says(statuses: Statuses, number: int) 
         assert kept_by(some, keep, reason) == [*newest_of[reason].values()][-number:]
 
 
-# --- scopes, manifests and clocks -----------------------------------------------------------------------
-
-
 def test_a_narrow_run_after_a_full_one_takes_nothing_from_it() -> None:
     full, narrow = info(MORNING), info(NOON, scope=NARROW)
     for keep in (Keep(last=1), Keep(daily=1), Keep(monthly=1)):

@@ -266,9 +266,6 @@ def test_a_snapshot_whose_commit_cannot_be_settled_keeps_its_files(service: Serv
     service.run(body)
 
 
-# --- the lock -------------------------------------------------------------------------------------------
-
-
 def test_a_lock_is_renewed_for_as_long_as_its_run_lives(service: Service) -> None:
     async def body() -> None:
         async with store(Run(service)):
@@ -559,9 +556,6 @@ def test_a_service_that_ignores_conditions_is_refused(service: Service) -> None:
     service.run(body)
 
 
-# --- litter ---------------------------------------------------------------------------------------------
-
-
 def test_litter_of_dead_runs_is_swept_and_nothing_else(service: Service) -> None:
     async def body() -> None:
         await publish(Run(service), ID)
@@ -619,9 +613,6 @@ def test_an_id_that_is_there_already_is_refused(service: Service) -> None:
         assert_clean(service, ID)
 
     service.run(body)
-
-
-# --- latest.json ----------------------------------------------------------------------------------------
 
 
 def test_latest_never_goes_back(service: Service) -> None:

@@ -423,9 +423,6 @@ async def test_a_bucket_of_another_region_is_asked_there(monkeypatch: pytest.Mon
     assert signed_for == ["us-west-2", "eu-west-3"]
 
 
-# --- whom we trust --------------------------------------------------------------------------------------
-
-
 @pytest.fixture
 def trusted(authority: trustme.CA, bundle: str, monkeypatch: pytest.MonkeyPatch) -> trustme.CA:
     monkeypatch.setenv("AWS_CA_BUNDLE", bundle)
@@ -503,8 +500,6 @@ async def test_a_bundle_that_is_missing_is_a_wrong_setting(
         async with opened("http://127.0.0.1:9"):
             pytest.fail("it was opened")
 
-
-# --- what is sent ---------------------------------------------------------------------------------------
 
 SSE = "x-amz-server-side-encryption"
 

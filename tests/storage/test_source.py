@@ -262,9 +262,6 @@ async def test_a_merge_that_is_cancelled_while_s3_hangs_leaves_no_thread(tmp_pat
         await to_thread.run_sync(assert_no_thread)
 
 
-# --- whole snapshots --------------------------------------------------------------------------------------
-
-
 @pytest.fixture
 def remote() -> Iterator[StoredBucket]:
     """A bucket with two snapshots, of a simulator that runs in a thread of its own."""

@@ -130,9 +130,6 @@ def opened(connect_timeout: float = 20.0, **options: float) -> FastTransport:
     return FastTransport(connect_timeout=connect_timeout, ca_bundle=None, **options)
 
 
-# --- which address --------------------------------------------------------------------------------------
-
-
 @on_linux
 async def test_a_black_hole_does_not_use_up_the_time_of_the_others(eight: None) -> None:
     started = time.monotonic()
@@ -259,9 +256,6 @@ async def test_an_address_that_fails_in_tls_is_the_last_to_be_tried_again(
         assert (await get(transport, port, scheme="https")).status == 200
 
 
-# --- which phase ran out --------------------------------------------------------------------------------
-
-
 async def _fails(
     transport: FastTransport,
     port: int,
@@ -375,9 +369,6 @@ async def test_a_connection_that_the_system_gives_up_is_no_limit_of_ours(
         "ConnectError",
         f"no answer from {NAME}: {os.strerror(errno.ETIMEDOUT)}",
     )
-
-
-# --- what this machine lacks ----------------------------------------------------------------------------
 
 
 def _refuse(monkeypatch: pytest.MonkeyPatch, numbers: dict[str, int]) -> None:
@@ -534,9 +525,6 @@ async def test_a_name_that_can_not_be_looked_up_says_why(
     async with opened() as transport:
         found = await _fails(transport, 80)
     assert (type(found), found.code) == (family, code)
-
-
-# --- cancelled at any point -----------------------------------------------------------------------------
 
 
 @on_linux

@@ -142,9 +142,6 @@ def ok(body: bytes, headers: bytes = b"") -> bytes:
     return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n%s\r\n%s" % (len(body), headers, body)
 
 
-# --- what is right --------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     "pieces",
     [
@@ -228,8 +225,6 @@ async def test_a_call_is_signed_with_its_own_credentials_at_its_own_time(serving
             assert headers["x-amz-date"] == "20261123t020000z"
             assert headers["x-amz-target"] == "workspacesservice.describeworkspacespools"
 
-
-# --- what is wrong --------------------------------------------------------------------------------------
 
 _CLOSE = b"Connection: close\r\n"
 _GZIP = gzip.compress(b'{"WorkspacesPools": []}' * 100)
