@@ -1,7 +1,7 @@
 """Times as every file of a snapshot has them: RFC 3339 in UTC, in milliseconds.
 
-Every pool has one. Days, minutes, seconds and milliseconds are texts that come again: they are kept, in
-little over a megabyte, and put together.
+Every pool has one. Days, minutes, seconds and milliseconds are texts that come again: they are kept, and put
+together.
 """
 
 from __future__ import annotations
@@ -11,13 +11,16 @@ from datetime import UTC, date, datetime
 from functools import lru_cache
 
 _EPOCH = date(1970, 1, 1).toordinal()
+_MINUTES = [f"{hour:02d}:{minute:02d}:" for hour in range(24) for minute in range(60)]
+_SECONDS = [f"{second:02d}." for second in range(60)]
+_MILLISECONDS = [f"{millisecond:03d}Z" for millisecond in range(1000)]
 
 
 def rfc3339(moment: datetime) -> str:
     """Return the text for a moment that is aware of its time zone."""
     utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
     minute, millisecond = utc.hour * 60 + utc.minute, utc.microsecond // 1000
-    return f"{_day(utc.toordinal())}{_minute(minute)}{_second(utc.second)}{_millisecond(millisecond)}"
+    return f"{_day(utc.toordinal())}{_MINUTES[minute]}{_SECONDS[utc.second]}{_MILLISECONDS[millisecond]}"
 
 
 def utc_now() -> datetime:
@@ -44,12 +47,12 @@ def rfc3339_of_epoch(seconds: float) -> str:
     Raises ValueError outside the years 1 to 9999.
     """
     try:
-        day, rest = divmod(round(seconds * 1000), 86_400_000)
-        minute, rest = divmod(rest, 60_000)
-        second, millisecond = divmod(rest, 1000)
-        return f"{_day(_EPOCH + day)}{_minute(minute)}{_second(second)}{_millisecond(millisecond)}"
+        milliseconds = round(seconds * 1000)
+        day = _day(_EPOCH + milliseconds // 86_400_000)
     except (OverflowError, ValueError):
         raise ValueError("it is out of range") from None
+    minute, second = milliseconds % 86_400_000 // 60_000, milliseconds // 1000 % 60
+    return f"{day}{_MINUTES[minute]}{_SECONDS[second]}{_MILLISECONDS[milliseconds % 1000]}"
 
 
 # Items have been made in some years, of which this is more than ten.
@@ -57,18 +60,3 @@ def rfc3339_of_epoch(seconds: float) -> str:
 def _day(ordinal: int) -> str:
     return f"{date.fromordinal(ordinal)}T"
 
-
-@lru_cache(24 * 60)
-def _minute(number: int) -> str:
-    hour, minute = divmod(number, 60)
-    return f"{hour:02d}:{minute:02d}:"
-
-
-@lru_cache(60)
-def _second(number: int) -> str:
-    return f"{number:02d}."
-
-
-@lru_cache(1000)
-def _millisecond(number: int) -> str:
-    return f"{number:03d}Z"
