@@ -185,6 +185,7 @@ class WriteQueue:
         # What waits in memory is lost with the process: the journal is to have it before long.
         patience = float("inf") if self._journal is None else _LONGEST_IN_MEMORY
         while self._queued < self._chunk_bytes and not self._finishing:
+            self._make_room()
             with anyio.move_on_after(patience) as scope:
                 await self._work.wait()
                 self._work = anyio.Event()
@@ -236,7 +237,12 @@ class WriteQueue:
 
     def _written(self, size: int) -> None:
         self._queued -= size
-        if self._queued <= self._queue_bytes:
+        # With room for one page, all who wait would be woken for the first of them.
+        if self._queued <= self._queue_bytes // 2:
+            self._make_room()
+
+    def _make_room(self) -> None:
+        if self._room.statistics().tasks_waiting:
             self._room.set()
             self._room = anyio.Event()
 
