@@ -78,14 +78,14 @@ async def settled(dest: Path) -> list[str]:
 
 
 async def _no_thread_at_work() -> None:
-    workers = [each for each in threading.enumerate() if "AnyIO" in each.name]
+    threads = [each for each in threading.enumerate() if each.name.startswith(("AnyIO", "poolcensus"))]
     with anyio.fail_after(20):
-        while any(each.is_alive() and not _idle(each) for each in workers):
+        while any(each.is_alive() and not _idle(each) for each in threads):
             await anyio.sleep(0.005)
 
 
-def _idle(worker: threading.Thread) -> bool:
-    return worker in worker.idle_workers  # type: ignore[attr-defined] # anyio's own
+def _idle(thread: threading.Thread) -> bool:
+    return thread in getattr(thread, "idle_workers", ())  # anyio's own
 
 
 STEPS = [
@@ -241,3 +241,12 @@ async def test_a_journal_that_hangs_holds_nobody_up(
     hanging.go_on.set()
     await settled(here.dest)
     here.assert_exact(await here.collect(resume=True))
+
+
+async def test_what_ends_a_run_is_done_where_its_time_is_over_before_it_begins(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(threads, "ABORT_SECONDS", 0.0)
+    done = threading.Event()
+    await threads.OneAtATime().finish(done.set)
+    assert await anyio.to_thread.run_sync(done.wait, 20)

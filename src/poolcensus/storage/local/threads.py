@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
 import anyio
@@ -48,15 +50,24 @@ class OneAtATime:
             wanted = False
 
     async def finish(self, call: Callable[[], None]) -> None:
-        """Make a blocking `call` after what is under way, even where the caller is cancelled.
+        """Make a blocking `call`, which raises nothing, after what is under way.
 
-        Waits for `ABORT_SECONDS` at most. Where the disk hangs for longer, the call is made when it goes on.
+        It is made even where the caller is cancelled. Waits for `ABORT_SECONDS` at most: where the disk hangs
+        for longer, the call is made when it goes on.
         """
+        loop = asyncio.get_running_loop()
+        ended = anyio.Event()
 
         def alone() -> None:
-            with self._mutex:
-                call()
+            try:
+                with self._mutex:
+                    call()
+            finally:
+                # The loop may have ended meanwhile.
+                with suppress(RuntimeError):
+                    loop.call_soon_threadsafe(ended.set)
 
+        # Of its own: the thread of a pool would not begin what is not waited for any more.
+        threading.Thread(target=alone, name="poolcensus clearing up", daemon=True).start()
         with anyio.move_on_after(ABORT_SECONDS, shield=True):
-            # Its own limiter: a caller that was not cancelled may hold the other one.
-            await to_thread.run_sync(alone, limiter=anyio.CapacityLimiter(1), abandon_on_cancel=True)
+            await ended.wait()
