@@ -30,6 +30,7 @@ pytestmark = pytest.mark.usefixtures("no_task_left")
 
 ON, OPT_IN = "us-east-1", "af-south-1"
 ONE, TWO = "000000000001", "000000000002"
+JUST_ONE = RegionChoice((ON,), ())
 
 
 async def nothing(_: object = None) -> None:
@@ -60,9 +61,9 @@ class Played:
     was opened with it is over.
     """
 
-    def __init__(self, reads: dict[str, Read], region: str = ON) -> None:
+    def __init__(self, reads: dict[str, Read], regions: RegionChoice = JUST_ONE) -> None:
         self.reads = reads
-        self.region = region
+        self.regions = regions
         self.skipped: tuple[object, ...] = ()
         self.pauses = Pauses()
         self.breakers = CircuitBreakers(accounts=3)
@@ -101,6 +102,9 @@ class Played:
         await self.status()
         return None
 
+    def may_be_off(self, account_id: str, region: str) -> bool:
+        return True
+
     async def open(self, target: Target, source: object, watch: CallWatch) -> PlayedPages:
         watch.attempts += 1
         return PlayedPages(self.reads[target.account.id])
@@ -132,19 +136,19 @@ class Played:
         return None
 
     async def run(self, *, timeout: float = 0.05, concurrency: int = 8) -> dict[str, TargetResult]:  # noqa: ASYNC109
-        always_on, opt_in = ((self.region,), ()) if self.region == ON else ((), (self.region,))
         engine = Engine(
             aws=cast("Aws", self),
             listing=cast("AccountListing", self),
-            regions=RegionChoice(always_on, opt_in),
+            regions=self.regions,
             sink=self,
             limits=EngineLimits(concurrency, 8, 8, timeout, None),
             former=self if self.restored is not None else None,
         )
         with anyio.fail_after(20):
             await engine.run()
-        assert sorted(self.done_calls) == sorted(self.reads), "a result was handed over more than once"
-        assert engine.outcomes.total() == len(self.results) == len(self.reads)
+        expected = sorted([*self.reads] * len(self.regions.regions))
+        assert sorted(self.done_calls) == expected, "a result was handed over more than once"
+        assert engine.outcomes.total() == len(self.results) == len(expected)
         return {each.account_id: each for each in self.results}
 
 
@@ -219,3 +223,15 @@ async def test_a_target_whose_time_is_over_has_not_the_result_of_the_one_before(
         Outcome.OK,
     ]
     assert results[TWO].pools == 0
+
+
+async def test_regions_that_are_always_on_do_not_wait_for_what_the_account_says_of_the_others() -> None:
+    played = Played({ONE: one_page}, RegionChoice((ON,), (OPT_IN,)))
+    one_is_done = anyio.Event()
+
+    async def note() -> None:
+        one_is_done.set()
+
+    played.slow_done, played.status = note, one_is_done.wait
+    await played.run(timeout=10)
+    assert [each.region for each in played.results] == [ON, OPT_IN]

@@ -70,6 +70,7 @@ class Model:
         self._own = own
         self.schedule = make(regions, ahead=ahead, per_account=per_account, per_region=per_region, long=long)
         self.preparing: list[Account] = []
+        self._not_yet: dict[str, frozenset[str]] = {}
         self.to_add = list(batches)
         self.known = 0
         self.open: list[Target] = []
@@ -100,12 +101,26 @@ class Model:
 
     def ready(self, which: int) -> None:
         if self.preparing:
-            self.schedule.ready(self.preparing.pop(which % len(self.preparing)))
+            account = self.preparing.pop(which % len(self.preparing))
+            self._not_yet.pop(account.id, None)
+            self.schedule.ready(account)
+
+    def ready_but_for_opt_in(self, which: int) -> None:
+        opt_in = frozenset(self.regions.opt_in)
+        begun = [each for each in self.preparing if each.id not in self._not_yet]
+        if begun:
+            account = begun[which % len(begun)]
+            self.schedule.ready(account, later=opt_in)
+            if opt_in.isdisjoint(self.regions_of(account)):
+                self.preparing.remove(account)
+            else:
+                self._not_yet[account.id] = opt_in
 
     def pop(self) -> bool:
         target = self.schedule.pop()
         if target is None:
             return False
+        assert target.region not in self._not_yet.get(target.account.id, ())
         self.open.append(target)
         self.popped.append(target)
         per_account, per_region = self._bounds
@@ -132,6 +147,8 @@ class Model:
             self.prepare()
         elif name == "ready":
             self.ready(which)
+        elif name == "ready but for opt-in":
+            self.ready_but_for_opt_in(which)
         else:
             self.add()
         self.check_idle()
@@ -145,7 +162,8 @@ class Model:
         while self.to_add:
             self.add()
         while self.prepare() or self.preparing or self.pop() or self.open:
-            self.ready(0)
+            self.ready_but_for_opt_in(0)
+            self.ready(len(self.preparing) - 1)
             if not self.pop():
                 self.close(0)
             self.check_idle()
@@ -157,7 +175,10 @@ class Model:
     regions=st.tuples(st.integers(0, 4), st.integers(0, 3)).filter(any),
     limits=st.tuples(st.integers(1, 4), st.integers(1, 4), st.integers(1, 4)),
     moves=st.lists(
-        st.tuples(st.sampled_from(["pop", "pop", "close", "add", "prepare", "ready"]), st.integers(0, 99)),
+        st.tuples(
+            st.sampled_from(["pop", "pop", "close", "add", "prepare", "ready", "ready but for opt-in"]),
+            st.integers(0, 99),
+        ),
         max_size=120,
     ),
     long=st.dictionaries(st.tuples(st.integers(0, 19), st.integers(0, 6)), st.integers(1, 9), max_size=6),

@@ -283,6 +283,9 @@ class Engine:
                 # Each target will hear for itself what went wrong.
                 await self._aws.broker.source(account.id).get()
                 if not self._opt_in.isdisjoint(account.regions or self._regions):
+                    # What an account says of these takes a call, and matters nowhere else.
+                    self._schedule.ready(account, later=self._opt_in)
+                    self._open_more()
                     await self._aws.region_status.disabled(account.id)
         self._schedule.ready(account)
         self._open_more()

@@ -19,14 +19,18 @@ if TYPE_CHECKING:
 
 
 class _Work:
-    """One account that is ready: how many of its targets are open, and how many are not done."""
+    """One account that has been given out: how many of its targets are open, and how many are not done.
 
-    __slots__ = ("account", "left", "open")
+    `unready` are the regions whose targets may not be opened yet.
+    """
 
-    def __init__(self, account: Account, targets: int) -> None:
+    __slots__ = ("account", "left", "open", "unready")
+
+    def __init__(self, account: Account, regions: frozenset[str]) -> None:
         self.account = account
         self.open = 0
-        self.left = targets
+        self.left = len(regions)
+        self.unready = regions
 
 
 class Schedule:
@@ -63,6 +67,7 @@ class Schedule:
         long: Mapping[tuple[str, str], int] = MappingProxyType({}),
     ) -> None:
         self._regions = regions.regions
+        self._every = frozenset(regions.regions)
         self._ahead = ahead
         self._per_account = per_account
         self._windows = windows
@@ -74,15 +79,15 @@ class Schedule:
             self._longest_of[account_id] = max(pages, self._longest_of.get(account_id, 0))
         self._first: list[tuple[int, Account]] = []
         self._waiting: deque[Account] = deque()
-        self._preparing: dict[str, Account] = {}
-        self._ready: list[_Work] = []
+        self._preparing: dict[str, _Work] = {}
+        self._ready: list[tuple[_Work, frozenset[str]]] = []
         self._long: list[tuple[int, _Work, str]] = []
         self._queues: dict[str, deque[_Work]] = {region: deque() for region in self._regions}
         # The regions whose queue has no account.
         self._idle = set(self._regions)
         self._turns = deque(self._regions)
         self._by_account: dict[str, _Work] = {}
-        self._undealt: Counter[tuple[str, ...]] = Counter()
+        self._undealt: Counter[frozenset[str]] = Counter()
         # In a region that no account which is to come is asked in, nothing waits and nothing will.
         self._expected: Counter[str] = Counter()
         self._open_in: Counter[str] = Counter()
@@ -92,8 +97,9 @@ class Schedule:
         """Take accounts that have become known. Returns how many targets they have."""
         targets = 0
         for account in accounts:
-            targets += len(self._regions_of(account))
-            self._expect(account, 1)
+            regions = self._regions_of(account)
+            targets += len(regions)
+            self._expect(regions, 1)
             longest = self._longest_of.get(account.id)
             if longest is None:
                 self._waiting.append(account)
@@ -109,14 +115,24 @@ class Schedule:
         ):
             return None
         account = self._first.pop()[1] if self._first else self._waiting.popleft()
-        self._preparing[account.id] = account
+        self._preparing[account.id] = self._begin(account)
         return account
 
-    def ready(self, account: Account) -> None:
-        """Note that an account has been prepared: its targets may be opened."""
-        del self._preparing[account.id]
-        work = self._by_account[account.id] = _Work(account, len(self._regions_of(account)))
-        self._ready.append(work)
+    def ready(self, account: Account, *, later: frozenset[str] = frozenset()) -> None:
+        """Note that an account has been prepared: its targets may be opened.
+
+        Those in regions that are to be ready `later` may not be: they wait until this is called once more.
+        """
+        work = self._preparing[account.id]
+        regions, work.unready = work.unready - later, work.unready & later
+        if work.unready:
+            self._expect(regions | work.unready, -1)
+            self._expect(work.unready, 1)
+            self._expect(regions, 1)
+        else:
+            del self._preparing[account.id]
+        if regions:
+            self._ready.append((work, regions))
         if len(self._ready) >= len(self._regions):
             self._deal()
 
@@ -159,20 +175,23 @@ class Schedule:
             self._idle.add(region)
             while queue:
                 yield Target(queue.popleft().account, region)
-        for account in [*self._preparing.values(), *(each for _, each in self._first), *self._waiting]:
-            self._by_account[account.id] = _Work(account, len(self._regions_of(account)))
-            for region in self._regions_of(account):
-                yield Target(account, region)
+        never_begun = [*(account for _, account in self._first), *self._waiting]
+        for work in [*self._preparing.values(), *map(self._begin, never_begun)]:
+            for region in filter(work.unready.__contains__, self._regions):
+                yield Target(work.account, region)
         self._preparing.clear()
         self._first.clear()
         self._waiting.clear()
 
-    def _regions_of(self, account: Account) -> tuple[str, ...]:
-        return self._regions if account.regions is None else account.regions
+    def _regions_of(self, account: Account) -> frozenset[str]:
+        return self._every if account.regions is None else frozenset(account.regions)
 
-    def _expect(self, account: Account, step: int) -> None:
-        """Count an account among those whose targets are still to be dealt out, or no longer."""
-        regions = self._regions_of(account)
+    def _begin(self, account: Account) -> _Work:
+        work = self._by_account[account.id] = _Work(account, self._regions_of(account))
+        return work
+
+    def _expect(self, regions: frozenset[str], step: int) -> None:
+        """Count one account more, or one less, whose targets in these regions are still to be dealt out."""
         before = self._undealt[regions]
         self._undealt[regions] += step
         # A region counts once for all accounts that have the same regions: there are few kinds of them.
@@ -199,12 +218,11 @@ class Schedule:
     def _deal(self) -> None:
         batch = deque(self._ready)
         self._ready.clear()
-        for work in batch:
-            self._expect(work.account, -1)
+        for _, regions in batch:
+            self._expect(regions, -1)
         for region in self._regions:
-            for work in batch:
-                own = work.account.regions
-                if own is not None and region not in own:
+            for work, regions in batch:
+                if region not in regions:
                     continue
                 pages = self._pages_of.get((work.account.id, region))
                 if pages is None:

@@ -59,4 +59,3 @@ def rfc3339_of_epoch(seconds: float) -> str:
 @lru_cache(4096)
 def _day(ordinal: int) -> str:
     return f"{date.fromordinal(ordinal)}T"
-
