@@ -7,10 +7,13 @@ import re
 import shlex
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parent.parent
 _FOLDERS = (".github", "src", "tests", "config", "benches")
@@ -31,23 +34,35 @@ def _anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=_name)
-def test_relative_links_lead_somewhere(page: Path) -> None:
+def _dead_links(page: Path) -> Iterator[str]:
     text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     for link in re.findall(r"\]\(([^)\s]+)\)", text):
         if re.match(r"[a-z]+:", link):
             continue
         name, _, anchor = link.partition("#")
         target = (page.parent / name).resolve() if name else page
-        assert target.exists(), link
-        assert not anchor or anchor in _anchors(target), link
+        if not target.exists() or (anchor and anchor not in _anchors(target)):
+            yield link
 
 
-@pytest.mark.parametrize("page", PAGES, ids=_name)
-def test_the_files_of_tests_that_a_page_names_are_there(page: Path) -> None:
+def test_relative_links_lead_somewhere() -> None:
+    assert PAGES
+    assert not [(_name(page), link) for page in PAGES for link in _dead_links(page)]
+
+
+def test_the_files_of_tests_that_a_page_names_are_there() -> None:
     known = {path.name for path in (ROOT / "tests").rglob("*.py")}
-    for path in re.findall(r"`([\w/]*\btest_\w+\.py)`", page.read_text(encoding="utf-8")):
-        assert (ROOT / path).is_file() if "/" in path else path in known, path
+    named = [
+        (_name(page), path)
+        for page in PAGES
+        for path in re.findall(r"`([\w/]*\btest_\w+\.py)`", page.read_text(encoding="utf-8"))
+    ]
+    assert named
+    assert not [
+        (page, path)
+        for page, path in named
+        if not ((ROOT / path).is_file() if "/" in path else path in known)
+    ]
 
 
 def test_the_layers_of_the_design_page_are_those_of_the_contract() -> None:
@@ -66,16 +81,24 @@ def test_each_term_of_the_design_page_stands_once() -> None:
     assert len(terms) == len({*terms})
 
 
-@pytest.mark.parametrize("change", CHANGES, ids=lambda path: path.stem)
-def test_a_change_of_the_log_has_its_form(change: Path) -> None:
-    assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*\.md", change.name)
+def _wrong_in_its_form(change: Path) -> list[str]:
     text = change.read_text(encoding="utf-8")
-    first, empty, *body = text.removesuffix("\n").split("\n")
-    assert re.fullmatch(r"(Bugfix|Change|Enhancement|Security): [A-Z].{,79}[^.]", first)
-    assert not empty
-    assert body[-1].endswith(".")
-    assert text.endswith(".\n")
-    assert all(len(line) <= 120 for line in body)
+    first, _, rest = text.removesuffix("\n").partition("\n")
+    empty, *body = rest.split("\n")
+    held = {
+        "name": re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*\.md", change.name),
+        "first line": re.fullmatch(r"(Bugfix|Change|Enhancement|Security): [A-Z].{,79}[^.]", first),
+        "empty second line": not empty,
+        "end": body and body[-1].endswith(".") and text.endswith(".\n"),
+        "length of the lines": all(len(line) <= 120 for line in body),
+    }
+    return [name for name, holds in held.items() if not holds]
+
+
+def test_each_change_of_the_log_has_its_form() -> None:
+    assert CHANGES
+    wrong = {change.name: _wrong_in_its_form(change) for change in CHANGES}
+    assert not {name: found for name, found in wrong.items() if found}
 
 
 def test_the_form_of_the_change_log_is_the_one_that_its_page_shows(tmp_path: Path) -> None:
@@ -83,7 +106,7 @@ def test_the_form_of_the_change_log_is_the_one_that_its_page_shows(tmp_path: Pat
     (example,) = re.findall(r"```\n(.*?)```", page, re.DOTALL)
     shown = tmp_path / "shown.md"
     shown.write_text(example, encoding="utf-8")
-    test_a_change_of_the_log_has_its_form(shown)
+    assert not _wrong_in_its_form(shown)
 
 
 def _yaml(*path: str) -> Any:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import pytest
@@ -23,6 +24,9 @@ from poolcensus.cli import group, main
 from poolcensus.cli.exits import ExitCode
 from poolcensus.model import Outcome
 from poolcensus.operations import WORKSPACES_POOLS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -39,17 +43,16 @@ def _commands() -> dict[str, click.Command]:
     return {name: group.get_command(context, name) or pytest.fail(name) for name in names}
 
 
-@pytest.mark.parametrize("name", sorted(poolcensus.__all__))
-def test_a_public_name_is_documented_and_has_a_docstring(name: str) -> None:
-    assert re.search(rf"`(await |poolcensus\.)?{name}[`(.]", LIBRARY), f"{name} is not on the library's page"
-    value = getattr(poolcensus, name)
-    assert isinstance(value, str) or value.__doc__, f"{name} has no docstring"
+def test_each_public_name_is_documented_and_has_a_docstring() -> None:
+    documented = {*re.findall(r"`(?:await |poolcensus\.)?(\w+)(?=[`(.])", LIBRARY)}
+    assert {*poolcensus.__all__} <= documented
+    values = {name: getattr(poolcensus, name) for name in poolcensus.__all__}
+    assert not [name for name, each in values.items() if not isinstance(each, str) and not each.__doc__]
 
 
-@pytest.mark.parametrize("name", sorted(poolcensus.__all__))
-def test_a_public_name_is_used_where_types_are_checked(name: str) -> None:
+def test_each_public_name_is_used_where_types_are_checked() -> None:
     uses = ast.walk(ast.parse((ROOT / "tests" / "typing" / "api.py").read_text(encoding="utf-8")))
-    assert name in {getattr(each, "id", getattr(each, "attr", "")) for each in uses}
+    assert {*poolcensus.__all__} <= {getattr(each, "id", getattr(each, "attr", "")) for each in uses}
 
 
 def test_the_public_names_are_those_that_are_exported() -> None:
@@ -60,32 +63,31 @@ def test_the_public_names_are_those_that_are_exported() -> None:
         getattr(poolcensus, "Nothing")  # noqa: B009 - mypy would refuse the plain form
 
 
-@pytest.mark.parametrize("name", sorted(_commands()))
-def test_a_command_is_in_the_readme_and_has_help(name: str) -> None:
-    assert f"`poolcensus {name}`" in README
-    assert _commands()[name].help
+def test_each_command_is_in_the_readme_and_has_help() -> None:
+    assert not [name for name in _commands() if f"`poolcensus {name}`" not in README]
+    assert not [name for name, command in _commands().items() if not command.help]
 
 
-@pytest.mark.parametrize(
-    "option",
-    sorted(
+def _options() -> Iterator[tuple[str, click.Option]]:
+    """Each option, with its command's name."""
+    for name, command in _commands().items():
+        yield from ((name, each) for each in command.params if isinstance(each, click.Option))
+
+
+def test_each_option_is_documented() -> None:
+    options = {
         option
-        for name in ("collect", "show", "prune")
-        for parameter in _commands()[name].params
-        if isinstance(parameter, click.Option)
-        for option in parameter.opts
+        for name, each in _options()
+        if name in {"collect", "show", "prune"}
+        for option in each.opts
         if option.startswith("--") and option != "--help"
-    ),
-)
-def test_an_option_is_documented(option: str) -> None:
-    assert re.search(rf"`{option}[` ]", PAGES), f"{option} is on no page"
+    }
+    assert options
+    assert not sorted(each for each in options if not re.search(rf"`{each}[` ]", PAGES))
 
 
-@pytest.mark.parametrize("name", sorted(_commands()))
-def test_every_option_has_help(name: str) -> None:
-    for parameter in _commands()[name].params:
-        if isinstance(parameter, click.Option):
-            assert parameter.help, f"{name} {parameter.opts}"
+def test_each_option_has_help() -> None:
+    assert not [(name, each.opts) for name, each in _options() if not each.help]
 
 
 def test_the_permissions_of_the_readme_are_those_of_the_sessions() -> None:
@@ -127,10 +129,16 @@ def _invocations() -> list[str]:
     return sorted({" ".join(each.split()) for each in found})
 
 
-@pytest.mark.parametrize("line", _invocations())
-def test_a_line_that_is_shown_is_one_that_the_program_takes(line: str) -> None:
-    name, *arguments = shlex.split(line)
-    _commands()[name].make_context(name, arguments, parent=click.Context(group))
+def test_each_line_that_is_shown_is_one_that_the_program_takes() -> None:
+    assert _invocations()
+    refused = {}
+    for line in _invocations():
+        name, *arguments = shlex.split(line)
+        try:
+            _commands()[name].make_context(name, arguments, parent=click.Context(group))
+        except (KeyError, click.ClickException) as error:
+            refused[line] = repr(error)
+    assert not refused
 
 
 def test_the_contents_name_each_section_of_the_readme() -> None:
