@@ -124,7 +124,7 @@ def test_it_comes_to_the_same_though_a_worker_is_killed(tmp_path: Path, killed: 
 def test_nothing_is_left_running(tmp_path: Path, number: signal.Signals) -> None:
     world = ("--accounts", "60", "--latency", "150")
     with serving(tmp_path, *world) as here:
-        with here.start("spread", "--engine", "dask", "--workers", "2", "--concurrency", "4") as process:
+        with here.start("spread", "--engine", "dask", "--workers", "1", "--concurrency", "4") as process:
             until(lambda: list((here.folder / "spread").glob(".draft-*/*")))
             before = psutil.Process(process.pid).children(recursive=True)
             assert before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -68,11 +69,23 @@ def latest_folder(dest: Path) -> None:
     (dest / "latest" / "mine").touch()
 
 
+def draft_and_folder(dest: Path) -> None:
+    stale_draft(dest)
+    latest_folder(dest)
+
+
 def nothing(_: Path) -> None:
     pass
 
 
 FAILURES = {
+    # As many as one run can meet, each of which says what it says alone.
+    "all at once": (
+        draft_and_folder,
+        NO_SWEEP + (NO_CLOSE if sys.platform == "linux" else ""),
+        ("--metrics-file", "missing/metrics"),
+        2,
+    ),
     "a folder latest": (latest_folder, "", (), 1),
     "the sweep": (stale_draft, NO_SWEEP, (), 0),
     "latest": (nothing, NO_LATEST, (), 1),
@@ -100,7 +113,7 @@ def failures(*later: str) -> pytest.MarkDecorator:
     )
 
 
-@failures()
+@failures("a folder latest", "the sweep", "the lock", "metrics")
 def test_a_warning_is_all_that_comes_of_it(
     trial: Trial, before: Callable[[Path], None], code: str, options: tuple[str, ...], lines: int
 ) -> None:
@@ -109,7 +122,7 @@ def test_a_warning_is_all_that_comes_of_it(
     assert len(said) == lines, said
 
 
-@failures("the sweep", "latest", "the lock", "metrics")
+@failures("a folder latest", "the sweep", "latest", "the lock", "metrics")
 def test_a_partial_snapshot_stays_one(
     trial: Trial, before: Callable[[Path], None], code: str, options: tuple[str, ...], lines: int
 ) -> None:

@@ -162,7 +162,8 @@ def test_a_run_that_is_terminated_leaves_nothing(bucket: Any, serve: Any, bench:
     ("options", "loaded"),
     [
         (["--dest", "snapshots"], False),
-        (["--dest", "snapshots", "--transport", "sdk"], True),
+        # Another second of imports; that this transport is the SDK's is shown in tests/transport.
+        pytest.param(["--dest", "snapshots", "--transport", "sdk"], True, marks=pytest.mark.long),
         (["--dest", DEST], True),
     ],
 )
