@@ -220,8 +220,11 @@ async def two(open_two: Callable[..., Coroutine[None, None, Two]]) -> Two:
 
 _MOTO = """
 import os, time
+from moto.core.utils import get_service_model
 from moto.server import ThreadedMotoServer
 parent = os.getppid()
+# Each of its threads that calls EC2 before the model is there would read it anew: most of moto's time.
+get_service_model("ec2")
 server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
 server.start()
 host, port = server.get_host_and_port()
