@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 import anyio
@@ -60,3 +61,8 @@ def written(
 
     anyio.run(write)
     return Snapshot.open(dest / snapshot_id)
+
+
+def in_memory(path: Path) -> BytesIO:
+    """Return a file for pyarrow, whose threads may still have one open that it has opened itself."""
+    return BytesIO(path.read_bytes())

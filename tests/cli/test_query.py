@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from analysis.reading_lab import day_id, written
+from analysis.reading_lab import day_id, in_memory, written
 from poolcensus.cli import main
 from poolcensus.cli.grid import drawn
 from poolcensus.model import Outcome
@@ -138,7 +138,7 @@ def test_a_table_is_printable_and_a_row_is_a_line(dest: Path, capsys: pytest.Cap
 def test_parquet_is_a_file(dest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out.parquet"
     assert run(capsys, SQL, "--dest", dest, "--output", out) == ""
-    table = pq.read_table(out)
+    table = pq.read_table(in_memory(out))
     assert table.column("n").to_pylist() == [None, 7]
     assert [str(each) for each in table.schema.types[:4]] == ["string", "string", "timestamp[us]", "int64"]
     assert "needs --output" in refused(capsys, SQL, "--dest", dest, "--format", "parquet", code=2)
@@ -301,14 +301,11 @@ def test_without_duckdb_it_says_what_to_install(
     ]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_a_query_and_leaves_nothing(
-    dest: Path, tmp_path: Path, number: signal.Signals, code: int
-) -> None:
+def test_a_signal_ends_a_query_and_leaves_nothing(dest: Path, tmp_path: Path) -> None:
     temporary = tmp_path / "temporary"
     temporary.mkdir()
-    # Never done, and it has begun once its private folder is there.
-    endless = "SELECT count(*) FROM range(1000000000000) r(n) WHERE n % 7 = 3"
+    # Never done, and it has begun once what it reads is in its private folder.
+    endless = "SELECT count(*) FROM pools, range(1000000000000) r(n) WHERE n % 7 = 3"
     with subprocess.Popen(
         [sys.executable, "-m", "poolcensus", "query", endless, "--dest", str(dest)],
         env={**os.environ, "TMPDIR": str(temporary)},
@@ -316,12 +313,12 @@ def test_a_signal_ends_a_query_and_leaves_nothing(
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        while not [*temporary.glob("poolcensus-*")] and process.poll() is None:
-            pass
-        process.send_signal(number)
+        while not [*temporary.glob("poolcensus-*/*/pools.ndjson")]:
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(0.01)
+        process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
-    assert (process.returncode, out) == (code, "")
-    assert err == f"poolcensus: {'interrupted' if code == 130 else 'terminated'}\n"
+    assert (process.returncode, out, err) == (130, "", "poolcensus: interrupted\n")
     assert not [*temporary.iterdir()]
 
 
