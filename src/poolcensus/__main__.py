@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
 from poolcensus.exit_error import asks_for_json, exit_error
+from poolcensus.temporary import remove_all
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -54,6 +55,7 @@ def _leave(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a ha
         with suppress(OSError):
             line = exit_error(128 + number, words) if as_json else f"poolcensus: {words}\n".encode()
             os.write(sys.stderr.fileno(), line)
+    remove_all()
     os._exit(128 + number)
 
 

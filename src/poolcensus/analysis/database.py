@@ -50,20 +50,24 @@ class Database:
             raise MissingExtraError(message) from error
         self._duckdb = duckdb
         self.staging = Staging()
-        self.connection = duckdb.connect(
-            ":memory:",
-            config={
-                "allow_unsigned_extensions": "false",
-                "autoinstall_known_extensions": "false",
-                "autoload_known_extensions": "false",
-                "memory_limit": f"{min(_MOST_MEMORY, _physical_memory() // 2)}B",
-                # It would look up the names of tables among the variables of Python.
-                "python_enable_replacements": "false",
-                "temp_directory": str(self.staging.folder / "spilled"),
-            },
-        )
-        # Times in snapshots are in UTC, and those of the machine are asked for by now().
-        self.connection.execute("SET TimeZone = 'UTC'")
+        try:
+            self.connection = duckdb.connect(
+                ":memory:",
+                config={
+                    "allow_unsigned_extensions": "false",
+                    "autoinstall_known_extensions": "false",
+                    "autoload_known_extensions": "false",
+                    "memory_limit": f"{min(_MOST_MEMORY, _physical_memory() // 2)}B",
+                    # It would look up the names of tables among the variables of Python.
+                    "python_enable_replacements": "false",
+                    "temp_directory": str(self.staging.folder / "spilled"),
+                },
+            )
+            # Times in snapshots are in UTC, and those of the machine are asked for by now().
+            self.connection.execute("SET TimeZone = 'UTC'")
+        except BaseException:
+            self.staging.close()
+            raise
 
     def __enter__(self) -> Self:
         return self

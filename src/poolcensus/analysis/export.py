@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -18,6 +16,7 @@ from poolcensus.model import ColumnType
 from poolcensus.storage.destination import STANDARD_OUTPUT, checked_place, is_in_s3
 from poolcensus.storage.local.files import make_folders, sync_folder
 from poolcensus.storage.naming import LATEST
+from poolcensus.temporary import name_beside
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,25 +96,19 @@ def _export(selection: Selection, snapshot: Snapshot, folder: Path, modes: tuple
 
 def _write(database: Database, view: View, path: Path, mode: int) -> None:
     """Write a view into the file `path`, which it is once it is whole."""
-    # Athena and others pass over names that begin with a dot.
-    made = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    # DuckDB takes a path that begins with ~ or file: for another.
-    to = literal(str(made.absolute()))
     columns = ", ".join(
         f'"{each.name}"::VARCHAR AS "{each.name}"' if each.type is ColumnType.JSON else f'"{each.name}"'
         for each in view.columns
     )
-    try:
+    with name_beside(path) as made:
         os.close(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode))
         made.chmod(mode)
+        # DuckDB takes a path that begins with ~ or file: for another.
+        to = literal(str(made.absolute()))
         # A temporary file of DuckDB's own would have a mode and a name of its own.
         options = "FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false"
         database.run(f'COPY (SELECT {columns} FROM "{view.name}") TO {to} ({options})')
         with made.open("rb") as file:
             os.fsync(file.fileno())
         made.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            made.unlink()
-        raise
     sync_folder(path.parent)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import tempfile
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from poolcensus.errors import DamagedSnapshotError, DestinationError, SnapshotError
@@ -17,9 +15,11 @@ from poolcensus.format import codec
 from poolcensus.format.compression import compressor, read_lines
 from poolcensus.model import Compression
 from poolcensus.storage.source import MissingFileError
+from poolcensus.temporary import make_folder, remove
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
     from types import TracebackType
 
     from poolcensus.model import FileEntry, JsonValue
@@ -45,10 +45,9 @@ class Staging:
 
     def __init__(self) -> None:
         try:
-            self._holder = tempfile.TemporaryDirectory(prefix="poolcensus-")
+            self._folder = make_folder()
         except OSError as error:
             raise DestinationError(f"no temporary folder can be made: {error.strerror or error}") from error
-        self._folder = Path(self._holder.name).resolve()
         self._pool = ThreadPoolExecutor(_WORKERS, "poolcensus staging")
         self._stopped = threading.Event()
         self._digests: list[Future[None]] = []
@@ -74,7 +73,7 @@ class Staging:
         """End the threads and remove the folder. May be called twice."""
         self._stopped.set()
         self._pool.shutdown(cancel_futures=True)
-        self._holder.cleanup()
+        remove(self._folder)
 
     def add(self, snapshots: Iterable[Snapshot], kind: str) -> list[Path]:
         """Stage the `pools_file` or the `targets_file` of each snapshot, and return where they are now.

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import os
 import stat
-import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +19,7 @@ import anyio
 import msgspec
 
 from poolcensus.loops import in_thread
+from poolcensus.temporary import name_beside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -176,13 +176,10 @@ def _read_own(path: Path) -> bytes:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    # Readers see the old file or the new one. Private to the user, as mkstemp makes it. After a crash of the
-    # machine it may be empty, which is as none: that is not worth an fsync.
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".region-status-")
-    try:
+    # Readers see the old file or the new one. After a crash of the machine it may be empty, which is as none:
+    # that is not worth an fsync.
+    with name_beside(path) as made:
+        descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+        made.replace(path)

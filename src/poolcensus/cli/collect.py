@@ -79,7 +79,7 @@ def collect(
     census = Census(settings)
     logs.of_run(lambda: census.run_id)
     manifest: Manifest | None = None
-    failure: Exception | None = None
+    failure: BaseException | None = None
     stopped = False
     code = int(ExitCode.FATAL)
     try:
@@ -147,7 +147,7 @@ def _notify(
     manifest: Manifest | None,
     *,
     code: int,
-    failure: Exception | None,
+    failure: BaseException | None,
     stopped: bool,
 ) -> None:
     if settings.notify_command is None:

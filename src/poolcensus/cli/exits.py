@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from poolcensus.temporary import remove_all
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -49,8 +51,11 @@ MEANINGS: Mapping[ExitCode, str] = {
 """Each exit code in words, for the manual."""
 
 
-class StoppedError(Exception):
-    """A signal ended the run. Nothing was published."""
+class StoppedError(BaseException):
+    """A signal ended the run. Nothing was published.
+
+    As KeyboardInterrupt, it passes through what catches every `Exception`, as libraries do.
+    """
 
     def __init__(self, signal_number: int) -> None:
         super().__init__(signal_number)
@@ -168,6 +173,7 @@ def end(code: int) -> NoReturn:
             for stream in (sys.stdout, sys.stderr):
                 with suppress(OSError, ValueError, AttributeError):
                     stream.flush()
+            remove_all()
             os._exit(code)
     _settle_output()
     sys.exit(code)

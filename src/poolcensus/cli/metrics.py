@@ -9,17 +9,18 @@ from __future__ import annotations
 import math
 import os
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Gauge, generate_latest, write_to_textfile
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from poolcensus.model import Outcome
 from poolcensus.storage.local.files import write_all
+from poolcensus.temporary import name_beside
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from poolcensus.model import Manifest, Progress
 
@@ -79,7 +80,11 @@ def write_metrics(file: Path, *, exit_code: int, progress: Progress, manifest: M
     if file.exists() and not file.is_file():
         _write_in_place(file, generate_latest(registry))
     else:
-        write_to_textfile(os.path.realpath(file), registry)
+        # Not by the client's own function: a signal would leave its temporary file.
+        target = Path(os.path.realpath(file))
+        with name_beside(target) as made:
+            made.write_bytes(generate_latest(registry))
+            made.replace(target)
 
 
 def _write_in_place(file: Path, content: bytes) -> None:

@@ -52,7 +52,7 @@ class Ending:
 
     code: int
     manifest: Manifest | None
-    error: Exception | None
+    error: BaseException | None
     stopped: bool
 
 

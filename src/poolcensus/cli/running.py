@@ -20,6 +20,7 @@ from poolcensus.cli import logs
 from poolcensus.cli.exits import StoppedError
 from poolcensus.cli.trouble import complain
 from poolcensus.exit_error import exit_error
+from poolcensus.temporary import remove_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -112,12 +113,14 @@ def signals_raised() -> Iterator[None]:
     """
     before = {each: signal.getsignal(each) for each in SIGNALS}
     taken = [each for each in SIGNALS if before[each] is not signal.SIG_IGN]
+    received: list[int] = []
 
     def give_back() -> None:
         for each in taken:
             signal.signal(each, before[each])
 
     def stop(number: int, _: FrameType | None) -> None:
+        received.append(number)
         give_back()
         raise StoppedError(number)
 
@@ -127,6 +130,9 @@ def signals_raised() -> Iterator[None]:
         yield
     finally:
         give_back()
+        # Where it was raised it may have become another error: shutil.rmtree closes a descriptor twice then.
+        if received:
+            raise StoppedError(received[0])
 
 
 @contextmanager
@@ -185,4 +191,5 @@ def _leave(code: int) -> None:
     if sys.stderr is not None and sys.stderr.isatty() and not logs.is_json():
         # The progress display hides the cursor and won't get to show it again.
         os.write(sys.stderr.fileno(), _SHOW_CURSOR)
+    remove_all()
     os._exit(code)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import stat
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, BinaryIO, Final
 
 from poolcensus.storage.source import MissingFileError, NotAFileError
+from poolcensus.temporary import name_beside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -113,8 +113,7 @@ def replaced_file(path: Path, mode: int) -> Iterator[BinaryIO]:
         return
     # Of links that go in a circle, Path.resolve raises a RuntimeError before Python 3.13.
     path = Path(os.path.realpath(path))
-    made = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
+    with name_beside(path) as made:
         fd = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         with os.fdopen(fd, "wb") as file:
             os.fchmod(file.fileno(), mode)
@@ -122,8 +121,4 @@ def replaced_file(path: Path, mode: int) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         made.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            made.unlink()
-        raise
     sync_folder(path.parent)
