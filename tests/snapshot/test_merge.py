@@ -82,9 +82,9 @@ async def test_parts_are_named_as_snapshots_are(tmp_path: Path) -> None:
     st.dictionaries(
         st.tuples(st.integers(1, 30), st.sampled_from(["us-east-1", "eu-west-1"])),
         st.lists(st.text(), max_size=6),
-        max_size=20,
+        max_size=10,
     ),
-    st.integers(1, 5),
+    st.integers(1, 4),
     st.sampled_from(Compression),
 )
 @settings(max_examples=20, deadline=None)
@@ -169,9 +169,9 @@ async def memory_of_a_merge(folder: Path, pools: int) -> int:
 
 
 async def test_it_takes_the_same_memory_for_any_size(tmp_path: Path) -> None:
-    # 8 MB, so that every buffer is full, and 64 MB.
+    # 8 MB, so that every buffer is full, and 32 MB.
     small = await memory_of_a_merge(tmp_path / "small", 125)
-    large = await memory_of_a_merge(tmp_path / "large", 1000)
+    large = await memory_of_a_merge(tmp_path / "large", 500)
     assert large < 1.5 * small
     assert large < 20_000_000
 

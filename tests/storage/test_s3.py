@@ -38,13 +38,27 @@ async def second_run(service: Service) -> Run:
     return run
 
 
-async def moments(service: Service, run: Run) -> AsyncIterator[tuple[int, str, Run]]:
-    """Yield the number and the name of each call of `run`, with a new run that finds what that one found."""
+# The default run leaves out the calls that are of one kind with the call before them: readings in a row,
+# which find and leave the same, and the parts of one file. Where what counts is what a call has left behind,
+# it leaves out all readings, and the trial, which does what the files do after it.
+EVERY_CALL = pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.long)])
+_READINGS = ("get", "list", "folders", "uploads")
+
+
+async def moments(
+    service: Service, run: Run, *, every: bool, readings: bool = True
+) -> AsyncIterator[tuple[int, str, Run]]:
+    """Yield the number and the name of the calls of `run`, with a new run that finds what that one found."""
     before = service.copy()
+    last = ""
     for moment, name in enumerate(run.calls):
-        service.hold(before)
-        yield moment, name, Run(service)
-        service.forget_runs()
+        kind = "read" if name.startswith(_READINGS) else name
+        leaves_more = kind != "read" and not name.endswith("/.trial")
+        if every or (kind != last and (readings or leaves_more)):
+            service.hold(before)
+            yield moment, name, Run(service)
+            service.forget_runs()
+        last = kind
 
 
 class LaterRuns:
@@ -102,14 +116,16 @@ def test_a_commit_writes_the_manifest_last_and_after_it_only_what_names_it(servi
     service.run(body)
 
 
+@EVERY_CALL
 @pytest.mark.parametrize("trouble", ["refused", "lost"])
 def test_a_call_that_fails_leaves_the_former_snapshots_or_the_new_one_whole(
-    service: Service, trouble: str
+    service: Service, trouble: str, every: bool
 ) -> None:
     async def body() -> None:
         outcomes = set()
         later = LaterRuns(service, LAST_ID)
-        async for failing, name, run in moments(service, await second_run(service)):
+        made = await second_run(service)
+        async for failing, name, run in moments(service, made, every=every, readings=trouble == "refused"):
             run.trouble = partial(happens, trouble, failing, failing)
             error = ""
             try:
@@ -133,10 +149,14 @@ def test_a_call_that_fails_leaves_the_former_snapshots_or_the_new_one_whole(
     service.run(body)
 
 
-def test_a_call_that_was_tried_again_and_finds_its_own_traces_is_no_failure(service: Service) -> None:
+@EVERY_CALL
+def test_a_call_that_was_tried_again_and_finds_its_own_traces_is_no_failure(
+    service: Service, every: bool
+) -> None:
     async def body() -> None:
         later = LaterRuns(service, LAST_ID)
-        async for again, name, run in moments(service, await second_run(service)):
+        made = await second_run(service)
+        async for again, name, run in moments(service, made, every=every, readings=False):
             run.trouble = partial(happens, "again", again, again)
             await publish(run, LATER_ID)
             assert run.calls[again] == name
@@ -153,12 +173,14 @@ def test_a_call_that_was_tried_again_and_finds_its_own_traces_is_no_failure(serv
     service.run(body)
 
 
+@EVERY_CALL
 def test_a_run_that_dies_at_any_call_leaves_the_former_snapshots_or_the_new_one_whole(
-    service: Service,
+    service: Service, every: bool
 ) -> None:
     async def body() -> None:
         later = LaterRuns(service, EARLIER_ID)
-        async for death, name, run in moments(service, await second_run(service)):
+        made = await second_run(service)
+        async for death, name, run in moments(service, made, every=every, readings=False):
             run.trouble = partial(happens, "refused", death, sys.maxsize)
             with anyio.move_on_after(1000):
                 with suppress(DestinationError):
@@ -172,12 +194,13 @@ def test_a_run_that_dies_at_any_call_leaves_the_former_snapshots_or_the_new_one_
     service.run(body)
 
 
+@EVERY_CALL
 @pytest.mark.parametrize("trouble", ["broken", pytest.param(None, marks=pytest.mark.long)])
 def test_a_run_that_is_cancelled_at_any_call_leaves_nothing_behind(
-    service: Service, trouble: str | None
+    service: Service, trouble: str | None, every: bool
 ) -> None:
     async def body() -> None:
-        async for moment, name, run in moments(service, await second_run(service)):
+        async for moment, name, run in moments(service, await second_run(service), every=every):
             with anyio.CancelScope() as scope:
                 run.trouble = partial(cancels, scope, moment, trouble)
                 await publish(run, LATER_ID)
@@ -209,6 +232,7 @@ def test_a_ledger_stays_until_the_next_run_that_keeps_or_publishes_one(service: 
     service.run(body)
 
 
+@EVERY_CALL
 @pytest.mark.parametrize(
     "trouble",
     [
@@ -218,7 +242,9 @@ def test_a_ledger_stays_until_the_next_run_that_keeps_or_publishes_one(service: 
         pytest.param("cancelled", marks=pytest.mark.long),
     ],
 )
-def test_a_ledger_is_kept_whole_or_not_at_all_and_is_no_snapshot(service: Service, trouble: str) -> None:
+def test_a_ledger_is_kept_whole_or_not_at_all_and_is_no_snapshot(
+    service: Service, trouble: str, every: bool
+) -> None:
     async def body() -> None:
         later = LaterRuns(service, LAST_ID)
         await publish(Run(service), ID)
@@ -228,8 +254,9 @@ def test_a_ledger_is_kept_whole_or_not_at_all_and_is_no_snapshot(service: Servic
         service.hold(before)
         # Until then it does what a run does that publishes, which is cut off at every call above.
         kept = undisturbed.calls.index(f"put p/{LATER_ID}/targets.ndjson")
-        async for moment, name, run in moments(service, undisturbed):
-            if trouble != "refused" and moment < kept:
+        readings = trouble == "refused"
+        async for moment, name, run in moments(service, undisturbed, every=every, readings=readings):
+            if moment < kept and not (every and trouble == "refused"):
                 continue
             with anyio.move_on_after(1000), anyio.CancelScope() as scope, suppress(DestinationError):
                 last = sys.maxsize if trouble == "death" else moment
@@ -269,7 +296,8 @@ def test_a_snapshot_whose_commit_cannot_be_settled_keeps_its_files(service: Serv
 def test_a_lock_is_renewed_for_as_long_as_its_run_lives(service: Service) -> None:
     async def body() -> None:
         async with store(Run(service)):
-            for _ in range(100):
+            # Ten leases, and more than that of renewals.
+            for _ in range(20):
                 await anyio.sleep(61)
                 with pytest.raises(DestinationLockedError, match=r"\(started \d{4}-\S+Z, host .+, PID \d+\)"):
                     async with store(Run(service)):
@@ -596,7 +624,7 @@ def test_a_removal_that_is_cut_off_at_any_call_leaves_a_snapshot_whole_or_none(s
         await remove(undisturbed := Run(service))
         assert seen(service) == {}
         service.hold(before)
-        async for moment, name, run in moments(service, undisturbed):
+        async for moment, name, run in moments(service, undisturbed, every=True):
             run.trouble = partial(happens, "refused", moment, sys.maxsize)
             with suppress(DestinationError):
                 await remove(run)
