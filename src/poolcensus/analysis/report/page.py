@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Final
 
@@ -62,7 +63,9 @@ def content_policy(style: str, script: str) -> str:
     )
 
 
+@cache
 def _environment() -> Environment:
+    # Kept with its template, which takes a third of a page's time to compile.
     with extra_report():
         import jinja2  # noqa: PLC0415 - an extra
     environment = jinja2.Environment(
