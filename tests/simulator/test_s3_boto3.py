@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import boto3
@@ -23,8 +23,10 @@ from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
-from poolcensus.simulator.s3.store import StoredObject
 from poolcensus.simulator.server import Simulator
+
+if TYPE_CHECKING:
+    from poolcensus.simulator.s3.store import StoredObject
 
 MIB = 1024 * 1024
 
