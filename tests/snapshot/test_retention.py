@@ -250,7 +250,7 @@ def years(draw: st.DrawFn) -> list[SnapshotInfo]:
     """A year of snapshots, of mixed scope and health; some clocks were wrong, before or during the run."""
     made: dict[str, SnapshotInfo] = {}
     wrong = st.sampled_from([0.0] * 6 + [-400.0, -1.0, 0.5, 1.0, 400.0])
-    for _ in range(draw(st.integers(0, 40))):
+    for _ in range(draw(st.integers(0, 24))):
         begun = NOW - timedelta(days=draw(st.integers(1, 365)), seconds=draw(st.integers(-7200, 7200)))
         ended = begun + timedelta(seconds=draw(st.integers(0, 100_000)))
         at_start, at_end = (timedelta(days=draw(wrong)) for _ in range(2))
@@ -276,7 +276,7 @@ def is_ahead(snapshot: SnapshotInfo) -> bool:
 
 
 @unhurried
-@given(years(), RULES, st.integers(0, 39))
+@given(years(), RULES, st.integers(0, 23))
 def test_no_rule_removes_the_last_complete_snapshot_of_a_scope_or_one_from_the_future(
     year: list[SnapshotInfo], keep: Keep, linked: int
 ) -> None:
