@@ -382,7 +382,7 @@ async def test_a_reset_within_a_reply_may_be_tried_again(serving: Serving) -> No
 )
 async def test_a_server_that_hangs_is_a_timeout(serving: Serving, pieces: tuple[bytes, ...]) -> None:
     async with serving(answering(*pieces, then_wait=True)) as (server, transport):
-        with anyio.fail_after(20), pytest.raises(CallTimeoutError, match=r"within 0\.5 s"):
+        with anyio.fail_after(20), pytest.raises(CallTimeoutError, match=r"did not answer within 0\.[1-5] s"):
             await send(transport, server.url, limit=0.5)
 
 
