@@ -369,3 +369,17 @@ def test_a_region_gets_room_while_it_replies_and_loses_it_while_it_is_silent() -
         sizes.append(window.size)
     assert sizes == [32, 16, 8, 8, 8]
     assert Window(8, 3, asyncio.Event()).size == 3
+
+
+def test_accounts_are_dealt_out_together_while_none_is_ready_where_a_region_is_idle() -> None:
+    regions = choice(2, 2)
+    schedule = make(regions, ahead=9, per_account=4, per_region=99)
+    schedule.add(accounts(6))
+    for _ in range(5):
+        account = schedule.next_account()
+        assert account is not None
+        schedule.ready(account, later=frozenset(regions.opt_in))
+    assert schedule.pop() is not None
+    # Four are in the queues of the regions that are always on, and the fifth waits for others.
+    assert len(schedule._ready) == 1
+    assert {len(schedule._queues[region]) for region in regions.always_on} == {3, 4}

@@ -200,9 +200,11 @@ class Schedule:
                 self._expected[region] += step
 
     def _has_idle_region(self) -> bool:
-        """Whether a region that has room has no account that waits for it."""
+        """Whether a region that has room has no account that waits for it, and one that is ready."""
         return any(
-            self._expected[region] and not self._long_in[region] and self._has_room(region)
+            not self._long_in[region]
+            and self._has_room(region)
+            and any(region in regions for _, regions in self._ready)
             for region in self._idle
         )
 
