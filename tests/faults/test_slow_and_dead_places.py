@@ -64,8 +64,8 @@ async def test_a_slow_account_is_waited_for_by_itself_alone(lab: Start, one_slow
     snapshot = await here.collect(concurrency=4)
     assert here.assert_exact(snapshot) == {Outcome.OK: 40}
     ends = _ends(snapshot)
-    # It is among the first that are asked, and more have ended before it than were asked beside it.
-    assert ends.index(SLOW) > 4
+    # It is among the first that are asked. One after the other, its calls take as long as all the rest.
+    assert ends.index(SLOW) > 8
     assert here.calls("workspaces.DescribeWorkspacesPools") == 40
 
 

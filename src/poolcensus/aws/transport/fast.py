@@ -14,8 +14,9 @@ import msgspec
 from poolcensus.aws.signing import sign
 from poolcensus.aws.transport.dialing import TLS_TIMEOUT, Dialer, Origin
 from poolcensus.aws.transport.files import most_connections
+from poolcensus.aws.transport.protocol import no_answer_in_time
 from poolcensus.aws.transport.tunnel import proxy_authorization
-from poolcensus.errors import LocalLimitError, UnreachableError
+from poolcensus.errors import CallTimeoutError, LocalLimitError, UnreachableError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -97,14 +98,18 @@ class FastTransport:
         idle = self._idle[route.origin]
         connection = _usable(idle, began - _KEEP_ALIVE)
         is_kept = connection is not None
+        left = timeout
         while True:
             if connection is None:
                 loop_time = asyncio.get_running_loop().time
                 deadline = loop_time() + timeout - (time.monotonic() - began)
                 connection = await self._connect(route.origin, deadline)
-                timeout = max(deadline - loop_time(), 0.01)
+                left = max(deadline - loop_time(), 0.01)
             try:
-                reply = await connection.exchange(request, timeout)
+                reply = await connection.exchange(request, left)
+            except CallTimeoutError as error:
+                # Connecting was part of the time that there was.
+                raise no_answer_in_time(connection.peer, timeout) from error
             except UnreachableError:
                 # A server may close a connection that it has kept just as the next request is on its way.
                 # That says nothing about the service; a new connection that ends so does.
