@@ -193,10 +193,8 @@ def cancel_later(task: asyncio.Task[str], turns: int) -> None:
 
 def check_nothing_is_left(channel: Channel) -> None:
     limiter, pauses, breakers = channel.limiter, channel.pauses, channel.breakers
-    assert (limiter.in_flight, limiter._accounts) == (0, {})
+    assert (limiter.in_flight, limiter.waiting, limiter._accounts) == (0, 0, {})
     assert not any(limiter._endpoints.values())
-    assert not limiter._ahead
-    assert not limiter._behind
     assert (channel.work.count, pauses.count, pauses.silent, pauses.silent_of) == (0, 0, 0, {})
     assert not any(pauses.in_region.values())
     assert not any(breakers._in_need.values())

@@ -71,7 +71,7 @@ class Service:
 
     async def pages(self, query: Query) -> list[Page]:
         reader = PageReader(cast("Sdk", self), cast("Channel", self), WORKSPACES_POOLS, query)
-        pages = await reader.open(TARGET, cast("CredentialSource", None), CallWatch())
+        pages = reader.open(TARGET, cast("CredentialSource", None), CallWatch())
         found: list[Page] = []
         while not pages.ended:
             if (page := await pages.next()) is not None:

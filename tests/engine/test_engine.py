@@ -105,7 +105,7 @@ class Played:
     def may_be_off(self, account_id: str, region: str) -> bool:
         return True
 
-    async def open(self, target: Target, source: object, watch: CallWatch) -> PlayedPages:
+    def open(self, target: Target, source: object, watch: CallWatch) -> PlayedPages:
         watch.attempts += 1
         return PlayedPages(self.reads[target.account.id])
 

@@ -128,7 +128,7 @@ class _Model:
         for each in self.callers:
             each.done.set()
         with anyio.fail_after(20):
-            while self.inside or self.limiter.in_flight or self.limiter._ahead or self.limiter._behind:
+            while self.inside or self.limiter.in_flight or self.limiter.waiting:
                 await checkpoint()
                 self.check_bounds()
 

@@ -43,17 +43,21 @@ class PageReader:
         self.channel = channel
         self.operation = operation
         self.query = query
+        self.templates: dict[str, RequestTemplate] = {}
         self._sdk = sdk
         # The first calls of all targets have the same bodies.
         self._listings = [self.begin(each) for each in operation.listings(query)]
 
-    async def open(self, target: Target, source: CredentialSource, watch: CallWatch) -> TargetPages:
-        """Return the pages of a target. Makes no call of the operation."""
+    def open(self, target: Target, source: CredentialSource, watch: CallWatch) -> TargetPages:
+        """Return the pages of a target. Makes no call."""
+        return TargetPages(self, target, source, watch, self._listings)
+
+    async def template(self, region: str) -> RequestTemplate:
+        """Return what all calls in a region have in common, which is then in `templates`."""
         operation = self.operation
-        template = await self._sdk.template(operation.service, target.region, operation.method)
-        return TargetPages(
-            self, target, template=template, source=source, watch=watch, listings=self._listings
-        )
+        template = await self._sdk.template(operation.service, region, operation.method)
+        self.templates[region] = template
+        return template
 
     def begin(self, listing: Listing) -> _Begun:
         """Return a listing with its first call's body."""
@@ -76,23 +80,20 @@ class TargetPages:
     """
 
     __slots__ = (
-        "_key", "_left", "_number", "_reader", "_seen", "_source", "_target", "_template", "_token", "_trail",
-        "_watch", "ended",
+        "_key", "_left", "_number", "_reader", "_seen", "_source", "_target", "_token", "_trail", "_watch",
+        "ended",
     )  # fmt: skip
 
     def __init__(
         self,
         reader: PageReader,
         target: Target,
-        *,
-        template: RequestTemplate,
         source: CredentialSource,
         watch: CallWatch,
         listings: list[_Begun],
     ) -> None:
         self._reader = reader
         self._target = target
-        self._template = template
         self._source = source
         self._watch = watch
         self._key = CallKey(target.account.id, target.region, reader.operation.service)
@@ -109,6 +110,7 @@ class TargetPages:
         Raises the CallError that ended the target: what came before it is then not the whole.
         """
         reader = self._reader
+        template = reader.templates.get(self._target.region) or await reader.template(self._target.region)
         listing, body, digest = self._left[0]
         if self._token is not None:
             if self._trail is None:
@@ -116,9 +118,7 @@ class TargetPages:
             self._trail.follow(self._token, f"{self._target.region} in {self._target.account.id}")
             body = reader.operation.encode(listing, self._token)
             digest = sha256(body).hexdigest()
-        call = Call(
-            self._template, body, digest, self._key, begun=self._number > 0, operation=reader.operation
-        )
+        call = Call(template, body, digest, self._key, begun=self._number > 0, operation=reader.operation)
         try:
             items, self._token = await reader.channel.call(
                 call, self._source, reader.parse, watch=self._watch

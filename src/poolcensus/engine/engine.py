@@ -381,7 +381,7 @@ class Engine:
     async def _read(self, opened: OpenTarget) -> None:
         target = opened.target
         source = self._aws.broker.source(target.account.id)
-        pages = await self._aws.reader.open(target, source, opened.watch)
+        pages = self._aws.reader.open(target, source, opened.watch)
         while not pages.ended:
             # A page that has been read and can't be put down takes more memory than a call not made.
             if self._sink.full():

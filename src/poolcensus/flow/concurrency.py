@@ -32,8 +32,8 @@ class _Waiters:
         self.by_endpoint: dict[tuple[str, str], deque[_Waiter]] = {}
         self._came = 0
 
-    def __bool__(self) -> bool:
-        return bool(self.by_endpoint)
+    def __len__(self) -> int:
+        return sum(map(len, self.by_endpoint.values()))
 
     def add(self, key: CallKey) -> _Waiter:
         self._came += 1
@@ -76,6 +76,11 @@ class ConcurrencyLimiter:
         """How many places are taken."""
         return self._in_flight
 
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for a place."""
+        return len(self._ahead) + len(self._behind)
+
     @asynccontextmanager
     async def place(self, key: CallKey, *, ahead: bool = False) -> AsyncIterator[None]:
         """Hold a place for one call. `ahead` waits before those that are not."""
@@ -110,7 +115,12 @@ class ConcurrencyLimiter:
             del self._accounts[account_id]
         self._endpoints[region, service] -= 1
         for waiters in (self._ahead, self._behind):
-            while waiters and (waiter := self._first(waiters)) is not None:
+            # In most calls nobody waits, or there is no place left for whoever does.
+            while (
+                waiters.by_endpoint
+                and self._in_flight < self._total
+                and (waiter := self._first(waiters)) is not None
+            ):
                 self._take(waiter.key)
                 waiters.remove(waiter)
                 waiter.place.set_result(None)
@@ -133,10 +143,8 @@ class ConcurrencyLimiter:
         return True
 
     def _first(self, waiters: _Waiters) -> _Waiter | None:
-        """Return who has waited longest of those that can have a place now."""
+        """Return who has waited longest of those that can have a place, of which the run has one."""
         first: _Waiter | None = None
-        if self._in_flight >= self._total:
-            return None
         for endpoint, queue in waiters.by_endpoint.items():
             # Hundreds may wait for a region of STS, and none of them is looked at while it has no place.
             if self._endpoints.get(endpoint, 0) >= self._per_region:

@@ -46,6 +46,7 @@ def new_buffer() -> memoryview:
 class Connection(asyncio.BufferedProtocol):
     """A connection that has been opened. `peer` names the other end in messages.
 
+    `reusable` says whether another request may be sent once the present one has its reply.
     `buffer` is what it receives into. The connections of an event loop may share one, which is free again as
     soon as what has come is parsed. asyncio would make a new one of 256 KiB whenever something comes, which
     takes longer than all else that it does for a call.
@@ -63,7 +64,7 @@ class Connection(asyncio.BufferedProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._timeout = 0.0
         self._parser = httptools.HttpResponseParser(self)
-        self._reusable = True
+        self.reusable = True
         self._begun = False
         self._head_is_whole = False
         self._headers: list[tuple[bytes, bytes]] = []
@@ -74,11 +75,6 @@ class Connection(asyncio.BufferedProtocol):
         self._told = 0
         self._untold = 0
 
-    @property
-    def reusable(self) -> bool:
-        """Whether another request may be sent."""
-        return self._reusable and self._waiting is None and not self.closed.done()
-
     async def exchange(self, request: bytes, timeout: float) -> Reply:  # noqa: ASYNC109 - a timer, not a scope
         """Send a request and return its reply, within `timeout` seconds.
 
@@ -86,7 +82,7 @@ class Connection(asyncio.BufferedProtocol):
         is where the caller is cancelled.
         """
         transport = self._transport
-        if transport is None or not self.reusable:
+        if transport is None or not self.reusable or self._waiting is not None:
             raise UnreachableError(f"no answer from {self.peer}: the connection has ended", code="Closed")
         waiting: asyncio.Future[Reply] = self._loop.create_future()
         self._waiting = waiting
@@ -104,19 +100,19 @@ class Connection(asyncio.BufferedProtocol):
 
     def abort(self) -> None:
         """Close at once, without regard to what is under way."""
-        self._reusable = False
+        self.reusable = False
         if self._transport is not None:
             self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Other loops have transports of their own, which are none of asyncio's classes.
         self._transport = cast("asyncio.Transport", transport)
-        if not self._reusable:
+        if not self.reusable:
             # Something came unasked before: start_tls() lets it through before it returns.
             self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._reusable = False
+        self.reusable = False
         self._transport = None
         if self._timer is not None:
             self._timer.cancel()
@@ -162,7 +158,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def on_message_begin(self) -> None:
         if self._waiting is None:
-            self._reusable = False
+            self.reusable = False
         self._begun = True
         self._head_is_whole = False
         self._headers = []
@@ -191,7 +187,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def on_message_complete(self) -> None:
         if self._parser.get_status_code() >= 200:
-            self._reusable = self._reusable and self._parser.should_keep_alive()
+            self.reusable = self.reusable and self._parser.should_keep_alive()
             self._complete()
 
     def _complete(self) -> None:
