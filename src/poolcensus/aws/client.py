@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from poolcensus.aws.signing import Clock, Credentials
     from poolcensus.aws.transport.protocol import Reply, Transport
     from poolcensus.errors import CensusError
-    from poolcensus.flow.breaker import CircuitBreakers, Endpoint, Work
+    from poolcensus.flow.breaker import CircuitBreakers, Endpoint
     from poolcensus.flow.concurrency import ConcurrencyLimiter, Pauses
     from poolcensus.flow.rate import RateLimits
     from poolcensus.flow.retry import Retrier, Retry
@@ -75,7 +75,9 @@ class Channel:
         self.limiter = limiter
         self._rates = rates
         self.pauses = pauses
-        self._breakers = breakers
+        self.breakers = breakers
+        # What is being done, less what only waits for an answer that does not come.
+        self.work = breakers.work
         self._attempt_timeout = attempt_timeout
         # The SDKs' quota of 500 is meant for one client with a few calls in flight: with many, a share
         # of failing calls that is harmless would empty it.
@@ -83,16 +85,6 @@ class Channel:
         self._quotas: dict[Endpoint, RetryQuota] = {}
         self.counts = CallCounts()
         self._feedback = ErrorFeedback(rates=rates, breakers=breakers, clock=clock, counts=self.counts)
-
-    @property
-    def work(self) -> Work:
-        """What is being done, less what only waits for an answer that does not come."""
-        return self._breakers.work
-
-    @property
-    def breakers(self) -> CircuitBreakers:
-        """Which services do not answer."""
-        return self._breakers
 
     @property
     def in_flight(self) -> int:
@@ -158,13 +150,13 @@ class Channel:
         # Nobody waits for the end of a probe, and its time is not the target's.
         with (
             nullcontext() if call.idle else self.work.resting,
-            nullcontext() if call.optional else self._breakers.need(endpoint),
+            nullcontext() if call.optional else self.breakers.need(endpoint),
             self._waiting(watch),
         ):
             while True:
                 with nullcontext() if call.awaited else self.pauses.silence(call.place.account_id):
-                    await self._breakers.admit(endpoint, optional=call.optional)
-                state = self._breakers.state(endpoint)
+                    await self.breakers.admit(endpoint, optional=call.optional)
+                state = self.breakers.state(endpoint)
                 if state is State.CLOSED:
                     return None
                 try:
@@ -173,7 +165,7 @@ class Channel:
                     failures += state is State.LAST_ROUND
                     # A probe that takes long to fail would be followed by the next at once.
                     gives_up = call.optional or failures == self._LAST_ATTEMPTS
-                    if gives_up or self._breakers.is_over(endpoint):
+                    if gives_up or self.breakers.is_over(endpoint):
                         raise self._silence(endpoint, error) from error
 
     @contextmanager
@@ -182,16 +174,16 @@ class Channel:
         if watch.waits:
             yield
             return
-        since = self._breakers.now()
+        since = self.breakers.now()
         watch.waits = True
         try:
             yield
         finally:
             watch.waits = False
-            watch.deadline += self._breakers.now() - since
+            watch.deadline += self.breakers.now() - since
 
     def _silence(self, endpoint: Endpoint, error: UnreachableError | CallTimeoutError) -> CensusError:
-        if isinstance(error, NoRouteError) and self._breakers.is_the_network(endpoint):
+        if isinstance(error, NoRouteError) and self.breakers.is_the_network(endpoint):
             return FatalError(f"AWS can't be reached from this machine: {error.message}")
         return SilentError(error.message, code=error.code, status=error.status, request_id=error.request_id)
 
@@ -206,7 +198,7 @@ class Channel:
         in_silence: bool = False,
     ) -> tuple[T] | None:
         """Send the call once it has its place. None: its endpoint does not answer, or not any more."""
-        breakers, key = self._breakers, call.key
+        breakers, key = self.breakers, call.key
         if not in_silence and breakers.state(endpoint) is not State.CLOSED:
             return None
         if not self._rates.admits(key, begun=call.begun):
@@ -271,7 +263,7 @@ class Channel:
         endpoint = call.endpoint
         watch.attempts += 1
         self.counts.requests += 1
-        sent_at = self._breakers.now()
+        sent_at = self.breakers.now()
         try:
             reply = await self._transport.send(
                 call.template,
@@ -281,7 +273,7 @@ class Channel:
                 self._clock.stamp(),
                 timeout=self._attempt_timeout,
             )
-            self._breakers.replied(endpoint)
+            self.breakers.replied(endpoint)
             if watch.window is not None:
                 watch.window.replied()
             if reply.status != 200:

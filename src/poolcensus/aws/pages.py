@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from hashlib import sha256
+from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -161,7 +162,7 @@ class TargetPages:
 
 
 def _are_different(items: Collection[JsonObject], identity: str) -> bool:
-    return len({str(item[identity]) for item in items}) == len(items)
+    return len(set(map(itemgetter(identity), items))) == len(items)
 
 
 class _SeenIds:

@@ -91,7 +91,7 @@ class Schedule:
         # In a region that no account which is to come is asked in, nothing waits and nothing will.
         self._expected: Counter[str] = Counter()
         self._open_in: Counter[str] = Counter()
-        self._long_in: Counter[str] = Counter()
+        self._long_in = dict.fromkeys(self._regions, 0)
 
     def add(self, accounts: Iterable[Account]) -> int:
         """Take accounts that have become known. Returns how many targets they have."""
@@ -109,10 +109,9 @@ class Schedule:
 
     def next_account(self) -> Account | None:
         """Return an account to prepare now, or None."""
-        if (
-            not (self._first or self._waiting)
-            or len(self._preparing) + len(self._ready) + self._least_waiting() >= self._ahead
-        ):
+        if not (self._first or self._waiting):
+            return None
+        if not self._is_short(self._ahead - len(self._preparing) - len(self._ready)):
             return None
         account = self._first.pop()[1] if self._first else self._waiting.popleft()
         self._preparing[account.id] = self._begin(account)
@@ -208,14 +207,16 @@ class Schedule:
             for region in self._idle
         )
 
-    def _least_waiting(self) -> int:
-        """How many accounts wait in the region that is the first to have none; many where none has room."""
-        least = self._ahead
+    def _is_short(self, least: int) -> bool:
+        """Whether fewer accounts than `least` wait for a region that could take more."""
         for region, queue in self._queues.items():
-            waiting = len(queue) + self._long_in[region]
-            if waiting < least and self._expected[region] and self._has_room(region):
-                least = waiting
-        return least
+            if (
+                len(queue) + self._long_in[region] < least
+                and self._expected[region]
+                and self._has_room(region)
+            ):
+                return True
+        return False
 
     def _deal(self) -> None:
         batch = deque(self._ready)

@@ -64,7 +64,7 @@ class Schema(msgspec.Struct, frozen=True):
             **_place_of_account(result.organization, result.ou_path, result.account_tags),
             "region": result.region,
             "operation": result.operation or self.operation.name,
-            "outcome": result.outcome.value,
+            "outcome": str(result.outcome),
             self.operation.items: result.pools,
             "pages": result.pages,
             "attempts": result.attempts,

@@ -165,8 +165,10 @@ class WriteQueue:
             raise DestinationError(str(self._failure)) from self._failure
 
     def _put(self, size: int) -> None:
+        before = self._queued
         self._queued += size
-        if self._queued >= self._chunk_bytes:
+        # Whoever writes waits for no more than this.
+        if before < self._chunk_bytes <= self._queued:
             self._work.set()
 
     async def _drain(self) -> None:
