@@ -9,7 +9,8 @@ import anyio.lowlevel
 import pytest
 
 from poolcensus.aws.call import CallCounts
-from poolcensus.engine.engine import Engine, EngineLimits
+from poolcensus.engine.engine import Engine
+from poolcensus.engine.interfaces import EngineLimits
 from poolcensus.flow.breaker import CircuitBreakers
 from poolcensus.flow.concurrency import Pauses
 from poolcensus.format.times import utc_now

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from poolcensus.config import Settings
-    from poolcensus.engine.engine import Sink
+    from poolcensus.engine.interfaces import Sink
     from poolcensus.engine.streams import Outlet
     from poolcensus.model import FailureGroup, Outcome, OutdatedGap, Page, PoolRecord, Progress, TargetResult
     from poolcensus.operations import Operation

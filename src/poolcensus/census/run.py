@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from poolcensus.engine.engine import SLOWEST_SHOWN, Engine, EngineLimits
+from poolcensus.engine.engine import SLOWEST_SHOWN, Engine
 from poolcensus.engine.failures import FailureTally
+from poolcensus.engine.interfaces import EngineLimits
 from poolcensus.engine.known_gaps import KnownGaps
 from poolcensus.engine.sinks import ClosedTargets, ResultRecorder
 from poolcensus.errors import FatalError, IncompleteError, first_reason_raised
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from poolcensus.census.spread import Spread, SpreadEngine
     from poolcensus.config import Settings
-    from poolcensus.engine.engine import PreviousRun, Sink
+    from poolcensus.engine.interfaces import PreviousRun, Sink
     from poolcensus.model import FailureGroup, Outcome, OutdatedGap, TargetResult
     from poolcensus.operations import Operation
     from poolcensus.scope.opening import Opened

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from poolcensus.census.places import Places
     from poolcensus.config import Settings
-    from poolcensus.engine.engine import PreviousRun, Sink
+    from poolcensus.engine.interfaces import PreviousRun, Sink
     from poolcensus.model import Account
     from poolcensus.operations import Operation
     from poolcensus.scope.opening import Opened

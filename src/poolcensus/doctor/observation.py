@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from poolcensus.aws.region_status import StatusReport
-from poolcensus.engine.engine import Engine, EngineLimits
+from poolcensus.engine.engine import Engine
+from poolcensus.engine.interfaces import EngineLimits
 from poolcensus.engine.known_gaps import KnownGaps
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from poolcensus.model import Outcome, Page, PoolRecord
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from poolcensus.engine.engine import Sink
     from poolcensus.engine.failures import FailureTally
+    from poolcensus.engine.interfaces import Sink
     from poolcensus.engine.known_gaps import KnownGaps
     from poolcensus.engine.streams import Outlet
     from poolcensus.model import Target, TargetResult

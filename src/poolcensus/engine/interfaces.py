@@ -1,0 +1,79 @@
+"""What an engine is given: where pages go, its accounts, what a former run has done, and its limits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+
+    from poolcensus.config import Settings
+    from poolcensus.model import Account, Page, SkippedAccount, Target, TargetResult
+
+
+class Sink(Protocol):
+    """Where a run puts what it sees.
+
+    The pages of a target come in order, one at a time, and then exactly one result. A sink that is full
+    makes its caller wait; a call that is cancelled while it waits must have had no effect, so that a target
+    is either open or done. What a sink raises ends the run.
+    """
+
+    def full(self) -> bool:
+        """Whether nothing should be called for at the moment. Calls that are under way may still end."""
+
+    async def room(self) -> None:
+        """Wait until it is not full."""
+
+    async def page(self, page: Page) -> None:
+        """One page of a target that is still being read."""
+
+    async def done(self, result: TargetResult, target: Target) -> None:
+        """Take a target's end: its pages count if the outcome is `ok`, and are void otherwise."""
+
+
+class Listing(Protocol):
+    """The accounts of a run, in the batches in which they become known, and those that are left out."""
+
+    @property
+    def skipped(self) -> Sequence[SkippedAccount]:
+        """The accounts that are left out, once the others have been listed."""
+
+    def accounts(self) -> AsyncGenerator[tuple[Account, ...]]:
+        """Yield the accounts to ask, each once. Raises a FatalError where they can't be listed."""
+
+
+class PreviousRun(Protocol):
+    """A run that was interrupted before this one, which goes on with it."""
+
+    def has(self, target: Target) -> bool:
+        """Whether it may have finished a target."""
+
+    async def restore(self, target: Target) -> TargetResult | None:
+        """Put into the sink what the former run read of a target, and say how the target ended.
+
+        None for a target that it has not finished.
+        """
+
+
+class EngineLimits(msgspec.Struct, frozen=True):
+    """How much is open at a time, and how long a target and the run may take, in seconds."""
+
+    concurrency: int
+    per_account: int
+    per_region: int
+    target_timeout: float
+    deadline: float | None
+
+    @classmethod
+    def of(cls, settings: Settings) -> EngineLimits:
+        """Return the limits that settings give."""
+        return cls(
+            concurrency=settings.concurrency,
+            per_account=settings.per_account,
+            per_region=settings.per_region,
+            target_timeout=settings.target_timeout,
+            deadline=settings.deadline,
+        )
