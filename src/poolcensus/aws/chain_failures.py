@@ -47,7 +47,7 @@ class _Row(NamedTuple):
 
 
 def explain(error: Exception, sso_profile: str | None, *, from_environment: bool) -> tuple[str, str]:
-    """Why the chain failed, and what to do about it.
+    """Return why the chain failed, and what to do about it.
 
     `sso_profile` is the profile that signs in with IAM Identity Center, where one does.
     """
@@ -61,7 +61,7 @@ def explain(error: Exception, sso_profile: str | None, *, from_environment: bool
 
 
 def malformed_file(error: Exception) -> str:
-    """Where a file of the AWS configuration is malformed. The SDK would quote the line, perhaps a key."""
+    """Return where a file of the AWS configuration is malformed. The SDK quotes the line, perhaps a key."""
     path, cause = _kwargs(error).get("path"), _kwargs(error).get("error")
     line = getattr(cause, "lineno", None)
     if line is None and isinstance(cause, configparser.ParsingError) and cause.errors:

@@ -90,7 +90,7 @@ class CredentialBroker:
         self._principals = (own, *hubs)
 
     def source(self, account_id: str) -> Source:
-        """Where the calls of an account take their credentials from. The caller's own needs no role."""
+        """Return where the calls of an account take credentials from. The caller's own needs no role."""
         source = self._own.get(account_id) or self._sources.get(account_id)
         if source is None:
             source = self._sources[account_id] = self._new_source(account_id)

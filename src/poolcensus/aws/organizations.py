@@ -89,12 +89,12 @@ class Organization:
         self.calls: Counter[str] = Counter()
 
     async def accounts(self) -> AsyncGenerator[tuple[ListedAccount, ...]]:
-        """Every account of the Organization, whatever its state, a page at a time."""
+        """Yield every account of the Organization, whatever its state, a page at a time."""
         async for page in self._list("list_accounts", {}, "Accounts"):
             yield tuple(_listed(each) for each in page)
 
     async def accounts_under(self, unit: str) -> AsyncIterator[tuple[ListedAccount, ...]]:
-        """Every account under a root or an organizational unit, at any depth."""
+        """Yield every account under a root or an organizational unit, at any depth."""
         parents, seen = [unit], {unit}
         while parents:
             parent = parents.pop()

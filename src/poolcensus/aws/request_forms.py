@@ -149,7 +149,7 @@ class RequestForms:
             raise self._unformed(service, region, error, str(error)) from None
 
     def _unformed(self, service: str, region: str, error: Exception, why: str | None = None) -> SettingsError:
-        """Why there is no request. Texts that may quote a value are left out."""
+        """Return why there is no request. Texts that may quote a value are left out."""
         model = self._leftover_model(service)
         if why is None and isinstance(error, BotoCoreError):
             why = readable(without_passwords(str(error))).rstrip(".")

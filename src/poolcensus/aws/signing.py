@@ -46,7 +46,7 @@ class Credentials:
         )
 
     def day_key(self, date: str) -> bytes:
-        """Where the keys of all regions and services begin on a day, which is a text like 20261123."""
+        """Return where the keys of all regions and services begin on a day, which is a text like 20261123."""
         key = self._day_keys.get(date)
         if key is None:
             secret = b"AWS4" + self.secret_access_key.encode()

@@ -81,7 +81,7 @@ class Census:
             await group.__aexit__(None, None, None)
 
     def progress(self) -> Progress:
-        """Where the present run is, or where the last one ended."""
+        """Return where the present run is, or where the last one ended."""
         return self._run.progress
 
     @property
@@ -143,14 +143,14 @@ class Census:
         return self._publication.before if self._publication is not None else None
 
     def targets(self) -> Stream[Target]:
-        """Every target that a run would have, while the accounts are still being listed.
+        """Stream every target that a run would have, while the accounts are still being listed.
 
         Calls no member account. Raises a FatalError where the accounts can't be listed.
         """
         return Stream(self._running(), self._send_targets, buffer=_TARGETS_BUFFERED)
 
     def pages(self) -> Stream[Page]:
-        """Every page as it is read, in no order between targets.
+        """Stream every page as it is read, in no order between targets.
 
         A target may fail after some of its pages: `outcomes` and `uncovered` say so in the end, and `events`
         has a line for each target. In strict mode the stream then ends with an IncompleteError. A slow reader
@@ -163,7 +163,7 @@ class Census:
         return Stream(self._running(), self._send_pools, buffer=_PAGES_BUFFERED)
 
     def events(self) -> Stream[Page | TargetResult]:
-        """Every page as it is read, and the ledger's line of each target once it has ended.
+        """Stream every page as it is read, and the ledger's line of each target once it has ended.
 
         The line comes after the target's last page: the pages of a target count if its line says `ok`, and
         are void otherwise. In strict mode the stream ends as `pages` does.

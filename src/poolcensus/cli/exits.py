@@ -150,7 +150,7 @@ def _words(error: BaseException) -> str:
 
 
 def drop_output() -> None:
-    """Whoever reads has seen enough. What is still buffered would raise again when Python exits."""
+    """Drop what is still buffered, for whoever reads has seen enough: it would raise again at the exit."""
     with suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

@@ -103,7 +103,7 @@ def info(message: str, *values: object) -> None:
 
 
 def warning(message: str, *values: object) -> None:
-    """Log what should be looked after, and changes nothing in what is done."""
+    """Log what should be looked after, and change nothing in what is done."""
     _logger.warning(message, *values)
 
 

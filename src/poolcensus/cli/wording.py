@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def covered(progress: Progress) -> str:
-    """How far it is; a plus where the end is not known."""
+    """Return how far it is; a plus where the end is not known."""
     return f"{progress.done:,} of {progress.totals.targets:,}{'+' if progress.listing else ''}"
 
 

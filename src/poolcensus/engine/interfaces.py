@@ -28,7 +28,7 @@ class Sink(Protocol):
         """Wait until it is not full."""
 
     async def page(self, page: Page) -> None:
-        """One page of a target that is still being read."""
+        """Take one page of a target that is still being read."""
 
     async def done(self, result: TargetResult, target: Target) -> None:
         """Take a target's end: its pages count if the outcome is `ok`, and are void otherwise."""

@@ -94,7 +94,7 @@ class Schedule:
         self._long_in = dict.fromkeys(self._regions, 0)
 
     def add(self, accounts: Iterable[Account]) -> int:
-        """Take accounts that have become known. Returns how many targets they have."""
+        """Take accounts that have become known. Return how many targets they have."""
         targets = 0
         for account in accounts:
             regions = self._regions_of(account)
@@ -153,7 +153,7 @@ class Schedule:
         return None
 
     def close(self, target: Target) -> bool:
-        """Return a target has ended. Says whether it was the last of its account."""
+        """Note that a target has ended. Return whether it was the last of its account."""
         self._open_in[target.region] -= 1
         work = self._by_account[target.account.id]
         work.open -= 1
@@ -164,7 +164,7 @@ class Schedule:
         return True
 
     def rest(self) -> Iterator[Target]:
-        """Every target that was never opened, and forgets it."""
+        """Yield every target that was never opened, and forget it."""
         self._deal()
         while self._long:
             *_, work, region = self._long.pop()

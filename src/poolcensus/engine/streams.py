@@ -43,7 +43,7 @@ class Outlet(Generic[T]):
             await self._taken.wait()
 
     async def put(self, batch: tuple[T, ...]) -> None:
-        """Hand over some items. Ends the run where the reader has gone."""
+        """Hand over some items. End the run where the reader has gone."""
         self._waiting += 1
         try:
             await self._send.send(batch)

@@ -188,7 +188,7 @@ class Window:
         self.size = max(self._least, self.size // 2)
 
     def widen(self) -> None:
-        """All room that there can be: nobody else needs it."""
+        """Give it all the room that there can be: nobody else needs it."""
         self.size = self._most
         self._room.set()
 

@@ -65,7 +65,7 @@ def _by_standard_library(data: bytes) -> JsonValue:
 
 
 def dumps(value: object) -> bytes:
-    """One line of JSON in UTF-8, without the line's end."""
+    """Return one line of JSON in UTF-8, without the line's end."""
     try:
         return orjson.dumps(value)
     except TypeError:

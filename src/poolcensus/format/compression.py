@@ -32,7 +32,7 @@ class Readable(Protocol):
     """A binary file, as far as it is needed here."""
 
     def read(self, size: int, /) -> bytes:
-        """At most `size` bytes, and none only at the end."""
+        """Return at most `size` bytes, and none only at the end."""
         ...
 
 

@@ -23,7 +23,7 @@ class Digesting:
         return self._sha256.hexdigest()
 
     def read(self, size: int, /) -> bytes:
-        """At most `size` bytes, and none only at the end."""
+        """Return at most `size` bytes, and none only at the end."""
         data = self._raw.read(size)
         self._sha256.update(data)
         self.bytes += len(data)

@@ -49,12 +49,12 @@ _ITEMS_FIELD: Final = "pools"
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
-    """manifest.json, indented for people."""
+    """Return manifest.json, indented for people."""
     return _indented(manifest_object(manifest))
 
 
 def encode_refused(manifest: Manifest, reason: str) -> bytes:
-    """refused.json: the manifest that a run would have had, and the reason why it was not published."""
+    """Return refused.json: the manifest that a run would have had, and why it was not published."""
     return _indented({**manifest_object(manifest), "refused": reason})
 
 

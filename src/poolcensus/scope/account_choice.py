@@ -90,7 +90,7 @@ class AccountChoice(msgspec.Struct, frozen=True):
         return self.files.entries.get(account_id)
 
     def reason_to_skip(self, account: ListedAccount) -> str | None:
-        """None for an account to ask, a reason for one to mention, "" for one that was not asked for.
+        """Return None for an account to ask, a reason for one to mention, "" for one that was not asked for.
 
         Where it is in the Organization is not looked at.
         """

@@ -128,7 +128,7 @@ class Journal:
         return self._entries.get(account_id, {}).get(region)
 
     def result(self, entry: Entry) -> TargetResult:
-        """How the target ended. Raises `OSError` or `ValueError` where that can't be read any more."""
+        """Return how the target ended. Raises `OSError` or `ValueError` where that can't be read any more."""
         self._lines.seek(entry.line)
         _, _, ledger_line = _parsed(self._lines.readline(LONGEST_LINE))
         return Schema(self.header.operation).decode_result(ledger_line)

@@ -35,7 +35,7 @@ class TakesRecords(Protocol):
         """Take encoded records of a target."""
 
     def count(self, target: Target, records: int) -> None:
-        """How many records the bytes were that `records` was given of a target."""
+        """Note how many records the bytes were that `records` was given of a target."""
 
     def forget(self, target: Target) -> None:
         """Drop what there is of a target that is not done."""

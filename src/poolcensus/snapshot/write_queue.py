@@ -97,7 +97,7 @@ class WriteQueue:
             self._journal = journal
 
     def start(self, group: TaskGroup) -> None:
-        """Begins to write."""
+        """Begin to write."""
         self._begun = True
         group.start_soon(self._drain, name="snapshot writer")
 
@@ -117,7 +117,7 @@ class WriteQueue:
         self._raise_failure()
 
     def put_block(self, block: int, data: bytes) -> None:
-        """Record of a target that is not done: they go into a block of the spill file."""
+        """Put in records of a target that is not done: they go into a block of the spill file."""
         self._to_spill.append((block, data))
         self._put(len(data))
 
@@ -140,7 +140,7 @@ class WriteQueue:
         self._raise_failure()
 
     async def complete(self, pools: int, targets: int) -> tuple[FileEntry, FileEntry]:
-        """End the two files, and says what is in them. Raises `DestinationError`."""
+        """End the two files, and return what is in them. Raises `DestinationError`."""
         await self._draft.append([each.piece((), last=True) for each in (self._pools, self._targets)])
         return self._pools.packer.entry(pools), self._targets.packer.entry(targets)
 

@@ -209,7 +209,7 @@ class SnapshotWriter:
         self._hold(self._still_open(target), data)
 
     def count(self, target: Target, records: int) -> None:
-        """How many records the bytes were that `records` was given of a target."""
+        """Note how many records the bytes were that `records` was given of a target."""
         self._open[self._still_open(target)].records = records
 
     def forget(self, target: Target) -> None:
@@ -281,7 +281,7 @@ class SnapshotWriter:
         planned: int | None = None,
         refused: str | None = None,
     ) -> Manifest:
-        """Write out what is queued, then the manifest, and publishes the snapshot.
+        """Write out what is queued, then the manifest, and publish the snapshot.
 
         With `refused`, which says why it must not be published, only the ledger is kept; no reader takes
         that for a snapshot. Of `totals`, targets, covered, pools and pages are counted here and replaced.

@@ -137,7 +137,7 @@ class Draft(ABC):
                 await piece.file.append(data)
 
     async def suspend(self) -> None:
-        """Leaves the draft as it is, for a run that goes on with it. Without a journal, nothing is left.
+        """Leave the draft as it is, for a run that goes on with it. Without a journal, nothing is left.
 
         Waits for nothing that is under way, and `abort` has no effect any more.
         """
@@ -145,7 +145,7 @@ class Draft(ABC):
 
     @abstractmethod
     async def commit(self, manifest: bytes, latest: LatestChoice) -> None:
-        """Completes the files, writes manifest.json, publishes the snapshot, and renews `latest`.
+        """Complete the files, write manifest.json, publish the snapshot, and renew `latest`.
 
         Raises `DestinationError`. Where that comes before the snapshot is published, the draft has been
         removed; where it comes after, its text says so and `published` is true.
@@ -183,7 +183,7 @@ class Store(ABC):
 
     @abstractmethod
     async def draft(self, snapshot_id: str) -> Draft:
-        """Begins a snapshot. Removes what dead runs left, as far as nobody can go on with it.
+        """Begin a snapshot. Remove what dead runs left, as far as nobody can go on with it.
 
         Raises `DestinationError`, and `ValueError` for what is no snapshot id.
         """

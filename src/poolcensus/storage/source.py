@@ -129,7 +129,7 @@ class Source(Resource, ABC):
 
     @abstractmethod
     def survey(self) -> Survey:
-        """Everything that is named like a snapshot, and is not a run's that goes on."""
+        """Return everything that is named like a snapshot, and is not a run's that goes on."""
 
     @abstractmethod
     def folder(self, snapshot_id: str) -> Folder:

@@ -94,7 +94,7 @@ def _texts(kind: Any, value: object) -> tuple[str, ...]:  # noqa: ANN401 - a typ
 
 
 def text(value: object) -> str:
-    """Any text, as a plain string."""
+    """Return any text, as a plain string."""
     if not isinstance(value, str):
         raise ValueError("must be text, in quotes")  # noqa: TRY004 - what a parser raises
     # The text of an enum's member, for one, and not the member.

@@ -51,7 +51,7 @@ def accounts_from(value: object) -> tuple[str, ...]:
 
 
 def account_tags(value: object) -> tuple[tuple[str, str], ...]:
-    """Tags from `KEY=VALUE` texts, or from a table."""
+    """Return the tags of `KEY=VALUE` texts, or from a table."""
     pairs = tuple(value.items()) if isinstance(value, Mapping) else listed(value)
     found: dict[tuple[str, str], None] = {}
     for pair in pairs:

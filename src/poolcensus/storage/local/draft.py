@@ -260,5 +260,5 @@ class _FolderFile(DraftFile):
         await self._calls.run(self.write, data)
 
     def write(self, data: bytes) -> None:
-        """Blocks."""
+        """Append to the file. Blocks."""
         self._draft.write(self._path, self._fd, data)

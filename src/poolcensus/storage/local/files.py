@@ -79,7 +79,7 @@ def make_folders(path: Path, mode: int) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Flushes the entries of a folder to the device. Raises `OSError`."""
+    """Flush the entries of a folder to the device. Raises `OSError`."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)

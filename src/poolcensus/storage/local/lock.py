@@ -56,7 +56,7 @@ class FolderLock:
                 )
 
     def release(self) -> None:
-        """Lets go of the lock, if it is held."""
+        """Let go of the lock, if it is held."""
         # The file stays: were it unlinked, a run that had opened it before would have to begin anew.
         fd, self._fd = self._fd, None
         if fd is not None:

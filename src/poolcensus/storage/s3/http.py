@@ -140,7 +140,7 @@ def _send_at_once(params: dict[str, dict[str, str]], **_: object) -> None:
 
 
 async def read_body(body: Body, size: int) -> bytes:
-    """At most `size` bytes of a reply. Raises what botocore raises where the connection breaks."""
+    """Return at most `size` bytes of a reply. Raises what botocore raises where the connection breaks."""
     found = bytearray()
     try:
         while len(found) < size and (chunk := await body.read(size - len(found))):

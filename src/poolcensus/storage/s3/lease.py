@@ -80,20 +80,20 @@ class Lease:
         await self._check_conditions()
 
     async def keep(self) -> None:
-        """Renews the lock for ever. Raises `DestinationError` once it is lost."""
+        """Renew the lock for ever. Raises `DestinationError` once it is lost."""
         while True:
             await anyio.sleep(self._seconds / _RENEWALS_PER_LEASE)
             await self.confirm()
 
     async def confirm(self) -> None:
-        """Renews the lock now. Raises `DestinationError` where it is lost or can't be renewed."""
+        """Renew the lock now. Raises `DestinationError` where it is lost or can't be renewed."""
         while True:
             if await self._renewed():
                 return
             await anyio.sleep(_RETRY_SECONDS)
 
     async def release(self) -> None:
-        """Lets go of the lock, if this run has it."""
+        """Let go of the lock, if this run has it."""
         if not self._asked:
             return
         async with self._one_at_a_time:
@@ -139,7 +139,7 @@ class Lease:
             return True
 
     async def _check_conditions(self) -> None:
-        """Refuses a service that takes the condition and does not heed it: nothing keeps runs apart there."""
+        """Refuse a service that takes the condition and does not heed it: nothing keeps runs apart there."""
         if await self._bucket.put(self._key, self._body(), if_absent=True) is None:
             return
         await self._bucket.delete(self._key)

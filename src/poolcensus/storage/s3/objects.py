@@ -58,7 +58,7 @@ class Bucket(Protocol):
         """The bucket's name."""
 
     async def get(self, key: str, *, start: int = 0, size: int = 1 << 20) -> StoredObject | None:
-        """At most `size` bytes of an object from `start`, or None where there is no object.
+        """Return at most `size` bytes of an object from `start`, or None where there is no object.
 
         An object that does not reach beyond `start` gives no bytes.
         """
@@ -99,7 +99,7 @@ class Bucket(Protocol):
         """Return the multipart uploads under way of keys that start with `prefix`."""
 
     async def begin(self, key: str) -> Upload:
-        """Begins a multipart upload."""
+        """Begin a multipart upload."""
 
     async def send(self, upload: Upload, number: int, data: bytes) -> UploadedPart:
         """Send a part. Numbers start with 1; all parts but the last have 5 MiB or more."""
