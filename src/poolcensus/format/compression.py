@@ -7,8 +7,6 @@ import zlib
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, BinaryIO, Final, Protocol, cast
 
-import zstandard
-
 from poolcensus.model import Compression
 
 if TYPE_CHECKING:
@@ -23,9 +21,6 @@ _GZIP_WINDOW: Final = zlib.MAX_WBITS | 16
 _READ_BYTES: Final = 1 << 18
 LONGEST_LINE: Final = 1 << 26
 """A line of more bytes than this is taken for damage, not read into memory."""
-
-BROKEN: Final = (gzip.BadGzipFile, EOFError, zlib.error, zstandard.ZstdError)
-"""What decompressing a damaged file raises. Where the file can't be read, that is another OSError."""
 
 
 class Readable(Protocol):
@@ -64,14 +59,16 @@ def compressor(compression: Compression) -> Compressor:
         case Compression.GZIP:
             return zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, _GZIP_WINDOW)
         case Compression.ZSTD:
+            import zstandard  # noqa: PLC0415 - takes longer to load than all else here, and is seldom needed
+
             return zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=True).compressobj()
 
 
 def read_lines(raw: Readable, compression: Compression) -> Iterator[bytes]:
     """Yield the lines of a file that may be compressed, each with its end, which the last may lack.
 
-    Holds one line and one piece of the file in memory. Raises one of `BROKEN` for a file that can't be
-    decompressed, and `ValueError` for a line longer than `LONGEST_LINE`.
+    Holds one line and one piece of the file in memory. Raises `ValueError` for a file that can't be
+    decompressed, and for a line longer than `LONGEST_LINE`.
     """
     rest: list[bytes] = []
     length = 0
@@ -94,13 +91,13 @@ def read_lines(raw: Readable, compression: Compression) -> Iterator[bytes]:
 
 
 def pieces(raw: Readable, compression: Compression) -> Iterator[bytes]:
-    """Yield the content of a file that may be compressed.
-
-    Raises one of `BROKEN` where it can't be decompressed.
-    """
-    with _decompressed(raw, compression) as file:
-        while piece := file.read(_READ_BYTES):
-            yield piece
+    """Yield the content of a file that may be compressed. Raises `ValueError` where it is damaged."""
+    try:
+        with _decompressed(raw, compression) as file:
+            while piece := file.read(_READ_BYTES):
+                yield piece
+    except _damage(compression) as error:
+        raise ValueError(str(error)) from error
 
 
 def _decompressed(raw: Readable, compression: Compression) -> AbstractContextManager[Readable]:
@@ -112,4 +109,19 @@ def _decompressed(raw: Readable, compression: Compression) -> AbstractContextMan
         case Compression.GZIP:
             return gzip.GzipFile(fileobj=source, mode="rb")
         case Compression.ZSTD:
+            import zstandard  # noqa: PLC0415 - as above
+
             return zstandard.ZstdDecompressor().stream_reader(source, closefd=False)
+
+
+def _damage(compression: Compression) -> tuple[type[Exception], ...]:
+    """Return what decompressing a damaged file raises."""
+    match compression:
+        case Compression.NONE:
+            return ()
+        case Compression.GZIP:
+            return gzip.BadGzipFile, EOFError, zlib.error
+        case Compression.ZSTD:
+            import zstandard  # noqa: PLC0415 - as above
+
+            return (zstandard.ZstdError,)

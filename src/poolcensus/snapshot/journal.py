@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple, Self
 import msgspec
 
 from poolcensus.format.codec import dumps, loads
-from poolcensus.format.compression import BROKEN, LONGEST_LINE, pieces
+from poolcensus.format.compression import LONGEST_LINE, pieces
 from poolcensus.format.manifest import decode_operation
 from poolcensus.format.schema import Schema
 from poolcensus.format.sealed import seal, unseal
@@ -112,7 +112,7 @@ class Journal:
                     entries.setdefault(result.account_id, {})[result.region] = entry
             opened = True
             return cls(header, lines, records, entries)
-        except (*BROKEN, OSError, ValueError):
+        except (OSError, ValueError):
             return None
         finally:
             if not opened:
@@ -184,7 +184,7 @@ def _plain(file: Path, compression: Compression) -> IO[bytes]:
         try:
             for piece in pieces(raw, compression):
                 plain.write(piece)
-        except (*BROKEN, OSError):
+        except (OSError, ValueError):
             # Cut off: what is missing is found out line by line.
             pass
         return plain

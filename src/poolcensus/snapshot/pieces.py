@@ -11,7 +11,7 @@ import msgspec
 
 from poolcensus.errors import DamagedSnapshotError, SnapshotError
 from poolcensus.format.codec import dumps
-from poolcensus.format.compression import BROKEN, read_lines
+from poolcensus.format.compression import read_lines
 from poolcensus.format.digesting import Digesting
 from poolcensus.format.fields import time_of
 from poolcensus.model import Outcome, TargetResult
@@ -205,7 +205,7 @@ def _placing(lines: _Lines) -> Iterator[None]:
         yield
     except MissingFileError as error:
         raise DamagedSnapshotError(f"{lines.place} {error}; the snapshot is damaged") from error
-    except (ValueError, *BROKEN) as error:
+    except ValueError as error:
         raise DamagedSnapshotError(
             f"{lines.place}, line {lines.number}: {error}; the snapshot is damaged"
         ) from error

@@ -9,7 +9,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from poolcensus.errors import DamagedSnapshotError, SnapshotError
-from poolcensus.format.compression import BROKEN, read_lines
+from poolcensus.format.compression import read_lines
 from poolcensus.format.schema import TARGETS_NAME, Schema
 from poolcensus.snapshot.info import data_file, info_of, read_manifest
 from poolcensus.snapshot.latest import find, is_beginning, is_looked_up
@@ -222,7 +222,7 @@ def lines_of(
                 yield decode(line)
     except MissingFileError as error:
         raise DamagedSnapshotError(f"{place} {error}; the snapshot is damaged") from error
-    except (ValueError, *BROKEN) as error:
+    except ValueError as error:
         raise DamagedSnapshotError(f"{place}, line {number}: {error}; the snapshot is damaged") from error
     except OSError as error:
         raise SnapshotError(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 import msgspec
 
 from poolcensus.analysis.report.values import count_of, value_at
-from poolcensus.format.compression import BROKEN, pieces
+from poolcensus.format.compression import pieces
 from poolcensus.snapshot.reader import lines_of
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class ActivityReader:
         if self._is_quick:
             try:
                 return self._read_quickly(snapshot)
-            except (msgspec.DecodeError, OSError, ValueError, *BROKEN):
+            except (msgspec.DecodeError, OSError, ValueError):
                 pass
         return list(lines_of(snapshot.folder, snapshot.pools_file, self._activity_of))
 
