@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 from contextlib import contextmanager
@@ -26,6 +27,13 @@ _OTHERS: Final = {
 # What opening a socket, or a device that is not there, fails with: https://man7.org/linux/man-pages/man2/open.2.html
 # (macOS has EOPNOTSUPP for sockets).
 _NOT_OPENED: Final = frozenset({errno.ENXIO, errno.ENODEV, errno.EOPNOTSUPP})
+# On macOS fsync leaves in the drive's cache what it has flushed, where a power cut loses it:
+# https://developer.apple.com/library/archive/documentation/System/Conceptual/ManPages_iPhoneOS/man2/fsync.2.html
+_FULL_SYNC: Final[int | None] = getattr(fcntl, "F_FULLFSYNC", None)
+# What file systems say that can't flush a folder: there is nothing to be had from them.
+_NO_SYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP})
+# What those say, besides, that don't know of the drive's cache.
+_NO_FULL_SYNC: Final = _NO_SYNC | {errno.ENOTTY}
 
 
 def open_file(path: Path, *, buffering: int = -1) -> IO[bytes]:
@@ -82,13 +90,24 @@ def sync_folder(path: Path) -> None:
     """Flushes the entries of a folder to the device. Raises `OSError`."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(fd)
+        sync_file(fd)
     except OSError as error:
-        # Some network file systems can't sync folders: there is nothing to be had from them.
-        if error.errno not in {errno.EINVAL, errno.ENOTSUP}:
+        # Some network file systems can't sync folders.
+        if error.errno not in _NO_SYNC:
             raise
     finally:
         os.close(fd)
+
+
+def sync_file(fd: int) -> None:
+    """Flush what has been written to a file to the device, past the device's own cache. Raises `OSError`."""
+    os.fsync(fd)
+    if _FULL_SYNC is not None:
+        try:
+            fcntl.fcntl(fd, _FULL_SYNC)
+        except OSError as error:
+            if error.errno not in _NO_FULL_SYNC:
+                raise
 
 
 def write_all(fd: int, data: bytes) -> None:
@@ -119,6 +138,6 @@ def replaced_file(path: Path, mode: int) -> Iterator[BinaryIO]:
             os.fchmod(file.fileno(), mode)
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            sync_file(file.fileno())
         made.replace(path)
     sync_folder(path.parent)
