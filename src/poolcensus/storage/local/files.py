@@ -34,6 +34,9 @@ _FULL_SYNC: Final[int | None] = getattr(fcntl, "F_FULLFSYNC", None)
 _NO_SYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP})
 # What those say, besides, that don't know of the drive's cache.
 _NO_FULL_SYNC: Final = _NO_SYNC | {errno.ENOTTY}
+# Descriptors as paths. On Linux each is a link to what is open; on macOS it is not, and nothing can be made
+# beside it.
+_DESCRIPTORS: Final = Path("/dev/fd")
 
 
 def open_file(path: Path, *, buffering: int = -1) -> IO[bytes]:
@@ -125,19 +128,30 @@ def replaced_file(path: Path, mode: int) -> Iterator[BinaryIO]:
     replaced, and not the link. What is no regular file, such as a pipe or a device, is written to as it
     stands. Raises `OSError`.
     """
-    # As it is named: what /dev/stdout leads to has no name of its own where it is a pipe.
-    if path.exists() and not path.is_file():
+    target = replaceable(path)
+    if target is None:
         with path.open("wb") as there:
             yield there
         return
-    # Of links that go in a circle, Path.resolve raises a RuntimeError before Python 3.13.
-    path = Path(os.path.realpath(path))
-    with name_beside(path) as made:
+    with name_beside(target) as made:
         fd = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         with os.fdopen(fd, "wb") as file:
             os.fchmod(file.fileno(), mode)
             yield file
             file.flush()
             sync_file(file.fileno())
-        made.replace(path)
-    sync_folder(path.parent)
+        made.replace(target)
+    sync_folder(target.parent)
+
+
+def replaceable(path: Path) -> Path | None:
+    """Return the file that another can take the place of under this name, past all links, or None.
+
+    There is none where it names a pipe, a device or a descriptor of this process: these are written to.
+    """
+    # As it is named: what /dev/stdout leads to has no name of its own where it is a pipe.
+    if path.exists() and not path.is_file():
+        return None
+    # Of links that go in a circle, Path.resolve raises a RuntimeError before Python 3.13.
+    target = Path(os.path.realpath(path))
+    return None if target.parent == _DESCRIPTORS else target
