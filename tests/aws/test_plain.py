@@ -137,7 +137,7 @@ def test_keys_region_and_authorities_are_those_that_the_sdk_finds(
     ("config", "variables"),
     [
         ("[default]\nrole_arn = arn:aws:iam::000000000001:role/r\ncredential_source = Environment\n", {}),
-        ("[default]\ncredential_process = /bin/false\n", {}),
+        ("[default]\ncredential_process = false\n", {}),
         ("[default]\nsso_session = corp\n", {}),
         ("[default]\nservices = mine\n", {}),
         ("[default]\nuse_fips_endpoint = true\n", {}),
