@@ -30,8 +30,9 @@ _NOT_OPENED: Final = frozenset({errno.ENXIO, errno.ENODEV, errno.EOPNOTSUPP})
 # On macOS fsync leaves in the drive's cache what it has flushed, where a power cut loses it:
 # https://developer.apple.com/library/archive/documentation/System/Conceptual/ManPages_iPhoneOS/man2/fsync.2.html
 _FULL_SYNC: Final[int | None] = getattr(fcntl, "F_FULLFSYNC", None)
-# What file systems say that can't flush a folder: there is nothing to be had from them.
-_NO_SYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP})
+# What file systems say that can't flush a folder: there is nothing to be had from them. The last two are one
+# number on Linux, and two on macOS.
+_NO_SYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP})
 # What those say, besides, that don't know of the drive's cache.
 _NO_FULL_SYNC: Final = _NO_SYNC | {errno.ENOTTY}
 # Descriptors as paths. On Linux each is a link to what is open; on macOS it is not, and nothing can be made
