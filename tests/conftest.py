@@ -9,6 +9,7 @@ import subprocess
 import sys
 from contextlib import nullcontext, suppress
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,7 +25,6 @@ from two_organizations import start_two
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-    from pathlib import Path
 
     from census_lab import Lab
     from two_organizations import Two
@@ -124,6 +124,10 @@ def nothing_stays_open() -> Iterator[None]:
     assert not left, f"left open: {sorted(left)}"
 
 
+_NAMES = "/proc/self/fd"
+_HAS_NAMES = Path(_NAMES).is_dir()
+
+
 def _descriptors() -> set[str]:
     found = set()
     for number in descriptors():
@@ -136,10 +140,9 @@ def _descriptors() -> set[str]:
 
 
 def _name(descriptor: int) -> str:
-    # Of sockets and pipes, macOS names nothing; they are told apart by what fstat says.
+    # Without /proc, sockets and pipes have no names; they are told apart by what fstat says.
     # No path is made of a name: each test asks twice, for dozens of them.
-    where = f"/proc/self/fd/{descriptor}"
-    return os.readlink(where) if sys.platform == "linux" else str(os.fstat(descriptor)[:3])  # noqa: PTH115
+    return os.readlink(f"{_NAMES}/{descriptor}") if _HAS_NAMES else str(os.fstat(descriptor)[:3])  # noqa: PTH115
 
 
 @pytest.fixture(autouse=True, scope="session")

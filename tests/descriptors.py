@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import os
-import sys
 from pathlib import Path
+from typing import Final
 
 import pytest
 
-# What a process is told in text of code can't use this module.
-by_name_on_linux = pytest.mark.skipif(sys.platform != "linux", reason="finds a descriptor's file in /proc")
+# What macOS has in place of /proc.
+_GET_PATH: Final[int | None] = getattr(fcntl, "F_GETPATH", None)
+
 needs_dev_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, as Linux has it")
 
 
@@ -28,9 +29,13 @@ def descriptors() -> frozenset[int]:
 
 
 def path_of(place: object) -> Path:
-    """The file that a system call is given, as a path or as a descriptor."""
+    """The file that a system call is given, as a path or as a descriptor. Raises `OSError`."""
     if not isinstance(place, int):
         return Path(str(place))
-    if sys.platform == "darwin":
-        return Path(os.fsdecode(fcntl.fcntl(place, fcntl.F_GETPATH, bytes(1024)).rstrip(b"\0")))
-    return Path(f"/proc/self/fd/{place}").readlink()
+    if _GET_PATH is None:
+        return Path(f"/proc/self/fd/{place}").readlink()
+    try:
+        return Path(os.fsdecode(fcntl.fcntl(place, _GET_PATH, bytes(1024)).rstrip(b"\0")))
+    except OSError:
+        # Of a socket or a pipe, which Linux gives a name.
+        return Path()

@@ -9,12 +9,11 @@ from contextlib import ExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 import anyio
+import pytest
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
-
-    import pytest
 
     Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -133,3 +132,19 @@ def relay(port: int, seconds: float = 0.0) -> Serve:
         await asyncio.gather(carry(reader, to_there), carry(there, writer))
 
     return serve
+
+
+def _has_network() -> bool:
+    try:
+        sockets = _bound(EIGHT)
+    except OSError:
+        return False
+    for each in sockets:
+        each.close()
+    return True
+
+
+# Linux has them, and drops whoever comes to a queue that is full: a black hole. Others have but 127.0.0.1.
+needs_loopback_network = pytest.mark.skipif(
+    not _has_network(), reason="the loopback interface has no 127.0.0.2 to 127.0.0.8"
+)

@@ -141,6 +141,13 @@ def test_the_workflow_has_each_python_that_the_package_names() -> None:
     assert loop[1].split() == named
 
 
+def test_the_workflow_runs_the_line_of_the_readme_on_macos() -> None:
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    (line,) = re.findall(r"<!-- tests -->\n```sh\n(.*)\n```", page)
+    (job,) = [each for each in _workflow()["jobs"].values() if each["runs-on"].startswith("macos-")]
+    assert line in [step.get("run") for step in job["steps"]]
+
+
 def test_the_workflow_may_write_nothing() -> None:
     assert _workflow()["permissions"] == {"contents": "read"}
     assert not any("permissions" in job for job in _workflow()["jobs"].values())

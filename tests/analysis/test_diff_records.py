@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import resource
-import sys
+import stat
 import tempfile
 import tracemalloc
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from analysis.two_snapshots import A_ID, B_ID, LATER, Content, changes, key, pool, two, write
+from descriptors import descriptors
 from poolcensus.analysis.diff import diff
 from poolcensus.errors import DamagedSnapshotError, DestinationError, SnapshotError
 from poolcensus.model import Compression, Outcome
@@ -199,32 +200,41 @@ def compressed(tmp_path: Path) -> tuple[Snapshot, Snapshot]:
     return two(tmp_path / "snapshots", A, B, compression=Compression.ZSTD)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_temporary_files_have_no_name_and_are_closed_however_it_ends(
     compressed: tuple[Snapshot, Snapshot], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    before = nameless()
     found = iter(diff(*compressed))
     next(found)
     assert [*folder.iterdir()] == []
-    assert open_in(folder) == 2
+    made = nameless() - before
+    assert len(made) == 2
+    if NAMES.is_dir():
+        # Linux tells where they lie.
+        assert {(NAMES / str(each[0])).readlink().parent for each in made} == {folder}
     del found
-    assert open_in(folder) == 0
+    assert nameless() == before
     damaged(tmp_path / "snapshots" / B_ID, lambda data: data[:-9], "pools.ndjson.zst")
     with pytest.raises(DamagedSnapshotError):
         list(diff(*compressed))
-    assert open_in(folder) == 0
+    assert nameless() == before
+    assert [*folder.iterdir()] == []
 
 
-def open_in(folder: Path) -> int:
-    """How many files of a folder this process has open, with a name or without."""
-    count = 0
-    for each in Path("/proc/self/fd").iterdir():
-        with suppress(OSError):
-            count += str(each.readlink()).startswith(str(folder))
-    return count
+NAMES = Path("/proc/self/fd")
+
+
+def nameless() -> set[tuple[int, int]]:
+    """The files without a name that this process has open: their descriptors, and what tells them apart."""
+    found = {number: os.fstat(number) for number in descriptors()}
+    return {
+        (number, each.st_ino)
+        for number, each in found.items()
+        if stat.S_ISREG(each.st_mode) and not each.st_nlink
+    }
 
 
 @pytest.mark.parametrize("compression", [Compression.NONE, Compression.ZSTD])

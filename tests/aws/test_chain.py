@@ -111,7 +111,7 @@ def printed(**changes: object) -> str:
 @pytest.mark.parametrize(
     ("command", "why"),
     [
-        ("/bin/false", "credential_process '/bin/false' exited with status 1"),
+        ("false", "credential_process 'false' exited with status 1"),
         (
             "sh -c 'echo first >&2; echo not signed in >&2; exit 3'",
             "'sh' exited with status 3 (not signed in)",
@@ -160,10 +160,10 @@ async def test_what_a_credential_process_printed_is_said(
 async def test_a_process_behind_a_role_is_explained_too(config: Path, sts: Sts) -> None:
     config.write_text(
         f"[profile cp]\nrole_arn = {ROLE.format(partition='aws')}\nsource_profile = source\n"
-        "[profile source]\ncredential_process = /bin/false\n"
+        "[profile source]\ncredential_process = false\n"
     )
     assert await failure() == (
-        "Could not get credentials for profile cp: credential_process '/bin/false' exited with status 1."
+        "Could not get credentials for profile cp: credential_process 'false' exited with status 1."
     )
     assert not sts.requests
 

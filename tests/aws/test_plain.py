@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import urllib.request
 from typing import TYPE_CHECKING
 
 import pytest
@@ -136,7 +137,7 @@ def test_keys_region_and_authorities_are_those_that_the_sdk_finds(
     ("config", "variables"),
     [
         ("[default]\nrole_arn = arn:aws:iam::000000000001:role/r\ncredential_source = Environment\n", {}),
-        ("[default]\ncredential_process = /bin/false\n", {}),
+        ("[default]\ncredential_process = false\n", {}),
         ("[default]\nsso_session = corp\n", {}),
         ("[default]\nservices = mine\n", {}),
         ("[default]\nuse_fips_endpoint = true\n", {}),
@@ -199,6 +200,20 @@ def test_what_is_more_than_plain_is_left_to_the_sdk(
 )
 def test_keys_that_are_not_whole_are_left_to_the_sdk(environment: Path, credentials: str) -> None:
     (environment / "credentials").write_text(credentials)
+    assert plain() is None
+
+
+@pytest.mark.parametrize("platform", ["darwin", "win32"])
+def test_proxies_in_settings_of_the_system_are_left_to_the_sdk(
+    monkeypatch: pytest.MonkeyPatch, platform: str
+) -> None:
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "platform", platform)
+    proxies: dict[str, str] = {}
+    monkeypatch.setattr(urllib.request, "getproxies", lambda: proxies)
+    assert plain() is not None
+    proxies["https"] = "http://127.0.0.1:3128"
     assert plain() is None
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import errno
 import json
 import os
+import pathlib
 import stat
 import sys
 import threading
@@ -22,7 +24,7 @@ from poolcensus.aws import request_forms
 from poolcensus.aws import sdk as module
 from poolcensus.aws.sdk import Sdk
 from poolcensus.aws.sdk_data import DataFiles
-from poolcensus.errors import CredentialsError, SettingsError
+from poolcensus.errors import CredentialsError, FatalError, SettingsError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -251,6 +253,18 @@ async def test_a_service_that_the_sdk_does_not_know_is_said() -> None:
     async with Sdk(profile=None, endpoint_url=None) as sdk:
         with pytest.raises(SettingsError, match="no request for workspaces2 in us-east-1"):
             await sdk.template("workspaces2", "us-east-1", "describe_workspaces_pools")
+
+
+async def test_data_that_no_descriptor_is_left_for_is_no_unknown_service(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def lacks_one(_: Path) -> list[Path]:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    async with Sdk(profile=None, endpoint_url=None) as sdk:
+        monkeypatch.setattr(pathlib.Path, "iterdir", lacks_one)
+        with pytest.raises(FatalError, match="SDK's own files can't be read: Too many open files"):
+            await sdk.template("workspaces", "us-east-1", "describe_workspaces_pools")
 
 
 @pytest.mark.parametrize("url", ["not a url", "http://127.0.0.1:99999", "http://127.0.0.1:9/?a=b"])

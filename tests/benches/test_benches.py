@@ -12,8 +12,6 @@ import pytest
 if TYPE_CHECKING:
     from types import ModuleType
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="benches read /proc")
-
 BENCHES = Path(__file__).parents[2] / "benches"
 TWO = "us-east-1,af-south-1"
 OF_FLOORS = ("of_lower_floor", "cpu_of_lower_floor", "of_floor", "cpu_of_floor")

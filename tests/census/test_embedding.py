@@ -21,6 +21,7 @@ from descriptors import descriptors
 from poolcensus.snapshot import Snapshot, list_snapshots, verify
 from poolcensus.storage.local.store import FolderStore
 from snapshot.making import folder_of
+from utf8_locale import UTF8_LOCALE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -69,7 +70,7 @@ SERVICE = """
     def handler(*_): ...
 
     os.umask(0o027)
-    locale.setlocale(locale.LC_ALL, "C.UTF-8")
+    locale.setlocale(locale.LC_ALL, sys.argv[3])
     gc.set_threshold(701, 11, 12)
     signal.signal(signal.SIGTERM, handler)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -130,6 +131,7 @@ async def test_nothing_of_the_process_or_the_loop_is_changed_at_any_time(lab: St
             textwrap.dedent(SERVICE),
             str(tmp_path / "dest"),
             ",".join(here.simulator.world.config.regions),
+            UTF8_LOCALE,
         ],
         check=False,
         env={**os.environ, "PYTHONPATH": str(source)},
@@ -239,7 +241,9 @@ async def plan(here: Lab) -> None:
 async def test_cancelling_the_callers_task_ends_everything(
     lab: Start, body: Callable[[Lab], Coroutine[None, None, None]], service: str, operation: str
 ) -> None:
-    here = await lab(accounts=12, mean_pools=3, faults=(f"hang,service={service},operation={operation}",))
+    # A target that had ended meanwhile would be worth keeping.
+    hang = (f"hang,service={service},operation={operation}", "hang,service=workspaces")
+    here = await lab(accounts=12, mean_pools=3, faults=hang)
     before = asyncio.all_tasks()
     sockets = open_sockets()
     caller = asyncio.create_task(body(here))

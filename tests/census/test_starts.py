@@ -50,13 +50,14 @@ class Ended:
     said: str
 
 
-def start(hold: int, tell: int, dest: Path, regions: str) -> subprocess.Popen[str]:
+def start(hold: int, tell: int, alive: int, dest: Path, regions: str) -> subprocess.Popen[str]:
     source = Path(poolcensus.__file__).parents[1]
     return subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(PROGRAM), str(hold), str(tell), str(dest), regions],
         # The first reply comes when all others have ended, however long that takes here.
         env={**os.environ, "PYTHONPATH": str(source), "POOLCENSUS_ATTEMPT_TIMEOUT": "900"},
-        pass_fds=(hold, tell),
+        # What it has open closes with its end, whatever that is.
+        pass_fds=(hold, tell, alive),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -74,17 +75,22 @@ def _ended_with_the_test(process: subprocess.Popen[str]) -> Iterator[subprocess.
 
 
 @contextlib.contextmanager
-def started(count: int, dest: Path, regions: str) -> Iterator[list[subprocess.Popen[str]]]:
-    """So many programs, let go at once."""
+def started(count: int, dest: Path, regions: str) -> Iterator[dict[int, subprocess.Popen[str]]]:
+    """So many programs, let go at once, each by a descriptor that is at its end when the program is."""
     hold, go = os.pipe()
     ready, tell = os.pipe()
     with contextlib.ExitStack() as stack:
         with os.fdopen(ready, "rb") as reports, os.fdopen(go, "wb"):
             try:
-                processes = [
-                    stack.enter_context(_ended_with_the_test(start(hold, tell, dest, regions)))
-                    for _ in range(count)
-                ]
+                processes = {}
+                for _ in range(count):
+                    end, alive = os.pipe()
+                    stack.callback(os.close, end)
+                    try:
+                        process = start(hold, tell, alive, dest, regions)
+                    finally:
+                        os.close(alive)
+                    processes[end] = stack.enter_context(_ended_with_the_test(process))
             finally:
                 os.close(hold)
                 os.close(tell)
@@ -97,21 +103,16 @@ def ended(process: subprocess.Popen[str]) -> Ended:
     return Ended(process.returncode, float(out), err)
 
 
-def first_to_end(processes: list[subprocess.Popen[str]], count: int) -> list[subprocess.Popen[str]]:
+def first_to_end(processes: dict[int, subprocess.Popen[str]], count: int) -> list[subprocess.Popen[str]]:
     """The first so many that end."""
-    with contextlib.ExitStack() as stack:
-        waiting = {}
-        poll = select.poll()
-        for process in processes:
-            fd = os.pidfd_open(process.pid)
-            stack.callback(os.close, fd)
-            waiting[fd] = process
-            poll.register(fd, select.POLLIN)
-        found: list[subprocess.Popen[str]] = []
-        while len(found) < count:
-            for fd, _ in poll.poll():
-                poll.unregister(fd)
-                found.append(waiting.pop(fd))
+    poll = select.poll()
+    for end in processes:
+        poll.register(end, select.POLLIN)
+    found: list[subprocess.Popen[str]] = []
+    while len(found) < count:
+        for end, _ in poll.poll():
+            poll.unregister(end)
+            found.append(processes[end])
     return found
 
 
@@ -123,7 +124,7 @@ async def test_of_many_starts_one_runs_and_the_others_name_it(lab: Start, count:
         # The simulator lives in the loop that this holds up: whoever has the lock waits for its first reply.
         refused = first_to_end(processes, count - 1)
         holder = json.loads((here.dest / ".lock").read_bytes())
-        (winner,) = (each for each in processes if each not in refused)
+        (winner,) = (each for each in processes.values() if each not in refused)
         assert winner.poll() is None
         assert holder["pid"] == winner.pid
         for each in map(ended, refused):

@@ -169,6 +169,16 @@ def test_what_is_no_regular_file_is_written_to_and_not_replaced(
     assert Path("/dev/null").is_char_device()
 
 
+def test_a_file_that_is_open_already_is_written_to_by_its_descriptor(
+    dest: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    # As a shell has it: `query … --output /dev/stdout > file`.
+    with (tmp_path / "file").open("wb") as file:
+        place = f"/dev/fd/{file.fileno()}"
+        run(capsys, "SELECT 1 AS a", "--dest", dest, "--format", "csv", "--output", place)
+    assert (tmp_path / "file").read_bytes() == b"a\n1\n"
+
+
 def test_a_pipe_that_has_no_name_is_written_to(dest: Path, capsys: pytest.CaptureFixture[str]) -> None:
     reader, writer = os.pipe()
     try:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import urllib.request
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 from poolcensus.cli import main
@@ -95,7 +95,6 @@ def test_its_text_is_for_a_shell() -> None:
     ]
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 def test_the_demos_simulator_dies_with_a_demo_that_is_killed() -> None:
     script = (
         "import time; from poolcensus.cli.demo import simulator_process\n"
@@ -104,17 +103,14 @@ def test_the_demos_simulator_dies_with_a_demo_that_is_killed() -> None:
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"up\n"
-        with open(f"/proc/{process.pid}/task/{process.pid}/children") as file:  # noqa: PTH123
-            (child,) = map(int, file.read().split())
+        (child,) = psutil.Process(process.pid).children()
         process.kill()
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         try:
-            os.kill(child, 0)
-        except ProcessLookupError:
-            return
-        with open(f"/proc/{child}/stat") as file:  # noqa: PTH123
-            if file.read().rpartition(")")[2].split()[0] == "Z":
+            if child.status() == psutil.STATUS_ZOMBIE:
                 return
+        except psutil.NoSuchProcess:
+            return
         time.sleep(0.05)
     pytest.fail("the simulator is still there")

@@ -82,7 +82,7 @@ async def test_a_disk_that_fails_when_it_is_written_to(
     def fsync(fd: int) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("poolcensus.storage.local.draft.os.fsync", fsync)
+    monkeypatch.setattr("poolcensus.storage.local.files.os.fsync", fsync)
     found = await destination(here)
     assert (found.status, found.cause) == (CheckStatus.FAILED, cause)
     assert found.remedy

@@ -24,6 +24,7 @@ import census_lab  # noqa: TC001 - before a test has a loop that importing would
 import poolcensus
 from poolcensus.cli import main
 from poolcensus.snapshot import verify
+from utf8_locale import UTF8_LOCALE
 
 if TYPE_CHECKING:
     from poolcensus.snapshot import Snapshot
@@ -208,7 +209,7 @@ def bench(tmp_path: Path) -> Bench:
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
     aws = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
     return Bench(
-        folder, {**kept, **aws, "PYTHONPATH": str(source), "PYTHONWARNINGS": "error", "LC_ALL": "C.UTF-8"}
+        folder, {**kept, **aws, "PYTHONPATH": str(source), "PYTHONWARNINGS": "error", "LC_ALL": UTF8_LOCALE}
     )
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 
-from descriptors import by_name_on_linux, needs_dev_full
+from descriptors import needs_dev_full
 from poolcensus.snapshot import Snapshot, verify
 
 if TYPE_CHECKING:
@@ -33,13 +32,19 @@ pathlib.Path.replace = fail
 # The lock's descriptor closes, and says that it could not.
 NO_CLOSE = """
 import os
-close = os.close
+open_file, close = os.open, os.close
+locks = set()
+def noted(path, *args, **kwargs):
+    fd = open_file(path, *args, **kwargs)
+    if os.fspath(path).endswith(".lock"):
+        locks.add(fd)
+    return fd
 def fail(fd):
-    lock = os.readlink(f"/proc/self/fd/{fd}").endswith(".lock")
     close(fd)
-    if lock:
+    if fd in locks:
+        locks.discard(fd)
         raise OSError(5, os.strerror(5))
-os.close = fail
+os.open, os.close = noted, fail
 """
 # A signal that comes once the snapshot is published, and a disk that then holds up the metrics.
 LATE_SIGNAL = """
@@ -82,7 +87,7 @@ FAILURES = {
     # As many as one run can meet, each of which says what it says alone.
     "all at once": (
         draft_and_folder,
-        NO_SWEEP + (NO_CLOSE if sys.platform == "linux" else ""),
+        NO_SWEEP + NO_CLOSE,
         ("--metrics-file", "missing/metrics"),
         2,
     ),
@@ -103,10 +108,7 @@ def failures(*later: str) -> pytest.MarkDecorator:
             pytest.param(
                 *each,
                 id=name,
-                marks=[
-                    *([by_name_on_linux] if name == "the lock" else []),
-                    *([pytest.mark.long] if name in later else []),
-                ],
+                marks=[pytest.mark.long] if name in later else [],
             )
             for name, each in FAILURES.items()
         ],

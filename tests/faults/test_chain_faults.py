@@ -46,7 +46,7 @@ def program(folder: Path, printed: str, later: str) -> Path:
 @pytest.mark.parametrize(
     ("command", "why"),
     [
-        ("/bin/false", "credential_process '/bin/false' exited with status 1."),
+        ("false", "credential_process 'false' exited with status 1."),
         ("", "credential_process is empty."),
         ("echo []", "credential_process 'echo' did not print a JSON object."),
         (

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import ssl
-import sys
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
 import trustme
 
-from network_lab import EIGHT, listening, note_connects, relay, resolve
+from network_lab import EIGHT, listening, needs_loopback_network, note_connects, relay, resolve
 from poolcensus.model import Outcome
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
     from faults.conftest import Start
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="black holes as Linux has them")
+pytestmark = needs_loopback_network
 
 NAME = "aws.example.com"
 ROUND_TRIP = 0.3

@@ -28,7 +28,7 @@ LITTER = re.compile(r"\.(draft|latest)-\d{8}T\d{6}Z-[0-9a-f]{6}")
 # counts its steps: every request that leaves and every call that changes the destination. At the step that
 # it is told it is killed; a run that comes to its end writes down how many there were.
 SCRIPT = """
-import os, pathlib, signal, socket, sys
+import os, pathlib, signal, socket, sys, urllib.request
 import botocore.session, poolcensus.census, poolcensus.cli.collect, poolcensus.cli.progress
 from poolcensus.__main__ import main
 
@@ -49,6 +49,8 @@ def counted(name, real):
 for name in CALLS:
     setattr(os, name, counted(name, getattr(os, name)))
 socket.socket.send = counted("send", socket.socket.send)
+# A process of macOS that has forked may not ask the system for its proxies.
+urllib.request.getproxies = dict
 sys.argv = ["poolcensus", "collect", "--regions", "us-east-1,eu-west-1"]
 for line in sys.stdin:
     child = os.fork()

@@ -59,7 +59,7 @@ async def test_a_slow_account_is_waited_for_by_itself_alone(lab: Start, one_slow
         accounts=20,
         pools_per_target=3,
         regions=REGIONS,
-        latency=Latency("fixed", 20, slow_fraction=1, slow_factor=10),
+        latency=Latency("fixed", 20, slow_fraction=1, slow_factor=30),
     )
     snapshot = await here.collect(concurrency=4)
     assert here.assert_exact(snapshot) == {Outcome.OK: 40}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import json
 import os
@@ -10,14 +11,15 @@ import subprocess
 import sys
 import time
 import warnings
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, cast
 
 import orjson
 import pytest
 
 from poolcensus.simulator import Fault, Latency, Limits, Simulator, SimulatorConfig, WorldConfig
 from poolcensus.simulator.call import Call
-from poolcensus.simulator.connection import MAX_BODY
+from poolcensus.simulator.connection import MAX_BODY, _reset
 from poolcensus.simulator.control import truth_lines
 from poolcensus.simulator.limits import Limiter
 from poolcensus.simulator.refusal import RefusalError
@@ -252,6 +254,40 @@ async def test_it_starts_in_a_loop_that_runs_and_leaves_nothing_behind() -> None
             await asyncio.open_connection("127.0.0.1", port)
         assert asyncio.all_tasks() == {asyncio.current_task()}
         gc.collect()
+
+
+@pytest.mark.parametrize("turns", range(5))
+async def test_a_connection_that_is_just_accepted_is_cut_too(turns: int) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        async with Simulator(SimulatorConfig()) as simulator:
+            port = int(simulator.endpoint_url.rpartition(":")[2])
+            client = socket.create_connection(("127.0.0.1", port), timeout=5)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+        with client, suppress(ConnectionResetError):
+            assert client.recv(1) == b""
+        assert simulator.stats.open_connections == 0
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        gc.collect()
+
+
+def test_a_reset_of_what_the_other_side_has_ended_is_an_end() -> None:
+    class Ended:
+        aborted = False
+
+        def get_extra_info(self, _: str) -> Ended:
+            return self
+
+        def setsockopt(self, *_: object) -> None:
+            raise OSError(errno.EINVAL, "as macOS has it")
+
+        def abort(self) -> None:
+            self.aborted = True
+
+    transport = Ended()
+    _reset(cast("asyncio.Transport", transport))
+    assert transport.aborted
 
 
 def test_the_same_seed_hands_out_the_same_keys() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from descriptors import by_name_on_linux, descriptors, path_of
+from descriptors import descriptors, path_of
 from poolcensus.errors import MergeError
 from poolcensus.snapshot import adoption
 from poolcensus.snapshot.adoption import adopt
@@ -62,7 +62,6 @@ def _open_files(folder: Path) -> list[Path]:
     return [each for each in found if each.is_relative_to(folder)]
 
 
-@by_name_on_linux
 async def test_an_error_leaves_no_file_open_while_anybody_looks_at_it(tmp_path: Path) -> None:
     part = await make(tmp_path, MANY, 1)
     writer = Puts()
@@ -78,7 +77,6 @@ async def test_an_error_leaves_no_file_open_while_anybody_looks_at_it(tmp_path: 
     assert writer.open == set()
 
 
-@by_name_on_linux
 async def test_a_thread_that_still_reads_lets_go_of_the_files_when_it_is_through(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import json
 import os
 import stat
@@ -19,6 +20,7 @@ from descriptors import descriptors, path_of
 from poolcensus.errors import DestinationError, DestinationLockedError
 from poolcensus.snapshot import Snapshot, SnapshotWriter, list_snapshots, verify
 from poolcensus.storage.advice import destination_error
+from poolcensus.storage.local import files
 from poolcensus.storage.local.reading import LocalSource
 from poolcensus.storage.local.store import FolderStore
 from snapshot.making import ID, LATER_ID, POOLS, SOME, commit, fill, make, page, pool, publish, target
@@ -540,6 +542,56 @@ async def test_a_commit_given_up_before_its_rename_publishes_nothing(
             leave.set()
         assert not draft.published
     assert [entry.name for entry in tmp_path.iterdir()] == [".lock"]
+
+
+@pytest.mark.parametrize("said", [None, errno.EINVAL, errno.ENOTSUP, errno.ENOTTY])
+async def test_where_a_flush_stops_at_the_drive_s_cache_each_file_goes_past_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: int | None
+) -> None:
+    steps: list[tuple[str, int]] = []
+    fsync, full_sync = os.fsync, 51
+
+    def flush(fd: int) -> None:
+        steps.append(("fsync", fd))
+        fsync(fd)
+
+    def flush_cache(fd: int, command: int) -> int:
+        assert command == full_sync
+        steps.append(("the cache", fd))
+        if said is not None:
+            raise OSError(said, os.strerror(said))
+        return 0
+
+    monkeypatch.setattr(files, "_FULL_SYNC", full_sync)
+    monkeypatch.setattr(os, "fsync", flush)
+    monkeypatch.setattr(fcntl, "fcntl", flush_cache)
+    await make(tmp_path, ID)
+    assert [what for what, _ in steps] == ["fsync", "the cache"] * (len(steps) // 2)
+    assert [fd for _, fd in steps[::2]] == [fd for _, fd in steps[1::2]]
+    # Two data files, the manifest, the draft's folder, and the destination before and after `latest`.
+    assert len(steps) // 2 >= 6
+    assert verify(Snapshot.open(ID, tmp_path)) == ()
+
+
+async def test_a_drive_that_fails_in_it_publishes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(fd: int, command: int) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(files, "_FULL_SYNC", 51)
+    monkeypatch.setattr(fcntl, "fcntl", fail)
+    with pytest.raises(DestinationError, match="can't flush"):
+        await make(tmp_path, ID)
+    assert list_snapshots(tmp_path) == ()
+
+
+@pytest.mark.parametrize("name", ["/dev/fd/1", "/dev/stdout"])
+def test_nothing_is_put_beside_a_descriptor(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As macOS has it: /dev/stdout leads to fd/1, which leads nowhere, and is a file where a file is open.
+    monkeypatch.setattr(os.path, "realpath", lambda _: "/dev/fd/1")
+    monkeypatch.setattr(Path, "is_file", lambda _: True)
+    assert files.replaceable(Path(name)) is None
 
 
 async def test_a_cancelled_writer_leaves_no_draft_and_no_descriptor(tmp_path: Path) -> None:

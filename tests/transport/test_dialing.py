@@ -8,7 +8,6 @@ import os
 import resource
 import socket
 import ssl
-import sys
 import time
 from collections import Counter
 from contextlib import AsyncExitStack, ExitStack, contextmanager
@@ -18,7 +17,7 @@ import anyio
 import pytest
 
 from descriptors import descriptors
-from network_lab import EIGHT, listening, note_connects, relay, resolve
+from network_lab import EIGHT, listening, needs_loopback_network, note_connects, relay, resolve
 from poolcensus.aws.transport import addresses
 from poolcensus.aws.transport.fast import FastTransport
 from poolcensus.aws.transport.http1 import Connection
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
     from poolcensus.aws.transport.protocol import Reply
 
 pytestmark = pytest.mark.usefixtures("no_task_left")
-
-on_linux = pytest.mark.skipif(sys.platform != "linux", reason="black holes as Linux has them")
 
 NAME = "aws.example.com"
 
@@ -130,7 +127,7 @@ def opened(connect_timeout: float = 20.0, **options: float) -> FastTransport:
     return FastTransport(connect_timeout=connect_timeout, ca_bundle=None, **options)
 
 
-@on_linux
+@needs_loopback_network
 async def test_a_black_hole_does_not_use_up_the_time_of_the_others(eight: None) -> None:
     started = time.monotonic()
     async with listening(answer, addresses=EIGHT, holes=EIGHT[:3]) as port, opened(24) as transport:
@@ -139,7 +136,7 @@ async def test_a_black_hole_does_not_use_up_the_time_of_the_others(eight: None) 
     assert time.monotonic() - started < 9
 
 
-@on_linux
+@needs_loopback_network
 async def test_the_whole_limit_is_for_whichever_address_answers(
     eight: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,7 +163,7 @@ async def test_the_whole_limit_is_for_whichever_address_answers(
     assert names == list(EIGHT)
 
 
-@on_linux
+@needs_loopback_network
 async def test_many_at_once_try_a_black_hole_once(eight: None, monkeypatch: pytest.MonkeyPatch) -> None:
     async with listening(answer, addresses=EIGHT, holes=EIGHT[:2]) as port, opened() as transport:
         tried = note_connects(monkeypatch, port)
@@ -176,7 +173,7 @@ async def test_many_at_once_try_a_black_hole_once(eight: None, monkeypatch: pyte
         assert Counter(tried) == {EIGHT[0]: 1, EIGHT[1]: 1, EIGHT[2]: 60}
 
 
-@on_linux
+@needs_loopback_network
 async def test_what_was_passed_over_goes_to_the_end(eight: None, monkeypatch: pytest.MonkeyPatch) -> None:
     closed: set[str] = set()
     async with listening(answer_once, addresses=EIGHT, holes=EIGHT[:2]) as port, opened() as transport:
@@ -200,7 +197,7 @@ async def test_what_was_passed_over_goes_to_the_end(eight: None, monkeypatch: py
         assert tried[4:] == [EIGHT[3]]
 
 
-@on_linux
+@needs_loopback_network
 async def test_the_address_that_answered_stays_first_when_the_name_is_looked_up_again(
     eight: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -235,6 +232,7 @@ async def test_ipv6_and_ipv4_are_tried_in_turn(monkeypatch: pytest.MonkeyPatch) 
     assert [each[4][0] for each in found] == ["::1", "127.0.0.1", "::2", "127.0.0.2"]
 
 
+@needs_loopback_network
 @pytest.mark.parametrize(("fault", "code"), [("closes", "ConnectError"), ("swallows", "TLSTimeout")])
 async def test_an_address_that_fails_in_tls_is_the_last_to_be_tried_again(
     monkeypatch: pytest.MonkeyPatch, tls: ssl.SSLContext, bundle: str, fault: str, code: str
@@ -269,7 +267,7 @@ async def _fails(
     return raised.value
 
 
-@on_linux
+@needs_loopback_network
 @pytest.mark.parametrize(("connect_timeout", "limit"), [(0.5, 30), (30, 0.5)])
 async def test_a_host_of_black_holes_is_a_connect_timeout(
     eight: None, connect_timeout: float, limit: float
@@ -284,7 +282,7 @@ async def test_a_host_of_black_holes_is_a_connect_timeout(
     assert error.message.startswith(f"no answer from {NAME}: no connection within 0.")
 
 
-@on_linux
+@needs_loopback_network
 async def test_a_host_of_black_holes_takes_a_socket_for_each_address_and_not_for_each_call(
     eight: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -402,7 +400,7 @@ def no_descriptor_left() -> Iterator[None]:
         yield
 
 
-@on_linux
+@needs_loopback_network
 async def test_no_descriptor_left_is_a_limit_of_this_machine(eight: None) -> None:
     async with listening(answer, addresses=EIGHT) as port, opened() as transport:
         await transport._dialer._addresses.of(addresses.HostPort(NAME, port))
@@ -415,7 +413,6 @@ async def test_no_descriptor_left_is_a_limit_of_this_machine(eight: None) -> Non
         assert (await get(transport, port)).status == 200
 
 
-@on_linux
 @pytest.mark.parametrize("said", [None, errno.EINVAL, errno.EBUSY])
 async def test_a_name_that_no_descriptor_is_left_for_is_a_limit_of_this_machine(
     monkeypatch: pytest.MonkeyPatch, said: int | None
@@ -431,7 +428,6 @@ async def test_a_name_that_no_descriptor_is_left_for_is_a_limit_of_this_machine(
     assert raised.value.code == "TooManyOpenFiles"
 
 
-@on_linux
 @pytest.mark.parametrize("kept", [0, 3])
 async def test_connections_that_are_kept_give_way_when_no_descriptor_is_left(one: None, kept: int) -> None:
     both = asyncio.Barrier(kept + 1)
@@ -454,7 +450,6 @@ async def test_connections_that_are_kept_give_way_when_no_descriptor_is_left(one
         assert len(transport._open) == min(kept, 1)
 
 
-@on_linux
 async def test_a_descriptor_that_lacks_for_the_other_addresses_is_not_the_host_s_fault(
     eight: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -527,9 +522,8 @@ async def test_a_name_that_can_not_be_looked_up_says_why(
     assert (type(found), found.code) == (family, code)
 
 
-@on_linux
 @pytest.mark.parametrize("by", ["task", "scope"])
-@pytest.mark.parametrize("way", ["plain", "race", "tls", "proxy"])
+@pytest.mark.parametrize("way", ["plain", pytest.param("race", marks=needs_loopback_network), "tls", "proxy"])
 # The long run leaves out fewer of the later turns.
 @pytest.mark.parametrize("growth", [3, pytest.param(10, marks=pytest.mark.long)])
 async def test_a_connection_that_is_cancelled_at_any_point_is_closed(
@@ -569,7 +563,7 @@ async def test_a_connection_that_is_cancelled_at_any_point_is_closed(
         assert turns > 5
 
 
-@on_linux
+@needs_loopback_network
 @pytest.mark.parametrize("by", ["task", "scope"])
 async def test_a_race_that_is_cancelled_as_it_ends_is_cancelled(
     monkeypatch: pytest.MonkeyPatch, by: str

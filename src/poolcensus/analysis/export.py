@@ -14,7 +14,7 @@ from poolcensus.errors import DestinationError, SettingsError
 from poolcensus.format.ids import parse_snapshot_id
 from poolcensus.model import ColumnType
 from poolcensus.storage.destination import STANDARD_OUTPUT, checked_place, is_in_s3
-from poolcensus.storage.local.files import make_folders, sync_folder
+from poolcensus.storage.local.files import make_folders, sync_file, sync_folder
 from poolcensus.storage.naming import LATEST
 from poolcensus.temporary import name_beside
 
@@ -109,6 +109,6 @@ def _write(database: Database, view: View, path: Path, mode: int) -> None:
         options = "FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false"
         database.run(f'COPY (SELECT {columns} FROM "{view.name}") TO {to} ({options})')
         with made.open("rb") as file:
-            os.fsync(file.fileno())
+            sync_file(file.fileno())
         made.replace(path)
     sync_folder(path.parent)

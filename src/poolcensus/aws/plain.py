@@ -49,7 +49,7 @@ _PLAIN_KEYS: Final = frozenset({*_KEYS, "region", "endpoint_url", "output", "cli
 # What nothing reads in another way: a name or an IPv4 address, a port, and no path.
 _URL: Final = re.compile(r"https?://[a-z0-9]+(?:[.-][a-z0-9]+)*(?::([1-9][0-9]{0,4}))?/?")
 _LAST_PORT: Final = 65535
-# Their proxies may be in settings of the system: https://docs.python.org/3/library/urllib.request.html
+# Proxies may be in settings of the system: https://docs.python.org/3/library/urllib.request.html#urllib.request.getproxies
 _WITH_SYSTEM_PROXIES: Final = frozenset({"darwin", "win32"})
 _PARTITION: Final = "aws"
 
@@ -120,8 +120,17 @@ def _check(environment: Mapping[str, str]) -> None:
             raise _NotPlainError
         if name.lower().endswith("_proxy"):
             raise _NotPlainError
-    if sys.platform in _WITH_SYSTEM_PROXIES or _file("~/.aws/models").exists():
+    if _has_system_proxies() or _file("~/.aws/models").exists():
         raise _NotPlainError
+
+
+def _has_system_proxies() -> bool:
+    """Whether settings of the system name proxies, which the SDK uses where the environment names none."""
+    if sys.platform not in _WITH_SYSTEM_PROXIES:
+        return False
+    from urllib.request import getproxies  # noqa: PLC0415 - elsewhere a run takes nothing of it
+
+    return bool(getproxies())
 
 
 def _sections(

@@ -32,7 +32,8 @@ class Data(Loader):  # type: ignore[misc] # botocore has no types
         # hundreds: a service that lacks them is refused in the next step.
         found: set[str] = set()
         for path in self.search_paths:
-            with suppress(OSError):
+            # One that can't be read for want of a descriptor is no folder without services.
+            with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
                 found.update(each.name for each in Path(path).iterdir())
         return sorted(found)
 

@@ -9,18 +9,18 @@ from __future__ import annotations
 import math
 import os
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from poolcensus.model import Outcome
-from poolcensus.storage.local.files import write_all
+from poolcensus.storage.local.files import replaceable, write_all
 from poolcensus.temporary import name_beside
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from poolcensus.model import Manifest, Progress
 
@@ -76,12 +76,11 @@ def write_metrics(file: Path, *, exit_code: int, progress: Progress, manifest: M
     outcomes = Gauge("poolcensus_outcomes", _OUTCOMES, ["outcome"], registry=registry)
     for name, outcome in _OUTCOME_NAMES.items():
         outcomes.labels(outcome=outcome.value).set(snapshot[name])
-    # As it is named: what /dev/stdout leads to has no name of its own where it is a pipe.
-    if file.exists() and not file.is_file():
+    target = replaceable(file)
+    if target is None:
         _write_in_place(file, generate_latest(registry))
     else:
         # Not by the client's own function: a signal would leave its temporary file.
-        target = Path(os.path.realpath(file))
         with name_beside(target) as made:
             made.write_bytes(generate_latest(registry))
             made.replace(target)

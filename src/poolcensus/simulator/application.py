@@ -92,6 +92,7 @@ class SimulatorApplication:
         self._date_second = 0
         self._date = ""
         self.connections: set[Connection] = set()
+        self.serving = True
         self.buffer = memoryview(bytearray(_BUFFER))
 
     def handle(self, message: Message) -> Answer | Delayed:
@@ -156,6 +157,8 @@ class SimulatorApplication:
         stats.connections_accepted += 1
         stats.open_connections += 1
         stats.connections_peak = max(stats.connections_peak, stats.open_connections)
+        if not self.serving:
+            connection.abort()
 
     def closed(self, connection: Connection) -> None:
         """Take note that a connection is gone."""

@@ -10,6 +10,7 @@ import asyncio
 import socket
 import struct
 from collections import deque
+from contextlib import suppress
 from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol, cast
@@ -66,7 +67,9 @@ def _reset(transport: asyncio.Transport) -> None:
     """Cut the connection so that the other side sees a reset, not an end."""
     sock = transport.get_extra_info("socket")
     if sock is not None:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        # macOS takes no option for a connection that the other side has ended.
+        with suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()
 
 

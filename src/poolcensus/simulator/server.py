@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from typing import Self
 
 _BACKLOG = 4096
+# What the loop is just accepting becomes a task, a transport and a protocol, which aborts it.
+_TURNS_TO_CLOSE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +141,7 @@ class Simulator:
     async def start(self) -> None:
         """Listen."""
         loop = asyncio.get_running_loop()
+        self._application.serving = True
         self._server = await loop.create_server(
             lambda: Connection(self._application), self.config.host, self.config.port, backlog=_BACKLOG
         )
@@ -148,11 +151,16 @@ class Simulator:
         """Stop listening and cut every connection."""
         if self._server is None:
             return
-        self._server.close()
+        loop = asyncio.get_running_loop()
+        self._application.serving = False
         for connection in tuple(self._application.connections):
             connection.abort()
-        # The transports say that they are lost in the loop's next turn.
-        await asyncio.sleep(0)
+        # asyncio leaves a connection open that is just being accepted when the server closes.
+        for each in self._server.sockets:
+            loop.remove_reader(each.fileno())
+        for _ in range(_TURNS_TO_CLOSE):
+            await asyncio.sleep(0)
+        self._server.close()
         await self._server.wait_closed()
         self._server = None
 

@@ -25,6 +25,8 @@ _ADVICE = {
     errno.ENFILE: "let other programs of this machine close files",
     errno.ENOLCK: "choose a destination on a file system that has locks",
     errno.ENOTSUP: "choose a destination on a file system that has locks",
+    # The same number on Linux.
+    errno.EOPNOTSUPP: "choose a destination on a file system that has locks",
 }
 
 

@@ -7,13 +7,18 @@ import os
 import re
 import socket
 import ssl
+import sys
 
 from poolcensus.errors import CallError, LocalLimitError, NoRouteError, UnreachableError
 
 _NO_DESCRIPTOR = "TooManyOpenFiles"
+_MOST_FILES = "kern.maxfiles" if sys.platform == "darwin" else "fs.file-max"
 LIMITS = {
     errno.EMFILE: (_NO_DESCRIPTOR, "this process has no file descriptor left (ulimit -n raises the limit)"),
-    errno.ENFILE: (_NO_DESCRIPTOR, "this machine has no file descriptor left (sysctl fs.file-max raises it)"),
+    errno.ENFILE: (
+        _NO_DESCRIPTOR,
+        f"this machine has no file descriptor left (sysctl {_MOST_FILES} raises it)",
+    ),
     errno.ENOBUFS: (
         "LocalLimit",
         "this machine has no buffer left for it (a lower `concurrency` needs fewer)",

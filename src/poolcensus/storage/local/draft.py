@@ -21,7 +21,7 @@ from poolcensus.format.manifest import MANIFEST_NAME, REFUSED_NAME
 from poolcensus.format.schema import TARGETS_NAME
 from poolcensus.storage.advice import explained
 from poolcensus.storage.base import JOURNAL_NAME, Draft, DraftFile, Piece
-from poolcensus.storage.local.files import sync_folder, write_all
+from poolcensus.storage.local.files import sync_file, sync_folder, write_all
 from poolcensus.storage.local.latest import renew_latest
 from poolcensus.storage.local.stale import DRAFT_PREFIX, REFUSED_PREFIX, StaleDrafts
 from poolcensus.storage.naming import LATEST
@@ -117,7 +117,7 @@ class FolderDraft(Draft):
         path = self._folder / JOURNAL_NAME
         with explained("write", path):
             write_all(fd, b"{}\n")
-            os.fsync(fd)
+            sync_file(fd)
         with explained("flush", self._folder):
             sync_folder(self._folder)
 
@@ -244,7 +244,7 @@ class FolderDraft(Draft):
 
     def _complete(self, name: str) -> None:
         with explained("flush", self._folder / name):
-            os.fsync(self._files[name])
+            sync_file(self._files[name])
             # Forgotten before the close: a failed close has closed, and the number may be someone else's.
             os.close(self._files.pop(name))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 from contextlib import contextmanager
@@ -26,6 +27,17 @@ _OTHERS: Final = {
 # What opening a socket, or a device that is not there, fails with: https://man7.org/linux/man-pages/man2/open.2.html
 # (macOS has EOPNOTSUPP for sockets).
 _NOT_OPENED: Final = frozenset({errno.ENXIO, errno.ENODEV, errno.EOPNOTSUPP})
+# On macOS fsync leaves in the drive's cache what it has flushed, where a power cut loses it:
+# https://developer.apple.com/library/archive/documentation/System/Conceptual/ManPages_iPhoneOS/man2/fsync.2.html
+_FULL_SYNC: Final[int | None] = getattr(fcntl, "F_FULLFSYNC", None)
+# What file systems say that can't flush a folder: there is nothing to be had from them. The last two are one
+# number on Linux, and two on macOS.
+_NO_SYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP})
+# What those say, besides, that don't know of the drive's cache.
+_NO_FULL_SYNC: Final = _NO_SYNC | {errno.ENOTTY}
+# Descriptors as paths. On Linux each is a link to what is open; on macOS it is not, and nothing can be made
+# beside it.
+_DESCRIPTORS: Final = Path("/dev/fd")
 
 
 def open_file(path: Path, *, buffering: int = -1) -> IO[bytes]:
@@ -82,13 +94,24 @@ def sync_folder(path: Path) -> None:
     """Flush the entries of a folder to the device. Raises `OSError`."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(fd)
+        sync_file(fd)
     except OSError as error:
-        # Some network file systems can't sync folders: there is nothing to be had from them.
-        if error.errno not in {errno.EINVAL, errno.ENOTSUP}:
+        # Some network file systems can't sync folders.
+        if error.errno not in _NO_SYNC:
             raise
     finally:
         os.close(fd)
+
+
+def sync_file(fd: int) -> None:
+    """Flush what has been written to a file to the device, past the device's own cache. Raises `OSError`."""
+    os.fsync(fd)
+    if _FULL_SYNC is not None:
+        try:
+            fcntl.fcntl(fd, _FULL_SYNC)
+        except OSError as error:
+            if error.errno not in _NO_FULL_SYNC:
+                raise
 
 
 def write_all(fd: int, data: bytes) -> None:
@@ -106,19 +129,30 @@ def replaced_file(path: Path, mode: int) -> Iterator[BinaryIO]:
     replaced, and not the link. What is no regular file, such as a pipe or a device, is written to as it
     stands. Raises `OSError`.
     """
-    # As it is named: what /dev/stdout leads to has no name of its own where it is a pipe.
-    if path.exists() and not path.is_file():
+    target = replaceable(path)
+    if target is None:
         with path.open("wb") as there:
             yield there
         return
-    # Of links that go in a circle, Path.resolve raises a RuntimeError before Python 3.13.
-    path = Path(os.path.realpath(path))
-    with name_beside(path) as made:
+    with name_beside(target) as made:
         fd = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         with os.fdopen(fd, "wb") as file:
             os.fchmod(file.fileno(), mode)
             yield file
             file.flush()
-            os.fsync(file.fileno())
-        made.replace(path)
-    sync_folder(path.parent)
+            sync_file(file.fileno())
+        made.replace(target)
+    sync_folder(target.parent)
+
+
+def replaceable(path: Path) -> Path | None:
+    """Return the file that another can take the place of under this name, past all links, or None.
+
+    There is none where it names a pipe, a device or a descriptor of this process: these are written to.
+    """
+    # As it is named: what /dev/stdout leads to has no name of its own where it is a pipe.
+    if path.exists() and not path.is_file():
+        return None
+    # Of links that go in a circle, Path.resolve raises a RuntimeError before Python 3.13.
+    target = Path(os.path.realpath(path))
+    return None if target.parent == _DESCRIPTORS else target

@@ -7,7 +7,7 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
-from poolcensus.storage.local.files import sync_folder
+from poolcensus.storage.local.files import sync_file, sync_folder
 from poolcensus.storage.local.reading import latest_in, published_ids, read_manifest
 from poolcensus.storage.local.stale import LATEST_PREFIX
 from poolcensus.storage.naming import LATEST, LATEST_NAME, latest_object
@@ -61,7 +61,7 @@ def _name_newest(made: Path, newest: str, file_mode: int) -> str:
     try:
         os.fchmod(fd, file_mode)
         os.write(fd, latest_object(newest))
-        os.fsync(fd)
+        sync_file(fd)
     finally:
         os.close(fd)
     return LATEST_NAME
