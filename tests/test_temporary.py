@@ -110,6 +110,14 @@ def test_a_signal_in_the_midst_of_removing_leaves_the_rest_to_the_exit(
     assert not folder.exists()
 
 
+def test_a_name_that_nothing_can_have_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with temporary.name_beside(tmp_path / ("n" * 255)):
+        folder = temporary.make_folder()
+        temporary.remove_all()
+        assert not folder.exists()
+
+
 def test_a_signal_counts_though_its_exception_has_become_another() -> None:
     def swallowed() -> None:
         with suppress(BaseException):

@@ -57,12 +57,13 @@ def name_beside(path: Path) -> Iterator[Path]:
 
 def remove(path: Path) -> None:
     """Remove a file, or a folder with all that is in it, as far as that can be. It may be gone already."""
-    if path.is_dir():
-        import shutil  # noqa: PLC0415 - see make_folder
+    # Whether it is a folder can't always be told: its parent may be closed to this user, its name too long.
+    with suppress(OSError):
+        if path.is_dir():
+            import shutil  # noqa: PLC0415 - see make_folder
 
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with suppress(OSError):
+            shutil.rmtree(path, ignore_errors=True)
+        else:
             path.unlink()
     _noted.discard(path)
 
