@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -129,6 +130,19 @@ def test_a_process_that_ends_at_once_removes_the_file_that_it_is_writing(tmp_pat
         made.touch()
         temporary.remove_all()
         assert not made.exists()
+
+
+def test_a_process_that_ends_at_once_does_where_it_can_have_no_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with temporary.new_folder() as folder:
+        temporary.remove_all()
+        assert not folder.exists()
 
 
 def test_what_is_temporary_is_not_a_childs_to_remove(tmp_path: Path) -> None:

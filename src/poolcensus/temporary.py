@@ -82,8 +82,13 @@ def remove_all() -> None:
     """Remove all of this process, in at most half a second: what ends it calls no exit functions."""
     if _noted:
         removing = threading.Thread(target=_remove_all, daemon=True)
-        removing.start()
-        removing.join(_REMOVED_WITHIN)
+        try:
+            removing.start()
+        except RuntimeError:
+            # The system has no thread left, and the process is to end all the same.
+            _remove_all()
+        else:
+            removing.join(_REMOVED_WITHIN)
 
 
 def _remove_all() -> None:
