@@ -6,14 +6,17 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
+from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from poolcensus import temporary
+from poolcensus.analysis.database import Database
 from poolcensus.analysis.staging import Staging
 from poolcensus.cli.exits import StoppedError
 from poolcensus.cli.running import signals_raised
@@ -54,6 +57,18 @@ def signalled_at(number: int, action: Callable[[], None]) -> bool:
     except StoppedError:
         return True
     return left <= 0
+
+
+def run(program: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    imports = "import os, threading\nfrom poolcensus import temporary\nfrom poolcensus.cli import exits\n"
+    return subprocess.run(
+        [sys.executable, "-c", imports + dedent(program)],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
 
 def stage() -> None:
@@ -110,6 +125,71 @@ def test_a_signal_in_the_midst_of_removing_leaves_the_rest_to_the_exit(
     assert not folder.exists()
 
 
+def test_a_process_that_ends_at_once_removes_the_file_that_it_is_writing(tmp_path: Path) -> None:
+    with temporary.name_beside(tmp_path / "file") as made:
+        made.touch()
+        temporary.remove_all()
+        assert not made.exists()
+
+
+def test_a_process_that_ends_at_once_does_where_it_can_have_no_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with temporary.new_folder() as folder:
+        temporary.remove_all()
+        assert not folder.exists()
+
+
+def test_what_is_temporary_is_not_a_childs_to_remove(tmp_path: Path) -> None:
+    child = """
+        folder = temporary.make_folder()
+        if not os.fork():
+            temporary.remove_all()
+            os._exit(0)
+        os.wait()
+        print(folder.exists())
+    """
+    assert run(child, tmp_path).stdout == "True\n"
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_thread_that_hangs_at_the_end_keeps_nothing(tmp_path: Path) -> None:
+    hanging = """
+        exits._LAST_THREADS = 0.0
+        temporary.make_folder()
+        threading.Thread(target=threading.Event().wait).start()
+        exits.end(3)
+    """
+    assert run(hanging, tmp_path).returncode == 3
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_database_that_can_not_be_opened_keeps_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def connect(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("duckdb.connect", connect)
+    with pytest.raises(MemoryError):
+        Database()
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_name_that_nothing_can_have_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with temporary.name_beside(tmp_path / ("n" * 255)):
+        folder = temporary.make_folder()
+        temporary.remove_all()
+        assert not folder.exists()
+
+
 def test_a_signal_counts_though_its_exception_has_become_another() -> None:
     def swallowed() -> None:
         with suppress(BaseException):
@@ -124,6 +204,15 @@ def test_a_signal_counts_though_its_exception_has_become_another() -> None:
     for each in (swallowed, changed):
         with pytest.raises(StoppedError), signals_raised():
             each()
+
+
+def test_a_signal_passes_through_what_catches_every_exception() -> None:
+    went_on = False
+    with pytest.raises(StoppedError), signals_raised():
+        with suppress(Exception):
+            signal.raise_signal(signal.SIGINT)
+        went_on = True
+    assert not went_on
 
 
 # A signal that comes when a folder has just been made, under each of the handlers.

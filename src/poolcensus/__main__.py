@@ -10,7 +10,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
 from poolcensus.exit_error import asks_for_json, exit_error
-from poolcensus.temporary import remove_all
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -55,7 +54,10 @@ def _leave(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a ha
         with suppress(OSError):
             line = exit_error(128 + number, words) if as_json else f"poolcensus: {words}\n".encode()
             os.write(sys.stderr.fileno(), line)
-    remove_all()
+    # Not imported before the handlers are set: 2 ms. Where nothing has imported it yet, nothing is temporary.
+    remove_all = getattr(sys.modules.get("poolcensus.temporary"), "remove_all", None)
+    if remove_all is not None:
+        remove_all()
     os._exit(128 + number)
 
 

@@ -44,6 +44,16 @@ def make_folder() -> Path:
 
 
 @contextmanager
+def new_folder() -> Iterator[Path]:
+    """Make a folder as `make_folder` does, and remove it after the block."""
+    path = make_folder()
+    try:
+        yield path
+    finally:
+        remove(path)
+
+
+@contextmanager
 def name_beside(path: Path) -> Iterator[Path]:
     """Yield a hidden name that is free in the folder of `path`. What has it after the block is removed."""
     # Athena and others pass over names that begin with a dot.
@@ -57,12 +67,13 @@ def name_beside(path: Path) -> Iterator[Path]:
 
 def remove(path: Path) -> None:
     """Remove a file, or a folder with all that is in it, as far as that can be. It may be gone already."""
-    if path.is_dir():
-        import shutil  # noqa: PLC0415 - see make_folder
+    # Whether it is a folder can't always be told: its parent may be closed to this user, its name too long.
+    with suppress(OSError):
+        if path.is_dir():
+            import shutil  # noqa: PLC0415 - see make_folder
 
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with suppress(OSError):
+            shutil.rmtree(path, ignore_errors=True)
+        else:
             path.unlink()
     _noted.discard(path)
 
@@ -71,8 +82,13 @@ def remove_all() -> None:
     """Remove all of this process, in at most half a second: what ends it calls no exit functions."""
     if _noted:
         removing = threading.Thread(target=_remove_all, daemon=True)
-        removing.start()
-        removing.join(_REMOVED_WITHIN)
+        try:
+            removing.start()
+        except RuntimeError:
+            # The system has no thread left, and the process is to end all the same.
+            _remove_all()
+        else:
+            removing.join(_REMOVED_WITHIN)
 
 
 def _remove_all() -> None:

@@ -250,3 +250,18 @@ async def test_what_ends_a_run_is_done_where_its_time_is_over_before_it_begins(
     done = threading.Event()
     await threads.OneAtATime().finish(done.set)
     assert await anyio.to_thread.run_sync(done.wait, 20)
+
+
+def test_what_ends_a_run_and_hangs_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "ABORT_SECONDS", 0.0)
+    go_on = threading.Event()
+
+    def hang() -> None:
+        go_on.wait()
+
+    # The event loop has ended before it goes on.
+    anyio.run(threads.OneAtATime().finish, hang)
+    (clearing_up,) = (each for each in threading.enumerate() if each.name == "poolcensus clearing up")
+    assert clearing_up.daemon
+    go_on.set()
+    clearing_up.join(20)

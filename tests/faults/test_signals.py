@@ -55,7 +55,9 @@ os.open, os.write = noted, dead
 
 
 @pytest.mark.parametrize("number", WORDS)
-@pytest.mark.parametrize("module", ["poolcensus.cli", "poolcensus.config.values", "poolcensus.census"])
+@pytest.mark.parametrize(
+    "module", ["poolcensus.cli", "poolcensus.temporary", "poolcensus.config.values", "poolcensus.census"]
+)
 def test_a_signal_in_the_middle_of_the_imports_is_one_word(
     simulator: Served, bench: Bench, module: str, number: signal.Signals
 ) -> None:

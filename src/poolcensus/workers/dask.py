@@ -7,13 +7,13 @@ import time
 import warnings
 from contextlib import asynccontextmanager, contextmanager, suppress
 from multiprocessing import resource_tracker
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 from anyio import to_thread
 
 from poolcensus.errors import FatalError, MissingExtraError, first_reason_raised
+from poolcensus.temporary import new_folder
 from poolcensus.workers.base import WorkerLostError
 from poolcensus.workers.quiet import SILENT, environment_kept, interrupts_kept_from_children, silenced
 
@@ -198,7 +198,8 @@ async def _address_of(
         return
     distributed = _import()
     security = distributed.Security.temporary()
-    with TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True) as folder:
+    with new_folder() as path:
+        folder = str(path)
         cluster = distributed.LocalCluster(
             asynchronous=True,
             n_workers=count or os.cpu_count() or 1,
