@@ -156,6 +156,27 @@ async def test_a_region_is_disabled_by_its_status_or_by_keys_that_work_elsewhere
         assert snapshot.manifest.status is SnapshotStatus.COMPLETE
 
 
+@pytest.mark.parametrize("fault", ["not-entitled", "unsupported", "unrecognized", "region-disabled"])
+async def test_no_refusal_covers_a_target_of_which_a_page_has_been_read(
+    lab: Start, exact_but: ExactBut, fault: str
+) -> None:
+    where = ("000000000003", "af-south-1")
+    here = await lab(
+        accounts=4,
+        pools_per_target=40,
+        regions=OPT_IN,
+        faults=[f"{fault},account={where[0]},region={where[1]},page=2"],
+        refuse_list_regions=True,
+        refuse_describe_regions=True,
+    )
+    snapshot = await here.collect()
+    (found,) = snapshot.uncovered()
+    assert (found.account_id, found.region) == where
+    assert (found.outcome, found.pools, found.pages) == (Outcome.ERROR, 0, 1)
+    assert (found.error_message or "").startswith("refused after 1 page: ")
+    exact_but(here, snapshot, [where])
+
+
 async def test_keys_that_work_nowhere_say_nothing_of_the_region(lab: Start, exact_but: ExactBut) -> None:
     here = await lab(
         accounts=3,

@@ -248,6 +248,7 @@ _BROKEN = {
     "header garbage": (b"HTTP/1.1 200 OK\r\n\x00\x01\xff: \x02\r\nno colon\r\n\r\n{}",),
     "a head that breaks off": (b"HTTP/1.1 200 OK\r\nContent-Len",),
     "a head without its end": (b"HTTP/1.1 200 OK\r\nContent-Type: x\r\n",),
+    "what announces a reply, and no reply": (b"HTTP/1.1 100 Continue\r\n\r\n",),
     "two lengths": (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}x",),
     "more headers than any reply has": (
         b"HTTP/1.1 200 OK\r\n", *[b"x: %s\r\n" % (b"y" * 1000)] * 200, b"Content-Length: 2\r\n\r\n{}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from contextlib import aclosing, suppress
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -304,8 +305,15 @@ class Engine:
                 opened.watch.may_be_off = status.may_be_off(target.account.id, target.region)
             await self._read(opened)
         except CallError as error:
-            return self._result(opened, error.outcome, error)
+            return self._failed(opened, error)
         return self._result(opened, Outcome.OK if opened.pools else Outcome.EMPTY)
+
+    def _failed(self, opened: OpenTarget, error: CallError) -> TargetResult:
+        if not opened.pages or not error.outcome.covered:
+            return self._result(opened, error.outcome, error)
+        # A refusal that says why there is nothing is no answer where there was something.
+        message = f"refused after {opened.pages:,} page{'s' if opened.pages > 1 else ''}: {error.message}"
+        return replace(self._result(opened, Outcome.ERROR, error), error_message=message)
 
     def _overdue(self, opened: OpenTarget) -> TargetResult:
         seconds = self._limits.target_timeout

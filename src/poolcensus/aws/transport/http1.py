@@ -212,7 +212,9 @@ class Connection(asyncio.BufferedProtocol):
     def _ends_with_connection(self) -> bool:
         """Whether the reply has no length of its own: it then ends where the connection does."""
         names = {name.lower() for name, _ in self._headers}
-        return self._head_is_whole and not {b"content-length", b"transfer-encoding"} & names
+        # What only announces a reply has an end of its own, and the reply is still to come.
+        is_reply = self._head_is_whole and self._parser.get_status_code() >= 200
+        return is_reply and not {b"content-length", b"transfer-encoding"} & names
 
     def _limit(self, timeout: float) -> None:
         # A timer outlives its exchange and serves the next: setting and clearing one for each costs more.
