@@ -158,7 +158,7 @@ class Source:
     def recognized(self, credentials: Credentials, region: str) -> None:
         pass
 
-    def recognized_elsewhere(self, credentials: Credentials, region: str) -> bool:
+    def recognized_elsewhere(self, credentials: Credentials, region: str, since: float) -> bool:
         return True
 
 

@@ -47,6 +47,7 @@ from poolcensus.flow.singleflight import SingleFlight
 from virtual_time import now, on_virtual_time
 
 if TYPE_CHECKING:
+    from poolcensus.aws.call import Confirmation
     from poolcensus.aws.transport.protocol import Transport
 
 
@@ -126,7 +127,7 @@ class Source:
         self._credentials: Credentials | None = None
         self._flights: SingleFlight[str, Credentials] = SingleFlight()
         self.renewals = 0
-        self.regions: set[str] = set()
+        self.known_at: dict[str, float] = {}
 
     def current(self) -> Credentials | None:
         return self._credentials if now() < self._until else None
@@ -146,10 +147,10 @@ class Source:
             self._until = float("-inf")
 
     def recognized(self, credentials: Credentials, region: str) -> None:
-        self.regions.add(region)
+        self.known_at[region] = now()
 
-    def recognized_elsewhere(self, credentials: Credentials, region: str) -> bool:
-        return not self.regions <= {region}
+    def recognized_elsewhere(self, credentials: Credentials, region: str, since: float) -> bool:
+        return any(at >= since for each, at in self.known_at.items() if each != region)
 
 
 TEMPLATE = RequestTemplate(
@@ -938,3 +939,31 @@ def test_nobody_is_told_what_is_to_be_taken_out_of_an_error(caplog: pytest.LogCa
     told = [record.getMessage() for record in caplog.records]
     assert len(told) == 5
     assert "hush" not in repr(told)
+
+
+@pytest.mark.parametrize("good", [True, False])
+def test_a_region_is_off_only_for_keys_that_are_good_now(good: bool) -> None:
+    async def main() -> None:
+        unknown = Reply(400, {}, b'{"__type":"UnrecognizedClientException","message":"invalid"}')
+        service, source, watch = Service(), Source(), CallWatch(may_be_off=True)
+        channel = channel_of(service)
+        credentials = await source.get()
+        source.recognized(credentials, "us-east-1")
+        await anyio.sleep(1)
+
+        class Played:
+            sought = 0
+
+            async def seek(self, call: Call, source: Source) -> None:
+                self.sought += 1
+                if good:
+                    source.recognized(credentials, "us-east-1")
+
+        channel.confirmation = cast("Confirmation", Played())
+        service.script = [unknown] * 9
+        error = RegionDisabledError if good else UnrecognizedCredentialsError
+        with pytest.raises(error):
+            await channel.call(call_of("1", region="af-south-1"), source, parse, watch=watch)
+        assert service.calls == (2 if good else 5)
+
+    on_virtual_time(main)

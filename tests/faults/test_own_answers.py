@@ -156,6 +156,24 @@ async def test_a_region_is_disabled_by_its_status_or_by_keys_that_work_elsewhere
         assert snapshot.manifest.status is SnapshotStatus.COMPLETE
 
 
+async def test_keys_that_were_known_before_are_asked_about_again(lab: Start) -> None:
+    where = ("000000000003", "af-south-1")
+    here = await lab(
+        accounts=3,
+        pools_per_target=2,
+        regions=OPT_IN,
+        faults=[f"unrecognized,account={where[0]},region={where[1]}"],
+        refuse_list_regions=True,
+        refuse_describe_regions=True,
+    )
+    # One call at a time: what the other region has answered, it has answered before.
+    snapshot = await here.collect(concurrency=1)
+    found = next(each for each in snapshot.targets() if (each.account_id, each.region) == where)
+    assert (found.outcome, found.attempts) == (Outcome.REGION_DISABLED, 2)
+    # Six targets, one of them twice, and once more in a region that is always on.
+    assert here.simulator.stats.calls["workspaces.DescribeWorkspacesPools"] == 8
+
+
 @pytest.mark.parametrize("fault", ["not-entitled", "unsupported", "unrecognized", "region-disabled"])
 async def test_no_refusal_covers_a_target_of_which_a_page_has_been_read(
     lab: Start, exact_but: ExactBut, fault: str

@@ -68,6 +68,7 @@ class CallWatch(msgspec.Struct):
     Both times are on the monotonic clock, in seconds. `window` is told whether calls are answered.
     `waits` says that a call waits for what does not answer or for its credentials, which is not the target's
     time. `may_be_off` says that the account has to enable the region, and does not tell whether it has.
+    `doubted_at` is when the call was sent that a region did not know the credentials of, where it may be off.
     `before_call` is what `attempts` was when the present call began, where calls are observed.
     """
 
@@ -79,6 +80,7 @@ class CallWatch(msgspec.Struct):
     window: Window | None = None
     waits: bool = False
     may_be_off: bool = False
+    doubted_at: float | None = None
 
 
 class CallCounts(msgspec.Struct):
@@ -110,8 +112,18 @@ class CredentialSource(Protocol):
     def recognized(self, credentials: Credentials, region: str) -> None:
         """Note that a service in the region knows these."""
 
-    def recognized_elsewhere(self, credentials: Credentials, region: str) -> bool:
-        """Whether a service in another region knows these, so that only the region can be the trouble."""
+    def recognized_elsewhere(self, credentials: Credentials, region: str, since: float) -> bool:
+        """Whether a service in another region has known these since then, so that only the region is off.
+
+        The time is on the monotonic clock, in seconds.
+        """
+
+
+class Confirmation(Protocol):
+    """What tells whether credentials are good that a region does not know."""
+
+    async def seek(self, call: Call, source: CredentialSource) -> None:
+        """Have the source note whether another region knows the credentials that it gives for the call."""
 
 
 class CallObserver(Protocol):

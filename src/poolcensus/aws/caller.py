@@ -23,21 +23,23 @@ _WAITS_FOR_THE_CHAIN = (1.0, 4.0)
 
 
 class Recognition:
-    """Credentials of which is known in which regions services know them."""
+    """Credentials of which is known when services have known them, by region."""
 
     def __init__(self) -> None:
         self._known: Credentials | None = None
-        self._regions: set[str] = set()
+        self._known_at: dict[str, float] = {}
 
     def recognized(self, credentials: Credentials, region: str) -> None:
         """Note that a service in the region knows these."""
         if credentials is not self._known:
-            self._known, self._regions = credentials, set()
-        self._regions.add(region)
+            self._known, self._known_at = credentials, {}
+        self._known_at[region] = time.monotonic()
 
-    def recognized_elsewhere(self, credentials: Credentials, region: str) -> bool:
-        """Whether a service in another region knows these, so that only the region can be the trouble."""
-        return credentials is self._known and not self._regions <= {region}
+    def recognized_elsewhere(self, credentials: Credentials, region: str, since: float) -> bool:
+        """Whether a service in another region has known these since then."""
+        return credentials is self._known and any(
+            at >= since for each, at in self._known_at.items() if each != region
+        )
 
 
 class CallerCredentials(Recognition):
@@ -94,7 +96,7 @@ class CallerCredentials(Recognition):
             self._refused = True
             self._sdk.forget_caller_credentials()
 
-    def recognized_elsewhere(self, credentials: Credentials, region: str) -> bool:
+    def recognized_elsewhere(self, credentials: Credentials, region: str, since: float) -> bool:
         # A session token may be one of the global STS endpoint, which opt-in regions refuse when they are on:
         # https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_temp_enable-regions.html
-        return credentials.session_token is None and super().recognized_elsewhere(credentials, region)
+        return credentials.session_token is None and super().recognized_elsewhere(credentials, region, since)

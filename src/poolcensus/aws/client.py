@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-    from poolcensus.aws.call import Call, CallObserver, CallWatch, CredentialSource
+    from poolcensus.aws.call import Call, CallObserver, CallWatch, Confirmation, CredentialSource
     from poolcensus.aws.signing import Clock, Credentials
     from poolcensus.aws.transport.protocol import Reply, Transport
     from poolcensus.errors import CensusError
@@ -84,6 +84,8 @@ class Channel:
         self._quota_size = max(self._SMALLEST_QUOTA, concurrency * self._QUOTA_PER_PLACE)
         self._quotas: dict[Endpoint, RetryQuota] = {}
         self.counts = CallCounts()
+        # Where a call can be made that tells whether its credentials are good, once that is known.
+        self.confirmation: Confirmation | None = None
         self._feedback = ErrorFeedback(rates=rates, breakers=breakers, clock=clock, counts=self.counts)
 
     @property
@@ -134,6 +136,8 @@ class Channel:
         self, call: Call, source: CredentialSource, parse: Callable[[Reply], T], watch: CallWatch
     ) -> T:
         """Return the result of the first attempt that gets its turn, whether its endpoint answers or not."""
+        if watch.doubted_at is not None and self.confirmation is not None:
+            await self.confirmation.seek(call, source)
         while True:
             answer = await self._attempt(call, call.endpoint, source, parse, watch)
             if answer is None:

@@ -68,11 +68,10 @@ class ErrorFeedback:
                 source.expired(credentials)
             case ClockSkewError(server_time=float(moment)):
                 self._clock.correct(moment)
-            case UnrecognizedCredentialsError():
-                if watch.may_be_off and source.recognized_elsewhere(credentials, region):
-                    raise RegionDisabledError(
-                        error.message, code=error.code, status=error.status, request_id=error.request_id
-                    ) from error
+            case UnrecognizedCredentialsError() if watch.may_be_off:
+                # That they were known before says nothing: a session may be revoked at any time.
+                watch.doubted_at = watch.doubted_at or sent_at
+                _raise_if_disabled(error, source.recognized_elsewhere(credentials, region, watch.doubted_at))
             case AccessDeniedError() | NotEntitledError() if is_denial(error.code):
                 # Whether something is allowed is looked at once it is known who asks. A 403 without a code of
                 # AWS may be a proxy's, and one with another code is about the signature.
@@ -86,3 +85,11 @@ class ErrorFeedback:
         # In the last round nobody else needs the room.
         if watch.window is not None and self._breakers.state(endpoint) is not State.LAST_ROUND:
             watch.window.silent()
+
+
+def _raise_if_disabled(error: CallError, known_elsewhere: bool) -> None:
+    """Raise RegionDisabledError where the credentials that a region does not know are good."""
+    if known_elsewhere:
+        raise RegionDisabledError(
+            error.message, code=error.code, status=error.status, request_id=error.request_id
+        ) from error

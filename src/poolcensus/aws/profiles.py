@@ -100,8 +100,8 @@ class ProfileCredentials:
     def recognized(self, credentials: Credentials, region: str) -> None:
         self._own.recognized(credentials, region)
 
-    def recognized_elsewhere(self, credentials: Credentials, region: str) -> bool:
-        return self._own.recognized_elsewhere(credentials, region)
+    def recognized_elsewhere(self, credentials: Credentials, region: str, since: float) -> bool:
+        return self._own.recognized_elsewhere(credentials, region, since)
 
 
 class AccountOfProfile:
@@ -140,5 +140,5 @@ class AccountOfProfile:
     def recognized(self, credentials: Credentials, region: str) -> None:
         self._profile.recognized(credentials, region)
 
-    def recognized_elsewhere(self, credentials: Credentials, region: str) -> bool:
-        return self._profile.recognized_elsewhere(credentials, region)
+    def recognized_elsewhere(self, credentials: Credentials, region: str, since: float) -> bool:
+        return self._profile.recognized_elsewhere(credentials, region, since)

@@ -12,6 +12,7 @@ from anyio import to_thread
 
 from poolcensus.aws.caller import CallerCredentials
 from poolcensus.aws.client import Channel
+from poolcensus.aws.confirmation import ConfirmationElsewhere
 from poolcensus.aws.credentials import CredentialBroker
 from poolcensus.aws.identity import ask_anything, identify, identity_of
 from poolcensus.aws.organizations import Organization
@@ -33,6 +34,7 @@ from poolcensus.flow.concurrency import ConcurrencyLimiter, Pauses
 from poolcensus.flow.rate import RateLimits
 from poolcensus.flow.retry import Retrier, RetryPolicy
 from poolcensus.loops import in_thread, require_asyncio
+from poolcensus.partitions import partitions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -157,6 +159,7 @@ async def open_aws(
             region=answered if moved else called,
             second=None if moved else second_sts_region(called),
         )
+        channel.confirmation = ConfirmationElsewhere(sdk, channel, _always_on(region, caller, operation))
         profiles = await stack.enter_async_context(
             open_profiles(sdks, identify=lambda source: identity_of(sdk, channel, sts.region, source))
         )
@@ -188,6 +191,15 @@ async def open_aws(
             reader=PageReader(sdk, channel, operation, query),
             ask_anything=partial(ask_anything, sdk, channel, caller_credentials, region),
         )
+
+
+def _always_on(region: str, caller: Caller, operation: Operation) -> str:
+    """Return a region with the operation that every account has enabled: the given one, or the first."""
+    known = partitions().get(caller.partition)
+    if known is None:
+        return region
+    regions = (each for each in (region, *operation.regions(known)) if each not in known.opt_in)
+    return next((each for each in regions if operation.offered_in(each)), region)
 
 
 def _sts_region(settings: Settings, caller: Caller) -> str | None:

@@ -1,0 +1,57 @@
+"""Whether credentials that a region does not know are good, or the region is off.
+
+Both are refused with the same codes. The same call in a region that every account has enabled tells.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from poolcensus.aws.call import CallWatch
+from poolcensus.errors import CallError, UnrecognizedCredentialsError
+from poolcensus.flow.retry import Retrier, RetryPolicy
+
+if TYPE_CHECKING:
+    from poolcensus.aws.call import Call, CredentialSource
+    from poolcensus.aws.client import Channel
+    from poolcensus.aws.sdk import Sdk
+    from poolcensus.aws.transport.protocol import Reply
+
+# The target waits for it, and is called again afterwards, whatever comes of it.
+_BRIEF = Retrier(RetryPolicy(max_attempts=4, max_unrecognized=1, max_without_reply=2, longest_wait=2.0))
+
+
+class ConfirmationElsewhere:
+    """Makes calls again in another `region`, for which the source of their credentials takes note."""
+
+    def __init__(self, sdk: Sdk, channel: Channel, region: str) -> None:
+        self._sdk = sdk
+        self._channel = channel
+        self._region = region
+
+    async def seek(self, call: Call, source: CredentialSource) -> None:
+        """Make the call of an operation in the other region, whatever it answers.
+
+        Credentials that are not known there either are taken to have expired, where new ones come by a call.
+        """
+        operation, credentials = call.operation, source.current()
+        if operation is None:
+            return
+        template = await self._sdk.template(operation.service, self._region, operation.method)
+        elsewhere = msgspec.structs.replace(
+            call, template=template, key=call.key._replace(region=self._region)
+        )
+        try:
+            await self._channel.call(elsewhere, source, _as_it_is, watch=CallWatch(), retrier=_BRIEF)
+        except UnrecognizedCredentialsError:
+            if source.by_call and credentials is not None:
+                source.expired(credentials)
+        except CallError:
+            # Who is denied is known, which has been noted; all else says nothing of the credentials.
+            pass
+
+
+def _as_it_is(reply: Reply) -> Reply:
+    return reply
