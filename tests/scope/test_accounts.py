@@ -190,6 +190,15 @@ async def test_an_account_on_two_pages_is_asked_once() -> None:
     assert await walk(listing) == ids(1, 2)
 
 
+@pytest.mark.parametrize("first", [True, False])
+async def test_an_account_that_becomes_active_while_they_are_listed_is_asked(first: bool) -> None:
+    states = ("SUSPENDED", "ACTIVE") if first else ("ACTIVE", "SUSPENDED")
+    pages = [(listed(1), listed(2, states[0])), (listed(2, states[1]), listed(3, "SUSPENDED"))]
+    listing = listing_of(AccountChoice(), Scripted(pages))
+    assert await walk(listing) == ids(1, 2)
+    assert [each.id for each in listing.skipped] == ids(3)
+
+
 async def test_include_and_exclude() -> None:
     organization = Scripted([[listed(number) for number in range(1, 6)]])
     choice = AccountChoice(include=frozenset(ids(2, 3, 4)), exclude=frozenset(ids(3, 5)))

@@ -62,6 +62,7 @@ class AccountListing:
             organization if choice.needs_organization else None, with_paths=choice.with_paths
         )
         self._source_of: dict[str, str] = {}
+        self._inactive: set[str] = set()
         self._is_complete = False
         self._repeated = dict.fromkeys(choice.files.repeated)
         self.skipped: list[SkippedAccount] = []
@@ -156,10 +157,17 @@ class AccountListing:
             before = self._source_of.get(each.id)
             if before is None:
                 self._source_of[each.id] = source
+                if each.state != ACTIVE:
+                    self._inactive.add(each.id)
                 yield each
-            # On two pages of one source it is there because the source changed meanwhile; and an entry that
-            # says how an account is called adds to what another source says.
-            elif before != source and not self._adds(each.id):
+            elif before == source:
+                # It is on two pages because the source has changed meanwhile, and may be active since.
+                if each.state == ACTIVE and each.id in self._inactive:
+                    self._inactive.remove(each.id)
+                    self.skipped[:] = [skipped for skipped in self.skipped if skipped.id != each.id]
+                    yield each
+            # An entry that says how an account is called adds to what another source says.
+            elif not self._adds(each.id):
                 self._repeated[each.id] = None
 
     def _adds(self, account_id: str) -> bool:
