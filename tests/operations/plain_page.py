@@ -22,6 +22,10 @@ def plain_page(body: bytes) -> tuple[list[JsonObject], str | None]:
     page = json_of(body)
     if not isinstance(page, dict) or "__type" in page:
         raise ValueError("not a result")
+    pairs: list[list[str]] = []
+    json.loads(body, object_pairs_hook=lambda found: pairs.append([name for name, _ in found]))
+    if any(pairs[-1].count(name) > 1 for name in ("WorkspacesPools", "NextToken")):
+        raise ValueError("a field twice")
     pools = page.get("WorkspacesPools")
     if not isinstance(pools, list):
         raise ValueError("no list of pools")  # noqa: TRY004 - the value is the service's

@@ -183,6 +183,8 @@ NO_PAGES = {
     "an empty id": b'{"WorkspacesPools":[{"PoolId":""}]}',
     "an error": b'{"__type":"X","WorkspacesPools":[]}',
     "a list twice": b'{"WorkspacesPools":[{"PoolId":"p"}],"WorkspacesPools":null}',
+    "a list twice, and none in the second": b'{"WorkspacesPools":[{"PoolId":"p"}],"WorkspacesPools":[]}',
+    "a token twice": b'{"WorkspacesPools":[],"NextToken":"t","NextToken":null}',
     "no UTF-8 beside the list": b'{"WorkspacesPools":[],"x":"\xff"}',
     "no UTF-8 in a key": b'{"WorkspacesPools":[],"\xff":1}',
     "infinity beside the list": b'{"WorkspacesPools":[],"x":1e999}',
@@ -201,6 +203,28 @@ NO_PAGES = {
         }.items()
     },
 }
+
+
+def test_a_field_of_a_pool_may_be_called_as_the_list_is() -> None:
+    assert_as_plain(
+        b'{"WorkspacesPools":[{"PoolId":"p","a":{"WorkspacesPools":1,"NextToken":2}}],"NextToken":"t"}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (b"null", "the body is null, not an object"),
+        (b"[1]", "the body is an array, not an object"),
+        (b'{"a":%b}' % (b"9" * 4301), "the body is not JSON: a number has too many digits"),
+        (b'{"WorkspacesPools":[1.5]}', "a pool is a number, not an object"),
+        (b'{"WorkspacesPools":[{"PoolId":"p","CreatedAt":true}]}', "it is a boolean"),
+        (b'{"WorkspacesPools":[],"WorkspacesPools":[]}', 'the body has "WorkspacesPools" twice'),
+    ],
+)
+def test_why_it_is_no_page_is_said_in_words_of_json(body: bytes, why: str) -> None:
+    with pytest.raises(BadResponseError, match=why):
+        READER.parse(Reply(200, {}, body))
 
 
 @pytest.mark.parametrize("name", NO_PAGES)

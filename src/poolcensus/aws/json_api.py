@@ -27,16 +27,28 @@ if TYPE_CHECKING:
 _MOST_EMPTY_PAGES = 1000
 
 
-def json_object(reply: Reply) -> JsonObject:
-    """Return the reply's body, which has to be one JSON object. Raises BadResponseError."""
+def as_in_json(*fields: str) -> tuple[bytes, ...]:
+    """Return the names of fields as they stand in a body."""
+    return tuple(codec.dumps(field) for field in fields)
+
+
+def json_object(reply: Reply, once: tuple[bytes, ...] = ()) -> JsonObject:
+    """Return the reply's body, which has to be one JSON object with the fields in `once` at most once.
+
+    Raises BadResponseError. Of a field that is there twice, one would be lost in silence.
+    """
     try:
         value = codec.loads(reply.body)
     except ValueError as error:
         raise bad_response(reply, f"the body is not JSON: {error}") from None
     if not isinstance(value, dict):
-        raise bad_response(reply, f"the body is a JSON {type(value).__name__}, not an object")
+        raise bad_response(reply, f"the body is {codec.kind_of(value)}, not an object")
     if "__type" in value:
         raise bad_response(reply, "the body names an error, and the status none")
+    for field in once:
+        # Inside of other objects it may be there too.
+        if reply.body.count(field) > 1 and codec.names(reply.body).count(str(codec.loads(field))) > 1:
+            raise bad_response(reply, f"the body has {field.decode()} twice")
     return value
 
 
@@ -77,9 +89,10 @@ async def list_pages(
 
     An empty page may be followed by others. `watch` counts the calls of all pages.
     """
+    once = as_in_json(items, "NextToken")
 
     def parse(reply: Reply) -> tuple[tuple[JsonObject, ...], str | None]:
-        body = json_object(reply)
+        body = json_object(reply, once)
         found = body.get(items)
         if not isinstance(found, list):
             raise bad_response(reply, f"the body has no list {items}")

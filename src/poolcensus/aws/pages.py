@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from poolcensus.aws.call import Call
-from poolcensus.aws.json_api import TokenTrail, bad_response, json_object
+from poolcensus.aws.json_api import TokenTrail, as_in_json, bad_response, json_object
 from poolcensus.errors import ServiceError
 from poolcensus.flow.concurrency import CallKey
 from poolcensus.format.times import utc_now
@@ -48,6 +48,7 @@ class PageReader:
         self._sdk = sdk
         # The first calls of all targets have the same bodies.
         self._listings = [self.begin(each) for each in operation.listings(query)]
+        self._once = as_in_json(operation.collection, "NextToken")
 
     def open(self, target: Target, source: CredentialSource, watch: CallWatch) -> TargetPages:
         """Return the pages of a target. Makes no call."""
@@ -67,7 +68,7 @@ class PageReader:
 
     def parse(self, reply: Reply) -> tuple[list[JsonObject], str | None]:
         """Return the items of a reply and the token of the next page. Raises BadResponseError."""
-        body = json_object(reply)
+        body = json_object(reply, self._once)
         try:
             return self.operation.parse(body)
         except ValueError as error:

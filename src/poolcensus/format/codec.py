@@ -17,6 +17,8 @@ import orjson
 if TYPE_CHECKING:
     from poolcensus.model import JsonValue
 
+_KINDS = {type(None): "null", bool: "a boolean", str: "a string", list: "an array", dict: "an object"}
+
 # Deeper than either codec writes can be read; what has been read must be writable.
 _DEEPEST = 200
 
@@ -58,10 +60,29 @@ def _deeper(data: bytes) -> JsonValue:
 
 def _by_standard_library(data: bytes) -> JsonValue:
     try:
-        value: JsonValue = json.loads(data.decode("utf-8"), parse_constant=_refuse, parse_float=_finite)
+        value: JsonValue = json.loads(
+            data.decode("utf-8"), parse_constant=_refuse, parse_float=_finite, parse_int=_whole
+        )
     except RecursionError:
         raise ValueError("nested too deeply") from None
     return value
+
+
+def kind_of(value: object) -> str:
+    """Return what JSON calls a value that was read, such as `null` or `an object`."""
+    return _KINDS.get(type(value), "a number")
+
+
+def names(data: bytes) -> list[str]:
+    """Return the names in a JSON text of an object, in their order, each as often as it is there."""
+    found: list[str] = []
+
+    def take(pairs: list[tuple[str, object]]) -> None:
+        # What is outermost ends last.
+        found[:] = [name for name, _ in pairs]
+
+    json.loads(data.decode("utf-8"), object_pairs_hook=take)
+    return found
 
 
 def dumps(value: object) -> bytes:
@@ -84,6 +105,14 @@ def _is_too_deep(value: JsonValue) -> bool:
         if not level:
             return False
     return True
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        # Python's own words advise to change a setting of Python.
+        raise ValueError("a number has too many digits") from None
 
 
 def _finite(text: str) -> float:
