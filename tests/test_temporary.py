@@ -140,9 +140,9 @@ def test_a_process_that_ends_at_once_does_where_it_can_have_no_thread(
 
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr(threading.Thread, "start", start)
-    with temporary.new_folder() as folder:
-        temporary.remove_all()
-        assert not folder.exists()
+    folder = temporary.make_folder()
+    temporary.remove_all()
+    assert not folder.exists()
 
 
 def test_what_is_temporary_is_not_a_childs_to_remove(tmp_path: Path) -> None:

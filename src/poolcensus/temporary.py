@@ -44,16 +44,6 @@ def make_folder() -> Path:
 
 
 @contextmanager
-def new_folder() -> Iterator[Path]:
-    """Make a folder as `make_folder` does, and remove it after the block."""
-    path = make_folder()
-    try:
-        yield path
-    finally:
-        remove(path)
-
-
-@contextmanager
 def name_beside(path: Path) -> Iterator[Path]:
     """Yield a hidden name that is free in the folder of `path`. What has it after the block is removed."""
     # Athena and others pass over names that begin with a dot.

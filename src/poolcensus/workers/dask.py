@@ -13,7 +13,7 @@ import anyio
 from anyio import to_thread
 
 from poolcensus.errors import FatalError, MissingExtraError, first_reason_raised
-from poolcensus.temporary import new_folder
+from poolcensus.temporary import make_folder, remove
 from poolcensus.workers.base import WorkerLostError
 from poolcensus.workers.quiet import SILENT, environment_kept, interrupts_kept_from_children, silenced
 
@@ -198,8 +198,7 @@ async def _address_of(
         return
     distributed = _import()
     security = distributed.Security.temporary()
-    with new_folder() as path:
-        folder = str(path)
+    async with _new_folder() as folder:
         cluster = distributed.LocalCluster(
             asynchronous=True,
             n_workers=count or os.cpu_count() or 1,
@@ -225,6 +224,18 @@ async def _address_of(
             yield cluster, security
         finally:
             await _close_cluster(cluster)
+
+
+@asynccontextmanager
+async def _new_folder() -> AsyncIterator[str]:
+    """Yield a temporary folder, which goes even where the caller is cancelled."""
+    with anyio.CancelScope(shield=True):
+        path = await to_thread.run_sync(make_folder)
+    try:
+        yield str(path)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await to_thread.run_sync(remove, path)
 
 
 async def _start(cluster: Any) -> None:
