@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
@@ -965,5 +966,32 @@ def test_a_region_is_off_only_for_keys_that_are_good_now(good: bool) -> None:
         with pytest.raises(error):
             await channel.call(call_of("1", region="af-south-1"), source, parse, watch=watch)
         assert service.calls == (2 if good else 5)
+
+    on_virtual_time(main)
+
+
+def test_a_confirmation_that_waits_for_what_is_silent_puts_off_no_last_round() -> None:
+    async def main() -> None:
+        class Silent(Service):
+            async def send(self, template: RequestTemplate, *arguments: Any, **options: Any) -> Reply:
+                await super().send(template, *arguments, **options)
+                if template is TEMPLATE:
+                    raise UnreachableError("no answer", code="ConnectError")
+                return Reply(400, {}, b'{"__type":"UnrecognizedClientException","message":"invalid"}')
+
+        class Played:
+            async def seek(self, call: Call, source: Source) -> None:
+                with suppress(SilentError):
+                    await channel.call(call_of("1"), source, parse, watch=CallWatch())
+
+        channel = channel_of(Silent())
+        channel.confirmation = cast("Confirmation", Played())
+        source, elsewhere = Source(), replace(TEMPLATE, host="elsewhere")
+        call = msgspec.structs.replace(call_of("1", region="af-south-1"), template=elsewhere)
+        async with anyio.create_task_group() as group:
+            group.start_soon(ends_of, channel, 5)
+            with anyio.fail_after(300), pytest.raises(UnrecognizedCredentialsError):
+                await channel.call(call, source, parse, watch=CallWatch(may_be_off=True))
+        assert channel.work.count == 0
 
     on_virtual_time(main)

@@ -174,6 +174,22 @@ async def test_keys_that_were_known_before_are_asked_about_again(lab: Start) -> 
     assert here.simulator.stats.calls["workspaces.DescribeWorkspacesPools"] == 8
 
 
+async def test_where_no_region_that_is_always_on_answers_a_run_ends(lab: Start) -> None:
+    here = await lab(
+        accounts=8,
+        pools_per_target=2,
+        regions=OPT_IN,
+        faults=["reset,region=us-east-1,service=workspaces", "unrecognized,region=af-south-1"],
+        refuse_list_regions=True,
+        refuse_describe_regions=True,
+    )
+    snapshot = await here.collect()
+    assert snapshot.manifest.status is SnapshotStatus.PARTIAL
+    assert {each.outcome for each in snapshot.uncovered() if each.region == "us-east-1"} == {
+        Outcome.UNREACHABLE
+    }
+
+
 @pytest.mark.parametrize("fault", ["not-entitled", "unsupported", "unrecognized", "region-disabled"])
 async def test_no_refusal_covers_a_target_of_which_a_page_has_been_read(
     lab: Start, exact_but: ExactBut, fault: str

@@ -137,7 +137,9 @@ class Channel:
     ) -> T:
         """Return the result of the first attempt that gets its turn, whether its endpoint answers or not."""
         if watch.doubted_at is not None and self.confirmation is not None:
-            await self.confirmation.seek(call, source)
+            # That call is work instead of this one. Were both, no silence that it waits for would end.
+            with nullcontext() if call.idle else self.work.resting:
+                await self.confirmation.seek(call, source)
         while True:
             answer = await self._attempt(call, call.endpoint, source, parse, watch)
             if answer is None:

@@ -41,7 +41,7 @@ class ConfirmationElsewhere:
             return
         template = await self._sdk.template(operation.service, self._region, operation.method)
         elsewhere = msgspec.structs.replace(
-            call, template=template, key=call.key._replace(region=self._region)
+            call, template=template, key=call.key._replace(region=self._region), optional=True
         )
         try:
             await self._channel.call(elsewhere, source, _as_it_is, watch=CallWatch(), retrier=_BRIEF)
