@@ -1,20 +1,21 @@
 """Whether credentials that a region does not know are good, or the region is off.
 
-Both are refused with the same codes. The same call in a region that every account has enabled tells.
+Both are refused with the same codes. A call of the same operation in a region that every account has enabled
+tells.
 """
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from poolcensus.aws.call import CallWatch
+from poolcensus.aws.call import Call, CallWatch
 from poolcensus.errors import CallError, UnrecognizedCredentialsError
 from poolcensus.flow.retry import Retrier, RetryPolicy
+from poolcensus.operations import Query
 
 if TYPE_CHECKING:
-    from poolcensus.aws.call import Call, CredentialSource
+    from poolcensus.aws.call import CredentialSource
     from poolcensus.aws.client import Channel
     from poolcensus.aws.sdk import Sdk
     from poolcensus.aws.transport.protocol import Reply
@@ -24,7 +25,7 @@ _BRIEF = Retrier(RetryPolicy(max_attempts=4, max_unrecognized=1, max_without_rep
 
 
 class ConfirmationElsewhere:
-    """Makes calls again in another `region`, for which the source of their credentials takes note."""
+    """Makes calls in another `region`, of which the source of their credentials takes note."""
 
     def __init__(self, sdk: Sdk, channel: Channel, region: str) -> None:
         self._sdk = sdk
@@ -32,7 +33,7 @@ class ConfirmationElsewhere:
         self._region = region
 
     async def seek(self, call: Call, source: CredentialSource) -> None:
-        """Make the call of an operation in the other region, whatever it answers.
+        """Ask for the first page of all items in the other region, whatever it answers.
 
         Credentials that are not known there either are taken to have expired, where new ones come by a call.
         """
@@ -40,9 +41,10 @@ class ConfirmationElsewhere:
         if operation is None:
             return
         template = await self._sdk.template(operation.service, self._region, operation.method)
-        elsewhere = msgspec.structs.replace(
-            call, template=template, key=call.key._replace(region=self._region), optional=True
-        )
+        # Not the body of the call: IDs and page tokens of one region are an error in another.
+        body = operation.encode(operation.listings(Query())[0], None)
+        key = call.key._replace(region=self._region)
+        elsewhere = Call(template, body, sha256(body).hexdigest(), key, optional=True, operation=operation)
         try:
             await self._channel.call(elsewhere, source, _as_it_is, watch=CallWatch(), retrier=_BRIEF)
         except UnrecognizedCredentialsError:
