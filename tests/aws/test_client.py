@@ -20,6 +20,7 @@ import pytest
 
 from poolcensus.aws.call import Call, CallWatch
 from poolcensus.aws.client import Channel
+from poolcensus.aws.confirmation import ConfirmationElsewhere
 from poolcensus.aws.signing import Clock, Credentials, RequestTemplate, SdkOperation
 from poolcensus.aws.telemetry import CallTelemetry
 from poolcensus.aws.transport.protocol import Reply
@@ -45,10 +46,12 @@ from poolcensus.flow.concurrency import CallKey, ConcurrencyLimiter, Pauses
 from poolcensus.flow.rate import RateLimits
 from poolcensus.flow.retry import Retrier, RetryPolicy
 from poolcensus.flow.singleflight import SingleFlight
+from poolcensus.operations import WORKSPACES_POOLS
 from virtual_time import now, on_virtual_time
 
 if TYPE_CHECKING:
     from poolcensus.aws.call import Confirmation
+    from poolcensus.aws.sdk import Sdk
     from poolcensus.aws.transport.protocol import Transport
 
 
@@ -993,5 +996,88 @@ def test_a_confirmation_that_waits_for_what_is_silent_puts_off_no_last_round() -
             with anyio.fail_after(300), pytest.raises(UnrecognizedCredentialsError):
                 await channel.call(call, source, parse, watch=CallWatch(may_be_off=True))
         assert channel.work.count == 0
+
+    on_virtual_time(main)
+
+
+UNRECOGNIZED = Reply(400, {}, b'{"__type":"UnrecognizedClientException","message":"invalid"}')
+
+
+class Sought:
+    """Counts how often a confirmation is sought, and gives none."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    async def seek(self, call: Call, source: Source) -> None:
+        self.times += 1
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_credentials_are_sought_elsewhere_only_while_they_are_in_doubt(known: bool) -> None:
+    async def main() -> None:
+        service, source, watch, sought = Service(), Source(), CallWatch(may_be_off=True), Sought()
+        channel = channel_of(service)
+        channel.confirmation = cast("Confirmation", sought)
+        call = call_of("1", region="af-south-1")
+        service.script = [UNRECOGNIZED, FINE, THROTTLED, THROTTLED, FINE]
+
+        async def answer_elsewhere() -> None:
+            # After the first reply, and before the call is made again.
+            await anyio.sleep(0.101)
+            source.known_at["us-east-1"] = now()
+
+        async with anyio.create_task_group() as group:
+            if known:
+                group.start_soon(answer_elsewhere)
+            await channel.call(call, source, parse, watch=watch)
+        assert sought.times == (0 if known else 1)
+        # The region knows them: that a later page is throttled casts no doubt.
+        await channel.call(call, source, parse, watch=watch)
+        assert sought.times == (0 if known else 1)
+
+    on_virtual_time(main)
+
+
+class Session(Source):
+    """Credentials of a role, each of which is known by itself."""
+
+    by_call: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.known: set[Credentials] = set()
+
+    def recognized(self, credentials: Credentials, region: str) -> None:
+        self.known.add(credentials)
+        super().recognized(credentials, region)
+
+    def recognized_elsewhere(self, credentials: Credentials, region: str, since: float) -> bool:
+        return credentials in self.known and super().recognized_elsewhere(credentials, region, since)
+
+
+class Templates:
+    """Forms the same request everywhere."""
+
+    async def template(self, service: str, region: str, operation: str) -> RequestTemplate:
+        return TEMPLATE
+
+
+@pytest.mark.parametrize("was_known", [True, False])
+def test_a_session_that_is_known_nowhere_is_renewed_where_it_was_known(was_known: bool) -> None:
+    async def main() -> None:
+        service, source = Service(), Session()
+        channel = channel_of(service)
+        channel.confirmation = ConfirmationElsewhere(cast("Sdk", Templates()), channel, "us-east-1")
+        credentials = await source.get()
+        if was_known:
+            source.recognized(credentials, "us-east-1")
+        await anyio.sleep(1)
+        service.script = [UNRECOGNIZED] * 20
+        call = msgspec.structs.replace(call_of("1", region="af-south-1"), operation=WORKSPACES_POOLS)
+        with pytest.raises(UnrecognizedCredentialsError):
+            await channel.call(call, source, parse, watch=CallWatch(may_be_off=True))
+        # A new one may only need time to become known, and another one would be as new.
+        assert source.renewals == (2 if was_known else 1)
 
     on_virtual_time(main)

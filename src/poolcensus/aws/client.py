@@ -136,7 +136,7 @@ class Channel:
         self, call: Call, source: CredentialSource, parse: Callable[[Reply], T], watch: CallWatch
     ) -> T:
         """Return the result of the first attempt that gets its turn, whether its endpoint answers or not."""
-        if watch.doubted_at is not None and self.confirmation is not None:
+        if self._is_in_doubt(call, source, watch) and self.confirmation is not None:
             # That call is work instead of this one. Were both, no silence that it waits for would end.
             with nullcontext() if call.idle else self.work.resting:
                 await self.confirmation.seek(call, source)
@@ -146,6 +146,13 @@ class Channel:
                 answer = await self._attempt_in_silence(call, source, parse, watch)
             if answer is not None:
                 return answer[0]
+
+    def _is_in_doubt(self, call: Call, source: CredentialSource, watch: CallWatch) -> bool:
+        """Whether a region did not know the present credentials, and no other has known them since."""
+        doubted = watch.doubted
+        if doubted is None or doubted is not source.current():
+            return False
+        return not source.recognized_elsewhere(doubted, call.key.region, watch.doubted_at)
 
     async def _attempt_in_silence(
         self, call: Call, source: CredentialSource, parse: Callable[[Reply], T], watch: CallWatch
@@ -290,6 +297,7 @@ class Channel:
                 call.redact(error)
             self._feedback.note(call, source, credentials, error, watch=watch, sent_at=sent_at)
             raise
+        watch.doubted = None
         source.recognized(credentials, endpoint.region)
         self._rates.passed(call.key, begun=call.begun)
         return result

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from poolcensus.aws.call import CredentialSource
     from poolcensus.aws.client import Channel
     from poolcensus.aws.sdk import Sdk
+    from poolcensus.aws.signing import Credentials
     from poolcensus.aws.transport.protocol import Reply
 
 # The target waits for it, and is called again afterwards, whatever comes of it.
@@ -35,7 +36,8 @@ class ConfirmationElsewhere:
     async def seek(self, call: Call, source: CredentialSource) -> None:
         """Ask for the first page of all items in the other region, whatever it answers.
 
-        Credentials that are not known there either are taken to have expired, where new ones come by a call.
+        Credentials that were known before, and are not known there either, are taken to have expired, where
+        new ones come by a call.
         """
         operation, credentials = call.operation, source.current()
         if operation is None:
@@ -48,11 +50,16 @@ class ConfirmationElsewhere:
         try:
             await self._channel.call(elsewhere, source, _as_it_is, watch=CallWatch(), retrier=_BRIEF)
         except UnrecognizedCredentialsError:
-            if source.by_call and credentials is not None:
+            # New ones may become known within seconds, and those that replaced them would be as new.
+            if source.by_call and credentials is not None and _were_known(source, credentials, call):
                 source.expired(credentials)
         except CallError:
             # Who is denied is known, which has been noted; all else says nothing of the credentials.
             pass
+
+
+def _were_known(source: CredentialSource, credentials: Credentials, call: Call) -> bool:
+    return source.recognized_elsewhere(credentials, call.key.region, float("-inf"))
 
 
 def _as_it_is(reply: Reply) -> Reply:
