@@ -111,8 +111,8 @@ class CredentialSource(Protocol):
     def expired(self, credentials: Credentials) -> None:
         """Note that the service says that these have expired."""
 
-    def recognized(self, credentials: Credentials, region: str) -> None:
-        """Note that a service in the region knows these."""
+    def recognized(self, credentials: Credentials, region: str, sent_at: float) -> None:
+        """Note that a service in the region knew these when a call was sent, on the monotonic clock."""
 
     def recognized_elsewhere(self, credentials: Credentials, region: str, since: float) -> bool:
         """Whether a service in another region has known these since then, so that only the region is off.

@@ -298,7 +298,7 @@ class Channel:
             self._feedback.note(call, source, credentials, error, watch=watch, sent_at=sent_at)
             raise
         watch.doubted = None
-        source.recognized(credentials, endpoint.region)
+        source.recognized(credentials, endpoint.region, sent_at)
         self._rates.passed(call.key, begun=call.begun)
         return result
 

@@ -76,7 +76,7 @@ class ErrorFeedback:
             case AccessDeniedError() | NotEntitledError() if is_denial(error.code):
                 # Whether something is allowed is looked at once it is known who asks. A 403 without a code of
                 # AWS may be a proxy's, and one with another code is about the signature.
-                source.recognized(credentials, region)
+                source.recognized(credentials, region, sent_at)
             case UnreachableError() | CallTimeoutError():
                 self._note_silence(call, watch, sent_at, error)
 
