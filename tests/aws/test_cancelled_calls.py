@@ -155,7 +155,7 @@ class Source:
         if credentials is self._credentials:
             self._credentials = None
 
-    def recognized(self, credentials: Credentials, region: str) -> None:
+    def recognized(self, credentials: Credentials, region: str, sent_at: float) -> None:
         pass
 
     def recognized_elsewhere(self, credentials: Credentials, region: str, since: float) -> bool:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
@@ -16,9 +17,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 import anyio
 import msgspec
 import pytest
+from anyio.lowlevel import checkpoint
 
 from poolcensus.aws.call import Call, CallWatch
+from poolcensus.aws.caller import Recognition
 from poolcensus.aws.client import Channel
+from poolcensus.aws.confirmation import ConfirmationElsewhere
 from poolcensus.aws.signing import Clock, Credentials, RequestTemplate, SdkOperation
 from poolcensus.aws.telemetry import CallTelemetry
 from poolcensus.aws.transport.protocol import Reply
@@ -44,10 +48,12 @@ from poolcensus.flow.concurrency import CallKey, ConcurrencyLimiter, Pauses
 from poolcensus.flow.rate import RateLimits
 from poolcensus.flow.retry import Retrier, RetryPolicy
 from poolcensus.flow.singleflight import SingleFlight
+from poolcensus.operations import WORKSPACES_POOLS
 from virtual_time import now, on_virtual_time
 
 if TYPE_CHECKING:
     from poolcensus.aws.call import Confirmation
+    from poolcensus.aws.sdk import Sdk
     from poolcensus.aws.transport.protocol import Transport
 
 
@@ -146,8 +152,8 @@ class Source:
         if credentials is self._credentials:
             self._until = float("-inf")
 
-    def recognized(self, credentials: Credentials, region: str) -> None:
-        self.known_at[region] = now()
+    def recognized(self, credentials: Credentials, region: str, sent_at: float) -> None:
+        self.known_at[region] = sent_at
 
     def recognized_elsewhere(self, credentials: Credentials, region: str, since: float) -> bool:
         return any(at >= since for each, at in self.known_at.items() if each != region)
@@ -869,15 +875,18 @@ def test_a_region_is_off_only_where_the_same_credentials_work_elsewhere(
     async def main() -> None:
         service, source = Service(), Source()
         channel = channel_of(service)
-        if elsewhere:
-            await _call(channel, call_of("a", region="eu-west-1"), source)
-        service.calls = 0
-        service.script = [UNKNOWN] * 99
+        await source.get()
         off = may_be_off and elsewhere
-        with pytest.raises(RegionDisabledError if off else UnrecognizedCredentialsError):
+        service.script = [*[FINE] * elsewhere, *[UNKNOWN] * 99]
+        async with anyio.create_task_group() as group:
+            if elsewhere:
+                # Sent at the same time, and answered first.
+                group.start_soon(_call, channel, call_of("a", region="eu-west-1"), source)
+                await checkpoint()
             watch = CallWatch(may_be_off=may_be_off)
-            await channel.call(call_of("a"), source, parse, watch=watch)
-        assert service.calls == (1 if off else 5)
+            with pytest.raises(RegionDisabledError if off else UnrecognizedCredentialsError):
+                await channel.call(call_of("a"), source, parse, watch=watch)
+        assert service.calls == elsewhere + (1 if off else 5)
 
     on_virtual_time(main)
 
@@ -948,7 +957,7 @@ def test_a_region_is_off_only_for_keys_that_are_good_now(good: bool) -> None:
         service, source, watch = Service(), Source(), CallWatch(may_be_off=True)
         channel = channel_of(service)
         credentials = await source.get()
-        source.recognized(credentials, "us-east-1")
+        source.recognized(credentials, "us-east-1", now())
         await anyio.sleep(1)
 
         class Played:
@@ -957,7 +966,7 @@ def test_a_region_is_off_only_for_keys_that_are_good_now(good: bool) -> None:
             async def seek(self, call: Call, source: Source) -> None:
                 self.sought += 1
                 if good:
-                    source.recognized(credentials, "us-east-1")
+                    source.recognized(credentials, "us-east-1", now())
 
         channel.confirmation = cast("Confirmation", Played())
         service.script = [unknown] * 9
@@ -965,5 +974,139 @@ def test_a_region_is_off_only_for_keys_that_are_good_now(good: bool) -> None:
         with pytest.raises(error):
             await channel.call(call_of("1", region="af-south-1"), source, parse, watch=watch)
         assert service.calls == (2 if good else 5)
+
+    on_virtual_time(main)
+
+
+def test_a_confirmation_that_waits_for_what_is_silent_puts_off_no_last_round() -> None:
+    async def main() -> None:
+        class Silent(Service):
+            async def send(self, template: RequestTemplate, *arguments: Any, **options: Any) -> Reply:
+                await super().send(template, *arguments, **options)
+                if template is TEMPLATE:
+                    raise UnreachableError("no answer", code="ConnectError")
+                return Reply(400, {}, b'{"__type":"UnrecognizedClientException","message":"invalid"}')
+
+        class Played:
+            async def seek(self, call: Call, source: Source) -> None:
+                with suppress(SilentError):
+                    await channel.call(call_of("1"), source, parse, watch=CallWatch())
+
+        channel = channel_of(Silent())
+        channel.confirmation = cast("Confirmation", Played())
+        source, elsewhere = Source(), replace(TEMPLATE, host="elsewhere")
+        call = msgspec.structs.replace(call_of("1", region="af-south-1"), template=elsewhere)
+        async with anyio.create_task_group() as group:
+            group.start_soon(ends_of, channel, 5)
+            with anyio.fail_after(300), pytest.raises(UnrecognizedCredentialsError):
+                await channel.call(call, source, parse, watch=CallWatch(may_be_off=True))
+        assert channel.work.count == 0
+
+    on_virtual_time(main)
+
+
+class Sought:
+    """Counts how often a confirmation is sought, and gives none."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    async def seek(self, call: Call, source: Source) -> None:
+        self.times += 1
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_credentials_are_sought_elsewhere_only_while_they_are_in_doubt(known: bool) -> None:
+    async def main() -> None:
+        service, source, watch, sought = Service(), Source(), CallWatch(may_be_off=True), Sought()
+        channel = channel_of(service)
+        channel.confirmation = cast("Confirmation", sought)
+        call = call_of("1", region="af-south-1")
+        service.script = [UNKNOWN, FINE, THROTTLED, THROTTLED, FINE]
+
+        async def answer_elsewhere() -> None:
+            # After the first reply, and before the call is made again.
+            await anyio.sleep(0.101)
+            source.known_at["us-east-1"] = now()
+
+        async with anyio.create_task_group() as group:
+            if known:
+                group.start_soon(answer_elsewhere)
+            await channel.call(call, source, parse, watch=watch)
+        assert sought.times == (0 if known else 1)
+        # The region knows them: that a later page is throttled casts no doubt.
+        await channel.call(call, source, parse, watch=watch)
+        assert sought.times == (0 if known else 1)
+
+    on_virtual_time(main)
+
+
+def test_a_reply_that_takes_long_says_that_the_credentials_were_known_as_the_call_was_sent() -> None:
+    async def main() -> None:
+        service, source, sought = Service(latency=5.0), Source(), Sought()
+        channel = channel_of(service)
+        channel.confirmation = cast("Confirmation", sought)
+        service.script = [FINE, *[UNKNOWN] * 9]
+        async with anyio.create_task_group() as group:
+            group.start_soon(_call, channel, call_of("1"), source)
+            await anyio.sleep(1)
+            # The session may have been revoked in this second.
+            watch = CallWatch(may_be_off=True)
+            with pytest.raises(UnrecognizedCredentialsError):
+                await channel.call(call_of("1", region="af-south-1"), source, parse, watch=watch)
+        assert sought.times == 4
+
+    on_virtual_time(main)
+
+
+def test_what_is_known_of_credentials_is_the_last_call_that_was_sent() -> None:
+    known, credentials = Recognition(), Credentials("KEY", "secret")
+    known.recognized(credentials, "us-east-1", 5.0)
+    # Sent before, and answered after.
+    known.recognized(credentials, "us-east-1", 3.0)
+    assert known.recognized_elsewhere(credentials, "af-south-1", 5.0)
+    assert not known.recognized_elsewhere(credentials, "af-south-1", 5.1)
+
+
+class Session(Source):
+    """Credentials of a role, each of which is known by itself."""
+
+    by_call: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.known: set[Credentials] = set()
+
+    def recognized(self, credentials: Credentials, region: str, sent_at: float) -> None:
+        self.known.add(credentials)
+        super().recognized(credentials, region, sent_at)
+
+    def recognized_elsewhere(self, credentials: Credentials, region: str, since: float) -> bool:
+        return credentials in self.known and super().recognized_elsewhere(credentials, region, since)
+
+
+class Templates:
+    """Forms the same request everywhere."""
+
+    async def template(self, service: str, region: str, operation: str) -> RequestTemplate:
+        return TEMPLATE
+
+
+@pytest.mark.parametrize("was_known", [True, False])
+def test_a_session_that_is_known_nowhere_is_renewed_where_it_was_known(was_known: bool) -> None:
+    async def main() -> None:
+        service, source = Service(), Session()
+        channel = channel_of(service)
+        channel.confirmation = ConfirmationElsewhere(cast("Sdk", Templates()), channel, "us-east-1")
+        credentials = await source.get()
+        if was_known:
+            source.recognized(credentials, "us-east-1", now())
+        await anyio.sleep(1)
+        service.script = [UNKNOWN] * 20
+        call = msgspec.structs.replace(call_of("1", region="af-south-1"), operation=WORKSPACES_POOLS)
+        with pytest.raises(UnrecognizedCredentialsError):
+            await channel.call(call, source, parse, watch=CallWatch(may_be_off=True))
+        # A new one may only need time to become known, and another one would be as new.
+        assert source.renewals == (2 if was_known else 1)
 
     on_virtual_time(main)

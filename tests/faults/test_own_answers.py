@@ -174,6 +174,40 @@ async def test_keys_that_were_known_before_are_asked_about_again(lab: Start) -> 
     assert here.simulator.stats.calls["workspaces.DescribeWorkspacesPools"] == 8
 
 
+async def test_a_region_is_disabled_where_pools_are_asked_for_that_no_other_region_has(lab: Start) -> None:
+    where = ("000000000003", "af-south-1")
+    here = await lab(
+        accounts=3,
+        pools_per_target=2,
+        regions=OPT_IN,
+        faults=[f"unrecognized,account={where[0]},region={where[1]}"],
+        refuse_list_regions=True,
+        refuse_describe_regions=True,
+    )
+    other = next(each for each in here.simulator.world.truth() if each.account_id != where[0] and each.pools)
+    # One call at a time: what is known of the credentials was known before.
+    snapshot = await here.collect(concurrency=1, pool_ids=(str(other.pools[0]["PoolId"]),))
+    found = next(each for each in snapshot.targets() if (each.account_id, each.region) == where)
+    assert found.outcome is Outcome.REGION_DISABLED
+    assert snapshot.manifest.status is SnapshotStatus.COMPLETE
+
+
+async def test_where_no_region_that_is_always_on_answers_a_run_ends(lab: Start) -> None:
+    here = await lab(
+        accounts=8,
+        pools_per_target=2,
+        regions=OPT_IN,
+        faults=["reset,region=us-east-1,service=workspaces", "unrecognized,region=af-south-1"],
+        refuse_list_regions=True,
+        refuse_describe_regions=True,
+    )
+    snapshot = await here.collect()
+    assert snapshot.manifest.status is SnapshotStatus.PARTIAL
+    assert {each.outcome for each in snapshot.uncovered() if each.region == "us-east-1"} == {
+        Outcome.UNREACHABLE
+    }
+
+
 # Whether the region is off or the keys are no good is not always told, and covers nothing either way.
 @pytest.mark.parametrize(
     ("fault", "says"),

@@ -184,6 +184,7 @@ NO_PAGES = {
     "an error": b'{"__type":"X","WorkspacesPools":[]}',
     "a list twice": b'{"WorkspacesPools":[{"PoolId":"p"}],"WorkspacesPools":null}',
     "a list twice, and none in the second": b'{"WorkspacesPools":[{"PoolId":"p"}],"WorkspacesPools":[]}',
+    "a list twice, and once in escapes": b'{"WorkspacesPools":[{"PoolId":"p"}],"Workspaces\\u0050ools":[]}',
     "a token twice": b'{"WorkspacesPools":[],"NextToken":"t","NextToken":null}',
     "no UTF-8 beside the list": b'{"WorkspacesPools":[],"x":"\xff"}',
     "no UTF-8 in a key": b'{"WorkspacesPools":[],"\xff":1}',

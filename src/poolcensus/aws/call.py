@@ -68,7 +68,8 @@ class CallWatch(msgspec.Struct):
     Both times are on the monotonic clock, in seconds. `window` is told whether calls are answered.
     `waits` says that a call waits for what does not answer or for its credentials, which is not the target's
     time. `may_be_off` says that the account has to enable the region, and does not tell whether it has.
-    `doubted_at` is when the call was sent that a region did not know the credentials of, where it may be off.
+    `doubted` are the credentials of the call that a region did not know last, where it may be off, and
+    `doubted_at` is when the first such call with them was sent.
     `before_call` is what `attempts` was when the present call began, where calls are observed.
     """
 
@@ -80,7 +81,8 @@ class CallWatch(msgspec.Struct):
     window: Window | None = None
     waits: bool = False
     may_be_off: bool = False
-    doubted_at: float | None = None
+    doubted: Credentials | None = None
+    doubted_at: float = 0.0
 
 
 class CallCounts(msgspec.Struct):
@@ -109,8 +111,8 @@ class CredentialSource(Protocol):
     def expired(self, credentials: Credentials) -> None:
         """Note that the service says that these have expired."""
 
-    def recognized(self, credentials: Credentials, region: str) -> None:
-        """Note that a service in the region knows these."""
+    def recognized(self, credentials: Credentials, region: str, sent_at: float) -> None:
+        """Note that a service in the region knew these when a call was sent, on the monotonic clock."""
 
     def recognized_elsewhere(self, credentials: Credentials, region: str, since: float) -> bool:
         """Whether a service in another region has known these since then, so that only the region is off.

@@ -23,17 +23,18 @@ _WAITS_FOR_THE_CHAIN = (1.0, 4.0)
 
 
 class Recognition:
-    """Credentials of which is known when services have known them, by region."""
+    """Credentials, and when the last call was sent that a service has known them by, for each region."""
 
     def __init__(self) -> None:
         self._known: Credentials | None = None
         self._known_at: dict[str, float] = {}
 
-    def recognized(self, credentials: Credentials, region: str) -> None:
-        """Note that a service in the region knows these."""
+    def recognized(self, credentials: Credentials, region: str, sent_at: float) -> None:
+        """Note that a service in the region knew these when a call was sent."""
         if credentials is not self._known:
             self._known, self._known_at = credentials, {}
-        self._known_at[region] = time.monotonic()
+        # A reply may take long, in which they are revoked: they were looked at as the call came.
+        self._known_at[region] = max(sent_at, self._known_at.get(region, sent_at))
 
     def recognized_elsewhere(self, credentials: Credentials, region: str, since: float) -> bool:
         """Whether a service in another region has known these since then."""

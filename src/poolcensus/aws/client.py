@@ -136,14 +136,23 @@ class Channel:
         self, call: Call, source: CredentialSource, parse: Callable[[Reply], T], watch: CallWatch
     ) -> T:
         """Return the result of the first attempt that gets its turn, whether its endpoint answers or not."""
-        if watch.doubted_at is not None and self.confirmation is not None:
-            await self.confirmation.seek(call, source)
+        if self._is_in_doubt(call, source, watch) and self.confirmation is not None:
+            # That call is work instead of this one. Were both, no silence that it waits for would end.
+            with nullcontext() if call.idle else self.work.resting:
+                await self.confirmation.seek(call, source)
         while True:
             answer = await self._attempt(call, call.endpoint, source, parse, watch)
             if answer is None:
                 answer = await self._attempt_in_silence(call, source, parse, watch)
             if answer is not None:
                 return answer[0]
+
+    def _is_in_doubt(self, call: Call, source: CredentialSource, watch: CallWatch) -> bool:
+        """Whether a region did not know the present credentials, and no other has known them since."""
+        doubted = watch.doubted
+        if doubted is None or doubted is not source.current():
+            return False
+        return not source.recognized_elsewhere(doubted, call.key.region, watch.doubted_at)
 
     async def _attempt_in_silence(
         self, call: Call, source: CredentialSource, parse: Callable[[Reply], T], watch: CallWatch
@@ -288,7 +297,8 @@ class Channel:
                 call.redact(error)
             self._feedback.note(call, source, credentials, error, watch=watch, sent_at=sent_at)
             raise
-        source.recognized(credentials, endpoint.region)
+        watch.doubted = None
+        source.recognized(credentials, endpoint.region, sent_at)
         self._rates.passed(call.key, begun=call.begun)
         return result
 

@@ -1,22 +1,24 @@
 """Whether credentials that a region does not know are good, or the region is off.
 
-Both are refused with the same codes. The same call in a region that every account has enabled tells.
+Both are refused with the same codes. A call of the same operation in a region that every account has enabled
+tells.
 """
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from poolcensus.aws.call import CallWatch
+from poolcensus.aws.call import Call, CallWatch
 from poolcensus.errors import CallError, UnrecognizedCredentialsError
 from poolcensus.flow.retry import Retrier, RetryPolicy
+from poolcensus.operations import Query
 
 if TYPE_CHECKING:
-    from poolcensus.aws.call import Call, CredentialSource
+    from poolcensus.aws.call import CredentialSource
     from poolcensus.aws.client import Channel
     from poolcensus.aws.sdk import Sdk
+    from poolcensus.aws.signing import Credentials
     from poolcensus.aws.transport.protocol import Reply
 
 # The target waits for it, and is called again afterwards, whatever comes of it.
@@ -24,7 +26,7 @@ _BRIEF = Retrier(RetryPolicy(max_attempts=4, max_unrecognized=1, max_without_rep
 
 
 class ConfirmationElsewhere:
-    """Makes calls again in another `region`, for which the source of their credentials takes note."""
+    """Makes calls in another `region`, of which the source of their credentials takes note."""
 
     def __init__(self, sdk: Sdk, channel: Channel, region: str) -> None:
         self._sdk = sdk
@@ -32,25 +34,32 @@ class ConfirmationElsewhere:
         self._region = region
 
     async def seek(self, call: Call, source: CredentialSource) -> None:
-        """Make the call of an operation in the other region, whatever it answers.
+        """Ask for the first page of all items in the other region, whatever it answers.
 
-        Credentials that are not known there either are taken to have expired, where new ones come by a call.
+        Credentials that were known before, and are not known there either, are taken to have expired, where
+        new ones come by a call.
         """
         operation, credentials = call.operation, source.current()
         if operation is None:
             return
         template = await self._sdk.template(operation.service, self._region, operation.method)
-        elsewhere = msgspec.structs.replace(
-            call, template=template, key=call.key._replace(region=self._region)
-        )
+        # Not the body of the call: IDs and page tokens of one region are an error in another.
+        body = operation.encode(operation.listings(Query())[0], None)
+        key = call.key._replace(region=self._region)
+        elsewhere = Call(template, body, sha256(body).hexdigest(), key, optional=True, operation=operation)
         try:
             await self._channel.call(elsewhere, source, _as_it_is, watch=CallWatch(), retrier=_BRIEF)
         except UnrecognizedCredentialsError:
-            if source.by_call and credentials is not None:
+            # New ones may become known within seconds, and those that replaced them would be as new.
+            if source.by_call and credentials is not None and _were_known(source, credentials, call):
                 source.expired(credentials)
         except CallError:
             # Who is denied is known, which has been noted; all else says nothing of the credentials.
             pass
+
+
+def _were_known(source: CredentialSource, credentials: Credentials, call: Call) -> bool:
+    return source.recognized_elsewhere(credentials, call.key.region, float("-inf"))
 
 
 def _as_it_is(reply: Reply) -> Reply:

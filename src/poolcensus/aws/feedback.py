@@ -70,12 +70,13 @@ class ErrorFeedback:
                 self._clock.correct(moment)
             case UnrecognizedCredentialsError() if watch.may_be_off:
                 # That they were known before says nothing: a session may be revoked at any time.
-                watch.doubted_at = watch.doubted_at or sent_at
+                if credentials is not watch.doubted:
+                    watch.doubted, watch.doubted_at = credentials, sent_at
                 _raise_if_disabled(error, source.recognized_elsewhere(credentials, region, watch.doubted_at))
             case AccessDeniedError() | NotEntitledError() if is_denial(error.code):
                 # Whether something is allowed is looked at once it is known who asks. A 403 without a code of
                 # AWS may be a proxy's, and one with another code is about the signature.
-                source.recognized(credentials, region)
+                source.recognized(credentials, region, sent_at)
             case UnreachableError() | CallTimeoutError():
                 self._note_silence(call, watch, sent_at, error)
 

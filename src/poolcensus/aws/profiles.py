@@ -97,8 +97,8 @@ class ProfileCredentials:
     def expired(self, credentials: Credentials) -> None:
         self._own.expired(credentials)
 
-    def recognized(self, credentials: Credentials, region: str) -> None:
-        self._own.recognized(credentials, region)
+    def recognized(self, credentials: Credentials, region: str, sent_at: float) -> None:
+        self._own.recognized(credentials, region, sent_at)
 
     def recognized_elsewhere(self, credentials: Credentials, region: str, since: float) -> bool:
         return self._own.recognized_elsewhere(credentials, region, since)
@@ -137,8 +137,8 @@ class AccountOfProfile:
     def expired(self, credentials: Credentials) -> None:
         self._profile.expired(credentials)
 
-    def recognized(self, credentials: Credentials, region: str) -> None:
-        self._profile.recognized(credentials, region)
+    def recognized(self, credentials: Credentials, region: str, sent_at: float) -> None:
+        self._profile.recognized(credentials, region, sent_at)
 
     def recognized_elsewhere(self, credentials: Credentials, region: str, since: float) -> bool:
         return self._profile.recognized_elsewhere(credentials, region, since)
