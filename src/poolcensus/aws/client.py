@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from poolcensus.aws.call import CallCounts
 from poolcensus.aws.faults import error_of
-from poolcensus.aws.feedback import ErrorFeedback
+from poolcensus.aws.feedback import ErrorFeedback, raise_if_disabled
 from poolcensus.aws.shortage import Shortage
 from poolcensus.errors import (
     CallError,
@@ -24,6 +24,7 @@ from poolcensus.errors import (
     SilentError,
     ThrottledError,
     UnreachableError,
+    UnrecognizedCredentialsError,
 )
 from poolcensus.flow.breaker import State
 from poolcensus.flow.concurrency import RetryQuota
@@ -117,7 +118,11 @@ class Channel:
             quota = self._quotas[endpoint] = RetryQuota(self._quota_size)
         with _NOTHING if call.idle else self.work:
             try:
-                answer = await self._attempt(call, endpoint, source, parse, watch)
+                try:
+                    answer = await self._attempt(call, endpoint, source, parse, watch)
+                except UnrecognizedCredentialsError as error:
+                    await self._settle_doubt(call, source, watch, error)
+                    raise
                 result = await self._anew(call, source, parse, watch) if answer is None else answer[0]
             except RetryableError as error:
                 return await (retrier or self._retrier).again(
@@ -136,23 +141,31 @@ class Channel:
         self, call: Call, source: CredentialSource, parse: Callable[[Reply], T], watch: CallWatch
     ) -> T:
         """Return the result of the first attempt that gets its turn, whether its endpoint answers or not."""
-        if self._is_in_doubt(call, source, watch) and self.confirmation is not None:
-            # That call is work instead of this one. Were both, no silence that it waits for would end.
-            with nullcontext() if call.idle else self.work.resting:
-                await self.confirmation.seek(call, source)
-        while True:
-            answer = await self._attempt(call, call.endpoint, source, parse, watch)
-            if answer is None:
-                answer = await self._attempt_in_silence(call, source, parse, watch)
-            if answer is not None:
-                return answer[0]
+        try:
+            while True:
+                answer = await self._attempt(call, call.endpoint, source, parse, watch)
+                if answer is None:
+                    answer = await self._attempt_in_silence(call, source, parse, watch)
+                if answer is not None:
+                    return answer[0]
+        except UnrecognizedCredentialsError as error:
+            await self._settle_doubt(call, source, watch, error)
+            raise
 
-    def _is_in_doubt(self, call: Call, source: CredentialSource, watch: CallWatch) -> bool:
-        """Whether a region did not know the present credentials, and no other has known them since."""
+    async def _settle_doubt(
+        self, call: Call, source: CredentialSource, watch: CallWatch, error: CallError
+    ) -> None:
+        """Find out whether the credentials are good that a region did not know.
+
+        Raises RegionDisabledError if they are.
+        """
         doubted = watch.doubted
-        if doubted is None or doubted is not source.current():
-            return False
-        return not source.recognized_elsewhere(doubted, call.key.region, watch.doubted_at)
+        if self.confirmation is None or doubted is None or doubted is not source.current():
+            return
+        # That call is work instead of this one. Were both, no silence that it waits for would end.
+        with nullcontext() if call.idle else self.work.resting:
+            await self.confirmation.seek(call, source)
+        raise_if_disabled(error, source.recognized_elsewhere(doubted, call.key.region, watch.doubted_at))
 
     async def _attempt_in_silence(
         self, call: Call, source: CredentialSource, parse: Callable[[Reply], T], watch: CallWatch

@@ -72,7 +72,7 @@ class ErrorFeedback:
                 # That they were known before says nothing: a session may be revoked at any time.
                 if credentials is not watch.doubted:
                     watch.doubted, watch.doubted_at = credentials, sent_at
-                _raise_if_disabled(error, source.recognized_elsewhere(credentials, region, watch.doubted_at))
+                raise_if_disabled(error, source.recognized_elsewhere(credentials, region, watch.doubted_at))
             case AccessDeniedError() | NotEntitledError() if is_denial(error.code):
                 # Whether something is allowed is looked at once it is known who asks. A 403 without a code of
                 # AWS may be a proxy's, and one with another code is about the signature.
@@ -88,7 +88,7 @@ class ErrorFeedback:
             watch.window.silent()
 
 
-def _raise_if_disabled(error: CallError, known_elsewhere: bool) -> None:
+def raise_if_disabled(error: CallError, known_elsewhere: bool) -> None:
     """Raise RegionDisabledError where the credentials that a region does not know are good."""
     if known_elsewhere:
         raise RegionDisabledError(
