@@ -14,8 +14,10 @@ from poolcensus.simulator.latency import Latency
 from transport_lab import both_transports
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from census_lab import Lab
     from faults.conftest import Bench, ExactBut, Run, Serve, Start
     from poolcensus.model import TargetResult
     from poolcensus.snapshot import Snapshot
@@ -24,6 +26,18 @@ pytestmark = pytest.mark.usefixtures("transport")
 
 REGIONS = ("us-east-1", "eu-west-2")
 OPT_IN = ("us-east-1", "af-south-1")
+
+
+async def without_status(lab: Start, faults: Sequence[str], *, accounts: int, pools: int = 2) -> Lab:
+    """Accounts of which none tells which regions it has enabled."""
+    return await lab(
+        accounts=accounts,
+        pools_per_target=pools,
+        regions=OPT_IN,
+        faults=faults,
+        refuse_list_regions=True,
+        refuse_describe_regions=True,
+    )
 
 
 def _accounts(count: int) -> list[str]:
@@ -158,14 +172,7 @@ async def test_a_region_is_disabled_by_its_status_or_by_keys_that_work_elsewhere
 
 async def test_keys_that_were_known_before_are_asked_about_again(lab: Start) -> None:
     where = ("000000000003", "af-south-1")
-    here = await lab(
-        accounts=3,
-        pools_per_target=2,
-        regions=OPT_IN,
-        faults=[f"unrecognized,account={where[0]},region={where[1]}"],
-        refuse_list_regions=True,
-        refuse_describe_regions=True,
-    )
+    here = await without_status(lab, [f"unrecognized,account={where[0]},region={where[1]}"], accounts=3)
     # One call at a time: what the other region has answered, it has answered before.
     snapshot = await here.collect(concurrency=1)
     found = next(each for each in snapshot.targets() if (each.account_id, each.region) == where)
@@ -176,14 +183,7 @@ async def test_keys_that_were_known_before_are_asked_about_again(lab: Start) -> 
 
 async def test_a_region_is_disabled_where_pools_are_asked_for_that_no_other_region_has(lab: Start) -> None:
     where = ("000000000003", "af-south-1")
-    here = await lab(
-        accounts=3,
-        pools_per_target=2,
-        regions=OPT_IN,
-        faults=[f"unrecognized,account={where[0]},region={where[1]}"],
-        refuse_list_regions=True,
-        refuse_describe_regions=True,
-    )
+    here = await without_status(lab, [f"unrecognized,account={where[0]},region={where[1]}"], accounts=3)
     other = next(each for each in here.simulator.world.truth() if each.account_id != where[0] and each.pools)
     # One call at a time: what is known of the credentials was known before.
     snapshot = await here.collect(concurrency=1, pool_ids=(str(other.pools[0]["PoolId"]),))
@@ -193,13 +193,8 @@ async def test_a_region_is_disabled_where_pools_are_asked_for_that_no_other_regi
 
 
 async def test_where_no_region_that_is_always_on_answers_a_run_ends(lab: Start) -> None:
-    here = await lab(
-        accounts=8,
-        pools_per_target=2,
-        regions=OPT_IN,
-        faults=["reset,region=us-east-1,service=workspaces", "unrecognized,region=af-south-1"],
-        refuse_list_regions=True,
-        refuse_describe_regions=True,
+    here = await without_status(
+        lab, ["reset,region=us-east-1,service=workspaces", "unrecognized,region=af-south-1"], accounts=8
     )
     snapshot = await here.collect()
     assert snapshot.manifest.status is SnapshotStatus.PARTIAL
@@ -222,13 +217,8 @@ async def test_no_refusal_covers_a_target_of_which_a_page_has_been_read(
     lab: Start, exact_but: ExactBut, fault: str, says: str
 ) -> None:
     where = ("000000000003", "af-south-1")
-    here = await lab(
-        accounts=4,
-        pools_per_target=40,
-        regions=OPT_IN,
-        faults=[f"{fault},account={where[0]},region={where[1]},page=2"],
-        refuse_list_regions=True,
-        refuse_describe_regions=True,
+    here = await without_status(
+        lab, [f"{fault},account={where[0]},region={where[1]},page=2"], accounts=4, pools=40
     )
     snapshot = await here.collect()
     (found,) = snapshot.uncovered()
@@ -239,14 +229,7 @@ async def test_no_refusal_covers_a_target_of_which_a_page_has_been_read(
 
 
 async def test_keys_that_work_nowhere_say_nothing_of_the_region(lab: Start, exact_but: ExactBut) -> None:
-    here = await lab(
-        accounts=3,
-        pools_per_target=2,
-        regions=OPT_IN,
-        faults=["unrecognized,service=*,account=000000000003"],
-        refuse_list_regions=True,
-        refuse_describe_regions=True,
-    )
+    here = await without_status(lab, ["unrecognized,service=*,account=000000000003"], accounts=3)
     snapshot = await here.collect()
     exact_but(here, snapshot, [("000000000003", region) for region in OPT_IN])
     assert snapshot.manifest.outcomes == {Outcome.OK: 4, Outcome.ERROR: 2}

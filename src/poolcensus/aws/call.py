@@ -68,8 +68,8 @@ class CallWatch(msgspec.Struct):
     Both times are on the monotonic clock, in seconds. `window` is told whether calls are answered.
     `waits` says that a call waits for what does not answer or for its credentials, which is not the target's
     time. `may_be_off` says that the account has to enable the region, and does not tell whether it has.
-    `doubted` are the credentials of the call that a region did not know last, where it may be off, and
-    `doubted_at` is when the first such call with them was sent.
+    `doubted` are the last credentials that the region did not know, where it may be off, and `doubted_at` is
+    when the first call with them was sent.
     `before_call` is what `attempts` was when the present call began, where calls are observed.
     """
 
@@ -122,7 +122,7 @@ class CredentialSource(Protocol):
 
 
 class Confirmation(Protocol):
-    """What tells whether credentials are good that a region does not know."""
+    """Tells whether credentials that a region does not know are good."""
 
     async def seek(self, call: Call, source: CredentialSource) -> None:
         """Have the source note whether another region knows the credentials that it gives for the call."""

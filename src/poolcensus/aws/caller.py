@@ -23,7 +23,7 @@ _WAITS_FOR_THE_CHAIN = (1.0, 4.0)
 
 
 class Recognition:
-    """Credentials, and when the last call was sent that a service has known them by, for each region."""
+    """For each region, when the last call was sent whose credentials a service there knew."""
 
     def __init__(self) -> None:
         self._known: Credentials | None = None

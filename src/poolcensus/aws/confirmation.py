@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from poolcensus.aws.signing import Credentials
     from poolcensus.aws.transport.protocol import Reply
 
-# The target waits for it, and is called again afterwards, whatever comes of it.
+# The target waits for it; without an answer it is called again, and this after it.
 _BRIEF = Retrier(RetryPolicy(max_attempts=4, max_unrecognized=1, max_without_reply=2, longest_wait=2.0))
 
 

@@ -229,13 +229,13 @@ async def _address_of(
 @asynccontextmanager
 async def _new_folder() -> AsyncIterator[str]:
     """Yield a temporary folder, which goes even where the caller is cancelled."""
-    with anyio.CancelScope(shield=True):
-        path = await to_thread.run_sync(make_folder)
+    path = await to_thread.run_sync(make_folder)
     try:
         yield str(path)
     finally:
-        with anyio.CancelScope(shield=True):
-            await to_thread.run_sync(remove, path)
+        # What is left of it by then goes with the process.
+        with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
+            await to_thread.run_sync(remove, path, abandon_on_cancel=True)
 
 
 async def _start(cluster: Any) -> None:
