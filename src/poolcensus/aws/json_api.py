@@ -13,7 +13,7 @@ from poolcensus.format import codec
 from poolcensus.operations.operation import next_token
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Iterable, Mapping
 
     from poolcensus.aws.call import CredentialSource
     from poolcensus.aws.client import Channel
@@ -48,13 +48,24 @@ def json_object(reply: Reply, once: Mapping[str, bytes] = MappingProxyType({})) 
         raise bad_response(reply, f"the body is {codec.kind_of(value)}, not an object")
     if "__type" in value:
         raise bad_response(reply, "the body names an error, and the status none")
-    # Counting is cheap, and seldom finds more than one: inside of other objects the name may be there too.
-    if once and (_ESCAPE in reply.body or any(reply.body.count(name) > 1 for name in once.values())):
+    if once and _may_be_twice(reply.body, once.values()):
         names = codec.names(reply.body)
         for field in once:
             if names.count(field) > 1:
                 raise bad_response(reply, f'the body has "{field}" twice')
     return value
+
+
+def _may_be_twice(body: bytes, names: Iterable[bytes]) -> bool:
+    """Whether one of the names may be there twice: inside of other objects it may be there too."""
+    # From the end, since CPython takes three times as long to search from the start, or to count.
+    if body.rfind(_ESCAPE) >= 0:
+        return True
+    for name in names:
+        last = body.rfind(name)
+        if last > 0 and body.rfind(name, 0, last) >= 0:
+            return True
+    return False
 
 
 def bad_response(reply: Reply, why: str) -> BadResponseError:
