@@ -79,10 +79,10 @@ async def write(dest: Path, day: int, pools: int, per_target: int, compression: 
                 target, found, pages = Target(account, region), 0, 0
                 for page in pools_of(press, number, region, per_target // PAGE, day):
                     await writer.room()
-                    await writer.page(Page(target, pages + 1, started + timedelta(seconds=3), page))
+                    writer.page(Page(target, pages + 1, started + timedelta(seconds=3), page))
                     found, pages = found + len(page), pages + 1
                 result = TargetResult(account.id, account.name, region, Outcome.OK, found, pages)
-                await writer.done(result, target)
+                writer.done(result, target)
         await writer.publish(
             started_at=started,
             finished_at=started + timedelta(minutes=10),

@@ -82,8 +82,8 @@ async def write(dest: Path, day: int, accounts: int, pools: int, compression: Co
                 elif at < WITH_POOLS:
                     outcome, count = Outcome.OK, pools
                     await writer.room()
-                    await writer.page(Page(target, 1, moment, pools_of(press, number, region, pools, day)))
-                await writer.done(
+                    writer.page(Page(target, 1, moment, pools_of(press, number, region, pools, day)))
+                writer.done(
                     TargetResult(account.id, account.name, region, outcome, count, 1, ou_path=place), target
                 )
         await writer.publish(

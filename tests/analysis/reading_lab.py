@@ -52,10 +52,10 @@ def written(
         ):
             for target, has in content.items():
                 if isinstance(has, Outcome):
-                    await writer.done(result(target, has), target)
+                    writer.done(result(target, has), target)
                     continue
-                await writer.page(page(target, *has))
-                await writer.done(result(target, pools=len(has)), target)
+                writer.page(page(target, *has))
+                writer.done(result(target, pools=len(has)), target)
             ended = started + timedelta(seconds=4)
             await publish(writer, started_at=started, finished_at=ended, request=request)
 

@@ -112,8 +112,8 @@ async def _mixed(dest: Path, compression: Compression) -> Snapshot:
     ):
         for each in targets:
             ids = sorted(POOL_FIELDS, reverse=True)
-            await writer.page(page(each, *({**pool(one), **POOL_FIELDS[one]} for one in ids)))
-            await writer.done(result(each, pools=len(ids)), each)
+            writer.page(page(each, *({**pool(one), **POOL_FIELDS[one]} for one in ids)))
+            writer.done(result(each, pools=len(ids)), each)
         await publish(writer)
     return Snapshot.open(dest / ID)
 

@@ -171,8 +171,8 @@ def test_a_signal_in_the_middle_publishes_nothing(
 ) -> None:
     done = SnapshotWriter.done
 
-    async def interrupted(self: SnapshotWriter, *given: Any) -> None:
-        await done(self, *given)
+    def interrupted(self: SnapshotWriter, *given: Any) -> None:
+        done(self, *given)
         os.kill(os.getpid(), number)
 
     parts = shards(tmp_path, ONE, COVERED)

@@ -43,15 +43,17 @@ async def for_ever(_: object = None) -> None:
 
 
 class PlayedPages:
-    """A target of one call."""
+    """A target of so many calls."""
 
-    def __init__(self, read: Read) -> None:
+    def __init__(self, read: Read, calls: int) -> None:
         self._read = read
+        self._left = calls
         self.ended = False
 
     async def next(self) -> Page | None:
         page = await self._read()
-        self.ended = True
+        self._left -= 1
+        self.ended = not self._left
         return page
 
 
@@ -74,8 +76,10 @@ class Played:
         self.caller = Caller("999999999999", "arn:aws:iam::999999999999:user/u", "aws")
         self.results: list[TargetResult] = []
         self.done_calls: list[str] = []
-        self.slow_page: Callable[[], Awaitable[None]] = nothing
-        self.slow_done: Callable[[], Awaitable[None]] = nothing
+        self.calls_each = 1
+        self.slow_rooms: list[Callable[[], Awaitable[object]]] = []
+        self.on_page: Callable[[], None] = lambda: None
+        self.on_done: Callable[[], None] = lambda: None
         self.status: Callable[[], Awaitable[None]] = nothing
         self.restored: Callable[[Target], Awaitable[TargetResult | None]] | None = None
         self.overdue = anyio.Event()
@@ -108,24 +112,23 @@ class Played:
 
     def open(self, target: Target, source: object, watch: CallWatch) -> PlayedPages:
         watch.attempts += 1
-        return PlayedPages(self.reads[target.account.id])
+        return PlayedPages(self.reads[target.account.id], self.calls_each)
 
     def full(self) -> bool:
-        return False
+        return bool(self.slow_rooms)
 
     async def room(self) -> None:
-        pass
+        await self.slow_rooms.pop()()
 
-    async def page(self, page: Page) -> None:
-        await self.slow_page()
+    def page(self, page: Page) -> None:
+        self.on_page()
 
-    async def done(self, result: TargetResult, target: Target) -> None:
+    def done(self, result: TargetResult, target: Target) -> None:
         assert (result.account_id, result.region) == (target.account.id, target.region)
         self.done_calls.append(result.account_id)
         if result.account_id == TWO:
             self.overdue.set()
-        else:
-            await self.slow_done()
+        self.on_done()
         self.results.append(result)
 
     def has(self, target: Target) -> bool:
@@ -159,17 +162,30 @@ async def one_page() -> Page | None:
 
 async def test_the_time_of_a_slow_destination_is_not_the_targets() -> None:
     played = Played({ONE: one_page, TWO: for_ever})
-    played.slow_page = played.overdue.wait
+    played.slow_rooms = [played.overdue.wait]
     results = await played.run()
     assert (results[ONE].outcome, results[ONE].pools) == (Outcome.OK, 1)
     assert results[TWO].outcome is Outcome.TIMED_OUT
 
 
-async def test_a_result_is_handed_over_once_however_long_that_takes() -> None:
-    played = Played({ONE: nothing, TWO: for_ever})
-    played.slow_done = played.overdue.wait
-    results = await played.run()
-    assert results[ONE].outcome is Outcome.EMPTY
+async def test_no_call_is_made_while_the_sink_is_full() -> None:
+    """Neither a target's first, nor one after a page that has filled the sink."""
+    steps: list[str] = []
+
+    async def read() -> Page | None:
+        steps.append("call")
+        return await one_page()
+
+    async def room() -> None:
+        await anyio.lowlevel.checkpoint()
+        steps.append("room")
+
+    played = Played({ONE: read})
+    played.calls_each = 3
+    played.slow_rooms = [room]
+    played.on_page = lambda: played.slow_rooms.append(room)
+    await played.run(timeout=10)
+    assert steps == ["room", "call", "room", "call", "room", "call"]
 
 
 async def test_what_is_restored_is_not_cut_off_by_the_targets_time() -> None:
@@ -230,9 +246,6 @@ async def test_regions_that_are_always_on_do_not_wait_for_what_the_account_says_
     played = Played({ONE: one_page}, RegionChoice((ON,), (OPT_IN,)))
     one_is_done = anyio.Event()
 
-    async def note() -> None:
-        one_is_done.set()
-
-    played.slow_done, played.status = note, one_is_done.wait
+    played.on_done, played.status = one_is_done.set, one_is_done.wait
     await played.run(timeout=10)
     assert [each.region for each in played.results] == [ON, OPT_IN]

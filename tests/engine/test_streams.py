@@ -67,7 +67,7 @@ class Run:
 
     async def __call__(self, outlet: Outlet[int]) -> None:
         try:
-            await outlet.put((1,))
+            await outlet.send((1,))
             await self._then(outlet)
         finally:
             self.thread = threading.current_thread()
@@ -84,7 +84,7 @@ async def waits(outlet: Outlet[int]) -> None:
 
 async def puts(outlet: Outlet[int]) -> None:
     while True:
-        await outlet.put((2,))
+        await outlet.send((2,))
 
 
 @anywhere

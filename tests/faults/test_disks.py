@@ -35,8 +35,8 @@ FILLING = f"""
                 for number in range(40):
                     of = target(number)
                     # The large ones wait in the spill file, which has to find room as well.
-                    await writer.page(page(of, pool(f"wspool-{{number:09}}", 50_000 if number % 4 else 500)))
-                    await writer.done(result(of, pools=1), of)
+                    writer.page(page(of, pool(f"wspool-{{number:09}}", 50_000 if number % 4 else 500)))
+                    writer.done(result(of, pools=1), of)
                 await publish(writer)
 
     def attempt(dest):

@@ -115,12 +115,12 @@ async def fill(writer: SnapshotWriter, content: Mapping[Target, Sequence[str] | 
     """Pools in pages of two for the targets that list them, else the outcome."""
     for each, has in content.items():
         if isinstance(has, Outcome):
-            await writer.done(result(each, has), each)
+            writer.done(result(each, has), each)
             continue
         pages = [has[start : start + 2] for start in range(0, len(has), 2)]
         for number, ids in enumerate(pages, 1):
-            await writer.page(page(each, *map(pool, ids), number=number))
-        await writer.done(result(each, pools=len(has), pages=len(pages)), each)
+            writer.page(page(each, *map(pool, ids), number=number))
+        writer.done(result(each, pools=len(has), pages=len(pages)), each)
 
 
 async def commit(draft: Draft, manifest: bytes) -> None:

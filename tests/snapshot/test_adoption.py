@@ -35,6 +35,9 @@ class Puts:
     def __init__(self) -> None:
         self.open: set[Target] = set()
 
+    async def room(self) -> None:
+        pass
+
     async def records(self, target: Target, data: bytes) -> None:
         assert data
         self.open.add(target)
@@ -45,7 +48,7 @@ class Puts:
     def forget(self, target: Target) -> None:
         self.open.discard(target)
 
-    async def done(self, _: TargetResult, target: Target) -> None:
+    def done(self, _: TargetResult, target: Target) -> None:
         self.open.discard(target)
 
 

@@ -96,7 +96,7 @@ async def interrupt(
         ):
             await fill(writer, content)
             half = target(7)
-            await writer.page(page(half, pool("wspool-000000099")))
+            writer.page(page(half, pool("wspool-000000099")))
             raise why
 
 
@@ -118,7 +118,7 @@ async def going_on(
                 found = await interrupted.restore(each, writer)
                 if found is not None:
                     restored[each] = found
-                    await writer.done(found, each)
+                    writer.done(found, each)
             yield writer, restored
 
 
@@ -152,7 +152,7 @@ async def test_a_run_that_goes_on_has_what_the_first_one_finished(
         assert list(restored) == FINISHED
         assert restored[target(1)] == written(target(1), pools=3, pages=2)
         for each in (target(2), target(7)):
-            await writer.done(result(each, Outcome.EMPTY), each)
+            writer.done(result(each, Outcome.EMPTY), each)
         await publish(writer)
     snapshot = Snapshot.open(snapshot_id, tmp_path)
     assert not verify(snapshot)
@@ -173,7 +173,7 @@ async def test_a_run_that_is_interrupted_again_loses_nothing(tmp_path: Path, sna
     with pytest.raises(StoppedError):
         async with going_on(tmp_path) as (writer, restored):
             assert list(restored) == FINISHED
-            await writer.done(result(target(2), Outcome.EMPTY), target(2))
+            writer.done(result(target(2), Outcome.EMPTY), target(2))
             raise StoppedError
     # Killed while it was still taking over: only the first journal has everything.
     with draft_of(tmp_path).joinpath("journal").open("r+b") as journal:

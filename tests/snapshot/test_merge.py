@@ -121,11 +121,11 @@ async def test_any_split_of_any_records_is_joined_again(
                     for number, name in enumerate(names)
                 ]
                 if found:
-                    await writer.page(Page(of, 1, RECEIVED, tuple(found)))
+                    writer.page(Page(of, 1, RECEIVED, tuple(found)))
                 outcome = Outcome.OK if found else Outcome.EMPTY
                 line = replace(result(of, outcome, pools=len(found)), ou_path=of.account.ou_path,
                                account_tags=of.account.tags)  # fmt: skip
-                await writer.done(line, of)
+                writer.done(line, of)
             await publish(writer, shard=Shard(index, count, DIGEST))
         parts.append(folder / str(index))
     merged = await merge(parts, folder / "all")

@@ -37,7 +37,7 @@ from snapshot.making import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable
+    from collections.abc import Iterable
 
     from poolcensus.model import Target
     from poolcensus.storage.base import Piece
@@ -86,27 +86,6 @@ class MemoryDraft(Draft):
         return bytes(self.files[name].data).decode().splitlines()
 
 
-def finishes_at_once(call: Coroutine[object, object, object]) -> bool:
-    """Whether a coroutine ends without giving way to the event loop."""
-    try:
-        call.send(None)
-    except StopIteration:
-        return True
-    call.close()
-    return False
-
-
-async def test_a_small_target_never_gives_way_to_the_event_loop(tmp_path: Path) -> None:
-    async with (
-        FolderStore(tmp_path) as store,
-        SnapshotWriter(await store.draft(ID), partition="aws", operation=POOLS) as writer,
-    ):
-        for number in range(200):
-            of = target(number)
-            assert finishes_at_once(writer.page(page(of, *(pool(f"wspool-{n:09}", 300) for n in range(20)))))
-            assert finishes_at_once(writer.done(result(of, pools=20), of))
-
-
 async def test_the_snapshot_holds_what_was_done_and_counts_it(tmp_path: Path) -> None:
     content = {**SOME, target(3): Outcome.ACCESS_DENIED, target(4): Outcome.REGION_DISABLED}
     snapshot = await make(tmp_path, content=content)
@@ -152,17 +131,17 @@ def test_targets_in_any_interleaving_come_out_whole_and_together(
         ids: list[str] = []
         for number in range(1, chance.randint(1, 6)):
             new = [f"wspool-{number}-{n}" for n in range(chance.randint(0, 5))]
-            await writer.page(page(of, *(pool(i, chance.randint(0, 400)) for i in new), number=number))
+            writer.page(page(of, *(pool(i, chance.randint(0, 400)) for i in new), number=number))
             ids += new
             for _ in range(chance.randint(0, 3)):
                 await anyio.lowlevel.checkpoint()
         if chance.random() < 0.3:
-            await writer.done(result(of, Outcome.TIMED_OUT), of)
+            writer.done(result(of, Outcome.TIMED_OUT), of)
         elif ids:
-            await writer.done(result(of, pools=len(ids)), of)
+            writer.done(result(of, pools=len(ids)), of)
             expected[of] = ids
         else:
-            await writer.done(result(of, Outcome.EMPTY), of)
+            writer.done(result(of, Outcome.EMPTY), of)
 
     async def run() -> None:
         with TemporaryDirectory() as folder:
@@ -199,23 +178,23 @@ async def test_a_second_end_and_a_page_after_it_are_errors(tmp_path: Path) -> No
     draft = MemoryDraft(tmp_path)
     of = target()
     async with SnapshotWriter(draft, partition="aws", operation=POOLS) as writer:
-        await writer.page(page(of, pool("wspool-1")))
-        await writer.done(result(of, pools=1), of)
+        writer.page(page(of, pool("wspool-1")))
+        writer.done(result(of, pools=1), of)
         with pytest.raises(RuntimeError, match="done before"):
-            await writer.done(result(of, pools=1), of)
+            writer.done(result(of, pools=1), of)
         with pytest.raises(RuntimeError, match="after the end"):
-            await writer.page(page(of, pool("wspool-2")))
-        await writer.page(page(target(1, "eu-west-1"), pool("wspool-1")))
+            writer.page(page(of, pool("wspool-2")))
+        writer.page(page(target(1, "eu-west-1"), pool("wspool-1")))
         with pytest.raises(RuntimeError, match="not done"):
             await publish(writer)
-        await writer.done(result(target(1, "eu-west-1"), pools=1), target(1, "eu-west-1"))
+        writer.done(result(target(1, "eu-west-1"), pools=1), target(1, "eu-west-1"))
         manifest = await publish(writer)
         with pytest.raises(RuntimeError, match="already"):
             await publish(writer)
         with pytest.raises(RuntimeError, match="after the end"):
-            await writer.page(page(target(5), pool("wspool-2")))
+            writer.page(page(target(5), pool("wspool-2")))
         with pytest.raises(RuntimeError, match="was done"):
-            await writer.done(result(target(5)), target(5))
+            writer.done(result(target(5)), target(5))
     assert manifest.totals.pools == len(draft.lines()) == 2
     assert draft.ended == ["commit"]
 
@@ -226,21 +205,21 @@ async def test_a_second_end_and_a_page_after_it_are_errors(tmp_path: Path) -> No
 async def test_a_result_that_does_not_fit_its_pages_is_an_error(outcome: Outcome, said: int) -> None:
     of = target()
     async with SnapshotWriter(MemoryDraft(), partition="aws", operation=POOLS) as writer:
-        await writer.page(page(of, pool("wspool-1")))
+        writer.page(page(of, pool("wspool-1")))
         with pytest.raises(RuntimeError, match="pools"):
-            await writer.done(result(of, outcome, pools=said), of)
+            writer.done(result(of, outcome, pools=said), of)
         with pytest.raises(RuntimeError, match="came for"):
-            await writer.done(result(of, pools=1), target(2))
+            writer.done(result(of, pools=1), target(2))
 
 
 async def test_a_pool_that_is_no_json_fails_its_target_only(tmp_path: Path) -> None:
     draft = MemoryDraft(tmp_path)
     async with SnapshotWriter(draft, partition="aws", operation=POOLS) as writer:
         of = target(1)
-        await writer.page(page(of, pool("wspool-1")))
+        writer.page(page(of, pool("wspool-1")))
         with pytest.raises(BadResponseError, match="can't be written"):
-            await writer.page(Page(of, 2, RECEIVED, ({"PoolId": object()},)))  # type: ignore[dict-item]
-        await writer.done(result(of, Outcome.BAD_RESPONSE), of)
+            writer.page(Page(of, 2, RECEIVED, ({"PoolId": object()},)))  # type: ignore[dict-item]
+        writer.done(result(of, Outcome.BAD_RESPONSE), of)
         await fill(writer, {target(2): ["wspool-2"]})
         await publish(writer)
     assert [json.loads(line)["pool"]["PoolId"] for line in draft.lines()] == ["wspool-2"]
@@ -266,8 +245,9 @@ async def test_callers_wait_for_a_slow_destination_and_what_waits_is_bounded() -
         nonlocal taken
         for number in range(first, first + 100):
             of = target(number)
-            await writer.page(page(of, pool("wspool-1", 1000)))
-            await writer.done(result(of, pools=1), of)
+            await writer.room()
+            writer.page(page(of, pool("wspool-1", 1000)))
+            writer.done(result(of, pools=1), of)
             taken += 1
 
     async with SnapshotWriter(draft, partition="aws", operation=POOLS, queue_bytes=queue) as writer:
@@ -283,31 +263,23 @@ async def test_callers_wait_for_a_slow_destination_and_what_waits_is_bounded() -
     assert len(draft.lines()) == 5000
 
 
-async def test_a_call_that_is_cancelled_while_it_waits_had_no_effect() -> None:
+async def test_what_is_full_takes_all_the_same() -> None:
     draft = MemoryDraft()
     draft.gate = anyio.Event()
     async with SnapshotWriter(draft, partition="aws", operation=POOLS, queue_bytes=5000) as writer:
         first, second = target(1), target(2)
-        await writer.page(page(second, pool("wspool-1")))
-        await writer.page(page(first, *(pool(f"wspool-{n}", 1000) for n in range(20))))
-        await writer.done(result(first, pools=20), first)
-        for call in (
-            writer.page(page(second, pool("wspool-2"), number=2)),
-            writer.done(result(second, pools=1), second),
-        ):
-            async with anyio.create_task_group() as tasks:
-
-                async def wait(call: Coroutine[object, object, None] = call) -> None:
-                    await call
-
-                tasks.start_soon(wait)
-                await anyio.wait_all_tasks_blocked()
-                tasks.cancel_scope.cancel()
+        writer.page(page(second, pool("wspool-1")))
+        writer.page(page(first, *(pool(f"wspool-{n}", 1000) for n in range(20))))
+        writer.done(result(first, pools=20), first)
+        assert writer.full()
+        writer.page(page(second, pool("wspool-2"), number=2))
+        writer.done(result(second, pools=2, pages=2), second)
         draft.gate.set()
-        await writer.done(result(second, Outcome.TIMED_OUT), second)
+        await writer.room()
+        assert not writer.full()
         manifest = await publish(writer)
-    assert manifest.outcomes == {Outcome.OK: 1, Outcome.TIMED_OUT: 1}
-    assert len(draft.lines()) == 20
+    assert manifest.outcomes == {Outcome.OK: 2}
+    assert len(draft.lines()) == 22
     assert len(draft.lines("targets.ndjson")) == 2
 
 
@@ -320,7 +292,8 @@ async def test_a_destination_that_fails_ends_everyone_who_waits_and_all_later_ca
         of = target(number)
         try:
             while True:
-                await writer.page(page(of, pool("wspool-1", 3000)))
+                await writer.room()
+                writer.page(page(of, pool("wspool-1", 3000)))
         except DestinationError as error:
             ended.append(str(error))
 
@@ -332,14 +305,14 @@ async def test_a_destination_that_fails_ends_everyone_who_waits_and_all_later_ca
                 for number in range(10):
                     tasks.start_soon(write, number)
                 of = target(20)
-                await writer.page(page(of, pool("wspool-1", 6000)))
-                await writer.done(result(of, pools=1), of)
+                writer.page(page(of, pool("wspool-1", 6000)))
+                writer.done(result(of, pools=1), of)
                 await anyio.wait_all_tasks_blocked()
                 draft.failure = "the device is on fire"
                 draft.gate.set()
             assert ended == ["the device is on fire"] * 10
             with pytest.raises(DestinationError):
-                await writer.done(result(target(1), Outcome.ERROR), target(1))
+                writer.done(result(target(1), Outcome.ERROR), target(1))
             for held in list(writer._open):
                 del writer._open[held]
             await publish(writer)
@@ -360,8 +333,8 @@ async def test_a_mistake_while_writing_publishes_nothing() -> None:
     with pytest.RaisesGroup(pytest.RaisesExc(RuntimeError, match="a mistake")):
         async with SnapshotWriter(draft, partition="aws", operation=POOLS) as writer:
             of = target(1)
-            await writer.page(page(of, pool("wspool-1", 100)))
-            await writer.done(result(of, pools=1), of)
+            writer.page(page(of, pool("wspool-1", 100)))
+            writer.done(result(of, pools=1), of)
             await publish(writer)
     assert draft.ended == ["abort"]
 
@@ -413,12 +386,13 @@ async def test_an_abort_wakes_those_who_wait() -> None:
         anyio.create_task_group() as tasks,
     ):
         of = target(1)
-        await writer.page(page(of, pool("wspool-1", 10_000)))
-        await writer.done(result(of, pools=1), of)
+        writer.page(page(of, pool("wspool-1", 10_000)))
+        writer.done(result(of, pools=1), of)
 
         async def wait() -> None:
+            await writer.room()
             with pytest.raises(RuntimeError, match="after the end"):
-                await writer.page(page(target(2), pool("wspool-2")))
+                writer.page(page(target(2), pool("wspool-2")))
 
         tasks.start_soon(wait)
         await anyio.wait_all_tasks_blocked()
@@ -458,11 +432,13 @@ async def test_many_large_open_targets_need_little_memory_and_few_descriptors(tm
         ):
             for number in range(40):
                 for of in targets:
-                    await writer.page(page(of, *pools, number=number))
+                    await writer.room()
+                    writer.page(page(of, *pools, number=number))
             # The lock, two data files, the spill file.
             assert len(descriptors()) == before + 4
             for of in targets:
-                await writer.done(result(of, pools=1000, pages=40), of)
+                await writer.room()
+                writer.done(result(of, pools=1000, pages=40), of)
             await publish(writer)
         _, peak = tracemalloc.get_traced_memory()
     finally:
@@ -480,9 +456,10 @@ async def test_the_spill_file_is_used_again(tmp_path: Path) -> None:
         for number in range(300):
             of = target(number)
             for at in range(10):
-                await writer.page(page(of, pool(f"wspool-{at}", 1000), number=at))
+                await writer.room()
+                writer.page(page(of, pool(f"wspool-{at}", 1000), number=at))
             outcome = Outcome.OK if number % 2 else Outcome.ERROR
-            await writer.done(result(of, outcome, pools=10 if outcome is Outcome.OK else 0, pages=10), of)
+            writer.done(result(of, outcome, pools=10 if outcome is Outcome.OK else 0, pages=10), of)
         await publish(writer)
         assert writer._spill.blocks < 80
     assert len(draft.lines()) == 1500

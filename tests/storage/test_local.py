@@ -431,8 +431,8 @@ def test_a_file_that_may_not_grow_ends_the_run_and_leaves_the_former_snapshot(tm
                 async with writing as writer:
                     for number in range(100):
                         of = target(number)
-                        await writer.page(page(of, pool(f"wspool-{{number:09}}", 10_000)))
-                        await writer.done(result(of, pools=1), of)
+                        writer.page(page(of, pool(f"wspool-{{number:09}}", 10_000)))
+                        writer.done(result(of, pools=1), of)
                     await publish(writer)
 
         try:
@@ -608,7 +608,7 @@ async def test_a_cancelled_writer_leaves_no_draft_and_no_descriptor(tmp_path: Pa
             ) as writer,
         ):
             for number in range(50):
-                await writer.page(page(target(), pool(f"wspool-{number:09}", 1000), number=number))
+                writer.page(page(target(), pool(f"wspool-{number:09}", 1000), number=number))
                 if number == 40:
                     scope.cancel()
     assert scope.cancelled_caught

@@ -30,8 +30,8 @@ async def census(stream: BinaryIO, pools: int = 1000) -> None:
     ):
         for number in range(pools):
             of = target(number)
-            await writer.page(page(of, pool(f"wspool-{number:09}", 1000)))
-            await writer.done(result(of, pools=1), of)
+            writer.page(page(of, pool(f"wspool-{number:09}", 1000)))
+            writer.done(result(of, pools=1), of)
         await publish(writer)
 
 
@@ -43,8 +43,8 @@ async def test_only_records_of_targets_that_ended_well_are_written() -> None:
     ):
         await fill(writer, SOME)
         failed = target(7)
-        await writer.page(page(failed, pool("wspool-lost")))
-        await writer.done(result(failed, Outcome.THROTTLED), failed)
+        writer.page(page(failed, pool("wspool-lost")))
+        writer.done(result(failed, Outcome.THROTTLED), failed)
         manifest = await publish(writer)
     records = [Schema(POOLS).decode_record(line)[1] for line in stream.getvalue().splitlines()]
     assert [record.account_id[-1] for record in records] == ["1", "1", "2"]

@@ -247,7 +247,7 @@ class Census:
                 with naming(opened.name):
                     async with aclosing(opened.listing.accounts()) as batches:
                         async for accounts in batches:
-                            await outlet.put(
+                            await outlet.send(
                                 tuple(
                                     Target(account, region)
                                     for account in accounts

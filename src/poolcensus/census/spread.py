@@ -169,7 +169,7 @@ class SpreadEngine:
             if result is None:
                 left.append(region)
                 continue
-            await self._done(result, target)
+            self._done(result, target)
             self._parts = replace(
                 self._parts,
                 requests=self._parts.requests + result.attempts,
@@ -239,8 +239,8 @@ class SpreadEngine:
             if (result.account_id, result.region) not in expected:
                 raise SnapshotError(f"account {result.account_id} in {result.region} was not asked for")
 
-        async def done(result: TargetResult, target: Target) -> None:
-            await self._done(deadlines.of_whole_run(result, self._settings.deadline), target)
+        def done(result: TargetResult, target: Target) -> None:
+            self._done(deadlines.of_whole_run(result, self._settings.deadline), target)
             expected.discard((result.account_id, result.region))
 
         await adopt(part, self._spread.snapshot_id, self._spread.writer, done, claim)
@@ -249,8 +249,8 @@ class SpreadEngine:
             raise SnapshotError(f"account {account_id} in {region} is missing")
         self._parts = total_of([self._parts, part.manifest.totals])
 
-    async def _done(self, result: TargetResult, target: Target) -> None:
-        await self._sink.done(result, target)
+    def _done(self, result: TargetResult, target: Target) -> None:
+        self._sink.done(result, target)
         self._pools += result.pools
         self._pages += result.pages
         self.outcomes[result.outcome] += 1
@@ -302,6 +302,7 @@ class SpreadEngine:
             account = target.account
             if self._ended.has(account.id, target.region):
                 continue
+            await self._sink.room()
             result = TargetResult(
                 account_id=account.id,
                 account_name=account.name,
@@ -320,7 +321,7 @@ class SpreadEngine:
                 account_tags=account.tags,
                 organization=account.organization,
             )
-            await self._done(result, target)
+            self._done(result, target)
 
     async def _end_at_deadline(self, seconds: float) -> None:
         if not self._listed:

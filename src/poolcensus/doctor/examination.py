@@ -98,10 +98,10 @@ class _Named:
         self._outlet = outlet
         self._name = name
 
-    async def put(self, findings: tuple[Finding, ...]) -> None:
+    async def send(self, findings: tuple[Finding, ...]) -> None:
         if self._name is not None:
             findings = tuple(replace(each, organization=self._name) for each in findings)
-        await self._outlet.put(findings)
+        await self._outlet.send(findings)
 
 
 class _Examination:
@@ -143,7 +143,7 @@ class _Examination:
                 found = await self._common_destination(stack)
             else:
                 found = await check_destination(self._settings, session, caller)
-            await outlet.put((found,))
+            await outlet.send((found,))
 
     async def _common_destination(self, stack: AsyncExitStack) -> Finding:
         """Return whether the snapshot of several Organizations could be written.
@@ -185,11 +185,11 @@ class _Examination:
         except SettingsError:
             raise
         except FatalError as error:
-            await outlet.put((caller_unknown(error), *_not_tried(*_SKIPPED)))
+            await outlet.send((caller_unknown(error), *_not_tried(*_SKIPPED)))
             # Which accounts there are can't be told.
             self._known |= self._wanted
             return None
-        await outlet.put((caller_known(opened.aws.caller),))
+        await outlet.send((caller_known(opened.aws.caller),))
         return opened
 
     async def _accounts(self, opened: Opened, settings: Settings, outlet: _Named) -> None:
@@ -200,7 +200,7 @@ class _Examination:
         except SettingsError:
             raise
         except FatalError as error:
-            await outlet.put((accounts_unknown(error, caller),))
+            await outlet.send((accounts_unknown(error, caller),))
             self._known |= self._wanted
             # What can be tried all the same: those that are named, or the caller's own. Of several
             # Organizations none can be told to be the one that they are of.
@@ -214,9 +214,9 @@ class _Examination:
                 looked_at=len(chosen),
                 accounts=len(listed),
             )
-            await outlet.put((found, *self._left_out(opened)))
+            await outlet.send((found, *self._left_out(opened)))
         if not chosen:
-            await outlet.put(_not_tried(Check.ROLE, Check.OPERATION, Check.REGION_STATUS))
+            await outlet.send(_not_tried(Check.ROLE, Check.OPERATION, Check.REGION_STATUS))
             return
         await self._targets(opened, settings, tuple(chosen), outlet)
 
@@ -228,14 +228,14 @@ class _Examination:
             try:
                 observed = await observe(opened, settings, chosen)
             except HubRoleError as error:
-                await outlet.put((hub_finding(aws, error),))
+                await outlet.send((hub_finding(aws, error),))
                 # Those that need no role need no hub role either.
                 rest = tuple(each for each in chosen if not needs_role(aws, each.id))
                 observed = await observe(opened, settings, rest)
-            await outlet.put(await role_findings(aws, observed))
+            await outlet.send(await role_findings(aws, observed))
         except FatalError as error:
             # The census would end there, whatever the accounts allow.
-            await outlet.put(
+            await outlet.send(
                 (
                     Finding(
                         check=Check.OPERATION,
@@ -250,11 +250,11 @@ class _Examination:
             return
         opt_in = frozenset(opened.regions.opt_in)
         for each in observed:
-            await outlet.put(
+            await outlet.send(
                 tuple(operation_findings(each, self._who(opened, each.account.id), self._operation, opt_in))
             )
         for each in observed:
-            await outlet.put(tuple(region_status_findings(each, self._who(opened, each.account.id), opt_in)))
+            await outlet.send(tuple(region_status_findings(each, self._who(opened, each.account.id), opt_in)))
 
     def _choose(self, listed: list[Account], opened: Opened) -> list[Account]:
         if self._every_account:

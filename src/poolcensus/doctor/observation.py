@@ -54,10 +54,10 @@ class _Observer:
     async def room(self) -> None:
         pass
 
-    async def page(self, page: Page) -> None:
+    def page(self, page: Page) -> None:
         pass
 
-    async def done(self, result: TargetResult, target: Target) -> None:
+    def done(self, result: TargetResult, target: Target) -> None:
         seen = self.observed[target.account.id]
         seen.results.append(result)
         # Before the account is forgotten, with its last target.

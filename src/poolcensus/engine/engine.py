@@ -13,7 +13,7 @@ import anyio
 
 from poolcensus.aws.call import CallWatch
 from poolcensus.engine import deadlines
-from poolcensus.engine.open_target import HandingOver, OpenTarget
+from poolcensus.engine.open_target import OpenTarget
 from poolcensus.engine.schedule import Schedule
 from poolcensus.errors import CallError, FatalError, first_reason_raised
 from poolcensus.flow.concurrency import Window
@@ -264,13 +264,12 @@ class Engine:
                         result = await self._result_of(opened)
                     else:
                         result = await self._in_span(opened, tracing)
-                    opened.ended = True
                     if scope.cancel_called:
                         break
-                    await self._end(opened, result)
+                    self._end(opened, result)
                     opened = self._open_following()
             if opened is not None:
-                await self._end(opened, result or self._overdue(opened))
+                self._end(opened, result or self._overdue(opened))
                 opened = self._open_following()
 
     async def _in_span(self, opened: OpenTarget, tracing: Tracing) -> TargetResult:
@@ -288,8 +287,11 @@ class Engine:
 
     async def _result_of(self, opened: OpenTarget) -> TargetResult:
         target = opened.target
+        # A page that has been read and can't be put down takes more memory than a call not made.
+        if self._sink.full():
+            await self._room_for(opened)
         if self._former is not None:
-            with HandingOver(opened, self._work_in_hand):
+            with opened.waiting(self._work_in_hand):
                 former = await self._former.restore(target)
             if former is not None:
                 self._restored_requests += former.attempts
@@ -323,18 +325,20 @@ class Engine:
         target = opened.target
         source = self._aws.broker.source(target.account.id)
         pages = self._aws.reader.open(target, source, opened.watch)
-        while not pages.ended:
-            # A page that has been read and can't be put down takes more memory than a call not made.
-            if self._sink.full():
-                with HandingOver(opened, self._work_in_hand):
-                    await self._sink.room()
+        while True:
             page = await pages.next()
-            if page is None:
-                continue
-            opened.pages += 1
-            opened.pools += len(page.pools)
-            with HandingOver(opened, self._work_in_hand):
-                await self._sink.page(page)
+            if page is not None:
+                opened.pages += 1
+                opened.pools += len(page.pools)
+                self._sink.page(page)
+            if pages.ended:
+                return
+            if self._sink.full():
+                await self._room_for(opened)
+
+    async def _room_for(self, opened: OpenTarget) -> None:
+        with opened.waiting(self._work_in_hand):
+            await self._sink.room()
 
     def _result(
         self,
@@ -365,10 +369,9 @@ class Engine:
             organization=account.organization,
         )
 
-    async def _end(self, opened: OpenTarget, result: TargetResult) -> None:
+    def _end(self, opened: OpenTarget, result: TargetResult) -> None:
         target = opened.target
-        with self._work_in_hand:
-            await self._sink.done(result, target)
+        self._sink.done(result, target)
         self._open.remove(opened)
         self._done += 1
         self._pools += result.pools
@@ -383,10 +386,12 @@ class Engine:
             self._count_unfinished()
             raise FatalError(f"the deadline of {seconds:g} s passed before all accounts were listed")
         for opened in list(self._open):
-            await self._end(opened, self._late(opened, Outcome.TIMED_OUT, seconds))
+            self._end(opened, self._late(opened, Outcome.TIMED_OUT, seconds))
         for target in self._schedule.rest():
+            if self._sink.full():
+                await self._sink.room()
             opened = self._opened(target)
-            await self._end(opened, self._late(opened, Outcome.CANCELLED, seconds))
+            self._end(opened, self._late(opened, Outcome.CANCELLED, seconds))
 
     def _late(self, opened: OpenTarget, outcome: Outcome, seconds: float) -> TargetResult:
         message = deadlines.message(seconds, outcome)

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 class Sink(Protocol):
     """Where a run puts what it sees.
 
-    The pages of a target come in order, one at a time, and then exactly one result. A sink that is full
-    makes its caller wait; a call that is cancelled while it waits must have had no effect, so that a target
-    is either open or done. What a sink raises ends the run.
+    The pages of a target come in order, one at a time, and then exactly one result. All are taken at once,
+    even where the sink is full: whoever makes calls waits for room before the next one. So no target is ever
+    half done. What a sink raises ends the run, but for the CallError of a page, which ends its target.
     """
 
     def full(self) -> bool:
@@ -27,10 +27,10 @@ class Sink(Protocol):
     async def room(self) -> None:
         """Wait until it is not full."""
 
-    async def page(self, page: Page) -> None:
+    def page(self, page: Page) -> None:
         """Take one page of a target that is still being read."""
 
-    async def done(self, result: TargetResult, target: Target) -> None:
+    def done(self, result: TargetResult, target: Target) -> None:
         """Take a target's end: its pages count if the outcome is `ok`, and are void otherwise."""
 
 

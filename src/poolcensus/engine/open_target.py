@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import msgspec
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import anyio
 
     from poolcensus.aws.call import CallWatch
@@ -18,42 +21,30 @@ if TYPE_CHECKING:
 class OpenTarget(msgspec.Struct, eq=False):
     """A target on its way. It is equal to itself alone: targets would be compared by their accounts.
 
-    `scope` is None until its task has begun. `handing_over` says that its pages or its result are being taken
-    by the sink, which is not to be cancelled when its time is over.
+    `scope` is None until its task has begun. `in_other_hands` says that the time that passes is not the
+    target's, whose task is then not to be cancelled for it.
     """
 
     target: Target
     watch: CallWatch
     scope: anyio.CancelScope | None = None
-    handing_over: bool = False
-    ended: bool = False
+    waits: bool = False
     pages: int = 0
     pools: int = 0
 
     @property
     def in_other_hands(self) -> bool:
         """Whether the time that passes is not the target's."""
-        return self.ended or self.handing_over or self.watch.waits
+        return self.waits or self.watch.waits
 
-
-class HandingOver:
-    """Counts the time that a block lasts as the reader's or the disk's, and not as the target's.
-
-    A class, since every page has one: a generator would cost twice as much.
-    """
-
-    __slots__ = ("_opened", "_since", "_work")
-
-    def __init__(self, opened: OpenTarget, work: Work) -> None:
-        self._opened = opened
-        self._work = work
-
-    def __enter__(self) -> None:
-        self._since = time.monotonic()
-        self._opened.handing_over = True
-        self._work.count += 1
-
-    def __exit__(self, *_: object) -> None:
-        self._work.count -= 1
-        self._opened.handing_over = False
-        self._opened.watch.deadline += time.monotonic() - self._since
+    @contextmanager
+    def waiting(self, work: Work) -> Iterator[None]:
+        """Count the time that the block lasts as the reader's or the disk's. It is work all the same."""
+        since = time.monotonic()
+        self.waits = True
+        try:
+            with work:
+                yield
+        finally:
+            self.waits = False
+            self.watch.deadline += time.monotonic() - since

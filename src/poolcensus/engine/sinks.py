@@ -64,8 +64,8 @@ class ResultRecorder:
         self._known_gaps = known_gaps
         self.page, self.full, self.room = sink.page, sink.full, sink.room
 
-    async def done(self, result: TargetResult, target: Target) -> None:
-        await self._sink.done(result, target)
+    def done(self, result: TargetResult, target: Target) -> None:
+        self._sink.done(result, target)
         expected = self._known_gaps.take(result)
         if result.outcome is Outcome.NOT_ENTITLED:
             self._closed.add(result)
@@ -81,25 +81,25 @@ class _StreamSink(Generic[T]):
         self._outlet = outlet
         self.full, self.room = outlet.full, outlet.room
 
-    async def done(self, result: TargetResult, target: Target) -> None:
+    def done(self, result: TargetResult, target: Target) -> None:
         pass
 
 
 class PageSink(_StreamSink[Page]):
     """Hands over pages as they are."""
 
-    async def page(self, page: Page) -> None:
-        await self._outlet.put((page,))
+    def page(self, page: Page) -> None:
+        self._outlet.put((page,))
 
 
 class EventSink(_StreamSink["Page | TargetResult"]):
     """Hands over pages as they are, and each target's result after its last page."""
 
-    async def page(self, page: Page) -> None:
-        await self._outlet.put((page,))
+    def page(self, page: Page) -> None:
+        self._outlet.put((page,))
 
-    async def done(self, result: TargetResult, target: Target) -> None:  # noqa: ARG002 - the engine's interface
-        await self._outlet.put((result,))
+    def done(self, result: TargetResult, target: Target) -> None:  # noqa: ARG002 - the engine's interface
+        self._outlet.put((result,))
 
 
 class RecordSink(_StreamSink[PoolRecord]):
@@ -109,9 +109,9 @@ class RecordSink(_StreamSink[PoolRecord]):
         super().__init__(outlet)
         self._partitions = partitions
 
-    async def page(self, page: Page) -> None:
+    def page(self, page: Page) -> None:
         account = page.target.account
-        await self._outlet.put(
+        self._outlet.put(
             tuple(
                 PoolRecord(
                     collected_at=page.received_at,

@@ -6,6 +6,7 @@ import asyncio
 import weakref
 from collections import deque
 from contextlib import suppress
+from math import inf
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 import anyio
@@ -26,34 +27,42 @@ class _ReaderGoneError(CensusError):
 
 
 class Outlet(Generic[T]):
-    """Where a run puts items for its reader, in batches. A full one makes it wait."""
+    """Where a run puts items for its reader, in batches, of which `buffer` may wait until it is full."""
 
-    def __init__(self, send: MemoryObjectSendStream[tuple[T, ...]]) -> None:
+    def __init__(self, send: MemoryObjectSendStream[tuple[T, ...]], buffer: int) -> None:
         self._send = send
+        self._buffer = buffer
         self._waiting = 0
-        self._taken = anyio.Event()
+        self._room = anyio.Event()
 
     def full(self) -> bool:
-        """Whether someone waits to hand something over."""
-        return self._waiting > 0
+        """Whether more batches wait for the reader than should."""
+        return self._waiting > self._buffer
 
     async def room(self) -> None:
-        """Wait until nobody waits to hand something over."""
-        while self._waiting:
-            await self._taken.wait()
+        """Wait until it is not full."""
+        while self._waiting > self._buffer:
+            await self._room.wait()
 
-    async def put(self, batch: tuple[T, ...]) -> None:
-        """Hand over some items. End the run where the reader has gone."""
-        self._waiting += 1
+    def put(self, batch: tuple[T, ...]) -> None:
+        """Hand over some items, full or not. End the run where the reader has gone."""
         try:
-            await self._send.send(batch)
+            self._send.send_nowait(batch)
         except anyio.BrokenResourceError:
             raise _ReaderGoneError("the reader has gone") from None
-        finally:
-            self._waiting -= 1
-            if not self._waiting:
-                self._taken.set()
-                self._taken = anyio.Event()
+        self._waiting += 1
+
+    async def send(self, batch: tuple[T, ...]) -> None:
+        """Hand over some items, and wait for room for the next ones."""
+        self.put(batch)
+        await self.room()
+
+    def taken(self) -> None:
+        """Note that the reader has taken a batch."""
+        self._waiting -= 1
+        if self._waiting == self._buffer:
+            self._room.set()
+            self._room = anyio.Event()
 
 
 class _Producer(Generic[T]):
@@ -61,7 +70,8 @@ class _Producer(Generic[T]):
 
     def __init__(self, produce: Callable[[Outlet[T]], Awaitable[None]], buffer: int) -> None:
         self._produce = produce
-        self._send, self.receive = anyio.create_memory_object_stream[tuple[T, ...]](buffer)
+        self._send, self._receive = anyio.create_memory_object_stream[tuple[T, ...]](inf)
+        self._outlet = Outlet(self._send, buffer)
         self._scope = anyio.CancelScope()
         self._loop: asyncio.AbstractEventLoop | None = None
         self.ended = anyio.Event()
@@ -75,10 +85,18 @@ class _Producer(Generic[T]):
         self._loop = asyncio.get_running_loop()
         group.start_soon(self._run)
 
+    async def receive(self) -> tuple[T, ...]:
+        batch = await self._receive.receive()
+        self._outlet.taken()
+        return batch
+
+    def close(self) -> None:
+        self._receive.close()
+
     async def _run(self) -> None:
         try:
             with self._send, self._scope, suppress(_ReaderGoneError):
-                await self._produce(Outlet(self._send))
+                await self._produce(self._outlet)
         except CensusError as error:
             self.error = error
         finally:
@@ -86,7 +104,7 @@ class _Producer(Generic[T]):
 
     def abandon(self) -> None:
         """End the run, whose items nobody reads any more."""
-        self.receive.close()
+        self.close()
         if self._loop is None:
             self._send.close()
         elif not self.ended.is_set():
@@ -135,9 +153,9 @@ class Stream(Generic[T]):
             producer.start(self._group)
         try:
             while not self._items:
-                self._items.extend(await producer.receive.receive())
+                self._items.extend(await producer.receive())
         except (anyio.EndOfStream, anyio.ClosedResourceError):
-            producer.receive.close()
+            producer.close()
             error, producer.error = producer.error, None
             if error is not None:
                 raise error from None

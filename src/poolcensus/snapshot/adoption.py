@@ -14,7 +14,7 @@ from poolcensus.snapshot.pieces import PIECE_BYTES, pieces_of
 from poolcensus.storage.base import ABORT_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator
+    from collections.abc import Callable, Generator
 
     from poolcensus.model import TargetResult
     from poolcensus.snapshot.pieces import Piece
@@ -29,7 +29,7 @@ async def adopt(
     part: Snapshot,
     snapshot_id: str,
     writer: TakesRecords,
-    done: Callable[[TargetResult, Target], Awaitable[None]],
+    done: Callable[[TargetResult, Target], None],
     claim: Callable[[TargetResult], None] = lambda _: None,
 ) -> None:
     """Put every target of `part` into the writer of the snapshot of this id, in the ledger's order.
@@ -49,19 +49,18 @@ async def adopt(
             await in_thread(reading.close)
 
 
-async def _put(
-    piece: Piece, writer: TakesRecords, done: Callable[[TargetResult, Target], Awaitable[None]]
-) -> None:
+async def _put(piece: Piece, writer: TakesRecords, done: Callable[[TargetResult, Target], None]) -> None:
     result = piece.result
     target = Target(_account_of(result), result.region)
     put = False
     try:
+        await writer.room()
         if piece.data:
             await writer.records(target, piece.data)
         if piece.last:
             if result.pools:
                 writer.count(target, result.pools)
-            await done(result, target)
+            done(result, target)
         put = True
     finally:
         if not put:

@@ -31,6 +31,9 @@ _Ts = TypeVarTuple("_Ts")
 class TakesRecords(Protocol):
     """What the records of finished targets are put into: see `SnapshotWriter`."""
 
+    async def room(self) -> None:
+        """Wait until it is not full."""
+
     async def records(self, target: Target, data: bytes) -> None:
         """Take encoded records of a target."""
 

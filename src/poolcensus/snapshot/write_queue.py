@@ -105,16 +105,17 @@ class WriteQueue:
         """Whether more is waiting than should be."""
         return self._queued > self._queue_bytes
 
-    @property
-    def must_wait(self) -> bool:
-        """Whether `room` would wait or raise."""
-        return self._queued > self._queue_bytes or self._failure is not None
+    def check(self) -> None:
+        """Raise `DestinationError` where the destination has failed."""
+        if self._failure is not None:
+            # One of its own for each caller: an exception raised twice collects both tracebacks.
+            raise DestinationError(str(self._failure)) from self._failure
 
     async def room(self) -> None:
         """Wait until it is not full. Raises `DestinationError` where the destination has failed."""
         while self._queued > self._queue_bytes and self._failure is None and not self._stopped:
             await self._room.wait()
-        self._raise_failure()
+        self.check()
 
     def put_block(self, block: int, data: bytes) -> None:
         """Put in records of a target that is not done: they go into a block of the spill file."""
@@ -137,7 +138,7 @@ class WriteQueue:
         self._finishing = True
         self._work.set()
         await self._drained.wait()
-        self._raise_failure()
+        self.check()
 
     async def complete(self, pools: int, targets: int) -> tuple[FileEntry, FileEntry]:
         """End the two files, and return what is in them. Raises `DestinationError`."""
@@ -158,11 +159,6 @@ class WriteQueue:
 
     async def _create(self, name: str) -> _DataFile:
         return _DataFile(await self._draft.create(name), Packer(name, self._compression))
-
-    def _raise_failure(self) -> None:
-        if self._failure is not None:
-            # One of its own for each caller: an exception raised twice collects both tracebacks.
-            raise DestinationError(str(self._failure)) from self._failure
 
     def _put(self, size: int) -> None:
         before = self._queued

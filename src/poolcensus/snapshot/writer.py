@@ -1,8 +1,8 @@
 """From pages to a published snapshot: what the engine writes to.
 
 Records of a target wait until it is done, since a target that fails leaves none. From then on they go
-through one queue to one task, which compresses, digests and appends them in worker threads. The queue
-is bounded: where the destination is slower than the service, `page` and `done` wait.
+through one queue to one task, which compresses, digests and appends them in worker threads. Where the
+destination is slower than the service, the queue is full, and whoever makes calls waits for `room`.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class SnapshotWriter:
 
     `partitions` are those of the Organizations of a run of several, by name.
     `memory_per_target` (bytes) is what an open target's records may take in memory before they go to the
-    spill file; `queue_bytes` is how much may wait for the destination before callers wait too. With a
+    spill file; `queue_bytes` is how much may wait for the destination before it is full. With a
     `journal` header, a run that is interrupted leaves its draft for one that goes on with it.
 
     Once the destination has failed, every call raises `DestinationError`.
@@ -185,15 +185,13 @@ class SnapshotWriter:
                 # What the body raised is not the task group's to wrap: it only has its one task to wait for.
                 await self._tasks.__aexit__(None, None, None)
 
-    async def page(self, page: Page) -> None:
+    def page(self, page: Page) -> None:
         """Take one page of a target that is not done yet. Pages of one target come one at a time.
 
-        Returns without giving way to other tasks unless the destination is behind. A call that is
-        cancelled while it waits has had no effect. Raises `BadResponseError` where a pool can't be
-        written as JSON, and `RuntimeError` for a page of a target that is done.
+        Raises `BadResponseError` where a pool can't be written as JSON, and `RuntimeError` for a page of a
+        target that is done.
         """
-        if self._out.must_wait:
-            await self.room()
+        self._out.check()
         key = self._still_open(page.target)
         if not page.pools:
             return
@@ -237,14 +235,13 @@ class SnapshotWriter:
             self._spill_over(held)
         return held
 
-    async def done(self, result: TargetResult, target: Target) -> None:
+    def done(self, result: TargetResult, target: Target) -> None:
         """End a target: its records become part of the snapshot if its outcome is `ok`, else they go.
 
-        Once for every target. A call that is cancelled while it waits has had no effect. Raises
-        `RuntimeError` for a second call, or where `result` does not fit the target or its pages.
+        Once for every target. Raises `RuntimeError` for a second call, or where `result` does not fit the
+        target or its pages.
         """
-        if self._out.must_wait:
-            await self.room()
+        self._out.check()
         key = (target.account.id, target.region)
         if self._closed or self._ended.has(*key):
             raise RuntimeError(f"{key} was done before, or the snapshot was")
