@@ -30,7 +30,7 @@ from harness import (
 )
 
 FAST = (*FLOORS, "poolcensus")
-ALL = (*FAST, "shared_client", "boto3_threads", "aioboto3_idiom")
+ALL = (*FAST, "two_shards", "shared_client", "boto3_threads", "aioboto3_idiom")
 
 
 def main() -> None:

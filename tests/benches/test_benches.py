@@ -60,7 +60,9 @@ def latency(modules: None) -> ModuleType:
     [
         ((), ()),
         pytest.param(
-            ("--all",), ("shared_client", "boto3_threads", "aioboto3_idiom"), marks=pytest.mark.long
+            ("--all",),
+            ("two_shards", "shared_client", "boto3_threads", "aioboto3_idiom"),
+            marks=pytest.mark.long,
         ),
     ],
 )
