@@ -28,6 +28,8 @@ _SECRETS = re.compile(
     r"(?i)((?:security|session)[ _-]?token|secret(?:[ _-]?access)?[ _-]?key|external[ _-]?id)"
     r"(\W{0,3}[:=]\W{0,3}(?=\S)|\W{1,3}(?=\S{16}))\S+"
 )
+ERROR_HEADER = "x-amzn-errortype"
+"""The header in which services name an error, where not in the body."""
 # More is no longer a sentence, and each ledger line has one.
 LONGEST_MESSAGE = 1000
 """How many characters of a service's message are kept."""
@@ -39,7 +41,7 @@ def error_of(reply: Reply, region: str = "", operation: Operation | None = None)
     `region` and `operation` are what was called: some refusals mean another thing there.
     """
     code, message = _json_error(reply.body) or _xml_error(reply.body) or ("", "")
-    header_code = reply.headers.get("x-amzn-ErrorType", "")
+    header_code = reply.headers.get(ERROR_HEADER, "")
     return classify(
         _plain_code(code or header_code),
         message,

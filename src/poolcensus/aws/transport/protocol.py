@@ -31,7 +31,7 @@ _GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
 class Headers(Mapping[str, str]):
     """The headers of a reply, whose names are found without regard to case.
 
-    They are decoded when the first is asked for: of most replies that is none.
+    They are decoded when the value of one is asked for: of most replies that is none.
     """
 
     def __init__(self, raw: Sequence[tuple[bytes, bytes]]) -> None:
@@ -43,6 +43,16 @@ class Headers(Mapping[str, str]):
 
     def __getitem__(self, name: str) -> str:
         return self._decoded[name]
+
+    def __contains__(self, name: object) -> bool:
+        # Asked of every reply: nearly all headers have another length, and need not be looked at.
+        if isinstance(name, str):
+            wanted = name.lower().encode()
+            size = len(wanted)
+            for each, _ in self._raw:
+                if len(each) == size and each.lower() == wanted:
+                    return True
+        return False
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._decoded)
