@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import anyio
 import pytest
 
+from poolcensus.aws.pages import PageReader
+from poolcensus.aws.transport.protocol import Reply
 from poolcensus.census import Census
 from poolcensus.cli import main
 from poolcensus.config import load_settings
-from poolcensus.operations import Column, Listing, Operation
+from poolcensus.errors import BadResponseError
+from poolcensus.operations import Column, Listing, Operation, Query
 from poolcensus.simulator import Simulator, SimulatorConfig, WorldConfig
 from poolcensus.simulator.http import Response
 from poolcensus.snapshot import Snapshot, verify
@@ -20,9 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from poolcensus.aws.client import Channel
+    from poolcensus.aws.sdk import Sdk
     from poolcensus.config import Settings
     from poolcensus.model import JsonObject
-    from poolcensus.operations import Query
     from poolcensus.partitions import Partition
     from poolcensus.simulator.http import Request
 
@@ -61,6 +65,7 @@ KEYS = Operation(
     regions=regions,
     token_parameter="Marker",
     next_token=next_marker,
+    token_fields=("Truncated", "NextMarker"),
     columns=(Column("Key", lambda key: key.get("KeyId")),),
 )
 
@@ -128,6 +133,14 @@ async def test_it_is_collected_shown_and_verified(
     assert "000000000001-us-east-1-0" in await anyio.to_thread.run_sync(show, "--pools")
     first = (await anyio.to_thread.run_sync(show, "--pools", "--json")).splitlines()[0]
     assert json.loads(first)["key"]["KeyId"]
+
+
+@pytest.mark.parametrize("twice", ['"Truncated":true,"Truncated":false', '"NextMarker":"2","NextMarker":"4"'])
+def test_what_says_twice_how_it_goes_on_is_no_page(twice: str) -> None:
+    reader = PageReader(cast("Sdk", None), cast("Channel", None), KEYS, Query())
+    body = f'{{"Keys":[],"Truncated":true,"NextMarker":"2",{twice}}}'
+    with pytest.raises(BadResponseError, match="twice"):
+        reader.parse(Reply(200, {}, body.encode()))
 
 
 async def test_an_interrupted_run_is_gone_on_with(simulator: Simulator, settings: Settings) -> None:

@@ -48,7 +48,7 @@ class PageReader:
         self._sdk = sdk
         # The first calls of all targets have the same bodies.
         self._listings = [self.begin(each) for each in operation.listings(query)]
-        self._once = as_in_json(operation.collection, "NextToken")
+        self._once = as_in_json(operation.collection, *operation.token_fields)
 
     def open(self, target: Target, source: CredentialSource, watch: CallWatch) -> TargetPages:
         """Return the pages of a target. Makes no call."""

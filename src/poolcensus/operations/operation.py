@@ -172,6 +172,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """The parameter that takes the token of a page."""
     next_token: Callable[[JsonObject], str | None] = next_token
     """The token of the page after a reply, None after the last page."""
+    token_fields: tuple[str, ...] = ("NextToken",)
+    """The fields of a reply from which `next_token` takes it. A reply has each of them at most once."""
     normalize: Callable[[JsonObject], None] = _as_it_came
     """Change an item in place to the form in which it is kept."""
     without_missing: Callable[[tuple[str, ...], str, str], list[tuple[str, ...]] | None] = _nothing_less
