@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from poolcensus.snapshot import Snapshot, SnapshotInfo
     from poolcensus.tracing import Tracing
 
+# A reader that pauses for a moment holds up no call. Pages of calls that are under way come on top.
 _PAGES_BUFFERED = 32
 _TARGETS_BUFFERED = 256
 

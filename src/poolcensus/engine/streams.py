@@ -27,7 +27,7 @@ class _ReaderGoneError(CensusError):
 
 
 class Outlet(Generic[T]):
-    """Where a run puts items for its reader, in batches, of which `buffer` may wait until it is full."""
+    """Where a run puts items for its reader, in batches: it is full while more than `buffer` of them wait."""
 
     def __init__(self, send: MemoryObjectSendStream[tuple[T, ...]], buffer: int) -> None:
         self._send = send
@@ -124,7 +124,7 @@ class _Producer(Generic[T]):
 class Stream(Generic[T]):
     """An async iterator over what a run produces, which starts with the first item that is asked for.
 
-    `produce` sends the items in batches; `buffer` is how many of them may wait for the reader.
+    `produce` puts the items into an outlet, in batches; more than `buffer` of them fill it.
 
     Leaving the loop early ends the run: what is in flight is cancelled and every connection is closed, at
     the latest when the Census is left. `aclose()` does the same and waits for it. An error that ends the
