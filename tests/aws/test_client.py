@@ -25,7 +25,7 @@ from poolcensus.aws.client import Channel
 from poolcensus.aws.confirmation import ConfirmationElsewhere
 from poolcensus.aws.signing import Clock, Credentials, RequestTemplate, SdkOperation
 from poolcensus.aws.telemetry import CallTelemetry
-from poolcensus.aws.transport.protocol import Reply
+from poolcensus.aws.transport.protocol import Headers, Reply
 from poolcensus.errors import (
     AccessDeniedError,
     BadResponseError,
@@ -306,6 +306,22 @@ def test_calls_that_fail_for_other_reasons_hold_back_none(
             with pytest.raises(error):
                 await _call(channel, call_of(str(number)), Source())
         assert now() == pytest.approx(201 * 0.1)
+
+    on_virtual_time(main)
+
+
+@pytest.mark.parametrize("name", [b"x-amzn-ErrorType", b"X-AMZN-ERRORTYPE"])
+def test_a_reply_whose_headers_name_an_error_is_no_result(name: bytes) -> None:
+    async def main() -> None:
+        service = Service()
+        others = [(b"content-length", b"2"), (b"x-amzn-requestid", b"1"), (b"content-encoding", b"identity")]
+        service.script = [Reply(200, Headers(others), b"{}")]
+        channel = channel_of(service, policy=RetryPolicy(max_attempts=1))
+        await _call(channel, call_of("first"), Source())
+        service.script = [Reply(200, Headers([*others, (name, b"AccessDeniedException:")]), b"{}")]
+        with pytest.raises(BadResponseError, match="names an error, and its status, 200, none") as caught:
+            await _call(channel, call_of("second"), Source())
+        assert (caught.value.code, caught.value.request_id) == ("AccessDeniedException", "1")
 
     on_virtual_time(main)
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from poolcensus.aws.call import CallWatch
 from poolcensus.aws.pages import PageReader, _SeenIds
-from poolcensus.aws.transport.protocol import Headers, Reply
-from poolcensus.errors import BadResponseError, CallError, PagingLoopError, ServiceError
+from poolcensus.aws.transport.protocol import Reply
+from poolcensus.errors import CallError, PagingLoopError, ServiceError
 from poolcensus.format import codec
 from poolcensus.model import Account, Target
 from poolcensus.operations import WORKSPACES_POOLS, Query
@@ -95,16 +95,6 @@ async def test_a_pool_on_two_pages_is_on_the_first_only() -> None:
     assert [request.get("NextToken") for request in service.requests] == [None, "1", "2"]
     assert {request["Limit"] for request in service.requests} == {2}
     assert service.begun == [False, True, True]
-
-
-@pytest.mark.parametrize("body", [b'{"WorkspacesPools":[]}', b'{"WorkspacesPools":[{"PoolId":"p"}]}'])
-@pytest.mark.parametrize("name", [b"x-amzn-ErrorType", b"X-AMZN-ERRORTYPE"])
-def test_what_names_an_error_in_its_headers_is_no_page(name: bytes, body: bytes) -> None:
-    reader = PageReader(cast("Sdk", None), cast("Channel", None), WORKSPACES_POOLS, Query())
-    others = [(b"content-length", b"22"), (b"x-amzn-requestid", b"1")]
-    assert reader.parse(Reply(200, Headers(others), body))[1] is None
-    with pytest.raises(BadResponseError, match="names an error"):
-        reader.parse(Reply(200, Headers([*others, (name, b"AccessDeniedException")]), body))
 
 
 async def test_a_pool_twice_on_the_only_page_is_there_once() -> None:

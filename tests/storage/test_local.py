@@ -608,6 +608,7 @@ async def test_a_cancelled_writer_leaves_no_draft_and_no_descriptor(tmp_path: Pa
             ) as writer,
         ):
             for number in range(50):
+                await writer.room()
                 writer.page(page(target(), pool(f"wspool-{number:09}", 1000), number=number))
                 if number == 40:
                     scope.cancel()

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from poolcensus.aws.call import CallCounts
-from poolcensus.aws.faults import error_of
+from poolcensus.aws.faults import ERROR_HEADER, error_of
 from poolcensus.aws.feedback import ErrorFeedback, raise_if_disabled
 from poolcensus.aws.shortage import Shortage
 from poolcensus.errors import (
@@ -302,7 +302,7 @@ class Channel:
             self.breakers.replied(endpoint)
             if watch.window is not None:
                 watch.window.replied()
-            if reply.status != 200:
+            if reply.status != 200 or ERROR_HEADER in reply.headers:
                 raise error_of(reply, endpoint.region, call.operation)
             result = parse(reply)
         except CallError as error:

@@ -29,7 +29,10 @@ _SECRETS = re.compile(
     r"(\W{0,3}[:=]\W{0,3}(?=\S)|\W{1,3}(?=\S{16}))\S+"
 )
 ERROR_HEADER = "x-amzn-errortype"
-"""The header in which services name an error, where not in the body."""
+"""The header in which services name an error, beside its body or in place of it.
+
+https://smithy.io/2.0/aws/protocols/aws-json-1_1-protocol.html
+"""
 # More is no longer a sentence, and each ledger line has one.
 LONGEST_MESSAGE = 1000
 """How many characters of a service's message are kept."""
@@ -66,6 +69,8 @@ def classify(
     kind, message = in_region(kind, message, region, operation)
     if 300 <= status < 400:
         message = "a redirect, which is never followed"
+    elif code and status < 300:
+        message = f"the reply names an error, and its status, {status}, none"
     return kind(
         readable(message) or f"HTTP status {status} without an error message",
         code=code or str(status),

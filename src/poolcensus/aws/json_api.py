@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from poolcensus.aws.call import Call, CallWatch
-from poolcensus.aws.faults import ERROR_HEADER, request_id
+from poolcensus.aws.faults import request_id
 from poolcensus.errors import BadResponseError, PagingLoopError
 from poolcensus.format import codec
 from poolcensus.operations.operation import next_token
@@ -46,9 +46,8 @@ def json_object(reply: Reply, once: Mapping[str, bytes] = MappingProxyType({})) 
         raise bad_response(reply, f"the body is not JSON: {error}") from None
     if not isinstance(value, dict):
         raise bad_response(reply, f"the body is {codec.kind_of(value)}, not an object")
-    # The two places of an error's name: https://smithy.io/2.0/aws/protocols/aws-json-1_1-protocol.html
-    if "__type" in value or ERROR_HEADER in reply.headers:
-        raise bad_response(reply, "the reply names an error, and its status none")
+    if "__type" in value:
+        raise bad_response(reply, "the body names an error, and the status none")
     if once and _may_be_twice(reply.body, once.values()):
         names = codec.names(reply.body)
         for field in once:
