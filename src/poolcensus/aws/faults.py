@@ -70,7 +70,7 @@ def classify(
     if 300 <= status < 400:
         message = "a redirect, which is never followed"
     elif code and status < 300:
-        message = f"the reply names an error, and its status, {status}, none"
+        message = f"the reply names an error, though its status is {status}"
     return kind(
         readable(message) or f"HTTP status {status} without an error message",
         code=code or str(status),

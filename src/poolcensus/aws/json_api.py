@@ -47,7 +47,7 @@ def json_object(reply: Reply, once: Mapping[str, bytes] = MappingProxyType({})) 
     if not isinstance(value, dict):
         raise bad_response(reply, f"the body is {codec.kind_of(value)}, not an object")
     if "__type" in value:
-        raise bad_response(reply, "the body names an error, and the status none")
+        raise bad_response(reply, f"the body names an error, though the status is {reply.status}")
     if once and _may_be_twice(reply.body, once.values()):
         names = codec.names(reply.body)
         for field in once:
