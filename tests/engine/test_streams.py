@@ -114,6 +114,49 @@ async def test_a_stream_that_was_never_read_starts_nothing(collect: Collect) -> 
     assert not run.ended.is_set()
 
 
+@pytest.mark.usefixtures("no_task_left")
+async def test_a_reader_that_is_cancelled_as_an_item_comes_leaves_it_for_the_next() -> None:
+    """More often than batches may wait: none is lost, and none of the room."""
+    buffer = 2
+    wanted = asyncio.Event()
+    readers: list[asyncio.Task[int]] = []
+
+    async def produce(outlet: Outlet[int]) -> None:
+        for number in range(2 * buffer + 2):
+            await wanted.wait()
+            wanted.clear()
+            await outlet.room()
+            outlet.put((number,))
+            if number <= buffer:
+                readers[-1].cancel()
+
+    got: list[int] = []
+    async with anyio.create_task_group() as group:
+        stream = Stream(group, produce, buffer=buffer)
+        with anyio.fail_after(20):
+            while True:
+                readers.append(asyncio.ensure_future(anext(stream)))
+                await anyio.wait_all_tasks_blocked()
+                wanted.set()
+                try:
+                    got.append(await readers[-1])
+                except asyncio.CancelledError:
+                    continue
+                except StopAsyncIteration:
+                    break
+    assert got == list(range(2 * buffer + 2))
+
+
+@pytest.mark.usefixtures("no_task_left")
+async def test_a_stream_that_was_closed_before_it_began_has_no_item_and_starts_nothing() -> None:
+    run = Run(waits)
+    async with anyio.create_task_group() as group:
+        stream = run.stream(group).pop()
+        await stream.aclose()
+        assert [each async for each in stream] == []
+    assert run.thread is None
+
+
 @anywhere
 @pytest.mark.usefixtures("no_task_left")
 async def test_a_stream_whose_run_has_failed_is_collected_in_silence(collect: Collect) -> None:

@@ -6,10 +6,10 @@ import asyncio
 import weakref
 from collections import deque
 from contextlib import suppress
-from math import inf
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 import anyio
+import anyio.lowlevel
 
 from poolcensus.errors import CensusError
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from anyio.abc import TaskGroup
-    from anyio.streams.memory import MemoryObjectSendStream
 
 T = TypeVar("T")
 
@@ -27,42 +26,65 @@ class _ReaderGoneError(CensusError):
 
 
 class Outlet(Generic[T]):
-    """Where a run puts items for its reader, in batches: it is full while more than `buffer` of them wait."""
+    """Where a run puts items for its reader, in batches: it is full while more than `buffer` of them wait.
 
-    def __init__(self, send: MemoryObjectSendStream[tuple[T, ...]], buffer: int) -> None:
-        self._send = send
+    A batch stays until it is taken. A memory stream would hand it to the reader that waits for it, and lose
+    it where that is cancelled in the same turn of the loop.
+    """
+
+    def __init__(self, buffer: int) -> None:
         self._buffer = buffer
-        self._waiting = 0
-        self._room = anyio.Event()
+        self._batches: deque[tuple[T, ...]] = deque()
+        self._changed = asyncio.Event()
+        self._room = asyncio.Event()
+        self._ended = False
+        self.reader_gone = False
 
     def full(self) -> bool:
         """Whether more batches wait for the reader than should."""
-        return self._waiting > self._buffer
+        return len(self._batches) > self._buffer
 
     async def room(self) -> None:
         """Wait until it is not full."""
-        while self._waiting > self._buffer:
+        while self.full():
+            self._room.clear()
             await self._room.wait()
 
     def put(self, batch: tuple[T, ...]) -> None:
         """Hand over some items, full or not. End the run where the reader has gone."""
-        try:
-            self._send.send_nowait(batch)
-        except anyio.BrokenResourceError:
-            raise _ReaderGoneError("the reader has gone") from None
-        self._waiting += 1
+        if self.reader_gone:
+            raise _ReaderGoneError("the reader has gone")
+        self._batches.append(batch)
+        self._changed.set()
 
     async def send(self, batch: tuple[T, ...]) -> None:
         """Hand over some items, and wait for room for the next ones."""
         self.put(batch)
         await self.room()
 
-    def taken(self) -> None:
-        """Note that the reader has taken a batch."""
-        self._waiting -= 1
-        if self._waiting == self._buffer:
+    async def take(self) -> tuple[T, ...] | None:
+        """Take the batch that has waited longest, None after the last. One that is cancelled takes none."""
+        await anyio.lowlevel.checkpoint()
+        while not self._batches:
+            if self._ended or self.reader_gone:
+                return None
+            self._changed.clear()
+            await self._changed.wait()
+        batch = self._batches.popleft()
+        if not self.full():
             self._room.set()
-            self._room = anyio.Event()
+        return batch
+
+    def end(self) -> None:
+        """Note that nothing more is put."""
+        self._ended = True
+        self._changed.set()
+
+    def leave(self) -> None:
+        """Note that nothing more is taken."""
+        self.reader_gone = True
+        self._batches.clear()
+        self._changed.set()
 
 
 class _Producer(Generic[T]):
@@ -70,8 +92,7 @@ class _Producer(Generic[T]):
 
     def __init__(self, produce: Callable[[Outlet[T]], Awaitable[None]], buffer: int) -> None:
         self._produce = produce
-        self._send, self._receive = anyio.create_memory_object_stream[tuple[T, ...]](inf)
-        self._outlet = Outlet(self._send, buffer)
+        self.outlet = Outlet[T](buffer)
         self._scope = anyio.CancelScope()
         self._loop: asyncio.AbstractEventLoop | None = None
         self.ended = anyio.Event()
@@ -85,29 +106,20 @@ class _Producer(Generic[T]):
         self._loop = asyncio.get_running_loop()
         group.start_soon(self._run)
 
-    async def receive(self) -> tuple[T, ...]:
-        batch = await self._receive.receive()
-        self._outlet.taken()
-        return batch
-
-    def close(self) -> None:
-        self._receive.close()
-
     async def _run(self) -> None:
         try:
-            with self._send, self._scope, suppress(_ReaderGoneError):
-                await self._produce(self._outlet)
+            with self._scope, suppress(_ReaderGoneError):
+                await self._produce(self.outlet)
         except CensusError as error:
             self.error = error
         finally:
+            self.outlet.end()
             self.ended.set()
 
     def abandon(self) -> None:
         """End the run, whose items nobody reads any more."""
-        self.close()
-        if self._loop is None:
-            self._send.close()
-        elif not self.ended.is_set():
+        self.outlet.leave()
+        if self._loop is not None and not self.ended.is_set():
             self._scope.cancel()
 
     def collected(self) -> None:
@@ -149,17 +161,16 @@ class Stream(Generic[T]):
 
     async def __anext__(self) -> T:
         producer = self._producer
-        if not producer.started:
+        if not producer.started and not producer.outlet.reader_gone:
             producer.start(self._group)
-        try:
-            while not self._items:
-                self._items.extend(await producer.receive())
-        except (anyio.EndOfStream, anyio.ClosedResourceError):
-            producer.close()
-            error, producer.error = producer.error, None
-            if error is not None:
-                raise error from None
-            raise StopAsyncIteration from None
+        while not self._items:
+            batch = await producer.outlet.take()
+            if batch is None:
+                error, producer.error = producer.error, None
+                if error is not None:
+                    raise error
+                raise StopAsyncIteration
+            self._items.extend(batch)
         return self._items.popleft()
 
     async def aclose(self) -> None:
