@@ -118,7 +118,8 @@ class Played:
         return bool(self.slow_rooms)
 
     async def room(self) -> None:
-        await self.slow_rooms.pop()()
+        if self.slow_rooms:
+            await self.slow_rooms.pop()()
 
     def page(self, page: Page) -> None:
         self.on_page()
@@ -139,15 +140,18 @@ class Played:
             return await self.restored(target)
         return None
 
-    async def run(self, *, timeout: float = 0.05, concurrency: int = 8) -> dict[str, TargetResult]:  # noqa: ASYNC109
-        engine = Engine(
+    def engine(self, *, timeout: float, concurrency: int, deadline: float | None = None) -> Engine:
+        return Engine(
             aws=cast("Aws", self),
             listing=cast("AccountListing", self),
             regions=self.regions,
             sink=self,
-            limits=EngineLimits(concurrency, 8, 8, timeout, None),
+            limits=EngineLimits(concurrency, 8, 8, timeout, deadline),
             former=self if self.restored is not None else None,
         )
+
+    async def run(self, *, timeout: float = 0.05, concurrency: int = 8) -> dict[str, TargetResult]:  # noqa: ASYNC109
+        engine = self.engine(timeout=timeout, concurrency=concurrency)
         with anyio.fail_after(20):
             await engine.run()
         expected = sorted([*self.reads] * len(self.regions.regions))
@@ -186,6 +190,27 @@ async def test_no_call_is_made_while_the_sink_is_full() -> None:
     played.on_page = lambda: played.slow_rooms.append(room)
     await played.run(timeout=10)
     assert steps == ["room", "call", "room", "call", "room", "call"]
+
+
+async def test_a_run_that_is_cancelled_after_its_deadline_counts_every_target() -> None:
+    accounts = [f"{number:012d}" for number in range(1, 21)]
+    played = Played(dict.fromkeys(accounts, for_ever))
+    engine = played.engine(timeout=100, concurrency=4, deadline=0.05)
+    waiting = anyio.Event()
+
+    async def room() -> None:
+        waiting.set()
+        await anyio.sleep_forever()
+
+    # Once the deadline has ended those that were open, none of the others can be put down.
+    played.on_done = lambda: played.slow_rooms.append(room)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(engine.run)
+        with anyio.fail_after(20):
+            await waiting.wait()
+        tasks.cancel_scope.cancel()
+    assert len(played.results) == 4
+    assert engine.outcomes == {Outcome.TIMED_OUT: 4, Outcome.CANCELLED: 16}
 
 
 async def test_what_is_restored_is_not_cut_off_by_the_targets_time() -> None:

@@ -12,10 +12,12 @@ import pytest
 
 from descriptors import descriptors, path_of
 from poolcensus.errors import MergeError
-from poolcensus.snapshot import adoption
+from poolcensus.model import Outcome
+from poolcensus.snapshot import SnapshotWriter, adoption
 from poolcensus.snapshot.adoption import adopt
 from poolcensus.snapshot.pieces import pieces_of
-from snapshot.making import target
+from snapshot.making import POOLS, target
+from snapshot.memory_draft import MemoryDraft
 from snapshot.shard_lab import make
 
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ class Puts:
     async def room(self) -> None:
         pass
 
-    async def records(self, target: Target, data: bytes) -> None:
+    def records(self, target: Target, data: bytes) -> None:
         assert data
         self.open.add(target)
 
@@ -78,6 +80,31 @@ async def test_an_error_leaves_no_file_open_while_anybody_looks_at_it(tmp_path: 
     assert caught.tb is not None
     assert await open_files(part) == []
     assert writer.open == set()
+
+
+async def test_no_more_is_adopted_than_there_is_room_for(tmp_path: Path) -> None:
+    """Of targets without records too, of which each is a line of the ledger."""
+    many = {target(number): Outcome.EMPTY for number in range(2000)}
+    part = await make(tmp_path, many, 1)
+    draft = MemoryDraft()
+    draft.gate = anyio.Event()
+    taken = 0
+    async with SnapshotWriter(draft, partition="aws", operation=POOLS, queue_bytes=50_000) as writer:
+
+        def done(result: TargetResult, target: Target) -> None:
+            nonlocal taken
+            writer.done(result, target)
+            taken += 1
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(adopt, part, ID, writer, done)
+            while not writer.full():
+                await anyio.lowlevel.checkpoint()
+            for _ in range(100):
+                await anyio.lowlevel.checkpoint()
+            assert taken < 500
+            draft.gate.set()
+        assert taken == len(many)
 
 
 async def test_a_thread_that_still_reads_lets_go_of_the_files_when_it_is_through(

@@ -19,7 +19,6 @@ from descriptors import descriptors
 from poolcensus.errors import BadResponseError, DestinationError
 from poolcensus.model import Compression, Outcome, Page, SnapshotStatus
 from poolcensus.snapshot import Snapshot, SnapshotWriter, verify
-from poolcensus.storage.base import Draft, DraftFile
 from poolcensus.storage.local.store import FolderStore
 from snapshot.making import (
     ID,
@@ -35,55 +34,13 @@ from snapshot.making import (
     result,
     target,
 )
+from snapshot.memory_draft import MemoryDraft
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from poolcensus.model import Target
-    from poolcensus.storage.base import Piece
-
-
-class MemoryFile(DraftFile):
-    def __init__(self, draft: MemoryDraft) -> None:
-        self.draft = draft
-        self.data = bytearray()
-
-    async def append(self, data: bytes) -> None:
-        await self.draft.gate.wait()
-        if self.draft.failure is not None:
-            raise DestinationError(self.draft.failure)
-        self.data += data
-
-
-class MemoryDraft(Draft):
-    """A draft whose device can be stopped and broken."""
-
-    def __init__(self, scratch: Path | None = None) -> None:
-        super().__init__(ID)
-        self.scratch = scratch
-        self.chunk_bytes = 4096
-        self.files: dict[str, MemoryFile] = {}
-        self.gate = anyio.Event()
-        self.gate.set()
-        self.failure: str | None = None
-        self.ended: list[str] = []
-
-    @property
-    def published(self) -> bool:
-        return self.ended[:1] == ["commit"]
-
-    async def create(self, name: str) -> DraftFile:
-        self.files[name] = MemoryFile(self)
-        return self.files[name]
-
-    async def commit(self, manifest: bytes, latest: object) -> None:
-        self.ended.append("commit")
-
-    async def abort(self) -> None:
-        self.ended.append("abort")
-
-    def lines(self, name: str = "pools.ndjson") -> list[str]:
-        return bytes(self.files[name].data).decode().splitlines()
+    from poolcensus.storage.base import DraftFile, Piece
 
 
 async def test_the_snapshot_holds_what_was_done_and_counts_it(tmp_path: Path) -> None:
@@ -311,8 +268,14 @@ async def test_a_destination_that_fails_ends_everyone_who_waits_and_all_later_ca
                 draft.failure = "the device is on fire"
                 draft.gate.set()
             assert ended == ["the device is on fire"] * 10
-            with pytest.raises(DestinationError):
-                writer.done(result(target(1), Outcome.ERROR), target(1))
+            later: tuple[Callable[[], None], ...] = (
+                lambda: writer.page(page(target(1), pool("wspool-1"))),
+                lambda: writer.records(target(1), b"{}\n"),
+                lambda: writer.done(result(target(1), Outcome.ERROR), target(1)),
+            )
+            for call in later:
+                with pytest.raises(DestinationError, match="on fire"):
+                    call()
             for held in list(writer._open):
                 del writer._open[held]
             await publish(writer)

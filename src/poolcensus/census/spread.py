@@ -92,6 +92,7 @@ class SpreadEngine:
         self._shards = 1 if settings.shard is None else settings.shard.count
         self._waiting: deque[Account] = deque()
         self._under_way: dict[str, tuple[Account, ...]] = {}
+        self._restoring: tuple[Account, ...] = ()
         self._batches = 0
         self._changed = anyio.Event()
         self._listed = False
@@ -113,11 +114,10 @@ class SpreadEngine:
                 async with anyio.create_task_group() as group:
                     group.start_soon(self._list)
                     await self._dispatch(group)
+            if scope.cancelled_caught:
+                await self._end_at_deadline(deadline or 0.0)
         finally:
-            if not scope.cancelled_caught:
-                self._count_unfinished()
-        if scope.cancelled_caught:
-            await self._end_at_deadline(deadline or 0.0)
+            self._count_unfinished()
 
     def progress(self) -> Progress:
         """Where the run is. What is in flight are accounts, of batches that are not back."""
@@ -163,8 +163,10 @@ class SpreadEngine:
     async def _restored(self, account: Account, former: PreviousRun) -> Account | None:
         """Put in what an interrupted run has finished of an account, and return what is left of it."""
         left = []
+        self._restoring = (account,)
         for region in self._regions_of(account):
             target = Target(account, region)
+            await self._sink.room()
             result = await former.restore(target) if former.has(target) else None
             if result is None:
                 left.append(region)
@@ -175,6 +177,7 @@ class SpreadEngine:
                 requests=self._parts.requests + result.attempts,
                 throttles=self._parts.throttles + result.throttles,
             )
+        self._restoring = ()
         if len(left) == len(self._regions_of(account)):
             return account
         return replace(account, regions=tuple(left)) if left else None
@@ -325,7 +328,6 @@ class SpreadEngine:
 
     async def _end_at_deadline(self, seconds: float) -> None:
         if not self._listed:
-            self._count_unfinished()
             raise FatalError(f"the deadline of {seconds:g} s passed before all accounts were listed")
         ended = [(Outcome.TIMED_OUT, each) for each in self._under_way.values()]
         for outcome, accounts in (*ended, (Outcome.CANCELLED, self._waiting)):
@@ -333,7 +335,7 @@ class SpreadEngine:
             await self._end(self._targets_of(accounts), outcome, deadlines.CODE, message)
 
     def _count_unfinished(self) -> None:
-        for accounts in (*self._under_way.values(), self._waiting):
+        for accounts in (*self._under_way.values(), self._waiting, self._restoring):
             left = sum(
                 not self._ended.has(each.account.id, each.region) for each in self._targets_of(accounts)
             )

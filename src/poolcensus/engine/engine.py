@@ -104,11 +104,10 @@ class Engine:
         try:
             with first_reason_raised(), anyio.move_on_after(self._limits.deadline) as scope:
                 await self._run_all()
+            if scope.cancelled_caught:
+                await self._end_at_deadline()
         finally:
-            if not scope.cancelled_caught:
-                self._count_unfinished()
-        if scope.cancelled_caught:
-            await self._end_at_deadline()
+            self._count_unfinished()
 
     def progress(self) -> Progress:
         """Where the run is."""
@@ -383,14 +382,13 @@ class Engine:
     async def _end_at_deadline(self) -> None:
         seconds = self._limits.deadline or 0.0
         if not self._listed:
-            self._count_unfinished()
             raise FatalError(f"the deadline of {seconds:g} s passed before all accounts were listed")
         for opened in list(self._open):
             self._end(opened, self._late(opened, Outcome.TIMED_OUT, seconds))
         for target in self._schedule.rest():
-            if self._sink.full():
-                await self._sink.room()
+            # Open before it waits: where the wait is cancelled, it is counted with the others.
             opened = self._opened(target)
+            await self._sink.room()
             self._end(opened, self._late(opened, Outcome.CANCELLED, seconds))
 
     def _late(self, opened: OpenTarget, outcome: Outcome, seconds: float) -> TargetResult:

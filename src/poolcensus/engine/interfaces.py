@@ -17,8 +17,9 @@ class Sink(Protocol):
     """Where a run puts what it sees.
 
     The pages of a target come in order, one at a time, and then exactly one result. All are taken at once,
-    even where the sink is full: whoever makes calls waits for room before the next one. So no target is ever
-    half done. What a sink raises ends the run, but for the CallError of a page, which ends its target.
+    even where the sink is full: whoever has more to put, or calls for it, waits for room first. So no target
+    is ever half done. What a sink raises ends the run, but for the CallError of a page, which ends its
+    target.
     """
 
     def full(self) -> bool:

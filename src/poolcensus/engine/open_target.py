@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 class OpenTarget(msgspec.Struct, eq=False):
     """A target on its way. It is equal to itself alone: targets would be compared by their accounts.
 
-    `scope` is None until its task has begun. `in_other_hands` says that the time that passes is not the
-    target's, whose task is then not to be cancelled for it.
+    `scope` is None until its task has begun. `waits` is set while it waits for the sink or the former run.
+    `in_other_hands` says that the time that passes is not the target's, whose task is then not to be
+    cancelled for it.
     """
 
     target: Target

@@ -56,7 +56,7 @@ async def _put(piece: Piece, writer: TakesRecords, done: Callable[[TargetResult,
     try:
         await writer.room()
         if piece.data:
-            await writer.records(target, piece.data)
+            writer.records(target, piece.data)
         if piece.last:
             if result.pools:
                 writer.count(target, result.pools)

@@ -34,8 +34,8 @@ class TakesRecords(Protocol):
     async def room(self) -> None:
         """Wait until it is not full."""
 
-    async def records(self, target: Target, data: bytes) -> None:
-        """Take encoded records of a target."""
+    def records(self, target: Target, data: bytes) -> None:
+        """Take encoded records of a target. Whoever has more of them waits for room first."""
 
     def count(self, target: Target, records: int) -> None:
         """Note how many records the bytes were that `records` was given of a target."""
@@ -94,7 +94,8 @@ class Interrupted:
     ) -> None:
         pieces = journal.records(entry)
         while (piece := await self._run(_next, pieces)) is not None:
-            await writer.records(target, piece)
+            await writer.room()
+            writer.records(target, piece)
         writer.count(target, result.pools)
 
     async def _run(self, call: Callable[[*_Ts], _T], *args: *_Ts) -> _T:

@@ -112,7 +112,10 @@ class WriteQueue:
             raise DestinationError(str(self._failure)) from self._failure
 
     async def room(self) -> None:
-        """Wait until it is not full. Raises `DestinationError` where the destination has failed."""
+        """Wait until it is not full, or stopped.
+
+        Raises `DestinationError` where the destination has failed.
+        """
         while self._queued > self._queue_bytes and self._failure is None and not self._stopped:
             await self._room.wait()
         self.check()

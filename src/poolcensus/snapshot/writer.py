@@ -201,9 +201,9 @@ class SnapshotWriter:
             raise BadResponseError(str(error), code="UnwritablePool") from error
         self._hold(key, data).records += len(page.pools)
 
-    async def records(self, target: Target, data: bytes) -> None:
-        """Take encoded records of a target that an interrupted run has finished; `count` says how many."""
-        await self.room()
+    def records(self, target: Target, data: bytes) -> None:
+        """Take encoded records of a target that has been read elsewhere; `count` says how many."""
+        self._out.check()
         self._hold(self._still_open(target), data)
 
     def count(self, target: Target, records: int) -> None:
