@@ -255,6 +255,38 @@ async def test_a_run_that_is_asked_for_something_else_says_what_and_removes_noth
         assert list(restored) == FINISHED
 
 
+async def test_each_piece_of_a_targets_records_waits_for_room(tmp_path: Path, snapshot_id: str) -> None:
+    class Small:
+        """Takes one piece, and no other before somebody has waited."""
+
+        pieces = 0
+        has_room = False
+
+        async def room(self) -> None:
+            await anyio.lowlevel.checkpoint()
+            self.has_room = True
+
+        def records(self, target: Target, data: bytes) -> None:
+            assert self.has_room
+            self.has_room = False
+            self.pieces += 1
+
+        def count(self, target: Target, records: int) -> None:
+            assert records == 5000
+
+        def forget(self, target: Target) -> None:
+            pytest.fail("it is called again")
+
+    await interrupt(
+        tmp_path, snapshot_id, content={target(1): [f"wspool-{number:09}" for number in range(5000)]}
+    )
+    async with FolderStore(tmp_path) as store, interrupted_run(store, ASKED) as interrupted:
+        assert interrupted is not None
+        writer = Small()
+        assert await interrupted.restore(target(1), writer) is not None
+    assert writer.pieces > 1
+
+
 async def test_an_account_that_has_another_name_now_is_called_again(tmp_path: Path, snapshot_id: str) -> None:
     await interrupt(tmp_path, snapshot_id)
     async with FolderStore(tmp_path) as store, interrupted_run(store, ASKED) as interrupted:

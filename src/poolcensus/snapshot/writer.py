@@ -126,7 +126,7 @@ class SnapshotWriter:
         self._manifest: Manifest | None = None
         self._latest: LatestAfter | None = None
         self._kept: str | None = None
-        # As the engine's hot path asks for them.
+        # Bound once: the engine asks before every call.
         self.full, self.room = self._out.full, self._out.room
 
     @property
