@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+import time
 import weakref
 from typing import TYPE_CHECKING
 
@@ -30,28 +31,27 @@ def elsewhere(holder: list[Stream[int]]) -> None:
     threading.Thread(target=holder.clear).start()
 
 
-def as_garbage_elsewhere(holder: list[Stream[int]]) -> None:
-    """Collect the stream as a part of a cycle, as it is where a traceback holds its frame."""
-    collected = weakref.ref(holder[0])
-    cycle: list[object] = [holder.pop()]
-    cycle.append(cycle)
-    del cycle
-
-    def collect() -> None:
-        # It does nothing while another thread is in the middle of a collection of its own.
-        for _ in range(1000):
-            if collected() is None:
-                return
-            gc.collect()
-
-    threading.Thread(target=collect).start()
-
-
 def as_garbage(holder: list[Stream[int]]) -> None:
+    """Collect the stream as a part of a cycle, as it is where a traceback holds its frame."""
+    _collect(_into_a_cycle(holder))
+
+
+def as_garbage_elsewhere(holder: list[Stream[int]]) -> None:
+    threading.Thread(target=_collect, args=(_into_a_cycle(holder),)).start()
+
+
+def _into_a_cycle(holder: list[Stream[int]]) -> weakref.ref[Stream[int]]:
+    stream = weakref.ref(holder[0])
     cycle: list[object] = [holder.pop()]
     cycle.append(cycle)
-    del cycle
-    gc.collect()
+    return stream
+
+
+def _collect(stream: weakref.ref[Stream[int]]) -> None:
+    # A collection does nothing while another thread is in the middle of one.
+    latest = time.monotonic() + 10
+    while stream() is not None and time.monotonic() < latest:
+        gc.collect()
 
 
 anywhere = pytest.mark.parametrize("collect", [here, elsewhere, as_garbage, as_garbage_elsewhere])
