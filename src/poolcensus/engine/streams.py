@@ -140,7 +140,8 @@ class Stream(Generic[T]):
 
     Leaving the loop early ends the run: what is in flight is cancelled and every connection is closed, at
     the latest when the Census is left. `aclose()` does the same and waits for it. An error that ends the
-    run is raised after the items that came before it.
+    run is raised after the items that came before it. A reader whose wait for an item is cancelled, as by a
+    timeout, finds it when it asks again.
     """
 
     def __init__(
