@@ -192,8 +192,9 @@ async def test_no_call_is_made_while_the_sink_is_full() -> None:
     assert steps == ["room", "call", "room", "call", "room", "call"]
 
 
-async def test_a_run_that_is_cancelled_after_its_deadline_counts_every_target() -> None:
-    accounts = [f"{number:012d}" for number in range(1, 21)]
+@pytest.mark.parametrize("put", [4, 24, 64, 99])
+async def test_a_run_that_is_cancelled_after_its_deadline_counts_every_target(put: int) -> None:
+    accounts = [f"{number:012d}" for number in range(1, 101)]
     played = Played(dict.fromkeys(accounts, for_ever))
     engine = played.engine(timeout=100, concurrency=4, deadline=0.05)
     waiting = anyio.Event()
@@ -202,15 +203,19 @@ async def test_a_run_that_is_cancelled_after_its_deadline_counts_every_target() 
         waiting.set()
         await anyio.sleep_forever()
 
-    # Once the deadline has ended those that were open, none of the others can be put down.
-    played.on_done = lambda: played.slow_rooms.append(room)
+    def fill() -> None:
+        if len(played.done_calls) >= put:
+            played.slow_rooms.append(room)
+
+    # Once the deadline has ended those that were open, not all of the others can be put down.
+    played.on_done = fill
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(engine.run)
         with anyio.fail_after(20):
             await waiting.wait()
         tasks.cancel_scope.cancel()
-    assert len(played.results) == 4
-    assert engine.outcomes == {Outcome.TIMED_OUT: 4, Outcome.CANCELLED: 16}
+    assert len(played.results) == put
+    assert engine.outcomes == {Outcome.TIMED_OUT: 4, Outcome.CANCELLED: 96}
 
 
 async def test_what_is_restored_is_not_cut_off_by_the_targets_time() -> None:

@@ -174,13 +174,16 @@ class Schedule:
             self._idle.add(region)
             while queue:
                 yield Target(queue.popleft().account, region)
-        never_begun = [*(account for _, account in self._first), *self._waiting]
-        for work in [*self._preparing.values(), *map(self._begin, never_begun)]:
-            for region in filter(work.unready.__contains__, self._regions):
-                yield Target(work.account, region)
-        self._preparing.clear()
+        for account in [*(account for _, account in self._first), *self._waiting]:
+            self._preparing[account.id] = self._begin(account)
         self._first.clear()
         self._waiting.clear()
+        # Whoever stops in between finds the others when asking again, and none of these twice.
+        for account_id, work in list(self._preparing.items()):
+            for region in [each for each in self._regions if each in work.unready]:
+                work.unready -= {region}
+                yield Target(work.account, region)
+            del self._preparing[account_id]
 
     def _regions_of(self, account: Account) -> frozenset[str]:
         return self._every if account.regions is None else frozenset(account.regions)
