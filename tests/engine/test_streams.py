@@ -148,6 +148,27 @@ async def test_a_reader_that_is_cancelled_as_an_item_comes_leaves_it_for_the_nex
 
 
 @pytest.mark.usefixtures("no_task_left")
+async def test_a_stream_that_is_closed_has_no_more_of_the_batch_that_it_had_taken() -> None:
+    async def produce(outlet: Outlet[int]) -> None:
+        await outlet.send((1, 2, 3))
+
+    async with anyio.create_task_group() as group:
+        async with Stream(group, produce, buffer=0) as stream:
+            assert await anext(stream) == 1
+        assert [each async for each in stream] == []
+
+
+async def test_who_waits_for_room_goes_on_when_the_reader_leaves() -> None:
+    outlet = Outlet[int](0)
+    outlet.put((1,))
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as group:
+            group.start_soon(outlet.room)
+            await anyio.wait_all_tasks_blocked()
+            outlet.leave()
+
+
+@pytest.mark.usefixtures("no_task_left")
 async def test_a_stream_that_was_closed_before_it_began_has_no_item_and_starts_nothing() -> None:
     run = Run(waits)
     async with anyio.create_task_group() as group:

@@ -22,8 +22,6 @@ class OpenTarget(msgspec.Struct, eq=False):
     """A target on its way. It is equal to itself alone: targets would be compared by their accounts.
 
     `scope` is None until its task has begun. `waits` is set while it waits for the sink or the former run.
-    `in_other_hands` says that the time that passes is not the target's, whose task is then not to be
-    cancelled for it.
     """
 
     target: Target
@@ -35,7 +33,7 @@ class OpenTarget(msgspec.Struct, eq=False):
 
     @property
     def in_other_hands(self) -> bool:
-        """Whether the time that passes is not the target's."""
+        """Whether the time that passes is not the target's, which is then not cut off for it."""
         return self.waits or self.watch.waits
 
     @contextmanager

@@ -45,7 +45,7 @@ class Outlet(Generic[T]):
         return len(self._batches) > self._buffer
 
     async def room(self) -> None:
-        """Wait until it is not full."""
+        """Wait until it is not full. All who wait go on then, and each may put a batch on top."""
         while self.full():
             self._room.clear()
             await self._room.wait()
@@ -85,6 +85,7 @@ class Outlet(Generic[T]):
         self.reader_gone = True
         self._batches.clear()
         self._changed.set()
+        self._room.set()
 
 
 class _Producer(Generic[T]):
@@ -175,7 +176,8 @@ class Stream(Generic[T]):
         return self._items.popleft()
 
     async def aclose(self) -> None:
-        """End the run and wait until it has ended."""
+        """End the run and wait until it has ended. The stream has no more items then."""
+        self._items.clear()
         self._producer.abandon()
         if self._producer.started:
             await self._producer.ended.wait()
