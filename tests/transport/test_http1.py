@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from poolcensus.aws.transport.http1 import Connection
-from poolcensus.errors import CallTimeoutError, UnreachableError
+from poolcensus.errors import CallTimeoutError
 from transport.wire import Wire
 
 if TYPE_CHECKING:
@@ -37,17 +37,6 @@ async def test_a_caller_that_is_cancelled_as_its_reply_arrives_leaves_no_connect
         await call
     assert wire.aborted
     assert not connection.reusable
-    connection.connection_lost(None)
-
-
-async def test_a_connection_that_is_spoken_on_before_it_is_made_is_closed() -> None:
-    connection, wire = Connection("here"), Wire()
-    # start_tls() hands on what comes with the last of the handshake, and then returns its transport.
-    connection.data_received(ok(b"{}"))
-    connection.connection_made(wire)
-    assert wire.aborted
-    with pytest.raises(UnreachableError):
-        await connection.exchange(b"POST / HTTP/1.1\r\n\r\n", 20)
     connection.connection_lost(None)
 
 

@@ -75,7 +75,7 @@ async def answering(tls: ssl.SSLContext | None) -> AsyncIterator[int]:
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
-        server.close()
+        await close(server)
 
 
 @asynccontextmanager
@@ -101,7 +101,14 @@ async def proxy_to(port: int) -> AsyncIterator[str]:
     try:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
-        server.close()
+        await close(server)
+
+
+async def close(server: asyncio.Server) -> None:
+    """Close a server and wait for whoever still serves: the end of the loop would cancel them."""
+    server.close()
+    while asyncio.all_tasks() - {asyncio.current_task()}:
+        await asyncio.sleep(0)
 
 
 async def check_all_replies(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import socket
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
@@ -16,6 +16,7 @@ from aiohappyeyeballs import start_connection
 from poolcensus.aws.transport.addresses import Addresses, HostPort
 from poolcensus.aws.transport.failures import LIMITS, failure_of
 from poolcensus.aws.transport.http1 import Connection, new_buffer
+from poolcensus.aws.transport.secured import Secured
 from poolcensus.aws.transport.tls import trusting
 from poolcensus.aws.transport.tunnel import Tunnel, proxy_authorization
 from poolcensus.errors import UnreachableError
@@ -24,6 +25,7 @@ from poolcensus.flow.singleflight import SingleFlight
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from aiohappyeyeballs import AddrInfoType
 
@@ -102,19 +104,19 @@ class Dialer:
         tls = await self._tls_context()
         with _phase(host, "no connection by the proxy", "ConnectTimeout", self._connect_timeout, deadline):
             outer = await tunnel.open(request.encode("latin-1"))
-        connection = self._new(host)
-        try:
-            with _phase(host, "no TLS handshake", "TLSTimeout", self._tls_timeout, deadline):
-                inner = await asyncio.get_running_loop().start_tls(
-                    outer, connection, tls, server_hostname=host
-                )
-        except OSError as error:
-            raise failure_of(host, error) from error
-        if inner is None:
+        if outer.is_closing():
             raise UnreachableError(
                 f"no answer from {host}: the proxy closed the connection", code="ProxyError"
             )
-        connection.connection_made(inner)
+        connection = self._new(host)
+        secured = Secured(connection, tls, host, self._buffer)
+        outer.set_protocol(secured)
+        secured.connection_made(outer)
+        try:
+            with self._handshake_limit(host, deadline):
+                await secured.handshake()
+        except OSError as error:
+            raise failure_of(host, error) from error
         return connection
 
     async def _open(self, peer: HostPort, protocol: P, *, secure: bool, deadline: float) -> P:
@@ -122,16 +124,14 @@ class Dialer:
         # Before there is a socket, which would wait for it.
         tls = await self._tls_context() if secure else None
         sock, address = await self._connect(peer, deadline)
+        secured = None if tls is None else Secured(protocol, tls, host, self._buffer)
+        lowest = secured or protocol
         whole = False
         try:
-            with (
-                _phase(host, "no TLS handshake", "TLSTimeout", self._tls_timeout, deadline)
-                if secure
-                else nullcontext()
-            ):
-                await asyncio.get_running_loop().create_connection(
-                    lambda: protocol, sock=sock, ssl=tls, server_hostname=host if secure else None
-                )
+            await asyncio.get_running_loop().create_connection(lambda: lowest, sock=sock)
+            if secured is not None:
+                with self._handshake_limit(host, deadline):
+                    await secured.handshake()
             whole = True
         except OSError as error:
             self._addresses.failed(peer, address)
@@ -141,9 +141,11 @@ class Dialer:
             raise
         finally:
             if not whole:
-                # The loop would say goodbye in TLS first, and wait for the answer.
-                protocol.abort()
+                lowest.abort()
         return protocol
+
+    def _handshake_limit(self, host: str, deadline: float) -> AbstractContextManager[None]:
+        return _phase(host, "no TLS handshake", "TLSTimeout", self._tls_timeout, deadline)
 
     async def _connect(self, peer: HostPort, deadline: float) -> tuple[socket.socket, AddrInfoType]:
         addresses = await self._look_up(peer, deadline)

@@ -31,11 +31,8 @@ _ENCODING = b"content-encoding"
 _ENCODING_LENGTH = len(_ENCODING)
 
 
-# The TLS of asyncio and of uvloop receives up to 256 KiB at a time, and has up to one record of 16 KiB left
-# from before. All of it has to fit: what does not is put off, and lost where the connection ends meanwhile.
-# https://github.com/python/cpython/blob/v3.11.7/Lib/asyncio/sslproto.py#L742
-# https://github.com/MagicStack/uvloop/blob/v0.23.0/uvloop/sslproto.pyx#L733
-_BUFFER_BYTES = 512 * 1024
+# What asyncio receives at a time where a protocol leaves it the choice.
+_BUFFER_BYTES = 256 * 1024
 
 
 def new_buffer() -> memoryview:
@@ -107,9 +104,6 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Other loops have transports of their own, which are none of asyncio's classes.
         self._transport = cast("asyncio.Transport", transport)
-        if not self.reusable:
-            # Something came unasked before: start_tls() lets it through before it returns.
-            self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.reusable = False

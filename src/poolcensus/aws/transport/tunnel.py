@@ -43,7 +43,7 @@ class Tunnel(asyncio.Protocol):
         # Other loops have transports of their own, which are none of asyncio's classes.
         self._transport = cast("asyncio.Transport", transport)
 
-    def data_received(self, data: bytes) -> None:
+    def data_received(self, data: bytes | memoryview) -> None:
         self._answer += data
         if self._answered.done():
             return

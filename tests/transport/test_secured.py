@@ -1,0 +1,295 @@
+"""TLS of the fast transport: a reply is whole however its records arrive, and a broken one is none."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import ssl
+import weakref
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from poolcensus.aws.transport.http1 import Connection, new_buffer
+from poolcensus.aws.transport.secured import Secured
+from poolcensus.aws.transport.tls import trusting
+from poolcensus.errors import BadResponseError, UnreachableError
+from transport.wire import Wire
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import trustme
+
+    from poolcensus.aws.transport.protocol import Reply
+
+pytestmark = pytest.mark.usefixtures("no_task_left")
+
+REQUEST = b"POST / HTTP/1.1\r\n\r\n"
+VERSIONS = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
+# Far longer than any of these takes.
+LIMIT = 20.0
+# A record holds 16 KiB: one, several, and one byte more.
+SIZES = (0, 1, 16_384, 16_385, 50_000)
+
+
+class Socket(Wire):
+    """Keeps what is written to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = bytearray()
+
+    def write(self, data: object) -> None:
+        assert isinstance(data, bytes)
+        self.written += data
+
+    def is_closing(self) -> bool:
+        return self.aborted
+
+    def take(self) -> bytes:
+        taken = bytes(self.written)
+        self.written.clear()
+        return taken
+
+
+class Peer:
+    """The server's end of one layer of TLS, in memory."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._received, self._to_send = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._received, self._to_send, server_side=True)
+        self.shaken = False
+
+    def decrypt(self, data: bytes) -> bytes:
+        self._received.write(data)
+        plain = b""
+        try:
+            if not self.shaken:
+                self._tls.do_handshake()
+                self.shaken = True
+            while piece := self._tls.read(1 << 20):
+                plain += piece
+        except ssl.SSLWantReadError:
+            pass
+        return plain
+
+    def encrypt(self, data: bytes) -> bytes:
+        if data:
+            self._tls.write(data)
+        return self._to_send.read()
+
+    def goodbye(self) -> bytes:
+        with pytest.raises(ssl.SSLWantReadError):
+            self._tls.unwrap()
+        return self._to_send.read()
+
+
+class Server:
+    """A server beyond layers of TLS, the outermost first, and the client's connection to it."""
+
+    def __init__(self, *contexts: ssl.SSLContext, trust: ssl.SSLContext) -> None:
+        self.peers = [Peer(context) for context in contexts]
+        self.socket = Socket()
+        self.connection = Connection("here")
+        buffer = new_buffer()
+        self.secured = [Secured(self.connection, trust, "localhost", buffer) for _ in contexts]
+        for outer, inner in zip(self.secured, self.secured[1:], strict=False):
+            outer.set_protocol(inner)
+        self.asked = b""
+
+    def connect(self, cuts: Iterable[int] = ()) -> None:
+        self.secured[0].connection_made(self.socket)
+        self.pump(cuts)
+
+    def say(self, reply: bytes) -> bytes:
+        for peer in reversed(self.peers):
+            reply = peer.encrypt(reply)
+        return reply
+
+    def pump(self, cuts: Iterable[int] = ()) -> None:
+        """Carry bytes both ways until nobody has any, those to the client in pieces of these sizes."""
+        sizes = iter(cuts)
+        while data := self.socket.take():
+            for peer in self.peers:
+                data = peer.decrypt(data)
+            self.asked += data
+            self.receive(self.say(b""), sizes)
+
+    def receive(self, data: bytes, cuts: Iterable[int] = ()) -> None:
+        sizes = iter(cuts)
+        while data:
+            room = self.secured[0].get_buffer(-1)
+            taken = min(next(sizes, len(room)), len(data))
+            room[:taken] = data[:taken]
+            self.secured[0].buffer_updated(taken)
+            data = data[taken:]
+
+    async def ask(self) -> asyncio.Task[Reply]:
+        """Send a request, and see that the server has it."""
+        call = asyncio.create_task(self.connection.exchange(REQUEST, LIMIT))
+        await asyncio.sleep(0)
+        self.pump()
+        assert self.asked.endswith(REQUEST)
+        return call
+
+    def end(self) -> None:
+        self.secured[0].connection_lost(None)
+
+
+def whole(body: bytes) -> bytes:
+    return b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
+
+
+@pytest.fixture(scope="module")
+def trust(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
+    path = tmp_path_factory.mktemp("trust") / "ca.pem"
+    authority.cert_pem.write_to_path(str(path))
+    return trusting(str(path))
+
+
+@pytest.fixture(scope="module")
+def serving(authority: trustme.CA) -> dict[ssl.TLSVersion, ssl.SSLContext]:
+    certificate = authority.issue_cert("localhost")
+    contexts = {}
+    for version in VERSIONS:
+        contexts[version] = context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = context.maximum_version = version
+        certificate.configure_cert(context)
+    return contexts
+
+
+@pytest.fixture(scope="module", params=VERSIONS, ids=["1.2", "1.3"])
+def context(request: pytest.FixtureRequest, serving: dict[ssl.TLSVersion, ssl.SSLContext]) -> ssl.SSLContext:
+    """What the server has, for each version of TLS."""
+    return serving[request.param]
+
+
+@given(
+    layers=st.lists(st.sampled_from(VERSIONS), min_size=1, max_size=2),
+    sizes=st.lists(st.sampled_from(SIZES) | st.integers(0, 200), min_size=1, max_size=4),
+    cuts=st.lists(st.integers(1, 3000), max_size=60),
+)
+async def test_replies_are_whole_however_their_records_arrive(
+    trust: ssl.SSLContext,
+    serving: dict[ssl.TLSVersion, ssl.SSLContext],
+    layers: list[ssl.TLSVersion],
+    sizes: list[int],
+    cuts: list[int],
+) -> None:
+    server = Server(*(serving[each] for each in layers), trust=trust)
+    server.connect(cuts)
+    for seed, size in enumerate(sizes):
+        body = (bytes([seed]) + b"pools") * (size // 6) + b"p" * (size % 6)
+        call = await server.ask()
+        server.receive(server.say(whole(body)), cuts)
+        assert (await call).body == body
+        assert server.connection.reusable
+    assert server.asked == REQUEST * len(sizes)
+    server.end()
+    assert server.connection.closed.done()
+
+
+async def test_what_comes_unasked_with_the_handshake_is_no_reply(
+    trust: ssl.SSLContext, context: ssl.SSLContext
+) -> None:
+    server = Server(context, trust=trust)
+    server.secured[0].connection_made(server.socket)
+    peer = server.peers[0]
+    while data := server.socket.take():
+        peer.decrypt(data)
+        server.receive(peer.encrypt(whole(b"{}") if peer.shaken else b""))
+    await server.secured[0].handshake()
+    assert server.socket.aborted
+    with pytest.raises(UnreachableError):
+        await server.connection.exchange(REQUEST, LIMIT)
+    server.end()
+
+
+async def test_a_connection_whose_server_says_goodbye_takes_no_request(
+    trust: ssl.SSLContext, context: ssl.SSLContext
+) -> None:
+    server = Server(context, trust=trust)
+    server.connect()
+    server.receive(server.peers[0].goodbye())
+    # At once, and not when the loop has closed the socket.
+    assert not server.connection.reusable
+    assert server.connection.closed.done()
+    assert server.socket.aborted
+    server.end()
+
+
+async def test_a_goodbye_in_the_middle_of_a_reply_cuts_it_off(
+    trust: ssl.SSLContext, context: ssl.SSLContext
+) -> None:
+    server = Server(context, trust=trust)
+    server.connect()
+    call = await server.ask()
+    server.receive(server.say(whole(b"{}")[:-1]) + server.peers[0].goodbye())
+    with pytest.raises(BadResponseError, match="was cut off"):
+        await call
+    server.end()
+
+
+@pytest.mark.parametrize("sent", [0, 10, 60])
+async def test_a_record_that_was_changed_on_the_way_is_never_part_of_a_reply(
+    trust: ssl.SSLContext, context: ssl.SSLContext, sent: int
+) -> None:
+    server = Server(context, trust=trust)
+    server.connect()
+    call = await server.ask()
+    reply = whole(b"x" * 100)
+    first, second = server.say(reply[:sent]), bytearray(server.say(reply[sent:]))
+    second[-1] ^= 1
+    server.receive(first + second)
+    error = await asyncio.gather(call, return_exceptions=True)
+    if sent:
+        assert isinstance(error[0], BadResponseError)
+        assert "was cut off" in str(error[0])
+    else:
+        assert isinstance(error[0], UnreachableError)
+        assert "no answer from here" in str(error[0])
+    assert server.socket.aborted
+    server.end()
+
+
+async def test_the_server_is_told_why_it_is_refused(context: ssl.SSLContext) -> None:
+    server = Server(context, trust=ssl.create_default_context())
+    with pytest.raises(ssl.SSLError, match=r"(?i)unknown.ca"):
+        server.connect()
+    with pytest.raises(ssl.SSLCertVerificationError):
+        await server.secured[0].handshake()
+    assert server.socket.aborted
+    server.end()
+
+
+@pytest.mark.parametrize("came", [b"", b"\x16\x03\x03", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
+async def test_a_handshake_that_ends_early_is_an_error(trust: ssl.SSLContext, came: bytes) -> None:
+    server = Server(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), trust=trust)
+    server.secured[0].connection_made(server.socket)
+    server.receive(came)
+    server.end()
+    with pytest.raises(OSError, match=r"closed the connection|WRONG_VERSION_NUMBER"):
+        await server.secured[0].handshake()
+    with pytest.raises(UnreachableError):
+        await server.connection.exchange(REQUEST, LIMIT)
+
+
+async def test_a_connection_that_has_ended_is_freed_at_once(
+    trust: ssl.SSLContext, context: ssl.SSLContext
+) -> None:
+    server = Server(context, trust=trust)
+    server.connect()
+    call = await server.ask()
+    server.receive(server.say(whole(b"{}")))
+    await call
+    server.end()
+    left = weakref.ref(server.secured[0])
+    gc.disable()
+    try:
+        server.secured.clear()
+        assert left() is None
+    finally:
+        gc.enable()
