@@ -7,6 +7,7 @@ Targets: at most 150 MB at full size, better 100.
 
     python benches/memory.py
     python benches/memory.py --pools 100000 --accounts 500
+    python benches/memory.py --tls               # over TLS, as AWS is reached
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ def main() -> None:
     parser.add_argument("--slow-pools", type=int, default=250_000, help="of the third")
     parser.add_argument("--slow-mb", type=float, default=5.0, help="MB a second that the slow reader takes")
     parser.add_argument("--concurrency", type=int, default=256)
+    parser.add_argument("--tls", action="store_true", help="the simulator serves TLS")
     parser.add_argument("--parts", type=numbers, default=[10, 3, 1], help="sizes, as parts of the whole")
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
@@ -66,7 +68,8 @@ def measure(curve: str, part: int, options: argparse.Namespace, folder: Path) ->
     slow = SlowReader(options.slow_mb * 1e6) if curve == "slow" else None
     command = [*POOLCENSUS, "collect", "--dest", "-" if slow else str(dest), *choice]
     command += ["--concurrency", str(options.concurrency)]
-    with simulation("--accounts", str(accounts), "--pools-per-target", str(each), *choice) as simulator:
+    world = ("--accounts", str(accounts), "--pools-per-target", str(each), *choice)
+    with simulation(*world, authority=folder / "authority.pem" if options.tls else None) as simulator:
         cost = run(command, simulator, read=slow.read if slow else None)
     found = slow.lines if slow else count_lines(dest / "latest" / "pools.ndjson")
     if found != targets * each:
