@@ -10,11 +10,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
 from poolcensus.exit_error import asks_for_json, exit_error
+from poolcensus.signals import ENDING
 
 if TYPE_CHECKING:
     from types import FrameType
-
-_SAID = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
 
 def main() -> NoReturn:
@@ -22,7 +21,7 @@ def main() -> NoReturn:
     codes: list[int] = []
     # Who is registered first is called last.
     atexit.register(_leave_at_once, codes)
-    for number in _SAID:
+    for number in ENDING:
         # Whoever starts a program in the background may want signals to be ignored.
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _leave)
@@ -49,7 +48,7 @@ def _leave_at_once(codes: list[int]) -> None:
 
 def _leave(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a handler's signature
     if sys.stderr is not None:
-        words = _SAID[signal.Signals(number)]
+        words = ENDING[signal.Signals(number)]
         as_json = asks_for_json(sys.argv[1:], os.environ)
         with suppress(OSError):
             line = exit_error(128 + number, words) if as_json else f"poolcensus: {words}\n".encode()

@@ -18,6 +18,7 @@ from poolcensus.config import ProgressMode
 from poolcensus.engine.failures import FailureTally
 from poolcensus.model import Outcome, Shard, TargetResult
 from poolcensus.operations import WORKSPACES_POOLS
+from poolcensus.signals import ENDING
 from poolcensus.snapshot.info import info_of
 
 if TYPE_CHECKING:
@@ -208,7 +209,7 @@ def test_a_signal_in_a_step_after_that_ends_it_with_the_code_of_the_snapshot(
 ) -> None:
     if code:
         library.partial(TargetResult("000000000004", None, "eu-west-1", Outcome.ERROR))
-    before = [signal.getsignal(each) for each in running.SIGNALS]
+    before = [signal.getsignal(each) for each in ENDING]
     left: list[int] = []
     monkeypatch.setattr(running, "_leave", left.append)
     monkeypatch.setattr(
@@ -220,7 +221,7 @@ def test_a_signal_in_a_step_after_that_ends_it_with_the_code_of_the_snapshot(
         f"poolcensus: snapshot {library.snapshot.manifest.snapshot_id} was published when the signal came\n"
         in capsys.readouterr().err
     )
-    assert [signal.getsignal(each) for each in running.SIGNALS] == before
+    assert [signal.getsignal(each) for each in ENDING] == before
 
 
 def test_a_terminal_gets_a_summary_on_standard_error(

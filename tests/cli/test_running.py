@@ -39,6 +39,7 @@ sys.exit(outcome.code)
     [
         (signal.SIGINT, 130, "poolcensus: interrupted\n"),
         (signal.SIGTERM, 143, "poolcensus: terminated\n"),
+        (signal.SIGHUP, 129, "poolcensus: hung up\n"),
     ],
 )
 def test_a_signal_cancels_in_good_order(number: signal.Signals, code: int, said: str) -> None:
@@ -56,6 +57,16 @@ def test_a_second_signal_ends_the_process_at_once() -> None:
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=10)
     assert (process.returncode, out, err) == (130, "", "")
+
+
+def test_a_hangup_beside_another_signal_is_no_second_one() -> None:
+    with _started("0.5") as process:
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGHUP):
+            process.send_signal(number)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode in {143, 129}
+    assert out == "putting away\nput away\n"
+    assert err in {"poolcensus: terminated\n", "poolcensus: hung up\n"}
 
 
 def test_a_result_and_an_error_come_through_as_they_are() -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
 
     from faults.conftest import Bench, Served
 
-WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
 REGIONS = ("--regions", "us-east-1,eu-west-1")
 
 # The program sends itself a signal as it begins to import a module.
@@ -54,6 +57,14 @@ os.open, os.write = noted, dead
 """
 
 
+# The terminal that it is given becomes the one that controls it.
+IN_ITS_TERMINAL = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.executable, [sys.executable, "-m", "poolcensus", *sys.argv[1:]])
+"""
+
+
 @pytest.mark.parametrize("number", WORDS)
 @pytest.mark.parametrize(
     "module", ["poolcensus.cli", "poolcensus.temporary", "poolcensus.config.values", "poolcensus.census"]
@@ -87,6 +98,14 @@ def pipe(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def never_answering(simulator: Served, bench: Bench, pipe: Path) -> dict[str, str]:
+    """The environment in which credentials wait for the pipe."""
+    config = bench.folder / "aws"
+    config.write_text(f"[default]\nregion = us-east-1\ncredential_process = /bin/cat {pipe}\n")
+    return {"AWS_ENDPOINT_URL": simulator.endpoint_url, "AWS_CONFIG_FILE": str(config)}
+
+
 def test_a_signal_ends_a_run_whose_disk_never_answers(simulator: Served, bench: Bench, pipe: Path) -> None:
     sabotage = bench.sabotage(DEAD_DISK.format(pipe=str(pipe)))
     with bench.popen("collect", *REGIONS, **simulator.environment, **sabotage) as process:
@@ -108,17 +127,39 @@ def test_a_signal_ends_a_run_whose_disk_never_answers(simulator: Served, bench: 
 
 @pytest.mark.parametrize("number", WORDS)
 def test_a_signal_ends_a_run_whose_credentials_never_come(
-    simulator: Served, bench: Bench, pipe: Path, number: signal.Signals
+    simulator: Served,
+    bench: Bench,
+    pipe: Path,
+    never_answering: dict[str, str],
+    number: signal.Signals,
 ) -> None:
-    config = bench.folder / "aws"
-    config.write_text(f"[default]\nregion = us-east-1\ncredential_process = /bin/cat {pipe}\n")
-    environment = {"AWS_ENDPOINT_URL": simulator.endpoint_url, "AWS_CONFIG_FILE": str(config)}
-    with bench.popen("collect", *REGIONS, **environment) as process:
+    with bench.popen("collect", *REGIONS, **never_answering) as process:
         held = os.open(pipe, os.O_WRONLY)
         process.send_signal(number)
         out, err = process.communicate(timeout=30)
     os.close(held)
     assert (process.returncode, out, err) == (128 + number, "", f"poolcensus: {WORDS[number]}\n")
+    assert simulator.calls == {}
+
+
+def test_a_terminal_that_closes_ends_a_run_in_good_order(
+    simulator: Served, bench: Bench, pipe: Path, never_answering: dict[str, str]
+) -> None:
+    terminal, inside = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", IN_ITS_TERMINAL, "collect", *REGIONS],
+        cwd=bench.folder,
+        env={**bench.environment, **never_answering, "TERM": "xterm"},
+        stdin=inside,
+        stdout=inside,
+        stderr=inside,
+        start_new_session=True,
+    )
+    os.close(inside)
+    held = os.open(pipe, os.O_WRONLY)
+    os.close(terminal)
+    assert process.wait(30) == 129
+    os.close(held)
     assert simulator.calls == {}
 
 
@@ -130,12 +171,13 @@ def test_signals_that_whoever_started_it_ignores_are_ignored(simulator: Served, 
     sabotage = bench.sabotage(
         "import os, signal, sys\n"
         "if sys.argv[-1:] == ['us-east-1,eu-west-1']:\n"
-        "    for number in (signal.SIGINT, signal.SIGTERM):\n"
+        "    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):\n"
         "        signal.signal(number, signal.SIG_IGN)\n"
         "fsync = os.fsync\n"
         "def stopped(fd):\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    os.kill(os.getpid(), signal.SIGHUP)\n"
         "    return fsync(fd)\n"
         "os.fsync = stopped\n"
     )

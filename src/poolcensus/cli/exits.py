@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from poolcensus.signals import ENDING
 from poolcensus.temporary import remove_all
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class ExitCode(IntEnum):
     UNCOVERED = 3
     NOT_PUBLISHED = 4
     LOCKED = 11
+    HUNG_UP = 129
     INTERRUPTED = 130
     TERMINATED = 143
 
@@ -45,6 +47,7 @@ MEANINGS: Mapping[ExitCode, str] = {
     ExitCode.UNCOVERED: "Published, and some targets failed.",
     ExitCode.NOT_PUBLISHED: "Not published, because of --strict or --max-failed; the ledger is kept.",
     ExitCode.LOCKED: "Another run holds the lock of the destination.",
+    ExitCode.HUNG_UP: "Hung up: nothing was published.",
     ExitCode.INTERRUPTED: "Interrupted: nothing was published.",
     ExitCode.TERMINATED: "Terminated: nothing was published.",
 }
@@ -142,7 +145,7 @@ def _words(error: BaseException) -> str:
             # It lists choices a line each, indented by tabs.
             return error.format_message().replace("\n\t", " ")
         case StoppedError() | KeyboardInterrupt() | click.Abort():
-            return "terminated" if code_of(error) == ExitCode.TERMINATED else "interrupted"
+            return ENDING[signal.Signals(code_of(error) - 128)]
         case OSError():
             name = f"{error.filename}: " if error.filename is not None else ""
             return f"{name}{error.strerror or error}"
@@ -161,7 +164,7 @@ def end(code: int) -> NoReturn:
     Python would wait for them without a limit: for one that hangs in a file system that is gone, or for a
     program that never ends.
     """
-    for each in (signal.SIGINT, signal.SIGTERM):
+    for each in ENDING:
         # The code is known, and little is left to wait for.
         signal.signal(each, signal.SIG_IGN)
     last = time.monotonic() + _LAST_THREADS

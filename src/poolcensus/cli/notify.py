@@ -15,9 +15,9 @@ from typing import IO, TYPE_CHECKING
 
 from poolcensus.cli import logs
 from poolcensus.cli.exits import ExitCode, StoppedError
-from poolcensus.cli.running import SIGNALS
 from poolcensus.cli.trouble import LONGEST_NAME, complain, with_options
 from poolcensus.format.times import rfc3339
+from poolcensus.signals import ENDING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -138,13 +138,13 @@ def _signals() -> Iterator[list[int]]:
     A command that is started meanwhile gets signals as usual, even where they are ignored here.
     """
     received: list[int] = []
-    before = {each: signal.getsignal(each) for each in SIGNALS}
+    before = {each: signal.getsignal(each) for each in ENDING}
 
     def stop(number: int, _: FrameType | None) -> None:
         if before[signal.Signals(number)] is not signal.SIG_IGN:
             received.append(number)
 
-    for each in SIGNALS:
+    for each in ENDING:
         signal.signal(each, stop)
     try:
         yield received
@@ -201,7 +201,7 @@ def _message(ending: Ending) -> str:
     if ending.error is None:
         return "An unexpected error: standard error has its traceback."
     if isinstance(ending.error, StoppedError):
-        return "terminated" if ending.code == ExitCode.TERMINATED else "interrupted"
+        return ENDING[signal.Signals(ending.code - 128)]
     return with_options(str(ending.error))
 
 

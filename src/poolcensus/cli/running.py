@@ -20,6 +20,7 @@ from poolcensus.cli import logs
 from poolcensus.cli.exits import StoppedError
 from poolcensus.cli.trouble import complain
 from poolcensus.exit_error import exit_error
+from poolcensus.signals import ENDING
 from poolcensus.temporary import remove_all
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _SAME_SIGNAL_WITHIN = 1.0
 _CLEANUP_WITHIN = 4.0
 _LAST_MESSAGE_WITHIN = 0.5
@@ -40,8 +40,9 @@ def run(
 ) -> Result:
     """Run `body` in an event loop of its own, in a process that is the program's own.
 
-    The first SIGINT or SIGTERM cancels it, so that it can put away what it has begun, and ends in
-    `StoppedError`. A second ends the process there and then; the same again within a second is no second.
+    The first signal that ends the program cancels it, so that it can put away what it has begun, and ends in
+    `StoppedError`. A second ends the process there and then; the same again within a second is no second,
+    nor is SIGHUP beside another.
     Putting away has four seconds: a thread that hangs in a system call can't be cancelled. `decided` returns
     the exit code that no signal changes any more, as of a snapshot that is published.
     """
@@ -68,8 +69,10 @@ async def _run(
     # Handlers of Python and not of the loop: they are called even while the loop is held up in a system call.
     def stop(number: int, _: FrameType | None) -> None:
         if received:
-            # `timeout` and the like signal a process and then its group: that is one wish, not two.
-            if number != received[0] or time.monotonic() - stopped_at[0] > _SAME_SIGNAL_WITHIN:
+            # `timeout` and the like signal a process and then its group, and systemd may send SIGHUP behind
+            # SIGTERM: that is one wish, not two.
+            is_other = number != received[0] and signal.SIGHUP not in {number, received[0]}
+            if is_other or time.monotonic() - stopped_at[0] > _SAME_SIGNAL_WITHIN:
                 code = decided()
                 if code is None:
                     code = 128 + number
@@ -85,8 +88,8 @@ async def _run(
         patience.start()
 
     # Whoever starts a program in the background may want signals to be ignored.
-    before = {each: signal.getsignal(each) for each in SIGNALS}
-    taken = [each for each in SIGNALS if before[each] is not signal.SIG_IGN]
+    before = {each: signal.getsignal(each) for each in ENDING}
+    taken = [each for each in ENDING if before[each] is not signal.SIG_IGN]
     for each in taken:
         # The system may give the signal to any thread: this has it wake the loop, whose own handler would
         # not be called while the loop is held up.
@@ -107,12 +110,12 @@ async def _run(
 
 @contextmanager
 def signals_raised() -> Iterator[None]:
-    """Raise `StoppedError` at the first SIGINT or SIGTERM, so that what blocks puts away its temporary files.
+    """Raise `StoppedError` at the first signal, so that what blocks puts away its temporary files.
 
     A second one does what it did before.
     """
-    before = {each: signal.getsignal(each) for each in SIGNALS}
-    taken = [each for each in SIGNALS if before[each] is not signal.SIG_IGN]
+    before = {each: signal.getsignal(each) for each in ENDING}
+    taken = [each for each in ENDING if before[each] is not signal.SIG_IGN]
     received: list[int] = []
 
     def give_back() -> None:
@@ -137,9 +140,9 @@ def signals_raised() -> Iterator[None]:
 
 @contextmanager
 def ending_with(code: int, line: str) -> Iterator[None]:
-    """Have SIGINT and SIGTERM end the process with `code` and a line: what has been done stands."""
-    before = {each: signal.getsignal(each) for each in SIGNALS}
-    taken = [each for each in SIGNALS if before[each] is not signal.SIG_IGN]
+    """Have a signal end the process with `code` and a line: what has been done stands."""
+    before = {each: signal.getsignal(each) for each in ENDING}
+    taken = [each for each in ENDING if before[each] is not signal.SIG_IGN]
 
     def stop(*_: object) -> None:
         _say(partial(complain, line))
@@ -158,7 +161,7 @@ def _run_out(number: int, ended: threading.Event, decided: Callable[[], int | No
     code = decided()
     # Where the loop has ended, what went wrong is said already: only threads are left.
     if not ended.is_set():
-        word = "terminated" if number == signal.SIGTERM else "interrupted"
+        word = ENDING[signal.Signals(number)]
         line = f"{word}, without waiting for what did not end within {_CLEANUP_WITHIN:g} s"
         _say(partial(complain, line) if code is not None else partial(_complain_of_exit, 128 + number, line))
     _leave(128 + number if code is None else code)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import signal
 import time
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from poolcensus.signals import ENDING
 from poolcensus.simulator.application import Service, SimulatorApplication
 from poolcensus.simulator.connection import Connection
 from poolcensus.simulator.control import Control
@@ -191,7 +191,7 @@ class Simulator:
 
 
 def serve(config: SimulatorConfig, *, on_ready: Callable[[Simulator], None]) -> None:
-    """Serve until SIGINT or SIGTERM. `on_ready` is called once the port is open."""
+    """Serve until a signal ends the program. `on_ready` is called once the port is open."""
     # The process does nothing else, and its objects are either short-lived or there to stay.
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
@@ -201,12 +201,12 @@ def serve(config: SimulatorConfig, *, on_ready: Callable[[Simulator], None]) -> 
 async def _serve(config: SimulatorConfig, on_ready: Callable[[Simulator], None]) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in ENDING:
         loop.add_signal_handler(number, stop.set)
     try:
         async with Simulator(config) as simulator:
             on_ready(simulator)
             await stop.wait()
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in ENDING:
             loop.remove_signal_handler(number)
