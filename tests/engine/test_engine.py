@@ -218,6 +218,16 @@ async def test_a_run_that_is_cancelled_after_its_deadline_counts_every_target(pu
     assert engine.outcomes == {Outcome.TIMED_OUT: 4, Outcome.CANCELLED: 96}
 
 
+async def test_a_target_that_only_waited_when_the_deadline_passed_was_not_begun() -> None:
+    played = Played({ONE: for_ever, TWO: for_ever})
+    played.slow_rooms = [anyio.sleep_forever]
+    with anyio.fail_after(20):
+        await played.engine(timeout=100, concurrency=8, deadline=0.05).run()
+    results = {each.account_id: each for each in played.results}
+    assert (results[ONE].outcome, results[TWO].outcome) == (Outcome.CANCELLED, Outcome.TIMED_OUT)
+    assert results[ONE].error_message == "the run's deadline of 0.05 s passed before it was begun"
+
+
 async def test_what_is_restored_is_not_cut_off_by_the_targets_time() -> None:
     played = Played({ONE: for_ever, TWO: for_ever})
 

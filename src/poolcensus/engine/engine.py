@@ -384,7 +384,9 @@ class Engine:
         if not self._listed:
             raise FatalError(f"the deadline of {seconds:g} s passed before all accounts were listed")
         for opened in list(self._open):
-            self._end(opened, self._late(opened, Outcome.TIMED_OUT, seconds))
+            # One that has not been called has only waited.
+            outcome = Outcome.TIMED_OUT if opened.watch.attempts else Outcome.CANCELLED
+            self._end(opened, self._late(opened, outcome, seconds))
         for target in self._schedule.rest():
             # Open before it waits: where the wait is cancelled, it is counted with the others.
             opened = self._opened(target)
