@@ -311,6 +311,17 @@ def test_an_account_at_its_bound_leaves_the_others_their_turn() -> None:
     assert third.account == second.account
 
 
+def test_accounts_are_dealt_out_while_only_those_at_their_bound_wait() -> None:
+    schedule = make(choice(9, 0), ahead=4, per_account=1, per_region=99)
+    opened: list[Target | None] = []
+    for start in (0, 2):
+        schedule.add(accounts(2, start=start))
+        assert prepare_all(schedule) == 2
+        opened += [schedule.pop(), schedule.pop()]
+    assert {target.account for target in opened if target is not None} == set(accounts(4))
+    assert schedule.pop() is None
+
+
 def test_long_targets_come_first_and_the_longest_before_the_others() -> None:
     long = {("000000000008", "on-1"): 9, ("000000000003", "on-2"): 40, ("000000000003", "on-0"): 3}
     schedule = make(choice(3, 0), ahead=3, per_account=9, per_region=9, long=long)

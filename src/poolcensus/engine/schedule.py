@@ -68,7 +68,7 @@ class Schedule:
     ) -> None:
         self._regions = regions.regions
         self._every = frozenset(regions.regions)
-        self._ahead = ahead
+        self.ahead = ahead
         self._per_account = per_account
         self._windows = windows
         self._paused_in = paused_in
@@ -107,11 +107,18 @@ class Schedule:
                 insort(self._first, (longest, account), key=itemgetter(0))
         return targets
 
+    @property
+    def has_more(self) -> bool:
+        """Whether an account waits to be prepared, or a target to be opened."""
+        return bool(self._first or self._waiting or self._ready or self._long) or len(self._idle) < len(
+            self._queues
+        )
+
     def next_account(self) -> Account | None:
         """Return an account to prepare now, or None."""
         if not (self._first or self._waiting):
             return None
-        if not self._is_short(self._ahead - len(self._preparing) - len(self._ready)):
+        if not self._is_short(self.ahead - len(self._preparing) - len(self._ready)):
             return None
         account = self._first.pop()[1] if self._first else self._waiting.popleft()
         self._preparing[account.id] = self._begin(account)
@@ -141,6 +148,18 @@ class Schedule:
             self._deal()
         if self._long and (found := self._take_long()) is not None:
             return self._opened(*found)
+        target, is_held_up = self._pop_in_turn()
+        if is_held_up and self._ready:
+            self._deal()
+            target, _ = self._pop_in_turn()
+        return target
+
+    def _pop_in_turn(self) -> tuple[Target | None, bool]:
+        """Open a target of the next region that can have one.
+
+        Where there is none, say whether a region has room for it, and only accounts that may have no more.
+        """
+        is_held_up = False
         for _ in range(len(self._turns)):
             region = self._turns[0]
             self._turns.rotate(-1)
@@ -149,8 +168,9 @@ class Schedule:
                 continue
             work = self._take(queue, region)
             if work is not None:
-                return self._opened(work, region)
-        return None
+                return self._opened(work, region), False
+            is_held_up = True
+        return None, is_held_up
 
     def close(self, target: Target) -> bool:
         """Note that a target has ended. Return whether it was the last of its account."""
