@@ -13,6 +13,7 @@ from poolcensus.engine.engine import Engine
 from poolcensus.engine.interfaces import EngineLimits
 from poolcensus.flow.breaker import CircuitBreakers
 from poolcensus.flow.concurrency import Pauses
+from poolcensus.flow.fitting import FittedConcurrency
 from poolcensus.format.times import utc_now
 from poolcensus.model import Account, Caller, Outcome, Page, Target, TargetResult
 from poolcensus.operations import WORKSPACES_POOLS
@@ -190,6 +191,35 @@ async def test_no_call_is_made_while_the_sink_is_full() -> None:
     played.on_page = lambda: played.slow_rooms.append(room)
     await played.run(timeout=10)
     assert steps == ["room", "call", "room", "call", "room", "call"]
+
+
+@pytest.mark.parametrize("fits", [True, False])
+async def test_all_places_are_used_where_the_services_take_their_time(
+    monkeypatch: pytest.MonkeyPatch, fits: bool
+) -> None:
+    """As soon as it has turned out that they do: the run begins with few."""
+    regions = tuple(f"region-{number}" for number in range(32))
+    accounts = [f"{number:012d}" for number in range(1, 101)]
+    expected, reached = (256, anyio.Event()) if fits else (32, anyio.Event())
+    if not fits:
+        monkeypatch.setattr(FittedConcurrency, "look", lambda *_, **__: False)
+
+    async def read() -> Page | None:
+        played.in_flight += 1
+        if played.in_flight == expected:
+            reached.set()
+        await anyio.sleep_forever()
+        return None
+
+    played = Played(dict.fromkeys(accounts, read), RegionChoice(regions, ()))
+    engine = played.engine(timeout=100, concurrency=256)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(engine.run)
+        with anyio.fail_after(20):
+            await reached.wait()
+            await anyio.wait_all_tasks_blocked()
+        assert played.in_flight == expected
+        tasks.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize("put", [4, 24, 64, 99])

@@ -17,6 +17,7 @@ from poolcensus.engine.open_target import OpenTarget
 from poolcensus.engine.schedule import Schedule
 from poolcensus.errors import CallError, FatalError, first_reason_raised
 from poolcensus.flow.concurrency import Window
+from poolcensus.flow.fitting import FittedConcurrency
 from poolcensus.format.times import rfc3339_of_epoch
 from poolcensus.model import Outcome, Progress, Target, TargetResult, Totals
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 SLOWEST_SHOWN = 3
 _OPEN_FOR_EACH_CALL = 4
 _SHORTEST_LOOK = 0.05
+# Two looks are less than the first round trip to a region next door, and a hundred a second cost nothing.
+_FITTING = 0.01
 _FIRST_IN_A_REGION = 8
 # Where the network is away, it is asked for as often as a region that is.
 _BETWEEN_DOUBTS = 5.0
@@ -64,6 +67,7 @@ class Engine:
         self._opt_in = frozenset(regions.opt_in)
         self._pauses = aws.channel.pauses
         self._work_in_hand = aws.channel.work
+        self._fitted = FittedConcurrency(limits.concurrency)
         # As many targets may be open as may call, and one more for each that can't call now; but not
         # without end, and never all in one account or region.
         self._open_limit = _OPEN_FOR_EACH_CALL * limits.concurrency
@@ -75,7 +79,7 @@ class Engine:
         }
         self._schedule = Schedule(
             regions,
-            ahead=fair * _OPEN_FOR_EACH_CALL,
+            ahead=self._ahead(),
             per_account=limits.per_account,
             windows=self._windows,
             paused_in=self._pauses.in_region,
@@ -150,6 +154,7 @@ class Engine:
             beside.start_soon(self._settle_doubts)
             beside.start_soon(self._give_last_rounds_room)
             beside.start_soon(self._use_room)
+            beside.start_soon(self._fit)
             await self._run_targets()
             beside.cancel_scope.cancel()
 
@@ -176,6 +181,29 @@ class Engine:
             await room.wait()
             room.clear()
             self._open_more()
+
+    async def _fit(self) -> None:
+        channel, looked, sent = self._aws.channel, anyio.current_time(), 0
+        while True:
+            await anyio.sleep(_FITTING)
+            now, requests = anyio.current_time(), channel.counts.requests
+            seconds = now - looked
+            if self._fitted.look(
+                late=seconds - _FITTING,
+                seconds=seconds,
+                calls=requests - sent,
+                in_flight=channel.in_flight,
+                more=self._schedule.has_more,
+            ):
+                self._schedule.ahead = self._ahead()
+                self._open_more()
+            looked, sent = now, requests
+
+    def _ahead(self) -> int:
+        size = self._fitted.size
+        # As many accounts as all the calls need, where each has few of them.
+        bound = -(-size // self._limits.per_account)
+        return max(size // len(self._regions) * _OPEN_FOR_EACH_CALL, bound, _OPEN_FOR_EACH_CALL)
 
     async def _end_overdue(self) -> None:
         # One task that looks after all of them: a timer for each target would be set and cleared more often
@@ -232,10 +260,7 @@ class Engine:
     def _open_next(self) -> OpenTarget | None:
         # Those that wait for a region which does not answer are bounded by its window.
         count = len(self._open) - self._pauses.silent
-        if (
-            count + self._pauses.silent - self._pauses.count >= self._limits.concurrency
-            or count >= self._open_limit
-        ):
+        if count + self._pauses.silent - self._pauses.count >= self._fitted.size or count >= self._open_limit:
             return None
         target = self._schedule.pop()
         return None if target is None else self._opened(target)
