@@ -10,6 +10,8 @@ import threading
 from contextlib import asynccontextmanager, closing, suppress
 from typing import TYPE_CHECKING, Self
 
+import anyio
+import anyio.lowlevel
 import pytest
 import uvloop
 from hypothesis import given
@@ -35,8 +37,10 @@ SIZES = (0, 1, 16_384, 65_535, 65_537, 262_144, 300_000, 524_288, 600_000)
 
 @pytest.fixture(scope="module", autouse=True)
 def uvloop_has_run() -> None:
-    """Have uvloop open what it keeps as long as the process lives."""
+    """Have uvloop open what it keeps as long as the process lives, and anyio load what it has for asyncio."""
     uvloop.new_event_loop().close()
+    # Whoever loads it while another thread does waits for that, in the loop.
+    anyio.run(anyio.lowlevel.checkpoint)
 
 
 def content(size: int, seed: int) -> bytes:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from poolcensus.aws.transport.http1 import Connection, new_buffer
 from poolcensus.aws.transport.secured import Secured
 from poolcensus.aws.transport.tls import trusting
+from poolcensus.aws.transport.tunnel import Tunnel
 from poolcensus.errors import BadResponseError, UnreachableError
 from transport.wire import Wire
 
@@ -118,7 +119,7 @@ class Server:
             self.asked += data
             self.receive(self.say(b""), sizes)
 
-    def receive(self, data: bytes, cuts: Iterable[int] = ()) -> None:
+    def receive(self, data: bytes | bytearray, cuts: Iterable[int] = ()) -> None:
         sizes = iter(cuts)
         while data:
             room = self.secured[0].get_buffer(-1)
@@ -265,6 +266,92 @@ async def test_the_server_is_told_why_it_is_refused(context: ssl.SSLContext) -> 
     server.end()
 
 
+@pytest.mark.parametrize("head", [b"content-length: 5\r\n", b""])
+async def test_a_reset_in_the_middle_of_a_reply_cuts_it_off(
+    trust: ssl.SSLContext, context: ssl.SSLContext, head: bytes
+) -> None:
+    server = Server(context, trust=trust)
+    server.connect()
+    call = await server.ask()
+    server.receive(server.say(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n{}"))
+    server.secured[0].connection_lost(ConnectionResetError())
+    with pytest.raises(BadResponseError, match="was cut off"):
+        await call
+
+
+async def test_what_a_proxy_says_unasked_is_its_answer(
+    trust: ssl.SSLContext, context: ssl.SSLContext
+) -> None:
+    server = Server(context, trust=trust)
+    tunnel = Tunnel("there")
+    server.secured[0].set_protocol(tunnel)
+    server.connect()
+    server.receive(server.say(b"junk\r\n\r\n") + server.peers[0].goodbye())
+    with pytest.raises(UnreachableError, match=r"there: the proxy's answer is not HTTP"):
+        await tunnel.open(b"CONNECT there:443 HTTP/1.1\r\n\r\n")
+    server.end()
+
+
+async def test_a_proxy_that_has_ended_is_no_way_to_the_origin() -> None:
+    tunnel, socket = Tunnel("there"), Socket()
+    tunnel.connection_made(socket)
+    tunnel.data_received(b"HTTP/1.1 200 Connection established\r\n\r\n")
+    # The loop tells of its end in the next turn.
+    socket.abort()
+    with pytest.raises(UnreachableError, match="there: the proxy closed the connection"):
+        await tunnel.open(b"CONNECT there:443 HTTP/1.1\r\n\r\n")
+
+
+async def test_what_is_above_is_told_of_the_end_once(
+    trust: ssl.SSLContext, context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends: list[Exception | None] = []
+    server = Server(context, trust=trust)
+    monkeypatch.setattr(server.connection, "connection_lost", ends.append)
+    server.connect()
+    server.receive(server.peers[0].goodbye())
+    server.end()
+    assert ends == [None]
+
+
+async def test_nothing_above_is_told_of_a_handshake_that_nobody_waits_for_any_more(
+    trust: ssl.SSLContext, context: ssl.SSLContext
+) -> None:
+    server = Server(context, trust=trust)
+    server.secured[0].connection_made(server.socket)
+    waiting = asyncio.create_task(server.secured[0].handshake())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    server.pump()
+    server.receive(server.say(whole(b"{}")))
+    server.end()
+    with pytest.raises(UnreachableError):
+        await server.connection.exchange(REQUEST, LIMIT)
+    assert not server.connection.closed.done()
+
+
+async def test_an_error_that_nobody_waits_for_is_not_complained_of(trust: ssl.SSLContext) -> None:
+    complaints: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    server = Server(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), trust=trust)
+    server.secured[0].connection_made(server.socket)
+    server.end()
+    tunnel = Tunnel("there")
+    tunnel.data_received(b"junk\r\n\r\n")
+    del server, tunnel
+    gc.collect()
+    assert not complaints
+
+
+async def test_a_large_reply_leaves_no_more_memory_than_is_received_at_a_time(
+    trust: ssl.SSLContext, context: ssl.SSLContext
+) -> None:
+    server = Server(context, trust=trust)
+    assert len(server.secured[0].get_buffer(-1)) == 32 * 1024 < len(new_buffer())
+
+
 @pytest.mark.parametrize("came", [b"", b"\x16\x03\x03", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
 async def test_a_handshake_that_ends_early_is_an_error(trust: ssl.SSLContext, came: bytes) -> None:
     server = Server(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), trust=trust)
@@ -286,6 +373,22 @@ async def test_a_connection_that_has_ended_is_freed_at_once(
     server.receive(server.say(whole(b"{}")))
     await call
     server.end()
+    assert_freed(server)
+
+
+async def test_a_connection_that_a_bad_record_has_ended_is_freed_at_once(
+    trust: ssl.SSLContext, context: ssl.SSLContext
+) -> None:
+    server = Server(context, trust=trust)
+    server.connect()
+    record = bytearray(server.say(b"x"))
+    record[-1] ^= 1
+    server.receive(record)
+    server.end()
+    assert_freed(server)
+
+
+def assert_freed(server: Server) -> None:
     left = weakref.ref(server.secured[0])
     gc.disable()
     try:

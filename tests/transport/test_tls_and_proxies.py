@@ -183,6 +183,62 @@ async def test_the_origin_behind_a_proxy_has_to_be_trusted(kind: str, bundle: st
     assert not origin.heads
 
 
+@pytest.mark.parametrize("kind", KINDS)
+async def test_the_origin_behind_a_proxy_has_to_have_its_name(
+    kind: str, authority: trustme.CA, bundle: str
+) -> None:
+    origin = Origin()
+    async with listening(origin, server_side(authority, "elsewhere.example")) as port:
+        async with listening(Proxy(port)) as proxy_port:
+            async with opened(kind, connect_timeout=5, ca_bundle=bundle) as transport:
+                with pytest.raises(UnreachableError, match="certificate is not trusted"):
+                    await post(
+                        transport, f"https://localhost:{port}/", proxy=f"http://127.0.0.1:{proxy_port}"
+                    )
+    assert not origin.heads
+
+
+async def test_the_origin_behind_a_proxy_that_is_reached_by_tls_has_to_be_trusted(
+    authority: trustme.CA, bundle: str
+) -> None:
+    origin = Origin()
+    async with listening(origin, server_side(trustme.CA(), "localhost")) as port:
+        async with listening(Proxy(port), server_side(authority, "localhost")) as proxy_port:
+            async with opened("fast", connect_timeout=5, ca_bundle=bundle) as transport:
+                with pytest.raises(UnreachableError, match="certificate is not trusted"):
+                    await post(
+                        transport, f"https://localhost:{port}/", proxy=f"https://localhost:{proxy_port}"
+                    )
+    assert not origin.heads
+
+
+@pytest.mark.parametrize("by_tls", [False, True])
+async def test_a_proxy_that_ends_right_after_its_answer_is_an_error(
+    authority: trustme.CA, bundle: str, *, by_tls: bool
+) -> None:
+    class Ending(Proxy):
+        async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            writer.close()
+
+    tls = server_side(authority, "localhost") if by_tls else None
+    async with listening(Ending(1), tls) as proxy_port:
+        async with opened("fast", connect_timeout=5, ca_bundle=bundle) as transport:
+            scheme = "https" if by_tls else "http"
+            with pytest.raises(UnreachableError, match="closed the connection|Connection reset|Broken pipe"):
+                await post(transport, "https://localhost:1/", proxy=f"{scheme}://localhost:{proxy_port}")
+
+
+@pytest.mark.parametrize("host", ["a..example", f"{'a' * 64}.example"])
+async def test_what_is_no_name_behind_a_proxy_is_said_to_be_none(host: str, bundle: str) -> None:
+    async with listening(Origin()) as port:
+        async with listening(Proxy(port)) as proxy_port:
+            async with opened("fast", connect_timeout=5, ca_bundle=bundle) as transport:
+                with pytest.raises(UnreachableError, match=r"no answer from a.*: it is no name of a host"):
+                    await post(transport, f"https://{host}/", proxy=f"http://127.0.0.1:{proxy_port}")
+
+
 async def test_a_proxy_that_is_reached_by_tls(kind: str, authority: trustme.CA, bundle: str) -> None:
     origin = Origin()
     async with listening(origin, server_side(authority, "localhost")) as port:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # Enough to keep one core busy while replies come at once, and few enough that what their tasks hold stays in
-# its caches: with 16 to 32 calls in flight a census takes the least time (benches/throughput.py --concurrency).
+# its caches: with 16 to 32 in flight a census takes the least time (benches/throughput.py --concurrency).
 _LEAST = 32
 # The replies that wait for the loop, as a part of the calls in flight. Where the loop alone is the bound that
 # is about a half, since a reply waits for half a turn of it; where the services are, it is next to none. With

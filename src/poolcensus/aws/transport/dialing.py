@@ -104,12 +104,8 @@ class Dialer:
         tls = await self._tls_context()
         with _phase(host, "no connection by the proxy", "ConnectTimeout", self._connect_timeout, deadline):
             outer = await tunnel.open(request.encode("latin-1"))
-        if outer.is_closing():
-            raise UnreachableError(
-                f"no answer from {host}: the proxy closed the connection", code="ProxyError"
-            )
         connection = self._new(host)
-        secured = Secured(connection, tls, host, self._buffer)
+        secured = self._secured(connection, tls, host)
         outer.set_protocol(secured)
         secured.connection_made(outer)
         try:
@@ -123,8 +119,8 @@ class Dialer:
         host = peer.host
         # Before there is a socket, which would wait for it.
         tls = await self._tls_context() if secure else None
+        secured = None if tls is None else self._secured(protocol, tls, host)
         sock, address = await self._connect(peer, deadline)
-        secured = None if tls is None else Secured(protocol, tls, host, self._buffer)
         lowest = secured or protocol
         whole = False
         try:
@@ -143,6 +139,15 @@ class Dialer:
             if not whole:
                 lowest.abort()
         return protocol
+
+    def _secured(self, protocol: Connection | Tunnel, tls: ssl.SSLContext, host: str) -> Secured:
+        try:
+            return Secured(protocol, tls, host, self._buffer)
+        except ValueError as error:
+            # Of which UnicodeError is one: labels of a name may be too long, or empty.
+            raise UnreachableError(
+                f"no answer from {host}: it is no name of a host", code="NameError"
+            ) from error
 
     def _handshake_limit(self, host: str, deadline: float) -> AbstractContextManager[None]:
         return _phase(host, "no TLS handshake", "TLSTimeout", self._tls_timeout, deadline)

@@ -14,11 +14,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+# More than a record of TLS, which holds 16 KiB and is decrypted as a whole; and not much more, since a
+# MemoryBIO keeps the size that it has had.
+_RECEIVED_AT_A_TIME = 32 * 1024
+
+
 class Upper(Protocol):
     """What is above TLS. It is told what asyncio tells a protocol."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the transport to write to: the handshake is done."""
+        """Take the transport to write to."""
 
     def data_received(self, data: memoryview) -> None:
         """Take what has come. Its memory is used again afterwards."""
@@ -30,21 +35,23 @@ class Upper(Protocol):
 class Secured(asyncio.BufferedProtocol, asyncio.Transport):
     """TLS over a connection: the protocol of what is beneath, and the transport of what is above.
 
-    `buffer` is what it receives into, and decrypts into afterwards: the connections of an event loop may
-    share one. What is above ends where the connection beneath does, whether or not TLS has said goodbye:
-    many servers don't.
+    `buffer` is what it receives into, and decrypts into afterwards, of 32 KiB or more: all connections of an
+    event loop may share one. What is above ends where the connection beneath does, whether or not TLS has
+    said goodbye: many servers don't. A reply that has no length of its own may have been cut off there, as it
+    may be without TLS; its JSON or XML shows it.
     """
 
     def __init__(self, upper: Upper, context: ssl.SSLContext, host: str, buffer: memoryview) -> None:
         super().__init__()
         self._upper: Upper | None = upper
-        self._buffer = buffer
+        self._buffer = buffer[:_RECEIVED_AT_A_TIME]
         self._received = ssl.MemoryBIO()
         self._to_send = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._received, self._to_send, server_hostname=host)
         # Returns a number where it is given a buffer, which its type does not say.
         self._decrypt = cast("Callable[[int, memoryview], int]", self._tls.read)
         self._beneath: asyncio.Transport | None = None
+        self._established = False
         self._handshake: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def handshake(self) -> None:
@@ -55,7 +62,8 @@ class Secured(asyncio.BufferedProtocol, asyncio.Transport):
         try:
             self._tls.write(data)
         except ssl.SSLError as error:
-            self._fail(error)
+            # Where a server of TLS 1.2 is about to agree on new keys, too: a new connection is simpler.
+            self._end(error)
         else:
             self._send()
 
@@ -89,31 +97,33 @@ class Secured(asyncio.BufferedProtocol, asyncio.Transport):
         self._end(exc)
 
     def _advance(self) -> None:
-        failure: ssl.SSLError | None = None
         try:
-            if not self._handshake.done():
+            if not self._established:
+                self._tls.do_handshake()
                 self._establish()
             self._deliver()
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLError as error:
-            failure = error
-        # Its part of the handshake, its answer to new keys, or why it refuses the other side.
+            # The other side is told why it is refused.
+            self._send()
+            self._end(error)
+            return
+        # Its part of the handshake, or of the change to new keys.
         self._send()
-        if failure is not None:
-            self._fail(failure)
 
     def _establish(self) -> None:
-        self._tls.do_handshake()
-        self._handshake.set_result(None)
-        if self._upper is not None:
-            self._upper.connection_made(self)
+        # Whoever waited for it may have been cancelled: what is above then never had a connection.
+        upper = None if self._handshake.done() else self._upper
+        self._established, self._upper = True, upper
+        if upper is not None:
+            upper.connection_made(self)
+            self._handshake.set_result(None)
 
     def _deliver(self) -> None:
         while self._upper is not None:
             size = self._decrypt(len(self._buffer), self._buffer)
             if not size:
-                self.abort()
                 self._end(None)
                 return
             self._upper.data_received(self._buffer[:size])
@@ -125,17 +135,15 @@ class Secured(asyncio.BufferedProtocol, asyncio.Transport):
         if self._beneath is not None and (data := self._to_send.read()):
             self._beneath.write(data)
 
-    def _fail(self, error: Exception) -> None:
-        self.abort()
-        self._end(error)
-
     def _end(self, error: Exception | None) -> None:
+        self.abort()
         upper, self._upper = self._upper, None
-        if not self._handshake.done():
+        if self._established:
+            if upper is not None:
+                upper.connection_lost(error)
+        elif not self._handshake.done():
             self._handshake.set_exception(
                 error or ConnectionResetError("it closed the connection in the TLS handshake")
             )
             # Whoever waits gets it; where nobody does any more, it is not worth a warning.
             self._handshake.exception()
-        elif upper is not None:
-            upper.connection_lost(error)

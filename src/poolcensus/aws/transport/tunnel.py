@@ -26,12 +26,14 @@ class Tunnel(asyncio.Protocol):
     async def open(self, request: bytes) -> asyncio.Transport:
         """Ask the proxy for the origin. Returns what TLS can be started on. Raises UnreachableError."""
         transport = self._transport
-        if transport is None:
-            raise self._failed("the proxy closed the connection")
-        transport.write(request)
+        if transport is not None:
+            transport.write(request)
+        # What came unasked before is the answer too.
         status = await self._answered
         if status != 200:
             raise self._failed(f"the proxy refused the connection with status {status}")
+        if transport is None or transport.is_closing():
+            raise self._failed("the proxy closed the connection")
         return transport
 
     def abort(self) -> None:
@@ -50,18 +52,21 @@ class Tunnel(asyncio.Protocol):
         if b"\r\n\r\n" in self._answer:
             status = _STATUS_LINE.match(self._answer)
             if status is None:
-                self._answered.set_exception(self._failed("the proxy's answer is not HTTP"))
+                self._fail("the proxy's answer is not HTTP")
             else:
                 self._answered.set_result(int(status[1]))
         elif len(self._answer) > _LARGEST_ANSWER:
-            self._answered.set_exception(self._failed("the proxy's answer is too long"))
+            self._fail("the proxy's answer is too long")
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         self._transport = None
         if not self._answered.done():
-            self._answered.set_exception(self._failed("the proxy closed the connection"))
-            # Whoever waits gets it; where nobody does any more, it is not worth a warning.
-            self._answered.exception()
+            self._fail("the proxy closed the connection")
+
+    def _fail(self, why: str) -> None:
+        self._answered.set_exception(self._failed(why))
+        # Whoever waits gets it; where nobody does any more, it is not worth a warning.
+        self._answered.exception()
 
     def _failed(self, why: str) -> UnreachableError:
         return UnreachableError(f"no answer from {self._origin}: {why}", code="ProxyError")
