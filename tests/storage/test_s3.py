@@ -293,6 +293,46 @@ def test_a_snapshot_whose_commit_cannot_be_settled_keeps_its_files(service: Serv
     service.run(body)
 
 
+def test_who_is_cancelled_while_a_commit_cannot_be_settled_is_told(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def body() -> None:
+        run = Run(service)
+        lost: list[int] = []
+        with anyio.CancelScope() as scope:
+
+            def trouble(number: int, name: str) -> str | None:
+                if name == f"complete p/{ID}/manifest.json":
+                    lost.append(number)
+                    scope.cancel()
+                    return "lost"
+                return "hangs" if lost else None
+
+            run.trouble = trouble
+            await publish(run, ID)
+        assert scope.cancelled_caught
+        assert seen(service) == {ID: FILES}
+
+    service.run(body)
+    assert f"it can't be told whether snapshot {ID} is published in s3://census/p" in caplog.text
+
+
+def test_a_lock_that_is_not_let_go_in_time_is_said_to_be_left(
+    service: Service, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Less than the first attempt of a call has.
+    monkeypatch.setattr("poolcensus.storage.s3.store._LONGEST_RELEASE", 1.0)
+
+    async def body() -> None:
+        run = Run(service)
+        async with store(run):
+            run.trouble = lambda _, name: "hangs" if name == "get p/.lock" else None
+        assert "p/.lock" in service.objects
+
+    service.run(body)
+    assert "the lock of s3://census/p is left to lapse: the service did not answer within 1 s" in caplog.text
+
+
 def test_a_lock_is_renewed_for_as_long_as_its_run_lives(service: Service) -> None:
     async def body() -> None:
         async with store(Run(service)):

@@ -310,6 +310,37 @@ async def test_a_service_that_says_nothing_is_given_up() -> None:
     ):
         with pytest.raises(DestinationError, match="did not answer in time"):
             await bucket.get("k")
+    # By the SDK, and not by us once more.
+    assert len(server.heads) == 5
+
+
+async def test_the_body_of_an_error_that_breaks_off_is_asked_for_again() -> None:
+    missing = error(404, "NoSuchKey")
+    async with serving(Scripted(missing[:-10], missing)) as server, opened(server.url) as bucket:
+        assert await bucket.get("k") is None
+    assert len(server.heads) == 2
+    async with serving(Scripted(missing[:-10])) as server, opened(server.url) as bucket:
+        with pytest.raises(DestinationError, match="s3://census/k: the connection broke again and again"):
+            await bucket.get("k")
+
+
+async def test_the_body_of_an_error_that_never_comes_is_asked_for_again() -> None:
+    class Stalling(Scripted):
+        async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            if not self.heads:
+                self.heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
+                writer.write(error(404, "NoSuchKey")[:-10])
+                await reader.read()
+                writer.close()
+            else:
+                await super().serve(reader, writer)
+
+    async with (
+        serving(Stalling(error(404, "NoSuchKey"))) as server,
+        opened(server.url, attempt_timeout=0.2) as bucket,
+    ):
+        assert await bucket.get("k") is None
+    assert len(server.heads) == 2
 
 
 async def test_what_may_work_in_a_moment_is_tried_again() -> None:

@@ -163,6 +163,8 @@ def _run_out(number: int, ended: threading.Event, decided: Callable[[], int | No
     if not ended.is_set():
         word = ENDING[signal.Signals(number)]
         line = f"{word}, without waiting for what did not end within {_CLEANUP_WITHIN:g} s"
+        if code is not None:
+            line += "; what is published stands"
         _say(partial(complain, line) if code is not None else partial(_complain_of_exit, 128 + number, line))
     _leave(128 + number if code is None else code)
 

@@ -48,26 +48,21 @@ class S3Bucket:
         return self._calls.name
 
     async def get(self, key: str, *, start: int = 0, size: int = 1 << 20) -> StoredObject | None:
-        span = {"Range": f"bytes={start}-{start + size - 1}"}
-        for attempts_left in reversed(range(_BODY_ATTEMPTS)):
-            try:
-                return await self._read(key, size, span)
-            except ClientError as error:
-                if code_of(error) in _GONE:
-                    return None
-                if code_of(error) != "InvalidRange":
-                    raise self._calls.explained("read", key, "get_object", error) from error
-                if start > 0:
-                    return StoredObject(b"", "", None)
+        try:
+            with anyio.fail_after(LONGEST_CALL):
+                try:
+                    return await self._read(key, size, {"Range": f"bytes={start}-{start + size - 1}"})
+                except ClientError as error:
+                    if code_of(error) != "InvalidRange":
+                        raise
                 # An empty object has no range at all.
-                span = {}
-            except (ResponseStreamingError, ReadTimeoutError) as error:
-                # The SDK's own attempts end where the body begins.
-                if not attempts_left:
-                    raise self._calls.explained("read", key, "get_object", error) from error
-            except (BotoCoreError, TimeoutError, CallError) as error:
-                raise self._calls.explained("read", key, "get_object", error) from error
-        raise self._calls.not_s3("read", key)
+                return StoredObject(b"", "", None) if start > 0 else await self._read(key, size, {})
+        except ClientError as error:
+            if code_of(error) in _GONE:
+                return None
+            raise self._calls.explained("read", key, "get_object", error) from error
+        except (BotoCoreError, TimeoutError, CallError) as error:
+            raise self._calls.explained("read", key, "get_object", error) from error
 
     async def size_of(self, key: str) -> int | None:
         reply = await self._calls.call("look for", key, "head_object", _GONE, Key=key)
@@ -203,9 +198,17 @@ class S3Bucket:
     async def _read(self, key: str, size: int, span: Mapping[str, str]) -> StoredObject:
         from poolcensus.storage.s3.http import read_body  # noqa: PLC0415 - loaded by whoever opened the client
 
-        with anyio.fail_after(LONGEST_CALL):
+        attempts_left = _BODY_ATTEMPTS
+        while True:
             reply = await self._calls.send("get_object", Key=key, **span)
-            body = await read_body(reply["Body"], size)
+            try:
+                body = await read_body(reply["Body"], size)
+                break
+            except (ResponseStreamingError, ReadTimeoutError):
+                # The SDK's own attempts end where the body begins.
+                attempts_left -= 1
+                if not attempts_left:
+                    raise
         headers = reply["ResponseMetadata"]["HTTPHeaders"]
         modified = headers.get("last-modified", "")
         return StoredObject(

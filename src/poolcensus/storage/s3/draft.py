@@ -86,6 +86,16 @@ class BucketDraft(Draft):
                 ) from error
             if not self._published:
                 raise
+        except anyio.get_cancelled_exc_class():
+            await self._give_up()
+            if self._unsure:
+                _log.warning(
+                    "it can't be told whether snapshot %s is published in %s: the run was ended before the"
+                    " service said so",
+                    self.snapshot_id,
+                    self._store.location,
+                )
+            raise
         finally:
             if not self._published:
                 await self._give_up()

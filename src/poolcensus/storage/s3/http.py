@@ -17,7 +17,7 @@ from aiobotocore.config import AioConfig
 from aiobotocore.credentials import AioCredentials
 from aiobotocore.httpsession import AIOHTTPSession
 from aiobotocore.session import AioSession
-from botocore.exceptions import ResponseStreamingError
+from botocore.exceptions import ConnectionClosedError, ReadTimeoutError, ResponseStreamingError
 
 from poolcensus.aws.sdk_data import read_fast
 from poolcensus.storage.s3.refusals import RedirectedError
@@ -90,10 +90,22 @@ class _Connections(AIOHTTPSession):  # type: ignore[misc] # the SDK has no types
         if moved and request.method == "HEAD" and "x-amz-bucket-region" not in response.headers:
             # The SDK would ask where the bucket is, be sent elsewhere again, and ask again without an end.
             raise RedirectedError
+        if response.status_code >= 300:
+            await _read_error(request, response)
         return response
 
     async def _get_session(self, proxy_url: str | None) -> _Unredirected:
         return _Unredirected(await super()._get_session(proxy_url))
+
+
+async def _read_error(request: AWSPreparedRequest, response: AWSResponse) -> None:
+    """Read the body of an error, where the SDK still tries again: that of an object it reads only later."""
+    try:
+        await response.content
+    except TimeoutError as error:
+        raise ReadTimeoutError(endpoint_url=request.url, error=error) from error
+    except aiohttp.ClientError as error:
+        raise ConnectionClosedError(endpoint_url=request.url, request=request, error=error) from error
 
 
 def new_client(

@@ -50,6 +50,11 @@ class Lease:
         self._failing = False
         self._one_at_a_time = anyio.Lock()
 
+    @property
+    def asked(self) -> bool:
+        """Whether the lock may be this run's: it has been asked for."""
+        return self._asked
+
     async def acquire(self) -> None:
         """Take the lock. Raises `DestinationLockedError` where another run holds it."""
         self._holder = LockHolder.this_run()

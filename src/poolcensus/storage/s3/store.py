@@ -98,8 +98,15 @@ class BucketStore(Repository):
         inside, self._inside = self._inside, None
         lost = inside is not None and inside.__exit__(kind, error, traceback)
         try:
-            with anyio.move_on_after(ABORT_SECONDS if kind is not None else _LONGEST_RELEASE, shield=True):
+            limit = ABORT_SECONDS if kind is not None else _LONGEST_RELEASE
+            with anyio.move_on_after(limit, shield=True) as scope:
                 await self._let_go()
+            if scope.cancelled_caught and self.lease.asked:
+                _log.warning(
+                    "the lock of %s is left to lapse: the service did not answer within %g s",
+                    self._place,
+                    limit,
+                )
         finally:
             self._tasks.cancel_scope.cancel()
             try:
