@@ -260,3 +260,30 @@ def test_a_bug_ends_as_python_ends() -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.endswith("ZeroDivisionError: integer division or modulo by zero\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--version"], "standard output: Bad file descriptor"),
+        (["completion", "bash"], "standard output: Bad file descriptor"),
+        (["collect", "--dest", "-"], "standard output is closed: nothing can be written there"),
+    ],
+)
+def test_what_would_go_to_a_standard_output_that_is_closed_is_an_error(
+    arguments: list[str], said: str
+) -> None:
+    # Without anything to call: the destination is looked at before.
+    environment = {
+        "AWS_ACCESS_KEY_ID": "a",
+        "AWS_SECRET_ACCESS_KEY": "b",
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
+    }
+    ended = subprocess.run(
+        ["/bin/sh", "-c", 'exec "$@" >&-', "sh", sys.executable, "-m", "poolcensus", *arguments],
+        env={**os.environ, **environment},
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (1, f"poolcensus: {said}\n")

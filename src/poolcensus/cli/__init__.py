@@ -5,6 +5,7 @@ A command's module is imported when the command is used, so that `--help` and `-
 
 from __future__ import annotations
 
+import errno
 import gc
 import io
 import os
@@ -144,7 +145,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with click.Context(group, info_name="poolcensus", **CONTEXT_SETTINGS) as ctx:
             click.echo(group.get_help(ctx), err=True)
         return ExitCode.USAGE
-    if isinstance(sys.stdout, io.TextIOWrapper):
+    if sys.stdout is None:
+        # Else what is written to it would be lost in silence.
+        sys.stdout = _ClosedOutput()
+    elif isinstance(sys.stdout, io.TextIOWrapper):
         # A name may hold characters that the terminal's encoding does not have.
         sys.stdout.reconfigure(errors="backslashreplace")
     # By its module: a command's module takes the name `report` in this one.
@@ -153,6 +157,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             group.main(given, prog_name="poolcensus", complete_var=COMPLETE_VARIABLE, standalone_mode=False)
             or ExitCode.OK
         )
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
     return outcome.code
+
+
+class _ClosedOutput(io.TextIOBase):
+    """A standard output that the process was started without."""
+
+    def write(self, text: str) -> int:  # noqa: ARG002 - a stream's signature
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF), "standard output")

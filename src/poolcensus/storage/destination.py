@@ -19,6 +19,8 @@ from poolcensus.storage.naming import SCHEME
 from poolcensus.storage.stdout import StreamedFolder, StreamStore
 
 if TYPE_CHECKING:
+    from typing import BinaryIO
+
     from poolcensus.aws.session import CallerSession
     from poolcensus.config import Settings
     from poolcensus.storage.base import Repository, Store
@@ -95,9 +97,10 @@ def open_store(place: str, settings: Settings, session: CallerSession | None) ->
     Raises `DestinationError` for standard output where that is closed.
     """
     if place == STANDARD_OUTPUT:
-        if sys.stdout is None:
+        stream: BinaryIO | None = getattr(sys.stdout, "buffer", None)
+        if stream is None:
             raise DestinationError("standard output is closed: nothing can be written there")
-        return StreamStore(sys.stdout.buffer)
+        return StreamStore(stream)
     if not is_in_s3(place):
         return _folder_store(place, settings)
     if session is None:
