@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 from typing import TYPE_CHECKING
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 from poolcensus.format import codec
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from poolcensus.model import JsonValue
 
 # Lone surrogates are among the characters: JSON may carry them as escapes.
@@ -123,6 +126,16 @@ def test_where_a_text_is_wrong_is_said(text: bytes) -> None:
         codec.loads(text)
 
 
+@pytest.fixture
+def no_finalizers() -> Iterator[None]:
+    """What other tests have left is not collected at a depth at which its finalizers can't run."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_finalizers")
 @pytest.mark.parametrize("inside", [b"1", b'"\\ud800"', b"12345678901234567890123"])
 @pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}")])
 @pytest.mark.parametrize("depth", [201, 300, 1000, 1024, 3000, 200_000])
