@@ -140,6 +140,13 @@ class Server:
         self.secured[0].connection_lost(None)
 
 
+def connected(context: ssl.SSLContext, trust: ssl.SSLContext) -> Server:
+    """Return a server beyond one layer of TLS, with the handshake done."""
+    server = Server(context, trust=trust)
+    server.connect()
+    return server
+
+
 def whole(body: bytes) -> bytes:
     return b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
 
@@ -212,8 +219,7 @@ async def test_what_comes_unasked_with_the_handshake_is_no_reply(
 async def test_a_connection_whose_server_says_goodbye_takes_no_request(
     trust: ssl.SSLContext, context: ssl.SSLContext
 ) -> None:
-    server = Server(context, trust=trust)
-    server.connect()
+    server = connected(context, trust)
     server.receive(server.peers[0].goodbye())
     # At once, and not when the loop has closed the socket.
     assert not server.connection.reusable
@@ -225,8 +231,7 @@ async def test_a_connection_whose_server_says_goodbye_takes_no_request(
 async def test_a_goodbye_in_the_middle_of_a_reply_cuts_it_off(
     trust: ssl.SSLContext, context: ssl.SSLContext
 ) -> None:
-    server = Server(context, trust=trust)
-    server.connect()
+    server = connected(context, trust)
     call = await server.ask()
     server.receive(server.say(whole(b"{}")[:-1]) + server.peers[0].goodbye())
     with pytest.raises(BadResponseError, match="was cut off"):
@@ -238,8 +243,7 @@ async def test_a_goodbye_in_the_middle_of_a_reply_cuts_it_off(
 async def test_a_record_that_was_changed_on_the_way_is_never_part_of_a_reply(
     trust: ssl.SSLContext, context: ssl.SSLContext, sent: int
 ) -> None:
-    server = Server(context, trust=trust)
-    server.connect()
+    server = connected(context, trust)
     call = await server.ask()
     reply = whole(b"x" * 100)
     first, second = server.say(reply[:sent]), bytearray(server.say(reply[sent:]))
@@ -270,8 +274,7 @@ async def test_the_server_is_told_why_it_is_refused(context: ssl.SSLContext) -> 
 async def test_a_reset_in_the_middle_of_a_reply_cuts_it_off(
     trust: ssl.SSLContext, context: ssl.SSLContext, head: bytes
 ) -> None:
-    server = Server(context, trust=trust)
-    server.connect()
+    server = connected(context, trust)
     call = await server.ask()
     server.receive(server.say(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n{}"))
     server.secured[0].connection_lost(ConnectionResetError())
@@ -367,8 +370,7 @@ async def test_a_handshake_that_ends_early_is_an_error(trust: ssl.SSLContext, ca
 async def test_a_connection_that_has_ended_is_freed_at_once(
     trust: ssl.SSLContext, context: ssl.SSLContext
 ) -> None:
-    server = Server(context, trust=trust)
-    server.connect()
+    server = connected(context, trust)
     call = await server.ask()
     server.receive(server.say(whole(b"{}")))
     await call
@@ -379,8 +381,7 @@ async def test_a_connection_that_has_ended_is_freed_at_once(
 async def test_a_connection_that_a_bad_record_has_ended_is_freed_at_once(
     trust: ssl.SSLContext, context: ssl.SSLContext
 ) -> None:
-    server = Server(context, trust=trust)
-    server.connect()
+    server = connected(context, trust)
     record = bytearray(server.say(b"x"))
     record[-1] ^= 1
     server.receive(record)

@@ -36,7 +36,7 @@ SLOWEST_SHOWN = 3
 _OPEN_FOR_EACH_CALL = 4
 _SHORTEST_LOOK = 0.05
 # Two looks are less than the first round trip to a region next door, and a hundred a second cost nothing.
-_FITTING = 0.01
+_BETWEEN_LOOKS = 0.01
 _FIRST_IN_A_REGION = 8
 # Where the network is away, it is asked for as often as a region that is.
 _BETWEEN_DOUBTS = 5.0
@@ -185,11 +185,11 @@ class Engine:
     async def _fit(self) -> None:
         channel, looked, sent = self._aws.channel, anyio.current_time(), 0
         while True:
-            await anyio.sleep(_FITTING)
+            await anyio.sleep(_BETWEEN_LOOKS)
             now, requests = anyio.current_time(), channel.counts.requests
             seconds = now - looked
             if self._fitted.look(
-                late=seconds - _FITTING,
+                late=seconds - _BETWEEN_LOOKS,
                 seconds=seconds,
                 calls=requests - sent,
                 in_flight=channel.in_flight,

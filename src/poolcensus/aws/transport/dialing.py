@@ -146,7 +146,7 @@ class Dialer:
         except ValueError as error:
             # Of which UnicodeError is one: labels of a name may be too long, or empty.
             raise UnreachableError(
-                f"no answer from {host}: it is no name of a host", code="NameError"
+                f"no answer from {host}: the host name is not valid", code="NameError"
             ) from error
 
     def _handshake_limit(self, host: str, deadline: float) -> AbstractContextManager[None]:
