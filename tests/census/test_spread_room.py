@@ -13,6 +13,7 @@ import pytest
 from poolcensus.aws.call import CallCounts
 from poolcensus.census.spread import Spread, SpreadEngine
 from poolcensus.config import load_settings
+from poolcensus.engine.deadlines import Deadline
 from poolcensus.model import Account, Outcome, TargetResult
 from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.snapshot import SnapshotWriter
@@ -69,12 +70,14 @@ def engine_of(
         listing=Listing(),
         aws=SimpleNamespace(channel=SimpleNamespace(counts=CallCounts())),
     )
+    settings = load_settings(None, {"dest": str(dest), **given})
     return SpreadEngine(
         cast("Opened", opened),
         writer,
         Spread(cast("Workers", None), cast("Places", None), ID, writer),
-        load_settings(None, {"dest": str(dest), **given}),
+        settings,
         operation=WORKSPACES_POOLS,
+        deadline=Deadline.after(settings.deadline),
         former=former,
     )
 

@@ -9,6 +9,7 @@ import anyio.lowlevel
 import pytest
 
 from poolcensus.aws.call import CallCounts
+from poolcensus.engine.deadlines import Deadline
 from poolcensus.engine.engine import Engine
 from poolcensus.engine.interfaces import EngineLimits
 from poolcensus.flow.breaker import CircuitBreakers
@@ -141,13 +142,14 @@ class Played:
             return await self.restored(target)
         return None
 
-    def engine(self, *, timeout: float, concurrency: int, deadline: float | None = None) -> Engine:
+    def engine(self, *, timeout: float, concurrency: int, deadline: float | Deadline | None = None) -> Engine:
+        ends = deadline if isinstance(deadline, Deadline) else Deadline.after(deadline)
         return Engine(
             aws=cast("Aws", self),
             listing=cast("AccountListing", self),
             regions=self.regions,
             sink=self,
-            limits=EngineLimits(concurrency, 8, 8, timeout, deadline),
+            limits=EngineLimits(concurrency, 8, 8, timeout, ends),
             former=self if self.restored is not None else None,
         )
 
@@ -256,6 +258,15 @@ async def test_a_target_that_only_waited_when_the_deadline_passed_was_not_begun(
     results = {each.account_id: each for each in played.results}
     assert (results[ONE].outcome, results[TWO].outcome) == (Outcome.CANCELLED, Outcome.TIMED_OUT)
     assert results[ONE].error_message == "the run's deadline of 0.05 s passed before it was begun"
+
+
+async def test_a_deadline_counts_from_where_the_run_began() -> None:
+    played = Played({ONE: for_ever})
+    ends = Deadline(60.0, anyio.current_time() + 0.05)
+    with anyio.fail_after(20):
+        await played.engine(timeout=100, concurrency=8, deadline=ends).run()
+    assert [each.outcome for each in played.results] == [Outcome.TIMED_OUT]
+    assert played.results[0].error_message == "the run's deadline of 60 s passed while it was being read"
 
 
 async def test_what_is_restored_is_not_cut_off_by_the_targets_time() -> None:

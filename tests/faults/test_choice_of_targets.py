@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import anyio
 import pytest
 
 from poolcensus.census import Census
@@ -13,6 +14,7 @@ from poolcensus.model import Outcome, SnapshotStatus
 from poolcensus.simulator.directory import Directory
 from poolcensus.simulator.world import account_id
 from poolcensus.snapshot import list_snapshots
+from storage.buckets import PLACE, stored
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -186,6 +188,38 @@ async def test_a_deadline_that_passes_while_accounts_are_listed_publishes_nothin
         with pytest.raises(FatalError, match="deadline of 1 s"):
             await census.collect()
     assert not list_snapshots(here.dest)
+
+
+@pytest.mark.parametrize(
+    ("fault", "dest"),
+    [
+        ("hang,service=sts,operation=GetCallerIdentity", None),
+        ("hang,service=s3", PLACE),
+        ("hang,service=s3,operation=POST", PLACE),
+    ],
+)
+async def test_a_deadline_bounds_what_comes_before_the_first_account(
+    lab: Start, fault: str, dest: str | None
+) -> None:
+    here = await lab(accounts=2, regions=REGIONS, faults=(fault,))
+    stored(here.simulator)
+    async with Census(here.settings(deadline=0.5)) as census:
+        # Each of them is given up after minutes.
+        with anyio.fail_after(30), pytest.raises(FatalError) as caught:
+            await census.collect(dest or here.dest)
+        assert (
+            str(caught.value) == "The deadline of 0.5 s passed before AWS and the destination had answered."
+        )
+        # The next run has a deadline of its own.
+        with pytest.raises(FatalError, match="had answered"):
+            await census.collect(dest or here.dest)
+
+
+async def test_a_deadline_bounds_what_comes_before_the_first_page_of_a_stream(lab: Start) -> None:
+    here = await lab(accounts=2, faults=("hang,service=sts,operation=GetCallerIdentity",))
+    async with Census(here.settings(deadline=0.5)) as census:
+        with anyio.fail_after(30), pytest.raises(FatalError, match=r"deadline of 0\.5 s passed before AWS"):
+            await anext(aiter(census.pages()))
 
 
 @pytest.mark.parametrize(

@@ -184,14 +184,15 @@ class Census:
         place = checked_place(dest) if dest is not None else self.settings.dest
         publication = self._publication = Publication(self.settings, self.operation, place)
         run = self._new_run()
-        async with (
-            # Before the destination is touched: wrong settings leave no trace.
-            self._prepare(lambda: publication.run_id, for_destination=is_in_s3(place)) as joined,
-            publication.store(joined) as store,
-            open_all(self.operation, joined) as organizations,
-            open_workers(self.settings) as workers,
-        ):
-            manifest = await publication.collect(organizations, store, run, workers)
+        with run.begun():
+            async with (
+                # Before the destination is touched: wrong settings leave no trace.
+                self._prepare(lambda: publication.run_id, for_destination=is_in_s3(place)) as joined,
+                publication.store(joined) as store,
+                open_all(self.operation, joined) as organizations,
+                open_workers(self.settings) as workers,
+            ):
+                manifest = await publication.collect(organizations, store, run, workers)
         return publication.snapshot(manifest, run)
 
     async def plan(self) -> Plan:
@@ -275,6 +276,7 @@ class Census:
                 "`engine`: what workers read goes into a snapshot. Use collect(), or set it to local."
             )
         run = self._new_run()
-        async with self._open() as organizations:
-            await run.take(organizations, sink(organizations))
-            run.check_stream()
+        with run.begun():
+            async with self._open() as organizations:
+                await run.take(organizations, sink(organizations))
+                run.check_stream()

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import astuple
 from hashlib import sha256
+from math import inf
 from operator import itemgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import anyio
 
+from poolcensus.engine.deadlines import NO_DEADLINE, Deadline
 from poolcensus.engine.engine import SLOWEST_SHOWN, Engine
 from poolcensus.engine.failures import FailureTally
 from poolcensus.engine.interfaces import EngineLimits
@@ -22,7 +25,7 @@ from poolcensus.model import Progress, Totals
 from poolcensus.scope.joining import naming
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from poolcensus.census.spread import Spread, SpreadEngine
     from poolcensus.config import Settings
@@ -54,10 +57,24 @@ class Run:
         self._operation = operation
         self._engines: tuple[Engine | SpreadEngine, ...] = ()
         self._organizations: tuple[Opened, ...] = ()
+        self._deadline = NO_DEADLINE
+        self._opening: anyio.CancelScope | None = None
         self._uncovered: list[TargetResult] = []
         self._tally = FailureTally(operation)
         self.known_gaps = KnownGaps(settings.known_gaps)
         self.closed_targets = ClosedTargets(())
+
+    @contextmanager
+    def begun(self) -> Iterator[None]:
+        """Begin the run: the deadline counts from here, and what is opened in the block is bounded by it.
+
+        Raises a FatalError where it passes before `take`, which bounds itself from then on.
+        """
+        self._deadline = Deadline.after(self._settings.deadline)
+        with anyio.CancelScope(deadline=self._deadline.at) as self._opening:
+            yield
+        if self._opening.cancelled_caught:
+            raise self._deadline.passed_before("AWS and the destination had answered")
 
     async def take(
         self,
@@ -71,6 +88,8 @@ class Run:
 
         Raises a FatalError where that can't be, or where one has no account to ask.
         """
+        if self._opening is not None:
+            self._opening.deadline = inf
         self.closed_targets = ClosedTargets(
             {region for each in organizations for region in each.regions.regions}
         )
@@ -109,7 +128,7 @@ class Run:
             listing=opened.listing,
             regions=opened.regions,
             sink=sink,
-            limits=EngineLimits.of(self._settings),
+            limits=EngineLimits.of(self._settings, self._deadline),
             long=long,
             former=former,
             tracing=opened.tracing,
@@ -119,7 +138,15 @@ class Run:
         from poolcensus.census.spread import SpreadEngine  # noqa: PLC0415 - for runs that have workers
 
         settings = self._settings.by_organization()[opened.name]
-        return SpreadEngine(opened, sink, spread, settings, operation=self._operation, former=former)
+        return SpreadEngine(
+            opened,
+            sink,
+            spread,
+            settings,
+            operation=self._operation,
+            deadline=self._deadline,
+            former=former,
+        )
 
     async def _run_one(self, engine: Engine | SpreadEngine, opened: Opened) -> None:
         regions = len(opened.regions.regions)

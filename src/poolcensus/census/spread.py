@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from poolcensus.census.places import Places
     from poolcensus.config import Settings
+    from poolcensus.engine.deadlines import Deadline
     from poolcensus.engine.interfaces import PreviousRun, Sink
     from poolcensus.model import Account
     from poolcensus.operations import Operation
@@ -78,6 +79,7 @@ class SpreadEngine:
         settings: Settings,
         *,
         operation: Operation,
+        deadline: Deadline,
         former: PreviousRun | None = None,
     ) -> None:
         self._opened = opened
@@ -87,6 +89,7 @@ class SpreadEngine:
         self._places = spread.places
         self._settings = settings
         self._operation = operation
+        self._deadline = deadline
         self._former = former
         self._for_parts, self._secrets = settings_of_parts(settings, with_files=opened.has_own_access)
         self._shards = 1 if settings.shard is None else settings.shard.count
@@ -108,14 +111,13 @@ class SpreadEngine:
 
     async def run(self) -> None:
         """Have every target run to its outcome. Raises the FatalError that ended the run early."""
-        deadline = self._settings.deadline
         try:
-            with first_reason_raised(), anyio.move_on_after(deadline) as scope:
+            with first_reason_raised(), anyio.CancelScope(deadline=self._deadline.at) as scope:
                 async with anyio.create_task_group() as group:
                     group.start_soon(self._list)
                     await self._dispatch(group)
             if scope.cancelled_caught:
-                await self._end_at_deadline(deadline or 0.0)
+                await self._end_at_deadline()
         finally:
             self._count_unfinished()
 
@@ -243,7 +245,7 @@ class SpreadEngine:
                 raise SnapshotError(f"account {result.account_id} in {result.region} was not asked for")
 
         def done(result: TargetResult, target: Target) -> None:
-            self._done(deadlines.of_whole_run(result, self._settings.deadline), target)
+            self._done(deadlines.of_whole_run(result, self._deadline), target)
             expected.discard((result.account_id, result.region))
 
         await adopt(part, self._spread.snapshot_id, self._spread.writer, done, claim)
@@ -279,8 +281,7 @@ class SpreadEngine:
         )
 
     def _time_left(self) -> float:
-        deadline = self._settings.deadline
-        return inf if deadline is None else deadline - (time.monotonic() - self._started)
+        return self._deadline.at - anyio.current_time()
 
     def _time_for_parts(self) -> float | None:
         left = self._time_left()
@@ -326,12 +327,12 @@ class SpreadEngine:
             )
             self._done(result, target)
 
-    async def _end_at_deadline(self, seconds: float) -> None:
+    async def _end_at_deadline(self) -> None:
         if not self._listed:
-            raise FatalError(f"the deadline of {seconds:g} s passed before all accounts were listed")
+            raise self._deadline.passed_before("all accounts were listed")
         ended = [(Outcome.TIMED_OUT, each) for each in self._under_way.values()]
         for outcome, accounts in (*ended, (Outcome.CANCELLED, self._waiting)):
-            message = deadlines.message(seconds, outcome)
+            message = deadlines.message(self._deadline.seconds, outcome)
             await self._end(self._targets_of(accounts), outcome, deadlines.CODE, message)
 
     def _count_unfinished(self) -> None:

@@ -63,7 +63,9 @@ async def _take(task: PartTask, folder: str) -> str:
         publication.store(joined) as store,
         open_all(operation, joined, given) as organizations,
     ):
-        manifest = await publication.collect(organizations, store, Run(settings, operation))
+        run = Run(settings, operation)
+        with run.begun():
+            manifest = await publication.collect(organizations, store, run)
     return manifest.snapshot_id
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from poolcensus.aws.region_status import StatusReport
+from poolcensus.engine.deadlines import Deadline
 from poolcensus.engine.engine import Engine
 from poolcensus.engine.interfaces import EngineLimits
 from poolcensus.engine.known_gaps import KnownGaps
@@ -77,7 +78,7 @@ async def observe(opened: Opened, settings: Settings, accounts: tuple[Account, .
         listing=_Chosen(accounts),
         regions=opened.regions,
         sink=observer,
-        limits=EngineLimits.of(settings),
+        limits=EngineLimits.of(settings, Deadline.after(settings.deadline)),
     )
     await engine.run()
     for each in observer.observed.values():

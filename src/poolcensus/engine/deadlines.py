@@ -1,10 +1,14 @@
-"""What the ledger says of targets that the run's deadline ended, and not they themselves."""
+"""When a run ends, and what the ledger says of targets that its deadline ended, and not they themselves."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from math import inf
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
+import anyio
+
+from poolcensus.errors import FatalError
 from poolcensus.model import Outcome
 
 if TYPE_CHECKING:
@@ -18,13 +22,32 @@ _WHEN: Final = {
 }
 
 
+class Deadline(NamedTuple):
+    """When a run ends: `seconds` after it began, which is `at` on the event loop's clock."""
+
+    seconds: float
+    at: float
+
+    @classmethod
+    def after(cls, seconds: float | None) -> Self:
+        """Return the deadline of a run that begins now; for None, one that never passes."""
+        return cls(inf, inf) if seconds is None else cls(seconds, anyio.current_time() + seconds)
+
+    def passed_before(self, what: str) -> FatalError:
+        """Return the error of a run that has nothing to publish, since this passed before `what`."""
+        return FatalError(f"The deadline of {self.seconds:g} s passed before {what}.")
+
+
+NO_DEADLINE: Final = Deadline(inf, inf)
+
+
 def message(seconds: float, outcome: Outcome) -> str:
     """Return the message of a target that a deadline of so many seconds ended with this outcome."""
     return f"the run's deadline of {seconds:g} s passed {_WHEN[outcome]}"
 
 
-def of_whole_run(result: TargetResult, seconds: float | None) -> TargetResult:
+def of_whole_run(result: TargetResult, deadline: Deadline) -> TargetResult:
     """Return the result of a target of a part with the deadline of the whole run, where one ended it."""
-    if result.error_code != CODE or seconds is None:
+    if result.error_code != CODE:
         return result
-    return replace(result, error_message=message(seconds, result.outcome))
+    return replace(result, error_message=message(deadline.seconds, result.outcome))

@@ -15,7 +15,7 @@ from poolcensus.aws.call import CallWatch
 from poolcensus.engine import deadlines
 from poolcensus.engine.open_target import OpenTarget
 from poolcensus.engine.schedule import Schedule
-from poolcensus.errors import CallError, FatalError, first_reason_raised
+from poolcensus.errors import CallError, first_reason_raised
 from poolcensus.flow.concurrency import Window
 from poolcensus.flow.fitting import FittedConcurrency
 from poolcensus.format.times import rfc3339_of_epoch
@@ -106,7 +106,7 @@ class Engine:
         none has an outcome that it did not earn: those without one are counted as `cancelled`.
         """
         try:
-            with first_reason_raised(), anyio.move_on_after(self._limits.deadline) as scope:
+            with first_reason_raised(), anyio.CancelScope(deadline=self._limits.deadline.at) as scope:
                 await self._run_all()
             if scope.cancelled_caught:
                 await self._end_at_deadline()
@@ -405,18 +405,18 @@ class Engine:
             self._aws.forget(target.account.id)
 
     async def _end_at_deadline(self) -> None:
-        seconds = self._limits.deadline or 0.0
+        deadline = self._limits.deadline
         if not self._listed:
-            raise FatalError(f"the deadline of {seconds:g} s passed before all accounts were listed")
+            raise deadline.passed_before("all accounts were listed")
         for opened in list(self._open):
             # One that has not been called has only waited.
             outcome = Outcome.TIMED_OUT if opened.watch.attempts else Outcome.CANCELLED
-            self._end(opened, self._late(opened, outcome, seconds))
+            self._end(opened, self._late(opened, outcome, deadline.seconds))
         for target in self._schedule.rest():
             # Open before it waits: where the wait is cancelled, it is counted with the others.
             opened = self._opened(target)
             await self._sink.room()
-            self._end(opened, self._late(opened, Outcome.CANCELLED, seconds))
+            self._end(opened, self._late(opened, Outcome.CANCELLED, deadline.seconds))
 
     def _late(self, opened: OpenTarget, outcome: Outcome, seconds: float) -> TargetResult:
         message = deadlines.message(seconds, outcome)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
     from poolcensus.config import Settings
+    from poolcensus.engine.deadlines import Deadline
     from poolcensus.model import Account, Page, SkippedAccount, Target, TargetResult
 
 
@@ -60,21 +61,21 @@ class PreviousRun(Protocol):
 
 
 class EngineLimits(msgspec.Struct, frozen=True):
-    """How much is open at a time, and how long a target and the run may take, in seconds."""
+    """How much is open at a time, how long a target may take, in seconds, and when the run ends."""
 
     concurrency: int
     per_account: int
     per_region: int
     target_timeout: float
-    deadline: float | None
+    deadline: Deadline
 
     @classmethod
-    def of(cls, settings: Settings) -> EngineLimits:
-        """Return the limits that settings give."""
+    def of(cls, settings: Settings, deadline: Deadline) -> EngineLimits:
+        """Return the limits that settings give to a run with this deadline."""
         return cls(
             concurrency=settings.concurrency,
             per_account=settings.per_account,
             per_region=settings.per_region,
             target_timeout=settings.target_timeout,
-            deadline=settings.deadline,
+            deadline=deadline,
         )
