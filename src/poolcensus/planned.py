@@ -37,7 +37,9 @@ class Plan:
     """What a census would do, without doing it.
 
     `calls` counts by API operation what `collect` would send at least: one page a target. `regions` are those
-    of any account. Of several Organizations, `caller` and `organization_id` are those of the first.
+    of any account. `region_status_unknown` are the IDs of the accounts that did not say which regions they
+    have enabled: all their targets are counted as calls. Of several Organizations, `caller` and
+    `organization_id` are those of the first.
     """
 
     caller: Caller
@@ -50,3 +52,4 @@ class Plan:
     calls: dict[str, int]
     estimate: Estimate | None = None
     organizations: tuple[OrganizationInfo, ...] = ()
+    region_status_unknown: tuple[str, ...] = ()

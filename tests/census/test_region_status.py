@@ -167,6 +167,25 @@ async def test_a_plan_by_the_management_account_assumes_no_role(lab: Start) -> N
     assert here.calls("sts.AssumeRole") == 0
 
 
+async def test_a_plan_names_the_accounts_that_do_not_say(lab: Start) -> None:
+    of_some = f"account={account_id(1)}"
+    here = await lab(
+        accounts=8,
+        opt_in_disabled=0.5,
+        no_role=0.25,
+        faults=(f"denied,service=account,{of_some}", f"denied,service=ec2,{of_some}"),
+    )
+    silent = {account_id(index) for index in {1} | here.simulator.world.no_role}
+    assert len(silent) == 3
+    async with Census(here.settings()) as census:
+        plan = await census.plan()
+    assert plan.region_status_unknown == tuple(sorted(silent))
+    assert plan.calls["workspaces:DescribeWorkspacesPools"] == plan.targets - plan.region_disabled
+    # Nobody is asked, and nobody has kept silent.
+    async with Census(here.settings(region_status="off")) as census:
+        assert (await census.plan()).region_status_unknown == ()
+
+
 @pytest.mark.parametrize("source", ["member", "management"])
 async def test_a_partition_without_the_account_api_is_asked_through_ec2(
     lab: Start, source: str, caplog: pytest.LogCaptureFixture

@@ -64,6 +64,22 @@ def test_a_table_counts_what_is_skipped_and_called_and_says_how_long(whole: Plan
     assert "about 1 min 15 s, as of 20261123T020000Z-3f9a1c; most of it" in said_of(later)
 
 
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [
+        (1, "Region status unknown for 1 account: 000000000000 Calls"),
+        (3, "unknown for 3 accounts: 000000000000, 000000000001, 000000000002 Calls"),
+        (1003, "unknown for 1,003 accounts: 000000000000, 000000000001, 000000000002, and 1,000 more"),
+    ],
+)
+def test_accounts_whose_regions_are_not_known_are_named(whole: Plan, count: int, said: str) -> None:
+    unknown = tuple(f"{number:012d}" for number in range(count))
+    plan = replace(whole, region_status_unknown=unknown)
+    assert said in said_of(plan)
+    assert plan_object(plan)["region_status_unknown"] == [*unknown]
+    assert "Region status" not in said_of(whole)
+
+
 def test_each_of_several_organizations_is_named_with_its_caller(whole: Plan) -> None:
     arn = "arn:aws-us-gov:iam::000000000004:user/x"
     gov = OrganizationInfo("gov", None, Caller("000000000004", arn, "aws-us-gov"), 2)

@@ -111,6 +111,7 @@ def plan_summary(plan: Plan) -> Iterable[RenderableType]:
             ("Accounts", f"{len(plan.accounts):,}{_skipped(plan.skipped)}", ""),
             ("Regions", f"{len(plan.regions):,}: {', '.join(plan.regions)}", ""),
             ("Targets", f"{plan.targets:,}{_disabled(plan)}", ""),
+            *_unknown_status(plan),
             ("Calls", f"at least {sum(plan.calls.values()):,}{_by_service(plan)}", ""),
             *([("Estimate", _estimate(plan.estimate), "")] if plan.estimate is not None else []),
         ]
@@ -177,6 +178,15 @@ def _skipped(accounts: Iterable[SkippedAccount]) -> str:
         return ""
     listed = ", ".join(f"{count:,} {reason}" for reason, count in sorted(reasons.items()))
     return f", {reasons.total():,} skipped ({listed})"
+
+
+def _unknown_status(plan: Plan) -> Iterator[tuple[str, str, str]]:
+    """Yield a row for the accounts of which it is not known which regions they have enabled, if any."""
+    unknown = plan.region_status_unknown
+    if unknown:
+        more = f", and {len(unknown) - _SKIPPED_SHOWN:,} more" if len(unknown) > _SKIPPED_SHOWN else ""
+        such_as = f"{', '.join(unknown[:_SKIPPED_SHOWN])}{more}"
+        yield ("Region status", f"unknown for {counted(len(unknown), 'account')}: {such_as}", "")
 
 
 def _disabled(plan: Plan) -> str:

@@ -28,7 +28,7 @@ async def plan_of(opened: Opened, operation: Operation, accounts: tuple[Account,
 
     Calls member accounts only to ask which regions they have enabled.
     """
-    disabled = await _count_disabled(opened, accounts)
+    disabled, unknown = await _ask_regions(opened, accounts)
     roles = opened.aws.broker.assume_role_calls(account.id for account in accounts)
     usual = opened.regions.regions
     targets = sum(len(account.regions or usual) for account in accounts)
@@ -55,6 +55,7 @@ async def plan_of(opened: Opened, operation: Operation, accounts: tuple[Account,
             if opened.name is not None
             else ()
         ),
+        region_status_unknown=tuple(account.id for account in accounts if account.id in unknown),
     )
 
 
@@ -70,15 +71,18 @@ def joined_plan(plans: Sequence[Plan]) -> Plan:
         region_disabled=sum(each.region_disabled for each in plans),
         calls=dict(calls),
         organizations=tuple(info for each in plans for info in each.organizations),
+        region_status_unknown=tuple(account for each in plans for account in each.region_status_unknown),
     )
 
 
-async def _count_disabled(opened: Opened, accounts: tuple[Account, ...]) -> int:
-    """Return how many targets are in regions that their accounts have not enabled."""
+async def _ask_regions(opened: Opened, accounts: tuple[Account, ...]) -> tuple[int, set[str]]:
+    """Return how many targets are in regions that their accounts have not enabled, and who does not say."""
     opt_in = frozenset(opened.regions.opt_in)
     if not opt_in:
-        return 0
+        return 0, set()
+    status = opened.aws.region_status
     found: list[int] = []
+    unknown: set[str] = set()
     left = iter(accounts)
 
     async def ask() -> None:
@@ -87,13 +91,18 @@ async def _count_disabled(opened: Opened, accounts: tuple[Account, ...]) -> int:
             if not asked:
                 continue
             try:
-                disabled = await opened.aws.region_status.disabled(account.id, require_role=False)
+                disabled = await status.disabled(account.id, require_role=False)
             except CallError:
+                unknown.add(account.id)
                 continue
-            found.append(len(asked & (disabled or frozenset())))
+            if disabled is not None:
+                found.append(len(asked & disabled))
+            elif status.report(account.id).refusals:
+                # Where nobody is to be asked, nobody refuses.
+                unknown.add(account.id)
 
     with first_reason_raised():
         async with anyio.create_task_group() as group:
             for _ in range(min(len(accounts), _ASKED_AT_ONCE)):
                 group.start_soon(ask)
-    return sum(found)
+    return sum(found), unknown
