@@ -105,6 +105,9 @@ class Played:
     def forget(self, account_id: str) -> None:
         pass
 
+    async def ask_anything(self) -> None:
+        await nothing()
+
     async def disabled(self, account_id: str) -> frozenset[str] | None:
         await self.status()
         return None

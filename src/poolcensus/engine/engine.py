@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from poolcensus.aws.call import CallWatch
-from poolcensus.engine import deadlines
+from poolcensus.engine import deadlines, watching
 from poolcensus.engine.open_target import OpenTarget
 from poolcensus.engine.schedule import Schedule
 from poolcensus.errors import CallError, first_reason_raised
@@ -34,12 +34,7 @@ if TYPE_CHECKING:
 
 SLOWEST_SHOWN = 3
 _OPEN_FOR_EACH_CALL = 4
-_SHORTEST_LOOK = 0.05
-# Two looks are less than the first round trip to a region next door, and a hundred a second cost nothing.
-_BETWEEN_LOOKS = 0.01
 _FIRST_IN_A_REGION = 8
-# Where the network is away, it is asked for as often as a region that is.
-_BETWEEN_DOUBTS = 5.0
 
 
 class Engine:
@@ -150,72 +145,24 @@ class Engine:
 
     async def _run_all(self) -> None:
         async with anyio.create_task_group() as beside:
-            beside.start_soon(self._end_overdue)
-            beside.start_soon(self._settle_doubts)
-            beside.start_soon(self._give_last_rounds_room)
-            beside.start_soon(self._use_room)
-            beside.start_soon(self._fit)
+            channel = self._aws.channel
+            beside.start_soon(watching.end_overdue, self._open, self._limits.target_timeout)
+            beside.start_soon(watching.settle_doubts, channel.breakers, self._aws.ask_anything)
+            beside.start_soon(watching.give_last_rounds_room, channel.breakers, self._windows)
+            beside.start_soon(watching.use_room, self._pauses, self._open_more)
+            beside.start_soon(watching.fit, self._fitted, channel, self._schedule, self._use_fitted)
             await self._run_targets()
             beside.cancel_scope.cancel()
 
-    async def _settle_doubts(self) -> None:
-        in_doubt = self._aws.channel.breakers.in_doubt
-        while True:
-            await in_doubt.wait()
-            await self._aws.ask_anything()
-            await anyio.sleep(_BETWEEN_DOUBTS)
-            in_doubt.clear()
-
-    async def _give_last_rounds_room(self) -> None:
-        breakers = self._aws.channel.breakers
-        while True:
-            await breakers.last_round_begun.wait()
-            breakers.last_round_begun.clear()
-            # All that are left in a region that does not answer have their calls: nobody else needs a place.
-            for region in breakers.regions_in_last_round & self._windows.keys():
-                self._windows[region].widen()
-
-    async def _use_room(self) -> None:
-        room = self._pauses.room
-        while True:
-            await room.wait()
-            room.clear()
-            self._open_more()
-
-    async def _fit(self) -> None:
-        channel, looked, sent = self._aws.channel, anyio.current_time(), 0
-        while True:
-            await anyio.sleep(_BETWEEN_LOOKS)
-            now, requests = anyio.current_time(), channel.counts.requests
-            seconds = now - looked
-            if self._fitted.look(
-                late=seconds - _BETWEEN_LOOKS,
-                seconds=seconds,
-                calls=requests - sent,
-                in_flight=channel.in_flight,
-                more=self._schedule.has_more,
-            ):
-                self._schedule.ahead = self._ahead()
-                self._open_more()
-            looked, sent = now, requests
+    def _use_fitted(self) -> None:
+        self._schedule.ahead = self._ahead()
+        self._open_more()
 
     def _ahead(self) -> int:
         size = self._fitted.size
         # As many accounts as all the calls need, where each has few of them.
         bound = -(-size // self._limits.per_account)
         return max(size // len(self._regions) * _OPEN_FOR_EACH_CALL, bound, _OPEN_FOR_EACH_CALL)
-
-    async def _end_overdue(self) -> None:
-        # One task that looks after all of them: a timer for each target would be set and cleared more often
-        # than the target is called.
-        while True:
-            now = time.monotonic()
-            earliest = now + self._limits.target_timeout
-            for opened in self._open:
-                earliest = min(earliest, opened.watch.deadline)
-                if opened.watch.deadline <= now and not opened.in_other_hands and opened.scope is not None:
-                    opened.scope.cancel()
-            await anyio.sleep(max(earliest - now, _SHORTEST_LOOK))
 
     async def _run_targets(self) -> None:
         async with (

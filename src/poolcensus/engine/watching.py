@@ -1,0 +1,96 @@
+"""What goes on beside the targets of a run, and for as long as there are some.
+
+Each is a task that waits for something to happen, and changes what may be open or how long.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import anyio
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Set as AbstractSet
+
+    from poolcensus.aws.client import Channel
+    from poolcensus.engine.open_target import OpenTarget
+    from poolcensus.engine.schedule import Schedule
+    from poolcensus.flow.breaker import CircuitBreakers
+    from poolcensus.flow.concurrency import Pauses, Window
+    from poolcensus.flow.fitting import FittedConcurrency
+
+# Overdue targets are ended together that would be within so many seconds.
+_SHORTEST_LOOK = 0.05
+# Two looks are less than the first round trip to a region next door, and a hundred a second cost nothing.
+_BETWEEN_LOOKS = 0.01
+# Where the network is away, it is asked for as often as a region that is.
+_BETWEEN_DOUBTS = 5.0
+
+
+async def end_overdue(opened: AbstractSet[OpenTarget], target_timeout: float) -> None:
+    """Cancel each open target when its time is over, of which it has `target_timeout` seconds at first.
+
+    One task looks after all of them: a timer for each would be set and cleared more often than the target is
+    called.
+    """
+    while True:
+        now = time.monotonic()
+        earliest = now + target_timeout
+        for each in opened:
+            earliest = min(earliest, each.watch.deadline)
+            if each.watch.deadline <= now and not each.in_other_hands and each.scope is not None:
+                each.scope.cancel()
+        await anyio.sleep(max(earliest - now, _SHORTEST_LOOK))
+
+
+async def settle_doubts(breakers: CircuitBreakers, ask_anything: Callable[[], Awaitable[None]]) -> None:
+    """Have anything asked where it is in doubt whether it is a region that is silent or the network."""
+    in_doubt = breakers.in_doubt
+    while True:
+        await in_doubt.wait()
+        await ask_anything()
+        await anyio.sleep(_BETWEEN_DOUBTS)
+        in_doubt.clear()
+
+
+async def give_last_rounds_room(breakers: CircuitBreakers, windows: Mapping[str, Window]) -> None:
+    """Widen the window of a region that is in its last round.
+
+    All that are left there have their calls: nobody else needs a place.
+    """
+    while True:
+        await breakers.last_round_begun.wait()
+        breakers.last_round_begun.clear()
+        for region in breakers.regions_in_last_round & windows.keys():
+            windows[region].widen()
+
+
+async def use_room(pauses: Pauses, open_more: Callable[[], None]) -> None:
+    """Have more targets opened once those that are open wait for something and make no calls."""
+    room = pauses.room
+    while True:
+        await room.wait()
+        room.clear()
+        open_more()
+
+
+async def fit(
+    fitted: FittedConcurrency, channel: Channel, schedule: Schedule, resized: Callable[[], None]
+) -> None:
+    """Fit how many calls are in flight to what the event loop keeps up with, and tell when that changes."""
+    looked, sent = anyio.current_time(), 0
+    while True:
+        await anyio.sleep(_BETWEEN_LOOKS)
+        now, requests = anyio.current_time(), channel.counts.requests
+        seconds = now - looked
+        if fitted.look(
+            late=seconds - _BETWEEN_LOOKS,
+            seconds=seconds,
+            calls=requests - sent,
+            in_flight=channel.in_flight,
+            more=schedule.has_more,
+        ):
+            resized()
+        looked, sent = now, requests
