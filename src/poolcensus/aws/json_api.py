@@ -13,7 +13,7 @@ from poolcensus.format import codec
 from poolcensus.operations.operation import next_token
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping
+    from collections.abc import AsyncGenerator, Iterable, Mapping
 
     from poolcensus.aws.call import CredentialSource
     from poolcensus.aws.client import Channel
@@ -101,7 +101,7 @@ async def list_pages(
     awaited: bool = False,
     optional: bool = False,
     watch: CallWatch | None = None,
-) -> AsyncIterator[tuple[JsonObject, ...]]:
+) -> AsyncGenerator[tuple[JsonObject, ...]]:
     """Yield the pages of a listing, each as the objects under `items`.
 
     An empty page may be followed by others. `watch` counts the calls of all pages.

@@ -26,7 +26,7 @@ from poolcensus.flow.adaptive import AdaptiveLimit
 from poolcensus.flow.concurrency import CallKey
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+    from collections.abc import AsyncGenerator, Iterable, Mapping
 
     from poolcensus.aws.call import CredentialSource
     from poolcensus.aws.client import Channel
@@ -90,30 +90,32 @@ class Organization:
 
     async def accounts(self) -> AsyncGenerator[tuple[ListedAccount, ...]]:
         """Yield every account of the Organization, whatever its state, a page at a time."""
-        async for page in self._list("list_accounts", {}, "Accounts"):
-            yield tuple(_listed(each) for each in page)
+        async with aclosing(self._list("list_accounts", {}, "Accounts")) as pages:
+            async for page in pages:
+                yield tuple(_listed(each) for each in page)
 
-    async def accounts_under(self, unit: str) -> AsyncIterator[tuple[ListedAccount, ...]]:
+    async def accounts_under(self, unit: str) -> AsyncGenerator[tuple[ListedAccount, ...]]:
         """Yield every account under a root or an organizational unit, at any depth."""
         parents, seen = [unit], {unit}
         while parents:
             parent = parents.pop()
-            async for page in self._accounts_of(parent):
-                yield page
-            parents += [each async for each in self._units_of(parent, seen)]
+            async with aclosing(self._accounts_of(parent)) as pages:
+                async for page in pages:
+                    yield page
+            parents += await self._units_of(parent, seen)
 
     async def paths(self) -> dict[str, str]:
         """Return the path of every account, by a walk over the whole tree: two calls for each OU at least."""
         places: dict[str, str] = {}
         seen: set[str] = set()
-        async for page in self._list("list_roots", {}, "Roots"):
-            above = [(_organization_of(each) or "", _id_of(each)) for each in page]
-            while above:
-                path, parent = above.pop()
-                path = f"{path}/{parent}"
-                async for accounts in self._accounts_of(parent):
-                    places.update({each.id: f"{path}/{each.id}/" for each in accounts})
-                above += [(path, each) async for each in self._units_of(parent, seen)]
+        async with aclosing(self._list("list_roots", {}, "Roots")) as pages:
+            above = [(_organization_of(each) or "", _id_of(each)) async for page in pages for each in page]
+        while above:
+            path, parent = above.pop()
+            path = f"{path}/{parent}"
+            async with aclosing(self._accounts_of(parent)) as listed:
+                places.update({each.id: f"{path}/{each.id}/" async for page in listed for each in page})
+            above += [(path, each) for each in await self._units_of(parent, seen)]
         return places
 
     async def check_units(self, units: Iterable[str]) -> None:
@@ -134,32 +136,29 @@ class Organization:
     async def tags(self, account_id: str) -> frozenset[tuple[str, str]]:
         """Return the tags of an account. Waits where as many are being read as Organizations allows."""
         watch = CallWatch()
+        request = {"ResourceId": account_id}
         async with self._limit.place():
             try:
-                return frozenset(
-                    [
-                        _tag(each)
-                        async for page in self._list(
-                            "list_tags_for_resource", {"ResourceId": account_id}, "Tags", watch
-                        )
-                        for each in page
-                    ]
-                )
+                async with aclosing(self._list("list_tags_for_resource", request, "Tags", watch)) as pages:
+                    return frozenset([_tag(each) async for page in pages for each in page])
             finally:
                 self._limit.ended(throttled=watch.throttles > 0)
 
-    async def _accounts_of(self, parent: str) -> AsyncIterator[tuple[ListedAccount, ...]]:
-        async for page in self._list("list_accounts_for_parent", {"ParentId": parent}, "Accounts"):
-            yield tuple(_listed(each) for each in page)
-
-    async def _units_of(self, parent: str, seen: set[str]) -> AsyncIterator[str]:
-        """Yield the units of a root or a unit that were not `seen`: a tree that is none has no end."""
+    async def _accounts_of(self, parent: str) -> AsyncGenerator[tuple[ListedAccount, ...]]:
         request = {"ParentId": parent}
-        async for page in self._list("list_organizational_units_for_parent", request, "OrganizationalUnits"):
-            for each in page:
-                if (unit := _id_of(each)) not in seen:
-                    seen.add(unit)
-                    yield unit
+        async with aclosing(self._list("list_accounts_for_parent", request, "Accounts")) as pages:
+            async for page in pages:
+                yield tuple(_listed(each) for each in page)
+
+    async def _units_of(self, parent: str, seen: set[str]) -> list[str]:
+        """Return the units of a root or a unit that were not `seen`: a tree that is none has no end."""
+        request = {"ParentId": parent}
+        operation, items = "list_organizational_units_for_parent", "OrganizationalUnits"
+        async with aclosing(self._list(operation, request, items)) as pages:
+            units = dict.fromkeys([_id_of(each) async for page in pages for each in page])
+        found = [unit for unit in units if unit not in seen]
+        seen.update(found)
+        return found
 
     async def _list(
         self,
@@ -167,10 +166,11 @@ class Organization:
         request: Mapping[str, JsonValue],
         items: str,
         watch: CallWatch | None = None,
-    ) -> AsyncIterator[tuple[JsonObject, ...]]:
+    ) -> AsyncGenerator[tuple[JsonObject, ...]]:
         try:
-            async for page in self._pages(operation, request, items, watch):
-                yield page
+            async with aclosing(self._pages(operation, request, items, watch)) as pages:
+                async for page in pages:
+                    yield page
         except CallError as error:
             raise await self._failure(error, operation) from error
 
@@ -182,11 +182,13 @@ class Organization:
         watch: CallWatch | None = None,
     ) -> AsyncGenerator[tuple[JsonObject, ...]]:
         template: RequestTemplate = await self._sdk.template(_SERVICE, self._region, operation, request)
-        async for page in list_pages(
+        listing = list_pages(
             self._channel, template, self._source, self._key, request=request, items=items, watch=watch
-        ):
-            self.calls[_action(operation)] += 1
-            yield page
+        )
+        async with aclosing(listing) as pages:
+            async for page in pages:
+                self.calls[_action(operation)] += 1
+                yield page
 
     async def _failure(self, error: CallError, operation: str) -> OrganizationError:
         return failed_listing(error, _action(operation), self._caller, await self._membership(error))

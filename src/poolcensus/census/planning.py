@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -34,7 +34,8 @@ async def make_plan(organizations: Sequence[Opened], settings: Settings, operati
     plans = []
     for opened in organizations:
         with naming(opened.name):
-            accounts = tuple([account async for batch in opened.listing.accounts() for account in batch])
+            async with aclosing(opened.listing.accounts()) as batches:
+                accounts = tuple([account async for batch in batches for account in batch])
             check_accounts(len(accounts), opened, settings)
             plans.append(await plan_of(opened, operation, accounts))
     return await _with_estimate(joined_plan(plans), settings, operation)

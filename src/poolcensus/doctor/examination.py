@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -195,7 +195,8 @@ class _Examination:
     async def _accounts(self, opened: Opened, settings: Settings, outlet: _Named) -> None:
         caller = opened.aws.caller
         try:
-            listed = [account async for batch in opened.listing.accounts() for account in batch]
+            async with aclosing(opened.listing.accounts()) as batches:
+                listed = [account async for batch in batches for account in batch]
             _check_any(listed, opened, settings)
         except SettingsError:
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import aclosing
 from dataclasses import replace
 from itertools import islice
 from types import MappingProxyType
@@ -18,7 +19,7 @@ from poolcensus.scope.places import Places
 from poolcensus.scope.tagging import with_tags
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
+    from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 
     from poolcensus.aws.organizations import Organization
     from poolcensus.model import Caller
@@ -82,11 +83,12 @@ class AccountListing:
         """
         choice = self._choice
         await self._check_units()
-        async for batch in self._batches():
-            wanted = [account for listed in batch if (account := await self._wanted(listed)) is not None]
-            accounts = await self._tagged(wanted) if choice.needs_tags else wanted
-            self._claim(accounts)
-            yield tuple(accounts)
+        async with aclosing(self._batches()) as batches:
+            async for batch in batches:
+                wanted = [account for listed in batch if (account := await self._wanted(listed)) is not None]
+                accounts = await self._tagged(wanted) if choice.needs_tags else wanted
+                self._claim(accounts)
+                yield tuple(accounts)
         if missing := sorted(choice.include - self._source_of.keys()):
             raise OrganizationError(
                 f"{', '.join(missing)}: not among the accounts of the {choice.source_name} (check `accounts`)"
@@ -122,7 +124,7 @@ class AccountListing:
         elif units:
             await self._opened().check_units(units)
 
-    async def _batches(self) -> AsyncIterator[Iterable[ListedAccount]]:
+    async def _batches(self) -> AsyncGenerator[Iterable[ListedAccount]]:
         """Yield what the sources list, each account once.
 
         Organizations goes before the others, whatever their order: it knows the state of an account better
@@ -135,8 +137,9 @@ class AccountListing:
                 yield self._new(part, "list")
             return
         if choice.lists_organization:
-            async for page in self._opened().accounts():
-                yield self._new(page, ORGANIZATION)
+            async with aclosing(self._opened().accounts()) as pages:
+                async for page in pages:
+                    yield self._new(page, ORGANIZATION)
         alone = [ListedAccount(self._caller.account_id, None, ACTIVE, None)] if SELF in choice.sources else []
         named = [
             *alone,
