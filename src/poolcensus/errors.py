@@ -26,6 +26,10 @@ class FatalError(CensusError):
     """The run can't go on: nothing is published."""
 
 
+class DeadlineError(FatalError):
+    """The run's deadline passed before there was anything to publish."""
+
+
 class SettingsError(FatalError):
     """A setting or an argument is wrong. Nothing has been called."""
 

@@ -192,6 +192,14 @@ class TargetResult:
     account_tags: tuple[tuple[str, str], ...] | None = None
     organization: str | None = None
 
+    @property
+    def target(self) -> Target:
+        """The target, with what the line tells of its account."""
+        account = Account(
+            self.account_id, self.account_name, self.ou_path, self.account_tags, self.organization
+        )
+        return Target(account, self.region)
+
 
 @dataclass(frozen=True, slots=True)
 class KnownGap:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import botocore.session
 import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.exceptions import EndpointConnectionError
@@ -478,6 +479,22 @@ async def test_a_role_is_assumed_anew_where_its_session_was_refused(config: Path
             await sdk.caller_credentials()
             sdk.forget_caller_credentials()
     assert len(sts.requests) == 3
+
+
+def test_what_is_forgotten_while_the_chain_is_walked_is_not_kept(config: Path, program: Path) -> None:
+    config.write_text(f"[profile cp]\ncredential_process = {program}\n")
+    sessions = [botocore.session.Session(profile="cp") for _ in range(2)]
+    walked = chain.Chain(sessions[0], lambda: sessions[1])
+    walk = sessions[0].get_credentials
+
+    def forgotten_meanwhile() -> object:
+        walked.forget()
+        return walk()
+
+    sessions[0].get_credentials = forgotten_meanwhile
+    before = walked.walk()
+    program.with_name("printed").write_text(printed(AccessKeyId="AKIANEW"))
+    assert before.credentials.access_key_id != walked.walk().credentials.access_key_id == "AKIANEW"
 
 
 @pytest.mark.parametrize(

@@ -518,6 +518,21 @@ def test_never_more_in_flight_than_there_are_places() -> None:
     on_virtual_time(main)
 
 
+def test_those_that_share_places_count_their_own_calls() -> None:
+    async def main() -> None:
+        first, second = (channel_of(Service(), total=4) for _ in range(2))
+        second.limiter = first.limiter
+        async with anyio.create_task_group() as group:
+            for account in range(3):
+                group.start_soon(_call, first, call_of(str(account)), Source())
+            group.start_soon(_call, second, call_of("of the second"), Source())
+            await anyio.sleep(0.05)
+            assert (first.in_flight, second.in_flight, first.limiter.in_flight) == (3, 1, 4)
+        assert (first.in_flight, second.in_flight) == (0, 0)
+
+    on_virtual_time(main)
+
+
 class Gone(Service):
     """Answers nobody between two moments, after `takes` seconds each time."""
 

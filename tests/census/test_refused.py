@@ -94,6 +94,19 @@ async def test_only_the_newest_one_is_kept_and_none_after_a_snapshot(lab: Start)
     assert not verify(second)
 
 
+async def test_a_bucket_is_not_looked_for_on_the_disk(
+    lab: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    here = await lab(accounts=5, faults=FAILS)
+    error = await refuse(here)
+    monkeypatch.chdir(tmp_path)
+    Path("prod").symlink_to(str(error.ledger))
+    assert refused_run("s3://bucket/prod") is None
+    found = refused_run("prod")
+    assert found is not None
+    assert found.reason == "strict"
+
+
 async def test_a_ledger_that_is_older_than_a_snapshot_is_passed_over(lab: Start) -> None:
     here = await lab(accounts=5, faults=FAILS)
     error = await refuse(here)

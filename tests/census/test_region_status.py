@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, cast
 
+import anyio
 import pytest
 
 from census_lab import result_of
 from poolcensus.aws import management_way
+from poolcensus.aws.management_way import ManagementWay
 from poolcensus.census import Census
 from poolcensus.model import Outcome
 from poolcensus.simulator.faults import Injector
@@ -51,6 +53,24 @@ async def test_who_may_not_ask_about_members_asks_each_of_them(
     assert len(warned) == 1
     assert "enable-aws-service-access" in warned[0]
     assert "Each account is asked" in warned[0]
+
+
+async def test_nobody_waits_for_a_turn_to_ask_once_nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(management_way, "_LIST_REGIONS_A_SECOND", 1 / 3600)
+    way = ManagementWay()
+    found: list[bool] = []
+
+    async def ask() -> None:
+        found.append(await way.is_open())
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as group:
+            for _ in range(5):
+                group.start_soon(ask)
+            await anyio.wait_all_tasks_blocked()
+            assert found == [True]
+            way.close("No.")
+    assert found == [True, *[False] * 4]
 
 
 async def test_one_member_that_is_refused_is_asked_itself_and_said_too(

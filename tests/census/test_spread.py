@@ -324,7 +324,7 @@ async def test_the_ledger_names_the_deadline_of_the_run_and_not_that_of_a_part(l
     class Late(InThreads):
         async def run(self, key: str, task: bytes) -> bytes:
             decoded = decode_task(task)
-            settings = msgspec.structs.replace(decoded.settings, deadline=0.5, concurrency=1)
+            settings = msgspec.structs.replace(decoded.settings, deadline=1.5, concurrency=1)
             return await super().run(key, encode_task(msgspec.structs.replace(decoded, settings=settings)))
 
     by(Late(1))
@@ -333,6 +333,27 @@ async def test_the_ledger_names_the_deadline_of_the_run_and_not_that_of_a_part(l
     assert late == {
         Outcome.TIMED_OUT: "the run's deadline of 60 s passed while it was being read",
         Outcome.CANCELLED: "the run's deadline of 60 s passed before it was begun",
+    }
+
+
+async def test_a_part_whose_time_is_over_before_it_can_ask_ends_no_other(lab: Start, by: Use) -> None:
+    here = await lab(accounts=80)
+
+    class Late(InThreads):
+        async def run(self, key: str, task: bytes) -> bytes:
+            if self.tasks:
+                return await super().run(key, task)
+            decoded = decode_task(task)
+            settings = msgspec.structs.replace(decoded.settings, deadline=0.001)
+            return await super().run(key, encode_task(msgspec.structs.replace(decoded, settings=settings)))
+
+    by(Late(1))
+    snapshot = await here.collect(deadline=60)
+    assert not verify(snapshot)
+    late = [each for each in snapshot.targets() if not each.outcome.covered]
+    assert 0 < len(late) < snapshot.manifest.totals.targets
+    assert {(each.outcome, each.error_message) for each in late} == {
+        (Outcome.TIMED_OUT, "the run's deadline of 60 s passed while it was being read")
     }
 
 

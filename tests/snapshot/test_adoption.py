@@ -82,6 +82,27 @@ async def test_an_error_leaves_no_file_open_while_anybody_looks_at_it(tmp_path: 
     assert writer.open == set()
 
 
+async def test_a_target_whose_records_can_not_be_read_to_their_end_is_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = await make(tmp_path, {target(1): [f"wspool-{pool:09}" for pool in range(9000)]}, 1)
+    claimed: list[str] = []
+    writer = Puts()
+
+    def cut_off(snapshot: Snapshot, snapshot_id: str) -> Generator[Piece]:
+        first = next(pieces_of(snapshot, snapshot_id))
+        assert not first.last
+        yield from (first, first)
+        assert writer.open
+        raise MergeError("no")
+
+    monkeypatch.setattr(adoption, "pieces_of", cut_off)
+    with pytest.raises(MergeError):
+        await adopt(part, ID, writer, writer.done, lambda result: claimed.append(result.account_id))
+    assert writer.open == set()
+    assert claimed == [target(1).account.id]
+
+
 async def test_no_more_is_adopted_than_there_is_room_for(tmp_path: Path) -> None:
     """Of targets without records too, of which each is a line of the ledger."""
     many = {target(number): Outcome.EMPTY for number in range(2000)}

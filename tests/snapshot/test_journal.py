@@ -6,12 +6,13 @@ import json
 import os
 import random
 import re
+import shutil
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
@@ -186,6 +187,36 @@ async def test_a_run_that_is_interrupted_again_loses_nothing(tmp_path: Path, sna
         assert list(restored) == FINISHED
         await publish(writer)
     assert not [each for each in tmp_path.iterdir() if each.name.startswith((".draft", ".former"))]
+
+
+async def test_of_many_interruptions_the_last_is_read_first(tmp_path: Path, snapshot_id: str) -> None:
+    await interrupt(tmp_path, snapshot_id)
+    for number in (1, 2, 10):
+        shutil.copytree(draft_of(tmp_path), tmp_path / f".former-{snapshot_id}.{number}")
+    async with FolderStore(tmp_path) as store:
+        (run,) = await store.interrupted()
+        aside = await store.set_aside(run)
+    assert [each.name for each in aside] == [f".former-{snapshot_id}.{each}" for each in (11, 10, 2, 1)]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"name": "other"}, {"ou_path": "o-1/r-1/ou-2/1/"}, {"tags": (("a", "b"),)}, {"organization": "gov"}],
+)
+async def test_what_has_changed_about_an_account_is_not_left_as_it_was(
+    tmp_path: Path, snapshot_id: str, changes: dict[str, Any]
+) -> None:
+    await interrupt(tmp_path, snapshot_id)
+    async with (
+        FolderStore(tmp_path) as store,
+        interrupted_run(store, ASKED) as interrupted,
+        SnapshotWriter(await store.draft(snapshot_id), partition="aws", operation=POOLS) as writer,
+    ):
+        assert interrupted is not None
+        as_before = target(3)
+        changed = replace(as_before, account=replace(as_before.account, **changes))
+        assert await interrupted.restore(changed, writer) is None
+        assert await interrupted.restore(as_before, writer) is not None
 
 
 async def test_pruning_leaves_an_interrupted_run_to_be_gone_on_with(tmp_path: Path, snapshot_id: str) -> None:

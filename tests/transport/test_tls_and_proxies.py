@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 import ssl
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+import anyio
+import anyio.to_thread
 import pytest
 import trustme
 
+from poolcensus.aws.transport import tls
 from poolcensus.aws.transport.proxies import Proxies
-from poolcensus.aws.transport.tls import trusting
-from poolcensus.errors import SettingsError, UnreachableError
+from poolcensus.aws.transport.tls import load_trusting, trusting
+from poolcensus.errors import FatalError, SettingsError, UnreachableError
 from transport_lab import KINDS, SDK_LATER, opened, post
 
 if TYPE_CHECKING:
@@ -21,6 +25,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 REPLY = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
+
+
+async def test_certificates_on_a_disk_that_does_not_answer_are_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tls, "_LONGEST_READ", 0.05)
+    bundle = tmp_path / "bundle.pem"
+    os.mkfifo(bundle)
+    with pytest.raises(FatalError, match=r"The CA bundle .*bundle\.pem could not be read within 0\.05 s\."):
+        await load_trusting(str(bundle))
+    # The thread that waits for it goes on.
+    await anyio.to_thread.run_sync(bundle.write_text, "no certificate")
 
 
 class Origin:

@@ -127,6 +127,7 @@ class Chain:
         self._new_session = new_session
         self._config = session
         self._credentials: SdkCredentials | None = None
+        self._is_forgotten = False
         self._ask_mfa = _AskMfa()
 
     def walk(self) -> Found:
@@ -152,8 +153,8 @@ class Chain:
 
     def forget(self) -> None:
         """Walk the chain anew next time: the service says that what it gave has expired."""
-        # A session keeps what it found, and its providers remember which profiles they have been at.
-        self._session = self._credentials = None
+        # Not dropped here: another thread may be walking.
+        self._is_forgotten = True
 
     @property
     def where(self) -> str:
@@ -162,6 +163,9 @@ class Chain:
         return f" for profile {name}" if name is not None else ""
 
     def _walk(self) -> Found:
+        if self._is_forgotten:
+            # A session keeps what it found, and its providers remember which profiles they have been at.
+            self._is_forgotten, self._session, self._credentials = False, None, None
         if self._credentials is None:
             if self._session is None:
                 self._session = self._config = self._new_session()

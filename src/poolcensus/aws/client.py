@@ -85,14 +85,11 @@ class Channel:
         self._quota_size = max(self._SMALLEST_QUOTA, concurrency * self._QUOTA_PER_PLACE)
         self._quotas: dict[Endpoint, RetryQuota] = {}
         self.counts = CallCounts()
+        # The calls that are under way here: those who share the limiter have their own.
+        self.in_flight = 0
         # Where a call can be made that tells whether its credentials are good, once that is known.
         self.confirmation: Confirmation | None = None
         self._feedback = ErrorFeedback(rates=rates, breakers=breakers, clock=clock, counts=self.counts)
-
-    @property
-    def in_flight(self) -> int:
-        """How many calls are under way."""
-        return self.limiter.in_flight
 
     def forget(self, account_id: str) -> None:
         """Drop what is known of an account's rates: it has no call left to make."""
@@ -237,6 +234,7 @@ class Channel:
             if source.current() is None:
                 await self._renew(call, source, watch, rests=not (in_silence or call.idle))
             await self.limiter.acquire(place, ahead=ahead)
+            self.in_flight += 1
             try:
                 if breakers.state(endpoint) is not State.CLOSED:
                     if not in_silence:
@@ -250,6 +248,7 @@ class Channel:
                 shortage = shortage or Shortage(breakers)
                 shortage.note(error)
             finally:
+                self.in_flight -= 1
                 self.limiter.release(place)
             if shortage is not None:
                 with self._pause(call, in_region=False):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+import anyio
+
 from poolcensus.errors import AccessDeniedError
 from poolcensus.flow.rate import SteadyPace
 
@@ -34,13 +36,19 @@ class ManagementWay:
         self._pace = SteadyPace(_LIST_REGIONS_A_SECOND / parts)
         self._answered = False
         self._closed = False
+        self._turns: set[anyio.CancelScope] = set()
         self._failures = 0
         self._last: CallError | None = None
 
     async def is_open(self) -> bool:
         """Wait for the turn of one call. False: none is to be made."""
         if not self._closed:
-            await self._pace.wait()
+            with anyio.CancelScope() as turn:
+                self._turns.add(turn)
+                try:
+                    await self._pace.wait()
+                finally:
+                    self._turns.discard(turn)
         # Others may have been refused meanwhile.
         return not self._closed
 
@@ -71,4 +79,6 @@ class ManagementWay:
         """Ask about nobody any more, and say why."""
         if not self._closed:
             self._closed = True
+            for turn in self._turns:
+                turn.cancel()
             _log.warning("%s Each account is asked for its own region status instead.", why)

@@ -10,7 +10,7 @@ import msgspec
 
 from poolcensus.config import Settings
 from poolcensus.config.secrets import without_secrets
-from poolcensus.errors import CensusError, CredentialsError, DestinationError, FatalError
+from poolcensus.errors import CensusError, CredentialsError, DeadlineError, DestinationError, FatalError
 from poolcensus.model import Account, Compression
 from poolcensus.scope.account_choice import ORGANIZATION, paths_among
 from poolcensus.snapshot import Snapshot
@@ -36,10 +36,15 @@ class PartTask(msgspec.Struct, frozen=True):
 
 
 class PartFailure(msgspec.Struct, frozen=True):
-    """What ended a part. `of_credentials` says that the worker has none, or that AWS does not accept them."""
+    """What ended a part.
+
+    `of_credentials` says that the worker has none, or that AWS does not accept them; `of_deadline` that its
+    time was over before it could ask an account.
+    """
 
     message: str
     of_credentials: bool
+    of_deadline: bool
 
 
 class PartResult(msgspec.Struct, frozen=True):
@@ -112,7 +117,7 @@ def failure_of(error: CensusError | OSError) -> PartFailure:
     if isinstance(error, DestinationError | OSError):
         reason += " (TMPDIR says where a worker has its temporary files)"
     message = f"A worker on {platform.node() or 'a host without a name'} failed: {reason}"
-    return PartFailure(message, isinstance(error, CredentialsError))
+    return PartFailure(message, isinstance(error, CredentialsError), isinstance(error, DeadlineError))
 
 
 def decode_result(data: bytes) -> PartResult:
@@ -122,8 +127,15 @@ def decode_result(data: bytes) -> PartResult:
     """
     result = msgspec.msgpack.decode(data, type=PartResult)
     if result.error is not None:
-        kind = CredentialsError if result.error.of_credentials else FatalError
-        raise kind(result.error.message)
+        failure = result.error
+        kind = (
+            CredentialsError
+            if failure.of_credentials
+            else DeadlineError
+            if failure.of_deadline
+            else FatalError
+        )
+        raise kind(failure.message)
     return result
 
 

@@ -239,7 +239,7 @@ def _joined(parts: Sequence[Progress]) -> Progress:
         totals=_sum([each.totals for each in parts]),
         done=sum(each.done for each in parts),
         uncovered=sum(each.uncovered for each in parts),
-        in_flight=max(each.in_flight for each in parts),
+        in_flight=sum(each.in_flight for each in parts),
         slowest=tuple(slowest[:SLOWEST_SHOWN]),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter, deque
+from contextlib import aclosing
 from dataclasses import replace
 from math import ceil, inf
 from typing import TYPE_CHECKING, Final
@@ -15,7 +16,7 @@ import msgspec
 from poolcensus.census.part import PartTask, decode_result, encode_task, settings_of_parts, snapshot_of
 from poolcensus.census.places import LOOK_AGAIN
 from poolcensus.engine import deadlines
-from poolcensus.errors import CredentialsError, FatalError, SnapshotError, first_reason_raised
+from poolcensus.errors import CredentialsError, DeadlineError, FatalError, SnapshotError, first_reason_raised
 from poolcensus.model import Outcome, Progress, Target, TargetResult, Totals
 from poolcensus.snapshot.adoption import adopt
 from poolcensus.snapshot.shards import total_of
@@ -151,14 +152,15 @@ class SpreadEngine:
         )
 
     async def _list(self) -> None:
-        async for accounts in self._opened.listing.accounts():
-            self.accounts += len(accounts)
-            for account in accounts:
-                self._targets += len(self._regions_of(account))
-                rest = account if self._former is None else await self._restored(account, self._former)
-                if rest is not None:
-                    self._waiting.append(rest)
-            self._wake()
+        async with aclosing(self._opened.listing.accounts()) as batches:
+            async for accounts in batches:
+                self.accounts += len(accounts)
+                for account in accounts:
+                    self._targets += len(self._regions_of(account))
+                    rest = account if self._former is None else await self._restored(account, self._former)
+                    if rest is not None:
+                        self._waiting.append(rest)
+                self._wake()
         self._listed = True
         self._wake()
 
@@ -219,6 +221,9 @@ class SpreadEngine:
             await self._put(snapshot_of(result, f"batch {key}"), batch)
         except WorkerLostError as error:
             await self._end(self._targets_of(batch), Outcome.ERROR, _WORKER_LOST, str(error))
+        except DeadlineError:
+            message = deadlines.message(self._deadline.seconds, Outcome.TIMED_OUT)
+            await self._end(self._targets_of(batch), Outcome.TIMED_OUT, deadlines.CODE, message)
         except SnapshotError as error:
             raise FatalError(f"what a worker brought can't be used: {error}") from error
         del self._under_way[key]

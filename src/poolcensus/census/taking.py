@@ -58,13 +58,13 @@ async def _take(task: PartTask, folder: str) -> str:
         raise FatalError(f"a worker does not know the operation {task.operation}")
     given = GivenAccounts(task.accounts, task.organization, task.parts)
     publication = Publication(settings, operation, folder, snapshot_id=task.snapshot_id)
-    async with (
-        prepare_all(settings, tracing()) as joined,
-        publication.store(joined) as store,
-        open_all(operation, joined, given) as organizations,
-    ):
-        run = Run(settings, operation)
-        with run.begun():
+    run = Run(settings, operation)
+    with run.begun():
+        async with (
+            prepare_all(settings, tracing()) as joined,
+            publication.store(joined) as store,
+            open_all(operation, joined, given) as organizations,
+        ):
             manifest = await publication.collect(organizations, store, run)
     return manifest.snapshot_id
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 import anyio
 
-from poolcensus.errors import FatalError
+from poolcensus.errors import DeadlineError
 from poolcensus.model import Outcome
 
 if TYPE_CHECKING:
@@ -33,9 +33,9 @@ class Deadline(NamedTuple):
         """Return the deadline of a run that begins now; for None, one that never passes."""
         return cls(inf, inf) if seconds is None else cls(seconds, anyio.current_time() + seconds)
 
-    def passed_before(self, what: str) -> FatalError:
+    def passed_before(self, what: str) -> DeadlineError:
         """Return the error of a run that has nothing to publish, since this passed before `what`."""
-        return FatalError(f"The deadline of {self.seconds:g} s passed before {what}.")
+        return DeadlineError(f"The deadline of {self.seconds:g} s passed before {what}.")
 
 
 NO_DEADLINE: Final = Deadline(inf, inf)

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 import anyio
 
 from poolcensus.loops import in_thread
-from poolcensus.model import Account, Target
 from poolcensus.snapshot.pieces import PIECE_BYTES, pieces_of
 from poolcensus.storage.base import ABORT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from poolcensus.model import TargetResult
+    from poolcensus.model import Target, TargetResult
     from poolcensus.snapshot.pieces import Piece
     from poolcensus.snapshot.reader import Snapshot
     from poolcensus.snapshot.resume import TakesRecords
@@ -39,42 +38,26 @@ async def adopt(
     raises, and DestinationError.
     """
     reading = _Reading(pieces_of(part, snapshot_id))
+    begun: Target | None = None
     try:
         while batch := await in_thread(reading.next):
             for piece in batch:
-                claim(piece.result)
-                await _put(piece, writer, done)
+                if begun is None:
+                    claim(piece.result)
+                    begun = piece.result.target
+                await writer.room()
+                if piece.data:
+                    writer.records(begun, piece.data)
+                if piece.last:
+                    if piece.result.pools:
+                        writer.count(begun, piece.result.pools)
+                    done(piece.result, begun)
+                    begun = None
     finally:
+        if begun is not None:
+            writer.forget(begun)
         with anyio.move_on_after(ABORT_SECONDS, shield=True):
             await in_thread(reading.close)
-
-
-async def _put(piece: Piece, writer: TakesRecords, done: Callable[[TargetResult, Target], None]) -> None:
-    result = piece.result
-    target = Target(_account_of(result), result.region)
-    put = False
-    try:
-        await writer.room()
-        if piece.data:
-            writer.records(target, piece.data)
-        if piece.last:
-            if result.pools:
-                writer.count(target, result.pools)
-            done(result, target)
-        put = True
-    finally:
-        if not put:
-            writer.forget(target)
-
-
-def _account_of(result: TargetResult) -> Account:
-    return Account(
-        result.account_id,
-        result.account_name,
-        result.ou_path,
-        result.account_tags,
-        result.organization,
-    )
 
 
 class _Reading:

@@ -96,6 +96,8 @@ def refused_run(
     run_id = None if ref is None else os.fspath(ref)
     if isinstance(ref, str) and is_in_s3(ref):
         dest, _, run_id = ref.rstrip("/").rpartition("/")
+        if not is_snapshot_id(run_id):
+            return None
     beginning = isinstance(ref, str) and run_id == ref and is_beginning(ref)
     if run_id is not None and not beginning and not is_snapshot_id(run_id):
         return RefusedRun.read(open_folder(run_id)) if (Path(run_id) / REFUSED_NAME).is_file() else None

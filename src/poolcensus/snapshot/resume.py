@@ -76,9 +76,8 @@ class Interrupted:
                 continue
             try:
                 result = await self._run(journal.result, entry)
-                # Every record carries the account's name and its Organization's.
-                account = target.account
-                if (result.account_name, result.organization) != (account.name, account.organization):
+                # Records and the line carry what was known of the account: its name, its place, its tags.
+                if result.target != target:
                     continue
                 if entry.size:
                     await self._copy(journal, entry, target, result, writer)

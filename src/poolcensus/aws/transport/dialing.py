@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import anyio
-import anyio.to_thread
 from aiohappyeyeballs import start_connection
 
 from poolcensus.aws.transport.addresses import Addresses, HostPort
 from poolcensus.aws.transport.failures import LIMITS, failure_of
 from poolcensus.aws.transport.http1 import Connection, new_buffer
 from poolcensus.aws.transport.secured import Secured
-from poolcensus.aws.transport.tls import trusting
+from poolcensus.aws.transport.tls import load_trusting
 from poolcensus.aws.transport.tunnel import Tunnel, proxy_authorization
 from poolcensus.errors import UnreachableError
 from poolcensus.flow.singleflight import SingleFlight
@@ -224,9 +223,7 @@ class Dialer:
 
     async def _tls_context(self) -> ssl.SSLContext:
         if self._tls is None:
-            self._tls = await self._contexts.run(
-                "tls", lambda: anyio.to_thread.run_sync(trusting, self._ca_bundle, abandon_on_cancel=True)
-            )
+            self._tls = await self._contexts.run("tls", lambda: load_trusting(self._ca_bundle))
         return self._tls
 
 

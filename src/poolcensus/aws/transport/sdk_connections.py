@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
-import anyio.to_thread
 from aiobotocore.awsrequest import AioAWSResponse
 from yarl import URL
 
@@ -30,7 +29,7 @@ from poolcensus.aws.transport.protocol import (
     decoded,
 )
 from poolcensus.aws.transport.sdk_call import present_call
-from poolcensus.aws.transport.tls import trusting
+from poolcensus.aws.transport.tls import load_trusting
 from poolcensus.aws.transport.tunnel import basic_credentials
 from poolcensus.errors import UnreachableError
 from poolcensus.flow.singleflight import SingleFlight
@@ -88,10 +87,7 @@ class Wire:
         if self._tls is None and "https" in (
             urlsplit(each or "").scheme for each in (template.url, template.proxy)
         ):
-            self._tls = await self._contexts.run(
-                "tls",
-                lambda: anyio.to_thread.run_sync(trusting, self._ca_bundle, abandon_on_cancel=True),
-            )
+            self._tls = await self._contexts.run("tls", lambda: load_trusting(self._ca_bundle))
 
     async def exchange(self, request: AWSPreparedRequest, call: SdkCall) -> Reply:
         """Send a request and return its reply. Raises what a transport's `send` raises."""

@@ -5,7 +5,24 @@ from __future__ import annotations
 import ssl
 from pathlib import Path
 
-from poolcensus.errors import SettingsError
+import anyio
+from anyio import to_thread
+
+from poolcensus.errors import FatalError, SettingsError
+
+# A disk takes milliseconds, and a file system of the network that is gone takes for ever.
+_LONGEST_READ = 60.0
+
+
+async def load_trusting(ca_bundle: str | None) -> ssl.SSLContext:
+    """Return what `trusting` returns, from a thread.
+
+    Raises a FatalError where the files can't be read, also where their disk does not answer.
+    """
+    with anyio.move_on_after(_LONGEST_READ):
+        return await to_thread.run_sync(trusting, ca_bundle, abandon_on_cancel=True)
+    what = "The system's CA certificates" if ca_bundle is None else f"The CA bundle {ca_bundle}"
+    raise FatalError(f"{what} could not be read within {_LONGEST_READ:g} s.")
 
 
 def trusting(ca_bundle: str | None) -> ssl.SSLContext:

@@ -57,12 +57,12 @@ class StaleDrafts:
     def set_aside(self, run: InterruptedRun) -> list[Path]:
         """Rename what a run left, and return it, the newest first. Raises `DestinationError`."""
         # The draft's own name is that of the run that goes on.
-        drafts = [*run.journals]
-        kept = [each for each in drafts if each.name.startswith(_FORMER_PREFIX)]
-        numbers = [int(each.name.rpartition(".")[2]) for each in kept]
-        for each in drafts:
+        kept = [each for each in run.journals if each.name.startswith(_FORMER_PREFIX)]
+        kept.sort(key=_number_of_former, reverse=True)
+        for each in run.journals:
             if each not in kept:
-                aside = self._dest / f"{_FORMER_PREFIX}{run.snapshot_id}.{max(numbers, default=0) + 1}"
+                number = _number_of_former(kept[0]) + 1 if kept else 1
+                aside = self._dest / f"{_FORMER_PREFIX}{run.snapshot_id}.{number}"
                 with explained("rename", each):
                     each.rename(aside)
                 kept.insert(0, aside)
@@ -90,6 +90,10 @@ class StaleDrafts:
             for entry in list(self._dest.iterdir()):
                 if entry.name != but and _is_snapshot_after(REFUSED_PREFIX, entry.name):
                     shutil.rmtree(entry, ignore_errors=True)
+
+
+def _number_of_former(folder: Path) -> int:
+    return int(folder.name.rpartition(".")[2])
 
 
 def _id_of_litter(name: str) -> str | None:
