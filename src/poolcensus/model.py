@@ -6,11 +6,12 @@ inside is a msgspec.Struct, which costs a fraction to define and to make.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
 
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
@@ -54,6 +55,11 @@ _COVERED = frozenset(
         Outcome.NOT_ENTITLED,
     }
 )
+
+
+def count_covered(outcomes: Mapping[Outcome, int]) -> int:
+    """Return how many targets were covered, of so many that ended in each way."""
+    return sum(count for outcome, count in outcomes.items() if outcome.covered)
 
 
 class SnapshotStatus(StrEnum):
@@ -309,6 +315,11 @@ class Totals:
     retries: int = 0
     throttles: int = 0
     assume_role_calls: int = 0
+
+    @classmethod
+    def of(cls, parts: Iterable[Self]) -> Self:
+        """Return what the parts of a run came to together."""
+        return cls(*(sum(values) for values in zip(*map(astuple, parts), strict=True)))
 
 
 @dataclass(frozen=True, slots=True)

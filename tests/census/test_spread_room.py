@@ -16,6 +16,7 @@ from poolcensus.config import load_settings
 from poolcensus.engine.deadlines import Deadline
 from poolcensus.model import Account, Outcome, TargetResult
 from poolcensus.operations import WORKSPACES_POOLS
+from poolcensus.scope.regions import RegionChoice
 from poolcensus.snapshot import SnapshotWriter
 from snapshot.making import ID, POOLS, result
 from snapshot.memory_draft import MemoryDraft
@@ -66,7 +67,7 @@ def engine_of(
     opened = SimpleNamespace(
         name=None,
         has_own_access=False,
-        regions=SimpleNamespace(regions=REGIONS),
+        regions=RegionChoice(REGIONS, ()),
         listing=Listing(),
         aws=SimpleNamespace(channel=SimpleNamespace(counts=CallCounts())),
     )

@@ -18,5 +18,6 @@ def test_it_has_what_was_put_in_and_nothing_else(
     for target in added:
         found.add(*target)
         model.add(target)
+        assert len(found) == len(model)
         for each in asked:
             assert found.has(*each) == (each in model)

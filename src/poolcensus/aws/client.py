@@ -50,6 +50,7 @@ _NOTHING = nullcontext()
 class Channel:
     """Makes calls for everyone in a run, within the run's limits."""
 
+    # What the SDKs give one client, and four retries of 5 for each call in flight.
     _SMALLEST_QUOTA = 500
     _QUOTA_PER_PLACE = 20
     # A single connection may break for reasons of its own, and so may the one that is opened after it.

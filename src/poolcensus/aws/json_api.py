@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # An Organizations page may be empty and still have a next one; not for ever.
 _MOST_EMPTY_PAGES = 1000
-# What a letter of a name begins with that is not written as itself.
+# JSON may write any letter of a name as `\u00` and two digits: only parsing finds such a name.
 _ESCAPE = b"\\u00"
 
 

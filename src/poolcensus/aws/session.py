@@ -27,13 +27,12 @@ from poolcensus.aws.sts import StsEndpoints, second_sts_region, sts_region
 from poolcensus.aws.telemetry import CallTelemetry
 from poolcensus.aws.transport.fast import FastTransport
 from poolcensus.config import TransportKind
-from poolcensus.config.external_id import with_external_id
 from poolcensus.errors import SettingsError
 from poolcensus.flow.breaker import CircuitBreakers
 from poolcensus.flow.concurrency import ConcurrencyLimiter, Pauses
 from poolcensus.flow.rate import RateLimits
 from poolcensus.flow.retry import Retrier, RetryPolicy
-from poolcensus.loops import in_thread, require_asyncio
+from poolcensus.loops import require_asyncio
 from poolcensus.partitions import partitions
 
 if TYPE_CHECKING:
@@ -109,12 +108,11 @@ async def open_aws(
     `limiter` has the places for calls, where others take some too. `parts` is how many runs go on side by
     side as the same caller, whose own limits each takes its part of. `overrides` are the accounts, by ID,
     that have a role, an external ID or a profile of their own.
-    Raises SettingsError for a profile or an external ID that can't be read and a role in another partition,
-    CredentialsError or another FatalError. On leaving, every connection is closed.
+    Raises SettingsError for a profile that can't be read and a role in another partition, CredentialsError or
+    another FatalError. On leaving, every connection is closed.
     """
     sdk, caller_credentials = session.sdk, session.credentials
     overrides = overrides or {}
-    settings = await in_thread(with_external_id, settings)
     async with AsyncExitStack() as stack:
         transport = await stack.enter_async_context(await _transport(settings, sdk))
         places = min(settings.concurrency, transport.most_connections)

@@ -245,7 +245,6 @@ class Census:
     async def _send_targets(self, outlet: Outlet[Target]) -> None:
         async with self._open() as organizations:
             for opened in organizations:
-                usual = opened.regions.regions
                 with naming(opened.name):
                     async with aclosing(opened.listing.accounts()) as batches:
                         async for accounts in batches:
@@ -253,7 +252,7 @@ class Census:
                                 tuple(
                                     Target(account, region)
                                     for account in accounts
-                                    for region in account.regions or usual
+                                    for region in opened.regions.of(account)
                                 )
                             )
 

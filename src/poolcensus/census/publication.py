@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from contextlib import AsyncExitStack, contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from poolcensus.census.places import Places
-from poolcensus.errors import DestinationError, NotPublishedError, SnapshotError
+from poolcensus.errors import DestinationError, NotPublishedError
 from poolcensus.format.times import utc_now
 from poolcensus.loops import in_thread
 from poolcensus.model import OrganizationInfo
@@ -22,6 +23,7 @@ from poolcensus.snapshot import (
     long_targets,
     new_snapshot_id,
 )
+from poolcensus.snapshot.closed import closed_since
 from poolcensus.storage.destination import (
     STANDARD_OUTPUT,
     check_resume,
@@ -37,12 +39,12 @@ if TYPE_CHECKING:
 
     from poolcensus.census.run import Run
     from poolcensus.config import Settings
-    from poolcensus.engine.sinks import ClosedTargets
     from poolcensus.model import Caller, JsonObject, Manifest, Shard, Target, TargetResult
     from poolcensus.operations import Operation
     from poolcensus.scope.joining import Joined
     from poolcensus.scope.opening import Opened
     from poolcensus.snapshot import Interrupted, SnapshotInfo
+    from poolcensus.snapshot.target_set import TargetSet
     from poolcensus.storage.base import Draft, Store
     from poolcensus.workers import Workers
 
@@ -185,14 +187,11 @@ class Publication:
             "caller": ", ".join(each.account_id for each in callers),
         }
 
-    async def _closed_since_newest(self, closed: ClosedTargets) -> tuple[TargetResult, ...]:
+    async def _closed_since_newest(self, closed: TargetSet) -> tuple[TargetResult, ...]:
         if not len(closed) or self._place == STANDARD_OUTPUT:
             return ()
-        try:
-            return await in_thread(_with_pools, self._place, self._settings, closed)
-        except (SnapshotError, DestinationError) as error:
-            _log.info("what accounts had before the service was closed to them is not known: %s", error)
-            return ()
+        newest = partial(Snapshot.open, LATEST, self._place, settings=self._settings)
+        return await in_thread(closed_since, newest, closed)
 
     def _reason_to_refuse(self, run: Run) -> str | None:
         """Return the setting that forbids publishing what was seen, None where none does."""
@@ -246,9 +245,3 @@ async def _long_targets(place: str) -> Mapping[tuple[str, str], int]:
     if place == STANDARD_OUTPUT or is_in_s3(place):
         return {}
     return await in_thread(long_targets, place)
-
-
-def _with_pools(place: str, settings: Settings, closed: ClosedTargets) -> tuple[TargetResult, ...]:
-    """Return the newest ledger's lines of targets that are closed now and had pools. Raises SnapshotError."""
-    newest = Snapshot.open(LATEST, place, settings=settings)
-    return tuple(result for result in newest.with_pools() if result in closed)

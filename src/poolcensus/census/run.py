@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from contextlib import contextmanager
-from dataclasses import astuple
 from hashlib import sha256
 from math import inf
 from operator import itemgetter
@@ -19,13 +18,14 @@ from poolcensus.engine.engine import SLOWEST_SHOWN, Engine
 from poolcensus.engine.failures import FailureTally
 from poolcensus.engine.interfaces import EngineLimits
 from poolcensus.engine.known_gaps import KnownGaps
-from poolcensus.engine.sinks import ClosedTargets, ResultRecorder
+from poolcensus.engine.sinks import ResultRecorder
 from poolcensus.errors import FatalError, IncompleteError, first_reason_raised
 from poolcensus.model import Progress, Totals
 from poolcensus.scope.joining import naming
+from poolcensus.snapshot.target_set import TargetSet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from poolcensus.census.spread import Spread, SpreadEngine
     from poolcensus.config import Settings
@@ -62,7 +62,7 @@ class Run:
         self._uncovered: list[TargetResult] = []
         self._tally = FailureTally(operation)
         self.known_gaps = KnownGaps(settings.known_gaps)
-        self.closed_targets = ClosedTargets(())
+        self.closed_targets = TargetSet()
 
     @contextmanager
     def begun(self) -> Iterator[None]:
@@ -90,9 +90,6 @@ class Run:
         """
         if self._opening is not None:
             self._opening.deadline = inf
-        self.closed_targets = ClosedTargets(
-            {region for each in organizations for region in each.regions.regions}
-        )
         recorder = ResultRecorder(sink, self._uncovered, self._tally, self.closed_targets, self.known_gaps)
         engines = {
             each.name: self._engine(each, recorder, long=long, former=former)
@@ -171,7 +168,7 @@ class Run:
     @property
     def totals(self) -> Totals:
         """What the run has come to."""
-        return _sum([each.totals() for each in self._engines])
+        return Totals.of(each.totals() for each in self._engines)
 
     @property
     def failed(self) -> int:
@@ -221,11 +218,6 @@ class Run:
         return self._tally.groups()
 
 
-def _sum(totals: Iterable[Totals]) -> Totals:
-    added = [sum(values) for values in zip(*map(astuple, totals), strict=True)]
-    return Totals(*added)
-
-
 def _joined(parts: Sequence[Progress]) -> Progress:
     """Return the progress of engines that run side by side and share their places for calls."""
     if not parts:
@@ -236,7 +228,7 @@ def _joined(parts: Sequence[Progress]) -> Progress:
         listing=any(each.listing for each in parts),
         accounts=sum(each.accounts for each in parts),
         skipped=sum(each.skipped for each in parts),
-        totals=_sum([each.totals for each in parts]),
+        totals=Totals.of(each.totals for each in parts),
         done=sum(each.done for each in parts),
         uncovered=sum(each.uncovered for each in parts),
         in_flight=sum(each.in_flight for each in parts),

@@ -17,9 +17,8 @@ from poolcensus.census.part import PartTask, decode_result, encode_task, setting
 from poolcensus.census.places import LOOK_AGAIN
 from poolcensus.engine import deadlines
 from poolcensus.errors import CredentialsError, DeadlineError, FatalError, SnapshotError, first_reason_raised
-from poolcensus.model import Outcome, Progress, Target, TargetResult, Totals
+from poolcensus.model import Outcome, Progress, Target, TargetResult, Totals, count_covered
 from poolcensus.snapshot.adoption import adopt
-from poolcensus.snapshot.shards import total_of
 from poolcensus.snapshot.target_set import TargetSet
 from poolcensus.workers import WorkerLostError
 
@@ -131,7 +130,7 @@ class SpreadEngine:
             skipped=len(self._opened.listing.skipped),
             totals=self.totals(),
             done=self.outcomes.total(),
-            uncovered=sum(count for outcome, count in self.outcomes.items() if not outcome.covered),
+            uncovered=self.outcomes.total() - count_covered(self.outcomes),
             in_flight=sum(map(len, self._under_way.values())),
             slowest=(),
         )
@@ -144,7 +143,7 @@ class SpreadEngine:
             targets=self._targets,
             pools=self._pools,
             pages=self._pages,
-            covered=sum(count for outcome, count in self.outcomes.items() if outcome.covered),
+            covered=count_covered(self.outcomes),
             requests=self._parts.requests + counts.requests,
             retries=self._parts.retries + counts.retries,
             throttles=self._parts.throttles + counts.throttles,
@@ -257,7 +256,7 @@ class SpreadEngine:
         if expected:
             account_id, region = min(expected)
             raise SnapshotError(f"account {account_id} in {region} is missing")
-        self._parts = total_of([self._parts, part.manifest.totals])
+        self._parts = Totals.of([self._parts, part.manifest.totals])
 
     def _done(self, result: TargetResult, target: Target) -> None:
         self._sink.done(result, target)
@@ -300,7 +299,7 @@ class SpreadEngine:
                 _log.log(level, "%s", message)
 
     def _regions_of(self, account: Account) -> Sequence[str]:
-        return account.regions or self._opened.regions.regions
+        return self._opened.regions.of(account)
 
     def _targets_of(self, accounts: Iterable[Account]) -> Iterator[Target]:
         return (Target(account, region) for account in accounts for region in self._regions_of(account))

@@ -19,7 +19,7 @@ from poolcensus.errors import CallError, first_reason_raised
 from poolcensus.flow.concurrency import Window
 from poolcensus.flow.fitting import FittedConcurrency
 from poolcensus.format.times import rfc3339_of_epoch
-from poolcensus.model import Outcome, Progress, Target, TargetResult, Totals
+from poolcensus.model import Outcome, Progress, Target, TargetResult, Totals, count_covered
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,13 +27,16 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from poolcensus.aws.session import Aws
-    from poolcensus.engine.interfaces import EngineLimits, Listing, PreviousRun, Sink
+    from poolcensus.engine.interfaces import EngineLimits, PreviousRun, Sink
     from poolcensus.model import Account
+    from poolcensus.scope.listing import Listing
     from poolcensus.scope.regions import RegionChoice
     from poolcensus.tracing import Tracing
 
 SLOWEST_SHOWN = 3
+# Where three of four open targets wait for a retry or a role, calls are still all under way.
 _OPEN_FOR_EACH_CALL = 4
+# So few calls are lost on a region that turns out to be silent; one that answers gets its room at once.
 _FIRST_IN_A_REGION = 8
 
 
@@ -66,6 +69,7 @@ class Engine:
         # As many targets may be open as may call, and one more for each that can't call now; but not
         # without end, and never all in one account or region.
         self._open_limit = _OPEN_FOR_EACH_CALL * limits.concurrency
+        self._choice = regions
         self._regions = regions.regions
         fair = max(limits.concurrency // len(self._regions), 1)
         self._windows = {
@@ -119,7 +123,7 @@ class Engine:
             skipped=len(self._listing.skipped),
             totals=self.totals(),
             done=self._done,
-            uncovered=sum(count for outcome, count in self.outcomes.items() if not outcome.covered),
+            uncovered=self.outcomes.total() - count_covered(self.outcomes),
             in_flight=self._aws.channel.in_flight,
             slowest=tuple((each.target, now - each.watch.started) for each in by_age),
         )
@@ -134,7 +138,7 @@ class Engine:
         counts = self._aws.channel.counts
         return Totals(
             targets=self._targets,
-            covered=sum(count for outcome, count in self.outcomes.items() if outcome.covered),
+            covered=count_covered(self.outcomes),
             pools=self._pools,
             pages=self._pages,
             requests=counts.requests + self._restored_requests,
@@ -190,7 +194,7 @@ class Engine:
             with suppress(CallError):
                 # Each target will hear for itself what went wrong.
                 await self._aws.broker.source(account.id).get()
-                if not self._opt_in.isdisjoint(account.regions or self._regions):
+                if not self._opt_in.isdisjoint(self._choice.of(account)):
                     # What an account says of these takes a call, and matters nowhere else.
                     self._schedule.ready(account, later=self._opt_in)
                     self._open_more()
@@ -201,7 +205,7 @@ class Engine:
     def _is_restored(self, account: Account) -> bool:
         former = self._former
         return former is not None and all(
-            former.has(Target(account, region)) for region in account.regions or self._regions
+            former.has(Target(account, region)) for region in self._choice.of(account)
         )
 
     def _open_next(self) -> OpenTarget | None:

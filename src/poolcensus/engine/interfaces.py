@@ -1,4 +1,4 @@
-"""What an engine is given: where pages go, its accounts, what a former run has done, and its limits."""
+"""What an engine is given: where pages go, what a former run has done, and its limits."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
-
     from poolcensus.config import Settings
     from poolcensus.engine.deadlines import Deadline
-    from poolcensus.model import Account, Page, SkippedAccount, Target, TargetResult
+    from poolcensus.model import Page, Target, TargetResult
 
 
 class Sink(Protocol):
@@ -34,17 +32,6 @@ class Sink(Protocol):
 
     def done(self, result: TargetResult, target: Target) -> None:
         """Take a target's end: its pages count if the outcome is `ok`, and are void otherwise."""
-
-
-class Listing(Protocol):
-    """The accounts of a run, in the batches in which they become known, and those that are left out."""
-
-    @property
-    def skipped(self) -> Sequence[SkippedAccount]:
-        """The accounts that are left out, once the others have been listed."""
-
-    def accounts(self) -> AsyncGenerator[tuple[Account, ...]]:
-        """Yield the accounts to ask, each once. Raises a FatalError where they can't be listed."""
 
 
 class PreviousRun(Protocol):

@@ -127,7 +127,7 @@ class Schedule:
     def ready(self, account: Account, *, later: frozenset[str] = frozenset()) -> None:
         """Note that an account has been prepared: its targets may be opened.
 
-        Those in regions that are to be ready `later` may not be: they wait until this is called once more.
+        Those in the regions of `later` wait until this is called once more for the account.
         """
         work = self._preparing[account.id]
         regions, work.unready = work.unready - later, work.unready & later
@@ -206,7 +206,7 @@ class Schedule:
             del self._preparing[account_id]
 
     def _regions_of(self, account: Account) -> frozenset[str]:
-        return self._every if account.regions is None else frozenset(account.regions)
+        return frozenset(account.regions) if account.regions else self._every
 
     def _begin(self, account: Account) -> _Work:
         work = self._by_account[account.id] = _Work(account, self._regions_of(account))

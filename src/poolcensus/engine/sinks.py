@@ -7,40 +7,18 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from poolcensus.model import Outcome, Page, PoolRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from poolcensus.engine.failures import FailureTally
     from poolcensus.engine.interfaces import Sink
     from poolcensus.engine.known_gaps import KnownGaps
     from poolcensus.engine.streams import Outlet
     from poolcensus.model import Target, TargetResult
+    from poolcensus.snapshot.target_set import TargetSet
 
 T = TypeVar("T")
 
 UNCOVERED_KEPT = 1000
-
-
-class ClosedTargets:
-    """The targets of a run that are `not_entitled`: an account and the regions in which it is.
-
-    In most organizations most targets are: the regions of an account are bits of one number.
-    """
-
-    def __init__(self, regions: Iterable[str]) -> None:
-        self._bits = {region: 1 << number for number, region in enumerate(regions)}
-        self._by_account: dict[str, int] = {}
-
-    def __len__(self) -> int:
-        return sum(regions.bit_count() for regions in self._by_account.values())
-
-    def add(self, result: TargetResult) -> None:
-        """Take note of a target."""
-        regions = self._by_account.get(result.account_id, 0)
-        self._by_account[result.account_id] = regions | self._bits[result.region]
-
-    def __contains__(self, result: TargetResult) -> bool:
-        regions = self._by_account.get(result.account_id, 0)
-        return bool(regions & self._bits.get(result.region, 0))
 
 
 class ResultRecorder:
@@ -54,7 +32,7 @@ class ResultRecorder:
         sink: Sink,
         uncovered: list[TargetResult],
         tally: FailureTally,
-        closed: ClosedTargets,
+        closed: TargetSet,
         known_gaps: KnownGaps,
     ) -> None:
         self._sink = sink
@@ -68,7 +46,7 @@ class ResultRecorder:
         self._sink.done(result, target)
         expected = self._known_gaps.take(result)
         if result.outcome is Outcome.NOT_ENTITLED:
-            self._closed.add(result)
+            self._closed.add(result.account_id, result.region)
         elif not result.outcome.covered:
             if not expected:
                 self._tally.add(result)

@@ -116,12 +116,11 @@ class CircuitBreakers:
     A circuit opens once calls for `accounts` different accounts have got no reply, with no reply to anyone in
     between: one account's trouble is its own. Any reply closes it.
 
-    When nothing but silent calls is left to do, by the count of `work`, `in_doubt` is set: it may be the
-    network that is silent, which a call to what should answer tells. An open circuit is due for its last
-    round as soon as anything has answered by then. Where nothing does, or where the circuit's own service has
-    answered before, that is after a minute of silence. The last rounds begin together: when one of those that
-    are waited for comes back, there is work again, in which the others may come back too. `last_round_begun`
-    is then set.
+    Once silent endpoints are all that is left to call, by the count of `work`, either they or the network
+    may be away. `in_doubt` is set then, and the engine calls something that should answer. If anything
+    answers, the open circuits are due for their last round at once. If nothing does, or if an endpoint has
+    answered earlier in the run, it is due after a minute of silence. All last rounds begin together, since
+    one that comes back is work again, during which others may come back; `last_round_begun` is set then.
     """
 
     def __init__(self, *, accounts: int, clock: Callable[[], float] = time.monotonic) -> None:

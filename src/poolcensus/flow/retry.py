@@ -66,8 +66,8 @@ class Retry(NamedTuple):
 class Retrier:
     """Makes a call again while its error says that it may help and its limits last."""
 
-    # A module that another thread is still importing is in `sys.modules` already.
-    _can_retry: ClassVar[bool] = False
+    # `sys.modules` does not tell: a module is in it while another thread still imports it.
+    _tenacity_is_loaded: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class Retrier:
     def load(cls) -> None:
         """Load what retries take. Blocks; otherwise the first one loads it in a thread."""
         import_module("tenacity")
-        cls._can_retry = True
+        cls._tenacity_is_loaded = True
 
     async def again(
         self,
@@ -106,7 +106,7 @@ class Retrier:
         Raises the last error of the last attempt.
         """
         # It takes 10 to 30 ms to import, with what it knows of other libraries that are installed.
-        if not self._can_retry:
+        if not self._tenacity_is_loaded:
             await in_thread(self.load)
         from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential  # noqa: PLC0415 - see above
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator
 
     from poolcensus.model import Account, SkippedAccount
 
@@ -22,30 +22,6 @@ class GivenAccounts(msgspec.Struct, frozen=True):
     accounts: tuple[Account, ...]
     name: str | None
     parts: int
-
-
-class Listing(Protocol):
-    """The accounts of a run, in the batches in which they become known, and those that are left out."""
-
-    organization_id: str | None
-
-    @property
-    def skipped(self) -> Sequence[SkippedAccount]:
-        """The accounts that are left out, once the others have been listed."""
-
-    @property
-    def digest(self) -> str:
-        """The digest of the accounts that were listed, once they have been."""
-
-    @property
-    def asks_organization(self) -> bool:
-        """Whether the listing calls Organizations."""
-
-    def accounts(self) -> AsyncGenerator[tuple[Account, ...]]:
-        """Yield the accounts to ask, each once. Raises a FatalError where they can't be listed."""
-
-    def lacks(self, account_id: str) -> bool:
-        """Whether the whole Organization was listed, and no source has the account."""
 
 
 class GivenListing:

@@ -14,7 +14,7 @@ from poolcensus.operations import Query
 from poolcensus.scope.account_choice import AccountChoice, paths_among
 from poolcensus.scope.account_list import AccountList, read_account_list
 from poolcensus.scope.accounts import AccountListing
-from poolcensus.scope.given import GivenAccounts, GivenListing, Listing
+from poolcensus.scope.given import GivenAccounts, GivenListing
 from poolcensus.scope.joined_files import FileAccounts, join_files
 from poolcensus.scope.regions import RegionChoice, plan_regions
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from poolcensus.config import Settings
     from poolcensus.flow.concurrency import ConcurrencyLimiter
     from poolcensus.operations import Operation
+    from poolcensus.scope.listing import ListingOfRun
     from poolcensus.tracing import Tracing
 
 
@@ -54,7 +55,7 @@ class Opened(msgspec.Struct, frozen=True):
 
     name: str | None
     aws: Aws
-    listing: Listing
+    listing: ListingOfRun
     regions: RegionChoice
     tracing: Tracing | None
     has_own_access: bool = False
@@ -116,7 +117,7 @@ async def open_run(
     ) as aws:
         shared.limiter = aws.channel.limiter
         regions = plan_regions(operation, aws.caller.partition, settings, choice.own_regions)
-        listing: Listing = (
+        listing: ListingOfRun = (
             AccountListing(
                 choice,
                 aws.caller,

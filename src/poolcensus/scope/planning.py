@@ -30,8 +30,7 @@ async def plan_of(opened: Opened, operation: Operation, accounts: tuple[Account,
     """
     disabled, unknown = await _ask_regions(opened, accounts)
     roles = opened.aws.broker.assume_role_calls(account.id for account in accounts)
-    usual = opened.regions.regions
-    targets = sum(len(account.regions or usual) for account in accounts)
+    targets = sum(len(opened.regions.of(account)) for account in accounts)
     # The listing and the regions' status were asked for just now, as a run will ask for them.
     calls = {
         "sts:GetCallerIdentity": 1,
@@ -87,7 +86,7 @@ async def _ask_regions(opened: Opened, accounts: tuple[Account, ...]) -> tuple[i
 
     async def ask() -> None:
         for account in left:
-            asked = opt_in.intersection(account.regions or opened.regions.regions)
+            asked = opt_in.intersection(opened.regions.of(account))
             if not asked:
                 continue
             try:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from poolcensus.config import Settings
+    from poolcensus.model import Account
     from poolcensus.operations import Operation
 
 
@@ -26,6 +27,10 @@ class RegionChoice(msgspec.Struct, frozen=True):
     def regions(self) -> tuple[str, ...]:
         """All of them, sorted."""
         return tuple(sorted((*self.always_on, *self.opt_in)))
+
+    def of(self, account: Account) -> tuple[str, ...]:
+        """Return the regions in which an account is asked: its own, or all where it has none of its own."""
+        return account.regions or self.regions
 
 
 def choose_regions(

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from poolcensus.errors import DestinationError, MergeError, SnapshotError
+from poolcensus.errors import MergeError
 from poolcensus.format.ids import new_snapshot_id
 from poolcensus.loops import in_thread
-from poolcensus.model import Compression, Outcome
+from poolcensus.model import Compression, Outcome, Totals
 from poolcensus.snapshot.adoption import adopt
+from poolcensus.snapshot.closed import closed_since
 from poolcensus.snapshot.parts import open_parts
 from poolcensus.snapshot.reader import Snapshot
-from poolcensus.snapshot.shards import in_order, joined_gaps, joined_organizations, total_of
+from poolcensus.snapshot.shards import in_order, joined_gaps, joined_organizations
 from poolcensus.snapshot.target_set import TargetSet
 from poolcensus.snapshot.writer import SnapshotWriter
 from poolcensus.storage.base import ABORT_SECONDS
@@ -116,7 +117,8 @@ class Merging:
             self._writer = writer
             for part in parts:
                 await adopt(part, draft.snapshot_id, writer, writer.done, partial(self._claim, part.location))
-            self.closed = await in_thread(self._closed_since_newest)
+            newest = partial(Snapshot.open_in, self._sources.open, LATEST, self._dest)
+            self.closed = await in_thread(closed_since, newest, self._closed_targets)
             await writer.publish(
                 started_at=started,
                 finished_at=max(each.finished_at for each in manifests),
@@ -131,7 +133,7 @@ class Merging:
                         key=attrgetter("id"),
                     )
                 ),
-                totals=total_of(each.totals for each in manifests),
+                totals=Totals.of(each.totals for each in manifests),
                 known_gaps=tuple(joined_gaps(manifests)),
                 organizations=tuple(joined_organizations(manifests)),
             )
@@ -143,14 +145,3 @@ class Merging:
             raise MergeError(f"{owner} and {part} overlap: both have account {result.account_id}")
         if result.outcome is Outcome.NOT_ENTITLED:
             self._closed_targets.add(result.account_id, result.region)
-
-    def _closed_since_newest(self) -> tuple[TargetResult, ...]:
-        """Return the newest ledger's lines of targets that are `not_entitled` now and had pools. Blocks."""
-        try:
-            newest = Snapshot.open_in(self._sources.open, LATEST, self._dest)
-            return tuple(
-                each for each in newest.with_pools() if self._closed_targets.has(each.account_id, each.region)
-            )
-        except (SnapshotError, DestinationError) as error:
-            _log.info("what accounts had before the service was closed to them is not known: %s", error)
-            return ()

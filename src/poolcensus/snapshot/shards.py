@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import astuple, replace
+from dataclasses import replace
 from datetime import timedelta
 from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Final
 
 from poolcensus.errors import MergeError
-from poolcensus.model import Shard, Totals
+from poolcensus.model import Shard
 from poolcensus.snapshot.scope import Scope
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from poolcensus.model import KnownGap, Manifest, OrganizationInfo
     from poolcensus.snapshot.reader import Snapshot
@@ -51,11 +51,6 @@ def in_order(parts: Sequence[Snapshot]) -> list[Snapshot]:
         raise MergeError(f"{missing:,} of {count:,} shards are missing: {named}")
     _check_breaks(parts)
     return [by_index[index] for index in sorted(by_index)]
-
-
-def total_of(totals: Iterable[Totals]) -> Totals:
-    """Return the sums."""
-    return Totals(*(sum(values) for values in zip(*map(astuple, totals), strict=True)))
 
 
 def joined_gaps(manifests: Sequence[Manifest]) -> Iterator[KnownGap]:

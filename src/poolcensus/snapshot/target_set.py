@@ -14,6 +14,9 @@ class TargetSet:
         self._bits: dict[str, int] = {}
         self._regions: dict[str, int] = {}
 
+    def __len__(self) -> int:
+        return sum(regions.bit_count() for regions in self._bits.values())
+
     def add(self, account_id: str, region: str) -> None:
         """Put a target in."""
         bit = self._regions.setdefault(region, 1 << len(self._regions))

@@ -11,7 +11,7 @@ from poolcensus.format.compression import read_lines
 from poolcensus.format.digesting import Digesting
 from poolcensus.format.ids import is_snapshot_id
 from poolcensus.format.manifest import MANIFEST_NAME
-from poolcensus.model import Outcome, SnapshotStatus
+from poolcensus.model import Outcome, SnapshotStatus, count_covered
 from poolcensus.storage.source import MissingFileError
 
 if TYPE_CHECKING:
@@ -222,7 +222,7 @@ def _check_lines(
 def _check_manifest(snapshot: Snapshot, ledger: _Ledger, problems: _Problems) -> None:
     manifest = snapshot.manifest
     totals = manifest.totals
-    covered = sum(count for outcome, count in ledger.outcomes.items() if outcome.covered)
+    covered = count_covered(ledger.outcomes)
     targets = ledger.outcomes.total()
     for what, said, counted in (
         ("targets", totals.targets, targets),

@@ -28,6 +28,7 @@ from poolcensus.model import (
     Outcome,
     SnapshotStatus,
     Totals,
+    count_covered,
 )
 from poolcensus.snapshot.journal import encode_entry
 from poolcensus.snapshot.latest import LatestAfter
@@ -56,7 +57,9 @@ if TYPE_CHECKING:
     from poolcensus.snapshot.journal import JournalHeader
     from poolcensus.storage.base import Draft
 
+# A full page of 25 pools takes about 20 KiB: few targets have more. A thousand open ones take 32 MiB at most.
 MEMORY_PER_TARGET = 32 * 1024
+# What a disk writes in a few hundredths of a second. With less, calls would wait for each write.
 QUEUE_BYTES = 4 << 20
 
 
@@ -297,7 +300,7 @@ class SnapshotWriter:
         await to_thread.run_sync(self._spill.close, abandon_on_cancel=True)
         if planned is not None and targets != planned:
             raise RuntimeError(f"{planned} targets were planned and {targets} are in the ledger")
-        covered = sum(count for outcome, count in self._outcomes.items() if outcome.covered)
+        covered = count_covered(self._outcomes)
         manifest = Manifest(
             schema_version=SCHEMA_VERSION,
             snapshot_id=self._draft.snapshot_id,

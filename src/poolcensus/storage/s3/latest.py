@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from poolcensus.storage.base import LatestChoice
     from poolcensus.storage.s3.objects import Bucket
 
+# Each round is lost to another run that wrote meanwhile, and runs at one destination take turns.
 _ROUNDS = 4
 
 

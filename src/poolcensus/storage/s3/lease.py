@@ -27,10 +27,15 @@ _log = logging.getLogger("poolcensus")
 LEASE_SECONDS = 120.0
 """How long a lock outlives a run that has died."""
 
+# Three renewals in a row may fail before the lock is lost.
 _RENEWALS_PER_LEASE = 4
+# Every five seconds of a lease of the usual length: a run that is alive is seen soon after it has renewed.
 _LOOKS_PER_LEASE = 24
+# Several tries within a renewal's time, and not one after the other against a service that is in trouble.
 _RETRY_SECONDS = 2.0
+# What a lock says of itself is not waited for any longer: anybody who may write there may have written it.
 _LONGEST_LEASE = 3600.0
+# Each round is lost to another run that took the lock or let go of it meanwhile.
 _ROUNDS = 4
 
 
