@@ -91,7 +91,7 @@ _PLAIN = (
     "poolcensus.format.digesting",
     "poolcensus.snapshot.verification",
     "poolcensus.storage.local.reading",
-    "poolcensus.storage.s3.connection",
+    "poolcensus.storage.s3.shared_bucket",
     "poolcensus.storage.s3.source",
     "poolcensus.storage.source",
     # Dask reads its own files and certificates as it starts.

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from poolcensus.aws.call import Call, CallWatch
-from poolcensus.aws.client import Channel
+from poolcensus.aws.client import Client
 from poolcensus.aws.signing import Clock, Credentials, RequestTemplate, SdkOperation
 from poolcensus.aws.transport.protocol import Reply
 from poolcensus.errors import BadResponseError, CensusError, LocalLimitError, UnreachableError
@@ -191,11 +191,11 @@ def cancel_later(task: asyncio.Task[str], turns: int) -> None:
         task.cancel()
 
 
-def check_nothing_is_left(channel: Channel) -> None:
-    limiter, pauses, breakers = channel.limiter, channel.pauses, channel.breakers
+def check_nothing_is_left(client: Client) -> None:
+    limiter, pauses, breakers = client.limiter, client.pauses, client.breakers
     assert (limiter.in_flight, limiter.waiting, limiter._accounts) == (0, 0, {})
     assert not any(limiter._endpoints.values())
-    assert (channel.work.count, pauses.count, pauses.silent, pauses.silent_of) == (0, 0, 0, {})
+    assert (client.work.count, pauses.count, pauses.silent, pauses.silent_of) == (0, 0, 0, {})
     assert not any(pauses.in_region.values())
     assert not any(breakers._in_need.values())
     assert not any(each.waiting for each in breakers._circuits.values())
@@ -209,7 +209,7 @@ def test_a_call_ends_once_and_leaves_nothing_behind_whenever_it_is_cancelled(
     async def main() -> None:
         service = Service(silences, answers)
         breakers = CircuitBreakers(accounts=2, clock=now)
-        channel = Channel(
+        client = Client(
             transport=cast("Transport", service),
             clock=Clock(),
             retrier=Retrier(RetryPolicy(max_attempts=4), clock=now, jitter=random.Random(7).random),
@@ -225,7 +225,7 @@ def test_a_call_ends_once_and_leaves_nothing_behind_whenever_it_is_cancelled(
         async def make(made: Made) -> str:
             await anyio.sleep(made.starts)
             try:
-                return await channel.call(call_of(made), sources[made.account], parse, watch=CallWatch())
+                return await client.call(call_of(made), sources[made.account], parse, watch=CallWatch())
             except CensusError as error:
                 return type(error).__name__
 
@@ -254,7 +254,7 @@ def test_a_call_ends_once_and_leaves_nothing_behind_whenever_it_is_cancelled(
         # A call that has its result is not made again; one that is cancelled may have had it already.
         cancelled = sum(not isinstance(end, str) for end in ends)
         assert ends.count("parsed") <= service.fine <= ends.count("parsed") + cancelled
-        assert channel.counts.requests == service.requests
-        check_nothing_is_left(channel)
+        assert client.counts.requests == service.requests
+        check_nothing_is_left(client)
 
     on_virtual_time(main)

@@ -1,4 +1,4 @@
-"""Calls through the channel against a service that throttles, on a loop whose time is what is waited for.
+"""Calls through the client against a service that throttles, on a loop whose time is what is waited for.
 
 Everything between a call and its reply is the code of a real run: retry, rate, place, signature. Only the
 service and the time are played.
@@ -21,7 +21,7 @@ from anyio.lowlevel import checkpoint
 
 from poolcensus.aws.call import Call, CallWatch
 from poolcensus.aws.caller import Recognition
-from poolcensus.aws.client import Channel
+from poolcensus.aws.client import Client
 from poolcensus.aws.confirmation import ConfirmationElsewhere
 from poolcensus.aws.signing import Clock, Credentials, RequestTemplate, SdkOperation
 from poolcensus.aws.telemetry import CallTelemetry
@@ -172,14 +172,14 @@ TEMPLATE = RequestTemplate(
 )
 
 
-def channel_of(
+def client_of(
     service: Service,
     *,
     total: int = 1000,
     accounts: int = 3,
     policy: RetryPolicy | None = None,
-) -> Channel:
-    return Channel(
+) -> Client:
+    return Client(
         transport=cast("Transport", service),
         clock=Clock(),
         retrier=Retrier(policy or RetryPolicy(), clock=now, jitter=random.Random(7).random),
@@ -221,7 +221,7 @@ def run_against_limit(
 
     async def main() -> Finding:
         service = Service(rate=rate, burst=burst, latency=latency)
-        channel = channel_of(service)
+        client = client_of(service)
         lost = 0
 
         async def work(account: str, caller: int) -> None:
@@ -234,7 +234,7 @@ def run_against_limit(
                 else:
                     call = call_of(account, begun=number > 0)
                 try:
-                    await channel.call(call, Source(), parse, watch=CallWatch())
+                    await client.call(call, Source(), parse, watch=CallWatch())
                 except ThrottledError:
                     lost += 1
 
@@ -298,13 +298,13 @@ def test_calls_that_fail_for_other_reasons_hold_back_none(
 ) -> None:
     async def main() -> None:
         service = Service()
-        channel = channel_of(service, policy=RetryPolicy(max_attempts=1), accounts=1000)
+        client = client_of(service, policy=RetryPolicy(max_attempts=1), accounts=1000)
         service.script = [THROTTLED, *[answer] * 200]
         with pytest.raises(ThrottledError):
-            await _call(channel, call_of("first"), Source())
+            await _call(client, call_of("first"), Source())
         for number in range(200):
             with pytest.raises(error):
-                await _call(channel, call_of(str(number)), Source())
+                await _call(client, call_of(str(number)), Source())
         assert now() == pytest.approx(201 * 0.1)
 
     on_virtual_time(main)
@@ -316,11 +316,11 @@ def test_a_reply_whose_headers_name_an_error_is_no_result(name: bytes) -> None:
         service = Service()
         others = [(b"content-length", b"2"), (b"x-amzn-requestid", b"1"), (b"content-encoding", b"identity")]
         service.script = [Reply(200, Headers(others), b"{}")]
-        channel = channel_of(service, policy=RetryPolicy(max_attempts=1))
-        await _call(channel, call_of("first"), Source())
+        client = client_of(service, policy=RetryPolicy(max_attempts=1))
+        await _call(client, call_of("first"), Source())
         service.script = [Reply(200, Headers([*others, (name, b"AccessDeniedException:")]), b"{}")]
         with pytest.raises(BadResponseError, match="names an error, though its status is 200") as caught:
-            await _call(channel, call_of("second"), Source())
+            await _call(client, call_of("second"), Source())
         assert (caught.value.code, caught.value.request_id) == ("AccessDeniedException", "1")
 
     on_virtual_time(main)
@@ -330,11 +330,11 @@ def test_credentials_that_end_in_the_queue_are_renewed_and_the_call_goes_on() ->
     async def main() -> None:
         # Sessions of a second, and a queue of ten: nearly every call finds its credentials ended.
         service = Service(latency=0.5)
-        channel = channel_of(service, total=2)
+        client = client_of(service, total=2)
         sources = [Source(lives=1.0, takes=0.1) for _ in range(40)]
         async with anyio.create_task_group() as group:
             for number, source in enumerate(sources):
-                group.start_soon(_call, channel, call_of(str(number)), source)
+                group.start_soon(_call, client, call_of(str(number)), source)
         assert service.calls == 40
         # Twenty turns of half a second, and what renewals cost.
         assert now() < 20
@@ -345,11 +345,11 @@ def test_credentials_that_end_in_the_queue_are_renewed_and_the_call_goes_on() ->
 def test_a_call_that_had_its_place_does_not_queue_anew_for_its_new_credentials() -> None:
     async def main() -> None:
         service = Service(latency=0.5)
-        channel = channel_of(service, total=2)
+        client = client_of(service, total=2)
 
         async def busy(account: str) -> None:
             for _ in range(10):
-                await _call(channel, call_of(account), Source())
+                await _call(client, call_of(account), Source())
 
         async with anyio.create_task_group() as group:
             for number in range(40):
@@ -357,7 +357,7 @@ def test_a_call_that_had_its_place_does_not_queue_anew_for_its_new_credentials()
             await anyio.sleep(1)
             # A queue of ten seconds that never gets shorter, and sessions of one second.
             source = Source(lives=1.0, takes=0.1)
-            await _call(channel, call_of("short of time"), source)
+            await _call(client, call_of("short of time"), source)
             assert now() < 15
             assert source.renewals <= 3
             group.cancel_scope.cancel()
@@ -368,25 +368,25 @@ def test_a_call_that_had_its_place_does_not_queue_anew_for_its_new_credentials()
 def test_no_place_is_held_while_credentials_are_renewed() -> None:
     async def main() -> None:
         service = Service(latency=1.0)
-        channel = channel_of(service, total=1)
+        client = client_of(service, total=1)
         slow = Source(lives=12.5, takes=12.0)
         await slow.get()
         async with anyio.create_task_group() as group:
-            group.start_soon(_call, channel, call_of("before"), Source())
+            group.start_soon(_call, client, call_of("before"), Source())
             await anyio.sleep(0.2)
             # Its credentials end while it waits for the place.
             slow._until = now() + 0.1
-            group.start_soon(_call, channel, call_of("slow"), slow)
+            group.start_soon(_call, client, call_of("slow"), slow)
             await anyio.sleep(2)
-            await _call(channel, call_of("after"), Source())
+            await _call(client, call_of("after"), Source())
             assert now() < 20
         assert service.calls == 3
 
     on_virtual_time(main)
 
 
-async def _call(channel: Channel, call: Call, source: Source) -> None:
-    assert await channel.call(call, source, parse, watch=CallWatch()) == "parsed"
+async def _call(client: Client, call: Call, source: Source) -> None:
+    assert await client.call(call, source, parse, watch=CallWatch()) == "parsed"
 
 
 def test_a_complaint_that_credentials_have_expired_renews_them_at_once() -> None:
@@ -394,7 +394,7 @@ def test_a_complaint_that_credentials_have_expired_renews_them_at_once() -> None
         service, source = Service(), Source()
         service.script = [Reply(400, {}, b'{"__type":"ExpiredTokenException"}')]
         watch = CallWatch()
-        await channel_of(service).call(call_of("a"), source, parse, watch=watch)
+        await client_of(service).call(call_of("a"), source, parse, watch=watch)
         assert service.signed_by == ["KEY1", "KEY2"]
         assert watch.attempts == 2
         assert now() == pytest.approx(0.2)
@@ -407,7 +407,7 @@ def test_credentials_that_are_never_good_end_the_call() -> None:
         service = Service()
         service.script = [Reply(400, {}, b'{"__type":"ExpiredTokenException"}')] * 99
         with pytest.raises(ExpiredError):
-            await channel_of(service).call(call_of("a"), Source(), parse, watch=CallWatch())
+            await client_of(service).call(call_of("a"), Source(), parse, watch=CallWatch())
         assert service.calls == 4
 
     on_virtual_time(main)
@@ -417,12 +417,12 @@ def test_attempts_retries_and_throttles_are_counted() -> None:
     async def main() -> None:
         service = Service()
         service.script = [THROTTLED, Reply(500, {}, b""), Reply(200, {}, b"<html>"), THROTTLED]
-        channel, watch = channel_of(service), CallWatch()
-        assert await channel.call(call_of("a"), Source(), parse, watch=watch) == "parsed"
+        client, watch = client_of(service), CallWatch()
+        assert await client.call(call_of("a"), Source(), parse, watch=watch) == "parsed"
         assert (watch.attempts, watch.throttles) == (5, 2)
-        counts = channel.counts
+        counts = client.counts
         assert (counts.requests, counts.retries, counts.throttles) == (5, 4, 2)
-        assert channel.in_flight == 0
+        assert client.in_flight == 0
 
     on_virtual_time(main)
 
@@ -439,7 +439,7 @@ def test_what_would_not_help_is_not_tried_again(answer: Reply, kind: type[CallEr
         service = Service()
         service.script = [answer] * 9
         with pytest.raises(kind):
-            await channel_of(service).call(call_of("a"), Source(), parse, watch=CallWatch())
+            await client_of(service).call(call_of("a"), Source(), parse, watch=CallWatch())
         assert service.calls == 1
 
     on_virtual_time(main)
@@ -449,16 +449,16 @@ def test_nothing_is_held_while_a_call_waits_for_its_retry() -> None:
     async def main() -> None:
         service = Service()
         service.script = [Reply(500, {"Retry-After": "15"}, b"")]
-        channel = channel_of(service, total=1)
+        client = client_of(service, total=1)
         async with anyio.create_task_group() as group:
-            group.start_soon(_call, channel, call_of("a"), Source())
+            group.start_soon(_call, client, call_of("a"), Source())
             await anyio.sleep(1)
-            assert channel.in_flight == 0
-            assert channel.pauses.count == 1
-            await _call(channel, call_of("b"), Source())
+            assert client.in_flight == 0
+            assert client.pauses.count == 1
+            await _call(client, call_of("b"), Source())
             assert now() < 2
         assert now() > 15
-        assert channel.pauses.count == 0
+        assert client.pauses.count == 0
 
     on_virtual_time(main)
 
@@ -468,7 +468,7 @@ def test_a_target_that_has_no_time_left_is_not_tried_again() -> None:
         service = Service()
         service.script = [Reply(500, {"Retry-After": "10"}, b"")] * 99
         with pytest.raises(ServerError):
-            await channel_of(service).call(call_of("a"), Source(), parse, watch=CallWatch(deadline=25.0))
+            await client_of(service).call(call_of("a"), Source(), parse, watch=CallWatch(deadline=25.0))
         assert service.calls == 3
         assert now() < 25
 
@@ -479,11 +479,11 @@ def test_what_one_account_is_told_says_nothing_of_the_others() -> None:
     async def main() -> None:
         service = Service()
         service.script = [Reply(400, {}, b'{"__type":"UnknownOperationException"}')] * 6
-        channel = channel_of(service)
+        client = client_of(service)
         for account in "abcdef":
             with pytest.raises(RegionUnsupportedError):
-                await channel.call(call_of(account), Source(), parse, watch=CallWatch())
-        await _call(channel, call_of("g"), Source())
+                await client.call(call_of(account), Source(), parse, watch=CallWatch())
+        await _call(client, call_of("g"), Source())
         assert service.calls == 7
 
     on_virtual_time(main)
@@ -496,10 +496,10 @@ def test_a_clock_that_is_off_is_corrected_and_the_call_made_again() -> None:
         service.script = [
             Reply(403, head, b'{"__type":"InvalidSignatureException","message":"Signature expired"}')
         ]
-        channel = channel_of(service)
-        await _call(channel, call_of("a"), Source())
+        client = client_of(service)
+        await _call(client, call_of("a"), Source())
         assert service.calls == 2
-        clock: Any = channel._clock
+        clock: Any = client._clock
         assert clock.stamp().startswith("2100")
 
     on_virtual_time(main)
@@ -508,10 +508,10 @@ def test_a_clock_that_is_off_is_corrected_and_the_call_made_again() -> None:
 def test_never_more_in_flight_than_there_are_places() -> None:
     async def main() -> None:
         service = Service()
-        channel = channel_of(service, total=7)
+        client = client_of(service, total=7)
         async with anyio.create_task_group() as group:
             for account in range(60):
-                group.start_soon(_call, channel, call_of(str(account)), Source())
+                group.start_soon(_call, client, call_of(str(account)), Source())
         assert service.peak == 7
         assert now() == pytest.approx(0.1 * 9)
 
@@ -520,7 +520,7 @@ def test_never_more_in_flight_than_there_are_places() -> None:
 
 def test_those_that_share_places_count_their_own_calls() -> None:
     async def main() -> None:
-        first, second = (channel_of(Service(), total=4) for _ in range(2))
+        first, second = (client_of(Service(), total=4) for _ in range(2))
         second.limiter = first.limiter
         async with anyio.create_task_group() as group:
             for account in range(3):
@@ -554,21 +554,21 @@ class Gone(Service):
         return await super().send(*arguments, **options)
 
 
-async def answer_elsewhere(channel: Channel) -> None:
+async def answer_elsewhere(client: Client) -> None:
     """Answers for another service whenever it is in doubt whether it is the network that is silent."""
     while True:
-        await channel.breakers.in_doubt.wait()
-        channel.breakers.in_doubt.clear()
-        channel.breakers.replied(Endpoint("eu-west-1", "workspaces"))
+        await client.breakers.in_doubt.wait()
+        client.breakers.in_doubt.clear()
+        client.breakers.replied(Endpoint("eu-west-1", "workspaces"))
 
 
-async def ends_of(channel: Channel, calls: int, **options: Any) -> Counter[type[CallError] | None]:
+async def ends_of(client: Client, calls: int, **options: Any) -> Counter[type[CallError] | None]:
     """How so many calls end, each of another account and all at once. None: with a reply."""
     ends: Counter[type[CallError] | None] = Counter()
 
     async def ask(account: str) -> None:
         try:
-            await channel.call(call_of(account, **options), Source(), parse, watch=CallWatch())
+            await client.call(call_of(account, **options), Source(), parse, watch=CallWatch())
         except CallError as error:
             ends[type(error)] += 1
         else:
@@ -577,17 +577,17 @@ async def ends_of(channel: Channel, calls: int, **options: Any) -> Counter[type[
     async with anyio.create_task_group() as group:
         for account in range(calls):
             group.start_soon(ask, str(account))
-    channel.breakers.close()
+    client.breakers.close()
     return ends
 
 
 def test_a_service_that_is_away_for_a_while_costs_no_call_and_few_probes() -> None:
     async def main() -> None:
         service = Gone(last=25.0)
-        channel = channel_of(service)
+        client = client_of(service)
         # Others are at work, so that nobody is in a hurry.
-        with channel.work:
-            ends = await ends_of(channel, 100)
+        with client.work:
+            ends = await ends_of(client, 100)
         assert ends == {None: 100}
         # The first of each, and then one every few seconds: not a hundred again and again.
         assert 100 < service.unanswered < 115
@@ -599,17 +599,17 @@ def test_a_service_that_is_away_for_a_while_costs_no_call_and_few_probes() -> No
 def test_calls_that_wait_in_silence_hold_no_place() -> None:
     async def main() -> None:
         service = Gone(last=1000.0)
-        channel = channel_of(service, total=4)
-        with channel.work:
+        client = client_of(service, total=4)
+        with client.work:
             async with anyio.create_task_group() as group:
-                group.start_soon(ends_of, channel, 50)
+                group.start_soon(ends_of, client, 50)
                 await anyio.sleep(20)
-                assert channel.in_flight <= 1
-                assert channel.pauses.silent in {49, 50}
+                assert client.in_flight <= 1
+                assert client.pauses.silent in {49, 50}
                 group.cancel_scope.cancel()
-        assert (channel.in_flight, channel.pauses.count, channel.pauses.silent) == (0, 0, 0)
-        assert not channel.pauses.silent_of
-        assert channel.work.count == 0
+        assert (client.in_flight, client.pauses.count, client.pauses.silent) == (0, 0, 0)
+        assert not client.pauses.silent_of
+        assert client.work.count == 0
 
     on_virtual_time(main)
 
@@ -617,24 +617,24 @@ def test_calls_that_wait_in_silence_hold_no_place() -> None:
 def test_what_stays_silent_has_its_last_calls_when_all_else_is_done() -> None:
     async def main() -> None:
         service = Gone(last=float("inf"))
-        channel = channel_of(service)
+        client = client_of(service)
         ends: Counter[type[CallError] | None] = Counter()
 
         async def ask() -> None:
-            ends.update(await ends_of(channel, 50))
+            ends.update(await ends_of(client, 50))
 
         async with anyio.create_task_group() as group:
-            with channel.work:
+            with client.work:
                 group.start_soon(ask)
                 await anyio.sleep(40)
                 before = service.unanswered
                 assert not ends
                 # What others were told while there was work is no sign that the network is there now.
-                channel.breakers.replied(Endpoint("eu-west-1", "workspaces"))
+                client.breakers.replied(Endpoint("eu-west-1", "workspaces"))
             await anyio.sleep(0.5)
             assert not ends
             before_last = now()
-            group.start_soon(answer_elsewhere, channel)
+            group.start_soon(answer_elsewhere, client)
             while len(ends) == 0:
                 await anyio.sleep(0.1)
             group.cancel_scope.cancel()
@@ -650,10 +650,10 @@ def test_a_last_round_that_is_answered_is_not_the_last() -> None:
     async def main() -> None:
         # Quiet at once, and the round comes while it still takes long to fail: then it is back.
         service = Gone(last=1.2, takes=1.0)
-        channel = channel_of(service, total=8)
+        client = client_of(service, total=8)
         async with anyio.create_task_group() as group:
-            group.start_soon(answer_elsewhere, channel)
-            ends = await ends_of(channel, 40)
+            group.start_soon(answer_elsewhere, client)
+            ends = await ends_of(client, 40)
             group.cancel_scope.cancel()
         assert ends[None] >= 30
 
@@ -663,10 +663,10 @@ def test_a_last_round_that_is_answered_is_not_the_last() -> None:
 def test_a_round_in_which_each_call_takes_long_to_fail_has_an_end() -> None:
     async def main() -> None:
         service = Gone(last=float("inf"), takes=30.0)
-        channel = channel_of(service, total=10)
+        client = client_of(service, total=10)
         async with anyio.create_task_group() as group:
-            group.start_soon(answer_elsewhere, channel)
-            ends = await ends_of(channel, 200)
+            group.start_soon(answer_elsewhere, client)
+            ends = await ends_of(client, 200)
             group.cancel_scope.cancel()
         assert ends == {SilentError: 200}
         # One after the other, ten at a time, 200 calls would fail for ten minutes.
@@ -678,11 +678,11 @@ def test_a_round_in_which_each_call_takes_long_to_fail_has_an_end() -> None:
 def test_a_network_in_which_nothing_answers_is_waited_for_a_minute() -> None:
     async def main() -> None:
         service = Gone(last=50.0)
-        channel = channel_of(service)
-        assert await ends_of(channel, 20) == {None: 20}
+        client = client_of(service)
+        assert await ends_of(client, 20) == {None: 20}
         service = Gone(last=float("inf"))
-        channel, began = channel_of(service), now()
-        assert await ends_of(channel, 20) == {SilentError: 20}
+        client, began = client_of(service), now()
+        assert await ends_of(client, 20) == {SilentError: 20}
         assert 60 <= now() - began < 65
 
     on_virtual_time(main)
@@ -691,11 +691,11 @@ def test_a_network_in_which_nothing_answers_is_waited_for_a_minute() -> None:
 def test_one_account_s_trouble_is_its_own() -> None:
     async def main() -> None:
         service = Gone(last=float("inf"))
-        channel = channel_of(service)
+        client = client_of(service)
         call = call_of("a")
         for _ in range(2):
             with pytest.raises(UnreachableError):
-                await channel.call(call, Source(), parse, watch=CallWatch())
+                await client.call(call, Source(), parse, watch=CallWatch())
         assert service.unanswered == 2 * 12
 
     on_virtual_time(main)
@@ -704,15 +704,15 @@ def test_one_account_s_trouble_is_its_own() -> None:
 def test_an_optional_call_does_not_wait_for_what_is_silent() -> None:
     async def main() -> None:
         service = Gone(last=float("inf"))
-        channel = channel_of(service)
-        with channel.work:
+        client = client_of(service)
+        with client.work:
             async with anyio.create_task_group() as group:
-                group.start_soon(ends_of, channel, 10)
+                group.start_soon(ends_of, client, 10)
                 await anyio.sleep(3)
                 before = now()
                 call = msgspec.structs.replace(call_of("x"), optional=True)
                 with pytest.raises(SilentError):
-                    await channel.call(call, Source(), parse, watch=CallWatch())
+                    await client.call(call, Source(), parse, watch=CallWatch())
                 assert now() == before
                 group.cancel_scope.cancel()
 
@@ -722,13 +722,13 @@ def test_an_optional_call_does_not_wait_for_what_is_silent() -> None:
 def test_the_time_of_a_silence_is_not_the_targets() -> None:
     async def main() -> None:
         service = Gone(last=300.0)
-        channel = channel_of(service)
+        client = client_of(service)
         watch = CallWatch(deadline=20.0)
-        with channel.work:
+        with client.work:
             async with anyio.create_task_group() as group:
-                group.start_soon(ends_of, channel, 5)
+                group.start_soon(ends_of, client, 5)
                 await anyio.sleep(1)
-                await channel.call(call_of("x"), Source(), parse, watch=watch)
+                await client.call(call_of("x"), Source(), parse, watch=watch)
         assert watch.deadline > 300
 
     on_virtual_time(main)
@@ -747,8 +747,8 @@ class Flapping(Service):
 
 def test_what_answers_now_and_then_is_not_waited_for_without_end() -> None:
     async def main() -> None:
-        channel = channel_of(Flapping(latency=0.01), total=4, policy=RetryPolicy(max_attempts=3))
-        ends = await ends_of(channel, 200)
+        client = client_of(Flapping(latency=0.01), total=4, policy=RetryPolicy(max_attempts=3))
+        ends = await ends_of(client, 200)
         assert sum(ends.values()) == 200
         # It was away for a minute altogether, and what it had answered was worth some more.
         assert 60 < now() < 180
@@ -758,19 +758,19 @@ def test_what_answers_now_and_then_is_not_waited_for_without_end() -> None:
 
 def test_nothing_has_its_last_round_while_work_waits_for_what_may_come_back() -> None:
     async def main() -> None:
-        channel = channel_of(Gone(last=20.0))
+        client = client_of(Gone(last=20.0))
         # One has answered before. The other never has, though others were answered since it was asked.
-        channel.breakers.replied(Endpoint("us-east-1", "workspaces"))
+        client.breakers.replied(Endpoint("us-east-1", "workspaces"))
         ends: Counter[type[CallError] | None] = Counter()
 
         async def ask(region: str) -> None:
-            ends.update(await ends_of(channel, 20, region=region))
+            ends.update(await ends_of(client, 20, region=region))
 
         async with anyio.create_task_group() as group:
             group.start_soon(ask, "us-east-1")
             group.start_soon(ask, "eu-west-1")
             await anyio.sleep(0.5)
-            channel.breakers.replied(Endpoint("eu-west-2", "workspaces"))
+            client.breakers.replied(Endpoint("eu-west-2", "workspaces"))
         assert ends == {None: 40}
 
     on_virtual_time(main)
@@ -778,15 +778,15 @@ def test_nothing_has_its_last_round_while_work_waits_for_what_may_come_back() ->
 
 def test_a_silence_in_which_nobody_waits_puts_off_no_last_round() -> None:
     async def main() -> None:
-        channel = channel_of(Gone(last=float("inf")))
+        client = client_of(Gone(last=float("inf")))
         other = Endpoint("us-east-1", "account")
-        channel.breakers.replied(other)
+        client.breakers.replied(other)
         for account in ("a", "b", "c"):
-            channel.breakers.failed(other, account, now(), "no answer")
+            client.breakers.failed(other, account, now(), "no answer")
         async with anyio.create_task_group() as group:
-            group.start_soon(ends_of, channel, 20)
+            group.start_soon(ends_of, client, 20)
             await anyio.sleep(0.5)
-            channel.breakers.replied(Endpoint("eu-west-2", "workspaces"))
+            client.breakers.replied(Endpoint("eu-west-2", "workspaces"))
         assert now() < 5
 
     on_virtual_time(main)
@@ -796,16 +796,16 @@ def test_an_optional_call_that_is_a_probe_is_sent_once() -> None:
     async def main() -> None:
         # Each call takes longer to fail than it is from one probe to the next.
         service = Gone(last=float("inf"), takes=30.0)
-        channel = channel_of(service)
+        client = client_of(service)
         call = call_of("x")
         for account in ("a", "b", "c"):
-            channel.breakers.failed(call.endpoint, account, now(), "no answer")
+            client.breakers.failed(call.endpoint, account, now(), "no answer")
         await anyio.sleep(1)
-        with channel.work, pytest.raises(SilentError):
-            await channel.call(
+        with client.work, pytest.raises(SilentError):
+            await client.call(
                 msgspec.structs.replace(call, optional=True), Source(), parse, watch=CallWatch()
             )
-        channel.breakers.close()
+        client.breakers.close()
         assert service.unanswered == 1
 
     on_virtual_time(main)
@@ -813,23 +813,23 @@ def test_an_optional_call_that_is_a_probe_is_sent_once() -> None:
 
 def test_what_is_asked_only_to_see_whether_anything_answers_is_never_work() -> None:
     async def main() -> None:
-        channel = channel_of(Gone(last=float("inf"), takes=10.0))
+        client = client_of(Gone(last=float("inf"), takes=10.0))
         counts: set[int] = set()
         call = msgspec.structs.replace(call_of("x"), optional=True, idle=True)
         for account in ("a", "b", "c"):
-            channel.breakers.failed(call.endpoint, account, now(), "no answer")
+            client.breakers.failed(call.endpoint, account, now(), "no answer")
 
         async def ask() -> None:
             with pytest.raises(SilentError):
-                await channel.call(call, Source(takes=1.0), parse, watch=CallWatch())
+                await client.call(call, Source(takes=1.0), parse, watch=CallWatch())
 
         async with anyio.create_task_group() as group:
             await anyio.sleep(1)
             group.start_soon(ask)
             for _ in range(12):
-                counts.add(channel.work.count)
+                counts.add(client.work.count)
                 await anyio.sleep(1)
-        channel.breakers.close()
+        client.breakers.close()
         assert counts == {0}
 
     on_virtual_time(main)
@@ -837,12 +837,12 @@ def test_what_is_asked_only_to_see_whether_anything_answers_is_never_work() -> N
 
 def test_credentials_that_come_without_a_call_are_work_while_they_are_waited_for() -> None:
     async def main() -> None:
-        channel = channel_of(Service())
+        client = client_of(Service())
         async with anyio.create_task_group() as group:
-            group.start_soon(_call, channel, call_of("a"), Source(takes=5.0))
+            group.start_soon(_call, client, call_of("a"), Source(takes=5.0))
             await anyio.sleep(1)
-            assert channel.work.count == 1
-        assert channel.work.count == 0
+            assert client.work.count == 1
+        assert client.work.count == 0
 
     on_virtual_time(main)
 
@@ -850,9 +850,9 @@ def test_credentials_that_come_without_a_call_are_work_while_they_are_waited_for
 def test_the_time_in_which_credentials_are_waited_for_is_not_the_targets() -> None:
     async def main() -> None:
         watch = CallWatch(deadline=20.0)
-        channel = channel_of(Service())
+        client = client_of(Service())
         async with anyio.create_task_group() as group:
-            group.start_soon(partial(channel.call, call_of("a"), Source(takes=100.0), parse, watch=watch))
+            group.start_soon(partial(client.call, call_of("a"), Source(takes=100.0), parse, watch=watch))
             await anyio.sleep(50)
             assert watch.waits
         assert not watch.waits
@@ -865,15 +865,15 @@ def test_without_a_route_the_run_ends_in_one_sentence() -> None:
     async def main() -> None:
         service = Service()
         service.script = [NoRouteError("network is unreachable", code="NoRoute") for _ in range(9999)]
-        channel = channel_of(service)
+        client = client_of(service)
         with pytest.raises(FatalError), first_reason_raised():
-            await ends_of(channel, 20)
-        channel.breakers.close()
+            await ends_of(client, 20)
+        client.breakers.close()
         # A region alone without a route is that region's trouble.
-        channel = channel_of(service)
+        client = client_of(service)
         async with anyio.create_task_group() as group:
-            group.start_soon(answer_elsewhere, channel)
-            assert await ends_of(channel, 20) == {SilentError: 20}
+            group.start_soon(answer_elsewhere, client)
+            assert await ends_of(client, 20) == {SilentError: 20}
             group.cancel_scope.cancel()
 
     on_virtual_time(main)
@@ -883,13 +883,13 @@ def test_a_shortage_of_this_machine_is_waited_for_and_is_nobodys_silence() -> No
     async def main() -> None:
         service = Service()
         service.script = [LocalLimitError("too many open files", code="LocalLimit") for _ in range(500)]
-        channel = channel_of(service)
-        assert await ends_of(channel, 20) == {None: 20}
-        assert (channel.counts.retries, channel.counts.requests) == (0, 20)
+        client = client_of(service)
+        assert await ends_of(client, 20) == {None: 20}
+        assert (client.counts.retries, client.counts.requests) == (0, 20)
         service.script = [LocalLimitError("too many open files", code="LocalLimit") for _ in range(99999)]
         began = now()
         with pytest.raises(FatalError), first_reason_raised():
-            await ends_of(channel_of(service), 20)
+            await ends_of(client_of(service), 20)
         assert 60 <= now() - began < 65
 
     on_virtual_time(main)
@@ -905,18 +905,18 @@ def test_a_region_is_off_only_where_the_same_credentials_work_elsewhere(
 ) -> None:
     async def main() -> None:
         service, source = Service(), Source()
-        channel = channel_of(service)
+        client = client_of(service)
         await source.get()
         off = may_be_off and elsewhere
         service.script = [*[FINE] * elsewhere, *[UNKNOWN] * 99]
         async with anyio.create_task_group() as group:
             if elsewhere:
                 # Sent at the same time, and answered first.
-                group.start_soon(_call, channel, call_of("a", region="eu-west-1"), source)
+                group.start_soon(_call, client, call_of("a", region="eu-west-1"), source)
                 await checkpoint()
             watch = CallWatch(may_be_off=may_be_off)
             with pytest.raises(RegionDisabledError if off else UnrecognizedCredentialsError):
-                await channel.call(call_of("a"), source, parse, watch=watch)
+                await client.call(call_of("a"), source, parse, watch=watch)
         assert service.calls == elsewhere + (1 if off else 5)
 
     on_virtual_time(main)
@@ -932,13 +932,13 @@ def test_a_region_is_off_only_where_the_same_credentials_work_elsewhere(
 def test_a_refusal_that_does_not_know_who_asks_is_no_proof_of_credentials(refusal: Reply) -> None:
     async def main() -> None:
         service, source = Service(), Source()
-        channel = channel_of(service)
+        client = client_of(service)
         service.script = [refusal]
         with pytest.raises(AccessDeniedError):
-            await channel.call(call_of("a", region="eu-west-1"), source, parse, watch=CallWatch())
+            await client.call(call_of("a", region="eu-west-1"), source, parse, watch=CallWatch())
         service.script = [UNKNOWN] * 99
         with pytest.raises(UnrecognizedCredentialsError):
-            await channel.call(call_of("a"), source, parse, watch=CallWatch(may_be_off=True))
+            await client.call(call_of("a"), source, parse, watch=CallWatch(may_be_off=True))
 
     on_virtual_time(main)
 
@@ -947,7 +947,7 @@ def test_new_credentials_that_a_region_does_not_know_yet_are_tried_again() -> No
     async def main() -> None:
         service = Service()
         service.script = [UNKNOWN] * 3
-        await _call(channel_of(service), call_of("a"), Source())
+        await _call(client_of(service), call_of("a"), Source())
         assert service.calls == 4
 
     on_virtual_time(main)
@@ -969,11 +969,11 @@ def test_nobody_is_told_what_is_to_be_taken_out_of_an_error(caplog: pytest.LogCa
             UnreachableError("hush", code="Reset"),
             Reply(400, {}, refusal),
         ]
-        channel = channel_of(service)
-        channel._observer = CallTelemetry.of_run(None)
+        client = client_of(service)
+        client._observer = CallTelemetry.of_run(None)
         call = msgspec.structs.replace(call_of("000000000001"), redact=redact)
         with pytest.raises(CallError, match=r"\*\*\*"):
-            await channel.call(call, Source(), parse, watch=CallWatch())
+            await client.call(call, Source(), parse, watch=CallWatch())
 
     on_virtual_time(run)
     told = [record.getMessage() for record in caplog.records]
@@ -986,7 +986,7 @@ def test_a_region_is_off_only_for_keys_that_are_good_now(good: bool) -> None:
     async def main() -> None:
         unknown = Reply(400, {}, b'{"__type":"UnrecognizedClientException","message":"invalid"}')
         service, source, watch = Service(), Source(), CallWatch(may_be_off=True)
-        channel = channel_of(service)
+        client = client_of(service)
         credentials = await source.get()
         source.recognized(credentials, "us-east-1", now())
         await anyio.sleep(1)
@@ -999,11 +999,11 @@ def test_a_region_is_off_only_for_keys_that_are_good_now(good: bool) -> None:
                 if good:
                     source.recognized(credentials, "us-east-1", now())
 
-        channel.confirmation = cast("Confirmation", Played())
+        client.confirmation = cast("Confirmation", Played())
         service.script = [unknown] * 9
         error = RegionDisabledError if good else UnrecognizedCredentialsError
         with pytest.raises(error):
-            await channel.call(call_of("1", region="af-south-1"), source, parse, watch=watch)
+            await client.call(call_of("1", region="af-south-1"), source, parse, watch=watch)
         assert service.calls == (1 if good else 5)
 
     on_virtual_time(main)
@@ -1021,17 +1021,17 @@ def test_a_confirmation_that_waits_for_what_is_silent_puts_off_no_last_round() -
         class Played:
             async def seek(self, call: Call, source: Source) -> None:
                 with suppress(SilentError):
-                    await channel.call(call_of("1"), source, parse, watch=CallWatch())
+                    await client.call(call_of("1"), source, parse, watch=CallWatch())
 
-        channel = channel_of(Silent())
-        channel.confirmation = cast("Confirmation", Played())
+        client = client_of(Silent())
+        client.confirmation = cast("Confirmation", Played())
         source, elsewhere = Source(), replace(TEMPLATE, host="elsewhere")
         call = msgspec.structs.replace(call_of("1", region="af-south-1"), template=elsewhere)
         async with anyio.create_task_group() as group:
-            group.start_soon(ends_of, channel, 5)
+            group.start_soon(ends_of, client, 5)
             with anyio.fail_after(300), pytest.raises(UnrecognizedCredentialsError):
-                await channel.call(call, source, parse, watch=CallWatch(may_be_off=True))
-        assert channel.work.count == 0
+                await client.call(call, source, parse, watch=CallWatch(may_be_off=True))
+        assert client.work.count == 0
 
     on_virtual_time(main)
 
@@ -1049,15 +1049,15 @@ class Sought:
 def test_credentials_are_sought_elsewhere_only_while_they_are_in_doubt() -> None:
     async def main() -> None:
         service, source, watch, sought = Service(), Source(), CallWatch(may_be_off=True), Sought()
-        channel = channel_of(service)
-        channel.confirmation = cast("Confirmation", sought)
+        client = client_of(service)
+        client.confirmation = cast("Confirmation", sought)
         call = call_of("1", region="af-south-1")
         service.script = [UNKNOWN, FINE, THROTTLED, THROTTLED, FINE]
 
-        await channel.call(call, source, parse, watch=watch)
+        await client.call(call, source, parse, watch=watch)
         assert sought.times == 1
         # The region knows them: that a later page is throttled casts no doubt.
-        await channel.call(call, source, parse, watch=watch)
+        await client.call(call, source, parse, watch=watch)
         assert sought.times == 1
 
     on_virtual_time(main)
@@ -1066,16 +1066,16 @@ def test_credentials_are_sought_elsewhere_only_while_they_are_in_doubt() -> None
 def test_a_reply_that_takes_long_says_that_the_credentials_were_known_as_the_call_was_sent() -> None:
     async def main() -> None:
         service, source, sought = Service(latency=5.0), Source(), Sought()
-        channel = channel_of(service)
-        channel.confirmation = cast("Confirmation", sought)
+        client = client_of(service)
+        client.confirmation = cast("Confirmation", sought)
         service.script = [FINE, *[UNKNOWN] * 9]
         async with anyio.create_task_group() as group:
-            group.start_soon(_call, channel, call_of("1"), source)
+            group.start_soon(_call, client, call_of("1"), source)
             await anyio.sleep(1)
             # The session may have been revoked in this second.
             watch = CallWatch(may_be_off=True)
             with pytest.raises(UnrecognizedCredentialsError):
-                await channel.call(call_of("1", region="af-south-1"), source, parse, watch=watch)
+                await client.call(call_of("1", region="af-south-1"), source, parse, watch=watch)
         assert sought.times == 5
 
     on_virtual_time(main)
@@ -1118,8 +1118,8 @@ class Templates:
 def test_a_session_that_is_known_nowhere_is_renewed_where_it_was_known(was_known: bool) -> None:
     async def main() -> None:
         service, source = Service(), Session()
-        channel = channel_of(service)
-        channel.confirmation = ConfirmationElsewhere(cast("Sdk", Templates()), channel, "us-east-1")
+        client = client_of(service)
+        client.confirmation = ConfirmationElsewhere(cast("Sdk", Templates()), client, "us-east-1")
         credentials = await source.get()
         if was_known:
             source.recognized(credentials, "us-east-1", now())
@@ -1127,7 +1127,7 @@ def test_a_session_that_is_known_nowhere_is_renewed_where_it_was_known(was_known
         service.script = [UNKNOWN] * 20
         call = msgspec.structs.replace(call_of("1", region="af-south-1"), operation=WORKSPACES_POOLS)
         with pytest.raises(UnrecognizedCredentialsError):
-            await channel.call(call, source, parse, watch=CallWatch(may_be_off=True))
+            await client.call(call, source, parse, watch=CallWatch(may_be_off=True))
         # A new one may only need time to become known, and another one would be as new.
         assert source.renewals == (2 if was_known else 1)
 

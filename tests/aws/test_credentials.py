@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from poolcensus.aws.call import Call, CallWatch
-    from poolcensus.aws.client import Channel
+    from poolcensus.aws.client import Client
     from poolcensus.aws.sdk import Sdk
     from poolcensus.aws.signing import RequestTemplate
 
@@ -201,7 +201,7 @@ def test_a_session_name_tells_who() -> None:
 
 
 class Sts:
-    """A channel at whose other end STS follows a script; the last entry stands for all that come."""
+    """A client at whose other end STS follows a script; the last entry stands for all that come."""
 
     def __init__(self, time: Time, *script: Reply | Exception) -> None:
         self._time = time
@@ -252,7 +252,7 @@ def broker_of(
         "policy": session_policy(("workspaces:DescribeWorkspacesPools", "ec2:DescribeRegions")),
     }
     return CredentialBroker(
-        sts=StsEndpoints(cast("Channel", sts), _template, RetryPolicy(), region="us-east-1", second=second),
+        sts=StsEndpoints(cast("Client", sts), _template, RetryPolicy(), region="us-east-1", second=second),
         caller=caller,
         caller_credentials=CallerCredentials(cast("Sdk", None)),
         roles=Roles(
@@ -463,7 +463,7 @@ async def test_a_hub_is_asked_with_its_own_external_id_and_for_no_more_than_an_h
     sts = Sts(time)
     broker = broker_of(sts, hubs=(HUB,), external_id="own-secret", duration=7200)
     await role_source(broker).get()
-    # The script's channel asks for no credentials of its own: the hub is assumed when a call is signed.
+    # The script's client asks for no credentials of its own: the hub is assumed when a call is signed.
     hub = broker._principals[1]
     await hub.source.get()
     role, hub_role = sts.asked

@@ -1,4 +1,4 @@
-"""The accounts of an Organization as its API describes them, through a scripted channel."""
+"""The accounts of an Organization as its API describes them, through a scripted client."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from poolcensus.aws.call import Call, CallWatch, CredentialSource
-    from poolcensus.aws.client import Channel
+    from poolcensus.aws.client import Client
     from poolcensus.aws.sdk import Sdk
     from poolcensus.model import JsonObject, JsonValue
 
@@ -62,7 +62,7 @@ def test_an_odd_arn_names_no_organization(arn: Any) -> None:
 
 
 class Scripted:
-    """An SDK whose templates are operation names, and a channel that answers from a script."""
+    """An SDK whose templates are operation names, and a client that answers from a script."""
 
     def __init__(self, answers: dict[str, list[JsonObject | CallError]]) -> None:
         self._answers = answers
@@ -93,7 +93,7 @@ _NOTHING: dict[str, JsonObject] = {
 def organization(scripted: Scripted) -> Organization:
     return Organization(
         cast("Sdk", scripted),
-        cast("Channel", scripted),
+        cast("Client", scripted),
         cast("CredentialSource", None),
         Caller("000000000001", "arn:aws:iam::000000000001:root", "aws"),
         "us-east-1",

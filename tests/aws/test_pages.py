@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from poolcensus.aws.call import Call, CredentialSource
-    from poolcensus.aws.client import Channel
+    from poolcensus.aws.client import Client
     from poolcensus.aws.sdk import Sdk
     from poolcensus.model import JsonObject, Page
 
@@ -32,7 +32,7 @@ def pool_ids(count: int) -> tuple[str, ...]:
 
 
 class Service:
-    """A channel that answers like the service: filters by ids, pages, and refuses unknown ids."""
+    """A client that answers like the service: filters by ids, pages, and refuses unknown ids."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class Service:
         return parse(Reply(200, {}, codec.dumps(body)))
 
     async def pages(self, query: Query) -> list[Page]:
-        reader = PageReader(cast("Sdk", self), cast("Channel", self), WORKSPACES_POOLS, query)
+        reader = PageReader(cast("Sdk", self), cast("Client", self), WORKSPACES_POOLS, query)
         pages = reader.open(TARGET, cast("CredentialSource", None), CallWatch())
         found: list[Page] = []
         while not pages.ended:

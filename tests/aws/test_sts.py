@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from census_lab import Lab
     from poolcensus.aws.call import Call, CredentialSource
-    from poolcensus.aws.client import Channel
+    from poolcensus.aws.client import Client
     from poolcensus.aws.sdk import Sdk
     from poolcensus.aws.signing import RequestTemplate
 
@@ -88,8 +88,8 @@ def test_every_second_region_is_on_in_every_account_of_the_partition() -> None:
                 assert second not in partition.opt_in
 
 
-class Channels:
-    """A channel at whose other end each region of STS says what a test says."""
+class Clients:
+    """A client at whose other end each region of STS says what a test says."""
 
     def __init__(self, says: dict[str, list[object]], *, one_place: bool = False) -> None:
         self.counts = CallCounts()
@@ -110,7 +110,7 @@ class Channels:
         return cast("RequestTemplate", _Template(region, "one" if self._one_place else region))
 
     def endpoints(self, second: str | None = SECOND, *, first: str = FIRST) -> StsEndpoints:
-        return StsEndpoints(cast("Channel", self), self.template, RetryPolicy(), region=first, second=second)
+        return StsEndpoints(cast("Client", self), self.template, RetryPolicy(), region=first, second=second)
 
 
 class _Template:
@@ -127,11 +127,11 @@ def request() -> RoleRequest:
 async def test_a_region_that_is_off_is_left_once_with_one_warning(
     caplog: pytest.LogCaptureFixture, one_place: bool
 ) -> None:
-    channel = Channels({FIRST: [OFF], SECOND: [SESSION]}, one_place=one_place)
-    sts = channel.endpoints()
+    client = Clients({FIRST: [OFF], SECOND: [SESSION]}, one_place=one_place)
+    sts = client.endpoints()
     for _ in range(3):
         assert await sts.assume_role(request()) is SESSION
-    assert [region for region, _ in channel.asked] == [FIRST, SECOND, SECOND, SECOND]
+    assert [region for region, _ in client.asked] == [FIRST, SECOND, SECOND, SECOND]
     assert sts.region == SECOND
     (record,) = caplog.records
     assert record.levelname == "WARNING"
@@ -140,59 +140,59 @@ async def test_a_region_that_is_off_is_left_once_with_one_warning(
 
 
 async def test_where_the_second_is_off_too_the_first_refusal_stands(caplog: pytest.LogCaptureFixture) -> None:
-    channel = Channels({FIRST: [OFF], SECOND: [OFF]})
-    sts = channel.endpoints()
+    client = Clients({FIRST: [OFF], SECOND: [OFF]})
+    sts = client.endpoints()
     with pytest.raises(UnrecognizedCredentialsError):
         await sts.assume_role(request())
-    assert [region for region, _ in channel.asked] == [FIRST, SECOND]
+    assert [region for region, _ in client.asked] == [FIRST, SECOND]
     assert sts.region == FIRST
     assert not caplog.records
 
 
 @pytest.mark.parametrize("silence", SILENT)
 async def test_a_region_that_does_not_answer_is_left_when_the_second_does(silence: CallError) -> None:
-    channel = Channels({FIRST: [silence], SECOND: [DENIED, SESSION]})
-    sts = channel.endpoints()
+    client = Clients({FIRST: [silence], SECOND: [DENIED, SESSION]})
+    sts = client.endpoints()
     # A refusal is an answer.
     with pytest.raises(AccessDeniedError):
         await sts.assume_role(request())
     assert sts.region == SECOND
     assert await sts.assume_role(request()) is SESSION
-    assert channel.asked == [(FIRST, True), (SECOND, True), (SECOND, False)]
+    assert client.asked == [(FIRST, True), (SECOND, True), (SECOND, False)]
 
 
 @pytest.mark.parametrize("silence", SILENT)
 async def test_where_neither_answers_the_first_is_waited_for(
     silence: CallError, caplog: pytest.LogCaptureFixture
 ) -> None:
-    channel = Channels({FIRST: [silence, SESSION], SECOND: [silence]})
-    sts = channel.endpoints()
+    client = Clients({FIRST: [silence, SESSION], SECOND: [silence]})
+    sts = client.endpoints()
     assert await sts.assume_role(request()) is SESSION
     # The last of them waits as every call does.
-    assert channel.asked == [(FIRST, True), (SECOND, True), (FIRST, False)]
+    assert client.asked == [(FIRST, True), (SECOND, True), (FIRST, False)]
     assert sts.region == FIRST
     assert not caplog.records
 
 
 async def test_a_network_that_is_down_is_no_reason_to_move() -> None:
-    channel = Channels({FIRST: [NoRouteError("down", code="x"), SESSION], SECOND: [SESSION]})
-    assert await channel.endpoints().assume_role(request()) is SESSION
-    assert channel.asked == [(FIRST, True), (FIRST, False)]
+    client = Clients({FIRST: [NoRouteError("down", code="x"), SESSION], SECOND: [SESSION]})
+    assert await client.endpoints().assume_role(request()) is SESSION
+    assert client.asked == [(FIRST, True), (FIRST, False)]
 
 
 async def test_keys_that_are_unknown_in_a_region_of_every_account_are_too_new() -> None:
-    channel = Channels({SECOND: [UNKNOWN, SESSION], FIRST: [SESSION]})
-    assert await channel.endpoints(FIRST, first=SECOND).assume_role(request()) is SESSION
-    assert [region for region, _ in channel.asked] == [SECOND, SECOND]
+    client = Clients({SECOND: [UNKNOWN, SESSION], FIRST: [SESSION]})
+    assert await client.endpoints(FIRST, first=SECOND).assume_role(request()) is SESSION
+    assert [region for region, _ in client.asked] == [SECOND, SECOND]
 
 
 async def test_a_region_that_the_account_of_a_hub_has_not_enabled_is_left(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    channel = Channels({FIRST: [UNKNOWN], SECOND: [SESSION]})
-    sts = channel.endpoints()
+    client = Clients({FIRST: [UNKNOWN], SECOND: [SESSION]})
+    sts = client.endpoints()
     assert await sts.assume_role(request()) is SESSION
-    assert [region for region, _ in channel.asked] == [FIRST, SECOND]
+    assert [region for region, _ in client.asked] == [FIRST, SECOND]
     assert sts.region == SECOND
     assert len(caplog.records) == 1
 
@@ -200,35 +200,35 @@ async def test_a_region_that_the_account_of_a_hub_has_not_enabled_is_left(
 async def test_keys_that_are_unknown_in_both_regions_are_tried_again_in_the_first(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    channel = Channels({FIRST: [UNKNOWN, SESSION], SECOND: [UNKNOWN]})
-    sts = channel.endpoints()
+    client = Clients({FIRST: [UNKNOWN, SESSION], SECOND: [UNKNOWN]})
+    sts = client.endpoints()
     assert await sts.assume_role(request()) is SESSION
-    assert [region for region, _ in channel.asked] == [FIRST, SECOND, FIRST]
+    assert [region for region, _ in client.asked] == [FIRST, SECOND, FIRST]
     assert sts.region == FIRST
     assert not caplog.records
 
 
 @pytest.mark.parametrize("error", [DENIED, ThrottledError("slow down", code="Throttling")])
 async def test_an_answer_of_the_first_stands(error: CallError) -> None:
-    channel = Channels({FIRST: [error], SECOND: [SESSION]})
+    client = Clients({FIRST: [error], SECOND: [SESSION]})
     with pytest.raises(type(error)):
-        await channel.endpoints().assume_role(request())
-    assert [region for region, _ in channel.asked] == [FIRST]
+        await client.endpoints().assume_role(request())
+    assert [region for region, _ in client.asked] == [FIRST]
 
 
 @pytest.mark.parametrize("silence", SILENT)
 async def test_with_an_endpoint_url_both_regions_are_in_one_place(silence: CallError) -> None:
-    channel = Channels({FIRST: [silence], SECOND: [SESSION]}, one_place=True)
+    client = Clients({FIRST: [silence], SECOND: [SESSION]}, one_place=True)
     with pytest.raises(type(silence)):
-        await channel.endpoints().assume_role(request())
-    assert channel.asked == [(FIRST, False)]
+        await client.endpoints().assume_role(request())
+    assert client.asked == [(FIRST, False)]
 
 
 async def test_a_run_that_has_moved_moves_no_more() -> None:
-    channel = Channels({FIRST: [OFF]})
+    client = Clients({FIRST: [OFF]})
     with pytest.raises(UnrecognizedCredentialsError):
-        await channel.endpoints(second=None).assume_role(request())
-    assert channel.asked == [(FIRST, False)]
+        await client.endpoints(second=None).assume_role(request())
+    assert client.asked == [(FIRST, False)]
 
 
 @pytest.mark.parametrize("operation", ["GetCallerIdentity", "AssumeRole"])
@@ -249,58 +249,58 @@ async def test_a_census_whose_sts_is_off_in_the_first_region(
 CALLER = Caller("000000000001", "arn:aws:iam::000000000001:user/census", "aws")
 
 
-async def who(channel: Channels, region: str = FIRST, second: str | None = SECOND) -> tuple[Caller, str]:
-    sdk = SimpleNamespace(template=lambda service, region, operation: channel.template(region))
+async def who(client: Clients, region: str = FIRST, second: str | None = SECOND) -> tuple[Caller, str]:
+    sdk = SimpleNamespace(template=lambda service, region, operation: client.template(region))
     source = cast("CredentialSource", None)
-    return await identify(cast("Sdk", sdk), cast("Channel", channel), source, region, second)
+    return await identify(cast("Sdk", sdk), cast("Client", client), source, region, second)
 
 
-async def of_profile(channel: Channels, region: str) -> Caller:
-    sdk = SimpleNamespace(template=lambda service, region, operation: channel.template(region))
+async def of_profile(client: Clients, region: str) -> Caller:
+    sdk = SimpleNamespace(template=lambda service, region, operation: client.template(region))
     source = cast("CredentialSource", None)
-    return await identity_of(cast("Sdk", sdk), cast("Channel", channel), region, source)
+    return await identity_of(cast("Sdk", sdk), cast("Client", client), region, source)
 
 
 @pytest.mark.parametrize("error", [OFF, UNKNOWN, *SILENT])
 async def test_the_second_region_tells_who_the_caller_is(
     error: CallError, caplog: pytest.LogCaptureFixture
 ) -> None:
-    channel = Channels({FIRST: [error], SECOND: [CALLER]})
-    assert await who(channel) == (CALLER, SECOND)
-    assert [region for region, _ in channel.asked] == [FIRST, SECOND]
+    client = Clients({FIRST: [error], SECOND: [CALLER]})
+    assert await who(client) == (CALLER, SECOND)
+    assert [region for region, _ in client.asked] == [FIRST, SECOND]
     assert len(caplog.records) == 1
 
 
 @pytest.mark.parametrize("error", [OFF, UNKNOWN])
 async def test_a_profile_of_an_account_without_the_region_is_told_by_the_second(error: CallError) -> None:
-    channel = Channels({FIRST: [error], SECOND: [CALLER]})
-    assert await of_profile(channel, FIRST) == CALLER
-    assert [region for region, _ in channel.asked] == [FIRST, SECOND]
+    client = Clients({FIRST: [error], SECOND: [CALLER]})
+    assert await of_profile(client, FIRST) == CALLER
+    assert [region for region, _ in client.asked] == [FIRST, SECOND]
     with pytest.raises(UnrecognizedCredentialsError):
-        await of_profile(Channels({SECOND: [UNKNOWN]}), SECOND)
+        await of_profile(Clients({SECOND: [UNKNOWN]}), SECOND)
 
 
 @pytest.mark.parametrize("error", [NoRouteError("down", code="x"), DENIED, ThrottledError("slow", code="x")])
 async def test_what_no_other_region_would_tell_either(error: CallError) -> None:
-    channel = Channels({FIRST: [error], SECOND: [CALLER]})
+    client = Clients({FIRST: [error], SECOND: [CALLER]})
     with pytest.raises(FatalError):
-        await who(channel)
-    assert [region for region, _ in channel.asked] == [FIRST]
+        await who(client)
+    assert [region for region, _ in client.asked] == [FIRST]
 
 
 async def test_unknown_keys_in_a_region_that_every_account_has_are_no_good() -> None:
-    channel = Channels({SECOND: [UNKNOWN], FIRST: [CALLER]})
+    client = Clients({SECOND: [UNKNOWN], FIRST: [CALLER]})
     with pytest.raises(CredentialsError, match="does not accept the caller's credentials"):
-        await who(channel, SECOND, FIRST)
-    assert [region for region, _ in channel.asked] == [SECOND]
+        await who(client, SECOND, FIRST)
+    assert [region for region, _ in client.asked] == [SECOND]
 
 
 async def test_where_the_second_region_does_not_tell_either_the_first_is_told(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    channel = Channels({FIRST: [SILENT[0]], SECOND: [DENIED]})
+    client = Clients({FIRST: [SILENT[0]], SECOND: [DENIED]})
     with pytest.raises(FatalError, match="STS can't be reached: refused"):
-        await who(channel)
+        await who(client)
     assert not caplog.records
 
 

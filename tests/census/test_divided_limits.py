@@ -55,7 +55,7 @@ async def test_the_callers_account_has_its_part_of_the_places(
         open_all(WORKSPACES_POOLS, joined, given) as (opened,),
     ):
         assert opened.aws.caller.account_id == CALLER
-        limiter = opened.aws.channel.limiter
+        limiter = opened.aws.client.limiter
         assert (await places(limiter, CALLER), await places(limiter, MEMBER)) == (own, 8)
 
 

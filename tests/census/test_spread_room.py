@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
     from pathlib import Path
 
-    from poolcensus.census.places import Places
+    from poolcensus.census.worker_slots import WorkerSlots
     from poolcensus.model import Target
     from poolcensus.scope.opening import Opened
     from poolcensus.workers import Workers
@@ -69,13 +69,13 @@ def engine_of(
         has_own_access=False,
         regions=RegionChoice(REGIONS, ()),
         listing=Listing(),
-        aws=SimpleNamespace(channel=SimpleNamespace(counts=CallCounts())),
+        aws=SimpleNamespace(client=SimpleNamespace(counts=CallCounts())),
     )
     settings = load_settings(None, {"dest": str(dest), **given})
     return SpreadEngine(
         cast("Opened", opened),
         writer,
-        Spread(cast("Workers", None), cast("Places", None), ID, writer),
+        Spread(cast("Workers", None), cast("WorkerSlots", None), ID, writer),
         settings,
         operation=WORKSPACES_POOLS,
         deadline=Deadline.after(settings.deadline),

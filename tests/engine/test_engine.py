@@ -87,10 +87,10 @@ class Played:
         self.overdue = anyio.Event()
 
     @property
-    def channel(self) -> Played:
+    def client(self) -> Played:
         return self
 
-    broker = reader = region_status = channel
+    broker = reader = region_status = client
     operation = WORKSPACES_POOLS
 
     async def accounts(self) -> AsyncGenerator[tuple[Account, ...]]:

@@ -20,11 +20,11 @@ from poolcensus.model import Account, Page, Target
 from poolcensus.operations import WORKSPACES_POOLS, Query
 
 if TYPE_CHECKING:
-    from poolcensus.aws.client import Channel
+    from poolcensus.aws.client import Client
     from poolcensus.aws.sdk import Sdk
     from poolcensus.model import JsonObject
 
-READER = PageReader(cast("Sdk", None), cast("Channel", None), WORKSPACES_POOLS, Query())
+READER = PageReader(cast("Sdk", None), cast("Client", None), WORKSPACES_POOLS, Query())
 SCHEMA = Schema(WORKSPACES_POOLS.info)
 ENCODER = SCHEMA.encoder("20261123T020000Z-3f9a1c", "aws")
 TARGET = Target(Account("000000000001", "one"), "us-east-1")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from poolcensus.aws.client import Channel
+    from poolcensus.aws.client import Client
     from poolcensus.aws.sdk import Sdk
     from poolcensus.config import Settings
     from poolcensus.model import JsonObject
@@ -137,7 +137,7 @@ async def test_it_is_collected_shown_and_verified(
 
 @pytest.mark.parametrize("twice", ['"Truncated":true,"Truncated":false', '"NextMarker":"2","NextMarker":"4"'])
 def test_what_says_twice_how_it_goes_on_is_no_page(twice: str) -> None:
-    reader = PageReader(cast("Sdk", None), cast("Channel", None), KEYS, Query())
+    reader = PageReader(cast("Sdk", None), cast("Client", None), KEYS, Query())
     body = f'{{"Keys":[],"Truncated":true,"NextMarker":"2",{twice}}}'
     with pytest.raises(BadResponseError, match="twice"):
         reader.parse(Reply(200, {}, body.encode()))

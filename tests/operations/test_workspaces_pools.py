@@ -18,11 +18,11 @@ from poolcensus.operations import WORKSPACES_POOLS, Query
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from poolcensus.aws.client import Channel
+    from poolcensus.aws.client import Client
     from poolcensus.aws.sdk import Sdk
     from poolcensus.model import JsonObject, JsonValue
 
-READER = PageReader(cast("Sdk", None), cast("Channel", None), WORKSPACES_POOLS, Query())
+READER = PageReader(cast("Sdk", None), cast("Client", None), WORKSPACES_POOLS, Query())
 
 
 def page_of(body: JsonValue | bytes) -> tuple[list[JsonObject], str | None]:

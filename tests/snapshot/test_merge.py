@@ -19,7 +19,7 @@ from poolcensus.errors import DamagedSnapshotError, DestinationLockedError, Merg
 from poolcensus.model import Compression, Outcome, Page, Shard, SnapshotStatus, Target
 from poolcensus.snapshot import Snapshot, merge, verify
 from poolcensus.snapshot.pieces import pieces_of
-from poolcensus.snapshot.shards import LONGEST_BREAK
+from poolcensus.snapshot.shards import LONGEST_GAP
 from poolcensus.snapshot.writer import SnapshotWriter
 from poolcensus.storage.local.store import FolderStore
 from snapshot.making import FINISHED, POOLS, RECEIVED, STARTED, folder_of, publish, result, target
@@ -247,7 +247,7 @@ async def test_where_a_list_of_accounts_lies_may_differ(tmp_path: Path) -> None:
 
 
 async def test_shards_may_go_on_one_after_the_other(tmp_path: Path) -> None:
-    later = LONGEST_BREAK - timedelta(seconds=9)
+    later = LONGEST_GAP - timedelta(seconds=9)
     for index, content in enumerate((ONE, TWO, NONE)):
         await make(tmp_path / str(index), content, index + 1, 3, started_at=STARTED + index * later,
                    finished_at=FINISHED + index * later)  # fmt: skip

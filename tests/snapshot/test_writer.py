@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from poolcensus.model import Target
-    from poolcensus.storage.base import DraftFile, Piece
+    from poolcensus.storage.base import Addition, DraftFile
 
 
 async def test_the_snapshot_holds_what_was_done_and_counts_it(tmp_path: Path) -> None:
@@ -286,7 +286,7 @@ async def test_a_mistake_while_writing_publishes_nothing() -> None:
     class Mistaken(MemoryDraft):
         mistakes = 1
 
-        async def append(self, pieces: Iterable[Piece]) -> None:
+        async def append(self, pieces: Iterable[Addition]) -> None:
             if self.mistakes:
                 self.mistakes -= 1
                 raise RuntimeError("a mistake")

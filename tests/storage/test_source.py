@@ -24,7 +24,7 @@ from poolcensus.simulator.s3 import S3
 from poolcensus.snapshot import Keep, Snapshot, SnapshotWriter, list_snapshots, merge, prune, unlock, verify
 from poolcensus.storage.s3 import access
 from poolcensus.storage.s3.client import open_bucket
-from poolcensus.storage.s3.connection import Connection
+from poolcensus.storage.s3.shared_bucket import SharedBucket
 from poolcensus.storage.s3.source import S3Folder, S3Source
 from poolcensus.storage.sources import Sources
 from snapshot.making import ID, LATER_ID, POOLS, SOME, fill, publish, target
@@ -126,7 +126,7 @@ def bucket(held: StoredBucket) -> Counting:
 
 @pytest.fixture
 def folder(bucket: Counting) -> S3Folder:
-    return S3Folder(Connection(bucket.open), PLACE, ID, range_bytes=7)
+    return S3Folder(SharedBucket(bucket.open), PLACE, ID, range_bytes=7)
 
 
 @pytest.mark.parametrize("size", [1, 6, 7, 8, 50, 1000])
@@ -182,7 +182,7 @@ def test_a_call_that_fails_ends_the_others() -> None:
     with serving(seventh) as simulator:
         stored(simulator).objects[NAME] = stored_object(NAME, DATA)
         bucket = Counting()
-        folder = S3Folder(Connection(bucket.open), PLACE, ID, range_bytes=7)
+        folder = S3Folder(SharedBucket(bucket.open), PLACE, ID, range_bytes=7)
         with pytest.raises(DestinationError, match="access is denied"), folder.open("pools.ndjson") as file:
             while file.read(10):
                 pass
@@ -200,7 +200,7 @@ def test_manifests_come_in_order_and_side_by_side(bucket: Counting, held: Stored
     names = [f"{PREFIX}{each}/manifest.json" for each in ids]
     held.objects.clear()
     held.objects.update((name, stored_object(name, DATA)) for name in names)
-    source = S3Source(Connection(bucket.open), PLACE)
+    source = S3Source(SharedBucket(bucket.open), PLACE)
     bucket.together = 16
     with source:
         assert source.ids() == ids
@@ -235,7 +235,7 @@ async def test_who_is_cancelled_while_s3_hangs_leaves_no_thread() -> None:
             return Hang()
 
     with serving(s3=Silent()):
-        folder = S3Folder(Connection(opened), PLACE, ID)
+        folder = S3Folder(SharedBucket(opened), PLACE, ID)
         with anyio.fail_after(10):
             async with anyio.create_task_group() as group:
                 group.start_soon(partial(to_thread.run_sync, folder.names, abandon_on_cancel=True))

@@ -28,7 +28,7 @@ from poolcensus.snapshot import (
     unlock,
     verify,
 )
-from poolcensus.storage.base import Piece, Repository, Store
+from poolcensus.storage.base import Addition, Repository, Store
 from poolcensus.storage.local.store import FolderStore
 from poolcensus.storage.stdout import StreamStore
 from snapshot.making import (
@@ -598,12 +598,12 @@ async def test_pieces_are_packed_outside_the_loops_thread(place: Place) -> None:
         pools, ledger = await draft.create("pools.ndjson"), await draft.create("targets.ndjson")
         await draft.append(
             [
-                Piece(pools, [Noted(b"a"), b"\n"]),
-                Piece(ledger, [Noted(b"1\n")]),
-                Piece(pools, [Noted(b"")]),
+                Addition(pools, [Noted(b"a"), b"\n"]),
+                Addition(ledger, [Noted(b"1\n")]),
+                Addition(pools, [Noted(b"")]),
             ]
         )
-        await draft.append([Piece(ledger, [Noted(b"")]), Piece(pools, [b"b", Noted(b"\n")])])
+        await draft.append([Addition(ledger, [Noted(b"")]), Addition(pools, [b"b", Noted(b"\n")])])
         await commit(draft, b"{}")
     assert place.seen()[ID]["pools.ndjson"] == b"a\nb\n"
     assert len(read) == 5

@@ -14,7 +14,7 @@ from botocore.credentials import AssumeRoleProvider, ProcessProvider
 from botocore.exceptions import RefreshWithMFAUnsupportedError
 
 from poolcensus.aws.chain_failures import explain, without_passwords
-from poolcensus.aws.credential_process import ProcessWithReasons, Reason
+from poolcensus.aws.credential_process import ChainFailure, ProcessWithReasons
 from poolcensus.aws.faults import readable
 from poolcensus.aws.sdk_logs import TELL_OF_CALLS
 from poolcensus.aws.signing import Credentials
@@ -179,7 +179,7 @@ class Chain:
         try:
             credentials = Credentials(frozen.access_key, frozen.secret_key, frozen.token or None)
         except ValueError as error:
-            raise Reason(f"{error}. Copy it anew, without a line break or a blank") from None
+            raise ChainFailure(f"{error}. Copy it anew, without a line break or a blank") from None
         return Found(credentials, hasattr(self._credentials, "refresh_needed"))
 
     def _profile(self) -> str | None:
@@ -253,7 +253,7 @@ class _AskMfa:
             # The progress display has the terminal by now, and a person may have left.
             raise RefreshWithMFAUnsupportedError
         if not _has_terminal():
-            raise Reason(
+            raise ChainFailure(
                 "its role needs an MFA code, and there is no terminal to ask for it on. Use a profile without"
                 " mfa_serial, or credentials of a session that was begun with a code ('aws sts"
                 " get-session-token')"
@@ -261,7 +261,7 @@ class _AskMfa:
         try:
             return getpass.getpass(prompt)
         except EOFError:
-            raise Reason("its role needs an MFA code, and none was given") from None
+            raise ChainFailure("its role needs an MFA code, and none was given") from None
 
 
 def _has_terminal() -> bool:

@@ -25,7 +25,7 @@ from botocore.exceptions import (
 )
 from botocore.exceptions import ConnectionError as SdkConnectionError
 
-from poolcensus.aws.credential_process import Reason
+from poolcensus.aws.credential_process import ChainFailure
 from poolcensus.aws.refusals import kind_of
 from poolcensus.errors import ThrottledError
 
@@ -134,7 +134,7 @@ def _malformed(error: Exception) -> str:
 
 # The first row that fits counts.
 _TABLE: tuple[_Row, ...] = (
-    _Row((Reason,), str, ""),
+    _Row((ChainFailure,), str, ""),
     _Row(
         (RefreshWithMFAUnsupportedError,),
         _said("its session has ended, and a new one needs an MFA code"),

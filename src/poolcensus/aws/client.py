@@ -47,7 +47,7 @@ T = TypeVar("T")
 _NOTHING = nullcontext()
 
 
-class Channel:
+class Client:
     """Makes calls for everyone in a run, within the run's limits."""
 
     # What the SDKs give one client, and four retries of 5 for each call in flight.

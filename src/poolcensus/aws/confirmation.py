@@ -16,7 +16,7 @@ from poolcensus.operations import Query
 
 if TYPE_CHECKING:
     from poolcensus.aws.call import CredentialSource
-    from poolcensus.aws.client import Channel
+    from poolcensus.aws.client import Client
     from poolcensus.aws.sdk import Sdk
     from poolcensus.aws.signing import Credentials
     from poolcensus.aws.transport.protocol import Reply
@@ -28,9 +28,9 @@ _BRIEF = Retrier(RetryPolicy(max_attempts=4, max_unrecognized=1, max_without_rep
 class ConfirmationElsewhere:
     """Makes calls in another `region`, of which the source of their credentials takes note."""
 
-    def __init__(self, sdk: Sdk, channel: Channel, region: str) -> None:
+    def __init__(self, sdk: Sdk, client: Client, region: str) -> None:
         self._sdk = sdk
-        self._channel = channel
+        self._client = client
         self._region = region
 
     async def seek(self, call: Call, source: CredentialSource) -> None:
@@ -48,7 +48,7 @@ class ConfirmationElsewhere:
         key = call.key._replace(region=self._region)
         elsewhere = Call(template, body, sha256(body).hexdigest(), key, optional=True, operation=operation)
         try:
-            await self._channel.call(elsewhere, source, _as_it_is, watch=CallWatch(), retrier=_BRIEF)
+            await self._client.call(elsewhere, source, _as_it_is, watch=CallWatch(), retrier=_BRIEF)
         except UnrecognizedCredentialsError:
             # New ones may become known within seconds, and those that replaced them would be as new.
             if source.by_call and credentials is not None and _were_known(source, credentials, call):

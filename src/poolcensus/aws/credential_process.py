@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 _LONGEST_COMPLAINT = 200
 
 
-class Reason(Exception):  # noqa: N818 - a part of a sentence, and not the sentence
+class ChainFailure(Exception):  # noqa: N818 - a part of a sentence, and not the sentence
     """Why there are no credentials, in words that hold no secret."""
 
 
 class ProcessWithReasons(ProcessProvider):  # type: ignore[misc] # botocore has no types
-    """The SDK's provider, with a Reason for whatever goes wrong."""
+    """The SDK's provider, with a ChainFailure for whatever goes wrong."""
 
     @classmethod
     def of(cls, provider: ProcessProvider) -> Self:
@@ -53,13 +53,13 @@ class ProcessWithReasons(ProcessProvider):  # type: ignore[misc] # botocore has 
 
 def _words(command: object) -> Sequence[str]:
     if not isinstance(command, str):
-        raise Reason("credential_process is a section and not a command")
+        raise ChainFailure("credential_process is a section and not a command")
     try:
         words: list[str] = compat_shell_split(command)
     except ValueError:
-        raise Reason("credential_process has a quotation mark that is not closed") from None
+        raise ChainFailure("credential_process has a quotation mark that is not closed") from None
     if not words:
-        raise Reason("credential_process is empty")
+        raise ChainFailure("credential_process is empty")
     return words
 
 
@@ -67,11 +67,11 @@ def _run(name: str, words: Sequence[str]) -> bytes:
     try:
         ended = subprocess.run(words, capture_output=True, check=False)  # noqa: S603 - the user's command
     except OSError as error:
-        raise Reason(f"{name} could not be started: {error.strerror or error}") from None
+        raise ChainFailure(f"{name} could not be started: {error.strerror or error}") from None
     except ValueError:
-        raise Reason("credential_process holds a null character") from None
+        raise ChainFailure("credential_process holds a null character") from None
     if ended.returncode != 0:
-        raise Reason(f"{name} {_end(ended.returncode)}{_complaint(ended.stderr)}")
+        raise ChainFailure(f"{name} {_end(ended.returncode)}{_complaint(ended.stderr)}")
     return ended.stdout
 
 
@@ -79,19 +79,19 @@ def _printed(name: str, output: bytes) -> Mapping[str, object]:
     try:
         given = json.loads(output)
     except (ValueError, RecursionError):
-        raise Reason(f"{name} did not print JSON") from None
+        raise ChainFailure(f"{name} did not print JSON") from None
     if not isinstance(given, dict):
-        raise Reason(f"{name} did not print a JSON object")
+        raise ChainFailure(f"{name} did not print a JSON object")
     if given.get("Version") != 1:
-        raise Reason(f"{name} printed JSON whose Version is not 1")
+        raise ChainFailure(f"{name} printed JSON whose Version is not 1")
     for key in ("AccessKeyId", "SecretAccessKey"):
         if not isinstance(given.get(key), str):
-            raise Reason(f"{name} printed no {key}")
+            raise ChainFailure(f"{name} printed no {key}")
     if not isinstance(given.get("SessionToken"), str | None):
-        raise Reason(f"{name} printed a SessionToken that is not text")
+        raise ChainFailure(f"{name} printed a SessionToken that is not text")
     expiration = given.get("Expiration")
     if expiration is not None and _moment(name, expiration) <= datetime.now(UTC):
-        raise Reason(f"{name} gave credentials that have expired. Sign in again where it gets them")
+        raise ChainFailure(f"{name} gave credentials that have expired. Sign in again where it gets them")
     return given
 
 
@@ -99,9 +99,9 @@ def _moment(name: str, expiration: object) -> datetime:
     try:
         moment = cast("datetime", dateutil.parser.parse(expiration))
     except (ValueError, TypeError, OverflowError):
-        raise Reason(f"{name} printed an Expiration that is not a time") from None
+        raise ChainFailure(f"{name} printed an Expiration that is not a time") from None
     if moment.tzinfo is None:
-        raise Reason(f"{name} printed an Expiration without a time zone")
+        raise ChainFailure(f"{name} printed an Expiration without a time zone")
     return moment
 
 

@@ -29,7 +29,7 @@ from poolcensus.model import Caller
 
 if TYPE_CHECKING:
     from poolcensus.aws.call import CredentialSource
-    from poolcensus.aws.client import Channel
+    from poolcensus.aws.client import Client
     from poolcensus.aws.sdk import Sdk
     from poolcensus.aws.transport.protocol import Reply
 
@@ -59,7 +59,7 @@ BAD_SIGNATURES = frozenset(
 
 
 async def identify(
-    sdk: Sdk, channel: Channel, source: CredentialSource, region: str, second: str | None = None
+    sdk: Sdk, client: Client, source: CredentialSource, region: str, second: str | None = None
 ) -> tuple[Caller, str]:
     """Return the account, ARN and partition behind the caller's credentials, and the region that told.
 
@@ -67,19 +67,19 @@ async def identify(
     Raises CredentialsError where there are none or AWS refuses them, FatalError where STS can't be asked.
     """
     try:
-        return await ask_identity(sdk, channel, source, region, _PATIENCE), region
+        return await ask_identity(sdk, client, source, region, _PATIENCE), region
     except CallError as error:
         reason = error
     if second is not None and await _is_worth_a_second(sdk, region, second, reason):
         with suppress(CallError):
-            caller = await ask_identity(sdk, channel, source, second, _BRIEF)
+            caller = await ask_identity(sdk, client, source, second, _BRIEF)
             tell_of_second_region(region, second, reason)
             return caller, second
     raise _explained_error(reason) from reason
 
 
 async def ask_identity(
-    sdk: Sdk, channel: Channel, source: CredentialSource, region: str, policy: RetryPolicy
+    sdk: Sdk, client: Client, source: CredentialSource, region: str, policy: RetryPolicy
 ) -> Caller:
     """Return who the credentials of a source belong to. Raises CallError."""
     call = Call(
@@ -89,21 +89,21 @@ async def ask_identity(
         CallKey("caller", region, "sts"),
         awaited=True,
     )
-    return await channel.call(call, source, _caller, watch=CallWatch(), retrier=Retrier(policy))
+    return await client.call(call, source, _caller, watch=CallWatch(), retrier=Retrier(policy))
 
 
-async def identity_of(sdk: Sdk, channel: Channel, region: str, source: CredentialSource) -> Caller:
+async def identity_of(sdk: Sdk, client: Client, region: str, source: CredentialSource) -> Caller:
     """Return who the credentials of a profile belong to. Raises CallError.
 
     The account of the profile may not have enabled the region, which others have: another one is asked then.
     """
     try:
-        return await ask_identity(sdk, channel, source, region, _PATIENCE)
+        return await ask_identity(sdk, client, source, region, _PATIENCE)
     except UnrecognizedCredentialsError as error:
         second = second_sts_region(region)
         if second is None or not await _is_worth_a_second(sdk, region, second, error):
             raise
-    return await ask_identity(sdk, channel, source, second, _BRIEF)
+    return await ask_identity(sdk, client, source, second, _BRIEF)
 
 
 async def _is_worth_a_second(sdk: Sdk, region: str, second: str, error: CallError) -> bool:
@@ -140,7 +140,7 @@ def _explained_error(error: CallError) -> FatalError:
     return kind(text)
 
 
-async def ask_anything(sdk: Sdk, channel: Channel, source: CredentialSource, region: str) -> None:
+async def ask_anything(sdk: Sdk, client: Client, source: CredentialSource, region: str) -> None:
     """Ask STS once who the caller is, to see whether anything answers. Whatever it says is an answer."""
     call = Call(
         await sdk.template("sts", region, "get_caller_identity"),
@@ -152,7 +152,7 @@ async def ask_anything(sdk: Sdk, channel: Channel, source: CredentialSource, reg
         idle=True,
     )
     with suppress(CallError):
-        await channel.call(call, source, _caller, watch=CallWatch(), retrier=Retrier(_ONCE))
+        await client.call(call, source, _caller, watch=CallWatch(), retrier=Retrier(_ONCE))
 
 
 def _caller(reply: Reply) -> Caller:

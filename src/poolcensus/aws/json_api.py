@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Mapping
 
     from poolcensus.aws.call import CredentialSource
-    from poolcensus.aws.client import Channel
+    from poolcensus.aws.client import Client
     from poolcensus.aws.signing import RequestTemplate
     from poolcensus.aws.transport.protocol import Reply
     from poolcensus.flow.concurrency import CallKey
@@ -90,7 +90,7 @@ class TokenTrail:
 
 
 async def list_pages(
-    channel: Channel,
+    client: Client,
     template: RequestTemplate,
     source: CredentialSource,
     key: CallKey,
@@ -127,7 +127,7 @@ async def list_pages(
     while True:
         body = codec.dumps({**request, **({"NextToken": token} if token else {})})
         call = Call(template, body, sha256(body).hexdigest(), key, awaited=awaited, optional=optional)
-        objects, token = await channel.call(call, source, parse, watch=watch or CallWatch(), retrier=retrier)
+        objects, token = await client.call(call, source, parse, watch=watch or CallWatch(), retrier=retrier)
         yield objects
         if token is None:
             return

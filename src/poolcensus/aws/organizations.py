@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Mapping
 
     from poolcensus.aws.call import CredentialSource
-    from poolcensus.aws.client import Channel
+    from poolcensus.aws.client import Client
     from poolcensus.aws.sdk import Sdk
     from poolcensus.aws.signing import RequestTemplate
     from poolcensus.aws.transport.protocol import Reply
@@ -72,7 +72,7 @@ class Organization:
     def __init__(
         self,
         sdk: Sdk,
-        channel: Channel,
+        client: Client,
         source: CredentialSource,
         caller: Caller,
         region: str,
@@ -80,7 +80,7 @@ class Organization:
         parts: int = 1,
     ) -> None:
         self._sdk = sdk
-        self._channel = channel
+        self._client = client
         self._source = source
         self._region = region
         self._caller = caller
@@ -183,7 +183,7 @@ class Organization:
     ) -> AsyncGenerator[tuple[JsonObject, ...]]:
         template: RequestTemplate = await self._sdk.template(_SERVICE, self._region, operation, request)
         listing = list_pages(
-            self._channel, template, self._source, self._key, request=request, items=items, watch=watch
+            self._client, template, self._source, self._key, request=request, items=items, watch=watch
         )
         async with aclosing(listing) as pages:
             async for page in pages:
@@ -200,7 +200,7 @@ class Organization:
         template = await self._sdk.template(_SERVICE, self._region, "describe_organization", {})
         call = Call(template, b"{}", sha256(b"{}").hexdigest(), self._key)
         try:
-            return await self._channel.call(call, self._source, _membership, watch=CallWatch())
+            return await self._client.call(call, self._source, _membership, watch=CallWatch())
         except CallError:
             return None
 

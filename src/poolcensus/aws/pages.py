@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
     from poolcensus.aws.call import CallWatch, CredentialSource
-    from poolcensus.aws.client import Channel
+    from poolcensus.aws.client import Client
     from poolcensus.aws.sdk import Sdk
     from poolcensus.aws.signing import RequestTemplate
     from poolcensus.aws.transport.protocol import Reply
@@ -40,8 +40,8 @@ class _Begun(NamedTuple):
 class PageReader:
     """Opens targets for reading: one operation and one query, by one client."""
 
-    def __init__(self, sdk: Sdk, channel: Channel, operation: Operation, query: Query) -> None:
-        self.channel = channel
+    def __init__(self, sdk: Sdk, client: Client, operation: Operation, query: Query) -> None:
+        self.client = client
         self.operation = operation
         self.query = query
         self.templates: dict[str, RequestTemplate] = {}
@@ -122,9 +122,7 @@ class TargetPages:
             digest = sha256(body).hexdigest()
         call = Call(template, body, digest, self._key, begun=self._number > 0, operation=reader.operation)
         try:
-            items, self._token = await reader.channel.call(
-                call, self._source, reader.parse, watch=self._watch
-            )
+            items, self._token = await reader.client.call(call, self._source, reader.parse, watch=self._watch)
         except ServiceError as error:
             self._leave_out_missing(listing, error)
             return None

@@ -16,7 +16,7 @@ from poolcensus.flow.singleflight import SingleFlight
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from poolcensus.aws.client import Channel
+    from poolcensus.aws.client import Client
     from poolcensus.aws.credentials import CredentialBroker
     from poolcensus.aws.region_status_calls import Statuses
     from poolcensus.aws.sdk import Sdk
@@ -65,7 +65,7 @@ class RegionStatus:
     def __init__(
         self,
         sdk: Sdk,
-        channel: Channel,
+        client: Client,
         broker: CredentialBroker,
         caller: Caller,
         region: str,
@@ -79,7 +79,7 @@ class RegionStatus:
         self._source = source
         self._max_age = max_age
         self._cache: StatusCache | None = None
-        self._calls = StatusCalls(sdk, channel, broker, caller, region)
+        self._calls = StatusCalls(sdk, client, broker, caller, region)
         self._known: dict[str, _Known | None] = {}
         self._reports: dict[str, StatusReport] = {}
         self._flights: SingleFlight[str, _Known | None] = SingleFlight()

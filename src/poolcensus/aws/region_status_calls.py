@@ -17,7 +17,7 @@ from poolcensus.flow.retry import Retrier, RetryPolicy
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from poolcensus.aws.client import Channel
+    from poolcensus.aws.client import Client
     from poolcensus.aws.credentials import CredentialBroker
     from poolcensus.aws.sdk import Sdk
     from poolcensus.aws.transport.protocol import Reply
@@ -59,10 +59,10 @@ class StatusCalls:
     """
 
     def __init__(
-        self, sdk: Sdk, channel: Channel, broker: CredentialBroker, caller: Caller, region: str
+        self, sdk: Sdk, client: Client, broker: CredentialBroker, caller: Caller, region: str
     ) -> None:
         self._sdk = sdk
-        self._channel = channel
+        self._client = client
         self._broker = broker
         self._caller = caller
         known = partitions.partitions().get(caller.partition)
@@ -87,7 +87,7 @@ class StatusCalls:
         asked = self._caller.account_id if as_management else account_id
         about: dict[str, JsonValue] = {"AccountId": account_id} if as_management else {}
         pages = list_pages(
-            self._channel,
+            self._client,
             template,
             self._broker.source(asked),
             CallKey(asked, self._region, "account"),
@@ -121,7 +121,7 @@ class StatusCalls:
         )
         source = self._broker.source(account_id)
         self.made[PERMISSIONS[1]] += 1
-        found = await self._channel.call(call, source, opt_in_statuses, watch=CallWatch(), retrier=_IMPATIENT)
+        found = await self._client.call(call, source, opt_in_statuses, watch=CallWatch(), retrier=_IMPATIENT)
         return statuses_of(found)
 
 

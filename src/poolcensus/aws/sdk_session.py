@@ -17,7 +17,7 @@ from botocore.httpsession import get_cert_path
 from poolcensus import partitions
 from poolcensus.aws.chain import Chain
 from poolcensus.aws.chain_failures import malformed_file, os_error_in_words
-from poolcensus.aws.credential_process import Reason
+from poolcensus.aws.credential_process import ChainFailure
 from poolcensus.aws.endpoints import check_endpoints
 from poolcensus.aws.request_forms import ClientSession, RequestForms
 from poolcensus.aws.sdk_data import read_fast
@@ -151,7 +151,7 @@ def _refuse_unfit_headers(request: _PreparedRequest, **_: object) -> None:
     for value in request.headers.values():
         text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
         if not is_header_value(text):
-            raise Reason(
+            raise ChainFailure(
                 "the credentials that it assumes a role with hold a character that can't stand in a header,"
                 " such as a line break"
             )

@@ -11,7 +11,7 @@ import msgspec
 from anyio import to_thread
 
 from poolcensus.aws.caller import CallerCredentials
-from poolcensus.aws.client import Channel
+from poolcensus.aws.client import Client
 from poolcensus.aws.confirmation import ConfirmationElsewhere
 from poolcensus.aws.credentials import CredentialBroker
 from poolcensus.aws.identity import ask_anything, identify, identity_of
@@ -57,7 +57,7 @@ class Aws(msgspec.Struct, frozen=True):
     """What a run asks AWS through. `ask_anything` makes a call that AWS answers if it can be reached."""
 
     caller: Caller
-    channel: Channel
+    client: Client
     broker: CredentialBroker
     organization: Organization
     region_status: RegionStatus
@@ -68,7 +68,7 @@ class Aws(msgspec.Struct, frozen=True):
         """Drop an account's credentials and region status: it has no target left."""
         self.broker.forget(account_id)
         self.region_status.forget(account_id)
-        self.channel.forget(account_id)
+        self.client.forget(account_id)
 
 
 class CallerSession(msgspec.Struct, frozen=True):
@@ -121,7 +121,7 @@ async def open_aws(
         breakers = CircuitBreakers(accounts=settings.give_up_region_after)
         stack.callback(breakers.close)
         policy = RetryPolicy(max_attempts=settings.max_attempts)
-        channel = Channel(
+        client = Client(
             transport=transport,
             clock=Clock(),
             retrier=Retrier(policy),
@@ -144,22 +144,22 @@ async def open_aws(
         sdks = await sdk.of_profiles(
             {each.profile for each in overrides.values() if each.profile is not None}
         )
-        caller, answered = await identify(sdk, channel, caller_credentials, first, second_sts_region(first))
+        caller, answered = await identify(sdk, client, caller_credentials, first, second_sts_region(first))
         if parts > 1:
-            channel.limiter.bound(caller.account_id, max(settings.per_account // parts, 1))
+            client.limiter.bound(caller.account_id, max(settings.per_account // parts, 1))
         moved = answered != first
         region = answered if moved else sts_region(caller.partition, sdk.region)
         called = _sts_region(settings, caller) or region
         sts = StsEndpoints(
-            channel,
+            client,
             partial(sdk.template, "sts", operation="assume_role", sample=_ANY_ROLE),
             policy,
             region=answered if moved else called,
             second=None if moved else second_sts_region(called),
         )
-        channel.confirmation = ConfirmationElsewhere(sdk, channel, _always_on(region, caller, operation))
+        client.confirmation = ConfirmationElsewhere(sdk, client, _always_on(region, caller, operation))
         profiles = await stack.enter_async_context(
-            open_profiles(sdks, identify=lambda source: identity_of(sdk, channel, sts.region, source))
+            open_profiles(sdks, identify=lambda source: identity_of(sdk, client, sts.region, source))
         )
         broker = CredentialBroker(
             sts=sts,
@@ -171,7 +171,7 @@ async def open_aws(
         )
         region_status = RegionStatus(
             sdk,
-            channel,
+            client,
             broker,
             caller,
             region,
@@ -182,12 +182,12 @@ async def open_aws(
         stack.push_async_callback(region_status.close)
         yield Aws(
             caller=caller,
-            channel=channel,
+            client=client,
             broker=broker,
-            organization=Organization(sdk, channel, caller_credentials, caller, region, parts=parts),
+            organization=Organization(sdk, client, caller_credentials, caller, region, parts=parts),
             region_status=region_status,
-            reader=PageReader(sdk, channel, operation, query),
-            ask_anything=partial(ask_anything, sdk, channel, caller_credentials, region),
+            reader=PageReader(sdk, client, operation, query),
+            ask_anything=partial(ask_anything, sdk, client, caller_credentials, region),
         )
 
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
     from poolcensus.aws.call import CredentialSource
-    from poolcensus.aws.client import Channel
+    from poolcensus.aws.client import Client
     from poolcensus.aws.signing import RequestTemplate
     from poolcensus.aws.transport.protocol import Reply
     from poolcensus.flow.retry import RetryPolicy
@@ -138,14 +138,14 @@ class StsEndpoints:
 
     def __init__(
         self,
-        channel: Channel,
+        client: Client,
         template: Callable[[str], Awaitable[RequestTemplate]],
         policy: RetryPolicy,
         *,
         region: str,
         second: str | None,
     ) -> None:
-        self._channel = channel
+        self._client = client
         self._template = template
         self._region = region
         self._second = second
@@ -164,7 +164,7 @@ class StsEndpoints:
         try:
             return await self._assume_role(request, watch)
         finally:
-            self._channel.counts.assume_role_calls += watch.attempts
+            self._client.counts.assume_role_calls += watch.attempts
 
     async def _assume_role(self, request: RoleRequest, watch: CallWatch) -> RoleSession:
         first, second = self._region, self._second
@@ -219,7 +219,7 @@ class StsEndpoints:
             redact=request.redact,
         )
         watch.deadline = time.monotonic() + _LONGEST_CALL
-        return await self._channel.call(call, request.source, role_session, watch=watch, retrier=retrier)
+        return await self._client.call(call, request.source, role_session, watch=watch, retrier=retrier)
 
 
 def _form(parameters: Mapping[str, str | int]) -> bytes:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from poolcensus.census.places import Places
+from poolcensus.census.worker_slots import WorkerSlots
 from poolcensus.errors import DestinationError, NotPublishedError
 from poolcensus.format.times import utc_now
 from poolcensus.loops import in_thread
@@ -141,7 +141,7 @@ class Publication:
             if workers is not None:
                 from poolcensus.census.spread import Spread  # noqa: PLC0415 - for runs that have workers
 
-                spread = Spread(workers, Places(workers), header.snapshot_id, writer)
+                spread = Spread(workers, WorkerSlots(workers), header.snapshot_id, writer)
             await run.take(organizations, writer, await _long_targets(self._place), former, spread)
             self.closed = await self._closed_since_newest(run.closed_targets)
             refused = self._reason_to_refuse(run)

@@ -14,7 +14,7 @@ import anyio
 import msgspec
 
 from poolcensus.census.part import PartTask, decode_result, encode_task, settings_of_parts, snapshot_of
-from poolcensus.census.places import LOOK_AGAIN
+from poolcensus.census.worker_slots import LOOK_AGAIN
 from poolcensus.engine import deadlines
 from poolcensus.errors import CredentialsError, DeadlineError, FatalError, SnapshotError, first_reason_raised
 from poolcensus.model import Outcome, Progress, Target, TargetResult, Totals, count_covered
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-    from poolcensus.census.places import Places
+    from poolcensus.census.worker_slots import WorkerSlots
     from poolcensus.config import Settings
     from poolcensus.engine.deadlines import Deadline
     from poolcensus.engine.interfaces import PreviousRun, Sink
@@ -60,10 +60,10 @@ _WORKER_LOST: Final = "WorkerLost"
 
 
 class Spread(msgspec.Struct, frozen=True):
-    """The workers of a run with their places, and the snapshot that it writes."""
+    """The workers of a run with their slots, and the snapshot that it writes."""
 
     workers: Workers
-    places: Places
+    slots: WorkerSlots
     snapshot_id: str
     writer: TakesRecords
 
@@ -86,7 +86,7 @@ class SpreadEngine:
         self._sink = sink
         self._spread = spread
         self._workers = spread.workers
-        self._places = spread.places
+        self._slots = spread.slots
         self._settings = settings
         self._operation = operation
         self._deadline = deadline
@@ -137,7 +137,7 @@ class SpreadEngine:
 
     def totals(self) -> Totals:
         """Return what the run has come to so far."""
-        counts = self._opened.aws.channel.counts
+        counts = self._opened.aws.client.counts
         return replace(
             self._parts,
             targets=self._targets,
@@ -193,7 +193,7 @@ class SpreadEngine:
                     await changed.wait()
                 continue
             key = f"{self._spread.snapshot_id}-{self._opened.name or 'all'}-{self._batches + 1}"
-            if await self._places.take(key):
+            if await self._slots.take(key):
                 self._batches += 1
                 self._under_way[key] = self._next_batch()
                 group.start_soon(self._run_batch, key, self._under_way[key])
@@ -209,7 +209,7 @@ class SpreadEngine:
         Batches become smaller toward the end, so that the workers end together.
         """
         waiting = len(self._waiting)
-        share = ceil(_PART_OF_A_SHARE * waiting / self._places.count) if self._listed else waiting
+        share = ceil(_PART_OF_A_SHARE * waiting / self._slots.count) if self._listed else waiting
         size = min(max(share, _LEAST_IN_A_BATCH), _MOST_IN_A_BATCH, waiting)
         return tuple(self._waiting.popleft() for _ in range(size))
 
@@ -226,13 +226,13 @@ class SpreadEngine:
         except SnapshotError as error:
             raise FatalError(f"what a worker brought can't be used: {error}") from error
         del self._under_way[key]
-        self._places.end(key)
+        self._slots.end(key)
 
     async def _sent_out(self, key: str, task: bytes) -> bytes:
         try:
             return await self._workers.run(key, task)
         finally:
-            self._places.leave(key)
+            self._slots.leave(key)
 
     async def _put(self, part: Snapshot, batch: tuple[Account, ...]) -> None:
         """Put what a worker brought into the snapshot: the accounts that it was given, and all of them."""
@@ -266,11 +266,11 @@ class SpreadEngine:
         self._ended.add(target.account.id, target.region)
 
     def _task(self, batch: tuple[Account, ...]) -> PartTask:
-        places = self._places.count
+        slots = self._slots.count
         settings = msgspec.structs.replace(
             self._for_parts,
-            concurrency=max(self._settings.concurrency // places, 1),
-            per_region=max(self._settings.per_region // places, 1),
+            concurrency=max(self._settings.concurrency // slots, 1),
+            per_region=max(self._settings.per_region // slots, 1),
             deadline=self._time_for_parts(),
         )
         return PartTask(
@@ -280,7 +280,7 @@ class SpreadEngine:
             operation=self._operation.permission,
             organization=self._opened.name,
             accounts=batch,
-            parts=self._shards * places,
+            parts=self._shards * slots,
             log_level=_log.getEffectiveLevel(),
         )
 

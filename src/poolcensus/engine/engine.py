@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from poolcensus.aws.session import Aws
     from poolcensus.engine.interfaces import EngineLimits, PreviousRun, Sink
     from poolcensus.model import Account
-    from poolcensus.scope.listing import Listing
+    from poolcensus.scope.listing import ListsAccounts
     from poolcensus.scope.regions import RegionChoice
     from poolcensus.tracing import Tracing
 
@@ -47,7 +47,7 @@ class Engine:
         self,
         *,
         aws: Aws,
-        listing: Listing,
+        listing: ListsAccounts,
         regions: RegionChoice,
         sink: Sink,
         limits: EngineLimits,
@@ -63,8 +63,8 @@ class Engine:
         self._sink = sink
         self._limits = limits
         self._opt_in = frozenset(regions.opt_in)
-        self._pauses = aws.channel.pauses
-        self._work_in_hand = aws.channel.work
+        self._pauses = aws.client.pauses
+        self._work_in_hand = aws.client.work
         self._fitted = FittedConcurrency(limits.concurrency)
         # As many targets may be open as may call, and one more for each that can't call now; but not
         # without end, and never all in one account or region.
@@ -124,7 +124,7 @@ class Engine:
             totals=self.totals(),
             done=self._done,
             uncovered=self.outcomes.total() - count_covered(self.outcomes),
-            in_flight=self._aws.channel.in_flight,
+            in_flight=self._aws.client.in_flight,
             slowest=tuple((each.target, now - each.watch.started) for each in by_age),
         )
 
@@ -135,7 +135,7 @@ class Engine:
 
     def totals(self) -> Totals:
         """Return what the run has come to so far."""
-        counts = self._aws.channel.counts
+        counts = self._aws.client.counts
         return Totals(
             targets=self._targets,
             covered=count_covered(self.outcomes),
@@ -149,18 +149,27 @@ class Engine:
 
     async def _run_all(self) -> None:
         async with anyio.create_task_group() as beside:
-            channel = self._aws.channel
+            client = self._aws.client
             beside.start_soon(watching.end_overdue, self._open, self._limits.target_timeout)
-            beside.start_soon(watching.settle_doubts, channel.breakers, self._aws.ask_anything)
-            beside.start_soon(watching.give_last_rounds_room, channel.breakers, self._windows)
-            beside.start_soon(watching.use_room, self._pauses, self._open_more)
-            beside.start_soon(watching.fit, self._fitted, channel, self._schedule, self._use_fitted)
+            beside.start_soon(watching.settle_doubts, client.breakers, self._aws.ask_anything)
+            beside.start_soon(watching.give_last_rounds_room, client.breakers, self._windows)
+            beside.start_soon(self._use_room)
+            beside.start_soon(self._fit)
             await self._run_targets()
             beside.cancel_scope.cancel()
 
-    def _use_fitted(self) -> None:
-        self._schedule.ahead = self._ahead()
-        self._open_more()
+    async def _use_room(self) -> None:
+        room = self._pauses.room
+        while True:
+            await room.wait()
+            room.clear()
+            self._open_more()
+
+    async def _fit(self) -> None:
+        async with aclosing(watching.refitted(self._fitted, self._aws.client, self._schedule)) as changes:
+            async for _ in changes:
+                self._schedule.ahead = self._ahead()
+                self._open_more()
 
     def _ahead(self) -> int:
         size = self._fitted.size

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from poolcensus.scope.regions import RegionChoice
 
 
-class _Work:
+class _AccountWork:
     """One account that has been given out: how many of its targets are open, and how many are not done.
 
     `unready` are the regions whose targets may not be opened yet.
@@ -79,14 +79,14 @@ class Schedule:
             self._longest_of[account_id] = max(pages, self._longest_of.get(account_id, 0))
         self._first: list[tuple[int, Account]] = []
         self._waiting: deque[Account] = deque()
-        self._preparing: dict[str, _Work] = {}
-        self._ready: list[tuple[_Work, frozenset[str]]] = []
-        self._long: list[tuple[int, _Work, str]] = []
-        self._queues: dict[str, deque[_Work]] = {region: deque() for region in self._regions}
+        self._preparing: dict[str, _AccountWork] = {}
+        self._ready: list[tuple[_AccountWork, frozenset[str]]] = []
+        self._long: list[tuple[int, _AccountWork, str]] = []
+        self._queues: dict[str, deque[_AccountWork]] = {region: deque() for region in self._regions}
         # The regions whose queue has no account.
         self._idle = set(self._regions)
         self._turns = deque(self._regions)
-        self._by_account: dict[str, _Work] = {}
+        self._by_account: dict[str, _AccountWork] = {}
         self._undealt: Counter[frozenset[str]] = Counter()
         # In a region that no account which is to come is asked in, nothing waits and nothing will.
         self._expected: Counter[str] = Counter()
@@ -208,8 +208,8 @@ class Schedule:
     def _regions_of(self, account: Account) -> frozenset[str]:
         return frozenset(account.regions) if account.regions else self._every
 
-    def _begin(self, account: Account) -> _Work:
-        work = self._by_account[account.id] = _Work(account, self._regions_of(account))
+    def _begin(self, account: Account) -> _AccountWork:
+        work = self._by_account[account.id] = _AccountWork(account, self._regions_of(account))
         return work
 
     def _expect(self, regions: frozenset[str], step: int) -> None:
@@ -259,7 +259,7 @@ class Schedule:
                     self._long_in[region] += 1
             batch.rotate(-1)
 
-    def _opened(self, work: _Work, region: str) -> Target:
+    def _opened(self, work: _AccountWork, region: str) -> Target:
         work.open += 1
         self._open_in[region] += 1
         return Target(work.account, region)
@@ -267,10 +267,10 @@ class Schedule:
     def _has_room(self, region: str) -> bool:
         return self._open_in[region] - self._paused_in.get(region, 0) < self._windows[region].size
 
-    def _may_open(self, work: _Work) -> bool:
+    def _may_open(self, work: _AccountWork) -> bool:
         return work.open < self._per_account + self._silent_of.get(work.account.id, 0)
 
-    def _take_long(self) -> tuple[_Work, str] | None:
+    def _take_long(self) -> tuple[_AccountWork, str] | None:
         for position, (_, work, region) in enumerate(self._long[: self._LOOK_AHEAD]):
             if self._may_open(work) and self._has_room(region):
                 del self._long[position]
@@ -278,7 +278,7 @@ class Schedule:
                 return work, region
         return None
 
-    def _take(self, queue: deque[_Work], region: str) -> _Work | None:
+    def _take(self, queue: deque[_AccountWork], region: str) -> _AccountWork | None:
         for position in range(min(len(queue), self._LOOK_AHEAD)):
             work = queue[position]
             if self._may_open(work):

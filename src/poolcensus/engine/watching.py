@@ -1,6 +1,6 @@
 """What goes on beside the targets of a run, and for as long as there are some.
 
-Each is a task that waits for something to happen, and changes what may be open or how long.
+Each waits for something to happen, and changes what may be open or for how long.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 import anyio
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
     from collections.abc import Set as AbstractSet
 
-    from poolcensus.aws.client import Channel
+    from poolcensus.aws.client import Client
     from poolcensus.engine.open_target import OpenTarget
     from poolcensus.engine.schedule import Schedule
     from poolcensus.flow.breaker import CircuitBreakers
-    from poolcensus.flow.concurrency import Pauses, Window
+    from poolcensus.flow.concurrency import Window
     from poolcensus.flow.fitting import FittedConcurrency
 
 # Overdue targets are ended together that would be within so many seconds.
@@ -67,30 +67,19 @@ async def give_last_rounds_room(breakers: CircuitBreakers, windows: Mapping[str,
             windows[region].widen()
 
 
-async def use_room(pauses: Pauses, open_more: Callable[[], None]) -> None:
-    """Have more targets opened once those that are open wait for something and make no calls."""
-    room = pauses.room
-    while True:
-        await room.wait()
-        room.clear()
-        open_more()
-
-
-async def fit(
-    fitted: FittedConcurrency, channel: Channel, schedule: Schedule, resized: Callable[[], None]
-) -> None:
-    """Fit how many calls are in flight to what the event loop keeps up with, and tell when that changes."""
+async def refitted(fitted: FittedConcurrency, client: Client, schedule: Schedule) -> AsyncGenerator[None]:
+    """Fit how many calls are in flight to what the event loop keeps up with, and yield after each change."""
     looked, sent = anyio.current_time(), 0
     while True:
         await anyio.sleep(_BETWEEN_LOOKS)
-        now, requests = anyio.current_time(), channel.counts.requests
+        now, requests = anyio.current_time(), client.counts.requests
         seconds = now - looked
         if fitted.look(
             late=seconds - _BETWEEN_LOOKS,
             seconds=seconds,
             calls=requests - sent,
-            in_flight=channel.in_flight,
+            in_flight=client.in_flight,
             more=schedule.has_more,
         ):
-            resized()
+            yield
         looked, sent = now, requests

@@ -15,7 +15,7 @@ from poolcensus.model import Account, SkippedAccount
 from poolcensus.scope.account_choice import ORGANIZATION, SELF
 from poolcensus.scope.account_entry import ACTIVE
 from poolcensus.scope.account_list import listed_digest
-from poolcensus.scope.places import Places
+from poolcensus.scope.account_paths import AccountPaths
 from poolcensus.scope.tagging import with_tags
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class AccountListing:
         self._usual = usual
         self._name = name
         self._owners = {} if owners is None else owners
-        self._places = Places(
+        self._paths = AccountPaths(
             organization if choice.needs_organization else None, with_paths=choice.with_paths
         )
         self._source_of: dict[str, str] = {}
@@ -181,7 +181,7 @@ class AccountListing:
         """Return accounts that Organizations did not list, with their paths if these are needed."""
         if not accounts or not self._choice.needs_places:
             return accounts
-        return await self._places.placed(accounts)
+        return await self._paths.placed(accounts)
 
     async def _wanted(self, listed: ListedAccount) -> Account | None:
         """Return an account that is to be asked. Takes note of one that is not."""
@@ -191,9 +191,9 @@ class AccountListing:
         if reason == "":
             return None
         # Each may cost a walk of the tree.
-        if choice.units and not await self._places.is_under(listed, choice.units):
+        if choice.units and not await self._paths.is_under(listed, choice.units):
             return None
-        if choice.exclude_units and await self._places.is_under(listed, choice.exclude_units):
+        if choice.exclude_units and await self._paths.is_under(listed, choice.exclude_units):
             reason = "excluded by its organizational unit"
         if reason is not None:
             self.skipped.append(SkippedAccount(listed.id, listed.name, reason))
@@ -201,7 +201,7 @@ class AccountListing:
         return Account(
             listed.id,
             listed.name,
-            await self._places.path_of(listed) if choice.with_paths else None,
+            await self._paths.path_of(listed) if choice.with_paths else None,
             choice.snapshot.tags_of(listed.id) if choice.snapshot is not None and choice.needs_tags else None,
             self._name,
             self._regions.get(listed.id, self._usual),

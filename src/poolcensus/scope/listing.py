@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from poolcensus.model import Account, SkippedAccount
 
 
-class Listing(Protocol):
+class ListsAccounts(Protocol):
     """The accounts of a run, in the batches in which they become known, and those that are left out."""
 
     @property
@@ -21,8 +21,8 @@ class Listing(Protocol):
         """Yield the accounts to ask, each once. Raises a FatalError where they can't be listed."""
 
 
-class ListingOfRun(Listing, Protocol):
-    """A listing that can tell of the whole Organization, too."""
+class ListsOrganization(ListsAccounts, Protocol):
+    """A listing that can tell of the whole Organization as well."""
 
     organization_id: str | None
 

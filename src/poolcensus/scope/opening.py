@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from poolcensus.config import Settings
     from poolcensus.flow.concurrency import ConcurrencyLimiter
     from poolcensus.operations import Operation
-    from poolcensus.scope.listing import ListingOfRun
+    from poolcensus.scope.listing import ListsOrganization
     from poolcensus.tracing import Tracing
 
 
@@ -55,7 +55,7 @@ class Opened(msgspec.Struct, frozen=True):
 
     name: str | None
     aws: Aws
-    listing: ListingOfRun
+    listing: ListsOrganization
     regions: RegionChoice
     tracing: Tracing | None
     has_own_access: bool = False
@@ -115,9 +115,9 @@ async def open_run(
         parts=parts,
         overrides=overrides,
     ) as aws:
-        shared.limiter = aws.channel.limiter
+        shared.limiter = aws.client.limiter
         regions = plan_regions(operation, aws.caller.partition, settings, choice.own_regions)
-        listing: ListingOfRun = (
+        listing: ListsOrganization = (
             AccountListing(
                 choice,
                 aws.caller,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # Shards of one run may go on one after the other, where there is room for few at a time. Those of two runs
 # that a daily timer starts are further apart than this.
-LONGEST_BREAK: Final = timedelta(hours=12)
+LONGEST_GAP: Final = timedelta(hours=12)
 
 _NAMED: Final = 10
 # Where a list of accounts lies may differ from machine to machine.
@@ -133,8 +133,8 @@ def _check_breaks(parts: Sequence[Snapshot]) -> None:
     in_time = sorted(parts, key=lambda each: each.manifest.started_at)
     ended = in_time[0].manifest.finished_at
     for before, after in pairwise(in_time):
-        if after.manifest.started_at - ended > LONGEST_BREAK:
-            hours = LONGEST_BREAK.total_seconds() / 3600
+        if after.manifest.started_at - ended > LONGEST_GAP:
+            hours = LONGEST_GAP.total_seconds() / 3600
             raise MergeError(
                 f"{after.location} began more than {hours:g} hours after {before.location} and the others had"
                 " ended: they are of different runs"

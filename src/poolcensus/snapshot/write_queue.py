@@ -11,7 +11,7 @@ from poolcensus.errors import DestinationError
 from poolcensus.format.packing import Packer
 from poolcensus.format.schema import TARGETS_NAME
 from poolcensus.snapshot.journal import encode_header
-from poolcensus.storage.base import Piece
+from poolcensus.storage.base import Addition
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -34,8 +34,8 @@ class _DataFile(NamedTuple):
     file: DraftFile
     packer: Packer
 
-    def piece(self, parts: Sequence[Part], *, last: bool = False) -> Piece:
-        return Piece(self.file, parts, self.packer, last)
+    def addition(self, parts: Sequence[Part], *, last: bool = False) -> Addition:
+        return Addition(self.file, parts, self.packer, last)
 
 
 class WriteQueue:
@@ -145,12 +145,12 @@ class WriteQueue:
 
     async def complete(self, pools: int, targets: int) -> tuple[FileEntry, FileEntry]:
         """End the two files, and return what is in them. Raises `DestinationError`."""
-        await self._draft.append([each.piece((), last=True) for each in (self._pools, self._targets)])
+        await self._draft.append([each.addition((), last=True) for each in (self._pools, self._targets)])
         return self._pools.packer.entry(pools), self._targets.packer.entry(targets)
 
     async def end_pools(self) -> None:
         """End the records alone, for a run that goes on with them. Raises `DestinationError`."""
-        await self._draft.append([self._pools.piece((), last=True)])
+        await self._draft.append([self._pools.addition((), last=True)])
 
     async def stop(self) -> None:
         """Give up what is not written."""
@@ -201,27 +201,27 @@ class WriteQueue:
         if blocks:
             await self._in_thread(self._write_blocks, blocks)
             self._written(len(blocks) * self._spill.block_bytes)
-        pieces: list[Piece] = []
+        additions: list[Addition] = []
         waiting = 0
         for parts, size in self._chunks(pools):
-            pieces.append(self._pools.piece(parts))
+            additions.append(self._pools.addition(parts))
             waiting += size
             # Half of the queue can fill again while the other half is written.
             if waiting >= self._queue_bytes // 2:
-                await self._write(pieces, waiting)
-                pieces, waiting = [], 0
+                await self._write(additions, waiting)
+                additions, waiting = [], 0
         if lines:
-            pieces.append(self._targets.piece(lines))
+            additions.append(self._targets.addition(lines))
             waiting += sum(map(len, lines))
         if entries and self._journal is not None:
             # Last: what it says of the files has to be true.
-            pieces.append(Piece(self._journal, entries))
-        await self._write(pieces, waiting)
+            additions.append(Addition(self._journal, entries))
+        await self._write(additions, waiting)
         self._spill.free(part for part in pools if isinstance(part, int))
 
-    async def _write(self, pieces: list[Piece], size: int) -> None:
-        if pieces:
-            await self._draft.append(pieces)
+    async def _write(self, additions: list[Addition], size: int) -> None:
+        if additions:
+            await self._draft.append(additions)
             self._written(size)
 
     def _chunks(self, parts: list[bytes | int]) -> Iterator[tuple[list[Part], int]]:

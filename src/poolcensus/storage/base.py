@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from poolcensus.storage.source import Survey
 
 JOURNAL_NAME = "journal"
-LONGEST_BREAK = timedelta(days=1)
+RESUMABLE_FOR = timedelta(days=1)
 """How long after its start an interrupted run can be gone on with."""
 
 ABORT_SECONDS = 1.5
@@ -67,7 +67,7 @@ class InterruptedRun(NamedTuple):
     @property
     def is_recent(self) -> bool:
         """Whether the run began so lately that it can be gone on with."""
-        return abs(datetime.now(UTC) - parse_snapshot_id(self.snapshot_id)) < LONGEST_BREAK
+        return abs(datetime.now(UTC) - parse_snapshot_id(self.snapshot_id)) < RESUMABLE_FOR
 
 
 class DraftFile(ABC):
@@ -81,7 +81,7 @@ class DraftFile(ABC):
         """
 
 
-class Piece(msgspec.Struct, frozen=True):
+class Addition(msgspec.Struct, frozen=True):
     """What a file gets next: `parts`, packed where there is a `packer`, and its end if it is the `last`."""
 
     file: DraftFile
@@ -126,15 +126,15 @@ class Draft(ABC):
         """
         return None
 
-    async def append(self, pieces: Iterable[Piece]) -> None:
-        """Add pieces at the ends of files, in order, each packed in a worker thread.
+    async def append(self, additions: Iterable[Addition]) -> None:
+        """Make additions at the ends of files, in order, each packed in a worker thread.
 
         A store that writes in a thread does all of it in one go: every return to the loop takes a turn of it.
         Raises `DestinationError`; the draft can then only be aborted.
         """
-        for piece in pieces:
-            if data := await to_thread.run_sync(piece.data, abandon_on_cancel=True):
-                await piece.file.append(data)
+        for addition in additions:
+            if data := await to_thread.run_sync(addition.data, abandon_on_cancel=True):
+                await addition.file.append(data)
 
     async def suspend(self) -> None:
         """Leave the draft as it is, for a run that goes on with it. Without a journal, nothing is left.

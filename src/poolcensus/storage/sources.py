@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import os
 
     from poolcensus.config import Settings
-    from poolcensus.storage.s3.connection import Connection
+    from poolcensus.storage.s3.shared_bucket import SharedBucket
     from poolcensus.storage.source import Source
 
 
@@ -23,7 +23,7 @@ class Sources:
     def __init__(self, settings: Settings | None = None) -> None:
         self._settings = settings
         self._mutex = threading.Lock()
-        self._connections: dict[str, Connection] = {}
+        self._buckets: dict[str, SharedBucket] = {}
         self._kept = ExitStack()
         self._closed = False
 
@@ -37,7 +37,7 @@ class Sources:
             return open_source(place)
         from poolcensus.storage.s3.source import S3Source  # noqa: PLC0415 - loads the SDK
 
-        return S3Source(self._connection(place), place)
+        return S3Source(self._bucket(place), place)
 
     def close(self) -> None:
         """Close what is open, as soon as nobody reads from it any more. Blocks."""
@@ -45,18 +45,18 @@ class Sources:
             self._closed = True
             self._kept.close()
 
-    def _connection(self, place: str) -> Connection:
+    def _bucket(self, place: str) -> SharedBucket:
         from poolcensus.storage.s3.access import open_place  # noqa: PLC0415 - loads the SDK
-        from poolcensus.storage.s3.connection import Connection  # noqa: PLC0415 - loads the SDK
         from poolcensus.storage.s3.keys import split_place  # noqa: PLC0415 - loads the SDK
+        from poolcensus.storage.s3.shared_bucket import SharedBucket  # noqa: PLC0415 - loads the SDK
 
         bucket, _ = split_place(place)
         with self._mutex:
-            if (known := self._connections.get(bucket)) is not None:
+            if (known := self._buckets.get(bucket)) is not None:
                 return known
-            made = Connection(partial(open_place, self._settings or plain_settings(), place))
+            made = SharedBucket(partial(open_place, self._settings or plain_settings(), place))
             # Who was cancelled may come after the end, and has to close what it opens by itself.
             if not self._closed:
                 self._kept.enter_context(made)
-            self._connections[bucket] = made
+            self._buckets[bucket] = made
             return made

@@ -20,7 +20,7 @@ from poolcensus.errors import DestinationError
 from poolcensus.format.manifest import MANIFEST_NAME, REFUSED_NAME
 from poolcensus.format.schema import TARGETS_NAME
 from poolcensus.storage.advice import explained
-from poolcensus.storage.base import JOURNAL_NAME, Draft, DraftFile, Piece
+from poolcensus.storage.base import JOURNAL_NAME, Addition, Draft, DraftFile
 from poolcensus.storage.local.files import sync_file, sync_folder, write_all
 from poolcensus.storage.local.latest import renew_latest
 from poolcensus.storage.local.stale import DRAFT_PREFIX, REFUSED_PREFIX, StaleDrafts
@@ -77,8 +77,8 @@ class FolderDraft(Draft):
     async def journal(self) -> DraftFile | None:
         return await self.create(JOURNAL_NAME)
 
-    async def append(self, pieces: Iterable[Piece]) -> None:
-        await self._calls.run(self._append, pieces)
+    async def append(self, additions: Iterable[Addition]) -> None:
+        await self._calls.run(self._append, additions)
 
     async def suspend(self) -> None:
         # At once, and its files are closed by whoever leaves the store: a call may hang on the disk.
@@ -142,13 +142,13 @@ class FolderDraft(Draft):
             shutil.rmtree(self._folder, ignore_errors=True)
             self._made = False
 
-    def _append(self, pieces: Iterable[Piece]) -> None:
-        for piece in pieces:
-            if not isinstance(piece.file, _FolderFile):
-                raise TypeError("a piece is for a file of this draft")
+    def _append(self, additions: Iterable[Addition]) -> None:
+        for addition in additions:
+            if not isinstance(addition.file, _FolderFile):
+                raise TypeError("an addition is for a file of this draft")
             # Who gives the draft up doesn't wait for the rest.
-            if not self._abandoned and (data := piece.data()):
-                piece.file.write(data)
+            if not self._abandoned and (data := addition.data()):
+                addition.file.write(data)
 
     def _close_files(self) -> None:
         while self._files:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from poolcensus.format.compression import Readable
-    from poolcensus.storage.s3.connection import Connection
     from poolcensus.storage.s3.objects import Bucket, StoredObject
+    from poolcensus.storage.s3.shared_bucket import SharedBucket
 
 # Four at a time are as fast as a connection allows, and take 32 MiB of memory.
 RANGE_BYTES = 8 << 20
@@ -26,12 +26,12 @@ _RANGES_AHEAD = 4
 
 
 class _Shared:
-    """Entering it enters a connection, which is open until it is left."""
+    """Entering it enters a bucket, which is open until it is left."""
 
-    connection: Connection
+    bucket: SharedBucket
 
     def __enter__(self) -> Self:
-        self.connection.__enter__()
+        self.bucket.__enter__()
         return self
 
     def __exit__(
@@ -40,7 +40,7 @@ class _Shared:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.connection.__exit__(kind, error, traceback)
+        self.bucket.__exit__(kind, error, traceback)
 
 
 class S3Folder(_Shared, Folder):
@@ -48,14 +48,14 @@ class S3Folder(_Shared, Folder):
 
     def __init__(
         self,
-        connection: Connection,
+        bucket: SharedBucket,
         place: str,
         snapshot_id: str,
         sizes: Mapping[str, int] | None = None,
         range_bytes: int = RANGE_BYTES,
     ) -> None:
         _, self._prefix = split_place(place)
-        self.connection = connection
+        self.bucket = bucket
         self._place = place
         self._id = snapshot_id
         self._sizes = sizes
@@ -70,7 +70,7 @@ class S3Folder(_Shared, Folder):
         return self._id
 
     def manifest(self) -> bytes:
-        return self.connection.call(read_manifest, self._prefix, self._id)
+        return self.bucket.call(read_manifest, self._prefix, self._id)
 
     def names(self) -> list[str]:
         return sorted(self._listed())
@@ -85,13 +85,13 @@ class S3Folder(_Shared, Folder):
 
     def _listed(self) -> Mapping[str, int]:
         if self._sizes is None:
-            self._sizes = self.connection.call(sizes_of, f"{self._prefix}{self._id}/")
+            self._sizes = self.bucket.call(sizes_of, f"{self._prefix}{self._id}/")
         return self._sizes
 
     def _ranges(self, name: str, size: int) -> Generator[bytes, None, None]:
         starts = range(0, size, self._range_bytes)
         etag: str | None = None
-        with closing(self.connection.ahead(self._calls(name, starts), _RANGES_AHEAD)) as found:
+        with closing(self.bucket.ahead(self._calls(name, starts), _RANGES_AHEAD)) as found:
             for start, held in zip(starts, found, strict=True):
                 wanted = min(self._range_bytes, size - start)
                 if held is None or len(held.body) != wanted or etag not in (None, held.etag):
@@ -110,9 +110,9 @@ class S3Folder(_Shared, Folder):
 class S3Source(_Shared, Source):
     """The snapshots at `place`, an `s3://BUCKET/PREFIX`."""
 
-    def __init__(self, connection: Connection, place: str) -> None:
+    def __init__(self, bucket: SharedBucket, place: str) -> None:
         _, self._prefix = split_place(place)
-        self.connection = connection
+        self.bucket = bucket
         self._place = place
         self._contents: Mapping[str, Mapping[str, int]] | None = None
 
@@ -124,20 +124,20 @@ class S3Source(_Shared, Source):
         return published(self._listed())
 
     def latest(self) -> str | None:
-        return self.connection.call(latest_in, self._prefix)
+        return self.bucket.call(latest_in, self._prefix)
 
     def manifests(self, ids: Iterable[str]) -> Iterator[tuple[str, bytes | SnapshotError]]:
         ids = [*ids]
         calls = (partial(read_manifest, prefix=self._prefix, snapshot_id=each) for each in ids)
-        with closing(self.connection.ahead(calls, AT_ONCE)) as found:
+        with closing(self.bucket.ahead(calls, AT_ONCE)) as found:
             yield from zip(ids, found, strict=True)
 
     def survey(self) -> Survey:
-        return self.connection.call(survey, self._prefix)
+        return self.bucket.call(survey, self._prefix)
 
     def folder(self, snapshot_id: str) -> Folder:
         sizes = None if self._contents is None else self._contents.get(snapshot_id)
-        return S3Folder(self.connection, self._place, snapshot_id, sizes)
+        return S3Folder(self.bucket, self._place, snapshot_id, sizes)
 
     def refused(self) -> list[str]:
         return [
@@ -151,7 +151,7 @@ class S3Source(_Shared, Source):
 
     def _listed(self) -> Mapping[str, Mapping[str, int]]:
         if self._contents is None:
-            self._contents = self.connection.call(contents, self._prefix)
+            self._contents = self.bucket.call(contents, self._prefix)
         return self._contents
 
 

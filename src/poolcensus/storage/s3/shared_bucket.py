@@ -27,7 +27,7 @@ _T = TypeVar("_T")
 _P = ParamSpec("_P")
 
 
-class Connection:
+class SharedBucket:
     """A bucket that is opened for the first who enters and closed behind the last who leaves.
 
     May be used in any thread, whether an event loop runs there or not, and in several at once.

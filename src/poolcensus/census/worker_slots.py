@@ -1,4 +1,4 @@
-"""The places that workers have for batches. The Organizations of a run share them."""
+"""The slots that workers have for batches. The Organizations of a run share them."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import anyio
 if TYPE_CHECKING:
     from poolcensus.workers import Workers
 
-# So many batches for each place of a worker may be with it, or back and not yet put away, before workers wait
+# So many batches for each slot of a worker may be with it, or back and not yet put away, before workers wait
 # for the disk.
 _AT_ONCE: Final = 2
 # Workers come and go without a word.
 LOOK_AGAIN: Final = 1.0
 
 
-class Places:
-    """The places of workers, given away in the order in which they are asked for.
+class WorkerSlots:
+    """The slots of workers, given away in the order in which they are asked for.
 
-    No more than one batch for each place is with the workers: one that waits for its turn there would be lost
+    No more than one batch for each slot is with the workers: one that waits for its turn there would be lost
     with a worker, and blamed for the end of it.
     """
 
@@ -30,11 +30,11 @@ class Places:
 
     @property
     def count(self) -> int:
-        """How many places there are. While there are no workers, one: whoever waits for it is told of it."""
+        """How many slots there are. While there are no workers, one: whoever waits for it is told of it."""
         return max(self._workers.size, 1)
 
     async def take(self, batch: str) -> bool:
-        """Wait for a place for a batch, for a second at most, and return whether it has one."""
+        """Wait for a slot for a batch, for a second at most, and return whether it has one."""
         self._sent.total_tokens = self.count
         self._under_way.total_tokens = _AT_ONCE * self.count
         with anyio.move_on_after(LOOK_AGAIN):
@@ -50,9 +50,9 @@ class Places:
         return False
 
     def leave(self, batch: str) -> None:
-        """Give up the place of a batch that the workers no longer have."""
+        """Give up the slot of a batch that the workers no longer have."""
         self._sent.release_on_behalf_of(batch)
 
     def end(self, batch: str) -> None:
-        """Count a batch no more, which has left its place and been put away."""
+        """Count a batch no more, which has left its slot and been put away."""
         self._under_way.release_on_behalf_of(batch)

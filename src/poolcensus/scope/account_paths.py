@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from poolcensus.aws.organizations import ListedAccount, Organization
 
 
-class Places:
-    """Places the accounts by the path that a listing gives, and by a walk of the tree where it gives none.
+class AccountPaths:
+    """The paths of accounts: those that a listing gives, or else those of a walk of the tree.
 
     With `with_paths` the path of every account is wanted, and a walk is of the whole tree; without, it is of
     the units that are asked about. Each walk is made once. Without an Organization to ask, an account whose
