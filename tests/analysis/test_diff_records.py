@@ -9,6 +9,7 @@ import resource
 import stat
 import tempfile
 import tracemalloc
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +20,10 @@ from descriptors import descriptors
 from poolcensus.analysis.diff import diff
 from poolcensus.errors import DamagedSnapshotError, DestinationError, SnapshotError
 from poolcensus.model import Compression, Outcome
+from poolcensus.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-
-    from poolcensus.snapshot import Snapshot
 
 A: Content = {
     key(1): [pool(1, State="A"), pool(2, State="A")],
@@ -110,6 +110,20 @@ def damaged(folder: Path, change: Callable[[bytes], bytes], name: str = "pools.n
     (folder / name).write_bytes(change((folder / name).read_bytes()))
 
 
+def wrong(
+    folder: Path, change: Callable[[bytes], bytes], name: str = "pools.ndjson"
+) -> tuple[Snapshot, Snapshot]:
+    """Change a file as if it had been written so, by the manifest's digest. Return A and B anew."""
+    damaged(folder, change, name)
+    data = (folder / name).read_bytes()
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    for file in manifest["files"]:
+        if file["name"] == name:
+            file.update(bytes=len(data), sha256=sha256(data).hexdigest())
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return Snapshot.open(A_ID, folder.parent), Snapshot.open(B_ID, folder.parent)
+
+
 def lines_changed(change: Callable[[list[bytes]], list[bytes]]) -> Callable[[bytes], bytes]:
     return lambda data: b"".join(change(data.splitlines(keepends=True)))
 
@@ -133,14 +147,42 @@ def lines_changed(change: Callable[[list[bytes]], list[bytes]]) -> Callable[[byt
 def test_damaged_records_are_never_a_whole_difference(
     tmp_path: Path, side: str, change: Callable[[bytes], bytes], says: str
 ) -> None:
-    a, b = two(tmp_path, A, B)
-    damaged(tmp_path / side, change)
-    found = diff(a, b)
+    two(tmp_path, A, B)
+    found = diff(*wrong(tmp_path / side, change))
     with pytest.raises(DamagedSnapshotError, match=says) as raised:
         list(found)
     assert str(tmp_path / side / "pools.ndjson") in str(raised.value)
     with pytest.raises(RuntimeError):
         _ = found.statistics
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after"),
+    [
+        ("pools.ndjson", b"wspool-000000001", b"wspool-000000009"),
+        ("pools.ndjson", b'"State":"A"', b'"State":"B"'),
+        ("targets.ndjson", b'"outcome":"throttled"', b'"outcome":"cancelled"'),
+    ],
+)
+def test_a_change_that_leaves_each_line_right_is_damage(
+    tmp_path: Path, name: str, before: bytes, after: bytes
+) -> None:
+    a, b = two(tmp_path, A, B)
+    damaged(tmp_path / B_ID, lambda data: data.replace(before, after, 1), name)
+    with pytest.raises(
+        DamagedSnapshotError, match=f"{B_ID}/{name} has another sha256 than the manifest says"
+    ):
+        list(diff(a, b))
+    with pytest.raises(DamagedSnapshotError, match="another sha256"):
+        list(b.pools() if name.startswith("pools") else b.targets())
+
+
+@pytest.mark.parametrize("compression", [Compression.GZIP, Compression.ZSTD])
+def test_what_follows_a_compressed_file_is_damage(tmp_path: Path, compression: Compression) -> None:
+    a, b = two(tmp_path, A, B, compression=compression)
+    damaged(tmp_path / B_ID, lambda data: data + b"\0" * 9, f"pools.ndjson{compression.suffix}")
+    with pytest.raises(DamagedSnapshotError, match=B_ID):
+        list(diff(a, b))
 
 
 @pytest.mark.parametrize("compression", [Compression.GZIP, Compression.ZSTD])
@@ -161,8 +203,8 @@ def test_a_file_that_is_missing_is_damage(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("counted", [1, 3])
 def test_a_ledger_that_counts_other_pools_is_damage(tmp_path: Path, counted: int) -> None:
-    a, b = two(tmp_path, A, B)
-    damaged(
+    two(tmp_path, A, B)
+    a, b = wrong(
         tmp_path / A_ID, lambda data: data.replace(b'"pools":2', b'"pools":%d' % counted), "targets.ndjson"
     )
     says = f"2 records of 000000000001 us-east-1 where the ledger says {counted}"
@@ -171,8 +213,8 @@ def test_a_ledger_that_counts_other_pools_is_damage(tmp_path: Path, counted: int
 
 
 def test_a_target_with_two_lines_in_the_ledger_is_damage(tmp_path: Path) -> None:
-    a, b = two(tmp_path, A, B)
-    damaged(tmp_path / A_ID, lines_changed(lambda lines: [lines[1], *lines[1:]]), "targets.ndjson")
+    two(tmp_path, A, B)
+    a, b = wrong(tmp_path / A_ID, lines_changed(lambda lines: [lines[1], *lines[1:]]), "targets.ndjson")
     with pytest.raises(DamagedSnapshotError, match="two lines for 000000000001 eu-west-1"):
         list(diff(a, b))
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import tracemalloc
 from datetime import datetime
@@ -16,6 +18,7 @@ from poolcensus.errors import SettingsError, SnapshotError
 from poolcensus.format.times import rfc3339
 from poolcensus.model import Compression, Outcome, SnapshotStatus
 from poolcensus.snapshot import Snapshot, list_snapshots, refused_run
+from poolcensus.snapshot.inventory import take_inventory
 from poolcensus.snapshot.latest import ids_that_begin, is_beginning
 from poolcensus.storage.local import reading
 from poolcensus.storage.local.files import open_file
@@ -105,6 +108,36 @@ def test_what_begins_one_id_names_it_and_an_id_names_itself(ids: set[str], data:
 def test_what_no_id_begins_with_is_looked_for_nowhere(ref: str) -> None:
     assert not is_beginning(ref)
     assert ids_that_begin(ref, [ID]) == []
+
+
+async def test_the_folder_of_another_user_hides_no_snapshot_but_its_own(
+    dest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stat, open_ = os.stat, os.open
+
+    def closed(path: object) -> None:
+        # A test that is run by root could look into any folder.
+        if str(path).startswith(str(dest / ID)):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    def closed_stat(path: Any, **options: Any) -> os.stat_result:
+        if str(path) != str(dest / ID):
+            closed(path)
+        return stat(path, **options)
+
+    def closed_open(path: Any, *options: Any, **others: Any) -> int:
+        closed(path)
+        return open_(path, *options, **others)
+
+    monkeypatch.setattr(os, "stat", closed_stat)
+    monkeypatch.setattr(os, "open", closed_open)
+    assert Snapshot.open("latest", dest).id == LATER_ID
+    assert Snapshot.open(OLDEST_ID, dest).id == OLDEST_ID
+    inventory = await take_inventory(dest)
+    assert [each.id for each in inventory.snapshots] == [OLDEST_ID, LATER_ID]
+    assert list(inventory.unreadable) == [ID]
+    with pytest.raises(SnapshotError, match=f"{ID}/manifest.json can't be read: Permission denied"):
+        Snapshot.open(ID, dest)
 
 
 async def test_what_is_no_snapshot_is_said_to_be_none(dest: Path) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from poolcensus.errors import DamagedSnapshotError, SnapshotError
 from poolcensus.format.compression import read_lines
+from poolcensus.format.digesting import Digesting
 from poolcensus.format.schema import TARGETS_NAME, Schema
 from poolcensus.snapshot.info import data_file, info_of, read_manifest
 from poolcensus.snapshot.latest import find, is_beginning, is_looked_up
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 _MANY_PAGES: Final = 3
 _LONG_TARGETS: Final = 1000
+_READ_BYTES: Final = 1 << 16
 
 _T = TypeVar("_T")
 
@@ -168,8 +170,9 @@ class Snapshot:
     def pools(self) -> Iterator[PoolRecord]:
         """Return the records, one after the other.
 
-        Raises `SnapshotError` for a line that is no record, at the end where lines are missing, and where
-        the snapshot went to standard output; `DestinationError` where a bucket can't be read.
+        Raises `SnapshotError` for a line that is no record, at the end where the file is not what the
+        manifest says, and where the snapshot went to standard output; `DestinationError` where a bucket can't
+        be read.
         """
         return lines_of(self._folder, self.pools_file, lambda line: self.schema.decode_record(line)[1])
 
@@ -216,10 +219,14 @@ def lines_of(
     place = folder.place_of(file.name)
     number = 0
     try:
-        with folder.open(file.name) as raw:
+        with folder.open(file.name) as opened:
+            raw = Digesting(opened)
             for line in read_lines(raw, compression):
                 number += 1
                 yield decode(line)
+            # What a decompressor has left.
+            while raw.read(_READ_BYTES):
+                pass
     except MissingFileError as error:
         raise DamagedSnapshotError(f"{place} {error}; the snapshot is damaged") from error
     except ValueError as error:
@@ -232,6 +239,10 @@ def lines_of(
     if number != file.records:
         raise DamagedSnapshotError(
             f"{place} has {number} lines where the manifest says {file.records}; the snapshot is damaged"
+        )
+    if (raw.bytes, raw.digest) != (file.bytes, file.sha256):
+        raise DamagedSnapshotError(
+            f"{place} has another sha256 than the manifest says; the snapshot is damaged"
         )
 
 

@@ -100,11 +100,17 @@ class LocalSource(Source):
 def published_ids(dest: Path) -> list[str]:
     """Return the ids of the snapshots in `dest`, sorted. Raises `OSError`."""
     return sorted(
-        entry.name
-        for entry in dest.iterdir()
-        # Whatever it is: what is no manifest is a damaged snapshot, and not none.
-        if is_snapshot_id(entry.name) and (entry / MANIFEST_NAME).exists()
+        entry.name for entry in dest.iterdir() if is_snapshot_id(entry.name) and _is_published(entry)
     )
+
+
+def _is_published(folder: Path) -> bool:
+    try:
+        # Whatever it is: what is no manifest is a damaged snapshot, and not none.
+        return (folder / MANIFEST_NAME).exists()
+    except PermissionError:
+        # So is a folder that another user keeps to himself.
+        return True
 
 
 def latest_in(dest: Path) -> str | None:
