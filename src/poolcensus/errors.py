@@ -34,6 +34,13 @@ class SettingsError(FatalError):
     """A setting or an argument is wrong. Nothing has been called."""
 
 
+class ScopeError(SettingsError):
+    """The settings name what the caller's Organization or partition does not have.
+
+    That is known only from AWS: calls have been made.
+    """
+
+
 class CredentialsError(FatalError):
     """The caller has no credentials, or AWS does not accept them."""
 

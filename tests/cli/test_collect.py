@@ -13,8 +13,9 @@ import pytest
 
 from poolcensus import errors
 from poolcensus.cli import main, running
+from poolcensus.cli.collect import collect
 from poolcensus.cli.exits import StoppedError
-from poolcensus.config import ProgressMode
+from poolcensus.config import ProgressMode, Settings
 from poolcensus.engine.failures import FailureTally
 from poolcensus.model import Outcome, Shard, TargetResult
 from poolcensus.operations import WORKSPACES_POOLS
@@ -186,6 +187,16 @@ def test_a_run_that_can_be_gone_on_with_says_how(
         "poolcensus: Progress saved. Run the same command with --resume to continue.\n"
         "poolcensus: the credentials have ended\n"
     )
+
+
+def test_a_command_that_takes_no_resume_does_not_advise_it(
+    library: FakeLibrary, capsys: pytest.CaptureFixture[str]
+) -> None:
+    library.error = StoppedError(15)
+    library.resumable = True
+    with pytest.raises(StoppedError):
+        collect(Settings.load(), can_resume=False)
+    assert capsys.readouterr().err == ""
 
 
 def test_a_signal_after_the_snapshot_was_published_changes_nothing(

@@ -126,7 +126,7 @@ def test_a_full_device_behind_standard_output_is_one_line(arguments: str, unbuff
         check=False,
         timeout=60,
     )
-    assert done.stderr == "poolcensus: No space left on device\n"
+    assert done.stderr == "poolcensus: standard output: No space left on device\n"
     assert done.returncode == 1
 
 
@@ -139,6 +139,7 @@ def lines_of(err: str) -> list[dict[str, object]]:
     ("error", "code", "message"),
     [
         (errors.SettingsError("one\ntwo"), 2, "one\ntwo"),
+        (errors.ScopeError("no such unit"), 1, "no such unit"),
         (click.UsageError("no such option"), 2, "no such option"),
         (errors.FatalError('a "name"\x1b[2J'), 1, 'a "name"\x1b[2J'),
         (errors.DestinationLockedError("held"), 11, "held"),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from poolcensus.cli import logs, main
-from poolcensus.cli.trouble import complain
+from poolcensus.cli.trouble import complain, notice
 from poolcensus.config import Settings
 
 if TYPE_CHECKING:
@@ -33,11 +33,13 @@ def test_json_lines_are_json_and_so_are_the_programs_own_complaints(
     logs.configure(Settings.load(log_format="json"))
     logging.getLogger("poolcensus.x").warning("slow", extra={"account_id": "000000000001"})
     complain("2 accounts refused")
-    first, second = (json.loads(line) for line in capsys.readouterr().err.splitlines())
+    notice("2 accounts are new")
+    first, second, third = (json.loads(line) for line in capsys.readouterr().err.splitlines())
     assert (first["level"], first["logger"], first["message"]) == ("WARNING", "poolcensus.x", "slow")
     assert first["account_id"] == "000000000001"
     assert first["timestamp"].endswith("+00:00")
     assert (second["level"], second["message"]) == ("ERROR", "2 accounts refused")
+    assert (third["level"], third["message"]) == ("WARNING", "2 accounts are new")
 
 
 @pytest.mark.parametrize("level", ["debug", "info", "warning", "error"])

@@ -69,6 +69,18 @@ def test_each_format_is_read(tmp_path: Path, name: str, content: str, bom: bytes
         ("a.csv", "", "line 1: the header has no column account_id"),
         ("a.csv", f'name,Id\nx,{A}\n"B,{B}\n"C",{A}\n', "line 3: not CSV: "),
         ("a.csv", f'Id\n{A}\n"{B}', "line 3: not CSV: "),
+        ("a.csv", f"Id,Regoins\n{A},x\n", "line 1, column 2 (regoins): this is not read. Write regions"),
+        (
+            "a.csv",
+            f"Id,RoleName\n{A},x\n",
+            "column 2 (rolename): this is not read. Write role_name",
+        ),
+        (
+            "a.json",
+            f'[{{"id": "{A}", "exteral id": "x"}}]',
+            "account 1, key exteral id: this is not read",
+        ),
+        ("a.toml", f'[[accounts]]\nid = "{A}"\nprofil = "x"', "account 1, key profil: this is not read"),
         ("a.json", '[\n"123"\n"456"\n]', "line 3, column 1: not JSON"),
         # Python 3.13 finds the comma wrong, those before it what follows.
         ("a.json", '["123",]', "line 1, column "),
@@ -102,6 +114,12 @@ def test_what_is_wrong_is_said_with_the_file_and_the_place(
     assert str(raised.value).startswith(f"{path}: ")
     assert sentence in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_columns_of_a_list_that_is_kept_for_other_things_are_passed_over(tmp_path: Path) -> None:
+    own = "Email,Arn,Stage,Team,Owner,Environment,JoinedMethod,Parent Id,AWS Region,OU,Cost Center"
+    path = write(tmp_path, "a.csv", f"Id,{own}\n{A}\n")
+    assert [each.id for each in read_accounts(path)] == [A]
 
 
 def test_a_file_that_is_not_there_or_none(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from poolcensus import partitions
 from poolcensus.aws.organizations import ListedAccount, Organization
-from poolcensus.errors import FatalError, OrganizationError, SettingsError
+from poolcensus.errors import FatalError, OrganizationError, ScopeError, SettingsError
 from poolcensus.model import Account, Caller, Shard, SkippedAccount
 from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.scope.account_choice import AccountChoice, shard_of
@@ -86,8 +87,12 @@ def test_a_partition_that_is_not_in_the_catalogue_has_only_extra_regions() -> No
 
 @pytest.mark.parametrize("patterns", [("mars-1",), ("mars-*",)])
 def test_where_nothing_is_left_that_is_said(patterns: tuple[str, ...]) -> None:
-    with pytest.raises(SettingsError, match="no region is left in partition aws: it has af-south-1"):
+    with pytest.raises(ScopeError, match=rf"aws.* has no {re.escape(patterns[0])}\. It has af-south-1, "):
         regions_of("aws", patterns, (), ())
+    with pytest.raises(
+        ScopeError, match=r"^`exclude_regions` leaves out all of us-east-1, us-east-2, us-west-2\.$"
+    ):
+        regions_of("aws", ("us-*",), ("us-*", *patterns), ())
 
 
 class Scripted:

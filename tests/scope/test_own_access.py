@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poolcensus.config import Secret, Settings
-from poolcensus.errors import SettingsError
+from poolcensus.errors import ScopeError, SettingsError
 from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.scope.account_entry import AccountEntry
 from poolcensus.scope.account_file import read_accounts
@@ -230,5 +230,5 @@ def test_regions_of_an_account_take_the_place_of_the_settings_but_for_the_exclud
     assert plan.all.opt_in == ("af-south-1",)
     assert plan.all.always_on == ("eu-west-1", "eu-west-3", "us-east-1", "us-west-2")
     assert plan_regions(WORKSPACES_POOLS, "aws", settings, {}).usual is None
-    with pytest.raises(SettingsError, match=f"account {A}, regions eu-west-2: no region is left"):
+    with pytest.raises(ScopeError, match=f"account {A}, regions eu-west-2: `exclude_regions` leaves out all"):
         plan_regions(WORKSPACES_POOLS, "aws", settings, {A: ("eu-west-2",)})

@@ -18,8 +18,9 @@ from poolcensus.errors import SettingsError, SnapshotError
 from poolcensus.format.times import rfc3339
 from poolcensus.model import Compression, Outcome, SnapshotStatus
 from poolcensus.snapshot import Snapshot, list_snapshots, refused_run
-from poolcensus.snapshot.inventory import take_inventory
+from poolcensus.snapshot.inventory import inventory_of
 from poolcensus.snapshot.latest import ids_that_begin, is_beginning
+from poolcensus.storage.destination import open_source
 from poolcensus.storage.local import reading
 from poolcensus.storage.local.files import open_file
 from snapshot.making import FINISHED, ID, LATER_ID, SOME, STARTED, ago, clock, folder_of, make, pool, target
@@ -133,7 +134,8 @@ async def test_the_folder_of_another_user_hides_no_snapshot_but_its_own(
     monkeypatch.setattr(os, "open", closed_open)
     assert Snapshot.open("latest", dest).id == LATER_ID
     assert Snapshot.open(OLDEST_ID, dest).id == OLDEST_ID
-    inventory = await take_inventory(dest)
+    with open_source(dest) as source:
+        inventory = inventory_of(source.survey(), str(dest))
     assert [each.id for each in inventory.snapshots] == [OLDEST_ID, LATER_ID]
     assert list(inventory.unreadable) == [ID]
     with pytest.raises(SnapshotError, match=f"{ID}/manifest.json can't be read: Permission denied"):

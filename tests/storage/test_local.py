@@ -20,7 +20,7 @@ from descriptors import descriptors, path_of
 from poolcensus.errors import DestinationError, DestinationLockedError
 from poolcensus.snapshot import Snapshot, SnapshotWriter, list_snapshots, verify
 from poolcensus.storage.advice import destination_error
-from poolcensus.storage.local import files
+from poolcensus.storage.local import files, lock
 from poolcensus.storage.local.reading import LocalSource
 from poolcensus.storage.local.store import FolderStore
 from snapshot.making import ID, LATER_ID, POOLS, SOME, commit, fill, make, page, pool, publish, target
@@ -285,6 +285,20 @@ async def test_who_holds_the_lock_is_named(tmp_path: Path) -> None:
                 pytest.fail("entered")
         for fact in (holder["started_at"], holder["host"], str(holder["pid"]), str(tmp_path)):
             assert fact in str(caught.value)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+async def test_a_full_disk_can_be_locked_to_make_room_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(lock, "write_all", full)
+    async with FolderStore(tmp_path):
+        with pytest.raises(DestinationLockedError, match='^Destination ".*" is locked by another run. Wait'):
+            async with FolderStore(tmp_path):
+                pytest.fail("entered")
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff", b"[]", b"{}"])

@@ -21,7 +21,7 @@ from poolcensus.aws.organization_failures import (
     failed_listing,
     is_missing_parent,
 )
-from poolcensus.errors import AccessDeniedError, CallError, OrganizationError, SettingsError
+from poolcensus.errors import AccessDeniedError, CallError, OrganizationError, ScopeError
 from poolcensus.flow.adaptive import AdaptiveLimit
 from poolcensus.flow.concurrency import CallKey
 
@@ -119,7 +119,7 @@ class Organization:
         return places
 
     async def check_units(self, units: Iterable[str]) -> None:
-        """Raise SettingsError for the first that is no root or organizational unit of the Organization."""
+        """Raise ScopeError for the first that is no root or organizational unit of the Organization."""
         for unit in units:
             request: JsonObject = {"ParentId": unit, "MaxResults": 1}
             try:
@@ -127,7 +127,7 @@ class Organization:
                     await anext(pages, ())
             except CallError as error:
                 if is_missing_parent(error):
-                    raise SettingsError(
+                    raise ScopeError(
                         f"There is no root or organizational unit {unit} in the caller's Organization. Check"
                         " `ous` and `exclude_ous`."
                     ) from error

@@ -9,7 +9,7 @@ import msgspec
 
 from poolcensus.aws.faults import LONGEST_MESSAGE
 from poolcensus.config.roles import arn_of, partition_of
-from poolcensus.errors import SettingsError
+from poolcensus.errors import ScopeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -99,14 +99,14 @@ class Roles:
 
 
 def roles_of(settings: Settings, caller: Caller, overrides: Mapping[str, RoleOverride]) -> Roles:
-    """Return the roles of a run. Raises SettingsError for one in another partition than the caller's."""
+    """Return the roles of a run. Raises ScopeError for one in another partition than the caller's."""
     role = settings.role_arn or settings.role_name
     named = [("`role_arn`", role), *(("`role_chain`", hub.role_arn) for hub in settings.role_chain)]
     named += [(f"account {name}", each.role) for name, each in overrides.items() if each.role is not None]
     for key, each in named:
         partition = partition_of(each)
         if partition is not None and partition != caller.partition:
-            raise SettingsError(
+            raise ScopeError(
                 f"{key}: {each} is in partition {partition}, and the caller's credentials are of"
                 f" {caller.partition}. Write {{partition}} in its place, or use other credentials."
             )

@@ -5,9 +5,7 @@ A command's module is imported when the command is used, so that `--help` and `-
 
 from __future__ import annotations
 
-import errno
 import gc
-import io
 import os
 import sys
 from importlib import import_module
@@ -15,7 +13,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 import click
 
-from poolcensus.cli import exits
+from poolcensus.cli import exits, standard_output
 from poolcensus.cli.exits import ExitCode
 from poolcensus.exit_error import asks_for_json
 
@@ -145,12 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with click.Context(group, info_name="poolcensus", **CONTEXT_SETTINGS) as ctx:
             click.echo(group.get_help(ctx), err=True)
         return ExitCode.USAGE
-    if sys.stdout is None:
-        # Else what is written to it would be lost in silence.
-        sys.stdout = _ClosedOutput()
-    elif isinstance(sys.stdout, io.TextIOWrapper):
-        # A name may hold characters that the terminal's encoding does not have.
-        sys.stdout.reconfigure(errors="backslashreplace")
+    standard_output.prepare()
     # By its module: a command's module takes the name `report` in this one.
     with exits.report() as outcome:
         outcome.code = (
@@ -159,10 +152,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         sys.stdout.flush()
     return outcome.code
-
-
-class _ClosedOutput(io.TextIOBase):
-    """A standard output that the process was started without."""
-
-    def write(self, text: str) -> int:  # noqa: ARG002 - a stream's signature
-        raise OSError(errno.EBADF, os.strerror(errno.EBADF), "standard output")

@@ -19,7 +19,7 @@ from poolcensus.cli.publishing import (
     standing,
     write_manifest,
 )
-from poolcensus.cli.trouble import closures, complain, failures, outdated_gaps
+from poolcensus.cli.trouble import closures, complain, failures, notice, outdated_gaps
 from poolcensus.config.sources import settings_file
 from poolcensus.errors import CensusError, SettingsError
 
@@ -70,10 +70,11 @@ def command(config: Path | None, **given: object) -> int:
     return code_of_snapshot(snapshot.manifest)
 
 
-def collect(
-    settings: Settings,
-) -> tuple[Snapshot, tuple[FailureGroup, ...]]:
-    """Take one census, with its progress shown and its metrics written. Return what failed in it, too."""
+def collect(settings: Settings, *, can_resume: bool = True) -> tuple[Snapshot, tuple[FailureGroup, ...]]:
+    """Take one census, with its progress shown and its metrics written. Return what failed in it, too.
+
+    `can_resume` says that the command can go on with a run that was interrupted.
+    """
     from poolcensus.census import Census
 
     census = Census(settings)
@@ -88,12 +89,12 @@ def collect(
         code = code_of_snapshot(manifest)
     except (CensusError, StoppedError, OSError) as error:
         code, failure, stopped = code_of(error), error, isinstance(error, StoppedError)
-        if census.resumable:
-            complain("Progress saved. Run the same command with --resume to continue.")
+        if census.resumable and can_resume:
+            notice("Progress saved. Run the same command with --resume to continue.")
         raise
     finally:
         with standing(manifest):
-            complain(
+            notice(
                 *closures(census.closed),
                 *scope_change(census.published, census.before),
                 *_outdated(census, manifest),

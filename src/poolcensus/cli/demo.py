@@ -87,7 +87,7 @@ def command(**given: object) -> int:
             None, {**given, "dest": dest, "endpoint_url": service["AWS_ENDPOINT_URL"]}, ambient=False
         )
         logs.configure(settings)
-        published, groups = collect(settings)
+        published, groups = collect(settings, can_resume=False)
     _show(Snapshot.open(published.manifest.snapshot_id, dest=settings.dest), groups, settings.dest)
     return ExitCode.OK
 

@@ -79,6 +79,9 @@ def code_of(error: BaseException) -> int:
     from poolcensus import errors
 
     match error:
+        case errors.ScopeError():
+            # Of the settings too, but calls were made to know it.
+            code = ExitCode.FATAL
         case errors.SettingsError() | errors.QueryError() | click.UsageError():
             code = ExitCode.USAGE
         case errors.NotPublishedError():

@@ -39,12 +39,21 @@ def with_options(text: str) -> str:
 
 def complain(*lines: str) -> None:
     """Write each line to standard error, or to the log where that is JSON, for programs to read."""
+    _tell(lines, is_error=True)
+
+
+def notice(*lines: str) -> None:
+    """Write each line as `complain` does, of what went well and should be known: a program gets a warning."""
+    _tell(lines, is_error=False)
+
+
+def _tell(lines: Iterable[str], *, is_error: bool) -> None:
     from poolcensus.cli import logs
 
     for line in map(with_options, lines):
         # Where standard error is gone, what has been done stands all the same, and so does its exit code.
         with suppress(OSError):
-            if not logs.complain(line):
+            if not logs.complain(line, is_error=is_error):
                 click.echo(f"poolcensus: {printable(line)}", err=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -33,6 +34,10 @@ KNOWN_COLUMNS = frozenset(
         *PROFILE_COLUMNS,
     }
 )
+# Those that say how an account is asked. A company's list has columns of its own: `stage` is not `state`.
+_ACCESS_COLUMNS = (*ROLE_COLUMNS, *EXTERNAL_ID_COLUMNS, *REGION_COLUMNS, *PROFILE_COLUMNS)
+# A letter more, less or elsewhere, in a name of six.
+_NEAR = 0.85
 ACTIVE = "ACTIVE"
 STATES = frozenset({ACTIVE, "PENDING_ACTIVATION", "SUSPENDED", "PENDING_CLOSURE", "CLOSED"})
 
@@ -87,6 +92,17 @@ def entry_from(
         regions=_regions(*_said(said, REGION_COLUMNS, at), at, known_regions),
         profile=_text(said, PROFILE_COLUMNS, at)[1],
     )
+
+
+def check_names(names: Iterable[str], at: Callable[[str], str]) -> None:
+    """Raise ValueError for a column or key that is misspelt: the account would be asked as the others are.
+
+    `at` says where it stands.
+    """
+    for name in names:
+        near = get_close_matches(name, _ACCESS_COLUMNS, n=1, cutoff=_NEAR)
+        if name not in KNOWN_COLUMNS and near:
+            raise ValueError(f"{at(name)}: this is not read. Write {near[0]}, or give it another name")
 
 
 def _is_blank(value: object) -> bool:

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from poolcensus import partitions
 from poolcensus.errors import SettingsError
-from poolcensus.scope.account_entry import ACTIVE, ID_COLUMNS, KNOWN_COLUMNS, AccountEntry, entry_from
+from poolcensus.scope.account_entry import (
+    ACTIVE,
+    ID_COLUMNS,
+    KNOWN_COLUMNS,
+    AccountEntry,
+    check_names,
+    entry_from,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -46,7 +53,8 @@ def read_accounts(path: str, extra_regions: Iterable[str] = ()) -> tuple[Account
     a list under `accounts` or `Accounts`, as `aws organizations list-accounts` prints it; `.toml` has a list
     `accounts`, of ids or tables; anything else has an id a line, `#` begins a comment, and what follows the
     id is its name. What could be read in two ways is refused: a list decides what is covered. So is a region
-    that is in no partition nor among `extra_regions`. Raises SettingsError.
+    that is in no partition nor among `extra_regions`, and so is a column or key that is nearly `role`,
+    `external_id`, `regions` or `profile`. Raises SettingsError.
     """
     try:
         text = Path(path).read_bytes().decode("utf-8-sig")
@@ -108,6 +116,7 @@ def _from_csv(text: str) -> Iterator[_Row]:
         double = _first_double(known)
         second = header.index(double, header.index(double) + 1) + 1
         raise ValueError(f"line 1, column {second}: the header has the column {double} twice")
+    check_names(header, _Cells("line 1", header))
     for where, row in _numbered(rows):
         if not any(cell.strip() for cell in row):
             continue
@@ -199,6 +208,7 @@ def _from_entries(entries: object) -> Iterator[_Row]:
             if len(keys) < len(entry):
                 double = _first_double([_plain(str(key)) for key in entry])
                 raise ValueError(f"{where}: the key {double!r} is there twice")
+            check_names(keys, _Keys(where, keys))
             cells = {_plain(str(key)): value for key, value in entry.items()}
             yield _Row(cells, _Keys(where, keys))
         else:

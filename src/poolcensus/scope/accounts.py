@@ -77,7 +77,7 @@ class AccountListing:
     async def accounts(self) -> AsyncGenerator[tuple[Account, ...]]:
         """Yield the accounts to ask, each once, in the batches in which they become known.
 
-        Raises SettingsError for an organizational unit that does not exist, before any account is yielded;
+        Raises ScopeError for an organizational unit that does not exist, before any account is yielded;
         OrganizationError where the accounts can't be listed, or where one that was asked for by its id is
         not among them.
         """

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from poolcensus import partitions
-from poolcensus.errors import FatalError, SettingsError
+from poolcensus.errors import FatalError, ScopeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -43,7 +43,7 @@ def choose_regions(
     """Return the regions of a partition that the patterns leave.
 
     Without patterns, these are the operation's regions. A region that is named outright is asked even where
-    it is none of them; a pattern only chooses among them. Raises SettingsError where nothing is left, and
+    it is none of them; a pattern only chooses among them. Raises ScopeError where nothing is left, and
     FatalError where no region is named of a partition that is not known or does not have the operation.
     """
     include, exclude, extra = tuple(include), tuple(exclude), tuple(extra)
@@ -66,16 +66,19 @@ def choose_regions(
     for pattern in include:
         candidates = usual if partitions.is_pattern(pattern) else everywhere
         chosen |= {region for region in candidates if partitions.matches(region, (pattern,))}
-    chosen = {region for region in chosen if not partitions.matches(region, exclude)}
     if not chosen:
-        raise SettingsError(
-            f"no region is left in partition {partition}: it has {', '.join(sorted(usual)) or 'none'}"
+        raise ScopeError(
+            f"Partition {partition}, which the caller's credentials belong to, has no {', '.join(include)}."
+            f" It has {', '.join(sorted(usual)) or 'none'}. Check `regions`."
         )
+    left = {region for region in chosen if not partitions.matches(region, exclude)}
+    if not left:
+        raise ScopeError(f"`exclude_regions` leaves out all of {', '.join(sorted(chosen))}.")
     # Every region that AWS has opened since March 2019 is opt-in, and so are those newer than the catalogue.
     opt_in = {*(known.opt_in if known else ()), *(set(extra) - set(known.regions if known else ()))}
     return RegionChoice(
-        always_on=tuple(sorted(chosen - opt_in)),
-        opt_in=tuple(sorted(chosen & opt_in)),
+        always_on=tuple(sorted(left - opt_in)),
+        opt_in=tuple(sorted(left & opt_in)),
     )
 
 
@@ -97,7 +100,7 @@ def plan_regions(
     """Return the regions of a run. `own` has the patterns of accounts that have their own, by id.
 
     These take the place of the setting `regions`, and `exclude_regions` holds for them too. Raises
-    SettingsError where none is left.
+    ScopeError where none is left.
     """
     exclude, extra = settings.exclude_regions, settings.extra_regions
     usual = choose_regions(operation, partition, settings.regions, exclude, extra)
@@ -107,8 +110,8 @@ def plan_regions(
         if patterns not in kinds:
             try:
                 kinds[patterns] = choose_regions(operation, partition, patterns, exclude, extra)
-            except SettingsError as error:
-                raise SettingsError(f"account {account_id}, regions {' '.join(patterns)}: {error}") from None
+            except ScopeError as error:
+                raise ScopeError(f"account {account_id}, regions {' '.join(patterns)}: {error}") from None
     if not kinds:
         return RegionPlan(usual, {}, None)
     every = RegionChoice(

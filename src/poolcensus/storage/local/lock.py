@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ from poolcensus.storage.naming import LOCK_NAME
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class FolderLock:
@@ -44,7 +47,12 @@ class FolderLock:
             self._fd = fd
             os.ftruncate(fd, 0)
             this = LockHolder.this_run()
-            write_all(fd, dumps({"host": this.host, "pid": this.pid, "started_at": this.started_text}))
+            try:
+                write_all(fd, dumps({"host": this.host, "pid": this.pid, "started_at": this.started_text}))
+            except OSError as error:
+                # The lock is taken all the same. Whoever prunes a full disk makes room there.
+                if error.errno not in _NO_ROOM:
+                    raise
 
     def check(self) -> None:
         """Raise `DestinationError` where somebody has taken the lock away."""

@@ -1,0 +1,58 @@
+"""Standard output, whose errors say what they are of."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import sys
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+_NAME = "standard output"
+
+
+def prepare() -> None:
+    """Have each error of standard output name it, and each character be written, by an escape if need be.
+
+    A name may hold characters that the terminal's encoding does not have.
+    """
+    stream = sys.stdout
+    if stream is None:
+        # Else what is written to it would be lost in silence.
+        sys.stdout = _ClosedOutput()
+    elif stream is sys.__stdout__ and isinstance(stream, io.TextIOWrapper):
+        sys.stdout = _named(stream)
+    elif isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")
+
+
+def _named(stream: io.TextIOWrapper) -> io.TextIOWrapper:
+    raw = _Output(stream.fileno(), "wb", closefd=False)
+    # PYTHONUNBUFFERED asks for it.
+    is_unbuffered = stream.write_through
+    return io.TextIOWrapper(
+        cast("BinaryIO", raw) if is_unbuffered else io.BufferedWriter(raw),
+        encoding=stream.encoding,
+        errors="backslashreplace",
+        line_buffering=stream.line_buffering,
+        write_through=is_unbuffered,
+    )
+
+
+class _Output(io.FileIO):
+    def write(self, data: Buffer, /) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            error.filename = _NAME
+            raise
+
+
+class _ClosedOutput(io.TextIOBase):
+    """A standard output that the process was started without."""
+
+    def write(self, text: str) -> int:  # noqa: ARG002 - a stream's signature
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF), _NAME)
