@@ -155,6 +155,8 @@ def ok(body: bytes, headers: bytes = b"") -> bytes:
         (b"HTTP/1.1 100 Continue\r\n\r\n", ok(b'{"a": 1}', b"X-Amzn-RequestId: r\r\n")),
         (ok(gzip.compress(b'{"a": 1}'), b"Content-Encoding: gzip\r\nx-amzn-RequestId: r\r\n"),),
         (ok(zlib.compress(b'{"a": 1}'), b"Content-Encoding: deflate\r\nx-amzn-RequestId: r\r\n"),),
+        (ok(gzip.compress(b'{"a"') + gzip.compress(b": 1}") + gzip.compress(b""),
+            b"Content-Encoding: gzip\r\nx-amzn-RequestId: r\r\n"),),
         (ok(gzip.compress(b'{"a": 1}'), b"CONTENT-ENCODING: GZip \r\nx-amzn-RequestId: r\r\n"),),
         (ok(gzip.compress(b'{"a": 1}'), b"Content-Encoding: gzip\r\n" * 2 + b"x-amzn-RequestId: r\r\n"),),
         (ok(b'{"a": 1}', b"Content-Encoding: identity\r\nx-amzn-RequestId: r\r\nX-Name: \xe9\r\n"),),
@@ -241,6 +243,12 @@ _BROKEN = {
         b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n", _GZIP[: len(_GZIP) // 2],
     ),
     "gzip that is none": (ok(b'{"WorkspacesPools": []}', _CLOSE + b"Content-Encoding: gzip\r\n"),),
+    "gzip with something else after it": (
+        ok(_GZIP + b"the rest", _CLOSE + b"Content-Encoding: gzip\r\n"),
+    ),
+    "gzip of two parts, the second of which breaks off": (
+        ok(_GZIP + _GZIP[:-12], _CLOSE + b"Content-Encoding: gzip\r\n"),
+    ),
     "gzip of nothing at all": (ok(b"", _CLOSE + b"Content-Encoding: gzip\r\n"),),
     "an encoding nobody asked for": (ok(b"{}", _CLOSE + b"Content-Encoding: br\r\n"),),
     "no HTTP": (b"SSH-2.0-OpenSSH_9.6\r\n\r\n",),
@@ -488,6 +496,35 @@ async def test_what_comes_unasked_is_not_the_reply_to_the_next_request(serving: 
 
     async with serving(serve) as (server, transport):
         assert [(await send(transport, server.url)).body for _ in range(3)] == [b"mine"] * 3
+
+
+@pytest.mark.parametrize("size", [65_536, 150_000, 600_000])
+@both
+async def test_what_comes_unasked_after_a_long_reply_is_not_the_reply_to_the_next_request(
+    serving: Serving, size: int
+) -> None:
+    first = ok(b"x" * size)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(first + ok(b"somebody else's"))
+        await writer.drain()
+        await reader.read()
+
+    async with serving(serve) as (server, transport):
+        for _ in range(3):
+            assert (await send(transport, server.url)).body[:1] == b"x"
+
+
+@both
+async def test_what_comes_unasked_just_before_the_next_request_is_not_the_reply_to_that(
+    serving: Serving,
+) -> None:
+    async with serving(answering(ok(b"mine"), then_wait=True)) as (server, transport):
+        for number in range(3):
+            assert (await send(transport, server.url)).body == b"mine"
+            # It is sent at once, and the loop does not read it before the next request goes out.
+            server._writers[number].write(ok(b"somebody else's"))
+        assert server.connections == 3
 
 
 @both

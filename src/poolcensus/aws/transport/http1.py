@@ -8,6 +8,7 @@ whole, of a bounded size, and belongs to the one request that is under way.
 from __future__ import annotations
 
 import asyncio
+import select
 from typing import cast
 
 import httptools
@@ -61,6 +62,7 @@ class Connection(asyncio.BufferedProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._timeout = 0.0
         self._parser = httptools.HttpResponseParser(self)
+        self._unread = select.poll()
         self.reusable = True
         self._begun = False
         self._head_is_whole = False
@@ -95,6 +97,13 @@ class Connection(asyncio.BufferedProtocol):
                 self.abort()
         return reply
 
+    def is_silent(self) -> bool:
+        """Whether nothing has come that the loop has not read yet: a reply that nobody asked for, or the end.
+
+        Whatever comes after the next request is taken for the reply to that.
+        """
+        return self._transport is not None and not self._unread.poll(0)
+
     def abort(self) -> None:
         """Close at once, without regard to what is under way."""
         self.reusable = False
@@ -104,6 +113,9 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Other loops have transports of their own, which are none of asyncio's classes.
         self._transport = cast("asyncio.Transport", transport)
+        socket = transport.get_extra_info("socket")
+        if socket is not None:
+            self._unread.register(socket.fileno(), select.POLLIN)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.reusable = False

@@ -130,13 +130,21 @@ def decoded(body: bytes, encoding: str, bad: Callable[[str, str], BadResponseErr
         return body
     if encoding not in {"gzip", "x-gzip", "deflate"}:
         raise bad(f"has an encoding that was not asked for ({encoding[:40]})", "BrokenReply")
-    inflate = zlib.decompressobj(_GZIP_OR_ZLIB)
-    try:
-        whole = inflate.decompress(body, LARGEST_BODY + 1)
-    except zlib.error:
-        raise bad("can't be decompressed", "BrokenReply") from None
-    if len(whole) > LARGEST_BODY:
-        raise bad(*TOO_LARGE)
-    if not inflate.eof:
-        raise bad(*CUT_OFF)
-    return whole
+    members: list[bytes] = []
+    left = LARGEST_BODY
+    while True:
+        inflate = zlib.decompressobj(_GZIP_OR_ZLIB)
+        try:
+            members.append(inflate.decompress(body, left + 1))
+        except zlib.error:
+            raise bad("can't be decompressed", "BrokenReply") from None
+        left -= len(members[-1])
+        if left < 0:
+            raise bad(*TOO_LARGE)
+        if not inflate.eof:
+            raise bad(*CUT_OFF)
+        # What follows is another member, or nothing that a body may have:
+        # https://www.rfc-editor.org/rfc/rfc1952#section-2.2
+        body = inflate.unused_data
+        if not body:
+            return b"".join(members)

@@ -7,6 +7,7 @@ client.
 
 from __future__ import annotations
 
+import select
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Self
 from urllib.parse import urlsplit, urlunsplit
@@ -65,7 +66,7 @@ class Wire:
         tracing.on_connection_reuseconn.append(_note_reuse)
         self._session = aiohttp.ClientSession(
             # Whoever calls keeps to `most_connections`.
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE, ttl_dns_cache=_NAMES_KEPT),
+            connector=_Connector(limit=0, keepalive_timeout=_KEEP_ALIVE, ttl_dns_cache=_NAMES_KEPT),
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=("accept", "accept-encoding", "content-type", "user-agent"),
             auto_decompress=False,
@@ -148,6 +149,31 @@ class Wire:
             encoding = found.get("content-encoding")
             whole = bytes(body)
             return Reply(response.status, found, whole if encoding is None else decoded(whole, encoding, bad))
+
+
+class _Connector(aiohttp.TCPConnector):
+    """aiohttp's connections, of which those are not used again on which something came that nobody asked for.
+
+    aiohttp keeps it as the reply to the next request.
+    """
+
+    async def _get(
+        self, key: aiohttp.client_reqrep.ConnectionKey, traces: list[aiohttp.tracing.Trace]
+    ) -> aiohttp.connector.Connection | None:
+        while (connection := await super()._get(key, traces)) is not None:
+            if _is_silent(connection):
+                return connection
+            connection.close()
+        return None
+
+
+def _is_silent(connection: aiohttp.connector.Connection) -> bool:
+    protocol, transport = connection.protocol, connection.transport
+    if protocol is None or protocol.should_close or transport is None:
+        return False
+    unread = select.poll()
+    unread.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+    return not unread.poll(0)
 
 
 class Sender:

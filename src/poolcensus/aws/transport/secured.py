@@ -71,6 +71,9 @@ class Secured(asyncio.BufferedProtocol, asyncio.Transport):
         if self._beneath is not None:
             self._beneath.abort()
 
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        return default if self._beneath is None else self._beneath.get_extra_info(name, default)
+
     def is_closing(self) -> bool:
         return self._beneath is None or self._beneath.is_closing()
 
