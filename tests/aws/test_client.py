@@ -6,6 +6,7 @@ service and the time are played.
 
 from __future__ import annotations
 
+import json
 import random
 from collections import Counter, defaultdict
 from contextlib import suppress
@@ -979,6 +980,31 @@ def test_nobody_is_told_what_is_to_be_taken_out_of_an_error(caplog: pytest.LogCa
     told = [record.getMessage() for record in caplog.records]
     assert len(told) == 5
     assert "hush" not in repr(told)
+
+
+@pytest.mark.parametrize("before", ["The token ", "x" * 700, "x" * 995])
+def test_keys_that_a_service_repeats_are_taken_out_of_what_it_says(before: str) -> None:
+    token, secret = "IQoJb3JpZ2luX2Vj" * 25, "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+
+    class Kept(Source):
+        async def _renew(self) -> Credentials:
+            self._until = float("inf")
+            self._credentials = Credentials("ASIAEXAMPLE", secret, token)
+            return self._credentials
+
+    async def main() -> None:
+        service = Service()
+        message = f"{before}{token} and the key {secret}"
+        body = json.dumps({"__type": f"No{secret}Exception", "message": message}).encode()
+        service.script = [Reply(400, {}, body)]
+        with pytest.raises(CallError) as caught:
+            await client_of(service).call(call_of("a"), Kept(), parse, watch=CallWatch())
+        said = f"{caught.value} {caught.value.message} {caught.value.code}"
+        assert before[:900] in said
+        for known in (token[:5], secret[:5]):
+            assert known not in said
+
+    on_virtual_time(main)
 
 
 @pytest.mark.parametrize("good", [True, False])

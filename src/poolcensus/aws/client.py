@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from poolcensus.aws.call import CallCounts
 from poolcensus.aws.faults import ERROR_HEADER, error_of
 from poolcensus.aws.feedback import ErrorFeedback, raise_if_disabled
+from poolcensus.aws.redaction import redact_keys
 from poolcensus.aws.shortage import Shortage
 from poolcensus.errors import (
     CallError,
@@ -306,6 +307,7 @@ class Client:
                 raise error_of(reply, endpoint.region, call.operation)
             result = parse(reply)
         except CallError as error:
+            redact_keys(error, credentials.secret_access_key, credentials.session_token)
             if call.redact is not None:
                 call.redact(error)
             self._feedback.note(call, source, credentials, error, watch=watch, sent_at=sent_at)

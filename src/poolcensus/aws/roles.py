@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from poolcensus.aws.faults import LONGEST_MESSAGE
+from poolcensus.aws.redaction import redact
 from poolcensus.config.roles import arn_of, partition_of
 from poolcensus.errors import ScopeError
 
@@ -183,23 +183,8 @@ class Redaction:
         self._secret = None if role.external_id is None else role.external_id.get_secret_value()
 
     def __call__(self, error: CallError) -> None:
-        if self._secret is None:
-            return
-        error.code = error.code.replace(self._secret, "***")
-        message = _without_end(error.message, self._secret).replace(self._secret, "***")
-        if message != error.message:
-            error.message = message
-            error.args = (message,)
-
-
-def _without_end(message: str, secret: str) -> str:
-    """Return a message without the beginning of a secret, where it was cut off in the middle of one."""
-    if len(message) < LONGEST_MESSAGE:
-        return message
-    for length in range(len(secret) - 1, 0, -1):
-        if message.endswith(secret[:length]):
-            return f"{message[:-length]}***"
-    return message
+        if self._secret is not None:
+            redact(error, self._secret)
 
 
 class _Advice(NamedTuple):
