@@ -176,9 +176,9 @@ async def test_keys_that_were_known_before_are_asked_about_again(lab: Start) -> 
     # One call at a time: what the other region has answered, it has answered before.
     snapshot = await here.collect(concurrency=1)
     found = next(each for each in snapshot.targets() if (each.account_id, each.region) == where)
-    assert (found.outcome, found.attempts) == (Outcome.REGION_DISABLED, 1)
-    # Six targets, and once more in a region that is always on.
-    assert here.simulator.stats.calls["workspaces.DescribeWorkspacesPools"] == 7
+    assert (found.outcome, found.attempts) == (Outcome.REGION_DISABLED, 2)
+    # Six targets, one of them twice, and once more in a region that is always on.
+    assert here.simulator.stats.calls["workspaces.DescribeWorkspacesPools"] == 8
 
 
 async def test_a_region_is_disabled_where_pools_are_asked_for_that_no_other_region_has(lab: Start) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from poolcensus.aws.call import CallCounts
 from poolcensus.aws.faults import ERROR_HEADER, error_of
-from poolcensus.aws.feedback import ErrorFeedback, raise_if_disabled
+from poolcensus.aws.feedback import ErrorFeedback
 from poolcensus.aws.redaction import redact_keys
 from poolcensus.aws.shortage import Shortage
 from poolcensus.errors import (
@@ -119,8 +119,8 @@ class Client:
             try:
                 try:
                     answer = await self._attempt(call, endpoint, source, parse, watch)
-                except UnrecognizedCredentialsError as error:
-                    await self._settle_doubt(call, source, watch, error)
+                except UnrecognizedCredentialsError:
+                    await self._settle_doubt(call, source, watch)
                     raise
                 result = await self._anew(call, source, parse, watch) if answer is None else answer[0]
             except RetryableError as error:
@@ -147,16 +147,14 @@ class Client:
                     answer = await self._attempt_in_silence(call, source, parse, watch)
                 if answer is not None:
                     return answer[0]
-        except UnrecognizedCredentialsError as error:
-            await self._settle_doubt(call, source, watch, error)
+        except UnrecognizedCredentialsError:
+            await self._settle_doubt(call, source, watch)
             raise
 
-    async def _settle_doubt(
-        self, call: Call, source: CredentialSource, watch: CallWatch, error: CallError
-    ) -> None:
+    async def _settle_doubt(self, call: Call, source: CredentialSource, watch: CallWatch) -> None:
         """Find out whether the credentials are good that a region did not know.
 
-        Raises RegionDisabledError if they are.
+        If they are, and the region does not know them the next time either, it is off.
         """
         doubted = watch.doubted
         if self.confirmation is None or doubted is None or doubted is not source.current():
@@ -164,7 +162,6 @@ class Client:
         # That call is work instead of this one. Were both, no silence that it waits for would end.
         with nullcontext() if call.idle else self.work.resting:
             await self.confirmation.seek(call, source)
-        raise_if_disabled(error, source.recognized_elsewhere(doubted, call.key.region, watch.doubted_at))
 
     async def _attempt_in_silence(
         self, call: Call, source: CredentialSource, parse: Callable[[Reply], T], watch: CallWatch

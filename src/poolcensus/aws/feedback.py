@@ -69,10 +69,11 @@ class ErrorFeedback:
             case ClockSkewError(server_time=float(moment)):
                 self._clock.correct(moment)
             case UnrecognizedCredentialsError() if watch.may_be_off:
-                # That they were known before says nothing: a session may be revoked at any time.
+                # Once says little: a region may not know a session yet that is known elsewhere.
                 if credentials is not watch.doubted:
                     watch.doubted, watch.doubted_at = credentials, sent_at
-                raise_if_disabled(error, source.recognized_elsewhere(credentials, region, watch.doubted_at))
+                else:
+                    _raise_if_disabled(error, source, credentials, region, since=watch.doubted_at)
             case AccessDeniedError() | NotEntitledError() if is_denial(error.code):
                 # Whether something is allowed is looked at once it is known who asks. A 403 without a code of
                 # AWS may be a proxy's, and one with another code is about the signature.
@@ -88,9 +89,11 @@ class ErrorFeedback:
             watch.window.silent()
 
 
-def raise_if_disabled(error: CallError, known_elsewhere: bool) -> None:
-    """Raise RegionDisabledError where the credentials that a region does not know are good."""
-    if known_elsewhere:
+def _raise_if_disabled(
+    error: CallError, source: CredentialSource, credentials: Credentials, region: str, *, since: float
+) -> None:
+    # That they were known before says nothing: a session may be revoked at any time.
+    if source.recognized_elsewhere(credentials, region, since):
         raise RegionDisabledError(
             error.message, code=error.code, status=error.status, request_id=error.request_id
         ) from error

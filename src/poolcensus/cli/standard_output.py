@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 if TYPE_CHECKING:
@@ -23,10 +24,12 @@ def prepare() -> None:
     if stream is None:
         # Else what is written to it would be lost in silence.
         sys.stdout = _ClosedOutput()
-    elif stream is sys.__stdout__ and isinstance(stream, io.TextIOWrapper):
-        sys.stdout = _named(stream)
     elif isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="backslashreplace")
+        # Not where somebody has put another in its place, nor where it was closed behind Python's back.
+        if stream is sys.__stdout__:
+            with suppress(OSError):
+                sys.stdout = _named(stream)
 
 
 def _named(stream: io.TextIOWrapper) -> io.TextIOWrapper:
@@ -36,7 +39,7 @@ def _named(stream: io.TextIOWrapper) -> io.TextIOWrapper:
     return io.TextIOWrapper(
         cast("BinaryIO", raw) if is_unbuffered else io.BufferedWriter(raw),
         encoding=stream.encoding,
-        errors="backslashreplace",
+        errors=stream.errors,
         line_buffering=stream.line_buffering,
         write_through=is_unbuffered,
     )
