@@ -14,7 +14,7 @@ import msgspec
 from poolcensus.aws.signing import sign
 from poolcensus.aws.transport.dialing import TLS_TIMEOUT, Dialer, Origin
 from poolcensus.aws.transport.files import most_connections
-from poolcensus.aws.transport.protocol import no_answer_in_time
+from poolcensus.aws.transport.protocol import KEEP_ALIVE, LONGEST_CLOSE, no_answer_in_time
 from poolcensus.aws.transport.tunnel import proxy_authorization
 from poolcensus.errors import CallTimeoutError, LocalLimitError, UnreachableError
 
@@ -24,10 +24,6 @@ if TYPE_CHECKING:
     from poolcensus.aws.signing import Credentials, RequestTemplate
     from poolcensus.aws.transport.http1 import Connection
     from poolcensus.aws.transport.protocol import Reply
-
-# AWS closes idle connections after about 20 s: one that is about to be closed isn't worth a call.
-_KEEP_ALIVE = 12.0
-_LONGEST_CLOSE = 2.0
 
 
 class _Route(msgspec.Struct, frozen=True):
@@ -70,7 +66,7 @@ class FastTransport:
         for connection in self._open:
             connection.abort()
         if ending:
-            with anyio.CancelScope(shield=True, deadline=anyio.current_time() + _LONGEST_CLOSE):
+            with anyio.CancelScope(shield=True, deadline=anyio.current_time() + LONGEST_CLOSE):
                 await asyncio.wait(ending)
         self._open.clear()
         self._idle.clear()
@@ -96,7 +92,7 @@ class FastTransport:
         ).encode("latin-1") + body
         began = time.monotonic()
         idle = self._idle[route.origin]
-        connection = _usable(idle, began - _KEEP_ALIVE)
+        connection = _usable(idle, began - KEEP_ALIVE)
         is_kept = connection is not None
         left = timeout
         while True:

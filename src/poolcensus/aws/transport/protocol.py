@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
     from poolcensus.aws.signing import Credentials, RequestTemplate
 
+# AWS closes idle connections after about 20 s: one that is about to be closed isn't worth a call.
+KEEP_ALIVE = 12.0
+# A connection that takes longer to say goodbye is left to the system.
+LONGEST_CLOSE = 2.0
 LARGEST_BODY = 16 * 1024 * 1024
 LARGEST_HEAD = 64 * 1024
 # What is wrong with a reply, and the code of the error.

@@ -24,7 +24,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from poolcensus.aws.sdk_logs import TELL_OF_CALLS
 from poolcensus.aws.transport.failures import LIMITS, failure_of
 from poolcensus.aws.transport.files import most_connections
-from poolcensus.aws.transport.protocol import no_answer_in_time
+from poolcensus.aws.transport.protocol import LONGEST_CLOSE, no_answer_in_time
 from poolcensus.aws.transport.sdk_call import CALL, REPLY, CallLogFilter, SdkCall, new_session
 from poolcensus.aws.transport.sdk_connections import Sender, Wire, host_of
 from poolcensus.errors import FatalError, SettingsError
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 
     from poolcensus.aws.signing import Credentials, RequestTemplate, SdkOperation
     from poolcensus.aws.transport.protocol import Reply
-
-_LONGEST_CLOSE = 2.0
 
 
 class _Client(Protocol):
@@ -94,7 +92,7 @@ class SdkTransport:
     ) -> None:
         for name in TELL_OF_CALLS:
             logging.getLogger(name).removeFilter(self._log_filter)
-        with anyio.CancelScope(shield=True, deadline=anyio.current_time() + _LONGEST_CLOSE):
+        with anyio.CancelScope(shield=True, deadline=anyio.current_time() + LONGEST_CLOSE):
             await self._wire.close()
 
     async def send(

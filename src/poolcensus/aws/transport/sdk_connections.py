@@ -19,6 +19,7 @@ from yarl import URL
 from poolcensus.aws.transport.failures import failure_of
 from poolcensus.aws.transport.protocol import (
     CUT_OFF,
+    KEEP_ALIVE,
     LARGE_HEAD,
     LARGEST_BODY,
     LARGEST_HEAD,
@@ -45,8 +46,6 @@ if TYPE_CHECKING:
     from poolcensus.aws.transport.sdk_call import SdkCall
     from poolcensus.errors import CallError
 
-# AWS closes idle connections after about 20 s: one that is about to be closed isn't worth a call.
-_KEEP_ALIVE = 12.0
 # AWS's names live for up to a minute.
 _NAMES_KEPT = 60
 
@@ -66,7 +65,7 @@ class Wire:
         tracing.on_connection_reuseconn.append(_note_reuse)
         self._session = aiohttp.ClientSession(
             # Whoever calls keeps to `most_connections`.
-            connector=_Connector(limit=0, keepalive_timeout=_KEEP_ALIVE, ttl_dns_cache=_NAMES_KEPT),
+            connector=_Connector(limit=0, keepalive_timeout=KEEP_ALIVE, ttl_dns_cache=_NAMES_KEPT),
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=("accept", "accept-encoding", "content-type", "user-agent"),
             auto_decompress=False,
