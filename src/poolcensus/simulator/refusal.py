@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from xml.sax.saxutils import escape
 
 import orjson
 
 from poolcensus.simulator.http import Response
+from poolcensus.simulator.xml_text import xml_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,22 +44,22 @@ def render(refusal: RefusalError, service: str, request_id: str) -> Response:
             side = "Receiver" if refusal.status >= 500 else "Sender"
             text = (
                 '<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">\n'
-                f"  <Error>\n    <Type>{side}</Type>\n    <Code>{escape(code)}</Code>\n"
-                f"    <Message>{escape(message)}</Message>\n  </Error>\n"
+                f"  <Error>\n    <Type>{side}</Type>\n    <Code>{xml_text(code)}</Code>\n"
+                f"    <Message>{xml_text(message)}</Message>\n  </Error>\n"
                 f"  <RequestId>{request_id}</RequestId>\n</ErrorResponse>\n"
             )
             return Response(refusal.status, text.encode(), _XML_HEADERS, code)
         case "ec2":
             text = (
-                f"{_XML}<Response><Errors><Error><Code>{escape(code)}</Code>"
-                f"<Message>{escape(message)}</Message></Error></Errors>"
+                f"{_XML}<Response><Errors><Error><Code>{xml_text(code)}</Code>"
+                f"<Message>{xml_text(message)}</Message></Error></Errors>"
                 f"<RequestID>{request_id}</RequestID></Response>"
             )
             return Response(refusal.status, text.encode(), _XML_HEADERS, code)
         case "s3":
-            details = "".join(f"<{name}>{escape(value)}</{name}>" for name, value in refusal.fields.items())
+            details = "".join(f"<{name}>{xml_text(value)}</{name}>" for name, value in refusal.fields.items())
             text = (
-                f"{_XML}<Error><Code>{escape(code)}</Code><Message>{escape(message)}</Message>{details}"
+                f"{_XML}<Error><Code>{xml_text(code)}</Code><Message>{xml_text(message)}</Message>{details}"
                 f"<RequestId>{request_id}</RequestId><HostId>simulator</HostId></Error>"
             )
             return Response(refusal.status, text.encode(), (("Content-Type", "application/xml"),), code)

@@ -23,6 +23,7 @@ STREAMING = "STREAMING-"
 _AUTHORIZATION = re.compile(
     r"AWS4-HMAC-SHA256\s+Credential=([^,\s]+)\s*,\s*SignedHeaders=([^,\s]+)\s*,\s*Signature=([0-9a-f]+)\s*$"
 )
+_EXPIRES = re.compile("[0-9]{1,9}")
 _SPACES = re.compile(r" {2,}")
 _EMPTY_DIGEST = sha256(b"").hexdigest()
 _MAX_KEYS = 100_000
@@ -76,7 +77,7 @@ def read_claim(headers: dict[str, str], query: str) -> Claim | None:
     values = dict(parse_qsl(query, keep_blank_values=True))
     key, date, region, service = _scope(values.get("X-Amz-Credential", ""))
     expires = values.get("X-Amz-Expires", "900")
-    if values.get("X-Amz-Algorithm") != ALGORITHM or not expires.isdecimal():
+    if values.get("X-Amz-Algorithm") != ALGORITHM or _EXPIRES.fullmatch(expires) is None:
         raise RefusalError(400, "IncompleteSignatureException", "The query string is not signed in full.")
     return Claim(
         key,
@@ -120,7 +121,8 @@ class Verifier:
             f"{sha256(canonical.encode('latin-1')).hexdigest()}"
         )
         expected = hmac.digest(self._key(claim, credentials.secret), to_sign.encode("utf-8"), "sha256")
-        if not hmac.compare_digest(expected.hex(), claim.signature):
+        # As bytes: of strings it takes ASCII only, and a query may carry any.
+        if not hmac.compare_digest(expected.hex().encode(), claim.signature.encode()):
             raise mismatch(claim.service)
         if credentials.expires is not None and credentials.expires <= now:
             raise expired(claim.service)

@@ -159,7 +159,7 @@ def _statement(value: JsonValue) -> Statement:
     if unknown := sorted(value.keys() - _STATEMENT):
         raise PolicyError(f"the simulator does not evaluate {unknown[0]} in a statement")
     effect = value.get("Effect")
-    if effect not in {"Allow", "Deny"}:
+    if effect not in ("Allow", "Deny"):
         raise PolicyError("the Effect of a statement is Allow or Deny")
     actions, not_actions = _either(value, "Action", "NotAction")
     if actions is None:

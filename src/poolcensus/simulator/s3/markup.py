@@ -39,7 +39,8 @@ def read(body: bytes, root: str) -> list[tuple[str, dict[str, str]]]:
     try:
         # A document type is what could make a small document a large one.
         found = None if b"<!" in body else ET.fromstring(body)  # noqa: S314 - it has no document type
-    except ET.ParseError:
+    except (ET.ParseError, LookupError, ValueError):
+        # The last two are of encodings that expat does not read.
         found = None
     if found is None or _local(found) != root:
         raise S3Error("MalformedXML")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
-from xml.sax.saxutils import escape
 
 from poolcensus.simulator import unauthorized
 from poolcensus.simulator.http import Request, Response
 from poolcensus.simulator.policies import Policy
 from poolcensus.simulator.refusal import RefusalError
+from poolcensus.simulator.xml_text import xml_text
 
 if TYPE_CHECKING:
     from poolcensus.simulator.world import World
@@ -54,7 +54,7 @@ class Ec2:
         text = (
             '<?xml version="1.0" encoding="UTF-8"?>\n'
             '<DescribeRegionsResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/">'
-            f"<requestId>{escape(request.request_id)}</requestId><regionInfo>{items}</regionInfo>"
+            f"<requestId>{xml_text(request.request_id)}</requestId><regionInfo>{items}</regionInfo>"
             "</DescribeRegionsResponse>"
         )
         return Response(200, text.encode(), _HEADERS)

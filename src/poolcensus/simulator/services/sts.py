@@ -6,7 +6,6 @@ import base64
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING
-from xml.sax.saxutils import escape
 
 from poolcensus.simulator import unauthorized
 from poolcensus.simulator.access import Principal
@@ -14,6 +13,7 @@ from poolcensus.simulator.http import Identity, Request, Response
 from poolcensus.simulator.refusal import RefusalError
 from poolcensus.simulator.services.assume_role import MAX_POLICY, AssumeRole, read_assume_role
 from poolcensus.simulator.way import session_arn
+from poolcensus.simulator.xml_text import xml_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,17 +84,17 @@ class Sts:
             transitive=transitive,
         )
         expiration = datetime.fromtimestamp(expires, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        user_id = f"{role_id}:{escape(asked.session_name)}"
+        user_id = f"{role_id}:{xml_text(asked.session_name)}"
         result = (
             f"    <AssumedRoleUser>\n      <AssumedRoleId>{user_id}</AssumedRoleId>\n"
-            f"      <Arn>{escape(principal.arn)}</Arn>\n    </AssumedRoleUser>\n"
+            f"      <Arn>{xml_text(principal.arn)}</Arn>\n    </AssumedRoleUser>\n"
             f"    <Credentials>\n      <AccessKeyId>{issued.identity.access_key_id}</AccessKeyId>\n"
             f"      <SecretAccessKey>{issued.secret}</SecretAccessKey>\n"
             f"      <SessionToken>{issued.token}</SessionToken>\n"
             f"      <Expiration>{expiration}</Expiration>\n    </Credentials>\n"
         )
         if principal.source_identity is not None:
-            result += f"    <SourceIdentity>{escape(principal.source_identity)}</SourceIdentity>\n"
+            result += f"    <SourceIdentity>{xml_text(principal.source_identity)}</SourceIdentity>\n"
         if wanted.policy_text is not None:
             size = max(1, len(wanted.policy_text) * 100 // MAX_POLICY)
             result += f"    <PackedPolicySize>{size}</PackedPolicySize>\n"
@@ -133,7 +133,7 @@ class Sts:
 
 def _caller_identity(identity: Identity, request_id: str) -> Response:
     result = (
-        f"    <Arn>{escape(identity.arn)}</Arn>\n    <UserId>{escape(identity.user_id)}</UserId>\n"
+        f"    <Arn>{xml_text(identity.arn)}</Arn>\n    <UserId>{xml_text(identity.user_id)}</UserId>\n"
         f"    <Account>{identity.account_id}</Account>\n"
     )
     return _reply("GetCallerIdentity", result, request_id)

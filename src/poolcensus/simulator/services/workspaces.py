@@ -140,9 +140,15 @@ def read_query(body: bytes) -> dict[str, JsonValue]:
 
 
 def scope_of(account: str, region: str, query: dict[str, JsonValue]) -> str:
-    """Return what a page token of the query is bound to."""
+    """Return what a page token of the query is bound to.
+
+    Raises RefusalError: the query is nested deeper than orjson writes, which is less than it reads.
+    """
     if "PoolIds" in query or "Filters" in query:
-        asked = orjson.dumps([query.get("PoolIds"), query.get("Filters")]).decode()
+        try:
+            asked = orjson.dumps([query.get("PoolIds"), query.get("Filters")]).decode()
+        except orjson.JSONEncodeError:
+            raise RefusalError(400, "SerializationException", "The request is nested too deeply.") from None
         return f"{account}/{region}/{asked}"
     return f"{account}/{region}"
 
@@ -194,9 +200,11 @@ def _filters(query: dict[str, JsonValue]) -> list[Test] | None:
 def _filter(value: JsonValue) -> Test:
     if not isinstance(value, dict):
         raise _invalid("A filter must have a Name, an Operator and Values.")
-    if value.get("Name") != "PoolName":
+    name, operator = value.get("Name"), value.get("Operator")
+    if not isinstance(name, str | None) or not isinstance(operator, str | None):
+        raise RefusalError(400, "SerializationException", "STRING_VALUE expected.")
+    if name != "PoolName":
         raise _invalid("The Name of a filter must be PoolName.")
-    operator = value.get("Operator")
     if operator not in _OPERATORS:
         raise _invalid(f"The Operator of a filter must be one of {', '.join(sorted(_OPERATORS))}.")
     given = value.get("Values")
