@@ -54,10 +54,7 @@ def test_it_ends_with_whoever_holds_its_standard_input() -> None:
         ["--fault", "denied,policy=acl"],
         ["--fault", "reset,until=0"],
         ["--latency", "gauss:1"],
-        ["--suspended", "2"],
-        ["--not-entitled", "2"],
         ["--unsupported-regions", "sa-east-1", "--neutral-regions", "eu-west-1,sa-east-1"],
-        ["--rate", "0"],
     ],
 )
 def test_what_no_simulator_can_be_is_wrong_usage(
@@ -65,6 +62,48 @@ def test_what_no_simulator_can_be_is_wrong_usage(
 ) -> None:
     assert main(["simulate", *arguments]) == 2
     assert capsys.readouterr().err.startswith("poolcensus: ")
+
+
+@pytest.mark.parametrize(
+    ("option", "values"),
+    [
+        ("--port", "-1 65536"),
+        ("--latency", "-5 nan inf exponential:nan uniform:0-inf 1e30"),
+        ("--slow-fraction", "-0.1 1.1 nan"),
+        ("--slow-factor", "0 -2 nan inf 1e30"),
+        ("--clock-offset", "nan inf -inf 1e30"),
+        ("--session-seconds", "-1 nan inf 1e30"),
+        ("--role-max-session", "3599 43201"),
+        ("--signature-window", "-1 nan inf 1e30"),
+        ("--rate", "0 -1 nan inf 1e30"),
+        ("--region-rate", "0 nan"),
+        ("--sts-rate", "0 nan"),
+        ("--burst", "0.5 -1 nan inf 1e30"),
+        ("--mean-pools", "-1 nan inf 1e30"),
+        ("--pools-per-target", "-1 1048577"),
+        ("--cache-bytes", f"-1 {10**30}"),
+        ("--organizations-concurrency", "0 -1"),
+        ("--accounts", f"0 {10**30}"),
+        ("--ous", "-1 2001"),
+        ("--page-size", "0 26"),
+        ("--suspended", "2 -0.5 nan"),
+        ("--not-entitled", "2"),
+        (
+            "--fault",
+            "drip,seconds=-1 drip,seconds=nan drip,seconds=inf huge,size=-1 huge,size=99999999999999",
+        ),
+        ("--fault", "throttle,retry_after=-1 reset,after=nan reset,until=nan reset,page=0 throttle:nan"),
+    ],
+)
+def test_a_number_out_of_its_bounds_is_wrong_usage_and_names_its_option(
+    option: str, values: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for value in values.split():
+        assert main(["simulate", f"{option}={value}"]) == 2
+        first, hint, *more = capsys.readouterr().err.splitlines()
+        assert first.startswith(f"poolcensus: {option}")
+        assert hint == "poolcensus: see 'poolcensus simulate --help'"
+        assert not more
 
 
 def test_who_never_had_pools_and_where_there_are_none_are_options() -> None:

@@ -50,8 +50,8 @@ FORMS = {
         "GetCallerIdentity": [],
         "AssumeRole": [
             "RoleArn", "RoleSessionName", "DurationSeconds", "ExternalId", "Policy",
-            "PolicyArns.member.1.arn", "SerialNumber", "SourceIdentity", "Tags.member.1.Key", "Tags.member.1.Value",
-            "TokenCode", "TransitiveTagKeys.member.1",
+            "PolicyArns.member.1.arn", "SerialNumber", "SourceIdentity", "Tags.member.1.Key",
+            "Tags.member.1.Value", "TokenCode", "TransitiveTagKeys.member.1",
         ],
     },
     "ec2": {"DescribeRegions": ["AllRegions", "DryRun", "Filter.1.Name", "Filter.1.Value.1", "RegionName.1"]},

@@ -26,6 +26,7 @@ from poolcensus.simulator import (
     read_document,
     serve,
 )
+from poolcensus.simulator.bounds import OutOfBoundsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -197,9 +198,12 @@ def command(
             world=WorldConfig(policies=_policies(given), **_filled(WorldConfig, given)),
             latency=_latency(latency, slow_fraction, slow_factor),
             limits=Limits(**_filled(Limits, given)),
-            faults=tuple(Fault.parse(rule) for rule in faults),
+            faults=tuple(_fault(rule) for rule in faults),
             **_filled(SimulatorConfig, given),
         )
+    except OutOfBoundsError as error:
+        option = f"--{error.field.replace('_', '-')}"
+        raise click.UsageError(f"{option} {error.requirement}") from None
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     if until_eof:
@@ -211,10 +215,19 @@ def command(
 def _latency(text: str, slow_fraction: float, slow_factor: float) -> Latency:
     try:
         return Latency.parse(text, slow_fraction=slow_fraction, slow_factor=slow_factor)
-    except ValueError:
+    except ValueError as error:
+        if isinstance(error, OutOfBoundsError) and error.field.startswith("slow_"):
+            raise
         shown = ascii(text)[1:-1]
         message = f'--latency: "{shown}" is not valid; use 50, exponential:50, uniform:20-200 or none.'
         raise ValueError(message) from None
+
+
+def _fault(rule: str) -> Fault:
+    try:
+        return Fault.parse(rule)
+    except ValueError as error:
+        raise ValueError(f"--fault: {error}") from None
 
 
 def _stop_at_eof() -> None:

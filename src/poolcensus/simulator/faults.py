@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
@@ -11,12 +10,18 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from poolcensus.simulator.bounds import MANY, Bounds, OutOfBoundsError, check_bounds
 from poolcensus.simulator.policies import Policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from poolcensus.simulator.call import Call
+
+# No simulator is served for longer than MANY seconds, and no client reads a terabyte.
+_SECONDS = Bounds(0, MANY)
+_MILLISECONDS = Bounds(0, MANY)
+_BYTES = Bounds(0, 1 << 40)
 
 
 class FaultKind(StrEnum):
@@ -77,20 +82,32 @@ class Fault:
     """
 
     kind: FaultKind
-    probability: float = field(default=1.0, metadata={"help": "chance that a matching call is hit"})
-    first: int | None = field(default=None, metadata={"help": "hit the first so many matching calls"})
-    every: int | None = field(default=None, metadata={"help": "hit one in so many matching calls"})
+    probability: float = field(
+        default=1.0, metadata={"bounds": Bounds(0, 1), "help": "chance that a matching call is hit"}
+    )
+    first: int | None = field(
+        default=None, metadata={"bounds": Bounds(0, MANY), "help": "hit the first so many matching calls"}
+    )
+    every: int | None = field(
+        default=None, metadata={"bounds": Bounds(1, MANY), "help": "hit one in so many matching calls"}
+    )
     per: str = field(default="target", metadata={"help": "target, account, credentials or all"})
     service: str = field(default="workspaces", metadata={"help": "signing name of the service, or *"})
     operation: str | None = field(default=None, metadata={"help": "operation"})
     account: str | None = field(default=None, metadata={"help": "account id"})
     role_account: str | None = field(default=None, metadata={"help": "account id of the role to assume"})
     region: str | None = field(default=None, metadata={"help": "region"})
-    page: int | None = field(default=None, metadata={"help": "number of the page, from 1"})
-    seconds: float = field(default=10.0, metadata={"help": "drip: time between two bytes"})
-    size: int = field(default=64 << 20, metadata={"help": "huge: bytes of the body"})
+    page: int | None = field(
+        default=None, metadata={"bounds": Bounds(1, MANY), "help": "number of the page, from 1"}
+    )
+    seconds: float = field(
+        default=10.0, metadata={"bounds": _SECONDS, "help": "drip: time between two bytes"}
+    )
+    size: int = field(default=64 << 20, metadata={"bounds": _BYTES, "help": "huge: bytes of the body"})
     location: str = field(default="http://127.0.0.1:9/", metadata={"help": "redirect: where to"})
-    retry_after: int | None = field(default=None, metadata={"help": "throttles: a Retry-After header"})
+    retry_after: int | None = field(
+        default=None, metadata={"bounds": _SECONDS, "help": "throttles: a Retry-After header"}
+    )
     policy: Policy = field(
         default=Policy.IDENTITY, metadata={"help": f"denied: by which policy; {', '.join(Policy)}"}
     )
@@ -99,13 +116,19 @@ class Fault:
         metadata={"help": "denied: explicit or implicit; by default explicit for scp and rcp only"},
     )
     latency: float | None = field(
-        default=None, metadata={"help": "milliseconds that a call takes which is hit"}
+        default=None,
+        metadata={"bounds": _MILLISECONDS, "help": "milliseconds that a call takes which is hit"},
     )
     after: float = field(
-        default=0.0, metadata={"help": "seconds from the first call that it is about, without a hit"}
+        default=0.0,
+        metadata={"bounds": _SECONDS, "help": "seconds from the first call that it is about, without a hit"},
     )
     until: float | None = field(
-        default=None, metadata={"help": "seconds from the first call that it is about to the end of the hits"}
+        default=None,
+        metadata={
+            "bounds": _SECONDS,
+            "help": "seconds from the first call that it is about to the end of the hits",
+        },
     )
 
     def __post_init__(self) -> None:
@@ -113,16 +136,14 @@ class Fault:
 
         Raises ValueError: a value is out of range.
         """
-        if not 0 <= self.probability <= 1:
-            raise ValueError(f"fault {self.kind}: the probability must be between 0 and 1")
+        try:
+            check_bounds(self)
+        except OutOfBoundsError as error:
+            raise ValueError(f"fault {self.kind}: {error}") from None
         if self.per not in {"target", "account", "credentials", "all"}:
             raise ValueError(f"fault {self.kind}: per must be target, account, credentials or all")
-        if (self.first is not None and self.first < 0) or (self.every is not None and self.every < 1):
-            raise ValueError(f"fault {self.kind}: first and every are counts")
-        if self.latency is not None and not 0 <= self.latency < math.inf:
-            raise ValueError(f"fault {self.kind}: the latency must be 0 milliseconds or more")
-        if not 0 <= self.after < (math.inf if self.until is None else self.until):
-            raise ValueError(f"fault {self.kind}: after must be 0 or more, and until later than that")
+        if self.until is not None and self.until <= self.after:
+            raise ValueError(f"fault {self.kind}: until must be later than after")
         if self.kind is FaultKind.DENIED:
             self._check_denial()
 

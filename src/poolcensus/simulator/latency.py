@@ -6,16 +6,30 @@ import random
 from dataclasses import dataclass, field
 from hashlib import sha256
 
+from poolcensus.simulator.bounds import Bounds, check_bounds
+
+# A day, which no client waits for.
+_MILLISECONDS = Bounds(0, 86_400_000)
+_FACTOR = Bounds(1, 10**6)
+
 
 @dataclass(frozen=True, slots=True)
 class Latency:
     """A distribution of the time a call takes, in milliseconds."""
 
     kind: str = field(default="none", metadata={"help": "none, fixed, exponential or uniform"})
-    low: float = field(default=0.0, metadata={"help": "the time, its mean, or its least value"})
-    high: float = field(default=0.0, metadata={"help": "the largest value of `uniform`"})
-    slow_fraction: float = field(default=0.0, metadata={"help": "fraction of the accounts that are slower"})
-    slow_factor: float = field(default=10.0, metadata={"help": "how many times slower they are"})
+    low: float = field(
+        default=0.0, metadata={"bounds": _MILLISECONDS, "help": "the time, its mean, or its least value"}
+    )
+    high: float = field(
+        default=0.0, metadata={"bounds": _MILLISECONDS, "help": "the largest value of `uniform`"}
+    )
+    slow_fraction: float = field(
+        default=0.0, metadata={"bounds": Bounds(0, 1), "help": "fraction of the accounts that are slower"}
+    )
+    slow_factor: float = field(
+        default=10.0, metadata={"bounds": _FACTOR, "help": "how many times slower they are"}
+    )
 
     def __post_init__(self) -> None:
         """Refuse what is no distribution.
@@ -24,8 +38,9 @@ class Latency:
         """
         if self.kind not in {"none", "fixed", "exponential", "uniform"}:
             raise ValueError(f"{self.kind!a} is not none, fixed, exponential or uniform")
-        if self.low < 0 or (self.kind == "uniform" and self.high < self.low):
-            raise ValueError("a time can't be negative, nor end before it begins")
+        check_bounds(self)
+        if self.kind == "uniform" and self.high < self.low:
+            raise ValueError("a time can't end before it begins")
 
     @classmethod
     def parse(cls, text: str, *, slow_fraction: float = 0.0, slow_factor: float = 10.0) -> Latency:
@@ -36,7 +51,7 @@ class Latency:
         kind, _, values = text.partition(":")
         if not values and kind != "none":
             kind, values = "fixed", kind
-        low, _, high = values.partition("-")
+        low, _, high = values.partition("-") if kind == "uniform" else (values, "", "")
         return cls(kind, float(low or 0), float(high or 0), slow_fraction, slow_factor)
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from poolcensus.simulator.bounds import MANY, Bounds, check_bounds
 from poolcensus.simulator.refusal import OTHERS, RefusalError, by_service
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from poolcensus.simulator.call import Call
+
+_RATE = Bounds(0, MANY, above=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,19 +23,31 @@ class Limits:
     `region_rate` is what all accounts together may make in a region, beside what each of them may.
     """
 
-    rate: float | None = field(default=None, metadata={"help": "WorkSpaces calls a second"})
+    rate: float | None = field(default=None, metadata={"bounds": _RATE, "help": "WorkSpaces calls a second"})
     slow_account: str | None = field(
         default=None, metadata={"help": "id of an account whose WorkSpaces rate is a tenth of the others'"}
     )
     region_rate: float | None = field(
-        default=None, metadata={"help": "WorkSpaces calls a second of all accounts of a region together"}
+        default=None,
+        metadata={"bounds": _RATE, "help": "WorkSpaces calls a second of all accounts of a region together"},
     )
-    burst: float = field(default=5.0, metadata={"help": "calls that any limited service takes at once"})
-    sts_rate: float | None = field(default=None, metadata={"help": "STS calls a second"})
-    organizations_rate: float | None = field(default=None, metadata={"help": "Organizations calls a second"})
-    account_rate: float | None = field(default=None, metadata={"help": "Account calls a second"})
+    burst: float = field(
+        default=5.0,
+        metadata={"bounds": Bounds(1, MANY), "help": "calls that any limited service takes at once"},
+    )
+    sts_rate: float | None = field(default=None, metadata={"bounds": _RATE, "help": "STS calls a second"})
+    organizations_rate: float | None = field(
+        default=None, metadata={"bounds": _RATE, "help": "Organizations calls a second"}
+    )
+    account_rate: float | None = field(
+        default=None, metadata={"bounds": _RATE, "help": "Account calls a second"}
+    )
     organizations_concurrency: int | None = field(
-        default=None, metadata={"help": "Organizations calls under way at once (it takes latency to see any)"}
+        default=None,
+        metadata={
+            "bounds": Bounds(1, MANY),
+            "help": "Organizations calls under way at once (it takes latency to see any)",
+        },
     )
 
     def __post_init__(self) -> None:
@@ -40,9 +55,7 @@ class Limits:
 
         Raises ValueError: a value is out of range.
         """
-        rates = (self.rate, self.region_rate, self.sts_rate, self.organizations_rate, self.account_rate)
-        if any(rate is not None and rate <= 0 for rate in rates) or self.burst < 1:
-            raise ValueError("a rate must be above 0, and the burst at least 1")
+        check_bounds(self)
 
 
 _THROTTLED = {

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from poolcensus.signals import ENDING
 from poolcensus.simulator.application import Service, SimulatorApplication
+from poolcensus.simulator.bounds import MANY, Bounds, check_bounds
 from poolcensus.simulator.connection import Connection
 from poolcensus.simulator.control import Control
 from poolcensus.simulator.credentials import CredentialStore
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
     from typing import Self
 
 _BACKLOG = 4096
+# Thirty years either way: every time that is made of it is one that datetime has.
+_CLOCK = Bounds(-MANY, MANY)
+# Further than any date that a signature can carry is from any other.
+_WINDOW = Bounds(0, 10**12)
 # What the loop is just accepting becomes a task, a transport and a protocol, which aborts it.
 _TURNS_TO_CLOSE = 4
 
@@ -47,15 +52,20 @@ class SimulatorConfig:
     limits: Limits = field(default_factory=Limits)
     faults: tuple[Fault, ...] = field(default=(), metadata={"help": "rules for calls that go wrong"})
     host: str = field(default="127.0.0.1", metadata={"help": "address to listen on"})
-    port: int = field(default=0, metadata={"help": "port to listen on; 0: any free one"})
+    port: int = field(
+        default=0, metadata={"bounds": Bounds(0, 65_535), "help": "port to listen on; 0: any free one"}
+    )
     clock_offset: float = field(
-        default=0.0, metadata={"help": "seconds that the simulated clock is ahead of this machine's"}
+        default=0.0,
+        metadata={"bounds": _CLOCK, "help": "seconds that the simulated clock is ahead of this machine's"},
     )
     signature_window: float = field(
-        default=300.0, metadata={"help": "seconds by which the date of a signature may be off"}
+        default=300.0,
+        metadata={"bounds": _WINDOW, "help": "seconds by which the date of a signature may be off"},
     )
     session_seconds: float | None = field(
-        default=None, metadata={"help": "how long every session lasts, whatever was asked for"}
+        default=None,
+        metadata={"bounds": Bounds(0, MANY), "help": "how long every session lasts, whatever was asked for"},
     )
     no_organization: bool = field(
         default=False, metadata={"help": "the caller's account is in no organization"}
@@ -65,6 +75,13 @@ class SimulatorConfig:
     )
     refuse_list_regions: bool = field(default=False, metadata={"help": "account:ListRegions is denied"})
     refuse_describe_regions: bool = field(default=False, metadata={"help": "ec2:DescribeRegions is denied"})
+
+    def __post_init__(self) -> None:
+        """Refuse what can't be served.
+
+        Raises ValueError: a number is out of its bounds.
+        """
+        check_bounds(self)
 
 
 class Simulator:

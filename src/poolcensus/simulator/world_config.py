@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from poolcensus.simulator.bounds import MANY, Bounds, check_bounds
 from poolcensus.simulator.policies import Policies
 from poolcensus.simulator.pools import MAX_PER_TARGET
 
@@ -18,6 +19,10 @@ _PARTITIONS = ("aws", "aws-us-gov", "aws-cn")
 # AWS's quota of organizational units is 2,000:
 # https://docs.aws.amazon.com/organizations/latest/userguide/orgs_reference_limits.html
 _MAX_UNITS = 2000
+_FRACTION = Bounds(0, 1)
+_POOLS = Bounds(0, MAX_PER_TARGET)
+# A terabyte, which is more than any machine that serves a simulator has.
+_BYTES = Bounds(0, 1 << 40)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +30,11 @@ class WorldConfig:
     """What the organization is like. The fractions are of the member accounts, and exact."""
 
     accounts: int = field(
-        default=100, metadata={"help": "accounts of the organization, the management account included"}
+        default=100,
+        metadata={
+            "bounds": Bounds(1, MANY - 1),
+            "help": "accounts of the organization, the management account included",
+        },
     )
     seed: int = field(default=7, metadata={"help": "what everything follows from"})
     partition: str = field(default="aws", metadata={"help": "aws, aws-us-gov or aws-cn, which has no Pools"})
@@ -43,44 +52,69 @@ class WorldConfig:
         },
     )
     mean_pools: float = field(
-        default=2.0, metadata={"help": "average number of pools of an account in a region"}
+        default=2.0, metadata={"bounds": _POOLS, "help": "average number of pools of an account in a region"}
     )
-    max_pools: int = field(default=200, metadata={"help": "the most pools of an account in a region"})
-    empty: float = field(default=0.6, metadata={"help": "fraction of accounts and regions that have no pool"})
+    max_pools: int = field(
+        default=200, metadata={"bounds": _POOLS, "help": "the most pools of an account in a region"}
+    )
+    empty: float = field(
+        default=0.6,
+        metadata={"bounds": _FRACTION, "help": "fraction of accounts and regions that have no pool"},
+    )
     pools_per_target: int | None = field(
-        default=None, metadata={"help": "pools of every account in every region, instead of the distribution"}
+        default=None,
+        metadata={
+            "bounds": _POOLS,
+            "help": "pools of every account in every region, instead of the distribution",
+        },
     )
     pool_counts: Mapping[tuple[str, str], int] = field(
         default_factory=dict, metadata={"help": "pools by (account id, region), before everything else"}
     )
     page_size: int = field(
-        default=25, metadata={"help": "the most pools on a page, whatever the request asks for"}
+        default=25,
+        metadata={"bounds": Bounds(1, 25), "help": "the most pools on a page, whatever the request asks for"},
     )
     extra_fields: bool = field(
         default=False, metadata={"help": "pools carry fields and enum values that no SDK knows"}
     )
-    suspended: float = field(default=0.0, metadata={"help": "fraction of the members that are suspended"})
-    scp_denied: float = field(
-        default=0.0, metadata={"help": "fraction of the members that a service control policy denies"}
+    suspended: float = field(
+        default=0.0, metadata={"bounds": _FRACTION, "help": "fraction of the members that are suspended"}
     )
-    no_role: float = field(default=0.0, metadata={"help": "fraction of the members without the role"})
+    scp_denied: float = field(
+        default=0.0,
+        metadata={
+            "bounds": _FRACTION,
+            "help": "fraction of the members that a service control policy denies",
+        },
+    )
+    no_role: float = field(
+        default=0.0, metadata={"bounds": _FRACTION, "help": "fraction of the members without the role"}
+    )
     access_denied: float = field(
-        default=0.0, metadata={"help": "fraction of the members whose role lacks the permission"}
+        default=0.0,
+        metadata={"bounds": _FRACTION, "help": "fraction of the members whose role lacks the permission"},
     )
     opt_in_disabled: float = field(
-        default=0.0, metadata={"help": "fraction of the members without any opt-in region"}
+        default=0.0,
+        metadata={"bounds": _FRACTION, "help": "fraction of the members without any opt-in region"},
     )
     not_entitled: float = field(
         default=0.0,
-        metadata={"help": "fraction of the members that never had WorkSpaces Pools"},
+        metadata={"bounds": _FRACTION, "help": "fraction of the members that never had WorkSpaces Pools"},
     )
     invited_without_role: float = field(
-        default=0.0, metadata={"help": "fraction of the members that were invited and lack the role"}
+        default=0.0,
+        metadata={"bounds": _FRACTION, "help": "fraction of the members that were invited and lack the role"},
     )
     role_name: str = field(default="PoolCensusReader", metadata={"help": "the role in every member account"})
     external_id: str | None = field(default=None, metadata={"help": "the external id that the role asks for"})
     role_max_session: int = field(
-        default=3600, metadata={"help": "the longest session of the role, in seconds (3600 to 43200)"}
+        default=3600,
+        metadata={
+            "bounds": Bounds(3600, 43_200),
+            "help": "the longest session of the role, in seconds (3600 to 43200)",
+        },
     )
     role_names: Mapping[str, str] = field(
         default_factory=dict, metadata={"help": "names of the role where it has another, by account id"}
@@ -106,7 +140,11 @@ class WorldConfig:
         default_factory=Policies, metadata={"help": "the policies that calls are evaluated against"}
     )
     ous: int = field(
-        default=0, metadata={"help": "organizational units, in a tree five deep; 0: six of them, two deep"}
+        default=0,
+        metadata={
+            "bounds": Bounds(0, _MAX_UNITS),
+            "help": "organizational units, in a tree five deep; 0: six of them, two deep",
+        },
     )
     paths: bool = field(default=True, metadata={"help": "the Paths of accounts, as older replies lack them"})
     states: str = field(
@@ -122,7 +160,9 @@ class WorldConfig:
     sts_off: tuple[str, ...] = field(
         default=(), metadata={"help": "regions whose STS is not activated for the caller's account"}
     )
-    cache_bytes: int = field(default=64 << 20, metadata={"help": "memory for encoded pages"})
+    cache_bytes: int = field(
+        default=64 << 20, metadata={"bounds": _BYTES, "help": "memory for encoded pages"}
+    )
 
     def __post_init__(self) -> None:
         """Refuse what no organization can be.
@@ -131,19 +171,13 @@ class WorldConfig:
         """
         if self.partition not in _PARTITIONS:
             raise ValueError(f"partition must be one of {', '.join(_PARTITIONS)}, not {self.partition!r}")
-        if not 1 <= self.accounts < 10**9:
-            raise ValueError("accounts must be at least 1")
+        check_bounds(self)
         if len(self.regions) > _MAX_REGIONS:
             raise ValueError(f"regions: at most {_MAX_REGIONS}")
-        if not 1 <= self.page_size <= 25:
-            raise ValueError("page_size must be between 1 and 25")
-        if any(not 0 <= each <= 1 for each in (*self.fractions, self.empty)):
-            raise ValueError("a fraction must be between 0 and 1")
         if sum(self.fractions) > 1:
             raise ValueError("the fractions of the members add up to more than 1")
-        counts = (self.max_pools, self.pools_per_target or 0, *self.pool_counts.values())
-        if any(not 0 <= each <= MAX_PER_TARGET for each in counts) or self.mean_pools < 0:
-            raise ValueError(f"the pools of an account in a region must be between 0 and {MAX_PER_TARGET}")
+        if any(not _POOLS.allow(each) for each in self.pool_counts.values()):
+            raise ValueError(f"the pools of an account in a region must be {_POOLS}")
         if both := sorted({*self.unsupported_regions} & {*self.neutral_regions}):
             raise ValueError(f"{both[0]} can't be both an unsupported and a neutral region")
         self._check_organization()
@@ -159,8 +193,6 @@ class WorldConfig:
                 raise ValueError(f"{arn!r} is not the ARN of a role in an account of the organization")
         if self.states not in {"State", "Status", "both"}:
             raise ValueError(f"states must be State, Status or both, not {self.states!r}")
-        if not 0 <= self.ous <= _MAX_UNITS:
-            raise ValueError(f"ous must be between 0 and {_MAX_UNITS}")
 
     @property
     def fractions(self) -> tuple[float, ...]:
