@@ -350,6 +350,38 @@ def test_describe_regions_says_the_same(start: Start) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("name", "pattern", "expected"),
+    [
+        ("region-name", "us-*", {"us-east-1", "us-east-2", "us-west-1", "us-west-2"}),
+        ("region-name", "us-east-?", {"us-east-1", "us-east-2"}),
+        # One character or none, unlike a shell's.
+        ("region-name", "us-east-1?", {"us-east-1"}),
+        ("region-name", "*-west-?2", {"us-west-2", "eu-west-2"}),
+        ("region-name", "US-EAST-1", set()),
+        ("region-name", r"us-east-\\?", set()),
+        ("region-name", r"us-\\*", set()),
+        ("region-name", r"us-east-\\1", set()),
+        ("endpoint", "ec2.us-east-*.amazonaws.com", {"us-east-1", "us-east-2"}),
+        ("opt-in-status", "opt-in-not-*", None),
+        ("region-name", "*?" * 60 + "!", set()),
+    ],
+)
+def test_the_values_of_a_filter_may_have_wildcards(
+    start: Start, name: str, pattern: str, expected: set[str] | None
+) -> None:
+    client = start(SimulatorConfig(world=WorldConfig(accounts=3))).client("ec2")
+    every = {each["RegionName"] for each in client.describe_regions(AllRegions=True)["Regions"]}
+    usual = {
+        each["RegionName"]
+        for each in client.describe_regions(AllRegions=True)["Regions"]
+        if each["OptInStatus"] == "opt-in-not-required"
+    }
+    found = client.describe_regions(AllRegions=True, Filters=[{"Name": name, "Values": ["none", pattern]}])
+    assert {each["RegionName"] for each in found["Regions"]} == (usual if expected is None else expected)
+    assert usual < every
+
+
 def test_the_status_of_regions_may_be_refused(start: Start) -> None:
     running = start(SimulatorConfig(refuse_list_regions=True, refuse_describe_regions=True))
     assert refused(running.client("account").list_regions) == ("AccessDeniedException", 403)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _HEADERS = (("Content-Type", "text/xml;charset=UTF-8"),)
 _FILTER_NAME = re.compile(r"Filter\.(\d+)\.Name")
 _FILTER_VALUE = re.compile(r"Filter\.(\d+)\.Value\.\d+")
+_TOKEN = re.compile(r"\\[*?\\]|.", re.DOTALL)
 _STATUS = {"ENABLED_BY_DEFAULT": "opt-in-not-required", "ENABLED": "opted-in"}
 _FILTERS = frozenset({"opt-in-status", "region-name", "endpoint"})
 
@@ -80,7 +81,7 @@ class Ec2:
                 continue
             if status == "not-opted-in" and not (everything or names):
                 continue
-            if all(facts[name] in values for name, values in filters):
+            if all(any(_like(each, facts[name]) for each in values) for name, values in filters):
                 chosen.append((region, facts["endpoint"], status))
         return chosen
 
@@ -100,3 +101,25 @@ def _read_filters(form: dict[str, str]) -> list[tuple[str, frozenset[str]]]:
                 values.add(value)
         filters.append((name, frozenset(values)))
     return filters
+
+
+def _like(pattern: str, text: str) -> bool:
+    """Whether a filter's value matches: `*` stands for any text, `?` for one character or none.
+
+    A backslash before either, or before another one, takes its meaning away:
+    https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Filtering.html
+
+    The positions that the pattern reaches are followed all at once, so that no pattern takes long.
+    """
+    reached = {0}
+    for token in _TOKEN.findall(pattern):
+        if not reached:
+            return False
+        match token:
+            case "*":
+                reached = set(range(min(reached), len(text) + 1))
+            case "?":
+                reached |= {position + 1 for position in reached if position < len(text)}
+            case _:
+                reached = {position + 1 for position in reached if text[position : position + 1] == token[-1]}
+    return len(text) in reached
