@@ -11,7 +11,7 @@ import pytest
 from poolcensus.simulator.access import Principal
 from poolcensus.simulator.http import Identity, Request, Response
 from poolcensus.simulator.refusal import RefusalError, render
-from poolcensus.simulator.s3 import S3
+from poolcensus.simulator.s3 import S3, checksums
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -153,6 +153,7 @@ def test_refusals(s3: Service, method: str, path: str, query: str, expected: tup
         ({"x-amz-checksum-crc32": "AAAAAA==", "x-amz-checksum-crc64nvme": "x"}, (400, "InvalidRequest")),
         ({"content-md5": base64.b64encode(md5(b"other").digest()).decode()}, (501, "NotImplemented")),
         ({"x-amz-decoded-content-length": "6"}, (400, "IncompleteBody")),
+        ({"x-amz-trailer": "x-amz-checksum-crc32"}, (400, "MalformedTrailerError")),
         ({"x-amz-expected-bucket-owner": "000000000002"}, (403, "AccessDenied")),
         ({"x-amz-expected-bucket-owner": "me"}, (400, "InvalidBucketOwnerAWSAccountID")),
         ({"if-none-match": '"x"'}, (501, "NotImplemented")),
@@ -420,8 +421,7 @@ def test_multipart_checksums(s3: Service, monkeypatch: pytest.MonkeyPatch, algor
     monkeypatch.setattr("poolcensus.simulator.s3.uploads.MIN_PART", 5001)
 
     def stated(body: bytes) -> str:
-        trailer = {"x-amz-trailer": f"x-amz-checksum-{algorithm.lower()}"}
-        return head(s3("PUT", "/bucket/other", body, trailer))[f"x-amz-checksum-{algorithm.lower()}"]
+        return checksums.of(algorithm.lower(), body).value
 
     bodies = (b"a" * 5001, b"end")
     upload = begin(s3, x_amz_checksum_algorithm=algorithm)

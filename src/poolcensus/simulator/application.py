@@ -106,12 +106,15 @@ class SimulatorApplication:
         if path.startswith("/_simulator/"):
             return self._control.handle(message.method, path)
         stats = self._stats
+        claim: Claim | None = None
+        unreadable: sigv4.UnreadableError | None = None
         try:
             claim = sigv4.read_claim(message.headers, query)
-        except RefusalError as refusal:
-            service = service_of(message.headers, message.body)
-            return self._noted(render(refusal, service, message.request_id))
-        service = claim.service if claim is not None else service_of(message.headers, message.body)
+        except sigv4.UnreadableError as error:
+            unreadable = error
+        service = (
+            claim.service if claim is not None else service_of(path, query, message.headers, message.body)
+        )
         if service == "s3":
             message.request_id_header = "x-amz-request-id"
         operation = operation_of(
@@ -122,6 +125,8 @@ class SimulatorApplication:
         latency: float | None = None
         answer: Answer
         try:
+            if unreadable is not None:
+                raise unauthenticated.unreadable(service, unreadable.message, presigned=unreadable.presigned)
             if claim is None:
                 raise unauthenticated.missing(service)
             request = self._authenticate(claim, message, path, query)
@@ -178,8 +183,9 @@ class SimulatorApplication:
         if service in _REGIONAL and (index is None or not self._world.enabled(index, claim.region)):
             raise unauthenticated.unknown_key(service)
         if service == "s3" and headers.get("x-amz-content-sha256", "").startswith(sigv4.STREAMING):
-            body, trailers = decode_chunks(body)
-            headers = {**headers, **trailers}
+            body, trailers = decode_chunks(body, self._verifier.chain(claim, credentials, headers))
+            announced = headers.get("x-amz-trailer", "").lower().split(",")
+            headers = {**{each: trailers[each] for each in announced if each in trailers}, **headers}
         return Request(
             message.method,
             path,

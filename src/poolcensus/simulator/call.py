@@ -7,6 +7,7 @@ from typing import NamedTuple
 from urllib.parse import unquote_plus
 
 _ACTION = re.compile(rb"(?:^|&)Action=(\w+)")
+_EC2_VERSION = re.compile(rb"(?:^|&)Version=2016-11-15(?:&|$)")
 _ROLE = re.compile(rb"(?:^|&)RoleArn=([^&]*)")
 _ROLE_ACCOUNT = re.compile(r"arn:[\w-]+:iam::(\d{12}):")
 ACCOUNT_PATHS = {"/listRegions": "ListRegions", "/getRegionOptStatus": "GetRegionOptStatus"}
@@ -55,9 +56,16 @@ def role_arn_of(service: str, body: bytes) -> str:
     return unquote_plus(found[1].decode("latin-1")) if found is not None else ""
 
 
-def service_of(headers: dict[str, str], body: bytes) -> str:
-    """Guess which service an unsigned request is meant for."""
+def service_of(path: str, query: str, headers: dict[str, str], body: bytes) -> str:
+    """Guess which service a request is meant for that has no signature, or none that can be read."""
     target = headers.get("x-amz-target", "")
     if target:
         return "organizations" if target.startswith("AWSOrganizations") else "workspaces"
-    return "sts" if _ACTION.search(body) else "s3"
+    if headers.get("content-type", "").startswith("application/x-amz-json"):
+        return "workspaces"
+    if path in ACCOUNT_PATHS:
+        return "account"
+    for form in (body, query.encode()):
+        if found := _ACTION.search(form):
+            return "ec2" if found[1] == b"DescribeRegions" or _EC2_VERSION.search(form) else "sts"
+    return "s3"

@@ -9,8 +9,16 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import parse_qsl, quote, unquote_plus
 
+from poolcensus.simulator.chunks import Chain
 from poolcensus.simulator.refusal import RefusalError
-from poolcensus.simulator.unauthenticated import expired, mismatch, skewed, unknown_key
+from poolcensus.simulator.unauthenticated import (
+    expired,
+    host_not_signed,
+    mismatch,
+    skewed,
+    undated,
+    unknown_key,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +28,9 @@ if TYPE_CHECKING:
 ALGORITHM = "AWS4-HMAC-SHA256"
 UNSIGNED = "UNSIGNED-PAYLOAD"
 STREAMING = "STREAMING-"
+_TRAILER = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
+_SIGNED_CHUNKS = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"
+_STREAMS = frozenset({_TRAILER, _SIGNED_CHUNKS, f"{_SIGNED_CHUNKS}-TRAILER"})
 _AUTHORIZATION = re.compile(
     r"AWS4-HMAC-SHA256\s+Credential=([^,\s]+)\s*,\s*SignedHeaders=([^,\s]+)\s*,\s*Signature=([0-9a-f]+)\s*$"
 )
@@ -27,7 +38,18 @@ _EXPIRES = re.compile("[0-9]{1,9}")
 _SPACES = re.compile(r" {2,}")
 _EMPTY_DIGEST = sha256(b"").hexdigest()
 _MAX_KEYS = 100_000
+# https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html
+_MAX_EXPIRES = 604_800
 _SCOPE_PARTS = 5
+
+
+class UnreadableError(Exception):
+    """A signature that is not of the form that it must have, in the header or in the query string."""
+
+    def __init__(self, message: str, *, presigned: bool) -> None:
+        super().__init__(message)
+        self.message = message
+        self.presigned = presigned
 
 
 class Claim(NamedTuple):
@@ -44,23 +66,28 @@ class Claim(NamedTuple):
     # Of a signature in the query string, which is a presigned one.
     expires: int | None
 
+    @property
+    def scope(self) -> str:
+        """What the signing key is good for."""
+        return f"{self.date}/{self.region}/{self.service}/aws4_request"
+
 
 def read_claim(headers: dict[str, str], query: str) -> Claim | None:
     """Return what the request says of its signature; None where it has none.
 
-    Raises RefusalError: the signature can't be read.
+    Raises:
+        UnreadableError: the signature can't be read.
     """
     authorization = headers.get("authorization")
     if authorization is not None:
         found = _AUTHORIZATION.match(authorization)
         if found is None:
-            raise RefusalError(
-                400,
-                "IncompleteSignatureException",
+            raise UnreadableError(
                 "Authorization header requires 'Credential', 'SignedHeaders' and 'Signature' parameters.",
+                presigned=False,
             )
         credential, signed_headers, signature = found.groups()
-        key, date, region, service = _scope(credential)
+        key, date, region, service = _scope(credential, presigned=False)
         return Claim(
             key,
             date,
@@ -75,10 +102,14 @@ def read_claim(headers: dict[str, str], query: str) -> Claim | None:
     if "X-Amz-Signature=" not in query:
         return None
     values = dict(parse_qsl(query, keep_blank_values=True))
-    key, date, region, service = _scope(values.get("X-Amz-Credential", ""))
+    if values.get("X-Amz-Algorithm") != ALGORITHM:
+        raise UnreadableError(f'X-Amz-Algorithm only supports "{ALGORITHM}"', presigned=True)
+    key, date, region, service = _scope(values.get("X-Amz-Credential", ""), presigned=True)
     expires = values.get("X-Amz-Expires", "900")
-    if values.get("X-Amz-Algorithm") != ALGORITHM or _EXPIRES.fullmatch(expires) is None:
-        raise RefusalError(400, "IncompleteSignatureException", "The query string is not signed in full.")
+    if _EXPIRES.fullmatch(expires) is None or int(expires) > _MAX_EXPIRES:
+        raise UnreadableError(
+            f"X-Amz-Expires must be a number of seconds, and at most {_MAX_EXPIRES}", presigned=True
+        )
     return Claim(
         key,
         date,
@@ -117,7 +148,7 @@ class Verifier:
         digest = self._payload_digest(claim, headers, body)
         canonical = _canonical_request(claim, method, path, query, headers=headers, digest=digest)
         to_sign = (
-            f"{ALGORITHM}\n{claim.timestamp}\n{claim.date}/{claim.region}/{claim.service}/aws4_request\n"
+            f"{ALGORITHM}\n{claim.timestamp}\n{claim.scope}\n"
             f"{sha256(canonical.encode('latin-1')).hexdigest()}"
         )
         expected = hmac.digest(self._key(claim, credentials.secret), to_sign.encode("utf-8"), "sha256")
@@ -127,6 +158,14 @@ class Verifier:
         if credentials.expires is not None and credentials.expires <= now:
             raise expired(claim.service)
         return credentials
+
+    def chain(self, claim: Claim, credentials: Credentials, headers: dict[str, str]) -> Chain | None:
+        """Return what the chunks of the body are signed with; None where they are not."""
+        if not headers["x-amz-content-sha256"].startswith(_SIGNED_CHUNKS):
+            return None
+        return Chain(
+            self._key(claim, credentials.secret), f"{claim.timestamp}\n{claim.scope}", claim.signature
+        )
 
     def _key(self, claim: Claim, secret: str) -> bytes:
         index = (claim.access_key_id, claim.date, claim.region, claim.service)
@@ -151,15 +190,11 @@ class Verifier:
             try:
                 signed_at = datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
             except ValueError:
-                raise RefusalError(
-                    400,
-                    "IncompleteSignatureException",
-                    f"Date must be in ISO-8601 'basic format'. Got '{stamp}'.",
-                ) from None
+                raise undated(claim.service, stamp, presigned=claim.expires is not None) from None
             if len(self._stamps) >= _MAX_KEYS:
                 self._stamps.clear()
             self._stamps[stamp] = signed_at
-        if claim.expires is not None and signed_at + claim.expires < now:
+        if claim.service == "s3" and claim.expires is not None and signed_at + claim.expires < now:
             raise RefusalError(403, "AccessDenied", "Request has expired")
         late = now - signed_at > (self._window if claim.expires is None else claim.expires)
         early = signed_at - now > self._window
@@ -177,8 +212,10 @@ class Verifier:
                 raise RefusalError(
                     400, "InvalidRequest", "Missing required header for this request: x-amz-content-sha256"
                 )
-            if stated == UNSIGNED or stated.startswith(STREAMING):
+            if stated == UNSIGNED or stated in _STREAMS:
                 return stated
+            if stated.startswith(STREAMING):
+                raise RefusalError(501, "NotImplemented", f"{stated} is not implemented")
             if stated != sha256(body).hexdigest():
                 raise RefusalError(
                     400,
@@ -189,13 +226,11 @@ class Verifier:
         return sha256(body).hexdigest() if body else _EMPTY_DIGEST
 
 
-def _scope(credential: str) -> tuple[str, str, str, str]:
+def _scope(credential: str, *, presigned: bool) -> tuple[str, str, str, str]:
     parts = credential.rsplit("/", _SCOPE_PARTS - 1)
     if len(parts) != _SCOPE_PARTS or parts[4] != "aws4_request":
-        raise RefusalError(
-            400,
-            "IncompleteSignatureException",
-            "Credential must have 5 '/'-delimited elements and end in aws4_request.",
+        raise UnreadableError(
+            "Credential must have 5 '/'-delimited elements and end in aws4_request.", presigned=presigned
         )
     return parts[0], parts[1], parts[2], parts[3]
 
@@ -203,8 +238,11 @@ def _scope(credential: str) -> tuple[str, str, str, str]:
 def _canonical_request(
     claim: Claim, method: str, path: str, query: str, *, headers: dict[str, str], digest: str
 ) -> str:
+    names = claim.signed_headers.split(";")
+    if "host" not in names:
+        raise host_not_signed(claim.service)
     try:
-        lines = "".join([f"{name}:{headers[name].strip()}\n" for name in claim.signed_headers.split(";")])
+        lines = "".join([f"{name}:{headers[name].strip()}\n" for name in names])
     except KeyError:
         raise mismatch(claim.service) from None
     if "  " in lines:

@@ -35,6 +35,15 @@ _MISSING = {
     "account": (403, "MissingAuthenticationTokenException", "Missing Authentication Token"),
     OTHERS: (400, "MissingAuthenticationTokenException", "Missing Authentication Token"),
 }
+# https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html
+_UNREADABLE = {
+    "ec2": (400, "IncompleteSignature"),
+    "sts": (400, "IncompleteSignature"),
+    "s3": (400, "AuthorizationHeaderMalformed"),
+    "account": (403, "IncompleteSignatureException"),
+    OTHERS: (400, "IncompleteSignatureException"),
+}
+_HOST = "'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization."
 _NOT_THE_KEYS = {
     "ec2": _NOT_VALIDATED,
     "sts": (403, "SignatureDoesNotMatch", _MISMATCH),
@@ -57,6 +66,34 @@ def expired(service: str) -> RefusalError:
 def missing(service: str) -> RefusalError:
     """Return the refusal of a request without a signature."""
     return by_service(_MISSING, service)
+
+
+def unreadable(service: str, message: str, *, presigned: bool) -> RefusalError:
+    """Return the refusal of a signature that is not of the form that it must have."""
+    if service == "s3" and presigned:
+        return RefusalError(400, "AuthorizationQueryParametersError", message)
+    status, code = _UNREADABLE.get(service, _UNREADABLE[OTHERS])
+    return RefusalError(status, code, message)
+
+
+def undated(service: str, stamp: str, *, presigned: bool) -> RefusalError:
+    """Return the refusal of a signature whose date is none."""
+    if service != "s3":
+        message = f"Date must be in ISO-8601 'basic format'. Got '{stamp}'."
+        return unreadable(service, message, presigned=presigned)
+    if presigned:
+        message = "X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\""
+        return unreadable(service, message, presigned=True)
+    return RefusalError(403, "AccessDenied", "AWS authentication requires a valid Date or x-amz-date header")
+
+
+def host_not_signed(service: str) -> RefusalError:
+    """Return the refusal of a signature that would be as good for another host."""
+    if service == "s3":
+        message = "There were headers present in the request which were not signed"
+        return RefusalError(403, "AccessDenied", message, {"HeadersNotSigned": "host"})
+    status, code, _ = _NOT_THE_KEYS.get(service, _NOT_THE_KEYS[OTHERS])
+    return RefusalError(status, code, _HOST)
 
 
 def mismatch(service: str) -> RefusalError:

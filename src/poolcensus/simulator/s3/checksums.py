@@ -96,20 +96,22 @@ def of_parts(algorithm: str, body: bytes, parts: Iterable[Checksum]) -> Checksum
 def verify_body(headers: Mapping[str, str], body: bytes) -> Checksum | None:
     """Check the body against the checksum header, and return the checksum.
 
-    A checksum announced as a trailer that did not arrive is computed, so that the reply states it.
-
     Raises:
         S3Error: the body is not what the client says it sent.
     """
     length = headers.get("x-amz-decoded-content-length")
     if length is not None and length != str(len(body)):
         raise S3Error("IncompleteBody")
+    # What came as a trailer is among the headers.
+    if any(
+        name.strip() not in headers for name in headers.get("x-amz-trailer", "").lower().split(",") if name
+    ):
+        raise S3Error("MalformedTrailerError")
     found = sorted(HEADERS & headers.keys())
     if len(found) > 1:
         raise S3Error("InvalidRequest", "Expecting a single x-amz-checksum- header.")
     if not found:
-        trailer = headers.get("x-amz-trailer", "").strip().lower()
-        return of(trailer.removeprefix(PREFIX), body) if trailer in HEADERS else None
+        return None
     checksum = of(found[0].removeprefix(PREFIX), body)
     if checksum.value != headers[found[0]]:
         raise S3Error("BadDigest")
