@@ -167,6 +167,52 @@ def test_organizations_says_that_another_request_is_in_progress(start: Start) ->
     }
 
 
+@pytest.mark.parametrize(
+    ("operation", "arguments", "reason"),
+    [
+        ("list_accounts", {"MaxResults": 0}, "MIN_VALUE_EXCEEDED"),
+        ("list_accounts", {"MaxResults": -1}, "MIN_VALUE_EXCEEDED"),
+        ("list_accounts", {"MaxResults": 21}, "MAX_VALUE_EXCEEDED"),
+        ("list_accounts", {"NextToken": "made up"}, "INVALID_NEXT_TOKEN"),
+        ("list_children", {"ParentId": "r-ab12", "ChildType": "USER"}, "INVALID_ENUM"),
+        ("list_children", {"ParentId": "r-ab12"}, "INPUT_REQUIRED"),
+        ("list_children", {"ChildType": "ACCOUNT"}, "INPUT_REQUIRED"),
+        ("list_accounts_for_parent", {}, "INPUT_REQUIRED"),
+        ("list_accounts_for_parent", {"ParentId": ""}, "INPUT_REQUIRED"),
+        ("list_accounts_for_parent", {"ParentId": "000000000002"}, "INVALID_PATTERN"),
+        ("list_organizational_units_for_parent", {"ParentId": "r-ab12/"}, "INVALID_PATTERN"),
+        ("list_parents", {"ChildId": "r-ab12"}, "INVALID_PATTERN"),
+        ("describe_account", {}, "INPUT_REQUIRED"),
+        ("describe_account", {"AccountId": "2"}, "INVALID_PATTERN"),
+        ("describe_account", {"AccountId": "٠٠٠٠٠٠٠٠٠٠٠٢"}, "INVALID_PATTERN"),
+        ("describe_organizational_unit", {"OrganizationalUnitId": "ou-ab12"}, "INVALID_PATTERN"),
+        ("list_tags_for_resource", {"ResourceId": ""}, "INPUT_REQUIRED"),
+        ("list_tags_for_resource", {"ResourceId": "acct-2"}, "INVALID_PATTERN"),
+    ],
+)
+def test_input_that_is_invalid_says_why(
+    start: Start, operation: str, arguments: dict[str, Any], reason: str
+) -> None:
+    client = start(SimulatorConfig(world=WorldConfig(accounts=3))).client(
+        "organizations", parameter_validation=False
+    )
+    with pytest.raises(ClientError) as error:
+        getattr(client, operation)(**arguments)
+    found: Any = error.value.response
+    assert (found["Error"]["Code"], found["Reason"]) == ("InvalidInputException", reason)
+
+
+def test_a_well_formed_id_of_nothing_is_not_found(start: Start) -> None:
+    client = start(SimulatorConfig(world=WorldConfig(accounts=3))).client("organizations")
+    unit = "ou-ab12-00000000"
+    assert code(client.list_parents, ChildId=unit) == "ChildNotFoundException"
+    assert code(client.list_tags_for_resource, ResourceId="p-examplepolicy") == "TargetNotFoundException"
+    assert (
+        code(client.describe_organizational_unit, OrganizationalUnitId=unit)
+        == "OrganizationalUnitNotFoundException"
+    )
+
+
 def test_china_has_no_pools(start: Start) -> None:
     running = start(SimulatorConfig(world=WorldConfig(accounts=3, partition="aws-cn")))
     world = running.simulator.world

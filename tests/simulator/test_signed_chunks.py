@@ -35,7 +35,9 @@ class Streaming(S3SigV4Auth):  # type: ignore[misc]
 @pytest.fixture(scope="module")
 def running(open_simulator: Callable[..., AbstractContextManager[Running]]) -> Iterator[Running]:
     with open_simulator() as running:
-        running.client("s3").create_bucket(Bucket="some-bucket")
+        client = running.client("s3")
+        client.create_bucket(Bucket="some-bucket")
+        client.close()
         yield running
 
 

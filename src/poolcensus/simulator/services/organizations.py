@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import orjson
@@ -20,6 +21,19 @@ if TYPE_CHECKING:
 PREFIX = "AWSOrganizationsV20161128."
 _HEADERS = (("Content-Type", JSON_TYPE),)
 _MAX_RESULTS = 20
+# https://docs.aws.amazon.com/organizations/latest/APIReference/API_Operations.html
+_ACCOUNT = r"\d{12}"
+_UNIT = "ou-[0-9a-z]{4,32}-[a-z0-9]{8,32}"
+_ROOT = "r-[0-9a-z]{4,32}"
+_PATTERNS = {
+    "AccountId": re.compile(_ACCOUNT, re.ASCII),
+    "OrganizationalUnitId": re.compile(_UNIT),
+    "ParentId": re.compile(f"{_ROOT}|{_UNIT}"),
+    "ChildId": re.compile(f"{_ACCOUNT}|{_UNIT}", re.ASCII),
+    "ResourceId": re.compile(
+        f"{_ROOT}|{_ACCOUNT}|{_UNIT}|p-[0-9a-zA-Z_]{{8,128}}|rp-[0-9a-zA-Z_]{{4,128}}", re.ASCII
+    ),
+}
 
 
 class Organizations:
@@ -103,13 +117,13 @@ class Organizations:
         )
 
     def _list_children(self, query: JsonObject) -> JsonObject:
-        parent, kind = self._parent(query), query.get("ChildType")
+        kind, parent = _required(query, "ChildType"), self._parent(query)
         if kind == "ACCOUNT":
             children = [account_id(index) for index in self._directory.accounts_of(parent)]
         elif kind == "ORGANIZATIONAL_UNIT":
             children = self._directory.units_of(parent)
         else:
-            raise _invalid("ChildType must be ACCOUNT or ORGANIZATIONAL_UNIT.")
+            raise _invalid("INVALID_ENUM", "ChildType must be ACCOUNT or ORGANIZATIONAL_UNIT.")
         return self._page(
             query,
             "Children",
@@ -119,16 +133,15 @@ class Organizations:
         )
 
     def _list_parents(self, query: JsonObject) -> JsonObject:
-        child = query.get("ChildId")
-        parent = self._directory.parent_of(child) if isinstance(child, str) else None
+        child = _id(query, "ChildId")
+        parent = self._directory.parent_of(child)
         if parent is None:
             raise RefusalError(400, "ChildNotFoundException", "You specified a child that doesn't exist.")
         kind = "ROOT" if parent == self._directory.root_id else "ORGANIZATIONAL_UNIT"
         return self._page(query, "Parents", f"parents/{child}", (0,), lambda _: {"Id": parent, "Type": kind})
 
     def _describe_account(self, query: JsonObject) -> JsonObject:
-        account = query.get("AccountId")
-        index = self._world.index(account) if isinstance(account, str) else None
+        index = self._world.index(_id(query, "AccountId"))
         if index is None:
             raise RefusalError(
                 400, "AccountNotFoundException", "You specified an account that doesn't exist."
@@ -136,8 +149,8 @@ class Organizations:
         return {"Account": self._directory.account(index)}
 
     def _describe_unit(self, query: JsonObject) -> JsonObject:
-        unit = query.get("OrganizationalUnitId")
-        if not isinstance(unit, str) or not self._directory.is_unit(unit):
+        unit = _id(query, "OrganizationalUnitId")
+        if not self._directory.is_unit(unit):
             raise RefusalError(
                 400,
                 "OrganizationalUnitNotFoundException",
@@ -146,8 +159,8 @@ class Organizations:
         return {"OrganizationalUnit": self._directory.unit(unit)}
 
     def _list_tags(self, query: JsonObject) -> JsonObject:
-        resource = query.get("ResourceId")
-        tags = self._directory.tags_of(resource) if isinstance(resource, str) else None
+        resource = _id(query, "ResourceId")
+        tags = self._directory.tags_of(resource)
         if tags is None:
             raise RefusalError(
                 400, "TargetNotFoundException", "We can't find a resource with the id that you specified."
@@ -162,10 +175,8 @@ class Organizations:
         )
 
     def _parent(self, query: JsonObject) -> str:
-        parent = query.get("ParentId")
-        if not isinstance(parent, str) or not (
-            parent == self._directory.root_id or self._directory.is_unit(parent)
-        ):
+        parent = _id(query, "ParentId")
+        if parent != self._directory.root_id and not self._directory.is_unit(parent):
             raise RefusalError(400, "ParentNotFoundException", "You specified a parent that doesn't exist.")
         return parent
 
@@ -178,11 +189,14 @@ class Organizations:
         show: Callable[[int], JsonValue],
     ) -> JsonObject:
         size = query.get("MaxResults", _MAX_RESULTS)
-        if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= _MAX_RESULTS:
-            raise _invalid(f"MaxResults must be between 1 and {_MAX_RESULTS}.")
+        if not isinstance(size, int) or isinstance(size, bool):
+            raise RefusalError(400, "SerializationException", "NUMBER_VALUE expected.")
+        if not 1 <= size <= _MAX_RESULTS:
+            reason = "MIN_VALUE_EXCEEDED" if size < 1 else "MAX_VALUE_EXCEEDED"
+            raise _invalid(reason, f"MaxResults must be between 1 and {_MAX_RESULTS}.")
         position = self._mint.position(query.get("NextToken"), scope)
         if position is None:
-            raise _invalid("You provided a NextToken that is not valid.", "INVALID_NEXT_TOKEN")
+            raise _invalid("INVALID_NEXT_TOKEN", "You provided a NextToken that is not valid.")
         if self._empty_pages and position.turn == 0:
             following = Position(position.offset, position.page + 1, 1)
             return {name: [], "NextToken": self._mint.make(following, scope)}
@@ -193,5 +207,29 @@ class Organizations:
         return reply
 
 
-def _invalid(message: str, reason: str = "INVALID_PATTERN") -> RefusalError:
+def _required(query: JsonObject, name: str) -> str:
+    """Return a text that a request must have.
+
+    Raises RefusalError: it is missing, or no text.
+    """
+    value = query.get(name)
+    if value is None or value == "":
+        raise _invalid("INPUT_REQUIRED", f"You must provide {name}.")
+    if not isinstance(value, str):
+        raise RefusalError(400, "SerializationException", "STRING_VALUE expected.")
+    return value
+
+
+def _id(query: JsonObject, name: str) -> str:
+    """Return an id that a request must have.
+
+    Raises RefusalError: it is missing, or not of the form that its kind has.
+    """
+    value = _required(query, name)
+    if _PATTERNS[name].fullmatch(value) is None:
+        raise _invalid("INVALID_PATTERN", f"{name} doesn't match the required pattern.")
+    return value
+
+
+def _invalid(reason: str, message: str) -> RefusalError:
     return RefusalError(400, "InvalidInputException", message, {"Reason": reason})
