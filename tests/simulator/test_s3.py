@@ -114,9 +114,16 @@ def test_object_comes_back_as_it_was_put(s3: Service) -> None:
         ("GET", "/bucket/key", "versionId=1", (501, "NotImplemented")),
         ("PUT", "/bucket/key", "tagging", (501, "NotImplemented")),
         ("POST", "/bucket", "", (501, "NotImplemented")),
-        ("POST", "/bucket", "delete", (501, "NotImplemented")),
-        ("GET", "/bucket", "", (501, "NotImplemented")),
-        ("DELETE", "/bucket", "", (501, "NotImplemented")),
+        ("POST", "/bucket", "delete", (400, "InvalidRequest")),
+        ("GET", "/bucket", "versioning", (501, "NotImplemented")),
+        ("GET", "/bucket/key", "acl", (501, "NotImplemented")),
+        ("GET", "/bucket/key", "x-amz-acl=private", (501, "NotImplemented")),
+        ("GET", "/nowhere", "", (404, "NoSuchBucket")),
+        ("GET", "/nowhere", "location", (404, "NoSuchBucket")),
+        ("HEAD", "/nowhere", "", (404, "NoSuchBucket")),
+        ("DELETE", "/nowhere", "", (404, "NoSuchBucket")),
+        ("GET", "/bucket", "max-keys=x", (400, "InvalidArgument")),
+        ("GET", "/bucket/key", "uploadId=none", (404, "NoSuchUpload")),
         ("POST", "/bucket/key", "", (501, "NotImplemented")),
         ("PATCH", "/bucket/key", "", (501, "NotImplemented")),
         ("PUT", "/", "", (501, "NotImplemented")),
@@ -142,16 +149,24 @@ def test_refusals(s3: Service, method: str, path: str, query: str, expected: tup
         ({"x-amz-object-lock-mode": "GOVERNANCE"}, (501, "NotImplemented")),
         ({"x-amz-storage-class": "GLACIER"}, (501, "NotImplemented")),
         ({"x-amz-acl": "public-read"}, (501, "NotImplemented")),
-        ({"x-amz-copy-source": "/bucket/other"}, (501, "NotImplemented")),
-        ({"x-amz-meta-a": "x"}, (501, "NotImplemented")),
-        ({"x-amz-checksum-sha1": "x"}, (501, "NotImplemented")),
+        ({"x-amz-copy-source": "/bucket/other"}, (404, "NoSuchKey")),
+        ({"x-amz-copy-source": "/nowhere/other"}, (404, "NoSuchBucket")),
+        ({"x-amz-copy-source": "/bucket"}, (400, "InvalidArgument")),
+        ({"x-amz-copy-source": "/bucket/%ff"}, (400, "InvalidArgument")),
+        ({"x-amz-copy-source": "/bucket/other?versionId=1"}, (501, "NotImplemented")),
+        ({"x-amz-copy-source": "/bucket/o", "x-amz-copy-source-if-match": "x"}, (501, "NotImplemented")),
+        ({"x-amz-meta-a": "x" * 2048}, (400, "MetadataTooLarge")),
+        ({"x-amz-checksum-sha1": "x"}, (400, "BadDigest")),
+        ({"x-amz-checksum-crc32c": "yZRlqg=="}, (501, "NotImplemented")),
         ({"if-unmodified-since": "Wed, 18 Nov 2026 11:06:39 GMT"}, (501, "NotImplemented")),
         ({"x-amz-server-side-encryption": "rot13"}, (400, "InvalidEncryptionAlgorithmError")),
         ({"x-amz-server-side-encryption-aws-kms-key-id": "k"}, (400, "InvalidArgument")),
         ({"x-amz-checksum-crc32": "AAAAAA=="}, (400, "BadDigest")),
         ({"x-amz-checksum-crc32": "AAAA"}, (400, "BadDigest")),
         ({"x-amz-checksum-crc32": "AAAAAA==", "x-amz-checksum-crc64nvme": "x"}, (400, "InvalidRequest")),
-        ({"content-md5": base64.b64encode(md5(b"other").digest()).decode()}, (501, "NotImplemented")),
+        ({"content-md5": base64.b64encode(md5(b"other").digest()).decode()}, (400, "BadDigest")),
+        ({"content-md5": "nonsense"}, (400, "InvalidDigest")),
+        ({"content-md5": "é"}, (400, "InvalidDigest")),
         ({"x-amz-decoded-content-length": "6"}, (400, "IncompleteBody")),
         ({"x-amz-trailer": "x-amz-checksum-crc32"}, (400, "MalformedTrailerError")),
         ({"x-amz-expected-bucket-owner": "000000000002"}, (403, "AccessDenied")),
@@ -235,7 +250,36 @@ def test_conditional_reads(s3: Service) -> None:
     etag = head(s3("PUT", "/bucket/k", b"1"))["etag"]
     assert s3("GET", "/bucket/k", headers={"if-match": etag}).status == 200
     assert refused(s3("GET", "/bucket/k", headers={"if-match": '"no"'})) == (412, "PreconditionFailed")
-    assert refused(s3("GET", "/bucket/k", headers={"if-none-match": etag})) == (501, "NotImplemented")
+    unchanged = s3("GET", "/bucket/k", headers={"if-none-match": etag})
+    assert (unchanged.status, unchanged.body, head(unchanged)["etag"]) == (304, b"", etag)
+
+
+MODIFIED = "Wed, 18 Nov 2026 11:06:40 GMT"
+BEFORE = "Wed, 18 Nov 2026 11:06:39 GMT"
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"if-modified-since": MODIFIED}, 304),
+        ({"if-modified-since": BEFORE}, 200),
+        ({"if-modified-since": "yesterday"}, 200),
+        ({"if-unmodified-since": MODIFIED}, 200),
+        ({"if-unmodified-since": BEFORE}, 412),
+        ({"if-none-match": '"no", W/"c4ca4238a0b923820dcc509a6f75849b"'}, 304),
+        ({"if-none-match": "*"}, 304),
+        ({"if-none-match": '"no"'}, 200),
+        # Where an ETag is given, a date counts for nothing.
+        ({"if-none-match": '"no"', "if-modified-since": MODIFIED}, 200),
+        ({"if-match": '"c4ca4238a0b923820dcc509a6f75849b"', "if-unmodified-since": BEFORE}, 200),
+        ({"if-match": '"no", "c4ca4238a0b923820dcc509a6f75849b"', "if-modified-since": MODIFIED}, 304),
+        ({"if-match": '"no"', "if-none-match": '"no"'}, 412),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_dates_and_etags_of_a_read(s3: Service, method: str, headers: Headers, status: int) -> None:
+    s3("PUT", "/bucket/k", b"1")
+    assert s3(method, "/bucket/k", headers=headers).status == status
 
 
 def test_conditional_writes(s3: Service) -> None:
@@ -273,6 +317,8 @@ def test_encryption_is_said_back(s3: Service) -> None:
     [
         ("crc32", "cbf43926"),
         ("crc64nvme", "ae8b14860a799888"),
+        ("sha1", "f7c3bc1d808e04732adf679965ccc34ca7ae3441"),
+        ("sha256", "15e2b0d3c33891ebb0f1ef609ec419420c20e320ce94c65fbc8c3312448eb225"),
     ],
 )
 def test_checksum_algorithms(s3: Service, algorithm: str, expected: str) -> None:
@@ -415,7 +461,9 @@ def test_abort_and_listing_of_uploads(s3: Service) -> None:
     assert len(texts(s3("GET", "/bucket", query="uploads"), "UploadId")) == 3
 
 
-@pytest.mark.parametrize(("algorithm", "kind"), [("CRC32", "COMPOSITE"), ("CRC64NVME", "FULL_OBJECT")])
+@pytest.mark.parametrize(
+    ("algorithm", "kind"), [("CRC32", "COMPOSITE"), ("SHA256", "COMPOSITE"), ("CRC64NVME", "FULL_OBJECT")]
+)
 def test_multipart_checksums(s3: Service, monkeypatch: pytest.MonkeyPatch, algorithm: str, kind: str) -> None:
     # A CRC of 5 MiB takes seconds here.
     monkeypatch.setattr("poolcensus.simulator.s3.uploads.MIN_PART", 5001)
@@ -437,8 +485,8 @@ def test_multipart_checksums(s3: Service, monkeypatch: pytest.MonkeyPatch, algor
     wrong = rows.replace(stated(b"end"), stated(b"fin"))
     template = "<CompleteMultipartUpload>{}</CompleteMultipartUpload>"
     assert refused(complete(s3, upload, template.format(wrong).encode())) == (400, "InvalidPart")
-    raw = b"".join(zlib.crc32(body).to_bytes(4, "big") for body in bodies)
-    expected = f"{_crc32(raw)}-2" if kind == "COMPOSITE" else stated(b"".join(bodies))
+    raw = b"".join(base64.b64decode(stated(body)) for body in bodies)
+    expected = f"{stated(raw)}-2" if kind == "COMPOSITE" else stated(b"".join(bodies))
     response = complete(s3, upload, template.format(rows).encode())
     assert (texts(response, f"Checksum{algorithm}"), texts(response, "ChecksumType")) == ([expected], [kind])
     shown = head(s3("HEAD", "/bucket/big", headers={"x-amz-checksum-mode": "ENABLED"}))
@@ -447,7 +495,7 @@ def test_multipart_checksums(s3: Service, monkeypatch: pytest.MonkeyPatch, algor
 
 
 def test_an_upload_with_another_checksum_is_refused(s3: Service) -> None:
-    sent = {"x-amz-checksum-algorithm": "SHA256"}
+    sent = {"x-amz-checksum-algorithm": "CRC32C"}
     assert refused(s3("POST", "/bucket/big", headers=sent, query="uploads")) == (501, "NotImplemented")
 
 

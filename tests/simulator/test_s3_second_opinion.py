@@ -27,6 +27,8 @@ KNOWN = {
     "order": ((400, "InvalidPartOrder"), (400, "EntityTooSmall")),
 }
 Outcome = tuple[str, int, str, object]
+Step = tuple[str, Any, dict[str, Any], tuple[str, ...]]
+OLDER = ("IsTruncated", "CommonPrefixes", "MaxKeys")
 
 
 class Raw:
@@ -69,7 +71,7 @@ def answer(service: S3) -> Any:
     return before_send
 
 
-def steps(client: Any) -> Iterator[tuple[str, Any, dict[str, Any], tuple[str, ...]]]:
+def steps(client: Any) -> Iterator[Step]:
     """Yield a call's name, the call, its arguments, and the parts of its answer that have to agree."""
     yield "no bucket", client.list_objects_v2, {"Bucket": "bucket"}, ()
     yield "create", client.create_bucket, {"Bucket": "bucket"}, ("Location",)
@@ -121,6 +123,33 @@ def steps(client: Any) -> Iterator[tuple[str, Any, dict[str, Any], tuple[str, ..
     yield "uploads", *listed
     yield "abort", client.abort_multipart_upload, {**KEY, "UploadId": again}, ()
     yield "no upload", client.abort_multipart_upload, {**KEY, "UploadId": "none"}, ()
+    yield "parts", client.list_parts, named_again(client), ("Key", "IsTruncated", "MaxParts")
+    yield from further_steps(client)
+
+
+def named_again(client: Any) -> dict[str, Any]:
+    return {**KEY, "UploadId": client.create_multipart_upload(**KEY)["UploadId"]}
+
+
+def further_steps(client: Any) -> Iterator[Step]:
+    """Yield what clients call besides what a census calls."""
+    other = {"Bucket": "bucket", "Key": "o"}
+    both = {"Bucket": "bucket", "Delete": {"Objects": [{"Key": "o"}, {"Key": "none"}]}}
+    yield "head bucket", client.head_bucket, {"Bucket": "bucket"}, ()
+    yield "head no bucket", client.head_bucket, {"Bucket": "none"}, ()
+    yield "location", client.get_bucket_location, {"Bucket": "bucket"}, ("LocationConstraint",)
+    yield "metadata", client.put_object, {**other, "Body": b"1", "Metadata": {"a": "b"}}, ("ETag",)
+    yield "metadata again", client.head_object, other, ("Metadata", "ETag")
+    yield "unchanged", client.get_object, {**other, "IfNoneMatch": ETAG_OF_1}, ()
+    yield "list older", client.list_objects, {"Bucket": "bucket", "Delimiter": "/"}, OLDER
+    yield "copy", client.copy_object, {**KEY, "CopySource": "bucket/o"}, ()
+    yield "copied", client.head_object, KEY, ("Metadata", "ETag")
+    yield "copy to itself", client.copy_object, {**KEY, "CopySource": "bucket/k"}, ()
+    yield "copy nothing", client.copy_object, {**KEY, "CopySource": "bucket/none"}, ()
+    yield "delete two", client.delete_objects, both, ("Errors",)
+    yield "delete full", client.delete_bucket, {"Bucket": "bucket"}, ()
+    client.delete_objects(Bucket="bucket", Delete={"Objects": [{"Key": "k"}, {"Key": "d/e"}]})
+    yield "delete empty", client.delete_bucket, {"Bucket": "bucket"}, ()
 
 
 def outcomes(client: Any) -> list[Outcome]:

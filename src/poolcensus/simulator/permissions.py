@@ -15,13 +15,21 @@ from poolcensus.simulator.s3.errors import S3Error
 if TYPE_CHECKING:
     from poolcensus.simulator.http import Request
 
+# Of each key that a DeleteObjects names, for itself.
+DELETE_OBJECTS = "s3:DeleteObject"
 # By what the path names, the method and the parameter that selects the operation; "" is every other one.
 _S3_ACTIONS = {
     ("service", "GET"): {"": "s3:ListAllMyBuckets"},
-    ("bucket", "GET"): {"": "s3:ListBucket", "uploads": "s3:ListBucketMultipartUploads"},
+    ("bucket", "GET"): {
+        "": "s3:ListBucket",
+        "uploads": "s3:ListBucketMultipartUploads",
+        "location": "s3:GetBucketLocation",
+    },
     ("bucket", "HEAD"): {"": "s3:ListBucket"},
     ("bucket", "PUT"): {"": "s3:CreateBucket"},
-    ("object", "GET"): {"": "s3:GetObject"},
+    ("bucket", "POST"): {"": DELETE_OBJECTS},
+    ("bucket", "DELETE"): {"": "s3:DeleteBucket"},
+    ("object", "GET"): {"": "s3:GetObject", "uploadId": "s3:ListMultipartUploadParts"},
     ("object", "HEAD"): {"": "s3:GetObject"},
     ("object", "PUT"): {"": "s3:PutObject"},
     ("object", "POST"): {"": "s3:PutObject"},

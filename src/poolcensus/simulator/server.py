@@ -27,12 +27,16 @@ from poolcensus.simulator.services.workspaces import WorkSpaces
 from poolcensus.simulator.sigv4 import Verifier
 from poolcensus.simulator.stats import Stats
 from poolcensus.simulator.tokens import TokenMint
+from poolcensus.simulator.unauthorized import denied_by
 from poolcensus.simulator.world import World, WorldConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
     from typing import Self
+
+    from poolcensus.simulator.http import Request
+    from poolcensus.simulator.refusal import RefusalError
 
 _BACKLOG = 4096
 # Thirty years either way: every time that is made of it is one that datetime has.
@@ -203,8 +207,12 @@ class Simulator:
             "sts": Sts(self.world, self._store, self.clock, session_seconds=config.session_seconds),
             "account": AccountManagement(self.world, mint, refuse=config.refuse_list_regions),
             "ec2": Ec2(self.world, refuse=config.refuse_describe_regions),
-            "s3": S3(clock=self.clock),
+            "s3": S3(clock=self.clock, deny=self._deny),
         }
+
+    def _deny(self, request: Request, action: str, resource: str) -> RefusalError | None:
+        denial = self.world.access.deny(request.identity.principal, action, lambda: resource, request.region)
+        return None if denial is None else denied_by(denial, request, action, resource)
 
 
 def serve(config: SimulatorConfig, *, on_ready: Callable[[Simulator], None]) -> None:

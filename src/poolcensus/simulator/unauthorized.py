@@ -14,6 +14,7 @@ from poolcensus.simulator.refusal import OTHERS, RefusalError, by_service
 
 if TYPE_CHECKING:
     from poolcensus.simulator.http import Request
+    from poolcensus.simulator.policies import Denial
 
 _GUIDE = "https://docs.aws.amazon.com/workspaces/latest/adminguide"
 
@@ -51,6 +52,12 @@ def denied(
         case "account":
             return RefusalError(403, "AccessDeniedException", message)
     return RefusalError(400, "AccessDeniedException", message)
+
+
+def denied_by(denial_: Denial, request: Request, action: str, resource: str) -> RefusalError:
+    """Return the denial by S3 of what a call needs besides its own permission."""
+    message = denial(request.identity.arn, action, f'"{resource}"', denial_.kind, explicit=denial_.explicit)
+    return RefusalError(403, "AccessDenied", message)
 
 
 def denial(user: str, action: str, resource: str, policy: Policy | None, *, explicit: bool) -> str:

@@ -1,4 +1,4 @@
-"""CreateBucket and ListBuckets."""
+"""The operations on buckets themselves."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from poolcensus.simulator.http import Response
 from poolcensus.simulator.s3 import checksums, markup
+from poolcensus.simulator.s3.attributes import check_acl
 from poolcensus.simulator.s3.errors import S3Error
 from poolcensus.simulator.s3.store import Bucket, Store, timestamp
 
@@ -31,6 +32,7 @@ def create_bucket(store: Store, call: Call) -> Response:
     """CreateBucket."""
     if _NAME.fullmatch(call.bucket) is None:
         raise S3Error("InvalidBucketName", BucketName=call.bucket)
+    check_acl(call.headers)
     body = call.request.body
     checksums.verify_body(call.headers, body)
     named = dict(markup.read(body, "CreateBucketConfiguration")) if body.strip() else {}
@@ -44,3 +46,23 @@ def create_bucket(store: Store, call: Call) -> Response:
         # Only the oldest region still takes a repeated creation for a success.
         raise S3Error("BucketAlreadyOwnedByYou", BucketName=call.bucket)
     return Response(200, headers=(("Location", f"/{call.bucket}"),))
+
+
+def head_bucket(store: Store, call: Call) -> Response:
+    """HeadBucket."""
+    return Response(200, headers=(("x-amz-bucket-region", store.reach(call).region),))
+
+
+def get_location(store: Store, call: Call) -> Response:
+    """GetBucketLocation, which names every region but the oldest."""
+    region = store.reach(call).region
+    return markup.reply("LocationConstraint", "" if region == _DEFAULT_REGION else region)
+
+
+def delete_bucket(store: Store, call: Call) -> Response:
+    """DeleteBucket. Uploads that are under way go with it."""
+    bucket = store.reach(call)
+    if bucket.objects:
+        raise S3Error("BucketNotEmpty", BucketName=bucket.name)
+    del store.buckets[bucket.name]
+    return Response(204)

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import parse_qsl, unquote
 
 from poolcensus.simulator.s3.errors import S3Error, invalid_argument
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from poolcensus.simulator.http import Identity, Request
+    from poolcensus.simulator.refusal import RefusalError
+
+# Of a request, an action and the ARN of what it is on; None where it is allowed.
+Deny: TypeAlias = "Callable[[Request, str, str], RefusalError | None]"
 
 _ENDPOINT = re.compile(r"(?:(?P<bucket>.+?)\.)?s3(?:[.-].*)?")
 _LOOPBACK = re.compile(r"(?P<bucket>.+)\.localhost")
@@ -26,6 +32,8 @@ _PRESIGNED = frozenset(
         "x-amz-signedheaders",
     }
 )
+# What of the query of a presigned URL stands for a header.
+_HEADER = "x-amz-"
 _COUNT = re.compile(r"[0-9]{1,10}")
 _MAX_KEY = 1024
 _MAX_PAGE = 1000
@@ -33,23 +41,34 @@ _MAX_PAGE = 1000
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A signed request. `bucket` and `key` are empty where the path names none."""
+    """A signed request. `bucket` and `key` are empty where the path names none.
+
+    The names of `headers` are in lower case; those of a presigned URL's query are among them.
+    """
 
     request: Request
     identity: Identity
     bucket: str
     key: str
     params: dict[str, str]
+    headers: dict[str, str]
+    deny: Deny | None = None
 
     @property
     def account_id(self) -> str:
         """The account whose credentials signed."""
         return self.identity.account_id
 
-    @property
-    def headers(self) -> dict[str, str]:
-        """The request's headers, names in lower case."""
-        return self.request.headers
+    def authorize(self, action: str, bucket: str, key: str) -> None:
+        """Check a permission that the call needs besides its own.
+
+        Raises RefusalError: a policy denies it.
+        """
+        if self.deny is not None:
+            partition = self.identity.arn.split(":")[1]
+            denial = self.deny(self.request, action, f"arn:{partition}:s3:::{bucket}/{key}")
+            if denial is not None:
+                raise denial
 
     @property
     def scope(self) -> str:
@@ -76,13 +95,21 @@ class Call:
         Raises:
             S3Error: it is not a number.
         """
-        text = self.params.get(name, f"{_MAX_PAGE}")
+        return min(self.number(name, _MAX_PAGE), _MAX_PAGE)
+
+    def number(self, name: str, default: int) -> int:
+        """Return a parameter that is a whole number.
+
+        Raises:
+            S3Error: it is none.
+        """
+        text = self.params.get(name, f"{default}")
         if _COUNT.fullmatch(text) is None:
             raise invalid_argument(name, text, f"Argument {name} must be a whole number")
-        return min(int(text), _MAX_PAGE)
+        return int(text)
 
 
-def parse(request: Request) -> Call:
+def parse(request: Request, deny: Deny | None = None) -> Call:
     """Read a request.
 
     Raises:
@@ -101,12 +128,13 @@ def parse(request: Request) -> Call:
         raise S3Error("InvalidURI", URI=request.path)
     if (size := len(key.encode())) > _MAX_KEY:
         raise S3Error("KeyTooLongError", Size=str(size), MaxSizeAllowed=str(_MAX_KEY))
-    params = {
-        name: value
-        for name, value in parse_qsl(request.query, keep_blank_values=True)
-        if name.lower() not in _PRESIGNED
-    }
-    return Call(request, request.identity, bucket, key, params)
+    params: dict[str, str] = {}
+    headers: dict[str, str] = {}
+    for name, value in parse_qsl(request.query, keep_blank_values=True):
+        if (lowered := name.lower()) not in _PRESIGNED:
+            (headers if lowered.startswith(_HEADER) else params)[name] = value
+    headers = {**{name.lower(): value for name, value in headers.items()}, **request.headers}
+    return Call(request, request.identity, bucket, key, params, headers, deny)
 
 
 def _bucket_of(host: str) -> str | None:

@@ -1,13 +1,14 @@
-"""The checksums that clients of S3 send by themselves: CRC32, and the AWS CLI's CRC64NVME."""
+"""The checksums that clients of S3 send, but for CRC32C, which the standard library has not."""
 
 from __future__ import annotations
 
 import base64
 import zlib
 from dataclasses import dataclass
-from functools import cache
+from hashlib import md5, sha1, sha256
 from typing import TYPE_CHECKING
 
+from poolcensus.simulator.s3.crc64nvme import combine, crc64nvme
 from poolcensus.simulator.s3.errors import S3Error
 
 if TYPE_CHECKING:
@@ -16,8 +17,10 @@ if TYPE_CHECKING:
     from poolcensus.simulator.http import Headers
 
 PREFIX = "x-amz-checksum-"
-_POLYNOMIAL = 0x9A6C9329AC4BC9B5
-_ONES = (1 << 64) - 1
+ALGORITHM = f"{PREFIX}algorithm"
+_CRC64NVME = "crc64nvme"
+# A CRC64NVME of more would keep the other clients waiting for longer than a tenth of a second.
+MAX_CRC64NVME = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,30 +44,11 @@ class Checksum:
         return f"Checksum{self.algorithm.upper()}", self.value
 
 
-@cache
-def _crc64_table() -> list[int]:
-    table = list(range(1 << 16))
-    for _ in range(16):
-        table = [(value >> 1) ^ (_POLYNOMIAL if value & 1 else 0) for value in table]
-    return table
-
-
-def _crc64nvme(data: bytes) -> bytes:
-    # The standard library has no such CRC. Two bytes a step: a part can be 8 MiB and more.
-    table, crc = _crc64_table(), _ONES
-    whole = len(data) & ~1
-    for low, high in zip(data[:whole:2], data[1:whole:2], strict=True):
-        crc = (crc >> 16) ^ table[(crc ^ low ^ high << 8) & 0xFFFF]
-    for value in data[whole:]:
-        crc ^= value
-        for _ in range(8):
-            crc = (crc >> 1) ^ (_POLYNOMIAL if crc & 1 else 0)
-    return (crc ^ _ONES).to_bytes(8, "big")
-
-
 _DIGESTS: dict[str, Callable[[bytes], bytes]] = {
     "crc32": lambda data: zlib.crc32(data).to_bytes(4, "big"),
-    "crc64nvme": _crc64nvme,
+    _CRC64NVME: crc64nvme,
+    "sha1": lambda data: sha1(data, usedforsecurity=False).digest(),
+    "sha256": lambda data: sha256(data).digest(),
 }
 HEADERS = frozenset(PREFIX + algorithm for algorithm in _DIGESTS)
 
@@ -81,20 +65,34 @@ def named(text: str | None) -> str | None:
 
 
 def of(algorithm: str, data: bytes) -> Checksum:
-    """Compute the checksum of a whole object."""
+    """Compute the checksum of a whole object.
+
+    Raises:
+        S3Error: it is one that takes too long for an object of this size.
+    """
+    if _is_slow(algorithm, data):
+        raise S3Error("NotImplemented", f"{algorithm} is not computed of more than {MAX_CRC64NVME} bytes")
     return Checksum(algorithm, _encode(_DIGESTS[algorithm](data)))
 
 
-def of_parts(algorithm: str, body: bytes, parts: Iterable[Checksum]) -> Checksum:
-    """Compute the checksum of an object that came in parts. CRC64NVME has none of the parts' checksums."""
-    if algorithm == "crc64nvme":
-        return of(algorithm, body)
-    digests = [base64.b64decode(part.value) for part in parts]
+def of_parts(algorithm: str, parts: Iterable[tuple[Checksum, int]]) -> Checksum:
+    """Compute the checksum of an object that came in parts, of the checksum and the size of each.
+
+    That of CRC64NVME is the checksum of the whole object; the others are checksums of the checksums.
+    """
+    if algorithm == _CRC64NVME:
+        crc = 0
+        for part, size in parts:
+            crc = combine(crc, int.from_bytes(base64.b64decode(part.value)), size)
+        return Checksum(algorithm, _encode(crc.to_bytes(8)))
+    digests = [base64.b64decode(part.value) for part, _ in parts]
     return Checksum(algorithm, f"{of(algorithm, b''.join(digests)).value}-{len(digests)}")
 
 
 def verify_body(headers: Mapping[str, str], body: bytes) -> Checksum | None:
-    """Check the body against the checksum header, and return the checksum.
+    """Check the body against its length, its MD5 and its checksum in the headers, and return the checksum.
+
+    A CRC64NVME of a large body is taken as it is stated.
 
     Raises:
         S3Error: the body is not what the client says it sent.
@@ -102,6 +100,7 @@ def verify_body(headers: Mapping[str, str], body: bytes) -> Checksum | None:
     length = headers.get("x-amz-decoded-content-length")
     if length is not None and length != str(len(body)):
         raise S3Error("IncompleteBody")
+    _verify_md5(headers.get("content-md5"), body)
     # What came as a trailer is among the headers.
     if any(
         name.strip() not in headers for name in headers.get("x-amz-trailer", "").lower().split(",") if name
@@ -112,10 +111,40 @@ def verify_body(headers: Mapping[str, str], body: bytes) -> Checksum | None:
         raise S3Error("InvalidRequest", "Expecting a single x-amz-checksum- header.")
     if not found:
         return None
-    checksum = of(found[0].removeprefix(PREFIX), body)
+    algorithm = found[0].removeprefix(PREFIX)
+    if _is_slow(algorithm, body):
+        return _stated(found[0], headers[found[0]])
+    checksum = of(algorithm, body)
     if checksum.value != headers[found[0]]:
         raise S3Error("BadDigest")
     return checksum
+
+
+def _is_slow(algorithm: str, data: bytes) -> bool:
+    return algorithm == _CRC64NVME and len(data) > MAX_CRC64NVME
+
+
+def _stated(name: str, value: str) -> Checksum:
+    try:
+        size = len(base64.b64decode(value, validate=True))
+    except ValueError:
+        size = 0
+    if size != 8:
+        raise S3Error("InvalidRequest", f"Value for {name} header is invalid.")
+    return Checksum(name.removeprefix(PREFIX), value)
+
+
+def _verify_md5(stated: str | None, body: bytes) -> None:
+    if stated is None:
+        return
+    try:
+        digest = base64.b64decode(stated, validate=True)
+    except ValueError:
+        digest = b""
+    if len(digest) != 16:
+        raise S3Error("InvalidDigest")
+    if digest != md5(body, usedforsecurity=False).digest():
+        raise S3Error("BadDigest", "The Content-MD5 you specified did not match what we received.")
 
 
 def _encode(digest: bytes) -> str:

@@ -7,6 +7,7 @@ from poolcensus.simulator.refusal import RefusalError
 _KNOWN: dict[str, tuple[int, str]] = {
     "AccessDenied": (403, "Access Denied"),
     "BadDigest": (400, "The checksum you specified did not match what we received."),
+    "BucketNotEmpty": (409, "The bucket you tried to delete is not empty"),
     "BucketAlreadyExists": (409, "The requested bucket name is not available."),
     "BucketAlreadyOwnedByYou": (409, "The bucket you tried to create already exists, and you own it."),
     "EntityTooSmall": (400, "Your proposed upload is smaller than the minimum allowed size"),
@@ -14,6 +15,7 @@ _KNOWN: dict[str, tuple[int, str]] = {
     "InvalidArgument": (400, "Invalid Argument"),
     "InvalidBucketName": (400, "The specified bucket is not valid."),
     "InvalidBucketOwnerAWSAccountID": (400, "The expected bucket owner must be an AWS Account ID"),
+    "InvalidDigest": (400, "The Content-MD5 you specified was invalid."),
     "InvalidEncryptionAlgorithmError": (400, "The encryption method specified is not supported"),
     "InvalidPart": (400, "One or more of the specified parts could not be found."),
     "InvalidPartOrder": (400, "The list of parts was not in ascending order."),
@@ -26,6 +28,7 @@ _KNOWN: dict[str, tuple[int, str]] = {
         "The request contained trailing data that was not well-formed or is not what was announced.",
     ),
     "MalformedXML": (400, "The XML you provided was not well-formed"),
+    "MetadataTooLarge": (400, "Your metadata headers exceed the maximum allowed metadata size"),
     "NoSuchBucket": (404, "The specified bucket does not exist"),
     "NoSuchKey": (404, "The specified key does not exist."),
     "NoSuchUpload": (404, "The specified upload does not exist."),

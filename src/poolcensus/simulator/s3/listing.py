@@ -1,4 +1,4 @@
-"""ListObjectsV2 and ListMultipartUploads, and the walk over sorted names that both take."""
+"""The listings of objects and of multipart uploads, and the walk over sorted names that they take."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from urllib.parse import quote
 
 from poolcensus.simulator.s3 import markup
 from poolcensus.simulator.s3.errors import invalid_argument
-from poolcensus.simulator.s3.store import Store, timestamp
+from poolcensus.simulator.s3.store import Store, owner, timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from poolcensus.simulator.http import Response
     from poolcensus.simulator.s3.call import Call
     from poolcensus.simulator.s3.markup import Node
-    from poolcensus.simulator.s3.store import Upload
+    from poolcensus.simulator.s3.store import Bucket, Upload
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +51,29 @@ def list_objects(store: Store, call: Call) -> Response:
         kind = "prefix" if page.last in page.prefixes[-1:] else "key"
         token = base64.urlsafe_b64encode(f"{kind}:{page.last}".encode()).decode()
         content.append(("NextContinuationToken", token))
-    for position in page.positions:
-        stored = bucket.objects[keys[position]]
-        fields: list[Node] = [
-            ("Key", encode(stored.key)),
-            ("LastModified", timestamp(stored.modified)),
-            ("ETag", f'"{stored.etag}"'),
-            ("Size", len(stored.body)),
-            ("StorageClass", "STANDARD"),
-        ]
-        content.append(("Contents", fields))
+    owned = call.params.get("fetch-owner", "").lower() == "true"
+    content += _contents(bucket, [keys[position] for position in page.positions], encode, owned=owned)
+    content += _prefixes(page, encode)
+    return markup.reply("ListBucketResult", content)
+
+
+def list_objects_v1(store: Store, call: Call) -> Response:
+    """ListObjects, the older one, which says where it stopped only where names are rolled up."""
+    bucket = store.reach(call)
+    encode, keys, limit = _encoder(call), bucket.keys, call.count("max-keys")
+    prefix, marker = call.params.get("prefix", ""), call.params.get("marker", "")
+    page = _walk(keys, _after(call, marker, keys), call, limit)
+    content: list[Node] = [
+        ("Name", bucket.name),
+        ("Prefix", encode(prefix)),
+        ("Marker", encode(marker)),
+        *(each for each in _echo(call, encode) if each[0] != "Prefix"),
+        ("MaxKeys", limit),
+        ("IsTruncated", page.truncated),
+    ]
+    if page.truncated and call.params.get("delimiter"):
+        content.append(("NextMarker", encode(page.last)))
+    content += _contents(bucket, [keys[position] for position in page.positions], encode, owned=True)
     content += _prefixes(page, encode)
     return markup.reply("ListBucketResult", content)
 
@@ -143,10 +156,32 @@ def _uploads_start(call: Call, uploads: list[Upload], names: list[str]) -> int:
         for position, upload in enumerate(uploads):
             if upload.key == marker and upload.upload_id == upload_id:
                 return position + 1
+    return _after(call, marker, names)
+
+
+def _after(call: Call, marker: str, names: Sequence[str]) -> int:
+    """Return the position after a marker."""
     prefix, delimiter = call.params.get("prefix", ""), call.params.get("delimiter", "")
     # A marker that is a rolled-up prefix stands for all that the prefix does.
     rolled_up = delimiter and marker.endswith(delimiter) and marker.startswith(prefix) and marker != prefix
     return _beyond(names, marker) if rolled_up else bisect_right(names, marker)
+
+
+def _contents(
+    bucket: Bucket, keys: Iterable[str], encode: Callable[[str], str], *, owned: bool
+) -> Iterator[Node]:
+    for key in keys:
+        stored = bucket.objects[key]
+        fields: list[Node] = [
+            ("Key", encode(key)),
+            ("LastModified", timestamp(stored.modified)),
+            ("ETag", f'"{stored.etag}"'),
+            ("Size", len(stored.body)),
+            ("StorageClass", "STANDARD"),
+        ]
+        if owned:
+            fields.append(("Owner", owner(bucket.owner)))
+        yield "Contents", fields
 
 
 def _encoder(call: Call) -> Callable[[str], str]:

@@ -22,7 +22,7 @@ _SPECIAL = re.compile('[\x00-\x08\x0b-\x1f&<>"]')
 _NAMED = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"}
 
 
-def reply(root: str, content: Iterable[Node], headers: Headers = ()) -> Response:
+def reply(root: str, content: Content, headers: Headers = ()) -> Response:
     """Return a document as a reply."""
     text = f'<?xml version="1.0" encoding="UTF-8"?>\n<{root} xmlns="{_NAMESPACE}">{_render(content)}</{root}>'
     return Response(200, text.encode(), (("Content-Type", "application/xml"), *headers))
@@ -31,7 +31,7 @@ def reply(root: str, content: Iterable[Node], headers: Headers = ()) -> Response
 def read(body: bytes, root: str) -> list[tuple[str, dict[str, str]]]:
     """Return the children of a request's root, and of each the text of its own children.
 
-    A child without children has its text under the empty name.
+    A child has its own text under the empty name.
 
     Raises:
         S3Error: it is not XML, has a document type, or is another document than `root`.
@@ -47,7 +47,8 @@ def read(body: bytes, root: str) -> list[tuple[str, dict[str, str]]]:
     return [
         (
             _local(child),
-            {"": (child.text or "").strip(), **{_local(each): (each.text or "").strip() for each in child}},
+            # Not of the children's children, among which are keys.
+            {"": (child.text or "").strip(), **{_local(each): each.text or "" for each in child}},
         )
         for child in found
     ]

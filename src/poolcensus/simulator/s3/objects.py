@@ -1,4 +1,4 @@
-"""The operations on single objects, and the conditions that a request may set on them."""
+"""The operations on single objects, but for CopyObject."""
 
 from __future__ import annotations
 
@@ -9,17 +9,15 @@ from typing import TYPE_CHECKING
 
 from poolcensus.simulator.http import Response
 from poolcensus.simulator.s3 import checksums
+from poolcensus.simulator.s3.attributes import read_attributes
+from poolcensus.simulator.s3.conditions import check_match, check_read, check_write
 from poolcensus.simulator.s3.errors import S3Error
-from poolcensus.simulator.s3.store import Attributes, StoredObject
+from poolcensus.simulator.s3.store import StoredObject
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from poolcensus.simulator.s3.call import Call
     from poolcensus.simulator.s3.store import Store
 
-ENCRYPTION = "x-amz-server-side-encryption"
-KMS_KEY = f"{ENCRYPTION}-aws-kms-key-id"
 CHECKSUM_MODE = "x-amz-checksum-mode"
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
@@ -27,12 +25,17 @@ _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 def get_object(store: Store, call: Call) -> Response:
     """GetObject and HeadObject: the body of the latter states its length and is not sent."""
     stored = store.reach(call).find(call.key)
-    _check_match(call.headers.get("if-match"), call.key, stored)
-    headers = (
+    state = (
         ("ETag", f'"{stored.etag}"'),
         ("Last-Modified", formatdate(stored.modified, usegmt=True)),
+    )
+    if check_read(call.headers, stored):
+        return Response(304, headers=state)
+    headers = (
+        *state,
         ("Accept-Ranges", "bytes"),
         ("Content-Type", stored.attributes.content_type),
+        *stored.attributes.kept,
         *stored.attributes.headers(),
     )
     span = _byte_range(call.headers.get("range"), len(stored.body))
@@ -61,49 +64,9 @@ def put_object(store: Store, call: Call) -> Response:
 def delete_object(store: Store, call: Call) -> Response:
     """DeleteObject. That there is no such object is a success."""
     bucket = store.reach(call)
-    _check_match(call.headers.get("if-match"), call.key, bucket.objects.get(call.key))
+    check_match(call.headers.get("if-match"), call.key, bucket.objects.get(call.key))
     bucket.objects.pop(call.key, None)
     return Response(204)
-
-
-def read_attributes(headers: Mapping[str, str]) -> Attributes:
-    """Return what the headers of a write say about the object.
-
-    Raises:
-        S3Error: they ask for an encryption that there is none of.
-    """
-    encryption, key = headers.get(ENCRYPTION, "AES256"), headers.get(KMS_KEY)
-    if encryption not in ("AES256", "aws:kms"):
-        raise S3Error("InvalidEncryptionAlgorithmError", ArgumentName=ENCRYPTION)
-    if encryption == "AES256" and key is not None:
-        raise S3Error("InvalidArgument", f"A KMS key requires {ENCRYPTION}: aws:kms", ArgumentName=KMS_KEY)
-    key = key or "alias/aws/s3" if encryption == "aws:kms" else None
-    return Attributes(headers.get("content-type", "binary/octet-stream"), encryption, key)
-
-
-def check_write(headers: Mapping[str, str], key: str, existing: StoredObject | None) -> None:
-    """Check the conditions on what a write replaces.
-
-    Raises:
-        S3Error: a condition does not hold, or is one that S3 does not know for writes.
-    """
-    match, none_match = headers.get("if-match"), headers.get("if-none-match")
-    if none_match is not None and (match is not None or none_match.strip() != "*"):
-        raise S3Error("NotImplemented", Header="If-None-Match")
-    if match is not None and match.strip() == "*":
-        raise S3Error("NotImplemented", Header="If-Match")
-    if none_match is not None and existing is not None:
-        raise S3Error("PreconditionFailed", Condition="If-None-Match")
-    _check_match(match, key, existing)
-
-
-def _check_match(match: str | None, key: str, existing: StoredObject | None) -> None:
-    if match is None:
-        return
-    if existing is None:
-        raise S3Error("NoSuchKey", Key=key)
-    if match.strip().strip('"') not in ("*", existing.etag):
-        raise S3Error("PreconditionFailed", Condition="If-Match")
 
 
 def _byte_range(header: str | None, size: int) -> tuple[int, int] | None:

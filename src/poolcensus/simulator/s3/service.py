@@ -8,8 +8,18 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from poolcensus.simulator.http import Request, Response
-from poolcensus.simulator.s3 import buckets, checksums, listing, objects, uploads
-from poolcensus.simulator.s3.call import Call, parse
+from poolcensus.simulator.s3 import (
+    attributes,
+    buckets,
+    checksums,
+    conditions,
+    copying,
+    deletion,
+    listing,
+    objects,
+    uploads,
+)
+from poolcensus.simulator.s3.call import Call, Deny, parse
 from poolcensus.simulator.s3.errors import S3Error
 from poolcensus.simulator.s3.store import Store
 
@@ -30,8 +40,8 @@ _ANY_HEADERS = frozenset(
     }
 )
 _MEANINGFUL = ("x-amz-", "if-", "content-md5", "range")
-_ENCRYPTION = frozenset({objects.ENCRYPTION, objects.KMS_KEY})
-_CONDITIONS = frozenset({"if-match", "if-none-match"})
+_CREATE = checksums.HEADERS | {"x-amz-acl"}
+_BODY = checksums.HEADERS | {"content-md5"}
 _PAGE = frozenset({"prefix", "delimiter", "encoding-type"})
 _UPLOAD = frozenset({"uploadId"})
 
@@ -53,51 +63,69 @@ class Operation:
         for name in call.params.keys() - self.params - {"x-id"}:
             raise S3Error("NotImplemented", f"The parameter {name} is not implemented", Parameter=name)
         for name in call.headers.keys() - self.headers - _ANY_HEADERS:
+            if name.startswith(attributes.METADATA) and attributes.METADATA in self.headers:
+                continue
             if name.startswith(_MEANINGFUL):
                 raise S3Error("NotImplemented", Header=name)
 
 
-_READ = Operation(objects.get_object, headers=frozenset({objects.CHECKSUM_MODE, "if-match", "range"}))
+_READ = Operation(objects.get_object, headers=conditions.READ | {objects.CHECKSUM_MODE, "range"})
 _OPERATIONS: dict[Route, Operation] = {
     ("service", "GET", ""): Operation(buckets.list_buckets),
-    ("bucket", "PUT", ""): Operation(buckets.create_bucket, headers=checksums.HEADERS),
+    ("bucket", "PUT", ""): Operation(buckets.create_bucket, headers=_CREATE),
+    ("bucket", "HEAD", ""): Operation(buckets.head_bucket),
+    ("bucket", "DELETE", ""): Operation(buckets.delete_bucket),
+    ("bucket", "GET", "location"): Operation(buckets.get_location, frozenset({"location"})),
+    ("bucket", "GET", ""): Operation(listing.list_objects_v1, _PAGE | {"marker", "max-keys"}),
     ("bucket", "GET", "list-type"): Operation(
-        listing.list_objects, _PAGE | {"continuation-token", "list-type", "max-keys", "start-after"}
+        listing.list_objects,
+        _PAGE | {"continuation-token", "fetch-owner", "list-type", "max-keys", "start-after"},
     ),
+    ("bucket", "POST", "delete"): Operation(deletion.delete_objects, frozenset({"delete"}), _BODY),
     ("bucket", "GET", "uploads"): Operation(
         listing.list_uploads, _PAGE | {"key-marker", "max-uploads", "upload-id-marker", "uploads"}
     ),
     ("object", "GET", ""): _READ,
     ("object", "HEAD", ""): _READ,
     ("object", "PUT", ""): Operation(
-        objects.put_object, headers=_ENCRYPTION | _CONDITIONS | checksums.HEADERS
+        objects.put_object, headers=attributes.HEADERS | conditions.WRITE | _BODY
+    ),
+    ("object", "PUT", copying.SOURCE): Operation(
+        copying.copy_object, headers=attributes.HEADERS | copying.HEADERS
     ),
     ("object", "DELETE", ""): Operation(objects.delete_object, headers=frozenset({"if-match"})),
     ("object", "POST", "uploads"): Operation(
-        uploads.create_upload, frozenset({"uploads"}), _ENCRYPTION | {uploads.CHECKSUM_ALGORITHM}
+        uploads.create_upload, frozenset({"uploads"}), attributes.HEADERS | {checksums.ALGORITHM}
     ),
-    ("object", "PUT", "uploadId"): Operation(
-        uploads.upload_part, _UPLOAD | {"partNumber"}, checksums.HEADERS
+    ("object", "PUT", "uploadId"): Operation(uploads.upload_part, _UPLOAD | {"partNumber"}, _BODY),
+    ("object", "GET", "uploadId"): Operation(
+        uploads.list_parts, _UPLOAD | {"max-parts", "part-number-marker"}
     ),
-    ("object", "POST", "uploadId"): Operation(uploads.complete_upload, _UPLOAD, _CONDITIONS),
+    ("object", "POST", "uploadId"): Operation(uploads.complete_upload, _UPLOAD, conditions.WRITE),
     ("object", "DELETE", "uploadId"): Operation(uploads.abort_upload, _UPLOAD),
 }
-_SELECTORS = ("list-type", "uploads", "uploadId")
+_SELECTORS = ("list-type", "uploads", "uploadId", "delete", "location")
 
 
 class S3:
-    """The service. Any region's endpoint reaches any bucket; a bucket answers only its own account."""
+    """The service. Any region's endpoint reaches any bucket; a bucket answers only its own account.
 
-    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+    `deny` is asked for the permissions that a call needs besides its own.
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = time.time, deny: Deny | None = None) -> None:
         self._store = Store(clock)
+        self._deny = deny
 
     def handle(self, request: Request) -> Response:
         """Answer a request whose signature has been checked.
 
         Raises RefusalError: the call is refused.
         """
-        call = parse(request)
+        call = parse(request, self._deny)
         selector = next((name for name in _SELECTORS if name in call.params), "")
+        if not selector and request.method == "PUT" and copying.SOURCE in call.headers:
+            selector = copying.SOURCE
         operation = _OPERATIONS.get((call.scope, request.method, selector))
         if operation is None:
             raise S3Error("NotImplemented", "This operation is not implemented")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from hashlib import md5
+from hashlib import md5, sha256
 from typing import TYPE_CHECKING
 
 from poolcensus.simulator.s3.errors import S3Error
@@ -24,6 +24,12 @@ class Attributes:
     content_type: str
     encryption: str
     kms_key: str | None
+    # Headers that come back as they were sent, metadata among them.
+    kept: Headers = ()
+
+    def encrypted_as(self, other: Attributes) -> Attributes:
+        """Return the same with the encryption of others."""
+        return replace(self, encryption=other.encryption, kms_key=other.kms_key)
 
     def headers(self) -> Headers:
         """Return the headers that state the encryption."""
@@ -58,6 +64,7 @@ class Part:
     body: bytes
     digest: bytes
     etag: str
+    modified: int
     checksum: Checksum | None
 
 
@@ -133,10 +140,21 @@ class Store:
         expected_owner = call.headers.get("x-amz-expected-bucket-owner")
         if expected_owner is not None and not (len(expected_owner) == 12 and expected_owner.isdecimal()):
             raise S3Error("InvalidBucketOwnerAWSAccountID")
-        found = self.buckets.get(call.bucket)
+        found = self.bucket(call.bucket, call.account_id)
+        if expected_owner not in (None, found.owner):
+            raise S3Error("AccessDenied")
+        return found
+
+    def bucket(self, name: str, account_id: str) -> Bucket:
+        """Return a bucket of an account.
+
+        Raises:
+            S3Error: there is none, or it is another account's.
+        """
+        found = self.buckets.get(name)
         if found is None:
-            raise S3Error("NoSuchBucket", BucketName=call.bucket)
-        if found.owner != call.account_id or expected_owner not in (None, found.owner):
+            raise S3Error("NoSuchBucket", BucketName=name)
+        if found.owner != account_id:
             raise S3Error("AccessDenied")
         return found
 
@@ -144,3 +162,8 @@ class Store:
 def timestamp(seconds: int) -> str:
     """Return a time as the XML of S3 carries it."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+
+
+def owner(account_id: str) -> list[tuple[str, str]]:
+    """Return what names an account as an owner: its canonical user id."""
+    return [("ID", sha256(account_id.encode()).hexdigest())]

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 from poolcensus.simulator.http import Response
 from poolcensus.simulator.s3 import checksums, markup
+from poolcensus.simulator.s3.attributes import read_attributes
+from poolcensus.simulator.s3.conditions import check_write
 from poolcensus.simulator.s3.errors import S3Error, invalid_argument
-from poolcensus.simulator.s3.objects import check_write, read_attributes
-from poolcensus.simulator.s3.store import Part, StoredObject, Upload
+from poolcensus.simulator.s3.store import Part, StoredObject, Upload, owner, timestamp
 
 if TYPE_CHECKING:
     from poolcensus.simulator.s3.call import Call
     from poolcensus.simulator.s3.markup import Node
     from poolcensus.simulator.s3.store import Store
 
-CHECKSUM_ALGORITHM = "x-amz-checksum-algorithm"
 MIN_PART = 5 * 1024 * 1024
 _MAX_PARTS = 10_000
 
@@ -26,13 +26,13 @@ def create_upload(store: Store, call: Call) -> Response:
     """CreateMultipartUpload."""
     bucket = store.reach(call)
     attributes = read_attributes(call.headers)
-    algorithm = checksums.named(call.headers.get(CHECKSUM_ALGORITHM))
+    algorithm = checksums.named(call.headers.get(checksums.ALGORITHM))
     store.begun += 1
     upload_id = sha256(f"{bucket.name}/{call.key}#{store.begun}".encode()).hexdigest()
     bucket.uploads[upload_id] = Upload(upload_id, call.key, store.now(), attributes, algorithm)
     headers = attributes.headers()
     if algorithm is not None:
-        headers += ((CHECKSUM_ALGORITHM, algorithm.upper()),)
+        headers += ((checksums.ALGORITHM, algorithm.upper()),)
     content = [("Bucket", bucket.name), ("Key", call.key), ("UploadId", upload_id)]
     return markup.reply("InitiateMultipartUploadResult", content, headers)
 
@@ -46,7 +46,7 @@ def upload_part(store: Store, call: Call) -> Response:
         actual = "null" if checksum is None else checksum.algorithm
         raise S3Error("InvalidRequest", f"Expected checksum Type: {upload.algorithm}, actual: {actual}")
     digest = md5(body, usedforsecurity=False).digest()
-    part = Part(number, body, digest, upload.attributes.etag(digest), checksum)
+    part = Part(number, body, digest, upload.attributes.etag(digest), store.now(), checksum)
     upload.parts[number] = part
     stated = ((checksums.PREFIX + checksum.algorithm, checksum.value),) if checksum else ()
     return Response(200, headers=(("ETag", f'"{part.etag}"'), *upload.attributes.headers(), *stated))
@@ -61,8 +61,8 @@ def complete_upload(store: Store, call: Call) -> Response:
     body = b"".join(part.body for part in parts)
     checksum = None
     if upload.algorithm is not None:
-        stated = [part.checksum for part in parts if part.checksum is not None]
-        checksum = checksums.of_parts(upload.algorithm, body, stated)
+        stated = [(part.checksum, len(part.body)) for part in parts if part.checksum is not None]
+        checksum = checksums.of_parts(upload.algorithm, stated)
     digest = md5(b"".join(part.digest for part in parts), usedforsecurity=False).digest()
     etag = f"{upload.attributes.etag(digest)}-{len(parts)}"
     bucket.objects[call.key] = StoredObject(call.key, body, etag, store.now(), upload.attributes, checksum)
@@ -76,6 +76,37 @@ def complete_upload(store: Store, call: Call) -> Response:
     if checksum is not None:
         content += [checksum.element(), ("ChecksumType", checksum.kind)]
     return markup.reply("CompleteMultipartUploadResult", content, upload.attributes.headers())
+
+
+def list_parts(store: Store, call: Call) -> Response:
+    """ListParts."""
+    upload = store.reach(call).upload(call)
+    marker, limit = call.number("part-number-marker", 0), call.count("max-parts")
+    left = [part for number, part in sorted(upload.parts.items()) if number > marker]
+    shown = left[:limit]
+    content: list[Node] = [
+        ("Bucket", call.bucket),
+        ("Key", call.key),
+        ("UploadId", upload.upload_id),
+        ("Initiator", owner(call.account_id)),
+        ("Owner", owner(call.account_id)),
+        ("StorageClass", "STANDARD"),
+        ("PartNumberMarker", marker),
+        ("NextPartNumberMarker", shown[-1].number if shown else 0),
+        ("MaxParts", limit),
+        ("IsTruncated", len(left) > len(shown) > 0),
+    ]
+    for part in shown:
+        fields: list[Node] = [
+            ("PartNumber", part.number),
+            ("LastModified", timestamp(part.modified)),
+            ("ETag", f'"{part.etag}"'),
+            ("Size", len(part.body)),
+        ]
+        if part.checksum is not None:
+            fields.append(part.checksum.element())
+        content.append(("Part", fields))
+    return markup.reply("ListPartsResult", content)
 
 
 def abort_upload(store: Store, call: Call) -> Response:
@@ -109,7 +140,7 @@ def _chosen_part(upload: Upload, number: int, fields: dict[str, str]) -> Part:
     part = upload.parts.get(number)
     given = {name: value for name, value in fields.items() if name.startswith("Checksum")}
     stated = {} if part is None or part.checksum is None else dict([part.checksum.element()])
-    if upload.algorithm == "crc32" and stated and not given:
+    if upload.algorithm not in (None, "crc64nvme") and stated and not given:
         raise S3Error("InvalidRequest", f"The request must include the checksum for part {number}.")
     etag = fields.get("ETag", "").strip('"')
     if part is None or etag != part.etag or (given and given != stated):
