@@ -149,6 +149,7 @@ def test_without_a_signature_that_can_be_read(
         ("X-Amz-Signature=00", b"<Code>AuthorizationQueryParametersError</Code>"),
         ("X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Signature=00", b"AuthorizationQueryParametersError</Code>"),
         (f"{STS}&X-Amz-Signature=00", b"<Code>IncompleteSignature</Code>"),
+        ("AWSAccessKeyId=AKIA&Signature=a%3D&Expires=1795000000", b"Please use AWS4-HMAC-SHA256."),
     ],
 )
 def test_a_query_that_is_not_signed_in_full(running: Running, query: str, code: bytes) -> None:

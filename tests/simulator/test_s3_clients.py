@@ -250,15 +250,55 @@ def test_copies_that_are_refused(client: Any, running: Running, bucket: str) -> 
     assert refused(copy, Bucket=bucket, Key="k", CopySource=f"{bucket}/k") == (400, "InvalidRequest")
     assert refused(copy, Bucket=bucket, Key="c", CopySource=f"{bucket}/none") == (404, "NoSuchKey")
     assert refused(copy, Bucket=bucket, Key="c", CopySource=f"{bucket}/secret/x") == (403, "AccessDenied")
-    source = {"CopySource": f"{bucket}/k", "CopySourceIfMatch": "x"}
-    assert refused(copy, Bucket=bucket, Key="c", **source) == (501, "NotImplemented")
-    upload = client.create_multipart_upload(Bucket=bucket, Key="parts")["UploadId"]
-    part = {"Bucket": bucket, "Key": "parts", "UploadId": upload, "PartNumber": 1}
-    assert refused(client.upload_part_copy, **part, CopySource=f"{bucket}/k") == (501, "NotImplemented")
+    source = {"Bucket": bucket, "Key": "c", "CopySource": f"{bucket}/k"}
+    etag = client.head_object(Bucket=bucket, Key="k")["ETag"]
+    for condition in ({"CopySourceIfMatch": "x"}, {"CopySourceIfNoneMatch": etag}):
+        assert refused(copy, **source, **condition) == (412, "PreconditionFailed")
+    assert copy(**source, CopySourceIfMatch=etag)
+    assert refused(copy, **source, TaggingDirective="REPLACE", Tagging="a=b") == (501, "NotImplemented")
     member = running.client("s3", running.assume("000000000002"))
     assert refused(member.copy_object, Bucket=bucket, Key="c", CopySource=f"{bucket}/k")[0] == 403
     member.create_bucket(Bucket=f"{bucket}-2")
     assert refused(member.copy_object, Bucket=f"{bucket}-2", Key="c", CopySource=f"{bucket}/k")[0] == 403
+
+
+@pytest.mark.parametrize("algorithm", [None, "CRC32", "SHA256"])
+def test_copies_of_parts(client: Any, bucket: str, algorithm: str | None) -> None:
+    body = bytes(range(256)) * (6 * MIB // 256)
+    client.put_object(Bucket=bucket, Key="k", Body=body)
+    named = {"Bucket": bucket, "Key": "c"}
+    wanted = {} if algorithm is None else {"ChecksumAlgorithm": algorithm}
+    named["UploadId"] = client.create_multipart_upload(**named, **wanted)["UploadId"]
+    parts = []
+    for number, span in enumerate((f"bytes=0-{5 * MIB - 1}", f"bytes={5 * MIB}-{6 * MIB - 1}"), 1):
+        source = {"CopySource": f"{bucket}/k", "CopySourceRange": span, "PartNumber": number}
+        result = client.upload_part_copy(**named, **source)["CopyPartResult"]
+        parts.append(
+            {
+                "PartNumber": number,
+                **{name: value for name, value in result.items() if name != "LastModified"},
+            }
+        )
+    client.complete_multipart_upload(**named, MultipartUpload={"Parts": parts})
+    assert client.get_object(Bucket=bucket, Key="c")["Body"].read() == body
+    upload = client.create_multipart_upload(Bucket=bucket, Key="d")["UploadId"]
+    part = {"Bucket": bucket, "Key": "d", "UploadId": upload, "CopySource": f"{bucket}/k"}
+    copy = client.upload_part_copy
+    assert refused(copy, **part, PartNumber=1, CopySourceRange="bytes=x") == (400, "InvalidArgument")
+    assert refused(copy, **part, PartNumber=0) == (400, "InvalidArgument")
+    assert (
+        copy(**part, PartNumber=1)["CopyPartResult"]["ETag"]
+        == client.head_object(Bucket=bucket, Key="k")["ETag"]
+    )
+
+
+def test_there_are_no_versions_and_no_tags(client: Any, bucket: str) -> None:
+    fill(client, bucket, "k")
+    assert "Status" not in client.get_bucket_versioning(Bucket=bucket)
+    assert client.get_object_tagging(Bucket=bucket, Key="k")["TagSet"] == []
+    assert refused(client.get_object_tagging, Bucket=bucket, Key="none") == (404, "NoSuchKey")
+    versioned = {"VersioningConfiguration": {"Status": "Enabled"}}
+    assert refused(client.put_bucket_versioning, Bucket=bucket, **versioned) == (501, "NotImplemented")
 
 
 def test_listing_parts(client: Any, bucket: str) -> None:

@@ -100,6 +100,11 @@ def read_claim(headers: dict[str, str], query: str) -> Claim | None:
             None,
         )
     if "X-Amz-Signature=" not in query:
+        if "AWSAccessKeyId=" in query:
+            raise UnreadableError(
+                f"The authorization mechanism you have provided is not supported. Please use {ALGORITHM}.",
+                presigned=True,
+            )
         return None
     values = dict(parse_qsl(query, keep_blank_values=True))
     if values.get("X-Amz-Algorithm") != ALGORITHM:

@@ -59,6 +59,12 @@ def get_location(store: Store, call: Call) -> Response:
     return markup.reply("LocationConstraint", "" if region == _DEFAULT_REGION else region)
 
 
+def get_versioning(store: Store, call: Call) -> Response:
+    """GetBucketVersioning: that of a bucket that never had versions."""
+    store.reach(call)
+    return markup.reply("VersioningConfiguration", ())
+
+
 def delete_bucket(store: Store, call: Call) -> Response:
     """DeleteBucket. Uploads that are under way go with it."""
     bucket = store.reach(call)

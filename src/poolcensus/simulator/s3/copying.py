@@ -1,4 +1,4 @@
-"""CopyObject."""
+"""CopyObject and UploadPartCopy."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from hashlib import md5
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from poolcensus.simulator.s3 import checksums, markup
+from poolcensus.simulator.s3 import checksums, conditions, markup
 from poolcensus.simulator.s3.attributes import read_attributes
 from poolcensus.simulator.s3.errors import S3Error, invalid_argument
+from poolcensus.simulator.s3.objects import byte_range
 from poolcensus.simulator.s3.store import StoredObject, timestamp
+from poolcensus.simulator.s3.uploads import add_part
 
 if TYPE_CHECKING:
     from poolcensus.simulator.http import Response
@@ -19,19 +21,24 @@ if TYPE_CHECKING:
     from poolcensus.simulator.s3.store import Attributes, Store
 
 SOURCE = "x-amz-copy-source"
+_RANGE = f"{SOURCE}-range"
 _DIRECTIVE = "x-amz-metadata-directive"
-HEADERS = frozenset({SOURCE, _DIRECTIVE, checksums.ALGORITHM})
+_CONDITION = f"{SOURCE}-"
+_CONDITIONS = frozenset(_CONDITION + name for name in conditions.READ)
+HEADERS = _CONDITIONS | {SOURCE, _DIRECTIVE, checksums.ALGORITHM}
+PART_HEADERS = _CONDITIONS | {SOURCE, _RANGE}
 
 
 def copy_object(store: Store, call: Call) -> Response:
     """CopyObject, from a bucket of the same account."""
     bucket = store.reach(call)
-    source_bucket, source_key = _source(call.headers[SOURCE])
-    call.authorize("s3:GetObject", source_bucket, source_key)
-    source = store.bucket(source_bucket, call.account_id).find(source_key)
+    source = _source(store, call)
     attributes = _attributes(call, source)
-    itself = (source_bucket, source_key) == (bucket.name, call.key)
-    if itself and attributes == source.attributes and call.headers.get(_DIRECTIVE) != "REPLACE":
+    if (
+        source is bucket.objects.get(call.key)
+        and attributes == source.attributes
+        and call.headers.get(_DIRECTIVE) != "REPLACE"
+    ):
         raise S3Error(
             "InvalidRequest",
             "This copy request is illegal because it is trying to copy an object to itself without changing "
@@ -47,7 +54,35 @@ def copy_object(store: Store, call: Call) -> Response:
     return markup.reply("CopyObjectResult", content, attributes.headers())
 
 
-def _source(header: str) -> tuple[str, str]:
+def copy_part(store: Store, call: Call) -> Response:
+    """UploadPartCopy."""
+    upload = store.reach(call).upload(call)
+    source = _source(store, call)
+    asked = call.headers.get(_RANGE)
+    span = byte_range(asked, len(source.body)) if asked is not None else (0, len(source.body))
+    if span is None:
+        raise invalid_argument(_RANGE, f"{asked}", f"The {_RANGE} value must be of the form bytes=first-last")
+    body = source.body[slice(*span)]
+    checksum = checksums.of(upload.algorithm, body) if upload.algorithm is not None else None
+    part = add_part(store, call, upload, body, checksum)
+    content: list[Node] = [("LastModified", timestamp(part.modified)), ("ETag", f'"{part.etag}"')]
+    if checksum is not None:
+        content.append(checksum.element())
+    return markup.reply("CopyPartResult", content, upload.attributes.headers())
+
+
+def _source(store: Store, call: Call) -> StoredObject:
+    """Return what is to be copied, if the caller may read it and the conditions on it hold."""
+    bucket, key = _place(call.headers[SOURCE])
+    call.authorize("s3:GetObject", bucket, key)
+    source = store.bucket(bucket, call.account_id).find(key)
+    asked = {name.removeprefix(_CONDITION): call.headers[name] for name in _CONDITIONS & call.headers.keys()}
+    if conditions.check_read(asked, source):
+        raise S3Error("PreconditionFailed", Condition=SOURCE)
+    return source
+
+
+def _place(header: str) -> tuple[str, str]:
     path, _, version = header.partition("?")
     if version:
         raise S3Error("NotImplemented", "Versions are not implemented", Header=SOURCE)

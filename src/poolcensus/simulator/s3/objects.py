@@ -8,7 +8,7 @@ from hashlib import md5
 from typing import TYPE_CHECKING
 
 from poolcensus.simulator.http import Response
-from poolcensus.simulator.s3 import checksums
+from poolcensus.simulator.s3 import checksums, markup
 from poolcensus.simulator.s3.attributes import read_attributes
 from poolcensus.simulator.s3.conditions import check_match, check_read, check_write
 from poolcensus.simulator.s3.errors import S3Error
@@ -38,7 +38,7 @@ def get_object(store: Store, call: Call) -> Response:
         *stored.attributes.kept,
         *stored.attributes.headers(),
     )
-    span = _byte_range(call.headers.get("range"), len(stored.body))
+    span = byte_range(call.headers.get("range"), len(stored.body))
     if span is not None:
         start, stop = span
         covered = ("Content-Range", f"bytes {start}-{stop - 1}/{len(stored.body)}")
@@ -69,7 +69,13 @@ def delete_object(store: Store, call: Call) -> Response:
     return Response(204)
 
 
-def _byte_range(header: str | None, size: int) -> tuple[int, int] | None:
+def get_tagging(store: Store, call: Call) -> Response:
+    """GetObjectTagging: no object has tags."""
+    store.reach(call).find(call.key)
+    return markup.reply("Tagging", [("TagSet", ())])
+
+
+def byte_range(header: str | None, size: int) -> tuple[int, int] | None:
     """Return where a range starts and ends; None where the whole object is meant.
 
     As HTTP has it, a header that can't be read counts for nothing; so does one with several ranges.

@@ -76,6 +76,7 @@ _OPERATIONS: dict[Route, Operation] = {
     ("bucket", "HEAD", ""): Operation(buckets.head_bucket),
     ("bucket", "DELETE", ""): Operation(buckets.delete_bucket),
     ("bucket", "GET", "location"): Operation(buckets.get_location, frozenset({"location"})),
+    ("bucket", "GET", "versioning"): Operation(buckets.get_versioning, frozenset({"versioning"})),
     ("bucket", "GET", ""): Operation(listing.list_objects_v1, _PAGE | {"marker", "max-keys"}),
     ("bucket", "GET", "list-type"): Operation(
         listing.list_objects,
@@ -93,6 +94,10 @@ _OPERATIONS: dict[Route, Operation] = {
     ("object", "PUT", copying.SOURCE): Operation(
         copying.copy_object, headers=attributes.HEADERS | copying.HEADERS
     ),
+    ("object", "PUT", f"uploadId&{copying.SOURCE}"): Operation(
+        copying.copy_part, _UPLOAD | {"partNumber"}, copying.PART_HEADERS
+    ),
+    ("object", "GET", "tagging"): Operation(objects.get_tagging, frozenset({"tagging"})),
     ("object", "DELETE", ""): Operation(objects.delete_object, headers=frozenset({"if-match"})),
     ("object", "POST", "uploads"): Operation(
         uploads.create_upload, frozenset({"uploads"}), attributes.HEADERS | {checksums.ALGORITHM}
@@ -104,7 +109,7 @@ _OPERATIONS: dict[Route, Operation] = {
     ("object", "POST", "uploadId"): Operation(uploads.complete_upload, _UPLOAD, conditions.WRITE),
     ("object", "DELETE", "uploadId"): Operation(uploads.abort_upload, _UPLOAD),
 }
-_SELECTORS = ("list-type", "uploads", "uploadId", "delete", "location")
+_SELECTORS = ("list-type", "uploads", "uploadId", "delete", "location", "tagging", "versioning")
 
 
 class S3:
@@ -123,10 +128,10 @@ class S3:
         Raises RefusalError: the call is refused.
         """
         call = parse(request, self._deny)
-        selector = next((name for name in _SELECTORS if name in call.params), "")
-        if not selector and request.method == "PUT" and copying.SOURCE in call.headers:
-            selector = copying.SOURCE
-        operation = _OPERATIONS.get((call.scope, request.method, selector))
+        selectors = [name for name in _SELECTORS if name in call.params][:1]
+        if request.method == "PUT" and copying.SOURCE in call.headers:
+            selectors.append(copying.SOURCE)
+        operation = _OPERATIONS.get((call.scope, request.method, "&".join(selectors)))
         if operation is None:
             raise S3Error("NotImplemented", "This operation is not implemented")
         operation.check(call)

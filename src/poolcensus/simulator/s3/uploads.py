@@ -15,6 +15,7 @@ from poolcensus.simulator.s3.store import Part, StoredObject, Upload, owner, tim
 
 if TYPE_CHECKING:
     from poolcensus.simulator.s3.call import Call
+    from poolcensus.simulator.s3.checksums import Checksum
     from poolcensus.simulator.s3.markup import Node
     from poolcensus.simulator.s3.store import Store
 
@@ -41,15 +42,25 @@ def upload_part(store: Store, call: Call) -> Response:
     """UploadPart."""
     upload, body = store.reach(call).upload(call), call.request.body
     checksum = checksums.verify_body(call.headers, body)
-    number = _number(call.params.get("partNumber", ""))
     if upload.algorithm is not None and (checksum is None or checksum.algorithm != upload.algorithm):
         actual = "null" if checksum is None else checksum.algorithm
         raise S3Error("InvalidRequest", f"Expected checksum Type: {upload.algorithm}, actual: {actual}")
+    part = add_part(store, call, upload, body, checksum)
+    stated = ((checksums.PREFIX + checksum.algorithm, checksum.value),) if checksum else ()
+    return Response(200, headers=(("ETag", f'"{part.etag}"'), *upload.attributes.headers(), *stated))
+
+
+def add_part(store: Store, call: Call, upload: Upload, body: bytes, checksum: Checksum | None) -> Part:
+    """Add a part, in the place of one with the same number.
+
+    Raises:
+        S3Error: the number is none that a part can have.
+    """
+    number = _number(call.params.get("partNumber", ""))
     digest = md5(body, usedforsecurity=False).digest()
     part = Part(number, body, digest, upload.attributes.etag(digest), store.now(), checksum)
     upload.parts[number] = part
-    stated = ((checksums.PREFIX + checksum.algorithm, checksum.value),) if checksum else ()
-    return Response(200, headers=(("ETag", f'"{part.etag}"'), *upload.attributes.headers(), *stated))
+    return part
 
 
 def complete_upload(store: Store, call: Call) -> Response:
