@@ -321,7 +321,7 @@ def test_listing_parts(client: Any, bucket: str) -> None:
     assert refused(client.list_parts, **{**named, "UploadId": "none"}) == (404, "NoSuchUpload")
 
 
-def test_md5_of_a_body(client: Any, bucket: str) -> None:
+def test_md5_of_a_body(client: Any, running: Running, bucket: str) -> None:
     good, other = (b64encode(md5(data).digest()).decode() for data in (b"hello", b"other"))
     put = {"Bucket": bucket, "Key": "k", "Body": b"hello"}
     assert client.put_object(**put, ContentMD5=good)["ETag"]
@@ -331,6 +331,17 @@ def test_md5_of_a_body(client: Any, bucket: str) -> None:
     part = {**put, "UploadId": upload, "PartNumber": 1}
     assert refused(client.upload_part, **part, ContentMD5=other) == (400, "BadDigest")
     assert client.upload_part(**part, ContentMD5=good)["ETag"]
+    # The client of MinIO states it of whatever it sends.
+    url = f"{running.simulator.endpoint_url}/{bucket}/k?uploadId={upload}"
+    body = b"<CompleteMultipartUpload/>"
+    for digest, code in (
+        (md5(b"other").digest(), b"<Code>BadDigest</Code>"),
+        (md5(body).digest(), b"<Code>MalformedXML</Code>"),
+    ):
+        headers = {"Content-MD5": b64encode(digest).decode()}
+        request = AWSRequest("POST", url, headers=headers, data=body)
+        S3SigV4Auth(running.caller, "s3", "us-east-1").add_auth(request)
+        assert code in send(running, "POST", url, body, dict(request.headers.items()))[2]
 
 
 @pytest.mark.parametrize("algorithm", ["CRC32", "SHA1", "SHA256"])

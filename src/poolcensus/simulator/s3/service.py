@@ -29,6 +29,7 @@ Route: TypeAlias = tuple[str, str, str]
 # What every request may carry of the headers that mean something to S3. Others are an operation's own.
 _ANY_HEADERS = frozenset(
     {
+        "content-md5",
         "x-amz-content-sha256",
         "x-amz-date",
         "x-amz-decoded-content-length",
@@ -41,7 +42,6 @@ _ANY_HEADERS = frozenset(
 )
 _MEANINGFUL = ("x-amz-", "if-", "content-md5", "range")
 _CREATE = checksums.HEADERS | {"x-amz-acl"}
-_BODY = checksums.HEADERS | {"content-md5"}
 _PAGE = frozenset({"prefix", "delimiter", "encoding-type"})
 _UPLOAD = frozenset({"uploadId"})
 
@@ -82,14 +82,16 @@ _OPERATIONS: dict[Route, Operation] = {
         listing.list_objects,
         _PAGE | {"continuation-token", "fetch-owner", "list-type", "max-keys", "start-after"},
     ),
-    ("bucket", "POST", "delete"): Operation(deletion.delete_objects, frozenset({"delete"}), _BODY),
+    ("bucket", "POST", "delete"): Operation(
+        deletion.delete_objects, frozenset({"delete"}), checksums.HEADERS
+    ),
     ("bucket", "GET", "uploads"): Operation(
         listing.list_uploads, _PAGE | {"key-marker", "max-uploads", "upload-id-marker", "uploads"}
     ),
     ("object", "GET", ""): _READ,
     ("object", "HEAD", ""): _READ,
     ("object", "PUT", ""): Operation(
-        objects.put_object, headers=attributes.HEADERS | conditions.WRITE | _BODY
+        objects.put_object, headers=attributes.HEADERS | conditions.WRITE | checksums.HEADERS
     ),
     ("object", "PUT", copying.SOURCE): Operation(
         copying.copy_object, headers=attributes.HEADERS | copying.HEADERS
@@ -102,7 +104,9 @@ _OPERATIONS: dict[Route, Operation] = {
     ("object", "POST", "uploads"): Operation(
         uploads.create_upload, frozenset({"uploads"}), attributes.HEADERS | {checksums.ALGORITHM}
     ),
-    ("object", "PUT", "uploadId"): Operation(uploads.upload_part, _UPLOAD | {"partNumber"}, _BODY),
+    ("object", "PUT", "uploadId"): Operation(
+        uploads.upload_part, _UPLOAD | {"partNumber"}, checksums.HEADERS
+    ),
     ("object", "GET", "uploadId"): Operation(
         uploads.list_parts, _UPLOAD | {"max-parts", "part-number-marker"}
     ),
@@ -135,4 +139,5 @@ class S3:
         if operation is None:
             raise S3Error("NotImplemented", "This operation is not implemented")
         operation.check(call)
+        checksums.verify_md5(call.headers.get("content-md5"), request.body)
         return operation.run(self._store, call)
