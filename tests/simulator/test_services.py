@@ -201,6 +201,11 @@ def test_sts_says_who_a_caller_is(start: Start) -> None:
         ({"RoleSessionName": "not a name"}, "ValidationError"),
         ({"DurationSeconds": 43201}, "ValidationError"),
         ({"DurationSeconds": 3601}, "ValidationError"),
+        ({"TokenCode": "12345a"}, "ValidationError"),
+        ({"TokenCode": "1234567"}, "ValidationError"),
+        ({"Tags": [{"Key": "aws:team", "Value": "x"}]}, "InvalidParameterValue"),
+        ({"Tags": [{"Key": "AWS:team", "Value": "x"}]}, "InvalidParameterValue"),
+        ({"PolicyArns": [{"arn": "arn:aws:iam::aws:policy/ReadOnlyAccess"}]}, "ValidationError"),
     ],
 )
 def test_assume_role_is_refused_where_aws_would(start: Start, changes: dict[str, Any], code: str) -> None:
@@ -211,7 +216,7 @@ def test_assume_role_is_refused_where_aws_would(start: Start, changes: dict[str,
         "ExternalId": "shared-word",
         **changes,
     }
-    client = running.client("sts")
+    client = running.client("sts", parameter_validation=False)
     given = {name: value for name, value in arguments.items() if value is not None}
     assert refused(client.assume_role, **given)[0] == code
     good = {
@@ -220,6 +225,22 @@ def test_assume_role_is_refused_where_aws_would(start: Start, changes: dict[str,
         "ExternalId": "shared-word",
     }
     assert client.assume_role(**good, DurationSeconds=900)["Credentials"]
+
+
+def test_a_session_says_how_much_room_policy_and_tags_take(start: Start) -> None:
+    running = start(SimulatorConfig(world=WorldConfig(accounts=4)))
+    assume = running.client("sts").assume_role
+    named = {"RoleArn": running.simulator.world.role_arn("000000000002"), "RoleSessionName": "census"}
+    policy = json.dumps({"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}})
+    tags = [{"Key": f"team-{number}", "Value": "x" * 256} for number in range(4)]
+    assert "PackedPolicySize" not in assume(**named)
+    sizes = [
+        assume(**named, **more)["PackedPolicySize"]
+        for more in ({"Tags": tags[:1]}, {"Tags": tags}, {"Policy": policy}, {"Policy": policy, "Tags": tags})
+    ]
+    assert sizes[0] < sizes[1] < sizes[3] <= 100
+    assert sizes[2] == len(policy) * 100 // 2048
+    assert assume(**named, SerialNumber="arn:aws:iam::000000000001:mfa/me", TokenCode="123456")
 
 
 def test_a_chained_session_lasts_an_hour_at_most(start: Start) -> None:

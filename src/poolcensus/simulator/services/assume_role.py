@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 MAX_POLICY = 2048
 _NAME = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)
 _EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)
+_TOKEN_CODE = re.compile("[0-9]{6}")
 _TAG_KEY = re.compile(r"[\w .:/=+@-]{1,128}")
 _TAG_VALUE = re.compile(r"[\w .:/=+@-]{0,256}")
 _MAX_TAGS = 50
@@ -33,6 +34,12 @@ class AssumeRole(NamedTuple):
     seconds: int
     policy_text: str | None
     policy: Document | None
+
+    @property
+    def packed_size(self) -> int | None:
+        """How much of the room for policy and tags is taken, in percent; None where there are none."""
+        text = (self.policy_text or "") + "".join(key + value for key, value in self.asked.tags)
+        return max(1, len(text) * 100 // MAX_POLICY) if text else None
 
 
 def read_assume_role(form: dict[str, str], caller: Identity) -> AssumeRole:
@@ -57,9 +64,12 @@ def read_assume_role(form: dict[str, str], caller: Identity) -> AssumeRole:
     except PolicyError as error:
         # Whoever reads it wants to know what is wrong, or that AWS would take what the simulator does not.
         raise RefusalError(400, "MalformedPolicyDocument", f"Syntax errors in policy: {error}.") from None
-    if "PolicyArns.member.1.arn" in form:
+    if any(name.startswith("PolicyArns.") for name in form):
         # A session that is not narrowed as it was asked for would allow too much.
         raise RefusalError(400, "ValidationError", "The simulator has no managed policies (PolicyArns).")
+    code = form.get("TokenCode")
+    if code is not None and _TOKEN_CODE.fullmatch(code) is None:
+        raise _pattern(code, "tokenCode", r"[\d]{6}")
     seconds = _duration(form, chained=caller.session_name is not None)
     source = form.get("SourceIdentity")
     if source is not None and (_NAME.fullmatch(source) is None or source.lower().startswith("aws:")):
@@ -97,6 +107,9 @@ def _tags(form: dict[str, str], caller: Identity) -> tuple[tuple[tuple[str, str]
         value = form.get(f"Tags.member.{len(tags) + 1}.Value", "")
         if _TAG_KEY.fullmatch(key) is None or _TAG_VALUE.fullmatch(value) is None or len(tags) == _MAX_TAGS:
             raise _pattern(key, f"tags.{len(tags) + 1}.member.key", r"[\p{L}\p{Z}\p{N}_.:/=+\-@]+")
+        # https://docs.aws.amazon.com/IAM/latest/UserGuide/id_tags.html#id_tags_rules
+        if key.lower().startswith("aws:"):
+            raise _invalid("Tag keys that begin with aws: are reserved for use by AWS.")
         tags.append((key, value))
     lowered = {key.lower() for key, _ in tags}
     if len(lowered) < len(tags):

@@ -11,7 +11,7 @@ from poolcensus.simulator import unauthorized
 from poolcensus.simulator.access import Principal
 from poolcensus.simulator.http import Identity, Request, Response
 from poolcensus.simulator.refusal import RefusalError
-from poolcensus.simulator.services.assume_role import MAX_POLICY, AssumeRole, read_assume_role
+from poolcensus.simulator.services.assume_role import AssumeRole, read_assume_role
 from poolcensus.simulator.way import session_arn
 from poolcensus.simulator.xml_text import xml_text
 
@@ -95,9 +95,8 @@ class Sts:
         )
         if principal.source_identity is not None:
             result += f"    <SourceIdentity>{xml_text(principal.source_identity)}</SourceIdentity>\n"
-        if wanted.policy_text is not None:
-            size = max(1, len(wanted.policy_text) * 100 // MAX_POLICY)
-            result += f"    <PackedPolicySize>{size}</PackedPolicySize>\n"
+        if wanted.packed_size is not None:
+            result += f"    <PackedPolicySize>{wanted.packed_size}</PackedPolicySize>\n"
         return _reply("AssumeRole", result, request.request_id)
 
     def _admit(self, request: Request, wanted: AssumeRole) -> tuple[Principal, frozenset[str]]:
