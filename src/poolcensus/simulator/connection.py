@@ -12,20 +12,20 @@ import struct
 from collections import deque
 from contextlib import suppress
 from functools import lru_cache
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol, cast
 
 import httptools
 
 from poolcensus.simulator.http import Abort, Answer, Cut, Delayed, Drip, Hang, Message, Response, Stream
+from poolcensus.simulator.reply_head import BODILESS, reply_head
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 MAX_BODY = 1 << 30
 _JOIN_LIMIT = 1 << 16
-_REASONS = {status.value: status.phrase for status in HTTPStatus}
-_BODILESS = frozenset({204, 304})
+# How long a client may take to send a whole request, the time before it included.
+IDLE_SECONDS = 60.0
 
 
 class Application(Protocol):
@@ -85,7 +85,10 @@ class Connection(asyncio.BufferedProtocol):
         self._size = 0
         self._waiting: deque[Message] = deque()
         self._busy = False
+        self._keep_alive = True
         self._timer: asyncio.TimerHandle | None = None
+        self._idle_timer: asyncio.TimerHandle | None = None
+        self._idle_since = 0.0
         self._release: Callable[[], None] | None = None
         self._stream: Iterator[bytes] | None = None
         self._chunked = False
@@ -96,6 +99,8 @@ class Connection(asyncio.BufferedProtocol):
         """Start to serve the connection."""
         # Other loops have transports of their own, which are none of asyncio's classes.
         self._transport = cast("asyncio.Transport", transport)
+        self._idle_since = asyncio.get_running_loop().time()
+        self._await_request(IDLE_SECONDS)
         self._application.opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -104,9 +109,10 @@ class Connection(asyncio.BufferedProtocol):
         self._transport = None
         self._waiting.clear()
         self._stream = None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        for timer in (self._timer, self._idle_timer):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._idle_timer = None
         self._let_go()
         self._application.closed(self)
 
@@ -188,11 +194,30 @@ class Connection(asyncio.BufferedProtocol):
         message = self._message
         message.method = self._parser.get_method().decode("ascii")
         message.keep_alive = self._parser.should_keep_alive()
+        message.old = self._parser.get_http_version() == "1.0"
         message.body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._body = []
+        self._idle_since = asyncio.get_running_loop().time()
         self._waiting.append(message)
 
+    def _await_request(self, seconds: float) -> None:
+        self._idle_timer = asyncio.get_running_loop().call_later(seconds, self._close_if_idle)
+
+    def _close_if_idle(self) -> None:
+        """Close the connection, unless a request came, or its reply is still under way."""
+        if self._transport is None:
+            return
+        now = asyncio.get_running_loop().time()
+        if self._busy or self._transport.get_write_buffer_size():
+            self._idle_since = now
+        left = self._idle_since + IDLE_SECONDS - now
+        if left > 0:
+            self._await_request(left)
+        else:
+            self._transport.close()
+
     def _answer(self, message: Message) -> None:
+        self._keep_alive = message.keep_alive
         answer = self._application.handle(message)
         if isinstance(answer, Response):
             self._send(message, answer)
@@ -233,7 +258,7 @@ class Connection(asyncio.BufferedProtocol):
     def _send(self, message: Message, response: Response) -> None:
         body = response.body
         head = self._head(message, response, len(body))
-        if message.method == "HEAD" or response.status in _BODILESS:
+        if message.method == "HEAD" or response.status in BODILESS:
             self._write(head)
         elif len(body) < _JOIN_LIMIT:
             self._write(head + body)
@@ -245,6 +270,9 @@ class Connection(asyncio.BufferedProtocol):
 
     def _next(self) -> None:
         self._busy = False
+        self._idle_since = asyncio.get_running_loop().time()
+        if not self._keep_alive and self._transport is not None:
+            self._transport.close()
         self._drain()
 
     def _drain(self) -> None:
@@ -264,7 +292,10 @@ class Connection(asyncio.BufferedProtocol):
         self._next()
 
     def _start(self, message: Message, stream: Stream) -> None:
-        self._chunked = stream.length is None
+        self._chunked = stream.length is None and not message.old
+        if stream.length is None and message.old:
+            # The end of the body is the end of the connection.
+            message.keep_alive = self._keep_alive = False
         self._write(self._head(message, Response(stream.status, b"", stream.headers), stream.length))
         self._stream = iter(stream.chunks)
         self._pump()
@@ -283,21 +314,7 @@ class Connection(asyncio.BufferedProtocol):
                 self._write(b"%x\r\n%b\r\n" % (len(chunk), chunk) if self._chunked else chunk)
 
     def _head(self, message: Message, response: Response, length: int | None) -> bytes:
-        status = response.status
-        lines = (
-            f"HTTP/1.1 {status} {_REASONS.get(status, 'Unknown')}\r\n"
-            f"{message.request_id_header}: {message.request_id}\r\n"
-            f"Date: {self._application.http_date()}\r\n"
-        )
-        for name, value in response.headers:
-            lines += f"{name}: {value}\r\n"
-        if length is None:
-            lines += "Transfer-Encoding: chunked\r\n"
-        elif status not in _BODILESS:
-            lines += f"Content-Length: {length}\r\n"
-        if not message.keep_alive:
-            lines += "Connection: close\r\n"
-        return (lines + "\r\n").encode("latin-1")
+        return reply_head(message, response.status, response.headers, length, self._application.http_date())
 
     def _write(self, data: bytes) -> None:
         if self._transport is not None:

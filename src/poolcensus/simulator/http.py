@@ -140,7 +140,16 @@ class Delayed:
 class Message:
     """A request as it came over the wire, before anyone has looked at its signature."""
 
-    __slots__ = ("body", "headers", "keep_alive", "method", "request_id", "request_id_header", "target")
+    __slots__ = (
+        "body",
+        "headers",
+        "keep_alive",
+        "method",
+        "old",
+        "request_id",
+        "request_id_header",
+        "target",
+    )
 
     def __init__(self) -> None:
         self.method = ""
@@ -148,5 +157,7 @@ class Message:
         self.headers: dict[str, str] = {}
         self.body = b""
         self.keep_alive = True
+        # Whether the client speaks HTTP/1.0, which has no chunks.
+        self.old = False
         self.request_id = ""
         self.request_id_header = "x-amzn-RequestId"
