@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
+    from dataclasses import Field
 
 # More than any count, rate or number of seconds here ever comes to, and still a date as a clock's offset.
 MANY = 10**9
@@ -39,7 +39,13 @@ class OutOfBoundsError(ValueError):
         self.requirement = f"must be {bounds}, not {value}"
 
 
-def check_bounds(config: DataclassInstance) -> None:
+class _Config(Protocol):
+    """A dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+
+def check_bounds(config: _Config) -> None:
     """Check the numbers of the fields that have `bounds` in their metadata; None is always allowed.
 
     Raises:
