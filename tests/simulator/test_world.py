@@ -8,6 +8,7 @@ from collections import Counter
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+import botocore.session
 import orjson
 import pytest
 
@@ -104,9 +105,9 @@ def test_each_group_has_the_outcome_that_it_stands_for() -> None:
 
 def test_a_seed_goes_on_to_give_the_world_that_it_gave() -> None:
     digest = sha256()
-    for target in World(WorldConfig(**FRACTIONS)).truth():
+    for target in World(WorldConfig(**FRACTIONS, odd_texts=True)).truth():
         digest.update(orjson.dumps(list(dataclasses.astuple(target))))
-    # Of the world before there were members that never had Pools.
+    # Of the world before there were members that never had Pools, when all descriptions were odd.
     assert digest.hexdigest() == "923878a4cafc8e1d589d56a57c4ada14509e34bf919dd5dc101181b6e0cf5cfb"
 
 
@@ -221,6 +222,26 @@ def test_extra_fields_bring_what_no_sdk_knows() -> None:
     pools = [pool for target in world.truth() for pool in target.pools]
     assert all("SessionAffinity" in pool for pool in pools)
     assert {"HIBERNATING", "RUNNING"} < {str(pool["State"]) for pool in pools}
+
+
+def test_descriptions_are_such_as_aws_takes_unless_odd_ones_are_asked_for() -> None:
+    model = botocore.session.get_session().get_service_model("workspaces").shape_for("WorkspacesPool")
+    pattern = model.members["Description"].metadata["pattern"]
+    plain, odd = (
+        [pool for target in World(WorldConfig(accounts=9, odd_texts=odd)).truth() for pool in target.pools]
+        for odd in (False, True)
+    )
+    texts = {str(pool["Description"]) for pool in plain if "Description" in pool}
+    assert len(texts) == 7
+    assert all(re.fullmatch(pattern, text) for text in texts)
+    assert any(not str(pool.get("Description", "")).isascii() for pool in odd)
+    assert any('"' in str(pool.get("Description", "")) for pool in odd)
+    # Nothing else differs, and neither does the size.
+    assert [len(orjson.dumps(pool)) for pool in plain] == [len(orjson.dumps(pool)) for pool in odd]
+    assert all(
+        {**one, "Description": ""} == {**other, "Description": ""}
+        for one, other in zip(plain, odd, strict=True)
+    )
 
 
 def test_govcloud_has_its_own_regions_and_arns() -> None:

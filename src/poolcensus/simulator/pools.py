@@ -36,7 +36,14 @@ _NAMES = (
     "marketing", "nurses", "offshore.support", "research_2", "sales-emea", "service-desk",
     "training", "warehouse",
 )  # fmt: skip
+# As WorkSpaces takes them: letters of ASCII, digits and `_./() -`.
 _DESCRIPTIONS = (
+    "", "Shared desktops", "Windows Server 2022/ Office LTSC", "Training rooms south", "Support team 24",
+    "Shared desktops of the sales department", "Contractors (reviewed in March)",
+    "Pilot. May be deleted at any time",
+)  # fmt: skip
+# In their places, and as long in JSON: nothing else of a world depends on which of them it has.
+_ODD_DESCRIPTIONS = (
     "", "Shared desktops", "Windows Server 2022, Office LTSC", "Schulungsräume Süd", "Équipe support",
     "営業部門の共有デスクトップ", "Contractors: reviewed quarterly", "Say \"hello\" \\ & <b>goodbye</b>",
 )  # fmt: skip
@@ -53,11 +60,19 @@ class PoolPress:
     """Prints the pools of any account and region."""
 
     def __init__(
-        self, *, seed: int, partition: str, regions: Sequence[str], extra_fields: bool, cache_bytes: int
+        self,
+        *,
+        seed: int,
+        partition: str,
+        regions: Sequence[str],
+        extra_fields: bool,
+        odd_texts: bool,
+        cache_bytes: int,
     ) -> None:
         self._seed = seed
         self._partition = partition.encode()
         self._extra_fields = extra_fields
+        self._descriptions = _ODD_DESCRIPTIONS if odd_texts else _DESCRIPTIONS
         self._salt = f"{seed}".encode()
         self._regions = tuple(regions)
         self._region_numbers = {region: number for number, region in enumerate(self._regions)}
@@ -133,7 +148,9 @@ class PoolPress:
         variant = self._variants.get(chosen)
         if variant is None:
             chance = random.Random(f"pools {self._seed} {chosen}")
-            variant = [_template(chance, extra_fields=self._extra_fields) for _ in range(_BLOCK)]
+            variant = [
+                _template(chance, self._descriptions, extra_fields=self._extra_fields) for _ in range(_BLOCK)
+            ]
             self._variants[chosen] = variant
         return variant
 
@@ -153,7 +170,7 @@ def pool_name(position: int) -> str:
     return f"{_NAMES[position * 7 % 16]}-{position + 1}"
 
 
-def _template(chance: random.Random, *, extra_fields: bool) -> bytes:
+def _template(chance: random.Random, descriptions: Sequence[str], *, extra_fields: bool) -> bytes:
     """Return a pool with places for its id, its ARN, its id, its name, its directory and its bucket."""
     state = chance.choice(_STATES)
     desired = min(2000, max(1, round(chance.lognormvariate(2.3, 1.1))))
@@ -181,7 +198,7 @@ def _template(chance: random.Random, *, extra_fields: bool) -> bytes:
             "MaxUserDurationInSeconds": chance.choice((600, 28800, 57600, 432000)),
         },
     }
-    description = chance.choice(_DESCRIPTIONS)
+    description = chance.choice(descriptions)
     if description:
         pool["Description"] = description
     if chance.random() < 0.06:

@@ -61,6 +61,7 @@ class World(Members):
             partition=self.config.partition,
             regions=self.regions,
             extra_fields=self.config.extra_fields,
+            odd_texts=self.config.odd_texts,
             cache_bytes=self.config.cache_bytes,
         )
         self._refused: dict[int, Outcome] = {

@@ -78,6 +78,12 @@ class WorldConfig:
     extra_fields: bool = field(
         default=False, metadata={"help": "pools carry fields and enum values that no SDK knows"}
     )
+    odd_texts: bool = field(
+        default=False,
+        metadata={
+            "help": "pools have descriptions in other scripts and with quotes, which AWS does not take"
+        },
+    )
     suspended: float = field(
         default=0.0, metadata={"bounds": _FRACTION, "help": "fraction of the members that are suspended"}
     )
