@@ -35,14 +35,12 @@ KEPT = {
 
 @pytest.fixture(scope="module")
 def running(open_simulator: Callable[..., AbstractContextManager[Running]]) -> Iterator[Running]:
-    # The caller may not touch what is secret.
+    # The caller may not touch what is secret. What is deleted are objects, never the bucket that is called.
+    secret = {"Action": ["s3:GetObject", "s3:DeleteObject"], "Resource": "arn:aws:s3:::*/secret/*"}
     statement = [
         {"Effect": "Allow", "Action": "*", "Resource": "*"},
-        {
-            "Effect": "Deny",
-            "Action": ["s3:GetObject", "s3:DeleteObject"],
-            "Resource": "arn:aws:s3:::*/secret/*",
-        },
+        {"Effect": "Deny", **secret},
+        {"Effect": "Deny", "Action": "s3:DeleteObject", "NotResource": "arn:aws:s3:::*/*"},
     ]
     policy = read_document(json.dumps({"Version": "2012-10-17", "Statement": statement}))
     world = WorldConfig(accounts=3, policies=Policies(caller=PolicySet(identity=policy)))
