@@ -22,7 +22,7 @@ from poolcensus.simulator.http import (
     Response,
 )
 from poolcensus.simulator.limits import in_progress
-from poolcensus.simulator.permissions import DELETE_OBJECTS, action_of, resource_of
+from poolcensus.simulator.permissions import DELETE_OBJECT, action_of, resource_of
 from poolcensus.simulator.refusal import RefusalError, render
 from poolcensus.simulator.unauthorized import denied
 
@@ -184,7 +184,7 @@ class SimulatorApplication:
             raise unauthenticated.unknown_key(service)
         if service == "s3" and headers.get("x-amz-content-sha256", "").startswith(sigv4.STREAMING):
             body, trailers = decode_chunks(body, self._verifier.chain(claim, credentials, headers))
-            announced = headers.get("x-amz-trailer", "").lower().split(",")
+            announced = [each.strip() for each in headers.get("x-amz-trailer", "").lower().split(",")]
             headers = {**{each: trailers[each] for each in announced if each in trailers}, **headers}
         return Request(
             message.method,
@@ -237,7 +237,7 @@ class SimulatorApplication:
         if not access.layers(principal) and not access.guards_resources:
             return
         action = action_of(request, call.operation)
-        if action == DELETE_OBJECTS and call.operation == "POST":
+        if action == DELETE_OBJECT and call.operation == "POST":
             # S3 looks at each of the keys.
             return
         denial = access.deny(principal, action, partial(resource_of, request, call.operation), request.region)

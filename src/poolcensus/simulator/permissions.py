@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from poolcensus.simulator.http import Request
 
 # Of each key that a DeleteObjects names, for itself.
-DELETE_OBJECTS = "s3:DeleteObject"
+DELETE_OBJECT = "s3:DeleteObject"
 # By what the path names, the method and the parameter that selects the operation; "" is every other one.
 _S3_ACTIONS = {
     ("service", "GET"): {"": "s3:ListAllMyBuckets"},
@@ -28,7 +28,7 @@ _S3_ACTIONS = {
     },
     ("bucket", "HEAD"): {"": "s3:ListBucket"},
     ("bucket", "PUT"): {"": "s3:CreateBucket"},
-    ("bucket", "POST"): {"": DELETE_OBJECTS},
+    ("bucket", "POST"): {"": DELETE_OBJECT},
     ("bucket", "DELETE"): {"": "s3:DeleteBucket"},
     ("object", "GET"): {
         "": "s3:GetObject",

@@ -54,9 +54,9 @@ def denied(
     return RefusalError(400, "AccessDeniedException", message)
 
 
-def denied_by(denial_: Denial, request: Request, action: str, resource: str) -> RefusalError:
+def denied_by(found: Denial, request: Request, action: str, resource: str) -> RefusalError:
     """Return the denial by S3 of what a call needs besides its own permission."""
-    message = denial(request.identity.arn, action, f'"{resource}"', denial_.kind, explicit=denial_.explicit)
+    message = denial(request.identity.arn, action, f'"{resource}"', found.kind, explicit=found.explicit)
     return RefusalError(403, "AccessDenied", message)
 
 

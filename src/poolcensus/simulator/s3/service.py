@@ -40,7 +40,7 @@ _ANY_HEADERS = frozenset(
         "x-amz-user-agent",
     }
 )
-_MEANINGFUL = ("x-amz-", "if-", "content-md5", "range")
+_MEANINGFUL = ("x-amz-", "if-", "range")
 _CREATE = checksums.HEADERS | {"x-amz-acl"}
 _PAGE = frozenset({"prefix", "delimiter", "encoding-type"})
 _UPLOAD = frozenset({"uploadId"})
