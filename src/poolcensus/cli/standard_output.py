@@ -7,10 +7,7 @@ import io
 import os
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, BinaryIO, cast
-
-if TYPE_CHECKING:
-    from typing_extensions import Buffer
+from typing import BinaryIO, cast
 
 _NAME = "standard output"
 
@@ -46,7 +43,7 @@ def _named(stream: io.TextIOWrapper) -> io.TextIOWrapper:
 
 
 class _Output(io.FileIO):
-    def write(self, data: Buffer, /) -> int:
+    def write(self, data: bytes | memoryview, /) -> int:  # type: ignore[override] # all that a text is written in
         try:
             return super().write(data)
         except OSError as error:
