@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import os
 import re
+import sys
+import tempfile
 import threading
 from datetime import datetime
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import duckdb
 import pyarrow.parquet as pq
@@ -16,6 +21,13 @@ from poolcensus.config import load_settings
 from poolcensus.errors import DamagedSnapshotError, DestinationError, SettingsError, SnapshotError
 from poolcensus.model import ColumnType, Compression, Outcome
 from snapshot.making import POOLS, folder_of, target
+
+if TYPE_CHECKING:
+    from poolcensus.analysis.database import Database
+    from poolcensus.analysis.views import View
+
+# By its name: the package calls the function `export`.
+export_module = import_module("poolcensus.analysis.export")
 
 ATHENA = (Path(__file__).parents[2] / "config" / "athena.sql").read_text(encoding="utf-8")
 VIEWS = (items_view(POOLS), targets_view(POOLS))
@@ -148,6 +160,66 @@ def test_a_damaged_snapshot_leaves_what_was_there(dest: Path, tmp_path: Path) ->
             export(out, dest, ref=ref)
     assert {each: each.read_bytes() for each in before} == before
     assert len(files_in(out)) == 2
+
+
+def test_of_all_a_damaged_snapshot_is_left_out_and_named(dest: Path, tmp_path: Path) -> None:
+    written(dest, day_id(25), {target(): [{"PoolId": "c"}]})
+    for name in ("pools.ndjson.zst", "targets.ndjson.zst"):
+        file = dest / day_id(24) / name
+        whole = file.read_bytes()
+        file.write_bytes(whole[:-5])
+        out = tmp_path / name
+        done = export(out, dest, ref=None)
+        file.write_bytes(whole)
+        assert [each.stem for each in done.files] == [day_id(23)] * 2 + [day_id(25)] * 2
+        assert len(files_in(out)) == 4
+        (why,) = done.unreadable.values()
+        assert done.unreadable.keys() == {day_id(24)}
+        assert "is damaged" in why
+
+
+def test_a_view_that_cannot_be_written_leaves_the_other_as_it_was(
+    dest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    before = {each: each.read_bytes() for each in export(out, dest, ref=day_id(23)).files}
+    for each in before:
+        each.write_bytes(b"of an export before")
+        before[each] = each.read_bytes()
+    write = export_module._write
+
+    def fail_for_targets(database: Database, view: View, made: Path, mode: int) -> None:
+        if view.name == "targets":
+            raise SnapshotError("no longer there")
+        write(database, view, made, mode)
+
+    monkeypatch.setattr(export_module, "_write", fail_for_targets)
+    with pytest.raises(SnapshotError, match="no longer there"):
+        export(out, dest, ref=day_id(23))
+    assert {each: each.read_bytes() for each in before} == before
+    assert len(files_in(out)) == 2
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="file systems of macOS take names in UTF-8 only")
+def test_paths_that_are_not_utf8_are_read_and_written(dest: Path, tmp_path: Path) -> None:
+    place = Path(os.fsdecode(os.fsencode(tmp_path) + b"/x\xff"))
+    dest.rename(place)
+    with query("SELECT count(*) FROM pools", place, ref=None) as rows:
+        assert [*rows] == [(3,)]
+    (pools, _) = export(place / "parquet", place).files
+    assert pq.read_table(in_memory(pools)).num_rows == 2
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="file systems of macOS take names in UTF-8 only")
+def test_a_temporary_folder_that_is_not_utf8_is_a_sentence(
+    dest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Path(os.fsdecode(os.fsencode(tmp_path) + b"/x\xff"))
+    place.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    with pytest.raises(DestinationError, match="Set TMPDIR to another"):
+        query("SELECT 1", dest)
+    assert not [*place.iterdir()]
 
 
 def test_snapshots_that_cannot_be_read_are_named(dest: Path, tmp_path: Path) -> None:

@@ -298,6 +298,27 @@ def test_what_cannot_be_read_of_all_is_named_beside_the_rows(
     assert f"Can't read 1 snapshot: {day_id(22)}. Run 'poolcensus verify" in captured.err
 
 
+@pytest.mark.skipif(sys.platform == "darwin", reason="file systems of macOS take names in UTF-8 only")
+def test_a_path_that_the_locale_has_no_letters_for_is_read(dest: Path) -> None:
+    place = dest.rename(dest.with_name("ü"))
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "poolcensus",
+            "query",
+            "SELECT count(*) AS n FROM pools",
+            "--dest",
+            str(place),
+        ],
+        env={**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.split(), done.stderr) == (0, ["n", "2"], "")
+
+
 def test_no_snapshots_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "No snapshots in" in refused(capsys, "SELECT 1", "--dest", tmp_path, code=1)
 
@@ -345,6 +366,10 @@ def test_export_says_what_it_wrote(dest: Path, tmp_path: Path, capsys: pytest.Ca
     (dest / day_id(22) / "manifest.json").write_text("{")
     assert main(["export", "--all", "--dest", str(dest), "--output", str(out)]) == 1
     assert "Can't read 1 snapshot" in capsys.readouterr().err
+    pools = dest / day_id(23) / "pools.ndjson"
+    pools.write_bytes(pools.read_bytes()[:-1])
+    assert main(["export", "--all", "--dest", str(dest), "--output", str(out)]) == 1
+    assert f"Can't read 2 snapshots: {day_id(22)}, {day_id(23)}." in capsys.readouterr().err
     assert main(["export", "latest", "--all", "--dest", str(dest), "--output", str(out)]) == 2
 
 

@@ -39,7 +39,7 @@ _OF_A_FILE: Final = ('JSON in file "', 'error in file "', 'while reading file "'
 class Database:
     """A DuckDB in memory and the private folder that it spills to. Leaving it removes both.
 
-    Raises `MissingExtraError` without DuckDB.
+    Raises `MissingExtraError` without DuckDB, and `DestinationError` where the folder can't be made or used.
     """
 
     def __init__(self) -> None:
@@ -65,6 +65,12 @@ class Database:
             )
             # Times in snapshots are in UTC, and those of the machine are asked for by now().
             self.connection.execute("SET TimeZone = 'UTC'")
+        except UnicodeEncodeError as error:
+            place = self.staging.folder.parent
+            self.staging.close()
+            raise DestinationError(
+                f"DuckDB can't use the temporary folder {place}: it is not UTF-8. Set TMPDIR to another."
+            ) from error
         except BaseException:
             self.staging.close()
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from poolcensus.analysis.database import Database
 from poolcensus.analysis.selection import select_all, select_one
 from poolcensus.analysis.views import items_view, literal, targets_view
-from poolcensus.errors import DestinationError, SettingsError
+from poolcensus.errors import DestinationError, SettingsError, SnapshotError
 from poolcensus.format.ids import parse_snapshot_id
 from poolcensus.model import ColumnType
 from poolcensus.storage.destination import STANDARD_OUTPUT, checked_place, is_in_s3
@@ -35,7 +36,8 @@ _FOLDER_MODE: Final = 0o700
 class Exported:
     """What an export wrote: the Parquet files of the snapshots, the oldest first.
 
-    `unreadable` says by id why a snapshot that was asked for is not among them.
+    `unreadable` says by id why a snapshot that was asked for is not among them: it can't be read or is
+    damaged.
     """
 
     files: tuple[Path, ...]
@@ -57,8 +59,11 @@ def export(
     the place of one from an export before. `settings` say how S3 is reached, see `Snapshot.open`, and the
     modes of files and folders.
 
-    Raises `SnapshotError` where a snapshot can't be read or is damaged, `DestinationError` where the folder
-    can't be written, and `MissingExtraError` without DuckDB. Blocks: in an event loop, use a worker thread.
+    Of all snapshots, those that can't be read or are damaged are left out, and named in what is returned.
+
+    Raises `SnapshotError` where the one snapshot can't be read or is damaged, or where there is none,
+    `DestinationError` where the folder can't be written, and `MissingExtraError` without DuckDB. Blocks: in
+    an event loop, use a worker thread.
     """
     where = checked_place(output, "output")
     if is_in_s3(where):
@@ -71,44 +76,54 @@ def export(
     modes = (_FILE_MODE, _FOLDER_MODE) if settings is None else (settings.file_mode, settings.folder_mode)
     folder = Path(where)
     files: list[Path] = []
+    unreadable = dict(selection.unreadable)
     try:
         for snapshot in selection.snapshots:
-            files += _export(replace(selection, snapshots=(snapshot,)), snapshot, folder, modes)
+            try:
+                files += _export(replace(selection, snapshots=(snapshot,)), snapshot, folder, modes)
+            except SnapshotError as error:
+                if ref is not None:
+                    raise
+                unreadable[snapshot.id] = str(error)
     except OSError as error:
         place = error.filename or folder
         raise DestinationError(f"Could not write {place}: {error.strerror or error}.") from error
-    return Exported(tuple(files), selection.unreadable)
+    return Exported(tuple(files), unreadable)
 
 
 def _export(selection: Selection, snapshot: Snapshot, folder: Path, modes: tuple[int, int]) -> list[Path]:
     date = f"{parse_snapshot_id(snapshot.id):%Y-%m-%d}"
-    files = []
-    with Database() as database:
+    files: list[tuple[Path, Path]] = []
+    with Database() as database, ExitStack() as stack:
         views = (items_view(selection.operation), targets_view(selection.operation))
         database.load(selection, [each.name for each in views])
         for view in views:
             path = folder / view.name / f"date={date}" / f"{snapshot.id}.parquet"
             make_folders(path.parent, modes[1])
-            _write(database, view, path, modes[0])
-            files.append(path)
-    return files
+            made = stack.enter_context(name_beside(path))
+            _write(database, view, made, modes[0])
+            files.append((made, path))
+        # Where one view can't be read, the other is no export of the snapshot either.
+        for made, path in files:
+            made.replace(path)
+            sync_folder(path.parent)
+    return [path for _, path in files]
 
 
-def _write(database: Database, view: View, path: Path, mode: int) -> None:
-    """Write a view into the file `path`, which it is once it is whole."""
+def _write(database: Database, view: View, made: Path, mode: int) -> None:
+    """Write a view into the new file `made`."""
     columns = ", ".join(
         f'"{each.name}"::VARCHAR AS "{each.name}"' if each.type is ColumnType.JSON else f'"{each.name}"'
         for each in view.columns
     )
-    with name_beside(path) as made:
-        os.close(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode))
-        made.chmod(mode)
-        # DuckDB takes a path that begins with ~ or file: for another.
-        to = literal(str(made.absolute()))
-        # A temporary file of DuckDB's own would have a mode and a name of its own.
-        options = "FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false"
-        database.run(f'COPY (SELECT {columns} FROM "{view.name}") TO {to} ({options})')
-        with made.open("rb") as file:
-            sync_file(file.fileno())
-        made.replace(path)
-    sync_folder(path.parent)
+    os.close(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode))
+    made.chmod(mode)
+    # DuckDB takes a path that begins with ~ or file: for another, and none that is not UTF-8.
+    link = database.staging.folder / f"{view.name}.parquet"
+    link.symlink_to(made.absolute())
+    to = literal(str(link))
+    # A temporary file of DuckDB's own would have a mode and a name of its own.
+    options = "FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false"
+    database.run(f'COPY (SELECT {columns} FROM "{view.name}") TO {to} ({options})')
+    with made.open("rb") as file:
+        sync_file(file.fileno())

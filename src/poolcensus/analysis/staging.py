@@ -37,7 +37,8 @@ _HALF: Final = re.compile("[\ud800-\udfff]")
 class Staging:
     """A private folder in which the files of snapshots lie side by side: `ID/NAME`.
 
-    What is in a folder already is a link there, what is in a bucket is fetched. Files are held against the
+    What is in a folder already is a link there. What is in a bucket is fetched, and so is what lies in a
+    folder whose path is not UTF-8, which DuckDB can't open. Files are held against the
     digests of their manifests while they are read, in threads: only after `check` has returned are they
     known to be whole. Leaving it removes the folder. It lies in the folder that `TMPDIR` names or the
     system's own.
@@ -94,7 +95,9 @@ class Staging:
                 paths.append(path)
                 if snapshot.folder.path is not None:
                     _check_file(snapshot.folder, entry.name)
-                    path.symlink_to(snapshot.folder.path.resolve() / entry.name)
+                there = None if snapshot.folder.path is None else snapshot.folder.path.resolve() / entry.name
+                if there is not None and _is_utf8(there):
+                    path.symlink_to(there)
                     self._digests.append(self._pool.submit(self._read, snapshot.folder, source, None))
                 else:
                     fetched.append(self._pool.submit(self._read, snapshot.folder, source, path))
@@ -154,6 +157,15 @@ class Staging:
         else:
             return
         raise _damage(place, wrong)
+
+
+def _is_utf8(path: Path) -> bool:
+    """Whether DuckDB takes the path, and what it leads to: it looks at both, as UTF-8."""
+    try:
+        os.path.realpath(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _check_file(folder: Folder, name: str) -> None:
