@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import sys
 import tempfile
 import threading
@@ -188,10 +189,10 @@ def test_a_view_that_cannot_be_written_leaves_the_other_as_it_was(
         before[each] = each.read_bytes()
     write = export_module._write
 
-    def fail_for_targets(database: Database, view: View, made: Path, mode: int) -> None:
+    def fail_for_targets(database: Database, view: View, made: Path, path: Path, mode: int) -> None:
         if view.name == "targets":
             raise SnapshotError("no longer there")
-        write(database, view, made, mode)
+        write(database, view, made, path, mode)
 
     monkeypatch.setattr(export_module, "_write", fail_for_targets)
     with pytest.raises(SnapshotError, match="no longer there"):
@@ -237,6 +238,24 @@ def test_where_nothing_can_be_written_it_says_so(dest: Path, tmp_path: Path) -> 
         export("s3://bucket/x", dest)
     with pytest.raises(SnapshotError, match="No snapshots in"):
         export(tmp_path / "out", (tmp_path / "file").parent / "snapshots" / day_id(23))
+
+
+def test_a_full_disk_is_a_sentence_with_the_name_of_the_file(dest: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    code = (
+        "import resource, sys, poolcensus\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (600, 600))\n"
+        "try:\n"
+        "    poolcensus.export(sys.argv[1], sys.argv[2])\n"
+        "except poolcensus.CensusError as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(out), str(dest)], capture_output=True, text=True, check=False
+    )
+    file = out / "pools" / "date=2026-11-24" / f"{day_id(24)}.parquet"
+    assert (done.stdout, done.stderr) == (f"Could not write {file}: File too large.\n", "")
+    assert not files_in(out)
 
 
 def test_a_folder_named_like_a_home_is_a_folder(

@@ -218,6 +218,33 @@ def test_fields_are_ignored_as_asked(
     assert [*change["fields"]] == fields
 
 
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("Capacitystatus", "CapacityStatus"),
+        ("State,poolname", "PoolName"),
+        ("pool_name", "PoolName"),
+        ("Stat", "State"),
+    ],
+)
+def test_what_is_nearly_a_field_is_wrong_usage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], given: str, meant: str
+) -> None:
+    two(tmp_path, {key(1): [pool(1)]}, {key(1): [pool(1)]})
+    assert run(tmp_path, "--ignore", given) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert f"Did you mean {meant}?" in captured.err
+
+
+def test_a_field_that_the_service_may_add_can_be_ignored(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    two(tmp_path, {key(1): [pool(1, PoolType="a")]}, {key(1): [pool(1, PoolType="b")]})
+    assert run(tmp_path, "--json", "--ignore", "PoolType") == 0
+    assert json.loads(capsys.readouterr().out)["unchanged"] == 1
+
+
 EVIL = "[red]\x1b[2J\u202e\n000000000009"
 
 

@@ -147,9 +147,9 @@ def test_a_list_is_written_beside_what_is_printed(
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (["--output", "nowhere/list.json"], "is not the name of a file in a folder"),
-        (["--output", "."], "is not the name of a file in a folder"),
-        (["--output", ""], "is not the name of a file in a folder"),
+        (["--output", "nowhere/list.json"], "--output: There is no folder nowhere."),
+        (["--output", "."], "--output: . is a folder, not a file"),
+        (["--output", ""], "--output needs the name of a file"),
         (["--output", "list.json", "--shard", "1/2"], "leave out --shard"),
     ],
 )

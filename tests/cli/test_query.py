@@ -253,6 +253,70 @@ def test_queries_by_name(dest: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert 'Did you mean "idle-pools"?' in refused(capsys, "--named", "idle-pols", "--dest", dest, code=2)
 
 
+@pytest.mark.parametrize(
+    ("option", "first"),
+    [
+        ("--list", {"name": "accounts-never-covered"}),
+        ("--schema", {"view": "pools", "column": "snapshot_id", "type": "VARCHAR"}),
+    ],
+)
+def test_what_is_listed_has_the_format_and_the_file_that_are_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, first: JsonObject
+) -> None:
+    line = json.loads(run(capsys, option, "--format", "json").splitlines()[0])
+    assert first.items() <= line.items()
+    for name, form in (("l.txt", "table"), ("l.csv", "csv"), ("l.json", "json")):
+        assert run(capsys, option, "--output", tmp_path / name) == ""
+        assert run(capsys, option, "--format", form) == (tmp_path / name).read_text(encoding="utf-8")
+    for more, says in (
+        (("SELECT 1",), "leave out SQL"),
+        (("--all",), "leave out SQL"),
+        (("--output", tmp_path / "l.parquet"), "not parquet"),
+        (("--list", "--schema"), "exclude each other"),
+    ):
+        assert says in refused(capsys, option, *more, code=2)
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.parquet"])
+def test_a_file_that_cannot_be_written_is_named(dest: Path, tmp_path: Path, name: str) -> None:
+    file = tmp_path / name
+    limited = (
+        "import resource, sys; from poolcensus.cli import main;"
+        " resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192)); sys.exit(main())"
+    )
+    sql = "SELECT n, hash(n) AS h FROM range(2000) r(n)"
+    for more, says in (
+        (
+            ("--output", str(file)),
+            f"Could not write {'to the temporary folder' if name[-1] == 't' else file}",
+        ),
+        ((), "Could not write to standard output"),
+    ):
+        with (tmp_path / "out").open("wb") as out:
+            done = subprocess.run(
+                [sys.executable, "-c", limited, "query", sql, "--dest", str(dest), *more],
+                stdout=out,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"poolcensus: {says}")
+        assert "File too large" in done.stderr
+        assert ".tmp" not in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_file_in_no_folder_is_refused_before_anything_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for output, says in (
+        (tmp_path / "no" / "x.csv", f"--output: There is no folder {tmp_path}/no."),
+        (tmp_path, f"--output: {tmp_path} is a folder, not a file"),
+    ):
+        assert says in refused(capsys, "SELECT 1", "--dest", "nowhere", "--output", output, code=2)
+
+
 def test_the_schema_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     out = run(capsys, "--schema")
     for name in ("pools", "targets", "snapshots", "changes"):

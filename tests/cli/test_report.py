@@ -68,14 +68,12 @@ def test_a_dash_is_standard_output(dest: Path, capsysbinary: pytest.CaptureFixtu
 def test_a_page_that_can_not_be_written_is_a_sentence(
     dest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(dest, "--output", str(tmp_path / "no" / "page.html")) == 1
-    assert capsys.readouterr().err == (
-        f"poolcensus: Could not write {tmp_path}/no/page.html: No such file or directory.\n"
-    )
+    assert run(dest, "--output", str(tmp_path / "no" / "page.html")) == 2
+    assert f"poolcensus: --output: There is no folder {tmp_path}/no.\n" in capsys.readouterr().err
     page = tmp_path / "page.html"
     page.mkdir()
-    assert run(dest, "--output", str(page)) == 1
-    assert capsys.readouterr().err == f"poolcensus: Could not write {page}: Is a directory.\n"
+    assert run(dest, "--output", str(page)) == 2
+    assert f"poolcensus: --output: {page} is a folder, not a file\n" in capsys.readouterr().err
     assert run(dest, "--output", "s3://bucket/page.html") == 2
     assert "write it to a file" in capsys.readouterr().err
 

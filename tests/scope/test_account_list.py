@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poolcensus.errors import SettingsError
+from poolcensus.errors import DestinationError, SettingsError
 from poolcensus.model import Account, Caller, SkippedAccount
 from poolcensus.planned import Plan
 from poolcensus.scope.account_choice import AccountChoice
@@ -95,7 +95,7 @@ def test_a_list_that_can_not_be_written_leaves_what_was_there(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", broken)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(DestinationError, match=f"Could not write {path}: No space left on device.$"):
         write_account_list(replace(PLAN, accounts=()), str(path))
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]

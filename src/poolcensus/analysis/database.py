@@ -23,6 +23,7 @@ from poolcensus.errors import DamagedSnapshotError, DestinationError, MissingExt
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+    from pathlib import Path
     from types import TracebackType
 
     import duckdb
@@ -140,6 +141,8 @@ class Database:
                 raise DamagedSnapshotError(self._damage(error)) from error
             try:
                 self._run(sql)
+            except (self._duckdb.IOException, self._duckdb.OutOfMemoryException) as second:
+                raise self._no_room(second) from second
             except self._duckdb.Error as second:
                 raise QueryError(wording(second, lines_before)) from second
         except (self._duckdb.IOException, self._duckdb.OutOfMemoryException) as error:
@@ -150,6 +153,27 @@ class Database:
             raise QueryError(wording(error, lines_before)) from error
         self.staging.check()
 
+    def copy(self, select: str, made: Path, path: Path) -> None:
+        """Write the rows of a SELECT as Parquet into the file `made`, which is there and is to be `path`.
+
+        Raises what `run` does, and names `path` where the file can't be written.
+        """
+        # DuckDB takes a path that begins with ~ or file: for another, and none that is not UTF-8.
+        link = self.staging.folder / f"written-{path.name}"
+        link.symlink_to(made.absolute())
+        # A temporary file of DuckDB's own would have a mode and a name of its own.
+        options = "FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false"
+        try:
+            self.run(f"COPY ({select}) TO {literal(str(link))} ({options})")
+        except DestinationError as error:
+            cause = str(error.__cause__).partition("\n")[0]
+            if str(link) not in cause:
+                raise
+            raise DestinationError(f"Could not write {path}: {_reason(cause)}.") from error
+        finally:
+            # Where writing fails, DuckDB removes what it was to write.
+            link.unlink(missing_ok=True)
+
     def _damage(self, error: duckdb.Error) -> str:
         # The folder is gone when this is read. Behind the first line DuckDB says how to pass over damage.
         first = str(error).partition("\n")[0].replace(f"{self.staging.folder}{os.sep}", "")
@@ -158,11 +182,15 @@ class Database:
     def _no_room(self, error: duckdb.Error) -> DestinationError:
         # What follows the first line names settings that a query can't change.
         first = str(error).partition("\n")[0].rstrip(".")
+        place = self.staging.folder.parent
         if isinstance(error, self._duckdb.IOException):
-            return DestinationError(f"DuckDB can't write: {first}. Make room there or choose another folder.")
+            return DestinationError(
+                f"Could not write to the temporary folder {place}: {_reason(first)}. Set TMPDIR to a folder"
+                " that has room."
+            )
         return DestinationError(
-            f"DuckDB has no room: {first}. What does not fit into its memory goes to"
-            f" {self.staging.folder.parent}: set TMPDIR to a folder that has room."
+            f"DuckDB has no room: {first}. What does not fit into its memory goes to {place}: set TMPDIR to a"
+            " folder that has room."
         )
 
     def _run(self, sql: str) -> None:
@@ -173,6 +201,11 @@ class Database:
             if error.__cause__ is not None:
                 raise error.__cause__ from None
             raise
+
+
+def _reason(said: str) -> str:
+    """Return why a file can't be written, of what DuckDB says: `IO Error: … file "PATH": REASON`."""
+    return said.rpartition('": ')[2].rstrip(".")
 
 
 def _physical_memory() -> int:

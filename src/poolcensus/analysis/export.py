@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from poolcensus.analysis.database import Database
 from poolcensus.analysis.selection import select_all, select_one
-from poolcensus.analysis.views import items_view, literal, targets_view
+from poolcensus.analysis.views import items_view, targets_view
 from poolcensus.errors import DestinationError, SettingsError, SnapshotError
 from poolcensus.format.ids import parse_snapshot_id
 from poolcensus.model import ColumnType
@@ -101,7 +101,7 @@ def _export(selection: Selection, snapshot: Snapshot, folder: Path, modes: tuple
             path = folder / view.name / f"date={date}" / f"{snapshot.id}.parquet"
             make_folders(path.parent, modes[1])
             made = stack.enter_context(name_beside(path))
-            _write(database, view, made, modes[0])
+            _write(database, view, made, path, modes[0])
             files.append((made, path))
         # Where one view can't be read, the other is no export of the snapshot either.
         for made, path in files:
@@ -110,20 +110,14 @@ def _export(selection: Selection, snapshot: Snapshot, folder: Path, modes: tuple
     return [path for _, path in files]
 
 
-def _write(database: Database, view: View, made: Path, mode: int) -> None:
-    """Write a view into the new file `made`."""
+def _write(database: Database, view: View, made: Path, path: Path, mode: int) -> None:
+    """Write a view into the new file `made`, which is to be `path`."""
     columns = ", ".join(
         f'"{each.name}"::VARCHAR AS "{each.name}"' if each.type is ColumnType.JSON else f'"{each.name}"'
         for each in view.columns
     )
     os.close(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode))
     made.chmod(mode)
-    # DuckDB takes a path that begins with ~ or file: for another, and none that is not UTF-8.
-    link = database.staging.folder / f"{view.name}.parquet"
-    link.symlink_to(made.absolute())
-    to = literal(str(link))
-    # A temporary file of DuckDB's own would have a mode and a name of its own.
-    options = "FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false"
-    database.run(f'COPY (SELECT {columns} FROM "{view.name}") TO {to} ({options})')
+    database.copy(f'SELECT {columns} FROM "{view.name}"', made, path)
     with made.open("rb") as file:
         sync_file(file.fileno())

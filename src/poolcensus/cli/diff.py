@@ -17,9 +17,14 @@ from poolcensus.cli.trouble import complain
 from poolcensus.snapshot import Snapshot
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from poolcensus.analysis.diff import Diff
+    from poolcensus.model import OperationInfo
+
+# One wrong letter in five. PoolType, which the service may add, is no PoolName.
+_CLOSE = 0.8
 
 
 @click.command(
@@ -61,8 +66,9 @@ def command(
     compared = [Snapshot.open(ref, settings.dest, settings=settings) for ref in (a, b)]
     now = datetime.now(UTC)
     complain(*dated_ahead(sorted({each.id for each in compared if each.info.moment.is_ahead(now)})))
-    fields = [name.strip() for each in ignore for name in each.split(",")]
-    found = diff(*compared, ignore=[name for name in fields if name])
+    fields = [part for each in ignore for name in each.split(",") if (part := name.strip())]
+    _check_fields(fields, compared[0].manifest.operation)
+    found = diff(*compared, ignore=fields)
     if settings.json_output:
         _write(found)
     else:
@@ -71,6 +77,21 @@ def command(
         put_differences(found, *compared)
     complain(*found.warnings)
     return ExitCode.FOUND if exit_code and found.statistics.found else ExitCode.OK
+
+
+def _check_fields(given: Iterable[str], operation: OperationInfo) -> None:
+    """Raise `UsageError` for what is meant as a known field and is none. The service may have more fields."""
+    from difflib import get_close_matches
+
+    from poolcensus.operations import fields_of
+
+    known = {each.keys[0].casefold(): each.keys[0] for each in fields_of(operation)}
+    for name in given:
+        # As the columns of a query are called, a field has underscores.
+        alike = get_close_matches(name.casefold().replace("_", ""), known, n=1, cutoff=_CLOSE)
+        if alike and name not in known.values():
+            message = f'--ignore: a {operation.item} has no field "{name}". Did you mean {known[alike[0]]}?'
+            raise click.UsageError(message, click.get_current_context())
 
 
 def _write(found: Diff) -> None:

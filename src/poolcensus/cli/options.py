@@ -184,6 +184,21 @@ def read_settings(config: Path | None, given: Mapping[str, object], *, ambient: 
     return load_settings(config, options, option_names=FLAGS, ambient=ambient)
 
 
+def check_output(output: str | Path) -> None:
+    """Raise `UsageError` for an --output that is no file in a folder, before work is done for it."""
+    context = click.get_current_context()
+    if not str(output):
+        raise click.UsageError("--output needs the name of a file", context)
+    path = Path(output)
+    if path.is_dir():
+        raise click.UsageError(f"--output: {path} is a folder, not a file", context)
+    if not path.parent.is_dir():
+        wrong = (
+            f"{path.parent} is not a folder" if path.parent.exists() else f"There is no folder {path.parent}"
+        )
+        raise click.UsageError(f"--output: {wrong}.", context)
+
+
 def _without_empty(value: object) -> object:
     """Return the value of an option. An empty text empties a list, whatever a file says of it."""
     return tuple(each for each in value if each != "") if isinstance(value, tuple) else value

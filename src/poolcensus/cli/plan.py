@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -12,11 +11,13 @@ from poolcensus.cli import logs
 from poolcensus.cli.command import Command
 from poolcensus.cli.completing import words
 from poolcensus.cli.exits import ExitCode
-from poolcensus.cli.options import EVERYTHING, read_settings, settings_options
+from poolcensus.cli.options import EVERYTHING, check_output, read_settings, settings_options
 from poolcensus.cli.running import run
 from poolcensus.config.sources import settings_file
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from poolcensus.config import Settings
     from poolcensus.planned import Plan
 
@@ -77,9 +78,7 @@ def _check_output(output: str, settings: Settings) -> None:
         raise click.UsageError("--output writes the list that all shards share: leave out --shard", context)
     if settings.organization:
         raise click.UsageError("--output writes the list of one Organization, and there are several", context)
-    path = Path(output)
-    if not output or path.is_dir() or not path.absolute().parent.is_dir():
-        raise click.UsageError(f'--output: "{output}" is not the name of a file in a folder', context)
+    check_output(output)
 
 
 async def _plan(settings: Settings) -> Plan:

@@ -12,7 +12,7 @@ import click
 from poolcensus.cli.command import Command
 from poolcensus.cli.completing import snapshots
 from poolcensus.cli.exits import ExitCode
-from poolcensus.cli.options import settings_options
+from poolcensus.cli.options import check_output, settings_options
 from poolcensus.cli.reading import KEYS, reading_settings, unreadable_lines
 from poolcensus.cli.running import signals_raised
 from poolcensus.cli.trouble import complain, on_terminal
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from poolcensus.analysis.query import Rows
+    from poolcensus.analysis.views import View
+    from poolcensus.cli.rows import Table
     from poolcensus.config import Settings
 
 _FORMATS = ("table", "json", "csv", "parquet")
@@ -95,10 +97,13 @@ def command(
     settings = reading_settings(config, given)
     if output == Path(_STANDARD_OUTPUT):
         output = None
-    if listed or schema:
-        _put(_list() if listed else _schema(), None, settings)
-        return ExitCode.OK
+    if output is not None:
+        check_output(output)
     chosen = form or (_SUFFIXES.get(output.suffix.lower()) if output else None) or "table"
+    if listed or schema:
+        _check_listing(chosen, sql, named, ref, every=every, both=listed and schema)
+        _put(_listing(chosen, output, is_schema=schema), output, settings)
+        return ExitCode.OK
     if chosen == "parquet" and output is None:
         raise click.UsageError("--format parquet needs --output FILE", click.get_current_context())
     if every and ref is not None:
@@ -142,7 +147,7 @@ def _standard_input() -> str:
     raise click.UsageError("Standard input is closed", click.get_current_context())
 
 
-def _pieces(rows: Rows, form: str, output: Path | None) -> Iterator[bytes]:
+def _pieces(rows: Table, form: str, output: Path | None) -> Iterator[bytes]:
     from poolcensus.cli.rows import csv_pieces, json_pieces, table_pieces
 
     match form:
@@ -166,38 +171,80 @@ def _width() -> int | None:
 def _put(pieces: Iterable[bytes], output: Path | None, settings: Settings) -> None:
     if output is None:
         for each in pieces:
-            click.echo(each, nl=False)
+            _echo(each)
         return
-    from poolcensus.storage.local.files import replaced_file
+    from poolcensus.storage.output import output_file
 
-    with replaced_file(output, settings.file_mode) as file:
+    with output_file(output, settings.file_mode) as file:
         for each in pieces:
             file.write(each)
+
+
+def _echo(piece: bytes) -> None:
+    from poolcensus.errors import DestinationError
+
+    try:
+        click.echo(piece, nl=False)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        message = f"Could not write to standard output: {error.strerror or error}."
+        raise DestinationError(message) from error
 
 
 def _copy(made: Path, output: Path, settings: Settings) -> None:
     import shutil
 
-    from poolcensus.storage.local.files import replaced_file
+    from poolcensus.storage.output import output_file
 
-    with made.open("rb") as source, replaced_file(output, settings.file_mode) as file:
+    with made.open("rb") as source, output_file(output, settings.file_mode) as file:
         shutil.copyfileobj(source, file)
 
 
-def _list() -> Iterator[bytes]:
-    from poolcensus.analysis.named import named_queries
+def _check_listing(
+    form: str, sql: str | None, named: str | None, ref: str | None, *, every: bool, both: bool
+) -> None:
+    """Raise `UsageError` for what is given beside --list or --schema, and would be passed over."""
+    context = click.get_current_context()
+    if both:
+        raise click.UsageError("--list and --schema exclude each other", context)
+    if sql is not None or named is not None or ref is not None or every:
+        message = "--list and --schema read no snapshot: leave out SQL, --named, --snapshot and --all"
+        raise click.UsageError(message, context)
+    if form == "parquet":
+        raise click.UsageError("--list and --schema can be table, json or csv, not parquet", context)
+
+
+def _listing(form: str, output: Path | None, *, is_schema: bool) -> Iterator[bytes]:
+    from poolcensus.cli.rows import Listing
+
+    if is_schema and form == "table":
+        return _schema_tables(_width() if output is None else None)
+    if not is_schema:
+        from poolcensus.analysis.named import named_queries
+
+        queries = [(each.name, each.description) for each in named_queries()]
+        names = ("Name", "Shows") if form == "table" else ("name", "shows")
+        return _pieces(Listing.of(names, queries), form, output)
+    columns = [
+        (view.name, each.name, each.type.value, each.description)
+        for view in _views()
+        for each in view.columns
+    ]
+    return _pieces(Listing.of(("view", "column", "type", "holds"), columns), form, output)
+
+
+def _schema_tables(width: int | None) -> Iterator[bytes]:
     from poolcensus.cli.grid import drawn
 
-    rows = [[each.name, each.description] for each in named_queries()]
-    yield drawn(["Name", "Shows"], [False, False], rows, _width()).encode()
-
-
-def _schema() -> Iterator[bytes]:
-    from poolcensus.analysis.views import views_of
-    from poolcensus.cli.grid import drawn
-    from poolcensus.operations import WORKSPACES_POOLS
-
-    for number, view in enumerate(views_of(WORKSPACES_POOLS.info)):
+    for number, view in enumerate(_views()):
         yield f"{chr(10) if number else ''}{view.name}: {view.description}\n".encode()
         rows = [[each.name, each.type.value, each.description] for each in view.columns]
-        yield drawn(["Column", "Type", "Holds"], [False] * 3, rows, _width()).encode()
+        yield drawn(["Column", "Type", "Holds"], [False] * 3, rows, width).encode()
+
+
+def _views() -> Iterable[View]:
+    from poolcensus.analysis.views import views_of
+    from poolcensus.operations import WORKSPACES_POOLS
+
+    return views_of(WORKSPACES_POOLS.info)

@@ -6,7 +6,7 @@ import csv
 import math
 from datetime import date, datetime
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from poolcensus.cli.wording import printable
 from poolcensus.format.codec import dumps
@@ -14,16 +14,50 @@ from poolcensus.format.times import rfc3339
 from poolcensus.model import ColumnType
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from poolcensus.analysis.query import Rows, Value
+    from poolcensus.analysis.query import ResultColumn, Value
 
 # What is written at a time: few calls, and little to hold.
 _ROWS_A_PIECE = 500
 _END_OF_CSV: Final = "\r\n"
 
 
-def json_pieces(rows: Rows) -> Iterator[bytes]:
+class Table(Protocol):
+    """What is printed: columns, and rows that each have a value for every one of them."""
+
+    @property
+    def columns(self) -> Sequence[ResultColumn]:
+        """The columns."""
+
+    def __iter__(self) -> Iterator[tuple[Value, ...]]:
+        """Iterate over the rows."""
+
+
+class Listing:
+    """A table of texts that are there already."""
+
+    def __init__(self, columns: Sequence[ResultColumn], rows: Sequence[tuple[str, ...]]) -> None:
+        self._columns = columns
+        self._rows = rows
+
+    @classmethod
+    def of(cls, names: Iterable[str], rows: Sequence[tuple[str, ...]]) -> Self:
+        """Return the table of these rows, under these names."""
+        from poolcensus.analysis.query import ResultColumn
+
+        return cls([ResultColumn(each, ColumnType.TEXT) for each in names], rows)
+
+    @property
+    def columns(self) -> Sequence[ResultColumn]:
+        """The columns."""
+        return self._columns
+
+    def __iter__(self) -> Iterator[tuple[Value, ...]]:
+        return iter(self._rows)
+
+
+def json_pieces(rows: Table) -> Iterator[bytes]:
     """Yield the rows as lines of JSON, one object each. Times are RFC 3339; NaN and infinity are null."""
     names = [each.name for each in rows.columns]
     for part in _parts(rows):
@@ -33,7 +67,7 @@ def json_pieces(rows: Rows) -> Iterator[bytes]:
         )
 
 
-def csv_pieces(rows: Rows, *, for_terminal: bool = False) -> Iterator[bytes]:
+def csv_pieces(rows: Table, *, for_terminal: bool = False) -> Iterator[bytes]:
     """Yield the rows as CSV with a line of names. NULL is an empty field, JSON stays JSON.
 
     A terminal gets escapes for what it would obey or hide, and a line for each row.
@@ -49,7 +83,7 @@ def csv_pieces(rows: Rows, *, for_terminal: bool = False) -> Iterator[bytes]:
     yield lines.taken()
 
 
-def table_pieces(rows: Rows, width: int | None) -> Iterator[bytes]:
+def table_pieces(rows: Table, width: int | None) -> Iterator[bytes]:
     """Yield the rows as a table of at most `width` columns, or as wide as it is without one."""
     from poolcensus.cli.grid import drawn
 

@@ -19,7 +19,7 @@ from poolcensus.errors import SettingsError
 from poolcensus.format.codec import dumps, loads
 from poolcensus.format.times import rfc3339, utc_now
 from poolcensus.scope.account_entry import ACTIVE, STATES
-from poolcensus.storage.local.files import replaced_file
+from poolcensus.storage.output import output_file
 from poolcensus.version import TOOL
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def write_account_list(plan: Plan, path: str) -> str:
     """Write the accounts of a plan to a file, whole or not at all, and return their digest.
 
     Accounts that were skipped for their state are in it, others that were skipped are not. Blocks. Raises
-    OSError.
+    DestinationError where the file can't be written.
     """
     accounts: list[JsonValue] = [
         _described(each.id, each.name, ACTIVE, each.ou_path, each.tags) for each in plan.accounts
@@ -89,7 +89,7 @@ def write_account_list(plan: Plan, path: str) -> str:
         "accounts_digest": digest,
         "accounts": accounts,
     }
-    with replaced_file(Path(path), _MODE) as file:
+    with output_file(Path(path), _MODE) as file:
         file.write(dumps(content) + b"\n")
     return digest
 

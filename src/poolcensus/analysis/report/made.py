@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 from poolcensus.analysis.report.extra import check_extra
 from poolcensus.analysis.report.gather import gather
 from poolcensus.analysis.report.page import render_page
-from poolcensus.errors import DestinationError
 from poolcensus.snapshot import Snapshot
-from poolcensus.storage.local.files import replaced_file
+from poolcensus.storage.output import output_file
 
 if TYPE_CHECKING:
     import os
@@ -40,12 +39,8 @@ class Report:
 
         Raises `DestinationError` where it can't be written.
         """
-        place = Path(path)
-        try:
-            with replaced_file(place, mode) as file:
-                file.write(self.html.encode())
-        except OSError as error:
-            raise DestinationError(f"Could not write {place}: {error.strerror or error}.") from error
+        with output_file(Path(path), mode) as file:
+            file.write(self.html.encode())
 
 
 def report(

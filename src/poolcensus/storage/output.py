@@ -1,0 +1,29 @@
+"""Files that a command writes where its user says: whole, and named in what is said of their errors."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, BinaryIO
+
+from poolcensus.errors import DestinationError
+from poolcensus.storage.local.files import replaced_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@contextmanager
+def output_file(path: Path, mode: int) -> Iterator[BinaryIO]:
+    """Yield a file that takes the place of `path`, as `replaced_file` does.
+
+    Raises `DestinationError`, which names `path` and not the hidden file beside it.
+    """
+    try:
+        with replaced_file(path, mode) as file:
+            yield file
+    except OSError as error:
+        # What the error itself names is the hidden file.
+        is_missing = isinstance(error, FileNotFoundError) and not path.parent.exists()
+        reason = f"There is no folder {path.parent}" if is_missing else error.strerror or error
+        raise DestinationError(f"Could not write {path}: {reason}.") from error
