@@ -35,8 +35,10 @@ async def test_the_newest_snapshot_of_the_same_kind_is_a_measure(lab: Start) -> 
     again = (await planned(here)).estimate
     assert again is not None
     assert again.snapshot_id == snapshot.id
-    # Each target has three pages.
-    assert [each.calls for each in again.steps if each.action == POOLS] == [54, 3]
+    # Each target has three pages, which bound a run only if it takes as long as their rate says.
+    pages, *longest = [each.calls for each in again.steps if each.action == POOLS]
+    assert pages == 54
+    assert longest in ([], [3])
     took = snapshot.manifest.finished_at - snapshot.manifest.started_at
     assert again.seconds == pytest.approx(took.total_seconds())
     for other in (

@@ -68,16 +68,30 @@ def test_a_shard_has_its_part_of_what_the_caller_may_do(
 
 
 def test_the_last_run_says_how_many_pages_and_how_long() -> None:
-    last = LastRun("20261123T020000Z-3f9a1c", targets=100, read=50, pages=100, longest=90, seconds=20)
+    last = LastRun("20261123T020000Z-3f9a1c", targets=100, read=50, pages=100, longest=24, seconds=20)
     found = estimate({"sts:AssumeRole": 10, POOLS: 200}, POOLS, 200, LIMITS, last)
     assert (found.seconds, found.snapshot_id) == (40, last.snapshot_id)
-    assert [(each.action, each.calls) for each in found.steps] == [
-        ("sts:AssumeRole", 10),
-        (POOLS, 400),
-        (POOLS, 90),
+    assert [(each.action, each.calls, each.seconds) for each in found.steps] == [
+        ("sts:AssumeRole", 10, 0.15),
+        (POOLS, 400, 0.3),
+        (POOLS, 24, 16),
     ]
-    # Alone it would take longer than the whole run took: the rate is not as low as that here.
-    assert found.steps[2].seconds == 60
     assert found.bound_by == POOLS
-    calls = {"sts:AssumeRole": 9000, POOLS: 200}
-    assert estimate(calls, POOLS, 200, LIMITS, last).bound_by == "sts:AssumeRole"
+
+
+def test_a_rate_that_the_last_run_was_faster_than_bounds_nothing() -> None:
+    # At that rate, 90 pages take 60 s.
+    last = LastRun("20261123T020000Z-3f9a1c", targets=100, read=50, pages=100, longest=90, seconds=20)
+    found = estimate({"sts:AssumeRole": 9000, POOLS: 200}, POOLS, 200, LIMITS, last)
+    assert [each.action for each in found.steps] == ["sts:AssumeRole", POOLS]
+    assert found.bound_by == "sts:AssumeRole"
+
+
+def test_most_of_a_short_run_is_its_longest_step() -> None:
+    # It took less than each step does by experience: its replies were near.
+    last = LastRun("20261123T020000Z-3f9a1c", targets=300, read=300, pages=300, longest=1, seconds=0.2)
+    calls = {"sts:GetCallerIdentity": 1, "organizations:ListAccounts": 2, "sts:AssumeRole": 20, POOLS: 300}
+    found = estimate(calls, POOLS, 300, LIMITS, last)
+    assert found.seconds == 0.2
+    assert found.bound_by == max(found.steps, key=lambda each: each.seconds).action
+    assert found.bound_by == "organizations:ListAccounts"
