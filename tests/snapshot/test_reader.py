@@ -8,9 +8,10 @@ import tracemalloc
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from anyio import to_thread
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,11 +20,16 @@ from poolcensus.format.times import rfc3339
 from poolcensus.model import Compression, Outcome, SnapshotStatus
 from poolcensus.snapshot import Snapshot, list_snapshots, refused_run
 from poolcensus.snapshot.inventory import inventory_of
-from poolcensus.snapshot.latest import ids_that_begin, is_beginning
+from poolcensus.snapshot.latest import ids_that_begin, is_beginning, named_latest
+from poolcensus.snapshot.series import open_series
 from poolcensus.storage.destination import open_source
 from poolcensus.storage.local import reading
 from poolcensus.storage.local.files import open_file
+from poolcensus.storage.local.reading import LocalSource
 from snapshot.making import FINISHED, ID, LATER_ID, SOME, STARTED, ago, clock, folder_of, make, pool, target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 OLDEST_ID = "20261101T020000Z-aaaaaa"
 
@@ -103,6 +109,36 @@ def test_what_begins_one_id_names_it_and_an_id_names_itself(ids: set[str], data:
     else:
         with pytest.raises(SnapshotError, match=f"begins {len(matches):,} snapshot IDs: {min(matches)}"):
             ids_that_begin(ref, ids)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        partial(Snapshot.open, "latest"),
+        partial(Snapshot.open, "latest~1"),
+        list_snapshots,
+        open_series,
+    ],
+)
+async def test_a_latest_that_is_no_snapshot_is_said_once(
+    dest: Path, caplog: pytest.LogCaptureFixture, read: Callable[[Path], object]
+) -> None:
+    await to_thread.run_sync(read, dest)
+    assert not caplog.messages
+    (dest / LATER_ID / "manifest.json").unlink()
+    for _ in range(2):
+        await to_thread.run_sync(read, dest)
+    assert caplog.messages == [
+        f"latest in {dest} names {LATER_ID}, which has no manifest.json: it is no snapshot and is passed over"
+    ]
+
+
+async def test_a_snapshot_that_was_published_after_the_listing_is_one(
+    dest: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with LocalSource(dest) as source:
+        assert named_latest(source, [OLDEST_ID, ID]) == LATER_ID
+    assert not caplog.messages
 
 
 @pytest.mark.parametrize("ref", ["", "latest", "latest~1", "2026-11", "20261123t", "x", "20261123T020000Z-G"])

@@ -21,7 +21,17 @@ from poolcensus.model import Outcome
 from poolcensus.simulator import Fault, FaultKind, Simulator, SimulatorConfig
 from poolcensus.simulator.http import Hang
 from poolcensus.simulator.s3 import S3
-from poolcensus.snapshot import Keep, Snapshot, SnapshotWriter, list_snapshots, merge, prune, unlock, verify
+from poolcensus.snapshot import (
+    Keep,
+    Snapshot,
+    SnapshotWriter,
+    latest,
+    list_snapshots,
+    merge,
+    prune,
+    unlock,
+    verify,
+)
 from poolcensus.storage.s3 import access
 from poolcensus.storage.s3.client import open_bucket
 from poolcensus.storage.s3.shared_bucket import SharedBucket
@@ -306,6 +316,16 @@ def test_a_snapshot_on_s3_is_read_where_no_loop_runs(remote: StoredBucket) -> No
 
 async def test_a_snapshot_on_s3_is_read_inside_a_loop(remote: StoredBucket, no_task_left: None) -> None:
     read_all()
+
+
+def test_a_latest_that_is_no_snapshot_is_said(remote: StoredBucket, caplog: pytest.LogCaptureFixture) -> None:
+    # Where another test had this bucket, it has been said.
+    latest._warn_of_latest.cache_clear()
+    del remote.objects[f"{PREFIX}{LATER_ID}/manifest.json"]
+    assert [each.id for each in list_snapshots(PLACE)] == [ID]
+    assert Snapshot.open("latest", PLACE).id == ID
+    (said,) = [each for each in caplog.messages if each.startswith("latest in ")]
+    assert said.startswith(f"latest in {PLACE} names {LATER_ID}, which has no manifest.json")
 
 
 @pytest.fixture

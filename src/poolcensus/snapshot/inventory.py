@@ -9,6 +9,7 @@ import msgspec
 
 from poolcensus.errors import SnapshotError
 from poolcensus.snapshot.info import info_of, read_manifest
+from poolcensus.snapshot.latest import named_latest
 from poolcensus.storage.destination import open_source
 from poolcensus.storage.source import Survey
 
@@ -81,7 +82,9 @@ def list_snapshots(
 def read_inventory(dest: str | os.PathLike[str], *, settings: Settings | None = None) -> Inventory:
     """Return the snapshots at a destination, and why others can't be read. As `list_snapshots`.
 
-    `latest` is not looked up.
+    What it calls its latest is looked up, with a warning in the log where that is no snapshot.
     """
     with open_source(dest, settings) as source:
-        return inventory_of(Survey(source.manifests(source.ids()), None), source.location)
+        ids = source.ids()
+        latest = named_latest(source, ids)
+        return inventory_of(Survey(source.manifests(ids), latest), source.location)

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import shlex
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from poolcensus.errors import SnapshotError
 from poolcensus.format.ids import is_snapshot_id, may_begin_id, parse_snapshot_id
+from poolcensus.format.manifest import MANIFEST_NAME
 from poolcensus.snapshot.info import info_or_none
 from poolcensus.snapshot.order import Moment, moment_of
 from poolcensus.storage.naming import LATEST, no_snapshots
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from poolcensus.snapshot.info import SnapshotInfo
     from poolcensus.storage.source import Source
+
+_log = logging.getLogger("poolcensus")
 
 _LATEST_REF: Final = re.compile(rf"{LATEST}(?:~([0-9]{{1,9}}))?")
 
@@ -110,9 +115,40 @@ class LatestAfter:
             self._others.take(snapshot_id, None if manifest is None else info_or_none(manifest, snapshot_id))
 
 
-def search_latest(source: Source, there: Iterable[str]) -> LatestSearch:
+def named_latest(source: Source, there: Collection[str]) -> str | None:
+    """Return the id that the destination calls its latest, and log a warning where that is no snapshot.
+
+    `there` are the ids of the snapshots that it has.
+    """
+    name = source.latest()
+    # What was published since they were listed is looked for where it lies.
+    if name is not None and name not in there and not _has_manifest(source, name):
+        _warn_of_latest(source.location, name)
+    return name
+
+
+def _has_manifest(source: Source, snapshot_id: str) -> bool:
+    try:
+        return bool(source.folder(snapshot_id).manifest())
+    except SnapshotError:
+        return False
+
+
+# Once: a command may look for the latest more than once.
+@cache
+def _warn_of_latest(place: str, snapshot_id: str) -> None:
+    _log.warning(
+        "%s in %s names %s, which has no %s: it is no snapshot and is passed over",
+        LATEST,
+        place,
+        snapshot_id,
+        MANIFEST_NAME,
+    )
+
+
+def search_latest(source: Source, there: Collection[str]) -> LatestSearch:
     """Return the search for the newest of the snapshots that are `there`, by id, done."""
-    search = LatestSearch(there, source.latest(), datetime.now(UTC))
+    search = LatestSearch(there, named_latest(source, there), datetime.now(UTC))
     while ids := search.next():
         for snapshot_id, found in source.manifests(ids):
             info = info_or_none(found, snapshot_id) if isinstance(found, bytes) else None
@@ -132,6 +168,8 @@ def find(source: Source, ref: str) -> str:
         return look_up(matches[0] if matches else ref, map(moment_of, ids), source.location)
     if back == 0 and (newest := search_latest(source, ids).newest) is not None:
         return newest
+    if back > 0:
+        named_latest(source, ids)
     return look_up(ref, _moments(source, ids), source.location)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from poolcensus.errors import SnapshotError
 from poolcensus.snapshot.inventory import own_manifest
+from poolcensus.snapshot.latest import named_latest
 from poolcensus.snapshot.reader import Snapshot
 from poolcensus.storage.destination import open_source
 
@@ -39,7 +40,9 @@ def open_series(dest: str | os.PathLike[str], *, settings: Settings | None = Non
     found: list[Snapshot] = []
     unreadable: dict[str, str] = {}
     with open_source(dest, settings) as source:
-        for snapshot_id, manifest in source.manifests(source.ids()):
+        ids = source.ids()
+        named_latest(source, ids)
+        for snapshot_id, manifest in source.manifests(ids):
             place = f"{source.location}/{snapshot_id}"
             try:
                 found.append(Snapshot(source.folder(snapshot_id), own_manifest(manifest, snapshot_id, place)))
