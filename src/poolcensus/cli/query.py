@@ -171,25 +171,13 @@ def _width() -> int | None:
 def _put(pieces: Iterable[bytes], output: Path | None, settings: Settings) -> None:
     if output is None:
         for each in pieces:
-            _echo(each)
+            click.echo(each, nl=False)
         return
     from poolcensus.storage.output import output_file
 
     with output_file(output, settings.file_mode) as file:
         for each in pieces:
             file.write(each)
-
-
-def _echo(piece: bytes) -> None:
-    from poolcensus.errors import DestinationError
-
-    try:
-        click.echo(piece, nl=False)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        message = f"Could not write to standard output: {error.strerror or error}."
-        raise DestinationError(message) from error
 
 
 def _copy(made: Path, output: Path, settings: Settings) -> None:
