@@ -22,6 +22,7 @@ from poolcensus.aws.region_status_calls import PERMISSIONS
 from poolcensus.aws.roles import session_policy
 from poolcensus.cli import group, main
 from poolcensus.cli.exits import ExitCode
+from poolcensus.cli.options import OPTIONS
 from poolcensus.model import Outcome
 from poolcensus.operations import WORKSPACES_POOLS
 
@@ -125,8 +126,23 @@ def test_the_readme_s_python_is_any_that_the_package_takes() -> None:
 def _invocations() -> list[str]:
     """What the shell and cron lines of the pages run of this program."""
     blocks = "".join(re.findall(r"```(?:sh|cron)\n(.*?)```", PAGES, re.DOTALL)).replace("\\\n", " ")
-    found = re.findall(r"(?<![\w/.])poolcensus( [a-z][^|&>\n#]*)", blocks)
+    found = re.findall(r"(?:(?<![\w/.])|/usr/local/bin/)poolcensus( [a-z][^|&>\n#]*)", blocks)
     return sorted({" ".join(each.split()) for each in found})
+
+
+def test_a_line_of_a_user_s_crontab_names_its_program_by_the_whole_path() -> None:
+    lines = [
+        each for block in re.findall(r"```cron\n(.*?)```", PAGES, re.DOTALL) for each in block.splitlines()
+    ]
+    assert lines
+    assert not [each for each in lines if not each.split()[5].startswith("/")]
+
+
+def test_the_keys_that_are_not_called_like_their_options_are_told() -> None:
+    others = [each.key for each in OPTIONS if each.key != each.flag.removeprefix("--").replace("-", "_")]
+    told = re.search(r"A key is called like its\noption.*?\n\n", README, re.DOTALL)
+    assert told is not None
+    assert re.findall(r"`(\w\w+)`", told[0]) == others
 
 
 def test_each_line_that_is_shown_is_one_that_the_program_takes() -> None:

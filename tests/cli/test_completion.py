@@ -41,6 +41,7 @@ def offered(*typed: str) -> list[str]:
         (["show", "--outcome", "t"], ["throttled", "timed_out"]),
         (["show", "--sort", "s"], ["state", "sessions"]),
         (["completion", ""], ["bash", "zsh", "fish"]),
+        (["query", "--named", "idle"], ["idle-pools"]),
         (["help", "un"], ["unlock"]),
         (["nothing", ""], []),
         (["collect", "--metrics-file", "x"], ["x"]),

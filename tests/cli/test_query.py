@@ -22,6 +22,7 @@ from rich.cells import cell_len
 from analysis.reading_lab import day_id, in_memory, written
 from poolcensus.cli import main
 from poolcensus.cli.grid import drawn
+from poolcensus.extras import installation
 from poolcensus.model import Outcome
 from snapshot.making import target
 
@@ -392,7 +393,7 @@ def test_without_duckdb_it_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "duckdb", None)
     assert refused(capsys, "SELECT 1", "--dest", dest, code=1).splitlines() == [
-        "poolcensus: DuckDB is not installed. Run: pip install 'poolcensus[query]'"
+        f"poolcensus: DuckDB is not installed. {installation('query')}"
     ]
 
 

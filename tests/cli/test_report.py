@@ -13,6 +13,7 @@ import pytest
 from analysis.days import manifest_of, used, write_days
 from analysis.two_snapshots import key, write
 from poolcensus.cli import main
+from poolcensus.extras import installation
 from poolcensus.model import Outcome
 
 if TYPE_CHECKING:
@@ -102,9 +103,7 @@ def test_a_library_that_is_not_installed_is_a_sentence_before_anything_is_read(
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
     assert run(tmp_path / "none", "--output", str(tmp_path / "page.html")) == 1
-    assert capsys.readouterr().err == (
-        f"poolcensus: {name} is not installed. Run: pip install 'poolcensus[report]'\n"
-    )
+    assert capsys.readouterr().err == (f"poolcensus: {name} is not installed. {installation('report')}\n")
 
 
 def test_what_can_not_be_read_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -42,6 +42,11 @@ def test_every_key_is_in_the_example_once_with_its_default(tmp_path: Path) -> No
             assert getattr(loaded, name) == default
 
 
+def test_a_default_is_told_or_there_is_none() -> None:
+    paragraphs = " ".join(EXAMPLE.read_text(encoding="utf-8").replace("\n# ", " ").split(" ")).splitlines()
+    assert not [each for each in paragraphs if "Default:" in each and "No default." in each]
+
+
 def test_the_comment_above_each_key_says_what_its_help_says() -> None:
     text = EXAMPLE.read_text(encoding="utf-8")
     wrong = {}

@@ -20,6 +20,7 @@ from poolcensus.analysis.views import (
     targets_sql,
 )
 from poolcensus.errors import DamagedSnapshotError, DestinationError, MissingExtraError, QueryError
+from poolcensus.extras import installation
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -47,7 +48,7 @@ class Database:
         try:
             import duckdb  # noqa: PLC0415 - an extra, and 60 ms
         except ImportError as error:
-            message = "DuckDB is not installed. Run: pip install 'poolcensus[query]'"
+            message = f"DuckDB is not installed. {installation('query')}"
             raise MissingExtraError(message) from error
         self._duckdb = duckdb
         self.staging = Staging()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
+
+from poolcensus.extras import installation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,10 +21,21 @@ class Example(NamedTuple):
 
 
 class Command(click.Command):
-    """A command with examples, which its help and the man page show."""
+    """A command with examples, which its help and the man page show.
 
-    def __init__(self, *args: object, examples: Sequence[tuple[str, str]], **kwargs: object) -> None:
+    `extra` is what it needs of the distribution's extras; its help ends with how it is had.
+    """
+
+    def __init__(
+        self,
+        *args: object,
+        examples: Sequence[tuple[str, str]],
+        extra: str | None = None,
+        **kwargs: object,
+    ) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type] # click's own, checked by it
+        if extra is not None:
+            self.help = f"{inspect.cleandoc(self.help or '')}\n\n{installation(extra)}"
         self.examples = tuple(Example(*each) for each in examples)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - Click's signature

@@ -38,6 +38,13 @@ def regions() -> list[str]:
     return sorted(known_regions())
 
 
+def queries() -> list[str]:
+    """Return the names of the queries that come with the program."""
+    from poolcensus.analysis.named import named_queries
+
+    return [each.name for each in named_queries()]
+
+
 def snapshots(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001 - Click's signature
     """Offer folders, and the snapshots of the destination that is given or set, the newest first.
 

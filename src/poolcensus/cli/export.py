@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 @click.command(
     name="export",
     cls=Command,
+    extra="query",
     examples=(
         ("The newest snapshot", "poolcensus export --output parquet"),
         (
@@ -48,7 +49,7 @@ def command(ref: str | None, config: Path | None, *, every: bool, output: str, *
 
     SNAPSHOT is a path, a snapshot ID, latest (the default) or latest~N. It becomes
     pools/date=YYYY-MM-DD/ID.parquet and targets/date=YYYY-MM-DD/ID.parquet, in place of those that an
-    export before has written. Needs DuckDB: pip install 'poolcensus[query]'.
+    export before has written.
 
     Exits with 1 where a snapshot is damaged or, with --all, where one can't be read; the others are exported
     then.

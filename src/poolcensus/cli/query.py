@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from poolcensus.cli.command import Command
-from poolcensus.cli.completing import snapshots
+from poolcensus.cli.completing import queries, snapshots, words
 from poolcensus.cli.exits import ExitCode
 from poolcensus.cli.options import check_output, settings_options
 from poolcensus.cli.reading import KEYS, reading_settings, unreadable_lines
@@ -35,6 +35,7 @@ _STANDARD_INPUT = _STANDARD_OUTPUT = "-"
 @click.command(
     name="query",
     cls=Command,
+    extra="query",
     examples=(
         (
             "Pools by region",
@@ -56,7 +57,12 @@ _STANDARD_INPUT = _STANDARD_OUTPUT = "-"
     help="Read this snapshot.  [default: latest]",
 )
 @click.option("--all", "every", is_flag=True, help="Read every snapshot at the destination.")
-@click.option("--named", metavar="NAME", help="Run a query that comes with the program.")
+@click.option(
+    "--named",
+    metavar="NAME",
+    shell_complete=words(queries),
+    help="Run a query that comes with the program.",
+)
 @click.option("--list", "listed", is_flag=True, help="List the queries that come with the program.")
 @click.option("--schema", is_flag=True, help="List the views and their columns.")
 @click.option(
@@ -88,8 +94,7 @@ def command(
     """Run SQL over one snapshot or all of them.
 
     SQL is one SELECT for DuckDB over the views pools, targets, snapshots and changes; "-" reads it from
-    standard input. SNAPSHOT is a path, a snapshot ID, latest or latest~N. Needs DuckDB: pip install
-    'poolcensus[query]'.
+    standard input. SNAPSHOT is a path, a snapshot ID, latest or latest~N.
 
     Exits with 2 where the SQL can't be run, and with 1 where a snapshot is damaged or, with --all, where one
     can't be read; the others are printed then.

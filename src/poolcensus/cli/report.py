@@ -26,6 +26,7 @@ _STANDARD_OUTPUT = "-"
 @click.command(
     name="report",
     cls=Command,
+    extra="report",
     examples=(
         ("The newest snapshot, with those before it as its history", "poolcensus report --output pools.html"),
         (
@@ -48,7 +49,7 @@ def command(ref: str, config: Path | None, *, output: str, **given: object) -> i
 
     SNAPSHOT is a path, a snapshot ID, latest (the default) or latest~N. The page says whether the census is
     whole, what is there, what changed, and what is left to do before the end of support. It needs no other
-    file and no network. Needs two more libraries: pip install 'poolcensus[report]'.
+    file and no network.
 
     The page names accounts and their pools: only you can read the file.
     """

@@ -238,7 +238,8 @@ class Entries(
         float | None,
         readers.seconds,
         "Stop after this time, in seconds or such as 1h30m, and publish what was collected; unfinished"
-        " targets are marked timed_out or cancelled.",
+        " targets are marked timed_out or cancelled. A run that is still listing accounts then publishes"
+        " nothing.",
     ] = None
     shard: Annotated[
         Shard | None,

@@ -13,6 +13,7 @@ import anyio
 from anyio import to_thread
 
 from poolcensus.errors import FatalError, MissingExtraError, first_reason_raised
+from poolcensus.extras import installation
 from poolcensus.temporary import make_folder, remove
 from poolcensus.workers.base import WorkerLostError
 from poolcensus.workers.quiet import SILENT, environment_kept, interrupts_kept_from_children, silenced
@@ -80,7 +81,7 @@ def _import() -> Any:
         import cryptography  # noqa: F401, PLC0415 - what Dask makes keys with, without naming it as a need
         import distributed  # noqa: PLC0415 - an extra, and half a second
     except ImportError as error:
-        raise MissingExtraError("Dask is not installed. Run: pip install 'poolcensus[dask]'") from error
+        raise MissingExtraError(f"Dask is not installed. {installation('dask')}") from error
     return distributed
 
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from poolcensus.errors import MissingExtraError
+from poolcensus.extras import installation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +19,7 @@ def extra_report() -> Iterator[None]:
         yield
     except ImportError as error:
         name = {"jinja2": "Jinja2", "vl_convert": "vl-convert-python"}.get(error.name or "", str(error.name))
-        raise MissingExtraError(f"{name} is not installed. Run: pip install 'poolcensus[report]'") from error
+        raise MissingExtraError(f"{name} is not installed. {installation('report')}") from error
 
 
 def check_extra() -> None:

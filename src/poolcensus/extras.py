@@ -1,0 +1,8 @@
+"""The extras of the distribution: what some commands need besides, and how it is had."""
+
+from __future__ import annotations
+
+
+def installation(extra: str) -> str:
+    """Return the order to install an extra. The package is on no index, so that no one command has it."""
+    return f'Install poolcensus with its extra "{extra}": see "Install" in its README.'
