@@ -28,9 +28,9 @@ _keys = st.sampled_from(("accounts", "regions", "outcomes", "reason", "account")
     [
         (f"accounts = {ACCOUNT}", f"accounts: {ACCOUNT} must be a list"),
         (f"accounts = [{ACCOUNT}]", f"accounts: {ACCOUNT} must be text, in quotes"),
-        ('accounts = [["1"]]', "accounts: ['1'] must be text, in quotes"),
-        ("regions = [{ a = 1 }]", "regions: {'a': 1} must be text, in quotes"),
-        ("regions = { a = 1 }", "regions: {'a': 1} must be a list"),
+        ('accounts = [["1"]]', 'accounts: ["1"] must be text, in quotes'),
+        ("regions = [{ a = 1 }]", "regions: {a = 1} must be text, in quotes"),
+        ("regions = { a = 1 }", "regions: {a = 1} must be a list"),
     ],
 )
 def test_a_value_of_a_wrong_type_is_refused_with_its_key(tmp_path: Path, table: str, words: str) -> None:

@@ -102,7 +102,8 @@ def test_the_request_names_each_and_holds_no_secret(file: Path) -> None:
     ("table", "words"),
     [
         ('name = "a b"', '"a b" is not a name'),
-        ('profile = "x"', "None is not a name"),
+        ('profile = "x"', 'a table has no name: each needs one, such as name = "gov"'),
+        ('external_id = "canary-secret"', "a table has no name"),
         ('name = "a"\nconcurrency = 7', '"a": concurrency is set for the whole run'),
         ('name = "a"\nprofil = "x"', '"a": unknown setting "profil". Did you mean profile?'),
         ('name = "a"\nregions = ["moon"]', '"a": regions: "moon" is not a region.'),

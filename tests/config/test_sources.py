@@ -188,7 +188,7 @@ def test_unknown_keys_say_where_they_stood_and_what_is_close_to_them(
     assert lines == [
         f'Unknown setting "concurency" in {file}. Did you mean concurrency?',
         f'Unknown setting "role-name" in {file}. Did you mean role_name?',
-        f'Unknown setting "poolcensus" in {file}.',
+        f'Unknown table "poolcensus" in {file}. Settings stand at the top of the file, in no table.',
         "Unknown environment variable POOLCENSUS_REGION. Did you mean POOLCENSUS_REGIONS?",
         'Unknown setting "account". Did you mean accounts?',
     ]

@@ -206,7 +206,7 @@ WRONG: list[tuple[str, object, str]] = [
     ("dest", '"s3://bucket/x"', "neither the name"),
     ("dest", "'s3://bucket/x'", "neither the name"),
     ("dest", "arn:aws:s3:::bucket/x", "neither the name"),
-    ("dest", "snapshots\r", "neither the name"),
+    ("dest", "snapshots\r", "a path can't hold a line break"),
     ("dest", " s3://bucket/x", "neither the name"),
     ("dest", "http:bucket", "neither the name"),
     ("dest", "\u201cs3://bucket/x\u201d", "neither the name"),
@@ -218,7 +218,7 @@ WRONG: list[tuple[str, object, str]] = [
     ("dest", "s3 ://bucket/x", "neither the name"),
     ("dest", "s3\uff1a//bucket/x", "neither the name"),
     ("dest", "bucket.s3.eu-west-1.amazonaws.com/x", "neither the name"),
-    ("dest", "snap\nshots", "neither the name"),
+    ("dest", "sn\xe4p\nshots", '"sn\xe4p\\nshots": a path can\'t hold a line break'),
     ("concurrency", 4097, "1 to 4096"),
     ("concurrency", True, "a number"),
     ("max_attempts", 0, "1 to 100"),
@@ -239,6 +239,28 @@ def test_a_wrong_value_says_which_key_and_what_is_allowed() -> None:
     assert not [
         each for each in said if not (each[0] in each[3] and each[2] in each[3] and "\n" not in each[3])
     ]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("concurrency = true", "concurrency: true must be a number"),
+        ("role_name = 2026-11-23", "role_name: 2026-11-23 must be text"),
+        (
+            "deadline = 2026-11-23T02:00:00Z",
+            "deadline: 2026-11-23T02:00:00+00:00 must be a number of seconds",
+        ),
+        ("deadline = 02:00:00", "deadline: 02:00:00 must be a number of seconds"),
+        ('dest = { to = ["\xe4", false] }', 'dest: {to = ["\xe4", false]} must be text'),
+        ('accounts = ["a\\u001b[2J"]', 'accounts: "a\\x1b[2J" is not an account ID'),
+    ],
+)
+def test_a_wrong_value_is_shown_as_toml_has_it(tmp_path: Path, line: str, said: str) -> None:
+    file = tmp_path / "poolcensus.toml"
+    file.write_text(line, encoding="utf-8")
+    with pytest.raises(SettingsError) as caught:
+        Settings.load(file)
+    assert str(caught.value).startswith(f"{file}: {said}")
 
 
 def test_what_is_no_value_at_all_is_refused_by_every_setting() -> None:

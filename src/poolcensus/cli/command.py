@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from poolcensus.extras import installation
+from poolcensus.extras import need
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +35,7 @@ class Command(click.Command):
     ) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type] # click's own, checked by it
         if extra is not None:
-            self.help = f"{inspect.cleandoc(self.help or '')}\n\n{installation(extra)}"
+            self.help = f"{inspect.cleandoc(self.help or '')}\n\n{need(extra)}"
         self.examples = tuple(Example(*each) for each in examples)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - Click's signature

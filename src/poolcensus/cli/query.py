@@ -96,8 +96,8 @@ def command(
     SQL is one SELECT for DuckDB over the views pools, targets, snapshots and changes; "-" reads it from
     standard input. SNAPSHOT is a path, a snapshot ID, latest or latest~N.
 
-    Exits with 2 where the SQL can't be run, and with 1 where a snapshot is damaged or, with --all, where one
-    can't be read; the others are printed then.
+    Exits with 2 where the SQL can't be run, and with 1 where a snapshot is damaged; no row is printed then.
+    With --all, a snapshot whose manifest can't be read is named and left out, and the exit code is 1, too.
     """
     settings = reading_settings(config, given)
     if output == Path(_STANDARD_OUTPUT):

@@ -71,6 +71,8 @@ def _table(entry: object, readers: Mapping[str, Reader]) -> OrganizationTable:
     if not isinstance(entry, Mapping):
         raise EntryError(f"{shown(entry)} is not a table")
     name = entry.get("name")
+    if name is None:
+        raise EntryError('a table has no name: each needs one, such as name = "gov"')
     if not isinstance(name, str) or not re.fullmatch(_NAME, name):
         raise EntryError(f"{shown(name)} is not a name: 1 to 64 letters, digits and ._-")
     found = {}

@@ -147,6 +147,9 @@ def _read_file(
     for key, value in _table(file, raw).items():
         if key in known:
             given[key] = Given(value, f"{file}: {key}", in_file=True)
+        elif isinstance(value, dict):
+            hint = _suggestion(key, known) or " Settings stand at the top of the file, in no table."
+            problems.append(f"Unknown table {shown(key)} in {file}.{hint}")
         else:
             problems.append(f"Unknown setting {shown(key)} in {file}.{_suggestion(key, known)}")
 

@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from datetime import date, time
 from functools import partial
 from typing import Annotated, Any, SupportsFloat, TypeAlias
 
@@ -19,8 +20,12 @@ import msgspec
 from msgspec import Meta
 
 from poolcensus.config.values import LogLevel
+from poolcensus.format.text import printable
 
 Reader: TypeAlias = Callable[[object], object]
+
+# Room for a path or an ARN in a line that says more.
+_LONGEST_SHOWN = 80
 
 _WHOLE = r"(?a)\s*\+?[0-9]+(?:_[0-9]+)*(?:\.0+)?\s*"
 
@@ -42,12 +47,40 @@ def written(pattern: str, words: str) -> Meta:
 
 
 def shown(value: object) -> str:
-    """Return a value as it appears in a message: short, and with nothing that a terminal would obey."""
-    text = ascii(value)
+    """Return a value as it appears in a message: short, with nothing that a terminal would obey.
+
+    It is written as TOML has it, where most of them stand.
+    """
     if not isinstance(value, str):
-        return text if len(text) <= 80 else f"{text[:77]}..."
-    body = text[1:-1]
-    return f'"{body}"' if len(body) <= 80 else f'"{body[:77]}..."'
+        return _shortened(_as_toml(value))
+    return f'"{_shortened(_escaped(value))}"'
+
+
+def _as_toml(value: object) -> str:
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case str():
+            return f'"{_escaped(value)}"'
+        case date() | time():
+            # A datetime, too, is a date.
+            return value.isoformat()
+        case list() | tuple():
+            return f"[{', '.join(map(_as_toml, value))}]"
+        case Mapping():
+            return (
+                f"{{{', '.join(f'{_escaped(str(key))} = {_as_toml(each)}' for key, each in value.items())}}}"
+            )
+        case _:
+            return ascii(value)
+
+
+def _escaped(text: str) -> str:
+    return printable(text.replace("\\", "\\\\"))
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 3]}..."
 
 
 def listed(value: object) -> tuple[object, ...]:

@@ -34,6 +34,8 @@ def destination(value: object) -> str:
     if not place or "\0" in place:
         raise ValueError(allowed)
     nearly = f"{shown(place)} is neither the name of a directory nor a URL such as s3://BUCKET/PREFIX"
+    if re.search(_CONTROL, place) and not place.startswith("s3://"):
+        raise EntryError(f"{shown(place)}: a path can't hold a line break or another control character")
     # In a container, a folder that was meant to be a bucket is gone with everything in it.
     if place.strip(_AROUND) != place:
         raise EntryError(nearly)
@@ -41,7 +43,7 @@ def destination(value: object) -> str:
         return _s3_place(place)
     if re.match(_SCHEME, place):
         raise ValueError(allowed)
-    if re.search(_CONTROL, place) or re.match(_NEARLY_A_URL, place):
+    if re.match(_NEARLY_A_URL, place):
         raise EntryError(nearly)
     return _expanded(place)
 
