@@ -91,6 +91,7 @@ _PLAIN = (
     "poolcensus.format.digesting",
     "poolcensus.snapshot.verification",
     "poolcensus.storage.local.reading",
+    "poolcensus.storage.naming",
     "poolcensus.storage.s3.shared_bucket",
     "poolcensus.storage.s3.source",
     "poolcensus.storage.source",

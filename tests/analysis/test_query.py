@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import threading
 from contextlib import suppress
 from datetime import UTC, date, datetime
@@ -27,6 +28,7 @@ from poolcensus.errors import (
     SettingsError,
     SnapshotError,
 )
+from poolcensus.extras import installation
 from poolcensus.model import ColumnType, Compression, Outcome
 from poolcensus.operations import WORKSPACES_POOLS
 from snapshot.making import POOLS, folder_of, target
@@ -624,7 +626,7 @@ def test_no_snapshots_are_said(tmp_path: Path, ref: str | None) -> None:
 
 def test_without_duckdb_it_says_what_to_install(dest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "duckdb", None)
-    with pytest.raises(MissingExtraError, match=r"Run: pip install 'poolcensus\[query\]'"):
+    with pytest.raises(MissingExtraError, match=re.escape(installation("query"))):
         rows_of("SELECT 1", dest)
 
 

@@ -152,7 +152,7 @@ def test_no_destination_is_a_line(
     assert main(["prune", "--dest", str(missing), "--keep-last", "1", *options]) == 1
     said = capsys.readouterr()
     assert said.out == ""
-    assert said.err.startswith(f"poolcensus: No snapshots in {missing} yet. ")
+    assert said.err.startswith(f"poolcensus: There is no folder {missing}. Check --dest, or run ")
     assert not missing.exists()
 
 

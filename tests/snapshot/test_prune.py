@@ -264,9 +264,16 @@ def test_wherever_a_prune_is_cut_off_readers_see_whole_snapshots_only(tmp_path: 
 
 async def test_no_destination_is_made(tmp_path: Path) -> None:
     for dry_run, error in ((True, SnapshotError), (False, DestinationError)):
-        with pytest.raises(error, match=f"No snapshots in {tmp_path / 'none'}"):
+        with pytest.raises(error, match=f"There is no folder {tmp_path / 'none'}"):
             await prune(tmp_path / "none", Keep(last=1), dry_run=dry_run)
     assert names(tmp_path) == []
+
+
+async def test_a_file_is_no_destination(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("x")
+    with pytest.raises(DestinationError, match=f"{file} is a file, not a folder"):
+        await prune(file, Keep(last=1))
 
 
 async def test_an_empty_destination_has_nothing_to_remove(tmp_path: Path) -> None:

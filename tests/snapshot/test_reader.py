@@ -82,7 +82,7 @@ async def test_the_beginning_of_an_id_is_enough(dest: Path, monkeypatch: pytest.
     )
     with pytest.raises(SnapshotError, match=r'"2025" is not a snapshot ID or path\. Use latest'):
         Snapshot.open("2025", dest)
-    with pytest.raises(SnapshotError, match="No snapshots in .* yet"):
+    with pytest.raises(SnapshotError, match="There is no folder .*none"):
         Snapshot.open("2025", dest / "none")
     # A folder that is there goes before the beginning of an id.
     monkeypatch.chdir(dest)
@@ -185,10 +185,14 @@ async def test_what_is_no_snapshot_is_said_to_be_none(dest: Path) -> None:
         Snapshot.open(dest)
     with pytest.raises(SnapshotError, match="it is not a folder"):
         Snapshot.open(dest / ".lock")
-    with pytest.raises(SnapshotError, match=f"No snapshots in {dest / 'x'} yet"):
+    with pytest.raises(
+        SnapshotError, match=f"There is no folder {dest / 'x'}. Check `dest`, or run 'poolcensus collect"
+    ):
         Snapshot.open("latest", dest / "x")
     (dest / "empty").mkdir()
-    with pytest.raises(SnapshotError, match=r"Run 'poolcensus collect --dest .*empty' first"):
+    with pytest.raises(
+        SnapshotError, match=r"No snapshots in .*empty yet\. Run 'poolcensus collect --dest .*empty' first"
+    ):
         Snapshot.open("latest", dest / "empty")
 
 
@@ -288,7 +292,7 @@ async def test_lists_hold_snapshots_only_the_newest_last(dest: Path) -> None:
     info = found[0]
     assert (info.status, info.pools, info.targets, info.covered) == (SnapshotStatus.COMPLETE, 3, 3, 3)
     assert (info.started_at, info.finished_at) == (STARTED, FINISHED)
-    with pytest.raises(SnapshotError, match="No snapshots in"):
+    with pytest.raises(SnapshotError, match="There is no folder"):
         list_snapshots(dest / "x")
 
 

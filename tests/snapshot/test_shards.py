@@ -81,8 +81,8 @@ async def test_what_is_no_snapshot_is_said_to_be_none(tmp_path: Path) -> None:
     for part, says in (
         (file, f"{file} is not a snapshot: it is not a folder"),
         (empty, f"No snapshots in {empty} yet."),
-        ("latest", f"No snapshots in {dest} yet."),
-        ("20261123T020000Z-000001", f"No snapshots in {dest} yet."),
+        ("latest", f"There is no folder {dest}."),
+        ("20261123T020000Z-000001", f"There is no folder {dest}."),
         ("s3:/x", '"s3:/x" is not a snapshot ID or path.'),
     ):
         with pytest.raises(SnapshotError, match=re.escape(says)):

@@ -13,6 +13,7 @@ from poolcensus.errors import SnapshotError
 from poolcensus.snapshot import Snapshot
 from poolcensus.snapshot.latest import is_looked_up
 from poolcensus.snapshot.series import Series, open_series
+from poolcensus.storage.naming import no_snapshots
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -95,9 +96,7 @@ def _check_any(series: Series, dest: str | os.PathLike[str]) -> None:
             f"None of the {len(series.unreadable):,} snapshots in {place} can be read: {why}. Run"
             f" 'poolcensus verify {first} --dest {shlex.quote(place)}' to see more."
         )
-    raise SnapshotError(
-        f"No snapshots in {place} yet. Run 'poolcensus collect --dest {shlex.quote(place)}' first."
-    )
+    raise SnapshotError(no_snapshots(place))
 
 
 def _pairs(snapshots: Iterable[Snapshot]) -> list[Pair]:

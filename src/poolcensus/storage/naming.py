@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from poolcensus.format.codec import dumps, loads
@@ -33,5 +34,13 @@ def named(data: bytes) -> str | None:
 
 
 def no_snapshots(dest: str | PathLike[str]) -> str:
-    """Return the sentence for a destination that has no snapshots, or is not there."""
-    return f"No snapshots in {dest} yet. Run 'poolcensus collect --dest {shlex.quote(str(dest))}' first."
+    """Return the sentence for a destination that has no snapshots, is not there or is a file. Blocks."""
+    place = str(dest)
+    collect = f"'poolcensus collect --dest {shlex.quote(place)}' first."
+    if not place.startswith(SCHEME):
+        path = Path(place)
+        if path.is_file():
+            return f"{place} is a file, not a folder. Check `dest`."
+        if not path.is_dir():
+            return f"There is no folder {place}. Check `dest`, or run {collect}"
+    return f"No snapshots in {place} yet. Run {collect}"
