@@ -208,17 +208,17 @@ def test_unexpected_files_are_named(snapshot: Snapshot) -> None:
     ("change", "message"),
     [
         (lambda lines: lines.append(lines[0]), "targets.ndjson:5: a second line for account 000000000001"),
-        (lambda lines: lines.pop(), "totals say 4 targets, the ledger 3"),
+        (lambda lines: lines.pop(), "totals.targets is 4, by the ledger it is 3"),
         (lambda lines: lines[0].update(pools=3), "has 3 pools in the ledger and 2 records"),
         (lambda lines: lines[0].update(outcome="empty", pools=0), "whose outcome is empty"),
-        (lambda lines: lines[3].update(pools=1), "has the outcome throttled and 1 pools"),
+        (lambda lines: lines[3].update(pools=1), "has the outcome throttled and 1 pool"),
         (
             lambda lines: lines[3].update(outcome="empty"),
             "the status is partial, by the ledger it is complete",
         ),
-        (lambda lines: lines[3].update(outcome="error"), "outcomes say 0 error, the ledger 1"),
+        (lambda lines: lines[3].update(outcome="error"), "outcomes.error is 0, by the ledger it is 1"),
         (lambda lines: lines[3].update(outcome="odd"), "targets.ndjson:4: 'odd' is not a valid"),
-        (lambda lines: lines[3].update(pages=7), "totals say 4 pages, the ledger 10"),
+        (lambda lines: lines[3].update(pages=7), "totals.pages is 4, by the ledger it is 10"),
         (lambda lines: lines[0].update(operation="a:B"), "in us-east-1 is of the operation 'a:B'"),
         (lambda lines: lines[0].pop("request_id"), "targets.ndjson:1: request_id is missing"),
         (lambda lines: lines[2].update(region="eu-west-9"), "which the ledger does not have"),
@@ -235,7 +235,7 @@ def test_a_ledger_that_disagrees_is_found(
     ("change", "message"),
     [
         (lambda lines: lines.append(lines[0]), "pools.ndjson:4: the pool wspool-000000001 of account"),
-        (lambda lines: lines.pop(), "has 1 pools in the ledger and 0 records"),
+        (lambda lines: lines.pop(), "has 1 pool in the ledger and 0 records"),
         (
             lambda lines: lines[1].update(snapshot_id=LATER_ID),
             "pools.ndjson:2: the record is of the snapshot",
@@ -267,7 +267,7 @@ def test_two_objects_in_a_line_and_a_line_without_end_are_found(plain: Snapshot)
     [
         ("status", "complete", "the status is complete, by the ledger it is partial"),
         ("snapshot_id", LATER_ID, f"is of the snapshot {LATER_ID}, in the folder {ID}"),
-        ("outcomes", {"ok": 2, "empty": 1}, "outcomes say 0 throttled, the ledger 1"),
+        ("outcomes", {"ok": 2, "empty": 1}, "outcomes.throttled is 0, by the ledger it is 1"),
     ],
 )
 def test_a_manifest_that_disagrees_is_found(plain: Snapshot, key: str, value: object, message: str) -> None:
@@ -279,8 +279,9 @@ def test_a_manifest_that_disagrees_is_found(plain: Snapshot, key: str, value: ob
 def test_a_file_of_nothing_but_junk_lines_is_cut_short(plain: Snapshot) -> None:
     plain.pools_path.write_bytes(b"junk\n" * 5000)
     found = verify(reseal(plain))
-    assert len([problem for problem in found if problem.file == "pools.ndjson"]) == 101
-    assert "pools.ndjson:None: and 4900 more" in messages(found)
+    assert len([problem for problem in found if problem.file == "pools.ndjson"]) == 11
+    assert "pools.ndjson:None: and 4,990 more" in messages(found)
+    assert sum(problem.count for problem in found if problem.file == "pools.ndjson") == 5000
 
 
 async def test_a_line_without_end_is_not_read_into_memory(

@@ -11,6 +11,7 @@ from poolcensus.format.compression import read_lines
 from poolcensus.format.digesting import Digesting
 from poolcensus.format.ids import is_snapshot_id
 from poolcensus.format.manifest import MANIFEST_NAME
+from poolcensus.format.text import counted
 from poolcensus.model import Outcome, SnapshotStatus, count_covered
 from poolcensus.storage.source import MissingFileError
 
@@ -18,11 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from poolcensus.format.schema import Schema
-    from poolcensus.model import Compression, FileEntry, PoolRecord, TargetResult
+    from poolcensus.model import Compression, FileEntry, OperationInfo, PoolRecord, TargetResult
     from poolcensus.snapshot.reader import Snapshot
     from poolcensus.storage.source import Folder
 
-_MOST_OF_A_FILE: Final = 100
+# Enough to see what kind they are: a file of another snapshot has one a line.
+_MOST_OF_A_FILE: Final = 10
 _READ_BYTES: Final = 1 << 20
 
 
@@ -35,16 +37,21 @@ class ProblemKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something wrong with a snapshot. `line` counts from 1, and is None where the file is meant."""
+    """Something wrong with a snapshot. `line` counts from 1, and is None where the file is meant.
+
+    `count` is how many problems it stands for: those of a file that are not told one by one are one.
+    """
 
     file: str
     line: int | None
     message: str
     kind: ProblemKind = ProblemKind.DAMAGED
+    count: int = 1
 
 
 def verify(snapshot: Snapshot) -> tuple[Problem, ...]:
-    """Return everything that is wrong with `snapshot`, at most 100 problems of a file.
+    """Return everything that is wrong with `snapshot`, at most 10 problems of a file, and how many
+    more there are.
 
     Reads each file once, and blocks. Takes some 100 bytes of memory a pool, to find duplicates. Where a file
     can't be read, what depends on it is not checked. Raises `SnapshotError` for a snapshot that went to
@@ -84,12 +91,12 @@ class _Problems:
         self._found.append(Problem(file, None, message, ProblemKind.UNREADABLE))
 
     def found(self) -> tuple[Problem, ...]:
-        more = (
-            Problem(file, None, f"and {count - _MOST_OF_A_FILE} more")
+        others = (
+            Problem(file, None, f"and {more:,} more", count=more)
             for file, count in self._counts.items()
-            if count > _MOST_OF_A_FILE
+            if (more := count - _MOST_OF_A_FILE) > 0
         )
-        return (*self._found, *more)
+        return (*self._found, *others)
 
 
 class _Ledger:
@@ -113,8 +120,8 @@ class _Ledger:
             return f"a second line for {_named(key)}"
         self.targets[key] = (result.outcome, result.pools)
         if result.pools and result.outcome is not Outcome.OK:
-            items = self._schema.operation.items
-            return f"{_named(key)} has the outcome {result.outcome} and {result.pools} {items}"
+            pools = _counted(result.pools, self._schema.operation)
+            return f"{_named(key)} has the outcome {result.outcome} and {pools}"
         if result.operation != self._schema.operation.name:
             return f"{_named(key)} is of the operation {result.operation!r}"
         return None
@@ -162,8 +169,9 @@ class _Records:
     def check_counts(self, ledger_name: str, problems: _Problems) -> None:
         for key, (outcome, pools) in self._ledger.targets.items():
             if outcome is Outcome.OK and self._counts[key] != pools:
-                items = self._schema.operation.items
-                message = f"{_named(key)} has {pools} {items} in the ledger and {self._counts[key]} records"
+                records = counted(self._counts[key], "record")
+                said = _counted(pools, self._schema.operation)
+                message = f"{_named(key)} has {said} in the ledger and {records}"
                 problems.add(ledger_name, None, message)
 
 
@@ -189,7 +197,7 @@ def _check_file(
         problems.add_unreadable(name, error)
         return False
     if digesting.bytes != file.bytes:
-        problems.add(name, None, f"has {digesting.bytes} bytes where the manifest says {file.bytes}")
+        problems.add(name, None, f"has {digesting.bytes:,} bytes where the manifest says {file.bytes:,}")
     if digesting.digest != file.sha256:
         problems.add(name, None, "its sha256 is not the manifest's")
     return True
@@ -216,7 +224,8 @@ def _check_lines(
     except ValueError as error:
         problems.add(file.name, number + 1, f"ends in the middle, or was changed: {error}")
     if number != file.records:
-        problems.add(file.name, None, f"has {number} lines where the manifest says {file.records}")
+        lines = counted(number, "line")
+        problems.add(file.name, None, f"has {lines} where the manifest says {file.records:,}")
 
 
 def _check_manifest(snapshot: Snapshot, ledger: _Ledger, problems: _Problems) -> None:
@@ -224,18 +233,18 @@ def _check_manifest(snapshot: Snapshot, ledger: _Ledger, problems: _Problems) ->
     totals = manifest.totals
     covered = count_covered(ledger.outcomes)
     targets = ledger.outcomes.total()
-    for what, said, counted in (
+    for what, said, found in (
         ("targets", totals.targets, targets),
         ("covered", totals.covered, covered),
         (snapshot.schema.operation.items, totals.pools, ledger.pools),
         ("pages", totals.pages, ledger.pages),
     ):
-        if said != counted:
-            problems.add(MANIFEST_NAME, None, f"totals say {said} {what}, the ledger {counted}")
+        if said != found:
+            problems.add(MANIFEST_NAME, None, f"totals.{what} is {said:,}, by the ledger it is {found:,}")
     for outcome in Outcome:
-        said, counted = manifest.outcomes.get(outcome, 0), ledger.outcomes[outcome]
-        if said != counted:
-            problems.add(MANIFEST_NAME, None, f"outcomes say {said} {outcome}, the ledger {counted}")
+        said, found = manifest.outcomes.get(outcome, 0), ledger.outcomes[outcome]
+        if said != found:
+            problems.add(MANIFEST_NAME, None, f"outcomes.{outcome} is {said:,}, by the ledger it is {found:,}")
     status = SnapshotStatus.COMPLETE if covered == targets else SnapshotStatus.PARTIAL
     if manifest.status is not status:
         problems.add(MANIFEST_NAME, None, f"the status is {manifest.status}, by the ledger it is {status}")
@@ -257,6 +266,10 @@ def _check_folder(snapshot: Snapshot, problems: _Problems) -> None:
     for name in names:
         if name not in expected:
             problems.add(name, None, "does not belong to the snapshot")
+
+
+def _counted(number: int, operation: OperationInfo) -> str:
+    return counted(number, operation.item, operation.items)
 
 
 def _named(key: tuple[str, str]) -> str:
