@@ -25,7 +25,7 @@ from poolcensus.analysis.listing import (
 from poolcensus.analysis.ordering import in_order
 from poolcensus.errors import DestinationError, SettingsError, SnapshotError
 from poolcensus.format.codec import loads
-from poolcensus.model import Compression, Outcome
+from poolcensus.model import Compression, KnownGap, Outcome
 from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.snapshot import Snapshot, SnapshotWriter
 from poolcensus.storage.local.store import FolderStore
@@ -190,6 +190,17 @@ def test_failures_of_an_account_are_one_for_each_cause() -> None:
     by_regions = sorted_rows(found, FAILURE_KEYS, [SortKey("regions", descending=True)])
     assert [len(each.regions) for each in by_regions] == [2, 1, 1, 1]
     assert by_regions[1:] == [*found[1:]]
+
+
+def test_failures_that_are_known_stand_apart() -> None:
+    results = [failed(1, "us-east-1"), failed(1, "eu-west-1"), failed(2, "eu-west-1")]
+    gap = KnownGap(("000000000001",), ("eu-*",), (Outcome.ACCESS_DENIED,))
+    found = failures_by_account(results, WORKSPACES_POOLS, [gap])
+    assert [(each.account_id[-1], each.regions, each.is_known) for each in found] == [
+        ("1", ("eu-west-1",), True),
+        ("1", ("us-east-1",), False),
+        ("2", ("eu-west-1",), False),
+    ]
 
 
 def test_failed_targets_are_sorted_and_chosen() -> None:

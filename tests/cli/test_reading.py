@@ -14,7 +14,7 @@ from poolcensus.cli import main
 from poolcensus.format.codec import dumps
 from poolcensus.format.manifest import encode_manifest
 from poolcensus.format.schema import Schema
-from poolcensus.model import FileEntry, Outcome, Shard, SnapshotStatus, Totals
+from poolcensus.model import FileEntry, KnownGap, Outcome, Shard, SnapshotStatus, Totals
 from poolcensus.operations import WORKSPACES_POOLS
 from snapshot.making import ago, clock
 
@@ -365,6 +365,29 @@ def test_many_from_the_future_are_one_line(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("poolcensus: 6 snapshots are dated in the future: ")
     assert f"{', '.join(ids[:3])}, and 3 more. " in line
+
+
+def test_a_known_gap_is_marked_and_not_to_be_mended(
+    tmp_path: Path,
+    manifest: Manifest,
+    result: Callable[..., TargetResult],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    gap = KnownGap(("000000000004",), (), (Outcome.SCP_DENIED,), targets=1)
+    ledger = [
+        replace(result(4, outcome=Outcome.SCP_DENIED, code="AccessDenied"), error_message="no"),
+        result(5, outcome=Outcome.THROTTLED, code="Throttling"),
+    ]
+    write(tmp_path, replace(manifest, known_gaps=(gap,)), OLD, ledger, [])
+    assert main(["show", "--failures", "--dest", str(tmp_path)]) == 0
+    _, known, other, *rest = said(capsys).splitlines()
+    assert known.endswith("known gap: AccessDenied: no")
+    assert "known gap" not in other
+    assert "1 target failed as --known-gap expects." in rest
+    assert main(["show", "--dest", str(tmp_path)]) == 0
+    for text in ("\n".join(rest), said(capsys)):
+        assert "Still throttled" in text
+        assert "expect it with --known-gap" not in text
 
 
 def test_failures_for_programs_are_lines_of_the_ledger(

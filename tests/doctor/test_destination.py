@@ -86,6 +86,8 @@ async def test_a_disk_that_fails_when_it_is_written_to(
     found = await destination(here)
     assert (found.status, found.cause) == (CheckStatus.FAILED, cause)
     assert found.remedy
+    assert found.remedy.rstrip(".").lower() not in str(found.message).lower()
+    assert os.strerror(number) in str(found.message)
     assert not here.dest.exists()
 
 

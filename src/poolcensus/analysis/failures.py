@@ -7,12 +7,13 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from poolcensus.engine.failures import kind_of
+from poolcensus.engine.known_gaps import KnownGaps
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from poolcensus.engine.failures import FailureKind
-    from poolcensus.model import Outcome, TargetResult
+    from poolcensus.model import KnownGap, Outcome, TargetResult
     from poolcensus.operations import Operation
 
 
@@ -21,6 +22,7 @@ class AccountFailure:
     """The targets of an account that failed for one cause.
 
     `regions` are sorted. `code` is the error code of all of them, and `message` that of the first region.
+    `is_known` says that all of them failed as a known gap expects.
     """
 
     account_id: str
@@ -29,27 +31,34 @@ class AccountFailure:
     code: str | None
     message: str | None
     regions: tuple[str, ...]
+    is_known: bool = False
 
 
 def failures_by_account(
-    results: Iterable[TargetResult], operation: Operation | None
+    results: Iterable[TargetResult], operation: Operation | None, known_gaps: Iterable[KnownGap] = ()
 ) -> tuple[AccountFailure, ...]:
     """Return the failures among `results`, by account id, then outcome and error code.
 
-    `operation` is what the census is of, None where this version does not know it.
+    `operation` is what the census is of, None where this version does not know it. `known_gaps` are those
+    that the run expected.
     """
-    groups: dict[tuple[str, FailureKind, str | None], list[TargetResult]] = {}
+    expected = KnownGaps(known_gaps)
+    groups: dict[tuple[str, FailureKind, str | None, bool], list[TargetResult]] = {}
     for result in results:
         if not result.outcome.covered:
-            key = (result.account_id, kind_of(result, operation), result.error_code)
+            is_known = expected.take(result)
+            key = (result.account_id, kind_of(result, operation), result.error_code, is_known)
             groups.setdefault(key, []).append(result)
-    found = [_failure(sorted(targets, key=attrgetter("region"))) for targets in groups.values()]
+    found = [
+        _failure(sorted(targets, key=attrgetter("region")), is_known=is_known)
+        for (*_, is_known), targets in groups.items()
+    ]
     return tuple(
         sorted(found, key=lambda each: (each.account_id, each.outcome, each.code or "", each.regions))
     )
 
 
-def _failure(targets: list[TargetResult]) -> AccountFailure:
+def _failure(targets: list[TargetResult], *, is_known: bool) -> AccountFailure:
     first = targets[0]
     return AccountFailure(
         account_id=first.account_id,
@@ -58,4 +67,5 @@ def _failure(targets: list[TargetResult]) -> AccountFailure:
         code=first.error_code,
         message=first.error_message,
         regions=tuple(each.region for each in targets),
+        is_known=is_known,
     )

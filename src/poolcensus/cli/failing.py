@@ -13,6 +13,7 @@ from poolcensus.cli.tables import console, failure_table, put
 from poolcensus.cli.trouble import failures, with_options
 from poolcensus.cli.wording import counted
 from poolcensus.engine.failures import FailureTally
+from poolcensus.engine.known_gaps import KnownGaps
 from poolcensus.operations import operation_named
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def put_failures(
     """Print the failures that are wanted, a row for each account and cause; then what would mend them."""
     results = [each for each in uncovered if choice.takes_result(each)]
     operation = operation_named(manifest.operation.name)
-    rows = sorted_rows(failures_by_account(results, operation), FAILURE_KEYS, sort)
+    rows = sorted_rows(failures_by_account(results, operation, manifest.known_gaps), FAILURE_KEYS, sort)
     if not rows:
         totals = manifest.totals
         covered = f"No failures: {totals.covered:,} of {counted(totals.targets, 'target')} covered."
@@ -48,8 +49,13 @@ def put_failures(
 
 
 def put_causes(uncovered: Iterable[TargetResult], manifest: Manifest) -> None:
-    """Print a sentence for each cause, after an empty line: its first accounts, and what would mend it."""
+    """Print a sentence for each cause, after an empty line: its first accounts, and what would mend it.
+
+    What failed as a known gap expects is not to be mended.
+    """
     operation = operation_named(manifest.operation.name)
-    lines = [with_options(each) for each in failures(FailureTally(operation, uncovered).groups())]
+    gaps = KnownGaps(manifest.known_gaps)
+    unexpected = (each for each in uncovered if not gaps.take(each))
+    lines = [with_options(each) for each in failures(FailureTally(operation, unexpected).groups())]
     if lines:
         put(console(), "", sentences(lines))

@@ -38,6 +38,8 @@ _STYLES: Mapping[str, str] = {Outcome.OK: "green", Outcome.EMPTY: "green"}
 
 # More of them would take the room that the error needs.
 _REGIONS_NAMED = 2
+# Before the error, which nobody has to mend then.
+_KNOWN = "known gap"
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -95,7 +97,7 @@ def text(value: object, style: str = "") -> Text:
 def failure_table(failures: Iterable[AccountFailure], *, all_regions: bool = True) -> Grid:
     """Return what failed, a row for each account and cause.
 
-    More than two regions are counted, unless `all_regions` are to be named.
+    More than two regions are counted, unless `all_regions` are to be named. A known gap is marked as one.
     """
     return Grid(
         (
@@ -111,7 +113,9 @@ def failure_table(failures: Iterable[AccountFailure], *, all_regions: bool = Tru
                 each.account_name or "",
                 each.outcome,
                 _regions(each.regions, all_of_them=all_regions),
-                ": ".join(part for part in (each.code, each.message) if part),
+                ": ".join(
+                    part for part in (_KNOWN if each.is_known else "", each.code, each.message) if part
+                ),
             )
             for each in failures
         ),

@@ -80,6 +80,8 @@ def _print(ref: str, problems: tuple[Problem, ...]) -> None:
         complain(": ".join(part for part in (ref, place, each.message) if part))
     if problems:
         words = {"damaged": "the snapshot is damaged", "unreadable": "the snapshot can't be read"}
-        complain(f"{ref}: {words[_status(problems)]} ({counted(sum(each.count for each in problems), 'problem')})")
+        complain(
+            f"{ref}: {words[_status(problems)]} ({counted(sum(each.count for each in problems), 'problem')})"
+        )
     elif sys.stdout is not None and sys.stdout.isatty():
         click.echo(f"{printable(ref)}: OK")

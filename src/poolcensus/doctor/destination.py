@@ -55,7 +55,8 @@ async def check_destination(
                 (each.code for each in _chain(error) if isinstance(each, DestinationRefusedError)), None
             ),
             cause=found.cause,
-            message=str(error),
+            # What it ends with is the remedy, unless there is a better one.
+            message=_message(error) if found.remedy == _advice(error) else str(error),
             remedy=found.remedy,
             policy=found.policy,
         )
@@ -87,9 +88,7 @@ def _diagnosis(
             "Wait for the run to finish. If it is known to be dead, remove its lock with 'poolcensus unlock'."
         )
         return Diagnosis(CheckStatus.FAILED, Cause.DESTINATION_LOCK, remedy)
-    # The messages of a destination end with what to do.
-    advice = str(error).rpartition("; ")[2]
-    remedy = f"{advice[:1].upper()}{advice[1:].rstrip('.')}."
+    remedy = _advice(error)
     for each in _chain(error):
         if isinstance(each, DestinationRefusedError):
             return _refused(each, settings, caller)
@@ -99,6 +98,19 @@ def _diagnosis(
         if number in _DISK:
             return Diagnosis(CheckStatus.FAILED, Cause.DISK, remedy)
     return Diagnosis(CheckStatus.FAILED, Cause.DESTINATION, remedy)
+
+
+def _advice(error: FatalError) -> str:
+    """Return what to do, with which the messages of a destination end, as a sentence."""
+    advice = str(error).rpartition("; ")[2]
+    return f"{advice[:1].upper()}{advice[1:].rstrip('.')}."
+
+
+def _message(error: FatalError) -> str:
+    """Return the message without what to do, or all of it where it says nothing of that."""
+    message = str(error)
+    said, separator, _ = message.rpartition("; ")
+    return f"{said}." if separator else message
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

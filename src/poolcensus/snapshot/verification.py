@@ -50,12 +50,12 @@ class Problem:
 
 
 def verify(snapshot: Snapshot) -> tuple[Problem, ...]:
-    """Return everything that is wrong with `snapshot`, at most 10 problems of a file, and how many
-    more there are.
+    """Return everything that is wrong with `snapshot`.
 
-    Reads each file once, and blocks. Takes some 100 bytes of memory a pool, to find duplicates. Where a file
-    can't be read, what depends on it is not checked. Raises `SnapshotError` for a snapshot that went to
-    standard output, and `DestinationError` where a bucket can't be read.
+    Of a file, 10 problems are told one by one, and one problem stands for all the others. Reads each file
+    once, and blocks. Takes some 100 bytes of memory a pool, to find duplicates. Where a file can't be read,
+    what depends on it is not checked. Raises `SnapshotError` for a snapshot that went to standard output, and
+    `DestinationError` where a bucket can't be read.
     """
     with snapshot:
         return _verify(snapshot)
@@ -244,7 +244,9 @@ def _check_manifest(snapshot: Snapshot, ledger: _Ledger, problems: _Problems) ->
     for outcome in Outcome:
         said, found = manifest.outcomes.get(outcome, 0), ledger.outcomes[outcome]
         if said != found:
-            problems.add(MANIFEST_NAME, None, f"outcomes.{outcome} is {said:,}, by the ledger it is {found:,}")
+            problems.add(
+                MANIFEST_NAME, None, f"outcomes.{outcome} is {said:,}, by the ledger it is {found:,}"
+            )
     status = SnapshotStatus.COMPLETE if covered == targets else SnapshotStatus.PARTIAL
     if manifest.status is not status:
         problems.add(MANIFEST_NAME, None, f"the status is {manifest.status}, by the ledger it is {status}")
