@@ -30,7 +30,7 @@ def prepare() -> None:
 
 
 def _named(stream: io.TextIOWrapper) -> io.TextIOWrapper:
-    raw = _Output(stream.fileno(), "wb", closefd=False)
+    raw: io.FileIO = _Output(stream.fileno(), "wb", closefd=False)
     # PYTHONUNBUFFERED asks for it.
     is_unbuffered = stream.write_through
     return io.TextIOWrapper(
