@@ -15,7 +15,7 @@ from anyio import to_thread
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poolcensus.errors import SettingsError, SnapshotError
+from poolcensus.errors import DamagedSnapshotError, SettingsError, SnapshotError
 from poolcensus.format.times import rfc3339
 from poolcensus.model import Compression, Outcome, SnapshotStatus
 from poolcensus.snapshot import Snapshot, list_snapshots, refused_run
@@ -189,6 +189,8 @@ async def test_what_is_no_snapshot_is_said_to_be_none(dest: Path) -> None:
         SnapshotError, match=f"There is no folder {dest / 'x'}. Check `dest`, or run 'poolcensus collect"
     ):
         Snapshot.open("latest", dest / "x")
+    with pytest.raises(SnapshotError, match=r"\.lock is a file, not a folder\. Check `dest`\."):
+        Snapshot.open("latest", dest / ".lock")
     (dest / "empty").mkdir()
     with pytest.raises(
         SnapshotError, match=r"No snapshots in .*empty yet\. Run 'poolcensus collect --dest .*empty' first"
@@ -268,6 +270,17 @@ async def test_records_that_are_missing_at_the_end_are_missed(
         snapshot.pools_path.write_bytes(whole[:cut])
         with pytest.raises(SnapshotError, match="the snapshot is damaged"):
             list(snapshot.pools())
+
+
+@pytest.mark.parametrize("compression", [Compression.GZIP, Compression.ZSTD])
+async def test_a_file_that_can_not_be_unpacked_at_all_names_no_line(
+    tmp_path: Path, compression: Compression
+) -> None:
+    snapshot = await make(tmp_path, compression=compression)
+    snapshot.pools_path.write_bytes(b"not compressed")
+    with pytest.raises(DamagedSnapshotError) as caught:
+        list(snapshot.pools())
+    assert str(caught.value).startswith(f"{snapshot.pools_path}: ")
 
 
 async def test_a_line_that_is_no_record_is_named(tmp_path: Path) -> None:

@@ -230,11 +230,11 @@ def lines_of(
     except MissingFileError as error:
         raise DamagedSnapshotError(f"{place} {error}; the snapshot is damaged") from error
     except ValueError as error:
-        raise DamagedSnapshotError(f"{place}, line {number}: {error}; the snapshot is damaged") from error
+        where = f"{place}, line {number}" if number else place
+        raise DamagedSnapshotError(f"{where}: {error}; the snapshot is damaged") from error
     except OSError as error:
-        raise SnapshotError(
-            f"{place} can't be read after line {number}: {error.strerror or error}"
-        ) from error
+        after = f" after line {number}" if number else ""
+        raise SnapshotError(f"{place} can't be read{after}: {error.strerror or error}") from error
     # A file that was cut at a line's end, or at a frame's, reads like a whole one.
     if number != file.records:
         raise DamagedSnapshotError(

@@ -171,6 +171,6 @@ def _read_own(path: Path) -> bytes | SnapshotError:
 
 
 def _no_snapshots(dest: Path, error: OSError) -> SnapshotError:
-    if isinstance(error, FileNotFoundError):
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
         return SnapshotError(no_snapshots(dest))
     return SnapshotError(f"Can't list the snapshots in {dest}: {error.strerror or error}.")
