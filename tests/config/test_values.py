@@ -429,6 +429,25 @@ def test_the_same_id_in_and_out_is_an_error(keys: dict[str, object]) -> None:
     assert "is both in" in complaint(**keys)
 
 
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"regions": "us-east-1", "exclude_regions": "us-east-1"}, "leaves out all of `regions`"),
+        ({"regions": "eu-*", "exclude_regions": "us-*,eu-*"}, "leaves out all of `regions`"),
+        ({"exclude_regions": "*"}, "leaves out every region"),
+        ({"regions": "mars-*", "exclude_regions": "mars-*"}, "matches no region"),
+    ],
+)
+def test_where_no_region_of_any_partition_is_left_that_is_said_before_any_call(
+    keys: dict[str, str], said: str
+) -> None:
+    assert said in complaint(**keys)
+    assert Settings.load(regions="eu-*", exclude_regions="eu-west-*").regions == ("eu-*",)
+    # Of which the caller's may be one or another.
+    assert Settings.load(regions="us-gov-*,us-east-1", exclude_regions="us-east-1").exclude_regions
+    assert Settings.load(regions="xx-south-1", exclude_regions="us-*", extra_regions="xx-south-1").regions
+
+
 def test_units_of_the_callers_account_alone_are_an_error() -> None:
     assert "organizational units" in complaint(accounts_from="self", ous="ou-ab12-34cd56ef")
 

@@ -46,6 +46,7 @@ def clashes(settings: Entries, defaults: Mapping[str, object]) -> Iterator[Clash
     gaps = tuple(region for gap in settings.known_gaps for region in gap.regions)
     if settings.regions or settings.exclude_regions or gaps or settings.sts_region:
         yield from _unknown_regions(settings, gaps)
+    yield from _no_region_left(settings)
 
 
 def _of_workers(settings: Entries) -> Iterator[Clash]:
@@ -89,6 +90,18 @@ def _external_ids(settings: Entries) -> set[object]:
         if "external_id_file" not in own:
             found.add(own.get("external_id", settings.external_id))
     return found - {None}
+
+
+def _no_region_left(settings: Entries) -> Iterator[Clash]:
+    """Yield that no region of any partition is left. The caller's is known only once AWS has been called."""
+    if not settings.exclude_regions:
+        return
+    known = partitions.known_regions() | set(settings.extra_regions)
+    chosen = {each for each in known if not settings.regions or partitions.matches(each, settings.regions)}
+    # Where nothing is chosen, that is said of `regions` itself.
+    if chosen and all(partitions.matches(each, settings.exclude_regions) for each in chosen):
+        message = "leaves out all of `regions`" if settings.regions else "leaves out every region"
+        yield Clash("exclude_regions", message, frozenset({"exclude_regions", "regions"}))
 
 
 def _unknown_regions(settings: Entries, gaps: tuple[str, ...]) -> Iterator[Clash]:
