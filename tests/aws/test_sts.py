@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from poolcensus import partitions
 from poolcensus.aws.call import CallCounts
 from poolcensus.aws.identity import identify, identity_of
+from poolcensus.aws.redaction import redact
 from poolcensus.aws.signing import Credentials
 from poolcensus.aws.sts import (
     RoleRequest,
@@ -120,7 +121,7 @@ class _Template:
 
 
 def request() -> RoleRequest:
-    return RoleRequest({"Action": "AssumeRole"}, cast("CredentialSource", None), "1", "2", lambda _: None)
+    return RoleRequest({"Action": "AssumeRole"}, cast("CredentialSource", None), "1", "2", redact)
 
 
 @pytest.mark.parametrize("one_place", [True, False])

@@ -45,6 +45,19 @@ def test_a_table_ranks_above_what_the_file_sets_for_the_run(file: Path) -> None:
     assert (first.organization, second.organization) == ((), ())
 
 
+def test_what_a_table_leaves_out_takes_the_place_of_what_the_run_leaves_out(tmp_path: Path) -> None:
+    path = tmp_path / "poolcensus.toml"
+    path.write_text(
+        'regions = ["us-east-1"]\nexclude_regions = ["us-*"]\n'
+        '[[organization]]\nname = "a"\nexclude_regions = ["eu-*"]\n'
+    )
+    (found,) = Settings.load(path).by_organization().values()
+    assert found.exclude_regions == ("eu-*",)
+    path.write_text(path.read_text().replace("eu-*", "us-east-*"))
+    with pytest.raises(SettingsError, match='"a": exclude_regions: leaves out all of `regions`'):
+        Settings.load(path)
+
+
 def test_the_environment_and_the_command_line_rank_above_tables(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -263,6 +263,14 @@ async def test_a_target_that_only_waited_when_the_deadline_passed_was_not_begun(
     assert results[ONE].error_message == "the run's deadline of 0.05 s passed before it was begun"
 
 
+async def test_the_calls_in_flight_are_those_of_its_own_client() -> None:
+    played = Played({ONE: for_ever})
+    played.in_flight = 3
+    engine = played.engine(timeout=100, concurrency=8)
+    # Of a client that shares its limiter with others.
+    assert engine.progress().in_flight == 3
+
+
 async def test_a_deadline_counts_from_where_the_run_began() -> None:
     played = Played({ONE: for_ever})
     ends = Deadline(60.0, anyio.current_time() + 0.05)

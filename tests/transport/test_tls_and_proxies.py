@@ -45,9 +45,11 @@ class Origin:
     def __init__(self) -> None:
         self.heads: list[bytes] = []
         self.connections = 0
+        self.writers: list[asyncio.StreamWriter] = []
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self.writers.append(writer)
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 self.heads.append(head)
@@ -128,6 +130,22 @@ async def test_a_trusted_certificate_is_accepted_and_the_connection_kept(
             for _ in range(3):
                 assert (await post(transport, f"https://localhost:{port}/")).body == b"{}"
         assert origin.connections == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_what_comes_unasked_over_tls_is_not_the_reply_to_the_next_request(
+    kind: str, authority: trustme.CA, bundle: str
+) -> None:
+    origin = Origin()
+    async with (
+        listening(origin, server_side(authority, "localhost")) as port,
+        opened(kind, connect_timeout=5, ca_bundle=bundle) as transport,
+    ):
+        for number in range(3):
+            assert (await post(transport, f"https://localhost:{port}/")).body == b"{}"
+            # It is sent at once, and the loop does not read it before the next request goes out.
+            origin.writers[number].write(REPLY.replace(b"{}", b"[]"))
+        assert origin.connections == 3
 
 
 async def test_a_folder_of_authorities_is_a_bundle_too(

@@ -249,6 +249,9 @@ _BROKEN = {
     "gzip of two parts, the second of which breaks off": (
         ok(_GZIP + _GZIP[:-12], _CLOSE + b"Content-Encoding: gzip\r\n"),
     ),
+    "gzip of more parts than anybody makes": (
+        ok(gzip.compress(b"") * 5000, _CLOSE + b"Content-Encoding: gzip\r\n"),
+    ),
     "gzip of nothing at all": (ok(b"", _CLOSE + b"Content-Encoding: gzip\r\n"),),
     "an encoding nobody asked for": (ok(b"{}", _CLOSE + b"Content-Encoding: br\r\n"),),
     "no HTTP": (b"SSH-2.0-OpenSSH_9.6\r\n\r\n",),

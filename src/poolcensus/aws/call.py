@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+class Redact(Protocol):
+    """Takes secrets out of an error: its own, and others that it is given."""
+
+    def __call__(self, error: CallError, *others: str) -> None:
+        """Change the code and the message of the error."""
+
+
 class Call(msgspec.Struct, frozen=True):
     """One call to make: the operation's template in its region, the body, and whose limits it uses.
 
@@ -31,8 +38,8 @@ class Call(msgspec.Struct, frozen=True):
     waiting already, `begun` that its target has been read in part: it goes before those that have not.
     `optional` says that there is another way: the call does not wait for a service that is silent. `idle`
     says that nobody waits for what it answers: it is not work. `operation` is what the census is of,
-    where the call is one of it. `redact` takes out of an error what must not be told of the call, before
-    anybody else sees it.
+    where the call is one of it. `redact` takes out of an error what must not be told of the call, with other
+    secrets, before anybody else sees it.
     """
 
     template: RequestTemplate
@@ -45,7 +52,7 @@ class Call(msgspec.Struct, frozen=True):
     optional: bool = False
     idle: bool = False
     operation: Operation | None = None
-    redact: Callable[[CallError], None] | None = None
+    redact: Redact | None = None
 
     @property
     def endpoint(self) -> Endpoint:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from poolcensus.aws.call import CallCounts
 from poolcensus.aws.faults import ERROR_HEADER, error_of
 from poolcensus.aws.feedback import ErrorFeedback
-from poolcensus.aws.redaction import redact_keys
+from poolcensus.aws.redaction import keys_of, redact
 from poolcensus.aws.shortage import Shortage
 from poolcensus.errors import (
     CallError,
@@ -87,7 +87,7 @@ class Client:
         self._quota_size = max(self._SMALLEST_QUOTA, concurrency * self._QUOTA_PER_PLACE)
         self._quotas: dict[Endpoint, RetryQuota] = {}
         self.counts = CallCounts()
-        # The calls that are under way here: those who share the limiter have their own.
+        # Calls in flight of this client. Others that share the limiter count theirs.
         self.in_flight = 0
         # Where a call can be made that tells whether its credentials are good, once that is known.
         self.confirmation: Confirmation | None = None
@@ -304,9 +304,7 @@ class Client:
                 raise error_of(reply, endpoint.region, call.operation)
             result = parse(reply)
         except CallError as error:
-            redact_keys(error, credentials.secret_access_key, credentials.session_token)
-            if call.redact is not None:
-                call.redact(error)
+            (call.redact or redact)(error, *keys_of(credentials))
             self._feedback.note(call, source, credentials, error, watch=watch, sent_at=sent_at)
             raise
         watch.doubted = None

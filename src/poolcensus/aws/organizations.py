@@ -106,7 +106,7 @@ class Organization:
 
     async def paths(self) -> dict[str, str]:
         """Return the path of every account, by a walk over the whole tree: two calls for each OU at least."""
-        places: dict[str, str] = {}
+        paths: dict[str, str] = {}
         seen: set[str] = set()
         async with aclosing(self._list("list_roots", {}, "Roots")) as pages:
             above = [(_organization_of(each) or "", _id_of(each)) async for page in pages for each in page]
@@ -114,9 +114,9 @@ class Organization:
             path, parent = above.pop()
             path = f"{path}/{parent}"
             async with aclosing(self._accounts_of(parent)) as listed:
-                places.update({each.id: f"{path}/{each.id}/" async for page in listed for each in page})
+                paths.update({each.id: f"{path}/{each.id}/" async for page in listed for each in page})
             above += [(path, each) for each in await self._units_of(parent, seen)]
-        return places
+        return paths
 
     async def check_units(self, units: Iterable[str]) -> None:
         """Raise ScopeError for the first that is no root or organizational unit of the Organization."""

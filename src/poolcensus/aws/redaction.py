@@ -7,32 +7,34 @@ from typing import TYPE_CHECKING
 from poolcensus.aws.faults import LONGEST_MESSAGE
 
 if TYPE_CHECKING:
+    from poolcensus.aws.signing import Credentials
     from poolcensus.errors import CallError
 
 # What is shorter is part of many words. AWS's keys have 40 characters, and its tokens some hundreds.
 _SHORTEST_KEY = 8
 
 
-def redact_keys(error: CallError, *keys: str | None) -> None:
-    """Take secret keys and session tokens out of the code and the message of an error."""
-    for key in keys:
-        if key is not None and len(key) >= _SHORTEST_KEY:
-            redact(error, key)
+def keys_of(credentials: Credentials) -> tuple[str, ...]:
+    """Return what of credentials must not be told."""
+    keys = (credentials.secret_access_key, credentials.session_token or "")
+    return tuple(key for key in keys if len(key) >= _SHORTEST_KEY)
 
 
-def redact(error: CallError, secret: str) -> None:
-    """Take a secret out of the code and the message of an error, also where the message ends amid it."""
-    error.code = error.code.replace(secret, "***")
-    message = _without_end(error.message, secret).replace(secret, "***")
+def redact(error: CallError, *secrets: str) -> None:
+    """Take secrets out of the code and the message of an error, also where the message was cut off in one."""
+    message = error.message
+    if len(message) >= LONGEST_MESSAGE:
+        for secret in secrets:
+            message = _without_end(message, secret)
+    for secret in secrets:
+        error.code = error.code.replace(secret, "***")
+        message = message.replace(secret, "***")
     if message != error.message:
         error.message = message
         error.args = (message,)
 
 
 def _without_end(message: str, secret: str) -> str:
-    """Return a message without the beginning of a secret, where it was cut off in the middle of one."""
-    if len(message) < LONGEST_MESSAGE:
-        return message
     for length in range(len(secret) - 1, 0, -1):
         if message.endswith(secret[:length]):
             return f"{message[:-length]}***"

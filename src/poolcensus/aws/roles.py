@@ -175,16 +175,18 @@ def parameters(
 
 
 class Redaction:
-    """Takes a role's external ID out of an error: STS repeats in its message the value that it refuses."""
+    """Takes a role's external ID out of an error, and other secrets with it.
+
+    STS repeats in its message the value that it refuses.
+    """
 
     __slots__ = ("_secret",)
 
     def __init__(self, role: Role) -> None:
         self._secret = None if role.external_id is None else role.external_id.get_secret_value()
 
-    def __call__(self, error: CallError) -> None:
-        if self._secret is not None:
-            redact(error, self._secret)
+    def __call__(self, error: CallError, *others: str) -> None:
+        redact(error, *others, *([] if self._secret is None else [self._secret]))
 
 
 class _Advice(NamedTuple):

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
     from xml.etree.ElementTree import Element
 
-    from poolcensus.aws.call import CredentialSource
+    from poolcensus.aws.call import CredentialSource, Redact
     from poolcensus.aws.client import Client
     from poolcensus.aws.signing import RequestTemplate
     from poolcensus.aws.transport.protocol import Reply
@@ -126,7 +126,7 @@ class RoleRequest(msgspec.Struct, frozen=True):
     source: CredentialSource
     owner: str
     about: str
-    redact: Callable[[CallError], None]
+    redact: Redact
 
 
 class StsEndpoints:

@@ -221,8 +221,9 @@ class SpreadEngine:
         except WorkerLostError as error:
             await self._end(self._targets_of(batch), Outcome.ERROR, _WORKER_LOST, str(error))
         except DeadlineError:
-            message = deadlines.message(self._deadline.seconds, Outcome.TIMED_OUT)
-            await self._end(self._targets_of(batch), Outcome.TIMED_OUT, deadlines.CODE, message)
+            # None of it was begun.
+            message = deadlines.message(self._deadline.seconds, Outcome.CANCELLED)
+            await self._end(self._targets_of(batch), Outcome.CANCELLED, deadlines.CODE, message)
         except SnapshotError as error:
             raise FatalError(f"what a worker brought can't be used: {error}") from error
         del self._under_way[key]

@@ -94,7 +94,8 @@ def _external_ids(settings: Entries) -> set[object]:
 
 def _no_region_left(settings: Entries) -> Iterator[Clash]:
     """Yield that no region of any partition is left. The caller's is known only once AWS has been called."""
-    if not settings.exclude_regions:
+    # Where there are tables, they may have others in the place of these, and each is looked at by itself.
+    if not settings.exclude_regions or settings.organization:
         return
     known = partitions.known_regions() | set(settings.extra_regions)
     chosen = {each for each in known if not settings.regions or partitions.matches(each, settings.regions)}

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from poolcensus.tracing import Tracing
 
 SLOWEST_SHOWN = 3
-# Where three of four open targets wait for a retry or a role, calls are still all under way.
+# Where three of four open targets wait for a retry or a role, calls are still all in flight.
 _OPEN_FOR_EACH_CALL = 4
 # So few calls are lost on a region that turns out to be silent; one that answers gets its room at once.
 _FIRST_IN_A_REGION = 8

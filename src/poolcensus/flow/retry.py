@@ -178,8 +178,10 @@ class _Failures:
         self._unrecognized += isinstance(error, UnrecognizedCredentialsError)
         self._unanswered += isinstance(error, UnreachableError | CallTimeoutError)
         policy = self._policy
+        # A region that does not know credentials is asked once more, whatever the bound: once says little.
+        in_doubt = isinstance(error, UnrecognizedCredentialsError) and self._unrecognized == 1
         return (
-            attempts >= policy.max_attempts
+            (attempts >= policy.max_attempts and not in_doubt)
             or self._bad_replies >= policy.max_bad_replies
             or self._expired >= policy.max_expired
             or self._unrecognized >= policy.max_unrecognized

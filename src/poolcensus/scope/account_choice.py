@@ -53,7 +53,7 @@ class AccountChoice(msgspec.Struct, frozen=True):
         return {each.id: each.regions for each in self.files.entries.values() if each.regions}
 
     @property
-    def needs_places(self) -> bool:
+    def needs_paths(self) -> bool:
         """Whether the tree of the Organization has to be known."""
         return bool(self.units or self.exclude_units or self.with_paths)
 
@@ -73,7 +73,7 @@ class AccountChoice(msgspec.Struct, frozen=True):
         known = self.snapshot
         return (
             self.lists_organization
-            or (self.needs_places and not (known is not None and known.has_paths))
+            or (self.needs_paths and not (known is not None and known.has_paths))
             or (self.needs_tags and not (known is not None and known.has_tags))
         )
 

@@ -27,7 +27,7 @@ class AccountPaths:
         self._paths: dict[str, str] | None = None
         self._under: dict[str, frozenset[str]] = {}
 
-    async def placed(self, accounts: list[ListedAccount]) -> list[ListedAccount]:
+    async def with_paths_of(self, accounts: list[ListedAccount]) -> list[ListedAccount]:
         """Return accounts that a file names with the paths that Organizations lists them with."""
         if self._organization is None:
             return accounts

@@ -133,7 +133,7 @@ class AccountListing:
         choice = self._choice
         if choice.snapshot is not None:
             listed = list(choice.snapshot.accounts)
-            for part in _parts(listed if choice.snapshot.has_paths else await self._placed(listed)):
+            for part in _parts(listed if choice.snapshot.has_paths else await self._with_paths(listed)):
                 yield self._new(part, "list")
             return
         if choice.lists_organization:
@@ -150,7 +150,7 @@ class AccountListing:
         ]
         # What is not among the accounts that were listed has no place in the Organization.
         if not choice.lists_organization:
-            named = await self._placed(named)
+            named = await self._with_paths(named)
         for source, some in ((SELF, named[: len(alone)]), (_OF_FILES, named[len(alone) :])):
             for part in _parts(some):
                 yield self._new(part, source)
@@ -177,11 +177,11 @@ class AccountListing:
         entry = self._choice.entry(account_id)
         return entry is not None and (entry.has_own_access or bool(entry.regions))
 
-    async def _placed(self, accounts: list[ListedAccount]) -> list[ListedAccount]:
+    async def _with_paths(self, accounts: list[ListedAccount]) -> list[ListedAccount]:
         """Return accounts that Organizations did not list, with their paths if these are needed."""
-        if not accounts or not self._choice.needs_places:
+        if not accounts or not self._choice.needs_paths:
             return accounts
-        return await self._paths.placed(accounts)
+        return await self._paths.with_paths_of(accounts)
 
     async def _wanted(self, listed: ListedAccount) -> Account | None:
         """Return an account that is to be asked. Takes note of one that is not."""

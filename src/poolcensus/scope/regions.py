@@ -68,8 +68,8 @@ def choose_regions(
         chosen |= {region for region in candidates if partitions.matches(region, (pattern,))}
     if not chosen:
         raise ScopeError(
-            f"Partition {partition}, which the caller's credentials belong to, has no {', '.join(include)}."
-            f" It has {', '.join(sorted(usual)) or 'none'}. Check `regions`."
+            f"{', '.join(include)}: no region with {operation.permission} in partition {partition}, which the"
+            f" caller's credentials belong to. Those are {', '.join(sorted(usual)) or 'none'}."
         )
     left = {region for region in chosen if not partitions.matches(region, exclude)}
     if not left:

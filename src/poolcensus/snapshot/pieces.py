@@ -206,10 +206,8 @@ def _placing(lines: _Lines) -> Iterator[None]:
     except MissingFileError as error:
         raise DamagedSnapshotError(f"{lines.place} {error}; the snapshot is damaged") from error
     except ValueError as error:
-        raise DamagedSnapshotError(
-            f"{lines.place}, line {lines.number}: {error}; the snapshot is damaged"
-        ) from error
+        where = f"{lines.place}, line {lines.number}" if lines.number else lines.place
+        raise DamagedSnapshotError(f"{where}: {error}; the snapshot is damaged") from error
     except OSError as error:
-        raise SnapshotError(
-            f"{lines.place} can't be read after line {lines.number}: {error.strerror or error}"
-        ) from error
+        after = f" after line {lines.number}" if lines.number else ""
+        raise SnapshotError(f"{lines.place} can't be read{after}: {error.strerror or error}") from error

@@ -62,7 +62,7 @@ class Connection(asyncio.BufferedProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._timeout = 0.0
         self._parser = httptools.HttpResponseParser(self)
-        self._unread = select.poll()
+        self._unread: select.poll | None = None
         self.reusable = True
         self._begun = False
         self._head_is_whole = False
@@ -98,11 +98,11 @@ class Connection(asyncio.BufferedProtocol):
         return reply
 
     def is_silent(self) -> bool:
-        """Whether nothing has come that the loop has not read yet: a reply that nobody asked for, or the end.
+        """Return whether the socket has nothing to read: no reply that nobody asked for, and no end.
 
-        Whatever comes after the next request is taken for the reply to that.
+        Whatever is read after the next request is taken for the reply to that.
         """
-        return self._transport is not None and not self._unread.poll(0)
+        return self._transport is not None and self._unread is not None and not self._unread.poll(0)
 
     def abort(self) -> None:
         """Close at once, without regard to what is under way."""
@@ -115,6 +115,7 @@ class Connection(asyncio.BufferedProtocol):
         self._transport = cast("asyncio.Transport", transport)
         socket = transport.get_extra_info("socket")
         if socket is not None:
+            self._unread = select.poll()
             self._unread.register(socket.fileno(), select.POLLIN)
 
     def connection_lost(self, exc: Exception | None) -> None:

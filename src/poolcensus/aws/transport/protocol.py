@@ -30,6 +30,8 @@ CUT_OFF = ("was cut off", "TruncatedReply")
 NOT_HTTP = ("is not HTTP", "BrokenReply")
 LARGE_HEAD = ("has headers of more than 64 KiB", "OversizedReply")
 _GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
+# For each of them zlib copies what follows it, and who compresses a reply makes one.
+_MOST_MEMBERS = 16
 
 
 class Headers(Mapping[str, str]):
@@ -136,7 +138,7 @@ def decoded(body: bytes, encoding: str, bad: Callable[[str, str], BadResponseErr
         raise bad(f"has an encoding that was not asked for ({encoding[:40]})", "BrokenReply")
     members: list[bytes] = []
     left = LARGEST_BODY
-    while True:
+    while len(members) < _MOST_MEMBERS:
         inflate = zlib.decompressobj(_GZIP_OR_ZLIB)
         try:
             members.append(inflate.decompress(body, left + 1))
@@ -152,3 +154,4 @@ def decoded(body: bytes, encoding: str, bad: Callable[[str, str], BadResponseErr
         body = inflate.unused_data
         if not body:
             return b"".join(members)
+    raise bad("can't be decompressed", "BrokenReply")

@@ -106,11 +106,14 @@ def published_ids(dest: Path) -> list[str]:
 
 def _is_published(folder: Path) -> bool:
     try:
-        # Whatever it is: what is no manifest is a damaged snapshot, and not none.
-        return (folder / MANIFEST_NAME).exists()
-    except PermissionError:
-        # So is a folder that another user keeps to himself.
+        (folder / MANIFEST_NAME).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        # What can't be looked at, as in a folder that another user keeps to himself, may be a snapshot.
         return True
+    # Whatever it is: what is no manifest is a damaged snapshot, and not none.
+    return True
 
 
 def latest_in(dest: Path) -> str | None:

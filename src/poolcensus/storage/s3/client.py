@@ -13,14 +13,16 @@ from botocore.exceptions import BotoCoreError, ProfileNotFound
 from poolcensus.aws.chain_failures import without_passwords
 from poolcensus.aws.endpoints import endpoint_problem
 from poolcensus.aws.sdk_session import profile_not_found
+from poolcensus.aws.transport.protocol import LONGEST_CLOSE
 from poolcensus.aws.transport.proxies import Proxies
-from poolcensus.aws.transport.tls import trusting
+from poolcensus.aws.transport.tls import load_trusting
 from poolcensus.errors import CensusError, SettingsError
 from poolcensus.storage.s3.bucket import S3Bucket
 from poolcensus.storage.s3.calls import BucketCalls
 from poolcensus.storage.s3.credentials import SdkCredentials
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Mapping
 
     from poolcensus.aws.sdk import Sdk
@@ -28,9 +30,6 @@ if TYPE_CHECKING:
     from poolcensus.config import Settings
     from poolcensus.storage.s3.http import Client
     from poolcensus.storage.s3.objects import Bucket
-
-# A connection that hangs while it closes must not hold up the end of a run.
-_LONGEST_CLOSE = 2.0
 
 
 @asynccontextmanager
@@ -40,17 +39,20 @@ async def open_bucket(settings: Settings, session: CallerSession, name: str) -> 
     Raises SettingsError where the SDK's configuration can't be used. On leaving, every connection is closed.
     """
     credentials = SdkCredentials(session.credentials)
-    client = await to_thread.run_sync(_open_client, settings, session.sdk, credentials)
+    tls = await load_trusting(session.sdk.ca_bundle)
+    client = await to_thread.run_sync(
+        _open_client, settings, session.sdk, credentials, tls, abandon_on_cancel=True
+    )
     try:
         yield S3Bucket(BucketCalls(client, name, credentials, _constants(settings)), _encryption(settings))
     finally:
-        with anyio.move_on_after(_LONGEST_CLOSE, shield=True):
+        with anyio.move_on_after(LONGEST_CLOSE, shield=True):
             await client.close()
             # What is closed says so in the loop's next turn.
             await asyncio.sleep(0)
 
 
-def _open_client(settings: Settings, sdk: Sdk, credentials: SdkCredentials) -> Client:
+def _open_client(settings: Settings, sdk: Sdk, credentials: SdkCredentials, tls: ssl.SSLContext) -> Client:
     # It has no connection yet and belongs to no loop. Making one takes files and a good 100 ms, which the
     # SDK spends inside its coroutine: so that runs in a loop of this thread.
     from poolcensus.storage.s3.http import new_client  # noqa: PLC0415 - loads the asynchronous SDK
@@ -61,7 +63,7 @@ def _open_client(settings: Settings, sdk: Sdk, credentials: SdkCredentials) -> C
             endpoint_url=settings.endpoint_url,
             region=sdk.region,
             credentials=credentials.current,
-            tls=trusting(sdk.ca_bundle),
+            tls=tls,
             connect_timeout=settings.connect_timeout,
             read_timeout=settings.attempt_timeout,
         )
