@@ -131,10 +131,10 @@ async def test_cancelling_a_run_ends_it_whatever_hangs(
 async def test_a_run_whose_disk_hangs_leaves_what_it_had_for_the_next(
     lab: Start, hanging: Hanging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here = await lab(accounts=30, mean_pools=3)
+    here = await lab(accounts=60, mean_pools=3)
     with monkeypatch.context() as patch:
         patch.setattr(write_queue, "_LONGEST_IN_MEMORY", 0.01)
-        hanging.install(patch, "write", "targets.ndjson", passes=2)
+        hanging.install(patch, "write", "targets.ndjson", passes=1)
         with anyio.fail_after(LONGEST):
             async with Census(here.settings(concurrency=1)) as census, anyio.create_task_group() as group:
                 group.start_soon(census.collect)

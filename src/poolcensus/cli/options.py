@@ -187,8 +187,7 @@ def read_settings(config: Path | None, given: Mapping[str, object], *, ambient: 
 def check_output(output: str | Path) -> None:
     """Raise `UsageError` for an --output that is no file in a folder, before work is done for it."""
     context = click.get_current_context()
-    # An empty name is this folder by the time that it is a path.
-    if str(output) in {"", "."}:
+    if not str(output):
         raise click.UsageError("--output needs the name of a file", context)
     path = Path(output)
     if path.is_dir():
