@@ -979,6 +979,29 @@ def test_a_region_that_does_not_know_a_session_yet_is_not_off(attempts: int, is_
     on_virtual_time(main)
 
 
+def test_nobody_is_asked_whether_credentials_are_good_that_another_call_has_shown_to_be() -> None:
+    async def main() -> None:
+        service, source = Service(), Source()
+        client = client_of(service)
+        await source.get()
+
+        class Unneeded:
+            async def seek(self, call: Call, source: Source) -> None:
+                pytest.fail("another region has answered meanwhile")
+
+        client.confirmation = cast("Confirmation", Unneeded())
+        service.script = [FINE, *[UNKNOWN] * 9]
+        async with anyio.create_task_group() as group:
+            # Sent at the same time, and answered first.
+            group.start_soon(_call, client, call_of("a", region="eu-west-1"), source)
+            await checkpoint()
+            with pytest.raises(RegionDisabledError):
+                await client.call(call_of("a"), source, parse, watch=CallWatch(may_be_off=True))
+        assert service.calls == 3
+
+    on_virtual_time(main)
+
+
 def test_nobody_is_told_what_is_to_be_taken_out_of_an_error(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG", "poolcensus")
 

@@ -159,6 +159,8 @@ class Client:
         doubted = watch.doubted
         if self.confirmation is None or doubted is None or doubted is not source.current():
             return
+        if source.recognized_elsewhere(doubted, call.key.region, watch.doubted_at):
+            return
         # That call is work instead of this one. Were both, no silence that it waits for would end.
         with nullcontext() if call.idle else self.work.resting:
             await self.confirmation.seek(call, source)
