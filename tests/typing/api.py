@@ -24,6 +24,7 @@ from poolcensus import (
     ColumnType,
     CredentialsError,
     DamagedSnapshotError,
+    DeadlineError,
     Decision,
     Denial,
     DestinationError,
@@ -60,6 +61,7 @@ from poolcensus import (
     Report,
     ResultColumn,
     Rows,
+    ScopeError,
     Settings,
     SettingsError,
     Snapshot,
@@ -259,11 +261,13 @@ async def failing() -> None:
 
 # Who catches a family catches all of it.
 fatal: tuple[type[FatalError], ...] = (
+    ScopeError,
     SettingsError,
     CredentialsError,
     OrganizationError,
     DestinationError,
     DestinationLockedError,
+    DeadlineError,
     MissingExtraError,
 )
 of_snapshots: tuple[type[SnapshotError], ...] = (
