@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 SLOWEST_SHOWN = 3
 # Where three of four open targets wait for a retry or a role, calls are still all in flight.
 _OPEN_FOR_EACH_CALL = 4
+# Two looks are less than the first round trip to a region next door, and a hundred a second cost nothing.
+_BETWEEN_LOOKS = 0.01
 # So few calls are lost on a region that turns out to be silent; one that answers gets its room at once.
 _FIRST_IN_A_REGION = 8
 
@@ -166,10 +168,21 @@ class Engine:
             self._open_more()
 
     async def _fit(self) -> None:
-        async with aclosing(watching.refitted(self._fitted, self._aws.client, self._schedule)) as changes:
-            async for _ in changes:
+        client, looked, sent = self._aws.client, anyio.current_time(), 0
+        while True:
+            await anyio.sleep(_BETWEEN_LOOKS)
+            now, requests = anyio.current_time(), client.counts.requests
+            seconds = now - looked
+            if self._fitted.look(
+                late=seconds - _BETWEEN_LOOKS,
+                seconds=seconds,
+                calls=requests - sent,
+                in_flight=client.in_flight,
+                more=self._schedule.has_more,
+            ):
                 self._schedule.ahead = self._ahead()
                 self._open_more()
+            looked, sent = now, requests
 
     def _ahead(self) -> int:
         size = self._fitted.size

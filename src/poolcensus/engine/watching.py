@@ -11,20 +11,15 @@ from typing import TYPE_CHECKING
 import anyio
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
     from collections.abc import Set as AbstractSet
 
-    from poolcensus.aws.client import Client
     from poolcensus.engine.open_target import OpenTarget
-    from poolcensus.engine.schedule import Schedule
     from poolcensus.flow.breaker import CircuitBreakers
     from poolcensus.flow.concurrency import Window
-    from poolcensus.flow.fitting import FittedConcurrency
 
 # Overdue targets are ended together that would be within so many seconds.
 _SHORTEST_LOOK = 0.05
-# Two looks are less than the first round trip to a region next door, and a hundred a second cost nothing.
-_BETWEEN_LOOKS = 0.01
 # Where the network is away, it is asked for as often as a region that is.
 _BETWEEN_DOUBTS = 5.0
 
@@ -65,21 +60,3 @@ async def give_last_rounds_room(breakers: CircuitBreakers, windows: Mapping[str,
         breakers.last_round_begun.clear()
         for region in breakers.regions_in_last_round & windows.keys():
             windows[region].widen()
-
-
-async def refitted(fitted: FittedConcurrency, client: Client, schedule: Schedule) -> AsyncGenerator[None]:
-    """Fit how many calls are in flight to what the event loop keeps up with, and yield after each change."""
-    looked, sent = anyio.current_time(), 0
-    while True:
-        await anyio.sleep(_BETWEEN_LOOKS)
-        now, requests = anyio.current_time(), client.counts.requests
-        seconds = now - looked
-        if fitted.look(
-            late=seconds - _BETWEEN_LOOKS,
-            seconds=seconds,
-            calls=requests - sent,
-            in_flight=client.in_flight,
-            more=schedule.has_more,
-        ):
-            yield
-        looked, sent = now, requests
