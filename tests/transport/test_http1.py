@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from poolcensus.aws.transport.http1 import Connection
-from poolcensus.errors import CallTimeoutError
-from transport.wire import Wire
+from poolcensus.aws.transport.http1 import Connection, Outbox
+from poolcensus.errors import CallTimeoutError, UnreachableError
+from transport.wire import Wire, requests_have_left
 
 if TYPE_CHECKING:
     from poolcensus.aws.transport.protocol import Reply
@@ -29,7 +29,7 @@ async def test_a_caller_that_is_cancelled_as_its_reply_arrives_leaves_no_connect
     connection, wire = Connection("here"), Wire()
     connection.connection_made(wire)
     call = asyncio.create_task(connection.exchange(b"POST / HTTP/1.1\r\n\r\n", 20))
-    await asyncio.sleep(0)
+    await requests_have_left()
     # Both in one turn of the loop: the reply is there, and nobody takes it any more.
     connection.data_received(ok(b"{}"))
     call.cancel()
@@ -47,7 +47,7 @@ async def test_each_exchange_of_a_connection_has_its_own_time() -> None:
 
     async def exchange(limit: float) -> asyncio.Task[Reply]:
         call = asyncio.create_task(connection.exchange(b"POST / HTTP/1.1\r\n\r\n", limit))
-        await asyncio.sleep(0)
+        await requests_have_left()
         return call
 
     first = await exchange(0.05)
@@ -71,7 +71,7 @@ async def test_an_exchange_ends_with_its_own_limit_whatever_the_one_before_had(b
     connection = Connection("here")
     connection.connection_made(Wire())
     call = asyncio.create_task(connection.exchange(b"POST / HTTP/1.1\r\n\r\n", before))
-    await asyncio.sleep(0)
+    await requests_have_left()
     connection.data_received(ok(b"{}"))
     await call
     started = time.monotonic()
@@ -85,7 +85,7 @@ async def test_a_connection_that_has_ended_is_not_kept_by_its_timer() -> None:
     connection = Connection("here")
     connection.connection_made(Wire())
     call = asyncio.create_task(connection.exchange(b"POST / HTTP/1.1\r\n\r\n", 3600))
-    await asyncio.sleep(0)
+    await requests_have_left()
     connection.data_received(ok(b"{}"))
     await call
     connection.connection_lost(None)
@@ -100,7 +100,7 @@ async def test_a_connection_that_was_idle_for_longer_than_its_last_limit_has_a_n
     connection.connection_made(Wire())
     other.connection_made(Wire())
     call = asyncio.create_task(connection.exchange(b"POST / HTTP/1.1\r\n\r\n", 0.05))
-    await asyncio.sleep(0)
+    await requests_have_left()
     connection.data_received(ok(b"{}"))
     await call
     with pytest.raises(CallTimeoutError):
@@ -110,3 +110,51 @@ async def test_a_connection_that_was_idle_for_longer_than_its_last_limit_has_a_n
         await connection.exchange(b"POST / HTTP/1.1\r\n\r\n", 0.05)
     for each in (connection, other):
         each.connection_lost(None)
+
+
+async def test_requests_of_one_turn_leave_together_once_the_loop_has_read_what_there_is() -> None:
+    outbox, wires = Outbox(), [Wire(), Wire()]
+    connections = [Connection("here", outbox=outbox) for _ in wires]
+    for connection, wire in zip(connections, wires, strict=True):
+        connection.connection_made(wire)
+    requests = [b"POST /1 HTTP/1.1\r\n\r\n", b"POST /2 HTTP/1.1\r\n\r\n"]
+    calls = [
+        asyncio.create_task(connection.exchange(request, 20))
+        for connection, request in zip(connections, requests, strict=True)
+    ]
+    for _ in range(2):
+        await asyncio.sleep(0)
+        assert [wire.written for wire in wires] == [[], []]
+    await asyncio.sleep(0)
+    assert [wire.written for wire in wires] == [[each] for each in requests]
+    for number, connection in enumerate(connections):
+        connection.data_received(ok(b"%d" % number))
+    assert [(await call).body for call in calls] == [b"0", b"1"]
+    for connection in connections:
+        connection.connection_lost(None)
+
+
+async def test_a_request_whose_caller_has_gone_does_not_leave() -> None:
+    connection, wire = Connection("here"), Wire()
+    connection.connection_made(wire)
+    call = asyncio.create_task(connection.exchange(b"POST / HTTP/1.1\r\n\r\n", 20))
+    await asyncio.sleep(0)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    await requests_have_left()
+    assert (wire.written, wire.aborted) == ([], True)
+    connection.connection_lost(None)
+
+
+async def test_what_comes_before_a_request_has_left_is_not_its_reply() -> None:
+    connection, wire = Connection("here"), Wire()
+    connection.connection_made(wire)
+    call = asyncio.create_task(connection.exchange(b"POST / HTTP/1.1\r\n\r\n", 20))
+    await asyncio.sleep(0)
+    connection.data_received(ok(b"{}"))
+    with pytest.raises(UnreachableError, match="here: the connection has ended"):
+        await call
+    await requests_have_left()
+    assert (wire.written, wire.aborted) == ([], True)
+    connection.connection_lost(None)

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poolcensus.aws.transport.http1 import Connection, new_buffer
-from transport.wire import Wire
+from transport.wire import Wire, requests_have_left
 from transport_lab import opened, post
 
 if TYPE_CHECKING:
@@ -267,7 +267,7 @@ async def test_bytes_of_one_connection_are_never_in_the_reply_of_another(
         calls = [
             asyncio.create_task(each.exchange(b"POST / HTTP/1.1\r\n\r\n", LIMIT)) for each in connections
         ]
-        await asyncio.sleep(0)
+        await requests_have_left()
         to_come = [whole(body) if size is None else chunked(body, size) for body, size in replies]
         for which, size in [*cuts, *((number, 1 << 20) for number in range(len(replies)))]:
             number = which % len(replies)

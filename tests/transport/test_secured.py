@@ -17,7 +17,7 @@ from poolcensus.aws.transport.secured import Secured
 from poolcensus.aws.transport.tls import trusting
 from poolcensus.aws.transport.tunnel import Tunnel
 from poolcensus.errors import BadResponseError, UnreachableError
-from transport.wire import Wire
+from transport.wire import Wire, requests_have_left
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,18 +41,18 @@ class Socket(Wire):
 
     def __init__(self) -> None:
         super().__init__()
-        self.written = bytearray()
+        self.unread = bytearray()
 
     def write(self, data: object) -> None:
         assert isinstance(data, bytes)
-        self.written += data
+        self.unread += data
 
     def is_closing(self) -> bool:
         return self.aborted
 
     def take(self) -> bytes:
-        taken = bytes(self.written)
-        self.written.clear()
+        taken = bytes(self.unread)
+        self.unread.clear()
         return taken
 
 
@@ -131,7 +131,7 @@ class Server:
     async def ask(self) -> asyncio.Task[Reply]:
         """Send a request, and see that the server has it."""
         call = asyncio.create_task(self.connection.exchange(REQUEST, LIMIT))
-        await asyncio.sleep(0)
+        await requests_have_left()
         self.pump()
         assert self.asked.endswith(REQUEST)
         return call

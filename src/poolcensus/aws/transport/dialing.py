@@ -14,7 +14,7 @@ from aiohappyeyeballs import start_connection
 
 from poolcensus.aws.transport.addresses import Addresses, HostPort
 from poolcensus.aws.transport.failures import LIMITS, failure_of
-from poolcensus.aws.transport.http1 import Connection, new_buffer
+from poolcensus.aws.transport.http1 import Connection, Outbox, new_buffer
 from poolcensus.aws.transport.secured import Secured
 from poolcensus.aws.transport.tls import load_trusting
 from poolcensus.aws.transport.tunnel import Tunnel, proxy_authorization
@@ -59,6 +59,7 @@ class Dialer:
         self._tls_timeout = tls_timeout
         self._ca_bundle = ca_bundle
         self._buffer = new_buffer()
+        self._outbox = Outbox()
         self._tls: ssl.SSLContext | None = None
         self._contexts: SingleFlight[str, ssl.SSLContext] = SingleFlight()
         self._addresses = Addresses()
@@ -90,7 +91,7 @@ class Dialer:
         return connection
 
     def _new(self, host: str) -> Connection:
-        return Connection(host, self._buffer)
+        return Connection(host, self._buffer, self._outbox)
 
     async def _through(self, tunnel: Tunnel, origin: Origin, deadline: float) -> Connection:
         """Return a connection through a proxy to the origin itself, which only the origin can read."""

@@ -168,7 +168,7 @@ def _usable(idle: list[Connection], oldest: float) -> Connection | None:
     """Take the connection that was used last: it is the least likely to have been closed meanwhile."""
     while idle:
         connection = idle.pop()
-        if connection.reusable and connection.idle_since > oldest and connection.is_silent():
+        if connection.reusable and connection.idle_since > oldest:
             return connection
         connection.abort()
     return None
