@@ -127,6 +127,21 @@ def test_an_id_is_new_once_whatever_it_looks_like(ids: list[str]) -> None:
         model.add(each)
 
 
+@given(pages=st.lists(st.lists(_IDS, max_size=25), max_size=12), few=st.integers(0, 40))
+def test_ids_of_whole_pages_are_new_once(pages: list[list[str]], few: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_SeenIds, "_FEW", few)
+        seen, model = _SeenIds(WORKSPACES_POOLS.number_of), set[str]()
+        for page in pages:
+            taken = seen.takes(page)
+            assert not taken or (len(set(page)) == len(page) and model.isdisjoint(page))
+            if not taken:
+                assert [seen.is_new(each) for each in page] == [
+                    each not in model and each not in page[:at] for at, each in enumerate(page)
+                ]
+            model.update(page)
+
+
 @pytest.mark.parametrize("tokens", ["AA", "ABA", "ABCB"])
 async def test_tokens_that_come_again_end_the_target(tokens: str) -> None:
     service = Service((), tokens=[*tokens, *"XYZ"])

@@ -18,7 +18,7 @@ from poolcensus.format.times import utc_now
 from poolcensus.model import Page
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable
 
     from poolcensus.aws.call import CallWatch, CredentialSource
     from poolcensus.aws.client import Client
@@ -48,6 +48,7 @@ class PageReader:
         self._sdk = sdk
         # The first calls of all targets have the same bodies.
         self._listings = [self.begin(each) for each in operation.listings(query)]
+        self.identity_of: Callable[[JsonObject], str] = itemgetter(operation.identity)
         self._once = as_in_json(operation.collection, *operation.token_fields)
 
     def open(self, target: Target, source: CredentialSource, watch: CallWatch) -> TargetPages:
@@ -129,10 +130,7 @@ class TargetPages:
         if self._token is None:
             self._end_listing()
         self._number += 1
-        if self._seen is None and not (self.ended and _are_different(items, reader.operation.identity)):
-            self._seen = _SeenIds(reader.operation.number_of)
-        new = tuple(items) if self._seen is None else self._new(items)
-        return Page(self._target, self._number, utc_now(), new)
+        return Page(self._target, self._number, utc_now(), self._new(items))
 
     def _end_listing(self) -> None:
         del self._left[0]
@@ -154,30 +152,52 @@ class TargetPages:
         ]
         self.ended = not self._left
 
-    def _new(self, items: Iterable[JsonObject]) -> tuple[JsonObject, ...]:
+    def _new(self, items: list[JsonObject]) -> tuple[JsonObject, ...]:
         # Items may shift between pages while they are read.
-        seen, identity = self._seen, self._reader.operation.identity
-        return tuple(item for item in items if seen is None or seen.is_new(str(item[identity])))
-
-
-def _are_different(items: Collection[JsonObject], identity: str) -> bool:
-    return len(set(map(itemgetter(identity), items))) == len(items)
+        ids = list(map(self._reader.identity_of, items))
+        if self._seen is None:
+            if self.ended and len(set(ids)) == len(ids):
+                return tuple(items)
+            self._seen = _SeenIds(self._reader.operation.number_of)
+        seen = self._seen
+        if seen.takes(ids):
+            return tuple(items)
+        return tuple(item for item, identity in zip(items, ids, strict=True) if seen.is_new(identity))
 
 
 class _SeenIds:
     """The ids of a target's items, which are kept for as long as it is read.
 
-    Those that the operation has a number for lie sorted in eight bytes each, where a set of strings takes
-    more than ten times as much: there are as many targets as calls in flight.
+    Where there are many, those that the operation has a number for lie sorted in eight bytes each. A set of
+    strings takes more than ten times as much, and there are as many targets as calls in flight; it is faster
+    where there are few.
     """
+
+    # Of ten pages: less than the target's records may take in memory.
+    _FEW = 250
 
     def __init__(self, number_of: Callable[[str], int | None]) -> None:
         self._number_of = number_of
+        self._few: set[str] | None = set()
         self._numbers = array("Q")
         self._others: set[str] = set()
 
+    def takes(self, ids: list[str]) -> bool:
+        """Take all ids at once, if there are few so far and each is new. Returns whether that is so."""
+        if self._few is None or len(self._few) + len(ids) > self._FEW:
+            return False
+        new = set(ids)
+        if len(new) < len(ids) or not self._few.isdisjoint(new):
+            return False
+        self._few |= new
+        return True
+
     def is_new(self, identity: str) -> bool:
         """Whether an id is seen for the first time; from then on it is not."""
+        if self._few is not None:
+            few, self._few = self._few, None
+            for each in few:
+                self.is_new(each)
         number = self._number_of(identity)
         if number is None:
             if identity in self._others:
