@@ -8,7 +8,8 @@ beside both; the line of the ledger.
 their times changed in place, and no dictionary is made. It checks ids and syntax alone; `own texts, checked`
 decodes the page too, to know that no number is out of range, nothing is deep, and no key is there twice.
 
-Each is the median of --rounds, of the time of --pages pages in a row.
+Each is the median of --rounds, of the time of --pages pages in a row. They are of a hundred accounts: a core
+learns the branches of one page by heart.
 
     python benches/codec.py
 """
@@ -20,13 +21,14 @@ import statistics
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from itertools import cycle, islice
 from typing import Any
 
 import msgspec
 import orjson
 
 from harness import show
-from poolcensus.aws.json_api import json_object
+from poolcensus.aws.json_api import as_in_json, json_object
 from poolcensus.aws.transport.protocol import Reply
 from poolcensus.format import codec
 from poolcensus.format.schema import Schema
@@ -38,7 +40,9 @@ from poolcensus.simulator.world import World, WorldConfig
 SNAPSHOT = "20261123T020000Z-3f9a1c"
 AT = datetime(2026, 11, 23, 2, 0, 3, 123_000, tzinfo=UTC)
 REGION = "us-east-1"
-Job = Callable[[], object]
+Job = Callable[["Sample"], object]
+_ACCOUNTS = 100
+_ONCE = as_in_json(WORKSPACES_POOLS.collection, *WORKSPACES_POOLS.token_fields)
 
 
 def main() -> None:
@@ -49,8 +53,10 @@ def main() -> None:
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
     for pools in (25, 1, 0):
-        for name, job, bare in jobs(pools):
-            ours, beside = times(job, bare, options.pages, options.rounds)
+        world = World(WorldConfig(accounts=_ACCOUNTS, pools_per_target=pools))
+        samples = [Sample(world, account, pools) for account in range(_ACCOUNTS)]
+        for name, job, bare in jobs(samples):
+            ours, beside = times(job, bare, samples, options.pages, options.rounds)
             rows.append(
                 {
                     "name": name,
@@ -66,47 +72,68 @@ def main() -> None:
     show("codec", options, columns, [[row[key] for key in keys] for row in rows], rows)
 
 
-def jobs(pools: int) -> list[tuple[str, Job, Job]]:
-    """Return what is measured with so many pools on a page, and orjson alone on the same."""
-    world = World(WorldConfig(accounts=1, pools_per_target=pools))
-    token = b',"NextToken":"%b"' % (b"t" * 60) if pools == 25 else b""
-    printed = world.press.slice(0, REGION, 0, pools) if pools else b""
-    body = b'{"WorkspacesPools":[%b]%b}' % (printed, token)
-    reply = Reply(200, {"content-type": "application/x-amz-json-1.1"}, body)
-    target = Target(Account("000000000001", "acct-0"), REGION)
-    page = Page(target, 1, AT, tuple(check(reply)[0]))
-    envelope = {"snapshot_id": SNAPSHOT, "collected_at": rfc3339(AT), "partition": "aws"}
-    envelope |= {"account_id": "000000000001", "account_name": "acct-0", "region": REGION}
-    records = [{**envelope, "pool": pool} for pool in page.pools]
+class Sample:
+    """A reply with so many pools, and what is made of it."""
+
+    def __init__(self, world: World, account: int, pools: int) -> None:
+        token = b',"NextToken":"%b"' % (b"t" * 60) if pools == 25 else b""
+        printed = world.press.slice(account, REGION, 0, pools) if pools else b""
+        self.body = b'{"WorkspacesPools":[%b]%b}' % (printed, token)
+        self.reply = Reply(200, {"content-type": "application/x-amz-json-1.1"}, self.body)
+        self.target = Target(Account(f"{account + 1:012}", f"acct-{account}"), REGION)
+        self.page = Page(self.target, 1, AT, tuple(check(self.reply)[0]))
+        envelope = {"snapshot_id": SNAPSHOT, "collected_at": rfc3339(AT), "partition": "aws"}
+        account_of = {"account_id": self.target.account.id, "account_name": self.target.account.name}
+        self.envelope = {**envelope, **account_of, "region": REGION}
+        self.records = [{**self.envelope, "pool": pool} for pool in self.page.pools]
+        self.result = TargetResult(
+            self.target.account.id, f"acct-{account}", REGION, Outcome.OK, pools=pools, pages=1, attempts=1
+        )
+
+
+def jobs(samples: list[Sample]) -> list[tuple[str, Job, Job]]:
+    """Return what is measured with each of these pages, and orjson alone on the same."""
     schema = Schema(WORKSPACES_POOLS.info)
     encoder = schema.encoder(SNAPSHOT, "aws")
-    if encoder.encode(page) != lines(records):
-        raise AssertionError("the encoder and orjson write different lines")
 
-    def whole() -> bytes:
-        return encoder.encode(Page(target, 1, AT, tuple(check(reply)[0])))
+    def whole(sample: Sample) -> bytes:
+        return encoder.encode(Page(sample.target, 1, AT, tuple(check(sample.reply)[0])))
 
-    def both() -> bytes:
-        return lines([{**envelope, "pool": pool} for pool in orjson.loads(body)["WorkspacesPools"]])
+    def both(sample: Sample) -> bytes:
+        pools = orjson.loads(sample.body)["WorkspacesPools"]
+        return lines([{**sample.envelope, "pool": pool} for pool in pools])
 
-    texts = OwnTexts(lambda: encoder.encode(Page(target, 1, AT, ({},))).removesuffix(b"{}}\n"))
-    if not whole() == texts.encode(body) == texts.encode_checked(body):
-        raise AssertionError("the ways from a reply to its lines lead to different ones")
-    result = TargetResult("000000000001", "acct-0", REGION, Outcome.OK, pools=pools, pages=1, attempts=1)
-    ledger = orjson.loads(schema.encode_result(result))
+    def head(sample: Sample) -> bytes:
+        return encoder.encode(Page(sample.target, 1, AT, ({},))).removesuffix(b"{}}\n")
+
+    texts = OwnTexts(head)
+    for sample in samples:
+        if encoder.encode(sample.page) != lines(sample.records):
+            raise AssertionError("the encoder and orjson write different lines")
+        if not whole(sample) == texts.encode(sample) == texts.encode_checked(sample):
+            raise AssertionError("the ways from a reply to its lines lead to different ones")
+    ledger = {id(sample): orjson.loads(schema.encode_result(sample.result)) for sample in samples}
     return [
-        ("check of a reply", lambda: check(reply), lambda: orjson.loads(body)),
-        ("lines of pools.ndjson", lambda: encoder.encode(page), lambda: lines(records)),
+        ("check of a reply", lambda sample: check(sample.reply), lambda sample: orjson.loads(sample.body)),
+        (
+            "lines of pools.ndjson",
+            lambda sample: encoder.encode(sample.page),
+            lambda sample: lines(sample.records),
+        ),
         ("from a reply to its lines", whole, both),
-        ("own texts", lambda: texts.encode(body), both),
-        ("own texts, checked", lambda: texts.encode_checked(body), both),
-        ("line of the ledger", lambda: schema.encode_result(result), lambda: orjson.dumps(ledger) + b"\n"),
+        ("own texts", texts.encode, both),
+        ("own texts, checked", texts.encode_checked, both),
+        (
+            "line of the ledger",
+            lambda sample: schema.encode_result(sample.result),
+            lambda sample: orjson.dumps(ledger[id(sample)]) + b"\n",
+        ),
     ]
 
 
 def check(reply: Reply) -> tuple[list[Any], str | None]:
     """Return what a census makes of a reply."""
-    return WORKSPACES_POOLS.parse(json_object(reply))
+    return WORKSPACES_POOLS.parse(json_object(reply, _ONCE))
 
 
 class _Pool(msgspec.Struct):
@@ -125,13 +152,14 @@ class _Texts(msgspec.Struct):
 class OwnTexts:
     """Makes records of the pools' own texts, all with a time. `head` returns a record up to its pool."""
 
-    def __init__(self, head: Callable[[], bytes]) -> None:
+    def __init__(self, head: Callable[[Sample], bytes]) -> None:
         self._head = head
         self._items = msgspec.json.Decoder(_Items)
         self._texts = msgspec.json.Decoder(_Texts)
 
-    def encode(self, body: bytes) -> bytes:
+    def encode(self, sample: Sample) -> bytes:
         """Return the lines of a page that is on one line, without knowing whether they keep the contract."""
+        body = sample.body
         if not body.isascii():
             body.decode()
         if b"\n" in body or b"\r" in body:
@@ -139,7 +167,7 @@ class OwnTexts:
         pools = self._items.decode(body).WorkspacesPools
         if not pools:
             return b""
-        head = self._head()
+        head = self._head(sample)
         texts = (b"}\n" + head).join(self._texts.decode(body).WorkspacesPools)
         first, *rest = texts.split(b'"CreatedAt":')
         parts = [head, first]
@@ -149,18 +177,18 @@ class OwnTexts:
             parts += (f'"CreatedAt":"{rfc3339_of_epoch(pool.CreatedAt)}"'.encode(), text[text.index(b",") :])
         return b"".join((*parts, b"}\n"))
 
-    def encode_checked(self, body: bytes) -> bytes:
+    def encode_checked(self, sample: Sample) -> bytes:
         """Return the lines of a page in which as many keys stand as are read."""
-        value: Any = codec.loads(body)
+        value: Any = codec.loads(sample.body)
         pools: list[dict[str, Any]] = value["WorkspacesPools"]
         keys = len(value) + sum(map(len, pools))
         for pool in pools:
             for name in ("CapacityStatus", "TimeoutSettings", "ApplicationSettings"):
                 keys += len(pool.get(name, ()))
             keys += sum(map(len, pool.get("Errors", ())))
-        if keys != body.count(b'":'):
+        if keys != sample.body.count(b'":'):
             raise ValueError("a key is there twice, or is not known")
-        return self.encode(body)
+        return self.encode(sample)
 
 
 def lines(records: list[dict[str, Any]]) -> bytes:
@@ -168,14 +196,14 @@ def lines(records: list[dict[str, Any]]) -> bytes:
     return b"".join([orjson.dumps(each, option=orjson.OPT_APPEND_NEWLINE) for each in records])
 
 
-def times(job: Job, bare: Job, pages: int, rounds: int) -> tuple[float, float]:
+def times(job: Job, bare: Job, samples: list[Sample], pages: int, rounds: int) -> tuple[float, float]:
     """Return the median seconds of one, for both, measured in turn."""
     found: tuple[list[float], list[float]] = ([], [])
     for _ in range(rounds):
         for each, seconds in zip((job, bare), found, strict=True):
             started = time.perf_counter()
-            for _ in range(pages):
-                each()
+            for sample in islice(cycle(samples), pages):
+                each(sample)
             seconds.append((time.perf_counter() - started) / pages)
     return statistics.median(found[0]), statistics.median(found[1])
 
