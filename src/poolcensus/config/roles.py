@@ -11,6 +11,7 @@ import msgspec
 from poolcensus import partitions
 from poolcensus.config.readers import EntryError, RoleName, external_id, listed, plain, shown, text
 from poolcensus.config.values import Secret  # noqa: TC001 - msgspec reads the annotation
+from poolcensus.format.ids import is_account_id
 
 ACCOUNT_ID: Final = "{account_id}"
 PARTITION: Final = "{partition}"
@@ -103,7 +104,7 @@ def _hub(entry: object) -> HubRole:
             raise EntryError("a table of it has role_arn and, if the role wants one, external_id")
         case _:
             raise EntryError(f"{shown(entry)} is neither the ARN of a role nor a table with one")
-    if re.fullmatch("[0-9]{12}", _parts(arn)["account"], re.ASCII) is None:
+    if not is_account_id(_parts(arn)["account"]):
         raise EntryError(f"{shown(arn)} must name the hub's account by its 12 digits")
     if ACCOUNT_ID in arn:
         raise EntryError(f"{shown(arn)} is one role for all accounts: write its name without {ACCOUNT_ID}")
@@ -122,7 +123,7 @@ def _parts(template: str) -> Mapping[str, str]:
         raise EntryError(f"{shown(template)} is not the ARN of a role, such as {_EXAMPLE}")
     if arn["partition"] not in {PARTITION, *partitions.partitions()}:
         raise EntryError(f"{shown(template)} is in no partition of AWS: {shown(arn['partition'])}")
-    if arn["account"] != ACCOUNT_ID and re.fullmatch("[0-9]{12}", arn["account"], re.ASCII) is None:
+    if arn["account"] != ACCOUNT_ID and not is_account_id(arn["account"]):
         raise EntryError(f"{shown(template)} has no account ID of 12 digits")
     name = arn["name"].replace(PARTITION, "aws").replace(ACCOUNT_ID, "000000000000")
     try:

@@ -1,14 +1,19 @@
-"""Snapshot ids: `20261123T020000Z-3f9a1c`, the UTC start and six hex digits. They sort by time."""
+"""The ids of snapshots and of accounts.
+
+That of a snapshot is `20261123T020000Z-3f9a1c`, the UTC start and six hex digits: they sort by time.
+That of an account has 12 digits: https://docs.aws.amazon.com/accounts/latest/reference/manage-acct-identifiers.html
+"""
 
 from __future__ import annotations
 
 import re
 import secrets
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, TypeGuard
 
 _TIME: Final = "%Y%m%dT%H%M%SZ"
 _ID: Final = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z-[0-9a-f]{6}", re.ASCII)
+_ACCOUNT_ID: Final = re.compile(r"[0-9]{12}")
 _LIKE_ANY_ID: Final = "00000000T000000Z-000000"
 
 
@@ -47,3 +52,8 @@ def is_snapshot_id(text: str) -> bool:
 def may_begin_id(text: str) -> bool:
     """Whether a snapshot id can begin with `text`, which is not empty and not all of one."""
     return 0 < len(text) < len(_LIKE_ANY_ID) and _ID.fullmatch(text + _LIKE_ANY_ID[len(text) :]) is not None
+
+
+def is_account_id(value: object) -> TypeGuard[str]:
+    """Whether a value is the ID of an account, to the digit."""
+    return isinstance(value, str) and _ACCOUNT_ID.fullmatch(value) is not None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from poolcensus import partitions
 from poolcensus.config import Secret, readers
 from poolcensus.config.roles import role_of_account
+from poolcensus.format.ids import is_account_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -41,7 +42,6 @@ _NEAR = 0.85
 ACTIVE = "ACTIVE"
 STATES = frozenset({ACTIVE, "PENDING_ACTIVATION", "SUSPENDED", "PENDING_CLOSURE", "CLOSED"})
 
-_ACCOUNT_ID = re.compile(r"[0-9]{12}")
 # What separates regions in a cell; a comma separates cells.
 _BETWEEN_REGIONS = re.compile(r"[\s;|,]+")
 
@@ -142,7 +142,7 @@ def _account_id(value: object, where: str) -> str:
     # A TOML or JSON file may hold an id as a number, which has lost its leading zeros.
     number = isinstance(value, int) and not isinstance(value, bool)
     text = f"{value:012d}" if number else str(value).strip()
-    if _ACCOUNT_ID.fullmatch(text) is None:
+    if not is_account_id(text):
         raise ValueError(f"{where}: {text[:40]!r} is not a 12-digit account id")
     return text
 

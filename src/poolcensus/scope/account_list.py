@@ -7,7 +7,6 @@ It is a JSON object: `kind`, `schema_version`, `tool`, `created_at`, `organizati
 
 from __future__ import annotations
 
-import re
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -17,6 +16,7 @@ import msgspec
 from poolcensus.aws.organizations import ListedAccount
 from poolcensus.errors import SettingsError
 from poolcensus.format.codec import dumps, loads
+from poolcensus.format.ids import is_account_id
 from poolcensus.format.times import rfc3339, utc_now
 from poolcensus.scope.account_entry import ACTIVE, STATES
 from poolcensus.storage.output import output_file
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 _KIND: Final = "poolcensus-accounts"
 _VERSION: Final = 1
-_ACCOUNT_ID: Final = re.compile(r"[0-9]{12}")
 # Of the user alone: names and tags of accounts tell much of an organization.
 _MODE: Final = 0o600
 
@@ -170,7 +169,7 @@ def _list_of(path: str, digest: str, organization_id: JsonValue, accounts: list[
             raise ValueError(f"account {number} is not an object")  # noqa: TRY004 - the file's fault
         where = f"account {number}: "
         account_id, state = each.get("account_id"), each.get("state")
-        if not isinstance(account_id, str) or _ACCOUNT_ID.fullmatch(account_id) is None:
+        if not is_account_id(account_id):
             raise ValueError(f"{where}account_id is not a 12-digit account id")
         if account_id in listed:
             raise ValueError(f"{where}{account_id} is there twice")
