@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cache
-from hashlib import sha256
 from itertools import count
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -84,4 +83,4 @@ async def post(
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ENDPOINT_URL", url)
-        return await transport.send(template, body, sha256(body).hexdigest(), keys, _STAMP, timeout=limit)
+        return await transport.send(template, body, keys, _STAMP, timeout=limit)

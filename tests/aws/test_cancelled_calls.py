@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from hashlib import sha256
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, cast
 
 import anyio
@@ -106,7 +105,6 @@ class Service:
         self,
         template: RequestTemplate,
         body: bytes,
-        body_digest: str,
         credentials: Credentials,
         stamp: str,
         *,
@@ -175,7 +173,6 @@ def call_of(made: Made) -> Call:
     return Call(
         template,
         body,
-        sha256(body).hexdigest(),
         CallKey(made.account, made.region, "workspaces"),
         begun=made.begun,
         awaited=made.kind == "awaited",

@@ -12,7 +12,6 @@ from collections import Counter, defaultdict
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
 import anyio
@@ -97,7 +96,6 @@ class Service:
         self,
         template: RequestTemplate,
         body: bytes,
-        body_digest: str,
         credentials: Credentials,
         stamp: str,
         *,
@@ -200,7 +198,7 @@ def call_of(
 ) -> Call:
     body = account.encode()
     key = CallKey(account, region, "workspaces")
-    return Call(TEMPLATE, body, sha256(body).hexdigest(), key, about, begun=begun)
+    return Call(TEMPLATE, body, key, about, begun=begun)
 
 
 def parse(reply: Reply) -> str:

@@ -44,7 +44,6 @@ class Call(msgspec.Struct, frozen=True):
 
     template: RequestTemplate
     body: bytes
-    body_digest: str
     key: CallKey
     about: str | None = None
     awaited: bool = False

@@ -294,7 +294,6 @@ class Client:
             reply = await self._transport.send(
                 call.template,
                 call.body,
-                call.body_digest,
                 credentials,
                 self._clock.stamp(),
                 timeout=self._attempt_timeout,

@@ -6,7 +6,6 @@ tells.
 
 from __future__ import annotations
 
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from poolcensus.aws.call import Call, CallWatch
@@ -46,7 +45,7 @@ class ConfirmationElsewhere:
         # Not the body of the call: IDs and page tokens of one region are an error in another.
         body = operation.encode(operation.listings(Query())[0], None)
         key = call.key._replace(region=self._region)
-        elsewhere = Call(template, body, sha256(body).hexdigest(), key, optional=True, operation=operation)
+        elsewhere = Call(template, body, key, optional=True, operation=operation)
         try:
             await self._client.call(elsewhere, source, _as_it_is, watch=CallWatch(), retrier=_BRIEF)
         except UnrecognizedCredentialsError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from poolcensus.aws.call import Call, CallWatch
@@ -25,6 +24,7 @@ from poolcensus.errors import (
 )
 from poolcensus.flow.concurrency import CallKey
 from poolcensus.flow.retry import Retrier, RetryPolicy
+from poolcensus.format.ids import is_account_id
 from poolcensus.model import Caller
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html
 _ARN = re.compile(r"arn:(?P<partition>[a-z]+(?:-[a-z]+)*):[^:\s]*:[^:\s]*:[^:\s]*:[^\r\n]*")
-_ACCOUNT_ID = re.compile(r"[0-9]{12}")
 _BODY = b"Action=GetCallerIdentity&Version=2011-06-15"
 # A person is waiting to hear that there is no network, or that the keys are wrong; an STS that answers is
 # worth waiting for.
@@ -85,7 +84,6 @@ async def ask_identity(
     call = Call(
         await sdk.template("sts", region, "get_caller_identity"),
         _BODY,
-        sha256(_BODY).hexdigest(),
         CallKey("caller", region, "sts"),
         awaited=True,
     )
@@ -145,7 +143,6 @@ async def ask_anything(sdk: Sdk, client: Client, source: CredentialSource, regio
     call = Call(
         await sdk.template("sts", region, "get_caller_identity"),
         _BODY,
-        sha256(_BODY).hexdigest(),
         CallKey("caller", region, "sts"),
         awaited=True,
         optional=True,
@@ -160,6 +157,6 @@ def _caller(reply: Reply) -> Caller:
     account = (root.findtext(".//{*}Account") or "").strip() if root is not None else ""
     arn = (root.findtext(".//{*}Arn") or "").strip() if root is not None else ""
     found = _ARN.fullmatch(arn)
-    if found is None or _ACCOUNT_ID.fullmatch(account) is None:
+    if found is None or not is_account_id(account):
         raise BadResponseError("STS sent a reply without an identity", code="BadResponse", status=200)
     return Caller(account_id=account, arn=arn, partition=found["partition"])

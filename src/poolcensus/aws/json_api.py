@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -127,7 +126,7 @@ async def list_pages(
     empty_pages = 0
     while True:
         body = codec.dumps({**request, **({"NextToken": token} if token else {})})
-        call = Call(template, body, sha256(body).hexdigest(), key, awaited=awaited, optional=optional)
+        call = Call(template, body, key, awaited=awaited, optional=optional)
         objects, token = await client.call(call, source, parse, watch=watch or CallWatch(), retrier=retrier)
         yield objects
         if token is None:

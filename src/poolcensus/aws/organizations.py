@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from contextlib import aclosing
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -24,6 +23,7 @@ from poolcensus.aws.organization_failures import (
 from poolcensus.errors import AccessDeniedError, CallError, OrganizationError, ScopeError
 from poolcensus.flow.adaptive import AdaptiveLimit
 from poolcensus.flow.concurrency import CallKey
+from poolcensus.format.ids import is_account_id
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Mapping
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from poolcensus.model import Caller, JsonObject, JsonValue
 
 _SERVICE = "organizations"
-_ACCOUNT_ID = re.compile(r"[0-9]{12}")
 # https://docs.aws.amazon.com/organizations/latest/APIReference/API_Account.html (Paths), and
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/access_policies_last-accessed-view-data-orgs.html (entity
 # paths): the ids of the Organization, the root and the OUs, down to the account.
@@ -198,7 +197,7 @@ class Organization:
         if not isinstance(error, AccessDeniedError):
             return None
         template = await self._sdk.template(_SERVICE, self._region, "describe_organization", {})
-        call = Call(template, b"{}", sha256(b"{}").hexdigest(), self._key)
+        call = Call(template, b"{}", self._key)
         try:
             return await self._client.call(call, self._source, _membership, watch=CallWatch())
         except CallError:
@@ -230,7 +229,7 @@ def _id_of(unit: JsonObject) -> str:
 
 def _listed(account: JsonObject) -> ListedAccount:
     account_id = account.get("Id")
-    if not isinstance(account_id, str) or _ACCOUNT_ID.fullmatch(account_id) is None:
+    if not is_account_id(account_id):
         raise OrganizationError("Organizations sent an account without a 12-digit id")
     name = account.get("Name")
     # `Status` gives way to `State`:

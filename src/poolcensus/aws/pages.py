@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from hashlib import sha256
 from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -30,11 +29,10 @@ if TYPE_CHECKING:
 
 
 class _Begun(NamedTuple):
-    """A listing, with the body of its first call and the body's digest."""
+    """A listing, with the body of its first call."""
 
     listing: Listing
     body: bytes
-    digest: str
 
 
 class PageReader:
@@ -65,7 +63,7 @@ class PageReader:
     def begin(self, listing: Listing) -> _Begun:
         """Return a listing with its first call's body."""
         body = self.operation.encode(listing, None)
-        return _Begun(listing, body, sha256(body).hexdigest())
+        return _Begun(listing, body)
 
     def parse(self, reply: Reply) -> tuple[list[JsonObject], str | None]:
         """Return the items of a reply and the token of the next page. Raises BadResponseError."""
@@ -114,14 +112,13 @@ class TargetPages:
         """
         reader = self._reader
         template = reader.templates.get(self._target.region) or await reader.template(self._target.region)
-        listing, body, digest = self._left[0]
+        listing, body = self._left[0]
         if self._token is not None:
             if self._trail is None:
                 self._trail = TokenTrail()
             self._trail.follow(self._token, f"{self._target.region} in {self._target.account.id}")
             body = reader.operation.encode(listing, self._token)
-            digest = sha256(body).hexdigest()
-        call = Call(template, body, digest, self._key, begun=self._number > 0, operation=reader.operation)
+        call = Call(template, body, self._key, begun=self._number > 0, operation=reader.operation)
         try:
             items, self._token = await reader.client.call(call, self._source, reader.parse, watch=self._watch)
         except ServiceError as error:

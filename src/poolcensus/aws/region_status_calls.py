@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
 from poolcensus import partitions
@@ -114,7 +113,6 @@ class StatusCalls:
         call = Call(
             template,
             _EC2_BODY,
-            sha256(_EC2_BODY).hexdigest(),
             CallKey(account_id, self._region, "ec2"),
             awaited=True,
             optional=True,

@@ -9,6 +9,7 @@ import hmac
 import re
 import time
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -208,16 +209,21 @@ def _hmac(key: bytes, message: bytes) -> bytes:
     return sha256(key.translate(_OUTER) + _OUTER_REST + inner).digest()
 
 
-def sign(template: RequestTemplate, body_digest: str, credentials: Credentials, stamp: str) -> str:
+# The first calls of nearly all targets have the same body.
+@lru_cache(maxsize=16)
+def _digest(body: bytes) -> str:
+    return sha256(body).hexdigest()
+
+
+def sign(template: RequestTemplate, body: bytes, credentials: Credentials, stamp: str) -> str:
     """Return the headers of a call: the template's, the date, the session token and the signature, in lines.
 
-    `body_digest` is the SHA-256 of the body in hex, `stamp` the time in the form of `x-amz-date`.
+    `stamp` is the time in the form of `x-amz-date`.
     """
     token = credentials.session_token
     form = template.form(with_token=token is not None)
-    canonical = (
-        f"{form.before_date}{stamp}{form.before_token}{token or ''}{form.before_digest}{body_digest}".encode()
-    )
+    dated = f"{form.before_date}{stamp}{form.before_token}{token or ''}"
+    canonical = f"{dated}{form.before_digest}{_digest(body)}".encode()
     date = stamp[:8]
     scope = f"{date}/{form.scope}"
     text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{sha256(canonical).hexdigest()}"

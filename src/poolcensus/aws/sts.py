@@ -9,7 +9,6 @@ import logging
 import time
 from datetime import UTC, datetime
 from functools import lru_cache
-from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote_plus
 
@@ -210,7 +209,6 @@ class StsEndpoints:
         call = Call(
             template=template,
             body=body,
-            body_digest=sha256(body).hexdigest(),
             key=CallKey(request.owner, region, "sts"),
             about=request.about,
             awaited=True,

@@ -75,7 +75,6 @@ class FastTransport:
         self,
         template: RequestTemplate,
         body: bytes,
-        body_digest: str,
         credentials: Credentials,
         stamp: str,
         *,
@@ -87,7 +86,7 @@ class FastTransport:
             route = self._routes[url, proxy] = _route(url, proxy)
         request = (
             f"{template.method} {route.target} HTTP/1.1\r\n"
-            f"{sign(template, body_digest, credentials, stamp)}{route.extra_headers}"
+            f"{sign(template, body, credentials, stamp)}{route.extra_headers}"
             f"accept-encoding: identity\r\ncontent-length: {len(body)}\r\n\r\n"
         ).encode("latin-1") + body
         began = time.monotonic()

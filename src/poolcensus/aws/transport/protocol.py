@@ -101,7 +101,6 @@ class Transport(Protocol):
         self,
         template: RequestTemplate,
         body: bytes,
-        body_digest: str,
         credentials: Credentials,
         stamp: str,
         *,
@@ -109,8 +108,8 @@ class Transport(Protocol):
     ) -> Reply:
         """Send one call and return its reply, both within `timeout` seconds.
 
-        `body_digest` is the SHA-256 of the body in hex, `stamp` the time that the signature carries, in the
-        form of `x-amz-date`. Raises UnreachableError, LocalLimitError, CallTimeoutError or BadResponseError.
+        `stamp` is the time that the signature carries, in the form of `x-amz-date`. Raises UnreachableError,
+        LocalLimitError, CallTimeoutError or BadResponseError.
         """
 
 

@@ -99,7 +99,6 @@ class SdkTransport:
         self,
         template: RequestTemplate,
         body: bytes,
-        body_digest: str,  # noqa: ARG002 - the SDK computes its own
         credentials: Credentials,
         stamp: str,
         *,
