@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import anyio
 import boto3
 import pytest
 from anyio import to_thread
 
 import poolcensus
 from poolcensus.doctor import Cause, Check, CheckStatus, Finding
-from poolcensus.errors import OrganizationError, SettingsError
+from poolcensus.errors import DeadlineError, OrganizationError, SettingsError
 from poolcensus.model import SnapshotStatus
 from poolcensus.simulator.services.sts import Sts
 from poolcensus.simulator.unauthorized import denied
@@ -515,11 +516,23 @@ async def test_accounts_that_are_named(lab: Start) -> None:
 
 async def test_what_the_deadline_left_untried_is_no_success(lab: Start) -> None:
     here = await lab(accounts=3, faults=("hang,service=sts,operation=AssumeRole",))
-    findings = await examined(here, deadline=0.3)
+    findings = await examined(here, deadline=1)
     assert [each.status for each in by(findings, Check.ROLE)] == [SKIPPED] * 3
     assert [each.status for each in by(findings, Check.REGION_STATUS)] == [OK, SKIPPED, SKIPPED]
     failed = {(each.check, each.account_id, each.cause) for each in findings if each.is_problem}
     assert failed == {(Check.OPERATION, f"{number:012}", Cause.TIMEOUT) for number in (2, 3)}
+
+
+@pytest.mark.parametrize(
+    "silent", ["sts,operation=GetCallerIdentity", "organizations,operation=ListAccounts"]
+)
+async def test_what_never_answers_ends_with_the_deadline(lab: Start, silent: str) -> None:
+    here = await lab(accounts=3, faults=(f"hang,service={silent}",))
+    with (
+        pytest.raises(DeadlineError, match="deadline of 1 s passed before AWS told"),
+        anyio.fail_after(20),
+    ):
+        await examined(here, deadline=1)
 
 
 async def test_leaving_early_ends_everything(lab: Start) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import replace
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -20,6 +21,7 @@ from poolcensus.doctor.organization import accounts_listed, accounts_unknown
 from poolcensus.doctor.principals import caller_in_words, role_of_accounts
 from poolcensus.doctor.region_status import region_status_findings
 from poolcensus.doctor.role import hub_finding, needs_role, role_findings
+from poolcensus.engine.deadlines import NO_DEADLINE, Deadline
 from poolcensus.engine.streams import Stream
 from poolcensus.errors import FatalError, HubRoleError, OrganizationError, SettingsError
 from poolcensus.loops import require_asyncio
@@ -116,10 +118,24 @@ class _Examination:
         self._known: set[str] = set()
         # An account may be one of one Organization only.
         self._shared = Shared()
+        self._deadline = NO_DEADLINE
+        # What is asked before there are targets.
+        self._asking = anyio.CancelScope()
 
     async def run(self, outlet: Outlet[Finding]) -> None:
-        """Take every step, and send what each has found; of several Organizations one after the other."""
+        """Take every step, and send what each has found; of several Organizations one after the other.
+
+        Raises DeadlineError where the deadline passes before the accounts are known.
+        """
         check_resume(self._settings, self._settings.dest)
+        self._deadline = Deadline.after(self._settings.deadline)
+        with self._asking:
+            self._asking.deadline = self._deadline.at
+            await self._examine(outlet)
+        if self._asking.cancelled_caught:
+            raise self._deadline.passed_before("AWS told the accounts")
+
+    async def _examine(self, outlet: Outlet[Finding]) -> None:
         async with AsyncExitStack() as stack:
             organizations = {
                 name: (settings, await self._prepare(settings, name, stack))
@@ -129,12 +145,14 @@ class _Examination:
             caller: Caller | None = None
             for name, (settings, prepared) in organizations.items():
                 named = _Named(outlet, name)
+                self._asking.deadline = self._deadline.at
                 with naming(name):
                     opened = await self._open(prepared, name, stack, named)
                     if opened is not None:
                         await self._accounts(opened, settings, named)
                 if opened is not None and isinstance(prepared, Prepared):
                     session, caller = prepared.session, opened.aws.caller
+            self._asking.deadline = inf
             if missing := sorted(self._wanted - self._known):
                 raise OrganizationError(
                     f"{', '.join(missing)}: not among the accounts of the census (check --account)"
@@ -225,14 +243,16 @@ class _Examination:
         self, opened: Opened, settings: Settings, chosen: tuple[Account, ...], outlet: _Named
     ) -> None:
         aws = opened.aws
+        # Targets that are late say so themselves.
+        self._asking.deadline = inf
         try:
             try:
-                observed = await observe(opened, settings, chosen)
+                observed = await observe(opened, settings, chosen, self._deadline)
             except HubRoleError as error:
                 await outlet.send((hub_finding(aws, error),))
                 # Those that need no role need no hub role either.
                 rest = tuple(each for each in chosen if not needs_role(aws, each.id))
-                observed = await observe(opened, settings, rest)
+                observed = await observe(opened, settings, rest, self._deadline)
             await outlet.send(await role_findings(aws, observed))
         except FatalError as error:
             # The census would end there, whatever the accounts allow.

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from poolcensus.aws.region_status import StatusReport
-from poolcensus.engine.deadlines import Deadline
 from poolcensus.engine.engine import Engine
 from poolcensus.engine.interfaces import EngineLimits
 from poolcensus.engine.known_gaps import KnownGaps
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
 
     from poolcensus.aws.region_status import RegionStatus
     from poolcensus.config import Settings
+    from poolcensus.engine.deadlines import Deadline
     from poolcensus.model import Account, Page, SkippedAccount, Target, TargetResult
     from poolcensus.scope.opening import Opened
 
@@ -67,7 +67,9 @@ class _Observer:
             seen.known_gaps.add(target.region)
 
 
-async def observe(opened: Opened, settings: Settings, accounts: tuple[Account, ...]) -> tuple[Observed, ...]:
+async def observe(
+    opened: Opened, settings: Settings, accounts: tuple[Account, ...], deadline: Deadline
+) -> tuple[Observed, ...]:
     """Return what a census of the accounts comes to, in their order. Raises FatalError where it can't go on.
 
     It is the engine's own run, in every region: what it finds is what a census would meet, in each.
@@ -78,7 +80,7 @@ async def observe(opened: Opened, settings: Settings, accounts: tuple[Account, .
         listing=_Chosen(accounts),
         regions=opened.regions,
         sink=observer,
-        limits=EngineLimits.of(settings, Deadline.after(settings.deadline)),
+        limits=EngineLimits.of(settings, deadline),
     )
     await engine.run()
     for each in observer.observed.values():
