@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import socket
 import time
 import weakref
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ import anyio
 import pytest
 
 from poolcensus.aws.transport.http1 import Connection, Outbox
-from poolcensus.errors import CallTimeoutError, UnreachableError
+from poolcensus.errors import BadResponseError, CallTimeoutError, UnreachableError
 from transport.wire import Wire, requests_have_left
 
 if TYPE_CHECKING:
@@ -112,19 +113,26 @@ async def test_a_connection_that_was_idle_for_longer_than_its_last_limit_has_a_n
         each.connection_lost(None)
 
 
-async def test_requests_of_one_turn_leave_together_once_the_loop_has_read_what_there_is() -> None:
+REQUEST = b"POST / HTTP/1.1\r\n\r\n"
+
+
+async def asked(connection: Connection, request: bytes = REQUEST) -> asyncio.Task[Reply]:
+    """Return a call whose request is formed and has not left."""
+    call = asyncio.create_task(connection.exchange(request, 20))
+    await asyncio.sleep(0)
+    return call
+
+
+async def test_requests_of_one_turn_leave_together() -> None:
     outbox, wires = Outbox(), [Wire(), Wire()]
     connections = [Connection("here", outbox=outbox) for _ in wires]
-    for connection, wire in zip(connections, wires, strict=True):
-        connection.connection_made(wire)
     requests = [b"POST /1 HTTP/1.1\r\n\r\n", b"POST /2 HTTP/1.1\r\n\r\n"]
-    calls = [
-        asyncio.create_task(connection.exchange(request, 20))
-        for connection, request in zip(connections, requests, strict=True)
-    ]
-    for _ in range(2):
-        await asyncio.sleep(0)
-        assert [wire.written for wire in wires] == [[], []]
+    calls: list[asyncio.Task[Reply]] = []
+    for connection, wire, request in zip(connections, wires, requests, strict=True):
+        connection.connection_made(wire)
+        calls.append(asyncio.create_task(connection.exchange(request, 20)))
+    await asyncio.sleep(0)
+    assert [wire.written for wire in wires] == [[], []]
     await asyncio.sleep(0)
     assert [wire.written for wire in wires] == [[each] for each in requests]
     for number, connection in enumerate(connections):
@@ -137,8 +145,7 @@ async def test_requests_of_one_turn_leave_together_once_the_loop_has_read_what_t
 async def test_a_request_whose_caller_has_gone_does_not_leave() -> None:
     connection, wire = Connection("here"), Wire()
     connection.connection_made(wire)
-    call = asyncio.create_task(connection.exchange(b"POST / HTTP/1.1\r\n\r\n", 20))
-    await asyncio.sleep(0)
+    call = await asked(connection)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
@@ -147,14 +154,36 @@ async def test_a_request_whose_caller_has_gone_does_not_leave() -> None:
     connection.connection_lost(None)
 
 
-async def test_what_comes_before_a_request_has_left_is_not_its_reply() -> None:
+async def test_what_comes_before_the_first_request_has_left_is_not_its_reply() -> None:
     connection, wire = Connection("here"), Wire()
     connection.connection_made(wire)
-    call = asyncio.create_task(connection.exchange(b"POST / HTTP/1.1\r\n\r\n", 20))
-    await asyncio.sleep(0)
+    call = await asked(connection)
     connection.data_received(ok(b"{}"))
-    with pytest.raises(UnreachableError, match="here: the connection has ended"):
+    with pytest.raises(BadResponseError, match="the reply from here is not HTTP"):
         await call
     await requests_have_left()
     assert (wire.written, wire.aborted) == ([], True)
     connection.connection_lost(None)
+
+
+@pytest.mark.parametrize("is_read", [False, True])
+async def test_what_comes_before_another_request_has_left_is_not_its_reply(is_read: bool) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        connection, wire = Connection("here"), Wire(ours)
+        connection.connection_made(wire)
+        first = await asked(connection)
+        await requests_have_left()
+        connection.data_received(ok(b"1"))
+        assert (await first).body == b"1"
+        second = await asked(connection)
+        if is_read:
+            connection.data_received(ok(b"2"))
+        else:
+            # It is there, and the loop has not looked yet.
+            theirs.send(ok(b"2"))
+        with pytest.raises(UnreachableError, match="here: the connection has ended"):
+            await second
+        await requests_have_left()
+        assert (wire.written, wire.aborted) == ([REQUEST], True)
+        connection.connection_lost(None)

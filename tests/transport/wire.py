@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import socket
+
+
+class QuietSocket:
+    """A socket that never has anything to read."""
+
+    _FD: Final = os.pipe()[0]
+
+    def fileno(self) -> int:
+        return self._FD
 
 
 class Wire(asyncio.Transport):
-    """The socket's end of a connection, which a test plays."""
+    """The socket's end of a connection, which a test plays: of `sock`, whether there is something to read."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, sock: QuietSocket | socket.socket | None = None) -> None:
+        super().__init__({"socket": QuietSocket() if sock is None else sock})
         self.aborted = False
         self.written: list[object] = []
 
@@ -21,6 +35,6 @@ class Wire(asyncio.Transport):
 
 
 async def requests_have_left() -> None:
-    """Wait until what tasks are about to ask for is sent, after a turn of the loop for them and two more."""
-    for _ in range(3):
+    """Wait until what tasks are about to ask for is sent: they have a turn of the loop, then the outbox."""
+    for _ in range(2):
         await asyncio.sleep(0)

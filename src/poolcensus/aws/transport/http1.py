@@ -8,6 +8,7 @@ whole, of a bounded size, and belongs to the one request that is under way.
 from __future__ import annotations
 
 import asyncio
+import select
 from typing import TYPE_CHECKING, cast
 
 import httptools
@@ -54,15 +55,9 @@ class Outbox:
         self._waiting: list[Callable[[], None]] = []
 
     def put(self, send: Callable[[], None]) -> None:
-        """Have a request sent soon, but not before the loop has looked at all sockets again.
-
-        Whatever is read after the request is taken for the reply to that, a second reply to the request
-        before as well.
-        """
+        """Have a request sent in the next turn of the loop."""
         if not self._waiting:
-            loop = asyncio.get_running_loop()
-            # What is ready to run goes before what has come meanwhile: one turn would be too early.
-            loop.call_soon(loop.call_soon, self._send)
+            asyncio.get_running_loop().call_soon(self._send)
         self._waiting.append(send)
 
     def _send(self) -> None:
@@ -94,7 +89,9 @@ class Connection(asyncio.BufferedProtocol):
         self._timeout = 0.0
         self._parser = httptools.HttpResponseParser(self)
         self._request: bytes | None = None
+        self._unread: select.poll | None = None
         self.reusable = True
+        self._is_kept = False
         self._begun = False
         self._head_is_whole = False
         self._headers: list[tuple[bytes, bytes]] = []
@@ -137,6 +134,10 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Other loops have transports of their own, which are none of asyncio's classes.
         self._transport = cast("asyncio.Transport", transport)
+        socket = transport.get_extra_info("socket")
+        if socket is not None:
+            self._unread = select.poll()
+            self._unread.register(socket.fileno(), select.POLLIN)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.reusable = False
@@ -163,9 +164,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def data_received(self, data: bytes | memoryview) -> None:
         if self._waiting is None or self._request is not None:
-            # Nothing was asked yet: what comes now would be taken for the reply.
-            self._fail(self._ended())
-            self.abort()
+            self._break_off()
             return
         try:
             self._parser.feed_data(data)
@@ -178,10 +177,22 @@ class Connection(asyncio.BufferedProtocol):
             self._bound_untold(len(data))
 
     def _send(self) -> None:
-        # Nobody may wait for its reply any more.
+        # Nobody may wait for the reply any more.
+        if self._waiting is None or self._waiting.done() or self._request is None or self._transport is None:
+            return
+        if self._is_kept and (self._unread is None or self._unread.poll(0)):
+            self._break_off()
+            return
         request, self._request = self._request, None
-        if request is not None and self._transport is not None:
-            self._transport.write(request)
+        self._transport.write(request)
+
+    def _break_off(self) -> None:
+        """End the connection, which has something to read before it has asked: a second reply, or its end.
+
+        What is read after a request is taken for the reply to it.
+        """
+        self._fail(self._ended() if self._is_kept else self._bad(*NOT_HTTP))
+        self.abort()
 
     def _bound_untold(self, size: int) -> None:
         told = self._head_size + self._body_size
@@ -222,6 +233,7 @@ class Connection(asyncio.BufferedProtocol):
     def on_message_complete(self) -> None:
         if self._parser.get_status_code() >= 200:
             self.reusable = self.reusable and self._parser.should_keep_alive()
+            self._is_kept = True
             self._complete()
 
     def _complete(self) -> None:
