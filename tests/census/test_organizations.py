@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import anyio
 import anyio.lowlevel
 import pytest
+from anyio import to_thread
 
 import poolcensus
 from poolcensus.cli import main
 from poolcensus.doctor.findings import Cause, Check
-from poolcensus.errors import CredentialsError, OrganizationError
+from poolcensus.errors import CredentialsError, DestinationError, MergeError, OrganizationError
 from poolcensus.model import Outcome
-from poolcensus.snapshot import list_snapshots, verify
+from poolcensus.snapshot import Snapshot, list_snapshots, merge, verify
 from two_organizations import FIVE, FOUR, ONE, THREE, TWO
 
 if TYPE_CHECKING:
@@ -167,6 +169,74 @@ async def test_a_run_of_both_goes_on_where_it_was_stopped(
     assert two.commercial.calls("workspaces.DescribeWorkspacesPools") == calls
     assert verify(snapshot) == ()
     assert snapshot.manifest.outcomes == {Outcome.OK: 8}
+
+
+async def test_a_run_of_both_does_not_go_on_where_one_has_another_endpoint(
+    open_two: Callable[..., Coroutine[None, None, Two]],
+) -> None:
+    two = await open_two(faults=(f"hang,account={FIVE},service=workspaces,first=1",))
+    async with poolcensus.Census(two.settings()) as census, anyio.create_task_group() as group:
+        group.start_soon(census.collect)
+        while not census.progress().done:
+            await anyio.sleep(0.005)
+        group.cancel_scope.cancel()
+    assert census.resumable
+    tables = two.tables()
+    tables[1]["endpoint_url"] = str(tables[1]["endpoint_url"]).replace("127.0.0.1", "localhost")
+    async with poolcensus.Census(two.settings(resume=True, organization=tables)) as census:
+        with pytest.raises(DestinationError, match=r"was asked for something else \(endpoint_url\)"):
+            await census.collect()
+
+
+async def collected(settings: Settings) -> Snapshot:
+    async with poolcensus.Census(settings) as census:
+        return await census.collect()
+
+
+async def test_the_order_of_the_tables_makes_no_difference(two: Two) -> None:
+    first = await collected(two.settings())
+    second = await collected(two.settings(organization=two.tables()[::-1]))
+    assert first.info.scope == second.info.scope
+    difference = poolcensus.diff(first, second)
+    assert await to_thread.run_sync(list, difference) == []
+    assert difference.warnings == ()
+    statistics = difference.statistics
+    assert (statistics.unchanged, statistics.unknown) == (14, 0)
+    parts = [
+        await collected(two.settings(organization=tables, shard=f"{index}/2"))
+        for index, tables in ((1, two.tables()), (2, two.tables()[::-1]))
+    ]
+    merged = await merge([each.id for each in parts], two.commercial.dest)
+    assert merged.manifest.totals.pools == 14
+
+
+async def test_another_organization_behind_the_second_table_is_another_scope(two: Two) -> None:
+    first = await collected(two.settings())
+    manifest = replace(
+        first.manifest,
+        organizations=(
+            first.manifest.organizations[0],
+            replace(first.manifest.organizations[1], id="o-another"),
+        ),
+    )
+    second = Snapshot(first._folder, manifest)
+    assert first.info.scope != second.info.scope
+    assert second.info.scope.difference(first.info.scope) is not None
+    assert "different Organizations" in " ".join(poolcensus.diff(first, second).warnings)
+
+
+async def test_shards_without_any_account_are_not_merged(two: Two) -> None:
+    def parts(**changes: object) -> list[Settings]:
+        return [two.settings(shard=f"{index}/2", **changes) for index in (1, 2)]
+
+    none = [await collected(each) for each in parts(account_names=("nobody",))]
+    with pytest.raises(MergeError, match="no shard has an account"):
+        await merge([each.id for each in none], two.commercial.dest)
+    tables = two.tables()
+    tables[1] |= {"account_names": ["nobody"]}
+    some = [await collected(each) for each in parts(organization=tables)]
+    with pytest.raises(MergeError, match="no shard has an account of Organization gov"):
+        await merge([each.id for each in some], two.commercial.dest)
 
 
 def test_a_snapshot_of_both_is_read_as_any_other(

@@ -9,6 +9,7 @@ from poolcensus.errors import IncomparableSnapshotsError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from poolcensus.model import Caller, Manifest
     from poolcensus.snapshot import Snapshot
 
 # What chooses among the pools of a target: a pool that was not asked for looks like one that is gone.
@@ -22,11 +23,12 @@ def check_comparable(a: Snapshot, b: Snapshot) -> None:
             f"Snapshots of different operations can't be compared: A ({a.id}) is of"
             f" {a.manifest.operation.name}, B ({b.id}) of {b.manifest.operation.name}."
         )
-    partitions = a.manifest.caller.partition, b.manifest.caller.partition
-    if partitions[0] != partitions[1]:
+    partitions = _partitions(a.manifest), _partitions(b.manifest)
+    if partitions[0].isdisjoint(partitions[1]):
+        words = [" and ".join(sorted(each)) for each in partitions]
         raise IncomparableSnapshotsError(
-            f"Snapshots of different partitions can't be compared: A ({a.id}) is of {partitions[0]}, B"
-            f" ({b.id}) of {partitions[1]}, and an account ID in one is another account in the other."
+            f"Snapshots of different partitions can't be compared: A ({a.id}) is of {words[0]}, B"
+            f" ({b.id}) of {words[1]}, and an account ID in one is another account in the other."
         )
     differing = _CHOOSING_POOLS.intersection(b.info.scope.differing(a.info.scope))
     if differing:
@@ -45,12 +47,13 @@ def warnings_of(a: Snapshot, b: Snapshot) -> Iterator[str]:
             f"A ({a.id}) is newer than B ({b.id}): what is called added was there before, and what is called"
             f" removed came later. Run 'poolcensus diff {b.id} {a.id}' for the usual direction."
         )
-    organizations = a.manifest.organization_id, b.manifest.organization_id
+    organizations = _organizations(a.manifest), _organizations(b.manifest)
     scopes = a.info.scope, b.info.scope
-    if None not in organizations and organizations[0] != organizations[1]:
+    if all(organizations) and organizations[0] != organizations[1]:
+        ids = [", ".join(sorted(each)) for each in organizations]
         yield (
-            f"The snapshots are of different Organizations, A of {organizations[0]} and B of"
-            f" {organizations[1]}: an account that only one of them has is unknown."
+            f"The snapshots are of different Organizations, A of {ids[0]} and B of"
+            f" {ids[1]}: an account that only one of them has is unknown."
         )
     elif scopes[0] != scopes[1]:
         words = [each.summary for each in scopes]
@@ -69,3 +72,19 @@ def warnings_of(a: Snapshot, b: Snapshot) -> Iterator[str]:
                 f"{name} ({snapshot.id}) covers none of its {totals.targets:,} targets: nothing can be"
                 f" compared. Run 'poolcensus show {snapshot.id} --failures' to see why."
             )
+
+
+def _partitions(manifest: Manifest) -> frozenset[str]:
+    return frozenset(each.partition for each in _callers(manifest))
+
+
+def _callers(manifest: Manifest) -> Iterator[Caller]:
+    yield manifest.caller
+    for each in manifest.organizations:
+        yield each.caller
+
+
+def _organizations(manifest: Manifest) -> frozenset[str]:
+    """Return the IDs of the Organizations that a snapshot is of, as far as they are known."""
+    found = {manifest.organization_id, *(each.id for each in manifest.organizations)}
+    return frozenset(each for each in found if each is not None)

@@ -65,7 +65,9 @@ def _last_run(plan: Plan, settings: Settings, operation: Operation) -> LastRun |
     if place == STANDARD_OUTPUT:
         return None
     manifest = Snapshot.open(LATEST, place, settings=settings).manifest
-    asked = Scope.asked(settings.request(), settings.shard, plan.caller, plan.organization_id)
+    asked = Scope.asked(
+        settings.request(), settings.shard, plan.caller, plan.organization_id, plan.organizations
+    )
     if manifest.operation != operation.info or Scope.of(manifest) != asked:
         return None
     # Only of a folder: a ledger in a bucket would have to be fetched.

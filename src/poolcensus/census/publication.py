@@ -181,7 +181,7 @@ class Publication:
             "page_size": settings.page_size,
             "include_ou_path": settings.include_ou_path,
             "include_account_tags": settings.include_account_tags,
-            "endpoint_url": settings.endpoint_url,
+            "endpoint_url": _endpoints(settings),
             "shard": f"{shard.index}/{shard.count}" if (shard := settings.shard) is not None else None,
             "partition": ", ".join(each.partition for each in callers),
             "caller": ", ".join(each.account_id for each in callers),
@@ -213,6 +213,16 @@ class Publication:
             ledger=kept,
             dest=self._place if kept is not None else None,
         )
+
+
+def _endpoints(settings: Settings) -> str | None:
+    """Return the endpoints that are set, of a run of several with what the settings call each."""
+    named = (
+        f"{name} {each.endpoint_url}"
+        for name, each in settings.by_organization().items()
+        if name is not None and each.endpoint_url is not None
+    )
+    return ", ".join(named) or settings.endpoint_url
 
 
 def _infos(organizations: Sequence[Opened], run: Run) -> Iterator[OrganizationInfo]:

@@ -189,7 +189,8 @@ class Run:
         """The digest of the accounts that were listed, of whatever shard, once the run has ended."""
         if len(self._organizations) == 1:
             return self._organizations[0].listing.digest
-        each = [f"{organization.name}\n{organization.listing.digest}" for organization in self._organizations]
+        # In whatever order their tables stand.
+        each = sorted(f"{opened.name}\n{opened.listing.digest}" for opened in self._organizations)
         return sha256("\n".join(each).encode()).hexdigest()
 
     @property

@@ -9,9 +9,9 @@ from poolcensus.format.codec import dumps
 from poolcensus.partitions import is_pattern
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-    from poolcensus.model import Caller, JsonObject, JsonValue, Manifest, Shard
+    from poolcensus.model import Caller, JsonObject, JsonValue, Manifest, OrganizationInfo, Shard
 
 _ORGANIZATION: Final = "organization"
 _SELF: Final = "self"
@@ -48,7 +48,7 @@ class Scope:
     """What a census was asked to cover. Two scopes are equal where the same was asked for.
 
     `request` and `shard` are those of the manifest. `owner` is the organization, or the account of a caller
-    who asked for that account alone.
+    who asked for that account alone; of a run of several, each by what the settings call it.
     """
 
     key: str
@@ -59,16 +59,32 @@ class Scope:
     @classmethod
     def of(cls, manifest: Manifest) -> Scope:
         """Return the scope of the snapshot that `manifest` describes."""
-        return cls.asked(manifest.request, manifest.shard, manifest.caller, manifest.organization_id)
+        return cls.asked(
+            manifest.request,
+            manifest.shard,
+            manifest.caller,
+            manifest.organization_id,
+            manifest.organizations,
+        )
 
     @classmethod
     def asked(
-        cls, request: JsonObject, shard: Shard | None, caller: Caller, organization_id: str | None
+        cls,
+        request: JsonObject,
+        shard: Shard | None,
+        caller: Caller,
+        organization_id: str | None,
+        organizations: Iterable[OrganizationInfo] = (),
     ) -> Scope:
-        """Return the scope of a run that is asked for this by a caller in an organization."""
-        # The caller's own account is another one for every caller, under the same request.
-        alone = request.get("accounts_from") == _SELF
-        owner = caller.account_id if alone else organization_id
+        """Return the scope of a run that is asked for this by a caller in an organization, or in several."""
+        owner = _owner(request, caller, organization_id)
+        requests = {each.get("name"): each for each in _objects(request.get(_ORGANIZATIONS))}
+        # In whatever order their tables stand.
+        if each_owner := sorted(
+            f"{each.name} {_owner(requests.get(each.name, {}), each.caller, each.id)}"
+            for each in organizations
+        ):
+            owner = ", ".join(each_owner)
         asked = sorted(
             (name, each) for name, value in request.items() if (each := _comparable(name, value)) is not None
         )
@@ -140,10 +156,18 @@ class Scope:
                 yield (one if len(values) == 1 else several).format(number), values
 
 
+def _owner(request: JsonObject, caller: Caller, organization_id: str | None) -> str | None:
+    # The caller's own account is another one for every caller, under the same request.
+    return caller.account_id if request.get("accounts_from") == _SELF else organization_id
+
+
+def _objects(value: JsonValue) -> list[JsonObject]:
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
 def _names(value: JsonValue) -> tuple[str, ...]:
     """Return the names of the Organizations that a request lists."""
-    listed = value if isinstance(value, list) else []
-    return tuple(str(each.get("name")) for each in listed if isinstance(each, dict))
+    return tuple(str(each.get("name")) for each in _objects(value))
 
 
 def _values(value: JsonValue) -> tuple[str, ...]:

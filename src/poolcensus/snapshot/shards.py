@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 from itertools import islice, pairwise
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 from poolcensus.errors import MergeError
@@ -50,6 +51,7 @@ def in_order(parts: Sequence[Snapshot]) -> list[Snapshot]:
         named = ", ".join(map(str, absent)) + (", …" if missing > _NAMED else "")
         raise MergeError(f"{missing:,} of {count:,} shards are missing: {named}")
     _check_breaks(parts)
+    _check_accounts([each.manifest for each in parts])
     return [by_index[index] for index in sorted(by_index)]
 
 
@@ -119,13 +121,29 @@ def _gaps(manifest: Manifest) -> list[KnownGap]:
     return [replace(each, targets=0) for each in manifest.known_gaps]
 
 
-def _callers(manifest: Manifest) -> list[tuple[str | None, str, str, str | None]]:
+def _callers(manifest: Manifest) -> Sequence[tuple[str | None, str, str, str | None]]:
     """Return who asked, and in which Organization. The sessions of a role have different ARNs."""
-    own = [(None, manifest.caller.account_id, manifest.caller.partition, manifest.organization_id)]
-    others = [
-        (each.name, each.caller.account_id, each.caller.partition, each.id) for each in manifest.organizations
-    ]
-    return [*own, *others]
+    if not manifest.organizations:
+        caller = manifest.caller
+        return [(None, caller.account_id, caller.partition, manifest.organization_id)]
+    # In whatever order their tables stand.
+    return sorted(
+        (
+            (each.name, each.caller.account_id, each.caller.partition, each.id)
+            for each in manifest.organizations
+        ),
+        key=itemgetter(0),
+    )
+
+
+def _check_accounts(manifests: Sequence[Manifest]) -> None:
+    """Raise MergeError where no shard has an account, of which none can tell that there is none."""
+    settings = "Check `account_tags`, `account_names`, `ous` and `accounts`."
+    if not any(each.accounts_planned for each in manifests):
+        raise MergeError(f"no shard has an account. {settings}")
+    for each in joined_organizations(manifests):
+        if not each.accounts_planned:
+            raise MergeError(f"no shard has an account of Organization {each.name}. {settings}")
 
 
 def _check_breaks(parts: Sequence[Snapshot]) -> None:
