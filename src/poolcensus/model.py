@@ -264,6 +264,7 @@ class FailedAccount:
 class FailureGroup:
     """The targets that failed in one way: how many, in how many accounts, and the first of these by id.
 
+    `organization` is what the settings call their Organization, in a run of several.
     `denial` is the policy that refused, where the service named it; `unexplained` is a refusal of WorkSpaces
     that does not say why. `code`, `region` and `role`, the name of the role that could not be assumed, are
     those of all the targets, or None where they differ. `operation` is the IAM action of the census.
@@ -279,6 +280,7 @@ class FailureGroup:
     targets: int
     accounts: int
     examples: tuple[FailedAccount, ...]
+    organization: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,6 +129,20 @@ def test_refusals_name_the_policy_and_are_grouped_by_it(result: Callable[..., Ta
     ]
 
 
+def test_each_organization_has_a_line_of_its_own_that_names_no_option(
+    result: Callable[..., TargetResult],
+) -> None:
+    uncovered = [
+        replace(result(account, outcome=Outcome.ASSUME_ROLE_FAILED, code="AccessDenied"), organization=name)
+        for name, accounts in (("com", (1, 2, 3)), ("gov", (4,)))
+        for account in accounts
+    ]
+    com, gov = map(with_options, _lines(uncovered))
+    assert com.startswith("com: Could not assume the role in 3 accounts (eu-west-1): 000000000001 acct-0, ")
+    assert gov.startswith("gov: Could not assume the role in 1 account: 000000000004 acct-3 (eu-west-1) ")
+    assert gov.endswith("check role_name, external_id and the role's trust policy.")
+
+
 def test_the_role_that_could_not_be_assumed_is_named_where_it_is_one(
     result: Callable[..., TargetResult],
 ) -> None:

@@ -77,10 +77,12 @@ def failures(groups: Iterable[FailureGroup]) -> Iterator[str]:
         if group.accounts > len(names):
             names.append(f"and {group.accounts - len(names):,} more")
         code = f" ({group.code})" if group.code is not None else ""
-        yield (
-            f"{cause_of(group)} in {counted(group.accounts, 'account')}{where}: {', '.join(names)}{code}."
-            f" {remedy_of(group)}"
-        )
+        whose, remedy = "", remedy_of(group)
+        if group.organization is not None:
+            # An option would be for all of them: each has its settings in its table.
+            whose, remedy = f"{group.organization}: ", _SETTING.sub(r"\1", remedy)
+        accounts = counted(group.accounts, "account")
+        yield f"{whose}{cause_of(group)} in {accounts}{where}: {', '.join(names)}{code}. {remedy}"
 
 
 def closures(closed: Iterable[TargetResult]) -> Iterator[str]:

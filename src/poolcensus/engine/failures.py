@@ -30,6 +30,7 @@ class FailureKind(NamedTuple):
     operation: str
     denial: Denial | None
     unexplained: bool
+    organization: str | None
 
 
 def kind_of(result: TargetResult, operation: Operation | None) -> FailureKind:
@@ -38,7 +39,7 @@ def kind_of(result: TargetResult, operation: Operation | None) -> FailureKind:
     refused = result.outcome is Outcome.ACCESS_DENIED
     name = operation.permission if operation is not None else result.operation
     unexplained = refused and is_unexplained(message, operation)
-    return FailureKind(result.outcome, name, denial_in(message), unexplained)
+    return FailureKind(result.outcome, name, denial_in(message), unexplained, result.organization)
 
 
 class _Group:
@@ -99,6 +100,7 @@ class FailureTally:
                 targets=group.targets,
                 accounts=len(group.accounts),
                 examples=tuple(nsmallest(examples, group.accounts.values(), key=lambda each: each.id)),
+                organization=kind.organization,
             )
             for kind, group in self._groups.items()
         ]
