@@ -120,6 +120,14 @@ class Service(S3):
         """Put an object there, by no call."""
         self.objects[key] = stored_object(key, body, clock())
 
+    def drop(self, prefix: str) -> None:
+        """Abort the uploads of keys that start with `prefix`, and delete such objects, by no call."""
+        uploads = self._bucket.uploads
+        for upload in [each for each in uploads.values() if each.key.startswith(prefix)]:
+            del uploads[upload.upload_id]
+        for key in [each for each in self.objects if each.startswith(prefix)]:
+            del self.objects[key]
+
     def make_older(self, key: str, seconds: float) -> None:
         """Let an object have been written earlier."""
         self.objects[key] = replace(self.objects[key], modified=self.objects[key].modified - int(seconds))
@@ -139,6 +147,10 @@ class Service(S3):
         trouble, first = self._runs[request.identity.access_key_id].meets(call_id, _name_of(request))
         if trouble == "refused":
             raise S3Error("AccessDenied")
+        if trouble == "conflict":
+            raise S3Error("ConditionalRequestConflict")
+        if trouble == "page":
+            return Response(200, b"<html>Sign in</html>", (("Content-Type", "text/html"),))
         if trouble == "hangs" and first:
             self.attempts.discard((call_id, attempt))
             return Hang()
@@ -148,6 +160,8 @@ class Service(S3):
             headers = {name: text for name, text in request.headers.items() if not name.startswith("if-")}
             request = replace(request, headers=headers)
         response = super().handle(request)
+        if trouble == "late":
+            raise S3Error("ConditionalRequestConflict")
         if trouble in ("lost", "again") and first:
             return Abort()
         return response if self.says_when_modified else _without_last_modified(response)
@@ -182,7 +196,8 @@ class Run:
     `trouble` is called with each call's number from 0 and its name, when the service has received it. What
     it returns says what happens: None, the call works; "refused", it fails without an effect; "lost", it
     fails after its effect; "again", its first reply is lost, and the client makes it a second time; "hangs",
-    its first attempt has no effect and is never answered.
+    its first attempt has no effect and is never answered; "conflict", S3 says that another call is under way;
+    "late", it says so, and that call has the effect of this one; "page", something else answers with a page.
     """
 
     def __init__(self, service: Service) -> None:

@@ -20,7 +20,7 @@ from storage.scripted_s3 import Run
 from virtual_time import now
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from storage.scripted_s3 import Service
 
@@ -609,6 +609,122 @@ def test_a_run_that_wakes_up_after_its_lock_was_taken_publishes_nothing(service:
         assert len(errors) == 1
         assert seen(service) == {LATER_ID: FILES}
         assert not service.uploading
+
+    service.run(body)
+
+
+def conflicts(key: str, times: int, trouble: str = "conflict") -> Callable[[int, str], str | None]:
+    """The first completions of an upload of `key` meet another call, with which S3 does not go on."""
+    left = [trouble] * times
+    return lambda _, name: left.pop() if name == f"complete {key}" and left else None
+
+
+def test_a_manifest_that_meets_a_conflict_is_sent_anew_with_the_lock_confirmed(service: Service) -> None:
+    async def body() -> None:
+        run = Run(service)
+        manifest = f"p/{ID}/manifest.json"
+        run.trouble = conflicts(manifest, 3)
+        await publish(run, ID)
+        assert_clean(service, ID)
+        sent = [f"begin {manifest}", f"send {manifest}", "put p/.lock", f"complete {manifest}"]
+        settled = [f"abort {manifest}", f"head {manifest}"]
+        first = run.calls.index(sent[0])
+        assert run.calls[first : run.calls.index("get p/latest.json")] == [*(sent + settled) * 3, *sent]
+
+    service.run(body)
+
+
+def test_conflicts_without_an_end_are_no_other_run(service: Service) -> None:
+    async def body() -> None:
+        run = Run(service)
+        run.trouble = conflicts(f"p/{ID}/manifest.json", 99)
+        with pytest.raises(DestinationError) as caught:
+            await publish(run, ID)
+        assert str(caught.value) == (
+            f"can't write s3://census/p/{ID}/manifest.json: S3 answered ConditionalRequestConflict; run again"
+            " or choose another destination"
+        )
+        assert run.calls.count(f"complete p/{ID}/manifest.json") == 4
+        assert not service.objects
+        assert not service.uploading
+
+    service.run(body)
+
+
+def test_a_manifest_that_is_there_after_a_conflict_is_published(service: Service) -> None:
+    async def body() -> None:
+        run = Run(service)
+        run.trouble = conflicts(f"p/{ID}/manifest.json", 1, "late")
+        await publish(run, ID)
+        assert run.calls.count(f"begin p/{ID}/manifest.json") == 1
+        assert_clean(service, ID)
+
+    service.run(body)
+
+
+@pytest.mark.parametrize("moment", ["complete", "abort", "head", "begin", "send"])
+def test_a_run_whose_lock_is_taken_around_a_conflict_publishes_nothing(service: Service, moment: str) -> None:
+    async def body() -> None:
+        run = Run(service)
+        manifest = f"p/{ID}/manifest.json"
+        met = conflicts(manifest, 1)
+        taken: list[str] = []
+
+        def trouble(number: int, name: str) -> str | None:
+            if name == f"{moment} {manifest}" and f"complete {manifest}" in run.calls and not taken:
+                taken.append(name)
+                service.write("p/.lock", b'{"run":"another"}')
+                # As it comes in, it clears up.
+                service.drop(f"p/{ID}/")
+            return met(number, name)
+
+        run.trouble = trouble
+        with pytest.raises(DestinationError):
+            await publish(run, ID)
+        assert taken
+        assert run.calls.count(f"complete {manifest}") == 1
+        assert seen(service) == {}
+        assert not service.uploading
+
+    service.run(body)
+
+
+@pytest.mark.parametrize("trouble", ["conflict", "late"])
+def test_a_trial_that_meets_a_conflict_is_tried_again(service: Service, trouble: str) -> None:
+    async def body() -> None:
+        run = Run(service)
+        run.trouble = conflicts(f"p/{ID}/.trial", 1, trouble)
+        await publish(run, ID)
+        assert_clean(service, ID)
+
+    service.run(body)
+
+
+def test_a_trial_that_meets_conflicts_without_an_end_has_lost_no_upload(service: Service) -> None:
+    async def body() -> None:
+        run = Run(service)
+        run.trouble = conflicts(f"p/{ID}/.trial", 99)
+        with pytest.raises(DestinationError, match="a trial of it failed.*RequestConflict") as caught:
+            await publish(run, ID)
+        assert "lost" not in str(caught.value)
+        assert not service.uploading
+
+    service.run(body)
+
+
+def test_a_page_in_answer_to_a_deletion_ends_a_run_and_a_removal(service: Service) -> None:
+    async def body() -> None:
+        await publish(Run(service), ID)
+        run = Run(service)
+        run.trouble = lambda _, name: "page" if name.startswith("delete ") else None
+        with pytest.raises(DestinationError, match=r"a trial of it failed.*\.trial: what answered is not S3"):
+            await publish(run, LATER_ID)
+        assert [*seen(service)] == [ID]
+        # Its lock was not let go either.
+        await anyio.sleep(LEASE_SECONDS + 1)
+        async with store(run) as entered:
+            with pytest.raises(DestinationError, match=r"manifest\.json: what answered is not S3"):
+                await entered.remove(ID)
 
     service.run(body)
 

@@ -284,6 +284,46 @@ async def test_a_list_that_is_none_is_never_an_empty_one(body: bytes) -> None:
             await bucket.uploads("p/")
 
 
+@pytest.mark.parametrize("call", [delete, abort])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        reply(200, b"<html>Sign in</html>", "Content-Type: text/html"),
+        reply(200, b"<!doctype html><html><br></html>"),
+        reply(200, b"{}", "Content-Type: application/json"),
+        b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nok\r\n\r\n0\r\n\r\n",
+        reply(200, b"", "Content-Type: Text/HTML; charset=utf-8"),
+        reply(202),
+    ],
+    ids=["page", "page that is no XML", "JSON", "chunked", "empty page", "accepted"],
+)
+async def test_what_s3_would_not_say_deletes_nothing(
+    call: Callable[[Bucket], Awaitable[None]], answer: bytes
+) -> None:
+    async with serving(Scripted(answer)) as server, opened(server.url) as bucket:
+        with pytest.raises(DestinationError, match=r"p/x: what answered is not S3; check the network and `"):
+            await call(bucket)
+    assert len(server.heads) == 1
+
+
+@pytest.mark.parametrize("call", [delete, abort])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        # As frameworks for web pages say it, which some services are made with.
+        b"HTTP/1.1 204 X\r\nContent-Type: text/html\r\n\r\n",
+        reply(200),
+        b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ],
+)
+async def test_nothing_is_needed_to_say_that_something_is_deleted(
+    call: Callable[[Bucket], Awaitable[None]], answer: bytes
+) -> None:
+    async with serving(Scripted(answer)) as server, opened(server.url) as bucket:
+        await call(bucket)
+    assert len(server.heads) == 1
+
+
 async def test_a_list_whose_pages_go_in_a_circle_ends() -> None:
     page = (
         b"<ListBucketResult><IsTruncated>true</IsTruncated>"
@@ -484,6 +524,38 @@ async def test_a_certificate_that_is_not_the_services_is_refused(trusted: trustm
         with pytest.raises(DestinationError, match="certificate of the service is not trusted"):
             await bucket.put("k", b"x")
     assert server.heads == []
+
+
+NO_TLS = "what answered does not speak TLS; check the scheme and the port of `endpoint_url`"
+
+
+@pytest.mark.parametrize(
+    ("first", "said"),
+    [
+        (reply(400, b"no request"), NO_TLS),
+        (b"220 mail.example.com ESMTP\r\n", NO_TLS),
+        # An alert of TLS 1.2, fatal: handshake_failure.
+        (
+            b"\x15\x03\x03\0\x02\x02\x28",
+            r"no TLS connection with the service can be made \(\w*HANDSHAKE_FAILURE\); check the network and",
+        ),
+    ],
+    ids=["HTTP", "SMTP", "alert"],
+)
+async def test_what_fails_before_there_is_a_certificate_is_not_called_one(first: bytes, said: str) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1 << 16)
+        writer.write(first)
+        await writer.drain()
+        writer.close()
+
+    listener = await asyncio.start_server(answer, "127.0.0.1", 0)
+    try:
+        async with opened(f"https://127.0.0.1:{listener.sockets[0].getsockname()[1]}") as bucket:
+            with pytest.raises(DestinationError, match=f"^can't write s3://census/k: {said}"):
+                await bucket.put("k", b"x")
+    finally:
+        listener.close()
 
 
 async def test_a_certificate_is_checked_behind_a_proxy_too(

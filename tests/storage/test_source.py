@@ -16,7 +16,7 @@ from anyio import to_thread
 from anyio.from_thread import start_blocking_portal
 
 import poolcensus
-from poolcensus.errors import CredentialsError, DestinationError, SnapshotError
+from poolcensus.errors import CredentialsError, DamagedSnapshotError, DestinationError, SnapshotError
 from poolcensus.model import Outcome
 from poolcensus.simulator import Fault, FaultKind, Simulator, SimulatorConfig
 from poolcensus.simulator.http import Hang
@@ -32,10 +32,12 @@ from poolcensus.snapshot import (
     unlock,
     verify,
 )
+from poolcensus.snapshot.inventory import inventory_of
 from poolcensus.storage.s3 import access
 from poolcensus.storage.s3.client import open_bucket
 from poolcensus.storage.s3.shared_bucket import SharedBucket
 from poolcensus.storage.s3.source import S3Folder, S3Source
+from poolcensus.storage.source import Survey
 from poolcensus.storage.sources import Sources
 from snapshot.making import ID, LATER_ID, POOLS, SOME, fill, publish, target
 from storage.buckets import NAME as NAME_OF_BUCKET
@@ -326,6 +328,42 @@ def test_a_latest_that_is_no_snapshot_is_said(remote: StoredBucket, caplog: pyte
     assert Snapshot.open("latest", PLACE).id == ID
     (said,) = [each for each in caplog.messages if each.startswith("latest in ")]
     assert said.startswith(f"latest in {PLACE} names {LATER_ID}, which has no manifest.json")
+
+
+GONE = f"{PLACE}/{ID}/manifest.json was removed or replaced while it was read"
+
+
+@pytest.fixture
+def pruned() -> Iterator[S3Source]:
+    """Two snapshots, of which one is removed before anything is read that was listed."""
+    with serving() as simulator:
+        held = stored(simulator)
+        asyncio.run(write())
+        bucket = Counting()
+
+        def remove(_: int) -> None:
+            for key in [each for each in held.objects if each.startswith(f"{PREFIX}{ID}/")]:
+                del held.objects[key]
+
+        bucket.before_read = remove
+        yield S3Source(SharedBucket(bucket.open), PLACE)
+
+
+def test_a_snapshot_that_is_removed_before_it_is_opened_is_not_damaged(pruned: S3Source) -> None:
+    with pytest.raises(SnapshotError) as caught:
+        Snapshot.open_in(lambda _: pruned, ID, PLACE)
+    assert str(caught.value) == GONE
+    assert not isinstance(caught.value, DamagedSnapshotError)
+
+
+@pytest.mark.parametrize("surveyed", [False, True])
+def test_a_snapshot_that_is_removed_before_it_is_listed_with_others_is_not_damaged(
+    pruned: S3Source, surveyed: bool
+) -> None:
+    survey = pruned.survey() if surveyed else Survey(pruned.manifests(pruned.ids()), None)
+    inventory = inventory_of(survey, PLACE)
+    assert [each.id for each in inventory.snapshots] == [LATER_ID]
+    assert inventory.unreadable == {ID: GONE}
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError, Re
 from poolcensus.errors import CallError, DestinationError
 from poolcensus.storage.s3.calls import LONGEST_CALL
 from poolcensus.storage.s3.objects import ObjectEntry, StoredObject, Upload, UploadedPart
-from poolcensus.storage.s3.refusals import UPLOAD_GONE, code_of, is_unknown
+from poolcensus.storage.s3.refusals import CONFLICT, UPLOAD_GONE, code_of, is_unknown
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -31,7 +31,8 @@ _LARGEST_SKEW = 15 * 60.0
 _SECONDS_ARE_WHOLE = 5.0
 
 _GONE = frozenset({"NoSuchKey", "404", "NotFound"})
-_CONDITION = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict"})
+_BROKEN = frozenset({"PreconditionFailed", "412"})
+_CONDITION = _BROKEN | CONFLICT
 _OBJECT_MARKERS = {"ContinuationToken": "NextContinuationToken"}
 _UPLOAD_MARKERS = {"KeyMarker": "NextKeyMarker", "UploadIdMarker": "NextUploadIdMarker"}
 
@@ -177,7 +178,7 @@ class S3Bucket:
             "write",
             upload.key,
             "complete_multipart_upload",
-            UPLOAD_GONE | (_CONDITION if if_absent else frozenset()),
+            UPLOAD_GONE | (_BROKEN if if_absent else frozenset()),
             Key=upload.key,
             UploadId=upload.id,
             MultipartUpload={"Parts": named},

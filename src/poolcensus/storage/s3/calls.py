@@ -9,7 +9,8 @@ import anyio
 from botocore.exceptions import BotoCoreError, ClientError
 
 from poolcensus.errors import CallError, DestinationError, DestinationRefusedError
-from poolcensus.storage.s3.refusals import EXPIRED, code_of, reason_of, refusal_in
+from poolcensus.storage.s3.objects import ConflictError
+from poolcensus.storage.s3.refusals import CONFLICT, EXPIRED, NOT_S3, code_of, reason_of, refusal_in
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -101,15 +102,15 @@ class BucketCalls:
 
     def not_s3(self, doing: str, key: str) -> DestinationError:
         """Return the error for a reply that is none of S3's."""
-        return DestinationError(
-            f"can't {doing} {self._url(key)}: what answered is not S3; check the network and `endpoint_url`"
-        )
+        return DestinationError(f"can't {doing} {self._url(key)}: {NOT_S3}")
 
     def explained(self, doing: str, key: str, operation: str, error: Exception) -> DestinationError:
         """Return the error of a destination for one of the SDK's: what could not be done, and why."""
         owner = self._constants.get("ExpectedBucketOwner")
         reason = reason_of(error, operation, bucket=self.name, owner=owner)
         text = f"can't {doing} {self._url(key)}: {reason}"
+        if isinstance(error, ClientError) and code_of(error) in CONFLICT:
+            return ConflictError(text)
         refusal = refusal_in(error, operation)
         if refusal is None:
             return DestinationError(text)

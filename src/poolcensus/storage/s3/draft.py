@@ -2,7 +2,9 @@
 
 Commit order: complete every data file, send the manifest as an upload, confirm the lock, complete that
 upload, then renew `latest.json`. Completing an upload is atomic and aborting it is final: a run that was
-taken for dead can't publish any more once its successor, which aborts every upload, has cleared up.
+taken for dead can't publish any more once its successor, which aborts every upload, has cleared up. Where
+the service can't decide whether it may complete the upload, that one is aborted, and a new one takes the same
+steps, with the lock confirmed anew.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from poolcensus.format.schema import TARGETS_NAME
 from poolcensus.storage.base import ABORT_SECONDS, Draft, DraftFile
 from poolcensus.storage.naming import LATEST_NAME
 from poolcensus.storage.s3.latest import renew_latest
+from poolcensus.storage.s3.objects import ConflictError
 
 if TYPE_CHECKING:
     from poolcensus.storage.base import LatestChoice
@@ -29,6 +32,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger("poolcensus")
 
 _REHEARSAL_NAME = ".trial"
+
+# How many uploads follow one that met a conflict: S3 wants each of them begun anew.
+_MORE_UPLOADS = 3
 
 
 class Uploading(Protocol):
@@ -169,9 +175,7 @@ class BucketDraft(Draft):
             ) from error
 
     async def _rehearse(self, key: str) -> None:
-        upload = await self.begin(key)
-        part = await self.bucket.send(upload, 1, b"x")
-        done = await self.bucket.complete(upload, [part], if_absent=True)
+        done = await self._write_new(key, b"x")
         if not done and await self.bucket.size_of(key) is None:
             raise DestinationError(f"the service lost the upload of {key}; choose another destination")
         await self.bucket.delete(key)
@@ -197,18 +201,37 @@ class BucketDraft(Draft):
     async def _publish(self, manifest: bytes) -> None:
         for file in self._files.values():
             await file.complete()
-        key = self._folder + MANIFEST_NAME
-        upload = await self.begin(key)
-        part = await self.bucket.send(upload, 1, manifest)
-        await self._store.lease.confirm()
-        if self._ended:
-            raise DestinationError(f"snapshot {self.snapshot_id} was given up before it was published")
-        self._manifest = upload
-        if not await self.bucket.complete(upload, [part], if_absent=True):
+        if not await self._write_new(self._folder + MANIFEST_NAME, manifest, publishes=True):
             raise DestinationError(
                 f"snapshot {self.snapshot_id} was cleared up by another run before it was published"
             )
         self._published = True
+
+    async def _write_new(self, key: str, data: bytes, *, publishes: bool = False) -> bool:
+        """Write an object by an upload. False where that is gone, or where there is an object already."""
+        more = _MORE_UPLOADS
+        while True:
+            upload = await self.begin(key)
+            part = await self.bucket.send(upload, 1, data)
+            if publishes:
+                await self._confirm(upload)
+            try:
+                return await self.bucket.complete(upload, [part], if_absent=True)
+            except ConflictError:
+                if not more:
+                    raise
+            more -= 1
+            # What was in the way may be a first try of that call, which can complete nothing from then on:
+            # there is an object by now, or only a new upload becomes one.
+            await self.bucket.abort(upload)
+            if await self.bucket.size_of(key) is not None:
+                return False
+
+    async def _confirm(self, manifest: Upload) -> None:
+        await self._store.lease.confirm()
+        if self._ended:
+            raise DestinationError(f"snapshot {self.snapshot_id} was given up before it was published")
+        self._manifest = manifest
 
     async def _give_up(self) -> None:
         with anyio.move_on_after(ABORT_SECONDS, shield=True):

@@ -20,7 +20,7 @@ from aiobotocore.session import AioSession
 from botocore.exceptions import ConnectionClosedError, ReadTimeoutError, ResponseStreamingError
 
 from poolcensus.aws.sdk_data import read_fast
-from poolcensus.storage.s3.refusals import RedirectedError
+from poolcensus.storage.s3.refusals import ForeignReplyError, RedirectedError
 from poolcensus.version import TOOL
 
 if TYPE_CHECKING:
@@ -92,10 +92,20 @@ class _Connections(AIOHTTPSession):  # type: ignore[misc] # the SDK has no types
             raise RedirectedError
         if response.status_code >= 300:
             await _read_error(request, response)
+        elif request.method == "DELETE" and not await _is_bare(response):
+            raise ForeignReplyError
         return response
 
     async def _get_session(self, proxy_url: str | None) -> _Unredirected:
         return _Unredirected(await super()._get_session(proxy_url))
+
+
+async def _is_bare(response: AWSResponse) -> bool:
+    """Whether a reply says that something is deleted: by 204, or by 200 and no body as other services do."""
+    if response.status_code == 204:
+        return True
+    is_page = response.headers.get("content-type", "").lower().startswith("text/html")
+    return response.status_code == 200 and not is_page and not await response.content
 
 
 async def _read_error(request: AWSPreparedRequest, response: AWSResponse) -> None:

@@ -28,7 +28,7 @@ async def renew_latest(bucket: Bucket, prefix: str, place: str, choice: LatestCh
         choice.start(ids, name)
         while wanted := choice.next():
             for each, manifest in (await read_manifests(bucket, prefix, wanted)).items():
-                choice.take(each, manifest)
+                choice.take(each, manifest if isinstance(manifest, bytes) else None)
         if choice.newest == name and (name is not None or held is None):
             return
         if choice.newest is None:

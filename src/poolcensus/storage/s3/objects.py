@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from poolcensus.errors import DestinationError
+
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
@@ -44,6 +46,10 @@ class UploadedPart(msgspec.Struct, frozen=True):
     number: int
     etag: str
     checksum: str
+
+
+class ConflictError(DestinationError):
+    """The service did not decide about a write, for something else went on with the object meanwhile."""
 
 
 class Bucket(Protocol):
@@ -111,6 +117,9 @@ class Bucket(Protocol):
 
         False where the upload is not there any more, or where there is an object already that may not be
         replaced; a call that was tried again may owe that to its own first try.
+
+        Raises `ConflictError` where `if_absent` could not be decided. The upload is of no use any more, but
+        for an earlier try of the call, which may complete it yet.
         """
 
     async def abort(self, upload: Upload) -> None:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from poolcensus.errors import first_reason_raised
+from poolcensus.errors import SnapshotError, first_reason_raised
 from poolcensus.format.manifest import MANIFEST_NAME
-from poolcensus.storage.naming import LATEST_NAME, named
+from poolcensus.storage.naming import LATEST_NAME, SCHEME, named
 from poolcensus.storage.s3.keys import contents, published
 from poolcensus.storage.source import LARGEST_MANIFEST, Survey
 
@@ -40,16 +40,22 @@ async def sizes_of(bucket: Bucket, folder: str) -> dict[str, int]:
         return {entry.key.removeprefix(folder): entry.size async for entry in entries}
 
 
-async def read_manifest(bucket: Bucket, prefix: str, snapshot_id: str) -> bytes:
-    """Return a manifest; no bytes where it has just been removed. Raises `DestinationError`."""
-    held = await bucket.get(f"{prefix}{snapshot_id}/{MANIFEST_NAME}", size=LARGEST_MANIFEST + 1)
-    return b"" if held is None else held.body
+async def read_manifest(bucket: Bucket, prefix: str, snapshot_id: str) -> bytes | SnapshotError:
+    """Return a manifest, or what says that it has just been removed. Raises `DestinationError`."""
+    key = f"{prefix}{snapshot_id}/{MANIFEST_NAME}"
+    held = await bucket.get(key, size=LARGEST_MANIFEST + 1)
+    return changed(f"{SCHEME}{bucket.name}/{key}") if held is None else held.body
 
 
-async def read_manifests(bucket: Bucket, prefix: str, ids: Iterable[str]) -> dict[str, bytes]:
-    """Return the manifests of these snapshots, by id, read side by side. Raises `DestinationError`."""
+def changed(place: str) -> SnapshotError:
+    """Return the error for a file that is not what was listed, or what the last read of it found."""
+    return SnapshotError(f"{place} was removed or replaced while it was read")
+
+
+async def read_manifests(bucket: Bucket, prefix: str, ids: Iterable[str]) -> dict[str, bytes | SnapshotError]:
+    """Return what `read_manifest` does for these snapshots, by id, read side by side."""
     ids = [*ids]
-    found: dict[str, bytes] = {}
+    found: dict[str, bytes | SnapshotError] = {}
     limiter = anyio.CapacityLimiter(AT_ONCE)
 
     async def read(snapshot_id: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from typing import NamedTuple
 
 from botocore.exceptions import (
@@ -18,7 +19,11 @@ from botocore.exceptions import (
 from poolcensus.aws.faults import readable
 from poolcensus.errors import CallError
 
+NOT_S3 = "what answered is not S3; check the network and `endpoint_url`"
+"""What is said of a reply that S3 would not give."""
+
 UPLOAD_GONE = frozenset({"NoSuchUpload"})
+CONFLICT = frozenset({"ConditionalRequestConflict"})
 EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestExpired"})
 _UNKNOWN_CALLER = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "AuthFailure"})
 _DENIED = frozenset({"AccessDenied", "AllAccessDisabled", "403", "AccessDeniedException"})
@@ -54,6 +59,12 @@ class RedirectedError(BotoCoreError):  # type: ignore[misc] # the SDK has no typ
     fmt = "redirected"
 
 
+class ForeignReplyError(BotoCoreError):  # type: ignore[misc] # the SDK has no types
+    """What answered is not S3, whatever its status is."""
+
+    fmt = "not S3"
+
+
 # By code, or by status as text. In this order: a code says more than its status.
 _REFUSALS: tuple[tuple[frozenset[str], str], ...] = (
     (
@@ -77,7 +88,7 @@ _REFUSALS: tuple[tuple[frozenset[str], str], ...] = (
     (_DENIED, "access is denied ({code}); the caller needs {permission}"),
 )
 _FAILURES: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
-    ((SSLError,), "the certificate of the service is not trusted; AWS_CA_BUNDLE names whom to trust"),
+    ((ForeignReplyError,), NOT_S3),
     ((RedirectedError,), "what answered is not S3, it redirects; check the network and `endpoint_url`"),
     ((ProxyConnectionError,), "the proxy can't be reached; check HTTPS_PROXY and HTTP_PROXY"),
     (
@@ -93,6 +104,10 @@ _FAILURES: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
         "the SDK refuses the name of the bucket or of the object; choose another destination",
     ),
 )
+# What OpenSSL makes of a peer whose first bytes are no record of TLS.
+_NO_TLS = frozenset(
+    {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "UNKNOWN_PROTOCOL"}
+)
 
 
 def reason_of(error: Exception, operation: str, *, bucket: str, owner: str | None) -> str:
@@ -102,10 +117,25 @@ def reason_of(error: Exception, operation: str, *, bucket: str, owner: str | Non
     if isinstance(error, CallError):
         # The chain's, asked for credentials.
         return error.message
+    if isinstance(error, SSLError):
+        return _tls_failure(error)
     for kinds, reason in _FAILURES:
         if isinstance(error, kinds):
             return reason
     return "the connection broke again and again; check the network or choose another destination"
+
+
+def _tls_failure(error: SSLError) -> str:
+    found = error.kwargs.get("error")
+    if isinstance(found, ssl.SSLCertVerificationError):
+        return "the certificate of the service is not trusted; AWS_CA_BUNDLE names whom to trust"
+    # aiohttp's own error is one of ssl's too, and has no reason.
+    cause = found.__cause__ if isinstance(found, BaseException) else None
+    reason = cause.reason if isinstance(cause, ssl.SSLError) else None
+    if reason in _NO_TLS:
+        return "what answered does not speak TLS; check the scheme and the port of `endpoint_url`"
+    code = reason or type(found).__name__
+    return f"no TLS connection with the service can be made ({code}); check the network and `endpoint_url`"
 
 
 def _refusal(error: ClientError, operation: str, bucket: str, owner: str | None) -> str:

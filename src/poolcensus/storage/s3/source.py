@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 from poolcensus.errors import SnapshotError
 from poolcensus.format.manifest import MANIFEST_NAME, REFUSED_NAME
 from poolcensus.storage.s3.keys import contents, published, split_place
-from poolcensus.storage.s3.reading import AT_ONCE, latest_in, read_manifest, sizes_of, survey
+from poolcensus.storage.s3.reading import AT_ONCE, changed, latest_in, read_manifest, sizes_of, survey
 from poolcensus.storage.source import Folder, MissingFileError, Source, Survey
 
 if TYPE_CHECKING:
@@ -70,7 +70,10 @@ class S3Folder(_Shared, Folder):
         return self._id
 
     def manifest(self) -> bytes:
-        return self.bucket.call(read_manifest, self._prefix, self._id)
+        found = self.bucket.call(read_manifest, self._prefix, self._id)
+        if isinstance(found, SnapshotError):
+            raise found
+        return found
 
     def names(self) -> list[str]:
         return sorted(self._listed())
@@ -95,7 +98,7 @@ class S3Folder(_Shared, Folder):
             for start, held in zip(starts, found, strict=True):
                 wanted = min(self._range_bytes, size - start)
                 if held is None or len(held.body) != wanted or etag not in (None, held.etag):
-                    raise SnapshotError(f"{self.place_of(name)} was removed or replaced while it was read")
+                    raise changed(self.place_of(name))
                 etag = held.etag
                 yield held.body
 
