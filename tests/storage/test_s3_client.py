@@ -526,6 +526,14 @@ async def test_a_certificate_that_is_not_the_services_is_refused(trusted: trustm
     assert server.heads == []
 
 
+async def test_a_page_does_not_say_that_an_object_is_there() -> None:
+    page = b"HTTP/1.1 200 X\r\nContent-Type: text/html\r\nContent-Length: 30\r\n\r\n"
+    async with serving(Scripted(page)) as server, opened(server.url) as bucket:
+        with pytest.raises(DestinationError, match=r"p/x: what answered is not S3; check the network and `"):
+            await bucket.size_of("p/x")
+    assert len(server.heads) == 1
+
+
 NO_TLS = "what answered does not speak TLS; check the scheme and the port of `endpoint_url`"
 
 

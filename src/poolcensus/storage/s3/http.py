@@ -94,6 +94,9 @@ class _Connections(AIOHTTPSession):  # type: ignore[misc] # the SDK has no types
             await _read_error(request, response)
         elif request.method == "DELETE" and not await _is_bare(response):
             raise ForeignReplyError
+        elif request.method == "HEAD" and _is_page(response):
+            # What asks whether an object is there has no body to be looked at.
+            raise ForeignReplyError
         return response
 
     async def _get_session(self, proxy_url: str | None) -> _Unredirected:
@@ -104,8 +107,12 @@ async def _is_bare(response: AWSResponse) -> bool:
     """Whether a reply says that something is deleted: by 204, or by 200 and no body as other services do."""
     if response.status_code == 204:
         return True
-    is_page = response.headers.get("content-type", "").lower().startswith("text/html")
-    return response.status_code == 200 and not is_page and not await response.content
+    return response.status_code == 200 and not _is_page(response) and not await response.content
+
+
+def _is_page(response: AWSResponse) -> bool:
+    content_type: str = response.headers.get("content-type", "")
+    return content_type.lower().startswith("text/html")
 
 
 async def _read_error(request: AWSPreparedRequest, response: AWSResponse) -> None:
