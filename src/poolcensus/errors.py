@@ -66,6 +66,10 @@ class OrganizationError(FatalError):
     """The accounts can't be listed."""
 
 
+class AccountChoiceError(OrganizationError):
+    """The settings choose an account that is not there, or that two Organizations have."""
+
+
 class DestinationError(FatalError):
     """The destination can't be read or written: no room, no permission, a failing device."""
 

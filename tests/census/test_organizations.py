@@ -14,7 +14,13 @@ from anyio import to_thread
 import poolcensus
 from poolcensus.cli import main
 from poolcensus.doctor.findings import Cause, Check
-from poolcensus.errors import CredentialsError, DestinationError, MergeError, OrganizationError
+from poolcensus.errors import (
+    AccountChoiceError,
+    CredentialsError,
+    DestinationError,
+    MergeError,
+    OrganizationError,
+)
 from poolcensus.model import Outcome
 from poolcensus.snapshot import Snapshot, list_snapshots, merge, verify
 from two_organizations import FIVE, FOUR, ONE, THREE, TWO
@@ -91,7 +97,7 @@ async def test_an_account_of_two_tables_is_refused(two: Two) -> None:
     (first, second), found = two.tables(), ("commercial", "again")
     again = {**first, "name": "again", "accounts": [ONE, TWO]}
     async with poolcensus.Census(two.settings(organization=[first, again, second])) as census:
-        with pytest.raises(OrganizationError) as caught:
+        with pytest.raises(AccountChoiceError) as caught:
             await census.collect()
     assert str(caught.value) in {
         f"Organization {one}: account {account} is listed by {other} too. Leave it out of one of them, with"

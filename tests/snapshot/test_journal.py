@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from poolcensus.errors import DestinationError, NotPublishedError
+from poolcensus.errors import AccountChoiceError, DestinationError, NotPublishedError
 from poolcensus.model import Account, Compression, Outcome, Target, TargetResult
 from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.snapshot import (
@@ -328,7 +328,12 @@ async def test_an_account_that_has_another_name_now_is_called_again(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    "error", [DestinationError("full"), NotPublishedError("strict", uncovered=(), count=1)]
+    "error",
+    [
+        DestinationError("full"),
+        NotPublishedError("strict", uncovered=(), count=1),
+        AccountChoiceError("an account of two Organizations"),
+    ],
 )
 async def test_a_run_that_can_not_go_on_leaves_nothing(
     tmp_path: Path, snapshot_id: str, error: Exception

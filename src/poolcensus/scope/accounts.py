@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from poolcensus.aws.organizations import ListedAccount
-from poolcensus.errors import OrganizationError
+from poolcensus.errors import AccountChoiceError
 from poolcensus.model import Account, SkippedAccount
 from poolcensus.scope.account_choice import ORGANIZATION, SELF
 from poolcensus.scope.account_entry import ACTIVE
@@ -90,7 +90,7 @@ class AccountListing:
                 self._claim(accounts)
                 yield tuple(accounts)
         if missing := sorted(choice.include - self._source_of.keys()):
-            raise OrganizationError(
+            raise AccountChoiceError(
                 f"{', '.join(missing)}: not among the accounts of the {choice.source_name} (check `accounts`)"
             )
         self._warn_of_repeated()
@@ -110,7 +110,7 @@ class AccountListing:
         for account in accounts:
             owner = self._owners.setdefault(account.id, self._name)
             if owner != self._name:
-                raise OrganizationError(
+                raise AccountChoiceError(
                     f"account {account.id} is listed by {owner} too. Leave it out of one of them, with"
                     " exclude_accounts in its table."
                 )

@@ -12,13 +12,19 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import anyio
 import msgspec
 from anyio import to_thread
 
-from poolcensus.errors import BadResponseError, DestinationError, NotPublishedError, SettingsError
+from poolcensus.errors import (
+    AccountChoiceError,
+    BadResponseError,
+    DestinationError,
+    NotPublishedError,
+    SettingsError,
+)
 from poolcensus.format.manifest import SCHEMA_VERSION, encode_manifest, encode_refused
 from poolcensus.format.schema import Schema
 from poolcensus.model import (
@@ -73,6 +79,8 @@ class _Held(msgspec.Struct):
     size: int = 0
     checksum: int = 0
 
+
+_BEYOND_RESUMING: Final = (AccountChoiceError, DestinationError, NotPublishedError, SettingsError)
 
 # Of a target without records.
 _NOTHING = _Held()
@@ -347,15 +355,15 @@ class SnapshotWriter:
                 await self._draft.abort()
 
     def _is_worth_keeping(self, error: BaseException | None) -> bool:
-        # A run that was stopped, or lost its credentials, can go on. One whose destination has failed or
-        # that has been read to its end can't.
+        # A run that was stopped, or lost its credentials, can go on. One whose destination has failed, that
+        # has been read to its end, or that needs other settings can't.
         return (
             self._out.keeps_journal
             and self._outcomes.total() > 0
             and not self._closed
             and not self._out.failed
             and error is not None
-            and not isinstance(error, DestinationError | NotPublishedError | SettingsError)
+            and not isinstance(error, _BEYOND_RESUMING)
         )
 
     async def _suspend(self) -> None:
