@@ -1,7 +1,8 @@
-"""Removing the lock of a run into a bucket that is known to be dead, and what becomes of it if it was not."""
+"""Removing the lock of a run that is known to be dead, what becomes of it if it was not, and whose it is."""
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from datetime import UTC, datetime
@@ -12,12 +13,15 @@ import pytest
 
 from poolcensus.errors import DestinationError, DestinationLockedError
 from poolcensus.snapshot import LockHolder, unlock
+from poolcensus.storage.local.lock import FolderLock
 from snapshot.making import ID, LATER_ID, commit
 from storage.runs import publish, seen, store, write
 from storage.scripted_s3 import Run
 from virtual_time import now
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from storage.scripted_s3 import Service
 
 ELSEWHERE = {"host": "elsewhere", "pid": 7, "started_at": "2026-11-23T02:00:00Z"}
@@ -98,3 +102,17 @@ def test_a_call_that_fails_is_an_error(service: Service) -> None:
                 await unlock(store(run))
 
     service.run(body)
+
+
+def test_a_run_that_has_just_taken_the_lock_is_named_once_it_has_named_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fd = os.open(tmp_path / ".lock", os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        # In the time between two looks.
+        monkeypatch.setattr("time.sleep", lambda _: os.pwrite(fd, json.dumps(ELSEWHERE).encode(), 0))
+        with pytest.raises(DestinationLockedError, match=r"locked by another run \(started .*, PID 7\)"):
+            FolderLock(tmp_path, 0o600).acquire()
+    finally:
+        os.close(fd)

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import time
 from typing import TYPE_CHECKING
 
 from poolcensus.errors import DestinationError, DestinationLockedError
@@ -18,6 +19,9 @@ from poolcensus.storage.naming import LOCK_NAME
 if TYPE_CHECKING:
     from pathlib import Path
 
+# A process that waits for a core may take tens of milliseconds between two system calls.
+_NAMED_WITHIN = 0.5
+_BETWEEN_READS = 0.01
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -102,7 +106,7 @@ class FolderLock:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise locked(self._dest, _holder(fd)) from None
+            raise locked(self._dest, _named_holder(fd)) from None
         if not _is_file(fd, self._file):
             raise DestinationLockedError(f'Destination "{self._dest}" was just unlocked. Run again.')
 
@@ -115,6 +119,14 @@ class FolderLock:
             return os.open(self._file, flags)
         os.fchmod(fd, self._file_mode)
         return fd
+
+
+def _named_holder(fd: int) -> LockHolder:
+    """Return who holds a lock that may have been taken just now: a run names itself in it right after."""
+    until = time.monotonic() + _NAMED_WITHIN
+    while not (holder := _holder(fd)).in_brackets and time.monotonic() < until:
+        time.sleep(_BETWEEN_READS)
+    return holder
 
 
 def _holder(fd: int) -> LockHolder:
