@@ -45,10 +45,10 @@ def new_buffer() -> memoryview:
 
 
 class Outbox:
-    """Sends what tasks ask for in a turn of the event loop when all of them have had their turn.
+    """Sends the requests of a turn of the event loop together, in the next one.
 
-    A request that leaves as soon as it is formed finds the kernel's code out of the core's caches, and who
-    serves on the same machine asleep; a census takes 4 % longer that way (benches/throughput.py).
+    Were each sent as soon as it is formed, the kernel's code would be out of the core's caches each time, and
+    a server on the same machine asleep: a census takes 4 % longer that way (benches/throughput.py).
     """
 
     def __init__(self) -> None:
@@ -187,9 +187,9 @@ class Connection(asyncio.BufferedProtocol):
         self._transport.write(request)
 
     def _break_off(self) -> None:
-        """End the connection, which has something to read before it has asked: a second reply, or its end.
+        """End the connection: something came before its request was sent, such as a second reply.
 
-        What is read after a request is taken for the reply to it.
+        After the request it would be taken for the reply to that.
         """
         self._fail(self._ended() if self._is_kept else self._bad(*NOT_HTTP))
         self.abort()
