@@ -20,7 +20,7 @@ from poolcensus.format.ids import parse_snapshot_id
 from poolcensus.model import Account, Caller, Compression, Outcome, Page, Target, TargetResult, Totals
 from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.simulator.world import World, WorldConfig
-from poolcensus.snapshot import SnapshotWriter
+from poolcensus.snapshot import RunDescription, SnapshotWriter
 from poolcensus.storage.local.store import FolderStore
 
 if TYPE_CHECKING:
@@ -84,18 +84,17 @@ async def write(dest: Path, day: int, pools: int, per_target: int, compression: 
                 result = TargetResult(account.id, account.name, region, Outcome.OK, found, pages)
                 writer.done(result, target)
         await writer.publish(
-            started_at=started,
-            finished_at=started + timedelta(minutes=10),
-            tool="bench",
-            caller=CALLER,
-            organization_id="o-exampleorgid",
-            request={},
-            accounts=accounts,
-            skipped=(),
-            totals=Totals(),
-            planned=None,
-            shard=None,
-            refused=None,
+            RunDescription(
+                started_at=started,
+                finished_at=started + timedelta(minutes=10),
+                tool="bench",
+                caller=CALLER,
+                organization_id="o-exampleorgid",
+                request={},
+                accounts_planned=accounts,
+                accounts_skipped=(),
+                totals=Totals(),
+            ),
         )
 
 

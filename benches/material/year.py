@@ -22,7 +22,7 @@ import orjson
 from poolcensus.model import Account, Caller, Compression, Outcome, Page, Target, TargetResult, Totals
 from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.simulator.world import World, WorldConfig
-from poolcensus.snapshot import SnapshotWriter
+from poolcensus.snapshot import RunDescription, SnapshotWriter
 from poolcensus.storage.local.store import FolderStore
 
 if TYPE_CHECKING:
@@ -87,18 +87,17 @@ async def write(dest: Path, day: int, accounts: int, pools: int, compression: Co
                     TargetResult(account.id, account.name, region, outcome, count, 1, ou_path=place), target
                 )
         await writer.publish(
-            started_at=moment,
-            finished_at=moment + timedelta(minutes=10),
-            tool="bench",
-            caller=CALLER,
-            organization_id="o-exampleorgid",
-            request={},
-            accounts=accounts,
-            skipped=(),
-            totals=Totals(),
-            planned=None,
-            shard=None,
-            refused=None,
+            RunDescription(
+                started_at=moment,
+                finished_at=moment + timedelta(minutes=10),
+                tool="bench",
+                caller=CALLER,
+                organization_id="o-exampleorgid",
+                request={},
+                accounts_planned=accounts,
+                accounts_skipped=(),
+                totals=Totals(),
+            ),
         )
 
 

@@ -50,6 +50,7 @@ from poolcensus.errors import (
     HubRoleError,
     ThrottledError,
 )
+from poolcensus.flow import last_failure
 from poolcensus.flow.retry import RetryPolicy
 from poolcensus.model import Caller
 
@@ -67,7 +68,7 @@ EPOCH = 1_767_225_600.0  # 2026-01-01
 
 
 class Time:
-    """The clocks of the module, which move when a test says so. The wall clock is an hour off."""
+    """The clocks of the modules, which move when a test says so. The wall clock is an hour off."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -82,7 +83,7 @@ class Time:
 @pytest.fixture
 def time(monkeypatch: pytest.MonkeyPatch) -> Time:
     clock = Time()
-    for each in (module, caller_module, sts_module):
+    for each in (module, caller_module, sts_module, last_failure):
         monkeypatch.setattr(each, "time", clock)
     return clock
 

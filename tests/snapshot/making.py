@@ -19,7 +19,7 @@ from poolcensus.model import (
     Totals,
 )
 from poolcensus.operations import WORKSPACES_POOLS
-from poolcensus.snapshot import Snapshot, SnapshotWriter
+from poolcensus.snapshot import RunDescription, Snapshot, SnapshotWriter
 from poolcensus.snapshot.latest import LatestAfter
 from poolcensus.storage.local.store import FolderStore
 
@@ -89,17 +89,19 @@ async def publish(
     refused: str | None = None,
 ) -> Manifest:
     return await writer.publish(
-        started_at=started_at,
-        finished_at=finished_at,
-        tool="poolcensus test",
-        caller=CALLER,
-        organization_id="o-exampleorgid",
-        request=request,
-        accounts=3,
-        skipped=(SkippedAccount("000000000009", None, "SUSPENDED"),),
-        totals=Totals(requests=40, retries=2, throttles=1, assume_role_calls=3),
+        RunDescription(
+            started_at=started_at,
+            finished_at=finished_at,
+            tool="poolcensus test",
+            caller=CALLER,
+            organization_id="o-exampleorgid",
+            request=request,
+            accounts_planned=3,
+            accounts_skipped=(SkippedAccount("000000000009", None, "SUSPENDED"),),
+            totals=Totals(requests=40, retries=2, throttles=1, assume_role_calls=3),
+            shard=shard,
+        ),
         planned=planned,
-        shard=shard,
         refused=refused,
     )
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, ClassVar
 import anyio
 
 from poolcensus.errors import CallerExpiredError, CredentialsError
-from poolcensus.flow.singleflight import SingleFlight, another
+from poolcensus.flow.last_failure import COUNTS_SECONDS, LastFailure
+from poolcensus.flow.singleflight import SingleFlight
 
 if TYPE_CHECKING:
     from poolcensus.aws.sdk import Sdk
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger("poolcensus")
 
 # The chain runs programs and calls services, which may need a moment to come back.
-_PAUSE_AFTER_FAILURE = 10.0
 _WAITS_FOR_THE_CHAIN = (1.0, 4.0)
 
 
@@ -55,8 +55,7 @@ class CallerCredentials(Recognition):
         self._credentials: Credentials | None = None
         self._until = 0.0
         self._refused = False
-        self._failure: CallerExpiredError | None = None
-        self._pause_until = 0.0
+        self._failure: LastFailure[CallerExpiredError] = LastFailure()
 
     def current(self) -> Credentials | None:
         return self._credentials if time.monotonic() < self._until else None
@@ -69,27 +68,27 @@ class CallerCredentials(Recognition):
         return self.current() or await self._flights.run("caller", self._renew)
 
     async def _renew(self) -> Credentials:
-        if self._failure is not None and time.monotonic() < self._pause_until:
-            raise another(self._failure)
+        self._failure.check()
         for wait in (*_WAITS_FOR_THE_CHAIN, None):
             try:
                 credentials, self._until = await self._sdk.caller_credentials()
             except CredentialsError as error:
                 if self._credentials is not None and not self._refused:
                     # They may be good for a while: the chain renews well before the end.
-                    self._until = time.monotonic() + _PAUSE_AFTER_FAILURE
+                    self._until = time.monotonic() + COUNTS_SECONDS
                     return self._credentials
                 failure = error
             else:
-                self._credentials, self._refused, self._failure = credentials, False, None
+                self._credentials, self._refused = credentials, False
+                self._failure.clear()
                 _log.debug("the caller's credentials were renewed from the credential chain")
                 return credentials
             _log.debug("the caller's credentials could not be renewed: %s", failure)
             if wait is not None:
                 await anyio.sleep(wait)
-        self._pause_until = time.monotonic() + _PAUSE_AFTER_FAILURE
-        self._failure = CallerExpiredError(str(failure), code="CredentialsNotRenewed")
-        raise self._failure from failure
+        expired = CallerExpiredError(str(failure), code="CredentialsNotRenewed")
+        self._failure.keep(expired)
+        raise expired from failure
 
     def expired(self, credentials: Credentials) -> None:
         if credentials is self._credentials:

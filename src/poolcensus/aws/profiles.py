@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from poolcensus.aws.caller import CallerCredentials
 from poolcensus.errors import AssumeRoleError, CallError, CredentialsError, SettingsError
-from poolcensus.flow.singleflight import SingleFlight, another
+from poolcensus.flow.last_failure import LastFailure
+from poolcensus.flow.singleflight import SingleFlight
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from poolcensus.aws.sdk import Sdk
     from poolcensus.aws.signing import Credentials
     from poolcensus.model import Caller
-
-# As for a role: what has failed is not asked again for each account that waits for it.
-_PAUSE_AFTER_FAILURE: Final = 10.0
 
 NO_CREDENTIALS: Final = "NoCredentials"
 """The code of a profile without credentials."""
@@ -55,8 +52,7 @@ class ProfileCredentials:
         self._own = CallerCredentials(sdk)
         self._identify = identify
         self._caller: Caller | None = None
-        self._failure: CallError | None = None
-        self._pause_until = 0.0
+        self._failure: LastFailure[AssumeRoleError] = LastFailure()
         self._flights: SingleFlight[str, Caller] = SingleFlight()
 
     async def identity(self) -> Caller:
@@ -64,8 +60,7 @@ class ProfileCredentials:
         return self._caller or await self._flights.run(self.name, self._ask)
 
     async def _ask(self) -> Caller:
-        if self._failure is not None and time.monotonic() < self._pause_until:
-            raise another(self._failure)
+        self._failure.check()
         try:
             # Not before it is needed: a file may name a profile for each of a thousand accounts.
             await self._sdk.open()
@@ -74,17 +69,17 @@ class ProfileCredentials:
         except (CredentialsError, SettingsError) as error:
             failure = AssumeRoleError(f"Could not use profile {self.name}: {error}", code=NO_CREDENTIALS)
             failure.permanent = True
-            self._failure, self._pause_until = failure, float("inf")
+            self._failure.keep(failure, for_good=True)
             raise failure from error
         except CallError as error:
-            self._failure = AssumeRoleError(
+            failure = AssumeRoleError(
                 f"Could not use profile {self.name}: {error.message}",
                 code=error.code,
                 status=error.status,
                 request_id=error.request_id,
             )
-            self._pause_until = time.monotonic() + _PAUSE_AFTER_FAILURE
-            raise self._failure from error
+            self._failure.keep(failure)
+            raise failure from error
         return self._caller
 
     def current(self) -> Credentials | None:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar
 
 from poolcensus.aws.caller import Recognition
 from poolcensus.errors import AssumeRoleError, CallerExpiredError, CallError, HubRoleError
-from poolcensus.flow.singleflight import another
+from poolcensus.flow.last_failure import COUNTS_SECONDS, LastFailure
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from poolcensus.flow.singleflight import SingleFlight
 
 _log = logging.getLogger("poolcensus")
-
-# A service that fails is given a moment, and all who wait for the role ask once.
-_PAUSE_AFTER_FAILURE: Final = 10.0
 
 
 class RoleCredentials(Recognition):
@@ -45,8 +42,7 @@ class RoleCredentials(Recognition):
         self._credentials: Credentials | None = None
         self._until = 0.0
         self._ends = 0.0
-        self._failure: CallError | HubRoleError | None = None
-        self._pause_until = 0.0
+        self._failure: LastFailure[CallError | HubRoleError] = LastFailure()
 
     def current(self) -> Credentials | None:
         return self._credentials if time.monotonic() < self._until else None
@@ -55,20 +51,17 @@ class RoleCredentials(Recognition):
         return self.current() or await self._flights.run(self._key, self._renew)
 
     async def _renew(self) -> Credentials:
-        if self._failure is not None and time.monotonic() < self._pause_until:
-            raise another(self._failure)
+        self._failure.check()
         asked = time.monotonic()
         try:
             session = await self._assume()
         except CallError as error:
-            permanent = isinstance(error, AssumeRoleError) and error.permanent
-            self._pause_until = float("inf") if permanent else time.monotonic() + _PAUSE_AFTER_FAILURE
             _log.debug(
                 "no credentials for %s: %s (%s)%s",
                 self._name,
                 error.message,
                 error.code,
-                "" if permanent else f", asked for again after {_PAUSE_AFTER_FAILURE:g} s at the soonest",
+                "" if _is_refused(error) else f", asked for again after {COUNTS_SECONDS:g} s at the soonest",
                 extra={**self._fields, "error_code": error.code, "request_id": error.request_id},
             )
             return self._failed(error)
@@ -82,12 +75,12 @@ class RoleCredentials(Recognition):
         self._credentials = session.credentials
         self._ends = asked + session.lifetime
         self._until = self._ends - min(60.0, session.lifetime * 0.1)
-        self._failure = None
+        self._failure.clear()
         return session.credentials
 
     def _failed(self, error: CallError) -> Credentials:
         """Raise the failure, which is kept for all who ask meanwhile."""
-        self._failure = error
+        self._failure.keep(error, for_good=_is_refused(error))
         raise error
 
     @property
@@ -124,17 +117,18 @@ class HubCredentials(RoleCredentials):
         """Return what can still be used. Raises HubRoleError where the role has never been assumed."""
         if self._credentials is not None and time.monotonic() < self._ends:
             # Renewed early, so that a moment's trouble of STS costs nothing.
-            self._until = min(self._ends, time.monotonic() + _PAUSE_AFTER_FAILURE)
+            self._until = min(self._ends, time.monotonic() + COUNTS_SECONDS)
             return self._credentials
         if isinstance(error, CallerExpiredError):
-            self._failure = error
+            self._failure.keep(error)
             raise error
         failure: HubRoleError | CallerExpiredError
         if self._credentials is None:
             said = f"{error.message.rstrip('. ')} ({error.code})"
-            refused = isinstance(error, AssumeRoleError) and error.permanent
             advice = (
-                ": check its ARN, its external ID and its trust policy." if refused else ". Run it again."
+                ": check its ARN, its external ID and its trust policy."
+                if _is_refused(error)
+                else ". Run it again."
             )
             failure = HubRoleError(
                 f"{said}. No account can be asked without this role of `role_chain`{advice}",
@@ -150,7 +144,7 @@ class HubCredentials(RoleCredentials):
                 status=error.status,
                 request_id=error.request_id,
             )
-        self._failure = failure
+        self._failure.keep(failure, for_good=_is_refused(error))
         raise failure from error
 
     @property
@@ -160,3 +154,7 @@ class HubCredentials(RoleCredentials):
     @property
     def _name(self) -> str:
         return f"hub role {self._role.arn}"
+
+
+def _is_refused(error: CallError) -> bool:
+    return isinstance(error, AssumeRoleError) and error.permanent

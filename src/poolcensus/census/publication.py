@@ -17,6 +17,7 @@ from poolcensus.loops import in_thread
 from poolcensus.model import OrganizationInfo
 from poolcensus.snapshot import (
     JournalHeader,
+    RunDescription,
     Snapshot,
     SnapshotWriter,
     interrupted_run,
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
     from poolcensus.census.run import Run
     from poolcensus.config import Settings
-    from poolcensus.model import Caller, JsonObject, Manifest, Shard, Target, TargetResult
+    from poolcensus.model import Caller, JsonObject, Manifest, Target, TargetResult
     from poolcensus.operations import Operation
     from poolcensus.scope.joining import Joined
     from poolcensus.scope.opening import Opened
@@ -149,28 +150,28 @@ class Publication:
                 raise self._not_published(run, refused, None)
             with _keeping_ledger() if refused is not None else nullcontext():
                 manifest = await writer.publish(
-                    started_at=header.started_at,
-                    finished_at=utc_now(),
-                    tool=TOOL,
-                    caller=organizations[0].aws.caller,
-                    organization_id=organizations[0].listing.organization_id,
-                    request=self._settings.request(),
-                    accounts=run.accounts,
-                    skipped=tuple(each for opened in organizations for each in opened.listing.skipped),
-                    totals=run.totals,
-                    shard=self._shard(run),
-                    planned=run.totals.targets,
-                    known_gaps=run.known_gaps.counted(),
-                    organizations=tuple(_infos(organizations, run)),
-                    refused=refused,
+                    self._describe(organizations, header, run), planned=run.totals.targets, refused=refused
                 )
             if refused is not None:
                 raise self._not_published(run, refused, writer.kept)
         return manifest
 
-    def _shard(self, run: Run) -> Shard | None:
-        shard = self._settings.shard
-        return None if shard is None else replace(shard, accounts_digest=run.accounts_digest)
+    def _describe(self, organizations: Sequence[Opened], header: JournalHeader, run: Run) -> RunDescription:
+        first, shard = organizations[0], self._settings.shard
+        return RunDescription(
+            started_at=header.started_at,
+            finished_at=utc_now(),
+            tool=TOOL,
+            caller=first.aws.caller,
+            organization_id=first.listing.organization_id,
+            request=self._settings.request(),
+            accounts_planned=run.accounts,
+            accounts_skipped=tuple(skipped for each in organizations for skipped in each.listing.skipped),
+            totals=run.totals,
+            shard=replace(shard, accounts_digest=run.accounts_digest) if shard is not None else None,
+            known_gaps=run.known_gaps.counted(),
+            organizations=tuple(_infos(organizations, run)),
+        )
 
     def _asked(self, callers: Sequence[Caller]) -> JsonObject:
         """Return what a run has to be asked for to go on with one that was interrupted."""

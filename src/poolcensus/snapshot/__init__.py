@@ -16,7 +16,7 @@ from poolcensus.snapshot.reader import Snapshot, long_targets
 from poolcensus.snapshot.resume import Interrupted, interrupted_run
 from poolcensus.snapshot.scope import Scope
 from poolcensus.snapshot.unlock import unlock
-from poolcensus.snapshot.writer import SnapshotWriter
+from poolcensus.snapshot.writer import RunDescription, SnapshotWriter
 from poolcensus.storage.holder import LockHolder
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ __all__ = [
     "Pruning",
     "Reason",
     "RefusedRun",
+    "RunDescription",
     "Scope",
     "Snapshot",
     "SnapshotInfo",

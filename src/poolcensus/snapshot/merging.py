@@ -19,7 +19,7 @@ from poolcensus.snapshot.parts import open_parts
 from poolcensus.snapshot.reader import Snapshot
 from poolcensus.snapshot.shards import in_order, joined_gaps, joined_organizations
 from poolcensus.snapshot.target_set import TargetSet
-from poolcensus.snapshot.writer import SnapshotWriter
+from poolcensus.snapshot.writer import RunDescription, SnapshotWriter
 from poolcensus.storage.base import ABORT_SECONDS
 from poolcensus.storage.destination import open_repository, open_source
 from poolcensus.storage.naming import LATEST
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from poolcensus.config import Settings
-    from poolcensus.model import TargetResult
+    from poolcensus.model import Manifest, TargetResult
     from poolcensus.snapshot.info import SnapshotInfo
     from poolcensus.storage.base import Repository
 
@@ -104,14 +104,12 @@ class Merging:
         return published
 
     async def _join(self, parts: Sequence[Snapshot], repository: Repository) -> None:
-        manifests = [each.manifest for each in parts]
-        first = manifests[0]
-        started = min(each.started_at for each in manifests)
-        draft = await repository.draft(new_snapshot_id(started))
+        about = _describe([each.manifest for each in parts])
+        draft = await repository.draft(new_snapshot_id(about.started_at))
         async with SnapshotWriter(
             draft,
-            partition=first.caller.partition,
-            operation=first.operation,
+            partition=about.caller.partition,
+            operation=parts[0].manifest.operation,
             compression=self._settings.compress if self._settings is not None else Compression.NONE,
         ) as writer:
             self._writer = writer
@@ -119,24 +117,7 @@ class Merging:
                 await adopt(part, draft.snapshot_id, writer, writer.done, partial(self._claim, part.location))
             newest = partial(Snapshot.open_in, self._sources.open, LATEST, self._dest)
             self.closed = await in_thread(closed_since, newest, self._closed_targets)
-            await writer.publish(
-                started_at=started,
-                finished_at=max(each.finished_at for each in manifests),
-                tool=TOOL,
-                caller=first.caller,
-                organization_id=first.organization_id,
-                request=first.request,
-                accounts=sum(each.accounts_planned for each in manifests),
-                skipped=tuple(
-                    sorted(
-                        dict.fromkeys(one for each in manifests for one in each.accounts_skipped),
-                        key=attrgetter("id"),
-                    )
-                ),
-                totals=Totals.of(each.totals for each in manifests),
-                known_gaps=tuple(joined_gaps(manifests)),
-                organizations=tuple(joined_organizations(manifests)),
-            )
+            await writer.publish(about)
 
     def _claim(self, part: str, result: TargetResult) -> None:
         """Take note of a target. Raises MergeError where another shard has its account."""
@@ -145,3 +126,21 @@ class Merging:
             raise MergeError(f"{owner} and {part} overlap: both have account {result.account_id}")
         if result.outcome is Outcome.NOT_ENTITLED:
             self._closed_targets.add(result.account_id, result.region)
+
+
+def _describe(shards: Sequence[Manifest]) -> RunDescription:
+    first = shards[0]
+    skipped = dict.fromkeys(account for each in shards for account in each.accounts_skipped)
+    return RunDescription(
+        started_at=min(each.started_at for each in shards),
+        finished_at=max(each.finished_at for each in shards),
+        tool=TOOL,
+        caller=first.caller,
+        organization_id=first.organization_id,
+        request=first.request,
+        accounts_planned=sum(each.accounts_planned for each in shards),
+        accounts_skipped=tuple(sorted(skipped, key=attrgetter("id"))),
+        totals=Totals.of(each.totals for each in shards),
+        known_gaps=tuple(joined_gaps(shards)),
+        organizations=tuple(joined_organizations(shards)),
+    )

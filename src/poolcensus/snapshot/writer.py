@@ -10,7 +10,7 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Self
 
@@ -84,6 +84,27 @@ _BEYOND_RESUMING: Final = (AccountChoiceError, DestinationError, NotPublishedErr
 
 # Of a target without records.
 _NOTHING = _Held()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunDescription:
+    """What a manifest says of its run and the writer can't count.
+
+    Of `totals`, targets, covered, pools and pages are counted by the writer and replaced.
+    """
+
+    started_at: datetime
+    finished_at: datetime
+    tool: str
+    caller: Caller
+    organization_id: str | None
+    request: JsonObject
+    accounts_planned: int
+    accounts_skipped: tuple[SkippedAccount, ...]
+    totals: Totals
+    shard: Shard | None = None
+    known_gaps: tuple[KnownGap, ...] = ()
+    organizations: tuple[OrganizationInfo, ...] = ()
 
 
 class SnapshotWriter:
@@ -272,27 +293,12 @@ class SnapshotWriter:
         self._outcomes[result.outcome] += 1
 
     async def publish(
-        self,
-        *,
-        started_at: datetime,
-        finished_at: datetime,
-        tool: str,
-        caller: Caller,
-        organization_id: str | None,
-        request: JsonObject,
-        accounts: int,
-        skipped: tuple[SkippedAccount, ...],
-        totals: Totals,
-        shard: Shard | None = None,
-        known_gaps: tuple[KnownGap, ...] = (),
-        organizations: tuple[OrganizationInfo, ...] = (),
-        planned: int | None = None,
-        refused: str | None = None,
+        self, about: RunDescription, *, planned: int | None = None, refused: str | None = None
     ) -> Manifest:
         """Write out what is queued, then the manifest, and publish the snapshot.
 
         With `refused`, which says why it must not be published, only the ledger is kept; no reader takes
-        that for a snapshot. Of `totals`, targets, covered, pools and pages are counted here and replaced.
+        that for a snapshot.
 
         Raises `RuntimeError` while a target that has pages is not done, or where the ledger has not `planned`
         lines.
@@ -313,21 +319,23 @@ class SnapshotWriter:
             schema_version=SCHEMA_VERSION,
             snapshot_id=self._draft.snapshot_id,
             status=SnapshotStatus.COMPLETE if covered == targets else SnapshotStatus.PARTIAL,
-            started_at=started_at,
-            finished_at=finished_at,
-            tool=tool,
-            caller=caller,
-            organization_id=organization_id,
+            started_at=about.started_at,
+            finished_at=about.finished_at,
+            tool=about.tool,
+            caller=about.caller,
+            organization_id=about.organization_id,
             operation=self._operation,
-            request=request,
-            accounts_planned=accounts,
-            accounts_skipped=skipped,
-            totals=replace(totals, targets=targets, covered=covered, pools=self._pools, pages=self._pages),
+            request=about.request,
+            accounts_planned=about.accounts_planned,
+            accounts_skipped=about.accounts_skipped,
+            totals=replace(
+                about.totals, targets=targets, covered=covered, pools=self._pools, pages=self._pages
+            ),
             outcomes={outcome: self._outcomes[outcome] for outcome in Outcome if outcome in self._outcomes},
             files=files,
-            shard=shard,
-            known_gaps=known_gaps,
-            organizations=organizations,
+            shard=about.shard,
+            known_gaps=about.known_gaps,
+            organizations=about.organizations,
         )
         if refused is not None:
             manifest = replace(manifest, files=files[1:])
