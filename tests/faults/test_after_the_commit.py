@@ -52,8 +52,8 @@ import os, signal, time
 from poolcensus.cli import metrics, running
 from poolcensus.snapshot.writer import SnapshotWriter
 publish = SnapshotWriter.publish
-async def publish_late(self, **given):
-    manifest = await publish(self, **given)
+async def publish_late(self, *given, **options):
+    manifest = await publish(self, *given, **options)
     os.kill(os.getpid(), signal.SIGTERM)
     return manifest
 SnapshotWriter.publish = publish_late

@@ -13,6 +13,7 @@ import pytest
 from poolcensus.errors import DestinationError, DestinationLockedError
 from poolcensus.format.codec import dumps, loads
 from poolcensus.snapshot import Keep, prune
+from poolcensus.storage.naming import LATEST_NAME
 from poolcensus.storage.s3.lease import LEASE_SECONDS
 from snapshot.making import ID, LATER_ID, commit
 from storage.runs import EARLIER_ID, FILES, PLACE, assert_clean, latest, publish, seen, store, write
@@ -873,5 +874,34 @@ def test_what_is_cancelled_once_it_is_published_is_the_latest_all_the_same(servi
         assert scope.cancelled_caught
         assert draft.published
         assert latest(service) == ID
+
+    service.run(body)
+
+
+@pytest.mark.parametrize(("trouble", "why"), [("refused", "access is denied"), ("hangs", "no reply within")])
+def test_who_is_cancelled_before_the_latest_is_renewed_is_told(
+    service: Service, caplog: pytest.LogCaptureFixture, trouble: str, why: str
+) -> None:
+    async def body() -> None:
+        await publish(Run(service), EARLIER_ID)
+        run = Run(service)
+        with anyio.CancelScope() as scope:
+            async with store(run) as entered:
+                draft = await entered.draft(ID)
+                await write(draft)
+
+                def cancel(_: int, name: str) -> str | None:
+                    if not draft.published:
+                        return None
+                    scope.cancel()
+                    return trouble if "latest.json" in name else None
+
+                run.trouble = cancel
+                await commit(draft, FILES["manifest.json"])
+        assert scope.cancelled_caught
+        assert draft.published
+        assert latest(service) == EARLIER_ID
+        assert caplog.text.count(f"{LATEST_NAME} may still name the snapshot before it: ") == 1
+        assert why in caplog.text
 
     service.run(body)

@@ -10,7 +10,7 @@ steps, with the lock confirmed anew.
 from __future__ import annotations
 
 import logging
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
@@ -105,17 +105,7 @@ class BucketDraft(Draft):
         finally:
             if not self._published:
                 await self._give_up()
-        try:
-            await self._renew_latest(latest)
-        except DestinationError as error:
-            # It is published, whatever becomes of what comes after.
-            _log.warning(
-                "snapshot %s is published in %s, but %s may still name the snapshot before it: %s",
-                self.snapshot_id,
-                self._store.location,
-                LATEST_NAME,
-                error,
-            )
+        await self._renew_latest(latest)
         await self._store.forget_refused()
 
     async def refuse(self, record: bytes) -> str | None:
@@ -139,15 +129,30 @@ class BucketDraft(Draft):
         return f"{self._store.location}/{self.snapshot_id}"
 
     async def _renew_latest(self, choice: LatestChoice) -> None:
-        renewed = False
+        try:
+            await self._try_to_renew_latest(choice)
+        except anyio.get_cancelled_exc_class():
+            # Whoever was cancelled here has published all the same.
+            with anyio.move_on_after(ABORT_SECONDS, shield=True) as limit:
+                await self._try_to_renew_latest(choice)
+            if limit.cancelled_caught:
+                self._warn_of_latest(f"no reply within {ABORT_SECONDS:g} s")
+            raise
+
+    async def _try_to_renew_latest(self, choice: LatestChoice) -> None:
         try:
             await renew_latest(self.bucket, self._store.prefix, self._store.location, choice)
-            renewed = True
-        finally:
-            if not renewed:
-                # Whoever was cancelled here has published all the same.
-                with anyio.move_on_after(ABORT_SECONDS, shield=True), suppress(DestinationError):
-                    await renew_latest(self.bucket, self._store.prefix, self._store.location, choice)
+        except DestinationError as error:
+            self._warn_of_latest(str(error))
+
+    def _warn_of_latest(self, why: str) -> None:
+        _log.warning(
+            "snapshot %s is published in %s, but %s may still name the snapshot before it: %s",
+            self.snapshot_id,
+            self._store.location,
+            LATEST_NAME,
+            why,
+        )
 
     async def abort(self) -> None:
         if self._published or self._ended:
