@@ -6,7 +6,8 @@ import time as real_time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
-from poolcensus.aws import caller, role_credentials, session, sts
+from poolcensus.aws import session
+from poolcensus.aws.credentials import caller, role_credentials, sts
 from poolcensus.aws.signing import Clock
 from poolcensus.simulator.services.workspaces import WorkSpaces
 

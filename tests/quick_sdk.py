@@ -15,7 +15,7 @@ import trustme
 from botocore import compat, hooks, useragent
 from botocore.loaders import JSONFileLoader, Loader
 
-from poolcensus.aws.sdk_data import DataFiles
+from poolcensus.aws.sdk.data_files import DataFiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

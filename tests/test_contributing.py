@@ -65,10 +65,14 @@ def test_the_files_of_tests_that_a_page_names_are_there() -> None:
     ]
 
 
-def test_the_layers_of_the_design_page_are_those_of_the_contract() -> None:
+@pytest.mark.parametrize(
+    ("title", "container"), [("layers", "poolcensus"), ("layers of aws", "poolcensus.aws")]
+)
+def test_the_layers_of_the_design_page_are_those_of_the_contract(title: str, container: str) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    (layers,) = [each["layers"] for each in project["tool"]["importlinter"]["contracts"] if "layers" in each]
-    drawing = re.search(r"<!-- layers -->\n```\n(.*?)```", DESIGN.read_text(encoding="utf-8"), re.DOTALL)
+    contracts = project["tool"]["importlinter"]["contracts"]
+    (layers,) = [each["layers"] for each in contracts if each.get("containers") == [container]]
+    drawing = re.search(rf"<!-- {title} -->\n```\n(.*?)```", DESIGN.read_text(encoding="utf-8"), re.DOTALL)
     assert drawing is not None
     drawn = [re.split(r"\s{2,}", line)[0] for line in drawing[1].splitlines()]
     assert [set(each.split(" | ")) for each in drawn] == [set(each.split(" | ")) for each in layers]

@@ -18,8 +18,8 @@ import click
 import pytest
 
 import poolcensus
-from poolcensus.aws.region_status_calls import PERMISSIONS
-from poolcensus.aws.roles import session_policy
+from poolcensus.aws.credentials.roles import session_policy
+from poolcensus.aws.region_status.calls import PERMISSIONS
 from poolcensus.cli import group, main
 from poolcensus.cli.exits import ExitCode
 from poolcensus.cli.options import OPTIONS

@@ -140,7 +140,7 @@ def _floors() -> dict[str, int]:
     """Return the floor of each folder, the highest first, by the contract on imports."""
     with (Path(__file__).parent.parent / "pyproject.toml").open("rb") as file:
         contracts = tomllib.load(file)["tool"]["importlinter"]["contracts"]
-    (layers,) = [each["layers"] for each in contracts if each["type"] == "layers"]
+    (layers,) = [each["layers"] for each in contracts if each.get("containers") == ["poolcensus"]]
     return {name.strip(): floor for floor, row in enumerate(layers) for name in row.split("|")}
 
 

@@ -2,24 +2,7 @@
 
 The public names are loaded when they are first used: importing `poolcensus` imports no AWS SDK.
 
-The layers, each importing only what stands below it:
-
-    cli                  commands: parse, call one library function, print
-    census | analysis | doctor
-                         the library's face | what snapshots say side by side | what a census lacks
-    engine               targets to outcomes
-    workers              what runs elsewhere
-    scope                which accounts and regions
-    snapshot             what is written and read
-    storage              where bytes are kept
-    aws                  what is asked, and how its bytes travel
-    flow | config        when a call may be made | what was asked for
-    format               the bytes of a snapshot
-    errors, partitions, planned
-                         shared words
-    model                frozen data
-
-The simulator stands beside them and shares only the shared words.
+The README beside this file describes its layers, which import-linter enforces.
 """
 
 from __future__ import annotations

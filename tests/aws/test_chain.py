@@ -16,9 +16,10 @@ from botocore.awsrequest import AWSResponse
 from botocore.exceptions import EndpointConnectionError
 from botocore.httpsession import URLLib3Session
 
-from poolcensus.aws import caller, chain
-from poolcensus.aws.caller import CallerCredentials
-from poolcensus.aws.sdk import Sdk
+from poolcensus.aws.credentials import caller
+from poolcensus.aws.credentials.caller import CallerCredentials
+from poolcensus.aws.sdk import chain
+from poolcensus.aws.sdk.access import Sdk
 from poolcensus.errors import CallerExpiredError, CredentialsError, SettingsError
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import pytest
 from botocore.credentials import SSOProvider
 from botocore.tokens import SSOTokenProvider
 
-from poolcensus.aws.sdk import Sdk
+from poolcensus.aws.sdk.access import Sdk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

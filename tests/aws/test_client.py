@@ -20,9 +20,9 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from poolcensus.aws.call import Call, CallWatch
-from poolcensus.aws.caller import Recognition
 from poolcensus.aws.client import Client
 from poolcensus.aws.confirmation import ConfirmationElsewhere
+from poolcensus.aws.credentials.caller import Recognition
 from poolcensus.aws.signing import Clock, Credentials, RequestTemplate, SdkOperation
 from poolcensus.aws.telemetry import CallTelemetry
 from poolcensus.aws.transport.protocol import Headers, Reply
@@ -53,7 +53,7 @@ from virtual_time import now, on_virtual_time
 
 if TYPE_CHECKING:
     from poolcensus.aws.call import Confirmation
-    from poolcensus.aws.sdk import Sdk
+    from poolcensus.aws.sdk.access import Sdk
     from poolcensus.aws.transport.protocol import Transport
 
 

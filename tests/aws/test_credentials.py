@@ -17,15 +17,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from poolcensus.aws import caller as caller_module
-from poolcensus.aws import role_credentials as module
-from poolcensus.aws import sts as sts_module
 from poolcensus.aws.call import CallCounts
-from poolcensus.aws.caller import CallerCredentials
-from poolcensus.aws.credentials import CredentialBroker
-from poolcensus.aws.faults import LONGEST_MESSAGE, readable
-from poolcensus.aws.role_credentials import RoleCredentials
-from poolcensus.aws.roles import (
+from poolcensus.aws.credentials import caller as caller_module
+from poolcensus.aws.credentials import role_credentials as module
+from poolcensus.aws.credentials import sts as sts_module
+from poolcensus.aws.credentials.broker import CredentialBroker
+from poolcensus.aws.credentials.caller import CallerCredentials
+from poolcensus.aws.credentials.role_credentials import RoleCredentials
+from poolcensus.aws.credentials.roles import (
     Role,
     RoleOverride,
     Roles,
@@ -33,8 +32,9 @@ from poolcensus.aws.roles import (
     default_session_name,
     session_policy,
 )
+from poolcensus.aws.credentials.sts import StsEndpoints, role_session
+from poolcensus.aws.refusals.redaction import LONGEST_MESSAGE, readable
 from poolcensus.aws.signing import Credentials
-from poolcensus.aws.sts import StsEndpoints, role_session
 from poolcensus.aws.transport.protocol import Reply
 from poolcensus.config.values import Secret
 from poolcensus.errors import (
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 
     from poolcensus.aws.call import Call, CallWatch
     from poolcensus.aws.client import Client
-    from poolcensus.aws.sdk import Sdk
+    from poolcensus.aws.sdk.access import Sdk
     from poolcensus.aws.signing import RequestTemplate
 
 CALLER = Caller("000000000001", "arn:aws:iam::000000000001:user/census", "aws")
@@ -577,7 +577,7 @@ async def test_the_callers_credentials_are_asked_of_the_chain_once_for_all(time:
 
 @pytest.fixture
 def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("poolcensus.aws.caller._WAITS_FOR_THE_CHAIN", (0.0, 0.0))
+    monkeypatch.setattr("poolcensus.aws.credentials.caller._WAITS_FOR_THE_CHAIN", (0.0, 0.0))
 
 
 @pytest.mark.usefixtures("no_waits")

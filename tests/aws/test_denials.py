@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poolcensus.aws.denials import PolicyDenial, read_denial
+from poolcensus.aws.refusals.denials import PolicyDenial, read_denial
 
 USER = "arn:aws:sts::2:assumed-role/Reader/census"
 ROLE = "arn:aws:iam::000000000002:role/PoolCensusReader"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from poolcensus import partitions
-from poolcensus.aws.sdk import Sdk
+from poolcensus.aws.sdk.access import Sdk
 from poolcensus.errors import SettingsError
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from poolcensus.aws.credentials.identity import _caller, _explained_error
+from poolcensus.aws.credentials.sts import sts_region
 from poolcensus.aws.faults import classify
-from poolcensus.aws.identity import _caller, _explained_error
-from poolcensus.aws.sts import sts_region
 from poolcensus.aws.transport.protocol import Reply
 from poolcensus.errors import BadResponseError, CredentialsError, FatalError
 from poolcensus.flow.retry import RetryPolicy
@@ -104,7 +104,8 @@ def test_only_credentials_are_blamed_on_the_credentials(
 
 async def test_a_throttled_sts_is_not_asked_once_only(lab: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "poolcensus.aws.identity._PATIENCE", RetryPolicy(max_attempts=3, first_wait=0.0, throttle_floor=0.0)
+        "poolcensus.aws.credentials.identity._PATIENCE",
+        RetryPolicy(max_attempts=3, first_wait=0.0, throttle_floor=0.0),
     )
     here = await lab(accounts=1, faults=("throttle,service=sts,operation=GetCallerIdentity",))
     with pytest.raises(FatalError, match="STS throttles GetCallerIdentity.*Run again in a minute"):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from poolcensus.aws.call import Call, CallWatch, CredentialSource
     from poolcensus.aws.client import Client
-    from poolcensus.aws.sdk import Sdk
+    from poolcensus.aws.sdk.access import Sdk
     from poolcensus.model import JsonObject, JsonValue
 
 ARN = "arn:aws:organizations::000000000001:account/o-abc/000000000002"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from poolcensus.aws.call import Call, CredentialSource
     from poolcensus.aws.client import Client
-    from poolcensus.aws.sdk import Sdk
+    from poolcensus.aws.sdk.access import Sdk
     from poolcensus.model import JsonObject, Page
 
 TARGET = Target(Account("000000000001"), "us-east-1")

@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from poolcensus import partitions
-from poolcensus.aws.plain import plain_configuration
-from poolcensus.aws.plain_requests import _OPERATIONS, plain_request
-from poolcensus.aws.sdk import Sdk
-from poolcensus.aws.sdk_session import SdkSession
+from poolcensus.aws.sdk.access import Sdk
+from poolcensus.aws.sdk.plain import plain_configuration
+from poolcensus.aws.sdk.plain_requests import _OPERATIONS, plain_request
+from poolcensus.aws.sdk.session import SdkSession
 from poolcensus.aws.signing import SdkOperation
 from poolcensus.errors import FatalError
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from poolcensus.aws.plain import PlainConfiguration
+    from poolcensus.aws.sdk.plain import PlainConfiguration
     from poolcensus.aws.signing import RequestTemplate
 
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIAENV", "AWS_SECRET_ACCESS_KEY": "env-secret"}

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from poolcensus.aws.faults import classify, error_of, parse_xml, server_time
-from poolcensus.aws.refusals import DENIALS, TABLE, denial_in
+from poolcensus.aws.refusals.table import DENIALS, TABLE, denial_in
 from poolcensus.aws.transport.protocol import Reply
 from poolcensus.errors import (
     AccessDeniedError,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poolcensus.aws.region_status_calls import Statuses, opt_in_statuses, statuses_of
+from poolcensus.aws.region_status.calls import Statuses, opt_in_statuses, statuses_of
 from poolcensus.aws.transport.protocol import Reply
 from poolcensus.errors import BadResponseError
 

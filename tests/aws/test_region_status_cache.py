@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poolcensus.aws import region_status_cache as module
-from poolcensus.aws.region_status_cache import StatusCache, cache_folder
+from poolcensus.aws.region_status import cache as module
+from poolcensus.aws.region_status.cache import StatusCache, cache_folder
 
 ONE, TWO = "000000000001", "000000000002"
 OFF = frozenset({"af-south-1"})

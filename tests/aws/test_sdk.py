@@ -20,10 +20,10 @@ import pytest
 from botocore import configloader
 from botocore.awsrequest import AWSResponse
 
-from poolcensus.aws import request_forms
-from poolcensus.aws import sdk as module
-from poolcensus.aws.sdk import Sdk
-from poolcensus.aws.sdk_data import DataFiles
+from poolcensus.aws.sdk import access as module
+from poolcensus.aws.sdk import request_forms
+from poolcensus.aws.sdk.access import Sdk
+from poolcensus.aws.sdk.data_files import DataFiles
 from poolcensus.errors import CredentialsError, FatalError, SettingsError
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import pytest
 
 # By the module that relies on it. The digests are of botocore 1.40.61 and aiobotocore 2.25.1.
 _RELIED_ON = {
-    "poolcensus.aws.plain": {
+    "poolcensus.aws.sdk.plain": {
         "botocore.credentials:create_credential_resolver": "7e85866bddf0eb76",
         "botocore.credentials:EnvProvider.load": "668d3c9726e149ae",
         "botocore.credentials:EnvProvider._create_credentials_fetcher": "b0dc9b15012ce1a1",
@@ -22,24 +22,24 @@ _RELIED_ON = {
         "botocore.configprovider:ConfiguredEndpointProvider.provide": "fc0fca2b8050ede8",
         "botocore.utils:get_environ_proxies": "8c6f833d59c75dee",
     },
-    "poolcensus.aws.sdk_session": {
+    "poolcensus.aws.sdk.session": {
         "botocore.session:Session.full_config.fget": "b08e11e6f574db45",
         "botocore.session:Session._build_profile_map": "af05c6bba60416bd",
         "botocore.httpsession:get_cert_path": "142075cf59813df4",
     },
-    "poolcensus.aws.request_forms": {
+    "poolcensus.aws.sdk.request_forms": {
         "botocore.client:BaseClient._make_api_call": "1c226d71b942f590",
         "botocore.regions:EndpointRulesetResolver.construct_endpoint": "fea12b203344c4c2",
         "botocore.regions:EndpointRulesetResolver._get_customized_builtins": "024ddfbda2e04d5d",
         "botocore.awsrequest:AWSResponse.__init__": "45496a9e3fff3458",
     },
-    "poolcensus.aws.sdk_data": {
+    "poolcensus.aws.sdk.data_files": {
         "botocore.loaders:JSONFileLoader.load_file": "4b6735d5cf3c559f",
         "botocore.loaders:JSONFileLoader._load_file": "8e9da7ac3d7d5c30",
         "botocore.loaders:Loader.list_available_services": "ba2bafd04efdbf18",
         "botocore.loaders:Loader.load_service_model": "ba2bafd04efdbf18",
     },
-    "poolcensus.aws.chain": {
+    "poolcensus.aws.sdk.chain": {
         "botocore.credentials:AssumeRoleProvider.__init__": "807eb8a8f5a2ac3e",
         "botocore.credentials:AssumeRoleProvider._load_creds_via_assume_role": "b297606447e6fc84",
         "botocore.credentials:AssumeRoleProvider._resolve_credentials_from_profile": "cbac272cae4c88f2",
@@ -48,12 +48,12 @@ _RELIED_ON = {
         "botocore.credentials:CredentialResolver.load_credentials": "109c3a243aaa5ff6",
         "botocore.utils:InstanceMetadataFetcher.retrieve_iam_role_credentials": "7b19eead816a724f",
     },
-    "poolcensus.aws.credential_process": {
+    "poolcensus.aws.sdk.credential_process": {
         "botocore.credentials:ProcessProvider.__init__": "438f8ba481b72279",
         "botocore.credentials:ProcessProvider.load": "fbf2177b00037b96",
         "botocore.credentials:ProcessProvider._retrieve_credentials_using": "79913c21ff9a4d19",
     },
-    "poolcensus.aws.transport.proxies": {
+    "poolcensus.aws.sdk.proxies": {
         "botocore.httpsession:ProxyConfiguration.proxy_url_for": "0c5b469b7c386a53",
         "botocore.utils:get_environ_proxies": "8c6f833d59c75dee",
     },

@@ -12,10 +12,8 @@ from hypothesis import strategies as st
 
 from poolcensus import partitions
 from poolcensus.aws.call import CallCounts
-from poolcensus.aws.identity import identify, identity_of
-from poolcensus.aws.redaction import redact
-from poolcensus.aws.signing import Credentials
-from poolcensus.aws.sts import (
+from poolcensus.aws.credentials.identity import identify, identity_of
+from poolcensus.aws.credentials.sts import (
     RoleRequest,
     RoleSession,
     StsEndpoints,
@@ -23,6 +21,8 @@ from poolcensus.aws.sts import (
     _same_for_many,
     second_sts_region,
 )
+from poolcensus.aws.refusals.redaction import redact
+from poolcensus.aws.signing import Credentials
 from poolcensus.errors import (
     AccessDeniedError,
     CallError,
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from census_lab import Lab
     from poolcensus.aws.call import Call, CredentialSource
     from poolcensus.aws.client import Client
-    from poolcensus.aws.sdk import Sdk
+    from poolcensus.aws.sdk.access import Sdk
     from poolcensus.aws.signing import RequestTemplate
 
     Start = Callable[..., Coroutine[None, None, Lab]]

@@ -10,10 +10,10 @@ import msgspec
 import pytest
 
 from passing_time import PassingTime
-from poolcensus.aws import caller
-from poolcensus.aws.roles import RoleOverride
+from poolcensus.aws.credentials import caller
+from poolcensus.aws.credentials.roles import RoleOverride
+from poolcensus.aws.credentials.sts import StsEndpoints
 from poolcensus.aws.session import open_aws, open_caller
-from poolcensus.aws.sts import StsEndpoints
 from poolcensus.census import Census
 from poolcensus.config.values import Secret
 from poolcensus.errors import AssumeRoleError, CredentialsError, SettingsError
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from census_lab import Lab
+    from poolcensus.aws.credentials.sts import RoleRequest, RoleSession
     from poolcensus.aws.session import Aws
-    from poolcensus.aws.sts import RoleRequest, RoleSession
     from poolcensus.simulator.http import Identity, Request, Response
 
     Start = Callable[..., Coroutine[None, None, Lab]]

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from poolcensus.aws import management_way, session
+from poolcensus.aws import session
+from poolcensus.aws.region_status import management as management_way
 from poolcensus.census import Census
 from poolcensus.flow.concurrency import CallKey
 from poolcensus.flow.rate import RateLimits, SteadyPace

@@ -170,7 +170,7 @@ async def test_the_chain_of_a_profile_goes_that_way_too(
 async def test_a_proxy_that_refuses_ends_the_run_and_its_password_is_not_told(
     here: Lab, proxy: Proxy, kind: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("poolcensus.aws.identity._PATIENCE", RetryPolicy(max_attempts=1))
+    monkeypatch.setattr("poolcensus.aws.credentials.identity._PATIENCE", RetryPolicy(max_attempts=1))
     monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("census:", "nobody:"))
     with caplog.at_level(logging.DEBUG), pytest.raises(FatalError, match="proxy") as caught:
         await here.collect(transport=kind)
@@ -186,7 +186,7 @@ async def test_a_proxy_that_refuses_ends_the_run_and_its_password_is_not_told(
 async def test_a_proxy_that_hangs_is_given_up(
     here: Lab, proxy: Proxy, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("poolcensus.aws.identity._PATIENCE", RetryPolicy(max_attempts=1))
+    monkeypatch.setattr("poolcensus.aws.credentials.identity._PATIENCE", RetryPolicy(max_attempts=1))
     proxy.hangs = True
     with pytest.raises(FatalError, match="STS can't be reached|STS gave no usable answer") as caught:
         await here.collect(transport=kind, attempt_timeout=0.3)

@@ -9,8 +9,8 @@ import anyio
 import pytest
 
 from census_lab import result_of
-from poolcensus.aws import management_way
-from poolcensus.aws.management_way import ManagementWay
+from poolcensus.aws.region_status import management as management_way
+from poolcensus.aws.region_status.management import ManagementWay
 from poolcensus.census import Census
 from poolcensus.model import Outcome
 from poolcensus.simulator.faults import Injector

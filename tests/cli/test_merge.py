@@ -17,7 +17,7 @@ from poolcensus.errors import DestinationError
 from poolcensus.model import Compression, Outcome
 from poolcensus.signals import ENDING
 from poolcensus.snapshot import Snapshot, verify
-from poolcensus.snapshot.writer import SnapshotWriter
+from poolcensus.snapshot.writer import RunDescription, SnapshotWriter
 from poolcensus.storage.local.store import FolderStore
 from snapshot.making import folder_of, target
 from snapshot.shard_lab import ONE, TWO, edit, make, published
@@ -206,8 +206,8 @@ def test_what_is_published_stands_whatever_comes_then(
 ) -> None:
     publish = SnapshotWriter.publish
 
-    async def and_then(self: SnapshotWriter, **given: Any) -> Manifest:
-        manifest = await publish(self, **given)
+    async def and_then(self: SnapshotWriter, about: RunDescription) -> Manifest:
+        manifest = await publish(self, about)
         if isinstance(event, DestinationError):
             raise event
         event()

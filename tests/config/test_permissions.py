@@ -16,8 +16,8 @@ from botocore.loaders import Loader
 
 import poolcensus
 from config.deployment import SINGLE_ACCOUNT, STACK_SET, Stack, actions, policy, without
-from poolcensus.aws.region_status_calls import PERMISSIONS
-from poolcensus.aws.roles import _HUB_ACTIONS
+from poolcensus.aws.credentials.roles import _HUB_ACTIONS
+from poolcensus.aws.region_status.calls import PERMISSIONS
 from poolcensus.doctor import Check, Finding
 from poolcensus.errors import CensusError, OrganizationError
 from poolcensus.model import Outcome, SnapshotStatus

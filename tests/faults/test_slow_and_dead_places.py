@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from poolcensus.aws.sdk import Sdk
+from poolcensus.aws.sdk.access import Sdk
 from poolcensus.census import Census
 from poolcensus.flow.rate import RateLimits
 from poolcensus.model import Outcome, SnapshotStatus

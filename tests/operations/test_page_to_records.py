@@ -21,7 +21,7 @@ from poolcensus.operations import WORKSPACES_POOLS, Query
 
 if TYPE_CHECKING:
     from poolcensus.aws.client import Client
-    from poolcensus.aws.sdk import Sdk
+    from poolcensus.aws.sdk.access import Sdk
     from poolcensus.model import JsonObject
 
 READER = PageReader(cast("Sdk", None), cast("Client", None), WORKSPACES_POOLS, Query())

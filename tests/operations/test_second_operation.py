@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from poolcensus.aws.client import Client
-    from poolcensus.aws.sdk import Sdk
+    from poolcensus.aws.sdk.access import Sdk
     from poolcensus.config import Settings
     from poolcensus.model import JsonObject
     from poolcensus.partitions import Partition

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from poolcensus.aws.client import Client
-    from poolcensus.aws.sdk import Sdk
+    from poolcensus.aws.sdk.access import Sdk
     from poolcensus.model import JsonObject, JsonValue
 
 READER = PageReader(cast("Sdk", None), cast("Client", None), WORKSPACES_POOLS, Query())

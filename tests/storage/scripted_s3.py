@@ -12,7 +12,7 @@ import pytest
 from aiobotocore.httpsession import AIOHTTPSession
 from anyio import sleep, to_thread
 
-from poolcensus.aws.sdk import Sdk
+from poolcensus.aws.sdk.access import Sdk
 from poolcensus.aws.session import CallerSession
 from poolcensus.aws.signing import Credentials
 from poolcensus.config import load_settings
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from anyio import CapacityLimiter
 
-    from poolcensus.aws.caller import CallerCredentials
+    from poolcensus.aws.credentials.caller import CallerCredentials
     from poolcensus.simulator.s3.store import StoredObject
     from poolcensus.storage.s3.objects import Bucket
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 import trustme
 
-from poolcensus.aws.sdk import Sdk
+from poolcensus.aws.sdk.access import Sdk
 from poolcensus.aws.session import CallerSession
 from poolcensus.aws.signing import Credentials
 from poolcensus.config import load_settings
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
-    from poolcensus.aws.caller import CallerCredentials
+    from poolcensus.aws.credentials.caller import CallerCredentials
     from poolcensus.storage.s3.objects import Bucket
 
 NAME = "census"

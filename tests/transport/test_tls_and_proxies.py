@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 import trustme
 
+from poolcensus.aws.sdk.proxies import Proxies
 from poolcensus.aws.transport import tls
-from poolcensus.aws.transport.proxies import Proxies
 from poolcensus.aws.transport.tls import load_trusting, trusting
 from poolcensus.errors import FatalError, SettingsError, UnreachableError
 from transport_lab import KINDS, SDK_LATER, opened, post

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from poolcensus.aws.call import CallCounts
 from poolcensus.aws.faults import ERROR_HEADER, error_of
 from poolcensus.aws.feedback import ErrorFeedback
-from poolcensus.aws.redaction import keys_of, redact
+from poolcensus.aws.refusals.redaction import keys_of, redact
 from poolcensus.aws.shortage import Shortage
 from poolcensus.errors import (
     CallError,

@@ -16,7 +16,7 @@ from poolcensus.operations import Query
 if TYPE_CHECKING:
     from poolcensus.aws.call import CredentialSource
     from poolcensus.aws.client import Client
-    from poolcensus.aws.sdk import Sdk
+    from poolcensus.aws.sdk.access import Sdk
     from poolcensus.aws.signing import Credentials
     from poolcensus.aws.transport.protocol import Reply
 

@@ -6,14 +6,14 @@ What code, status and message mean is in the table of refusals.
 
 from __future__ import annotations
 
-import re
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, NoReturn
 from xml.etree import ElementTree as ET
 
-from poolcensus.aws.refusals import in_region, kind_of
+from poolcensus.aws.refusals.redaction import readable
+from poolcensus.aws.refusals.table import in_region, kind_of
 from poolcensus.format import codec
 
 if TYPE_CHECKING:
@@ -23,19 +23,11 @@ if TYPE_CHECKING:
     from poolcensus.errors import CallError
     from poolcensus.operations import Operation
 
-# Whatever is assigned to such a name, and whatever follows it that is too long to be a word.
-_SECRETS = re.compile(
-    r"(?i)((?:security|session)[ _-]?token|secret(?:[ _-]?access)?[ _-]?key|external[ _-]?id)"
-    r"(\W{0,3}[:=]\W{0,3}(?=\S)|\W{1,3}(?=\S{16}))\S+"
-)
 ERROR_HEADER = "x-amzn-errortype"
 """The header in which services name an error, beside its body or in place of it.
 
 https://smithy.io/2.0/aws/protocols/aws-json-1_1-protocol.html
 """
-# More is no longer a sentence, and each ledger line has one.
-LONGEST_MESSAGE = 1000
-"""How many characters of a service's message are kept."""
 
 
 def error_of(reply: Reply, region: str = "", operation: Operation | None = None) -> CallError:
@@ -150,8 +142,3 @@ def parse_xml(body: bytes) -> ET.Element | None:
 class _WithoutDtd(ET.TreeBuilder):
     def doctype(self, *_: object) -> NoReturn:
         raise ET.ParseError("a DTD")
-
-
-def readable(message: str) -> str:
-    """Return a service's message as it may be shown: short, and with nothing that looks like a secret."""
-    return _SECRETS.sub(r"\1\2***", message)[:LONGEST_MESSAGE]

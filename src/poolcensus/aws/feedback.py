@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from poolcensus.aws.refusals import is_denial
+from poolcensus.aws.refusals.table import is_denial
 from poolcensus.errors import (
     AccessDeniedError,
     CallTimeoutError,

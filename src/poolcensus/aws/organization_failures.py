@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from poolcensus.aws.refusals import denial_in
+from poolcensus.aws.refusals.table import denial_in
 from poolcensus.errors import AccessDeniedError, CallError, OrganizationError, ScpDeniedError, ThrottledError
 
 if TYPE_CHECKING:

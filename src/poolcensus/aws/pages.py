@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from poolcensus.aws.call import CallWatch, CredentialSource
     from poolcensus.aws.client import Client
-    from poolcensus.aws.sdk import Sdk
+    from poolcensus.aws.sdk.access import Sdk
     from poolcensus.aws.signing import RequestTemplate
     from poolcensus.aws.transport.protocol import Reply
     from poolcensus.model import JsonObject, Target

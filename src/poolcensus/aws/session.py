@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING
 import msgspec
 from anyio import to_thread
 
-from poolcensus.aws.caller import CallerCredentials
 from poolcensus.aws.client import Client
 from poolcensus.aws.confirmation import ConfirmationElsewhere
-from poolcensus.aws.credentials import CredentialBroker
-from poolcensus.aws.identity import ask_anything, identify, identity_of
+from poolcensus.aws.credentials.broker import CredentialBroker
+from poolcensus.aws.credentials.caller import CallerCredentials
+from poolcensus.aws.credentials.identity import ask_anything, identify, identity_of
+from poolcensus.aws.credentials.profiles import open_profiles
+from poolcensus.aws.credentials.roles import roles_of, session_of
+from poolcensus.aws.credentials.sts import StsEndpoints, second_sts_region, sts_region
 from poolcensus.aws.organizations import Organization
 from poolcensus.aws.pages import PageReader
-from poolcensus.aws.profiles import open_profiles
-from poolcensus.aws.region_status import RegionStatus
-from poolcensus.aws.region_status_calls import PERMISSIONS
-from poolcensus.aws.roles import roles_of, session_of
-from poolcensus.aws.sdk import Sdk
+from poolcensus.aws.region_status.calls import PERMISSIONS
+from poolcensus.aws.region_status.status import RegionStatus
+from poolcensus.aws.sdk.access import Sdk
 from poolcensus.aws.signing import Clock
-from poolcensus.aws.sts import StsEndpoints, second_sts_region, sts_region
 from poolcensus.aws.telemetry import CallTelemetry
 from poolcensus.aws.transport.fast import FastTransport
 from poolcensus.config import TransportKind
@@ -38,7 +38,7 @@ from poolcensus.partitions import partitions
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
-    from poolcensus.aws.roles import RoleOverride
+    from poolcensus.aws.credentials.roles import RoleOverride
     from poolcensus.aws.transport.protocol import Transport
     from poolcensus.aws.transport.sdk import SdkTransport
     from poolcensus.config import Settings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from poolcensus.aws.denials import read_denial
+from poolcensus.aws.refusals.denials import read_denial
 from poolcensus.doctor.findings import Cause, CheckStatus, Diagnosis
 from poolcensus.doctor.statements import allow, allow_anybody, allow_principal
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, Final
 
-from poolcensus.aws.denials import read_denial
+from poolcensus.aws.refusals.denials import read_denial
 from poolcensus.doctor.denied import Attempt, explain_denial
 from poolcensus.doctor.findings import Cause, Check, CheckStatus, Diagnosis, Finding
 from poolcensus.doctor.principals import caller_in_words

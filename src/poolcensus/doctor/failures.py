@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from poolcensus.aws.identity import BAD_SIGNATURES
-from poolcensus.aws.refusals import kind_of
+from poolcensus.aws.credentials.identity import BAD_SIGNATURES
+from poolcensus.aws.refusals.table import kind_of
 from poolcensus.doctor.findings import Cause, CheckStatus, Diagnosis
 from poolcensus.errors import (
     ClockSkewError,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from poolcensus.aws.region_status import StatusReport
+from poolcensus.aws.region_status.status import StatusReport
 from poolcensus.engine.engine import Engine
 from poolcensus.engine.interfaces import EngineLimits
 from poolcensus.engine.known_gaps import KnownGaps
@@ -13,7 +13,7 @@ from poolcensus.engine.known_gaps import KnownGaps
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from poolcensus.aws.region_status import RegionStatus
+    from poolcensus.aws.region_status.status import RegionStatus
     from poolcensus.config import Settings
     from poolcensus.engine.deadlines import Deadline
     from poolcensus.model import Account, Page, SkippedAccount, Target, TargetResult

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from poolcensus.aws.refusals import is_unexplained
-from poolcensus.aws.region_status_calls import PERMISSIONS
+from poolcensus.aws.refusals.table import is_unexplained
+from poolcensus.aws.region_status.calls import PERMISSIONS
 from poolcensus.doctor.denied import THE_ACCOUNT, Attempt, explain_denial
 from poolcensus.doctor.failures import explain_failure
 from poolcensus.doctor.findings import Cause, Check, CheckStatus, Diagnosis, Finding

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from poolcensus.aws.denials import read_denial
-from poolcensus.aws.profiles import NO_CREDENTIALS, WRONG_ACCOUNT
-from poolcensus.aws.refusals import is_denial
+from poolcensus.aws.credentials.profiles import NO_CREDENTIALS, WRONG_ACCOUNT
+from poolcensus.aws.refusals.denials import read_denial
+from poolcensus.aws.refusals.table import is_denial
 from poolcensus.doctor.denied import Attempt, explain_denial
 from poolcensus.doctor.failures import explain_failure
 from poolcensus.doctor.findings import Cause, CheckStatus, Diagnosis

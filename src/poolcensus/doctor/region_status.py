@@ -13,7 +13,7 @@ from poolcensus.model import Outcome
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from poolcensus.aws.region_status import StatusRefusal
+    from poolcensus.aws.region_status.status import StatusRefusal
     from poolcensus.doctor.observation import Observed
 
 _DENIED: Final = frozenset({Outcome.ACCESS_DENIED, Outcome.SCP_DENIED})

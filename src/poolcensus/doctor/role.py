@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from poolcensus.aws.denials import read_denial
-from poolcensus.aws.refusals import is_denial
-from poolcensus.aws.role_credentials import RoleCredentials
+from poolcensus.aws.credentials.role_credentials import RoleCredentials
+from poolcensus.aws.refusals.denials import read_denial
+from poolcensus.aws.refusals.table import is_denial
 from poolcensus.doctor.denied import cause_of
 from poolcensus.doctor.findings import Cause, Check, CheckStatus, Diagnosis, Finding
 from poolcensus.doctor.operation import known_gap

@@ -10,8 +10,8 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from poolcensus.aws.denials import read_denial
-from poolcensus.aws.refusals import is_denial
+from poolcensus.aws.refusals.denials import read_denial
+from poolcensus.aws.refusals.table import is_denial
 from poolcensus.doctor.denied import Attempt, cause_of, explain_denial
 from poolcensus.doctor.failures import explain_failure
 from poolcensus.doctor.findings import Cause, CheckStatus, Diagnosis
@@ -20,7 +20,7 @@ from poolcensus.doctor.statements import EXTERNAL_ID, allow, trust
 from poolcensus.model import Outcome
 
 if TYPE_CHECKING:
-    from poolcensus.aws.denials import PolicyDenial
+    from poolcensus.aws.refusals.denials import PolicyDenial
     from poolcensus.model import TargetResult
 
 ACTION: Final = "sts:AssumeRole"

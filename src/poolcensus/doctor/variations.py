@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import anyio
 
-from poolcensus.aws.refusals import is_denial
+from poolcensus.aws.refusals.table import is_denial
 from poolcensus.doctor.denied import cause_of
 from poolcensus.doctor.findings import Cause, CheckStatus, Diagnosis
 from poolcensus.errors import CallError, first_reason_raised
@@ -18,7 +18,7 @@ from poolcensus.errors import CallError, first_reason_raised
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from poolcensus.aws.credentials import CredentialBroker
+    from poolcensus.aws.credentials.broker import CredentialBroker
 
 # The shortest session: https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
 _SHORTEST: Final = 900

@@ -6,7 +6,7 @@ import re
 from heapq import nsmallest
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
-from poolcensus.aws.refusals import denial_in, is_unexplained
+from poolcensus.aws.refusals.table import denial_in, is_unexplained
 from poolcensus.model import Denial, FailedAccount, FailureGroup, Outcome
 
 if TYPE_CHECKING:

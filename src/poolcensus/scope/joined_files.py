@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from poolcensus.aws.roles import RoleOverride
+from poolcensus.aws.credentials.roles import RoleOverride
 from poolcensus.errors import SettingsError
 from poolcensus.scope.account_entry import ACTIVE
 

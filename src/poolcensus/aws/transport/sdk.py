@@ -21,7 +21,7 @@ import anyio.to_thread
 from aiobotocore.config import AioConfig
 from botocore.exceptions import BotoCoreError, ClientError
 
-from poolcensus.aws.sdk_logs import TELL_OF_CALLS
+from poolcensus.aws.sdk.logs import TELL_OF_CALLS
 from poolcensus.aws.transport.failures import LIMITS, failure_of
 from poolcensus.aws.transport.files import most_connections
 from poolcensus.aws.transport.protocol import LONGEST_CLOSE, no_answer_in_time

@@ -15,7 +15,7 @@ from aiobotocore.session import AioSession
 from botocore.auth import SigV4Auth
 from botocore.credentials import ReadOnlyCredentials
 
-from poolcensus.aws.sdk_data import read_fast
+from poolcensus.aws.sdk.data_files import read_fast
 from poolcensus.aws.transport.protocol import Reply
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ import anyio
 from anyio import to_thread
 from botocore.exceptions import BotoCoreError, ProfileNotFound
 
-from poolcensus.aws.chain_failures import without_passwords
-from poolcensus.aws.endpoints import endpoint_problem
-from poolcensus.aws.sdk_session import profile_not_found
+from poolcensus.aws.sdk.chain_failures import without_passwords
+from poolcensus.aws.sdk.endpoints import endpoint_problem
+from poolcensus.aws.sdk.proxies import Proxies
+from poolcensus.aws.sdk.session import profile_not_found
 from poolcensus.aws.transport.protocol import LONGEST_CLOSE
-from poolcensus.aws.transport.proxies import Proxies
 from poolcensus.aws.transport.tls import load_trusting
 from poolcensus.errors import CensusError, SettingsError
 from poolcensus.storage.s3.bucket import S3Bucket
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Mapping
 
-    from poolcensus.aws.sdk import Sdk
+    from poolcensus.aws.sdk.access import Sdk
     from poolcensus.aws.session import CallerSession
     from poolcensus.config import Settings
     from poolcensus.storage.s3.http import Client

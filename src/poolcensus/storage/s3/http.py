@@ -19,7 +19,7 @@ from aiobotocore.httpsession import AIOHTTPSession
 from aiobotocore.session import AioSession
 from botocore.exceptions import ConnectionClosedError, ReadTimeoutError, ResponseStreamingError
 
-from poolcensus.aws.sdk_data import read_fast
+from poolcensus.aws.sdk.data_files import read_fast
 from poolcensus.storage.s3.refusals import ForeignReplyError, RedirectedError
 from poolcensus.version import TOOL
 

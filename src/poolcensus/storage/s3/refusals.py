@@ -16,7 +16,7 @@ from botocore.exceptions import (
     SSLError,
 )
 
-from poolcensus.aws.faults import readable
+from poolcensus.aws.refusals.redaction import readable
 from poolcensus.errors import CallError
 
 NOT_S3 = "what answered is not S3; check the network and `endpoint_url`"

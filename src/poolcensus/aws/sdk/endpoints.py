@@ -15,7 +15,7 @@ from poolcensus.errors import SettingsError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from poolcensus.aws.chain import Session
+    from poolcensus.aws.sdk.chain import Session
 
 CALLED = ("sts", "organizations", "account", "ec2")
 """What a census calls beside its operation's service, whose first request is formed before any call."""

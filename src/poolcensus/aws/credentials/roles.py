@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from poolcensus.aws.redaction import redact
+from poolcensus.aws.refusals.redaction import redact
 from poolcensus.config.roles import arn_of, partition_of
 from poolcensus.errors import ScopeError
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
-from poolcensus.aws.caller import CallerCredentials
-from poolcensus.aws.profiles import AccountOfProfile
-from poolcensus.aws.role_credentials import HubCredentials, RoleCredentials
-from poolcensus.aws.roles import Redaction, advice_on, is_session, parameters
-from poolcensus.aws.sts import RoleRequest
+from poolcensus.aws.credentials.caller import CallerCredentials
+from poolcensus.aws.credentials.profiles import AccountOfProfile
+from poolcensus.aws.credentials.role_credentials import HubCredentials, RoleCredentials
+from poolcensus.aws.credentials.roles import Redaction, advice_on, is_session, parameters
+from poolcensus.aws.credentials.sts import RoleRequest
 from poolcensus.errors import (
     AssumeRoleError,
     CallerExpiredError,
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
     from poolcensus.aws.call import CredentialSource
-    from poolcensus.aws.profiles import ProfileCredentials
-    from poolcensus.aws.roles import Role, Roles, SessionSettings
+    from poolcensus.aws.credentials.profiles import ProfileCredentials
+    from poolcensus.aws.credentials.roles import Role, Roles, SessionSettings
+    from poolcensus.aws.credentials.sts import RoleSession, StsEndpoints
     from poolcensus.aws.signing import Credentials
-    from poolcensus.aws.sts import RoleSession, StsEndpoints
     from poolcensus.model import Caller
 
 

@@ -7,8 +7,14 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from poolcensus.aws.call import Call, CallWatch
+from poolcensus.aws.credentials.sts import (
+    is_off,
+    is_silent,
+    may_be_off,
+    second_sts_region,
+    tell_of_second_region,
+)
 from poolcensus.aws.faults import parse_xml
-from poolcensus.aws.sts import is_off, is_silent, may_be_off, second_sts_region, tell_of_second_region
 from poolcensus.errors import (
     AccessDeniedError,
     BadResponseError,
@@ -30,7 +36,7 @@ from poolcensus.model import Caller
 if TYPE_CHECKING:
     from poolcensus.aws.call import CredentialSource
     from poolcensus.aws.client import Client
-    from poolcensus.aws.sdk import Sdk
+    from poolcensus.aws.sdk.access import Sdk
     from poolcensus.aws.transport.protocol import Reply
 
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html

@@ -12,10 +12,10 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 from botocore.regions import EndpointResolverBuiltins
 
-from poolcensus.aws.chain import Session
-from poolcensus.aws.chain_failures import os_error_in_words, without_passwords
-from poolcensus.aws.endpoints import endpoint_problem
-from poolcensus.aws.faults import readable
+from poolcensus.aws.refusals.redaction import readable
+from poolcensus.aws.sdk.chain import Session
+from poolcensus.aws.sdk.chain_failures import os_error_in_words, without_passwords
+from poolcensus.aws.sdk.endpoints import endpoint_problem
 from poolcensus.aws.signing import RequestTemplate
 from poolcensus.errors import FatalError, SettingsError
 from poolcensus.version import TOOL
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from botocore.loaders import Loader
 
+    from poolcensus.aws.sdk.proxies import Proxies
     from poolcensus.aws.signing import SdkOperation
-    from poolcensus.aws.transport.proxies import Proxies
 
 _HOP_HEADERS = frozenset({"content-length", "host", "connection", "expect"})
 

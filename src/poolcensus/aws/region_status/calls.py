@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from poolcensus.aws.client import Client
-    from poolcensus.aws.credentials import CredentialBroker
-    from poolcensus.aws.sdk import Sdk
+    from poolcensus.aws.credentials.broker import CredentialBroker
+    from poolcensus.aws.sdk.access import Sdk
     from poolcensus.aws.transport.protocol import Reply
     from poolcensus.model import Caller, JsonValue
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from poolcensus.aws.denials import read_denial
+from poolcensus.aws.refusals.denials import read_denial
 from poolcensus.errors import (
     AccessDeniedError,
     BadResponseError,

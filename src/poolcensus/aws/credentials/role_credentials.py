@@ -9,16 +9,16 @@ import logging
 import time
 from typing import TYPE_CHECKING, ClassVar
 
-from poolcensus.aws.caller import Recognition
+from poolcensus.aws.credentials.caller import Recognition
 from poolcensus.errors import AssumeRoleError, CallerExpiredError, CallError, HubRoleError
 from poolcensus.flow.last_failure import COUNTS_SECONDS, LastFailure
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from poolcensus.aws.roles import Role
+    from poolcensus.aws.credentials.roles import Role
+    from poolcensus.aws.credentials.sts import RoleSession
     from poolcensus.aws.signing import Credentials
-    from poolcensus.aws.sts import RoleSession
     from poolcensus.flow.singleflight import SingleFlight
 
 _log = logging.getLogger("poolcensus")

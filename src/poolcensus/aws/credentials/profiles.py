@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from poolcensus.aws.caller import CallerCredentials
+from poolcensus.aws.credentials.caller import CallerCredentials
 from poolcensus.errors import AssumeRoleError, CallError, CredentialsError, SettingsError
 from poolcensus.flow.last_failure import LastFailure
 from poolcensus.flow.singleflight import SingleFlight
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
     from poolcensus.aws.call import CredentialSource
-    from poolcensus.aws.sdk import Sdk
+    from poolcensus.aws.sdk.access import Sdk
     from poolcensus.aws.signing import Credentials
     from poolcensus.model import Caller
 

@@ -12,14 +12,14 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from poolcensus.aws.plain import plain_regions
+from poolcensus.aws.sdk.plain import plain_regions
 from poolcensus.aws.signing import RequestTemplate
 from poolcensus.version import TOOL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from poolcensus.aws.plain import PlainConfiguration
+    from poolcensus.aws.sdk.plain import PlainConfiguration
     from poolcensus.aws.signing import SdkOperation
 
 

@@ -15,14 +15,14 @@ from botocore.exceptions import BotoCoreError, ConfigParseError, ProfileNotFound
 from botocore.httpsession import get_cert_path
 
 from poolcensus import partitions
-from poolcensus.aws.chain import Chain
-from poolcensus.aws.chain_failures import malformed_file, os_error_in_words
-from poolcensus.aws.credential_process import ChainFailure
-from poolcensus.aws.endpoints import check_endpoints
-from poolcensus.aws.request_forms import ClientSession, RequestForms
-from poolcensus.aws.sdk_data import read_fast
+from poolcensus.aws.sdk.chain import Chain
+from poolcensus.aws.sdk.chain_failures import malformed_file, os_error_in_words
+from poolcensus.aws.sdk.credential_process import ChainFailure
+from poolcensus.aws.sdk.data_files import read_fast
+from poolcensus.aws.sdk.endpoints import check_endpoints
+from poolcensus.aws.sdk.proxies import Proxies
+from poolcensus.aws.sdk.request_forms import ClientSession, RequestForms
 from poolcensus.aws.signing import is_header_value
-from poolcensus.aws.transport.proxies import Proxies
 from poolcensus.errors import FatalError, SettingsError
 
 if TYPE_CHECKING:

@@ -25,8 +25,8 @@ from botocore.exceptions import (
 )
 from botocore.exceptions import ConnectionError as SdkConnectionError
 
-from poolcensus.aws.credential_process import ChainFailure
-from poolcensus.aws.refusals import kind_of
+from poolcensus.aws.refusals.table import kind_of
+from poolcensus.aws.sdk.credential_process import ChainFailure
 from poolcensus.errors import ThrottledError
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from poolcensus.aws.management_way import ManagementWay
-from poolcensus.aws.region_status_cache import StatusCache
-from poolcensus.aws.region_status_calls import PERMISSIONS, NoEndpointError, StatusCalls
+from poolcensus.aws.region_status.cache import StatusCache
+from poolcensus.aws.region_status.calls import PERMISSIONS, NoEndpointError, StatusCalls
+from poolcensus.aws.region_status.management import ManagementWay
 from poolcensus.config import RegionStatusSource
 from poolcensus.errors import CallError
 from poolcensus.flow.singleflight import SingleFlight
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from poolcensus.aws.client import Client
-    from poolcensus.aws.credentials import CredentialBroker
-    from poolcensus.aws.region_status_calls import Statuses
-    from poolcensus.aws.sdk import Sdk
+    from poolcensus.aws.credentials.broker import CredentialBroker
+    from poolcensus.aws.region_status.calls import Statuses
+    from poolcensus.aws.sdk.access import Sdk
     from poolcensus.model import Caller, Outcome
 
 _NONE: frozenset[str] = frozenset()

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 from botocore.credentials import AssumeRoleProvider, ProcessProvider
 from botocore.exceptions import RefreshWithMFAUnsupportedError
 
-from poolcensus.aws.chain_failures import explain, without_passwords
-from poolcensus.aws.credential_process import ChainFailure, ProcessWithReasons
-from poolcensus.aws.faults import readable
-from poolcensus.aws.sdk_logs import TELL_OF_CALLS
+from poolcensus.aws.refusals.redaction import readable
+from poolcensus.aws.sdk.chain_failures import explain, without_passwords
+from poolcensus.aws.sdk.credential_process import ChainFailure, ProcessWithReasons
+from poolcensus.aws.sdk.logs import TELL_OF_CALLS
 from poolcensus.aws.signing import Credentials
 from poolcensus.errors import CredentialsError, FatalError, SettingsError
 

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
-
-from poolcensus.aws.faults import LONGEST_MESSAGE
 
 if TYPE_CHECKING:
     from poolcensus.aws.signing import Credentials
     from poolcensus.errors import CallError
 
+# More is no longer a sentence, and each ledger line has one.
+LONGEST_MESSAGE = 1000
+"""How many characters of a service's message are kept."""
+
+# Whatever is assigned to such a name, and whatever follows it that is too long to be a word.
+_SECRETS = re.compile(
+    r"(?i)((?:security|session)[ _-]?token|secret(?:[ _-]?access)?[ _-]?key|external[ _-]?id)"
+    r"(\W{0,3}[:=]\W{0,3}(?=\S)|\W{1,3}(?=\S{16}))\S+"
+)
 # What is shorter is part of many words. AWS's keys have 40 characters, and its tokens some hundreds.
 _SHORTEST_KEY = 8
 
@@ -18,6 +26,11 @@ def keys_of(credentials: Credentials) -> tuple[str, ...]:
     """Return what of credentials must not be told."""
     keys = (credentials.secret_access_key, credentials.session_token or "")
     return tuple(key for key in keys if len(key) >= _SHORTEST_KEY)
+
+
+def readable(message: str) -> str:
+    """Return a service's message as it may be shown: short, and with nothing that looks like a secret."""
+    return _SECRETS.sub(r"\1\2***", message)[:LONGEST_MESSAGE]
 
 
 def redact(error: CallError, *secrets: str) -> None:

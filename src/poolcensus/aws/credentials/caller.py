@@ -13,7 +13,7 @@ from poolcensus.flow.last_failure import COUNTS_SECONDS, LastFailure
 from poolcensus.flow.singleflight import SingleFlight
 
 if TYPE_CHECKING:
-    from poolcensus.aws.sdk import Sdk
+    from poolcensus.aws.sdk.access import Sdk
     from poolcensus.aws.signing import Credentials
 
 _log = logging.getLogger("poolcensus")

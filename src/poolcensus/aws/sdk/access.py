@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Self, TypeVar
 import anyio
 import anyio.to_thread
 
-from poolcensus.aws.plain import plain_configuration
-from poolcensus.aws.plain_requests import plain_request
+from poolcensus.aws.sdk.plain import plain_configuration
+from poolcensus.aws.sdk.plain_requests import plain_request
 from poolcensus.aws.signing import SdkOperation
 from poolcensus.errors import CredentialsError
 from poolcensus.flow.singleflight import SingleFlight
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
 
-    from poolcensus.aws.chain import Found
-    from poolcensus.aws.plain import PlainConfiguration
-    from poolcensus.aws.sdk_session import SdkSession
+    from poolcensus.aws.sdk.chain import Found
+    from poolcensus.aws.sdk.plain import PlainConfiguration
+    from poolcensus.aws.sdk.session import SdkSession
     from poolcensus.aws.signing import Credentials, RequestTemplate
 
 
@@ -96,7 +96,7 @@ class Sdk:
         """Return the SDK's session, opened when it is needed. Blocks."""
         with self._opening:
             if self._session is None:
-                from poolcensus.aws.sdk_session import SdkSession  # noqa: PLC0415 - slow to import
+                from poolcensus.aws.sdk.session import SdkSession  # noqa: PLC0415 - slow to import
 
                 self._session = SdkSession(self._profile, self._endpoint_url, self._parsed)
             return self._session

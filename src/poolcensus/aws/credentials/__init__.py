@@ -1,0 +1,1 @@
+"""With whose credentials a call is made, and how they are got."""

@@ -1,0 +1,1 @@
+"""Which opt-in regions an account has enabled."""
