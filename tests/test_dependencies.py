@@ -8,8 +8,12 @@ import sys
 import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -64,3 +68,33 @@ def test_what_the_tests_import_is_declared() -> None:
 @pytest.mark.parametrize("entry", REQUIRED + OPTIONAL)
 def test_a_dependency_has_both_bounds(entry: str) -> None:
     assert re.fullmatch(r"[\w-]+>=[\d.]+,<[\d.]+", entry)
+
+
+# Reports show commands, and the log's last line is begun before there are options.
+_AT_THE_COMMAND_LINE = ("cli/", "simulator/", "analysis/report/", "exit_error.py", "__main__.py")
+_IN_A_COMMAND = re.compile(r"\b(poolcensus|aws|plan) [^']*")
+
+
+def _texts(tree: ast.Module) -> Iterator[str]:
+    """The texts of a module but for its docstrings, and a letter for each value that is put into one."""
+    passed_over: set[ast.AST] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr):
+            passed_over.add(node.value)
+        elif isinstance(node, ast.JoinedStr):
+            passed_over.update(node.values)
+            yield "".join(str(each.value) if isinstance(each, ast.Constant) else "x" for each in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in passed_over:
+            yield node.value
+
+
+def test_the_library_names_settings_and_not_options() -> None:
+    package = ROOT / "src" / "poolcensus"
+    options = [
+        (name, each)
+        for path in package.rglob("*.py")
+        if not (name := path.relative_to(package).as_posix()).startswith(_AT_THE_COMMAND_LINE)
+        for text in _texts(ast.parse(path.read_text(encoding="utf-8")))
+        for each in re.findall(r"--[a-z][a-z-]+", _IN_A_COMMAND.sub("", text))
+    ]
+    assert not options

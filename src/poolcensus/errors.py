@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from enum import StrEnum
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from poolcensus.model import Outcome
@@ -170,6 +171,41 @@ class CallError(CensusError):
         self.server_time = server_time
 
 
+class NoReply(StrEnum):
+    """The codes of calls to which no reply came, where a service would have sent one."""
+
+    CERTIFICATE = "CertificateError"
+    CLOSED = "Closed"
+    CONNECT = "ConnectError"
+    CONNECT_TIMEOUT = "ConnectTimeout"
+    CONNECTION_CLOSED = "ConnectionClosed"
+    NAME = "NameError"
+    NAME_TIMEOUT = "NameTimeout"
+    NO_ROUTE = "NoRoute"
+    PROXY = "ProxyError"
+    SILENT = "Silent"
+    TIMEOUT = "Timeout"
+    TLS_TIMEOUT = "TLSTimeout"
+
+
+class BadReply(StrEnum):
+    """The codes of replies that are not what the service's API describes."""
+
+    BODY = "BadResponse"
+    CUT_OFF = "TruncatedReply"
+    NOT_HTTP = "BrokenReply"
+    OVERSIZED = "OversizedReply"
+    PAGING_LOOP = "PagingLoop"
+    UNWRITABLE = "UnwritablePool"
+
+
+class Shortage(StrEnum):
+    """The codes of calls for which this machine had nothing left."""
+
+    FILES = "TooManyOpenFiles"
+    OTHER = "LocalLimit"
+
+
 class RetryableError(CallError):
     """The same call may work in a moment."""
 
@@ -314,16 +350,14 @@ class PagingLoopError(RecordedError):
 def first_reason_raised() -> Iterator[None]:
     """Raise, in place of an exception group, its first CensusError, or the only exception that it holds.
 
-    Any other group passes through.
+    A group that holds anything else besides passes through: a defect must not hide behind a failure.
     """
     try:
         yield
     except BaseExceptionGroup as group:
-        held = [*_exceptions(group)]
-        reasons = [each for each in held if isinstance(each, CensusError)]
-        if not reasons and len(held) > 1:
+        reason, *others = _exceptions(group)
+        if others and not all(isinstance(each, CensusError) for each in (reason, *others)):
             raise
-        reason = (reasons or held)[0]
         # What led to it says which call was refused.
         raise reason from reason.__cause__ or group
 

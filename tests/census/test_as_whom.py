@@ -337,7 +337,7 @@ async def test_a_duration_over_the_roles_maximum_says_what_to_set(lab: Start) ->
     assert {each.outcome for each in failed} == {Outcome.ASSUME_ROLE_FAILED}
     for each in failed:
         assert (each.error_message or "").endswith(
-            "MaxSessionDuration set for this role. Set --session-duration to at most the maximum session"
+            "MaxSessionDuration set for this role. Set `session_duration` to at most the maximum session"
             " duration of the role."
         )
 
@@ -355,5 +355,5 @@ async def test_a_role_that_takes_no_session_policy(lab: Start, monkeypatch: pyte
     snapshot = await here.collect()
     failed = [each.error_message or "" for each in snapshot.targets() if each.outcome is not Outcome.OK]
     assert len(failed) == 4
-    assert all("set --no-session-policy" in each for each in failed)
+    assert all("set `session_policy` to false" in each for each in failed)
     here.assert_exact(await here.collect(session_policy=False))

@@ -42,7 +42,7 @@ OK = [
         status=CheckStatus.OK,
         account_id="000000000001",
         message="Tried 6 of 30 accounts.",
-        remedy="--all tries every account.",
+        remedy="`every_account` tries all of them.",
     ),
     Finding(check=Check.OPERATION, status=CheckStatus.OK, account_id="000000000001", region="us-east-1"),
 ]
@@ -87,7 +87,7 @@ def test_the_exit_code_says_whether_a_collect_would_cover_it(
     assert said.err == ""
     covers = "A collect would cover everything that was tried: 1 account"
     assert (covers in said.out) is (code == 0)
-    assert "Tried 6 of 30 accounts. --all tries every account." in said.out
+    assert "Tried 6 of 30 accounts. --all tries all of them." in said.out
 
 
 def test_json_is_a_line_a_finding_with_the_keys_of_the_contract(

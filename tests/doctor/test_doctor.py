@@ -495,7 +495,7 @@ async def test_a_sample_is_the_caller_and_five_others_and_says_so(lab: Start) ->
     assert "000000000001" in tried
     (organization,) = by(findings, Check.ORGANIZATION)
     assert organization.message == "Tried 6 of 30 accounts."
-    assert organization.remedy == "--all tries every account."
+    assert organization.remedy == "`every_account` tries all of them."
     assert here.calls("sts.AssumeRole") == 5
 
 
@@ -510,7 +510,7 @@ async def test_accounts_that_are_named(lab: Start) -> None:
     assert (left_out.status, left_out.message) == (SKIPPED, "A collect leaves the account out: SUSPENDED.")
     with pytest.raises(OrganizationError, match="999999999999: not among the accounts"):
         await examined(here, of=("999999999999",))
-    with pytest.raises(SettingsError, match='--account: "12" is not an account ID'):
+    with pytest.raises(SettingsError, match='accounts: "12" is not an account ID'):
         await examined(here, of=("12",))
 
 

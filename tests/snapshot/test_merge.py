@@ -356,7 +356,7 @@ async def test_a_run_that_was_not_published_is_no_shard(tmp_path: Path) -> None:
     refused = tmp_path / "1" / ".refused-20261123T020000Z-000001"
     refused.mkdir(parents=True)
     (refused / "refused.json").write_text("{}")
-    with pytest.raises(MergeError, match="--strict or --max-failed did not publish: run that shard again"):
+    with pytest.raises(MergeError, match="`strict` or `max_failed` did not publish: run that shard again"):
         await merge([refused], tmp_path / "all")
 
 

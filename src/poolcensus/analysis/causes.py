@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from poolcensus.errors import BadReply, NoReply, Shortage
 from poolcensus.model import Outcome
 
 if TYPE_CHECKING:
@@ -43,26 +44,14 @@ _REMEDIES: Final[Mapping[Outcome, str]] = {
 _NO_ANSWER: Final = (
     "STS did not answer: check DNS, proxy and firewall for its endpoint, or set another `sts_region`."
 )
-_NO_SESSION_POLICY: Final = "If the role takes no session policy, set --no-session-policy."
+_SHORTAGE: Final = "Run it again with a lower `concurrency`, or raise the limit that the messages name."
+_NO_SESSION_POLICY: Final = "If the role takes no session policy, set `session_policy` to false."
 # By the code that STS sent, where it says more than that the role can't be assumed:
 # https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html#API_AssumeRole_Errors
 _ROLE_REMEDIES: Final[Mapping[str | None, str]] = {
-    # What the transports call a call without a reply.
-    **dict.fromkeys(
-        (
-            "CertificateError",
-            "Closed",
-            "ConnectError",
-            "ConnectionClosed",
-            "NameError",
-            "NoRoute",
-            "ProxyError",
-            "Silent",
-            "Timeout",
-        ),
-        _NO_ANSWER,
-    ),
-    "BadResponse": _REMEDIES[Outcome.BAD_RESPONSE],
+    **dict.fromkeys(NoReply, _NO_ANSWER),
+    **dict.fromkeys(BadReply, _REMEDIES[Outcome.BAD_RESPONSE]),
+    **dict.fromkeys(Shortage, _SHORTAGE),
     "MalformedPolicyDocument": _NO_SESSION_POLICY,
     "PackedPolicyTooLarge": f"Set fewer `session_tags`. {_NO_SESSION_POLICY}",
     "Throttling": "Run it again: STS asked for fewer calls.",

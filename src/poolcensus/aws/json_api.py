@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from poolcensus.aws.call import Call, CallWatch
 from poolcensus.aws.faults import request_id
-from poolcensus.errors import BadResponseError, PagingLoopError
+from poolcensus.errors import BadReply, BadResponseError, PagingLoopError
 from poolcensus.format import codec
 from poolcensus.operations.operation import next_token
 
@@ -72,7 +72,7 @@ def _may_be_twice(body: bytes, names: Iterable[bytes]) -> bool:
 def bad_response(reply: Reply, why: str) -> BadResponseError:
     """Return the error for a body that is not the operation's result."""
     return BadResponseError(
-        why, code="BadResponse", status=reply.status, request_id=request_id(reply.headers)
+        why, code=BadReply.BODY, status=reply.status, request_id=request_id(reply.headers)
     )
 
 
@@ -85,7 +85,9 @@ class TokenTrail:
     def follow(self, token: str, what: str) -> None:
         """Note a token. Raises PagingLoopError where it was seen before."""
         if token in self._seen:
-            raise PagingLoopError(f"{what} gave a page token that it had given before", code="PagingLoop")
+            raise PagingLoopError(
+                f"{what} gave a page token that it had given before", code=BadReply.PAGING_LOOP
+            )
         self._seen.add(token)
 
 
@@ -135,5 +137,6 @@ async def list_pages(
         empty_pages = 0 if objects else empty_pages + 1
         if empty_pages > _MOST_EMPTY_PAGES:
             raise PagingLoopError(
-                f"{items} went on for {empty_pages} empty pages with ever new tokens", code="PagingLoop"
+                f"{items} went on for {empty_pages} empty pages with ever new tokens",
+                code=BadReply.PAGING_LOOP,
             )

@@ -16,7 +16,6 @@ import msgspec
 from poolcensus.aws.call import Call, CallWatch
 from poolcensus.aws.json_api import bad_response, json_object, list_pages
 from poolcensus.aws.organization_failures import (
-    Membership,
     failed_listing,
     is_missing_parent,
 )
@@ -190,26 +189,29 @@ class Organization:
                 yield page
 
     async def _failure(self, error: CallError, operation: str) -> OrganizationError:
-        return failed_listing(error, _action(operation), self._caller, await self._membership(error))
+        return failed_listing(error, _action(operation), self._caller, await self._management_account(error))
 
-    async def _membership(self, error: CallError) -> Membership | None:
-        """Return what DescribeOrganization tells once a call was refused, None where it tells nothing."""
+    async def _management_account(self, error: CallError) -> str | None:
+        """Return its id once a call was refused, None where even what any member may call fails."""
         if not isinstance(error, AccessDeniedError):
             return None
         template = await self._sdk.template(_SERVICE, self._region, "describe_organization", {})
         call = Call(template, b"{}", self._key)
         try:
-            return await self._client.call(call, self._source, _membership, watch=CallWatch())
+            return await self._client.call(call, self._source, _management_account, watch=CallWatch())
         except CallError:
             return None
 
 
-def _membership(reply: Reply) -> Membership:
+def _management_account(reply: Reply) -> str:
     found = json_object(reply).get("Organization")
     if not isinstance(found, dict):
         raise bad_response(reply, "the body describes no Organization")
     # The name is older than the console's "management account".
-    return Membership(str(found.get("Id")), str(found.get("MasterAccountId")))
+    management = found.get("MasterAccountId")
+    if not isinstance(management, str):
+        raise bad_response(reply, "the body names no management account")
+    return management
 
 
 def _tag(tag: JsonObject) -> tuple[str, str]:

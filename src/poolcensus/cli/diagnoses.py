@@ -77,7 +77,7 @@ def diagnoses(findings: Sequence[Finding]) -> Iterator[RenderableType]:
             yield ""
             yield from _paragraph(each)
     yield ""
-    yield sentences(_verdict(findings))
+    yield sentences(map(with_options, _verdict(findings)))
 
 
 def _style(status: str) -> str:

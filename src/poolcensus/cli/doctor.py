@@ -13,7 +13,9 @@ from poolcensus.cli.exits import ExitCode
 from poolcensus.cli.options import EVERYTHING, comma_list, read_settings, settings_options
 from poolcensus.cli.running import run
 from poolcensus.cli.trouble import with_options
+from poolcensus.config.readers import AccountId, each_of
 from poolcensus.config.sources import settings_file
+from poolcensus.errors import SettingsError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,6 +51,10 @@ def command(config: Path | None, *, every_account: bool, account: tuple[str, ...
     if every_account and account:
         raise click.UsageError("--all and --account exclude each other: leave one out.")
     settings = read_settings(config, given)
+    try:
+        each_of(AccountId)(account)
+    except ValueError as error:
+        raise SettingsError(f"--account: {error}") from None
     logs.configure(settings, settings_file(config))
     findings = run(partial(_findings, settings, account, every_account=every_account))
     if settings.json_output:

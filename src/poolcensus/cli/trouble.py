@@ -21,6 +21,9 @@ MAX_ACCOUNTS = 5
 # AWS takes 50 characters. A list of accounts may hold anything.
 LONGEST_NAME = 256
 _SETTING = re.compile(r"`([a-z0-9_]+)`")
+_SET_TO_FALSE = re.compile(r"`([a-z0-9_]+)` to false\b")
+# Parameters of functions of the library that are no settings.
+_PARAMETERS = {"every_account": "--all"}
 
 
 def on_terminal(stream: TextIO | None) -> bool:
@@ -34,7 +37,13 @@ def with_options(text: str) -> str:
         return text
     from poolcensus.cli.options import FLAGS
 
-    return _SETTING.sub(lambda found: FLAGS.get(found[1], found[0]), text)
+    flags = {**FLAGS, **_PARAMETERS}
+
+    def switched_off(found: re.Match[str]) -> str:
+        flag = flags.get(found[1])
+        return found[0] if flag is None else f"--no-{flag.removeprefix('--')}"
+
+    return _SETTING.sub(lambda found: flags.get(found[1], found[0]), _SET_TO_FALSE.sub(switched_off, text))
 
 
 def complain(*lines: str) -> None:

@@ -82,7 +82,7 @@ async def diagnose(
     try:
         each_of(AccountId)(wanted)
     except ValueError as error:
-        raise SettingsError(f"--account: {error}") from None
+        raise SettingsError(f"accounts: {error}") from None
     examination = _Examination(settings, operation, frozenset(wanted), every_account=every_account)
     group = await anyio.create_task_group().__aenter__()
     try:
@@ -154,9 +154,7 @@ class _Examination:
                     session, caller = prepared.session, opened.aws.caller
             self._asking.deadline = inf
             if missing := sorted(self._wanted - self._known):
-                raise OrganizationError(
-                    f"{', '.join(missing)}: not among the accounts of the census (check --account)"
-                )
+                raise OrganizationError(f"{', '.join(missing)}: not among the accounts of the census")
             if self._settings.organization:
                 found = await self._common_destination(stack)
             else:

@@ -30,7 +30,7 @@ def accounts_listed(caller: Caller, *, from_organization: bool, looked_at: int, 
         account_id=caller.account_id,
         action=_ACTION if from_organization else None,
         message=f"{source}Tried {looked_at:,} of {counted(accounts, 'account')}.",
-        remedy="--all tries every account." if looked_at < accounts else None,
+        remedy="`every_account` tries all of them." if looked_at < accounts else None,
     )
 
 

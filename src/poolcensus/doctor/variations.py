@@ -53,7 +53,7 @@ def _variations(parameters: frozenset[str]) -> Iterator[_Variation]:
     if policy := frozenset(each for each in parameters if each.startswith("Policy")):
         remedy = (
             "The role is given to sessions without a session policy only: let it take one, which narrows a"
-            " session and grants nothing, or set --no-session-policy."
+            " session and grants nothing, or set `session_policy` to false."
         )
         yield _Variation(policy, _failed(Cause.SESSION_POLICY, remedy))
     if tags := frozenset(each for each in parameters if each.startswith(("Tags", "TransitiveTagKeys"))):

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
-from poolcensus.errors import SilentError
+from poolcensus.errors import NoReply, SilentError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -340,5 +340,5 @@ def _not_sent(circuit: _Circuit, now: float) -> SilentError:
     silence = now - circuit.silent_since
     return SilentError(
         f"not called: {service} in {region} has answered no call for {silence:,.0f} s (last: {circuit.why})",
-        code="Silent",
+        code=NoReply.SILENT,
     )

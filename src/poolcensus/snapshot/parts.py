@@ -85,7 +85,7 @@ def _find(ref: str | os.PathLike[str], dest: str | os.PathLike[str], sources: So
     elif Path(ref).is_dir() and not (Path(ref) / MANIFEST_NAME).exists():
         if (Path(ref) / REFUSED_NAME).exists():
             raise MergeError(
-                f"{ref} is a run that --strict or --max-failed did not publish: run that shard again"
+                f"{ref} is a run that `strict` or `max_failed` did not publish: run that shard again"
             )
         return Snapshot.open_in(sources.open, LATEST, ref)
     return Snapshot.open_in(sources.open, ref, dest)

@@ -78,7 +78,7 @@ def joined_organizations(manifests: Sequence[Manifest]) -> Iterator[Organization
 def _shard(part: Snapshot) -> Shard:
     shard = part.manifest.shard
     if shard is None:
-        raise MergeError(f"{part.location} is no shard: it was made without --shard")
+        raise MergeError(f"{part.location} is no shard: it was made without `shard`")
     if shard.accounts_digest is None:
         raise MergeError(f"{part.location} was made by an earlier version, which did not name its accounts")
     if not 1 <= shard.index <= shard.count:
@@ -113,7 +113,7 @@ def _differences(one: Manifest, other: Manifest) -> Iterator[str]:
     if mine.accounts_digest != its.accounts_digest:
         yield (
             "have different lists of accounts: an account may be in none of them. Write one list for all"
-            " shards with 'poolcensus plan --output FILE', and give it to each with --accounts-snapshot."
+            " shards with 'poolcensus plan --output FILE', and give it to each as `accounts_snapshot`."
         )
 
 

@@ -20,6 +20,7 @@ from anyio import to_thread
 
 from poolcensus.errors import (
     AccountChoiceError,
+    BadReply,
     BadResponseError,
     DestinationError,
     NotPublishedError,
@@ -230,7 +231,7 @@ class SnapshotWriter:
         try:
             data = self._encoders[page.target.account.organization].encode(page)
         except ValueError as error:
-            raise BadResponseError(str(error), code="UnwritablePool") from error
+            raise BadResponseError(str(error), code=BadReply.UNWRITABLE) from error
         self._hold(key, data).records += len(page.pools)
 
     def records(self, target: Target, data: bytes) -> None:

@@ -264,7 +264,7 @@ async def _start(cluster: Any) -> None:
                 raise FatalError(f"Could not start the worker processes: {failure}") from failure
             group.cancel_scope.cancel()
     if scope.cancelled_caught:
-        raise FatalError(f"No workers after {_START_SECONDS:g} s: use fewer --workers.")
+        raise FatalError(f"No workers after {_START_SECONDS:g} s: use fewer `workers`.")
 
 
 async def _close_cluster(cluster: Any) -> None:

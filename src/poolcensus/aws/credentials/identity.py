@@ -17,6 +17,7 @@ from poolcensus.aws.credentials.sts import (
 from poolcensus.aws.faults import parse_xml
 from poolcensus.errors import (
     AccessDeniedError,
+    BadReply,
     BadResponseError,
     CallerExpiredError,
     CallError,
@@ -164,5 +165,5 @@ def _caller(reply: Reply) -> Caller:
     arn = (root.findtext(".//{*}Arn") or "").strip() if root is not None else ""
     found = _ARN.fullmatch(arn)
     if found is None or not is_account_id(account):
-        raise BadResponseError("STS sent a reply without an identity", code="BadResponse", status=200)
+        raise BadResponseError("STS sent a reply without an identity", code=BadReply.BODY, status=200)
     return Caller(account_id=account, arn=arn, partition=found["partition"])

@@ -195,14 +195,14 @@ class _Advice(NamedTuple):
     advice: str
 
 
-_POLICY_ADVICE: Final = "If the role takes no session policy, set --no-session-policy"
+_POLICY_ADVICE: Final = "If the role takes no session policy, set `session_policy` to false"
 # https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html#API_AssumeRole_Errors and, for the
 # texts of durations, https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_roles.html
 _ADVICE: Final = (
     _Advice(
         frozenset({"ValidationError"}),
         re.compile(r"MaxSessionDuration|1 hour session limit"),
-        "Set --session-duration to at most the maximum session duration of the role",
+        "Set `session_duration` to at most the maximum session duration of the role",
     ),
     _Advice(frozenset({"PackedPolicyTooLarge", "MalformedPolicyDocument"}), re.compile(""), _POLICY_ADVICE),
 )

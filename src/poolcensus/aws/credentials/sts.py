@@ -19,6 +19,7 @@ from poolcensus.aws.call import Call, CallWatch
 from poolcensus.aws.faults import parse_xml, server_time
 from poolcensus.aws.signing import Credentials
 from poolcensus.errors import (
+    BadReply,
     BadResponseError,
     CallError,
     CallTimeoutError,
@@ -245,7 +246,7 @@ def role_session(reply: Reply) -> RoleSession:
         credentials = Credentials(values["AccessKeyId"], values["SecretAccessKey"], values["SessionToken"])
     except (KeyError, ValueError, OverflowError):
         raise BadResponseError(
-            "STS sent a reply without credentials", code="BadResponse", status=reply.status
+            "STS sent a reply without credentials", code=BadReply.BODY, status=reply.status
         ) from None
     # Both times are the service's, so a clock that is off here does not shorten or stretch the session.
     now = server_time(reply.headers)
@@ -253,7 +254,7 @@ def role_session(reply: Reply) -> RoleSession:
     if lifetime <= 0:
         # They would be renewed again and again, without a pause.
         raise BadResponseError(
-            "STS sent credentials that have expired already", code="BadResponse", status=reply.status
+            "STS sent credentials that have expired already", code=BadReply.BODY, status=reply.status
         )
     return RoleSession(credentials, lifetime)
 

@@ -9,7 +9,7 @@ from poolcensus import partitions
 from poolcensus.aws.call import Call, CallWatch
 from poolcensus.aws.faults import parse_xml
 from poolcensus.aws.json_api import bad_response, list_pages
-from poolcensus.errors import BadResponseError
+from poolcensus.errors import BadReply, BadResponseError
 from poolcensus.flow.concurrency import CallKey
 from poolcensus.flow.retry import Retrier, RetryPolicy
 
@@ -104,7 +104,7 @@ class StatusCalls:
             for each in page
         }
         if not statuses:
-            raise BadResponseError("account:ListRegions sent no region", code="BadResponse", status=200)
+            raise BadResponseError("account:ListRegions sent no region", code=BadReply.BODY, status=200)
         return statuses_of(statuses)
 
     async def by_ec2(self, account_id: str) -> Statuses:

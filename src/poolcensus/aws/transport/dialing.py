@@ -18,7 +18,7 @@ from poolcensus.aws.transport.http1 import Connection, Outbox, new_buffer
 from poolcensus.aws.transport.secured import Secured
 from poolcensus.aws.transport.tls import load_trusting
 from poolcensus.aws.transport.tunnel import Tunnel, proxy_authorization
-from poolcensus.errors import UnreachableError
+from poolcensus.errors import NoReply, UnreachableError
 from poolcensus.flow.singleflight import SingleFlight
 
 if TYPE_CHECKING:
@@ -102,7 +102,9 @@ class Dialer:
             f"{proxy_authorization(origin.proxy or '')}\r\n"
         )
         tls = await self._tls_context()
-        with _phase(host, "no connection by the proxy", "ConnectTimeout", self._connect_timeout, deadline):
+        with _phase(
+            host, "no connection by the proxy", NoReply.CONNECT_TIMEOUT, self._connect_timeout, deadline
+        ):
             outer = await tunnel.open(request.encode("latin-1"))
         connection = self._new(host)
         secured = self._secured(connection, tls, host)
@@ -146,11 +148,11 @@ class Dialer:
         except ValueError as error:
             # Of which UnicodeError is one: labels of a name may be too long, or empty.
             raise UnreachableError(
-                f"no answer from {host}: the host name is not valid", code="NameError"
+                f"no answer from {host}: the host name is not valid", code=NoReply.NAME
             ) from error
 
     def _handshake_limit(self, host: str, deadline: float) -> AbstractContextManager[None]:
-        return _phase(host, "no TLS handshake", "TLSTimeout", self._tls_timeout, deadline)
+        return _phase(host, "no TLS handshake", NoReply.TLS_TIMEOUT, self._tls_timeout, deadline)
 
     async def _connect(self, peer: HostPort, deadline: float) -> tuple[socket.socket, AddrInfoType]:
         addresses = await self._look_up(peer, deadline)
@@ -163,7 +165,7 @@ class Dialer:
         async def first_race() -> None:
             won.append(await self._race(peer, addresses, deadline))
 
-        with _phase(peer.host, "no connection", "ConnectTimeout", math.inf, deadline):
+        with _phase(peer.host, "no connection", NoReply.CONNECT_TIMEOUT, math.inf, deadline):
             await self._first_races.run(peer, first_race)
         if won:
             return won[0]
@@ -187,7 +189,7 @@ class Dialer:
         task = asyncio.current_task()
         cancelled = task.cancelling() if task is not None else 0
         try:
-            with _phase(peer.host, "no connection", "ConnectTimeout", self._connect_timeout, deadline):
+            with _phase(peer.host, "no connection", NoReply.CONNECT_TIMEOUT, self._connect_timeout, deadline):
                 sock = await start_connection(
                     addresses,
                     happy_eyeballs_delay=_NEXT_ADDRESS_AFTER,
@@ -217,7 +219,7 @@ class Dialer:
 
     async def _look_up(self, peer: HostPort, deadline: float) -> Sequence[AddrInfoType]:
         try:
-            with _phase(peer.host, "no address", "NameTimeout", self._connect_timeout, deadline):
+            with _phase(peer.host, "no address", NoReply.NAME_TIMEOUT, self._connect_timeout, deadline):
                 return await self._addresses.of(peer)
         except OSError as error:
             raise failure_of(peer.host, error) from error
@@ -229,7 +231,7 @@ class Dialer:
 
 
 @contextmanager
-def _phase(host: str, what: str, code: str, limit: float, deadline: float) -> Iterator[None]:
+def _phase(host: str, what: str, code: NoReply, limit: float, deadline: float) -> Iterator[None]:
     """Limit what is done inside. Raises UnreachableError where it does not end in time."""
     limit = max(min(limit, deadline - anyio.current_time()), 0)
     with anyio.move_on_after(limit) as scope:

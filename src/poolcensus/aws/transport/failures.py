@@ -9,23 +9,25 @@ import socket
 import ssl
 import sys
 
-from poolcensus.errors import CallError, LocalLimitError, NoRouteError, UnreachableError
+from poolcensus.errors import CallError, LocalLimitError, NoReply, NoRouteError, Shortage, UnreachableError
 
-_NO_DESCRIPTOR = "TooManyOpenFiles"
 _MOST_FILES = "kern.maxfiles" if sys.platform == "darwin" else "fs.file-max"
 LIMITS = {
-    errno.EMFILE: (_NO_DESCRIPTOR, "this process has no file descriptor left (ulimit -n raises the limit)"),
+    errno.EMFILE: (Shortage.FILES, "this process has no file descriptor left (ulimit -n raises the limit)"),
     errno.ENFILE: (
-        _NO_DESCRIPTOR,
+        Shortage.FILES,
         f"this machine has no file descriptor left (sysctl {_MOST_FILES} raises it)",
     ),
     errno.ENOBUFS: (
-        "LocalLimit",
+        Shortage.OTHER,
         "this machine has no buffer left for it (a lower `concurrency` needs fewer)",
     ),
-    errno.ENOMEM: ("LocalLimit", "this machine has no memory left for it (a lower `concurrency` needs less)"),
+    errno.ENOMEM: (
+        Shortage.OTHER,
+        "this machine has no memory left for it (a lower `concurrency` needs less)",
+    ),
 }
-_NO_PORT = ("LocalLimit", "this machine has no port left for it (a lower `concurrency` needs fewer)")
+_NO_PORT = (Shortage.OTHER, "this machine has no port left for it (a lower `concurrency` needs fewer)")
 _NO_ROUTE = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN})
 
 
@@ -35,7 +37,7 @@ def failure_of(host: str, error: OSError) -> CallError:
         return UnreachableError(
             f"no answer from {host}: its certificate is not trusted ({error.verify_message};"
             " AWS_CA_BUNDLE names the authorities that are)",
-            code="CertificateError",
+            code=NoReply.CERTIFICATE,
         )
     if isinstance(error, socket.gaierror):
         return _failure_of_name(host, error)
@@ -50,9 +52,9 @@ def failure_of(host: str, error: OSError) -> CallError:
     why = ", ".join(os.strerror(number) for number in sorted(numbers))
     # Where IPv6 is switched off, its addresses fail for want of a local one: the others decide.
     if numbers and numbers <= _NO_ROUTE | {errno.EADDRNOTAVAIL}:
-        return NoRouteError(f"no answer from {host}: {why}", code="NoRoute")
+        return NoRouteError(f"no answer from {host}: {why}", code=NoReply.NO_ROUTE)
     why = why or error.strerror or str(error) or type(error).__name__
-    return UnreachableError(f"no answer from {host}: {why}", code="ConnectError")
+    return UnreachableError(f"no answer from {host}: {why}", code=NoReply.CONNECT)
 
 
 def _failure_of_name(host: str, error: socket.gaierror) -> CallError:
@@ -68,7 +70,7 @@ def _failure_of_name(host: str, error: socket.gaierror) -> CallError:
         if host.endswith((".api.aws", ".api.amazonwebservices.com.cn"))
         else ""
     )
-    return UnreachableError(f"no answer from {host}: the name does not resolve{hint}", code="NameError")
+    return UnreachableError(f"no answer from {host}: the name does not resolve{hint}", code=NoReply.NAME)
 
 
 def _lack() -> OSError | None:

@@ -26,7 +26,7 @@ from poolcensus.aws.transport.protocol import (
     decoded,
     no_answer_in_time,
 )
-from poolcensus.errors import BadResponseError, UnreachableError
+from poolcensus.errors import BadResponseError, NoReply, UnreachableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -152,7 +152,9 @@ class Connection(asyncio.BufferedProtocol):
                 self._fail(self._bad(*CUT_OFF))
             else:
                 why = getattr(exc, "strerror", None) or "it closed the connection without a reply"
-                self._fail(UnreachableError(f"no answer from {self.peer}: {why}", code="ConnectionClosed"))
+                self._fail(
+                    UnreachableError(f"no answer from {self.peer}: {why}", code=NoReply.CONNECTION_CLOSED)
+                )
         if not self.closed.done():
             self.closed.set_result(None)
 
@@ -283,7 +285,7 @@ class Connection(asyncio.BufferedProtocol):
         self.abort()
 
     def _ended(self) -> UnreachableError:
-        return UnreachableError(f"no answer from {self.peer}: the connection has ended", code="Closed")
+        return UnreachableError(f"no answer from {self.peer}: the connection has ended", code=NoReply.CLOSED)
 
     def _refuse(self, what: str, code: str) -> None:
         self._fail(self._bad(what, code))

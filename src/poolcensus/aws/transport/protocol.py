@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 import msgspec
 from multidict import CIMultiDict
 
-from poolcensus.errors import BadResponseError, CallTimeoutError
+from poolcensus.errors import BadReply, BadResponseError, CallTimeoutError, NoReply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -25,10 +25,10 @@ LONGEST_CLOSE = 2.0
 LARGEST_BODY = 16 * 1024 * 1024
 LARGEST_HEAD = 64 * 1024
 # What is wrong with a reply, and the code of the error.
-TOO_LARGE = (f"is larger than {LARGEST_BODY >> 20} MiB", "OversizedReply")
-CUT_OFF = ("was cut off", "TruncatedReply")
-NOT_HTTP = ("is not HTTP", "BrokenReply")
-LARGE_HEAD = ("has headers of more than 64 KiB", "OversizedReply")
+TOO_LARGE = (f"is larger than {LARGEST_BODY >> 20} MiB", BadReply.OVERSIZED)
+CUT_OFF = ("was cut off", BadReply.CUT_OFF)
+NOT_HTTP = ("is not HTTP", BadReply.NOT_HTTP)
+LARGE_HEAD = ("has headers of more than 64 KiB", BadReply.OVERSIZED)
 _GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
 # For each of them zlib copies what follows it, and who compresses a reply makes one.
 _MOST_MEMBERS = 16
@@ -125,7 +125,7 @@ def bad_reply(peer: str, what: str, code: str, status: int, headers: Mapping[str
 
 def no_answer_in_time(peer: str, seconds: float) -> CallTimeoutError:
     """Return the error for a reply that was not whole when its time was over."""
-    return CallTimeoutError(f"{peer} did not answer within {round(seconds, 1):g} s", code="Timeout")
+    return CallTimeoutError(f"{peer} did not answer within {round(seconds, 1):g} s", code=NoReply.TIMEOUT)
 
 
 def decoded(body: bytes, encoding: str, bad: Callable[[str, str], BadResponseError]) -> bytes:

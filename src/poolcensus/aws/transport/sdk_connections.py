@@ -33,7 +33,7 @@ from poolcensus.aws.transport.protocol import (
 from poolcensus.aws.transport.sdk_call import present_call
 from poolcensus.aws.transport.tls import load_trusting
 from poolcensus.aws.transport.tunnel import basic_credentials
-from poolcensus.errors import UnreachableError
+from poolcensus.errors import NoReply, UnreachableError
 from poolcensus.flow.singleflight import SingleFlight
 
 if TYPE_CHECKING:
@@ -230,22 +230,25 @@ def _failure(host: str, error: aiohttp.ClientError, limits: aiohttp.ClientTimeou
         case aiohttp.ClientConnectorError():
             return failure_of(error.host, error.os_error)
         case aiohttp.ServerTimeoutError():
-            code, why = "ConnectTimeout", f"no connection within {round(limits.sock_connect or 0, 1):g} s"
+            code, why = (
+                NoReply.CONNECT_TIMEOUT,
+                f"no connection within {round(limits.sock_connect or 0, 1):g} s",
+            )
         case aiohttp.ClientHttpProxyError():
-            code, why = "ProxyError", f"the proxy refused the connection with status {error.status}"
+            code, why = NoReply.PROXY, f"the proxy refused the connection with status {error.status}"
         case aiohttp.ClientResponseError() if error.request_info.method == "CONNECT":
-            code, why = "ProxyError", "the proxy's answer is not HTTP"
+            code, why = NoReply.PROXY, "the proxy's answer is not HTTP"
         case aiohttp.ClientResponseError():
             return bad_reply(host, *NOT_HTTP, status=0, headers={})
         case aiohttp.ServerDisconnectedError() if not isinstance(error.message, str):
             # It has come in part.
             return bad_reply(host, *CUT_OFF, status=0, headers={})
         case aiohttp.ServerDisconnectedError():
-            code, why = "ConnectionClosed", "it closed the connection without a reply"
+            code, why = NoReply.CONNECTION_CLOSED, "it closed the connection without a reply"
         case OSError():
-            code, why = "ConnectionClosed", error.strerror or "the connection has ended"
+            code, why = NoReply.CONNECTION_CLOSED, error.strerror or "the connection has ended"
         case _:
-            code, why = "ConnectionClosed", "the connection has ended"
+            code, why = NoReply.CONNECTION_CLOSED, "the connection has ended"
     return UnreachableError(f"no answer from {host}: {why}", code=code)
 
 

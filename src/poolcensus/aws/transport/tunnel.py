@@ -8,7 +8,7 @@ import re
 from typing import cast
 from urllib.parse import unquote, urlsplit
 
-from poolcensus.errors import UnreachableError
+from poolcensus.errors import NoReply, UnreachableError
 
 _LARGEST_ANSWER = 64 * 1024
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([0-9]{3})[ \r]")
@@ -69,7 +69,7 @@ class Tunnel(asyncio.Protocol):
         self._answered.exception()
 
     def _failed(self, why: str) -> UnreachableError:
-        return UnreachableError(f"no answer from {self._origin}: {why}", code="ProxyError")
+        return UnreachableError(f"no answer from {self._origin}: {why}", code=NoReply.PROXY)
 
 
 def proxy_authorization(proxy: str) -> str:
