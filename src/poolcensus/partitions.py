@@ -38,11 +38,12 @@ class Partition(msgspec.Struct, frozen=True):
 #             (endpoints.json, service "workspaces"), which adds us-east-2 and ap-southeast-5 to what
 #             botocore 1.40.61 knows. All of them are asked, also those without Pools: a region too many
 #             costs a call, a region too few loses pools.
-# pools:      regions in which WorkSpaces Pools is offered, by
-#             https://docs.aws.amazon.com/workspaces/latest/adminguide/wsp-pools-regions.html, and those
-#             that are in doubt, since that page was not read to its end: sa-east-1, GovCloud, the isolated
-#             partitions. The neutral refusal of a region that is not listed means "not offered". China has
-#             none: https://docs.amazonaws.cn/en_us/workspaces/latest/adminguide/wsp-pools-regions.html.
+# pools:      regions in which a refusal that gives no reason counts as a missing permission; elsewhere it
+#             means that WorkSpaces Pools is not offered. These are the regions in which it is, by
+#             https://docs.aws.amazon.com/workspaces/latest/adminguide/wsp-pools-regions.html, and, so that
+#             no region is called unsupported on thin evidence, those of which that is not certain:
+#             sa-east-1, GovCloud, the isolated partitions. China has none:
+#             https://docs.amazonaws.cn/en_us/workspaces/latest/adminguide/wsp-pools-regions.html.
 # opt_in:     regions that an account has to enable: those launched after 20 March 2019
 #             (https://docs.aws.amazon.com/accounts/latest/reference/manage-acct-regions.html).
 # other:      the partition's further regions, which have no WorkSpaces. From partitions.json of the

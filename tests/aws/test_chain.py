@@ -6,10 +6,14 @@ import json
 import logging
 import os
 import stat
+import threading
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import anyio
+import anyio.to_thread
 import botocore.session
 import pytest
 from botocore.awsrequest import AWSResponse
@@ -18,7 +22,7 @@ from botocore.httpsession import URLLib3Session
 
 from poolcensus.aws.credentials import caller
 from poolcensus.aws.credentials.caller import CallerCredentials
-from poolcensus.aws.sdk import chain
+from poolcensus.aws.sdk import chain, credential_process
 from poolcensus.aws.sdk.access import Sdk
 from poolcensus.errors import CallerExpiredError, CredentialsError, SettingsError
 
@@ -108,6 +112,42 @@ async def failure(profile: str | None = "cp") -> str:
 
 def printed(**changes: object) -> str:
     return json.dumps({name: value for name, value in {**KEYS, **changes}.items() if value is not None})
+
+
+async def test_a_credential_process_that_hangs_is_ended(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(credential_process, "_LONGEST_PROCESS", 0.3)
+    number = tmp_path / "number"
+    config.write_text(f"[profile cp]\ncredential_process = sh -c 'echo $$ > {number}; exec sleep 600'\n")
+    assert "credential_process 'sh' did not end within 0.3 s" in await failure()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(number.read_text()), 0)
+
+
+async def test_one_thread_at_a_time_walks_a_chain(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config.write_text("[profile cp]\ncredential_process = false\n")
+    together = threading.Barrier(2)
+    met: list[bool] = []
+
+    def walked(_: chain.Chain) -> None:
+        try:
+            together.wait(0.3)
+            met.append(True)
+        except threading.BrokenBarrierError:
+            together.reset()
+        raise CredentialsError("none")
+
+    monkeypatch.setattr(chain.Chain, "_walk", walked)
+
+    def walk_in_thread(sdk: Sdk) -> None:
+        with suppress(CredentialsError):
+            sdk._walk_chain()
+
+    async with Sdk(profile="cp", endpoint_url=None) as sdk, anyio.create_task_group() as group:
+        for _ in range(2):
+            group.start_soon(anyio.to_thread.run_sync, walk_in_thread, sdk)
+    assert not met
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,9 @@ from botocore.awsrequest import AWSResponse
 from poolcensus.aws.sdk import access as module
 from poolcensus.aws.sdk import request_forms
 from poolcensus.aws.sdk.access import Sdk
+from poolcensus.aws.sdk.chain import Found
 from poolcensus.aws.sdk.data_files import DataFiles
+from poolcensus.aws.signing import Credentials
 from poolcensus.errors import CredentialsError, FatalError, SettingsError
 
 if TYPE_CHECKING:
@@ -86,6 +88,44 @@ async def test_a_credential_process_that_hangs_ends_with_its_limit(
         gate.touch()
         for _ in range(2):
             assert await anyio.to_thread.run_sync(ended.acquire, True, 60)
+
+
+async def test_a_configuration_on_a_disk_that_hangs_ends_in_a_sentence(
+    configuration: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = threading.Event()
+    monkeypatch.setattr(module, "_LONGEST_READ", 0.2)
+    monkeypatch.setattr(module, "plain_configuration", lambda *_: gate.wait())
+    configuration.touch()
+    try:
+        with pytest.raises(SettingsError, match=r"the AWS configuration: nothing after 0\.2 s"):
+            await Sdk(profile=None, endpoint_url=None).open()
+    finally:
+        gate.set()
+
+
+async def test_the_wait_for_a_person_is_not_the_disks(
+    configuration: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configuration.write_text("[default]\ncredential_process = false\n")
+    asked, answered = threading.Event(), threading.Event()
+
+    def walk(_: Sdk) -> Found:
+        asked.set()
+        answered.wait(60)
+        return Found(Credentials("a", "b"), renews=False)
+
+    monkeypatch.setattr(Sdk, "_walk_chain", walk)
+    async with Sdk(profile=None, endpoint_url=None) as sdk, anyio.create_task_group() as group:
+        group.start_soon(sdk.caller_credentials)
+        await anyio.to_thread.run_sync(asked.wait)
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "_LONGEST_READ", 0.1)
+            with anyio.move_on_after(0.3) as scope:
+                await sdk.template("workspaces", "eu-west-1", "describe_workspaces_pools")
+            assert scope.cancelled_caught
+        answered.set()
+        await sdk.template("workspaces", "eu-west-1", "describe_workspaces_pools")
 
 
 async def test_a_profile_that_is_not_there_is_named() -> None:

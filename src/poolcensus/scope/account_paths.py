@@ -64,6 +64,6 @@ class AccountPaths:
         if found is None:
             if self._organization is None:
                 return frozenset()
-            pages = self._organization.accounts_under(unit)
-            found = self._under[unit] = frozenset([each.id async for page in pages for each in page])
+            async with aclosing(self._organization.accounts_under(unit)) as pages:
+                found = self._under[unit] = frozenset([each.id async for page in pages for each in page])
         return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import aclosing
 from typing import TYPE_CHECKING, NamedTuple
 
 from poolcensus import partitions
@@ -98,11 +99,12 @@ class StatusCalls:
         )
         # A page has 50 regions, more than there are.
         self.made[PERMISSIONS[0]] += 1
-        statuses = {
-            str(each.get("RegionName")): str(each.get("RegionOptStatus"))
-            async for page in pages
-            for each in page
-        }
+        async with aclosing(pages):
+            statuses = {
+                str(each.get("RegionName")): str(each.get("RegionOptStatus"))
+                async for page in pages
+                for each in page
+            }
         if not statuses:
             raise BadResponseError("account:ListRegions sent no region", code=BadReply.BODY, status=200)
         return statuses_of(statuses)

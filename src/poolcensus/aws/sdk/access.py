@@ -17,7 +17,7 @@ import anyio.to_thread
 from poolcensus.aws.sdk.plain import plain_configuration
 from poolcensus.aws.sdk.plain_requests import plain_request
 from poolcensus.aws.signing import SdkOperation
-from poolcensus.errors import CredentialsError
+from poolcensus.errors import CredentialsError, SettingsError
 from poolcensus.flow.singleflight import SingleFlight
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ Answer = TypeVar("Answer")
 
 # Long enough for a person who is asked for an MFA code.
 _LONGEST_CHAIN = 120.0
+# The SDK's data takes a second from a slow disk. A home folder on a server that is away hangs.
+_LONGEST_READ = 60.0
 # The chain itself says when it renews; asking it takes a thread.
 _KEPT = 10.0
 
@@ -65,26 +67,38 @@ class Sdk:
         self._flights: SingleFlight[tuple[str, str, str], RequestTemplate] = SingleFlight()
 
     async def open(self) -> None:
-        """Read the SDK's configuration. Raises SettingsError where it can't be read."""
-        await self._in_thread(self._read)
+        """Read the SDK's configuration. Raises SettingsError where it can't be read, or not in a minute."""
+        await self._reading(self._read)
 
     async def of_profiles(self, names: Iterable[str]) -> Mapping[str, Sdk]:
         """Return sessions of other profiles, to be opened, which do not read the configuration again.
 
-        Raises SettingsError for a profile that is not there.
+        Raises SettingsError for a profile that is not there, and as `open` does.
         """
         named = sorted(names)
         if not named:
             return {}
-        session = await self._in_thread(self._opened)
+        session = await self._reading(self._opened)
         return {
             name: Sdk(profile=name, endpoint_url=self._endpoint_url, parsed=session.parsed_with(name))
             for name in named
         }
 
-    async def _in_thread(self, work: Callable[[], Answer]) -> Answer:
-        # A chain's process may hang: whoever is cancelled meanwhile doesn't wait for it.
-        return await anyio.to_thread.run_sync(work, limiter=self._one_thread, abandon_on_cancel=True)
+    async def _in_thread(self, work: Callable[[], Answer], longest: float) -> Answer:
+        """Return what the work returns. Raises TimeoutError where it takes longer, its turn left aside."""
+        async with self._one_thread:
+            with anyio.fail_after(longest):
+                # It may hang: whoever is cancelled meanwhile doesn't wait for it.
+                return await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
+
+    async def _reading(self, work: Callable[[], Answer]) -> Answer:
+        try:
+            return await self._in_thread(work, _LONGEST_READ)
+        except TimeoutError:
+            raise SettingsError(
+                f"Could not read the AWS configuration: nothing after {_LONGEST_READ:g} s. Look for a home"
+                " folder, or a folder of the SDK's data, on a disk or server that doesn't answer."
+            ) from None
 
     def _read(self) -> None:
         if self._parsed is None:
@@ -121,8 +135,7 @@ class Sdk:
         if self._plain is not None and not self._plain_has_ended:
             return self._plain.credentials, float("inf")
         try:
-            with anyio.fail_after(_LONGEST_CHAIN):
-                found = await self._in_thread(self._walk_chain)
+            found = await self._in_thread(self._walk_chain, _LONGEST_CHAIN)
         except TimeoutError:
             where = self._session.chain.where if self._session is not None else ""
             raise CredentialsError(
@@ -157,7 +170,7 @@ class Sdk:
             if template is None:
                 template = await self._flights.run(
                     key,
-                    lambda: self._in_thread(
+                    lambda: self._reading(
                         lambda: self._opened().forms.form(SdkOperation(*key), sample or {})
                     ),
                 )

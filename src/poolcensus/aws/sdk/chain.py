@@ -129,6 +129,8 @@ class Chain:
         self._credentials: SdkCredentials | None = None
         self._is_forgotten = False
         self._ask_mfa = _AskMfa()
+        # Whoever was cancelled may have left a thread that still walks: the SDK's session is for one.
+        self._walking = threading.Lock()
 
     def walk(self) -> Found:
         """Return the credentials that the chain has now.
@@ -137,7 +139,7 @@ class Chain:
         first of all walks finds a setting of no use.
         """
         try:
-            with _log_filter():
+            with self._walking, _log_filter():
                 found = self._walk()
         except FatalError as error:
             if isinstance(error, SettingsError) and not self._ask_mfa.again:

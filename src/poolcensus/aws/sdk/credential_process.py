@@ -19,6 +19,8 @@ from botocore.credentials import ProcessProvider
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+# Less than the chain may take as a whole: a program that hangs is ended, and not left behind by the run.
+_LONGEST_PROCESS = 100.0
 # More of a program's complaint is no longer a sentence.
 _LONGEST_COMPLAINT = 200
 
@@ -65,7 +67,11 @@ def _words(command: object) -> Sequence[str]:
 
 def _run(name: str, words: Sequence[str]) -> bytes:
     try:
-        ended = subprocess.run(words, capture_output=True, check=False)  # noqa: S603 - the user's command
+        ended = subprocess.run(  # noqa: S603 - the user's command
+            words, capture_output=True, check=False, timeout=_LONGEST_PROCESS
+        )
+    except subprocess.TimeoutExpired:
+        raise ChainFailure(f"{name} did not end within {_LONGEST_PROCESS:g} s") from None
     except OSError as error:
         raise ChainFailure(f"{name} could not be started: {error.strerror or error}") from None
     except ValueError:
