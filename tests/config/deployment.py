@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -14,11 +15,21 @@ import hcl2
 import yaml
 from hcl2 import SerializationOptions
 
+from poolcensus.config import Settings
+
 CONFIG: Final = Path(__file__).parents[2] / "config"
 STACK_SET: Final = CONFIG / "cloudformation" / "stackset.yaml"
 SINGLE_ACCOUNT: Final = CONFIG / "cloudformation" / "single-account.yaml"
 TERRAFORM: Final = CONFIG / "terraform"
 _NO_VALUE: Final = object()
+
+
+def nightly_settings() -> Settings:
+    """The settings that the README gives to the service and to cron."""
+    readme = (CONFIG.parent / "README.md").read_text(encoding="utf-8")
+    found = re.search(r"<!-- nightly settings -->\n```toml\n(.*?)```", readme, re.DOTALL)
+    assert found is not None
+    return Settings(**tomllib.loads(found[1]))
 
 
 def ran(*command: str | Path) -> tuple[int, str]:
