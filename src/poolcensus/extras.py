@@ -10,4 +10,4 @@ def need(extra: str) -> str:
 
 def installation(extra: str) -> str:
     """Return the order to install an extra. The package is on no index, so that no one command has it."""
-    return f'Install poolcensus with its extra "{extra}": see "Install" in its README.'
+    return f"Install poolcensus with its extra {extra}, in a checkout: pipx install --force '.[{extra}]'"

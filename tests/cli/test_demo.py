@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from poolcensus.cli import main
-from poolcensus.cli.demo import own_folder
+from poolcensus.cli.demo import _program, own_folder
 from poolcensus.model import Outcome
 from poolcensus.snapshot import Snapshot, verify
 
@@ -40,6 +41,9 @@ def test_the_demo_needs_nothing_and_shows_everything(tmp_path: Path) -> None:
     assert time.monotonic() - began < 30
     for expected in ("Accounts", "wspool-", "Denied by a service control policy", "Try next"):
         assert expected in done.stdout
+    _, _, following = done.stdout.partition("Try next:\n")
+    for line in following.splitlines():
+        assert subprocess.run(shlex.split(line), capture_output=True, check=False).returncode == 0, line
     snapshot = Snapshot.open("latest", dest=dest)
     assert verify(snapshot) == ()
     assert snapshot.manifest.totals.pools > 100
@@ -87,3 +91,17 @@ def test_the_demo_s_folder_is_its_user_s(tmp_path: Path, monkeypatch: pytest.Mon
     assert not folder.is_symlink()
     assert folder.stat().st_mode & 0o077 == 0
     assert folder.parent == tmp_path
+
+
+def test_the_demo_names_the_program_as_a_shell_finds_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "my bin"
+    folder.mkdir()
+    program = folder / "poolcensus"
+    program.touch(0o755)
+    monkeypatch.setattr(sys, "argv", [str(program)])
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    assert shlex.split(_program()) == [str(program)]
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    assert _program() == "poolcensus"

@@ -178,6 +178,18 @@ def test_the_module_runs_as_a_program() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("run", "collect"), ("ls", "snapshots"), ("verfiy", "verify"), ("prun", None), ("unlok", None)],
+)
+def test_what_deletes_is_never_a_guess(
+    name: str, meant: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([name]) == 2
+    said = capsys.readouterr().err
+    assert (f"Did you mean {meant}?" in said) if meant is not None else ("Did you mean" not in said)
+
+
 def test_no_command_at_all_is_wrong_usage_with_the_help_on_standard_error(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

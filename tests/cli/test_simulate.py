@@ -123,7 +123,7 @@ def test_its_text_is_for_a_shell() -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
-            lines = [process.stdout.readline() for _ in range(4)]
+            lines = [process.stdout.readline() for _ in range(5)]
         finally:
             process.kill()
     assert [line.partition("=")[0] for line in lines] == [
@@ -131,6 +131,7 @@ def test_its_text_is_for_a_shell() -> None:
         "export AWS_ACCESS_KEY_ID",
         "export AWS_SECRET_ACCESS_KEY",
         "export AWS_REGION",
+        "export AWS_DEFAULT_REGION",
     ]
 
 

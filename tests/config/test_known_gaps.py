@@ -31,6 +31,7 @@ _keys = st.sampled_from(("accounts", "regions", "outcomes", "reason", "account")
         ('accounts = [["1"]]', 'accounts: ["1"] must be text, in quotes'),
         ("regions = [{ a = 1 }]", "regions: {a = 1} must be text, in quotes"),
         ("regions = { a = 1 }", "regions: {a = 1} must be a list"),
+        ('reason = "No workloads"', "the table of error names neither an account nor a region"),
     ],
 )
 def test_a_value_of_a_wrong_type_is_refused_with_its_key(tmp_path: Path, table: str, words: str) -> None:

@@ -62,6 +62,16 @@ CONTEXT_SETTINGS = _ContextSettings(help_option_names=["-h", "--help"], max_cont
 _COLLECT_AFTER = (20_000, 50, 100)
 
 
+_DELETING = ("prune", "unlock")
+_IN_OTHER_PROGRAMS = {
+    "run": "collect",
+    "backup": "collect",
+    "list": "snapshots",
+    "ls": "snapshots",
+    "check": "verify",
+}
+
+
 class LazyGroup(click.Group):
     """A group whose commands are imported when they are used."""
 
@@ -82,8 +92,10 @@ class LazyGroup(click.Group):
         if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
             from difflib import get_close_matches
 
-            nearest = get_close_matches(name, COMMANDS, n=1)
-            hint = f" Did you mean {nearest[0]}?" if nearest else ""
+            # What deletes is never a guess.
+            harmless = [each for each in COMMANDS if each not in _DELETING]
+            nearest = _IN_OTHER_PROGRAMS.get(name) or next(iter(get_close_matches(name, harmless, n=1)), None)
+            hint = f" Did you mean {nearest}?" if nearest else ""
             ctx.fail(f'Unknown command "{ascii(name)[1:-1]}".{hint}')
         return super().resolve_command(ctx, args)
 

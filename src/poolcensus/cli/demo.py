@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import stat
 import subprocess
 import sys
@@ -151,7 +152,17 @@ def _show(snapshot: Snapshot, groups: tuple[FailureGroup, ...], dest: str) -> No
     put(screen, record_table(islice(records_in_order(snapshot), POOLS_SHOWN), WORKSPACES_POOLS.columns))
     put(screen, "\nNot covered, as in a real organization (collect would exit with 3):")
     put(screen, sentences(map(with_options, failures(groups))))
-    where = shlex.quote(dest)
+    program, where = _program(), shlex.quote(dest)
     put(screen, "\nTry next:")
     for example in ("show --failures", "show --pools --json", "snapshots", "verify"):
-        put(screen, f"  poolcensus {example} --dest {where}")
+        put(screen, f"  {program} {example} --dest {where}")
+
+
+def _program() -> str:
+    """Return what a shell finds this program by: its name, its path, or the interpreter that runs it."""
+    called = Path(sys.argv[0])
+    if called.name == "__main__.py":
+        return shlex.join([sys.executable, "-m", "poolcensus"])
+    found = shutil.which(called.name)
+    is_found = found is not None and called.exists() and called.samefile(found)
+    return called.name if is_found else shlex.quote(str(called))

@@ -33,7 +33,7 @@ _CLOSE = 0.8
     examples=(
         ("The latest snapshot against the one before", "poolcensus diff"),
         (
-            "Pools that were removed in the last seven snapshots",
+            "Pools that were removed between the newest snapshot and the seventh before it",
             "poolcensus diff latest~7 latest --json | jq -c 'select(.change == \"removed\")'",
         ),
     ),

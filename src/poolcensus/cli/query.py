@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from poolcensus.config import Settings
 
 _FORMATS = ("table", "json", "csv", "parquet")
+_OF_A_TABLE = ("", ".txt")
 _SUFFIXES = {".json": "json", ".ndjson": "json", ".jsonl": "json", ".csv": "csv", ".parquet": "parquet"}
 _STANDARD_INPUT = _STANDARD_OUTPUT = "-"
 
@@ -104,7 +105,7 @@ def command(
         output = None
     if output is not None:
         check_output(output)
-    chosen = form or (_SUFFIXES.get(output.suffix.lower()) if output else None) or "table"
+    chosen = form or _form_of(output)
     if listed or schema:
         _check_listing(chosen, sql, named, ref, every=every, both=listed and schema)
         _put(_listing(chosen, output, is_schema=schema), output, settings)
@@ -121,6 +122,17 @@ def command(
             _put(_pieces(rows, chosen, output), output, settings)
         complain(*unreadable_lines(settings.dest, rows.unreadable))
         return ExitCode.FATAL if rows.unreadable else ExitCode.OK
+
+
+def _form_of(output: Path | None) -> str:
+    """Return the form that a file's name asks for. Raises UsageError where it asks for one there is not."""
+    suffix = output.suffix.lower() if output is not None else ""
+    if suffix in _OF_A_TABLE:
+        return "table"
+    if suffix not in _SUFFIXES:
+        message = f'--output: "{output}" ends in none of {", ".join(_SUFFIXES)}. Give --format as well'
+        raise click.UsageError(message, click.get_current_context())
+    return _SUFFIXES[suffix]
 
 
 def _what_to_run(sql: str | None, named: str | None, ref: str | None, *, every: bool) -> Callable[..., Rows]:

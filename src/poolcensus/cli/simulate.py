@@ -256,5 +256,7 @@ def _print_text(simulator: Simulator) -> None:
         f"export AWS_ACCESS_KEY_ID={simulator.access_key_id}\n"
         f"export AWS_SECRET_ACCESS_KEY={simulator.secret_access_key}\n"
         "export AWS_REGION=us-east-1\n"
+        # All that boto3 and version 1 of the AWS CLI read.
+        "export AWS_DEFAULT_REGION=us-east-1\n"
         f"# {simulator.config.world.accounts:,} accounts; Ctrl-C ends it"
     )

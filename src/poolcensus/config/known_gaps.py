@@ -49,9 +49,11 @@ def _read(entry: object, accounts: object, regions: object, outcomes: object, re
         reason=_reason(reason),
     )
     if not gap.outcomes:
-        raise EntryError(f"{shown(entry)} names no outcome, such as scp_denied")
+        named = shown(entry) if isinstance(entry, str) else "a table"
+        raise EntryError(f"{named} names no outcome, such as scp_denied")
     if not gap.accounts and not gap.regions:
-        raise EntryError(f"{shown(entry)} names neither an account nor a region")
+        named = shown(entry) if isinstance(entry, str) else f"the table of {', '.join(gap.outcomes)}"
+        raise EntryError(f"{named} names neither an account nor a region: one of the two is needed")
     return gap
 
 
