@@ -18,7 +18,7 @@ from poolcensus.analysis.changes import (
 )
 from poolcensus.analysis.diff import diff
 from poolcensus.errors import IncomparableSnapshotsError, SnapshotError
-from poolcensus.model import Caller, Outcome, Shard, SkippedAccount
+from poolcensus.model import Caller, KnownGap, Outcome, Shard, SkippedAccount
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -110,7 +110,34 @@ def test_the_lines_for_programs(tmp_path: Path) -> None:
         "changed": 1,
         "unknown": 1,
         "unchanged": 0,
+        "expected": 0,
     }
+
+
+@pytest.mark.parametrize("expected_by", [(), (A_ID,), (B_ID,), (A_ID, B_ID)])
+def test_a_known_gap_of_both_is_unknown_and_no_difference(
+    tmp_path: Path, expected_by: tuple[str, ...]
+) -> None:
+    gap = KnownGap(("000000000001",), ("eu-*",), (Outcome.SCP_DENIED,), targets=1)
+    content: Content = {
+        key(1, "eu-west-1"): Outcome.SCP_DENIED,
+        key(1, "us-east-1"): Outcome.SCP_DENIED,
+        key(2): [pool(1)],
+    }
+    a, b = (
+        write(
+            tmp_path,
+            content,
+            replace(MANIFEST, snapshot_id=each, known_gaps=(gap,) if each in expected_by else ()),
+        )
+        for each in (A_ID, B_ID)
+    )
+    found = diff(a, b)
+    unknown = {each.region: each.is_expected for each in found}
+    in_both = len(expected_by) == 2
+    assert unknown == {"eu-west-1": in_both, "us-east-1": False}
+    assert (found.statistics.unknown, found.statistics.expected) == (2, int(in_both))
+    assert found.statistics.found == 2 - in_both
 
 
 def test_only_what_both_cover_is_called_added_or_removed(tmp_path: Path) -> None:

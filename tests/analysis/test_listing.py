@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import sqlite3
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
@@ -95,7 +95,11 @@ def test_what_the_lines_raise_is_raised() -> None:
 
 POOL_FIELDS: dict[str, JsonObject] = {
     "wspool-000000001": {"State": "RUNNING", "CapacityStatus": {"ActiveUserSessions": 9}},
-    "wspool-000000002": {"State": "STOPPED", "CapacityStatus": {"ActiveUserSessions": 10}},
+    "wspool-000000002": {
+        "State": "STOPPED",
+        "CapacityStatus": {"ActiveUserSessions": 10},
+        "Errors": [{"ErrorCode": "X"}],
+    },
     "wspool-000000003": {"State": "running", "CapacityStatus": None},
 }
 
@@ -123,7 +127,7 @@ def snapshot(request: pytest.FixtureRequest, tmp_path: Path) -> Snapshot:
     return anyio.run(_mixed, tmp_path, request.param)
 
 
-def rows(snapshot: Snapshot, *sort: str, **choice: tuple[str, ...]) -> list[tuple[str, str, str]]:
+def rows(snapshot: Snapshot, *sort: str, **choice: Any) -> list[tuple[str, str, str]]:
     keys = [SortKey(each.removeprefix("-"), descending=each.startswith("-")) for each in sort]
     return [
         (each.account_id[-1], each.region[:2], str(each.pool["PoolId"])[-1])
@@ -150,6 +154,7 @@ def test_records_are_sorted_and_chosen_by_their_columns(snapshot: Snapshot) -> N
     ]
     assert {one for _, _, one in rows(snapshot, states=("RUNNING",))} == {"1", "3"}
     assert rows(snapshot, states=("RUNNING",), regions=("sa-*",)) == []
+    assert {one for _, _, one in rows(snapshot, with_errors=True)} == {"2"}
 
 
 def test_a_column_that_there_is_not_is_named_before_anything_is_read(snapshot: Snapshot) -> None:

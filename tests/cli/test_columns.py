@@ -96,7 +96,13 @@ def info(manifest: Manifest) -> SnapshotInfo:
         covered=16_000,
         bytes=123_456,
         scope=Scope.of(manifest),
+        failed=1_000,
     )
+
+
+def test_a_column_that_rows_are_sorted_by_is_shown_in_any_width() -> None:
+    first, *_ = printed(record_table(records(), WORKSPACES_POOLS.columns, ["created", "account"]), 60)
+    assert first.split() == ["Account", "Region", "Pool", "Created"]
 
 
 @pytest.mark.parametrize(

@@ -132,6 +132,7 @@ def test_a_program_reads_events_and_the_statistics(
         "removed": 1,
         "changed": 2,
         "unknown": 18,
+        "expected": 0,
         "unchanged": 2,
     }
     assert events[0]["fields"] == {"Note": [None, "x"], "State": ["RUNNING", "STOPPED"]}

@@ -247,6 +247,7 @@ def test_a_pipe_gets_every_row_on_one_line_and_no_colours(
         covered=3,
         bytes=1234,
         scope=Scope.of(manifest),
+        failed=1,
     )
     tables.put(tables.console(), tables.snapshot_table([info]), pool_table([pool("n" * 150)]))
     said = capsys.readouterr().out

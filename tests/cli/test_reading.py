@@ -384,6 +384,10 @@ def test_a_known_gap_is_marked_and_not_to_be_mended(
     assert known.endswith("known gap: AccessDenied: no")
     assert "known gap" not in other
     assert "1 target failed as --known-gap expects." in rest
+    assert main(["show", "--failures", "--outcome", "throttled", "--dest", str(tmp_path)]) == 0
+    assert "expects" not in said(capsys)
+    assert main(["snapshots", "--json", "--dest", str(tmp_path)]) == 0
+    assert json.loads(said(capsys))["failed"] == 1
     assert main(["show", "--dest", str(tmp_path)]) == 0
     for text in ("\n".join(rest), said(capsys)):
         assert "Still throttled" in text
@@ -406,6 +410,8 @@ def test_failures_for_programs_are_lines_of_the_ledger(
         (f"{OLD} --failures", "No failures: 1 of 1 target covered."),
         (f"{NEW} --failures --account nobody", "No failures match."),
         (f"{NEW} --pools --region sa-*", "No pools match."),
+        (f"{NEW} --pools --errors", "No pools match."),
+        (f"{NEW} --pools --state ERROR", "No pools match.\nTheir states are none (2)."),
     ],
 )
 def test_no_rows_are_a_sentence(

@@ -25,7 +25,7 @@ def name(start: datetime, tail: int = 0) -> str:
 
 def info(snapshot_id: str, finished: datetime) -> SnapshotInfo:
     started = moment_of(snapshot_id).started
-    return SnapshotInfo(snapshot_id, SnapshotStatus.COMPLETE, started, finished, 0, 0, 0, 0, Scope("", {}))
+    return SnapshotInfo(snapshot_id, SnapshotStatus.COMPLETE, started, finished, 0, 0, 0, 0, Scope("", {}), 0)
 
 
 def searched(

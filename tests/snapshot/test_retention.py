@@ -68,6 +68,7 @@ def info(
         covered=int(status is COMPLETE),
         bytes=0,
         scope=scope,
+        failed=int(status is not COMPLETE),
     )
 
 

@@ -29,7 +29,7 @@ class Change:
     that differs with its values in A and in B, None where it is missing. `pool` is the pool as the service
     answered it: the one that was added or removed, and one that was changed as it is in B. An unknown target
     has no `pool_id`, a `reason`, and as `pools` the number of its pools in A and in B, None where that is not
-    known.
+    known; `is_expected` says that it is a known gap of both.
     """
 
     kind: ChangeKind
@@ -41,11 +41,15 @@ class Change:
     pool: JsonObject | None = None
     reason: str | None = None
     pools: tuple[int | None, int | None] = (None, None)
+    is_expected: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """What a comparison of the snapshots `a` and `b` came to, in pools; `unknown` counts targets."""
+    """What a comparison of the snapshots `a` and `b` came to, in pools.
+
+    `unknown` counts targets, and `expected` those of them that are known gaps of both runs.
+    """
 
     a: str
     b: str
@@ -54,11 +58,15 @@ class Statistics:
     changed: int = 0
     unknown: int = 0
     unchanged: int = 0
+    expected: int = 0
 
     @property
     def found(self) -> int:
-        """How many differences there are, unknown targets among them: there, nobody can say that none is."""
-        return self.added + self.removed + self.changed + self.unknown
+        """How many differences there are, with the targets of which nobody can say that there are none.
+
+        Those that both runs expect to be refused are left out.
+        """
+        return self.added + self.removed + self.changed + self.unknown - self.expected
 
 
 def change_object(change: Change) -> JsonObject:
@@ -75,6 +83,8 @@ def change_object(change: Change) -> JsonObject:
     elif change.kind is ChangeKind.UNKNOWN:
         made["reason"] = change.reason
         made["pools"] = list(change.pools)
+        if change.is_expected:
+            made["expected"] = True
     else:
         made["pool"] = change.pool
     return made

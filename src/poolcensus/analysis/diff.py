@@ -84,11 +84,15 @@ class Diff:
             changed=counts[ChangeKind.CHANGED],
             unknown=counts[ChangeKind.UNKNOWN],
             unchanged=walk.unchanged,
+            expected=walk.expected,
         )
 
 
 class _Walk:
-    """One walk over two snapshots, A and B, target by target. `unchanged` counts pools."""
+    """One walk over two snapshots, A and B, target by target.
+
+    `unchanged` counts pools, and `expected` unknown targets that are known gaps of both.
+    """
 
     def __init__(
         self, ledgers: tuple[Ledger, Ledger], records: tuple[Records, Records], ignored: frozenset[str]
@@ -97,6 +101,7 @@ class _Walk:
         self._records = records
         self._ignored = ignored
         self.unchanged = 0
+        self.expected = 0
         self.hidden = HiddenTally()
 
     def changes(self) -> Iterator[Change]:
@@ -119,8 +124,10 @@ class _Walk:
             region,
             reason=reason,
             pools=(known_pools(old), known_pools(new)),
+            is_expected=old is not None and old.is_expected and new is not None and new.is_expected,
         )
         self.hidden.add(change, new)
+        self.expected += change.is_expected
         return change
 
     def _changes_of(self, account_id: str, name: str | None, region: str) -> Iterator[Change]:

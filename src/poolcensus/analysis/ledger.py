@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
+from poolcensus.engine.known_gaps import KnownGaps
 from poolcensus.errors import DamagedSnapshotError
 from poolcensus.model import Outcome
 
@@ -19,10 +20,11 @@ HIDING: Final = frozenset({Outcome.NOT_ENTITLED, Outcome.REGION_DISABLED, Outcom
 
 
 class Entry(NamedTuple):
-    """How a target ended, and the number of its pools."""
+    """How a target ended, the number of its pools, and whether its run expected it to fail as it did."""
 
     outcome: Outcome
     pools: int
+    is_expected: bool = False
 
 
 class Ledger:
@@ -43,18 +45,19 @@ class Ledger:
     def read(cls, letter: str, snapshot: Snapshot) -> Self:
         """Return the ledger of a snapshot. Blocks, and raises what `Snapshot.targets` does."""
         ledger = cls(letter, snapshot.manifest.accounts_skipped)
+        gaps = KnownGaps(snapshot.manifest.known_gaps)
         for result in snapshot.targets():
             if ledger.entry(result.account_id, result.region) is not None:
                 raise DamagedSnapshotError(
                     f"{snapshot.folder.place_of(snapshot.targets_file[0].name)} has two lines for"
                     f" {result.account_id} {result.region}; the snapshot is damaged"
                 )
-            ledger.add(result)
+            ledger.add(result, is_expected=gaps.take(result))
         return ledger
 
-    def add(self, result: TargetResult) -> None:
+    def add(self, result: TargetResult, *, is_expected: bool = False) -> None:
         """Put a line in."""
-        entry = Entry(result.outcome, result.pools)
+        entry = Entry(result.outcome, result.pools, is_expected)
         regions = self._entries.setdefault(result.account_id, {})
         regions[sys.intern(result.region)] = self._alike.setdefault(entry, entry)
         self._names[result.account_id] = result.account_name

@@ -35,16 +35,19 @@ class Choice:
     """Which rows are wanted: those that match one entry of each field that has any.
 
     `accounts` are ids, or names and patterns of names such as `prod-*`; `regions` may be patterns too. The
-    case of names, `states` and `outcomes` does not matter.
+    case of names, `states` and `outcomes` does not matter. `with_errors` takes no pool without an error.
     """
 
     accounts: tuple[str, ...] = ()
     regions: tuple[str, ...] = ()
     states: tuple[str, ...] = ()
     outcomes: tuple[str, ...] = ()
+    with_errors: bool = False
 
     def takes_record(self, record: PoolRecord) -> bool:
         """Whether a record is wanted."""
+        if self.with_errors and not record.pool.get("Errors"):
+            return False
         return self._takes(record) and _is_in(record.pool.get("State"), self.states)
 
     def takes_result(self, result: TargetResult) -> bool:
@@ -96,7 +99,7 @@ def record_keys(info: OperationInfo) -> Mapping[str, Callable[[PoolRecord], obje
         "region": lambda record: record.region,
     }
     for column in columns_of(info):
-        made[column.title.lower().replace(" ", "-")] = partial(_of_item, column.sorted_by or column.cell)
+        made[column.name] = partial(_of_item, column.sorted_by or column.cell)
     return made
 
 

@@ -51,7 +51,11 @@ _CLOSE = 0.8
         f"  [may be repeated; default: {','.join(DEFAULT_IGNORED)}]"
     ),
 )
-@click.option("--exit-code", is_flag=True, help="Exit with 1 where anything differs or is unknown.")
+@click.option(
+    "--exit-code",
+    is_flag=True,
+    help="Exit with 1 where anything differs or is unknown, but for known gaps of both.",
+)
 def command(
     a: str, b: str, config: Path | None, *, ignore: tuple[str, ...], exit_code: bool, **given: object
 ) -> int:

@@ -71,7 +71,9 @@ def _described(snapshot: Snapshot) -> str:
 
 
 def _lines(changes: Iterable[Change], paint: Paint) -> Iterator[str]:
-    for account_id, of_account in groupby(changes, lambda each: each.account_id):
+    # What both runs expect is no news: it is in the summary alone.
+    news = (each for each in changes if not each.is_expected)
+    for account_id, of_account in groupby(news, lambda each: each.account_id):
         unknown: dict[str, list[Change]] = {}
         region = None
         account = account_id
@@ -139,15 +141,17 @@ def _unknown_line(reason: str, targets: list[Change], paint: Paint) -> str:
 
 
 def _summary(found: Statistics) -> str:
+    known = f"{counted(found.expected, 'target')} refused as both runs expect" if found.expected else ""
     if not found.found:
-        return (
-            f"No differences: {counted(found.unchanged, 'pool')} unchanged between {found.a} and {found.b}."
-        )
+        unchanged = f"{counted(found.unchanged, 'pool')} unchanged between {found.a} and {found.b}"
+        return f"No differences: {'; '.join(filter(None, (unchanged, known)))}."
     pools = (
         f"{found.added:,} added, {found.removed:,} removed, {found.changed:,} changed,"
         f" {found.unchanged:,} unchanged"
     )
-    return f"{pools}; {counted(found.unknown, 'target')} unknown" if found.unknown else pools
+    news = found.unknown - found.expected
+    unknown = f"{counted(news, 'target')} unknown" if news else ""
+    return "; ".join(filter(None, (pools, unknown, known)))
 
 
 def _shown(value: JsonValue) -> str:

@@ -43,7 +43,8 @@ def put_failures(
     screen = console()
     put(screen, failure_table(rows, all_regions=not screen.is_terminal))
     put_causes(results, manifest)
-    if known := sum(each.targets for each in manifest.known_gaps):
+    gaps = KnownGaps(manifest.known_gaps)
+    if known := sum(gaps.take(each) for each in results):
         line = with_options(f"{counted(known, 'target')} failed as `known_gaps` expects.")
         put(screen, "", sentences([line]))
 

@@ -47,6 +47,7 @@ def info_object(info: SnapshotInfo, now: datetime) -> JsonObject:
         "finished_at": rfc3339(info.finished_at),
         "targets": info.targets,
         "covered": info.covered,
+        "failed": info.failed,
         "pools": info.pools,
         "bytes": info.bytes,
         "scope": info.scope.summary,

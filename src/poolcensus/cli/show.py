@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -49,6 +51,7 @@ def _columns() -> list[str]:
             "Running pools with the most sessions, of the snapshot before",
             "poolcensus show latest~1 --pools --state RUNNING --sort -sessions",
         ),
+        ("Pools that report errors, and which", "poolcensus show --pools --errors --json | jq .pool.Errors"),
         (
             "The pools of one day as CSV",
             "poolcensus show 20261123 --pools --json | jq -r '[.account_id, .region, .pool.PoolId] | @csv'",
@@ -68,6 +71,7 @@ def _columns() -> list[str]:
     "--region", "PATTERN,...", "Only rows of these regions, by name or pattern such as eu-*.", words(regions)
 )
 @comma_list("--state", "STATE,...", "Only pools in these states, such as RUNNING.", words(_STATES))
+@click.option("--errors", "with_errors", is_flag=True, help="Only pools that report errors.")
 @comma_list(
     "--outcome", "OUTCOME,...", "Only failures with these outcomes, such as throttled.", words(_OUTCOMES)
 )
@@ -86,6 +90,7 @@ def command(
     account: tuple[str, ...],
     region: tuple[str, ...],
     state: tuple[str, ...],
+    with_errors: bool,
     outcome: tuple[str, ...],
     sort: tuple[str, ...],
     **given: object,
@@ -105,10 +110,12 @@ def command(
     if settings.json_output and pools and failures:
         message = "with --json, --pools and --failures are different kinds of lines: ask for one of them"
         raise click.UsageError(message)
+    if with_errors and not pools:
+        raise click.UsageError("--errors chooses pools: add --pools")
     _check_rows(pools=pools, failures=failures, state=state, outcome=outcome, others=(account, region, sort))
     view = _View(
         settings,
-        Choice(account, region, state, outcome),
+        Choice(account, region, state, outcome, with_errors=with_errors),
         tuple(SortKey(each.removeprefix("-"), descending=each.startswith("-")) for each in sort),
     )
     only_failures = failures and not pools
@@ -205,11 +212,18 @@ class _View:
         from poolcensus.cli.tables import console, put, record_table
         from poolcensus.operations import columns_of
 
-        table = record_table(records, columns_of(snapshot.manifest.operation))
+        columns = columns_of(snapshot.manifest.operation)
+        table = record_table(records, columns, [each.name for each in self._sort])
         put(console(), table)
-        if not table.rows_read:
-            items = snapshot.manifest.operation.items
-            click.echo(f"No {items}." if self._choice == ALL else f"No {items} match.")
+        if table.rows_read:
+            return
+        items = snapshot.manifest.operation.items
+        click.echo(f"No {items}." if self._choice == ALL else f"No {items} match.")
+        if self._choice.states:
+            in_any = records_in_order(snapshot, replace(self._choice, states=()))
+            states = Counter(str(each.pool.get("State") or "none") for each in in_any)
+            counts = ", ".join(f"{state} ({number:,})" for state, number in sorted(states.items()))
+            click.echo(f"Their states are {counts}." if states else f"There are no {items} in any state.")
 
 
 def _reason(run: RefusedRun) -> str:

@@ -17,7 +17,7 @@ from poolcensus.cli.wording import counted, duration, printable
 from poolcensus.model import Outcome, SnapshotStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from rich.console import RenderableType
@@ -128,14 +128,26 @@ def _regions(regions: Sequence[str], *, all_of_them: bool) -> str:
     return counted(len(regions), "region")
 
 
-def record_table(records: Iterable[PoolRecord], columns: Sequence[Field]) -> Grid:
-    """Return a table of records, one a row: where each was seen, and what the columns show of it."""
+def record_table(
+    records: Iterable[PoolRecord], columns: Sequence[Field], sorted_by: Collection[str] = ()
+) -> Grid:
+    """Return a table of records, one a row: where each was seen, and what the columns show of it.
+
+    The columns that they are sorted by are shown in any width.
+    """
+
+    def rank(name: str, otherwise: int) -> int:
+        return 0 if name in sorted_by else otherwise
+
     return Grid(
         (
             Column("Account"),
-            Column("Name", rank=3, least=10),
+            Column("Name", rank("name", 3), least=10),
             Column("Region"),
-            *(Column(each.title, each.rank, each.least, is_number=each.is_number) for each in columns),
+            *(
+                Column(each.title, rank(each.name, each.rank), each.least, is_number=each.is_number)
+                for each in columns
+            ),
         ),
         (
             (
@@ -172,7 +184,7 @@ def snapshot_table(snapshots: Iterable[SnapshotInfo]) -> Grid:
                 each.id,
                 each.status,
                 f"{each.targets:,}",
-                f"{each.targets - each.covered:,}",
+                f"{each.failed:,}",
                 f"{each.pools:,}",
                 duration(seconds_between(each.started_at, each.finished_at)),
                 decimal(each.bytes),

@@ -52,6 +52,11 @@ class Column(NamedTuple):
     rank: int = 0
     least: int | None = None
 
+    @property
+    def name(self) -> str:
+        """What rows are sorted by it as."""
+        return self.title.lower().replace(" ", "-")
+
 
 class Field(NamedTuple):
     """A field of an item as a column of a query: its name there, and the keys that lead to it.

@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotInfo:
-    """A snapshot in a list. `bytes` are those of its data files, compressed or not."""
+    """A snapshot in a list.
+
+    `bytes` are those of its data files, compressed or not, and `failed` are the targets that are not covered,
+    less those that failed as the run expected.
+    """
 
     id: str
     status: SnapshotStatus
@@ -33,6 +37,7 @@ class SnapshotInfo:
     covered: int
     bytes: int
     scope: Scope
+    failed: int
 
     @property
     def moment(self) -> Moment:
@@ -52,6 +57,7 @@ def info_of(manifest: Manifest) -> SnapshotInfo:
         covered=manifest.totals.covered,
         bytes=sum(file.bytes for file in manifest.files),
         scope=Scope.of(manifest),
+        failed=manifest.failed,
     )
 
 
