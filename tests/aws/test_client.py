@@ -43,7 +43,7 @@ from poolcensus.errors import (
     UnrecognizedCredentialsError,
     first_reason_raised,
 )
-from poolcensus.flow.breaker import CircuitBreakers, Endpoint
+from poolcensus.flow.breaker import _PATIENCE_WITH_THE_UNKNOWN, CircuitBreakers, Endpoint
 from poolcensus.flow.concurrency import CallKey, ConcurrencyLimiter, Pauses
 from poolcensus.flow.rate import RateLimits
 from poolcensus.flow.retry import Retrier, RetryPolicy
@@ -788,7 +788,25 @@ def test_a_silence_in_which_nobody_waits_puts_off_no_last_round() -> None:
             group.start_soon(ends_of, client, 20)
             await anyio.sleep(0.5)
             client.breakers.replied(Endpoint("eu-west-2", "workspaces"))
-        assert now() < 5
+        # And not the minute that the other would be waited for.
+        assert now() < _PATIENCE_WITH_THE_UNKNOWN + 1
+
+    on_virtual_time(main)
+
+
+@pytest.mark.parametrize(("away", "lost"), [(1.2, False), (4.0, False), (60.0, True)])
+def test_a_region_that_is_away_for_seconds_at_the_start_of_a_small_run_loses_nothing(
+    away: float, lost: bool
+) -> None:
+    async def main() -> None:
+        client = client_of(Gone(last=away))
+        async with anyio.create_task_group() as group:
+            group.start_soon(answer_elsewhere, client)
+            ends = await ends_of(client, 30)
+            group.cancel_scope.cancel()
+        assert (None not in ends) is lost
+        assert ends.total() == 30
+        assert now() < 8
 
     on_virtual_time(main)
 

@@ -28,6 +28,9 @@ _LONGEST_BETWEEN_PROBES = 5.0
 # A service that has answered before, and a network in which nothing answers, may only be away for a moment:
 # a proxy or VPN that restarts takes less.
 _PATIENCE = 60.0
+# One that has never answered while others do may be closed for good, such as by a firewall. It is waited for
+# as long as a load balancer takes to put another host in the place of one that is gone.
+_PATIENCE_WITH_THE_UNKNOWN = 5.0
 # What answers now and then would use up this patience again and again: a reply gives back this much of it.
 _PATIENCE_FOR_A_REPLY = 0.1
 # Between two calls a target has none under way for a moment: a task begins, or a result is handed on.
@@ -118,8 +121,8 @@ class CircuitBreakers:
 
     Once silent endpoints are all that is left to call, by the count of `work`, either they or the network
     may be away. `in_doubt` is set then, and the engine calls something that should answer. If anything
-    answers, the open circuits are due for their last round at once. If nothing does, or if an endpoint has
-    answered earlier in the run, it is due after a minute of silence. All last rounds begin together, since
+    answers, a circuit is due for its last round after five seconds of silence. If nothing does, or if an
+    endpoint has answered earlier in the run, it is due after a minute. All last rounds begin together, since
     one that comes back is work again, during which others may come back; `last_round_begun` is set then.
     """
 
@@ -285,8 +288,9 @@ class CircuitBreakers:
         for circuit in is_open:
             endpoint = circuit.endpoint
             used = self._patience_used.get(endpoint, 0.0)
-            patient = endpoint in self._answered or not answered
-            if not patient or now - circuit.silent_since >= _PATIENCE or used >= _PATIENCE:
+            is_known = endpoint in self._answered or not answered
+            patience = _PATIENCE if is_known else _PATIENCE_WITH_THE_UNKNOWN
+            if now - circuit.silent_since >= patience or used >= patience:
                 due.append(circuit)
                 continue
             if endpoint not in self._answered:
