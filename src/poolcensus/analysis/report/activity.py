@@ -9,6 +9,7 @@ import msgspec
 
 from poolcensus.analysis.report.values import count_of, value_at
 from poolcensus.format.compression import pieces
+from poolcensus.format.digesting import Digesting
 from poolcensus.snapshot.reader import lines_of
 
 if TYPE_CHECKING:
@@ -72,14 +73,19 @@ class ActivityReader:
         file, compression = snapshot.pools_file
         found: list[Activity] = []
         rest = b""
-        with snapshot.folder.open(file.name) as raw:
+        with snapshot.folder.open(file.name) as opened:
+            raw = Digesting(opened)
             for piece in pieces(raw, compression):
                 lines, _, rest = (rest + piece).rpartition(b"\n")
                 if len(rest) > _LONGEST_REST:
                     raise ValueError("a line is long")
                 found.extend(map(self._values, self._decoder.decode_lines(lines)))
-        if rest or len(found) != file.records:
-            raise ValueError("lines are missing")
+            # What a decompressor has left.
+            while raw.read(_LONGEST_REST):
+                pass
+        # A number that has changed reads like any other.
+        if rest or (len(found), raw.bytes, raw.digest) != (file.records, file.bytes, file.sha256):
+            raise ValueError("it is not what the manifest says")
         return found
 
     def _activity_of(self, line: bytes) -> Activity:
