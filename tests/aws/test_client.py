@@ -1184,7 +1184,7 @@ class Session(Source):
 class Templates:
     """Forms the same request everywhere."""
 
-    async def template(self, service: str, region: str, operation: str) -> RequestTemplate:
+    async def template(self, service: str, region: str, method: str) -> RequestTemplate:
         return TEMPLATE
 
 

@@ -55,7 +55,7 @@ def next_marker(body: JsonObject) -> str | None:
 # https://docs.aws.amazon.com/kms/latest/APIReference/API_ListKeys.html
 KEYS = Operation(
     service="kms",
-    action="ListKeys",
+    api_name="ListKeys",
     method="list_keys",
     item="key",
     items="keys",

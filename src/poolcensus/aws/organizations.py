@@ -152,8 +152,8 @@ class Organization:
     async def _units_of(self, parent: str, seen: set[str]) -> list[str]:
         """Return the units of a root or a unit that were not `seen`: a tree that is none has no end."""
         request = {"ParentId": parent}
-        operation, items = "list_organizational_units_for_parent", "OrganizationalUnits"
-        async with aclosing(self._list(operation, request, items)) as pages:
+        method, items = "list_organizational_units_for_parent", "OrganizationalUnits"
+        async with aclosing(self._list(method, request, items)) as pages:
             units = dict.fromkeys([_id_of(each) async for page in pages for each in page])
         found = [unit for unit in units if unit not in seen]
         seen.update(found)
@@ -161,36 +161,36 @@ class Organization:
 
     async def _list(
         self,
-        operation: str,
+        method: str,
         request: Mapping[str, JsonValue],
         items: str,
         watch: CallWatch | None = None,
     ) -> AsyncGenerator[tuple[JsonObject, ...]]:
         try:
-            async with aclosing(self._pages(operation, request, items, watch)) as pages:
+            async with aclosing(self._pages(method, request, items, watch)) as pages:
                 async for page in pages:
                     yield page
         except CallError as error:
-            raise await self._failure(error, operation) from error
+            raise await self._failure(error, method) from error
 
     async def _pages(
         self,
-        operation: str,
+        method: str,
         request: Mapping[str, JsonValue],
         items: str,
         watch: CallWatch | None = None,
     ) -> AsyncGenerator[tuple[JsonObject, ...]]:
-        template: RequestTemplate = await self._sdk.template(_SERVICE, self._region, operation, request)
+        template: RequestTemplate = await self._sdk.template(_SERVICE, self._region, method, request)
         listing = list_pages(
             self._client, template, self._source, self._key, request=request, items=items, watch=watch
         )
         async with aclosing(listing) as pages:
             async for page in pages:
-                self.calls[_action(operation)] += 1
+                self.calls[_iam_action(method)] += 1
                 yield page
 
-    async def _failure(self, error: CallError, operation: str) -> OrganizationError:
-        return failed_listing(error, _action(operation), self._caller, await self._membership(error))
+    async def _failure(self, error: CallError, method: str) -> OrganizationError:
+        return failed_listing(error, _iam_action(method), self._caller, await self._membership(error))
 
     async def _membership(self, error: CallError) -> Membership | None:
         """Return what DescribeOrganization tells once a call was refused, None where it tells nothing."""
@@ -267,5 +267,5 @@ def _path(paths: JsonValue, account_id: str, organization_id: str | None) -> str
     return found.pop() if len(found) == 1 else None
 
 
-def _action(operation: str) -> str:
-    return _SERVICE + ":" + "".join(word.capitalize() for word in operation.split("_"))
+def _iam_action(method: str) -> str:
+    return _SERVICE + ":" + "".join(word.capitalize() for word in method.split("_"))

@@ -20,7 +20,7 @@ from poolcensus.aws.credentials.roles import roles_of, session_of
 from poolcensus.aws.credentials.sts import StsEndpoints, second_sts_region, sts_region
 from poolcensus.aws.organizations import Organization
 from poolcensus.aws.pages import PageReader
-from poolcensus.aws.region_status.calls import PERMISSIONS
+from poolcensus.aws.region_status.calls import IAM_ACTIONS
 from poolcensus.aws.region_status.status import RegionStatus
 from poolcensus.aws.sdk.access import Sdk
 from poolcensus.aws.signing import Clock
@@ -152,7 +152,7 @@ async def open_aws(
         called = _sts_region(settings, caller) or region
         sts = StsEndpoints(
             client,
-            partial(sdk.template, "sts", operation="assume_role", sample=_ANY_ROLE),
+            partial(sdk.template, "sts", method="assume_role", sample=_ANY_ROLE),
             policy,
             region=answered if moved else called,
             second=None if moved else second_sts_region(called),
@@ -166,7 +166,7 @@ async def open_aws(
             caller=caller,
             caller_credentials=caller_credentials,
             roles=roles_of(settings, caller, overrides),
-            session=session_of(settings, caller, (operation.permission, *PERMISSIONS)),
+            session=session_of(settings, caller, (operation.iam_action, *IAM_ACTIONS)),
             profiles=profiles,
         )
         region_status = RegionStatus(

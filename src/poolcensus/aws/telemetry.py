@@ -156,7 +156,7 @@ def _account(call: Call) -> str | None:
 
 def _name(call: Call) -> str:
     if call.operation is not None:
-        return call.operation.permission.partition(":")[2]
+        return call.operation.api_name
     return _named(call.template.operation.method)
 
 

@@ -220,7 +220,7 @@ class Census:
         if traces is None:
             yield
             return
-        with traces.run(self.operation.permission) as span:
+        with traces.run(self.operation.iam_action) as span:
             try:
                 yield
             finally:

@@ -56,7 +56,7 @@ async def _with_estimate(plan: Plan, settings: Settings, operation: Operation) -
         ),
         parts=settings.shard.count if settings.shard is not None else 1,
     )
-    return replace(plan, estimate=estimate(plan.calls, operation.permission, plan.targets, limits, last))
+    return replace(plan, estimate=estimate(plan.calls, operation.iam_action, plan.targets, limits, last))
 
 
 def _last_run(plan: Plan, settings: Settings, operation: Operation) -> LastRun | None:

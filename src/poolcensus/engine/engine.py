@@ -58,7 +58,7 @@ class Engine:
         tracing: Tracing | None = None,
     ) -> None:
         self._aws = aws
-        self._operation = aws.reader.operation.permission
+        self._operation = aws.reader.operation.iam_action
         self._tracing = tracing
         self._former = former
         self._listing = listing

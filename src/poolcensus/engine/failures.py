@@ -37,7 +37,7 @@ def kind_of(result: TargetResult, operation: Operation | None) -> FailureKind:
     """Return in which way a target failed, which is not covered."""
     message = result.error_message or ""
     refused = result.outcome is Outcome.ACCESS_DENIED
-    name = operation.permission if operation is not None else result.operation
+    name = operation.iam_action if operation is not None else result.operation
     unexplained = refused and is_unexplained(message, operation)
     return FailureKind(result.outcome, name, denial_in(message), unexplained, result.organization)
 

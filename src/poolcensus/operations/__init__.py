@@ -38,12 +38,12 @@ __all__ = [
     "operation_named",
 ]
 
-_KNOWN = {each.permission: each for each in (WORKSPACES_POOLS,)}
+_KNOWN = {each.iam_action: each for each in (WORKSPACES_POOLS,)}
 
 
-def operation_named(permission: str) -> Operation | None:
+def operation_named(iam_action: str) -> Operation | None:
     """Return the operation with this IAM action, or None where this version does not know it."""
-    return _KNOWN.get(permission)
+    return _KNOWN.get(iam_action)
 
 
 def columns_of(info: OperationInfo) -> tuple[Column, ...]:

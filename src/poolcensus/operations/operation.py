@@ -152,8 +152,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
 
     service: str
     """The service, as the SDK names it."""
-    action: str
-    """The operation, as the service names it: `DescribeWorkspacesPools`."""
+    api_name: str
+    """The operation, as the service's API names it: `DescribeWorkspacesPools`."""
     method: str
     """The operation, as the SDK's clients name it: `describe_workspaces_pools`."""
     item: str
@@ -194,14 +194,14 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """What a report tells of the items."""
 
     @property
-    def permission(self) -> str:
+    def iam_action(self) -> str:
         """The IAM action that a call needs, by which the operation is also named."""
-        return f"{self.service}:{self.action}"
+        return f"{self.service}:{self.api_name}"
 
     @property
     def info(self) -> OperationInfo:
         """What a snapshot says of the operation."""
-        return OperationInfo(self.permission, self.item, self.items, self.identity)
+        return OperationInfo(self.iam_action, self.item, self.items, self.identity)
 
     def encode(self, listing: Listing, token: str | None) -> bytes:
         """Return the body of a call."""

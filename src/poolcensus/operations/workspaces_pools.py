@@ -178,7 +178,7 @@ _FIELDS = (
 
 WORKSPACES_POOLS = Operation(
     service="workspaces",
-    action="DescribeWorkspacesPools",
+    api_name="DescribeWorkspacesPools",
     method="describe_workspaces_pools",
     item="pool",
     items="pools",

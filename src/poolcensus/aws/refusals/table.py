@@ -201,6 +201,6 @@ def in_region(
     if not operation.offered_in(region):
         return RegionUnsupportedError, message
     return kind, (
-        f"{message} (AWS does not say why: the role may lack {operation.permission}, or the operation may not"
+        f"{message} (AWS does not say why: the role may lack {operation.iam_action}, or the operation may not"
         f" be offered in {region})"
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from poolcensus.aws.region_status.cache import StatusCache
-from poolcensus.aws.region_status.calls import PERMISSIONS, NoEndpointError, StatusCalls
+from poolcensus.aws.region_status.calls import IAM_ACTIONS, NoEndpointError, StatusCalls
 from poolcensus.aws.region_status.management import ManagementWay
 from poolcensus.config import RegionStatusSource
 from poolcensus.errors import CallError
@@ -176,17 +176,17 @@ class RegionStatus:
         except NoEndpointError:
             way.close("The Account API has no endpoint here.")
         except CallError as error:
-            self._note_refusal(account_id, PERMISSIONS[0], error, by_management=True)
+            self._note_refusal(account_id, IAM_ACTIONS[0], error, by_management=True)
             way.failed(error)
         else:
             way.answered()
-            self._note_answer(account_id, PERMISSIONS[0])
+            self._note_answer(account_id, IAM_ACTIONS[0])
             return found
         return None
 
     async def _from_member(self, account_id: str) -> Statuses | None:
         await self._broker.source(account_id).get()
-        for action, ask in zip(PERMISSIONS, (self._calls.by_account, self._calls.by_ec2), strict=True):
+        for action, ask in zip(IAM_ACTIONS, (self._calls.by_account, self._calls.by_ec2), strict=True):
             try:
                 found = await ask(account_id)
             except CallError as error:

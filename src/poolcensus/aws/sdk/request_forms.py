@@ -81,10 +81,10 @@ class _RegionlessClient:
         """What signatures call the service, where the endpoint's rules don't say."""
         return self._client.meta.service_model.signing_name
 
-    def request(self, region: str, operation: str, parameters: Mapping[str, object]) -> Mapping[str, object]:
+    def request(self, region: str, method: str, parameters: Mapping[str, object]) -> Mapping[str, object]:
         """Return the request as the SDK would send it. Raises whatever the SDK raises."""
         self._regions = [region]
-        getattr(self._client, operation)(**parameters)
+        getattr(self._client, method)(**parameters)
         return self._captured
 
     @property

@@ -115,7 +115,7 @@ class BucketCalls:
         if refusal is None:
             return DestinationError(text)
         return DestinationRefusedError(
-            text, code=refusal.code, reason=refusal.message, permissions=refusal.permissions
+            text, code=refusal.code, reason=refusal.message, iam_actions=refusal.iam_actions
         )
 
     def _url(self, key: str) -> str:

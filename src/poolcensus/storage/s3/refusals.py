@@ -39,7 +39,7 @@ _ELSEWHERE = frozenset(
     }
 )
 _READING = frozenset({"get_object", "head_object", "list_objects_v2"})
-_PERMISSIONS = {
+_IAM_ACTIONS = {
     "get_object": "s3:GetObject and s3:ListBucket",
     "head_object": "s3:GetObject and s3:ListBucket",
     "put_object": "s3:PutObject",
@@ -85,7 +85,7 @@ _REFUSALS: tuple[tuple[frozenset[str], str], ...] = (
         _UNKNOWN,
         "the service lacks what keeping snapshots takes, perhaps conditional writes; choose another one",
     ),
-    (_DENIED, "access is denied ({code}); the caller needs {permission}"),
+    (_DENIED, "access is denied ({code}); the caller needs {iam_actions}"),
 )
 _FAILURES: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
     ((ForeignReplyError,), NOT_S3),
@@ -157,7 +157,7 @@ def _refusal(error: ClientError, operation: str, bucket: str, owner: str | None)
         reason = "the service does not have this call ({code}); check `endpoint_url`"
     elif code in _DENIED and owner:
         reason += f", and the bucket has to be of account {owner}"
-    return reason.format(code=code, bucket=bucket, permission=_PERMISSIONS[operation])
+    return reason.format(code=code, bucket=bucket, iam_actions=_IAM_ACTIONS[operation])
 
 
 class Denied(NamedTuple):
@@ -165,7 +165,7 @@ class Denied(NamedTuple):
 
     code: str
     message: str
-    permissions: tuple[str, ...]
+    iam_actions: tuple[str, ...]
 
 
 def refusal_in(error: Exception, operation: str) -> Denied | None:
@@ -175,10 +175,10 @@ def refusal_in(error: Exception, operation: str) -> Denied | None:
         return None
     message = readable(str(error.response.get("Error", {}).get("Message", "")))
     if "kms:" in message:
-        permissions = "kms:Decrypt" if operation in _READING else "kms:GenerateDataKey and kms:Decrypt"
+        iam_actions = "kms:Decrypt" if operation in _READING else "kms:GenerateDataKey and kms:Decrypt"
     else:
-        permissions = _PERMISSIONS[operation]
-    return Denied(code_of(error), message, tuple(permissions.split(" and ")))
+        iam_actions = _IAM_ACTIONS[operation]
+    return Denied(code_of(error), message, tuple(iam_actions.split(" and ")))
 
 
 def code_of(error: ClientError) -> str:
