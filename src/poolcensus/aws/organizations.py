@@ -64,8 +64,8 @@ class ListedAccount(msgspec.Struct, frozen=True):
 class Organization:
     """The caller's Organization. Every method raises OrganizationError where it can't be read.
 
-    `calls` counts the pages that were asked for, by IAM action. `parts` is how many runs read it as the same
-    caller.
+    `calls` counts the pages that were asked for, by IAM action. `concurrent_runs` is how many runs read
+    it as the same caller.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Organization:
         caller: Caller,
         region: str,
         *,
-        parts: int = 1,
+        concurrent_runs: int = 1,
     ) -> None:
         self._sdk = sdk
         self._client = client
@@ -84,7 +84,7 @@ class Organization:
         self._region = region
         self._caller = caller
         self._key = CallKey(caller.account_id, region, _SERVICE)
-        self._limit = AdaptiveLimit(max(_AT_ONCE // parts, 1))
+        self._limit = AdaptiveLimit(max(_AT_ONCE // concurrent_runs, 1))
         self.calls: Counter[str] = Counter()
 
     async def accounts(self) -> AsyncGenerator[tuple[ListedAccount, ...]]:

@@ -100,13 +100,13 @@ async def open_aws(
     tracing: Tracing | None = None,
     *,
     limiter: ConcurrencyLimiter | None = None,
-    parts: int = 1,
+    concurrent_runs: int = 1,
     overrides: Mapping[str, RoleOverride] | None = None,
 ) -> AsyncIterator[Aws]:
     """Open AWS for a run that takes a census of an operation: the transport, and who the caller is.
 
-    `limiter` has the places for calls, where others take some too. `parts` is how many runs go on side by
-    side as the same caller, whose own limits each takes its part of. `overrides` are the accounts, by ID,
+    `limiter` has the places for calls, where others take some too. `concurrent_runs` is how many go on
+    as the same caller, whose own limits each takes its part of. `overrides` are the accounts, by ID,
     that have a role, an external ID or a profile of their own.
     Raises SettingsError for a profile that can't be read and a role in another partition, CredentialsError or
     another FatalError. On leaving, every connection is closed.
@@ -131,7 +131,7 @@ async def open_aws(
                 per_account=settings.per_account,
                 per_region=settings.per_region,
             ),
-            rates=RateLimits(parts=parts),
+            rates=RateLimits(concurrent_runs=concurrent_runs),
             pauses=Pauses(),
             breakers=breakers,
             attempt_timeout=settings.attempt_timeout,
@@ -145,8 +145,8 @@ async def open_aws(
             {each.profile for each in overrides.values() if each.profile is not None}
         )
         caller, answered = await identify(sdk, client, caller_credentials, first, second_sts_region(first))
-        if parts > 1:
-            client.limiter.bound(caller.account_id, max(settings.per_account // parts, 1))
+        if concurrent_runs > 1:
+            client.limiter.bound(caller.account_id, max(settings.per_account // concurrent_runs, 1))
         moved = answered != first
         region = answered if moved else sts_region(caller.partition, sdk.region)
         called = _sts_region(settings, caller) or region
@@ -177,14 +177,16 @@ async def open_aws(
             region,
             source=settings.region_status,
             max_age=settings.region_status_max_age,
-            parts=parts,
+            concurrent_runs=concurrent_runs,
         )
         stack.push_async_callback(region_status.close)
         yield Aws(
             caller=caller,
             client=client,
             broker=broker,
-            organization=Organization(sdk, client, caller_credentials, caller, region, parts=parts),
+            organization=Organization(
+                sdk, client, caller_credentials, caller, region, concurrent_runs=concurrent_runs
+            ),
             region_status=region_status,
             reader=PageReader(sdk, client, operation, query),
             ask_anything=partial(ask_anything, sdk, client, caller_credentials, region),

@@ -281,7 +281,7 @@ class SpreadEngine:
             operation=self._operation.iam_action,
             organization=self._opened.name,
             accounts=batch,
-            parts=self._shards * slots,
+            concurrent_runs=self._shards * slots,
             log_level=_log.getEffectiveLevel(),
         )
 

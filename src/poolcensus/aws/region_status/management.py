@@ -29,11 +29,11 @@ _TRUSTED_ACCESS = (
 class ManagementWay:
     """Asks about no further member where the first of them were all refused, and says why.
 
-    `parts` is how many runs share the rate.
+    `concurrent_runs` is how many share the rate.
     """
 
-    def __init__(self, parts: int = 1) -> None:
-        self._pace = SteadyPace(_LIST_REGIONS_A_SECOND / parts)
+    def __init__(self, concurrent_runs: int = 1) -> None:
+        self._pace = SteadyPace(_LIST_REGIONS_A_SECOND / concurrent_runs)
         self._answered = False
         self._closed = False
         self._turns: set[anyio.CancelScope] = set()

@@ -59,7 +59,7 @@ class RegionStatus:
     By `source` an account is asked itself, with its own credentials, or the caller's account is asked about
     it, or nobody is. An account of which neither tells is an unknown: its opt-in regions are then called, and
     say themselves that they are disabled. An answer of at most `max_age` seconds is kept for the next run.
-    `parts` is how many runs ask as the same caller.
+    `concurrent_runs` is how many ask as the same caller.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class RegionStatus:
         *,
         source: RegionStatusSource = RegionStatusSource.MEMBER,
         max_age: float = 0.0,
-        parts: int = 1,
+        concurrent_runs: int = 1,
     ) -> None:
         self._broker = broker
         self._caller = caller
@@ -84,7 +84,7 @@ class RegionStatus:
         self._reports: dict[str, StatusReport] = {}
         self._flights: SingleFlight[str, _Known | None] = SingleFlight()
         self._opening: SingleFlight[str, StatusCache] = SingleFlight()
-        self._management = ManagementWay(parts)
+        self._management = ManagementWay(concurrent_runs)
         # Most accounts of an Organization have enabled the same regions.
         self._shared: dict[frozenset[str], frozenset[str]] = {}
 
