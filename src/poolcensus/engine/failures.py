@@ -33,7 +33,7 @@ class FailureKind(NamedTuple):
     organization: str | None
 
 
-def kind_of(result: TargetResult, operation: Operation | None) -> FailureKind:
+def failure_kind_of(result: TargetResult, operation: Operation | None) -> FailureKind:
     """Return in which way a target failed, which is not covered."""
     message = result.error_message or ""
     refused = result.outcome is Outcome.ACCESS_DENIED
@@ -68,7 +68,7 @@ class FailureTally:
         if outcome.covered:
             return
         message = result.error_message or ""
-        kind = kind_of(result, self._operation)
+        kind = failure_kind_of(result, self._operation)
         group = self._groups.get(kind)
         if group is None:
             group = self._groups[kind] = _Group()

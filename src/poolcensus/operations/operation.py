@@ -221,7 +221,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         items: list[JsonObject] = []
         for item in found:
             if not isinstance(item, dict):
-                raise ValueError(f"a {self.item} is {codec.kind_of(item)}, not an object")  # noqa: TRY004 - so is this
+                raise ValueError(f"a {self.item} is {codec.json_type_of(item)}, not an object")  # noqa: TRY004 - so is this
             name = item.get(identity)
             if not isinstance(name, str) or not name:
                 raise ValueError(f"a {self.item} has no {identity}")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from poolcensus import partitions
 from poolcensus.errors import NotEntitledError
-from poolcensus.format.codec import kind_of
+from poolcensus.format.codec import json_type_of
 from poolcensus.format.times import rfc3339_of_epoch
 from poolcensus.model import ColumnType
 from poolcensus.operations.operation import (
@@ -54,7 +54,7 @@ def _with_time(pool: JsonObject) -> None:
     try:
         # In a tuple: a union of types is made anew each time, and this is done for every pool.
         if isinstance(created, bool) or not isinstance(created, (float, int)):
-            raise ValueError(f"it is {kind_of(created)}")  # noqa: TRY004, TRY301 - the value is the service's
+            raise ValueError(f"it is {json_type_of(created)}")  # noqa: TRY004, TRY301 - the value is the service's
         pool["CreatedAt"] = rfc3339_of_epoch(created)
     except ValueError as error:
         pool_id = str(pool["PoolId"])[:40]

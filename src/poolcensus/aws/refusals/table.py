@@ -151,7 +151,9 @@ _BY_STATUS: dict[int, type[CallError]] = {
 }
 
 
-def kind_of(code: str, status: int, message: str, operation: Operation | None = None) -> type[CallError]:
+def error_class_of(
+    code: str, status: int, message: str, operation: Operation | None = None
+) -> type[CallError]:
     """Return the class of the error for a reply that is not the operation's result."""
     if 200 <= status < 400:
         return BadResponseError

@@ -25,7 +25,7 @@ from botocore.exceptions import (
 )
 from botocore.exceptions import ConnectionError as SdkConnectionError
 
-from poolcensus.aws.refusals.table import kind_of
+from poolcensus.aws.refusals.table import error_class_of
 from poolcensus.aws.sdk.credential_process import ChainFailure
 from poolcensus.errors import ThrottledError
 
@@ -101,7 +101,7 @@ def _refusal(error: Exception) -> str:
 def _advice_on_refusal(error: ClientError) -> str:
     code = str(error.response.get("Error", {}).get("Code", ""))
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400)
-    if issubclass(kind_of(code, status, ""), ThrottledError):
+    if issubclass(error_class_of(code, status, ""), ThrottledError):
         return " Run again in a minute."
     if error.operation_name.startswith("AssumeRole"):
         return " Check role_arn, external_id and the role's trust policy."
