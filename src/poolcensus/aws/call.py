@@ -73,9 +73,9 @@ class CallWatch(msgspec.Struct):
 
     Both times are on the monotonic clock, in seconds. `window` is told whether calls are answered.
     `waits` says that a call waits for what does not answer or for its credentials, which is not the target's
-    time. `may_be_off` says that the account has to enable the region, and does not tell whether it has.
-    `doubted` are the last credentials that the region did not know, where it may be off, and `doubted_at` is
-    when the first call with them was sent.
+    time. `region_may_be_disabled` says that the account has to enable the region, and does not tell whether
+    it has. `doubted` are the last credentials that the region did not know, where it may be disabled, and
+    `doubted_at` is when the first call with them was sent.
     `before_call` is what `attempts` was when the present call began, where calls are observed.
     """
 
@@ -86,7 +86,7 @@ class CallWatch(msgspec.Struct):
     throttles: int = 0
     window: Window | None = None
     waits: bool = False
-    may_be_off: bool = False
+    region_may_be_disabled: bool = False
     doubted: Credentials | None = None
     doubted_at: float = 0.0
 
@@ -121,7 +121,7 @@ class CredentialSource(Protocol):
         """Note that a service in the region knew these when a call was sent, on the monotonic clock."""
 
     def recognized_elsewhere(self, credentials: Credentials, region: str, since: float) -> bool:
-        """Whether a service in another region has known these since then, so that only the region is off.
+        """Whether a service in another region has known these since then: only the region is disabled.
 
         The time is on the monotonic clock, in seconds.
         """

@@ -301,7 +301,7 @@ class Engine:
                 if disabled is not None and target.region in disabled:
                     before = _said_before(status.as_of(target.account.id))
                     return self._result(opened, Outcome.REGION_DISABLED, message=before)
-                opened.watch.may_be_off = status.may_be_off(target.account.id, target.region)
+                opened.watch.region_may_be_disabled = status.may_be_disabled(target.account.id, target.region)
             await self._read(opened)
         except CallError as error:
             return self._failed(opened, error)

@@ -10,7 +10,7 @@ from poolcensus.aws.call import Call, CallWatch
 from poolcensus.aws.credentials.sts import (
     is_off,
     is_silent,
-    may_be_off,
+    is_unrecognized_in_opt_in,
     second_sts_region,
     tell_of_second_region,
 )
@@ -111,7 +111,7 @@ async def identity_of(sdk: Sdk, client: Client, region: str, source: CredentialS
 
 
 async def _is_worth_a_second(sdk: Sdk, region: str, second: str, error: CallError) -> bool:
-    if is_off(error) or may_be_off(region, error):
+    if is_off(error) or is_unrecognized_in_opt_in(region, error):
         return True
     if not is_silent(error):
         return False

@@ -106,8 +106,8 @@ class RegionStatus:
         known = self._known[account_id]
         return None if known is None else known.disabled
 
-    def may_be_off(self, account_id: str, region: str) -> bool:
-        """Whether an opt-in region may be off: the account has not told this run that it is enabled."""
+    def may_be_disabled(self, account_id: str, region: str) -> bool:
+        """Whether an opt-in region may be disabled: the account has not told this run that it is enabled."""
         known = self._known.get(account_id)
         return known is None or region not in known.enabled
 
