@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from poolcensus.analysis.failures import AccountFailure
     from poolcensus.model import PoolRecord
-    from poolcensus.operations import Column as Field
+    from poolcensus.operations import ItemColumn
     from poolcensus.snapshot import Decision, SnapshotInfo
 
 # Wide enough that a pipe or a file gets every row on one line.
@@ -128,7 +128,7 @@ def _regions(regions: Sequence[str], *, all_of_them: bool) -> str:
     return counted(len(regions), "region")
 
 
-def record_table(records: Iterable[PoolRecord], columns: Sequence[Field]) -> Grid:
+def record_table(records: Iterable[PoolRecord], columns: Sequence[ItemColumn]) -> Grid:
     """Return a table of records, one a row: where each was seen, and what the columns show of it."""
     return Grid(
         (

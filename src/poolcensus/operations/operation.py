@@ -37,8 +37,8 @@ class Refusal(NamedTuple):
     says: re.Pattern[str] | None = None
 
 
-class Column(NamedTuple):
-    """A column of a table for people. `cell` takes an item, of which every field may be missing.
+class ItemColumn(NamedTuple):
+    """What a table for people shows of items. `cell` takes one, of which every field may be missing.
 
     `sorted_by` is what rows are sorted by, where that is not the cell. Where a terminal is narrow, columns of
     the highest `rank` are left out first, those of rank 0 never, and cells are cut to no less than `least`
@@ -95,7 +95,7 @@ class Facets(msgspec.Struct, frozen=True, kw_only=True):
     """How many sessions are in use or available."""
     desired: Keys = ()
     """How many sessions are to be had once those that are pending have started."""
-    details: tuple[Column, ...] = ()
+    details: tuple[ItemColumn, ...] = ()
     """What else there is to know for whoever moves the item elsewhere."""
     end_of_support: EndOfSupport | None = None
     """When AWS ends support for the items."""
@@ -186,7 +186,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """The message of a refusal that does not say why."""
     offered_in: Callable[[str], bool] = _everywhere
     """Whether the operation is, or may be, offered in a region: what an unexplained refusal means there."""
-    columns: tuple[Column, ...] = ()
+    columns: tuple[ItemColumn, ...] = ()
     """What a table for people shows of an item."""
     fields: tuple[Field, ...] = ()
     """The fields of an item that queries have as columns."""
