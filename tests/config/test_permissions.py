@@ -22,7 +22,7 @@ from poolcensus.doctor import Check, Finding
 from poolcensus.errors import CensusError, OrganizationError
 from poolcensus.model import Outcome, SnapshotStatus
 from poolcensus.simulator import Document, Policies, PolicySet, read_document
-from poolcensus.storage.s3.refusals import _IAM_ACTIONS, refusal_in
+from poolcensus.storage.s3.refusals import _IAM_ACTIONS, denial_of
 from storage.buckets import NAME, PLACE, PREFIX, stored
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def test_the_policy_of_the_destination_has_what_a_key_needs() -> None:
     error = ClientError(
         {"Error": {"Code": "AccessDenied", "Message": "… kms:GenerateDataKey …"}}, "PutObject"
     )
-    denied = refusal_in(error, "put_object")
+    denied = denial_of(error, "put_object")
     assert denied is not None
     assert {*denied.iam_actions} == KEY == {each for each in actions(policy("s3-destination")) if each in KEY}
 

@@ -160,15 +160,15 @@ def _refusal(error: ClientError, operation: str, bucket: str, owner: str | None)
     return reason.format(code=code, bucket=bucket, iam_actions=_IAM_ACTIONS[operation])
 
 
-class Denied(NamedTuple):
-    """A denial: its code, what S3 says, and the IAM actions of which the caller lacks one."""
+class S3Denial(NamedTuple):
+    """A denial by S3: its code, what S3 says, and the IAM actions of which the caller lacks one."""
 
     code: str
     message: str
     iam_actions: tuple[str, ...]
 
 
-def refusal_in(error: Exception, operation: str) -> Denied | None:
+def denial_of(error: Exception, operation: str) -> S3Denial | None:
     """Return the denial that a call failed with, None where it failed otherwise."""
     # Not by the status: clocks and keys that are wrong have the same.
     if not isinstance(error, ClientError) or code_of(error) not in _DENIED:
@@ -178,7 +178,7 @@ def refusal_in(error: Exception, operation: str) -> Denied | None:
         iam_actions = "kms:Decrypt" if operation in _READING else "kms:GenerateDataKey and kms:Decrypt"
     else:
         iam_actions = _IAM_ACTIONS[operation]
-    return Denied(code_of(error), message, tuple(iam_actions.split(" and ")))
+    return S3Denial(code_of(error), message, tuple(iam_actions.split(" and ")))
 
 
 def code_of(error: ClientError) -> str:
