@@ -414,7 +414,7 @@ async def test_sections_that_no_request_can_be_made_with(config: Path, section: 
         OLD_MODEL,
     ],
 )
-async def test_a_leftover_service_model_is_named(
+async def test_a_custom_service_model_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str
 ) -> None:
     folder = tmp_path / "models" / "workspaces"

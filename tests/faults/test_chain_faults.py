@@ -144,9 +144,7 @@ def test_a_socks_proxy_that_no_call_goes_through_is_no_trouble(simulator: Served
     assert (ended.code, ended.out, ended.err) == (0, "", "")
 
 
-def test_a_leftover_model_is_told_before_anything_is_called(
-    simulator: Served, run: Run, bench: Bench
-) -> None:
+def test_a_custom_model_is_told_before_anything_is_called(simulator: Served, run: Run, bench: Bench) -> None:
     folder = bench.folder / "models" / "workspaces" / "2099-01-01"
     folder.mkdir(parents=True)
     (folder / "service-2.json").write_text("{}")

@@ -116,7 +116,7 @@ class Census:
 
     @property
     def resumable(self) -> bool:
-        """Whether the last run of `collect` was interrupted and can be gone on with, by one that resumes."""
+        """Whether the last run of `collect` was interrupted and can be resumed."""
         return self._publication is not None and self._publication.resumable
 
     @property

@@ -299,7 +299,7 @@ class Engine:
                 status = self._aws.region_status
                 disabled = await status.disabled(target.account.id)
                 if disabled is not None and target.region in disabled:
-                    before = _said_before(status.as_of(target.account.id))
+                    before = _status_note(status.as_of(target.account.id))
                     return self._result(opened, Outcome.REGION_DISABLED, message=before)
                 opened.watch.region_may_be_disabled = status.may_be_disabled(target.account.id, target.region)
             await self._read(opened)
@@ -402,7 +402,7 @@ class Engine:
         self.outcomes += Counter()
 
 
-def _said_before(as_of: float | None) -> str | None:
+def _status_note(as_of: float | None) -> str | None:
     """Return what the ledger says of a region status that is not of this run."""
     if as_of is None:
         return None

@@ -41,8 +41,8 @@ class _DataFile(NamedTuple):
 class WriteQueue:
     """Takes what targets leave, and writes it into a draft's files in worker threads.
 
-    What is put is taken at once, whatever waits already: whoever puts asks for `room` first. `queue_bytes`
-    is how much may wait before there is none. Once the destination has failed, all that waits is told so.
+    `put_block` and `put_target` never block. Callers await `room()` before, which applies backpressure: there
+    is none while more than `queue_bytes` wait. Once the destination has failed, all who wait get its error.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class WriteQueue:
 
     @property
     def keeps_journal(self) -> bool:
-        """Whether a run that is interrupted can be gone on with."""
+        """Whether a run that is interrupted can be resumed."""
         return self._journal is not None
 
     async def open(self, header: JournalHeader | None) -> None:

@@ -183,7 +183,7 @@ class Store(ABC):
 
     @abstractmethod
     async def draft(self, snapshot_id: str) -> Draft:
-        """Begin a snapshot. Remove what dead runs left, as far as nobody can go on with it.
+        """Begin a snapshot. Remove what dead runs left, as far as nobody can resume it.
 
         Raises `DestinationError`, and `ValueError` for what is no snapshot id.
         """

@@ -88,7 +88,8 @@ def _kwargs(error: Exception) -> dict[str, object]:
     return getattr(error, "kwargs", {})
 
 
-def _said(text: str) -> Callable[[Exception], str]:
+def _always(text: str) -> Callable[[Exception], str]:
+    """Return what gives this text for every error."""
     return lambda _: text
 
 
@@ -137,16 +138,16 @@ _TABLE: tuple[_Row, ...] = (
     _Row((ChainFailure,), str, ""),
     _Row(
         (RefreshWithMFAUnsupportedError,),
-        _said("its session has ended, and a new one needs an MFA code"),
+        _always("its session has ended, and a new one needs an MFA code"),
         " Run again to be asked for it.",
     ),
     _Row((ClientError,), _refusal, _CHECK),
     _Row(
         (UnauthorizedSSOTokenError, TokenRetrievalError),
-        _said("the SSO session has expired or is not valid"),
+        _always("the SSO session has expired or is not valid"),
         _SIGN_IN,
     ),
-    _Row((SSOError,), _said("there is no SSO session"), _SIGN_IN),
+    _Row((SSOError,), _always("there is no SSO session"), _SIGN_IN),
     _Row((ConfigParseError,), malformed_file, _CORRECT),
     _Row((PartialCredentialsError,), _missing, " Set it, or remove what it belongs to."),
     _Row((InvalidConfigError, InfiniteLoopConfigError, UnknownCredentialError), str, _CORRECT),
