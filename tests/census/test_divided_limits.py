@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from poolcensus.aws import session
-from poolcensus.aws.region_status import management as management_way
+from poolcensus.aws.region_status import management
 from poolcensus.census import Census
 from poolcensus.flow.concurrency import CallKey
 from poolcensus.flow.rate import RateLimits, SteadyPace
@@ -93,9 +93,9 @@ async def test_rates_of_the_callers_account_are_divided(
             shared.append(concurrent_runs)
 
     # The documented rate would take seconds, and the cache is not this machine's.
-    monkeypatch.setattr(management_way, "_LIST_REGIONS_A_SECOND", 1000.0)
+    monkeypatch.setattr(management, "_LIST_REGIONS_A_SECOND", 1000.0)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(management_way, "SteadyPace", Paces)
+    monkeypatch.setattr(management, "SteadyPace", Paces)
     monkeypatch.setattr(session, "RateLimits", Rates)
     here = await lab(accounts=9)
     snapshot = await here.collect(region_status="management", shard=shard)

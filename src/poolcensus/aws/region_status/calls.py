@@ -48,7 +48,7 @@ class Statuses(NamedTuple):
 
 
 class NoEndpointError(Exception):
-    """The Account API is not where the SDK's rules lead."""
+    """The partition has no endpoint for the Account API."""
 
 
 class StatusCalls:

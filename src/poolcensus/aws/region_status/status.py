@@ -8,7 +8,7 @@ import msgspec
 
 from poolcensus.aws.region_status.cache import StatusCache
 from poolcensus.aws.region_status.calls import IAM_ACTIONS, NoEndpointError, StatusCalls
-from poolcensus.aws.region_status.management import ManagementWay
+from poolcensus.aws.region_status.management import ManagementLookups
 from poolcensus.config import RegionStatusSource
 from poolcensus.errors import CallError
 from poolcensus.flow.singleflight import SingleFlight
@@ -84,7 +84,7 @@ class RegionStatus:
         self._reports: dict[str, StatusReport] = {}
         self._flights: SingleFlight[str, _Known | None] = SingleFlight()
         self._opening: SingleFlight[str, StatusCache] = SingleFlight()
-        self._management = ManagementWay(concurrent_runs)
+        self._lookups = ManagementLookups(concurrent_runs)
         # Most accounts of an Organization have enabled the same regions.
         self._shared: dict[frozenset[str], frozenset[str]] = {}
 
@@ -130,7 +130,7 @@ class RegionStatus:
 
     async def close(self) -> None:
         """Keep the answers for the next run, where that was asked for."""
-        self._management.warn_if_refused()
+        self._lookups.end_if_all_failed()
         if self._cache is not None:
             await self._cache.save()
 
@@ -168,18 +168,17 @@ class RegionStatus:
         """Return the status of a member's regions as its Organization's management account is told it."""
         if self._source is not RegionStatusSource.MANAGEMENT or account_id == self._caller.account_id:
             return None
-        way = self._management
-        if not await way.is_open():
+        if not await self._lookups.wait_for_turn():
             return None
         try:
             found = await self._calls.by_account(account_id, as_management=True)
         except NoEndpointError:
-            way.close("The Account API has no endpoint here.")
+            self._lookups.end("The Account API has no endpoint here.")
         except CallError as error:
             self._note_refusal(account_id, IAM_ACTIONS[0], error, by_management=True)
-            way.failed(error)
+            self._lookups.failed(error)
         else:
-            way.answered()
+            self._lookups.answered()
             self._note_answer(account_id, IAM_ACTIONS[0])
             return found
         return None
