@@ -22,7 +22,7 @@ from anyio.lowlevel import checkpoint
 from poolcensus.aws.call import Call, CallWatch
 from poolcensus.aws.client import Client
 from poolcensus.aws.confirmation import ConfirmationElsewhere
-from poolcensus.aws.credentials.caller import Recognition
+from poolcensus.aws.credentials.recognition import Recognition
 from poolcensus.aws.signing import Clock, Credentials, RequestTemplate, SdkOperation
 from poolcensus.aws.telemetry import CallTelemetry
 from poolcensus.aws.transport.protocol import Headers, Reply
