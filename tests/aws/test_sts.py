@@ -259,7 +259,7 @@ async def who(client: Clients, region: str = FIRST, second: str | None = SECOND)
 async def of_profile(client: Clients, region: str) -> Caller:
     sdk = SimpleNamespace(template=lambda service, region, method: client.template(region))
     source = cast("CredentialSource", None)
-    return await identity_of(cast("Sdk", sdk), cast("Client", client), region, source)
+    return await identity_of(cast("Sdk", sdk), cast("Client", client), source, region)
 
 
 @pytest.mark.parametrize("error", [OFF, UNKNOWN, *SILENT])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from functools import lru_cache
-from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol, TypeVar
 
 import msgspec
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from poolcensus.operations import Operation
 
 T = TypeVar("T")
+
+UNKNOWN_ACCOUNT: Final = "caller"
+"""Stands for the account in the key of sts:GetCallerIdentity, which is what finds the account out."""
 
 
 class Redact(Protocol):

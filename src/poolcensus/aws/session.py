@@ -159,7 +159,7 @@ async def open_aws(
         )
         client.confirmation = ConfirmationElsewhere(sdk, client, _always_on(region, caller, operation))
         profiles = await stack.enter_async_context(
-            open_profiles(sdks, identify=lambda source: identity_of(sdk, client, sts.region, source))
+            open_profiles(sdks, identify=lambda source: identity_of(sdk, client, source, sts.region))
         )
         broker = CredentialBroker(
             sts=sts,
