@@ -335,12 +335,13 @@ class SpreadEngine:
             await self._end(self._targets_of(accounts), outcome, deadlines.CODE, message)
 
     def _count_unfinished(self) -> None:
-        for accounts in (*self._under_way.values(), self._waiting, self._restoring):
-            left = sum(
-                not self._ended.has(each.account.id, each.region) for each in self._targets_of(accounts)
-            )
-            self.outcomes[Outcome.CANCELLED] += left
-        self.outcomes += Counter()
+        unfinished = sum(
+            not self._ended.has(each.account.id, each.region)
+            for accounts in (*self._under_way.values(), self._waiting, self._restoring)
+            for each in self._targets_of(accounts)
+        )
+        if unfinished:
+            self.outcomes[Outcome.CANCELLED] += unfinished
 
     def _wake(self) -> None:
         self._changed.set()

@@ -396,10 +396,10 @@ class Engine:
         return self._result(opened, outcome, code=deadlines.CODE, message=message)
 
     def _count_unfinished(self) -> None:
-        self.outcomes[Outcome.CANCELLED] += len(self._open)
+        unfinished = len(self._open) + sum(1 for _ in self._schedule.rest())
         self._open.clear()
-        self.outcomes[Outcome.CANCELLED] += sum(1 for _ in self._schedule.rest())
-        self.outcomes += Counter()
+        if unfinished:
+            self.outcomes[Outcome.CANCELLED] += unfinished
 
 
 def _status_note(as_of: float | None) -> str | None:
