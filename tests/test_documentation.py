@@ -19,7 +19,7 @@ import pytest
 
 import poolcensus
 from poolcensus.aws.credentials.roles import session_policy
-from poolcensus.aws.region_status.calls import PERMISSIONS
+from poolcensus.aws.region_status.calls import IAM_ACTIONS
 from poolcensus.cli import group, main
 from poolcensus.cli.exits import ExitCode
 from poolcensus.cli.options import OPTIONS
@@ -94,7 +94,7 @@ def test_each_option_has_help() -> None:
 def test_the_permissions_of_the_readme_are_those_of_the_sessions() -> None:
     _, _, after = README.partition("\n| the role in each member account |")
     role, _, _ = after.partition("\n| the caller |")
-    sessions = json.loads(session_policy((WORKSPACES_POOLS.permission, *PERMISSIONS)))
+    sessions = json.loads(session_policy((WORKSPACES_POOLS.iam_action, *IAM_ACTIONS)))
     (statement,) = sessions["Statement"]
     assert {*re.findall(r"`(\w+:\w+)`", role)} == {*statement["Action"]}
 

@@ -78,15 +78,14 @@ class DestinationError(FatalError):
 class DestinationRefusedError(DestinationError):
     """The service that keeps the destination denies the caller what a run needs.
 
-    `code` is the service's error code and `reason` its message. `permissions` are IAM actions, of which the
-    caller lacks one.
+    `code` is the service's error code and `reason` its message. The caller lacks one of the `iam_actions`.
     """
 
-    def __init__(self, message: str, *, code: str, reason: str, permissions: tuple[str, ...]) -> None:
+    def __init__(self, message: str, *, code: str, reason: str, iam_actions: tuple[str, ...]) -> None:
         super().__init__(message)
         self.code = code
         self.reason = reason
-        self.permissions = permissions
+        self.iam_actions = iam_actions
 
 
 class DestinationLockedError(FatalError):

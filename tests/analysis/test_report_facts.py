@@ -50,7 +50,7 @@ def test_a_pool_that_never_says_whether_it_is_used_is_not_called_unused(tmp_path
     write_days(tmp_path, {key(1): [used(1, 0), silent]}, {key(1): [used(1, 0), silent, used(3, 0)]})
     listed = facts_of(tmp_path).worklist
     assert [(each.id, each.told) for each in listed.rows] == [(ONE, 2), (TWO, 0), ("wspool-000000003", 1)]
-    assert (listed.total, listed.never_used, listed.untold) == (3, 2, 1)
+    assert (listed.total, listed.never_used, listed.use_unknown) == (3, 2, 1)
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,8 @@ from botocore.awsrequest import AWSResponse
 from botocore.exceptions import EndpointConnectionError
 from botocore.httpsession import URLLib3Session
 
-from poolcensus.aws.credentials import caller
-from poolcensus.aws.credentials.caller import CallerCredentials
+from poolcensus.aws.credentials import sdk_credentials
+from poolcensus.aws.credentials.sdk_credentials import SdkCredentials
 from poolcensus.aws.sdk import chain, credential_process
 from poolcensus.aws.sdk.access import Sdk
 from poolcensus.errors import CallerExpiredError, CredentialsError, SettingsError
@@ -454,7 +454,7 @@ async def test_sections_that_no_request_can_be_made_with(config: Path, section: 
         OLD_MODEL,
     ],
 )
-async def test_a_leftover_service_model_is_named(
+async def test_a_custom_service_model_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str
 ) -> None:
     folder = tmp_path / "models" / "workspaces"
@@ -551,10 +551,10 @@ def test_what_is_forgotten_while_the_chain_is_walked_is_not_kept(config: Path, p
 async def test_a_process_that_gives_no_more_is_expired_in_mid_run(
     config: Path, program: Path, monkeypatch: pytest.MonkeyPatch, after: str
 ) -> None:
-    monkeypatch.setattr(caller, "_WAITS_FOR_THE_CHAIN", ())
+    monkeypatch.setattr(sdk_credentials, "_WAITS_FOR_THE_CHAIN", ())
     config.write_text(f"[profile cp]\ncredential_process = {program}\n")
     async with Sdk(profile="cp", endpoint_url=None) as sdk:
-        source = CallerCredentials(sdk)
+        source = SdkCredentials(sdk)
         await source.first()
         program.with_name("printed").write_text(after)
         source.expired(await source.get())
@@ -574,10 +574,10 @@ async def test_a_process_that_gives_no_more_is_expired_in_mid_run(
 async def test_a_profile_that_goes_away_is_expired_in_mid_run(
     config: Path, program: Path, monkeypatch: pytest.MonkeyPatch, after: str, said: str
 ) -> None:
-    monkeypatch.setattr(caller, "_WAITS_FOR_THE_CHAIN", ())
+    monkeypatch.setattr(sdk_credentials, "_WAITS_FOR_THE_CHAIN", ())
     config.write_text(f"[profile cp]\ncredential_process = {program}\n")
     async with Sdk(profile="cp", endpoint_url=None) as sdk:
-        source = CallerCredentials(sdk)
+        source = SdkCredentials(sdk)
         await source.first()
         config.write_text(after)
         source.expired(await source.get())

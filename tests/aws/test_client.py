@@ -22,7 +22,7 @@ from anyio.lowlevel import checkpoint
 from poolcensus.aws.call import Call, CallWatch
 from poolcensus.aws.client import Client
 from poolcensus.aws.confirmation import ConfirmationElsewhere
-from poolcensus.aws.credentials.caller import Recognition
+from poolcensus.aws.credentials.recognition import Recognition
 from poolcensus.aws.signing import Clock, Credentials, RequestTemplate, SdkOperation
 from poolcensus.aws.telemetry import CallTelemetry
 from poolcensus.aws.transport.protocol import Headers, Reply
@@ -917,23 +917,23 @@ def test_a_shortage_of_this_machine_is_waited_for_and_is_nobodys_silence() -> No
 UNKNOWN = Reply(400, {}, b'{"__type":"UnrecognizedClientException","message":"invalid"}')
 
 
-@pytest.mark.parametrize("may_be_off", [True, False])
+@pytest.mark.parametrize("may_be_disabled", [True, False])
 @pytest.mark.parametrize("elsewhere", [True, False])
 def test_a_region_is_off_only_where_the_same_credentials_work_elsewhere(
-    may_be_off: bool, elsewhere: bool
+    may_be_disabled: bool, elsewhere: bool
 ) -> None:
     async def main() -> None:
         service, source = Service(), Source()
         client = client_of(service)
         await source.get()
-        off = may_be_off and elsewhere
+        off = may_be_disabled and elsewhere
         service.script = [*[FINE] * elsewhere, *[UNKNOWN] * 99]
         async with anyio.create_task_group() as group:
             if elsewhere:
                 # Sent at the same time, and answered first.
                 group.start_soon(_call, client, call_of("a", region="eu-west-1"), source)
                 await checkpoint()
-            watch = CallWatch(may_be_off=may_be_off)
+            watch = CallWatch(region_may_be_disabled=may_be_disabled)
             with pytest.raises(RegionDisabledError if off else UnrecognizedCredentialsError):
                 await client.call(call_of("a"), source, parse, watch=watch)
         # Twice: the first time it may not know the session yet.
@@ -958,7 +958,7 @@ def test_a_refusal_that_does_not_know_who_asks_is_no_proof_of_credentials(refusa
             await client.call(call_of("a", region="eu-west-1"), source, parse, watch=CallWatch())
         service.script = [UNKNOWN] * 99
         with pytest.raises(UnrecognizedCredentialsError):
-            await client.call(call_of("a"), source, parse, watch=CallWatch(may_be_off=True))
+            await client.call(call_of("a"), source, parse, watch=CallWatch(region_may_be_disabled=True))
 
     on_virtual_time(main)
 
@@ -987,7 +987,7 @@ def test_a_region_that_does_not_know_a_session_yet_is_not_off(attempts: int, is_
 
         client.confirmation = cast("Confirmation", Played())
         service.script = [UNKNOWN] * (9 if is_off else 1)
-        watch = CallWatch(may_be_off=True)
+        watch = CallWatch(region_may_be_disabled=True)
         with pytest.raises(RegionDisabledError) if is_off else nullcontext():
             await client.call(call_of("1", region="af-south-1"), source, parse, watch=watch)
         assert service.calls == 2
@@ -1012,7 +1012,7 @@ def test_nobody_is_asked_whether_credentials_are_good_that_another_call_has_show
             group.start_soon(_call, client, call_of("a", region="eu-west-1"), source)
             await checkpoint()
             with pytest.raises(RegionDisabledError):
-                await client.call(call_of("a"), source, parse, watch=CallWatch(may_be_off=True))
+                await client.call(call_of("a"), source, parse, watch=CallWatch(region_may_be_disabled=True))
         assert service.calls == 3
 
     on_virtual_time(main)
@@ -1077,7 +1077,7 @@ def test_keys_that_a_service_repeats_are_taken_out_of_what_it_says(before: str) 
 def test_a_region_is_off_only_for_keys_that_are_good_now(good: bool) -> None:
     async def main() -> None:
         unknown = Reply(400, {}, b'{"__type":"UnrecognizedClientException","message":"invalid"}')
-        service, source, watch = Service(), Source(), CallWatch(may_be_off=True)
+        service, source, watch = Service(), Source(), CallWatch(region_may_be_disabled=True)
         client = client_of(service)
         credentials = await source.get()
         source.recognized(credentials, "us-east-1", now())
@@ -1122,7 +1122,7 @@ def test_a_confirmation_that_waits_for_what_is_silent_puts_off_no_last_round() -
         async with anyio.create_task_group() as group:
             group.start_soon(ends_of, client, 5)
             with anyio.fail_after(300), pytest.raises(UnrecognizedCredentialsError):
-                await client.call(call, source, parse, watch=CallWatch(may_be_off=True))
+                await client.call(call, source, parse, watch=CallWatch(region_may_be_disabled=True))
         assert client.work.count == 0
 
     on_virtual_time(main)
@@ -1140,7 +1140,7 @@ class Sought:
 
 def test_credentials_are_sought_elsewhere_only_while_they_are_in_doubt() -> None:
     async def main() -> None:
-        service, source, watch, sought = Service(), Source(), CallWatch(may_be_off=True), Sought()
+        service, source, watch, sought = Service(), Source(), CallWatch(region_may_be_disabled=True), Sought()
         client = client_of(service)
         client.confirmation = cast("Confirmation", sought)
         call = call_of("1", region="af-south-1")
@@ -1165,7 +1165,7 @@ def test_a_reply_that_takes_long_says_that_the_credentials_were_known_as_the_cal
             group.start_soon(_call, client, call_of("1"), source)
             await anyio.sleep(1)
             # The session may have been revoked in this second.
-            watch = CallWatch(may_be_off=True)
+            watch = CallWatch(region_may_be_disabled=True)
             with pytest.raises(UnrecognizedCredentialsError):
                 await client.call(call_of("1", region="af-south-1"), source, parse, watch=watch)
         assert sought.times == 5
@@ -1202,7 +1202,7 @@ class Session(Source):
 class Templates:
     """Forms the same request everywhere."""
 
-    async def template(self, service: str, region: str, operation: str) -> RequestTemplate:
+    async def template(self, service: str, region: str, method: str) -> RequestTemplate:
         return TEMPLATE
 
 
@@ -1219,7 +1219,7 @@ def test_a_session_that_is_known_nowhere_is_renewed_where_it_was_known(was_known
         service.script = [UNKNOWN] * 20
         call = msgspec.structs.replace(call_of("1", region="af-south-1"), operation=WORKSPACES_POOLS)
         with pytest.raises(UnrecognizedCredentialsError):
-            await client.call(call, source, parse, watch=CallWatch(may_be_off=True))
+            await client.call(call, source, parse, watch=CallWatch(region_may_be_disabled=True))
         # A new one may only need time to become known, and another one would be as new.
         assert source.renewals == (2 if was_known else 1)
 

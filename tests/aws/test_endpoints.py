@@ -25,8 +25,7 @@ CALLS = {
 async def hosts(region: str) -> dict[str, str]:
     async with Sdk(profile=None, endpoint_url=None) as sdk:
         return {
-            service: (await sdk.template(service, region, operation)).host
-            for service, operation in CALLS.items()
+            service: (await sdk.template(service, region, method)).host for service, method in CALLS.items()
         }
 
 

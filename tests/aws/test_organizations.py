@@ -68,8 +68,8 @@ class Scripted:
         self._answers = answers
         self.requests: list[tuple[str, JsonObject]] = []
 
-    async def template(self, service: str, region: str, operation: str, sample: object = None) -> str:
-        return operation
+    async def template(self, service: str, region: str, method: str, sample: object = None) -> str:
+        return method
 
     async def call(self, call: Call, source: object, parse: Callable[[Reply], Any], **_: object) -> Any:
         operation = str(call.template)

@@ -185,7 +185,7 @@ async def test_requests_go_where_the_sdk_would_send_them(
 
 
 @pytest.mark.parametrize(
-    ("service", "operation", "variables"),
+    ("service", "method", "variables"),
     [
         ("sts", "get_caller_identity", {}),
         ("ec2", "describe_regions", {}),
@@ -196,19 +196,19 @@ async def test_requests_go_where_the_sdk_would_send_them(
     ],
 )
 async def test_every_region_is_asked_where_a_client_of_its_own_would_ask(
-    monkeypatch: pytest.MonkeyPatch, service: str, operation: str, variables: dict[str, str]
+    monkeypatch: pytest.MonkeyPatch, service: str, method: str, variables: dict[str, str]
 ) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     regions = ("us-east-1", "us-gov-west-1", "af-south-1", "us-east-1")
     # One after the other through one client: what one region was told must not stay with the next.
     async with Sdk(profile=None, endpoint_url=None) as shared:
-        together = [await shared.template(service, region, operation) for region in regions]
-        together.append(await shared.template(service, "cn-north-1", operation))
+        together = [await shared.template(service, region, method) for region in regions]
+        together.append(await shared.template(service, "cn-north-1", method))
     alone = {}
     for region in {*regions, "cn-north-1"}:
         async with Sdk(profile=None, endpoint_url=None) as sdk:
-            alone[region] = await sdk.template(service, region, operation)
+            alone[region] = await sdk.template(service, region, method)
     assert [_fixed(each) for each in together] == [_fixed(alone[each]) for each in (*regions, "cn-north-1")]
     if "AWS_ENDPOINT_URL_WORKSPACES" not in variables:
         assert len({each.url for each in together}) == len(alone)

@@ -251,15 +251,15 @@ CALLER = Caller("000000000001", "arn:aws:iam::000000000001:user/census", "aws")
 
 
 async def who(client: Clients, region: str = FIRST, second: str | None = SECOND) -> tuple[Caller, str]:
-    sdk = SimpleNamespace(template=lambda service, region, operation: client.template(region))
+    sdk = SimpleNamespace(template=lambda service, region, method: client.template(region))
     source = cast("CredentialSource", None)
     return await identify(cast("Sdk", sdk), cast("Client", client), source, region, second)
 
 
 async def of_profile(client: Clients, region: str) -> Caller:
-    sdk = SimpleNamespace(template=lambda service, region, operation: client.template(region))
+    sdk = SimpleNamespace(template=lambda service, region, method: client.template(region))
     source = cast("CredentialSource", None)
-    return await identity_of(cast("Sdk", sdk), cast("Client", client), region, source)
+    return await identity_of(cast("Sdk", sdk), cast("Client", client), source, region)
 
 
 @pytest.mark.parametrize("error", [OFF, UNKNOWN, *SILENT])

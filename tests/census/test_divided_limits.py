@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from poolcensus.aws import session
-from poolcensus.aws.region_status import management as management_way
+from poolcensus.aws.region_status import management
 from poolcensus.census import Census
 from poolcensus.flow.concurrency import CallKey
 from poolcensus.flow.rate import RateLimits, SteadyPace
@@ -75,9 +75,9 @@ async def test_a_fourth_reads_a_fourth_of_the_tags_at_once(
     assert (here.calls("organizations.ListTagsForResource") > len(found)) is throttled
 
 
-@pytest.mark.parametrize(("shard", "parts"), [(None, 1), (Shard(1, 4), 4)])
+@pytest.mark.parametrize(("shard", "concurrent_runs"), [(None, 1), (Shard(1, 4), 4)])
 async def test_rates_of_the_callers_account_are_divided(
-    lab: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shard: Shard | None, parts: int
+    lab: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shard: Shard | None, concurrent_runs: int
 ) -> None:
     rates: list[float] = []
     shared: list[int] = []
@@ -88,17 +88,17 @@ async def test_rates_of_the_callers_account_are_divided(
             rates.append(calls_a_second)
 
     class Rates(RateLimits):
-        def __init__(self, *, parts: int) -> None:
-            super().__init__(parts=parts)
-            shared.append(parts)
+        def __init__(self, *, concurrent_runs: int) -> None:
+            super().__init__(concurrent_runs=concurrent_runs)
+            shared.append(concurrent_runs)
 
     # The documented rate would take seconds, and the cache is not this machine's.
-    monkeypatch.setattr(management_way, "_LIST_REGIONS_A_SECOND", 1000.0)
+    monkeypatch.setattr(management, "_LIST_REGIONS_A_SECOND", 1000.0)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(management_way, "SteadyPace", Paces)
+    monkeypatch.setattr(management, "SteadyPace", Paces)
     monkeypatch.setattr(session, "RateLimits", Rates)
     here = await lab(accounts=9)
     snapshot = await here.collect(region_status="management", shard=shard)
     assert not snapshot.manifest.failed
-    assert rates == [1000.0 / parts]
-    assert shared == [parts]
+    assert rates == [1000.0 / concurrent_runs]
+    assert shared == [concurrent_runs]

@@ -9,8 +9,8 @@ import anyio
 import pytest
 
 from census_lab import result_of
-from poolcensus.aws.region_status import management as management_way
-from poolcensus.aws.region_status.management import ManagementWay
+from poolcensus.aws.region_status import management
+from poolcensus.aws.region_status.management import ManagementLookups
 from poolcensus.census import Census
 from poolcensus.model import Outcome
 from poolcensus.simulator.faults import Injector
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @pytest.fixture(autouse=True)
 def unhurried(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The documented rate would take seconds, and the cache is not this machine's."""
-    monkeypatch.setattr(management_way, "_LIST_REGIONS_A_SECOND", 1000.0)
+    monkeypatch.setattr(management, "_LIST_REGIONS_A_SECOND", 1000.0)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
@@ -56,12 +56,12 @@ async def test_who_may_not_ask_about_members_asks_each_of_them(
 
 
 async def test_nobody_waits_for_a_turn_to_ask_once_nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(management_way, "_LIST_REGIONS_A_SECOND", 1 / 3600)
-    way = ManagementWay()
+    monkeypatch.setattr(management, "_LIST_REGIONS_A_SECOND", 1 / 3600)
+    lookups = ManagementLookups()
     found: list[bool] = []
 
     async def ask() -> None:
-        found.append(await way.is_open())
+        found.append(await lookups.wait_for_turn())
 
     with anyio.fail_after(20):
         async with anyio.create_task_group() as group:
@@ -69,7 +69,7 @@ async def test_nobody_waits_for_a_turn_to_ask_once_nobody_is_asked(monkeypatch: 
                 group.start_soon(ask)
             await anyio.wait_all_tasks_blocked()
             assert found == [True]
-            way.close("No.")
+            lookups.end("No.")
     assert found == [True, *[False] * 4]
 
 

@@ -134,7 +134,7 @@ async def test_limits_of_the_run_are_divided(lab: Start, by: Use) -> None:
     workers = by(InThreads(3))
     await here.collect(concurrency=100, per_region=32, shard=Shard(1, 2))
     (task, *_) = map(decode_task, workers.tasks)
-    assert (task.settings.concurrency, task.settings.per_region, task.parts) == (33, 10, 2 * 3)
+    assert (task.settings.concurrency, task.settings.per_region, task.concurrent_runs) == (33, 10, 2 * 3)
     assert task.settings.shard is None
 
 

@@ -14,7 +14,7 @@ import pytest
 from poolcensus.cli import COMMANDS, group, main
 from poolcensus.cli.command import Command
 from poolcensus.cli.exits import ExitCode
-from poolcensus.config.entries import FIELDS
+from poolcensus.config.entries import SETTINGS
 
 HEAVY = {"aioboto3", "aiobotocore", "aiohttp", "boto3", "botocore", "rich"}
 
@@ -94,8 +94,8 @@ def test_every_option_of_the_contract_is_there_and_every_option_has_a_help_text(
 def test_the_help_of_an_option_is_the_description_of_its_setting() -> None:
     for option in loaded("collect").params:
         assert isinstance(option, click.Option)
-        if option.name in FIELDS:
-            assert (option.help or "").startswith(FIELDS[option.name].description or "?")
+        if option.name in SETTINGS:
+            assert (option.help or "").startswith(SETTINGS[option.name].description or "?")
 
 
 @pytest.mark.parametrize("name", list(COMMANDS))

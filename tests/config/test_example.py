@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from poolcensus.config import Settings
-from poolcensus.config.entries import FIELDS
+from poolcensus.config.entries import SETTINGS
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "poolcensus.example.toml"
 KEY = re.compile(r"^#(\w+) = ", re.MULTILINE)
@@ -16,7 +16,7 @@ def test_the_example_changes_nothing_as_it_is() -> None:
 
 def test_every_key_is_in_the_example_once_with_its_default(tmp_path: Path) -> None:
     text = EXAMPLE.read_text(encoding="utf-8")
-    assert KEY.findall(text) == list(FIELDS)
+    assert KEY.findall(text) == list(SETTINGS)
     uncommented = tmp_path / "all.toml"
     whole = KEY.sub(r"\1 = ", text)
     # Others exclude these, or they need another engine: they are read apart.
@@ -29,7 +29,7 @@ def test_every_key_is_in_the_example_once_with_its_default(tmp_path: Path) -> No
     uncommented.write_text(whole, encoding="utf-8")
     loaded = Settings.load(uncommented)
     defaults = Settings()
-    for key in FIELDS:
+    for key in SETTINGS:
         name = "json_output" if key == "json" else key
         if key == "external_id":
             continue
@@ -50,7 +50,7 @@ def test_a_default_is_told_or_there_is_none() -> None:
 def test_the_comment_above_each_key_says_what_its_help_says() -> None:
     text = EXAMPLE.read_text(encoding="utf-8")
     wrong = {}
-    for key, entry in FIELDS.items():
+    for key, entry in SETTINGS.items():
         before, _, _ = text.partition(f"\n#{key} = ")
         comment = " ".join(line.removeprefix("# ") for line in before.rpartition("\n\n")[2].splitlines())
         if not entry.description or not comment.startswith(entry.description):

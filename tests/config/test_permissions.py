@@ -17,12 +17,12 @@ from botocore.loaders import Loader
 import poolcensus
 from config.deployment import SINGLE_ACCOUNT, STACK_SET, Stack, actions, policy, without
 from poolcensus.aws.credentials.roles import _HUB_ACTIONS
-from poolcensus.aws.region_status.calls import PERMISSIONS
+from poolcensus.aws.region_status.calls import IAM_ACTIONS
 from poolcensus.doctor import Check, Finding
 from poolcensus.errors import CensusError, OrganizationError
 from poolcensus.model import Outcome, SnapshotStatus
 from poolcensus.simulator import Document, Policies, PolicySet, read_document
-from poolcensus.storage.s3.refusals import _PERMISSIONS, refusal_in
+from poolcensus.storage.s3.refusals import _IAM_ACTIONS, denial_of
 from storage.buckets import NAME, PLACE, PREFIX, stored
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def operations_in_the_code() -> set[str]:
     found: set[str] = set()
     for name in named:
         # S3's actions have names of their own.
-        found.update(_PERMISSIONS[name].split(" and ") if known[name].startswith("s3:") else [known[name]])
+        found.update(_IAM_ACTIONS[name].split(" and ") if known[name].startswith("s3:") else [known[name]])
     # What an AssumeRole with tags and a source identity needs besides.
     return (found | {*_HUB_ACTIONS}) - NEEDS_NO_PERMISSION
 
@@ -107,7 +107,7 @@ def operations_in_the_code() -> set[str]:
 def test_the_policies_allow_the_operations_that_the_code_names_and_no_other() -> None:
     allowed = actions(policy("caller")) | actions(policy("s3-destination"))
     assert allowed - KEY == operations_in_the_code()
-    assert actions(policy("member")) == {poolcensus.operations.WORKSPACES_POOLS.permission, *PERMISSIONS}
+    assert actions(policy("member")) == {poolcensus.operations.WORKSPACES_POOLS.iam_action, *IAM_ACTIONS}
     assert actions(policy("trust")) == {*_HUB_ACTIONS}
 
 
@@ -115,9 +115,9 @@ def test_the_policy_of_the_destination_has_what_a_key_needs() -> None:
     error = ClientError(
         {"Error": {"Code": "AccessDenied", "Message": "… kms:GenerateDataKey …"}}, "PutObject"
     )
-    denied = refusal_in(error, "put_object")
+    denied = denial_of(error, "put_object")
     assert denied is not None
-    assert {*denied.permissions} == KEY == {each for each in actions(policy("s3-destination")) if each in KEY}
+    assert {*denied.iam_actions} == KEY == {each for each in actions(policy("s3-destination")) if each in KEY}
 
 
 async def test_the_policies_allow_the_calls_that_the_simulator_sees_and_no_other(lab: Start) -> None:
@@ -211,7 +211,7 @@ async def test_a_role_of_the_templates_asks_for_its_external_id_and_its_caller(l
 
 
 # Of region status either action is enough; DescribeOrganization is for a message.
-ONE_OF_TWO = {*PERMISSIONS, "organizations:DescribeOrganization"}
+ONE_OF_TWO = {*IAM_ACTIONS, "organizations:DescribeOrganization"}
 NEEDED = [
     (name, action)
     for name, found in (("caller", "caller"), ("member", "member"), ("trust", "trust"))
@@ -240,7 +240,7 @@ async def test_with_an_action_less_on_the_bucket_nothing_can_be_written(lab: Sta
 async def test_without_either_action_of_region_status_doctor_says_what_is_lost(lab: Start, name: str) -> None:
     made = Deployed.by_templates()
     asked: dict[tuple[str, ...], int] = {}
-    for removed in ((), PERMISSIONS[:1], PERMISSIONS[1:], PERMISSIONS):
+    for removed in ((), IAM_ACTIONS[:1], IAM_ACTIONS[1:], IAM_ACTIONS):
         here = await lab(
             accounts=2, policies=made.without(name, *removed).policies(), opt_in_disabled=1.0, regions=OPT_IN
         )
@@ -252,10 +252,10 @@ async def test_without_either_action_of_region_status_doctor_says_what_is_lost(l
             if each.check is Check.REGION_STATUS and each.cause is not None
         }
         # That the second one is lacking is not seen while the first is there.
-        assert bool(lacking) == (PERMISSIONS[0] in removed)
+        assert bool(lacking) == (IAM_ACTIONS[0] in removed)
     # Without both, regions that are not enabled are called to say so themselves; the caller's are enabled.
     usual = asked.pop(())
-    assert (asked.pop(PERMISSIONS) > usual) == (name == "member")
+    assert (asked.pop(IAM_ACTIONS) > usual) == (name == "member")
     assert {*asked.values()} == {usual}
 
 

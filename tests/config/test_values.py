@@ -18,12 +18,12 @@ from poolcensus.config import (
     InvalidSettingsError,
     LogLevel,
     PoolFilter,
-    Problem,
     S3Encryption,
     Secret,
+    SettingProblem,
     Settings,
 )
-from poolcensus.config.entries import FIELDS
+from poolcensus.config.entries import SETTINGS
 from poolcensus.errors import SettingsError
 from poolcensus.model import Compression, Shard
 
@@ -264,7 +264,7 @@ def test_a_wrong_value_is_shown_as_toml_has_it(tmp_path: Path, line: str, said: 
 
 
 def test_what_is_no_value_at_all_is_refused_by_every_setting() -> None:
-    for key, entry in FIELDS.items():
+    for key, entry in SETTINGS.items():
         with pytest.raises(ValueError, match=r"\w"):
             pytest.fail(f"{key} is {entry.read(object())!r}")
 
@@ -469,10 +469,10 @@ def test_settings_made_without_load_are_refused_with_every_problem() -> None:
         )
     assert {SettingsError, ValueError} < set(InvalidSettingsError.__mro__)
     assert caught.value.problems[:4] == (
-        Problem("external_id", "must be 2 to 1224 letters, digits and +=,.@_:/-"),
-        Problem("endpoint_url", "must hold no user name or password"),
-        Problem("concurrency", "0 must be a whole number from 1 to 4096"),
-        Problem("json", '"perhaps" must be true or false'),
+        SettingProblem("external_id", "must be 2 to 1224 letters, digits and +=,.@_:/-"),
+        SettingProblem("endpoint_url", "must hold no user name or password"),
+        SettingProblem("concurrency", "0 must be a whole number from 1 to 4096"),
+        SettingProblem("json", '"perhaps" must be true or false'),
     )
     lines = str(caught.value).splitlines()
     assert lines[2:] == [
@@ -503,12 +503,12 @@ def test_settings_do_not_change() -> None:
 
 
 def test_settings_are_made_of_settings() -> None:
-    assert OTHERS.keys() | INSTEAD.keys() == FIELDS.keys()
+    assert OTHERS.keys() | INSTEAD.keys() == SETTINGS.keys()
     loaded = Settings.load(None, **OTHERS)
     instead = Settings.load(None, engine="dask", **INSTEAD)
     assert Settings(**msgspec.structs.asdict(instead)) == instead == pickle.loads(pickle.dumps(instead))
-    for key, field in FIELDS.items():
-        assert getattr(instead if key in INSTEAD else loaded, field.name) != field.default, key
+    for key, setting in SETTINGS.items():
+        assert getattr(instead if key in INSTEAD else loaded, setting.name) != setting.default, key
     again = Settings(**msgspec.structs.asdict(loaded))
     assert again == loaded == pickle.loads(pickle.dumps(loaded))
     assert hash(again) == hash(loaded)

@@ -112,7 +112,7 @@ class Played:
         await self.status()
         return None
 
-    def may_be_off(self, account_id: str, region: str) -> bool:
+    def may_be_disabled(self, account_id: str, region: str) -> bool:
         return True
 
     def open(self, target: Target, source: object, watch: CallWatch) -> PlayedPages:

@@ -144,9 +144,7 @@ def test_a_socks_proxy_that_no_call_goes_through_is_no_trouble(simulator: Served
     assert (ended.code, ended.out, ended.err) == (0, "", "")
 
 
-def test_a_leftover_model_is_told_before_anything_is_called(
-    simulator: Served, run: Run, bench: Bench
-) -> None:
+def test_a_custom_model_is_told_before_anything_is_called(simulator: Served, run: Run, bench: Bench) -> None:
     folder = bench.folder / "models" / "workspaces" / "2099-01-01"
     folder.mkdir(parents=True)
     (folder / "service-2.json").write_text("{}")
@@ -190,7 +188,7 @@ def test_a_bundle_is_found_as_the_sdk_finds_it(simulator: Served, run: Run) -> N
 async def test_a_process_that_gives_no_more_in_mid_run_is_expired_for_what_it_hits(
     lab: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: str
 ) -> None:
-    monkeypatch.setattr("poolcensus.aws.credentials.caller._WAITS_FOR_THE_CHAIN", ())
+    monkeypatch.setattr("poolcensus.aws.credentials.sdk_credentials._WAITS_FOR_THE_CHAIN", ())
     here = await lab(
         accounts=2,
         pools_per_target=1,

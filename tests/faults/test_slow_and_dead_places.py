@@ -161,9 +161,9 @@ async def test_a_dead_region_costs_a_last_round(
         host = {"refuses": _closed_port(), "swallows": swallower, "has no name": "no-such-name.invalid"}[how]
 
         async def elsewhere(
-            sdk: Sdk, service: str, region: str, operation: str, sample: Mapping[str, object] | None = None
+            sdk: Sdk, service: str, region: str, method: str, sample: Mapping[str, object] | None = None
         ) -> RequestTemplate:
-            found = await template(sdk, service, region, operation, sample)
+            found = await template(sdk, service, region, method, sample)
             if (service, region) == ("workspaces", "eu-west-1"):
                 return replace(found, url=f"http://{host}/", host=host)
             return found

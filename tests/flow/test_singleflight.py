@@ -11,7 +11,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from poolcensus.errors import AssumeRoleError, CallerExpiredError, ServerError, ServiceError
-from poolcensus.flow.singleflight import SingleFlight, another
+from poolcensus.flow.singleflight import SingleFlight, copy_of_error
 
 
 async def _settle() -> None:
@@ -184,7 +184,7 @@ def test_a_copy_says_what_the_exception_says(error: Exception) -> None:
     error.__cause__ = KeyError("why")
     with pytest.raises(type(error)):
         raise error
-    copy = another(error)
+    copy = copy_of_error(error)
     assert type(copy) is type(error)
     assert copy is not error
     assert (str(copy), copy.args, vars(copy)) == (str(error), error.args, vars(error))

@@ -249,7 +249,7 @@ def test_a_snapshot_of_version_1_is_read() -> None:
     assert verify(snapshot) == ()
     results = [*snapshot.targets()]
     assert len(results) == 16
-    assert {each.operation for each in results} == {WORKSPACES_POOLS.permission}
+    assert {each.operation for each in results} == {WORKSPACES_POOLS.iam_action}
     assert [each.outcome for each in results].count(Outcome.NOT_ENTITLED) == 2
     records = [*snapshot.pools()]
     assert len(records) == snapshot.manifest.totals.pools == 7

@@ -14,7 +14,7 @@ from poolcensus.census import Census
 from poolcensus.cli import main
 from poolcensus.config import load_settings
 from poolcensus.errors import BadResponseError
-from poolcensus.operations import Column, Listing, Operation, Query
+from poolcensus.operations import ItemColumn, Listing, Operation, Query
 from poolcensus.simulator import Simulator, SimulatorConfig, WorldConfig
 from poolcensus.simulator.http import Response
 from poolcensus.snapshot import Snapshot, verify
@@ -55,7 +55,7 @@ def next_marker(body: JsonObject) -> str | None:
 # https://docs.aws.amazon.com/kms/latest/APIReference/API_ListKeys.html
 KEYS = Operation(
     service="kms",
-    action="ListKeys",
+    api_name="ListKeys",
     method="list_keys",
     item="key",
     items="keys",
@@ -66,7 +66,7 @@ KEYS = Operation(
     token_parameter="Marker",
     next_token=next_marker,
     token_fields=("Truncated", "NextMarker"),
-    columns=(Column("Key", lambda key: key.get("KeyId")),),
+    columns=(ItemColumn("Key", lambda key: key.get("KeyId")),),
 )
 
 

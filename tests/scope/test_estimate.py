@@ -61,8 +61,11 @@ def test_a_shard_has_its_part_of_what_the_caller_may_do(
     action: str, count: int, alone: float, one_of_four: float
 ) -> None:
     found = [
-        estimate({action: count}, POOLS, 1, Limits(256, 64, 15, one_account=True, parts=parts), None).seconds
-        for parts in (1, 4)
+        estimate({action: count}, POOLS, 1, limits, None).seconds
+        for limits in (
+            Limits(256, 64, 15, one_account=True, concurrent_runs=1),
+            Limits(256, 64, 15, one_account=True, concurrent_runs=4),
+        )
     ]
     assert found == [alone, one_of_four]
 

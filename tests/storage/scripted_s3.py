@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from anyio import CapacityLimiter
 
-    from poolcensus.aws.credentials.caller import CallerCredentials
+    from poolcensus.aws.credentials.sdk_credentials import SdkCredentials
     from poolcensus.simulator.s3.store import StoredObject
     from poolcensus.storage.s3.objects import Bucket
 
@@ -263,7 +263,7 @@ def scripted_s3() -> Iterator[tuple[Service, Simulated]]:
         url = simulator.endpoint_url
         settings = load_settings(None, {"endpoint_url": url, "attempt_timeout": 5, "connect_timeout": 2})
         sdk = await stack.enter_async_context(Sdk(profile=None, endpoint_url=url))
-        session = CallerSession(sdk, cast("CallerCredentials", _RunsCredentials()))
+        session = CallerSession(sdk, cast("SdkCredentials", _RunsCredentials()))
         service.client = await stack.enter_async_context(open_bucket(settings, session, NAME))
         return simulator
 

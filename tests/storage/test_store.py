@@ -68,7 +68,7 @@ class Place(ABC):
         """The files of each published snapshot."""
 
     @abstractmethod
-    def leftovers(self) -> list[str]:
+    def stale(self) -> list[str]:
         """What is there beside published snapshots."""
 
     async def opened(self, ref: str) -> str:
@@ -94,7 +94,7 @@ class FolderPlace(Place):
             if folder.name[0] != "." and not folder.is_symlink()
         }
 
-    def leftovers(self) -> list[str]:
+    def stale(self) -> list[str]:
         entries = self.path.iterdir() if self.path.exists() else ()
         return [entry.name for entry in entries if entry.name[0] == "." and entry.name != ".lock"]
 
@@ -119,7 +119,7 @@ class StreamPlace(Place):
     def seen(self) -> Mapping[str, Mapping[str, bytes]]:
         return {ID: {"pools.ndjson": self.stream.getvalue()}}
 
-    def leftovers(self) -> list[str]:
+    def stale(self) -> list[str]:
         return []
 
 
@@ -150,7 +150,7 @@ class BucketPlace(Place):
                 found.setdefault(snapshot_id, {})[name] = body
         return {snapshot_id: files for snapshot_id, files in found.items() if "manifest.json" in files}
 
-    def leftovers(self) -> list[str]:
+    def stale(self) -> list[str]:
         known = {f"{PREFIX}{each}/{name}" for each, files in self.seen().items() for name in files}
         known.add(f"{PREFIX}latest.json")
         return [*(key for key in self.objects() if key not in known), *self.uploads()]
@@ -250,7 +250,7 @@ async def test_bytes_arrive_in_order_and_the_manifest_with_them(place: Place) ->
     if place.transactional:
         assert seen["targets.ndjson"] == b"a\nbb\nc\n"
         assert seen["manifest.json"] == b"{}\n"
-    assert place.leftovers() == []
+    assert place.stale() == []
 
 
 async def test_a_file_may_stay_empty(place: Place) -> None:
@@ -283,7 +283,7 @@ async def test_an_aborted_draft_leaves_nothing(place: Place) -> None:
         assert not draft.published
     if place.transactional:
         assert place.seen() == {}
-    assert place.leftovers() == []
+    assert place.stale() == []
 
 
 async def test_leaving_a_store_aborts_what_is_still_a_draft(place: Place) -> None:
@@ -293,12 +293,12 @@ async def test_leaving_a_store_aborts_what_is_still_a_draft(place: Place) -> Non
     assert not draft.published
     if place.transactional:
         assert place.seen() == {}
-    assert place.leftovers() == []
+    assert place.stale() == []
 
 
 async def test_a_rehearsal_leaves_the_place_as_it_was(place: Place) -> None:
     await place.store().rehearse()
-    assert place.leftovers() == []
+    assert place.stale() == []
     async with place.store() as store:
         draft = await store.draft(ID)
         await draft.create("pools.ndjson")
@@ -308,7 +308,7 @@ async def test_a_rehearsal_leaves_the_place_as_it_was(place: Place) -> None:
                 await place.store().rehearse()
     before = place.seen()
     await place.store().rehearse()
-    assert (place.seen(), place.leftovers()) == (before, [])
+    assert (place.seen(), place.stale()) == (before, [])
 
 
 async def test_an_abort_after_the_commit_does_nothing(place: Place) -> None:
@@ -337,7 +337,7 @@ async def test_a_cancelled_run_leaves_nothing(place: Place) -> None:
     assert not draft.published
     if place.transactional:
         assert place.seen() == {}
-    assert place.leftovers() == []
+    assert place.stale() == []
 
 
 async def test_a_later_run_finds_the_place_free(place: Place) -> None:
@@ -422,7 +422,7 @@ async def test_a_removed_snapshot_is_gone_and_the_others_are_as_they_were(place:
         await repository.remove(ID)
         assert [each.id for each in (await take_inventory(repository)).snapshots] == [LATER_ID]
     assert place.seen() == {LATER_ID: before[LATER_ID]}
-    assert place.leftovers() == []
+    assert place.stale() == []
 
 
 async def test_only_snapshots_are_removed_and_only_under_the_lock(place: Place) -> None:

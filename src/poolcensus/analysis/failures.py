@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from poolcensus.engine.failures import kind_of
+from poolcensus.engine.failures import failure_kind_of
 from poolcensus.engine.known_gaps import KnownGaps
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def failures_by_account(
     for result in results:
         if not result.outcome.covered:
             is_known = expected.take(result)
-            key = (result.account_id, kind_of(result, operation), result.error_code, is_known)
+            key = (result.account_id, failure_kind_of(result, operation), result.error_code, is_known)
             groups.setdefault(key, []).append(result)
     found = [
         _failure(sorted(targets, key=attrgetter("region")), is_known=is_known)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from functools import lru_cache
-from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol, TypeVar
 
 import msgspec
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+UNKNOWN_ACCOUNT: Final = "caller"
+"""Stands for the account in the key of sts:GetCallerIdentity, which is what finds the account out."""
+
 
 class Redact(Protocol):
     """Takes secrets out of an error: its own, and others that it is given."""
@@ -31,27 +34,28 @@ class Redact(Protocol):
 
 
 class Call(msgspec.Struct, frozen=True):
-    """One call to make: the operation's template in its region, the body, and whose limits it uses.
-
-    `about` is the account that the call is made for, where that is not the one whose limits it uses: the
-    caller assumes roles for others. `awaited` says that targets wait for the call which are counted as
-    waiting already, `begun` that its target has been read in part: it goes before those that have not.
-    `optional` says that there is another way: the call does not wait for a service that is silent. `idle`
-    says that nobody waits for what it answers: it is not work. `operation` is what the census is of,
-    where the call is one of it. `redact` takes out of an error what must not be told of the call, with other
-    secrets, before anybody else sees it.
-    """
+    """One call to make."""
 
     template: RequestTemplate
+    """What the calls of the operation have in common in the region."""
     body: bytes
+    """The body of the request."""
     key: CallKey
+    """The account, the region and the service whose rate limits the call uses."""
     about: str | None = None
+    """The account that the call is made for, if it is another one: the caller assumes roles for others."""
     awaited: bool = False
+    """Whether the targets that wait for the call are counted as waiting already. It then counts for none."""
     begun: bool = False
+    """Whether the call's target has been read in part. The call goes before those whose target has not."""
     optional: bool = False
+    """Whether there is another way to get the answer. The call does not wait for a service that is silent."""
     idle: bool = False
+    """Whether nobody waits for the answer. The call does not count as work."""
     operation: Operation | None = None
+    """What the census is of, for a call of it; None for other calls."""
     redact: Redact | None = None
+    """Removes secrets from the errors of the call, its own among them; None: `redaction.redact` does."""
 
     @property
     def endpoint(self) -> Endpoint:
@@ -69,35 +73,41 @@ _endpoint_of = lru_cache(maxsize=1024)(Endpoint)
 
 
 class CallWatch(msgspec.Struct):
-    """One target's calls: what was sent and since when, and when its time is over.
-
-    Both times are on the monotonic clock, in seconds. `window` is told whether calls are answered.
-    `waits` says that a call waits for what does not answer or for its credentials, which is not the target's
-    time. `may_be_off` says that the account has to enable the region, and does not tell whether it has.
-    `doubted` are the last credentials that the region did not know, where it may be off, and `doubted_at` is
-    when the first call with them was sent.
-    `before_call` is what `attempts` was when the present call began, where calls are observed.
-    """
+    """The state of a target's calls, or of another call. Times are on the monotonic clock, in seconds."""
 
     deadline: float = float("inf")
+    """When the time for the calls is over."""
     started: float = msgspec.field(default_factory=time.monotonic)
+    """When the calls began."""
     attempts: int = 0
+    """How many requests were sent."""
     before_call: int = 0
+    """What `attempts` was when the present call began."""
     throttles: int = 0
+    """How many of the requests were throttled."""
     window: Window | None = None
+    """The window of the target's region, which grows with replies and shrinks without them."""
     waits: bool = False
-    may_be_off: bool = False
+    """Whether a call waits for a silent endpoint or for credentials. That time is added to `deadline`."""
+    region_may_be_disabled: bool = False
+    """Whether the region is opt-in, and the account has not told this run that it is enabled."""
     doubted: Credentials | None = None
+    """The last credentials that the region did not recognize, while it may be disabled."""
     doubted_at: float = 0.0
+    """When the first request with the doubted credentials was sent."""
 
 
 class CallCounts(msgspec.Struct):
-    """What has been sent, in a target or in the whole run."""
+    """Counts of the requests that one client has sent."""
 
     requests: int = 0
+    """Requests that were sent, retries among them."""
     retries: int = 0
+    """Failed attempts after which another one was due."""
     throttles: int = 0
+    """Requests that were throttled."""
     assume_role_calls: int = 0
+    """Requests for sts:AssumeRole, counted when their call has ended."""
 
 
 class CredentialSource(Protocol):
@@ -121,7 +131,7 @@ class CredentialSource(Protocol):
         """Note that a service in the region knew these when a call was sent, on the monotonic clock."""
 
     def recognized_elsewhere(self, credentials: Credentials, region: str, since: float) -> bool:
-        """Whether a service in another region has known these since then, so that only the region is off.
+        """Whether a service in another region has known these since then: only the region is disabled.
 
         The time is on the monotonic clock, in seconds.
         """

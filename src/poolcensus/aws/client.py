@@ -154,7 +154,7 @@ class Client:
     async def _settle_doubt(self, call: Call, source: CredentialSource, watch: CallWatch) -> None:
         """Find out whether the credentials are good that a region did not know.
 
-        If they are, and the region does not know them the next time either, it is off.
+        If they are, and the region does not know them the next time either, the account has not enabled it.
         """
         doubted = watch.doubted
         if self.confirmation is None or doubted is None or doubted is not source.current():

@@ -1,4 +1,4 @@
-"""Whether credentials that a region does not know are good, or the region is off.
+"""Whether credentials that a region does not know are good, or the region is disabled.
 
 Both are refused with the same codes. A call of the same operation in a region that every account has enabled
 tells.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 from xml.etree import ElementTree as ET
 
 from poolcensus.aws.refusals.redaction import readable
-from poolcensus.aws.refusals.table import in_region, kind_of
+from poolcensus.aws.refusals.table import error_class_of, in_region
 from poolcensus.format import codec
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def classify(
     operation: Operation | None = None,
 ) -> CallError:
     """Return the exception for an error's code, message, status and headers."""
-    kind = kind_of(code, status, message, operation)
+    kind = error_class_of(code, status, message, operation)
     kind, message = in_region(kind, message, region, operation)
     if 300 <= status < 400:
         message = "a redirect, which is never followed"

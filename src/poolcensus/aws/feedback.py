@@ -68,7 +68,7 @@ class ErrorFeedback:
                 source.expired(credentials)
             case ClockSkewError(server_time=float(moment)):
                 self._clock.correct(moment)
-            case UnrecognizedCredentialsError() if watch.may_be_off:
+            case UnrecognizedCredentialsError() if watch.region_may_be_disabled:
                 # Once says little: a region may not know a session yet that is known elsewhere.
                 if credentials is not watch.doubted:
                     watch.doubted, watch.doubted_at = credentials, sent_at

@@ -44,7 +44,7 @@ def json_object(reply: Reply, once: Mapping[str, bytes] = MappingProxyType({})) 
     except ValueError as error:
         raise bad_response(reply, f"the body is not JSON: {error}") from None
     if not isinstance(value, dict):
-        raise bad_response(reply, f"the body is {codec.kind_of(value)}, not an object")
+        raise bad_response(reply, f"the body is {codec.json_type_of(value)}, not an object")
     if "__type" in value:
         raise bad_response(reply, f"the body names an error, though the status is {reply.status}")
     # One that is there twice is there: on most pages there is no token to be looked for.

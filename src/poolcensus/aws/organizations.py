@@ -63,8 +63,8 @@ class ListedAccount(msgspec.Struct, frozen=True):
 class Organization:
     """The caller's Organization. Every method raises OrganizationError where it can't be read.
 
-    `calls` counts the pages that were asked for, by IAM action. `parts` is how many runs read it as the same
-    caller.
+    `calls` counts the pages that were asked for, by IAM action. `concurrent_runs` is how many runs read
+    it as the same caller.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Organization:
         caller: Caller,
         region: str,
         *,
-        parts: int = 1,
+        concurrent_runs: int = 1,
     ) -> None:
         self._sdk = sdk
         self._client = client
@@ -83,7 +83,7 @@ class Organization:
         self._region = region
         self._caller = caller
         self._key = CallKey(caller.account_id, region, _SERVICE)
-        self._limit = AdaptiveLimit(max(_AT_ONCE // parts, 1))
+        self._limit = AdaptiveLimit(max(_AT_ONCE // concurrent_runs, 1))
         self.calls: Counter[str] = Counter()
 
     async def accounts(self) -> AsyncGenerator[tuple[ListedAccount, ...]]:
@@ -151,8 +151,8 @@ class Organization:
     async def _units_of(self, parent: str, seen: set[str]) -> list[str]:
         """Return the units of a root or a unit that were not `seen`: a tree that is none has no end."""
         request = {"ParentId": parent}
-        operation, items = "list_organizational_units_for_parent", "OrganizationalUnits"
-        async with aclosing(self._list(operation, request, items)) as pages:
+        method, items = "list_organizational_units_for_parent", "OrganizationalUnits"
+        async with aclosing(self._list(method, request, items)) as pages:
             units = dict.fromkeys([_id_of(each) async for page in pages for each in page])
         found = [unit for unit in units if unit not in seen]
         seen.update(found)
@@ -160,36 +160,36 @@ class Organization:
 
     async def _list(
         self,
-        operation: str,
+        method: str,
         request: Mapping[str, JsonValue],
         items: str,
         watch: CallWatch | None = None,
     ) -> AsyncGenerator[tuple[JsonObject, ...]]:
         try:
-            async with aclosing(self._pages(operation, request, items, watch)) as pages:
+            async with aclosing(self._pages(method, request, items, watch)) as pages:
                 async for page in pages:
                     yield page
         except CallError as error:
-            raise await self._failure(error, operation) from error
+            raise await self._failure(error, method) from error
 
     async def _pages(
         self,
-        operation: str,
+        method: str,
         request: Mapping[str, JsonValue],
         items: str,
         watch: CallWatch | None = None,
     ) -> AsyncGenerator[tuple[JsonObject, ...]]:
-        template: RequestTemplate = await self._sdk.template(_SERVICE, self._region, operation, request)
+        template: RequestTemplate = await self._sdk.template(_SERVICE, self._region, method, request)
         listing = list_pages(
             self._client, template, self._source, self._key, request=request, items=items, watch=watch
         )
         async with aclosing(listing) as pages:
             async for page in pages:
-                self.calls[_action(operation)] += 1
+                self.calls[_iam_action(method)] += 1
                 yield page
 
-    async def _failure(self, error: CallError, operation: str) -> OrganizationError:
-        return failed_listing(error, _action(operation), self._caller, await self._management_account(error))
+    async def _failure(self, error: CallError, method: str) -> OrganizationError:
+        return failed_listing(error, _iam_action(method), self._caller, await self._management_account(error))
 
     async def _management_account(self, error: CallError) -> str | None:
         """Return its id once a call was refused, None where even what any member may call fails."""
@@ -269,5 +269,5 @@ def _path(paths: JsonValue, account_id: str, organization_id: str | None) -> str
     return found.pop() if len(found) == 1 else None
 
 
-def _action(operation: str) -> str:
-    return _SERVICE + ":" + "".join(word.capitalize() for word in operation.split("_"))
+def _iam_action(method: str) -> str:
+    return _SERVICE + ":" + "".join(word.capitalize() for word in method.split("_"))

@@ -13,14 +13,14 @@ from anyio import to_thread
 from poolcensus.aws.client import Client
 from poolcensus.aws.confirmation import ConfirmationElsewhere
 from poolcensus.aws.credentials.broker import CredentialBroker
-from poolcensus.aws.credentials.caller import CallerCredentials
 from poolcensus.aws.credentials.identity import ask_anything, identify, identity_of
 from poolcensus.aws.credentials.profiles import open_profiles
 from poolcensus.aws.credentials.roles import roles_of, session_of
+from poolcensus.aws.credentials.sdk_credentials import SdkCredentials
 from poolcensus.aws.credentials.sts import StsEndpoints, second_sts_region, sts_region
 from poolcensus.aws.organizations import Organization
 from poolcensus.aws.pages import PageReader
-from poolcensus.aws.region_status.calls import PERMISSIONS
+from poolcensus.aws.region_status.calls import IAM_ACTIONS
 from poolcensus.aws.region_status.status import RegionStatus
 from poolcensus.aws.sdk.access import Sdk
 from poolcensus.aws.signing import Clock
@@ -75,7 +75,7 @@ class CallerSession(msgspec.Struct, frozen=True):
     """The SDK's configuration has been read and holds credentials. No call has been made of ours."""
 
     sdk: Sdk
-    credentials: CallerCredentials
+    credentials: SdkCredentials
 
 
 @asynccontextmanager
@@ -86,7 +86,7 @@ async def open_caller(settings: Settings) -> AsyncIterator[CallerSession]:
     """
     require_asyncio()
     async with Sdk(profile=settings.profile, endpoint_url=settings.endpoint_url) as sdk:
-        credentials = CallerCredentials(sdk)
+        credentials = SdkCredentials(sdk)
         await credentials.first()
         yield CallerSession(sdk, credentials)
 
@@ -100,13 +100,13 @@ async def open_aws(
     tracing: Tracing | None = None,
     *,
     limiter: ConcurrencyLimiter | None = None,
-    parts: int = 1,
+    concurrent_runs: int = 1,
     overrides: Mapping[str, RoleOverride] | None = None,
 ) -> AsyncIterator[Aws]:
     """Open AWS for a run that takes a census of an operation: the transport, and who the caller is.
 
-    `limiter` has the places for calls, where others take some too. `parts` is how many runs go on side by
-    side as the same caller, whose own limits each takes its part of. `overrides` are the accounts, by ID,
+    `limiter` has the places for calls, where others take some too. `concurrent_runs` is how many go on
+    as the same caller, whose own limits each takes its part of. `overrides` are the accounts, by ID,
     that have a role, an external ID or a profile of their own.
     Raises SettingsError for a profile that can't be read and a role in another partition, CredentialsError or
     another FatalError. On leaving, every connection is closed.
@@ -131,7 +131,7 @@ async def open_aws(
                 per_account=settings.per_account,
                 per_region=settings.per_region,
             ),
-            rates=RateLimits(parts=parts),
+            rates=RateLimits(concurrent_runs=concurrent_runs),
             pauses=Pauses(),
             breakers=breakers,
             attempt_timeout=settings.attempt_timeout,
@@ -145,28 +145,28 @@ async def open_aws(
             {each.profile for each in overrides.values() if each.profile is not None}
         )
         caller, answered = await identify(sdk, client, caller_credentials, first, second_sts_region(first))
-        if parts > 1:
-            client.limiter.bound(caller.account_id, max(settings.per_account // parts, 1))
+        if concurrent_runs > 1:
+            client.limiter.bound(caller.account_id, max(settings.per_account // concurrent_runs, 1))
         moved = answered != first
         region = answered if moved else sts_region(caller.partition, sdk.region)
         called = _sts_region(settings, caller) or region
         sts = StsEndpoints(
             client,
-            partial(sdk.template, "sts", operation="assume_role", sample=_ANY_ROLE),
+            partial(sdk.template, "sts", method="assume_role", sample=_ANY_ROLE),
             policy,
             region=answered if moved else called,
             second=None if moved else second_sts_region(called),
         )
         client.confirmation = ConfirmationElsewhere(sdk, client, _always_on(region, caller, operation))
         profiles = await stack.enter_async_context(
-            open_profiles(sdks, identify=lambda source: identity_of(sdk, client, sts.region, source))
+            open_profiles(sdks, identify=lambda source: identity_of(sdk, client, source, sts.region))
         )
         broker = CredentialBroker(
             sts=sts,
             caller=caller,
             caller_credentials=caller_credentials,
             roles=roles_of(settings, caller, overrides),
-            session=session_of(settings, caller, (operation.permission, *PERMISSIONS)),
+            session=session_of(settings, caller, (operation.iam_action, *IAM_ACTIONS)),
             profiles=profiles,
         )
         region_status = RegionStatus(
@@ -177,14 +177,16 @@ async def open_aws(
             region,
             source=settings.region_status,
             max_age=settings.region_status_max_age,
-            parts=parts,
+            concurrent_runs=concurrent_runs,
         )
         stack.push_async_callback(region_status.close)
         yield Aws(
             caller=caller,
             client=client,
             broker=broker,
-            organization=Organization(sdk, client, caller_credentials, caller, region, parts=parts),
+            organization=Organization(
+                sdk, client, caller_credentials, caller, region, concurrent_runs=concurrent_runs
+            ),
             region_status=region_status,
             reader=PageReader(sdk, client, operation, query),
             ask_anything=partial(ask_anything, sdk, client, caller_credentials, region),

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from functools import lru_cache
 from typing import TYPE_CHECKING, TypeVar
 
+from poolcensus.aws.call import UNKNOWN_ACCOUNT
 from poolcensus.aws.faults import request_id
 from poolcensus.errors import CallError
 
@@ -151,12 +152,12 @@ def _fields(call: Call, number: int, id_: str | None) -> dict[str, object]:
 def _account(call: Call) -> str | None:
     """Return the account that a call is for, or None before it is known whose the credentials are."""
     account = call.place.account_id
-    return account if account.isdigit() else None
+    return None if account == UNKNOWN_ACCOUNT else account
 
 
 def _name(call: Call) -> str:
     if call.operation is not None:
-        return call.operation.permission.partition(":")[2]
+        return call.operation.api_name
     return _named(call.template.operation.method)
 
 

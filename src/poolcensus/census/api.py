@@ -116,7 +116,7 @@ class Census:
 
     @property
     def resumable(self) -> bool:
-        """Whether the last run of `collect` was interrupted and can be gone on with, by one that resumes."""
+        """Whether the last run of `collect` was interrupted and can be resumed."""
         return self._publication is not None and self._publication.resumable
 
     @property
@@ -220,7 +220,7 @@ class Census:
         if traces is None:
             yield
             return
-        with traces.run(self.operation.permission) as span:
+        with traces.run(self.operation.iam_action) as span:
             try:
                 yield
             finally:

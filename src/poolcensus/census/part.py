@@ -21,8 +21,8 @@ from poolcensus.storage.memory import MemoryFolder
 class PartTask(msgspec.Struct, frozen=True):
     """What a worker is told: accounts of one Organization, and how they are asked. Holds no secret.
 
-    `operation` is named by its IAM action. `secrets` names those that the worker has to have itself. `parts`
-    is how many parts of all shards go on side by side as the same caller.
+    `operation` is named by its IAM action. `secrets` names those that the worker has to have itself.
+    `concurrent_runs` is how many go on as the same caller, of all shards and workers.
     """
 
     snapshot_id: str
@@ -31,7 +31,7 @@ class PartTask(msgspec.Struct, frozen=True):
     operation: str
     organization: str | None
     accounts: tuple[Account, ...]
-    parts: int
+    concurrent_runs: int
     log_level: int
 
 

@@ -54,9 +54,9 @@ async def _with_estimate(plan: Plan, settings: Settings, operation: Operation) -
             each.region_status is RegionStatusSource.MANAGEMENT
             for each in settings.by_organization().values()
         ),
-        parts=settings.shard.count if settings.shard is not None else 1,
+        concurrent_runs=settings.shard.count if settings.shard is not None else 1,
     )
-    return replace(plan, estimate=estimate(plan.calls, operation.permission, plan.targets, limits, last))
+    return replace(plan, estimate=estimate(plan.calls, operation.iam_action, plan.targets, limits, last))
 
 
 def _last_run(plan: Plan, settings: Settings, operation: Operation) -> LastRun | None:

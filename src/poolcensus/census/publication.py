@@ -178,7 +178,7 @@ class Publication:
         settings = self._settings
         return {
             **settings.request(),
-            "operation": self._operation.permission,
+            "operation": self._operation.iam_action,
             "page_size": settings.page_size,
             "include_ou_path": settings.include_ou_path,
             "include_account_tags": settings.include_account_tags,

@@ -278,10 +278,10 @@ class SpreadEngine:
             snapshot_id=self._spread.snapshot_id,
             settings=settings,
             secrets=self._secrets,
-            operation=self._operation.permission,
+            operation=self._operation.iam_action,
             organization=self._opened.name,
             accounts=batch,
-            parts=self._shards * slots,
+            concurrent_runs=self._shards * slots,
             log_level=_log.getEffectiveLevel(),
         )
 
@@ -319,7 +319,7 @@ class SpreadEngine:
                 outcome=outcome,
                 error_code=code,
                 error_message=message,
-                operation=self._operation.permission,
+                operation=self._operation.iam_action,
                 ou_path=account.ou_path,
                 account_tags=account.tags,
                 organization=account.organization,
@@ -335,12 +335,13 @@ class SpreadEngine:
             await self._end(self._targets_of(accounts), outcome, deadlines.CODE, message)
 
     def _count_unfinished(self) -> None:
-        for accounts in (*self._under_way.values(), self._waiting, self._restoring):
-            left = sum(
-                not self._ended.has(each.account.id, each.region) for each in self._targets_of(accounts)
-            )
-            self.outcomes[Outcome.CANCELLED] += left
-        self.outcomes += Counter()
+        unfinished = sum(
+            not self._ended.has(each.account.id, each.region)
+            for accounts in (*self._under_way.values(), self._waiting, self._restoring)
+            for each in self._targets_of(accounts)
+        )
+        if unfinished:
+            self.outcomes[Outcome.CANCELLED] += unfinished
 
     def _wake(self) -> None:
         self._changed.set()

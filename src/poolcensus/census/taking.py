@@ -56,7 +56,7 @@ async def _take(task: PartTask, folder: str) -> str:
     operation = operation_named(task.operation)
     if operation is None:
         raise FatalError(f"a worker does not know the operation {task.operation}")
-    given = GivenAccounts(task.accounts, task.organization, task.parts)
+    given = GivenAccounts(task.accounts, task.organization, task.concurrent_runs)
     publication = Publication(settings, operation, folder, snapshot_id=task.snapshot_id)
     run = Run(settings, operation)
     with run.begun():

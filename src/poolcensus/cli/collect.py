@@ -73,7 +73,7 @@ def command(config: Path | None, **given: object) -> int:
 def collect(settings: Settings, *, can_resume: bool = True) -> tuple[Snapshot, tuple[FailureGroup, ...]]:
     """Take one census, with its progress shown and its metrics written. Return what failed in it, too.
 
-    `can_resume` says that the command can go on with a run that was interrupted.
+    `can_resume` says that the command can resume a run that was interrupted.
     """
     from poolcensus.census import Census
 

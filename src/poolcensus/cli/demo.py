@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 POOLS_SHOWN = 8
 
 # An organization with what a real one has since 31 July 2026: accounts that never had Pools, which AWS has
-# closed to them, accounts that refuse, accounts that are suspended, regions that are off, and a service that
+# closed to them, accounts that refuse, accounts that are suspended, disabled regions, and a service that
 # throttles and stumbles.
 SIMULATOR = (
     "--accounts=60",

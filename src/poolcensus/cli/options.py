@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from poolcensus.cli.completing import regions, words
-from poolcensus.config.entries import FIELDS
+from poolcensus.config.entries import SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -137,7 +137,7 @@ def comma_list(
 def _decorator(
     option: SettingOption,
 ) -> Callable[[Callable[Parameters, Returned]], Callable[Parameters, Returned]]:
-    text = f"{FIELDS[option.key].description}{_hints(option)}"
+    text = f"{SETTINGS[option.key].description}{_hints(option)}"
     # Values stay text: the settings check them all together and say where each one stood.
     if option.metavar is None:
         both = f"{option.flag}/--no-{option.flag.removeprefix('--')}"
@@ -164,7 +164,7 @@ def _completer(metavar: str) -> Completer:
 
 
 def _hints(option: SettingOption) -> str:
-    default = FIELDS[option.key].default
+    default = SETTINGS[option.key].default
     if isinstance(default, Enum):
         default = default.value
     if isinstance(default, tuple):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from poolcensus.analysis.failures import AccountFailure
     from poolcensus.model import PoolRecord
-    from poolcensus.operations import Column as Field
+    from poolcensus.operations import ItemColumn
     from poolcensus.snapshot import Decision, SnapshotInfo
 
 # Wide enough that a pipe or a file gets every row on one line.
@@ -129,7 +129,7 @@ def _regions(regions: Sequence[str], *, all_of_them: bool) -> str:
 
 
 def record_table(
-    records: Iterable[PoolRecord], columns: Sequence[Field], sorted_by: Collection[str] = ()
+    records: Iterable[PoolRecord], columns: Sequence[ItemColumn], sorted_by: Collection[str] = ()
 ) -> Grid:
     """Return a table of records, one a row: where each was seen, and what the columns show of it.
 

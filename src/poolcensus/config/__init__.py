@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from poolcensus.config.problems import InvalidSettingsError, Problem
+from poolcensus.config.problems import InvalidSettingsError, SettingProblem
 from poolcensus.config.settings import Settings, load_settings
 from poolcensus.config.values import (
     FailureBudget,
@@ -24,11 +24,11 @@ __all__ = [
     "LogFormat",
     "LogLevel",
     "PoolFilter",
-    "Problem",
     "ProgressMode",
     "RegionStatusSource",
     "S3Encryption",
     "Secret",
+    "SettingProblem",
     "Settings",
     "TransportKind",
     "load_settings",

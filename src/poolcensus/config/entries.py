@@ -29,8 +29,8 @@ from poolcensus.config.values import (
 from poolcensus.model import Compression, KnownGap, Shard
 
 
-class Field(msgspec.Struct, frozen=True):
-    """A setting as a table's row. `key` is what a person writes, `name` what a program does."""
+class Setting(msgspec.Struct, frozen=True):
+    """One setting, as it is read. `key` is what a person writes, `name` what a program does."""
 
     key: str
     name: str
@@ -50,7 +50,7 @@ _Choice = Annotated[bool, readers.flag]
 
 
 def _organizations(value: object) -> tuple[OrganizationTable, ...]:
-    return read_organizations(value, {field.key: field.read for field in FIELDS.values()})
+    return read_organizations(value, {setting.key: setting.read for setting in SETTINGS.values()})
 
 
 class Entries(
@@ -328,7 +328,7 @@ class Entries(
     ] = ()
 
 
-def _fields() -> Iterator[Field]:
+def _settings() -> Iterator[Setting]:
     for name, key, default in zip(
         Entries.__struct_fields__,
         Entries.__struct_encode_fields__,
@@ -342,8 +342,8 @@ def _fields() -> Iterator[Field]:
             # Of a type that may be None, the type.
             kind, *_ = get_args(annotation.__origin__) or (annotation,)
             read = partial(readers.plain, kind)
-        yield Field(key, name, default, read, description)
+        yield Setting(key, name, default, read, description)
 
 
 # Every setting by its key, in the order of the entries above.
-FIELDS: Mapping[str, Field] = {field.key: field for field in _fields()}
+SETTINGS: Mapping[str, Setting] = {setting.key: setting for setting in _settings()}

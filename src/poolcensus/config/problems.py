@@ -7,7 +7,7 @@ import msgspec
 from poolcensus.errors import SettingsError
 
 
-class Problem(msgspec.Struct, frozen=True):
+class SettingProblem(msgspec.Struct, frozen=True):
     """What is wrong with a setting. The message holds the value where that may be shown.
 
     `key` is what a person writes, in a file for one.
@@ -22,7 +22,7 @@ class Problem(msgspec.Struct, frozen=True):
         return f"{place}{separator}{self.message}"
 
 
-class Clash(Problem, frozen=True):
+class Clash(SettingProblem, frozen=True):
     """A value that is right by itself and wrong beside others. `keys` are all that play a part."""
 
     keys: frozenset[str]
@@ -31,6 +31,6 @@ class Clash(Problem, frozen=True):
 class InvalidSettingsError(SettingsError, ValueError):
     """Settings can't be made of these values. `problems` are all of them: single values, then clashes."""
 
-    def __init__(self, problems: tuple[Problem, ...]) -> None:
+    def __init__(self, problems: tuple[SettingProblem, ...]) -> None:
         super().__init__("\n".join(each.at(each.key) for each in problems))
         self.problems = problems

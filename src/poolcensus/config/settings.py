@@ -9,8 +9,8 @@ import msgspec
 from poolcensus.config import readers, sources
 from poolcensus.config.clashes import clashes
 from poolcensus.config.cluster import EngineKind
-from poolcensus.config.entries import FIELDS, Entries
-from poolcensus.config.problems import Clash, InvalidSettingsError, Problem
+from poolcensus.config.entries import SETTINGS, Entries
+from poolcensus.config.problems import Clash, InvalidSettingsError, SettingProblem
 from poolcensus.config.readers import EntryError
 from poolcensus.config.request import request_of
 from poolcensus.errors import SettingsError
@@ -51,20 +51,20 @@ class Settings(Entries, frozen=True, kw_only=True):
         return load_settings(path, overrides)
 
     def __post_init__(self) -> None:
-        problems: list[Problem] = []
-        for field in FIELDS.values():
-            value = getattr(self, field.name)
-            if value is field.default:
+        problems: list[SettingProblem] = []
+        for setting in SETTINGS.values():
+            value = getattr(self, setting.name)
+            if value is setting.default:
                 continue
             try:
-                read = field.read(value)
+                read = setting.read(value)
             except ValueError as error:
-                problems.append(Problem(field.key, _complaint(value, error)))
+                problems.append(SettingProblem(setting.key, _complaint(value, error)))
                 # The clashes between the values that are right are found in the same go.
-                read = field.default
-            msgspec.structs.force_setattr(self, field.name, read)
+                read = setting.default
+            msgspec.structs.force_setattr(self, setting.name, read)
         bad = {each.key for each in problems}
-        defaults = {field.key: field.default for field in FIELDS.values()}
+        defaults = {setting.key: setting.default for setting in SETTINGS.values()}
         found = (*clashes(self, defaults), *self._clashes_of_tables())
         problems += (clash for clash in found if not clash.keys & bad)
         if problems:
@@ -77,7 +77,7 @@ class Settings(Entries, frozen=True, kw_only=True):
     def with_table(self, table: OrganizationTable) -> Settings:
         """Return the settings of one Organization: its table takes the place of what is set for the run."""
         own = dict(table.settings)
-        others = {other: FIELDS[other].default for name in own for other in _IN_PLACE_OF.get(name, ())}
+        others = {other: SETTINGS[other].default for name in own for other in _IN_PLACE_OF.get(name, ())}
         return msgspec.structs.replace(self, organization=(), **{**others, **own})
 
     def request(self) -> JsonObject:
@@ -123,11 +123,11 @@ def load_settings(
     `option_names` says by which option an override came, for messages: `{"dest": "--dest"}`. Without
     `ambient`, neither a file nor the environment is looked at.
     """
-    keys = {field.name: key for key, field in FIELDS.items()}
+    keys = {setting.name: key for key, setting in SETTINGS.items()}
     given, problems = sources.read(keys, path, overrides or {}, option_names or {}, ambient=ambient)
     sources.outrank_file(given, "organization", {**_IN_PLACE_OF, **_in_place_of_cluster(given)})
     try:
-        settings = Settings(**{FIELDS[key].name: each.value for key, each in given.items()})  # type: ignore[arg-type] # each was read by its field
+        settings = Settings(**{SETTINGS[key].name: each.value for key, each in given.items()})  # type: ignore[arg-type] # each was read by its setting
     except InvalidSettingsError as error:
         # Defaults are right, also beside others: every key that is named was given.
         problems += (each.at(given[each.key].place) for each in error.problems)

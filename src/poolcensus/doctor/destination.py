@@ -123,7 +123,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 def _refused(error: DestinationRefusedError, settings: Settings, caller: Caller | None) -> Diagnosis:
     denial = read_denial(error.reason)
     # What S3 says itself goes before what the call may need.
-    actions = (denial.action,) if denial is not None else error.permissions
+    actions = (denial.action,) if denial is not None else error.iam_actions
     arn = caller.arn if caller is not None else denial.user if denial is not None else ""
     partition = arn.split(":")[1] if arn.startswith("arn:") else "aws"
     resource = _resource(actions[0], settings, partition)

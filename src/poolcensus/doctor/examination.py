@@ -259,7 +259,7 @@ class _Examination:
                     Finding(
                         check=Check.OPERATION,
                         status=CheckStatus.FAILED,
-                        action=self._operation.permission,
+                        action=self._operation.iam_action,
                         cause=Cause.UNREACHABLE,
                         message=str(error),
                         remedy="Do what the message says.",

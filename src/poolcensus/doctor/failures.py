@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from poolcensus.aws.credentials.identity import BAD_SIGNATURES
-from poolcensus.aws.refusals.table import kind_of
+from poolcensus.aws.refusals.table import error_class_of
 from poolcensus.doctor.findings import Cause, CheckStatus, Diagnosis
 from poolcensus.errors import (
     ClockSkewError,
@@ -52,7 +52,7 @@ def explain_failure(outcome: Outcome, code: str | None, message: str) -> Diagnos
     cause = _CAUSES.get(outcome)
     if cause is None and code is not None:
         # Whoever wraps an error keeps its code. The status counts only where no code is known.
-        cause = _KINDS.get(kind_of(code, 400, message))
+        cause = _KINDS.get(error_class_of(code, 400, message))
         if cause is None and code in BAD_SIGNATURES:
             return Diagnosis(CheckStatus.FAILED, Cause.CREDENTIALS, _WRONG_KEYS)
     cause = cause or Cause.SERVICE_ERROR

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from poolcensus.aws.refusals.table import is_unexplained
-from poolcensus.aws.region_status.calls import PERMISSIONS
+from poolcensus.aws.region_status.calls import IAM_ACTIONS
 from poolcensus.doctor.denied import THE_ACCOUNT, Attempt, explain_denial
 from poolcensus.doctor.failures import explain_failure
 from poolcensus.doctor.findings import Cause, Check, CheckStatus, Diagnosis, Finding
@@ -42,7 +42,7 @@ def operation_findings(
             check=Check.OPERATION,
             status=CheckStatus.SKIPPED,
             account_id=account_id,
-            action=operation.permission,
+            action=operation.iam_action,
             message=_ROLE_FAILED,
         )
         return
@@ -54,7 +54,7 @@ def operation_findings(
             status=found.status if found is not None else CheckStatus.OK,
             account_id=account_id,
             region=result.region,
-            action=found.action if found is not None and found.action else operation.permission,
+            action=found.action if found is not None and found.action else operation.iam_action,
             code=result.error_code,
             cause=found.cause if found is not None else _cause(result),
             message=result.error_message or _answer(result, operation),
@@ -93,13 +93,13 @@ def _diagnosis(
             "The region may not be enabled for the account, which only its region status tells. Attach this"
             f" statement to {who}, or leave the region out with `exclude_regions`."
         )
-        return Diagnosis(CheckStatus.FAILED, Cause.REGION_DISABLED, remedy, allow(PERMISSIONS[0]))
+        return Diagnosis(CheckStatus.FAILED, Cause.REGION_DISABLED, remedy, allow(IAM_ACTIONS[0]))
     return found
 
 
 def _denied(result: TargetResult, observed: Observed, who: str, operation: Operation) -> Diagnosis:
     message = result.error_message or ""
-    found = explain_denial(message, Attempt(operation.permission, who, THE_ACCOUNT))
+    found = explain_denial(message, Attempt(operation.iam_action, who, THE_ACCOUNT))
     if found.cause is not Cause.UNEXPLAINED:
         return found
     if result.outcome is Outcome.SCP_DENIED:

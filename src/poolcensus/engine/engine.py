@@ -58,7 +58,7 @@ class Engine:
         tracing: Tracing | None = None,
     ) -> None:
         self._aws = aws
-        self._operation = aws.reader.operation.permission
+        self._operation = aws.reader.operation.iam_action
         self._tracing = tracing
         self._former = former
         self._listing = listing
@@ -299,9 +299,9 @@ class Engine:
                 status = self._aws.region_status
                 disabled = await status.disabled(target.account.id)
                 if disabled is not None and target.region in disabled:
-                    before = _said_before(status.as_of(target.account.id))
+                    before = _status_note(status.as_of(target.account.id))
                     return self._result(opened, Outcome.REGION_DISABLED, message=before)
-                opened.watch.may_be_off = status.may_be_off(target.account.id, target.region)
+                opened.watch.region_may_be_disabled = status.may_be_disabled(target.account.id, target.region)
             await self._read(opened)
         except CallError as error:
             return self._failed(opened, error)
@@ -396,13 +396,13 @@ class Engine:
         return self._result(opened, outcome, code=deadlines.CODE, message=message)
 
     def _count_unfinished(self) -> None:
-        self.outcomes[Outcome.CANCELLED] += len(self._open)
+        unfinished = len(self._open) + sum(1 for _ in self._schedule.rest())
         self._open.clear()
-        self.outcomes[Outcome.CANCELLED] += sum(1 for _ in self._schedule.rest())
-        self.outcomes += Counter()
+        if unfinished:
+            self.outcomes[Outcome.CANCELLED] += unfinished
 
 
-def _said_before(as_of: float | None) -> str | None:
+def _status_note(as_of: float | None) -> str | None:
     """Return what the ledger says of a region status that is not of this run."""
     if as_of is None:
         return None

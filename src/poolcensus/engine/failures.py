@@ -33,11 +33,11 @@ class FailureKind(NamedTuple):
     organization: str | None
 
 
-def kind_of(result: TargetResult, operation: Operation | None) -> FailureKind:
+def failure_kind_of(result: TargetResult, operation: Operation | None) -> FailureKind:
     """Return in which way a target failed, which is not covered."""
     message = result.error_message or ""
     refused = result.outcome is Outcome.ACCESS_DENIED
-    name = operation.permission if operation is not None else result.operation
+    name = operation.iam_action if operation is not None else result.operation
     unexplained = refused and is_unexplained(message, operation)
     return FailureKind(result.outcome, name, denial_in(message), unexplained, result.organization)
 
@@ -68,7 +68,7 @@ class FailureTally:
         if outcome.covered:
             return
         message = result.error_message or ""
-        kind = kind_of(result, self._operation)
+        kind = failure_kind_of(result, self._operation)
         group = self._groups.get(kind)
         if group is None:
             group = self._groups[kind] = _Group()

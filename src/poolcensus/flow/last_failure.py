@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Final, Generic, TypeVar
 
-from poolcensus.flow.singleflight import another
+from poolcensus.flow.singleflight import copy_of_error
 
 E = TypeVar("E", bound=Exception)
 
@@ -23,7 +23,7 @@ class LastFailure(Generic[E]):
     def check(self) -> None:
         """Raise a copy of the failure while it counts."""
         if self._error is not None and time.monotonic() < self._until:
-            raise another(self._error)
+            raise copy_of_error(self._error)
 
     def keep(self, error: E, *, for_good: bool = False) -> None:
         """Let a failure count, until `clear` with `for_good`."""

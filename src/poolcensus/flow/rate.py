@@ -77,8 +77,8 @@ class SharedPace:
     # wait under throttling is at least a fifth of a second too.
     _LEAST = 5.0
 
-    def __init__(self, now: float, parts: int = 1) -> None:
-        self._least = self._LEAST / parts
+    def __init__(self, now: float, concurrent_runs: int = 1) -> None:
+        self._least = self._LEAST / concurrent_runs
         self._sent = 0.0
         self._passed = 0.0
         self._faded_at = now
@@ -154,13 +154,13 @@ class RateLimits:
     A call that is throttled while its target is being read shows the limit of its account in the region,
     whose calls it follows. One that is throttled at the first call to its target can't: it shows a limit that
     accounts share, or throttling at random. Once a service has done that, in whatever region, its other
-    throttles are not taken for limits of accounts either. `parts` is how many runs share the limits that
-    accounts share.
+    throttles are not taken for limits of accounts either. `concurrent_runs` is how many
+    share the limits that accounts share.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic, parts: int = 1) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, concurrent_runs: int = 1) -> None:
         self._clock = clock
-        self._parts = parts
+        self._concurrent_runs = concurrent_runs
         self._shared: dict[tuple[str, str], SharedPace] = {}
         self._shared_services: set[str] = set()
         self._chains: defaultdict[str, dict[CallKey, ChainPace]] = defaultdict(dict)
@@ -197,7 +197,7 @@ class RateLimits:
             self._shared_services.add(key.service)
             service = (key.region, key.service)
             if service not in self._shared:
-                self._shared[service] = SharedPace(self._clock(), self._parts)
+                self._shared[service] = SharedPace(self._clock(), self._concurrent_runs)
         elif key.service in self._shared_services:
             return
         elif (chain := self._chain(key, begun=begun)) is not None:

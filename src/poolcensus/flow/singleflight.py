@@ -17,7 +17,7 @@ class SingleFlight(Generic[K, V]):
     """Runs one computation a key at a time, and lets everyone who asked meanwhile have its end.
 
     It runs in the task of the first who asked. Where that one is cancelled, the next of the waiters
-    runs it anew; an exception goes to all of them, to each as one of its own. Nothing is kept once it has
+    runs it anew; an exception goes to all of them, to each as a copy. Nothing is kept once it has
     ended.
     """
 
@@ -25,15 +25,15 @@ class SingleFlight(Generic[K, V]):
         self._flights: dict[K, _Flight[V]] = {}
 
     def __len__(self) -> int:
-        """Return the number of computations under way."""
+        """Return the number of computations that are running."""
         return len(self._flights)
 
     async def run(self, key: K, compute: Callable[[], Awaitable[V]]) -> V:
-        """Return the value of `compute`, from the computation under way where there is one."""
+        """Return the value of `compute`, from the one that is running where there is one."""
         while (flight := self._flights.get(key)) is not None:
             await flight.ended.wait()
             if flight.error is not None:
-                raise another(flight.error)
+                raise copy_of_error(flight.error)
             if flight.values:
                 return flight.values[0]
         flight = self._flights[key] = _Flight()
@@ -50,7 +50,7 @@ class SingleFlight(Generic[K, V]):
             flight.ended.set()
 
 
-def another(error: E) -> E:
+def copy_of_error(error: E) -> E:
     """Return a copy of an exception, to be raised in another task.
 
     One that is raised in several tasks collects the tracebacks and contexts of all of them.

@@ -68,7 +68,7 @@ def _by_standard_library(data: bytes) -> JsonValue:
     return value
 
 
-def kind_of(value: object) -> str:
+def json_type_of(value: object) -> str:
     """Return what JSON calls a value that was read, such as `null` or `an object`."""
     return _KINDS.get(type(value), "a number")
 

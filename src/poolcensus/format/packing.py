@@ -22,12 +22,13 @@ class Block(Protocol):
         ...
 
 
-Part: TypeAlias = "bytes | Block"
+Segment: TypeAlias = "bytes | Block"
+"""Consecutive bytes of a data file."""
 
 
-def joined(parts: Iterable[Part]) -> bytes:
-    """Return the bytes of all parts. Blocks."""
-    return b"".join(part if isinstance(part, bytes) else part.read() for part in parts)
+def joined(segments: Iterable[Segment]) -> bytes:
+    """Return the bytes of all segments. Blocks."""
+    return b"".join(each if isinstance(each, bytes) else each.read() for each in segments)
 
 
 class Packer:
@@ -42,9 +43,9 @@ class Packer:
         self._digest = hashlib.sha256()
         self._bytes = 0
 
-    def pack(self, parts: Iterable[Part]) -> bytes:
-        """Return the bytes to append for `parts`."""
-        return self._count(self._compressor.compress(joined(parts)))
+    def pack(self, segments: Iterable[Segment]) -> bytes:
+        """Return the bytes to append for `segments`."""
+        return self._count(self._compressor.compress(joined(segments)))
 
     def finish(self) -> bytes:
         """Return the bytes to append at the end."""

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from poolcensus.model import ColumnType
 from poolcensus.operations.operation import (
-    Column,
     EndOfSupport,
     Facets,
     Field,
+    ItemColumn,
     Keys,
     Listing,
     Operation,
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "WORKSPACES_POOLS",
-    "Column",
     "EndOfSupport",
     "Facets",
     "Field",
+    "ItemColumn",
     "Keys",
     "Listing",
     "Operation",
@@ -38,20 +38,20 @@ __all__ = [
     "operation_named",
 ]
 
-_KNOWN = {each.permission: each for each in (WORKSPACES_POOLS,)}
+_KNOWN = {each.iam_action: each for each in (WORKSPACES_POOLS,)}
 
 
-def operation_named(permission: str) -> Operation | None:
+def operation_named(iam_action: str) -> Operation | None:
     """Return the operation with this IAM action, or None where this version does not know it."""
-    return _KNOWN.get(permission)
+    return _KNOWN.get(iam_action)
 
 
-def columns_of(info: OperationInfo) -> tuple[Column, ...]:
+def columns_of(info: OperationInfo) -> tuple[ItemColumn, ...]:
     """Return what a table shows of a snapshot's items: their ids, where the operation is not known."""
     operation = operation_named(info.name)
     if operation is not None:
         return operation.columns
-    return (Column(info.identity, lambda item: item.get(info.identity)),)
+    return (ItemColumn(info.identity, lambda item: item.get(info.identity)),)
 
 
 def facets_of(info: OperationInfo) -> Facets:

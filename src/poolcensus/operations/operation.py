@@ -37,8 +37,8 @@ class Refusal(NamedTuple):
     says: re.Pattern[str] | None = None
 
 
-class Column(NamedTuple):
-    """A column of a table for people. `cell` takes an item, of which every field may be missing.
+class ItemColumn(NamedTuple):
+    """What a table for people shows of items. `cell` takes one, of which every field may be missing.
 
     `sorted_by` is what rows are sorted by, where that is not the cell. Where a terminal is narrow, columns of
     the highest `rank` are left out first, those of rank 0 never, and cells are cut to no less than `least`
@@ -100,7 +100,7 @@ class Facets(msgspec.Struct, frozen=True, kw_only=True):
     """How many sessions are in use or available."""
     desired: Keys = ()
     """How many sessions are to be had once those that are pending have started."""
-    details: tuple[Column, ...] = ()
+    details: tuple[ItemColumn, ...] = ()
     """What else there is to know for whoever moves the item elsewhere."""
     end_of_support: EndOfSupport | None = None
     """When AWS ends support for the items."""
@@ -157,8 +157,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
 
     service: str
     """The service, as the SDK names it."""
-    action: str
-    """The operation, as the service names it: `DescribeWorkspacesPools`."""
+    api_name: str
+    """The operation, as the service's API names it: `DescribeWorkspacesPools`."""
     method: str
     """The operation, as the SDK's clients name it: `describe_workspaces_pools`."""
     item: str
@@ -191,7 +191,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """The message of a refusal that does not say why."""
     offered_in: Callable[[str], bool] = _everywhere
     """Whether the operation is, or may be, offered in a region: what an unexplained refusal means there."""
-    columns: tuple[Column, ...] = ()
+    columns: tuple[ItemColumn, ...] = ()
     """What a table for people shows of an item."""
     fields: tuple[Field, ...] = ()
     """The fields of an item that queries have as columns."""
@@ -199,14 +199,14 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """What a report tells of the items."""
 
     @property
-    def permission(self) -> str:
+    def iam_action(self) -> str:
         """The IAM action that a call needs, by which the operation is also named."""
-        return f"{self.service}:{self.action}"
+        return f"{self.service}:{self.api_name}"
 
     @property
     def info(self) -> OperationInfo:
         """What a snapshot says of the operation."""
-        return OperationInfo(self.permission, self.item, self.items, self.identity)
+        return OperationInfo(self.iam_action, self.item, self.items, self.identity)
 
     def encode(self, listing: Listing, token: str | None) -> bytes:
         """Return the body of a call."""
@@ -226,7 +226,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         items: list[JsonObject] = []
         for item in found:
             if not isinstance(item, dict):
-                raise ValueError(f"a {self.item} is {codec.kind_of(item)}, not an object")  # noqa: TRY004 - so is this
+                raise ValueError(f"a {self.item} is {codec.json_type_of(item)}, not an object")  # noqa: TRY004 - so is this
             name = item.get(identity)
             if not isinstance(name, str) or not name:
                 raise ValueError(f"a {self.item} has no {identity}")

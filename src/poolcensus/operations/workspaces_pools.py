@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 
 from poolcensus import partitions
 from poolcensus.errors import NotEntitledError
-from poolcensus.format.codec import kind_of
+from poolcensus.format.codec import json_type_of
 from poolcensus.format.times import rfc3339_of_epoch
 from poolcensus.model import ColumnType
 from poolcensus.operations.operation import (
     DENIED,
-    Column,
     EndOfSupport,
     Facets,
     Field,
+    ItemColumn,
     Listing,
     Operation,
     Refusal,
@@ -54,7 +54,7 @@ def _with_time(pool: JsonObject) -> None:
     try:
         # In a tuple: a union of types is made anew each time, and this is done for every pool.
         if isinstance(created, bool) or not isinstance(created, (float, int)):
-            raise ValueError(f"it is {kind_of(created)}")  # noqa: TRY004, TRY301 - the value is the service's
+            raise ValueError(f"it is {json_type_of(created)}")  # noqa: TRY004, TRY301 - the value is the service's
         pool["CreatedAt"] = rfc3339_of_epoch(created)
     except ValueError as error:
         pool_id = str(pool["PoolId"])[:40]
@@ -178,7 +178,7 @@ _FIELDS = (
 
 WORKSPACES_POOLS = Operation(
     service="workspaces",
-    action="DescribeWorkspacesPools",
+    api_name="DescribeWorkspacesPools",
     method="describe_workspaces_pools",
     item="pool",
     items="pools",
@@ -204,11 +204,11 @@ WORKSPACES_POOLS = Operation(
     unexplained=re.compile(r"/workspaces-access-control\b"),
     offered_in=_offered_in,
     columns=(
-        Column("Pool", lambda pool: pool.get("PoolId")),
-        Column("Pool name", lambda pool: pool.get("PoolName"), rank=2, least=10),
-        Column("State", lambda pool: pool.get("State"), rank=1),
-        Column("Sessions", _sessions, is_number=True, sorted_by=_active_sessions, rank=4),
-        Column(
+        ItemColumn("Pool", lambda pool: pool.get("PoolId")),
+        ItemColumn("Pool name", lambda pool: pool.get("PoolName"), rank=2, least=10),
+        ItemColumn("State", lambda pool: pool.get("State"), rank=1),
+        ItemColumn("Sessions", _sessions, is_number=True, sorted_by=_active_sessions, rank=4),
+        ItemColumn(
             "Created",
             lambda pool: str(pool.get("CreatedAt") or "")[:10],
             sorted_by=lambda pool: pool.get("CreatedAt"),
@@ -226,9 +226,9 @@ WORKSPACES_POOLS = Operation(
         capacity=("CapacityStatus", "ActualUserSessions"),
         desired=("CapacityStatus", "DesiredUserSessions"),
         details=(
-            Column("Bundle", lambda pool: pool.get("BundleId")),
-            Column("Directory", lambda pool: pool.get("DirectoryId")),
-            Column("S3 bucket", _bucket),
+            ItemColumn("Bundle", lambda pool: pool.get("BundleId")),
+            ItemColumn("Directory", lambda pool: pool.get("DirectoryId")),
+            ItemColumn("S3 bucket", _bucket),
         ),
         end_of_support=EndOfSupport(date(2027, 12, 31), _END_OF_SUPPORT),
     ),

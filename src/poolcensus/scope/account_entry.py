@@ -74,23 +74,23 @@ def entry_from(
 
     `at` says where the value of a key stands. Raises ValueError, in words that begin with that.
     """
-    said = {key: value for key, value in cells.items() if value is not None and not _is_blank(value)}
+    given = {key: value for key, value in cells.items() if value is not None and not _is_blank(value)}
     # The id's own key is looked for in all of them: a cell that is empty is wrong, and not another's.
     key = next((each for each in ID_COLUMNS if each in cells), None)
     if key is None:
         raise ValueError(f"{at('')}: there is no account_id")
     account_id = _account_id(cells[key], at(key))
-    _, name = _first(said, NAME_COLUMNS)
+    _, name = _first(given, NAME_COLUMNS)
     # AWS itself gives both, and they may differ: what CLOSED is now was SUSPENDED.
-    state_key, state = _first(said, STATE_COLUMNS)
+    state_key, state = _first(given, STATE_COLUMNS)
     return AccountEntry(
         account_id,
         name.strip() if isinstance(name, str) else None,
         None if state is None else _state(state, at(state_key)),
-        role=_role(*_text(said, ROLE_COLUMNS, at), account_id),
-        external_id=_external_id(*_text(said, EXTERNAL_ID_COLUMNS, at)),
-        regions=_regions(*_said(said, REGION_COLUMNS, at), at, known_regions),
-        profile=_text(said, PROFILE_COLUMNS, at)[1],
+        role=_role(*_text(given, ROLE_COLUMNS, at), account_id),
+        external_id=_external_id(*_text(given, EXTERNAL_ID_COLUMNS, at)),
+        regions=_regions(*_agreed(given, REGION_COLUMNS, at), at, known_regions),
+        profile=_text(given, PROFILE_COLUMNS, at)[1],
     )
 
 
@@ -109,28 +109,30 @@ def _is_blank(value: object) -> bool:
     return isinstance(value, str) and not value.strip()
 
 
-def _first(said: Mapping[str, object], names: Iterable[str]) -> tuple[str, object]:
+def _first(given: Mapping[str, object], names: Iterable[str]) -> tuple[str, object]:
     """Return the first of the keys that has a value, and the value; None where none has."""
-    return next(((name, said[name]) for name in names if name in said), ("", None))
+    return next(((name, given[name]) for name in names if name in given), ("", None))
 
 
-def _said(said: Mapping[str, object], names: Iterable[str], at: Callable[[str], str]) -> tuple[str, object]:
+def _agreed(
+    given: Mapping[str, object], names: Iterable[str], at: Callable[[str], str]
+) -> tuple[str, object]:
     """Return the first of the keys that has a value, and the value; None where none has.
 
     Raises ValueError where another of them has another value.
     """
-    first, *others = [name for name in names if name in said] or [""]
+    first, *others = [name for name in names if name in given] or [""]
     for other in others:
-        if said[other] != said[first]:
+        if given[other] != given[first]:
             raise ValueError(f"{at(other)}: not the same as {first}: leave one out")
-    return first, said.get(first)
+    return first, given.get(first)
 
 
 def _text(
-    said: Mapping[str, object], names: Iterable[str], at: Callable[[str], str]
+    given: Mapping[str, object], names: Iterable[str], at: Callable[[str], str]
 ) -> tuple[str, str | None]:
     """Return where a text stands, and the text; None where there is none."""
-    key, value = _said(said, names, at)
+    key, value = _agreed(given, names, at)
     if value is None:
         return "", None
     if not isinstance(value, str):

@@ -48,15 +48,15 @@ class LastRun(msgspec.Struct, frozen=True):
 class Limits(msgspec.Struct, frozen=True):
     """What bounds the calls beside the services: places for them in the run and in each region.
 
-    `one_account` says that one account asks for the region status of all. `parts` is how many runs share the
-    caller's limits.
+    `one_account` says that one account asks for the region status of all. `concurrent_runs` is how many share
+    the caller's limits.
     """
 
     concurrency: int
     per_region: int
     regions: int
     one_account: bool = False
-    parts: int = 1
+    concurrent_runs: int = 1
 
 
 def estimate(
@@ -86,11 +86,11 @@ def _steps(
             seconds = round(count * _CALL, 3)
             yield EstimateStep(action, count, seconds, f"one page after the other, {_CALL:g} s each")
         elif action == "organizations:ListTagsForResource":
-            yield _at_once(action, count, max(_TAGS_AT_ONCE // limits.parts, 1))
+            yield _at_once(action, count, max(_TAGS_AT_ONCE // limits.concurrent_runs, 1))
         elif action == "sts:AssumeRole":
-            yield _at_rate(action, count, _ASSUME_ROLE / limits.parts)
+            yield _at_rate(action, count, _ASSUME_ROLE / limits.concurrent_runs)
         elif action == "account:ListRegions" and limits.one_account:
-            yield _at_rate(action, count, _LIST_REGIONS / limits.parts)
+            yield _at_rate(action, count, _LIST_REGIONS / limits.concurrent_runs)
         elif action == operation:
             pages = round(count * max(last.pages / last.read, 1)) if last is not None and last.read else count
             yield _at_once(action, pages, side_by_side)

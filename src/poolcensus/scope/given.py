@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 class GivenAccounts(msgspec.Struct, frozen=True):
     """The accounts of one part of a run.
 
-    `name` is what the settings call their Organization, in a run of several, and `parts` is how many parts go
-    on side by side as the same caller.
+    `name` is what the settings call their Organization, in a run of several, and `concurrent_runs` is how
+    many go on as the same caller.
     """
 
     accounts: tuple[Account, ...]
     name: str | None
-    parts: int
+    concurrent_runs: int
 
 
 class GivenListing:

@@ -104,7 +104,9 @@ async def open_run(
     )
     query = Query(settings.pool_ids, tuple(each.parameter for each in settings.filters), settings.page_size)
     overrides = choice.files.overrides
-    parts = given.parts if given is not None else settings.shard.count if settings.shard is not None else 1
+    concurrent_runs = settings.shard.count if settings.shard is not None else 1
+    if given is not None:
+        concurrent_runs = given.concurrent_runs
     async with open_aws(
         settings,
         prepared.session,
@@ -112,7 +114,7 @@ async def open_run(
         query,
         prepared.tracing,
         limiter=shared.limiter,
-        parts=parts,
+        concurrent_runs=concurrent_runs,
         overrides=overrides,
     ) as aws:
         shared.limiter = aws.client.limiter

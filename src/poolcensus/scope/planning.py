@@ -37,7 +37,7 @@ async def plan_of(opened: Opened, operation: Operation, accounts: tuple[Account,
         **opened.aws.organization.calls,
         "sts:AssumeRole": roles,
         **opened.aws.region_status.calls,
-        operation.permission: targets - disabled,
+        operation.iam_action: targets - disabled,
     }
     caller, organization_id = opened.aws.caller, opened.listing.organization_id
     return Plan(

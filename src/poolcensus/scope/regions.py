@@ -56,7 +56,7 @@ def choose_regions(
     if known is not None and not (include or extra) and not any(map(operation.offered_in, known.workspaces)):
         # Not the settings' error: calls were made to know the partition.
         raise FatalError(
-            f"{operation.permission} is not offered in partition {partition}, which the caller's credentials"
+            f"{operation.iam_action} is not offered in partition {partition}, which the caller's credentials"
             f" belong to. Use credentials of another partition, or name a region with `regions` or"
             " `extra_regions` to call it all the same."
         )
@@ -68,7 +68,7 @@ def choose_regions(
         chosen |= {region for region in candidates if partitions.matches(region, (pattern,))}
     if not chosen:
         raise ScopeError(
-            f"{', '.join(include)}: no region with {operation.permission} in partition {partition}, which the"
+            f"{', '.join(include)}: no region with {operation.iam_action} in partition {partition}, which the"
             f" caller's credentials belong to. Those are {', '.join(sorted(usual)) or 'none'}."
         )
     left = {region for region in chosen if not partitions.matches(region, exclude)}

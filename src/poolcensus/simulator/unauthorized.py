@@ -100,7 +100,7 @@ def unsupported() -> RefusalError:
 
 
 def region_disabled(service: str, account: str) -> RefusalError:
-    """Return what a service says where the region is off for the account."""
+    """Return what a service says where the account has not enabled the region."""
     table = {
         "sts": (
             403,

@@ -27,7 +27,7 @@ _log = logging.getLogger("poolcensus")
 
 _LATEST_REF: Final = re.compile(rf"{LATEST}(?:~([0-9]{{1,9}}))?")
 
-# From the start that an id names to the end: an interrupted run is gone on with within one day of its start,
+# From the start that an id names to the end: an interrupted run is resumed within one day of its start,
 # and no census takes another.
 _LONGEST_RUN: Final = timedelta(days=2)
 

@@ -15,8 +15,8 @@ from poolcensus.loops import in_thread
 from poolcensus.model import Compression, Outcome, Totals
 from poolcensus.snapshot.adoption import adopt
 from poolcensus.snapshot.closed import closed_since
-from poolcensus.snapshot.parts import open_parts
 from poolcensus.snapshot.reader import Snapshot
+from poolcensus.snapshot.shard_opening import open_shards
 from poolcensus.snapshot.shards import in_order, joined_gaps, joined_organizations
 from poolcensus.snapshot.target_set import TargetSet
 from poolcensus.snapshot.writer import RunDescription, SnapshotWriter
@@ -92,7 +92,7 @@ class Merging:
         if not self._parts:
             raise MergeError("no shards were named")
         try:
-            parts = in_order(await open_parts(self._parts, self._dest, self._sources))
+            parts = in_order(await open_shards(self._parts, self._dest, self._sources))
             async with open_repository(self._dest, self._settings) as repository:
                 await self._join(parts, repository)
         finally:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-    from poolcensus.format.packing import Part
+    from poolcensus.format.packing import Segment
     from poolcensus.model import Compression, FileEntry
     from poolcensus.snapshot.journal import JournalHeader
     from poolcensus.snapshot.spill import Spill
@@ -34,15 +34,15 @@ class _DataFile(NamedTuple):
     file: DraftFile
     packer: Packer
 
-    def addition(self, parts: Sequence[Part], *, last: bool = False) -> Addition:
-        return Addition(self.file, parts, self.packer, last)
+    def addition(self, segments: Sequence[Segment], *, last: bool = False) -> Addition:
+        return Addition(self.file, segments, self.packer, last)
 
 
 class WriteQueue:
     """Takes what targets leave, and writes it into a draft's files in worker threads.
 
-    What is put is taken at once, whatever waits already: whoever puts asks for `room` first. `queue_bytes`
-    is how much may wait before there is none. Once the destination has failed, all that waits is told so.
+    `put_block` and `put_target` never block. Callers await `room()` before, which applies backpressure: there
+    is none while more than `queue_bytes` wait. Once the destination has failed, all who wait get its error.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class WriteQueue:
 
     @property
     def keeps_journal(self) -> bool:
-        """Whether a run that is interrupted can be gone on with."""
+        """Whether a run that is interrupted can be resumed."""
         return self._journal is not None
 
     async def open(self, header: JournalHeader | None) -> None:
@@ -203,8 +203,8 @@ class WriteQueue:
             self._written(len(blocks) * self._spill.block_bytes)
         additions: list[Addition] = []
         waiting = 0
-        for parts, size in self._chunks(pools):
-            additions.append(self._pools.addition(parts))
+        for segments, size in self._chunks(pools):
+            additions.append(self._pools.addition(segments))
             waiting += size
             # Half of the queue can fill again while the other half is written.
             if waiting >= self._queue_bytes // 2:
@@ -217,19 +217,19 @@ class WriteQueue:
             # Last: what it says of the files has to be true.
             additions.append(Addition(self._journal, entries))
         await self._write(additions, waiting)
-        self._spill.free(part for part in pools if isinstance(part, int))
+        self._spill.free(each for each in pools if isinstance(each, int))
 
     async def _write(self, additions: list[Addition], size: int) -> None:
         if additions:
             await self._draft.append(additions)
             self._written(size)
 
-    def _chunks(self, parts: list[bytes | int]) -> Iterator[tuple[list[Part], int]]:
-        chunk: list[Part] = []
+    def _chunks(self, pools: list[bytes | int]) -> Iterator[tuple[list[Segment], int]]:
+        chunk: list[Segment] = []
         size = 0
-        for part in parts:
-            chunk.append(self._spill.block(part) if isinstance(part, int) else part)
-            size += self._spill.block_bytes if isinstance(part, int) else len(part)
+        for each in pools:
+            chunk.append(self._spill.block(each) if isinstance(each, int) else each)
+            size += self._spill.block_bytes if isinstance(each, int) else len(each)
             if size >= self._chunk_bytes:
                 yield chunk, size
                 chunk, size = [], 0

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from poolcensus.format.packing import Packer, Part
+    from poolcensus.format.packing import Packer, Segment
     from poolcensus.storage.holder import LockHolder
     from poolcensus.storage.source import Survey
 
@@ -82,18 +82,18 @@ class DraftFile(ABC):
 
 
 class Addition(msgspec.Struct, frozen=True):
-    """What a file gets next: `parts`, packed where there is a `packer`, and its end if it is the `last`."""
+    """What a file gets next: `segments`, packed if there is a `packer`, and its end if it is the `last`."""
 
     file: DraftFile
-    parts: Sequence[Part]
+    segments: Sequence[Segment]
     packer: Packer | None = None
     last: bool = False
 
     def data(self) -> bytes:
         """Return the bytes to append. Blocks."""
         if self.packer is None:
-            return joined(self.parts)
-        packed = self.packer.pack(self.parts)
+            return joined(self.segments)
+        packed = self.packer.pack(self.segments)
         return packed + self.packer.finish() if self.last else packed
 
 
@@ -183,7 +183,7 @@ class Store(ABC):
 
     @abstractmethod
     async def draft(self, snapshot_id: str) -> Draft:
-        """Begin a snapshot. Remove what dead runs left, as far as nobody can go on with it.
+        """Begin a snapshot. Remove what dead runs left, as far as nobody can resume it.
 
         Raises `DestinationError`, and `ValueError` for what is no snapshot id.
         """

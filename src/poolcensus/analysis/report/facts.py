@@ -121,8 +121,8 @@ class Worklist:
     """The items that are left: their numbers, and the first rows by account, region and id.
 
     `total` counts all items, of which `in_use` were in use in the newest snapshot, `used_before` in an
-    earlier one, and `never_used` in none; `untold` never said whether they were. `missing` of them are not in
-    the newest snapshot. The first three are None where no item says whether it is in use.
+    earlier one, and `never_used` in none; of the `use_unknown` no snapshot says whether they were. `missing`
+    of them are not in the newest snapshot. The first three are None where no item says whether it is in use.
     """
 
     rows: tuple[WorkItem, ...]
@@ -131,7 +131,7 @@ class Worklist:
     in_use: int | None
     used_before: int | None
     never_used: int | None
-    untold: int
+    use_unknown: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,7 +147,7 @@ def _work_rows(facts: Facts, items: Iterable[WorkItem], *, has_use: bool) -> Ite
             cells.append(cell(wording.sightings(each)))
         elif not each.told:
             cells.append(cell("not known", wording.sightings(each)))
-            kinds.append("untold")
+            kinds.append("unknown")
         elif each.last_used is None:
             cells.append(cell("never", wording.sightings(each)))
             kinds.append("never")

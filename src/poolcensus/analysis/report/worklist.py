@@ -42,7 +42,7 @@ def worklist(
                 rows.append(_row(record, key, walk, missing.get(key), facets))
     rows.sort(key=lambda row: (row.account_id, row.region, row.id))
     counted = any(each.told for each in left.values())
-    untold = sum(1 for each in left.values() if not each.told)
+    use_unknown = sum(1 for each in left.values() if not each.told)
     now = sum(1 for each in left.values() if each.used == 0)
     before = sum(1 for each in left.values() if each.used)
     return Worklist(
@@ -51,8 +51,8 @@ def worklist(
         missing=len(missing),
         in_use=now if counted else None,
         used_before=before if counted else None,
-        never_used=len(left) - now - before - untold if counted else None,
-        untold=untold,
+        never_used=len(left) - now - before - use_unknown if counted else None,
+        use_unknown=use_unknown,
     )
 
 

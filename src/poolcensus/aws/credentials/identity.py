@@ -6,11 +6,11 @@ import re
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from poolcensus.aws.call import Call, CallWatch
+from poolcensus.aws.call import UNKNOWN_ACCOUNT, Call, CallWatch
 from poolcensus.aws.credentials.sts import (
     is_off,
     is_silent,
-    may_be_off,
+    is_unrecognized_in_opt_in,
     second_sts_region,
     tell_of_second_region,
 )
@@ -91,13 +91,13 @@ async def ask_identity(
     call = Call(
         await sdk.template("sts", region, "get_caller_identity"),
         _BODY,
-        CallKey("caller", region, "sts"),
+        CallKey(UNKNOWN_ACCOUNT, region, "sts"),
         awaited=True,
     )
     return await client.call(call, source, _caller, watch=CallWatch(), retrier=Retrier(policy))
 
 
-async def identity_of(sdk: Sdk, client: Client, region: str, source: CredentialSource) -> Caller:
+async def identity_of(sdk: Sdk, client: Client, source: CredentialSource, region: str) -> Caller:
     """Return who the credentials of a profile belong to. Raises CallError.
 
     The account of the profile may not have enabled the region, which others have: another one is asked then.
@@ -112,7 +112,7 @@ async def identity_of(sdk: Sdk, client: Client, region: str, source: CredentialS
 
 
 async def _is_worth_a_second(sdk: Sdk, region: str, second: str, error: CallError) -> bool:
-    if is_off(error) or may_be_off(region, error):
+    if is_off(error) or is_unrecognized_in_opt_in(region, error):
         return True
     if not is_silent(error):
         return False
@@ -150,7 +150,7 @@ async def ask_anything(sdk: Sdk, client: Client, source: CredentialSource, regio
     call = Call(
         await sdk.template("sts", region, "get_caller_identity"),
         _BODY,
-        CallKey("caller", region, "sts"),
+        CallKey(UNKNOWN_ACCOUNT, region, "sts"),
         awaited=True,
         optional=True,
         idle=True,

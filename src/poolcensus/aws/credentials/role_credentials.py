@@ -9,7 +9,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, ClassVar
 
-from poolcensus.aws.credentials.caller import Recognition
+from poolcensus.aws.credentials.recognition import Recognition
 from poolcensus.errors import AssumeRoleError, CallerExpiredError, CallError, HubRoleError
 from poolcensus.flow.last_failure import COUNTS_SECONDS, LastFailure
 

@@ -117,23 +117,23 @@ def roles_of(settings: Settings, caller: Caller, overrides: Mapping[str, RoleOve
     return Roles(role, settings.external_id, partition=caller.partition, hubs=hubs, overrides=overrides)
 
 
-def session_of(settings: Settings, caller: Caller, permissions: Iterable[str]) -> SessionSettings:
+def session_of(settings: Settings, caller: Caller, iam_actions: Iterable[str]) -> SessionSettings:
     """Return what is asked for the sessions of a run."""
     return SessionSettings(
         name=settings.session_name or default_session_name(caller),
         duration=int(settings.session_duration),
-        policy=session_policy(permissions) if settings.session_policy else None,
+        policy=session_policy(iam_actions) if settings.session_policy else None,
         source_identity=settings.source_identity,
         tags=settings.session_tags,
     )
 
 
-def session_policy(permissions: Iterable[str]) -> str:
+def session_policy(iam_actions: Iterable[str]) -> str:
     """Return the policy that narrows a session to these IAM actions, whatever its role allows.
 
     With it even an administrator's role is harmless.
     """
-    statement = {"Effect": "Allow", "Action": [*permissions], "Resource": "*"}
+    statement = {"Effect": "Allow", "Action": [*iam_actions], "Resource": "*"}
     return msgspec.json.encode({"Version": "2012-10-17", "Statement": [statement]}).decode()
 
 

@@ -80,7 +80,7 @@ def is_off(error: CallError) -> bool:
     return error.code == _OFF
 
 
-def may_be_off(region: str, error: CallError) -> bool:
+def is_unrecognized_in_opt_in(region: str, error: CallError) -> bool:
     """Whether credentials are unknown in a region that their account may not have enabled.
 
     The code is that of credentials that are no good, or too new.
@@ -176,13 +176,13 @@ class StsEndpoints:
             return await self._call(first, request, watch, self._impatient if apart else self._brief)
         except CallError as error:
             reason = error
-        if is_off(reason) or (apart and is_silent(reason)) or may_be_off(first, reason):
+        if is_off(reason) or (apart and is_silent(reason)) or is_unrecognized_in_opt_in(first, reason):
             try:
                 session = await self._call(second, request, watch, self._impatient)
             except CallError as error:
                 if is_off(error):
                     raise reason from error
-                unknown_in_both = may_be_off(first, reason) and isinstance(
+                unknown_in_both = is_unrecognized_in_opt_in(first, reason) and isinstance(
                     error, UnrecognizedCredentialsError
                 )
                 if not (is_silent(error) or unknown_in_both):

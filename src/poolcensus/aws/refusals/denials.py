@@ -23,10 +23,11 @@ _REASON = re.compile(
 
 
 class PolicyDenial(NamedTuple):
-    """A denial. What it does not name is None, and a denial without a `policy` is not `explicit`.
+    """What the message of a denial tells: who was refused what, and by which policy. What it omits is None.
 
     `policy` is what IAM calls the kind of policy, such as "identity-based policy"; `policy_arn` is the one
-    that refused, which IAM names in an Organization.
+    that refused, which IAM names in an Organization. A denial without a `policy` is not `explicit`.
+    `model.Denial`, by which failures are grouped, holds the kind of policy and `explicit` alone.
     """
 
     user: str

@@ -151,7 +151,9 @@ _BY_STATUS: dict[int, type[CallError]] = {
 }
 
 
-def kind_of(code: str, status: int, message: str, operation: Operation | None = None) -> type[CallError]:
+def error_class_of(
+    code: str, status: int, message: str, operation: Operation | None = None
+) -> type[CallError]:
     """Return the class of the error for a reply that is not the operation's result."""
     if 200 <= status < 400:
         return BadResponseError
@@ -201,6 +203,6 @@ def in_region(
     if not operation.offered_in(region):
         return RegionUnsupportedError, message
     return kind, (
-        f"{message} (AWS does not say why: the role may lack {operation.permission}, or the operation may not"
+        f"{message} (AWS does not say why: the role may lack {operation.iam_action}, or the operation may not"
         f" be offered in {region})"
     )

@@ -34,7 +34,7 @@ _EC2_BODY = b"Action=DescribeRegions&Version=2016-11-15&AllRegions=true"
 _DISABLED = frozenset({"DISABLED", "not-opted-in"})
 _ENABLED = frozenset({"ENABLED", "opted-in", "ENABLED_BY_DEFAULT", "opt-in-not-required"})
 
-PERMISSIONS = ("account:ListRegions", "ec2:DescribeRegions")
+IAM_ACTIONS = ("account:ListRegions", "ec2:DescribeRegions")
 """The IAM actions by which a role tells its account's regions. Either of them is enough."""
 
 
@@ -49,7 +49,7 @@ class Statuses(NamedTuple):
 
 
 class NoEndpointError(Exception):
-    """The Account API is not where the SDK's rules lead."""
+    """The partition has no endpoint for the Account API."""
 
 
 class StatusCalls:
@@ -98,7 +98,7 @@ class StatusCalls:
             retrier=_PATIENT if as_management else _IMPATIENT,
         )
         # A page has 50 regions, more than there are.
-        self.made[PERMISSIONS[0]] += 1
+        self.made[IAM_ACTIONS[0]] += 1
         async with aclosing(pages):
             statuses = {
                 str(each.get("RegionName")): str(each.get("RegionOptStatus"))
@@ -120,7 +120,7 @@ class StatusCalls:
             optional=True,
         )
         source = self._broker.source(account_id)
-        self.made[PERMISSIONS[1]] += 1
+        self.made[IAM_ACTIONS[1]] += 1
         found = await self._client.call(call, source, opt_in_statuses, watch=CallWatch(), retrier=_IMPATIENT)
         return statuses_of(found)
 

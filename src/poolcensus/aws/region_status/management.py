@@ -1,4 +1,4 @@
-"""Whether the management account may be asked about the regions of its members."""
+"""Lookups of members' regions through the management account: their rate, and when they end."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ _TRUSTED_ACCESS = (
 )
 
 
-class ManagementWay:
-    """Asks about no further member where the first of them were all refused, and says why.
+class ManagementLookups:
+    """Gives lookups their turns, at the rate that AWS allows. Ends them if the first have all failed.
 
-    `parts` is how many runs share the rate.
+    `concurrent_runs` is how many share the rate.
     """
 
-    def __init__(self, parts: int = 1) -> None:
-        self._pace = SteadyPace(_LIST_REGIONS_A_SECOND / parts)
+    def __init__(self, concurrent_runs: int = 1) -> None:
+        self._pace = SteadyPace(_LIST_REGIONS_A_SECOND / concurrent_runs)
         self._answered = False
-        self._closed = False
+        self._ended = False
         self._turns: set[anyio.CancelScope] = set()
         self._failures = 0
         self._last: CallError | None = None
 
-    async def is_open(self) -> bool:
-        """Wait for the turn of one call. False: none is to be made."""
-        if not self._closed:
+    async def wait_for_turn(self) -> bool:
+        """Wait until one lookup may be made. Return False if they have ended."""
+        if not self._ended:
             with anyio.CancelScope() as turn:
                 self._turns.add(turn)
                 try:
@@ -50,35 +50,33 @@ class ManagementWay:
                 finally:
                     self._turns.discard(turn)
         # Others may have been refused meanwhile.
-        return not self._closed
+        return not self._ended
 
     def answered(self) -> None:
-        """Note that a member could be asked about."""
+        """Note that a lookup has succeeded."""
         self._answered = True
 
     def failed(self, error: CallError) -> None:
-        """Note that a member could not be asked about."""
+        """Note that a lookup has failed."""
         self._failures += 1
         self._last = error
         if self._failures >= _ENOUGH:
-            self.warn_if_refused()
+            self.end_if_all_failed()
 
-    def warn_if_refused(self) -> None:
-        """Say once that no member could be asked about, if so. The way is then closed."""
-        if self._last is None or self._answered or self._closed:
+    def end_if_all_failed(self) -> None:
+        """End the lookups if all of them have failed."""
+        if self._last is None or self._answered or self._ended:
             return
         if isinstance(self._last, AccessDeniedError):
-            self.close(
-                f"account:ListRegions with AccountId was refused: {self._last.message}{_TRUSTED_ACCESS}"
-            )
+            self.end(f"account:ListRegions with AccountId was refused: {self._last.message}{_TRUSTED_ACCESS}")
         else:
-            said = self._last.message.rstrip(". ")
-            self.close(f"account:ListRegions with AccountId failed: {said} ({self._last.code}).")
+            message = self._last.message.rstrip(". ")
+            self.end(f"account:ListRegions with AccountId failed: {message} ({self._last.code}).")
 
-    def close(self, why: str) -> None:
-        """Ask about nobody any more, and say why."""
-        if not self._closed:
-            self._closed = True
+    def end(self, why: str) -> None:
+        """Make no further lookup, and warn why."""
+        if not self._ended:
+            self._ended = True
             for turn in self._turns:
                 turn.cancel()
             _log.warning("%s Each account is asked for its own region status instead.", why)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from poolcensus.aws.region_status.cache import StatusCache
-from poolcensus.aws.region_status.calls import PERMISSIONS, NoEndpointError, StatusCalls
-from poolcensus.aws.region_status.management import ManagementWay
+from poolcensus.aws.region_status.calls import IAM_ACTIONS, NoEndpointError, StatusCalls
+from poolcensus.aws.region_status.management import ManagementLookups
 from poolcensus.config import RegionStatusSource
 from poolcensus.errors import CallError
 from poolcensus.flow.singleflight import SingleFlight
@@ -59,7 +59,7 @@ class RegionStatus:
     By `source` an account is asked itself, with its own credentials, or the caller's account is asked about
     it, or nobody is. An account of which neither tells is an unknown: its opt-in regions are then called, and
     say themselves that they are disabled. An answer of at most `max_age` seconds is kept for the next run.
-    `parts` is how many runs ask as the same caller.
+    `concurrent_runs` is how many ask as the same caller.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class RegionStatus:
         *,
         source: RegionStatusSource = RegionStatusSource.MEMBER,
         max_age: float = 0.0,
-        parts: int = 1,
+        concurrent_runs: int = 1,
     ) -> None:
         self._broker = broker
         self._caller = caller
@@ -84,7 +84,7 @@ class RegionStatus:
         self._reports: dict[str, StatusReport] = {}
         self._flights: SingleFlight[str, _Known | None] = SingleFlight()
         self._opening: SingleFlight[str, StatusCache] = SingleFlight()
-        self._management = ManagementWay(parts)
+        self._lookups = ManagementLookups(concurrent_runs)
         # Most accounts of an Organization have enabled the same regions.
         self._shared: dict[frozenset[str], frozenset[str]] = {}
 
@@ -106,8 +106,8 @@ class RegionStatus:
         known = self._known[account_id]
         return None if known is None else known.disabled
 
-    def may_be_off(self, account_id: str, region: str) -> bool:
-        """Whether an opt-in region may be off: the account has not told this run that it is enabled."""
+    def may_be_disabled(self, account_id: str, region: str) -> bool:
+        """Whether an opt-in region may be disabled: the account has not told this run that it is enabled."""
         known = self._known.get(account_id)
         return known is None or region not in known.enabled
 
@@ -130,7 +130,7 @@ class RegionStatus:
 
     async def close(self) -> None:
         """Keep the answers for the next run, where that was asked for."""
-        self._management.warn_if_refused()
+        self._lookups.end_if_all_failed()
         if self._cache is not None:
             await self._cache.save()
 
@@ -168,25 +168,24 @@ class RegionStatus:
         """Return the status of a member's regions as its Organization's management account is told it."""
         if self._source is not RegionStatusSource.MANAGEMENT or account_id == self._caller.account_id:
             return None
-        way = self._management
-        if not await way.is_open():
+        if not await self._lookups.wait_for_turn():
             return None
         try:
             found = await self._calls.by_account(account_id, as_management=True)
         except NoEndpointError:
-            way.close("The Account API has no endpoint here.")
+            self._lookups.end("The Account API has no endpoint here.")
         except CallError as error:
-            self._note_refusal(account_id, PERMISSIONS[0], error, by_management=True)
-            way.failed(error)
+            self._note_refusal(account_id, IAM_ACTIONS[0], error, by_management=True)
+            self._lookups.failed(error)
         else:
-            way.answered()
-            self._note_answer(account_id, PERMISSIONS[0])
+            self._lookups.answered()
+            self._note_answer(account_id, IAM_ACTIONS[0])
             return found
         return None
 
     async def _from_member(self, account_id: str) -> Statuses | None:
         await self._broker.source(account_id).get()
-        for action, ask in zip(PERMISSIONS, (self._calls.by_account, self._calls.by_ec2), strict=True):
+        for action, ask in zip(IAM_ACTIONS, (self._calls.by_account, self._calls.by_ec2), strict=True):
             try:
                 found = await ask(account_id)
             except CallError as error:

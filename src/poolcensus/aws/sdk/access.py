@@ -155,14 +155,14 @@ class Sdk:
             self._session.chain.forget()
 
     async def template(
-        self, service: str, region: str, operation: str, sample: Mapping[str, object] | None = None
+        self, service: str, region: str, method: str, sample: Mapping[str, object] | None = None
     ) -> RequestTemplate:
         """Return what every call of an operation in a region has in common.
 
-        `operation` is the SDK's method name. `sample` holds values for the required parameters; they
-        are validated and then forgotten with the body.
+        `method` is the operation as the SDK's clients name it. `sample` holds values for the required
+        parameters; they are validated and then forgotten with the body.
         """
-        key = (service, region, operation)
+        key = (service, region, method)
         template = self._templates.get(key)
         if template is None:
             if self._plain is not None:

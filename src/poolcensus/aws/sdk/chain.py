@@ -108,15 +108,15 @@ def _log_filter() -> Iterator[None]:
     A chain may assume a role or ask a metadata service. The SDK would log its external id, and the keys and
     the token of the reply, for a program that has only asked for its own log at DEBUG.
     """
-    untold = _CallLogFilter()
+    call_log_filter = _CallLogFilter()
     loggers = [logging.getLogger(name) for name in (*TELL_OF_CALLS, *_WARN)]
     for logger in loggers:
-        logger.addFilter(untold)
+        logger.addFilter(call_log_filter)
     try:
         yield
     finally:
         for logger in loggers:
-            logger.removeFilter(untold)
+            logger.removeFilter(call_log_filter)
 
 
 class Chain:

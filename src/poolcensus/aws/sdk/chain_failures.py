@@ -25,7 +25,7 @@ from botocore.exceptions import (
 )
 from botocore.exceptions import ConnectionError as SdkConnectionError
 
-from poolcensus.aws.refusals.table import kind_of
+from poolcensus.aws.refusals.table import error_class_of
 from poolcensus.aws.sdk.credential_process import ChainFailure
 from poolcensus.errors import ThrottledError
 
@@ -88,7 +88,8 @@ def _kwargs(error: Exception) -> dict[str, object]:
     return getattr(error, "kwargs", {})
 
 
-def _said(text: str) -> Callable[[Exception], str]:
+def _always(text: str) -> Callable[[Exception], str]:
+    """Return what gives this text for every error."""
     return lambda _: text
 
 
@@ -101,7 +102,7 @@ def _refusal(error: Exception) -> str:
 def _advice_on_refusal(error: ClientError) -> str:
     code = str(error.response.get("Error", {}).get("Code", ""))
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400)
-    if issubclass(kind_of(code, status, ""), ThrottledError):
+    if issubclass(error_class_of(code, status, ""), ThrottledError):
         return " Run again in a minute."
     if error.operation_name.startswith("AssumeRole"):
         return " Check role_arn, external_id and the role's trust policy."
@@ -137,16 +138,16 @@ _TABLE: tuple[_Row, ...] = (
     _Row((ChainFailure,), str, ""),
     _Row(
         (RefreshWithMFAUnsupportedError,),
-        _said("its session has ended, and a new one needs an MFA code"),
+        _always("its session has ended, and a new one needs an MFA code"),
         " Run again to be asked for it.",
     ),
     _Row((ClientError,), _refusal, _CHECK),
     _Row(
         (UnauthorizedSSOTokenError, TokenRetrievalError),
-        _said("the SSO session has expired or is not valid"),
+        _always("the SSO session has expired or is not valid"),
         _SIGN_IN,
     ),
-    _Row((SSOError,), _said("there is no SSO session"), _SIGN_IN),
+    _Row((SSOError,), _always("there is no SSO session"), _SIGN_IN),
     _Row((ConfigParseError,), malformed_file, _CORRECT),
     _Row((PartialCredentialsError,), _missing, " Set it, or remove what it belongs to."),
     _Row((InvalidConfigError, InfiniteLoopConfigError, UnknownCredentialError), str, _CORRECT),

@@ -81,10 +81,10 @@ class _RegionlessClient:
         """What signatures call the service, where the endpoint's rules don't say."""
         return self._client.meta.service_model.signing_name
 
-    def request(self, region: str, operation: str, parameters: Mapping[str, object]) -> Mapping[str, object]:
+    def request(self, region: str, method: str, parameters: Mapping[str, object]) -> Mapping[str, object]:
         """Return the request as the SDK would send it. Raises whatever the SDK raises."""
         self._regions = [region]
-        getattr(self._client, operation)(**parameters)
+        getattr(self._client, method)(**parameters)
         return self._captured
 
     @property
@@ -150,7 +150,7 @@ class RequestForms:
 
     def _unformed(self, service: str, region: str, error: Exception, why: str | None = None) -> SettingsError:
         """Return why there is no request. Texts that may quote a value are left out."""
-        model = self._leftover_model(service)
+        model = self._custom_model(service)
         if why is None and isinstance(error, BotoCoreError):
             why = readable(without_passwords(str(error))).rstrip(".")
         if why is None and model is not None:
@@ -161,7 +161,7 @@ class RequestForms:
             why = f"the profile's section in your AWS config is malformed ({type(error).__name__})"
         return SettingsError(f"no request for {service} in {region} can be formed: {why}")
 
-    def _leftover_model(self, service: str) -> str | None:
+    def _custom_model(self, service: str) -> str | None:
         """Return the folder of a model that a customer has put before the SDK's own, if there is one."""
         loader = cast("Loader", self._session.get_component("data_loader"))
         for path in loader.search_paths:

@@ -98,9 +98,9 @@ class Connection(asyncio.BufferedProtocol):
         self._head_size = 0
         self._body: list[bytes] = []
         self._body_size = 0
-        # What the parser has told, and what has come since: it keeps a header until that is whole.
-        self._told = 0
-        self._untold = 0
+        # Bytes that the parser has reported, and those that came since: it keeps a header until it is whole.
+        self._reported = 0
+        self._unreported = 0
 
     async def exchange(self, request: bytes, timeout: float) -> Reply:  # noqa: ASYNC109 - a timer, not a scope
         """Send a request and return its reply, within `timeout` seconds.
@@ -176,7 +176,7 @@ class Connection(asyncio.BufferedProtocol):
             self.abort()
             return
         if self._waiting is not None:
-            self._bound_untold(len(data))
+            self._bound_unreported(len(data))
 
     def _send(self) -> None:
         # Nobody may wait for the reply any more.
@@ -196,11 +196,11 @@ class Connection(asyncio.BufferedProtocol):
         self._fail(self._ended() if self._is_kept else self._bad(*NOT_HTTP))
         self.abort()
 
-    def _bound_untold(self, size: int) -> None:
-        told = self._head_size + self._body_size
-        self._untold = self._untold + size if told == self._told else 0
-        self._told = told
-        if self._untold > LARGEST_HEAD:
+    def _bound_unreported(self, size: int) -> None:
+        reported = self._head_size + self._body_size
+        self._unreported = self._unreported + size if reported == self._reported else 0
+        self._reported = reported
+        if self._unreported > LARGEST_HEAD:
             self._refuse(*LARGE_HEAD)
 
     def on_message_begin(self) -> None:
@@ -212,8 +212,8 @@ class Connection(asyncio.BufferedProtocol):
         self._head_size = 0
         self._body = []
         self._body_size = 0
-        self._told = 0
-        self._untold = 0
+        self._reported = 0
+        self._unreported = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._head_size += len(name) + len(value)

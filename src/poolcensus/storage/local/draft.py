@@ -57,7 +57,7 @@ class FolderDraft(Draft):
         self._modes = modes
         self._lock = lock
         self._calls = calls
-        self._leftovers = StaleDrafts(dest)
+        self._stale = StaleDrafts(dest)
         self._folder = self.scratch
         self._final = dest / snapshot_id
         self._files: dict[str, int] = {}
@@ -187,8 +187,8 @@ class FolderDraft(Draft):
                 LATEST,
                 error.strerror or error,
             )
-        self._leftovers.sweep()
-        self._leftovers.forget_refused()
+        self._stale.sweep()
+        self._stale.forget_refused()
 
     def _refuse(self, record: bytes) -> str:
         kept = self._dest / f"{REFUSED_PREFIX}{self.snapshot_id}"
@@ -199,7 +199,7 @@ class FolderDraft(Draft):
             self.discard()
         with contextlib.suppress(OSError):
             sync_folder(self._dest)
-        self._leftovers.forget_refused(but=kept.name)
+        self._stale.forget_refused(but=kept.name)
         return str(kept)
 
     def _keep_ledger(self, kept: Path, record: bytes) -> None:

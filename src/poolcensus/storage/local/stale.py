@@ -1,4 +1,4 @@
-"""What runs and removals that were cut off left in a folder: to be gone on with, or to be removed."""
+"""Stale folders of interrupted runs and removals: to be resumed, or to be removed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class StaleDrafts:
         """Return the interrupted runs that had finished a target, the newest first. Raises `OSError`."""
         folders: dict[str, list[Path]] = {}
         for entry in self._dest.iterdir():
-            if (snapshot_id := _id_of_litter(entry.name)) is not None:
+            if (snapshot_id := _stale_id(entry.name)) is not None:
                 folders.setdefault(snapshot_id, []).append(entry)
         found = []
         for snapshot_id in sorted(folders, reverse=True):
@@ -47,7 +47,7 @@ class StaleDrafts:
         return found
 
     def resumable(self) -> frozenset[str]:
-        """Return the names of what the newest interrupted run left, if it can be gone on with."""
+        """Return the names of what the newest interrupted run left, if it can be resumed."""
         with contextlib.suppress(OSError):
             for run in self.interrupted():
                 if run.is_recent:
@@ -56,7 +56,7 @@ class StaleDrafts:
 
     def set_aside(self, run: InterruptedRun) -> list[Path]:
         """Rename what a run left, and return it, the newest first. Raises `DestinationError`."""
-        # The draft's own name is that of the run that goes on.
+        # The draft's own name is that of the run that resumes.
         kept = [each for each in run.journals if each.name.startswith(_FORMER_PREFIX)]
         kept.sort(key=_number_of_former, reverse=True)
         for each in run.journals:
@@ -78,7 +78,7 @@ class StaleDrafts:
                 name = entry.name
                 if name in kept:
                     continue
-                if _id_of_litter(name) is not None or _is_snapshot_after(PRUNED_PREFIX, name):
+                if _stale_id(name) is not None or _is_snapshot_after(PRUNED_PREFIX, name):
                     shutil.rmtree(entry, ignore_errors=True)
                 elif _is_snapshot_after(LATEST_PREFIX, name):
                     with contextlib.suppress(OSError):
@@ -96,7 +96,7 @@ def _number_of_former(folder: Path) -> int:
     return int(folder.name.rpartition(".")[2])
 
 
-def _id_of_litter(name: str) -> str | None:
+def _stale_id(name: str) -> str | None:
     """Return the snapshot id in the name of what an interrupted run leaves, None for other names."""
     snapshot_id = name.removeprefix(DRAFT_PREFIX)
     if name.startswith(_FORMER_PREFIX):

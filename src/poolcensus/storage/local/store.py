@@ -55,7 +55,7 @@ class FolderStore(Repository):
         self._modes = Modes(file_mode, folder_mode)
         self._calls = OneAtATime()
         self._lock = FolderLock(self.dest, file_mode)
-        self._leftovers = StaleDrafts(self.dest)
+        self._stale = StaleDrafts(self.dest)
         self._drafts: list[FolderDraft] = []
 
     @property
@@ -101,7 +101,7 @@ class FolderStore(Repository):
         return await self._calls.run(self._interrupted)
 
     async def set_aside(self, run: InterruptedRun) -> Sequence[Path]:
-        return await self._calls.run(self._leftovers.set_aside, run)
+        return await self._calls.run(self._stale.set_aside, run)
 
     async def survey(self, take: Callable[[Survey], _T]) -> _T:
         return await self._calls.run(lambda: take(survey(self.dest)))
@@ -159,11 +159,11 @@ class FolderStore(Repository):
 
     def _interrupted(self) -> list[InterruptedRun]:
         with explained("read", self.dest):
-            return self._leftovers.interrupted()
+            return self._stale.interrupted()
 
     def _sweep(self, keep: Iterable[Path] | None) -> None:
-        kept = self._leftovers.resumable() if keep is None else frozenset(each.name for each in keep)
-        self._leftovers.sweep(kept)
+        kept = self._stale.resumable() if keep is None else frozenset(each.name for each in keep)
+        self._stale.sweep(kept)
 
     def _remove(self, snapshot_id: str) -> None:
         if not self._lock.held:

@@ -10,7 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from poolcensus.errors import CallError, DestinationError, DestinationRefusedError
 from poolcensus.storage.s3.objects import ConflictError
-from poolcensus.storage.s3.refusals import CONFLICT, EXPIRED, NOT_S3, code_of, reason_of, refusal_in
+from poolcensus.storage.s3.refusals import CONFLICT, EXPIRED, NOT_S3, code_of, denial_of, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -111,11 +111,11 @@ class BucketCalls:
         text = f"can't {doing} {self._url(key)}: {reason}"
         if isinstance(error, ClientError) and code_of(error) in CONFLICT:
             return ConflictError(text)
-        refusal = refusal_in(error, operation)
-        if refusal is None:
+        denial = denial_of(error, operation)
+        if denial is None:
             return DestinationError(text)
         return DestinationRefusedError(
-            text, code=refusal.code, reason=refusal.message, permissions=refusal.permissions
+            text, code=denial.code, reason=denial.message, iam_actions=denial.iam_actions
         )
 
     def _url(self, key: str) -> str:

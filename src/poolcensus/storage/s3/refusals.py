@@ -39,7 +39,7 @@ _ELSEWHERE = frozenset(
     }
 )
 _READING = frozenset({"get_object", "head_object", "list_objects_v2"})
-_PERMISSIONS = {
+_IAM_ACTIONS = {
     "get_object": "s3:GetObject and s3:ListBucket",
     "head_object": "s3:GetObject and s3:ListBucket",
     "put_object": "s3:PutObject",
@@ -85,7 +85,7 @@ _REFUSALS: tuple[tuple[frozenset[str], str], ...] = (
         _UNKNOWN,
         "the service lacks what keeping snapshots takes, perhaps conditional writes; choose another one",
     ),
-    (_DENIED, "access is denied ({code}); the caller needs {permission}"),
+    (_DENIED, "access is denied ({code}); the caller needs {iam_actions}"),
 )
 _FAILURES: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
     ((ForeignReplyError,), NOT_S3),
@@ -157,28 +157,28 @@ def _refusal(error: ClientError, operation: str, bucket: str, owner: str | None)
         reason = "the service does not have this call ({code}); check `endpoint_url`"
     elif code in _DENIED and owner:
         reason += f", and the bucket has to be of account {owner}"
-    return reason.format(code=code, bucket=bucket, permission=_PERMISSIONS[operation])
+    return reason.format(code=code, bucket=bucket, iam_actions=_IAM_ACTIONS[operation])
 
 
-class Denied(NamedTuple):
-    """A denial: its code, what S3 says, and the IAM actions of which the caller lacks one."""
+class S3Denial(NamedTuple):
+    """A denial by S3: its code, what S3 says, and the IAM actions of which the caller lacks one."""
 
     code: str
     message: str
-    permissions: tuple[str, ...]
+    iam_actions: tuple[str, ...]
 
 
-def refusal_in(error: Exception, operation: str) -> Denied | None:
+def denial_of(error: Exception, operation: str) -> S3Denial | None:
     """Return the denial that a call failed with, None where it failed otherwise."""
     # Not by the status: clocks and keys that are wrong have the same.
     if not isinstance(error, ClientError) or code_of(error) not in _DENIED:
         return None
     message = readable(str(error.response.get("Error", {}).get("Message", "")))
     if "kms:" in message:
-        permissions = "kms:Decrypt" if operation in _READING else "kms:GenerateDataKey and kms:Decrypt"
+        iam_actions = "kms:Decrypt" if operation in _READING else "kms:GenerateDataKey and kms:Decrypt"
     else:
-        permissions = _PERMISSIONS[operation]
-    return Denied(code_of(error), message, tuple(permissions.split(" and ")))
+        iam_actions = _IAM_ACTIONS[operation]
+    return S3Denial(code_of(error), message, tuple(iam_actions.split(" and ")))
 
 
 def code_of(error: ClientError) -> str:

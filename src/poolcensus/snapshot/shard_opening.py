@@ -1,4 +1,4 @@
-"""Opening the snapshots that are to be joined."""
+"""Opens the snapshots of the shards that are to be merged."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _AT_ONCE: Final = 10
 
 
-async def open_parts(
+async def open_shards(
     refs: Sequence[str | os.PathLike[str]], dest: str | os.PathLike[str], sources: Sources
 ) -> list[Snapshot]:
     """Return the shards that are named, in this order, some opened at the same time.

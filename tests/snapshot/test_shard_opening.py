@@ -1,4 +1,4 @@
-"""The parts of a merge are opened side by side, and told of in the order in which they are named."""
+"""The shards of a merge are opened side by side, and told of in the order in which they are named."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from anyio import to_thread
 
 from poolcensus.errors import DestinationError, MergeError, SnapshotError
-from poolcensus.snapshot import parts
-from poolcensus.snapshot.parts import open_parts
+from poolcensus.snapshot import shard_opening
+from poolcensus.snapshot.shard_opening import open_shards
 from poolcensus.storage.sources import Sources
 from snapshot.shard_lab import ONE, TWO, make
 
@@ -26,7 +26,7 @@ LONGEST = 20.0
 
 
 def opened_by(monkeypatch: pytest.MonkeyPatch, open_one: Callable[[str], Snapshot]) -> None:
-    monkeypatch.setattr(parts, "_open", lambda ref, _dest, _sources: open_one(ref))
+    monkeypatch.setattr(shard_opening, "_open", lambda ref, _dest, _sources: open_one(ref))
 
 
 async def test_ten_are_opened_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,14 +48,14 @@ async def test_ten_are_opened_at_a_time(tmp_path: Path, monkeypatch: pytest.Monk
         return shard
 
     opened_by(monkeypatch, open_one)
-    assert await open_parts([str(number) for number in range(30)], tmp_path, Sources()) == [shard] * 30
+    assert await open_shards([str(number) for number in range(30)], tmp_path, Sources()) == [shard] * 30
     assert most == 10
 
 
 async def test_they_come_in_the_order_of_their_names(tmp_path: Path) -> None:
     made = [await make(tmp_path / str(index), each, index) for index, each in enumerate((ONE, TWO), 1)]
     names = [tmp_path / "2", tmp_path / "1"] * 8
-    found = await open_parts(names, tmp_path / "all", Sources())
+    found = await open_shards(names, tmp_path / "all", Sources())
     assert [each.id for each in found] == [made[1].id, made[0].id] * 8
 
 
@@ -79,9 +79,9 @@ async def test_the_first_that_cannot_be_opened_is_told_whichever_fails_first(
         return shard
 
     opened_by(monkeypatch, open_one)
-    monkeypatch.setattr(parts, "ABORT_SECONDS", 0.01)
+    monkeypatch.setattr(shard_opening, "ABORT_SECONDS", 0.01)
     with anyio.fail_after(LONGEST / 2), pytest.raises(SnapshotError, match="^the second is damaged$"):
-        await open_parts(["first", "second", "third", "fourth"], tmp_path, Sources())
+        await open_shards(["first", "second", "third", "fourth"], tmp_path, Sources())
     go_on.set()
 
 
@@ -100,9 +100,9 @@ async def test_what_was_begun_is_ended(tmp_path: Path, monkeypatch: pytest.Monke
         raise SnapshotError("the second is damaged")
 
     opened_by(monkeypatch, open_one)
-    monkeypatch.setattr(parts, "ABORT_SECONDS", LONGEST)
+    monkeypatch.setattr(shard_opening, "ABORT_SECONDS", LONGEST)
     with pytest.raises(SnapshotError, match="^the first is damaged$"):
-        await open_parts(["first", "second"], tmp_path, Sources())
+        await open_shards(["first", "second"], tmp_path, Sources())
     assert ended == ["second"]
 
 
@@ -117,14 +117,14 @@ async def test_those_after_one_that_failed_are_not_begun(
 
     opened_by(monkeypatch, open_one)
     with pytest.raises(MergeError, match=re.escape("0 is none")):
-        await open_parts([str(number) for number in range(500)], tmp_path, Sources())
+        await open_shards([str(number) for number in range(500)], tmp_path, Sources())
     assert len(begun) <= 10
 
 
 async def test_several_that_the_system_refuses_are_one_error(tmp_path: Path) -> None:
     names = [str(tmp_path / (letter * 5000)) for letter in "ab"]
     with pytest.raises(SnapshotError, match=r"a can't be read: File name too long$"):
-        await open_parts(names, tmp_path, Sources())
+        await open_shards(names, tmp_path, Sources())
 
 
 async def test_a_mistake_of_ours_is_raised_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +133,7 @@ async def test_a_mistake_of_ours_is_raised_as_it_is(tmp_path: Path, monkeypatch:
 
     opened_by(monkeypatch, open_one)
     with pytest.raises(ZeroDivisionError):
-        await open_parts(["1"], tmp_path, Sources())
+        await open_shards(["1"], tmp_path, Sources())
 
 
 async def test_who_is_cancelled_waits_for_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,7 +147,7 @@ async def test_who_is_cancelled_waits_for_none(tmp_path: Path, monkeypatch: pyte
     opened_by(monkeypatch, open_one)
     with anyio.fail_after(LONGEST / 2):
         async with anyio.create_task_group() as group:
-            group.start_soon(open_parts, ["1", "2"], tmp_path, Sources())
+            group.start_soon(open_shards, ["1", "2"], tmp_path, Sources())
             await to_thread.run_sync(begun.wait)
             group.cancel_scope.cancel()
     go_on.set()

@@ -1,4 +1,4 @@
-"""The caller's own credentials, from the SDK's chain."""
+"""Credentials that the SDK's chain finds: the caller's, or those of a profile."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import anyio
 
+from poolcensus.aws.credentials.recognition import Recognition
 from poolcensus.errors import CallerExpiredError, CredentialsError
 from poolcensus.flow.last_failure import COUNTS_SECONDS, LastFailure
 from poolcensus.flow.singleflight import SingleFlight
@@ -22,29 +23,8 @@ _log = logging.getLogger("poolcensus")
 _WAITS_FOR_THE_CHAIN = (1.0, 4.0)
 
 
-class Recognition:
-    """For each region, when the last call was sent whose credentials a service there knew."""
-
-    def __init__(self) -> None:
-        self._known: Credentials | None = None
-        self._known_at: dict[str, float] = {}
-
-    def recognized(self, credentials: Credentials, region: str, sent_at: float) -> None:
-        """Note that a service in the region knew these when a call was sent."""
-        if credentials is not self._known:
-            self._known, self._known_at = credentials, {}
-        # A reply may take long, in which they are revoked: they were looked at as the call came.
-        self._known_at[region] = max(sent_at, self._known_at.get(region, sent_at))
-
-    def recognized_elsewhere(self, credentials: Credentials, region: str, since: float) -> bool:
-        """Whether a service in another region has known these since then."""
-        return credentials is self._known and any(
-            at >= since for each, at in self._known_at.items() if each != region
-        )
-
-
-class CallerCredentials(Recognition):
-    """The caller's own credentials, walked through the SDK's chain once for all who wait."""
+class SdkCredentials(Recognition):
+    """The credentials of the SDK's chain, which is walked once for all who wait."""
 
     by_call: ClassVar[bool] = False
 
@@ -65,7 +45,7 @@ class CallerCredentials(Recognition):
         self._credentials, self._until = await self._sdk.caller_credentials()
 
     async def get(self) -> Credentials:
-        return self.current() or await self._flights.run("caller", self._renew)
+        return self.current() or await self._flights.run("chain", self._renew)
 
     async def _renew(self) -> Credentials:
         self._failure.check()
