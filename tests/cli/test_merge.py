@@ -72,7 +72,7 @@ def test_a_service_that_is_closed_now_is_told_as_collect_does(
     assert main(["merge", *shards(tmp_path, ONE, COVERED), "--dest", str(dest)]) == 0
     assert main(["merge", *shards(tmp_path / "today", ONE, CLOSED), "--dest", str(dest)]) == 0
     assert capsys.readouterr().err == (
-        "poolcensus: WorkSpaces Pools is closed now to 1 account in which the snapshot before saw 1 pool:"
+        "poolcensus: WorkSpaces Pools is closed now to 1 account in which an earlier snapshot saw 1 pool:"
         " 000000000002 acct-2 (us-east-1)\n"
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import re
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -127,11 +128,15 @@ def test_what_can_not_be_read_is_a_sentence(tmp_path: Path, capsys: pytest.Captu
     assert not page.exists()
 
 
+@pytest.mark.parametrize("damage", ["empty", "another number"])
 def test_earlier_snapshots_that_can_not_be_read_are_named_and_the_page_is_written(
-    dest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    dest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str
 ) -> None:
     first = manifest_of(0).snapshot_id
-    (dest / first / "pools.ndjson").write_bytes(b"")
+    file = dest / first / "pools.ndjson"
+    written = file.read_bytes()
+    file.write_bytes(b"" if damage == "empty" else re.sub(rb'(UserSessions":)\d', rb"\g<1>9", written))
+    assert file.read_bytes() != written
     assert run(dest, "--output", str(tmp_path / "page.html")) == 0
     said = capsys.readouterr().err
     assert said.startswith(f"poolcensus: Can't read 1 snapshot: {first}. Run 'poolcensus verify {first}")

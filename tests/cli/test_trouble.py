@@ -198,7 +198,7 @@ def test_accounts_that_had_pools_and_are_closed_are_one_line(result: Callable[..
     ]
     (line,) = closures(before)
     assert line == (
-        "WorkSpaces Pools is closed now to 2 accounts in which the snapshot before saw 12 pools:"
+        "WorkSpaces Pools is closed now to 2 accounts in which an earlier snapshot saw 12 pools:"
         " 000000000001 acct-0 (2 regions), 000000000002 acct-1 (2 regions)"
     )
     assert not list(closures([]))

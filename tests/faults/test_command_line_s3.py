@@ -199,7 +199,7 @@ def test_pools_of_accounts_that_are_closed_are_told_of_by_the_snapshot_in_the_bu
         assert run(*arguments, **served.environment).err == ""
         ended = run(*arguments, **served.environment)
     assert ended.code == 0
-    assert "closed now to 3 accounts in which the snapshot before saw 3 pools" in ended.err
+    assert "closed now to 3 accounts in which an earlier snapshot saw 3 pools" in ended.err
 
 
 def test_a_lock_is_removed_by_hand(bucket: Any, simulator: Served, run: Run) -> None:

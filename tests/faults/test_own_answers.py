@@ -87,12 +87,29 @@ def test_pools_of_accounts_that_are_closed_since_the_last_run_are_told_of(
     ended = run(*arguments, **closed.environment)
     assert (ended.code, ended.out) == (0, "")
     assert ended.err == (
-        "poolcensus: WorkSpaces Pools is closed now to 1 account in which the snapshot before saw 4 pools:"
+        "poolcensus: WorkSpaces Pools is closed now to 1 account in which an earlier snapshot saw 4 pools:"
         " 000000000003 acct-2 (eu-west-1)\n"
     )
     # It is told once: the newest snapshot knows it by now.
     ended = run(*arguments, **closed.environment)
     assert (ended.code, ended.err) == (0, "")
+
+
+def test_a_night_that_failed_hides_no_pools_of_an_account_that_is_closed_then(
+    serve: Serve, run: Run, bench: Bench
+) -> None:
+    shape = ("--accounts=3", "--regions=us-east-1", "--pools-per-target=4")
+    arguments = ("collect", "--regions", "us-east-1")
+    assert run(*arguments, **serve(*shape).environment).code == 0
+    failing = serve(*shape, "--fault=denied,account=000000000003")
+    assert run(*arguments, **failing.environment).code == 3
+    # One of another scope in between does not know the account either.
+    assert run(*arguments, "--accounts", "000000000002", **failing.environment).code == 0
+    closed = serve(*shape, "--fault=not-entitled,account=000000000003").environment
+    for told in (1, 0):
+        ended = run(*arguments, **closed)
+        assert ended.code == 0
+        assert ended.err.count("in which an earlier snapshot saw 4 pools: 000000000003 acct-2") == told
 
 
 OUTCOMES = {

@@ -107,10 +107,10 @@ class Census:
 
     @property
     def closed(self) -> tuple[TargetResult, ...]:
-        """The targets that are `not_entitled` now, and in which the newest snapshot saw pools.
+        """The targets that are `not_entitled` now, and in which an earlier snapshot saw pools.
 
-        They are the lines of that snapshot's ledger, which was the newest at the destination of the last run
-        of `collect`. A service that is closed to an account looks like one that the account does not use.
+        They are the lines of that snapshot's ledger, the newest at the destination of the last `collect` that
+        tells of the target. A service that is closed to an account looks like one that it does not use.
         """
         return self._publication.closed if self._publication is not None else ()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from contextlib import AsyncExitStack, contextmanager, nullcontext
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -25,6 +24,7 @@ from poolcensus.snapshot import (
     new_snapshot_id,
 )
 from poolcensus.snapshot.closed import closed_since
+from poolcensus.snapshot.series import newest_first
 from poolcensus.storage.destination import (
     STANDARD_OUTPUT,
     check_resume,
@@ -32,7 +32,6 @@ from poolcensus.storage.destination import (
     open_store,
     published_folder,
 )
-from poolcensus.storage.naming import LATEST
 from poolcensus.version import TOOL
 
 if TYPE_CHECKING:
@@ -144,7 +143,7 @@ class Publication:
 
                 spread = Spread(workers, WorkerSlots(workers), header.snapshot_id, writer)
             await run.take(organizations, writer, await _long_targets(self._place), former, spread)
-            self.closed = await self._closed_since_newest(run.closed_targets)
+            self.closed = await self._closed_since(run.closed_targets)
             refused = self._reason_to_refuse(run)
             if refused is not None and self._place == STANDARD_OUTPUT:
                 raise self._not_published(run, refused, None)
@@ -188,11 +187,11 @@ class Publication:
             "caller": ", ".join(each.account_id for each in callers),
         }
 
-    async def _closed_since_newest(self, closed: TargetSet) -> tuple[TargetResult, ...]:
+    async def _closed_since(self, closed: TargetSet) -> tuple[TargetResult, ...]:
         if not len(closed) or self._place == STANDARD_OUTPUT:
             return ()
-        newest = partial(Snapshot.open, LATEST, self._place, settings=self._settings)
-        return await in_thread(closed_since, newest, closed)
+        earlier = newest_first(self._place, settings=self._settings)
+        return await in_thread(closed_since, earlier, closed)
 
     def _reason_to_refuse(self, run: Run) -> str | None:
         """Return the setting that forbids publishing what was seen, None where none does."""

@@ -109,8 +109,8 @@ def closures(closed: Iterable[TargetResult]) -> Iterator[str]:
     if len(by_account) > len(names):
         names.append(f"and {len(by_account) - len(names):,} more")
     yield (
-        f"WorkSpaces Pools is closed now to {counted(len(by_account), 'account')} in which the snapshot"
-        f" before saw {counted(pools, 'pool')}: {', '.join(names)}"
+        f"WorkSpaces Pools is closed now to {counted(len(by_account), 'account')} in which an"
+        f" earlier snapshot saw {counted(pools, 'pool')}: {', '.join(names)}"
     )
 
 

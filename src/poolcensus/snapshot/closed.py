@@ -6,29 +6,59 @@ A service that is closed to an account looks like one that the account does not 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, Final
 
 from poolcensus.errors import DestinationError, SnapshotError
+from poolcensus.model import Outcome
+from poolcensus.snapshot.target_set import TargetSet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterable
 
     from poolcensus.model import TargetResult
     from poolcensus.snapshot.reader import Snapshot
-    from poolcensus.snapshot.target_set import TargetSet
 
 _log = logging.getLogger("poolcensus")
 
+# A week of nights in which a target failed, and the one before. Of an account that is new no snapshot knows
+# anything, however many are read.
+_MOST_SNAPSHOTS: Final = 8
+# Outcomes that say whether there were pools then, and whether somebody was told. Where a region was disabled
+# there may have been some before.
+_TELLING: Final = frozenset({Outcome.OK, Outcome.EMPTY, Outcome.NOT_ENTITLED})
 
-def closed_since(open_newest: Callable[[], Snapshot], closed: TargetSet) -> tuple[TargetResult, ...]:
-    """Return the newest ledger's lines of targets that are closed now and had pools. Blocks.
 
-    None of them where that snapshot can't be read, which is said in the log.
+def closed_since(earlier: Iterable[Snapshot], closed: TargetSet) -> tuple[TargetResult, ...]:
+    """Return the ledger's lines of targets that are closed now and had pools when they were last seen.
+
+    `earlier` are snapshots, the newest first, of which no more are read than are needed. One that can't be
+    read is said in the log, and passed over. Blocks.
     """
+    found: list[TargetResult] = []
+    seen = TargetSet()
     if not len(closed):
         return ()
     try:
-        return tuple(each for each in open_newest().with_pools() if closed.has(each.account_id, each.region))
-    except (SnapshotError, DestinationError) as error:
-        _log.info("what accounts had before the service was closed to them is not known: %s", error)
-        return ()
+        for snapshot in islice(earlier, _MOST_SNAPSHOTS):
+            found += _last_seen(snapshot, closed, seen)
+            if len(seen) == len(closed):
+                break
+    except DestinationError as error:
+        _log.warning("Could not look for what accounts had before the service was closed to them: %s", error)
+    return tuple(sorted(found, key=lambda each: (each.account_id, each.region)))
+
+
+def _last_seen(snapshot: Snapshot, closed: TargetSet, seen: TargetSet) -> list[TargetResult]:
+    """Return the lines with pools of targets that no later snapshot tells of, and note those it tells of."""
+    found = []
+    try:
+        for each in snapshot.targets():
+            target = (each.account_id, each.region)
+            if each.outcome in _TELLING and closed.has(*target) and not seen.has(*target):
+                seen.add(*target)
+                if each.pools:
+                    found.append(each)
+    except SnapshotError as error:
+        _log.warning("What accounts had before the service was closed to them may be incomplete: %s", error)
+    return found

@@ -16,13 +16,13 @@ from poolcensus.model import Compression, Outcome, Totals
 from poolcensus.snapshot.adoption import adopt
 from poolcensus.snapshot.closed import closed_since
 from poolcensus.snapshot.reader import Snapshot
+from poolcensus.snapshot.series import newest_first
 from poolcensus.snapshot.shard_opening import open_shards
 from poolcensus.snapshot.shards import in_order, joined_gaps, joined_organizations
 from poolcensus.snapshot.target_set import TargetSet
 from poolcensus.snapshot.writer import RunDescription, SnapshotWriter
 from poolcensus.storage.base import ABORT_SECONDS
 from poolcensus.storage.destination import open_repository, open_source
-from poolcensus.storage.naming import LATEST
 from poolcensus.storage.sources import Sources
 from poolcensus.version import TOOL
 
@@ -115,8 +115,8 @@ class Merging:
             self._writer = writer
             for part in parts:
                 await adopt(part, draft.snapshot_id, writer, writer.done, partial(self._claim, part.location))
-            newest = partial(Snapshot.open_in, self._sources.open, LATEST, self._dest)
-            self.closed = await in_thread(closed_since, newest, self._closed_targets)
+            earlier = newest_first(self._dest, settings=self._settings)
+            self.closed = await in_thread(closed_since, earlier, self._closed_targets)
             await writer.publish(about)
 
     def _claim(self, part: str, result: TargetResult) -> None:

@@ -198,15 +198,6 @@ class Snapshot:
             if result is not None and result.pages >= least
         )
 
-    def with_pools(self) -> Iterator[TargetResult]:
-        """Return the ledger's lines of targets that have pools, without reading the others closely."""
-        none = (b'"%b":0,' % self.schema.operation.items.encode(),)
-        return (
-            result
-            for result in lines_of(self._folder, self.targets_file, lambda line: self._unless(none, line))
-            if result is not None and result.pools
-        )
-
     def _unless(self, signs: tuple[bytes, ...], line: bytes) -> TargetResult | None:
         return None if any(sign in line for sign in signs) else self.schema.decode_result(line)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING
@@ -11,10 +12,11 @@ from poolcensus.snapshot.inventory import own_manifest
 from poolcensus.snapshot.latest import named_latest
 from poolcensus.snapshot.reader import Snapshot
 from poolcensus.storage.destination import open_source
+from poolcensus.storage.naming import LATEST
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from poolcensus.config import Settings
 
@@ -28,6 +30,23 @@ class Series:
 
     snapshots: tuple[Snapshot, ...]
     unreadable: Mapping[str, str]
+
+
+def newest_first(dest: str | os.PathLike[str], *, settings: Settings | None = None) -> Iterator[Snapshot]:
+    """Yield the snapshots at `dest`, the newest first. The others are looked for once it has been read.
+
+    None where there is none. Raises `DestinationError` or another `FatalError` where a bucket can't be read.
+    Blocks.
+    """
+    newest: Snapshot | None = None
+    with suppress(SnapshotError):
+        newest = Snapshot.open(LATEST, dest, settings=settings)
+    if newest is not None:
+        yield newest
+    with suppress(SnapshotError):
+        for each in reversed(open_series(dest, settings=settings).snapshots):
+            if newest is None or each.info.moment < newest.info.moment:
+                yield each
 
 
 def open_series(dest: str | os.PathLike[str], *, settings: Settings | None = None) -> Series:
