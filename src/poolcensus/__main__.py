@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
 from poolcensus.exit_error import asks_for_json, exit_error
-from poolcensus.signals import ENDING
+from poolcensus.signals import ENDING, decided
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -47,7 +47,8 @@ def _leave_at_once(codes: list[int]) -> None:
 
 
 def _leave(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a handler's signature
-    if sys.stderr is not None:
+    code = decided()
+    if code is None and sys.stderr is not None:
         words = ENDING[signal.Signals(number)]
         as_json = asks_for_json(sys.argv[1:], os.environ)
         with suppress(OSError):
@@ -57,7 +58,7 @@ def _leave(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a ha
     remove_all = getattr(sys.modules.get("poolcensus.temporary"), "remove_all", None)
     if remove_all is not None:
         remove_all()
-    os._exit(128 + number)
+    os._exit(128 + number if code is None else code)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import re
+import subprocess
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING

@@ -141,6 +141,22 @@ def test_a_signal_then_ends_what_hangs_and_changes_no_code(trial: Trial) -> None
 
 
 @pytest.mark.parametrize(
+    "name", ["poolcensus.cli.collect.standing", "poolcensus.cli.exits.end"], ids=["before", "after"]
+)
+def test_a_signal_beside_all_that_takes_it_changes_no_code_either(trial: Trial, name: str) -> None:
+    module, _, function = name.rpartition(".")
+    code = (
+        f"import os, signal, {module} as module\n"
+        f"real = module.{function}\n"
+        "def late(*given):\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    return real(*given)\n"
+        f"module.{function} = late\n"
+    )
+    assert trial.collect(0, code) == []
+
+
+@pytest.mark.parametrize(
     "code", [NO_ERRORS, pytest.param(FULL_ERRORS, marks=needs_dev_full)], ids=["closed", "full"]
 )
 def test_nor_does_it_matter_whether_anybody_hears_of_it(trial: Trial, code: str) -> None:

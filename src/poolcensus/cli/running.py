@@ -20,7 +20,7 @@ from poolcensus.cli import logs
 from poolcensus.cli.exits import StoppedError
 from poolcensus.cli.trouble import complain
 from poolcensus.exit_error import exit_error
-from poolcensus.signals import ENDING
+from poolcensus.signals import ENDING, decide
 from poolcensus.temporary import remove_all
 
 if TYPE_CHECKING:
@@ -102,6 +102,9 @@ async def _run(
             if not received or decided() is None:
                 return result
     finally:
+        # From here on what the program began with has the signals.
+        if (code := decided()) is not None:
+            decide(code)
         for each in taken:
             loop.remove_signal_handler(each)
             signal.signal(each, signal.SIG_IGN if received else before[each])
