@@ -74,6 +74,19 @@ def test_a_sound_snapshot_has_no_problem(snapshot: Snapshot) -> None:
     assert verify(snapshot) == ()
 
 
+async def test_a_snapshot_is_verified_by_whatever_names_it(tmp_path: Path) -> None:
+    older, newer = [folder_of(await make(tmp_path, each, content=CONTENT)) for each in (ID, LATER_ID)]
+    (older / "pools.ndjson").unlink()
+    for name in (newer, str(newer), tmp_path / "latest", tmp_path, str(tmp_path)):
+        assert verify(name) == ()
+    assert verify(older)
+    with pytest.raises(SnapshotError, match="is not a snapshot ID or path"):
+        verify("nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SnapshotError, match="No snapshots in"):
+        verify(tmp_path / "empty")
+
+
 @given(data=st.data(), compression=st.sampled_from(Compression))
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_changed_byte_is_found(

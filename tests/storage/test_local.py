@@ -17,7 +17,7 @@ import anyio
 import pytest
 
 from descriptors import descriptors, path_of
-from poolcensus.errors import DestinationError, DestinationLockedError
+from poolcensus.errors import DestinationError, DestinationLockedError, SettingsError
 from poolcensus.snapshot import Snapshot, SnapshotWriter, list_snapshots, verify
 from poolcensus.storage.advice import destination_error
 from poolcensus.storage.local import files, lock
@@ -190,6 +190,14 @@ async def test_without_symbolic_links_a_file_names_the_newest(
     assert LocalSource(tmp_path).latest() == LATER_ID
     assert sorted(each.name for each in tmp_path.iterdir()) == [".lock", ID, LATER_ID, "latest.json"]
     assert caplog.text == ""
+
+
+@pytest.mark.parametrize("name", [ID, "latest"])
+async def test_nothing_is_published_in_a_snapshot(tmp_path: Path, name: str) -> None:
+    await make(tmp_path)
+    with pytest.raises(SettingsError, match="is a snapshot. Name the folder that it lies in"):
+        await make(tmp_path / name, LATER_ID)
+    assert verify(Snapshot.open(ID, tmp_path)) == ()
 
 
 async def test_a_folder_called_latest_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

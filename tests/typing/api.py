@@ -289,7 +289,7 @@ all_of_them: tuple[type[CensusError], ...] = (
 async def mistakes() -> None:
     settings.concurrency = 3  # type: ignore[misc] # settings don't change
     Keep(hourly=3)  # type: ignore[call-arg] # no such rule
-    poolcensus.verify("snapshots")  # type: ignore[arg-type] # a snapshot is opened first
+    poolcensus.verify(1)  # type: ignore[arg-type] # a snapshot, or what names one
     async with Census("poolcensus.toml"):  # type: ignore[arg-type] # settings are loaded first
         pass
     for _ in Census(settings).pools():  # type: ignore[attr-defined] # `async for`

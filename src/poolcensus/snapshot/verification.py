@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from poolcensus.format.compression import read_lines
@@ -13,14 +15,18 @@ from poolcensus.format.ids import is_snapshot_id
 from poolcensus.format.manifest import MANIFEST_NAME
 from poolcensus.format.text import counted
 from poolcensus.model import Outcome, SnapshotStatus, count_covered
+from poolcensus.snapshot.latest import is_looked_up
+from poolcensus.snapshot.reader import Snapshot
+from poolcensus.storage.destination import is_in_s3
+from poolcensus.storage.naming import LATEST
 from poolcensus.storage.source import MissingFileError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from poolcensus.config import Settings
     from poolcensus.format.schema import Schema
     from poolcensus.model import Compression, FileEntry, OperationInfo, PoolRecord, TargetResult
-    from poolcensus.snapshot.reader import Snapshot
     from poolcensus.storage.source import Folder
 
 # Enough to see what kind they are: a file of another snapshot has one a line.
@@ -49,16 +55,33 @@ class Problem:
     count: int = 1
 
 
-def verify(snapshot: Snapshot) -> tuple[Problem, ...]:
-    """Return everything that is wrong with `snapshot`.
+def verify(
+    snapshot: Snapshot | str | os.PathLike[str], *, settings: Settings | None = None
+) -> tuple[Problem, ...]:
+    """Return everything that is wrong with a snapshot.
+
+    It may be named: as `Snapshot.open` takes it, or by a destination, whose latest it is then. `settings` say
+    how S3 is reached.
 
     Of a file, 10 problems are told one by one, and one problem stands for all the others. Reads each file
     once, and blocks. Takes some 100 bytes of memory a pool, to find duplicates. Where a file can't be read,
-    what depends on it is not checked. Raises `SnapshotError` for a snapshot that went to standard output, and
-    `DestinationError` where a bucket can't be read.
+    what depends on it is not checked. Raises `SnapshotError` for a snapshot that went to standard output or
+    can't be opened, and `DestinationError` where a bucket can't be read.
     """
-    with snapshot:
-        return _verify(snapshot)
+    opened = snapshot if isinstance(snapshot, Snapshot) else _opened(snapshot, settings)
+    with opened:
+        return _verify(opened)
+
+
+def _opened(name: str | os.PathLike[str], settings: Settings | None) -> Snapshot:
+    place = os.fspath(name)
+    if is_in_s3(place):
+        is_destination = not is_looked_up(place.rstrip("/").rpartition("/")[2])
+    else:
+        is_destination = Path(place).is_dir() and not (Path(place) / MANIFEST_NAME).exists()
+    if is_destination:
+        return Snapshot.open(LATEST, place, settings=settings)
+    return Snapshot.open(name, settings=settings)
 
 
 def _verify(snapshot: Snapshot) -> tuple[Problem, ...]:

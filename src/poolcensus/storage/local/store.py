@@ -8,8 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from poolcensus.errors import DestinationError
+from poolcensus.errors import DestinationError, SettingsError
 from poolcensus.format.ids import new_snapshot_id, parse_snapshot_id
+from poolcensus.format.manifest import MANIFEST_NAME
 from poolcensus.format.times import utc_now
 from poolcensus.storage.advice import explained
 from poolcensus.storage.base import Draft, InterruptedRun, Repository
@@ -122,6 +123,9 @@ class FolderStore(Repository):
     def _acquire(self) -> None:
         if self._lock.held:
             raise RuntimeError("the store is already in use")
+        if (self.dest / MANIFEST_NAME).exists():
+            # What is put there would be damage to it, and be removed with it.
+            raise SettingsError(f"dest: {self.dest} is a snapshot. Name the folder that it lies in.")
         if not self.must_exist:
             with explained("make", self.dest):
                 make_folders(self.dest, self._modes.folder)
