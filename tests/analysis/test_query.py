@@ -711,12 +711,14 @@ def test_every_named_query_runs_and_is_described(weeks: Path) -> None:
     names = [each.name for each in named_queries()]
     assert names == [
         "accounts-never-covered",
+        "accounts-without-pools",
         "capacity-by-account",
         "capacity-by-region",
         "changes-of-the-last-week",
         "coverage-by-outcome",
         "idle-pools",
         "pools-by-bundle",
+        "pools-with-errors",
     ]
     for each in named_queries():
         assert each.description[0].isupper()
@@ -732,6 +734,33 @@ def test_idle_pools_are_those_that_are_there_and_were_never_seen_in_use(weeks: P
 def test_accounts_never_covered_are_those_of_all_snapshots(weeks: Path) -> None:
     (row,) = run_named("accounts-never-covered", weeks)
     assert row[:5] == ("000000000002", "acct-2", 3, 1, "access_denied")
+
+
+def test_accounts_without_pools_have_answered_so_in_each_region(tmp_path: Path) -> None:
+    written(
+        tmp_path,
+        days_ago_id(1),
+        {
+            target(1): Outcome.EMPTY,
+            target(1, "eu-west-1"): Outcome.NOT_ENTITLED,
+            target(2): Outcome.EMPTY,
+            target(2, "eu-west-1"): [pool("a")],
+            # Nobody knows what this one has.
+            target(3): Outcome.EMPTY,
+            target(3, "eu-west-1"): Outcome.ACCESS_DENIED,
+        },
+    )
+    assert run_named("accounts-without-pools", tmp_path) == [
+        ("000000000001", "acct-1", 2, "empty, not_entitled")
+    ]
+
+
+def test_pools_with_errors_have_their_codes(tmp_path: Path) -> None:
+    errors: list[JsonValue] = [{"ErrorCode": "DOMAIN_JOIN", "ErrorMessage": "x"}, {"ErrorCode": "IMAGE"}]
+    pools: list[JsonObject] = [{**pool("a"), "Errors": errors}, {**pool("b"), "Errors": []}, pool("c")]
+    written(tmp_path, days_ago_id(1), {target(1): pools})
+    (row,) = run_named("pools-with-errors", tmp_path)
+    assert (row[3], row[6]) == ("a", "DOMAIN_JOIN, IMAGE")
 
 
 def test_changes_of_the_last_week_begin_with_the_snapshot_before_it(weeks: Path) -> None:

@@ -65,6 +65,9 @@ def _by_standard_library(data: bytes) -> JsonValue:
         )
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    except json.JSONDecodeError as error:
+        what = f"{error.msg[:1].lower()}{error.msg[1:]}"
+        raise ValueError(f"not JSON: {what} at line {error.lineno} column {error.colno}") from None
     return value
 
 

@@ -9,4 +9,4 @@ SELECT
     pool_id,
     coalesce(reason, array_to_string(json_keys(fields), ', ')) AS what
 FROM changes
-ORDER BY finished_at, account_id, region, pool_id
+ORDER BY finished_at, change = 'unknown', account_id, region, pool_id
