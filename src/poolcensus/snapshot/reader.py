@@ -8,15 +8,13 @@ from heapq import nlargest
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
-from poolcensus.errors import DamagedSnapshotError, SnapshotError
-from poolcensus.format.compression import read_lines
-from poolcensus.format.digesting import Digesting
+from poolcensus.errors import SnapshotError
 from poolcensus.format.schema import TARGETS_NAME, Schema
+from poolcensus.snapshot.data_file import DataFile
 from poolcensus.snapshot.info import data_file, info_of, read_manifest
 from poolcensus.snapshot.latest import find, is_beginning, is_looked_up
 from poolcensus.storage.destination import is_in_s3, open_folder, open_source
 from poolcensus.storage.naming import LATEST
-from poolcensus.storage.source import MissingFileError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
 
 _MANY_PAGES: Final = 3
 _LONG_TARGETS: Final = 1000
-_READ_BYTES: Final = 1 << 16
 
 _T = TypeVar("_T")
 
@@ -215,35 +212,10 @@ def lines_of(
     folder: Folder, source: tuple[FileEntry, Compression], decode: Callable[[bytes], _T]
 ) -> Iterator[_T]:
     """Yield the decoded lines of a data file in `folder`. Raises `SnapshotError` as `Snapshot.pools` does."""
-    file, compression = source
-    place = folder.place_of(file.name)
-    number = 0
-    try:
-        with folder.open(file.name) as opened:
-            raw = Digesting(opened)
-            for line in read_lines(raw, compression):
-                number += 1
-                yield decode(line)
-            # What a decompressor has left.
-            while raw.read(_READ_BYTES):
-                pass
-    except MissingFileError as error:
-        raise DamagedSnapshotError(f"{place} {error}; the snapshot is damaged") from error
-    except ValueError as error:
-        where = f"{place}, line {number}" if number else place
-        raise DamagedSnapshotError(f"{where}: {error}; the snapshot is damaged") from error
-    except OSError as error:
-        after = f" after line {number}" if number else ""
-        raise SnapshotError(f"{place} can't be read{after}: {error.strerror or error}") from error
-    # A file that was cut at a line's end, or at a frame's, reads like a whole one.
-    if number != file.records:
-        raise DamagedSnapshotError(
-            f"{place} has {number} lines where the manifest says {file.records}; the snapshot is damaged"
-        )
-    if (raw.bytes, raw.digest) != (file.bytes, file.sha256):
-        raise DamagedSnapshotError(
-            f"{place} has another sha256 than the manifest says; the snapshot is damaged"
-        )
+    file = DataFile(folder, *source)
+    with file.placing(), file:
+        yield from map(decode, file.lines())
+        file.check()
 
 
 def long_targets(dest: str | os.PathLike[str]) -> dict[tuple[str, str], int]:
