@@ -15,7 +15,7 @@ from poolcensus.model import Account, Compression
 from poolcensus.scope.account_choice import ORGANIZATION, paths_among
 from poolcensus.snapshot import Snapshot
 from poolcensus.snapshot.info import read_manifest
-from poolcensus.storage.memory import MemoryFolder
+from poolcensus.storage.memory import MemoryFiles
 
 
 class PartTask(msgspec.Struct, frozen=True):
@@ -144,5 +144,5 @@ def snapshot_of(result: PartResult, name: str) -> Snapshot:
 
     Raises SnapshotError.
     """
-    folder = MemoryFolder(result.files, name)
-    return Snapshot(folder, read_manifest(folder.manifest(), name))
+    files = MemoryFiles(result.files, name)
+    return Snapshot(files, read_manifest(files.manifest(), name))

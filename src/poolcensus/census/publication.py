@@ -30,7 +30,7 @@ from poolcensus.storage.destination import (
     check_resume,
     is_in_s3,
     open_store,
-    published_folder,
+    published_files,
 )
 from poolcensus.storage.naming import LATEST
 from poolcensus.version import TOOL
@@ -89,8 +89,8 @@ class Publication:
 
     def snapshot(self, manifest: Manifest, run: Run) -> Snapshot:
         """Return what was published, to be read."""
-        folder = published_folder(self._place, manifest.snapshot_id, self._settings)
-        return Snapshot(folder, manifest, run.uncovered if self._place == STANDARD_OUTPUT else None)
+        files = published_files(self._place, manifest.snapshot_id, self._settings)
+        return Snapshot(files, manifest, run.uncovered if self._place == STANDARD_OUTPUT else None)
 
     async def collect(
         self, organizations: Sequence[Opened], store: Store, run: Run, workers: Workers | None = None

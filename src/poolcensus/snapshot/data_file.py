@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from poolcensus.model import Compression, FileEntry
-    from poolcensus.storage.source import Folder
+    from poolcensus.storage.source import SnapshotFiles
 
 _REST_BYTES: Final = 1 << 20
 
@@ -27,16 +27,16 @@ class DataFile:
     What goes wrong is the `ValueError` or `OSError` that it was, but within `placing`.
     """
 
-    def __init__(self, folder: Folder, entry: FileEntry, compression: Compression) -> None:
-        self._folder = folder
+    def __init__(self, files: SnapshotFiles, entry: FileEntry, compression: Compression) -> None:
+        self._files = files
         self._compression = compression
         self._stack = ExitStack()
         self.entry = entry
-        self.place = folder.place_of(entry.name)
+        self.place = files.place_of(entry.name)
         self.number = 0
 
     def __enter__(self) -> Self:
-        self._raw = Digesting(self._stack.enter_context(self._folder.open(self.entry.name)))
+        self._raw = Digesting(self._stack.enter_context(self._files.open(self.entry.name)))
         self._lines = read_lines(self._raw, self._compression)
         return self
 

@@ -54,8 +54,8 @@ def pieces_of(part: Snapshot, snapshot_id: str) -> Generator[Piece]:
     """
     with ExitStack() as stack:
         stack.enter_context(part)
-        ledger = _opened(DataFile(part.folder, *part.targets_file), stack)
-        records = _opened(DataFile(part.folder, *part.pools_file), stack)
+        ledger = _opened(DataFile(part.files, *part.targets_file), stack)
+        records = _opened(DataFile(part.files, *part.pools_file), stack)
         renamed = _Records(part, snapshot_id, records)
         seen = TargetSet()
         with ledger.placing():

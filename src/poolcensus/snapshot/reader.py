@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from poolcensus.config import Settings
     from poolcensus.model import Compression, FileEntry, Manifest, PoolRecord, TargetResult
     from poolcensus.snapshot.info import SnapshotInfo
-    from poolcensus.storage.source import Folder, Source
+    from poolcensus.storage.source import SnapshotFiles, Source
 
 _MANY_PAGES: Final = 3
 _LONG_TARGETS: Final = 1000
@@ -40,9 +40,9 @@ class Snapshot:
     """
 
     def __init__(
-        self, folder: Folder, manifest: Manifest, uncovered: Sequence[TargetResult] | None = None
+        self, files: SnapshotFiles, manifest: Manifest, uncovered: Sequence[TargetResult] | None = None
     ) -> None:
-        self._folder = folder
+        self._files = files
         self._manifest = manifest
         self._uncovered = uncovered
 
@@ -86,14 +86,14 @@ class Snapshot:
         elif not isinstance(ref, str) or not (is_looked_up(text) or is_beginning(text)):
             return cls._read(open_folder(ref))
         with opened("." if dest is None else dest) as source:
-            return cls._read(source.folder(find(source, text)))
+            return cls._read(source.files(find(source, text)))
 
     @classmethod
-    def _read(cls, folder: Folder) -> Self:
-        return cls(folder, read_manifest(folder.manifest(), folder.location))
+    def _read(cls, files: SnapshotFiles) -> Self:
+        return cls(files, read_manifest(files.manifest(), files.location))
 
     def __enter__(self) -> Self:
-        self._folder.__enter__()
+        self._files.__enter__()
         return self
 
     def __exit__(
@@ -102,7 +102,7 @@ class Snapshot:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._folder.__exit__(kind, error, traceback)
+        self._files.__exit__(kind, error, traceback)
 
     @property
     def id(self) -> str:
@@ -112,17 +112,17 @@ class Snapshot:
     @property
     def location(self) -> str:
         """Where the snapshot is, as a person would name it: a path, an `s3://` URL, or standard output."""
-        return self._folder.location
+        return self._files.location
 
     @property
     def path(self) -> Path | None:
-        """The snapshot's folder; None where it is in none."""
-        return self._folder.path
+        """The folder that the snapshot is in; None where it is in none."""
+        return self._files.path
 
     @property
-    def folder(self) -> Folder:
+    def files(self) -> SnapshotFiles:
         """The snapshot's files."""
-        return self._folder
+        return self._files
 
     @property
     def manifest(self) -> Manifest:
@@ -160,9 +160,9 @@ class Snapshot:
         return data_file(self._manifest, TARGETS_NAME)
 
     def _path_of(self, name: str) -> Path:
-        if self._folder.path is None:
+        if self._files.path is None:
             raise SnapshotError(f"snapshot {self.id} is in no folder: it is at {self.location}")
-        return self._folder.path / name
+        return self._files.path / name
 
     def pools(self) -> Iterator[PoolRecord]:
         """Return the records, one after the other.
@@ -171,11 +171,11 @@ class Snapshot:
         manifest says, and where the snapshot went to standard output; `DestinationError` where a bucket can't
         be read.
         """
-        return lines_of(self._folder, self.pools_file, lambda line: self.schema.decode_record(line)[1])
+        return lines_of(self._files, self.pools_file, lambda line: self.schema.decode_record(line)[1])
 
     def targets(self) -> Iterator[TargetResult]:
         """Return the ledger, one line after the other. Raises what `pools` does."""
-        return lines_of(self._folder, self.targets_file, self.schema.decode_result)
+        return lines_of(self._files, self.targets_file, self.schema.decode_result)
 
     def uncovered(self) -> Iterator[TargetResult]:
         """Return the ledger's lines of targets whose pools the census does not know.
@@ -191,7 +191,7 @@ class Snapshot:
         few = tuple(b'"pages":%d,' % pages for pages in range(least))
         return (
             result
-            for result in lines_of(self._folder, self.targets_file, lambda line: self._unless(few, line))
+            for result in lines_of(self._files, self.targets_file, lambda line: self._unless(few, line))
             if result is not None and result.pages >= least
         )
 
@@ -200,7 +200,7 @@ class Snapshot:
         none = (b'"%b":0,' % self.schema.operation.items.encode(),)
         return (
             result
-            for result in lines_of(self._folder, self.targets_file, lambda line: self._unless(none, line))
+            for result in lines_of(self._files, self.targets_file, lambda line: self._unless(none, line))
             if result is not None and result.pools
         )
 
@@ -209,10 +209,10 @@ class Snapshot:
 
 
 def lines_of(
-    folder: Folder, source: tuple[FileEntry, Compression], decode: Callable[[bytes], _T]
+    files: SnapshotFiles, source: tuple[FileEntry, Compression], decode: Callable[[bytes], _T]
 ) -> Iterator[_T]:
-    """Yield the decoded lines of a data file in `folder`. Raises `SnapshotError` as `Snapshot.pools` does."""
-    file = DataFile(folder, *source)
+    """Yield the decoded lines of a data file. Raises `SnapshotError` as `Snapshot.pools` does."""
+    file = DataFile(files, *source)
     with file.placing(), file:
         yield from map(decode, file.lines())
         file.check()

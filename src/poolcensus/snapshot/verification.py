@@ -61,14 +61,14 @@ def verify(snapshot: Snapshot) -> tuple[Problem, ...]:
 def _verify(snapshot: Snapshot) -> tuple[Problem, ...]:
     problems = _Problems()
     ledger = _Ledger(snapshot.schema)
-    ledger.complete = _check_file(DataFile(snapshot.folder, *snapshot.targets_file), ledger.take, problems)
+    ledger.complete = _check_file(DataFile(snapshot.files, *snapshot.targets_file), ledger.take, problems)
     records = _Records(snapshot, ledger)
-    complete = _check_file(DataFile(snapshot.folder, *snapshot.pools_file), records.take, problems)
+    complete = _check_file(DataFile(snapshot.files, *snapshot.pools_file), records.take, problems)
     if ledger.complete:
         if complete:
             records.check_counts(snapshot.targets_file[0].name, problems)
         _check_manifest(snapshot, ledger, problems)
-    _check_folder(snapshot, problems)
+    _check_names(snapshot, problems)
     return problems.found()
 
 
@@ -237,18 +237,18 @@ def _check_manifest(snapshot: Snapshot, ledger: _Ledger, problems: _Problems) ->
     status = SnapshotStatus.COMPLETE if covered == targets else SnapshotStatus.PARTIAL
     if manifest.status is not status:
         problems.add(MANIFEST_NAME, None, f"the status is {manifest.status}, by the ledger it is {status}")
-    name = snapshot.folder.called
+    name = snapshot.files.called
     if is_snapshot_id(name) and name != manifest.snapshot_id:
         problems.add(MANIFEST_NAME, None, f"is of the snapshot {manifest.snapshot_id}, in the folder {name}")
 
 
-def _check_folder(snapshot: Snapshot, problems: _Problems) -> None:
+def _check_names(snapshot: Snapshot, problems: _Problems) -> None:
     expected = {MANIFEST_NAME, snapshot.pools_file[0].name, snapshot.targets_file[0].name}
     for file in snapshot.manifest.files:
         if file.name not in expected:
             problems.add(MANIFEST_NAME, None, f"names a file that does not belong here: {file.name!r}")
     try:
-        names = snapshot.folder.names()
+        names = snapshot.files.names()
     except OSError as error:
         problems.add_unreadable(".", error)
         return
