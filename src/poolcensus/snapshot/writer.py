@@ -233,17 +233,17 @@ class SnapshotWriter:
             raise BadResponseError(str(error), code="UnwritablePool") from error
         self._hold(key, data).records += len(page.pools)
 
-    def records(self, target: Target, data: bytes) -> None:
-        """Take encoded records of a target that has been read elsewhere; `count` says how many."""
+    def add_records(self, target: Target, data: bytes) -> None:
+        """Add encoded records of a target that has been read elsewhere; `set_record_count` says how many."""
         self._out.check()
         self._hold(self._still_open(target), data)
 
-    def count(self, target: Target, records: int) -> None:
-        """Note how many records the bytes were that `records` was given of a target."""
-        self._open[self._still_open(target)].records = records
+    def set_record_count(self, target: Target, count: int) -> None:
+        """Say how many records `add_records` was given of a target, all pieces together."""
+        self._open[self._still_open(target)].records = count
 
-    def forget(self, target: Target) -> None:
-        """Drop what there is of a target that is not done."""
+    def discard(self, target: Target) -> None:
+        """Drop the records of a target that is not done, if it has any."""
         held = self._open.pop((target.account.id, target.region), None)
         if held is not None:
             self._spill.free(held.blocks)
