@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import boto3
@@ -11,8 +11,9 @@ from anyio import to_thread
 
 import poolcensus
 from poolcensus.doctor import Cause, Check, CheckStatus, Finding
-from poolcensus.errors import DeadlineError, OrganizationError, SettingsError
+from poolcensus.errors import DeadlineError, FatalError, OrganizationError, SettingsError
 from poolcensus.model import SnapshotStatus
+from poolcensus.simulator.directory import Directory
 from poolcensus.simulator.services.sts import Sts
 from poolcensus.simulator.unauthorized import denied
 
@@ -361,6 +362,23 @@ async def test_organizations_that_share_an_account_are_told_apart_from_those_tha
     (shared,) = [each for each in await examined(here, organization=tables) if each.is_problem]
     assert (shared.check, shared.cause) == (Check.ORGANIZATION, Cause.ACCOUNTS)
     assert "is listed by one too" in str(shared.message)
+
+
+@pytest.mark.parametrize("why", ["all 3 were filtered out", "none was listed"])
+async def test_a_choice_that_leaves_no_account_is_told_as_a_collect_tells_it(lab: Start, why: str) -> None:
+    here = await lab(accounts=3)
+    directory = Directory(here.simulator.world)
+    units = [
+        below for unit in directory.units_of(directory.root_id) for below in (unit, *directory.units_of(unit))
+    ]
+    empty = next(each for each in units if not directory.accounts_of(each) and not directory.units_of(each))
+    choice: dict[str, Any] = {"account_names": "nobody-*"} if "all" in why else {"ous": empty}
+    (organization,) = by(await examined(here, **choice), Check.ORGANIZATION)
+    with pytest.raises(FatalError) as raised:
+        async with poolcensus.Census(here.settings(**choice)) as census:
+            await census.plan()
+    assert (organization.cause, organization.message) == (Cause.ACCOUNTS, str(raised.value))
+    assert f"No accounts match: {why}." in str(organization.message)
 
 
 async def test_an_account_that_is_neither_management_nor_delegate(

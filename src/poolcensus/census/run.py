@@ -19,9 +19,10 @@ from poolcensus.engine.failures import FailureTally
 from poolcensus.engine.interfaces import EngineLimits
 from poolcensus.engine.known_gaps import KnownGaps
 from poolcensus.engine.sinks import ResultRecorder
-from poolcensus.errors import FatalError, IncompleteError, first_reason_raised
+from poolcensus.errors import IncompleteError, first_reason_raised
 from poolcensus.model import Progress, Totals
 from poolcensus.scope.joining import naming
+from poolcensus.scope.opening import check_accounts
 from poolcensus.snapshot.target_set import TargetSet
 
 if TYPE_CHECKING:
@@ -235,14 +236,3 @@ def _joined(parts: Sequence[Progress]) -> Progress:
         in_flight=sum(each.in_flight for each in parts),
         slowest=tuple(slowest[:SLOWEST_SHOWN]),
     )
-
-
-def check_accounts(accounts: int, opened: Opened, settings: Settings) -> None:
-    """Raise a FatalError where there is no account to ask."""
-    if accounts == 0 and settings.shard is None:
-        skipped = len(opened.listing.skipped)
-        # Not the settings' error: calls were made to know it.
-        what = f"all {skipped:,} were filtered out" if skipped else "none was listed"
-        raise FatalError(
-            f"No accounts match: {what}. Check `account_tags`, `account_names`, `ous` and `accounts`."
-        )
