@@ -23,7 +23,17 @@ class CensusError(Exception):
 
 
 class FatalError(CensusError):
-    """The run can't go on: nothing is published."""
+    """The run can't go on: nothing is published.
+
+    `problem` is what went wrong, and `advice` what to do about it, where the message ends with that.
+    """
+
+    _BETWEEN: ClassVar[str] = " "
+
+    def __init__(self, problem: str, *, advice: str | None = None) -> None:
+        super().__init__(problem if advice is None else f"{problem}{self._BETWEEN}{advice}")
+        self.problem = problem
+        self.advice = advice
 
 
 class DeadlineError(FatalError):
@@ -71,7 +81,16 @@ class AccountChoiceError(OrganizationError):
 
 
 class DestinationError(FatalError):
-    """The destination can't be read or written: no room, no permission, a failing device."""
+    """The destination can't be read or written: no room, no permission, a failing device.
+
+    `advice` is a clause, and follows a semicolon.
+    """
+
+    _BETWEEN = "; "
+
+    def again(self) -> DestinationError:
+        """Return one that says the same: an exception that is raised twice collects both tracebacks."""
+        return DestinationError(self.problem, advice=self.advice)
 
 
 class DestinationRefusedError(DestinationError):
@@ -81,8 +100,16 @@ class DestinationRefusedError(DestinationError):
     caller lacks one.
     """
 
-    def __init__(self, message: str, *, code: str, reason: str, permissions: tuple[str, ...]) -> None:
-        super().__init__(message)
+    def __init__(
+        self,
+        problem: str,
+        *,
+        advice: str | None = None,
+        code: str,
+        reason: str,
+        permissions: tuple[str, ...],
+    ) -> None:
+        super().__init__(problem, advice=advice)
         self.code = code
         self.reason = reason
         self.permissions = permissions

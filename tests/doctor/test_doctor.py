@@ -505,6 +505,19 @@ async def test_no_credentials_at_all(lab: Start, monkeypatch: pytest.MonkeyPatch
     assert (findings[-1].check, findings[-1].status) == (Check.DESTINATION, SKIPPED)
 
 
+async def test_a_full_stop_in_what_failed_begins_no_remedy(
+    lab: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    here = await lab(accounts=1)
+    config = tmp_path / "config"
+    config.write_text("[profile 'a. b']\naws_access_key_id = AKIA\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    (caller,) = by(await examined(here, profile="a. b"), Check.CALLER)
+    assert "for profile a. b: " in str(caller.message)
+    assert caller.remedy == "Set it, or remove what it belongs to."
+
+
 async def test_a_sample_is_the_caller_and_five_others_and_says_so(lab: Start) -> None:
     here = await lab(accounts=30)
     findings = await examined(here)

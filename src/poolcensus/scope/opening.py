@@ -144,5 +144,6 @@ def check_accounts(accounts: int, opened: Opened, settings: Settings) -> None:
         # Not the settings' error: calls were made to know it.
         what = f"all {skipped:,} were filtered out" if skipped else "none was listed"
         raise FatalError(
-            f"No accounts match: {what}. Check `account_tags`, `account_names`, `ous` and `accounts`."
+            f"No accounts match: {what}.",
+            advice="Check `account_tags`, `account_names`, `ous` and `accounts`.",
         )
