@@ -21,26 +21,26 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from poolcensus.config import Settings
-    from poolcensus.model import Manifest, TargetResult
+    from poolcensus.model import Manifest, PublishingRule, TargetResult
     from poolcensus.snapshot.latest import LatestSearch
     from poolcensus.snapshot.order import Moment
     from poolcensus.storage.source import SnapshotFiles, Source
 
 
 class RefusedRun:
-    """A run that was not published. `reason` says why, such as `strict` or `max_failed 5%`."""
+    """A run that was not published, since the setting in `rule` forbids it."""
 
-    def __init__(self, files: SnapshotFiles, manifest: Manifest, reason: str) -> None:
+    def __init__(self, files: SnapshotFiles, manifest: Manifest, rule: PublishingRule) -> None:
         self._files = files
         self.manifest = manifest
-        self.reason = reason
+        self.rule = rule
 
     @classmethod
     def read(cls, files: SnapshotFiles) -> Self:
         """Return the run whose files these are. Raises `SnapshotError` where they can't be read."""
         try:
             with files.open(REFUSED_NAME) as raw:
-                manifest, reason = decode_refused(read_whole(raw, LARGEST_MANIFEST))
+                manifest, rule = decode_refused(read_whole(raw, LARGEST_MANIFEST))
             data_file(manifest, TARGETS_NAME)
         except MissingFileError as error:
             raise SnapshotError(f"{files.place_of(REFUSED_NAME)} {error}") from error
@@ -49,12 +49,17 @@ class RefusedRun:
             raise SnapshotError(message) from error
         except ValueError as error:
             raise SnapshotError(f"{files.place_of(REFUSED_NAME)} can't be read: {error}") from error
-        return cls(files, manifest, reason)
+        return cls(files, manifest, rule)
 
     @property
     def id(self) -> str:
         """The id that its snapshot would have had."""
         return self.manifest.snapshot_id
+
+    @property
+    def reason(self) -> str:
+        """Why it was not published, such as `strict` or `max_failed 5%`."""
+        return str(self.rule)
 
     @property
     def schema(self) -> Schema:

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         OperationInfo,
         OrganizationInfo,
         Page,
+        PublishingRule,
         Shard,
         SkippedAccount,
         Target,
@@ -293,12 +294,12 @@ class SnapshotWriter:
         self._outcomes[result.outcome] += 1
 
     async def publish(
-        self, about: RunDescription, *, planned: int | None = None, refused: str | None = None
+        self, about: RunDescription, *, planned: int | None = None, refused_by: PublishingRule | None = None
     ) -> Manifest:
         """Write out what is queued, then the manifest, and publish the snapshot.
 
-        With `refused`, which says why it must not be published, only the ledger is kept; no reader takes
-        that for a snapshot.
+        With `refused_by`, the rule that forbids publishing it, only the ledger is kept; no reader takes that
+        for a snapshot.
 
         Raises `RuntimeError` while a target that has pages is not done, or where the ledger has not `planned`
         lines.
@@ -337,9 +338,9 @@ class SnapshotWriter:
             known_gaps=about.known_gaps,
             organizations=about.organizations,
         )
-        if refused is not None:
+        if refused_by is not None:
             manifest = replace(manifest, files=files[1:])
-            self._kept = await self._draft.refuse(encode_refused(manifest, refused))
+            self._kept = await self._draft.refuse(encode_refused(manifest, refused_by))
             return manifest
         self._manifest = manifest
         data = encode_manifest(manifest)
