@@ -69,7 +69,7 @@ class Spread(msgspec.Struct, frozen=True):
 
 
 class SpreadEngine:
-    """One run over all targets of an Organization, by workers. It has the face of `engine.Engine`."""
+    """One run over all targets of an Organization, by workers: see the protocol `TargetEngine`."""
 
     def __init__(
         self,
