@@ -84,6 +84,7 @@ Retrier.load()
 _PLAIN = (
     "poolcensus.simulator",
     "poolcensus.format.compression",
+    "poolcensus.snapshot.data_file",
     "poolcensus.snapshot.inventory",
     "poolcensus.snapshot.latest",
     "poolcensus.snapshot.reader",

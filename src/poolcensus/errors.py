@@ -24,7 +24,17 @@ class CensusError(Exception):
 
 
 class FatalError(CensusError):
-    """The run can't go on: nothing is published."""
+    """The run can't go on: nothing is published.
+
+    `problem` is what went wrong, and `advice` what to do about it, where the message ends with that.
+    """
+
+    _BETWEEN: ClassVar[str] = " "
+
+    def __init__(self, problem: str, *, advice: str | None = None) -> None:
+        super().__init__(problem if advice is None else f"{problem}{self._BETWEEN}{advice}")
+        self.problem = problem
+        self.advice = advice
 
 
 class DeadlineError(FatalError):
@@ -72,7 +82,16 @@ class AccountChoiceError(OrganizationError):
 
 
 class DestinationError(FatalError):
-    """The destination can't be read or written: no room, no permission, a failing device."""
+    """The destination can't be read or written: no room, no permission, a failing device.
+
+    `advice` is a clause, and follows a semicolon.
+    """
+
+    _BETWEEN = "; "
+
+    def again(self) -> DestinationError:
+        """Return one that says the same: an exception that is raised twice collects both tracebacks."""
+        return DestinationError(self.problem, advice=self.advice)
 
 
 class DestinationRefusedError(DestinationError):
@@ -81,8 +100,16 @@ class DestinationRefusedError(DestinationError):
     `code` is the service's error code and `reason` its message. The caller lacks one of the `iam_actions`.
     """
 
-    def __init__(self, message: str, *, code: str, reason: str, iam_actions: tuple[str, ...]) -> None:
-        super().__init__(message)
+    def __init__(
+        self,
+        problem: str,
+        *,
+        advice: str | None = None,
+        code: str,
+        reason: str,
+        iam_actions: tuple[str, ...],
+    ) -> None:
+        super().__init__(problem, advice=advice)
         self.code = code
         self.reason = reason
         self.iam_actions = iam_actions

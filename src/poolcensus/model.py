@@ -325,6 +325,17 @@ class Totals:
 
 
 @dataclass(frozen=True, slots=True)
+class PublishingRule:
+    """A setting that forbids publishing a run: `strict`, or `max_failed` with what it allows, such as 5%."""
+
+    setting: str
+    allowed: str | None = None
+
+    def __str__(self) -> str:
+        return self.setting if self.allowed is None else f"{self.setting} {self.allowed}"
+
+
+@dataclass(frozen=True, slots=True)
 class FileEntry:
     """A file of a snapshot. `bytes` and `sha256` are of the file as it lies there, compressed or not."""
 

@@ -17,9 +17,10 @@ from poolcensus.aws.signing import Clock, Credentials, RequestTemplate, SdkOpera
 from poolcensus.aws.transport.protocol import Reply
 from poolcensus.errors import BadResponseError, CensusError, LocalLimitError, UnreachableError
 from poolcensus.flow.breaker import CircuitBreakers, Endpoint
-from poolcensus.flow.concurrency import CallKey, ConcurrencyLimiter, Pauses
+from poolcensus.flow.concurrency import CallKey, ConcurrencyLimiter
 from poolcensus.flow.rate import RateLimits
 from poolcensus.flow.retry import Retrier, RetryPolicy
+from poolcensus.flow.windows import Pauses
 from virtual_time import now, on_virtual_time
 
 if TYPE_CHECKING:

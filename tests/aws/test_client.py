@@ -44,10 +44,11 @@ from poolcensus.errors import (
     first_reason_raised,
 )
 from poolcensus.flow.breaker import _PATIENCE_WITH_THE_UNKNOWN, CircuitBreakers, Endpoint
-from poolcensus.flow.concurrency import CallKey, ConcurrencyLimiter, Pauses
+from poolcensus.flow.concurrency import CallKey, ConcurrencyLimiter
 from poolcensus.flow.rate import RateLimits
 from poolcensus.flow.retry import Retrier, RetryPolicy
 from poolcensus.flow.singleflight import SingleFlight
+from poolcensus.flow.windows import Pauses
 from poolcensus.operations import WORKSPACES_POOLS
 from virtual_time import now, on_virtual_time
 

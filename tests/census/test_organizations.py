@@ -225,7 +225,7 @@ async def test_another_organization_behind_the_second_table_is_another_scope(two
             replace(first.manifest.organizations[1], id="o-another"),
         ),
     )
-    second = Snapshot(first._folder, manifest)
+    second = Snapshot(first._files, manifest)
     assert first.info.scope != second.info.scope
     assert second.info.scope.difference(first.info.scope) is not None
     assert "different Organizations" in " ".join(poolcensus.diff(first, second).warnings)

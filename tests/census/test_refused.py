@@ -26,7 +26,7 @@ from poolcensus.snapshot import (
     verify,
 )
 from poolcensus.snapshot.inventory import inventory_of
-from poolcensus.storage.local.reading import LocalFolder, survey
+from poolcensus.storage.local.reading import LocalFiles, survey
 from storage.buckets import PLACE, PREFIX, stored
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ async def test_the_ledger_of_a_run_that_is_not_published_is_kept(lab: Start, com
     suffix = {"none": "", "gzip": ".gz", "zstd": ".zst"}[compress]
     assert sorted(each.name for each in kept.iterdir()) == ["refused.json", f"targets.ndjson{suffix}"]
     assert sorted(each.name for each in here.dest.iterdir()) == [".lock", kept.name]
-    run = RefusedRun.read(LocalFolder(kept))
+    run = RefusedRun.read(LocalFiles(kept))
     assert (run.reason, kept.name) == ("strict", f".refused-{run.id}")
     assert [each.request_id for each in run.uncovered()] == [each.request_id for each in error.uncovered]
     assert error.count == len(error.uncovered) == 3

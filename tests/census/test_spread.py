@@ -6,7 +6,8 @@ import logging
 import platform
 import re
 import tempfile
-from contextlib import asynccontextmanager
+import threading
+from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING
 
 import anyio
@@ -24,15 +25,17 @@ from poolcensus.config.cluster import EngineKind
 from poolcensus.config.secrets import VARIABLE, environment_of, without_secrets
 from poolcensus.errors import CredentialsError, FatalError, NotPublishedError, SettingsError
 from poolcensus.model import Outcome, Shard
+from poolcensus.scope.given import GivenListing
 from poolcensus.simulator.latency import Latency
 from poolcensus.snapshot import verify
 from poolcensus.workers import WorkerLostError, dask
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 
     from census_lab import Lab
     from poolcensus.config import Settings
+    from poolcensus.model import Account
     from poolcensus.snapshot import Snapshot
     from poolcensus.workers import Work
     from two_organizations import Two
@@ -290,6 +293,38 @@ async def test_what_workers_log_is_logged_once(lab: Start, by: Use, caplog: pyte
     by(InThreads(2, spoil))
     await here.collect()
     assert [each.message for each in caplog.records].count("the clock is wrong") == 1
+
+
+async def test_parts_side_by_side_in_one_process_hand_back_their_own_messages(
+    lab: Start, by: Use, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = await lab(accounts=6)
+    handed: dict[str, PartResult] = {}
+    both = threading.Barrier(2, timeout=20)
+    read = GivenListing.accounts
+
+    async def accounts(self: GivenListing) -> AsyncGenerator[tuple[Account, ...]]:
+        # Both have begun, and neither has ended: in its loop, and in a thread of it.
+        await to_thread.run_sync(both.wait)
+        async with aclosing(read(self)) as batches:
+            async for batch in batches:
+                log = logging.getLogger("poolcensus")
+                log.warning("%s are asked", len(batch))
+                await to_thread.run_sync(log.warning, "%s in a thread", batch[0].id)
+                yield batch
+        await to_thread.run_sync(both.wait)
+
+    def note(task: PartTask, data: bytes) -> bytes:
+        handed[task.accounts[0].id] = msgspec.msgpack.decode(data, type=PartResult)
+        return data
+
+    monkeypatch.setattr(GivenListing, "accounts", accounts)
+    by(InThreads(2, note))
+    await here.collect()
+    assert len(handed) == 2
+    for first, result in handed.items():
+        told = [message for level, message in result.messages if level == logging.WARNING]
+        assert told == ["3 are asked", f"{first} in a thread"]
 
 
 async def test_at_the_deadline_every_target_has_an_outcome(lab: Start, by: Use) -> None:

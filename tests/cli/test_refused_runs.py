@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from poolcensus.cli import main
-from poolcensus.model import Outcome
+from poolcensus.model import Outcome, PublishingRule
 from poolcensus.snapshot import SnapshotWriter
 from poolcensus.storage.local.store import FolderStore
 from snapshot.making import ID, LATER_ID, POOLS, SOME, fill, make, publish, target
@@ -54,4 +54,5 @@ async def refuse_small(dest: Path, run_id: str) -> None:
         SnapshotWriter(await store.draft(run_id), partition="aws", operation=POOLS) as writer,
     ):
         await fill(writer, {**SOME, target(3): Outcome.THROTTLED})
-        await publish(writer, finished_at=datetime(2026, 11, 24, 2, 0, 4, tzinfo=UTC), refused="strict")
+        finished_at = datetime(2026, 11, 24, 2, 0, 4, tzinfo=UTC)
+        await publish(writer, finished_at=finished_at, refused_by=PublishingRule("strict"))

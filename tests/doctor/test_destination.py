@@ -8,6 +8,7 @@ import pytest
 
 import poolcensus
 from poolcensus.doctor import Cause, Check, CheckStatus, Finding
+from poolcensus.errors import DestinationError
 from poolcensus.storage.local.store import FolderStore
 from storage.buckets import NAME, PLACE, PREFIX, stored
 
@@ -89,6 +90,32 @@ async def test_a_disk_that_fails_when_it_is_written_to(
     assert found.remedy.rstrip(".").lower() not in str(found.message).lower()
     assert os.strerror(number) in str(found.message)
     assert not here.dest.exists()
+
+
+async def test_a_semicolon_in_a_path_is_no_end_of_what_went_wrong(lab: Start, tmp_path: Path) -> None:
+    here = await lab(accounts=1)
+    place = tmp_path / "a; b"
+    place.write_text("in the way")
+    found = await destination(here, dest=str(place / "c; d"))
+    assert found.message == f"can't make {place / 'c; d'}: {os.strerror(errno.EEXIST)}."
+    assert found.remedy == "Choose a destination that is a folder."
+
+
+@pytest.mark.parametrize("advice", [None, "make room; or not"])
+async def test_what_went_wrong_and_what_to_do_are_told_apart_by_the_error(
+    lab: Start, monkeypatch: pytest.MonkeyPatch, advice: str | None
+) -> None:
+    here = await lab(accounts=1)
+
+    async def rehearse(store: FolderStore) -> None:
+        raise DestinationError("can't write to a; b", advice=advice)
+
+    monkeypatch.setattr(FolderStore, "rehearse", rehearse)
+    found = await destination(here)
+    if advice is None:
+        assert (found.message, found.remedy) == ("can't write to a; b", "Can't write to a; b.")
+    else:
+        assert (found.message, found.remedy) == ("can't write to a; b.", "Make room; or not.")
 
 
 async def test_standard_output_takes_everything(lab: Start) -> None:

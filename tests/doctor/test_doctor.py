@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import boto3
@@ -11,8 +11,9 @@ from anyio import to_thread
 
 import poolcensus
 from poolcensus.doctor import Cause, Check, CheckStatus, Finding
-from poolcensus.errors import DeadlineError, OrganizationError, SettingsError
+from poolcensus.errors import DeadlineError, FatalError, OrganizationError, SettingsError
 from poolcensus.model import SnapshotStatus
+from poolcensus.simulator.directory import Directory
 from poolcensus.simulator.services.sts import Sts
 from poolcensus.simulator.unauthorized import denied
 
@@ -363,6 +364,23 @@ async def test_organizations_that_share_an_account_are_told_apart_from_those_tha
     assert "is listed by one too" in str(shared.message)
 
 
+@pytest.mark.parametrize("why", ["all 3 were filtered out", "none was listed"])
+async def test_a_choice_that_leaves_no_account_is_told_as_a_collect_tells_it(lab: Start, why: str) -> None:
+    here = await lab(accounts=3)
+    directory = Directory(here.simulator.world)
+    units = [
+        below for unit in directory.units_of(directory.root_id) for below in (unit, *directory.units_of(unit))
+    ]
+    empty = next(each for each in units if not directory.accounts_of(each) and not directory.units_of(each))
+    choice: dict[str, Any] = {"account_names": "nobody-*"} if "all" in why else {"ous": empty}
+    (organization,) = by(await examined(here, **choice), Check.ORGANIZATION)
+    with pytest.raises(FatalError) as raised:
+        async with poolcensus.Census(here.settings(**choice)) as census:
+            await census.plan()
+    assert (organization.cause, organization.message) == (Cause.ACCOUNTS, str(raised.value))
+    assert f"No accounts match: {why}." in str(organization.message)
+
+
 async def test_an_account_that_is_neither_management_nor_delegate(
     lab: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -485,6 +503,19 @@ async def test_no_credentials_at_all(lab: Start, monkeypatch: pytest.MonkeyPatch
     assert findings[0].cause is Cause.CREDENTIALS
     assert findings[0].remedy == "Set AWS_PROFILE, pass `profile`, or run 'aws sso login --profile NAME'."
     assert (findings[-1].check, findings[-1].status) == (Check.DESTINATION, SKIPPED)
+
+
+async def test_a_full_stop_in_what_failed_begins_no_remedy(
+    lab: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    here = await lab(accounts=1)
+    config = tmp_path / "config"
+    config.write_text("[profile 'a. b']\naws_access_key_id = AKIA\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    (caller,) = by(await examined(here, profile="a. b"), Check.CALLER)
+    assert "for profile a. b: " in str(caller.message)
+    assert caller.remedy == "Set it, or remove what it belongs to."
 
 
 async def test_a_sample_is_the_caller_and_five_others_and_says_so(lab: Start) -> None:

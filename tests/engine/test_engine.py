@@ -13,8 +13,8 @@ from poolcensus.engine.deadlines import Deadline
 from poolcensus.engine.engine import Engine
 from poolcensus.engine.interfaces import EngineLimits
 from poolcensus.flow.breaker import CircuitBreakers
-from poolcensus.flow.concurrency import Pauses
 from poolcensus.flow.fitting import FittedConcurrency
+from poolcensus.flow.windows import Pauses
 from poolcensus.format.times import utc_now
 from poolcensus.model import Account, Caller, Outcome, Page, Target, TargetResult
 from poolcensus.operations import WORKSPACES_POOLS

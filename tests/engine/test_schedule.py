@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from poolcensus.engine.schedule import Schedule
-from poolcensus.flow.concurrency import Window
+from poolcensus.flow.windows import Window
 from poolcensus.model import Account, Target
 from poolcensus.scope.regions import RegionChoice
 

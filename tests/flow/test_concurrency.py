@@ -13,7 +13,9 @@ from anyio.lowlevel import checkpoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from poolcensus.flow.concurrency import CallKey, ConcurrencyLimiter, Pauses, RetryQuota
+from poolcensus.flow.concurrency import CallKey, ConcurrencyLimiter
+from poolcensus.flow.retry_quota import RetryQuota
+from poolcensus.flow.windows import Pauses
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup

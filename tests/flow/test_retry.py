@@ -23,8 +23,8 @@ from poolcensus.errors import (
     ThrottledError,
     UnreachableError,
 )
-from poolcensus.flow.concurrency import RetryQuota
 from poolcensus.flow.retry import Retrier, Retry, RetryPolicy
+from poolcensus.flow.retry_quota import RetryQuota
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -324,7 +324,7 @@ def test_the_first_retries_wait_for_what_they_take_in_a_thread() -> None:
 import asyncio, sys
 from blockbuster import blockbuster_ctx
 from poolcensus.errors import ThrottledError
-from poolcensus.flow.concurrency import RetryQuota
+from poolcensus.flow.retry_quota import RetryQuota
 from poolcensus.flow.retry import Retrier, RetryPolicy
 
 async def call(retrier):

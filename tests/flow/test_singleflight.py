@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import errno
+import pickle
 import socket
 import traceback
+from typing import TYPE_CHECKING
 
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from poolcensus.errors import AssumeRoleError, CallerExpiredError, ServerError, ServiceError
+from poolcensus.errors import (
+    AssumeRoleError,
+    CallerExpiredError,
+    CredentialsError,
+    DestinationError,
+    FatalError,
+    ServerError,
+    ServiceError,
+)
 from poolcensus.flow.singleflight import SingleFlight, copy_of_error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 async def _settle() -> None:
@@ -191,3 +204,17 @@ def test_a_copy_says_what_the_exception_says(error: Exception) -> None:
     assert (copy.__cause__, copy.__context__, copy.__traceback__) == (error.__cause__, None, None)
     if isinstance(error, OSError) and isinstance(copy, OSError):
         assert (copy.errno, copy.strerror, copy.filename) == (error.errno, error.strerror, error.filename)
+
+
+@pytest.mark.parametrize("copied", [copy_of_error, lambda error: pickle.loads(pickle.dumps(error))])
+def test_a_copy_still_tells_what_went_wrong_from_what_to_do(
+    copied: Callable[[FatalError], FatalError],
+) -> None:
+    for error, message in (
+        (DestinationError("can't write to a; b", advice="make room"), "can't write to a; b; make room"),
+        (CredentialsError("There are none.", advice="Sign in."), "There are none. Sign in."),
+        (FatalError("That is all."), "That is all."),
+    ):
+        copy = copied(error)
+        assert (type(copy), str(copy)) == (type(error), message)
+        assert (copy.problem, copy.advice) == (error.problem, error.advice)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from poolcensus.model import JsonObject, Shard
+    from poolcensus.model import JsonObject, PublishingRule, Shard
     from poolcensus.storage.base import Draft
 
 POOLS = WORKSPACES_POOLS.info
@@ -86,7 +86,7 @@ async def publish(
     finished_at: datetime = FINISHED,
     request: JsonObject = NOTHING_SPECIAL,
     shard: Shard | None = None,
-    refused: str | None = None,
+    refused_by: PublishingRule | None = None,
 ) -> Manifest:
     return await writer.publish(
         RunDescription(
@@ -102,7 +102,7 @@ async def publish(
             shard=shard,
         ),
         planned=planned,
-        refused=refused,
+        refused_by=refused_by,
     )
 
 

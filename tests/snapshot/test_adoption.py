@@ -40,14 +40,14 @@ class Puts:
     async def room(self) -> None:
         pass
 
-    def records(self, target: Target, data: bytes) -> None:
+    def add_records(self, target: Target, data: bytes) -> None:
         assert data
         self.open.add(target)
 
-    def count(self, target: Target, records: int) -> None:
-        assert records
+    def set_record_count(self, target: Target, count: int) -> None:
+        assert count
 
-    def forget(self, target: Target) -> None:
+    def discard(self, target: Target) -> None:
         self.open.discard(target)
 
     def done(self, _: TargetResult, target: Target) -> None:
@@ -82,7 +82,7 @@ async def test_an_error_leaves_no_file_open_while_anybody_looks_at_it(tmp_path: 
     assert writer.open == set()
 
 
-async def test_a_target_whose_records_can_not_be_read_to_their_end_is_forgotten(
+async def test_a_target_whose_records_can_not_be_read_to_their_end_is_discarded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     part = await make(tmp_path, {target(1): [f"wspool-{pool:09}" for pool in range(9000)]}, 1)

@@ -297,15 +297,15 @@ async def test_each_piece_of_a_targets_records_waits_for_room(tmp_path: Path, sn
             await anyio.lowlevel.checkpoint()
             self.has_room = True
 
-        def records(self, target: Target, data: bytes) -> None:
+        def add_records(self, target: Target, data: bytes) -> None:
             assert self.has_room
             self.has_room = False
             self.pieces += 1
 
-        def count(self, target: Target, records: int) -> None:
-            assert records == 5000
+        def set_record_count(self, target: Target, count: int) -> None:
+            assert count == 5000
 
-        def forget(self, target: Target) -> None:
+        def discard(self, target: Target) -> None:
             pytest.fail("it is called again")
 
     await interrupt(
@@ -313,9 +313,9 @@ async def test_each_piece_of_a_targets_records_waits_for_room(tmp_path: Path, sn
     )
     async with FolderStore(tmp_path) as store, interrupted_run(store, ASKED) as interrupted:
         assert interrupted is not None
-        writer = Small()
-        assert await interrupted.restore(target(1), writer) is not None
-    assert writer.pieces > 1
+        sink = Small()
+        assert await interrupted.restore(target(1), sink) is not None
+    assert sink.pieces > 1
 
 
 async def test_an_account_that_has_another_name_now_is_called_again(tmp_path: Path, snapshot_id: str) -> None:

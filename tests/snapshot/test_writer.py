@@ -270,7 +270,7 @@ async def test_a_destination_that_fails_ends_everyone_who_waits_and_all_later_ca
             assert ended == ["the device is on fire"] * 10
             later: tuple[Callable[[], None], ...] = (
                 lambda: writer.page(page(target(1), pool("wspool-1"))),
-                lambda: writer.records(target(1), b"{}\n"),
+                lambda: writer.add_records(target(1), b"{}\n"),
                 lambda: writer.done(result(target(1), Outcome.ERROR), target(1)),
             )
             for call in later:

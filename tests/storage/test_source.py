@@ -36,7 +36,7 @@ from poolcensus.snapshot.inventory import inventory_of
 from poolcensus.storage.s3 import access
 from poolcensus.storage.s3.client import open_bucket
 from poolcensus.storage.s3.shared_bucket import SharedBucket
-from poolcensus.storage.s3.source import S3Folder, S3Source
+from poolcensus.storage.s3.source import S3Files, S3Source
 from poolcensus.storage.source import Survey
 from poolcensus.storage.sources import Sources
 from snapshot.making import ID, LATER_ID, POOLS, SOME, fill, publish, target
@@ -137,14 +137,14 @@ def bucket(held: StoredBucket) -> Counting:
 
 
 @pytest.fixture
-def folder(bucket: Counting) -> S3Folder:
-    return S3Folder(SharedBucket(bucket.open), PLACE, ID, range_bytes=7)
+def files(bucket: Counting) -> S3Files:
+    return S3Files(SharedBucket(bucket.open), PLACE, ID, range_bytes=7)
 
 
 @pytest.mark.parametrize("size", [1, 6, 7, 8, 50, 1000])
-def test_a_file_is_read_in_order_in_pieces_of_any_size(folder: S3Folder, bucket: Counting, size: int) -> None:
+def test_a_file_is_read_in_order_in_pieces_of_any_size(files: S3Files, bucket: Counting, size: int) -> None:
     bucket.together = 4
-    with folder.open("pools.ndjson") as file:
+    with files.open("pools.ndjson") as file:
         found = []
         while piece := file.read(size):
             assert len(piece) <= size
@@ -155,16 +155,16 @@ def test_a_file_is_read_in_order_in_pieces_of_any_size(folder: S3Folder, bucket:
     assert (bucket.most, bucket.under_way) == (4, 0)
 
 
-def test_who_reads_no_further_fetches_no_more(folder: S3Folder, bucket: Counting) -> None:
-    with folder.open("pools.ndjson") as file:
+def test_who_reads_no_further_fetches_no_more(files: S3Files, bucket: Counting) -> None:
+    with files.open("pools.ndjson") as file:
         assert file.read(3) == DATA[:3]
     assert bucket.reads <= 5
     assert bucket.under_way == 0
 
 
-def test_an_empty_file_has_no_pieces(folder: S3Folder, held: StoredBucket) -> None:
+def test_an_empty_file_has_no_pieces(files: S3Files, held: StoredBucket) -> None:
     held.objects[NAME] = stored_object(NAME, b"")
-    with folder.open("pools.ndjson") as file:
+    with files.open("pools.ndjson") as file:
         assert file.read(10) == b""
 
 
@@ -174,7 +174,7 @@ def test_an_empty_file_has_no_pieces(folder: S3Folder, held: StoredBucket) -> No
     ids=["gone", "shorter", "replaced", "shorter from the start"],
 )
 def test_a_file_that_changes_while_it_is_read_is_not_mixed(
-    folder: S3Folder, bucket: Counting, held: StoredBucket, before: int, left: bytes | None
+    files: S3Files, bucket: Counting, held: StoredBucket, before: int, left: bytes | None
 ) -> None:
     def change(number: int) -> None:
         if number == before:
@@ -184,7 +184,7 @@ def test_a_file_that_changes_while_it_is_read_is_not_mixed(
 
     bucket.before_read = change
     with pytest.raises(SnapshotError, match=f"{NAME} was removed or replaced while it was read"):
-        with folder.open("pools.ndjson") as file:
+        with files.open("pools.ndjson") as file:
             while file.read(10):
                 pass
 
@@ -194,17 +194,17 @@ def test_a_call_that_fails_ends_the_others() -> None:
     with serving(seventh) as simulator:
         stored(simulator).objects[NAME] = stored_object(NAME, DATA)
         bucket = Counting()
-        folder = S3Folder(SharedBucket(bucket.open), PLACE, ID, range_bytes=7)
-        with pytest.raises(DestinationError, match="access is denied"), folder.open("pools.ndjson") as file:
+        files = S3Files(SharedBucket(bucket.open), PLACE, ID, range_bytes=7)
+        with pytest.raises(DestinationError, match="access is denied"), files.open("pools.ndjson") as file:
             while file.read(10):
                 pass
     assert bucket.under_way == 0
 
 
-def test_what_is_not_there_is_not_there(folder: S3Folder) -> None:
-    with pytest.raises(FileNotFoundError), folder.open("targets.ndjson"):
+def test_what_is_not_there_is_not_there(files: S3Files) -> None:
+    with pytest.raises(FileNotFoundError), files.open("targets.ndjson"):
         pass
-    assert folder.names() == ["pools.ndjson"]
+    assert files.names() == ["pools.ndjson"]
 
 
 def test_manifests_come_in_order_and_side_by_side(bucket: Counting, held: StoredBucket) -> None:
@@ -223,12 +223,12 @@ def test_manifests_come_in_order_and_side_by_side(bucket: Counting, held: Stored
     assert (bucket.opened, bucket.under_way) == (1, 0)
 
 
-def test_a_connection_is_open_while_somebody_uses_it(folder: S3Folder, bucket: Counting) -> None:
+def test_a_connection_is_open_while_somebody_uses_it(files: S3Files, bucket: Counting) -> None:
     def read(_: int) -> bytes:
-        with folder.open("pools.ndjson") as file:
+        with files.open("pools.ndjson") as file:
             return file.read(5)
 
-    with folder, ThreadPoolExecutor(4) as threads:
+    with files, ThreadPoolExecutor(4) as threads:
         assert [*threads.map(read, range(12))] == [DATA[:5]] * 12
     assert bucket.opened == 1
     assert not reading_threads()
@@ -247,10 +247,10 @@ async def test_who_is_cancelled_while_s3_hangs_leaves_no_thread() -> None:
             return Hang()
 
     with serving(s3=Silent()):
-        folder = S3Folder(SharedBucket(opened), PLACE, ID)
+        files = S3Files(SharedBucket(opened), PLACE, ID)
         with anyio.fail_after(10):
             async with anyio.create_task_group() as group:
-                group.start_soon(partial(to_thread.run_sync, folder.names, abandon_on_cancel=True))
+                group.start_soon(partial(to_thread.run_sync, files.names, abandon_on_cancel=True))
                 await to_thread.run_sync(asked.wait)
                 group.cancel_scope.cancel()
         # While S3 still hangs.

@@ -49,7 +49,7 @@ class Ledger:
         for result in snapshot.targets():
             if ledger.entry(result.account_id, result.region) is not None:
                 raise DamagedSnapshotError(
-                    f"{snapshot.folder.place_of(snapshot.targets_file[0].name)} has two lines for"
+                    f"{snapshot.files.place_of(snapshot.targets_file[0].name)} has two lines for"
                     f" {result.account_id} {result.region}; the snapshot is damaged"
                 )
             ledger.add(result, is_expected=gaps.take(result))

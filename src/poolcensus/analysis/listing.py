@@ -140,7 +140,7 @@ def record_lines(snapshot: Snapshot, choice: Choice = ALL, sort: Sequence[SortKe
     decode = snapshot.schema.decode_record
 
     def keyed() -> Iterator[tuple[Sequence[object], bytes]]:
-        lines = lines_of(snapshot.folder, snapshot.pools_file, lambda line: (decode(line)[1], line))
+        lines = lines_of(snapshot.files, snapshot.pools_file, lambda line: (decode(line)[1], line))
         for record, line in lines:
             if choice.takes_record(record):
                 own = (value(record) for value in values)

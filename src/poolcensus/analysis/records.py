@@ -42,7 +42,7 @@ class Records:
         self._snapshot = snapshot
         self._ledger = ledger
         self._wanted = wanted
-        self._place = snapshot.folder.place_of(snapshot.pools_file[0].name)
+        self._place = snapshot.files.place_of(snapshot.pools_file[0].name)
         self._lines = RecordLines(snapshot.schema)
         self._stack = ExitStack()
         # For each target the offset and the length of each run of its records in the file.
@@ -115,7 +115,7 @@ class Records:
 
     def _index(self, copy: IO[bytes] | None) -> None:
         index = _Index(self._lines, self._ledger, self._wanted, copy)
-        for _ in lines_of(self._snapshot.folder, self._snapshot.pools_file, index.take):
+        for _ in lines_of(self._snapshot.files, self._snapshot.pools_file, index.take):
             pass
         index.finish()
         for account_id, region, pools in self._ledger.with_pools():

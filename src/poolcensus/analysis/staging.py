@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from poolcensus.model import FileEntry, JsonValue
     from poolcensus.snapshot import Snapshot
-    from poolcensus.storage.source import Folder
+    from poolcensus.storage.source import SnapshotFiles
 
 # What reads a bucket holds up to 32 MiB of each file; digests of local files need one core each.
 _WORKERS: Final = 4
@@ -93,14 +93,14 @@ class Staging:
                 path.parent.mkdir(mode=0o700, exist_ok=True)
                 self._staged[path] = compression
                 paths.append(path)
-                if snapshot.folder.path is not None:
-                    _check_file(snapshot.folder, entry.name)
-                there = None if snapshot.folder.path is None else snapshot.folder.path.resolve() / entry.name
+                if snapshot.files.path is not None:
+                    _check_file(snapshot.files, entry.name)
+                there = None if snapshot.files.path is None else snapshot.files.path.resolve() / entry.name
                 if there is not None and _is_utf8(there):
                     path.symlink_to(there)
-                    self._digests.append(self._pool.submit(self._read, snapshot.folder, source, None))
+                    self._digests.append(self._pool.submit(self._read, snapshot.files, source, None))
                 else:
-                    fetched.append(self._pool.submit(self._read, snapshot.folder, source, path))
+                    fetched.append(self._pool.submit(self._read, snapshot.files, source, path))
             for each in fetched:
                 each.result()
         if not paths:
@@ -125,15 +125,15 @@ class Staging:
         repaired = [path for path, compression in self._staged.items() if _repair(path, compression)]
         return bool(repaired)
 
-    def _read(self, folder: Folder, source: tuple[FileEntry, Compression], to: Path | None) -> None:
+    def _read(self, files: SnapshotFiles, source: tuple[FileEntry, Compression], to: Path | None) -> None:
         """Read a file to its end, into `to` where that is given, and hold it against the manifest."""
         entry, compression = source
-        place = folder.place_of(entry.name)
+        place = files.place_of(entry.name)
         digest = hashlib.sha256()
         size = lines = 0
         try:
             with ExitStack() as stack:
-                raw = stack.enter_context(folder.open(entry.name))
+                raw = stack.enter_context(files.open(entry.name))
                 out = None if to is None else stack.enter_context(to.open("xb"))
                 while data := raw.read(_READ_BYTES):
                     if self._stopped.is_set():
@@ -168,14 +168,14 @@ def _is_utf8(path: Path) -> bool:
     return True
 
 
-def _check_file(folder: Folder, name: str) -> None:
+def _check_file(files: SnapshotFiles, name: str) -> None:
     """Raise `DamagedSnapshotError` where no file is there: DuckDB, which opens it by its path, would hang."""
     try:
         # What can't be opened is told when it is read.
-        with suppress(PermissionError), folder.open(name):
+        with suppress(PermissionError), files.open(name):
             pass
     except MissingFileError as error:
-        raise _damage(folder.place_of(name), str(error)) from error
+        raise _damage(files.place_of(name), str(error)) from error
 
 
 def _damage(place: str, wrong: str) -> DamagedSnapshotError:

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from poolcensus.aws.signing import Credentials, RequestTemplate
     from poolcensus.aws.transport.protocol import Reply
     from poolcensus.errors import CallError
-    from poolcensus.flow.concurrency import CallKey, Window
+    from poolcensus.flow.concurrency import CallKey
     from poolcensus.flow.retry import Retry
+    from poolcensus.flow.windows import Window
     from poolcensus.operations import Operation
 
 T = TypeVar("T")

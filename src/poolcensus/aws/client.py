@@ -28,7 +28,7 @@ from poolcensus.errors import (
     UnrecognizedCredentialsError,
 )
 from poolcensus.flow.breaker import State
-from poolcensus.flow.concurrency import RetryQuota
+from poolcensus.flow.retry_quota import RetryQuota
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,9 +39,10 @@ if TYPE_CHECKING:
     from poolcensus.aws.transport.protocol import Reply, Transport
     from poolcensus.errors import CensusError
     from poolcensus.flow.breaker import CircuitBreakers, Endpoint
-    from poolcensus.flow.concurrency import ConcurrencyLimiter, Pauses
+    from poolcensus.flow.concurrency import ConcurrencyLimiter
     from poolcensus.flow.rate import RateLimits
     from poolcensus.flow.retry import Retrier, Retry
+    from poolcensus.flow.windows import Pauses
 
 T = TypeVar("T")
 

@@ -29,9 +29,10 @@ from poolcensus.aws.transport.fast import FastTransport
 from poolcensus.config import TransportKind
 from poolcensus.errors import SettingsError
 from poolcensus.flow.breaker import CircuitBreakers
-from poolcensus.flow.concurrency import ConcurrencyLimiter, Pauses
+from poolcensus.flow.concurrency import ConcurrencyLimiter
 from poolcensus.flow.rate import RateLimits
 from poolcensus.flow.retry import Retrier, RetryPolicy
+from poolcensus.flow.windows import Pauses
 from poolcensus.loops import require_asyncio
 from poolcensus.partitions import partitions
 

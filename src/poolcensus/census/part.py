@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import platform
-from typing import Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
@@ -15,7 +15,10 @@ from poolcensus.model import Account, Compression
 from poolcensus.scope.account_choice import ORGANIZATION, paths_among
 from poolcensus.snapshot import Snapshot
 from poolcensus.snapshot.info import read_manifest
-from poolcensus.storage.memory import MemoryFolder
+from poolcensus.storage.memory import MemoryFiles
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class PartTask(msgspec.Struct, frozen=True):
@@ -36,15 +39,14 @@ class PartTask(msgspec.Struct, frozen=True):
 
 
 class PartFailure(msgspec.Struct, frozen=True):
-    """What ended a part.
+    """What ended a part, and of which kind it is.
 
-    `of_credentials` says that the worker has none, or that AWS does not accept them; `of_deadline` that its
-    time was over before it could ask an account.
+    `credentials`: the worker has none, or AWS does not accept them. `deadline`: its time was over before it
+    could ask an account. `other`: all else.
     """
 
     message: str
-    of_credentials: bool
-    of_deadline: bool
+    kind: Literal["credentials", "deadline", "other"]
 
 
 class PartResult(msgspec.Struct, frozen=True):
@@ -55,6 +57,11 @@ class PartResult(msgspec.Struct, frozen=True):
     messages: tuple[tuple[int, str], ...]
 
 
+_ERRORS: Final[Mapping[str, type[FatalError]]] = {
+    "credentials": CredentialsError,
+    "deadline": DeadlineError,
+    "other": FatalError,
+}
 _PLAIN: Final = Settings()
 _OF_THE_WHOLE: Final = (
     "accounts",
@@ -117,7 +124,13 @@ def failure_of(error: CensusError | OSError) -> PartFailure:
     if isinstance(error, DestinationError | OSError):
         reason += " (TMPDIR says where a worker has its temporary files)"
     message = f"A worker on {platform.node() or 'a host without a name'} failed: {reason}"
-    return PartFailure(message, isinstance(error, CredentialsError), isinstance(error, DeadlineError))
+    match error:
+        case CredentialsError():
+            return PartFailure(message, "credentials")
+        case DeadlineError():
+            return PartFailure(message, "deadline")
+        case _:
+            return PartFailure(message, "other")
 
 
 def decode_result(data: bytes) -> PartResult:
@@ -127,15 +140,7 @@ def decode_result(data: bytes) -> PartResult:
     """
     result = msgspec.msgpack.decode(data, type=PartResult)
     if result.error is not None:
-        failure = result.error
-        kind = (
-            CredentialsError
-            if failure.of_credentials
-            else DeadlineError
-            if failure.of_deadline
-            else FatalError
-        )
-        raise kind(failure.message)
+        raise _ERRORS[result.error.kind](result.error.message)
     return result
 
 
@@ -144,5 +149,5 @@ def snapshot_of(result: PartResult, name: str) -> Snapshot:
 
     Raises SnapshotError.
     """
-    folder = MemoryFolder(result.files, name)
-    return Snapshot(folder, read_manifest(folder.manifest(), name))
+    files = MemoryFiles(result.files, name)
+    return Snapshot(files, read_manifest(files.manifest(), name))

@@ -6,13 +6,13 @@ from contextlib import aclosing, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from poolcensus.census.run import check_accounts
 from poolcensus.config.values import RegionStatusSource
 from poolcensus.errors import FatalError, SnapshotError
 from poolcensus.loops import in_thread
 from poolcensus.model import Outcome
 from poolcensus.scope.estimate import LastRun, Limits, estimate
 from poolcensus.scope.joining import naming
+from poolcensus.scope.opening import check_accounts
 from poolcensus.scope.planning import joined_plan, plan_of
 from poolcensus.snapshot import Scope, Snapshot, long_targets
 from poolcensus.storage.destination import STANDARD_OUTPUT, is_in_s3

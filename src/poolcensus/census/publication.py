@@ -13,7 +13,7 @@ from poolcensus.census.worker_slots import WorkerSlots
 from poolcensus.errors import DestinationError, NotPublishedError
 from poolcensus.format.times import utc_now
 from poolcensus.loops import in_thread
-from poolcensus.model import OrganizationInfo
+from poolcensus.model import OrganizationInfo, PublishingRule
 from poolcensus.snapshot import (
     JournalHeader,
     RunDescription,
@@ -30,7 +30,7 @@ from poolcensus.storage.destination import (
     check_resume,
     is_in_s3,
     open_store,
-    published_folder,
+    published_files,
 )
 from poolcensus.version import TOOL
 
@@ -88,8 +88,8 @@ class Publication:
 
     def snapshot(self, manifest: Manifest, run: Run) -> Snapshot:
         """Return what was published, to be read."""
-        folder = published_folder(self._place, manifest.snapshot_id, self._settings)
-        return Snapshot(folder, manifest, run.uncovered if self._place == STANDARD_OUTPUT else None)
+        files = published_files(self._place, manifest.snapshot_id, self._settings)
+        return Snapshot(files, manifest, run.uncovered if self._place == STANDARD_OUTPUT else None)
 
     async def collect(
         self, organizations: Sequence[Opened], store: Store, run: Run, workers: Workers | None = None
@@ -144,15 +144,15 @@ class Publication:
                 spread = Spread(workers, WorkerSlots(workers), header.snapshot_id, writer)
             await run.take(organizations, writer, await _long_targets(self._place), former, spread)
             self.closed = await self._closed_since(run.closed_targets)
-            refused = self._reason_to_refuse(run)
-            if refused is not None and self._place == STANDARD_OUTPUT:
-                raise self._not_published(run, refused, None)
-            with _keeping_ledger() if refused is not None else nullcontext():
+            rule = self._forbidding_rule(run)
+            if rule is not None and self._place == STANDARD_OUTPUT:
+                raise self._not_published(run, rule, None)
+            with _keeping_ledger() if rule is not None else nullcontext():
                 manifest = await writer.publish(
-                    self._describe(organizations, header, run), planned=run.totals.targets, refused=refused
+                    self._describe(organizations, header, run), planned=run.totals.targets, refused_by=rule
                 )
-            if refused is not None:
-                raise self._not_published(run, refused, writer.kept)
+            if rule is not None:
+                raise self._not_published(run, rule, writer.kept)
         return manifest
 
     def _describe(self, organizations: Sequence[Opened], header: JournalHeader, run: Run) -> RunDescription:
@@ -193,20 +193,21 @@ class Publication:
         earlier = newest_first(self._place, settings=self._settings)
         return await in_thread(closed_since, earlier, closed)
 
-    def _reason_to_refuse(self, run: Run) -> str | None:
-        """Return the setting that forbids publishing what was seen, None where none does."""
+    def _forbidding_rule(self, run: Run) -> PublishingRule | None:
+        """Return the rule that forbids publishing what was seen, None where none does."""
         settings = self._settings
         if settings.strict and run.failed:
-            return "strict"
+            return PublishingRule("strict")
         if settings.max_failed is not None and not settings.max_failed.allows(run.failed, run.totals.targets):
-            return f"max_failed {settings.max_failed}"
+            return PublishingRule("max_failed", str(settings.max_failed))
         return None
 
-    def _not_published(self, run: Run, refused: str, kept: str | None) -> NotPublishedError:
+    def _not_published(self, run: Run, rule: PublishingRule, kept: str | None) -> NotPublishedError:
         failed, targets = run.failed, run.totals.targets
-        why = "`strict` is set" if refused == "strict" else f"`max_failed` allows {self._settings.max_failed}"
+        set_to = "is set" if rule.allowed is None else f"allows {rule.allowed}"
         return NotPublishedError(
-            f"Snapshot not published: {failed:,} of {targets:,} targets failed and {why}.",
+            f"Snapshot not published: {failed:,} of {targets:,} targets failed and `{rule.setting}`"
+            f" {set_to}.",
             uncovered=run.uncovered,
             count=failed,
             failures=run.failures,

@@ -19,17 +19,18 @@ from poolcensus.engine.failures import FailureTally
 from poolcensus.engine.interfaces import EngineLimits
 from poolcensus.engine.known_gaps import KnownGaps
 from poolcensus.engine.sinks import ResultRecorder
-from poolcensus.errors import FatalError, IncompleteError, first_reason_raised
+from poolcensus.errors import IncompleteError, first_reason_raised
 from poolcensus.model import Progress, Totals
 from poolcensus.scope.joining import naming
+from poolcensus.scope.opening import check_accounts
 from poolcensus.snapshot.target_set import TargetSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from poolcensus.census.spread import Spread, SpreadEngine
+    from poolcensus.census.spread import Spread
     from poolcensus.config import Settings
-    from poolcensus.engine.interfaces import PreviousRun, Sink
+    from poolcensus.engine.interfaces import PreviousRun, Sink, TargetEngine
     from poolcensus.model import FailureGroup, Outcome, OutdatedGap, TargetResult
     from poolcensus.operations import Operation
     from poolcensus.scope.opening import Opened
@@ -55,7 +56,7 @@ class Run:
     def __init__(self, settings: Settings, operation: Operation) -> None:
         self._settings = settings
         self._operation = operation
-        self._engines: tuple[Engine | SpreadEngine, ...] = ()
+        self._engines: tuple[TargetEngine, ...] = ()
         self._organizations: tuple[Opened, ...] = ()
         self._deadline = NO_DEADLINE
         self._opening: anyio.CancelScope | None = None
@@ -119,7 +120,7 @@ class Run:
         *,
         long: Mapping[tuple[str, str], int],
         former: PreviousRun | None,
-    ) -> Engine:
+    ) -> TargetEngine:
         return Engine(
             aws=opened.aws,
             listing=opened.listing,
@@ -131,7 +132,7 @@ class Run:
             tracing=opened.tracing,
         )
 
-    def _spread(self, opened: Opened, sink: Sink, spread: Spread, former: PreviousRun | None) -> SpreadEngine:
+    def _spread(self, opened: Opened, sink: Sink, spread: Spread, former: PreviousRun | None) -> TargetEngine:
         from poolcensus.census.spread import SpreadEngine  # noqa: PLC0415 - for runs that have workers
 
         settings = self._settings.by_organization()[opened.name]
@@ -145,7 +146,7 @@ class Run:
             former=former,
         )
 
-    async def _run_one(self, engine: Engine | SpreadEngine, opened: Opened) -> None:
+    async def _run_one(self, engine: TargetEngine, opened: Opened) -> None:
         regions = len(opened.regions.regions)
         _log.info("Querying %d region%s as %s", regions, "s" * (regions != 1), opened.aws.caller.arn)
         with naming(opened.name):
@@ -235,14 +236,3 @@ def _joined(parts: Sequence[Progress]) -> Progress:
         in_flight=sum(each.in_flight for each in parts),
         slowest=tuple(slowest[:SLOWEST_SHOWN]),
     )
-
-
-def check_accounts(accounts: int, opened: Opened, settings: Settings) -> None:
-    """Raise a FatalError where there is no account to ask."""
-    if accounts == 0 and settings.shard is None:
-        skipped = len(opened.listing.skipped)
-        # Not the settings' error: calls were made to know it.
-        what = f"all {skipped:,} were filtered out" if skipped else "none was listed"
-        raise FatalError(
-            f"No accounts match: {what}. Check `account_tags`, `account_names`, `ous` and `accounts`."
-        )

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from poolcensus.operations import Operation
     from poolcensus.scope.opening import Opened
     from poolcensus.snapshot import Snapshot
-    from poolcensus.snapshot.resume import TakesRecords
+    from poolcensus.snapshot.record_sink import RecordSink
     from poolcensus.workers import Workers
 
 _log = logging.getLogger("poolcensus")
@@ -65,11 +65,11 @@ class Spread(msgspec.Struct, frozen=True):
     workers: Workers
     slots: WorkerSlots
     snapshot_id: str
-    writer: TakesRecords
+    writer: RecordSink
 
 
 class SpreadEngine:
-    """One run over all targets of an Organization, by workers. It has the face of `engine.Engine`."""
+    """One run over all targets of an Organization, by workers: see the protocol `TargetEngine`."""
 
     def __init__(
         self,

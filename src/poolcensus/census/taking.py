@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,6 +33,8 @@ _log = logging.getLogger("poolcensus")
 
 # A run that warns of each account would send back as many messages as it has accounts.
 _MOST_MESSAGES: Final = 100
+# What the part has logged that this is a thread or a task of.
+_MESSAGES: ContextVar[list[tuple[int, str]] | None] = ContextVar("messages", default=None)
 
 
 def take_part(task: bytes) -> bytes:
@@ -70,12 +73,14 @@ async def _take(task: PartTask, folder: str) -> str:
 
 
 class _Keeping(logging.Handler):
+    """Keeps what is logged by its own part alone: parts that share a process share the logger, too."""
+
     def __init__(self, messages: list[tuple[int, str]], level: int) -> None:
         super().__init__(level)
         self._messages = messages
 
     def emit(self, record: logging.LogRecord) -> None:
-        if len(self._messages) < _MOST_MESSAGES:
+        if _MESSAGES.get() is self._messages and len(self._messages) < _MOST_MESSAGES:
             self._messages.append((record.levelno, record.getMessage()))
 
 
@@ -83,8 +88,10 @@ class _Keeping(logging.Handler):
 def _kept(messages: list[tuple[int, str]], level: int) -> Iterator[None]:
     """Keep what is logged in the block: a worker's own standard error is not what anybody looks at."""
     handler = _Keeping(messages, level)
+    before = _MESSAGES.set(messages)
     _log.addHandler(handler)
     try:
         yield
     finally:
         _log.removeHandler(handler)
+        _MESSAGES.reset(before)

@@ -227,8 +227,8 @@ class _View:
 
 
 def _reason(run: RefusedRun) -> str:
-    setting, _, value = run.reason.partition(" ")
-    return f"`{setting}` {value}".rstrip()
+    rule = run.rule
+    return f"`{rule.setting}`" if rule.allowed is None else f"`{rule.setting}` {rule.allowed}"
 
 
 def _put_summary(snapshot: Snapshot, *, as_json: bool) -> None:

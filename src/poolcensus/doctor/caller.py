@@ -30,9 +30,8 @@ def caller_known(caller: Caller) -> Finding:
 
 def caller_unknown(error: FatalError) -> Finding:
     """Return the finding for credentials that are not there, or that STS does not take."""
-    # The messages of credentials that can't be had end with what to do.
-    _, _, advice = str(error).partition(". ")
-    cause, remedy, policy, code = Cause.CREDENTIALS, advice or "Correct what the message says.", None, None
+    remedy = error.advice or "Correct what the message says."
+    cause, policy, code = Cause.CREDENTIALS, None, None
     reply = error.__cause__
     if isinstance(reply, CallError):
         code = reply.code

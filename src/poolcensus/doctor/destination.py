@@ -56,7 +56,7 @@ async def check_destination(
             ),
             cause=found.cause,
             # What it ends with is the remedy, unless there is a better one.
-            message=_message(error) if found.remedy == _advice(error) else str(error),
+            message=f"{error.problem}." if error.advice and found.remedy == _advice(error) else str(error),
             remedy=found.remedy,
             policy=found.policy,
         )
@@ -101,16 +101,9 @@ def _diagnosis(
 
 
 def _advice(error: FatalError) -> str:
-    """Return what to do, with which the messages of a destination end, as a sentence."""
-    advice = str(error).rpartition("; ")[2]
+    """Return what to do, as a sentence; all of the message where it says nothing of that."""
+    advice = error.advice or error.problem
     return f"{advice[:1].upper()}{advice[1:].rstrip('.')}."
-
-
-def _message(error: FatalError) -> str:
-    """Return the message without what to do, or all of it where it says nothing of that."""
-    message = str(error)
-    said, separator, _ = message.rpartition("; ")
-    return f"{said}." if separator else message
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -28,7 +28,7 @@ from poolcensus.loops import require_asyncio
 from poolcensus.model import Account
 from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.scope.joining import naming
-from poolcensus.scope.opening import Prepared, Shared, open_run, prepare
+from poolcensus.scope.opening import Prepared, Shared, check_accounts, open_run, prepare
 from poolcensus.storage.destination import check_resume, is_in_s3
 
 if TYPE_CHECKING:
@@ -213,7 +213,7 @@ class _Examination:
         try:
             async with aclosing(opened.listing.accounts()) as batches:
                 listed = [account async for batch in batches for account in batch]
-            _check_any(listed, opened, settings)
+            check_accounts(len(listed), opened, settings)
         except SettingsError:
             raise
         except FatalError as error:
@@ -306,11 +306,6 @@ class _Examination:
         if not needs_role(opened.aws, account_id):
             return "whoever the credentials of the account belong to"
         return f"role {role_of_accounts(opened.aws.broker.role_arn(account_id), account_id)} in the account"
-
-
-def _check_any(listed: list[Account], opened: Opened, settings: Settings) -> None:
-    if not listed and settings.shard is None:
-        raise FatalError(f"No accounts match: all {len(opened.listing.skipped):,} were filtered out.")
 
 
 def _not_tried(*checks: Check) -> tuple[Finding, ...]:

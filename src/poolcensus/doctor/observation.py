@@ -9,14 +9,13 @@ from poolcensus.aws.region_status.status import StatusReport
 from poolcensus.engine.engine import Engine
 from poolcensus.engine.interfaces import EngineLimits
 from poolcensus.engine.known_gaps import KnownGaps
+from poolcensus.scope.given import GivenListing
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
     from poolcensus.aws.region_status.status import RegionStatus
     from poolcensus.config import Settings
     from poolcensus.engine.deadlines import Deadline
-    from poolcensus.model import Account, Page, SkippedAccount, Target, TargetResult
+    from poolcensus.model import Account, Page, Target, TargetResult
     from poolcensus.scope.opening import Opened
 
 
@@ -28,17 +27,6 @@ class Observed:
     results: list[TargetResult] = field(default_factory=list)
     known_gaps: set[str] = field(default_factory=set)
     status: StatusReport = field(default_factory=StatusReport)
-
-
-class _Chosen:
-    """The accounts that are looked at, as a listing for the engine."""
-
-    def __init__(self, accounts: tuple[Account, ...]) -> None:
-        self._accounts = accounts
-        self.skipped: tuple[SkippedAccount, ...] = ()
-
-    async def accounts(self) -> AsyncGenerator[tuple[Account, ...]]:
-        yield self._accounts
 
 
 class _Observer:
@@ -77,7 +65,7 @@ async def observe(
     observer = _Observer(accounts, settings, opened.aws.region_status)
     engine = Engine(
         aws=opened.aws,
-        listing=_Chosen(accounts),
+        listing=GivenListing(accounts),
         regions=opened.regions,
         sink=observer,
         limits=EngineLimits.of(settings, deadline),

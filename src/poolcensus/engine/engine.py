@@ -16,8 +16,8 @@ from poolcensus.engine import deadlines, watching
 from poolcensus.engine.open_target import OpenTarget
 from poolcensus.engine.schedule import Schedule
 from poolcensus.errors import CallError, first_reason_raised
-from poolcensus.flow.concurrency import Window
 from poolcensus.flow.fitting import FittedConcurrency
+from poolcensus.flow.windows import Window
 from poolcensus.format.times import rfc3339_of_epoch
 from poolcensus.model import Outcome, Progress, Target, TargetResult, Totals, count_covered
 

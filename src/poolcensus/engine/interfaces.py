@@ -1,4 +1,4 @@
-"""What an engine is given: where pages go, what a former run has done, and its limits."""
+"""What an engine is, and what it is given: where pages go, what a former run has done, and its limits."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 if TYPE_CHECKING:
+    from collections import Counter
+
     from poolcensus.config import Settings
     from poolcensus.engine.deadlines import Deadline
-    from poolcensus.model import Page, Target, TargetResult
+    from poolcensus.model import Outcome, Page, Progress, Target, TargetResult, Totals
 
 
 class Sink(Protocol):
@@ -32,6 +34,27 @@ class Sink(Protocol):
 
     def done(self, result: TargetResult, target: Target) -> None:
         """Take a target's end: its pages count if the outcome is `ok`, and are void otherwise."""
+
+
+class TargetEngine(Protocol):
+    """Runs the targets of one Organization into a sink, each to exactly one outcome."""
+
+    @property
+    def accounts(self) -> int:
+        """How many accounts are asked, of those that have been listed so far."""
+
+    @property
+    def outcomes(self) -> Counter[Outcome]:
+        """How many targets have ended in which way."""
+
+    async def run(self) -> None:
+        """Run every target to its outcome. Raises the FatalError that ended the run early."""
+
+    def progress(self) -> Progress:
+        """Where the run is."""
+
+    def totals(self) -> Totals:
+        """Return what the run has come to so far."""
 
 
 class PreviousRun(Protocol):

@@ -13,7 +13,7 @@ from poolcensus.model import Target
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from poolcensus.flow.concurrency import Window
+    from poolcensus.flow.windows import Window
     from poolcensus.model import Account
     from poolcensus.scope.regions import RegionChoice
 

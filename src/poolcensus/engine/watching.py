@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from poolcensus.engine.open_target import OpenTarget
     from poolcensus.flow.breaker import CircuitBreakers
-    from poolcensus.flow.concurrency import Window
+    from poolcensus.flow.windows import Window
 
 # Overdue targets are ended together that would be within so many seconds.
 _SHORTEST_LOOK = 0.05

@@ -1,14 +1,14 @@
-"""What bounds the calls: places for calls in flight, waits that make room for others, retry quotas."""
+"""Places for calls in flight: what bounds the calls of a run, of an account and of a region."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
-from contextlib import asynccontextmanager, contextmanager
+from collections import deque
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
 
 class CallKey(NamedTuple):
@@ -159,110 +159,3 @@ class ConcurrencyLimiter:
                     first = waiter
                     break
         return first
-
-
-class Window:
-    """How many targets may be open in a region at a time: `size`.
-
-    It begins with `least`. Every reply makes room for one more, up to `most`; a call without a reply halves
-    the room. So a region that refuses, swallows or drips costs the others a few places, and not all of them.
-    `room` is set when it has grown.
-    """
-
-    __slots__ = ("_least", "_most", "_room", "size")
-
-    def __init__(self, least: int, most: int, room: asyncio.Event) -> None:
-        self._least = min(least, most)
-        self._most = most
-        self._room = room
-        self.size = self._least
-
-    def replied(self) -> None:
-        """Note that a call to the region got a reply."""
-        if self.size < self._most:
-            self.size += 1
-            self._room.set()
-
-    def silent(self) -> None:
-        """Note that a call to the region got none."""
-        self.size = max(self._least, self.size // 2)
-
-    def widen(self) -> None:
-        """Give it all the room that there can be: nobody else needs it."""
-        self.size = self._most
-        self._room.set()
-
-
-class Pauses:
-    """How many targets wait for something other than a place: a retry, their account's role, an answer.
-
-    Such a target can make no call, so another may be opened beside it: `room` is set when one begins to wait.
-    """
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.in_region: Counter[str] = Counter()
-        self.silent = 0
-        self.silent_of: Counter[str] = Counter()
-        self.room = asyncio.Event()
-
-    @contextmanager
-    def pause(self, region: str | None = None) -> Iterator[None]:
-        """Count a target as waiting while the block lasts; in its region too, unless that is None."""
-        self.count += 1
-        if region is not None:
-            self.in_region[region] += 1
-        self.room.set()
-        try:
-            yield
-        finally:
-            self.count -= 1
-            if region is not None:
-                self.in_region[region] -= 1
-
-    @contextmanager
-    def silence(self, account_id: str) -> Iterator[None]:
-        """Count a target of an account as one that waits for what does not answer."""
-        self.silent += 1
-        self.silent_of[account_id] += 1
-        try:
-            with self.pause():
-                yield
-        finally:
-            self.silent -= 1
-            self.silent_of[account_id] -= 1
-            if not self.silent_of[account_id]:
-                del self.silent_of[account_id]
-
-
-class RetryQuota:
-    """How much retrying a service is worth: the quota of the AWS SDKs' standard retry mode.
-
-    A retry costs 5, one after a timeout 10. A call that succeeds gives back what its last retry cost,
-    or 1 where it needed none. With nothing left no call is tried again: a service that is down is not
-    helped by more calls.
-    """
-
-    RETRY = 5
-    TIMEOUT = 10
-    NO_RETRY = 1
-
-    def __init__(self, capacity: int = 500) -> None:
-        self._capacity = capacity
-        self._left = capacity
-
-    @property
-    def left(self) -> int:
-        """What is left of the quota."""
-        return self._left
-
-    def spend(self, cost: int) -> bool:
-        """Pay for a retry, and say whether there was enough."""
-        if cost > self._left:
-            return False
-        self._left -= cost
-        return True
-
-    def succeeded(self, last_cost: int) -> None:
-        """Give back what the last retry of a call cost; 0 for a call that was not tried again."""
-        self._left = min(self._capacity, self._left + (last_cost or self.NO_RETRY))

@@ -21,7 +21,7 @@ from poolcensus.errors import (
     UnreachableError,
     UnrecognizedCredentialsError,
 )
-from poolcensus.flow.concurrency import RetryQuota
+from poolcensus.flow.retry_quota import RetryQuota
 from poolcensus.loops import in_thread
 
 if TYPE_CHECKING:

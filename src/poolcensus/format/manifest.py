@@ -28,6 +28,7 @@ from poolcensus.model import (
     OperationInfo,
     OrganizationInfo,
     Outcome,
+    PublishingRule,
     Shard,
     SkippedAccount,
     SnapshotStatus,
@@ -53,9 +54,9 @@ def encode_manifest(manifest: Manifest) -> bytes:
     return _indented(manifest_object(manifest))
 
 
-def encode_refused(manifest: Manifest, reason: str) -> bytes:
+def encode_refused(manifest: Manifest, rule: PublishingRule) -> bytes:
     """Return refused.json: the manifest that a run would have had, and why it was not published."""
-    return _indented({**manifest_object(manifest), "refused": reason})
+    return _indented({**manifest_object(manifest), "refused": str(rule)})
 
 
 def manifest_object(manifest: Manifest) -> dict[str, object]:
@@ -165,9 +166,11 @@ def decode_manifest(data: bytes) -> Manifest:
     )
 
 
-def decode_refused(data: bytes) -> tuple[Manifest, str]:
-    """Return the manifest and the reason in a refused.json. Raises what `decode_manifest` does."""
-    return decode_manifest(data), text_of(object_of(loads(data), "the manifest"), "refused")
+def decode_refused(data: bytes) -> tuple[Manifest, PublishingRule]:
+    """Return the manifest and the rule in a refused.json. Raises what `decode_manifest` does."""
+    manifest = decode_manifest(data)
+    setting, _, allowed = text_of(object_of(loads(data), "the manifest"), "refused").partition(" ")
+    return manifest, PublishingRule(setting, allowed or None)
 
 
 def _key(name: str, operation: OperationInfo) -> str:

@@ -89,15 +89,20 @@ class AccountChoice(msgspec.Struct, frozen=True):
         """Return what files say of an account."""
         return self.files.entries.get(account_id)
 
+    def includes(self, account_id: str) -> bool:
+        """Whether an account is among those that are named, where any are, and of this shard.
+
+        Nobody expects to hear of another one.
+        """
+        if self.include and account_id not in self.include:
+            return False
+        return self.shard is None or shard_of(account_id, self.shard.count) == self.shard.index
+
     def reason_to_skip(self, account: ListedAccount) -> str | None:
-        """Return None for an account to ask, a reason for one to mention, "" for one that was not asked for.
+        """Return why an account is skipped that is one of this choice; None for one to ask.
 
         Where it is in the Organization is not looked at.
         """
-        if self.include and account.id not in self.include:
-            return ""
-        if self.shard is not None and shard_of(account.id, self.shard.count) != self.shard.index:
-            return ""
         if account.id in self.exclude:
             return "excluded"
         # An account without a name has none that matches.

@@ -187,9 +187,9 @@ class AccountListing:
         """Return an account that is to be asked. Takes note of one that is not."""
         choice = self._choice
         self.organization_id = self.organization_id or listed.organization_id
-        reason = choice.reason_to_skip(listed)
-        if reason == "":
+        if not choice.includes(listed.id):
             return None
+        reason = choice.reason_to_skip(listed)
         # Each may cost a walk of the tree.
         if choice.units and not await self._paths.is_under(listed, choice.units):
             return None

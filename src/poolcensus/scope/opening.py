@@ -9,6 +9,7 @@ import msgspec
 
 from poolcensus.aws.session import open_aws, open_caller
 from poolcensus.config.external_id import with_external_id
+from poolcensus.errors import FatalError
 from poolcensus.loops import in_thread
 from poolcensus.operations import Query
 from poolcensus.scope.account_choice import AccountChoice, paths_among
@@ -133,3 +134,18 @@ async def open_run(
             else GivenListing(given.accounts)
         )
         yield Opened(name, aws, listing, regions.all, prepared.tracing, bool(overrides))
+
+
+def check_accounts(accounts: int, opened: Opened, settings: Settings) -> None:
+    """Raise a FatalError where there is no account to ask, once all have been listed.
+
+    A shard may have none.
+    """
+    if accounts == 0 and settings.shard is None:
+        skipped = len(opened.listing.skipped)
+        # Not the settings' error: calls were made to know it.
+        what = f"all {skipped:,} were filtered out" if skipped else "none was listed"
+        raise FatalError(
+            f"No accounts match: {what}.",
+            advice="Check `account_tags`, `account_names`, `ous` and `accounts`.",
+        )

@@ -51,14 +51,16 @@ def choose_regions(
     if known is None and not extra:
         raise FatalError(
             f"The caller's credentials belong to partition {partition}, whose regions this version of"
-            " poolcensus does not know. Name them with `extra_regions`."
+            " poolcensus does not know.",
+            advice="Name them with `extra_regions`.",
         )
     if known is not None and not (include or extra) and not any(map(operation.offered_in, known.workspaces)):
         # Not the settings' error: calls were made to know the partition.
         raise FatalError(
             f"{operation.iam_action} is not offered in partition {partition}, which the caller's credentials"
-            f" belong to. Use credentials of another partition, or name a region with `regions` or"
-            " `extra_regions` to call it all the same."
+            " belong to.",
+            advice="Use credentials of another partition, or name a region with `regions` or"
+            " `extra_regions` to call it all the same.",
         )
     usual = {*(operation.regions(known) if known else ()), *extra}
     everywhere = {*(known.regions if known else ()), *extra}

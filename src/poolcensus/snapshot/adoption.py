@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from poolcensus.model import Target, TargetResult
     from poolcensus.snapshot.pieces import Piece
     from poolcensus.snapshot.reader import Snapshot
-    from poolcensus.snapshot.resume import TakesRecords
+    from poolcensus.snapshot.record_sink import RecordSink
 
 # Each turn of the loop for as many targets as weigh little, most of which have no record.
 _MOST_AT_ONCE = 500
@@ -27,11 +27,11 @@ _MOST_AT_ONCE = 500
 async def adopt(
     part: Snapshot,
     snapshot_id: str,
-    writer: TakesRecords,
+    sink: RecordSink,
     done: Callable[[TargetResult, Target], None],
     claim: Callable[[TargetResult], None] = lambda _: None,
 ) -> None:
-    """Put every target of `part` into the writer of the snapshot of this id, in the ledger's order.
+    """Put every target of `part` into the sink of the snapshot of this id, in the ledger's order.
 
     `claim` is called with each target's result before its records are put, and may raise; `done` takes it
     after them. Where it is cancelled, or ends in an error, no target is left half in. Raises what `pieces_of`
@@ -45,17 +45,17 @@ async def adopt(
                 if begun is None:
                     claim(piece.result)
                     begun = piece.result.target
-                await writer.room()
+                await sink.room()
                 if piece.data:
-                    writer.records(begun, piece.data)
+                    sink.add_records(begun, piece.data)
                 if piece.last:
                     if piece.result.pools:
-                        writer.count(begun, piece.result.pools)
+                        sink.set_record_count(begun, piece.result.pools)
                     done(piece.result, begun)
                     begun = None
     finally:
         if begun is not None:
-            writer.forget(begun)
+            sink.discard(begun)
         with anyio.move_on_after(ABORT_SECONDS, shield=True):
             await in_thread(reading.close)
 

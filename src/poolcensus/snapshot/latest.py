@@ -129,7 +129,7 @@ def named_latest(source: Source, there: Collection[str]) -> str | None:
 
 def _has_manifest(source: Source, snapshot_id: str) -> bool:
     try:
-        return bool(source.folder(snapshot_id).manifest())
+        return bool(source.files(snapshot_id).manifest())
     except SnapshotError:
         return False
 

@@ -80,7 +80,7 @@ class Merging:
         manifest = self._writer.manifest if self._writer is not None else None
         if manifest is None:
             return None
-        return Snapshot(open_source(self._dest, self._settings).folder(manifest.snapshot_id), manifest)
+        return Snapshot(open_source(self._dest, self._settings).files(manifest.snapshot_id), manifest)
 
     @property
     def before(self) -> SnapshotInfo | None:

@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import re
-from contextlib import ExitStack, contextmanager
-from itertools import islice
-from typing import TYPE_CHECKING, Final, Self
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from poolcensus.errors import DamagedSnapshotError, SnapshotError
 from poolcensus.format.codec import dumps
-from poolcensus.format.compression import read_lines
-from poolcensus.format.digesting import Digesting
 from poolcensus.format.fields import time_of
 from poolcensus.model import Outcome, TargetResult
+from poolcensus.snapshot.data_file import DataFile
 from poolcensus.snapshot.target_set import TargetSet
-from poolcensus.storage.source import MissingFileError
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-    from poolcensus.model import Compression, FileEntry
     from poolcensus.snapshot.reader import Snapshot
 
 # What is handed on at a time: a target with more records comes in several pieces.
 PIECE_BYTES: Final = 1 << 18
-_REST_BYTES: Final = 1 << 20
 
 _TEXT: Final = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
 # The head of a record, as this program writes it, to its region. A record that looks otherwise is parsed.
@@ -60,18 +54,25 @@ def pieces_of(part: Snapshot, snapshot_id: str) -> Generator[Piece]:
     """
     with ExitStack() as stack:
         stack.enter_context(part)
-        ledger = stack.enter_context(_Lines(part, *part.targets_file))
-        records = stack.enter_context(_Lines(part, *part.pools_file))
+        ledger = _opened(DataFile(part.files, *part.targets_file), stack)
+        records = _opened(DataFile(part.files, *part.pools_file), stack)
         renamed = _Records(part, snapshot_id, records)
         seen = TargetSet()
-        with _placing(ledger):
-            for line in ledger:
+        with ledger.placing():
+            for line in ledger.lines():
                 result = part.schema.decode_result(line)
                 _check(result, seen, part.schema.operation.name)
                 yield from renamed.of_target(result)
-            ledger.check_end()
-        with _placing(records):
-            records.check_end()
+            ledger.check()
+        with records.placing():
+            if next(records.lines(), None) is not None:
+                raise records.damaged("has more lines than the ledger says")
+            records.check()
+
+
+def _opened(file: DataFile, stack: ExitStack) -> DataFile:
+    with file.placing():
+        return stack.enter_context(file)
 
 
 def _check(result: TargetResult, seen: TargetSet, operation: str) -> None:
@@ -88,7 +89,7 @@ def _check(result: TargetResult, seen: TargetSet, operation: str) -> None:
 class _Records:
     """The records of one target after the other, under another snapshot's id."""
 
-    def __init__(self, part: Snapshot, snapshot_id: str, lines: _Lines) -> None:
+    def __init__(self, part: Snapshot, snapshot_id: str, lines: DataFile) -> None:
         self._schema = part.schema
         self._operation = part.schema.operation
         self._before = part.id.encode()
@@ -104,8 +105,8 @@ class _Records:
         head = _NO_HEAD
         taken: list[bytes] = []
         size = 0
-        with _placing(self._lines):
-            for line in self._lines.take(result.pools):
+        with self._lines.placing():
+            for line in self._lines.lines(result.pools):
                 if size >= PIECE_BYTES:
                     yield Piece(result, self._renamed(taken), last=False)
                     taken, size = [], 0
@@ -147,67 +148,3 @@ class _Records:
         # Only at the beginning of a line: an item may hold the same text.
         rest = b"".join(lines)[len(self._head) :].replace(b"\n" + self._head, b"\n" + self._new_head)
         return self._new_head + rest
-
-
-class _Lines:
-    """The lines of a data file, counted and digested as they are read. A context manager."""
-
-    def __init__(self, part: Snapshot, file: FileEntry, compression: Compression) -> None:
-        self._folder = part.folder
-        self._file = file
-        self._compression = compression
-        self._stack = ExitStack()
-        self.place = part.folder.place_of(file.name)
-        self.number = 0
-
-    def __enter__(self) -> Self:
-        with _placing(self):
-            self._raw = Digesting(self._stack.enter_context(self._folder.open(self._file.name)))
-        self._read = read_lines(self._raw, self._compression)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
-
-    def __iter__(self) -> Iterator[bytes]:
-        for line in self._read:
-            self.number += 1
-            yield line
-
-    def take(self, count: int) -> Iterator[bytes]:
-        """Yield so many of the next lines. Raises ValueError where there are fewer."""
-        last = self.number + count
-        for line in islice(self._read, count):
-            self.number += 1
-            yield line
-        if self.number < last:
-            raise ValueError("lines are missing")
-
-    def check_end(self) -> None:
-        """Raise DamagedSnapshotError unless all was read, and is what the manifest says."""
-        if next(self._read, None) is not None:
-            raise self._damaged("has more lines than the ledger says")
-        while self._raw.read(_REST_BYTES):
-            pass
-        if self.number != self._file.records:
-            raise self._damaged(f"has {self.number} lines where the manifest says {self._file.records}")
-        if (self._raw.bytes, self._raw.digest) != (self._file.bytes, self._file.sha256):
-            raise self._damaged("has another digest than the manifest says")
-
-    def _damaged(self, what: str) -> DamagedSnapshotError:
-        return DamagedSnapshotError(f"{self.place} {what}; the snapshot is damaged")
-
-
-@contextmanager
-def _placing(lines: _Lines) -> Iterator[None]:
-    """Have what goes wrong say in which file and line."""
-    try:
-        yield
-    except MissingFileError as error:
-        raise DamagedSnapshotError(f"{lines.place} {error}; the snapshot is damaged") from error
-    except ValueError as error:
-        where = f"{lines.place}, line {lines.number}" if lines.number else lines.place
-        raise DamagedSnapshotError(f"{where}: {error}; the snapshot is damaged") from error
-    except OSError as error:
-        after = f" after line {lines.number}" if lines.number else ""
-        raise SnapshotError(f"{lines.place} can't be read{after}: {error.strerror or error}") from error

@@ -8,15 +8,13 @@ from heapq import nlargest
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
-from poolcensus.errors import DamagedSnapshotError, SnapshotError
-from poolcensus.format.compression import read_lines
-from poolcensus.format.digesting import Digesting
+from poolcensus.errors import SnapshotError
 from poolcensus.format.schema import TARGETS_NAME, Schema
+from poolcensus.snapshot.data_file import DataFile
 from poolcensus.snapshot.info import data_file, info_of, read_manifest
 from poolcensus.snapshot.latest import find, is_beginning, is_looked_up
 from poolcensus.storage.destination import is_in_s3, open_folder, open_source
 from poolcensus.storage.naming import LATEST
-from poolcensus.storage.source import MissingFileError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -26,11 +24,10 @@ if TYPE_CHECKING:
     from poolcensus.config import Settings
     from poolcensus.model import Compression, FileEntry, Manifest, PoolRecord, TargetResult
     from poolcensus.snapshot.info import SnapshotInfo
-    from poolcensus.storage.source import Folder, Source
+    from poolcensus.storage.source import SnapshotFiles, Source
 
 _MANY_PAGES: Final = 3
 _LONG_TARGETS: Final = 1000
-_READ_BYTES: Final = 1 << 16
 
 _T = TypeVar("_T")
 
@@ -43,9 +40,9 @@ class Snapshot:
     """
 
     def __init__(
-        self, folder: Folder, manifest: Manifest, uncovered: Sequence[TargetResult] | None = None
+        self, files: SnapshotFiles, manifest: Manifest, uncovered: Sequence[TargetResult] | None = None
     ) -> None:
-        self._folder = folder
+        self._files = files
         self._manifest = manifest
         self._uncovered = uncovered
 
@@ -89,14 +86,14 @@ class Snapshot:
         elif not isinstance(ref, str) or not (is_looked_up(text) or is_beginning(text)):
             return cls._read(open_folder(ref))
         with opened("." if dest is None else dest) as source:
-            return cls._read(source.folder(find(source, text)))
+            return cls._read(source.files(find(source, text)))
 
     @classmethod
-    def _read(cls, folder: Folder) -> Self:
-        return cls(folder, read_manifest(folder.manifest(), folder.location))
+    def _read(cls, files: SnapshotFiles) -> Self:
+        return cls(files, read_manifest(files.manifest(), files.location))
 
     def __enter__(self) -> Self:
-        self._folder.__enter__()
+        self._files.__enter__()
         return self
 
     def __exit__(
@@ -105,7 +102,7 @@ class Snapshot:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._folder.__exit__(kind, error, traceback)
+        self._files.__exit__(kind, error, traceback)
 
     @property
     def id(self) -> str:
@@ -115,17 +112,17 @@ class Snapshot:
     @property
     def location(self) -> str:
         """Where the snapshot is, as a person would name it: a path, an `s3://` URL, or standard output."""
-        return self._folder.location
+        return self._files.location
 
     @property
     def path(self) -> Path | None:
-        """The snapshot's folder; None where it is in none."""
-        return self._folder.path
+        """The folder that the snapshot is in; None where it is in none."""
+        return self._files.path
 
     @property
-    def folder(self) -> Folder:
+    def files(self) -> SnapshotFiles:
         """The snapshot's files."""
-        return self._folder
+        return self._files
 
     @property
     def manifest(self) -> Manifest:
@@ -163,9 +160,9 @@ class Snapshot:
         return data_file(self._manifest, TARGETS_NAME)
 
     def _path_of(self, name: str) -> Path:
-        if self._folder.path is None:
+        if self._files.path is None:
             raise SnapshotError(f"snapshot {self.id} is in no folder: it is at {self.location}")
-        return self._folder.path / name
+        return self._files.path / name
 
     def pools(self) -> Iterator[PoolRecord]:
         """Return the records, one after the other.
@@ -174,11 +171,11 @@ class Snapshot:
         manifest says, and where the snapshot went to standard output; `DestinationError` where a bucket can't
         be read.
         """
-        return lines_of(self._folder, self.pools_file, lambda line: self.schema.decode_record(line)[1])
+        return lines_of(self._files, self.pools_file, lambda line: self.schema.decode_record(line)[1])
 
     def targets(self) -> Iterator[TargetResult]:
         """Return the ledger, one line after the other. Raises what `pools` does."""
-        return lines_of(self._folder, self.targets_file, self.schema.decode_result)
+        return lines_of(self._files, self.targets_file, self.schema.decode_result)
 
     def uncovered(self) -> Iterator[TargetResult]:
         """Return the ledger's lines of targets whose pools the census does not know.
@@ -194,7 +191,7 @@ class Snapshot:
         few = tuple(b'"pages":%d,' % pages for pages in range(least))
         return (
             result
-            for result in lines_of(self._folder, self.targets_file, lambda line: self._unless(few, line))
+            for result in lines_of(self._files, self.targets_file, lambda line: self._unless(few, line))
             if result is not None and result.pages >= least
         )
 
@@ -203,38 +200,13 @@ class Snapshot:
 
 
 def lines_of(
-    folder: Folder, source: tuple[FileEntry, Compression], decode: Callable[[bytes], _T]
+    files: SnapshotFiles, source: tuple[FileEntry, Compression], decode: Callable[[bytes], _T]
 ) -> Iterator[_T]:
-    """Yield the decoded lines of a data file in `folder`. Raises `SnapshotError` as `Snapshot.pools` does."""
-    file, compression = source
-    place = folder.place_of(file.name)
-    number = 0
-    try:
-        with folder.open(file.name) as opened:
-            raw = Digesting(opened)
-            for line in read_lines(raw, compression):
-                number += 1
-                yield decode(line)
-            # What a decompressor has left.
-            while raw.read(_READ_BYTES):
-                pass
-    except MissingFileError as error:
-        raise DamagedSnapshotError(f"{place} {error}; the snapshot is damaged") from error
-    except ValueError as error:
-        where = f"{place}, line {number}" if number else place
-        raise DamagedSnapshotError(f"{where}: {error}; the snapshot is damaged") from error
-    except OSError as error:
-        after = f" after line {number}" if number else ""
-        raise SnapshotError(f"{place} can't be read{after}: {error.strerror or error}") from error
-    # A file that was cut at a line's end, or at a frame's, reads like a whole one.
-    if number != file.records:
-        raise DamagedSnapshotError(
-            f"{place} has {number} lines where the manifest says {file.records}; the snapshot is damaged"
-        )
-    if (raw.bytes, raw.digest) != (file.bytes, file.sha256):
-        raise DamagedSnapshotError(
-            f"{place} has another sha256 than the manifest says; the snapshot is damaged"
-        )
+    """Yield the decoded lines of a data file. Raises `SnapshotError` as `Snapshot.pools` does."""
+    file = DataFile(files, *source)
+    with file.placing(), file:
+        yield from map(decode, file.lines())
+        file.check()
 
 
 def long_targets(dest: str | os.PathLike[str]) -> dict[tuple[str, str], int]:

@@ -21,40 +21,45 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from poolcensus.config import Settings
-    from poolcensus.model import Manifest, TargetResult
+    from poolcensus.model import Manifest, PublishingRule, TargetResult
     from poolcensus.snapshot.latest import LatestSearch
     from poolcensus.snapshot.order import Moment
-    from poolcensus.storage.source import Folder, Source
+    from poolcensus.storage.source import SnapshotFiles, Source
 
 
 class RefusedRun:
-    """A run that was not published. `reason` says why, such as `strict` or `max_failed 5%`."""
+    """A run that was not published, since the setting in `rule` forbids it."""
 
-    def __init__(self, folder: Folder, manifest: Manifest, reason: str) -> None:
-        self._folder = folder
+    def __init__(self, files: SnapshotFiles, manifest: Manifest, rule: PublishingRule) -> None:
+        self._files = files
         self.manifest = manifest
-        self.reason = reason
+        self.rule = rule
 
     @classmethod
-    def read(cls, folder: Folder) -> Self:
-        """Return the run whose ledger is in a folder. Raises `SnapshotError` where that can't be read."""
+    def read(cls, files: SnapshotFiles) -> Self:
+        """Return the run whose files these are. Raises `SnapshotError` where they can't be read."""
         try:
-            with folder.open(REFUSED_NAME) as raw:
-                manifest, reason = decode_refused(read_whole(raw, LARGEST_MANIFEST))
+            with files.open(REFUSED_NAME) as raw:
+                manifest, rule = decode_refused(read_whole(raw, LARGEST_MANIFEST))
             data_file(manifest, TARGETS_NAME)
         except MissingFileError as error:
-            raise SnapshotError(f"{folder.place_of(REFUSED_NAME)} {error}") from error
+            raise SnapshotError(f"{files.place_of(REFUSED_NAME)} {error}") from error
         except OSError as error:
-            message = f"{folder.place_of(REFUSED_NAME)} can't be read: {error.strerror or error}"
+            message = f"{files.place_of(REFUSED_NAME)} can't be read: {error.strerror or error}"
             raise SnapshotError(message) from error
         except ValueError as error:
-            raise SnapshotError(f"{folder.place_of(REFUSED_NAME)} can't be read: {error}") from error
-        return cls(folder, manifest, reason)
+            raise SnapshotError(f"{files.place_of(REFUSED_NAME)} can't be read: {error}") from error
+        return cls(files, manifest, rule)
 
     @property
     def id(self) -> str:
         """The id that its snapshot would have had."""
         return self.manifest.snapshot_id
+
+    @property
+    def reason(self) -> str:
+        """Why it was not published, such as `strict` or `max_failed 5%`."""
+        return str(self.rule)
 
     @property
     def schema(self) -> Schema:
@@ -74,7 +79,7 @@ class RefusedRun:
 
     def targets(self) -> Iterator[TargetResult]:
         """Return the ledger, one line after the other. Raises `SnapshotError` for a line that is none."""
-        return lines_of(self._folder, data_file(self.manifest, TARGETS_NAME), self.schema.decode_result)
+        return lines_of(self._files, data_file(self.manifest, TARGETS_NAME), self.schema.decode_result)
 
     def uncovered(self) -> Iterator[TargetResult]:
         """Return the ledger's lines of targets that were not covered."""
@@ -106,10 +111,10 @@ def refused_run(
             return _newest(source)
         matches = ids_that_begin(run_id, (*source.ids(), *source.refused()))
         run_id = matches[0] if matches else run_id
-        return RefusedRun.read(source.refused_folder(run_id)) if run_id in source.refused() else None
+        return RefusedRun.read(source.refused_files(run_id)) if run_id in source.refused() else None
 
 
 def _newest(source: Source) -> RefusedRun | None:
-    runs = [RefusedRun.read(source.refused_folder(each)) for each in source.refused()]
+    runs = [RefusedRun.read(source.refused_files(each)) for each in source.refused()]
     newest = max(runs, key=lambda run: run.moment, default=None)
     return newest if newest is not None and newest.is_after(search_latest(source, source.ids())) else None

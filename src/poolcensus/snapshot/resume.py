@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Protocol, TypeVar, TypeVarTuple
+from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
 import anyio
 from anyio import to_thread
@@ -20,28 +20,13 @@ if TYPE_CHECKING:
 
     from poolcensus.model import JsonObject, Target, TargetResult
     from poolcensus.snapshot.journal import Entry, JournalHeader
+    from poolcensus.snapshot.record_sink import RecordSink
     from poolcensus.storage.base import InterruptedRun, Store
 
 _log = logging.getLogger("poolcensus")
 
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
-
-
-class TakesRecords(Protocol):
-    """What the records of finished targets are put into: see `SnapshotWriter`."""
-
-    async def room(self) -> None:
-        """Wait until it is not full."""
-
-    def records(self, target: Target, data: bytes) -> None:
-        """Take encoded records of a target. Whoever has more of them waits for room first."""
-
-    def count(self, target: Target, records: int) -> None:
-        """Note how many records the bytes were that `records` was given of a target."""
-
-    def forget(self, target: Target) -> None:
-        """Drop what there is of a target that is not done."""
 
 
 class Interrupted:
@@ -65,10 +50,10 @@ class Interrupted:
         """Whether a target was finished, as far as can be said without reading its line."""
         return any(journal.find(target.account.id, target.region) is not None for journal in self._journals)
 
-    async def restore(self, target: Target, writer: TakesRecords) -> TargetResult | None:
-        """Put a finished target's records into `writer`, and say how it ended; None for one to be called.
+    async def restore(self, target: Target, sink: RecordSink) -> TargetResult | None:
+        """Put a finished target's records into `sink`, and say how it ended; None for one to be called.
 
-        Raises DestinationError where the writer does.
+        Raises DestinationError where the sink does.
         """
         for journal in self._journals:
             entry = journal.find(target.account.id, target.region)
@@ -80,22 +65,22 @@ class Interrupted:
                 if result.target != target:
                     continue
                 if entry.size:
-                    await self._copy(journal, entry, target, result, writer)
+                    await self._copy(journal, entry, target, result, sink)
             except (OSError, ValueError) as error:
                 _log.warning("%s in %s is called again: %s", target.region, target.account.id, error)
-                writer.forget(target)
+                sink.discard(target)
                 continue
             return result
         return None
 
     async def _copy(
-        self, journal: Journal, entry: Entry, target: Target, result: TargetResult, writer: TakesRecords
+        self, journal: Journal, entry: Entry, target: Target, result: TargetResult, sink: RecordSink
     ) -> None:
         pieces = journal.records(entry)
         while (piece := await self._run(_next, pieces)) is not None:
-            await writer.room()
-            writer.records(target, piece)
-        writer.count(target, result.pools)
+            await sink.room()
+            sink.add_records(target, piece)
+        sink.set_record_count(target, result.pools)
 
     async def _run(self, call: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
         return await to_thread.run_sync(call, *args, limiter=self._limiter, abandon_on_cancel=True)

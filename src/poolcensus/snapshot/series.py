@@ -64,7 +64,7 @@ def open_series(dest: str | os.PathLike[str], *, settings: Settings | None = Non
         for snapshot_id, manifest in source.manifests(ids):
             place = f"{source.location}/{snapshot_id}"
             try:
-                found.append(Snapshot(source.folder(snapshot_id), own_manifest(manifest, snapshot_id, place)))
+                found.append(Snapshot(source.files(snapshot_id), own_manifest(manifest, snapshot_id, place)))
             except SnapshotError as error:
                 unreadable[snapshot_id] = str(error)
     return Series(tuple(sorted(found, key=attrgetter("info.moment"))), unreadable)

@@ -7,14 +7,13 @@ from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
-from poolcensus.format.compression import read_lines
-from poolcensus.format.digesting import Digesting
 from poolcensus.format.ids import is_snapshot_id
 from poolcensus.format.manifest import MANIFEST_NAME
 from poolcensus.format.text import counted
 from poolcensus.model import Outcome, SnapshotStatus, count_covered
+from poolcensus.snapshot.data_file import DataFile
 from poolcensus.snapshot.latest import is_looked_up
 from poolcensus.snapshot.reader import Snapshot
 from poolcensus.storage.destination import is_in_s3
@@ -26,12 +25,10 @@ if TYPE_CHECKING:
 
     from poolcensus.config import Settings
     from poolcensus.format.schema import Schema
-    from poolcensus.model import Compression, FileEntry, OperationInfo, PoolRecord, TargetResult
-    from poolcensus.storage.source import Folder
+    from poolcensus.model import OperationInfo, PoolRecord, TargetResult
 
 # Enough to see what kind they are: a file of another snapshot has one a line.
 _MOST_OF_A_FILE: Final = 10
-_READ_BYTES: Final = 1 << 20
 
 
 class ProblemKind(StrEnum):
@@ -87,15 +84,14 @@ def _opened(name: str | os.PathLike[str], settings: Settings | None) -> Snapshot
 def _verify(snapshot: Snapshot) -> tuple[Problem, ...]:
     problems = _Problems()
     ledger = _Ledger(snapshot.schema)
-    ledger.complete = _check_file(snapshot.folder, *snapshot.targets_file, ledger.take, problems)
+    ledger.complete = _check_file(DataFile(snapshot.files, *snapshot.targets_file), ledger.take, problems)
     records = _Records(snapshot, ledger)
-    file, compression = snapshot.pools_file
-    complete = _check_file(snapshot.folder, file, compression, records.take, problems)
+    complete = _check_file(DataFile(snapshot.files, *snapshot.pools_file), records.take, problems)
     if ledger.complete:
         if complete:
             records.check_counts(snapshot.targets_file[0].name, problems)
         _check_manifest(snapshot, ledger, problems)
-    _check_folder(snapshot, problems)
+    _check_names(snapshot, problems)
     return problems.found()
 
 
@@ -198,57 +194,48 @@ class _Records:
                 problems.add(ledger_name, None, message)
 
 
-def _check_file(
-    folder: Folder,
-    file: FileEntry,
-    compression: Compression,
-    take: Callable[[bytes], str | None],
-    problems: _Problems,
-) -> bool:
+def _check_file(file: DataFile, take: Callable[[bytes], str | None], problems: _Problems) -> bool:
     """Check one file, and return whether it could be read to its end."""
-    name = file.name
+    entry = file.entry
     try:
-        with folder.open(name) as raw:
-            digesting = Digesting(raw)
-            _check_lines(digesting, file, compression, take, problems)
-            while digesting.read(_READ_BYTES):
-                pass
+        with file:
+            _check_lines(file, take, problems)
+            for field in file.differences():
+                problems.add(entry.name, None, _difference(file, field))
     except MissingFileError as error:
-        problems.add(name, None, str(error))
+        problems.add(entry.name, None, str(error))
         return False
     except OSError as error:
-        problems.add_unreadable(name, error)
+        problems.add_unreadable(entry.name, error)
         return False
-    if digesting.bytes != file.bytes:
-        problems.add(name, None, f"has {digesting.bytes:,} bytes where the manifest says {file.bytes:,}")
-    if digesting.digest != file.sha256:
-        problems.add(name, None, "its sha256 is not the manifest's")
     return True
 
 
-def _check_lines(
-    raw: Digesting,
-    file: FileEntry,
-    compression: Compression,
-    take: Callable[[bytes], str | None],
-    problems: _Problems,
-) -> None:
-    number = 0
+def _check_lines(file: DataFile, take: Callable[[bytes], str | None], problems: _Problems) -> None:
+    name = file.entry.name
     try:
-        for number, line in enumerate(read_lines(raw, compression), 1):
+        for line in file.lines():
             if not line.endswith(b"\n"):
-                problems.add(file.name, number, "the line has no end")
+                problems.add(name, file.number, "the line has no end")
             try:
                 wrong = take(line)
             except ValueError as error:
                 wrong = str(error)
             if wrong is not None:
-                problems.add(file.name, number, wrong)
+                problems.add(name, file.number, wrong)
     except ValueError as error:
-        problems.add(file.name, number + 1, f"ends in the middle, or was changed: {error}")
-    if number != file.records:
-        lines = counted(number, "line")
-        problems.add(file.name, None, f"has {lines} where the manifest says {file.records:,}")
+        problems.add(name, file.number + 1, f"ends in the middle, or was changed: {error}")
+
+
+def _difference(file: DataFile, field: Literal["records", "bytes", "sha256"]) -> str:
+    match field:
+        case "records":
+            lines = counted(file.number, "line")
+            return f"has {lines} where the manifest says {file.entry.records:,}"
+        case "bytes":
+            return f"has {file.size:,} bytes where the manifest says {file.entry.bytes:,}"
+        case "sha256":
+            return "its sha256 is not the manifest's"
 
 
 def _check_manifest(snapshot: Snapshot, ledger: _Ledger, problems: _Problems) -> None:
@@ -273,18 +260,18 @@ def _check_manifest(snapshot: Snapshot, ledger: _Ledger, problems: _Problems) ->
     status = SnapshotStatus.COMPLETE if covered == targets else SnapshotStatus.PARTIAL
     if manifest.status is not status:
         problems.add(MANIFEST_NAME, None, f"the status is {manifest.status}, by the ledger it is {status}")
-    name = snapshot.folder.called
+    name = snapshot.files.called
     if is_snapshot_id(name) and name != manifest.snapshot_id:
         problems.add(MANIFEST_NAME, None, f"is of the snapshot {manifest.snapshot_id}, in the folder {name}")
 
 
-def _check_folder(snapshot: Snapshot, problems: _Problems) -> None:
+def _check_names(snapshot: Snapshot, problems: _Problems) -> None:
     expected = {MANIFEST_NAME, snapshot.pools_file[0].name, snapshot.targets_file[0].name}
     for file in snapshot.manifest.files:
         if file.name not in expected:
             problems.add(MANIFEST_NAME, None, f"names a file that does not belong here: {file.name!r}")
     try:
-        names = snapshot.folder.names()
+        names = snapshot.files.names()
     except OSError as error:
         problems.add_unreadable(".", error)
         return

@@ -108,8 +108,7 @@ class WriteQueue:
     def check(self) -> None:
         """Raise `DestinationError` where the destination has failed."""
         if self._failure is not None:
-            # One of its own for each caller: an exception raised twice collects both tracebacks.
-            raise DestinationError(str(self._failure)) from self._failure
+            raise self._failure.again() from self._failure
 
     async def room(self) -> None:
         """Wait until it is not full, or stopped.

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
         OperationInfo,
         OrganizationInfo,
         Page,
+        PublishingRule,
         Shard,
         SkippedAccount,
         Target,
@@ -234,17 +235,17 @@ class SnapshotWriter:
             raise BadResponseError(str(error), code=BadReply.UNWRITABLE) from error
         self._hold(key, data).records += len(page.pools)
 
-    def records(self, target: Target, data: bytes) -> None:
-        """Take encoded records of a target that has been read elsewhere; `count` says how many."""
+    def add_records(self, target: Target, data: bytes) -> None:
+        """Add encoded records of a target that has been read elsewhere; `set_record_count` says how many."""
         self._out.check()
         self._hold(self._still_open(target), data)
 
-    def count(self, target: Target, records: int) -> None:
-        """Note how many records the bytes were that `records` was given of a target."""
-        self._open[self._still_open(target)].records = records
+    def set_record_count(self, target: Target, count: int) -> None:
+        """Say how many records `add_records` was given of a target, all pieces together."""
+        self._open[self._still_open(target)].records = count
 
-    def forget(self, target: Target) -> None:
-        """Drop what there is of a target that is not done."""
+    def discard(self, target: Target) -> None:
+        """Drop the records of a target that is not done, if it has any."""
         held = self._open.pop((target.account.id, target.region), None)
         if held is not None:
             self._spill.free(held.blocks)
@@ -294,12 +295,12 @@ class SnapshotWriter:
         self._outcomes[result.outcome] += 1
 
     async def publish(
-        self, about: RunDescription, *, planned: int | None = None, refused: str | None = None
+        self, about: RunDescription, *, planned: int | None = None, refused_by: PublishingRule | None = None
     ) -> Manifest:
         """Write out what is queued, then the manifest, and publish the snapshot.
 
-        With `refused`, which says why it must not be published, only the ledger is kept; no reader takes
-        that for a snapshot.
+        With `refused_by`, the rule that forbids publishing it, only the ledger is kept; no reader takes that
+        for a snapshot.
 
         Raises `RuntimeError` while a target that has pages is not done, or where the ledger has not `planned`
         lines.
@@ -338,9 +339,9 @@ class SnapshotWriter:
             known_gaps=about.known_gaps,
             organizations=about.organizations,
         )
-        if refused is not None:
+        if refused_by is not None:
             manifest = replace(manifest, files=files[1:])
-            self._kept = await self._draft.refuse(encode_refused(manifest, refused))
+            self._kept = await self._draft.refuse(encode_refused(manifest, refused_by))
             return manifest
         self._manifest = manifest
         data = encode_manifest(manifest)

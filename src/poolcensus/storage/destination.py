@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 from poolcensus.config.readers import EntryError, destination, shown
 from poolcensus.errors import DestinationError, SettingsError
-from poolcensus.storage.local.reading import LocalFolder, LocalSource
+from poolcensus.storage.local.reading import LocalFiles, LocalSource
 from poolcensus.storage.local.store import FolderStore
 from poolcensus.storage.naming import SCHEME
-from poolcensus.storage.stdout import StreamedFolder, StreamStore
+from poolcensus.storage.stdout import StreamedFiles, StreamStore
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from poolcensus.aws.session import CallerSession
     from poolcensus.config import Settings
     from poolcensus.storage.base import Repository, Store
-    from poolcensus.storage.source import Folder, Source
+    from poolcensus.storage.source import SnapshotFiles, Source
 
 STANDARD_OUTPUT = "-"
 
@@ -66,16 +66,16 @@ def open_source(dest: str | os.PathLike[str], settings: Settings | None = None) 
     return S3Source(SharedBucket(partial(open_place, settings or plain_settings(), place)), place)
 
 
-def open_folder(path: str | os.PathLike[str]) -> Folder:
-    """Return what reads the folder of one snapshot, wherever it lies."""
-    return LocalFolder(Path(path))
+def open_folder(path: str | os.PathLike[str]) -> SnapshotFiles:
+    """Return the files of one snapshot in a folder of any name."""
+    return LocalFiles(Path(path))
 
 
-def published_folder(place: str, snapshot_id: str, settings: Settings) -> Folder:
-    """Return what reads a snapshot that has just been published."""
+def published_files(place: str, snapshot_id: str, settings: Settings) -> SnapshotFiles:
+    """Return the files of a snapshot that has just been published."""
     if place == STANDARD_OUTPUT:
-        return StreamedFolder(snapshot_id)
-    return open_source(place, settings).folder(snapshot_id)
+        return StreamedFiles(snapshot_id)
+    return open_source(place, settings).files(snapshot_id)
 
 
 def open_repository(

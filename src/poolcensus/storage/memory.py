@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from poolcensus.errors import SnapshotError
 from poolcensus.format.manifest import MANIFEST_NAME
-from poolcensus.storage.source import Folder, MissingFileError
+from poolcensus.storage.source import MissingFileError, SnapshotFiles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from poolcensus.format.compression import Readable
 
 
-class MemoryFolder(Folder):
+class MemoryFiles(SnapshotFiles):
     """The files of one snapshot, by name. `location` is what messages call it."""
 
     def __init__(self, files: Mapping[str, bytes], location: str) -> None:

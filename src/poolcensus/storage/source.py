@@ -71,21 +71,21 @@ class Resource:
         return None
 
 
-class Folder(Resource, ABC):
+class SnapshotFiles(Resource, ABC):
     """The files of one snapshot, or of a run whose ledger was kept."""
 
     path: Path | None = None
-    """The folder, where it is one."""
+    """The folder that they are in; None where they are in none."""
 
     @property
     @abstractmethod
     def location(self) -> str:
-        """The folder as a person would name it."""
+        """Where they are, as a person would name it."""
 
     @property
     @abstractmethod
     def called(self) -> str:
-        """What it is called where it lies: the id of its snapshot, if nobody has renamed it."""
+        """What they lie under: the id of the snapshot, if nobody has renamed it."""
 
     @abstractmethod
     def manifest(self) -> bytes:
@@ -132,7 +132,7 @@ class Source(Resource, ABC):
         """Return everything that is named like a snapshot, and is not a run's that goes on."""
 
     @abstractmethod
-    def folder(self, snapshot_id: str) -> Folder:
+    def files(self, snapshot_id: str) -> SnapshotFiles:
         """Return the files of a snapshot. Whether there is one is seen when they are read."""
 
     @abstractmethod
@@ -140,5 +140,5 @@ class Source(Resource, ABC):
         """Return the ids of the runs that were not published and whose ledger is kept, sorted."""
 
     @abstractmethod
-    def refused_folder(self, run_id: str) -> Folder:
+    def refused_files(self, run_id: str) -> SnapshotFiles:
         """Return the files of such a run."""

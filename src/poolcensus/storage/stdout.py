@@ -14,7 +14,7 @@ from poolcensus.format.ids import parse_snapshot_id
 from poolcensus.format.schema import TARGETS_NAME
 from poolcensus.storage.advice import destination_error
 from poolcensus.storage.base import Draft, DraftFile, Store
-from poolcensus.storage.source import Folder
+from poolcensus.storage.source import SnapshotFiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -63,7 +63,7 @@ class StreamStore(Store):
         return _StreamDraft(snapshot_id, _Output(self._stream, self.location))
 
 
-class StreamedFolder(Folder):
+class StreamedFiles(SnapshotFiles):
     """What can be read again of a snapshot that went to standard output: nothing."""
 
     def __init__(self, snapshot_id: str) -> None:

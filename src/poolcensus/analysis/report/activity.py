@@ -67,13 +67,13 @@ class ActivityReader:
                 return self._read_quickly(snapshot)
             except (msgspec.DecodeError, OSError, ValueError):
                 pass
-        return list(lines_of(snapshot.folder, snapshot.pools_file, self._activity_of))
+        return list(lines_of(snapshot.files, snapshot.pools_file, self._activity_of))
 
     def _read_quickly(self, snapshot: Snapshot) -> list[Activity]:
         file, compression = snapshot.pools_file
         found: list[Activity] = []
         rest = b""
-        with snapshot.folder.open(file.name) as opened:
+        with snapshot.files.open(file.name) as opened:
             raw = Digesting(opened)
             for piece in pieces(raw, compression):
                 lines, _, rest = (rest + piece).rpartition(b"\n")

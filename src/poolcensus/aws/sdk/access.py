@@ -139,8 +139,8 @@ class Sdk:
         except TimeoutError:
             where = self._session.chain.where if self._session is not None else ""
             raise CredentialsError(
-                f"Could not get credentials{where}: nothing after {_LONGEST_CHAIN:g} s."
-                " Look for a credential_process that waits, or a metadata service that doesn't answer."
+                f"Could not get credentials{where}: nothing after {_LONGEST_CHAIN:g} s.",
+                advice="Look for a credential_process that waits, or a metadata service that doesn't answer.",
             ) from None
         return found.credentials, time.monotonic() + _KEPT if found.renews else float("inf")
 

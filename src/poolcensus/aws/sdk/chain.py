@@ -68,10 +68,6 @@ class Found(NamedTuple):
     renews: bool
 
 
-_NO_CREDENTIALS = (
-    "No AWS credentials found{where}. Set AWS_PROFILE, pass `profile`, or run"
-    " 'aws sso login --profile {name}'."
-)
 # What is shorter is part of many words.
 _SHORTEST_SECRET = 4
 _SECRET_KEYS = ("aws_secret_access_key", "aws_session_token", "aws_security_token", "external_id")
@@ -145,11 +141,11 @@ class Chain:
             if isinstance(error, SettingsError) and not self._ask_mfa.again:
                 raise
             # Also of a configuration that can't be read any more, which is then no reason to end a run.
-            raise CredentialsError(str(error)) from None
+            raise CredentialsError(error.problem, advice=error.advice) from None
         # The chain runs other people's code: plugins, programs, answers and files of any shape, for which it
         # raises RuntimeError, TypeError, KeyError, IndexError and more.
         except Exception as error:  # noqa: BLE001 - plugins raise anything
-            raise CredentialsError(self._sentence(error)) from None
+            raise self._explained(error) from None
         self._ask_mfa.again = True
         return found
 
@@ -176,7 +172,11 @@ class Chain:
         if self._credentials is None:
             named = self._config.get_config_variable("profile")
             where = f" for profile {named}" if named is not None else ""
-            raise CredentialsError(_NO_CREDENTIALS.format(where=where, name=named or "NAME"))
+            name = named or "NAME"
+            raise CredentialsError(
+                f"No AWS credentials found{where}.",
+                advice=f"Set AWS_PROFILE, pass `profile`, or run 'aws sso login --profile {name}'.",
+            )
         frozen = self._credentials.get_frozen_credentials()
         try:
             credentials = Credentials(frozen.access_key, frozen.secret_key, frozen.token or None)
@@ -193,12 +193,13 @@ class Chain:
     def _profiles(self) -> Mapping[str, object]:
         return self._config.full_config.get("profiles", {})
 
-    def _sentence(self, error: Exception) -> str:
-        """Return what went wrong, for which profile, and what to do."""
+    def _explained(self, error: Exception) -> CredentialsError:
+        """Return what a person is told: what went wrong, for which profile, and what to do."""
         source = getattr(error, "kwargs", {}).get("provider") or getattr(self._credentials, "method", None)
         why, advice = explain(error, self._sso_profile(), from_environment=source == "env")
         where = " from the environment" if source == "env" else self.where
-        return f"Could not get credentials{where}: {self._without_secrets(why).rstrip('. ')}.{advice}"
+        problem = f"Could not get credentials{where}: {self._without_secrets(why).rstrip('. ')}."
+        return CredentialsError(problem, advice=advice.strip() or None)
 
     def _sso_profile(self) -> str | None:
         """Return the profile that has to sign in: this one, or the one that its role is assumed from."""

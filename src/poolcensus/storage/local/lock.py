@@ -63,8 +63,8 @@ class FolderLock:
         with explained("read", self._file):
             if self._fd is None or not _is_file(self._fd, self._file):
                 raise DestinationError(
-                    f"the lock of {self._dest} was lost: it was removed, perhaps with 'poolcensus unlock';"
-                    " run again"
+                    f"the lock of {self._dest} was lost: it was removed, perhaps with 'poolcensus unlock'",
+                    advice="run again",
                 )
 
     def release(self) -> None:

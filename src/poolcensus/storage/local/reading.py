@@ -13,9 +13,9 @@ from poolcensus.storage.local.stale import REFUSED_PREFIX
 from poolcensus.storage.naming import LATEST, LATEST_NAME, named, no_snapshots
 from poolcensus.storage.source import (
     LARGEST_MANIFEST,
-    Folder,
     MissingFileError,
     NotAFileError,
+    SnapshotFiles,
     Source,
     Survey,
     read_whole,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from poolcensus.format.compression import Readable
 
 
-class LocalFolder(Folder):
+class LocalFiles(SnapshotFiles):
     """The files of a snapshot in the folder `path`."""
 
     path: Path
@@ -83,8 +83,8 @@ class LocalSource(Source):
     def survey(self) -> Survey:
         return survey(self._dest)
 
-    def folder(self, snapshot_id: str) -> Folder:
-        return LocalFolder(self._dest / snapshot_id)
+    def files(self, snapshot_id: str) -> SnapshotFiles:
+        return LocalFiles(self._dest / snapshot_id)
 
     def refused(self) -> list[str]:
         try:
@@ -93,8 +93,8 @@ class LocalSource(Source):
             raise SnapshotError(f"{self._dest} can't be read: {error.strerror or error}") from error
         return sorted(each.removeprefix(REFUSED_PREFIX) for each in found)
 
-    def refused_folder(self, run_id: str) -> Folder:
-        return LocalFolder(self._dest / f"{REFUSED_PREFIX}{run_id}")
+    def refused_files(self, run_id: str) -> SnapshotFiles:
+        return LocalFiles(self._dest / f"{REFUSED_PREFIX}{run_id}")
 
 
 def published_ids(dest: Path) -> list[str]:

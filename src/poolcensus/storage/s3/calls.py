@@ -102,20 +102,24 @@ class BucketCalls:
 
     def not_s3(self, doing: str, key: str) -> DestinationError:
         """Return the error for a reply that is none of S3's."""
-        return DestinationError(f"can't {doing} {self._url(key)}: {NOT_S3}")
+        return DestinationError(f"can't {doing} {self._url(key)}: {NOT_S3.why}", advice=NOT_S3.advice)
 
     def explained(self, doing: str, key: str, operation: str, error: Exception) -> DestinationError:
         """Return the error of a destination for one of the SDK's: what could not be done, and why."""
         owner = self._constants.get("ExpectedBucketOwner")
         reason = reason_of(error, operation, bucket=self.name, owner=owner)
-        text = f"can't {doing} {self._url(key)}: {reason}"
+        problem = f"can't {doing} {self._url(key)}: {reason.why}"
         if isinstance(error, ClientError) and code_of(error) in CONFLICT:
-            return ConflictError(text)
+            return ConflictError(problem, advice=reason.advice)
         denial = denial_of(error, operation)
         if denial is None:
-            return DestinationError(text)
+            return DestinationError(problem, advice=reason.advice)
         return DestinationRefusedError(
-            text, code=denial.code, reason=denial.message, iam_actions=denial.iam_actions
+            problem,
+            advice=reason.advice,
+            code=denial.code,
+            reason=denial.message,
+            iam_actions=denial.iam_actions,
         )
 
     def _url(self, key: str) -> str:

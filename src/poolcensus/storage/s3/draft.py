@@ -88,7 +88,8 @@ class BucketDraft(Draft):
             if self._unsure:
                 raise DestinationError(
                     f"it can't be told whether snapshot {self.snapshot_id} is published in"
-                    f" {self._store.location}: {error}"
+                    f" {self._store.location}: {error.problem}",
+                    advice=error.advice,
                 ) from error
             if not self._published:
                 raise
@@ -176,13 +177,16 @@ class BucketDraft(Draft):
         except DestinationError as error:
             raise DestinationError(
                 f"can't publish in {self._store.location}: a trial of it failed, a multipart upload with a"
-                f" CRC32 checksum that is completed with If-None-Match: {error}"
+                f" CRC32 checksum that is completed with If-None-Match: {error.problem}",
+                advice=error.advice,
             ) from error
 
     async def _rehearse(self, key: str) -> None:
         done = await self._write_new(key, b"x")
         if not done and await self.bucket.size_of(key) is None:
-            raise DestinationError(f"the service lost the upload of {key}; choose another destination")
+            raise DestinationError(
+                f"the service lost the upload of {key}", advice="choose another destination"
+            )
         await self.bucket.delete(key)
 
     def check_open(self) -> None:

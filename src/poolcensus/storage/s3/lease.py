@@ -117,8 +117,8 @@ class Lease:
             asked = anyio.current_time()
             if asked >= self._until:
                 raise DestinationError(
-                    f"the lock of {self._place} was lost: it could not be renewed for {self._seconds:g} s;"
-                    " run again"
+                    f"the lock of {self._place} was lost: it could not be renewed for {self._seconds:g} s",
+                    advice="run again",
                 )
             try:
                 # One that hangs must leave time for another; what comes back after the lease proves nothing.
@@ -143,7 +143,8 @@ class Lease:
             if etag is None:
                 raise DestinationError(
                     f"the lock of {self._place} was lost: another run has taken it, or it was removed with"
-                    " 'poolcensus unlock'; run again"
+                    " 'poolcensus unlock'",
+                    advice="run again",
                 )
             self._etag, self._until, self._failing = etag, asked + self._seconds, False
             return True
@@ -155,7 +156,8 @@ class Lease:
         await self._bucket.delete(self._key)
         raise DestinationError(
             f"{self._place} can't be locked: the service ignores If-None-Match, without which two runs"
-            " can't be kept apart; choose another destination"
+            " can't be kept apart",
+            advice="choose another destination",
         )
 
     async def _check_lapsed(self, held: StoredObject) -> None:

@@ -19,7 +19,15 @@ from botocore.exceptions import (
 from poolcensus.aws.refusals.redaction import readable
 from poolcensus.errors import CallError
 
-NOT_S3 = "what answered is not S3; check the network and `endpoint_url`"
+
+class Reason(NamedTuple):
+    """Why a call failed, and what to do about it, both as clauses. They may have fields to be filled in."""
+
+    why: str
+    advice: str | None = None
+
+
+NOT_S3 = Reason("what answered is not S3", "check the network and `endpoint_url`")
 """What is said of a reply that S3 would not give."""
 
 UPLOAD_GONE = frozenset({"NoSuchUpload"})
@@ -66,42 +74,50 @@ class ForeignReplyError(BotoCoreError):  # type: ignore[misc] # the SDK has no t
 
 
 # By code, or by status as text. In this order: a code says more than its status.
-_REFUSALS: tuple[tuple[frozenset[str], str], ...] = (
+_REFUSALS: tuple[tuple[frozenset[str], Reason], ...] = (
     (
         frozenset({"InvalidObjectState"}),
-        "the object is in an archive; restore it with 'aws s3api restore-object', and run again",
+        Reason("the object is in an archive", "restore it with 'aws s3api restore-object', and run again"),
     ),
-    (UPLOAD_GONE, "someone has aborted the upload, another run or a lifecycle rule; run again"),
-    (frozenset({"NoSuchBucket"}), "there is no bucket {bucket}; create it or choose another destination"),
-    (EXPIRED, "the caller's credentials have expired; renew them and run again"),
+    (UPLOAD_GONE, Reason("someone has aborted the upload, another run or a lifecycle rule", "run again")),
+    (
+        frozenset({"NoSuchBucket"}),
+        Reason("there is no bucket {bucket}", "create it or choose another destination"),
+    ),
+    (EXPIRED, Reason("the caller's credentials have expired", "renew them and run again")),
     (
         _UNKNOWN_CALLER,
-        "S3 does not accept the caller's credentials ({code}); check `profile` and AWS_PROFILE",
+        Reason("S3 does not accept the caller's credentials ({code})", "check `profile` and AWS_PROFILE"),
     ),
-    (frozenset({"RequestTimeTooSkewed"}), "the clock of this machine is wrong; set it"),
-    (frozenset({"SlowDown", "503"}), "S3 asks for fewer calls still; run again later"),
-    (_ELSEWHERE, "the bucket {bucket} is in another region; name that with AWS_REGION"),
+    (frozenset({"RequestTimeTooSkewed"}), Reason("the clock of this machine is wrong", "set it")),
+    (frozenset({"SlowDown", "503"}), Reason("S3 asks for fewer calls still", "run again later")),
+    (_ELSEWHERE, Reason("the bucket {bucket} is in another region", "name that with AWS_REGION")),
     (
         _UNKNOWN,
-        "the service lacks what keeping snapshots takes, perhaps conditional writes; choose another one",
+        Reason(
+            "the service lacks what keeping snapshots takes, perhaps conditional writes", "choose another one"
+        ),
     ),
-    (_DENIED, "access is denied ({code}); the caller needs {iam_actions}"),
+    (_DENIED, Reason("access is denied ({code})", "the caller needs {iam_actions}")),
 )
-_FAILURES: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
+_FAILURES: tuple[tuple[tuple[type[Exception], ...], Reason], ...] = (
     ((ForeignReplyError,), NOT_S3),
-    ((RedirectedError,), "what answered is not S3, it redirects; check the network and `endpoint_url`"),
-    ((ProxyConnectionError,), "the proxy can't be reached; check HTTPS_PROXY and HTTP_PROXY"),
+    (
+        (RedirectedError,),
+        Reason("what answered is not S3, it redirects", "check the network and `endpoint_url`"),
+    ),
+    ((ProxyConnectionError,), Reason("the proxy can't be reached", "check HTTPS_PROXY and HTTP_PROXY")),
     (
         (EndpointConnectionError, ConnectTimeoutError),
-        "the service can't be reached; check the network, the region and `endpoint_url`",
+        Reason("the service can't be reached", "check the network, the region and `endpoint_url`"),
     ),
     (
         (ReadTimeoutError, TimeoutError),
-        "the service did not answer in time; check the network or choose another destination",
+        Reason("the service did not answer in time", "check the network or choose another destination"),
     ),
     (
         (ParamValidationError,),
-        "the SDK refuses the name of the bucket or of the object; choose another destination",
+        Reason("the SDK refuses the name of the bucket or of the object", "choose another destination"),
     ),
 )
 # What OpenSSL makes of a peer whose first bytes are no record of TLS.
@@ -110,54 +126,56 @@ _NO_TLS = frozenset(
 )
 
 
-def reason_of(error: Exception, operation: str, *, bucket: str, owner: str | None) -> str:
+def reason_of(error: Exception, operation: str, *, bucket: str, owner: str | None) -> Reason:
     """Return why a call failed, and what to do. `owner` is the account that the bucket has to be of."""
     if isinstance(error, ClientError):
         return _refusal(error, operation, bucket, owner)
     if isinstance(error, CallError):
         # The chain's, asked for credentials.
-        return error.message
+        return Reason(error.message)
     if isinstance(error, SSLError):
         return _tls_failure(error)
     for kinds, reason in _FAILURES:
         if isinstance(error, kinds):
             return reason
-    return "the connection broke again and again; check the network or choose another destination"
+    return Reason("the connection broke again and again", "check the network or choose another destination")
 
 
-def _tls_failure(error: SSLError) -> str:
+def _tls_failure(error: SSLError) -> Reason:
     found = error.kwargs.get("error")
     if isinstance(found, ssl.SSLCertVerificationError):
-        return "the certificate of the service is not trusted; AWS_CA_BUNDLE names whom to trust"
+        return Reason("the certificate of the service is not trusted", "AWS_CA_BUNDLE names whom to trust")
     # aiohttp's own error is one of ssl's too, and has no reason.
     cause = found.__cause__ if isinstance(found, BaseException) else None
     reason = cause.reason if isinstance(cause, ssl.SSLError) else None
     if reason in _NO_TLS:
-        return "what answered does not speak TLS; check the scheme and the port of `endpoint_url`"
+        return Reason("what answered does not speak TLS", "check the scheme and the port of `endpoint_url`")
     code = reason or type(found).__name__
-    return f"no TLS connection with the service can be made ({code}); check the network and `endpoint_url`"
+    return Reason(
+        f"no TLS connection with the service can be made ({code})", "check the network and `endpoint_url`"
+    )
 
 
-def _refusal(error: ClientError, operation: str, bucket: str, owner: str | None) -> str:
+def _refusal(error: ClientError, operation: str, bucket: str, owner: str | None) -> Reason:
     code, status = code_of(error), _status(error)
     reason = next(
         (reason for codes, reason in _REFUSALS if not codes.isdisjoint({code, str(status)})),
-        "S3 answered {code}; run again or choose another destination",
+        Reason("S3 answered {code}", "run again or choose another destination"),
     )
     message = str(error.response.get("Error", {}).get("Message", ""))
     reads = operation in _READING
     if code in _DENIED and "kms:" in message:
         needs = "kms:Decrypt" if reads else "kms:GenerateDataKey and kms:Decrypt"
-        reason = f"the key refuses the caller, who needs {needs} on it"
+        reason = Reason(f"the key refuses the caller, who needs {needs} on it")
     elif code.startswith("KMS."):
-        reason = "the key can't be used ({code}); check " + (
-            "the key that the object is encrypted with" if reads else "s3_kms_key"
-        )
+        key = "the key that the object is encrypted with" if reads else "s3_kms_key"
+        reason = Reason("the key can't be used ({code})", f"check {key}")
     elif reads and is_unknown(error):
-        reason = "the service does not have this call ({code}); check `endpoint_url`"
+        reason = Reason("the service does not have this call ({code})", "check `endpoint_url`")
     elif code in _DENIED and owner:
-        reason += f", and the bucket has to be of account {owner}"
-    return reason.format(code=code, bucket=bucket, iam_actions=_IAM_ACTIONS[operation])
+        reason = Reason(reason.why, f"{reason.advice}, and the bucket has to be of account {owner}")
+    fields = {"code": code, "bucket": bucket, "iam_actions": _IAM_ACTIONS[operation]}
+    return Reason(reason.why.format_map(fields), reason.advice and reason.advice.format_map(fields))
 
 
 class S3Denial(NamedTuple):

@@ -10,7 +10,7 @@ from poolcensus.errors import SnapshotError
 from poolcensus.format.manifest import MANIFEST_NAME, REFUSED_NAME
 from poolcensus.storage.s3.keys import contents, published, split_place
 from poolcensus.storage.s3.reading import AT_ONCE, changed, latest_in, read_manifest, sizes_of, survey
-from poolcensus.storage.source import Folder, MissingFileError, Source, Survey
+from poolcensus.storage.source import MissingFileError, SnapshotFiles, Source, Survey
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping
@@ -43,7 +43,7 @@ class _Shared:
         self.bucket.__exit__(kind, error, traceback)
 
 
-class S3Folder(_Shared, Folder):
+class S3Files(_Shared, SnapshotFiles):
     """The objects under the id of a snapshot. `sizes` are those that it has, where they are known."""
 
     def __init__(
@@ -138,9 +138,9 @@ class S3Source(_Shared, Source):
     def survey(self) -> Survey:
         return self.bucket.call(survey, self._prefix)
 
-    def folder(self, snapshot_id: str) -> Folder:
+    def files(self, snapshot_id: str) -> SnapshotFiles:
         sizes = None if self._contents is None else self._contents.get(snapshot_id)
-        return S3Folder(self.bucket, self._place, snapshot_id, sizes)
+        return S3Files(self.bucket, self._place, snapshot_id, sizes)
 
     def refused(self) -> list[str]:
         return [
@@ -149,8 +149,8 @@ class S3Source(_Shared, Source):
             if REFUSED_NAME in names and MANIFEST_NAME not in names
         ]
 
-    def refused_folder(self, run_id: str) -> Folder:
-        return self.folder(run_id)
+    def refused_files(self, run_id: str) -> SnapshotFiles:
+        return self.files(run_id)
 
     def _listed(self) -> Mapping[str, Mapping[str, int]]:
         if self._contents is None:

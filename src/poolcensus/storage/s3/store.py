@@ -116,8 +116,7 @@ class BucketStore(Repository):
                 await self._opening.__aexit__(None, None, None)
         # Whoever was cancelled by somebody else as well is to see that.
         if self._lost is not None and (lost or not isinstance(error, anyio.get_cancelled_exc_class())):
-            # One of its own: an exception raised in two tasks collects both tracebacks.
-            raise DestinationError(str(self._lost)) from self._lost
+            raise self._lost.again() from self._lost
 
     async def draft(self, snapshot_id: str) -> Draft:
         parse_snapshot_id(snapshot_id)
@@ -126,8 +125,8 @@ class BucketStore(Repository):
         async with aclosing(self.bucket.entries(folder)) as entries:
             async for _ in entries:
                 raise DestinationError(
-                    f"can't write {self._place}/{snapshot_id}: there is a snapshot of this id already; choose"
-                    " another destination"
+                    f"can't write {self._place}/{snapshot_id}: there is a snapshot of this id already",
+                    advice="choose another destination",
                 )
         draft = BucketDraft(self, snapshot_id, folder)
         self._drafts.append(draft)

@@ -1,0 +1,102 @@
+"""A data file of a snapshot as it is read: its lines, and whether it is what the manifest says."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from itertools import islice
+from typing import TYPE_CHECKING, Final, Literal, Self
+
+from poolcensus.errors import DamagedSnapshotError, SnapshotError
+from poolcensus.format.compression import read_lines
+from poolcensus.format.digesting import Digesting
+from poolcensus.storage.source import MissingFileError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from poolcensus.model import Compression, FileEntry
+    from poolcensus.storage.source import SnapshotFiles
+
+_REST_BYTES: Final = 1 << 20
+
+
+class DataFile:
+    """The records or the ledger of a snapshot, read once from the first line to the last.
+
+    Counts the lines and digests the bytes as they are read. A context manager: the file is open within it.
+    What goes wrong is the `ValueError` or `OSError` that it was, but within `placing`.
+    """
+
+    def __init__(self, files: SnapshotFiles, entry: FileEntry, compression: Compression) -> None:
+        self._files = files
+        self._compression = compression
+        self._stack = ExitStack()
+        self.entry = entry
+        self.place = files.place_of(entry.name)
+        self.number = 0
+
+    def __enter__(self) -> Self:
+        self._raw = Digesting(self._stack.enter_context(self._files.open(self.entry.name)))
+        self._lines = read_lines(self._raw, self._compression)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @property
+    def size(self) -> int:
+        """How many bytes have been read."""
+        return self._raw.bytes
+
+    def lines(self, count: int | None = None) -> Iterator[bytes]:
+        """Yield all lines that have not been read yet, or so many of them.
+
+        Raises ValueError where there are fewer, and for a file that can't be decompressed.
+        """
+        last = self.number + (count or 0)
+        for line in islice(self._lines, count):
+            self.number += 1
+            yield line
+        if self.number < last:
+            raise ValueError("lines are missing")
+
+    def differences(self) -> Iterator[Literal["records", "bytes", "sha256"]]:
+        """Yield which fields of the manifest's entry are not those of the file, once all lines are read.
+
+        Reads what a decompressor has left after the first.
+        """
+        # A file that was cut at a line's end, or at a frame's, reads like a whole one.
+        if self.number != self.entry.records:
+            yield "records"
+        while self._raw.read(_REST_BYTES):
+            pass
+        if self.size != self.entry.bytes:
+            yield "bytes"
+        if self._raw.digest != self.entry.sha256:
+            yield "sha256"
+
+    def check(self) -> None:
+        """Raise `DamagedSnapshotError` unless the file is what the manifest says, once all lines are read."""
+        differences = tuple(self.differences())
+        if "records" in differences:
+            raise self.damaged(f"has {self.number} lines where the manifest says {self.entry.records}")
+        if differences:
+            raise self.damaged("has another sha256 than the manifest says")
+
+    def damaged(self, what: str) -> DamagedSnapshotError:
+        """Return the error that says of the file what is wrong with it."""
+        return DamagedSnapshotError(f"{self.place} {what}; the snapshot is damaged")
+
+    @contextmanager
+    def placing(self) -> Iterator[None]:
+        """Have what goes wrong say in which file and line, as a `SnapshotError`."""
+        try:
+            yield
+        except MissingFileError as error:
+            raise self.damaged(str(error)) from error
+        except ValueError as error:
+            where = f"{self.place}, line {self.number}" if self.number else self.place
+            raise DamagedSnapshotError(f"{where}: {error}; the snapshot is damaged") from error
+        except OSError as error:
+            after = f" after line {self.number}" if self.number else ""
+            raise SnapshotError(f"{self.place} can't be read{after}: {error.strerror or error}") from error
