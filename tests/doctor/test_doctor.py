@@ -184,6 +184,11 @@ async def test_a_missing_role_is_told_by_the_accounts_that_have_one(lab: Start) 
     (operation,) = by(findings, Check.OPERATION, missing.account_id)
     assert operation.status is SKIPPED
     assert not await is_complete(here)
+    # Also where that account alone is looked at: one of the others is tried then, and not told of.
+    alone = await examined(here, of=(str(missing.account_id),))
+    (found,) = [each for each in alone if each.is_problem]
+    assert (found.cause, found.remedy, found.policy) == (missing.cause, missing.remedy, None)
+    assert {each.account_id for each in alone if each.check is Check.ROLE} == {missing.account_id}
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ from poolcensus.scope.opening import Prepared, Shared, check_accounts, open_run,
 from poolcensus.storage.destination import check_resume, is_in_s3
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Iterable, Sequence
 
     from poolcensus.aws.session import CallerSession
     from poolcensus.config import Settings
@@ -223,8 +223,11 @@ class _Examination:
             # Organizations none can be told to be the one that they are of.
             named = self._wanted if opened.name is None else None
             chosen = [Account(each) for each in sorted(named or {caller.account_id})]
+            others: list[Account] = []
         else:
             chosen = self._choose(listed, opened)
+            ids = {each.id for each in chosen}
+            others = [each for each in listed if each.id not in ids]
             found = accounts_listed(
                 caller,
                 from_organization=opened.listing.asks_organization,
@@ -235,10 +238,15 @@ class _Examination:
         if not chosen:
             await outlet.send(_not_tried(Check.ROLE, Check.OPERATION, Check.REGION_STATUS))
             return
-        await self._targets(opened, settings, tuple(chosen), outlet)
+        await self._targets(opened, settings, tuple(chosen), others, outlet)
 
     async def _targets(
-        self, opened: Opened, settings: Settings, chosen: tuple[Account, ...], outlet: _Named
+        self,
+        opened: Opened,
+        settings: Settings,
+        chosen: tuple[Account, ...],
+        others: Sequence[Account],
+        outlet: _Named,
     ) -> None:
         aws = opened.aws
         # Targets that are late say so themselves.
@@ -251,7 +259,7 @@ class _Examination:
                 # Those that need no role need no hub role either.
                 rest = tuple(each for each in chosen if not needs_role(aws, each.id))
                 observed = await observe(opened, settings, rest, self._deadline)
-            await outlet.send(await role_findings(aws, observed))
+            await outlet.send(await role_findings(aws, observed, others))
         except FatalError as error:
             # The census would end there, whatever the accounts allow.
             await outlet.send(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +16,7 @@ from poolcensus.doctor.profile import explain_profile_failure, is_of_profile
 from poolcensus.doctor.role_refusal import ACTION, RoleCall, explain_hub_refusal, explain_role_refusal
 from poolcensus.doctor.statements import trust
 from poolcensus.doctor.variations import denial_at_home, vary
+from poolcensus.errors import CallError
 from poolcensus.model import Outcome
 
 if TYPE_CHECKING:
@@ -23,18 +25,28 @@ if TYPE_CHECKING:
     from poolcensus.aws.session import Aws
     from poolcensus.doctor.observation import Observed
     from poolcensus.errors import HubRoleError
-    from poolcensus.model import TargetResult
+    from poolcensus.model import Account, TargetResult
 
 # What a target ends with that has perhaps never had credentials to be called with.
 _WITHOUT_CREDENTIALS: Final = frozenset({Outcome.ASSUME_ROLE_FAILED, Outcome.CANCELLED, Outcome.EXPIRED})
+# One of the others may lack the role as well.
+_MOST_OTHERS: Final = 2
 # What is refused so may be refused for a part of the call.
 _UNTOLD: Final = frozenset({Cause.UNEXPLAINED, Cause.TRUST_POLICY, Cause.SESSION_POLICY})
 
 
-async def role_findings(aws: Aws, observed: Sequence[Observed]) -> tuple[Finding, ...]:
-    """Return a finding for each account, in order. Makes calls where a refusal does not say why."""
+async def role_findings(
+    aws: Aws, observed: Sequence[Observed], others: Sequence[Account] = ()
+) -> tuple[Finding, ...]:
+    """Return a finding for each account, in order. Makes calls where a refusal does not say why.
+
+    Where the role could be assumed in none of the accounts, it is tried in `others`: one that works there is
+    missing here, and not everywhere.
+    """
     failures = {each.account.id: result for each in observed if (result := _failure(each)) is not None}
     assumed = sum(_has_credentials(each) and needs_role(aws, each.account.id) for each in observed)
+    if failures and not assumed:
+        assumed += await _is_assumed_elsewhere(aws, others)
     refused = {
         account_id: result
         for account_id, result in failures.items()
@@ -90,6 +102,14 @@ def hub_finding(aws: Aws, error: HubRoleError) -> Finding:
         remedy=found.remedy,
         policy=found.policy,
     )
+
+
+async def _is_assumed_elsewhere(aws: Aws, others: Sequence[Account]) -> bool:
+    for each in [each for each in others if needs_role(aws, each.id)][:_MOST_OTHERS]:
+        with suppress(CallError):
+            await aws.broker.source(each.id).get()
+            return True
+    return False
 
 
 def needs_role(aws: Aws, account_id: str) -> bool:

@@ -144,7 +144,7 @@ def _unexplained(call: RoleCall, attempt: Attempt) -> Diagnosis:
     if call.assumed:
         remedy = (
             f"STS does not say why. Role {call.role} can be assumed in other accounts, so most likely it is"
-            f" missing in this one: create it. If it is there, its trust policy does not let in {attempt.who}"
+            f" missing here: create it. If it is there, its trust policy does not let in {attempt.who}"
             f"{', or asks for another external ID' if call.has_external_id else ''}."
         )
         return Diagnosis(CheckStatus.FAILED, Cause.MISSING_ROLE, remedy)
