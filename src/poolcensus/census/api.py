@@ -12,7 +12,7 @@ from poolcensus.census.cluster import open_workers
 from poolcensus.census.publication import Publication
 from poolcensus.census.run import Run
 from poolcensus.config.cluster import EngineKind
-from poolcensus.engine.sinks import EventSink, PageSink, RecordSink
+from poolcensus.engine.sinks import EventSink, PageSink, PoolSink
 from poolcensus.engine.streams import Stream
 from poolcensus.errors import SettingsError
 from poolcensus.loops import in_thread, require_asyncio
@@ -291,7 +291,7 @@ class Census:
 
     async def _send_pools(self, outlet: Outlet[PoolRecord]) -> None:
         await self._send(
-            lambda organizations: RecordSink(
+            lambda organizations: PoolSink(
                 outlet, {each.name: each.aws.caller.partition for each in organizations}
             )
         )

@@ -80,7 +80,7 @@ class EventSink(_StreamSink["Page | TargetResult"]):
         self._outlet.put((result,))
 
 
-class RecordSink(_StreamSink[PoolRecord]):
+class PoolSink(_StreamSink[PoolRecord]):
     """Hands over the pools of each page, with where they were seen. `partitions` are by Organization."""
 
     def __init__(self, outlet: Outlet[PoolRecord], partitions: Mapping[str | None, str]) -> None:
