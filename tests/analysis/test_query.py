@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 import threading
 from contextlib import suppress
 from datetime import UTC, date, datetime
@@ -18,6 +19,7 @@ from analysis.reading_lab import day_id, days_ago_id, written
 from poolcensus import query
 from poolcensus.analysis import database as database_module
 from poolcensus.analysis.named import named_queries, named_query
+from poolcensus.analysis.staging import Staging
 from poolcensus.analysis.statement import parse
 from poolcensus.analysis.views import views_of
 from poolcensus.errors import (
@@ -31,17 +33,17 @@ from poolcensus.errors import (
 from poolcensus.extras import installation
 from poolcensus.model import ColumnType, Compression, Outcome
 from poolcensus.operations import WORKSPACES_POOLS
+from poolcensus.snapshot import Snapshot
 from snapshot.making import POOLS, folder_of, target
 from storage.buckets import PLACE, stored
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterable
     from pathlib import Path
 
     from analysis.reading_lab import Content
     from census_lab import Lab
     from poolcensus.model import JsonObject, JsonValue
-    from poolcensus.snapshot import Snapshot
 
     Start = Callable[..., Coroutine[None, None, Lab]]
 
@@ -643,6 +645,27 @@ def test_nothing_is_left_of_a_query(
         rows_of("SELECT error('x') FROM pools", dest)
     assert not [*own.iterdir()]
     assert {*threading.enumerate()} <= threads
+
+
+def test_a_snapshot_that_is_removed_meanwhile_is_no_full_disk_and_no_damage(
+    dest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add = Staging.add
+
+    def added(staging: Staging, snapshots: Iterable[Snapshot], kind: str) -> list[Path]:
+        paths = add(staging, snapshots, kind)
+        staging.check()
+        for each in [*dest.iterdir()]:
+            if each.is_dir() and not each.is_symlink():
+                shutil.rmtree(each)
+        return paths
+
+    opened = Snapshot.open("latest", dest)
+    monkeypatch.setattr(Staging, "add", added)
+    with pytest.raises(SnapshotError, match="was removed while it was read$"):
+        rows_of("SELECT * FROM pools", dest)
+    with pytest.raises(SnapshotError, match="was removed while it was read$"):
+        [*opened.pools()]
 
 
 async def test_a_bucket_is_fetched_and_read(lab: Start) -> None:

@@ -148,6 +148,7 @@ class Database:
                 raise QueryError(wording(second, lines_before)) from second
         except (self._duckdb.IOException, self._duckdb.OutOfMemoryException) as error:
             self.staging.check()
+            self.staging.check_presence()
             raise self._no_room(error) from error
         except self._duckdb.Error as error:
             self.staging.check()

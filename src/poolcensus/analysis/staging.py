@@ -113,6 +113,12 @@ class Staging:
         for each in self._digests:
             each.result()
 
+    def check_presence(self) -> None:
+        """Raise `SnapshotError` for the first snapshot that has been removed since it was staged."""
+        for path in self._staged:
+            if not path.exists():
+                raise SnapshotError(f"{path.resolve().parent} was removed while it was read")
+
     def real_paths(self) -> list[str]:
         """Return the paths of the staged files, and those that they lead to."""
         return [name for path in self._staged for name in (str(path), os.path.realpath(path))]

@@ -55,7 +55,12 @@ class LocalFiles(SnapshotFiles):
         return sorted(entry.name for entry in self.path.iterdir())
 
     def open(self, name: str) -> AbstractContextManager[Readable]:
-        return open_file(self.path / name)
+        try:
+            return open_file(self.path / name)
+        except MissingFileError:
+            if self.path.exists():
+                raise
+            raise SnapshotError(f"{self.path} was removed while it was read") from None
 
 
 class LocalSource(Source):
