@@ -184,8 +184,8 @@ def test_a_run_that_can_be_gone_on_with_says_how(
     library.resumable = True
     assert main(["collect"]) == 1
     assert capsys.readouterr().err == (
-        "poolcensus: Progress saved. Run the same command with --resume to continue.\n"
         "poolcensus: the credentials have ended\n"
+        "poolcensus: Progress saved. Run the same command with --resume to continue.\n"
     )
 
 

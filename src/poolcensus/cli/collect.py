@@ -90,7 +90,7 @@ def collect(settings: Settings, *, can_resume: bool = True) -> tuple[Snapshot, t
     except (CensusError, StoppedError, OSError) as error:
         code, failure, stopped = code_of(error), error, isinstance(error, StoppedError)
         if census.resumable and can_resume:
-            notice("Progress saved. Run the same command with --resume to continue.")
+            error.add_note("Progress saved. Run the same command with --resume to continue.")
         raise
     finally:
         with standing(manifest):

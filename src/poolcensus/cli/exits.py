@@ -123,7 +123,7 @@ def report() -> Iterator[Report]:
 
 def _end_with(error: BaseException, outcome: Report) -> None:
     from poolcensus.cli import logs
-    from poolcensus.cli.trouble import complain, details_of, with_options
+    from poolcensus.cli.trouble import complain, details_of, notice, with_options
 
     outcome.code = code_of(error)
     words = _words(error)
@@ -133,6 +133,7 @@ def _end_with(error: BaseException, outcome: Report) -> None:
             complain(f"see '{path} --help'")
         case Exception():
             complain(*details_of(error))
+    notice(*getattr(error, "__notes__", ()))
     if outcome.code != ExitCode.UNCOVERED:
         with suppress(OSError):
             logs.exit_error(outcome.code, with_options(words) or "standard output was closed")
