@@ -10,7 +10,7 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Self
 
@@ -88,8 +88,7 @@ _BEYOND_RESUMING: Final = (AccountChoiceError, DestinationError, NotPublishedErr
 _NOTHING = _Held()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunDescription:
+class RunDescription(msgspec.Struct, frozen=True, kw_only=True):
     """What a manifest says of its run and the writer can't count.
 
     Of `totals`, targets, covered, pools and pages are counted by the writer and replaced.
