@@ -417,3 +417,35 @@ def test_settings_that_clash_are_named_by_the_places_where_they_stand(
     monkeypatch.setenv("POOLCENSUS_ENGINE", "local")
     monkeypatch.setenv("POOLCENSUS_EXCLUDE_ACCOUNTS", "000000000002")
     assert fails(file) == ["POOLCENSUS_WORKERS: needs POOLCENSUS_ENGINE to be dask"]
+
+
+def test_where_accounts_come_from_is_said_once_by_each_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(path: Path | None = None, **given: str | tuple[str, ...]) -> tuple[tuple[str, ...], str | None]:
+        flags = {key: f"--{key.replace('_', '-')}" for key in given}
+        found = load_settings(path, given, option_names=flags)
+        listed = found.accounts_snapshot
+        return found.accounts_from, None if listed is None else str(listed)
+
+    for source in ("self", "organization", "one.txt"):
+        with pytest.raises(SettingsError) as caught:
+            load(accounts_snapshot="acc.json", accounts_from=(source,))
+        assert str(caught.value) == "--accounts-snapshot excludes --accounts-from: set only one of them"
+    assert load(accounts_snapshot="acc.json", accounts_from=()) == (("organization",), "acc.json")
+    file = tmp_path / "poolcensus.toml"
+    file.write_text('accounts_snapshot = "acc.json"\n', encoding="utf-8")
+    for source in ("self", "organization", "one.txt"):
+        assert load(file, accounts_from=(source,)) == ((source,), None)
+    # What the file names beside the caller says how accounts are called, in a list as well.
+    file.write_text('accounts_from = ["self", "own.csv"]\n', encoding="utf-8")
+    assert load(file, accounts_snapshot="acc.json") == (("own.csv",), "acc.json")
+    monkeypatch.setenv("POOLCENSUS_ACCOUNTS_SNAPSHOT", "acc.json")
+    assert load(file) == (("own.csv",), "acc.json")
+    assert load(file, accounts_from=("self",)) == (("self",), None)
+    monkeypatch.setenv("POOLCENSUS_ACCOUNTS_FROM", "self")
+    with pytest.raises(
+        SettingsError, match="^POOLCENSUS_ACCOUNTS_SNAPSHOT excludes POOLCENSUS_ACCOUNTS_FROM"
+    ):
+        load()
+    assert load(accounts_snapshot="other.json") == (("organization",), "other.json")

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
     from poolcensus.config.entries import Entries
 
-# Two ways to set the same thing, of which one source gives one alone.
-EXCLUSIVE = (("role_arn", "role_name"), ("external_id_file", "external_id"))
+_ROLES_AND_IDS = (("role_arn", "role_name"), ("external_id_file", "external_id"))
+# Two ways to set the same thing, of which one source gives one alone. A lower one may name files of accounts
+# beside a list: these still say how their accounts are called.
+EXCLUSIVE = (*_ROLES_AND_IDS, ("accounts_snapshot", "accounts_from"))
 
 
 def clashes(settings: Entries, defaults: Mapping[str, object]) -> Iterator[Clash]:
@@ -35,7 +37,7 @@ def clashes(settings: Entries, defaults: Mapping[str, object]) -> Iterator[Clash
     if settings.accounts_from == ("self",) and settings.accounts_snapshot is None and settings.ous:
         message = "`accounts_from` is the caller's account alone: organizational units choose among many"
         yield Clash("ous", message, frozenset({"ous", "accounts_from"}))
-    for one, other in EXCLUSIVE:
+    for one, other in _ROLES_AND_IDS:
         if getattr(settings, one) is not None and getattr(settings, other) != defaults[other]:
             message = f"excludes `{other}`: set only one of them"
             yield Clash(one, message, frozenset({one, other}))

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 # Two ways to set the same thing: one of higher rank takes the place of the other.
 _IN_PLACE_OF: Mapping[str, tuple[str, ...]] = {
+    "accounts_from": ("accounts_snapshot",),
     "external_id": ("external_id_file",),
     "external_id_file": ("external_id",),
     "role_arn": ("role_name",),
@@ -128,6 +129,9 @@ def _exclusive(given: dict[str, sources.Given]) -> Iterator[str]:
     Which value each has doesn't matter: the default was meant, too, by whoever gave it.
     """
     for one, other in EXCLUSIVE:
+        # An empty list undoes what a lower source lists.
+        if one in given and other in given and given[other].value in ((), []):
+            continue
         if one in given and other in given and given[one].rank == given[other].rank:
             yield f"{given.pop(one).place} excludes {given[other].mention}: set only one of them"
 
@@ -164,4 +168,8 @@ def load_settings(
         problems += (_placed(each, given) for each in error.problems)
     if problems:
         raise SettingsError("\n".join(problems))
+    if settings.accounts_snapshot is not None and "self" in settings.accounts_from:
+        # A list of higher rank takes its place: the manifest must not name the caller's account.
+        others = tuple(each for each in settings.accounts_from if each != "self")
+        return msgspec.structs.replace(settings, accounts_from=others)
     return settings
