@@ -22,6 +22,7 @@ from poolcensus.engine.sinks import ResultRecorder
 from poolcensus.errors import FatalError, IncompleteError, first_reason_raised
 from poolcensus.model import Progress, Totals
 from poolcensus.scope.joining import naming
+from poolcensus.scope.unmatched import why_none_matches
 from poolcensus.snapshot.target_set import TargetSet
 
 if TYPE_CHECKING:
@@ -240,9 +241,5 @@ def _joined(parts: Sequence[Progress]) -> Progress:
 def check_accounts(accounts: int, opened: Opened, settings: Settings) -> None:
     """Raise a FatalError where there is no account to ask."""
     if accounts == 0 and settings.shard is None:
-        skipped = len(opened.listing.skipped)
         # Not the settings' error: calls were made to know it.
-        what = f"all {skipped:,} were filtered out" if skipped else "none was listed"
-        raise FatalError(
-            f"No accounts match: {what}. Check `account_tags`, `account_names`, `ous` and `accounts`."
-        )
+        raise FatalError(why_none_matches(opened.listing.skipped, settings))

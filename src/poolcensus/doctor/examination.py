@@ -29,6 +29,7 @@ from poolcensus.model import Account
 from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.scope.joining import naming
 from poolcensus.scope.opening import Prepared, Shared, open_run, prepare
+from poolcensus.scope.unmatched import why_none_matches
 from poolcensus.storage.destination import check_resume, is_in_s3
 
 if TYPE_CHECKING:
@@ -310,7 +311,7 @@ class _Examination:
 
 def _check_any(listed: list[Account], opened: Opened, settings: Settings) -> None:
     if not listed and settings.shard is None:
-        raise FatalError(f"No accounts match: all {len(opened.listing.skipped):,} were filtered out.")
+        raise FatalError(why_none_matches(opened.listing.skipped, settings))
 
 
 def _not_tried(*checks: Check) -> tuple[Finding, ...]:
