@@ -250,6 +250,23 @@ def test_verify_exits_with_1_where_it_finds_something(dest: Path, capsys: pytest
     assert second["problems"][0]["file"] == "pools.ndjson"
 
 
+def test_verify_finds_that_latest_names_what_is_no_snapshot(
+    dest: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (dest / NEW / "manifest.json").unlink()
+    message = f"latest names {NEW}, which has no manifest.json: what was verified is {OLD}"
+    assert main(["verify", "--dest", str(dest)]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-2:] == [
+        f"poolcensus: latest: {message}",
+        "poolcensus: latest: the snapshot is damaged (1 problem)",
+    ]
+    assert main(["verify", "latest", OLD, "--dest", str(dest), "--json"]) == 1
+    latest, old = rows_of(capsys.readouterr().out)
+    assert (latest["ok"], latest["status"], latest["problems"][0]["message"]) == (False, "damaged", message)
+    assert old["ok"]
+
+
 def test_verify_goes_on_after_a_snapshot_that_cannot_be_opened(
     dest: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
