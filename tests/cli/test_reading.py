@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,6 +17,7 @@ from poolcensus.format.manifest import encode_manifest
 from poolcensus.format.schema import Schema
 from poolcensus.model import FileEntry, KnownGap, Outcome, Shard, SnapshotStatus, Totals
 from poolcensus.operations import WORKSPACES_POOLS
+from poolcensus.storage.naming import no_snapshots
 from snapshot.making import ago, clock
 
 if TYPE_CHECKING:
@@ -211,6 +213,48 @@ def test_a_mistake_is_a_line(
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("poolcensus: ")
+
+
+def test_a_destination_in_place_of_a_snapshot_is_told_how_to_be_read(
+    dest: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command in ("show", "verify"):
+        assert main([command, str(dest)]) == 1
+        assert (
+            f"{dest} is not a snapshot: it has no manifest.json. To read the latest snapshot of that"
+            f" destination, use --dest {dest}\n"
+        ) in capsys.readouterr().err
+    (dest / "empty").mkdir()
+    assert main(["show", str(dest / "empty")]) == 1
+    assert capsys.readouterr().err.endswith("it has no manifest.json\n")
+
+
+def test_destinations_one_level_down_are_named(
+    dest: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(dest.parent)
+    shards = dest.parent / "shards of a census"
+    shards.mkdir()
+    for name in ("2", "1"):
+        shutil.copytree(dest, shards / name, symlinks=True)
+    (shards / "a-file").touch()
+    (shards / "empty").mkdir()
+    one = f"{shards.name}/1"
+    said = f"No snapshots in {shards.name}, but in {one} and 1 more of its folders. Use --dest '{one}'\n"
+    for command in ("snapshots", "show"):
+        main([command, "--dest", shards.name])
+        assert capsys.readouterr().err == f"poolcensus: {said}"
+    shutil.rmtree(shards / "1")
+    main(["snapshots", "--dest", str(shards)])
+    assert f", but in {shards / '2'}. Use --dest" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("place", "then"),
+    [("s3://bucket", "Name their prefix in `dest`, if they have one"), ("s3://bucket/a", "Run 'poolcensus")],
+)
+def test_a_bucket_may_lack_its_prefix(place: str, then: str) -> None:
+    assert no_snapshots(place).startswith(f"No snapshots in {place} yet. {then}")
 
 
 def test_standard_output_keeps_nothing_to_read(capsys: pytest.CaptureFixture[str]) -> None:
