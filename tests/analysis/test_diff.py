@@ -345,7 +345,7 @@ def test_what_was_closed_before_is_no_warning(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("a", "b", "warning"),
     [
-        (LATER, MANIFEST, f"Run 'poolcensus diff {A_ID} {B_ID}'"),
+        (LATER, MANIFEST, f"A ({B_ID}) is newer than B ({A_ID})"),
         (MANIFEST, replace(LATER, organization_id="o-other"), "A of o-exampleorgid and B of o-other"),
         (
             MANIFEST,

@@ -282,6 +282,32 @@ async def test_variables_that_do_not_fit_together(
     assert said in await failure(None)
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("AWS_METADATA_SERVICE_TIMEOUT", "long", "must be a whole number."),
+        ("AWS_METADATA_SERVICE_NUM_ATTEMPTS", "1.5", "must be a whole number."),
+        (
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+            "http://example.com/x",
+            (
+                "has a host that the AWS SDK does not allow: it takes localhost, a loopback address,"
+                " 169.254.170.2 (ECS), and 169.254.170.23 or [fd00:ec2::23] (EKS)."
+            ),
+        ),
+    ],
+    ids=["timeout", "attempts", "host"],
+)
+async def test_a_variable_of_no_use_is_named(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, said: str
+) -> None:
+    monkeypatch.delenv("AWS_EC2_METADATA_DISABLED", raising=False)
+    monkeypatch.setenv(variable, value)
+    found = await failure(None)
+    assert found.startswith("Could not get credentials")
+    assert found.endswith(f": {variable} {said}")
+
+
 async def test_without_credentials_it_is_said_how_to_get_some() -> None:
     assert await failure(None) == (
         "No AWS credentials found. Set AWS_PROFILE, pass `profile`, or run 'aws sso login --profile NAME'."
@@ -424,6 +450,21 @@ async def test_malformed_sections_are_one_sentence(config: Path, sections: str) 
     assert "AWS config" in said
     assert "\n" not in said
     assert "config-secret" not in said
+
+
+async def test_a_variable_that_no_request_can_be_formed_with_is_named(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def said() -> str:
+        async with Sdk(profile=None, endpoint_url=None) as sdk:
+            with pytest.raises(SettingsError) as caught:
+                await sdk.template("sts", "eu-west-1", "get_caller_identity")
+        return str(caught.value)
+
+    config.write_text("[default]\nmax_attempts = some\n")
+    assert "the profile's section in your AWS config is malformed (ValueError)" in await said()
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "x")
+    assert (await said()).endswith(" can be formed: AWS_MAX_ATTEMPTS must be a whole number")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
+import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -304,6 +307,32 @@ def test_a_newer_first_snapshot_is_said(tmp_path: Path, capsys: pytest.CaptureFi
     two(tmp_path, A, B)
     assert run(tmp_path, B_ID, A_ID) == 0
     assert f"A ({B_ID}) is newer than B ({A_ID})" in only_sentence(capsys)
+
+
+@pytest.mark.parametrize("name", ["s5", ".", "a night's census", "-d"])
+def test_the_commands_that_are_advised_work_as_they_are_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def advised() -> list[str]:
+        found = re.search(r"Run '(poolcensus .+)' (?:for|to) ", only_sentence(capsys))
+        assert found is not None
+        return shlex.split(found[1])[1:]
+
+    monkeypatch.chdir(tmp_path)
+    dest = tmp_path / name
+    write(dest, A)
+    newest = write(dest, dict.fromkeys(B, Outcome.UNREACHABLE), LATER)
+    assert main(["diff", f"--dest={name}", "latest~1", "latest"]) == 0
+    show = advised()
+    assert (show[0], main(show)) == ("show", 0)
+    assert "UNREACHABLE" in capsys.readouterr().out.upper()
+    assert newest.path is not None
+    shutil.rmtree(newest.path)
+    write(dest, B, LATER)
+    assert main(["diff", f"--dest={name}", "latest", "latest~1"]) == 0
+    usual = advised()
+    assert (usual[0], main(usual)) == ("diff", 0)
+    assert capsys.readouterr() == (TABLE, "")
 
 
 @pytest.mark.parametrize("arguments", [[], ["--json"]])

@@ -144,9 +144,25 @@ def test_a_list_is_written_beside_what_is_printed(
     ]
 
 
+def test_a_list_goes_alone_to_standard_output(
+    library: FakeLibrary, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", "--output", "-"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    assert main(["plan", "--output", "list.json"]) == 0
+    ours, file = json.loads(captured.out), json.loads(Path("list.json").read_text())
+    assert ours["accounts"] == file["accounts"]
+    assert not Path("-").exists()
+    Path("list.json").write_text(captured.out)
+    assert len(read_account_list("list.json").accounts) == 2
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
+        (["--config", ""], "poolcensus: --config needs the name of a file\n"),
+        (["--metrics-file", "-"], "--metrics-file takes a file, and not standard output. A file that is"),
         (["--output", "nowhere/list.json"], "--output: There is no folder nowhere."),
         (["--output", "."], "--output: . is a folder, not a file"),
         (["--output", ""], "--output needs the name of a file"),

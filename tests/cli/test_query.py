@@ -437,6 +437,13 @@ def test_export_says_what_it_wrote(dest: Path, tmp_path: Path, capsys: pytest.Ca
     assert main(["export", "--all", "--dest", str(dest), "--output", str(out)]) == 1
     assert f"Can't read 2 snapshots: {day_id(22)}, {day_id(23)}." in capsys.readouterr().err
     assert main(["export", "latest", "--all", "--dest", str(dest), "--output", str(out)]) == 2
+    capsys.readouterr()
+    assert main(["export", "--dest", str(dest), "--output", ""]) == 2
+    assert capsys.readouterr().err.startswith("poolcensus: --output needs the name of a folder\n")
+    assert main(["export", "--dest", str(dest), "--output", "/etc/hostname"]) == 2
+    assert capsys.readouterr().err.startswith("poolcensus: --output: /etc/hostname is a file, not a folder\n")
+    assert main(["query", "SELECT 1", "--dest", str(dest), "--output", ""]) == 2
+    assert capsys.readouterr().err.startswith("poolcensus: --output needs the name of a file\n")
 
 
 @pytest.mark.skipif(shutil.which("jq") is None, reason="jq is not there")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,6 +17,7 @@ from poolcensus.format.manifest import encode_manifest
 from poolcensus.format.schema import Schema
 from poolcensus.model import FileEntry, KnownGap, Outcome, Shard, SnapshotStatus, Totals
 from poolcensus.operations import WORKSPACES_POOLS
+from poolcensus.storage.naming import no_snapshots
 from snapshot.making import ago, clock
 
 if TYPE_CHECKING:
@@ -213,6 +215,48 @@ def test_a_mistake_is_a_line(
     assert captured.err.startswith("poolcensus: ")
 
 
+def test_a_destination_in_place_of_a_snapshot_is_told_how_to_be_read(
+    dest: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command in ("show", "verify"):
+        assert main([command, str(dest)]) == 1
+        assert (
+            f"{dest} is not a snapshot: it has no manifest.json. To read the latest snapshot of that"
+            f" destination, use --dest {dest}\n"
+        ) in capsys.readouterr().err
+    (dest / "empty").mkdir()
+    assert main(["show", str(dest / "empty")]) == 1
+    assert capsys.readouterr().err.endswith("it has no manifest.json\n")
+
+
+def test_destinations_one_level_down_are_named(
+    dest: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(dest.parent)
+    shards = dest.parent / "shards of a census"
+    shards.mkdir()
+    for name in ("2", "1"):
+        shutil.copytree(dest, shards / name, symlinks=True)
+    (shards / "a-file").touch()
+    (shards / "empty").mkdir()
+    one = f"{shards.name}/1"
+    said = f"No snapshots in {shards.name}, but in {one} and 1 more of its folders. Use --dest '{one}'\n"
+    for command in ("snapshots", "show"):
+        main([command, "--dest", shards.name])
+        assert capsys.readouterr().err == f"poolcensus: {said}"
+    shutil.rmtree(shards / "1")
+    main(["snapshots", "--dest", str(shards)])
+    assert f", but in {shards / '2'}. Use --dest" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("place", "then"),
+    [("s3://bucket", "Name their prefix in `dest`, if they have one"), ("s3://bucket/a", "Run 'poolcensus")],
+)
+def test_a_bucket_may_lack_its_prefix(place: str, then: str) -> None:
+    assert no_snapshots(place).startswith(f"No snapshots in {place} yet. {then}")
+
+
 def test_standard_output_keeps_nothing_to_read(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", "--dest", "-"]) == 2
     assert "name a folder or a bucket with --dest" in capsys.readouterr().err
@@ -248,6 +292,23 @@ def test_verify_exits_with_1_where_it_finds_something(dest: Path, capsys: pytest
     assert first == {"snapshot": OLD, "ok": True, "status": "ok", "problems": []}
     assert second["status"] == "damaged"
     assert second["problems"][0]["file"] == "pools.ndjson"
+
+
+def test_verify_finds_that_latest_names_what_is_no_snapshot(
+    dest: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (dest / NEW / "manifest.json").unlink()
+    message = f"latest names {NEW}, which has no manifest.json: what was verified is {OLD}"
+    assert main(["verify", "--dest", str(dest)]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-2:] == [
+        f"poolcensus: latest: {message}",
+        "poolcensus: latest: the snapshot is damaged (1 problem)",
+    ]
+    assert main(["verify", "latest", OLD, "--dest", str(dest), "--json"]) == 1
+    latest, old = rows_of(capsys.readouterr().out)
+    assert (latest["ok"], latest["status"], latest["problems"][0]["message"]) == (False, "damaged", message)
+    assert old["ok"]
 
 
 def test_verify_goes_on_after_a_snapshot_that_cannot_be_opened(

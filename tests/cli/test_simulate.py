@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -62,6 +63,28 @@ def test_what_no_simulator_can_be_is_wrong_usage(
 ) -> None:
     assert main(["simulate", *arguments]) == 2
     assert capsys.readouterr().err.startswith("poolcensus: ")
+
+
+def test_no_host_is_not_every_interface(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["simulate", "--host="]) == 2
+    assert capsys.readouterr().err.startswith("poolcensus: --host needs an address, such as 127.0.0.1\n")
+
+
+def test_where_it_can_not_listen_is_one_sentence_that_says_what_to_do(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        port = busy.getsockname()[1]
+        assert main(["simulate", f"--port={port}"]) == 1
+    assert capsys.readouterr().err == (
+        f"poolcensus: Port {port} of 127.0.0.1 is in use. End the program that listens there, or choose"
+        " another one with --port; 0 is any free one.\n"
+    )
+    # An address of nobody: https://datatracker.ietf.org/doc/html/rfc5737
+    assert main(["simulate", "--host=192.0.2.1", f"--port={port}"]) == 1
+    line = capsys.readouterr().err
+    assert line.startswith(f"poolcensus: Can't listen on port {port} of 192.0.2.1: ")
+    assert line.endswith(". Check --host and --port.\n")
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def test_every_key_is_in_the_example_once_with_its_default(tmp_path: Path) -> No
     # Others exclude these, or they need another engine: they are read apart.
     apart = {
         key: re.findall(rf"(?m)^{key} = .*\n", whole)[0]
-        for key in ("external_id_file", "scheduler", "workers")
+        for key in ("accounts_snapshot", "role_arn", "external_id_file", "scheduler", "workers")
     }
     for line in apart.values():
         whole = whole.replace(line, "")

@@ -143,7 +143,7 @@ def test_a_list_of_accounts_is_of_one_organization(file: Path) -> None:
     with pytest.raises(SettingsError) as caught:
         Settings.load(file, accounts_snapshot="accounts.json")
     assert str(caught.value) == (
-        "accounts_snapshot takes the list of one Organization, and `organization` names several:"
+        f"accounts_snapshot takes the list of one Organization, and organization in {file} names several:"
         " leave one out"
     )
 

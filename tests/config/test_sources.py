@@ -340,3 +340,112 @@ def test_what_ranks_higher_takes_the_place_of_the_other_way_to_set_the_same(
     # In one source, nobody can tell which is meant.
     with pytest.raises(SettingsError, match="excludes `role_name`"):
         Settings.load(file, role_name="OfTheOption", role_arn=template)
+
+
+ONE = "000000000001"
+TEMPLATE = "arn:aws:iam::{account_id}:role/Foo"
+
+
+@pytest.mark.parametrize(
+    ("lower", "higher", "gone"),
+    [
+        ({"role_arn": TEMPLATE}, {"role_name": "PoolCensusReader"}, "role_arn"),
+        ({"role_arn": TEMPLATE}, {"role_name": "Other"}, "role_arn"),
+        ({"role_name": "Foo"}, {"role_arn": TEMPLATE}, "role_name"),
+        ({"external_id_file": "f"}, {"external_id": "abcd"}, "external_id_file"),
+        ({"external_id": "abcd"}, {"external_id_file": "f"}, "external_id"),
+        ({"engine": "dask", "scheduler": "tls://x:1"}, {"engine": "local"}, "scheduler"),
+        ({"engine": "dask", "workers": "2"}, {"engine": "local"}, "workers"),
+        ({"engine": "dask", "workers": "2"}, {"scheduler": "tls://x:1"}, "workers"),
+        ({"s3_encryption": "AES256"}, {"s3_kms_key": "alias/census"}, "s3_encryption"),
+        ({"s3_kms_key": "alias/census"}, {"s3_encryption": "AES256"}, "s3_kms_key"),
+    ],
+)
+def test_each_source_outranks_the_other_ways_of_all_below_it(
+    tmp_path: Path, lower: dict[str, str], higher: dict[str, str], gone: str
+) -> None:
+    file, empty = tmp_path / "poolcensus.toml", tmp_path / "empty.toml"
+    file.write_text("".join(f"{key} = {value!r}\n" for key, value in lower.items()), encoding="utf-8")
+    empty.touch()
+    environment = [
+        {f"POOLCENSUS_{key.upper()}": value for key, value in each.items()} for each in (lower, higher)
+    ]
+    expected = Settings(**{key: value for key, value in (lower | higher).items() if key != gone})  # type: ignore[arg-type]
+    assert Settings.load(file, **higher) == expected
+    with mock.patch.dict(os.environ, environment[1]):
+        assert Settings.load(file) == expected
+    with mock.patch.dict(os.environ, environment[0]):
+        assert Settings.load(empty, **higher) == expected
+
+
+def test_what_excludes_another_in_one_source_does_so_whatever_its_value(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = {"role_arn": "--role-arn", "role_name": "--role-name"}
+    with pytest.raises(SettingsError) as caught:
+        load_settings(None, {"role_arn": TEMPLATE, "role_name": "PoolCensusReader"}, option_names=flags)
+    assert str(caught.value) == "--role-arn excludes --role-name: set only one of them"
+    file = tmp_path / "poolcensus.toml"
+    file.write_text(f'role_arn = "{TEMPLATE}"\nrole_name = "PoolCensusReader"\n', encoding="utf-8")
+    assert fails(file) == [f"{file}: role_arn excludes role_name in {file}: set only one of them"]
+    assert Settings.load(file, role_name="Other").role_arn is None
+    file.write_text(
+        f'[[organization]]\nname = "a"\nrole_arn = "{TEMPLATE}"\nrole_name = "PoolCensusReader"\n',
+        encoding="utf-8",
+    )
+    assert fails(file) == [f'{file}: organization: "a": role_arn excludes role_name: set only one of them']
+    monkeypatch.setenv("POOLCENSUS_EXTERNAL_ID", "hush-hush")
+    monkeypatch.setenv("POOLCENSUS_EXTERNAL_ID_FILE", "f")
+    file.write_text("", encoding="utf-8")
+    assert fails(file) == [
+        "POOLCENSUS_EXTERNAL_ID_FILE excludes POOLCENSUS_EXTERNAL_ID: set only one of them"
+    ]
+
+
+def test_settings_that_clash_are_named_by_the_places_where_they_stand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "poolcensus.toml"
+    file.write_text(f'exclude_accounts = ["{ONE}"]\n', encoding="utf-8")
+    monkeypatch.setenv("POOLCENSUS_WORKERS", "2")
+    with pytest.raises(SettingsError) as caught:
+        load_settings(file, {"accounts": ONE}, option_names={"accounts": "--accounts"})
+    assert str(caught.value).splitlines() == [
+        f"{file}: exclude_accounts: account {ONE} is both in --accounts and in exclude_accounts in {file}",
+        "POOLCENSUS_WORKERS: needs `engine` to be dask",
+    ]
+    monkeypatch.setenv("POOLCENSUS_ENGINE", "local")
+    monkeypatch.setenv("POOLCENSUS_EXCLUDE_ACCOUNTS", "000000000002")
+    assert fails(file) == ["POOLCENSUS_WORKERS: needs POOLCENSUS_ENGINE to be dask"]
+
+
+def test_where_accounts_come_from_is_said_once_by_each_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(path: Path | None = None, **given: str | tuple[str, ...]) -> tuple[tuple[str, ...], str | None]:
+        flags = {key: f"--{key.replace('_', '-')}" for key in given}
+        found = load_settings(path, given, option_names=flags)
+        listed = found.accounts_snapshot
+        return found.accounts_from, None if listed is None else str(listed)
+
+    for source in ("self", "organization", "one.txt"):
+        with pytest.raises(SettingsError) as caught:
+            load(accounts_snapshot="acc.json", accounts_from=(source,))
+        assert str(caught.value) == "--accounts-snapshot excludes --accounts-from: set only one of them"
+    assert load(accounts_snapshot="acc.json", accounts_from=()) == (("organization",), "acc.json")
+    file = tmp_path / "poolcensus.toml"
+    file.write_text('accounts_snapshot = "acc.json"\n', encoding="utf-8")
+    for source in ("self", "organization", "one.txt"):
+        assert load(file, accounts_from=(source,)) == ((source,), None)
+    # What the file names beside the caller says how accounts are called, in a list as well.
+    file.write_text('accounts_from = ["self", "own.csv"]\n', encoding="utf-8")
+    assert load(file, accounts_snapshot="acc.json") == (("own.csv",), "acc.json")
+    monkeypatch.setenv("POOLCENSUS_ACCOUNTS_SNAPSHOT", "acc.json")
+    assert load(file) == (("own.csv",), "acc.json")
+    assert load(file, accounts_from=("self",)) == (("self",), None)
+    monkeypatch.setenv("POOLCENSUS_ACCOUNTS_FROM", "self")
+    with pytest.raises(
+        SettingsError, match="^POOLCENSUS_ACCOUNTS_SNAPSHOT excludes POOLCENSUS_ACCOUNTS_FROM"
+    ):
+        load()
+    assert load(accounts_snapshot="other.json") == (("organization",), "other.json")

@@ -478,7 +478,7 @@ def test_settings_made_without_load_are_refused_with_every_problem() -> None:
     assert lines[2:] == [
         "concurrency: 0 must be a whole number from 1 to 4096",
         'json: "perhaps" must be true or false',
-        "s3_kms_key: a key of KMS and the encryption AES256 exclude each other",
+        "s3_kms_key: a key of KMS and AES256 as `s3_encryption` exclude each other",
     ]
     assert "secret" not in str(caught.value)
 

@@ -106,6 +106,13 @@ def test_keep_monthly_keeps_the_newest_of_each_month() -> None:
     assert kept(SOME, Keep(monthly=2)) == {NEXT_DAY, NEXT_MONTH}
 
 
+@pytest.mark.parametrize("number", [2**63 - 1, 2**63, 10**30])
+def test_a_number_of_any_size_keeps_all(number: int) -> None:
+    assert kept(SOME, Keep(last=number)) == {each.id for each in SOME}
+    assert kept(SOME, Keep(daily=number)) == {EVENING, NEXT_DAY, NEXT_MONTH}
+    assert kept(SOME, Keep(monthly=number)) == {NEXT_DAY, NEXT_MONTH}
+
+
 def test_the_rules_are_a_union_and_each_gives_its_reason() -> None:
     decisions = decide(SOME, Keep(last=1, daily=3, monthly=2), now=NOW)
     assert [(each.snapshot_id, [*each.reasons]) for each in decisions] == [

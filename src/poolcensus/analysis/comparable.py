@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Final
 
 from poolcensus.errors import IncomparableSnapshotsError
@@ -45,7 +46,7 @@ def warnings_of(a: Snapshot, b: Snapshot) -> Iterator[str]:
     if a.info.moment > b.info.moment:
         yield (
             f"A ({a.id}) is newer than B ({b.id}): what is called added was there before, and what is called"
-            f" removed came later. Run 'poolcensus diff {b.id} {a.id}' for the usual direction."
+            f" removed came later. Run 'poolcensus diff {_typed(b)} {_typed(a)}' for the usual direction."
         )
     organizations = _organizations(a.manifest), _organizations(b.manifest)
     scopes = a.info.scope, b.info.scope
@@ -70,8 +71,16 @@ def warnings_of(a: Snapshot, b: Snapshot) -> Iterator[str]:
         elif not totals.covered:
             yield (
                 f"{name} ({snapshot.id}) covers none of its {totals.targets:,} targets: nothing can be"
-                f" compared. Run 'poolcensus show {snapshot.id} --failures' to see why."
+                f" compared. Run 'poolcensus show {_typed(snapshot)} --failures' to see why."
             )
+
+
+def _typed(snapshot: Snapshot) -> str:
+    """Return a snapshot as a person can type it, wherever it lies: an ID alone is looked up in one place."""
+    place = snapshot.location
+    if snapshot.path is not None and (place.startswith("-") or "/" not in place):
+        place = f"./{place}"
+    return shlex.quote(place)
 
 
 def _partitions(manifest: Manifest) -> frozenset[str]:

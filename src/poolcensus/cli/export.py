@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -17,9 +16,6 @@ from poolcensus.cli.running import signals_raised
 from poolcensus.cli.trouble import complain, on_terminal
 from poolcensus.cli.wording import counted, printable
 from poolcensus.storage.naming import LATEST
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @click.command(
@@ -56,6 +52,7 @@ def command(ref: str | None, config: Path | None, *, every: bool, output: str, *
     """
     from poolcensus.analysis.export import export
 
+    _check_output(output)
     settings = reading_settings(config, given)
     if every and ref is not None:
         raise click.UsageError("SNAPSHOT and --all exclude each other", click.get_current_context())
@@ -70,3 +67,12 @@ def command(ref: str | None, config: Path | None, *, every: bool, output: str, *
         click.echo(f"{counted(len(done.files), 'file')} written to {printable(output)}")
     complain(*unreadable_lines(settings.dest, done.unreadable))
     return ExitCode.FATAL if done.unreadable else ExitCode.OK
+
+
+def _check_output(output: str) -> None:
+    """Raise `UsageError` for an --output that can be no folder, before work is done for it."""
+    context = click.get_current_context()
+    if not output:
+        raise click.UsageError("--output needs the name of a folder", context)
+    if Path(output).exists() and not Path(output).is_dir():
+        raise click.UsageError(f"--output: {output} is a file, not a folder", context)

@@ -108,7 +108,7 @@ def settings_options(
         return click.option(
             "--config",
             metavar="FILE",
-            type=click.Path(path_type=Path),
+            callback=path_of,
             shell_complete=words((), "file"),
             help="Read the settings from this TOML file.",
         )(function)
@@ -182,6 +182,13 @@ def read_settings(config: Path | None, given: Mapping[str, object], *, ambient: 
 
     options = {key: _without_empty(value) for key, value in given.items() if value not in (None, ())}
     return load_settings(config, options, option_names=FLAGS, ambient=ambient)
+
+
+def path_of(ctx: click.Context, param: click.Parameter, value: str | None) -> Path | None:
+    """Return the path that an option names. Raises `UsageError` for an empty text: it would be a folder."""
+    if value == "":
+        raise click.UsageError(f"{param.opts[0]} needs the name of a file", ctx)
+    return None if value is None else Path(value)
 
 
 def check_output(output: str | Path) -> None:

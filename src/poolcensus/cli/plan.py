@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from poolcensus.config import Settings
     from poolcensus.planned import Plan
 
+_STANDARD_OUTPUT = "-"
+
 
 @click.command(
     name="plan",
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
     "--output",
     metavar="FILE",
     shell_complete=words((), "file"),
-    help="Write the list of accounts to this file, for --accounts-snapshot.",
+    help="Write the list of accounts to this file, for --accounts-snapshot; - is standard output.",
 )
 def command(config: Path | None, *, output: str | None, **given: object) -> int:
     """Print what collect would do: accounts, regions, targets and calls.
@@ -51,13 +53,16 @@ def command(config: Path | None, *, output: str | None, **given: object) -> int:
     option of collect, so that one word turns the one into the other; those that say how to call, what to
     publish and what to show change nothing here.
     """
-    from poolcensus.scope.account_list import write_account_list
+    from poolcensus.scope.account_list import encode_account_list, write_account_list
 
     settings = read_settings(config, given)
     logs.configure(settings, settings_file(config))
     if output is not None:
         _check_output(output, settings)
     plan = run(partial(_plan, settings))
+    if output == _STANDARD_OUTPUT:
+        click.echo(encode_account_list(plan)[0], nl=False)
+        return ExitCode.OK
     digest = write_account_list(plan, output) if output is not None else None
     if settings.json_output:
         from poolcensus.cli.output import plan_object, write_line
@@ -78,7 +83,8 @@ def _check_output(output: str, settings: Settings) -> None:
         raise click.UsageError("--output writes the list that all shards share: leave out --shard", context)
     if settings.organization:
         raise click.UsageError("--output writes the list of one Organization, and there are several", context)
-    check_output(output)
+    if output != _STANDARD_OUTPUT:
+        check_output(output)
 
 
 async def _plan(settings: Settings) -> Plan:

@@ -12,7 +12,7 @@ import click
 from poolcensus.cli.command import Command
 from poolcensus.cli.completing import queries, snapshots, words
 from poolcensus.cli.exits import ExitCode
-from poolcensus.cli.options import check_output, settings_options
+from poolcensus.cli.options import check_output, path_of, settings_options
 from poolcensus.cli.reading import KEYS, reading_settings, unreadable_lines
 from poolcensus.cli.running import signals_raised
 from poolcensus.cli.trouble import complain, on_terminal
@@ -76,7 +76,8 @@ _STANDARD_INPUT = _STANDARD_OUTPUT = "-"
 @click.option(
     "--output",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    callback=path_of,
+    shell_complete=words((), "file"),
     help="Write the rows to this file; - is standard output.",
 )
 def command(

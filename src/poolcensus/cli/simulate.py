@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 import signal
+import socket
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -206,10 +208,38 @@ def command(
         raise click.UsageError(f"{option} {error.requirement}") from None
     except ValueError as error:
         raise click.UsageError(str(error)) from None
+    if not config.host:
+        # Python would listen on every interface.
+        raise click.UsageError("--host needs an address, such as 127.0.0.1")
     if until_eof:
         threading.Thread(target=_stop_at_eof, daemon=True).start()
-    serve(config, on_ready=_print_json if json_output else _print_text)
+    _serve(config, _print_json if json_output else _print_text)
     return ExitCode.OK
+
+
+def _serve(config: SimulatorConfig, on_ready: Callable[[Simulator], None]) -> None:
+    listens = False
+
+    def ready(simulator: Simulator) -> None:
+        nonlocal listens
+        listens = True
+        on_ready(simulator)
+
+    try:
+        serve(config, on_ready=ready)
+    except OSError as error:
+        if listens:
+            raise
+        if error.errno == errno.EADDRINUSE:
+            raise click.ClickException(
+                f"Port {config.port} of {config.host} is in use. End the program that listens there, or"
+                " choose another one with --port; 0 is any free one."
+            ) from None
+        # Python's own sentence repeats the address.
+        why = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+        raise click.ClickException(
+            f"Can't listen on port {config.port} of {config.host}: {why}. Check --host and --port."
+        ) from None
 
 
 def _latency(text: str, slow_fraction: float, slow_factor: float) -> Latency:

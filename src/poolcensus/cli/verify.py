@@ -16,7 +16,11 @@ from poolcensus.cli.reading import KEYS, reading_settings
 from poolcensus.cli.trouble import complain
 from poolcensus.cli.wording import counted, printable
 from poolcensus.errors import DamagedSnapshotError, SnapshotError
+from poolcensus.format.manifest import MANIFEST_NAME
 from poolcensus.snapshot import Problem, ProblemKind, Snapshot, verify
+from poolcensus.snapshot.latest import has_manifest, steps_back
+from poolcensus.storage.destination import open_source
+from poolcensus.storage.naming import LATEST
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,11 +66,24 @@ def command(refs: tuple[str, ...], config: Path | None, **given: object) -> int:
 
 def _problems(ref: str, settings: Settings) -> tuple[Problem, ...]:
     try:
-        return verify(Snapshot.open(ref, settings.dest, settings=settings))
+        snapshot = Snapshot.open(ref, settings.dest, settings=settings)
+        found = verify(snapshot)
+        if steps_back(ref) is None:
+            return found
+        with open_source(settings.dest, settings) as source:
+            name = source.latest()
+            if name is None or has_manifest(source, name):
+                return found
+        return (_of_latest(name, snapshot.id), *found)
     except SnapshotError as error:
         damaged = isinstance(error, DamagedSnapshotError)
         kind = ProblemKind.DAMAGED if damaged else ProblemKind.UNREADABLE
         return (Problem(file="", line=None, message=str(error), kind=kind),)
+
+
+def _of_latest(lost: str, verified: str) -> Problem:
+    message = f"{LATEST} names {lost}, which has no {MANIFEST_NAME}: what was verified is {verified}"
+    return Problem(file="", line=None, message=message)
 
 
 def _status(problems: tuple[Problem, ...]) -> str:

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 
     from poolcensus.config.entries import Entries
 
+_ROLES_AND_IDS = (("role_arn", "role_name"), ("external_id_file", "external_id"))
+# Two ways to set the same thing, of which one source gives one alone. A lower one may name files of accounts
+# beside a list: these still say how their accounts are called.
+EXCLUSIVE = (*_ROLES_AND_IDS, ("accounts_snapshot", "accounts_from"))
+
 
 def clashes(settings: Entries, defaults: Mapping[str, object]) -> Iterator[Clash]:
     """Yield what is wrong with settings each of which is right by itself. `defaults` are by key."""
@@ -27,17 +32,17 @@ def clashes(settings: Entries, defaults: Mapping[str, object]) -> Iterator[Clash
         excluded = set(getattr(settings, left_out))
         for each in getattr(settings, kept):
             if each in excluded:
-                message = f"{what} {each} is both in {kept} and in {left_out}"
+                message = f"{what} {each} is both in `{kept}` and in `{left_out}`"
                 yield Clash(left_out, message, frozenset({kept, left_out}))
     if settings.accounts_from == ("self",) and settings.accounts_snapshot is None and settings.ous:
-        message = "the caller's account alone is asked for: organizational units choose among many"
+        message = "`accounts_from` is the caller's account alone: organizational units choose among many"
         yield Clash("ous", message, frozenset({"ous", "accounts_from"}))
-    for one, other in (("role_arn", "role_name"), ("external_id_file", "external_id")):
+    for one, other in _ROLES_AND_IDS:
         if getattr(settings, one) is not None and getattr(settings, other) != defaults[other]:
             message = f"excludes `{other}`: set only one of them"
             yield Clash(one, message, frozenset({one, other}))
     if settings.s3_kms_key is not None and settings.s3_encryption is S3Encryption.AES256:
-        message = "a key of KMS and the encryption AES256 exclude each other"
+        message = "a key of KMS and AES256 as `s3_encryption` exclude each other"
         yield Clash("s3_kms_key", message, frozenset({"s3_kms_key", "s3_encryption"}))
     if settings.organization and settings.accounts_snapshot is not None:
         message = "takes the list of one Organization, and `organization` names several: leave one out"

@@ -292,7 +292,7 @@ class Entries(
     log_level: Annotated[LogLevel, readers.log_level, "Minimum level of log lines."] = LogLevel.WARNING
     metrics_file: Annotated[
         Path | None,
-        readers.path,
+        readers.file,
         "Write metrics to this file in Prometheus text format, also after a failed run.",
     ] = None
     notify_command: Annotated[

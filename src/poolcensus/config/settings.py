@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from poolcensus.config import readers, sources
-from poolcensus.config.clashes import clashes
+from poolcensus.config.clashes import EXCLUSIVE, clashes
 from poolcensus.config.cluster import EngineKind
 from poolcensus.config.entries import SETTINGS, Entries
 from poolcensus.config.problems import Clash, InvalidSettingsError, SettingProblem
 from poolcensus.config.readers import EntryError
 from poolcensus.config.request import request_of
+from poolcensus.config.values import S3Encryption
 from poolcensus.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 # Two ways to set the same thing: one of higher rank takes the place of the other.
 _IN_PLACE_OF: Mapping[str, tuple[str, ...]] = {
+    "accounts_from": ("accounts_snapshot",),
     "external_id": ("external_id_file",),
     "external_id_file": ("external_id",),
     "role_arn": ("role_name",),
@@ -31,6 +34,7 @@ _IN_PLACE_OF: Mapping[str, tuple[str, ...]] = {
     "scheduler": ("workers",),
     "workers": ("scheduler",),
 }
+_SETTING = re.compile(r"`([a-z0-9_]+)`")
 
 
 class Settings(Entries, frozen=True, kw_only=True):
@@ -90,13 +94,17 @@ class Settings(Entries, frozen=True, kw_only=True):
 
     def _clashes_of_tables(self) -> Iterator[Clash]:
         for table in self.organization:
+            own = {name for name, _ in table.settings}
+            both = [pair for pair in EXCLUSIVE if own.issuperset(pair)]
+            for one, other in both:
+                message = f"{readers.shown(table.name)}: {one} excludes {other}: set only one of them"
+                yield Clash("organization", message, frozenset({"organization"}))
             try:
                 self.with_table(table)
             except InvalidSettingsError as error:
-                own = {name for name, _ in table.settings}
                 for each in error.problems:
                     # Others are those of the run's settings, which are told for themselves.
-                    if isinstance(each, Clash) and each.keys & own:
+                    if isinstance(each, Clash) and each.keys & own and each.keys not in map(frozenset, both):
                         message = f"{readers.shown(table.name)}: {each.key}: {each.message}"
                         yield Clash("organization", message, frozenset({"organization"}))
 
@@ -105,10 +113,37 @@ def _complaint(value: object, error: ValueError) -> str:
     return str(error) if isinstance(error, EntryError) else f"{readers.shown(value)} {error}"
 
 
-def _in_place_of_cluster(given: Mapping[str, sources.Given]) -> Mapping[str, tuple[str, ...]]:
-    """Return what has no meaning any more where the local engine is asked for."""
-    engine = given.get("engine")
-    return {"engine": ("scheduler", "workers")} if engine and engine.value == EngineKind.LOCAL else {}
+def _in_place_of_values(given: Mapping[str, sources.Given]) -> Mapping[str, tuple[str, ...]]:
+    """Return what takes the place of another setting by its value, such as the local engine of a cluster."""
+    found: dict[str, tuple[str, ...]] = {}
+    if (engine := given.get("engine")) and engine.value == EngineKind.LOCAL:
+        found["engine"] = ("scheduler", "workers")
+    if (encryption := given.get("s3_encryption")) and encryption.value == S3Encryption.AES256:
+        found |= {"s3_encryption": ("s3_kms_key",), "s3_kms_key": ("s3_encryption",)}
+    return found
+
+
+def _exclusive(given: dict[str, sources.Given]) -> Iterator[str]:
+    """Take out one of two ways to set the same thing that stand in one source, and yield that they do.
+
+    Which value each has doesn't matter: the default was meant, too, by whoever gave it.
+    """
+    for one, other in EXCLUSIVE:
+        # An empty list undoes what a lower source lists.
+        if one in given and other in given and given[other].value in ((), []):
+            continue
+        if one in given and other in given and given[one].rank == given[other].rank:
+            yield f"{given.pop(one).place} excludes {given[other].mention}: set only one of them"
+
+
+def _placed(problem: SettingProblem, given: Mapping[str, sources.Given]) -> str:
+    """Return what is wrong, with the place of each setting that plays a part and was given."""
+    if isinstance(problem, Clash):
+        named = {key: given[key].mention for key in problem.keys if key in given}
+        message = _SETTING.sub(lambda found: named.get(found[1], found[0]), problem.message)
+        problem = SettingProblem(problem.key, message)
+    # Defaults are right, also beside others: every key that is named was given.
+    return problem.at(given[problem.key].place)
 
 
 def load_settings(
@@ -125,12 +160,16 @@ def load_settings(
     """
     keys = {setting.name: key for key, setting in SETTINGS.items()}
     given, problems = sources.read(keys, path, overrides or {}, option_names or {}, ambient=ambient)
-    sources.outrank_file(given, "organization", {**_IN_PLACE_OF, **_in_place_of_cluster(given)})
+    sources.outrank(given, "organization", {**_IN_PLACE_OF, **_in_place_of_values(given)})
+    problems += _exclusive(given)
     try:
         settings = Settings(**{SETTINGS[key].name: each.value for key, each in given.items()})  # type: ignore[arg-type] # each was read by its setting
     except InvalidSettingsError as error:
-        # Defaults are right, also beside others: every key that is named was given.
-        problems += (each.at(given[each.key].place) for each in error.problems)
+        problems += (_placed(each, given) for each in error.problems)
     if problems:
         raise SettingsError("\n".join(problems))
+    if settings.accounts_snapshot is not None and "self" in settings.accounts_from:
+        # A list of higher rank takes its place: the manifest must not name the caller's account.
+        others = tuple(each for each in settings.accounts_from if each != "self")
+        return msgspec.structs.replace(settings, accounts_from=others)
     return settings

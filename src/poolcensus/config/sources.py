@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from contextlib import suppress
+from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,12 +30,24 @@ _OF_A_SERVICE = re.compile(
 )
 
 
+class Rank(IntEnum):
+    """The sources of settings, each of which replaces what an earlier one gives."""
+
+    FILE = 0
+    ENVIRONMENT = 1
+    OVERRIDE = 2
+
+
 class Given(msgspec.Struct, frozen=True):
-    """A value for a key, and where it stood, as a message begins with it: `--dest`, `FILE: dest`."""
+    """A value for a key, and where it stood, as a message begins with it: `--dest`, `FILE: dest`.
+
+    `mention` is the same place in the middle of a sentence: `--dest`, `dest in FILE`.
+    """
 
     value: object
     place: str
-    in_file: bool = False
+    mention: str
+    rank: Rank
 
 
 def read(
@@ -61,22 +74,29 @@ def read(
         if key not in known:
             problems.append(f"Unknown setting {shown(name)}.{_suggestion(key, known)}")
         elif value is not None:
-            given[key] = Given(value, option_names.get(key, name))
+            option = option_names.get(key)
+            given[key] = Given(value, option or name, option or f"`{name}`", Rank.OVERRIDE)
     return given, problems
 
 
-def outrank_file(given: dict[str, Given], tables_key: str, in_place_of: Mapping[str, Iterable[str]]) -> None:
-    """Take out of the file what the environment or an override gives in another way, or for a table.
+def outrank(given: dict[str, Given], tables_key: str, in_place_of: Mapping[str, Iterable[str]]) -> None:
+    """Take out what a source of higher rank gives in another way, or for a table.
 
-    `in_place_of` has the other ways to set what a key sets: these, too, rank lower if they are in the file.
-    What stands in the tables under `tables_key` does in any case.
+    `in_place_of` has the other ways to set what a key sets. What stands in the tables under `tables_key`
+    gives way to what any higher source sets for the run.
     """
-    above = {name for name, each in given.items() if not each.in_file}
-    above |= {other for name in above for other in in_place_of.get(name, ())}
-    for name in [name for name in above if name in given and given[name].in_file]:
-        del given[name]
+    outranked = {
+        other
+        for name, each in given.items()
+        for other in in_place_of.get(name, ())
+        if other in given and given[other].rank < each.rank
+    }
     tables = given.get(tables_key)
-    if tables is None or not tables.in_file or not isinstance(tables.value, list):
+    above = {name for name, each in given.items() if tables is not None and each.rank > tables.rank}
+    above |= {other for name in above for other in in_place_of.get(name, ())}
+    for name in outranked:
+        del given[name]
+    if tables is None or not isinstance(tables.value, list):
         return
     kept = [
         {name: value for name, value in table.items() if name not in above}
@@ -130,7 +150,7 @@ def _read_environment(known: AbstractSet[str], given: dict[str, Given], problems
                 f"Unknown environment variable {variable}.{did_you_mean(key.upper(), upper, PREFIX)}"
             )
         elif value:
-            given[key] = Given(value, variable)
+            given[key] = Given(value, variable, variable, Rank.ENVIRONMENT)
 
 
 def _read_file(
@@ -146,7 +166,7 @@ def _read_file(
     file, raw = found
     for key, value in _table(file, raw).items():
         if key in known:
-            given[key] = Given(value, f"{file}: {key}", in_file=True)
+            given[key] = Given(value, f"{file}: {key}", f"{key} in {file}", Rank.FILE)
         elif isinstance(value, dict):
             hint = _suggestion(key, known) or " Settings stand at the top of the file, in no table."
             problems.append(f"Unknown table {shown(key)} in {file}.{hint}")

@@ -69,6 +69,14 @@ def write_account_list(plan: Plan, path: str) -> str:
     Accounts that were skipped for their state are in it, others that were skipped are not. Blocks. Raises
     DestinationError where the file can't be written.
     """
+    encoded, digest = encode_account_list(plan)
+    with output_file(Path(path), _MODE) as file:
+        file.write(encoded)
+    return digest
+
+
+def encode_account_list(plan: Plan) -> tuple[bytes, str]:
+    """Return what `write_account_list` writes, and the digest of the accounts."""
     accounts: list[JsonValue] = [
         _described(each.id, each.name, ACTIVE, each.ou_path, each.tags) for each in plan.accounts
     ]
@@ -88,9 +96,7 @@ def write_account_list(plan: Plan, path: str) -> str:
         "accounts_digest": digest,
         "accounts": accounts,
     }
-    with output_file(Path(path), _MODE) as file:
-        file.write(dumps(content) + b"\n")
-    return digest
+    return dumps(content) + b"\n", digest
 
 
 def read_account_list(path: str) -> AccountList:

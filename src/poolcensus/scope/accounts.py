@@ -17,6 +17,7 @@ from poolcensus.scope.account_entry import ACTIVE
 from poolcensus.scope.account_list import listed_digest
 from poolcensus.scope.account_paths import AccountPaths
 from poolcensus.scope.tagging import with_tags
+from poolcensus.scope.unmatched import skipped_by_name
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
@@ -82,18 +83,23 @@ class AccountListing:
         not among them.
         """
         choice = self._choice
+        some = False
         await self._check_units()
         async with aclosing(self._batches()) as batches:
             async for batch in batches:
                 wanted = [account for listed in batch if (account := await self._wanted(listed)) is not None]
                 accounts = await self._tagged(wanted) if choice.needs_tags else wanted
                 self._claim(accounts)
+                some = some or bool(accounts)
                 yield tuple(accounts)
         if missing := sorted(choice.include - self._source_of.keys()):
             raise AccountChoiceError(
                 f"{', '.join(missing)}: not among the accounts of the {choice.source_name} (check `accounts`)"
             )
         self._warn_of_repeated()
+        # Where none is left, that is the run's error.
+        if some and (sentence := skipped_by_name(self.skipped, choice.include)) is not None:
+            _log.warning("%s", sentence)
         self._is_complete = True
 
     @property

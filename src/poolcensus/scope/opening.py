@@ -9,7 +9,6 @@ import msgspec
 
 from poolcensus.aws.session import open_aws, open_caller
 from poolcensus.config.external_id import with_external_id
-from poolcensus.errors import FatalError
 from poolcensus.loops import in_thread
 from poolcensus.operations import Query
 from poolcensus.scope.account_choice import AccountChoice, paths_among
@@ -18,6 +17,7 @@ from poolcensus.scope.accounts import AccountListing
 from poolcensus.scope.given import GivenAccounts, GivenListing
 from poolcensus.scope.joined_files import FileAccounts, join_files
 from poolcensus.scope.regions import RegionChoice, plan_regions
+from poolcensus.scope.unmatched import none_matches
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -142,10 +142,4 @@ def check_accounts(accounts: int, opened: Opened, settings: Settings) -> None:
     A shard may have none.
     """
     if accounts == 0 and settings.shard is None:
-        skipped = len(opened.listing.skipped)
-        # Not the settings' error: calls were made to know it.
-        what = f"all {skipped:,} were filtered out" if skipped else "none was listed"
-        raise FatalError(
-            f"No accounts match: {what}.",
-            advice="Check `account_tags`, `account_names`, `ous` and `accounts`.",
-        )
+        raise none_matches(opened.listing.skipped, settings)

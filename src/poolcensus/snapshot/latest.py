@@ -122,12 +122,13 @@ def named_latest(source: Source, there: Collection[str]) -> str | None:
     """
     name = source.latest()
     # What was published since they were listed is looked for where it lies.
-    if name is not None and name not in there and not _has_manifest(source, name):
+    if name is not None and name not in there and not has_manifest(source, name):
         _warn_of_latest(source.location, name)
     return name
 
 
-def _has_manifest(source: Source, snapshot_id: str) -> bool:
+def has_manifest(source: Source, snapshot_id: str) -> bool:
+    """Whether a snapshot of this id has been published, and is still there."""
     try:
         return bool(source.files(snapshot_id).manifest())
     except SnapshotError:

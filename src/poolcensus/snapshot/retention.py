@@ -102,10 +102,14 @@ def decide(
 def _kept_of(newest_first: list[SnapshotInfo], keep: Keep) -> Iterator[tuple[Reason, SnapshotInfo]]:
     """Yield which snapshots of one scope are kept, and why."""
     complete = (each for each in newest_first if each.status is SnapshotStatus.COMPLETE)
+    # None keeps more than there are, and `islice` takes no number of any size.
+    last, daily, monthly = (
+        min(number or 0, len(newest_first)) for number in (keep.last, keep.daily, keep.monthly)
+    )
     for reason, found in (
-        (Reason.LAST, islice(newest_first, keep.last or 0)),
-        (Reason.DAILY, islice(_best_of_each(newest_first, _DAY), keep.daily or 0)),
-        (Reason.MONTHLY, islice(_best_of_each(newest_first, _MONTH), keep.monthly or 0)),
+        (Reason.LAST, islice(newest_first, last)),
+        (Reason.DAILY, islice(_best_of_each(newest_first, _DAY), daily)),
+        (Reason.MONTHLY, islice(_best_of_each(newest_first, _MONTH), monthly)),
         (Reason.NEWEST_COMPLETE, islice(complete, 1)),
     ):
         for each in found:

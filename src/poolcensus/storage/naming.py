@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shlex
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from poolcensus.format.codec import dumps, loads
 from poolcensus.format.ids import is_snapshot_id
+from poolcensus.format.manifest import MANIFEST_NAME
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -16,6 +18,9 @@ SCHEME = "s3://"
 LATEST = "latest"
 LATEST_NAME = "latest.json"
 LOCK_NAME = ".lock"
+
+# In a folder that holds no snapshot: it may be anything.
+_LOOKED_AT = 1000
 
 
 def latest_object(snapshot_id: str) -> bytes:
@@ -33,6 +38,21 @@ def named(data: bytes) -> str | None:
     return name if isinstance(name, str) and is_snapshot_id(name) else None
 
 
+def has_snapshots(folder: Path) -> bool:
+    """Whether a folder can be read and holds a snapshot. Blocks."""
+    try:
+        return any(is_snapshot_id(each.name) and (each / MANIFEST_NAME).exists() for each in folder.iterdir())
+    except OSError:
+        return False
+
+
+def _destinations_below(folder: Path) -> list[str]:
+    try:
+        return [str(each) for each in sorted(islice(folder.iterdir(), _LOOKED_AT)) if has_snapshots(each)]
+    except OSError:
+        return []
+
+
 def no_snapshots(dest: str | PathLike[str]) -> str:
     """Return the sentence for a destination that has no snapshots, is not there or is a file. Blocks."""
     place = str(dest)
@@ -43,4 +63,9 @@ def no_snapshots(dest: str | PathLike[str]) -> str:
             return f"{place} is a file, not a folder. Check `dest`."
         if not path.is_dir():
             return f"There is no folder {place}. Check `dest`, or run {collect}"
+        if below := _destinations_below(path):
+            more = f" and {len(below) - 1:,} more of its folders" if len(below) > 1 else ""
+            return f"No snapshots in {place}, but in {below[0]}{more}. Use `dest` {shlex.quote(below[0])}"
+    elif "/" not in place.removeprefix(SCHEME):
+        return f"No snapshots in {place} yet. Name their prefix in `dest`, if they have one, or run {collect}"
     return f"No snapshots in {place} yet. Run {collect}"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import configparser
 import errno
+import os
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES as SESSION_VARIABLES
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -51,6 +53,8 @@ def explain(error: Exception, sso_profile: str | None, *, from_environment: bool
 
     `sso_profile` is the profile that signs in with IAM Identity Center, where one does.
     """
+    if (wrong := wrong_variable(error)) is not None:
+        return wrong, ""
     row = next(each for each in _TABLE if isinstance(error, each.errors))
     advice = _advice_on_refusal(error) if isinstance(error, ClientError) else row.advice
     if advice == _CHECK and from_environment:
@@ -58,6 +62,26 @@ def explain(error: Exception, sso_profile: str | None, *, from_environment: bool
     elif advice == _CHECK and sso_profile is not None:
         advice = _SIGN_IN
     return row.why(error), advice.format(sso=sso_profile or "NAME")
+
+
+def wrong_variable(error: Exception) -> str | None:
+    """Return which variable of the environment the SDK has failed on, and what it takes, if that can be told.
+
+    The SDK's own sentence quotes the value and leaves out its name.
+    """
+    if not isinstance(error, ValueError):
+        return None
+    text = str(error)
+    if text.startswith("Unsupported host ") and "Can only retrieve metadata from" in text:
+        return (
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI has a host that the AWS SDK does not allow: it takes"
+            " localhost, a loopback address, 169.254.170.2 (ECS), and 169.254.170.23 or [fd00:ec2::23] (EKS)"
+        )
+    for _, name, _, conversion in SESSION_VARIABLES.values():
+        value = os.environ.get(name) if conversion is int and isinstance(name, str) else None
+        if value is not None and text.endswith(f": {value!r}"):
+            return f"{name} must be a whole number"
+    return None
 
 
 def malformed_file(error: Exception) -> str:

@@ -14,7 +14,7 @@ from botocore.regions import EndpointResolverBuiltins
 
 from poolcensus.aws.refusals.redaction import readable
 from poolcensus.aws.sdk.chain import Session
-from poolcensus.aws.sdk.chain_failures import os_error_in_words, without_passwords
+from poolcensus.aws.sdk.chain_failures import os_error_in_words, without_passwords, wrong_variable
 from poolcensus.aws.sdk.endpoints import endpoint_problem
 from poolcensus.aws.signing import RequestTemplate
 from poolcensus.errors import FatalError, SettingsError
@@ -153,6 +153,8 @@ class RequestForms:
         model = self._custom_model(service)
         if why is None and isinstance(error, BotoCoreError):
             why = readable(without_passwords(str(error))).rstrip(".")
+        if why is None:
+            why = wrong_variable(error)
         if why is None and model is not None:
             why = f"the service model in {model} is of no use ({type(error).__name__}). Remove it"
         if why is None and str(error).startswith("Invalid endpoint"):

@@ -68,6 +68,13 @@ def path(value: object) -> Path:
     return value if isinstance(value, Path) else Path(path_text(value))
 
 
+def file(value: object) -> Path:
+    """Return the path of a file that is written. `-` is none, which would be called so."""
+    if value == "-":
+        raise EntryError("takes a file, and not standard output. A file that is called - is ./-")
+    return path(value)
+
+
 def path_text(value: object) -> str:
     """Return the text of a path. A leading `~` stands for the home folder."""
     found = text(value)

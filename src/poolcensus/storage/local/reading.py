@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from typing import TYPE_CHECKING
 
 from poolcensus.errors import DamagedSnapshotError, SnapshotError
@@ -10,7 +11,7 @@ from poolcensus.format.ids import is_snapshot_id
 from poolcensus.format.manifest import MANIFEST_NAME, REFUSED_NAME
 from poolcensus.storage.local.files import open_file
 from poolcensus.storage.local.stale import REFUSED_PREFIX
-from poolcensus.storage.naming import LATEST, LATEST_NAME, named, no_snapshots
+from poolcensus.storage.naming import LATEST, LATEST_NAME, has_snapshots, named, no_snapshots
 from poolcensus.storage.source import (
     LARGEST_MANIFEST,
     MissingFileError,
@@ -163,7 +164,10 @@ def read_manifest(path: Path) -> bytes | SnapshotError:
 
 def _no_snapshot(path: Path) -> str:
     if path.is_dir():
-        return f"{path} is not a snapshot: it has no {MANIFEST_NAME}"
+        why = f"{path} is not a snapshot: it has no {MANIFEST_NAME}"
+        if not has_snapshots(path):
+            return why
+        return f"{why}. To read the latest snapshot of that destination, use `dest` {shlex.quote(str(path))}"
     if path.exists():
         return f"{path} is not a snapshot: it is not a folder"
     return (

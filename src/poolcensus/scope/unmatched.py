@@ -1,0 +1,53 @@
+"""What there is to say of accounts that a run skips: where it skips all of them, or one that was named."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+from poolcensus.errors import FatalError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from poolcensus.config import Settings
+    from poolcensus.model import SkippedAccount
+
+_NARROWING: Final = (
+    "accounts",
+    "exclude_accounts",
+    "account_names",
+    "exclude_account_names",
+    "account_tags",
+    "ous",
+    "exclude_ous",
+)
+_SHOWN: Final = 5
+
+
+def none_matches(skipped: Sequence[SkippedAccount], settings: Settings) -> FatalError:
+    """Return the error of a run without an account to ask, with the settings that leave accounts out."""
+    given = [f"`{name}`" for name in _NARROWING if getattr(settings, name)]
+    advice = f"Check {' and '.join(filter(None, (', '.join(given[:-1]), given[-1])))}." if given else None
+    reasons = Counter(each.reason for each in skipped).most_common()
+    if not skipped:
+        why = "none was listed"
+    elif len(skipped) == 1:
+        why = f"account {skipped[0].id} is {skipped[0].reason}"
+    else:
+        words = ", ".join(f"{count:,} {reason}" if len(reasons) > 1 else reason for reason, count in reasons)
+        why = f"all {len(skipped):,} were filtered out ({words})"
+    # Not the settings' error: calls were made to know it.
+    return FatalError(f"No accounts match: {why}.", advice=advice)
+
+
+def skipped_by_name(skipped: Iterable[SkippedAccount], named: frozenset[str]) -> str | None:
+    """Return a sentence about the accounts that were asked for by their IDs and are skipped, if there are."""
+    found = [each for each in skipped if each.id in named]
+    if not found:
+        return None
+    if len(found) == 1:
+        return f"account {found[0].id} is skipped: it is {found[0].reason}"
+    names = ", ".join(f"{each.id} ({each.reason})" for each in found[:_SHOWN])
+    more = f" and {len(found) - _SHOWN:,} more" if len(found) > _SHOWN else ""
+    return f"{len(found):,} accounts that were named are skipped: {names}{more}"

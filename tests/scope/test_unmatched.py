@@ -1,0 +1,77 @@
+"""What is said of accounts that are skipped: where none is left, and of one that was named."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+import poolcensus
+from poolcensus.config import Settings
+from poolcensus.errors import FatalError
+from poolcensus.model import SkippedAccount
+from poolcensus.scope.unmatched import none_matches, skipped_by_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from census_lab import Lab
+
+    Start = Callable[..., Coroutine[None, None, Lab]]
+
+IDS = [f"{number:012}" for number in range(1, 9)]
+
+
+def skipped(*reasons: str) -> list[SkippedAccount]:
+    return [SkippedAccount(each, None, reason) for each, reason in zip(IDS, reasons, strict=False)]
+
+
+@pytest.mark.parametrize(
+    ("reasons", "given", "said"),
+    [
+        ((), {}, "none was listed."),
+        (
+            (),
+            {"account_names": "a", "account_tags": "a=b", "ous": "r-ab12"},
+            "none was listed. Check `account_names`, `account_tags` and `ous`.",
+        ),
+        (("SUSPENDED",), {"accounts": IDS[0]}, f"account {IDS[0]} is SUSPENDED. Check `accounts`."),
+        (("SUSPENDED",) * 2, {}, "all 2 were filtered out (SUSPENDED)."),
+        (
+            ("excluded", "SUSPENDED", "excluded"),
+            {"exclude_accounts": IDS[:3], "account_tags": "a=b"},
+            "all 3 were filtered out (2 excluded, 1 SUSPENDED). Check `exclude_accounts` and `account_tags`.",
+        ),
+    ],
+)
+def test_where_none_is_left_it_is_said_why_and_by_which_settings(
+    reasons: tuple[str, ...], given: dict[str, object], said: str
+) -> None:
+    assert str(none_matches(skipped(*reasons), Settings.load(None, **given))) == f"No accounts match: {said}"
+
+
+def test_accounts_that_were_named_are_told_one_by_one_up_to_a_few() -> None:
+    many = skipped("SUSPENDED", "excluded by its name", *["SUSPENDED"] * 6)
+    assert skipped_by_name(many, frozenset()) is None
+    one = skipped_by_name(many, frozenset(IDS[1:2]))
+    assert one == f"account {IDS[1]} is skipped: it is excluded by its name"
+    two = skipped_by_name(many, frozenset(IDS[:2]))
+    assert two == (
+        f"2 accounts that were named are skipped: {IDS[0]} (SUSPENDED), {IDS[1]} (excluded by its name)"
+    )
+    assert str(skipped_by_name(many, frozenset(IDS))).endswith(f"{IDS[4]} (SUSPENDED) and 3 more")
+
+
+async def test_a_suspended_account_that_was_named_is_never_passed_over_in_silence(
+    lab: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    here = await lab(accounts=20, regions=("us-east-1",), suspended=0.3)
+    states = {each.account_status: each.account_id for each in here.simulator.world.truth()}
+    gone, good = states["SUSPENDED"], states["ACTIVE"]
+    async with poolcensus.Census(here.settings(accounts=gone)) as census:
+        with pytest.raises(FatalError, match=f"^No accounts match: account {gone} is SUSPENDED. Check"):
+            await census.plan()
+    assert not caplog.messages
+    snapshot = await here.collect(accounts=(gone, good))
+    assert {each.account_id for each in snapshot.targets()} == {good}
+    assert caplog.messages == [f"account {gone} is skipped: it is SUSPENDED"]
