@@ -382,8 +382,9 @@ async def test_a_choice_that_leaves_no_account_is_told_as_a_collect_tells_it(lab
     with pytest.raises(FatalError) as raised:
         async with poolcensus.Census(here.settings(**choice)) as census:
             await census.plan()
-    assert (organization.cause, organization.message) == (Cause.ACCOUNTS, str(raised.value))
-    assert f"No accounts match: {why}." in str(organization.message)
+    assert organization.cause is Cause.ACCOUNTS
+    assert f"{organization.message} {organization.remedy}" == str(raised.value)
+    assert str(organization.message).startswith(f"No accounts match: {why}")
 
 
 async def test_an_account_that_is_neither_management_nor_delegate(

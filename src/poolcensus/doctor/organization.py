@@ -39,7 +39,8 @@ def accounts_unknown(error: FatalError, caller: Caller) -> Finding:
     reply = error.__cause__
     code = reply.code if isinstance(reply, CallError) else None
     if not isinstance(reply, CallError):
-        found = Diagnosis(CheckStatus.FAILED, Cause.ACCOUNTS, "Correct what the message says.")
+        remedy = error.advice or "Correct what the message says."
+        found = Diagnosis(CheckStatus.FAILED, Cause.ACCOUNTS, remedy)
     elif reply.code == "AWSOrganizationsNotInUseException":
         remedy = f"Use credentials of an account in an Organization, or {_OTHER_SOURCES}."
         found = Diagnosis(CheckStatus.NOT_MENDABLE, Cause.NOT_IN_ORGANIZATION, remedy)
@@ -64,7 +65,7 @@ def accounts_unknown(error: FatalError, caller: Caller) -> Finding:
         action=found.action or (_ACTION if code is not None else None),
         code=code,
         cause=found.cause,
-        message=str(error),
+        message=error.problem if found.remedy == error.advice else str(error),
         remedy=found.remedy,
         policy=found.policy,
     )
