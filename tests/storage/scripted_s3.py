@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import pytest
 from aiobotocore.httpsession import AIOHTTPSession
@@ -91,6 +92,8 @@ class Service(S3):
         self._bucket = StoredBucket(NAME, _ACCOUNT, "us-east-1", 0)
         self._store.buckets = {NAME: self._bucket}
         self.heeds_conditions = self.tells_its_time = self.says_when_modified = True
+        # "by prefix" alone, with no marker and no delimiter, or "never".
+        self.uploads_listed: Literal["as S3", "by prefix", "never"] = "as S3"
 
     def forget_runs(self) -> None:
         """Take no more calls of the runs that there were."""
@@ -159,12 +162,25 @@ class Service(S3):
         if not self.heeds_conditions:
             headers = {name: text for name, text in request.headers.items() if not name.startswith("if-")}
             request = replace(request, headers=headers)
-        response = super().handle(request)
+        response = self._listed_otherwise(request) or super().handle(request)
         if trouble == "late":
             raise S3Error("ConditionalRequestConflict")
         if trouble in ("lost", "again") and first:
             return Abort()
         return response if self.says_when_modified else _without_last_modified(response)
+
+    def _listed_otherwise(self, request: Request) -> Response | None:
+        """Answer a listing of uploads as a service does that is not S3."""
+        call = parse(request)
+        if call.key or "uploads" not in call.params or self.uploads_listed == "as S3":
+            return None
+        finds = self.uploads_listed == "by prefix" and not call.params.get("key-marker")
+        whole = self._bucket
+        self._store.buckets[NAME] = replace(whole, uploads=whole.uploads if finds else {})
+        try:
+            return super().handle(replace(request, query=re.sub(r"delimiter=[^&]*&?", "", request.query)))
+        finally:
+            self._store.buckets[NAME] = whole
 
 
 def _without_last_modified(response: Response) -> Response:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import anyio
 import pytest
@@ -737,6 +737,57 @@ def test_a_service_that_ignores_conditions_is_refused(service: Service) -> None:
             async with store(Run(service)):
                 pytest.fail("it came in")
         assert service.objects == {}
+
+    service.run(body)
+
+
+def test_a_service_that_lists_no_uploads_is_refused(service: Service) -> None:
+    async def body() -> None:
+        service.uploads_listed = "never"
+        with pytest.raises(
+            DestinationError, match=r"can't publish in s3://census/p.*does not list the multipart"
+        ):
+            await publish(Run(service), ID)
+        with pytest.raises(DestinationError, match="does not list the multipart"):
+            await store(Run(service)).rehearse()
+        assert not service.objects
+        assert not service.uploading
+
+    service.run(body)
+
+
+def test_a_service_that_lists_uploads_a_moment_late_is_not_refused(service: Service) -> None:
+    async def body() -> None:
+        service.uploads_listed = "never"
+        run = Run(service)
+
+        def trouble(*_: object) -> None:
+            # One look of the sweep, and the first one of the trial.
+            if sum(name.startswith("folders of uploads") for name in run.calls) > 2:
+                service.uploads_listed = "as S3"
+
+        run.trouble = trouble
+        await publish(run, ID)
+        assert_clean(service, ID)
+
+    service.run(body)
+
+
+@pytest.mark.parametrize("listed", ["as S3", "by prefix"])
+def test_an_upload_of_a_dead_run_is_completed_by_nobody(
+    service: Service, listed: Literal["as S3", "by prefix"]
+) -> None:
+    async def body() -> None:
+        service.uploads_listed = listed
+        dead = Run(service)
+        completes = f"complete p/{ID}/manifest.json"
+        dead.trouble = lambda *_: "refused" if completes in dead.calls else None
+        with suppress(DestinationError):
+            await publish(dead, ID)
+        assert service.uploading == [f"p/{ID}/manifest.json"]
+        await anyio.sleep(LEASE_SECONDS + 1)
+        await publish(Run(service), LATER_ID)
+        assert_clean(service, LATER_ID)
 
     service.run(body)
 

@@ -114,24 +114,33 @@ class S3Bucket:
                 for each in page.get("Contents", ()):
                     yield ObjectEntry(each["Key"], int(each["Size"]))
 
-    async def folders(
-        self, prefix: str, *, after: str, before: str, of_uploads: bool = False
-    ) -> AsyncGenerator[str, None]:
-        operation, start, markers, kind = (
-            ("list_multipart_uploads", "KeyMarker", _UPLOAD_MARKERS, "Uploads")
-            if of_uploads
-            else ("list_objects_v2", "StartAfter", _OBJECT_MARKERS, "Contents")
-        )
-        asked = {"Delimiter": "/", start: after}
-        async with aclosing(self._calls.pages(operation, prefix, asked, markers)) as pages:
+    async def folders(self, prefix: str, *, after: str, before: str) -> AsyncGenerator[str, None]:
+        asked = {"Delimiter": "/", "StartAfter": after}
+        async with aclosing(self._calls.pages("list_objects_v2", prefix, asked, _OBJECT_MARKERS)) as pages:
             async for page in pages:
                 found = [each["Prefix"] for each in page.get("CommonPrefixes", ())]
                 for folder in found:
                     if after < folder < before:
                         yield folder.removeprefix(prefix).removesuffix("/")
                 # Files beside the folders fill pages too.
-                if any(key >= before for key in (*found, *(each["Key"] for each in page.get(kind, ())))):
+                if any(
+                    key >= before for key in (*found, *(each["Key"] for each in page.get("Contents", ())))
+                ):
                     return
+
+    async def folders_of_uploads(self, prefix: str, beginning: str) -> list[str]:
+        # From the prefix alone: services beside S3 find nothing after a marker that is no upload's key, or
+        # list every upload and no folders.
+        asked = {"Delimiter": "/"}
+        found: set[str] = set()
+        async with aclosing(
+            self._calls.pages("list_multipart_uploads", prefix + beginning, asked, _UPLOAD_MARKERS)
+        ) as pages:
+            async for page in pages:
+                keys = [each["Prefix"] for each in page.get("CommonPrefixes", ())]
+                keys += [each["Key"] for each in page.get("Uploads", ())]
+                found.update(key.removeprefix(prefix).partition("/")[0] for key in keys)
+        return sorted(found)
 
     async def uploads(self, prefix: str) -> list[Upload]:
         async with aclosing(

@@ -21,10 +21,13 @@ from poolcensus.format.manifest import MANIFEST_NAME, REFUSED_NAME
 from poolcensus.format.schema import TARGETS_NAME
 from poolcensus.storage.base import ABORT_SECONDS, Draft, DraftFile
 from poolcensus.storage.naming import LATEST_NAME
+from poolcensus.storage.s3.keys import uploads_of_snapshots
 from poolcensus.storage.s3.latest import renew_latest
 from poolcensus.storage.s3.objects import ConflictError
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from poolcensus.storage.base import LatestChoice
     from poolcensus.storage.s3.lease import Lease
     from poolcensus.storage.s3.objects import Bucket, Upload, UploadedPart
@@ -32,6 +35,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger("poolcensus")
 
 _REHEARSAL_NAME = ".trial"
+# Listings of S3 are never late. Where another service's are, a moment is nothing beside the time of a lease.
+_LOOKS = 3
+_SECONDS_BETWEEN_LOOKS = 1.0
 
 # How many uploads follow one that met a conflict: S3 wants each of them begun anew.
 _MORE_UPLOADS = 3
@@ -180,10 +186,23 @@ class BucketDraft(Draft):
             ) from error
 
     async def _rehearse(self, key: str) -> None:
-        done = await self._write_new(key, b"x")
+        done = await self._write_new(key, b"x", self._check_found)
         if not done and await self.bucket.size_of(key) is None:
             raise DestinationError(f"the service lost the upload of {key}; choose another destination")
         await self.bucket.delete(key)
+
+    async def _check_found(self, upload: Upload) -> None:
+        """Refuse a service on which a sweep does not find an upload, which then could be completed later."""
+
+        async def found() -> bool:
+            return upload in await uploads_of_snapshots(self.bucket, self._store.prefix)
+
+        if not await _soon(found):
+            await self.bucket.abort(upload)
+            raise DestinationError(
+                "the service does not list the multipart uploads in flight, so a run that has died can't be"
+                " kept from publishing later; choose another destination"
+            )
 
     def check_open(self) -> None:
         if self._ended or self._published:
@@ -206,20 +225,22 @@ class BucketDraft(Draft):
     async def _publish(self, manifest: bytes) -> None:
         for file in self._files.values():
             await file.complete()
-        if not await self._write_new(self._folder + MANIFEST_NAME, manifest, publishes=True):
+        if not await self._write_new(self._folder + MANIFEST_NAME, manifest, self._confirm):
             raise DestinationError(
                 f"snapshot {self.snapshot_id} was cleared up by another run before it was published"
             )
         self._published = True
 
-    async def _write_new(self, key: str, data: bytes, *, publishes: bool = False) -> bool:
-        """Write an object by an upload. False where that is gone, or where there is an object already."""
+    async def _write_new(self, key: str, data: bytes, check: Callable[[Upload], Awaitable[None]]) -> bool:
+        """Write an object by an upload. False where that is gone, or where there is an object already.
+
+        `check` is called with each upload that is about to be completed.
+        """
         more = _MORE_UPLOADS
         while True:
             upload = await self.begin(key)
             part = await self.bucket.send(upload, 1, data)
-            if publishes:
-                await self._confirm(upload)
+            await check(upload)
             try:
                 return await self.bucket.complete(upload, [part], if_absent=True)
             except ConflictError:
@@ -256,6 +277,16 @@ class BucketDraft(Draft):
         async with aclosing(self.bucket.entries(self._folder)) as entries:
             async for entry in entries:
                 await self.bucket.delete(entry.key)
+
+
+async def _soon(found: Callable[[], Awaitable[bool]]) -> bool:
+    """Return whether something is found, by one of a few looks."""
+    for look in range(_LOOKS):
+        if look:
+            await anyio.sleep(_SECONDS_BETWEEN_LOOKS)
+        if await found():
+            return True
+    return False
 
 
 class _BucketFile(DraftFile):

@@ -92,14 +92,15 @@ class Bucket(Protocol):
         Asks for them as they are taken.
         """
 
-    def folders(
-        self, prefix: str, *, after: str, before: str, of_uploads: bool = False
-    ) -> AsyncGenerator[str, None]:
+    def folders(self, prefix: str, *, after: str, before: str) -> AsyncGenerator[str, None]:
         """Return the folders at `prefix`: what keys have between the prefix and the next slash.
 
-        The keys are those of the objects, or those of the multipart uploads under way, that come between
-        `after` and `before`. How many there are in a folder makes no difference.
+        The keys are those of the objects that come between `after` and `before`. How many there are in a
+        folder makes no difference.
         """
+
+    async def folders_of_uploads(self, prefix: str, beginning: str) -> list[str]:
+        """Return the folders at `prefix` that begin with `beginning`, by the multipart uploads under way."""
 
     async def uploads(self, prefix: str) -> list[Upload]:
         """Return the multipart uploads under way of keys that start with `prefix`."""
