@@ -94,6 +94,8 @@ class Service(S3):
         self.heeds_conditions = self.tells_its_time = self.says_when_modified = True
         # "by prefix" alone, with no marker and no delimiter, or "never".
         self.uploads_listed: Literal["as S3", "by prefix", "never"] = "as S3"
+        # "beyond": none of a folder whose name is what a listing begins after.
+        self.objects_listed: Literal["as S3", "beyond", "never"] = "as S3"
 
     def forget_runs(self) -> None:
         """Take no more calls of the runs that there were."""
@@ -170,15 +172,25 @@ class Service(S3):
         return response if self.says_when_modified else _without_last_modified(response)
 
     def _listed_otherwise(self, request: Request) -> Response | None:
-        """Answer a listing of uploads as a service does that is not S3."""
-        call = parse(request)
-        if call.key or "uploads" not in call.params or self.uploads_listed == "as S3":
+        """Answer a listing as a service does that is not S3."""
+        call, whole = parse(request), self._bucket
+        if call.key or request.method != "GET":
             return None
-        finds = self.uploads_listed == "by prefix" and not call.params.get("key-marker")
-        whole = self._bucket
-        self._store.buckets[NAME] = replace(whole, uploads=whole.uploads if finds else {})
+        if "uploads" in call.params:
+            if self.uploads_listed == "as S3":
+                return None
+            finds = self.uploads_listed == "by prefix" and not call.params.get("key-marker")
+            listed = replace(whole, uploads=whole.uploads if finds else {})
+            request = replace(request, query=re.sub(r"delimiter=[^&]*&?", "", request.query))
+        else:
+            if self.objects_listed == "as S3":
+                return None
+            hidden = call.params.get("start-after", "") + "/" if self.objects_listed == "beyond" else "p/2"
+            shown = {key: each for key, each in whole.objects.items() if not key.startswith(hidden)}
+            listed = replace(whole, objects=shown)
+        self._store.buckets[NAME] = listed
         try:
-            return super().handle(replace(request, query=re.sub(r"delimiter=[^&]*&?", "", request.query)))
+            return super().handle(request)
         finally:
             self._store.buckets[NAME] = whole
 

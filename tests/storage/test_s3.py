@@ -14,6 +14,7 @@ from poolcensus.errors import DestinationError, DestinationLockedError
 from poolcensus.format.codec import dumps, loads
 from poolcensus.snapshot import Keep, prune
 from poolcensus.storage.naming import LATEST_NAME
+from poolcensus.storage.s3.keys import contents
 from poolcensus.storage.s3.lease import LEASE_SECONDS
 from snapshot.making import ID, LATER_ID, commit
 from storage.runs import EARLIER_ID, FILES, PLACE, assert_clean, latest, publish, seen, store, write
@@ -788,6 +789,28 @@ def test_an_upload_of_a_dead_run_is_completed_by_nobody(
         await anyio.sleep(LEASE_SECONDS + 1)
         await publish(Run(service), LATER_ID)
         assert_clean(service, LATER_ID)
+
+    service.run(body)
+
+
+def test_the_first_snapshot_is_found_on_a_service_that_lists_by_folder(service: Service) -> None:
+    async def body() -> None:
+        service.objects_listed = "beyond"
+        await publish(Run(service), ID)
+        assert_clean(service, ID)
+        async with Run(service).open() as bucket:
+            assert await contents(bucket, "p/") == {ID: {name: len(data) for name, data in FILES.items()}}
+
+    service.run(body)
+
+
+def test_a_service_that_does_not_list_what_was_written_is_refused(service: Service) -> None:
+    async def body() -> None:
+        service.objects_listed = "never"
+        with pytest.raises(DestinationError, match=r"can't publish in s3://census/p.*does not list what was"):
+            await publish(Run(service), ID)
+        assert not service.objects
+        assert not service.uploading
 
     service.run(body)
 

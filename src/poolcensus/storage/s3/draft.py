@@ -21,7 +21,7 @@ from poolcensus.format.manifest import MANIFEST_NAME, REFUSED_NAME
 from poolcensus.format.schema import TARGETS_NAME
 from poolcensus.storage.base import ABORT_SECONDS, Draft, DraftFile
 from poolcensus.storage.naming import LATEST_NAME
-from poolcensus.storage.s3.keys import uploads_of_snapshots
+from poolcensus.storage.s3.keys import contents, uploads_of_snapshots
 from poolcensus.storage.s3.latest import renew_latest
 from poolcensus.storage.s3.objects import ConflictError
 
@@ -189,7 +189,19 @@ class BucketDraft(Draft):
         done = await self._write_new(key, b"x", self._check_found)
         if not done and await self.bucket.size_of(key) is None:
             raise DestinationError(f"the service lost the upload of {key}; choose another destination")
+
+        async def listed() -> bool:
+            return _REHEARSAL_NAME in (await contents(self.bucket, self._store.prefix)).get(
+                self.snapshot_id, ()
+            )
+
+        found = await _soon(listed)
         await self.bucket.delete(key)
+        if not found:
+            raise DestinationError(
+                "the service does not list what was written, so no command would find the snapshot; choose"
+                " another destination"
+            )
 
     async def _check_found(self, upload: Upload) -> None:
         """Refuse a service on which a sweep does not find an upload, which then could be completed later."""

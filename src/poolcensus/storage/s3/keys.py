@@ -45,7 +45,8 @@ async def contents(bucket: Bucket, prefix: str) -> dict[str, dict[str, int]]:
 
     async def read(first: str, last: str) -> None:
         start = prefix + commonprefix([first, last])  # noqa: RUF071 - character by character is meant
-        async with limiter, aclosing(bucket.entries(start, after=f"{prefix}{first}")) as entries:
+        # With the slash: some services pass over the whole folder where they begin after its name.
+        async with limiter, aclosing(bucket.entries(start, after=f"{prefix}{first}/")) as entries:
             async for entry in entries:
                 snapshot_id, name = place_of(entry.key, prefix)
                 if name:
