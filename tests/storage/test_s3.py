@@ -979,3 +979,27 @@ def test_who_is_cancelled_before_the_latest_is_renewed_is_told(
         assert why in caplog.text
 
     service.run(body)
+
+
+@pytest.mark.parametrize("trouble", [None, "refused", "hangs"])
+def test_who_is_cancelled_while_the_snapshot_is_published_renews_the_latest_or_is_told(
+    service: Service, caplog: pytest.LogCaptureFixture, trouble: str | None
+) -> None:
+    async def body() -> None:
+        await publish(Run(service), EARLIER_ID)
+        run = Run(service)
+        with anyio.CancelScope() as scope:
+
+            def cancel(_: int, name: str) -> str | None:
+                if name == f"complete p/{ID}/manifest.json":
+                    scope.cancel()
+                return trouble if "latest.json" in name else None
+
+            run.trouble = cancel
+            await publish(run, ID)
+        assert scope.cancelled_caught
+        assert seen(service).keys() == {EARLIER_ID, ID}
+        assert latest(service) == (EARLIER_ID if trouble else ID)
+        assert caplog.text.count(f"{LATEST_NAME} may still name the snapshot before it: ") == bool(trouble)
+
+    service.run(body)

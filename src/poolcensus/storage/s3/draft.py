@@ -107,6 +107,8 @@ class BucketDraft(Draft):
                     self.snapshot_id,
                     self._store.location,
                 )
+            if self._published:
+                await self._renew_latest_in_time(latest)
             raise
         finally:
             if not self._published:
@@ -138,12 +140,15 @@ class BucketDraft(Draft):
         try:
             await self._try_to_renew_latest(choice)
         except anyio.get_cancelled_exc_class():
-            # Whoever was cancelled here has published all the same.
-            with anyio.move_on_after(ABORT_SECONDS, shield=True) as limit:
-                await self._try_to_renew_latest(choice)
-            if limit.cancelled_caught:
-                self._warn_of_latest(f"no reply within {ABORT_SECONDS:g} s")
+            await self._renew_latest_in_time(choice)
             raise
+
+    async def _renew_latest_in_time(self, choice: LatestChoice) -> None:
+        # Whoever was cancelled has published all the same.
+        with anyio.move_on_after(ABORT_SECONDS, shield=True) as limit:
+            await self._try_to_renew_latest(choice)
+        if limit.cancelled_caught:
+            self._warn_of_latest(f"no reply within {ABORT_SECONDS:g} s")
 
     async def _try_to_renew_latest(self, choice: LatestChoice) -> None:
         try:
