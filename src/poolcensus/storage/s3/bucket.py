@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import time
 import zlib
 from base64 import b64encode
@@ -29,6 +30,7 @@ _BODY_ATTEMPTS = 3
 _LARGEST_SKEW = 15 * 60.0
 # Dates have whole seconds, and the hosts of a service differ by a little.
 _SECONDS_ARE_WHOLE = 5.0
+_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/", re.ASCII)
 
 _GONE = frozenset({"NoSuchKey", "404", "NotFound"})
 _BROKEN = frozenset({"PreconditionFailed", "412"})
@@ -212,7 +214,8 @@ class S3Bucket:
         while True:
             reply = await self._calls.send("get_object", Key=key, **span)
             try:
-                body = await read_body(reply["Body"], size)
+                stated = _length_of(reply.get("ContentRange", ""))
+                body = await read_body(reply["Body"], size, at_least=min(size, stated))
                 break
             except (ResponseStreamingError, ReadTimeoutError):
                 # The SDK's own attempts end where the body begins.
@@ -232,6 +235,12 @@ class S3Bucket:
 async def _crc32(data: bytes) -> str:
     sum_ = await to_thread.run_sync(zlib.crc32, data)
     return b64encode(sum_.to_bytes(4, "big")).decode("ascii")
+
+
+def _length_of(content_range: str) -> int:
+    """Return how long a reply is by its Content-Range, 0 where it has none."""
+    found = _RANGE.match(content_range)
+    return int(found[2]) - int(found[1]) + 1 if found else 0
 
 
 def _age(date: str, modified: str) -> float | None:
