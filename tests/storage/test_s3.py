@@ -1003,3 +1003,78 @@ def test_who_is_cancelled_while_the_snapshot_is_published_renews_the_latest_or_i
         assert caplog.text.count(f"{LATEST_NAME} may still name the snapshot before it: ") == bool(trouble)
 
     service.run(body)
+
+
+@pytest.mark.parametrize("seconds", [10, 25])
+@pytest.mark.parametrize("effect", ["lost", "refused"])
+def test_an_outage_in_the_commit_is_waited_for_until_it_is_known_what_is_published(
+    service: Service, effect: str, seconds: int
+) -> None:
+    async def body() -> None:
+        run = Run(service)
+        until: list[float] = []
+
+        def trouble(_: int, name: str) -> str | None:
+            if name == f"complete p/{ID}/manifest.json":
+                until.append(now() + seconds)
+                return effect
+            return "refused" if until and now() < until[0] else None
+
+        run.trouble = trouble
+        if effect == "lost":
+            await publish(run, ID)
+            assert_clean(service, ID)
+        else:
+            with pytest.raises(DestinationError, match="access is denied"):
+                await publish(run, ID)
+            assert not service.objects
+            assert not service.uploading
+
+    service.run(body)
+
+
+@pytest.mark.parametrize("trouble", ["refused", "hangs"])
+def test_who_is_cancelled_while_an_outage_is_waited_for_is_gone_soon_and_told(
+    service: Service, caplog: pytest.LogCaptureFixture, trouble: str
+) -> None:
+    async def body() -> None:
+        run = Run(service)
+        lost: list[str] = []
+        with anyio.CancelScope() as scope:
+
+            def fails(_: int, name: str) -> str | None:
+                if name == f"complete p/{ID}/manifest.json":
+                    lost.append(name)
+                    scope.deadline = now() + 5
+                    return "lost"
+                return trouble if lost else None
+
+            run.trouble = fails
+            await publish(run, ID)
+        assert scope.cancelled_caught
+        assert now() - scope.deadline < 5
+        assert seen(service) == {ID: FILES}
+
+    service.run(body)
+    assert f"it can't be told whether snapshot {ID} is published in s3://census/p" in caplog.text
+
+
+def test_what_is_found_published_by_who_is_cancelled_in_an_outage_is_the_latest(service: Service) -> None:
+    async def body() -> None:
+        await publish(Run(service), EARLIER_ID)
+        run = Run(service)
+        with anyio.CancelScope() as scope:
+
+            def trouble(_: int, name: str) -> str | None:
+                completes = f"complete p/{ID}/manifest.json"
+                if name == completes:
+                    scope.deadline = now() + 5
+                    return "lost"
+                return "refused" if completes in run.calls and now() < scope.deadline else None
+
+            run.trouble = trouble
+            await publish(run, ID)
+        assert scope.cancelled_caught
+        assert_clean(service, EARLIER_ID, ID)
+
+    service.run(body)

@@ -39,6 +39,10 @@ _REHEARSAL_NAME = ".trial"
 _LOOKS = 3
 _SECONDS_BETWEEN_LOOKS = 1.0
 
+# Nobody waits for a run that was not cancelled, and the SDK gives up a call after some ten seconds: twice as
+# long, and more, that an outage may last until it is known what is published.
+_LONGEST_SETTLING = 30.0
+
 # How many uploads follow one that met a conflict: S3 wants each of them begun anew.
 _MORE_UPLOADS = 3
 
@@ -87,17 +91,7 @@ class BucketDraft(Draft):
     async def commit(self, manifest: bytes, latest: LatestChoice) -> None:
         self.check_open()
         try:
-            await self._publish(manifest)
-        except DestinationError as error:
-            # All that was lost may be the reply of the call that published it.
-            await self._give_up()
-            if self._unsure:
-                raise DestinationError(
-                    f"it can't be told whether snapshot {self.snapshot_id} is published in"
-                    f" {self._store.location}: {error}"
-                ) from error
-            if not self._published:
-                raise
+            await self._publish_or_settle(manifest)
         except anyio.get_cancelled_exc_class():
             await self._give_up()
             if self._unsure:
@@ -111,7 +105,7 @@ class BucketDraft(Draft):
                 await self._renew_latest_in_time(latest)
             raise
         finally:
-            if not self._published:
+            if not (self._published or self._unsure):
                 await self._give_up()
         await self._renew_latest(latest)
         await self._store.forget_refused()
@@ -172,10 +166,7 @@ class BucketDraft(Draft):
         self._ended = True
         if not self._touched:
             return
-        try:
-            await self._discard()
-        except DestinationError as error:
-            _log.info("%s is left for the next run to clear up: %s", self._folder, error)
+        await self._try_to_discard()
 
     async def rehearse(self) -> None:
         """Take the steps of a commit with an object that goes at once. Raises `DestinationError`.
@@ -248,6 +239,24 @@ class BucketDraft(Draft):
             )
         self._published = True
 
+    async def _publish_or_settle(self, manifest: bytes) -> None:
+        try:
+            await self._publish(manifest)
+        except DestinationError as error:
+            # All that was lost may be the reply of the call that published it.
+            with anyio.move_on_after(_LONGEST_SETTLING):
+                await self.abort()
+                while self._unsure:
+                    await anyio.sleep(_SECONDS_BETWEEN_LOOKS)
+                    await self._try_to_discard()
+            if self._unsure:
+                raise DestinationError(
+                    f"it can't be told whether snapshot {self.snapshot_id} is published in"
+                    f" {self._store.location}: {error}"
+                ) from error
+            if not self._published:
+                raise
+
     async def _write_new(self, key: str, data: bytes, check: Callable[[Upload], Awaitable[None]]) -> bool:
         """Write an object by an upload. False where that is gone, or where there is an object already.
 
@@ -278,7 +287,16 @@ class BucketDraft(Draft):
 
     async def _give_up(self) -> None:
         with anyio.move_on_after(ABORT_SECONDS, shield=True):
-            await self.abort()
+            if self._unsure:
+                await self._try_to_discard()
+            else:
+                await self.abort()
+
+    async def _try_to_discard(self) -> None:
+        try:
+            await self._discard()
+        except DestinationError as error:
+            _log.info("%s is left for the next run to clear up: %s", self._folder, error)
 
     async def _discard(self) -> None:
         if self._manifest is not None:
