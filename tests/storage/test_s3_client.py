@@ -118,6 +118,9 @@ async def serving(server: Scripted, tls: ssl.SSLContext | None = None) -> AsyncI
             await asyncio.sleep(0)
 
 
+HTML = "Content-Type: text/html; charset=utf-8"
+
+
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
@@ -134,7 +137,22 @@ async def serving(server: Scripted, tls: ssl.SSLContext | None = None) -> AsyncI
         (error(501, "NotImplemented"), ["conditional writes", "choose another"]),
         (error(503, "SlowDown"), ["fewer calls", "later"]),
         (error(400, "Odd"), ["S3 answered Odd"]),
+        (reply(400), ["S3 answered 400"]),
         (reply(200, b"<html>Sign in</html>"), ["is not S3", "`endpoint_url`"]),
+        (reply(404, b"<html>Not Found</html>"), ["is not S3: HTTP 404 without", "`endpoint_url`"]),
+        (
+            reply(404, b"<!doctype html><html><br></html>", HTML),
+            ["is not S3: HTTP 404 without", "`endpoint_url`"],
+        ),
+        (reply(403, b"<html>Blocked</html>", HTML), ["is not S3: HTTP 403 without"]),
+        (
+            reply(502, b"<html>Bad Gateway</html>", HTML),
+            [": HTTP 502 without an error code, perhaps from a proxy"],
+        ),
+        (
+            reply(503, b"<html>Maintenance</html>", HTML),
+            [": HTTP 503 without an error code, perhaps from a proxy"],
+        ),
     ],
 )
 async def test_a_refusal_is_a_sentence_that_says_what_to_do(answer: bytes, said: list[str]) -> None:

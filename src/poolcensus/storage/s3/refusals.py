@@ -104,6 +104,12 @@ _FAILURES: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
         "the SDK refuses the name of the bucket or of the object; choose another destination",
     ),
 )
+# That of a proxy, or of a web server where S3 was expected.
+_PAGE = "what answered is not S3: HTTP {status} without an error code; check the network and `endpoint_url`"
+_PAGE_FOR_NOW = (
+    "HTTP {status} without an error code, perhaps from a proxy; check the network or run again later"
+)
+_PASSING = frozenset({429, 500, 502, 503, 504})
 # What OpenSSL makes of a peer whose first bytes are no record of TLS.
 _NO_TLS = frozenset(
     {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "UNKNOWN_PROTOCOL"}
@@ -140,6 +146,8 @@ def _tls_failure(error: SSLError) -> str:
 
 def _refusal(error: ClientError, operation: str, bucket: str, owner: str | None) -> str:
     code, status = code_of(error), _status(error)
+    if operation != "head_object" and _is_page(error):
+        return (_PAGE_FOR_NOW if status in _PASSING else _PAGE).format(status=status)
     reason = next(
         (reason for codes, reason in _REFUSALS if not codes.isdisjoint({code, str(status)})),
         "S3 answered {code}; run again or choose another destination",
@@ -188,6 +196,15 @@ def code_of(error: ClientError) -> str:
 
 def _status(error: ClientError) -> int:
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def _is_page(error: ClientError) -> bool:
+    """Whether an error has no code of S3: its body is XML of another kind, or a page that is none."""
+    code, headers = code_of(error), error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    # The SDK takes the status for the code where it can't read the body.
+    return not code or (
+        code == str(_status(error)) and headers.get("content-type", "").lower().startswith("text/html")
+    )
 
 
 def is_unknown(error: BaseException | None) -> bool:
