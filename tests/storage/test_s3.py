@@ -1078,3 +1078,21 @@ def test_what_is_found_published_by_who_is_cancelled_in_an_outage_is_the_latest(
         assert_clean(service, EARLIER_ID, ID)
 
     service.run(body)
+
+
+@pytest.mark.parametrize("times", [1, 99])
+def test_a_lock_whose_deletion_meets_a_conflict_is_let_go_or_said_to_be_left(
+    service: Service, caplog: pytest.LogCaptureFixture, times: int
+) -> None:
+    async def body() -> None:
+        run = Run(service)
+        left = ["conflict"] * times
+        run.trouble = lambda _, name: left.pop() if name == "delete p/.lock" and left else None
+        await publish(run, ID)
+        assert seen(service) == {ID: FILES}
+        assert ("p/.lock" in service.objects) == (times > 1)
+        assert run.calls.count("delete p/.lock") == min(times + 1, 4)
+
+    service.run(body)
+    said = "the lock of s3://census/p is left to lapse: can't delete s3://census/p/.lock: S3 answered"
+    assert (said in caplog.text) == (times > 1)

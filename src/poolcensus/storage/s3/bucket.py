@@ -100,7 +100,7 @@ class S3Bucket:
         if if_match is not None:
             try:
                 await self._calls.call(
-                    "delete", key, "delete_object", _GONE | _CONDITION, Key=key, IfMatch=if_match
+                    "delete", key, "delete_object", _GONE | _BROKEN, Key=key, IfMatch=if_match
                 )
             except DestinationError as error:
                 if not is_unknown(error.__cause__):

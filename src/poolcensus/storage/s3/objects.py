@@ -83,7 +83,8 @@ class Bucket(Protocol):
     async def delete(self, key: str, *, if_match: str | None = None) -> None:
         """Delete an object unless it is gone, or is not the one with the ETag `if_match`.
 
-        Where the service has no conditional deletes, it is deleted whatever its ETag is: look first.
+        Where the service has no conditional deletes, it is deleted whatever its ETag is: look first. Raises
+        `ConflictError` where `if_match` could not be decided.
         """
 
     def entries(self, prefix: str, *, after: str = "") -> AsyncGenerator[ObjectEntry, None]:
