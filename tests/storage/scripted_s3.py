@@ -152,6 +152,8 @@ class Service(S3):
         trouble, first = self._runs[request.identity.access_key_id].meets(call_id, _name_of(request))
         if trouble == "refused":
             raise S3Error("AccessDenied")
+        if trouble == "exists":
+            raise S3Error("PreconditionFailed")
         if trouble == "conflict":
             raise S3Error("ConditionalRequestConflict")
         if trouble == "page":
@@ -224,8 +226,9 @@ class Run:
     `trouble` is called with each call's number from 0 and its name, when the service has received it. What
     it returns says what happens: None, the call works; "refused", it fails without an effect; "lost", it
     fails after its effect; "again", its first reply is lost, and the client makes it a second time; "hangs",
-    its first attempt has no effect and is never answered; "conflict", S3 says that another call is under way;
-    "late", it says so, and that call has the effect of this one; "page", something else answers with a page.
+    its first attempt has no effect and is never answered; "exists", S3 says that its condition does not hold;
+    "conflict", S3 says that another call is under way; "late", it says so, and that call has the effect of
+    this one; "page", something else answers with a page.
     """
 
     def __init__(self, service: Service) -> None:

@@ -1096,3 +1096,20 @@ def test_a_lock_whose_deletion_meets_a_conflict_is_let_go_or_said_to_be_left(
     service.run(body)
     said = "the lock of s3://census/p is left to lapse: can't delete s3://census/p/.lock: S3 answered"
     assert (said in caplog.text) == (times > 1)
+
+
+def test_a_service_that_refuses_a_manifest_which_is_not_there_is_no_other_run(service: Service) -> None:
+    async def body() -> None:
+        run = Run(service)
+        manifest = f"p/{ID}/manifest.json"
+        run.trouble = lambda _, name: "exists" if name == f"complete {manifest}" else None
+        with pytest.raises(DestinationError) as caught:
+            await publish(run, ID)
+        assert str(caught.value) == (
+            f"can't write s3://census/{manifest}: the service refuses it, as if it were there already"
+            " (PreconditionFailed); choose another destination"
+        )
+        assert not service.objects
+        assert not service.uploading
+
+    service.run(body)

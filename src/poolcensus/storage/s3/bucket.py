@@ -19,7 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError, Re
 from poolcensus.errors import CallError, DestinationError
 from poolcensus.storage.s3.calls import LONGEST_CALL
 from poolcensus.storage.s3.objects import ObjectEntry, StoredObject, Upload, UploadedPart
-from poolcensus.storage.s3.refusals import CONFLICT, UPLOAD_GONE, code_of, is_unknown
+from poolcensus.storage.s3.refusals import BROKEN, CONFLICT, UPLOAD_GONE, code_of, is_unknown
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -33,8 +33,7 @@ _SECONDS_ARE_WHOLE = 5.0
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/", re.ASCII)
 
 _GONE = frozenset({"NoSuchKey", "404", "NotFound"})
-_BROKEN = frozenset({"PreconditionFailed", "412"})
-_CONDITION = _BROKEN | CONFLICT
+_CONDITION = BROKEN | CONFLICT
 _OBJECT_MARKERS = {"ContinuationToken": "NextContinuationToken"}
 _UPLOAD_MARKERS = {"KeyMarker": "NextKeyMarker", "UploadIdMarker": "NextUploadIdMarker"}
 
@@ -100,7 +99,7 @@ class S3Bucket:
         if if_match is not None:
             try:
                 await self._calls.call(
-                    "delete", key, "delete_object", _GONE | _BROKEN, Key=key, IfMatch=if_match
+                    "delete", key, "delete_object", _GONE | BROKEN, Key=key, IfMatch=if_match
                 )
             except DestinationError as error:
                 if not is_unknown(error.__cause__):
@@ -189,7 +188,7 @@ class S3Bucket:
             "write",
             upload.key,
             "complete_multipart_upload",
-            UPLOAD_GONE | (_BROKEN if if_absent else frozenset()),
+            UPLOAD_GONE,
             Key=upload.key,
             UploadId=upload.id,
             MultipartUpload={"Parts": named},

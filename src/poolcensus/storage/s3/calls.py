@@ -9,8 +9,8 @@ import anyio
 from botocore.exceptions import BotoCoreError, ClientError
 
 from poolcensus.errors import CallError, DestinationError, DestinationRefusedError
-from poolcensus.storage.s3.objects import ConflictError
-from poolcensus.storage.s3.refusals import CONFLICT, EXPIRED, NOT_S3, code_of, reason_of, refusal_in
+from poolcensus.storage.s3.objects import ConflictError, ExistsError
+from poolcensus.storage.s3.refusals import BROKEN, CONFLICT, EXPIRED, NOT_S3, code_of, reason_of, refusal_in
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -111,6 +111,8 @@ class BucketCalls:
         text = f"can't {doing} {self._url(key)}: {reason}"
         if isinstance(error, ClientError) and code_of(error) in CONFLICT:
             return ConflictError(text)
+        if isinstance(error, ClientError) and code_of(error) in BROKEN:
+            return ExistsError(text)
         refusal = refusal_in(error, operation)
         if refusal is None:
             return DestinationError(text)

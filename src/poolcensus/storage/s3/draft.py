@@ -23,7 +23,7 @@ from poolcensus.storage.base import ABORT_SECONDS, Draft, DraftFile
 from poolcensus.storage.naming import LATEST_NAME
 from poolcensus.storage.s3.keys import contents, uploads_of_snapshots
 from poolcensus.storage.s3.latest import renew_latest
-from poolcensus.storage.s3.objects import ConflictError
+from poolcensus.storage.s3.objects import ConflictError, ExistsError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -269,6 +269,10 @@ class BucketDraft(Draft):
             await check(upload)
             try:
                 return await self.bucket.complete(upload, [part], if_absent=True)
+            except ExistsError:
+                if await self.bucket.size_of(key) is None:
+                    raise
+                return False
             except ConflictError:
                 if not more:
                     raise

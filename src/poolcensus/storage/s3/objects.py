@@ -52,6 +52,10 @@ class ConflictError(DestinationError):
     """The service did not decide about a write, for something else went on with the object meanwhile."""
 
 
+class ExistsError(DestinationError):
+    """The service says that there is an object already that may not be replaced."""
+
+
 class Bucket(Protocol):
     """A bucket of S3, or of a service like it: strongly consistent, with conditional writes.
 
@@ -117,8 +121,8 @@ class Bucket(Protocol):
     ) -> bool:
         """Turn an upload into an object, all at once.
 
-        False where the upload is not there any more, or where there is an object already that may not be
-        replaced; a call that was tried again may owe that to its own first try.
+        False where the upload is not there any more. Raises `ExistsError` where `if_absent` does not hold. A
+        call that was tried again may owe either to its own first try.
 
         Raises `ConflictError` where `if_absent` could not be decided. The upload is of no use any more, but
         for an earlier try of the call, which may complete it yet.

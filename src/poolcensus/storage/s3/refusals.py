@@ -24,6 +24,7 @@ NOT_S3 = "what answered is not S3; check the network and `endpoint_url`"
 
 UPLOAD_GONE = frozenset({"NoSuchUpload"})
 CONFLICT = frozenset({"ConditionalRequestConflict"})
+BROKEN = frozenset({"PreconditionFailed", "412"})
 EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestExpired"})
 _UNKNOWN_CALLER = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "AuthFailure"})
 _DENIED = frozenset({"AccessDenied", "AllAccessDisabled", "403", "AccessDeniedException"})
@@ -72,6 +73,7 @@ _REFUSALS: tuple[tuple[frozenset[str], str], ...] = (
         "the object is in an archive; restore it with 'aws s3api restore-object', and run again",
     ),
     (UPLOAD_GONE, "someone has aborted the upload, another run or a lifecycle rule; run again"),
+    (BROKEN, "the service refuses it, as if it were there already ({code}); choose another destination"),
     (frozenset({"NoSuchBucket"}), "there is no bucket {bucket}; create it or choose another destination"),
     (EXPIRED, "the caller's credentials have expired; renew them and run again"),
     (
