@@ -92,10 +92,11 @@ class Service(S3):
         self._bucket = StoredBucket(NAME, _ACCOUNT, "us-east-1", 0)
         self._store.buckets = {NAME: self._bucket}
         self.heeds_conditions = self.tells_its_time = self.says_when_modified = True
-        # "by prefix" alone, with no marker and no delimiter, or "never".
-        self.uploads_listed: Literal["as S3", "by prefix", "never"] = "as S3"
+        # "by prefix" alone, with no marker and no delimiter, "by key", which is the whole prefix, or "never".
+        self.uploads_listed: Literal["as S3", "by prefix", "by key", "never"] = "as S3"
         # "beyond": none of a folder whose name is what a listing begins after.
         self.objects_listed: Literal["as S3", "beyond", "never"] = "as S3"
+        self.left_out: set[str] = set()
 
     def forget_runs(self) -> None:
         """Take no more calls of the runs that there were."""
@@ -181,14 +182,21 @@ class Service(S3):
         if "uploads" in call.params:
             if self.uploads_listed == "as S3":
                 return None
-            finds = self.uploads_listed == "by prefix" and not call.params.get("key-marker")
-            listed = replace(whole, uploads=whole.uploads if finds else {})
+            finds = self.uploads_listed != "never" and not call.params.get("key-marker")
+            keys = [call.params["prefix"]] if self.uploads_listed == "by key" else self.uploading
+            uploads = {each_id: each for each_id, each in whole.uploads.items() if finds and each.key in keys}
+            listed = replace(whole, uploads=uploads)
             request = replace(request, query=re.sub(r"delimiter=[^&]*&?", "", request.query))
         else:
-            if self.objects_listed == "as S3":
+            left_out = self.left_out
+            if self.objects_listed != "as S3":
+                beyond = (
+                    call.params.get("start-after", "") + "/" if self.objects_listed == "beyond" else "p/2"
+                )
+                left_out = left_out | {key for key in whole.objects if key.startswith(beyond)}
+            if not left_out:
                 return None
-            hidden = call.params.get("start-after", "") + "/" if self.objects_listed == "beyond" else "p/2"
-            shown = {key: each for key, each in whole.objects.items() if not key.startswith(hidden)}
+            shown = {key: each for key, each in whole.objects.items() if key not in left_out}
             listed = replace(whole, objects=shown)
         self._store.buckets[NAME] = listed
         try:

@@ -774,9 +774,9 @@ def test_a_service_that_lists_uploads_a_moment_late_is_not_refused(service: Serv
     service.run(body)
 
 
-@pytest.mark.parametrize("listed", ["as S3", "by prefix"])
+@pytest.mark.parametrize("listed", ["as S3", "by prefix", "by key"])
 def test_an_upload_of_a_dead_run_is_completed_by_nobody(
-    service: Service, listed: Literal["as S3", "by prefix"]
+    service: Service, listed: Literal["as S3", "by prefix", "by key"]
 ) -> None:
     async def body() -> None:
         service.uploads_listed = listed
@@ -791,6 +791,19 @@ def test_an_upload_of_a_dead_run_is_completed_by_nobody(
         assert_clean(service, LATER_ID)
 
     service.run(body)
+
+
+def test_a_snapshot_whose_manifest_a_listing_leaves_out_keeps_its_files(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def body() -> None:
+        await publish(Run(service), ID)
+        service.left_out = {f"p/{ID}/manifest.json"}
+        await publish(Run(service), LATER_ID)
+        assert_clean(service, ID, LATER_ID)
+
+    service.run(body)
+    assert f"the service does not list p/{ID}/manifest.json, which is there" in caplog.text
 
 
 def test_the_first_snapshot_is_found_on_a_service_that_lists_by_folder(service: Service) -> None:

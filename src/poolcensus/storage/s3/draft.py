@@ -203,7 +203,9 @@ class BucketDraft(Draft):
         """Refuse a service on which a sweep does not find an upload, which then could be completed later."""
 
         async def found() -> bool:
-            return upload in await uploads_of_snapshots(self.bucket, self._store.prefix)
+            if upload in await uploads_of_snapshots(self.bucket, self._store.prefix):
+                return True
+            return upload in await self.bucket.uploads(upload.key)
 
         if not await _soon(found):
             await self.bucket.abort(upload)
