@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import pytest
 from aiobotocore.httpsession import AIOHTTPSession
@@ -91,6 +92,11 @@ class Service(S3):
         self._bucket = StoredBucket(NAME, _ACCOUNT, "us-east-1", 0)
         self._store.buckets = {NAME: self._bucket}
         self.heeds_conditions = self.tells_its_time = self.says_when_modified = True
+        # "by prefix" alone, with no marker and no delimiter, "by key", which is the whole prefix, or "never".
+        self.uploads_listed: Literal["as S3", "by prefix", "by key", "never"] = "as S3"
+        # "beyond": none of a folder whose name is what a listing begins after.
+        self.objects_listed: Literal["as S3", "beyond", "never"] = "as S3"
+        self.left_out: set[str] = set()
 
     def forget_runs(self) -> None:
         """Take no more calls of the runs that there were."""
@@ -147,6 +153,8 @@ class Service(S3):
         trouble, first = self._runs[request.identity.access_key_id].meets(call_id, _name_of(request))
         if trouble == "refused":
             raise S3Error("AccessDenied")
+        if trouble == "exists":
+            raise S3Error("PreconditionFailed")
         if trouble == "conflict":
             raise S3Error("ConditionalRequestConflict")
         if trouble == "page":
@@ -159,12 +167,42 @@ class Service(S3):
         if not self.heeds_conditions:
             headers = {name: text for name, text in request.headers.items() if not name.startswith("if-")}
             request = replace(request, headers=headers)
-        response = super().handle(request)
+        response = self._listed_otherwise(request) or super().handle(request)
         if trouble == "late":
             raise S3Error("ConditionalRequestConflict")
         if trouble in ("lost", "again") and first:
             return Abort()
         return response if self.says_when_modified else _without_last_modified(response)
+
+    def _listed_otherwise(self, request: Request) -> Response | None:
+        """Answer a listing as a service does that is not S3."""
+        call, whole = parse(request), self._bucket
+        if call.key or request.method != "GET":
+            return None
+        if "uploads" in call.params:
+            if self.uploads_listed == "as S3":
+                return None
+            finds = self.uploads_listed != "never" and not call.params.get("key-marker")
+            keys = [call.params["prefix"]] if self.uploads_listed == "by key" else self.uploading
+            uploads = {each_id: each for each_id, each in whole.uploads.items() if finds and each.key in keys}
+            listed = replace(whole, uploads=uploads)
+            request = replace(request, query=re.sub(r"delimiter=[^&]*&?", "", request.query))
+        else:
+            left_out = self.left_out
+            if self.objects_listed != "as S3":
+                beyond = (
+                    call.params.get("start-after", "") + "/" if self.objects_listed == "beyond" else "p/2"
+                )
+                left_out = left_out | {key for key in whole.objects if key.startswith(beyond)}
+            if not left_out:
+                return None
+            shown = {key: each for key, each in whole.objects.items() if key not in left_out}
+            listed = replace(whole, objects=shown)
+        self._store.buckets[NAME] = listed
+        try:
+            return super().handle(request)
+        finally:
+            self._store.buckets[NAME] = whole
 
 
 def _without_last_modified(response: Response) -> Response:
@@ -196,8 +234,9 @@ class Run:
     `trouble` is called with each call's number from 0 and its name, when the service has received it. What
     it returns says what happens: None, the call works; "refused", it fails without an effect; "lost", it
     fails after its effect; "again", its first reply is lost, and the client makes it a second time; "hangs",
-    its first attempt has no effect and is never answered; "conflict", S3 says that another call is under way;
-    "late", it says so, and that call has the effect of this one; "page", something else answers with a page.
+    its first attempt has no effect and is never answered; "exists", S3 says that its condition does not hold;
+    "conflict", S3 says that another call is under way; "late", it says so, and that call has the effect of
+    this one; "page", something else answers with a page.
     """
 
     def __init__(self, service: Service) -> None:

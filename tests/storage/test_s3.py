@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import anyio
 import pytest
@@ -14,6 +14,7 @@ from poolcensus.errors import DestinationError, DestinationLockedError
 from poolcensus.format.codec import dumps, loads
 from poolcensus.snapshot import Keep, prune
 from poolcensus.storage.naming import LATEST_NAME
+from poolcensus.storage.s3.keys import contents
 from poolcensus.storage.s3.lease import LEASE_SECONDS
 from snapshot.making import ID, LATER_ID, commit
 from storage.runs import EARLIER_ID, FILES, PLACE, assert_clean, latest, publish, seen, store, write
@@ -741,6 +742,92 @@ def test_a_service_that_ignores_conditions_is_refused(service: Service) -> None:
     service.run(body)
 
 
+def test_a_service_that_lists_no_uploads_is_refused(service: Service) -> None:
+    async def body() -> None:
+        service.uploads_listed = "never"
+        with pytest.raises(
+            DestinationError, match=r"can't publish in s3://census/p.*does not list the multipart"
+        ):
+            await publish(Run(service), ID)
+        with pytest.raises(DestinationError, match="does not list the multipart"):
+            await store(Run(service)).rehearse()
+        assert not service.objects
+        assert not service.uploading
+
+    service.run(body)
+
+
+def test_a_service_that_lists_uploads_a_moment_late_is_not_refused(service: Service) -> None:
+    async def body() -> None:
+        service.uploads_listed = "never"
+        run = Run(service)
+
+        def trouble(*_: object) -> None:
+            # One look of the sweep, and the first one of the trial.
+            if sum(name.startswith("folders of uploads") for name in run.calls) > 2:
+                service.uploads_listed = "as S3"
+
+        run.trouble = trouble
+        await publish(run, ID)
+        assert_clean(service, ID)
+
+    service.run(body)
+
+
+@pytest.mark.parametrize("listed", ["as S3", "by prefix", "by key"])
+def test_an_upload_of_a_dead_run_is_completed_by_nobody(
+    service: Service, listed: Literal["as S3", "by prefix", "by key"]
+) -> None:
+    async def body() -> None:
+        service.uploads_listed = listed
+        dead = Run(service)
+        completes = f"complete p/{ID}/manifest.json"
+        dead.trouble = lambda *_: "refused" if completes in dead.calls else None
+        with suppress(DestinationError):
+            await publish(dead, ID)
+        assert service.uploading == [f"p/{ID}/manifest.json"]
+        await anyio.sleep(LEASE_SECONDS + 1)
+        await publish(Run(service), LATER_ID)
+        assert_clean(service, LATER_ID)
+
+    service.run(body)
+
+
+def test_a_snapshot_whose_manifest_a_listing_leaves_out_keeps_its_files(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def body() -> None:
+        await publish(Run(service), ID)
+        service.left_out = {f"p/{ID}/manifest.json"}
+        await publish(Run(service), LATER_ID)
+        assert_clean(service, ID, LATER_ID)
+
+    service.run(body)
+    assert f"the service does not list p/{ID}/manifest.json, which is there" in caplog.text
+
+
+def test_the_first_snapshot_is_found_on_a_service_that_lists_by_folder(service: Service) -> None:
+    async def body() -> None:
+        service.objects_listed = "beyond"
+        await publish(Run(service), ID)
+        assert_clean(service, ID)
+        async with Run(service).open() as bucket:
+            assert await contents(bucket, "p/") == {ID: {name: len(data) for name, data in FILES.items()}}
+
+    service.run(body)
+
+
+def test_a_service_that_does_not_list_what_was_written_is_refused(service: Service) -> None:
+    async def body() -> None:
+        service.objects_listed = "never"
+        with pytest.raises(DestinationError, match=r"can't publish in s3://census/p.*does not list what was"):
+            await publish(Run(service), ID)
+        assert not service.objects
+        assert not service.uploading
+
+    service.run(body)
+
+
 def test_litter_of_dead_runs_is_swept_and_nothing_else(service: Service) -> None:
     async def body() -> None:
         await publish(Run(service), ID)
@@ -903,5 +990,139 @@ def test_who_is_cancelled_before_the_latest_is_renewed_is_told(
         assert latest(service) == EARLIER_ID
         assert caplog.text.count(f"{LATEST_NAME} may still name the snapshot before it: ") == 1
         assert why in caplog.text
+
+    service.run(body)
+
+
+@pytest.mark.parametrize("trouble", [None, "refused", "hangs"])
+def test_who_is_cancelled_while_the_snapshot_is_published_renews_the_latest_or_is_told(
+    service: Service, caplog: pytest.LogCaptureFixture, trouble: str | None
+) -> None:
+    async def body() -> None:
+        await publish(Run(service), EARLIER_ID)
+        run = Run(service)
+        with anyio.CancelScope() as scope:
+
+            def cancel(_: int, name: str) -> str | None:
+                if name == f"complete p/{ID}/manifest.json":
+                    scope.cancel()
+                return trouble if "latest.json" in name else None
+
+            run.trouble = cancel
+            await publish(run, ID)
+        assert scope.cancelled_caught
+        assert seen(service).keys() == {EARLIER_ID, ID}
+        assert latest(service) == (EARLIER_ID if trouble else ID)
+        assert caplog.text.count(f"{LATEST_NAME} may still name the snapshot before it: ") == bool(trouble)
+
+    service.run(body)
+
+
+@pytest.mark.parametrize("seconds", [10, 25])
+@pytest.mark.parametrize("effect", ["lost", "refused"])
+def test_an_outage_in_the_commit_is_waited_for_until_it_is_known_what_is_published(
+    service: Service, effect: str, seconds: int
+) -> None:
+    async def body() -> None:
+        run = Run(service)
+        until: list[float] = []
+
+        def trouble(_: int, name: str) -> str | None:
+            if name == f"complete p/{ID}/manifest.json":
+                until.append(now() + seconds)
+                return effect
+            return "refused" if until and now() < until[0] else None
+
+        run.trouble = trouble
+        if effect == "lost":
+            await publish(run, ID)
+            assert_clean(service, ID)
+        else:
+            with pytest.raises(DestinationError, match="access is denied"):
+                await publish(run, ID)
+            assert not service.objects
+            assert not service.uploading
+
+    service.run(body)
+
+
+@pytest.mark.parametrize("trouble", ["refused", "hangs"])
+def test_who_is_cancelled_while_an_outage_is_waited_for_is_gone_soon_and_told(
+    service: Service, caplog: pytest.LogCaptureFixture, trouble: str
+) -> None:
+    async def body() -> None:
+        run = Run(service)
+        lost: list[str] = []
+        with anyio.CancelScope() as scope:
+
+            def fails(_: int, name: str) -> str | None:
+                if name == f"complete p/{ID}/manifest.json":
+                    lost.append(name)
+                    scope.deadline = now() + 5
+                    return "lost"
+                return trouble if lost else None
+
+            run.trouble = fails
+            await publish(run, ID)
+        assert scope.cancelled_caught
+        assert now() - scope.deadline < 5
+        assert seen(service) == {ID: FILES}
+
+    service.run(body)
+    assert f"it can't be told whether snapshot {ID} is published in s3://census/p" in caplog.text
+
+
+def test_what_is_found_published_by_who_is_cancelled_in_an_outage_is_the_latest(service: Service) -> None:
+    async def body() -> None:
+        await publish(Run(service), EARLIER_ID)
+        run = Run(service)
+        with anyio.CancelScope() as scope:
+
+            def trouble(_: int, name: str) -> str | None:
+                completes = f"complete p/{ID}/manifest.json"
+                if name == completes:
+                    scope.deadline = now() + 5
+                    return "lost"
+                return "refused" if completes in run.calls and now() < scope.deadline else None
+
+            run.trouble = trouble
+            await publish(run, ID)
+        assert scope.cancelled_caught
+        assert_clean(service, EARLIER_ID, ID)
+
+    service.run(body)
+
+
+@pytest.mark.parametrize("times", [1, 99])
+def test_a_lock_whose_deletion_meets_a_conflict_is_let_go_or_said_to_be_left(
+    service: Service, caplog: pytest.LogCaptureFixture, times: int
+) -> None:
+    async def body() -> None:
+        run = Run(service)
+        left = ["conflict"] * times
+        run.trouble = lambda _, name: left.pop() if name == "delete p/.lock" and left else None
+        await publish(run, ID)
+        assert seen(service) == {ID: FILES}
+        assert ("p/.lock" in service.objects) == (times > 1)
+        assert run.calls.count("delete p/.lock") == min(times + 1, 4)
+
+    service.run(body)
+    said = "the lock of s3://census/p is left to lapse: can't delete s3://census/p/.lock: S3 answered"
+    assert (said in caplog.text) == (times > 1)
+
+
+def test_a_service_that_refuses_a_manifest_which_is_not_there_is_no_other_run(service: Service) -> None:
+    async def body() -> None:
+        run = Run(service)
+        manifest = f"p/{ID}/manifest.json"
+        run.trouble = lambda _, name: "exists" if name == f"complete {manifest}" else None
+        with pytest.raises(DestinationError) as caught:
+            await publish(run, ID)
+        assert str(caught.value) == (
+            f"can't write s3://census/{manifest}: the service refuses it, as if it were there already"
+            " (PreconditionFailed); choose another destination"
+        )
+        assert not service.objects
+        assert not service.uploading
 
     service.run(body)

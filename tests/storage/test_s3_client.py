@@ -95,6 +95,8 @@ class Scripted:
                 writer.write(answer)
                 await writer.drain()
                 stated = re.search(rb"Content-Length: (\d+)", answer)
+                if b"Connection: close" in answer:
+                    break
                 if stated and len(answer.partition(b"\r\n\r\n")[2]) < int(stated[1]):
                     break
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -116,6 +118,9 @@ async def serving(server: Scripted, tls: ssl.SSLContext | None = None) -> AsyncI
             await asyncio.sleep(0)
 
 
+HTML = "Content-Type: text/html; charset=utf-8"
+
+
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
@@ -132,7 +137,22 @@ async def serving(server: Scripted, tls: ssl.SSLContext | None = None) -> AsyncI
         (error(501, "NotImplemented"), ["conditional writes", "choose another"]),
         (error(503, "SlowDown"), ["fewer calls", "later"]),
         (error(400, "Odd"), ["S3 answered Odd"]),
+        (reply(400), ["S3 answered 400"]),
         (reply(200, b"<html>Sign in</html>"), ["is not S3", "`endpoint_url`"]),
+        (reply(404, b"<html>Not Found</html>"), ["is not S3: HTTP 404 without", "`endpoint_url`"]),
+        (
+            reply(404, b"<!doctype html><html><br></html>", HTML),
+            ["is not S3: HTTP 404 without", "`endpoint_url`"],
+        ),
+        (reply(403, b"<html>Blocked</html>", HTML), ["is not S3: HTTP 403 without"]),
+        (
+            reply(502, b"<html>Bad Gateway</html>", HTML),
+            [": HTTP 502 without an error code, perhaps from a proxy"],
+        ),
+        (
+            reply(503, b"<html>Maintenance</html>", HTML),
+            [": HTTP 503 without an error code, perhaps from a proxy"],
+        ),
     ],
 )
 async def test_a_refusal_is_a_sentence_that_says_what_to_do(answer: bytes, said: list[str]) -> None:
@@ -410,6 +430,21 @@ async def test_a_body_that_breaks_off_is_read_again() -> None:
     assert held is not None
     assert held.body == b"0123456789"
     assert server.header(1, "range") == "bytes=5-14"
+
+
+@pytest.mark.parametrize("length", ["Content-Length: 6", "Connection: close"])
+async def test_a_body_that_is_shorter_than_its_range_is_read_again(length: str) -> None:
+    head = ["HTTP/1.1 206 X", 'ETag: "e"', "Content-Range: bytes 5-14/15"]
+    cut = "\r\n".join([*head, length, "", "012345"]).encode()
+    whole = "\r\n".join([*head, "Content-Length: 10", "", "0123456789"]).encode()
+    async with serving(Scripted(cut, cut, whole)) as server, opened(server.url) as bucket:
+        held = await bucket.get("k", start=5, size=20)
+    assert held is not None
+    assert held.body == b"0123456789"
+    async with serving(Scripted(cut)) as server, opened(server.url) as bucket:
+        with pytest.raises(DestinationError, match="s3://census/k: the connection broke again and again"):
+            await bucket.get("k", start=5, size=20)
+    assert len(server.heads) == 3
 
 
 # Within the quarter of an hour in which S3 takes a signature.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import time
 import zlib
 from base64 import b64encode
@@ -18,7 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError, Re
 from poolcensus.errors import CallError, DestinationError
 from poolcensus.storage.s3.calls import LONGEST_CALL
 from poolcensus.storage.s3.objects import ObjectEntry, StoredObject, Upload, UploadedPart
-from poolcensus.storage.s3.refusals import CONFLICT, UPLOAD_GONE, code_of, is_unknown
+from poolcensus.storage.s3.refusals import BROKEN, CONFLICT, UPLOAD_GONE, code_of, is_unknown
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -29,10 +30,10 @@ _BODY_ATTEMPTS = 3
 _LARGEST_SKEW = 15 * 60.0
 # Dates have whole seconds, and the hosts of a service differ by a little.
 _SECONDS_ARE_WHOLE = 5.0
+_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/", re.ASCII)
 
 _GONE = frozenset({"NoSuchKey", "404", "NotFound"})
-_BROKEN = frozenset({"PreconditionFailed", "412"})
-_CONDITION = _BROKEN | CONFLICT
+_CONDITION = BROKEN | CONFLICT
 _OBJECT_MARKERS = {"ContinuationToken": "NextContinuationToken"}
 _UPLOAD_MARKERS = {"KeyMarker": "NextKeyMarker", "UploadIdMarker": "NextUploadIdMarker"}
 
@@ -98,7 +99,7 @@ class S3Bucket:
         if if_match is not None:
             try:
                 await self._calls.call(
-                    "delete", key, "delete_object", _GONE | _CONDITION, Key=key, IfMatch=if_match
+                    "delete", key, "delete_object", _GONE | BROKEN, Key=key, IfMatch=if_match
                 )
             except DestinationError as error:
                 if not is_unknown(error.__cause__):
@@ -114,24 +115,33 @@ class S3Bucket:
                 for each in page.get("Contents", ()):
                     yield ObjectEntry(each["Key"], int(each["Size"]))
 
-    async def folders(
-        self, prefix: str, *, after: str, before: str, of_uploads: bool = False
-    ) -> AsyncGenerator[str, None]:
-        operation, start, markers, kind = (
-            ("list_multipart_uploads", "KeyMarker", _UPLOAD_MARKERS, "Uploads")
-            if of_uploads
-            else ("list_objects_v2", "StartAfter", _OBJECT_MARKERS, "Contents")
-        )
-        asked = {"Delimiter": "/", start: after}
-        async with aclosing(self._calls.pages(operation, prefix, asked, markers)) as pages:
+    async def folders(self, prefix: str, *, after: str, before: str) -> AsyncGenerator[str, None]:
+        asked = {"Delimiter": "/", "StartAfter": after}
+        async with aclosing(self._calls.pages("list_objects_v2", prefix, asked, _OBJECT_MARKERS)) as pages:
             async for page in pages:
                 found = [each["Prefix"] for each in page.get("CommonPrefixes", ())]
                 for folder in found:
                     if after < folder < before:
                         yield folder.removeprefix(prefix).removesuffix("/")
                 # Files beside the folders fill pages too.
-                if any(key >= before for key in (*found, *(each["Key"] for each in page.get(kind, ())))):
+                if any(
+                    key >= before for key in (*found, *(each["Key"] for each in page.get("Contents", ())))
+                ):
                     return
+
+    async def folders_of_uploads(self, prefix: str, beginning: str) -> list[str]:
+        # From the prefix alone: services beside S3 find nothing after a marker that is no upload's key, or
+        # list every upload and no folders.
+        asked = {"Delimiter": "/"}
+        found: set[str] = set()
+        async with aclosing(
+            self._calls.pages("list_multipart_uploads", prefix + beginning, asked, _UPLOAD_MARKERS)
+        ) as pages:
+            async for page in pages:
+                keys = [each["Prefix"] for each in page.get("CommonPrefixes", ())]
+                keys += [each["Key"] for each in page.get("Uploads", ())]
+                found.update(key.removeprefix(prefix).partition("/")[0] for key in keys)
+        return sorted(found)
 
     async def uploads(self, prefix: str) -> list[Upload]:
         async with aclosing(
@@ -178,7 +188,7 @@ class S3Bucket:
             "write",
             upload.key,
             "complete_multipart_upload",
-            UPLOAD_GONE | (_BROKEN if if_absent else frozenset()),
+            UPLOAD_GONE,
             Key=upload.key,
             UploadId=upload.id,
             MultipartUpload={"Parts": named},
@@ -203,7 +213,8 @@ class S3Bucket:
         while True:
             reply = await self._calls.send("get_object", Key=key, **span)
             try:
-                body = await read_body(reply["Body"], size)
+                stated = _length_of(reply.get("ContentRange", ""))
+                body = await read_body(reply["Body"], size, at_least=min(size, stated))
                 break
             except (ResponseStreamingError, ReadTimeoutError):
                 # The SDK's own attempts end where the body begins.
@@ -223,6 +234,12 @@ class S3Bucket:
 async def _crc32(data: bytes) -> str:
     sum_ = await to_thread.run_sync(zlib.crc32, data)
     return b64encode(sum_.to_bytes(4, "big")).decode("ascii")
+
+
+def _length_of(content_range: str) -> int:
+    """Return how long a reply is by its Content-Range, 0 where it has none."""
+    found = _RANGE.match(content_range)
+    return int(found[2]) - int(found[1]) + 1 if found else 0
 
 
 def _age(date: str, modified: str) -> float | None:

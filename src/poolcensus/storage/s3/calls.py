@@ -9,8 +9,8 @@ import anyio
 from botocore.exceptions import BotoCoreError, ClientError
 
 from poolcensus.errors import CallError, DestinationError, DestinationRefusedError
-from poolcensus.storage.s3.objects import ConflictError
-from poolcensus.storage.s3.refusals import CONFLICT, EXPIRED, NOT_S3, code_of, denial_of, reason_of
+from poolcensus.storage.s3.objects import ConflictError, ExistsError
+from poolcensus.storage.s3.refusals import BROKEN, CONFLICT, EXPIRED, NOT_S3, code_of, denial_of, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -111,6 +111,8 @@ class BucketCalls:
         problem = f"can't {doing} {self._url(key)}: {reason.why}"
         if isinstance(error, ClientError) and code_of(error) in CONFLICT:
             return ConflictError(problem, advice=reason.advice)
+        if isinstance(error, ClientError) and code_of(error) in BROKEN:
+            return ExistsError(problem, advice=reason.advice)
         denial = denial_of(error, operation)
         if denial is None:
             return DestinationError(problem, advice=reason.advice)

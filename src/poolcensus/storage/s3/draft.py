@@ -21,10 +21,13 @@ from poolcensus.format.manifest import MANIFEST_NAME, REFUSED_NAME
 from poolcensus.format.schema import TARGETS_NAME
 from poolcensus.storage.base import ABORT_SECONDS, Draft, DraftFile
 from poolcensus.storage.naming import LATEST_NAME
+from poolcensus.storage.s3.keys import contents, uploads_of_snapshots
 from poolcensus.storage.s3.latest import renew_latest
-from poolcensus.storage.s3.objects import ConflictError
+from poolcensus.storage.s3.objects import ConflictError, ExistsError
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from poolcensus.storage.base import LatestChoice
     from poolcensus.storage.s3.lease import Lease
     from poolcensus.storage.s3.objects import Bucket, Upload, UploadedPart
@@ -32,6 +35,13 @@ if TYPE_CHECKING:
 _log = logging.getLogger("poolcensus")
 
 _REHEARSAL_NAME = ".trial"
+# Listings of S3 are never late. Where another service's are, a moment is nothing beside the time of a lease.
+_LOOKS = 3
+_SECONDS_BETWEEN_LOOKS = 1.0
+
+# Nobody waits for a run that was not cancelled, and the SDK gives up a call after some ten seconds: twice as
+# long, and more, that an outage may last until it is known what is published.
+_LONGEST_SETTLING = 30.0
 
 # How many uploads follow one that met a conflict: S3 wants each of them begun anew.
 _MORE_UPLOADS = 3
@@ -81,18 +91,7 @@ class BucketDraft(Draft):
     async def commit(self, manifest: bytes, latest: LatestChoice) -> None:
         self.check_open()
         try:
-            await self._publish(manifest)
-        except DestinationError as error:
-            # All that was lost may be the reply of the call that published it.
-            await self._give_up()
-            if self._unsure:
-                raise DestinationError(
-                    f"it can't be told whether snapshot {self.snapshot_id} is published in"
-                    f" {self._store.location}: {error.problem}",
-                    advice=error.advice,
-                ) from error
-            if not self._published:
-                raise
+            await self._publish_or_settle(manifest)
         except anyio.get_cancelled_exc_class():
             await self._give_up()
             if self._unsure:
@@ -102,9 +101,11 @@ class BucketDraft(Draft):
                     self.snapshot_id,
                     self._store.location,
                 )
+            if self._published:
+                await self._renew_latest_in_time(latest)
             raise
         finally:
-            if not self._published:
+            if not (self._published or self._unsure):
                 await self._give_up()
         await self._renew_latest(latest)
         await self._store.forget_refused()
@@ -133,12 +134,15 @@ class BucketDraft(Draft):
         try:
             await self._try_to_renew_latest(choice)
         except anyio.get_cancelled_exc_class():
-            # Whoever was cancelled here has published all the same.
-            with anyio.move_on_after(ABORT_SECONDS, shield=True) as limit:
-                await self._try_to_renew_latest(choice)
-            if limit.cancelled_caught:
-                self._warn_of_latest(f"no reply within {ABORT_SECONDS:g} s")
+            await self._renew_latest_in_time(choice)
             raise
+
+    async def _renew_latest_in_time(self, choice: LatestChoice) -> None:
+        # Whoever was cancelled has published all the same.
+        with anyio.move_on_after(ABORT_SECONDS, shield=True) as limit:
+            await self._try_to_renew_latest(choice)
+        if limit.cancelled_caught:
+            self._warn_of_latest(f"no reply within {ABORT_SECONDS:g} s")
 
     async def _try_to_renew_latest(self, choice: LatestChoice) -> None:
         try:
@@ -162,10 +166,7 @@ class BucketDraft(Draft):
         self._ended = True
         if not self._touched:
             return
-        try:
-            await self._discard()
-        except DestinationError as error:
-            _log.info("%s is left for the next run to clear up: %s", self._folder, error)
+        await self._try_to_discard()
 
     async def rehearse(self) -> None:
         """Take the steps of a commit with an object that goes at once. Raises `DestinationError`.
@@ -182,12 +183,40 @@ class BucketDraft(Draft):
             ) from error
 
     async def _rehearse(self, key: str) -> None:
-        done = await self._write_new(key, b"x")
+        done = await self._write_new(key, b"x", self._check_found)
         if not done and await self.bucket.size_of(key) is None:
             raise DestinationError(
                 f"the service lost the upload of {key}", advice="choose another destination"
             )
+
+        async def listed() -> bool:
+            return _REHEARSAL_NAME in (await contents(self.bucket, self._store.prefix)).get(
+                self.snapshot_id, ()
+            )
+
+        found = await _soon(listed)
         await self.bucket.delete(key)
+        if not found:
+            raise DestinationError(
+                "the service does not list what was written, so no command would find the snapshot",
+                advice="choose another destination",
+            )
+
+    async def _check_found(self, upload: Upload) -> None:
+        """Refuse a service on which a sweep does not find an upload, which then could be completed later."""
+
+        async def found() -> bool:
+            if upload in await uploads_of_snapshots(self.bucket, self._store.prefix):
+                return True
+            return upload in await self.bucket.uploads(upload.key)
+
+        if not await _soon(found):
+            await self.bucket.abort(upload)
+            raise DestinationError(
+                "the service does not list the multipart uploads in flight, so a run that has died can't be"
+                " kept from publishing later",
+                advice="choose another destination",
+            )
 
     def check_open(self) -> None:
         if self._ended or self._published:
@@ -210,22 +239,47 @@ class BucketDraft(Draft):
     async def _publish(self, manifest: bytes) -> None:
         for file in self._files.values():
             await file.complete()
-        if not await self._write_new(self._folder + MANIFEST_NAME, manifest, publishes=True):
+        if not await self._write_new(self._folder + MANIFEST_NAME, manifest, self._confirm):
             raise DestinationError(
                 f"snapshot {self.snapshot_id} was cleared up by another run before it was published"
             )
         self._published = True
 
-    async def _write_new(self, key: str, data: bytes, *, publishes: bool = False) -> bool:
-        """Write an object by an upload. False where that is gone, or where there is an object already."""
+    async def _publish_or_settle(self, manifest: bytes) -> None:
+        try:
+            await self._publish(manifest)
+        except DestinationError as error:
+            # All that was lost may be the reply of the call that published it.
+            with anyio.move_on_after(_LONGEST_SETTLING):
+                await self.abort()
+                while self._unsure:
+                    await anyio.sleep(_SECONDS_BETWEEN_LOOKS)
+                    await self._try_to_discard()
+            if self._unsure:
+                raise DestinationError(
+                    f"it can't be told whether snapshot {self.snapshot_id} is published in"
+                    f" {self._store.location}: {error.problem}",
+                    advice=error.advice,
+                ) from error
+            if not self._published:
+                raise
+
+    async def _write_new(self, key: str, data: bytes, check: Callable[[Upload], Awaitable[None]]) -> bool:
+        """Write an object by an upload. False where that is gone, or where there is an object already.
+
+        `check` is called with each upload that is about to be completed.
+        """
         more = _MORE_UPLOADS
         while True:
             upload = await self.begin(key)
             part = await self.bucket.send(upload, 1, data)
-            if publishes:
-                await self._confirm(upload)
+            await check(upload)
             try:
                 return await self.bucket.complete(upload, [part], if_absent=True)
+            except ExistsError:
+                if await self.bucket.size_of(key) is None:
+                    raise
+                return False
             except ConflictError:
                 if not more:
                     raise
@@ -244,7 +298,16 @@ class BucketDraft(Draft):
 
     async def _give_up(self) -> None:
         with anyio.move_on_after(ABORT_SECONDS, shield=True):
-            await self.abort()
+            if self._unsure:
+                await self._try_to_discard()
+            else:
+                await self.abort()
+
+    async def _try_to_discard(self) -> None:
+        try:
+            await self._discard()
+        except DestinationError as error:
+            _log.info("%s is left for the next run to clear up: %s", self._folder, error)
 
     async def _discard(self) -> None:
         if self._manifest is not None:
@@ -260,6 +323,16 @@ class BucketDraft(Draft):
         async with aclosing(self.bucket.entries(self._folder)) as entries:
             async for entry in entries:
                 await self.bucket.delete(entry.key)
+
+
+async def _soon(found: Callable[[], Awaitable[bool]]) -> bool:
+    """Return whether something is found, by one of a few looks."""
+    for look in range(_LOOKS):
+        if look:
+            await anyio.sleep(_SECONDS_BETWEEN_LOOKS)
+        if await found():
+            return True
+    return False
 
 
 class _BucketFile(DraftFile):

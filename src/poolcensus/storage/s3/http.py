@@ -168,8 +168,12 @@ def _send_at_once(params: dict[str, dict[str, str]], **_: object) -> None:
     params["headers"].pop("Expect", None)
 
 
-async def read_body(body: Body, size: int) -> bytes:
-    """Return at most `size` bytes of a reply. Raises what botocore raises where the connection breaks."""
+async def read_body(body: Body, size: int, *, at_least: int) -> bytes:
+    """Return at most `size` bytes of a reply. Raises what botocore raises where the connection breaks.
+
+    It has broken too where there are fewer bytes than `at_least`: a reply without a length just ends, and a
+    proxy may state that of what it has got.
+    """
     found = bytearray()
     try:
         while len(found) < size and (chunk := await body.read(size - len(found))):
@@ -178,4 +182,6 @@ async def read_body(body: Body, size: int) -> bytes:
         raise ResponseStreamingError(error=error) from error
     finally:
         body.close()
+    if len(found) < at_least:
+        raise ResponseStreamingError(error=f"{at_least - len(found)} bytes are missing")
     return bytes(found)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # The characters on either side of the digits, with one of which an id begins.
 _BEFORE_IDS, _AFTER_IDS = "/", ":"
+# What the ids of runs begin with until the year 3000.
+_IDS = "2"
 _AT_ONCE = 16
 
 
@@ -43,7 +45,8 @@ async def contents(bucket: Bucket, prefix: str) -> dict[str, dict[str, int]]:
 
     async def read(first: str, last: str) -> None:
         start = prefix + commonprefix([first, last])  # noqa: RUF071 - character by character is meant
-        async with limiter, aclosing(bucket.entries(start, after=f"{prefix}{first}")) as entries:
+        # With the slash: some services pass over the whole folder where they begin after its name.
+        async with limiter, aclosing(bucket.entries(start, after=f"{prefix}{first}/")) as entries:
             async for entry in entries:
                 snapshot_id, name = place_of(entry.key, prefix)
                 if name:
@@ -60,19 +63,18 @@ async def contents(bucket: Bucket, prefix: str) -> dict[str, dict[str, int]]:
 
 async def uploads_of_snapshots(bucket: Bucket, prefix: str) -> list[Upload]:
     """Return the multipart uploads under way of keys under snapshot ids."""
-    folders = await _folders(bucket, prefix, of_uploads=True)
     return [
         upload
-        for each in folders
+        for each in await bucket.folders_of_uploads(prefix, _IDS)
         if is_snapshot_id(each)
         for upload in await bucket.uploads(f"{prefix}{each}/")
     ]
 
 
-async def _folders(bucket: Bucket, prefix: str, *, of_uploads: bool = False) -> list[str]:
+async def _folders(bucket: Bucket, prefix: str) -> list[str]:
     """Return the folders in which a snapshot may be, and others that begin with a digit."""
     after, before = prefix + _BEFORE_IDS, prefix + _AFTER_IDS
-    async with aclosing(bucket.folders(prefix, after=after, before=before, of_uploads=of_uploads)) as folders:
+    async with aclosing(bucket.folders(prefix, after=after, before=before)) as folders:
         return sorted([each async for each in folders])
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from poolcensus.errors import DestinationError
 from poolcensus.storage.naming import LATEST_NAME, latest_object, named
 from poolcensus.storage.s3.keys import contents, published
+from poolcensus.storage.s3.objects import ConflictError
 from poolcensus.storage.s3.reading import read_manifests
 
 if TYPE_CHECKING:
@@ -33,7 +34,10 @@ async def renew_latest(bucket: Bucket, prefix: str, place: str, choice: LatestCh
             return
         if choice.newest is None:
             if held is not None:
-                await bucket.delete(key, if_match=held.etag)
+                try:
+                    await bucket.delete(key, if_match=held.etag)
+                except ConflictError:
+                    continue
             return
         data = latest_object(choice.newest)
         if held is None:

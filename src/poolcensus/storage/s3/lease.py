@@ -21,6 +21,7 @@ from poolcensus.format.codec import dumps
 if TYPE_CHECKING:
     from poolcensus.storage.s3.objects import Bucket, StoredObject
 from poolcensus.storage.holder import LockHolder, locked, read_lock, still_running
+from poolcensus.storage.s3.objects import ConflictError
 
 _log = logging.getLogger("poolcensus")
 
@@ -107,9 +108,17 @@ class Lease:
         if not self._asked:
             return
         async with self._one_at_a_time:
-            held = await self._bucket.get(self._key)
-            if held is not None and self._is_mine(held):
-                await self._bucket.delete(self._key, if_match=held.etag)
+            for left in reversed(range(_ROUNDS)):
+                held = await self._bucket.get(self._key)
+                if held is None or not self._is_mine(held):
+                    return
+                try:
+                    await self._bucket.delete(self._key, if_match=held.etag)
+                except ConflictError:
+                    if not left:
+                        raise
+                else:
+                    return
 
     async def _renewed(self) -> bool:
         """Whether the lock was renewed. False: try again soon."""

@@ -52,6 +52,10 @@ class ConflictError(DestinationError):
     """The service did not decide about a write, for something else went on with the object meanwhile."""
 
 
+class ExistsError(DestinationError):
+    """The service says that there is an object already that may not be replaced."""
+
+
 class Bucket(Protocol):
     """A bucket of S3, or of a service like it: strongly consistent, with conditional writes.
 
@@ -83,7 +87,8 @@ class Bucket(Protocol):
     async def delete(self, key: str, *, if_match: str | None = None) -> None:
         """Delete an object unless it is gone, or is not the one with the ETag `if_match`.
 
-        Where the service has no conditional deletes, it is deleted whatever its ETag is: look first.
+        Where the service has no conditional deletes, it is deleted whatever its ETag is: look first. Raises
+        `ConflictError` where `if_match` could not be decided.
         """
 
     def entries(self, prefix: str, *, after: str = "") -> AsyncGenerator[ObjectEntry, None]:
@@ -92,14 +97,15 @@ class Bucket(Protocol):
         Asks for them as they are taken.
         """
 
-    def folders(
-        self, prefix: str, *, after: str, before: str, of_uploads: bool = False
-    ) -> AsyncGenerator[str, None]:
+    def folders(self, prefix: str, *, after: str, before: str) -> AsyncGenerator[str, None]:
         """Return the folders at `prefix`: what keys have between the prefix and the next slash.
 
-        The keys are those of the objects, or those of the multipart uploads under way, that come between
-        `after` and `before`. How many there are in a folder makes no difference.
+        The keys are those of the objects that come between `after` and `before`. How many there are in a
+        folder makes no difference.
         """
+
+    async def folders_of_uploads(self, prefix: str, beginning: str) -> list[str]:
+        """Return the folders at `prefix` that begin with `beginning`, by the multipart uploads under way."""
 
     async def uploads(self, prefix: str) -> list[Upload]:
         """Return the multipart uploads under way of keys that start with `prefix`."""
@@ -115,8 +121,8 @@ class Bucket(Protocol):
     ) -> bool:
         """Turn an upload into an object, all at once.
 
-        False where the upload is not there any more, or where there is an object already that may not be
-        replaced; a call that was tried again may owe that to its own first try.
+        False where the upload is not there any more. Raises `ExistsError` where `if_absent` does not hold. A
+        call that was tried again may owe either to its own first try.
 
         Raises `ConflictError` where `if_absent` could not be decided. The upload is of no use any more, but
         for an earlier try of the call, which may complete it yet.

@@ -32,6 +32,7 @@ NOT_S3 = Reason("what answered is not S3", "check the network and `endpoint_url`
 
 UPLOAD_GONE = frozenset({"NoSuchUpload"})
 CONFLICT = frozenset({"ConditionalRequestConflict"})
+BROKEN = frozenset({"PreconditionFailed", "412"})
 EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestExpired"})
 _UNKNOWN_CALLER = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "AuthFailure"})
 _DENIED = frozenset({"AccessDenied", "AllAccessDisabled", "403", "AccessDeniedException"})
@@ -81,6 +82,10 @@ _REFUSALS: tuple[tuple[frozenset[str], Reason], ...] = (
     ),
     (UPLOAD_GONE, Reason("someone has aborted the upload, another run or a lifecycle rule", "run again")),
     (
+        BROKEN,
+        Reason("the service refuses it, as if it were there already ({code})", "choose another destination"),
+    ),
+    (
         frozenset({"NoSuchBucket"}),
         Reason("there is no bucket {bucket}", "create it or choose another destination"),
     ),
@@ -120,6 +125,14 @@ _FAILURES: tuple[tuple[tuple[type[Exception], ...], Reason], ...] = (
         Reason("the SDK refuses the name of the bucket or of the object", "choose another destination"),
     ),
 )
+# That of a proxy, or of a web server where S3 was expected.
+_PAGE = Reason(
+    "what answered is not S3: HTTP {status} without an error code", "check the network and `endpoint_url`"
+)
+_PAGE_FOR_NOW = Reason(
+    "HTTP {status} without an error code, perhaps from a proxy", "check the network or run again later"
+)
+_PASSING = frozenset({429, 500, 502, 503, 504})
 # What OpenSSL makes of a peer whose first bytes are no record of TLS.
 _NO_TLS = frozenset(
     {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "UNKNOWN_PROTOCOL"}
@@ -158,6 +171,9 @@ def _tls_failure(error: SSLError) -> Reason:
 
 def _refusal(error: ClientError, operation: str, bucket: str, owner: str | None) -> Reason:
     code, status = code_of(error), _status(error)
+    if operation != "head_object" and _is_page(error):
+        page = _PAGE_FOR_NOW if status in _PASSING else _PAGE
+        return page._replace(why=page.why.format(status=status))
     reason = next(
         (reason for codes, reason in _REFUSALS if not codes.isdisjoint({code, str(status)})),
         Reason("S3 answered {code}", "run again or choose another destination"),
@@ -206,6 +222,15 @@ def code_of(error: ClientError) -> str:
 
 def _status(error: ClientError) -> int:
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def _is_page(error: ClientError) -> bool:
+    """Whether an error has no code of S3: its body is XML of another kind, or a page that is none."""
+    code, headers = code_of(error), error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    # The SDK takes the status for the code where it can't read the body.
+    return not code or (
+        code == str(_status(error)) and headers.get("content-type", "").lower().startswith("text/html")
+    )
 
 
 def is_unknown(error: BaseException | None) -> bool:

@@ -192,8 +192,17 @@ class BucketStore(Repository):
             if MANIFEST_NAME not in names and REFUSED_NAME in names:
                 self._refused[snapshot_id] = [*names]
             elif MANIFEST_NAME not in names:
-                for name in names:
-                    await self.bucket.delete(f"{self.prefix}{snapshot_id}/{name}")
+                await self._remove_unpublished(f"{self.prefix}{snapshot_id}/", names)
+
+    async def _remove_unpublished(self, folder: str, names: Iterable[str]) -> None:
+        # By its key: there are services that list an upload in no other way.
+        for upload in await self.bucket.uploads(folder + MANIFEST_NAME):
+            await self.bucket.abort(upload)
+        if await self.bucket.size_of(folder + MANIFEST_NAME) is not None:
+            _log.warning("the service does not list %s%s, which is there", folder, MANIFEST_NAME)
+            return
+        for name in names:
+            await self.bucket.delete(folder + name)
 
     async def forget_refused(self) -> None:
         """Delete the ledgers of earlier runs that were not published."""
