@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Literal
 import anyio
 import pytest
 
-from poolcensus.errors import DestinationError, DestinationLockedError
+from poolcensus.errors import DestinationError, DestinationLockedError, SettingsError
 from poolcensus.format.codec import dumps, loads
 from poolcensus.snapshot import Keep, prune
 from poolcensus.storage.naming import LATEST_NAME
 from poolcensus.storage.s3.keys import contents
 from poolcensus.storage.s3.lease import LEASE_SECONDS
+from poolcensus.storage.s3.store import BucketStore
 from snapshot.making import ID, LATER_ID, commit
 from storage.runs import EARLIER_ID, FILES, PLACE, assert_clean, latest, publish, seen, store, write
 from storage.scripted_s3 import Run
@@ -941,6 +942,11 @@ def test_a_manifest_that_cant_be_read_ends_a_removal_in_one_sentence(service: Se
         assert [*seen(service)] == [EARLIER_ID, ID, LATER_ID]
 
     service.run(body)
+
+
+def test_nothing_is_published_in_a_snapshot(service: Service) -> None:
+    with pytest.raises(SettingsError, match="is a snapshot. Name the prefix that it lies under"):
+        BucketStore(Run(service).open, f"{PLACE}/{ID}")
 
 
 def test_what_is_cancelled_once_it_is_published_is_the_latest_all_the_same(service: Service) -> None:

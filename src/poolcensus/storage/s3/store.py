@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 import anyio
 
-from poolcensus.errors import DestinationError
-from poolcensus.format.ids import new_snapshot_id, parse_snapshot_id
+from poolcensus.errors import DestinationError, SettingsError
+from poolcensus.format.ids import is_snapshot_id, new_snapshot_id, parse_snapshot_id
 from poolcensus.format.manifest import MANIFEST_NAME, REFUSED_NAME
 from poolcensus.format.times import utc_now
 from poolcensus.storage.base import ABORT_SECONDS, Draft, Repository
@@ -57,6 +57,9 @@ class BucketStore(Repository):
         lease_seconds: float = LEASE_SECONDS,
     ) -> None:
         _, self.prefix = split_place(place)
+        if is_snapshot_id(place.rpartition("/")[2]):
+            # What is put there would be removed with the snapshot.
+            raise SettingsError(f"dest: {place} is a snapshot. Name the prefix that it lies under.")
         self.part_bytes = part_bytes
         self._place = place
         self._open_bucket = open_bucket
