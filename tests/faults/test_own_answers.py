@@ -112,6 +112,16 @@ def test_a_night_that_failed_hides_no_pools_of_an_account_that_is_closed_then(
         assert ended.err.count("in which an earlier snapshot saw 4 pools: 000000000003 acct-2") == told
 
 
+def test_scopes_that_take_turns_at_a_destination_are_no_news(serve: Serve, run: Run, bench: Bench) -> None:
+    environment = serve("--accounts=2", "--regions=us-east-1").environment
+    told = []
+    for shard in ("1/2", "2/2", "1/2", "2/2"):
+        ended = run("collect", "--regions", "us-east-1", "--shard", shard, **environment)
+        assert ended.code == 0
+        told.append("the snapshot before covers" in ended.err)
+    assert told == [False, True, False, False]
+
+
 OUTCOMES = {
     "denied,policy=identity": Outcome.ACCESS_DENIED,
     "denied,policy=boundary": Outcome.ACCESS_DENIED,

@@ -96,7 +96,7 @@ def collect(settings: Settings, *, can_resume: bool = True) -> tuple[Snapshot, t
         with standing(manifest):
             notice(
                 *closures(census.closed),
-                *scope_change(census.published, census.before),
+                *scope_change(census.published, census.before, settings),
                 *_outdated(census, manifest),
             )
             _write_metrics(settings.metrics_file, code, census, manifest)

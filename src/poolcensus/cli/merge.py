@@ -51,7 +51,7 @@ def command(parts: tuple[str, ...], config: Path | None, **given: object) -> int
     snapshot, _ = run_to_publish(merging.run, lambda: merging.published)
     manifest = snapshot.manifest
     with standing(manifest):
-        notice(*closures(merging.closed), *scope_change(snapshot, merging.before))
+        notice(*closures(merging.closed), *scope_change(snapshot, merging.before, settings))
         show_summary(manifest, snapshot.location)
         if manifest.failed:
             complain(
