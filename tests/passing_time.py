@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from poolcensus.aws import session
-from poolcensus.aws.credentials import role_credentials, sdk_credentials, sts
+from poolcensus.aws.credentials import chain_credentials, role_credentials, sts
 from poolcensus.aws.signing import Clock
 from poolcensus.simulator.services.workspaces import WorkSpaces
 
@@ -39,7 +39,7 @@ class PassingTime:
             time=lambda: real_time.time() + self.passed,
             monotonic=lambda: real_time.monotonic() + self.passed,
         )
-        for module in (role_credentials, sdk_credentials, sts):
+        for module in (role_credentials, chain_credentials, sts):
             monkeypatch.setattr(module, "time", clock)
         monkeypatch.setattr(session, "Clock", lambda: Clock(clock.time))
 

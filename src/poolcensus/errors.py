@@ -225,7 +225,7 @@ class BadReply(StrEnum):
     UNWRITABLE = "UnwritablePool"
 
 
-class Shortage(StrEnum):
+class LocalLimit(StrEnum):
     """The codes of calls for which this machine had nothing left."""
 
     FILES = "TooManyOpenFiles"

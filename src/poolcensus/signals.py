@@ -1,4 +1,4 @@
-"""The signals that end the program, each with the word that it says then, and what they change no more."""
+"""The signals that end the program, each with its word, and the exit code that they no longer change."""
 
 from __future__ import annotations
 

@@ -20,8 +20,8 @@ from botocore.awsrequest import AWSResponse
 from botocore.exceptions import EndpointConnectionError
 from botocore.httpsession import URLLib3Session
 
-from poolcensus.aws.credentials import sdk_credentials
-from poolcensus.aws.credentials.sdk_credentials import SdkCredentials
+from poolcensus.aws.credentials import chain_credentials
+from poolcensus.aws.credentials.chain_credentials import ChainCredentials
 from poolcensus.aws.sdk import chain, credential_process
 from poolcensus.aws.sdk.access import Sdk
 from poolcensus.errors import CallerExpiredError, CredentialsError, SettingsError
@@ -592,10 +592,10 @@ def test_what_is_forgotten_while_the_chain_is_walked_is_not_kept(config: Path, p
 async def test_a_process_that_gives_no_more_is_expired_in_mid_run(
     config: Path, program: Path, monkeypatch: pytest.MonkeyPatch, after: str
 ) -> None:
-    monkeypatch.setattr(sdk_credentials, "_WAITS_FOR_THE_CHAIN", ())
+    monkeypatch.setattr(chain_credentials, "_WAITS_FOR_THE_CHAIN", ())
     config.write_text(f"[profile cp]\ncredential_process = {program}\n")
     async with Sdk(profile="cp", endpoint_url=None) as sdk:
-        source = SdkCredentials(sdk)
+        source = ChainCredentials(sdk)
         await source.first()
         program.with_name("printed").write_text(after)
         source.expired(await source.get())
@@ -615,10 +615,10 @@ async def test_a_process_that_gives_no_more_is_expired_in_mid_run(
 async def test_a_profile_that_goes_away_is_expired_in_mid_run(
     config: Path, program: Path, monkeypatch: pytest.MonkeyPatch, after: str, said: str
 ) -> None:
-    monkeypatch.setattr(sdk_credentials, "_WAITS_FOR_THE_CHAIN", ())
+    monkeypatch.setattr(chain_credentials, "_WAITS_FOR_THE_CHAIN", ())
     config.write_text(f"[profile cp]\ncredential_process = {program}\n")
     async with Sdk(profile="cp", endpoint_url=None) as sdk:
-        source = SdkCredentials(sdk)
+        source = ChainCredentials(sdk)
         await source.first()
         config.write_text(after)
         source.expired(await source.get())

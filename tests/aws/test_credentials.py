@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from poolcensus.aws.call import CallCounts
+from poolcensus.aws.credentials import chain_credentials
 from poolcensus.aws.credentials import role_credentials as module
-from poolcensus.aws.credentials import sdk_credentials
 from poolcensus.aws.credentials import sts as sts_module
 from poolcensus.aws.credentials.broker import CredentialBroker
+from poolcensus.aws.credentials.chain_credentials import ChainCredentials
 from poolcensus.aws.credentials.role_credentials import RoleCredentials
 from poolcensus.aws.credentials.roles import (
     Role,
@@ -31,7 +32,6 @@ from poolcensus.aws.credentials.roles import (
     default_session_name,
     session_policy,
 )
-from poolcensus.aws.credentials.sdk_credentials import SdkCredentials
 from poolcensus.aws.credentials.sts import StsEndpoints, role_session
 from poolcensus.aws.refusals.redaction import LONGEST_MESSAGE, readable
 from poolcensus.aws.signing import Credentials
@@ -83,7 +83,7 @@ class Time:
 @pytest.fixture
 def time(monkeypatch: pytest.MonkeyPatch) -> Time:
     clock = Time()
-    for each in (module, sdk_credentials, sts_module, last_failure):
+    for each in (module, chain_credentials, sts_module, last_failure):
         monkeypatch.setattr(each, "time", clock)
     return clock
 
@@ -255,7 +255,7 @@ def broker_of(
     return CredentialBroker(
         sts=StsEndpoints(cast("Client", sts), _template, RetryPolicy(), region="us-east-1", second=second),
         caller=caller,
-        caller_credentials=SdkCredentials(cast("Sdk", None)),
+        caller_credentials=ChainCredentials(cast("Sdk", None)),
         roles=Roles(
             role,
             None if external_id is None else Secret(external_id),
@@ -450,7 +450,7 @@ async def test_a_source_is_kept_until_it_is_forgotten(time: Time) -> None:
     first = broker.source(MEMBER)
     assert broker.source(MEMBER) is first
     assert broker.source(CALLER.account_id) is not first
-    assert isinstance(broker.source(CALLER.account_id), SdkCredentials)
+    assert isinstance(broker.source(CALLER.account_id), ChainCredentials)
     broker.forget(MEMBER)
     broker.forget(MEMBER)
     assert broker.source(MEMBER) is not first
@@ -539,7 +539,7 @@ async def test_where_the_callers_credentials_have_ended_the_hub_is_not_blamed(ti
 
 
 class Chain:
-    """The SDK's credential chain, as `SdkCredentials` sees it."""
+    """The SDK's credential chain, as `ChainCredentials` sees it."""
 
     def __init__(self, time: Time, *, keeps: float = 10.0, error: CensusError | None = None) -> None:
         self._time = time
@@ -561,7 +561,7 @@ class Chain:
 
 async def test_the_callers_credentials_are_asked_of_the_chain_once_for_all(time: Time) -> None:
     chain = Chain(time)
-    source = SdkCredentials(cast("Sdk", chain))
+    source = ChainCredentials(cast("Sdk", chain))
     assert source.current() is None
     async with anyio.create_task_group() as group:
         for _ in range(20):
@@ -577,13 +577,13 @@ async def test_the_callers_credentials_are_asked_of_the_chain_once_for_all(time:
 
 @pytest.fixture
 def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("poolcensus.aws.credentials.sdk_credentials._WAITS_FOR_THE_CHAIN", (0.0, 0.0))
+    monkeypatch.setattr("poolcensus.aws.credentials.chain_credentials._WAITS_FOR_THE_CHAIN", (0.0, 0.0))
 
 
 @pytest.mark.usefixtures("no_waits")
 async def test_the_chain_rests_after_it_could_not_renew(time: Time) -> None:
     chain = Chain(time, error=CredentialsError("sso session over"))
-    source = SdkCredentials(cast("Sdk", chain))
+    source = ChainCredentials(cast("Sdk", chain))
     for _ in range(5):
         with pytest.raises(CallerExpiredError, match="sso session over"):
             await source.get()
@@ -599,7 +599,7 @@ async def test_credentials_that_could_not_be_renewed_are_used_while_the_service_
     time: Time,
 ) -> None:
     chain = Chain(time)
-    source = SdkCredentials(cast("Sdk", chain))
+    source = ChainCredentials(cast("Sdk", chain))
     old = await source.get()
     chain.error = CredentialsError("the token service did not answer")
     time.now += 3600
@@ -611,7 +611,7 @@ async def test_credentials_that_could_not_be_renewed_are_used_while_the_service_
 
 async def test_the_chain_is_walked_anew_for_credentials_that_have_expired(time: Time) -> None:
     chain = Chain(time, keeps=float("inf"))
-    source = SdkCredentials(cast("Sdk", chain))
+    source = ChainCredentials(cast("Sdk", chain))
     old = await source.get()
     source.expired(Credentials("AKIA1", "s"))
     assert source.current() is old

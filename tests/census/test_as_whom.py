@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from passing_time import PassingTime
+from poolcensus.aws.credentials.chain_credentials import ChainCredentials
 from poolcensus.aws.credentials.roles import RoleOverride
-from poolcensus.aws.credentials.sdk_credentials import SdkCredentials
 from poolcensus.aws.credentials.sts import StsEndpoints
 from poolcensus.aws.session import open_aws, open_caller
 from poolcensus.census import Census
@@ -224,7 +224,7 @@ async def test_single_accounts_have_roles_and_external_ids_of_their_own(
     }
     overrides[OWN] = RoleOverride(external_id=Secret("right"))
     async with opened(here, overrides, role_name="Other", external_id="wrong") as aws:
-        assert isinstance(aws.broker.source(OWN), SdkCredentials)
+        assert isinstance(aws.broker.source(OWN), ChainCredentials)
         with pytest.raises(AssumeRoleError, match=f"{HUB}:role/PoolCensusReader"):
             await aws.broker.source(HUB).get()
         await aws.broker.source(SECOND_HUB).get()

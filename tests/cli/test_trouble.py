@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from poolcensus.cli.trouble import closures, complain, failures, outdated_gaps, with_options
 from poolcensus.cli.wording import printable
 from poolcensus.engine.failures import FailureTally
-from poolcensus.errors import BadReply, NoReply, Shortage
+from poolcensus.errors import BadReply, LocalLimit, NoReply
 from poolcensus.model import KnownGap, Outcome, OutdatedGap
 from poolcensus.operations import WORKSPACES_POOLS
 
@@ -164,7 +164,7 @@ def test_the_role_that_could_not_be_assumed_is_named_where_it_is_one(
         ("AccessDenied", "User: u is not authorized to perform: sts:AssumeRole", "check --role-name"),
         *((code, "no answer", "STS did not answer: check DNS, proxy and firewall") for code in NoReply),
         *((code, "no credentials", "Check for a proxy that changes responses.") for code in BadReply),
-        *((code, "no port", "Run it again with a lower --concurrency") for code in Shortage),
+        *((code, "no port", "Run it again with a lower --concurrency") for code in LocalLimit),
         ("NoCredentials", "no SSO session", "Sign in with the profiles that the file names"),
         ("Throttling", "Rate exceeded", "STS asked for fewer calls"),
         ("ValidationError", "exceeds the MaxSessionDuration", "Check that --session-duration is at most"),

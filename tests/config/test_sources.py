@@ -437,6 +437,8 @@ def test_where_accounts_come_from_is_said_once_by_each_source(
     file.write_text('accounts_snapshot = "acc.json"\n', encoding="utf-8")
     for source in ("self", "organization", "one.txt"):
         assert load(file, accounts_from=(source,)) == ((source,), None)
+    # An empty list undoes a list, and a list of accounts is none of those.
+    assert load(file, accounts_from=()) == (("organization",), "acc.json")
     # What the file names beside the caller says how accounts are called, in a list as well.
     file.write_text('accounts_from = ["self", "own.csv"]\n', encoding="utf-8")
     assert load(file, accounts_snapshot="acc.json") == (("own.csv",), "acc.json")

@@ -188,7 +188,7 @@ def test_a_bundle_is_found_as_the_sdk_finds_it(simulator: Served, run: Run) -> N
 async def test_a_process_that_gives_no_more_in_mid_run_is_expired_for_what_it_hits(
     lab: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: str
 ) -> None:
-    monkeypatch.setattr("poolcensus.aws.credentials.sdk_credentials._WAITS_FOR_THE_CHAIN", ())
+    monkeypatch.setattr("poolcensus.aws.credentials.chain_credentials._WAITS_FOR_THE_CHAIN", ())
     here = await lab(
         accounts=2,
         pools_per_target=1,

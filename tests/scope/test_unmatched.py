@@ -11,6 +11,7 @@ from poolcensus.config import Settings
 from poolcensus.errors import FatalError
 from poolcensus.model import SkippedAccount
 from poolcensus.scope.unmatched import none_matches, skipped_by_name
+from poolcensus.simulator.directory import Directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -75,3 +76,20 @@ async def test_a_suspended_account_that_was_named_is_never_passed_over_in_silenc
     snapshot = await here.collect(accounts=(gone, good))
     assert {each.account_id for each in snapshot.targets()} == {good}
     assert caplog.messages == [f"account {gone} is skipped: it is SUSPENDED"]
+
+
+async def test_an_account_that_was_named_and_is_in_no_unit_that_was_named_is_told_of(
+    lab: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    here = await lab(accounts=8, regions=("us-east-1",), ous=3)
+    directory = Directory(here.simulator.world)
+    unit = next(each for each in directory.units_of(directory.root_id) if directory.accounts_of(each))
+    inside, *_ = (f"{number + 1:012}" for number in directory.accounts_of(unit))
+    outside = next(each for each in IDS if directory.parent_of(each) == directory.root_id)
+    why = "outside the organizational units that are named"
+    async with poolcensus.Census(here.settings(accounts=outside, ous=unit)) as census:
+        with pytest.raises(FatalError, match=f"^No accounts match: account {outside} is {why}. Check"):
+            await census.plan()
+    snapshot = await here.collect(accounts=(inside, outside), ous=unit)
+    assert {each.account_id for each in snapshot.targets()} == {inside}
+    assert caplog.messages == [f"account {outside} is skipped: it is {why}"]

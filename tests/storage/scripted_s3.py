@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from anyio import CapacityLimiter
 
-    from poolcensus.aws.credentials.sdk_credentials import SdkCredentials
+    from poolcensus.aws.credentials.chain_credentials import ChainCredentials
     from poolcensus.simulator.s3.store import StoredObject
     from poolcensus.storage.s3.objects import Bucket
 
@@ -302,7 +302,7 @@ def scripted_s3() -> Iterator[tuple[Service, Simulated]]:
         url = simulator.endpoint_url
         settings = load_settings(None, {"endpoint_url": url, "attempt_timeout": 5, "connect_timeout": 2})
         sdk = await stack.enter_async_context(Sdk(profile=None, endpoint_url=url))
-        session = CallerSession(sdk, cast("SdkCredentials", _RunsCredentials()))
+        session = CallerSession(sdk, cast("ChainCredentials", _RunsCredentials()))
         service.client = await stack.enter_async_context(open_bucket(settings, session, NAME))
         return simulator
 

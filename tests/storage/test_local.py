@@ -192,12 +192,16 @@ async def test_without_symbolic_links_a_file_names_the_newest(
     assert caplog.text == ""
 
 
-@pytest.mark.parametrize("name", [ID, "latest"])
+@pytest.mark.parametrize("name", [ID, "latest", f"{ID}/shards", "latest/a/b"])
 async def test_nothing_is_published_in_a_snapshot(tmp_path: Path, name: str) -> None:
     await make(tmp_path)
-    with pytest.raises(SettingsError, match="is a snapshot. Name the folder that it lies in"):
+    with pytest.raises(SettingsError, match=rf"is, or lies in, the snapshot .*{ID}\. Set `dest`"):
         await make(tmp_path / name, LATER_ID)
     assert verify(Snapshot.open(ID, tmp_path)) == ()
+    # Others have files of that name as well.
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "manifest.json").touch()
+    assert verify(await make(tmp_path / "web" / "snapshots", LATER_ID)) == ()
 
 
 async def test_a_folder_called_latest_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

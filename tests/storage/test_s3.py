@@ -707,7 +707,7 @@ def test_a_trial_that_meets_conflicts_without_an_end_has_lost_no_upload(service:
     async def body() -> None:
         run = Run(service)
         run.trouble = conflicts(f"p/{ID}/.trial", 99)
-        with pytest.raises(DestinationError, match="a trial of it failed.*RequestConflict") as caught:
+        with pytest.raises(DestinationError, match="a trial with .* failed.*RequestConflict") as caught:
             await publish(run, ID)
         assert "lost" not in str(caught.value)
         assert not service.uploading
@@ -720,7 +720,10 @@ def test_a_page_in_answer_to_a_deletion_ends_a_run_and_a_removal(service: Servic
         await publish(Run(service), ID)
         run = Run(service)
         run.trouble = lambda _, name: "page" if name.startswith("delete ") else None
-        with pytest.raises(DestinationError, match=r"a trial of it failed.*\.trial: what answered is not S3"):
+        with pytest.raises(
+            DestinationError,
+            match=r"a trial with .* failed.*\.trial: what answered is not S3",
+        ):
             await publish(run, LATER_ID)
         assert [*seen(service)] == [ID]
         # Its lock was not let go either.
@@ -944,9 +947,20 @@ def test_a_manifest_that_cant_be_read_ends_a_removal_in_one_sentence(service: Se
     service.run(body)
 
 
-def test_nothing_is_published_in_a_snapshot(service: Service) -> None:
-    with pytest.raises(SettingsError, match="is a snapshot. Name the prefix that it lies under"):
-        BucketStore(Run(service).open, f"{PLACE}/{ID}")
+@pytest.mark.parametrize("below", ["", "/shards", "/a/b"])
+def test_nothing_is_published_in_a_snapshot(service: Service, below: str) -> None:
+    async def body() -> None:
+        await publish(Run(service), ID)
+        before = dict(service.objects)
+        with pytest.raises(SettingsError, match=f"is, or lies in, the snapshot {ID}"):
+            async with BucketStore(Run(service).open, f"{PLACE}/{ID}{below}"):
+                pass
+        assert service.objects == before
+        # A folder that is only called like one is any folder.
+        async with BucketStore(Run(service).open, f"{PLACE}/{LATER_ID}{below}"):
+            pass
+
+    service.run(body)
 
 
 def test_what_is_cancelled_once_it_is_published_is_the_latest_all_the_same(service: Service) -> None:

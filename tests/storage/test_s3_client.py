@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
-    from poolcensus.aws.credentials.sdk_credentials import SdkCredentials
+    from poolcensus.aws.credentials.chain_credentials import ChainCredentials
     from poolcensus.storage.s3.objects import Bucket
 
 NAME = "census"
@@ -58,7 +58,7 @@ async def opened(url: str, source: Source | None = None, **settings: object) -> 
     given: dict[str, object] = {"endpoint_url": url, "attempt_timeout": 5, "connect_timeout": 2}
     loaded = load_settings(None, {**given, **settings})
     async with Sdk(profile=None, endpoint_url=url) as sdk:
-        session = CallerSession(sdk, cast("SdkCredentials", source or Source()))
+        session = CallerSession(sdk, cast("ChainCredentials", source or Source()))
         async with open_bucket(loaded, session, NAME) as bucket:
             yield bucket
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from poolcensus.errors import BadReply, NoReply, Shortage
+from poolcensus.errors import BadReply, LocalLimit, NoReply
 from poolcensus.model import Outcome
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ _NO_SESSION_POLICY: Final = "If the role takes no session policy, set `session_p
 _ROLE_REMEDIES: Final[Mapping[str | None, str]] = {
     **dict.fromkeys(NoReply, _NO_ANSWER),
     **dict.fromkeys(BadReply, _REMEDIES[Outcome.BAD_RESPONSE]),
-    **dict.fromkeys(Shortage, _SHORTAGE),
+    **dict.fromkeys(LocalLimit, _SHORTAGE),
     "MalformedPolicyDocument": _NO_SESSION_POLICY,
     "PackedPolicyTooLarge": f"Set fewer `session_tags`. {_NO_SESSION_POLICY}",
     "Throttling": "Run it again: STS asked for fewer calls.",

@@ -13,10 +13,10 @@ from anyio import to_thread
 from poolcensus.aws.client import Client
 from poolcensus.aws.confirmation import ConfirmationElsewhere
 from poolcensus.aws.credentials.broker import CredentialBroker
+from poolcensus.aws.credentials.chain_credentials import ChainCredentials
 from poolcensus.aws.credentials.identity import ask_anything, identify, identity_of
 from poolcensus.aws.credentials.profiles import open_profiles
 from poolcensus.aws.credentials.roles import roles_of, session_of
-from poolcensus.aws.credentials.sdk_credentials import SdkCredentials
 from poolcensus.aws.credentials.sts import StsEndpoints, second_sts_region, sts_region
 from poolcensus.aws.organizations import Organization
 from poolcensus.aws.pages import PageReader
@@ -76,7 +76,7 @@ class CallerSession(msgspec.Struct, frozen=True):
     """The SDK's configuration has been read and holds credentials. No call has been made of ours."""
 
     sdk: Sdk
-    credentials: SdkCredentials
+    credentials: ChainCredentials
 
 
 @asynccontextmanager
@@ -87,7 +87,7 @@ async def open_caller(settings: Settings) -> AsyncIterator[CallerSession]:
     """
     require_asyncio()
     async with Sdk(profile=settings.profile, endpoint_url=settings.endpoint_url) as sdk:
-        credentials = SdkCredentials(sdk)
+        credentials = ChainCredentials(sdk)
         await credentials.first()
         yield CallerSession(sdk, credentials)
 

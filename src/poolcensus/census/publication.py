@@ -68,7 +68,7 @@ class Publication:
 
     @property
     def resumable(self) -> bool:
-        """Whether the run was interrupted and can be gone on with."""
+        """Whether the run was interrupted and can be resumed."""
         return self._writer is not None and self._writer.suspended
 
     @property

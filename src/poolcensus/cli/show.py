@@ -223,7 +223,7 @@ class _View:
             in_any = records_in_order(snapshot, replace(self._choice, states=()))
             states = Counter(str(each.pool.get("State") or "none") for each in in_any)
             counts = ", ".join(f"{state} ({number:,})" for state, number in sorted(states.items()))
-            click.echo(f"Their states are {counts}." if states else f"There are no {items} in any state.")
+            click.echo(f"Their states are {counts}." if states else "None match in any other state either.")
 
 
 def _reason(run: RefusedRun) -> str:

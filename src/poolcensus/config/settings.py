@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 # Two ways to set the same thing: one of higher rank takes the place of the other.
 _IN_PLACE_OF: Mapping[str, tuple[str, ...]] = {
-    "accounts_from": ("accounts_snapshot",),
     "external_id": ("external_id_file",),
     "external_id_file": ("external_id",),
     "role_arn": ("role_name",),
@@ -118,6 +117,9 @@ def _in_place_of_values(given: Mapping[str, sources.Given]) -> Mapping[str, tupl
     found: dict[str, tuple[str, ...]] = {}
     if (engine := given.get("engine")) and engine.value == EngineKind.LOCAL:
         found["engine"] = ("scheduler", "workers")
+    # An empty list undoes what a lower source lists, and chooses nothing in the place of another.
+    if (sources_of_accounts := given.get("accounts_from")) and sources_of_accounts.value not in ((), [], ""):
+        found["accounts_from"] = ("accounts_snapshot",)
     if (encryption := given.get("s3_encryption")) and encryption.value == S3Encryption.AES256:
         found |= {"s3_encryption": ("s3_kms_key",), "s3_kms_key": ("s3_encryption",)}
     return found
@@ -129,10 +131,10 @@ def _exclusive(given: dict[str, sources.Given]) -> Iterator[str]:
     Which value each has doesn't matter: the default was meant, too, by whoever gave it.
     """
     for one, other in EXCLUSIVE:
-        # An empty list undoes what a lower source lists.
-        if one in given and other in given and given[other].value in ((), []):
+        if one not in given or other not in given or given[one].rank != given[other].rank:
             continue
-        if one in given and other in given and given[one].rank == given[other].rank:
+        # An empty list undoes what a lower source lists.
+        if given[other].value not in ((), []):
             yield f"{given.pop(one).place} excludes {given[other].mention}: set only one of them"
 
 

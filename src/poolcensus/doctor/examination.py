@@ -154,7 +154,10 @@ class _Examination:
                     session, caller = prepared.session, opened.aws.caller
             self._asking.deadline = inf
             if missing := sorted(self._wanted - self._known):
-                raise OrganizationError(f"{', '.join(missing)}: not among the accounts of the census")
+                raise OrganizationError(
+                    f"{', '.join(missing)}: not among the accounts of the census.",
+                    advice="Check the account IDs, `accounts` and `ous`.",
+                )
             if self._settings.organization:
                 found = await self._common_destination(stack)
             else:

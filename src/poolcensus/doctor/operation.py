@@ -88,7 +88,7 @@ def _diagnosis(
         case _:
             found = explain_failure(result.outcome, result.error_code, result.error_message or "")
     if found.cause is Cause.CREDENTIALS and result.region in opt_in and observed.status.action is None:
-        # A region that is off answers as one that does not know the keys.
+        # A disabled region answers as one that does not know the keys.
         remedy = (
             "The region may not be enabled for the account, which only its region status tells. Attach this"
             f" statement to {who}, or leave the region out with `exclude_regions`."

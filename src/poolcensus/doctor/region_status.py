@@ -24,7 +24,7 @@ _TRUSTED_ACCESS: Final = (
     " caller; or set `region_status` to member."
 )
 _IN_ANOTHER_WAY: Final = "A collect does without: {other} answers in its place."
-_NOT_AT_ALL: Final = "A collect does without: opt-in regions that are off are called, and say so themselves."
+_NOT_AT_ALL: Final = "A collect does without: disabled opt-in regions are called, and say so themselves."
 
 
 def region_status_findings(observed: Observed, who: str, opt_in: frozenset[str]) -> Iterator[Finding]:

@@ -198,6 +198,10 @@ class AccountListing:
         reason = choice.reason_to_skip(listed)
         # Each may cost a walk of the tree.
         if choice.units and not await self._paths.is_under(listed, choice.units):
+            if listed.id in choice.include:
+                self.skipped.append(
+                    SkippedAccount(listed.id, listed.name, "outside the organizational units that are named")
+                )
             return None
         if choice.exclude_units and await self._paths.is_under(listed, choice.exclude_units):
             reason = "excluded by its organizational unit"

@@ -37,7 +37,7 @@ class Interrupted:
 
     def __init__(self, journals: Sequence[Journal]) -> None:
         if not journals:
-            raise ValueError("a run without a journal can't be gone on with")
+            raise ValueError("a run without a journal can't be resumed")
         self._journals = journals
         self._limiter = anyio.CapacityLimiter(1)
 

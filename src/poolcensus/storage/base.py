@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 JOURNAL_NAME = "journal"
 RESUMABLE_FOR = timedelta(days=1)
-"""How long after its start an interrupted run can be gone on with."""
+"""How long after its start an interrupted run can be resumed."""
 
 ABORT_SECONDS = 1.5
 """How long each step of clearing up may take once a run is cancelled, which has five seconds to be gone."""
@@ -66,7 +66,7 @@ class InterruptedRun(NamedTuple):
 
     @property
     def is_recent(self) -> bool:
-        """Whether the run began so lately that it can be gone on with."""
+        """Whether the run began so lately that it can be resumed."""
         return abs(datetime.now(UTC) - parse_snapshot_id(self.snapshot_id)) < RESUMABLE_FOR
 
 
@@ -213,7 +213,7 @@ class Store(ABC):
     async def sweep(self, *, keep: Iterable[Path] | None = None) -> None:
         """Remove what dead runs and removals left, but for the folders in `keep`.
 
-        By default the newest interrupted run that can be gone on with is kept. The store has to be entered.
+        By default the newest interrupted run that can be resumed is kept. The store has to be entered.
         Raises `DestinationError`.
         """
 

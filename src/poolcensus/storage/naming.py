@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from poolcensus.errors import SettingsError
 from poolcensus.format.codec import dumps, loads
 from poolcensus.format.ids import is_snapshot_id
 from poolcensus.format.manifest import MANIFEST_NAME
@@ -36,6 +37,11 @@ def named(data: bytes) -> str | None:
         return None
     name = latest.get("snapshot_id") if isinstance(latest, dict) else None
     return name if isinstance(name, str) and is_snapshot_id(name) else None
+
+
+def inside_snapshot(dest: str | PathLike[str], snapshot: str | PathLike[str]) -> SettingsError:
+    """Return the error for a destination that is a snapshot, or lies in one."""
+    return SettingsError(f"{dest} is, or lies in, the snapshot {snapshot}. Set `dest` to another folder.")
 
 
 def has_snapshots(folder: Path) -> bool:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
+from poolcensus.aws.credentials.chain_credentials import ChainCredentials
 from poolcensus.aws.credentials.profiles import AccountOfProfile
 from poolcensus.aws.credentials.role_credentials import HubCredentials, RoleCredentials
 from poolcensus.aws.credentials.roles import Redaction, advice_on, is_session, parameters
-from poolcensus.aws.credentials.sdk_credentials import SdkCredentials
 from poolcensus.aws.credentials.sts import RoleRequest
 from poolcensus.errors import (
     AssumeRoleError,
@@ -49,7 +49,7 @@ class Principal(msgspec.Struct, frozen=True):
     begins: bool = True
 
 
-Source: TypeAlias = SdkCredentials | RoleCredentials | AccountOfProfile
+Source: TypeAlias = ChainCredentials | RoleCredentials | AccountOfProfile
 
 
 class CredentialBroker:
@@ -60,7 +60,7 @@ class CredentialBroker:
         *,
         sts: StsEndpoints,
         caller: Caller,
-        caller_credentials: SdkCredentials,
+        caller_credentials: ChainCredentials,
         roles: Roles,
         session: SessionSettings,
         profiles: Mapping[str, ProfileCredentials] | None = None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from poolcensus.aws.credentials.sdk_credentials import SdkCredentials
+from poolcensus.aws.credentials.chain_credentials import ChainCredentials
 from poolcensus.errors import AssumeRoleError, CallError, CredentialsError, SettingsError
 from poolcensus.flow.last_failure import LastFailure
 from poolcensus.flow.singleflight import SingleFlight
@@ -49,7 +49,7 @@ class ProfileCredentials:
     ) -> None:
         self.name = name
         self._sdk = sdk
-        self._own = SdkCredentials(sdk)
+        self._own = ChainCredentials(sdk)
         self._identify = identify
         self._caller: Caller | None = None
         self._failure: LastFailure[AssumeRoleError] = LastFailure()

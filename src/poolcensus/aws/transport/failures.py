@@ -9,25 +9,25 @@ import socket
 import ssl
 import sys
 
-from poolcensus.errors import CallError, LocalLimitError, NoReply, NoRouteError, Shortage, UnreachableError
+from poolcensus.errors import CallError, LocalLimit, LocalLimitError, NoReply, NoRouteError, UnreachableError
 
 _MOST_FILES = "kern.maxfiles" if sys.platform == "darwin" else "fs.file-max"
 LIMITS = {
-    errno.EMFILE: (Shortage.FILES, "this process has no file descriptor left (ulimit -n raises the limit)"),
+    errno.EMFILE: (LocalLimit.FILES, "this process has no file descriptor left (ulimit -n raises the limit)"),
     errno.ENFILE: (
-        Shortage.FILES,
+        LocalLimit.FILES,
         f"this machine has no file descriptor left (sysctl {_MOST_FILES} raises it)",
     ),
     errno.ENOBUFS: (
-        Shortage.OTHER,
+        LocalLimit.OTHER,
         "this machine has no buffer left for it (a lower `concurrency` needs fewer)",
     ),
     errno.ENOMEM: (
-        Shortage.OTHER,
+        LocalLimit.OTHER,
         "this machine has no memory left for it (a lower `concurrency` needs less)",
     ),
 }
-_NO_PORT = (Shortage.OTHER, "this machine has no port left for it (a lower `concurrency` needs fewer)")
+_NO_PORT = (LocalLimit.OTHER, "this machine has no port left for it (a lower `concurrency` needs fewer)")
 _NO_ROUTE = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN})
 
 

@@ -217,7 +217,7 @@ class FolderDraft(Draft):
         if self._abandoned:
             raise DestinationError(f"the ledger of {self.snapshot_id} was given up before it was kept")
         self._lock.check()
-        # That of the same run, where it was interrupted and has been gone on with twice.
+        # That of the same run, where it was interrupted and has been resumed twice.
         shutil.rmtree(kept, ignore_errors=True)
         with explained("rename", self._folder):
             self._folder.rename(kept)

@@ -8,8 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from poolcensus.errors import DestinationError, SettingsError
-from poolcensus.format.ids import new_snapshot_id, parse_snapshot_id
+from poolcensus.errors import DestinationError
+from poolcensus.format.ids import is_snapshot_id, new_snapshot_id, parse_snapshot_id
 from poolcensus.format.manifest import MANIFEST_NAME
 from poolcensus.format.times import utc_now
 from poolcensus.storage.advice import explained
@@ -20,7 +20,7 @@ from poolcensus.storage.local.lock import FolderLock
 from poolcensus.storage.local.reading import survey
 from poolcensus.storage.local.stale import PRUNED_PREFIX, StaleDrafts
 from poolcensus.storage.local.threads import OneAtATime
-from poolcensus.storage.naming import LOCK_NAME, no_snapshots
+from poolcensus.storage.naming import LOCK_NAME, inside_snapshot, no_snapshots
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -39,7 +39,7 @@ class FolderStore(Repository):
     that are already there keep their modes.
 
     Entering removes nothing. What dead runs left is removed when a draft is made, but for the newest that can
-    be gone on with: it stays until a run publishes, since one that fails before that would leave neither. So
+    be resumed: it stays until a run publishes, since one that fails before that would leave neither. So
     the disk has to have room for two runs that were not published, and no more of them pile up.
     """
 
@@ -123,9 +123,11 @@ class FolderStore(Repository):
     def _acquire(self) -> None:
         if self._lock.held:
             raise RuntimeError("the store is already in use")
-        if (self.dest / MANIFEST_NAME).exists():
-            # What is put there would be damage to it, and be removed with it.
-            raise SettingsError(f"dest: {self.dest} is a snapshot. Name the folder that it lies in.")
+        place = self.dest.resolve()
+        for each in (place, *place.parents):
+            if is_snapshot_id(each.name) and (each / MANIFEST_NAME).exists():
+                # What is put there would be damage to it, and be removed with it.
+                raise inside_snapshot(self.dest, each)
         if not self.must_exist:
             with explained("make", self.dest):
                 make_folders(self.dest, self._modes.folder)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
     from typing import Any
 
-    from poolcensus.storage.s3.credentials import SdkCredentials
+    from poolcensus.storage.s3.credentials import S3Credentials
     from poolcensus.storage.s3.http import Client
 
 # All attempts of a call together: there is no end to what drips otherwise.
@@ -30,7 +30,7 @@ class BucketCalls:
     """
 
     def __init__(
-        self, client: Client, name: str, credentials: SdkCredentials, constants: Mapping[str, str]
+        self, client: Client, name: str, credentials: S3Credentials, constants: Mapping[str, str]
     ) -> None:
         self._client = client
         self.name = name

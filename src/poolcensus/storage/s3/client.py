@@ -19,7 +19,7 @@ from poolcensus.aws.transport.tls import load_trusting
 from poolcensus.errors import CensusError, SettingsError
 from poolcensus.storage.s3.bucket import S3Bucket
 from poolcensus.storage.s3.calls import BucketCalls
-from poolcensus.storage.s3.credentials import SdkCredentials
+from poolcensus.storage.s3.credentials import S3Credentials
 
 if TYPE_CHECKING:
     import ssl
@@ -38,7 +38,7 @@ async def open_bucket(settings: Settings, session: CallerSession, name: str) -> 
 
     Raises SettingsError where the SDK's configuration can't be used. On leaving, every connection is closed.
     """
-    credentials = SdkCredentials(session.credentials)
+    credentials = S3Credentials(session.credentials)
     tls = await load_trusting(session.sdk.ca_bundle)
     client = await to_thread.run_sync(
         _open_client, settings, session.sdk, credentials, tls, abandon_on_cancel=True
@@ -52,7 +52,7 @@ async def open_bucket(settings: Settings, session: CallerSession, name: str) -> 
             await asyncio.sleep(0)
 
 
-def _open_client(settings: Settings, sdk: Sdk, credentials: SdkCredentials, tls: ssl.SSLContext) -> Client:
+def _open_client(settings: Settings, sdk: Sdk, credentials: S3Credentials, tls: ssl.SSLContext) -> Client:
     # It has no connection yet and belongs to no loop. Making one takes files and a good 100 ms, which the
     # SDK spends inside its coroutine: so that runs in a loop of this thread.
     from poolcensus.storage.s3.http import new_client  # noqa: PLC0415 - loads the asynchronous SDK

@@ -17,7 +17,7 @@ class _CallerSource(Protocol):
     def expired(self, credentials: Credentials) -> None: ...
 
 
-class SdkCredentials:
+class S3Credentials:
     """The caller's credentials as the SDK asks for them, once for each signature."""
 
     def __init__(self, source: _CallerSource) -> None:

@@ -177,8 +177,8 @@ class BucketDraft(Draft):
             await self._rehearse(self._folder + _REHEARSAL_NAME)
         except DestinationError as error:
             raise DestinationError(
-                f"can't publish in {self._store.location}: a trial of it failed, a multipart upload with a"
-                f" CRC32 checksum that is completed with If-None-Match: {error.problem}",
+                f"can't publish in {self._store.location}: a trial with an object that is deleted at once"
+                f" failed: {error.problem}",
                 advice=error.advice,
             ) from error
 
@@ -259,7 +259,7 @@ class BucketDraft(Draft):
                 raise DestinationError(
                     f"it can't be told whether snapshot {self.snapshot_id} is published in"
                     f" {self._store.location}: {error.problem}",
-                    advice=error.advice,
+                    advice="look for it with 'poolcensus snapshots' once the service can be reached",
                 ) from error
             if not self._published:
                 raise

@@ -17,11 +17,11 @@ import anyio
 
 from poolcensus.errors import DestinationError, DestinationLockedError
 from poolcensus.format.codec import dumps
+from poolcensus.storage.holder import LockHolder, locked, read_lock, still_running
+from poolcensus.storage.s3.objects import ConflictError
 
 if TYPE_CHECKING:
     from poolcensus.storage.s3.objects import Bucket, StoredObject
-from poolcensus.storage.holder import LockHolder, locked, read_lock, still_running
-from poolcensus.storage.s3.objects import ConflictError
 
 _log = logging.getLogger("poolcensus")
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 import anyio
 
-from poolcensus.errors import DestinationError, SettingsError
+from poolcensus.errors import DestinationError
 from poolcensus.format.ids import is_snapshot_id, new_snapshot_id, parse_snapshot_id
 from poolcensus.format.manifest import MANIFEST_NAME, REFUSED_NAME
 from poolcensus.format.times import utc_now
 from poolcensus.storage.base import ABORT_SECONDS, Draft, Repository
-from poolcensus.storage.naming import LOCK_NAME
+from poolcensus.storage.naming import LOCK_NAME, inside_snapshot
 from poolcensus.storage.s3.draft import BucketDraft
 from poolcensus.storage.s3.keys import contents, split_place, uploads_of_snapshots
 from poolcensus.storage.s3.lease import LEASE_SECONDS, Lease, remove_lock
@@ -57,9 +57,6 @@ class BucketStore(Repository):
         lease_seconds: float = LEASE_SECONDS,
     ) -> None:
         _, self.prefix = split_place(place)
-        if is_snapshot_id(place.rpartition("/")[2]):
-            # What is put there would be removed with the snapshot.
-            raise SettingsError(f"dest: {place} is a snapshot. Name the prefix that it lies under.")
         self.part_bytes = part_bytes
         self._place = place
         self._open_bucket = open_bucket
@@ -84,6 +81,7 @@ class BucketStore(Repository):
         self._inside.__enter__()
         entered = False
         try:
+            await self._check_place()
             await self.lease.acquire()
             self._tasks.start_soon(self._keep_lock, name="lock of the destination")
             entered = True
@@ -120,6 +118,15 @@ class BucketStore(Repository):
         # Whoever was cancelled by somebody else as well is to see that.
         if self._lost is not None and (lost or not isinstance(error, anyio.get_cancelled_exc_class())):
             raise self._lost.again() from self._lost
+
+    async def _check_place(self) -> None:
+        """Raise SettingsError for a place inside of a snapshot, with which it would be removed."""
+        steps = self.prefix.split("/")
+        for number, step in enumerate(steps, 1):
+            if is_snapshot_id(step):
+                folder = "/".join(steps[:number])
+                if await self.bucket.size_of(f"{folder}/{MANIFEST_NAME}") is not None:
+                    raise inside_snapshot(self._place, step)
 
     async def draft(self, snapshot_id: str) -> Draft:
         parse_snapshot_id(snapshot_id)

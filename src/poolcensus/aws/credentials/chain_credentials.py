@@ -23,7 +23,7 @@ _log = logging.getLogger("poolcensus")
 _WAITS_FOR_THE_CHAIN = (1.0, 4.0)
 
 
-class SdkCredentials(Recognition):
+class ChainCredentials(Recognition):
     """The credentials of the SDK's chain, which is walked once for all who wait."""
 
     by_call: ClassVar[bool] = False
