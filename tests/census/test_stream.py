@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import anyio
@@ -155,32 +154,3 @@ async def _until_quiet(here: Lab) -> None:
         quiet = quiet + 1 if now == seen else 0
         seen = now
         await anyio.sleep(0.005)
-
-
-async def test_one_run_at_a_time(lab: Start) -> None:
-    here = await lab(accounts=5, mean_pools=2)
-    async with poolcensus.Census(here.settings()) as census:
-        first, second = census.pools(), census.events()
-        await anext(first)
-        with pytest.raises(RuntimeError, match="a run of this Census is under way"):
-            await anext(second)
-        with pytest.raises(RuntimeError, match="use another Census"):
-            await census.collect()
-        # Not a run: nobody is asked, and nothing is told of it.
-        assert [target async for target in census.targets()]
-        records = 1 + len([record async for record in first])
-        assert records == census.progress().totals.pools
-        assert [event async for event in second]
-        # One that is left is no longer under way, however long it takes to end.
-        async for _ in census.pages():
-            break
-        with pytest.raises(TimeoutError) as late, anyio.fail_after(0):
-            await anext(census.pages())
-        assert len([record async for record in census.pools()]) == records
-        assert late.value.__context__ is not None
-        collecting = asyncio.create_task(census.collect())
-        await asyncio.sleep(0)
-        with pytest.raises(RuntimeError, match="under way"):
-            await census.collect()
-        assert (await collecting).manifest.totals.pools == records
-        await census.collect()

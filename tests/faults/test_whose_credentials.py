@@ -14,7 +14,6 @@ from poolcensus.simulator.latency import Latency
 if TYPE_CHECKING:
     from census_lab import Lab
     from faults.conftest import Start
-    from poolcensus.config import Settings
     from poolcensus.model import PoolRecord
 
 REGIONS = ("us-east-1", "eu-west-1")
@@ -26,27 +25,26 @@ def _check(record: PoolRecord) -> None:
     assert f":{record.region}:{record.account_id}:" in arn, (arn, record.account_id)
 
 
-async def _leave_and_cancel(settings: Settings, seed: int, times: int) -> None:
+async def _leave_and_cancel(here: Lab, census: Census, seed: int, times: int) -> None:
     """Runs that are left by their reader, and runs that are cancelled, at any number of records."""
     chance = random.Random(seed)
-    async with Census(settings) as census:
-        for number in range(times):
-            wanted = chance.randint(1, 120)
-            seen = 0
-            with anyio.CancelScope() as scope:
-                async for record in census.pools():
-                    _check(record)
-                    seen += 1
-                    if seen >= wanted and number % 2:
-                        break
-                    if seen >= wanted:
-                        scope.cancel()
+    for number in range(times):
+        wanted = chance.randint(1, 120)
+        seen = 0
+        with anyio.CancelScope() as scope:
+            async for record in census.pools():
+                _check(record)
+                seen += 1
+                if seen >= wanted and number % 2:
+                    break
+                if seen >= wanted:
+                    scope.cancel()
 
 
 async def _whose(here: Lab, times: int, **settings: object) -> None:
-    async with anyio.create_task_group() as group:
-        group.start_soon(_leave_and_cancel, here.settings(**settings), 1, times)
-        group.start_soon(_leave_and_cancel, here.settings(**settings), 2, times)
+    async with Census(here.settings(**settings)) as census, anyio.create_task_group() as group:
+        group.start_soon(_leave_and_cancel, here, census, 1, times)
+        group.start_soon(_leave_and_cancel, here, census, 2, times)
     snapshot = await here.collect(**settings)
     here.assert_exact(snapshot)
     for record in snapshot.pools():

@@ -54,12 +54,8 @@ class Census:
             ...
     ```
 
-    One run at a time: `collect` and the streams of pages, pools and events raise RuntimeError while another
-    of them is under way, since `progress`, `outcomes` and the others tell of one run. A stream that is left
-    or closed is no longer under way. For runs side by side, use a Census for each.
-
-    It takes no signals, configures no logging and keeps nothing global. Leaving the context ends a run that
-    is still going on.
+    It takes no signals, configures no logging and keeps nothing global. Leaving the context ends every
+    run that is still going on.
     """
 
     def __init__(self, settings: Settings, operation: Operation = WORKSPACES_POOLS) -> None:
@@ -68,8 +64,6 @@ class Census:
         self._group: TaskGroup | None = None
         self._run = Run(settings, operation)
         self._publication: Publication | None = None
-        self._is_under_way: Callable[[], bool] = lambda: False
-        self._is_collecting = False
 
     async def __aenter__(self) -> Self:
         require_asyncio()
@@ -163,11 +157,11 @@ class Census:
         has a line for each target. In strict mode the stream then ends with an IncompleteError. A slow reader
         slows the calls.
         """
-        return Stream(self._running(), self._send_pages, buffer=_PAGES_BUFFERED, begin=self._begin)
+        return Stream(self._running(), self._send_pages, buffer=_PAGES_BUFFERED)
 
     def pools(self) -> Stream[PoolRecord]:
         """Every pool as it is read, with where it was seen. As `pages`, a pool at a time."""
-        return Stream(self._running(), self._send_pools, buffer=_PAGES_BUFFERED, begin=self._begin)
+        return Stream(self._running(), self._send_pools, buffer=_PAGES_BUFFERED)
 
     def events(self) -> Stream[Page | TargetResult]:
         """Stream every page as it is read, and the ledger's line of each target once it has ended.
@@ -175,7 +169,7 @@ class Census:
         The line comes after the target's last page: the pages of a target count if its line says `ok`, and
         are void otherwise. In strict mode the stream ends as `pages` does.
         """
-        return Stream(self._running(), self._send_events, buffer=_PAGES_BUFFERED, begin=self._begin)
+        return Stream(self._running(), self._send_events, buffer=_PAGES_BUFFERED)
 
     async def collect(self, dest: str | os.PathLike[str] | None = None) -> Snapshot:
         """Take the census and publish it at `dest`, by default the settings' destination.
@@ -188,10 +182,6 @@ class Census:
         seconds at most. A thread that hangs on the disk is left behind, and publishes nothing later.
         """
         place = checked_place(dest) if dest is not None else self.settings.dest
-        with self._collecting():
-            return await self._collect(place)
-
-    async def _collect(self, place: str) -> Snapshot:
         publication = self._publication = Publication(self.settings, self.operation, place)
         run = self._new_run()
         with run.begun():
@@ -247,23 +237,6 @@ class Census:
         if self._group is None:
             raise RuntimeError("use the Census as an async context manager: async with Census(settings) as …")
         return self._group
-
-    def _begin(self, is_under_way: Callable[[], bool]) -> None:
-        """Note what tells whether the run that begins is under way. Raises RuntimeError while another is."""
-        if self._is_under_way():
-            raise RuntimeError(
-                "a run of this Census is under way: let it end or close its stream, or use another Census"
-            )
-        self._is_under_way = is_under_way
-
-    @contextmanager
-    def _collecting(self) -> Iterator[None]:
-        self._begin(lambda: self._is_collecting)
-        self._is_collecting = True
-        try:
-            yield
-        finally:
-            self._is_collecting = False
 
     def _new_run(self) -> Run:
         self._run = Run(self.settings, self.operation)

@@ -98,15 +98,10 @@ class _Producer(Generic[T]):
         self._loop: asyncio.AbstractEventLoop | None = None
         self.ended = anyio.Event()
         self.error: CensusError | None = None
-        self._is_collected = False
 
     @property
     def started(self) -> bool:
         return self._loop is not None
-
-    def is_under_way(self) -> bool:
-        left = self._is_collected or self.outlet.reader_gone
-        return self.started and not left and not self.ended.is_set()
 
     def start(self, group: TaskGroup) -> None:
         self._loop = asyncio.get_running_loop()
@@ -130,7 +125,6 @@ class _Producer(Generic[T]):
 
     def collected(self) -> None:
         """End the run, whose stream is no more: called in any thread, and in the middle of anything."""
-        self._is_collected = True
         # A loop that is closed raises RuntimeError, and has no run to end any more.
         with suppress(RuntimeError):
             if self._loop is not None and not self.ended.is_set():
@@ -143,8 +137,7 @@ class _Producer(Generic[T]):
 class Stream(Generic[T]):
     """An async iterator over what a run produces, which starts with the first item that is asked for.
 
-    `produce` puts the items into an outlet, in batches; more than `buffer` of them fill it. `begin` is called
-    before the run starts, with what tells whether somebody still reads it; what it raises goes to the reader.
+    `produce` puts the items into an outlet, in batches; more than `buffer` of them fill it.
 
     Leaving the loop early ends the run: what is in flight is cancelled and every connection is closed, at
     the latest when the Census is left. `aclose()` does the same and waits for it. An error that ends the
@@ -158,10 +151,8 @@ class Stream(Generic[T]):
         produce: Callable[[Outlet[T]], Awaitable[None]],
         *,
         buffer: int,
-        begin: Callable[[Callable[[], bool]], None] = lambda _: None,
     ) -> None:
         self._group = group
-        self._begin = begin
         self._producer = _Producer(produce, buffer)
         self._items: deque[T] = deque()
         # With a __del__, what the stream holds might be collected before it.
@@ -173,23 +164,16 @@ class Stream(Generic[T]):
     async def __anext__(self) -> T:
         producer = self._producer
         if not producer.started and not producer.outlet.reader_gone:
-            self._begin(producer.is_under_way)
             producer.start(self._group)
-        items = self._items
-        while not items:
-            try:
-                batch = await producer.outlet.take()
-            except BaseException:
-                # Whoever keeps the error has this frame in its traceback, and must not keep the stream by it.
-                del self
-                raise
+        while not self._items:
+            batch = await producer.outlet.take()
             if batch is None:
                 error, producer.error = producer.error, None
                 if error is not None:
                     raise error
                 raise StopAsyncIteration
-            items.extend(batch)
-        return items.popleft()
+            self._items.extend(batch)
+        return self._items.popleft()
 
     async def aclose(self) -> None:
         """End the run and wait until it has ended. The stream has no more items then."""
