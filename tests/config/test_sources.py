@@ -428,10 +428,13 @@ def test_where_accounts_come_from_is_said_once_by_each_source(
         listed = found.accounts_snapshot
         return found.accounts_from, None if listed is None else str(listed)
 
-    for source in ("self", "organization", "one.txt"):
+    for sources in (("self",), ("self", "own.csv")):
         with pytest.raises(SettingsError) as caught:
-            load(accounts_snapshot="acc.json", accounts_from=(source,))
+            load(accounts_snapshot="acc.json", accounts_from=sources)
         assert str(caught.value) == "--accounts-snapshot excludes --accounts-from: set only one of them"
+    # Files say how the accounts of the list are called, and the default says nothing.
+    for others in (("organization",), ("own.csv",), ("organization", "own.csv")):
+        assert load(accounts_snapshot="acc.json", accounts_from=others) == (others, "acc.json")
     assert load(accounts_snapshot="acc.json", accounts_from=()) == (("organization",), "acc.json")
     file = tmp_path / "poolcensus.toml"
     file.write_text('accounts_snapshot = "acc.json"\n', encoding="utf-8")

@@ -55,7 +55,8 @@ class Census:
     ```
 
     It takes no signals, configures no logging and keeps nothing global. Leaving the context ends every
-    run that is still going on.
+    run that is still going on. Of several, `progress`, `outcomes` and the like tell of the one that was begun
+    last.
     """
 
     def __init__(self, settings: Settings, operation: Operation = WORKSPACES_POOLS) -> None:

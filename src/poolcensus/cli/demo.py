@@ -165,4 +165,4 @@ def _program() -> str:
         return shlex.join([sys.executable, "-m", "poolcensus"])
     found = shutil.which(called.name)
     is_found = found is not None and called.exists() and called.samefile(found)
-    return called.name if is_found else shlex.quote(str(called))
+    return called.name if is_found else shlex.quote(sys.argv[0])

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from poolcensus.config import Settings
 
 
+_NAMES = f"{LATEST} names"
+
+
 @click.command(
     name="verify",
     cls=Command,
@@ -82,7 +85,7 @@ def _problems(ref: str, settings: Settings) -> tuple[Problem, ...]:
 
 
 def _of_latest(lost: str, verified: str) -> Problem:
-    message = f"{LATEST} names {lost}, which has no {MANIFEST_NAME}: what was verified is {verified}"
+    message = f"{_NAMES} {lost}, which has no {MANIFEST_NAME}: what was verified is {verified}"
     return Problem(file="", line=None, message=message)
 
 
@@ -95,6 +98,8 @@ def _print(ref: str, problems: tuple[Problem, ...]) -> None:
     for each in problems:
         place = ", ".join(part for part in (each.file, each.line and f"line {each.line:,}") if part)
         complain(": ".join(part for part in (ref, place, each.message) if part))
+    # Which name is wrong says nothing of the snapshot.
+    problems = tuple(each for each in problems if not each.message.startswith(_NAMES))
     if problems:
         words = {"damaged": "the snapshot is damaged", "unreadable": "the snapshot can't be read"}
         complain(

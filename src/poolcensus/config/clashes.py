@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from poolcensus.config.entries import Entries
 
 _ROLES_AND_IDS = (("role_arn", "role_name"), ("external_id_file", "external_id"))
-# Two ways to set the same thing, of which one source gives one alone. A lower one may name files of accounts
-# beside a list: these still say how their accounts are called.
+# Two ways to set the same thing, of which one source gives one alone. Files of accounts may be named beside a
+# list: these still say how their accounts are called.
 EXCLUSIVE = (*_ROLES_AND_IDS, ("accounts_snapshot", "accounts_from"))
 
 

@@ -20,6 +20,7 @@ from poolcensus.errors import SettingsError
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Mapping
+    from collections.abc import Set as AbstractSet
 
     from poolcensus.config.organizations import OrganizationTable
     from poolcensus.model import JsonObject
@@ -104,8 +105,15 @@ class Settings(Entries, frozen=True, kw_only=True):
                 for each in error.problems:
                     # Others are those of the run's settings, which are told for themselves.
                     if isinstance(each, Clash) and each.keys & own and each.keys not in map(frozenset, both):
-                        message = f"{readers.shown(table.name)}: {each.key}: {each.message}"
-                        yield Clash("organization", message, frozenset({"organization"}))
+                        # The table's own settings are no options: they are called as they stand there.
+                        said = _in_words_of_table(each.message, own)
+                        message = f"{readers.shown(table.name)}: {each.key}: {said}"
+                        yield Clash("organization", message, frozenset({"organization", *each.keys - own}))
+
+
+def _in_words_of_table(message: str, own: AbstractSet[str]) -> str:
+    """Return a message in which the table's own settings are called as they stand there, and no options."""
+    return _SETTING.sub(lambda found: found[1] if found[1] in own else found[0], message)
 
 
 def _complaint(value: object, error: ValueError) -> str:
@@ -133,9 +141,14 @@ def _exclusive(given: dict[str, sources.Given]) -> Iterator[str]:
     for one, other in EXCLUSIVE:
         if one not in given or other not in given or given[one].rank != given[other].rank:
             continue
-        # An empty list undoes what a lower source lists.
-        if given[other].value not in ((), []):
+        if one != "accounts_snapshot" or _names_caller_alone(given[other].value):
             yield f"{given.pop(one).place} excludes {given[other].mention}: set only one of them"
+
+
+def _names_caller_alone(accounts_from: object) -> bool:
+    """Whether the caller's account is asked for. Files only say how the accounts of a list are called."""
+    words = accounts_from.split(",") if isinstance(accounts_from, str) else accounts_from
+    return isinstance(words, list | tuple) and "self" in words
 
 
 def _placed(problem: SettingProblem, given: Mapping[str, sources.Given]) -> str:

@@ -6,6 +6,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+import anyio
+
 from poolcensus.aws.credentials.role_credentials import RoleCredentials
 from poolcensus.aws.refusals.denials import read_denial
 from poolcensus.aws.refusals.table import is_denial
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 _WITHOUT_CREDENTIALS: Final = frozenset({Outcome.ASSUME_ROLE_FAILED, Outcome.CANCELLED, Outcome.EXPIRED})
 # One of the others may lack the role as well.
 _MOST_OTHERS: Final = 2
+# STS has just answered, with a denial. Without its answer here, what it said has to do.
+_LONGEST_LOOK: Final = 10.0
 # What is refused so may be refused for a part of the call.
 _UNTOLD: Final = frozenset({Cause.UNEXPLAINED, Cause.TRUST_POLICY, Cause.SESSION_POLICY})
 
@@ -45,7 +49,7 @@ async def role_findings(
     """
     failures = {each.account.id: result for each in observed if (result := _failure(each)) is not None}
     assumed = sum(_has_credentials(each) and needs_role(aws, each.account.id) for each in observed)
-    if failures and not assumed:
+    if not assumed and any(is_denial(each.error_code or "") for each in failures.values()):
         assumed += await _is_assumed_elsewhere(aws, others)
     refused = {
         account_id: result
@@ -105,11 +109,19 @@ def hub_finding(aws: Aws, error: HubRoleError) -> Finding:
 
 
 async def _is_assumed_elsewhere(aws: Aws, others: Sequence[Account]) -> bool:
-    for each in [each for each in others if needs_role(aws, each.id)][:_MOST_OTHERS]:
+    assumed: list[str] = []
+
+    async def assume(account_id: str) -> None:
         with suppress(CallError):
-            await aws.broker.source(each.id).get()
-            return True
-    return False
+            await aws.broker.source(account_id).get()
+            assumed.append(account_id)
+            tasks.cancel_scope.cancel()
+
+    with anyio.move_on_after(_LONGEST_LOOK):
+        async with anyio.create_task_group() as tasks:
+            for each in [each for each in others if needs_role(aws, each.id)][:_MOST_OTHERS]:
+                tasks.start_soon(assume, each.id)
+    return bool(assumed)
 
 
 def needs_role(aws: Aws, account_id: str) -> bool:

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("poolcensus")
 
-# A week of nights in which a target failed, and the one before. Of an account that is new no snapshot knows
-# anything, however many are read.
+# A week of nights in which a target failed, and the one before, of snapshots that have one of the targets.
 _MOST_SNAPSHOTS: Final = 8
+# Of an account that is new no snapshot knows anything, however many are read. Ten shards a night are so many.
+_MOST_READ: Final = 10 * _MOST_SNAPSHOTS
 # Outcomes that say whether there were pools then, and whether somebody was told. Where a region was disabled
 # there may have been some before.
 _TELLING: Final = frozenset({Outcome.OK, Outcome.EMPTY, Outcome.NOT_ENTITLED})
@@ -40,25 +41,32 @@ def closed_since(earlier: Iterable[Snapshot], closed: TargetSet) -> tuple[Target
     if not len(closed):
         return ()
     try:
-        for snapshot in islice(earlier, _MOST_SNAPSHOTS):
-            found += _last_seen(snapshot, closed, seen)
-            if len(seen) == len(closed):
+        knowing = 0
+        for snapshot in islice(earlier, _MOST_READ):
+            knowing += _look(snapshot, closed, seen, found)
+            if len(seen) == len(closed) or knowing == _MOST_SNAPSHOTS:
                 break
     except DestinationError as error:
         _log.warning("Could not look for what accounts had before the service was closed to them: %s", error)
     return tuple(sorted(found, key=lambda each: (each.account_id, each.region)))
 
 
-def _last_seen(snapshot: Snapshot, closed: TargetSet, seen: TargetSet) -> list[TargetResult]:
-    """Return the lines with pools of targets that no later snapshot tells of, and note those it tells of."""
-    found = []
+def _look(snapshot: Snapshot, closed: TargetSet, seen: TargetSet, found: list[TargetResult]) -> bool:
+    """Note which targets a snapshot tells of, and those that had pools. Return whether it has any of them."""
+    # What was asked for some pools alone does not say that there were no others.
+    request = snapshot.manifest.request
+    telling = _TELLING - {Outcome.EMPTY} if request.get("pool_ids") or request.get("filters") else _TELLING
+    knows = False
     try:
         for each in snapshot.targets():
             target = (each.account_id, each.region)
-            if each.outcome in _TELLING and closed.has(*target) and not seen.has(*target):
+            if not closed.has(*target):
+                continue
+            knows = True
+            if each.outcome in telling and not seen.has(*target):
                 seen.add(*target)
                 if each.pools:
                     found.append(each)
     except SnapshotError as error:
         _log.warning("What accounts had before the service was closed to them may be incomplete: %s", error)
-    return found
+    return knows

@@ -115,7 +115,9 @@ class Merging:
             self._writer = writer
             for part in parts:
                 await adopt(part, draft.snapshot_id, writer, writer.done, partial(self._claim, part.location))
-            earlier = newest_first(self._dest, settings=self._settings)
+            ids = {each.id for each in parts}
+            there = newest_first(self._dest, settings=self._settings)
+            earlier = (each for each in there if each.id not in ids)
             self.closed = await in_thread(closed_since, earlier, self._closed_targets)
             await writer.publish(about)
 

@@ -2,7 +2,7 @@
 SELECT
     account_id,
     any_value(account_name) AS account_name,
-    count(*) AS regions,
+    count(DISTINCT region) AS regions,
     string_agg(DISTINCT outcome, ', ' ORDER BY outcome) AS outcomes
 FROM targets
 GROUP BY account_id
