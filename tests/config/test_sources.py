@@ -428,7 +428,7 @@ def test_where_accounts_come_from_is_said_once_by_each_source(
         listed = found.accounts_snapshot
         return found.accounts_from, None if listed is None else str(listed)
 
-    for sources in (("self",), ("self", "own.csv")):
+    for sources in (("self",), ("self", "own.csv"), "own.csv , self"):
         with pytest.raises(SettingsError) as caught:
             load(accounts_snapshot="acc.json", accounts_from=sources)
         assert str(caught.value) == "--accounts-snapshot excludes --accounts-from: set only one of them"

@@ -141,14 +141,14 @@ def _exclusive(given: dict[str, sources.Given]) -> Iterator[str]:
     for one, other in EXCLUSIVE:
         if one not in given or other not in given or given[one].rank != given[other].rank:
             continue
-        if one != "accounts_snapshot" or _names_caller_alone(given[other].value):
+        if one != "accounts_snapshot" or _names_the_caller(given[other].value):
             yield f"{given.pop(one).place} excludes {given[other].mention}: set only one of them"
 
 
-def _names_caller_alone(accounts_from: object) -> bool:
+def _names_the_caller(accounts_from: object) -> bool:
     """Whether the caller's account is asked for. Files only say how the accounts of a list are called."""
     words = accounts_from.split(",") if isinstance(accounts_from, str) else accounts_from
-    return isinstance(words, list | tuple) and "self" in words
+    return isinstance(words, list | tuple) and "self" in {str(each).strip() for each in words}
 
 
 def _placed(problem: SettingProblem, given: Mapping[str, sources.Given]) -> str:

@@ -63,6 +63,8 @@ class Sdk:
         # A thread that a caller who was cancelled has left may still be at work.
         self._opening = threading.Lock()
         self._templates: dict[tuple[str, str, str], RequestTemplate] = {}
+        self._turns = anyio.CapacityLimiter(1)
+        # Not one of the threads that all share: a person who is asked for a code would hold it for minutes.
         self._one_thread = anyio.CapacityLimiter(1)
         self._flights: SingleFlight[tuple[str, str, str], RequestTemplate] = SingleFlight()
 
@@ -85,11 +87,11 @@ class Sdk:
         }
 
     async def _in_thread(self, work: Callable[[], Answer], longest: float) -> Answer:
-        """Return what the work returns. Raises TimeoutError where it takes longer, its turn left aside."""
-        async with self._one_thread:
+        """Return what the work returns. Raises TimeoutError where the work itself takes longer."""
+        async with self._turns:
             with anyio.fail_after(longest):
                 # It may hang: whoever is cancelled meanwhile doesn't wait for it.
-                return await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
+                return await anyio.to_thread.run_sync(work, limiter=self._one_thread, abandon_on_cancel=True)
 
     async def _reading(self, work: Callable[[], Answer]) -> Answer:
         try:
