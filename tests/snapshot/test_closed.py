@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from analysis.two_snapshots import MANIFEST, Content, key, pool, write
+from poolcensus.errors import CredentialsError, DestinationError, FatalError
 from poolcensus.model import Outcome
-from poolcensus.snapshot.closed import closed_since
+from poolcensus.snapshot import closed as module
+from poolcensus.snapshot.closed import closed_since, find_closed
 from poolcensus.snapshot.target_set import TargetSet
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from poolcensus.model import JsonObject
@@ -69,3 +73,33 @@ def test_what_was_asked_for_some_pools_does_not_say_that_there_were_none(
 ) -> None:
     nights = earlier(tmp_path, {CLOSED: Outcome.EMPTY}, {CLOSED: [pool(1)]}, requests={1: asked})
     assert had(nights) == [1]
+
+
+async def test_a_search_that_hangs_holds_up_no_publication(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    gate = threading.Event()
+
+    def hanging() -> Iterator[Snapshot]:
+        gate.wait(60)
+        yield from ()
+
+    monkeypatch.setattr(module, "_LONGEST_SEARCH", 0.1)
+    closed = TargetSet()
+    closed.add(*CLOSED)
+    try:
+        assert await find_closed(hanging(), closed) == ()
+    finally:
+        gate.set()
+    assert "before the service was closed to them: nothing after 0.1 s" in caplog.text
+
+
+@pytest.mark.parametrize("error", [DestinationError("no bucket"), CredentialsError("no credentials")])
+def test_a_history_that_cant_be_read_ends_no_run(error: FatalError, caplog: pytest.LogCaptureFixture) -> None:
+    def failing(_: int) -> Snapshot:
+        raise error
+
+    closed = TargetSet()
+    closed.add(*CLOSED)
+    assert closed_since(map(failing, range(3)), closed) == ()
+    assert str(error) in caplog.text

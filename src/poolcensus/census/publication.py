@@ -23,7 +23,7 @@ from poolcensus.snapshot import (
     long_targets,
     new_snapshot_id,
 )
-from poolcensus.snapshot.closed import closed_since
+from poolcensus.snapshot.closed import find_closed
 from poolcensus.snapshot.series import newest_first
 from poolcensus.storage.destination import (
     STANDARD_OUTPUT,
@@ -188,10 +188,9 @@ class Publication:
         }
 
     async def _closed_since(self, closed: TargetSet) -> tuple[TargetResult, ...]:
-        if not len(closed) or self._place == STANDARD_OUTPUT:
+        if self._place == STANDARD_OUTPUT:
             return ()
-        earlier = newest_first(self._place, settings=self._settings)
-        return await in_thread(closed_since, earlier, closed)
+        return await find_closed(newest_first(self._place, settings=self._settings), closed)
 
     def _forbidding_rule(self, run: Run) -> PublishingRule | None:
         """Return the rule that forbids publishing what was seen, None where none does."""

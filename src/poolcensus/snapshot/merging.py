@@ -14,7 +14,7 @@ from poolcensus.format.ids import new_snapshot_id
 from poolcensus.loops import in_thread
 from poolcensus.model import Compression, Outcome, Totals
 from poolcensus.snapshot.adoption import adopt
-from poolcensus.snapshot.closed import closed_since
+from poolcensus.snapshot.closed import find_closed
 from poolcensus.snapshot.reader import Snapshot
 from poolcensus.snapshot.series import newest_first
 from poolcensus.snapshot.shard_opening import open_shards
@@ -118,7 +118,7 @@ class Merging:
             ids = {each.id for each in parts}
             there = newest_first(self._dest, settings=self._settings)
             earlier = (each for each in there if each.id not in ids)
-            self.closed = await in_thread(closed_since, earlier, self._closed_targets)
+            self.closed = await find_closed(earlier, self._closed_targets)
             await writer.publish(about)
 
     def _claim(self, part: str, result: TargetResult) -> None:
