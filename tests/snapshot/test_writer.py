@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import threading
 import tracemalloc
 from dataclasses import replace
 from itertools import groupby
@@ -17,8 +18,9 @@ from hypothesis import strategies as st
 
 from descriptors import descriptors
 from poolcensus.errors import BadResponseError, DestinationError
+from poolcensus.format.compression import compressor
 from poolcensus.model import Compression, Outcome, Page, SnapshotStatus
-from poolcensus.snapshot import Snapshot, SnapshotWriter, verify
+from poolcensus.snapshot import Snapshot, SnapshotWriter, verify, write_queue
 from poolcensus.storage.local.store import FolderStore
 from snapshot.making import (
     ID,
@@ -39,6 +41,7 @@ from snapshot.memory_draft import MemoryDraft
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from poolcensus.format.compression import Compressor
     from poolcensus.model import Target
     from poolcensus.storage.base import Addition, DraftFile
 
@@ -471,3 +474,18 @@ async def test_publish_returns_the_manifest_that_lies_there(tmp_path: Path) -> N
         assert writer.published
     assert Snapshot.open(ID, tmp_path).manifest == manifest
     assert replace(manifest, shard=None) == manifest
+
+
+async def test_the_library_of_a_compression_is_loaded_beside_the_event_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded_in: list[threading.Thread] = []
+
+    def noted(compression: Compression) -> Compressor:
+        loaded_in.append(threading.current_thread())
+        return compressor(compression)
+
+    monkeypatch.setattr(write_queue, "compressor", noted)
+    await make(tmp_path, compression=Compression.ZSTD)
+    assert loaded_in
+    assert threading.current_thread() not in loaded_in

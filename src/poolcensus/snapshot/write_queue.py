@@ -8,8 +8,11 @@ import anyio
 from anyio import to_thread
 
 from poolcensus.errors import DestinationError
+from poolcensus.format.compression import compressor
 from poolcensus.format.packing import Packer
 from poolcensus.format.schema import TARGETS_NAME
+from poolcensus.loops import in_thread
+from poolcensus.model import Compression
 from poolcensus.snapshot.journal import encode_header
 from poolcensus.storage.base import Addition
 
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from poolcensus.format.packing import Segment
-    from poolcensus.model import Compression, FileEntry
+    from poolcensus.model import FileEntry
     from poolcensus.snapshot.journal import JournalHeader
     from poolcensus.snapshot.spill import Spill
     from poolcensus.storage.base import Draft, DraftFile
@@ -89,6 +92,9 @@ class WriteQueue:
 
         Raises `DestinationError`.
         """
+        if self._compression is Compression.ZSTD:
+            # Loading its library reads files, and waits where another thread does: not in the event loop.
+            await in_thread(compressor, self._compression)
         suffix = self._compression.suffix
         self._pools = await self._create(self._records_name + suffix)
         self._targets = await self._create(TARGETS_NAME + suffix)
