@@ -96,6 +96,8 @@ _PLAIN = (
     "poolcensus.storage.s3.shared_bucket",
     "poolcensus.storage.s3.source",
     "poolcensus.storage.source",
+    # It looks for others, who are held to it.
+    "poolcensus.paths",
     # Dask reads its own files and certificates as it starts.
     "poolcensus.workers.dask",
 )

@@ -14,6 +14,8 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
+from poolcensus.paths import is_folder
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -59,7 +61,7 @@ def remove(path: Path) -> None:
     """Remove a file, or a folder with all that is in it, as far as that can be. It may be gone already."""
     # Whether it is a folder can't always be told: its parent may be closed to this user, its name too long.
     with suppress(OSError):
-        if path.is_dir():
+        if is_folder(path):
             import shutil  # noqa: PLC0415 - see make_folder
 
             shutil.rmtree(path, ignore_errors=True)

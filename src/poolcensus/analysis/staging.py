@@ -14,6 +14,7 @@ from poolcensus.errors import DamagedSnapshotError, DestinationError, SnapshotEr
 from poolcensus.format import codec
 from poolcensus.format.compression import compressor, read_lines
 from poolcensus.model import Compression
+from poolcensus.paths import exists
 from poolcensus.storage.source import MissingFileError
 from poolcensus.temporary import make_folder, remove
 
@@ -116,7 +117,7 @@ class Staging:
     def check_presence(self) -> None:
         """Raise `SnapshotError` for the first snapshot that has been removed since it was staged."""
         for path in self._staged:
-            if not path.exists():
+            if not exists(path):
                 raise SnapshotError(f"{path.resolve().parent} was removed while it was read")
 
     def real_paths(self) -> list[str]:

@@ -22,6 +22,7 @@ from poolcensus.cli.publishing import (
 from poolcensus.cli.trouble import closures, complain, failures, notice, outdated_gaps
 from poolcensus.config.sources import settings_file
 from poolcensus.errors import CensusError, SettingsError
+from poolcensus.paths import is_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -168,7 +169,7 @@ def _write_metrics(file: Path | None, code: int, census: Census, manifest: Manif
     except OSError as error:
         complain(f"Could not write the metrics to {file}: {error.strerror or error}.")
         return
-    if file.suffix != METRICS_SUFFIX and file.is_file():
+    if file.suffix != METRICS_SUFFIX and is_file(file):
         logs.warning(
             "The name of the metrics file %s does not end in %s. node_exporter's textfile collector reads no"
             " other.",

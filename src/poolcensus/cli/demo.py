@@ -27,6 +27,7 @@ from poolcensus.cli.summaries import manifest_summary, sentences
 from poolcensus.cli.tables import console, put, record_table
 from poolcensus.cli.trouble import failures, with_options
 from poolcensus.operations import WORKSPACES_POOLS
+from poolcensus.paths import exists
 from poolcensus.snapshot import Snapshot
 from poolcensus.storage.advice import temporary_error
 
@@ -164,5 +165,5 @@ def _program() -> str:
     if called.name == "__main__.py":
         return shlex.join([sys.executable, "-m", "poolcensus"])
     found = shutil.which(called.name)
-    is_found = found is not None and called.exists() and called.samefile(found)
+    is_found = found is not None and exists(called) and called.samefile(found)
     return called.name if is_found else shlex.quote(sys.argv[0])

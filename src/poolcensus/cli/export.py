@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,7 +15,11 @@ from poolcensus.cli.reading import KEYS, reading_settings, unreadable_lines
 from poolcensus.cli.running import signals_raised
 from poolcensus.cli.trouble import complain, on_terminal
 from poolcensus.cli.wording import counted, printable
+from poolcensus.paths import exists, is_folder
 from poolcensus.storage.naming import LATEST
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @click.command(
@@ -74,5 +78,5 @@ def _check_output(output: str) -> None:
     context = click.get_current_context()
     if not output:
         raise click.UsageError("--output needs the name of a folder", context)
-    if Path(output).exists() and not Path(output).is_dir():
+    if exists(output) and not is_folder(output):
         raise click.UsageError(f"--output: {output} is a file, not a folder", context)

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from poolcensus.model import Outcome
+from poolcensus.paths import is_file
 from poolcensus.storage.local.files import replaceable, write_all
 from poolcensus.temporary import name_beside
 
@@ -151,7 +152,7 @@ def _former(file: Path) -> Mapping[str, float]:
 
 def _text(file: Path) -> str:
     # A pipe would never end.
-    if not file.is_file():
+    if not is_file(file):
         return ""
     with file.open("rb") as stream:
         text = stream.read(_LONGEST).decode()

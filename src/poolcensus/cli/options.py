@@ -11,6 +11,7 @@ import msgspec
 
 from poolcensus.cli.completing import regions, words
 from poolcensus.config.entries import SETTINGS
+from poolcensus.paths import exists, is_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -197,11 +198,11 @@ def check_output(output: str | Path) -> None:
     if not str(output):
         raise click.UsageError("--output needs the name of a file", context)
     path = Path(output)
-    if path.is_dir():
+    if is_folder(path):
         raise click.UsageError(f"--output: {path} is a folder, not a file", context)
-    if not path.parent.is_dir():
+    if not is_folder(path.parent):
         wrong = (
-            f"{path.parent} is not a folder" if path.parent.exists() else f"There is no folder {path.parent}"
+            f"{path.parent} is not a folder" if exists(path.parent) else f"There is no folder {path.parent}"
         )
         raise click.UsageError(f"--output: {wrong}.", context)
 

@@ -7,12 +7,12 @@ import re
 import shlex
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from poolcensus.errors import SnapshotError
 from poolcensus.format.ids import is_snapshot_id, may_begin_id, parse_snapshot_id
 from poolcensus.format.manifest import MANIFEST_NAME
+from poolcensus.paths import is_folder
 from poolcensus.snapshot.info import info_or_none
 from poolcensus.snapshot.order import Moment, moment_of
 from poolcensus.storage.naming import LATEST, no_snapshots
@@ -200,7 +200,7 @@ def is_looked_up(ref: str) -> bool:
 
 def is_beginning(ref: str) -> bool:
     """Whether `ref` is the beginning of an id, and not the path of a folder that is there."""
-    return may_begin_id(ref) and not Path(ref).is_dir()
+    return may_begin_id(ref) and not is_folder(ref)
 
 
 def steps_back(ref: str) -> int | None:

@@ -10,6 +10,7 @@ from poolcensus.errors import SnapshotError
 from poolcensus.format.ids import is_snapshot_id
 from poolcensus.format.manifest import REFUSED_NAME, decode_refused
 from poolcensus.format.schema import TARGETS_NAME, Schema
+from poolcensus.paths import is_file
 from poolcensus.snapshot.info import data_file
 from poolcensus.snapshot.latest import ids_that_begin, is_beginning, search_latest
 from poolcensus.snapshot.order import moment_of
@@ -105,7 +106,7 @@ def refused_run(
             return None
     beginning = isinstance(ref, str) and run_id == ref and is_beginning(ref)
     if run_id is not None and not beginning and not is_snapshot_id(run_id):
-        return RefusedRun.read(open_folder(run_id)) if (Path(run_id) / REFUSED_NAME).is_file() else None
+        return RefusedRun.read(open_folder(run_id)) if is_file(Path(run_id) / REFUSED_NAME) else None
     with open_source("." if dest is None else dest, settings) as source:
         if run_id is None:
             return _newest(source)

@@ -12,6 +12,7 @@ from poolcensus.errors import CensusError, MergeError, SnapshotError, first_reas
 from poolcensus.format.ids import is_snapshot_id
 from poolcensus.format.manifest import MANIFEST_NAME, REFUSED_NAME
 from poolcensus.loops import in_thread
+from poolcensus.paths import exists, is_folder
 from poolcensus.snapshot.reader import Snapshot
 from poolcensus.storage.base import ABORT_SECONDS
 from poolcensus.storage.destination import checked_place, is_in_s3
@@ -82,8 +83,8 @@ def _find(ref: str | os.PathLike[str], dest: str | os.PathLike[str], sources: So
         name = ref.rstrip("/").rpartition("/")[2]
         if not is_snapshot_id(name):
             return Snapshot.open_in(sources.open, LATEST, ref)
-    elif Path(ref).is_dir() and not (Path(ref) / MANIFEST_NAME).exists():
-        if (Path(ref) / REFUSED_NAME).exists():
+    elif is_folder(ref) and not exists(Path(ref) / MANIFEST_NAME):
+        if exists(Path(ref) / REFUSED_NAME):
             raise MergeError(
                 f"{ref} is a run that `strict` or `max_failed` did not publish: run that shard again"
             )

@@ -13,6 +13,7 @@ from poolcensus.format.ids import is_snapshot_id
 from poolcensus.format.manifest import MANIFEST_NAME
 from poolcensus.format.text import counted
 from poolcensus.model import Outcome, SnapshotStatus, count_covered
+from poolcensus.paths import exists, is_folder
 from poolcensus.snapshot.data_file import DataFile
 from poolcensus.snapshot.latest import is_looked_up
 from poolcensus.snapshot.reader import Snapshot
@@ -75,7 +76,7 @@ def _opened(name: str | os.PathLike[str], settings: Settings | None) -> Snapshot
     if is_in_s3(place):
         is_destination = not is_looked_up(place.rstrip("/").rpartition("/")[2])
     else:
-        is_destination = Path(place).is_dir() and not (Path(place) / MANIFEST_NAME).exists()
+        is_destination = is_folder(Path(place)) and not exists(Path(place) / MANIFEST_NAME)
     if is_destination:
         return Snapshot.open(LATEST, place, settings=settings)
     return Snapshot.open(name, settings=settings)

@@ -11,6 +11,7 @@ from poolcensus.errors import SettingsError
 from poolcensus.format.codec import dumps, loads
 from poolcensus.format.ids import is_snapshot_id
 from poolcensus.format.manifest import MANIFEST_NAME
+from poolcensus.paths import exists, is_file, is_folder
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -47,7 +48,7 @@ def inside_snapshot(dest: str | PathLike[str], snapshot: str | PathLike[str]) ->
 def has_snapshots(folder: Path) -> bool:
     """Whether a folder can be read and holds a snapshot. Blocks."""
     try:
-        return any(is_snapshot_id(each.name) and (each / MANIFEST_NAME).exists() for each in folder.iterdir())
+        return any(is_snapshot_id(each.name) and exists(each / MANIFEST_NAME) for each in folder.iterdir())
     except OSError:
         return False
 
@@ -65,9 +66,9 @@ def no_snapshots(dest: str | PathLike[str]) -> str:
     collect = f"'poolcensus collect --dest {shlex.quote(place)}' first."
     if not place.startswith(SCHEME):
         path = Path(place)
-        if path.is_file():
+        if is_file(path):
             return f"{place} is a file, not a folder. Check `dest`."
-        if not path.is_dir():
+        if not is_folder(path):
             return f"There is no folder {place}. Check `dest`, or run {collect}"
         if below := _destinations_below(path):
             more = f" and {len(below) - 1:,} more of its folders" if len(below) > 1 else ""

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
 from poolcensus.errors import DestinationError
+from poolcensus.paths import exists
 from poolcensus.storage.local.files import replaced_file
 
 if TYPE_CHECKING:
@@ -24,6 +25,6 @@ def output_file(path: Path, mode: int) -> Iterator[BinaryIO]:
             yield file
     except OSError as error:
         # What the error itself names is the hidden file.
-        is_missing = isinstance(error, FileNotFoundError) and not path.parent.exists()
+        is_missing = isinstance(error, FileNotFoundError) and not exists(path.parent)
         reason = f"There is no folder {path.parent}" if is_missing else error.strerror or error
         raise DestinationError(f"Could not write {path}: {reason}.") from error

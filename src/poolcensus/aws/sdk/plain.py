@@ -20,6 +20,7 @@ import msgspec
 
 from poolcensus import partitions
 from poolcensus.aws.signing import Credentials
+from poolcensus.paths import exists, is_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -120,7 +121,7 @@ def _check(environment: Mapping[str, str]) -> None:
             raise _NotPlainError
         if name.lower().endswith("_proxy"):
             raise _NotPlainError
-    if _has_system_proxies() or _file("~/.aws/models").exists():
+    if _has_system_proxies() or exists(_file("~/.aws/models")):
         raise _NotPlainError
 
 
@@ -151,7 +152,7 @@ def _sections(
 def _parsed(path: str) -> Mapping[str, Mapping[str, str]]:
     """Return the sections of a file, none where there is no such file."""
     file = _file(os.path.expandvars(path))
-    if not file.is_file():
+    if not is_file(file):
         return {}
     import configparser  # noqa: PLC0415 - a container that has its keys in the environment has no files
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ssl
-from pathlib import Path
 
 import anyio
 from anyio import to_thread
 
 from poolcensus.errors import FatalError, SettingsError
+from poolcensus.paths import is_folder
 
 # A disk takes milliseconds, and a file system of the network that is gone takes for ever.
 _LONGEST_READ = 60.0
@@ -33,7 +33,7 @@ def trusting(ca_bundle: str | None) -> ssl.SSLContext:
     Raises SettingsError where they can't be read.
     """
     try:
-        if ca_bundle is not None and Path(ca_bundle).is_dir():
+        if ca_bundle is not None and is_folder(ca_bundle):
             return ssl.create_default_context(capath=ca_bundle)
         return ssl.create_default_context(cafile=ca_bundle)
     except (OSError, ValueError) as error:

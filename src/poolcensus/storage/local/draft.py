@@ -19,6 +19,7 @@ import anyio
 from poolcensus.errors import DestinationError
 from poolcensus.format.manifest import MANIFEST_NAME, REFUSED_NAME
 from poolcensus.format.schema import TARGETS_NAME
+from poolcensus.paths import exists
 from poolcensus.storage.advice import explained
 from poolcensus.storage.base import JOURNAL_NAME, Addition, Draft, DraftFile
 from poolcensus.storage.local.files import sync_file, sync_folder, write_all
@@ -104,7 +105,7 @@ class FolderDraft(Draft):
     def make(self) -> None:
         """Make the draft's folder. Blocks."""
         with explained("write", self._final):
-            if self._final.exists():
+            if exists(self._final):
                 raise FileExistsError(errno.EEXIST, "there is a snapshot of this id already")
         with explained("make", self._folder):
             self._folder.mkdir(self._modes.folder)

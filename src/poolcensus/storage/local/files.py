@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, BinaryIO, Final
 
+from poolcensus.paths import exists, is_file, is_folder
 from poolcensus.storage.source import MissingFileError, NotAFileError
 from poolcensus.temporary import name_beside
 
@@ -73,7 +74,7 @@ def _check_file(fd: int) -> None:
 def make_folders(path: Path, mode: int) -> None:
     """Make `path` and the parents it lacks, each with `mode`, and make them last. Raises `OSError`."""
     missing = []
-    while not path.is_dir():
+    while not is_folder(path):
         missing.append(path)
         if path == path.parent:
             break
@@ -83,7 +84,7 @@ def make_folders(path: Path, mode: int) -> None:
             folder.mkdir(mode)
         except FileExistsError:
             # Made by someone else meanwhile, or a file, which the next step will say.
-            if not folder.is_dir():
+            if not is_folder(folder):
                 raise
         else:
             folder.chmod(mode)
@@ -151,7 +152,7 @@ def replaceable(path: Path) -> Path | None:
     There is none where it names a pipe, a device or a descriptor of this process: these are written to.
     """
     # As it is named: what /dev/stdout leads to has no name of its own where it is a pipe.
-    if path.exists() and not path.is_file():
+    if exists(path) and not is_file(path):
         return None
     # Of links that go in a circle, Path.resolve raises a RuntimeError before Python 3.13.
     target = Path(os.path.realpath(path))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from poolcensus.errors import DestinationError, DestinationLockedError
 from poolcensus.format.codec import dumps
+from poolcensus.paths import is_folder
 from poolcensus.storage.advice import explained
 from poolcensus.storage.holder import LockHolder, locked, still_running
 from poolcensus.storage.local.files import sync_folder, write_all
@@ -80,7 +81,7 @@ class FolderLock:
 
     def remove(self) -> LockHolder | None:
         """Remove the lock that somebody else holds; see `Repository.unlock`."""
-        if not self._dest.is_dir():
+        if not is_folder(self._dest):
             raise DestinationError(f"There is no folder {self._dest}, and so no lock in it.")
         with explained("unlock", self._file):
             try:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from poolcensus.errors import DamagedSnapshotError, SnapshotError
 from poolcensus.format.ids import is_snapshot_id
 from poolcensus.format.manifest import MANIFEST_NAME, REFUSED_NAME
+from poolcensus.paths import exists, is_folder, is_link
 from poolcensus.storage.local.files import open_file
 from poolcensus.storage.local.stale import REFUSED_PREFIX
 from poolcensus.storage.naming import LATEST, LATEST_NAME, has_snapshots, named, no_snapshots
@@ -59,7 +60,7 @@ class LocalFiles(SnapshotFiles):
         try:
             return open_file(self.path / name)
         except MissingFileError:
-            if self.path.exists():
+            if exists(self.path):
                 raise
             raise SnapshotError(f"{self.path} was removed while it was read") from None
 
@@ -163,12 +164,12 @@ def read_manifest(path: Path) -> bytes | SnapshotError:
 
 
 def _no_snapshot(path: Path) -> str:
-    if path.is_dir():
+    if is_folder(path):
         why = f"{path} is not a snapshot: it has no {MANIFEST_NAME}"
         if not has_snapshots(path):
             return why
         return f"{why}. To read the latest snapshot of that destination, use `dest` {shlex.quote(str(path))}"
-    if path.exists():
+    if exists(path):
         return f"{path} is not a snapshot: it is not a folder"
     return (
         f'"{path}" is not a snapshot ID or path. Use latest, latest~N, or an ID from'
@@ -177,7 +178,7 @@ def _no_snapshot(path: Path) -> str:
 
 
 def _read_own(path: Path) -> bytes | SnapshotError:
-    if path.is_symlink():
+    if is_link(path):
         return SnapshotError(f"{path} is not a snapshot: it is a symbolic link")
     return read_manifest(path)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from poolcensus.format.compression import LONGEST_LINE
 from poolcensus.format.ids import is_snapshot_id
 from poolcensus.format.sealed import unseal
+from poolcensus.paths import exists
 from poolcensus.storage.advice import explained
 from poolcensus.storage.base import JOURNAL_NAME, InterruptedRun
 from poolcensus.storage.local.files import open_file
@@ -42,7 +43,7 @@ class StaleDrafts:
         for snapshot_id in sorted(folders, reverse=True):
             lines = {each: _first_line(each) for each in sorted(folders[snapshot_id])}
             journals = {each: line for each, line in lines.items() if line is not None}
-            if journals and not (self._dest / snapshot_id).exists():
+            if journals and not exists(self._dest / snapshot_id):
                 found.append(InterruptedRun(snapshot_id, journals))
         return found
 

@@ -12,6 +12,7 @@ from poolcensus.errors import DestinationError
 from poolcensus.format.ids import is_snapshot_id, new_snapshot_id, parse_snapshot_id
 from poolcensus.format.manifest import MANIFEST_NAME
 from poolcensus.format.times import utc_now
+from poolcensus.paths import exists, is_folder, is_link
 from poolcensus.storage.advice import explained
 from poolcensus.storage.base import Draft, InterruptedRun, Repository
 from poolcensus.storage.local.draft import FolderDraft, Modes
@@ -125,13 +126,13 @@ class FolderStore(Repository):
             raise RuntimeError("the store is already in use")
         place = self.dest.resolve()
         for each in (place, *place.parents):
-            if is_snapshot_id(each.name) and (each / MANIFEST_NAME).exists():
+            if is_snapshot_id(each.name) and exists(each / MANIFEST_NAME):
                 # What is put there would be damage to it, and be removed with it.
                 raise inside_snapshot(self.dest, each)
         if not self.must_exist:
             with explained("make", self.dest):
                 make_folders(self.dest, self._modes.folder)
-        elif not self.dest.is_dir():
+        elif not is_folder(self.dest):
             raise DestinationError(no_snapshots(self.dest))
         self._lock.acquire()
 
@@ -142,7 +143,7 @@ class FolderStore(Repository):
 
     def _rehearse(self) -> None:
         lock = self.dest / LOCK_NAME
-        missing = [each for each in (self.dest, *self.dest.parents) if not each.exists()]
+        missing = [each for each in (self.dest, *self.dest.parents) if not exists(each)]
         had_lock = os.path.lexists(lock)
         try:
             self._acquire()
@@ -177,7 +178,7 @@ class FolderStore(Repository):
         folder = self.dest / snapshot_id
         hidden = self.dest / f"{PRUNED_PREFIX}{snapshot_id}"
         self._lock.check()
-        if folder.is_symlink():
+        if is_link(folder):
             raise DestinationError(f"can't remove {folder}: it is a symbolic link")
         # In one step out of every reader's sight, and for good before the first file goes: after a power cut
         # there is the whole snapshot or none.

@@ -1,0 +1,61 @@
+"""What a path leads to, and that no answer is made of a refusal."""
+
+from __future__ import annotations
+
+import ast
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from poolcensus.paths import exists, is_file, is_folder, is_link
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PACKAGE = Path(__file__).parent.parent / "src" / "poolcensus"
+LOOKS = (exists, is_folder, is_file, is_link)
+
+
+def _seen(path: str | Path) -> set[str]:
+    return {look.__name__ for look in LOOKS if look(path)}
+
+
+def test_what_is_there_is_told_apart(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    os.mkfifo(tmp_path / "pipe")
+    for name, target in (("to-file", file), ("to-folder", tmp_path), ("to-nothing", tmp_path / "nothing")):
+        (tmp_path / name).symlink_to(target)
+    assert _seen(tmp_path) == {"exists", "is_folder"}
+    assert _seen(file) == {"exists", "is_file"}
+    assert _seen(tmp_path / "pipe") == {"exists"}
+    assert _seen(tmp_path / "to-file") == {"exists", "is_file", "is_link"}
+    assert _seen(tmp_path / "to-folder") == {"exists", "is_folder", "is_link"}
+    assert _seen(tmp_path / "to-nothing") == {"is_link"}
+
+
+def test_what_is_not_there_is_nothing(tmp_path: Path) -> None:
+    file, circle = tmp_path / "file", tmp_path / "circle"
+    file.touch()
+    circle.symlink_to(circle)
+    for missing in (tmp_path / "nothing", file / "below", circle / "below", "null\0byte"):
+        assert _seen(missing) == set()
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_what_the_system_refuses_to_look_at_is_an_error(look: Callable[[Path], bool], tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="File name too long"):
+        look(tmp_path / ("a" * 5000))
+
+
+def test_nothing_else_looks() -> None:
+    of_pathlib = {"exists", "is_dir", "is_file", "is_symlink", "is_fifo", "is_socket", "is_mount"}
+    found = [
+        f"{path.relative_to(PACKAGE)}:{node.lineno}"
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr in of_pathlib
+    ]
+    assert not found
