@@ -55,7 +55,7 @@ SERVICE = """
             "hooks": list(map(repr, (sys.excepthook, sys.unraisablehook, threading.excepthook))),
             "interpreter": (sys.getrecursionlimit(), sys.getswitchinterval(), socket.getdefaulttimeout()),
             "standard streams": list(map(repr, (sys.stdin, sys.stdout, sys.stderr))),
-            "policy": repr(asyncio.get_event_loop_policy()),
+            "policy": sys.version_info < (3, 14) and repr(asyncio.get_event_loop_policy()),
         }
 
     def state_of_loop():

@@ -260,7 +260,7 @@ def test_a_bug_ends_as_python_ends() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr.endswith("ZeroDivisionError: integer division or modulo by zero\n")
+    assert done.stderr.splitlines()[-1].startswith("ZeroDivisionError: ")
 
 
 @pytest.mark.parametrize(

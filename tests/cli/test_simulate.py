@@ -35,8 +35,9 @@ def simulator(*more: str) -> Iterator[tuple[subprocess.Popen[bytes], dict[str, s
 def test_it_says_where_it_is_serves_and_ends_when_told() -> None:
     with simulator() as (process, said):
         assert said.keys() == {"endpoint_url", "access_key_id", "secret_access_key"}
-        with pytest.raises(urllib.error.HTTPError):
+        with pytest.raises(urllib.error.HTTPError) as refused:
             urllib.request.urlopen(said["endpoint_url"], data=b"{}", timeout=10)
+        refused.value.close()
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
 

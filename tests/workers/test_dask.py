@@ -65,6 +65,7 @@ def _line(process: psutil.Process) -> str:
 def _status_of(url: str) -> int:
     with pytest.raises(HTTPError) as raised:
         urlopen(url, timeout=5)
+    raised.value.close()
     return raised.value.code
 
 
