@@ -569,6 +569,38 @@ async def test_a_page_does_not_say_that_an_object_is_there() -> None:
     assert len(server.heads) == 1
 
 
+async def get(bucket: Bucket) -> object:
+    return await bucket.get("p/x")
+
+
+@pytest.mark.parametrize("call", [get, delete, abort])
+@pytest.mark.parametrize(
+    "page",
+    [
+        reply(404, b"<!doctype html><html><br></html>", HTML),
+        reply(404, b"default backend - 404", "Content-Type: text/plain; charset=utf-8"),
+    ],
+)
+async def test_a_page_does_not_say_that_an_object_is_missing(
+    call: Callable[[Bucket], Awaitable[object]], page: bytes
+) -> None:
+    async with serving(Scripted(page)) as server, opened(server.url) as bucket:
+        with pytest.raises(DestinationError, match="p/x: what answered is not S3: HTTP 404 without"):
+            await call(bucket)
+
+
+@pytest.mark.parametrize("missing", [error(404, "NoSuchKey"), reply(404, b"", HTML), reply(404)])
+async def test_an_object_is_missing_where_the_service_says_so(missing: bytes) -> None:
+    async with serving(Scripted(missing)) as server, opened(server.url) as bucket:
+        assert await bucket.get("p/x") is None
+
+
+@pytest.mark.parametrize("missing", [reply(404, b"", HTML), reply(404)])
+async def test_the_status_alone_says_that_an_object_is_missing_where_there_is_no_body(missing: bytes) -> None:
+    async with serving(Scripted(missing)) as server, opened(server.url) as bucket:
+        assert await bucket.size_of("p/x") is None
+
+
 NO_TLS = "what answered does not speak TLS; check the scheme and the port of `endpoint_url`"
 
 

@@ -133,6 +133,8 @@ _PAGE_FOR_NOW = Reason(
     "HTTP {status} without an error code, perhaps from a proxy", "check the network or run again later"
 )
 _PASSING = frozenset({429, 500, 502, 503, 504})
+# What proxies and web servers answer with. Errors of S3 are XML.
+_TEXTS = ("text/html", "text/plain")
 # What OpenSSL makes of a peer whose first bytes are no record of TLS.
 _NO_TLS = frozenset(
     {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "UNKNOWN_PROTOCOL"}
@@ -171,7 +173,7 @@ def _tls_failure(error: SSLError) -> Reason:
 
 def _refusal(error: ClientError, operation: str, bucket: str, owner: str | None) -> Reason:
     code, status = code_of(error), _status(error)
-    if operation != "head_object" and _is_page(error):
+    if operation != "head_object" and is_page(error):
         page = _PAGE_FOR_NOW if status in _PASSING else _PAGE
         return page._replace(why=page.why.format(status=status))
     reason = next(
@@ -224,12 +226,17 @@ def _status(error: ClientError) -> int:
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
-def _is_page(error: ClientError) -> bool:
-    """Whether an error has no code of S3: its body is XML of another kind, or a page that is none."""
+def is_page(error: ClientError) -> bool:
+    """Whether an error has no code of S3: its body is XML of another kind, or a page that is none.
+
+    Of what has no body, such as a reply to HEAD, it says nothing.
+    """
     code, headers = code_of(error), error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     # The SDK takes the status for the code where it can't read the body.
     return not code or (
-        code == str(_status(error)) and headers.get("content-type", "").lower().startswith("text/html")
+        code == str(_status(error))
+        and headers.get("content-type", "").lower().startswith(_TEXTS)
+        and headers.get("content-length") != "0"
     )
 
 
