@@ -314,6 +314,7 @@ def test_a_file_in_no_folder_is_refused_before_anything_is_read(
     for output, says in (
         (tmp_path / "no" / "x.csv", f"--output: There is no folder {tmp_path}/no."),
         (tmp_path, f"--output: {tmp_path} is a folder, not a file"),
+        (f"{tmp_path}/new/", f"--output: {tmp_path}/new/ names a folder, not a file"),
         (tmp_path / "x.xlsx", f'--output: "{tmp_path}/x.xlsx" ends in none of .json, .ndjson, .jsonl, .csv'),
     ):
         assert says in refused(capsys, "SELECT 1", "--dest", "nowhere", "--output", output, code=2)

@@ -186,17 +186,24 @@ def read_settings(config: Path | None, given: Mapping[str, object], *, ambient: 
 
 
 def path_of(ctx: click.Context, param: click.Parameter, value: str | None) -> Path | None:
-    """Return the path that an option names. Raises `UsageError` for an empty text: it would be a folder."""
-    if value == "":
-        raise click.UsageError(f"{param.opts[0]} needs the name of a file", ctx)
+    """Return the path that an option names. Raises `UsageError` for what names no file, whatever is there."""
+    if value is not None:
+        _check_name(value, param.opts[0], ctx)
     return None if value is None else Path(value)
+
+
+def _check_name(value: str, option: str, context: click.Context) -> None:
+    # A path would be without its last slash, and an empty text the current folder.
+    if not value:
+        raise click.UsageError(f"{option} needs the name of a file", context)
+    if value.endswith("/"):
+        raise click.UsageError(f"{option}: {value} names a folder, not a file", context)
 
 
 def check_output(output: str | Path) -> None:
     """Raise `UsageError` for an --output that is no file in a folder, before work is done for it."""
     context = click.get_current_context()
-    if not str(output):
-        raise click.UsageError("--output needs the name of a file", context)
+    _check_name(str(output), "--output", context)
     path = Path(output)
     if is_folder(path):
         raise click.UsageError(f"--output: {path} is a folder, not a file", context)
