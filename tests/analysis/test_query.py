@@ -34,7 +34,7 @@ from poolcensus.extras import installation
 from poolcensus.model import ColumnType, Compression, Outcome
 from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.snapshot import Snapshot
-from snapshot.making import POOLS, folder_of, target
+from snapshot.making import NOTHING_SPECIAL, POOLS, folder_of, target
 from storage.buckets import PLACE, stored
 
 if TYPE_CHECKING:
@@ -776,6 +776,22 @@ def test_accounts_without_pools_have_answered_so_in_each_region(tmp_path: Path) 
     assert run_named("accounts-without-pools", tmp_path) == [
         ("000000000001", "acct-1", 2, "empty, not_entitled")
     ]
+
+
+@pytest.mark.parametrize(
+    "some",
+    [{"pool_ids": ["wspool-1"]}, {"filters": [{"Name": "PoolName", "Values": ["x"], "Operator": "EQUALS"}]}],
+)
+def test_a_run_that_asked_for_some_pools_says_nothing_of_the_others(tmp_path: Path, some: JsonObject) -> None:
+    written(tmp_path, days_ago_id(2), {target(1): [in_use("a", 0), in_use("b", 0)]})
+    written(tmp_path, days_ago_id(1), {target(1): [in_use("b", 0)]}, request={**NOTHING_SPECIAL, **some})
+    assert [row[3] for row in run_named("idle-pools", tmp_path)] == ["a", "b"]
+    written(tmp_path, days_ago_id(0), {target(1): Outcome.EMPTY}, request={**NOTHING_SPECIAL, **some})
+    assert run_named("accounts-without-pools", tmp_path) == []
+    assert [row[3] for row in run_named("idle-pools", tmp_path)] == ["a", "b"]
+    later = tmp_path / "later"
+    written(later, days_ago_id(0), {target(1): Outcome.EMPTY})
+    assert [row[0] for row in run_named("accounts-without-pools", later)] == ["000000000001"]
 
 
 def test_pools_with_errors_have_their_codes(tmp_path: Path) -> None:

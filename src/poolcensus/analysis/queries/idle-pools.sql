@@ -17,15 +17,18 @@ WITH seen AS (
     FROM pools
     GROUP BY account_id, region, pool_id
 ),
--- A pool is still there if the newest snapshot has it that covers its target.
+-- A pool is still there unless a later snapshot covers its target without it. A run that asked for some pools alone says
+-- nothing of the others.
 newest AS (
-    SELECT account_id, region, max(snapshot_id) AS last_snapshot
-    FROM targets
-    WHERE covered
+    SELECT account_id, region, max(snapshot_id) AS covered_last
+    FROM targets JOIN snapshots USING (snapshot_id)
+    WHERE targets.covered
+        AND coalesce(json_array_length(manifest, '$.request.pool_ids'), 0) = 0
+        AND coalesce(json_array_length(manifest, '$.request.filters'), 0) = 0
     GROUP BY account_id, region
 )
 SELECT
     account_id, account_name, region, pool_id, pool_name, state, desired_user_sessions, snapshots, first_seen, last_seen
-FROM seen JOIN newest USING (account_id, region, last_snapshot)
-WHERE most_active = 0
+FROM seen LEFT JOIN newest USING (account_id, region)
+WHERE most_active = 0 AND last_snapshot >= coalesce(covered_last, '')
 ORDER BY account_id, region, pool_id
