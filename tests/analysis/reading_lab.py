@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from poolcensus.model import Compression, Outcome
+from poolcensus.model import Compression, Outcome, TargetResult
 from poolcensus.snapshot import Snapshot, SnapshotWriter, parse_snapshot_id
 from poolcensus.storage.local.store import FolderStore
 from snapshot.making import NOTHING_SPECIAL, POOLS, page, publish, result
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from poolcensus.model import JsonObject, Target
 
-    Content = Mapping[Target, Sequence[JsonObject] | Outcome]
+    Content = Mapping[Target, Sequence[JsonObject] | Outcome | TargetResult]
 
 
 def day_id(day: int, tail: str = "000000") -> str:
@@ -51,8 +51,8 @@ def written(
             ) as writer,
         ):
             for target, has in content.items():
-                if isinstance(has, Outcome):
-                    writer.done(result(target, has), target)
+                if isinstance(has, (Outcome, TargetResult)):
+                    writer.done(has if isinstance(has, TargetResult) else result(target, has), target)
                     continue
                 writer.page(page(target, *has))
                 writer.done(result(target, pools=len(has)), target)

@@ -6,6 +6,7 @@ import re
 import shutil
 import threading
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,7 @@ from poolcensus.extras import installation
 from poolcensus.model import ColumnType, Compression, Outcome
 from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.snapshot import Snapshot
-from snapshot.making import NOTHING_SPECIAL, POOLS, folder_of, target
+from snapshot.making import NOTHING_SPECIAL, POOLS, folder_of, result, target
 from storage.buckets import PLACE, stored
 
 if TYPE_CHECKING:
@@ -757,6 +758,16 @@ def test_idle_pools_are_those_that_are_there_and_were_never_seen_in_use(weeks: P
 def test_accounts_never_covered_are_those_of_all_snapshots(weeks: Path) -> None:
     (row,) = run_named("accounts-never-covered", weeks)
     assert row[:5] == ("000000000002", "acct-2", 3, 1, "access_denied")
+
+
+def test_of_accounts_never_covered_an_outcome_stands_beside_its_own_error(tmp_path: Path) -> None:
+    here, there = target(1), target(1, "us-west-2")
+    denied = replace(result(here, Outcome.ACCESS_DENIED), error_code="Old", error_message="old")
+    written(tmp_path, days_ago_id(2), {here: denied, there: replace(denied, region=there.region)})
+    later = replace(result(there, Outcome.THROTTLED), error_code="Slow", error_message="slow")
+    written(tmp_path, days_ago_id(1), {here: Outcome.CANCELLED, there: later})
+    (row,) = run_named("accounts-never-covered", tmp_path)
+    assert row[2:] == (2, 2, "cancelled", None, None)
 
 
 def test_accounts_without_pools_have_answered_so_in_each_region(tmp_path: Path) -> None:

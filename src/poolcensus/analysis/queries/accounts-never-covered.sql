@@ -1,14 +1,20 @@
 -- Accounts of which no snapshot covers any region, with what was said last.
 -- over: all
+WITH newest AS (
+    -- One line of the ledger, so that an outcome stands beside its own error.
+    SELECT DISTINCT ON (account_id) account_id, outcome, error_code, error_message
+    FROM targets
+    ORDER BY account_id, snapshot_id DESC, region
+)
 SELECT
     account_id,
     arg_max(account_name, snapshot_id) AS account_name,
     count(DISTINCT snapshot_id) AS snapshots,
     count(DISTINCT region) AS regions,
-    arg_max(outcome, snapshot_id) AS last_outcome,
-    arg_max(error_code, snapshot_id) AS last_error_code,
-    arg_max(error_message, snapshot_id) AS last_error_message
-FROM targets
-GROUP BY account_id
+    newest.outcome AS last_outcome,
+    newest.error_code AS last_error_code,
+    newest.error_message AS last_error_message
+FROM targets JOIN newest USING (account_id)
+GROUP BY account_id, newest.outcome, newest.error_code, newest.error_message
 HAVING NOT bool_or(covered)
 ORDER BY account_id
