@@ -7,7 +7,7 @@ import shutil
 import threading
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import botocore.session
@@ -23,6 +23,7 @@ from poolcensus.analysis.named import named_queries, named_query
 from poolcensus.analysis.staging import Staging
 from poolcensus.analysis.statement import parse
 from poolcensus.analysis.views import views_of
+from poolcensus.cli import main
 from poolcensus.errors import (
     DamagedSnapshotError,
     DestinationError,
@@ -760,6 +761,89 @@ def test_accounts_never_covered_are_those_of_all_snapshots(weeks: Path) -> None:
     assert row[:5] == ("000000000002", "acct-2", 3, 1, "access_denied")
 
 
+def test_a_disabled_region_says_nothing_of_the_others(tmp_path: Path) -> None:
+    disabled, denied = Outcome.REGION_DISABLED, Outcome.SCP_DENIED
+    written(
+        tmp_path,
+        days_ago_id(1),
+        {
+            target(1): denied,
+            target(1, "af-south-1"): disabled,
+            # Their own word: nothing is there.
+            target(2): Outcome.NOT_ENTITLED,
+            target(3): denied,
+            target(3, "af-south-1"): Outcome.EMPTY,
+            # Nobody was refused.
+            target(4, "af-south-1"): disabled,
+        },
+    )
+    (row,) = run_named("accounts-never-covered", tmp_path)
+    assert row[:5] == ("000000000001", "acct-1", 1, 2, "scp_denied")
+
+
+def test_idle_pools_stay_where_their_targets_list_nothing_any_more(tmp_path: Path) -> None:
+    written(tmp_path, days_ago_id(2), {target(each): [in_use(str(each), 0)] for each in (1, 2, 3, 4)})
+    written(
+        tmp_path,
+        days_ago_id(1),
+        {
+            target(1): Outcome.REGION_DISABLED,
+            target(2): Outcome.NOT_ENTITLED,
+            target(3): Outcome.ACCESS_DENIED,
+            target(4): Outcome.EMPTY,
+        },
+    )
+    assert [row[3] for row in run_named("idle-pools", tmp_path)] == ["1", "2", "3"]
+
+
+def test_snapshots_from_the_future_are_left_out_and_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written(tmp_path, days_ago_id(2), {target(1): [in_use("a", 0)]})
+    written(tmp_path, days_ago_id(1), {target(1): [in_use("a", 0)]})
+    ahead = f"{datetime.now(UTC) + timedelta(days=400):%Y%m%dT%H%M%SZ}-000000"
+    written(tmp_path, ahead, {target(1): Outcome.EMPTY})
+    assert [row[3] for row in run_named("idle-pools", tmp_path)] == ["a"]
+    assert run_named("changes-of-the-last-week", tmp_path) == []
+    for command in (
+        ["query", "SELECT count(*) AS n FROM snapshots", "--all", "--format", "csv"],
+        ["export", "--all", "--output", str(tmp_path / "parquet")],
+    ):
+        assert main([*command, "--dest", str(tmp_path)]) == 0
+        said = capsys.readouterr()
+        assert f"Snapshot {ahead} is dated in the future and left out: it is never the latest" in said.err
+    assert not [*tmp_path.glob(f"parquet/pools/*/{ahead}.parquet")]
+    # Whoever names it sees it.
+    with query("SELECT snapshot_id FROM snapshots", tmp_path, ref=ahead) as rows:
+        assert [*rows] == [(ahead,)]
+    alone = tmp_path / "alone"
+    written(alone, ahead, {target(1): Outcome.EMPTY})
+    with query("SELECT snapshot_id FROM snapshots", alone, ref=None) as rows:
+        assert ([*rows], rows.ahead) == ([(ahead,)], ())
+
+
+def test_what_the_last_record_of_an_idle_pool_lacks_is_not_taken_from_one_before(tmp_path: Path) -> None:
+    written(tmp_path, days_ago_id(2), {target(1): [{**in_use("a", 0), "PoolName": "old"}]})
+    last: JsonObject = {"PoolId": "a", "CapacityStatus": {"DesiredUserSessions": 5}}
+    written(tmp_path, days_ago_id(1), {target(1): [last]})
+    (row,) = run_named("idle-pools", tmp_path)
+    # Of two snapshots one told how many sessions there were.
+    assert row[3:8] == ("a", None, None, 5, 1)
+
+
+@pytest.mark.parametrize("name", ["capacity-by-region", "capacity-by-account"])
+def test_a_share_is_one_of_pools_that_tell_both(name: str, tmp_path: Path) -> None:
+    status: list[JsonObject] = [
+        {"ActiveUserSessions": 50},
+        {"ActiveUserSessions": 1, "ActualUserSessions": 10},
+        {"ActualUserSessions": 90},
+    ]
+    pools = [pool(str(number), CapacityStatus=each) for number, each in enumerate(status)]
+    written(tmp_path, days_ago_id(1), {target(1): pools})
+    (row,) = run_named(name, tmp_path)
+    assert row[-2:] == (51, 10.0)
+
+
 def test_of_accounts_never_covered_an_outcome_stands_beside_its_own_error(tmp_path: Path) -> None:
     here, there = target(1), target(1, "us-west-2")
     denied = replace(result(here, Outcome.ACCESS_DENIED), error_code="Old", error_message="old")
@@ -785,7 +869,7 @@ def test_accounts_without_pools_have_answered_so_in_each_region(tmp_path: Path) 
         },
     )
     assert run_named("accounts-without-pools", tmp_path) == [
-        ("000000000001", "acct-1", 2, "empty, not_entitled")
+        ("000000000001", "acct-1", 2, 1, "empty, not_entitled")
     ]
 
 
@@ -831,7 +915,7 @@ def test_a_week_without_snapshots_has_no_changes(tmp_path: Path) -> None:
 
 def test_counts_by_name(weeks: Path) -> None:
     assert run_named("coverage-by-outcome", weeks) == [
-        ("access_denied", False, 2, 2, 0),
+        ("access_denied", False, 2, 2, None),
         ("ok", True, 1, 1, 2),
     ]
     assert run_named("capacity-by-region", weeks) == [("us-east-1", 2, 10, None, None, 0, None)]

@@ -213,11 +213,13 @@ def asking() -> None:
         assert_type(rows.columns, tuple[ResultColumn, ...])
         assert_type(rows.columns[0].type, ColumnType)
         assert_type(rows.unreadable, Mapping[str, str])
+        assert_type(rows.ahead, tuple[str, ...])
         for row in rows:
             assert_type(len(row), int)
     done = poolcensus.export(Path("parquet"), "snapshots", ref="latest~1")
     assert_type(done, Exported)
     assert_type(done.files, tuple[Path, ...])
+    assert_type(done.ahead, tuple[str, ...])
 
 
 async def keeping_some() -> None:

@@ -37,11 +37,12 @@ class Exported:
     """What an export wrote: the Parquet files of the snapshots, the oldest first.
 
     `unreadable` says by id why a snapshot that was asked for is not among them: it can't be read or is
-    damaged.
+    damaged. `ahead` has the ids of those that are left out since they are dated in the future.
     """
 
     files: tuple[Path, ...]
     unreadable: Mapping[str, str]
+    ahead: tuple[str, ...] = ()
 
 
 def export(
@@ -59,7 +60,8 @@ def export(
     the place of one from an export before. `settings` say how S3 is reached, see `Snapshot.open`, and the
     modes of files and folders.
 
-    Of all snapshots, those that can't be read or are damaged are left out, and named in what is returned.
+    Of all snapshots, those that can't be read, are damaged or are dated in the future are left out, and named
+    in what is returned.
 
     Raises `SnapshotError` where the one snapshot can't be read or is damaged, or where there is none,
     `DestinationError` where the folder can't be written, and `MissingExtraError` without DuckDB. Blocks: in
@@ -88,7 +90,7 @@ def export(
     except OSError as error:
         place = error.filename or folder
         raise DestinationError(f"Could not write {place}: {error.strerror or error}.") from error
-    return Exported(tuple(files), unreadable)
+    return Exported(tuple(files), unreadable, selection.ahead)
 
 
 def _export(selection: Selection, snapshot: Snapshot, folder: Path, modes: tuple[int, int]) -> list[Path]:

@@ -133,6 +133,11 @@ class Rows:
         return self._selection.unreadable
 
     @property
+    def ahead(self) -> tuple[str, ...]:
+        """The ids of snapshots that are left out since they are dated in the future."""
+        return self._selection.ahead
+
+    @property
     def snapshots(self) -> tuple[str, ...]:
         """The ids of the snapshots that were read, the oldest first."""
         return tuple(each.id for each in self._selection.snapshots)

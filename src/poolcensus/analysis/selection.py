@@ -28,7 +28,8 @@ Pair = tuple[Snapshot, Snapshot]
 class Selection:
     """Snapshots of one operation that are read together, the oldest first.
 
-    `unreadable` says by id why a snapshot that was asked for too is not among them.
+    `unreadable` says by id why a snapshot that was asked for too is not among them. `ahead` has the ids of
+    those that are left out since they are dated in the future.
     """
 
     snapshots: tuple[Snapshot, ...]
@@ -39,6 +40,7 @@ class Selection:
 
     Raises what `open_series` does, where the others have not been read yet.
     """
+    ahead: tuple[str, ...] = ()
 
 
 def select_one(
@@ -64,14 +66,18 @@ def select_all(
 ) -> Selection:
     """Return every snapshot at `dest`, or those that ended less than `newer_than` ago.
 
-    Only those of the newest one's operation are read together: the columns of others are others. Raises
+    Those that are dated in the future are left out, unless there are no others: what they say would be the
+    last word for years. Only those of the newest one's operation are read together: the columns of others
+    are others. Raises
     `SnapshotError` where there is none that can be read, and what `open_series` does.
     """
     series = open_series(dest, settings=settings)
     _check_any(series, dest)
-    operation = series.snapshots[-1].manifest.operation
-    since = None if newer_than is None else datetime.now(UTC) - newer_than
-    asked = [each for each in series.snapshots if since is None or each.info.moment.finished >= since]
+    now = datetime.now(UTC)
+    past = [each for each in series.snapshots if not each.info.moment.is_ahead(now)] or series.snapshots
+    operation = past[-1].manifest.operation
+    since = None if newer_than is None else now - newer_than
+    asked = [each for each in past if since is None or each.info.moment.finished >= since]
     others = {
         each.id: f"it is of {each.manifest.operation.name}, the newest one of {operation.name}"
         for each in asked
@@ -81,9 +87,11 @@ def select_all(
     ids = {each.id for each in chosen}
 
     def find_pairs() -> tuple[Pair, ...]:
-        return tuple(each for each in _pairs(series.snapshots) if each[1].id in ids)
+        return tuple(each for each in _pairs(past) if each[1].id in ids)
 
-    return Selection(chosen, operation, {**series.unreadable, **others}, find_pairs)
+    known = {each.id for each in past}
+    ahead = tuple(each.id for each in series.snapshots if each.id not in known)
+    return Selection(chosen, operation, {**series.unreadable, **others}, find_pairs, ahead)
 
 
 def _check_any(series: Series, dest: str | os.PathLike[str]) -> None:

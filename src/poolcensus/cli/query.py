@@ -13,7 +13,7 @@ from poolcensus.cli.command import Command
 from poolcensus.cli.completing import queries, snapshots, words
 from poolcensus.cli.exits import ExitCode
 from poolcensus.cli.options import check_output, path_of, settings_options
-from poolcensus.cli.reading import KEYS, reading_settings, unreadable_lines
+from poolcensus.cli.reading import KEYS, dated_ahead, reading_settings, unreadable_lines
 from poolcensus.cli.running import signals_raised
 from poolcensus.cli.trouble import complain, on_terminal
 from poolcensus.storage.naming import LATEST
@@ -121,6 +121,7 @@ def command(
             _copy(rows.parquet(), output, settings)
         else:
             _put(_pieces(rows, chosen, output), output, settings)
+        complain(*dated_ahead(rows.ahead, left_out=True))
         complain(*unreadable_lines(settings.dest, rows.unreadable))
         return ExitCode.FATAL if rows.unreadable else ExitCode.OK
 
@@ -148,6 +149,10 @@ def _what_to_run(sql: str | None, named: str | None, ref: str | None, *, every: 
 
         found = named_query(named)
         text = found.sql
+        if every and not found.reads_all:
+            # It would count a pool once for each snapshot.
+            message = f"{named} is over one snapshot: leave out --all"
+            raise click.UsageError(message, click.get_current_context())
         if ref is None and not every:
             every, newer_than = found.reads_all, found.newer_than
     else:

@@ -36,22 +36,22 @@ def reading_settings(config: Path | None, given: Mapping[str, object]) -> Settin
     return settings
 
 
-def dated_ahead(found: Sequence[str]) -> Iterator[str]:
-    """Yield a line where there are snapshots from the future: these ids."""
+def dated_ahead(found: Sequence[str], *, left_out: bool = False) -> Iterator[str]:
+    """Yield a line where there are snapshots from the future: these ids. `left_out`: nobody has read them."""
     if not found:
         return
+    dated = f"dated in the future{' and left out' if left_out else ''}"
     advice = "Check the clock of this machine and of the one that took"
     if len(found) == 1:
         yield (
-            f"Snapshot {found[0]} is dated in the future: it is never the latest, and prune leaves it alone."
-            f" {advice} it."
+            f"Snapshot {found[0]} is {dated}: it is never the latest, and prune leaves it alone. {advice} it."
         )
         return
     names = ", ".join(found[:_IDS_SHOWN])
     more = f", and {len(found) - _IDS_SHOWN:,} more" if len(found) > _IDS_SHOWN else ""
     yield (
-        f"{len(found):,} snapshots are dated in the future: none of them is the latest, and prune leaves them"
-        f" alone: {names}{more}. {advice} them."
+        f"{len(found):,} snapshots are {dated}: none of them is the latest, and prune leaves them alone:"
+        f" {names}{more}. {advice} them."
     )
 
 

@@ -1,8 +1,9 @@
--- Accounts that have no pools, by an answer from each of their regions.
+-- Accounts without pools in the regions that a snapshot asked, by an answer from each.
 SELECT
     account_id,
     any_value(account_name) AS account_name,
     count(DISTINCT region) AS regions,
+    count(DISTINCT region) FILTER (WHERE outcome = 'empty') AS regions_listed,
     string_agg(DISTINCT outcome, ', ' ORDER BY outcome) AS outcomes
 FROM targets
 WHERE snapshot_id IN (

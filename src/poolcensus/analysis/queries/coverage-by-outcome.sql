@@ -4,7 +4,7 @@ SELECT
     covered,
     count(*) AS targets,
     count(DISTINCT account_id) AS accounts,
-    sum(pools)::BIGINT AS pools
+    CASE WHEN covered THEN sum(pools)::BIGINT END AS pools
 FROM targets
 GROUP BY outcome, covered
 ORDER BY covered, targets DESC, outcome
