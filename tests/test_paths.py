@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from poolcensus.paths import exists, is_file, is_folder, is_link
+from poolcensus.paths import exists, is_file, is_folder, is_link, may_exist
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +48,12 @@ def test_what_is_not_there_is_nothing(tmp_path: Path) -> None:
 def test_what_the_system_refuses_to_look_at_is_an_error(look: Callable[[Path], bool], tmp_path: Path) -> None:
     with pytest.raises(OSError, match="File name too long"):
         look(tmp_path / ("a" * 5000))
+
+
+def test_what_the_system_refuses_to_look_at_may_be_there(tmp_path: Path) -> None:
+    assert may_exist(tmp_path / ("a" * 5000))
+    assert may_exist(tmp_path)
+    assert not may_exist(tmp_path / "nothing")
 
 
 def test_nothing_else_looks() -> None:

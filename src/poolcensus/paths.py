@@ -23,6 +23,14 @@ def exists(path: str | PathLike[str]) -> bool:
     return _mode(path) != 0
 
 
+def may_exist(path: str | PathLike[str]) -> bool:
+    """Whether there is something at `path`, or may be, since the system refuses to look."""
+    try:
+        return exists(path)
+    except OSError:
+        return True
+
+
 def is_folder(path: str | PathLike[str]) -> bool:
     """Whether there is a folder at `path`. Raises `OSError` where that can't be told."""
     return stat.S_ISDIR(_mode(path))

@@ -166,6 +166,7 @@ def test_a_list_goes_alone_to_standard_output(
         (["--output", "nowhere/list.json"], "--output: There is no folder nowhere."),
         (["--output", "."], "--output: . is a folder, not a file"),
         (["--output", ""], "--output needs the name of a file"),
+        (["--output", "list/."], "--output: list/. names a folder, not a file"),
         (["--output", "list/"], "--output: list/ names a folder, not a file"),
         (["--metrics-file", "metrics/"], "--metrics-file takes a file, and not a folder"),
         (["--output", "list.json", "--shard", "1/2"], "leave out --shard"),

@@ -121,6 +121,11 @@ def test_snapshots_that_cannot_be_read_are_named(
         assert NEW in captured.out
         assert OLD not in captured.out
         assert f"Can't read 1 snapshot: {OLD}. Run 'poolcensus verify {OLD} --dest" in captured.err
+    (dest / NEW / "manifest.json").write_text(text)
+    assert main(["snapshots", "--dest", str(dest)]) == 0
+    captured = capsys.readouterr()
+    assert captured.err.startswith("poolcensus: Can't read 2 snapshots: ")
+    assert "No snapshots" not in captured.err
 
 
 def test_no_snapshots_are_no_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -43,6 +43,13 @@ async def test_nothing_is_left_where_there_was_nothing(lab: Start, tmp_path: Pat
     assert tree(tmp_path) == []
 
 
+async def test_what_can_not_be_looked_at_is_a_finding(lab: Start, tmp_path: Path) -> None:
+    here = await lab(accounts=1)
+    found = await destination(here, dest=str(tmp_path / ("a" * 300)))
+    assert found.status is CheckStatus.FAILED
+    assert "File name too long" in str(found)
+
+
 async def test_what_is_there_stays_as_it_is(lab: Start) -> None:
     here = await lab(accounts=1)
     await here.collect()

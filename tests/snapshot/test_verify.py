@@ -307,3 +307,8 @@ async def test_a_line_without_end_is_not_read_into_memory(
     assert "a line is longer than" in found
     # The rest of the file has been read for the digest all the same.
     assert "sha256" not in found
+
+
+def test_what_can_not_be_looked_at_is_no_snapshot(tmp_path: Path) -> None:
+    with pytest.raises(SnapshotError, match=r"a can't be read: File name too long$"):
+        verify(tmp_path / ("a" * 5000))

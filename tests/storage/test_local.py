@@ -249,6 +249,23 @@ async def test_modes_can_be_chosen_and_those_of_what_is_there_are_kept(tmp_path:
     assert set(modes(tmp_path).values()) == {0o640, 0o750}
 
 
+@pytest.mark.parametrize("must_exist", [True, False])
+async def test_a_destination_that_can_not_be_looked_at_is_named(tmp_path: Path, *, must_exist: bool) -> None:
+    store = FolderStore(tmp_path / ("a" * 300), must_exist=must_exist)
+    for use in (store.__aenter__, store.rehearse):
+        with pytest.raises(DestinationError, match="^can't (make|read) .*a: File name too long"):
+            await use()
+
+
+async def test_a_destination_that_is_a_circle_of_links_is_named(tmp_path: Path) -> None:
+    circle = tmp_path / "circle"
+    circle.symlink_to(circle)
+    with pytest.raises(DestinationError, match="can't make .*circle: File exists"):
+        await FolderStore(circle).__aenter__()
+    with pytest.raises(DestinationError, match="There is no folder .*circle"):
+        await FolderStore(circle, must_exist=True).__aenter__()
+
+
 async def test_a_destination_that_is_a_file_is_named(tmp_path: Path) -> None:
     dest = tmp_path / "file"
     dest.write_text("")

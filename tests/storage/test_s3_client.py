@@ -569,6 +569,9 @@ async def test_a_page_does_not_say_that_an_object_is_there() -> None:
     assert len(server.heads) == 1
 
 
+CHUNKED = b"HTTP/1.1 404 X\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+
+
 async def get(bucket: Bucket) -> object:
     return await bucket.get("p/x")
 
@@ -578,7 +581,10 @@ async def get(bucket: Bucket) -> object:
     "page",
     [
         reply(404, b"<!doctype html><html><br></html>", HTML),
+        reply(404, b"<html><p>broken", "Content-Type: text/xml"),
         reply(404, b"default backend - 404", "Content-Type: text/plain; charset=utf-8"),
+        reply(404, b'{"message":"no Route matched"}', "Content-Type: application/json"),
+        reply(404, b"not found"),
     ],
 )
 async def test_a_page_does_not_say_that_an_object_is_missing(
@@ -589,7 +595,7 @@ async def test_a_page_does_not_say_that_an_object_is_missing(
             await call(bucket)
 
 
-@pytest.mark.parametrize("missing", [error(404, "NoSuchKey"), reply(404, b"", HTML), reply(404)])
+@pytest.mark.parametrize("missing", [error(404, "NoSuchKey"), reply(404, b"", HTML), reply(404), CHUNKED])
 async def test_an_object_is_missing_where_the_service_says_so(missing: bytes) -> None:
     async with serving(Scripted(missing)) as server, opened(server.url) as bucket:
         assert await bucket.get("p/x") is None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import click
 
@@ -17,9 +17,6 @@ from poolcensus.cli.trouble import complain, on_terminal
 from poolcensus.cli.wording import counted, printable
 from poolcensus.paths import exists, is_folder
 from poolcensus.storage.naming import LATEST
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @click.command(
@@ -79,5 +76,7 @@ def _check_output(output: str) -> None:
     context = click.get_current_context()
     if not output:
         raise click.UsageError("--output needs the name of a folder", context)
-    if exists(output) and not is_folder(output):
+    # Without the last slash, which no file has.
+    path = Path(output)
+    if exists(path) and not is_folder(path):
         raise click.UsageError(f"--output: {output} is a file, not a folder", context)

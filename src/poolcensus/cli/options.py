@@ -193,10 +193,10 @@ def path_of(ctx: click.Context, param: click.Parameter, value: str | None) -> Pa
 
 
 def _check_name(value: str, option: str, context: click.Context) -> None:
-    # A path would be without its last slash, and an empty text the current folder.
+    # A path would be without its end, and an empty text the current folder.
     if not value:
         raise click.UsageError(f"{option} needs the name of a file", context)
-    if value.endswith("/"):
+    if value.endswith(("/", "/.")):
         raise click.UsageError(f"{option}: {value} names a folder, not a file", context)
 
 

@@ -43,7 +43,8 @@ def command(config: Path | None, **given: object) -> int:
     complain(*unreadable_lines(settings.dest, inventory.unreadable))
     complain(*dated_ahead([each.id for each in found if each.moment.is_ahead(now)]))
     if not found:
-        complain(no_snapshots(settings.dest))
+        if not inventory.unreadable:
+            complain(no_snapshots(settings.dest))
     elif settings.json_output:
         from poolcensus.cli.output import info_object, write_line
 

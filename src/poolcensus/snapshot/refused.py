@@ -106,7 +106,11 @@ def refused_run(
             return None
     beginning = isinstance(ref, str) and run_id == ref and is_beginning(ref)
     if run_id is not None and not beginning and not is_snapshot_id(run_id):
-        return RefusedRun.read(open_folder(run_id)) if is_file(Path(run_id) / REFUSED_NAME) else None
+        try:
+            is_one = is_file(Path(run_id) / REFUSED_NAME)
+        except OSError as error:
+            raise SnapshotError(f"{run_id} can't be read: {error.strerror or error}") from error
+        return RefusedRun.read(open_folder(run_id)) if is_one else None
     with open_source("." if dest is None else dest, settings) as source:
         if run_id is None:
             return _newest(source)

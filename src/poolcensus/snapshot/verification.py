@@ -9,6 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
+from poolcensus.errors import SnapshotError
 from poolcensus.format.ids import is_snapshot_id
 from poolcensus.format.manifest import MANIFEST_NAME
 from poolcensus.format.text import counted
@@ -76,7 +77,10 @@ def _opened(name: str | os.PathLike[str], settings: Settings | None) -> Snapshot
     if is_in_s3(place):
         is_destination = not is_looked_up(place.rstrip("/").rpartition("/")[2])
     else:
-        is_destination = is_folder(Path(place)) and not exists(Path(place) / MANIFEST_NAME)
+        try:
+            is_destination = is_folder(Path(place)) and not exists(Path(place) / MANIFEST_NAME)
+        except OSError as error:
+            raise SnapshotError(f"{place} can't be read: {error.strerror or error}") from error
     if is_destination:
         return Snapshot.open(LATEST, place, settings=settings)
     return Snapshot.open(name, settings=settings)

@@ -11,7 +11,7 @@ from poolcensus.errors import SettingsError
 from poolcensus.format.codec import dumps, loads
 from poolcensus.format.ids import is_snapshot_id
 from poolcensus.format.manifest import MANIFEST_NAME
-from poolcensus.paths import exists, is_file, is_folder
+from poolcensus.paths import is_file, is_folder, may_exist
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -46,9 +46,9 @@ def inside_snapshot(dest: str | PathLike[str], snapshot: str | PathLike[str]) ->
 
 
 def has_snapshots(folder: Path) -> bool:
-    """Whether a folder can be read and holds a snapshot. Blocks."""
+    """Whether a folder can be read and holds a snapshot, or what may be one. Blocks."""
     try:
-        return any(is_snapshot_id(each.name) and exists(each / MANIFEST_NAME) for each in folder.iterdir())
+        return any(is_snapshot_id(each.name) and may_exist(each / MANIFEST_NAME) for each in folder.iterdir())
     except OSError:
         return False
 

@@ -72,7 +72,7 @@ def file(value: object) -> Path:
     """Return the path of a file that is written. `-` is none, which would be called so."""
     if value == "-":
         raise EntryError("takes a file, and not standard output. A file that is called - is ./-")
-    if isinstance(value, str) and value.endswith("/"):
+    if isinstance(value, str) and value.endswith(("/", "/.")):
         raise EntryError("takes a file, and not a folder")
     return path(value)
 

@@ -81,9 +81,9 @@ class FolderLock:
 
     def remove(self) -> LockHolder | None:
         """Remove the lock that somebody else holds; see `Repository.unlock`."""
-        if not is_folder(self._dest):
-            raise DestinationError(f"There is no folder {self._dest}, and so no lock in it.")
         with explained("unlock", self._file):
+            if not is_folder(self._dest):
+                raise DestinationError(f"There is no folder {self._dest}, and so no lock in it.")
             try:
                 fd = os.open(self._file, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
             except FileNotFoundError:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from poolcensus.errors import DamagedSnapshotError, SnapshotError
 from poolcensus.format.ids import is_snapshot_id
 from poolcensus.format.manifest import MANIFEST_NAME, REFUSED_NAME
-from poolcensus.paths import exists, is_folder, is_link
+from poolcensus.paths import exists, is_folder, is_link, may_exist
 from poolcensus.storage.local.files import open_file
 from poolcensus.storage.local.stale import REFUSED_PREFIX
 from poolcensus.storage.naming import LATEST, LATEST_NAME, has_snapshots, named, no_snapshots
@@ -95,10 +95,15 @@ class LocalSource(Source):
 
     def refused(self) -> list[str]:
         try:
-            found = [each.parent.name for each in self._dest.glob(f"{REFUSED_PREFIX}*/{REFUSED_NAME}")]
+            found = [each for each in self._dest.iterdir() if each.name.startswith(REFUSED_PREFIX)]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
         except OSError as error:
             raise SnapshotError(f"{self._dest} can't be read: {error.strerror or error}") from error
-        return sorted(each.removeprefix(REFUSED_PREFIX) for each in found)
+        # One that can't be looked at is told of by who reads it.
+        return sorted(
+            each.name.removeprefix(REFUSED_PREFIX) for each in found if may_exist(each / REFUSED_NAME)
+        )
 
     def refused_files(self, run_id: str) -> SnapshotFiles:
         return LocalFiles(self._dest / f"{REFUSED_PREFIX}{run_id}")
@@ -107,20 +112,11 @@ class LocalSource(Source):
 def published_ids(dest: Path) -> list[str]:
     """Return the ids of the snapshots in `dest`, sorted. Raises `OSError`."""
     return sorted(
-        entry.name for entry in dest.iterdir() if is_snapshot_id(entry.name) and _is_published(entry)
-    )
-
-
-def _is_published(folder: Path) -> bool:
-    try:
-        (folder / MANIFEST_NAME).stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError:
         # What can't be looked at, as in a folder that another user keeps to himself, may be a snapshot.
-        return True
-    # Whatever it is: what is no manifest is a damaged snapshot, and not none.
-    return True
+        entry.name
+        for entry in dest.iterdir()
+        if is_snapshot_id(entry.name) and may_exist(entry / MANIFEST_NAME)
+    )
 
 
 def latest_in(dest: Path) -> str | None:

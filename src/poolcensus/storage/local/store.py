@@ -124,17 +124,28 @@ class FolderStore(Repository):
     def _acquire(self) -> None:
         if self._lock.held:
             raise RuntimeError("the store is already in use")
-        place = self.dest.resolve()
-        for each in (place, *place.parents):
-            if is_snapshot_id(each.name) and exists(each / MANIFEST_NAME):
+        with explained("read" if self.must_exist else "make", self.dest):
+            if (snapshot := self._snapshot_around()) is not None:
                 # What is put there would be damage to it, and be removed with it.
-                raise inside_snapshot(self.dest, each)
-        if not self.must_exist:
-            with explained("make", self.dest):
+                raise inside_snapshot(self.dest, snapshot)
+            if not self.must_exist:
                 make_folders(self.dest, self._modes.folder)
-        elif not is_folder(self.dest):
-            raise DestinationError(no_snapshots(self.dest))
+            elif not is_folder(self.dest):
+                raise DestinationError(no_snapshots(self.dest))
         self._lock.acquire()
+
+    def _snapshot_around(self) -> Path | None:
+        """Return the snapshot that the destination is, or lies in. Raises `OSError`."""
+        # Of links that go in a circle, Path.resolve raises a RuntimeError before Python 3.13.
+        place = Path(os.path.realpath(self.dest))
+        return next(
+            (
+                each
+                for each in (place, *place.parents)
+                if is_snapshot_id(each.name) and exists(each / MANIFEST_NAME)
+            ),
+            None,
+        )
 
     def _release(self) -> None:
         while self._drafts:
@@ -143,7 +154,8 @@ class FolderStore(Repository):
 
     def _rehearse(self) -> None:
         lock = self.dest / LOCK_NAME
-        missing = [each for each in (self.dest, *self.dest.parents) if not exists(each)]
+        with explained("make", self.dest):
+            missing = [each for each in (self.dest, *self.dest.parents) if not exists(each)]
         had_lock = os.path.lexists(lock)
         try:
             self._acquire()

@@ -19,7 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError, Re
 from poolcensus.errors import CallError, DestinationError
 from poolcensus.storage.s3.calls import LONGEST_CALL
 from poolcensus.storage.s3.objects import ObjectEntry, StoredObject, Upload, UploadedPart
-from poolcensus.storage.s3.refusals import BROKEN, CONFLICT, UPLOAD_GONE, code_of, is_page, is_unknown
+from poolcensus.storage.s3.refusals import BROKEN, CONFLICT, UPLOAD_GONE, code_of, is_unknown
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -60,7 +60,7 @@ class S3Bucket:
                 # An empty object has no range at all.
                 return StoredObject(b"", "", None) if start > 0 else await self._read(key, size, {})
         except ClientError as error:
-            if code_of(error) in _GONE and not is_page(error):
+            if code_of(error) in _GONE:
                 return None
             raise self._calls.explained("read", key, "get_object", error) from error
         except (BotoCoreError, TimeoutError, CallError) as error:

@@ -10,16 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from poolcensus.errors import CallError, DestinationError, DestinationRefusedError
 from poolcensus.storage.s3.objects import ConflictError, ExistsError
-from poolcensus.storage.s3.refusals import (
-    BROKEN,
-    CONFLICT,
-    EXPIRED,
-    NOT_S3,
-    code_of,
-    denial_of,
-    is_page,
-    reason_of,
-)
+from poolcensus.storage.s3.refusals import BROKEN, CONFLICT, EXPIRED, NOT_S3, code_of, denial_of, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -60,8 +51,7 @@ class BucketCalls:
             with anyio.fail_after(LONGEST_CALL):
                 return await self.send(operation, **parameters)
         except ClientError as error:
-            # A reply to HEAD has no body, and frameworks for web pages say that it is a page all the same.
-            if code_of(error) in none_for and (operation == "head_object" or not is_page(error)):
+            if code_of(error) in none_for:
                 return None
             raise self.explained(doing, key, operation, error) from error
         except (BotoCoreError, TimeoutError, CallError) as error:

@@ -20,7 +20,7 @@ from aiobotocore.session import AioSession
 from botocore.exceptions import ConnectionClosedError, ReadTimeoutError, ResponseStreamingError
 
 from poolcensus.aws.sdk.data_files import read_fast
-from poolcensus.storage.s3.refusals import ForeignReplyError, RedirectedError
+from poolcensus.storage.s3.refusals import ForeignReplyError, PageError, RedirectedError
 from poolcensus.version import TOOL
 
 if TYPE_CHECKING:
@@ -91,7 +91,10 @@ class _Connections(AIOHTTPSession):  # type: ignore[misc] # the SDK has no types
             # The SDK would ask where the bucket is, be sent elsewhere again, and ask again without an end.
             raise RedirectedError
         if response.status_code >= 300:
-            await _read_error(request, response)
+            body = await _error_body(request, response)
+            # The SDK takes the status for the code where it finds none, and so a page for a missing object.
+            if response.status_code == 404 and request.method != "HEAD" and body and b"Code>" not in body:
+                raise PageError(status=404)
         elif request.method == "DELETE" and not await _is_bare(response):
             raise ForeignReplyError
         elif request.method == "HEAD" and _is_page(response):
@@ -115,10 +118,10 @@ def _is_page(response: AWSResponse) -> bool:
     return content_type.lower().startswith("text/html")
 
 
-async def _read_error(request: AWSPreparedRequest, response: AWSResponse) -> None:
-    """Read the body of an error, where the SDK still tries again: that of an object it reads only later."""
+async def _error_body(request: AWSPreparedRequest, response: AWSResponse) -> bytes:
+    """Return the body of an error. Of an object the SDK would read it only where it tries no more."""
     try:
-        await response.content
+        return cast("bytes", await response.content)
     except TimeoutError as error:
         raise ReadTimeoutError(endpoint_url=request.url, error=error) from error
     except aiohttp.ClientError as error:

@@ -74,6 +74,12 @@ class ForeignReplyError(BotoCoreError):  # type: ignore[misc] # the SDK has no t
     fmt = "not S3"
 
 
+class PageError(BotoCoreError):  # type: ignore[misc] # the SDK has no types
+    """What answered is not S3: its error has a body, and no error code in it."""
+
+    fmt = "not S3: HTTP {status}"
+
+
 # By code, or by status as text. In this order: a code says more than its status.
 _REFUSALS: tuple[tuple[frozenset[str], Reason], ...] = (
     (
@@ -133,8 +139,6 @@ _PAGE_FOR_NOW = Reason(
     "HTTP {status} without an error code, perhaps from a proxy", "check the network or run again later"
 )
 _PASSING = frozenset({429, 500, 502, 503, 504})
-# What proxies and web servers answer with. Errors of S3 are XML.
-_TEXTS = ("text/html", "text/plain")
 # What OpenSSL makes of a peer whose first bytes are no record of TLS.
 _NO_TLS = frozenset(
     {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "UNKNOWN_PROTOCOL"}
@@ -150,6 +154,8 @@ def reason_of(error: Exception, operation: str, *, bucket: str, owner: str | Non
         return Reason(error.message)
     if isinstance(error, SSLError):
         return _tls_failure(error)
+    if isinstance(error, PageError):
+        return _page(error.kwargs["status"])
     for kinds, reason in _FAILURES:
         if isinstance(error, kinds):
             return reason
@@ -171,11 +177,15 @@ def _tls_failure(error: SSLError) -> Reason:
     )
 
 
+def _page(status: int) -> Reason:
+    page = _PAGE_FOR_NOW if status in _PASSING else _PAGE
+    return page._replace(why=page.why.format(status=status))
+
+
 def _refusal(error: ClientError, operation: str, bucket: str, owner: str | None) -> Reason:
     code, status = code_of(error), _status(error)
-    if operation != "head_object" and is_page(error):
-        page = _PAGE_FOR_NOW if status in _PASSING else _PAGE
-        return page._replace(why=page.why.format(status=status))
+    if operation != "head_object" and _is_page(error):
+        return _page(status)
     reason = next(
         (reason for codes, reason in _REFUSALS if not codes.isdisjoint({code, str(status)})),
         Reason("S3 answered {code}", "run again or choose another destination"),
@@ -226,17 +236,12 @@ def _status(error: ClientError) -> int:
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
-def is_page(error: ClientError) -> bool:
-    """Whether an error has no code of S3: its body is XML of another kind, or a page that is none.
-
-    Of what has no body, such as a reply to HEAD, it says nothing.
-    """
+def _is_page(error: ClientError) -> bool:
+    """Whether an error has no code of S3: its body is XML of another kind, or a page that is none."""
     code, headers = code_of(error), error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     # The SDK takes the status for the code where it can't read the body.
     return not code or (
-        code == str(_status(error))
-        and headers.get("content-type", "").lower().startswith(_TEXTS)
-        and headers.get("content-length") != "0"
+        code == str(_status(error)) and headers.get("content-type", "").lower().startswith("text/html")
     )
 
 
