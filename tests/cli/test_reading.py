@@ -174,7 +174,7 @@ def test_show_lists_pools_for_people_and_for_programs(dest: Path, capsys: pytest
     assert "gamma" in table
     assert r"[red]\x1b[2Jdelta" in table
     assert main(["show", "--pools", "--json", "--dest", str(dest)]) == 0
-    assert said(capsys).encode() == (dest / NEW / "pools.ndjson").read_bytes()
+    assert capsys.readouterr().out.encode() == (dest / NEW / "pools.ndjson").read_bytes()
 
 
 def test_show_json_is_one_object(dest: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -472,10 +472,15 @@ def test_failures_for_programs_are_lines_of_the_ledger(
     ("line", "sentence"),
     [
         (f"{OLD} --failures", "No failures: 1 of 1 target covered."),
-        (f"{NEW} --failures --account nobody", "No failures match."),
-        (f"{NEW} --pools --region sa-*", "No pools match."),
-        (f"{NEW} --pools --errors", "No pools match."),
-        (f"{NEW} --pools --state ERROR", "No pools match.\nTheir states are none (2)."),
+        (f"{NEW} --failures --outcome throttled", "No failures match."),
+        (f"{NEW} --failures --account acct-0", "No failures match."),
+        (f"{OLD} --pools --errors", "No pools match."),
+        (f"{OLD} --pools --state ERROR", "No pools match.\nTheir states are none (2)."),
+        (f"{NEW} --pools --account acct-0 --state ERROR", "No pools match.\nTheir states are none (2)."),
+        (
+            f"{OLD} --pools --errors --state ERROR",
+            "No pools match.\nNone match in any other state either.",
+        ),
     ],
 )
 def test_no_rows_are_a_sentence(
@@ -490,7 +495,7 @@ def test_no_rows_are_a_sentence(
 def test_rows_are_chosen_and_sorted_by_option(dest: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def names(*options: str) -> list[str]:
         assert main(["show", "202611" + OLD[6:8], "--pools", "--json", "--dest", str(dest), *options]) == 0
-        return [each["pool"]["PoolName"] for each in rows_of(said(capsys))]
+        return [each["pool"]["PoolName"] for each in rows_of(capsys.readouterr().out)]
 
     assert names() == ["alpha", "beta"]
     assert names("--sort", "-pool-name") == ["beta", "alpha"]

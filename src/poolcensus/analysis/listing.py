@@ -48,23 +48,32 @@ class Choice:
         """Whether a record is wanted."""
         if self.with_errors and not record.pool.get("Errors"):
             return False
-        return self._takes(record) and _is_in(record.pool.get("State"), self.states)
+        return self.takes_target(record) and _is_in(record.pool.get("State"), self.states)
 
     def takes_result(self, result: TargetResult) -> bool:
         """Whether a line of the ledger is wanted."""
-        return self._takes(result) and _is_in(result.outcome.value, self.outcomes)
+        return self.takes_target(result) and _is_in(result.outcome.value, self.outcomes)
 
-    def _takes(self, row: PoolRecord | TargetResult) -> bool:
+    def takes_target(self, row: PoolRecord | TargetResult) -> bool:
+        """Whether the account and the region of a row are wanted."""
         if self.regions and not matches(row.region, self.regions):
             return False
-        if not self.accounts:
-            return True
-        name = (row.account_name or "").casefold()
-        # A name may hold what means something in a pattern, such as [dev].
-        return any(
-            row.account_id == each or name == each.casefold() or fnmatchcase(name, each.casefold())
-            for each in self.accounts
-        )
+        return not self.accounts or is_named(row.account_id, row.account_name, self.accounts)
+
+    @property
+    def is_of_places(self) -> bool:
+        """Whether only some accounts or regions are wanted."""
+        return bool(self.accounts or self.regions)
+
+
+def is_named(account_id: str, account_name: str | None, entries: Sequence[str]) -> bool:
+    """Whether an entry names the account, as those of `Choice.accounts` do."""
+    # The quick way first: hundreds of ids may be chosen.
+    if account_id in entries:
+        return True
+    name = (account_name or "").casefold()
+    # A name may hold what means something in a pattern, such as [dev].
+    return any(name == each.casefold() or fnmatchcase(name, each.casefold()) for each in entries)
 
 
 def _is_in(value: object, wanted: tuple[str, ...]) -> bool:

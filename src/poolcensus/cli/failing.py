@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from poolcensus.analysis.coverage import Coverage
 from poolcensus.analysis.failures import failures_by_account
-from poolcensus.analysis.listing import FAILURE_KEYS, sorted_rows
+from poolcensus.analysis.listing import ALL, FAILURE_KEYS, sorted_rows
+from poolcensus.cli.asked import not_asked
 from poolcensus.cli.summaries import sentences
 from poolcensus.cli.tables import console, failure_table, put
 from poolcensus.cli.trouble import failures, with_options
@@ -21,25 +23,28 @@ if TYPE_CHECKING:
 
     from poolcensus.analysis.listing import Choice, SortKey
     from poolcensus.model import Manifest, TargetResult
+    from poolcensus.snapshot import RefusedRun, Snapshot
 
 
-def put_failures(
-    uncovered: Iterable[TargetResult],
-    manifest: Manifest,
-    choice: Choice,
-    sort: Sequence[SortKey],
-    *,
-    is_choice: bool,
-) -> None:
-    """Print the failures that are wanted, a row for each account and cause; then what would mend them."""
-    results = [each for each in uncovered if choice.takes_result(each)]
+def put_failures(run: Snapshot | RefusedRun, choice: Choice, sort: Sequence[SortKey]) -> Coverage:
+    """Print the failures that are wanted, a row for each account and cause; then what would mend them.
+
+    Then which of the accounts and regions that are chosen were not asked. Returns what the ledger says of
+    them all.
+    """
+    manifest = run.manifest
+    coverage = Coverage(choice, manifest)
+    results = [each for each in coverage.failed(run.targets()) if choice.takes_result(each)]
     operation = operation_named(manifest.operation.name)
     rows = sorted_rows(failures_by_account(results, operation, manifest.known_gaps), FAILURE_KEYS, sort)
+    unasked = [*not_asked(coverage)]
     if not rows:
         totals = manifest.totals
         covered = f"No failures: {totals.covered:,} of {counted(totals.targets, 'target')} covered."
-        click.echo("No failures match." if is_choice else covered)
-        return
+        if coverage.is_asked:
+            click.echo(covered if choice == ALL else "No failures match.")
+        put(console(), sentences(unasked))
+        return coverage
     screen = console()
     put(screen, failure_table(rows, all_regions=not screen.is_terminal))
     put_causes(results, manifest)
@@ -47,6 +52,9 @@ def put_failures(
     if known := sum(gaps.take(each) for each in results):
         line = with_options(f"{counted(known, 'target')} failed as `known_gaps` expects.")
         put(screen, "", sentences([line]))
+    if unasked:
+        put(screen, "", sentences(unasked))
+    return coverage
 
 
 def put_causes(uncovered: Iterable[TargetResult], manifest: Manifest) -> None:

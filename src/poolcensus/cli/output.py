@@ -30,11 +30,16 @@ def write_line(value: object) -> None:
     click.echo(codec.dumps(value))
 
 
-def write_lines(lines: Iterable[str], *, to_stderr: bool = False) -> None:
-    """Write many lines, some hundreds at a time: each write is flushed, which takes longer than a line."""
-    rest = iter(lines)
+def write_lines(lines: Iterable[str], *, to_stderr: bool = False) -> int:
+    """Write many lines, some hundreds at a time: each write is flushed, which takes longer than a line.
+
+    Returns their number.
+    """
+    rest, written = iter(lines), 0
     while part := list(islice(rest, _LINES_AT_ONCE)):
         click.echo("\n".join(part), err=to_stderr)
+        written += len(part)
+    return written
 
 
 def info_object(info: SnapshotInfo, now: datetime) -> JsonObject:

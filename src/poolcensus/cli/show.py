@@ -16,15 +16,17 @@ from poolcensus.cli.completing import regions, snapshots, words
 from poolcensus.cli.exits import ExitCode
 from poolcensus.cli.options import comma_list, settings_options
 from poolcensus.cli.reading import KEYS, dated_ahead, reading_settings
-from poolcensus.cli.trouble import complain
+from poolcensus.cli.trouble import complain, notice
 from poolcensus.errors import SnapshotError
 from poolcensus.model import Outcome
 from poolcensus.snapshot import Snapshot, refused_run
+from poolcensus.snapshot.latest import is_beginning, is_looked_up
 from poolcensus.storage.naming import LATEST
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from poolcensus.analysis.coverage import Coverage
     from poolcensus.config import Settings
     from poolcensus.snapshot import RefusedRun
 
@@ -161,12 +163,13 @@ class _View:
         """Print a snapshot. Raises `SnapshotError`."""
         with Snapshot.open(ref, self._settings.dest, settings=self._settings) as snapshot:
             complain(*dated_ahead([snapshot.id] if snapshot.info.moment.is_ahead(datetime.now(UTC)) else []))
-            if failures:
-                self._put_failures(snapshot)
-            if failures and pools:
-                click.echo()
-            if pools:
-                self._put_pools(snapshot)
+            coverage = self._put_failures(snapshot) if failures else None
+            if pools and self._settings.json_output:
+                self._write_pools(snapshot, ref)
+            elif pools and (coverage is None or coverage.is_asked):
+                if coverage is not None:
+                    click.echo()
+                self._put_pools(snapshot, ref, coverage)
             if not failures and not pools:
                 _put_summary(snapshot, as_json=self._settings.json_output)
 
@@ -186,44 +189,99 @@ class _View:
         self._put_failures(run)
         return True
 
-    def _put_failures(self, run: Snapshot | RefusedRun) -> None:
-        from poolcensus.analysis.listing import ALL, failed_results
+    def _put_failures(self, run: Snapshot | RefusedRun) -> Coverage:
+        from poolcensus.analysis.coverage import Coverage
+        from poolcensus.analysis.listing import failed_results
         from poolcensus.cli import failing
+        from poolcensus.cli.asked import not_asked
         from poolcensus.cli.output import write_line
 
-        if self._settings.json_output:
-            for each in failed_results(run.uncovered(), self._choice, self._sort):
-                write_line(run.schema.result_object(each))
-        else:
-            failing.put_failures(
-                run.uncovered(), run.manifest, self._choice, self._sort, is_choice=self._choice != ALL
-            )
+        if not self._settings.json_output:
+            return failing.put_failures(run, self._choice, self._sort)
+        coverage = Coverage(self._choice, run.manifest)
+        for each in failed_results(coverage.failed(run.targets()), self._choice, self._sort):
+            write_line(run.schema.result_object(each))
+        notice(*not_asked(coverage))
+        return coverage
 
-    def _put_pools(self, snapshot: Snapshot) -> None:
-        from poolcensus.analysis.listing import ALL, record_lines, records_in_order
+    def _write_pools(self, snapshot: Snapshot, ref: str) -> None:
+        from poolcensus.analysis.coverage import Coverage
+        from poolcensus.analysis.listing import record_lines
+        from poolcensus.cli.asked import not_asked, not_covered
+        from poolcensus.cli.output import write_lines
 
-        if self._settings.json_output:
-            from poolcensus.cli.output import write_lines
-
-            lines = record_lines(snapshot, self._choice, self._sort)
-            write_lines(line.decode().rstrip("\n") for line in lines)
+        lines = record_lines(snapshot, self._choice, self._sort)
+        written = write_lines(line.decode().rstrip("\n") for line in lines)
+        if written and self._is_all_seen(snapshot):
             return
-        records = records_in_order(snapshot, self._choice, self._sort)
+        coverage = Coverage.read(snapshot, self._choice)
+        notice(*not_asked(coverage))
+        # What the run expects is no news, unless there is nothing else.
+        if not written or coverage.uncovered.total() > coverage.expected:
+            notice(*not_covered(coverage, self._failures_of(ref)))
+
+    def _put_pools(self, snapshot: Snapshot, ref: str, coverage: Coverage | None) -> None:
+        """Print the pools. `coverage` is what the ledger says of the choice, if that has been printed."""
+        from poolcensus.analysis.coverage import Coverage
+        from poolcensus.analysis.listing import ALL, records_in_order
+        from poolcensus.cli.asked import not_asked, not_covered
+        from poolcensus.cli.summaries import sentences
         from poolcensus.cli.tables import console, put, record_table
         from poolcensus.operations import columns_of
 
+        records = records_in_order(snapshot, self._choice, self._sort)
         columns = columns_of(snapshot.manifest.operation)
         table = record_table(records, columns, [each.name for each in self._sort])
-        put(console(), table)
-        if table.rows_read:
+        screen = console()
+        put(screen, table)
+        if table.rows_read and self._is_all_seen(snapshot):
             return
-        items = snapshot.manifest.operation.items
-        click.echo(f"No {items}." if self._choice == ALL else f"No {items} match.")
-        if self._choice.states:
-            in_any = records_in_order(snapshot, replace(self._choice, states=()))
-            states = Counter(str(each.pool.get("State") or "none") for each in in_any)
-            counts = ", ".join(f"{state} ({number:,})" for state, number in sorted(states.items()))
-            click.echo(f"Their states are {counts}." if states else "None match in any other state either.")
+        lines: list[str] = []
+        again: str | None = self._failures_of(ref)
+        if coverage is None:
+            coverage = Coverage.read(snapshot, self._choice)
+            lines += not_asked(coverage)
+        elif not self._choice.outcomes:
+            # They are listed above.
+            again = None
+        if not table.rows_read and coverage.is_asked:
+            items = snapshot.manifest.operation.items
+            click.echo(f"No {items}." if self._choice == ALL else f"No {items} match.")
+            self._put_states(snapshot, coverage)
+        lines += not_covered(coverage, again)
+        if lines:
+            put(screen, *([""] if table.rows_read else []), sentences(lines))
+
+    def _put_states(self, snapshot: Snapshot, coverage: Coverage) -> None:
+        """Print the states of the pools that would match in any state, where some states are chosen."""
+        from poolcensus.analysis.listing import records_in_order
+
+        if not self._choice.states:
+            return
+        in_any = records_in_order(snapshot, replace(self._choice, states=()))
+        states = Counter(str(each.pool.get("State") or "none") for each in in_any)
+        counts = ", ".join(f"{state} ({number:,})" for state, number in sorted(states.items()))
+        if states:
+            click.echo(f"Their states are {counts}.")
+        elif not coverage.uncovered:
+            click.echo("None match in any other state either.")
+
+    def _is_all_seen(self, snapshot: Snapshot) -> bool:
+        """Whether the ledger need not be read where a row is found: it says nothing that is not known."""
+        totals = snapshot.manifest.totals
+        is_one = len(self._choice.accounts) <= 1 and len(self._choice.regions) <= 1
+        return totals.covered == totals.targets and is_one
+
+    def _failures_of(self, ref: str) -> str:
+        """Return the command that lists what failed in the accounts and regions that are chosen."""
+        # Without a reference, it might list those of a newer run, which was not published.
+        words = ["poolcensus", "show", ref, "--failures"]
+        for option, entries in (("--account", self._choice.accounts), ("--region", self._choice.regions)):
+            if entries:
+                words += [option, ",".join(entries)]
+        if is_looked_up(ref) or is_beginning(ref):
+            words += ["--dest", self._settings.dest]
+        return shlex.join(words)
 
 
 def _reason(run: RefusedRun) -> str:
