@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 
 from analysis.days import FIRST, facts_of, manifest_of, seen, used, write_days
 from analysis.two_snapshots import SCHEMA, key, record_lines, write
-from poolcensus.analysis.ledger import HIDING
 from poolcensus.analysis.report.activity import ActivityReader
 from poolcensus.analysis.report.facts import Group, Use
 from poolcensus.errors import DamagedSnapshotError
-from poolcensus.model import Compression, OperationInfo, Outcome, SkippedAccount
+from poolcensus.model import HIDING, Compression, OperationInfo, Outcome, SkippedAccount
 from poolcensus.operations import WORKSPACES_POOLS, facets_of
 
 if TYPE_CHECKING:
