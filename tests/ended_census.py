@@ -97,7 +97,7 @@ class FakeLibrary:
 
     resumable: bool = False
     published: FakeSnapshot | None = None
-    closed: tuple[TargetResult, ...] = ()
+    hidden: dict[Outcome, tuple[TargetResult, ...]] = field(default_factory=dict)
     before: SnapshotInfo | None = None
 
     snapshot: FakeSnapshot = field(default_factory=lambda: FakeSnapshot(MANIFEST))

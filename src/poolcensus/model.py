@@ -57,6 +57,10 @@ _COVERED = frozenset(
 )
 
 
+HIDING = frozenset({Outcome.REGION_DISABLED, Outcome.REGION_UNSUPPORTED, Outcome.NOT_ENTITLED})
+"""Outcomes that are covered because no pool can be listed. Pools that were there before may run on."""
+
+
 def count_covered(outcomes: Mapping[Outcome, int]) -> int:
     """Return how many targets were covered, of so many that ended in each way."""
     return sum(count for outcome, count in outcomes.items() if outcome.covered)

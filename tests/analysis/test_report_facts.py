@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 
 from analysis.days import FIRST, facts_of, manifest_of, seen, used, write_days
 from analysis.two_snapshots import SCHEMA, key, record_lines, write
-from poolcensus.analysis.ledger import HIDING
 from poolcensus.analysis.report.activity import ActivityReader
 from poolcensus.analysis.report.facts import Group, Use
 from poolcensus.errors import DamagedSnapshotError
-from poolcensus.model import Compression, OperationInfo, Outcome, SkippedAccount
+from poolcensus.model import HIDING, Compression, OperationInfo, Outcome, SkippedAccount
 from poolcensus.operations import WORKSPACES_POOLS, facets_of
 
 if TYPE_CHECKING:
@@ -66,14 +65,17 @@ def test_a_pool_whose_target_is_not_known_now_is_still_listed(tmp_path: Path, no
     listed = facts_of(tmp_path).worklist
     assert [seen(each) for each in listed.rows] == [(A, EAST, ONE, 2, 0, 1, 0, now.value)]
     assert (listed.total, listed.missing, listed.in_use, listed.used_before) == (1, 1, 0, 1)
+    assert listed.hidden == (now in HIDING)
 
 
 def test_a_pool_of_an_account_that_is_gone_is_still_listed_with_why(tmp_path: Path) -> None:
     write(tmp_path, {key(1): [used(1, 3)], key(2): []}, manifest_of(0))
     skipped = (SkippedAccount(A, "acct-1", "SUSPENDED"),)
     write(tmp_path, {key(2): []}, manifest_of(1, accounts_skipped=skipped))
-    (item,) = facts_of(tmp_path).worklist.rows
+    listed = facts_of(tmp_path).worklist
+    (item,) = listed.rows
     assert item.missing == "not in this snapshot's ledger (account skipped: SUSPENDED)"
+    assert (listed.missing, listed.hidden) == (1, 0)
 
 
 def test_a_pool_that_a_covered_target_lists_no_more_is_gone(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from poolcensus.analysis.report import gather, lists, tables
 from poolcensus.analysis.report.charts import Bar, Line, bar_chart, line_chart, spread
 from poolcensus.analysis.report.commands import Commands
 from poolcensus.analysis.report.tables import Cell, Row, short, size_of
-from poolcensus.model import OperationInfo, Outcome, SkippedAccount
+from poolcensus.model import HIDING, OperationInfo, Outcome, SkippedAccount
 
 if TYPE_CHECKING:
     from analysis.two_snapshots import Content
@@ -113,7 +113,10 @@ def test_the_worklist_has_every_pool_with_all_that_there_is_to_know(tmp_path: Pa
     assert "AWS ends support for WorkSpaces Pools on 2027-12-31 (announcement): 398 days left." in page.text
     assert "0 in use in this snapshot, 1 in an earlier one, 2 never seen in use." in page.text
     assert "in no snapshot that lists it, of 2 snapshots from 2026-11-01 to 2026-11-02" in page.text
-    assert "1 of them is not in this snapshot, because the target is not covered now" in page.text
+    assert (
+        "1 of them can't be listed now, for the reason in the table; earlier snapshots saw it." in page.text
+    )
+    assert "1 target unknown, since one of the two can't list its pools." in page.text
 
 
 def test_accounts_that_could_not_be_read_stand_under_their_cause_with_the_remedy(tmp_path: Path) -> None:
@@ -176,6 +179,26 @@ def test_each_case_has_its_sentence(tmp_path: Path, content: Content, sentences:
     page = page_of(tmp_path)
     for each in sentences:
         assert each in page.text
+
+
+@pytest.mark.parametrize("outcome", sorted(HIDING))
+def test_a_census_that_is_whole_names_the_pools_that_are_hidden(tmp_path: Path, outcome: Outcome) -> None:
+    write_days(
+        tmp_path,
+        {key(1): [used(1, 0)], key(2): [used(2, 0)], key(3): [used(3, 0), used(4, 0)]},
+        {key(1): [used(1, 0)], key(2): [], key(3): outcome},
+    )
+    page = page_of(tmp_path)
+    assert (
+        "Yes. All 3 targets are covered. But 2 pools of earlier snapshots can't be listed now, and may still"
+        " be there."
+    ) in page.text
+    assert (
+        "2 of them can't be listed now, for the reason in the table; earlier snapshots saw them." in page.text
+    )
+    assert f"not seen since 2026-11-01: {outcome}" in page.rows["worklist"][2][3]
+    assert "1 target unknown, since one of the two can't list its pools." in page.text
+    assert "not covered" not in page.text
 
 
 def test_sentences_end_with_what_they_are_about(tmp_path: Path) -> None:

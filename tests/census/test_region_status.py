@@ -99,6 +99,22 @@ async def test_nobody_is_asked_where_that_is_off(lab: Start) -> None:
     assert here.calls("account.ListRegions") + here.calls("ec2.DescribeRegions") == 0
 
 
+@pytest.mark.parametrize("said_by", ["member", "management", "off"])
+async def test_pools_in_regions_that_were_disabled_since_are_told_of(lab: Start, said_by: str) -> None:
+    before = await (await lab(accounts=5, pools_per_target=2)).collect(region_status=said_by)
+    here = await lab(accounts=5, pools_per_target=2, opt_in_disabled=1.0)
+    async with Census(here.settings(region_status=said_by)) as census:
+        assert census.hidden == {}
+        await census.collect()
+        disabled = tuple(result_of(before, f"{account:012d}", "af-south-1") for account in range(2, 6))
+        assert sum(each.pools for each in disabled) == 8
+        assert census.hidden == {Outcome.REGION_DISABLED: disabled}
+        assert census.closed == ()
+        # Once: the newest snapshot knows it by now.
+        await census.collect()
+        assert census.hidden == {}
+
+
 async def test_an_answer_that_is_kept_saves_the_call_and_the_ledger_says_so(lab: Start) -> None:
     here = await lab(accounts=5, opt_in_disabled=0.5)
     first = await here.collect(region_status_max_age="1h")

@@ -53,7 +53,7 @@ def library(monkeypatch: pytest.MonkeyPatch) -> FakeLibrary:
         run_id = property(lambda _: fake.snapshot.manifest.snapshot_id)
         outcomes = property(lambda _: fake.snapshot.manifest.outcomes)
         resumable = property(lambda _: fake.resumable)
-        closed = property(lambda _: fake.closed)
+        hidden = property(lambda _: fake.hidden)
         failures = property(lambda _: FailureTally(WORKSPACES_POOLS, fake.snapshot.results).groups())
         published = property(lambda _: fake.published or (None if fake.error else fake.snapshot))
         before = property(lambda _: fake.before)

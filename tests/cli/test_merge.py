@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 COVERED: Content = {target(2): ["wspool-000000001"]}
 CLOSED: Content = {target(2): Outcome.NOT_ENTITLED}
+DISABLED: Content = {target(2): Outcome.REGION_DISABLED}
 
 
 def shards(folder: Path, *contents: Content) -> list[str]:
@@ -64,17 +65,31 @@ def test_what_is_not_covered_is_said_with_the_command_that_tells_more(
     )
 
 
-def test_a_service_that_is_closed_now_is_told_as_collect_does(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (
+            CLOSED,
+            "WorkSpaces Pools is closed now to 1 account in which an earlier snapshot saw 1 pool: {}\n",
+        ),
+        (
+            DISABLED,
+            (
+                "Regions are disabled now in 1 account where an earlier snapshot saw 1 pool: {}. A disabled"
+                " region keeps its resources, and AWS goes on to charge for them. Enable the region to list"
+                " them.\n"
+            ),
+        ),
+    ],
+)
+def test_what_hides_pools_now_is_told_as_collect_does(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: Content, says: str
 ) -> None:
     dest = tmp_path / "all"
     (tmp_path / "today").mkdir()
     assert main(["merge", *shards(tmp_path, ONE, COVERED), "--dest", str(dest)]) == 0
-    assert main(["merge", *shards(tmp_path / "today", ONE, CLOSED), "--dest", str(dest)]) == 0
-    assert capsys.readouterr().err == (
-        "poolcensus: WorkSpaces Pools is closed now to 1 account in which an earlier snapshot saw 1 pool:"
-        " 000000000002 acct-2 (us-east-1)\n"
-    )
+    assert main(["merge", *shards(tmp_path / "today", ONE, content), "--dest", str(dest)]) == 0
+    assert capsys.readouterr().err == f"poolcensus: {says.format('000000000002 acct-2 (us-east-1)')}"
 
 
 def test_another_scope_than_before_is_told_as_collect_does(

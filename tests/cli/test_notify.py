@@ -48,6 +48,7 @@ PUBLISHED = {
     "outcomes": {"ok": 3, "empty": 1},
     "known_gaps": 0,
     "failures": [],
+    "hidden": [],
 }
 UNPUBLISHED = {
     **PUBLISHED,
@@ -85,6 +86,27 @@ def test_the_command_gets_the_summary_of_a_snapshot_that_is_whole(
     assert main(["collect", "--notify-command", keeping(told)]) == 0
     assert read(told) == PUBLISHED
     assert capfd.readouterr() == ("", "")
+
+
+def test_the_command_is_told_of_pools_that_are_hidden_now(library: FakeLibrary, told: Path) -> None:
+    hidden = tuple(
+        replace(result(each, region), pools=3)
+        for each in range(1, 8)
+        for region in ("af-south-1", "eu-south-1")
+    )
+    library.hidden = {Outcome.REGION_DISABLED: hidden, Outcome.NOT_ENTITLED: hidden[:1]}
+    assert main(["collect", "--notify-command", keeping(told)]) == 0
+    found = read(told)
+    assert found["message"] == (
+        "4 of 4 targets covered, 7 pools. 45 pools of earlier snapshots can't be listed now."
+    )
+    disabled, closed = found["hidden"]
+    examples = disabled.pop("examples")
+    assert disabled == {"outcome": "region_disabled", "pools": 42, "targets": 14, "accounts": 7}
+    assert [(each["account_id"], each["region"], each["regions"]) for each in examples] == [
+        (f"{each:012d}", "af-south-1", 2) for each in range(1, 6)
+    ]
+    assert (closed["outcome"], closed["pools"], len(closed["examples"])) == ("not_entitled", 3, 1)
 
 
 def test_the_command_gets_the_failures_of_a_snapshot_in_part(library: FakeLibrary, told: Path) -> None:

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poolcensus.cli.trouble import closures, complain, failures, outdated_gaps, with_options
+from poolcensus.cli.trouble import complain, failures, hidden_pools, outdated_gaps, with_options
 from poolcensus.cli.wording import printable
 from poolcensus.engine.failures import FailureTally
 from poolcensus.errors import BadReply, LocalLimit, NoReply
-from poolcensus.model import KnownGap, Outcome, OutdatedGap
+from poolcensus.model import HIDING, KnownGap, Outcome, OutdatedGap
 from poolcensus.operations import WORKSPACES_POOLS
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def test_a_name_is_cut_where_it_is_longer_than_any_of_aws(result: Callable[..., 
     named = replace(result(4, outcome=Outcome.ERROR), account_name="x" * 100_000)
     (line,) = _lines([named])
     assert f"000000000004 {'x' * 256} (eu-west-1)" in line
-    (line,) = closures([replace(named, pools=1)])
+    (line,) = hidden_pools({Outcome.NOT_ENTITLED: (replace(named, pools=1),)})
     assert line.endswith(f"000000000004 {'x' * 256} (eu-west-1)")
 
 
@@ -193,15 +193,43 @@ def test_what_helps_depends_on_what_the_role_refused(
 
 
 def test_accounts_that_had_pools_and_are_closed_are_one_line(result: Callable[..., TargetResult]) -> None:
-    before = [
+    before = tuple(
         replace(result(each, region), pools=3) for each in (1, 2) for region in ("eu-west-1", "us-east-1")
-    ]
-    (line,) = closures(before)
+    )
+    (line,) = hidden_pools({Outcome.NOT_ENTITLED: before})
     assert line == (
         "WorkSpaces Pools is closed now to 2 accounts in which an earlier snapshot saw 12 pools:"
         " 000000000001 acct-0 (2 regions), 000000000002 acct-1 (2 regions)"
     )
-    assert not list(closures([]))
+    assert not list(hidden_pools({}))
+
+
+def test_pools_in_regions_that_are_disabled_are_a_line_with_what_they_cost(
+    result: Callable[..., TargetResult],
+) -> None:
+    before = tuple(replace(result(each, "af-south-1"), pools=3) for each in range(8, 0, -1))
+    disabled, unsupported = hidden_pools(
+        {Outcome.REGION_DISABLED: before, Outcome.REGION_UNSUPPORTED: before[-1:]}
+    )
+    assert disabled == (
+        "Regions are disabled now in 8 accounts where an earlier snapshot saw 24 pools: 000000000001 acct-0"
+        " (af-south-1), 000000000002 acct-1 (af-south-1), 000000000003 acct-2 (af-south-1), 000000000004"
+        " acct-3 (af-south-1), 000000000005 acct-4 (af-south-1), and 3 more. A disabled region keeps its"
+        " resources, and AWS goes on to charge for them. Enable the region to list them."
+    )
+    assert unsupported == (
+        "Regions no longer offer WorkSpaces Pools to 1 account in which an earlier snapshot saw 3 pools:"
+        " 000000000001 acct-0 (af-south-1). Whether they are gone is unknown."
+    )
+
+
+def test_whatever_hides_pools_has_words_for_it(result: Callable[..., TargetResult]) -> None:
+    before = (replace(result(1), pools=3),)
+    lines = [*hidden_pools(dict.fromkeys(sorted(HIDING), before))]
+    assert len({*lines}) == len(HIDING)
+    assert all(
+        "in which an earlier snapshot saw 3 pools" in each.replace("where", "in which") for each in lines
+    )
 
 
 def test_every_way_to_fail_has_words_for_it_and_ten_lines_hold_them_all(

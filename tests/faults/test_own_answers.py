@@ -95,6 +95,26 @@ def test_pools_of_accounts_that_are_closed_since_the_last_run_are_told_of(
     assert (ended.code, ended.err) == (0, "")
 
 
+def test_pools_in_regions_that_are_disabled_since_the_last_run_are_told_of(
+    serve: Serve, run: Run, bench: Bench
+) -> None:
+    shape = ("--accounts=5", "--regions=us-east-1,af-south-1", "--pools-per-target=4")
+    arguments = ("collect", "--regions", "us-east-1,af-south-1")
+    assert run(*arguments, **serve(*shape).environment).code == 0
+    disabled = serve(*shape, "--opt-in-disabled=1")
+    ended = run(*arguments, **disabled.environment)
+    assert (ended.code, ended.out) == (0, "")
+    assert ended.err == (
+        "poolcensus: Regions are disabled now in 4 accounts where an earlier snapshot saw 16 pools:"
+        " 000000000002 acct-1 (af-south-1), 000000000003 acct-2 (af-south-1), 000000000004 acct-3"
+        " (af-south-1), 000000000005 acct-4 (af-south-1). A disabled region keeps its resources, and AWS goes"
+        " on to charge for them. Enable the region to list them.\n"
+    )
+    # It is told once: the newest snapshot knows it by now.
+    ended = run(*arguments, **disabled.environment)
+    assert (ended.code, ended.err) == (0, "")
+
+
 def test_a_night_that_failed_hides_no_pools_of_an_account_that_is_closed_then(
     serve: Serve, run: Run, bench: Bench
 ) -> None:

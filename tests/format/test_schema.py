@@ -137,6 +137,15 @@ def test_ledger_lines_come_back_as_they_went(result: TargetResult) -> None:
     line = SCHEMA.encode_result(result)
     assert line.count(b"\n") == 1
     assert SCHEMA.decode_result(line) == result
+    assert SCHEMA.target_of(line) == (result.account_id, result.region)
+
+
+def test_a_target_is_told_by_every_line_that_can_be_read() -> None:
+    line = SCHEMA.encode_result(TargetResult("000000000001", "x", "eu-west-1", Outcome.OK))
+    # As a service may send it, and msgspec refuses it.
+    odd = line.replace(b'"account_name":"x"', b'"account_name":"\\ud800"')
+    assert odd != line
+    assert SCHEMA.target_of(odd) == SCHEMA.target_of(line) == ("000000000001", "eu-west-1")
 
 
 MANIFEST = Manifest(
@@ -306,7 +315,7 @@ def test_what_is_no_time_is_a_value_error(text: str) -> None:
 
 @given(st.binary(max_size=200))
 def test_junk_is_a_value_error_and_nothing_else(junk: bytes) -> None:
-    for decode in (SCHEMA.decode_record, SCHEMA.decode_result, decode_manifest):
+    for decode in (SCHEMA.decode_record, SCHEMA.decode_result, SCHEMA.target_of, decode_manifest):
         with pytest.raises(ValueError):  # noqa: PT011 - of any text
             decode(junk)
 

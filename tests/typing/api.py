@@ -149,6 +149,7 @@ async def after_a_run() -> None:
             assert_type(outdated, OutdatedGap)
             assert_type(outdated.gap, KnownGap)
         assert_type(census.closed, tuple[TargetResult, ...])
+        assert_type(census.hidden, Mapping[Outcome, tuple[TargetResult, ...]])
         assert_type(census.resumable, bool)
         if census.before is not None:
             assert_type(census.before.id, str)

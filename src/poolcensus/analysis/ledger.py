@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from poolcensus.engine.known_gaps import KnownGaps
 from poolcensus.errors import DamagedSnapshotError
-from poolcensus.model import Outcome
+from poolcensus.model import HIDING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from poolcensus.model import SkippedAccount, TargetResult
+    from poolcensus.model import Outcome, SkippedAccount, TargetResult
     from poolcensus.snapshot import Snapshot
-
-HIDING: Final = frozenset({Outcome.NOT_ENTITLED, Outcome.REGION_DISABLED, Outcome.REGION_UNSUPPORTED})
-"""Outcomes that are covered because no pool can be listed. Pools that were there before may run on."""
 
 
 class Entry(NamedTuple):

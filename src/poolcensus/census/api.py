@@ -16,9 +16,10 @@ from poolcensus.engine.sinks import EventSink, PageSink, PoolSink
 from poolcensus.engine.streams import Stream
 from poolcensus.errors import SettingsError
 from poolcensus.loops import in_thread, require_asyncio
-from poolcensus.model import Target
+from poolcensus.model import Outcome, Target
 from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.scope.joining import naming, open_all, prepare_all
+from poolcensus.snapshot.hidden import NOTHING_HIDDEN
 from poolcensus.storage.destination import checked_place, is_in_s3
 from poolcensus.tracing import tracing
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from poolcensus.config import Settings
     from poolcensus.engine.interfaces import Sink
     from poolcensus.engine.streams import Outlet
-    from poolcensus.model import FailureGroup, Outcome, OutdatedGap, Page, PoolRecord, Progress, TargetResult
+    from poolcensus.model import FailureGroup, OutdatedGap, Page, PoolRecord, Progress, TargetResult
     from poolcensus.operations import Operation
     from poolcensus.planned import Plan
     from poolcensus.scope.joining import Joined
@@ -108,12 +109,18 @@ class Census:
 
     @property
     def closed(self) -> tuple[TargetResult, ...]:
-        """The targets that are `not_entitled` now, and in which an earlier snapshot saw pools.
+        """The targets that are `not_entitled` now, and in which an earlier snapshot saw pools."""
+        return self.hidden.get(Outcome.NOT_ENTITLED, ())
 
-        They are the lines of that snapshot's ledger, the newest at the destination of the last `collect` that
-        tells of the target. A service that is closed to an account looks like one that it does not use.
+    @property
+    def hidden(self) -> Mapping[Outcome, tuple[TargetResult, ...]]:
+        """The targets that are covered but can list no pool, and in which an earlier snapshot saw some.
+
+        By what they are now: `region_disabled`, `region_unsupported` or `not_entitled`. They are the lines of
+        that snapshot's ledger, the newest at the destination of the last `collect` that tells of the target.
+        A region that was disabled, and a service that is closed to an account, keep what they have.
         """
-        return self._publication.closed if self._publication is not None else ()
+        return self._publication.hidden if self._publication is not None else NOTHING_HIDDEN
 
     @property
     def resumable(self) -> bool:

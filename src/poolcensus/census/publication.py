@@ -23,7 +23,7 @@ from poolcensus.snapshot import (
     long_targets,
     new_snapshot_id,
 )
-from poolcensus.snapshot.closed import find_closed
+from poolcensus.snapshot.hidden import NOTHING_HIDDEN, find_hidden
 from poolcensus.snapshot.series import newest_first
 from poolcensus.storage.destination import (
     STANDARD_OUTPUT,
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from poolcensus.scope.joining import Joined
     from poolcensus.scope.opening import Opened
     from poolcensus.snapshot import Interrupted, SnapshotInfo
-    from poolcensus.snapshot.target_set import TargetSet
+    from poolcensus.snapshot.hidden import Hidden, HiddenTargets
     from poolcensus.storage.base import Draft, Store
     from poolcensus.workers import Workers
 
@@ -64,7 +64,7 @@ class Publication:
         self._writer: SnapshotWriter | None = None
         # A run that resumes takes the id of the run that it goes on with.
         self.run_id = snapshot_id or new_snapshot_id(self._started)
-        self.closed: tuple[TargetResult, ...] = ()
+        self.hidden: Hidden = NOTHING_HIDDEN
 
     @property
     def resumable(self) -> bool:
@@ -143,7 +143,7 @@ class Publication:
 
                 spread = Spread(workers, WorkerSlots(workers), header.snapshot_id, writer)
             await run.take(organizations, writer, await _long_targets(self._place), former, spread)
-            self.closed = await self._closed_since(run.closed_targets)
+            self.hidden = await self._hidden_since(run.hidden_targets)
             rule = self._forbidding_rule(run)
             if rule is not None and self._place == STANDARD_OUTPUT:
                 raise self._not_published(run, rule, None)
@@ -187,10 +187,10 @@ class Publication:
             "caller": ", ".join(each.account_id for each in callers),
         }
 
-    async def _closed_since(self, closed: TargetSet) -> tuple[TargetResult, ...]:
+    async def _hidden_since(self, targets: HiddenTargets) -> Hidden:
         if self._place == STANDARD_OUTPUT:
-            return ()
-        return await find_closed(newest_first(self._place, settings=self._settings), closed)
+            return NOTHING_HIDDEN
+        return await find_hidden(newest_first(self._place, settings=self._settings), targets)
 
     def _forbidding_rule(self, run: Run) -> PublishingRule | None:
         """Return the rule that forbids publishing what was seen, None where none does."""

@@ -23,7 +23,7 @@ from poolcensus.errors import IncompleteError, first_reason_raised
 from poolcensus.model import Progress, Totals
 from poolcensus.scope.joining import naming
 from poolcensus.scope.opening import check_accounts
-from poolcensus.snapshot.target_set import TargetSet
+from poolcensus.snapshot.hidden import HiddenTargets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -63,7 +63,7 @@ class Run:
         self._uncovered: list[TargetResult] = []
         self._tally = FailureTally(operation)
         self.known_gaps = KnownGaps(settings.known_gaps)
-        self.closed_targets = TargetSet()
+        self.hidden_targets = HiddenTargets()
 
     @contextmanager
     def begun(self) -> Iterator[None]:
@@ -91,7 +91,7 @@ class Run:
         """
         if self._opening is not None:
             self._opening.deadline = inf
-        recorder = ResultRecorder(sink, self._uncovered, self._tally, self.closed_targets, self.known_gaps)
+        recorder = ResultRecorder(sink, self._uncovered, self._tally, self.hidden_targets, self.known_gaps)
         engines = {
             each.name: self._engine(each, recorder, long=long, former=former)
             if spread is None

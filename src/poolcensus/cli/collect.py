@@ -19,7 +19,7 @@ from poolcensus.cli.publishing import (
     standing,
     write_manifest,
 )
-from poolcensus.cli.trouble import closures, complain, failures, notice, outdated_gaps
+from poolcensus.cli.trouble import complain, failures, hidden_pools, notice, outdated_gaps
 from poolcensus.config.sources import settings_file
 from poolcensus.errors import CensusError, SettingsError
 from poolcensus.paths import is_file
@@ -96,7 +96,7 @@ def collect(settings: Settings, *, can_resume: bool = True) -> tuple[Snapshot, t
     finally:
         with standing(manifest):
             notice(
-                *closures(census.closed),
+                *hidden_pools(census.hidden),
                 *scope_change(census.published, census.before, settings),
                 *_outdated(census, manifest),
             )

@@ -18,7 +18,7 @@ from poolcensus.cli.publishing import (
     write_manifest,
 )
 from poolcensus.cli.reading import KEYS, reading_settings
-from poolcensus.cli.trouble import closures, complain, notice
+from poolcensus.cli.trouble import complain, hidden_pools, notice
 from poolcensus.snapshot.merging import Merging
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def command(parts: tuple[str, ...], config: Path | None, **given: object) -> int
     snapshot, _ = run_to_publish(merging.run, lambda: merging.published)
     manifest = snapshot.manifest
     with standing(manifest):
-        notice(*closures(merging.closed), *scope_change(snapshot, merging.before, settings))
+        notice(*hidden_pools(merging.hidden), *scope_change(snapshot, merging.before, settings))
         show_summary(manifest, snapshot.location)
         if manifest.failed:
             complain(

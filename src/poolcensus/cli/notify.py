@@ -15,17 +15,18 @@ from typing import IO, TYPE_CHECKING
 
 from poolcensus.cli import logs
 from poolcensus.cli.exits import ExitCode, StoppedError
-from poolcensus.cli.trouble import LONGEST_NAME, complain, with_options
+from poolcensus.cli.trouble import LONGEST_NAME, MAX_ACCOUNTS, accounts_with, complain, with_options
+from poolcensus.cli.wording import counted
 from poolcensus.format.times import rfc3339
 from poolcensus.signals import ENDING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from types import FrameType
 
     from poolcensus.census import Census
     from poolcensus.config import Settings
-    from poolcensus.model import FailureGroup, Manifest
+    from poolcensus.model import FailedAccount, FailureGroup, Manifest, Outcome, TargetResult
 
 # A mail server or an API answers within seconds, and in half a minute where it has to be asked twice. Whoever
 # waits for the exit code waits for this too.
@@ -170,7 +171,7 @@ def summary(settings: Settings, census: Census, ending: Ending) -> dict[str, obj
     return {
         "message_type": "summary",
         "status": _status(ending),
-        "message": _message(ending)[:_LONGEST_MESSAGE],
+        "message": _message(ending, census)[:_LONGEST_MESSAGE],
         "exit_code": int(ending.code),
         "run_id": census.run_id,
         "snapshot_id": None if manifest is None else manifest.snapshot_id,
@@ -183,6 +184,7 @@ def summary(settings: Settings, census: Census, ending: Ending) -> dict[str, obj
         "outcomes": {outcome.value: count for outcome, count in outcomes.items() if count},
         "known_gaps": 0 if manifest is None else sum(each.targets for each in manifest.known_gaps),
         "failures": [_failure(each) for each in census.failures[:_GROUPS]],
+        "hidden": [_hidden(*each) for each in census.hidden.items()],
     }
 
 
@@ -194,10 +196,12 @@ def _status(ending: Ending) -> str:
     return "not_published" if ending.code == ExitCode.NOT_PUBLISHED else "failed"
 
 
-def _message(ending: Ending) -> str:
+def _message(ending: Ending, census: Census) -> str:
     if ending.manifest is not None:
         totals = ending.manifest.totals
-        return f"{totals.covered:,} of {totals.targets:,} targets covered, {totals.pools:,} pools."
+        hidden = sum(each.pools for targets in census.hidden.values() for each in targets)
+        more = f" {counted(hidden, 'pool')} of earlier snapshots can't be listed now." if hidden else ""
+        return f"{totals.covered:,} of {totals.targets:,} targets covered, {totals.pools:,} pools.{more}"
     if ending.error is None:
         return "An unexpected error: standard error has its traceback."
     if isinstance(ending.error, StoppedError):
@@ -214,13 +218,26 @@ def _failure(group: FailureGroup) -> dict[str, object]:
         "region": group.region,
         "targets": group.targets,
         "accounts": group.accounts,
-        "examples": [
-            {
-                "account_id": each.id,
-                "account_name": None if each.name is None else each.name[:LONGEST_NAME],
-                "region": each.region,
-                "regions": each.regions,
-            }
-            for each in group.examples
-        ],
+        "examples": [_example(each) for each in group.examples],
+    }
+
+
+def _hidden(outcome: Outcome, targets: Sequence[TargetResult]) -> dict[str, object]:
+    """Return what hides pools that an earlier snapshot saw, as a failure is told."""
+    accounts = accounts_with(targets)
+    return {
+        "outcome": outcome.value,
+        "pools": sum(each.pools for each in targets),
+        "targets": len(targets),
+        "accounts": len(accounts),
+        "examples": [_example(each) for each in accounts[:MAX_ACCOUNTS]],
+    }
+
+
+def _example(account: FailedAccount) -> dict[str, object]:
+    return {
+        "account_id": account.id,
+        "account_name": None if account.name is None else account.name[:LONGEST_NAME],
+        "region": account.region,
+        "regions": account.regions,
     }

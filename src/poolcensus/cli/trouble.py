@@ -16,12 +16,27 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from poolcensus.model import FailedAccount, FailureGroup, KnownGap, OutdatedGap, TargetResult
+    from poolcensus.snapshot.hidden import Hidden
 
 MAX_ACCOUNTS = 5
 # AWS takes 50 characters. A list of accounts may hold anything.
 LONGEST_NAME = 256
 _SETTING = re.compile(r"`([a-z0-9_]+)`")
 _SET_TO_FALSE = re.compile(r"`([a-z0-9_]+)` to false\b")
+# By the outcome's own text. What happened, and what the pools cost meanwhile.
+_HIDDEN = {
+    "not_entitled": (
+        "WorkSpaces Pools is closed now to {accounts} in which an earlier snapshot saw {pools}: {names}"
+    ),
+    "region_disabled": (
+        "Regions are disabled now in {accounts} where an earlier snapshot saw {pools}: {names}. A disabled"
+        " region keeps its resources, and AWS goes on to charge for them. Enable the region to list them."
+    ),
+    "region_unsupported": (
+        "Regions no longer offer WorkSpaces Pools to {accounts} in which an earlier snapshot saw {pools}:"
+        " {names}. Whether they are gone is unknown."
+    ),
+}
 # Parameters of functions of the library that are no settings.
 _PARAMETERS = {"every_account": "--all"}
 
@@ -94,24 +109,33 @@ def failures(groups: Iterable[FailureGroup]) -> Iterator[str]:
         yield f"{whose}{cause_of(group)} in {accounts}{where}: {', '.join(names)}{code}. {remedy}"
 
 
-def closures(closed: Iterable[TargetResult]) -> Iterator[str]:
-    """Return a line where the service is closed now to accounts that had pools."""
-    by_account: dict[str, list[TargetResult]] = {}
-    for target in closed:
-        by_account.setdefault(target.account_id, []).append(target)
-    if not by_account:
-        return
-    pools = sum(target.pools for targets in by_account.values() for target in targets)
-    names = []
-    for account_id in sorted(by_account)[:MAX_ACCOUNTS]:
-        first, *others = by_account[account_id]
-        names.append(_named(account_id, first.account_name, first.region, 1 + len(others)))
-    if len(by_account) > len(names):
-        names.append(f"and {len(by_account) - len(names):,} more")
-    yield (
-        f"WorkSpaces Pools is closed now to {counted(len(by_account), 'account')} in which an"
-        f" earlier snapshot saw {counted(pools, 'pool')}: {', '.join(names)}"
-    )
+def hidden_pools(hidden: Hidden) -> Iterator[str]:
+    """Yield a line for each outcome that hides pools now, which an earlier snapshot saw."""
+    for outcome, targets in hidden.items():
+        by_account = accounts_with(targets)
+        names = [_account(each, with_region=True) for each in by_account[:MAX_ACCOUNTS]]
+        if len(by_account) > len(names):
+            names.append(f"and {len(by_account) - len(names):,} more")
+        yield _HIDDEN[outcome].format(
+            accounts=counted(len(by_account), "account"),
+            pools=counted(sum(each.pools for each in targets), "pool"),
+            names=", ".join(names),
+        )
+
+
+def accounts_with(targets: Iterable[TargetResult]) -> list[FailedAccount]:
+    """Return the accounts of some targets, by id, each with its first region and how many it has."""
+    from poolcensus.model import FailedAccount
+
+    found: dict[str, FailedAccount] = {}
+    for each in targets:
+        known = found.get(each.account_id)
+        found[each.account_id] = (
+            FailedAccount(each.account_id, each.account_name, each.region, 1)
+            if known is None
+            else replace(known, regions=known.regions + 1)
+        )
+    return [found[account_id] for account_id in sorted(found)]
 
 
 def outdated_gaps(outdated: Iterable[OutdatedGap]) -> Iterator[str]:

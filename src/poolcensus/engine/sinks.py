@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from poolcensus.model import Outcome, Page, PoolRecord
+from poolcensus.model import Page, PoolRecord
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from poolcensus.engine.known_gaps import KnownGaps
     from poolcensus.engine.streams import Outlet
     from poolcensus.model import Target, TargetResult
-    from poolcensus.snapshot.target_set import TargetSet
+    from poolcensus.snapshot.hidden import HiddenTargets
 
 T = TypeVar("T")
 
@@ -32,22 +32,21 @@ class ResultRecorder:
         sink: Sink,
         uncovered: list[TargetResult],
         tally: FailureTally,
-        closed: TargetSet,
+        hidden: HiddenTargets,
         known_gaps: KnownGaps,
     ) -> None:
         self._sink = sink
         self._uncovered = uncovered
         self._tally = tally
-        self._closed = closed
+        self._hidden = hidden
         self._known_gaps = known_gaps
         self.page, self.full, self.room = sink.page, sink.full, sink.room
 
     def done(self, result: TargetResult, target: Target) -> None:
         self._sink.done(result, target)
         expected = self._known_gaps.take(result)
-        if result.outcome is Outcome.NOT_ENTITLED:
-            self._closed.add(result.account_id, result.region)
-        elif not result.outcome.covered:
+        self._hidden.add(result)
+        if not result.outcome.covered:
             if not expected:
                 self._tally.add(result)
             if len(self._uncovered) < UNCOVERED_KEPT:

@@ -116,6 +116,29 @@ class Schema(msgspec.Struct, frozen=True):
             organization=text_or_none(record, "organization", missing=True),
         )
 
+    def target_of(self, line: bytes) -> tuple[str, str]:
+        """Return the account id and the region of a line of the ledger, and look at nothing else.
+
+        Raises `ValueError` for a line that is none.
+        """
+        try:
+            name = _decode_target_name(line)
+        except ValueError:
+            # What a lone surrogate in another key is to msgspec it is not to `loads`.
+            result = self.decode_result(line)
+            return result.account_id, result.region
+        return name.account_id, name.region
+
+
+class _TargetName(msgspec.Struct):
+    """The keys of a ledger's line that say which target it is of."""
+
+    account_id: str
+    region: str
+
+
+_decode_target_name: Final = msgspec.json.Decoder(_TargetName).decode
+
 
 class PageEncoder:
     """Turns pages into the lines of one snapshot's records."""

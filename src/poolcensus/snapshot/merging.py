@@ -12,14 +12,13 @@ import anyio
 from poolcensus.errors import MergeError
 from poolcensus.format.ids import new_snapshot_id
 from poolcensus.loops import in_thread
-from poolcensus.model import Compression, Outcome, Totals
+from poolcensus.model import Compression, Totals
 from poolcensus.snapshot.adoption import adopt
-from poolcensus.snapshot.closed import find_closed
+from poolcensus.snapshot.hidden import NOTHING_HIDDEN, HiddenTargets, find_hidden
 from poolcensus.snapshot.reader import Snapshot
 from poolcensus.snapshot.series import newest_first
 from poolcensus.snapshot.shard_opening import open_shards
 from poolcensus.snapshot.shards import in_order, joined_gaps, joined_organizations
-from poolcensus.snapshot.target_set import TargetSet
 from poolcensus.snapshot.writer import RunDescription, SnapshotWriter
 from poolcensus.storage.base import ABORT_SECONDS
 from poolcensus.storage.destination import open_repository, open_source
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 
     from poolcensus.config import Settings
     from poolcensus.model import Manifest, TargetResult
+    from poolcensus.snapshot.hidden import Hidden
     from poolcensus.snapshot.info import SnapshotInfo
     from poolcensus.storage.base import Repository
 
@@ -71,8 +71,8 @@ class Merging:
         self._sources = Sources(settings)
         self._writer: SnapshotWriter | None = None
         self._owners: dict[str, str] = {}
-        self._closed_targets = TargetSet()
-        self.closed: tuple[TargetResult, ...] = ()
+        self._hidden_targets = HiddenTargets()
+        self.hidden: Hidden = NOTHING_HIDDEN
 
     @property
     def published(self) -> Snapshot | None:
@@ -118,7 +118,7 @@ class Merging:
             ids = {each.id for each in parts}
             there = newest_first(self._dest, settings=self._settings)
             earlier = (each for each in there if each.id not in ids)
-            self.closed = await find_closed(earlier, self._closed_targets)
+            self.hidden = await find_hidden(earlier, self._hidden_targets)
             await writer.publish(about)
 
     def _claim(self, part: str, result: TargetResult) -> None:
@@ -126,8 +126,7 @@ class Merging:
         owner = self._owners.setdefault(result.account_id, part)
         if owner != part:
             raise MergeError(f"{owner} and {part} overlap: both have account {result.account_id}")
-        if result.outcome is Outcome.NOT_ENTITLED:
-            self._closed_targets.add(result.account_id, result.region)
+        self._hidden_targets.add(result)
 
 
 def _describe(shards: Sequence[Manifest]) -> RunDescription:

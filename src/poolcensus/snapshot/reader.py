@@ -186,6 +186,18 @@ class Snapshot:
             return iter(self._uncovered)
         return (result for result in self.targets() if not result.outcome.covered)
 
+    def targets_where(self, wanted: Callable[[str, str], bool]) -> Iterator[TargetResult]:
+        """Return the ledger's lines of the targets that are wanted, by account id and region.
+
+        Of the others no more is parsed: that takes a fifth of the time.
+        """
+        schema = self.schema
+
+        def decode(line: bytes) -> TargetResult | None:
+            return schema.decode_result(line) if wanted(*schema.target_of(line)) else None
+
+        return (each for each in lines_of(self._files, self.targets_file, decode) if each is not None)
+
     def paged(self, least: int) -> Iterator[TargetResult]:
         """Return the ledger's lines of targets with at least so many pages, without parsing the others."""
         few = tuple(b'"pages":%d,' % pages for pages in range(least))

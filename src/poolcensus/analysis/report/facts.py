@@ -97,7 +97,7 @@ class WorkItem:
     `seen` counts the snapshots that list it, from `first_seen` to `last_seen`, and `told` those of them that
     say how many sessions it had. `last_used` is when the newest of them in which it had sessions was taken,
     None where there is none. `details` are the values of the operation's columns. `missing` says why the item
-    is not in the newest snapshot, of which its target was not covered; None for an item that is there.
+    can't be listed in the newest snapshot: the outcome of its target; None for an item that is there.
     """
 
     account_id: str
@@ -122,12 +122,14 @@ class Worklist:
 
     `total` counts all items, of which `in_use` were in use in the newest snapshot, `used_before` in an
     earlier one, and `never_used` in none; of the `use_unknown` no snapshot says whether they were. `missing`
-    of them are not in the newest snapshot. The first three are None where no item says whether it is in use.
+    of them can't be listed in the newest snapshot, of which `hidden` are in targets that it covers. Those in
+    use, used before and never used are None where no item says whether it is in use.
     """
 
     rows: tuple[WorkItem, ...]
     total: int
     missing: int
+    hidden: int
     in_use: int | None
     used_before: int | None
     never_used: int | None

@@ -1,11 +1,12 @@
-"""Items that the newest snapshot does not list because it did not cover their target."""
+"""Items that the newest snapshot can't list: their target is not covered, or can list none."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from poolcensus.analysis.ledger import HIDING, known_pools
+from poolcensus.analysis.ledger import known_pools
 from poolcensus.errors import SnapshotError
+from poolcensus.model import HIDING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

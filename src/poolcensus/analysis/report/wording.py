@@ -61,7 +61,7 @@ def verdict(facts: Facts) -> str:
     if not info.targets:
         return "No. No account and no region was asked."
     if not gaps:
-        return f"Yes. {_all(info.targets)} covered."
+        return f"Yes. {_all(info.targets)} covered.{_hidden(facts)}"
     items = facts.operation.items
     where = counted(len(accounts), "account")
     if not info.covered:
@@ -73,6 +73,15 @@ def verdict(facts: Facts) -> str:
         f"No. {gaps:,} of {counted(info.targets, 'target')} {'is' if gaps == 1 else 'are'} not covered, in"
         f" {where}. How many {items} there are is unknown."
     )
+
+
+def _hidden(facts: Facts) -> str:
+    """Return what a census that is whole can't say, as a further sentence."""
+    hidden = facts.worklist.hidden
+    if not hidden:
+        return ""
+    what = counted(hidden, facts.operation.item, facts.operation.items)
+    return f" But {what} of earlier snapshots can't be listed now, and may still be there."
 
 
 def _all(targets: int) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from poolcensus.analysis.report.facts import WorkItem, Worklist
 from poolcensus.analysis.report.values import text_of, value_at
+from poolcensus.model import HIDING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,6 +50,7 @@ def worklist(
         rows=tuple(rows),
         total=len(left),
         missing=len(missing),
+        hidden=sum(1 for reason in missing.values() if reason in HIDING),
         in_use=now if counted else None,
         used_before=before if counted else None,
         never_used=len(left) - now - before - use_unknown if counted else None,
