@@ -16,7 +16,7 @@ from anyio import to_thread
 
 from descriptors import path_of
 from poolcensus.census import Census
-from poolcensus.errors import NotPublishedError
+from poolcensus.errors import NotPublishedError, SnapshotError
 from poolcensus.snapshot import (
     Keep,
     RefusedRun,
@@ -118,6 +118,20 @@ async def test_a_ledger_that_is_older_than_a_snapshot_is_passed_over(lab: Start)
     here.dest.with_name("aside").rename(kept)
     assert refused_run(None, here.dest) is None
     assert refused_run(kept.name.removeprefix(".refused-"), here.dest) is not None
+
+
+async def test_one_that_can_not_be_read_is_told_only_where_it_may_be_the_newest(lab: Start) -> None:
+    here = await lab(accounts=1)
+    snapshot = await here.collect()
+    before, after = (here.dest / f".refused-{year}0101T000000Z-000000" for year in (2020, 2098))
+    before.mkdir()
+    (before / "refused.json").write_text("junk")
+    assert refused_run(None, here.dest) is None
+    after.mkdir()
+    (after / "refused.json").write_text("junk")
+    with pytest.raises(SnapshotError, match=f"{after.name}/refused.json can't be read"):
+        refused_run(None, here.dest)
+    assert snapshot.id > before.name.removeprefix(".refused-")
 
 
 @pytest.mark.parametrize("call", ["write", "fsync", "rename"])

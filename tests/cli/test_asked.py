@@ -133,11 +133,13 @@ def test_an_account_that_refuses_is_not_without_pools(
     shown: Shown, choice: str, note: str, again: str | None
 ) -> None:
     shown.take(MIXED)
-    said = f"{note}. {shown.why(f'{again or choice} ')}"
-    assert shown(f"--pools {choice}") == (["No pools match.", said], [])
+    said = [f"{note}. {shown.why(f'{again or choice} ')}"]
+    if "of 4" in note:
+        said.append("1 of 4 targets chosen can't list what they may have: not_entitled (1).")
+    assert shown(f"--pools {choice}") == (["No pools match.", *said], [])
     # It is not known which states they have.
-    assert shown(f"--pools {choice} --state RUNNING") == (["No pools match.", said], [])
-    assert shown(f"--pools {choice} --json") == ([], [f"poolcensus: {said}"])
+    assert shown(f"--pools {choice} --state RUNNING") == (["No pools match.", *said], [])
+    assert shown(f"--pools {choice} --json") == ([], [f"poolcensus: {each}" for each in said])
     # The command lists as many.
     listed, _ = shown(f"latest --failures {again or choice} --json")
     assert note.startswith(f"{len(listed)} of ")
@@ -148,9 +150,40 @@ def test_what_is_covered_has_no_note(shown: Shown) -> None:
     out, err = shown("--pools --account acct-1")
     assert (len(out), err) == (2, [])
     assert len(shown("--pools --account acct-1 --json")[0]) == 1
-    assert shown("--pools --account acct-3 --region us-east-1") == (["No pools match."], [])
     assert shown("--pools --account acct-1 --region us-east-1 --state RUNNING") == (
         ["No pools match.", "None match in any other state either."],
+        [],
+    )
+
+
+def test_what_a_disabled_region_or_a_closed_service_may_have_is_unknown(shown: Shown) -> None:
+    shown.take({target(1, EU): Outcome.REGION_DISABLED, target(1, US): Outcome.NOT_ENTITLED})
+    note = "2 of 2 targets chosen can't list what they may have: region_disabled (1), not_entitled (1)."
+    assert shown("--pools --account acct-1 --state RUNNING") == (["No pools match.", note], [])
+    assert shown("--pools --account acct-1 --json") == ([], [f"poolcensus: {note}"])
+
+
+def test_a_command_that_would_be_cut_lists_all_failures(shown: Shown) -> None:
+    shown.take({target(each, EU): Outcome.ACCESS_DENIED for each in range(1, 30)})
+    ids = ",".join(f"{each:012}" for each in range(1, 30))
+    note = f"29 of 29 targets chosen are not covered: access_denied (29). {shown.why()}"
+    assert shown(f"--pools --account {ids}") == (["No pools match.", note], [])
+
+
+def test_an_account_and_a_region_that_were_asked_but_not_together_are_named(shown: Shown) -> None:
+    shown.take({target(1, EU): Outcome.EMPTY, target(2, US): Outcome.EMPTY})
+    for choice, where in (
+        ("--account acct-1 --region us-*", 'account "acct-1" in region "us-*"'),
+        ("--account acct-1 --region us-*,eu-*", 'account "acct-1" in region "us-*"'),
+        ("--account acct-* --region us-*,xx-*", 'region "xx-*"'),
+    ):
+        assert shown(f"--pools {choice}")[0][-1] == f"Not asked: no target matches {where}."
+
+
+def test_a_pattern_that_names_a_skipped_account_too_hides_no_region(shown: Shown) -> None:
+    shown.take(COMPLETE)
+    assert shown("--pools --account *-? --region eu-wset-1") == (
+        ['Not asked: no target matches region "eu-wset-1".'],
         [],
     )
 
@@ -172,10 +205,19 @@ def test_known_gaps_are_told_to_programs_only_where_there_is_nothing_else(shown:
         ("--account \x1b[2J", [r'Not asked: no target matches account "\x1b[2J".']),
         (
             "--account acct-1,x --region us-east-1",
-            ['Not asked: no target matches accounts "acct-1", "x" in region "us-east-1".'],
+            [
+                'Not asked: no target matches account "x".',
+                'Not asked: no target matches region "us-east-1".',
+            ],
         ),
         ("--account 000000000009", ["Account 000000000009 gone-9 was not asked: it is excluded."]),
-        ("--account Gone-9 --region us-*", ["Account 000000000009 gone-9 was not asked: it is excluded."]),
+        (
+            "--account Gone-9 --region us-*",
+            [
+                "Account 000000000009 gone-9 was not asked: it is excluded.",
+                'Not asked: no target matches region "us-*".',
+            ],
+        ),
         (
             "--account gone-*,x,000000000008",
             [
@@ -203,7 +245,7 @@ def test_who_was_not_asked_is_not_without_pools(shown: Shown, choice: str, notes
         ("--account acct-*,nobody", 'Not asked: no target matches account "nobody".'),
         (
             "--account acct-1 --region eu-*,us-*",
-            'Not asked: no target matches account "acct-1" in region "us-*".',
+            'Not asked: no target matches region "us-*".',
         ),
         ("--account acct-1,gone-9", "Account 000000000009 gone-9 was not asked: it is excluded."),
     ],

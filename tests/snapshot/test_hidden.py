@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -13,11 +14,13 @@ from poolcensus.errors import CredentialsError, DestinationError, FatalError
 from poolcensus.model import HIDING, Outcome, TargetResult
 from poolcensus.snapshot import hidden as module
 from poolcensus.snapshot.hidden import HiddenTargets, find_hidden, hidden_since
+from poolcensus.snapshot.series import newest_first
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    from poolcensus.errors import SnapshotError
     from poolcensus.model import JsonObject
     from poolcensus.snapshot import Snapshot
 
@@ -49,7 +52,7 @@ def now(outcomes: dict[tuple[str, str], Outcome]) -> HiddenTargets:
     return targets
 
 
-def had(nights: Iterable[Snapshot], outcome: Outcome = Outcome.NOT_ENTITLED) -> list[int]:
+def had(nights: Iterable[Snapshot | SnapshotError], outcome: Outcome = Outcome.NOT_ENTITLED) -> list[int]:
     hidden = hidden_since(nights, now({TARGET: outcome}))
     assert set(hidden) <= {outcome}
     return [each.pools for each in hidden.get(outcome, ())]
@@ -98,6 +101,28 @@ def test_what_hid_them_in_the_same_way_before_was_told(
 ) -> None:
     nights = earlier(tmp_path, {TARGET: before}, {TARGET: [pool(1)]})
     assert had(nights, outcome) == ([] if outcome is before else [1])
+
+
+def test_earlier_snapshots_that_can_not_be_read_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second, third = earlier(tmp_path, {TARGET: [pool(1)]}, {TARGET: Outcome.THROTTLED}, OTHER)
+    # Where the newest tells of all targets, nobody looks further.
+    (tmp_path / third.id / "manifest.json").write_text("{}")
+    assert had(newest_first(tmp_path)) == [1]
+    assert caplog.messages == []
+    (tmp_path / first.id / "manifest.json").write_text("{}")
+    assert had(newest_first(tmp_path)) == []
+    (message,) = caplog.messages
+    assert message.startswith(
+        "Pools of earlier snapshots that can't be listed now may go unmentioned: 2 snapshots can't be"
+        f" read, as one says: {tmp_path}/"
+    )
+    shutil.rmtree(tmp_path / third.id)
+    shutil.rmtree(tmp_path / second.id)
+    caplog.clear()
+    assert had(newest_first(tmp_path)) == []
+    assert f"unmentioned: {tmp_path}/{first.id}" in caplog.text
 
 
 def test_what_is_no_news_reads_one_snapshot(tmp_path: Path) -> None:

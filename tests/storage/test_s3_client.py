@@ -17,7 +17,7 @@ from poolcensus.aws.sdk.access import Sdk
 from poolcensus.aws.session import CallerSession
 from poolcensus.aws.signing import Credentials
 from poolcensus.config import load_settings
-from poolcensus.errors import DestinationError, SettingsError, UnreachableError
+from poolcensus.errors import DestinationError, DestinationRefusedError, SettingsError, UnreachableError
 from poolcensus.simulator import Simulator
 from poolcensus.storage.s3.client import open_bucket
 from poolcensus.storage.s3.objects import Upload
@@ -587,12 +587,14 @@ async def get(bucket: Bucket) -> object:
         reply(404, b"not found"),
     ],
 )
-async def test_a_page_does_not_say_that_an_object_is_missing(
-    call: Callable[[Bucket], Awaitable[object]], page: bytes
-) -> None:
-    async with serving(Scripted(page)) as server, opened(server.url) as bucket:
-        with pytest.raises(DestinationError, match="p/x: what answered is not S3: HTTP 404 without"):
-            await call(bucket)
+async def test_a_page_is_no_word_of_s3(call: Callable[[Bucket], Awaitable[object]], page: bytes) -> None:
+    for status in (404, 403):
+        script = Scripted(page.replace(b"404", str(status).encode(), 1))
+        async with serving(script) as server, opened(server.url) as bucket:
+            says = f"what answered is not S3: HTTP {status} without"
+            with pytest.raises(DestinationError, match=says) as raised:
+                await call(bucket)
+            assert not isinstance(raised.value, DestinationRefusedError)
 
 
 @pytest.mark.parametrize("missing", [error(404, "NoSuchKey"), reply(404, b"", HTML), reply(404), CHUNKED])

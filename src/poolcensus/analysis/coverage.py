@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Self
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Self, TypeAlias
 
-from poolcensus.analysis.listing import is_named
+from poolcensus.analysis.listing import naming
 from poolcensus.engine.known_gaps import KnownGaps
 from poolcensus.partitions import matches
 
@@ -16,20 +17,24 @@ if TYPE_CHECKING:
     from poolcensus.model import Manifest, Outcome, SkippedAccount, TargetResult
     from poolcensus.snapshot import Snapshot
 
+_Account: TypeAlias = tuple[str, str | None]
+
 
 class Coverage:
     """The targets in the accounts and regions of a choice, whatever else the choice says, by outcome.
 
-    `expected` of them failed as a known gap of the run expects. `unmatched_accounts` and
-    `unmatched_regions` are the entries of the choice that name none of these targets: nobody asked there.
+    `expected` of them failed as a known gap of the run expects.
     """
 
     def __init__(self, choice: Choice, manifest: Manifest) -> None:
         self.outcomes: Counter[Outcome] = Counter()
         self.expected = 0
-        self.unmatched_accounts = [*dict.fromkeys(choice.accounts)]
-        self.unmatched_regions = [*dict.fromkeys(choice.regions)]
         self.choice = choice
+        # Whether those of the ledger are chosen, and which of them have a target that is.
+        self._accounts: dict[_Account, bool] = {}
+        self._regions: dict[str, bool] = {}
+        self._with_targets: set[_Account] = set()
+        self._regions_with_targets: set[str] = set()
         self._manifest = manifest
         self._gaps = KnownGaps(manifest.known_gaps)
 
@@ -50,20 +55,19 @@ class Coverage:
 
     def failed(self, results: Iterable[TargetResult]) -> Iterator[TargetResult]:
         """Count those of `results`, the lines of a ledger, that are chosen. Yield those not covered."""
+        choice = self.choice
         for result in results:
-            if not self.choice.takes_target(result):
+            account, region = (result.account_id, result.account_name), result.region
+            if (is_account := self._accounts.get(account)) is None:
+                is_account = not choice.accounts or naming(choice.accounts).names(*account)
+                self._accounts[account] = is_account
+            if (is_region := self._regions.get(region)) is None:
+                is_region = self._regions[region] = not choice.regions or matches(region, choice.regions)
+            if not (is_account and is_region):
                 continue
+            self._with_targets.add(account)
+            self._regions_with_targets.add(region)
             self.outcomes[result.outcome] += 1
-            if self.unmatched_accounts:
-                self.unmatched_accounts = [
-                    each
-                    for each in self.unmatched_accounts
-                    if not is_named(result.account_id, result.account_name, (each,))
-                ]
-            if self.unmatched_regions:
-                self.unmatched_regions = [
-                    each for each in self.unmatched_regions if not matches(result.region, (each,))
-                ]
             if not result.outcome.covered:
                 self.expected += self._gaps.take(result)
                 yield result
@@ -83,11 +87,55 @@ class Coverage:
         """How many targets are not covered, by outcome."""
         return Counter({each: count for each, count in self.outcomes.items() if count and not each.covered})
 
+    @property
+    def unmatched_accounts(self) -> list[str]:
+        """The entries that name no account of the ledger."""
+        return _naming_none(self.choice.accounts, self._accounts)
+
+    @property
+    def unmatched_regions(self) -> list[str]:
+        """The entries that name no region of the ledger."""
+        return [each for each in dict.fromkeys(self.choice.regions) if not _any_matches(self._regions, each)]
+
+    @property
+    def accounts_without_target(self) -> list[str]:
+        """The entries that name accounts of the ledger, but none with a target in the regions."""
+        known = {*_naming_none(self.choice.accounts, self._accounts)}
+        return [each for each in _naming_none(self.choice.accounts, self._with_targets) if each not in known]
+
+    @property
+    def regions_without_target(self) -> list[str]:
+        """The entries that name regions of the ledger, but none with a target in the accounts."""
+        return [
+            each
+            for each in dict.fromkeys(self.choice.regions)
+            if _any_matches(self._regions, each) and not _any_matches(self._regions_with_targets, each)
+        ]
+
     def skipped(self) -> dict[str, Sequence[SkippedAccount]]:
         """Return the accounts that the run skipped, by the entry of `unmatched_accounts` that names them."""
         skipped = self._manifest.accounts_skipped
         found = {
-            entry: [each for each in skipped if is_named(each.id, each.name, (entry,))]
+            entry: [each for each in skipped if naming((entry,)).names(each.id, each.name)]
             for entry in self.unmatched_accounts
         }
         return {entry: accounts for entry, accounts in found.items() if accounts}
+
+
+def _naming_none(entries: Iterable[str], accounts: Iterable[_Account]) -> list[str]:
+    """Return the entries that name none of the accounts."""
+    ids, names = set(), set()
+    for account_id, name in accounts:
+        ids.add(account_id)
+        names.add((name or "").casefold())
+    known = ids | names
+    return [
+        each
+        for each in dict.fromkeys(entries)
+        if each.casefold() not in known
+        and not any(fnmatchcase(name, pattern) for pattern in naming((each,)).patterns for name in names)
+    ]
+
+
+def _any_matches(regions: Iterable[str], entry: str) -> bool:
+    return any(matches(each, (entry,)) for each in regions)

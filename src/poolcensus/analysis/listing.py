@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from poolcensus.analysis.ordering import in_order
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from poolcensus.snapshot import Snapshot
 
 _Row = TypeVar("_Row")
+_IN_A_PATTERN = frozenset("*?[")
 
 
 class SortKey(NamedTuple):
@@ -58,7 +59,7 @@ class Choice:
         """Whether the account and the region of a row are wanted."""
         if self.regions and not matches(row.region, self.regions):
             return False
-        return not self.accounts or is_named(row.account_id, row.account_name, self.accounts)
+        return not self.accounts or naming(self.accounts).names(row.account_id, row.account_name)
 
     @property
     def is_of_places(self) -> bool:
@@ -66,14 +67,26 @@ class Choice:
         return bool(self.accounts or self.regions)
 
 
-def is_named(account_id: str, account_name: str | None, entries: Sequence[str]) -> bool:
-    """Whether an entry names the account, as those of `Choice.accounts` do."""
-    # The quick way first: hundreds of ids may be chosen.
-    if account_id in entries:
-        return True
-    name = (account_name or "").casefold()
-    # A name may hold what means something in a pattern, such as [dev].
-    return any(name == each.casefold() or fnmatchcase(name, each.casefold()) for each in entries)
+class Naming(NamedTuple):
+    """What entries such as those of `Choice.accounts` name: ids and names as they are, and patterns."""
+
+    exact: frozenset[str]
+    patterns: tuple[str, ...]
+
+    def names(self, account_id: str, account_name: str | None) -> bool:
+        """Whether an entry names the account."""
+        if account_id in self.exact:
+            return True
+        name = (account_name or "").casefold()
+        return name in self.exact or any(fnmatchcase(name, each) for each in self.patterns)
+
+
+# Hundreds of accounts may be chosen, and each of many rows is looked at.
+@lru_cache(maxsize=16)
+def naming(entries: tuple[str, ...]) -> Naming:
+    """Return what entries name. A name may hold what means something in a pattern, such as [dev]."""
+    folded = dict.fromkeys(each.casefold() for each in entries)
+    return Naming(frozenset(folded), tuple(each for each in folded if _IN_A_PATTERN & {*each}))
 
 
 def _is_in(value: object, wanted: tuple[str, ...]) -> bool:

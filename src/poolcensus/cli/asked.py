@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from poolcensus.cli.trouble import LONGEST_NAME
 from poolcensus.cli.wording import counted
-from poolcensus.model import Outcome
+from poolcensus.model import HIDING, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,16 +20,21 @@ _SHOWN: Final = 5
 
 def not_asked(coverage: Coverage) -> Iterator[str]:
     """Yield a sentence where accounts or regions are chosen that the run did not ask, with the reason."""
-    skipped = coverage.skipped()
+    choice, skipped = coverage.choice, coverage.skipped()
     if skipped:
         yield _skipped([*{each.id: each for accounts in skipped.values() for each in accounts}.values()])
-    choice = coverage.choice
-    accounts = [each for each in coverage.unmatched_accounts if each not in skipped]
-    if accounts:
-        yield _no_target(accounts, choice.regions)
-    # Where there is no target at all, that has been said of the accounts.
-    if coverage.unmatched_regions and (coverage.targets or not choice.accounts):
-        yield _no_target(choice.accounts, coverage.unmatched_regions)
+    unmatched = coverage.unmatched_accounts
+    if accounts := [each for each in unmatched if each not in skipped]:
+        yield _no_target(accounts, ())
+    unmatched_regions = coverage.unmatched_regions
+    if unmatched_regions:
+        yield _no_target((), unmatched_regions)
+    # Where no region at all is there, or no account, that has been said.
+    if choice.regions and len(unmatched_regions) < len({*choice.regions}):
+        if accounts := coverage.accounts_without_target:
+            yield _no_target(accounts, choice.regions)
+        elif len(unmatched) < len({*choice.accounts}) and (regions := coverage.regions_without_target):
+            yield _no_target(choice.accounts, regions)
 
 
 def not_covered(coverage: Coverage, again: str | None) -> Iterator[str]:
@@ -45,6 +50,15 @@ def not_covered(coverage: Coverage, again: str | None) -> Iterator[str]:
         f"{number:,} of {counted(coverage.targets, 'target')}{chosen} {'is' if number == 1 else 'are'} not"
         f" covered: {outcomes}.{advice}"
     )
+
+
+def not_listed(coverage: Coverage) -> Iterator[str]:
+    """Yield a sentence where targets are covered and can list nothing: what they have is unknown."""
+    hidden = {each: coverage.outcomes[each] for each in Outcome if each in HIDING and coverage.outcomes[each]}
+    if hidden:
+        outcomes = ", ".join(f"{each} ({count:,})" for each, count in hidden.items())
+        targets = counted(coverage.targets, "target")
+        yield f"{sum(hidden.values()):,} of {targets} chosen can't list what they may have: {outcomes}."
 
 
 def _skipped(accounts: Sequence[SkippedAccount]) -> str:

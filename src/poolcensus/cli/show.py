@@ -18,7 +18,7 @@ from poolcensus.cli.options import comma_list, settings_options
 from poolcensus.cli.reading import KEYS, dated_ahead, reading_settings
 from poolcensus.cli.trouble import complain, notice
 from poolcensus.errors import SnapshotError
-from poolcensus.model import Outcome
+from poolcensus.model import HIDING, Outcome
 from poolcensus.snapshot import Snapshot, refused_run
 from poolcensus.snapshot.latest import is_beginning, is_looked_up
 from poolcensus.storage.naming import LATEST
@@ -207,7 +207,7 @@ class _View:
     def _write_pools(self, snapshot: Snapshot, ref: str) -> None:
         from poolcensus.analysis.coverage import Coverage
         from poolcensus.analysis.listing import record_lines
-        from poolcensus.cli.asked import not_asked, not_covered
+        from poolcensus.cli.asked import not_asked, not_covered, not_listed
         from poolcensus.cli.output import write_lines
 
         lines = record_lines(snapshot, self._choice, self._sort)
@@ -219,12 +219,14 @@ class _View:
         # What the run expects is no news, unless there is nothing else.
         if not written or coverage.uncovered.total() > coverage.expected:
             notice(*not_covered(coverage, self._failures_of(ref)))
+        if not written and self._choice.is_of_places:
+            notice(*not_listed(coverage))
 
     def _put_pools(self, snapshot: Snapshot, ref: str, coverage: Coverage | None) -> None:
         """Print the pools. `coverage` is what the ledger says of the choice, if that has been printed."""
         from poolcensus.analysis.coverage import Coverage
         from poolcensus.analysis.listing import ALL, records_in_order
-        from poolcensus.cli.asked import not_asked, not_covered
+        from poolcensus.cli.asked import not_asked, not_covered, not_listed
         from poolcensus.cli.summaries import sentences
         from poolcensus.cli.tables import console, put, record_table
         from poolcensus.operations import columns_of
@@ -249,6 +251,8 @@ class _View:
             click.echo(f"No {items}." if self._choice == ALL else f"No {items} match.")
             self._put_states(snapshot, coverage)
         lines += not_covered(coverage, again)
+        if not table.rows_read and self._choice.is_of_places:
+            lines += not_listed(coverage)
         if lines:
             put(screen, *([""] if table.rows_read else []), sentences(lines))
 
@@ -263,7 +267,7 @@ class _View:
         counts = ", ".join(f"{state} ({number:,})" for state, number in sorted(states.items()))
         if states:
             click.echo(f"Their states are {counts}.")
-        elif not coverage.uncovered:
+        elif not coverage.uncovered and not HIDING & coverage.outcomes.keys():
             click.echo("None match in any other state either.")
 
     def _is_all_seen(self, snapshot: Snapshot) -> bool:
@@ -274,11 +278,14 @@ class _View:
 
     def _failures_of(self, ref: str) -> str:
         """Return the command that lists what failed in the accounts and regions that are chosen."""
+        from poolcensus.cli.columns import LONGEST_WORD
+
         # Without a reference, it might list those of a newer run, which was not published.
         words = ["poolcensus", "show", ref, "--failures"]
         for option, entries in (("--account", self._choice.accounts), ("--region", self._choice.regions)):
-            if entries:
-                words += [option, ",".join(entries)]
+            # What is longer would be cut where it is printed, and be another choice.
+            if entries and len(named := ",".join(entries)) < LONGEST_WORD // 2:
+                words += [option, named]
         if is_looked_up(ref) or is_beginning(ref):
             words += ["--dest", self._settings.dest]
         return shlex.join(words)

@@ -33,6 +33,7 @@ _MOST_SNAPSHOTS: Final = 8
 _MOST_READ: Final = 10 * _MOST_SNAPSHOTS
 # Eight ledgers of 100,000 targets come from a bucket in less. A disk that hangs holds up no publication.
 _LONGEST_SEARCH: Final = 120.0
+_INCOMPLETE: Final = "Pools of earlier snapshots that can't be listed now may go unmentioned"
 _NOT_FOUND: Final = "Could not look in earlier snapshots for pools that can't be listed now"
 
 Hidden: TypeAlias = "Mapping[Outcome, tuple[TargetResult, ...]]"
@@ -61,7 +62,7 @@ class HiddenTargets:
         return ((outcome, targets) for outcome, targets in self._targets.items() if len(targets))
 
 
-async def find_hidden(earlier: Iterable[Snapshot], targets: HiddenTargets) -> Hidden:
+async def find_hidden(earlier: Iterable[Snapshot | SnapshotError], targets: HiddenTargets) -> Hidden:
     """Return what `hidden_since` returns, from a thread; where that hangs, nothing, with a warning."""
     if not targets:
         return NOTHING_HIDDEN
@@ -71,15 +72,18 @@ async def find_hidden(earlier: Iterable[Snapshot], targets: HiddenTargets) -> Hi
     return NOTHING_HIDDEN
 
 
-def hidden_since(earlier: Iterable[Snapshot], targets: HiddenTargets) -> Hidden:
+def hidden_since(earlier: Iterable[Snapshot | SnapshotError], targets: HiddenTargets) -> Hidden:
     """Return the ledger's lines of targets that had pools when they were last seen, by their outcome now.
 
     `earlier` are snapshots, the newest first, of which no more are read than are needed. One that can't be
-    read is said in the log, and passed over. Blocks.
+    read, as an error among them says, is told in the log and passed over. Blocks.
     """
     searches = [_Search(*each) for each in targets.items()]
     try:
         for snapshot in islice(earlier, _MOST_READ):
+            if isinstance(snapshot, SnapshotError):
+                _log.warning("%s: %s", _INCOMPLETE, snapshot)
+                continue
             _look(snapshot, [each for each in searches if not each.has_ended])
             if all(each.has_ended for each in searches):
                 break
@@ -149,6 +153,6 @@ def _look(snapshot: Snapshot, searches: Sequence[_Search]) -> None:
                 if each.wants(result.account_id, result.region):
                     each.take(result, in_part=in_part)
     except SnapshotError as error:
-        _log.warning("Pools of earlier snapshots that can't be listed now may go unmentioned: %s", error)
+        _log.warning("%s: %s", _INCOMPLETE, error)
     for each in searches:
         each.end_snapshot()

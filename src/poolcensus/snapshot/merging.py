@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from poolcensus.errors import MergeError
+from poolcensus.errors import MergeError, SnapshotError
 from poolcensus.format.ids import new_snapshot_id
 from poolcensus.loops import in_thread
 from poolcensus.model import Compression, Totals
@@ -117,7 +117,7 @@ class Merging:
                 await adopt(part, draft.snapshot_id, writer, writer.done, partial(self._claim, part.location))
             ids = {each.id for each in parts}
             there = newest_first(self._dest, settings=self._settings)
-            earlier = (each for each in there if each.id not in ids)
+            earlier = (each for each in there if isinstance(each, SnapshotError) or each.id not in ids)
             self.hidden = await find_hidden(earlier, self._hidden_targets)
             await writer.publish(about)
 

@@ -120,6 +120,18 @@ def refused_run(
 
 
 def _newest(source: Source) -> RefusedRun | None:
-    runs = [RefusedRun.read(source.refused_files(each)) for each in source.refused()]
+    runs: list[RefusedRun] = []
+    unread: dict[str, SnapshotError] = {}
+    for each in source.refused():
+        try:
+            runs.append(RefusedRun.read(source.refused_files(each)))
+        except SnapshotError as error:
+            unread[each] = error
     newest = max(runs, key=lambda run: run.moment, default=None)
-    return newest if newest is not None and newest.is_after(search_latest(source, source.ids())) else None
+    latest = search_latest(source, source.ids())
+    if unread:
+        # By its id alone: one that is older than what is shown is no news, whatever it says.
+        last = max(unread)
+        if last > (latest.newest or "") and (newest is None or last > newest.id):
+            raise unread[last]
+    return newest if newest is not None and newest.is_after(latest) else None

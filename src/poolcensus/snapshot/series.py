@@ -32,21 +32,31 @@ class Series:
     unreadable: Mapping[str, str]
 
 
-def newest_first(dest: str | os.PathLike[str], *, settings: Settings | None = None) -> Iterator[Snapshot]:
+def newest_first(
+    dest: str | os.PathLike[str], *, settings: Settings | None = None
+) -> Iterator[Snapshot | SnapshotError]:
     """Yield the snapshots at `dest`, the newest first. The others are looked for once it has been read.
 
-    None where there is none. Raises `DestinationError` or another `FatalError` where a bucket can't be read.
-    Blocks.
+    Where some can't be read, an error that says so comes before the others. None where there is none. Raises
+    `DestinationError` or another `FatalError` where a bucket can't be read. Blocks.
     """
     newest: Snapshot | None = None
     with suppress(SnapshotError):
         newest = Snapshot.open(LATEST, dest, settings=settings)
     if newest is not None:
         yield newest
-    with suppress(SnapshotError):
-        for each in reversed(open_series(dest, settings=settings).snapshots):
-            if newest is None or each.info.moment < newest.info.moment:
-                yield each
+    try:
+        series = open_series(dest, settings=settings)
+    except SnapshotError:
+        # There is no such folder.
+        return
+    if series.unreadable:
+        why = next(iter(series.unreadable.values()))
+        number = len(series.unreadable)
+        yield SnapshotError(why if number == 1 else f"{number:,} snapshots can't be read, as one says: {why}")
+    for each in reversed(series.snapshots):
+        if newest is None or each.info.moment < newest.info.moment:
+            yield each
 
 
 def open_series(dest: str | os.PathLike[str], *, settings: Settings | None = None) -> Series:

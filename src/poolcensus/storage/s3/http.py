@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 _ANY_REGION = "us-east-1"
 _ATTEMPTS = 5
+# That access is denied, and that there is no such object.
+_SAY_SOMETHING = frozenset({403, 404})
 
 
 class Client(Protocol):
@@ -92,9 +94,10 @@ class _Connections(AIOHTTPSession):  # type: ignore[misc] # the SDK has no types
             raise RedirectedError
         if response.status_code >= 300:
             body = await _error_body(request, response)
-            # The SDK takes the status for the code where it finds none, and so a page for a missing object.
-            if response.status_code == 404 and request.method != "HEAD" and body and b"Code>" not in body:
-                raise PageError(status=404)
+            # The SDK takes the status for the code where it finds none, and so a page for a word of S3.
+            is_page = request.method != "HEAD" and body and b"Code>" not in body
+            if is_page and response.status_code in _SAY_SOMETHING:
+                raise PageError(status=response.status_code)
         elif request.method == "DELETE" and not await _is_bare(response):
             raise ForeignReplyError
         elif request.method == "HEAD" and _is_page(response):
