@@ -135,7 +135,7 @@ def test_an_account_that_refuses_is_not_without_pools(
     shown.take(MIXED)
     said = [f"{note}. {shown.why(f'{again or choice} ')}"]
     if "of 4" in note:
-        said.append("1 of 4 targets chosen can't list what they may have: not_entitled (1).")
+        said.append("1 of 4 targets chosen may have pools that AWS does not list: not_entitled (1).")
     assert shown(f"--pools {choice}") == (["No pools match.", *said], [])
     # It is not known which states they have.
     assert shown(f"--pools {choice} --state RUNNING") == (["No pools match.", *said], [])
@@ -158,7 +158,9 @@ def test_what_is_covered_has_no_note(shown: Shown) -> None:
 
 def test_what_a_disabled_region_or_a_closed_service_may_have_is_unknown(shown: Shown) -> None:
     shown.take({target(1, EU): Outcome.REGION_DISABLED, target(1, US): Outcome.NOT_ENTITLED})
-    note = "2 of 2 targets chosen can't list what they may have: region_disabled (1), not_entitled (1)."
+    note = (
+        "2 of 2 targets chosen may have pools that AWS does not list: region_disabled (1), not_entitled (1)."
+    )
     assert shown("--pools --account acct-1 --state RUNNING") == (["No pools match.", note], [])
     assert shown("--pools --account acct-1 --json") == ([], [f"poolcensus: {note}"])
 

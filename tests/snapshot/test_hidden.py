@@ -125,6 +125,14 @@ def test_earlier_snapshots_that_can_not_be_read_are_told(
     assert f"unmentioned: {tmp_path}/{first.id}" in caplog.text
 
 
+def test_a_destination_that_can_not_be_listed_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert had(newest_first(tmp_path / ("a" * 300))) == []
+    assert "may go unmentioned: " in caplog.text
+    assert "File name too long" in caplog.text
+
+
 def test_what_is_no_news_reads_one_snapshot(tmp_path: Path) -> None:
     nights = earlier(tmp_path, *[{TARGET: Outcome.REGION_DISABLED, key(2): Outcome.EMPTY}] * 3)
     read: list[str] = []

@@ -73,6 +73,11 @@ class Coverage:
                 yield result
 
     @property
+    def items(self) -> str:
+        """What the operation of the snapshot lists."""
+        return self._manifest.operation.items
+
+    @property
     def targets(self) -> int:
         """How many targets there are."""
         return self.outcomes.total()
@@ -115,10 +120,8 @@ class Coverage:
     def skipped(self) -> dict[str, Sequence[SkippedAccount]]:
         """Return the accounts that the run skipped, by the entry of `unmatched_accounts` that names them."""
         skipped = self._manifest.accounts_skipped
-        found = {
-            entry: [each for each in skipped if naming((entry,)).names(each.id, each.name)]
-            for entry in self.unmatched_accounts
-        }
+        entries = ((entry, naming((entry,))) for entry in self.unmatched_accounts)
+        found = {entry: [each for each in skipped if one.names(each.id, each.name)] for entry, one in entries}
         return {entry: accounts for entry, accounts in found.items() if accounts}
 
 

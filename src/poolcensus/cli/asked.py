@@ -53,12 +53,15 @@ def not_covered(coverage: Coverage, again: str | None) -> Iterator[str]:
 
 
 def not_listed(coverage: Coverage) -> Iterator[str]:
-    """Yield a sentence where targets are covered and can list nothing: what they have is unknown."""
+    """Yield a sentence where targets are covered and may have what is not listed, as in a disabled region."""
     hidden = {each: coverage.outcomes[each] for each in Outcome if each in HIDING and coverage.outcomes[each]}
     if hidden:
         outcomes = ", ".join(f"{each} ({count:,})" for each, count in hidden.items())
         targets = counted(coverage.targets, "target")
-        yield f"{sum(hidden.values()):,} of {targets} chosen can't list what they may have: {outcomes}."
+        yield (
+            f"{sum(hidden.values()):,} of {targets} chosen may have {coverage.items} that AWS does not list:"
+            f" {outcomes}."
+        )
 
 
 def _skipped(accounts: Sequence[SkippedAccount]) -> str:

@@ -47,8 +47,8 @@ def newest_first(
         yield newest
     try:
         series = open_series(dest, settings=settings)
-    except SnapshotError:
-        # There is no such folder.
+    except SnapshotError as error:
+        yield error
         return
     if series.unreadable:
         why = next(iter(series.unreadable.values()))

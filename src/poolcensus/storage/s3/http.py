@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 _ANY_REGION = "us-east-1"
 _ATTEMPTS = 5
-# That access is denied, and that there is no such object.
-_SAY_SOMETHING = frozenset({403, 404})
+# Statuses that say something by themselves: that access is denied, and that there is no such object.
+_BELIEVED = frozenset({403, 404})
 
 
 class Client(Protocol):
@@ -96,7 +96,7 @@ class _Connections(AIOHTTPSession):  # type: ignore[misc] # the SDK has no types
             body = await _error_body(request, response)
             # The SDK takes the status for the code where it finds none, and so a page for a word of S3.
             is_page = request.method != "HEAD" and body and b"Code>" not in body
-            if is_page and response.status_code in _SAY_SOMETHING:
+            if is_page and response.status_code in _BELIEVED:
                 raise PageError(status=response.status_code)
         elif request.method == "DELETE" and not await _is_bare(response):
             raise ForeignReplyError
