@@ -167,7 +167,7 @@ def parse(reply: Reply) -> str:
     return "parsed"
 
 
-def call_of(made: Made) -> Call:
+def call_of(made: Made, source: Source) -> Call[str]:
     operation = SdkOperation("workspaces", made.region, "describe_workspaces_pools")
     template = RequestTemplate("POST", "https://h/", "h", "/", {}, "workspaces", made.region, None, operation)
     body = made.account.encode()
@@ -175,6 +175,8 @@ def call_of(made: Made) -> Call:
         template,
         body,
         CallKey(made.account, made.region, "workspaces"),
+        source,
+        parse,
         begun=made.begun,
         awaited=made.kind == "awaited",
         optional=made.kind == "optional",
@@ -223,7 +225,7 @@ def test_a_call_ends_once_and_leaves_nothing_behind_whenever_it_is_cancelled(
         async def make(made: Made) -> str:
             await anyio.sleep(made.starts)
             try:
-                return await client.call(call_of(made), sources[made.account], parse, watch=CallWatch())
+                return await client.call(call_of(made, sources[made.account]), watch=CallWatch())
             except CensusError as error:
                 return type(error).__name__
 

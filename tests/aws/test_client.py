@@ -195,11 +195,16 @@ def client_of(
 
 
 def call_of(
-    account: str, *, about: str | None = None, region: str = "us-east-1", begun: bool = False
-) -> Call:
+    account: str,
+    source: Source | None = None,
+    *,
+    about: str | None = None,
+    region: str = "us-east-1",
+    begun: bool = False,
+) -> Call[str]:
     body = account.encode()
     key = CallKey(account, region, "workspaces")
-    return Call(TEMPLATE, body, key, about, begun=begun)
+    return Call(TEMPLATE, body, key, source or Source(), parse, about, begun=begun)
 
 
 def parse(reply: Reply) -> str:
@@ -236,7 +241,7 @@ def run_against_limit(
                 else:
                     call = call_of(account, begun=number > 0)
                 try:
-                    await client.call(call, Source(), parse, watch=CallWatch())
+                    await client.call(call, watch=CallWatch())
                 except ThrottledError:
                     lost += 1
 
@@ -303,10 +308,10 @@ def test_calls_that_fail_for_other_reasons_hold_back_none(
         client = client_of(service, policy=RetryPolicy(max_attempts=1), accounts=1000)
         service.script = [THROTTLED, *[answer] * 200]
         with pytest.raises(ThrottledError):
-            await _call(client, call_of("first"), Source())
+            await _call(client, call_of("first"))
         for number in range(200):
             with pytest.raises(error):
-                await _call(client, call_of(str(number)), Source())
+                await _call(client, call_of(str(number)))
         assert now() == pytest.approx(201 * 0.1)
 
     on_virtual_time(main)
@@ -319,10 +324,10 @@ def test_a_reply_whose_headers_name_an_error_is_no_result(name: bytes) -> None:
         others = [(b"content-length", b"2"), (b"x-amzn-requestid", b"1"), (b"content-encoding", b"identity")]
         service.script = [Reply(200, Headers(others), b"{}")]
         client = client_of(service, policy=RetryPolicy(max_attempts=1))
-        await _call(client, call_of("first"), Source())
+        await _call(client, call_of("first"))
         service.script = [Reply(200, Headers([*others, (name, b"AccessDeniedException:")]), b"{}")]
         with pytest.raises(BadResponseError, match="names an error, though its status is 200") as caught:
-            await _call(client, call_of("second"), Source())
+            await _call(client, call_of("second"))
         assert (caught.value.code, caught.value.request_id) == ("AccessDeniedException", "1")
 
     on_virtual_time(main)
@@ -336,7 +341,7 @@ def test_credentials_that_end_in_the_queue_are_renewed_and_the_call_goes_on() ->
         sources = [Source(lives=1.0, takes=0.1) for _ in range(40)]
         async with anyio.create_task_group() as group:
             for number, source in enumerate(sources):
-                group.start_soon(_call, client, call_of(str(number)), source)
+                group.start_soon(_call, client, call_of(str(number), source))
         assert service.calls == 40
         # Twenty turns of half a second, and what renewals cost.
         assert now() < 20
@@ -351,7 +356,7 @@ def test_a_call_that_had_its_place_does_not_queue_anew_for_its_new_credentials()
 
         async def busy(account: str) -> None:
             for _ in range(10):
-                await _call(client, call_of(account), Source())
+                await _call(client, call_of(account))
 
         async with anyio.create_task_group() as group:
             for number in range(40):
@@ -359,7 +364,7 @@ def test_a_call_that_had_its_place_does_not_queue_anew_for_its_new_credentials()
             await anyio.sleep(1)
             # A queue of ten seconds that never gets shorter, and sessions of one second.
             source = Source(lives=1.0, takes=0.1)
-            await _call(client, call_of("short of time"), source)
+            await _call(client, call_of("short of time", source))
             assert now() < 15
             assert source.renewals <= 3
             group.cancel_scope.cancel()
@@ -374,21 +379,21 @@ def test_no_place_is_held_while_credentials_are_renewed() -> None:
         slow = Source(lives=12.5, takes=12.0)
         await slow.get()
         async with anyio.create_task_group() as group:
-            group.start_soon(_call, client, call_of("before"), Source())
+            group.start_soon(_call, client, call_of("before"))
             await anyio.sleep(0.2)
             # Its credentials end while it waits for the place.
             slow._until = now() + 0.1
-            group.start_soon(_call, client, call_of("slow"), slow)
+            group.start_soon(_call, client, call_of("slow", slow))
             await anyio.sleep(2)
-            await _call(client, call_of("after"), Source())
+            await _call(client, call_of("after"))
             assert now() < 20
         assert service.calls == 3
 
     on_virtual_time(main)
 
 
-async def _call(client: Client, call: Call, source: Source) -> None:
-    assert await client.call(call, source, parse, watch=CallWatch()) == "parsed"
+async def _call(client: Client, call: Call[str]) -> None:
+    assert await client.call(call, watch=CallWatch()) == "parsed"
 
 
 def test_a_complaint_that_credentials_have_expired_renews_them_at_once() -> None:
@@ -396,7 +401,7 @@ def test_a_complaint_that_credentials_have_expired_renews_them_at_once() -> None
         service, source = Service(), Source()
         service.script = [Reply(400, {}, b'{"__type":"ExpiredTokenException"}')]
         watch = CallWatch()
-        await client_of(service).call(call_of("a"), source, parse, watch=watch)
+        await client_of(service).call(call_of("a", source), watch=watch)
         assert service.signed_by == ["KEY1", "KEY2"]
         assert watch.attempts == 2
         assert now() == pytest.approx(0.2)
@@ -409,7 +414,7 @@ def test_credentials_that_are_never_good_end_the_call() -> None:
         service = Service()
         service.script = [Reply(400, {}, b'{"__type":"ExpiredTokenException"}')] * 99
         with pytest.raises(ExpiredError):
-            await client_of(service).call(call_of("a"), Source(), parse, watch=CallWatch())
+            await client_of(service).call(call_of("a"), watch=CallWatch())
         assert service.calls == 4
 
     on_virtual_time(main)
@@ -420,7 +425,7 @@ def test_attempts_retries_and_throttles_are_counted() -> None:
         service = Service()
         service.script = [THROTTLED, Reply(500, {}, b""), Reply(200, {}, b"<html>"), THROTTLED]
         client, watch = client_of(service), CallWatch()
-        assert await client.call(call_of("a"), Source(), parse, watch=watch) == "parsed"
+        assert await client.call(call_of("a"), watch=watch) == "parsed"
         assert (watch.attempts, watch.throttles) == (5, 2)
         counts = client.counts
         assert (counts.requests, counts.retries, counts.throttles) == (5, 4, 2)
@@ -441,7 +446,7 @@ def test_what_would_not_help_is_not_tried_again(answer: Reply, kind: type[CallEr
         service = Service()
         service.script = [answer] * 9
         with pytest.raises(kind):
-            await client_of(service).call(call_of("a"), Source(), parse, watch=CallWatch())
+            await client_of(service).call(call_of("a"), watch=CallWatch())
         assert service.calls == 1
 
     on_virtual_time(main)
@@ -453,11 +458,11 @@ def test_nothing_is_held_while_a_call_waits_for_its_retry() -> None:
         service.script = [Reply(500, {"Retry-After": "15"}, b"")]
         client = client_of(service, total=1)
         async with anyio.create_task_group() as group:
-            group.start_soon(_call, client, call_of("a"), Source())
+            group.start_soon(_call, client, call_of("a"))
             await anyio.sleep(1)
             assert client.in_flight == 0
             assert client.pauses.count == 1
-            await _call(client, call_of("b"), Source())
+            await _call(client, call_of("b"))
             assert now() < 2
         assert now() > 15
         assert client.pauses.count == 0
@@ -470,7 +475,7 @@ def test_a_target_that_has_no_time_left_is_not_tried_again() -> None:
         service = Service()
         service.script = [Reply(500, {"Retry-After": "10"}, b"")] * 99
         with pytest.raises(ServerError):
-            await client_of(service).call(call_of("a"), Source(), parse, watch=CallWatch(deadline=25.0))
+            await client_of(service).call(call_of("a"), watch=CallWatch(deadline=25.0))
         assert service.calls == 3
         assert now() < 25
 
@@ -484,8 +489,8 @@ def test_what_one_account_is_told_says_nothing_of_the_others() -> None:
         client = client_of(service)
         for account in "abcdef":
             with pytest.raises(RegionUnsupportedError):
-                await client.call(call_of(account), Source(), parse, watch=CallWatch())
-        await _call(client, call_of("g"), Source())
+                await client.call(call_of(account), watch=CallWatch())
+        await _call(client, call_of("g"))
         assert service.calls == 7
 
     on_virtual_time(main)
@@ -499,7 +504,7 @@ def test_a_clock_that_is_off_is_corrected_and_the_call_made_again() -> None:
             Reply(403, head, b'{"__type":"InvalidSignatureException","message":"Signature expired"}')
         ]
         client = client_of(service)
-        await _call(client, call_of("a"), Source())
+        await _call(client, call_of("a"))
         assert service.calls == 2
         clock: Any = client._clock
         assert clock.stamp().startswith("2100")
@@ -513,7 +518,7 @@ def test_never_more_in_flight_than_there_are_places() -> None:
         client = client_of(service, total=7)
         async with anyio.create_task_group() as group:
             for account in range(60):
-                group.start_soon(_call, client, call_of(str(account)), Source())
+                group.start_soon(_call, client, call_of(str(account)))
         assert service.peak == 7
         assert now() == pytest.approx(0.1 * 9)
 
@@ -526,8 +531,8 @@ def test_those_that_share_places_count_their_own_calls() -> None:
         second.limiter = first.limiter
         async with anyio.create_task_group() as group:
             for account in range(3):
-                group.start_soon(_call, first, call_of(str(account)), Source())
-            group.start_soon(_call, second, call_of("of the second"), Source())
+                group.start_soon(_call, first, call_of(str(account)))
+            group.start_soon(_call, second, call_of("of the second"))
             await anyio.sleep(0.05)
             assert (first.in_flight, second.in_flight, first.limiter.in_flight) == (3, 1, 4)
         assert (first.in_flight, second.in_flight) == (0, 0)
@@ -570,7 +575,7 @@ async def ends_of(client: Client, calls: int, **options: Any) -> Counter[type[Ca
 
     async def ask(account: str) -> None:
         try:
-            await client.call(call_of(account, **options), Source(), parse, watch=CallWatch())
+            await client.call(call_of(account, **options), watch=CallWatch())
         except CallError as error:
             ends[type(error)] += 1
         else:
@@ -697,7 +702,7 @@ def test_one_account_s_trouble_is_its_own() -> None:
         call = call_of("a")
         for _ in range(2):
             with pytest.raises(UnreachableError):
-                await client.call(call, Source(), parse, watch=CallWatch())
+                await client.call(call, watch=CallWatch())
         assert service.unanswered == 2 * 12
 
     on_virtual_time(main)
@@ -714,7 +719,7 @@ def test_an_optional_call_does_not_wait_for_what_is_silent() -> None:
                 before = now()
                 call = msgspec.structs.replace(call_of("x"), optional=True)
                 with pytest.raises(SilentError):
-                    await client.call(call, Source(), parse, watch=CallWatch())
+                    await client.call(call, watch=CallWatch())
                 assert now() == before
                 group.cancel_scope.cancel()
 
@@ -730,7 +735,7 @@ def test_the_time_of_a_silence_is_not_the_targets() -> None:
             async with anyio.create_task_group() as group:
                 group.start_soon(ends_of, client, 5)
                 await anyio.sleep(1)
-                await client.call(call_of("x"), Source(), parse, watch=watch)
+                await client.call(call_of("x"), watch=watch)
         assert watch.deadline > 300
 
     on_virtual_time(main)
@@ -822,9 +827,7 @@ def test_an_optional_call_that_is_a_probe_is_sent_once() -> None:
             client.breakers.failed(call.endpoint, account, now(), "no answer")
         await anyio.sleep(1)
         with client.work, pytest.raises(SilentError):
-            await client.call(
-                msgspec.structs.replace(call, optional=True), Source(), parse, watch=CallWatch()
-            )
+            await client.call(msgspec.structs.replace(call, optional=True), watch=CallWatch())
         client.breakers.close()
         assert service.unanswered == 1
 
@@ -835,13 +838,13 @@ def test_what_is_asked_only_to_see_whether_anything_answers_is_never_work() -> N
     async def main() -> None:
         client = client_of(Gone(last=float("inf"), takes=10.0))
         counts: set[int] = set()
-        call = msgspec.structs.replace(call_of("x"), optional=True, idle=True)
+        call = msgspec.structs.replace(call_of("x", Source(takes=1.0)), optional=True, idle=True)
         for account in ("a", "b", "c"):
             client.breakers.failed(call.endpoint, account, now(), "no answer")
 
         async def ask() -> None:
             with pytest.raises(SilentError):
-                await client.call(call, Source(takes=1.0), parse, watch=CallWatch())
+                await client.call(call, watch=CallWatch())
 
         async with anyio.create_task_group() as group:
             await anyio.sleep(1)
@@ -859,7 +862,7 @@ def test_credentials_that_come_without_a_call_are_work_while_they_are_waited_for
     async def main() -> None:
         client = client_of(Service())
         async with anyio.create_task_group() as group:
-            group.start_soon(_call, client, call_of("a"), Source(takes=5.0))
+            group.start_soon(_call, client, call_of("a", Source(takes=5.0)))
             await anyio.sleep(1)
             assert client.work.count == 1
         assert client.work.count == 0
@@ -872,7 +875,7 @@ def test_the_time_in_which_credentials_are_waited_for_is_not_the_targets() -> No
         watch = CallWatch(deadline=20.0)
         client = client_of(Service())
         async with anyio.create_task_group() as group:
-            group.start_soon(partial(client.call, call_of("a"), Source(takes=100.0), parse, watch=watch))
+            group.start_soon(partial(client.call, call_of("a", Source(takes=100.0)), watch=watch))
             await anyio.sleep(50)
             assert watch.waits
         assert not watch.waits
@@ -932,11 +935,11 @@ def test_a_region_is_off_only_where_the_same_credentials_work_elsewhere(
         async with anyio.create_task_group() as group:
             if elsewhere:
                 # Sent at the same time, and answered first.
-                group.start_soon(_call, client, call_of("a", region="eu-west-1"), source)
+                group.start_soon(_call, client, call_of("a", source, region="eu-west-1"))
                 await checkpoint()
             watch = CallWatch(region_may_be_disabled=may_be_disabled)
             with pytest.raises(RegionDisabledError if off else UnrecognizedCredentialsError):
-                await client.call(call_of("a"), source, parse, watch=watch)
+                await client.call(call_of("a", source), watch=watch)
         # Twice: the first time it may not know the session yet.
         assert service.calls == elsewhere + (2 if off else 5)
 
@@ -956,10 +959,10 @@ def test_a_refusal_that_does_not_know_who_asks_is_no_proof_of_credentials(refusa
         client = client_of(service)
         service.script = [refusal]
         with pytest.raises(AccessDeniedError):
-            await client.call(call_of("a", region="eu-west-1"), source, parse, watch=CallWatch())
+            await client.call(call_of("a", source, region="eu-west-1"), watch=CallWatch())
         service.script = [UNKNOWN] * 99
         with pytest.raises(UnrecognizedCredentialsError):
-            await client.call(call_of("a"), source, parse, watch=CallWatch(region_may_be_disabled=True))
+            await client.call(call_of("a", source), watch=CallWatch(region_may_be_disabled=True))
 
     on_virtual_time(main)
 
@@ -968,7 +971,7 @@ def test_new_credentials_that_a_region_does_not_know_yet_are_tried_again() -> No
     async def main() -> None:
         service = Service()
         service.script = [UNKNOWN] * 3
-        await _call(client_of(service), call_of("a"), Source())
+        await _call(client_of(service), call_of("a"))
         assert service.calls == 4
 
     on_virtual_time(main)
@@ -983,14 +986,14 @@ def test_a_region_that_does_not_know_a_session_yet_is_not_off(attempts: int, is_
         credentials = await source.get()
 
         class Played:
-            async def seek(self, call: Call, source: Source) -> None:
+            async def seek(self, call: Call[object]) -> None:
                 source.recognized(credentials, "us-east-1", now())
 
         client.confirmation = cast("Confirmation", Played())
         service.script = [UNKNOWN] * (9 if is_off else 1)
         watch = CallWatch(region_may_be_disabled=True)
         with pytest.raises(RegionDisabledError) if is_off else nullcontext():
-            await client.call(call_of("1", region="af-south-1"), source, parse, watch=watch)
+            await client.call(call_of("1", source, region="af-south-1"), watch=watch)
         assert service.calls == 2
 
     on_virtual_time(main)
@@ -1003,17 +1006,17 @@ def test_nobody_is_asked_whether_credentials_are_good_that_another_call_has_show
         await source.get()
 
         class Unneeded:
-            async def seek(self, call: Call, source: Source) -> None:
+            async def seek(self, call: Call[object]) -> None:
                 pytest.fail("another region has answered meanwhile")
 
         client.confirmation = cast("Confirmation", Unneeded())
         service.script = [FINE, *[UNKNOWN] * 9]
         async with anyio.create_task_group() as group:
             # Sent at the same time, and answered first.
-            group.start_soon(_call, client, call_of("a", region="eu-west-1"), source)
+            group.start_soon(_call, client, call_of("a", source, region="eu-west-1"))
             await checkpoint()
             with pytest.raises(RegionDisabledError):
-                await client.call(call_of("a"), source, parse, watch=CallWatch(region_may_be_disabled=True))
+                await client.call(call_of("a", source), watch=CallWatch(region_may_be_disabled=True))
         assert service.calls == 3
 
     on_virtual_time(main)
@@ -1039,7 +1042,7 @@ def test_nobody_is_told_what_is_to_be_taken_out_of_an_error(caplog: pytest.LogCa
         client._observer = CallTelemetry.of_run(None)
         call = msgspec.structs.replace(call_of("000000000001"), redact=redact)
         with pytest.raises(CallError, match=r"\*\*\*"):
-            await client.call(call, Source(), parse, watch=CallWatch())
+            await client.call(call, watch=CallWatch())
 
     on_virtual_time(run)
     told = [record.getMessage() for record in caplog.records]
@@ -1065,7 +1068,7 @@ def test_keys_that_a_service_repeats_are_taken_out_of_what_it_says(before: str) 
         body = json.dumps({"__type": f"No{SECRET}Exception", "message": message}).encode()
         service.script = [Reply(400, {}, body)]
         with pytest.raises(CallError) as caught:
-            await client_of(service).call(call_of("a"), Kept(), parse, watch=CallWatch())
+            await client_of(service).call(call_of("a", Kept()), watch=CallWatch())
         said = f"{caught.value} {caught.value.message} {caught.value.code}"
         assert before[:900] in said or SECRET in before
         for known in (token[:5], SECRET[:5]):
@@ -1087,7 +1090,7 @@ def test_a_region_is_off_only_for_keys_that_are_good_now(good: bool) -> None:
         class Played:
             sought = 0
 
-            async def seek(self, call: Call, source: Source) -> None:
+            async def seek(self, call: Call[object]) -> None:
                 self.sought += 1
                 if good:
                     source.recognized(credentials, "us-east-1", now())
@@ -1096,7 +1099,7 @@ def test_a_region_is_off_only_for_keys_that_are_good_now(good: bool) -> None:
         service.script = [unknown] * 9
         error = RegionDisabledError if good else UnrecognizedCredentialsError
         with pytest.raises(error):
-            await client.call(call_of("1", region="af-south-1"), source, parse, watch=watch)
+            await client.call(call_of("1", source, region="af-south-1"), watch=watch)
         assert service.calls == (2 if good else 5)
 
     on_virtual_time(main)
@@ -1112,18 +1115,18 @@ def test_a_confirmation_that_waits_for_what_is_silent_puts_off_no_last_round() -
                 return Reply(400, {}, b'{"__type":"UnrecognizedClientException","message":"invalid"}')
 
         class Played:
-            async def seek(self, call: Call, source: Source) -> None:
+            async def seek(self, call: Call[object]) -> None:
                 with suppress(SilentError):
-                    await client.call(call_of("1"), source, parse, watch=CallWatch())
+                    await client.call(call_of("1", source), watch=CallWatch())
 
         client = client_of(Silent())
         client.confirmation = cast("Confirmation", Played())
         source, elsewhere = Source(), replace(TEMPLATE, host="elsewhere")
-        call = msgspec.structs.replace(call_of("1", region="af-south-1"), template=elsewhere)
+        call = msgspec.structs.replace(call_of("1", source, region="af-south-1"), template=elsewhere)
         async with anyio.create_task_group() as group:
             group.start_soon(ends_of, client, 5)
             with anyio.fail_after(300), pytest.raises(UnrecognizedCredentialsError):
-                await client.call(call, source, parse, watch=CallWatch(region_may_be_disabled=True))
+                await client.call(call, watch=CallWatch(region_may_be_disabled=True))
         assert client.work.count == 0
 
     on_virtual_time(main)
@@ -1135,7 +1138,7 @@ class Sought:
     def __init__(self) -> None:
         self.times = 0
 
-    async def seek(self, call: Call, source: Source) -> None:
+    async def seek(self, call: Call[object]) -> None:
         self.times += 1
 
 
@@ -1144,13 +1147,13 @@ def test_credentials_are_sought_elsewhere_only_while_they_are_in_doubt() -> None
         service, source, watch, sought = Service(), Source(), CallWatch(region_may_be_disabled=True), Sought()
         client = client_of(service)
         client.confirmation = cast("Confirmation", sought)
-        call = call_of("1", region="af-south-1")
+        call = call_of("1", source, region="af-south-1")
         service.script = [UNKNOWN, FINE, THROTTLED, THROTTLED, FINE]
 
-        await client.call(call, source, parse, watch=watch)
+        await client.call(call, watch=watch)
         assert sought.times == 1
         # The region knows them: that a later page is throttled casts no doubt.
-        await client.call(call, source, parse, watch=watch)
+        await client.call(call, watch=watch)
         assert sought.times == 1
 
     on_virtual_time(main)
@@ -1163,12 +1166,12 @@ def test_a_reply_that_takes_long_says_that_the_credentials_were_known_as_the_cal
         client.confirmation = cast("Confirmation", sought)
         service.script = [FINE, *[UNKNOWN] * 9]
         async with anyio.create_task_group() as group:
-            group.start_soon(_call, client, call_of("1"), source)
+            group.start_soon(_call, client, call_of("1", source))
             await anyio.sleep(1)
             # The session may have been revoked in this second.
             watch = CallWatch(region_may_be_disabled=True)
             with pytest.raises(UnrecognizedCredentialsError):
-                await client.call(call_of("1", region="af-south-1"), source, parse, watch=watch)
+                await client.call(call_of("1", source, region="af-south-1"), watch=watch)
         assert sought.times == 5
 
     on_virtual_time(main)
@@ -1218,9 +1221,9 @@ def test_a_session_that_is_known_nowhere_is_renewed_where_it_was_known(was_known
             source.recognized(credentials, "us-east-1", now())
         await anyio.sleep(1)
         service.script = [UNKNOWN] * 20
-        call = msgspec.structs.replace(call_of("1", region="af-south-1"), operation=WORKSPACES_POOLS)
+        call = msgspec.structs.replace(call_of("1", source, region="af-south-1"), operation=WORKSPACES_POOLS)
         with pytest.raises(UnrecognizedCredentialsError):
-            await client.call(call, source, parse, watch=CallWatch(region_may_be_disabled=True))
+            await client.call(call, watch=CallWatch(region_may_be_disabled=True))
         # A new one may only need time to become known, and another one would be as new.
         assert source.renewals == (2 if was_known else 1)
 

@@ -55,7 +55,7 @@ from poolcensus.flow.retry import RetryPolicy
 from poolcensus.model import Caller
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from poolcensus.aws.call import Call, CallWatch
     from poolcensus.aws.client import Client
@@ -216,9 +216,7 @@ class Sts:
 
     async def call(
         self,
-        call: Call,
-        source: Any,
-        parse: Callable[[Reply], Any],
+        call: Call[Any],
         *,
         watch: CallWatch,
         retrier: object = None,
@@ -229,11 +227,13 @@ class Sts:
         watch.attempts += 1
         await self.go.wait()
         if not self._script:
-            return parse(sts_reply(lifetime=self.lifetime, now=EPOCH + self._time.now, key=f"ASIA{number}"))
+            return call.parse(
+                sts_reply(lifetime=self.lifetime, now=EPOCH + self._time.now, key=f"ASIA{number}")
+            )
         step = self._script.pop(0) if len(self._script) > 1 else self._script[0]
         if isinstance(step, Exception):
             raise step
-        return parse(step)
+        return call.parse(step)
 
 
 def broker_of(

@@ -21,8 +21,6 @@ from poolcensus.format import codec
 from poolcensus.model import Caller
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from poolcensus.aws.call import Call, CallWatch, CredentialSource
     from poolcensus.aws.client import Client
     from poolcensus.aws.sdk.access import Sdk
@@ -71,7 +69,7 @@ class Scripted:
     async def template(self, service: str, region: str, method: str, sample: object = None) -> str:
         return method
 
-    async def call(self, call: Call, source: object, parse: Callable[[Reply], Any], **_: object) -> Any:
+    async def call(self, call: Call[Any], **_: object) -> Any:
         operation = str(call.template)
         request = codec.loads(call.body)
         assert isinstance(request, dict)
@@ -81,7 +79,7 @@ class Scripted:
         answer: JsonObject | CallError = answers.pop(0) if answers else _NOTHING.get(operation, {})
         if isinstance(answer, CallError):
             raise answer
-        return parse(Reply(200, {}, codec.dumps(answer)))
+        return call.parse(Reply(200, {}, codec.dumps(answer)))
 
 
 _NOTHING: dict[str, JsonObject] = {
@@ -193,7 +191,7 @@ async def test_fewer_are_asked_for_tags_at_once_where_organizations_throttles() 
     class Throttling(Scripted):
         in_flight = most = calls = 0
 
-        async def call(self, call: Call, source: object, parse: Callable[[Reply], Any], **others: Any) -> Any:
+        async def call(self, call: Call[Any], **others: Any) -> Any:
             watch: CallWatch = others["watch"]
             self.in_flight += 1
             self.calls += 1

@@ -17,7 +17,7 @@ from poolcensus.model import Account, Target
 from poolcensus.operations import WORKSPACES_POOLS, Query
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from poolcensus.aws.call import Call, CredentialSource
     from poolcensus.aws.client import Client
@@ -52,7 +52,7 @@ class Service:
     async def template(self, *_: object) -> str:
         return "template"
 
-    async def call(self, call: Call, source: object, parse: Callable[[Reply], Any], *, watch: object) -> Any:
+    async def call(self, call: Call[Any], *, watch: object) -> Any:
         request = codec.loads(call.body)
         assert isinstance(request, dict)
         self.requests.append(request)
@@ -67,7 +67,7 @@ class Service:
         body: JsonObject = {"WorkspacesPools": [{"PoolId": each} for each in found]}
         if self.tokens:
             body["NextToken"] = self.tokens.pop(0)
-        return parse(Reply(200, {}, codec.dumps(body)))
+        return call.parse(Reply(200, {}, codec.dumps(body)))
 
     async def pages(self, query: Query) -> list[Page]:
         reader = PageReader(cast("Sdk", self), cast("Client", self), WORKSPACES_POOLS, query)

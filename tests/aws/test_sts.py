@@ -98,7 +98,7 @@ class Clients:
         self.asked: list[tuple[str, bool]] = []
         self._one_place = one_place
 
-    async def call(self, call: Call, source: object, parse: object, **_: object) -> object:
+    async def call(self, call: Call[object], **_: object) -> object:
         region = call.key.region
         self.asked.append((region, call.optional))
         assert cast("Any", call.template).region == region

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from functools import lru_cache
-from typing import TYPE_CHECKING, ClassVar, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Final, Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from poolcensus.operations import Operation
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 UNKNOWN_ACCOUNT: Final = "caller"
 """Stands for the account in the key of sts:GetCallerIdentity, which is what finds the account out."""
@@ -34,8 +35,8 @@ class Redact(Protocol):
         """Change the code and the message of the error."""
 
 
-class Call(msgspec.Struct, frozen=True):
-    """One call to make."""
+class Call(msgspec.Struct, Generic[T_co], frozen=True):
+    """One call to make, and what becomes of its reply."""
 
     template: RequestTemplate
     """What the calls of the operation have in common in the region."""
@@ -43,6 +44,10 @@ class Call(msgspec.Struct, frozen=True):
     """The body of the request."""
     key: CallKey
     """The account, the region and the service whose rate limits the call uses."""
+    source: CredentialSource
+    """Where the credentials come from."""
+    parse: Callable[[Reply], T_co]
+    """Makes the result of a reply. A BadResponseError that it raises is retried like a lost reply."""
     about: str | None = None
     """The account that the call is made for, if it is another one: the caller assumes roles for others."""
     awaited: bool = False
@@ -141,8 +146,8 @@ class CredentialSource(Protocol):
 class Confirmation(Protocol):
     """Tells whether credentials that a region does not know are good."""
 
-    async def seek(self, call: Call, source: CredentialSource) -> None:
-        """Have the source note whether another region knows the credentials that it gives for the call."""
+    async def seek(self, call: Call[object]) -> None:
+        """Have the call's source note whether another region knows the credentials that it gives."""
 
 
 class CallObserver(Protocol):
@@ -150,15 +155,14 @@ class CallObserver(Protocol):
 
     async def attempt(
         self,
-        call: Call,
+        call: Call[T],
         number: int,
-        send: Callable[[Callable[[Reply], T]], Awaitable[T]],
-        parse: Callable[[Reply], T],
+        send: Callable[[Call[T]], Awaitable[T]],
     ) -> T:
-        """Return what `send` returns for a parser, having told how it went. Raises what `send` raises.
+        """Return what `send` returns for the call, having told how it went. Raises what `send` raises.
 
         `number` counts the attempts at the call, from 1.
         """
 
-    def retry(self, call: Call, retry: Retry) -> None:
+    def retry(self, call: Call[object], retry: Retry) -> None:
         """Tell why a call is made again, and when."""

@@ -31,12 +31,12 @@ from poolcensus.flow.breaker import State
 from poolcensus.flow.retry_quota import RetryQuota
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
-    from poolcensus.aws.call import Call, CallObserver, CallWatch, Confirmation, CredentialSource
+    from poolcensus.aws.call import Call, CallObserver, CallWatch, Confirmation
     from poolcensus.aws.signing import Clock, Credentials
-    from poolcensus.aws.transport.protocol import Reply, Transport
+    from poolcensus.aws.transport.protocol import Transport
     from poolcensus.errors import CensusError
     from poolcensus.flow.breaker import CircuitBreakers, Endpoint
     from poolcensus.flow.concurrency import ConcurrencyLimiter
@@ -100,17 +100,12 @@ class Client:
 
     async def call(
         self,
-        call: Call,
-        source: CredentialSource,
-        parse: Callable[[Reply], T],
+        call: Call[T],
         *,
         watch: CallWatch,
         retrier: Retrier | None = None,
     ) -> T:
-        """Return what `parse` makes of the reply. A BadResponseError of `parse` is retried like a lost reply.
-
-        Raises the CallError of the last attempt.
-        """
+        """Return the result of a call. Raises the CallError of its last attempt."""
         endpoint = call.endpoint
         watch.before_call = watch.attempts
         quota = self._quotas.get(endpoint)
@@ -119,14 +114,14 @@ class Client:
         with _NOTHING if call.idle else self.work:
             try:
                 try:
-                    answer = await self._attempt(call, endpoint, source, parse, watch)
+                    answer = await self._attempt(call, watch)
                 except UnrecognizedCredentialsError:
-                    await self._settle_doubt(call, source, watch)
+                    await self._settle_doubt(call, watch)
                     raise
-                result = await self._anew(call, source, parse, watch) if answer is None else answer[0]
+                result = await self._anew(call, watch) if answer is None else answer[0]
             except RetryableError as error:
                 return await (retrier or self._retrier).again(
-                    partial(self._anew, call, source, parse, watch),
+                    partial(self._anew, call, watch),
                     error,
                     quota=quota,
                     deadline=lambda: watch.deadline,
@@ -137,38 +132,34 @@ class Client:
         quota.succeeded(0)
         return result
 
-    async def _anew(
-        self, call: Call, source: CredentialSource, parse: Callable[[Reply], T], watch: CallWatch
-    ) -> T:
+    async def _anew(self, call: Call[T], watch: CallWatch) -> T:
         """Return the result of the first attempt that gets its turn, whether its endpoint answers or not."""
         try:
             while True:
-                answer = await self._attempt(call, call.endpoint, source, parse, watch)
+                answer = await self._attempt(call, watch)
                 if answer is None:
-                    answer = await self._attempt_in_silence(call, source, parse, watch)
+                    answer = await self._attempt_in_silence(call, watch)
                 if answer is not None:
                     return answer[0]
         except UnrecognizedCredentialsError:
-            await self._settle_doubt(call, source, watch)
+            await self._settle_doubt(call, watch)
             raise
 
-    async def _settle_doubt(self, call: Call, source: CredentialSource, watch: CallWatch) -> None:
+    async def _settle_doubt(self, call: Call[object], watch: CallWatch) -> None:
         """Find out whether the credentials are good that a region did not know.
 
         If they are, and the region does not know them the next time either, the account has not enabled it.
         """
-        doubted = watch.doubted
+        source, doubted = call.source, watch.doubted
         if self.confirmation is None or doubted is None or doubted is not source.current():
             return
         if source.recognized_elsewhere(doubted, call.key.region, watch.doubted_at):
             return
         # That call is work instead of this one. Were both, no silence that it waits for would end.
         with nullcontext() if call.idle else self.work.resting:
-            await self.confirmation.seek(call, source)
+            await self.confirmation.seek(call)
 
-    async def _attempt_in_silence(
-        self, call: Call, source: CredentialSource, parse: Callable[[Reply], T], watch: CallWatch
-    ) -> tuple[T] | None:
+    async def _attempt_in_silence(self, call: Call[T], watch: CallWatch) -> tuple[T] | None:
         """Send the call to what does not answer, whenever it may be sent. None: it answers again."""
         endpoint = call.endpoint
         failures = 0
@@ -185,7 +176,7 @@ class Client:
                 if state is State.CLOSED:
                     return None
                 try:
-                    return await self._attempt(call, endpoint, source, parse, watch, in_silence=True)
+                    return await self._attempt(call, watch, in_silence=True)
                 except (UnreachableError, CallTimeoutError) as error:
                     failures += state is State.LAST_ROUND
                     # A probe that takes long to fail would be followed by the next at once.
@@ -212,18 +203,9 @@ class Client:
             return FatalError(f"AWS can't be reached from this machine: {error.message}")
         return SilentError(error.message, code=error.code, status=error.status, request_id=error.request_id)
 
-    async def _attempt(
-        self,
-        call: Call,
-        endpoint: Endpoint,
-        source: CredentialSource,
-        parse: Callable[[Reply], T],
-        watch: CallWatch,
-        *,
-        in_silence: bool = False,
-    ) -> tuple[T] | None:
+    async def _attempt(self, call: Call[T], watch: CallWatch, *, in_silence: bool = False) -> tuple[T] | None:
         """Send the call once it has its place. None: its endpoint does not answer, or not any more."""
-        breakers, key = self.breakers, call.key
+        breakers, key, endpoint, source = self.breakers, call.key, call.endpoint, call.source
         if not in_silence and breakers.state(endpoint) is not State.CLOSED:
             return None
         if not self._rates.admits(key, begun=call.begun):
@@ -234,7 +216,7 @@ class Client:
         shortage: Shortage | None = None
         while True:
             if source.current() is None:
-                await self._renew(call, source, watch, rests=not (in_silence or call.idle))
+                await self._renew(call, watch, rests=not (in_silence or call.idle))
             await self.limiter.acquire(place, ahead=ahead)
             self.in_flight += 1
             try:
@@ -244,8 +226,9 @@ class Client:
                     breakers.refuse_after_last_round(endpoint)
                 credentials = source.current()
                 if credentials is not None:
-                    send = self._send if self._observer is None else self._observed
-                    return (await send(call, source, credentials, parse, watch),)
+                    observer = self._observer
+                    send = self._send if observer is None else partial(self._observed, observer)
+                    return (await send(call, credentials, watch),)
             except LocalLimitError as error:
                 shortage = shortage or Shortage(breakers)
                 shortage.note(error)
@@ -260,33 +243,19 @@ class Client:
             # shorter than the queue would be renewed for ever.
             ahead = True
 
-    async def _renew(self, call: Call, source: CredentialSource, watch: CallWatch, *, rests: bool) -> None:
+    async def _renew(self, call: Call[object], watch: CallWatch, *, rests: bool) -> None:
         """Wait for credentials. `rests` says that the call was work: the one that brings them is instead."""
-        resting = self.work.resting if rests and source.by_call else _NOTHING
+        resting = self.work.resting if rests and call.source.by_call else _NOTHING
         with self._pause(call, in_region=False), resting, self._waiting(watch):
-            await source.get()
+            await call.source.get()
 
     async def _observed(
-        self,
-        call: Call,
-        source: CredentialSource,
-        credentials: Credentials,
-        parse: Callable[[Reply], T],
-        watch: CallWatch,
+        self, observer: CallObserver, call: Call[T], credentials: Credentials, watch: CallWatch
     ) -> T:
-        send = partial(self._send, call, source, credentials, watch=watch)
-        if self._observer is None:
-            return await send(parse)
-        return await self._observer.attempt(call, watch.attempts - watch.before_call + 1, send, parse)
+        send = partial(self._send, credentials=credentials, watch=watch)
+        return await observer.attempt(call, watch.attempts - watch.before_call + 1, send)
 
-    async def _send(
-        self,
-        call: Call,
-        source: CredentialSource,
-        credentials: Credentials,
-        parse: Callable[[Reply], T],
-        watch: CallWatch,
-    ) -> T:
+    async def _send(self, call: Call[T], credentials: Credentials, watch: CallWatch) -> T:
         endpoint = call.endpoint
         watch.attempts += 1
         self.counts.requests += 1
@@ -304,22 +273,22 @@ class Client:
                 watch.window.replied()
             if reply.status != 200 or ERROR_HEADER in reply.headers:
                 raise error_of(reply, endpoint.region, call.operation)
-            result = parse(reply)
+            result = call.parse(reply)
         except CallError as error:
             (call.redact or redact)(error, *keys_of(credentials))
-            self._feedback.note(call, source, credentials, error, watch=watch, sent_at=sent_at)
+            self._feedback.note(call, credentials, error, watch=watch, sent_at=sent_at)
             raise
         watch.doubted = None
-        source.recognized(credentials, endpoint.region, sent_at)
+        call.source.recognized(credentials, endpoint.region, sent_at)
         self._rates.passed(call.key, begun=call.begun)
         return result
 
-    def _pause(self, call: Call, *, in_region: bool) -> AbstractContextManager[None]:
+    def _pause(self, call: Call[object], *, in_region: bool) -> AbstractContextManager[None]:
         if call.awaited:
             return nullcontext()
         return self.pauses.pause(call.key.region if in_region else None)
 
-    def _note_retry(self, call: Call, retry: Retry) -> None:
+    def _note_retry(self, call: Call[object], retry: Retry) -> None:
         self.counts.retries += 1
         if self._observer is not None:
             self._observer.retry(call, retry)

@@ -40,8 +40,7 @@ class ErrorFeedback:
 
     def note(
         self,
-        call: Call,
-        source: CredentialSource,
+        call: Call[object],
         credentials: Credentials,
         error: CallError,
         *,
@@ -52,7 +51,7 @@ class ErrorFeedback:
 
         Raises RegionDisabledError where that is what the error means.
         """
-        region = call.key.region
+        source, region = call.source, call.key.region
         if not isinstance(error, ThrottledError):
             self._rates.passed(call.key, begun=call.begun)
         match error:
@@ -81,7 +80,7 @@ class ErrorFeedback:
             case UnreachableError() | CallTimeoutError():
                 self._note_silence(call, watch, sent_at, error)
 
-    def _note_silence(self, call: Call, watch: CallWatch, sent_at: float, error: CallError) -> None:
+    def _note_silence(self, call: Call[object], watch: CallWatch, sent_at: float, error: CallError) -> None:
         endpoint = call.endpoint
         self._breakers.failed(endpoint, call.place.account_id, sent_at, error.message)
         # In the last round nobody else needs the room.

@@ -128,8 +128,8 @@ async def list_pages(
     empty_pages = 0
     while True:
         body = codec.dumps({**request, **({"NextToken": token} if token else {})})
-        call = Call(template, body, key, awaited=awaited, optional=optional)
-        objects, token = await client.call(call, source, parse, watch=watch or CallWatch(), retrier=retrier)
+        call = Call(template, body, key, source, parse, awaited=awaited, optional=optional)
+        objects, token = await client.call(call, watch=watch or CallWatch(), retrier=retrier)
         yield objects
         if token is None:
             return

@@ -196,9 +196,9 @@ class Organization:
         if not isinstance(error, AccessDeniedError):
             return None
         template = await self._sdk.template(_SERVICE, self._region, "describe_organization", {})
-        call = Call(template, b"{}", self._key)
+        call = Call(template, b"{}", self._key, self._source, _management_account)
         try:
-            return await self._client.call(call, self._source, _management_account, watch=CallWatch())
+            return await self._client.call(call, watch=CallWatch())
         except CallError:
             return None
 

@@ -118,9 +118,17 @@ class TargetPages:
                 self._trail = TokenTrail()
             self._trail.follow(self._token, f"{self._target.region} in {self._target.account.id}")
             body = reader.operation.encode(listing, self._token)
-        call = Call(template, body, self._key, begun=self._number > 0, operation=reader.operation)
+        call = Call(
+            template,
+            body,
+            self._key,
+            self._source,
+            reader.parse,
+            begun=self._number > 0,
+            operation=reader.operation,
+        )
         try:
-            items, self._token = await reader.client.call(call, self._source, reader.parse, watch=self._watch)
+            items, self._token = await reader.client.call(call, watch=self._watch)
         except ServiceError as error:
             self._leave_out_missing(listing, error)
             return None

@@ -8,6 +8,8 @@ from contextlib import nullcontext
 from functools import lru_cache
 from typing import TYPE_CHECKING, TypeVar
 
+import msgspec
+
 from poolcensus.aws.call import UNKNOWN_ACCOUNT
 from poolcensus.aws.faults import request_id
 from poolcensus.errors import CallError
@@ -41,22 +43,21 @@ class CallTelemetry:
 
     async def attempt(
         self,
-        call: Call,
+        call: Call[T],
         number: int,
-        send: Callable[[Callable[[Reply], T]], Awaitable[T]],
-        parse: Callable[[Reply], T],
+        send: Callable[[Call[T]], Awaitable[T]],
     ) -> T:
-        """Return what `send` returns for a parser, having told how it went. Raises what `send` raises."""
+        """Return what `send` returns for the call, having told how it went. Raises what `send` raises."""
         replies: list[Reply] = []
 
         def note(reply: Reply) -> T:
             replies.append(reply)
-            return parse(reply)
+            return call.parse(reply)
 
         with self._span(call, number) as span:
             began = time.monotonic()
             try:
-                result = await send(note)
+                result = await send(msgspec.structs.replace(call, parse=note))
             except CallError as error:
                 self._tell(call, number, span, began, status=error.status, id_=error.request_id, error=error)
                 raise
@@ -64,7 +65,7 @@ class CallTelemetry:
             self._tell(call, number, span, began, status=reply.status, id_=request_id(reply.headers))
             return result
 
-    def retry(self, call: Call, retry: Retry) -> None:
+    def retry(self, call: Call[object], retry: Retry) -> None:
         """Tell why a call is made again, and when."""
         if _log.isEnabledFor(logging.DEBUG):
             error = retry.error
@@ -82,7 +83,7 @@ class CallTelemetry:
                 },
             )
 
-    def _span(self, call: Call, number: int) -> AbstractContextManager[Span | None]:
+    def _span(self, call: Call[object], number: int) -> AbstractContextManager[Span | None]:
         if self._tracing is None:
             return nullcontext()
         return self._tracing.call(
@@ -96,7 +97,7 @@ class CallTelemetry:
 
     def _tell(
         self,
-        call: Call,
+        call: Call[object],
         number: int,
         span: Span | None,
         began: float,
@@ -128,7 +129,7 @@ class CallTelemetry:
         )
 
 
-def _title(call: Call) -> str:
+def _title(call: Call[object]) -> str:
     return f"{call.template.operation.service}:{_name(call)} in {call.key.region} for {call.place.account_id}"
 
 
@@ -138,7 +139,7 @@ def _words(status: int | None, error: CallError | None) -> str:
     return f"{'no reply' if status is None else f'HTTP {status}'}, {error.code}"
 
 
-def _fields(call: Call, number: int, id_: str | None) -> dict[str, object]:
+def _fields(call: Call[object], number: int, id_: str | None) -> dict[str, object]:
     return {
         "service": call.template.operation.service,
         "operation": _name(call),
@@ -149,13 +150,13 @@ def _fields(call: Call, number: int, id_: str | None) -> dict[str, object]:
     }
 
 
-def _account(call: Call) -> str | None:
+def _account(call: Call[object]) -> str | None:
     """Return the account that a call is for, or None before it is known whose the credentials are."""
     account = call.place.account_id
     return None if account == UNKNOWN_ACCOUNT else account
 
 
-def _name(call: Call) -> str:
+def _name(call: Call[object]) -> str:
     if call.operation is not None:
         return call.operation.api_name
     return _named(call.template.operation.method)

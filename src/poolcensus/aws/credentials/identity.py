@@ -92,9 +92,11 @@ async def ask_identity(
         await sdk.template("sts", region, "get_caller_identity"),
         _BODY,
         CallKey(UNKNOWN_ACCOUNT, region, "sts"),
+        source,
+        _caller,
         awaited=True,
     )
-    return await client.call(call, source, _caller, watch=CallWatch(), retrier=Retrier(policy))
+    return await client.call(call, watch=CallWatch(), retrier=Retrier(policy))
 
 
 async def identity_of(sdk: Sdk, client: Client, source: CredentialSource, region: str) -> Caller:
@@ -151,12 +153,14 @@ async def ask_anything(sdk: Sdk, client: Client, source: CredentialSource, regio
         await sdk.template("sts", region, "get_caller_identity"),
         _BODY,
         CallKey(UNKNOWN_ACCOUNT, region, "sts"),
+        source,
+        _caller,
         awaited=True,
         optional=True,
         idle=True,
     )
     with suppress(CallError):
-        await client.call(call, source, _caller, watch=CallWatch(), retrier=Retrier(_ONCE))
+        await client.call(call, watch=CallWatch(), retrier=Retrier(_ONCE))
 
 
 def _caller(reply: Reply) -> Caller:

@@ -211,6 +211,8 @@ class StsEndpoints:
             template=template,
             body=body,
             key=CallKey(request.owner, region, "sts"),
+            source=request.source,
+            parse=role_session,
             about=request.about,
             awaited=True,
             # There is another way: the second region.
@@ -218,7 +220,7 @@ class StsEndpoints:
             redact=request.redact,
         )
         watch.deadline = time.monotonic() + _LONGEST_CALL
-        return await self._client.call(call, request.source, role_session, watch=watch, retrier=retrier)
+        return await self._client.call(call, watch=watch, retrier=retrier)
 
 
 def _form(parameters: Mapping[str, str | int]) -> bytes:

@@ -116,12 +116,13 @@ class StatusCalls:
             template,
             _EC2_BODY,
             CallKey(account_id, self._region, "ec2"),
+            self._broker.source(account_id),
+            opt_in_statuses,
             awaited=True,
             optional=True,
         )
-        source = self._broker.source(account_id)
         self.made[IAM_ACTIONS[1]] += 1
-        found = await self._client.call(call, source, opt_in_statuses, watch=CallWatch(), retrier=_IMPATIENT)
+        found = await self._client.call(call, watch=CallWatch(), retrier=_IMPATIENT)
         return statuses_of(found)
 
 
