@@ -1,7 +1,7 @@
 """Throughput side by side: the SDK's idioms, poolcensus, and two collectors with no SDK and no safety.
 
 The lower floor has no HTTP library either: no program in Python makes these calls in much less. The floor
-sends through aiohttp.
+sends through aiohttp. `no_safety` is poolcensus without what only keeps it safe.
 
 Each contender runs in a process of its own against one simulator in another, in turn, several times, and has
 to write every pool that the simulator has. The ratios are medians over paired runs; they hold for one machine
@@ -30,7 +30,7 @@ from harness import (
 )
 
 FAST = (*FLOORS, "poolcensus")
-ALL = (*FAST, "two_shards", "shared_client", "boto3_threads", "aioboto3_idiom")
+ALL = (*FAST, "no_safety", "two_shards", "shared_client", "boto3_threads", "aioboto3_idiom")
 
 
 def main() -> None:

@@ -61,7 +61,7 @@ def latency(modules: None) -> ModuleType:
         ((), ()),
         pytest.param(
             ("--all",),
-            ("two_shards", "shared_client", "boto3_threads", "aioboto3_idiom"),
+            ("no_safety", "two_shards", "shared_client", "boto3_threads", "aioboto3_idiom"),
             marks=pytest.mark.long,
         ),
     ],
