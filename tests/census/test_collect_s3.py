@@ -212,7 +212,7 @@ async def test_a_run_is_published_though_the_snapshot_before_cannot_be_read(lab:
     bucket.objects[ledger] = replace(bucket.objects[ledger], body=b"junk")
     async with Census(here.settings(dest=PLACE)) as census:
         assert (await census.collect()).manifest.outcomes == {Outcome.NOT_ENTITLED: 3}
-        assert census.closed == ()
+        assert census.hidden == {}
 
 
 async def test_a_census_that_must_not_be_published_leaves_its_ledger(lab: Start) -> None:

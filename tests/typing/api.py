@@ -148,7 +148,6 @@ async def after_a_run() -> None:
         for outdated in census.outdated_gaps:
             assert_type(outdated, OutdatedGap)
             assert_type(outdated.gap, KnownGap)
-        assert_type(census.closed, tuple[TargetResult, ...])
         assert_type(census.hidden, Mapping[Outcome, tuple[TargetResult, ...]])
         assert_type(census.resumable, bool)
         if census.before is not None:

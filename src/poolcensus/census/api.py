@@ -108,11 +108,6 @@ class Census:
         return self._run.outdated_gaps
 
     @property
-    def closed(self) -> tuple[TargetResult, ...]:
-        """The targets that are `not_entitled` now, and in which an earlier snapshot saw pools."""
-        return self.hidden.get(Outcome.NOT_ENTITLED, ())
-
-    @property
     def hidden(self) -> Mapping[Outcome, tuple[TargetResult, ...]]:
         """The targets that are covered but can list no pool, and in which an earlier snapshot saw some.
 
