@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast
 
 from poolcensus.model import Outcome
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from poolcensus.model import FailureGroup, TargetResult
+
+E = TypeVar("E", bound=Exception)
 
 
 class CensusError(Exception):
@@ -88,10 +90,6 @@ class DestinationError(FatalError):
     """
 
     _BETWEEN = "; "
-
-    def again(self) -> DestinationError:
-        """Return one that says the same: an exception that is raised twice collects both tracebacks."""
-        return DestinationError(self.problem, advice=self.advice)
 
 
 class DestinationRefusedError(DestinationError):
@@ -370,6 +368,20 @@ class PagingLoopError(RecordedError):
     """The service gave a page token that it had given before."""
 
     outcome = Outcome.BAD_RESPONSE
+
+
+def copy_of_error(error: E) -> E:
+    """Return a copy of an exception, to be raised once more.
+
+    One that is raised several times collects the tracebacks and contexts of all of them.
+    """
+    # Not by its class, whose arguments are its own business.
+    _, arguments, *state = cast("tuple[Any, ...]", error.__reduce__())
+    copy = error.__new__(type(error), *arguments)
+    for attributes in state:
+        copy.__dict__.update(attributes)
+    copy.__cause__ = error.__cause__
+    return copy
 
 
 @contextmanager

@@ -20,8 +20,9 @@ from poolcensus.errors import (
     FatalError,
     ServerError,
     ServiceError,
+    copy_of_error,
 )
-from poolcensus.flow.singleflight import SingleFlight, copy_of_error
+from poolcensus.flow.singleflight import SingleFlight
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Final, Generic, TypeVar
 
-from poolcensus.flow.singleflight import copy_of_error
+from poolcensus.errors import copy_of_error
 
 E = TypeVar("E", bound=Exception)
 

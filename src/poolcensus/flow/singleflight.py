@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from poolcensus.errors import copy_of_error
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable
 
 K = TypeVar("K", bound="Hashable")
 V = TypeVar("V")
-E = TypeVar("E", bound=Exception)
 
 
 class SingleFlight(Generic[K, V]):
@@ -48,20 +49,6 @@ class SingleFlight(Generic[K, V]):
         finally:
             del self._flights[key]
             flight.ended.set()
-
-
-def copy_of_error(error: E) -> E:
-    """Return a copy of an exception, to be raised in another task.
-
-    One that is raised in several tasks collects the tracebacks and contexts of all of them.
-    """
-    # Not by its class, whose arguments are its own business.
-    _, arguments, *state = cast("tuple[Any, ...]", error.__reduce__())
-    copy = error.__new__(type(error), *arguments)
-    for attributes in state:
-        copy.__dict__.update(attributes)
-    copy.__cause__ = error.__cause__
-    return copy
 
 
 class _Flight(Generic[V]):

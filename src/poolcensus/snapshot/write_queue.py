@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar, TypeVarTuple
 import anyio
 from anyio import to_thread
 
-from poolcensus.errors import DestinationError
+from poolcensus.errors import DestinationError, copy_of_error
 from poolcensus.format.compression import compressor
 from poolcensus.format.packing import Packer
 from poolcensus.format.schema import TARGETS_NAME
@@ -114,7 +114,7 @@ class WriteQueue:
     def check(self) -> None:
         """Raise `DestinationError` where the destination has failed."""
         if self._failure is not None:
-            raise self._failure.again() from self._failure
+            raise copy_of_error(self._failure)
 
     async def room(self) -> None:
         """Wait until it is not full, or stopped.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 from anyio import to_thread
 
-from poolcensus.errors import FatalError, MissingExtraError, first_reason_raised
+from poolcensus.errors import FatalError, MissingExtraError, copy_of_error, first_reason_raised
 from poolcensus.extras import installation
 from poolcensus.temporary import make_folder, remove
 from poolcensus.workers.base import WorkerLostError
@@ -126,7 +126,7 @@ class _DaskWorkers:
                     return await self._run(key, task)
             finally:
                 self._waiting.remove(scope)
-        raise self._lost or self._gone()
+        raise self._gone() if self._lost is None else copy_of_error(self._lost)
 
     async def _run(self, key: str, task: bytes) -> bytes:
         distributed = _import()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 import anyio
 
-from poolcensus.errors import DestinationError
+from poolcensus.errors import DestinationError, copy_of_error
 from poolcensus.format.ids import is_snapshot_id, new_snapshot_id, parse_snapshot_id
 from poolcensus.format.manifest import MANIFEST_NAME, REFUSED_NAME
 from poolcensus.format.times import utc_now
@@ -117,7 +117,7 @@ class BucketStore(Repository):
                 await self._opening.__aexit__(None, None, None)
         # Whoever was cancelled by somebody else as well is to see that.
         if self._lost is not None and (lost or not isinstance(error, anyio.get_cancelled_exc_class())):
-            raise self._lost.again() from self._lost
+            raise copy_of_error(self._lost)
 
     async def _check_place(self) -> None:
         """Raise SettingsError for a place inside of a snapshot, with which it would be removed."""
