@@ -13,6 +13,7 @@ from anyio import to_thread
 from poolcensus.errors import DestinationError, MergeError, SnapshotError
 from poolcensus.snapshot import shard_opening
 from poolcensus.snapshot.shard_opening import open_shards
+from poolcensus.storage.base import CONNECTIONS
 from poolcensus.storage.sources import Sources
 from snapshot.shard_lab import ONE, TWO, make
 
@@ -29,10 +30,12 @@ def opened_by(monkeypatch: pytest.MonkeyPatch, open_one: Callable[[str], Snapsho
     monkeypatch.setattr(shard_opening, "_open", lambda ref, _dest, _sources: open_one(ref))
 
 
-async def test_ten_are_opened_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_as_many_are_opened_at_a_time_as_there_are_connections(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shard = await make(tmp_path / "1", ONE, 1)
-    # Nobody is through before ten are there, and an eleventh would be too many.
-    together = threading.Barrier(10)
+    # Nobody is through before all of these are there, and one more would be too many.
+    together = threading.Barrier(CONNECTIONS)
     mutex = threading.Lock()
     under_way = most = 0
 
@@ -48,8 +51,9 @@ async def test_ten_are_opened_at_a_time(tmp_path: Path, monkeypatch: pytest.Monk
         return shard
 
     opened_by(monkeypatch, open_one)
-    assert await open_shards([str(number) for number in range(30)], tmp_path, Sources()) == [shard] * 30
-    assert most == 10
+    names = [str(number) for number in range(3 * CONNECTIONS)]
+    assert await open_shards(names, tmp_path, Sources()) == [shard] * len(names)
+    assert most == CONNECTIONS
 
 
 async def test_they_come_in_the_order_of_their_names(tmp_path: Path) -> None:
@@ -118,7 +122,7 @@ async def test_those_after_one_that_failed_are_not_begun(
     opened_by(monkeypatch, open_one)
     with pytest.raises(MergeError, match=re.escape("0 is none")):
         await open_shards([str(number) for number in range(500)], tmp_path, Sources())
-    assert len(begun) <= 10
+    assert len(begun) <= CONNECTIONS
 
 
 async def test_several_that_the_system_refuses_are_one_error(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import anyio
 
@@ -14,7 +14,7 @@ from poolcensus.format.manifest import MANIFEST_NAME, REFUSED_NAME
 from poolcensus.loops import in_thread
 from poolcensus.paths import exists, is_folder
 from poolcensus.snapshot.reader import Snapshot
-from poolcensus.storage.base import ABORT_SECONDS
+from poolcensus.storage.base import ABORT_SECONDS, CONNECTIONS
 from poolcensus.storage.destination import checked_place, is_in_s3
 from poolcensus.storage.naming import LATEST
 
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from poolcensus.storage.sources import Sources
-
-# As many as the SDK's client keeps connections (max_pool_connections), of which each takes one:
-# https://botocore.amazonaws.com/v1/documentation/api/latest/reference/config.html
-_AT_ONCE: Final = 10
 
 
 async def open_shards(
@@ -43,7 +39,7 @@ async def open_shards(
     opened: dict[int, Snapshot] = {}
     failed: dict[int, CensusError] = {}
     scopes = [anyio.CancelScope() for _ in refs]
-    limiter = anyio.CapacityLimiter(_AT_ONCE)
+    limiter = anyio.CapacityLimiter(CONNECTIONS)
 
     async def open_one(index: int) -> None:
         with scopes[index]:

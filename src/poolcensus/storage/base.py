@@ -33,6 +33,12 @@ RESUMABLE_FOR = timedelta(days=1)
 ABORT_SECONDS = 1.5
 """How long each step of clearing up may take once a run is cancelled, which has five seconds to be gone."""
 
+CONNECTIONS = 16
+"""How many objects of a bucket are read at a time, each over a connection of its own.
+
+A year of nightly manifests then takes some twenty round trips.
+"""
+
 
 _T = TypeVar("_T")
 

@@ -20,6 +20,7 @@ from aiobotocore.session import AioSession
 from botocore.exceptions import ConnectionClosedError, ReadTimeoutError, ResponseStreamingError
 
 from poolcensus.aws.sdk.data_files import read_fast
+from poolcensus.storage.base import CONNECTIONS
 from poolcensus.storage.s3.refusals import ForeignReplyError, PageError, RedirectedError
 from poolcensus.version import TOOL
 
@@ -157,6 +158,7 @@ def new_client(
         user_agent_extra=TOOL,
         connect_timeout=connect_timeout,
         read_timeout=read_timeout,
+        max_pool_connections=CONNECTIONS,
         retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
         # Stated for each body by whoever sends it: the SDK's own way holds up the event loop, and is sent
         # as a trailer, which many a service beside S3 can't read.

@@ -12,6 +12,7 @@ import anyio
 from poolcensus.errors import first_reason_raised
 from poolcensus.format.ids import is_snapshot_id
 from poolcensus.format.manifest import MANIFEST_NAME
+from poolcensus.storage.base import CONNECTIONS
 from poolcensus.storage.naming import SCHEME
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 _BEFORE_IDS, _AFTER_IDS = "/", ":"
 # What the ids of runs begin with until the year 3000.
 _IDS = "2"
-_AT_ONCE = 16
 
 
 def split_place(place: str) -> tuple[str, str]:
@@ -41,7 +41,7 @@ async def contents(bucket: Bucket, prefix: str) -> dict[str, dict[str, int]]:
     bucket holds may be large: it is passed over, a folder at a time.
     """
     found: dict[str, dict[str, int]] = {}
-    limiter = anyio.CapacityLimiter(_AT_ONCE)
+    limiter = anyio.CapacityLimiter(CONNECTIONS)
 
     async def read(first: str, last: str) -> None:
         start = prefix + commonprefix([first, last])  # noqa: RUF071 - character by character is meant

@@ -9,6 +9,7 @@ import anyio
 
 from poolcensus.errors import SnapshotError, first_reason_raised
 from poolcensus.format.manifest import MANIFEST_NAME
+from poolcensus.storage.base import CONNECTIONS
 from poolcensus.storage.naming import LATEST_NAME, SCHEME, named
 from poolcensus.storage.s3.keys import contents, published
 from poolcensus.storage.source import LARGEST_MANIFEST, Survey
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from poolcensus.storage.s3.objects import Bucket
-
-AT_ONCE = 16
-"""How many manifests are read at the same time: a connection each."""
 
 
 async def survey(bucket: Bucket, prefix: str) -> Survey:
@@ -56,7 +54,7 @@ async def read_manifests(bucket: Bucket, prefix: str, ids: Iterable[str]) -> dic
     """Return what `read_manifest` does for these snapshots, by id, read side by side."""
     ids = [*ids]
     found: dict[str, bytes | SnapshotError] = {}
-    limiter = anyio.CapacityLimiter(AT_ONCE)
+    limiter = anyio.CapacityLimiter(CONNECTIONS)
 
     async def read(snapshot_id: str) -> None:
         async with limiter:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Self
 
 from poolcensus.errors import SnapshotError
 from poolcensus.format.manifest import MANIFEST_NAME, REFUSED_NAME
+from poolcensus.storage.base import CONNECTIONS
 from poolcensus.storage.s3.keys import contents, published, split_place
-from poolcensus.storage.s3.reading import AT_ONCE, changed, latest_in, read_manifest, sizes_of, survey
+from poolcensus.storage.s3.reading import changed, latest_in, read_manifest, sizes_of, survey
 from poolcensus.storage.source import MissingFileError, SnapshotFiles, Source, Survey
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ class S3Source(_Shared, Source):
     def manifests(self, ids: Iterable[str]) -> Iterator[tuple[str, bytes | SnapshotError]]:
         ids = [*ids]
         calls = (partial(read_manifest, prefix=self._prefix, snapshot_id=each) for each in ids)
-        with closing(self.bucket.ahead(calls, AT_ONCE)) as found:
+        with closing(self.bucket.ahead(calls, CONNECTIONS)) as found:
             yield from zip(ids, found, strict=True)
 
     def survey(self) -> Survey:
