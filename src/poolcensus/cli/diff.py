@@ -95,7 +95,7 @@ def _check_fields(given: Iterable[str], operation: OperationInfo) -> None:
         alike = get_close_matches(name.casefold().replace("_", ""), known, n=1, cutoff=_CLOSE)
         if alike and name not in known.values():
             message = f'--ignore: a {operation.item} has no field "{name}". Did you mean {known[alike[0]]}?'
-            raise click.UsageError(message, click.get_current_context())
+            raise click.UsageError(message)
 
 
 def _write(found: Diff) -> None:

@@ -53,10 +53,10 @@ def command(ref: str | None, config: Path | None, *, every: bool, output: str, *
     """
     from poolcensus.analysis.export import export
 
-    _check_output(output)
+    _check_folder(output)
     settings = reading_settings(config, given)
     if every and ref is not None:
-        raise click.UsageError("SNAPSHOT and --all exclude each other", click.get_current_context())
+        raise click.UsageError("SNAPSHOT and --all exclude each other")
     with signals_raised():
         done = export(output, settings.dest, ref=None if every else ref or LATEST, settings=settings)
     if settings.json_output:
@@ -71,12 +71,11 @@ def command(ref: str | None, config: Path | None, *, every: bool, output: str, *
     return ExitCode.FATAL if done.unreadable else ExitCode.OK
 
 
-def _check_output(output: str) -> None:
+def _check_folder(output: str) -> None:
     """Raise `UsageError` for an --output that can be no folder, before work is done for it."""
-    context = click.get_current_context()
     if not output:
-        raise click.UsageError("--output needs the name of a folder", context)
+        raise click.UsageError("--output needs the name of a folder")
     # Without the last slash, which no file has.
     path = Path(output)
     if exists(path) and not is_folder(path):
-        raise click.UsageError(f"--output: {output} is a file, not a folder", context)
+        raise click.UsageError(f"--output: {output} is a file, not a folder")

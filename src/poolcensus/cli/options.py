@@ -185,33 +185,32 @@ def read_settings(config: Path | None, given: Mapping[str, object], *, ambient: 
     return load_settings(config, options, option_names=FLAGS, ambient=ambient)
 
 
-def path_of(ctx: click.Context, param: click.Parameter, value: str | None) -> Path | None:
+def path_of(_: click.Context, param: click.Parameter, value: str | None) -> Path | None:
     """Return the path that an option names. Raises `UsageError` for what names no file, whatever is there."""
     if value is not None:
-        _check_name(value, param.opts[0], ctx)
+        _check_name(value, param.opts[0])
     return None if value is None else Path(value)
 
 
-def _check_name(value: str, option: str, context: click.Context) -> None:
+def _check_name(value: str, option: str) -> None:
     # A path would be without its end, and an empty text the current folder.
     if not value:
-        raise click.UsageError(f"{option} needs the name of a file", context)
+        raise click.UsageError(f"{option} needs the name of a file")
     if value.endswith(("/", "/.")):
-        raise click.UsageError(f"{option}: {value} names a folder, not a file", context)
+        raise click.UsageError(f"{option}: {value} names a folder, not a file")
 
 
-def check_output(output: str | Path) -> None:
+def check_output_file(output: str | Path) -> None:
     """Raise `UsageError` for an --output that is no file in a folder, before work is done for it."""
-    context = click.get_current_context()
-    _check_name(str(output), "--output", context)
+    _check_name(str(output), "--output")
     path = Path(output)
     if is_folder(path):
-        raise click.UsageError(f"--output: {path} is a folder, not a file", context)
+        raise click.UsageError(f"--output: {path} is a folder, not a file")
     if not is_folder(path.parent):
         wrong = (
             f"{path.parent} is not a folder" if exists(path.parent) else f"There is no folder {path.parent}"
         )
-        raise click.UsageError(f"--output: {wrong}.", context)
+        raise click.UsageError(f"--output: {wrong}.")
 
 
 def _without_empty(value: object) -> object:

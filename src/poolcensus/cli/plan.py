@@ -11,7 +11,7 @@ from poolcensus.cli import logs
 from poolcensus.cli.command import Command
 from poolcensus.cli.completing import words
 from poolcensus.cli.exits import ExitCode
-from poolcensus.cli.options import EVERYTHING, check_output, read_settings, settings_options
+from poolcensus.cli.options import EVERYTHING, check_output_file, read_settings, settings_options
 from poolcensus.cli.running import run
 from poolcensus.config.sources import settings_file
 
@@ -58,7 +58,7 @@ def command(config: Path | None, *, output: str | None, **given: object) -> int:
     settings = read_settings(config, given)
     logs.configure(settings, settings_file(config))
     if output is not None:
-        _check_output(output, settings)
+        _check_list_output(output, settings)
     plan = run(partial(_plan, settings))
     if output == _STANDARD_OUTPUT:
         click.echo(encode_account_list(plan)[0], nl=False)
@@ -76,15 +76,14 @@ def command(config: Path | None, *, output: str | None, **given: object) -> int:
     return ExitCode.OK
 
 
-def _check_output(output: str, settings: Settings) -> None:
+def _check_list_output(output: str, settings: Settings) -> None:
     """Raise UsageError for a list that can't be written, before anything is called for it."""
-    context = click.get_current_context()
     if settings.shard is not None:
-        raise click.UsageError("--output writes the list that all shards share: leave out --shard", context)
+        raise click.UsageError("--output writes the list that all shards share: leave out --shard")
     if settings.organization:
-        raise click.UsageError("--output writes the list of one Organization, and there are several", context)
+        raise click.UsageError("--output writes the list of one Organization, and there are several")
     if output != _STANDARD_OUTPUT:
-        check_output(output)
+        check_output_file(output)
 
 
 async def _plan(settings: Settings) -> Plan:

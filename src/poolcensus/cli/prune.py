@@ -66,7 +66,7 @@ def command(
     """
     if keep_last is keep_daily is keep_monthly is None:
         message = "Specify at least one of --keep-last, --keep-daily or --keep-monthly."
-        raise click.UsageError(message, click.get_current_context())
+        raise click.UsageError(message)
     settings = reading_settings(config, given)
     keep = Keep(keep_last, keep_daily, keep_monthly)
     pruning = run(partial(prune, settings.dest, keep, dry_run=dry_run, settings=settings))

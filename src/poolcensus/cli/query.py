@@ -12,7 +12,7 @@ import click
 from poolcensus.cli.command import Command
 from poolcensus.cli.completing import queries, snapshots, words
 from poolcensus.cli.exits import ExitCode
-from poolcensus.cli.options import check_output, path_of, settings_options
+from poolcensus.cli.options import check_output_file, path_of, settings_options
 from poolcensus.cli.reading import KEYS, dated_ahead, reading_settings, unreadable_lines
 from poolcensus.cli.running import signals_raised
 from poolcensus.cli.trouble import complain, on_terminal
@@ -105,16 +105,16 @@ def command(
     if output == Path(_STANDARD_OUTPUT):
         output = None
     if output is not None:
-        check_output(output)
+        check_output_file(output)
     chosen = form or _form_of(output)
     if listed or schema:
         _check_listing(chosen, sql, named, ref, every=every, both=listed and schema)
         _put(_listing(chosen, output, is_schema=schema), output, settings)
         return ExitCode.OK
     if chosen == "parquet" and output is None:
-        raise click.UsageError("--format parquet needs --output FILE", click.get_current_context())
+        raise click.UsageError("--format parquet needs --output FILE")
     if every and ref is not None:
-        raise click.UsageError("--snapshot and --all exclude each other", click.get_current_context())
+        raise click.UsageError("--snapshot and --all exclude each other")
     run = _what_to_run(sql, named, ref, every=every)
     with signals_raised(), run(settings.dest, settings=settings) as rows:
         if chosen == "parquet" and output is not None:
@@ -133,7 +133,7 @@ def _form_of(output: Path | None) -> str:
         return "table"
     if suffix not in _SUFFIXES:
         message = f'--output: "{output}" ends in none of {", ".join(_SUFFIXES)}. Give --format as well'
-        raise click.UsageError(message, click.get_current_context())
+        raise click.UsageError(message)
     return _SUFFIXES[suffix]
 
 
@@ -142,7 +142,7 @@ def _what_to_run(sql: str | None, named: str | None, ref: str | None, *, every: 
 
     if (sql is None) == (named is None):
         message = "Give the SQL, or --named NAME" if sql is None else "SQL and --named exclude each other"
-        raise click.UsageError(message, click.get_current_context())
+        raise click.UsageError(message)
     newer_than: timedelta | None = None
     if named is not None:
         from poolcensus.analysis.named import named_query
@@ -152,7 +152,7 @@ def _what_to_run(sql: str | None, named: str | None, ref: str | None, *, every: 
         if every and not found.reads_all:
             # It would count a pool once for each snapshot.
             message = f"{named} is over one snapshot: leave out --all"
-            raise click.UsageError(message, click.get_current_context())
+            raise click.UsageError(message)
         if ref is None and not every:
             every, newer_than = found.reads_all, found.newer_than
     else:
@@ -166,8 +166,8 @@ def _standard_input() -> str:
             return sys.stdin.read()
     except UnicodeDecodeError as error:
         message = "Standard input is not text in UTF-8"
-        raise click.UsageError(message, click.get_current_context()) from error
-    raise click.UsageError("Standard input is closed", click.get_current_context())
+        raise click.UsageError(message) from error
+    raise click.UsageError("Standard input is closed")
 
 
 def _pieces(rows: Table, form: str, output: Path | None) -> Iterator[bytes]:
@@ -216,14 +216,13 @@ def _check_listing(
     form: str, sql: str | None, named: str | None, ref: str | None, *, every: bool, both: bool
 ) -> None:
     """Raise `UsageError` for what is given beside --list or --schema, and would be passed over."""
-    context = click.get_current_context()
     if both:
-        raise click.UsageError("--list and --schema exclude each other", context)
+        raise click.UsageError("--list and --schema exclude each other")
     if sql is not None or named is not None or ref is not None or every:
         message = "--list and --schema read no snapshot: leave out SQL, --named, --snapshot and --all"
-        raise click.UsageError(message, context)
+        raise click.UsageError(message)
     if form == "parquet":
-        raise click.UsageError("--list and --schema can be table, json or csv, not parquet", context)
+        raise click.UsageError("--list and --schema can be table, json or csv, not parquet")
 
 
 def _listing(form: str, output: Path | None, *, is_schema: bool) -> Iterator[bytes]:

@@ -10,7 +10,7 @@ import click
 from poolcensus.cli.command import Command
 from poolcensus.cli.completing import snapshots, words
 from poolcensus.cli.exits import ExitCode
-from poolcensus.cli.options import check_output, settings_options
+from poolcensus.cli.options import check_output_file, settings_options
 from poolcensus.cli.reading import KEYS, reading_settings, unreadable_lines
 from poolcensus.cli.running import signals_raised
 from poolcensus.cli.trouble import complain, on_terminal
@@ -58,7 +58,7 @@ def command(ref: str, config: Path | None, *, output: str, **given: object) -> i
     if output.startswith("s3://"):
         raise click.UsageError("--output takes no bucket: write it to a file, and copy that")
     if output != _STANDARD_OUTPUT:
-        check_output(output)
+        check_output_file(output)
     settings = reading_settings(config, given)
     with signals_raised():
         made = report(ref, settings.dest, settings=settings)
