@@ -21,7 +21,7 @@ from rich.cells import cell_len
 
 from analysis.reading_lab import day_id, in_memory, written
 from poolcensus.cli import main
-from poolcensus.cli.grid import drawn
+from poolcensus.cli.uncut import uncut_table
 from poolcensus.extras import installation
 from poolcensus.model import Outcome
 from snapshot.making import target
@@ -488,7 +488,7 @@ CELL = st.lists(WORD, max_size=4).map(" ".join)
 def test_a_word_is_never_split_while_there_is_room_for_it(given: tuple[int, list[list[str]]]) -> None:
     width, rows = given
     names = [f"column_{n}" for n in range(len(rows[0]) if rows else 1)]
-    text = drawn(names, [False] * len(names), rows, width)
+    text = uncut_table(names, [False] * len(names), rows, width)
     assert all(cell_len(line) <= width for line in text.splitlines())
     for row in rows:
         for cell in row:
@@ -499,12 +499,12 @@ def test_a_word_is_never_split_while_there_is_room_for_it(given: tuple[int, list
 
 def test_where_there_is_no_room_a_row_is_a_list() -> None:
     rows = [["000000000001", "wspool-0123456789"], ["000000000002", "wspool-9876543210"]]
-    assert drawn(["account_id", "pool_id"], [False, False], rows, 31).splitlines() == [
+    assert uncut_table(["account_id", "pool_id"], [False, False], rows, 31).splitlines() == [
         "account_id    pool_id",
         "000000000001  wspool-0123456789",
         "000000000002  wspool-9876543210",
     ]
-    assert drawn(["account_id", "pool_id"], [False, False], rows, 30).splitlines() == [
+    assert uncut_table(["account_id", "pool_id"], [False, False], rows, 30).splitlines() == [
         "account_id  000000000001",
         "pool_id     wspool-0123456789",
         "",

@@ -15,7 +15,7 @@ from rich.text import Text
 from poolcensus.cli.wording import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from rich.console import Console, ConsoleOptions
 
@@ -161,13 +161,20 @@ def _fitted(columns: Sequence[Column], natural: dict[int, int], width: int) -> d
             break
         del widths[at]
     spare = width - sum(widths.values()) - _GAP * (len(widths) - 1)
-    # What needs least gets it all, so that as few columns as possible are cut.
-    short = sorted((natural[at] - cells, at) for at, cells in widths.items() if natural[at] > cells)
-    for number, (missing, at) in enumerate(short):
-        more = max(min(missing, spare // (len(short) - number)), 0)
-        widths[at] += more
-        spare -= more
-    return widths
+    more = shared_out(spare, {at: natural[at] - cells for at, cells in widths.items()})
+    return {at: cells + more[at] for at, cells in widths.items()}
+
+
+def shared_out(spare: int, missing: Mapping[int, int]) -> dict[int, int]:
+    """Return how many of the spare cells each column gets, by its place, where these are missing.
+
+    What needs least gets it all, so that as few columns as possible are short of room.
+    """
+    more: dict[int, int] = {}
+    for number, at in enumerate(sorted(missing, key=lambda at: (missing[at], at))):
+        more[at] = max(min(missing[at], spare // (len(missing) - number)), 0)
+        spare -= more[at]
+    return more
 
 
 def cut(text: str, cells: int) -> str:

@@ -245,12 +245,12 @@ def _listing(form: str, output: Path | None, *, is_schema: bool) -> Iterator[byt
 
 
 def _schema_tables(width: int | None) -> Iterator[bytes]:
-    from poolcensus.cli.grid import drawn
+    from poolcensus.cli.uncut import uncut_table
 
     for number, view in enumerate(_views()):
         yield f"{chr(10) if number else ''}{view.name}: {view.description}\n".encode()
         rows = [[each.name, each.type.value, each.description] for each in view.columns]
-        yield drawn(["Column", "Type", "Holds"], [False] * 3, rows, width).encode()
+        yield uncut_table(["Column", "Type", "Holds"], [False] * 3, rows, width).encode()
 
 
 def _views() -> Iterable[View]:

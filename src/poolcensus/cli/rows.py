@@ -85,7 +85,7 @@ def csv_pieces(rows: Table, *, for_terminal: bool = False) -> Iterator[bytes]:
 
 def table_pieces(rows: Table, width: int | None) -> Iterator[bytes]:
     """Yield the rows as a table of at most `width` columns, or as wide as it is without one."""
-    from poolcensus.cli.grid import drawn
+    from poolcensus.cli.uncut import uncut_table
 
     names = [each.name for each in rows.columns]
     numbers = [each.type in {ColumnType.INTEGER, ColumnType.NUMBER} for each in rows.columns]
@@ -93,10 +93,10 @@ def table_pieces(rows: Table, width: int | None) -> Iterator[bytes]:
     empty = True
     for part in _parts(rows):
         cells = [[write(value) for write, value in zip(writers, row, strict=True)] for row in part]
-        yield drawn(names, numbers, cells, width).encode(errors="backslashreplace")
+        yield uncut_table(names, numbers, cells, width).encode(errors="backslashreplace")
         empty = False
     if empty:
-        yield drawn(names, numbers, [], width).encode()
+        yield uncut_table(names, numbers, [], width).encode()
 
 
 def _parts(rows: Iterable[tuple[Value, ...]]) -> Iterator[list[tuple[Value, ...]]]:

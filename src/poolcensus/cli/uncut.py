@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from poolcensus.cli.columns import shared_out
 from poolcensus.cli.wording import printable
 
 _GAP = 2
@@ -16,7 +17,7 @@ _GAP = 2
 _NARROWEST_TEXT = 20
 
 
-def drawn(names: list[str], numbers: list[bool], rows: list[list[str]], width: int | None) -> str:
+def uncut_table(names: list[str], numbers: list[bool], rows: list[list[str]], width: int | None) -> str:
     """Return the table as lines of text.
 
     Cells are made printable. Without a `width` a row is a line, however long. In a `width` that has no room
@@ -30,7 +31,9 @@ def drawn(names: list[str], numbers: list[bool], rows: list[list[str]], width: i
         return _table(titles, numbers, cells, full)
     least = [max(map(_longest_word, column)) for column in zip(titles, *cells, strict=True)]
     if sum(least) + gaps <= width:
-        return _table(titles, numbers, cells, _shared(least, full, width - gaps))
+        missing = {at: full[at] - cells for at, cells in enumerate(least)}
+        more = shared_out(width - gaps - sum(least), missing)
+        return _table(titles, numbers, cells, [cells + more[at] for at, cells in enumerate(least)])
     return _lists(titles, cells, width)
 
 
@@ -39,22 +42,6 @@ def _longest_word(text: str) -> int:
     if text.startswith(("{", "[")):
         return min(cell_len(text), _NARROWEST_TEXT)
     return max(map(cell_len, text.split(" ")))
-
-
-def _shared(least: list[int], full: list[int], room: int) -> list[int]:
-    """Return the widths of columns in `room`: what each needs at least, and the rest for the widest."""
-    widths = [*least]
-    spare = room - sum(widths)
-    while spare > 0:
-        wanting = [number for number, each in enumerate(widths) if each < full[number]]
-        if not wanting:
-            break
-        share = max(spare // len(wanting), 1)
-        for number in wanting[:spare]:
-            more = min(share, full[number] - widths[number], spare)
-            widths[number] += more
-            spare -= more
-    return widths
 
 
 def _table(titles: list[str], numbers: list[bool], rows: list[list[str]], widths: list[int]) -> str:
