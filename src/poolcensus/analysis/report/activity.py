@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 
 import msgspec
 
-from poolcensus.analysis.report.values import count_of, value_at
+from poolcensus.analysis.report.values import count_or_none, value_at
 from poolcensus.format.compression import pieces
 from poolcensus.format.digesting import Digesting
 from poolcensus.snapshot.reader import lines_of
@@ -96,7 +96,8 @@ class ActivityReader:
                 f"a {self._schema.operation.item} has no {self._schema.operation.identity}"
             )
         in_use, capacity = (
-            count_of(value_at(record.pool, keys)) for keys in (self._facets.in_use, self._facets.capacity)
+            count_or_none(value_at(record.pool, keys))
+            for keys in (self._facets.in_use, self._facets.capacity)
         )
         return record.account_id, record.region, identity, in_use, capacity
 

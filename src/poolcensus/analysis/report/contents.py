@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from poolcensus.analysis.report.facts import Contents, Group
-from poolcensus.analysis.report.values import Sum, count_of, error_codes, text_of, value_at
+from poolcensus.analysis.report.values import Sum, as_text, count_or_none, error_codes, value_at
 
 if TYPE_CHECKING:
     from poolcensus.model import PoolRecord
@@ -42,7 +42,7 @@ def read_contents(snapshot: Snapshot, facets: Facets) -> Contents:
     for record in snapshot.pools():
         item = record.pool
         numbers = tuple(
-            count_of(value_at(item, keys)) for keys in (facets.in_use, facets.capacity, facets.desired)
+            count_or_none(value_at(item, keys)) for keys in (facets.in_use, facets.capacity, facets.desired)
         )
         sums = [
             total,
@@ -52,7 +52,7 @@ def read_contents(snapshot: Snapshot, facets: Facets) -> Contents:
             *(errors.sum_of(code) for code in error_codes(item, facets)),
         ]
         if facets.state:
-            sums.append(states.sum_of(text_of(value_at(item, facets.state)) or _NOT_SAID))
+            sums.append(states.sum_of(as_text(value_at(item, facets.state)) or _NOT_SAID))
         for each in sums:
             each.add(*numbers)
         has_units = has_units or record.ou_path is not None

@@ -21,7 +21,7 @@ from poolcensus.analysis.report.tables import (
     size_of,
     table,
 )
-from poolcensus.analysis.report.values import text_of, value_at
+from poolcensus.analysis.report.values import as_text, value_at
 from poolcensus.format.text import counted
 
 if TYPE_CHECKING:
@@ -94,19 +94,19 @@ def changes(facts: Facts, comparison: Comparison) -> Table:
 
 
 def _change(facts: Facts, change: Change) -> Row:
-    name = text_of(value_at(change.pool or {}, facts.facets.name))
+    name = as_text(value_at(change.pool or {}, facts.facets.name))
     what = change.reason or ""
     if change.kind is ChangeKind.CHANGED:
         what = "; ".join(f"{field}: {_shown(a)} → {_shown(b)}" for field, (a, b) in change.fields.items())
     elif change.kind is not ChangeKind.UNKNOWN:
-        what = text_of(value_at(change.pool or {}, facts.facets.state))
+        what = as_text(value_at(change.pool or {}, facts.facets.state))
     item = cell(name or change.pool_id, change.pool_id if name else "")
     account = cell(change.account_name or change.account_id, change.account_id)
     return row(change.kind.value, item, account, change.region, what)
 
 
 def _shown(value: JsonValue) -> str:
-    return "(none)" if value is None else text_of(value)
+    return "(none)" if value is None else as_text(value)
 
 
 def worklist(facts: Facts) -> Table:

@@ -22,12 +22,12 @@ def value_at(item: JsonObject, keys: Keys) -> JsonValue:
     return found
 
 
-def count_of(value: object) -> int | None:
+def count_or_none(value: object) -> int | None:
     """Return a value that is a count, None for any other."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
-def text_of(value: object) -> str:
+def as_text(value: object) -> str:
     """Return a value as text; what is no text as JSON."""
     if value is None:
         return ""
@@ -40,7 +40,7 @@ def error_codes(item: JsonObject, facets: Facets) -> frozenset[str]:
     if not isinstance(found, list):
         return frozenset()
     return frozenset(
-        text_of(each.get(facets.error_code)) or "(no code)" if isinstance(each, dict) else "(no code)"
+        as_text(each.get(facets.error_code)) or "(no code)" if isinstance(each, dict) else "(no code)"
         for each in found
     )
 

@@ -6,7 +6,7 @@ from heapq import nsmallest
 from typing import TYPE_CHECKING, Final
 
 from poolcensus.analysis.report.facts import WorkItem, Worklist
-from poolcensus.analysis.report.values import text_of, value_at
+from poolcensus.analysis.report.values import as_text, value_at
 from poolcensus.model import HIDING
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def worklist(
 
 
 def _identity(walk: Walk, record: PoolRecord) -> str:
-    return text_of(record.pool.get(walk.snapshots[0].schema.operation.identity))
+    return as_text(record.pool.get(walk.snapshots[0].schema.operation.identity))
 
 
 def _row(
@@ -75,9 +75,9 @@ def _row(
         account_name=record.account_name,
         region=record.region,
         id=key[2],
-        name=text_of(value_at(record.pool, facets.name)),
-        state=text_of(value_at(record.pool, facets.state)),
-        details=tuple(text_of(each.cell(record.pool)) for each in facets.details),
+        name=as_text(value_at(record.pool, facets.name)),
+        state=as_text(value_at(record.pool, facets.state)),
+        details=tuple(as_text(each.cell(record.pool)) for each in facets.details),
         in_use=seen.in_use,
         seen=seen.seen,
         told=seen.told,
