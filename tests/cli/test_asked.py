@@ -229,7 +229,7 @@ def test_known_gaps_are_told_to_programs_only_where_there_is_nothing_else(shown:
         ),
         (
             f"--account {','.join('abcdefg')}",
-            ['Not asked: no target matches accounts "a", "b", "c", "d", "e" and 2 more.'],
+            ['Not asked: no target matches accounts "a", "b", "c", "d", "e", and 2 more.'],
         ),
     ],
 )

@@ -60,7 +60,7 @@ def test_accounts_that_were_named_are_told_one_by_one_up_to_a_few() -> None:
     assert two == (
         f"2 accounts that were named are skipped: {IDS[0]} (SUSPENDED), {IDS[1]} (excluded by its name)"
     )
-    assert str(skipped_by_name(many, frozenset(IDS))).endswith(f"{IDS[4]} (SUSPENDED) and 3 more")
+    assert str(skipped_by_name(many, frozenset(IDS))).endswith(f"{IDS[4]} (SUSPENDED), and 3 more")
 
 
 async def test_a_suspended_account_that_was_named_is_never_passed_over_in_silence(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from poolcensus.format.text import counted
+from poolcensus.format.text import counted, listed
 from poolcensus.model import Outcome
 
 if TYPE_CHECKING:
@@ -12,9 +12,6 @@ if TYPE_CHECKING:
 
     from poolcensus.analysis.changes import Change
     from poolcensus.analysis.ledger import Entry
-
-# As many as a line has room for.
-_ACCOUNTS_NAMED: Final = 5
 
 # What happened, and why it does not mean that the pools are gone.
 _SENTENCES: Final = {
@@ -59,13 +56,9 @@ class HiddenTally:
                 yield sentence.format(
                     accounts=counted(len(accounts), "account"),
                     pools=counted(self._pools[outcome], "pool"),
-                    names=", ".join(_names(accounts)),
+                    names=listed([_named(account_id, *each) for account_id, each in accounts.items()]),
                 )
 
 
-def _names(accounts: dict[str, tuple[str | None, int]]) -> Iterator[str]:
-    for number, (account_id, (name, regions)) in enumerate(accounts.items()):
-        if number == _ACCOUNTS_NAMED:
-            yield f"and {len(accounts) - number:,} more"
-            return
-        yield f"{account_id} {name or ''}".rstrip() + f" ({counted(regions, 'region')})"
+def _named(account_id: str, name: str | None, regions: int) -> str:
+    return f"{account_id} {name or ''}".rstrip() + f" ({counted(regions, 'region')})"

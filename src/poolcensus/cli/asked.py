@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from poolcensus.cli.trouble import LONGEST_NAME
-from poolcensus.cli.wording import counted
+from poolcensus.cli.wording import counted, listed
 from poolcensus.model import HIDING, Outcome
 
 if TYPE_CHECKING:
@@ -13,9 +13,6 @@ if TYPE_CHECKING:
 
     from poolcensus.analysis.coverage import Coverage
     from poolcensus.model import SkippedAccount
-
-# Of a list of hundreds of accounts: enough to see what is wrong with it.
-_SHOWN: Final = 5
 
 
 def not_asked(coverage: Coverage) -> Iterator[str]:
@@ -67,8 +64,8 @@ def not_listed(coverage: Coverage) -> Iterator[str]:
 def _skipped(accounts: Sequence[SkippedAccount]) -> str:
     if len(accounts) == 1:
         return f"Account {_named(accounts[0])} was not asked: it is {accounts[0].reason}."
-    names = ", ".join(f"{_named(each)} ({each.reason})" for each in accounts[:_SHOWN])
-    return f"{len(accounts):,} accounts were not asked: {names}{_more(accounts)}."
+    names = listed([f"{_named(each)} ({each.reason})" for each in accounts])
+    return f"{len(accounts):,} accounts were not asked: {names}."
 
 
 def _named(account: SkippedAccount) -> str:
@@ -82,9 +79,5 @@ def _no_target(accounts: Sequence[str], regions: Sequence[str]) -> str:
 
 
 def _listed(kind: str, entries: Sequence[str]) -> str:
-    names = ", ".join(f'"{each[:LONGEST_NAME]}"' for each in entries[:_SHOWN])
-    return f"{kind if len(entries) == 1 else f'{kind}s'} {names}{_more(entries)}"
-
-
-def _more(entries: Sequence[object]) -> str:
-    return f" and {len(entries) - _SHOWN:,} more" if len(entries) > _SHOWN else ""
+    names = listed([f'"{each[:LONGEST_NAME]}"' for each in entries])
+    return f"{kind if len(entries) == 1 else f'{kind}s'} {names}"

@@ -9,8 +9,8 @@ from rich.text import Text
 
 from poolcensus.cli.columns import Column, Grid
 from poolcensus.cli.summaries import sentences
-from poolcensus.cli.trouble import MAX_ACCOUNTS, with_options
-from poolcensus.cli.wording import counted, printable
+from poolcensus.cli.trouble import with_options
+from poolcensus.cli.wording import counted, listed, printable
 from poolcensus.doctor import Check, CheckStatus, Finding
 from poolcensus.format import codec
 
@@ -114,11 +114,8 @@ def _paragraph(group: _Group) -> Iterator[RenderableType]:
     accounts, regions = group.accounts, group.regions
     where = ""
     if accounts:
-        names = accounts[:MAX_ACCOUNTS]
-        if len(accounts) > len(names):
-            names.append(f"and {len(accounts) - len(names):,} more")
         in_regions = f" ({', '.join(regions) if len(regions) <= 2 else counted(len(regions), 'region')})"
-        where = f" in {counted(len(accounts), 'account')}{in_regions if regions else ''}: {', '.join(names)}"
+        where = f" in {counted(len(accounts), 'account')}{in_regions if regions else ''}: {listed(accounts)}"
     message = first.message or ""
     code = f" ({first.code})" if first.code is not None and first.code not in message else ""
     whose = f"{first.organization}: " if first.organization is not None else ""
@@ -153,8 +150,7 @@ def _verdict(findings: Sequence[Finding]) -> Iterator[str]:
         if each.check is Check.ROLE and each.status is CheckStatus.SKIPPED and each.account_id not in tried:
             left.setdefault(each.message or "", []).extend(filter(None, (each.account_id,)))
     for message, accounts in left.items():
-        more = f", and {len(accounts) - MAX_ACCOUNTS:,} more" if len(accounts) > MAX_ACCOUNTS else ""
-        yield f"{', '.join(accounts[:MAX_ACCOUNTS])}{more}: {message}" if accounts else message
+        yield f"{listed(accounts)}: {message}" if accounts else message
     for each in findings:
         if each.check is Check.ORGANIZATION and each.cause is None and each.remedy is not None:
             whose = f"{each.organization}: " if each.organization is not None else ""

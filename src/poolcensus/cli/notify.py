@@ -15,8 +15,9 @@ from typing import IO, TYPE_CHECKING
 
 from poolcensus.cli import logs
 from poolcensus.cli.exits import ExitCode, StoppedError
-from poolcensus.cli.trouble import LONGEST_NAME, MAX_ACCOUNTS, accounts_with, complain, with_options
+from poolcensus.cli.trouble import LONGEST_NAME, accounts_with, complain, with_options
 from poolcensus.cli.wording import counted
+from poolcensus.format.text import MOST_NAMED
 from poolcensus.format.times import rfc3339
 from poolcensus.signals import ENDING
 
@@ -230,7 +231,7 @@ def _hidden(outcome: Outcome, targets: Sequence[TargetResult]) -> dict[str, obje
         "pools": sum(each.pools for each in targets),
         "targets": len(targets),
         "accounts": len(accounts),
-        "examples": [_example(each) for each in accounts[:MAX_ACCOUNTS]],
+        "examples": [_example(each) for each in accounts[:MOST_NAMED]],
     }
 
 

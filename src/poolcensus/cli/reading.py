@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from poolcensus.cli import logs
 from poolcensus.cli.options import read_settings
-from poolcensus.cli.wording import counted
+from poolcensus.cli.wording import counted, listed
 from poolcensus.config.sources import settings_file
 from poolcensus.errors import SettingsError
 
@@ -47,11 +47,9 @@ def dated_ahead(found: Sequence[str], *, left_out: bool = False) -> Iterator[str
             f"Snapshot {found[0]} is {dated}: it is never the latest, and prune leaves it alone. {advice} it."
         )
         return
-    names = ", ".join(found[:_IDS_SHOWN])
-    more = f", and {len(found) - _IDS_SHOWN:,} more" if len(found) > _IDS_SHOWN else ""
     yield (
         f"{len(found):,} snapshots are {dated}: none of them is the latest, and prune leaves them alone:"
-        f" {names}{more}. {advice} them."
+        f" {listed(found, _IDS_SHOWN)}. {advice} them."
     )
 
 
@@ -60,7 +58,5 @@ def unreadable_lines(dest: str, unreadable: Mapping[str, str]) -> Iterator[str]:
     ids = sorted(unreadable)
     if not ids:
         return
-    names = ", ".join(ids[:_IDS_SHOWN])
-    more = f", and {len(ids) - _IDS_SHOWN:,} more" if len(ids) > _IDS_SHOWN else ""
     again = f"poolcensus verify {ids[0]} --dest {shlex.quote(dest)}"
-    yield f"Can't read {counted(len(ids), 'snapshot')}: {names}{more}. Run '{again}' to see why."
+    yield f"Can't read {counted(len(ids), 'snapshot')}: {listed(ids, _IDS_SHOWN)}. Run '{again}' to see why."

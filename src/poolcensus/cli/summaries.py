@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from poolcensus.cli.columns import LONGEST_WORD, Column, Grid, unbroken, words_in_lines
 from poolcensus.cli.output import calls_by_service
 from poolcensus.cli.tables import outcome_style, seconds_between, status_style
-from poolcensus.cli.wording import counted, duration, printable
+from poolcensus.cli.wording import counted, duration, listed, printable
 from poolcensus.format.times import rfc3339
 from poolcensus.model import Outcome
 from poolcensus.snapshot.scope import Scope
@@ -98,9 +98,8 @@ def manifest_summary(manifest: Manifest, where: str | None) -> Iterable[Renderab
 def _scope_rows(scope: Scope) -> Iterator[tuple[str, str, str]]:
     """Yield a row for each part of a scope, with the first of the names or ids that it stands for."""
     for number, (words, values) in enumerate(scope.parts()):
-        shown = ", ".join(values[:_VALUES_SHOWN])
-        more = f", and {len(values) - _VALUES_SHOWN:,} more" if len(values) > _VALUES_SHOWN else ""
-        yield ("Scope" if number == 0 else "", f"{words}: {shown}{more}" if values else words, "")
+        shown = f"{words}: {listed(values, _VALUES_SHOWN)}" if values else words
+        yield ("Scope" if number == 0 else "", shown, "")
 
 
 def plan_summary(plan: Plan) -> Iterable[RenderableType]:
@@ -161,10 +160,8 @@ def _by_reason(accounts: Iterable[SkippedAccount]) -> list[tuple[str, list[Skipp
 
 
 def _examples(accounts: list[SkippedAccount]) -> str:
-    some = accounts[:_SKIPPED_SHOWN]
-    shown = ", ".join(f"{each.id} ({each.name})" if each.name else each.id for each in some)
-    more = len(accounts) - _SKIPPED_SHOWN
-    return f"{shown}, and {more:,} more" if more > 0 else shown
+    names = [f"{each.id} ({each.name})" if each.name else each.id for each in accounts]
+    return listed(names, _SKIPPED_SHOWN)
 
 
 def _gaps(manifest: Manifest) -> str:
@@ -184,8 +181,7 @@ def _unknown_status(plan: Plan) -> Iterator[tuple[str, str, str]]:
     """Yield a row for the accounts of which it is not known which regions they have enabled, if any."""
     unknown = plan.region_status_unknown
     if unknown:
-        more = f", and {len(unknown) - _SKIPPED_SHOWN:,} more" if len(unknown) > _SKIPPED_SHOWN else ""
-        such_as = f"{', '.join(unknown[:_SKIPPED_SHOWN])}{more}"
+        such_as = listed(unknown, _SKIPPED_SHOWN)
         yield ("Region status", f"unknown for {counted(len(unknown), 'account')}: {such_as}", "")
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from poolcensus.cli.wording import counted, printable
+from poolcensus.cli.wording import counted, listed, printable
+from poolcensus.format.text import MOST_NAMED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from poolcensus.model import FailedAccount, FailureGroup, KnownGap, OutdatedGap, TargetResult
     from poolcensus.snapshot.hidden import Hidden
 
-MAX_ACCOUNTS = 5
 # AWS takes 50 characters. A list of accounts may hold anything.
 LONGEST_NAME = 256
 _SETTING = re.compile(r"`([a-z0-9_]+)`")
@@ -98,28 +98,23 @@ def failures(groups: Iterable[FailureGroup]) -> Iterator[str]:
     for group in groups:
         where = f" ({group.region})" if group.region is not None and group.accounts > 1 else ""
         names = [_account(each, with_region=not where) for each in group.examples]
-        if group.accounts > len(names):
-            names.append(f"and {group.accounts - len(names):,} more")
         code = f" ({group.code})" if group.code is not None else ""
         whose, remedy = "", remedy_of(group)
         if group.organization is not None:
             # An option would be for all of them: each has its settings in its table.
             whose, remedy = f"{group.organization}: ", _SETTING.sub(r"\1", remedy)
-        accounts = counted(group.accounts, "account")
-        yield f"{whose}{cause_of(group)} in {accounts}{where}: {', '.join(names)}{code}. {remedy}"
+        accounts = f"{counted(group.accounts, 'account')}{where}: {listed(names, total=group.accounts)}"
+        yield f"{whose}{cause_of(group)} in {accounts}{code}. {remedy}"
 
 
 def hidden_pools(hidden: Hidden) -> Iterator[str]:
     """Yield a line for each outcome that hides pools now, which an earlier snapshot saw."""
     for outcome, targets in hidden.items():
         by_account = accounts_with(targets)
-        names = [_account(each, with_region=True) for each in by_account[:MAX_ACCOUNTS]]
-        if len(by_account) > len(names):
-            names.append(f"and {len(by_account) - len(names):,} more")
         yield _HIDDEN[outcome].format(
             accounts=counted(len(by_account), "account"),
             pools=counted(sum(each.pools for each in targets), "pool"),
-            names=", ".join(names),
+            names=listed([_account(each, with_region=True) for each in by_account]),
         )
 
 
@@ -154,10 +149,10 @@ def outdated_gaps(outdated: Iterable[OutdatedGap]) -> Iterator[str]:
 
 def _shortened(gap: KnownGap) -> str:
     """Return a gap in words, with its first accounts where it has many."""
-    more = len(gap.accounts) - MAX_ACCOUNTS
+    more = len(gap.accounts) - MOST_NAMED
     if more <= 0:
         return str(gap)
-    first = replace(gap, accounts=gap.accounts[:MAX_ACCOUNTS])
+    first = replace(gap, accounts=gap.accounts[:MOST_NAMED])
     return f"{first} (and {more:,} more accounts)"
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 # ruff: noqa: PLC0414 - where the commands look for them
 from poolcensus.format.text import counted as counted
+from poolcensus.format.text import listed as listed
 from poolcensus.format.text import printable as printable
 
 if TYPE_CHECKING:

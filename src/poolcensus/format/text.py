@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 import unicodedata
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MOST_NAMED: Final = 5
+"""How many accounts a sentence names: enough to see what they have in common."""
 
 # Control, format (which reorders text), surrogate, private and unassigned characters, and line separators.
 _UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
@@ -16,6 +23,16 @@ def printable(text: str) -> str:
         ascii(character)[1:-1] if unicodedata.category(character) in _UNPRINTABLE else character
         for character in text
     )
+
+
+def listed(names: Sequence[str], most: int = MOST_NAMED, *, total: int | None = None) -> str:
+    """Return the first names in one line, and how many more there are: `a, b, and 3 more`.
+
+    `total` is how many there are in all, where `names` are not all of them.
+    """
+    shown = names[:most]
+    more = (len(names) if total is None else total) - len(shown)
+    return ", ".join([*shown, f"and {more:,} more"] if more > 0 else shown)
 
 
 def counted(number: int, what: str, several: str | None = None) -> str:

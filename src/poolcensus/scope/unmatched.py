@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from poolcensus.errors import FatalError
+from poolcensus.format.text import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -22,7 +23,6 @@ _NARROWING: Final = (
     "ous",
     "exclude_ous",
 )
-_SHOWN: Final = 5
 
 
 def none_matches(skipped: Sequence[SkippedAccount], settings: Settings) -> FatalError:
@@ -48,6 +48,5 @@ def skipped_by_name(skipped: Iterable[SkippedAccount], named: frozenset[str]) ->
         return None
     if len(found) == 1:
         return f"account {found[0].id} is skipped: it is {found[0].reason}"
-    names = ", ".join(f"{each.id} ({each.reason})" for each in found[:_SHOWN])
-    more = f" and {len(found) - _SHOWN:,} more" if len(found) > _SHOWN else ""
-    return f"{len(found):,} accounts that were named are skipped: {names}{more}"
+    names = listed([f"{each.id} ({each.reason})" for each in found])
+    return f"{len(found):,} accounts that were named are skipped: {names}"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from poolcensus.errors import SnapshotError
 from poolcensus.format.ids import is_snapshot_id, may_begin_id, parse_snapshot_id
 from poolcensus.format.manifest import MANIFEST_NAME
+from poolcensus.format.text import listed
 from poolcensus.paths import is_folder
 from poolcensus.snapshot.info import info_or_none
 from poolcensus.snapshot.order import Moment, moment_of
@@ -187,9 +188,8 @@ def ids_that_begin(ref: str, ids: Iterable[str]) -> list[str]:
     """
     found = sorted(each for each in ids if each.startswith(ref)) if may_begin_id(ref) else []
     if len(found) > 1:
-        named = ", ".join(found[:_MATCHES_SHOWN])
-        more = f", and {len(found) - _MATCHES_SHOWN:,} more" if len(found) > _MATCHES_SHOWN else ""
-        raise SnapshotError(f'"{ref}" begins {len(found):,} snapshot IDs: {named}{more}. Type more of it.')
+        matches = listed(found, _MATCHES_SHOWN)
+        raise SnapshotError(f'"{ref}" begins {len(found):,} snapshot IDs: {matches}. Type more of it.')
     return found
 
 
