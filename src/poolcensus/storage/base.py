@@ -208,12 +208,12 @@ class Store(ABC):
         """
         return ()
 
-    async def set_aside(self, run: InterruptedRun) -> Sequence[Path]:
+    async def set_aside(self, run: InterruptedRun) -> Sequence[Path]:  # noqa: ARG002 - where none is interrupted
         """Rename what an interrupted run has left, so that one that goes on can have its id.
 
         Returns the folders, the newest first; the next `draft` leaves them. Raises `DestinationError`.
         """
-        raise NotImplementedError
+        return ()
 
     @abstractmethod
     async def sweep(self, *, keep: Iterable[Path] | None = None) -> None:
