@@ -232,7 +232,7 @@ class Entries(
         "What is refused on purpose, ACCOUNT:REGION:OUTCOME, with * for all. It does not count as failed.",
     ] = ()
     resume: Annotated[
-        _Choice, "Continue an interrupted run at this destination, if it is less than 24 hours old."
+        _Choice, "Continue an interrupted run at this destination, a folder, if it is less than 24 hours old."
     ] = False
     deadline: Annotated[
         float | None,

@@ -51,7 +51,9 @@ def checked_place(dest: str | os.PathLike[str], key: str = "dest") -> str:
 def check_resume(settings: Settings, place: str) -> None:
     """Raise `SettingsError` for a run that is to resume where no journal is kept."""
     if settings.resume and (place == STANDARD_OUTPUT or is_in_s3(place)):
-        raise SettingsError(f"`resume` needs a directory as its destination: {place} keeps no journal")
+        raise SettingsError(
+            f"`resume` needs a directory as its destination: {place} keeps no journal. Set `resume` to false."
+        )
 
 
 def open_source(dest: str | os.PathLike[str], settings: Settings | None = None) -> Source:
