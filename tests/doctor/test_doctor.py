@@ -551,6 +551,16 @@ async def test_accounts_that_are_named(lab: Start) -> None:
         await examined(here, of=("12",))
 
 
+async def test_every_account_and_some_of_them_exclude_each_other(lab: Start) -> None:
+    here = await lab(accounts=3)
+    with pytest.raises(
+        SettingsError, match="`every_account` and `accounts` exclude each other: leave one out"
+    ):
+        async with poolcensus.diagnose(here.settings(), accounts=[SECOND], every_account=True):
+            pytest.fail("nothing is to be tried")
+    assert here.calls("sts.GetCallerIdentity") == 0
+
+
 async def test_what_the_deadline_left_untried_is_no_success(lab: Start) -> None:
     here = await lab(accounts=3, faults=("hang,service=sts,operation=AssumeRole",))
     findings = await examined(here, deadline=1)

@@ -74,11 +74,14 @@ async def diagnose(
     the destination is left as it was. The findings come in the order of the checks, by account and region; of
     several Organizations one after the other, with the destination last.
 
-    The stream raises SettingsError for settings or IDs that are wrong, and OrganizationError where one of
-    `accounts` is not among the accounts of the census. Leaving the context ends what is still under way.
+    Raises SettingsError for `accounts` together with `every_account`, and for IDs that are wrong. The stream
+    raises it for settings that are wrong, and OrganizationError where one of `accounts` is not among the
+    accounts of the census. Leaving the context ends what is still under way.
     """
     require_asyncio()
     wanted = tuple(accounts)
+    if every_account and wanted:
+        raise SettingsError("`every_account` and `accounts` exclude each other: leave one out.")
     try:
         each_of(AccountId)(wanted)
     except ValueError as error:
