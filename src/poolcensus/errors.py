@@ -344,8 +344,11 @@ class AssumeRoleError(RecordedError):
 
     @classmethod
     def of(cls, role_arn: str, error: CallError, advice: str | None = None) -> Self:
-        """Wrap what sts:AssumeRole failed with. A refusal is permanent: asking again would not help."""
-        said = error.message if advice is None else f"{error.message.rstrip('. ')}. {advice}."
+        """Wrap what sts:AssumeRole failed with; `advice` is a sentence.
+
+        A refusal is permanent: asking again would not help.
+        """
+        said = error.message if advice is None else f"{error.message.rstrip('. ')}. {advice}"
         failure = cls(
             f"Could not assume {role_arn}: {said}",
             code=error.code,

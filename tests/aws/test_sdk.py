@@ -25,6 +25,7 @@ from poolcensus.aws.sdk import request_forms
 from poolcensus.aws.sdk.access import Sdk
 from poolcensus.aws.sdk.chain import Found
 from poolcensus.aws.sdk.data_files import DataFiles
+from poolcensus.aws.sdk.session import SdkSession, profile_not_found
 from poolcensus.aws.signing import Credentials
 from poolcensus.errors import CredentialsError, FatalError, SettingsError
 
@@ -307,6 +308,24 @@ async def test_data_that_no_descriptor_is_left_for_is_no_unknown_service(
         monkeypatch.setattr(pathlib.Path, "iterdir", lacks_one)
         with pytest.raises(FatalError, match="SDK's own files can't be read: Too many open files"):
             await sdk.template("workspaces", "us-east-1", "describe_workspaces_pools")
+
+
+def test_a_configuration_that_the_system_can_t_read_is_no_wrong_setting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def lacks_one(_: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), "config")
+
+    monkeypatch.setattr(botocore.session.Session, "get_scoped_config", lacks_one)
+    with pytest.raises(
+        FatalError, match="The AWS config can't be read: config: Too many open files"
+    ) as raised:
+        SdkSession(None, None)
+    assert not isinstance(raised.value, SettingsError)
+
+
+def test_a_profile_that_is_not_there_is_named_as_it_is_written() -> None:
+    assert profile_not_found("a {b}").startswith('Profile "a {b}" not found in your AWS config. ')
 
 
 @pytest.mark.parametrize("url", ["not a url", "http://127.0.0.1:99999", "http://127.0.0.1:9/?a=b"])

@@ -337,8 +337,8 @@ async def test_a_duration_over_the_roles_maximum_says_what_to_set(lab: Start) ->
     assert {each.outcome for each in failed} == {Outcome.ASSUME_ROLE_FAILED}
     for each in failed:
         assert (each.error_message or "").endswith(
-            "MaxSessionDuration set for this role. Set `session_duration` to at most the maximum session"
-            " duration of the role."
+            "MaxSessionDuration set for this role. Check that `session_duration` is at most the maximum"
+            " session duration of the role."
         )
 
 

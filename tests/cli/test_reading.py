@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from poolcensus.aws.credentials.roles import advice_on
 from poolcensus.cli import main
+from poolcensus.errors import AssumeRoleError, ServiceError
 from poolcensus.format.codec import dumps
 from poolcensus.format.manifest import encode_manifest
 from poolcensus.format.schema import Schema
@@ -456,6 +458,44 @@ def test_a_known_gap_is_marked_and_not_to_be_mended(
     for text in ("\n".join(rest), said(capsys)):
         assert "Still throttled" in text
         assert "expect it with --known-gap" not in text
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        (
+            "ValidationError",
+            "exceeds the MaxSessionDuration set for this role.",
+            "at most the maximum session duration of the role.",
+        ),
+        ("PackedPolicyTooLarge", "Packed size of the policy.", "If the role takes no session policy, set"),
+        ("MalformedPolicyDocument", "Syntax errors in policy.", "If the role takes no session policy, set"),
+    ],
+)
+def test_what_mends_a_refused_session_is_said_once(
+    tmp_path: Path,
+    manifest: Manifest,
+    result: Callable[..., TargetResult],
+    capsys: pytest.CaptureFixture[str],
+    refusal: tuple[str, str, str],
+) -> None:
+    code, message, advice = refusal
+    role, error = "arn:aws:iam::000000000001:role/Reader", ServiceError(message, code=code)
+    failure = AssumeRoleError.of(role, error, advice_on(error))
+    refused = replace(
+        result(1, outcome=failure.outcome, code=code), error_message=failure.message, pools=0, pages=0
+    )
+    write(tmp_path / "one", manifest, OLD, [refused], [])
+    assert main(["show", "--failures", "--dest", str(tmp_path / "one")]) == 0
+    shown = said(capsys)
+    assert shown.count(advice) == 1
+    assert "`" not in shown
+    assert f"{code}: Could not assume {role}: {message}\n" in shown
+    # What is said of several together leaves out what is said of one alone.
+    denied = result(2, outcome=failure.outcome, code="AccessDenied")
+    write(tmp_path / "two", manifest, OLD, [refused, denied], [])
+    assert main(["show", "--failures", "--dest", str(tmp_path / "two")]) == 0
+    assert said(capsys).count(advice) == 1
 
 
 def test_failures_for_programs_are_lines_of_the_ledger(

@@ -99,7 +99,7 @@ def operations_in_the_code() -> set[str]:
     found: set[str] = set()
     for name in named:
         # S3's actions have names of their own.
-        found.update(_IAM_ACTIONS[name].split(" and ") if known[name].startswith("s3:") else [known[name]])
+        found.update(_IAM_ACTIONS[name] if known[name].startswith("s3:") else [known[name]])
     # What an AssumeRole with tags and a source identity needs besides.
     return (found | {*_HUB_ACTIONS}) - NEEDS_NO_PERMISSION
 

@@ -9,6 +9,8 @@ import pytest
 import poolcensus
 from poolcensus.doctor import Cause, Check, CheckStatus, Finding
 from poolcensus.errors import DestinationError
+from poolcensus.simulator.s3.errors import S3Error
+from poolcensus.simulator.s3.service import S3
 from poolcensus.storage.local.store import FolderStore
 from storage.buckets import NAME, PLACE, PREFIX, stored
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from census_lab import Lab
+    from poolcensus.simulator.http import Request, Response
 
     Start = Callable[..., Coroutine[None, None, Lab]]
 
@@ -165,6 +168,55 @@ async def test_each_permission_on_the_bucket(
     assert (found.action, found.code) == (action, "AccessDenied")
     statement = {"Effect": "Allow", "Action": action, "Resource": OBJECTS}
     assert found.policy == (statement if found.status is CheckStatus.FAILED else None)
+
+
+@pytest.mark.parametrize(
+    ("refused", "statement", "remedy"),
+    [
+        (
+            ("GET", "Access Denied"),
+            (["s3:GetObject", "s3:ListBucket"], [OBJECTS, BUCKET]),
+            "lacks an action of this statement; if it has them all, look at the policy of the bucket.",
+        ),
+        (
+            ("PUT", "Access Denied"),
+            ("s3:PutObject", OBJECTS),
+            "lacks this statement; if it has it, look at the policy of the bucket.",
+        ),
+        (
+            ("PUT", "The key does not allow kms:*"),
+            (["kms:GenerateDataKey", "kms:Decrypt"], "*"),
+            "lacks an action of this statement; if it has them all, look at the policy of the key.",
+        ),
+    ],
+)
+async def test_all_that_may_be_lacking_is_named_where_s3_does_not_say(
+    lab: Start,
+    monkeypatch: pytest.MonkeyPatch,
+    refused: tuple[str, str],
+    statement: tuple[str | list[str], object],
+    remedy: str,
+) -> None:
+    method, message = refused
+    handle = S3.handle
+
+    def refuse(service: S3, request: Request) -> Response:
+        # Neither a listing nor what is asked of the bucket itself.
+        if request.method == method and request.path != f"/{NAME}":
+            raise S3Error("AccessDenied", message)
+        return handle(service, request)
+
+    monkeypatch.setattr(S3, "handle", refuse)
+    here = await lab(accounts=1)
+    stored(here.simulator)
+    found = await destination(here, dest=PLACE)
+    assert (found.status, found.cause) == (CheckStatus.FAILED, Cause.DESTINATION_PERMISSION)
+    actions, resources = statement
+    assert found.policy == {"Effect": "Allow", "Action": actions, "Resource": resources}
+    named = [actions] if isinstance(actions, str) else actions
+    assert found.action == named[0]
+    assert f"needs {' and '.join(named)}" in str(found.message)
+    assert str(found.remedy).endswith(f" {remedy}")
 
 
 async def test_a_bucket_that_is_not_there(lab: Start) -> None:

@@ -10,8 +10,9 @@ import pytest
 from anyio import to_thread
 
 import poolcensus
+from poolcensus.aws.credentials.broker import CredentialBroker
 from poolcensus.doctor import Cause, Check, CheckStatus, Finding
-from poolcensus.errors import DeadlineError, FatalError, OrganizationError, SettingsError
+from poolcensus.errors import CredentialsError, DeadlineError, FatalError, OrganizationError, SettingsError
 from poolcensus.model import SnapshotStatus
 from poolcensus.simulator.directory import Directory
 from poolcensus.simulator.services.sts import Sts
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from census_lab import Lab
+    from poolcensus.aws.credentials.sts import RoleSession
     from poolcensus.model import JsonObject
     from poolcensus.simulator.http import Identity, Request, Response
 
@@ -62,6 +64,15 @@ def problems(findings: Sequence[Finding]) -> set[tuple[object, ...]]:
         for each in findings
         if each.is_problem
     }
+
+
+def profile_of_caller(here: Lab, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Have a profile `caller` with the keys of the simulator."""
+    config = folder / "config"
+    simulator = here.simulator
+    keys = f"aws_access_key_id = {simulator.access_key_id}\naws_secret_access_key = "
+    config.write_text(f"[profile caller]\n{keys}{simulator.secret_access_key}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
 
 
 async def is_complete(here: Lab, **changes: object) -> bool:
@@ -218,6 +229,90 @@ async def test_a_hub_role_that_is_refused_keeps_every_role_from_being_tried(lab:
     assert {each.account_id for each in by(findings, Check.OPERATION)} == {"000000000001"}
 
 
+async def test_a_hub_role_that_fails_ends_nothing_for_an_account_that_does_not_need_it(
+    lab: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    here = await lab(accounts=4, faults=(f"{STS},role_account={SECOND},policy=trust",))
+    profile_of_caller(here, monkeypatch, tmp_path)
+    accounts = tmp_path / "accounts.csv"
+    accounts.write_text(
+        f"account_id,profile,role\n{SECOND},caller,PoolCensusReader\n000000000003,,\n000000000004,,\n"
+    )
+    hub = "arn:aws:iam::000000000004:role/NoSuchHub"
+    findings = await examined(here, of=(SECOND,), accounts_from=str(accounts), role_chain=[hub])
+    assert problems(findings) == {(Check.ROLE, SECOND, FAILED, "sts:AssumeRole", Cause.TRUST_POLICY)}
+    assert [each.status for each in by(findings, Check.OPERATION)] == [SKIPPED]
+    assert by(findings, Check.DESTINATION)
+
+
+async def test_where_sts_says_nothing_a_hub_role_on_the_way_home_is_no_answer(
+    lab: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    here = await lab(accounts=4, no_role=1.0)
+    profile_of_caller(here, monkeypatch, tmp_path)
+    accounts = tmp_path / "accounts.csv"
+    accounts.write_text(
+        f"account_id,profile,role\n000000000001,,PoolCensusReader\n{SECOND},caller,PoolCensusReader\n"
+    )
+    hub = "arn:aws:iam::000000000004:role/NoSuchHub"
+    findings = await examined(here, of=(SECOND,), accounts_from=str(accounts), role_chain=[hub])
+    assert problems(findings) == {(Check.ROLE, SECOND, FAILED, "sts:AssumeRole", Cause.MISSING_ROLE)}
+    assert [each.status for each in by(findings, Check.OPERATION)] == [SKIPPED]
+
+
+async def test_what_ends_a_look_at_other_accounts_is_a_finding_of_its_own(
+    lab: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = await lab(accounts=4, faults=(f"{STS},role_account={SECOND},policy=trust",))
+    assume_role = CredentialBroker.assume_role
+
+    async def fail_elsewhere(broker: CredentialBroker, account_id: str) -> RoleSession:
+        if account_id != SECOND:
+            raise FatalError("no connection can be opened")
+        return await assume_role(broker, account_id)
+
+    monkeypatch.setattr(CredentialBroker, "assume_role", fail_elsewhere)
+    findings = await examined(here, of=(SECOND,))
+    assert problems(findings) == {(Check.OPERATION, None, FAILED, POOLS, Cause.UNREACHABLE)}
+    assert by(findings, Check.OPERATION)[0].message == "no connection can be opened"
+    assert by(findings, Check.DESTINATION)
+
+
+@pytest.mark.parametrize(
+    ("error", "cause", "remedy"),
+    [
+        (CredentialsError("There are none.", advice="Sign in."), Cause.CREDENTIALS, "Sign in."),
+        (CredentialsError("There are none."), Cause.CREDENTIALS, "Correct what the message says."),
+        (FatalError("There is no way.", advice="Make one."), Cause.UNREACHABLE, "Make one."),
+    ],
+)
+async def test_what_would_end_a_census_says_what_to_do(
+    lab: Start, monkeypatch: pytest.MonkeyPatch, error: FatalError, cause: Cause, remedy: str
+) -> None:
+    here = await lab(accounts=3)
+
+    async def observe(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("poolcensus.doctor.examination.observe", observe)
+    (found,) = by(await examined(here), Check.OPERATION)
+    assert (found.status, found.cause) == (FAILED, cause)
+    assert (found.message, found.remedy) == (error.problem, remedy)
+
+
+async def test_a_setting_that_is_wrong_ends_the_stream_whenever_it_is_found(
+    lab: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = await lab(accounts=3)
+
+    async def observe(*_: object) -> None:
+        raise SettingsError("no request can be formed")
+
+    monkeypatch.setattr("poolcensus.doctor.examination.observe", observe)
+    with pytest.raises(SettingsError, match="no request can be formed"):
+        await examined(here)
+
+
 async def test_an_account_with_a_role_behind_a_hub_names_the_hub_s_role(lab: Start) -> None:
     here = await lab(accounts=4, faults=(f"{STS},role_account=000000000003,policy=trust",))
     hub = f"arn:aws:iam::{SECOND}:role/PoolCensusReader"
@@ -261,11 +356,7 @@ async def test_the_credentials_of_another_account_in_a_profile(
     lab: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     here = await lab(accounts=3)
-    config = tmp_path / "config"
-    simulator = here.simulator
-    keys = f"aws_access_key_id = {simulator.access_key_id}\naws_secret_access_key = "
-    config.write_text(f"[profile caller]\n{keys}{simulator.secret_access_key}\n")
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    profile_of_caller(here, monkeypatch, tmp_path)
     accounts = tmp_path / "accounts.csv"
     accounts.write_text(f"account_id,profile,role\n{SECOND},caller,\n000000000003,caller,PoolCensusReader\n")
     findings = await examined(here, accounts_from=str(accounts))
@@ -549,6 +640,16 @@ async def test_accounts_that_are_named(lab: Start) -> None:
         await examined(here, of=("999999999999",))
     with pytest.raises(SettingsError, match='accounts: "12" is not an account ID'):
         await examined(here, of=("12",))
+
+
+async def test_every_account_and_some_of_them_exclude_each_other(lab: Start) -> None:
+    here = await lab(accounts=3)
+    with pytest.raises(
+        SettingsError, match="`every_account` and `accounts` exclude each other: leave one out"
+    ):
+        async with poolcensus.diagnose(here.settings(), accounts=[SECOND], every_account=True):
+            pytest.fail("nothing is to be tried")
+    assert here.calls("sts.GetCallerIdentity") == 0
 
 
 async def test_what_the_deadline_left_untried_is_no_success(lab: Start) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import poolcensus
+from poolcensus.aws.region_status.management import TRUSTED_ACCESS
 from poolcensus.doctor import Cause, Check, CheckStatus, Finding
 from poolcensus.model import SnapshotStatus
 from poolcensus.simulator import Document, Policies, PolicySet, read_document
@@ -208,6 +209,7 @@ async def test_what_the_management_account_is_not_told_the_accounts_are_asked(la
     assert {each.check for each in lacking} == {Check.REGION_STATUS}
     (member,) = [each for each in lacking if each.account_id == "000000000002"]
     assert "trusted access" in str(member.remedy)
+    assert str(member.remedy).endswith(f"attach this statement to the caller. {TRUSTED_ACCESS}")
     assert member.policy == {"Effect": "Allow", "Action": "account:ListRegions", "Resource": "*"}
     assert await agrees(here, findings, region_status="management")
 

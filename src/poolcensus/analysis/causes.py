@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from poolcensus.aws.credentials.roles import DURATION_ADVICE, SESSION_POLICY_ADVICE, advice_in
 from poolcensus.errors import BadReply, LocalLimit, NoReply
 from poolcensus.model import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from poolcensus.model import FailureGroup
 
@@ -45,17 +46,16 @@ _NO_ANSWER: Final = (
     "STS did not answer: check DNS, proxy and firewall for its endpoint, or set another `sts_region`."
 )
 _SHORTAGE: Final = "Run it again with a lower `concurrency`, or raise the limit that the messages name."
-_NO_SESSION_POLICY: Final = "If the role takes no session policy, set `session_policy` to false."
 # By the code that STS sent, where it says more than that the role can't be assumed:
 # https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html#API_AssumeRole_Errors
 _ROLE_REMEDIES: Final[Mapping[str | None, str]] = {
     **dict.fromkeys(NoReply, _NO_ANSWER),
     **dict.fromkeys(BadReply, _REMEDIES[Outcome.BAD_RESPONSE]),
     **dict.fromkeys(LocalLimit, _SHORTAGE),
-    "MalformedPolicyDocument": _NO_SESSION_POLICY,
-    "PackedPolicyTooLarge": f"Set fewer `session_tags`. {_NO_SESSION_POLICY}",
+    "MalformedPolicyDocument": SESSION_POLICY_ADVICE,
+    "PackedPolicyTooLarge": f"Set fewer `session_tags`. {SESSION_POLICY_ADVICE}",
     "Throttling": "Run it again: STS asked for fewer calls.",
-    "ValidationError": "Check that `session_duration` is at most the maximum session duration of the role.",
+    "ValidationError": DURATION_ADVICE,
     "NoCredentials": (
         "Sign in with the profiles that the file names for these accounts, or correct your AWS config."
     ),
@@ -98,3 +98,11 @@ def remedy_of(group: FailureGroup) -> str:
     if group.denial.explicit:
         return f"Remove the deny of {group.operation} from the {group.denial.policy}."
     return f"Allow {group.operation} in the {group.denial.policy}."
+
+
+def without_remedies(message: str, remedies: Iterable[str]) -> str:
+    """Return the message of a target without the advice at its end that one of the remedies gives."""
+    advice = advice_in(message)
+    if advice is None or not any(advice in each for each in remedies):
+        return message
+    return message.removesuffix(f" {advice}")

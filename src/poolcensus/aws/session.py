@@ -83,7 +83,8 @@ class CallerSession(msgspec.Struct, frozen=True):
 async def open_caller(settings: Settings) -> AsyncIterator[CallerSession]:
     """Read the SDK's configuration and walk its credential chain.
 
-    Raises SettingsError for a profile that is not there and CredentialsError where there are none.
+    Raises SettingsError for a profile that is not there, CredentialsError where there are none, and another
+    FatalError where the system can't read the configuration.
     """
     require_asyncio()
     async with Sdk(profile=settings.profile, endpoint_url=settings.endpoint_url) as sdk:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
+from poolcensus.analysis.causes import remedy_of, without_remedies
 from poolcensus.analysis.coverage import Coverage
 from poolcensus.analysis.failures import failures_by_account
 from poolcensus.analysis.listing import ALL, FAILURE_KEYS, sorted_rows
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from poolcensus.analysis.listing import Choice, SortKey
-    from poolcensus.model import Manifest, TargetResult
+    from poolcensus.model import FailureGroup, Manifest, TargetResult
     from poolcensus.snapshot import RefusedRun, Snapshot
 
 
@@ -46,8 +48,12 @@ def put_failures(run: Snapshot | RefusedRun, choice: Choice, sort: Sequence[Sort
         put(console(), sentences(unasked))
         return coverage
     screen = console()
-    put(screen, failure_table(rows, all_regions=not screen.is_terminal))
-    put_causes(results, manifest)
+    groups = _groups(results, manifest)
+    remedies = [remedy_of(each) for each in groups]
+    # What follows the table is not told in it as well.
+    shown = [replace(each, message=without_remedies(each.message or "", remedies)) for each in rows]
+    put(screen, failure_table(shown, all_regions=not screen.is_terminal))
+    _put_groups(groups)
     gaps = KnownGaps(manifest.known_gaps)
     if known := sum(gaps.take(each) for each in results):
         line = with_options(f"{counted(known, 'target')} failed as `known_gaps` expects.")
@@ -62,9 +68,16 @@ def put_causes(uncovered: Iterable[TargetResult], manifest: Manifest) -> None:
 
     What failed as a known gap expects is not to be mended.
     """
+    _put_groups(_groups(uncovered, manifest))
+
+
+def _groups(uncovered: Iterable[TargetResult], manifest: Manifest) -> tuple[FailureGroup, ...]:
     operation = operation_named(manifest.operation.name)
     gaps = KnownGaps(manifest.known_gaps)
-    unexpected = (each for each in uncovered if not gaps.take(each))
-    lines = [with_options(each) for each in failures(FailureTally(operation, unexpected).groups())]
+    return FailureTally(operation, (each for each in uncovered if not gaps.take(each))).groups()
+
+
+def _put_groups(groups: Iterable[FailureGroup]) -> None:
+    lines = [with_options(each) for each in failures(groups)]
     if lines:
         put(console(), "", sentences(lines))

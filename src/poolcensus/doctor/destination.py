@@ -119,20 +119,26 @@ def _refused(error: DestinationRefusedError, settings: Settings, caller: Caller 
     actions = (denial.action,) if denial is not None else error.iam_actions
     arn = caller.arn if caller is not None else denial.user if denial is not None else ""
     partition = arn.split(":")[1] if arn.startswith("arn:") else "aws"
-    resource = _resource(actions[0], settings, partition)
+    # In their order, and each of them once.
+    resources = tuple(dict.fromkeys(_resource(each, settings, partition) for each in actions))
     who = caller_in_words(arn) if arn else "the caller"
-    found = explain_denial(error.reason, Attempt(actions[0], who, "the caller's account", resource))
+    found = explain_denial(error.reason, Attempt(actions[0], who, "the caller's account", resources[0]))
     if found.cause is not Cause.UNEXPLAINED:
         return found
+    lacks, has = (
+        ("this statement", "it") if len(actions) == 1 else ("an action of this statement", "them all")
+    )
+    whose = "key" if actions[0].startswith("kms:") else "bucket"
     remedy = (
-        f"S3 does not say which policy refused. Most likely {who} lacks this statement; if it has it, look at"
-        " the policy of the bucket."
+        f"S3 does not say which policy refused. Most likely {who} lacks {lacks}; if it has {has}, look at the"
+        f" policy of the {whose}."
     )
     return Diagnosis(
         CheckStatus.FAILED,
         Cause.DESTINATION_PERMISSION,
         remedy,
-        allow(actions[0], resource),
+        allow(actions, resources),
+        # The call's own; the others are what it needs besides.
         actions[0],
     )
 

@@ -14,9 +14,9 @@ from poolcensus.aws.session import open_caller
 from poolcensus.config.readers import AccountId, each_of
 from poolcensus.doctor.caller import caller_known, caller_unknown
 from poolcensus.doctor.destination import check_destination, destination_unreachable
-from poolcensus.doctor.findings import Cause, Check, CheckStatus, Finding
+from poolcensus.doctor.findings import Check, CheckStatus, Finding
 from poolcensus.doctor.observation import observe
-from poolcensus.doctor.operation import operation_findings
+from poolcensus.doctor.operation import census_ended, operation_findings
 from poolcensus.doctor.organization import accounts_listed, accounts_unknown
 from poolcensus.doctor.principals import caller_in_words, role_of_accounts
 from poolcensus.doctor.region_status import region_status_findings
@@ -74,11 +74,14 @@ async def diagnose(
     the destination is left as it was. The findings come in the order of the checks, by account and region; of
     several Organizations one after the other, with the destination last.
 
-    The stream raises SettingsError for settings or IDs that are wrong, and OrganizationError where one of
-    `accounts` is not among the accounts of the census. Leaving the context ends what is still under way.
+    Raises SettingsError for `accounts` together with `every_account`, and for IDs that are wrong. The stream
+    raises it for settings that are wrong, and OrganizationError where one of `accounts` is not among the
+    accounts of the census. Leaving the context ends what is still under way.
     """
     require_asyncio()
     wanted = tuple(accounts)
+    if every_account and wanted:
+        raise SettingsError("`every_account` and `accounts` exclude each other: leave one out.")
     try:
         each_of(AccountId)(wanted)
     except ValueError as error:
@@ -263,20 +266,10 @@ class _Examination:
                 rest = tuple(each for each in chosen if not needs_role(aws, each.id))
                 observed = await observe(opened, settings, rest, self._deadline)
             await outlet.send(await role_findings(aws, observed, others))
+        except SettingsError:
+            raise
         except FatalError as error:
-            # The census would end there, whatever the accounts allow.
-            await outlet.send(
-                (
-                    Finding(
-                        check=Check.OPERATION,
-                        status=CheckStatus.FAILED,
-                        action=self._operation.iam_action,
-                        cause=Cause.UNREACHABLE,
-                        message=str(error),
-                        remedy="Do what the message says.",
-                    ),
-                )
-            )
+            await outlet.send((census_ended(error, self._operation),))
             return
         opt_in = frozenset(opened.regions.opt_in)
         for each in observed:

@@ -11,6 +11,7 @@ from poolcensus.doctor.denied import THE_ACCOUNT, Attempt, explain_denial
 from poolcensus.doctor.failures import explain_failure
 from poolcensus.doctor.findings import Cause, Check, CheckStatus, Diagnosis, Finding
 from poolcensus.doctor.statements import allow
+from poolcensus.errors import CredentialsError
 from poolcensus.format.text import counted
 from poolcensus.model import Outcome
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from poolcensus.doctor.observation import Observed
+    from poolcensus.errors import FatalError
     from poolcensus.model import TargetResult
     from poolcensus.operations import Operation
 
@@ -61,6 +63,19 @@ def operation_findings(
             remedy=found.remedy if found is not None else None,
             policy=found.policy if found is not None else None,
         )
+
+
+def census_ended(error: FatalError, operation: Operation) -> Finding:
+    """Return the finding for what would end a census, whatever the accounts allow."""
+    return Finding(
+        check=Check.OPERATION,
+        status=CheckStatus.FAILED,
+        action=operation.iam_action,
+        cause=Cause.CREDENTIALS if isinstance(error, CredentialsError) else Cause.UNREACHABLE,
+        # What it ends with is the remedy.
+        message=error.problem,
+        remedy=error.advice or "Correct what the message says.",
+    )
 
 
 def _cause(result: TargetResult) -> Cause | None:

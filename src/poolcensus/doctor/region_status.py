@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from poolcensus.aws.region_status.management import TRUSTED_ACCESS
 from poolcensus.doctor.denied import THE_ACCOUNT, Attempt, cause_of, explain_denial
 from poolcensus.doctor.failures import explain_failure
 from poolcensus.doctor.findings import Check, CheckStatus, Diagnosis, Finding
@@ -17,11 +18,9 @@ if TYPE_CHECKING:
     from poolcensus.doctor.observation import Observed
 
 _DENIED: Final = frozenset({Outcome.ACCESS_DENIED, Outcome.SCP_DENIED})
-# https://docs.aws.amazon.com/accounts/latest/reference/using-orgs-trusted-access.html
-_TRUSTED_ACCESS: Final = (
-    "To have the caller's account asked about the others, enable trusted access with 'aws organizations"
-    " enable-aws-service-access --service-principal account.amazonaws.com' and attach this statement to the"
-    " caller; or set `region_status` to member."
+_BY_MANAGEMENT: Final = (
+    "To have the caller's account asked about the others, attach this statement to the caller."
+    f" {TRUSTED_ACCESS}"
 )
 _IN_ANOTHER_WAY: Final = "A collect does without: {other} answers in its place."
 _NOT_AT_ALL: Final = "A collect does without: disabled opt-in regions are called, and say so themselves."
@@ -77,7 +76,7 @@ def region_status_findings(observed: Observed, who: str, opt_in: frozenset[str])
 def _diagnosis(refusal: StatusRefusal, who: str) -> Diagnosis:
     if refusal.by_management and refusal.outcome in _DENIED:
         cause = cause_of(refusal.message)
-        return Diagnosis(CheckStatus.OK, cause, _TRUSTED_ACCESS, allow(refusal.action), refusal.action)
+        return Diagnosis(CheckStatus.OK, cause, _BY_MANAGEMENT, allow(refusal.action), refusal.action)
     if refusal.outcome not in _DENIED:
         return explain_failure(refusal.outcome, refusal.code, refusal.message)
     return explain_denial(refusal.message, Attempt(refusal.action, who, THE_ACCOUNT))

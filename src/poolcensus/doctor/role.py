@@ -18,7 +18,7 @@ from poolcensus.doctor.profile import explain_profile_failure, is_of_profile
 from poolcensus.doctor.role_refusal import ACTION, RoleCall, explain_hub_refusal, explain_role_refusal
 from poolcensus.doctor.statements import trust
 from poolcensus.doctor.variations import denial_at_home, vary
-from poolcensus.errors import CallError
+from poolcensus.errors import CallError, CredentialsError, first_reason_raised
 from poolcensus.model import Outcome
 
 if TYPE_CHECKING:
@@ -112,12 +112,13 @@ async def _is_assumed_elsewhere(aws: Aws, others: Sequence[Account]) -> bool:
     assumed: list[str] = []
 
     async def assume(account_id: str) -> None:
-        with suppress(CallError):
+        # Whatever fails on the way there, a hub role too, it is not that this role works.
+        with suppress(CallError, CredentialsError):
             await aws.broker.source(account_id).get()
             assumed.append(account_id)
             tasks.cancel_scope.cancel()
 
-    with anyio.move_on_after(_LONGEST_LOOK):
+    with first_reason_raised(), anyio.move_on_after(_LONGEST_LOOK):
         async with anyio.create_task_group() as tasks:
             for each in [each for each in others if needs_role(aws, each.id)][:_MOST_OTHERS]:
                 tasks.start_soon(assume, each.id)

@@ -11,10 +11,9 @@ EXTERNAL_ID = "EXTERNAL_ID"
 """What stands in a statement in place of the external ID, which is a secret."""
 
 
-def allow(action: str | tuple[str, ...], resource: str = "*") -> JsonObject:
+def allow(action: str | tuple[str, ...], resource: str | tuple[str, ...] = "*") -> JsonObject:
     """Return a statement of a policy that is attached to whoever calls."""
-    actions: JsonValue = action if isinstance(action, str) else list(action)
-    return {"Effect": "Allow", "Action": actions, "Resource": resource}
+    return {"Effect": "Allow", "Action": _one_or_all(action), "Resource": _one_or_all(resource)}
 
 
 def allow_anybody(action: str) -> JsonObject:
@@ -41,6 +40,12 @@ def trust(user: str, action: str = "sts:AssumeRole", *, with_external_id: bool =
         if isinstance(condition, dict):
             condition["StringEquals"] = {"sts:ExternalId": EXTERNAL_ID}
     return statement
+
+
+def _one_or_all(values: str | tuple[str, ...]) -> JsonValue:
+    if isinstance(values, str):
+        return values
+    return values[0] if len(values) == 1 else list(values)
 
 
 def _principal(user: str) -> JsonObject:

@@ -13,7 +13,7 @@ import anyio
 from poolcensus.aws.refusals.table import is_denial
 from poolcensus.doctor.denied import cause_of
 from poolcensus.doctor.findings import Cause, CheckStatus, Diagnosis
-from poolcensus.errors import CallError, first_reason_raised
+from poolcensus.errors import CallError, HubRoleError, first_reason_raised
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -121,4 +121,7 @@ async def denial_at_home(broker: CredentialBroker, account_id: str) -> str | Non
     except CallError as error:
         if is_denial(error.code) and cause_of(error.message) in _THE_CALLERS:
             return error.message
+    except HubRoleError:
+        # Whoever was refused, with a profile's credentials, did not need that role.
+        return None
     return None

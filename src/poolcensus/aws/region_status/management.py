@@ -19,8 +19,9 @@ _log = logging.getLogger("poolcensus")
 _LIST_REGIONS_A_SECOND = 5.0
 # A delegated administrator is refused the management account, which is one of many.
 _ENOUGH = 3
-_TRUSTED_ACCESS = (
-    " Enable trusted access with 'aws organizations enable-aws-service-access --service-principal"
+# https://docs.aws.amazon.com/accounts/latest/reference/using-orgs-trusted-access.html
+TRUSTED_ACCESS = (
+    "Enable trusted access with 'aws organizations enable-aws-service-access --service-principal"
     " account.amazonaws.com' and run as the management account or a delegated administrator for Account"
     " Management, or set `region_status` to member."
 )
@@ -68,7 +69,7 @@ class ManagementLookups:
         if self._last is None or self._answered or self._ended:
             return
         if isinstance(self._last, AccessDeniedError):
-            self.end(f"account:ListRegions with AccountId was refused: {self._last.message}{_TRUSTED_ACCESS}")
+            self.end(f"account:ListRegions with AccountId was refused: {self._last.message} {TRUSTED_ACCESS}")
         else:
             message = self._last.message.rstrip(". ")
             self.end(f"account:ListRegions with AccountId failed: {message} ({self._last.code}).")

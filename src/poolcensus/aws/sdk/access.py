@@ -69,7 +69,11 @@ class Sdk:
         self._flights: SingleFlight[tuple[str, str, str], RequestTemplate] = SingleFlight()
 
     async def open(self) -> None:
-        """Read the SDK's configuration. Raises SettingsError where it can't be read, or not in a minute."""
+        """Read the SDK's configuration.
+
+        Raises SettingsError where it is of no use or takes more than a minute to read, and another FatalError
+        where the system can't read its files.
+        """
         await self._reading(self._read)
 
     async def of_profiles(self, names: Iterable[str]) -> Mapping[str, Sdk]:

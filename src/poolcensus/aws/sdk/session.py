@@ -51,7 +51,8 @@ _REGION = re.compile(r"(?!-)[a-zA-Z0-9-]{1,63}(?<!-)")
 class SdkSession:
     """One session of the SDK. Blocks, also when it is made, and is for one thread at a time.
 
-    `parsed` is the configuration, where it has been read. Raises SettingsError where it can't be read.
+    `parsed` is the configuration, where it has been read. Raises SettingsError where it is of no use, and
+    another FatalError where the system can't read its files.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class SdkSession:
         """Return the configuration. Raises SettingsError where it has no profile of this name."""
         parsed = self._session.full_config
         if name not in parsed.get("profiles", {}):
-            raise SettingsError(profile_not_found(ProfileNotFound(profile=name)))
+            raise SettingsError(profile_not_found(name))
         return parsed
 
     def _open_session(self) -> _Session:
@@ -97,7 +98,7 @@ class SdkSession:
         except SettingsError:
             raise
         except ProfileNotFound as error:
-            raise SettingsError(profile_not_found(error)) from None
+            raise SettingsError(profile_not_found(error.kwargs["profile"])) from None
         except ConfigParseError as error:
             raise SettingsError(f"{_capitalized(malformed_file(error))}. Correct it there.") from None
         except BotoCoreError as error:
@@ -157,9 +158,8 @@ def _refuse_unfit_headers(request: _PreparedRequest, **_: object) -> None:
             )
 
 
-def profile_not_found(error: ProfileNotFound) -> str:
+def profile_not_found(name: str) -> str:
     """Return the sentence for a profile that is not there."""
-    name = error.kwargs.get("profile")
     return (
         f"Profile \"{name}\" not found in your AWS config. Run 'aws configure list-profiles' to see the"
         " available ones."

@@ -76,7 +76,7 @@ def _open_client(settings: Settings, sdk: Sdk, credentials: S3Credentials, tls: 
     try:
         return asyncio.run(_enter_in_thread())
     except ProfileNotFound as error:
-        raise SettingsError(profile_not_found(error)) from None
+        raise SettingsError(profile_not_found(error.kwargs["profile"])) from None
     except BotoCoreError as error:
         raise SettingsError(f"no client for S3 can be made: {without_passwords(str(error))}") from None
     except CensusError:

@@ -49,16 +49,16 @@ _ELSEWHERE = frozenset(
 )
 _READING = frozenset({"get_object", "head_object", "list_objects_v2"})
 _IAM_ACTIONS = {
-    "get_object": "s3:GetObject and s3:ListBucket",
-    "head_object": "s3:GetObject and s3:ListBucket",
-    "put_object": "s3:PutObject",
-    "create_multipart_upload": "s3:PutObject",
-    "upload_part": "s3:PutObject",
-    "complete_multipart_upload": "s3:PutObject",
-    "delete_object": "s3:DeleteObject",
-    "list_objects_v2": "s3:ListBucket",
-    "list_multipart_uploads": "s3:ListBucketMultipartUploads",
-    "abort_multipart_upload": "s3:AbortMultipartUpload",
+    "get_object": ("s3:GetObject", "s3:ListBucket"),
+    "head_object": ("s3:GetObject", "s3:ListBucket"),
+    "put_object": ("s3:PutObject",),
+    "create_multipart_upload": ("s3:PutObject",),
+    "upload_part": ("s3:PutObject",),
+    "complete_multipart_upload": ("s3:PutObject",),
+    "delete_object": ("s3:DeleteObject",),
+    "list_objects_v2": ("s3:ListBucket",),
+    "list_multipart_uploads": ("s3:ListBucketMultipartUploads",),
+    "abort_multipart_upload": ("s3:AbortMultipartUpload",),
 }
 
 
@@ -190,11 +190,10 @@ def _refusal(error: ClientError, operation: str, bucket: str, owner: str | None)
         (reason for codes, reason in _REFUSALS if not codes.isdisjoint({code, str(status)})),
         Reason("S3 answered {code}", "run again or choose another destination"),
     )
-    message = str(error.response.get("Error", {}).get("Message", ""))
+    message = _message(error)
     reads = operation in _READING
-    if code in _DENIED and "kms:" in message:
-        needs = "kms:Decrypt" if reads else "kms:GenerateDataKey and kms:Decrypt"
-        reason = Reason(f"the key refuses the caller, who needs {needs} on it")
+    if code in _DENIED and _is_of_key(message):
+        reason = Reason("the key refuses the caller, who needs {iam_actions} on it")
     elif code.startswith("KMS."):
         key = "the key that the object is encrypted with" if reads else "s3_kms_key"
         reason = Reason("the key can't be used ({code})", f"check {key}")
@@ -202,7 +201,8 @@ def _refusal(error: ClientError, operation: str, bucket: str, owner: str | None)
         reason = Reason("the service does not have this call ({code})", "check `endpoint_url`")
     elif code in _DENIED and owner:
         reason = Reason(reason.why, f"{reason.advice}, and the bucket has to be of account {owner}")
-    fields = {"code": code, "bucket": bucket, "iam_actions": _IAM_ACTIONS[operation]}
+    iam_actions = " and ".join(_iam_actions(operation, message))
+    fields = {"code": code, "bucket": bucket, "iam_actions": iam_actions}
     return Reason(reason.why.format_map(fields), reason.advice and reason.advice.format_map(fields))
 
 
@@ -219,12 +219,24 @@ def denial_of(error: Exception, operation: str) -> S3Denial | None:
     # Not by the status: clocks and keys that are wrong have the same.
     if not isinstance(error, ClientError) or code_of(error) not in _DENIED:
         return None
-    message = readable(str(error.response.get("Error", {}).get("Message", "")))
-    if "kms:" in message:
-        iam_actions = "kms:Decrypt" if operation in _READING else "kms:GenerateDataKey and kms:Decrypt"
-    else:
-        iam_actions = _IAM_ACTIONS[operation]
-    return S3Denial(code_of(error), message, tuple(iam_actions.split(" and ")))
+    message = _message(error)
+    return S3Denial(code_of(error), readable(message), _iam_actions(operation, message))
+
+
+def _iam_actions(operation: str, message: str) -> tuple[str, ...]:
+    """Return the IAM actions of which the caller of an operation that was denied lacks one."""
+    if not _is_of_key(message):
+        return _IAM_ACTIONS[operation]
+    return ("kms:Decrypt",) if operation in _READING else ("kms:GenerateDataKey", "kms:Decrypt")
+
+
+def _is_of_key(message: str) -> bool:
+    """Whether it is the key that refused, which an object is encrypted with."""
+    return "kms:" in message
+
+
+def _message(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Message", ""))
 
 
 def code_of(error: ClientError) -> str:
