@@ -128,8 +128,8 @@ def test_a_partial_snapshot_exits_with_3_and_names_the_accounts(
     assert said.err.splitlines() == [
         (
             "poolcensus: Denied by a service control policy in 1 account: 000000000004 acct-3 (eu-west-1)."
-            " No change to the role helps: change the policy, leave the accounts out with"
-            " --exclude-accounts, or expect it with --known-gap."
+            " No change to the role helps: change the policy, leave the accounts or the regions out with"
+            " --exclude-accounts or --exclude-regions, or expect it with --known-gap."
         ),
         (
             "poolcensus: Timed out in 1 account: 000000000005 acct-4 (eu-west-1)."

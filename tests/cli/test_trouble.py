@@ -69,7 +69,8 @@ def test_failures_are_grouped_by_outcome_and_name_the_accounts(result: Callable[
         (
             "Denied by a service control policy in 2 accounts: 000000000004 acct-3 (3 regions),"
             " 000000000007 acct-6 (us-east-1) (AccessDeniedException). No change to the role helps: change"
-            " the policy, leave the accounts out with `exclude_accounts`, or expect it with `known_gaps`."
+            " the policy, leave the accounts or the regions out with `exclude_accounts` or `exclude_regions`,"
+            " or expect it with `known_gaps`."
         ),
     ]
 
@@ -103,17 +104,23 @@ def test_refusals_name_the_policy_and_are_grouped_by_it(result: Callable[..., Ta
     ] == [
         (
             "Access denied (no identity-based policy allows it) in 2 accounts (eu-west-1)",
-            f"Allow {operation} in the identity-based policy.",
+            (
+                f"Allow {operation} in the identity-based policy of the role, or of the caller in its own"
+                " account."
+            ),
         ),
         (
             "Access denied (explicit deny in a permissions boundary) in 1 account",
-            f"Remove the deny of {operation} from the permissions boundary.",
+            (
+                f"Remove the deny of {operation} from the permissions boundary of the role, or of the caller"
+                " in its own account."
+            ),
         ),
         (
             "Denied by a service control policy in 1 account",
             (
-                "No change to the role helps: change the policy, leave the accounts out with"
-                " `exclude_accounts`, or expect it with `known_gaps`."
+                "No change to the role helps: change the policy, leave the accounts or the regions out with"
+                " `exclude_accounts` or `exclude_regions`, or expect it with `known_gaps`."
             ),
         ),
         (
@@ -128,6 +135,15 @@ def test_refusals_name_the_policy_and_are_grouped_by_it(result: Callable[..., Ta
             ),
         ),
     ]
+
+
+def test_a_region_that_a_policy_denies_to_all_is_to_be_left_out(result: Callable[..., TargetResult]) -> None:
+    uncovered = [result(each, "eu-west-2", Outcome.SCP_DENIED) for each in range(1, 31)]
+    (line,) = map(with_options, _lines(uncovered))
+    assert "in 30 accounts (eu-west-2): " in line
+    assert line.endswith("leave the region out with --exclude-regions, or expect it with --known-gap.")
+    (line,) = map(with_options, _lines([*uncovered, result(1, "eu-west-3", Outcome.SCP_DENIED)]))
+    assert "leave the accounts or the regions out with --exclude-accounts or --exclude-regions, or" in line
 
 
 def test_each_organization_has_a_line_of_its_own_that_names_no_option(
@@ -181,6 +197,41 @@ def test_the_role_that_could_not_be_assumed_is_named_where_it_is_one(
                 " policy allows the sts:AssumeRole action"
             ),
             "Allow sts:AssumeRole in the session policy of the caller's credentials, or use others.",
+        ),
+        (
+            "AccessDenied",
+            (
+                "User: u is not authorized to perform: sts:AssumeRole on resource: r because no"
+                " identity-based policy allows the sts:AssumeRole action"
+            ),
+            (
+                "Allow sts:AssumeRole in the identity-based policy of the caller, or of the last role in"
+                " --role-chain."
+            ),
+        ),
+        (
+            "AccessDenied",
+            (
+                "User: u is not authorized to perform: sts:AssumeRole on resource: r with an explicit deny"
+                " in a permissions boundary"
+            ),
+            "Remove the deny of sts:AssumeRole from the permissions boundary of the caller, or of the last",
+        ),
+        (
+            "AccessDenied",
+            (
+                "User: u is not authorized to perform: sts:AssumeRole on resource: r with an explicit deny"
+                " in a service control policy"
+            ),
+            "No change to the role helps: change the service control policy.",
+        ),
+        (
+            "AccessDenied",
+            (
+                "User: u is not authorized to perform: sts:AssumeRole on resource: r with an explicit deny"
+                " in a role trust policy"
+            ),
+            "Remove the deny of sts:AssumeRole from the role trust policy.",
         ),
     ],
 )

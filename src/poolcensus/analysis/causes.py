@@ -11,7 +11,7 @@ from poolcensus.model import Outcome
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from poolcensus.model import FailureGroup
+    from poolcensus.model import Denial, FailureGroup
 
 _CAUSES: Final[Mapping[Outcome, str]] = {
     Outcome.ACCESS_DENIED: "Access denied",
@@ -27,8 +27,8 @@ _CAUSES: Final[Mapping[Outcome, str]] = {
 }
 _REMEDIES: Final[Mapping[Outcome, str]] = {
     Outcome.SCP_DENIED: (
-        "No change to the role helps: change the policy, leave the accounts out with `exclude_accounts`,"
-        " or expect it with `known_gaps`."
+        "No change to the role helps: change the policy, leave the accounts or the regions out with"
+        " `exclude_accounts` or `exclude_regions`, or expect it with `known_gaps`."
     ),
     Outcome.ASSUME_ROLE_FAILED: (
         "If this is every account, check `role_name`, `external_id` and the role's trust policy."
@@ -60,11 +60,14 @@ _ROLE_REMEDIES: Final[Mapping[str | None, str]] = {
         "Sign in with the profiles that the file names for these accounts, or correct your AWS config."
     ),
     "WrongAccount": "Correct the profiles in the file that names these accounts, or name roles there.",
-    # That of the session that assumes the role, and not the one that is sent with the call.
-    "session policy": (
-        "Allow sts:AssumeRole in the session policy of the caller's credentials, or use others."
-    ),
 }
+_ONE_REGION: Final = (
+    "No change to the role helps: change the policy, leave the region out with `exclude_regions`, or expect"
+    " it with `known_gaps`."
+)
+# The policies of whoever makes a call. Others belong to the role that is assumed, or lie above both.
+_OWN_POLICIES: Final = frozenset({"identity-based policy", "permissions boundary"})
+_POLICIES_ABOVE: Final = frozenset({"service control policy", "resource control policy"})
 
 
 def cause_of(group: FailureGroup) -> str:
@@ -83,9 +86,10 @@ def cause_of(group: FailureGroup) -> str:
 def remedy_of(group: FailureGroup) -> str:
     """Return what would mend it, as sentences that name settings in backticks."""
     if group.outcome is Outcome.ASSUME_ROLE_FAILED:
-        refused_by = group.denial.policy if group.denial is not None else None
-        found = _ROLE_REMEDIES.get(refused_by) or _ROLE_REMEDIES.get(group.code)
-        return found or _REMEDIES[group.outcome]
+        refused = _role_remedy(group.denial) if group.denial is not None else None
+        return refused or _ROLE_REMEDIES.get(group.code) or _REMEDIES[group.outcome]
+    if group.outcome is Outcome.SCP_DENIED and group.region is not None and group.accounts > 1:
+        return _ONE_REGION
     if group.outcome is not Outcome.ACCESS_DENIED:
         return _REMEDIES[group.outcome]
     if group.unexplained:
@@ -95,9 +99,33 @@ def remedy_of(group: FailureGroup) -> str:
         )
     if group.denial is None:
         return f"Check that the role's policies allow {group.operation}."
-    if group.denial.explicit:
-        return f"Remove the deny of {group.operation} from the {group.denial.policy}."
-    return f"Allow {group.operation} in the {group.denial.policy}."
+    own = group.denial.policy in _OWN_POLICIES
+    return _grant(
+        group.operation, group.denial, "the role, or of the caller in its own account" if own else None
+    )
+
+
+def _role_remedy(denial: Denial) -> str | None:
+    """Return what would mend a denial of sts:AssumeRole, None where the trust policy allows nothing."""
+    if denial.policy in _OWN_POLICIES:
+        return _grant("sts:AssumeRole", denial, "the caller, or of the last role in `role_chain`")
+    if denial.policy == "session policy":
+        # That of the session that assumes the role, and not the one that is sent with the call.
+        return "Allow sts:AssumeRole in the session policy of the caller's credentials, or use others."
+    if denial.policy in _POLICIES_ABOVE:
+        return f"No change to the role helps: change the {denial.policy}."
+    if denial.explicit or denial.policy == "VPC endpoint policy":
+        return _grant("sts:AssumeRole", denial, None)
+    return None
+
+
+def _grant(action: str, denial: Denial, whose: str | None) -> str:
+    policy = denial.policy if whose is None else f"{denial.policy} of {whose}"
+    return (
+        f"Remove the deny of {action} from the {policy}."
+        if denial.explicit
+        else f"Allow {action} in the {policy}."
+    )
 
 
 def without_remedies(message: str, remedies: Iterable[str]) -> str:
