@@ -218,8 +218,8 @@ class BadReply(StrEnum):
     """The codes of replies that are not what the service's API describes."""
 
     BODY = "BadResponse"
+    BROKEN = "BrokenReply"
     CUT_OFF = "TruncatedReply"
-    NOT_HTTP = "BrokenReply"
     OVERSIZED = "OversizedReply"
     PAGING_LOOP = "PagingLoop"
     UNWRITABLE = "UnwritablePool"
