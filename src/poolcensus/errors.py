@@ -36,6 +36,11 @@ class FatalError(CensusError):
         self.problem = problem
         self.advice = advice
 
+    def begin_with(self, words: str) -> None:
+        """Put `words` before the problem, and so before the message."""
+        self.args = (f"{words}{self}", *self.args[1:])
+        self.problem = f"{words}{self.problem}"
+
 
 class DeadlineError(FatalError):
     """The run's deadline passed before there was anything to publish."""
