@@ -6,7 +6,6 @@ import os
 from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from poolcensus.errors import SnapshotError
@@ -14,11 +13,9 @@ from poolcensus.format.ids import is_snapshot_id
 from poolcensus.format.manifest import MANIFEST_NAME
 from poolcensus.format.text import counted
 from poolcensus.model import Outcome, SnapshotStatus, count_covered
-from poolcensus.paths import exists, is_folder
 from poolcensus.snapshot.data_file import DataFile
-from poolcensus.snapshot.latest import is_looked_up
+from poolcensus.snapshot.latest import is_destination
 from poolcensus.snapshot.reader import Snapshot
-from poolcensus.storage.destination import is_in_s3
 from poolcensus.storage.naming import LATEST
 from poolcensus.storage.source import MissingFileError
 
@@ -73,17 +70,12 @@ def verify(
 
 
 def _opened(name: str | os.PathLike[str], settings: Settings | None) -> Snapshot:
-    place = os.fspath(name)
-    if is_in_s3(place):
-        is_destination = not is_looked_up(place.rstrip("/").rpartition("/")[2])
-    else:
-        try:
-            is_destination = is_folder(Path(place)) and not exists(Path(place) / MANIFEST_NAME)
-        except OSError as error:
-            raise SnapshotError(f"{place} can't be read: {error.strerror or error}") from error
-    if is_destination:
-        return Snapshot.open(LATEST, place, settings=settings)
-    return Snapshot.open(name, settings=settings)
+    try:
+        if is_destination(name):
+            return Snapshot.open(LATEST, name, settings=settings)
+        return Snapshot.open(name, settings=settings)
+    except OSError as error:
+        raise SnapshotError(f"{os.fspath(name)} can't be read: {error.strerror or error}") from error
 
 
 def _verify(snapshot: Snapshot) -> tuple[Problem, ...]:
