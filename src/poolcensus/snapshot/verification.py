@@ -31,10 +31,14 @@ _MOST_OF_A_FILE: Final = 10
 
 
 class ProblemKind(StrEnum):
-    """What a problem says of the snapshot: that it is damaged, or nothing, since it could not be read."""
+    """What a problem says of the snapshot.
+
+    That it is damaged; nothing, since it could not be read; or nothing, since only what names it is wrong.
+    """
 
     DAMAGED = "damaged"
     UNREADABLE = "unreadable"
+    MISNAMED = "misnamed"
 
 
 @dataclass(frozen=True, slots=True)
