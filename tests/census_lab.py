@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from poolcensus.snapshot import Snapshot
 
 FEW_REGIONS = ("us-east-1", "eu-west-1", "af-south-1")
-_SERVER_OPTIONS = frozenset(SimulatorConfig.__dataclass_fields__) - {"world", "faults"}
+_SERVER_OPTIONS = frozenset(each.name for each in fields(SimulatorConfig)) - {"world", "faults"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,11 @@ class FatalError(CensusError):
         self.problem = problem
         self.advice = advice
 
+    def begin_with(self, words: str) -> None:
+        """Put `words` before the problem, and so before the message."""
+        self.args = (f"{words}{self}", *self.args[1:])
+        self.problem = f"{words}{self.problem}"
+
 
 class DeadlineError(FatalError):
     """The run's deadline passed before there was anything to publish."""
@@ -216,8 +221,8 @@ class BadReply(StrEnum):
     """The codes of replies that are not what the service's API describes."""
 
     BODY = "BadResponse"
+    BROKEN = "BrokenReply"
     CUT_OFF = "TruncatedReply"
-    NOT_HTTP = "BrokenReply"
     OVERSIZED = "OversizedReply"
     PAGING_LOOP = "PagingLoop"
     UNWRITABLE = "UnwritablePool"

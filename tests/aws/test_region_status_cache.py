@@ -168,6 +168,32 @@ async def test_a_folder_that_hangs_holds_up_nobody(
         gate.set()
 
 
+async def test_whoever_comes_after_a_cancelled_reader_reads_it(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await keep(tmp_path, clock)
+    kept = cache(tmp_path, clock)
+    begun, gate = threading.Event(), threading.Event()
+    read = kept._read
+
+    def slow() -> object:
+        begun.set()
+        gate.wait()
+        return read()
+
+    monkeypatch.setattr(kept, "_read", slow)
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(kept.of, ONE)
+            await anyio.to_thread.run_sync(begun.wait)
+            group.cancel_scope.cancel()
+    finally:
+        gate.set()
+    found = await kept.of(ONE)
+    assert found is not None
+    assert found.disabled == OFF
+
+
 async def test_accounts_with_the_same_regions_share_them(tmp_path: Path, clock: Clock) -> None:
     await keep(tmp_path, clock, ONE)
     await keep(tmp_path, clock, TWO)

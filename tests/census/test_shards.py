@@ -106,10 +106,10 @@ async def test_shards_and_what_they_are_joined_to_may_be_in_a_bucket(
     assert merged.location.startswith("s3://")
     await to_thread.run_sync(here.assert_exact, merged)
     assert await to_thread.run_sync(verify, merged) == ()
-    # By its own name, too, and into a folder.
+    # By its own name or by `latest`, too, and into a folder.
     first = await to_thread.run_sync(Snapshot.open, "latest", parts[0])
-    again = await merge([first.location, parts[1]], tmp_path / "all", settings=settings)
-    here.assert_exact(again)
+    for names in ([first.location, parts[1]], [f"{parts[0]}/latest", f"{parts[1]}/latest~0/"]):
+        here.assert_exact(await merge(names, tmp_path / "all", settings=settings))
 
 
 def test_the_command_prints_nothing_where_all_is_well(

@@ -312,8 +312,25 @@ def test_verify_finds_that_latest_names_what_is_no_snapshot(
     assert lines[-1] == f"poolcensus: latest: {message}"
     assert main(["verify", "latest", OLD, "--dest", str(dest), "--json"]) == 1
     latest, old = rows_of(capsys.readouterr().out)
-    assert (latest["ok"], latest["status"], latest["problems"][0]["message"]) == (False, "damaged", message)
+    assert (latest["ok"], latest["status"]) == (False, "misnamed")
+    (problem,) = latest["problems"]
+    assert (problem["kind"], problem["message"]) == ("misnamed", message)
     assert old["ok"]
+
+
+def test_verify_calls_a_snapshot_damaged_that_has_the_wrong_name_as_well(
+    dest: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (dest / NEW / "manifest.json").unlink()
+    (dest / OLD / "pools.ndjson").unlink()
+    assert main(["verify", "--dest", str(dest), "--json"]) == 1
+    (latest,) = rows_of(capsys.readouterr().out)
+    assert (latest["ok"], latest["status"]) == (False, "damaged")
+    assert [each["kind"] for each in latest["problems"]] == ["misnamed", "damaged"]
+    assert main(["verify", "--dest", str(dest)]) == 1
+    assert (
+        capsys.readouterr().err.splitlines()[-1] == "poolcensus: latest: the snapshot is damaged (1 problem)"
+    )
 
 
 def test_verify_goes_on_after_a_snapshot_that_cannot_be_opened(

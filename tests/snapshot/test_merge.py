@@ -332,6 +332,11 @@ def rewrite(snapshot: Snapshot, name: str, change: Callable[[dict[str, Any]], ob
         ("pools.ndjson", lambda each: each.update(collected_at="yesterday"), "collected_at is not a time"),
         ("pools.ndjson", lambda each: each.update(region="eu-west-1"), "not of the target that is next"),
         ("targets.ndjson", lambda each: each.update(operation="x:List"), "is of the operation 'x:List'"),
+        (
+            "targets.ndjson",
+            lambda each: each.update(outcome="throttled", pools=3),
+            "has the outcome throttled and 3 pools",
+        ),
     ],
 )
 async def test_what_verify_would_refuse_is_not_published(
@@ -341,6 +346,16 @@ async def test_what_verify_would_refuse_is_not_published(
     rewrite(one, name, change, line if name == "pools.ndjson" else line // 2)
     assert await to_thread.run_sync(verify, one)
     with pytest.raises(DamagedSnapshotError, match=re.escape(says)):
+        await merge([tmp_path / "1"], tmp_path / "all")
+    assert published(tmp_path / "all") == []
+
+
+async def test_a_second_line_of_a_target_ends_it(tmp_path: Path) -> None:
+    one = await make(tmp_path / "1", ONE, 1, 1)
+    first, second = (json.loads(each)["region"] for each in one.targets_path.read_bytes().splitlines())
+    rewrite(one, "targets.ndjson", lambda each: each.update(region=first), 1)
+    assert first != second
+    with pytest.raises(DamagedSnapshotError, match=f"a second line for account 000000000001 in {first}"):
         await merge([tmp_path / "1"], tmp_path / "all")
     assert published(tmp_path / "all") == []
 

@@ -11,7 +11,7 @@ import sys
 import textwrap
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import anyio
 import pytest
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 EARLIER_ID = "20261122T020000Z-ffffff"
+
+
+def refuse_link(error: int) -> NoReturn:
+    raise OSError(error, os.strerror(error))
 
 
 def modes(folder: Path) -> dict[str, int]:
@@ -177,10 +181,7 @@ async def test_a_failure_after_the_rename_is_a_warning_since_the_snapshot_is_pub
 async def test_without_symbolic_links_a_file_names_the_newest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: int
 ) -> None:
-    def refuse(*_: object) -> None:
-        raise OSError(error, os.strerror(error))
-
-    monkeypatch.setattr(Path, "symlink_to", refuse)
+    monkeypatch.setattr(Path, "symlink_to", lambda *_: refuse_link(error))
     await make(tmp_path)
     assert json.loads((tmp_path / "latest.json").read_bytes()) == {"snapshot_id": ID}
     await make(tmp_path, LATER_ID)
@@ -216,7 +217,9 @@ async def test_a_folder_called_latest_is_a_warning(tmp_path: Path, caplog: pytes
 async def test_short_writes_are_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write = os.write
     monkeypatch.setattr(os, "write", lambda fd, data: write(fd, data[:7]))
+    monkeypatch.setattr(Path, "symlink_to", lambda *_: refuse_link(errno.EPERM))
     assert verify(await make(tmp_path)) == ()
+    assert json.loads((tmp_path / "latest.json").read_bytes()) == {"snapshot_id": ID}
 
 
 @pytest.mark.parametrize("umask", [0, 0o777])

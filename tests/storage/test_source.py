@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing, contextmanager
@@ -16,6 +17,7 @@ from anyio import to_thread
 from anyio.from_thread import start_blocking_portal
 
 import poolcensus
+from poolcensus.cli import main
 from poolcensus.errors import CredentialsError, DamagedSnapshotError, DestinationError, SnapshotError
 from poolcensus.model import Outcome
 from poolcensus.simulator import Fault, FaultKind, Simulator, SimulatorConfig
@@ -328,6 +330,18 @@ def test_a_latest_that_is_no_snapshot_is_said(remote: StoredBucket, caplog: pyte
     assert Snapshot.open("latest", PLACE).id == ID
     (said,) = [each for each in caplog.messages if each.startswith("latest in ")]
     assert said.startswith(f"latest in {PLACE} names {LATER_ID}, which has no manifest.json")
+
+
+def test_verify_says_so_wherever_latest_is_looked_up(
+    remote: StoredBucket, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ["latest", "latest~0", f"{PLACE}/latest", f"{PLACE}/{ID}"]
+    assert main(["verify", *names, "--dest", PLACE, "--json"]) == 0
+    del remote.objects[f"{PREFIX}{LATER_ID}/manifest.json"]
+    capsys.readouterr()
+    assert main(["verify", *names, "--dest", PLACE, "--json"]) == 1
+    found = [json.loads(line)["status"] for line in capsys.readouterr().out.splitlines()]
+    assert found == ["misnamed", "misnamed", "misnamed", "ok"]
 
 
 GONE = f"{PLACE}/{ID}/manifest.json was removed or replaced while it was read"

@@ -46,31 +46,34 @@ class Coverage:
         """
         found = cls(choice, snapshot.manifest)
         if choice.is_of_places:
-            for _ in found.failed(snapshot.targets()):
-                pass
+            for result in snapshot.targets():
+                found.take(result)
         else:
             found.outcomes.update(snapshot.manifest.outcomes)
             found.expected = sum(each.targets for each in snapshot.manifest.known_gaps)
         return found
 
     def failed(self, results: Iterable[TargetResult]) -> Iterator[TargetResult]:
-        """Count those of `results`, the lines of a ledger, that are chosen. Yield those not covered."""
+        """Count all of `results`, lines of a ledger, that are chosen. Yield those not covered."""
+        return (result for result in results if self.take(result) and not result.outcome.covered)
+
+    def take(self, result: TargetResult) -> bool:
+        """Count a target if it is chosen, and return whether it is."""
         choice = self.choice
-        for result in results:
-            account, region = (result.account_id, result.account_name), result.region
-            if (is_account := self._accounts.get(account)) is None:
-                is_account = not choice.accounts or naming(choice.accounts).names(*account)
-                self._accounts[account] = is_account
-            if (is_region := self._regions.get(region)) is None:
-                is_region = self._regions[region] = not choice.regions or matches(region, choice.regions)
-            if not (is_account and is_region):
-                continue
-            self._with_targets.add(account)
-            self._regions_with_targets.add(region)
-            self.outcomes[result.outcome] += 1
-            if not result.outcome.covered:
-                self.expected += self._gaps.take(result)
-                yield result
+        account, region = (result.account_id, result.account_name), result.region
+        if (is_account := self._accounts.get(account)) is None:
+            is_account = not choice.accounts or naming(choice.accounts).names(*account)
+            self._accounts[account] = is_account
+        if (is_region := self._regions.get(region)) is None:
+            is_region = self._regions[region] = not choice.regions or matches(region, choice.regions)
+        if not (is_account and is_region):
+            return False
+        self._with_targets.add(account)
+        self._regions_with_targets.add(region)
+        self.outcomes[result.outcome] += 1
+        if not result.outcome.covered:
+            self.expected += self._gaps.take(result)
+        return True
 
     @property
     def items(self) -> str:

@@ -32,7 +32,6 @@ _ONE_SELECT: Final = "query takes one SELECT statement"
 class Statement:
     """A SELECT, and the views that it names."""
 
-    sql: str
     views: frozenset[str]
     is_description: bool = False
     """Whether it is a DESCRIBE or a SUMMARIZE."""
@@ -72,7 +71,7 @@ def parse(connection: duckdb.DuckDBPyConnection, sql: str, views: Collection[str
     shown = [each for each in nodes if each.get("type") == "SHOW_REF"]
     if any(each.get("query") is None for each in shown):
         raise QueryError("SHOW is not available. Run 'poolcensus query --schema' to list the views.")
-    return Statement(sql, frozenset(name.lower() for name in named) & known, bool(shown))
+    return Statement(frozenset(name.lower() for name in named) & known, bool(shown))
 
 
 def _views(views: Collection[str]) -> str:

@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import IO, TYPE_CHECKING
 
 from poolcensus.cli import logs
@@ -181,7 +181,7 @@ def summary(settings: Settings, census: Census, ending: Ending) -> dict[str, obj
         "started_at": None if manifest is None else rfc3339(manifest.started_at),
         "finished_at": None if manifest is None else rfc3339(manifest.finished_at),
         "seconds": round(census.progress().elapsed, 3),
-        "totals": {name: getattr(totals, name) for name in totals.__dataclass_fields__},
+        "totals": asdict(totals),
         "outcomes": {outcome.value: count for outcome, count in outcomes.items() if count},
         "known_gaps": 0 if manifest is None else sum(each.targets for each in manifest.known_gaps),
         "failures": [_failure(each) for each in census.failures[:_GROUPS]],

@@ -18,7 +18,7 @@ from poolcensus.cli.wording import counted, printable
 from poolcensus.errors import DamagedSnapshotError, SnapshotError
 from poolcensus.format.manifest import MANIFEST_NAME
 from poolcensus.snapshot import Problem, ProblemKind, Snapshot, verify
-from poolcensus.snapshot.latest import has_manifest, steps_back
+from poolcensus.snapshot.latest import has_manifest, looked_up, steps_back
 from poolcensus.storage.destination import open_source
 from poolcensus.storage.naming import LATEST
 
@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 
     from poolcensus.config import Settings
 
-
-_NAMES = f"{LATEST} names"
+_WORDS = {
+    ProblemKind.DAMAGED: "the snapshot is damaged",
+    ProblemKind.UNREADABLE: "the snapshot can't be read",
+}
 
 
 @click.command(
@@ -57,7 +59,7 @@ def command(refs: tuple[str, ...], config: Path | None, **given: object) -> int:
                 {
                     "snapshot": ref,
                     "ok": not problems,
-                    "status": _status(problems),
+                    "status": _status(problems) or "ok",
                     "problems": [asdict(each) for each in problems],
                 }
             )
@@ -71,9 +73,10 @@ def _problems(ref: str, settings: Settings) -> tuple[Problem, ...]:
     try:
         snapshot = Snapshot.open(ref, settings.dest, settings=settings)
         found = verify(snapshot)
-        if steps_back(ref) is None:
+        named = looked_up(ref, settings.dest)
+        if named is None or steps_back(named[1]) is None:
             return found
-        with open_source(settings.dest, settings) as source:
+        with open_source(named[0], settings) as source:
             name = source.latest()
             if name is None or has_manifest(source, name):
                 return found
@@ -85,25 +88,24 @@ def _problems(ref: str, settings: Settings) -> tuple[Problem, ...]:
 
 
 def _of_latest(lost: str, verified: str) -> Problem:
-    message = f"{_NAMES} {lost}, which has no {MANIFEST_NAME}: what was verified is {verified}"
-    return Problem(file="", line=None, message=message)
+    message = f"{LATEST} names {lost}, which has no {MANIFEST_NAME}: what was verified is {verified}"
+    return Problem(file="", line=None, message=message, kind=ProblemKind.MISNAMED)
 
 
-def _status(problems: tuple[Problem, ...]) -> str:
+def _status(problems: tuple[Problem, ...]) -> ProblemKind | None:
+    """Return the kind that says most of the snapshot, None where nothing is wrong."""
     kinds = {each.kind for each in problems}
-    return next((kind for kind in ProblemKind if kind in kinds), "ok")
+    return next((kind for kind in ProblemKind if kind in kinds), None)
 
 
 def _print(ref: str, problems: tuple[Problem, ...]) -> None:
     for each in problems:
         place = ", ".join(part for part in (each.file, each.line and f"line {each.line:,}") if part)
         complain(": ".join(part for part in (ref, place, each.message) if part))
-    # Which name is wrong says nothing of the snapshot.
-    problems = tuple(each for each in problems if not each.message.startswith(_NAMES))
-    if problems:
-        words = {"damaged": "the snapshot is damaged", "unreadable": "the snapshot can't be read"}
-        complain(
-            f"{ref}: {words[_status(problems)]} ({counted(sum(each.count for each in problems), 'problem')})"
-        )
-    elif sys.stdout is not None and sys.stdout.isatty():
+    status = _status(problems)
+    # What is wrong with a name says nothing of the snapshot.
+    if status in _WORDS:
+        count = sum(each.count for each in problems if each.kind in _WORDS)
+        complain(f"{ref}: {_WORDS[status]} ({counted(count, 'problem')})")
+    elif status is None and sys.stdout is not None and sys.stdout.isatty():
         click.echo(f"{printable(ref)}: OK")

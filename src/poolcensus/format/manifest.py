@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Final
 
 import orjson
@@ -44,7 +44,7 @@ REFUSED_NAME: Final = "refused.json"
 
 # Snapshots of version 1 are of one operation, and don't name it.
 _OF_VERSION_1: Final = OperationInfo("workspaces:DescribeWorkspacesPools", "pool", "pools", "PoolId")
-_TOTALS_KEYS: Final = tuple(Totals.__dataclass_fields__)
+_TOTALS_KEYS: Final = tuple(each.name for each in fields(Totals))
 # The field of results and totals whose key is what the operation calls its items.
 _ITEMS_FIELD: Final = "pools"
 
@@ -180,7 +180,7 @@ def _key(name: str, operation: OperationInfo) -> str:
 def decode_operation(value: JsonValue) -> OperationInfo:
     """Return what a manifest or a journal says of its operation. Raises `ValueError`."""
     operation = object_of(value, "operation")
-    info = OperationInfo(**{name: text_of(operation, name) for name in OperationInfo.__dataclass_fields__})
+    info = OperationInfo(**{each.name: text_of(operation, each.name) for each in fields(OperationInfo)})
     # It is part of a file's name.
     if not info.items.isidentifier():
         raise ValueError("items is not a name")

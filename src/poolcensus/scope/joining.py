@@ -80,5 +80,5 @@ def naming(organization: str | None) -> Iterator[None]:
         raise
     except FatalError as error:
         if organization is not None:
-            error.args = (f"Organization {organization}: {error}", *error.args[1:])
+            error.begin_with(f"Organization {organization}: ")
         raise

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import shlex
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from poolcensus.errors import SnapshotError
 from poolcensus.format.ids import is_snapshot_id, may_begin_id, parse_snapshot_id
 from poolcensus.format.manifest import MANIFEST_NAME
 from poolcensus.format.text import listed
-from poolcensus.paths import is_folder
+from poolcensus.paths import exists, is_folder
 from poolcensus.snapshot.info import info_or_none
 from poolcensus.snapshot.order import Moment, moment_of
+from poolcensus.storage.destination import is_in_s3
 from poolcensus.storage.naming import LATEST, no_snapshots
 
 if TYPE_CHECKING:
@@ -196,6 +199,38 @@ def ids_that_begin(ref: str, ids: Iterable[str]) -> list[str]:
 def is_looked_up(ref: str) -> bool:
     """Whether `ref` names a snapshot of a destination: `latest`, `latest~N` or an id. Else it is a path."""
     return is_snapshot_id(ref) or _LATEST_REF.fullmatch(ref) is not None
+
+
+def looked_up(
+    ref: str | os.PathLike[str], dest: str | os.PathLike[str] | None = None
+) -> tuple[str | os.PathLike[str], str] | None:
+    """Return the destination in which `ref` is looked up, `dest` or one in a bucket, and by which name.
+
+    None where `ref` is not looked up: it is the path of a folder, or a place in a bucket that is no snapshot.
+    Raises `OSError` where the system refuses to look.
+    """
+    if not isinstance(ref, str):
+        return None
+    if is_in_s3(ref):
+        place, _, name = ref.rstrip("/").rpartition("/")
+        return (place, name) if is_looked_up(name) and is_in_s3(place) else None
+    return ("." if dest is None else dest, ref) if is_looked_up(ref) or is_beginning(ref) else None
+
+
+def is_destination(ref: str | os.PathLike[str]) -> bool:
+    """Whether `ref` is a place where snapshots go, and neither names one nor is the folder of one.
+
+    Raises `OSError` where the system refuses to look.
+    """
+    if looked_up(ref) is not None:
+        return False
+    place = os.fspath(ref)
+    if is_in_s3(place):
+        return True
+    # A snapshot whose manifest is gone is still none.
+    return is_folder(place) and not (
+        exists(Path(place) / MANIFEST_NAME) or is_snapshot_id(Path(place).resolve().name)
+    )
 
 
 def is_beginning(ref: str) -> bool:

@@ -10,13 +10,14 @@ import msgspec
 
 from poolcensus.format.codec import dumps
 from poolcensus.format.fields import time_of
-from poolcensus.model import Outcome, TargetResult
 from poolcensus.snapshot.data_file import DataFile
+from poolcensus.snapshot.ledger_check import wrong_with
 from poolcensus.snapshot.target_set import TargetSet
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
+    from poolcensus.model import TargetResult
     from poolcensus.snapshot.reader import Snapshot
 
 # What is handed on at a time: a target with more records comes in several pieces.
@@ -61,7 +62,10 @@ def pieces_of(part: Snapshot, snapshot_id: str) -> Generator[Piece]:
         with ledger.placing():
             for line in ledger.lines():
                 result = part.schema.decode_result(line)
-                _check(result, seen, part.schema.operation.name)
+                target = (result.account_id, result.region)
+                if wrong := wrong_with(result, part.schema.operation, is_second=seen.has(*target)):
+                    raise ValueError(wrong)
+                seen.add(*target)
                 yield from renamed.of_target(result)
             ledger.check()
         with records.placing():
@@ -73,17 +77,6 @@ def pieces_of(part: Snapshot, snapshot_id: str) -> Generator[Piece]:
 def _opened(file: DataFile, stack: ExitStack) -> DataFile:
     with file.placing():
         return stack.enter_context(file)
-
-
-def _check(result: TargetResult, seen: TargetSet, operation: str) -> None:
-    where = f"account {result.account_id} in {result.region}"
-    if seen.has(result.account_id, result.region):
-        raise ValueError(f"a second line for {where}")
-    if result.operation != operation:
-        raise ValueError(f"{where} is of the operation {result.operation!r}")
-    if result.pools and result.outcome is not Outcome.OK:
-        raise ValueError(f"{where} has the outcome {result.outcome} and {result.pools} records")
-    seen.add(result.account_id, result.region)
 
 
 class _Records:

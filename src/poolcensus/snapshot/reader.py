@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from heapq import nlargest
 from operator import attrgetter
@@ -12,11 +11,12 @@ from poolcensus.errors import SnapshotError
 from poolcensus.format.schema import TARGETS_NAME, Schema
 from poolcensus.snapshot.data_file import DataFile
 from poolcensus.snapshot.info import data_file, info_of, read_manifest
-from poolcensus.snapshot.latest import find, is_beginning, is_looked_up
+from poolcensus.snapshot.latest import find, looked_up
 from poolcensus.storage.destination import is_in_s3, open_folder, open_source
 from poolcensus.storage.naming import LATEST
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
     from types import TracebackType
@@ -78,15 +78,14 @@ class Snapshot:
         dest: str | os.PathLike[str] | None = None,
     ) -> Self:
         """Return the snapshot that `ref` names, as `open`, where `opened` gives what reads a destination."""
-        text = os.fspath(ref)
-        if isinstance(ref, str) and is_in_s3(text):
-            dest, _, text = text.rstrip("/").rpartition("/")
-            if not is_looked_up(text) or not is_in_s3(dest):
-                raise SnapshotError(f"{dest}/{text} is not a snapshot: name one as s3://BUCKET/PREFIX/ID")
-        elif not isinstance(ref, str) or not (is_looked_up(text) or is_beginning(text)):
+        found = looked_up(ref, dest)
+        if found is None:
+            if isinstance(ref, str) and is_in_s3(ref):
+                raise SnapshotError(f"{ref.rstrip('/')} is not a snapshot: name one as s3://BUCKET/PREFIX/ID")
             return cls._read(open_folder(ref))
-        with opened("." if dest is None else dest) as source:
-            return cls._read(source.files(find(source, text)))
+        place, name = found
+        with opened(place) as source:
+            return cls._read(source.files(find(source, name)))
 
     @classmethod
     def _read(cls, files: SnapshotFiles) -> Self:

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from poolcensus.errors import SnapshotError
-from poolcensus.format.ids import is_snapshot_id
 from poolcensus.format.manifest import REFUSED_NAME, decode_refused
 from poolcensus.format.schema import TARGETS_NAME, Schema
 from poolcensus.paths import is_file
 from poolcensus.snapshot.info import data_file
-from poolcensus.snapshot.latest import ids_that_begin, is_beginning, search_latest
+from poolcensus.snapshot.latest import ids_that_begin, looked_up, search_latest, steps_back
 from poolcensus.snapshot.order import moment_of
 from poolcensus.snapshot.reader import lines_of
 from poolcensus.storage.destination import is_in_s3, open_folder, open_source
@@ -99,24 +98,28 @@ def refused_run(
     its ledger is kept, a path or an `s3://` URL. By default it is the newest such run, if it is newer than
     every snapshot. `dest` and `settings` are those of `Snapshot.open`. Raises what that raises. Blocks.
     """
-    run_id = None if ref is None else os.fspath(ref)
-    if isinstance(ref, str) and is_in_s3(ref):
-        dest, _, run_id = ref.rstrip("/").rpartition("/")
-        if not is_snapshot_id(run_id):
-            return None
-    beginning = isinstance(ref, str) and run_id == ref and is_beginning(ref)
-    if run_id is not None and not beginning and not is_snapshot_id(run_id):
-        try:
-            is_one = is_file(Path(run_id) / REFUSED_NAME)
-        except OSError as error:
-            raise SnapshotError(f"{run_id} can't be read: {error.strerror or error}") from error
-        return RefusedRun.read(open_folder(run_id)) if is_one else None
-    with open_source("." if dest is None else dest, settings) as source:
-        if run_id is None:
+    if ref is None:
+        with open_source("." if dest is None else dest, settings) as source:
             return _newest(source)
+    found = looked_up(ref, dest)
+    if found is None:
+        return None if isinstance(ref, str) and is_in_s3(ref) else _in_folder(ref)
+    place, run_id = found
+    # Only snapshots are counted back from the latest.
+    if steps_back(run_id) is not None:
+        return None
+    with open_source(place, settings) as source:
         matches = ids_that_begin(run_id, (*source.ids(), *source.refused()))
         run_id = matches[0] if matches else run_id
         return RefusedRun.read(source.refused_files(run_id)) if run_id in source.refused() else None
+
+
+def _in_folder(path: str | os.PathLike[str]) -> RefusedRun | None:
+    try:
+        is_one = is_file(Path(path) / REFUSED_NAME)
+    except OSError as error:
+        raise SnapshotError(f"{os.fspath(path)} can't be read: {error.strerror or error}") from error
+    return RefusedRun.read(open_folder(path)) if is_one else None
 
 
 def _newest(source: Source) -> RefusedRun | None:

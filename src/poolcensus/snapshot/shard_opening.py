@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import anyio
 
 from poolcensus.errors import CensusError, MergeError, SnapshotError, first_reason_raised
-from poolcensus.format.ids import is_snapshot_id
-from poolcensus.format.manifest import MANIFEST_NAME, REFUSED_NAME
+from poolcensus.format.manifest import REFUSED_NAME
 from poolcensus.loops import in_thread
-from poolcensus.paths import exists, is_folder
+from poolcensus.paths import exists
+from poolcensus.snapshot.latest import is_destination
 from poolcensus.snapshot.reader import Snapshot
 from poolcensus.storage.base import ABORT_SECONDS, CONNECTIONS
 from poolcensus.storage.destination import checked_place, is_in_s3
@@ -75,14 +75,10 @@ def _open(ref: str | os.PathLike[str], dest: str | os.PathLike[str], sources: So
 
 
 def _find(ref: str | os.PathLike[str], dest: str | os.PathLike[str], sources: Sources) -> Snapshot:
-    if isinstance(ref, str) and is_in_s3(ref):
-        name = ref.rstrip("/").rpartition("/")[2]
-        if not is_snapshot_id(name):
-            return Snapshot.open_in(sources.open, LATEST, ref)
-    elif is_folder(ref) and not exists(Path(ref) / MANIFEST_NAME):
-        if exists(Path(ref) / REFUSED_NAME):
-            raise MergeError(
-                f"{ref} is a run that `strict` or `max_failed` did not publish: run that shard again"
-            )
-        return Snapshot.open_in(sources.open, LATEST, ref)
-    return Snapshot.open_in(sources.open, ref, dest)
+    if not is_destination(ref):
+        return Snapshot.open_in(sources.open, ref, dest)
+    if not is_in_s3(os.fspath(ref)) and exists(Path(ref) / REFUSED_NAME):
+        raise MergeError(
+            f"{ref} is a run that `strict` or `max_failed` did not publish: run that shard again"
+        )
+    return Snapshot.open_in(sources.open, LATEST, ref)

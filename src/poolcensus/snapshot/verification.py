@@ -6,7 +6,6 @@ import os
 from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from poolcensus.errors import SnapshotError
@@ -14,11 +13,10 @@ from poolcensus.format.ids import is_snapshot_id
 from poolcensus.format.manifest import MANIFEST_NAME
 from poolcensus.format.text import counted
 from poolcensus.model import Outcome, SnapshotStatus, count_covered
-from poolcensus.paths import exists, is_folder
 from poolcensus.snapshot.data_file import DataFile
-from poolcensus.snapshot.latest import is_looked_up
+from poolcensus.snapshot.latest import is_destination
+from poolcensus.snapshot.ledger_check import named, wrong_with
 from poolcensus.snapshot.reader import Snapshot
-from poolcensus.storage.destination import is_in_s3
 from poolcensus.storage.naming import LATEST
 from poolcensus.storage.source import MissingFileError
 
@@ -27,17 +25,21 @@ if TYPE_CHECKING:
 
     from poolcensus.config import Settings
     from poolcensus.format.schema import Schema
-    from poolcensus.model import OperationInfo, PoolRecord, TargetResult
+    from poolcensus.model import PoolRecord, TargetResult
 
 # Enough to see what kind they are: a file of another snapshot has one a line.
 _MOST_OF_A_FILE: Final = 10
 
 
 class ProblemKind(StrEnum):
-    """What a problem says of the snapshot: that it is damaged, or nothing, since it could not be read."""
+    """What a problem says of the snapshot.
+
+    That it is damaged; nothing, since it could not be read; or nothing, since only what names it is wrong.
+    """
 
     DAMAGED = "damaged"
     UNREADABLE = "unreadable"
+    MISNAMED = "misnamed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +75,12 @@ def verify(
 
 
 def _opened(name: str | os.PathLike[str], settings: Settings | None) -> Snapshot:
-    place = os.fspath(name)
-    if is_in_s3(place):
-        is_destination = not is_looked_up(place.rstrip("/").rpartition("/")[2])
-    else:
-        try:
-            is_destination = is_folder(Path(place)) and not exists(Path(place) / MANIFEST_NAME)
-        except OSError as error:
-            raise SnapshotError(f"{place} can't be read: {error.strerror or error}") from error
-    if is_destination:
-        return Snapshot.open(LATEST, place, settings=settings)
-    return Snapshot.open(name, settings=settings)
+    try:
+        if is_destination(name):
+            return Snapshot.open(LATEST, name, settings=settings)
+        return Snapshot.open(name, settings=settings)
+    except OSError as error:
+        raise SnapshotError(f"{os.fspath(name)} can't be read: {error.strerror or error}") from error
 
 
 def _verify(snapshot: Snapshot) -> tuple[Problem, ...]:
@@ -140,15 +137,9 @@ class _Ledger:
         self.pools += result.pools
         self.pages += result.pages
         key = (result.account_id, result.region)
-        if key in self.targets:
-            return f"a second line for {_named(key)}"
-        self.targets[key] = (result.outcome, result.pools)
-        if result.pools and result.outcome is not Outcome.OK:
-            pools = _counted(result.pools, self._schema.operation)
-            return f"{_named(key)} has the outcome {result.outcome} and {pools}"
-        if result.operation != self._schema.operation.name:
-            return f"{_named(key)} is of the operation {result.operation!r}"
-        return None
+        if not (is_second := key in self.targets):
+            self.targets[key] = (result.outcome, result.pools)
+        return wrong_with(result, self._schema.operation, is_second=is_second)
 
 
 class _Records:
@@ -174,9 +165,9 @@ class _Records:
             return self._check_id(key, record)
         outcome, _ = self._ledger.targets.get(key, (None, 0))
         if outcome is None:
-            return f"a {self._item} of {_named(key)}, which the ledger does not have"
+            return f"a {self._item} of {named(*key)}, which the ledger does not have"
         if outcome is not Outcome.OK:
-            return f"a {self._item} of {_named(key)}, whose outcome is {outcome}"
+            return f"a {self._item} of {named(*key)}, whose outcome is {outcome}"
         return self._check_id(key, record)
 
     def _check_id(self, key: tuple[str, str], record: PoolRecord) -> str | None:
@@ -186,7 +177,7 @@ class _Records:
             return f"the {self._item} has no {field}"
         mark = hash((*key, identity))
         if mark in self._seen:
-            return f"the {self._item} {identity} of {_named(key)} is there already"
+            return f"the {self._item} {identity} of {named(*key)} is there already"
         self._seen.add(mark)
         return None
 
@@ -194,8 +185,8 @@ class _Records:
         for key, (outcome, pools) in self._ledger.targets.items():
             if outcome is Outcome.OK and self._counts[key] != pools:
                 records = counted(self._counts[key], "record")
-                said = _counted(pools, self._schema.operation)
-                message = f"{_named(key)} has {said} in the ledger and {records}"
+                said = counted(pools, self._item, self._schema.operation.items)
+                message = f"{named(*key)} has {said} in the ledger and {records}"
                 problems.add(ledger_name, None, message)
 
 
@@ -283,11 +274,3 @@ def _check_names(snapshot: Snapshot, problems: _Problems) -> None:
     for name in names:
         if name not in expected:
             problems.add(name, None, "does not belong to the snapshot")
-
-
-def _counted(number: int, operation: OperationInfo) -> str:
-    return counted(number, operation.item, operation.items)
-
-
-def _named(key: tuple[str, str]) -> str:
-    return f"account {key[0]} in {key[1]}"

@@ -80,9 +80,11 @@ class StatusCache:
         """Return what an account said, or None where that is too old or not known."""
         async with self._lock:
             if self._kept is None:
-                self._kept = {}
+                kept: Mapping[str, KeptStatus] = {}
                 with anyio.move_on_after(_LONGEST_WAIT):
-                    self._kept = await in_thread(self._kept_here)
+                    kept = await in_thread(self._kept_here)
+                # Only now: where the first to ask is cancelled, the next one reads.
+                self._kept = kept
         found = self._kept.get(account_id)
         # What comes from the future was written before the clock was set back: its age is not known.
         return found if found is not None and 0 <= self._now() - found.at <= self._max_age else None

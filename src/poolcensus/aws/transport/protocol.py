@@ -27,7 +27,7 @@ LARGEST_HEAD = 64 * 1024
 # What is wrong with a reply, and the code of the error.
 TOO_LARGE = (f"is larger than {LARGEST_BODY >> 20} MiB", BadReply.OVERSIZED)
 CUT_OFF = ("was cut off", BadReply.CUT_OFF)
-NOT_HTTP = ("is not HTTP", BadReply.NOT_HTTP)
+NOT_HTTP = ("is not HTTP", BadReply.BROKEN)
 LARGE_HEAD = ("has headers of more than 64 KiB", BadReply.OVERSIZED)
 _GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
 # For each of them zlib copies what follows it, and who compresses a reply makes one.
@@ -134,7 +134,7 @@ def decoded(body: bytes, encoding: str, bad: Callable[[str, str], BadResponseErr
     if encoding == "identity":
         return body
     if encoding not in {"gzip", "x-gzip", "deflate"}:
-        raise bad(f"has an encoding that was not asked for ({encoding[:40]})", "BrokenReply")
+        raise bad(f"has an encoding that was not asked for ({encoding[:40]})", BadReply.BROKEN)
     members: list[bytes] = []
     left = LARGEST_BODY
     while len(members) < _MOST_MEMBERS:
@@ -142,7 +142,7 @@ def decoded(body: bytes, encoding: str, bad: Callable[[str, str], BadResponseErr
         try:
             members.append(inflate.decompress(body, left + 1))
         except zlib.error:
-            raise bad("can't be decompressed", "BrokenReply") from None
+            raise bad("can't be decompressed", BadReply.BROKEN) from None
         left -= len(members[-1])
         if left < 0:
             raise bad(*TOO_LARGE)
@@ -153,4 +153,4 @@ def decoded(body: bytes, encoding: str, bad: Callable[[str, str], BadResponseErr
         body = inflate.unused_data
         if not body:
             return b"".join(members)
-    raise bad("can't be decompressed", "BrokenReply")
+    raise bad("can't be decompressed", BadReply.BROKEN)

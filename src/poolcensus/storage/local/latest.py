@@ -7,7 +7,7 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
-from poolcensus.storage.local.files import sync_file, sync_folder
+from poolcensus.storage.local.files import sync_file, sync_folder, write_all
 from poolcensus.storage.local.reading import latest_in, published_ids, read_manifest
 from poolcensus.storage.local.stale import LATEST_PREFIX
 from poolcensus.storage.naming import LATEST, LATEST_NAME, latest_object
@@ -60,7 +60,7 @@ def _name_newest(made: Path, newest: str, file_mode: int) -> str:
     fd = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, file_mode)
     try:
         os.fchmod(fd, file_mode)
-        os.write(fd, latest_object(newest))
+        write_all(fd, latest_object(newest))
         sync_file(fd)
     finally:
         os.close(fd)
