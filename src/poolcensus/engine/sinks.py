@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from poolcensus.engine.failures import FailureTally
     from poolcensus.engine.interfaces import Sink
     from poolcensus.engine.known_gaps import KnownGaps
-    from poolcensus.engine.streams import Outlet
     from poolcensus.model import Target, TargetResult
     from poolcensus.snapshot.hidden import HiddenTargets
+    from poolcensus.streams import Outlet
 
 T = TypeVar("T")
 
