@@ -15,12 +15,12 @@ import anyio
 
 from poolcensus.engine.deadlines import NO_DEADLINE, Deadline
 from poolcensus.engine.engine import SLOWEST_SHOWN, Engine
-from poolcensus.engine.failures import FailureTally
 from poolcensus.engine.interfaces import EngineLimits
-from poolcensus.engine.known_gaps import KnownGaps
 from poolcensus.engine.sinks import ResultRecorder
 from poolcensus.errors import IncompleteError, first_reason_raised
 from poolcensus.model import Progress, Totals
+from poolcensus.results.expected_failures import KnownGaps
+from poolcensus.results.failure_tally import FailureTally
 from poolcensus.scope.joining import naming
 from poolcensus.scope.opening import check_accounts
 from poolcensus.snapshot.hidden import HiddenTargets

@@ -14,9 +14,9 @@ from poolcensus.cli.summaries import sentences
 from poolcensus.cli.tables import console, failure_table, put
 from poolcensus.cli.trouble import failures, with_options
 from poolcensus.cli.wording import counted
-from poolcensus.engine.failures import FailureTally
-from poolcensus.engine.known_gaps import KnownGaps
 from poolcensus.operations import operation_named
+from poolcensus.results.expected_failures import KnownGaps
+from poolcensus.results.failure_tally import FailureTally
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
