@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from poolcensus.analysis.account_failures import failures_by_account
 from poolcensus.analysis.coverage import Coverage
-from poolcensus.analysis.failures import failures_by_account
 from poolcensus.analysis.listing import ALL, FAILURE_KEYS, sorted_rows
 from poolcensus.cli.asked import not_asked
 from poolcensus.cli.summaries import sentences
