@@ -270,21 +270,15 @@ class SpreadEngine:
     async def _end(self, targets: Iterable[Target], outcome: Outcome, code: str | None, message: str) -> None:
         """End targets of which no worker has told anything."""
         for target in targets:
-            account = target.account
-            if self._ended.has(account.id, target.region):
+            if self._ended.has(target.account.id, target.region):
                 continue
             await self._sink.room()
-            result = TargetResult(
-                account_id=account.id,
-                account_name=account.name,
-                region=target.region,
-                outcome=outcome,
+            result = TargetResult.of(
+                target,
+                outcome,
+                operation=self._operation.iam_action,
                 error_code=code,
                 error_message=message,
-                operation=self._operation.iam_action,
-                ou_path=account.ou_path,
-                account_tags=account.tags,
-                organization=account.organization,
             )
             self._done(result, target)
 

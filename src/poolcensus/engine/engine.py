@@ -308,12 +308,11 @@ class Engine:
         code: str | None = None,
         message: str | None = None,
     ) -> TargetResult:
-        account, watch = opened.target.account, opened.watch
-        return TargetResult(
-            account_id=account.id,
-            account_name=account.name,
-            region=opened.target.region,
-            outcome=outcome,
+        watch = opened.watch
+        return TargetResult.of(
+            opened.target,
+            outcome,
+            operation=self._operation,
             pools=opened.pools if outcome is Outcome.OK else 0,
             pages=opened.pages,
             attempts=watch.attempts,
@@ -322,10 +321,6 @@ class Engine:
             error_code=error.code if error is not None else code,
             error_message=error.message if error is not None else message,
             request_id=error.request_id if error is not None else None,
-            operation=self._operation,
-            ou_path=account.ou_path,
-            account_tags=account.tags,
-            organization=account.organization,
         )
 
     def _end(self, opened: OpenTarget, result: TargetResult) -> None:
