@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Final
 import anyio
 import msgspec
 
-from poolcensus.census.part import PartTask, decode_result, encode_task, settings_of_parts, snapshot_of
+from poolcensus.census.part import (
+    MOST_MESSAGES,
+    PartTask,
+    decode_result,
+    encode_task,
+    settings_of_parts,
+    snapshot_of,
+)
 from poolcensus.census.worker_slots import LOOK_AGAIN
 from poolcensus.engine import deadlines
 from poolcensus.engine.counts import RunCounts
@@ -54,8 +61,6 @@ _LEAST_IN_A_BATCH: Final = 20
 _TO_HAND_OVER: Final = 2.0
 # A batch that is sent with less time than this before the deadline brings nothing back before it.
 _LEAST_TIME: Final = 1.0
-# A run that warns of each account would have as many messages as it has accounts.
-_MOST_MESSAGES: Final = 100
 _WORKER_LOST: Final = "WorkerLost"
 
 
@@ -257,7 +262,7 @@ class SpreadEngine:
     def _log(self, messages: Iterable[tuple[int, str]]) -> None:
         """Log what a worker has logged. What each of them says is said once."""
         for level, message in messages:
-            if message not in self._logged and len(self._logged) < _MOST_MESSAGES:
+            if message not in self._logged and len(self._logged) < MOST_MESSAGES:
                 self._logged.add(message)
                 _log.log(level, "%s", message)
 
