@@ -202,6 +202,44 @@ class TargetResult:
     account_tags: tuple[tuple[str, str], ...] | None = None
     organization: str | None = None
 
+    @classmethod
+    def of(
+        cls,
+        target: Target,
+        outcome: Outcome,
+        *,
+        operation: str,
+        pools: int = 0,
+        pages: int = 0,
+        attempts: int = 0,
+        throttles: int = 0,
+        seconds: float = 0.0,
+        error_code: str | None = None,
+        error_message: str | None = None,
+        request_id: str | None = None,
+    ) -> Self:
+        """Return how a target ended, with what is known of its account."""
+        account = target.account
+        # By position, which takes less time than by name: a run makes one for each target.
+        return cls(
+            account.id,
+            account.name,
+            target.region,
+            outcome,
+            pools,
+            pages,
+            attempts,
+            throttles,
+            seconds,
+            error_code,
+            error_message,
+            request_id,
+            operation,
+            account.ou_path,
+            account.tags,
+            account.organization,
+        )
+
     @property
     def target(self) -> Target:
         """The target, with what the line tells of its account."""

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poolcensus.analysis.failures import AccountFailure, failures_by_account
+from poolcensus.analysis.account_failures import AccountFailure, failures_by_account
 from poolcensus.analysis.listing import (
     FAILURE_KEYS,
     Choice,

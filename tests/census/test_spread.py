@@ -416,6 +416,8 @@ async def test_a_run_that_was_stopped_goes_on_with_what_its_workers_had_brought(
         done = census.progress().done
     assert census.resumable
     assert done < 60 * 3
+    # What was cancelled is not done.
+    assert census.progress().done < 60 * 3
     before = here.calls("workspaces.DescribeWorkspacesPools")
     workers = by(InThreads(2))
     snapshot = await here.collect(resume=True)

@@ -111,9 +111,9 @@ async def test_no_more_is_restored_than_there_is_room_for(tmp_path: Path) -> Non
         await run_until_full(engine, writer)
     assert former.restored < TARGETS / 4
     # The account that is half restored is among them.
-    assert engine.totals().targets == 2 * (former.restored // 2 + 1)
-    assert engine.outcomes[Outcome.EMPTY] == former.restored
-    assert engine.outcomes.total() == engine.totals().targets
+    assert engine.counts.totals().targets == 2 * (former.restored // 2 + 1)
+    assert engine.counts.outcomes[Outcome.EMPTY] == former.restored
+    assert engine.counts.outcomes.total() == engine.counts.totals().targets
 
 
 async def test_no_more_is_ended_at_the_deadline_than_there_is_room_for(
@@ -132,4 +132,4 @@ async def test_no_more_is_ended_at_the_deadline_than_there_is_room_for(
         engine = engine_of(writer, tmp_path, deadline=0.1)
         await run_until_full(engine, writer)
     assert len(put) < TARGETS / 4
-    assert engine.outcomes == {Outcome.CANCELLED: TARGETS}
+    assert engine.counts.outcomes == {Outcome.CANCELLED: TARGETS}

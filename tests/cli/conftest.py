@@ -11,8 +11,8 @@ import pytest
 
 import poolcensus.cli
 from ended_census import MANIFEST, PLAN, PROGRESS, FakeLibrary, FakeSnapshot, result
-from poolcensus.engine.failures import FailureTally
 from poolcensus.operations import WORKSPACES_POOLS
+from poolcensus.results.failure_tally import FailureTally
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

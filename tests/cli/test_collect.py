@@ -16,9 +16,9 @@ from poolcensus.cli import main, running
 from poolcensus.cli.collect import collect
 from poolcensus.cli.exits import StoppedError
 from poolcensus.config import ProgressMode, Settings
-from poolcensus.engine.failures import FailureTally
 from poolcensus.model import Outcome, Shard, TargetResult
 from poolcensus.operations import WORKSPACES_POOLS
+from poolcensus.results.failure_tally import FailureTally
 from poolcensus.signals import ENDING
 from poolcensus.snapshot.info import info_of
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from poolcensus.analysis.failures import failures_by_account
+from poolcensus.analysis.account_failures import failures_by_account
 from poolcensus.cli.columns import ELLIPSIS, LONGEST_WORD, Column, Grid
 from poolcensus.cli.tables import failure_table, record_table, snapshot_table
 from poolcensus.model import Outcome, PoolRecord

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from poolcensus.analysis.failures import failures_by_account
+from poolcensus.analysis.account_failures import failures_by_account
 from poolcensus.cli import logs, summaries, tables
 from poolcensus.cli.display import display
 from poolcensus.cli.pace import Pace, Pacer

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from poolcensus.cli.trouble import complain, failures, hidden_pools, outdated_gaps, with_options
 from poolcensus.cli.wording import printable
-from poolcensus.engine.failures import FailureTally
 from poolcensus.errors import BadReply, LocalLimit, NoReply
 from poolcensus.model import HIDING, KnownGap, Outcome, OutdatedGap
 from poolcensus.operations import WORKSPACES_POOLS
+from poolcensus.results.failure_tally import FailureTally
 
 if TYPE_CHECKING:
     from collections.abc import Callable

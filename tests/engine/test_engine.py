@@ -162,7 +162,7 @@ class Played:
             await engine.run()
         expected = sorted([*self.reads] * len(self.regions.regions))
         assert sorted(self.done_calls) == expected, "a result was handed over more than once"
-        assert engine.outcomes.total() == len(self.results) == len(expected)
+        assert engine.counts.outcomes.total() == len(self.results) == len(expected)
         return {each.account_id: each for each in self.results}
 
 
@@ -250,7 +250,7 @@ async def test_a_run_that_is_cancelled_after_its_deadline_counts_every_target(pu
             await waiting.wait()
         tasks.cancel_scope.cancel()
     assert len(played.results) == put
-    assert engine.outcomes == {Outcome.TIMED_OUT: 4, Outcome.CANCELLED: 96}
+    assert engine.counts.outcomes == {Outcome.TIMED_OUT: 4, Outcome.CANCELLED: 96}
 
 
 async def test_a_target_that_only_waited_when_the_deadline_passed_was_not_begun() -> None:

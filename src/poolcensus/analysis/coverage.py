@@ -7,8 +7,8 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Self, TypeAlias
 
 from poolcensus.analysis.listing import naming
-from poolcensus.engine.known_gaps import KnownGaps
 from poolcensus.partitions import matches
+from poolcensus.results.expected_failures import KnownGaps
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

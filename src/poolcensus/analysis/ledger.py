@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from poolcensus.engine.known_gaps import KnownGaps
 from poolcensus.errors import DamagedSnapshotError
 from poolcensus.model import HIDING
+from poolcensus.results.expected_failures import KnownGaps
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -16,7 +16,7 @@ from poolcensus.snapshot.reader import lines_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from poolcensus.analysis.failures import AccountFailure
+    from poolcensus.analysis.account_failures import AccountFailure
     from poolcensus.model import JsonObject, OperationInfo, PoolRecord, TargetResult
     from poolcensus.snapshot import Snapshot
 

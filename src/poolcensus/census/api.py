@@ -13,7 +13,6 @@ from poolcensus.census.publication import Publication
 from poolcensus.census.run import Run
 from poolcensus.config.cluster import EngineKind
 from poolcensus.engine.sinks import EventSink, PageSink, PoolSink
-from poolcensus.engine.streams import Stream
 from poolcensus.errors import SettingsError
 from poolcensus.loops import in_thread, require_asyncio
 from poolcensus.model import Outcome, Target
@@ -21,6 +20,7 @@ from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.scope.joining import naming, open_all, prepare_all
 from poolcensus.snapshot.hidden import NOTHING_HIDDEN
 from poolcensus.storage.destination import checked_place, is_in_s3
+from poolcensus.streams import Stream
 from poolcensus.tracing import tracing
 
 if TYPE_CHECKING:
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 
     from poolcensus.config import Settings
     from poolcensus.engine.interfaces import Sink
-    from poolcensus.engine.streams import Outlet
     from poolcensus.model import FailureGroup, OutdatedGap, Page, PoolRecord, Progress, TargetResult
     from poolcensus.operations import Operation
     from poolcensus.planned import Plan
     from poolcensus.scope.joining import Joined
     from poolcensus.scope.opening import Opened
     from poolcensus.snapshot import Snapshot, SnapshotInfo
+    from poolcensus.streams import Outlet
     from poolcensus.tracing import Tracing
 
 # A reader that pauses for a moment holds up no call. Pages of calls that are under way come on top.

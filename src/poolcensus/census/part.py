@@ -20,6 +20,10 @@ from poolcensus.storage.memory import MemoryFiles
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+# A part sends back so many, and a run logs so many of all its parts: one that warns of each account would
+# have as many as it has accounts.
+MOST_MESSAGES: Final = 100
+
 
 class PartTask(msgspec.Struct, frozen=True):
     """What a worker is told: accounts of one Organization, and how they are asked. Holds no secret.

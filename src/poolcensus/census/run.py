@@ -15,12 +15,12 @@ import anyio
 
 from poolcensus.engine.deadlines import NO_DEADLINE, Deadline
 from poolcensus.engine.engine import SLOWEST_SHOWN, Engine
-from poolcensus.engine.failures import FailureTally
 from poolcensus.engine.interfaces import EngineLimits
-from poolcensus.engine.known_gaps import KnownGaps
 from poolcensus.engine.sinks import ResultRecorder
 from poolcensus.errors import IncompleteError, first_reason_raised
 from poolcensus.model import Progress, Totals
+from poolcensus.results.expected_failures import KnownGaps
+from poolcensus.results.failure_tally import FailureTally
 from poolcensus.scope.joining import naming
 from poolcensus.scope.opening import check_accounts
 from poolcensus.snapshot.hidden import HiddenTargets
@@ -151,7 +151,7 @@ class Run:
         _log.info("Querying %d region%s as %s", regions, "s" * (regions != 1), opened.aws.caller.arn)
         with naming(opened.name):
             await engine.run()
-            check_accounts(engine.accounts, opened, self._settings)
+            check_accounts(engine.counts.accounts, opened, self._settings)
 
     def check_stream(self) -> None:
         """Say how many targets failed, of whom a stream tells nothing. Raises IncompleteError if `strict`."""
@@ -169,7 +169,7 @@ class Run:
     @property
     def totals(self) -> Totals:
         """What the run has come to."""
-        return Totals.of(each.totals() for each in self._engines)
+        return Totals.of(each.counts.totals() for each in self._engines)
 
     @property
     def failed(self) -> int:
@@ -197,17 +197,17 @@ class Run:
     @property
     def accounts(self) -> int:
         """How many accounts are asked."""
-        return sum(each.accounts for each in self._engines)
+        return sum(each.counts.accounts for each in self._engines)
 
     @property
     def accounts_of_each(self) -> tuple[int, ...]:
         """How many accounts are asked in each of the Organizations, in their order."""
-        return tuple(each.accounts for each in self._engines)
+        return tuple(each.counts.accounts for each in self._engines)
 
     @property
     def outcomes(self) -> Mapping[Outcome, int]:
         """How many targets have ended in which way."""
-        return sum((each.outcomes for each in self._engines), Counter())
+        return sum((each.counts.outcomes for each in self._engines), Counter())
 
     @property
     def uncovered(self) -> tuple[TargetResult, ...]:

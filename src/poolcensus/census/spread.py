@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections import Counter, deque
+from collections import deque
 from contextlib import aclosing
 from dataclasses import replace
 from math import ceil, inf
@@ -13,11 +12,19 @@ from typing import TYPE_CHECKING, Final
 import anyio
 import msgspec
 
-from poolcensus.census.part import PartTask, decode_result, encode_task, settings_of_parts, snapshot_of
+from poolcensus.census.part import (
+    MOST_MESSAGES,
+    PartTask,
+    decode_result,
+    encode_task,
+    settings_of_parts,
+    snapshot_of,
+)
 from poolcensus.census.worker_slots import LOOK_AGAIN
 from poolcensus.engine import deadlines
+from poolcensus.engine.counts import RunCounts
 from poolcensus.errors import CredentialsError, DeadlineError, FatalError, SnapshotError, first_reason_raised
-from poolcensus.model import Outcome, Progress, Target, TargetResult, Totals, count_covered
+from poolcensus.model import Outcome, Target, TargetResult
 from poolcensus.snapshot.adoption import adopt
 from poolcensus.snapshot.target_set import TargetSet
 from poolcensus.workers import WorkerLostError
@@ -31,7 +38,7 @@ if TYPE_CHECKING:
     from poolcensus.config import Settings
     from poolcensus.engine.deadlines import Deadline
     from poolcensus.engine.interfaces import PreviousRun, Sink
-    from poolcensus.model import Account
+    from poolcensus.model import Account, Progress
     from poolcensus.operations import Operation
     from poolcensus.scope.opening import Opened
     from poolcensus.snapshot import Snapshot
@@ -54,8 +61,6 @@ _LEAST_IN_A_BATCH: Final = 20
 _TO_HAND_OVER: Final = 2.0
 # A batch that is sent with less time than this before the deadline brings nothing back before it.
 _LEAST_TIME: Final = 1.0
-# A run that warns of each account would have as many messages as it has accounts.
-_MOST_MESSAGES: Final = 100
 _WORKER_LOST: Final = "WorkerLost"
 
 
@@ -98,16 +103,9 @@ class SpreadEngine:
         self._restoring: tuple[Account, ...] = ()
         self._batches = 0
         self._changed = anyio.Event()
-        self._listed = False
-        self._started = time.monotonic()
         self._logged: set[str] = set()
         self._ended = TargetSet()
-        self._targets = 0
-        self._pools = 0
-        self._pages = 0
-        self._parts = Totals()
-        self.accounts = 0
-        self.outcomes: Counter[Outcome] = Counter()
+        self.counts = RunCounts(opened.listing, opened.aws.client.counts)
 
     async def run(self) -> None:
         """Have every target run to its outcome. Raises the FatalError that ended the run early."""
@@ -123,44 +121,19 @@ class SpreadEngine:
 
     def progress(self) -> Progress:
         """Where the run is. What is in flight are accounts, of batches that are not back."""
-        return Progress(
-            elapsed=time.monotonic() - self._started,
-            listing=not self._listed,
-            accounts=self.accounts,
-            skipped=len(self._opened.listing.skipped),
-            totals=self.totals(),
-            done=self.outcomes.total(),
-            uncovered=self.outcomes.total() - count_covered(self.outcomes),
-            in_flight=sum(map(len, self._under_way.values())),
-            slowest=(),
-        )
-
-    def totals(self) -> Totals:
-        """Return what the run has come to so far."""
-        counts = self._opened.aws.client.counts
-        return replace(
-            self._parts,
-            targets=self._targets,
-            pools=self._pools,
-            pages=self._pages,
-            covered=count_covered(self.outcomes),
-            requests=self._parts.requests + counts.requests,
-            retries=self._parts.retries + counts.retries,
-            throttles=self._parts.throttles + counts.throttles,
-            assume_role_calls=self._parts.assume_role_calls + counts.assume_role_calls,
-        )
+        return self.counts.progress(sum(map(len, self._under_way.values())))
 
     async def _list(self) -> None:
         async with aclosing(self._opened.listing.accounts()) as batches:
             async for accounts in batches:
-                self.accounts += len(accounts)
+                self.counts.accounts += len(accounts)
                 for account in accounts:
-                    self._targets += len(self._regions_of(account))
+                    self.counts.targets += len(self._regions_of(account))
                     rest = account if self._former is None else await self._restored(account, self._former)
                     if rest is not None:
                         self._waiting.append(rest)
                 self._wake()
-        self._listed = True
+        self.counts.listed = True
         self._wake()
 
     async def _restored(self, account: Account, former: PreviousRun) -> Account | None:
@@ -175,18 +148,14 @@ class SpreadEngine:
                 left.append(region)
                 continue
             self._done(result, target)
-            self._parts = replace(
-                self._parts,
-                requests=self._parts.requests + result.attempts,
-                throttles=self._parts.throttles + result.throttles,
-            )
+            self.counts.add_former_calls(result)
         self._restoring = ()
         if len(left) == len(self._regions_of(account)):
             return account
         return replace(account, regions=tuple(left)) if left else None
 
     async def _dispatch(self, group: TaskGroup) -> None:
-        while not self._listed or self._waiting:
+        while not self.counts.listed or self._waiting:
             if not self._has_enough():
                 changed = self._changed
                 with anyio.move_on_after(LOOK_AGAIN):
@@ -200,7 +169,7 @@ class SpreadEngine:
 
     def _has_enough(self) -> bool:
         """Whether there are accounts for a batch, and time for it."""
-        enough = 1 if self._listed else _ENOUGH_TO_BEGIN
+        enough = 1 if self.counts.listed else _ENOUGH_TO_BEGIN
         return len(self._waiting) >= enough and self._time_left() >= _LEAST_TIME
 
     def _next_batch(self) -> tuple[Account, ...]:
@@ -209,7 +178,7 @@ class SpreadEngine:
         Batches become smaller toward the end, so that the workers end together.
         """
         waiting = len(self._waiting)
-        share = ceil(_PART_OF_A_SHARE * waiting / self._slots.count) if self._listed else waiting
+        share = ceil(_PART_OF_A_SHARE * waiting / self._slots.count) if self.counts.listed else waiting
         size = min(max(share, _LEAST_IN_A_BATCH), _MOST_IN_A_BATCH, waiting)
         return tuple(self._waiting.popleft() for _ in range(size))
 
@@ -257,13 +226,11 @@ class SpreadEngine:
         if expected:
             account_id, region = min(expected)
             raise SnapshotError(f"account {account_id} in {region} is missing")
-        self._parts = Totals.of([self._parts, part.manifest.totals])
+        self.counts.add_calls_of_worker(part.manifest.totals)
 
     def _done(self, result: TargetResult, target: Target) -> None:
         self._sink.done(result, target)
-        self._pools += result.pools
-        self._pages += result.pages
-        self.outcomes[result.outcome] += 1
+        self.counts.take(result)
         self._ended.add(target.account.id, target.region)
 
     def _task(self, batch: tuple[Account, ...]) -> PartTask:
@@ -295,7 +262,7 @@ class SpreadEngine:
     def _log(self, messages: Iterable[tuple[int, str]]) -> None:
         """Log what a worker has logged. What each of them says is said once."""
         for level, message in messages:
-            if message not in self._logged and len(self._logged) < _MOST_MESSAGES:
+            if message not in self._logged and len(self._logged) < MOST_MESSAGES:
                 self._logged.add(message)
                 _log.log(level, "%s", message)
 
@@ -308,26 +275,20 @@ class SpreadEngine:
     async def _end(self, targets: Iterable[Target], outcome: Outcome, code: str | None, message: str) -> None:
         """End targets of which no worker has told anything."""
         for target in targets:
-            account = target.account
-            if self._ended.has(account.id, target.region):
+            if self._ended.has(target.account.id, target.region):
                 continue
             await self._sink.room()
-            result = TargetResult(
-                account_id=account.id,
-                account_name=account.name,
-                region=target.region,
-                outcome=outcome,
+            result = TargetResult.of(
+                target,
+                outcome,
+                operation=self._operation.iam_action,
                 error_code=code,
                 error_message=message,
-                operation=self._operation.iam_action,
-                ou_path=account.ou_path,
-                account_tags=account.tags,
-                organization=account.organization,
             )
             self._done(result, target)
 
     async def _end_at_deadline(self) -> None:
-        if not self._listed:
+        if not self.counts.listed:
             raise self._deadline.passed_before("all accounts were listed")
         ended = [(Outcome.TIMED_OUT, each) for each in self._under_way.values()]
         for outcome, accounts in (*ended, (Outcome.CANCELLED, self._waiting)):
@@ -340,8 +301,7 @@ class SpreadEngine:
             for accounts in (*self._under_way.values(), self._waiting, self._restoring)
             for each in self._targets_of(accounts)
         )
-        if unfinished:
-            self.outcomes[Outcome.CANCELLED] += unfinished
+        self.counts.take_unfinished(unfinished)
 
     def _wake(self) -> None:
         self._changed.set()

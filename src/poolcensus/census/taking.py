@@ -9,12 +9,12 @@ from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import anyio
 import msgspec
 
-from poolcensus.census.part import PartFailure, PartResult, decode_task, failure_of
+from poolcensus.census.part import MOST_MESSAGES, PartFailure, PartResult, decode_task, failure_of
 from poolcensus.census.publication import Publication
 from poolcensus.census.run import Run
 from poolcensus.config.secrets import with_secrets
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("poolcensus")
 
-# A run that warns of each account would send back as many messages as it has accounts.
-_MOST_MESSAGES: Final = 100
 # What the part has logged that this is a thread or a task of.
 _MESSAGES: ContextVar[list[tuple[int, str]] | None] = ContextVar("messages", default=None)
 
@@ -80,7 +78,7 @@ class _Keeping(logging.Handler):
         self._messages = messages
 
     def emit(self, record: logging.LogRecord) -> None:
-        if _MESSAGES.get() is self._messages and len(self._messages) < _MOST_MESSAGES:
+        if _MESSAGES.get() is self._messages and len(self._messages) < MOST_MESSAGES:
             self._messages.append((record.levelno, record.getMessage()))
 
 

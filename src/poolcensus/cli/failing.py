@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 
 import click
 
+from poolcensus.analysis.account_failures import failures_by_account
 from poolcensus.analysis.causes import remedy_of, without_remedies
 from poolcensus.analysis.coverage import Coverage
-from poolcensus.analysis.failures import failures_by_account
 from poolcensus.analysis.listing import ALL, FAILURE_KEYS, sorted_rows
 from poolcensus.cli.asked import not_asked
 from poolcensus.cli.summaries import sentences
 from poolcensus.cli.tables import console, failure_table, put
 from poolcensus.cli.trouble import failures, with_options
 from poolcensus.cli.wording import counted
-from poolcensus.engine.failures import FailureTally
-from poolcensus.engine.known_gaps import KnownGaps
 from poolcensus.operations import operation_named
+from poolcensus.results.expected_failures import KnownGaps
+from poolcensus.results.failure_tally import FailureTally
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from poolcensus.analysis.failures import AccountFailure
+    from poolcensus.analysis.account_failures import AccountFailure
     from poolcensus.model import PoolRecord
     from poolcensus.operations import ItemColumn
     from poolcensus.snapshot import Decision, SnapshotInfo

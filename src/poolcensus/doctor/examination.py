@@ -22,7 +22,6 @@ from poolcensus.doctor.principals import caller_in_words, role_of_accounts
 from poolcensus.doctor.region_status import region_status_findings
 from poolcensus.doctor.role import hub_finding, needs_role, role_findings
 from poolcensus.engine.deadlines import NO_DEADLINE, Deadline
-from poolcensus.engine.streams import Stream
 from poolcensus.errors import FatalError, HubRoleError, OrganizationError, SettingsError
 from poolcensus.loops import require_asyncio
 from poolcensus.model import Account
@@ -30,16 +29,17 @@ from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.scope.joining import naming
 from poolcensus.scope.opening import Prepared, Shared, check_accounts, open_run, prepare
 from poolcensus.storage.destination import check_resume, is_in_s3
+from poolcensus.streams import Stream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
 
     from poolcensus.aws.session import CallerSession
     from poolcensus.config import Settings
-    from poolcensus.engine.streams import Outlet
     from poolcensus.model import Caller
     from poolcensus.operations import Operation
     from poolcensus.scope.opening import Opened
+    from poolcensus.streams import Outlet
 
 SAMPLE: Final = 5
 """How many member accounts are tried where nobody says which: enough to tell one that differs from all."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from poolcensus.aws.region_status.status import StatusReport
 from poolcensus.engine.engine import Engine
 from poolcensus.engine.interfaces import EngineLimits
-from poolcensus.engine.known_gaps import KnownGaps
+from poolcensus.results.expected_failures import KnownGaps
 from poolcensus.scope.given import GivenListing
 
 if TYPE_CHECKING:

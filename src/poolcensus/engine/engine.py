@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from types import MappingProxyType
@@ -13,13 +12,14 @@ import anyio
 
 from poolcensus.aws.call import CallWatch
 from poolcensus.engine import deadlines, watching
+from poolcensus.engine.counts import RunCounts
 from poolcensus.engine.open_target import OpenTarget
 from poolcensus.engine.schedule import Schedule
 from poolcensus.errors import CallError, first_reason_raised
 from poolcensus.flow.fitting import FittedConcurrency
 from poolcensus.flow.windows import Window
 from poolcensus.format.times import rfc3339_of_epoch
-from poolcensus.model import Outcome, Progress, Target, TargetResult, Totals, count_covered
+from poolcensus.model import Outcome, Target, TargetResult
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from poolcensus.aws.session import Aws
     from poolcensus.engine.interfaces import EngineLimits, PreviousRun, Sink
-    from poolcensus.model import Account
+    from poolcensus.model import Account, Progress
     from poolcensus.scope.listing import ListsAccounts
     from poolcensus.scope.regions import RegionChoice
     from poolcensus.tracing import Tracing
@@ -88,17 +88,8 @@ class Engine:
             long=long,
         )
         self._open: set[OpenTarget] = set()
-        self._started = time.monotonic()
         self._group: TaskGroup | None = None
-        self._listed = False
-        self._accounts = 0
-        self._targets = 0
-        self._done = 0
-        self._pools = 0
-        self._pages = 0
-        self._restored_requests = 0
-        self._restored_throttles = 0
-        self.outcomes: Counter[Outcome] = Counter()
+        self.counts = RunCounts(listing, aws.client.counts)
 
     async def run(self) -> None:
         """Run every target to its outcome.
@@ -118,36 +109,8 @@ class Engine:
         """Where the run is."""
         now = time.monotonic()
         by_age = sorted(self._open, key=lambda each: each.watch.started)[:SLOWEST_SHOWN]
-        return Progress(
-            elapsed=now - self._started,
-            listing=not self._listed,
-            accounts=self._accounts,
-            skipped=len(self._listing.skipped),
-            totals=self.totals(),
-            done=self._done,
-            uncovered=self.outcomes.total() - count_covered(self.outcomes),
-            in_flight=self._aws.client.in_flight,
-            slowest=tuple((each.target, now - each.watch.started) for each in by_age),
-        )
-
-    @property
-    def accounts(self) -> int:
-        """How many accounts are asked."""
-        return self._accounts
-
-    def totals(self) -> Totals:
-        """Return what the run has come to so far."""
-        counts = self._aws.client.counts
-        return Totals(
-            targets=self._targets,
-            covered=count_covered(self.outcomes),
-            pools=self._pools,
-            pages=self._pages,
-            requests=counts.requests + self._restored_requests,
-            retries=counts.retries,
-            throttles=counts.throttles + self._restored_throttles,
-            assume_role_calls=counts.assume_role_calls,
-        )
+        slowest = tuple((each.target, now - each.watch.started) for each in by_age)
+        return self.counts.progress(self._aws.client.in_flight, slowest)
 
     async def _run_all(self) -> None:
         async with anyio.create_task_group() as beside:
@@ -197,10 +160,10 @@ class Engine:
         ):
             self._group = group
             async for accounts in batches:
-                self._accounts += len(accounts)
-                self._targets += self._schedule.add(accounts)
+                self.counts.accounts += len(accounts)
+                self.counts.targets += self._schedule.add(accounts)
                 self._open_more()
-            self._listed = True
+            self.counts.listed = True
 
     def _open_more(self) -> None:
         if self._group is None:
@@ -278,7 +241,7 @@ class Engine:
     def _open_following(self) -> OpenTarget | None:
         following = self._open_next()
         # An account has as many targets as there are regions: more often there is nothing to prepare.
-        if following is None or self._done % len(self._regions) == 0:
+        if following is None or self.counts.done % len(self._regions) == 0:
             self._open_more()
         return following
 
@@ -291,8 +254,7 @@ class Engine:
             with opened.waiting(self._work_in_hand):
                 former = await self._former.restore(target)
             if former is not None:
-                self._restored_requests += former.attempts
-                self._restored_throttles += former.throttles
+                self.counts.add_former_calls(former)
                 return former
         try:
             if target.region in self._opt_in:
@@ -346,12 +308,11 @@ class Engine:
         code: str | None = None,
         message: str | None = None,
     ) -> TargetResult:
-        account, watch = opened.target.account, opened.watch
-        return TargetResult(
-            account_id=account.id,
-            account_name=account.name,
-            region=opened.target.region,
-            outcome=outcome,
+        watch = opened.watch
+        return TargetResult.of(
+            opened.target,
+            outcome,
+            operation=self._operation,
             pools=opened.pools if outcome is Outcome.OK else 0,
             pages=opened.pages,
             attempts=watch.attempts,
@@ -360,26 +321,19 @@ class Engine:
             error_code=error.code if error is not None else code,
             error_message=error.message if error is not None else message,
             request_id=error.request_id if error is not None else None,
-            operation=self._operation,
-            ou_path=account.ou_path,
-            account_tags=account.tags,
-            organization=account.organization,
         )
 
     def _end(self, opened: OpenTarget, result: TargetResult) -> None:
         target = opened.target
         self._sink.done(result, target)
         self._open.remove(opened)
-        self._done += 1
-        self._pools += result.pools
-        self._pages += result.pages
-        self.outcomes[result.outcome] += 1
+        self.counts.take(result)
         if self._schedule.close(target):
             self._aws.forget(target.account.id)
 
     async def _end_at_deadline(self) -> None:
         deadline = self._limits.deadline
-        if not self._listed:
+        if not self.counts.listed:
             raise deadline.passed_before("all accounts were listed")
         for opened in list(self._open):
             # One that has not been called has only waited.
@@ -398,8 +352,7 @@ class Engine:
     def _count_unfinished(self) -> None:
         unfinished = len(self._open) + sum(1 for _ in self._schedule.rest())
         self._open.clear()
-        if unfinished:
-            self.outcomes[Outcome.CANCELLED] += unfinished
+        self.counts.take_unfinished(unfinished)
 
 
 def _status_note(as_of: float | None) -> str | None:

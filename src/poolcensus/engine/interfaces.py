@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 if TYPE_CHECKING:
-    from collections import Counter
-
     from poolcensus.config import Settings
+    from poolcensus.engine.counts import RunCounts
     from poolcensus.engine.deadlines import Deadline
-    from poolcensus.model import Outcome, Page, Progress, Target, TargetResult, Totals
+    from poolcensus.model import Page, Progress, Target, TargetResult
 
 
 class Sink(Protocol):
@@ -40,21 +39,14 @@ class TargetEngine(Protocol):
     """Runs the targets of one Organization into a sink, each to exactly one outcome."""
 
     @property
-    def accounts(self) -> int:
-        """How many accounts are asked, of those that have been listed so far."""
-
-    @property
-    def outcomes(self) -> Counter[Outcome]:
-        """How many targets have ended in which way."""
+    def counts(self) -> RunCounts:
+        """What the run has come to so far."""
 
     async def run(self) -> None:
         """Run every target to its outcome. Raises the FatalError that ended the run early."""
 
     def progress(self) -> Progress:
         """Where the run is."""
-
-    def totals(self) -> Totals:
-        """Return what the run has come to so far."""
 
 
 class PreviousRun(Protocol):

@@ -9,12 +9,12 @@ from poolcensus.model import Page, PoolRecord
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from poolcensus.engine.failures import FailureTally
     from poolcensus.engine.interfaces import Sink
-    from poolcensus.engine.known_gaps import KnownGaps
-    from poolcensus.engine.streams import Outlet
     from poolcensus.model import Target, TargetResult
+    from poolcensus.results.expected_failures import KnownGaps
+    from poolcensus.results.failure_tally import FailureTally
     from poolcensus.snapshot.hidden import HiddenTargets
+    from poolcensus.streams import Outlet
 
 T = TypeVar("T")
 

@@ -12,9 +12,9 @@ from poolcensus.analysis.report.facts import Comparison, Facts, History, UnreadS
 from poolcensus.analysis.report.history import walk
 from poolcensus.analysis.report.missing import missing_items
 from poolcensus.analysis.report.worklist import worklist
-from poolcensus.engine.failures import FailureTally
 from poolcensus.errors import SnapshotError
 from poolcensus.operations import facets_of, operation_named
+from poolcensus.results.failure_tally import FailureTally
 from poolcensus.snapshot.series import open_series
 
 if TYPE_CHECKING:

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from poolcensus.engine.failures import failure_kind_of
-from poolcensus.engine.known_gaps import KnownGaps
+from poolcensus.results.expected_failures import KnownGaps
+from poolcensus.results.failure_tally import failure_kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from poolcensus.engine.failures import FailureKind
     from poolcensus.model import KnownGap, Outcome, TargetResult
     from poolcensus.operations import Operation
+    from poolcensus.results.failure_tally import FailureKind
 
 
 @dataclass(frozen=True, slots=True)

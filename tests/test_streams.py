@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from poolcensus.engine.streams import Outlet, Stream
 from poolcensus.errors import FatalError
+from poolcensus.streams import Outlet, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from poolcensus.engine.known_gaps import KnownGaps
 from poolcensus.model import KnownGap, Outcome, OutdatedGap, TargetResult
 from poolcensus.partitions import matches
+from poolcensus.results.expected_failures import KnownGaps
 
 ACCOUNTS = ("000000000001", "000000000002", "000000000003")
 REGIONS = ("us-east-1", "eu-west-1", "eu-west-2")
