@@ -110,6 +110,8 @@ class Service:
             await anyio.sleep(self._latency)
         finally:
             self.in_flight -= 1
+        if (said := self.answer()) is not None:
+            return said
         if self.script:
             answer = self.script.pop(0)
             if isinstance(answer, Exception):
@@ -119,6 +121,9 @@ class Service:
             return FINE
         self.throttled += 1
         return THROTTLED
+
+    def answer(self) -> Reply | None:
+        return None
 
 
 class Source:
@@ -1210,21 +1215,72 @@ class Templates:
         return TEMPLATE
 
 
-@pytest.mark.parametrize("was_known", [True, False])
-def test_a_session_that_is_known_nowhere_is_renewed_where_it_was_known(was_known: bool) -> None:
+def test_a_region_that_does_not_know_a_new_session_yet_is_not_taken_for_a_disabled_one() -> None:
+    class Spreading(Service):
+        """Does not know the session in the first four seconds."""
+
+        def answer(self) -> Reply:
+            return FINE if now() > 4 else UNKNOWN
+
     async def main() -> None:
-        service, source = Service(), Session()
+        service, source = Spreading(), Source()
+        credentials = await source.get()
+
+        class Played:
+            async def seek(self, call: Call[object]) -> None:
+                source.recognized(credentials, "us-east-1", now())
+
+        client = client_of(service)
+        client.confirmation = cast("Confirmation", Played())
+        call = call_of("1", source, region="af-south-1")
+        assert await client.call(call, watch=CallWatch(region_may_be_disabled=True)) == "parsed"
+        assert service.calls == 2
+
+    on_virtual_time(main)
+
+
+@pytest.mark.parametrize("was_known", [True, False])
+@pytest.mark.parametrize("region", ["us-east-1", "af-south-1"])
+def test_a_session_that_is_known_nowhere_is_renewed_in_time(region: str, was_known: bool) -> None:
+    class Revoking(Service):
+        """Knows no session but the second."""
+
+        def answer(self) -> Reply:
+            return FINE if source.renewals == 2 else UNKNOWN
+
+    source = Session()
+
+    async def main() -> None:
+        service = Revoking()
         client = client_of(service)
         client.confirmation = ConfirmationElsewhere(cast("Sdk", Templates()), client, "us-east-1")
         credentials = await source.get()
         if was_known:
             source.recognized(credentials, "us-east-1", now())
         await anyio.sleep(1)
-        service.script = [UNKNOWN] * 20
-        call = msgspec.structs.replace(call_of("1", source, region="af-south-1"), operation=WORKSPACES_POOLS)
+        call = msgspec.structs.replace(call_of("1", source, region=region), operation=WORKSPACES_POOLS)
+        watch = CallWatch(region_may_be_disabled=region == "af-south-1")
+        assert await client.call(call, watch=watch) == "parsed"
+        # It may only have needed time to become known, which the second refusal rules out.
+        assert (source.renewals, watch.attempts) == (2, 3)
+
+    on_virtual_time(main)
+
+
+def test_a_session_that_only_one_region_does_not_know_is_kept() -> None:
+    class Refusing(Service):
+        """Does not know the session, which another region knows all the while."""
+
+        def answer(self) -> Reply:
+            if (credentials := source.current()) is not None:
+                source.recognized(credentials, "eu-west-1", now())
+            return UNKNOWN
+
+    source = Session()
+
+    async def main() -> None:
         with pytest.raises(UnrecognizedCredentialsError):
-            await client.call(call, watch=CallWatch(region_may_be_disabled=True))
-        # A new one may only need time to become known, and another one would be as new.
-        assert source.renewals == (2 if was_known else 1)
+            await client_of(Refusing()).call(call_of("1", source), watch=CallWatch())
+        assert source.renewals == 1
 
     on_virtual_time(main)

@@ -22,8 +22,9 @@ from poolcensus.errors import (
     ServerError,
     ThrottledError,
     UnreachableError,
+    UnrecognizedCredentialsError,
 )
-from poolcensus.flow.retry import Retrier, Retry, RetryPolicy
+from poolcensus.flow.retry import KNOWN_EVERYWHERE_SECONDS, Retrier, Retry, RetryPolicy
 from poolcensus.flow.retry_quota import RetryQuota
 
 if TYPE_CHECKING:
@@ -174,9 +175,23 @@ async def test_throttling_has_a_floor_under_its_jitter() -> None:
     run = Run([throttled(), throttled(), None], jitter=0.0)
     await run.call()
     assert run.delays == [0.2, 0.2]
-    other = Run([server_error(), None], jitter=0.0)
-    await other.call()
-    assert other.delays == [0.0]
+
+
+async def test_a_service_that_is_down_for_half_a_minute_does_not_use_up_all_attempts() -> None:
+    run = Run([server_error()], jitter=0.0, policy=RetryPolicy())
+    with pytest.raises(ServerError):
+        await run.call()
+    assert run.delays == [0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 10.0, 10.0, 10.0, 10.0]
+
+
+@pytest.mark.parametrize("jitter", [0.0, 1.0])
+async def test_credentials_that_are_not_known_have_time_to_become_so(jitter: float) -> None:
+    unknown = UnrecognizedCredentialsError("unknown", code="UnrecognizedClientException")
+    run = Run([unknown], jitter=jitter, policy=RetryPolicy())
+    with pytest.raises(UnrecognizedCredentialsError):
+        await run.call()
+    assert len(run.delays) == 4
+    assert all(KNOWN_EVERYWHERE_SECONDS <= each <= KNOWN_EVERYWHERE_SECONDS + 2 for each in run.delays)
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ class CallWatch(msgspec.Struct):
     region_may_be_disabled: bool = False
     """Whether the region is opt-in, and the account has not told this run that it is enabled."""
     doubted: Credentials | None = None
-    """The last credentials that the region did not recognize, while it may be disabled."""
+    """The last credentials that the region did not recognize, until it answers."""
     doubted_at: float = 0.0
     """When the first request with the doubted credentials was sent."""
 

@@ -148,10 +148,12 @@ class Client:
     async def _settle_doubt(self, call: Call[object], watch: CallWatch) -> None:
         """Find out whether the credentials are good that a region did not know.
 
-        If they are, and the region does not know them the next time either, the account has not enabled it.
+        If they are, and the region does not know them later either, the account has not enabled it.
         """
         source, doubted = call.source, watch.doubted
-        if self.confirmation is None or doubted is None or doubted is not source.current():
+        if self.confirmation is None or not watch.region_may_be_disabled:
+            return
+        if doubted is None or doubted is not source.current():
             return
         if source.recognized_elsewhere(doubted, call.key.region, watch.doubted_at):
             return

@@ -6,17 +6,17 @@ tells.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from poolcensus.aws.call import Call, CallWatch
-from poolcensus.errors import CallError, UnrecognizedCredentialsError
+from poolcensus.errors import CallError
 from poolcensus.flow.retry import Retrier, RetryPolicy
 from poolcensus.operations import Query
 
 if TYPE_CHECKING:
     from poolcensus.aws.client import Client
     from poolcensus.aws.sdk.access import Sdk
-    from poolcensus.aws.signing import Credentials
     from poolcensus.aws.transport.protocol import Reply
 
 # The target waits for it; without an answer it is called again, and this after it.
@@ -32,33 +32,18 @@ class ConfirmationElsewhere:
         self._region = region
 
     async def seek(self, call: Call[object]) -> None:
-        """Ask for the first page of all items in the other region, whatever it answers.
-
-        Credentials that were known before, and are not known there either, are taken to have expired, where
-        new ones come by a call.
-        """
-        operation, source = call.operation, call.source
-        credentials = source.current()
+        """Ask for the first page of all items in the other region, whatever it answers."""
+        operation = call.operation
         if operation is None:
             return
         template = await self._sdk.template(operation.service, self._region, operation.method)
         # Not the body of the call: IDs and page tokens of one region are an error in another.
         body = operation.encode(operation.listings(Query())[0], None)
         key = call.key._replace(region=self._region)
-        elsewhere = Call(template, body, key, source, _as_it_is, optional=True, operation=operation)
-        try:
+        elsewhere = Call(template, body, key, call.source, _as_it_is, optional=True, operation=operation)
+        # Who is denied is known, which has been noted; all else says nothing of the credentials.
+        with suppress(CallError):
             await self._client.call(elsewhere, watch=CallWatch(), retrier=_BRIEF)
-        except UnrecognizedCredentialsError:
-            # New ones may become known within seconds, and those that replaced them would be as new.
-            if source.by_call and credentials is not None and _were_known(credentials, call):
-                source.expired(credentials)
-        except CallError:
-            # Who is denied is known, which has been noted; all else says nothing of the credentials.
-            pass
-
-
-def _were_known(credentials: Credentials, call: Call[object]) -> bool:
-    return call.source.recognized_elsewhere(credentials, call.key.region, float("-inf"))
 
 
 def _as_it_is(reply: Reply) -> Reply:

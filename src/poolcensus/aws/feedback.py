@@ -18,9 +18,10 @@ from poolcensus.errors import (
     UnrecognizedCredentialsError,
 )
 from poolcensus.flow.breaker import State
+from poolcensus.flow.retry import KNOWN_EVERYWHERE_SECONDS
 
 if TYPE_CHECKING:
-    from poolcensus.aws.call import Call, CallCounts, CallWatch, CredentialSource
+    from poolcensus.aws.call import Call, CallCounts, CallWatch
     from poolcensus.aws.signing import Clock, Credentials
     from poolcensus.errors import CallError
     from poolcensus.flow.breaker import CircuitBreakers
@@ -67,12 +68,8 @@ class ErrorFeedback:
                 source.expired(credentials)
             case ClockSkewError(server_time=float(moment)):
                 self._clock.correct(moment)
-            case UnrecognizedCredentialsError() if watch.region_may_be_disabled:
-                # Once says little: a region may not know a session yet that is known elsewhere.
-                if credentials is not watch.doubted:
-                    watch.doubted, watch.doubted_at = credentials, sent_at
-                else:
-                    _raise_if_disabled(error, source, credentials, region, since=watch.doubted_at)
+            case UnrecognizedCredentialsError():
+                _note_doubt(error, call, credentials, watch, sent_at)
             case AccessDeniedError() | NotEntitledError() if is_denial(error.code):
                 # Whether something is allowed is looked at once it is known who asks. A 403 without a code of
                 # AWS may be a proxy's, and one with another code is about the signature.
@@ -88,11 +85,21 @@ class ErrorFeedback:
             watch.window.silent()
 
 
-def _raise_if_disabled(
-    error: CallError, source: CredentialSource, credentials: Credentials, region: str, *, since: float
+def _note_doubt(
+    error: CallError, call: Call[object], credentials: Credentials, watch: CallWatch, sent_at: float
 ) -> None:
+    if credentials is not watch.doubted:
+        watch.doubted, watch.doubted_at = credentials, sent_at
+        return
+    source, since = call.source, watch.doubted_at
+    # A second refusal soon after the first says no more than that: a region may not know a session yet.
+    if sent_at < since + KNOWN_EVERYWHERE_SECONDS:
+        return
     # That they were known before says nothing: a session may be revoked at any time.
-    if source.recognized_elsewhere(credentials, region, since):
+    if not source.recognized_elsewhere(credentials, call.key.region, since):
+        if source.by_call:
+            source.expired(credentials)
+    elif watch.region_may_be_disabled:
         raise RegionDisabledError(
             error.message, code=error.code, status=error.status, request_id=error.request_id
         ) from error

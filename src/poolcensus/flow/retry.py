@@ -6,7 +6,7 @@ import random
 import time
 from contextlib import nullcontext
 from importlib import import_module
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple, TypeVar
 
 import anyio
 import msgspec
@@ -32,17 +32,26 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+KNOWN_EVERYWHERE_SECONDS: Final = 5.0
+"""How long new credentials may be unknown in a region, in seconds.
+
+What IAM knows spreads with a delay, for which AWS names no bound. Longer is safer, and costs little: in most
+runs no credentials are refused, and where they are, other targets have their turn meanwhile.
+https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency
+"""
+
 
 class RetryPolicy(msgspec.Struct, frozen=True):
     """How often and how long. Times are seconds.
 
     A reply that is not the operation's result seldom heals, and new credentials that have expired too are
     not followed by better ones: both are worth fewer attempts. So are credentials that the service does not
-    know: new ones are known everywhere within seconds. `max_without_reply` is how often a call is made that
-    finds nobody there, where that is less than `max_attempts`.
+    know, with which a call is not made again before they are known everywhere. `max_without_reply` is how
+    often a call is made that finds nobody there, where that is less than `max_attempts`.
 
-    The wait before retry n is a random part of min(longest_wait, first_wait * 2**(n-1)), and at least
-    `throttle_floor` where the service throttled: full jitter alone can spend all attempts near zero.
+    The wait before retry n is min(longest_wait, first_wait * 2**(n-1)), and a random part less: up to half of
+    it, so that twelve attempts take the best part of a minute; or up to all of it, but not below
+    `throttle_floor`, where the service throttled, which calls that come at the same time make worse.
     """
 
     max_attempts: int = 12
@@ -156,9 +165,14 @@ class Retrier:
         error = _error(state)
         if isinstance(error, ExpiredError | ClockSkewError) and state.attempt_number == 1:
             return 0.0
-        delay = backoff * self._jitter()
-        if isinstance(error, ThrottledError):
-            delay = max(delay, self._policy.throttle_floor)
+        share = self._jitter()
+        match error:
+            case ThrottledError():
+                delay = max(backoff * share, self._policy.throttle_floor)
+            case UnrecognizedCredentialsError():
+                delay = KNOWN_EVERYWHERE_SECONDS + backoff * share
+            case _:
+                delay = backoff * (1 + share) / 2
         return max(delay, min(error.retry_after or 0.0, self._policy.longest_wait))
 
 
