@@ -160,6 +160,23 @@ def test_each_organization_has_a_line_of_its_own_that_names_no_option(
     assert gov.endswith("check role_name, external_id and the role's trust policy.")
 
 
+def test_accounts_whose_role_fails_in_another_way_are_another_line(
+    result: Callable[..., TargetResult],
+) -> None:
+    def failed(account: int, code: str) -> TargetResult:
+        message = f"Could not assume arn:aws:iam::{account:012d}:role/Reader: {code}"
+        return replace(result(account, outcome=Outcome.ASSUME_ROLE_FAILED, code=code), error_message=message)
+
+    too_long = [failed(each, "ValidationError") for each in range(10, 45)]
+    long, missing = map(
+        with_options, _lines([failed(1, "AccessDenied"), failed(2, "AccessDenied"), *too_long])
+    )
+    assert long.startswith("Could not assume role Reader in 35 accounts")
+    assert "(ValidationError). Check that --session-duration is at most" in long
+    assert missing.startswith("Could not assume role Reader in 2 accounts")
+    assert "(AccessDenied). If this is every account, check --role-name" in missing
+
+
 def test_the_role_that_could_not_be_assumed_is_named_where_it_is_one(
     result: Callable[..., TargetResult],
 ) -> None:

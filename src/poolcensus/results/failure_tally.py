@@ -24,13 +24,17 @@ _T = TypeVar("_T")
 
 
 class FailureKind(NamedTuple):
-    """A way in which targets fail: `FailureGroup` says what the fields are."""
+    """A way in which targets fail: `FailureGroup` says what the fields are.
+
+    `role_code` is the error code where a role could not be assumed.
+    """
 
     outcome: Outcome
     operation: str
     denial: Denial | None
     unexplained: bool
     organization: str | None
+    role_code: str | None
 
 
 def failure_kind_of(result: TargetResult, operation: Operation | None) -> FailureKind:
@@ -39,7 +43,9 @@ def failure_kind_of(result: TargetResult, operation: Operation | None) -> Failur
     refused = result.outcome is Outcome.ACCESS_DENIED
     name = operation.iam_action if operation is not None else result.operation
     unexplained = refused and is_unexplained(message, operation)
-    return FailureKind(result.outcome, name, denial_in(message), unexplained, result.organization)
+    # What helps where a role can't be assumed depends on what STS said.
+    role_code = result.error_code if result.outcome is Outcome.ASSUME_ROLE_FAILED else None
+    return FailureKind(result.outcome, name, denial_in(message), unexplained, result.organization, role_code)
 
 
 class _Group:
