@@ -137,7 +137,8 @@ def test_a_partial_snapshot_exits_with_3_and_names_the_accounts(
         ),
         (
             "poolcensus: Published partial snapshot 20261123T020000Z-3f9a1c at"
-            " snapshots/20261123T020000Z-3f9a1c: 2 of 4 targets covered."
+            " snapshots/20261123T020000Z-3f9a1c: 2 of 4 targets covered. Run 'poolcensus show --failures"
+            " 20261123T020000Z-3f9a1c --dest snapshots' to list the others."
         ),
     ]
 

@@ -61,7 +61,7 @@ def test_what_is_not_covered_is_said_with_the_command_that_tells_more(
     assert json.loads(told.out) == json.loads((folder_of(merged) / "manifest.json").read_bytes())
     assert told.err == (
         f"poolcensus: Published partial snapshot {merged.id} at {merged.location}: 3 of 4 targets covered."
-        f" Run 'poolcensus show --failures {merged.id} --dest {dest}' to see why.\n"
+        f" Run 'poolcensus show --failures {merged.id} --dest {dest}' to list the others.\n"
     )
 
 

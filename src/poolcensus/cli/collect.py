@@ -19,7 +19,7 @@ from poolcensus.cli.publishing import (
     standing,
     write_manifest,
 )
-from poolcensus.cli.trouble import complain, failures, hidden_pools, notice, outdated_gaps
+from poolcensus.cli.trouble import complain, failures, hidden_pools, notice, outdated_gaps, partial_snapshot
 from poolcensus.config.sources import settings_file
 from poolcensus.errors import CensusError, SettingsError
 from poolcensus.paths import is_file
@@ -132,13 +132,7 @@ def _report(
     where = None if settings.dest == "-" else snapshot.location
     show_summary(manifest, where)
     if manifest.failed:
-        totals = manifest.totals
-        complain(*failures(groups))
-        at = "" if where is None else f" at {where}"
-        complain(
-            f"Published partial snapshot {manifest.snapshot_id}{at}: {totals.covered:,} of {totals.targets:,}"
-            " targets covered."
-        )
+        complain(*failures(groups), partial_snapshot(manifest, where, settings.dest))
     if settings.json_output:
         write_manifest(manifest)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING
 
 import click
@@ -18,7 +17,7 @@ from poolcensus.cli.publishing import (
     write_manifest,
 )
 from poolcensus.cli.reading import KEYS, reading_settings
-from poolcensus.cli.trouble import complain, hidden_pools, notice
+from poolcensus.cli.trouble import complain, hidden_pools, notice, partial_snapshot
 from poolcensus.snapshot.merging import Merging
 
 if TYPE_CHECKING:
@@ -54,12 +53,7 @@ def command(parts: tuple[str, ...], config: Path | None, **given: object) -> int
         notice(*hidden_pools(merging.hidden), *scope_change(snapshot, merging.before, settings))
         show_summary(manifest, snapshot.location)
         if manifest.failed:
-            complain(
-                f"Published partial snapshot {manifest.snapshot_id} at {snapshot.location}:"
-                f" {manifest.totals.covered:,} of {manifest.totals.targets:,} targets covered. Run"
-                f" 'poolcensus show --failures {manifest.snapshot_id} --dest {shlex.quote(settings.dest)}' to"
-                " see why."
-            )
+            complain(partial_snapshot(manifest, snapshot.location, settings.dest))
         if settings.json_output:
             write_manifest(manifest)
     return code_of_snapshot(manifest)

@@ -16,7 +16,7 @@ from poolcensus.format.text import MOST_NAMED
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from poolcensus.model import FailedAccount, FailureGroup, KnownGap, OutdatedGap, TargetResult
+    from poolcensus.model import FailedAccount, FailureGroup, KnownGap, Manifest, OutdatedGap, TargetResult
     from poolcensus.snapshot.hidden import Hidden
 
 # AWS takes 50 characters. A list of accounts may hold anything.
@@ -105,6 +105,17 @@ def failures(groups: Iterable[FailureGroup]) -> Iterator[str]:
             whose, remedy = f"{group.organization}: ", _SETTING.sub(r"\1", remedy)
         accounts = f"{counted(group.accounts, 'account')}{where}: {listed(names, total=group.accounts)}"
         yield f"{whose}{cause_of(group)} in {accounts}{code}. {remedy}"
+
+
+def partial_snapshot(manifest: Manifest, location: str | None, dest: str) -> str:
+    """Return the line for a snapshot that lacks targets; `location` is None where it can't be read again."""
+    covered = f"{manifest.totals.covered:,} of {manifest.totals.targets:,} targets covered"
+    if location is None:
+        return f"Published partial snapshot {manifest.snapshot_id}: {covered}."
+    return (
+        f"Published partial snapshot {manifest.snapshot_id} at {location}: {covered}. Run 'poolcensus show"
+        f" --failures {manifest.snapshot_id} --dest {shlex.quote(dest)}' to list the others."
+    )
 
 
 def hidden_pools(hidden: Hidden) -> Iterator[str]:
