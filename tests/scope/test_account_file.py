@@ -93,11 +93,14 @@ def test_each_format_is_read(tmp_path: Path, name: str, content: str, bom: bytes
         (
             "a.json",
             "[11112222333]",
-            "account 1: the number 11112222333 has fewer than the 12 digits of an account id: write the id as"
-            " text, in quotes, with its zeros",
+            "the number 11112222333 has fewer than the 12 digits of an account id: write the id as text, in",
         ),
         ("a.json", "[0]", "account 1: the number 0 has fewer than the 12 digits"),
-        ("a.json", '[{"Id": 99999999999}]', "account 1, key Id: the number 99999999999 has fewer than the 12"),
+        (
+            "a.json",
+            '[{"Id": 99999999999}]',
+            "account 1, key Id: the number 99999999999 has fewer than the 12",
+        ),
         ("a.json", "[1234567890123]", "account 1: '1234567890123' is not"),
         ("a.json", '{"a": []}', "there is no list of accounts"),
         ("a.json", "7", "there is no list of accounts"),
