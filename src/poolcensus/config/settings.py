@@ -167,15 +167,19 @@ def load_settings(
     *,
     option_names: Mapping[str, str] | None = None,
     ambient: bool = True,
+    undone: AbstractSet[str] = frozenset(),
 ) -> Settings:
     """Read the settings from every source, as `Settings.load` does.
 
     `option_names` says by which option an override came, for messages: `{"dest": "--dest"}`. Without
-    `ambient`, neither a file nor the environment is looked at.
+    `ambient`, neither a file nor the environment is looked at. The settings `undone`, by key, have their
+    defaults, whatever either says of them.
     """
     keys = {setting.name: key for key, setting in SETTINGS.items()}
-    given, problems = sources.read(keys, path, overrides or {}, option_names or {}, ambient=ambient)
-    sources.outrank(given, "organization", {**_IN_PLACE_OF, **_in_place_of_values(given)})
+    given, problems = sources.read(
+        keys, path, overrides or {}, option_names or {}, ambient=ambient, undone=undone
+    )
+    sources.outrank(given, "organization", {**_IN_PLACE_OF, **_in_place_of_values(given)}, undone)
     problems += _exclusive(given)
     try:
         settings = Settings(**{SETTINGS[key].name: each.value for key, each in given.items()})  # type: ignore[arg-type] # each was read by its setting

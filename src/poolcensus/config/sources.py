@@ -57,11 +57,13 @@ def read(
     option_names: Mapping[str, str],
     *,
     ambient: bool,
+    undone: AbstractSet[str] = frozenset(),
 ) -> tuple[dict[str, Given], list[str]]:
     """Return the values that the sources give, by key, and what is wrong with the sources themselves.
 
     `keys` are all there are, by the name that a program uses. A later source replaces an earlier one's
-    value: the file's, the environment's, the override's.
+    value: the file's, the environment's, the override's. What the first two give for the keys `undone` is
+    passed over.
     """
     given: dict[str, Given] = {}
     problems: list[str] = []
@@ -69,6 +71,8 @@ def read(
     if ambient:
         _read_file(path, known, given, problems)
         _read_environment(known, given, problems)
+    for key in undone:
+        given.pop(key, None)
     for name, value in overrides.items():
         key = keys.get(name, name)
         if key not in known:
@@ -79,11 +83,17 @@ def read(
     return given, problems
 
 
-def outrank(given: dict[str, Given], tables_key: str, in_place_of: Mapping[str, Iterable[str]]) -> None:
+def outrank(
+    given: dict[str, Given],
+    tables_key: str,
+    in_place_of: Mapping[str, Iterable[str]],
+    undone: AbstractSet[str] = frozenset(),
+) -> None:
     """Take out what a source of higher rank gives in another way, or for a table.
 
     `in_place_of` has the other ways to set what a key sets. What stands in the tables under `tables_key`
-    gives way to what any higher source sets for the run.
+    gives way to what any higher source sets for the run, and to what it has undone: that chooses nothing in
+    the place of another.
     """
     outranked = {
         other
@@ -93,7 +103,7 @@ def outrank(given: dict[str, Given], tables_key: str, in_place_of: Mapping[str, 
     }
     tables = given.get(tables_key)
     above = {name for name, each in given.items() if tables is not None and each.rank > tables.rank}
-    above |= {other for name in above for other in in_place_of.get(name, ())}
+    above |= {other for name in above for other in in_place_of.get(name, ())} | undone
     for name in outranked:
         del given[name]
     if tables is None or not isinstance(tables.value, list):
