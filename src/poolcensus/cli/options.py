@@ -162,7 +162,7 @@ def _decorator(
 def _completer(metavar: str) -> Completer:
     """Return what is offered for an option's value, by the words of its metavar."""
     if metavar == "PATTERN,...":
-        return words(regions)
+        return regions()
     parts = metavar.split("|")
     kinds = {"FILE": "file", "DEST": "dir"}
     return words(

@@ -127,20 +127,31 @@ def settings_file(path: str | os.PathLike[str] | None = None) -> Path | None:
     return None if found is None else found[0]
 
 
-def did_you_mean(word: str, known: AbstractSet[str], prefix: str = "") -> str:
+def did_you_mean(
+    word: str, known: AbstractSet[str], prefix: str = "", *, preferred: AbstractSet[str] = frozenset()
+) -> str:
     """Return a question after the known word that is close to `word`, or nothing where none is.
 
-    A word that begins with the other is close, and one that differs in a few letters.
+    A word that begins with the other is close, and one that differs in a few letters. Of words that are
+    equally close, one that is `preferred` is asked after.
     """
     import difflib  # noqa: PLC0415 - only a mistake needs it
 
     begun = [each for each in known if word and (each.startswith(word) or word.startswith(each))]
-    close = difflib.get_close_matches(word, sorted(known), n=1)
     # Of those that begin like it, the one that is nearest in length.
-    nearest = min(begun, key=lambda each: (abs(len(each) - len(word)), each), default=None)
-    if nearest is None and not close:
-        return ""
-    return f" Did you mean {prefix}{nearest or close[0]}?"
+    nearest = min(
+        begun, key=lambda each: (abs(len(each) - len(word)), each not in preferred, each), default=None
+    )
+    if nearest is None:
+        close = difflib.get_close_matches(word, sorted(known), n=max(len(known), 1))
+        ratio = difflib.SequenceMatcher(b=word)
+
+        def nearness(each: str) -> tuple[float, bool, str]:
+            ratio.set_seq1(each)
+            return ratio.ratio(), each in preferred, each
+
+        nearest = max(close, key=nearness, default=None)
+    return "" if nearest is None else f" Did you mean {prefix}{nearest}?"
 
 
 def _suggestion(key: str, known: AbstractSet[str]) -> str:
