@@ -182,6 +182,7 @@ def test_a_list_goes_alone_to_standard_output(
         (["--output", "list/"], "--output: list/ names a folder, not a file"),
         (["--metrics-file", "metrics/"], "--metrics-file takes a file, and not a folder"),
         (["--output", "list.json", "--shard", "1/2"], "leave out --shard"),
+        (["--output", "-", "--json"], "--json and --output - both want standard output: leave one out"),
     ],
 )
 def test_a_list_that_can_not_be_written_is_refused_before_any_call(
