@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from poolcensus.cli.completing import regions, words
+from poolcensus.cli.places import remember
 from poolcensus.config.entries import SETTINGS
 from poolcensus.paths import exists, is_folder
 
@@ -185,12 +186,14 @@ def _hints(option: SettingOption) -> str:
 
 def read_settings(config: Path | None, given: Mapping[str, object], *, ambient: bool = True) -> Settings:
     """Return the settings of a command: its options, over every other source with `ambient`."""
-    from poolcensus.config import load_settings
+    from poolcensus.config import load_with_places
 
     options = {key: _without_empty(value) for key, value in given.items() if value not in (None, ())}
     undone = frozenset(key for key, value in options.items() if value in ("", ()) and key not in _NEVER_EMPTY)
     kept = {key: value for key, value in options.items() if key not in undone}
-    return load_settings(config, kept, option_names=FLAGS, ambient=ambient, undone=undone)
+    settings, places = load_with_places(config, kept, option_names=FLAGS, ambient=ambient, undone=undone)
+    remember(places)
+    return settings
 
 
 def path_of(_: click.Context, param: click.Parameter, value: str | None) -> Path | None:
