@@ -210,6 +210,11 @@ def known_regions() -> frozenset[str]:
     return frozenset(region for each in partitions().values() for region in each.regions)
 
 
+def usual_regions() -> tuple[str, ...]:
+    """Return the regions that have WorkSpaces, those of the partition aws first."""
+    return tuple(region for each in partitions().values() for region in each.workspaces)
+
+
 def is_pattern(text: str) -> bool:
     """Whether `text` stands for several regions (`eu-*`) rather than for one."""
     return any(character in text for character in "*?[")

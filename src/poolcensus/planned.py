@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -37,9 +37,9 @@ class Plan:
     """What a census would do, without doing it.
 
     `calls` counts by API operation what `collect` would send at least: one page a target. `regions` are those
-    of any account. `region_status_unknown` are the IDs of the accounts that did not say which regions they
-    have enabled: all their targets are counted as calls. Of several Organizations, `caller` and
-    `organization_id` are those of the first.
+    in which at least one account is asked. `region_status_unknown` are the IDs of the accounts that did not
+    say which regions they have enabled: all their targets are counted as calls. `region_status_reasons` has
+    why, by ID. Of several Organizations, `caller` and `organization_id` are those of the first.
     """
 
     caller: Caller
@@ -53,3 +53,4 @@ class Plan:
     estimate: Estimate | None = None
     organizations: tuple[OrganizationInfo, ...] = ()
     region_status_unknown: tuple[str, ...] = ()
+    region_status_reasons: dict[str, str] = field(default_factory=dict)

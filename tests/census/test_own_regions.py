@@ -51,6 +51,7 @@ async def test_an_account_is_asked_in_its_own_regions_and_the_ledger_has_no_othe
     further = {(A, region) for region in ("eu-central-1", "eu-west-2", "eu-west-3")}
     assert sorted(streamed) == sorted(usual | own | further)
     assert plan.targets == plan.calls["workspaces:DescribeWorkspacesPools"] == len(streamed)
+    assert set(plan.regions) == {region for _, region in streamed}
     # Only one account is asked in a region that has to be enabled.
     assert plan.calls["account:ListRegions"] == 1
 

@@ -12,6 +12,7 @@ from poolcensus.scope.account_list import write_account_list
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+    from pathlib import Path
 
     from census_lab import Lab
     from poolcensus.planned import Plan
@@ -77,3 +78,15 @@ async def test_shards_over_one_list_are_the_whole_without_overlap(lab: Start) ->
     assert sorted(skipped, key=lambda each: each.id) == list(plan.skipped) != []
     assert {part.manifest.organization_id for part in parts} == {plan.organization_id}
     assert here.calls("organizations.ListAccounts") == before
+
+
+async def test_the_regions_are_those_in_which_an_account_is_asked(lab: Start, tmp_path: Path) -> None:
+    here = await lab(accounts=3)
+    file = tmp_path / "one.csv"
+    file.write_text("account_id,regions\n000000000002,us-east-1\n")
+    found = await planned(here, accounts_from=str(file), regions=())
+    assert (found.regions, found.targets) == (("us-east-1",), 1)
+    # The accounts with regions of their own are left out, and so are these.
+    file.write_text("account_id,regions\n000000000002,us-east-1\n000000000003,eu-west-1\n")
+    found = await planned(here, accounts_from=str(file), exclude_accounts="000000000002", regions=())
+    assert found.regions == ("eu-west-1",)

@@ -215,6 +215,12 @@ async def test_a_plan_names_the_accounts_that_do_not_say(lab: Start) -> None:
     async with Census(here.settings()) as census:
         plan = await census.plan()
     assert plan.region_status_unknown == tuple(sorted(silent))
+    assert plan.region_status_reasons == {
+        account: "account:ListRegions: AccessDeniedException; ec2:DescribeRegions: UnauthorizedOperation"
+        if account == account_id(1)
+        else "could not assume the role: AccessDenied"
+        for account in silent
+    }
     assert plan.calls["workspaces:DescribeWorkspacesPools"] == plan.targets - plan.region_disabled
     # Nobody is asked, and nobody has kept silent.
     async with Census(here.settings(region_status="off")) as census:

@@ -36,6 +36,10 @@ def offered(*typed: str) -> list[str]:
         (["collect", "--compress", ""], ["none", "gzip", "zstd"]),
         (["collect", "--transport", "s"], ["sdk"]),
         (["plan", "--regions", "eu-north"], ["eu-north-1"]),
+        # Others are offered where none fits that is asked by default.
+        (["plan", "--regions", "us-w"], ["us-west-2"]),
+        (["plan", "--regions", "us-west-1"], ["us-west-1"]),
+        (["show", "--region", "eu-w"], ["eu-west-1", "eu-west-2", "eu-west-3"]),
         (["show", "--region", "us-east-1,eu-south"], ["us-east-1,eu-south-1", "us-east-1,eu-south-2"]),
         (["show", "--state", "RUNNING,STOPP"], ["RUNNING,STOPPED", "RUNNING,STOPPING"]),
         (["show", "--outcome", "t"], ["throttled", "timed_out"]),

@@ -107,7 +107,7 @@ def test_another_scope_than_before_is_told_as_collect_does(
 def test_what_cannot_be_joined_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one, _ = shards(tmp_path, ONE, TWO)
     assert main(["merge", one, "--dest", str(tmp_path / "all")]) == 1
-    assert capsys.readouterr() == ("", "poolcensus: 1 of 2 shards are missing: 2\n")
+    assert capsys.readouterr() == ("", "poolcensus: shard 2 of 2 is missing\n")
 
 
 def test_a_part_that_can_be_no_bucket_is_wrong_usage(

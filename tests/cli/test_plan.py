@@ -80,6 +80,18 @@ def test_accounts_whose_regions_are_not_known_are_named(whole: Plan, count: int,
     assert "Region status" not in said_of(whole)
 
 
+def test_it_is_said_why_the_regions_of_accounts_are_not_known(whole: Plan) -> None:
+    one, two, three = (f"{number:012d}" for number in range(3))
+    reasons = {one: "could not assume the role: AccessDenied", two: "account:ListRegions: X"}
+    reasons[three] = reasons[one]
+    plan = replace(whole, region_status_unknown=(one, two, three), region_status_reasons=reasons)
+    assert (
+        f"Region status unknown for 2 accounts: {one}, {three} (could not assume the role: AccessDenied)"
+        f" unknown for 1 account: {two} (account:ListRegions: X) Calls"
+    ) in said_of(plan)
+    assert plan_object(plan)["region_status_reasons"] == reasons
+
+
 def test_each_of_several_organizations_is_named_with_its_caller(whole: Plan) -> None:
     arn = "arn:aws-us-gov:iam::000000000004:user/x"
     gov = OrganizationInfo("gov", None, Caller("000000000004", arn, "aws-us-gov"), 2)
@@ -170,6 +182,7 @@ def test_a_list_goes_alone_to_standard_output(
         (["--output", "list/"], "--output: list/ names a folder, not a file"),
         (["--metrics-file", "metrics/"], "--metrics-file takes a file, and not a folder"),
         (["--output", "list.json", "--shard", "1/2"], "leave out --shard"),
+        (["--output", "-", "--json"], "--json and --output - both want standard output: leave one out"),
     ],
 )
 def test_a_list_that_can_not_be_written_is_refused_before_any_call(

@@ -65,6 +65,13 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object, code: int) -
     return captured.err
 
 
+def test_the_json_of_other_commands_is_named_as_query_has_it(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (("--json", SQL), (SQL, "--json"), ("--list", "--json")):
+        assert "query has no --json: give --format json" in refused(capsys, *arguments, code=2)
+    assert main(["query", "--help"]) == 0
+    assert "--json" not in capsys.readouterr().out
+
+
 def test_json_is_a_line_a_row_with_numbers_times_and_json(
     dest: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

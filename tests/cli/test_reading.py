@@ -282,7 +282,9 @@ def test_verify_says_ok_on_a_terminal(
 ) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     assert main(["verify", "--dest", str(dest)]) == 0
-    assert said(capsys) == "latest: OK\n"
+    assert said(capsys) == f"latest ({NEW}): OK\n"
+    assert main(["verify", OLD, str(dest / NEW), "20261124", "--dest", str(dest)]) == 0
+    assert said(capsys) == f"{OLD}: OK\n{dest / NEW}: OK\n20261124 ({NEW}): OK\n"
 
 
 def test_verify_exits_with_1_where_it_finds_something(dest: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -296,7 +298,7 @@ def test_verify_exits_with_1_where_it_finds_something(dest: Path, capsys: pytest
     assert lines[-1] == f"poolcensus: {NEW}: the snapshot is damaged (1 problem)"
     assert main(["verify", OLD, NEW, "--json", "--dest", str(dest)]) == 1
     first, second = rows_of(said(capsys))
-    assert first == {"snapshot": OLD, "ok": True, "status": "ok", "problems": []}
+    assert first == {"snapshot": OLD, "snapshot_id": OLD, "ok": True, "status": "ok", "problems": []}
     assert second["status"] == "damaged"
     assert second["problems"][0]["file"] == "pools.ndjson"
 
@@ -313,6 +315,7 @@ def test_verify_finds_that_latest_names_what_is_no_snapshot(
     assert main(["verify", "latest", OLD, "--dest", str(dest), "--json"]) == 1
     latest, old = rows_of(capsys.readouterr().out)
     assert (latest["ok"], latest["status"]) == (False, "misnamed")
+    assert latest["snapshot_id"] == OLD
     (problem,) = latest["problems"]
     assert (problem["kind"], problem["message"]) == ("misnamed", message)
     assert old["ok"]
@@ -328,9 +331,10 @@ def test_verify_calls_a_snapshot_damaged_that_has_the_wrong_name_as_well(
     assert (latest["ok"], latest["status"]) == (False, "damaged")
     assert [each["kind"] for each in latest["problems"]] == ["misnamed", "damaged"]
     assert main(["verify", "--dest", str(dest)]) == 1
-    assert (
-        capsys.readouterr().err.splitlines()[-1] == "poolcensus: latest: the snapshot is damaged (1 problem)"
-    )
+    first, second, last = capsys.readouterr().err.splitlines()
+    assert first.startswith(f"poolcensus: latest: latest names {NEW}")
+    assert second.startswith(f"poolcensus: latest ({OLD}): pools.ndjson: ")
+    assert last == f"poolcensus: latest ({OLD}): the snapshot is damaged (1 problem)"
 
 
 def test_verify_goes_on_after_a_snapshot_that_cannot_be_opened(
@@ -338,7 +342,8 @@ def test_verify_goes_on_after_a_snapshot_that_cannot_be_opened(
 ) -> None:
     (dest / OLD / "manifest.json").write_text("{")
     assert main(["verify", OLD, NEW, "--dest", str(dest), "--json"]) == 1
-    assert [each["status"] for each in rows_of(said(capsys))] == ["damaged", "ok"]
+    found = [(each["snapshot_id"], each["status"]) for each in rows_of(said(capsys))]
+    assert found == [(None, "damaged"), (NEW, "ok")]
 
 
 def test_verify_tells_what_it_cannot_read_from_what_is_damaged(

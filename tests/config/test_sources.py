@@ -261,6 +261,22 @@ def test_every_problem_of_every_source_is_in_one_error(
     assert len(lines) == 5
 
 
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("us-est-1", "us-east-1"),
+        ("us-esat-1", "us-east-1"),
+        ("us-west", "us-west-2"),
+        # Nearer than any that has WorkSpaces.
+        ("eu-nroth-1", "eu-north-1"),
+    ],
+)
+def test_of_regions_that_are_equally_near_one_with_workspaces_is_suggested(word: str, meant: str) -> None:
+    for key in ("regions", "exclude_regions"):
+        (line,) = fails(**{key: word})
+        assert f"Did you mean {meant}?" in line
+
+
 def test_an_option_is_named_as_it_was_typed() -> None:
     with pytest.raises(SettingsError) as caught:
         load_settings(None, {"page_size": "0"}, option_names={"page_size": "--page-size"})

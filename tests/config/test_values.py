@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from poolcensus.cli.options import OPTIONS, SettingOption, read_settings
 from poolcensus.config import (
     FailureBudget,
     FilterOperator,
@@ -101,6 +102,13 @@ INSTEAD: dict[str, object] = {
     "external_id_file": "~/external-id",
     "accounts_snapshot": "accounts.json",
     "workers": "3",
+}
+
+
+TEXTS = {
+    key: value if isinstance(value, str) else str(value[0])
+    for key, value in (OTHERS | INSTEAD).items()
+    if isinstance(value, str | list)
 }
 
 
@@ -606,3 +614,36 @@ def test_workers_are_those_of_a_cluster_or_started_and_need_their_engine(tmp_pat
     # What the command line says undoes what a file says.
     assert Settings.load(file, engine="local").scheduler is None
     assert (Settings.load(file, workers=2).workers, Settings.load(file, workers=2).scheduler) == (2, None)
+
+
+@pytest.mark.parametrize("option", [each for each in OPTIONS if each.metavar is not None])
+def test_an_option_with_an_empty_value_takes_its_setting_back_to_the_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: SettingOption
+) -> None:
+    file = tmp_path / "poolcensus.toml"
+    file.write_text(f"{option.key} = {json.dumps(TEXTS[option.key])}\n", encoding="utf-8")
+    monkeypatch.setenv(f"POOLCENSUS_{option.key.upper()}", TEXTS[option.key])
+    empty = ("",) if option.repeats else ""
+    if option.key == "dest":
+        # A variable that is not set must not move a census, or what prune removes.
+        with pytest.raises(SettingsError, match=r'^--dest: "" must be a directory'):
+            read_settings(file, {option.key: empty})
+        return
+    assert read_settings(file, {option.key: empty}) == Settings()
+
+
+def test_what_is_taken_back_chooses_nothing_in_the_place_of_another(tmp_path: Path) -> None:
+    template = "arn:aws:iam::{account_id}:role/Foo"
+    file = tmp_path / "poolcensus.toml"
+    file.write_text(f'role_arn = "{template}"\nexternal_id_file = "id"\n', encoding="utf-8")
+    found = read_settings(file, {"role_name": "", "external_id": ""})
+    assert (found.role_arn, str(found.external_id_file)) == (template, "id")
+    # Beside it, the other way is no contradiction.
+    assert read_settings(file, {"role_arn": "", "role_name": "Other"}).role_name == "Other"
+
+
+def test_what_is_taken_back_is_so_for_each_organization(tmp_path: Path) -> None:
+    file = tmp_path / "poolcensus.toml"
+    file.write_text('[[organization]]\nname = "a"\nprofile = "audit"\nrole_name = "Foo"\n', encoding="utf-8")
+    (own,) = read_settings(file, {"profile": ""}).by_organization().values()
+    assert (own.profile, own.role_name) == (None, "Foo")

@@ -111,7 +111,15 @@ CASES = {
         config=TABLES,
     ),
     "external ID": Wrong(
-        ("--external-id-file", "missing"), ("--external-id-file", "missing")
+        ('--external-id-file: "missing" can\'t be read',), ("--external-id-file", "missing")
+    ),
+    "external ID of the file": Wrong(
+        ('poolcensus.toml: external_id_file: "missing" can\'t be read',),
+        config='external_id_file = "missing"\n',
+    ),
+    "external ID of a table": Wrong(
+        ('poolcensus.toml: organization: "two": external_id_file: "missing" can\'t be read',),
+        config=f'{TABLES}external_id_file = "missing"\n',
     ),
 }  # fmt: skip
 

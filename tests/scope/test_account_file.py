@@ -41,9 +41,9 @@ def write(tmp_path: Path, name: str, content: str | bytes) -> str:
         ("a.csv", f"Account ID,Account Name\r\n {A} , Team A \r\n{B}\r\n"),
         ("a.json", json.dumps([{"Id": A, "Name": "Team A"}, B])),
         ("a.json", json.dumps({"Accounts": [{"Id": A, "Name": "Team A", "Status": "ACTIVE"}, {"Id": B}]})),
-        ("a.json", json.dumps({"accounts": [{"account_id": 12, "name": "Team A"}, int(B)]})),
+        ("a.json", json.dumps({"accounts": [{"account_id": A, "name": "Team A"}, int(B)]})),
         ("a.toml", f'accounts = [{{ id = "{A}", name = "Team A" }}, "{B}"]'),
-        ("a.toml", f'[[accounts]]\naccount_id = 12\nname = "Team A"\n[[accounts]]\naccount_id = {B}\n'),
+        ("a.toml", f'[[accounts]]\naccount_id = "{A}"\nname = "Team A"\n[[accounts]]\naccount_id = {B}\n'),
     ],
 )
 @pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"])
@@ -88,7 +88,20 @@ def test_each_format_is_read(tmp_path: Path, name: str, content: str, bom: bytes
         ("a.json", f'["{A}", {{"name": "x"}}]', "account 2: there is no account_id"),
         ("a.json", "[true]", "account 1: 'True' is not"),
         ("a.json", "[1.5]", "account 1: '1.5' is not"),
-        ("a.json", "[-1]", "account 1: '-00000000001' is not"),
+        ("a.json", "[-1]", "account 1: '-1' is not"),
+        # Padded, it would be an account, if not the one that was meant.
+        (
+            "a.json",
+            "[11112222333]",
+            "the number 11112222333 has fewer than the 12 digits of an account id: write the id as text, in",
+        ),
+        ("a.json", "[0]", "account 1: the number 0 has fewer than the 12 digits"),
+        (
+            "a.json",
+            '[{"Id": 99999999999}]',
+            "account 1, key Id: the number 99999999999 has fewer than the 12",
+        ),
+        ("a.json", "[1234567890123]", "account 1: '1234567890123' is not"),
         ("a.json", '{"a": []}', "there is no list of accounts"),
         ("a.json", "7", "there is no list of accounts"),
         ("a.json", "[" * 100_000, "nested too deeply"),
@@ -96,6 +109,8 @@ def test_each_format_is_read(tmp_path: Path, name: str, content: str, bom: bytes
         ("a.toml", "accounts = [", "not TOML"),
         ("a.toml", f'account = ["{A}"]', "there is no list of accounts"),
         ("a.toml", "accounts = [true]", "account 1: 'True' is not"),
+        ("a.toml", "accounts = [2]", "account 1: the number 2 has fewer than the 12 digits"),
+        ("a.toml", "[[accounts]]\naccount_id = 2", "account 1, key account_id: the number 2 has fewer"),
         ("a.toml", "accounts = " + "[" * 100_000, "nested too deeply"),
         ("a.txt", "", "the file names no account"),
         ("a.txt", "# nothing\n\n", "the file names no account"),

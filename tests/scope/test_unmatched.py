@@ -10,11 +10,12 @@ import poolcensus
 from poolcensus.config import Settings
 from poolcensus.errors import FatalError
 from poolcensus.model import SkippedAccount
-from poolcensus.scope.unmatched import none_matches, skipped_by_name
+from poolcensus.scope.unmatched import excluded_in_vain, none_matches, skipped_by_name
 from poolcensus.simulator.directory import Directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+    from pathlib import Path
 
     from census_lab import Lab
 
@@ -93,3 +94,37 @@ async def test_an_account_that_was_named_and_is_in_no_unit_that_was_named_is_tol
     snapshot = await here.collect(accounts=(inside, outside), ous=unit)
     assert {each.account_id for each in snapshot.targets()} == {inside}
     assert caplog.messages == [f"account {outside} is skipped: it is {why}"]
+
+
+def test_accounts_that_are_excluded_and_are_not_there_are_told_in_one_sentence() -> None:
+    assert excluded_in_vain(frozenset(IDS[:2]), IDS) is None
+    one = excluded_in_vain(frozenset(IDS[:2]), IDS[1:])
+    assert one == f"account {IDS[0]} is excluded, and is not among the accounts of the Organization"
+    assert excluded_in_vain(frozenset(IDS), ()) == (
+        "8 accounts are excluded, and are not among those of the Organization:"
+        f" {', '.join(IDS[:5])}, and 3 more"
+    )
+
+
+async def test_an_excluded_account_that_is_not_in_the_organization_is_a_warning(
+    lab: Start, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    here = await lab(accounts=4, regions=("us-east-1",), suspended=0.3, ous=2)
+    missing, there = "123412341234", IDS[1]
+
+    async def warned(**given: object) -> list[str]:
+        caplog.clear()
+        async with poolcensus.Census(here.settings(exclude_accounts=(missing, there), **given)) as census:
+            await census.plan()
+        return [each for each in caplog.messages if missing in each]
+
+    directory = Directory(here.simulator.world)
+    said = [f"account {missing} is excluded, and is not among the accounts of the Organization"]
+    # What is chosen among the accounts that were listed hides none of them.
+    for given in ({}, {"accounts": IDS[0]}, {"ous": directory.root_id}, {"shard": "1/2"}):
+        assert await warned(**given) == said
+    # Others list some accounts alone, and one of several Organizations may have it.
+    file = tmp_path / "some.txt"
+    file.write_text(f"{IDS[0]}\n")
+    assert await warned(accounts_from="self") == await warned(accounts_from=str(file)) == []
+    assert await warned(organization=[{"name": "one"}]) == []

@@ -214,6 +214,29 @@ async def test_a_folder_called_latest_is_a_warning(tmp_path: Path, caplog: pytes
     assert Snapshot.open("latest", tmp_path).id == ID
 
 
+@pytest.mark.parametrize("ahead", [False, True])
+async def test_a_file_called_latest_is_left_alone_with_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, ahead: bool
+) -> None:
+    (tmp_path / "latest").write_text("hi")
+    if ahead:
+        # Of snapshots from the future none is named, and what names one is taken away.
+        monkeypatch.setattr("poolcensus.storage.local.latest.read_manifest", lambda _: None)
+    await make(tmp_path)
+    assert (tmp_path / "latest").read_text() == "hi"
+    assert [each.levelname for each in caplog.records] == ["WARNING"]
+    assert "a file or folder of that name is there, and no link" in caplog.text
+    assert [each.name for each in tmp_path.iterdir() if each.name.startswith(".latest")] == []
+    monkeypatch.undo()
+    assert Snapshot.open("latest", tmp_path).id == ID
+    # Where there are no links, what names the newest is called otherwise.
+    caplog.clear()
+    monkeypatch.setattr(Path, "symlink_to", lambda *_: refuse_link(errno.EPERM))
+    await make(tmp_path, LATER_ID)
+    assert json.loads((tmp_path / "latest.json").read_bytes()) == {"snapshot_id": LATER_ID}
+    assert ((tmp_path / "latest").read_text(), caplog.text) == ("hi", "")
+
+
 async def test_short_writes_are_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write = os.write
     monkeypatch.setattr(os, "write", lambda fd, data: write(fd, data[:7]))

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from poolcensus.cli.places import name_place
+from poolcensus.errors import SettingsError
 from poolcensus.extras import need
 
 if TYPE_CHECKING:
@@ -37,6 +39,14 @@ class Command(click.Command):
         if extra is not None:
             self.help = f"{inspect.cleandoc(self.help or '')}\n\n{need(extra)}"
         self.examples = tuple(Example(*each) for each in examples)
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command. A wrong setting is named by its place, also where it is found late."""
+        try:
+            return super().invoke(ctx)
+        except SettingsError as error:
+            name_place(error, ctx)
+            raise
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - Click's signature
         """Write the examples. None is broken: it could not be copied."""

@@ -13,11 +13,15 @@ if TYPE_CHECKING:
     Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 
-def words(given: Iterable[str] | Callable[[], Iterable[str]], *kinds: str) -> Completer:
+def words(
+    given: Iterable[str] | Callable[[], Iterable[str]],
+    *kinds: str,
+    otherwise: Callable[[], Iterable[str]] = tuple,
+) -> Completer:
     """Return what offers words, for the last of several with commas between them, or from a function.
 
-    `kinds` are what the shell completes itself: `file`, `dir`. They come first: at one of them, bash
-    forgets the words before it.
+    Where none of the words fits, those of `otherwise` are offered. `kinds` are what the shell completes
+    itself: `file`, `dir`. They come first: at one of them, bash forgets the words before it.
     """
 
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001 - Click's signature
@@ -25,14 +29,26 @@ def words(given: Iterable[str] | Callable[[], Iterable[str]], *kinds: str) -> Co
 
         before, comma, last = incomplete.rpartition(",")
         known = given() if callable(given) else given
-        found = [CompletionItem(f"{before}{comma}{each}") for each in known if each.startswith(last)]
+        fitting = [each for each in known if each.startswith(last)]
+        fitting = fitting or [each for each in otherwise() if each.startswith(last)]
+        found = [CompletionItem(f"{before}{comma}{each}") for each in fitting]
         return [*(CompletionItem(incomplete, type=kind) for kind in kinds), *found]
 
     return complete
 
 
-def regions() -> list[str]:
-    """Return every region of every partition."""
+def regions() -> Completer:
+    """Return what offers the regions that are asked by default, and others only where none of these fits."""
+    return words(_usual_regions, otherwise=_known_regions)
+
+
+def _usual_regions() -> Iterable[str]:
+    from poolcensus.partitions import usual_regions
+
+    return usual_regions()
+
+
+def _known_regions() -> Iterable[str]:
     from poolcensus.partitions import known_regions
 
     return sorted(known_regions())

@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from poolcensus.cli.completing import regions, words
+from poolcensus.cli.places import remember
 from poolcensus.config.entries import SETTINGS
 from poolcensus.paths import exists, is_folder
 
@@ -94,6 +95,9 @@ FLAGS: Mapping[str, str] = {option.key: option.flag for option in OPTIONS}
 
 EVERYTHING = tuple(option.key for option in OPTIONS)
 LOGGING = ("log_format", "log_level")
+# An empty value takes every other setting back to its default. `--dest "$DEST"` with a variable that is not
+# set would have `prune` remove snapshots, and `collect` publish them, where nobody meant.
+_NEVER_EMPTY = frozenset({"dest"})
 
 
 def settings_options(
@@ -111,7 +115,10 @@ def settings_options(
             metavar="FILE",
             callback=path_of,
             shell_complete=words((), "file"),
-            help="Read the settings from this TOML file.",
+            help=(
+                "Read the settings from this TOML file. An option with an empty value, such as --profile '',"
+                " takes back what the file or the environment sets."
+            ),
         )(function)
 
     return decorate
@@ -156,7 +163,7 @@ def _decorator(
 def _completer(metavar: str) -> Completer:
     """Return what is offered for an option's value, by the words of its metavar."""
     if metavar == "PATTERN,...":
-        return words(regions)
+        return regions()
     parts = metavar.split("|")
     kinds = {"FILE": "file", "DEST": "dir"}
     return words(
@@ -179,10 +186,14 @@ def _hints(option: SettingOption) -> str:
 
 def read_settings(config: Path | None, given: Mapping[str, object], *, ambient: bool = True) -> Settings:
     """Return the settings of a command: its options, over every other source with `ambient`."""
-    from poolcensus.config import load_settings
+    from poolcensus.config import load_with_places
 
     options = {key: _without_empty(value) for key, value in given.items() if value not in (None, ())}
-    return load_settings(config, options, option_names=FLAGS, ambient=ambient)
+    undone = frozenset(key for key, value in options.items() if value in ("", ()) and key not in _NEVER_EMPTY)
+    kept = {key: value for key, value in options.items() if key not in undone}
+    settings, places = load_with_places(config, kept, option_names=FLAGS, ambient=ambient, undone=undone)
+    remember(places)
+    return settings
 
 
 def path_of(_: click.Context, param: click.Parameter, value: str | None) -> Path | None:
@@ -214,5 +225,5 @@ def check_output_file(output: str | Path) -> None:
 
 
 def _without_empty(value: object) -> object:
-    """Return the value of an option. An empty text empties a list, whatever a file says of it."""
+    """Return the value of an option, a list without its empty texts."""
     return tuple(each for each in value if each != "") if isinstance(value, tuple) else value

@@ -100,6 +100,7 @@ def plan_object(plan: Plan) -> JsonObject:
         "targets": plan.targets,
         "region_disabled": plan.region_disabled,
         "region_status_unknown": [*plan.region_status_unknown],
+        "region_status_reasons": dict(plan.region_status_reasons),
         "calls": dict(plan.calls),
         "services": dict(calls_by_service(plan)),
         "estimate": None if plan.estimate is None else asdict(plan.estimate),

@@ -84,6 +84,8 @@ def _check_list_output(output: str, settings: Settings) -> None:
         raise click.UsageError("--output writes the list of one Organization, and there are several")
     if output != _STANDARD_OUTPUT:
         check_output_file(output)
+    elif settings.json_output:
+        raise click.UsageError("--json and --output - both want standard output: leave one out")
 
 
 async def _plan(settings: Settings) -> Plan:

@@ -33,6 +33,12 @@ _SUFFIXES = {".json": "json", ".ndjson": "json", ".jsonl": "json", ".csv": "csv"
 _STANDARD_INPUT = _STANDARD_OUTPUT = "-"
 
 
+def _refuse_json(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    # All other commands have it, and it would be a second way to choose among four formats.
+    if value and not ctx.resilient_parsing:
+        raise click.UsageError("query has no --json: give --format json")
+
+
 @click.command(
     name="query",
     cls=Command,
@@ -63,6 +69,14 @@ _STANDARD_INPUT = _STANDARD_OUTPUT = "-"
     metavar="NAME",
     shell_complete=words(queries),
     help="Run a query that comes with the program.",
+)
+@click.option(
+    "--json",
+    is_flag=True,
+    hidden=True,
+    expose_value=False,
+    callback=_refuse_json,
+    help="Refused, with the option that is meant.",
 )
 @click.option("--list", "listed", is_flag=True, help="List the queries that come with the program.")
 @click.option("--schema", is_flag=True, help="List the views and their columns.")

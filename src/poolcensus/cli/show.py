@@ -70,7 +70,7 @@ def _columns() -> list[str]:
     "--account", "ID|NAME,...", "Only rows of these accounts, by ID, name or pattern such as 'prod-*'."
 )
 @comma_list(
-    "--region", "PATTERN,...", "Only rows of these regions, by name or pattern such as eu-*.", words(regions)
+    "--region", "PATTERN,...", "Only rows of these regions, by name or pattern such as eu-*.", regions()
 )
 @comma_list("--state", "STATE,...", "Only pools in these states, such as RUNNING.", words(_STATES))
 @click.option("--errors", "with_errors", is_flag=True, help="Only pools that report errors.")

@@ -108,7 +108,7 @@ def plan_summary(plan: Plan) -> Iterable[RenderableType]:
         [
             *_who(plan),
             ("Accounts", f"{len(plan.accounts):,}{_skipped(plan.skipped)}", ""),
-            ("Regions", f"{len(plan.regions):,}: {', '.join(plan.regions)}", ""),
+            ("Regions", ": ".join(filter(None, (f"{len(plan.regions):,}", ", ".join(plan.regions)))), ""),
             ("Targets", f"{plan.targets:,}{_disabled(plan)}", ""),
             *_unknown_status(plan),
             ("Calls", f"at least {sum(plan.calls.values()):,}{_by_service(plan)}", ""),
@@ -178,11 +178,18 @@ def _skipped(accounts: Iterable[SkippedAccount]) -> str:
 
 
 def _unknown_status(plan: Plan) -> Iterator[tuple[str, str, str]]:
-    """Yield a row for the accounts of which it is not known which regions they have enabled, if any."""
-    unknown = plan.region_status_unknown
-    if unknown:
-        such_as = listed(unknown, _SKIPPED_SHOWN)
-        yield ("Region status", f"unknown for {counted(len(unknown), 'account')}: {such_as}", "")
+    """Yield a row for each reason why it is not known which regions some accounts have enabled."""
+    reasons: dict[str | None, list[str]] = {}
+    for each in plan.region_status_unknown:
+        reasons.setdefault(plan.region_status_reasons.get(each), []).append(each)
+    for number, (reason, accounts) in enumerate(reasons.items()):
+        why = f" ({reason})" if reason is not None else ""
+        such_as = f"{listed(accounts, _SKIPPED_SHOWN)}{why}"
+        yield (
+            "" if number else "Region status",
+            f"unknown for {counted(len(accounts), 'account')}: {such_as}",
+            "",
+        )
 
 
 def _disabled(plan: Plan) -> str:

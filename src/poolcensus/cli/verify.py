@@ -50,28 +50,37 @@ def command(refs: tuple[str, ...], config: Path | None, **given: object) -> int:
     damaged or can't be read, and says which.
     """
     settings = reading_settings(config, given)
-    found = {ref: _problems(ref, settings) for ref in refs or ("latest",)}
+    found = {ref: _checked(ref, settings) for ref in refs or ("latest",)}
     if settings.json_output:
         from poolcensus.cli.output import write_line
 
-        for ref, problems in found.items():
+        for ref, (snapshot_id, problems) in found.items():
             write_line(
                 {
                     "snapshot": ref,
+                    "snapshot_id": snapshot_id,
                     "ok": not problems,
                     "status": _status(problems) or "ok",
                     "problems": [asdict(each) for each in problems],
                 }
             )
     else:
-        for ref, problems in found.items():
-            _print(ref, problems)
-    return ExitCode.FOUND if any(found.values()) else ExitCode.OK
+        for ref, (snapshot_id, problems) in found.items():
+            _print(ref, snapshot_id, problems)
+    return ExitCode.FOUND if any(problems for _, problems in found.values()) else ExitCode.OK
 
 
-def _problems(ref: str, settings: Settings) -> tuple[Problem, ...]:
+def _checked(ref: str, settings: Settings) -> tuple[str | None, tuple[Problem, ...]]:
+    """Return the id of the snapshot that `ref` names, None where none can be opened, and what is wrong."""
     try:
         snapshot = Snapshot.open(ref, settings.dest, settings=settings)
+    except SnapshotError as error:
+        return None, _of_error(error)
+    return snapshot.id, _problems(ref, snapshot, settings)
+
+
+def _problems(ref: str, snapshot: Snapshot, settings: Settings) -> tuple[Problem, ...]:
+    try:
         found = verify(snapshot)
         named = looked_up(ref, settings.dest)
         if named is None or steps_back(named[1]) is None:
@@ -82,9 +91,13 @@ def _problems(ref: str, settings: Settings) -> tuple[Problem, ...]:
                 return found
         return (_of_latest(name, snapshot.id), *found)
     except SnapshotError as error:
-        damaged = isinstance(error, DamagedSnapshotError)
-        kind = ProblemKind.DAMAGED if damaged else ProblemKind.UNREADABLE
-        return (Problem(file="", line=None, message=str(error), kind=kind),)
+        return _of_error(error)
+
+
+def _of_error(error: SnapshotError) -> tuple[Problem, ...]:
+    damaged = isinstance(error, DamagedSnapshotError)
+    kind = ProblemKind.DAMAGED if damaged else ProblemKind.UNREADABLE
+    return (Problem(file="", line=None, message=str(error), kind=kind),)
 
 
 def _of_latest(lost: str, verified: str) -> Problem:
@@ -98,14 +111,18 @@ def _status(problems: tuple[Problem, ...]) -> ProblemKind | None:
     return next((kind for kind in ProblemKind if kind in kinds), None)
 
 
-def _print(ref: str, problems: tuple[Problem, ...]) -> None:
+def _print(ref: str, snapshot_id: str | None, problems: tuple[Problem, ...]) -> None:
+    # `latest` may be another one by the time that somebody reads this.
+    called = ref if snapshot_id is None or snapshot_id in ref else f"{ref} ({snapshot_id})"
     for each in problems:
         place = ", ".join(part for part in (each.file, each.line and f"line {each.line:,}") if part)
-        complain(": ".join(part for part in (ref, place, each.message) if part))
+        # That of a name says itself what it names.
+        which = ref if each.kind is ProblemKind.MISNAMED else called
+        complain(": ".join(part for part in (which, place, each.message) if part))
     status = _status(problems)
     # What is wrong with a name says nothing of the snapshot.
     if status in _WORDS:
         count = sum(each.count for each in problems if each.kind in _WORDS)
-        complain(f"{ref}: {_WORDS[status]} ({counted(count, 'problem')})")
+        complain(f"{called}: {_WORDS[status]} ({counted(count, 'problem')})")
     elif status is None and sys.stdout is not None and sys.stdout.isatty():
-        click.echo(f"{printable(ref)}: OK")
+        click.echo(f"{printable(called)}: OK")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from poolcensus.config.problems import InvalidSettingsError, SettingProblem
-from poolcensus.config.settings import Settings, load_settings
+from poolcensus.config.settings import Settings, load_settings, load_with_places
 from poolcensus.config.values import (
     FailureBudget,
     FilterOperator,
@@ -32,4 +32,5 @@ __all__ = [
     "Settings",
     "TransportKind",
     "load_settings",
+    "load_with_places",
 ]

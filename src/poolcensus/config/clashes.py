@@ -111,7 +111,8 @@ def _no_region_left(settings: Entries) -> Iterator[Clash]:
 
 
 def _unknown_regions(settings: Entries, gaps: tuple[str, ...]) -> Iterator[Clash]:
-    known = partitions.known_regions() | set(settings.extra_regions)
+    usual = {*partitions.usual_regions(), *settings.extra_regions}
+    known = partitions.known_regions() | usual
     named = {"regions": settings.regions, "exclude_regions": settings.exclude_regions, "known_gaps": gaps}
     named["sts_region"] = () if settings.sts_region is None else (settings.sts_region,)
     for key, regions in named.items():
@@ -122,9 +123,11 @@ def _unknown_regions(settings: Entries, gaps: tuple[str, ...]) -> Iterator[Clash
                 if key != "exclude_regions" and not chosen:
                     yield Clash(key, f"{shown(each)} matches no region", keys)
             elif each not in known:
+                # us-west-1 is as near to us-est-1 as us-east-1, and has no WorkSpaces.
+                hint = did_you_mean(each, known, preferred=usual)
                 yield Clash(
                     key,
-                    f"{shown(each)} is not a region.{did_you_mean(each, known)}"
+                    f"{shown(each)} is not a region.{hint}"
                     " A region that is newer than this version of poolcensus goes into `extra_regions`.",
                     keys,
                 )

@@ -167,15 +167,36 @@ def load_settings(
     *,
     option_names: Mapping[str, str] | None = None,
     ambient: bool = True,
+    undone: AbstractSet[str] = frozenset(),
 ) -> Settings:
     """Read the settings from every source, as `Settings.load` does.
 
     `option_names` says by which option an override came, for messages: `{"dest": "--dest"}`. Without
-    `ambient`, neither a file nor the environment is looked at.
+    `ambient`, neither a file nor the environment is looked at. The settings `undone`, by key, have their
+    defaults, whatever either says of them.
+    """
+    settings, _ = load_with_places(path, overrides, option_names=option_names, ambient=ambient, undone=undone)
+    return settings
+
+
+def load_with_places(
+    path: str | os.PathLike[str] | None = None,
+    overrides: Mapping[str, object] | None = None,
+    *,
+    option_names: Mapping[str, str] | None = None,
+    ambient: bool = True,
+    undone: AbstractSet[str] = frozenset(),
+) -> tuple[Settings, Mapping[tuple[str | None, str], str]]:
+    """Return the settings as `load_settings`, and where each stands, as a message begins with it.
+
+    The places are by the name of the Organization in whose table it stands, None for those of the run, and
+    by key.
     """
     keys = {setting.name: key for key, setting in SETTINGS.items()}
-    given, problems = sources.read(keys, path, overrides or {}, option_names or {}, ambient=ambient)
-    sources.outrank(given, "organization", {**_IN_PLACE_OF, **_in_place_of_values(given)})
+    given, problems = sources.read(
+        keys, path, overrides or {}, option_names or {}, ambient=ambient, undone=undone
+    )
+    sources.outrank(given, "organization", {**_IN_PLACE_OF, **_in_place_of_values(given)}, undone)
     problems += _exclusive(given)
     try:
         settings = Settings(**{SETTINGS[key].name: each.value for key, each in given.items()})  # type: ignore[arg-type] # each was read by its setting
@@ -186,5 +207,15 @@ def load_settings(
     if settings.accounts_snapshot is not None and "self" in settings.accounts_from:
         # A list of higher rank takes its place: the manifest must not name the caller's account.
         others = tuple(each for each in settings.accounts_from if each != "self")
-        return msgspec.structs.replace(settings, accounts_from=others)
-    return settings
+        settings = msgspec.structs.replace(settings, accounts_from=others)
+    return settings, dict(_places(given, settings))
+
+
+def _places(
+    given: Mapping[str, sources.Given], settings: Settings
+) -> Iterator[tuple[tuple[str | None, str], str]]:
+    for key, each in given.items():
+        yield (None, key), each.place
+    for table in settings.organization:
+        where = f"{given['organization'].place}: {readers.shown(table.name)}"
+        yield from (((table.name, key), f"{where}: {key}") for key, _ in table.settings)

@@ -57,11 +57,13 @@ def read(
     option_names: Mapping[str, str],
     *,
     ambient: bool,
+    undone: AbstractSet[str] = frozenset(),
 ) -> tuple[dict[str, Given], list[str]]:
     """Return the values that the sources give, by key, and what is wrong with the sources themselves.
 
     `keys` are all there are, by the name that a program uses. A later source replaces an earlier one's
-    value: the file's, the environment's, the override's.
+    value: the file's, the environment's, the override's. What the first two give for the keys `undone` is
+    passed over.
     """
     given: dict[str, Given] = {}
     problems: list[str] = []
@@ -69,6 +71,8 @@ def read(
     if ambient:
         _read_file(path, known, given, problems)
         _read_environment(known, given, problems)
+    for key in undone:
+        given.pop(key, None)
     for name, value in overrides.items():
         key = keys.get(name, name)
         if key not in known:
@@ -79,11 +83,17 @@ def read(
     return given, problems
 
 
-def outrank(given: dict[str, Given], tables_key: str, in_place_of: Mapping[str, Iterable[str]]) -> None:
+def outrank(
+    given: dict[str, Given],
+    tables_key: str,
+    in_place_of: Mapping[str, Iterable[str]],
+    undone: AbstractSet[str] = frozenset(),
+) -> None:
     """Take out what a source of higher rank gives in another way, or for a table.
 
     `in_place_of` has the other ways to set what a key sets. What stands in the tables under `tables_key`
-    gives way to what any higher source sets for the run.
+    gives way to what any higher source sets for the run, and to what it has undone: that chooses nothing in
+    the place of another.
     """
     outranked = {
         other
@@ -93,7 +103,7 @@ def outrank(given: dict[str, Given], tables_key: str, in_place_of: Mapping[str, 
     }
     tables = given.get(tables_key)
     above = {name for name, each in given.items() if tables is not None and each.rank > tables.rank}
-    above |= {other for name in above for other in in_place_of.get(name, ())}
+    above |= {other for name in above for other in in_place_of.get(name, ())} | undone
     for name in outranked:
         del given[name]
     if tables is None or not isinstance(tables.value, list):
@@ -117,20 +127,31 @@ def settings_file(path: str | os.PathLike[str] | None = None) -> Path | None:
     return None if found is None else found[0]
 
 
-def did_you_mean(word: str, known: AbstractSet[str], prefix: str = "") -> str:
+def did_you_mean(
+    word: str, known: AbstractSet[str], prefix: str = "", *, preferred: AbstractSet[str] = frozenset()
+) -> str:
     """Return a question after the known word that is close to `word`, or nothing where none is.
 
-    A word that begins with the other is close, and one that differs in a few letters.
+    A word that begins with the other is close, and one that differs in a few letters. Of words that are
+    equally close, one that is `preferred` is asked after.
     """
     import difflib  # noqa: PLC0415 - only a mistake needs it
 
     begun = [each for each in known if word and (each.startswith(word) or word.startswith(each))]
-    close = difflib.get_close_matches(word, sorted(known), n=1)
     # Of those that begin like it, the one that is nearest in length.
-    nearest = min(begun, key=lambda each: (abs(len(each) - len(word)), each), default=None)
-    if nearest is None and not close:
-        return ""
-    return f" Did you mean {prefix}{nearest or close[0]}?"
+    nearest = min(
+        begun, key=lambda each: (abs(len(each) - len(word)), each not in preferred, each), default=None
+    )
+    if nearest is None:
+        close = difflib.get_close_matches(word, sorted(known), n=max(len(known), 1))
+        ratio = difflib.SequenceMatcher(b=word)
+
+        def nearness(each: str) -> tuple[float, bool, str]:
+            ratio.set_seq1(each)
+            return ratio.ratio(), each in preferred, each
+
+        nearest = max(close, key=nearness, default=None)
+    return "" if nearest is None else f" Did you mean {prefix}{nearest}?"
 
 
 def _suggestion(key: str, known: AbstractSet[str]) -> str:

@@ -39,6 +39,8 @@ KNOWN_COLUMNS = frozenset(
 _ACCESS_COLUMNS = (*ROLE_COLUMNS, *EXTERNAL_ID_COLUMNS, *REGION_COLUMNS, *PROFILE_COLUMNS)
 # A letter more, less or elsewhere, in a name of six.
 _NEAR = 0.85
+# The smallest number that has the 12 digits of an account id.
+_SMALLEST_WITHOUT_ZEROS = 10**11
 ACTIVE = "ACTIVE"
 STATES = frozenset({ACTIVE, "PENDING_ACTIVATION", "SUSPENDED", "PENDING_CLOSURE", "CLOSED"})
 
@@ -141,12 +143,17 @@ def _text(
 
 
 def _account_id(value: object, where: str) -> str:
-    # A TOML or JSON file may hold an id as a number, which has lost its leading zeros.
-    number = isinstance(value, int) and not isinstance(value, bool)
-    text = f"{value:012d}" if number else str(value).strip()
-    if not is_account_id(text):
-        raise ValueError(f"{where}: {text[:40]!r} is not a 12-digit account id")
-    return text
+    text = str(value).strip()
+    if is_account_id(text):
+        return text
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _SMALLEST_WITHOUT_ZEROS:
+        # Whether zeros are lost or another digit is, the number does not say: padded, it may be the id of an
+        # account of somebody else.
+        raise ValueError(
+            f"{where}: the number {text} has fewer than the 12 digits of an account id: write the id as text,"
+            " in quotes, with its zeros"
+        )
+    raise ValueError(f"{where}: {text[:40]!r} is not a 12-digit account id")
 
 
 def _state(value: object, where: str) -> str:

@@ -17,7 +17,7 @@ from poolcensus.scope.account_entry import ACTIVE
 from poolcensus.scope.account_list import listed_digest
 from poolcensus.scope.account_paths import AccountPaths
 from poolcensus.scope.tagging import with_tags
-from poolcensus.scope.unmatched import skipped_by_name
+from poolcensus.scope.unmatched import excluded_in_vain, skipped_by_name
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
@@ -101,6 +101,7 @@ class AccountListing:
         if some and (sentence := skipped_by_name(self.skipped, choice.include)) is not None:
             _log.warning("%s", sentence)
         self._is_complete = True
+        self._warn_of_exclusions()
 
     @property
     def digest(self) -> str:
@@ -236,6 +237,14 @@ class AccountListing:
                 f"{count:,} accounts are" if count > 1 else "1 account is",
                 next(iter(self._repeated)),
             )
+
+    def _warn_of_exclusions(self) -> None:
+        # A file, or a list that was written without it, says nothing of an account that it lacks. What is
+        # excluded for a run of several Organizations is in one of them.
+        if not self._choice.lists_organization or self._name is not None:
+            return
+        if (sentence := excluded_in_vain(self._choice.exclude, self._source_of)) is not None:
+            _log.warning("%s", sentence)
 
     def _opened(self) -> Organization:
         if self._organization is None:

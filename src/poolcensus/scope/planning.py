@@ -13,8 +13,9 @@ from poolcensus.model import OrganizationInfo
 from poolcensus.planned import Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
+    from poolcensus.aws.region_status.status import StatusReport
     from poolcensus.model import Account
     from poolcensus.operations import Operation
     from poolcensus.scope.opening import Opened
@@ -30,7 +31,9 @@ async def plan_of(opened: Opened, operation: Operation, accounts: tuple[Account,
     """
     disabled, unknown = await _ask_regions(opened, accounts)
     roles = opened.aws.broker.assume_role_calls(account.id for account in accounts)
-    targets = sum(len(opened.regions.of(account)) for account in accounts)
+    # Of an Organization, most accounts are asked in the same regions.
+    asked = Counter(map(opened.regions.of, accounts))
+    targets = sum(len(regions) * count for regions, count in asked.items())
     # The listing and the regions' status were asked for just now, as a run will ask for them.
     calls = {
         "sts:GetCallerIdentity": 1,
@@ -45,7 +48,7 @@ async def plan_of(opened: Opened, operation: Operation, accounts: tuple[Account,
         organization_id=organization_id,
         accounts=accounts,
         skipped=tuple(opened.listing.skipped),
-        regions=opened.regions.regions,
+        regions=tuple(sorted({region for regions in asked for region in regions})),
         targets=targets,
         region_disabled=disabled,
         calls={name: count for name, count in calls.items() if count},
@@ -55,6 +58,9 @@ async def plan_of(opened: Opened, operation: Operation, accounts: tuple[Account,
             else ()
         ),
         region_status_unknown=tuple(account.id for account in accounts if account.id in unknown),
+        region_status_reasons={
+            account.id: unknown[account.id] for account in accounts if account.id in unknown
+        },
     )
 
 
@@ -71,17 +77,23 @@ def joined_plan(plans: Sequence[Plan]) -> Plan:
         calls=dict(calls),
         organizations=tuple(info for each in plans for info in each.organizations),
         region_status_unknown=tuple(account for each in plans for account in each.region_status_unknown),
+        region_status_reasons={
+            account: reason for each in plans for account, reason in each.region_status_reasons.items()
+        },
     )
 
 
-async def _ask_regions(opened: Opened, accounts: tuple[Account, ...]) -> tuple[int, set[str]]:
-    """Return how many targets are in regions that their accounts have not enabled, and who does not say."""
+async def _ask_regions(opened: Opened, accounts: tuple[Account, ...]) -> tuple[int, dict[str, str]]:
+    """Return how many targets are in regions that their accounts have not enabled.
+
+    With it, by ID, the accounts that don't say which regions they have enabled, and why not.
+    """
     opt_in = frozenset(opened.regions.opt_in)
     if not opt_in:
-        return 0, set()
+        return 0, {}
     status = opened.aws.region_status
     found: list[int] = []
-    unknown: set[str] = set()
+    unknown: dict[str, str] = {}
     left = iter(accounts)
 
     async def ask() -> None:
@@ -91,17 +103,25 @@ async def _ask_regions(opened: Opened, accounts: tuple[Account, ...]) -> tuple[i
                 continue
             try:
                 disabled = await status.disabled(account.id, require_role=False)
-            except CallError:
-                unknown.add(account.id)
+            except CallError as error:
+                # What is raised and not reported is the way to the account's credentials.
+                said = (*_said(status.report(account.id)), f"could not assume the role: {error.code}")
+                unknown[account.id] = "; ".join(said)
                 continue
             if disabled is not None:
                 found.append(len(asked & disabled))
-            elif status.report(account.id).refusals:
+            elif said := tuple(_said(status.report(account.id))):
                 # Where nobody is to be asked, nobody refuses.
-                unknown.add(account.id)
+                unknown[account.id] = "; ".join(said)
 
     with first_reason_raised():
         async with anyio.create_task_group() as group:
             for _ in range(min(len(accounts), _ASKED_AT_ONCE)):
                 group.start_soon(ask)
     return sum(found), unknown
+
+
+def _said(report: StatusReport) -> Iterator[str]:
+    """Yield which calls for an account's region status failed, and with what code."""
+    for each in report.refusals:
+        yield f"{each.action}{' by the management account' if each.by_management else ''}: {each.code}"

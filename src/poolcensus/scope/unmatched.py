@@ -9,7 +9,7 @@ from poolcensus.errors import FatalError
 from poolcensus.format.text import listed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Container, Iterable, Sequence
 
     from poolcensus.config import Settings
     from poolcensus.model import SkippedAccount
@@ -39,6 +39,17 @@ def none_matches(skipped: Sequence[SkippedAccount], settings: Settings) -> Fatal
         why = f"all {len(skipped):,} were filtered out ({words})"
     # Not the settings' error: calls were made to know it.
     return FatalError(f"No accounts match: {why}.", advice=advice)
+
+
+def excluded_in_vain(excluded: frozenset[str], listed_accounts: Container[str]) -> str | None:
+    """Return a sentence about accounts that are excluded and are not among those listed, if there are any."""
+    found = sorted(each for each in excluded if each not in listed_accounts)
+    if not found:
+        return None
+    if len(found) == 1:
+        return f"account {found[0]} is excluded, and is not among the accounts of the Organization"
+    names = listed(found)
+    return f"{len(found):,} accounts are excluded, and are not among those of the Organization: {names}"
 
 
 def skipped_by_name(skipped: Iterable[SkippedAccount], named: frozenset[str]) -> str | None:

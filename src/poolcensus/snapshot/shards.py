@@ -48,6 +48,8 @@ def in_order(parts: Sequence[Snapshot]) -> list[Snapshot]:
     if missing := count - len(by_index):
         # A manifest may say any number: no more of them are looked for than are named.
         absent = [*islice((index for index in range(1, count + 1) if index not in by_index), _NAMED)]
+        if missing == 1:
+            raise MergeError(f"shard {absent[0]:,} of {count:,} is missing")
         named = ", ".join(map(str, absent)) + (", …" if missing > _NAMED else "")
         raise MergeError(f"{missing:,} of {count:,} shards are missing: {named}")
     _check_breaks(parts)

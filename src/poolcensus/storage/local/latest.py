@@ -7,6 +7,7 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
+from poolcensus.paths import is_link
 from poolcensus.storage.local.files import sync_file, sync_folder, write_all
 from poolcensus.storage.local.reading import latest_in, published_ids, read_manifest
 from poolcensus.storage.local.stale import LATEST_PREFIX
@@ -33,6 +34,7 @@ def renew_latest(dest: Path, snapshot_id: str, choice: LatestChoice, file_mode: 
             choice.take(each, found if isinstance(found, bytes) else None)
     newest = choice.newest
     if newest is None:
+        _check_that_it_is_ours(dest / LATEST)
         (dest / LATEST).unlink(missing_ok=True)
         (dest / LATEST_NAME).unlink(missing_ok=True)
         sync_folder(dest)
@@ -40,12 +42,20 @@ def renew_latest(dest: Path, snapshot_id: str, choice: LatestChoice, file_mode: 
     made = dest / f"{LATEST_PREFIX}{snapshot_id}"
     try:
         name = _name_newest(made, newest, file_mode)
+        if name == LATEST:
+            _check_that_it_is_ours(dest / LATEST)
         made.replace(dest / name)
     except OSError:
         with contextlib.suppress(OSError):
             made.unlink()
         raise
     sync_folder(dest)
+
+
+def _check_that_it_is_ours(latest: Path) -> None:
+    """Raise `OSError` for what somebody else has put there: runs put nothing there but links."""
+    if os.path.lexists(latest) and not is_link(latest):
+        raise FileExistsError(errno.EEXIST, "a file or folder of that name is there, and no link")
 
 
 def _name_newest(made: Path, newest: str, file_mode: int) -> str:

@@ -1,0 +1,35 @@
+"""Where a setting stands that is found to be wrong only when it is used, such as a file that is not there."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from poolcensus.errors import SettingsError
+
+_KEY = "poolcensus.places"
+_BEGINNING = re.compile(r"(?:Organization (?P<name>[\w.-]+): )?`(?P<key>[a-z0-9_]+)`: ")
+
+
+def remember(places: Mapping[tuple[str | None, str], str]) -> None:
+    """Keep the places of a command's settings, by Organization and key, while the command runs."""
+    ctx = click.get_current_context(silent=True)
+    if ctx is not None:
+        ctx.meta[_KEY] = places
+
+
+def name_place(error: SettingsError, ctx: click.Context) -> None:
+    """Have a message that begins with a setting begin with the place where that stands."""
+    words = str(error)
+    places: Mapping[tuple[str | None, str], str] = ctx.meta.get(_KEY, {})
+    if (found := _BEGINNING.match(words)) is None:
+        return
+    name, key = found["name"], found["key"]
+    place = places.get((name, key)) or places.get((None, key))
+    if place is not None:
+        error.args = (f"{place}: {words[found.end() :]}", *error.args[1:])
