@@ -14,9 +14,9 @@ from poolcensus.analysis.views import items_view, targets_view
 from poolcensus.errors import DestinationError, SettingsError, SnapshotError
 from poolcensus.format.ids import parse_snapshot_id
 from poolcensus.model import ColumnType
-from poolcensus.storage.destination import STANDARD_OUTPUT, checked_place, is_in_s3
+from poolcensus.storage.destination import checked_place
 from poolcensus.storage.local.files import make_folders, sync_file, sync_folder
-from poolcensus.storage.naming import LATEST
+from poolcensus.storage.naming import LATEST, STANDARD_OUTPUT, is_in_s3
 from poolcensus.temporary import name_beside
 
 if TYPE_CHECKING:

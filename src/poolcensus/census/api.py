@@ -19,7 +19,8 @@ from poolcensus.model import Outcome, Target
 from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.scope.joining import naming, open_all, prepare_all
 from poolcensus.snapshot.hidden import NOTHING_HIDDEN
-from poolcensus.storage.destination import checked_place, is_in_s3
+from poolcensus.storage.destination import checked_place
+from poolcensus.storage.naming import is_in_s3
 from poolcensus.streams import Stream
 from poolcensus.tracing import tracing
 

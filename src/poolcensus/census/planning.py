@@ -15,8 +15,7 @@ from poolcensus.scope.joining import naming
 from poolcensus.scope.opening import check_accounts
 from poolcensus.scope.planning import joined_plan, plan_of
 from poolcensus.snapshot import Scope, Snapshot, long_targets
-from poolcensus.storage.destination import STANDARD_OUTPUT, is_in_s3
-from poolcensus.storage.naming import LATEST
+from poolcensus.storage.naming import LATEST, STANDARD_OUTPUT, is_in_s3
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

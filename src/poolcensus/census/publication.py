@@ -25,13 +25,8 @@ from poolcensus.snapshot import (
 )
 from poolcensus.snapshot.hidden import NOTHING_HIDDEN, find_hidden
 from poolcensus.snapshot.series import newest_first
-from poolcensus.storage.destination import (
-    STANDARD_OUTPUT,
-    check_resume,
-    is_in_s3,
-    open_store,
-    published_files,
-)
+from poolcensus.storage.destination import check_resume, open_store, published_files
+from poolcensus.storage.naming import STANDARD_OUTPUT, is_in_s3
 from poolcensus.version import TOOL
 
 if TYPE_CHECKING:

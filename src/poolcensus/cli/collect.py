@@ -23,6 +23,7 @@ from poolcensus.cli.trouble import complain, failures, hidden_pools, notice, out
 from poolcensus.config.sources import settings_file
 from poolcensus.errors import CensusError, SettingsError
 from poolcensus.paths import is_file
+from poolcensus.storage.naming import STANDARD_OUTPUT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,7 +63,7 @@ def command(config: Path | None, **given: object) -> int:
     """
     settings = read_settings(config, given)
     logs.configure(settings, settings_file(config))
-    if settings.json_output and settings.dest == "-":
+    if settings.json_output and settings.dest == STANDARD_OUTPUT:
         message = "--json and a destination of - both want standard output: leave one out"
         raise SettingsError(message)
     snapshot, groups = collect(settings)
@@ -129,7 +130,7 @@ def _report(
     settings: Settings,
 ) -> None:
     manifest = snapshot.manifest
-    where = None if settings.dest == "-" else snapshot.location
+    where = None if settings.dest == STANDARD_OUTPUT else snapshot.location
     show_summary(manifest, where)
     if manifest.failed:
         complain(*failures(groups), partial_snapshot(manifest, where, settings.dest))

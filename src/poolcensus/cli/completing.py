@@ -76,11 +76,12 @@ def snapshots(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
 def _ids(ctx: click.Context) -> list[str]:
     from poolcensus.config import load_settings
     from poolcensus.errors import CensusError
-    from poolcensus.storage.destination import is_in_s3, open_source
+    from poolcensus.storage.destination import open_source
+    from poolcensus.storage.naming import STANDARD_OUTPUT, is_in_s3
 
     try:
         dest = load_settings(ctx.params.get("config"), {"dest": ctx.params.get("dest")}).dest
-        if dest == "-" or is_in_s3(dest):
+        if dest == STANDARD_OUTPUT or is_in_s3(dest):
             return []
         with open_source(dest, None) as source:
             return source.ids()[::-1]

@@ -20,6 +20,7 @@ from poolcensus.cli.wording import counted
 from poolcensus.format.text import MOST_NAMED
 from poolcensus.format.times import rfc3339
 from poolcensus.signals import ENDING
+from poolcensus.storage.naming import STANDARD_OUTPUT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -177,7 +178,7 @@ def summary(settings: Settings, census: Census, ending: Ending) -> dict[str, obj
         "run_id": census.run_id,
         "snapshot_id": None if manifest is None else manifest.snapshot_id,
         "dest": settings.dest,
-        "location": None if snapshot is None or settings.dest == "-" else snapshot.location,
+        "location": None if snapshot is None or settings.dest == STANDARD_OUTPUT else snapshot.location,
         "started_at": None if manifest is None else rfc3339(manifest.started_at),
         "finished_at": None if manifest is None else rfc3339(manifest.finished_at),
         "seconds": round(census.progress().elapsed, 3),

@@ -14,14 +14,13 @@ from poolcensus.cli.exits import ExitCode
 from poolcensus.cli.options import EVERYTHING, check_output_file, read_settings, settings_options
 from poolcensus.cli.running import run
 from poolcensus.config.sources import settings_file
+from poolcensus.storage.naming import STANDARD_OUTPUT
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from poolcensus.config import Settings
     from poolcensus.planned import Plan
-
-_STANDARD_OUTPUT = "-"
 
 
 @click.command(
@@ -60,7 +59,7 @@ def command(config: Path | None, *, output: str | None, **given: object) -> int:
     if output is not None:
         _check_list_output(output, settings)
     plan = run(partial(_plan, settings))
-    if output == _STANDARD_OUTPUT:
+    if output == STANDARD_OUTPUT:
         click.echo(encode_account_list(plan)[0], nl=False)
         return ExitCode.OK
     digest = write_account_list(plan, output) if output is not None else None
@@ -82,7 +81,7 @@ def _check_list_output(output: str, settings: Settings) -> None:
         raise click.UsageError("--output writes the list that all shards share: leave out --shard")
     if settings.organization:
         raise click.UsageError("--output writes the list of one Organization, and there are several")
-    if output != _STANDARD_OUTPUT:
+    if output != STANDARD_OUTPUT:
         check_output_file(output)
     elif settings.json_output:
         raise click.UsageError("--json and --output - both want standard output: leave one out")

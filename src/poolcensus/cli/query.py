@@ -16,7 +16,7 @@ from poolcensus.cli.options import check_output_file, path_of, settings_options
 from poolcensus.cli.reading import KEYS, dated_ahead, reading_settings, unreadable_lines
 from poolcensus.cli.running import signals_raised
 from poolcensus.cli.trouble import complain, on_terminal
-from poolcensus.storage.naming import LATEST
+from poolcensus.storage.naming import LATEST, STANDARD_OUTPUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _FORMATS = ("table", "json", "csv", "parquet")
 _OF_A_TABLE = ("", ".txt")
 _SUFFIXES = {".json": "json", ".ndjson": "json", ".jsonl": "json", ".csv": "csv", ".parquet": "parquet"}
-_STANDARD_INPUT = _STANDARD_OUTPUT = "-"
+_STANDARD_INPUT = "-"
 
 
 def _refuse_json(ctx: click.Context, _: click.Parameter, value: bool) -> None:
@@ -116,7 +116,7 @@ def command(
     With --all, a snapshot whose manifest can't be read is named and left out, and the exit code is 1, too.
     """
     settings = reading_settings(config, given)
-    if output == Path(_STANDARD_OUTPUT):
+    if output == Path(STANDARD_OUTPUT):
         output = None
     if output is not None:
         check_output_file(output)

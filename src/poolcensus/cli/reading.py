@@ -10,6 +10,7 @@ from poolcensus.cli.options import read_settings
 from poolcensus.cli.wording import counted, listed
 from poolcensus.config.sources import settings_file
 from poolcensus.errors import SettingsError
+from poolcensus.storage.naming import STANDARD_OUTPUT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -30,7 +31,7 @@ def reading_settings(config: Path | None, given: Mapping[str, object]) -> Settin
     """
     settings = read_settings(config, given)
     logs.configure(settings, settings_file(config))
-    if settings.dest == "-":
+    if settings.dest == STANDARD_OUTPUT:
         message = "a destination of - keeps no snapshots: name a folder or a bucket with --dest"
         raise SettingsError(message)
     return settings

@@ -15,12 +15,10 @@ from poolcensus.cli.reading import KEYS, reading_settings, unreadable_lines
 from poolcensus.cli.running import signals_raised
 from poolcensus.cli.trouble import complain, on_terminal
 from poolcensus.cli.wording import printable
-from poolcensus.storage.naming import LATEST
+from poolcensus.storage.naming import LATEST, STANDARD_OUTPUT, is_in_s3
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-_STANDARD_OUTPUT = "-"
 
 
 @click.command(
@@ -55,15 +53,15 @@ def command(ref: str, config: Path | None, *, output: str, **given: object) -> i
     """
     from poolcensus.analysis.report import report
 
-    if output.startswith("s3://"):
+    if is_in_s3(output):
         raise click.UsageError("--output takes no bucket: write it to a file, and copy that")
-    if output != _STANDARD_OUTPUT:
+    if output != STANDARD_OUTPUT:
         check_output_file(output)
     settings = reading_settings(config, given)
     with signals_raised():
         made = report(ref, settings.dest, settings=settings)
     complain(*unreadable_lines(settings.dest, made.unread))
-    if output == _STANDARD_OUTPUT:
+    if output == STANDARD_OUTPUT:
         click.echo(made.html.encode(), nl=False)
         return ExitCode.OK
     made.write(output, mode=settings.file_mode)

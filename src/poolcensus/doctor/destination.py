@@ -11,7 +11,8 @@ from poolcensus.doctor.findings import Cause, Check, CheckStatus, Diagnosis, Fin
 from poolcensus.doctor.principals import caller_in_words
 from poolcensus.doctor.statements import allow
 from poolcensus.errors import DestinationError, DestinationLockedError, DestinationRefusedError
-from poolcensus.storage.destination import is_in_s3, open_store
+from poolcensus.storage.destination import open_store
+from poolcensus.storage.naming import SCHEME, is_in_s3
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -147,7 +148,7 @@ def _resource(action: str, settings: Settings, partition: str) -> str:
     if action.startswith("kms:"):
         key = settings.s3_kms_key or ""
         return key if key.startswith("arn:") else "*"
-    bucket, _, prefix = settings.dest.removeprefix("s3://").partition("/")
+    bucket, _, prefix = settings.dest.removeprefix(SCHEME).partition("/")
     if action in _ON_BUCKET:
         return f"arn:{partition}:s3:::{bucket}"
     return f"arn:{partition}:s3:::{'/'.join(each for each in (bucket, prefix.strip('/')) if each)}/*"

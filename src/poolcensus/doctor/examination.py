@@ -28,7 +28,8 @@ from poolcensus.model import Account
 from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.scope.joining import naming
 from poolcensus.scope.opening import Prepared, Shared, check_accounts, open_run, prepare
-from poolcensus.storage.destination import check_resume, is_in_s3
+from poolcensus.storage.destination import check_resume
+from poolcensus.storage.naming import is_in_s3
 from poolcensus.streams import Stream
 
 if TYPE_CHECKING:

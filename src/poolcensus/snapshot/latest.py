@@ -18,8 +18,7 @@ from poolcensus.format.text import listed
 from poolcensus.paths import exists, is_folder
 from poolcensus.snapshot.info import info_or_none
 from poolcensus.snapshot.order import Moment, moment_of
-from poolcensus.storage.destination import is_in_s3
-from poolcensus.storage.naming import LATEST, no_snapshots
+from poolcensus.storage.naming import LATEST, is_in_s3, no_snapshots
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable

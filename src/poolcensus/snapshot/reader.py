@@ -12,8 +12,8 @@ from poolcensus.format.schema import TARGETS_NAME, Schema
 from poolcensus.snapshot.data_file import DataFile
 from poolcensus.snapshot.info import data_file, info_of, read_manifest
 from poolcensus.snapshot.latest import find, looked_up
-from poolcensus.storage.destination import is_in_s3, open_folder, open_source
-from poolcensus.storage.naming import LATEST
+from poolcensus.storage.destination import open_folder, open_source
+from poolcensus.storage.naming import LATEST, is_in_s3
 
 if TYPE_CHECKING:
     import os

@@ -14,7 +14,8 @@ from poolcensus.snapshot.info import data_file
 from poolcensus.snapshot.latest import ids_that_begin, looked_up, search_latest, steps_back
 from poolcensus.snapshot.order import moment_of
 from poolcensus.snapshot.reader import lines_of
-from poolcensus.storage.destination import is_in_s3, open_folder, open_source
+from poolcensus.storage.destination import open_folder, open_source
+from poolcensus.storage.naming import is_in_s3
 from poolcensus.storage.source import LARGEST_MANIFEST, MissingFileError, read_whole
 
 if TYPE_CHECKING:

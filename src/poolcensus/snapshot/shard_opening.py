@@ -15,8 +15,8 @@ from poolcensus.paths import exists
 from poolcensus.snapshot.latest import is_destination
 from poolcensus.snapshot.reader import Snapshot
 from poolcensus.storage.base import ABORT_SECONDS, CONNECTIONS
-from poolcensus.storage.destination import checked_place, is_in_s3
-from poolcensus.storage.naming import LATEST
+from poolcensus.storage.destination import checked_place
+from poolcensus.storage.naming import LATEST, is_in_s3
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,7 +15,7 @@ from poolcensus.config.readers import EntryError, destination, shown
 from poolcensus.errors import DestinationError, SettingsError
 from poolcensus.storage.local.reading import LocalFiles, LocalSource
 from poolcensus.storage.local.store import FolderStore
-from poolcensus.storage.naming import SCHEME
+from poolcensus.storage.naming import STANDARD_OUTPUT, is_in_s3
 from poolcensus.storage.stdout import StreamedFiles, StreamStore
 
 if TYPE_CHECKING:
@@ -25,13 +25,6 @@ if TYPE_CHECKING:
     from poolcensus.config import Settings
     from poolcensus.storage.base import Repository, Store
     from poolcensus.storage.source import SnapshotFiles, Source
-
-STANDARD_OUTPUT = "-"
-
-
-def is_in_s3(place: str) -> bool:
-    """Whether a destination is in a bucket."""
-    return place.startswith(SCHEME)
 
 
 def checked_place(dest: str | os.PathLike[str], key: str = "dest") -> str:

@@ -16,6 +16,7 @@ from poolcensus.paths import is_file, is_folder, may_exist
 if TYPE_CHECKING:
     from os import PathLike
 
+STANDARD_OUTPUT = "-"
 SCHEME = "s3://"
 LATEST = "latest"
 LATEST_NAME = "latest.json"
@@ -23,6 +24,11 @@ LOCK_NAME = ".lock"
 
 # In a folder that holds no snapshot: it may be anything.
 _LOOKED_AT = 1000
+
+
+def is_in_s3(place: str) -> bool:
+    """Whether a destination is in a bucket."""
+    return place.startswith(SCHEME)
 
 
 def latest_object(snapshot_id: str) -> bytes:

@@ -7,7 +7,8 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
-from poolcensus.storage.destination import checked_place, is_in_s3, open_source, plain_settings
+from poolcensus.storage.destination import checked_place, open_source, plain_settings
+from poolcensus.storage.naming import is_in_s3
 
 if TYPE_CHECKING:
     import os
