@@ -394,7 +394,7 @@ async def test_what_a_container_s_service_answers_is_not_quoted(
         ("aws", {"AWS_REGION": "eu-central-1"}, "sts.eu-central-1.amazonaws.com"),
         (
             "aws",
-            {"AWS_DEFAULT_REGION": "eu-west-3", "AWS_REGION": "us-east-1"},
+            {"AWS_DEFAULT_REGION": "us-east-1", "AWS_REGION": "eu-west-3"},
             "sts.eu-west-3.amazonaws.com",
         ),
         ("aws", {}, "sts.us-east-1.amazonaws.com"),

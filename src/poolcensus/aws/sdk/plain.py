@@ -89,7 +89,7 @@ def plain_configuration(
         if not section.keys() <= _PLAIN_KEYS or any("\n" in value for value in section.values()):
             return None
         region = (
-            environment.get("AWS_DEFAULT_REGION") or section.get("region") or environment.get("AWS_REGION")
+            environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION") or section.get("region")
         )
         if region is not None and region not in plain_regions():
             return None

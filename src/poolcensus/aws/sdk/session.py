@@ -133,8 +133,9 @@ class SdkSession:
 
 def _region(session: _Session) -> str | None:
     """Return the region to begin with: the configured one, or one of the partition of the role."""
-    configured = session.get_config_variable("region")
-    region = configured or os.environ.get("AWS_REGION")
+    # botocore does not know the variable, which outranks the others in the AWS CLI:
+    # https://docs.aws.amazon.com/cli/latest/userguide/cli-configure-envvars.html
+    region = os.environ.get("AWS_REGION") or session.get_config_variable("region")
     if region:
         if not isinstance(region, str) or not _REGION.fullmatch(region):
             raise SettingsError(
