@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import socket
 import ssl
 import threading
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -261,6 +262,19 @@ async def test_a_proxy_that_is_reached_by_tls(kind: str, authority: trustme.CA, 
             async with opened(kind, connect_timeout=5, ca_bundle=bundle) as transport:
                 url = f"https://localhost:{port}/"
                 assert (await post(transport, url, proxy=f"https://localhost:{proxy_port}")).body == b"{}"
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("by", ["http", "https"])
+async def test_a_proxy_that_is_not_there_is_named_with_its_port(scheme: str, by: str, bundle: str) -> None:
+    with closing(socket.socket()) as taken:
+        # Bound, and nobody listens.
+        taken.bind(("127.0.0.1", 0))
+        place = f"127.0.0.1:{taken.getsockname()[1]}"
+        async with opened("fast", connect_timeout=5, ca_bundle=bundle) as transport:
+            with pytest.raises(UnreachableError) as caught:
+                await post(transport, f"{scheme}://localhost:1/", proxy=f"{by}://u:p@{place}")
+    assert caught.value.message == f"no answer from the proxy {place}: Connection refused"
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -18,7 +18,7 @@ from poolcensus.aws.transport.http1 import Connection, Outbox, new_buffer
 from poolcensus.aws.transport.secured import Secured
 from poolcensus.aws.transport.tls import load_trusting
 from poolcensus.aws.transport.tunnel import Tunnel, proxy_authorization
-from poolcensus.errors import NoReply, UnreachableError
+from poolcensus.errors import CallError, NoReply, UnreachableError
 from poolcensus.flow.singleflight import SingleFlight
 
 if TYPE_CHECKING:
@@ -78,9 +78,10 @@ class Dialer:
         proxy = urlsplit(origin.proxy)
         by_tls = proxy.scheme == "https"
         peer = HostPort(proxy.hostname or "", proxy.port or (443 if by_tls else 80))
-        if not secure:
-            return await self._open(peer, self._new(origin.host), secure=by_tls, deadline=deadline)
-        tunnel = await self._open(peer, Tunnel(origin.host), secure=by_tls, deadline=deadline)
+        with _naming_proxy(peer):
+            if not secure:
+                return await self._open(peer, self._new(origin.host), secure=by_tls, deadline=deadline)
+            tunnel = await self._open(peer, Tunnel(origin.host), secure=by_tls, deadline=deadline)
         through = False
         try:
             connection = await self._through(tunnel, origin, deadline)
@@ -239,6 +240,17 @@ def _phase(host: str, what: str, code: NoReply, limit: float, deadline: float) -
     # A connection that the system itself gives up raises TimeoutError, which is not about this limit.
     if scope.cancelled_caught:
         raise UnreachableError(f"no answer from {host}: {what} within {round(limit, 1):g} s", code=code)
+
+
+@contextmanager
+def _naming_proxy(peer: HostPort) -> Iterator[None]:
+    """Have the errors of a connection to a proxy say whose they are, and on which port."""
+    try:
+        yield
+    except CallError as error:
+        name = f"the proxy {_bracketed(peer.host)}:{peer.port}"
+        error.message = error.message.replace(f" {peer.host}:", f" {name}:", 1)
+        raise
 
 
 def _bracketed(host: str) -> str:
