@@ -37,6 +37,7 @@ from poolcensus.errors import (
     RegionDisabledError,
     RegionUnsupportedError,
     ServerError,
+    ServiceError,
     SilentError,
     ThrottledError,
     UnreachableError,
@@ -947,18 +948,20 @@ def test_a_region_is_off_only_where_the_same_credentials_work_elsewhere(
 
 
 @pytest.mark.parametrize(
-    "refusal",
+    ("refusal", "kind"),
     [
-        Reply(403, {}, b"<html>blocked by the proxy</html>"),
-        Reply(403, {}, b'{"__type":"SignatureDoesNotMatch","message":"check your key"}'),
+        (Reply(403, {}, b"<html>blocked by the proxy</html>"), AccessDeniedError),
+        (Reply(403, {}, b'{"__type":"SignatureDoesNotMatch","message":"check your key"}'), ServiceError),
     ],
 )
-def test_a_refusal_that_does_not_know_who_asks_is_no_proof_of_credentials(refusal: Reply) -> None:
+def test_a_refusal_that_does_not_know_who_asks_is_no_proof_of_credentials(
+    refusal: Reply, kind: type[CallError]
+) -> None:
     async def main() -> None:
         service, source = Service(), Source()
         client = client_of(service)
         service.script = [refusal]
-        with pytest.raises(AccessDeniedError):
+        with pytest.raises(kind):
             await client.call(call_of("a", source, region="eu-west-1"), watch=CallWatch())
         service.script = [UNKNOWN] * 99
         with pytest.raises(UnrecognizedCredentialsError):

@@ -33,7 +33,7 @@ from poolcensus.errors import (
     UnrecognizedCredentialsError,
 )
 from poolcensus.format import codec
-from poolcensus.model import Denial
+from poolcensus.model import Denial, Outcome
 from poolcensus.operations import WORKSPACES_POOLS
 
 if TYPE_CHECKING:
@@ -278,6 +278,21 @@ def test_a_signature_is_refused_for_its_date_or_for_good(code: str, message: str
     assert isinstance(error, RecordedError) != is_skew
     if is_skew:
         assert error.server_time == datetime(2026, 1, 1, 0, 5, tzinfo=UTC).timestamp()
+
+
+@pytest.mark.parametrize("status", [400, 401, 403])
+@pytest.mark.parametrize(
+    "code",
+    [
+        *("IncompleteSignature", "IncompleteSignatureException", "MissingAuthenticationToken"),
+        *("MissingAuthenticationTokenException", "InvalidSignatureException", "SignatureDoesNotMatch"),
+    ],
+)
+def test_no_policy_is_blamed_for_a_request_that_was_not_signed_right(code: str, status: int) -> None:
+    said = "The request signature we calculated does not match the signature you provided."
+    for body in forms(code, said):
+        error = error_of(reply(body, status), "us-east-1", WORKSPACES_POOLS)
+        assert (type(error), error.outcome) == (ServiceError, Outcome.ERROR)
 
 
 @pytest.mark.parametrize("status", [200, 204, 301, 302, 307])

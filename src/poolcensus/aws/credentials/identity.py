@@ -15,6 +15,7 @@ from poolcensus.aws.credentials.sts import (
     tell_of_second_region,
 )
 from poolcensus.aws.faults import parse_xml
+from poolcensus.aws.refusals.table import BAD_SIGNATURES
 from poolcensus.errors import (
     AccessDeniedError,
     BadReply,
@@ -50,18 +51,6 @@ _PATIENCE = RetryPolicy(max_without_reply=4, max_unrecognized=1, longest_wait=5.
 _BRIEF = RetryPolicy(max_attempts=4, max_without_reply=2, max_unrecognized=1, longest_wait=2.0)
 _ONCE = RetryPolicy(max_attempts=1)
 _BAD_CREDENTIALS = (UnrecognizedCredentialsError, ExpiredError)
-# https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html
-BAD_SIGNATURES = frozenset(
-    {
-        "IncompleteSignature",
-        "IncompleteSignatureException",
-        "InvalidSignatureException",
-        "MissingAuthenticationToken",
-        "MissingAuthenticationTokenException",
-        "SignatureDoesNotMatch",
-    }
-)
-"""The codes of a wrong secret key, and of keys or tokens that are cut off."""
 
 
 async def identify(
