@@ -23,9 +23,11 @@ from poolcensus.aws.call import Call, CallWatch
 from poolcensus.aws.client import Client
 from poolcensus.aws.confirmation import ConfirmationElsewhere
 from poolcensus.aws.credentials.recognition import Recognition
+from poolcensus.aws.credentials.roles import Redaction, Role
 from poolcensus.aws.signing import Clock, Credentials, RequestTemplate, SdkOperation
 from poolcensus.aws.telemetry import CallTelemetry
 from poolcensus.aws.transport.protocol import Headers, Reply
+from poolcensus.config.values import Secret
 from poolcensus.errors import (
     AccessDeniedError,
     BadResponseError,
@@ -162,6 +164,9 @@ class Source:
 
 # AWS's own example.
 SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+# Such as a request ID could be.
+TOKEN = "IQoJb3JpZ2luX2Vj" * 7
+EXTERNAL_ID = "EXT/CANARY+secret=12345"
 TEMPLATE = RequestTemplate(
     "POST",
     "https://h/",
@@ -1078,6 +1083,37 @@ def test_keys_that_a_service_repeats_are_taken_out_of_what_it_says(before: str) 
             assert known not in said
 
     on_virtual_time(main)
+
+
+@pytest.mark.parametrize("status", [200, 403])
+@pytest.mark.parametrize("secret", [TOKEN, EXTERNAL_ID])
+def test_secrets_that_a_proxy_puts_into_the_request_id_are_not_told(
+    caplog: pytest.LogCaptureFixture, status: int, secret: str
+) -> None:
+    caplog.set_level("DEBUG", "poolcensus")
+
+    class Kept(Source):
+        async def _renew(self) -> Credentials:
+            self._until = float("inf")
+            self._credentials = Credentials("ASIAEXAMPLE", SECRET, TOKEN)
+            return self._credentials
+
+    async def main() -> None:
+        service = Service()
+        service.script = [Reply(status, Headers([(b"x-amzn-requestid", secret.encode())]), b"{}")]
+        client = client_of(service)
+        client._observer = CallTelemetry.of_run(None)
+        redaction = Redaction(Role("arn:aws:iam::1:role/r", Secret(EXTERNAL_ID)))
+        call = msgspec.structs.replace(call_of("a", Kept()), redact=redaction)
+        with nullcontext() if status == 200 else pytest.raises(AccessDeniedError) as caught:
+            await client.call(call, watch=CallWatch())
+        if caught is not None:
+            assert caught.value.request_id == "***"
+
+    on_virtual_time(main)
+    (record,) = caplog.records
+    assert "request ***" in record.getMessage()
+    assert secret not in f"{record.getMessage()} {record.__dict__!r}"
 
 
 @pytest.mark.parametrize("good", [True, False])
