@@ -255,6 +255,10 @@ class UnreachableError(RetryableError):
     outcome = Outcome.UNREACHABLE
 
 
+class NoSuchNameError(UnreachableError):
+    """No host has the name, as far as the name servers know."""
+
+
 class NoRouteError(UnreachableError):
     """No route leads to the host: this machine's network is down, or a router refuses the way."""
 

@@ -435,7 +435,8 @@ class Manifest:
 class Progress:
     """Where a running census is. `listing` is true while more accounts may still come.
 
-    `slowest` names the open targets that have run longest, each with its seconds so far.
+    `slowest` names the open targets that have run longest, each with its seconds so far. `waits_for` is a
+    sentence where the run can't begin before something answers, as while a proxy restarts.
     """
 
     elapsed: float
@@ -447,3 +448,4 @@ class Progress:
     uncovered: int
     in_flight: int
     slowest: tuple[tuple[Target, float], ...]
+    waits_for: str | None = None

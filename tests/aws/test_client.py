@@ -23,9 +23,11 @@ from poolcensus.aws.call import Call, CallWatch
 from poolcensus.aws.client import Client
 from poolcensus.aws.confirmation import ConfirmationElsewhere
 from poolcensus.aws.credentials.recognition import Recognition
+from poolcensus.aws.credentials.roles import Redaction, Role
 from poolcensus.aws.signing import Clock, Credentials, RequestTemplate, SdkOperation
 from poolcensus.aws.telemetry import CallTelemetry
 from poolcensus.aws.transport.protocol import Headers, Reply
+from poolcensus.config.values import Secret
 from poolcensus.errors import (
     AccessDeniedError,
     BadResponseError,
@@ -37,6 +39,7 @@ from poolcensus.errors import (
     RegionDisabledError,
     RegionUnsupportedError,
     ServerError,
+    ServiceError,
     SilentError,
     ThrottledError,
     UnreachableError,
@@ -166,6 +169,9 @@ class Source:
 
 # AWS's own example.
 SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+# Such as a request ID could be.
+TOKEN = "IQoJb3JpZ2luX2Vj" * 7
+EXTERNAL_ID = "EXT/CANARY+secret=12345"
 TEMPLATE = RequestTemplate(
     "POST",
     "https://h/",
@@ -952,18 +958,20 @@ def test_a_region_is_off_only_where_the_same_credentials_work_elsewhere(
 
 
 @pytest.mark.parametrize(
-    "refusal",
+    ("refusal", "kind"),
     [
-        Reply(403, {}, b"<html>blocked by the proxy</html>"),
-        Reply(403, {}, b'{"__type":"SignatureDoesNotMatch","message":"check your key"}'),
+        (Reply(403, {}, b"<html>blocked by the proxy</html>"), AccessDeniedError),
+        (Reply(403, {}, b'{"__type":"SignatureDoesNotMatch","message":"check your key"}'), ServiceError),
     ],
 )
-def test_a_refusal_that_does_not_know_who_asks_is_no_proof_of_credentials(refusal: Reply) -> None:
+def test_a_refusal_that_does_not_know_who_asks_is_no_proof_of_credentials(
+    refusal: Reply, kind: type[CallError]
+) -> None:
     async def main() -> None:
         service, source = Service(), Source()
         client = client_of(service)
         service.script = [refusal]
-        with pytest.raises(AccessDeniedError):
+        with pytest.raises(kind):
             await client.call(call_of("a", source, region="eu-west-1"), watch=CallWatch())
         service.script = [UNKNOWN] * 99
         with pytest.raises(UnrecognizedCredentialsError):
@@ -1080,6 +1088,37 @@ def test_keys_that_a_service_repeats_are_taken_out_of_what_it_says(before: str) 
             assert known not in said
 
     on_virtual_time(main)
+
+
+@pytest.mark.parametrize("status", [200, 403])
+@pytest.mark.parametrize("secret", [TOKEN, EXTERNAL_ID])
+def test_secrets_that_a_proxy_puts_into_the_request_id_are_not_told(
+    caplog: pytest.LogCaptureFixture, status: int, secret: str
+) -> None:
+    caplog.set_level("DEBUG", "poolcensus")
+
+    class Kept(Source):
+        async def _renew(self) -> Credentials:
+            self._until = float("inf")
+            self._credentials = Credentials("ASIAEXAMPLE", SECRET, TOKEN)
+            return self._credentials
+
+    async def main() -> None:
+        service = Service()
+        service.script = [Reply(status, Headers([(b"x-amzn-requestid", secret.encode())]), b"{}")]
+        client = client_of(service)
+        client._observer = CallTelemetry.of_run(None)
+        redaction = Redaction(Role("arn:aws:iam::1:role/r", Secret(EXTERNAL_ID)))
+        call = msgspec.structs.replace(call_of("a", Kept()), redact=redaction)
+        with nullcontext() if status == 200 else pytest.raises(AccessDeniedError) as caught:
+            await client.call(call, watch=CallWatch())
+        if caught is not None:
+            assert caught.value.request_id == "***"
+
+    on_virtual_time(main)
+    (record,) = caplog.records
+    assert "request ***" in record.getMessage()
+    assert secret not in f"{record.getMessage()} {record.__dict__!r}"
 
 
 @pytest.mark.parametrize("good", [True, False])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -9,11 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poolcensus.aws.call import CallWatch
+from poolcensus.aws.json_api import list_pages
 from poolcensus.aws.pages import PageReader, _SeenIds
 from poolcensus.aws.transport.protocol import Reply
 from poolcensus.errors import CallError, PagingLoopError, ServiceError
+from poolcensus.flow.concurrency import CallKey
 from poolcensus.format import codec
-from poolcensus.model import Account, Target
+from poolcensus.model import Account, Outcome, Target
 from poolcensus.operations import WORKSPACES_POOLS, Query
 
 if TYPE_CHECKING:
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from poolcensus.aws.call import Call, CredentialSource
     from poolcensus.aws.client import Client
     from poolcensus.aws.sdk.access import Sdk
+    from poolcensus.aws.signing import RequestTemplate
     from poolcensus.model import JsonObject, Page
 
 TARGET = Target(Account("000000000001"), "us-east-1")
@@ -148,6 +152,70 @@ async def test_tokens_that_come_again_end_the_target(tokens: str) -> None:
     with pytest.raises(PagingLoopError):
         await service.pages(Query())
     assert len(service.requests) == len(tokens)
+
+
+class Empties:
+    """A client whose every page names a next one; those of the given numbers have a pool, the rest none."""
+
+    def __init__(self, full: Sequence[int] = (), pages: int = 10_000) -> None:
+        self.calls = 0
+        self._full = frozenset(full)
+        self._pages = pages
+
+    async def template(self, *_: object) -> str:
+        return "template"
+
+    async def call(self, call: Call[Any], **_: object) -> Any:
+        self.calls += 1
+        pools = [{"PoolId": f"wspool-{self.calls:09d}"}] if self.calls in self._full else []
+        token = {} if self.calls == self._pages else {"NextToken": str(self.calls)}
+        return call.parse(Reply(200, {}, codec.dumps({"WorkspacesPools": pools, **token})))
+
+    async def read(self, way: str) -> int:
+        """Return how many items there are, read as a target or as a listing."""
+        if way == "listing":
+            listing = list_pages(
+                cast("Client", self),
+                cast("RequestTemplate", None),
+                cast("CredentialSource", None),
+                CallKey("1", "us-east-1", "workspaces"),
+                request={},
+                items="WorkspacesPools",
+            )
+            async with aclosing(listing) as found:
+                return sum([len(page) async for page in found])
+        reader = PageReader(cast("Sdk", self), cast("Client", self), WORKSPACES_POOLS, Query())
+        pages = reader.open(TARGET, cast("CredentialSource", None), CallWatch())
+        items = 0
+        while not pages.ended:
+            page = await pages.next()
+            assert page is not None
+            items += len(page.pools)
+        return items
+
+
+WAYS = ("target", "listing")
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_empty_pages_with_ever_new_tokens_end_it(way: str) -> None:
+    service = Empties()
+    with pytest.raises(PagingLoopError, match="1,001 empty pages") as caught:
+        await service.read(way)
+    assert caught.value.outcome is Outcome.BAD_RESPONSE
+    assert service.calls == 1001
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_empty_pages_with_items_in_between_are_read_to_the_end(way: str) -> None:
+    service = Empties((1001, 2002, 2004), pages=2500)
+    assert await service.read(way) == 3
+    assert service.calls == 2500
+    # Those before the last item do not count, and those after it do.
+    service = Empties((900,))
+    with pytest.raises(PagingLoopError):
+        await service.read(way)
+    assert service.calls == 900 + 1001
 
 
 async def test_not_found_without_ids_is_an_error() -> None:

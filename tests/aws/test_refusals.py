@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING
+from urllib.parse import quote, quote_plus
 from xml.sax.saxutils import escape
 
 import pytest
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from poolcensus.aws.faults import classify, error_of, parse_xml, server_time
+from poolcensus.aws.refusals.redaction import redact
 from poolcensus.aws.refusals.table import DENIALS, TABLE, denial_in
 from poolcensus.aws.transport.protocol import Reply
 from poolcensus.errors import (
@@ -33,11 +36,11 @@ from poolcensus.errors import (
     UnrecognizedCredentialsError,
 )
 from poolcensus.format import codec
-from poolcensus.model import Denial
+from poolcensus.model import Denial, Outcome
 from poolcensus.operations import WORKSPACES_POOLS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 CODES: dict[type[CallError], str] = {
     ThrottledError: (
@@ -280,6 +283,21 @@ def test_a_signature_is_refused_for_its_date_or_for_good(code: str, message: str
         assert error.server_time == datetime(2026, 1, 1, 0, 5, tzinfo=UTC).timestamp()
 
 
+@pytest.mark.parametrize("status", [400, 401, 403])
+@pytest.mark.parametrize(
+    "code",
+    [
+        *("IncompleteSignature", "IncompleteSignatureException", "MissingAuthenticationToken"),
+        *("MissingAuthenticationTokenException", "InvalidSignatureException", "SignatureDoesNotMatch"),
+    ],
+)
+def test_no_policy_is_blamed_for_a_request_that_was_not_signed_right(code: str, status: int) -> None:
+    said = "The request signature we calculated does not match the signature you provided."
+    for body in forms(code, said):
+        error = error_of(reply(body, status), "us-east-1", WORKSPACES_POOLS)
+        assert (type(error), error.outcome) == (ServiceError, Outcome.ERROR)
+
+
 @pytest.mark.parametrize("status", [200, 204, 301, 302, 307])
 def test_what_is_no_error_by_its_status_is_a_bad_response(status: int) -> None:
     error = error_of(reply(codec.dumps({"__type": "AccessDenied"}), status, Location="https://elsewhere/"))
@@ -362,6 +380,63 @@ def test_retry_after(text: str, seconds: float | None) -> None:
 def test_the_request_id_is_kept() -> None:
     assert error_of(reply(b"", x_amzn_RequestId="r-1")).request_id == "r-1"
     assert error_of(reply(b"", x_amz_request_id="r-2")).request_id == "r-2"
+
+
+@pytest.mark.parametrize(
+    "request_id",
+    [
+        "b25f48e8-84fd-11e6-80d9-574e0c4664cb",
+        "79104EXAMPLEB723",
+        "IOWQ4fDEXAMPLEQM+ey7N9WgVhSnQ6JEXAMPLEZb7hSQDASK+Jd1vEXAMPLEa3Km".ljust(75, "x") + "=",
+        "tx000001d5a7-0062a8b3c1-1b2f4-my_zone.1",
+        "x" * 128,
+    ],
+)
+def test_any_id_of_a_service_is_kept_whole(request_id: str) -> None:
+    assert error_of(reply(b"", x_amzn_RequestId=request_id)).request_id == request_id
+
+
+@pytest.mark.parametrize("other", ["", "x" * 129, "z" * 30_000, "r\x9b31mRED", "an id", "a%2Fb", "é", "a\n"])
+def test_what_is_no_request_id_is_not_kept(other: str) -> None:
+    assert error_of(reply(b"", x_amzn_RequestId=other)).request_id is None
+    both = reply(b"", x_amzn_RequestId=other, x_amz_request_id="r-2")
+    assert error_of(both).request_id == "r-2"
+
+
+@pytest.mark.parametrize(
+    "request_id", [SECRET, f"id-{SECRET}-1", SECRET[:20], SECRET[8:30]], ids=["token", "in it", "cut", "part"]
+)
+def test_a_secret_is_taken_out_of_a_request_id(request_id: str) -> None:
+    error = error_of(reply(b"", x_amzn_RequestId=request_id))
+    assert error.request_id == request_id
+    redact(error, "another secret", SECRET)
+    assert "***" in str(error.request_id)
+    assert SECRET[8:20] not in str(error.request_id)
+    short = error_of(reply(b"", x_amzn_RequestId="IQ"))
+    redact(short, SECRET)
+    assert short.request_id == "IQ"
+
+
+EXTERNAL_ID = "EXT/CANARY+secret=12345,a@b:c"
+
+
+@pytest.mark.parametrize("written", [str, quote, partial(quote, safe=""), quote_plus])
+@pytest.mark.parametrize("before", ["", "x" * 990])
+def test_a_secret_is_taken_out_as_it_is_and_as_a_url_has_it(
+    written: Callable[[str], str], before: str
+) -> None:
+    text = f"{before} {written(EXTERNAL_ID)}"
+    error = error_of(reply(codec.dumps({"__type": "ValidationError", "message": text})))
+    redact(error, EXTERNAL_ID)
+    assert error.message == str(error)
+    assert error.message.endswith(" ***")
+
+
+def test_a_code_that_was_cut_off_in_a_secret_is_told_without_it() -> None:
+    token = "IQoJb3JpZ2luX2Vj" * 25
+    error = error_of(reply(codec.dumps({"__type": f"X#No{token}:http://x", "message": "why"})))
+    redact(error, token)
+    assert error.code == "No***"
 
 
 @pytest.fixture

@@ -115,6 +115,8 @@ class Clients:
 
 
 class _Template:
+    proxy: str | None = None
+
     def __init__(self, region: str, url: str) -> None:
         self.region = region
         self.url = url

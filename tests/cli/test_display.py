@@ -77,6 +77,15 @@ def test_progress_says_how_far_it_is_and_that_the_end_is_open(progress: Progress
     assert "3 of 4 targets" in rendered(display(closed))
 
 
+def test_what_the_run_waits_for_before_it_begins_is_all_that_is_shown(progress: Progress) -> None:
+    words = "STS in us-east-1 can't be reached yet: refused. Trying for a minute."
+    waits = replace(progress, waits_for=words)
+    assert line(waits) == words
+    assert rendered(display(waits)).strip() == words
+    evil = replace(progress, waits_for=f"no answer from {EVIL}")
+    assert "\x1b" not in line(evil) + rendered(display(evil))
+
+
 def test_the_first_seconds_promise_nothing(progress: Progress) -> None:
     pacer = Pacer()
     for tenths in range(50):

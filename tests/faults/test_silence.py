@@ -109,8 +109,10 @@ async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 @asynccontextmanager
-async def relayed(here: Lab, monkeypatch: pytest.MonkeyPatch, *, away_after: int) -> AsyncIterator[Relay]:
-    relay = Relay(here, away_after=away_after, seconds=AWAY)
+async def relayed(
+    here: Lab, monkeypatch: pytest.MonkeyPatch, *, away_after: int, seconds: float
+) -> AsyncIterator[Relay]:
+    relay = Relay(here, away_after=away_after, seconds=seconds)
     async with await asyncio.start_server(relay.serve, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
@@ -119,13 +121,14 @@ async def relayed(here: Lab, monkeypatch: pytest.MonkeyPatch, *, away_after: int
             await asyncio.wait([task])
 
 
-# The identity and the list are three calls: it is away amid the roles, and amid the pools.
-@pytest.mark.parametrize("away_after", [8, 40])
+# The identity and the list are three calls: it is away amid the roles, amid the pools, and as the run begins.
+# There it is away for longer than a person is let wait who asks for the plan alone.
+@pytest.mark.parametrize(("away_after", "seconds"), [(8, AWAY), (40, AWAY), (1, 2.0)])
 async def test_a_network_that_is_away_for_a_while_loses_nothing(
-    lab: Start, monkeypatch: pytest.MonkeyPatch, away_after: int
+    lab: Start, monkeypatch: pytest.MonkeyPatch, away_after: int, seconds: float
 ) -> None:
     here = await lab(accounts=30, pools_per_target=2, regions=REGIONS, latency=Latency("fixed", 20))
-    async with relayed(here, monkeypatch, away_after=away_after) as relay:
+    async with relayed(here, monkeypatch, away_after=away_after, seconds=seconds) as relay:
         snapshot = await here.collect(concurrency=16)
     assert snapshot.manifest.status is SnapshotStatus.COMPLETE
     assert here.assert_exact(snapshot) == {Outcome.OK: 60}

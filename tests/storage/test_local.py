@@ -5,6 +5,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -151,6 +152,51 @@ async def test_a_commit_that_fails_removes_its_draft_at_once(
         with pytest.raises(DestinationError):
             await commit(draft, b"{}")
         assert [entry.name for entry in tmp_path.iterdir()] == [".lock"]
+
+
+def _removed(file: Path) -> None:
+    file.unlink()
+
+
+def _replaced(file: Path) -> None:
+    copy = file.with_name("copy")
+    copy.write_bytes(file.read_bytes())
+    copy.replace(file)
+
+
+def _linked(file: Path) -> None:
+    file.rename(file.parent.parent / "elsewhere")
+    file.symlink_to(file.parent.parent / "elsewhere")
+
+
+@pytest.mark.parametrize("name", ["pools.ndjson", "targets.ndjson"])
+@pytest.mark.parametrize("vanish", [_removed, _replaced, _linked])
+async def test_a_file_of_the_draft_that_is_gone_publishes_nothing(
+    tmp_path: Path, name: str, vanish: Callable[[Path], None]
+) -> None:
+    await make(tmp_path)
+    async with FolderStore(tmp_path) as store:
+        draft = await store.draft(LATER_ID)
+        for each in ("pools.ndjson", "targets.ndjson"):
+            await (await draft.create(each)).append(b"x\n")
+        file = tmp_path / f".draft-{LATER_ID}" / name
+        vanish(file)
+        with pytest.raises(DestinationError, match=f"{re.escape(str(file))} is gone: .*; run again"):
+            await commit(draft, b"{}\n")
+        assert not draft.published
+    assert not (tmp_path / LATER_ID).exists()
+    assert not file.parent.exists()
+    assert Snapshot.open("latest", tmp_path).id == ID
+
+
+async def test_a_ledger_that_is_gone_is_not_kept(tmp_path: Path) -> None:
+    async with FolderStore(tmp_path) as store:
+        draft = await store.draft(ID)
+        await (await draft.create("targets.ndjson")).append(b"x\n")
+        (tmp_path / f".draft-{ID}" / "targets.ndjson").unlink()
+        with pytest.raises(DestinationError, match=r"targets\.ndjson is gone"):
+            await draft.refuse(b"{}\n")
+    assert [entry.name for entry in tmp_path.iterdir()] == [".lock"]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import ssl
 import time
 from collections import Counter
 from contextlib import AsyncExitStack, ExitStack, contextmanager
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import anyio
@@ -19,9 +20,10 @@ import pytest
 from descriptors import descriptors
 from network_lab import EIGHT, listening, needs_loopback_network, note_connects, relay, resolve
 from poolcensus.aws.transport import addresses
+from poolcensus.aws.transport.failures import failure_of
 from poolcensus.aws.transport.fast import FastTransport
 from poolcensus.aws.transport.http1 import Connection
-from poolcensus.errors import CallError, LocalLimitError, NoRouteError, UnreachableError
+from poolcensus.errors import CallError, LocalLimitError, NoRouteError, NoSuchNameError, UnreachableError
 from transport_lab import post
 
 if TYPE_CHECKING:
@@ -508,6 +510,7 @@ async def test_what_addresses_fail_with_says_whose_fault_it_is(
         (OSError(errno.EMFILE, "Too many open files"), LocalLimitError, "TooManyOpenFiles"),
         (socket.gaierror(socket.EAI_MEMORY, "Memory allocation failure"), LocalLimitError, "LocalLimit"),
         (socket.gaierror(socket.EAI_AGAIN, "Temporary failure"), UnreachableError, "NameError"),
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), NoSuchNameError, "NameError"),
     ],
 )
 async def test_a_name_that_can_not_be_looked_up_says_why(
@@ -517,9 +520,18 @@ async def test_a_name_that_can_not_be_looked_up_says_why(
         raise error
 
     monkeypatch.setattr(anyio, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr("poolcensus.aws.transport.failures.sys", SimpleNamespace(platform="linux"))
     async with opened() as transport:
         found = await _fails(transport, 80)
     assert (type(found), found.code) == (family, code)
+
+
+async def test_a_machine_that_says_the_same_of_all_names_without_a_network_tells_nothing_by_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("poolcensus.aws.transport.failures.sys", SimpleNamespace(platform="darwin"))
+    error = failure_of(NAME, socket.gaierror(socket.EAI_NONAME, "nodename nor servname provided"))
+    assert type(error) is UnreachableError
 
 
 @pytest.mark.parametrize("by", ["task", "scope"])

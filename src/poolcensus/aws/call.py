@@ -32,7 +32,7 @@ class Redact(Protocol):
     """Takes secrets out of an error: its own, and others that it is given."""
 
     def __call__(self, error: CallError, *others: str) -> None:
-        """Change the code and the message of the error."""
+        """Change the code, the message and the request ID of the error."""
 
 
 class Call(msgspec.Struct, Generic[T_co], frozen=True):
@@ -158,10 +158,12 @@ class CallObserver(Protocol):
         call: Call[T],
         number: int,
         send: Callable[[Call[T]], Awaitable[T]],
+        secrets: tuple[str, ...],
     ) -> T:
         """Return what `send` returns for the call, having told how it went. Raises what `send` raises.
 
-        `number` counts the attempts at the call, from 1.
+        `number` counts the attempts at the call, from 1. `secrets` are those of its credentials, which are
+        not told.
         """
 
     def retry(self, call: Call[object], retry: Retry) -> None:

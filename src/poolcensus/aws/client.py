@@ -255,7 +255,8 @@ class Client:
         self, observer: CallObserver, call: Call[T], credentials: Credentials, watch: CallWatch
     ) -> T:
         send = partial(self._send, credentials=credentials, watch=watch)
-        return await observer.attempt(call, watch.attempts - watch.before_call + 1, send)
+        number = watch.attempts - watch.before_call + 1
+        return await observer.attempt(call, number, send, keys_of(credentials))
 
     async def _send(self, call: Call[T], credentials: Credentials, watch: CallWatch) -> T:
         endpoint = call.endpoint

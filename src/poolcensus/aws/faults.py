@@ -6,13 +6,14 @@ What code, status and message mean is in the table of refusals.
 
 from __future__ import annotations
 
+import re
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, NoReturn
 from xml.etree import ElementTree as ET
 
-from poolcensus.aws.refusals.redaction import readable
+from poolcensus.aws.refusals.redaction import LONGEST_CODE, readable
 from poolcensus.aws.refusals.table import error_class_of, in_region
 from poolcensus.format import codec
 
@@ -28,6 +29,11 @@ ERROR_HEADER = "x-amzn-errortype"
 
 https://smithy.io/2.0/aws/protocols/aws-json-1_1-protocol.html
 """
+
+_REQUEST_ID_HEADERS = ("x-amzn-RequestId", "x-amz-request-id")
+# UUIDs, hexadecimal numbers and base64. The longest of AWS's are the extended ones of S3, of 76 characters:
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/get-request-ids.html
+_REQUEST_ID = re.compile(r"[A-Za-z0-9+/=_.:-]{1,128}")
 
 
 def error_of(reply: Reply, region: str = "", operation: Operation | None = None) -> CallError:
@@ -74,8 +80,15 @@ def classify(
 
 
 def request_id(headers: Mapping[str, str]) -> str | None:
-    """Return the id that AWS support asks for."""
-    return headers.get("x-amzn-RequestId") or headers.get("x-amz-request-id")
+    """Return the id that AWS support asks for, or None where there is none.
+
+    Whatever else a service or a proxy puts in its place is not kept: each ledger line would have it.
+    """
+    for name in _REQUEST_ID_HEADERS:
+        value = headers.get(name)
+        if value and _REQUEST_ID.fullmatch(value):
+            return value
+    return None
 
 
 def server_time(headers: Mapping[str, str]) -> float | None:
@@ -101,7 +114,7 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
 def _plain_code(code: str) -> str:
     # `com.amazon.coral.service#AccessDeniedException` and `AccessDeniedException:http://…` are both
     # forms in which the same code arrives.
-    return code.partition(":")[0].rpartition("#")[2].strip()[:200]
+    return code.partition(":")[0].rpartition("#")[2].strip()[:LONGEST_CODE]
 
 
 def _json_error(body: bytes) -> tuple[str, str] | None:

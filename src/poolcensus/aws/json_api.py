@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from poolcensus.model import JsonObject, JsonValue
 
 
-# An Organizations page may be empty and still have a next one; not for ever.
+# A page may be empty and still have a next one, as those of Organizations do; not for ever.
 _MOST_EMPTY_PAGES = 1000
 # JSON may write any letter of a name as `\u00` and two digits: only parsing finds such a name.
 _ESCAPE = b"\\u00"
@@ -77,10 +78,15 @@ def bad_response(reply: Reply, why: str) -> BadResponseError:
 
 
 class TokenTrail:
-    """All the page tokens that a listing has seen: a service may go round in a circle of several."""
+    """Where a listing has been, which ends in an error where it does not get on.
+
+    A service may go round in a circle of several tokens, or give new ones for ever.
+    """
 
     def __init__(self) -> None:
         self._seen: set[str] = set()
+        self._last_empty = 0
+        self._empty_in_a_row = 0
 
     def follow(self, token: str, what: str) -> None:
         """Note a token. Raises PagingLoopError where it was seen before."""
@@ -89,6 +95,19 @@ class TokenTrail:
                 f"{what} gave a page token that it had given before", code=BadReply.PAGING_LOOP
             )
         self._seen.add(token)
+
+    def passed_empty(self, number: int, what: str) -> None:
+        """Note that the page of that number has no item, and a next page. Pages with items are not noted.
+
+        Raises PagingLoopError where too many have followed one another.
+        """
+        self._empty_in_a_row = self._empty_in_a_row + 1 if number == self._last_empty + 1 else 1
+        self._last_empty = number
+        if self._empty_in_a_row > _MOST_EMPTY_PAGES:
+            raise PagingLoopError(
+                f"{what} went on for {self._empty_in_a_row:,} empty pages with ever new tokens",
+                code=BadReply.PAGING_LOOP,
+            )
 
 
 async def list_pages(
@@ -125,8 +144,7 @@ async def list_pages(
 
     trail = TokenTrail()
     token: str | None = None
-    empty_pages = 0
-    while True:
+    for number in count(1):
         body = codec.dumps({**request, **({"NextToken": token} if token else {})})
         call = Call(template, body, key, source, parse, awaited=awaited, optional=optional)
         objects, token = await client.call(call, watch=watch or CallWatch(), retrier=retrier)
@@ -134,9 +152,5 @@ async def list_pages(
         if token is None:
             return
         trail.follow(token, items)
-        empty_pages = 0 if objects else empty_pages + 1
-        if empty_pages > _MOST_EMPTY_PAGES:
-            raise PagingLoopError(
-                f"{items} went on for {empty_pages} empty pages with ever new tokens",
-                code=BadReply.PAGING_LOOP,
-            )
+        if not objects:
+            trail.passed_empty(number, items)

@@ -132,10 +132,17 @@ class TargetPages:
         except ServiceError as error:
             self._leave_out_missing(listing, error)
             return None
+        self._number += 1
         if self._token is None:
             self._end_listing()
-        self._number += 1
+        elif not items:
+            self._pass_empty_page()
         return Page(self._target, self._number, utc_now(), self._new(items))
+
+    def _pass_empty_page(self) -> None:
+        if self._trail is None:
+            self._trail = TokenTrail()
+        self._trail.passed_empty(self._number, f"{self._target.region} in {self._target.account.id}")
 
     def _end_listing(self) -> None:
         del self._left[0]

@@ -39,6 +39,7 @@ from poolcensus.partitions import partitions
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
+    from poolcensus.aws.credentials.patience import Waiting
     from poolcensus.aws.credentials.roles import RoleOverride
     from poolcensus.aws.transport.protocol import Transport
     from poolcensus.aws.transport.sdk import SdkTransport
@@ -104,12 +105,14 @@ async def open_aws(
     limiter: ConcurrencyLimiter | None = None,
     concurrent_runs: int = 1,
     overrides: Mapping[str, RoleOverride] | None = None,
+    waiting: Waiting | None = None,
 ) -> AsyncIterator[Aws]:
     """Open AWS for a run that takes a census of an operation: the transport, and who the caller is.
 
     `limiter` has the places for calls, where others take some too. `concurrent_runs` is how many go on
     as the same caller, whose own limits each takes its part of. `overrides` are the accounts, by ID,
-    that have a role, an external ID or a profile of their own.
+    that have a role, an external ID or a profile of their own. With `waiting`, a network that is away is
+    waited for, and said there.
     Raises SettingsError for a profile that can't be read and a role in another partition, CredentialsError or
     another FatalError. On leaving, every connection is closed.
     """
@@ -146,7 +149,9 @@ async def open_aws(
         sdks = await sdk.of_profiles(
             {each.profile for each in overrides.values() if each.profile is not None}
         )
-        caller, answered = await identify(sdk, client, caller_credentials, first, second_sts_region(first))
+        caller, answered = await identify(
+            sdk, client, caller_credentials, first, second_sts_region(first), waiting=waiting
+        )
         if concurrent_runs > 1:
             client.limiter.bound(caller.account_id, max(settings.per_account // concurrent_runs, 1))
         moved = answered != first

@@ -12,6 +12,7 @@ import msgspec
 
 from poolcensus.aws.call import UNKNOWN_ACCOUNT
 from poolcensus.aws.faults import request_id
+from poolcensus.aws.refusals.redaction import redact
 from poolcensus.errors import CallError
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class CallTelemetry:
         call: Call[T],
         number: int,
         send: Callable[[Call[T]], Awaitable[T]],
+        secrets: tuple[str, ...],
     ) -> T:
         """Return what `send` returns for the call, having told how it went. Raises what `send` raises."""
         replies: list[Reply] = []
@@ -62,7 +64,8 @@ class CallTelemetry:
                 self._tell(call, number, span, began, status=error.status, id_=error.request_id, error=error)
                 raise
             reply = replies[0]
-            self._tell(call, number, span, began, status=reply.status, id_=request_id(reply.headers))
+            id_ = _redacted(call, request_id(reply.headers), secrets)
+            self._tell(call, number, span, began, status=reply.status, id_=id_)
             return result
 
     def retry(self, call: Call[object], retry: Retry) -> None:
@@ -131,6 +134,13 @@ class CallTelemetry:
 
 def _title(call: Call[object]) -> str:
     return f"{call.template.operation.service}:{_name(call)} in {call.key.region} for {call.place.account_id}"
+
+
+def _redacted(call: Call[object], id_: str | None, secrets: tuple[str, ...]) -> str | None:
+    """Return the request ID of a reply as it is told where the reply is an error."""
+    error = CallError("", code="", request_id=id_)
+    (call.redact or redact)(error, *secrets)
+    return error.request_id
 
 
 def _words(status: int | None, error: CallError | None) -> str:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
+    from poolcensus.aws.credentials.patience import Waiting
     from poolcensus.config import Settings
     from poolcensus.engine.interfaces import Sink
     from poolcensus.model import FailureGroup, OutdatedGap, Page, PoolRecord, Progress, TargetResult
@@ -193,7 +194,7 @@ class Census:
                 # Before the destination is touched: wrong settings leave no trace.
                 self._prepare(lambda: publication.run_id, for_destination=is_in_s3(place)) as joined,
                 publication.store(joined) as store,
-                open_all(self.operation, joined) as organizations,
+                open_all(self.operation, joined, waiting=run.waiting) as organizations,
                 open_workers(self.settings) as workers,
             ):
                 manifest = await publication.collect(organizations, store, run, workers)
@@ -233,8 +234,11 @@ class Census:
                     span.set_attribute("poolcensus.run_id", found)
 
     @asynccontextmanager
-    async def _open(self) -> AsyncIterator[tuple[Opened, ...]]:
-        async with self._prepare() as joined, open_all(self.operation, joined) as organizations:
+    async def _open(self, waiting: Waiting | None = None) -> AsyncIterator[tuple[Opened, ...]]:
+        async with (
+            self._prepare() as joined,
+            open_all(self.operation, joined, waiting=waiting) as organizations,
+        ):
             yield organizations
 
     def _running(self) -> TaskGroup:
@@ -280,6 +284,6 @@ class Census:
             )
         run = self._new_run()
         with run.begun():
-            async with self._open() as organizations:
+            async with self._open(run.waiting) as organizations:
                 await run.take(organizations, sink(organizations))
                 run.check_stream()

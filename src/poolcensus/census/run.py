@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from contextlib import contextmanager
+from dataclasses import replace
 from hashlib import sha256
 from math import inf
 from operator import itemgetter
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from poolcensus.aws.credentials.patience import Waiting
 from poolcensus.engine.deadlines import NO_DEADLINE, Deadline
 from poolcensus.engine.engine import SLOWEST_SHOWN, Engine
 from poolcensus.engine.interfaces import EngineLimits
@@ -64,6 +66,7 @@ class Run:
         self._tally = FailureTally(operation)
         self.known_gaps = KnownGaps(settings.known_gaps)
         self.hidden_targets = HiddenTargets()
+        self.waiting = Waiting()
 
     @contextmanager
     def begun(self) -> Iterator[None]:
@@ -164,6 +167,8 @@ class Run:
     @property
     def progress(self) -> Progress:
         """Where the run is, or where it ended."""
+        if not self._engines:
+            return replace(_NOTHING_YET, waits_for=self.waiting.what)
         return _joined([each.progress() for each in self._engines])
 
     @property
@@ -222,8 +227,6 @@ class Run:
 
 def _joined(parts: Sequence[Progress]) -> Progress:
     """Return the progress of engines that run side by side and share their places for calls."""
-    if not parts:
-        return _NOTHING_YET
     slowest = sorted((each for part in parts for each in part.slowest), key=itemgetter(1), reverse=True)
     return Progress(
         elapsed=max(each.elapsed for each in parts),

@@ -64,7 +64,7 @@ async def _take(task: PartTask, folder: str) -> str:
         async with (
             prepare_all(settings, tracing()) as joined,
             publication.store(joined) as store,
-            open_all(operation, joined, given) as organizations,
+            open_all(operation, joined, given, run.waiting) as organizations,
         ):
             manifest = await publication.collect(organizations, store, run)
     return manifest.snapshot_id

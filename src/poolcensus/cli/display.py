@@ -48,6 +48,8 @@ def live(read: Callable[[], Progress]) -> Iterator[Callable[[], None]]:
 
 def display(progress: Progress, pace: Pace = UNKNOWN) -> RenderableType:
     """Return the progress for a terminal: a bar, the counters, and what is slow."""
+    if progress.waits_for is not None:
+        return text(progress.waits_for)
     bar = Table.grid(padding=(0, 1), expand=True)
     bar.add_column(no_wrap=True)
     bar.add_column(ratio=1, min_width=5)

@@ -13,7 +13,7 @@ import click
 from poolcensus.cli import logs
 from poolcensus.cli.pace import UNKNOWN, Pace, Pacer
 from poolcensus.cli.trouble import on_terminal
-from poolcensus.cli.wording import counted, covered, duration
+from poolcensus.cli.wording import counted, covered, duration, printable
 from poolcensus.config import ProgressMode
 from poolcensus.errors import first_reason_raised
 
@@ -89,6 +89,8 @@ async def _repeated(action: Callable[[], None], seconds: float) -> AsyncIterator
 
 def line(progress: Progress, pace: Pace = UNKNOWN) -> str:
     """Return the progress as one line of plain text."""
+    if progress.waits_for is not None:
+        return printable(progress.waits_for)
     parts = [
         f"{covered(progress)} targets",
         counted(progress.totals.pools, "pool"),

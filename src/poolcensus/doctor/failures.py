@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from poolcensus.aws.credentials.identity import BAD_SIGNATURES
-from poolcensus.aws.refusals.table import error_class_of
+from poolcensus.aws.refusals.table import BAD_SIGNATURES, error_class_of
 from poolcensus.doctor.findings import Cause, CheckStatus, Diagnosis
 from poolcensus.errors import (
     ClockSkewError,

@@ -14,6 +14,7 @@ from poolcensus.scope.opening import Opened, Prepared, Shared, open_run, prepare
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
 
+    from poolcensus.aws.credentials.patience import Waiting
     from poolcensus.aws.session import CallerSession
     from poolcensus.config import Settings
     from poolcensus.operations import Operation
@@ -53,11 +54,15 @@ async def prepare_all(
 
 @asynccontextmanager
 async def open_all(
-    operation: Operation, joined: Joined, given: GivenAccounts | None = None
+    operation: Operation,
+    joined: Joined,
+    given: GivenAccounts | None = None,
+    waiting: Waiting | None = None,
 ) -> AsyncIterator[tuple[Opened, ...]]:
     """Open the connections to AWS for each Organization. Raises a FatalError where one can't be.
 
-    `given` are the accounts of one of them, which is then the only one.
+    `given` are the accounts of one of them, which is then the only one. With `waiting`, a network that is
+    away is waited for, and said there.
     """
     async with AsyncExitStack() as stack:
         shared = Shared()
@@ -66,7 +71,7 @@ async def open_all(
             if given is not None:
                 name = given.name  # noqa: PLW2901 - its settings are those of one Organization
             with naming(name):
-                run = open_run(operation, prepared, name=name, shared=shared, given=given)
+                run = open_run(operation, prepared, name=name, shared=shared, given=given, waiting=waiting)
                 opened.append(await stack.enter_async_context(run))
         yield tuple(opened)
 

@@ -22,6 +22,7 @@ from poolcensus.scope.unmatched import none_matches
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from poolcensus.aws.credentials.patience import Waiting
     from poolcensus.aws.session import Aws, CallerSession
     from poolcensus.config import Settings
     from poolcensus.flow.concurrency import ConcurrencyLimiter
@@ -81,10 +82,12 @@ async def open_run(
     name: str | None = None,
     shared: Shared | None = None,
     given: GivenAccounts | None = None,
+    waiting: Waiting | None = None,
 ) -> AsyncIterator[Opened]:
     """Open the connections to AWS. Raises a FatalError where the caller or the regions can't be told.
 
-    `name` and `shared` are for one of several Organizations; `given` are accounts that need no listing.
+    `name` and `shared` are for one of several Organizations; `given` are accounts that need no listing. With
+    `waiting`, a network that is away is waited for, and said there.
     """
     settings = prepared.settings
     shared = shared or Shared()
@@ -117,6 +120,7 @@ async def open_run(
         limiter=shared.limiter,
         concurrent_runs=concurrent_runs,
         overrides=overrides,
+        waiting=waiting,
     ) as aws:
         shared.limiter = aws.client.limiter
         regions = plan_regions(operation, aws.caller.partition, settings, choice.own_regions)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from poolcensus.aws.call import UNKNOWN_ACCOUNT, Call, CallWatch
+from poolcensus.aws.credentials.patience import Patience
 from poolcensus.aws.credentials.sts import (
     is_off,
     is_silent,
@@ -15,6 +18,7 @@ from poolcensus.aws.credentials.sts import (
     tell_of_second_region,
 )
 from poolcensus.aws.faults import parse_xml
+from poolcensus.aws.refusals.table import BAD_SIGNATURES
 from poolcensus.errors import (
     AccessDeniedError,
     BadReply,
@@ -37,7 +41,9 @@ from poolcensus.model import Caller
 if TYPE_CHECKING:
     from poolcensus.aws.call import CredentialSource
     from poolcensus.aws.client import Client
+    from poolcensus.aws.credentials.patience import Waiting
     from poolcensus.aws.sdk.access import Sdk
+    from poolcensus.aws.signing import RequestTemplate
     from poolcensus.aws.transport.protocol import Reply
 
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html
@@ -48,40 +54,44 @@ _BODY = b"Action=GetCallerIdentity&Version=2011-06-15"
 _PATIENCE = RetryPolicy(max_without_reply=4, max_unrecognized=1, longest_wait=5.0)
 # Whoever waits has waited for the first region already.
 _BRIEF = RetryPolicy(max_attempts=4, max_without_reply=2, max_unrecognized=1, longest_wait=2.0)
+# Who waits for the network finds out now and then whether it is back. It is not worth the retry quota.
+_AGAIN = msgspec.structs.replace(_PATIENCE, max_without_reply=1)
 _ONCE = RetryPolicy(max_attempts=1)
 _BAD_CREDENTIALS = (UnrecognizedCredentialsError, ExpiredError)
-# https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html
-BAD_SIGNATURES = frozenset(
-    {
-        "IncompleteSignature",
-        "IncompleteSignatureException",
-        "InvalidSignatureException",
-        "MissingAuthenticationToken",
-        "MissingAuthenticationTokenException",
-        "SignatureDoesNotMatch",
-    }
-)
-"""The codes of a wrong secret key, and of keys or tokens that are cut off."""
 
 
 async def identify(
-    sdk: Sdk, client: Client, source: CredentialSource, region: str, second: str | None = None
+    sdk: Sdk,
+    client: Client,
+    source: CredentialSource,
+    region: str,
+    second: str | None = None,
+    *,
+    waiting: Waiting | None = None,
 ) -> tuple[Caller, str]:
     """Return the account, ARN and partition behind the caller's credentials, and the region that told.
 
-    `second` is the region that is asked where STS in the first is off or does not answer.
+    `second` is the region that is asked where STS in the first is off or does not answer. With `waiting`, a
+    network that is away is waited for, up to a minute, and said there. Without it a person waits for the
+    answer, who hears within seconds that there is no network.
     Raises CredentialsError where there are none or AWS refuses them, FatalError where STS can't be asked.
     """
-    try:
-        return await ask_identity(sdk, client, source, region, _PATIENCE), region
-    except CallError as error:
-        reason = error
-    if second is not None and await _is_worth_a_second(sdk, region, second, reason):
-        with suppress(CallError):
-            caller = await ask_identity(sdk, client, source, second, _BRIEF)
-            tell_of_second_region(region, second, reason)
-            return caller, second
-    raise _explained_error(reason) from reason
+    patience = None if waiting is None else Patience(waiting, region)
+    first_time, second_time = _PATIENCE, _BRIEF
+    with nullcontext() if patience is None else patience:
+        while True:
+            try:
+                return await ask_identity(sdk, client, source, region, first_time), region
+            except CallError as error:
+                reason = error
+            if second is not None and await _is_worth_a_second(sdk, region, second, reason):
+                with suppress(CallError):
+                    caller = await ask_identity(sdk, client, source, second, second_time)
+                    tell_of_second_region(region, second, reason)
+                    return caller, second
+            if patience is None or not await patience.lasts(reason, await _template(sdk, region)):
+                raise _explained_error(reason) from reason
+            first_time = second_time = _AGAIN
 
 
 async def ask_identity(
@@ -89,7 +99,7 @@ async def ask_identity(
 ) -> Caller:
     """Return who the credentials of a source belong to. Raises CallError."""
     call = Call(
-        await sdk.template("sts", region, "get_caller_identity"),
+        await _template(sdk, region),
         _BODY,
         CallKey(UNKNOWN_ACCOUNT, region, "sts"),
         source,
@@ -119,8 +129,11 @@ async def _is_worth_a_second(sdk: Sdk, region: str, second: str, error: CallErro
     if not is_silent(error):
         return False
     # With an endpoint URL of the user's, both are in the same place.
-    one, other = [await sdk.template("sts", each, "get_caller_identity") for each in (region, second)]
-    return one.url != other.url
+    return (await _template(sdk, region)).url != (await _template(sdk, second)).url
+
+
+async def _template(sdk: Sdk, region: str) -> RequestTemplate:
+    return await sdk.template("sts", region, "get_caller_identity")
 
 
 def _explained_error(error: CallError) -> FatalError:
@@ -150,7 +163,7 @@ def _explained_error(error: CallError) -> FatalError:
 async def ask_anything(sdk: Sdk, client: Client, source: CredentialSource, region: str) -> None:
     """Ask STS once who the caller is, to see whether anything answers. Whatever it says is an answer."""
     call = Call(
-        await sdk.template("sts", region, "get_caller_identity"),
+        await _template(sdk, region),
         _BODY,
         CallKey(UNKNOWN_ACCOUNT, region, "sts"),
         source,

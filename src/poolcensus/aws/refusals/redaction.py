@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
+from urllib.parse import quote, quote_plus
 
 if TYPE_CHECKING:
     from poolcensus.aws.signing import Credentials
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
 # More is no longer a sentence, and each ledger line has one.
 LONGEST_MESSAGE = 1000
 """How many characters of a service's message are kept."""
+
+LONGEST_CODE = 200
+"""How many characters of an error code are kept."""
 
 # Whatever is assigned to such a name, and whatever follows it that is too long to be a word.
 _SECRETS = re.compile(
@@ -34,17 +38,43 @@ def readable(message: str) -> str:
 
 
 def redact(error: CallError, *secrets: str) -> None:
-    """Take secrets out of the code and the message of an error, also where the message was cut off in one."""
+    """Take secrets out of the code, the message and the request ID of an error.
+
+    They are found as they are and as a URL has them, also where the code or the message was cut off in one.
+    """
     message = error.message
-    if len(message) >= LONGEST_MESSAGE:
-        for secret in secrets:
-            message = _without_end(message, secret)
-    for secret in secrets:
-        error.code = error.code.replace(secret, "***")
-        message = message.replace(secret, "***")
+    if "%" in message or "%" in error.code:
+        secrets = (*secrets, *(form for secret in secrets for form in _quoted(secret)))
+    message = _without(message, secrets, LONGEST_MESSAGE)
+    error.code = _without(error.code, secrets, LONGEST_CODE)
+    if error.request_id is not None:
+        error.request_id = _id_without(error.request_id, secrets)
     if message != error.message:
         error.message = message
         error.args = (message,)
+
+
+def _quoted(secret: str) -> set[str]:
+    """Return how a secret is written in a URL, where that is not as it is: what is left differs."""
+    return {quote(secret), quote(secret, safe=""), quote_plus(secret)} - {secret}
+
+
+def _without(text: str, secrets: tuple[str, ...], longest: int) -> str:
+    if len(text) >= longest:
+        for secret in secrets:
+            text = _without_end(text, secret)
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    return text
+
+
+def _id_without(request_id: str, secrets: tuple[str, ...]) -> str:
+    for secret in secrets:
+        # Whoever puts a token there may have cut it off.
+        if len(request_id) >= _SHORTEST_KEY and request_id in secret:
+            return "***"
+        request_id = request_id.replace(secret, "***")
+    return request_id
 
 
 def _without_end(message: str, secret: str) -> str:

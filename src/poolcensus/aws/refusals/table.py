@@ -38,6 +38,7 @@ _STS_ERRORS = "https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRol
 _WORKSPACES_ERRORS = "https://docs.aws.amazon.com/workspaces/latest/api/API_DescribeWorkspacesPools.html"
 _IAM_DENIALS = "https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html"
 _SIGNATURES = "https://docs.aws.amazon.com/IAM/latest/UserGuide/signature-v4-troubleshooting.html"
+_STS_COMMON_ERRORS = "https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html"
 
 # How IAM begins every denial by a policy; EC2 puts a sentence of its own before it. A denial names resources
 # and roles, whose names are anybody's choice: what begins like this is never read as another kind of refusal.
@@ -48,6 +49,19 @@ _BY_SCP = re.compile(rf"{_BY_POLICY.pattern}{_REASON}service control policy\b")
 _ABOUT_THE_DATE = re.compile(
     r"signature (has )?expired|not yet current|request time|too skewed", re.IGNORECASE
 )
+
+# Services that speak JSON put `Exception` behind the names that others have.
+BAD_SIGNATURES = frozenset(
+    {
+        "IncompleteSignature",
+        "IncompleteSignatureException",
+        "InvalidSignatureException",
+        "MissingAuthenticationToken",
+        "MissingAuthenticationTokenException",
+        "SignatureDoesNotMatch",
+    }
+)
+"""The codes of a wrong secret key, and of keys or tokens that are cut off."""
 
 
 # A denial that names the policy or begins as IAM begins them: tried before what an operation says of its own.
@@ -115,6 +129,8 @@ TABLE: tuple[Refusal, ...] = (
         _SIGNATURES,
         _ABOUT_THE_DATE,
     ),
+    # No policy is in the way, though the status of most is 403.
+    Refusal(ServiceError, BAD_SIGNATURES, f"{_SIGNATURES} {_COMMON_ERRORS} {_STS_COMMON_ERRORS}"),
     Refusal(
         # The codes of a region that the account has not enabled are also those of keys that are no good.
         UnrecognizedCredentialsError,

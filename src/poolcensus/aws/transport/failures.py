@@ -9,7 +9,15 @@ import socket
 import ssl
 import sys
 
-from poolcensus.errors import CallError, LocalLimit, LocalLimitError, NoReply, NoRouteError, UnreachableError
+from poolcensus.errors import (
+    CallError,
+    LocalLimit,
+    LocalLimitError,
+    NoReply,
+    NoRouteError,
+    NoSuchNameError,
+    UnreachableError,
+)
 
 _MOST_FILES = "kern.maxfiles" if sys.platform == "darwin" else "fs.file-max"
 LIMITS = {
@@ -70,7 +78,10 @@ def _failure_of_name(host: str, error: socket.gaierror) -> CallError:
         if host.endswith((".api.aws", ".api.amazonwebservices.com.cn"))
         else ""
     )
-    return UnreachableError(f"no answer from {host}: the name does not resolve{hint}", code=NoReply.NAME)
+    # macOS says the same where no name server can be reached.
+    is_known = error.errno == socket.EAI_NONAME and sys.platform != "darwin"
+    kind = NoSuchNameError if is_known else UnreachableError
+    return kind(f"no answer from {host}: the name does not resolve{hint}", code=NoReply.NAME)
 
 
 def _lack() -> OSError | None:

@@ -22,7 +22,7 @@ from poolcensus.format.schema import TARGETS_NAME
 from poolcensus.paths import exists
 from poolcensus.storage.advice import explained
 from poolcensus.storage.base import JOURNAL_NAME, Addition, Draft, DraftFile
-from poolcensus.storage.local.files import sync_file, sync_folder, write_all
+from poolcensus.storage.local.files import names_file, sync_file, sync_folder, write_all
 from poolcensus.storage.local.latest import renew_latest
 from poolcensus.storage.local.stale import DRAFT_PREFIX, REFUSED_PREFIX, StaleDrafts
 from poolcensus.storage.naming import LATEST
@@ -62,6 +62,7 @@ class FolderDraft(Draft):
         self._folder = self.scratch
         self._final = dest / snapshot_id
         self._files: dict[str, int] = {}
+        self._completed: dict[str, os.stat_result] = {}
         self._made = False
         self._published = False
         self._abandoned = False
@@ -218,6 +219,7 @@ class FolderDraft(Draft):
         if self._abandoned:
             raise DestinationError(f"the ledger of {self.snapshot_id} was given up before it was kept")
         self._lock.check()
+        self._check_files()
         # That of the same run, where it was interrupted and has been resumed twice.
         shutil.rmtree(kept, ignore_errors=True)
         with explained("rename", self._folder):
@@ -239,6 +241,7 @@ class FolderDraft(Draft):
         if self._abandoned:
             raise DestinationError(f"snapshot {self.snapshot_id} was given up before it was published")
         self._lock.check()
+        self._check_files()
         with explained("publish", self._final):
             self._folder.rename(self._final)
         self._published = True
@@ -246,8 +249,21 @@ class FolderDraft(Draft):
     def _complete(self, name: str) -> None:
         with explained("flush", self._folder / name):
             sync_file(self._files[name])
+            self._completed[name] = os.fstat(self._files[name])
             # Forgotten before the close: a failed close has closed, and the number may be someone else's.
             os.close(self._files.pop(name))
+
+    def _check_files(self) -> None:
+        """Raise `DestinationError` where a file was removed, or another one put in its place."""
+        # What is written to a descriptor goes nowhere once the file has lost its name.
+        for name, status in self._completed.items():
+            path = self._folder / name
+            with explained("read", path):
+                if not names_file(path, status):
+                    raise DestinationError(
+                        f"{path} is gone: it was removed or replaced by another file while the run wrote it",
+                        advice="run again",
+                    )
 
 
 class _FolderFile(DraftFile):

@@ -115,6 +115,14 @@ def sync_file(fd: int) -> None:
                 raise
 
 
+def names_file(path: Path, status: os.stat_result) -> bool:
+    """Whether the path itself, and no link, names the file whose status this is. Raises `OSError`."""
+    try:
+        return os.path.samestat(status, path.stat(follow_symlinks=False))
+    except FileNotFoundError:
+        return False
+
+
 def write_all(fd: int, data: bytes) -> None:
     """Write all of `data`, however little the system takes at a time. Raises `OSError`."""
     rest = memoryview(data)

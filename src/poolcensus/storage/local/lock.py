@@ -14,7 +14,7 @@ from poolcensus.format.codec import dumps
 from poolcensus.paths import is_folder
 from poolcensus.storage.advice import explained
 from poolcensus.storage.holder import LockHolder, locked, still_running
-from poolcensus.storage.local.files import sync_folder, write_all
+from poolcensus.storage.local.files import names_file, sync_folder, write_all
 from poolcensus.storage.naming import LOCK_NAME
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class FolderLock:
     def check(self) -> None:
         """Raise `DestinationError` where somebody has taken the lock away."""
         with explained("read", self._file):
-            if self._fd is None or not _is_file(self._fd, self._file):
+            if self._fd is None or not names_file(self._file, os.fstat(self._fd)):
                 raise DestinationError(
                     f"the lock of {self._dest} was lost: it was removed, perhaps with 'poolcensus unlock'",
                     advice="run again",
@@ -95,7 +95,7 @@ class FolderLock:
                 holder = _holder(fd)
                 if holder.is_alive_here():
                     raise still_running(self._dest, holder)
-                if not _is_file(fd, self._file):
+                if not names_file(self._file, os.fstat(fd)):
                     raise locked(self._dest, LockHolder())
                 self._file.unlink()
             finally:
@@ -108,7 +108,7 @@ class FolderLock:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise locked(self._dest, _named_holder(fd)) from None
-        if not _is_file(fd, self._file):
+        if not names_file(self._file, os.fstat(fd)):
             raise DestinationLockedError(f'Destination "{self._dest}" was just unlocked. Run again.')
 
     def _open(self) -> int:
@@ -135,11 +135,3 @@ def _holder(fd: int) -> LockHolder:
         return LockHolder.read(os.pread(fd, 4096, 0))
     except OSError:
         return LockHolder()
-
-
-def _is_file(fd: int, path: Path) -> bool:
-    """Whether the file that is open is the one at `path`. Raises `OSError`."""
-    try:
-        return os.path.samestat(os.fstat(fd), path.stat(follow_symlinks=False))
-    except FileNotFoundError:
-        return False
