@@ -19,6 +19,7 @@ from hypothesis import settings
 
 from census_lab import open_labs
 from descriptors import descriptors
+from poolcensus.flow import retry
 from poolcensus.flow.retry import Retrier
 from quick_sdk import quick_sdk
 from two_organizations import start_two
@@ -101,6 +102,12 @@ _PLAIN = (
     # Dask reads its own files and certificates as it starts.
     "poolcensus.workers.dask",
 )
+
+
+@pytest.fixture
+def known_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take credentials to be known everywhere as soon as they are, where a test is about what comes of it."""
+    monkeypatch.setattr(retry, "KNOWN_EVERYWHERE_SECONDS", 0.2)
 
 
 @pytest.fixture(autouse=True, scope="session")

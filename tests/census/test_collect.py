@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Start = Callable[..., Coroutine[None, None, Lab]]
 
-pytestmark = pytest.mark.usefixtures("transport")
+pytestmark = pytest.mark.usefixtures("transport", "known_soon")
 
 MANAGEMENT = "000000000001"
 

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     Start = Callable[..., Coroutine[None, None, Lab]]
 
 
+pytestmark = pytest.mark.usefixtures("known_soon")
+
+
 @pytest.fixture(autouse=True)
 def unhurried(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The documented rate would take seconds, and the cache is not this machine's."""

@@ -115,6 +115,7 @@ _RESET = "reset,account=000000000008,first=1"
 _ATTEMPTS_OF_THE_RESET = re.compile(rb'(?<="account_id":"000000000008",)(.*)"attempts":\d+,')
 
 
+@pytest.mark.usefixtures("known_soon")
 @pytest.mark.parametrize(("concurrency", "more"), [(1, ()), (256, (_RESET,))])
 async def test_both_transports_give_the_same_bytes(
     lab: Start, tmp_path_factory: pytest.TempPathFactory, concurrency: int, more: tuple[str, ...]

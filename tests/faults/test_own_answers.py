@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from poolcensus.model import TargetResult
     from poolcensus.snapshot import Snapshot
 
-pytestmark = pytest.mark.usefixtures("transport")
+pytestmark = pytest.mark.usefixtures("transport", "known_soon")
 
 REGIONS = ("us-east-1", "eu-west-2")
 OPT_IN = ("us-east-1", "af-south-1")

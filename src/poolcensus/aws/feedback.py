@@ -17,8 +17,8 @@ from poolcensus.errors import (
     UnreachableError,
     UnrecognizedCredentialsError,
 )
+from poolcensus.flow import retry
 from poolcensus.flow.breaker import State
-from poolcensus.flow.retry import KNOWN_EVERYWHERE_SECONDS
 
 if TYPE_CHECKING:
     from poolcensus.aws.call import Call, CallCounts, CallWatch
@@ -93,7 +93,7 @@ def _note_doubt(
         return
     source, since = call.source, watch.doubted_at
     # A second refusal soon after the first says no more than that: a region may not know a session yet.
-    if sent_at < since + KNOWN_EVERYWHERE_SECONDS:
+    if sent_at < since + retry.KNOWN_EVERYWHERE_SECONDS:
         return
     # That they were known before says nothing: a session may be revoked at any time.
     if not source.recognized_elsewhere(credentials, call.key.region, since):
