@@ -214,6 +214,7 @@ class NoReply(StrEnum):
     PROXY = "ProxyError"
     SILENT = "Silent"
     TIMEOUT = "Timeout"
+    TLS = "TLSError"
     TLS_TIMEOUT = "TLSTimeout"
 
 

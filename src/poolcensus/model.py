@@ -310,6 +310,8 @@ class FailureGroup:
     `denial` is the policy that refused, where the service named it; `unexplained` is a refusal of WorkSpaces
     that does not say why. `code`, `region` and `role`, the name of the role that could not be assumed, are
     those of all the targets, or None where they differ. `operation` is the IAM action of the census.
+    `role_trouble` is what kept the role from being assumed: the error code of STS, or one word for all the
+    ways in which STS was down, did not answer or could not be understood.
     """
 
     outcome: Outcome
@@ -323,6 +325,7 @@ class FailureGroup:
     accounts: int
     examples: tuple[FailedAccount, ...]
     organization: str | None = None
+    role_trouble: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1278,6 +1278,37 @@ def test_a_region_that_does_not_know_a_new_session_yet_is_not_taken_for_a_disabl
     on_virtual_time(main)
 
 
+@pytest.mark.parametrize(("answer", "others"), [(UNKNOWN, 1), (THROTTLED, 1), (Reply(500, {}, b""), 0)])
+def test_others_are_opened_in_the_region_of_a_call_that_does_not_wait_for_the_region(
+    answer: Reply, others: int
+) -> None:
+    async def main() -> None:
+        service = Service()
+        service.script = [answer]
+        client = client_of(service)
+        async with anyio.create_task_group() as group:
+            group.start_soon(_call, client, call_of("a"))
+            await anyio.sleep(0.11)
+            assert (client.pauses.count, client.pauses.in_region["us-east-1"]) == (1, others)
+        assert (client.pauses.count, client.pauses.in_region["us-east-1"]) == (0, 0)
+
+    on_virtual_time(main)
+
+
+def test_a_session_is_not_renewed_for_two_refusals_that_follow_each_other_at_once() -> None:
+    async def main() -> None:
+        service, source, watch = Service(), Session(), CallWatch()
+        service.script = [UNKNOWN, UNKNOWN]
+        client = client_of(service, policy=RetryPolicy(max_unrecognized=1))
+        for _ in range(2):
+            with pytest.raises(UnrecognizedCredentialsError):
+                await client.call(call_of("1", source), watch=watch)
+        assert source.current() is not None
+        assert source.renewals == 1
+
+    on_virtual_time(main)
+
+
 @pytest.mark.parametrize("was_known", [True, False])
 @pytest.mark.parametrize("region", ["us-east-1", "af-south-1"])
 def test_a_session_that_is_known_nowhere_is_renewed_in_time(region: str, was_known: bool) -> None:

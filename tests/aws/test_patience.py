@@ -40,6 +40,7 @@ PASSING: tuple[CallError, ...] = (
     REFUSED,
     UnreachableError("no answer from sts: the name does not resolve", code=NoReply.NAME),
     UnreachableError("no answer from sts: the proxy closed the connection", code=NoReply.PROXY),
+    UnreachableError("no answer from sts: the proxy refused", code=NoReply.PROXY, status=502),
     NoRouteError("no answer from sts: Network is unreachable", code=NoReply.NO_ROUTE),
     CallTimeoutError("no answer from sts within 20 s", code=NoReply.TIMEOUT),
     SilentError("not called", code=NoReply.SILENT),
@@ -47,6 +48,8 @@ PASSING: tuple[CallError, ...] = (
 FOR_GOOD: tuple[CallError, ...] = (
     NoSuchNameError("no answer from sts: the name does not resolve", code=NoReply.NAME),
     UnreachableError("no answer from sts: its certificate is not trusted", code=NoReply.CERTIFICATE),
+    UnreachableError("no answer from sts: the proxy refused", code=NoReply.PROXY, status=407),
+    UnreachableError("no answer from sts: wrong version number", code=NoReply.TLS),
     AccessDeniedError("no", code="AccessDenied", status=403),
     ThrottledError("slow down", code="Throttling", status=400),
     ServerError("broken", code="500", status=500),

@@ -137,15 +137,6 @@ def test_refusals_name_the_policy_and_are_grouped_by_it(result: Callable[..., Ta
     ]
 
 
-def test_a_region_that_a_policy_denies_to_all_is_to_be_left_out(result: Callable[..., TargetResult]) -> None:
-    uncovered = [result(each, "eu-west-2", Outcome.SCP_DENIED) for each in range(1, 31)]
-    (line,) = map(with_options, _lines(uncovered))
-    assert "in 30 accounts (eu-west-2): " in line
-    assert line.endswith("leave the region out with --exclude-regions, or expect it with --known-gap.")
-    (line,) = map(with_options, _lines([*uncovered, result(1, "eu-west-3", Outcome.SCP_DENIED)]))
-    assert "leave the accounts or the regions out with --exclude-accounts or --exclude-regions, or" in line
-
-
 def test_each_organization_has_a_line_of_its_own_that_names_no_option(
     result: Callable[..., TargetResult],
 ) -> None:
@@ -175,6 +166,22 @@ def test_accounts_whose_role_fails_in_another_way_are_another_line(
     assert "(ValidationError). Check that --session-duration is at most" in long
     assert missing.startswith("Could not assume role Reader in 2 accounts")
     assert "(AccessDenied). If this is every account, check --role-name" in missing
+
+
+def test_an_outage_of_sts_is_a_line_for_each_thing_to_do(result: Callable[..., TargetResult]) -> None:
+    codes = [*NoReply, "503", "500", "ServiceUnavailable", "InternalFailure"]
+    uncovered = [
+        replace(
+            result(number, outcome=Outcome.ASSUME_ROLE_FAILED, code=str(code)),
+            error_message="Could not assume arn:aws:iam::1:role/Reader: it failed",
+        )
+        for number, code in enumerate(codes, 1)
+    ]
+    silent, down = map(with_options, _lines(uncovered))
+    assert f"in {len(NoReply)} accounts" in silent
+    assert "STS did not answer: check DNS, proxy and firewall" in silent
+    assert "in 4 accounts" in down
+    assert down.endswith("Run it again: STS was down.")
 
 
 def test_the_role_that_could_not_be_assumed_is_named_where_it_is_one(

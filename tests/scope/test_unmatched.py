@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import pytest
@@ -106,7 +107,7 @@ def test_accounts_that_are_excluded_and_are_not_there_are_told_in_one_sentence()
     )
 
 
-async def test_an_excluded_account_that_is_not_in_the_organization_is_a_warning(
+async def test_an_excluded_account_that_is_not_in_the_organization_is_told_of_in_the_log(
     lab: Start, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     here = await lab(accounts=4, regions=("us-east-1",), suspended=0.3, ous=2)
@@ -114,6 +115,7 @@ async def test_an_excluded_account_that_is_not_in_the_organization_is_a_warning(
 
     async def warned(**given: object) -> list[str]:
         caplog.clear()
+        caplog.set_level(logging.INFO, "poolcensus")
         async with poolcensus.Census(here.settings(exclude_accounts=(missing, there), **given)) as census:
             await census.plan()
         return [each for each in caplog.messages if missing in each]

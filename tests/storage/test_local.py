@@ -271,7 +271,7 @@ async def test_a_file_called_latest_is_left_alone_with_a_warning(
     await make(tmp_path)
     assert (tmp_path / "latest").read_text() == "hi"
     assert [each.levelname for each in caplog.records] == ["WARNING"]
-    assert "a file or folder of that name is there, and no link" in caplog.text
+    assert f"no run has made {tmp_path / 'latest'}, which was left alone. Rename it" in caplog.text
     assert [each.name for each in tmp_path.iterdir() if each.name.startswith(".latest")] == []
     monkeypatch.undo()
     assert Snapshot.open("latest", tmp_path).id == ID

@@ -19,11 +19,18 @@ import pytest
 
 from descriptors import descriptors
 from network_lab import EIGHT, listening, needs_loopback_network, note_connects, relay, resolve
-from poolcensus.aws.transport import addresses
+from poolcensus.aws.transport import addresses, dialing
 from poolcensus.aws.transport.failures import failure_of
 from poolcensus.aws.transport.fast import FastTransport
 from poolcensus.aws.transport.http1 import Connection
-from poolcensus.errors import CallError, LocalLimitError, NoRouteError, NoSuchNameError, UnreachableError
+from poolcensus.errors import (
+    CallError,
+    LocalLimitError,
+    NoReply,
+    NoRouteError,
+    NoSuchNameError,
+    UnreachableError,
+)
 from transport_lab import post
 
 if TYPE_CHECKING:
@@ -643,3 +650,15 @@ async def test_a_handshake_that_is_cancelled_as_it_ends_does_not_wait_for_a_good
             await call
         with anyio.fail_after(20):
             await made[0].closed
+
+
+def test_a_failure_that_several_wait_for_names_the_proxy_once() -> None:
+    error = UnreachableError("no answer from proxy.example: Connection refused", code=NoReply.CONNECT)
+    for _ in range(2):
+        with (
+            pytest.raises(UnreachableError) as caught,
+            dialing._naming_proxy(addresses.HostPort("proxy.example", 3128)),
+        ):
+            raise error
+        said = "no answer from the proxy proxy.example:3128: Connection refused"
+        assert (caught.value.message, str(caught.value)) == (said, said)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from poolcensus.aws.credentials.roles import DURATION_ADVICE, SESSION_POLICY_ADVICE, advice_in
-from poolcensus.errors import BadReply, LocalLimit, NoReply
+from poolcensus.errors import BadReply, LocalLimit, NoReply, ServerError
 from poolcensus.model import Outcome
 
 if TYPE_CHECKING:
@@ -46,12 +46,13 @@ _NO_ANSWER: Final = (
     "STS did not answer: check DNS, proxy and firewall for its endpoint, or set another `sts_region`."
 )
 _SHORTAGE: Final = "Run it again with a lower `concurrency`, or raise the limit that the messages name."
-# By the code that STS sent, where it says more than that the role can't be assumed:
+# By what kept the role from being assumed, where more is known than that it can't be:
 # https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html#API_AssumeRole_Errors
 _ROLE_REMEDIES: Final[Mapping[str | None, str]] = {
-    **dict.fromkeys(NoReply, _NO_ANSWER),
-    **dict.fromkeys(BadReply, _REMEDIES[Outcome.BAD_RESPONSE]),
-    **dict.fromkeys(LocalLimit, _SHORTAGE),
+    NoReply.__name__: _NO_ANSWER,
+    BadReply.__name__: _REMEDIES[Outcome.BAD_RESPONSE],
+    LocalLimit.__name__: _SHORTAGE,
+    ServerError.__name__: "Run it again: STS was down.",
     "MalformedPolicyDocument": SESSION_POLICY_ADVICE,
     "PackedPolicyTooLarge": f"Set fewer `session_tags`. {SESSION_POLICY_ADVICE}",
     "Throttling": "Run it again: STS asked for fewer calls.",
@@ -61,10 +62,6 @@ _ROLE_REMEDIES: Final[Mapping[str | None, str]] = {
     ),
     "WrongAccount": "Correct the profiles in the file that names these accounts, or name roles there.",
 }
-_ONE_REGION: Final = (
-    "No change to the role helps: change the policy, leave the region out with `exclude_regions`, or expect"
-    " it with `known_gaps`."
-)
 # The policies of whoever makes a call. Others belong to the role that is assumed, or lie above both.
 _OWN_POLICIES: Final = frozenset({"identity-based policy", "permissions boundary"})
 _POLICIES_ABOVE: Final = frozenset({"service control policy", "resource control policy"})
@@ -87,9 +84,7 @@ def remedy_of(group: FailureGroup) -> str:
     """Return what would mend it, as sentences that name settings in backticks."""
     if group.outcome is Outcome.ASSUME_ROLE_FAILED:
         refused = _role_remedy(group.denial) if group.denial is not None else None
-        return refused or _ROLE_REMEDIES.get(group.code) or _REMEDIES[group.outcome]
-    if group.outcome is Outcome.SCP_DENIED and group.region is not None and group.accounts > 1:
-        return _ONE_REGION
+        return refused or _ROLE_REMEDIES.get(group.role_trouble) or _REMEDIES[group.outcome]
     if group.outcome is not Outcome.ACCESS_DENIED:
         return _REMEDIES[group.outcome]
     if group.unexplained:

@@ -35,8 +35,8 @@ T = TypeVar("T")
 KNOWN_EVERYWHERE_SECONDS: Final = 5.0
 """How long new credentials may be unknown in a region, in seconds.
 
-What IAM knows spreads with a delay, for which AWS names no bound. Longer is safer, and costs little: in most
-runs no credentials are refused, and where they are, other targets have their turn meanwhile.
+What IAM knows spreads with a delay, for which AWS names no bound. In most runs no credentials are refused.
+In one that does not learn which regions are disabled, each target there waits so long, dozens at a time.
 https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency
 """
 

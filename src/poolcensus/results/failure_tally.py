@@ -6,11 +6,12 @@ import re
 from heapq import nsmallest
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
-from poolcensus.aws.refusals.table import denial_in, is_unexplained
+from poolcensus.aws.refusals.table import denial_in, error_class_of, is_unexplained
+from poolcensus.errors import BadReply, LocalLimit, NoReply, ServerError
 from poolcensus.model import Denial, FailedAccount, FailureGroup, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from poolcensus.model import TargetResult
     from poolcensus.operations import Operation
@@ -20,13 +21,17 @@ EXAMPLES: Final = 5
 # A role's name is what stands after its path: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html
 _ROLE = re.compile(r":role/(?:[!-~]*/)?([\w+=,.@-]+)")
 
+_ALIKE: Final[Mapping[str, str]] = {
+    code: kind.__name__ for kind in (NoReply, BadReply, LocalLimit) for code in kind
+}
+
 _T = TypeVar("_T")
 
 
 class FailureKind(NamedTuple):
     """A way in which targets fail: `FailureGroup` says what the fields are.
 
-    `role_code` is the error code where a role could not be assumed.
+    `role_trouble` is what kept a role from being assumed: what STS said, or why it said nothing.
     """
 
     outcome: Outcome
@@ -34,7 +39,7 @@ class FailureKind(NamedTuple):
     denial: Denial | None
     unexplained: bool
     organization: str | None
-    role_code: str | None
+    role_trouble: str | None
 
 
 def failure_kind_of(result: TargetResult, operation: Operation | None) -> FailureKind:
@@ -43,9 +48,17 @@ def failure_kind_of(result: TargetResult, operation: Operation | None) -> Failur
     refused = result.outcome is Outcome.ACCESS_DENIED
     name = operation.iam_action if operation is not None else result.operation
     unexplained = refused and is_unexplained(message, operation)
-    # What helps where a role can't be assumed depends on what STS said.
-    role_code = result.error_code if result.outcome is Outcome.ASSUME_ROLE_FAILED else None
-    return FailureKind(result.outcome, name, denial_in(message), unexplained, result.organization, role_code)
+    # What helps where a role can't be assumed depends on it.
+    trouble = _trouble(result.error_code) if result.outcome is Outcome.ASSUME_ROLE_FAILED else None
+    return FailureKind(result.outcome, name, denial_in(message), unexplained, result.organization, trouble)
+
+
+def _trouble(code: str | None) -> str | None:
+    """Return the code of an error, or one word for all that mean the same to whoever has to mend it."""
+    if code is None or code in _ALIKE:
+        return code and _ALIKE[code]
+    status = 500 if code.startswith("5") else 400
+    return ServerError.__name__ if error_class_of(code, status, "") is ServerError else code
 
 
 class _Group:
@@ -107,6 +120,7 @@ class FailureTally:
                 accounts=len(group.accounts),
                 examples=tuple(nsmallest(examples, group.accounts.values(), key=lambda each: each.id)),
                 organization=kind.organization,
+                role_trouble=kind.role_trouble,
             )
             for kind, group in self._groups.items()
         ]

@@ -244,7 +244,8 @@ class AccountListing:
         if not self._choice.lists_organization or self._name is not None:
             return
         if (sentence := excluded_in_vain(self._choice.exclude, self._source_of)) is not None:
-            _log.warning("%s", sentence)
+            # An account that was closed leaves the Organization by itself: no mail every night for that.
+            _log.info("%s", sentence)
 
     def _opened(self) -> Organization:
         if self._organization is None:

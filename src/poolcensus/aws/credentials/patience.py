@@ -98,8 +98,11 @@ def _may_pass(error: CallError, template: RequestTemplate) -> bool:
         case NoSuchNameError():
             # That of a proxy may be missing while it restarts: a container has its name only while it runs.
             return template.proxy is not None
+        case UnreachableError(code=NoReply.PROXY, status=int(status)):
+            # Below 500 it is the request that a proxy objects to, such as for its credentials.
+            return status >= 500
         case UnreachableError():
-            return error.code != NoReply.CERTIFICATE
+            return error.code not in {NoReply.CERTIFICATE, NoReply.TLS}
         case CallTimeoutError() | SilentError():
             return True
         case _:

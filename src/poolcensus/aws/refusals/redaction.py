@@ -22,6 +22,7 @@ _SECRETS = re.compile(
     r"(?i)((?:security|session)[ _-]?token|secret(?:[ _-]?access)?[ _-]?key|external[ _-]?id)"
     r"(\W{0,3}[:=]\W{0,3}(?=\S)|\W{1,3}(?=\S{16}))\S+"
 )
+_ESCAPE = re.compile(r"%[0-9A-F]{2}")
 # What is shorter is part of many words. AWS's keys have 40 characters, and its tokens some hundreds.
 _SHORTEST_KEY = 8
 
@@ -56,7 +57,8 @@ def redact(error: CallError, *secrets: str) -> None:
 
 def _quoted(secret: str) -> set[str]:
     """Return how a secret is written in a URL, where that is not as it is: what is left differs."""
-    return {quote(secret), quote(secret, safe=""), quote_plus(secret)} - {secret}
+    forms = {quote(secret), quote(secret, safe=""), quote_plus(secret)}
+    return forms | {_ESCAPE.sub(lambda found: found[0].lower(), each) for each in forms} - {secret}
 
 
 def _without(text: str, secrets: tuple[str, ...], longest: int) -> str:
@@ -73,7 +75,9 @@ def _id_without(request_id: str, secrets: tuple[str, ...]) -> str:
         # Whoever puts a token there may have cut it off.
         if len(request_id) >= _SHORTEST_KEY and request_id in secret:
             return "***"
-        request_id = request_id.replace(secret, "***")
+        # A short external ID may stand in any id by chance.
+        if len(secret) >= _SHORTEST_KEY:
+            request_id = request_id.replace(secret, "***")
     return request_id
 
 

@@ -18,7 +18,7 @@ from poolcensus.aws.transport.http1 import Connection, Outbox, new_buffer
 from poolcensus.aws.transport.secured import Secured
 from poolcensus.aws.transport.tls import load_trusting
 from poolcensus.aws.transport.tunnel import Tunnel, proxy_authorization
-from poolcensus.errors import CallError, NoReply, UnreachableError
+from poolcensus.errors import CallError, NoReply, NoSuchNameError, UnreachableError, copy_of_error
 from poolcensus.flow.singleflight import SingleFlight
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ class Dialer:
             return Secured(protocol, tls, host, self._buffer)
         except ValueError as error:
             # Of which UnicodeError is one: labels of a name may be too long, or empty.
-            raise UnreachableError(
+            raise NoSuchNameError(
                 f"no answer from {host}: the host name is not valid", code=NoReply.NAME
             ) from error
 
@@ -248,9 +248,12 @@ def _naming_proxy(peer: HostPort) -> Iterator[None]:
     try:
         yield
     except CallError as error:
-        name = f"the proxy {_bracketed(peer.host)}:{peer.port}"
-        error.message = error.message.replace(f" {peer.host}:", f" {name}:", 1)
-        raise
+        # Others, who wait for the same proxy, have copies of the one that was raised first.
+        named = copy_of_error(error)
+        place = f"the proxy {_bracketed(peer.host)}:{peer.port}"
+        named.message = error.message.replace(f" {peer.host}:", f" {place}:", 1)
+        named.args = (named.message,)
+        raise named from error
 
 
 def _bracketed(host: str) -> str:

@@ -62,7 +62,9 @@ def failure_of(host: str, error: OSError) -> CallError:
     if numbers and numbers <= _NO_ROUTE | {errno.EADDRNOTAVAIL}:
         return NoRouteError(f"no answer from {host}: {why}", code=NoReply.NO_ROUTE)
     why = why or error.strerror or str(error) or type(error).__name__
-    return UnreachableError(f"no answer from {host}: {why}", code=NoReply.CONNECT)
+    # A connection that ends amid the handshake is one that was broken off.
+    is_tls = isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError)
+    return UnreachableError(f"no answer from {host}: {why}", code=NoReply.TLS if is_tls else NoReply.CONNECT)
 
 
 def _failure_of_name(host: str, error: socket.gaierror) -> CallError:

@@ -31,7 +31,7 @@ class Tunnel(asyncio.Protocol):
         # What came unasked before is the answer too.
         status = await self._answered
         if status != 200:
-            raise self._failed(f"the proxy refused the connection with status {status}")
+            raise self._failed(f"the proxy refused the connection with status {status}", status)
         if transport is None or transport.is_closing():
             raise self._failed("the proxy closed the connection")
         return transport
@@ -68,8 +68,8 @@ class Tunnel(asyncio.Protocol):
         # Whoever waits gets it; where nobody does any more, it is not worth a warning.
         self._answered.exception()
 
-    def _failed(self, why: str) -> UnreachableError:
-        return UnreachableError(f"no answer from {self._origin}: {why}", code=NoReply.PROXY)
+    def _failed(self, why: str, status: int | None = None) -> UnreachableError:
+        return UnreachableError(f"no answer from {self._origin}: {why}", code=NoReply.PROXY, status=status)
 
 
 def proxy_authorization(proxy: str) -> str:

@@ -62,7 +62,6 @@ class FolderDraft(Draft):
         self._folder = self.scratch
         self._final = dest / snapshot_id
         self._files: dict[str, int] = {}
-        self._completed: dict[str, os.stat_result] = {}
         self._made = False
         self._published = False
         self._abandoned = False
@@ -180,6 +179,14 @@ class FolderDraft(Draft):
         try:
             sync_folder(self._dest)
             renew_latest(self._dest, self.snapshot_id, latest, self._modes.file)
+        except FileExistsError as error:
+            _log.warning(
+                "snapshot %s is published in %s, without the link to it: no run has made %s, which was left"
+                " alone. Rename it to have the link.",
+                self.snapshot_id,
+                self._dest,
+                error.filename,
+            )
         except OSError as error:
             # It is published, whatever becomes of what comes after.
             _log.warning(
@@ -219,7 +226,6 @@ class FolderDraft(Draft):
         if self._abandoned:
             raise DestinationError(f"the ledger of {self.snapshot_id} was given up before it was kept")
         self._lock.check()
-        self._check_files()
         # That of the same run, where it was interrupted and has been resumed twice.
         shutil.rmtree(kept, ignore_errors=True)
         with explained("rename", self._folder):
@@ -241,29 +247,25 @@ class FolderDraft(Draft):
         if self._abandoned:
             raise DestinationError(f"snapshot {self.snapshot_id} was given up before it was published")
         self._lock.check()
-        self._check_files()
         with explained("publish", self._final):
             self._folder.rename(self._final)
         self._published = True
 
     def _complete(self, name: str) -> None:
-        with explained("flush", self._folder / name):
-            sync_file(self._files[name])
-            self._completed[name] = os.fstat(self._files[name])
+        """Flush and close a file. Raises `DestinationError` where it was removed, or replaced by another."""
+        path, file = self._folder / name, self._files[name]
+        with explained("flush", path):
+            sync_file(file)
+            # What is written to a descriptor goes nowhere once the file has lost its name. While it is open,
+            # the file has one number on every file system.
+            is_there = names_file(path, os.fstat(file))
             # Forgotten before the close: a failed close has closed, and the number may be someone else's.
             os.close(self._files.pop(name))
-
-    def _check_files(self) -> None:
-        """Raise `DestinationError` where a file was removed, or another one put in its place."""
-        # What is written to a descriptor goes nowhere once the file has lost its name.
-        for name, status in self._completed.items():
-            path = self._folder / name
-            with explained("read", path):
-                if not names_file(path, status):
-                    raise DestinationError(
-                        f"{path} is gone: it was removed or replaced by another file while the run wrote it",
-                        advice="run again",
-                    )
+        if not is_there:
+            raise DestinationError(
+                f"{path} is gone: it was removed or replaced by another file while the run wrote it",
+                advice="run again",
+            )
 
 
 class _FolderFile(DraftFile):

@@ -53,9 +53,9 @@ def renew_latest(dest: Path, snapshot_id: str, choice: LatestChoice, file_mode: 
 
 
 def _check_that_it_is_ours(latest: Path) -> None:
-    """Raise `OSError` for what somebody else has put there: runs put nothing there but links."""
+    """Raise `FileExistsError` for what somebody else has put there: runs put nothing there but links."""
     if os.path.lexists(latest) and not is_link(latest):
-        raise FileExistsError(errno.EEXIST, "a file or folder of that name is there, and no link")
+        raise FileExistsError(errno.EEXIST, "no run has made it", str(latest))
 
 
 def _name_newest(made: Path, newest: str, file_mode: int) -> str:
