@@ -419,9 +419,16 @@ async def test_a_run_that_was_stopped_goes_on_with_what_its_workers_had_brought(
     # What was cancelled is not done.
     assert census.progress().done < 60 * 3
     before = here.calls("workspaces.DescribeWorkspacesPools")
+    requests = here.simulator.stats.calls.total()
     workers = by(InThreads(2))
     snapshot = await here.collect(resume=True)
     here.assert_exact(snapshot)
+    # The calls for what was taken over count too.
+    made = here.calls("workspaces.DescribeWorkspacesPools") - before
+    taken_over = sum(each.attempts for each in snapshot.targets()) - made
+    assert taken_over >= 30
+    calls = here.simulator.stats.calls.total() - requests
+    assert snapshot.manifest.totals.requests == calls + taken_over
     assert not verify(snapshot)
     asked = sum(len(decode_task(task).accounts) for task in workers.tasks)
     assert asked < 60
