@@ -22,6 +22,7 @@ from anyio.lowlevel import checkpoint
 from poolcensus.aws.call import Call, CallWatch
 from poolcensus.aws.client import Client
 from poolcensus.aws.confirmation import ConfirmationElsewhere
+from poolcensus.aws.credentials.identity import identity_of
 from poolcensus.aws.credentials.recognition import Recognition
 from poolcensus.aws.credentials.roles import Redaction, Role
 from poolcensus.aws.signing import Clock, Credentials, RequestTemplate, SdkOperation
@@ -1274,6 +1275,27 @@ def test_a_region_that_does_not_know_a_new_session_yet_is_not_taken_for_a_disabl
         call = call_of("1", source, region="af-south-1")
         assert await client.call(call, watch=CallWatch(region_may_be_disabled=True)) == "parsed"
         assert service.calls == 2
+
+    on_virtual_time(main)
+
+
+def test_a_profile_is_not_lost_for_a_network_that_is_away_for_some_seconds() -> None:
+    identity = (
+        b"<GetCallerIdentityResponse><GetCallerIdentityResult><Account>111122223333</Account>"
+        b"<Arn>arn:aws:iam::111122223333:user/audit</Arn></GetCallerIdentityResult></GetCallerIdentityResponse>"
+    )
+
+    class Blip(Service):
+        """Resets connections for ten seconds."""
+
+        def answer(self) -> Reply:
+            if now() < 10:
+                raise UnreachableError("no answer from here: reset", code="ConnectionClosed")
+            return Reply(200, {}, identity)
+
+    async def main() -> None:
+        caller = await identity_of(cast("Sdk", Templates()), client_of(Blip()), Source(), "us-east-1")
+        assert caller.account_id == "111122223333"
 
     on_virtual_time(main)
 

@@ -56,6 +56,8 @@ _PATIENCE = RetryPolicy(max_without_reply=4, max_unrecognized=1, longest_wait=5.
 _BRIEF = RetryPolicy(max_attempts=4, max_without_reply=2, max_unrecognized=1, longest_wait=2.0)
 # Who waits for the network finds out now and then whether it is back. It is not worth the retry quota.
 _AGAIN = msgspec.structs.replace(_PATIENCE, max_without_reply=1)
+# Amid a run nobody waits for a single call.
+_OF_A_RUN = RetryPolicy(max_unrecognized=1)
 _ONCE = RetryPolicy(max_attempts=1)
 _BAD_CREDENTIALS = (UnrecognizedCredentialsError, ExpiredError)
 
@@ -115,7 +117,7 @@ async def identity_of(sdk: Sdk, client: Client, source: CredentialSource, region
     The account of the profile may not have enabled the region, which others have: another one is asked then.
     """
     try:
-        return await ask_identity(sdk, client, source, region, _PATIENCE)
+        return await ask_identity(sdk, client, source, region, _OF_A_RUN)
     except UnrecognizedCredentialsError as error:
         second = second_sts_region(region)
         if second is None or not await _is_worth_a_second(sdk, region, second, error):
