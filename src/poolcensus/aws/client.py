@@ -47,8 +47,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _NOTHING = nullcontext()
-# What a region is not slow for. Dozens of targets that wait for it would fill the region's window.
-_WAITED_FOR_LONG = (ThrottledError, UnrecognizedCredentialsError)
+# A call that waits after one of these says nothing of how fast its region is: others may be opened there.
+_MAKES_ROOM = (ThrottledError, UnrecognizedCredentialsError)
 
 
 class Client:
@@ -128,8 +128,8 @@ class Client:
                     quota=quota,
                     deadline=lambda: watch.deadline,
                     on_retry=lambda retry: self._note_retry(call, retry),
-                    # Others may be opened in the region meanwhile, but not where it does not answer.
-                    pause=lambda error: self._pause(call, in_region=isinstance(error, _WAITED_FOR_LONG)),
+                    # A region that does not answer gets no more targets for those that wait there.
+                    pause=lambda error: self._pause(call, in_region=isinstance(error, _MAKES_ROOM)),
                 )
         quota.succeeded(0)
         return result

@@ -55,8 +55,10 @@ def failure_kind_of(result: TargetResult, operation: Operation | None) -> Failur
 
 def _trouble(code: str | None) -> str | None:
     """Return the code of an error, or one word for all that mean the same to whoever has to mend it."""
-    if code is None or code in _ALIKE:
-        return code and _ALIKE[code]
+    if code is None:
+        return None
+    if code in _ALIKE:
+        return _ALIKE[code]
     status = 500 if code.startswith("5") else 400
     return ServerError.__name__ if error_class_of(code, status, "") is ServerError else code
 
