@@ -36,7 +36,7 @@ def skipped(*reasons: str) -> list[SkippedAccount]:
         (
             (),
             {"account_names": "a", "account_tags": "a=b", "ous": "r-ab12"},
-            "none was listed. Check `account_names`, `account_tags` and `ous`.",
+            "none was listed. Check `ous`, `account_tags` and `account_names`.",
         ),
         (("SUSPENDED",), {"accounts": IDS[0]}, f"account {IDS[0]} is SUSPENDED. Check `accounts`."),
         (("SUSPENDED",) * 2, {}, "all 2 were filtered out (SUSPENDED)."),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import msgspec
 
 from poolcensus.config import Settings
+from poolcensus.config.narrowing import NARROWING
 from poolcensus.config.secrets import without_secrets
 from poolcensus.errors import CensusError, CredentialsError, DeadlineError, DestinationError, FatalError
 from poolcensus.model import Account, Compression
@@ -68,13 +69,7 @@ _ERRORS: Final[Mapping[str, type[FatalError]]] = {
 }
 _PLAIN: Final = Settings()
 _OF_THE_WHOLE: Final = (
-    "accounts",
-    "exclude_accounts",
-    "ous",
-    "exclude_ous",
-    "account_tags",
-    "account_names",
-    "exclude_account_names",
+    *NARROWING,
     "accounts_snapshot",
     "strict",
     "max_failed",

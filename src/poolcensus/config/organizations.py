@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from poolcensus.config.narrowing import NARROWING
 from poolcensus.config.readers import EntryError, shown
 from poolcensus.config.sources import did_you_mean
 
@@ -17,19 +18,13 @@ if TYPE_CHECKING:
 # Whose accounts, by whom and where: what differs from one Organization to the next. The rest is the run's.
 KEYS: Final = frozenset(
     {
-        "accounts",
+        *NARROWING,
         "accounts_from",
-        "account_names",
-        "account_tags",
         "endpoint_url",
-        "exclude_account_names",
-        "exclude_accounts",
-        "exclude_ous",
         "exclude_regions",
         "external_id",
         "external_id_file",
         "extra_regions",
-        "ous",
         "profile",
         "region_status",
         "regions",

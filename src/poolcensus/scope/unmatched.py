@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from poolcensus.config.narrowing import NARROWING
 from poolcensus.errors import FatalError
 from poolcensus.format.text import listed
 
@@ -14,20 +15,10 @@ if TYPE_CHECKING:
     from poolcensus.config import Settings
     from poolcensus.model import SkippedAccount
 
-_NARROWING: Final = (
-    "accounts",
-    "exclude_accounts",
-    "account_names",
-    "exclude_account_names",
-    "account_tags",
-    "ous",
-    "exclude_ous",
-)
-
 
 def none_matches(skipped: Sequence[SkippedAccount], settings: Settings) -> FatalError:
     """Return the error of a run without an account to ask, with the settings that leave accounts out."""
-    given = [f"`{name}`" for name in _NARROWING if getattr(settings, name)]
+    given = [f"`{name}`" for name in NARROWING if getattr(settings, name)]
     advice = f"Check {' and '.join(filter(None, (', '.join(given[:-1]), given[-1])))}." if given else None
     reasons = Counter(each.reason for each in skipped).most_common()
     if not skipped:
