@@ -83,9 +83,9 @@ def make_folders(path: Path, mode: int) -> None:
         try:
             folder.mkdir(mode)
         except FileExistsError:
-            # Made by someone else meanwhile, or a file, which the next step will say.
+            # Someone else may have made it meanwhile.
             if not is_folder(folder):
-                raise
+                raise NotADirectoryError(errno.ENOTDIR, f"{folder} is not a folder") from None
         else:
             folder.chmod(mode)
             sync_folder(folder.parent)
