@@ -166,6 +166,12 @@ def test_the_contents_name_each_section_of_the_readme() -> None:
     assert {each.lower().replace(" ", "-") for each in sections} - {"contents"} <= {*linked}
 
 
+def test_the_page_of_the_commands_lists_its_sections_in_their_order() -> None:
+    linked = re.findall(r"^- \[.*\]\(#([\w-]+)\)$", COMMANDS, re.MULTILINE)
+    sections = re.findall(r"^## (.+)$", COMMANDS, re.MULTILINE)
+    assert linked == [each.lower().replace(" ", "-").replace(",", "") for each in sections]
+
+
 def test_the_outcomes_of_the_readme_are_all_with_what_is_covered() -> None:
     rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \| .* \| (yes|no) \|$", README, re.MULTILINE)
     told = {name: covered == "yes" for names, covered in rows for name in re.findall(r"\w+", names)}

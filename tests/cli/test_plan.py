@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -90,6 +91,15 @@ def test_it_is_said_why_the_regions_of_accounts_are_not_known(whole: Plan) -> No
         f" unknown for 1 account: {two} (account:ListRegions: X) Calls"
     ) in said_of(plan)
     assert plan_object(plan)["region_status_reasons"] == reasons
+
+
+def test_each_key_for_programs_is_documented(whole: Plan) -> None:
+    page = (Path(__file__).parents[2] / ".github" / "COMMANDS.md").read_text(encoding="utf-8")
+    _, _, after = page.partition("## What a census would do\n")
+    section, _, _ = after.partition("\n## ")
+    documented = {*re.findall(r"`(\w+)`", "".join(re.findall(r"^\|([^|]+)\|", section, re.MULTILINE)))}
+    organizations = (OrganizationInfo("main", "o-abc", whole.caller, 1),)
+    assert documented == {*plan_object(replace(whole, organizations=organizations))}
 
 
 def test_each_of_several_organizations_is_named_with_its_caller(whole: Plan) -> None:
