@@ -73,6 +73,14 @@ async def test_a_run_that_goes_on_calls_only_the_rest_and_equals_one_that_was_no
     assert snapshot.manifest.started_at < whole.manifest.started_at
 
 
+async def test_the_retries_of_both_runs_are_counted(lab: Start) -> None:
+    here = await lab(accounts=ACCOUNTS, mean_pools=30, faults=(HANGS, "throttle:0.3,service=workspaces"))
+    await stop(here, TARGETS - 1)
+    totals = (await here.collect(resume=True)).manifest.totals
+    # Nothing but throttles fails, and each is followed by a retry.
+    assert totals.retries == totals.throttles > 20
+
+
 @pytest.mark.parametrize("compress", ["gzip", "zstd"])
 async def test_a_run_may_be_stopped_many_times(lab: Start, compress: str) -> None:
     here = await lab(accounts=ACCOUNTS, mean_pools=6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
@@ -50,6 +51,9 @@ def test_calls_of_the_former_run_and_of_workers_are_added_to_the_run_s_own() -> 
     calls = CallCounts()
     counts = RunCounts(LISTING, calls)
     counts.add_former_calls(result(Outcome.OK, pages=2, throttles=1))
+    # A refusal that says that there is nothing is no page, and no retry; nor is a call that was never made.
+    counts.add_former_calls(replace(result(Outcome.REGION_UNSUPPORTED, throttles=1), attempts=2))
+    counts.add_former_calls(result(Outcome.REGION_DISABLED))
     part = Totals(
         targets=9, covered=9, pools=9, pages=9, requests=10, retries=4, throttles=2, assume_role_calls=5
     )
@@ -57,4 +61,4 @@ def test_calls_of_the_former_run_and_of_workers_are_added_to_the_run_s_own() -> 
     counts.add_calls_of_worker(part)
     # Those that come later count, too.
     calls.requests, calls.retries, calls.throttles, calls.assume_role_calls = 100, 200, 300, 400
-    assert counts.totals() == Totals(requests=123, retries=208, throttles=305, assume_role_calls=410)
+    assert counts.totals() == Totals(requests=125, retries=210, throttles=306, assume_role_calls=410)

@@ -49,8 +49,12 @@ class RunCounts:
             self.outcomes[Outcome.CANCELLED] += targets
 
     def add_former_calls(self, restored: TargetResult) -> None:
-        """Add the calls that the run before this one has made for a target."""
+        """Add the calls that the run before this one has made for a target that was covered.
+
+        Each of its pages, or the refusal that says that there is none, took one; the others were retries.
+        """
         self._calls_of_others.requests += restored.attempts
+        self._calls_of_others.retries += max(restored.attempts - max(restored.pages, 1), 0)
         self._calls_of_others.throttles += restored.throttles
 
     def add_calls_of_worker(self, part: Totals) -> None:
