@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from poolcensus.census import Census
+from poolcensus.errors import SettingsError
 from poolcensus.scope.account_list import write_account_list
 
 if TYPE_CHECKING:
@@ -63,6 +64,16 @@ async def test_region_status_by_one_account_is_bounded_by_its_rate(
     assert estimate is not None
     (step,) = [each for each in estimate.steps if each.action == "account:ListRegions"]
     assert step.basis.startswith(basis)
+
+
+async def test_an_ou_that_is_not_in_the_list_is_refused_before_a_call(lab: Start) -> None:
+    here = await lab(accounts=2, regions=("us-east-1",))
+    path = str(here.dest.with_name("list.json"))
+    await asyncio.to_thread(write_account_list, await planned(here, include_ou_path=True), path)
+    before = here.calls("sts.GetCallerIdentity")
+    with pytest.raises(SettingsError, match="no account of the list is in ou-zzzz-12345678"):
+        await here.collect(accounts_snapshot=path, ous=["ou-zzzz-12345678"])
+    assert here.calls("sts.GetCallerIdentity") == before
 
 
 async def test_shards_over_one_list_are_the_whole_without_overlap(lab: Start) -> None:

@@ -53,7 +53,12 @@ class AccountList(msgspec.Struct, frozen=True):
         return self.tags.get(account_id)
 
     def check_units(self, units: Iterable[str]) -> None:
-        """Raise SettingsError for the first root or organizational unit that no account of the list is in."""
+        """Raise SettingsError for the first root or organizational unit that no account of the list is in.
+
+        A list without paths does not know.
+        """
+        if not self.has_paths:
+            return
         known = {part for each in self.accounts if each.path is not None for part in each.path.split("/")}
         for unit in units:
             if unit not in known:

@@ -125,10 +125,8 @@ class AccountListing:
     async def _check_units(self) -> None:
         choice = self._choice
         units = (*choice.units, *choice.exclude_units)
-        if units and choice.snapshot is not None and choice.snapshot.has_paths:
-            # One that is excluded has no account in a list that was written with the same settings.
-            choice.snapshot.check_units(choice.units)
-        elif units:
+        # A list that has paths was looked at as it was read.
+        if units and not (choice.snapshot is not None and choice.snapshot.has_paths):
             await self._opened().check_units(units)
 
     async def _batches(self) -> AsyncGenerator[Iterable[ListedAccount]]:

@@ -70,6 +70,9 @@ async def prepare(settings: Settings, tracing: Tracing | None) -> AsyncIterator[
     files = await in_thread(join_files, paths_among(settings.accounts_from), settings.extra_regions)
     written = settings.accounts_snapshot
     snapshot = await in_thread(read_account_list, str(written)) if written is not None else None
+    if snapshot is not None:
+        # One that is excluded has no account in a list that was written with the same settings.
+        snapshot.check_units(settings.ous)
     async with open_caller(settings) as session:
         yield Prepared(settings, session, files, snapshot, tracing)
 
