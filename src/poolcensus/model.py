@@ -438,6 +438,8 @@ class Manifest:
 class Progress:
     """Where a running census is. `listing` is true while more accounts may still come.
 
+    `uncovered` counts the targets that ended without being covered, `expected` those of them that a known gap
+    expects to.
     `slowest` names the open targets that have run longest, each with its seconds so far. `waits_for` is a
     sentence where the run can't begin before something answers, as while a proxy restarts.
     """
@@ -452,3 +454,9 @@ class Progress:
     in_flight: int
     slowest: tuple[tuple[Target, float], ...]
     waits_for: str | None = None
+    expected: int = 0
+
+    @property
+    def failed(self) -> int:
+        """How many targets were not covered, less those that failed as was expected."""
+        return self.uncovered - self.expected

@@ -33,6 +33,8 @@ async def test_they_stay_in_the_ledger_and_are_no_failures_to_strict(
         snapshot = await census.collect()
         assert (census.failures, census.outdated_gaps) == ((), ())
         assert len(census.uncovered) == 4
+        progress = census.progress()
+        assert (progress.uncovered, progress.expected, progress.failed) == (4, 4, 0)
     assert snapshot.path is not None
     assert snapshot.manifest.status is SnapshotStatus.PARTIAL
     assert snapshot.manifest.outcomes[Outcome.SCP_DENIED] == 4

@@ -77,6 +77,12 @@ def test_progress_says_how_far_it_is_and_that_the_end_is_open(progress: Progress
     assert "3 of 4 targets" in rendered(display(closed))
 
 
+def test_what_fails_as_is_expected_is_no_failure_in_the_progress(progress: Progress) -> None:
+    expected = replace(progress, expected=progress.uncovered)
+    assert "0 failed" in line(expected)
+    assert "failed" not in rendered(display(expected))
+
+
 def test_what_the_run_waits_for_before_it_begins_is_all_that_is_shown(progress: Progress) -> None:
     words = "STS in us-east-1 can't be reached yet: refused. Trying for a minute."
     waits = replace(progress, waits_for=words)

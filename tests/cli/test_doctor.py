@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -88,6 +89,15 @@ def test_the_exit_code_says_whether_a_collect_would_cover_it(
     covers = "A collect would cover everything that was tried: 1 account"
     assert (covers in said.out) is (code == 0)
     assert "Tried 6 of 30 accounts. --all tries all of them." in said.out
+
+
+def test_what_is_a_known_gap_is_not_said_to_be_covered(
+    found: list[Finding], capsys: pytest.CaptureFixture[str]
+) -> None:
+    gap = replace(operation(2, "us-east-1"), status=CheckStatus.SKIPPED, cause=Cause.KNOWN_GAP)
+    found += [*OK, gap]
+    assert main(["doctor"]) == 0
+    assert "would cover everything that was tried, known gaps aside: 2 accounts" in capsys.readouterr().out
 
 
 def test_json_is_a_line_a_finding_with_the_keys_of_the_contract(

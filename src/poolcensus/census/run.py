@@ -169,7 +169,8 @@ class Run:
         """Where the run is, or where it ended."""
         if not self._engines:
             return replace(_NOTHING_YET, waits_for=self.waiting.what)
-        return _joined([each.progress() for each in self._engines])
+        parts = [each.progress() for each in self._engines]
+        return replace(_joined(parts), expected=self.known_gaps.expected)
 
     @property
     def totals(self) -> Totals:

@@ -67,7 +67,7 @@ def display(progress: Progress, pace: Pace = UNKNOWN) -> RenderableType:
         f"{counted(progress.totals.requests, 'call')}{pace.rate_words}",
         counted(progress.totals.throttles, "throttle"),
         f"{progress.in_flight:,} in flight",
-        *([f"{progress.uncovered:,} failed"] if progress.uncovered else []),
+        *([f"{progress.failed:,} failed"] if progress.failed else []),
     ]
     rows: list[RenderableType] = [bar, text(", ".join(counters))]
     if slow := [each for each in progress.slowest if each[1] >= SLOW_AFTER][:MAX_SLOW]:

@@ -96,7 +96,7 @@ def line(progress: Progress, pace: Pace = UNKNOWN) -> str:
         counted(progress.totals.pools, "pool"),
         f"{counted(progress.totals.requests, 'call')}{pace.rate_words}",
         counted(progress.totals.throttles, "throttle"),
-        f"{progress.uncovered:,} failed",
+        f"{progress.failed:,} failed",
         *([pace.left_words] if pace.left_words else []),
     ]
     return f"{duration(progress.elapsed)}: {', '.join(parts)}"
