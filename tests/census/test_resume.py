@@ -14,6 +14,7 @@ import pytest
 
 from poolcensus.census import Census
 from poolcensus.errors import CredentialsError, DestinationError, FatalError, SettingsError
+from poolcensus.model import Outcome
 from poolcensus.snapshot import Snapshot, verify
 
 if TYPE_CHECKING:
@@ -71,6 +72,16 @@ async def test_a_run_that_goes_on_calls_only_the_rest_and_equals_one_that_was_no
     assert ledger(snapshot) == ledger(whole)
     assert pools(snapshot) == pools(whole)
     assert snapshot.manifest.started_at < whole.manifest.started_at
+
+
+async def test_what_a_run_had_is_not_lost_by_the_deadline_of_the_one_that_goes_on(lab: Start) -> None:
+    # Each account has a region that is not done, and so its role is assumed anew, which takes too long.
+    await stop(await lab(accounts=ACCOUNTS, faults=("hang,region=us-east-1",)), TARGETS - ACCOUNTS)
+    here = await lab(accounts=ACCOUNTS, faults=("hang,service=sts,operation=AssumeRole",))
+    snapshot = await here.collect(resume=True, deadline=3)
+    assert {each.outcome for each in snapshot.targets() if each.region == "us-east-1"} >= {Outcome.CANCELLED}
+    assert all(each.outcome.covered for each in snapshot.targets() if each.region != "us-east-1")
+    assert not verify(snapshot)
 
 
 async def test_the_retries_of_both_runs_are_counted(lab: Start) -> None:

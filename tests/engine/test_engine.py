@@ -94,7 +94,8 @@ class Played:
     operation = WORKSPACES_POOLS
 
     async def accounts(self) -> AsyncGenerator[tuple[Account, ...]]:
-        yield tuple(Account(each) for each in self.reads)
+        for each in self.reads:
+            yield (Account(each),)
 
     def source(self, account_id: str) -> Played:
         return self
@@ -281,7 +282,7 @@ async def test_a_deadline_counts_from_where_the_run_began() -> None:
 
 
 async def test_what_is_restored_is_not_cut_off_by_the_targets_time() -> None:
-    played = Played({ONE: for_ever, TWO: for_ever})
+    played = Played({TWO: for_ever, ONE: for_ever})
 
     async def restored(target: Target) -> TargetResult | None:
         await played.overdue.wait()

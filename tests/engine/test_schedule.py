@@ -83,7 +83,7 @@ class Model:
         if self.to_add:
             size = self.to_add.pop(0)
             added = self.accounts(size, self.known)
-            assert self.schedule.add(added) == sum(len(self.regions_of(each)) for each in added)
+            self.schedule.add(added)
             self.known += size
 
     def accounts(self, count: int, start: int = 0) -> list[Account]:

@@ -225,14 +225,14 @@ async def test_a_journal_that_hangs_holds_nobody_up(
             while census.progress().done < 9:
                 await anyio.sleep(0.002)
         group.cancel_scope.cancel()
-    result = Journal.result
+    begin = Journal.begin
 
     def hang(journal: Journal, entry: Any) -> object:
         hanging.wait()
-        return result(journal, entry)
+        return begin(journal, entry)
 
     with monkeypatch.context() as patch, anyio.fail_after(LONGEST):
-        patch.setattr(Journal, "result", hang)
+        patch.setattr(Journal, "begin", hang)
         async with Census(here.settings(resume=True)) as census, anyio.create_task_group() as group:
             group.start_soon(census.collect)
             while not hanging.begun.is_set():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections import deque
 from contextlib import aclosing
-from dataclasses import replace
 from math import ceil, inf
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +22,7 @@ from poolcensus.census.part import (
 from poolcensus.census.worker_slots import LOOK_AGAIN
 from poolcensus.engine import deadlines
 from poolcensus.engine.counts import RunCounts
+from poolcensus.engine.former import FormerTargets
 from poolcensus.errors import CredentialsError, DeadlineError, FatalError, SnapshotError, first_reason_raised
 from poolcensus.model import Outcome, Target, TargetResult
 from poolcensus.snapshot.adoption import adopt
@@ -95,17 +95,16 @@ class SpreadEngine:
         self._settings = settings
         self._operation = operation
         self._deadline = deadline
-        self._former = former
         self._for_parts, self._secrets = settings_of_parts(settings, with_files=opened.has_own_access)
         self._shards = 1 if settings.shard is None else settings.shard.count
         self._waiting: deque[Account] = deque()
         self._under_way: dict[str, tuple[Account, ...]] = {}
-        self._restoring: tuple[Account, ...] = ()
         self._batches = 0
         self._changed = anyio.Event()
         self._logged: set[str] = set()
         self._ended = TargetSet()
         self.counts = RunCounts(opened.listing, opened.aws.client.counts)
+        self._former = FormerTargets(former, opened.regions, sink, self.counts)
 
     async def run(self) -> None:
         """Have every target run to its outcome. Raises the FatalError that ended the run early."""
@@ -129,30 +128,12 @@ class SpreadEngine:
                 self.counts.accounts += len(accounts)
                 for account in accounts:
                     self.counts.targets += len(self._regions_of(account))
-                    rest = account if self._former is None else await self._restored(account, self._former)
+                    rest = await self._former.rest_of(account)
                     if rest is not None:
                         self._waiting.append(rest)
                 self._wake()
         self.counts.listed = True
         self._wake()
-
-    async def _restored(self, account: Account, former: PreviousRun) -> Account | None:
-        """Put in what an interrupted run has finished of an account, and return what is left of it."""
-        left = []
-        self._restoring = (account,)
-        for region in self._regions_of(account):
-            target = Target(account, region)
-            await self._sink.room()
-            result = await former.restore(target) if former.has(target) else None
-            if result is None:
-                left.append(region)
-                continue
-            self._done(result, target)
-            self.counts.add_former_calls(result)
-        self._restoring = ()
-        if len(left) == len(self._regions_of(account)):
-            return account
-        return replace(account, regions=tuple(left)) if left else None
 
     async def _dispatch(self, group: TaskGroup) -> None:
         while not self.counts.listed or self._waiting:
@@ -298,10 +279,10 @@ class SpreadEngine:
     def _count_unfinished(self) -> None:
         unfinished = sum(
             not self._ended.has(each.account.id, each.region)
-            for accounts in (*self._under_way.values(), self._waiting, self._restoring)
+            for accounts in (*self._under_way.values(), self._waiting)
             for each in self._targets_of(accounts)
         )
-        self.counts.take_unfinished(unfinished)
+        self.counts.take_unfinished(self._former.unfinished + unfinished)
 
     def _wake(self) -> None:
         self._changed.set()

@@ -13,13 +13,14 @@ import anyio
 from poolcensus.aws.call import CallWatch
 from poolcensus.engine import deadlines, watching
 from poolcensus.engine.counts import RunCounts
+from poolcensus.engine.former import FormerTargets
 from poolcensus.engine.open_target import OpenTarget
 from poolcensus.engine.schedule import Schedule
 from poolcensus.errors import CallError, first_reason_raised
 from poolcensus.flow.fitting import FittedConcurrency
 from poolcensus.flow.windows import Window
 from poolcensus.format.times import rfc3339_of_epoch
-from poolcensus.model import Outcome, Target, TargetResult
+from poolcensus.model import Outcome, TargetResult
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from poolcensus.aws.session import Aws
     from poolcensus.engine.interfaces import EngineLimits, PreviousRun, Sink
-    from poolcensus.model import Account, Progress
+    from poolcensus.model import Account, Progress, Target
     from poolcensus.scope.listing import ListsAccounts
     from poolcensus.scope.regions import RegionChoice
     from poolcensus.tracing import Tracing
@@ -60,7 +61,6 @@ class Engine:
         self._aws = aws
         self._operation = aws.reader.operation.iam_action
         self._tracing = tracing
-        self._former = former
         self._listing = listing
         self._sink = sink
         self._limits = limits
@@ -90,6 +90,7 @@ class Engine:
         self._open: set[OpenTarget] = set()
         self._group: TaskGroup | None = None
         self.counts = RunCounts(listing, aws.client.counts)
+        self._former = FormerTargets(former, regions, sink, self.counts)
 
     async def run(self) -> None:
         """Run every target to its outcome.
@@ -161,7 +162,10 @@ class Engine:
             self._group = group
             async for accounts in batches:
                 self.counts.accounts += len(accounts)
-                self.counts.targets += self._schedule.add(accounts)
+                for account in accounts:
+                    self.counts.targets += len(self._choice.of(account))
+                    if (rest := await self._former.rest_of(account)) is not None:
+                        self._schedule.add((rest,))
                 self._open_more()
             self.counts.listed = True
 
@@ -175,23 +179,16 @@ class Engine:
 
     async def _prepare(self, account: Account) -> None:
         # Once for the account, before its targets are open: a dozen of them would wait for the same role.
-        if not self._is_restored(account):
-            with suppress(CallError):
-                # Each target will hear for itself what went wrong.
-                await self._aws.broker.source(account.id).get()
-                if not self._opt_in.isdisjoint(self._choice.of(account)):
-                    # What an account says of these takes a call, and matters nowhere else.
-                    self._schedule.ready(account, later=self._opt_in)
-                    self._open_more()
-                    await self._aws.region_status.disabled(account.id)
+        with suppress(CallError):
+            # Each target will hear for itself what went wrong.
+            await self._aws.broker.source(account.id).get()
+            if not self._opt_in.isdisjoint(self._choice.of(account)):
+                # What an account says of these takes a call, and matters nowhere else.
+                self._schedule.ready(account, later=self._opt_in)
+                self._open_more()
+                await self._aws.region_status.disabled(account.id)
         self._schedule.ready(account)
         self._open_more()
-
-    def _is_restored(self, account: Account) -> bool:
-        former = self._former
-        return former is not None and all(
-            former.has(Target(account, region)) for region in self._choice.of(account)
-        )
 
     def _open_next(self) -> OpenTarget | None:
         # Those that wait for a region which does not answer are bounded by its window.
@@ -250,12 +247,6 @@ class Engine:
         # A page that has been read and can't be put down takes more memory than a call not made.
         if self._sink.full():
             await self._room_for(opened)
-        if self._former is not None:
-            with opened.waiting(self._work_in_hand):
-                former = await self._former.restore(target)
-            if former is not None:
-                self.counts.add_former_calls(former)
-                return former
         try:
             if target.region in self._opt_in:
                 status = self._aws.region_status
@@ -350,7 +341,7 @@ class Engine:
         return self._result(opened, outcome, code=deadlines.CODE, message=message)
 
     def _count_unfinished(self) -> None:
-        unfinished = len(self._open) + sum(1 for _ in self._schedule.rest())
+        unfinished = self._former.unfinished + len(self._open) + sum(1 for _ in self._schedule.rest())
         self._open.clear()
         self.counts.take_unfinished(unfinished)
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class OpenTarget(msgspec.Struct, eq=False):
     """A target on its way. It is equal to itself alone: targets would be compared by their accounts.
 
-    `scope` is None until its task has begun. `waits` is set while it waits for the sink or the former run.
+    `scope` is None until its task has begun. `waits` is set while it waits for the sink.
     """
 
     target: Target

@@ -93,19 +93,15 @@ class Schedule:
         self._open_in: Counter[str] = Counter()
         self._long_in = dict.fromkeys(self._regions, 0)
 
-    def add(self, accounts: Iterable[Account]) -> int:
-        """Take accounts that have become known. Return how many targets they have."""
-        targets = 0
+    def add(self, accounts: Iterable[Account]) -> None:
+        """Take accounts that have become known."""
         for account in accounts:
-            regions = self._regions_of(account)
-            targets += len(regions)
-            self._expect(regions, 1)
+            self._expect(self._regions_of(account), 1)
             longest = self._longest_of.get(account.id)
             if longest is None:
                 self._waiting.append(account)
             else:
                 insort(self._first, (longest, account), key=itemgetter(0))
-        return targets
 
     @property
     def has_more(self) -> bool:

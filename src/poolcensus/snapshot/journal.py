@@ -55,6 +55,7 @@ class Entry(NamedTuple):
     offset: int
     size: int
     line: int
+    line_size: int
 
 
 def encode_header(header: JournalHeader) -> bytes:
@@ -79,7 +80,11 @@ def encode_entry(ledger_line: bytes, size: int, checksum: int) -> bytes:
 
 
 class Journal:
-    """The finished targets of one interrupted run, checked when it is opened. Everything here blocks."""
+    """The finished targets of one interrupted run, checked when it is opened. Everything here blocks.
+
+    What reads an entry may be called in several threads at a time. It raises `OSError` or `ValueError` where
+    that can't be read any more.
+    """
 
     def __init__(
         self,
@@ -92,6 +97,7 @@ class Journal:
         self._lines = lines
         self._records = records
         self._entries = entries
+        self._schema = Schema(header.operation)
 
     @classmethod
     def open(cls, folder: Path) -> Self | None:
@@ -127,24 +133,19 @@ class Journal:
         """Return the entry of a target that is to be taken over."""
         return self._entries.get(account_id, {}).get(region)
 
-    def result(self, entry: Entry) -> TargetResult:
-        """Return how the target ended. Raises `OSError` or `ValueError` where that can't be read any more."""
-        self._lines.seek(entry.line)
-        _, _, ledger_line = _parsed(self._lines.readline(LONGEST_LINE))
-        return Schema(self.header.operation).decode_result(ledger_line)
+    def begin(self, entry: Entry) -> tuple[TargetResult, bytes]:
+        """Return how the target ended, and the first piece of its records."""
+        line = os.pread(self._lines.fileno(), entry.line_size, entry.line)
+        _, _, ledger_line = _parsed(line)
+        return self._schema.decode_result(ledger_line), self.piece(entry, 0)
 
-    def records(self, entry: Entry) -> Iterator[bytes]:
-        """Yield the target's records, in pieces.
-
-        Raises `OSError` or `ValueError` where they can't be read.
-        """
-        offset, end = entry.offset, entry.offset + entry.size
-        while offset < end:
-            piece = os.pread(self._records.fileno(), min(_PIECE, end - offset), offset)
-            if not piece:
-                raise ValueError("the records are cut off")
-            offset += len(piece)
-            yield piece
+    def piece(self, entry: Entry, start: int) -> bytes:
+        """Return a piece of the target's records from `start` on, in bytes; nothing at their end."""
+        left = entry.size - start
+        piece = os.pread(self._records.fileno(), min(_PIECE, left), entry.offset + start)
+        if left and not piece:
+            raise ValueError("the records are cut off")
+        return piece
 
     def close(self) -> None:
         """Let go of the files."""
@@ -197,7 +198,8 @@ def _checked(lines: IO[bytes], records: IO[bytes], schema: Schema) -> Iterator[t
     while True:
         start = lines.tell()
         try:
-            size, checksum, ledger_line = _parsed(lines.readline(LONGEST_LINE))
+            line = lines.readline(LONGEST_LINE)
+            size, checksum, ledger_line = _parsed(line)
             result = schema.decode_result(ledger_line)
         except ValueError:
             # The end, or damage: where the records of what follows begin is not known then.
@@ -209,5 +211,5 @@ def _checked(lines: IO[bytes], records: IO[bytes], schema: Schema) -> Iterator[t
         if left:
             return
         if found == checksum:
-            yield result, Entry(offset, size, start)
+            yield result, Entry(offset, size, start, len(line))
         offset += size

@@ -5,28 +5,26 @@ from __future__ import annotations
 import logging
 import threading
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
+from typing import TYPE_CHECKING
 
 import anyio
 from anyio import to_thread
 
 from poolcensus.errors import DestinationError
+from poolcensus.loops import in_thread
 from poolcensus.snapshot.journal import Journal, decode_header
 from poolcensus.storage.base import ABORT_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from poolcensus.model import JsonObject, Target, TargetResult
-    from poolcensus.snapshot.journal import Entry, JournalHeader
+    from poolcensus.snapshot.journal import JournalHeader
     from poolcensus.snapshot.record_sink import RecordSink
     from poolcensus.storage.base import InterruptedRun, Store
 
 _log = logging.getLogger("poolcensus")
-
-_T = TypeVar("_T")
-_Ts = TypeVarTuple("_Ts")
 
 
 class Interrupted:
@@ -39,7 +37,6 @@ class Interrupted:
         if not journals:
             raise ValueError("a run without a journal can't be resumed")
         self._journals = journals
-        self._limiter = anyio.CapacityLimiter(1)
 
     @property
     def header(self) -> JournalHeader:
@@ -60,34 +57,24 @@ class Interrupted:
             if entry is None:
                 continue
             try:
-                result = await self._run(journal.result, entry)
+                result, piece = await in_thread(journal.begin, entry)
                 # Records and the line carry what was known of the account: its name, its place, its tags.
                 if result.target != target:
                     continue
-                if entry.size:
-                    await self._copy(journal, entry, target, result, sink)
+                copied = 0
+                while piece:
+                    await sink.room()
+                    sink.add_records(target, piece)
+                    copied += len(piece)
+                    piece = await in_thread(journal.piece, entry, copied) if copied < entry.size else b""
+                if copied:
+                    sink.set_record_count(target, result.pools)
             except (OSError, ValueError) as error:
                 _log.warning("%s in %s is called again: %s", target.region, target.account.id, error)
                 sink.discard(target)
                 continue
             return result
         return None
-
-    async def _copy(
-        self, journal: Journal, entry: Entry, target: Target, result: TargetResult, sink: RecordSink
-    ) -> None:
-        pieces = journal.records(entry)
-        while (piece := await self._run(_next, pieces)) is not None:
-            await sink.room()
-            sink.add_records(target, piece)
-        sink.set_record_count(target, result.pools)
-
-    async def _run(self, call: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
-        return await to_thread.run_sync(call, *args, limiter=self._limiter, abandon_on_cancel=True)
-
-
-def _next(pieces: Iterator[bytes]) -> bytes | None:
-    return next(pieces, None)
 
 
 class _Journals:
