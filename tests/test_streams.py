@@ -150,12 +150,63 @@ async def test_a_reader_that_is_cancelled_as_an_item_comes_leaves_it_for_the_nex
 @pytest.mark.usefixtures("no_task_left")
 async def test_a_stream_that_is_closed_has_no_more_of_the_batch_that_it_had_taken() -> None:
     async def produce(outlet: Outlet[int]) -> None:
-        await outlet.send((1, 2, 3))
+        while True:
+            await outlet.send((1, 2, 3))
 
     async with anyio.create_task_group() as group:
         async with Stream(group, produce, buffer=0) as stream:
             assert await anext(stream) == 1
         assert [each async for each in stream] == []
+
+
+@pytest.mark.usefixtures("no_task_left")
+async def test_a_stream_whose_run_is_cut_off_does_not_end_as_if_it_were_whole() -> None:
+    async def waits_after_one(outlet: Outlet[int]) -> None:
+        await outlet.send((1,))
+        await anyio.sleep_forever()
+
+    got: list[int] = []
+
+    async def read(stream: Stream[int]) -> None:
+        with pytest.raises(FatalError, match="ended before it had produced all"):
+            async for each in stream:
+                got.append(each)  # noqa: PERF401 - what came before the error is looked at
+        ended.set()
+
+    ended = anyio.Event()
+    async with anyio.create_task_group() as readers:
+        async with anyio.create_task_group() as group:
+            stream = Stream(group, waits_after_one, buffer=0)
+            readers.start_soon(read, stream)
+            await anyio.wait_all_tasks_blocked()
+            group.cancel_scope.cancel()
+        with anyio.fail_after(20):
+            await ended.wait()
+    assert got == [1]
+
+
+@pytest.mark.usefixtures("no_task_left")
+async def test_a_defect_of_the_run_is_raised_to_the_reader_too() -> None:
+    async def breaks(outlet: Outlet[int]) -> None:
+        outlet.put((1,))
+        raise KeyError("a defect")
+
+    got: list[int] = []
+
+    async def read(stream: Stream[int], ended: anyio.Event) -> None:
+        with pytest.raises(FatalError):
+            got.extend([each async for each in stream])
+        ended.set()
+
+    async with anyio.create_task_group() as readers:
+        ended = anyio.Event()
+        with pytest.RaisesGroup(KeyError):
+            async with anyio.create_task_group() as group:
+                readers.start_soon(read, Stream(group, breaks, buffer=0), ended)
+                await anyio.sleep_forever()
+        with anyio.fail_after(20):
+            await ended.wait()
+    assert got == []
 
 
 async def test_who_waits_for_room_goes_on_when_the_reader_leaves() -> None:

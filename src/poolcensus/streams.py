@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Generic, Self, TypeVar
 import anyio
 import anyio.lowlevel
 
-from poolcensus.errors import CensusError
+from poolcensus.errors import CensusError, FatalError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -108,12 +108,17 @@ class _Producer(Generic[T]):
         group.start_soon(self._run)
 
     async def _run(self) -> None:
+        is_whole = False
         try:
             with self._scope, suppress(_ReaderGoneError):
                 await self._produce(self.outlet)
+                is_whole = True
         except CensusError as error:
             self.error = error
         finally:
+            if not (is_whole or self.error or self.outlet.reader_gone):
+                # Cancelled with the Census, or by a defect, which the Census raises when it is left.
+                self.error = FatalError("The run was ended before it had produced all: items are missing.")
             self.outlet.end()
             self.ended.set()
 
@@ -141,8 +146,9 @@ class Stream(Generic[T]):
 
     Leaving the loop early ends the run: what is in flight is cancelled and every connection is closed, at
     the latest when the Census is left. `aclose()` does the same and waits for it. An error that ends the
-    run is raised after the items that came before it. A reader whose wait for an item is cancelled, as by a
-    timeout, finds it when it asks again.
+    run is raised after the items that came before it, and a FatalError where the run was cancelled: only a
+    stream that is whole has an end. A reader whose wait for an item is cancelled, as by a timeout, finds it
+    when it asks again.
     """
 
     def __init__(
