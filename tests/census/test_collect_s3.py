@@ -215,6 +215,19 @@ async def test_a_run_is_published_though_the_snapshot_before_cannot_be_read(lab:
         assert census.hidden == {}
 
 
+async def test_what_is_out_of_sight_is_looked_for_over_the_connection_of_the_run(
+    lab: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = await lab(accounts=3, regions=("us-east-1",), pools_per_target=1, faults=("not-entitled,every=2",))
+    stored(here.simulator)
+    await collect(here)
+    # Another one would ask the caller for credentials anew: a program, or a person for a code.
+    monkeypatch.setattr("poolcensus.storage.s3.access.open_caller", None)
+    async with Census(here.settings(dest=PLACE)) as census:
+        assert (await census.collect()).manifest.outcomes == {Outcome.NOT_ENTITLED: 3}
+        assert sum(each.pools for each in census.hidden[Outcome.NOT_ENTITLED]) == 3
+
+
 async def test_a_census_that_must_not_be_published_leaves_its_ledger(lab: Start) -> None:
     here = await lab(accounts=10, no_role=0.5)
     bucket = stored(here.simulator)

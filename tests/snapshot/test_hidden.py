@@ -15,6 +15,8 @@ from poolcensus.model import HIDING, Outcome, TargetResult
 from poolcensus.snapshot import hidden as module
 from poolcensus.snapshot.hidden import HiddenTargets, find_hidden, hidden_since
 from poolcensus.snapshot.series import newest_first
+from poolcensus.storage.destination import open_source
+from poolcensus.storage.local.store import FolderStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -109,10 +111,10 @@ def test_earlier_snapshots_that_can_not_be_read_are_told(
     first, second, third = earlier(tmp_path, {TARGET: [pool(1)]}, {TARGET: Outcome.THROTTLED}, OTHER)
     # Where the newest tells of all targets, nobody looks further.
     (tmp_path / third.id / "manifest.json").write_text("{}")
-    assert had(newest_first(tmp_path)) == [1]
+    assert had(newest_first(open_source(tmp_path))) == [1]
     assert caplog.messages == []
     (tmp_path / first.id / "manifest.json").write_text("{}")
-    assert had(newest_first(tmp_path)) == []
+    assert had(newest_first(open_source(tmp_path))) == []
     (message,) = caplog.messages
     assert message.startswith(
         "Pools of earlier snapshots that can't be listed now may go unmentioned: 2 snapshots can't be"
@@ -121,14 +123,14 @@ def test_earlier_snapshots_that_can_not_be_read_are_told(
     shutil.rmtree(tmp_path / third.id)
     shutil.rmtree(tmp_path / second.id)
     caplog.clear()
-    assert had(newest_first(tmp_path)) == []
+    assert had(newest_first(open_source(tmp_path))) == []
     assert f"unmentioned: {tmp_path}/{first.id}" in caplog.text
 
 
 def test_a_destination_that_can_not_be_listed_is_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert had(newest_first(tmp_path / ("a" * 300))) == []
+    assert had(newest_first(open_source(tmp_path / ("a" * 300)))) == []
     assert "may go unmentioned: " in caplog.text
     assert "File name too long" in caplog.text
 
@@ -178,17 +180,18 @@ def test_what_was_asked_for_some_pools_does_not_say_that_there_were_none(
 
 
 async def test_a_search_that_hangs_holds_up_no_publication(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     gate = threading.Event()
 
-    def hanging() -> Iterator[Snapshot]:
+    def hanging(_: object) -> Iterator[Snapshot]:
         gate.wait(60)
         yield from ()
 
     monkeypatch.setattr(module, "_LONGEST_SEARCH", 0.1)
+    monkeypatch.setattr(module, "newest_first", hanging)
     try:
-        assert await find_hidden(hanging(), now({TARGET: Outcome.REGION_DISABLED})) == {}
+        assert await find_hidden(FolderStore(tmp_path), now({TARGET: Outcome.REGION_DISABLED})) == {}
     finally:
         gate.set()
     assert "pools that can't be listed now: nothing after 0.1 s" in caplog.text

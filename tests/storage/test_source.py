@@ -37,7 +37,7 @@ from poolcensus.snapshot import (
 from poolcensus.snapshot.inventory import inventory_of
 from poolcensus.storage.s3 import access
 from poolcensus.storage.s3.client import open_bucket
-from poolcensus.storage.s3.shared_bucket import SharedBucket
+from poolcensus.storage.s3.shared_bucket import SharedBucket, in_own_loop
 from poolcensus.storage.s3.source import S3Files, S3Source
 from poolcensus.storage.source import Survey
 from poolcensus.storage.sources import Sources
@@ -140,7 +140,7 @@ def bucket(held: StoredBucket) -> Counting:
 
 @pytest.fixture
 def files(bucket: Counting) -> S3Files:
-    return S3Files(SharedBucket(bucket.open), PLACE, ID, range_bytes=7)
+    return S3Files(SharedBucket(partial(in_own_loop, bucket.open)), PLACE, ID, range_bytes=7)
 
 
 @pytest.mark.parametrize("size", [1, 6, 7, 8, 50, 1000])
@@ -196,7 +196,7 @@ def test_a_call_that_fails_ends_the_others() -> None:
     with serving(seventh) as simulator:
         stored(simulator).objects[NAME] = stored_object(NAME, DATA)
         bucket = Counting()
-        files = S3Files(SharedBucket(bucket.open), PLACE, ID, range_bytes=7)
+        files = S3Files(SharedBucket(partial(in_own_loop, bucket.open)), PLACE, ID, range_bytes=7)
         with pytest.raises(DestinationError, match="access is denied"), files.open("pools.ndjson") as file:
             while file.read(10):
                 pass
@@ -214,7 +214,7 @@ def test_manifests_come_in_order_and_side_by_side(bucket: Counting, held: Stored
     names = [f"{PREFIX}{each}/manifest.json" for each in ids]
     held.objects.clear()
     held.objects.update((name, stored_object(name, DATA)) for name in names)
-    source = S3Source(SharedBucket(bucket.open), PLACE)
+    source = S3Source(SharedBucket(partial(in_own_loop, bucket.open)), PLACE)
     bucket.together = 16
     with source:
         assert source.ids() == ids
@@ -249,7 +249,7 @@ async def test_who_is_cancelled_while_s3_hangs_leaves_no_thread() -> None:
             return Hang()
 
     with serving(s3=Silent()):
-        files = S3Files(SharedBucket(opened), PLACE, ID)
+        files = S3Files(SharedBucket(partial(in_own_loop, opened)), PLACE, ID)
         with anyio.fail_after(10):
             async with anyio.create_task_group() as group:
                 group.start_soon(partial(to_thread.run_sync, files.names, abandon_on_cancel=True))
@@ -360,7 +360,7 @@ def pruned() -> Iterator[S3Source]:
                 del held.objects[key]
 
         bucket.before_read = remove
-        yield S3Source(SharedBucket(bucket.open), PLACE)
+        yield S3Source(SharedBucket(partial(in_own_loop, bucket.open)), PLACE)
 
 
 def test_a_snapshot_that_is_removed_before_it_is_opened_is_not_damaged(pruned: S3Source) -> None:

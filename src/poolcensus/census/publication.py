@@ -24,7 +24,6 @@ from poolcensus.snapshot import (
     new_snapshot_id,
 )
 from poolcensus.snapshot.hidden import NOTHING_HIDDEN, find_hidden
-from poolcensus.snapshot.series import newest_first
 from poolcensus.storage.destination import check_resume, open_store, published_files
 from poolcensus.storage.naming import STANDARD_OUTPUT, is_in_s3
 from poolcensus.version import TOOL
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
     from poolcensus.scope.joining import Joined
     from poolcensus.scope.opening import Opened
     from poolcensus.snapshot import Interrupted, SnapshotInfo
-    from poolcensus.snapshot.hidden import Hidden, HiddenTargets
+    from poolcensus.snapshot.hidden import Hidden
     from poolcensus.storage.base import Draft, Store
     from poolcensus.workers import Workers
 
@@ -98,7 +97,9 @@ class Publication:
             header = self._header(asked, interrupted)
             self.run_id = header.snapshot_id
             draft = await store.draft(header.snapshot_id)
-            return await self._publish(organizations, draft, header, interrupted, run, workers=workers)
+            return await self._publish(
+                organizations, store, draft, header, run, interrupted=interrupted, workers=workers
+            )
 
     def _header(self, asked: JsonObject, interrupted: Interrupted | None) -> JournalHeader:
         if interrupted is not None:
@@ -115,11 +116,12 @@ class Publication:
     async def _publish(
         self,
         organizations: Sequence[Opened],
+        store: Store,
         draft: Draft,
         header: JournalHeader,
-        interrupted: Interrupted | None,
         run: Run,
         *,
+        interrupted: Interrupted | None,
         workers: Workers | None,
     ) -> Manifest:
         async with SnapshotWriter(
@@ -138,7 +140,7 @@ class Publication:
 
                 spread = Spread(workers, WorkerSlots(workers), header.snapshot_id, writer)
             await run.take(organizations, writer, await _long_targets(self._place), former, spread)
-            self.hidden = await self._hidden_since(run.hidden_targets)
+            self.hidden = await find_hidden(store, run.hidden_targets)
             rule = self._forbidding_rule(run)
             if rule is not None and self._place == STANDARD_OUTPUT:
                 raise self._not_published(run, rule, None)
@@ -181,11 +183,6 @@ class Publication:
             "partition": ", ".join(each.partition for each in callers),
             "caller": ", ".join(each.account_id for each in callers),
         }
-
-    async def _hidden_since(self, targets: HiddenTargets) -> Hidden:
-        if self._place == STANDARD_OUTPUT:
-            return NOTHING_HIDDEN
-        return await find_hidden(newest_first(self._place, settings=self._settings), targets)
 
     def _forbidding_rule(self, run: Run) -> PublishingRule | None:
         """Return the rule that forbids publishing what was seen, None where none does."""

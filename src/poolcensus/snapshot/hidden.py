@@ -17,13 +17,15 @@ import anyio
 from poolcensus.errors import FatalError, SnapshotError
 from poolcensus.loops import in_thread
 from poolcensus.model import HIDING, Outcome
+from poolcensus.snapshot.series import newest_first
 from poolcensus.snapshot.target_set import TargetSet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
     from poolcensus.model import TargetResult
     from poolcensus.snapshot.reader import Snapshot
+    from poolcensus.storage.base import Store
 
 _log = logging.getLogger("poolcensus")
 
@@ -62,12 +64,20 @@ class HiddenTargets:
         return ((outcome, targets) for outcome, targets in self._targets.items() if len(targets))
 
 
-async def find_hidden(earlier: Iterable[Snapshot | SnapshotError], targets: HiddenTargets) -> Hidden:
-    """Return what `hidden_since` returns, from a thread; where that hangs, nothing, with a warning."""
+async def find_hidden(store: Store, targets: HiddenTargets, but: Container[str] = ()) -> Hidden:
+    """Return what `hidden_since` returns of a store's snapshots, but for some by their id, from a thread.
+
+    Where that hangs, nothing, with a warning. The store has to be entered.
+    """
     if not targets:
         return NOTHING_HIDDEN
     with anyio.move_on_after(_LONGEST_SEARCH):
-        return await in_thread(hidden_since, earlier, targets)
+        async with store.reading() as source:
+            if source is None:
+                return NOTHING_HIDDEN
+            there = newest_first(source)
+            earlier = (each for each in there if isinstance(each, SnapshotError) or each.id not in but)
+            return await in_thread(hidden_since, earlier, targets)
     _log.warning("%s: nothing after %g s", _NOT_FOUND, _LONGEST_SEARCH)
     return NOTHING_HIDDEN
 

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from poolcensus.errors import MergeError, SnapshotError
+from poolcensus.errors import MergeError
 from poolcensus.format.ids import new_snapshot_id
 from poolcensus.loops import in_thread
 from poolcensus.model import Compression, Totals
 from poolcensus.snapshot.adoption import adopt
 from poolcensus.snapshot.hidden import NOTHING_HIDDEN, HiddenTargets, find_hidden
 from poolcensus.snapshot.reader import Snapshot
-from poolcensus.snapshot.series import newest_first
 from poolcensus.snapshot.shard_opening import open_shards
 from poolcensus.snapshot.shards import in_order, joined_gaps, joined_organizations
 from poolcensus.snapshot.writer import RunDescription, SnapshotWriter
@@ -116,9 +115,7 @@ class Merging:
             for part in parts:
                 await adopt(part, draft.snapshot_id, writer, writer.done, partial(self._claim, part.location))
             ids = {each.id for each in parts}
-            there = newest_first(self._dest, settings=self._settings)
-            earlier = (each for each in there if isinstance(each, SnapshotError) or each.id not in ids)
-            self.hidden = await find_hidden(earlier, self._hidden_targets)
+            self.hidden = await find_hidden(repository, self._hidden_targets, but=ids)
             await writer.publish(about)
 
     def _claim(self, part: str, result: TargetResult) -> None:

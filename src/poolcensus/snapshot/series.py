@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from poolcensus.config import Settings
+    from poolcensus.storage.source import Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,21 +33,19 @@ class Series:
     unreadable: Mapping[str, str]
 
 
-def newest_first(
-    dest: str | os.PathLike[str], *, settings: Settings | None = None
-) -> Iterator[Snapshot | SnapshotError]:
-    """Yield the snapshots at `dest`, the newest first. The others are looked for once it has been read.
+def newest_first(source: Source) -> Iterator[Snapshot | SnapshotError]:
+    """Yield the snapshots of a destination, the newest first. Others are looked for once it has been read.
 
     Where some can't be read, an error that says so comes before the others. None where there is none. Raises
     `DestinationError` or another `FatalError` where a bucket can't be read. Blocks.
     """
     newest: Snapshot | None = None
     with suppress(SnapshotError):
-        newest = Snapshot.open(LATEST, dest, settings=settings)
+        newest = Snapshot.open_in(lambda _: source, LATEST, source.location)
     if newest is not None:
         yield newest
     try:
-        series = open_series(dest, settings=settings)
+        series = _series_of(source)
     except SnapshotError as error:
         yield error
         return
@@ -66,9 +65,13 @@ def open_series(dest: str | os.PathLike[str], *, settings: Settings | None = Non
     say how S3 is reached: see `Snapshot.open`. Raises `SnapshotError` where a folder itself can't be read,
     and `DestinationError` or another `FatalError` where a bucket can't. Blocks.
     """
+    return _series_of(open_source(dest, settings))
+
+
+def _series_of(opened: Source) -> Series:
     found: list[Snapshot] = []
     unreadable: dict[str, str] = {}
-    with open_source(dest, settings) as source:
+    with opened as source:
         ids = source.ids()
         named_latest(source, ids)
         for snapshot_id, manifest in source.manifests(ids):

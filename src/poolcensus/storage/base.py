@@ -19,12 +19,13 @@ from poolcensus.format.packing import joined
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
     from types import TracebackType
 
     from poolcensus.format.packing import Packer, Segment
     from poolcensus.storage.holder import LockHolder
-    from poolcensus.storage.source import Survey
+    from poolcensus.storage.source import Source, Survey
 
 JOURNAL_NAME = "journal"
 RESUMABLE_FOR = timedelta(days=1)
@@ -199,6 +200,13 @@ class Store(ABC):
         """Take the steps of a run that publishes nothing, and leave the destination as it was.
 
         The store has not to be entered. Raises what entering and `draft` raise.
+        """
+
+    @abstractmethod
+    def reading(self) -> AbstractAsyncContextManager[Source | None]:
+        """Open what reads the snapshots that are here, over the store's own connection.
+
+        The store has to be entered. The source blocks: it is for other threads. None where none are kept.
         """
 
     async def interrupted(self) -> Sequence[InterruptedRun]:

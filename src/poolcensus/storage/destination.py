@@ -55,10 +55,11 @@ def open_source(dest: str | os.PathLike[str], settings: Settings | None = None) 
     if not is_in_s3(place):
         return LocalSource(Path(place))
     from poolcensus.storage.s3.access import open_place  # noqa: PLC0415 - loads the SDK
-    from poolcensus.storage.s3.shared_bucket import SharedBucket  # noqa: PLC0415 - loads the SDK
+    from poolcensus.storage.s3.shared_bucket import SharedBucket, in_own_loop  # noqa: PLC0415 - loads the SDK
     from poolcensus.storage.s3.source import S3Source  # noqa: PLC0415 - loads the SDK
 
-    return S3Source(SharedBucket(partial(open_place, settings or plain_settings(), place)), place)
+    opening = partial(open_place, settings or plain_settings(), place)
+    return S3Source(SharedBucket(partial(in_own_loop, opening)), place)
 
 
 def open_folder(path: str | os.PathLike[str]) -> SnapshotFiles:

@@ -49,13 +49,14 @@ class Sources:
     def _bucket(self, place: str) -> SharedBucket:
         from poolcensus.storage.s3.access import open_place  # noqa: PLC0415 - loads the SDK
         from poolcensus.storage.s3.keys import split_place  # noqa: PLC0415 - loads the SDK
-        from poolcensus.storage.s3.shared_bucket import SharedBucket  # noqa: PLC0415 - loads the SDK
+        from poolcensus.storage.s3.shared_bucket import SharedBucket, in_own_loop  # noqa: PLC0415 - loads the SDK
 
         bucket, _ = split_place(place)
         with self._mutex:
             if (known := self._buckets.get(bucket)) is not None:
                 return known
-            made = SharedBucket(partial(open_place, self._settings or plain_settings(), place))
+            opening = partial(open_place, self._settings or plain_settings(), place)
+            made = SharedBucket(partial(in_own_loop, opening))
             # Who was cancelled may come after the end, and has to close what it opens by itself.
             if not self._closed:
                 self._kept.enter_context(made)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, BinaryIO, Self
 
 import anyio
@@ -17,7 +18,7 @@ from poolcensus.storage.base import Draft, DraftFile, Store
 from poolcensus.storage.source import SnapshotFiles
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import AsyncIterator, Iterable
     from contextlib import AbstractContextManager
     from pathlib import Path
     from types import TracebackType
@@ -54,6 +55,10 @@ class StreamStore(Store):
 
     async def rehearse(self) -> None:
         pass
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[None]:
+        yield
 
     async def sweep(self, *, keep: Iterable[Path] | None = None) -> None:
         pass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -18,17 +18,17 @@ from poolcensus.storage.base import Draft, InterruptedRun, Repository
 from poolcensus.storage.local.draft import FolderDraft, Modes
 from poolcensus.storage.local.files import make_folders, sync_folder
 from poolcensus.storage.local.lock import FolderLock
-from poolcensus.storage.local.reading import survey
+from poolcensus.storage.local.reading import LocalSource, survey
 from poolcensus.storage.local.stale import PRUNED_PREFIX, StaleDrafts
 from poolcensus.storage.local.threads import OneAtATime
 from poolcensus.storage.naming import LOCK_NAME, inside_snapshot, no_snapshots
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
     from types import TracebackType
 
     from poolcensus.storage.holder import LockHolder
-    from poolcensus.storage.source import Survey
+    from poolcensus.storage.source import Source, Survey
 
 _T = TypeVar("_T")
 
@@ -98,6 +98,10 @@ class FolderStore(Repository):
 
     async def rehearse(self) -> None:
         await self._calls.run(self._rehearse)
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[Source]:
+        yield LocalSource(self.dest)
 
     async def interrupted(self) -> Sequence[InterruptedRun]:
         return await self._calls.run(self._interrupted)

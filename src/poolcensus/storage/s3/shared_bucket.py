@@ -1,19 +1,19 @@
-"""A bucket for those who block: its calls run in an event loop in a thread of its own."""
+"""A bucket for those who block: its calls run in an event loop of another thread."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
 from concurrent.futures import wait
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self, TypeVar
 
 from anyio import from_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator, Iterable
+    from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator
     from concurrent.futures import Future
-    from contextlib import AbstractAsyncContextManager
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
     from types import TracebackType
 
     from anyio.from_thread import BlockingPortal
@@ -30,11 +30,12 @@ _P = ParamSpec("_P")
 class SharedBucket:
     """A bucket that is opened for the first who enters and closed behind the last who leaves.
 
-    May be used in any thread, whether an event loop runs there or not, and in several at once.
+    `opened` gives it, with the way into its event loop: see `in_own_loop`. May be used in any other thread,
+    whether an event loop runs there or not, and in several at once.
     """
 
-    def __init__(self, open_bucket: Callable[[], AbstractAsyncContextManager[Bucket]]) -> None:
-        self._open_bucket = open_bucket
+    def __init__(self, opened: Callable[[], AbstractContextManager[tuple[BlockingPortal, Bucket]]]) -> None:
+        self._opened = opened
         self._mutex = threading.Lock()
         self._users = 0
         self._stack = ExitStack()
@@ -86,14 +87,23 @@ class SharedBucket:
 
     def _open(self) -> None:
         with ExitStack() as stack:
-            self._portal: BlockingPortal = stack.enter_context(
-                from_thread.start_blocking_portal("asyncio", name="poolcensus reading from S3")
-            )
-            self._bucket = stack.enter_context(self._portal.wrap_async_context_manager(self._open_bucket()))
+            self._portal, self._bucket = stack.enter_context(self._opened())
             self._stack = stack.pop_all()
 
     def _start(self, call: Callable[[Bucket], Awaitable[_T]]) -> Future[_T]:
         return self._portal.start_task_soon(call, self._bucket)
+
+
+@contextmanager
+def in_own_loop(
+    open_bucket: Callable[[], AbstractAsyncContextManager[Bucket]],
+) -> Iterator[tuple[BlockingPortal, Bucket]]:
+    """Open a bucket in an event loop of its own, in a thread of its own, and return the way into it."""
+    with (
+        from_thread.start_blocking_portal("asyncio", name="poolcensus reading from S3") as portal,
+        portal.wrap_async_context_manager(open_bucket()) as bucket,
+    ):
+        yield portal, bucket
 
 
 def _result(future: Future[_T]) -> _T:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import sys
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Self, TypeVar
 
 import anyio
+from anyio.from_thread import BlockingPortal
 
 from poolcensus.errors import DestinationError, copy_of_error
 from poolcensus.format.ids import is_snapshot_id, new_snapshot_id, parse_snapshot_id
@@ -19,9 +20,11 @@ from poolcensus.storage.s3.draft import BucketDraft
 from poolcensus.storage.s3.keys import contents, split_place, uploads_of_snapshots
 from poolcensus.storage.s3.lease import LEASE_SECONDS, Lease, remove_lock
 from poolcensus.storage.s3.reading import survey
+from poolcensus.storage.s3.shared_bucket import SharedBucket
+from poolcensus.storage.s3.source import S3Source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
     from types import TracebackType
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
 
     from poolcensus.storage.holder import LockHolder
     from poolcensus.storage.s3.objects import Bucket
-    from poolcensus.storage.source import Survey
+    from poolcensus.storage.source import Source, Survey
 
 _T = TypeVar("_T")
 
@@ -127,6 +130,12 @@ class BucketStore(Repository):
                 folder = "/".join(steps[:number])
                 if await self.bucket.size_of(f"{folder}/{MANIFEST_NAME}") is not None:
                     raise inside_snapshot(self._place, step)
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[Source]:
+        async with BlockingPortal() as portal:
+            bucket = SharedBucket(lambda: nullcontext((portal, self.bucket)))
+            yield S3Source(bucket, self._place)
 
     async def draft(self, snapshot_id: str) -> Draft:
         parse_snapshot_id(snapshot_id)
