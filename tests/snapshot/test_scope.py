@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poolcensus.config import Settings
-from poolcensus.model import Manifest, Shard, SnapshotStatus, Totals
+from poolcensus.model import Manifest, OrganizationInfo, Shard, SnapshotStatus, Totals
 from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.snapshot import Scope
 from snapshot.making import CALLER, ID
@@ -18,32 +18,39 @@ if TYPE_CHECKING:
     from poolcensus.model import Caller, JsonObject
 
 
+def manifest_of(
+    request: JsonObject,
+    shard: Shard | None = None,
+    organization_id: str | None = "o-exampleorgid",
+    caller: Caller = CALLER,
+) -> Manifest:
+    return Manifest(
+        schema_version=2,
+        snapshot_id=ID,
+        status=SnapshotStatus.COMPLETE,
+        started_at=datetime(2026, 11, 23, 2, tzinfo=UTC),
+        finished_at=datetime(2026, 11, 23, 2, 0, 4, tzinfo=UTC),
+        tool="poolcensus test",
+        caller=caller,
+        organization_id=organization_id,
+        operation=WORKSPACES_POOLS.info,
+        request=request,
+        accounts_planned=1,
+        accounts_skipped=(),
+        totals=Totals(),
+        outcomes={},
+        files=(),
+        shard=shard,
+    )
+
+
 def scope(
     request: JsonObject,
     shard: Shard | None = None,
     organization_id: str | None = "o-exampleorgid",
     caller: Caller = CALLER,
 ) -> Scope:
-    return Scope.of(
-        Manifest(
-            schema_version=2,
-            snapshot_id=ID,
-            status=SnapshotStatus.COMPLETE,
-            started_at=datetime(2026, 11, 23, 2, tzinfo=UTC),
-            finished_at=datetime(2026, 11, 23, 2, 0, 4, tzinfo=UTC),
-            tool="poolcensus test",
-            caller=caller,
-            organization_id=organization_id,
-            operation=WORKSPACES_POOLS.info,
-            request=request,
-            accounts_planned=1,
-            accounts_skipped=(),
-            totals=Totals(),
-            outcomes={},
-            files=(),
-            shard=shard,
-        )
-    )
+    return Scope.of(manifest_of(request, shard, organization_id, caller))
 
 
 def asked(**changes: object) -> Scope:
@@ -152,3 +159,36 @@ def test_a_difference_is_said_in_one_line() -> None:
         "This run covers the whole organization, and so does the snapshot before, but they differ in"
         " organization."
     )
+
+
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+KEYS = [
+    "accounts_from",
+    "accounts_snapshot",
+    "accounts",
+    "regions",
+    "filters",
+    "pool_ids",
+    "organizations",
+    "x",
+]
+ORGANIZATIONS = st.lists(st.fixed_dictionaries({}, optional={"name": ANY_JSON, "ous": ANY_JSON}), max_size=3)
+REQUESTS = st.builds(
+    lambda request, organizations: {**request, **organizations},
+    st.dictionaries(st.sampled_from(KEYS), ANY_JSON),
+    st.fixed_dictionaries({}, optional={"organizations": ORGANIZATIONS}),
+)
+
+
+@given(REQUESTS, REQUESTS)
+def test_whatever_stands_in_a_request_is_a_scope(one: JsonObject, other: JsonObject) -> None:
+    manifest = replace(manifest_of(one), organizations=(OrganizationInfo("a", "o-1", CALLER, 1),))
+    mine, its = Scope.of(manifest), scope(other)
+    assert mine == Scope.of(manifest)
+    assert isinstance(mine.summary, str)
+    assert (mine.difference(its) is None) is (mine == its)
+    assert its.differing(scope(other)) == []

@@ -78,7 +78,9 @@ class Scope:
     ) -> Scope:
         """Return the scope of a run that is asked for this by a caller in an organization, or in several."""
         owner = _owner(request, caller, organization_id)
-        requests = {each.get("name"): each for each in _objects(request.get(_ORGANIZATIONS))}
+        # Of a manifest that somebody else wrote: any JSON may stand there.
+        named = ((each.get("name"), each) for each in _objects(request.get(_ORGANIZATIONS)))
+        requests = {name: each for name, each in named if isinstance(name, str)}
         # In whatever order their tables stand.
         if each_owner := sorted(
             f"{each.name} {_owner(requests.get(each.name, {}), each.caller, each.id)}"
