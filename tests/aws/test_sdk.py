@@ -21,7 +21,7 @@ from botocore import configloader
 from botocore.awsrequest import AWSResponse
 
 from poolcensus.aws.sdk import access as module
-from poolcensus.aws.sdk import request_forms
+from poolcensus.aws.sdk import limits, request_forms
 from poolcensus.aws.sdk.access import Sdk
 from poolcensus.aws.sdk.chain import Found
 from poolcensus.aws.sdk.data_files import DataFiles
@@ -95,7 +95,7 @@ async def test_a_configuration_on_a_disk_that_hangs_ends_in_a_sentence(
     configuration: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = threading.Event()
-    monkeypatch.setattr(module, "_LONGEST_READ", 0.2)
+    monkeypatch.setattr(limits, "_LONGEST_READ", 0.2)
     monkeypatch.setattr(module, "plain_configuration", lambda *_: gate.wait())
     configuration.touch()
     try:
@@ -123,7 +123,7 @@ async def test_the_wait_for_a_person_is_not_the_disks(
         # Others that need a thread, such as whoever writes the snapshot, don't wait for the person.
         assert anyio.to_thread.current_default_thread_limiter().borrowed_tokens == 0
         with monkeypatch.context() as patch:
-            patch.setattr(module, "_LONGEST_READ", 0.1)
+            patch.setattr(limits, "_LONGEST_READ", 0.1)
             with anyio.move_on_after(0.3) as scope:
                 await sdk.template("workspaces", "eu-west-1", "describe_workspaces_pools")
             assert scope.cancelled_caught

@@ -11,13 +11,20 @@ import anyio
 import pytest
 
 from descriptors import path_of
+from poolcensus.aws.sdk import limits
 from poolcensus.census import Census, publication
+from poolcensus.config import Settings
+from poolcensus.errors import SettingsError
 from poolcensus.scope import opening
 from poolcensus.snapshot import SnapshotWriter, list_snapshots, write_queue
 from poolcensus.snapshot.journal import Journal
+from poolcensus.snapshot.spill import Spill
 from poolcensus.storage.local import threads
 from poolcensus.storage.local.store import FolderStore
+from poolcensus.storage.s3 import client
+from poolcensus.storage.s3.access import open_place
 from snapshot.making import ID, POOLS, SOME, fill, make, publish
+from snapshot.memory_draft import MemoryDraft
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -213,6 +220,31 @@ async def test_files_to_read_that_hang_hold_nobody_up(
                 group.cancel_scope.cancel()
     hanging.go_on.set()
     assert await settled(here.dest) == [".lock", ID, "latest"]
+
+
+async def test_a_temporary_folder_that_hangs_holds_nobody_up(
+    hanging: Hanging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Spill, "open", lambda _: hanging.wait())
+    writer = SnapshotWriter(MemoryDraft(), partition="aws", operation=POOLS)
+    with anyio.fail_after(LONGEST):
+        async with anyio.create_task_group() as group:
+            group.start_soon(writer.__aenter__)
+            while not hanging.begun.is_set():
+                await anyio.sleep(0.002)
+            group.cancel_scope.cancel()
+
+
+async def test_a_client_for_a_bucket_whose_data_hangs_ends_in_a_sentence(
+    hanging: Hanging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "_LONGEST_READ", 0.1)
+    monkeypatch.setattr(client, "_open_client", lambda *_: hanging.wait())
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "x")
+    with anyio.fail_after(LONGEST), pytest.raises(SettingsError, match="AWS configuration: nothing after"):
+        async with open_place(Settings(), "s3://census/x"):
+            pytest.fail("opened")
 
 
 async def test_a_journal_that_hangs_holds_nobody_up(

@@ -8,7 +8,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
-from anyio import to_thread
 
 from poolcensus.aws.client import Client
 from poolcensus.aws.confirmation import ConfirmationElsewhere
@@ -33,7 +32,7 @@ from poolcensus.flow.concurrency import ConcurrencyLimiter
 from poolcensus.flow.rate import RateLimits
 from poolcensus.flow.retry import Retrier, RetryPolicy
 from poolcensus.flow.windows import Pauses
-from poolcensus.loops import require_asyncio
+from poolcensus.loops import in_thread, require_asyncio
 from poolcensus.partitions import partitions
 
 if TYPE_CHECKING:
@@ -226,7 +225,7 @@ def _sts_region(settings: Settings, caller: Caller) -> str | None:
 async def _transport(settings: Settings, sdk: Sdk) -> Transport:
     if settings.transport is TransportKind.FAST:
         return FastTransport(connect_timeout=settings.connect_timeout, ca_bundle=sdk.ca_bundle)
-    make = await to_thread.run_sync(_load_sdk_transport)
+    make = await in_thread(_load_sdk_transport)
     return make(
         profile=settings.profile,
         endpoint_url=settings.endpoint_url,

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Final, Self
 
 import anyio
 import msgspec
-from anyio import to_thread
 
 from poolcensus.errors import (
     AccountChoiceError,
@@ -28,6 +27,7 @@ from poolcensus.errors import (
 )
 from poolcensus.format.manifest import SCHEMA_VERSION, encode_manifest, encode_refused
 from poolcensus.format.schema import Schema
+from poolcensus.loops import in_thread
 from poolcensus.model import (
     Compression,
     JsonObject,
@@ -191,7 +191,7 @@ class SnapshotWriter:
         ready = False
         try:
             if self._draft.scratch is None:
-                await to_thread.run_sync(self._spill.open)
+                await in_thread(self._spill.open)
             await self._out.open(self._header)
             ready = True
         finally:
@@ -312,7 +312,7 @@ class SnapshotWriter:
         targets = self._outcomes.total()
         await self._out.drain()
         files = await self._out.complete(self._pools, targets)
-        await to_thread.run_sync(self._spill.close, abandon_on_cancel=True)
+        await in_thread(self._spill.close)
         if planned is not None and targets != planned:
             raise RuntimeError(f"{planned} targets were planned and {targets} are in the ledger")
         covered = count_covered(self._outcomes)
@@ -359,7 +359,7 @@ class SnapshotWriter:
         with anyio.move_on_after(self._abort_seconds, shield=True):
             await self._out.stop()
             try:
-                await to_thread.run_sync(self._spill.close, abandon_on_cancel=True)
+                await in_thread(self._spill.close)
             finally:
                 await self._draft.abort()
 

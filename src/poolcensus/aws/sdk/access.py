@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING, Self, TypeVar
 import anyio
 import anyio.to_thread
 
+from poolcensus.aws.sdk.limits import reading_in_time
 from poolcensus.aws.sdk.plain import plain_configuration
 from poolcensus.aws.sdk.plain_requests import plain_request
 from poolcensus.aws.signing import SdkOperation
-from poolcensus.errors import CredentialsError, SettingsError
+from poolcensus.errors import CredentialsError
 from poolcensus.flow.singleflight import SingleFlight
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from contextlib import AbstractContextManager
     from types import TracebackType
 
     from poolcensus.aws.sdk.chain import Found
@@ -34,8 +36,6 @@ Answer = TypeVar("Answer")
 
 # Long enough for a person who is asked for an MFA code.
 _LONGEST_CHAIN = 120.0
-# The SDK's data takes a second from a slow disk. A home folder on a server that is away hangs.
-_LONGEST_READ = 60.0
 # The chain itself says when it renews; asking it takes a thread.
 _KEPT = 10.0
 
@@ -90,21 +90,15 @@ class Sdk:
             for name in named
         }
 
-    async def _in_thread(self, work: Callable[[], Answer], longest: float) -> Answer:
-        """Return what the work returns. Raises TimeoutError where the work itself takes longer."""
+    async def _in_turn(self, work: Callable[[], Answer], limit: AbstractContextManager[object]) -> Answer:
+        """Return what the work returns, in a thread. The limit is that of the work itself."""
         async with self._turns:
-            with anyio.fail_after(longest):
+            with limit:
                 # It may hang: whoever is cancelled meanwhile doesn't wait for it.
                 return await anyio.to_thread.run_sync(work, limiter=self._one_thread, abandon_on_cancel=True)
 
     async def _reading(self, work: Callable[[], Answer]) -> Answer:
-        try:
-            return await self._in_thread(work, _LONGEST_READ)
-        except TimeoutError:
-            raise SettingsError(
-                f"Could not read the AWS configuration: nothing after {_LONGEST_READ:g} s. Look for a home"
-                " folder, or a folder of the SDK's data, on a disk or server that doesn't answer."
-            ) from None
+        return await self._in_turn(work, reading_in_time())
 
     def _read(self) -> None:
         if self._parsed is None:
@@ -141,7 +135,7 @@ class Sdk:
         if self._plain is not None and not self._plain_has_ended:
             return self._plain.credentials, float("inf")
         try:
-            found = await self._in_thread(self._walk_chain, _LONGEST_CHAIN)
+            found = await self._in_turn(self._walk_chain, anyio.fail_after(_LONGEST_CHAIN))
         except TimeoutError:
             where = self._session.chain.where if self._session is not None else ""
             raise CredentialsError(

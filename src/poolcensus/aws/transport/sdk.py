@@ -21,6 +21,7 @@ import anyio.to_thread
 from aiobotocore.config import AioConfig
 from botocore.exceptions import BotoCoreError, ClientError
 
+from poolcensus.aws.sdk.limits import reading_in_time
 from poolcensus.aws.sdk.logs import TELL_OF_CALLS
 from poolcensus.aws.transport.failures import LIMITS, failure_of
 from poolcensus.aws.transport.files import most_connections
@@ -126,9 +127,10 @@ class SdkTransport:
         return self._clients[key]
 
     async def _make(self, key: _ClientKey) -> None:
-        self._clients[key] = await anyio.to_thread.run_sync(
-            self._new_client, key, limiter=self._one_thread, abandon_on_cancel=True
-        )
+        with reading_in_time():
+            self._clients[key] = await anyio.to_thread.run_sync(
+                self._new_client, key, limiter=self._one_thread, abandon_on_cancel=True
+            )
 
     def _new_client(self, key: _ClientKey) -> _Client:
         """Return a client, which has no connection of its own and belongs to no loop.

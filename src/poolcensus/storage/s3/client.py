@@ -7,16 +7,17 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import anyio
-from anyio import to_thread
 from botocore.exceptions import BotoCoreError, ProfileNotFound
 
 from poolcensus.aws.sdk.chain_failures import without_passwords
 from poolcensus.aws.sdk.endpoints import endpoint_problem
+from poolcensus.aws.sdk.limits import reading_in_time
 from poolcensus.aws.sdk.proxies import Proxies
 from poolcensus.aws.sdk.session import profile_not_found
 from poolcensus.aws.transport.protocol import LONGEST_CLOSE
 from poolcensus.aws.transport.tls import load_trusting
 from poolcensus.errors import CensusError, SettingsError
+from poolcensus.loops import in_thread
 from poolcensus.storage.s3.bucket import S3Bucket
 from poolcensus.storage.s3.calls import BucketCalls
 from poolcensus.storage.s3.credentials import S3Credentials
@@ -40,9 +41,8 @@ async def open_bucket(settings: Settings, session: CallerSession, name: str) -> 
     """
     credentials = S3Credentials(session.credentials)
     tls = await load_trusting(session.sdk.ca_bundle)
-    client = await to_thread.run_sync(
-        _open_client, settings, session.sdk, credentials, tls, abandon_on_cancel=True
-    )
+    with reading_in_time():
+        client = await in_thread(_open_client, settings, session.sdk, credentials, tls)
     try:
         yield S3Bucket(BucketCalls(client, name, credentials, _constants(settings)), _encryption(settings))
     finally:
