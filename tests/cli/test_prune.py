@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -68,18 +70,20 @@ def test_json_is_an_object_a_line(dest: Path, capsys: pytest.CaptureFixture[str]
     said = capsys.readouterr()
     assert said.err == ""
     assert [json.loads(each) for each in said.out.splitlines()] == [
-        {"snapshot_id": OLD, "action": "remove", "reasons": [], "scope": "whole organization"},
+        {"snapshot_id": OLD, "action": "remove", "reasons": [], "scope": "whole organization", "error": None},
         {
             "snapshot_id": MIDDLE,
             "action": "keep",
             "reasons": ["keep-last"],
             "scope": "whole organization",
+            "error": None,
         },
         {
             "snapshot_id": NEW,
             "action": "keep",
             "reasons": ["keep-last", "keep-daily", "newest-complete", "latest"],
             "scope": "whole organization",
+            "error": None,
         },
     ]
     assert ids(dest) == ([OLD, MIDDLE, NEW] if dry_run else [MIDDLE, NEW])
@@ -142,6 +146,29 @@ def test_what_cannot_be_removed_is_a_line_and_the_others_go(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"poolcensus: can't remove {dest / OLD}: ")
     assert ids(dest) == [OLD, NEW]
+
+
+def test_json_says_of_each_snapshot_why_it_is_still_there(
+    dest: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (dest / f".pruned-{OLD}").write_text("in the way")
+    assert main(["prune", "--dest", str(dest), "--keep-last", "1", "--json"]) == 1
+    said = capsys.readouterr()
+    errors = {each["snapshot_id"]: each["error"] for each in map(json.loads, said.out.splitlines())}
+    assert errors.pop(OLD) == said.err.removeprefix("poolcensus: ").rstrip()
+    assert errors == {MIDDLE: None, NEW: None}
+
+
+def test_what_cannot_be_removed_is_said_though_nobody_reads_the_rows(
+    dest: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "standard output")
+
+    monkeypatch.setattr("poolcensus.cli.output.write_line", closed)
+    (dest / f".pruned-{OLD}").write_text("in the way")
+    assert main(["prune", "--dest", str(dest), "--keep-last", "1", "--json"]) == 1
+    assert f"poolcensus: can't remove {dest / OLD}: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("options", [[], ["--dry-run"], ["--json"]])

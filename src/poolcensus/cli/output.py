@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from poolcensus.cli.trouble import with_options
 from poolcensus.format import codec
 from poolcensus.format.manifest import caller_object, organization_object
 from poolcensus.format.times import rfc3339
@@ -62,13 +63,14 @@ def info_object(info: SnapshotInfo, now: datetime) -> JsonObject:
     }
 
 
-def decision_object(decision: Decision) -> JsonObject:
-    """Return what becomes of a snapshot."""
+def decision_object(decision: Decision, error: str | None) -> JsonObject:
+    """Return what becomes of a snapshot; `error` says why it could not be removed."""
     return {
         "snapshot_id": decision.snapshot_id,
         "action": "keep" if decision.keep else "remove",
         "reasons": [each.value for each in decision.reasons],
         "scope": decision.scope.summary,
+        "error": None if error is None else with_options(error),
     }
 
 

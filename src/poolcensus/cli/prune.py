@@ -70,10 +70,11 @@ def command(
     settings = reading_settings(config, given)
     keep = Keep(keep_last, keep_daily, keep_monthly)
     pruning = run(partial(prune, settings.dest, keep, dry_run=dry_run, settings=settings))
-    _print(pruning, settings, shown=dry_run or on_terminal(sys.stdout))
+    # Before the rows, whose reader may have seen enough.
     complain(*(f"left alone: {why}" for why in pruning.unreadable.values()))
     complain(*dated_ahead([each.snapshot_id for each in pruning.decisions if Reason.FUTURE in each.reasons]))
     complain(*pruning.failures.values())
+    _print(pruning, settings, shown=dry_run or on_terminal(sys.stdout))
     return ExitCode.FATAL if pruning.failures else ExitCode.OK
 
 
@@ -82,7 +83,7 @@ def _print(pruning: Pruning, settings: Settings, *, shown: bool) -> None:
         from poolcensus.cli.output import decision_object, write_line
 
         for each in pruning.decisions:
-            write_line(decision_object(each))
+            write_line(decision_object(each, pruning.failures.get(each.snapshot_id)))
     elif shown and pruning.decisions:
         from poolcensus.cli.tables import console, decision_table, put
 
