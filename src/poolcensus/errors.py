@@ -119,7 +119,7 @@ class DestinationRefusedError(DestinationError):
 
 
 class DestinationLockedError(FatalError):
-    """Another run holds the destination's lock."""
+    """Another run holds the destination's lock. `advice` is a sentence or two."""
 
 
 class SnapshotError(CensusError):

@@ -71,7 +71,12 @@ async def test_the_lock_of_a_run_that_is_alive(lab: Start) -> None:
         before = tree(here.dest)
         found = await destination(here)
         assert (found.status, found.cause) == (CheckStatus.FAILED, Cause.DESTINATION_LOCK)
-        assert "poolcensus unlock" in str(found.remedy)
+        assert str(found.message).startswith(f'Destination "{here.dest}" is locked by another run (started ')
+        assert str(found.message).endswith(").")
+        assert found.remedy == (
+            "Wait for it to finish or use another `dest`. If that run is known to be dead, run"
+            f" 'poolcensus unlock --dest {here.dest}'."
+        )
         assert tree(here.dest) == before
 
 

@@ -57,7 +57,9 @@ async def check_destination(
             ),
             cause=found.cause,
             # What it ends with is the remedy, unless there is a better one.
-            message=f"{error.problem}." if error.advice and found.remedy == _advice(error) else str(error),
+            message=_sentence(error.problem)
+            if error.advice and found.remedy == _advice(error)
+            else str(error),
             remedy=found.remedy,
             policy=found.policy,
         )
@@ -84,12 +86,9 @@ def destination_unreachable(error: FatalError) -> Finding:
 def _diagnosis(
     error: DestinationError | DestinationLockedError, settings: Settings, caller: Caller | None
 ) -> Diagnosis:
-    if isinstance(error, DestinationLockedError):
-        remedy = (
-            "Wait for the run to finish. If it is known to be dead, remove its lock with 'poolcensus unlock'."
-        )
-        return Diagnosis(CheckStatus.FAILED, Cause.DESTINATION_LOCK, remedy)
     remedy = _advice(error)
+    if isinstance(error, DestinationLockedError):
+        return Diagnosis(CheckStatus.FAILED, Cause.DESTINATION_LOCK, remedy)
     for each in _chain(error):
         if isinstance(each, DestinationRefusedError):
             return _refused(each, settings, caller)
@@ -104,7 +103,11 @@ def _diagnosis(
 def _advice(error: FatalError) -> str:
     """Return what to do, as a sentence; all of the message where it says nothing of that."""
     advice = error.advice or error.problem
-    return f"{advice[:1].upper()}{advice[1:].rstrip('.')}."
+    return _sentence(f"{advice[:1].upper()}{advice[1:]}")
+
+
+def _sentence(words: str) -> str:
+    return f"{words.rstrip('.')}."
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

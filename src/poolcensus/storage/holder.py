@@ -89,9 +89,11 @@ def read_lock(lock: bytes) -> JsonObject:
 def locked(place: object, holder: LockHolder, lapses: str = "") -> DestinationLockedError:
     """Return what a run is told that finds a lock."""
     return DestinationLockedError(
-        f'Destination "{place}" is locked by another run{holder.in_brackets}. Wait for it to finish or use'
-        f" another `dest`.{lapses} If that run is known to be dead, run"
-        f" 'poolcensus unlock --dest {shlex.quote(str(place))}'."
+        f'Destination "{place}" is locked by another run{holder.in_brackets}.',
+        advice=(
+            f"Wait for it to finish or use another `dest`.{lapses} If that run is known to be dead, run"
+            f" 'poolcensus unlock --dest {shlex.quote(str(place))}'."
+        ),
     )
 
 

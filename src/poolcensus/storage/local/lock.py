@@ -109,7 +109,9 @@ class FolderLock:
         except BlockingIOError:
             raise locked(self._dest, _named_holder(fd)) from None
         if not names_file(self._file, os.fstat(fd)):
-            raise DestinationLockedError(f'Destination "{self._dest}" was just unlocked. Run again.')
+            raise DestinationLockedError(
+                f'Destination "{self._dest}" was just unlocked.', advice="Run again."
+            )
 
     def _open(self) -> int:
         flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW

@@ -85,8 +85,8 @@ class Lease:
                 break
         else:
             raise DestinationLockedError(
-                f'Destination "{self._place}" is being taken by other runs. Wait for them to finish or use'
-                " another `dest`."
+                f'Destination "{self._place}" is being taken by other runs.',
+                advice="Wait for them to finish or use another `dest`.",
             )
         await self._check_conditions()
 
