@@ -29,6 +29,7 @@ class FatalError(CensusError):
     """The run can't go on: nothing is published.
 
     `problem` is what went wrong, and `advice` what to do about it, where the message ends with that.
+    `organization` is what the settings call the Organization that it happened in, in a run of several.
     """
 
     _BETWEEN: ClassVar[str] = " "
@@ -37,6 +38,7 @@ class FatalError(CensusError):
         super().__init__(problem if advice is None else f"{problem}{self._BETWEEN}{advice}")
         self.problem = problem
         self.advice = advice
+        self.organization: str | None = None
 
     def begin_with(self, words: str) -> None:
         """Put `words` before the problem, and so before the message."""

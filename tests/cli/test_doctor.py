@@ -121,6 +121,30 @@ def test_json_is_a_line_a_finding_with_the_keys_of_the_contract(
     }
 
 
+def test_of_several_organizations_no_option_is_named_for_what_their_tables_set(
+    found: list[Finding], capsys: pytest.CaptureFixture[str]
+) -> None:
+    refused = Finding(
+        check=Check.ORGANIZATION,
+        status=CheckStatus.FAILED,
+        cause=Cause.ACCOUNTS,
+        message="999999999999: not among the accounts of the Organization (check `accounts`)",
+        remedy="Set `accounts_from`, or expect it with `known_gaps`.",
+        organization="gov",
+    )
+    found += [refused, replace(refused, organization=None)]
+    assert main(["doctor", "--json"]) == 3
+    of_table, of_run = [json.loads(each) for each in capsys.readouterr().out.splitlines()]
+    assert of_table["message"].endswith("(check accounts)")
+    assert of_table["remedy"] == "Set accounts_from, or expect it with --known-gap."
+    assert of_run["message"].endswith("(check --accounts)")
+    assert of_run["remedy"] == "Set --accounts-from, or expect it with --known-gap."
+    assert main(["doctor"]) == 3
+    people = capsys.readouterr().out
+    for each in (of_table, of_run):
+        assert {each["message"], each["remedy"]} <= {*people.splitlines()}
+
+
 def test_people_see_a_row_and_a_paragraph_for_each_cause(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,6 +17,7 @@ from poolcensus.cli import logs, main
 from poolcensus.cli.exits import StoppedError, code_of, report
 from poolcensus.config import Settings
 from poolcensus.exit_error import exit_error
+from poolcensus.scope.joining import naming
 
 
 def fail(error: BaseException) -> None:
@@ -59,6 +60,16 @@ def test_every_problem_has_its_own_line(capsys: pytest.CaptureFixture[str]) -> N
     with report():
         fail(errors.SettingsError("one\ntwo"))
     assert capsys.readouterr().err == "poolcensus: one\npoolcensus: two\n"
+
+
+def test_an_error_of_one_organization_names_no_option_for_what_its_table_sets(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with report(), naming("gov"):
+        fail(errors.OrganizationError("none is left.", advice="Check `accounts`, or set `deadline`."))
+    assert capsys.readouterr().err == (
+        "poolcensus: Organization gov: none is left. Check accounts, or set --deadline.\n"
+    )
 
 
 def test_a_bug_keeps_its_traceback() -> None:

@@ -151,6 +151,16 @@ def test_each_organization_has_a_line_of_its_own_that_names_no_option(
     assert gov.endswith("check role_name, external_id and the role's trust policy.")
 
 
+def test_what_tables_set_is_no_option_and_what_is_set_for_the_run_is_one(
+    result: Callable[..., TargetResult],
+) -> None:
+    text = "Check `accounts`, set `strict` to false, or expect it with `known_gaps`."
+    assert with_options(text, "gov") == "Check accounts, set --no-strict, or expect it with --known-gap."
+    assert with_options(text) == "Check --accounts, set --no-strict, or expect it with --known-gap."
+    (line,) = _lines([replace(result(4, outcome=Outcome.SCP_DENIED), organization="gov")])
+    assert line.endswith("with exclude_accounts or exclude_regions, or expect it with --known-gap.")
+
+
 def test_accounts_whose_role_fails_in_another_way_are_another_line(
     result: Callable[..., TargetResult],
 ) -> None:

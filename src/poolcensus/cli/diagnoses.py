@@ -120,7 +120,7 @@ def _paragraph(group: _Group) -> Iterator[RenderableType]:
     code = f" ({first.code})" if first.code is not None and first.code not in message else ""
     whose = f"{first.organization}: " if first.organization is not None else ""
     lines = (f"{whose}{first.check}: {first.cause}{where}", f"{message}{code}", first.remedy or "")
-    yield sentences(with_options(each) for each in lines if each)
+    yield sentences(with_options(each, first.organization) for each in lines if each)
     if first.policy is not None:
         # Lines that can be copied as they stand.
         yield Text(printable_lines(json.dumps(first.policy, indent=2)), no_wrap=True, overflow="ignore")
@@ -155,4 +155,4 @@ def _verdict(findings: Sequence[Finding]) -> Iterator[str]:
     for each in findings:
         if each.check is Check.ORGANIZATION and each.cause is None and each.remedy is not None:
             whose = f"{each.organization}: " if each.organization is not None else ""
-            yield f"{whose}{each.message} {each.remedy}"
+            yield f"{whose}{with_options(f'{each.message} {each.remedy}', each.organization)}"

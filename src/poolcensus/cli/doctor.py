@@ -80,7 +80,11 @@ async def _findings(
 
 
 def _object(finding: Finding) -> JsonObject:
-    """Return what a check has found. Settings are named as the options of the command line."""
+    """Return what a check has found. Settings are named as options, or as a table of the file has them."""
+    message, remedy = (
+        None if each is None else with_options(each, finding.organization)
+        for each in (finding.message, finding.remedy)
+    )
     return {
         "check": finding.check.value,
         **({} if finding.organization is None else {"organization": finding.organization}),
@@ -90,7 +94,7 @@ def _object(finding: Finding) -> JsonObject:
         "action": finding.action,
         "code": finding.code,
         "cause": finding.cause.value if finding.cause is not None else None,
-        "message": finding.message,
-        "remedy": with_options(finding.remedy) if finding.remedy is not None else None,
+        "message": message,
+        "remedy": remedy,
         "policy": finding.policy,
     }

@@ -153,7 +153,11 @@ def _words(error: BaseException) -> str:
         case OSError():
             name = f"{error.filename}: " if error.filename is not None else ""
             return f"{name}{error.strerror or error}"
-    return str(error) if isinstance(error, _census_error()) else f"unexpected {type(error).__name__}"
+    if isinstance(error, _census_error()):
+        from poolcensus.cli.trouble import message_of
+
+        return message_of(error)
+    return f"unexpected {type(error).__name__}"
 
 
 def drop_output() -> None:

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING
 
 from poolcensus.cli import logs
 from poolcensus.cli.exits import ExitCode, StoppedError
-from poolcensus.cli.trouble import LONGEST_NAME, accounts_with, complain, with_options
+from poolcensus.cli.trouble import LONGEST_NAME, accounts_with, complain, message_of
 from poolcensus.cli.wording import counted
 from poolcensus.format.text import MOST_NAMED
 from poolcensus.format.times import rfc3339
@@ -208,7 +208,7 @@ def _message(ending: Ending, census: Census) -> str:
         return "An unexpected error: standard error has its traceback."
     if isinstance(ending.error, StoppedError):
         return ENDING[signal.Signals(ending.code - 128)]
-    return with_options(str(ending.error))
+    return message_of(ending.error)
 
 
 def _failure(group: FailureGroup) -> dict[str, object]:

@@ -46,17 +46,25 @@ def on_terminal(stream: TextIO | None) -> bool:
     return stream is not None and stream.isatty()
 
 
-def with_options(text: str) -> str:
-    """Return the text with options in place of the settings that the library names, such as `strict`."""
+def with_options(text: str, organization: str | None = None) -> str:
+    """Return the text with options in place of the settings that the library names, such as `strict`.
+
+    Of one of several Organizations, what its table may set is called as it stands there: an option would
+    take the place of what all tables say.
+    """
     if "`" not in text:
         return text
     from poolcensus.cli.options import FLAGS
 
     flags = {**FLAGS, **_PARAMETERS}
+    if organization is not None:
+        from poolcensus.config.organizations import KEYS
+
+        flags |= {key: key for key in KEYS}
 
     def switched_off(found: re.Match[str]) -> str:
         flag = flags.get(found[1])
-        return found[0] if flag is None else f"--no-{flag.removeprefix('--')}"
+        return f"--no-{flag.removeprefix('--')}" if flag is not None and flag != found[1] else found[0]
 
     return _SETTING.sub(lambda found: flags.get(found[1], found[0]), _SET_TO_FALSE.sub(switched_off, text))
 
@@ -81,6 +89,13 @@ def _tell(lines: Iterable[str], *, is_error: bool) -> None:
                 click.echo(f"poolcensus: {printable(line)}", err=True)
 
 
+def message_of(error: BaseException) -> str:
+    """Return the message of an exception in the words of the command line."""
+    from poolcensus.errors import FatalError
+
+    return with_options(str(error), error.organization if isinstance(error, FatalError) else None)
+
+
 def details_of(error: Exception) -> Iterator[str]:
     """Yield what an exception knows beyond its message."""
     from poolcensus.errors import NotPublishedError
@@ -101,8 +116,7 @@ def failures(groups: Iterable[FailureGroup]) -> Iterator[str]:
         code = f" ({group.code})" if group.code is not None else ""
         whose, remedy = "", remedy_of(group)
         if group.organization is not None:
-            # An option would be for all of them: each has its settings in its table.
-            whose, remedy = f"{group.organization}: ", _SETTING.sub(r"\1", remedy)
+            whose, remedy = f"{group.organization}: ", with_options(remedy, group.organization)
         accounts = f"{counted(group.accounts, 'account')}{where}: {listed(names, total=group.accounts)}"
         yield f"{whose}{cause_of(group)} in {accounts}{code}. {remedy}"
 

@@ -86,4 +86,5 @@ def naming(organization: str | None) -> Iterator[None]:
     except FatalError as error:
         if organization is not None:
             error.begin_with(f"Organization {organization}: ")
+            error.organization = organization
         raise
