@@ -109,6 +109,29 @@ def test_the_command_is_told_of_pools_that_are_hidden_now(library: FakeLibrary, 
     assert (closed["outcome"], closed["pools"], len(closed["examples"])) == ("not_entitled", 3, 1)
 
 
+def test_the_command_is_told_of_which_organization_each_kind_is(library: FakeLibrary, told: Path) -> None:
+    one, two, other = (
+        replace(result(each, outcome=Outcome.SCP_DENIED, code="AccessDenied"), organization=name)
+        for each, name in ((4, "one"), (5, "two"), (6, "two"))
+    )
+    library.partial(one, two, other)
+    library.hidden = {
+        Outcome.NOT_ENTITLED: tuple(replace(each, pools=3) for each in (one, two, other)),
+        Outcome.REGION_DISABLED: (replace(two, pools=1),),
+    }
+    assert main(["collect", "--notify-command", keeping(told)]) == 3
+    found = read(told)
+    assert [(each["organization"], each["outcome"], each["targets"]) for each in found["failures"]] == [
+        ("two", "scp_denied", 2),
+        ("one", "scp_denied", 1),
+    ]
+    assert [(each["organization"], each["outcome"], each["pools"]) for each in found["hidden"]] == [
+        ("one", "not_entitled", 3),
+        ("two", "not_entitled", 6),
+        ("two", "region_disabled", 1),
+    ]
+
+
 def test_the_command_gets_the_failures_of_a_snapshot_in_part(library: FakeLibrary, told: Path) -> None:
     hostile = replace(
         result(4, outcome=Outcome.SCP_DENIED, code="AccessDenied"), account_name="\x1b\n" * 50_000

@@ -23,7 +23,7 @@ from poolcensus.signals import ENDING
 from poolcensus.storage.naming import STANDARD_OUTPUT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from types import FrameType
 
     from poolcensus.census import Census
@@ -186,7 +186,11 @@ def summary(settings: Settings, census: Census, ending: Ending) -> dict[str, obj
         "outcomes": {outcome.value: count for outcome, count in outcomes.items() if count},
         "known_gaps": 0 if manifest is None else sum(each.targets for each in manifest.known_gaps),
         "failures": [_failure(each) for each in census.failures[:_GROUPS]],
-        "hidden": [_hidden(*each) for each in census.hidden.items()],
+        "hidden": [
+            _hidden(outcome, name, of_one)
+            for outcome, targets in census.hidden.items()
+            for name, of_one in _by_organization(targets).items()
+        ][:_GROUPS],
     }
 
 
@@ -214,6 +218,7 @@ def _message(ending: Ending, census: Census) -> str:
 def _failure(group: FailureGroup) -> dict[str, object]:
     denial = group.denial
     return {
+        **_named(group.organization),
         "outcome": group.outcome.value,
         "error_code": group.code,
         "policy": None if denial is None else denial.policy,
@@ -224,16 +229,29 @@ def _failure(group: FailureGroup) -> dict[str, object]:
     }
 
 
-def _hidden(outcome: Outcome, targets: Sequence[TargetResult]) -> dict[str, object]:
+def _by_organization(targets: Iterable[TargetResult]) -> dict[str | None, list[TargetResult]]:
+    found: dict[str | None, list[TargetResult]] = {}
+    for each in targets:
+        found.setdefault(each.organization, []).append(each)
+    return found
+
+
+def _hidden(outcome: Outcome, organization: str | None, targets: Sequence[TargetResult]) -> dict[str, object]:
     """Return what hides pools that an earlier snapshot saw, as a failure is told."""
     accounts = accounts_with(targets)
     return {
+        **_named(organization),
         "outcome": outcome.value,
         "pools": sum(each.pools for each in targets),
         "targets": len(targets),
         "accounts": len(accounts),
         "examples": [_example(each) for each in accounts[:MOST_NAMED]],
     }
+
+
+def _named(organization: str | None) -> dict[str, object]:
+    """Return the key that says whose it is, where a run is of several Organizations."""
+    return {} if organization is None else {"organization": organization}
 
 
 def _example(account: FailedAccount) -> dict[str, object]:
