@@ -74,6 +74,27 @@ def test_a_sound_snapshot_has_no_problem(snapshot: Snapshot) -> None:
     assert verify(snapshot) == ()
 
 
+async def test_a_latest_that_names_no_snapshot_is_a_problem_and_not_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    older, newer = [folder_of(await make(tmp_path, each, content=CONTENT)) for each in (ID, LATER_ID)]
+    (newer / "manifest.json").unlink()
+    (problem,) = verify(tmp_path)
+    assert problem.kind is ProblemKind.MISNAMED
+    assert problem.message == (
+        f"latest names {LATER_ID}, which has no manifest.json: what was verified is {ID}"
+    )
+    # Neither is named by it.
+    assert verify(older) == verify(Snapshot.open(ID, tmp_path)) == ()
+    assert caplog.messages == []
+    # Where none can be opened, nothing else says so.
+    (older / "manifest.json").unlink()
+    with pytest.raises(SnapshotError, match="No snapshots in"):
+        verify(tmp_path)
+    (warning,) = caplog.messages
+    assert f"names {LATER_ID}, which has no manifest.json" in warning
+
+
 async def test_a_snapshot_is_verified_by_whatever_names_it(tmp_path: Path) -> None:
     older, newer = [folder_of(await make(tmp_path, each, content=CONTENT)) for each in (ID, LATER_ID)]
     (older / "pools.ndjson").unlink()

@@ -324,7 +324,7 @@ async def test_a_snapshot_on_s3_is_read_inside_a_loop(remote: StoredBucket, no_t
 
 def test_a_latest_that_is_no_snapshot_is_said(remote: StoredBucket, caplog: pytest.LogCaptureFixture) -> None:
     # Where another test had this bucket, it has been said.
-    latest._warn_of_latest.cache_clear()
+    latest.warn_of_latest.cache_clear()
     del remote.objects[f"{PREFIX}{LATER_ID}/manifest.json"]
     assert [each.id for each in list_snapshots(PLACE)] == [ID]
     assert Snapshot.open("latest", PLACE).id == ID

@@ -15,17 +15,11 @@ from poolcensus.cli.options import settings_options
 from poolcensus.cli.reading import KEYS, reading_settings
 from poolcensus.cli.trouble import complain
 from poolcensus.cli.wording import counted, printable
-from poolcensus.errors import DamagedSnapshotError, SnapshotError
-from poolcensus.format.manifest import MANIFEST_NAME
-from poolcensus.snapshot import Problem, ProblemKind, Snapshot, verify
-from poolcensus.snapshot.latest import has_manifest, looked_up, steps_back
-from poolcensus.storage.destination import open_source
+from poolcensus.snapshot import Problem, ProblemKind, verify_named
 from poolcensus.storage.naming import LATEST
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from poolcensus.config import Settings
 
 _WORDS = {
     ProblemKind.DAMAGED: "the snapshot is damaged",
@@ -50,7 +44,7 @@ def command(refs: tuple[str, ...], config: Path | None, **given: object) -> int:
     damaged or can't be read, and says which.
     """
     settings = reading_settings(config, given)
-    found = {ref: _checked(ref, settings) for ref in refs or ("latest",)}
+    found = {ref: verify_named(ref, settings.dest, settings=settings) for ref in refs or (LATEST,)}
     if settings.json_output:
         from poolcensus.cli.output import write_line
 
@@ -68,41 +62,6 @@ def command(refs: tuple[str, ...], config: Path | None, **given: object) -> int:
         for ref, (snapshot_id, problems) in found.items():
             _print(ref, snapshot_id, problems)
     return ExitCode.FOUND if any(problems for _, problems in found.values()) else ExitCode.OK
-
-
-def _checked(ref: str, settings: Settings) -> tuple[str | None, tuple[Problem, ...]]:
-    """Return the id of the snapshot that `ref` names, None where none can be opened, and what is wrong."""
-    try:
-        snapshot = Snapshot.open(ref, settings.dest, settings=settings)
-    except SnapshotError as error:
-        return None, _of_error(error)
-    return snapshot.id, _problems(ref, snapshot, settings)
-
-
-def _problems(ref: str, snapshot: Snapshot, settings: Settings) -> tuple[Problem, ...]:
-    try:
-        found = verify(snapshot)
-        named = looked_up(ref, settings.dest)
-        if named is None or steps_back(named[1]) is None:
-            return found
-        with open_source(named[0], settings) as source:
-            name = source.latest()
-            if name is None or has_manifest(source, name):
-                return found
-        return (_of_latest(name, snapshot.id), *found)
-    except SnapshotError as error:
-        return _of_error(error)
-
-
-def _of_error(error: SnapshotError) -> tuple[Problem, ...]:
-    damaged = isinstance(error, DamagedSnapshotError)
-    kind = ProblemKind.DAMAGED if damaged else ProblemKind.UNREADABLE
-    return (Problem(file="", line=None, message=str(error), kind=kind),)
-
-
-def _of_latest(lost: str, verified: str) -> Problem:
-    message = f"{LATEST} names {lost}, which has no {MANIFEST_NAME}: what was verified is {verified}"
-    return Problem(file="", line=None, message=message, kind=ProblemKind.MISNAMED)
 
 
 def _status(problems: tuple[Problem, ...]) -> ProblemKind | None:

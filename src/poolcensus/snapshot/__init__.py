@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from poolcensus.snapshot.pruning import Pruning, prune
     from poolcensus.snapshot.refused import RefusedRun, refused_run
     from poolcensus.snapshot.retention import Decision, Keep, Reason, decide
-    from poolcensus.snapshot.verification import Problem, ProblemKind, verify
+    from poolcensus.snapshot.verification import Problem, ProblemKind, verify, verify_named
 
 # None of the modules is called as what it has: Python would take the module for it.
 _HOME_OF = {
@@ -32,7 +32,7 @@ _HOME_OF = {
     **dict.fromkeys(("Pruning", "prune"), "pruning"),
     **dict.fromkeys(("RefusedRun", "refused_run"), "refused"),
     **dict.fromkeys(("Decision", "Keep", "Reason", "decide"), "retention"),
-    **dict.fromkeys(("Problem", "ProblemKind", "verify"), "verification"),
+    **dict.fromkeys(("Problem", "ProblemKind", "verify", "verify_named"), "verification"),
 }
 
 __all__ = [
@@ -65,6 +65,7 @@ __all__ = [
     "take_inventory",
     "unlock",
     "verify",
+    "verify_named",
 ]
 
 

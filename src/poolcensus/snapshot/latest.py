@@ -21,10 +21,13 @@ from poolcensus.snapshot.order import Moment, moment_of
 from poolcensus.storage.naming import LATEST, is_in_s3, no_snapshots
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from poolcensus.snapshot.info import SnapshotInfo
     from poolcensus.storage.source import Source
+
+    # Told where, and which id.
+    Misnamed = Callable[[str, str], None]
 
 _log = logging.getLogger("poolcensus")
 
@@ -118,29 +121,10 @@ class LatestAfter:
             self._others.take(snapshot_id, None if manifest is None else info_or_none(manifest, snapshot_id))
 
 
-def named_latest(source: Source, there: Collection[str]) -> str | None:
-    """Return the id that the destination calls its latest, and log a warning where that is no snapshot.
-
-    `there` are the ids of the snapshots that it has.
-    """
-    name = source.latest()
-    # What was published since they were listed is looked for where it lies.
-    if name is not None and name not in there and not has_manifest(source, name):
-        _warn_of_latest(source.location, name)
-    return name
-
-
-def has_manifest(source: Source, snapshot_id: str) -> bool:
-    """Whether a snapshot of this id has been published, and is still there."""
-    try:
-        return bool(source.files(snapshot_id).manifest())
-    except SnapshotError:
-        return False
-
-
 # Once: a command may look for the latest more than once.
 @cache
-def _warn_of_latest(place: str, snapshot_id: str) -> None:
+def warn_of_latest(place: str, snapshot_id: str) -> None:
+    """Log that the `latest` of a destination names what is no snapshot."""
     _log.warning(
         "%s in %s names %s, which has no %s: it is no snapshot and is passed over",
         LATEST,
@@ -150,9 +134,31 @@ def _warn_of_latest(place: str, snapshot_id: str) -> None:
     )
 
 
-def search_latest(source: Source, there: Collection[str]) -> LatestSearch:
+def named_latest(source: Source, there: Collection[str], misnamed: Misnamed = warn_of_latest) -> str | None:
+    """Return the id that the destination calls its latest, and tell `misnamed` where that is no snapshot.
+
+    `there` are the ids of the snapshots that it has.
+    """
+    name = source.latest()
+    # What was published since they were listed is looked for where it lies.
+    if name is not None and name not in there and not _has_manifest(source, name):
+        misnamed(source.location, name)
+    return name
+
+
+def _has_manifest(source: Source, snapshot_id: str) -> bool:
+    """Whether a snapshot of this id has been published, and is still there."""
+    try:
+        return bool(source.files(snapshot_id).manifest())
+    except SnapshotError:
+        return False
+
+
+def search_latest(
+    source: Source, there: Collection[str], misnamed: Misnamed = warn_of_latest
+) -> LatestSearch:
     """Return the search for the newest of the snapshots that are `there`, by id, done."""
-    search = LatestSearch(there, named_latest(source, there), datetime.now(UTC))
+    search = LatestSearch(there, named_latest(source, there, misnamed), datetime.now(UTC))
     while ids := search.next():
         for snapshot_id, found in source.manifests(ids):
             info = info_or_none(found, snapshot_id) if isinstance(found, bytes) else None
@@ -160,20 +166,21 @@ def search_latest(source: Source, there: Collection[str]) -> LatestSearch:
     return search
 
 
-def find(source: Source, ref: str) -> str:
+def find(source: Source, ref: str, misnamed: Misnamed = warn_of_latest) -> str:
     """Return the id of the snapshot that `ref` names: `latest`, `latest~N`, an id or its unique beginning.
 
-    Raises `SnapshotError` where there is none, or more than one.
+    `misnamed` is told where `latest` names what is no snapshot, by default with a warning in the log. Raises
+    `SnapshotError` where there is none, or more than one.
     """
     ids = source.ids()
     back = steps_back(ref)
     if back is None:
         matches = ids_that_begin(ref, ids)
         return look_up(matches[0] if matches else ref, map(moment_of, ids), source.location)
-    if back == 0 and (newest := search_latest(source, ids).newest) is not None:
+    if back == 0 and (newest := search_latest(source, ids, misnamed).newest) is not None:
         return newest
     if back > 0:
-        named_latest(source, ids)
+        named_latest(source, ids, misnamed)
     return look_up(ref, _moments(source, ids), source.location)
 
 

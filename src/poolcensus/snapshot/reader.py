@@ -11,7 +11,7 @@ from poolcensus.errors import SnapshotError
 from poolcensus.format.schema import TARGETS_NAME, Schema
 from poolcensus.snapshot.data_file import DataFile
 from poolcensus.snapshot.info import data_file, info_of, read_manifest
-from poolcensus.snapshot.latest import find, looked_up
+from poolcensus.snapshot.latest import find, looked_up, warn_of_latest
 from poolcensus.storage.destination import open_folder, open_source
 from poolcensus.storage.naming import LATEST, is_in_s3
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from poolcensus.config import Settings
     from poolcensus.model import Compression, FileEntry, Manifest, PoolRecord, TargetResult
     from poolcensus.snapshot.info import SnapshotInfo
+    from poolcensus.snapshot.latest import Misnamed
     from poolcensus.storage.source import SnapshotFiles, Source
 
 _MANY_PAGES: Final = 3
@@ -76,8 +77,12 @@ class Snapshot:
         opened: Callable[[str | os.PathLike[str]], Source],
         ref: str | os.PathLike[str],
         dest: str | os.PathLike[str] | None = None,
+        misnamed: Misnamed = warn_of_latest,
     ) -> Self:
-        """Return the snapshot that `ref` names, as `open`, where `opened` gives what reads a destination."""
+        """Return the snapshot that `ref` names, as `open`, where `opened` gives what reads a destination.
+
+        `misnamed` is told where `latest` names what is no snapshot, by default with a warning in the log.
+        """
         found = looked_up(ref, dest)
         if found is None:
             if isinstance(ref, str) and is_in_s3(ref):
@@ -85,7 +90,7 @@ class Snapshot:
             return cls._read(open_folder(ref))
         place, name = found
         with opened(place) as source:
-            return cls._read(source.files(find(source, name)))
+            return cls._read(source.files(find(source, name, misnamed)))
 
     @classmethod
     def _read(cls, files: SnapshotFiles) -> Self:

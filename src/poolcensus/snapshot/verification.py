@@ -6,17 +6,19 @@ import os
 from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Final, Literal
 
-from poolcensus.errors import SnapshotError
+from poolcensus.errors import DamagedSnapshotError, FatalError, SnapshotError
 from poolcensus.format.ids import is_snapshot_id
 from poolcensus.format.manifest import MANIFEST_NAME
 from poolcensus.format.text import counted
 from poolcensus.model import Outcome, SnapshotStatus, count_covered
 from poolcensus.snapshot.data_file import DataFile
-from poolcensus.snapshot.latest import is_destination
+from poolcensus.snapshot.latest import is_destination, warn_of_latest
 from poolcensus.snapshot.ledger_check import named, wrong_with
 from poolcensus.snapshot.reader import Snapshot
+from poolcensus.storage.destination import open_source
 from poolcensus.storage.naming import LATEST
 from poolcensus.storage.source import MissingFileError
 
@@ -61,26 +63,69 @@ def verify(
 ) -> tuple[Problem, ...]:
     """Return everything that is wrong with a snapshot.
 
-    It may be named: as `Snapshot.open` takes it, or by a destination, whose latest it is then. `settings` say
-    how S3 is reached.
+    It may be named: as `Snapshot.open` takes it, or by a destination, whose latest it is then. That `latest`
+    names what is no snapshot is a problem, too, and another one was verified. `settings` say how S3 is
+    reached.
 
     Of a file, 10 problems are told one by one, and one problem stands for all the others. Reads each file
     once, and blocks. Takes some 100 bytes of memory a pool, to find duplicates. Where a file can't be read,
     what depends on it is not checked. Raises `SnapshotError` for a snapshot that went to standard output or
     can't be opened, and `DestinationError` where a bucket can't be read.
     """
-    opened = snapshot if isinstance(snapshot, Snapshot) else _opened(snapshot, settings)
-    with opened:
-        return _verify(opened)
-
-
-def _opened(name: str | os.PathLike[str], settings: Settings | None) -> Snapshot:
+    if isinstance(snapshot, Snapshot):
+        with snapshot:
+            return _verify(snapshot)
     try:
-        if is_destination(name):
-            return Snapshot.open(LATEST, name, settings=settings)
-        return Snapshot.open(name, settings=settings)
+        if is_destination(snapshot):
+            opened, misnamed = _opened(LATEST, snapshot, settings)
+        else:
+            opened, misnamed = _opened(snapshot, None, settings)
     except OSError as error:
-        raise SnapshotError(f"{os.fspath(name)} can't be read: {error.strerror or error}") from error
+        raise SnapshotError(f"{os.fspath(snapshot)} can't be read: {error.strerror or error}") from error
+    with opened:
+        return (*misnamed, *_verify(opened))
+
+
+def verify_named(
+    ref: str, dest: str | os.PathLike[str], *, settings: Settings | None = None
+) -> tuple[str | None, tuple[Problem, ...]]:
+    """Return the id of the snapshot that `ref` names at `dest`, and everything that is wrong with it.
+
+    That it can't be opened is a problem as well. The id is None where none could be opened. Blocks. Raises
+    `DestinationError` or another `FatalError` where a bucket can't be read.
+    """
+    snapshot_id: str | None = None
+    try:
+        opened, misnamed = _opened(ref, dest, settings)
+        snapshot_id = opened.id
+        with opened:
+            return snapshot_id, (*misnamed, *_verify(opened))
+    except SnapshotError as error:
+        damaged = isinstance(error, DamagedSnapshotError)
+        kind = ProblemKind.DAMAGED if damaged else ProblemKind.UNREADABLE
+        return snapshot_id, (Problem(file="", line=None, message=str(error), kind=kind),)
+
+
+def _opened(
+    ref: str | os.PathLike[str], dest: str | os.PathLike[str] | None, settings: Settings | None
+) -> tuple[Snapshot, tuple[Problem, ...]]:
+    """Return the snapshot that is named, and what is wrong with the name."""
+    lost: list[tuple[str, str]] = []
+    try:
+        opened = Snapshot.open_in(
+            partial(open_source, settings=settings), ref, dest, lambda *found: lost.append(found)
+        )
+    except (SnapshotError, FatalError):
+        # Beside what is raised there is no place for it.
+        for each in lost:
+            warn_of_latest(*each)
+        raise
+    return opened, tuple(_misnamed(snapshot_id, opened.id) for _, snapshot_id in lost)
+
+
+def _misnamed(lost: str, verified: str) -> Problem:
+    message = f"{LATEST} names {lost}, which has no {MANIFEST_NAME}: what was verified is {verified}"
+    return Problem(file="", line=None, message=message, kind=ProblemKind.MISNAMED)
 
 
 def _verify(snapshot: Snapshot) -> tuple[Problem, ...]:
