@@ -456,3 +456,16 @@ def test_where_s3_is_comes_from_the_settings_that_are_given(
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     with pytest.raises(CredentialsError):
         list_snapshots(PLACE, settings=settings)
+
+
+def test_verify_goes_on_after_a_bucket_that_can_t_be_read(
+    remote: StoredBucket, capsys: pytest.CaptureFixture[str]
+) -> None:
+    away = f"s3://nobody-s-bucket/{ID}"
+    assert main(["verify", away, "latest", "--dest", PLACE, "--json"]) == 1
+    first, second = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert (first["snapshot"], first["snapshot_id"], first["status"]) == (away, None, "unreadable")
+    assert "there is no bucket nobody-s-bucket" in first["problems"][0]["message"]
+    assert (second["snapshot_id"], second["status"]) == (LATER_ID, "ok")
+    assert main(["verify", away]) == 1
+    assert capsys.readouterr().err.endswith(f"{away}: the snapshot can't be read (1 problem)\n")

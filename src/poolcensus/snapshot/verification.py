@@ -9,7 +9,7 @@ from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Final, Literal
 
-from poolcensus.errors import DamagedSnapshotError, FatalError, SnapshotError
+from poolcensus.errors import DamagedSnapshotError, DestinationError, FatalError, SnapshotError
 from poolcensus.format.ids import is_snapshot_id
 from poolcensus.format.manifest import MANIFEST_NAME
 from poolcensus.format.text import counted
@@ -91,8 +91,8 @@ def verify_named(
 ) -> tuple[str | None, tuple[Problem, ...]]:
     """Return the id of the snapshot that `ref` names at `dest`, and everything that is wrong with it.
 
-    That it can't be opened is a problem as well. The id is None where none could be opened. Blocks. Raises
-    `DestinationError` or another `FatalError` where a bucket can't be read.
+    That it can't be opened, or its bucket not be read, is a problem as well. The id is None where none could
+    be opened. Blocks. Raises another `FatalError` where nothing can be read, as without credentials.
     """
     snapshot_id: str | None = None
     try:
@@ -100,7 +100,7 @@ def verify_named(
         snapshot_id = opened.id
         with opened:
             return snapshot_id, (*misnamed, *_verify(opened))
-    except SnapshotError as error:
+    except (SnapshotError, DestinationError) as error:
         damaged = isinstance(error, DamagedSnapshotError)
         kind = ProblemKind.DAMAGED if damaged else ProblemKind.UNREADABLE
         return snapshot_id, (Problem(file="", line=None, message=str(error), kind=kind),)
