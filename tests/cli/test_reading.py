@@ -359,6 +359,14 @@ def test_verify_tells_what_it_cannot_read_from_what_is_damaged(
     assert "damaged" not in err
 
 
+def test_verify_names_options_in_json_as_well(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", "--dest", "nowhere", "--json"]) == 1
+    (found,) = rows_of(said(capsys))
+    assert [each["message"] for each in found["problems"]] == [
+        "There is no folder nowhere. Check --dest, or run 'poolcensus collect --dest nowhere' first."
+    ]
+
+
 NARROW: JsonObject = {"accounts": ["000000000001", "000000000002"], "regions": ["eu-*"], "pool_ids": []}
 
 

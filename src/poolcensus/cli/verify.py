@@ -13,7 +13,7 @@ from poolcensus.cli.completing import snapshots
 from poolcensus.cli.exits import ExitCode
 from poolcensus.cli.options import settings_options
 from poolcensus.cli.reading import KEYS, reading_settings
-from poolcensus.cli.trouble import complain
+from poolcensus.cli.trouble import complain, with_options
 from poolcensus.cli.wording import counted, printable
 from poolcensus.snapshot import Problem, ProblemKind, verify_named
 from poolcensus.storage.naming import LATEST
@@ -55,7 +55,9 @@ def command(refs: tuple[str, ...], config: Path | None, **given: object) -> int:
                     "snapshot_id": snapshot_id,
                     "ok": not problems,
                     "status": _status(problems) or "ok",
-                    "problems": [asdict(each) for each in problems],
+                    "problems": [
+                        {**asdict(each), "message": with_options(each.message)} for each in problems
+                    ],
                 }
             )
     else:
