@@ -159,6 +159,17 @@ def test_json_says_of_each_snapshot_why_it_is_still_there(
     assert errors == {MIDDLE: None, NEW: None}
 
 
+def test_a_log_in_json_ends_with_what_could_not_be_removed(
+    dest: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (dest / f".pruned-{OLD}").write_text("in the way")
+    assert main(["prune", "--dest", str(dest), "--keep-last", "1", "--log-format", "json"]) == 1
+    said, last = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert said["message"].startswith(f"can't remove {dest / OLD}: ")
+    assert (last["message_type"], last["code"]) == ("exit_error", 1)
+    assert last["message"] == "1 snapshot could not be removed"
+
+
 def test_what_cannot_be_removed_is_said_though_nobody_reads_the_rows(
     dest: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -376,6 +376,18 @@ def test_what_cannot_be_read_of_all_is_named_beside_the_rows(
     assert f"Can't read 1 snapshot: {day_id(22)}. Run 'poolcensus verify" in captured.err
 
 
+@pytest.mark.parametrize("command", [("query", SQL, "--format", "csv"), ("export", "--output", "out")])
+def test_a_log_in_json_ends_with_what_could_not_be_read(
+    dest: Path, capsys: pytest.CaptureFixture[str], command: tuple[str, ...]
+) -> None:
+    (dest / day_id(22) / "manifest.json").write_text("{")
+    assert main([*command, "--all", "--dest", str(dest), "--log-format", "json"]) == 1
+    said, last = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert (last["message_type"], last["code"]) == ("exit_error", 1)
+    assert said["message"] == last["message"]
+    assert last["message"].startswith(f"Can't read 1 snapshot: {day_id(22)}.")
+
+
 @pytest.mark.skipif(sys.platform == "darwin", reason="file systems of macOS take names in UTF-8 only")
 def test_a_path_that_the_locale_has_no_letters_for_is_read(dest: Path) -> None:
     place = dest.rename(dest.with_name("ü"))

@@ -9,9 +9,8 @@ import click
 
 from poolcensus.cli.command import Command
 from poolcensus.cli.completing import snapshots, words
-from poolcensus.cli.exits import ExitCode
 from poolcensus.cli.options import settings_options
-from poolcensus.cli.reading import KEYS, dated_ahead, reading_settings, unreadable_lines
+from poolcensus.cli.reading import KEYS, code_of_reading, dated_ahead, reading_settings
 from poolcensus.cli.running import signals_raised
 from poolcensus.cli.trouble import complain, on_terminal
 from poolcensus.cli.wording import counted, printable
@@ -67,8 +66,7 @@ def command(ref: str | None, config: Path | None, *, every: bool, output: str, *
     elif on_terminal(sys.stdout):
         click.echo(f"{counted(len(done.files), 'file')} written to {printable(output)}")
     complain(*dated_ahead(done.ahead, left_out=True))
-    complain(*unreadable_lines(settings.dest, done.unreadable))
-    return ExitCode.FATAL if done.unreadable else ExitCode.OK
+    return code_of_reading(settings.dest, done.unreadable)
 
 
 def _check_folder(output: str) -> None:

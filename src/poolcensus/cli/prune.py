@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from poolcensus.cli import logs
 from poolcensus.cli.command import Command
 from poolcensus.cli.exits import ExitCode
 from poolcensus.cli.options import settings_options
 from poolcensus.cli.reading import KEYS, dated_ahead, reading_settings
 from poolcensus.cli.running import run
 from poolcensus.cli.trouble import complain, on_terminal
+from poolcensus.cli.wording import counted
 from poolcensus.snapshot import Keep, Reason, prune
 from poolcensus.storage.naming import no_snapshots
 
@@ -75,7 +77,11 @@ def command(
     complain(*dated_ahead([each.snapshot_id for each in pruning.decisions if Reason.FUTURE in each.reasons]))
     complain(*pruning.failures.values())
     _print(pruning, settings, shown=dry_run or on_terminal(sys.stdout))
-    return ExitCode.FATAL if pruning.failures else ExitCode.OK
+    if pruning.failures:
+        left = f"{counted(len(pruning.failures), 'snapshot')} could not be removed"
+        logs.exit_error(ExitCode.FATAL, left)
+        return ExitCode.FATAL
+    return ExitCode.OK
 
 
 def _print(pruning: Pruning, settings: Settings, *, shown: bool) -> None:

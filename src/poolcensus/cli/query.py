@@ -13,7 +13,7 @@ from poolcensus.cli.command import Command
 from poolcensus.cli.completing import queries, snapshots, words
 from poolcensus.cli.exits import ExitCode
 from poolcensus.cli.options import check_output_file, path_of, settings_options
-from poolcensus.cli.reading import KEYS, dated_ahead, reading_settings, unreadable_lines
+from poolcensus.cli.reading import KEYS, code_of_reading, dated_ahead, reading_settings
 from poolcensus.cli.running import signals_raised
 from poolcensus.cli.trouble import complain, on_terminal
 from poolcensus.storage.naming import LATEST, STANDARD_OUTPUT
@@ -136,8 +136,7 @@ def command(
         else:
             _put(_pieces(rows, chosen, output), output, settings)
         complain(*dated_ahead(rows.ahead, left_out=True))
-        complain(*unreadable_lines(settings.dest, rows.unreadable))
-        return ExitCode.FATAL if rows.unreadable else ExitCode.OK
+        return code_of_reading(settings.dest, rows.unreadable)
 
 
 def _form_of(output: Path | None) -> str:

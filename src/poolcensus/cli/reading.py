@@ -6,7 +6,9 @@ import shlex
 from typing import TYPE_CHECKING
 
 from poolcensus.cli import logs
+from poolcensus.cli.exits import ExitCode
 from poolcensus.cli.options import read_settings
+from poolcensus.cli.trouble import complain
 from poolcensus.cli.wording import counted, listed
 from poolcensus.config.sources import settings_file
 from poolcensus.errors import SettingsError
@@ -52,6 +54,15 @@ def dated_ahead(found: Sequence[str], *, left_out: bool = False) -> Iterator[str
         f"{len(found):,} snapshots are {dated}: none of them is the latest, and prune leaves them alone:"
         f" {listed(found, _IDS_SHOWN)}. {advice} them."
     )
+
+
+def code_of_reading(dest: str, unreadable: Mapping[str, str]) -> ExitCode:
+    """Name the snapshots that can't be read, and return the code of a command that has read the others."""
+    for line in unreadable_lines(dest, unreadable):
+        complain(line)
+        logs.exit_error(ExitCode.FATAL, line)
+        return ExitCode.FATAL
+    return ExitCode.OK
 
 
 def unreadable_lines(dest: str, unreadable: Mapping[str, str]) -> Iterator[str]:
