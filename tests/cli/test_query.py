@@ -470,6 +470,26 @@ def test_export_says_what_it_wrote(dest: Path, tmp_path: Path, capsys: pytest.Ca
     assert capsys.readouterr().err.startswith("poolcensus: --output needs the name of a file\n")
 
 
+@pytest.mark.parametrize(
+    ("command", "what", "copy"),
+    [
+        ("query --list", "file", "cp FILE"),
+        ("plan", "file", "cp FILE"),
+        ("report", "file", "cp FILE"),
+        ("export", "folder", "sync FOLDER"),
+    ],
+)
+def test_no_bucket_is_taken_for_a_path(
+    capsys: pytest.CaptureFixture[str], command: str, what: str, copy: str
+) -> None:
+    for place in ("s3://bucket/x.json", "s3://b/x/"):
+        assert main([*command.split(), "--output", place]) == 2
+        assert capsys.readouterr().err.splitlines()[0] == (
+            f"poolcensus: --output takes no bucket: write it to a {what}, and run 'aws s3 {copy} {place}'"
+            " afterwards"
+        )
+
+
 @pytest.mark.skipif(shutil.which("jq") is None, reason="jq is not there")
 def test_the_lines_of_the_readme_agree(
     dest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -9,7 +9,7 @@ import click
 
 from poolcensus.cli.command import Command
 from poolcensus.cli.completing import snapshots, words
-from poolcensus.cli.options import settings_options
+from poolcensus.cli.options import check_no_bucket, settings_options
 from poolcensus.cli.reading import KEYS, code_of_reading, dated_ahead, reading_settings
 from poolcensus.cli.running import signals_raised
 from poolcensus.cli.trouble import complain, on_terminal
@@ -73,6 +73,7 @@ def _check_folder(output: str) -> None:
     """Raise `UsageError` for an --output that can be no folder, before work is done for it."""
     if not output:
         raise click.UsageError("--output needs the name of a folder")
+    check_no_bucket(output, folder=True)
     # Without the last slash, which no file has.
     path = Path(output)
     if exists(path) and not is_folder(path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
@@ -13,6 +14,7 @@ from poolcensus.cli.completing import regions, words
 from poolcensus.cli.places import remember
 from poolcensus.config.entries import SETTINGS
 from poolcensus.paths import exists, is_folder
+from poolcensus.storage.naming import is_in_s3
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -211,9 +213,18 @@ def _check_name(value: str, option: str) -> None:
         raise click.UsageError(f"{option}: {value} names a folder, not a file")
 
 
-def check_output_file(output: str | Path) -> None:
+def check_no_bucket(output: str, *, folder: bool = False) -> None:
+    """Raise `UsageError` for an --output in S3: a path would be made of it."""
+    if is_in_s3(output):
+        what, copy = ("folder", "sync FOLDER") if folder else ("file", "cp FILE")
+        then = f"aws s3 {copy} {shlex.quote(output)}"
+        raise click.UsageError(f"--output takes no bucket: write it to a {what}, and run '{then}' afterwards")
+
+
+def check_output_file(output: str) -> None:
     """Raise `UsageError` for an --output that is no file in a folder, before work is done for it."""
-    _check_name(str(output), "--output")
+    check_no_bucket(output)
+    _check_name(output, "--output")
     path = Path(output)
     if is_folder(path):
         raise click.UsageError(f"--output: {path} is a folder, not a file")

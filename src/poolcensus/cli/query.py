@@ -12,7 +12,7 @@ import click
 from poolcensus.cli.command import Command
 from poolcensus.cli.completing import queries, snapshots, words
 from poolcensus.cli.exits import ExitCode
-from poolcensus.cli.options import check_output_file, path_of, settings_options
+from poolcensus.cli.options import check_output_file, settings_options
 from poolcensus.cli.reading import KEYS, code_of_reading, dated_ahead, reading_settings
 from poolcensus.cli.running import signals_raised
 from poolcensus.cli.trouble import complain, on_terminal
@@ -90,7 +90,6 @@ def _refuse_json(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 @click.option(
     "--output",
     metavar="FILE",
-    callback=path_of,
     shell_complete=words((), "file"),
     help="Write the rows to this file; - is standard output.",
 )
@@ -104,7 +103,7 @@ def command(
     listed: bool,
     schema: bool,
     form: str | None,
-    output: Path | None,
+    output: str | None,
     **given: object,
 ) -> int:
     """Run SQL over one snapshot or all of them.
@@ -116,25 +115,25 @@ def command(
     With --all, a snapshot whose manifest can't be read is named and left out, and the exit code is 1, too.
     """
     settings = reading_settings(config, given)
-    if output == Path(STANDARD_OUTPUT):
-        output = None
-    if output is not None:
+    file: Path | None = None
+    if output is not None and output != STANDARD_OUTPUT:
         check_output_file(output)
-    chosen = form or _form_of(output)
+        file = Path(output)
+    chosen = form or _form_of(file)
     if listed or schema:
         _check_listing(chosen, sql, named, ref, every=every, both=listed and schema)
-        _put(_listing(chosen, output, is_schema=schema), output, settings)
+        _put(_listing(chosen, file, is_schema=schema), file, settings)
         return ExitCode.OK
-    if chosen == "parquet" and output is None:
+    if chosen == "parquet" and file is None:
         raise click.UsageError("--format parquet needs --output FILE")
     if every and ref is not None:
         raise click.UsageError("--snapshot and --all exclude each other")
     run = _what_to_run(sql, named, ref, every=every)
     with signals_raised(), run(settings.dest, settings=settings) as rows:
-        if chosen == "parquet" and output is not None:
-            _copy(rows.parquet(), output, settings)
+        if chosen == "parquet" and file is not None:
+            _copy(rows.parquet(), file, settings)
         else:
-            _put(_pieces(rows, chosen, output), output, settings)
+            _put(_pieces(rows, chosen, file), file, settings)
         complain(*dated_ahead(rows.ahead, left_out=True))
         return code_of_reading(settings.dest, rows.unreadable)
 

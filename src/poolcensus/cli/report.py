@@ -15,7 +15,7 @@ from poolcensus.cli.reading import KEYS, reading_settings, unreadable_lines
 from poolcensus.cli.running import signals_raised
 from poolcensus.cli.trouble import complain, on_terminal
 from poolcensus.cli.wording import printable
-from poolcensus.storage.naming import LATEST, STANDARD_OUTPUT, is_in_s3
+from poolcensus.storage.naming import LATEST, STANDARD_OUTPUT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,8 +53,6 @@ def command(ref: str, config: Path | None, *, output: str, **given: object) -> i
     """
     from poolcensus.analysis.report import report
 
-    if is_in_s3(output):
-        raise click.UsageError("--output takes no bucket: write it to a file, and copy that")
     if output != STANDARD_OUTPUT:
         check_output_file(output)
     settings = reading_settings(config, given)
