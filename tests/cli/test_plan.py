@@ -204,6 +204,31 @@ def test_a_list_that_can_not_be_written_is_refused_before_any_call(
     assert not Path("list.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "other"),
+    [(("plan", "--output", "-"), "--output -"), (("collect", "--dest", "-"), "a destination of -")],
+)
+def test_a_json_that_nobody_typed_is_named_by_its_place(
+    library: FakeLibrary,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    other: str,
+) -> None:
+    def refused(*more: str) -> str:
+        assert main([*arguments, *more]) == 2
+        return capsys.readouterr().err.splitlines()[0].removeprefix("poolcensus: ")
+
+    both = f"and {other} both want standard output: leave one out"
+    assert refused("--json") == f"--json {both}"
+    Path("some.toml").write_text("json = true\n", encoding="utf-8")
+    assert refused("--config", "some.toml") == f"some.toml: json {both}, or give --no-json"
+    monkeypatch.setenv("POOLCENSUS_JSON", "1")
+    assert refused() == f"POOLCENSUS_JSON {both}, or give --no-json"
+    assert not library.asked
+    assert main([*arguments, "--no-json"]) == 0
+
+
 def test_a_list_of_several_organizations_is_refused_before_any_call(
     library: FakeLibrary, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,6 +11,7 @@ from poolcensus.cli import logs
 from poolcensus.cli.command import Command
 from poolcensus.cli.exits import ExitCode, StoppedError, code_of
 from poolcensus.cli.options import EVERYTHING, read_settings, settings_options
+from poolcensus.cli.places import both_on_standard_output
 from poolcensus.cli.publishing import (
     code_of_snapshot,
     run_to_publish,
@@ -64,8 +65,7 @@ def command(config: Path | None, **given: object) -> int:
     settings = read_settings(config, given)
     logs.configure(settings, settings_file(config))
     if settings.json_output and settings.dest == STANDARD_OUTPUT:
-        message = "--json and a destination of - both want standard output: leave one out"
-        raise SettingsError(message)
+        raise SettingsError(both_on_standard_output("a destination of -"))
     snapshot, groups = collect(settings)
     with standing(snapshot.manifest):
         _report(snapshot, groups, settings)

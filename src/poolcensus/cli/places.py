@@ -23,6 +23,15 @@ def remember(places: Mapping[tuple[str | None, str], str]) -> None:
         ctx.meta[_KEY] = places
 
 
+def both_on_standard_output(other: str) -> str:
+    """Return what is said where `json`, wherever that is set, and `other` want standard output both."""
+    ctx = click.get_current_context(silent=True)
+    places: Mapping[tuple[str | None, str], str] = {} if ctx is None else ctx.meta.get(_KEY, {})
+    place = places.get((None, "json"), "--json")
+    undone = "" if place == "--json" else ", or give --no-json"
+    return f"{place} and {other} both want standard output: leave one out{undone}"
+
+
 def name_place(error: SettingsError, ctx: click.Context) -> None:
     """Have a message that begins with a setting begin with the place where that stands."""
     words = str(error)

@@ -12,6 +12,7 @@ from poolcensus.cli.command import Command
 from poolcensus.cli.completing import words
 from poolcensus.cli.exits import ExitCode
 from poolcensus.cli.options import EVERYTHING, check_output_file, read_settings, settings_options
+from poolcensus.cli.places import both_on_standard_output
 from poolcensus.cli.running import run
 from poolcensus.config.sources import settings_file
 from poolcensus.storage.naming import STANDARD_OUTPUT
@@ -84,7 +85,7 @@ def _check_list_output(output: str, settings: Settings) -> None:
     if output != STANDARD_OUTPUT:
         check_output_file(output)
     elif settings.json_output:
-        raise click.UsageError("--json and --output - both want standard output: leave one out")
+        raise click.UsageError(both_on_standard_output("--output -"))
 
 
 async def _plan(settings: Settings) -> Plan:
