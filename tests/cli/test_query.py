@@ -72,6 +72,19 @@ def test_the_json_of_other_commands_is_named_as_query_has_it(capsys: pytest.Capt
     assert "--json" not in capsys.readouterr().out
 
 
+def test_the_json_of_the_settings_is_the_default_of_what_is_printed(
+    dest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POOLCENSUS_JSON", "true")
+    count = ("SELECT count(*) AS n FROM pools", "--dest", dest)
+    assert run(capsys, *count) == '{"n":2}\n'
+    assert run(capsys, *count, "--format", "csv") == "n\n2\n"
+    assert all("name" in json.loads(line) for line in run(capsys, "--list").splitlines())
+    for name, first in (("n.csv", "n"), ("n.txt", "n")):
+        assert run(capsys, *count, "--output", tmp_path / name) == ""
+        assert (tmp_path / name).read_text().split()[0] == first
+
+
 def test_json_is_a_line_a_row_with_numbers_times_and_json(
     dest: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -34,7 +34,8 @@ _STANDARD_INPUT = "-"
 
 
 def _refuse_json(ctx: click.Context, _: click.Parameter, value: bool) -> None:
-    # All other commands have it, and it would be a second way to choose among four formats.
+    # All other commands have it, and it would be a second way to choose among four formats. Where a file or
+    # the environment sets it for all of them, it is the default.
     if value and not ctx.resilient_parsing:
         raise click.UsageError("query has no --json: give --format json")
 
@@ -119,7 +120,7 @@ def command(
     if output is not None and output != STANDARD_OUTPUT:
         check_output_file(output)
         file = Path(output)
-    chosen = form or _form_of(file)
+    chosen = form or ("json" if file is None and settings.json_output else _form_of(file))
     if listed or schema:
         _check_listing(chosen, sql, named, ref, every=every, both=listed and schema)
         _put(_listing(chosen, file, is_schema=schema), file, settings)
