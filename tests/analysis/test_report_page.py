@@ -24,7 +24,7 @@ from poolcensus.analysis.report import gather, lists, tables
 from poolcensus.analysis.report.charts import Bar, Line, bar_chart, line_chart, spread
 from poolcensus.analysis.report.commands import Commands
 from poolcensus.analysis.report.tables import Cell, Row, short, size_of
-from poolcensus.model import HIDING, OperationInfo, Outcome, SkippedAccount
+from poolcensus.model import HIDING, KnownGap, OperationInfo, Outcome, SkippedAccount
 
 if TYPE_CHECKING:
     from analysis.two_snapshots import Content
@@ -136,6 +136,30 @@ def test_accounts_that_could_not_be_read_stand_under_their_cause_with_the_remedy
         ["scp_denied", "no", "1", "refused by a service control policy"],
         ["empty", "yes", "1", "all pages were read, and nothing is there"],
     ]
+
+
+def test_known_gaps_are_counted_and_are_no_failures(tmp_path: Path) -> None:
+    gap = KnownGap(("000000000001",), (), (Outcome.SCP_DENIED,), targets=2)
+    refused: Content = {key(1): Outcome.SCP_DENIED, key(1, "eu-west-1"): Outcome.SCP_DENIED, key(2): []}
+    for day in (0, 1):
+        write(tmp_path, refused, manifest_of(day, known_gaps=(gap,)))
+    page = page_of(tmp_path)
+    assert "Yes, but for known gaps. 1 of 3 targets is covered." in page.text
+    assert "2 targets failed as known_gaps expects." in page.text
+    assert "0 unchanged; 2 targets refused as both runs expect." in page.text
+    assert "or expect it with" not in page.text
+    assert not {"cause-0", "changes"} & page.rows.keys()
+
+    write(tmp_path, {**refused, key(2): Outcome.SCP_DENIED, key(3): []}, manifest_of(2, known_gaps=(gap,)))
+    page = page_of(tmp_path)
+    assert "No. 3 of 4 targets are not covered, 1 of them unexpectedly, in 1 account." in page.text
+    assert "2 targets failed as known_gaps expects." in page.text
+    assert page.rows["cause-0"][1:] == [["acct-2 | 000000000002", "us-east-1"]]
+    assert [row[2] for row in page.rows["changes"][1:]] == ["acct-2 | 000000000002"]
+
+    everything: Content = {key(1): Outcome.SCP_DENIED, key(1, "eu-west-1"): Outcome.SCP_DENIED}
+    write(tmp_path, everything, manifest_of(3, known_gaps=(gap,)))
+    assert "No. None of 2 targets is covered. That this page has no pools" in page_of(tmp_path).text
 
 
 def test_the_trend_and_the_changes_have_their_values(tmp_path: Path) -> None:

@@ -80,7 +80,8 @@ class History:
 class Comparison:
     """The differences to the snapshot before.
 
-    `changes` are the first of them, and `statistics` counts all. `problem` says why there are none to be had.
+    `changes` are the first of them, without the known gaps of both snapshots, and `statistics` counts all.
+    `problem` says why there are none to be had.
     """
 
     before: str
@@ -138,7 +139,10 @@ class Worklist:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """All that a report says of the snapshot `info`, whose manifest names the `tool` and the `caller`."""
+    """All that a report says of the snapshot `info`, whose manifest names the `tool` and the `caller`.
+
+    `failures` has no target that failed as the run expected.
+    """
 
     info: SnapshotInfo
     location: str
@@ -156,6 +160,11 @@ class Facts:
     history: History
     comparison: Comparison | None
     worklist: Worklist
+
+    @property
+    def expected(self) -> int:
+        """How many targets failed as a known gap of the run expects."""
+        return self.info.targets - self.info.covered - self.info.failed
 
     @property
     def end_of_support(self) -> EndOfSupport | None:

@@ -14,6 +14,7 @@ from poolcensus.analysis.report.missing import missing_items
 from poolcensus.analysis.report.worklist import worklist
 from poolcensus.errors import SnapshotError
 from poolcensus.operations import facets_of, operation_named
+from poolcensus.results.expected_failures import KnownGaps
 from poolcensus.results.failure_tally import FailureTally
 from poolcensus.snapshot.series import open_series
 
@@ -44,7 +45,9 @@ def gather(snapshot: Snapshot, now: datetime, settings: Settings | None) -> Fact
         found = walk([snapshot, *earlier], facets)
         ledger = Ledger.read("this snapshot", snapshot)
         missing = missing_items(ledger, found.sightings, found.snapshots)
-        tally = FailureTally(operation_named(manifest.operation.name), snapshot.uncovered())
+        gaps = KnownGaps(manifest.known_gaps)
+        unexpected = (each for each in snapshot.uncovered() if not gaps.take(each))
+        tally = FailureTally(operation_named(manifest.operation.name), unexpected)
         unread = [*found.unread, *(UnreadSnapshot(each, why) for each, why in unreadable.items())]
         return Facts(
             info=snapshot.info,
@@ -102,7 +105,7 @@ def _earlier(
 def _comparison(before: Snapshot, snapshot: Snapshot) -> Comparison:
     found = diff(before, snapshot)
     try:
-        changes = iter(found)
+        changes = (each for each in found if not each.is_expected)
         first = tuple(islice(changes, MOST_CHANGES))
         for _ in changes:
             pass

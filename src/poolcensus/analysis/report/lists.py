@@ -79,7 +79,7 @@ def changes(facts: Facts, comparison: Comparison) -> Table:
     statistics = comparison.statistics
     total = 0
     if statistics is not None:
-        total = statistics.added + statistics.removed + statistics.changed + statistics.unknown
+        total = statistics.found
     item = facts.operation.item.capitalize()
     headings = (Heading("Change"), Heading(item), Heading("Account"), Heading("Region"), Heading("What"))
     return table(

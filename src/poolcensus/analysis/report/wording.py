@@ -66,12 +66,18 @@ def verdict(facts: Facts) -> str:
     where = counted(len(accounts), "account")
     if not info.covered:
         return (
-            f"No. None of {counted(info.targets, 'target')} is covered, in {where}. That this page has no"
-            f" {items} says nothing."
+            f"No. None of {counted(info.targets, 'target')} is covered{f', in {where}' if accounts else ''}."
+            f" That this page has no {items} says nothing."
+        )
+    if not info.failed:
+        return (
+            f"Yes, but for known gaps. {info.covered:,} of {counted(info.targets, 'target')}"
+            f" {'is' if info.covered == 1 else 'are'} covered.{_hidden(facts)}"
         )
     return (
-        f"No. {gaps:,} of {counted(info.targets, 'target')} {'is' if gaps == 1 else 'are'} not covered, in"
-        f" {where}. How many {items} there are is unknown."
+        f"No. {gaps:,} of {counted(info.targets, 'target')} {'is' if gaps == 1 else 'are'} not covered,"
+        f"{f' {info.failed:,} of them unexpectedly,' if facts.expected else ''} in {where}. How many {items}"
+        " there are is unknown."
     )
 
 
