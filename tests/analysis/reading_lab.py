@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from poolcensus.model import JsonObject, Target
+    from poolcensus.model import JsonObject, KnownGap, Target
 
     Content = Mapping[Target, Sequence[JsonObject] | Outcome | TargetResult]
 
@@ -39,6 +39,7 @@ def written(
     *,
     compression: Compression = Compression.NONE,
     request: JsonObject = NOTHING_SPECIAL,
+    known_gaps: tuple[KnownGap, ...] = (),
 ) -> Snapshot:
     """A snapshot with these pools, published four seconds after the start that its id names."""
 
@@ -57,7 +58,9 @@ def written(
                 writer.page(page(target, *has))
                 writer.done(result(target, pools=len(has)), target)
             ended = started + timedelta(seconds=4)
-            await publish(writer, started_at=started, finished_at=ended, request=request)
+            await publish(
+                writer, started_at=started, finished_at=ended, request=request, known_gaps=known_gaps
+            )
 
     anyio.run(write)
     return Snapshot.open(dest / snapshot_id)

@@ -33,7 +33,7 @@ from poolcensus.errors import (
     SnapshotError,
 )
 from poolcensus.extras import installation
-from poolcensus.model import ColumnType, Compression, Outcome
+from poolcensus.model import ColumnType, Compression, KnownGap, Outcome
 from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.snapshot import Snapshot
 from snapshot.making import NOTHING_SPECIAL, POOLS, folder_of, result, target
@@ -371,6 +371,29 @@ def test_changes_are_those_from_one_snapshot_to_the_next_of_its_scope(three_days
         (two, three, "unknown", None, None),
     ]
     assert [row[-1] is not None for row in found] == [False, True, False, True]
+
+
+def test_what_both_runs_expect_is_marked_and_no_change_of_the_week(tmp_path: Path) -> None:
+    gap = KnownGap(("000000000001",), ("eu-*",), (Outcome.SCP_DENIED,), targets=1)
+    refused = {target(1, "eu-west-1"): Outcome.SCP_DENIED, target(2): Outcome.SCP_DENIED}
+    for days in (2, 1):
+        written(tmp_path, days_ago_id(days), {target(1): [pool("a")], **refused}, known_gaps=(gap,))
+    written(tmp_path, days_ago_id(0), {target(1): Outcome.THROTTLED, **refused}, known_gaps=(gap,))
+    sql = "SELECT account_id, region, pools, expected FROM changes ORDER BY snapshot_id, account_id, region"
+    nothing, one, two = [None, None], "000000000001", "000000000002"
+    found: list[tuple[object, ...]] = [
+        (one, "eu-west-1", nothing, True),
+        (two, "us-east-1", nothing, False),
+    ]
+    assert rows_of(sql, tmp_path, ref=None) == [
+        *found,
+        found[0],
+        (one, "us-east-1", [1, None], False),
+        found[1],
+    ]
+    of_the_week = [(row[2], row[4]) for row in run_named("changes-of-the-last-week", tmp_path)]
+    assert of_the_week == [(two, "us-east-1"), (one, "us-east-1"), (two, "us-east-1")]
+    assert rows_of("SELECT DISTINCT pools, expected FROM changes WHERE change <> 'unknown'", tmp_path) == []
 
 
 @pytest.mark.parametrize("ref", ["latest", "id", "path"])

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from poolcensus.model import JsonObject, PublishingRule, Shard
+    from poolcensus.model import JsonObject, KnownGap, PublishingRule, Shard
     from poolcensus.storage.base import Draft
 
 POOLS = WORKSPACES_POOLS.info
@@ -87,6 +87,7 @@ async def publish(
     request: JsonObject = NOTHING_SPECIAL,
     shard: Shard | None = None,
     refused_by: PublishingRule | None = None,
+    known_gaps: tuple[KnownGap, ...] = (),
 ) -> Manifest:
     return await writer.publish(
         RunDescription(
@@ -100,6 +101,7 @@ async def publish(
             accounts_skipped=(SkippedAccount("000000000009", None, "SUSPENDED"),),
             totals=Totals(requests=40, retries=2, throttles=1, assume_role_calls=3),
             shard=shard,
+            known_gaps=known_gaps,
         ),
         planned=planned,
         refused_by=refused_by,

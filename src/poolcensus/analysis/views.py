@@ -162,6 +162,13 @@ CHANGES_VIEW: Final = View(
         ViewColumn("fields", _JSON, "each field that differs, with its values before and after"),
         ViewColumn("pool", _JSON, "the pool that was added or removed"),
         ViewColumn("reason", _TEXT, "why the target is unknown"),
+        ViewColumn("pools", _JSON, "numbers of its pools before and after, null where not known"),
+        ViewColumn(
+            "expected",
+            ColumnType.BOOLEAN,
+            "whether the target is a known gap of both runs",
+            "coalesce(expected, false)",
+        ),
     ),
 )
 
