@@ -12,7 +12,8 @@ import pytest
 
 from poolcensus.errors import DestinationError, DestinationLockedError, SettingsError
 from poolcensus.format.codec import dumps, loads
-from poolcensus.snapshot import Keep, prune
+from poolcensus.snapshot import Keep
+from poolcensus.snapshot.pruning import prune_repository
 from poolcensus.storage.naming import LATEST_NAME
 from poolcensus.storage.s3.keys import contents
 from poolcensus.storage.s3.lease import LEASE_SECONDS
@@ -941,7 +942,7 @@ def test_a_manifest_that_cant_be_read_ends_a_removal_in_one_sentence(service: Se
         run = Run(service)
         run.trouble = lambda _, name: "refused" if name.startswith("get") and ID in name else None
         with pytest.raises(DestinationError, match="access is denied"):
-            await prune(store(run), Keep(last=1))
+            await prune_repository(store(run), Keep(last=1))
         assert [*seen(service)] == [EARLIER_ID, ID, LATER_ID]
 
     service.run(body)

@@ -28,6 +28,7 @@ from poolcensus.snapshot import (
     unlock,
     verify,
 )
+from poolcensus.snapshot.pruning import prune_repository
 from poolcensus.storage.base import Addition, Repository, Store
 from poolcensus.storage.local.store import FolderStore
 from poolcensus.storage.stdout import StreamStore
@@ -441,10 +442,10 @@ async def test_retention_works_on_any_of_them(place: Place) -> None:
     repository = await written(place, ID, LATER_ID)
     async with place.store():
         with pytest.raises(DestinationLockedError):
-            await prune(repository, Keep(last=1))
-        pruning = await prune(repository, Keep(last=1), dry_run=True)
+            await prune_repository(repository, Keep(last=1))
+        pruning = await prune_repository(repository, Keep(last=1), dry_run=True)
     assert [(each.snapshot_id, each.keep) for each in pruning.decisions] == [(ID, False), (LATER_ID, True)]
-    assert await prune(repository, Keep(last=1)) == pruning
+    assert await prune_repository(repository, Keep(last=1)) == pruning
     assert [*place.seen()] == [LATER_ID]
 
 
@@ -560,13 +561,13 @@ async def test_a_wrong_clock_and_a_narrow_run_remove_nothing(place: Place) -> No
     await add(repository, ahead, -24.1)
     before = place.seen()
     for keep in (Keep(last=1), Keep(daily=1), Keep(monthly=1)):
-        pruning = await prune(repository, keep)
+        pruning = await prune_repository(repository, keep)
         assert not pruning.failures
         assert place.seen() == before
     # A later partial one of the same request takes no day from the complete one.
     await add(repository, ago(2), 1.9, content={target(1): Outcome.THROTTLED})
     await add(repository, ago(1), 0.9, {"accounts": ["000000000001"]})
-    await prune(repository, Keep(last=1, daily=1))
+    await prune_repository(repository, Keep(last=1, daily=1))
     assert {full, ahead} <= place.seen().keys()
 
 

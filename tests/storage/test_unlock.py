@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from poolcensus.errors import DestinationError, DestinationLockedError
-from poolcensus.snapshot import LockHolder, unlock
+from poolcensus.snapshot import LockHolder
 from poolcensus.storage.local.lock import FolderLock
 from snapshot.making import ID, LATER_ID, commit
 from storage.runs import publish, seen, store, write
@@ -31,10 +31,10 @@ HOLDER = LockHolder(datetime(2026, 11, 23, 2, tzinfo=UTC), "elsewhere", 7)
 def test_the_lock_of_a_dead_run_in_a_bucket_is_removed_at_once(service: Service) -> None:
     async def body() -> None:
         since = now()
-        assert await unlock(store(Run(service))) is None
+        assert await store(Run(service)).unlock() is None
         service.write("p/.lock", json.dumps({**ELSEWHERE, "run": "x"}).encode())
         service.write(f"p/{ID}/pools.ndjson", b"x")
-        assert await unlock(store(Run(service))) == HOLDER
+        assert await store(Run(service)).unlock() == HOLDER
         assert [*service.objects] == [f"p/{ID}/pools.ndjson"]
         assert now() == since
 
@@ -45,7 +45,7 @@ def test_the_lock_of_a_process_of_this_host_in_a_bucket_stays(service: Service) 
     async def body() -> None:
         async with store(Run(service)):
             with pytest.raises(DestinationLockedError, match=f"kill {os.getpid()}"):
-                await unlock(store(Run(service)))
+                await store(Run(service)).unlock()
             assert "p/.lock" in service.objects
 
     service.run(body)
@@ -62,7 +62,7 @@ def test_a_lock_that_is_renewed_meanwhile_stays(service: Service) -> None:
 
         run.trouble = renew
         with pytest.raises(DestinationLockedError, match=r"locked by another run .* host elsewhere, PID 7"):
-            await unlock(store(run))
+            await store(run).unlock()
         assert "p/.lock" in service.objects
 
     service.run(body)
@@ -80,7 +80,7 @@ def test_a_run_into_a_bucket_whose_lock_was_removed_publishes_nothing(
                 held = service.objects["p/.lock"].body
                 service.write("p/.lock", held.replace(b'"host":', b'"home":'))
                 entered.lease._etag = f'"{service.objects["p/.lock"].etag}"'
-                await unlock(store(Run(service)))
+                await store(Run(service)).unlock()
                 if followed:
                     await publish(Run(service), LATER_ID)
                 await commit(draft, b"{}\n")
@@ -99,7 +99,7 @@ def test_a_call_that_fails_is_an_error(service: Service) -> None:
             run = Run(service)
             run.trouble = partial(lambda failing, _, call: "refused" if call == failing else None, name)
             with pytest.raises(DestinationError, match="access is denied"):
-                await unlock(store(run))
+                await store(run).unlock()
 
     service.run(body)
 

@@ -22,6 +22,7 @@ from poolcensus import (
     Check,
     CheckStatus,
     ColumnType,
+    Compression,
     CredentialsError,
     DamagedSnapshotError,
     DeadlineError,
@@ -36,6 +37,7 @@ from poolcensus import (
     FailedAccount,
     FailureGroup,
     FatalError,
+    FileEntry,
     Finding,
     IncomparableSnapshotsError,
     IncompleteError,
@@ -45,8 +47,11 @@ from poolcensus import (
     Manifest,
     MergeError,
     MissingExtraError,
+    Moment,
     NotPublishedError,
+    OperationInfo,
     OrganizationError,
+    OrganizationInfo,
     Outcome,
     OutdatedGap,
     Page,
@@ -56,18 +61,25 @@ from poolcensus import (
     ProblemKind,
     Progress,
     Pruning,
+    PublishingRule,
     QueryError,
+    Reason,
     RefusedRun,
     Report,
     ResultColumn,
     Rows,
+    Scope,
     ScopeError,
     Settings,
     SettingsError,
+    Shard,
+    SkippedAccount,
     Snapshot,
     SnapshotError,
     SnapshotInfo,
+    SnapshotStatus,
     Statistics,
+    Stream,
     Target,
     TargetResult,
     Totals,
@@ -91,6 +103,7 @@ assert_type(settings.deadline, float | None)
 async def streams() -> None:
     async with Census(settings) as census:
         assert_type(census, Census)
+        assert_type(census.pools(), Stream[PoolRecord])
         async for record in census.pools():
             assert_type(record, PoolRecord)
             # A field is any JSON value: the service decides what it sends.
@@ -133,6 +146,13 @@ async def collecting() -> None:
         assert_type(snapshot.manifest.totals, Totals)
         assert_type(snapshot.manifest.caller, Caller)
         assert_type(snapshot.manifest.outcomes, dict[Outcome, int])
+        assert_type(snapshot.manifest.status, SnapshotStatus)
+        assert_type(snapshot.manifest.operation, OperationInfo)
+        assert_type(snapshot.manifest.accounts_skipped, tuple[SkippedAccount, ...])
+        assert_type(snapshot.manifest.files, tuple[FileEntry, ...])
+        assert_type(snapshot.manifest.shard, Shard | None)
+        assert_type(snapshot.manifest.organizations, tuple[OrganizationInfo, ...])
+        assert_type(snapshot.pools_file, tuple[FileEntry, Compression])
         for result in snapshot.uncovered():
             assert_type(result, TargetResult)
         assert_type(snapshot, Snapshot)
@@ -169,6 +189,7 @@ async def planning() -> None:
     assert_type(plan.estimate, Estimate | None)
     assert_type(plan.estimate.steps if plan.estimate is not None else (), tuple[EstimateStep, ...])
     assert_type(poolcensus.write_account_list(plan, "accounts.json"), str)
+    poolcensus.write_account_list(plan, Path("accounts.json"))
 
 
 def reading() -> None:
@@ -181,10 +202,13 @@ def reading() -> None:
     for info in poolcensus.list_snapshots("s3://audit-bucket/pools", settings=settings):
         assert_type(info, SnapshotInfo)
         assert_type(info.id, str)
+        assert_type(info.scope, Scope)
+        assert_type(info.moment, Moment)
     refused = poolcensus.refused_run("snapshots")
     assert_type(refused, RefusedRun | None)
     if refused is not None:
         assert_type(refused.uncovered(), Iterator[TargetResult])
+        assert_type(refused.rule, PublishingRule)
         assert_type(info.targets, int)
     problems = poolcensus.verify(snapshot)
     assert_type(problems, tuple[Problem, ...])
@@ -228,6 +252,8 @@ async def keeping_some() -> None:
     for decision in pruning.decisions:
         assert_type(decision, Decision)
         assert_type(decision.keep, bool)
+        assert_type(decision.reasons, tuple[Reason, ...])
+        assert_type(decision.scope, Scope)
     holder = await poolcensus.unlock(Path("snapshots"))
     assert_type(holder, LockHolder | None)
 

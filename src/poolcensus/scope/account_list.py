@@ -23,6 +23,7 @@ from poolcensus.storage.output import output_file
 from poolcensus.version import TOOL
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterable
 
     from poolcensus.model import JsonObject, JsonValue
@@ -68,7 +69,7 @@ class AccountList(msgspec.Struct, frozen=True):
                 )
 
 
-def write_account_list(plan: Plan, path: str) -> str:
+def write_account_list(plan: Plan, path: str | os.PathLike[str]) -> str:
     """Write the accounts of a plan to a file, whole or not at all, and return their digest.
 
     Accounts that were skipped for their state are in it, others that were skipped are not. Blocks. Raises

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from poolcensus.errors import DestinationError
 from poolcensus.snapshot.inventory import take_inventory
 from poolcensus.snapshot.retention import Decision, Keep, decide
-from poolcensus.storage.base import Repository
 from poolcensus.storage.destination import open_repository
 
 if TYPE_CHECKING:
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from poolcensus.config import Settings
+    from poolcensus.storage.base import Repository
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Pruning:
 
 
 async def prune(
-    dest: str | os.PathLike[str] | Repository,
+    dest: str | os.PathLike[str],
     keep: Keep,
     *,
     dry_run: bool = False,
@@ -48,7 +48,11 @@ async def prune(
     Raises `DestinationLockedError` where a run holds the destination, `DestinationError` or `SnapshotError`
     where there is none or it can't be read.
     """
-    repository = dest if isinstance(dest, Repository) else open_repository(dest, settings, must_exist=True)
+    return await prune_repository(open_repository(dest, settings, must_exist=True), keep, dry_run=dry_run)
+
+
+async def prune_repository(repository: Repository, keep: Keep, *, dry_run: bool = False) -> Pruning:
+    """Remove the snapshots of a store that `keep` does not keep. Raises what `prune` does."""
     if dry_run:
         return await _decided(repository, keep)
     async with repository:

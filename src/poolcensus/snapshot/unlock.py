@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from poolcensus.storage.base import Repository
 from poolcensus.storage.destination import open_repository
 
 if TYPE_CHECKING:
@@ -14,9 +13,7 @@ if TYPE_CHECKING:
     from poolcensus.storage.holder import LockHolder
 
 
-async def unlock(
-    dest: str | os.PathLike[str] | Repository, *, settings: Settings | None = None
-) -> LockHolder | None:
+async def unlock(dest: str | os.PathLike[str], *, settings: Settings | None = None) -> LockHolder | None:
     """Remove the lock of `dest`, and return whose it was; None if none held it.
 
     `dest` is a folder or `s3://BUCKET/PREFIX`; `settings` say how S3 is reached: see `Snapshot.open`. A run
@@ -24,4 +21,4 @@ async def unlock(
     `DestinationLockedError` where the lock is that of a process of this host which exists, or was renewed
     meanwhile, and `DestinationError` where the destination is missing or can't be changed.
     """
-    return await (dest if isinstance(dest, Repository) else open_repository(dest, settings)).unlock()
+    return await open_repository(dest, settings).unlock()
