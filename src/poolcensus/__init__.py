@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     # From their modules, which are called as they are: mypy would take the modules for them.
     from poolcensus.analysis.diff import Diff, diff
     from poolcensus.analysis.export import Exported, export
-    from poolcensus.analysis.query import ResultColumn, Rows, query
+    from poolcensus.analysis.named import NamedQuery, named_queries
+    from poolcensus.analysis.query import ResultColumn, Rows, query, query_named
     from poolcensus.analysis.report import Report, report
     from poolcensus.census import Census
     from poolcensus.config import Settings
@@ -88,6 +89,7 @@ if TYPE_CHECKING:
     from poolcensus.snapshot.merging import merge
     from poolcensus.snapshot.order import Moment
     from poolcensus.snapshot.pruning import Pruning, prune
+    from poolcensus.snapshot.scope_news import scope_change
     from poolcensus.snapshot.unlock import unlock
     from poolcensus.snapshot.verification import Problem, ProblemKind, verify
     from poolcensus.streams import Stream
@@ -96,7 +98,8 @@ _HOMES = {
     "poolcensus.analysis.changes": ("Change", "ChangeKind", "Statistics"),
     "poolcensus.analysis.diff": ("Diff", "diff"),
     "poolcensus.analysis.export": ("Exported", "export"),
-    "poolcensus.analysis.query": ("ResultColumn", "Rows", "query"),
+    "poolcensus.analysis.named": ("NamedQuery", "named_queries"),
+    "poolcensus.analysis.query": ("ResultColumn", "Rows", "query", "query_named"),
     "poolcensus.analysis.report": ("Report", "report"),
     "poolcensus.census": ("Census",),
     "poolcensus.doctor": ("Cause", "Check", "CheckStatus", "Finding", "diagnose"),
@@ -169,6 +172,7 @@ _HOMES = {
         "verify",
     ),
     "poolcensus.snapshot.order": ("Moment",),
+    "poolcensus.snapshot.scope_news": ("scope_change",),
     "poolcensus.streams": ("Stream",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -211,6 +215,7 @@ __all__ = [
     "MergeError",
     "MissingExtraError",
     "Moment",
+    "NamedQuery",
     "NotPublishedError",
     "OperationInfo",
     "OrganizationError",
@@ -252,10 +257,13 @@ __all__ = [
     "export",
     "list_snapshots",
     "merge",
+    "named_queries",
     "prune",
     "query",
+    "query_named",
     "refused_run",
     "report",
+    "scope_change",
     "unlock",
     "verify",
     "write_account_list",

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from analysis.reading_lab import day_id, days_ago_id, written
-from poolcensus import query
+from poolcensus import query, query_named
 from poolcensus.analysis import database as database_module
 from poolcensus.analysis.named import named_queries, named_query
 from poolcensus.analysis.staging import Staging
@@ -722,10 +722,8 @@ def test_threads_may_ask_side_by_side(dest: Path) -> None:
     assert sorted(map(str, found)) == [str([(2 + n,)]) for n in range(4)]
 
 
-def run_named(name: str, dest: Path) -> list[tuple[object, ...]]:
-    found = named_query(name)
-    ref = None if found.reads_all else "latest"
-    with query(found.sql, dest, ref=ref, newer_than=found.newer_than) as rows:
+def run_named(name: str, dest: Path, **given: object) -> list[tuple[object, ...]]:
+    with query_named(name, dest, **given) as rows:  # type: ignore[arg-type] # a test's own words
         return [*rows]
 
 
@@ -929,6 +927,19 @@ def test_changes_of_the_last_week_begin_with_the_snapshot_before_it(weeks: Path)
         ("unknown", "000000000002", None),
         ("unknown", "000000000003", None),
     ]
+
+
+def test_a_named_query_is_over_other_snapshots_where_they_are_asked_for(weeks: Path) -> None:
+    def changes(**given: object) -> set[object]:
+        return {row[0] for row in run_named("changes-of-the-last-week", weeks, **given)}
+
+    assert (len(changes()), len(changes(every=True)), len(changes(ref="latest~1"))) == (2, 2, 1)
+    written(weeks, days_ago_id(20), {target(1): []})
+    assert (len(changes()), len(changes(every=True)), len(changes(ref="latest~2"))) == (2, 3, 1)
+    with pytest.raises(SettingsError, match="pools-by-bundle is over one snapshot: leave out `every`"):
+        run_named("pools-by-bundle", weeks, every=True)
+    with pytest.raises(SettingsError, match="exclude each other"):
+        run_named("idle-pools", weeks, every=True, ref="latest")
 
 
 def test_a_week_without_snapshots_has_no_changes(tmp_path: Path) -> None:

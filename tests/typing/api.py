@@ -48,6 +48,7 @@ from poolcensus import (
     MergeError,
     MissingExtraError,
     Moment,
+    NamedQuery,
     NotPublishedError,
     OperationInfo,
     OrganizationError,
@@ -170,6 +171,9 @@ async def after_a_run() -> None:
             assert_type(outdated.gap, KnownGap)
         assert_type(census.hidden, Mapping[Outcome, tuple[TargetResult, ...]])
         assert_type(census.resumable, bool)
+        if census.published is not None:
+            news = poolcensus.scope_change(census.published, census.before, "snapshots", settings=settings)
+            assert_type(news, str | None)
         if census.before is not None:
             assert_type(census.before.id, str)
         if census.published is not None:
@@ -240,6 +244,9 @@ def asking() -> None:
         assert_type(rows.ahead, tuple[str, ...])
         for row in rows:
             assert_type(len(row), int)
+    for each in poolcensus.named_queries():
+        assert_type(each, NamedQuery)
+        assert_type(poolcensus.query_named(each.name, Path("snapshots"), ref="latest~1"), Rows)
     done = poolcensus.export(Path("parquet"), "snapshots", ref="latest~1")
     assert_type(done, Exported)
     assert_type(done.files, tuple[Path, ...])

@@ -7,9 +7,11 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Final, Self
 
 from poolcensus.analysis.database import Database
+from poolcensus.analysis.named import named_query
 from poolcensus.analysis.selection import select_all, select_one
 from poolcensus.analysis.statement import parse
 from poolcensus.analysis.views import literal, views_of
+from poolcensus.errors import SettingsError
 from poolcensus.format.codec import loads
 from poolcensus.model import ColumnType
 from poolcensus.storage.naming import LATEST
@@ -94,6 +96,34 @@ def query(
     except BaseException:
         database.close()
         raise
+
+
+def query_named(
+    name: str,
+    dest: str | os.PathLike[str] = ".",
+    *,
+    ref: str | os.PathLike[str] | None = None,
+    every: bool = False,
+    settings: Settings | None = None,
+) -> Rows:
+    """Return the rows of one of `named_queries`, over the snapshots at `dest` that it is meant for.
+
+    `ref` names another one, as `Snapshot.open` takes it, and `every` takes all of them. Raises what `query`
+    raises, and `SettingsError` where there is no query of this name, or it is over one snapshot and `every`
+    is given. See `query`, also for `settings`.
+    """
+    found = named_query(name)
+    if every and ref is not None:
+        raise SettingsError("`ref` and `every` exclude each other")
+    if every and not found.reads_all:
+        # It would count a pool once for each snapshot.
+        raise SettingsError(f"{name} is over one snapshot: leave out `every`")
+    newer_than = None
+    if ref is None and not found.reads_all:
+        ref = LATEST
+    elif ref is None and not every:
+        newer_than = found.newer_than
+    return query(found.sql, dest, ref=ref, newer_than=newer_than, settings=settings)
 
 
 class Rows:

@@ -15,7 +15,7 @@ from poolcensus.cli.places import both_on_standard_output
 from poolcensus.cli.publishing import (
     code_of_snapshot,
     run_to_publish,
-    scope_change,
+    scope_lines,
     show_summary,
     standing,
     write_manifest,
@@ -98,7 +98,7 @@ def collect(settings: Settings, *, can_resume: bool = True) -> tuple[Snapshot, t
         with standing(manifest):
             notice(
                 *hidden_pools(census.hidden),
-                *scope_change(census.published, census.before, settings),
+                *scope_lines(census.published, census.before, settings),
                 *_outdated(census, manifest),
             )
             _write_metrics(settings.metrics_file, code, census, manifest)

@@ -11,7 +11,7 @@ from poolcensus.cli.options import settings_options
 from poolcensus.cli.publishing import (
     code_of_snapshot,
     run_to_publish,
-    scope_change,
+    scope_lines,
     show_summary,
     standing,
     write_manifest,
@@ -50,7 +50,7 @@ def command(parts: tuple[str, ...], config: Path | None, **given: object) -> int
     snapshot, _ = run_to_publish(merging.run, lambda: merging.published)
     manifest = snapshot.manifest
     with standing(manifest):
-        notice(*hidden_pools(merging.hidden), *scope_change(snapshot, merging.before, settings))
+        notice(*hidden_pools(merging.hidden), *scope_lines(snapshot, merging.before, settings))
         show_summary(manifest, snapshot.location)
         if manifest.failed:
             complain(partial_snapshot(manifest, snapshot.location, settings.dest))

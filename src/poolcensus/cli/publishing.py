@@ -10,7 +10,7 @@ from poolcensus.cli import logs
 from poolcensus.cli.exits import ExitCode, StoppedError, drop_output
 from poolcensus.cli.running import ending_with, run
 from poolcensus.cli.trouble import complain, on_terminal
-from poolcensus.errors import CensusError, FatalError, SnapshotError
+from poolcensus.errors import CensusError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from poolcensus.config import Settings
     from poolcensus.model import Manifest
     from poolcensus.snapshot import Snapshot, SnapshotInfo
-
-# Of more scopes than these that take turns, each is told of anew.
-_MOST_LOOKED_AT = 8
 
 
 def code_of_snapshot(manifest: Manifest) -> int:
@@ -62,28 +59,13 @@ def standing(manifest: Manifest | None) -> AbstractContextManager[None]:
     )
 
 
-def scope_change(
-    published: Snapshot | None, before: SnapshotInfo | None, settings: Settings
-) -> Iterator[str]:
-    """Yield a line where what was published was asked to cover something else than the snapshot before.
+def scope_lines(published: Snapshot | None, before: SnapshotInfo | None, settings: Settings) -> Iterator[str]:
+    """Yield a line where what was published was asked to cover something else than the snapshots before."""
+    from poolcensus.snapshot.scope_news import scope_change
 
-    Where runs of several scopes take turns at a destination, that is no news.
-    """
-    from poolcensus.snapshot import Scope, list_snapshots
-
-    if published is None or before is None:
-        return
-    scope = Scope.of(published.manifest)
-    change = scope.difference(before.scope)
-    if change is None:
-        return
-    # What can't be read was told when it was looked at for `latest`.
-    with suppress(SnapshotError, FatalError):
-        there = list_snapshots(settings.dest, settings=settings)
-        earlier = [each for each in there if each.moment < published.info.moment][-_MOST_LOOKED_AT:]
-        if any(each.scope == scope for each in earlier):
-            return
-    yield change
+    change = scope_change(published, before, settings.dest, settings=settings) if published else None
+    if change is not None:
+        yield change
 
 
 def show_summary(manifest: Manifest, where: str | None) -> None:

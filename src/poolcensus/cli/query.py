@@ -20,7 +20,6 @@ from poolcensus.storage.naming import LATEST, STANDARD_OUTPUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from datetime import timedelta
 
     from poolcensus.analysis.query import Rows
     from poolcensus.analysis.views import View
@@ -129,7 +128,7 @@ def command(
         raise click.UsageError("--format parquet needs --output FILE")
     if every and ref is not None:
         raise click.UsageError("--snapshot and --all exclude each other")
-    run = _what_to_run(sql, named, ref, every=every)
+    run = _runner_of(sql, named, ref, every=every)
     with signals_raised(), run(settings.dest, settings=settings) as rows:
         if chosen == "parquet" and file is not None:
             _copy(rows.parquet(), file, settings)
@@ -150,27 +149,16 @@ def _form_of(output: Path | None) -> str:
     return _SUFFIXES[suffix]
 
 
-def _what_to_run(sql: str | None, named: str | None, ref: str | None, *, every: bool) -> Callable[..., Rows]:
-    from poolcensus.analysis.query import query
+def _runner_of(sql: str | None, named: str | None, ref: str | None, *, every: bool) -> Callable[..., Rows]:
+    from poolcensus.analysis.query import query, query_named
 
     if (sql is None) == (named is None):
         message = "Give the SQL, or --named NAME" if sql is None else "SQL and --named exclude each other"
         raise click.UsageError(message)
-    newer_than: timedelta | None = None
     if named is not None:
-        from poolcensus.analysis.named import named_query
-
-        found = named_query(named)
-        text = found.sql
-        if every and not found.reads_all:
-            # It would count a pool once for each snapshot.
-            message = f"{named} is over one snapshot: leave out --all"
-            raise click.UsageError(message)
-        if ref is None and not every:
-            every, newer_than = found.reads_all, found.newer_than
-    else:
-        text = _standard_input() if sql == _STANDARD_INPUT else sql or ""
-    return partial(query, text, ref=None if every else ref or LATEST, newer_than=newer_than)
+        return partial(query_named, named, ref=ref, every=every)
+    text = _standard_input() if sql == _STANDARD_INPUT else sql or ""
+    return partial(query, text, ref=None if every else ref or LATEST)
 
 
 def _standard_input() -> str:

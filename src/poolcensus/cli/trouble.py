@@ -38,7 +38,7 @@ _HIDDEN = {
     ),
 }
 # Parameters of functions of the library that are no settings.
-_PARAMETERS = {"every_account": "--all"}
+_PARAMETERS = {"every": "--all", "every_account": "--all"}
 
 
 def on_terminal(stream: TextIO | None) -> bool:
