@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -54,3 +55,11 @@ class Plan:
     organizations: tuple[OrganizationInfo, ...] = ()
     region_status_unknown: tuple[str, ...] = ()
     region_status_reasons: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def services(self) -> dict[str, int]:
+        """The calls by service, under the service's prefix in IAM."""
+        services: Counter[str] = Counter()
+        for action, count in self.calls.items():
+            services[action.partition(":")[0]] += count
+        return dict(services)

@@ -93,6 +93,11 @@ def test_it_is_said_why_the_regions_of_accounts_are_not_known(whole: Plan) -> No
     assert plan_object(plan)["region_status_reasons"] == reasons
 
 
+def test_calls_are_counted_by_service_for_programs_of_either_kind(whole: Plan) -> None:
+    assert whole.services == {"sts": 3, "organizations": 501}
+    assert plan_object(whole)["services"] == whole.services
+
+
 def test_each_key_for_programs_is_documented(whole: Plan) -> None:
     page = (Path(__file__).parents[2] / ".github" / "COMMANDS.md").read_text(encoding="utf-8")
     _, _, after = page.partition("## What a census would do\n")

@@ -190,6 +190,7 @@ async def planning() -> None:
     assert_type(plan, Plan)
     assert_type(plan.accounts, tuple[Account, ...])
     assert_type(plan.calls, dict[str, int])
+    assert_type(plan.services, dict[str, int])
     assert_type(plan.estimate, Estimate | None)
     assert_type(plan.estimate.steps if plan.estimate is not None else (), tuple[EstimateStep, ...])
     assert_type(poolcensus.write_account_list(plan, "accounts.json"), str)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import asdict
 from itertools import islice
 from typing import TYPE_CHECKING, Final
@@ -104,7 +103,7 @@ def plan_object(plan: Plan) -> JsonObject:
         "region_status_unknown": [*plan.region_status_unknown],
         "region_status_reasons": dict(plan.region_status_reasons),
         "calls": dict(plan.calls),
-        "services": dict(calls_by_service(plan)),
+        "services": dict(plan.services),
         "estimate": None if plan.estimate is None else asdict(plan.estimate),
     }
 
@@ -120,11 +119,3 @@ def _account_object(account: Account) -> JsonObject:
     if account.regions is not None:
         described["regions"] = [*account.regions]
     return described
-
-
-def calls_by_service(plan: Plan) -> Counter[str]:
-    """Return how many calls a plan has of each service, by the service's prefix in IAM."""
-    services: Counter[str] = Counter()
-    for action, count in plan.calls.items():
-        services[action.partition(":")[0]] += count
-    return services

@@ -6,7 +6,6 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from poolcensus.cli.columns import LONGEST_WORD, Column, Grid, unbroken, words_in_lines
-from poolcensus.cli.output import calls_by_service
 from poolcensus.cli.tables import outcome_style, seconds_between, status_style
 from poolcensus.cli.wording import counted, duration, listed, printable
 from poolcensus.format.times import rfc3339
@@ -141,10 +140,9 @@ def _who(plan: Plan) -> Iterator[tuple[str, str, str]]:
 
 
 def _by_service(plan: Plan) -> str:
-    services = calls_by_service(plan)
-    if len(services) < 2:
+    if len(plan.services) < 2:
         return ""
-    return f" ({', '.join(f'{count:,} {service}' for service, count in services.items())})"
+    return f" ({', '.join(f'{count:,} {service}' for service, count in plan.services.items())})"
 
 
 def _estimate(estimate: Estimate) -> str:
