@@ -582,6 +582,11 @@ def test_rows_are_chosen_and_sorted_by_option(dest: Path, capsys: pytest.Capture
         ("--failures --outcome ok", '--outcome: "ok" is not one of access_denied, scp_denied'),
         ("--pools --sort size", 'Can\'t sort by "size". Use account, name, region, pool, '),
         ("--failures --sort pool", 'Can\'t sort by "pool". Use account, name, outcome, regions'),
+        ("--pools --failures --sort outcome", 'Can\'t sort by "outcome". Use account, name, with - before'),
+        (
+            "--pools --failures --sort -sessions",
+            'Can\'t sort by "sessions". Use account, name, with - before',
+        ),
     ],
 )
 def test_an_option_that_would_change_nothing_is_wrong_usage(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from poolcensus.analysis.listing import FAILURE_KEYS, Choice, SortKey, record_keys
+from poolcensus.analysis.listing import FAILURE_KEYS, Choice, SortKey, check_sort, record_keys
 from poolcensus.cli.command import Command
 from poolcensus.cli.completing import regions, snapshots, words
 from poolcensus.cli.exits import ExitCode
@@ -162,6 +162,10 @@ class _View:
     def show(self, ref: str, *, failures: bool, pools: bool) -> None:
         """Print a snapshot. Raises `SnapshotError`."""
         with Snapshot.open(ref, self._settings.dest, settings=self._settings) as snapshot:
+            if failures and pools:
+                # Each checks its own columns, and the first would be printed before the second does.
+                keys = record_keys(snapshot.manifest.operation)
+                check_sort(self._sort, [each for each in keys if each in FAILURE_KEYS])
             complain(*dated_ahead([snapshot.id] if snapshot.info.moment.is_ahead(datetime.now(UTC)) else []))
             coverage = self._put_failures(snapshot) if failures else None
             if pools and self._settings.json_output:
