@@ -186,6 +186,8 @@ def test_show_json_is_one_object(dest: Path, capsys: pytest.CaptureFixture[str])
     found = json.loads(out)
     assert found["manifest"] == json.loads((dest / NEW / "manifest.json").read_text())
     assert [each["outcome"] for each in found["failures"]] == ["scp_denied"]
+    # `path` is what `location` was called before: scripts read it.
+    assert found["location"] == found["path"] == str(dest / NEW)
 
 
 def test_a_name_that_the_terminal_cannot_write_is_escaped(

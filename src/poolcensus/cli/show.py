@@ -320,6 +320,7 @@ def _write_object(snapshot: Snapshot) -> None:
     write_line(
         {
             "path": snapshot.location,
+            "location": snapshot.location,
             "scope": snapshot.info.scope.summary,
             "manifest": manifest_object(snapshot.manifest),
             "failures": [
