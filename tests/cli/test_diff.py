@@ -292,7 +292,7 @@ def test_warnings_are_lines_on_standard_error(tmp_path: Path, capsys: pytest.Cap
     organizations, closed = captured.err.splitlines()
     assert organizations.startswith("poolcensus: The snapshots are of different Organizations")
     assert closed.startswith(
-        "poolcensus: In B, AWS has closed the service to 1 account in which A saw 1 pool"
+        "poolcensus: In B, WorkSpaces Pools is closed to 1 account in which A saw 1 pool"
     )
 
 

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Final
 
 from poolcensus.analysis.changes import Change, ChangeKind, Statistics
 from poolcensus.analysis.comparable import check_comparable, warnings_of
-from poolcensus.analysis.hidden import HiddenTally
+from poolcensus.analysis.hidden import hidden_in_b, hidden_target
 from poolcensus.analysis.ledger import Ledger, is_compared, known_pools, reason_unknown
 from poolcensus.analysis.records import Records
+from poolcensus.operations import facets_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from poolcensus.model import JsonObject, JsonValue
+    from poolcensus.model import JsonObject, JsonValue, Outcome, TargetResult
     from poolcensus.snapshot import Snapshot
 
 DEFAULT_IGNORED: Final = ("CapacityStatus",)
@@ -75,7 +76,8 @@ class Diff:
                 for change in walk.changes():
                     counts[change.kind] += 1
                     yield change
-        self._warnings = tuple(walk.hidden.sentences())
+        service = facets_of(self._b.manifest.operation).title
+        self._warnings = tuple(hidden_in_b(walk.hidden, service))
         self._statistics = Statistics(
             a=self._a.id,
             b=self._b.id,
@@ -91,7 +93,8 @@ class Diff:
 class _Walk:
     """One walk over two snapshots, A and B, target by target.
 
-    `unchanged` counts pools, and `expected` unknown targets that are known gaps of both.
+    `unchanged` counts pools, and `expected` unknown targets that are known gaps of both. `hidden` has the
+    targets of B that can't list pools which A saw, by outcome.
     """
 
     def __init__(
@@ -102,7 +105,7 @@ class _Walk:
         self._ignored = ignored
         self.unchanged = 0
         self.expected = 0
-        self.hidden = HiddenTally()
+        self.hidden: dict[Outcome, list[TargetResult]] = {}
 
     def changes(self) -> Iterator[Change]:
         a, b = self._ledgers
@@ -126,7 +129,8 @@ class _Walk:
             pools=(known_pools(old), known_pools(new)),
             is_expected=old is not None and old.is_expected and new is not None and new.is_expected,
         )
-        self.hidden.add(change, new)
+        if (hidden := hidden_target(change, new)) is not None:
+            self.hidden.setdefault(hidden.outcome, []).append(hidden)
         self.expected += change.is_expected
         return change
 

@@ -1,64 +1,87 @@
-"""Warnings of pools that B can't list, although nothing says that they are gone."""
+"""Pools that can't be listed any more, although nothing says that they are gone: in words."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from poolcensus.format.text import counted, listed
-from poolcensus.model import Outcome
+from poolcensus.format.text import account_named, counted, listed
+from poolcensus.model import HIDING, FailedAccount, Outcome, TargetResult
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from poolcensus.analysis.changes import Change
     from poolcensus.analysis.ledger import Entry
 
-# What happened, and why it does not mean that the pools are gone.
+# What happened, and what becomes of the pools meanwhile.
 _SENTENCES: Final = {
-    Outcome.NOT_ENTITLED: (
-        "In B, AWS has closed the service to {accounts} in which A saw {pools}: {names}. A closed service"
-        " lists no pools; they are unknown, not removed."
-    ),
     Outcome.REGION_DISABLED: (
-        "In B, regions are disabled for {accounts} in which A saw {pools}: {names}. A disabled region keeps"
-        " its resources, and AWS goes on to charge for them; they are unknown, not removed. Enable the region"
-        " to see them."
+        "regions are disabled{now} in {accounts} where {before} saw {pools}: {names}. A disabled region keeps"
+        " its resources, and AWS goes on to charge for them. Enable the region to list them."
     ),
     Outcome.REGION_UNSUPPORTED: (
-        "In B, regions do not offer the operation to {accounts} in which A saw {pools}: {names}. Their pools"
-        " are unknown, not removed."
+        "regions no longer offer {service} to {accounts} in which {before} saw {pools}: {names}. Whether they"
+        " are gone is unknown."
+    ),
+    Outcome.NOT_ENTITLED: (
+        "{service} is closed{now} to {accounts} in which {before} saw {pools}: {names}. A closed service"
+        " lists no pools; whether they are gone is unknown."
     ),
 }
 
 
-class HiddenTally:
-    """Counts targets whose pools A saw, and which B covers without being able to list any."""
+def now_hidden(hidden: Mapping[Outcome, Sequence[TargetResult]], service: str) -> Iterator[str]:
+    """Yield a sentence for each outcome that hides pools now.
 
-    def __init__(self) -> None:
-        self._pools = dict.fromkeys(_SENTENCES, 0)
-        self._accounts: dict[Outcome, dict[str, tuple[str | None, int]]] = {each: {} for each in _SENTENCES}
-
-    def add(self, change: Change, new: Entry | None) -> None:
-        """Count an unknown target, if it is such a one. `new` is its line in B."""
-        pools, _ = change.pools
-        if new is None or new.outcome not in _SENTENCES or not pools:
-            return
-        self._pools[new.outcome] += pools
-        accounts = self._accounts[new.outcome]
-        _, regions = accounts.get(change.account_id, (None, 0))
-        accounts[change.account_id] = change.account_name, regions + 1
-
-    def sentences(self) -> Iterator[str]:
-        """Yield a sentence for each outcome that hides pools."""
-        for outcome, sentence in _SENTENCES.items():
-            accounts = self._accounts[outcome]
-            if accounts:
-                yield sentence.format(
-                    accounts=counted(len(accounts), "account"),
-                    pools=counted(self._pools[outcome], "pool"),
-                    names=listed([_named(account_id, *each) for account_id, each in accounts.items()]),
-                )
+    `hidden` are lines of earlier ledgers that count pools, and `service` is what offers these.
+    """
+    for each in _sentences(hidden, service=service, now=" now", before="an earlier snapshot"):
+        yield f"{each[0].upper()}{each[1:]}"
 
 
-def _named(account_id: str, name: str | None, regions: int) -> str:
-    return f"{account_id} {name or ''}".rstrip() + f" ({counted(regions, 'region')})"
+def hidden_in_b(hidden: Mapping[Outcome, Sequence[TargetResult]], service: str) -> Iterator[str]:
+    """Yield what `now_hidden` does of snapshot B, which is compared with A. `hidden` are targets of A."""
+    return (f"In B, {each}" for each in _sentences(hidden, service=service, now="", before="A"))
+
+
+def _sentences(
+    hidden: Mapping[Outcome, Sequence[TargetResult]], *, service: str, now: str, before: str
+) -> Iterator[str]:
+    for outcome, sentence in _SENTENCES.items():
+        targets = hidden.get(outcome)
+        if targets:
+            accounts = accounts_with(targets)
+            names = [account_named(each.id, each.name, each.region, each.regions) for each in accounts]
+            yield sentence.format(
+                service=service,
+                now=now,
+                before=before,
+                accounts=counted(len(accounts), "account"),
+                pools=counted(sum(each.pools for each in targets), "pool"),
+                names=listed(names),
+            )
+
+
+def accounts_with(targets: Iterable[TargetResult]) -> list[FailedAccount]:
+    """Return the accounts of some targets, by id, each with its first region and how many it has."""
+    found: dict[str, FailedAccount] = {}
+    for each in targets:
+        known = found.get(each.account_id)
+        found[each.account_id] = (
+            FailedAccount(each.account_id, each.account_name, each.region, 1)
+            if known is None
+            else replace(known, regions=known.regions + 1)
+        )
+    return [found[account_id] for account_id in sorted(found)]
+
+
+def hidden_target(change: Change, new: Entry | None) -> TargetResult | None:
+    """Return an unknown target whose pools A saw, and which B covers without being able to list any.
+
+    None for another. `new` is its line in B, and the result has the pools of A.
+    """
+    pools, _ = change.pools
+    if new is None or new.outcome not in HIDING or not pools:
+        return None
+    return TargetResult(change.account_id, change.account_name, change.region, new.outcome, pools=pools)

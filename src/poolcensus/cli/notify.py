@@ -13,11 +13,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import IO, TYPE_CHECKING
 
+from poolcensus.analysis.hidden import accounts_with
 from poolcensus.cli import logs
 from poolcensus.cli.exits import ExitCode, StoppedError
-from poolcensus.cli.trouble import LONGEST_NAME, accounts_with, complain, message_of
+from poolcensus.cli.trouble import complain, message_of
 from poolcensus.cli.wording import counted
-from poolcensus.format.text import MOST_NAMED
+from poolcensus.format.text import LONGEST_NAME, MOST_NAMED
 from poolcensus.format.times import rfc3339
 from poolcensus.signals import ENDING
 from poolcensus.storage.naming import STANDARD_OUTPUT

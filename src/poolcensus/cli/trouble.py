@@ -11,32 +11,16 @@ from typing import TYPE_CHECKING, TextIO
 import click
 
 from poolcensus.cli.wording import counted, listed, printable
-from poolcensus.format.text import MOST_NAMED
+from poolcensus.format.text import MOST_NAMED, account_named
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from poolcensus.model import FailedAccount, FailureGroup, KnownGap, Manifest, OutdatedGap, TargetResult
+    from poolcensus.model import FailedAccount, FailureGroup, KnownGap, Manifest, OutdatedGap
     from poolcensus.snapshot.hidden import Hidden
 
-# AWS takes 50 characters. A list of accounts may hold anything.
-LONGEST_NAME = 256
 _SETTING = re.compile(r"`([a-z0-9_]+)`")
 _SET_TO_FALSE = re.compile(r"`([a-z0-9_]+)` to false\b")
-# By the outcome's own text. What happened, and what the pools cost meanwhile.
-_HIDDEN = {
-    "not_entitled": (
-        "WorkSpaces Pools is closed now to {accounts} in which an earlier snapshot saw {pools}: {names}"
-    ),
-    "region_disabled": (
-        "Regions are disabled now in {accounts} where an earlier snapshot saw {pools}: {names}. A disabled"
-        " region keeps its resources, and AWS goes on to charge for them. Enable the region to list them."
-    ),
-    "region_unsupported": (
-        "Regions no longer offer WorkSpaces Pools to {accounts} in which an earlier snapshot saw {pools}:"
-        " {names}. Whether they are gone is unknown."
-    ),
-}
 # Parameters of functions of the library that are no settings.
 _PARAMETERS = {"every": "--all", "every_account": "--all"}
 
@@ -134,28 +118,11 @@ def partial_snapshot(manifest: Manifest, location: str | None, dest: str) -> str
 
 def hidden_pools(hidden: Hidden) -> Iterator[str]:
     """Yield a line for each outcome that hides pools now, which an earlier snapshot saw."""
-    for outcome, targets in hidden.items():
-        by_account = accounts_with(targets)
-        yield _HIDDEN[outcome].format(
-            accounts=counted(len(by_account), "account"),
-            pools=counted(sum(each.pools for each in targets), "pool"),
-            names=listed([_account(each, with_region=True) for each in by_account]),
-        )
+    if hidden:
+        from poolcensus.analysis.hidden import now_hidden
+        from poolcensus.operations import WORKSPACES_POOLS
 
-
-def accounts_with(targets: Iterable[TargetResult]) -> list[FailedAccount]:
-    """Return the accounts of some targets, by id, each with its first region and how many it has."""
-    from poolcensus.model import FailedAccount
-
-    found: dict[str, FailedAccount] = {}
-    for each in targets:
-        known = found.get(each.account_id)
-        found[each.account_id] = (
-            FailedAccount(each.account_id, each.account_name, each.region, 1)
-            if known is None
-            else replace(known, regions=known.regions + 1)
-        )
-    return [found[account_id] for account_id in sorted(found)]
+        yield from now_hidden(hidden, WORKSPACES_POOLS.facets.title)
 
 
 def outdated_gaps(outdated: Iterable[OutdatedGap]) -> Iterator[str]:
@@ -163,7 +130,7 @@ def outdated_gaps(outdated: Iterable[OutdatedGap]) -> Iterator[str]:
     for each in outdated:
         found = "none of its targets failed" if each.targets else "the Organization has none of its accounts"
         if each.example is not None:
-            name = _named(each.example.account_id, each.example.account_name, each.example.region, 1)
+            name = account_named(each.example.account_id, each.example.account_name, each.example.region, 1)
             more = f" and {each.allowed - 1:,} more" if each.allowed > 1 else ""
             found = f"{counted(each.allowed, 'target')} allowed: {name}{more}"
         yield (
@@ -182,12 +149,4 @@ def _shortened(gap: KnownGap) -> str:
 
 
 def _account(account: FailedAccount, *, with_region: bool) -> str:
-    return _named(account.id, account.name, account.region, account.regions if with_region else 0)
-
-
-def _named(account_id: str, name: str | None, region: str, regions: int) -> str:
-    """Return an account in words: with its region or how many it has, or with none of them."""
-    shown = f"{account_id} {name[:LONGEST_NAME]}" if name else account_id
-    if not regions:
-        return shown
-    return f"{shown} ({region if regions == 1 else counted(regions, 'region')})"
+    return account_named(account.id, account.name, account.region, account.regions if with_region else 0)

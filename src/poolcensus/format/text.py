@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 MOST_NAMED: Final = 5
 """How many accounts a sentence names: enough to see what they have in common."""
 
+LONGEST_NAME: Final = 256
+"""AWS takes 50 characters for an account. A list of accounts may hold anything."""
+
 # Control, format (which reorders text), surrogate, private and unassigned characters, and line separators.
 _UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
@@ -33,6 +36,14 @@ def listed(names: Sequence[str], most: int = MOST_NAMED, *, total: int | None = 
     shown = names[:most]
     more = (len(names) if total is None else total) - len(shown)
     return ", ".join([*shown, f"and {more:,} more"] if more > 0 else shown)
+
+
+def account_named(account_id: str, name: str | None, region: str, regions: int) -> str:
+    """Return an account in words: with its region or how many it has, or with none of them."""
+    shown = f"{account_id} {name[:LONGEST_NAME]}" if name else account_id
+    if not regions:
+        return shown
+    return f"{shown} ({region if regions == 1 else counted(regions, 'region')})"
 
 
 def counted(number: int, what: str, several: str | None = None) -> str:
