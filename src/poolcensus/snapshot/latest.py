@@ -9,7 +9,7 @@ import shlex
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from poolcensus.errors import SnapshotError
 from poolcensus.format.ids import is_snapshot_id, may_begin_id, parse_snapshot_id
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from poolcensus.snapshot.info import SnapshotInfo
     from poolcensus.storage.source import Source
 
-    # Told where, and which id.
-    Misnamed = Callable[[str, str], None]
-
 _log = logging.getLogger("poolcensus")
+
+# Told where, and which id.
+Misnamed: TypeAlias = "Callable[[str, str], None]"
 
 _LATEST_REF: Final = re.compile(rf"{LATEST}(?:~([0-9]{{1,9}}))?")
 
