@@ -47,7 +47,7 @@ def steps() -> dict[str, Any]:
 
 def commands_of_steps() -> list[str]:
     """The lines of the state machine, with what it puts in."""
-    text = (STEPS / "census.asl.json").read_text(encoding="utf-8")
+    text = (STEPS / "census.asl.json").read_text(encoding="utf-8").replace('\\"', '"')
     found = re.findall(r"States\.Array\(States\.Format\('([^']*)', ([^)]*)\)\)", text)
     values = {"$.index": "3", "$.count": "8", "$.folder": "/census/run"}
     lines = []
@@ -116,6 +116,35 @@ def test_a_shard_ends_as_the_program_does_but_where_it_is_published_in_part(
     assert pod.returncode == expected
     _, collect, _ = commands_of_steps()
     assert ended(collect, program, code).returncode == expected
+
+
+@pytest.mark.parametrize("code", [ExitCode.OK, ExitCode.UNCOVERED, ExitCode.TERMINATED])
+@pytest.mark.parametrize("line", ["pod", "collect", "merge"])
+def test_the_program_is_told_to_end_and_its_code_is_what_counts(
+    tmp_path: Path, line: str, code: ExitCode
+) -> None:
+    _, collect, merge = commands_of_steps()
+    text = {"pod": script("shards"), "collect": collect, "merge": merge}[line]
+    file = tmp_path / "poolcensus"
+    file.write_text(
+        "#!/bin/sh\n"
+        "trap 'sleep 0.3; echo told; exit $CODE' TERM\n"
+        # The shell is as far as its trap by then.
+        "sleep 0.5; echo up\n"
+        "for _ in $(seq 200); do sleep 0.1; done\n"
+    )
+    file.chmod(0o755)
+    (tmp_path / "run").mkdir()
+    path, index = f"{tmp_path}:/usr/bin:/bin", {"JOB_COMPLETION_INDEX": "0", "SHARDS": "8"}
+    command = ["/bin/sh", "-ec", text.replace("/census/run", str(tmp_path / "run"))]
+    env = {"PATH": path, "CODE": str(int(code)), **index}
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as shell:
+        assert shell.stdout is not None
+        assert shell.stdout.readline() == "up\n"
+        shell.terminate()
+        assert shell.stdout.read() == "told\n"
+    expected = 0 if line != "merge" and code == ExitCode.UNCOVERED else code
+    assert shell.returncode == expected
 
 
 @pytest.mark.parametrize("code", [*ExitCode])
