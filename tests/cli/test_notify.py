@@ -343,6 +343,27 @@ def test_a_command_that_is_none_is_a_wrong_setting(
     assert "open" not in said
 
 
+@pytest.mark.parametrize(
+    ("wrong", "a_run"),
+    [
+        ("--concurrency=0", False),
+        ("--no-such-option", False),
+        ("--config=nowhere.toml", False),
+        ("--external-id-file=nowhere", True),
+        ("--accounts-snapshot=nowhere", True),
+    ],
+)
+def test_a_wrong_setting_is_a_failed_run_only_where_it_is_found_as_the_run_begins(
+    wrong: str, a_run: bool, told: Path
+) -> None:
+    metrics = Path("run.prom")
+    assert main(["collect", wrong, f"--metrics-file={metrics}", f"--notify-command={keeping(told)}"]) == 2
+    assert metrics.exists() is told.exists() is a_run
+    if a_run:
+        assert "\npoolcensus_run_exit_code 2.0\n" in metrics.read_text(encoding="utf-8")
+        assert read(told)["exit_code"] == 2
+
+
 def test_plan_tells_nobody(library: FakeLibrary, told: Path) -> None:
     assert main(["plan", "--notify-command", keeping(told)]) == 0
     assert not told.exists()
