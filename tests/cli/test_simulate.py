@@ -116,10 +116,20 @@ def test_where_it_can_not_listen_is_one_sentence_that_says_what_to_do(
             "--fault",
             "drip,seconds=-1 drip,seconds=nan drip,seconds=inf huge,size=-1 huge,size=99999999999999",
         ),
+        ("--partition", "x aws-iso"),
+        ("--regions", "foo us-east-1,eu-west"),
+        ("--unsupported-regions", "mars-1 us-east-1,us-est-1 us-gov-west-1"),
+        ("--neutral-regions", "mars-1"),
+        ("--sts-off", "mars-1"),
+        ("--slow-account", "1 000000000101 000000000000"),
+        ("--caller", "root"),
+        ("--states", "state"),
+        ("--hub-roles", "foo arn:aws:iam::000000000101:role/Hub arn:aws-cn:iam::000000000001:role/Hub"),
+        ("--fault", "throttle:1,region=us-est-1 denied,account=3 hang,role-account=000000000101"),
         ("--fault", "throttle,retry_after=-1 reset,after=nan reset,until=nan reset,page=0 throttle:nan"),
     ],
 )
-def test_a_number_out_of_its_bounds_is_wrong_usage_and_names_its_option(
+def test_a_value_that_can_not_be_is_wrong_usage_and_names_its_option(
     option: str, values: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for value in values.split():

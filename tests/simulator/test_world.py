@@ -288,6 +288,15 @@ def test_what_can_t_be_is_refused(make: Callable[[], object]) -> None:
         make()
 
 
+def test_a_region_that_is_made_up_is_one_where_the_world_has_it() -> None:
+    world = WorldConfig(regions=("us-east-1", "mars-north-1"), sts_off=("mars-north-1",))
+    SimulatorConfig(world=world, faults=(Fault.parse("throttle,region=mars-north-1"),))
+    # Every region has an STS, with WorkSpaces or without.
+    SimulatorConfig(world=world, faults=(Fault.parse("throttle,service=sts,region=eu-north-1"),))
+    with pytest.raises(ValueError, match=r"throttle: region must be one that is simulated, not 'mars-1'"):
+        SimulatorConfig(world=world, faults=(Fault.parse("throttle,region=mars-1"),))
+
+
 @pytest.mark.parametrize("owner", [WorldConfig, Limits, SimulatorConfig])
 def test_every_field_of_the_configuration_has_help(owner: Any) -> None:
     nested = {"world", "latency", "limits"}

@@ -28,7 +28,7 @@ from poolcensus.simulator import (
     read_document,
     serve,
 )
-from poolcensus.simulator.bounds import OutOfBoundsError
+from poolcensus.simulator.bounds import FieldError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -203,7 +203,7 @@ def command(
             faults=tuple(_fault(rule) for rule in faults),
             **_filled(SimulatorConfig, given),
         )
-    except OutOfBoundsError as error:
+    except FieldError as error:
         option = f"--{error.field.replace('_', '-')}"
         raise click.UsageError(f"{option} {error.requirement}") from None
     except ValueError as error:
@@ -246,7 +246,7 @@ def _latency(text: str, slow_fraction: float, slow_factor: float) -> Latency:
     try:
         return Latency.parse(text, slow_fraction=slow_fraction, slow_factor=slow_factor)
     except ValueError as error:
-        if isinstance(error, OutOfBoundsError) and error.field.startswith("slow_"):
+        if isinstance(error, FieldError) and error.field.startswith("slow_"):
             raise
         shown = ascii(text)[1:-1]
         message = f'--latency: "{shown}" is not valid; use 50, exponential:50, uniform:20-200 or none.'

@@ -30,13 +30,20 @@ class Bounds(NamedTuple):
         return self.least <= value <= self.most and not (self.above and value == self.least)
 
 
-class OutOfBoundsError(ValueError):
-    """A field of a configuration whose value is out of its bounds."""
+class FieldError(ValueError):
+    """A field of a configuration with a value that can't be. `requirement` says what it must be."""
+
+    def __init__(self, field: str, requirement: str) -> None:
+        super().__init__(f"{field} {requirement}")
+        self.field = field
+        self.requirement = requirement
+
+
+class OutOfBoundsError(FieldError):
+    """A number that is out of its bounds."""
 
     def __init__(self, field: str, value: float, bounds: Bounds) -> None:
-        super().__init__(f"{field} must be {bounds}, not {value}")
-        self.field = field
-        self.requirement = f"must be {bounds}, not {value}"
+        super().__init__(field, f"must be {bounds}, not {value}")
 
 
 class _Config(Protocol):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from poolcensus.signals import ENDING
 from poolcensus.simulator.application import Service, SimulatorApplication
-from poolcensus.simulator.bounds import MANY, Bounds, check_bounds
+from poolcensus.simulator.bounds import MANY, Bounds, FieldError, check_bounds
 from poolcensus.simulator.connection import Connection
 from poolcensus.simulator.control import Control
 from poolcensus.simulator.credentials import CredentialStore
@@ -45,6 +45,7 @@ _CLOCK = Bounds(-MANY, MANY)
 _WINDOW = Bounds(0, 10**12)
 # What the loop is just accepting becomes a task, a transport and a protocol, which aborts it.
 _TURNS_TO_CLOSE = 4
+_WANTED_ACCOUNT = "must be the 12-digit ID of an account of the organization"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +84,19 @@ class SimulatorConfig:
     def __post_init__(self) -> None:
         """Refuse what can't be served.
 
-        Raises ValueError: a number is out of its bounds.
+        Raises ValueError: a number is out of its bounds, or a region or an account is none that is simulated.
         """
         check_bounds(self)
+        world, slow = self.world, self.limits.slow_account
+        if slow is not None and not world.has_account(slow):
+            raise FieldError("slow_account", f"{_WANTED_ACCOUNT}, not {slow!r}")
+        for fault in self.faults:
+            for name, account in (("account", fault.account), ("role_account", fault.role_account)):
+                if account is not None and not world.has_account(account):
+                    raise FieldError("fault", f"{fault.kind}: {name} {_WANTED_ACCOUNT}, not {account!r}")
+            if fault.region is not None and not world.has_region(fault.region):
+                wanted = f"region must be one that is simulated, not {fault.region!r}"
+                raise FieldError("fault", f"{fault.kind}: {wanted}")
 
 
 class Simulator:

@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from poolcensus.simulator.bounds import MANY, Bounds, check_bounds
+from poolcensus.partitions import partitions
+from poolcensus.simulator.bounds import MANY, Bounds, FieldError, check_bounds
 from poolcensus.simulator.policies import Policies
 from poolcensus.simulator.pools import MAX_PER_TARGET
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ROLE_ARN = re.compile(r"arn:([a-z0-9-]+):iam::([0-9]{12}):role/([\w+=,.@/-]{1,512})", re.ASCII)
+_ACCOUNT = re.compile(r"[0-9]{12}", re.ASCII)
+_REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-[0-9]+", re.ASCII)
 _MAX_REGIONS = 64
 _PARTITIONS = ("aws", "aws-us-gov", "aws-cn")
 # AWS's quota of organizational units is 2,000:
@@ -176,10 +179,10 @@ class WorldConfig:
         Raises ValueError: a value is out of range.
         """
         if self.partition not in _PARTITIONS:
-            raise ValueError(f"partition must be one of {', '.join(_PARTITIONS)}, not {self.partition!r}")
+            wanted = f"must be one of {', '.join(_PARTITIONS)}, not {self.partition!r}"
+            raise FieldError("partition", wanted)
         check_bounds(self)
-        if len(self.regions) > _MAX_REGIONS:
-            raise ValueError(f"regions: at most {_MAX_REGIONS}")
+        self._check_regions()
         if sum(self.fractions) > 1:
             raise ValueError("the fractions of the members add up to more than 1")
         if any(not _POOLS.allow(each) for each in self.pool_counts.values()):
@@ -188,17 +191,39 @@ class WorldConfig:
             raise ValueError(f"{both[0]} can't be both an unsupported and a neutral region")
         self._check_organization()
 
+    def _check_regions(self) -> None:
+        if len(self.regions) > _MAX_REGIONS:
+            raise FieldError("regions", f"must be at most {_MAX_REGIONS}, not {len(self.regions)}")
+        for region in self.regions:
+            # Any that could be one: a region may be newer than the catalogue.
+            if _REGION.fullmatch(region) is None:
+                raise FieldError("regions", f"must be names of regions, such as us-east-1, not {region!r}")
+        for field_name in ("unsupported_regions", "neutral_regions", "sts_off"):
+            for region in getattr(self, field_name):
+                if not self.has_region(region):
+                    raise FieldError(field_name, f"must be regions that are simulated, not {region!r}")
+
     def _check_organization(self) -> None:
         if self.caller not in {"management", "delegated", "member"}:
-            raise ValueError(f"caller must be management, delegated or member, not {self.caller!r}")
+            raise FieldError("caller", f"must be management, delegated or member, not {self.caller!r}")
         if self.caller != "management" and sum(self.group_sizes) >= self.accounts - 1:
-            raise ValueError(f"caller={self.caller} needs a member account that nothing is wrong with")
-        for arn in (*self.hub_roles, *self.policies.roles):
-            found = ROLE_ARN.fullmatch(arn)
-            if found is None or found[1] != self.partition or not 1 <= int(found[2]) <= self.accounts:
-                raise ValueError(f"{arn!r} is not the ARN of a role in an account of the organization")
+            raise FieldError("caller", f"{self.caller} needs a member account that nothing is wrong with")
+        for field_name, arns in (("hub_roles", self.hub_roles), ("policies", self.policies.roles)):
+            for arn in arns:
+                found = ROLE_ARN.fullmatch(arn)
+                if found is None or found[1] != self.partition or not self.has_account(found[2]):
+                    wanted = "must be ARNs of roles in accounts of the organization"
+                    raise FieldError(field_name, f"{wanted}, not {arn!r}")
         if self.states not in {"State", "Status", "both"}:
-            raise ValueError(f"states must be State, Status or both, not {self.states!r}")
+            raise FieldError("states", f"must be State, Status or both, not {self.states!r}")
+
+    def has_region(self, region: str) -> bool:
+        """Whether it is a region of the partition, or one of `regions`, which may be made up."""
+        return region in self.regions or region in partitions()[self.partition].regions
+
+    def has_account(self, account: str) -> bool:
+        """Whether there is an account with this ID."""
+        return _ACCOUNT.fullmatch(account) is not None and 1 <= int(account) <= self.accounts
 
     @property
     def fractions(self) -> tuple[float, ...]:
