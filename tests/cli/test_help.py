@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 import click
 import pytest
@@ -15,6 +16,9 @@ from poolcensus.cli import COMMANDS, group, main
 from poolcensus.cli.command import Command
 from poolcensus.cli.exits import ExitCode
 from poolcensus.config.entries import SETTINGS
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 HEAVY = {"aioboto3", "aiobotocore", "aiohttp", "boto3", "botocore", "rich"}
 
@@ -56,6 +60,14 @@ OPTIONS = {
     "help": [],
 }
 # fmt: on
+# What a line is not one without.
+NEEDED = {
+    "query": ["select 1"],
+    "export": ["--output", "parquet"],
+    "report": ["--output", "page.html"],
+    "merge": ["part"],
+    "prune": ["--keep-last", "1"],
+}
 
 
 def loaded(name: str) -> click.Command:
@@ -96,6 +108,43 @@ def test_the_help_of_an_option_is_the_description_of_its_setting() -> None:
         assert isinstance(option, click.Option)
         if option.name in SETTINGS:
             assert (option.help or "").startswith(SETTINGS[option.name].description or "?")
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_a_command_offers_standard_output_as_a_destination_only_where_it_takes_it(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (help_text,) = [each.help for each in loaded(name).params if each.name == "dest"] or [""]
+    if not help_text or name in {"collect", "plan", "doctor", "demo"}:
+        return
+    monkeypatch.chdir(tmp_path)
+    assert " - " not in help_text
+    assert main([name, *NEEDED.get(name, ()), "--dest", "-"]) == ExitCode.USAGE
+    assert "a destination of - keeps no snapshots" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_what_the_help_says_of_empty_values_is_so(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = {each.opts[0] for each in loaded(name).params}
+    assert main([name, "--help"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    rule = "--profile '', takes back what the file or the environment sets; --dest and --config have to name"
+    assert (rule in said) is ("--config" in options)
+    if "--config" not in options:
+        return
+    assert "--profile" in options
+    for option in ("--dest", "--config"):
+        assert main([name, *NEEDED.get(name, ()), option, ""]) == ExitCode.USAGE
+        assert option in capsys.readouterr().err
+
+
+def test_the_default_of_a_switch_is_told_in_words() -> None:
+    help_texts = [each.help or "" for name in COMMANDS for each in loaded(name).params if each.name]
+    assert not [each for each in help_texts if "default: True" in each]
+    assert any("[default: on]" in each for each in help_texts)
 
 
 @pytest.mark.parametrize("name", list(COMMANDS))

@@ -14,6 +14,11 @@ from poolcensus.extras import need
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_EMPTY_VALUES = (
+    "An option with an empty value, such as --profile '', takes back what the file or the environment sets;"
+    " --dest and --config have to name something."
+)
+
 
 class Example(NamedTuple):
     """A line to type, and what it is for."""
@@ -48,8 +53,16 @@ class Command(click.Command):
             name_place(error, ctx)
             raise
 
+    @property
+    def closing(self) -> str | None:
+        """What holds of all options of a command that has settings; None where it has none."""
+        return _EMPTY_VALUES if any(each.name == "config" for each in self.params) else None
+
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - Click's signature
-        """Write the examples. None is broken: it could not be copied."""
+        """Write what holds of the options, and the examples. None is broken: it could not be copied."""
+        if self.closing is not None:
+            formatter.write_paragraph()
+            formatter.write_text(self.closing)
         formatter.write_paragraph()
         formatter.write_heading("Examples")
         for each in self.examples:

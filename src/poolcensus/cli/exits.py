@@ -42,9 +42,12 @@ class ExitCode(IntEnum):
 
 MEANINGS: Mapping[ExitCode, str] = {
     ExitCode.OK: "Success: of collect, published and every target covered.",
-    ExitCode.FATAL: "An error: of collect, nothing was published. verify found something.",
+    ExitCode.FATAL: (
+        "An error: of collect, nothing was published. verify or diff --exit-code found something;"
+        " query --all or export --all could not read a snapshot; prune could not remove one."
+    ),
     ExitCode.USAGE: "Wrong usage or settings: nothing was called.",
-    ExitCode.UNCOVERED: "Published, and some targets failed.",
+    ExitCode.UNCOVERED: "Published, and some targets failed. Of doctor: a collect would not cover all.",
     ExitCode.NOT_PUBLISHED: "Not published, because of --strict or --max-failed; the ledger is kept.",
     ExitCode.LOCKED: "Another run holds the lock of the destination.",
     ExitCode.HUNG_UP: "Hung up: nothing was published.",

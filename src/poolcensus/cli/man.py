@@ -82,6 +82,8 @@ def _command(name: str, found: click.Command, outer: click.Context) -> Iterator[
             if record is not None:
                 yield from _entry(*record)
     if isinstance(found, Command):
+        if found.closing is not None:
+            yield from (".PP", _escaped(found.closing))
         for example in found.examples:
             yield from (".PP", _escaped(f"{example.purpose}:"), ".PP", ".RS 4", ".nf")
             yield from (_escaped(example.line), ".fi", ".RE")

@@ -100,6 +100,8 @@ LOGGING = ("log_format", "log_level")
 # An empty value takes every other setting back to its default. `--dest "$DEST"` with a variable that is not
 # set would have `prune` remove snapshots, and `collect` publish them, where nobody meant.
 _NEVER_EMPTY = frozenset({"dest"})
+# What has no records to stream refuses a destination of -.
+_DEST_OF_SNAPSHOTS = "Where snapshots are: a directory or s3://BUCKET/PREFIX."
 
 
 def settings_options(
@@ -109,7 +111,10 @@ def settings_options(
 
     def decorate(function: Callable[Parameters, Returned]) -> Callable[Parameters, Returned]:
         for option in reversed([each for each in OPTIONS if each.key in keys]):
-            function = _decorator(option)(function)
+            text = SETTINGS[option.key].description
+            if option.key == "dest" and "accounts" not in keys:
+                text = _DEST_OF_SNAPSHOTS
+            function = _decorator(option, text)(function)
         if not config:
             return function
         return click.option(
@@ -117,10 +122,7 @@ def settings_options(
             metavar="FILE",
             callback=path_of,
             shell_complete=words((), "file"),
-            help=(
-                "Read the settings from this TOML file. An option with an empty value, such as --profile '',"
-                " takes back what the file or the environment sets."
-            ),
+            help="Read the settings from this TOML file.",
         )(function)
 
     return decorate
@@ -145,9 +147,9 @@ def comma_list(
 
 
 def _decorator(
-    option: SettingOption,
+    option: SettingOption, description: str
 ) -> Callable[[Callable[Parameters, Returned]], Callable[Parameters, Returned]]:
-    text = f"{SETTINGS[option.key].description}{_hints(option)}"
+    text = f"{description}{_hints(option)}"
     # Values stay text: the settings check them all together and say where each one stood.
     if option.metavar is None:
         both = f"{option.flag}/--no-{option.flag.removeprefix('--')}"
@@ -179,6 +181,8 @@ def _hints(option: SettingOption) -> str:
         default = default.value
     if isinstance(default, tuple):
         default = ",".join(default)
+    if default is True:
+        default = "on"
     hints = [
         *(["may be repeated"] if option.repeats else []),
         *([f"default: {default}"] if default not in (None, "", False) else []),

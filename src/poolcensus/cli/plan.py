@@ -50,8 +50,8 @@ def command(config: Path | None, *, output: str | None, **given: object) -> int:
     destination, where that is of the same kind.
 
     Calls no member account, unless the status of its regions can't be learned in another way. Takes every
-    option of collect, so that one word turns the one into the other; those that say how to call, what to
-    publish and what to show change nothing here.
+    option of collect, so that one word turns the one into the other; those that say how to call change the
+    estimate alone, and --strict, --progress, --metrics-file and their like change nothing.
     """
     from poolcensus.scope.account_list import encode_account_list, write_account_list
 
