@@ -361,7 +361,7 @@ def test_what_was_closed_before_is_no_warning(tmp_path: Path) -> None:
         (
             MANIFEST,
             replace(LATER, request={"accounts": ["000000000001"]}),
-            "A covers whole organization, B covers 1 account:",
+            "A covers the whole organization, B covers 1 account:",
         ),
         (
             replace(MANIFEST, request={"accounts": ["000000000002"]}),
@@ -381,6 +381,7 @@ def test_manifests_that_differ_are_a_warning(tmp_path: Path, a: Manifest, b: Man
     ("a", "says"),
     [
         ({}, f"A ({A_ID}) has no targets"),
+        ({key(1): Outcome.ERROR}, f"A ({A_ID}) does not cover its only target: nothing can be compared."),
         ({key(1): Outcome.ERROR, key(2): Outcome.ERROR}, f"A ({A_ID}) covers none of its 2 targets"),
     ],
 )

@@ -20,7 +20,7 @@ from poolcensus.cli.pace import Pace, Pacer
 from poolcensus.cli.progress import line, shown
 from poolcensus.cli.wording import duration
 from poolcensus.config import ProgressMode, Settings
-from poolcensus.model import Account, Outcome, PoolRecord, Progress, Target, Totals
+from poolcensus.model import Account, KnownGap, Outcome, PoolRecord, Progress, Target, Totals
 from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.snapshot import Scope, SnapshotInfo
 
@@ -241,6 +241,15 @@ def test_the_summary_says_what_is_there_and_what_is_not(manifest: Manifest) -> N
         "empty 1",
     ):
         assert expected in said
+
+
+@pytest.mark.parametrize(("targets", "said"), [(1, "in a known gap"), (1200, "in known gaps")])
+def test_the_summary_counts_the_targets_of_known_gaps(manifest: Manifest, targets: int, said: str) -> None:
+    gap = KnownGap((), (), outcomes=(Outcome.SCP_DENIED,), targets=targets)
+    shown = " ".join(
+        rendered(*summaries.manifest_summary(replace(manifest, known_gaps=(gap,)), None)).split()
+    )
+    assert f"4 of 4 covered, {targets:,} {said}" in shown
 
 
 def test_a_plan_says_what_would_be_called(plan: Plan) -> None:

@@ -12,6 +12,7 @@ from anyio import to_thread
 import poolcensus
 from poolcensus.aws.credentials.broker import CredentialBroker
 from poolcensus.doctor import Cause, Check, CheckStatus, Finding
+from poolcensus.doctor.findings import UNADVISED
 from poolcensus.errors import CredentialsError, DeadlineError, FatalError, OrganizationError, SettingsError
 from poolcensus.model import SnapshotStatus
 from poolcensus.simulator.directory import Directory
@@ -282,7 +283,7 @@ async def test_what_ends_a_look_at_other_accounts_is_a_finding_of_its_own(
     ("error", "cause", "remedy"),
     [
         (CredentialsError("There are none.", advice="Sign in."), Cause.CREDENTIALS, "Sign in."),
-        (CredentialsError("There are none."), Cause.CREDENTIALS, "Correct what the message says."),
+        (CredentialsError("There are none."), Cause.CREDENTIALS, UNADVISED),
         (FatalError("There is no way.", advice="Make one."), Cause.UNREACHABLE, "Make one."),
     ],
 )
@@ -633,6 +634,10 @@ async def test_accounts_that_are_named(lab: Start) -> None:
         each.account_id for each in here.simulator.world.truth() if each.account_status == "SUSPENDED"
     )
     findings = await examined(here, of=(suspended, "000000000001"))
+    (organization,) = by(findings, Check.ORGANIZATION)
+    # Who named them knows that there are others, and can't ask for all of them beside these.
+    assert organization.message is not None
+    assert (organization.message.startswith("Tried "), organization.remedy) == (True, None)
     assert {each.account_id for each in by(findings, Check.OPERATION)} == {"000000000001"}
     (left_out,) = by(findings, Check.ROLE, suspended)
     assert (left_out.status, left_out.message) == (SKIPPED, "A collect leaves the account out: SUSPENDED.")

@@ -307,7 +307,7 @@ async def test_names_are_matched_as_they_are() -> None:
     assert await walk(listing) == ids(1)
     assert {each.id: each.reason for each in listing.skipped} == {
         ids(2)[0]: "without a name that matches",
-        ids(3)[0]: "excluded by its name",
+        ids(3)[0]: "excluded by name",
         ids(4)[0]: "without a name that matches",
         ids(5)[0]: "excluded",
     }

@@ -38,7 +38,17 @@ def skipped(*reasons: str) -> list[SkippedAccount]:
             {"account_names": "a", "account_tags": "a=b", "ous": "r-ab12"},
             "none was listed. Check `ous`, `account_tags` and `account_names`.",
         ),
-        (("SUSPENDED",), {"accounts": IDS[0]}, f"account {IDS[0]} is SUSPENDED. Check `accounts`."),
+        (
+            ("SUSPENDED",),
+            {"accounts": IDS[0]},
+            f"account {IDS[0]} was filtered out (SUSPENDED). Check `accounts`.",
+        ),
+        (
+            ("without a name that matches",),
+            {},
+            f"account {IDS[0]} was filtered out (without a name that matches).",
+        ),
+        (("excluded by name",) * 8, {}, "all 8 were filtered out (excluded by name)."),
         (("SUSPENDED",) * 2, {}, "all 2 were filtered out (SUSPENDED)."),
         (
             ("excluded", "SUSPENDED", "excluded"),
@@ -54,13 +64,13 @@ def test_where_none_is_left_it_is_said_why_and_by_which_settings(
 
 
 def test_accounts_that_were_named_are_told_one_by_one_up_to_a_few() -> None:
-    many = skipped("SUSPENDED", "excluded by its name", *["SUSPENDED"] * 6)
+    many = skipped("SUSPENDED", "excluded by name", *["SUSPENDED"] * 6)
     assert skipped_by_name(many, frozenset()) is None
     one = skipped_by_name(many, frozenset(IDS[1:2]))
-    assert one == f"account {IDS[1]} is skipped: it is excluded by its name"
+    assert one == f"account {IDS[1]} is skipped: it is excluded by name"
     two = skipped_by_name(many, frozenset(IDS[:2]))
     assert two == (
-        f"2 accounts that were named are skipped: {IDS[0]} (SUSPENDED), {IDS[1]} (excluded by its name)"
+        f"2 accounts that were named are skipped: {IDS[0]} (SUSPENDED), {IDS[1]} (excluded by name)"
     )
     assert str(skipped_by_name(many, frozenset(IDS))).endswith(f"{IDS[4]} (SUSPENDED), and 3 more")
 
@@ -72,7 +82,9 @@ async def test_a_suspended_account_that_was_named_is_never_passed_over_in_silenc
     states = {each.account_status: each.account_id for each in here.simulator.world.truth()}
     gone, good = states["SUSPENDED"], states["ACTIVE"]
     async with poolcensus.Census(here.settings(accounts=gone)) as census:
-        with pytest.raises(FatalError, match=f"^No accounts match: account {gone} is SUSPENDED. Check"):
+        with pytest.raises(
+            FatalError, match=rf"^No accounts match: account {gone} was filtered out \(SUSPENDED\). Check"
+        ):
             await census.plan()
     assert not caplog.messages
     snapshot = await here.collect(accounts=(gone, good))
@@ -90,7 +102,9 @@ async def test_an_account_that_was_named_and_is_in_no_unit_that_was_named_is_tol
     outside = next(each for each in IDS if directory.parent_of(each) == directory.root_id)
     why = "outside the organizational units that are named"
     async with poolcensus.Census(here.settings(accounts=outside, ous=unit)) as census:
-        with pytest.raises(FatalError, match=f"^No accounts match: account {outside} is {why}. Check"):
+        with pytest.raises(
+            FatalError, match=rf"^No accounts match: account {outside} was filtered out \({why}\). Check"
+        ):
             await census.plan()
     snapshot = await here.collect(accounts=(inside, outside), ous=unit)
     assert {each.account_id for each in snapshot.targets()} == {inside}

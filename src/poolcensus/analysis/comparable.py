@@ -57,7 +57,7 @@ def warnings_of(a: Snapshot, b: Snapshot) -> Iterator[str]:
             f" {ids[1]}: an account that only one of them has is unknown."
         )
     elif scopes[0] != scopes[1]:
-        words = [each.summary for each in scopes]
+        words = [each.in_a_sentence for each in scopes]
         if words[0] == words[1]:
             names = ", ".join(scopes[1].differing(scopes[0])) or "whose accounts they are"
             what = f"Both snapshots cover {words[0]}, but they differ in {names}"
@@ -69,9 +69,12 @@ def warnings_of(a: Snapshot, b: Snapshot) -> Iterator[str]:
         if not totals.targets:
             yield f"{name} ({snapshot.id}) has no targets: nothing can be compared."
         elif not totals.covered:
+            which = "does not cover its only target"
+            if totals.targets > 1:
+                which = f"covers none of its {totals.targets:,} targets"
             yield (
-                f"{name} ({snapshot.id}) covers none of its {totals.targets:,} targets: nothing can be"
-                f" compared. Run 'poolcensus show {_typed(snapshot)} --failures' to see why."
+                f"{name} ({snapshot.id}) {which}: nothing can be compared. Run"
+                f" 'poolcensus show {_typed(snapshot)} --failures' to see why."
             )
 
 

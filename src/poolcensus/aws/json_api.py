@@ -43,7 +43,7 @@ def json_object(reply: Reply, once: Mapping[str, bytes] = MappingProxyType({})) 
     try:
         value = codec.loads(reply.body)
     except ValueError as error:
-        raise bad_response(reply, f"the body is not JSON: {error}") from None
+        raise bad_response(reply, f"the body is not JSON: {codec.why_not_json(error)}") from None
     if not isinstance(value, dict):
         raise bad_response(reply, f"the body is {codec.json_type_of(value)}, not an object")
     if "__type" in value:

@@ -164,7 +164,7 @@ def _examples(accounts: list[SkippedAccount]) -> str:
 
 def _gaps(manifest: Manifest) -> str:
     known = sum(each.targets for each in manifest.known_gaps)
-    return f", {known:,} known gaps" if known else ""
+    return f", {known:,} in {'a known gap' if known == 1 else 'known gaps'}" if known else ""
 
 
 def _skipped(accounts: Iterable[SkippedAccount]) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from poolcensus.aws.refusals.table import is_denial
 from poolcensus.doctor.denied import Attempt, explain_denial
 from poolcensus.doctor.failures import explain_failure
-from poolcensus.doctor.findings import Cause, Check, CheckStatus, Finding
+from poolcensus.doctor.findings import UNADVISED, Cause, Check, CheckStatus, Finding
 from poolcensus.errors import CallError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def caller_known(caller: Caller) -> Finding:
 
 def caller_unknown(error: FatalError) -> Finding:
     """Return the finding for credentials that are not there, or that STS does not take."""
-    remedy = error.advice or "Correct what the message says."
+    remedy = error.advice or UNADVISED
     cause, policy, code = Cause.CREDENTIALS, None, None
     reply = error.__cause__
     if isinstance(reply, CallError):

@@ -240,6 +240,7 @@ class _Examination:
                 from_organization=opened.listing.asks_organization,
                 looked_at=len(chosen),
                 accounts=len(listed),
+                named=bool(self._wanted),
             )
             await outlet.send((found, *self._left_out(opened)))
         if not chosen:

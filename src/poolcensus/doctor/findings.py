@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from poolcensus.model import JsonObject
@@ -65,6 +65,9 @@ class Cause(StrEnum):
     DISK = "disk"
     DESTINATION = "destination"
 
+
+# Where an error comes without advice, its message names the file, the limit or the reply that is at fault.
+UNADVISED: Final = "Mend the cause that the message names."
 
 # A collect covers such a target: it has no pools, and says so itself.
 _COVERED = frozenset({Cause.NOT_ENTITLED, Cause.NOT_OFFERED})

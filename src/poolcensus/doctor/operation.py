@@ -9,7 +9,7 @@ from poolcensus.aws.refusals.table import is_unexplained
 from poolcensus.aws.region_status.calls import IAM_ACTIONS
 from poolcensus.doctor.denied import THE_ACCOUNT, Attempt, explain_denial
 from poolcensus.doctor.failures import explain_failure
-from poolcensus.doctor.findings import Cause, Check, CheckStatus, Diagnosis, Finding
+from poolcensus.doctor.findings import UNADVISED, Cause, Check, CheckStatus, Diagnosis, Finding
 from poolcensus.doctor.statements import allow
 from poolcensus.errors import CredentialsError
 from poolcensus.format.text import counted
@@ -74,7 +74,7 @@ def census_ended(error: FatalError, operation: Operation) -> Finding:
         cause=Cause.CREDENTIALS if isinstance(error, CredentialsError) else Cause.UNREACHABLE,
         # What it ends with is the remedy.
         message=error.problem,
-        remedy=error.advice or "Correct what the message says.",
+        remedy=error.advice or UNADVISED,
     )
 
 

@@ -8,7 +8,7 @@ from poolcensus.aws.refusals.denials import read_denial
 from poolcensus.aws.refusals.table import is_denial
 from poolcensus.doctor.denied import Attempt, explain_denial
 from poolcensus.doctor.failures import explain_failure
-from poolcensus.doctor.findings import Cause, Check, CheckStatus, Diagnosis, Finding
+from poolcensus.doctor.findings import UNADVISED, Cause, Check, CheckStatus, Diagnosis, Finding
 from poolcensus.doctor.principals import caller_in_words
 from poolcensus.errors import CallError
 from poolcensus.format.text import counted
@@ -21,8 +21,13 @@ _ACTION: Final = "organizations:ListAccounts"
 _OTHER_SOURCES: Final = "take the accounts from a file or from the caller alone, with `accounts_from`"
 
 
-def accounts_listed(caller: Caller, *, from_organization: bool, looked_at: int, accounts: int) -> Finding:
-    """Return the finding for accounts that are known, by whatever way. Says how many are looked at."""
+def accounts_listed(
+    caller: Caller, *, from_organization: bool, looked_at: int, accounts: int, named: bool
+) -> Finding:
+    """Return the finding for accounts that are known, by whatever way. Says how many are looked at.
+
+    `named` says that those are looked at that were asked for.
+    """
     source = "" if from_organization else "Organizations is not asked for accounts. "
     return Finding(
         check=Check.ORGANIZATION,
@@ -30,7 +35,7 @@ def accounts_listed(caller: Caller, *, from_organization: bool, looked_at: int, 
         account_id=caller.account_id,
         action=_ACTION if from_organization else None,
         message=f"{source}Tried {looked_at:,} of {counted(accounts, 'account')}.",
-        remedy="`every_account` tries all of them." if looked_at < accounts else None,
+        remedy="`every_account` tries all of them." if looked_at < accounts and not named else None,
     )
 
 
@@ -39,7 +44,7 @@ def accounts_unknown(error: FatalError, caller: Caller) -> Finding:
     reply = error.__cause__
     code = reply.code if isinstance(reply, CallError) else None
     if not isinstance(reply, CallError):
-        remedy = error.advice or "Correct what the message says."
+        remedy = error.advice or UNADVISED
         found = Diagnosis(CheckStatus.FAILED, Cause.ACCOUNTS, remedy)
     elif reply.code == "AWSOrganizationsNotInUseException":
         remedy = f"Use credentials of an account in an Organization, or {_OTHER_SOURCES}."

@@ -21,6 +21,8 @@ _KINDS = {type(None): "null", bool: "a boolean", str: "a string", list: "an arra
 
 # Deeper than either codec writes can be read; what has been read must be writable.
 _DEEPEST = 200
+# What begins the reason where a text is none at all; others name what JSON has no room for.
+_NOT_JSON = "not JSON: "
 
 # What is decoded as a value of few levels is known not to be deep, where counting brackets takes a third of
 # the time of decoding. Five are those of an error of a pool in a page. Each level doubles the time in which
@@ -67,8 +69,13 @@ def _by_standard_library(data: bytes) -> JsonValue:
         raise ValueError("nested too deeply") from None
     except json.JSONDecodeError as error:
         what = f"{error.msg[:1].lower()}{error.msg[1:]}"
-        raise ValueError(f"not JSON: {what} at line {error.lineno} column {error.colno}") from None
+        raise ValueError(f"{_NOT_JSON}{what} at line {error.lineno} column {error.colno}") from None
     return value
+
+
+def why_not_json(error: ValueError) -> str:
+    """Return why `loads` refused a text, for a sentence that says itself that it is not JSON."""
+    return str(error).removeprefix(_NOT_JSON)
 
 
 def json_type_of(value: object) -> str:

@@ -108,7 +108,7 @@ class AccountChoice(msgspec.Struct, frozen=True):
         # An account without a name has none that matches.
         name = account.name or ""
         if any(fnmatchcase(name, pattern) for pattern in self.exclude_names):
-            return "excluded by its name"
+            return "excluded by name"
         if self.names and not any(fnmatchcase(name, pattern) for pattern in self.names):
             return "without a name that matches"
         return None if account.state == ACTIVE else account.state

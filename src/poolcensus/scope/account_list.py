@@ -15,7 +15,7 @@ import msgspec
 
 from poolcensus.aws.organizations import ListedAccount
 from poolcensus.errors import SettingsError
-from poolcensus.format.codec import dumps, loads
+from poolcensus.format.codec import dumps, loads, why_not_json
 from poolcensus.format.ids import is_account_id
 from poolcensus.format.times import rfc3339, utc_now
 from poolcensus.scope.account_entry import ACTIVE, STATES
@@ -112,7 +112,7 @@ def read_account_list(path: str) -> AccountList:
     except OSError as error:
         raise SettingsError(f"{path}: the list of accounts can't be read: {error.strerror}") from None
     except ValueError as error:
-        raise _refused(path, f"it is not JSON: {error}") from None
+        raise _refused(path, f"it is not JSON: {why_not_json(error)}") from None
     if not isinstance(content, dict) or content.get("kind") != _KIND:
         raise _refused(path, "it is no list of accounts")
     version = content.get("schema_version")

@@ -24,7 +24,7 @@ def none_matches(skipped: Sequence[SkippedAccount], settings: Settings) -> Fatal
     if not skipped:
         why = "none was listed"
     elif len(skipped) == 1:
-        why = f"account {skipped[0].id} is {skipped[0].reason}"
+        why = f"account {skipped[0].id} was filtered out ({skipped[0].reason})"
     else:
         words = ", ".join(f"{count:,} {reason}" if len(reasons) > 1 else reason for reason, count in reasons)
         why = f"all {len(skipped):,} were filtered out ({words})"

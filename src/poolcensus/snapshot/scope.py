@@ -98,6 +98,11 @@ class Scope:
         """The scope in a few words, such as `whole organization` or `3 accounts, 2 regions`."""
         return ", ".join(words for words, _ in self.parts())
 
+    @property
+    def in_a_sentence(self) -> str:
+        """The summary with its article, such as `the whole organization` or `3 accounts`."""
+        return f"the {self.summary}" if self.summary.startswith(("whole", "caller")) else self.summary
+
     def parts(self) -> Iterator[tuple[str, tuple[str, ...]]]:
         """Yield the parts of the scope: each in words, and the names or ids that these words count."""
         accounts = list(self._parts_of(_ACCOUNTS))
@@ -127,7 +132,7 @@ class Scope:
         """Return how this run's scope differs from that of the snapshot before, None where it does not."""
         if self == before:
             return None
-        mine, other = _with_article(self.summary), _with_article(before.summary)
+        mine, other = self.in_a_sentence, before.in_a_sentence
         if mine != other:
             return f"This run covers {mine}; the snapshot before covers {other}."
         names = self.differing(before)
@@ -208,7 +213,3 @@ def _unordered(value: JsonValue) -> str:
             }
         ).decode()
     return dumps(value).decode()
-
-
-def _with_article(summary: str) -> str:
-    return f"the {summary}" if summary.startswith(("whole", "caller")) else summary
