@@ -958,7 +958,7 @@ def test_counts_by_name(weeks: Path) -> None:
 
 
 def test_an_unknown_name_suggests_a_close_one() -> None:
-    with pytest.raises(SettingsError, match='Did you mean "idle-pools"'):
+    with pytest.raises(SettingsError, match="Did you mean idle-pools"):
         named_query("idle-pool")
     with pytest.raises(SettingsError, match="poolcensus query --list"):
         named_query("zzz")

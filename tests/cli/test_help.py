@@ -229,7 +229,14 @@ def test_the_module_runs_as_a_program() -> None:
 
 @pytest.mark.parametrize(
     ("name", "meant"),
-    [("run", "collect"), ("ls", "snapshots"), ("verfiy", "verify"), ("prun", None), ("unlok", None)],
+    [
+        ("run", "collect"),
+        ("ls", "snapshots"),
+        ("verfiy", "verify"),
+        ("comp", "completion"),
+        ("prun", None),
+        ("unlok", None),
+    ],
 )
 def test_what_deletes_is_never_a_guess(
     name: str, meant: str | None, capsys: pytest.CaptureFixture[str]

@@ -271,7 +271,7 @@ def test_queries_by_name(dest: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert len(run(capsys, *idle).splitlines()) == 2
     assert len(run(capsys, *idle, "--snapshot", "latest~1").splitlines()) == 1
     assert "idle-pools" in run(capsys, "--list")
-    assert 'Did you mean "idle-pools"?' in refused(capsys, "--named", "idle-pols", "--dest", dest, code=2)
+    assert "Did you mean idle-pools?" in refused(capsys, "--named", "idle-pols", "--dest", dest, code=2)
 
 
 @pytest.mark.parametrize(

@@ -204,6 +204,10 @@ def test_unknown_keys_say_where_they_stood_and_what_is_close_to_them(
         ("Compress", "compress"),
         ("verbose", None),
         ("x", None),
+        ("s", None),
+        ("sh", None),
+        ("sha", "shard"),
+        ("ou", "ous"),
         ("", None),
     ],
 )

@@ -9,6 +9,7 @@ from importlib.resources import files
 from typing import Final
 
 from poolcensus.errors import SettingsError
+from poolcensus.format.text import did_you_mean, nearest
 
 _FOLDER: Final = "queries"
 _DAYS: Final = re.compile(r"([1-9][0-9]*) days")
@@ -42,14 +43,11 @@ def named_queries() -> tuple[NamedQuery, ...]:
 
 def named_query(name: str) -> NamedQuery:
     """Return the query of this name. Raises `SettingsError` where there is none, and suggests a close one."""
-    from difflib import get_close_matches  # noqa: PLC0415 - only for a mistake
-
     queries = {each.name: each for each in named_queries()}
     if name in queries:
         return queries[name]
-    near = get_close_matches(name, queries, n=1)
-    hint = f'Did you mean "{near[0]}"?' if near else "Run 'poolcensus query --list' to see them."
-    raise SettingsError(f'There is no query "{name}". {hint}')
+    hint = did_you_mean(nearest(name, queries)) or " Run 'poolcensus query --list' to see them."
+    raise SettingsError(f'There is no query "{name}".{hint}')
 
 
 def _read(name: str, text: str) -> NamedQuery:

@@ -90,12 +90,11 @@ class LazyGroup(click.Group):
         name = args[0]
         # What is being completed may be anything.
         if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
-            from difflib import get_close_matches
+            from poolcensus.format.text import did_you_mean, nearest
 
             # What deletes is never a guess.
             harmless = [each for each in COMMANDS if each not in _DELETING]
-            nearest = _IN_OTHER_PROGRAMS.get(name) or next(iter(get_close_matches(name, harmless, n=1)), None)
-            hint = f" Did you mean {nearest}?" if nearest else ""
+            hint = did_you_mean(_IN_OTHER_PROGRAMS.get(name) or nearest(name, harmless))
             ctx.fail(f'Unknown command "{ascii(name)[1:-1]}".{hint}')
         return super().resolve_command(ctx, args)
 

@@ -85,17 +85,16 @@ def command(
 
 def _check_fields(given: Iterable[str], operation: OperationInfo) -> None:
     """Raise `UsageError` for what is meant as a known field and is none. The service may have more fields."""
-    from difflib import get_close_matches
-
+    from poolcensus.format.text import did_you_mean, nearest
     from poolcensus.operations import fields_of
 
     known = {each.keys[0].casefold(): each.keys[0] for each in fields_of(operation)}
     for name in given:
         # As the columns of a query are called, a field has underscores.
-        alike = get_close_matches(name.casefold().replace("_", ""), known, n=1, cutoff=_CLOSE)
-        if alike and name not in known.values():
-            message = f'--ignore: a {operation.item} has no field "{name}". Did you mean {known[alike[0]]}?'
-            raise click.UsageError(message)
+        alike = nearest(name.casefold().replace("_", ""), known, cutoff=_CLOSE, beginnings=False)
+        if alike is not None and name not in known.values():
+            hint = did_you_mean(known[alike])
+            raise click.UsageError(f'--ignore: a {operation.item} has no field "{name}".{hint}')
 
 
 def _write(found: Diff) -> None:

@@ -8,8 +8,8 @@ from poolcensus import partitions
 from poolcensus.config.cluster import EngineKind, is_open_to_others
 from poolcensus.config.problems import Clash
 from poolcensus.config.readers import shown
-from poolcensus.config.sources import did_you_mean
 from poolcensus.config.values import S3Encryption
+from poolcensus.format.text import did_you_mean, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -124,7 +124,7 @@ def _unknown_regions(settings: Entries, gaps: tuple[str, ...]) -> Iterator[Clash
                     yield Clash(key, f"{shown(each)} matches no region", keys)
             elif each not in known:
                 # us-west-1 is as near to us-est-1 as us-east-1, and has no WorkSpaces.
-                hint = did_you_mean(each, known, preferred=usual)
+                hint = did_you_mean(nearest(each, known, preferred=usual))
                 yield Clash(
                     key,
                     f"{shown(each)} is not a region.{hint}"

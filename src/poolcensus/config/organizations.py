@@ -10,7 +10,7 @@ import msgspec
 
 from poolcensus.config.narrowing import NARROWING
 from poolcensus.config.readers import EntryError, shown
-from poolcensus.config.sources import did_you_mean
+from poolcensus.format.text import did_you_mean, nearest
 
 if TYPE_CHECKING:
     from poolcensus.config.readers import Reader
@@ -88,4 +88,4 @@ def _table(entry: object, readers: Mapping[str, Reader]) -> OrganizationTable:
 def _unknown(key: str, name: str, known: frozenset[str]) -> str:
     if key in known:
         return f"{shown(name)}: {key} is set for the whole run, and not for one Organization"
-    return f"{shown(name)}: unknown setting {shown(key)}.{did_you_mean(key, KEYS & known)}"
+    return f"{shown(name)}: unknown setting {shown(key)}.{did_you_mean(nearest(key, KEYS & known))}"

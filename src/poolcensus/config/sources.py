@@ -13,6 +13,7 @@ import msgspec
 
 from poolcensus.config.readers import shown
 from poolcensus.errors import SettingsError
+from poolcensus.format.text import did_you_mean, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -127,35 +128,8 @@ def settings_file(path: str | os.PathLike[str] | None = None) -> Path | None:
     return None if found is None else found[0]
 
 
-def did_you_mean(
-    word: str, known: AbstractSet[str], prefix: str = "", *, preferred: AbstractSet[str] = frozenset()
-) -> str:
-    """Return a question after the known word that is close to `word`, or nothing where none is.
-
-    A word that begins with the other is close, and one that differs in a few letters. Of words that are
-    equally close, one that is `preferred` is asked after.
-    """
-    import difflib  # noqa: PLC0415 - only a mistake needs it
-
-    begun = [each for each in known if word and (each.startswith(word) or word.startswith(each))]
-    # Of those that begin like it, the one that is nearest in length.
-    nearest = min(
-        begun, key=lambda each: (abs(len(each) - len(word)), each not in preferred, each), default=None
-    )
-    if nearest is None:
-        close = difflib.get_close_matches(word, sorted(known), n=max(len(known), 1))
-        ratio = difflib.SequenceMatcher(b=word)
-
-        def nearness(each: str) -> tuple[float, bool, str]:
-            ratio.set_seq1(each)
-            return ratio.ratio(), each in preferred, each
-
-        nearest = max(close, key=nearness, default=None)
-    return "" if nearest is None else f" Did you mean {prefix}{nearest}?"
-
-
 def _suggestion(key: str, known: AbstractSet[str]) -> str:
-    return did_you_mean(key.lower().replace("-", "_"), known)
+    return did_you_mean(nearest(key.lower().replace("-", "_"), known))
 
 
 def _read_environment(known: AbstractSet[str], given: dict[str, Given], problems: list[str]) -> None:
@@ -166,10 +140,9 @@ def _read_environment(known: AbstractSet[str], given: dict[str, Given], problems
         if key not in known and _OF_A_SERVICE.fullmatch(variable.removeprefix(PREFIX)):
             continue
         if key not in known or variable != variable.upper():
-            upper = frozenset(each.upper() for each in known)
-            problems.append(
-                f"Unknown environment variable {variable}.{did_you_mean(key.upper(), upper, PREFIX)}"
-            )
+            near = nearest(key, known)
+            hint = did_you_mean(None if near is None else f"{PREFIX}{near.upper()}")
+            problems.append(f"Unknown environment variable {variable}.{hint}")
         elif value:
             given[key] = Given(value, variable, variable, Rank.ENVIRONMENT)
 

@@ -6,13 +6,19 @@ import unicodedata
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
+    from collections.abc import Set as AbstractSet
 
 MOST_NAMED: Final = 5
 """How many accounts a sentence names: enough to see what they have in common."""
 
 LONGEST_NAME: Final = 256
 """AWS takes 50 characters for an account. A list of accounts may hold anything."""
+
+# What difflib itself takes for close.
+_CLOSE: Final = 0.6
+# Two letters begin words that have nothing to do with each other.
+_SHORTEST_BEGINNING: Final = 3
 
 # Control, format (which reorders text), surrogate, private and unassigned characters, and line separators.
 _UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
@@ -49,3 +55,44 @@ def account_named(account_id: str, name: str | None, region: str, regions: int) 
 def counted(number: int, what: str, several: str | None = None) -> str:
     """Return a number and its noun; `several` is the plural where it does not end in an s alone."""
     return f"{number:,} {what if number == 1 else several or f'{what}s'}"
+
+
+def nearest(
+    word: str,
+    known: Collection[str],
+    *,
+    cutoff: float = _CLOSE,
+    beginnings: bool = True,
+    preferred: AbstractSet[str] = frozenset(),
+) -> str | None:
+    """Return the known word that is close to `word`, None where none is.
+
+    A word is close that differs in a few letters: `cutoff` is the least of difflib's ratios, from 0 to 1.
+    With `beginnings`, so is first of all one that begins with the other. Of words that are equally close, one
+    that is `preferred` is returned.
+    """
+    import difflib  # noqa: PLC0415 - only a mistake needs it
+
+    begun = [
+        each
+        for each in known
+        if beginnings
+        and min(len(each), len(word)) >= _SHORTEST_BEGINNING
+        and (each.startswith(word) or word.startswith(each))
+    ]
+    if begun:
+        # The one that is nearest in length.
+        return min(begun, key=lambda each: (abs(len(each) - len(word)), each not in preferred, each))
+    close = difflib.get_close_matches(word, sorted(known), n=max(len(known), 1), cutoff=cutoff)
+    ratio = difflib.SequenceMatcher(b=word)
+
+    def nearness(each: str) -> tuple[float, bool, str]:
+        ratio.set_seq1(each)
+        return ratio.ratio(), each in preferred, each
+
+    return max(close, key=nearness, default=None)
+
+
+def did_you_mean(name: str | None) -> str:
+    """Return a question after the name, to put behind a sentence; nothing for None."""
+    return "" if name is None else f" Did you mean {name}?"

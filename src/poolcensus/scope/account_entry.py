@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from difflib import get_close_matches
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,6 +10,7 @@ from poolcensus import partitions
 from poolcensus.config import Secret, readers
 from poolcensus.config.roles import role_of_account
 from poolcensus.format.ids import is_account_id
+from poolcensus.format.text import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -102,9 +102,9 @@ def check_names(names: Iterable[str], at: Callable[[str], str]) -> None:
     `at` says where it stands.
     """
     for name in names:
-        near = get_close_matches(name, _ACCESS_COLUMNS, n=1, cutoff=_NEAR)
-        if name not in KNOWN_COLUMNS and near:
-            raise ValueError(f"{at(name)}: this is not read. Write {near[0]}, or give it another name")
+        near = nearest(name, _ACCESS_COLUMNS, cutoff=_NEAR, beginnings=False)
+        if name not in KNOWN_COLUMNS and near is not None:
+            raise ValueError(f"{at(name)}: this is not read. Write {near}, or give it another name")
 
 
 def _is_blank(value: object) -> bool:
