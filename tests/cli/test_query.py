@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from analysis.reading_lab import day_id, in_memory, written
+from documented import example
 from poolcensus.cli import main
 from poolcensus.cli.uncut import uncut_table
 from poolcensus.extras import installation
@@ -461,6 +462,9 @@ def test_export_says_what_it_wrote(dest: Path, tmp_path: Path, capsys: pytest.Ca
     assert main(["export", "--all", "--dest", str(dest), "--output", str(out), "--json"]) == 0
     captured = capsys.readouterr()
     assert captured.err == ""
+    shown = example("Parquet for Athena and others")
+    for line in captured.out.splitlines():
+        assert [*json.loads(line)] == [*shown]
     assert {json.loads(line)["file"] for line in captured.out.splitlines()} == {
         str(each) for each in out.rglob("*.parquet")
     }

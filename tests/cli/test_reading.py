@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from documented import example
 from poolcensus.aws.credentials.roles import advice_on
 from poolcensus.cli import main
 from poolcensus.errors import AssumeRoleError, ServiceError
@@ -110,6 +111,11 @@ def test_snapshots_are_listed(dest: Path, capsys: pytest.CaptureFixture[str]) ->
     found = rows_of(said(capsys))
     assert [each["snapshot_id"] for each in found] == [OLD, NEW]
     assert found[1]["covered"] == 1
+    shown = example("At the terminal")
+    assert [*found[1]] == [*shown]
+    assert {key: type(value) for key, value in found[1].items()} == {
+        key: type(value) for key, value in shown.items()
+    }
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"schema_version": 99}'])

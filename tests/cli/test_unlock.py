@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
+from documented import example
 from poolcensus.cli import main
 from poolcensus.storage.local.store import FolderStore
 
@@ -44,6 +45,7 @@ def test_json_is_an_object(held: Path, capfd: pytest.CaptureFixture[str]) -> Non
         assert main(["unlock", "--dest", str(held), "--json"]) == 0
         said = capfd.readouterr()
         assert (json.loads(said.out), said.err) == (expected, "")
+        assert [*json.loads(said.out)] == [*example("A lock that stays")]
 
 
 def test_a_process_that_runs_keeps_its_lock(held: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,19 @@
+"""What the page of the commands says of the JSON that they print."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+_PAGE = Path(__file__).parents[1] / ".github" / "COMMANDS.md"
+
+
+def example(section: str) -> dict[str, Any]:
+    """The one object that a section shows."""
+    _, _, after = _PAGE.read_text(encoding="utf-8").partition(f"\n## {section}\n")
+    text, _, _ = after.partition("\n## ")
+    (line,) = re.findall(r"```json\n(.*)\n```", text)
+    found: dict[str, Any] = json.loads(line)
+    return found
