@@ -141,6 +141,16 @@ def test_what_the_help_says_of_empty_values_is_so(
         assert option in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_an_organization_is_written_as_aws_writes_it(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([name, "--help"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    # The word that the option takes is not the thing.
+    for value in ("organization|self", "organization (the caller's)", "default: organization]"):
+        said = said.replace(value, "")
+    assert not re.findall(r"(?<![-\w])organizations?\b", said)
+
+
 def test_the_default_of_a_switch_is_told_in_words() -> None:
     help_texts = [each.help or "" for name in COMMANDS for each in loaded(name).params if each.name]
     assert not [each for each in help_texts if "default: True" in each]

@@ -38,7 +38,7 @@ COMMANDS = {
     "prune": "Remove the snapshots that no rule keeps.",
     "unlock": "Remove the lock of a run that is known to be dead.",
     "simulate": "Serve the local AWS simulator.",
-    "demo": "Take a census of a simulated organization; needs no AWS account.",
+    "demo": "Take a census of a simulated Organization; needs no AWS account.",
     "completion": "Print the script that makes a shell complete commands, options and snapshot IDs.",
     "man": "Print the manual page, for man(1).",
     "help": "Print the help of poolcensus, or of one of its commands.",

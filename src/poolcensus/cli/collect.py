@@ -59,7 +59,7 @@ METRICS_SUFFIX = ".prom"
 def command(config: Path | None, **given: object) -> int:
     """Take the census and publish a snapshot.
 
-    Asks every active account of the caller's organization, in every region that has WorkSpaces, for its
+    Asks every active account of the caller's Organization, in every region that has WorkSpaces, for its
     pools. Exits with 3 where some targets could not be covered; the snapshot's ledger says which and why.
     """
     settings = read_settings(config, given)

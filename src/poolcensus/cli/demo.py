@@ -74,7 +74,7 @@ SIMULATOR = (
 )
 @settings_options("progress", *LOGGING, config=False)
 def command(**given: object) -> int:
-    """Take a census of a simulated organization; needs no AWS account.
+    """Take a census of a simulated Organization; needs no AWS account.
 
     Starts the simulator, collects with progress, and shows the summary and some pools. The default
     destination is a folder of your own among the temporary files. Neither a configuration file nor
@@ -152,7 +152,7 @@ def _show(snapshot: Snapshot, groups: tuple[FailureGroup, ...], dest: str) -> No
     put(screen, *manifest_summary(snapshot.manifest, snapshot.location))
     put(screen, f"\nSome of its {snapshot.manifest.totals.pools:,} pools:")
     put(screen, record_table(islice(records_in_order(snapshot), POOLS_SHOWN), WORKSPACES_POOLS.columns))
-    put(screen, "\nNot covered, as in a real organization (collect would exit with 3):")
+    put(screen, "\nNot covered, as in a real Organization (collect would exit with 3):")
     put(screen, sentences(map(with_options, failures(groups))))
     program, where = _program(), shlex.quote(dest)
     put(screen, "\nTry next:")

@@ -100,7 +100,7 @@ class Entries(
         "Take the list of accounts from this file, which 'plan --output' wrote, and list none.",
     ] = None
     include_ou_path: Annotated[
-        _Choice, "Put each account's place in the organization into records and ledger, as ou_path."
+        _Choice, "Put each account's place in the Organization into records and ledger, as ou_path."
     ] = False
     include_account_tags: Annotated[
         _Choice, "Put each account's tags into records and ledger, as account_tags."

@@ -45,7 +45,7 @@ _CLOCK = Bounds(-MANY, MANY)
 _WINDOW = Bounds(0, 10**12)
 # What the loop is just accepting becomes a task, a transport and a protocol, which aborts it.
 _TURNS_TO_CLOSE = 4
-_WANTED_ACCOUNT = "must be the 12-digit ID of an account of the organization"
+_WANTED_ACCOUNT = "must be the 12-digit ID of an account of the Organization"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class SimulatorConfig:
         metadata={"bounds": Bounds(0, MANY), "help": "how long every session lasts, whatever was asked for"},
     )
     no_organization: bool = field(
-        default=False, metadata={"help": "the caller's account is in no organization"}
+        default=False, metadata={"help": "the caller's account is in no Organization"}
     )
     empty_list_pages: bool = field(
         default=False, metadata={"help": "Organizations puts an empty page before every page"}

@@ -36,7 +36,7 @@ class WorldConfig:
         default=100,
         metadata={
             "bounds": Bounds(1, MANY - 1),
-            "help": "accounts of the organization, the management account included",
+            "help": "accounts of the Organization, the management account included",
         },
     )
     seed: int = field(default=7, metadata={"help": "what everything follows from"})
@@ -212,7 +212,7 @@ class WorldConfig:
             for arn in arns:
                 found = ROLE_ARN.fullmatch(arn)
                 if found is None or found[1] != self.partition or not self.has_account(found[2]):
-                    wanted = "must be ARNs of roles in accounts of the organization"
+                    wanted = "must be ARNs of roles in accounts of the Organization"
                     raise FieldError(field_name, f"{wanted}, not {arn!r}")
         if self.states not in {"State", "Status", "both"}:
             raise FieldError("states", f"must be State, Status or both, not {self.states!r}")
