@@ -23,6 +23,7 @@ from poolcensus.aws.credentials import role_credentials as module
 from poolcensus.aws.credentials import sts as sts_module
 from poolcensus.aws.credentials.broker import CredentialBroker
 from poolcensus.aws.credentials.chain_credentials import ChainCredentials
+from poolcensus.aws.credentials.profiles import ProfileCredentials
 from poolcensus.aws.credentials.role_credentials import RoleCredentials
 from poolcensus.aws.credentials.roles import (
     Role,
@@ -51,6 +52,7 @@ from poolcensus.errors import (
     ThrottledError,
 )
 from poolcensus.flow import last_failure
+from poolcensus.flow.breaker import Work
 from poolcensus.flow.retry import RetryPolicy
 from poolcensus.model import Caller
 
@@ -624,3 +626,29 @@ async def test_the_chain_is_walked_anew_for_credentials_that_have_expired(time: 
     source.expired(old)
     assert source.current() is new
     assert chain.forgotten == 1
+
+
+async def test_what_the_chain_of_a_profile_does_is_work_and_whose_it_is_is_a_call() -> None:
+    work = Work()
+    counted: list[int] = []
+
+    class Program:
+        """A program of a profile, which takes its time."""
+
+        async def open(self) -> None:
+            counted.append(work.count)
+
+        async def caller_credentials(self) -> tuple[Credentials, float]:
+            counted.append(work.count)
+            return Credentials("AKID", "secret"), 0.0
+
+    async def identify(_: object) -> Caller:
+        counted.append(work.count)
+        return CALLER
+
+    profile = ProfileCredentials("audit", cast("Sdk", Program()), identify, work)
+    # Whoever needs the credentials rests meanwhile: see `Client`.
+    with work, work.resting:
+        assert await profile.get() == Credentials("AKID", "secret")
+    assert counted == [1, 1, 0, 1]
+    assert work.count == 0

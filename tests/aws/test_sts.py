@@ -274,13 +274,22 @@ async def test_the_second_region_tells_who_the_caller_is(
     assert len(caplog.records) == 1
 
 
-@pytest.mark.parametrize("error", [OFF, UNKNOWN])
-async def test_a_profile_of_an_account_without_the_region_is_told_by_the_second(error: CallError) -> None:
+@pytest.mark.parametrize("error", [OFF, UNKNOWN, *SILENT])
+async def test_a_profile_whose_region_does_not_tell_is_told_by_the_second(error: CallError) -> None:
     client = Clients({FIRST: [error], SECOND: [CALLER]})
     assert await of_profile(client, FIRST) == CALLER
     assert [region for region, _ in client.asked] == [FIRST, SECOND]
     with pytest.raises(UnrecognizedCredentialsError):
         await of_profile(Clients({SECOND: [UNKNOWN]}), SECOND)
+
+
+async def test_where_no_region_answers_for_a_profile_the_first_is_waited_for() -> None:
+    client = Clients({FIRST: [SILENT[0], CALLER], SECOND: [SILENT[0]]})
+    assert await of_profile(client, FIRST) == CALLER
+    # The first time there was another way, and the last time there was none.
+    assert client.asked == [(FIRST, True), (SECOND, True), (FIRST, False)]
+    with pytest.raises(AccessDeniedError):
+        await of_profile(Clients({FIRST: [DENIED], SECOND: [CALLER]}), FIRST)
 
 
 @pytest.mark.parametrize("error", [NoRouteError("down", code="x"), DENIED, ThrottledError("slow", code="x")])

@@ -165,7 +165,11 @@ async def open_aws(
         )
         client.confirmation = ConfirmationElsewhere(sdk, client, _always_on(region, caller, operation))
         profiles = await stack.enter_async_context(
-            open_profiles(sdks, identify=lambda source: identity_of(sdk, client, source, sts.region))
+            open_profiles(
+                sdks,
+                identify=lambda source: identity_of(sdk, client, source, sts.region),
+                work=client.work,
+            )
         )
         broker = CredentialBroker(
             sts=sts,

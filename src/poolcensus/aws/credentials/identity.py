@@ -11,9 +11,9 @@ import msgspec
 from poolcensus.aws.call import UNKNOWN_ACCOUNT, Call, CallWatch
 from poolcensus.aws.credentials.patience import Patience
 from poolcensus.aws.credentials.sts import (
-    is_off,
+    TRIES_BEFORE_SECOND,
     is_silent,
-    is_unrecognized_in_opt_in,
+    is_worth_second_region,
     second_sts_region,
     tell_of_second_region,
 )
@@ -58,6 +58,7 @@ _BRIEF = RetryPolicy(max_attempts=4, max_without_reply=2, max_unrecognized=1, lo
 _AGAIN = msgspec.structs.replace(_PATIENCE, max_without_reply=1)
 # Amid a run nobody waits for a single call.
 _OF_A_RUN = RetryPolicy(max_unrecognized=1)
+_BEFORE_SECOND = msgspec.structs.replace(_OF_A_RUN, max_without_reply=TRIES_BEFORE_SECOND)
 _ONCE = RetryPolicy(max_attempts=1)
 _BAD_CREDENTIALS = (UnrecognizedCredentialsError, ExpiredError)
 
@@ -86,7 +87,9 @@ async def identify(
                 return await ask_identity(sdk, client, source, region, first_time), region
             except CallError as error:
                 reason = error
-            if second is not None and await _is_worth_a_second(sdk, region, second, reason):
+            if second is not None and is_worth_second_region(
+                reason, region, apart=await _are_apart(sdk, region, second)
+            ):
                 with suppress(CallError):
                     caller = await ask_identity(sdk, client, source, second, second_time)
                     tell_of_second_region(region, second, reason)
@@ -97,9 +100,15 @@ async def identify(
 
 
 async def ask_identity(
-    sdk: Sdk, client: Client, source: CredentialSource, region: str, policy: RetryPolicy
+    sdk: Sdk,
+    client: Client,
+    source: CredentialSource,
+    region: str,
+    policy: RetryPolicy,
+    *,
+    optional: bool = False,
 ) -> Caller:
-    """Return who the credentials of a source belong to. Raises CallError."""
+    """Return who the credentials of a source belong to. `optional` is as in `Call`. Raises CallError."""
     call = Call(
         await _template(sdk, region),
         _BODY,
@@ -107,6 +116,7 @@ async def ask_identity(
         source,
         _caller,
         awaited=True,
+        optional=optional,
     )
     return await client.call(call, watch=CallWatch(), retrier=Retrier(policy))
 
@@ -114,23 +124,27 @@ async def ask_identity(
 async def identity_of(sdk: Sdk, client: Client, source: CredentialSource, region: str) -> Caller:
     """Return who the credentials of a profile belong to. Raises CallError.
 
-    The account of the profile may not have enabled the region, which others have: another one is asked then.
+    The account of the profile may not have enabled the region, which others have, and STS may be down there:
+    another one is asked then.
     """
+    second = second_sts_region(region)
+    apart = second is not None and await _are_apart(sdk, region, second)
     try:
-        return await ask_identity(sdk, client, source, region, _OF_A_RUN)
-    except UnrecognizedCredentialsError as error:
-        second = second_sts_region(region)
-        if second is None or not await _is_worth_a_second(sdk, region, second, error):
+        policy = _BEFORE_SECOND if apart else _OF_A_RUN
+        return await ask_identity(sdk, client, source, region, policy, optional=apart)
+    except CallError as error:
+        if second is None or not is_worth_second_region(error, region, apart=apart):
             raise
-    return await ask_identity(sdk, client, source, second, _BRIEF)
+        reason = error
+    try:
+        return await ask_identity(sdk, client, source, second, _BRIEF, optional=apart)
+    except CallError:
+        if not is_silent(reason):
+            raise
+    return await ask_identity(sdk, client, source, region, _OF_A_RUN)
 
 
-async def _is_worth_a_second(sdk: Sdk, region: str, second: str, error: CallError) -> bool:
-    if is_off(error) or is_unrecognized_in_opt_in(region, error):
-        return True
-    if not is_silent(error):
-        return False
-    # With an endpoint URL of the user's, both are in the same place.
+async def _are_apart(sdk: Sdk, region: str, second: str) -> bool:
     return (await _template(sdk, region)).url != (await _template(sdk, second)).url
 
 

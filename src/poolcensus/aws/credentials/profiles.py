@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from poolcensus.aws.call import CredentialSource
     from poolcensus.aws.sdk.access import Sdk
     from poolcensus.aws.signing import Credentials
+    from poolcensus.flow.breaker import Work
     from poolcensus.model import Caller
 
 NO_CREDENTIALS: Final = "NoCredentials"
@@ -27,17 +28,20 @@ WRONG_ACCOUNT: Final = "WrongAccount"
 
 @asynccontextmanager
 async def open_profiles(
-    sdks: Mapping[str, Sdk], *, identify: Callable[[CredentialSource], Awaitable[Caller]]
+    sdks: Mapping[str, Sdk], *, identify: Callable[[CredentialSource], Awaitable[Caller]], work: Work
 ) -> AsyncIterator[Mapping[str, ProfileCredentials]]:
     """Return the credentials of each profile by its name, which are looked for when an account needs them."""
     async with AsyncExitStack() as stack:
         for sdk in sdks.values():
             stack.push_async_exit(sdk)
-        yield {name: ProfileCredentials(name, sdk, identify) for name, sdk in sdks.items()}
+        yield {name: ProfileCredentials(name, sdk, identify, work) for name, sdk in sdks.items()}
 
 
 class ProfileCredentials:
-    """The credentials of a profile, once STS has said whose they are."""
+    """The credentials of a profile, once STS has said whose they are.
+
+    What its chain does is no call, a program or a sign-in that takes its time, and counts as `work`.
+    """
 
     by_call: ClassVar[bool] = True
 
@@ -46,8 +50,10 @@ class ProfileCredentials:
         name: str,
         sdk: Sdk,
         identify: Callable[[CredentialSource], Awaitable[Caller]],
+        work: Work,
     ) -> None:
         self.name = name
+        self._work = work
         self._sdk = sdk
         self._own = ChainCredentials(sdk)
         self._identify = identify
@@ -63,8 +69,9 @@ class ProfileCredentials:
         self._failure.check()
         try:
             # Not before it is needed: a file may name a profile for each of a thousand accounts.
-            await self._sdk.open()
-            await self._own.first()
+            with self._work:
+                await self._sdk.open()
+                await self._own.first()
             self._caller = await self._identify(self._own)
         except (CredentialsError, SettingsError) as error:
             failure = AssumeRoleError(f"Could not use profile {self.name}: {error}", code=NO_CREDENTIALS)
@@ -87,7 +94,8 @@ class ProfileCredentials:
 
     async def get(self) -> Credentials:
         await self.identity()
-        return await self._own.get()
+        with self._work:
+            return await self._own.get()
 
     def expired(self, credentials: Credentials) -> None:
         self._own.expired(credentials)

@@ -45,8 +45,9 @@ _log = logging.getLogger("poolcensus")
 
 # Targets wait meanwhile: longer than a service needs to come back, shorter than a target's own limit.
 _LONGEST_CALL: Final = 120.0
-# So many attempts without a reply are worth a look at another region.
-_TRIES_BEFORE_SECOND: Final = 3
+TRIES_BEFORE_SECOND: Final = 3
+"""So many attempts without a reply are worth a look at another region."""
+
 # https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html#API_AssumeRole_Errors
 _OFF: Final = "RegionDisabledException"
 
@@ -96,6 +97,14 @@ def is_silent(error: CallError) -> bool:
     """Whether an endpoint did not answer, and this machine has a way to it."""
     silent = isinstance(error, UnreachableError | CallTimeoutError | SilentError)
     return silent and not isinstance(error, NoRouteError)
+
+
+def is_worth_second_region(error: CallError, first: str, *, apart: bool) -> bool:
+    """Whether another region may tell what STS in the first did not, where the two are `apart`.
+
+    With an endpoint URL of the user's they are in the same place.
+    """
+    return is_off(error) or (apart and is_silent(error)) or is_unrecognized_in_opt_in(first, error)
 
 
 def tell_of_second_region(first: str, second: str, error: CallError) -> None:
@@ -151,7 +160,7 @@ class StsEndpoints:
         self._second = second
         brief = msgspec.structs.replace(policy, max_unrecognized=1)
         self._brief = Retrier(brief)
-        self._impatient = Retrier(msgspec.structs.replace(brief, max_without_reply=_TRIES_BEFORE_SECOND))
+        self._impatient = Retrier(msgspec.structs.replace(brief, max_without_reply=TRIES_BEFORE_SECOND))
 
     @property
     def region(self) -> str:
@@ -170,13 +179,12 @@ class StsEndpoints:
         first, second = self._region, self._second
         if second is None:
             return await self._call(first, request, watch)
-        # With an endpoint URL of the user's, both regions are in the same place.
         apart = (await self._template(first)).url != (await self._template(second)).url
         try:
             return await self._call(first, request, watch, self._impatient if apart else self._brief)
         except CallError as error:
             reason = error
-        if is_off(reason) or (apart and is_silent(reason)) or is_unrecognized_in_opt_in(first, reason):
+        if is_worth_second_region(reason, first, apart=apart):
             try:
                 session = await self._call(second, request, watch, self._impatient)
             except CallError as error:
