@@ -235,6 +235,28 @@ async def test_a_temporary_folder_that_hangs_holds_nobody_up(
             group.cancel_scope.cancel()
 
 
+async def test_a_spill_file_that_hangs_leaves_time_for_the_draft(
+    hanging: Hanging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Slow(MemoryDraft):
+        async def abort(self) -> None:
+            await anyio.lowlevel.checkpoint()
+            await super().abort()
+
+    close = Spill.close
+
+    def hang(spill: Spill) -> None:
+        hanging.wait()
+        close(spill)
+
+    monkeypatch.setattr(Spill, "close", hang)
+    draft = Slow()
+    with pytest.raises(ValueError, match="a mistake"):
+        async with SnapshotWriter(draft, partition="aws", operation=POOLS):
+            raise ValueError("a mistake")
+    assert draft.ended == ["abort"]
+
+
 async def test_a_client_for_a_bucket_whose_data_hangs_ends_in_a_sentence(
     hanging: Hanging, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -287,6 +287,18 @@ async def test_an_aborted_draft_leaves_nothing(place: Place) -> None:
     assert place.stale() == []
 
 
+async def test_leaving_a_store_clears_up_what_an_abort_had_no_time_for(place: Place) -> None:
+    async with place.store() as store:
+        draft = await store.draft(ID)
+        await (await draft.create("pools.ndjson")).append(b"x" * (9 << 20))
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await draft.abort()
+    if place.transactional:
+        assert place.seen() == {}
+    assert place.stale() == []
+
+
 async def test_leaving_a_store_aborts_what_is_still_a_draft(place: Place) -> None:
     async with place.store() as store:
         draft = await store.draft(ID)

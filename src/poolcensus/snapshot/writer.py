@@ -351,16 +351,18 @@ class SnapshotWriter:
     async def abort(self) -> None:
         """Give the snapshot up and remove the draft, even where the caller is cancelled.
 
-        Takes no longer than `abort_seconds`. Does nothing after `publish`.
+        What is under way, and the draft, take no longer than `abort_seconds` each. Does nothing after
+        `publish`.
         """
         self._closed = True
         if self.published:
             return
-        with anyio.move_on_after(self._abort_seconds, shield=True):
-            await self._out.stop()
-            try:
+        try:
+            with anyio.move_on_after(self._abort_seconds, shield=True):
+                await self._out.stop()
                 await in_thread(self._spill.close)
-            finally:
+        finally:
+            with anyio.move_on_after(self._abort_seconds, shield=True):
                 await self._draft.abort()
 
     def _is_worth_keeping(self, error: BaseException | None) -> bool:

@@ -77,6 +77,8 @@ class BucketDraft(Draft):
         self._manifest: Upload | None = None
         self._published = False
         self._ended = False
+        # Whether there is nothing to be cleared up any more, or nothing that could be.
+        self._settled = False
         self._unsure = False
 
     @property
@@ -123,7 +125,7 @@ class BucketDraft(Draft):
                 await self.bucket.abort(upload)
             self.check_open()
             await self.put(self._folder + REFUSED_NAME, record)
-            kept = self._ended = True
+            kept = self._ended = self._settled = True
         finally:
             if not kept:
                 await self._give_up()
@@ -160,13 +162,14 @@ class BucketDraft(Draft):
         )
 
     async def abort(self) -> None:
-        if self._published or self._ended:
+        if self._published or self._settled:
             return
         # Seen by a call that is still running for someone else.
         self._ended = True
-        if not self._touched:
-            return
-        await self._try_to_discard()
+        if self._touched:
+            await self._try_to_discard()
+        # Not where it was cancelled: whoever leaves the store tries once more.
+        self._settled = True
 
     async def rehearse(self) -> None:
         """Take the steps of a commit with an object that goes at once. Raises `DestinationError`.
