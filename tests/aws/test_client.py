@@ -49,7 +49,7 @@ from poolcensus.errors import (
 )
 from poolcensus.flow.breaker import _PATIENCE_WITH_THE_UNKNOWN, CircuitBreakers, Endpoint
 from poolcensus.flow.concurrency import CallKey, ConcurrencyLimiter
-from poolcensus.flow.rate import RateLimits
+from poolcensus.flow.rate import RateLimits, SharedPace
 from poolcensus.flow.retry import Retrier, RetryPolicy
 from poolcensus.flow.singleflight import SingleFlight
 from poolcensus.flow.windows import Pauses
@@ -914,13 +914,25 @@ def test_without_a_route_the_run_ends_in_one_sentence() -> None:
     on_virtual_time(main)
 
 
-def test_a_shortage_of_this_machine_is_waited_for_and_is_nobodys_silence() -> None:
+def test_a_shortage_of_this_machine_is_waited_for_and_is_nobodys_silence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async def main() -> None:
         service = Service()
         service.script = [LocalLimitError("too many open files", code="LocalLimit") for _ in range(500)]
         client = client_of(service)
         assert await ends_of(client, 20) == {None: 20}
         assert (client.counts.retries, client.counts.requests) == (0, 20)
+        # What was not sent has not got through a service that throttles either.
+        key = call_of("1").key
+        client._rates.throttled(key, begun=False)
+        sent: list[int] = []
+        passed: list[int] = []
+        monkeypatch.setattr(SharedPace, "sent", lambda *_: sent.append(1))
+        monkeypatch.setattr(SharedPace, "passed", lambda *_: passed.append(1))
+        service.script = [LocalLimitError("too many open files", code="LocalLimit") for _ in range(9)]
+        assert await ends_of(client, 1) == {None: 1}
+        assert len(sent) == len(passed) == 1
         service.script = [LocalLimitError("too many open files", code="LocalLimit") for _ in range(99999)]
         began = now()
         with pytest.raises(FatalError), first_reason_raised():

@@ -10,6 +10,7 @@ from dataclasses import replace
 from email.utils import formatdate
 from typing import TYPE_CHECKING, cast
 
+import anyio
 import pytest
 import trustme
 
@@ -20,6 +21,7 @@ from poolcensus.config import load_settings
 from poolcensus.errors import DestinationError, DestinationRefusedError, SettingsError, UnreachableError
 from poolcensus.simulator import Simulator
 from poolcensus.storage.s3.client import open_bucket
+from poolcensus.storage.s3.credentials import S3Credentials
 from poolcensus.storage.s3.objects import Upload
 from storage.buckets import stored
 
@@ -420,6 +422,33 @@ async def test_credentials_that_expired_are_renewed_once() -> None:
         f"{TOKEN}-1",
     ]
     assert [server.header(number, "content-length") for number in (0, 1)] == ["4", "4"]
+
+
+async def test_each_of_several_calls_tells_of_the_credentials_that_it_was_signed_with() -> None:
+    told: list[str] = []
+
+    class Renewing(Source):
+        async def get(self) -> Credentials:
+            self.generation += 1
+            return await super().get()
+
+        def expired(self, credentials: Credentials) -> None:
+            told.append(credentials.access_key_id)
+
+    held = S3Credentials(Renewing())
+    signed: list[anyio.Event] = [anyio.Event(), anyio.Event()]
+
+    async def call(number: int) -> None:
+        assert (await held.current()).access_key == f"AKIA{number + 1}"
+        signed[number].set()
+        for each in signed:
+            await each.wait()
+        held.expired()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(call, 0)
+        group.start_soon(call, 1)
+    assert sorted(told) == ["AKIA1", "AKIA2"]
 
 
 async def test_a_body_that_breaks_off_is_read_again() -> None:

@@ -53,7 +53,7 @@ class ErrorFeedback:
         Raises RegionDisabledError where that is what the error means.
         """
         source, region = call.source, call.key.region
-        if not isinstance(error, ThrottledError):
+        if not isinstance(error, ThrottledError | LocalLimitError):
             self._rates.passed(call.key, begun=call.begun)
         match error:
             case ThrottledError():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Protocol
 
 from botocore.credentials import ReadOnlyCredentials
@@ -17,18 +18,22 @@ class _CallerSource(Protocol):
     def expired(self, credentials: Credentials) -> None: ...
 
 
+# Each call has its own, where many go on side by side.
+_USED: ContextVar[Credentials | None] = ContextVar("the credentials of a call to S3", default=None)
+
+
 class S3Credentials:
     """The caller's credentials as the SDK asks for them, once for each signature."""
 
     def __init__(self, source: _CallerSource) -> None:
         self._source = source
-        self._last: Credentials | None = None
 
     async def current(self) -> ReadOnlyCredentials:
-        self._last = last = await self._source.get()
-        return ReadOnlyCredentials(last.access_key_id, last.secret_access_key, last.session_token)
+        used = await self._source.get()
+        _USED.set(used)
+        return ReadOnlyCredentials(used.access_key_id, used.secret_access_key, used.session_token)
 
     def expired(self) -> None:
-        """Note that the service says that the last ones have expired."""
-        if self._last is not None:
-            self._source.expired(self._last)
+        """Note that the service says that those of the present task's last call have expired."""
+        if (used := _USED.get()) is not None:
+            self._source.expired(used)
