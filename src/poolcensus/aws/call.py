@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar, Final, Generic, Protocol, TypeVar
 
@@ -11,7 +12,7 @@ import msgspec
 from poolcensus.flow.breaker import Endpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     from poolcensus.aws.signing import Credentials, RequestTemplate
     from poolcensus.aws.transport.protocol import Reply
@@ -94,13 +95,27 @@ class CallWatch(msgspec.Struct):
     window: Window | None = None
     """The window of the target's region, which grows with replies and shrinks without them."""
     waits: bool = False
-    """Whether a call waits for a silent endpoint or for credentials. That time is added to `deadline`."""
+    """Whether the time that passes is nobody's: see `waiting`."""
     region_may_be_disabled: bool = False
     """Whether the region is opt-in, and the account has not told this run that it is enabled."""
     doubted: Credentials | None = None
     """The last credentials that the region did not recognize, until it answers."""
     doubted_at: float = 0.0
     """When the first request with the doubted credentials was sent."""
+
+    @contextmanager
+    def waiting(self, clock: Callable[[], float] = time.monotonic) -> Iterator[None]:
+        """Wait in the block for a silent endpoint, credentials or room: that time is added to `deadline`."""
+        if self.waits:
+            yield
+            return
+        since = clock()
+        self.waits = True
+        try:
+            yield
+        finally:
+            self.waits = False
+            self.deadline += clock() - since
 
 
 class CallCounts(msgspec.Struct):

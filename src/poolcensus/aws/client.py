@@ -6,7 +6,7 @@ holds nothing while it waits for a retry.
 
 from __future__ import annotations
 
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -31,7 +31,6 @@ from poolcensus.flow.breaker import State
 from poolcensus.flow.retry_quota import RetryQuota
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
     from poolcensus.aws.call import Call, CallObserver, CallWatch, Confirmation
@@ -171,7 +170,7 @@ class Client:
         with (
             nullcontext() if call.idle else self.work.resting,
             nullcontext() if call.optional else self.breakers.need(endpoint),
-            self._waiting(watch),
+            watch.waiting(self.breakers.now),
         ):
             while True:
                 with nullcontext() if call.awaited else self.pauses.silence(call.place.account_id):
@@ -187,20 +186,6 @@ class Client:
                     gives_up = call.optional or failures == self._LAST_ATTEMPTS
                     if gives_up or self.breakers.is_over(endpoint):
                         raise self._silence(endpoint, error) from error
-
-    @contextmanager
-    def _waiting(self, watch: CallWatch) -> Iterator[None]:
-        """Count the time that the block lasts as nobody's: it is not the target's."""
-        if watch.waits:
-            yield
-            return
-        since = self.breakers.now()
-        watch.waits = True
-        try:
-            yield
-        finally:
-            watch.waits = False
-            watch.deadline += self.breakers.now() - since
 
     def _silence(self, endpoint: Endpoint, error: UnreachableError | CallTimeoutError) -> CensusError:
         if isinstance(error, NoRouteError) and self.breakers.is_the_network(endpoint):
@@ -250,7 +235,7 @@ class Client:
     async def _renew(self, call: Call[object], watch: CallWatch, *, rests: bool) -> None:
         """Wait for credentials. `rests` says that the call was work: the one that brings them is instead."""
         resting = self.work.resting if rests and call.source.by_call else _NOTHING
-        with self._pause(call, in_region=False), resting, self._waiting(watch):
+        with self._pause(call, in_region=False), resting, watch.waiting(self.breakers.now):
             await call.source.get()
 
     async def _observed(

@@ -287,7 +287,8 @@ class Engine:
                 await self._room_for(opened)
 
     async def _room_for(self, opened: OpenTarget) -> None:
-        with opened.waiting(self._work_in_hand):
+        # The time is the reader's or the disk's, and it is work all the same.
+        with self._work_in_hand, opened.watch.waiting():
             await self._sink.room()
 
     def _result(

@@ -35,7 +35,7 @@ async def end_overdue(opened: AbstractSet[OpenTarget], target_timeout: float) ->
         earliest = now + target_timeout
         for each in opened:
             earliest = min(earliest, each.watch.deadline)
-            if each.watch.deadline <= now and not each.in_other_hands and each.scope is not None:
+            if each.watch.deadline <= now and not each.watch.waits and each.scope is not None:
                 each.scope.cancel()
         await anyio.sleep(max(earliest - now, _SHORTEST_LOOK))
 
