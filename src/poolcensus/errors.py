@@ -1,8 +1,9 @@
 """The exceptions of poolcensus, in families that say what the engine does next.
 
-`FatalError` stops the run. `RetryableError` makes the same call again while its limits last.
-`RecordedError` ends one target with a line in the ledger and lets the others go on. All of them are
-`CensusError`, and none carries a secret: what a message holds may reach a terminal, a log or a file.
+`FatalError` stops the run. `RetryableError`, where a call raises it, makes the same call again while its
+limits last. `RecordedError` ends one target with a line in the ledger and lets the others go on. All of
+them are `CensusError`, and none carries a secret: what a message holds may reach a terminal, a log or a
+file.
 """
 
 from __future__ import annotations

@@ -180,9 +180,9 @@ class TargetResult:
     """How one target ended: a line of the ledger.
 
     `attempts` counts the calls of the operation that were sent, `throttles` those of them that the
-    service throttled, `pages` the pages that were read, `seconds` the time from the first attempt to
-    the end. `pools` is 0 for a target that failed, whatever pages came before. `operation` is the IAM action
-    of what was called.
+    service throttled, `pages` the pages that were read. `seconds` is the time from when the target was opened
+    to its end, with all that it waited for. `pools` is 0 for a target that failed, whatever pages came
+    before. `operation` is the IAM action of what was called.
     """
 
     account_id: str

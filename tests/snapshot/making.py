@@ -20,6 +20,7 @@ from poolcensus.model import (
 )
 from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.snapshot import RunDescription, Snapshot, SnapshotWriter
+from poolcensus.snapshot.info import info_or_none
 from poolcensus.snapshot.latest import LatestAfter
 from poolcensus.storage.local.store import FolderStore
 
@@ -129,7 +130,7 @@ async def fill(writer: SnapshotWriter, content: Mapping[Target, Sequence[str] | 
 
 async def commit(draft: Draft, manifest: bytes) -> None:
     """Commit a draft with a manifest as the writer would, whatever is in it."""
-    await draft.commit(manifest, LatestAfter(draft.snapshot_id, manifest))
+    await draft.commit(manifest, LatestAfter(draft.snapshot_id, info_or_none(manifest, draft.snapshot_id)))
 
 
 def folder_of(snapshot: Snapshot) -> Path:

@@ -43,7 +43,7 @@ class RunCounts:
         self.outcomes[result.outcome] += 1
 
     def take_unfinished(self, targets: int) -> None:
-        """Count targets that have no result, since the run was cancelled."""
+        """Count targets that have no result, since the run ended early."""
         # A count of zero would say that there are some.
         if targets:
             self.outcomes[Outcome.CANCELLED] += targets

@@ -1,4 +1,4 @@
-"""When a run ends, and what the ledger says of targets that its deadline ended, and not they themselves."""
+"""The deadline of a run, and what the ledger says of the targets that it cut off."""
 
 from __future__ import annotations
 

@@ -87,6 +87,9 @@ class PoolSink(_StreamSink[PoolRecord]):
         self._partitions = partitions
 
     def page(self, page: Page) -> None:
+        # An empty batch would take room in the outlet, and wake the reader for nothing.
+        if not page.pools:
+            return
         account = page.target.account
         self._outlet.put(
             tuple(

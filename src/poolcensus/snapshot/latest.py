@@ -90,12 +90,13 @@ class LatestSearch:
 class LatestAfter:
     """The choice of the latest snapshot once one has been published: a `storage.base.LatestChoice`.
 
+    `info` is what that one says of itself.
     `before` is the newest of the others, None where there is none that can be read.
     """
 
-    def __init__(self, snapshot_id: str, manifest: bytes) -> None:
+    def __init__(self, snapshot_id: str, info: SnapshotInfo | None) -> None:
         self._id = snapshot_id
-        self._info = info_or_none(manifest, snapshot_id)
+        self._info = info
         self._others: LatestSearch | None = None
         self.before: SnapshotInfo | None = None
         self.newest: str | None = None

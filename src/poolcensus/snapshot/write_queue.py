@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, TypeVar, TypeVarTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
-from anyio import to_thread
 
 from poolcensus.errors import DestinationError, copy_of_error
 from poolcensus.format.compression import compressor
@@ -17,7 +16,7 @@ from poolcensus.snapshot.journal import encode_header
 from poolcensus.storage.base import Addition
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from anyio.abc import TaskGroup
 
@@ -28,9 +27,6 @@ if TYPE_CHECKING:
     from poolcensus.storage.base import Draft, DraftFile
 
 _LONGEST_IN_MEMORY = 2.0
-
-_T = TypeVar("_T")
-_Ts = TypeVarTuple("_Ts")
 
 
 class _DataFile(NamedTuple):
@@ -57,7 +53,6 @@ class WriteQueue:
         self._compression = compression
         self._queue_bytes = queue_bytes
         self._chunk_bytes = min(draft.chunk_bytes, queue_bytes)
-        self._limiter = anyio.CapacityLimiter(1)
         self._journal: DraftFile | None = None
 
         # The queue: blocks to spill; records, as bytes or as a spilled block; ledger lines.
@@ -204,7 +199,7 @@ class WriteQueue:
         lines, self._to_targets = self._to_targets, []
         entries, self._to_journal = self._to_journal, []
         if blocks:
-            await self._in_thread(self._write_blocks, blocks)
+            await in_thread(self._write_blocks, blocks)
             self._written(len(blocks) * self._spill.block_bytes)
         additions: list[Addition] = []
         waiting = 0
@@ -255,6 +250,3 @@ class WriteQueue:
     def _write_blocks(self, blocks: list[tuple[int, bytes]]) -> None:
         for block, data in blocks:
             self._spill.write(block, data)
-
-    async def _in_thread(self, call: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
-        return await to_thread.run_sync(call, *args, limiter=self._limiter, abandon_on_cancel=True)

@@ -37,6 +37,7 @@ from poolcensus.model import (
     Totals,
     count_covered,
 )
+from poolcensus.snapshot.info import info_of
 from poolcensus.snapshot.journal import encode_entry
 from poolcensus.snapshot.latest import LatestAfter
 from poolcensus.snapshot.spill import Spill
@@ -85,7 +86,7 @@ class _Held(msgspec.Struct):
 _BEYOND_RESUMING: Final = (AccountChoiceError, DestinationError, NotPublishedError, SettingsError)
 
 # Of a target without records.
-_NOTHING = _Held()
+_NO_RECORDS = _Held()
 
 
 class RunDescription(msgspec.Struct, frozen=True, kw_only=True):
@@ -278,14 +279,14 @@ class SnapshotWriter:
         key = (target.account.id, target.region)
         if self._closed or self._ended.has(*key):
             raise RuntimeError(f"{key} was done before, or the snapshot was")
-        held = self._open.get(key, _NOTHING)
+        held = self._open.get(key, _NO_RECORDS)
         _check_fit(result, key, held.records)
         line = self._schema.encode_result(result)
         self._open.pop(key, None)
         self._ended.add(*key)
         if result.outcome is not Outcome.OK:
             self._spill.free(held.blocks)
-            held = _NOTHING
+            held = _NO_RECORDS
         size = len(held.blocks) * self._spill.block_bytes + held.tail_bytes
         entry = encode_entry(line, held.size, held.checksum) if self._out.keeps_journal else b""
         self._out.put_target([*held.blocks, *held.tail], size, line, entry)
@@ -344,7 +345,7 @@ class SnapshotWriter:
             return manifest
         self._manifest = manifest
         data = encode_manifest(manifest)
-        self._latest = LatestAfter(manifest.snapshot_id, data)
+        self._latest = LatestAfter(manifest.snapshot_id, info_of(manifest))
         await self._draft.commit(data, self._latest)
         return manifest
 

@@ -64,7 +64,7 @@ class RoleCredentials(Recognition):
                 "" if _is_refused(error) else f", asked for again after {COUNTS_SECONDS:g} s at the soonest",
                 extra={**self._fields, "error_code": error.code, "request_id": error.request_id},
             )
-            return self._failed(error)
+            return self._after_failure(error)
         _log.debug(
             "%s credentials for %s, which last %.0f s",
             "first" if self._credentials is None else "new",
@@ -78,8 +78,8 @@ class RoleCredentials(Recognition):
         self._failure.clear()
         return session.credentials
 
-    def _failed(self, error: CallError) -> Credentials:
-        """Raise the failure, which is kept for all who ask meanwhile."""
+    def _after_failure(self, error: CallError) -> Credentials:
+        """Return what can still be used, or raise the failure, which is kept for all who ask meanwhile."""
         self._failure.keep(error, for_good=_is_refused(error))
         raise error
 
@@ -113,7 +113,7 @@ class HubCredentials(RoleCredentials):
         super().__init__(role.account_id, assume, flights)
         self._role = role
 
-    def _failed(self, error: CallError) -> Credentials:
+    def _after_failure(self, error: CallError) -> Credentials:
         """Return what can still be used. Raises HubRoleError where the role has never been assumed."""
         if self._credentials is not None and time.monotonic() < self._ends:
             # Renewed early, so that a moment's trouble of STS costs nothing.

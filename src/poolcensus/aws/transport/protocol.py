@@ -109,7 +109,8 @@ class Transport(Protocol):
         """Send one call and return its reply, both within `timeout` seconds.
 
         `stamp` is the time that the signature carries, in the form of `x-amz-date`. Raises UnreachableError,
-        LocalLimitError, CallTimeoutError or BadResponseError.
+        LocalLimitError, CallTimeoutError or BadResponseError, and FatalError where what is trusted, or the
+        SDK's configuration, can't be read.
         """
 
 
