@@ -12,6 +12,7 @@ import pytest
 from poolcensus.aws.signing import Credentials, RequestTemplate, SdkOperation
 from poolcensus.aws.transport.fast import FastTransport
 from poolcensus.aws.transport.sdk import SdkTransport
+from poolcensus.aws.transport.tls import Trust
 
 if TYPE_CHECKING:
     from poolcensus.aws.transport.protocol import Reply, Transport
@@ -35,8 +36,9 @@ def opened(
 ) -> FastTransport | SdkTransport:
     """Return a transport that is not open yet."""
     if kind == "fast":
-        return FastTransport(connect_timeout=connect_timeout, ca_bundle=ca_bundle)
-    return SdkTransport(profile=None, endpoint_url=None, connect_timeout=connect_timeout, ca_bundle=ca_bundle)
+        return FastTransport(connect_timeout=connect_timeout, trust=Trust(ca_bundle))
+    trust = Trust(ca_bundle)
+    return SdkTransport(profile=None, endpoint_url=None, connect_timeout=connect_timeout, trust=trust)
 
 
 def by_kind(name: str, values: Iterable[str], *, sdk: Collection[str]) -> pytest.MarkDecorator:

@@ -13,6 +13,7 @@ import pytest
 
 from faults.conftest import Ended, assert_one_sentence
 from poolcensus.aws.transport.fast import FastTransport
+from poolcensus.aws.transport.tls import Trust
 from poolcensus.model import Outcome
 from poolcensus.simulator.latency import Latency
 from poolcensus.snapshot import Snapshot, verify
@@ -96,6 +97,6 @@ async def test_connections_of_one_place_give_way_to_those_of_another(
 def test_room_is_left_for_what_else_needs_files(monkeypatch: pytest.MonkeyPatch) -> None:
     for limit, places in ((1, 1), (30, 1), (resource.RLIM_INFINITY, sys.maxsize)):
         monkeypatch.setattr(resource, "getrlimit", lambda _, limit=limit: (limit, limit))
-        assert FastTransport(connect_timeout=1, ca_bundle=None).most_connections == places
+        assert FastTransport(connect_timeout=1, trust=Trust(None)).most_connections == places
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 1024))
-    assert 500 < FastTransport(connect_timeout=1, ca_bundle=None).most_connections < 1024 - 16
+    assert 500 < FastTransport(connect_timeout=1, trust=Trust(None)).most_connections < 1024 - 16

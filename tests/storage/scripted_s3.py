@@ -16,6 +16,7 @@ from anyio import sleep, to_thread
 from poolcensus.aws.sdk.access import Sdk
 from poolcensus.aws.session import CallerSession
 from poolcensus.aws.signing import Credentials
+from poolcensus.aws.transport.tls import Trust
 from poolcensus.config import load_settings
 from poolcensus.simulator import Simulator, SimulatorConfig
 from poolcensus.simulator.access import Principal
@@ -302,7 +303,7 @@ def scripted_s3() -> Iterator[tuple[Service, Simulated]]:
         url = simulator.endpoint_url
         settings = load_settings(None, {"endpoint_url": url, "attempt_timeout": 5, "connect_timeout": 2})
         sdk = await stack.enter_async_context(Sdk(profile=None, endpoint_url=url))
-        session = CallerSession(sdk, cast("ChainCredentials", _RunsCredentials()))
+        session = CallerSession(sdk, cast("ChainCredentials", _RunsCredentials()), Trust(sdk.ca_bundle))
         service.client = await stack.enter_async_context(open_bucket(settings, session, NAME))
         return simulator
 

@@ -17,6 +17,7 @@ import trustme
 from poolcensus.aws.sdk.access import Sdk
 from poolcensus.aws.session import CallerSession
 from poolcensus.aws.signing import Credentials
+from poolcensus.aws.transport.tls import Trust
 from poolcensus.config import load_settings
 from poolcensus.errors import DestinationError, DestinationRefusedError, SettingsError, UnreachableError
 from poolcensus.simulator import Simulator
@@ -60,7 +61,7 @@ async def opened(url: str, source: Source | None = None, **settings: object) -> 
     given: dict[str, object] = {"endpoint_url": url, "attempt_timeout": 5, "connect_timeout": 2}
     loaded = load_settings(None, {**given, **settings})
     async with Sdk(profile=None, endpoint_url=url) as sdk:
-        session = CallerSession(sdk, cast("ChainCredentials", source or Source()))
+        session = CallerSession(sdk, cast("ChainCredentials", source or Source()), Trust(sdk.ca_bundle))
         async with open_bucket(loaded, session, NAME) as bucket:
             yield bucket
 

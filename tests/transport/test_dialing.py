@@ -23,6 +23,7 @@ from poolcensus.aws.transport import addresses, dialing
 from poolcensus.aws.transport.failures import failure_of
 from poolcensus.aws.transport.fast import FastTransport
 from poolcensus.aws.transport.http1 import Connection
+from poolcensus.aws.transport.tls import Trust
 from poolcensus.errors import (
     CallError,
     LocalLimitError,
@@ -133,7 +134,7 @@ def tls(authority: trustme.CA) -> ssl.SSLContext:
 
 
 def opened(connect_timeout: float = 20.0, **options: float) -> FastTransport:
-    return FastTransport(connect_timeout=connect_timeout, ca_bundle=None, **options)
+    return FastTransport(connect_timeout=connect_timeout, trust=Trust(None), **options)
 
 
 @needs_loopback_network
@@ -257,7 +258,7 @@ async def test_an_address_that_fails_in_tls_is_the_last_to_be_tried_again(
     async with (
         listening(answer, tls=tls) as inner,
         listening(serve, addresses=EIGHT[:2]) as port,
-        FastTransport(connect_timeout=20, ca_bundle=bundle, tls_timeout=2) as transport,
+        FastTransport(connect_timeout=20, trust=Trust(bundle), tls_timeout=2) as transport,
     ):
         assert (await _fails(transport, port, scheme="https")).code == code
         assert (await get(transport, port, scheme="https")).status == 200
@@ -310,7 +311,7 @@ async def test_a_server_that_never_speaks_tls_is_a_tls_timeout(
 ) -> None:
     server = Watched(swallow)
     async with listening(server) as port, opened(tls_timeout=tls_timeout) as transport:
-        await transport._dialer._tls_context()
+        await transport._dialer._trust.context()
         error = await _fails(transport, port, scheme="https", limit=limit)
         await server.wait_quiet()
     assert isinstance(error, UnreachableError)
@@ -325,7 +326,7 @@ async def test_the_limit_of_tls_is_not_that_of_the_connection(
     async with (
         listening(answer, tls=tls) as inner,
         listening(relay(inner, 0.5)) as port,
-        FastTransport(connect_timeout=0.9, ca_bundle=bundle) as transport,
+        FastTransport(connect_timeout=0.9, trust=Trust(bundle)) as transport,
     ):
         assert (await get(transport, port, scheme="https")).status == 200
 
@@ -334,7 +335,7 @@ async def test_the_limit_of_tls_is_not_that_of_the_connection(
 async def test_a_proxy_that_never_connects_is_a_connect_timeout(connect_timeout: float, limit: float) -> None:
     server = Watched(swallow)
     async with listening(server) as proxy, opened(connect_timeout) as transport:
-        await transport._dialer._tls_context()
+        await transport._dialer._trust.context()
         error = await _fails(transport, 443, scheme="https", limit=limit, proxy=proxy)
         await server.wait_quiet()
     assert isinstance(error, UnreachableError)
@@ -348,7 +349,7 @@ async def test_an_origin_behind_a_proxy_that_never_speaks_tls_is_a_tls_timeout(
 ) -> None:
     server = Watched(connected(swallow))
     async with listening(server) as proxy, opened(tls_timeout=tls_timeout) as transport:
-        await transport._dialer._tls_context()
+        await transport._dialer._trust.context()
         error = await _fails(transport, 443, scheme="https", limit=limit, proxy=proxy)
         await server.wait_quiet()
     assert isinstance(error, UnreachableError)
@@ -556,7 +557,7 @@ async def test_a_connection_that_is_cancelled_at_any_point_is_closed(
         ways = {"tls": relay(inner), "proxy": connected(relay(inner))}
         server = Watched(ways.get(way, answer))
         port = await stack.enter_async_context(listening(server, addresses=some, holes=holes))
-        transport = await stack.enter_async_context(FastTransport(connect_timeout=20, ca_bundle=bundle))
+        transport = await stack.enter_async_context(FastTransport(connect_timeout=20, trust=Trust(bundle)))
         scheme, proxy = ("https" if way in ways else "http"), (port if way == "proxy" else None)
 
         async def call() -> None:
@@ -643,7 +644,7 @@ async def test_a_handshake_that_is_cancelled_as_it_ends_does_not_wait_for_a_good
     async with (
         listening(answer, tls=tls) as inner,
         listening(serve) as port,
-        FastTransport(connect_timeout=20, ca_bundle=bundle) as transport,
+        FastTransport(connect_timeout=20, trust=Trust(bundle)) as transport,
     ):
         call = asyncio.create_task(get(transport, port, scheme="https"))
         with pytest.raises(asyncio.CancelledError):

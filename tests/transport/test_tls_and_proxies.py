@@ -10,12 +10,13 @@ import threading
 from contextlib import asynccontextmanager, closing
 from typing import TYPE_CHECKING
 
+import anyio
 import pytest
 import trustme
 
 from poolcensus.aws.sdk.proxies import Proxies
 from poolcensus.aws.transport import tls
-from poolcensus.aws.transport.tls import load_trusting, trusting
+from poolcensus.aws.transport.tls import Trust, trusting
 from poolcensus.errors import FatalError, SettingsError, UnreachableError
 from transport_lab import KINDS, SDK_LATER, opened, post
 
@@ -26,6 +27,21 @@ if TYPE_CHECKING:
 REPLY = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
 
 
+async def test_what_is_trusted_is_loaded_once_for_all_who_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[ssl.SSLContext] = []
+
+    def load(_: object) -> ssl.SSLContext:
+        loaded.append(ssl.create_default_context())
+        return loaded[-1]
+
+    monkeypatch.setattr(tls, "trusting", load)
+    trust = Trust(None)
+    async with anyio.create_task_group() as group:
+        for _ in range(5):
+            group.start_soon(trust.context)
+    assert [await trust.context()] == loaded
+
+
 async def test_certificates_on_a_disk_that_does_not_answer_are_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -34,7 +50,7 @@ async def test_certificates_on_a_disk_that_does_not_answer_are_given_up(
     monkeypatch.setattr(tls, "trusting", lambda _: answers.wait())
     try:
         with pytest.raises(FatalError) as caught:
-            await load_trusting("/mnt/bundle.pem")
+            await Trust("/mnt/bundle.pem").context()
     finally:
         answers.set()
     assert str(caught.value) == "The CA bundle /mnt/bundle.pem could not be read within 0.05 s."

@@ -25,6 +25,7 @@ from poolcensus.aws.sdk.access import Sdk
 from poolcensus.aws.signing import Clock
 from poolcensus.aws.telemetry import CallTelemetry
 from poolcensus.aws.transport.fast import FastTransport
+from poolcensus.aws.transport.tls import Trust
 from poolcensus.config import TransportKind
 from poolcensus.errors import SettingsError
 from poolcensus.flow.breaker import CircuitBreakers
@@ -77,6 +78,7 @@ class CallerSession(msgspec.Struct, frozen=True):
 
     sdk: Sdk
     credentials: ChainCredentials
+    trust: Trust
 
 
 @asynccontextmanager
@@ -90,7 +92,7 @@ async def open_caller(settings: Settings) -> AsyncIterator[CallerSession]:
     async with Sdk(profile=settings.profile, endpoint_url=settings.endpoint_url) as sdk:
         credentials = ChainCredentials(sdk)
         await credentials.first()
-        yield CallerSession(sdk, credentials)
+        yield CallerSession(sdk, credentials, Trust(sdk.ca_bundle))
 
 
 @asynccontextmanager
@@ -118,7 +120,7 @@ async def open_aws(
     sdk, caller_credentials = session.sdk, session.credentials
     overrides = overrides or {}
     async with AsyncExitStack() as stack:
-        transport = await stack.enter_async_context(await _transport(settings, sdk))
+        transport = await stack.enter_async_context(await _transport(settings, session.trust))
         places = min(settings.concurrency, transport.most_connections)
         if places < settings.concurrency:
             _log.info("the limit on open files allows %d calls at a time (ulimit -n raises it)", places)
@@ -226,15 +228,15 @@ def _sts_region(settings: Settings, caller: Caller) -> str | None:
     return region
 
 
-async def _transport(settings: Settings, sdk: Sdk) -> Transport:
+async def _transport(settings: Settings, trust: Trust) -> Transport:
     if settings.transport is TransportKind.FAST:
-        return FastTransport(connect_timeout=settings.connect_timeout, ca_bundle=sdk.ca_bundle)
+        return FastTransport(connect_timeout=settings.connect_timeout, trust=trust)
     make = await in_thread(_load_sdk_transport)
     return make(
         profile=settings.profile,
         endpoint_url=settings.endpoint_url,
         connect_timeout=settings.connect_timeout,
-        ca_bundle=sdk.ca_bundle,
+        trust=trust,
     )
 
 

@@ -16,7 +16,6 @@ from poolcensus.aws.transport.addresses import Addresses, HostPort
 from poolcensus.aws.transport.failures import LIMITS, failure_of
 from poolcensus.aws.transport.http1 import Connection, Outbox, new_buffer
 from poolcensus.aws.transport.secured import Secured
-from poolcensus.aws.transport.tls import load_trusting
 from poolcensus.aws.transport.tunnel import Tunnel, proxy_authorization
 from poolcensus.errors import CallError, NoReply, NoSuchNameError, UnreachableError, copy_of_error
 from poolcensus.flow.singleflight import SingleFlight
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from aiohappyeyeballs import AddrInfoType
+
+    from poolcensus.aws.transport.tls import Trust
 
 P = TypeVar("P", Connection, Tunnel)
 
@@ -54,14 +55,12 @@ class Dialer:
     a proxy takes to connect, each by itself. `tls_timeout` limits a TLS handshake.
     """
 
-    def __init__(self, *, connect_timeout: float, tls_timeout: float, ca_bundle: str | None) -> None:
+    def __init__(self, *, connect_timeout: float, tls_timeout: float, trust: Trust) -> None:
         self._connect_timeout = connect_timeout
         self._tls_timeout = tls_timeout
-        self._ca_bundle = ca_bundle
+        self._trust = trust
         self._buffer = new_buffer()
         self._outbox = Outbox()
-        self._tls: ssl.SSLContext | None = None
-        self._contexts: SingleFlight[str, ssl.SSLContext] = SingleFlight()
         self._addresses = Addresses()
         self._first_races: SingleFlight[HostPort, None] = SingleFlight()
 
@@ -102,7 +101,7 @@ class Dialer:
             f"CONNECT {authority} HTTP/1.1\r\nhost: {authority}\r\n"
             f"{proxy_authorization(origin.proxy or '')}\r\n"
         )
-        tls = await self._tls_context()
+        tls = await self._trust.context()
         with _phase(
             host, "no connection by the proxy", NoReply.CONNECT_TIMEOUT, self._connect_timeout, deadline
         ):
@@ -121,7 +120,7 @@ class Dialer:
     async def _open(self, peer: HostPort, protocol: P, *, secure: bool, deadline: float) -> P:
         host = peer.host
         # Before there is a socket, which would wait for it.
-        tls = await self._tls_context() if secure else None
+        tls = await self._trust.context() if secure else None
         secured = None if tls is None else self._secured(protocol, tls, host)
         sock, address = await self._connect(peer, deadline)
         lowest = secured or protocol
@@ -224,11 +223,6 @@ class Dialer:
                 return await self._addresses.of(peer)
         except OSError as error:
             raise failure_of(peer.host, error) from error
-
-    async def _tls_context(self) -> ssl.SSLContext:
-        if self._tls is None:
-            self._tls = await self._contexts.run("tls", lambda: load_trusting(self._ca_bundle))
-        return self._tls
 
 
 @contextmanager

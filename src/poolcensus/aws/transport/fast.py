@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from poolcensus.aws.signing import Credentials, RequestTemplate
     from poolcensus.aws.transport.http1 import Connection
     from poolcensus.aws.transport.protocol import Reply
+    from poolcensus.aws.transport.tls import Trust
 
 
 class _Route(msgspec.Struct, frozen=True):
@@ -37,10 +38,8 @@ class _Route(msgspec.Struct, frozen=True):
 class FastTransport:
     """Calls over the project's own connections, signed by its own code: see the protocol `Transport`."""
 
-    def __init__(
-        self, *, connect_timeout: float, ca_bundle: str | None, tls_timeout: float = TLS_TIMEOUT
-    ) -> None:
-        self._dialer = Dialer(connect_timeout=connect_timeout, tls_timeout=tls_timeout, ca_bundle=ca_bundle)
+    def __init__(self, *, connect_timeout: float, trust: Trust, tls_timeout: float = TLS_TIMEOUT) -> None:
+        self._dialer = Dialer(connect_timeout=connect_timeout, tls_timeout=tls_timeout, trust=trust)
         self._idle: defaultdict[Origin, list[Connection]] = defaultdict(list)
         self._open: set[Connection] = set()
         self._routes: dict[tuple[str, str | None], _Route] = {}

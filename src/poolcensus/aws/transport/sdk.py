@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from poolcensus.aws.signing import Credentials, RequestTemplate, SdkOperation
     from poolcensus.aws.transport.protocol import Reply
+    from poolcensus.aws.transport.tls import Trust
 
 
 class _Client(Protocol):
@@ -59,12 +60,11 @@ class SdkTransport:
     """
 
     def __init__(
-        self, *, profile: str | None, endpoint_url: str | None, connect_timeout: float, ca_bundle: str | None
+        self, *, profile: str | None, endpoint_url: str | None, connect_timeout: float, trust: Trust
     ) -> None:
         self._profile = profile
         self._endpoint_url = endpoint_url
         self._connect_timeout = connect_timeout
-        self._ca_bundle = ca_bundle
         self._most = most_connections()
         self._session: AioSession | None = None
         self._clients: dict[_ClientKey, _Client] = {}
@@ -72,7 +72,7 @@ class SdkTransport:
         self._one_thread = anyio.CapacityLimiter(1)
         # The limiter doesn't count a thread that a caller who was cancelled has left at work.
         self._lock = threading.Lock()
-        self._wire = Wire(ca_bundle)
+        self._wire = Wire(trust)
         self._log_filter = CallLogFilter()
 
     @property

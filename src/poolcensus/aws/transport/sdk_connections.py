@@ -31,10 +31,8 @@ from poolcensus.aws.transport.protocol import (
     decoded,
 )
 from poolcensus.aws.transport.sdk_call import present_call
-from poolcensus.aws.transport.tls import load_trusting
 from poolcensus.aws.transport.tunnel import basic_credentials
 from poolcensus.errors import NoReply, UnreachableError
-from poolcensus.flow.singleflight import SingleFlight
 
 if TYPE_CHECKING:
     import ssl
@@ -44,6 +42,7 @@ if TYPE_CHECKING:
 
     from poolcensus.aws.signing import RequestTemplate
     from poolcensus.aws.transport.sdk_call import SdkCall
+    from poolcensus.aws.transport.tls import Trust
     from poolcensus.errors import CallError
 
 # AWS's names live for up to a minute.
@@ -53,10 +52,9 @@ _NAMES_KEPT = 60
 class Wire:
     """The connections that all clients share."""
 
-    def __init__(self, ca_bundle: str | None) -> None:
-        self._ca_bundle = ca_bundle
+    def __init__(self, trust: Trust) -> None:
+        self._trust = trust
         self._tls: ssl.SSLContext | None = None
-        self._contexts: SingleFlight[str, ssl.SSLContext] = SingleFlight()
         self._session: aiohttp.ClientSession | None = None
 
     def open(self) -> None:
@@ -87,7 +85,7 @@ class Wire:
         if self._tls is None and "https" in (
             urlsplit(each or "").scheme for each in (template.url, template.proxy)
         ):
-            self._tls = await self._contexts.run("tls", lambda: load_trusting(self._ca_bundle))
+            self._tls = await self._trust.context()
 
     async def exchange(self, request: AWSPreparedRequest, call: SdkCall) -> Reply:
         """Send a request and return its reply. Raises what a transport's `send` raises."""

@@ -5,24 +5,39 @@ from __future__ import annotations
 import ssl
 
 import anyio
-from anyio import to_thread
 
 from poolcensus.errors import FatalError, SettingsError
+from poolcensus.flow.singleflight import SingleFlight
+from poolcensus.loops import in_thread
 from poolcensus.paths import is_folder
 
 # A disk takes milliseconds, and a file system of the network that is gone takes for ever.
 _LONGEST_READ = 60.0
 
 
-async def load_trusting(ca_bundle: str | None) -> ssl.SSLContext:
-    """Return what `trusting` returns, from a thread.
+class Trust:
+    """The authorities in a file or folder, or the system's, which are loaded once, when they are needed."""
 
-    Raises a FatalError where the files can't be read, also where their disk does not answer.
-    """
-    with anyio.move_on_after(_LONGEST_READ):
-        return await to_thread.run_sync(trusting, ca_bundle, abandon_on_cancel=True)
-    what = "The system's CA certificates" if ca_bundle is None else f"The CA bundle {ca_bundle}"
-    raise FatalError(f"{what} could not be read within {_LONGEST_READ:g} s.")
+    def __init__(self, ca_bundle: str | None) -> None:
+        self._ca_bundle = ca_bundle
+        self._context: ssl.SSLContext | None = None
+        self._flights: SingleFlight[str, ssl.SSLContext] = SingleFlight()
+
+    async def context(self) -> ssl.SSLContext:
+        """Return what `trusting` returns.
+
+        Raises a FatalError where the files can't be read, also where their disk does not answer.
+        """
+        if self._context is None:
+            self._context = await self._flights.run("context", self._load)
+        return self._context
+
+    async def _load(self) -> ssl.SSLContext:
+        with anyio.move_on_after(_LONGEST_READ):
+            return await in_thread(trusting, self._ca_bundle)
+        bundle = self._ca_bundle
+        what = "The system's CA certificates" if bundle is None else f"The CA bundle {bundle}"
+        raise FatalError(f"{what} could not be read within {_LONGEST_READ:g} s.")
 
 
 def trusting(ca_bundle: str | None) -> ssl.SSLContext:

@@ -15,7 +15,6 @@ from poolcensus.aws.sdk.limits import reading_in_time
 from poolcensus.aws.sdk.proxies import Proxies
 from poolcensus.aws.sdk.session import profile_not_found
 from poolcensus.aws.transport.protocol import LONGEST_CLOSE
-from poolcensus.aws.transport.tls import load_trusting
 from poolcensus.errors import CensusError, SettingsError
 from poolcensus.loops import in_thread
 from poolcensus.storage.s3.bucket import S3Bucket
@@ -40,7 +39,7 @@ async def open_bucket(settings: Settings, session: CallerSession, name: str) -> 
     Raises SettingsError where the SDK's configuration can't be used. On leaving, every connection is closed.
     """
     credentials = S3Credentials(session.credentials)
-    tls = await load_trusting(session.sdk.ca_bundle)
+    tls = await session.trust.context()
     with reading_in_time():
         client = await in_thread(_open_client, settings, session.sdk, credentials, tls)
     try:
