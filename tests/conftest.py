@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import os
 import subprocess
 import sys
@@ -121,6 +122,16 @@ def nothing_blocks_the_loop() -> Iterator[None]:
             function.can_block_in("poolcensus/storage/s3/client.py", "_enter_in_thread")
             function.can_block_in("poolcensus/aws/transport/sdk.py", "_enter_in_thread")
         yield
+
+
+@pytest.fixture(autouse=True)
+def logs_are_told_as_before() -> Iterator[None]:
+    """Whoever runs a command leaves its log to nobody else."""
+    root = logging.getLogger()
+    handlers, level = [*root.handlers], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.fixture(autouse=True)

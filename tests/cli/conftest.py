@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from pathlib import Path
@@ -15,7 +14,7 @@ from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.results.failure_tally import FailureTally
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from poolcensus.config import Settings
     from poolcensus.model import Manifest, Progress, TargetResult
@@ -85,8 +84,8 @@ def library(monkeypatch: pytest.MonkeyPatch) -> FakeLibrary:
 
 
 @pytest.fixture(autouse=True)
-def nothing_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No setting comes from whoever runs the tests, and no logging set-up outlives a test."""
+def nothing_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting comes from whoever runs the tests."""
     for variable in [*os.environ]:
         if variable.startswith("POOLCENSUS_"):
             monkeypatch.delenv(variable)
@@ -99,8 +98,3 @@ def nothing_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
     source = Path(poolcensus.cli.__file__).parents[2]
     monkeypatch.setenv("PYTHONPATH", str(source))
     monkeypatch.chdir(home)
-    root = logging.getLogger()
-    handlers, level = [*root.handlers], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
