@@ -166,6 +166,9 @@ class Engine:
                     self.counts.targets += len(self._choice.of(account))
                     if (rest := await self._former.rest_of(account)) is not None:
                         self._schedule.add((rest,))
+                    if self._former.is_there:
+                        # A file of accounts is one batch: some are called while others are put in.
+                        self._open_more()
                 self._open_more()
             self.counts.listed = True
 

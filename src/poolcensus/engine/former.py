@@ -29,6 +29,11 @@ class FormerTargets:
         self._counts = counts
         self.unfinished = 0
 
+    @property
+    def is_there(self) -> bool:
+        """Whether the run goes on with another one."""
+        return self._former is not None
+
     async def rest_of(self, account: Account) -> Account | None:
         """Put in what was finished of an account, and return it with the regions that are left, if any are.
 
