@@ -320,7 +320,7 @@ def test_nothing_is_read_before_the_iteration(tmp_path: Path) -> None:
         (
             Outcome.NOT_ENTITLED,
             "In B, WorkSpaces Pools is closed to 6 accounts in which A saw 7 pools: ",
-            "A closed service lists no pools; whether they are gone is unknown.",
+            "A closed service lists no pools; whether these are gone is unknown.",
         ),
         (
             Outcome.REGION_DISABLED,
@@ -330,7 +330,7 @@ def test_nothing_is_read_before_the_iteration(tmp_path: Path) -> None:
         (
             Outcome.REGION_UNSUPPORTED,
             "In B, regions no longer offer WorkSpaces Pools to 6 accounts in which A saw 7 pools: ",
-            "Whether they are gone is unknown.",
+            "Whether the pools are gone is unknown.",
         ),
     ],
 )

@@ -31,6 +31,7 @@ from poolcensus.aws.transport.protocol import Headers, Reply
 from poolcensus.config.values import Secret
 from poolcensus.errors import (
     AccessDeniedError,
+    AssumeRoleError,
     BadResponseError,
     CallError,
     ExpiredError,
@@ -940,6 +941,41 @@ def test_a_shortage_of_this_machine_is_waited_for_and_is_nobodys_silence(
         assert 60 <= now() - began < 65
 
     on_virtual_time(main)
+
+
+def test_a_call_whose_role_is_refused_takes_no_turn_from_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Refused(Source):
+        def current(self) -> Credentials | None:
+            return None
+
+        async def get(self) -> Credentials:
+            raise AssumeRoleError("no role", code="AccessDenied")
+
+    async def main() -> None:
+        client = client_of(Service())
+        # The service has throttled others: of the calls that it may get each one counts.
+        client._rates.throttled(call_of("1").key, begun=False)
+        sent: list[int] = []
+        monkeypatch.setattr(SharedPace, "sent", lambda *_: sent.append(1))
+        with pytest.raises(AssumeRoleError):
+            await client.call(call_of("1", Refused()), watch=CallWatch())
+        assert sent == []
+        await client.call(call_of("2"), watch=CallWatch())
+        assert sent == [1]
+
+    on_virtual_time(main)
+
+
+def test_a_wait_inside_of_another_counts_once() -> None:
+    times = iter((10.0, 15.0))
+    watch = CallWatch(deadline=100.0)
+
+    def clock() -> float:
+        return next(times)
+
+    with watch.waiting(clock), watch.waiting(clock):
+        assert watch.waits
+    assert (watch.waits, watch.deadline) == (False, 105.0)
 
 
 UNKNOWN = Reply(400, {}, b'{"__type":"UnrecognizedClientException","message":"invalid"}')

@@ -35,7 +35,7 @@ from poolcensus.errors import (
     UnreachableError,
     UnrecognizedCredentialsError,
 )
-from poolcensus.flow.retry import RetryPolicy
+from poolcensus.flow.retry import Retrier, RetryPolicy
 from poolcensus.model import Caller
 
 if TYPE_CHECKING:
@@ -96,10 +96,12 @@ class Clients:
         self.counts = CallCounts()
         self.says = says
         self.asked: list[tuple[str, bool]] = []
+        self.retriers: list[Retrier] = []
         self._one_place = one_place
 
-    async def call(self, call: Call[object], **_: object) -> object:
+    async def call(self, call: Call[object], *, retrier: Retrier | None = None, **_: object) -> object:
         region = call.key.region
+        self.retriers += [retrier] if retrier is not None else []
         self.asked.append((region, call.optional))
         assert cast("Any", call.template).region == region
         said = self.says[region].pop(0) if len(self.says[region]) > 1 else self.says[region][0]
@@ -290,6 +292,19 @@ async def test_where_no_region_answers_for_a_profile_the_first_is_waited_for() -
     assert client.asked == [(FIRST, True), (SECOND, True), (FIRST, False)]
     with pytest.raises(AccessDeniedError):
         await of_profile(Clients({FIRST: [DENIED], SECOND: [CALLER]}), FIRST)
+
+
+@pytest.mark.parametrize(("first", "second"), [(SILENT[0], DENIED), (UNKNOWN, UNKNOWN)])
+async def test_what_the_second_region_says_of_a_profile_is_said(first: CallError, second: CallError) -> None:
+    client = Clients({FIRST: [first, CALLER], SECOND: [second]})
+    with pytest.raises(type(second)):
+        await of_profile(client, FIRST)
+    assert [region for region, _ in client.asked] == [FIRST, SECOND]
+    # With some tries, since there is another region; and as ever where both are in one place.
+    assert [each._policy.max_without_reply for each in client.retriers[:1]] == [3]
+    one = Clients({FIRST: [CALLER]}, one_place=True)
+    await of_profile(one, FIRST)
+    assert one.retriers[0]._policy.max_without_reply == RetryPolicy().max_without_reply
 
 
 @pytest.mark.parametrize("error", [NoRouteError("down", code="x"), DENIED, ThrottledError("slow", code="x")])

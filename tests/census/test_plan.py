@@ -74,6 +74,9 @@ async def test_an_ou_that_is_not_in_the_list_is_refused_before_a_call(lab: Start
     with pytest.raises(SettingsError, match="no account of the list is in ou-zzzz-12345678"):
         await here.collect(accounts_snapshot=path, ous=["ou-zzzz-12345678"])
     assert here.calls("sts.GetCallerIdentity") == before
+    # A list that was written with the same settings has nobody in what they exclude.
+    await here.collect(accounts_snapshot=path, exclude_ous=["ou-zzzz-12345678"])
+    assert here.calls("sts.GetCallerIdentity") > before
 
 
 async def test_shards_over_one_list_are_the_whole_without_overlap(lab: Start) -> None:

@@ -131,7 +131,7 @@ def test_what_the_help_says_of_empty_values_is_so(
     options = {each.opts[0] for each in loaded(name).params}
     assert main([name, "--help"]) == 0
     said = " ".join(capsys.readouterr().out.split())
-    rule = "--profile '', takes back what the file or the environment sets; --dest and --config have to name"
+    rule = "for a setting, such as --profile '', takes back what the file or the environment sets; --dest has"
     assert (rule in said) is ("--config" in options)
     if "--config" not in options:
         return

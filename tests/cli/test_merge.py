@@ -72,7 +72,7 @@ def test_what_is_not_covered_is_said_with_the_command_that_tells_more(
             CLOSED,
             (
                 "WorkSpaces Pools is closed now to 1 account in which an earlier snapshot saw 1 pool: {}. A"
-                " closed service lists no pools; whether they are gone is unknown.\n"
+                " closed service lists no pools; whether these are gone is unknown.\n"
             ),
         ),
         (

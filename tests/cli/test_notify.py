@@ -109,6 +109,15 @@ def test_the_command_is_told_of_pools_that_are_hidden_now(library: FakeLibrary, 
     assert (closed["outcome"], closed["pools"], len(closed["examples"])) == ("not_entitled", 3, 1)
 
 
+def test_of_many_kinds_of_hidden_pools_the_command_is_told_the_first(
+    library: FakeLibrary, told: Path
+) -> None:
+    many = tuple(replace(result(1), pools=1, organization=f"org-{number:02d}") for number in range(12))
+    library.hidden = {Outcome.REGION_DISABLED: many}
+    assert main(["collect", "--notify-command", keeping(told)]) == 0
+    assert len(read(told)["hidden"]) == 10
+
+
 def test_the_command_is_told_of_which_organization_each_kind_is(library: FakeLibrary, told: Path) -> None:
     one, two, other = (
         replace(result(each, outcome=Outcome.SCP_DENIED, code="AccessDenied"), organization=name)

@@ -502,8 +502,8 @@ def test_no_bucket_is_taken_for_a_path(
     for place in ("s3://bucket/x.json", "s3://b/x/"):
         assert main([*command.split(), "--output", place]) == 2
         assert capsys.readouterr().err.splitlines()[0] == (
-            f"poolcensus: --output takes no bucket: write it to a {what}, and run 'aws s3 {copy} {place}'"
-            " afterwards"
+            f"poolcensus: --output takes no bucket. Write it to a {what}, and afterwards run:"
+            f" aws s3 {copy} {place}"
         )
 
 

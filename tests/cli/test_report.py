@@ -77,7 +77,7 @@ def test_a_page_that_can_not_be_written_is_a_sentence(
     assert run(dest, "--output", str(page)) == 2
     assert f"poolcensus: --output: {page} is a folder, not a file\n" in capsys.readouterr().err
     assert run(dest, "--output", "s3://bucket/page.html") == 2
-    assert "write it to a file" in capsys.readouterr().err
+    assert "Write it to a file" in capsys.readouterr().err
 
 
 def test_without_output_it_is_wrong_usage(dest: Path, capsys: pytest.CaptureFixture[str]) -> None:

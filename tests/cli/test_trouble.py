@@ -285,7 +285,7 @@ def test_accounts_that_had_pools_and_are_closed_are_one_line(result: Callable[..
     assert line == (
         "WorkSpaces Pools is closed now to 2 accounts in which an earlier snapshot saw 12 pools:"
         " 000000000001 acct-0 (2 regions), 000000000002 acct-1 (2 regions). A closed service lists no pools;"
-        " whether they are gone is unknown."
+        " whether these are gone is unknown."
     )
     assert not list(hidden_pools({}))
 
@@ -305,7 +305,7 @@ def test_pools_in_regions_that_are_disabled_are_a_line_with_what_they_cost(
     )
     assert unsupported == (
         "Regions no longer offer WorkSpaces Pools to 1 account in which an earlier snapshot saw 3 pools:"
-        " 000000000001 acct-0 (af-south-1). Whether they are gone is unknown."
+        " 000000000001 acct-0 (af-south-1). Whether the pools are gone is unknown."
     )
 
 

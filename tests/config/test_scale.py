@@ -55,6 +55,8 @@ def commands_of_steps() -> list[str]:
         for name in names.split(", "):
             line = line.replace("{}", values[name], 1)  # noqa: PLW2901 - one value after the other
         assert "{}" not in line
+        # A signal reaches the program: in place of the shell, or handed on by it.
+        assert "exec poolcensus" in line or "trap " in line
         lines.append(line)
     return lines
 

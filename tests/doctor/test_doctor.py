@@ -12,6 +12,7 @@ from anyio import to_thread
 import poolcensus
 from poolcensus.aws.credentials.broker import CredentialBroker
 from poolcensus.doctor import Cause, Check, CheckStatus, Finding
+from poolcensus.doctor.caller import caller_unknown
 from poolcensus.doctor.findings import UNADVISED
 from poolcensus.errors import CredentialsError, DeadlineError, FatalError, OrganizationError, SettingsError
 from poolcensus.model import SnapshotStatus
@@ -687,3 +688,9 @@ async def test_leaving_early_ends_everything(lab: Start) -> None:
     with pytest.raises(ZeroDivisionError):
         async with poolcensus.diagnose(here.settings()) as findings:
             raise ZeroDivisionError
+
+
+def test_the_advice_on_missing_credentials_is_the_remedy_and_said_once() -> None:
+    error = CredentialsError("No AWS credentials found.", advice="Set AWS_PROFILE.")
+    finding = caller_unknown(error)
+    assert (finding.message, finding.remedy) == ("No AWS credentials found.", "Set AWS_PROFILE.")

@@ -293,6 +293,45 @@ async def test_what_is_restored_is_not_cut_off_by_the_targets_time() -> None:
     assert (results[ONE].outcome, results[ONE].pools) == (Outcome.OK, 7)
 
 
+async def test_what_waits_for_the_former_run_or_for_room_is_work() -> None:
+    played = Played({ONE: one_page, TWO: one_page})
+    counted: list[int] = []
+
+    async def restored(_: Target) -> None:
+        counted.append(played.work.count)
+
+    async def room() -> None:
+        counted.append(played.work.count)
+
+    played.restored = restored
+    played.slow_rooms = [room]
+    await played.run()
+    # Where it is not, a region that is silent meanwhile is taken for all that is left.
+    assert len(counted) == 2
+    assert min(counted) >= 1
+
+
+async def test_a_run_that_is_cancelled_amid_what_it_takes_over_counts_what_has_no_result() -> None:
+    regions = RegionChoice(("eu-west-1", "eu-west-2", "eu-west-3"), ())
+    played = Played({ONE: one_page}, regions)
+    begun = anyio.Event()
+
+    async def restored(target: Target) -> TargetResult:
+        if target.region != "eu-west-1":
+            begun.set()
+            await anyio.sleep_forever()
+        return TargetResult(ONE, None, target.region, Outcome.EMPTY, pages=1, attempts=1)
+
+    played.restored = restored
+    engine = played.engine(timeout=60, concurrency=8)
+    async with anyio.create_task_group() as group:
+        group.start_soon(engine.run)
+        await begun.wait()
+        group.cancel_scope.cancel()
+    assert engine.counts.targets == 3
+    assert engine.counts.outcomes == {Outcome.EMPTY: 1, Outcome.CANCELLED: 2}
+
+
 async def test_a_target_that_is_not_restored_has_its_time() -> None:
     played = Played({ONE: for_ever})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -12,6 +13,8 @@ import pytest
 
 from descriptors import path_of
 from poolcensus.aws.sdk import limits
+from poolcensus.aws.transport.sdk import SdkTransport, _ClientKey
+from poolcensus.aws.transport.tls import Trust
 from poolcensus.census import Census, publication
 from poolcensus.config import Settings
 from poolcensus.errors import SettingsError
@@ -255,6 +258,13 @@ async def test_a_spill_file_that_hangs_leaves_time_for_the_draft(
         async with SnapshotWriter(draft, partition="aws", operation=POOLS):
             raise ValueError("a mistake")
     assert draft.ended == ["abort"]
+    draft = Slow()
+    monkeypatch.undo()
+    with anyio.CancelScope() as scope:
+        async with SnapshotWriter(draft, partition="aws", operation=POOLS):
+            scope.cancel()
+            await anyio.lowlevel.checkpoint()
+    assert draft.ended == ["abort"]
 
 
 async def test_a_client_for_a_bucket_whose_data_hangs_ends_in_a_sentence(
@@ -267,6 +277,29 @@ async def test_a_client_for_a_bucket_whose_data_hangs_ends_in_a_sentence(
     with anyio.fail_after(LONGEST), pytest.raises(SettingsError, match="AWS configuration: nothing after"):
         async with open_place(Settings(), "s3://census/x"):
             pytest.fail("opened")
+
+
+async def test_a_client_of_the_sdk_has_its_own_time_and_no_more(
+    hanging: Hanging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "_LONGEST_READ", 0.3)
+    transport = SdkTransport(profile=None, endpoint_url=None, connect_timeout=1, trust=Trust(None))
+    made: list[str] = []
+
+    def make(key: _ClientKey) -> None:
+        if key.region == "hangs":
+            hanging.wait()
+        time.sleep(0.1)
+        made.append(key.region)
+
+    monkeypatch.setattr(transport, "_new_client", make)
+    # One after the other, which takes twice as long as one may.
+    async with anyio.create_task_group() as group:
+        for number in range(6):
+            group.start_soon(transport._client, _ClientKey("workspaces", f"region-{number}"))
+    assert len(made) == 6
+    with anyio.fail_after(LONGEST), pytest.raises(SettingsError, match="AWS configuration: nothing after"):
+        await transport._client(_ClientKey("workspaces", "hangs"))
 
 
 async def test_a_journal_that_hangs_holds_nobody_up(

@@ -86,7 +86,7 @@ def test_accounts_that_never_had_pools_are_covered(serve: Serve, run: Run, bench
             "--fault=not-entitled,account=000000000003,region=eu-west-1",
             (
                 "WorkSpaces Pools is closed now to 1 account in which an earlier snapshot saw 4 pools:"
-                " 000000000003 acct-2 (eu-west-1). A closed service lists no pools; whether they are gone is"
+                " 000000000003 acct-2 (eu-west-1). A closed service lists no pools; whether these are gone is"
                 " unknown."
             ),
         ),

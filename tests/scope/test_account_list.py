@@ -76,6 +76,9 @@ def test_a_list_tells_places_and_tags_only_where_it_has_those_of_all(
     write_account_list(replace(PLAN, accounts=(*PLAN.accounts, lacking)), path)
     read = read_account_list(path)
     assert (read.has_paths, read.has_tags) == (lacking.ou_path is not None, lacking.tags is not None)
+    if not read.has_paths:
+        # Organizations is asked.
+        read.check_units(("ou-b",))
 
 
 def test_a_list_is_private_and_has_its_digest(tmp_path: Path) -> None:

@@ -295,6 +295,9 @@ def test_a_region_that_is_made_up_is_one_where_the_world_has_it() -> None:
     SimulatorConfig(world=world, faults=(Fault.parse("throttle,service=sts,region=eu-north-1"),))
     with pytest.raises(ValueError, match=r"throttle: region must be one that is simulated, not 'mars-1'"):
         SimulatorConfig(world=world, faults=(Fault.parse("throttle,region=mars-1"),))
+    for name in ("account", "role_account"):
+        with pytest.raises(ValueError, match=rf"throttle: {name} must be the 12-digit ID of an account"):
+            SimulatorConfig(world=world, faults=(Fault.parse(f"throttle,{name}=999999999999"),))
 
 
 @pytest.mark.parametrize("owner", [WorldConfig, Limits, SimulatorConfig])

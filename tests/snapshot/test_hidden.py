@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import threading
 from dataclasses import replace
@@ -17,6 +18,7 @@ from poolcensus.snapshot.hidden import HiddenTargets, find_hidden, hidden_since
 from poolcensus.snapshot.series import newest_first
 from poolcensus.storage.destination import open_source
 from poolcensus.storage.local.store import FolderStore
+from poolcensus.storage.stdout import StreamStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -195,6 +197,10 @@ async def test_a_search_that_hangs_holds_up_no_publication(
     finally:
         gate.set()
     assert "pools that can't be listed now: nothing after 0.1 s" in caplog.text
+
+
+async def test_where_no_snapshots_are_kept_nothing_is_looked_for() -> None:
+    assert await find_hidden(StreamStore(io.BytesIO()), now({TARGET: Outcome.REGION_DISABLED})) == {}
 
 
 @pytest.mark.parametrize("error", [DestinationError("no bucket"), CredentialsError("no credentials")])

@@ -318,6 +318,21 @@ async def test_each_piece_of_a_targets_records_waits_for_room(tmp_path: Path, sn
     assert sink.pieces > 1
 
 
+async def test_records_that_are_cut_off_once_the_journal_is_open_are_called_again(
+    tmp_path: Path, snapshot_id: str
+) -> None:
+    content = {target(1): [f"wspool-{number:09}" for number in range(5000)]}
+    await interrupt(tmp_path, snapshot_id, content=content)
+    async with FolderStore(tmp_path) as store, interrupted_run(store, ASKED) as interrupted:
+        assert interrupted is not None
+        former = next(each for each in tmp_path.iterdir() if each.name.startswith(".former-"))
+        # In the middle of the second piece.
+        os.truncate(former / "pools.ndjson", 300_000)
+        async with SnapshotWriter(await store.draft(snapshot_id), partition="aws", operation=POOLS) as writer:
+            assert await interrupted.restore(target(1), writer) is None
+            assert not writer._open
+
+
 async def test_an_account_that_has_another_name_now_is_called_again(tmp_path: Path, snapshot_id: str) -> None:
     await interrupt(tmp_path, snapshot_id)
     async with FolderStore(tmp_path) as store, interrupted_run(store, ASKED) as interrupted:

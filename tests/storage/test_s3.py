@@ -14,6 +14,7 @@ from poolcensus.errors import DestinationError, DestinationLockedError, Settings
 from poolcensus.format.codec import dumps, loads
 from poolcensus.snapshot import Keep
 from poolcensus.snapshot.pruning import prune_repository
+from poolcensus.storage.base import ABORT_SECONDS
 from poolcensus.storage.naming import LATEST_NAME
 from poolcensus.storage.s3.keys import contents
 from poolcensus.storage.s3.lease import LEASE_SECONDS
@@ -1110,6 +1111,53 @@ def test_what_is_found_published_by_who_is_cancelled_in_an_outage_is_the_latest(
             await publish(run, ID)
         assert scope.cancelled_caught
         assert_clean(service, EARLIER_ID, ID)
+
+    service.run(body)
+
+
+def test_what_only_the_last_look_finds_published_is_the_latest(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def body() -> None:
+        await publish(Run(service), EARLIER_ID)
+        run = Run(service)
+        hangs_until = 0.0
+        with anyio.CancelScope() as scope:
+
+            def trouble(_: int, name: str) -> str | None:
+                nonlocal hangs_until
+                if name == f"complete p/{ID}/manifest.json":
+                    # What is asked within it gets no answer, and whoever commits has no time for more.
+                    hangs_until = now() + ABORT_SECONDS / 2
+                    scope.cancel()
+                    return "lost"
+                return "hangs" if now() < hangs_until else None
+
+            run.trouble = trouble
+            await publish(run, ID)
+        assert scope.cancelled_caught
+        assert_clean(service, EARLIER_ID, ID)
+        assert latest(service) == ID
+
+    service.run(body)
+    assert "can't be told" not in caplog.text
+
+
+def test_the_lock_is_let_go_while_what_was_begun_can_not_be_cleared_up(service: Service) -> None:
+    async def body() -> None:
+        run = Run(service)
+        with anyio.CancelScope() as scope:
+
+            def trouble(_: int, name: str) -> str | None:
+                if name == f"complete p/{ID}/pools.ndjson":
+                    scope.cancel()
+                    return "refused"
+                return "hangs" if scope.cancel_called and ".lock" not in name else None
+
+            run.trouble = trouble
+            await publish(run, ID)
+        assert "p/.lock" not in service.objects
+        assert not seen(service)
 
     service.run(body)
 

@@ -21,12 +21,12 @@ _SENTENCES: Final = {
         " its resources, and AWS goes on to charge for them. Enable the region to list them."
     ),
     Outcome.REGION_UNSUPPORTED: (
-        "regions no longer offer {service} to {accounts} in which {before} saw {pools}: {names}. Whether they"
-        " are gone is unknown."
+        "regions no longer offer {service} to {accounts} in which {before} saw {pools}: {names}. Whether the"
+        " pools are gone is unknown."
     ),
     Outcome.NOT_ENTITLED: (
         "{service} is closed{now} to {accounts} in which {before} saw {pools}: {names}. A closed service"
-        " lists no pools; whether they are gone is unknown."
+        " lists no pools; whether these are gone is unknown."
     ),
 }
 

@@ -95,7 +95,7 @@ class CallWatch(msgspec.Struct):
     window: Window | None = None
     """The window of the target's region, which grows with replies and shrinks without them."""
     waits: bool = False
-    """Whether the time that passes is nobody's: see `waiting`."""
+    """Whether the target waits for something that is not its own: see `waiting`."""
     region_may_be_disabled: bool = False
     """Whether the region is opt-in, and the account has not told this run that it is enabled."""
     doubted: Credentials | None = None

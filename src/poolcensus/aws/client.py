@@ -197,15 +197,15 @@ class Client:
         breakers, key, endpoint, source = self.breakers, call.key, call.endpoint, call.source
         if not in_silence and breakers.state(endpoint) is not State.CLOSED:
             return None
-        if not self._rates.admits(key, begun=call.begun):
-            with self._pause(call, in_region=True):
-                await self._rates.wait(key, begun=call.begun)
+        rests = not (in_silence or call.idle)
+        if source.current() is None or not self._rates.admits(key, begun=call.begun):
+            await self._wait_for_turn(call, watch, rests=rests)
         place = key if call.about is None else call.place
         ahead = call.begun
         shortage: Shortage | None = None
         while True:
             if source.current() is None:
-                await self._renew(call, watch, rests=not (in_silence or call.idle))
+                await self._renew(call, watch, rests=rests)
             await self.limiter.acquire(place, ahead=ahead)
             self.in_flight += 1
             try:
@@ -231,6 +231,14 @@ class Client:
             # and the call goes before those that have not had a place yet: otherwise sessions that are
             # shorter than the queue would be renewed for ever.
             ahead = True
+
+    async def _wait_for_turn(self, call: Call[object], watch: CallWatch, *, rests: bool) -> None:
+        # Credentials first: a call whose role is refused is never sent, and would take the turn of another.
+        if call.source.current() is None:
+            await self._renew(call, watch, rests=rests)
+        if not self._rates.admits(call.key, begun=call.begun):
+            with self._pause(call, in_region=True):
+                await self._rates.wait(call.key, begun=call.begun)
 
     async def _renew(self, call: Call[object], watch: CallWatch, *, rests: bool) -> None:
         """Wait for credentials. `rests` says that the call was work: the one that brings them is instead."""

@@ -104,7 +104,9 @@ class SpreadEngine:
         self._logged: set[str] = set()
         self._ended = TargetSet()
         self.counts = RunCounts(opened.listing, opened.aws.client.counts)
-        self._former = FormerTargets(former, opened.regions, sink, self.counts)
+        self._former = FormerTargets(
+            former, regions=opened.regions, sink=sink, counts=self.counts, work=opened.aws.client.work
+        )
 
     async def run(self) -> None:
         """Have every target run to its outcome. Raises the FatalError that ended the run early."""

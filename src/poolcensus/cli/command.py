@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _EMPTY_VALUES = (
-    "An option with an empty value, such as --profile '', takes back what the file or the environment sets;"
-    " --dest and --config have to name something."
+    "An empty value for a setting, such as --profile '', takes back what the file or the environment sets;"
+    " --dest has to name something."
 )
 
 

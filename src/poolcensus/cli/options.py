@@ -222,7 +222,7 @@ def check_no_bucket(output: str, *, folder: bool = False) -> None:
     if is_in_s3(output):
         what, copy = ("folder", "sync FOLDER") if folder else ("file", "cp FILE")
         then = f"aws s3 {copy} {shlex.quote(output)}"
-        raise click.UsageError(f"--output takes no bucket: write it to a {what}, and run '{then}' afterwards")
+        raise click.UsageError(f"--output takes no bucket. Write it to a {what}, and afterwards run: {then}")
 
 
 def check_output_file(output: str) -> None:

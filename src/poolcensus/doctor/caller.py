@@ -48,7 +48,7 @@ def caller_unknown(error: FatalError) -> Finding:
         action=_ACTION if code is not None else None,
         code=code,
         cause=cause,
-        message=str(error),
+        message=error.problem if remedy == error.advice else str(error),
         remedy=remedy,
         policy=policy,
     )

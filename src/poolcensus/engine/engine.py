@@ -90,7 +90,9 @@ class Engine:
         self._open: set[OpenTarget] = set()
         self._group: TaskGroup | None = None
         self.counts = RunCounts(listing, aws.client.counts)
-        self._former = FormerTargets(former, regions, sink, self.counts)
+        self._former = FormerTargets(
+            former, regions=regions, sink=sink, counts=self.counts, work=self._work_in_hand
+        )
 
     async def run(self) -> None:
         """Run every target to its outcome.

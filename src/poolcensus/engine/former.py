@@ -10,6 +10,7 @@ from poolcensus.model import Target
 if TYPE_CHECKING:
     from poolcensus.engine.counts import RunCounts
     from poolcensus.engine.interfaces import PreviousRun, Sink
+    from poolcensus.flow.breaker import Work
     from poolcensus.model import Account
     from poolcensus.scope.regions import RegionChoice
 
@@ -21,12 +22,19 @@ class FormerTargets:
     """
 
     def __init__(
-        self, former: PreviousRun | None, regions: RegionChoice, sink: Sink, counts: RunCounts
+        self,
+        former: PreviousRun | None,
+        *,
+        regions: RegionChoice,
+        sink: Sink,
+        counts: RunCounts,
+        work: Work,
     ) -> None:
         self._former = former
         self._regions = regions
         self._sink = sink
         self._counts = counts
+        self._work = work
         self.unfinished = 0
 
     @property
@@ -37,7 +45,8 @@ class FormerTargets:
     async def rest_of(self, account: Account) -> Account | None:
         """Put in what was finished of an account, and return it with the regions that are left, if any are.
 
-        A run that ends early has lost none of it then: until all accounts are listed, its draft is kept.
+        A run that ends early has lost none of it then: until all accounts are listed, what the former run
+        left is kept.
         """
         former = self._former
         if former is None:
@@ -47,15 +56,17 @@ class FormerTargets:
             return account
         left = []
         self.unfinished = len(targets)
-        for target in targets:
-            await self._sink.room()
-            result = await former.restore(target) if former.has(target) else None
-            if result is None:
-                left.append(target.region)
-                continue
-            self._sink.done(result, target)
-            self._counts.take(result)
-            self._counts.add_former_calls(result)
-            self.unfinished -= 1
+        # Work, as a call is: a region that is silent meanwhile is not all that is left.
+        with self._work:
+            for target in targets:
+                await self._sink.room()
+                result = await former.restore(target) if former.has(target) else None
+                if result is None:
+                    left.append(target.region)
+                    continue
+                self._sink.done(result, target)
+                self._counts.take(result)
+                self._counts.add_former_calls(result)
+                self.unfinished -= 1
         self.unfinished = 0
         return replace(account, regions=tuple(left)) if left else None

@@ -12,6 +12,7 @@ from poolcensus.aws.call import UNKNOWN_ACCOUNT, Call, CallWatch
 from poolcensus.aws.credentials.patience import Patience
 from poolcensus.aws.credentials.sts import (
     TRIES_BEFORE_SECOND,
+    is_off,
     is_silent,
     is_worth_second_region,
     second_sts_region,
@@ -138,8 +139,9 @@ async def identity_of(sdk: Sdk, client: Client, source: CredentialSource, region
         reason = error
     try:
         return await ask_identity(sdk, client, source, second, _BRIEF, optional=apart)
-    except CallError:
-        if not is_silent(reason):
+    except CallError as error:
+        # What the second says of the credentials is said; that it is silent or off is no answer.
+        if not is_silent(reason) or not (is_silent(error) or is_off(error)):
             raise
     return await ask_identity(sdk, client, source, region, _OF_A_RUN)
 

@@ -30,6 +30,7 @@ from poolcensus.aws.transport.sdk_call import CALL, REPLY, CallLogFilter, SdkCal
 from poolcensus.aws.transport.sdk_connections import Sender, Wire, host_of
 from poolcensus.errors import FatalError, SettingsError
 from poolcensus.flow.singleflight import SingleFlight
+from poolcensus.loops import in_thread
 from poolcensus.version import TOOL
 
 if TYPE_CHECKING:
@@ -127,10 +128,10 @@ class SdkTransport:
         return self._clients[key]
 
     async def _make(self, key: _ClientKey) -> None:
-        with reading_in_time():
-            self._clients[key] = await anyio.to_thread.run_sync(
-                self._new_client, key, limiter=self._one_thread, abandon_on_cancel=True
-            )
+        # The limit is that of one client, and not of those before it.
+        async with self._one_thread:
+            with reading_in_time():
+                self._clients[key] = await in_thread(self._new_client, key)
 
     def _new_client(self, key: _ClientKey) -> _Client:
         """Return a client, which has no connection of its own and belongs to no loop.

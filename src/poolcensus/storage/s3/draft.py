@@ -79,6 +79,8 @@ class BucketDraft(Draft):
         self._ended = False
         # Whether there is nothing to be cleared up any more, or nothing that could be.
         self._settled = False
+        # What to renew `latest` by, where only clearing up finds out that the snapshot is published.
+        self._choice: LatestChoice | None = None
         self._unsure = False
 
     @property
@@ -96,15 +98,10 @@ class BucketDraft(Draft):
             await self._publish_or_settle(manifest)
         except anyio.get_cancelled_exc_class():
             await self._give_up()
-            if self._unsure:
-                _log.warning(
-                    "it can't be told whether snapshot %s is published in %s: the run was ended before the"
-                    " service said so",
-                    self.snapshot_id,
-                    self._store.location,
-                )
             if self._published:
                 await self._renew_latest_in_time(latest)
+            else:
+                self._choice = latest
             raise
         finally:
             if not (self._published or self._unsure):
@@ -170,6 +167,18 @@ class BucketDraft(Draft):
             await self._try_to_discard()
         # Not where it was cancelled: whoever leaves the store tries once more.
         self._settled = True
+        if self._choice is not None and self.published:
+            await self._renew_latest_in_time(self._choice)
+
+    def tell_if_unsure(self) -> None:
+        """Warn where a commit was cancelled, and nobody could tell what came of it."""
+        if self._unsure:
+            _log.warning(
+                "it can't be told whether snapshot %s is published in %s: the run was ended before the"
+                " service said so",
+                self.snapshot_id,
+                self._store.location,
+            )
 
     async def rehearse(self) -> None:
         """Take the steps of a commit with an object that goes at once. Raises `DestinationError`.

@@ -111,14 +111,15 @@ class Lease:
             for left in reversed(range(_ROUNDS)):
                 held = await self._bucket.get(self._key)
                 if held is None or not self._is_mine(held):
-                    return
+                    break
                 try:
                     await self._bucket.delete(self._key, if_match=held.etag)
                 except ConflictError:
                     if not left:
                         raise
                 else:
-                    return
+                    break
+        self._asked = False
 
     async def _renewed(self) -> bool:
         """Whether the lock was renewed. False: try again soon."""

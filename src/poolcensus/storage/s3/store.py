@@ -195,8 +195,21 @@ class BucketStore(Repository):
                 self._inside.cancel()
 
     async def _let_go(self) -> None:
+        # Side by side: where the service is slow, the lock would stay for uploads that can't be aborted.
+        # Whoever takes it aborts them first.
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._abort_drafts)
+            group.start_soon(self._release)
+
+    async def _abort_drafts(self) -> None:
         while self._drafts:
-            await self._drafts.pop().abort()
+            draft = self._drafts.pop()
+            try:
+                await draft.abort()
+            finally:
+                draft.tell_if_unsure()
+
+    async def _release(self) -> None:
         try:
             await self.lease.release()
         except DestinationError as error:
