@@ -273,15 +273,18 @@ async def test_a_run_that_does_not_fit_is_not_gone_on_with(
     assert (snapshot_id in caplog.text) == (name in {"old", "future"})
 
 
-async def test_a_run_that_is_asked_for_something_else_says_what_and_removes_nothing(
-    tmp_path: Path, snapshot_id: str
+async def test_a_run_that_is_asked_for_something_else_starts_anew_says_why_and_removes_nothing(
+    tmp_path: Path, snapshot_id: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     await interrupt(tmp_path, snapshot_id)
     other: JsonObject = {**ASKED, "pool_ids": ["wspool-000000001"], "page_size": 5}
-    async with FolderStore(tmp_path) as store:
-        with pytest.raises(DestinationError, match=rf"{snapshot_id}.*\(page_size, pool_ids\).*`resume`"):
-            async with interrupted_run(store, other):
-                pytest.fail("it was gone on with")
+    async with FolderStore(tmp_path) as store, interrupted_run(store, other) as interrupted:
+        assert interrupted is None
+    (said,) = caplog.messages
+    assert said == (
+        f"the interrupted run {snapshot_id} in {tmp_path} is not resumed: it was asked for something else"
+        " (page_size, pool_ids)"
+    )
     async with going_on(tmp_path) as (_, restored):
         assert list(restored) == FINISHED
 

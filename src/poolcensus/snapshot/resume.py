@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import anyio
 from anyio import to_thread
 
-from poolcensus.errors import DestinationError
 from poolcensus.loops import in_thread
 from poolcensus.snapshot.journal import Journal, decode_header
 from poolcensus.storage.base import ABORT_SECONDS
@@ -108,8 +107,9 @@ class _Journals:
 async def interrupted_run(store: Store, asked: JsonObject) -> AsyncIterator[Interrupted | None]:
     """Open the newest run that was interrupted at a destination and was asked for the same; None for none.
 
-    The store has to be entered. Whatever other dead runs left is removed. Raises `DestinationError`, also
-    where the newest run was asked for something else.
+    The store has to be entered. One that was asked for something else, or is older than a day, is told of in
+    the log: a setting that changed must not keep every run of a day from publishing. Whatever other dead runs
+    left is removed, but for the newest that can be resumed. Raises `DestinationError`.
     """
     journals = _Journals()
     try:
@@ -119,21 +119,16 @@ async def interrupted_run(store: Store, asked: JsonObject) -> AsyncIterator[Inte
             headers = [*_headers(run)]
             if not headers:
                 continue
-            if all(
-                header.snapshot_id == run.snapshot_id and header.asked == asked for header in headers
-            ) and (run.is_recent):
+            why = _why_not(run, headers, asked)
+            if why is None:
                 aside = await store.set_aside(run)
                 opened = await to_thread.run_sync(journals.open, aside, abandon_on_cancel=True)
                 kept = aside if opened else ()
                 break
-            if run.is_recent:
-                raise DestinationError(_difference(headers[0], asked, store.location))
             _log.warning(
-                "the interrupted run %s in %s is not resumed: it began more than a day ago",
-                run.snapshot_id,
-                store.location,
+                "the interrupted run %s in %s is not resumed: %s", run.snapshot_id, store.location, why
             )
-        await store.sweep(keep=kept)
+        await store.sweep(keep=kept or None)
         yield Interrupted([*opened]) if opened else None
     finally:
         with anyio.move_on_after(ABORT_SECONDS, shield=True):
@@ -149,10 +144,14 @@ def _headers(run: InterruptedRun) -> Iterator[JournalHeader]:
             continue
 
 
-def _difference(header: JournalHeader, asked: JsonObject, place: str) -> str:
-    """Return the sentence for an option that differs: to go on without it or anew is the caller's choice."""
-    names = sorted(name for name in {*header.asked, *asked} if header.asked.get(name) != asked.get(name))
-    return (
-        f"the interrupted run {header.snapshot_id} in {place} was asked for something else"
-        f" ({', '.join(names)}): give the same settings, or leave out `resume` to start anew"
-    )
+def _why_not(run: InterruptedRun, headers: Sequence[JournalHeader], asked: JsonObject) -> str | None:
+    """Return why a run can't be gone on with by one that is asked for this, None where it can."""
+    if not run.is_recent:
+        return "it began more than a day ago"
+    for header in headers:
+        names = sorted(name for name in {*header.asked, *asked} if header.asked.get(name) != asked.get(name))
+        if names:
+            return f"it was asked for something else ({', '.join(names)})"
+        if header.snapshot_id != run.snapshot_id:
+            return "its journal is that of another run"
+    return None
