@@ -186,6 +186,36 @@ async def test_a_stream_whose_run_is_cut_off_does_not_end_as_if_it_were_whole() 
 
 
 @pytest.mark.usefixtures("no_task_left")
+async def test_each_of_several_readers_hears_that_the_run_has_failed() -> None:
+    async def fails(outlet: Outlet[int]) -> None:
+        await outlet.send((1,))
+        raise FatalError("it went wrong")
+
+    heard: list[str] = []
+
+    async def read(stream: Stream[int]) -> None:
+        with pytest.raises(FatalError, match="it went wrong") as caught:
+            async for _ in stream:
+                pass
+        heard.append(str(caught.value))
+
+    async with anyio.create_task_group() as group:
+        stream = Stream(group, fails, buffer=0)
+        async with anyio.create_task_group() as readers:
+            for _ in range(3):
+                readers.start_soon(read, stream)
+        await read(stream)
+    assert len(heard) == 4
+
+
+async def test_a_stream_that_is_read_after_its_census_says_so() -> None:
+    async with anyio.create_task_group() as group:
+        stream = Stream(group, waits, buffer=0)
+    with pytest.raises(RuntimeError, match="read it inside of its async with"):
+        await anext(stream)
+
+
+@pytest.mark.usefixtures("no_task_left")
 async def test_a_defect_of_the_run_is_raised_to_the_reader_too() -> None:
     async def breaks(outlet: Outlet[int]) -> None:
         outlet.put((1,))

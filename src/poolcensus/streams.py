@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Generic, Self, TypeVar
 import anyio
 import anyio.lowlevel
 
-from poolcensus.errors import CensusError, FatalError
+from poolcensus.errors import CensusError, FatalError, copy_of_error
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -104,8 +104,13 @@ class _Producer(Generic[T]):
         return self._loop is not None
 
     def start(self, group: TaskGroup) -> None:
+        try:
+            group.start_soon(self._run)
+        except RuntimeError:
+            raise RuntimeError(
+                "the Census of this stream was left: read it inside of its async with"
+            ) from None
         self._loop = asyncio.get_running_loop()
-        group.start_soon(self._run)
 
     async def _run(self) -> None:
         is_whole = False
@@ -174,9 +179,9 @@ class Stream(Generic[T]):
         while not self._items:
             batch = await producer.outlet.take()
             if batch is None:
-                error, producer.error = producer.error, None
-                if error is not None:
-                    raise error
+                if producer.error is not None:
+                    # For each who reads, and however often they ask: what came is not the whole.
+                    raise copy_of_error(producer.error)
                 raise StopAsyncIteration
             self._items.extend(batch)
         return self._items.popleft()
