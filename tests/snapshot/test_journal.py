@@ -321,6 +321,18 @@ async def test_each_piece_of_a_targets_records_waits_for_room(tmp_path: Path, sn
     assert sink.pieces > 1
 
 
+@pytest.mark.parametrize("damage", [b"", b"damaged\n"])
+async def test_what_an_earlier_start_left_damaged_keeps_no_run_from_going_on(
+    tmp_path: Path, snapshot_id: str, damage: bytes
+) -> None:
+    await interrupt(tmp_path, snapshot_id)
+    former = tmp_path / f".former-{snapshot_id}.1"
+    former.mkdir()
+    (former / "journal").write_bytes(damage)
+    async with going_on(tmp_path) as (_, restored):
+        assert list(restored) == FINISHED
+
+
 async def test_records_that_are_cut_off_once_the_journal_is_open_are_called_again(
     tmp_path: Path, snapshot_id: str
 ) -> None:

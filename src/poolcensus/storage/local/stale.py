@@ -62,12 +62,18 @@ class StaleDrafts:
         kept.sort(key=_number_of_former, reverse=True)
         for each in run.journals:
             if each not in kept:
-                number = _number_of_former(kept[0]) + 1 if kept else 1
-                aside = self._dest / f"{_FORMER_PREFIX}{run.snapshot_id}.{number}"
                 with explained("rename", each):
+                    aside = self._next_former(run.snapshot_id)
                     each.rename(aside)
                 kept.insert(0, aside)
         return kept
+
+    def _next_former(self, snapshot_id: str) -> Path:
+        """Return a name that nothing has: some of a run's may have journals that can't be read."""
+        prefix = f"{_FORMER_PREFIX}{snapshot_id}."
+        there = (each for each in self._dest.iterdir() if each.name.startswith(prefix))
+        number = max(map(_number_of_former, there), default=0) + 1
+        return self._dest / f"{prefix}{number}"
 
     def sweep(self, kept: frozenset[str] = frozenset()) -> None:
         """Remove what dead runs left, but for the names in `kept`.
