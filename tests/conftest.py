@@ -118,6 +118,8 @@ def nothing_blocks_the_loop() -> Iterator[None]:
         for function in buster.functions.values():
             # Settings are read by a plain call, before there is anything to block.
             function.can_block_in("poolcensus/config/sources.py", "read")
+            # What the kernel knows of a process is on no disk.
+            function.can_block_in("poolcensus/storage/holder.py", "_has_ended")
             # A loop in a thread of its own, for nothing else.
             function.can_block_in("poolcensus/storage/s3/client.py", "_enter_in_thread")
             function.can_block_in("poolcensus/aws/transport/sdk.py", "_enter_in_thread")

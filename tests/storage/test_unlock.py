@@ -5,8 +5,12 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import socket
+import subprocess
+import sys
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,8 +24,6 @@ from storage.scripted_s3 import Run
 from virtual_time import now
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from storage.scripted_s3 import Service
 
 ELSEWHERE = {"host": "elsewhere", "pid": 7, "started_at": "2026-11-23T02:00:00Z"}
@@ -49,6 +51,21 @@ def test_the_lock_of_a_process_of_this_host_in_a_bucket_stays(service: Service) 
             assert "p/.lock" in service.objects
 
     service.run(body)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the system does not tell")
+def test_a_process_that_has_ended_and_waits_for_its_parent_is_not_alive() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    holder = LockHolder(None, socket.gethostname(), child.pid)
+    try:
+        assert holder.is_alive_here()
+        child.kill()
+        # Until it has ended, and without taking note of it.
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert not holder.is_alive_here()
+    finally:
+        child.kill()
+        child.communicate()
 
 
 def test_a_lock_that_is_renewed_meanwhile_stays(service: Service) -> None:

@@ -6,6 +6,7 @@ import os
 import shlex
 import socket
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import msgspec
@@ -58,7 +59,7 @@ class LockHolder(msgspec.Struct, frozen=True):
         return f" ({self})" if str(self) else ""
 
     def is_alive_here(self) -> bool:
-        """Whether the lock names a process of this host that exists."""
+        """Whether the lock names a process of this host that runs."""
         if self.host != socket.gethostname() or self.pid is None:
             return False
         try:
@@ -68,7 +69,17 @@ class LockHolder(msgspec.Struct, frozen=True):
         except PermissionError:
             # Another user's.
             return True
-        return True
+        return not _has_ended(self.pid)
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether a process that exists is only waiting for its parent to take note, where the system tells."""
+    try:
+        # The state is behind the name in brackets: https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return False
+    return stat.rpartition(b")")[2].split()[:1] == [b"Z"]
 
 
 def _time(value: object) -> datetime | None:
