@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING
 
@@ -163,13 +164,17 @@ async def test_a_clock_within_the_window_needs_nothing(lab: Start, offset: float
     assert snapshot.manifest.totals.retries == 0
 
 
-@pytest.mark.parametrize("offset", [1200.0, -1200.0])
-async def test_a_wrong_clock_is_corrected_by_the_first_reply(lab: Start, offset: float) -> None:
+@pytest.mark.parametrize(("offset", "how"), [(1200.0, "behind"), (-1200.0, "ahead of")])
+async def test_a_wrong_clock_is_corrected_by_the_first_reply_and_told_of(
+    lab: Start, caplog: pytest.LogCaptureFixture, offset: float, how: str
+) -> None:
     here = await lab(accounts=3, pools_per_target=30, regions=REGIONS, clock_offset=offset)
     snapshot = await here.collect()
     assert here.assert_exact(snapshot) == {Outcome.OK: 9}
     assert snapshot.manifest.totals.retries == 1
     assert here.calls("sts.GetCallerIdentity") == 2
+    (said,) = [each for each in caplog.messages if "clock" in each]
+    assert re.fullmatch(rf"this machine's clock is 1(19|20)\d s {how} AWS's: calls are signed .*", said)
 
 
 async def test_a_caller_whose_own_credentials_are_a_session_renews_nothing_it_cannot(

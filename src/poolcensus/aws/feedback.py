@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from poolcensus.aws.refusals.table import is_denial
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from poolcensus.errors import CallError
     from poolcensus.flow.breaker import CircuitBreakers
     from poolcensus.flow.rate import RateLimits
+
+_log = logging.getLogger("poolcensus")
 
 
 class ErrorFeedback:
@@ -67,7 +70,13 @@ class ErrorFeedback:
             case ExpiredError():
                 source.expired(credentials)
             case ClockSkewError(server_time=float(moment)):
-                self._clock.correct(moment)
+                if self._clock.correct(moment):
+                    _log.warning(
+                        "this machine's clock is %.0f s %s AWS's: calls are signed with AWS's time, and a"
+                        " snapshot has this machine's",
+                        abs(self._clock.offset),
+                        "behind" if self._clock.offset > 0 else "ahead of",
+                    )
             case UnrecognizedCredentialsError():
                 _note_doubt(error, call, credentials, watch, sent_at)
             case AccessDeniedError() | NotEntitledError() if is_denial(error.code):
