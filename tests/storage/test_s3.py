@@ -1162,6 +1162,23 @@ def test_the_lock_is_let_go_while_what_was_begun_can_not_be_cleared_up(service: 
     service.run(body)
 
 
+def test_a_run_that_fails_has_time_to_let_go_of_the_lock(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # More than the first attempt of a call has, which gets no answer.
+    monkeypatch.setattr("poolcensus.storage.s3.store._LONGEST_RELEASE", 100.0)
+
+    async def body() -> None:
+        run = Run(service)
+        with pytest.raises(ValueError, match="a mistake"):
+            async with store(run):
+                run.trouble = lambda _, name: "hangs" if name == "get p/.lock" else None
+                raise ValueError("a mistake")
+        assert "p/.lock" not in service.objects
+
+    service.run(body)
+
+
 @pytest.mark.parametrize("times", [1, 99])
 def test_a_lock_whose_deletion_meets_a_conflict_is_let_go_or_said_to_be_left(
     service: Service, caplog: pytest.LogCaptureFixture, times: int

@@ -102,7 +102,9 @@ class BucketStore(Repository):
         inside, self._inside = self._inside, None
         lost = inside is not None and inside.__exit__(kind, error, traceback)
         try:
-            limit = ABORT_SECONDS if kind is not None else _LONGEST_RELEASE
+            # Only who is cancelled is waited for: an error is no reason to leave the lock to the next run.
+            is_cancelled = kind is not None and issubclass(kind, anyio.get_cancelled_exc_class())
+            limit = ABORT_SECONDS if is_cancelled else _LONGEST_RELEASE
             with anyio.move_on_after(limit, shield=True) as scope:
                 await self._let_go()
             if scope.cancelled_caught and self.lease.asked:
