@@ -304,7 +304,7 @@ class FailedAccount:
 
 @dataclass(frozen=True, slots=True)
 class FailureGroup:
-    """The targets that failed in one way: how many, in how many accounts, and the first of these by id.
+    """The targets that failed in one way: how many, in how many accounts, and those with most of them.
 
     `organization` is what the settings call their Organization, in a run of several.
     `denial` is the policy that refused, where the service named it; `unexplained` is a refusal of WorkSpaces

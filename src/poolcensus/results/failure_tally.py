@@ -107,7 +107,7 @@ class FailureTally:
     def groups(self, examples: int = EXAMPLES) -> tuple[FailureGroup, ...]:
         """Return the ways in which targets failed, those of most accounts first.
 
-        Each names the first of its accounts, as many as `examples` says.
+        Each names some of its accounts, as many as `examples` says: those in which most regions failed.
         """
         found = [
             FailureGroup(
@@ -120,13 +120,17 @@ class FailureTally:
                 role=_only(group.roles),
                 targets=group.targets,
                 accounts=len(group.accounts),
-                examples=tuple(nsmallest(examples, group.accounts.values(), key=lambda each: each.id)),
+                examples=tuple(nsmallest(examples, group.accounts.values(), key=_most_regions)),
                 organization=kind.organization,
                 role_trouble=kind.role_trouble,
             )
             for kind, group in self._groups.items()
         ]
         return tuple(sorted(found, key=lambda each: -each.accounts))
+
+
+def _most_regions(account: FailedAccount) -> tuple[int, str]:
+    return -account.regions, account.id
 
 
 def _only(values: set[_T]) -> _T | None:
