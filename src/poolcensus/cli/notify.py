@@ -11,6 +11,7 @@ import tempfile
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from typing import IO, TYPE_CHECKING
 
 from poolcensus.analysis.hidden import accounts_with
@@ -19,7 +20,7 @@ from poolcensus.cli.exits import ExitCode, StoppedError
 from poolcensus.cli.trouble import complain, message_of
 from poolcensus.cli.wording import counted
 from poolcensus.format.text import LONGEST_NAME, MOST_NAMED
-from poolcensus.format.times import rfc3339
+from poolcensus.format.times import rfc3339, utc_now
 from poolcensus.signals import ENDING
 from poolcensus.storage.naming import STANDARD_OUTPUT
 
@@ -171,6 +172,8 @@ def summary(settings: Settings, census: Census, ending: Ending) -> dict[str, obj
     totals = census.progress().totals if manifest is None else manifest.totals
     outcomes = census.outcomes if manifest is None else manifest.outcomes
     snapshot = census.published if manifest is not None else None
+    ended, seconds = utc_now(), census.progress().elapsed
+    began = ended - timedelta(seconds=seconds)
     return {
         "message_type": "summary",
         "status": _status(ending),
@@ -180,9 +183,9 @@ def summary(settings: Settings, census: Census, ending: Ending) -> dict[str, obj
         "snapshot_id": None if manifest is None else manifest.snapshot_id,
         "dest": settings.dest,
         "location": None if snapshot is None or settings.dest == STANDARD_OUTPUT else snapshot.location,
-        "started_at": None if manifest is None else rfc3339(manifest.started_at),
-        "finished_at": None if manifest is None else rfc3339(manifest.finished_at),
-        "seconds": round(census.progress().elapsed, 3),
+        "started_at": rfc3339(began if manifest is None else manifest.started_at),
+        "finished_at": rfc3339(ended if manifest is None else manifest.finished_at),
+        "seconds": round(seconds, 3),
         "totals": asdict(totals),
         "outcomes": {outcome.value: count for outcome, count in outcomes.items() if count},
         "known_gaps": 0 if manifest is None else sum(each.targets for each in manifest.known_gaps),
