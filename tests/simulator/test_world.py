@@ -288,6 +288,10 @@ def test_what_can_t_be_is_refused(make: Callable[[], object]) -> None:
         make()
 
 
+def test_the_chance_of_a_fault_needs_no_digit_before_its_point() -> None:
+    assert Fault.parse("throttle:.25").probability == 0.25
+
+
 def test_a_region_that_is_made_up_is_one_where_the_world_has_it() -> None:
     world = WorldConfig(regions=("us-east-1", "mars-north-1"), sts_off=("mars-north-1",))
     SimulatorConfig(world=world, faults=(Fault.parse("throttle,region=mars-north-1"),))

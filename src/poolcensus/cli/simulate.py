@@ -18,6 +18,7 @@ from poolcensus.cli.exits import ExitCode
 from poolcensus.simulator import (
     Document,
     Fault,
+    FaultKind,
     Latency,
     Limits,
     Policies,
@@ -177,7 +178,7 @@ def _filled(config: type[Config], given: Mapping[str, Any]) -> dict[str, Any]:
     metavar="RULE",
     multiple=True,
     help="calls that go wrong: KIND[:PROBABILITY][,NAME=VALUE...], such as throttle:0.1 or "
-    "denied,policy=scp,region=eu-west-2,until=20.  [may be repeated]",
+    f"denied,policy=scp,region=eu-west-2,until=20. KIND is one of {', '.join(FaultKind)}.  [may be repeated]",
 )
 @click.option("--json", "json_output", is_flag=True, help="print address and credentials as one line of JSON")
 @click.option("--until-eof", is_flag=True, hidden=True, help="Stop at the end of standard input.")

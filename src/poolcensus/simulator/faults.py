@@ -178,6 +178,8 @@ class Fault:
         kind, _, probability = head.partition(":")
         if kind not in list(FaultKind):
             raise ValueError(f"{kind!r} is not a fault; there are {', '.join(FaultKind)}")
+        # JSON, by whose rules the text of a number is read, wants a digit before the point.
+        probability = f"0{probability}" if probability.startswith(".") else probability
         values = {"kind": kind, **({"probability": probability} if probability else {})}
         known = [each.name for each in fields(cls) if each.name != "kind"]
         for pair in pairs:
