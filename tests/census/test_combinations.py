@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 import anyio
@@ -68,14 +69,18 @@ async def test_gaps_that_are_known_only_when_the_run_goes_on_count(open_two: Ope
     assert (snapshot.manifest.failed, snapshot.manifest.outcomes[Outcome.SCP_DENIED]) == (0, 1)
 
 
-async def test_a_run_of_both_does_not_go_on_for_one_of_them(open_two: OpenTwo) -> None:
+@pytest.mark.parametrize("with_both", [False, True])
+async def test_a_run_of_both_does_not_go_on_for_one_of_them(
+    open_two: OpenTwo, caplog: pytest.LogCaptureFixture, with_both: bool
+) -> None:
     two = await open_two(faults=(f"hang,account={FOUR},service=workspaces,first=1",))
     await interrupted(two.settings(), 7)
     first, second = two.tables()
-    for tables in ([first], [first, {**second, "accounts": [FOUR]}]):
-        async with poolcensus.Census(two.settings(organization=tables, resume=True)) as census:
-            with pytest.raises(poolcensus.CensusError, match="organizations"):
-                await census.collect()
+    tables = [first, {**second, "accounts": [FOUR]}] if with_both else [first]
+    async with poolcensus.Census(two.settings(organization=tables, resume=True)) as census:
+        snapshot = await census.collect()
+    assert re.search(r"is not resumed: it was asked for something else \(.*\borganizations\b", caplog.text)
+    assert len({each.organization for each in snapshot.targets()}) == len(tables)
 
 
 async def test_what_strict_forbids_for_both_is_kept_in_a_bucket_with_the_names(open_two: OpenTwo) -> None:

@@ -14,6 +14,7 @@ from poolcensus.aws.call import CallCounts
 from poolcensus.census.spread import Spread, SpreadEngine
 from poolcensus.config import load_settings
 from poolcensus.engine.deadlines import Deadline
+from poolcensus.flow.breaker import Work
 from poolcensus.model import Account, Outcome, TargetResult
 from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.scope.regions import RegionChoice
@@ -69,7 +70,7 @@ def engine_of(
         has_own_access=False,
         regions=RegionChoice(REGIONS, ()),
         listing=Listing(),
-        aws=SimpleNamespace(client=SimpleNamespace(counts=CallCounts())),
+        aws=SimpleNamespace(client=SimpleNamespace(counts=CallCounts(), work=Work())),
     )
     settings = load_settings(None, {"dest": str(dest), **given})
     return SpreadEngine(

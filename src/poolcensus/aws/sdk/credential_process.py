@@ -19,7 +19,8 @@ from botocore.credentials import ProcessProvider
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-# Less than the chain may take as a whole: a program that hangs is ended, and not left behind by the run.
+# Less than the chain may take as a whole, so that a program that hangs is ended. It outlives a run that ends
+# sooner.
 _LONGEST_PROCESS = 100.0
 # More of a program's complaint is no longer a sentence.
 _LONGEST_COMPLAINT = 200
