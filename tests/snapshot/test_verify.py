@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from poolcensus.errors import DamagedSnapshotError, SnapshotError
 from poolcensus.model import Compression, Outcome
-from poolcensus.snapshot import Problem, ProblemKind, Snapshot, verify
+from poolcensus.snapshot import Problem, ProblemKind, Snapshot, verify, verify_named
 from poolcensus.storage.local import reading
 from poolcensus.storage.local.files import open_file
 from snapshot.making import ID, LATER_ID, SOME, folder_of, make, target
@@ -87,6 +87,13 @@ async def test_a_latest_that_names_no_snapshot_is_a_problem_and_not_logged(
     # Neither is named by it.
     assert verify(older) == verify(Snapshot.open(ID, tmp_path)) == ()
     assert caplog.messages == []
+    # A step back from it is counted from it, too.
+    oldest = await make(tmp_path, "20261122T020000Z-111111", content=CONTENT)
+    (tmp_path / "latest").unlink()
+    (tmp_path / "latest").symlink_to(LATER_ID)
+    found, (problem,) = verify_named("latest~1", tmp_path)
+    assert (found, problem.kind) == (oldest.id, ProblemKind.MISNAMED)
+    shutil.rmtree(folder_of(oldest))
     # Where none can be opened, nothing else says so.
     (older / "manifest.json").unlink()
     with pytest.raises(SnapshotError, match="No snapshots in"):
