@@ -252,14 +252,13 @@ async def test_a_spill_file_that_hangs_leaves_time_for_the_draft(
         hanging.wait()
         close(spill)
 
-    monkeypatch.setattr(Spill, "close", hang)
     draft = Slow()
-    with pytest.raises(ValueError, match="a mistake"):
+    with monkeypatch.context() as patch, pytest.raises(ValueError, match="a mistake"):
+        patch.setattr(Spill, "close", hang)
         async with SnapshotWriter(draft, partition="aws", operation=POOLS):
             raise ValueError("a mistake")
     assert draft.ended == ["abort"]
     draft = Slow()
-    monkeypatch.undo()
     with anyio.CancelScope() as scope:
         async with SnapshotWriter(draft, partition="aws", operation=POOLS):
             scope.cancel()
@@ -282,18 +281,18 @@ async def test_a_client_for_a_bucket_whose_data_hangs_ends_in_a_sentence(
 async def test_a_client_of_the_sdk_has_its_own_time_and_no_more(
     hanging: Hanging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "_LONGEST_READ", 0.3)
+    monkeypatch.setattr(limits, "_LONGEST_READ", 1.0)
     transport = SdkTransport(profile=None, endpoint_url=None, connect_timeout=1, trust=Trust(None))
     made: list[str] = []
 
     def make(key: _ClientKey) -> None:
         if key.region == "hangs":
             hanging.wait()
-        time.sleep(0.1)
+        time.sleep(0.2)
         made.append(key.region)
 
     monkeypatch.setattr(transport, "_new_client", make)
-    # One after the other, which takes twice as long as one may.
+    # One after the other, which takes longer than one may.
     async with anyio.create_task_group() as group:
         for number in range(6):
             group.start_soon(transport._client, _ClientKey("workspaces", f"region-{number}"))

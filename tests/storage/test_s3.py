@@ -279,7 +279,9 @@ def test_a_ledger_is_kept_whole_or_not_at_all_and_is_no_snapshot(
     service.run(body)
 
 
-def test_a_snapshot_whose_commit_cannot_be_settled_keeps_its_files(service: Service) -> None:
+def test_a_snapshot_whose_commit_cannot_be_settled_keeps_its_files_and_is_told_of_once(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
     async def body() -> None:
         run = Run(service)
         lost: list[int] = []
@@ -296,6 +298,7 @@ def test_a_snapshot_whose_commit_cannot_be_settled_keeps_its_files(service: Serv
         assert seen(service) == {ID: FILES}
 
     service.run(body)
+    assert "it can't be told" not in caplog.text
 
 
 def test_who_is_cancelled_while_a_commit_cannot_be_settled_is_told(

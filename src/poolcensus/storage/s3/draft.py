@@ -172,7 +172,8 @@ class BucketDraft(Draft):
 
     def tell_if_unsure(self) -> None:
         """Warn where a commit was cancelled, and nobody could tell what came of it."""
-        if self._unsure:
+        # Where it was an error that ended the commit, that says so.
+        if self._unsure and self._choice is not None:
             _log.warning(
                 "it can't be told whether snapshot %s is published in %s: the run was ended before the"
                 " service said so",
