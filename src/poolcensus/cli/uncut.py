@@ -39,9 +39,10 @@ def uncut_table(names: list[str], numbers: list[bool], rows: list[list[str]], wi
 
 def _longest_word(text: str) -> int:
     # Braces: JSON is read in pieces as well as in one.
-    if text.startswith(("{", "[")):
-        return min(cell_len(text), _NARROWEST_TEXT)
-    return max(map(cell_len, text.split(" ")))
+    return max(
+        min(cell_len(each), _NARROWEST_TEXT) if each.startswith(("{", "[")) else cell_len(each)
+        for each in text.split(" ")
+    )
 
 
 def _table(titles: list[str], numbers: list[bool], rows: list[list[str]], widths: list[int]) -> str:
