@@ -158,7 +158,8 @@ def test_records_are_sorted_and_chosen_by_their_columns(snapshot: Snapshot) -> N
 
 
 def test_a_column_that_there_is_not_is_named_before_anything_is_read(snapshot: Snapshot) -> None:
-    with pytest.raises(SettingsError, match=r'sort by "size"\. Use account, name, region, pool, pool-name, '):
+    columns = "account, name, organization, region, pool, pool-name, "
+    with pytest.raises(SettingsError, match=rf'sort by "size"\. Use {columns}'):
         records_in_order(snapshot, sort=[SortKey("size")])
 
 

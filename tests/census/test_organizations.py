@@ -252,6 +252,10 @@ def test_a_snapshot_of_both_is_read_as_any_other(
     assert main(["show", str(two_snapshots), "--pools", "--json"]) == 0
     records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert {each["organization"] for each in records} == {"commercial", "gov"}
+    assert main(["show", str(two_snapshots), "--pools", "--sort=-organization"]) == 0
+    titles, *rows = capsys.readouterr().out.splitlines()
+    column = titles.index("Organization")
+    assert [row[column:].split()[0] for row in rows] == ["gov"] * 2 + ["commercial"] * 12
     assert main(["verify", str(two_snapshots)]) == 0
     query = "SELECT organization, count(*) FROM pools GROUP BY ALL ORDER BY ALL"
     assert main(["query", query, "--snapshot", str(two_snapshots), "--format", "csv"]) == 0

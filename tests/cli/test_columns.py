@@ -108,6 +108,23 @@ def test_a_column_that_rows_are_sorted_by_is_shown_in_any_width() -> None:
 @pytest.mark.parametrize(
     ("width", "titles"),
     [
+        (50, "Account Region Pool"),
+        (80, "Account Organization Region Pool State"),
+        (100, "Account Name Organization Region Pool Pool name State"),
+        (200, "Account Name Organization Region Pool Pool name State Sessions Created"),
+    ],
+)
+def test_pools_of_several_organizations_say_of_which(width: int, titles: str) -> None:
+    ours = [replace(each, organization="commercial") for each in records()]
+    table = record_table(ours, WORKSPACES_POOLS.columns, with_organization=True)
+    first, *rows = printed(table, width)
+    assert first.split() == titles.split()
+    assert all(("commercial" in row.split()) == ("Organization" in titles) for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("width", "titles"),
+    [
         (20, "Snapshot Pools"),
         (50, "Snapshot Status Failed Pools"),
         (80, "Snapshot Status Targets Failed Pools Scope"),

@@ -32,6 +32,7 @@ class AccountFailure:
     message: str | None
     regions: tuple[str, ...]
     is_known: bool = False
+    organization: str | None = None
 
 
 def failures_by_account(
@@ -68,4 +69,5 @@ def _failure(targets: list[TargetResult], *, is_known: bool) -> AccountFailure:
         message=first.error_message,
         regions=tuple(each.region for each in targets),
         is_known=is_known,
+        organization=first.organization,
     )

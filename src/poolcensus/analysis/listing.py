@@ -98,6 +98,7 @@ ALL = Choice()
 RESULT_KEYS: Mapping[str, Callable[[TargetResult], object]] = {
     "account": lambda result: result.account_id,
     "name": lambda result: result.account_name,
+    "organization": lambda result: result.organization,
     "region": lambda result: result.region,
     "outcome": lambda result: result.outcome.value,
     "attempts": lambda result: result.attempts,
@@ -107,6 +108,7 @@ RESULT_KEYS: Mapping[str, Callable[[TargetResult], object]] = {
 FAILURE_KEYS: Mapping[str, Callable[[AccountFailure], object]] = {
     "account": lambda failure: failure.account_id,
     "name": lambda failure: failure.account_name,
+    "organization": lambda failure: failure.organization,
     "outcome": lambda failure: failure.outcome.value,
     "regions": lambda failure: len(failure.regions),
 }
@@ -118,6 +120,7 @@ def record_keys(info: OperationInfo) -> Mapping[str, Callable[[PoolRecord], obje
     made: dict[str, Callable[[PoolRecord], object]] = {
         "account": lambda record: record.account_id,
         "name": lambda record: record.account_name,
+        "organization": lambda record: record.organization,
         "region": lambda record: record.region,
     }
     for column in columns_of(info):

@@ -52,7 +52,14 @@ def put_failures(run: Snapshot | RefusedRun, choice: Choice, sort: Sequence[Sort
     remedies = [remedy_of(each) for each in groups]
     # What follows the table is not told in it as well.
     shown = [replace(each, message=without_remedies(each.message or "", remedies)) for each in rows]
-    put(screen, failure_table(shown, all_regions=not screen.is_terminal))
+    put(
+        screen,
+        failure_table(
+            shown,
+            all_regions=not screen.is_terminal,
+            with_organization=bool(manifest.organizations),
+        ),
+    )
     _put_groups(groups)
     gaps = KnownGaps(manifest.known_gaps)
     if known := sum(gaps.take(each) for each in results):

@@ -236,8 +236,13 @@ class _View:
         from poolcensus.operations import columns_of
 
         records = records_in_order(snapshot, self._choice, self._sort)
-        columns = columns_of(snapshot.manifest.operation)
-        table = record_table(records, columns, [each.name for each in self._sort])
+        manifest = snapshot.manifest
+        table = record_table(
+            records,
+            columns_of(manifest.operation),
+            [each.name for each in self._sort],
+            with_organization=bool(manifest.organizations),
+        )
         screen = console()
         put(screen, table)
         if table.rows_read and self._is_all_seen(snapshot):

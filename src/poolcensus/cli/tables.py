@@ -94,7 +94,9 @@ def text(value: object, style: str = "") -> Text:
     return Text(printable("" if value is None else str(value)), style=style, overflow="fold")
 
 
-def failure_table(failures: Iterable[AccountFailure], *, all_regions: bool = True) -> Grid:
+def failure_table(
+    failures: Iterable[AccountFailure], *, all_regions: bool = True, with_organization: bool = False
+) -> Grid:
     """Return what failed, a row for each account and cause.
 
     More than two regions are counted, unless `all_regions` are to be named. A known gap is marked as one.
@@ -103,6 +105,7 @@ def failure_table(failures: Iterable[AccountFailure], *, all_regions: bool = Tru
         (
             Column("Account"),
             Column("Name", rank=2, least=10),
+            *((Column("Organization", rank=1),) if with_organization else ()),
             Column("Outcome", style=outcome_style),
             Column("Regions", rank=1),
             Column("Error", is_sentence=True),
@@ -111,6 +114,7 @@ def failure_table(failures: Iterable[AccountFailure], *, all_regions: bool = Tru
             (
                 each.account_id,
                 each.account_name or "",
+                *((each.organization or "",) if with_organization else ()),
                 each.outcome,
                 _regions(each.regions, all_of_them=all_regions),
                 ": ".join(
@@ -129,7 +133,11 @@ def _regions(regions: Sequence[str], *, all_of_them: bool) -> str:
 
 
 def record_table(
-    records: Iterable[PoolRecord], columns: Sequence[ItemColumn], sorted_by: Collection[str] = ()
+    records: Iterable[PoolRecord],
+    columns: Sequence[ItemColumn],
+    sorted_by: Collection[str] = (),
+    *,
+    with_organization: bool = False,
 ) -> Grid:
     """Return a table of records, one a row: where each was seen, and what the columns show of it.
 
@@ -143,6 +151,7 @@ def record_table(
         (
             Column("Account"),
             Column("Name", rank("name", 3), least=10),
+            *((Column("Organization", rank("organization", 2)),) if with_organization else ()),
             Column("Region"),
             *(
                 Column(each.title, rank(each.name, each.rank), each.least, is_number=each.is_number)
@@ -153,6 +162,7 @@ def record_table(
             (
                 record.account_id,
                 record.account_name or "",
+                *((record.organization or "",) if with_organization else ()),
                 record.region,
                 *(_cell(each.cell(record.pool)) for each in columns),
             )
