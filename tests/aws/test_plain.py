@@ -357,11 +357,11 @@ async def test_the_sdk_is_opened_for_what_is_not_plain(
     async with Sdk(profile=None, endpoint_url=None) as sdk:
         template = await sdk.template("workspaces", "us-gov-west-1", "describe_workspaces_pools")
         assert template.host == "workspaces.us-gov-west-1.amazonaws.com"
-        others = await sdk.of_profiles(["other"])
+        others = await sdk.of_profiles({"other": "000000000001"})
         async with others["other"] as other:
             assert other.region == "eu-west-3"
         with pytest.raises(FatalError, match='Profile "gone" not found'):
-            await sdk.of_profiles(["gone"])
+            await sdk.of_profiles({"gone": "000000000001"})
 
 
 async def test_keys_that_have_expired_are_looked_for_anew(environment: Path) -> None:

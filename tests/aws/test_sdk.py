@@ -152,9 +152,11 @@ async def test_many_profiles_are_opened_from_one_reading_of_the_configuration(
 
     monkeypatch.setattr(configloader, "load_config", load)
     async with Sdk(profile=None, endpoint_url=None) as sdk:
-        with pytest.raises(SettingsError, match='Profile "gone" not found in your AWS config'):
-            await sdk.of_profiles(["gone"])
-        for name, other in (await sdk.of_profiles(regions)).items():
+        missing = '^account 000000000002: Profile "gone" not found in your AWS config'
+        with pytest.raises(SettingsError, match=missing):
+            await sdk.of_profiles({"p1": "000000000001", "gone": "000000000002"})
+        account_of = dict.fromkeys(regions, "000000000001")
+        for name, other in (await sdk.of_profiles(account_of)).items():
             async with other:
                 assert other.region == regions[name]
     assert read == [str(configuration)]

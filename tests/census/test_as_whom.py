@@ -324,7 +324,7 @@ async def test_a_profile_that_is_not_there_is_refused_before_the_first_call(
 ) -> None:
     here = await lab(accounts=2, regions=REGIONS)
     profiles(here)
-    with pytest.raises(SettingsError, match='Profile "nope" not found'):
+    with pytest.raises(SettingsError, match=f'account {HUB}: Profile "nope" not found'):
         async with opened(here, {HUB: RoleOverride(profile="nope")}):
             pass
     assert here.calls("sts.GetCallerIdentity") == 0

@@ -148,7 +148,7 @@ async def open_aws(
         # A service model of no use is told before anything is called.
         await sdk.template(operation.service, first, operation.method)
         sdks = await sdk.of_profiles(
-            {each.profile for each in overrides.values() if each.profile is not None}
+            {each.profile: account_id for account_id, each in overrides.items() if each.profile is not None}
         )
         caller, answered = await identify(
             sdk, client, caller_credentials, first, second_sts_region(first), waiting=waiting

@@ -18,11 +18,11 @@ from poolcensus.aws.sdk.limits import reading_in_time
 from poolcensus.aws.sdk.plain import plain_configuration
 from poolcensus.aws.sdk.plain_requests import plain_request
 from poolcensus.aws.signing import SdkOperation
-from poolcensus.errors import CredentialsError
+from poolcensus.errors import CredentialsError, SettingsError
 from poolcensus.flow.singleflight import SingleFlight
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
     from types import TracebackType
 
@@ -76,19 +76,23 @@ class Sdk:
         """
         await self._reading(self._read)
 
-    async def of_profiles(self, names: Iterable[str]) -> Mapping[str, Sdk]:
+    async def of_profiles(self, account_of: Mapping[str, str]) -> Mapping[str, Sdk]:
         """Return sessions of other profiles, to be opened, which do not read the configuration again.
 
-        Raises SettingsError for a profile that is not there, and as `open` does.
+        `account_of` has the names of the profiles, each with an account that is asked with it. Raises
+        SettingsError, with that account, for a profile that is not there, and as `open` does.
         """
-        named = sorted(names)
-        if not named:
+        if not account_of:
             return {}
         session = await self._reading(self._opened)
-        return {
-            name: Sdk(profile=name, endpoint_url=self._endpoint_url, parsed=session.parsed_with(name))
-            for name in named
-        }
+        sdks: dict[str, Sdk] = {}
+        for name, account_id in sorted(account_of.items()):
+            try:
+                parsed = session.parsed_with(name)
+            except SettingsError as error:
+                raise SettingsError(f"account {account_id}: {error}") from None
+            sdks[name] = Sdk(profile=name, endpoint_url=self._endpoint_url, parsed=parsed)
+        return sdks
 
     async def _in_turn(self, work: Callable[[], Answer], limit: AbstractContextManager[object]) -> Answer:
         """Return what the work returns, in a thread. The limit is that of the work itself."""
