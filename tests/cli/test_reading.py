@@ -588,12 +588,15 @@ def test_rows_are_chosen_and_sorted_by_option(dest: Path, capsys: pytest.Capture
         ("--failures --state RUNNING", "--state chooses pools: add --pools"),
         ("--pools --outcome throttled", "--outcome chooses failures: add --failures"),
         ("--failures --outcome ok", '--outcome: "ok" is not one of access_denied, scp_denied'),
-        ("--pools --sort size", 'Can\'t sort by "size". Use account, name, region, pool, '),
-        ("--failures --sort pool", 'Can\'t sort by "pool". Use account, name, outcome, regions'),
-        ("--pools --failures --sort outcome", 'Can\'t sort by "outcome". Use account, name, with - before'),
+        ("--pools --sort size", 'Can\'t sort by "size". Use account, name, organization, region, '),
+        ("--failures --sort pool", 'Can\'t sort by "pool". Use account, name, organization, outcome, '),
+        (
+            "--pools --failures --sort outcome",
+            'Can\'t sort by "outcome". Use account, name, organization, with - before',
+        ),
         (
             "--pools --failures --sort -sessions",
-            'Can\'t sort by "sessions". Use account, name, with - before',
+            'Can\'t sort by "sessions". Use account, name, organization, with - before',
         ),
     ],
 )
