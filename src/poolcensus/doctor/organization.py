@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from poolcensus.aws.organization_failures import IN_NO_ORGANIZATION
 from poolcensus.aws.refusals.denials import read_denial
 from poolcensus.aws.refusals.table import is_denial
 from poolcensus.doctor.denied import Attempt, explain_denial
@@ -46,7 +47,7 @@ def accounts_unknown(error: FatalError, caller: Caller) -> Finding:
     if not isinstance(reply, CallError):
         remedy = error.advice or UNADVISED
         found = Diagnosis(CheckStatus.FAILED, Cause.ACCOUNTS, remedy)
-    elif reply.code == "AWSOrganizationsNotInUseException":
+    elif reply.code == IN_NO_ORGANIZATION:
         remedy = f"Use credentials of an account in an Organization, or {_OTHER_SOURCES}."
         found = Diagnosis(CheckStatus.NOT_MENDABLE, Cause.NOT_IN_ORGANIZATION, remedy)
     elif is_denial(reply.code) and read_denial(reply.message) is None:
