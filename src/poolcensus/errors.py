@@ -350,28 +350,34 @@ class SilentError(RecordedError):
 
 
 class AssumeRoleError(RecordedError):
-    """The account's role could not be assumed."""
+    """The account's role could not be assumed. It is `permanent` where asking again would not help."""
 
     outcome = Outcome.ASSUME_ROLE_FAILED
-    permanent = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str,
+        status: int | None = None,
+        request_id: str | None = None,
+        permanent: bool = False,
+    ) -> None:
+        super().__init__(message, code=code, status=status, request_id=request_id)
+        self.permanent = permanent
 
     @classmethod
     def of(cls, role_arn: str, error: CallError, advice: str | None = None) -> Self:
-        """Wrap what sts:AssumeRole failed with; `advice` is a sentence.
-
-        A refusal is permanent: asking again would not help.
-        """
+        """Wrap what sts:AssumeRole failed with, for good if it is a refusal; `advice` is a sentence."""
         said = error.message if advice is None else f"{error.message.rstrip('. ')}. {advice}"
-        failure = cls(
+        return cls(
             f"Could not assume {role_arn}: {said}",
             code=error.code,
             status=error.status,
             request_id=error.request_id,
+            permanent=isinstance(error, RecordedError | UnrecognizedCredentialsError)
+            and not isinstance(error, SilentError),
         )
-        failure.permanent = isinstance(
-            error, RecordedError | UnrecognizedCredentialsError
-        ) and not isinstance(error, SilentError)
-        return failure
 
 
 class CallerExpiredError(RecordedError):

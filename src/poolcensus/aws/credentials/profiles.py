@@ -74,8 +74,9 @@ class ProfileCredentials:
                 await self._own.first()
             self._caller = await self._identify(self._own)
         except (CredentialsError, SettingsError) as error:
-            failure = AssumeRoleError(f"Could not use profile {self.name}: {error}", code=NO_CREDENTIALS)
-            failure.permanent = True
+            failure = AssumeRoleError(
+                f"Could not use profile {self.name}: {error}", code=NO_CREDENTIALS, permanent=True
+            )
             self._failure.keep(failure, for_good=True)
             raise failure from error
         except CallError as error:
@@ -126,13 +127,12 @@ class AccountOfProfile:
     async def get(self) -> Credentials:
         caller = await self._profile.identity()
         if caller.account_id != self._account_id:
-            failure = AssumeRoleError(
+            raise AssumeRoleError(
                 f"Profile {self._profile.name} has credentials of account {caller.account_id}, not of"
                 f" {self._account_id}: name a role to assume with them, or another profile",
                 code=WRONG_ACCOUNT,
+                permanent=True,
             )
-            failure.permanent = True
-            raise failure
         credentials = await self._profile.get()
         self._is_own = True
         return credentials
