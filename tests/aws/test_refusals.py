@@ -17,7 +17,7 @@ from multidict import CIMultiDict
 
 from poolcensus.aws.faults import classify, error_of, parse_xml, server_time
 from poolcensus.aws.refusals.redaction import redact
-from poolcensus.aws.refusals.table import DENIALS, TABLE, denial_in
+from poolcensus.aws.refusals.table import TABLE, denial_in
 from poolcensus.aws.transport.protocol import Reply
 from poolcensus.errors import (
     AccessDeniedError,
@@ -247,7 +247,7 @@ def test_a_denial_by_a_policy_is_never_neutral() -> None:
 
 
 def test_every_row_of_the_table_has_a_source() -> None:
-    for row in (*DENIALS, *WORKSPACES_POOLS.refusals, *TABLE):
+    for row in (*WORKSPACES_POOLS.refusals, *TABLE):
         assert all(page.startswith("https://") for page in row.source.split())
         assert row.codes
 

@@ -1,7 +1,7 @@
 """The table of refusals: what an error of AWS means, by its code, its status and the shape of its message.
 
-Rows are tried from the top, and the first that fits counts. What no row knows is an error of the service,
-which covers nothing.
+Denials that IAM explains are read by their grammar. Of all else, rows are tried from the top, and the first
+that fits counts. What no row knows is an error of the service, which covers nothing.
 """
 
 from __future__ import annotations
@@ -40,12 +40,6 @@ _IAM_DENIALS = "https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_ac
 _SIGNATURES = "https://docs.aws.amazon.com/IAM/latest/UserGuide/signature-v4-troubleshooting.html"
 _STS_COMMON_ERRORS = "https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html"
 
-# How IAM begins every denial by a policy; EC2 puts a sentence of its own before it. A denial names resources
-# and roles, whose names are anybody's choice: what begins like this is never read as another kind of refusal.
-_DENIAL = r"User: \S+ is not authorized to perform: "
-_REASON = r"(?s:.*)(?:because no|with an explicit deny in (?:an?|the)) "
-_BY_POLICY = re.compile(rf"\A\s*(?:You are not authorized to perform this operation\.\s+)?{_DENIAL}")
-_BY_SCP = re.compile(rf"{_BY_POLICY.pattern}{_REASON}service control policy\b")
 _ABOUT_THE_DATE = re.compile(
     r"signature (has )?expired|not yet current|request time|too skewed", re.IGNORECASE
 )
@@ -63,12 +57,6 @@ BAD_SIGNATURES = frozenset(
 )
 """The codes of a wrong secret key, and of keys or tokens that are cut off."""
 
-
-# A denial that names the policy or begins as IAM begins them: tried before what an operation says of its own.
-DENIALS: tuple[Refusal, ...] = (
-    Refusal(ScpDeniedError, DENIED, _IAM_DENIALS, _BY_SCP),
-    Refusal(AccessDeniedError, DENIED, _IAM_DENIALS, _BY_POLICY),
-)
 TABLE: tuple[Refusal, ...] = (
     Refusal(ScpDeniedError, DENIED, _IAM_DENIALS, re.compile(r"service control policy", re.IGNORECASE)),
     Refusal(AccessDeniedError, DENIED, f"{_COMMON_ERRORS} {_EC2_ERRORS}"),
@@ -173,7 +161,7 @@ def error_class_of(
     """Return the class of the error for a reply that is not the operation's result."""
     if 200 <= status < 400:
         return BadResponseError
-    rows = (*DENIALS, *(operation.refusals if operation is not None else ()), *TABLE)
+    rows = (*(operation.refusals if operation is not None else ()), *TABLE)
     if (found := _first(rows, code, message)) is not None:
         return found
     if status in {401, 403}:
@@ -182,6 +170,10 @@ def error_class_of(
 
 
 def _first(rows: Iterable[Refusal], code: str, message: str) -> type[CallError] | None:
+    # A denial of IAM names resources and roles, whose names are anybody's choice: it is never read as another
+    # kind of refusal.
+    if code in DENIED and (denial := read_denial(message)) is not None:
+        return ScpDeniedError if denial.policy == "service control policy" else AccessDeniedError
     for row in rows:
         if code in row.codes and (row.says is None or row.says.search(message)):
             return row.error
@@ -203,7 +195,7 @@ def is_unexplained(message: str, operation: Operation | None) -> bool:
     """Whether a refusal is that of an operation which does not say why."""
     if operation is None or operation.unexplained is None:
         return False
-    return _BY_POLICY.search(message) is None and operation.unexplained.search(message) is not None
+    return read_denial(message) is None and operation.unexplained.search(message) is not None
 
 
 def in_region(
