@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import UTC, datetime
 from functools import partial
@@ -420,7 +421,11 @@ def test_a_secret_is_taken_out_of_a_request_id(request_id: str) -> None:
 EXTERNAL_ID = "EXT/CANARY+secret=12345,a@b:c"
 
 
-@pytest.mark.parametrize("written", [str, quote, partial(quote, safe=""), quote_plus])
+def in_lower_case(secret: str) -> str:
+    return re.sub("%..", lambda escape: escape[0].lower(), quote(secret, safe=""))
+
+
+@pytest.mark.parametrize("written", [str, quote, partial(quote, safe=""), quote_plus, in_lower_case])
 @pytest.mark.parametrize("before", ["", "x" * 990])
 def test_a_secret_is_taken_out_as_it_is_and_as_a_url_has_it(
     written: Callable[[str], str], before: str

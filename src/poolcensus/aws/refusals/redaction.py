@@ -56,9 +56,9 @@ def redact(error: CallError, *secrets: str) -> None:
 
 
 def _quoted(secret: str) -> set[str]:
-    """Return how a secret is written in a URL, where that is not as it is: what is left differs."""
+    """Return how a secret is written in a URL, with escapes of either case."""
     forms = {quote(secret), quote(secret, safe=""), quote_plus(secret)}
-    return forms | {_ESCAPE.sub(lambda found: found[0].lower(), each) for each in forms} - {secret}
+    return forms | {_ESCAPE.sub(lambda found: found[0].lower(), each) for each in forms}
 
 
 def _without(text: str, secrets: tuple[str, ...], longest: int) -> str:
