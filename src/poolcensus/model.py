@@ -310,8 +310,9 @@ class FailureGroup:
     `denial` is the policy that refused, where the service named it; `unexplained` is a refusal of WorkSpaces
     that does not say why. `code`, `region` and `role`, the name of the role that could not be assumed, are
     those of all the targets, or None where they differ. `operation` is the IAM action of the census.
-    `role_trouble` is what kept the role from being assumed: the error code of STS, or one word for all the
-    ways in which STS was down, did not answer or could not be understood.
+    `role_trouble` is what kept the role from being assumed: the error code of STS, `SessionDuration` where it
+    refused the duration of the session, or one word for all the ways in which STS was down, asked for fewer
+    calls, did not answer or could not be understood.
     """
 
     outcome: Outcome

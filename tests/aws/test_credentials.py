@@ -34,6 +34,7 @@ from poolcensus.aws.credentials.roles import (
     session_policy,
 )
 from poolcensus.aws.credentials.sts import StsEndpoints, role_session
+from poolcensus.aws.refusals.assume_role import RoleRefusal
 from poolcensus.aws.refusals.redaction import LONGEST_MESSAGE, readable
 from poolcensus.aws.signing import Credentials
 from poolcensus.aws.transport.protocol import Reply
@@ -442,7 +443,8 @@ async def test_an_external_id_is_masked_where_a_long_message_is_cut_in_it(
     refusal = AccessDeniedError(readable(said), code="ValidationError", status=400)
     with pytest.raises(AssumeRoleError) as raised:
         await broker_of(Sts(time, refusal), external_id=secret).source(MEMBER).get()
-    assert raised.value.message.endswith("***" if before + length > LONGEST_MESSAGE else "constraint")
+    said = raised.value.message.removesuffix(f". {RoleRefusal.VALUE.advice}")
+    assert said.endswith("***" if before + length > LONGEST_MESSAGE else "constraint")
     assert re.search(r"\d\d", raised.value.message.partition(":role/")[2]) is None
 
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from documented import example
-from poolcensus.aws.credentials.roles import advice_on
+from poolcensus.analysis.causes import without_remedies
+from poolcensus.aws.refusals.assume_role import RoleRefusal, refusal_of
 from poolcensus.cli import main
 from poolcensus.errors import AssumeRoleError, ServiceError
 from poolcensus.format.codec import dumps
@@ -505,6 +506,12 @@ def test_a_known_gap_is_marked_and_not_to_be_mended(
             "exceeds the MaxSessionDuration set for this role.",
             "at most the maximum session duration of the role.",
         ),
+        (
+            "ValidationError",
+            "Value 'a b' at 'sourceIdentity' failed to satisfy constraint.",
+            "for the value that the message names.",
+        ),
+        ("PackedPolicyTooLarge", "Packed size of the policy.", "Set fewer --session-tag."),
         ("PackedPolicyTooLarge", "Packed size of the policy.", "If the role takes no session policy, set"),
         ("MalformedPolicyDocument", "Syntax errors in policy.", "If the role takes no session policy, set"),
     ],
@@ -518,7 +525,9 @@ def test_what_mends_a_refused_session_is_said_once(
 ) -> None:
     code, message, advice = refusal
     role, error = "arn:aws:iam::000000000001:role/Reader", ServiceError(message, code=code)
-    failure = AssumeRoleError.of(role, error, advice_on(error))
+    found = refusal_of(code, message)
+    assert found is not None
+    failure = AssumeRoleError.of(role, error, found.advice)
     refused = replace(
         result(1, outcome=failure.outcome, code=code), error_message=failure.message, pools=0, pages=0
     )
@@ -533,6 +542,12 @@ def test_what_mends_a_refused_session_is_said_once(
     write(tmp_path / "two", manifest, OLD, [refused, denied], [])
     assert main(["show", "--failures", "--dest", str(tmp_path / "two")]) == 0
     assert said(capsys).count(advice) == 1
+
+
+def test_the_advice_that_an_older_run_gave_is_said_once() -> None:
+    # It named no tags where policy and tags were too large together.
+    message = f"Packed size. {RoleRefusal.POLICY.advice}"
+    assert without_remedies(message, [RoleRefusal.POLICY_AND_TAGS.advice]) == "Packed size."
 
 
 def test_failures_for_programs_are_lines_of_the_ledger(

@@ -164,14 +164,18 @@ def test_what_tables_set_is_no_option_and_what_is_set_for_the_run_is_one(
 def test_accounts_whose_role_fails_in_another_way_are_another_line(
     result: Callable[..., TargetResult],
 ) -> None:
-    def failed(account: int, code: str) -> TargetResult:
-        message = f"Could not assume arn:aws:iam::{account:012d}:role/Reader: {code}"
+    def failed(account: int, code: str, said: str = "") -> TargetResult:
+        message = f"Could not assume arn:aws:iam::{account:012d}:role/Reader: {said}"
         return replace(result(account, outcome=Outcome.ASSUME_ROLE_FAILED, code=code), error_message=message)
 
-    too_long = [failed(each, "ValidationError") for each in range(10, 45)]
-    long, missing = map(
-        with_options, _lines([failed(1, "AccessDenied"), failed(2, "AccessDenied"), *too_long])
-    )
+    # One code, and two things to set.
+    long_said, value_said = "exceeds the MaxSessionDuration set for this role", "Value 'x' at 'externalId'"
+    too_long = [failed(each, "ValidationError", long_said) for each in range(10, 45)]
+    no_value = [failed(each, "ValidationError", value_said) for each in range(50, 53)]
+    missing_in = [failed(1, "AccessDenied"), failed(2, "AccessDenied")]
+    long, value, missing = map(with_options, _lines([*missing_in, *too_long, *no_value]))
+    assert value.startswith("Could not assume role Reader in 3 accounts")
+    assert "(ValidationError). Check --role-name, --external-id, --session-name, --source-identity" in value
     assert long.startswith("Could not assume role Reader in 35 accounts")
     assert "(ValidationError). Check that --session-duration is at most" in long
     assert missing.startswith("Could not assume role Reader in 2 accounts")
@@ -208,6 +212,14 @@ def test_the_role_that_could_not_be_assumed_is_named_where_it_is_one(
     assert line.startswith("Could not assume the role in 2 accounts (eu-west-1): ")
 
 
+THROTTLES = ("Throttling", "ThrottlingException", "RequestLimitExceeded", "429")
+DURATIONS = (
+    "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.",
+    "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining",
+    "1 validation error detected: Value '9' at 'durationSeconds' failed to satisfy constraint: Member must",
+)
+
+
 @pytest.mark.parametrize(
     ("code", "message", "advice"),
     [
@@ -216,8 +228,9 @@ def test_the_role_that_could_not_be_assumed_is_named_where_it_is_one(
         *((code, "no credentials", "Check for a proxy that changes responses.") for code in BadReply),
         *((code, "no port", "Run it again with a lower --concurrency") for code in LocalLimit),
         ("NoCredentials", "no SSO session", "Sign in with the profiles that the file names"),
-        ("Throttling", "Rate exceeded", "STS asked for fewer calls"),
-        ("ValidationError", "exceeds the MaxSessionDuration", "Check that --session-duration is at most"),
+        *((code, "Rate exceeded", "STS asked for fewer calls") for code in THROTTLES),
+        *(("ValidationError", said, "Check that --session-duration is at most") for said in DURATIONS),
+        ("ValidationError", "Value 'a b' at 'sourceIdentity'", "for the value that the message names."),
         (
             "PackedPolicyTooLarge",
             "too large",

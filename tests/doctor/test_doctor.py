@@ -382,6 +382,10 @@ async def test_a_session_that_is_too_long_is_told_by_sts(lab: Start) -> None:
     assert problems(findings) == {
         (Check.ROLE, f"{number:012}", FAILED, "sts:AssumeRole", Cause.DURATION) for number in (2, 3)
     }
+    role = by(findings, Check.ROLE, SECOND)[0]
+    # The ledger says what to set as well, which is not said twice here.
+    assert str(role.message).endswith("MaxSessionDuration set for this role.")
+    assert "`session_duration`" in str(role.remedy)
 
 
 async def test_the_caller_s_own_policies_are_told_by_the_role_of_its_own_account(lab: Start) -> None:

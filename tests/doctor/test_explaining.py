@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from poolcensus.analysis.causes import remedy_of
 from poolcensus.doctor.denied import Attempt, explain_denial
 from poolcensus.doctor.failures import explain_failure
 from poolcensus.doctor.findings import Cause, CheckStatus, Diagnosis
 from poolcensus.doctor.principals import caller_in_words, principal_in_words, role_of_accounts
 from poolcensus.doctor.role_refusal import RoleCall, explain_role_refusal
 from poolcensus.doctor.statements import allow, allow_principal, trust
+from poolcensus.errors import BadReply, LocalLimit, NoReply
 from poolcensus.model import Outcome, TargetResult
+from poolcensus.operations import WORKSPACES_POOLS
+from poolcensus.results.failure_tally import FailureTally
 
 if TYPE_CHECKING:
     from poolcensus.model import JsonObject
@@ -157,7 +162,12 @@ TAGS = (
             {},
             Cause.DURATION,
         ),
+        ("ValidationError", "Value '9' at 'durationSeconds' failed", {}, Cause.DURATION),
         ("ValidationError", "1 validation error detected", {}, Cause.SERVICE_ERROR),
+        (NoReply.CONNECT, "no connection", {}, Cause.UNREACHABLE),
+        (BadReply.CUT_OFF, "cut off", {}, Cause.BAD_RESPONSE),
+        (LocalLimit.FILES, "no file descriptor is left", {}, Cause.UNREACHABLE),
+        ("ServiceUnavailable", "down", {}, Cause.SERVICE_ERROR),
         ("ExpiredTokenException", "The security token included in the request is expired", {}, Cause.EXPIRED),
         ("Throttling", "Rate exceeded", {}, Cause.THROTTLED),
         ("SignatureDoesNotMatch", "The signature we calculated does not match", {}, Cause.CREDENTIALS),
@@ -169,6 +179,28 @@ def test_a_refused_role_comes_down_to_one_cause(
     code: str, message: str, facts: dict[str, object], cause: Cause
 ) -> None:
     assert refused(code, message, **facts)[0] is cause
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("ValidationError", "Value 'a b' at 'sourceIdentity' failed to satisfy constraint"),
+        ("ValidationError", "exceeds the MaxSessionDuration set for this role"),
+        *((code, "x") for code in ("MalformedPolicyDocument", "PackedPolicyTooLarge")),
+        *((code, "x") for code in ("Throttling", "ThrottlingException", "ServiceUnavailable", "503")),
+        *((code, "x") for code in (NoReply.TIMEOUT, BadReply.BODY, LocalLimit.OTHER)),
+    ],
+)
+def test_what_a_snapshot_says_of_a_refused_role_is_what_doctor_says(code: str, said: str) -> None:
+    (group,) = FailureTally(WORKSPACES_POOLS, [failed(code, f"Could not assume {ROLE}: {said}")]).groups()
+    assert refused(code, said)[1] == remedy_of(group)
+
+
+@pytest.mark.parametrize("outcome", ["throttled", "timed_out", "bad_response", "expired", "cancelled"])
+def test_what_mends_an_outcome_is_the_same_in_doctor(outcome: str) -> None:
+    result = replace(failed("x", "x"), outcome=Outcome(outcome))
+    (group,) = FailureTally(WORKSPACES_POOLS, [result]).groups()
+    assert explain_failure(result.outcome, "x", "x").remedy == remedy_of(group)
 
 
 def test_what_is_said_of_a_role_is_the_same_for_every_account() -> None:

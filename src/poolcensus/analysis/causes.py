@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from poolcensus.aws.credentials.roles import DURATION_ADVICE, SESSION_POLICY_ADVICE, advice_in
-from poolcensus.errors import BadReply, LocalLimit, NoReply, ServerError
+from poolcensus.aws.refusals.assume_role import RoleRefusal
 from poolcensus.model import Outcome
+from poolcensus.results.remedies import REMEDIES, ROLE_REMEDIES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Mapping
 
     from poolcensus.model import Denial, FailureGroup
 
@@ -24,43 +24,6 @@ _CAUSES: Final[Mapping[Outcome, str]] = {
     Outcome.EXPIRED: "Credentials expired and could not be renewed",
     Outcome.ERROR: "The service returned an error",
     Outcome.CANCELLED: "Cancelled when the run ended",
-}
-_REMEDIES: Final[Mapping[Outcome, str]] = {
-    Outcome.SCP_DENIED: (
-        "No change to the role helps: change the policy, leave the accounts or the regions out with"
-        " `exclude_accounts` or `exclude_regions`, or expect it with `known_gaps`."
-    ),
-    Outcome.ASSUME_ROLE_FAILED: (
-        "If this is every account, check `role_name`, `external_id` and the role's trust policy."
-    ),
-    Outcome.THROTTLED: "Run it again, with a lower `per_region` if it stays.",
-    Outcome.UNREACHABLE: "Check DNS, proxy and firewall for the endpoints of these regions.",
-    Outcome.TIMED_OUT: "Run it again, with a longer `deadline` if it has one.",
-    Outcome.BAD_RESPONSE: "Check for a proxy that changes responses.",
-    Outcome.EXPIRED: "Use credentials that last as long as a run.",
-    Outcome.ERROR: "Run it again. If it stays, AWS Support can look up the request IDs in the ledger.",
-    Outcome.CANCELLED: "Run it again, with a longer `deadline` if it has one.",
-}
-
-_NO_ANSWER: Final = (
-    "STS did not answer: check DNS, proxy and firewall for its endpoint, or set another `sts_region`."
-)
-_SHORTAGE: Final = "Run it again with a lower `concurrency`, or raise the limit that the messages name."
-# By what kept the role from being assumed, where more is known than that it can't be:
-# https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html#API_AssumeRole_Errors
-_ROLE_REMEDIES: Final[Mapping[str | None, str]] = {
-    NoReply.__name__: _NO_ANSWER,
-    BadReply.__name__: _REMEDIES[Outcome.BAD_RESPONSE],
-    LocalLimit.__name__: _SHORTAGE,
-    ServerError.__name__: "Run it again: STS was down.",
-    "MalformedPolicyDocument": SESSION_POLICY_ADVICE,
-    "PackedPolicyTooLarge": f"Set fewer `session_tags`. {SESSION_POLICY_ADVICE}",
-    "Throttling": "Run it again: STS asked for fewer calls.",
-    "ValidationError": DURATION_ADVICE,
-    "NoCredentials": (
-        "Sign in with the profiles that the file names for these accounts, or correct your AWS config."
-    ),
-    "WrongAccount": "Correct the profiles in the file that names these accounts, or name roles there.",
 }
 # The policies of whoever makes a call. Others belong to the role that is assumed, or lie above both.
 _OWN_POLICIES: Final = frozenset({"identity-based policy", "permissions boundary"})
@@ -84,9 +47,9 @@ def remedy_of(group: FailureGroup) -> str:
     """Return what would mend it, as sentences that name settings in backticks."""
     if group.outcome is Outcome.ASSUME_ROLE_FAILED:
         refused = _role_remedy(group.denial) if group.denial is not None else None
-        return refused or _ROLE_REMEDIES.get(group.role_trouble) or _REMEDIES[group.outcome]
+        return refused or ROLE_REMEDIES.get(group.role_trouble) or REMEDIES[group.outcome]
     if group.outcome is not Outcome.ACCESS_DENIED:
-        return _REMEDIES[group.outcome]
+        return REMEDIES[group.outcome]
     if group.unexplained:
         return (
             f"Check that the role allows {group.operation}. If it does, the region may not offer it: leave"
@@ -123,9 +86,9 @@ def _grant(action: str, denial: Denial, whose: str | None) -> str:
     )
 
 
-def without_remedies(message: str, remedies: Iterable[str]) -> str:
+def without_remedies(message: str, remedies: Collection[str]) -> str:
     """Return the message of a target without the advice at its end that one of the remedies gives."""
-    advice = advice_in(message)
-    if advice is None or not any(advice in each for each in remedies):
-        return message
-    return message.removesuffix(f" {advice}")
+    for refusal in RoleRefusal:
+        if any(refusal.advice in each for each in remedies):
+            message = message.removesuffix(f" {refusal.advice}")
+    return message

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from poolcensus.aws.refusals.assume_role import RoleRefusal
 from poolcensus.aws.refusals.table import BAD_SIGNATURES, error_class_of
 from poolcensus.doctor.findings import Cause, CheckStatus, Diagnosis
 from poolcensus.errors import (
+    BadReply,
     ClockSkewError,
-    ExpiredError,
+    LocalLimit,
+    NoReply,
+    ServerError,
     ThrottledError,
     UnrecognizedCredentialsError,
 )
 from poolcensus.model import Outcome
+from poolcensus.results.failure_tally import role_trouble_of
+from poolcensus.results.remedies import REMEDIES, ROLE_REMEDIES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,17 +34,23 @@ _CAUSES: Final[Mapping[Outcome, Cause]] = {
     Outcome.CANCELLED: Cause.TIMEOUT,
 }
 _KINDS: Final[Mapping[type[CallError], Cause]] = {
-    ThrottledError: Cause.THROTTLED,
-    ExpiredError: Cause.EXPIRED,
     ClockSkewError: Cause.CLOCK,
     UnrecognizedCredentialsError: Cause.CREDENTIALS,
 }
+_ROLE_TROUBLES: Final[Mapping[str | None, Cause]] = {
+    NoReply.__name__: Cause.UNREACHABLE,
+    BadReply.__name__: Cause.BAD_RESPONSE,
+    LocalLimit.__name__: Cause.UNREACHABLE,
+    ServerError.__name__: Cause.SERVICE_ERROR,
+    ThrottledError.__name__: Cause.THROTTLED,
+    RoleRefusal.DURATION: Cause.DURATION,
+    RoleRefusal.POLICY_AND_TAGS: Cause.SESSION_POLICY,
+    RoleRefusal.POLICY: Cause.SESSION_POLICY,
+    RoleRefusal.VALUE: Cause.SERVICE_ERROR,
+}
+# What REMEDIES does not know, or says of a run that has a ledger and many regions.
 _REMEDIES: Final[Mapping[Cause, str]] = {
-    Cause.THROTTLED: "Run it again in a minute. If it stays, lower `concurrency`.",
     Cause.UNREACHABLE: "Check DNS, proxy and firewall for the endpoint that the message names.",
-    Cause.TIMEOUT: "Run it again, with a longer `deadline` if it has one.",
-    Cause.BAD_RESPONSE: "Check for a proxy that changes responses.",
-    Cause.EXPIRED: "Use credentials that last as long as a run.",
     Cause.CLOCK: "Set this machine's clock.",
     Cause.CREDENTIALS: "Check which credentials are used, with 'aws sts get-caller-identity'.",
     Cause.SERVICE_ERROR: "Run it again. If it stays, ask AWS Support.",
@@ -48,11 +60,17 @@ _WRONG_KEYS: Final = "Check the access key, its secret and the session token."
 
 def explain_failure(outcome: Outcome, code: str | None, message: str) -> Diagnosis:
     """Return what a call that failed with an outcome, a code and a message comes down to."""
+    if outcome is Outcome.ASSUME_ROLE_FAILED:
+        trouble = role_trouble_of(code, message)
+        if (cause := _ROLE_TROUBLES.get(trouble)) is not None:
+            return Diagnosis(CheckStatus.FAILED, cause, ROLE_REMEDIES[trouble])
     cause = _CAUSES.get(outcome)
     if cause is None and code is not None:
         # Whoever wraps an error keeps its code. The status counts only where no code is known.
-        cause = _KINDS.get(error_class_of(code, 400, message))
+        kind = error_class_of(code, 400, message)
+        outcome = kind.outcome
+        cause = _KINDS.get(kind) or _CAUSES.get(outcome)
         if cause is None and code in BAD_SIGNATURES:
             return Diagnosis(CheckStatus.FAILED, Cause.CREDENTIALS, _WRONG_KEYS)
     cause = cause or Cause.SERVICE_ERROR
-    return Diagnosis(CheckStatus.FAILED, cause, _REMEDIES[cause])
+    return Diagnosis(CheckStatus.FAILED, cause, _REMEDIES.get(cause) or REMEDIES[outcome])

@@ -186,6 +186,7 @@ def _not_failed(aws: Aws, observed: Observed) -> Finding:
 
 
 def _failed(account_id: str, failure: TargetResult, found: Diagnosis, action: str | None) -> Finding:
+    message = failure.error_message
     return Finding(
         check=Check.ROLE,
         status=found.status,
@@ -193,7 +194,8 @@ def _failed(account_id: str, failure: TargetResult, found: Diagnosis, action: st
         action=found.action or action,
         code=failure.error_code,
         cause=found.cause,
-        message=failure.error_message,
+        # Which ends with advice where the remedy is that.
+        message=message.removesuffix(f" {found.remedy}") if message is not None else None,
         remedy=found.remedy,
         policy=found.policy,
     )

@@ -6,7 +6,6 @@ it down; a remedy names what is left, the most likely first.
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -24,9 +23,6 @@ if TYPE_CHECKING:
     from poolcensus.model import TargetResult
 
 ACTION: Final = "sts:AssumeRole"
-# https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html#API_AssumeRole_Errors
-_DURATION: Final = re.compile(r"DurationSeconds|MaxSessionDuration|session limit")
-_POLICY_CODES: Final = frozenset({"MalformedPolicyDocument", "PackedPolicyTooLarge"})
 
 
 class RoleCall(NamedTuple):
@@ -67,13 +63,13 @@ def explain_role_refusal(call: RoleCall, result: TargetResult) -> Diagnosis:
     code, message = result.error_code or "", result.error_message or ""
     if is_denial(code):
         return _denied(call, message)
-    return _not_denied(result.outcome, code, message)
+    return explain_failure(result.outcome, code, message)
 
 
 def explain_hub_refusal(caller_arn: str, role_arn: str, code: str, message: str) -> Diagnosis:
     """Return what the refusal of a hub role comes down to, without which no account can be asked."""
     if not is_denial(code):
-        return _not_denied(Outcome.ASSUME_ROLE_FAILED, code, message)
+        return explain_failure(Outcome.ASSUME_ROLE_FAILED, code, message)
     denial = read_denial(message)
     user = denial.user if denial is not None else caller_arn
     who = caller_in_words(user) if user == caller_arn else principal_in_words(user)
@@ -93,16 +89,6 @@ def explain_hub_refusal(caller_arn: str, role_arn: str, code: str, message: str)
         f" the external ID in `role_chain`, and that {who} has this statement."
     )
     return Diagnosis(CheckStatus.FAILED, cause, remedy, allow(ACTION, role_arn))
-
-
-def _not_denied(outcome: Outcome, code: str, message: str) -> Diagnosis:
-    if code in _POLICY_CODES:
-        remedy = "STS does not take the session policy: many session tags make it too large."
-        return Diagnosis(CheckStatus.FAILED, Cause.SESSION_POLICY, remedy)
-    if code == "ValidationError" and _DURATION.search(message):
-        remedy = "Lower `session_duration`, or raise the maximum session duration of the role."
-        return Diagnosis(CheckStatus.FAILED, Cause.DURATION, remedy)
-    return explain_failure(outcome, code, message)
 
 
 def _denied(call: RoleCall, message: str) -> Diagnosis:

@@ -6,8 +6,9 @@ import re
 from heapq import nsmallest
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
+from poolcensus.aws.refusals.assume_role import refusal_of
 from poolcensus.aws.refusals.table import denial_in, error_class_of, is_unexplained
-from poolcensus.errors import BadReply, LocalLimit, NoReply, ServerError
+from poolcensus.errors import BadReply, LocalLimit, NoReply, ServerError, ThrottledError
 from poolcensus.model import Denial, FailedAccount, FailureGroup, Outcome
 
 if TYPE_CHECKING:
@@ -49,18 +50,25 @@ def failure_kind_of(result: TargetResult, operation: Operation | None) -> Failur
     name = operation.iam_action if operation is not None else result.operation
     unexplained = refused and is_unexplained(message, operation)
     # What helps where a role can't be assumed depends on it.
-    trouble = _trouble(result.error_code) if result.outcome is Outcome.ASSUME_ROLE_FAILED else None
+    is_role = result.outcome is Outcome.ASSUME_ROLE_FAILED
+    trouble = role_trouble_of(result.error_code, message) if is_role else None
     return FailureKind(result.outcome, name, denial_in(message), unexplained, result.organization, trouble)
 
 
-def _trouble(code: str | None) -> str | None:
-    """Return the code of an error, or one word for all that mean the same to whoever has to mend it."""
+def role_trouble_of(code: str | None, message: str) -> str | None:
+    """Return what kept a role from being assumed, by the code and the message of a target's result.
+
+    It is the code, or one word for all that mean the same to whoever has to mend it.
+    """
     if code is None:
         return None
     if code in _ALIKE:
         return _ALIKE[code]
-    status = 500 if code.startswith("5") else 400
-    return ServerError.__name__ if error_class_of(code, status, "") is ServerError else code
+    if (refusal := refusal_of(code, message)) is not None:
+        return refusal.value
+    # Of a reply without a code, the code is its status.
+    kind = error_class_of(code, int(code) if code.isdecimal() else 400, "")
+    return kind.__name__ if kind in {ServerError, ThrottledError} else code
 
 
 class _Group:

@@ -13,8 +13,9 @@ import msgspec
 from poolcensus.aws.credentials.chain_credentials import ChainCredentials
 from poolcensus.aws.credentials.profiles import AccountOfProfile
 from poolcensus.aws.credentials.role_credentials import HubCredentials, RoleCredentials
-from poolcensus.aws.credentials.roles import Redaction, advice_on, is_session, parameters
+from poolcensus.aws.credentials.roles import Redaction, is_session, parameters
 from poolcensus.aws.credentials.sts import RoleRequest
+from poolcensus.aws.refusals.assume_role import refusal_of
 from poolcensus.errors import (
     AssumeRoleError,
     CallerExpiredError,
@@ -208,4 +209,6 @@ class CredentialBroker:
         except CallError as error:
             # An error that no attempt failed with has not been through the call's own `redact`.
             request.redact(error)
-            raise AssumeRoleError.of(role.arn, error, advice_on(error)) from error
+            refusal = refusal_of(error.code, error.message)
+            advice = None if refusal is None else refusal.advice
+            raise AssumeRoleError.of(role.arn, error, advice) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -187,40 +187,3 @@ class Redaction:
 
     def __call__(self, error: CallError, *others: str) -> None:
         redact(error, *others, *([] if self._secret is None else [self._secret]))
-
-
-DURATION_ADVICE: Final = "Check that `session_duration` is at most the maximum session duration of the role."
-SESSION_POLICY_ADVICE: Final = "If the role takes no session policy, set `session_policy` to false."
-
-
-class _Advice(NamedTuple):
-    codes: frozenset[str]
-    says: re.Pattern[str]
-    advice: str
-
-
-# https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html#API_AssumeRole_Errors and, for the
-# texts of durations, https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_roles.html
-_ADVICE: Final = (
-    _Advice(
-        frozenset({"ValidationError"}),
-        re.compile(r"MaxSessionDuration|1 hour session limit"),
-        DURATION_ADVICE,
-    ),
-    _Advice(
-        frozenset({"PackedPolicyTooLarge", "MalformedPolicyDocument"}),
-        re.compile(""),
-        SESSION_POLICY_ADVICE,
-    ),
-)
-
-
-def advice_on(error: CallError) -> str | None:
-    """Return what to set where a role refuses what its session was asked for, as a sentence."""
-    found = (each.advice for each in _ADVICE if error.code in each.codes and each.says.search(error.message))
-    return next(found, None)
-
-
-def advice_in(message: str) -> str | None:
-    """Return the advice that the message of an AssumeRoleError ends with, if it ends with some."""
-    return next((each.advice for each in _ADVICE if message.endswith(f" {each.advice}")), None)

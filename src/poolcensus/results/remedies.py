@@ -1,0 +1,48 @@
+"""What would mend a failure that no policy explains: sentences that name settings in backticks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from poolcensus.aws.refusals.assume_role import RoleRefusal
+from poolcensus.errors import BadReply, LocalLimit, NoReply, ServerError, ThrottledError
+from poolcensus.model import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+REMEDIES: Final[Mapping[Outcome, str]] = {
+    Outcome.SCP_DENIED: (
+        "No change to the role helps: change the policy, leave the accounts or the regions out with"
+        " `exclude_accounts` or `exclude_regions`, or expect it with `known_gaps`."
+    ),
+    Outcome.ASSUME_ROLE_FAILED: (
+        "If this is every account, check `role_name`, `external_id` and the role's trust policy."
+    ),
+    Outcome.THROTTLED: "Run it again, with a lower `per_region` if it stays.",
+    Outcome.UNREACHABLE: "Check DNS, proxy and firewall for the endpoints of these regions.",
+    Outcome.TIMED_OUT: "Run it again, with a longer `deadline` if it has one.",
+    Outcome.BAD_RESPONSE: "Check for a proxy that changes responses.",
+    Outcome.EXPIRED: "Use credentials that last as long as a run.",
+    Outcome.ERROR: "Run it again. If it stays, AWS Support can look up the request IDs in the ledger.",
+    Outcome.CANCELLED: "Run it again, with a longer `deadline` if it has one.",
+}
+"""By outcome, but for `access_denied`, whose remedy depends on the policy that denies."""
+
+ROLE_REMEDIES: Final[Mapping[str | None, str]] = {
+    NoReply.__name__: (
+        "STS did not answer: check DNS, proxy and firewall for its endpoint, or set another `sts_region`."
+    ),
+    BadReply.__name__: REMEDIES[Outcome.BAD_RESPONSE],
+    LocalLimit.__name__: (
+        "Run it again with a lower `concurrency`, or raise the limit that the messages name."
+    ),
+    ServerError.__name__: "Run it again: STS was down.",
+    ThrottledError.__name__: "Run it again: STS asked for fewer calls.",
+    "NoCredentials": (
+        "Sign in with the profiles that the file names for these accounts, or correct your AWS config."
+    ),
+    "WrongAccount": "Correct the profiles in the file that names these accounts, or name roles there.",
+    **{each.value: each.advice for each in RoleRefusal},
+}
+"""By what kept a role from being assumed, where more is known than that it can't be."""
