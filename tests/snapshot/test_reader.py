@@ -19,13 +19,13 @@ from poolcensus.errors import DamagedSnapshotError, SettingsError, SnapshotError
 from poolcensus.format.times import rfc3339
 from poolcensus.model import Compression, Outcome, SnapshotStatus
 from poolcensus.snapshot import Snapshot, list_snapshots, refused_run
-from poolcensus.snapshot.inventory import inventory_of
+from poolcensus.snapshot.inventory import take_inventory
 from poolcensus.snapshot.latest import ids_that_begin, is_beginning, named_latest
 from poolcensus.snapshot.series import open_series
-from poolcensus.storage.destination import open_source
 from poolcensus.storage.local import reading
 from poolcensus.storage.local.files import open_file
 from poolcensus.storage.local.reading import LocalSource
+from poolcensus.storage.local.store import FolderStore
 from snapshot.making import FINISHED, ID, LATER_ID, SOME, STARTED, ago, clock, folder_of, make, pool, target
 
 if TYPE_CHECKING:
@@ -170,8 +170,7 @@ async def test_the_folder_of_another_user_hides_no_snapshot_but_its_own(
     monkeypatch.setattr(os, "open", closed_open)
     assert Snapshot.open("latest", dest).id == LATER_ID
     assert Snapshot.open(OLDEST_ID, dest).id == OLDEST_ID
-    with open_source(dest) as source:
-        inventory = inventory_of(source.survey(), str(dest))
+    inventory = await take_inventory(FolderStore(dest))
     assert [each.id for each in inventory.snapshots] == [OLDEST_ID, LATER_ID]
     assert list(inventory.unreadable) == [ID]
     with pytest.raises(SnapshotError, match=f"{ID}/manifest.json can't be read: Permission denied"):

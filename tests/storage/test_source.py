@@ -37,6 +37,7 @@ from poolcensus.snapshot import (
 from poolcensus.snapshot.inventory import inventory_of
 from poolcensus.storage.s3 import access
 from poolcensus.storage.s3.client import open_bucket
+from poolcensus.storage.s3.reading import survey
 from poolcensus.storage.s3.shared_bucket import SharedBucket, in_own_loop
 from poolcensus.storage.s3.source import S3Files, S3Source
 from poolcensus.storage.source import Survey
@@ -374,8 +375,8 @@ def test_a_snapshot_that_is_removed_before_it_is_opened_is_not_damaged(pruned: S
 def test_a_snapshot_that_is_removed_before_it_is_listed_with_others_is_not_damaged(
     pruned: S3Source, surveyed: bool
 ) -> None:
-    survey = pruned.survey() if surveyed else Survey(pruned.manifests(pruned.ids()), None)
-    inventory = inventory_of(survey, PLACE)
+    found = pruned.bucket.call(survey, PREFIX) if surveyed else Survey(pruned.manifests(pruned.ids()), None)
+    inventory = inventory_of(found, PLACE)
     assert [each.id for each in inventory.snapshots] == [LATER_ID]
     assert inventory.unreadable == {ID: GONE}
 

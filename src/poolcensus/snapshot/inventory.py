@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from operator import attrgetter
-from typing import TYPE_CHECKING
+from operator import itemgetter
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -15,12 +15,15 @@ from poolcensus.storage.source import Survey
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from poolcensus.config import Settings
     from poolcensus.model import Manifest
     from poolcensus.snapshot.info import SnapshotInfo
+    from poolcensus.snapshot.order import Moment
     from poolcensus.storage.base import Repository
+
+_T = TypeVar("_T")
 
 
 class Inventory(msgspec.Struct, frozen=True):
@@ -38,14 +41,8 @@ class Inventory(msgspec.Struct, frozen=True):
 
 def inventory_of(survey: Survey, place: str) -> Inventory:
     """Return the inventory of `place`, which has been surveyed."""
-    found: list[SnapshotInfo] = []
-    unreadable: dict[str, str] = {}
-    for snapshot_id, manifest in survey.manifests:
-        try:
-            found.append(_own_info(manifest, snapshot_id, f"{place}/{snapshot_id}"))
-        except SnapshotError as error:
-            unreadable[snapshot_id] = str(error)
-    return Inventory(tuple(sorted(found, key=attrgetter("moment"))), survey.latest, unreadable)
+    found, unreadable = in_order(survey.manifests, place, info_of)
+    return Inventory(found, survey.latest, unreadable)
 
 
 async def take_inventory(repository: Repository) -> Inventory:
@@ -53,11 +50,25 @@ async def take_inventory(repository: Repository) -> Inventory:
     return await repository.survey(lambda found: inventory_of(found, repository.location))
 
 
-def _own_info(manifest: bytes | SnapshotError, snapshot_id: str, place: str) -> SnapshotInfo:
-    return info_of(own_manifest(manifest, snapshot_id, place))
+def in_order(
+    manifests: Iterable[tuple[str, bytes | SnapshotError]], place: str, make: Callable[[Manifest], _T]
+) -> tuple[tuple[_T, ...], dict[str, str]]:
+    """Return what `make` makes of each manifest at `place`, in the order of publishing.
+
+    And by id why others can't be read.
+    """
+    found: list[tuple[Moment, _T]] = []
+    unreadable: dict[str, str] = {}
+    for snapshot_id, each in manifests:
+        try:
+            manifest = _own_manifest(each, snapshot_id, f"{place}/{snapshot_id}")
+            found.append((info_of(manifest).moment, make(manifest)))
+        except SnapshotError as error:
+            unreadable[snapshot_id] = str(error)
+    return tuple(made for _, made in sorted(found, key=itemgetter(0))), unreadable
 
 
-def own_manifest(manifest: bytes | SnapshotError, snapshot_id: str, place: str) -> Manifest:
+def _own_manifest(manifest: bytes | SnapshotError, snapshot_id: str, place: str) -> Manifest:
     """Return what a snapshot says of itself, if it is the one that its name says. Raises `SnapshotError`."""
     if isinstance(manifest, SnapshotError):
         raise manifest

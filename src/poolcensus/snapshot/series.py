@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from poolcensus.errors import SnapshotError
-from poolcensus.snapshot.inventory import own_manifest
+from poolcensus.snapshot.inventory import in_order
 from poolcensus.snapshot.latest import named_latest
 from poolcensus.snapshot.reader import Snapshot
 from poolcensus.storage.destination import open_source
@@ -69,15 +68,13 @@ def open_series(dest: str | os.PathLike[str], *, settings: Settings | None = Non
 
 
 def _series_of(opened: Source) -> Series:
-    found: list[Snapshot] = []
-    unreadable: dict[str, str] = {}
     with opened as source:
         ids = source.ids()
         named_latest(source, ids)
-        for snapshot_id, manifest in source.manifests(ids):
-            place = f"{source.location}/{snapshot_id}"
-            try:
-                found.append(Snapshot(source.files(snapshot_id), own_manifest(manifest, snapshot_id, place)))
-            except SnapshotError as error:
-                unreadable[snapshot_id] = str(error)
-    return Series(tuple(sorted(found, key=attrgetter("info.moment"))), unreadable)
+        return Series(
+            *in_order(
+                source.manifests(ids),
+                source.location,
+                lambda manifest: Snapshot(source.files(manifest.snapshot_id), manifest),
+            )
+        )

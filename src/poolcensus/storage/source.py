@@ -128,10 +128,6 @@ class Source(Resource, ABC):
         """Return the manifests of these snapshots, in this order, each read when it is asked for."""
 
     @abstractmethod
-    def survey(self) -> Survey:
-        """Return everything that is named like a snapshot, and is not a run's that goes on."""
-
-    @abstractmethod
     def files(self, snapshot_id: str) -> SnapshotFiles:
         """Return the files of a snapshot. Whether there is one is seen when they are read."""
 

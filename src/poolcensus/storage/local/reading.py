@@ -87,9 +87,6 @@ class LocalSource(Source):
     def manifests(self, ids: Iterable[str]) -> Iterator[tuple[str, bytes | SnapshotError]]:
         return ((each, read_manifest(self._dest / each)) for each in ids)
 
-    def survey(self) -> Survey:
-        return survey(self._dest)
-
     def files(self, snapshot_id: str) -> SnapshotFiles:
         return LocalFiles(self._dest / snapshot_id)
 
@@ -110,7 +107,10 @@ class LocalSource(Source):
 
 
 def published_ids(dest: Path) -> list[str]:
-    """Return the ids of the snapshots in `dest`, sorted. Raises `OSError`."""
+    """Return the ids of the snapshots in `dest`, sorted. Raises `OSError`.
+
+    A symbolic link to a snapshot is one: it was put there to be read.
+    """
     return sorted(
         # What can't be looked at, as in a folder that another user keeps to himself, may be a snapshot.
         entry.name
@@ -134,7 +134,8 @@ def latest_in(dest: Path) -> str | None:
 def survey(dest: Path) -> Survey:
     """Return what stands in `dest`, each manifest read when it is taken. Raises `SnapshotError`.
 
-    Only what lies in the folder itself counts: a symbolic link may lead to anybody's snapshot.
+    That is for who removes snapshots. A symbolic link is none here: it may lead to anybody's snapshot, which
+    is not removed, and does not count among those that are kept. What lacks its manifest is told of.
     """
     try:
         names = sorted(entry.name for entry in dest.iterdir() if is_snapshot_id(entry.name))

@@ -10,8 +10,8 @@ from poolcensus.errors import SnapshotError
 from poolcensus.format.manifest import MANIFEST_NAME, REFUSED_NAME
 from poolcensus.storage.base import CONNECTIONS
 from poolcensus.storage.s3.keys import contents, published, split_place
-from poolcensus.storage.s3.reading import changed, latest_in, read_manifest, sizes_of, survey
-from poolcensus.storage.source import MissingFileError, SnapshotFiles, Source, Survey
+from poolcensus.storage.s3.reading import changed, latest_in, read_manifest, sizes_of
+from poolcensus.storage.source import MissingFileError, SnapshotFiles, Source
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping
@@ -135,9 +135,6 @@ class S3Source(_Shared, Source):
         calls = (partial(read_manifest, prefix=self._prefix, snapshot_id=each) for each in ids)
         with closing(self.bucket.ahead(calls, CONNECTIONS)) as found:
             yield from zip(ids, found, strict=True)
-
-    def survey(self) -> Survey:
-        return self.bucket.call(survey, self._prefix)
 
     def files(self, snapshot_id: str) -> SnapshotFiles:
         sizes = None if self._contents is None else self._contents.get(snapshot_id)
