@@ -329,6 +329,19 @@ def test_verify_finds_that_latest_names_what_is_no_snapshot(
     assert old["ok"]
 
 
+@pytest.mark.parametrize("command", [["diff", "latest", "latest~0"], ["show", "--failures"]])
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_a_command_that_looks_twice_says_once_that_latest_names_no_snapshot(
+    dest: Path, capsys: pytest.CaptureFixture[str], command: list[str], log_format: str
+) -> None:
+    (dest / NEW / "manifest.json").unlink()
+    for _ in range(2):
+        assert main([*command, "--dest", str(dest), "--log-format", log_format]) == 0
+        (said,) = [each for each in capsys.readouterr().err.splitlines() if "is passed over" in each]
+        assert f"latest in {dest} names {NEW}, which has no manifest.json" in said
+        assert log_format == "text" or "once" not in json.loads(said)
+
+
 def test_verify_calls_a_snapshot_damaged_that_has_the_wrong_name_as_well(
     dest: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -21,7 +21,7 @@ from poolcensus.model import Compression, Outcome, SnapshotStatus
 from poolcensus.snapshot import Snapshot, list_snapshots, refused_run
 from poolcensus.snapshot.inventory import take_inventory
 from poolcensus.snapshot.latest import ids_that_begin, is_beginning, named_latest
-from poolcensus.snapshot.series import open_series
+from poolcensus.snapshot.series import newest_first, open_series
 from poolcensus.storage.local import reading
 from poolcensus.storage.local.files import open_file
 from poolcensus.storage.local.reading import LocalSource
@@ -118,19 +118,22 @@ def test_what_begins_one_id_names_it_and_an_id_names_itself(ids: set[str], data:
         partial(Snapshot.open, "latest~1"),
         list_snapshots,
         open_series,
+        lambda dest: [*newest_first(LocalSource(dest))],
+        partial(refused_run, None),
     ],
 )
-async def test_a_latest_that_is_no_snapshot_is_said_once(
+async def test_a_latest_that_is_no_snapshot_is_said_once_each_time_that_it_is_read(
     dest: Path, caplog: pytest.LogCaptureFixture, read: Callable[[Path], object]
 ) -> None:
     await to_thread.run_sync(read, dest)
     assert not caplog.messages
     (dest / LATER_ID / "manifest.json").unlink()
-    for _ in range(2):
-        await to_thread.run_sync(read, dest)
-    assert caplog.messages == [
+    said = (
         f"latest in {dest} names {LATER_ID}, which has no manifest.json: it is no snapshot and is passed over"
-    ]
+    )
+    for times in (1, 2):
+        await to_thread.run_sync(read, dest)
+        assert caplog.messages == [said] * times
 
 
 async def test_a_snapshot_that_was_published_after_the_listing_is_one(

@@ -23,15 +23,23 @@ _logger = logging.getLogger("poolcensus")
 
 
 class StandardErrorHandler(logging.StreamHandler[TextIO]):
-    """Writes to what standard error is at that moment: the progress display takes its place for a time."""
+    """Writes to what standard error is at that moment: the progress display takes its place for a time.
+
+    A record whose `once` is set is written once in a command, however often it is logged.
+    """
 
     def __init__(self, formatter: logging.Formatter, *, as_json: bool) -> None:
         super().__init__(sys.stderr)
         self.setFormatter(formatter)
         self.as_json = as_json
         self.run_id: Callable[[], str | None] = _no_run
+        self._told: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
+        if record.__dict__.pop("once", False):
+            if (message := record.getMessage()) in self._told:
+                return
+            self._told.add(message)
         self.stream = sys.stderr
         # A line of text is read beside its run, those in JSON are gathered from many.
         if self.as_json and (run_id := self.run_id()) is not None:

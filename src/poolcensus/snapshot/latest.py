@@ -7,7 +7,6 @@ import os
 import re
 import shlex
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -122,23 +121,25 @@ class LatestAfter:
             self._others.take(snapshot_id, None if manifest is None else info_or_none(manifest, snapshot_id))
 
 
-# Once: a command may look for the latest more than once.
-@cache
 def warn_of_latest(place: str, snapshot_id: str) -> None:
-    """Log that the `latest` of a destination names what is no snapshot."""
+    """Log that the `latest` of a destination names what is no snapshot.
+
+    Each look at the destination does. A command, which may look more than once, prints it once.
+    """
     _log.warning(
         "%s in %s names %s, which has no %s: it is no snapshot and is passed over",
         LATEST,
         place,
         snapshot_id,
         MANIFEST_NAME,
+        extra={"once": True},
     )
 
 
 def named_latest(source: Source, there: Collection[str], misnamed: Misnamed = warn_of_latest) -> str | None:
     """Return the id that the destination calls its latest, and tell `misnamed` where that is no snapshot.
 
-    `there` are the ids of the snapshots that it has.
+    `there` are the ids of the snapshots that it has. By default that is a warning in the log.
     """
     name = source.latest()
     # What was published since they were listed is looked for where it lies.
@@ -155,11 +156,12 @@ def _has_manifest(source: Source, snapshot_id: str) -> bool:
         return False
 
 
-def search_latest(
-    source: Source, there: Collection[str], misnamed: Misnamed = warn_of_latest
-) -> LatestSearch:
-    """Return the search for the newest of the snapshots that are `there`, by id, done."""
-    search = LatestSearch(there, named_latest(source, there, misnamed), datetime.now(UTC))
+def search_latest(source: Source, there: Iterable[str], named: str | None) -> LatestSearch:
+    """Return the search for the newest of the snapshots that are `there`, by id, done.
+
+    `named` is what the destination calls its latest.
+    """
+    search = LatestSearch(there, named, datetime.now(UTC))
     while ids := search.next():
         for snapshot_id, found in source.manifests(ids):
             info = info_or_none(found, snapshot_id) if isinstance(found, bytes) else None
@@ -178,10 +180,9 @@ def find(source: Source, ref: str, misnamed: Misnamed = warn_of_latest) -> str:
     if back is None:
         matches = ids_that_begin(ref, ids)
         return look_up(matches[0] if matches else ref, map(moment_of, ids), source.location)
-    if back == 0 and (newest := search_latest(source, ids, misnamed).newest) is not None:
+    named = named_latest(source, ids, misnamed)
+    if back == 0 and (newest := search_latest(source, ids, named).newest) is not None:
         return newest
-    if back > 0:
-        named_latest(source, ids, misnamed)
     return look_up(ref, _moments(source, ids), source.location)
 
 

@@ -11,7 +11,7 @@ from poolcensus.format.manifest import REFUSED_NAME, decode_refused
 from poolcensus.format.schema import TARGETS_NAME, Schema
 from poolcensus.paths import is_file
 from poolcensus.snapshot.info import data_file
-from poolcensus.snapshot.latest import ids_that_begin, looked_up, search_latest, steps_back
+from poolcensus.snapshot.latest import ids_that_begin, looked_up, named_latest, search_latest, steps_back
 from poolcensus.snapshot.order import moment_of
 from poolcensus.snapshot.reader import lines_of
 from poolcensus.storage.destination import open_folder, open_source
@@ -132,7 +132,8 @@ def _newest(source: Source) -> RefusedRun | None:
         except SnapshotError as error:
             unread[each] = error
     newest = max(runs, key=lambda run: run.moment, default=None)
-    latest = search_latest(source, source.ids())
+    ids = source.ids()
+    latest = search_latest(source, ids, named_latest(source, ids))
     if unread:
         # By its id alone: one that is older than what is shown is no news, whatever it says.
         last = max(unread)

@@ -15,9 +15,10 @@ from poolcensus.storage.naming import LATEST
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from poolcensus.config import Settings
+    from poolcensus.model import Manifest
     from poolcensus.storage.source import Source
 
 
@@ -44,7 +45,8 @@ def newest_first(source: Source) -> Iterator[Snapshot | SnapshotError]:
     if newest is not None:
         yield newest
     try:
-        series = _series_of(source)
+        with source:
+            series = _series_of(source, source.ids())
     except SnapshotError as error:
         yield error
         return
@@ -64,17 +66,14 @@ def open_series(dest: str | os.PathLike[str], *, settings: Settings | None = Non
     say how S3 is reached: see `Snapshot.open`. Raises `SnapshotError` where a folder itself can't be read,
     and `DestinationError` or another `FatalError` where a bucket can't. Blocks.
     """
-    return _series_of(open_source(dest, settings))
-
-
-def _series_of(opened: Source) -> Series:
-    with opened as source:
+    with open_source(dest, settings) as source:
         ids = source.ids()
         named_latest(source, ids)
-        return Series(
-            *in_order(
-                source.manifests(ids),
-                source.location,
-                lambda manifest: Snapshot(source.files(manifest.snapshot_id), manifest),
-            )
-        )
+        return _series_of(source, ids)
+
+
+def _series_of(source: Source, ids: Iterable[str]) -> Series:
+    def snapshot_of(manifest: Manifest) -> Snapshot:
+        return Snapshot(source.files(manifest.snapshot_id), manifest)
+
+    return Series(*in_order(source.manifests(ids), source.location, snapshot_of))
