@@ -23,6 +23,8 @@ from poolcensus.scope.accounts import AccountListing
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from poolcensus.aws.organizations import Organization
+
 A, B, C, D = (f"{number:012d}" for number in range(1, 5))
 CALLER = Caller(A, f"arn:aws:iam::{A}:user/x", "aws")
 PLAN = Plan(
@@ -42,7 +44,9 @@ PLAN = Plan(
 
 async def walked(path: str, **choice: Any) -> tuple[list[Account], list[SkippedAccount], str | None]:
     read = await asyncio.to_thread(read_account_list, path)
-    listing = AccountListing(AccountChoice(snapshot=read, **choice), CALLER, None)
+    # One that would fail if it was asked.
+    organization = cast("Organization", None)
+    listing = AccountListing(AccountChoice(snapshot=read, **choice), CALLER, organization)
     accounts = [account async for batch in listing.accounts() for account in batch]
     return accounts, listing.skipped, listing.organization_id
 

@@ -168,7 +168,8 @@ async def walk(listing: AccountListing) -> list[str]:
 
 
 def listing_of(choice: AccountChoice, organization: Scripted | None) -> AccountListing:
-    return AccountListing(choice, CALLER, cast("Organization | None", organization))
+    """Return a listing, with None one whose Organization would fail if it was asked."""
+    return AccountListing(choice, CALLER, cast("Organization", organization))
 
 
 async def test_active_accounts_are_asked_and_the_others_mentioned() -> None:

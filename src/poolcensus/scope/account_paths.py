@@ -17,20 +17,19 @@ class AccountPaths:
     """The paths of accounts: those that a listing gives, or else those of a walk of the tree.
 
     With `with_paths` the path of every account is wanted, and a walk is of the whole tree; without, it is of
-    the units that are asked about. Each walk is made once. Without an Organization to ask, an account whose
+    the units that are asked about. Each walk is made once. Unless the Organization `asks`, an account whose
     path is not known is nowhere.
     """
 
-    def __init__(self, organization: Organization | None, *, with_paths: bool) -> None:
+    def __init__(self, organization: Organization, *, with_paths: bool, asks: bool) -> None:
         self._organization = organization
         self._with_paths = with_paths
+        self._asks = asks
         self._paths: dict[str, str] | None = None
         self._under: dict[str, frozenset[str]] = {}
 
     async def with_paths_of(self, accounts: list[ListedAccount]) -> list[ListedAccount]:
         """Return accounts that a file names with the paths that Organizations lists them with."""
-        if self._organization is None:
-            return accounts
         wanted = {each.id for each in accounts}
         paths: dict[str, str] = {}
         async with aclosing(self._organization.accounts()) as pages:
@@ -43,7 +42,7 @@ class AccountPaths:
 
     async def path_of(self, account: ListedAccount) -> str | None:
         """Return the account's path; None where it is not wanted or can't be had."""
-        if account.path is not None or not self._with_paths or self._organization is None:
+        if account.path is not None or not self._with_paths or not self._asks:
             return account.path
         if self._paths is None:
             self._paths = await self._organization.paths()
@@ -62,7 +61,7 @@ class AccountPaths:
     async def _walked(self, unit: str) -> frozenset[str]:
         found = self._under.get(unit)
         if found is None:
-            if self._organization is None:
+            if not self._asks:
                 return frozenset()
             async with aclosing(self._organization.accounts_under(unit)) as pages:
                 found = self._under[unit] = frozenset([each.id async for page in pages for each in page])

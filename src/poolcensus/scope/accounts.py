@@ -46,7 +46,7 @@ class AccountListing:
         self,
         choice: AccountChoice,
         caller: Caller,
-        organization: Organization | None,
+        organization: Organization,
         *,
         regions: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
         usual: tuple[str, ...] | None = None,
@@ -60,9 +60,7 @@ class AccountListing:
         self._usual = usual
         self._name = name
         self._owners = {} if owners is None else owners
-        self._paths = AccountPaths(
-            organization if choice.needs_organization else None, with_paths=choice.with_paths
-        )
+        self._paths = AccountPaths(organization, with_paths=choice.with_paths, asks=choice.needs_organization)
         self._source_of: dict[str, str] = {}
         self._inactive: set[str] = set()
         self._is_complete = False
@@ -127,7 +125,7 @@ class AccountListing:
         units = (*choice.units, *choice.exclude_units)
         # A list that has paths was looked at as it was read.
         if units and not (choice.snapshot is not None and choice.snapshot.has_paths):
-            await self._opened().check_units(units)
+            await self._organization.check_units(units)
 
     async def _batches(self) -> AsyncGenerator[Iterable[ListedAccount]]:
         """Yield what the sources list, each account once.
@@ -142,7 +140,7 @@ class AccountListing:
                 yield self._new(part, "list")
             return
         if choice.lists_organization:
-            async with aclosing(self._opened().accounts()) as pages:
+            async with aclosing(self._organization.accounts()) as pages:
                 async for page in pages:
                     yield self._new(page, ORGANIZATION)
         alone = [ListedAccount(self._caller.account_id, None, ACTIVE, None)] if SELF in choice.sources else []
@@ -244,11 +242,6 @@ class AccountListing:
         if (sentence := excluded_in_vain(self._choice.exclude, self._source_of)) is not None:
             # An account that was closed leaves the Organization by itself: no mail every night for that.
             _log.info("%s", sentence)
-
-    def _opened(self) -> Organization:
-        if self._organization is None:
-            raise RuntimeError("this choice of accounts needs the Organization")
-        return self._organization
 
 
 def _parts(accounts: Iterable[ListedAccount]) -> Iterator[tuple[ListedAccount, ...]]:

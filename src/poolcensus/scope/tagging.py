@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _TASKS = 8
 
 
-async def with_tags(accounts: Iterable[Account], organization: Organization | None) -> list[Account]:
+async def with_tags(accounts: Iterable[Account], organization: Organization) -> list[Account]:
     """Return the accounts with their tags, sorted by key. Those that have theirs are not asked about.
 
     Raises OrganizationError.
@@ -29,8 +29,6 @@ async def with_tags(accounts: Iterable[Account], organization: Organization | No
 
     async def read() -> None:
         for number in left:
-            if organization is None:
-                raise RuntimeError("the tags of accounts need the Organization")
             account = found[number]
             found[number] = replace(account, tags=tuple(sorted(await organization.tags(account.id))))
 
