@@ -41,7 +41,7 @@ class Inventory(msgspec.Struct, frozen=True):
 
 def inventory_of(survey: Survey, place: str) -> Inventory:
     """Return the inventory of `place`, which has been surveyed."""
-    found, unreadable = in_order(survey.manifests, place, info_of)
+    found, unreadable = read_in_order(survey.manifests, place, info_of)
     return Inventory(found, survey.latest, unreadable)
 
 
@@ -50,7 +50,7 @@ async def take_inventory(repository: Repository) -> Inventory:
     return await repository.survey(lambda found: inventory_of(found, repository.location))
 
 
-def in_order(
+def read_in_order(
     manifests: Iterable[tuple[str, bytes | SnapshotError]], place: str, make: Callable[[Manifest], _T]
 ) -> tuple[tuple[_T, ...], dict[str, str]]:
     """Return what `make` makes of each manifest at `place`, in the order of publishing.

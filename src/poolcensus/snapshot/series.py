@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from poolcensus.errors import SnapshotError
-from poolcensus.snapshot.inventory import in_order
+from poolcensus.snapshot.inventory import read_in_order
 from poolcensus.snapshot.latest import named_latest
 from poolcensus.snapshot.reader import Snapshot
 from poolcensus.storage.destination import open_source
@@ -76,4 +76,4 @@ def _series_of(source: Source, ids: Iterable[str]) -> Series:
     def snapshot_of(manifest: Manifest) -> Snapshot:
         return Snapshot(source.files(manifest.snapshot_id), manifest)
 
-    return Series(*in_order(source.manifests(ids), source.location, snapshot_of))
+    return Series(*read_in_order(source.manifests(ids), source.location, snapshot_of))
