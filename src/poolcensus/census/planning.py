@@ -53,7 +53,7 @@ async def _with_estimate(plan: Plan, settings: Settings, operation: Operation) -
             each.region_status is RegionStatusSource.MANAGEMENT
             for each in settings.by_organization().values()
         ),
-        concurrent_runs=settings.shard.count if settings.shard is not None else 1,
+        concurrent_runs=settings.concurrent_runs,
     )
     return replace(plan, estimate=estimate(plan.calls, operation.iam_action, plan.targets, limits, last))
 

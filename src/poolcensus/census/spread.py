@@ -96,7 +96,6 @@ class SpreadEngine:
         self._operation = operation
         self._deadline = deadline
         self._for_parts, self._secrets = settings_of_parts(settings, with_files=opened.has_own_access)
-        self._shards = 1 if settings.shard is None else settings.shard.count
         self._waiting: deque[Account] = deque()
         self._under_way: dict[str, tuple[Account, ...]] = {}
         self._batches = 0
@@ -231,7 +230,7 @@ class SpreadEngine:
             operation=self._operation.iam_action,
             organization=self._opened.name,
             accounts=batch,
-            concurrent_runs=self._shards * slots,
+            concurrent_runs=self._settings.concurrent_runs * slots,
             log_level=_log.getEffectiveLevel(),
         )
 

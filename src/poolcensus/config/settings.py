@@ -84,6 +84,11 @@ class Settings(Entries, frozen=True, kw_only=True):
         others = {other: SETTINGS[other].default for name in own for other in _IN_PLACE_OF.get(name, ())}
         return msgspec.structs.replace(self, organization=(), **{**others, **own})
 
+    @property
+    def concurrent_runs(self) -> int:
+        """How many runs go on as the same caller: the shards of the census."""
+        return 1 if self.shard is None else self.shard.count
+
     def request(self) -> JsonObject:
         """Return what was asked for (accounts, regions, pools), as the manifest keeps it. Holds no secret."""
         request = request_of(self)
