@@ -218,7 +218,6 @@ def test_a_call_ends_once_and_leaves_nothing_behind_whenever_it_is_cancelled(
             pauses=Pauses(),
             breakers=breakers,
             attempt_timeout=30.0,
-            concurrency=2,
         )
         sources = {each.account: Source() for each in calls}
 

@@ -203,7 +203,6 @@ def client_of(
         pauses=Pauses(),
         breakers=CircuitBreakers(accounts=accounts, clock=now),
         attempt_timeout=30.0,
-        concurrency=total,
     )
 
 

@@ -13,7 +13,7 @@ from passing_time import PassingTime
 from poolcensus.aws.credentials.chain_credentials import ChainCredentials
 from poolcensus.aws.credentials.roles import RoleOverride
 from poolcensus.aws.credentials.sts import StsEndpoints
-from poolcensus.aws.session import open_aws, open_caller
+from poolcensus.aws.session import open_aws, open_caller, open_limiter
 from poolcensus.census import Census
 from poolcensus.config.values import Secret
 from poolcensus.errors import AssumeRoleError, CredentialsError, SettingsError
@@ -75,7 +75,17 @@ async def opened(
 ) -> AsyncIterator[Aws]:
     settings = here.settings(**changes)
     async with open_caller(settings) as read:
-        async with open_aws(settings, read, WORKSPACES_POOLS, Query((), (), 25), overrides=overrides) as aws:
+        async with open_aws(
+            settings,
+            read,
+            WORKSPACES_POOLS,
+            Query((), (), 25),
+            None,
+            limiter=open_limiter(settings),
+            concurrent_runs=1,
+            overrides=overrides or {},
+            waiting=None,
+        ) as aws:
             yield aws
 
 

@@ -12,8 +12,7 @@ import psutil
 import pytest
 
 from faults.conftest import Ended, assert_one_sentence
-from poolcensus.aws.transport.fast import FastTransport
-from poolcensus.aws.transport.tls import Trust
+from poolcensus.aws.transport.files import most_connections
 from poolcensus.model import Outcome
 from poolcensus.simulator.latency import Latency
 from poolcensus.snapshot import Snapshot, verify
@@ -86,7 +85,8 @@ async def test_connections_of_one_place_give_way_to_those_of_another(
     # STS is another origin: its connections are kept when those of WorkSpaces are opened.
     other_name = here.simulator.endpoint_url.replace("127.0.0.1", "localhost")
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", other_name)
-    monkeypatch.setattr("poolcensus.aws.transport.fast.most_connections", lambda: 4)
+    for module in ("poolcensus.aws.session", "poolcensus.aws.transport.fast"):
+        monkeypatch.setattr(f"{module}.most_connections", lambda: 4)
     snapshot = await here.collect()
     assert here.assert_exact(snapshot)[Outcome.OK] == 36
     assert snapshot.manifest.totals.retries == 0
@@ -97,6 +97,6 @@ async def test_connections_of_one_place_give_way_to_those_of_another(
 def test_room_is_left_for_what_else_needs_files(monkeypatch: pytest.MonkeyPatch) -> None:
     for limit, places in ((1, 1), (30, 1), (resource.RLIM_INFINITY, sys.maxsize)):
         monkeypatch.setattr(resource, "getrlimit", lambda _, limit=limit: (limit, limit))
-        assert FastTransport(connect_timeout=1, trust=Trust(None)).most_connections == places
+        assert most_connections() == places
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 1024))
-    assert 500 < FastTransport(connect_timeout=1, trust=Trust(None)).most_connections < 1024 - 16
+    assert 500 < most_connections() < 1024 - 16

@@ -11,12 +11,12 @@ from urllib.request import ProxyHandler, Request, build_opener
 import pytest
 from botocore.config import Config
 
-from poolcensus.aws.session import open_aws, open_caller
 from poolcensus.census import Census
 from poolcensus.config import load_settings
 from poolcensus.errors import SettingsError
 from poolcensus.model import Outcome, SnapshotStatus
-from poolcensus.operations import WORKSPACES_POOLS, Query
+from poolcensus.operations import WORKSPACES_POOLS
+from poolcensus.scope.joining import open_all, prepare_all
 from poolcensus.snapshot import verify
 
 if TYPE_CHECKING:
@@ -51,9 +51,6 @@ class Tree:
     @property
     def everyone(self) -> set[str]:
         return {CALLER, *self.accounts}
-
-
-PLAIN = (WORKSPACES_POOLS, Query())
 
 
 @pytest.fixture
@@ -180,9 +177,10 @@ async def test_every_account_has_credentials_of_its_own(
         {"role_chain": hub, "source_identity": "census", "session_tags": "team=x"} if by_way_of_a_hub else {}
     )
     async with (
-        open_caller(settings(**way)) as session,
-        open_aws(settings(**way), session, *PLAIN) as aws,
+        prepare_all(settings(**way), None) as joined,
+        open_all(WORKSPACES_POOLS, joined) as (opened,),
     ):
+        aws = opened.aws
         assert aws.caller.account_id == CALLER
         credentials = [await aws.broker.source(account).get() for account in some]
         own = await aws.broker.source(CALLER).get()
@@ -211,10 +209,10 @@ async def test_region_status_comes_from_whatever_is_served(
 
     off = await asyncio.to_thread(regions)
     async with (
-        open_caller(settings()) as session,
-        open_aws(settings(), session, *PLAIN) as aws,
+        prepare_all(settings(), None) as joined,
+        open_all(WORKSPACES_POOLS, joined) as (opened,),
     ):
-        found = await aws.region_status.disabled(min(tree.accounts))
+        found = await opened.aws.region_status.disabled(min(tree.accounts))
     assert found is not None
     assert set(found) == off != set()
 

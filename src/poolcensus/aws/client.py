@@ -70,7 +70,6 @@ class Client:
         pauses: Pauses,
         breakers: CircuitBreakers,
         attempt_timeout: float,
-        concurrency: int,
         observer: CallObserver | None = None,
     ) -> None:
         self._observer = observer
@@ -86,7 +85,7 @@ class Client:
         self._attempt_timeout = attempt_timeout
         # The SDKs' quota of 500 is meant for one client with a few calls in flight: with many, a share
         # of failing calls that is harmless would empty it.
-        self._quota_size = max(self._SMALLEST_QUOTA, concurrency * self._QUOTA_PER_PLACE)
+        self._quota_size = max(self._SMALLEST_QUOTA, limiter.total * self._QUOTA_PER_PLACE)
         self._quotas: dict[Endpoint, RetryQuota] = {}
         self.counts = CallCounts()
         # Calls in flight of this client. Others that share the limiter count theirs.

@@ -25,6 +25,7 @@ from poolcensus.aws.sdk.access import Sdk
 from poolcensus.aws.signing import Clock
 from poolcensus.aws.telemetry import CallTelemetry
 from poolcensus.aws.transport.fast import FastTransport
+from poolcensus.aws.transport.files import most_connections
 from poolcensus.aws.transport.tls import Trust
 from poolcensus.config import TransportKind
 from poolcensus.errors import SettingsError
@@ -95,22 +96,37 @@ async def open_caller(settings: Settings) -> AsyncIterator[CallerSession]:
         yield CallerSession(sdk, credentials, Trust(sdk.ca_bundle))
 
 
+def open_limiter(settings: Settings) -> ConcurrencyLimiter:
+    """Return the places for calls of a run, no more than it may have files open.
+
+    Raises FatalError where there is room for none.
+    """
+    places = min(settings.concurrency, most_connections())
+    if places < settings.concurrency:
+        _log.info("the limit on open files allows %d calls at a time (ulimit -n raises it)", places)
+    return ConcurrencyLimiter(
+        total=places,
+        per_account=settings.per_account,
+        per_region=settings.per_region,
+    )
+
+
 @asynccontextmanager
 async def open_aws(
     settings: Settings,
     session: CallerSession,
     operation: Operation,
     query: Query,
-    tracing: Tracing | None = None,
+    tracing: Tracing | None,
     *,
-    limiter: ConcurrencyLimiter | None = None,
-    concurrent_runs: int = 1,
-    overrides: Mapping[str, RoleOverride] | None = None,
-    waiting: Waiting | None = None,
+    limiter: ConcurrencyLimiter,
+    concurrent_runs: int,
+    overrides: Mapping[str, RoleOverride],
+    waiting: Waiting | None,
 ) -> AsyncIterator[Aws]:
     """Open AWS for a run that takes a census of an operation: the transport, and who the caller is.
 
-    `limiter` has the places for calls, where others take some too. `concurrent_runs` is how many go on
+    `limiter` has the places for calls, of which others may take some too. `concurrent_runs` is how many go on
     as the same caller, whose own limits each takes its part of. `overrides` are the accounts, by ID,
     that have a role, an external ID or a profile of their own. With `waiting`, a network that is away is
     waited for, and said there.
@@ -118,12 +134,8 @@ async def open_aws(
     another FatalError. On leaving, every connection is closed.
     """
     sdk, caller_credentials = session.sdk, session.credentials
-    overrides = overrides or {}
     async with AsyncExitStack() as stack:
         transport = await stack.enter_async_context(await _transport(settings, session.trust))
-        places = min(settings.concurrency, transport.most_connections)
-        if places < settings.concurrency:
-            _log.info("the limit on open files allows %d calls at a time (ulimit -n raises it)", places)
         breakers = CircuitBreakers(accounts=settings.give_up_region_after)
         stack.callback(breakers.close)
         policy = RetryPolicy(max_attempts=settings.max_attempts)
@@ -131,17 +143,11 @@ async def open_aws(
             transport=transport,
             clock=Clock(),
             retrier=Retrier(policy),
-            limiter=limiter
-            or ConcurrencyLimiter(
-                total=places,
-                per_account=settings.per_account,
-                per_region=settings.per_region,
-            ),
+            limiter=limiter,
             rates=RateLimits(concurrent_runs=concurrent_runs),
             pauses=Pauses(),
             breakers=breakers,
             attempt_timeout=settings.attempt_timeout,
-            concurrency=places,
             observer=CallTelemetry.of_run(tracing),
         )
         first = settings.sts_region or sdk.region or _FIRST_STS

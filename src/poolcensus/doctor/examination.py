@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 import msgspec
 
-from poolcensus.aws.session import open_caller
+from poolcensus.aws.session import open_caller, open_limiter
 from poolcensus.config.readers import AccountId, each_of
 from poolcensus.doctor.caller import caller_known, caller_unknown
 from poolcensus.doctor.destination import check_destination, destination_unreachable
@@ -120,8 +120,6 @@ class _Examination:
         self._every_account = every_account
         # Of those that are wanted, which are accounts of the census.
         self._known: set[str] = set()
-        # An account may be one of one Organization only.
-        self._shared = Shared()
         self._deadline = NO_DEADLINE
         # What is asked before there are targets.
         self._asking = anyio.CancelScope()
@@ -145,13 +143,15 @@ class _Examination:
                 name: (settings, await self._prepare(settings, name, stack))
                 for name, settings in self._settings.by_organization().items()
             }
+            # An account may be one of one Organization only.
+            shared = Shared(open_limiter(self._settings))
             session: CallerSession | None = None
             caller: Caller | None = None
             for name, (settings, prepared) in organizations.items():
                 named = _Named(outlet, name)
                 self._asking.deadline = self._deadline.at
                 with naming(name):
-                    opened = await self._open(prepared, name, stack, named)
+                    opened = await self._open(prepared, shared, name, stack, named)
                     if opened is not None:
                         await self._accounts(opened, settings, named)
                 if opened is not None and isinstance(prepared, Prepared):
@@ -198,12 +198,17 @@ class _Examination:
                 return error
 
     async def _open(
-        self, prepared: Prepared | FatalError, name: str | None, stack: AsyncExitStack, outlet: _Named
+        self,
+        prepared: Prepared | FatalError,
+        shared: Shared,
+        name: str | None,
+        stack: AsyncExitStack,
+        outlet: _Named,
     ) -> Opened | None:
         try:
             if isinstance(prepared, FatalError):
                 raise prepared
-            run = open_run(self._operation, prepared, name=name, shared=self._shared)
+            run = open_run(self._operation, prepared, shared, name=name)
             opened = await stack.enter_async_context(run)
         except SettingsError:
             raise

@@ -57,7 +57,7 @@ class ConcurrencyLimiter:
     """
 
     def __init__(self, *, total: int, per_account: int, per_region: int) -> None:
-        self._total = total
+        self.total = total
         self._per_account = per_account
         self._per_region = per_region
         self._own_bounds: dict[str, int] = {}
@@ -118,7 +118,7 @@ class ConcurrencyLimiter:
             # In most calls nobody waits, or there is no place left for whoever does.
             while (
                 waiters.by_endpoint
-                and self._in_flight < self._total
+                and self._in_flight < self.total
                 and (waiter := self._first(waiters)) is not None
             ):
                 self._take(waiter.key)
@@ -132,7 +132,7 @@ class ConcurrencyLimiter:
         in_account = self._accounts.get(account_id, 0)
         at_endpoint = self._endpoints.get(endpoint, 0)
         if (
-            self._in_flight >= self._total
+            self._in_flight >= self.total
             or at_endpoint >= self._per_region
             or in_account >= self._own_bounds.get(account_id, self._per_account)
         ):

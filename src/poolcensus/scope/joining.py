@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from poolcensus.aws.session import open_caller
+from poolcensus.aws.session import open_caller, open_limiter
 from poolcensus.errors import DestinationError, FatalError
 from poolcensus.scope.opening import Opened, Prepared, Shared, open_run, prepare
 
@@ -65,13 +65,14 @@ async def open_all(
     away is waited for, and said there.
     """
     async with AsyncExitStack() as stack:
-        shared = Shared()
+        # What bounds the calls is set for the run, and not in the table of an Organization.
+        shared = Shared(open_limiter(next(iter(joined.organizations.values())).settings))
         opened = []
         for name, prepared in joined.organizations.items():
             if given is not None:
                 name = given.name  # noqa: PLW2901 - its settings are those of one Organization
             with naming(name):
-                run = open_run(operation, prepared, name=name, shared=shared, given=given, waiting=waiting)
+                run = open_run(operation, prepared, shared, name=name, given=given, waiting=waiting)
                 opened.append(await stack.enter_async_context(run))
         yield tuple(opened)
 

@@ -41,10 +41,10 @@ class Prepared(msgspec.Struct, frozen=True):
     tracing: Tracing | None
 
 
-class Shared(msgspec.Struct):
+class Shared(msgspec.Struct, frozen=True):
     """What the Organizations of one run have in common: places for calls, and whose each account is."""
 
-    limiter: ConcurrencyLimiter | None = None
+    limiter: ConcurrencyLimiter
     owners: dict[str, str | None] = msgspec.field(default_factory=dict)
 
 
@@ -81,19 +81,18 @@ async def prepare(settings: Settings, tracing: Tracing | None) -> AsyncIterator[
 async def open_run(
     operation: Operation,
     prepared: Prepared,
+    shared: Shared,
     *,
-    name: str | None = None,
-    shared: Shared | None = None,
+    name: str | None,
     given: GivenAccounts | None = None,
     waiting: Waiting | None = None,
 ) -> AsyncIterator[Opened]:
     """Open the connections to AWS. Raises a FatalError where the caller or the regions can't be told.
 
-    `name` and `shared` are for one of several Organizations; `given` are accounts that need no listing. With
-    `waiting`, a network that is away is waited for, and said there.
+    `name` is that of one of several Organizations; `given` are accounts that need no listing. With `waiting`,
+    a network that is away is waited for, and said there.
     """
     settings = prepared.settings
-    shared = shared or Shared()
     choice = AccountChoice(
         sources=settings.accounts_from,
         files=prepared.files,
@@ -111,9 +110,6 @@ async def open_run(
     )
     query = Query(settings.pool_ids, tuple(each.parameter for each in settings.filters), settings.page_size)
     overrides = choice.files.overrides
-    concurrent_runs = settings.shard.count if settings.shard is not None else 1
-    if given is not None:
-        concurrent_runs = given.concurrent_runs
     async with open_aws(
         settings,
         prepared.session,
@@ -121,11 +117,10 @@ async def open_run(
         query,
         prepared.tracing,
         limiter=shared.limiter,
-        concurrent_runs=concurrent_runs,
+        concurrent_runs=settings.concurrent_runs if given is None else given.concurrent_runs,
         overrides=overrides,
         waiting=waiting,
     ) as aws:
-        shared.limiter = aws.client.limiter
         regions = plan_regions(operation, aws.caller.partition, settings, choice.own_regions)
         listing: ListsOrganization = (
             AccountListing(

@@ -47,10 +47,6 @@ class FastTransport:
         self._most = most_connections()
         self._closed = False
 
-    @property
-    def most_connections(self) -> int:
-        return self._most
-
     async def __aenter__(self) -> Self:
         return self
 

@@ -93,10 +93,6 @@ class Transport(Protocol):
     ) -> None:
         """Close every connection."""
 
-    @property
-    def most_connections(self) -> int:
-        """How many calls may be in flight at a time, by this process's limit on open files."""
-
     async def send(
         self,
         template: RequestTemplate,

@@ -24,7 +24,6 @@ from botocore.exceptions import BotoCoreError, ClientError
 from poolcensus.aws.sdk.limits import reading_in_time
 from poolcensus.aws.sdk.logs import TELL_OF_CALLS
 from poolcensus.aws.transport.failures import LIMITS, failure_of
-from poolcensus.aws.transport.files import most_connections
 from poolcensus.aws.transport.protocol import LONGEST_CLOSE, no_answer_in_time
 from poolcensus.aws.transport.sdk_call import CALL, REPLY, CallLogFilter, SdkCall, new_session
 from poolcensus.aws.transport.sdk_connections import Sender, Wire, host_of
@@ -66,7 +65,6 @@ class SdkTransport:
         self._profile = profile
         self._endpoint_url = endpoint_url
         self._connect_timeout = connect_timeout
-        self._most = most_connections()
         self._session: AioSession | None = None
         self._clients: dict[_ClientKey, _Client] = {}
         self._making: SingleFlight[_ClientKey, None] = SingleFlight()
@@ -75,10 +73,6 @@ class SdkTransport:
         self._lock = threading.Lock()
         self._wire = Wire(trust)
         self._log_filter = CallLogFilter()
-
-    @property
-    def most_connections(self) -> int:
-        return self._most
 
     async def __aenter__(self) -> Self:
         for name in TELL_OF_CALLS:
