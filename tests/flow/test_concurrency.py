@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,7 +19,19 @@ from poolcensus.flow.retry_quota import RetryQuota
 from poolcensus.flow.windows import Pauses
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from anyio.abc import TaskGroup
+
+
+@asynccontextmanager
+async def place(limiter: ConcurrencyLimiter, its: CallKey, *, ahead: bool = False) -> AsyncIterator[None]:
+    """Hold a place for one call."""
+    await limiter.acquire(its, ahead=ahead)
+    try:
+        yield
+    finally:
+        limiter.release(its)
 
 
 def key(account: str = "a", region: str = "r", service: str = "s") -> CallKey:
@@ -57,7 +70,7 @@ class _Caller:
 
     async def run(self, limiter: ConcurrencyLimiter, ahead: bool) -> None:
         with self.scope:
-            async with limiter.place(self.key, ahead=ahead):
+            async with place(limiter, self.key, ahead=ahead):
                 self.inside = True
                 try:
                     await self.done.wait()
@@ -130,7 +143,7 @@ class _Model:
         for each in self.callers:
             each.done.set()
         with anyio.fail_after(20):
-            while self.inside or self.limiter.in_flight or self.limiter.waiting:
+            while self.inside or self.limiter.in_flight:
                 await checkpoint()
                 self.check_bounds()
 
@@ -146,8 +159,11 @@ async def test_the_gate_keeps_its_bounds_and_loses_no_place(
             await model.take(step, group)
             model.check_bounds()
         await model.end()
-    assert not model.limiter._accounts
-    assert not any(model.limiter._endpoints.values())
+    limiter = model.limiter
+    assert not limiter._accounts
+    assert not any(limiter._endpoints.values())
+    assert not limiter._ahead.by_endpoint
+    assert not limiter._behind.by_endpoint
 
 
 class _Queue:
@@ -312,7 +328,7 @@ async def test_ahead_goes_before_those_who_came_first() -> None:
     order: list[str] = []
 
     async def call(name: str, *, ahead: bool) -> None:
-        async with limiter.place(key(), ahead=ahead):
+        async with place(limiter, key(), ahead=ahead):
             order.append(name)
 
     await limiter.acquire(key())
@@ -329,7 +345,7 @@ async def test_those_who_wait_go_in_their_order_even_past_one_who_can_not() -> N
     order: list[str] = []
 
     async def call(account: str, name: str) -> None:
-        async with limiter.place(key(account)):
+        async with place(limiter, key(account)):
             order.append(name)
 
     await limiter.acquire(key("a"))
@@ -350,7 +366,7 @@ async def test_those_who_were_passed_over_keep_their_order() -> None:
     order: list[str] = []
 
     async def call(name: str) -> None:
-        async with limiter.place(key("a")):
+        async with place(limiter, key("a")):
             order.append(name)
 
     for account in "abc":
@@ -383,15 +399,16 @@ async def test_an_account_at_its_bound_does_not_keep_others_out() -> None:
 
 @given(st.integers(0, 100), st.lists(st.sampled_from([0, 5, 10, -5, -10, -1]), max_size=100))
 def test_the_quota_is_never_overdrawn_nor_overfilled(capacity: int, steps: list[int]) -> None:
-    quota = RetryQuota(capacity)
+    quota, left = RetryQuota(capacity), capacity
     for step in steps:
-        before = quota.left
         if step >= 0:
-            assert quota.spend(step) == (step <= before)
-            assert quota.left == (before - step if step <= before else before)
+            assert quota.spend(step) == (step <= left)
+            left -= step if step <= left else 0
         else:
             quota.succeeded(-step if step != -1 else 0)
-            assert quota.left == min(capacity, before - step)
+            left = min(capacity, left - step)
+    assert not quota.spend(left + 1)
+    assert quota.spend(left)
 
 
 def test_those_who_wait_for_something_other_than_a_place_are_counted() -> None:
@@ -412,7 +429,7 @@ async def test_those_ahead_keep_their_order() -> None:
     order: list[str] = []
 
     async def wait(name: str, ahead: bool) -> None:
-        async with limiter.place(key(name), ahead=ahead):
+        async with place(limiter, key(name), ahead=ahead):
             order.append(name)
 
     async with anyio.create_task_group() as group:
@@ -426,7 +443,7 @@ async def test_those_ahead_keep_their_order() -> None:
 async def test_one_account_may_have_fewer_places_than_the_others() -> None:
     limiter = ConcurrencyLimiter(total=100, per_account=8, per_region=100)
     limiter.bound("a", 2)
-    async with limiter.place(key("a")), limiter.place(key("a")):
+    async with place(limiter, key("a")), place(limiter, key("a")):
         with anyio.move_on_after(0) as scope:
             await limiter.acquire(key("a"))
         assert scope.cancelled_caught

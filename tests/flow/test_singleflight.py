@@ -65,7 +65,6 @@ async def test_many_waiters_have_one_computation() -> None:
         work.go.set()
     assert work.runs == 1
     assert values == [1] * 50
-    assert len(flights) == 0
 
 
 async def test_a_value_is_not_kept() -> None:
@@ -125,7 +124,6 @@ async def test_an_error_goes_to_all_and_is_not_kept() -> None:
     # Its own task, and here.
     waiters = [each for each in failures if each is not work.error]
     assert {len(traceback.extract_tb(each.__traceback__)) for each in waiters} == {2}
-    assert len(flights) == 0
     with pytest.raises(ValueError, match="no"):
         await flights.run("k", work)
     assert work.runs == 2
@@ -155,7 +153,7 @@ async def test_where_the_first_is_cancelled_the_next_does_it_anew() -> None:
         assert work.runs == 2
         work.go.set()
     assert values == [2] * 10
-    assert len(flights) == 0
+    assert await flights.run("k", work) == 3
 
 
 async def test_a_waiter_that_is_cancelled_takes_nobody_with_it() -> None:

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+from typing import NamedTuple
 
 
 class CallKey(NamedTuple):
@@ -31,9 +27,6 @@ class _Waiters:
     def __init__(self) -> None:
         self.by_endpoint: dict[tuple[str, str], deque[_Waiter]] = {}
         self._came = 0
-
-    def __len__(self) -> int:
-        return sum(map(len, self.by_endpoint.values()))
 
     def add(self, key: CallKey) -> _Waiter:
         self._came += 1
@@ -76,22 +69,8 @@ class ConcurrencyLimiter:
         """How many places are taken."""
         return self._in_flight
 
-    @property
-    def waiting(self) -> int:
-        """How many calls wait for a place."""
-        return len(self._ahead) + len(self._behind)
-
-    @asynccontextmanager
-    async def place(self, key: CallKey, *, ahead: bool = False) -> AsyncIterator[None]:
-        """Hold a place for one call. `ahead` waits before those that are not."""
-        await self.acquire(key, ahead=ahead)
-        try:
-            yield
-        finally:
-            self.release(key)
-
     async def acquire(self, key: CallKey, *, ahead: bool = False) -> None:
-        """Take a place, waiting for one where there is none."""
+        """Take a place, waiting for one where there is none. `ahead` waits before those that are not."""
         if self._take(key):
             return
         waiters = self._ahead if ahead else self._behind

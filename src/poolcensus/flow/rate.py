@@ -165,9 +165,6 @@ class RateLimits:
         self._shared_services: set[str] = set()
         self._chains: defaultdict[str, dict[CallKey, ChainPace]] = defaultdict(dict)
 
-    def __len__(self) -> int:
-        return len(self._shared) + sum(map(len, self._chains.values()))
-
     def admits(self, key: CallKey, *, begun: bool) -> bool:
         """Say whether a call can be sent now, and count it if so.
 

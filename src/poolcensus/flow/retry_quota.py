@@ -19,11 +19,6 @@ class RetryQuota:
         self._capacity = capacity
         self._left = capacity
 
-    @property
-    def left(self) -> int:
-        """What is left of the quota."""
-        return self._left
-
     def spend(self, cost: int) -> bool:
         """Pay for a retry, and say whether there was enough."""
         if cost > self._left:

@@ -25,10 +25,6 @@ class SingleFlight(Generic[K, V]):
     def __init__(self) -> None:
         self._flights: dict[K, _Flight[V]] = {}
 
-    def __len__(self) -> int:
-        """Return the number of computations that are running."""
-        return len(self._flights)
-
     async def run(self, key: K, compute: Callable[[], Awaitable[V]]) -> V:
         """Return the value of `compute`, from the one that is running where there is one."""
         while (flight := self._flights.get(key)) is not None:

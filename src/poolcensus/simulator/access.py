@@ -17,10 +17,6 @@ if TYPE_CHECKING:
 
     Context = Mapping[str, tuple[str, ...]]
 
-# Resource control policies reach the resources of a few services, of which a census calls these:
-# https://docs.aws.amazon.com/organizations/latest/userguide/orgs_manage_policies_rcps.html
-_RCP_SERVICES = frozenset({"s3", "sts"})
-
 
 class Principal(NamedTuple):
     """Who calls. `role` is the ARN of the role of a session, `session` its session policy."""

@@ -41,7 +41,6 @@ KEYS = (
     "sts:sourceidentity",
     "sts:transitivetagkeys",
 )
-_NEGATED = "Not"
 _IF_EXISTS = "IfExists"
 _SETS = ("ForAllValues:", "ForAnyValue:")
 
