@@ -216,7 +216,7 @@ def test_a_call_ends_once_and_leaves_nothing_behind_whenever_it_is_cancelled(
             clock=Clock(),
             retrier=Retrier(RetryPolicy(max_attempts=4), clock=now, jitter=random.Random(7).random),
             limiter=ConcurrencyLimiter(total=2, per_account=1, per_region=2),
-            rates=RateLimits(now),
+            rates=RateLimits(1, now),
             pauses=Pauses(),
             breakers=breakers,
             attempt_timeout=30.0,

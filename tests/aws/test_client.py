@@ -199,7 +199,7 @@ def client_of(
         clock=Clock(),
         retrier=Retrier(policy or RetryPolicy(), clock=now, jitter=random.Random(7).random),
         limiter=ConcurrencyLimiter(total=total, per_account=total, per_region=total),
-        rates=RateLimits(now),
+        rates=RateLimits(1, now),
         pauses=Pauses(),
         breakers=CircuitBreakers(accounts=accounts, clock=now),
         attempt_timeout=30.0,

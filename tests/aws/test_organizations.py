@@ -95,6 +95,7 @@ def organization(scripted: Scripted) -> Organization:
         cast("CredentialSource", None),
         Caller("000000000001", "arn:aws:iam::000000000001:root", "aws"),
         "us-east-1",
+        concurrent_runs=1,
     )
 
 

@@ -88,8 +88,8 @@ async def test_rates_of_the_callers_account_are_divided(
             rates.append(calls_a_second)
 
     class Rates(RateLimits):
-        def __init__(self, *, concurrent_runs: int) -> None:
-            super().__init__(concurrent_runs=concurrent_runs)
+        def __init__(self, concurrent_runs: int) -> None:
+            super().__init__(concurrent_runs)
             shared.append(concurrent_runs)
 
     # The documented rate would take seconds, and the cache is not this machine's.

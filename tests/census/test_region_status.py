@@ -60,7 +60,7 @@ async def test_who_may_not_ask_about_members_asks_each_of_them(
 
 async def test_nobody_waits_for_a_turn_to_ask_once_nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(management, "_LIST_REGIONS_A_SECOND", 1 / 3600)
-    lookups = ManagementLookups()
+    lookups = ManagementLookups(1)
     found: list[bool] = []
 
     async def ask() -> None:

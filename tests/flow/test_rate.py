@@ -44,7 +44,7 @@ def test_calls_of_a_documented_rate_go_one_after_the_other_and_make_up_for_no_pa
 
 
 def test_nothing_is_kept_and_no_call_held_back_before_a_throttle() -> None:
-    rates = RateLimits(lambda: 0.0)
+    rates = RateLimits(1, lambda: 0.0)
     for number in range(1000):
         for begun in (False, True):
             assert rates.admits(key(str(number)), begun=begun)
@@ -54,7 +54,7 @@ def test_nothing_is_kept_and_no_call_held_back_before_a_throttle() -> None:
 
 def test_a_throttled_page_holds_back_the_next_page_of_its_target_and_no_other_call() -> None:
     time = 0.0
-    rates = RateLimits(lambda: time)
+    rates = RateLimits(1, lambda: time)
     rates.throttled(key(), begun=True)
     time = 1.0
     rates.passed(key(), begun=True)
@@ -80,7 +80,7 @@ def _throttle_beginners(rates: RateLimits, count: int) -> None:
 
 
 def test_throttled_beginners_hold_back_their_service_in_their_region() -> None:
-    rates = RateLimits(lambda: 0.0)
+    rates = RateLimits(1, lambda: 0.0)
     _throttle_beginners(rates, 20)
     assert not rates.admits(key("any"), begun=False)
     assert not rates.admits(key("any"), begun=True)
@@ -91,7 +91,7 @@ def test_throttled_beginners_hold_back_their_service_in_their_region() -> None:
 
 async def test_where_beginners_are_throttled_a_throttled_page_is_not_its_accounts_doing() -> None:
     time = 0.0
-    rates = RateLimits(lambda: time)
+    rates = RateLimits(1, lambda: time)
     _throttle_beginners(rates, 1)
     for region in ("r", "r2"):
         rates.throttled(key("a", region), begun=True)
@@ -102,7 +102,7 @@ async def test_where_beginners_are_throttled_a_throttled_page_is_not_its_account
 
 
 def test_an_account_that_is_done_leaves_nothing() -> None:
-    rates = RateLimits(lambda: 0.0)
+    rates = RateLimits(1, lambda: 0.0)
     for region in ("r1", "r2"):
         rates.throttled(key("a", region), begun=True)
     rates.throttled(key("b"), begun=True)
@@ -151,7 +151,7 @@ def test_a_chain_waits_no_longer_than_a_retry_and_forgets_a_throttle(
 )
 async def test_one_throttle_in_three_holds_back_no_call(runs: list[tuple[int | None, float]]) -> None:
     time = 0.0
-    pace = SharedPace(time)
+    pace = SharedPace(time, 1)
     for throttled, seconds in runs:
         for number in range(3):
             assert pace.admits(time)
@@ -169,7 +169,7 @@ def test_whatever_came_before_a_call_is_sent_within_a_fifth_of_a_second(
     throttled: int, events: list[tuple[float, bool]]
 ) -> None:
     time = 0.0
-    pace = SharedPace(time)
+    pace = SharedPace(time, 1)
     for _ in range(throttled):
         pace.sent(time)
     # Calls are held back from the start: only who waits long between them is never held back.
@@ -185,7 +185,7 @@ def test_whatever_came_before_a_call_is_sent_within_a_fifth_of_a_second(
 @given(st.integers(1, 3000), st.floats(0.001, 1.0))
 def test_a_limit_that_is_lifted_is_soon_forgotten(refused: int, apart: float) -> None:
     time = 0.0
-    pace = SharedPace(time)
+    pace = SharedPace(time, 1)
     for _ in range(refused):
         time += min(apart, pace.delay(time))
         pace.sent(time)
@@ -236,7 +236,7 @@ def _census(
     """So many targets of a page each, all at once, with backoff; `hold` False: without the limiter."""
 
     async def main() -> _Count:
-        rates = RateLimits(now)
+        rates = RateLimits(1, now)
         chance = random.Random(seed)
         throttled = 0
 
@@ -303,7 +303,7 @@ def test_random_throttles_cost_what_their_backoff_costs(share: float, latency: f
 
 def test_a_page_waits_behind_one_beginner_and_not_behind_all() -> None:
     async def main() -> None:
-        rates = RateLimits(now)
+        rates = RateLimits(1, now)
         _throttle_beginners(rates, 50)
         order: list[str] = []
 
@@ -323,7 +323,7 @@ def test_a_page_waits_behind_one_beginner_and_not_behind_all() -> None:
 
 def test_one_who_is_cancelled_while_waiting_holds_up_nobody() -> None:
     async def main() -> None:
-        rates = RateLimits(now)
+        rates = RateLimits(1, now)
         _throttle_beginners(rates, 50)
         rates.throttled(key(), begun=True)
         for begun in (False, True):
@@ -340,7 +340,7 @@ def test_one_who_is_cancelled_while_waiting_holds_up_nobody() -> None:
 
 
 def test_runs_side_by_side_share_what_is_sent_though_nothing_gets_through() -> None:
-    alone, four = SharedPace(0.0), SharedPace(0.0, 4)
+    alone, four = SharedPace(0.0, 1), SharedPace(0.0, 4)
     for pace in (alone, four):
         for _ in range(10):
             pace.sent(0.0)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import nullcontext
 from copy import copy
+from math import inf
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
@@ -39,14 +41,21 @@ async def with_retries(
     attempt: Callable[[], Awaitable[T]],
     *,
     quota: RetryQuota,
-    deadline: Callable[[], float] | None = None,
-    on_retry: Callable[[Retry], None] | None = None,
+    deadline: float = inf,
+    on_retry: Callable[[Retry], None] = lambda _: None,
 ) -> T:
     """What a caller does: the retrier is only asked once the call has failed."""
     try:
         result = await attempt()
     except RetryableError as error:
-        return await retrier.again(attempt, error, quota=quota, deadline=deadline, on_retry=on_retry)
+        return await retrier.again(
+            attempt,
+            error,
+            quota=quota,
+            deadline=lambda: deadline,
+            on_retry=on_retry,
+            pause=lambda _: nullcontext(),
+        )
     quota.succeeded(0)
     return result
 
@@ -66,7 +75,7 @@ class Run:
         *,
         quota: int = 500,
         jitter: float = 1.0,
-        deadline: float | None = None,
+        deadline: float = inf,
         policy: RetryPolicy | None = None,
     ) -> None:
         self.script = list(script)
@@ -76,7 +85,7 @@ class Run:
         self.attempts = 0
         self.retries: list[Retry] = []
         self.now = 0.0
-        self._deadline_of = None if deadline is None else lambda: deadline
+        self._deadline = deadline
         self._retrier = Retrier(
             policy or RetryPolicy(first_wait=1.0),
             clock=lambda: self.now,
@@ -101,7 +110,7 @@ class Run:
             self._retrier,
             self._attempt,
             quota=self.quota,
-            deadline=self._deadline_of,
+            deadline=self._deadline,
             on_retry=self.retries.append,
         )
         self.left.append(left_in(self.quota))
@@ -287,7 +296,7 @@ async def test_cancellation_passes_through_an_attempt(failures: int) -> None:
         await anyio.sleep_forever()
 
     with anyio.CancelScope() as scope:
-        await with_retries(Retrier(RetryPolicy(first_wait=0.0)), attempt, quota=RetryQuota())
+        await with_retries(Retrier(RetryPolicy(first_wait=0.0)), attempt, quota=RetryQuota(500))
     assert scope.cancelled_caught
     assert attempts == failures + 1
 
@@ -305,7 +314,7 @@ async def test_cancellation_passes_through_a_wait() -> None:
         await anyio.sleep_forever()
 
     with anyio.CancelScope() as scope:
-        await with_retries(Retrier(RetryPolicy(), sleep=sleep), attempt, quota=RetryQuota())
+        await with_retries(Retrier(RetryPolicy(), sleep=sleep), attempt, quota=RetryQuota(500))
     assert scope.cancelled_caught
     assert attempts == 1
 
@@ -348,12 +357,21 @@ from blockbuster import blockbuster_ctx
 from poolcensus.errors import ThrottledError
 from poolcensus.flow.retry_quota import RetryQuota
 from poolcensus.flow.retry import Retrier, RetryPolicy
+from contextlib import nullcontext
+from math import inf
 
 async def call(retrier):
     async def attempt():
         return 1
     error = ThrottledError("slow", code="Throttling", status=400)
-    return await retrier.again(attempt, error, quota=RetryQuota())
+    return await retrier.again(
+        attempt,
+        error,
+        quota=RetryQuota(500),
+        deadline=lambda: inf,
+        on_retry=lambda retry: None,
+        pause=lambda error: nullcontext(),
+    )
 
 async def main():
     retrier = Retrier(RetryPolicy(first_wait=0.001, throttle_floor=0.0))

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from poolcensus.aws.transport.http1 import Connection, Outbox
+from poolcensus.aws.transport.http1 import Connection, Outbox, new_buffer
 from poolcensus.errors import BadResponseError, CallTimeoutError, UnreachableError
-from transport.wire import Wire, requests_have_left
+from transport.wire import Wire, connection_to, requests_have_left
 
 if TYPE_CHECKING:
     from poolcensus.aws.transport.protocol import Reply
@@ -27,7 +27,7 @@ def ok(body: bytes, headers: bytes = b"") -> bytes:
 
 
 async def test_a_caller_that_is_cancelled_as_its_reply_arrives_leaves_no_connection_open() -> None:
-    connection, wire = Connection("here"), Wire()
+    connection, wire = connection_to("here"), Wire()
     connection.connection_made(wire)
     call = asyncio.create_task(connection.exchange(b"POST / HTTP/1.1\r\n\r\n", 20))
     await requests_have_left()
@@ -42,7 +42,7 @@ async def test_a_caller_that_is_cancelled_as_its_reply_arrives_leaves_no_connect
 
 
 async def test_each_exchange_of_a_connection_has_its_own_time() -> None:
-    connection, other = Connection("here"), Connection("there")
+    connection, other = connection_to("here"), connection_to("there")
     connection.connection_made(Wire())
     other.connection_made(Wire())
 
@@ -69,7 +69,7 @@ async def test_each_exchange_of_a_connection_has_its_own_time() -> None:
 
 @pytest.mark.parametrize("before", [0.05, 3600])
 async def test_an_exchange_ends_with_its_own_limit_whatever_the_one_before_had(before: float) -> None:
-    connection = Connection("here")
+    connection = connection_to("here")
     connection.connection_made(Wire())
     call = asyncio.create_task(connection.exchange(b"POST / HTTP/1.1\r\n\r\n", before))
     await requests_have_left()
@@ -83,7 +83,7 @@ async def test_an_exchange_ends_with_its_own_limit_whatever_the_one_before_had(b
 
 
 async def test_a_connection_that_has_ended_is_not_kept_by_its_timer() -> None:
-    connection = Connection("here")
+    connection = connection_to("here")
     connection.connection_made(Wire())
     call = asyncio.create_task(connection.exchange(b"POST / HTTP/1.1\r\n\r\n", 3600))
     await requests_have_left()
@@ -97,7 +97,7 @@ async def test_a_connection_that_has_ended_is_not_kept_by_its_timer() -> None:
 
 
 async def test_a_connection_that_was_idle_for_longer_than_its_last_limit_has_a_new_one() -> None:
-    connection, other = Connection("here"), Connection("there")
+    connection, other = connection_to("here"), connection_to("there")
     connection.connection_made(Wire())
     other.connection_made(Wire())
     call = asyncio.create_task(connection.exchange(b"POST / HTTP/1.1\r\n\r\n", 0.05))
@@ -125,7 +125,7 @@ async def asked(connection: Connection, request: bytes = REQUEST) -> asyncio.Tas
 
 async def test_requests_of_one_turn_leave_together() -> None:
     outbox, wires = Outbox(), [Wire(), Wire()]
-    connections = [Connection("here", outbox=outbox) for _ in wires]
+    connections = [Connection("here", new_buffer(), outbox) for _ in wires]
     requests = [b"POST /1 HTTP/1.1\r\n\r\n", b"POST /2 HTTP/1.1\r\n\r\n"]
     calls: list[asyncio.Task[Reply]] = []
     for connection, wire, request in zip(connections, wires, requests, strict=True):
@@ -143,7 +143,7 @@ async def test_requests_of_one_turn_leave_together() -> None:
 
 
 async def test_a_request_whose_caller_has_gone_does_not_leave() -> None:
-    connection, wire = Connection("here"), Wire()
+    connection, wire = connection_to("here"), Wire()
     connection.connection_made(wire)
     call = await asked(connection)
     call.cancel()
@@ -155,7 +155,7 @@ async def test_a_request_whose_caller_has_gone_does_not_leave() -> None:
 
 
 async def test_what_comes_before_the_first_request_has_left_is_not_its_reply() -> None:
-    connection, wire = Connection("here"), Wire()
+    connection, wire = connection_to("here"), Wire()
     connection.connection_made(wire)
     call = await asked(connection)
     connection.data_received(ok(b"{}"))
@@ -170,7 +170,7 @@ async def test_what_comes_before_the_first_request_has_left_is_not_its_reply() -
 async def test_what_comes_before_another_request_has_left_is_not_its_reply(is_read: bool) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        connection, wire = Connection("here"), Wire(ours)
+        connection, wire = connection_to("here"), Wire(ours)
         connection.connection_made(wire)
         first = await asked(connection)
         await requests_have_left()

@@ -17,7 +17,7 @@ import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poolcensus.aws.transport.http1 import Connection, new_buffer
+from poolcensus.aws.transport.http1 import Connection, Outbox, new_buffer
 from transport.wire import Wire, requests_have_left
 from transport_lab import opened, post
 
@@ -259,7 +259,7 @@ async def test_bytes_of_one_connection_are_never_in_the_reply_of_another(
     replies: list[tuple[bytes, int | None]], cuts: list[tuple[int, int]], rounds: int
 ) -> None:
     buffer = new_buffer()
-    connections = [Connection(str(number), buffer) for number in range(len(replies))]
+    connections = [Connection(str(number), buffer, Outbox()) for number in range(len(replies))]
     for each in connections:
         each.connection_made(Wire())
     kept: list[list[bytes]] = []

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poolcensus.aws.transport.http1 import Connection, new_buffer
+from poolcensus.aws.transport.http1 import new_buffer
 from poolcensus.aws.transport.secured import Secured
 from poolcensus.aws.transport.tls import trusting
 from poolcensus.aws.transport.tunnel import Tunnel
 from poolcensus.errors import BadResponseError, UnreachableError
-from transport.wire import Wire, requests_have_left
+from transport.wire import Wire, connection_to, requests_have_left
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -94,7 +94,7 @@ class Server:
     def __init__(self, *contexts: ssl.SSLContext, trust: ssl.SSLContext) -> None:
         self.peers = [Peer(context) for context in contexts]
         self.socket = Socket()
-        self.connection = Connection("here")
+        self.connection = connection_to("here")
         buffer = new_buffer()
         self.secured = [Secured(self.connection, trust, "localhost", buffer) for _ in contexts]
         for outer, inner in zip(self.secured, self.secured[1:], strict=False):

@@ -6,6 +6,8 @@ import asyncio
 import os
 from typing import TYPE_CHECKING, Final
 
+from poolcensus.aws.transport.http1 import Connection, Outbox, new_buffer
+
 if TYPE_CHECKING:
     import socket
 
@@ -32,6 +34,11 @@ class Wire(asyncio.Transport):
 
     def abort(self) -> None:
         self.aborted = True
+
+
+def connection_to(peer: str) -> Connection:
+    """Return a connection that shares nothing with others."""
+    return Connection(peer, new_buffer(), Outbox())
 
 
 async def requests_have_left() -> None:

@@ -75,7 +75,7 @@ class Organization:
         caller: Caller,
         region: str,
         *,
-        concurrent_runs: int = 1,
+        concurrent_runs: int,
     ) -> None:
         self._sdk = sdk
         self._client = client

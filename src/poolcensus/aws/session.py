@@ -144,7 +144,7 @@ async def open_aws(
             clock=Clock(),
             retrier=Retrier(policy),
             limiter=limiter,
-            rates=RateLimits(concurrent_runs=concurrent_runs),
+            rates=RateLimits(concurrent_runs),
             pauses=Pauses(),
             breakers=breakers,
             attempt_timeout=settings.attempt_timeout,

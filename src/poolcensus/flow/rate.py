@@ -77,7 +77,7 @@ class SharedPace:
     # wait under throttling is at least a fifth of a second too.
     _LEAST = 5.0
 
-    def __init__(self, now: float, concurrent_runs: int = 1) -> None:
+    def __init__(self, now: float, concurrent_runs: int) -> None:
         self._least = self._LEAST / concurrent_runs
         self._sent = 0.0
         self._passed = 0.0
@@ -154,11 +154,11 @@ class RateLimits:
     A call that is throttled while its target is being read shows the limit of its account in the region,
     whose calls it follows. One that is throttled at the first call to its target can't: it shows a limit that
     accounts share, or throttling at random. Once a service has done that, in whatever region, its other
-    throttles are not taken for limits of accounts either. `concurrent_runs` is how many
-    share the limits that accounts share.
+    throttles are not taken for limits of accounts either. `concurrent_runs` is how many share the limits that
+    accounts share.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic, concurrent_runs: int = 1) -> None:
+    def __init__(self, concurrent_runs: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._concurrent_runs = concurrent_runs
         self._shared: dict[tuple[str, str], SharedPace] = {}

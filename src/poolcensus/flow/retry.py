@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import time
-from contextlib import nullcontext
 from importlib import import_module
 from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple, TypeVar
 
@@ -104,9 +103,9 @@ class Retrier:
         first: RetryableError,
         *,
         quota: RetryQuota,
-        deadline: Callable[[], float] | None = None,
-        on_retry: Callable[[Retry], None] | None = None,
-        pause: Callable[[RetryableError], AbstractContextManager[None]] = lambda _: nullcontext(),
+        deadline: Callable[[], float],
+        on_retry: Callable[[Retry], None],
+        pause: Callable[[RetryableError], AbstractContextManager[None]],
     ) -> T:
         """Return the result of the first attempt that succeeds, after one that has failed with `first`.
 
@@ -136,14 +135,13 @@ class Retrier:
             error = last_error = _error(state)
             if failures.enough(error, state.attempt_number):
                 return True
-            if deadline is not None and self._clock() + state.upcoming_sleep >= deadline():
+            if self._clock() + state.upcoming_sleep >= deadline():
                 return True
             cost = _cost(error)
             if not quota.spend(cost):
                 return True
             last_cost = cost
-            if on_retry is not None:
-                on_retry(Retry(error, state.attempt_number, state.upcoming_sleep))
+            on_retry(Retry(error, state.attempt_number, state.upcoming_sleep))
             return False
 
         async def sleep(seconds: float) -> None:

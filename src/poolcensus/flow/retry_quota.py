@@ -15,7 +15,7 @@ class RetryQuota:
     TIMEOUT = 10
     NO_RETRY = 1
 
-    def __init__(self, capacity: int = 500) -> None:
+    def __init__(self, capacity: int) -> None:
         self._capacity = capacity
         self._left = capacity
 

@@ -33,7 +33,7 @@ class ManagementLookups:
     `concurrent_runs` is how many share the rate.
     """
 
-    def __init__(self, concurrent_runs: int = 1) -> None:
+    def __init__(self, concurrent_runs: int) -> None:
         self._pace = SteadyPace(_LIST_REGIONS_A_SECOND / concurrent_runs)
         self._answered = False
         self._ended = False

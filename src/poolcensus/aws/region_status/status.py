@@ -70,9 +70,9 @@ class RegionStatus:
         caller: Caller,
         region: str,
         *,
-        source: RegionStatusSource = RegionStatusSource.MEMBER,
-        max_age: float = 0.0,
-        concurrent_runs: int = 1,
+        source: RegionStatusSource,
+        max_age: float,
+        concurrent_runs: int,
     ) -> None:
         self._broker = broker
         self._caller = caller

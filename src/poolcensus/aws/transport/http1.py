@@ -75,10 +75,10 @@ class Connection(asyncio.BufferedProtocol):
     whenever something comes, which takes longer than all else that it does for a call.
     """
 
-    def __init__(self, peer: str, buffer: memoryview | None = None, outbox: Outbox | None = None) -> None:
+    def __init__(self, peer: str, buffer: memoryview, outbox: Outbox) -> None:
         self.peer = peer
-        self._buffer = new_buffer() if buffer is None else buffer
-        self._outbox = outbox or Outbox()
+        self._buffer = buffer
+        self._outbox = outbox
         self.idle_since = 0.0
         self._loop = asyncio.get_running_loop()
         self.closed: asyncio.Future[None] = self._loop.create_future()
