@@ -25,7 +25,7 @@ from poolcensus.snapshot import (
 )
 from poolcensus.snapshot.hidden import NOTHING_HIDDEN, find_hidden
 from poolcensus.storage.destination import check_resume, open_store, published_files
-from poolcensus.storage.naming import STANDARD_OUTPUT, is_in_s3
+from poolcensus.storage.naming import STANDARD_OUTPUT, is_local
 from poolcensus.version import TOOL
 
 if TYPE_CHECKING:
@@ -244,6 +244,4 @@ class _PreviousRun:
 
 
 async def _long_targets(place: str) -> Mapping[tuple[str, str], int]:
-    if place == STANDARD_OUTPUT or is_in_s3(place):
-        return {}
-    return await in_thread(long_targets, place)
+    return await in_thread(long_targets, place) if is_local(place) else {}

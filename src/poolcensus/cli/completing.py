@@ -77,11 +77,11 @@ def _ids(ctx: click.Context) -> list[str]:
     from poolcensus.config import load_settings
     from poolcensus.errors import CensusError
     from poolcensus.storage.destination import open_source
-    from poolcensus.storage.naming import STANDARD_OUTPUT, is_in_s3
+    from poolcensus.storage.naming import is_local
 
     try:
         dest = load_settings(ctx.params.get("config"), {"dest": ctx.params.get("dest")}).dest
-        if dest == STANDARD_OUTPUT or is_in_s3(dest):
+        if not is_local(dest):
             return []
         with open_source(dest, None) as source:
             return source.ids()[::-1]

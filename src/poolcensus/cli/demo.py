@@ -30,7 +30,7 @@ from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.paths import exists
 from poolcensus.snapshot import Snapshot
 from poolcensus.storage.advice import temporary_error
-from poolcensus.storage.naming import STANDARD_OUTPUT, is_in_s3
+from poolcensus.storage.naming import is_local
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -81,7 +81,7 @@ def command(**given: object) -> int:
     the caller's AWS configuration is looked at.
     """
     dest = given.pop("dest") or str(own_folder())
-    if dest == STANDARD_OUTPUT or is_in_s3(str(dest)):
+    if not is_local(str(dest)):
         message = "the demo shows a snapshot: its destination must be a folder"
         raise click.UsageError(message)
     with simulator_process() as service:

@@ -15,7 +15,7 @@ from poolcensus.config.readers import EntryError, destination, shown
 from poolcensus.errors import DestinationError, SettingsError
 from poolcensus.storage.local.reading import LocalFiles, LocalSource
 from poolcensus.storage.local.store import FolderStore
-from poolcensus.storage.naming import STANDARD_OUTPUT, is_in_s3
+from poolcensus.storage.naming import STANDARD_OUTPUT, is_in_s3, is_local
 from poolcensus.storage.stdout import StreamedFiles, StreamStore
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def checked_place(dest: str | os.PathLike[str], key: str = "dest") -> str:
 
 def check_resume(settings: Settings, place: str) -> None:
     """Raise `SettingsError` for a run that is to resume where no journal is kept."""
-    if settings.resume and (place == STANDARD_OUTPUT or is_in_s3(place)):
+    if settings.resume and not is_local(place):
         raise SettingsError(
             f"`resume` needs a directory as its destination: {place} keeps no journal. Set `resume` to false."
         )

@@ -31,6 +31,11 @@ def is_in_s3(place: str) -> bool:
     return place.startswith(SCHEME)
 
 
+def is_local(place: str) -> bool:
+    """Whether a destination is a folder, and neither in a bucket nor standard output."""
+    return place != STANDARD_OUTPUT and not is_in_s3(place)
+
+
 def latest_object(snapshot_id: str) -> bytes:
     """Return what `latest.json` holds where it names a snapshot."""
     return dumps({"snapshot_id": snapshot_id}) + b"\n"
