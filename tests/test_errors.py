@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import errno
+
 import pytest
 
-from poolcensus.errors import DestinationError, FatalError, first_reason_raised
+from poolcensus.errors import DestinationError, FatalError, first_reason_raised, reason_of
 
 
 @pytest.mark.parametrize(
@@ -31,3 +33,14 @@ def test_no_defect_hides_behind_a_failure(cause: Exception | None) -> None:
     with pytest.raises(ExceptionGroup) as raised, first_reason_raised():
         raise ExceptionGroup("tasks", [failure, ExceptionGroup("inner", [defect])])
     assert raised.group_contains(TypeError)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied", "/a/file"), "Permission denied"),
+        (OSError("is a folder, not a file"), "is a folder, not a file"),
+    ],
+)
+def test_the_reason_of_an_error_is_what_the_system_says_or_else_its_text(error: OSError, reason: str) -> None:
+    assert reason_of(error) == reason

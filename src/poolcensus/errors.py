@@ -392,6 +392,11 @@ class PagingLoopError(RecordedError):
     outcome = Outcome.BAD_RESPONSE
 
 
+def reason_of(error: OSError) -> str:
+    """Return what the system says is wrong, without its number and the file, which the message names."""
+    return error.strerror or str(error)
+
+
 def copy_of_error(error: E) -> E:
     """Return a copy of an exception, to be raised once more.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from poolcensus.analysis.database import Database
 from poolcensus.analysis.selection import select_all, select_one
 from poolcensus.analysis.views import items_view, targets_view
-from poolcensus.errors import DestinationError, SettingsError, SnapshotError
+from poolcensus.errors import DestinationError, SettingsError, SnapshotError, reason_of
 from poolcensus.format.ids import parse_snapshot_id
 from poolcensus.model import ColumnType
 from poolcensus.storage.destination import checked_place
@@ -89,7 +89,7 @@ def export(
                 unreadable[snapshot.id] = str(error)
     except OSError as error:
         place = error.filename or folder
-        raise DestinationError(f"Could not write {place}: {error.strerror or error}.") from error
+        raise DestinationError(f"Could not write {place}: {reason_of(error)}.") from error
     return Exported(tuple(files), unreadable, selection.ahead)
 
 

@@ -13,7 +13,7 @@ from contextlib import ExitStack, suppress
 from typing import IO, TYPE_CHECKING, Self
 
 from poolcensus.analysis.lines import RecordLines
-from poolcensus.errors import DamagedSnapshotError, SnapshotError
+from poolcensus.errors import DamagedSnapshotError, SnapshotError, reason_of
 from poolcensus.format.compression import read_lines
 from poolcensus.model import Compression
 from poolcensus.snapshot.reader import lines_of
@@ -133,7 +133,7 @@ class Records:
         except OSError as error:
             if self._is_copy:
                 raise _temporary_failure("read records in", error) from error
-            raise SnapshotError(f"{self._place} can't be read: {error.strerror or error}") from error
+            raise SnapshotError(f"{self._place} can't be read: {reason_of(error)}") from error
         if size and not part:
             raise SnapshotError(f"{self._place} was cut or replaced while it was read")
         return part

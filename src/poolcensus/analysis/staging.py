@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Final, Self
 
-from poolcensus.errors import DamagedSnapshotError, DestinationError, SnapshotError
+from poolcensus.errors import DamagedSnapshotError, DestinationError, SnapshotError, reason_of
 from poolcensus.format import codec
 from poolcensus.format.compression import compressor, read_lines
 from poolcensus.model import Compression
@@ -49,7 +49,7 @@ class Staging:
         try:
             self._folder = make_folder()
         except OSError as error:
-            raise DestinationError(f"no temporary folder can be made: {error.strerror or error}") from error
+            raise DestinationError(f"no temporary folder can be made: {reason_of(error)}") from error
         self._pool = ThreadPoolExecutor(_WORKERS, "poolcensus staging")
         self._stopped = threading.Event()
         self._digests: list[Future[None]] = []
@@ -154,7 +154,7 @@ class Staging:
             raise _damage(place, str(error)) from error
         except OSError as error:
             into = "" if to is None else f" into {self._folder}"
-            raise SnapshotError(f"{place} can't be read{into}: {error.strerror or error}") from error
+            raise SnapshotError(f"{place} can't be read{into}: {reason_of(error)}") from error
         if size != entry.bytes:
             wrong = f"has {size:,} bytes where the manifest says {entry.bytes:,}"
         elif digest.hexdigest() != entry.sha256:

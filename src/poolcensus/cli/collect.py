@@ -22,7 +22,7 @@ from poolcensus.cli.publishing import (
 )
 from poolcensus.cli.trouble import complain, failures, hidden_pools, notice, outdated_gaps, partial_snapshot
 from poolcensus.config.sources import settings_file
-from poolcensus.errors import CensusError, SettingsError
+from poolcensus.errors import CensusError, SettingsError, reason_of
 from poolcensus.paths import is_file
 from poolcensus.storage.naming import STANDARD_OUTPUT
 
@@ -162,7 +162,7 @@ def _write_metrics(file: Path | None, code: int, census: Census, manifest: Manif
     try:
         write_metrics(file, exit_code=code, progress=census.progress(), manifest=manifest)
     except OSError as error:
-        complain(f"Could not write the metrics to {file}: {error.strerror or error}.")
+        complain(f"Could not write the metrics to {file}: {reason_of(error)}.")
         return
     if file.suffix != METRICS_SUFFIX and is_file(file):
         logs.warning(

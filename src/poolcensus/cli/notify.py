@@ -19,6 +19,7 @@ from poolcensus.cli import logs
 from poolcensus.cli.exits import ExitCode, StoppedError
 from poolcensus.cli.trouble import complain, message_of
 from poolcensus.cli.wording import counted
+from poolcensus.errors import reason_of
 from poolcensus.format.text import LONGEST_NAME, MOST_NAMED
 from poolcensus.format.times import rfc3339, utc_now
 from poolcensus.signals import ENDING
@@ -78,7 +79,7 @@ def notify(settings: Settings, census: Census, ending: Ending) -> None:
             failure = _run(arguments, given, output, wait=not ending.stopped)
             said = _last_lines(output)
     except OSError as error:
-        failure, said = f"could not be started: {error.strerror or error}", []
+        failure, said = f"could not be started: {reason_of(error)}", []
     if failure is not None:
         command = shlex.quote(arguments[0])
         complain(f"The notify command {command} {failure}. The run itself is not affected.", *said)

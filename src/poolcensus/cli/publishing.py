@@ -10,7 +10,7 @@ from poolcensus.cli import logs
 from poolcensus.cli.exits import ExitCode, StoppedError, drop_output
 from poolcensus.cli.running import ending_with, run
 from poolcensus.cli.trouble import complain, on_terminal
-from poolcensus.errors import CensusError
+from poolcensus.errors import CensusError, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -90,4 +90,4 @@ def write_manifest(manifest: Manifest) -> None:
     except OSError as error:
         drop_output()
         if not isinstance(error, BrokenPipeError):
-            complain(f"Could not write to standard output: {error.strerror or error}.")
+            complain(f"Could not write to standard output: {reason_of(error)}.")

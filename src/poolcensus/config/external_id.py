@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from poolcensus.config.readers import EntryError, external_id
-from poolcensus.errors import SettingsError
+from poolcensus.errors import SettingsError, reason_of
 
 if TYPE_CHECKING:
     from poolcensus.config.settings import Settings
@@ -49,7 +49,7 @@ def with_external_id(settings: Settings) -> Settings:
         if settings.external_id_file is None and isinstance(error, FileNotFoundError | NotADirectoryError):
             # Nobody has named it.
             return settings
-        raise SettingsError(f"{place}: {name} can't be read: {error.strerror}.") from None
+        raise SettingsError(f"{place}: {name} can't be read: {reason_of(error)}.") from None
     if stat.S_ISREG(mode) and mode & stat.S_IROTH:
         _log.warning("every user of this machine can read the external ID in %s: run 'chmod 600' on it", name)
     # Without the line's end, which editors and echo put there.

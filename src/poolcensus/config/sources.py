@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from poolcensus.config.readers import shown
-from poolcensus.errors import SettingsError
+from poolcensus.errors import SettingsError, reason_of
 from poolcensus.format.text import did_you_mean, nearest
 
 if TYPE_CHECKING:
@@ -218,7 +218,7 @@ def _usual() -> Iterator[Path]:
 
 
 def _unreadable(file: Path, error: OSError) -> str:
-    return f"{file}: the configuration file can't be read: {error.strerror}"
+    return f"{file}: the configuration file can't be read: {reason_of(error)}"
 
 
 def _table(file: Path, raw: bytes) -> Mapping[str, object]:

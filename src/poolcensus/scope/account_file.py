@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from poolcensus import partitions
-from poolcensus.errors import SettingsError
+from poolcensus.errors import SettingsError, reason_of
 from poolcensus.scope.account_entry import (
     ACTIVE,
     ID_COLUMNS,
@@ -59,7 +59,7 @@ def read_accounts(path: str, extra_regions: Iterable[str] = ()) -> tuple[Account
     try:
         text = Path(path).read_bytes().decode("utf-8-sig")
     except OSError as error:
-        raise SettingsError(f"{path}: the file of accounts can't be read: {error.strerror}") from None
+        raise SettingsError(f"{path}: the file of accounts can't be read: {reason_of(error)}") from None
     except UnicodeDecodeError:
         raise SettingsError(f"{path}: the file of accounts is not UTF-8") from None
     readers = {".csv": _from_csv, ".json": _from_json, ".toml": _from_toml}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from poolcensus.aws.organizations import ListedAccount
-from poolcensus.errors import SettingsError
+from poolcensus.errors import SettingsError, reason_of
 from poolcensus.format.codec import dumps, loads, why_not_json
 from poolcensus.format.ids import is_account_id
 from poolcensus.format.times import rfc3339, utc_now
@@ -110,7 +110,7 @@ def read_account_list(path: str) -> AccountList:
     try:
         content = loads(Path(path).read_bytes())
     except OSError as error:
-        raise SettingsError(f"{path}: the list of accounts can't be read: {error.strerror}") from None
+        raise SettingsError(f"{path}: the list of accounts can't be read: {reason_of(error)}") from None
     except ValueError as error:
         raise _refused(path, f"it is not JSON: {why_not_json(error)}") from None
     if not isinstance(content, dict) or content.get("kind") != _KIND:

@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Final, Literal, Self
 
-from poolcensus.errors import DamagedSnapshotError, SnapshotError
+from poolcensus.errors import DamagedSnapshotError, SnapshotError, reason_of
 from poolcensus.format.compression import read_lines
 from poolcensus.format.digesting import Digesting
 from poolcensus.storage.source import MissingFileError
@@ -99,4 +99,4 @@ class DataFile:
             raise DamagedSnapshotError(f"{where}: {error}; the snapshot is damaged") from error
         except OSError as error:
             after = f" after line {self.number}" if self.number else ""
-            raise SnapshotError(f"{self.place} can't be read{after}: {error.strerror or error}") from error
+            raise SnapshotError(f"{self.place} can't be read{after}: {reason_of(error)}") from error

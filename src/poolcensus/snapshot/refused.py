@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from poolcensus.errors import SnapshotError
+from poolcensus.errors import SnapshotError, reason_of
 from poolcensus.format.manifest import REFUSED_NAME, decode_refused
 from poolcensus.format.schema import TARGETS_NAME, Schema
 from poolcensus.paths import is_file
@@ -46,7 +46,7 @@ class RefusedRun:
         except MissingFileError as error:
             raise SnapshotError(f"{files.place_of(REFUSED_NAME)} {error}") from error
         except OSError as error:
-            message = f"{files.place_of(REFUSED_NAME)} can't be read: {error.strerror or error}"
+            message = f"{files.place_of(REFUSED_NAME)} can't be read: {reason_of(error)}"
             raise SnapshotError(message) from error
         except ValueError as error:
             raise SnapshotError(f"{files.place_of(REFUSED_NAME)} can't be read: {error}") from error
@@ -119,7 +119,7 @@ def _in_folder(path: str | os.PathLike[str]) -> RefusedRun | None:
     try:
         is_one = is_file(Path(path) / REFUSED_NAME)
     except OSError as error:
-        raise SnapshotError(f"{os.fspath(path)} can't be read: {error.strerror or error}") from error
+        raise SnapshotError(f"{os.fspath(path)} can't be read: {reason_of(error)}") from error
     return RefusedRun.read(open_folder(path)) if is_one else None
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from poolcensus.errors import CensusError, MergeError, SnapshotError, first_reason_raised
+from poolcensus.errors import CensusError, MergeError, SnapshotError, first_reason_raised, reason_of
 from poolcensus.format.manifest import REFUSED_NAME
 from poolcensus.loops import in_thread
 from poolcensus.paths import exists
@@ -71,7 +71,7 @@ def _open(ref: str | os.PathLike[str], dest: str | os.PathLike[str], sources: So
     try:
         return _find(ref, dest, sources)
     except OSError as error:
-        raise SnapshotError(f"{os.fspath(ref)} can't be read: {error.strerror or error}") from error
+        raise SnapshotError(f"{os.fspath(ref)} can't be read: {reason_of(error)}") from error
 
 
 def _find(ref: str | os.PathLike[str], dest: str | os.PathLike[str], sources: Sources) -> Snapshot:

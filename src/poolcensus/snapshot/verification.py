@@ -9,7 +9,7 @@ from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Final, Literal
 
-from poolcensus.errors import DamagedSnapshotError, DestinationError, FatalError, SnapshotError
+from poolcensus.errors import DamagedSnapshotError, DestinationError, FatalError, SnapshotError, reason_of
 from poolcensus.format.ids import is_snapshot_id
 from poolcensus.format.manifest import MANIFEST_NAME
 from poolcensus.format.text import counted
@@ -81,7 +81,7 @@ def verify(
         else:
             opened, misnamed = _opened(snapshot, None, settings)
     except OSError as error:
-        raise SnapshotError(f"{os.fspath(snapshot)} can't be read: {error.strerror or error}") from error
+        raise SnapshotError(f"{os.fspath(snapshot)} can't be read: {reason_of(error)}") from error
     with opened:
         return (*misnamed, *_verify(opened))
 
@@ -153,7 +153,7 @@ class _Problems:
             self._found.append(Problem(file, line, message))
 
     def add_unreadable(self, file: str, error: OSError) -> None:
-        message = f"can't be read: {error.strerror or error}"
+        message = f"can't be read: {reason_of(error)}"
         self._found.append(Problem(file, None, message, ProblemKind.UNREADABLE))
 
     def found(self) -> tuple[Problem, ...]:

@@ -6,7 +6,7 @@ import errno
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from poolcensus.errors import DestinationError
+from poolcensus.errors import DestinationError, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,12 +44,12 @@ def destination_error(doing: str, place: Path | str, error: OSError) -> Destinat
     advice = _ADVICE.get(error.errno or 0, "check the device or choose another destination").format(
         use="read" if doing.startswith("read") else "write"
     )
-    return DestinationError(f"can't {doing} {place}: {error.strerror or error}", advice=advice)
+    return DestinationError(f"can't {doing} {place}: {reason_of(error)}", advice=advice)
 
 
 def temporary_error(doing: str, error: OSError) -> DestinationError:
     """Return what a person is told of an `error` with a temporary file."""
     return DestinationError(
-        f"can't {doing}: {error.strerror or error}",
+        f"can't {doing}: {reason_of(error)}",
         advice="set TMPDIR to a folder that this user can write and that has room",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
-from poolcensus.errors import DestinationError
+from poolcensus.errors import DestinationError, reason_of
 from poolcensus.paths import exists
 from poolcensus.storage.local.files import replaced_file
 
@@ -26,5 +26,5 @@ def output_file(path: Path, mode: int) -> Iterator[BinaryIO]:
     except OSError as error:
         # What the error itself names is the hidden file.
         is_missing = isinstance(error, FileNotFoundError) and not exists(path.parent)
-        reason = f"There is no folder {path.parent}" if is_missing else error.strerror or error
+        reason = f"There is no folder {path.parent}" if is_missing else reason_of(error)
         raise DestinationError(f"Could not write {path}: {reason}.") from error

@@ -29,7 +29,7 @@ from botocore.exceptions import ConnectionError as SdkConnectionError
 
 from poolcensus.aws.refusals.table import error_class_of
 from poolcensus.aws.sdk.credential_process import ChainFailure
-from poolcensus.errors import ThrottledError
+from poolcensus.errors import ThrottledError, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,7 +105,7 @@ def os_error_in_words(error: Exception) -> str:
         return str(error)
     name = f"{error.filename}: " if error.filename is not None else ""
     advice = " (ulimit -n raises the limit on open files)" if error.errno == errno.EMFILE else ""
-    return f"{name}{error.strerror or error}{advice}"
+    return f"{name}{reason_of(error)}{advice}"
 
 
 def _kwargs(error: Exception) -> dict[str, object]:

@@ -16,6 +16,8 @@ import dateutil.parser
 from botocore.compat import compat_shell_split
 from botocore.credentials import ProcessProvider
 
+from poolcensus.errors import reason_of
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -74,7 +76,7 @@ def _run(name: str, words: Sequence[str]) -> bytes:
     except subprocess.TimeoutExpired:
         raise ChainFailure(f"{name} did not end within {_LONGEST_PROCESS:g} s") from None
     except OSError as error:
-        raise ChainFailure(f"{name} could not be started: {error.strerror or error}") from None
+        raise ChainFailure(f"{name} could not be started: {reason_of(error)}") from None
     except ValueError:
         raise ChainFailure("credential_process holds a null character") from None
     if ended.returncode != 0:

@@ -6,7 +6,7 @@ import resource
 import socket
 import sys
 
-from poolcensus.errors import FatalError
+from poolcensus.errors import FatalError, reason_of
 
 # The files of a snapshot, the SDK's data and the lookups of names need some as well.
 _FILES_FOR_OTHERS = 16
@@ -23,6 +23,6 @@ def most_connections() -> int:
             used = probe.fileno()
     except OSError as error:
         raise FatalError(
-            f"no connection can be opened: {error.strerror or error} (ulimit -n raises the limit)"
+            f"no connection can be opened: {reason_of(error)} (ulimit -n raises the limit)"
         ) from None
     return max(limit - used - _FILES_FOR_OTHERS, 1)

@@ -27,7 +27,7 @@ from poolcensus.aws.transport.failures import LIMITS, failure_of
 from poolcensus.aws.transport.protocol import LONGEST_CLOSE, no_answer_in_time
 from poolcensus.aws.transport.sdk_call import CALL, REPLY, CallLogFilter, SdkCall, new_session
 from poolcensus.aws.transport.sdk_connections import Sender, Wire, host_of
-from poolcensus.errors import FatalError, SettingsError
+from poolcensus.errors import FatalError, SettingsError, reason_of
 from poolcensus.flow.singleflight import SingleFlight
 from poolcensus.loops import in_thread
 from poolcensus.version import TOOL
@@ -165,7 +165,7 @@ class SdkTransport:
         except OSError as error:
             if error.errno in LIMITS:
                 raise failure_of(f"{key.service} in {key.region}", error) from None
-            raise FatalError(f"The AWS SDK's own files can't be read: {error.strerror or error}.") from None
+            raise FatalError(f"The AWS SDK's own files can't be read: {reason_of(error)}.") from None
         # The SDK trips over sections of any shape in as many ways: AttributeError, KeyError and more.
         except Exception as error:  # noqa: BLE001 - the SDK raises anything on a malformed section
             raise _no_client(key, f"your AWS config is malformed ({type(error).__name__})") from None

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
 
-from poolcensus.errors import DestinationError
+from poolcensus.errors import DestinationError, reason_of
 from poolcensus.format.manifest import MANIFEST_NAME, REFUSED_NAME
 from poolcensus.format.schema import TARGETS_NAME
 from poolcensus.paths import exists
@@ -194,7 +194,7 @@ class FolderDraft(Draft):
                 self.snapshot_id,
                 self._dest,
                 LATEST,
-                error.strerror or error,
+                reason_of(error),
             )
         self._stale.sweep()
         self._stale.forget_refused()

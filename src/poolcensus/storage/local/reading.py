@@ -6,7 +6,7 @@ import os
 import shlex
 from typing import TYPE_CHECKING
 
-from poolcensus.errors import DamagedSnapshotError, SnapshotError
+from poolcensus.errors import DamagedSnapshotError, SnapshotError, reason_of
 from poolcensus.format.ids import is_snapshot_id
 from poolcensus.format.manifest import MANIFEST_NAME, REFUSED_NAME
 from poolcensus.paths import exists, is_folder, is_link, may_exist
@@ -96,7 +96,7 @@ class LocalSource(Source):
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
-            raise SnapshotError(f"{self._dest} can't be read: {error.strerror or error}") from error
+            raise SnapshotError(f"{self._dest} can't be read: {reason_of(error)}") from error
         # One that can't be looked at is told of by who reads it.
         return sorted(
             each.name.removeprefix(REFUSED_PREFIX) for each in found if may_exist(each / REFUSED_NAME)
@@ -155,7 +155,7 @@ def read_manifest(path: Path) -> bytes | SnapshotError:
     except (MissingFileError, NotADirectoryError):
         return SnapshotError(_no_snapshot(path))
     except OSError as error:
-        return SnapshotError(f"{file} can't be read: {error.strerror or error}")
+        return SnapshotError(f"{file} can't be read: {reason_of(error)}")
     except ValueError as error:
         return SnapshotError(f"{file} can't be read: {error}")
 
@@ -183,4 +183,4 @@ def _read_own(path: Path) -> bytes | SnapshotError:
 def _no_snapshots(dest: Path, error: OSError) -> SnapshotError:
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return SnapshotError(no_snapshots(dest))
-    return SnapshotError(f"Can't list the snapshots in {dest}: {error.strerror or error}.")
+    return SnapshotError(f"Can't list the snapshots in {dest}: {reason_of(error)}.")

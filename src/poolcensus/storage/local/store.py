@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from poolcensus.errors import DestinationError
+from poolcensus.errors import DestinationError, reason_of
 from poolcensus.format.ids import is_snapshot_id, new_snapshot_id, parse_snapshot_id
 from poolcensus.format.manifest import MANIFEST_NAME
 from poolcensus.format.times import utc_now
@@ -201,12 +201,12 @@ class FolderStore(Repository):
         try:
             folder.rename(hidden)
         except OSError as error:
-            raise DestinationError(f"can't remove {folder}: {error.strerror or error}") from error
+            raise DestinationError(f"can't remove {folder}: {reason_of(error)}") from error
         try:
             sync_folder(self.dest)
             shutil.rmtree(hidden)
         except OSError as error:
             raise DestinationError(
                 f"snapshot {snapshot_id} is gone from {self.dest}, but files of it may still lie in {hidden}:"
-                f" {error.strerror or error}; the next run or prune tries again"
+                f" {reason_of(error)}; the next run or prune tries again"
             ) from error
