@@ -54,6 +54,20 @@ async def test_the_newest_snapshot_of_the_same_kind_is_a_measure(lab: Start) -> 
         assert found.snapshot_id is None
 
 
+async def test_what_a_plan_knows_of_the_last_run_is_of_one_snapshot(
+    lab: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    here = await lab(accounts=3, pools_per_target=60)
+    whole, lost = await here.collect(), await here.collect()
+    (here.dest / lost.id / "manifest.json").unlink()
+    caplog.clear()
+    estimate = (await planned(here)).estimate
+    assert estimate is not None
+    assert estimate.snapshot_id == whole.id
+    # Each time that the newest is looked up, it is said what `latest` names.
+    assert len([each for each in caplog.messages if f"names {lost.id}" in each]) == 1
+
+
 @pytest.mark.parametrize(("in_table", "basis"), [(False, "256 at a time"), (True, "about 5 a second")])
 async def test_region_status_by_one_account_is_bounded_by_its_rate(
     lab: Start, in_table: bool, basis: str

@@ -14,8 +14,8 @@ from poolcensus.scope.estimate import LastRun, Limits, estimate
 from poolcensus.scope.joining import naming
 from poolcensus.scope.opening import check_accounts
 from poolcensus.scope.planning import joined_plan, plan_of
-from poolcensus.snapshot import Scope, Snapshot, long_targets
-from poolcensus.storage.naming import LATEST, STANDARD_OUTPUT, is_in_s3
+from poolcensus.snapshot import Scope, Snapshot
+from poolcensus.storage.naming import LATEST, STANDARD_OUTPUT, is_local
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,14 +63,15 @@ def _last_run(plan: Plan, settings: Settings, operation: Operation) -> LastRun |
     place = settings.dest
     if place == STANDARD_OUTPUT:
         return None
-    manifest = Snapshot.open(LATEST, place, settings=settings).manifest
+    snapshot = Snapshot.open(LATEST, place, settings=settings)
+    manifest = snapshot.manifest
     asked = Scope.asked(
         settings.request(), settings.shard, plan.caller, plan.organization_id, plan.organizations
     )
     if manifest.operation != operation.info or Scope.of(manifest) != asked:
         return None
     # Only of a folder: a ledger in a bucket would have to be fetched.
-    long = {} if is_in_s3(place) else long_targets(place)
+    long = snapshot.long_targets() if is_local(place) else {}
     return LastRun(
         snapshot_id=manifest.snapshot_id,
         targets=manifest.totals.targets,

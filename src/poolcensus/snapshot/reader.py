@@ -211,6 +211,18 @@ class Snapshot:
             if result is not None and result.pages >= least
         )
 
+    def long_targets(self) -> dict[tuple[str, str], int]:
+        """Return the targets with many pages: account id and region, and the pages.
+
+        Three pages are many; the longest 1,000 targets are enough. Where the ledger can't be read, there is
+        nothing to be known. Blocks.
+        """
+        try:
+            longest = nlargest(_LONG_TARGETS, self.paged(_MANY_PAGES), key=attrgetter("pages"))
+        except SnapshotError:
+            return {}
+        return {(each.account_id, each.region): each.pages for each in longest}
+
     def _unless(self, signs: tuple[bytes, ...], line: bytes) -> TargetResult | None:
         return None if any(sign in line for sign in signs) else self.schema.decode_result(line)
 
@@ -226,14 +238,9 @@ def lines_of(
 
 
 def long_targets(dest: str | os.PathLike[str]) -> dict[tuple[str, str], int]:
-    """Return the targets with many pages in the newest snapshot: account id and region, and the pages.
-
-    Three pages are many; the longest 1,000 targets are enough. Where there is no snapshot that can be read,
-    there is nothing to be known. Blocks.
-    """
+    """Return the long targets of the newest snapshot, none where none can be read. Blocks."""
     try:
-        results = Snapshot.open(LATEST, dest).paged(_MANY_PAGES)
-        longest = nlargest(_LONG_TARGETS, results, key=attrgetter("pages"))
+        snapshot = Snapshot.open(LATEST, dest)
     except SnapshotError:
         return {}
-    return {(each.account_id, each.region): each.pages for each in longest}
+    return snapshot.long_targets()

@@ -110,9 +110,10 @@ def refused_run(
     if steps_back(run_id) is not None:
         return None
     with open_source(place, settings) as source:
-        matches = ids_that_begin(run_id, (*source.ids(), *source.refused()))
+        refused = source.refused()
+        matches = ids_that_begin(run_id, (*source.ids(), *refused))
         run_id = matches[0] if matches else run_id
-        return RefusedRun.read(source.refused_files(run_id)) if run_id in source.refused() else None
+        return RefusedRun.read(source.refused_files(run_id)) if run_id in refused else None
 
 
 def _in_folder(path: str | os.PathLike[str]) -> RefusedRun | None:
