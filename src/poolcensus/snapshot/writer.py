@@ -85,9 +85,6 @@ class _Held(msgspec.Struct):
 
 _BEYOND_RESUMING: Final = (AccountChoiceError, DestinationError, NotPublishedError, SettingsError)
 
-# Of a target without records.
-_NO_RECORDS = _Held()
-
 
 class RunDescription(msgspec.Struct, frozen=True, kw_only=True):
     """What a manifest says of its run and the writer can't count.
@@ -279,14 +276,14 @@ class SnapshotWriter:
         key = (target.account.id, target.region)
         if self._closed or self._ended.has(*key):
             raise RuntimeError(f"{key} was done before, or the snapshot was")
-        held = self._open.get(key, _NO_RECORDS)
+        held = self._open.get(key) or _Held()
         _check_fit(result, key, held.records)
         line = self._schema.encode_result(result)
         self._open.pop(key, None)
         self._ended.add(*key)
         if result.outcome is not Outcome.OK:
             self._spill.free(held.blocks)
-            held = _NO_RECORDS
+            held = _Held()
         size = len(held.blocks) * self._spill.block_bytes + held.tail_bytes
         entry = encode_entry(line, held.size, held.checksum) if self._out.keeps_journal else b""
         self._out.put_target([*held.blocks, *held.tail], size, line, entry)
