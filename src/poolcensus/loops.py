@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 
 from poolcensus.errors import FatalError
 
@@ -28,5 +28,9 @@ def require_asyncio() -> None:
 
 
 async def in_thread(call: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
-    """Return the result of a call that reads files. Whoever is cancelled leaves one that hangs behind."""
-    return await to_thread.run_sync(call, *args, abandon_on_cancel=True)
+    """Return the result of a call that reads files. Whoever is cancelled leaves one that hangs behind.
+
+    It has a thread at once. A run makes few such calls at a time, and those of anyio's own limit are the
+    program's around it, all of which may be waiting for a census.
+    """
+    return await to_thread.run_sync(call, *args, abandon_on_cancel=True, limiter=CapacityLimiter(1))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
+import anyio.to_thread
 import pytest
 import trio
 
@@ -362,3 +363,12 @@ async def test_a_destination_given_in_code_may_be_in_the_home_folder(
         snapshot = await census.collect("~/snapshots")
     assert snapshot.path is not None
     assert snapshot.path.parent == tmp_path / "snapshots"
+
+
+async def test_a_census_needs_none_of_the_threads_of_the_program_around_it(lab: Start) -> None:
+    here = await lab(accounts=2, regions=("us-east-1",))
+    # Such as those of a web framework's handlers, each of which waits for a census.
+    async with anyio.to_thread.current_default_thread_limiter():
+        anyio.to_thread.current_default_thread_limiter().total_tokens = 1
+        snapshot = await here.collect()
+    assert snapshot.manifest.totals.pools > 0

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from asyncio import Runner
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 
-    from anyio import CapacityLimiter
-
     from poolcensus.aws.credentials.chain_credentials import ChainCredentials
     from poolcensus.simulator.s3.store import StoredObject
     from poolcensus.storage.s3.objects import Bucket
@@ -280,12 +278,12 @@ class _RunsCredentials:
 def scripted_s3() -> Iterator[tuple[Service, Simulated]]:
     """Start the service and its client, which takes longer to open than most tests take."""
     service = Service()
-    threads: list[CapacityLimiter] = []
+    in_threads = 0
     # To open and to close takes threads of all kinds, and no virtual time.
     opened = False
 
     def working() -> bool:
-        return not opened or bool(service.attempts) or any(each.borrowed_tokens for each in threads)
+        return not opened or bool(service.attempts) or in_threads > 0
 
     send = AIOHTTPSession.send
 
@@ -297,8 +295,15 @@ def scripted_s3() -> Iterator[tuple[Service, Simulated]]:
         finally:
             service.attempts.discard(attempt)
 
+    async def counted(*call: Any, **options: Any) -> Any:
+        nonlocal in_threads
+        in_threads += 1
+        try:
+            return await to_thread.run_sync(*call, **options)
+        finally:
+            in_threads -= 1
+
     async def enter(stack: AsyncExitStack) -> Simulated:
-        threads.append(to_thread.current_default_thread_limiter())
         simulator = await stack.enter_async_context(Simulated(service))
         url = simulator.endpoint_url
         settings = load_settings(None, {"endpoint_url": url, "attempt_timeout": 5, "connect_timeout": 2})
@@ -309,6 +314,7 @@ def scripted_s3() -> Iterator[tuple[Service, Simulated]]:
 
     with pytest.MonkeyPatch.context() as patch, virtual_runner(working) as runner:
         patch.setattr(AIOHTTPSession, "send", noted)
+        patch.setattr("poolcensus.loops.to_thread", SimpleNamespace(run_sync=counted))
         patch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.0)
         patch.setattr("poolcensus.simulator.s3.uploads.MIN_PART", 1)
         believed = SimpleNamespace(time=lambda: clock() + (0 if service.tells_its_time else _WRONG))

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import anyio
-from anyio import to_thread
 
 from poolcensus.loops import in_thread
 from poolcensus.snapshot.journal import Journal, decode_header
@@ -122,7 +121,7 @@ async def interrupted_run(store: Store, asked: JsonObject) -> AsyncIterator[Inte
             why = _why_not(run, headers, asked)
             if why is None:
                 aside = await store.set_aside(run)
-                opened = await to_thread.run_sync(journals.open, aside, abandon_on_cancel=True)
+                opened = await in_thread(journals.open, aside)
                 kept = aside if opened else ()
                 break
             _log.warning(
@@ -132,7 +131,7 @@ async def interrupted_run(store: Store, asked: JsonObject) -> AsyncIterator[Inte
         yield Interrupted([*opened]) if opened else None
     finally:
         with anyio.move_on_after(ABORT_SECONDS, shield=True):
-            await to_thread.run_sync(journals.close, abandon_on_cancel=True)
+            await in_thread(journals.close)
 
 
 def _headers(run: InterruptedRun) -> Iterator[JournalHeader]:

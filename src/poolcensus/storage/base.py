@@ -12,10 +12,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Self, TypeVar
 
 import msgspec
-from anyio import to_thread
 
 from poolcensus.format.ids import parse_snapshot_id
 from poolcensus.format.packing import joined
+from poolcensus.loops import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -140,7 +140,7 @@ class Draft(ABC):
         Raises `DestinationError`; the draft can then only be aborted.
         """
         for addition in additions:
-            if data := await to_thread.run_sync(addition.data, abandon_on_cancel=True):
+            if data := await in_thread(addition.data):
                 await addition.file.append(data)
 
     async def suspend(self) -> None:

@@ -14,6 +14,7 @@ from anyio import to_thread
 
 from poolcensus.errors import FatalError, MissingExtraError, copy_of_error, first_reason_raised
 from poolcensus.extras import installation
+from poolcensus.loops import in_thread
 from poolcensus.temporary import make_folder, remove
 from poolcensus.workers.base import WorkerLostError
 from poolcensus.workers.quiet import SILENT, environment_kept, interrupts_kept_from_children, silenced
@@ -219,7 +220,7 @@ async def _address_of(
         )
         try:
             # It unblocks SIGINT in the thread that starts it. That thread stays, and takes the signal.
-            await to_thread.run_sync(resource_tracker.ensure_running)
+            await in_thread(resource_tracker.ensure_running)
             with _private(folder), interrupts_kept_from_children():
                 await _start(cluster)
             yield cluster, security
@@ -230,13 +231,14 @@ async def _address_of(
 @asynccontextmanager
 async def _new_folder() -> AsyncIterator[str]:
     """Yield a temporary folder, which goes even where the caller is cancelled."""
-    path = await to_thread.run_sync(make_folder)
+    # Not left behind where the caller is cancelled: nobody would know the folder.
+    path = await to_thread.run_sync(make_folder, limiter=anyio.CapacityLimiter(1))
     try:
         yield str(path)
     finally:
         # What is left of it by then goes with the process.
         with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
-            await to_thread.run_sync(remove, path, abandon_on_cancel=True)
+            await in_thread(remove, path)
 
 
 async def _start(cluster: Any) -> None:

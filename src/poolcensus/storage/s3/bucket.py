@@ -13,10 +13,10 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 import anyio
-from anyio import to_thread
 from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError, ResponseStreamingError
 
 from poolcensus.errors import CallError, DestinationError
+from poolcensus.loops import in_thread
 from poolcensus.storage.s3.calls import LONGEST_CALL
 from poolcensus.storage.s3.objects import ObjectEntry, StoredObject, Upload, UploadedPart
 from poolcensus.storage.s3.refusals import BROKEN, CONFLICT, UPLOAD_GONE, code_of, is_unknown
@@ -232,7 +232,7 @@ class S3Bucket:
 
 
 async def _crc32(data: bytes) -> str:
-    sum_ = await to_thread.run_sync(zlib.crc32, data)
+    sum_ = await in_thread(zlib.crc32, data)
     return b64encode(sum_.to_bytes(4, "big")).decode("ascii")
 
 
