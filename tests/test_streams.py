@@ -10,15 +10,15 @@ import weakref
 from typing import TYPE_CHECKING
 
 import anyio
+import anyio.lowlevel
+import anyio.to_thread
 import pytest
 
 from poolcensus.errors import FatalError
-from poolcensus.streams import Outlet, Stream
+from poolcensus.streams import Outlet, Stream, StreamRuns
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-
-    from anyio.abc import TaskGroup
 
     Collect = Callable[[list[Stream[int]]], None]
 
@@ -73,13 +73,23 @@ class Run:
             self.thread = threading.current_thread()
             self.ended.set()
 
-    def stream(self, group: TaskGroup) -> list[Stream[int]]:
+    def stream(self, runs: StreamRuns) -> list[Stream[int]]:
         """The only reference to a stream of this run."""
-        return [Stream(group, self, buffer=0)]
+        return [Stream(runs, self, buffer=0)]
 
 
 async def waits(outlet: Outlet[int]) -> None:
     await anyio.sleep_forever()
+
+
+async def waits_after_one(outlet: Outlet[int]) -> None:
+    await outlet.send((1,))
+    await anyio.sleep_forever()
+
+
+async def consume(stream: Stream[int]) -> None:
+    async for _ in stream:
+        pass
 
 
 async def puts(outlet: Outlet[int]) -> None:
@@ -96,8 +106,8 @@ async def test_a_stream_that_is_collected_ends_its_run_in_the_loop(
     # In debug mode a loop refuses what is not safe from another thread.
     asyncio.get_running_loop().set_debug(True)
     run = Run(then)
-    async with anyio.create_task_group() as group:
-        holder = run.stream(group)
+    async with StreamRuns() as runs:
+        holder = run.stream(runs)
         assert await anext(holder[0]) == 1
         collect(holder)
         with anyio.fail_after(20):
@@ -109,8 +119,8 @@ async def test_a_stream_that_is_collected_ends_its_run_in_the_loop(
 @pytest.mark.usefixtures("no_task_left")
 async def test_a_stream_that_was_never_read_starts_nothing(collect: Collect) -> None:
     run = Run(waits)
-    async with anyio.create_task_group() as group:
-        collect(run.stream(group))
+    async with StreamRuns() as runs:
+        collect(run.stream(runs))
     assert not run.ended.is_set()
 
 
@@ -131,8 +141,8 @@ async def test_a_reader_that_is_cancelled_as_an_item_comes_leaves_it_for_the_nex
                 readers[-1].cancel()
 
     got: list[int] = []
-    async with anyio.create_task_group() as group:
-        stream = Stream(group, produce, buffer=buffer)
+    async with StreamRuns() as runs:
+        stream = Stream(runs, produce, buffer=buffer)
         with anyio.fail_after(20):
             while True:
                 readers.append(asyncio.ensure_future(anext(stream)))
@@ -153,18 +163,14 @@ async def test_a_stream_that_is_closed_has_no_more_of_the_batch_that_it_had_take
         while True:
             await outlet.send((1, 2, 3))
 
-    async with anyio.create_task_group() as group:
-        async with Stream(group, produce, buffer=0) as stream:
+    async with StreamRuns() as runs:
+        async with Stream(runs, produce, buffer=0) as stream:
             assert await anext(stream) == 1
         assert [each async for each in stream] == []
 
 
 @pytest.mark.usefixtures("no_task_left")
 async def test_a_stream_whose_run_is_cut_off_does_not_end_as_if_it_were_whole() -> None:
-    async def waits_after_one(outlet: Outlet[int]) -> None:
-        await outlet.send((1,))
-        await anyio.sleep_forever()
-
     got: list[int] = []
 
     async def read(stream: Stream[int]) -> None:
@@ -175,11 +181,10 @@ async def test_a_stream_whose_run_is_cut_off_does_not_end_as_if_it_were_whole() 
 
     ended = anyio.Event()
     async with anyio.create_task_group() as readers:
-        async with anyio.create_task_group() as group:
-            stream = Stream(group, waits_after_one, buffer=0)
+        async with StreamRuns() as runs:
+            stream = Stream(runs, waits_after_one, buffer=0)
             readers.start_soon(read, stream)
             await anyio.wait_all_tasks_blocked()
-            group.cancel_scope.cancel()
         with anyio.fail_after(20):
             await ended.wait()
     assert got == [1]
@@ -199,8 +204,8 @@ async def test_each_of_several_readers_hears_that_the_run_has_failed() -> None:
                 pass
         heard.append(str(caught.value))
 
-    async with anyio.create_task_group() as group:
-        stream = Stream(group, fails, buffer=0)
+    async with StreamRuns() as runs:
+        stream = Stream(runs, fails, buffer=0)
         async with anyio.create_task_group() as readers:
             for _ in range(3):
                 readers.start_soon(read, stream)
@@ -209,8 +214,8 @@ async def test_each_of_several_readers_hears_that_the_run_has_failed() -> None:
 
 
 async def test_a_stream_that_is_read_after_its_census_says_so() -> None:
-    async with anyio.create_task_group() as group:
-        stream = Stream(group, waits, buffer=0)
+    async with StreamRuns() as runs:
+        stream = Stream(runs, waits, buffer=0)
     with pytest.raises(RuntimeError, match="read it inside of its async with"):
         await anext(stream)
 
@@ -231,12 +236,101 @@ async def test_a_defect_of_the_run_is_raised_to_the_reader_too() -> None:
     async with anyio.create_task_group() as readers:
         ended = anyio.Event()
         with pytest.RaisesGroup(KeyError):
-            async with anyio.create_task_group() as group:
-                readers.start_soon(read, Stream(group, breaks, buffer=0), ended)
-                await anyio.sleep_forever()
-        with anyio.fail_after(20):
-            await ended.wait()
+            async with StreamRuns() as runs:
+                readers.start_soon(read, Stream(runs, breaks, buffer=0), ended)
+                with anyio.fail_after(20):
+                    await ended.wait()
     assert got == []
+
+
+@pytest.mark.usefixtures("no_task_left")
+async def test_the_end_is_told_to_a_reader_only_when_no_item_is_left() -> None:
+    async def produce(outlet: Outlet[int]) -> None:
+        await outlet.send((1, 2, 3))
+
+    got: list[int] = []
+
+    async def read(stream: Stream[int]) -> None:
+        got.extend([each async for each in stream])
+
+    async with StreamRuns() as runs, anyio.create_task_group() as readers:
+        stream = Stream(runs, produce, buffer=0)
+        readers.start_soon(read, stream)
+        # It waits for a batch, and the other reader takes that.
+        assert await anext(stream) == 1
+    assert got == [2, 3]
+
+
+@pytest.mark.usefixtures("no_task_left")
+async def test_contexts_may_be_left_in_any_order_and_in_another_task() -> None:
+    first, second = StreamRuns(), StreamRuns()
+    for runs in (first, second):
+        await runs.__aenter__()
+        assert await anext(Stream(runs, waits_after_one, buffer=0)) == 1
+    for runs in (first, second):
+        await asyncio.ensure_future(runs.__aexit__(None, None, None))
+    # Who was cancelled by one of them would hear it now.
+    await anyio.lowlevel.checkpoint()
+
+
+@pytest.mark.usefixtures("no_task_left")
+async def test_who_has_handled_a_failure_in_the_context_leaves_it_as_any_other() -> None:
+    async def fails() -> None:
+        raise ValueError
+
+    async with StreamRuns() as runs:
+        stream = Stream(runs, waits_after_one, buffer=0)
+        assert await anext(stream) == 1
+        try:
+            async with asyncio.TaskGroup() as readers:
+                readers.create_task(consume(stream))
+                readers.create_task(fails())
+        except* ValueError:
+            pass
+
+
+@pytest.mark.usefixtures("no_task_left")
+async def test_a_caller_who_is_cancelled_twice_waits_for_the_runs_and_hears_it() -> None:
+    closing, may_close = asyncio.Event(), asyncio.Event()
+    closed = False
+
+    async def closes_slowly(outlet: Outlet[int]) -> None:
+        nonlocal closed
+        try:
+            await waits_after_one(outlet)
+        finally:
+            closing.set()
+            with anyio.CancelScope(shield=True):
+                await may_close.wait()
+            closed = True
+
+    async def caller() -> None:
+        async with StreamRuns() as runs:
+            await consume(Stream(runs, closes_slowly, buffer=0))
+
+    task = asyncio.ensure_future(caller())
+    with anyio.fail_after(20):
+        await anyio.wait_all_tasks_blocked()
+        task.cancel()
+        await closing.wait()
+        task.cancel()
+        await anyio.wait_all_tasks_blocked()
+        assert not task.done()
+        may_close.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert closed
+
+
+async def test_a_stream_is_read_in_the_loop_of_its_context() -> None:
+    async with StreamRuns() as runs:
+        stream = Stream(runs, waits, buffer=0)
+
+        def elsewhere() -> None:
+            with pytest.raises(RuntimeError, match="in the event loop in which its context was entered"):
+                asyncio.run(consume(stream))
+
+        await anyio.to_thread.run_sync(elsewhere)
 
 
 async def test_who_waits_for_room_goes_on_when_the_reader_leaves() -> None:
@@ -252,8 +346,8 @@ async def test_who_waits_for_room_goes_on_when_the_reader_leaves() -> None:
 @pytest.mark.usefixtures("no_task_left")
 async def test_a_stream_that_was_closed_before_it_began_has_no_item_and_starts_nothing() -> None:
     run = Run(waits)
-    async with anyio.create_task_group() as group:
-        stream = run.stream(group).pop()
+    async with StreamRuns() as runs:
+        stream = run.stream(runs).pop()
         await stream.aclose()
         assert [each async for each in stream] == []
     assert run.thread is None
@@ -266,8 +360,8 @@ async def test_a_stream_whose_run_has_failed_is_collected_in_silence(collect: Co
         raise FatalError("it went wrong")
 
     run = Run(fails)
-    async with anyio.create_task_group() as group:
-        holder = run.stream(group)
+    async with StreamRuns() as runs:
+        holder = run.stream(runs)
         assert await anext(holder[0]) == 1
         await run.ended.wait()
         collect(holder)
@@ -279,8 +373,8 @@ async def test_a_stream_that_was_read_to_its_end_is_collected_in_silence(collect
     async def ends(outlet: Outlet[int]) -> None:
         pass
 
-    async with anyio.create_task_group() as group:
-        holder = Run(ends).stream(group)
+    async with StreamRuns() as runs:
+        holder = Run(ends).stream(runs)
         assert [each async for each in holder[0]] == [1]
         collect(holder)
 
@@ -291,10 +385,9 @@ def test_a_stream_outlives_its_loop(collect: Collect, then: Callable[[Outlet[int
     holder: list[Stream[int]] = []
 
     async def use() -> None:
-        async with anyio.create_task_group() as group:
-            holder.extend(Run(then).stream(group))
+        async with StreamRuns() as runs:
+            holder.extend(Run(then).stream(runs))
             assert await anext(holder[0]) == 1
-            group.cancel_scope.cancel()
 
     asyncio.run(use())
     collect(holder)
@@ -309,8 +402,8 @@ def test_a_loop_is_closed_in_the_middle_of_a_run(
     loop = asyncio.new_event_loop()
 
     async def use() -> None:
-        group = await anyio.create_task_group().__aenter__()
-        holder.extend(Run(then).stream(group))
+        runs = await StreamRuns().__aenter__()
+        holder.extend(Run(then).stream(runs))
         assert await anext(holder[0]) == 1
 
     loop.run_until_complete(use())

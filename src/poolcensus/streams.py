@@ -14,9 +14,7 @@ import anyio.lowlevel
 from poolcensus.errors import CensusError, FatalError, copy_of_error
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from anyio.abc import TaskGroup
+    from collections.abc import Awaitable, Callable, Coroutine
 
 T = TypeVar("T")
 
@@ -88,6 +86,62 @@ class Outlet(Generic[T]):
         self._room.set()
 
 
+class StreamRuns:
+    """The runs behind the streams of a context: those that are still going on end when it is left.
+
+    Each has a task of its own. The scope of a task group in the caller's task would have to be left in that
+    task, and before all others that were entered earlier: where the context is in an async generator, it may
+    be left in another task, or later.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._scopes: dict[asyncio.Task[None], anyio.CancelScope] = {}
+        self._left = False
+
+    def start(self, run: Callable[[], Coroutine[None, None, None]], scope: anyio.CancelScope) -> None:
+        """Start a run, which `scope` ends. Raises RuntimeError once the context was left."""
+        if self._left:
+            raise RuntimeError("the context of this stream was left: read it inside of its async with")
+        if asyncio.get_running_loop() is not self._loop:
+            raise RuntimeError("read the stream in the event loop in which its context was entered")
+        task = self._loop.create_task(run())
+        self._scopes[task] = scope
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if _defect_of(task) is None:
+            del self._scopes[task]
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """End what is still going on, and wait for it, also where the caller is cancelled meanwhile.
+
+        Raises an ExceptionGroup of the defects that have ended runs.
+        """
+        self._left = True
+        for scope in self._scopes.values():
+            scope.cancel()
+        cancelled: asyncio.CancelledError | None = None
+        with anyio.CancelScope(shield=True):
+            while going_on := [task for task in self._scopes if not task.done()]:
+                try:
+                    await asyncio.wait(going_on)
+                except asyncio.CancelledError as error:
+                    cancelled = error
+        if cancelled is not None:
+            raise cancelled
+        defects = [defect for task in self._scopes if (defect := _defect_of(task)) is not None]
+        if defects:
+            raise BaseExceptionGroup("runs of streams have failed", defects)
+
+
+def _defect_of(task: asyncio.Task[None]) -> BaseException | None:
+    return None if task.cancelled() else task.exception()
+
+
 class _Producer(Generic[T]):
     """The run behind a stream, which must not hold the stream: a reader that drops it ends the run."""
 
@@ -103,13 +157,8 @@ class _Producer(Generic[T]):
     def started(self) -> bool:
         return self._loop is not None
 
-    def start(self, group: TaskGroup) -> None:
-        try:
-            group.start_soon(self._run)
-        except RuntimeError:
-            raise RuntimeError(
-                "the Census of this stream was left: read it inside of its async with"
-            ) from None
+    def start(self, runs: StreamRuns) -> None:
+        runs.start(self._run, self._scope)
         self._loop = asyncio.get_running_loop()
 
     async def _run(self) -> None:
@@ -158,12 +207,12 @@ class Stream(Generic[T]):
 
     def __init__(
         self,
-        group: TaskGroup,
+        runs: StreamRuns,
         produce: Callable[[Outlet[T]], Awaitable[None]],
         *,
         buffer: int,
     ) -> None:
-        self._group = group
+        self._runs = runs
         self._producer = _Producer(produce, buffer)
         self._items: deque[T] = deque()
         # With a __del__, what the stream holds might be collected before it.
@@ -175,15 +224,16 @@ class Stream(Generic[T]):
     async def __anext__(self) -> T:
         producer = self._producer
         if not producer.started and not producer.outlet.reader_gone:
-            producer.start(self._group)
+            producer.start(self._runs)
         while not self._items:
             batch = await producer.outlet.take()
-            if batch is None:
+            # Another reader may have left some of a batch meanwhile.
+            if batch is None and not self._items:
                 if producer.error is not None:
                     # For each who reads, and however often they ask: what came is not the whole.
                     raise copy_of_error(producer.error)
                 raise StopAsyncIteration
-            self._items.extend(batch)
+            self._items.extend(batch or ())
         return self._items.popleft()
 
     async def aclose(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING
 
 import anyio
@@ -12,7 +13,7 @@ from poolcensus.errors import CredentialsError, IncompleteError
 from poolcensus.model import Outcome, Page
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import AsyncGenerator, Callable, Coroutine
 
     from census_lab import Lab
     from poolcensus.model import Target
@@ -144,6 +145,32 @@ async def test_a_stream_needs_an_open_census(lab: Start) -> None:
     here = await lab(accounts=1)
     with pytest.raises(RuntimeError, match="async with"):
         poolcensus.Census(here.settings()).pools()
+
+
+async def test_an_async_generator_around_a_census_may_be_broken_off(lab: Start) -> None:
+    here = await lab(accounts=3, empty=0.0)
+
+    async def records() -> AsyncGenerator[poolcensus.PoolRecord]:
+        async with poolcensus.Census(here.settings()) as census:
+            async for record in census.pools():
+                yield record
+
+    # The event loop closes it in a task of its own, once it is collected.
+    async for _ in records():
+        break
+    gc.collect()
+    await _until_quiet(here)
+
+
+async def test_a_census_is_entered_once_at_a_time(lab: Start) -> None:
+    here = await lab(accounts=1)
+    census = poolcensus.Census(here.settings())
+    for _ in range(2):
+        async with census:
+            with pytest.raises(RuntimeError, match="has been entered"):
+                async with census:
+                    pass
+            assert [each async for each in census.targets()]
 
 
 async def _until_quiet(here: Lab) -> None:

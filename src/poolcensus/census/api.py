@@ -6,8 +6,6 @@ from contextlib import aclosing, asynccontextmanager, contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Self
 
-import anyio
-
 from poolcensus.census.cluster import open_workers
 from poolcensus.census.publication import Publication
 from poolcensus.census.run import Run
@@ -21,15 +19,13 @@ from poolcensus.scope.joining import naming, open_all, prepare_all
 from poolcensus.snapshot.hidden import NOTHING_HIDDEN
 from poolcensus.storage.destination import checked_place
 from poolcensus.storage.naming import is_in_s3
-from poolcensus.streams import Stream
+from poolcensus.streams import Stream, StreamRuns
 from poolcensus.tracing import tracing
 
 if TYPE_CHECKING:
     import os
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
     from types import TracebackType
-
-    from anyio.abc import TaskGroup
 
     from poolcensus.aws.credentials.patience import Waiting
     from poolcensus.config import Settings
@@ -65,13 +61,15 @@ class Census:
     def __init__(self, settings: Settings, operation: Operation = WORKSPACES_POOLS) -> None:
         self.settings = settings
         self.operation = operation
-        self._group: TaskGroup | None = None
+        self._streams: StreamRuns | None = None
         self._run = Run(settings, operation)
         self._publication: Publication | None = None
 
     async def __aenter__(self) -> Self:
         require_asyncio()
-        self._group = await anyio.create_task_group().__aenter__()
+        if self._streams is not None:
+            raise RuntimeError("this Census has been entered and not left yet: make one of its own for this")
+        self._streams = await StreamRuns().__aenter__()
         return self
 
     async def __aexit__(
@@ -80,10 +78,9 @@ class Census:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        group, self._group = self._group, None
-        if group is not None:
-            group.cancel_scope.cancel()
-            await group.__aexit__(None, None, None)
+        streams, self._streams = self._streams, None
+        if streams is not None:
+            await streams.__aexit__(kind, error, traceback)
 
     def progress(self) -> Progress:
         """Return where the present run is, or where the last one ended."""
@@ -241,10 +238,10 @@ class Census:
         ):
             yield organizations
 
-    def _running(self) -> TaskGroup:
-        if self._group is None:
+    def _running(self) -> StreamRuns:
+        if self._streams is None:
             raise RuntimeError("use the Census as an async context manager: async with Census(settings) as …")
-        return self._group
+        return self._streams
 
     def _new_run(self) -> Run:
         self._run = Run(self.settings, self.operation)

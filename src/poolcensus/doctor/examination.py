@@ -30,7 +30,7 @@ from poolcensus.scope.joining import naming
 from poolcensus.scope.opening import Prepared, Shared, check_accounts, open_run, prepare
 from poolcensus.storage.destination import check_resume
 from poolcensus.storage.naming import is_in_s3
-from poolcensus.streams import Stream
+from poolcensus.streams import Stream, StreamRuns
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
@@ -88,13 +88,8 @@ async def diagnose(
     except ValueError as error:
         raise SettingsError(f"accounts: {error}") from None
     examination = _Examination(settings, operation, frozenset(wanted), every_account=every_account)
-    group = await anyio.create_task_group().__aenter__()
-    try:
-        yield Stream(group, examination.run, buffer=_BATCHES_BUFFERED)
-    finally:
-        # What the block raised is not the group's to wrap.
-        group.cancel_scope.cancel()
-        await group.__aexit__(None, None, None)
+    async with StreamRuns() as streams:
+        yield Stream(streams, examination.run, buffer=_BATCHES_BUFFERED)
 
 
 class _Named:
