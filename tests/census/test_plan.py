@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from poolcensus.census import Census
-from poolcensus.errors import SettingsError
+from poolcensus.errors import DeadlineError, SettingsError
 from poolcensus.scope.account_list import write_account_list
 
 if TYPE_CHECKING:
@@ -118,3 +118,12 @@ async def test_the_regions_are_those_in_which_an_account_is_asked(lab: Start, tm
     file.write_text("account_id,regions\n000000000002,us-east-1\n000000000003,eu-west-1\n")
     found = await planned(here, accounts_from=str(file), exclude_accounts="000000000002", regions=())
     assert found.regions == ("eu-west-1",)
+
+
+async def test_a_plan_and_its_targets_are_bounded_by_the_deadline(lab: Start) -> None:
+    here = await lab(accounts=3, faults=("hang,service=organizations",))
+    with pytest.raises(DeadlineError, match="deadline of 0.2 s passed before the plan was made"):
+        await planned(here, deadline=0.2)
+    async with Census(here.settings(deadline=0.2)) as census:
+        with pytest.raises(DeadlineError, match="deadline of 0.2 s passed before all accounts were listed"):
+            await anext(census.targets())

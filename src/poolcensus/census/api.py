@@ -10,6 +10,7 @@ from poolcensus.census.cluster import open_workers
 from poolcensus.census.publication import Publication
 from poolcensus.census.run import Run
 from poolcensus.config.cluster import EngineKind
+from poolcensus.engine.deadlines import Deadline
 from poolcensus.engine.sinks import EventSink, PageSink, PoolSink
 from poolcensus.errors import SettingsError
 from poolcensus.loops import in_thread, require_asyncio
@@ -25,6 +26,7 @@ from poolcensus.tracing import tracing
 if TYPE_CHECKING:
     import os
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from types import TracebackType
 
     from poolcensus.aws.credentials.patience import Waiting
@@ -148,7 +150,8 @@ class Census:
     def targets(self) -> Stream[Target]:
         """Stream every target that a run would have, while the accounts are still being listed.
 
-        Calls no member account. Raises a FatalError where the accounts can't be listed.
+        Calls no member account. Raises DeadlineError where the deadline of the settings passes before all
+        accounts are listed, or another FatalError where they can't be.
         """
         return Stream(self._running(), self._send_targets, buffer=_TARGETS_BUFFERED)
 
@@ -200,13 +203,15 @@ class Census:
     async def plan(self) -> Plan:
         """Return what `collect` would do.
 
-        Calls member accounts only to ask which regions they have enabled.
+        Calls member accounts only to ask which regions they have enabled. Raises DeadlineError where the
+        deadline of the settings passes before it is made, or another FatalError.
         """
         await in_thread(import_module, "poolcensus.census.planning")
         from poolcensus.census.planning import make_plan  # noqa: PLC0415 - for those who want a plan
 
-        async with self._open() as organizations:
-            return await make_plan(organizations, self.settings, self.operation)
+        with self._bounding("the plan was made"):
+            async with self._open() as organizations:
+                return await make_plan(organizations, self.settings, self.operation)
 
     @asynccontextmanager
     async def _prepare(
@@ -238,6 +243,9 @@ class Census:
         ):
             yield organizations
 
+    def _bounding(self, what: str) -> AbstractContextManager[object]:
+        return Deadline.after(self.settings.deadline).bounding(what)
+
     def _running(self) -> StreamRuns:
         if self._streams is None:
             raise RuntimeError("use the Census as an async context manager: async with Census(settings) as …")
@@ -248,18 +256,22 @@ class Census:
         return self._run
 
     async def _send_targets(self, outlet: Outlet[Target]) -> None:
-        async with self._open() as organizations:
-            for opened in organizations:
-                with naming(opened.name):
-                    async with aclosing(opened.listing.accounts()) as batches:
-                        async for accounts in batches:
-                            await outlet.send(
-                                tuple(
-                                    Target(account, region)
-                                    for account in accounts
-                                    for region in opened.regions.of(account)
-                                )
-                            )
+        with self._bounding("all accounts were listed"):
+            async with self._open() as organizations:
+                for opened in organizations:
+                    with naming(opened.name):
+                        await self._send_targets_of(opened, outlet)
+
+    async def _send_targets_of(self, opened: Opened, outlet: Outlet[Target]) -> None:
+        async with aclosing(opened.listing.accounts()) as batches:
+            async for accounts in batches:
+                await outlet.send(
+                    tuple(
+                        Target(account, region)
+                        for account in accounts
+                        for region in opened.regions.of(account)
+                    )
+                )
 
     async def _send_pages(self, outlet: Outlet[Page]) -> None:
         await self._send(lambda _: PageSink(outlet))

@@ -75,10 +75,8 @@ class Run:
         Raises a FatalError where it passes before `take`, which bounds itself from then on.
         """
         self._deadline = Deadline.after(self._settings.deadline)
-        with anyio.CancelScope(deadline=self._deadline.at) as self._opening:
+        with self._deadline.bounding("AWS and the destination had answered") as self._opening:
             yield
-        if self._opening.cancelled_caught:
-            raise self._deadline.passed_before("AWS and the destination had answered")
 
     async def take(
         self,

@@ -126,11 +126,8 @@ class _Examination:
         """
         check_resume(self._settings, self._settings.dest)
         self._deadline = Deadline.after(self._settings.deadline)
-        with self._asking:
-            self._asking.deadline = self._deadline.at
+        with self._deadline.bounding("AWS told the accounts") as self._asking:
             await self._examine(outlet)
-        if self._asking.cancelled_caught:
-            raise self._deadline.passed_before("AWS told the accounts")
 
     async def _examine(self, outlet: Outlet[Finding]) -> None:
         async with AsyncExitStack() as stack:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 from math import inf
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
@@ -12,6 +13,8 @@ from poolcensus.errors import DeadlineError
 from poolcensus.model import Outcome
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from poolcensus.model import TargetResult
 
 # In place of a service's error code.
@@ -32,6 +35,14 @@ class Deadline(NamedTuple):
     def after(cls, seconds: float | None) -> Self:
         """Return the deadline of a run that begins now; for None, one that never passes."""
         return cls(inf, inf) if seconds is None else cls(seconds, anyio.current_time() + seconds)
+
+    @contextmanager
+    def bounding(self, what: str) -> Iterator[anyio.CancelScope]:
+        """Bound the block. Raises DeadlineError where this passes before `what`, which is its end."""
+        with anyio.CancelScope(deadline=self.at) as scope:
+            yield scope
+        if scope.cancelled_caught:
+            raise self.passed_before(what)
 
     def passed_before(self, what: str) -> DeadlineError:
         """Return the error of a run that has nothing to publish, since this passed before `what`."""
