@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeAlias
 
-from poolcensus.analysis.diff import DEFAULT_IGNORED, diff
+from poolcensus.analysis.diff import diff
 from poolcensus.format.codec import dumps
 from poolcensus.format.compression import compressor
 from poolcensus.format.manifest import encode_manifest
@@ -149,7 +149,7 @@ def two(dest: Path, a: Content, b: Content, **how: object) -> tuple[Snapshot, Sn
 
 
 def changes(
-    dest: Path, a: Content, b: Content, ignore: Iterable[str] = DEFAULT_IGNORED, **how: object
+    dest: Path, a: Content, b: Content, ignore: Iterable[str] | None = None, **how: object
 ) -> list[Change]:
     """Write A and B, and return the differences between them."""
     return [*diff(*two(dest, a, b, **how), ignore=ignore)]

@@ -57,6 +57,7 @@ def library(monkeypatch: pytest.MonkeyPatch) -> FakeLibrary:
         published = property(lambda _: fake.published or (None if fake.error else fake.snapshot))
         before = property(lambda _: fake.before)
         outdated_gaps = ()
+        operation = WORKSPACES_POOLS
 
         async def __aenter__(self) -> Self:
             return self

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poolcensus.cli.trouble import complain, failures, hidden_pools, outdated_gaps, with_options
+from poolcensus.cli.trouble import complain, failures, hidden_items, outdated_gaps, with_options
 from poolcensus.cli.wording import printable
 from poolcensus.errors import BadReply, LocalLimit, NoReply
-from poolcensus.model import HIDING, KnownGap, Outcome, OutdatedGap
+from poolcensus.model import HIDING, KnownGap, OperationInfo, Outcome, OutdatedGap
 from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.results.failure_tally import FailureTally
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from poolcensus.model import TargetResult
+
+
+POOLS = WORKSPACES_POOLS.info
 
 
 def _lines(uncovered: list[TargetResult]) -> list[str]:
@@ -39,7 +42,7 @@ def test_a_name_is_cut_where_it_is_longer_than_any_of_aws(result: Callable[..., 
     named = replace(result(4, outcome=Outcome.ERROR), account_name="x" * 100_000)
     (line,) = _lines([named])
     assert f"000000000004 {'x' * 256} (eu-west-1)" in line
-    (line,) = hidden_pools({Outcome.NOT_ENTITLED: (replace(named, pools=1),)})
+    (line,) = hidden_items({Outcome.NOT_ENTITLED: (replace(named, pools=1),)}, POOLS)
     assert f"000000000004 {'x' * 256} (eu-west-1)." in line
 
 
@@ -294,21 +297,21 @@ def test_accounts_that_had_pools_and_are_closed_are_one_line(result: Callable[..
     before = tuple(
         replace(result(each, region), pools=3) for each in (1, 2) for region in ("eu-west-1", "us-east-1")
     )
-    (line,) = hidden_pools({Outcome.NOT_ENTITLED: before})
+    (line,) = hidden_items({Outcome.NOT_ENTITLED: before}, POOLS)
     assert line == (
         "WorkSpaces Pools is closed now to 2 accounts in which an earlier snapshot saw 12 pools:"
         " 000000000001 acct-0 (2 regions), 000000000002 acct-1 (2 regions). A closed service lists no pools;"
         " whether these are gone is unknown."
     )
-    assert not list(hidden_pools({}))
+    assert not list(hidden_items({}, POOLS))
 
 
 def test_pools_in_regions_that_are_disabled_are_a_line_with_what_they_cost(
     result: Callable[..., TargetResult],
 ) -> None:
     before = tuple(replace(result(each, "af-south-1"), pools=3) for each in range(8, 0, -1))
-    disabled, unsupported = hidden_pools(
-        {Outcome.REGION_DISABLED: before, Outcome.REGION_UNSUPPORTED: before[-1:]}
+    disabled, unsupported = hidden_items(
+        {Outcome.REGION_DISABLED: before, Outcome.REGION_UNSUPPORTED: before[-1:]}, POOLS
     )
     assert disabled == (
         "Regions are disabled now in 8 accounts where an earlier snapshot saw 24 pools: 000000000001 acct-0"
@@ -322,9 +325,15 @@ def test_pools_in_regions_that_are_disabled_are_a_line_with_what_they_cost(
     )
 
 
+def test_what_another_operation_lists_is_called_as_there(result: Callable[..., TargetResult]) -> None:
+    keys = OperationInfo("kms:ListKeys", "key", "keys", "KeyId")
+    lines = [*hidden_items(dict.fromkeys(sorted(HIDING), (replace(result(1), pools=3),)), keys)]
+    assert all(" saw 3 keys: " in each and "pool" not in each.casefold() for each in lines)
+
+
 def test_whatever_hides_pools_has_words_for_it(result: Callable[..., TargetResult]) -> None:
     before = (replace(result(1), pools=3),)
-    lines = [*hidden_pools(dict.fromkeys(sorted(HIDING), before))]
+    lines = [*hidden_items(dict.fromkeys(sorted(HIDING), before), POOLS)]
     assert len({*lines}) == len(HIDING)
     assert all(
         "in which an earlier snapshot saw 3 pools" in each.replace("where", "in which") for each in lines

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, cast
 import anyio
 import pytest
 
+from poolcensus import operations
 from poolcensus.aws.pages import PageReader
 from poolcensus.aws.transport.protocol import Reply
 from poolcensus.census import Census
 from poolcensus.cli import main
 from poolcensus.config import load_settings
 from poolcensus.errors import BadResponseError
-from poolcensus.operations import ItemColumn, Listing, Operation, Query
+from poolcensus.operations import Facets, ItemColumn, Listing, Operation, Query
 from poolcensus.simulator import Simulator, SimulatorConfig, WorldConfig
 from poolcensus.simulator.http import Response
 from poolcensus.snapshot import Snapshot, verify
@@ -67,11 +68,32 @@ KEYS = Operation(
     next_token=next_marker,
     token_fields=("Truncated", "NextMarker"),
     columns=(ItemColumn("Key", lambda key: key.get("KeyId")),),
+    facets=Facets(
+        title="KMS keys",
+        name=("Alias",),
+        state=("Status", "KeyState"),
+        errors=("Faults",),
+        volatile=("Used",),
+    ),
 )
 
 
 class Kms:
-    """Lists the keys of an account in a region."""
+    """Lists the keys of an account in a region. The first of each is `state`, and all are used each time."""
+
+    def __init__(self) -> None:
+        self.state = "Enabled"
+        self.faults: list[str] = []
+        self._calls = 0
+
+    def _key(self, place: str, number: int) -> dict[str, object]:
+        key: dict[str, object] = {
+            "KeyId": f"{place}-{number}",
+            "Alias": f"alias-{number}",
+            "Used": self._calls,
+        }
+        first = {"Status": {"KeyState": self.state}, "Faults": self.faults}
+        return key | (first if number == 0 else {"Status": {"KeyState": "Enabled"}})
 
     def handle(self, request: Request) -> Response:
         assert request.headers["x-amz-target"] == "TrentService.ListKeys"
@@ -79,16 +101,22 @@ class Kms:
         start = int(asked.get("Marker", 0))
         end = min(start + asked["Limit"], KEYS_A_TARGET)
         place = f"{request.identity.account_id}-{request.region}"
-        body = {"Keys": [{"KeyId": f"{place}-{number}"} for number in range(start, end)], "Truncated": False}
+        self._calls += 1
+        body = {"Keys": [self._key(place, number) for number in range(start, end)], "Truncated": False}
         if end < KEYS_A_TARGET:
             body |= {"Truncated": True, "NextMarker": str(end)}
         return Response(200, json.dumps(body).encode(), (("Content-Type", "application/x-amz-json-1.1"),))
 
 
 @pytest.fixture
-async def simulator(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Simulator]:
+def kms() -> Kms:
+    return Kms()
+
+
+@pytest.fixture
+async def simulator(kms: Kms, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Simulator]:
     world = WorldConfig(accounts=6, regions=REGIONS, suspended=0.2, no_role=0.2)
-    async with Simulator(SimulatorConfig(world=world), services={"kms": Kms()}) as running:
+    async with Simulator(SimulatorConfig(world=world), services={"kms": kms}) as running:
         monkeypatch.setenv("AWS_ENDPOINT_URL", running.endpoint_url)
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", running.access_key_id)
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", running.secret_access_key)
@@ -133,6 +161,40 @@ async def test_it_is_collected_shown_and_verified(
     assert "000000000001-us-east-1-0" in await anyio.to_thread.run_sync(show, "--pools")
     first = (await anyio.to_thread.run_sync(show, "--pools", "--json")).splitlines()[0]
     assert json.loads(first)["key"]["KeyId"]
+
+
+async def test_what_is_said_of_it_is_in_its_own_words(
+    kms: Kms,
+    simulator: Simulator,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(operations._KNOWN, KEYS.iam_action, KEYS)
+
+    expecting = load_settings(None, {"dest": settings.dest, "known_gaps": ("*:*-*-*:assume_role_failed",)})
+
+    async def collect() -> None:
+        async with Census(expecting, KEYS) as census:
+            await census.collect()
+
+    async def said(*words: str) -> str:
+        assert await anyio.to_thread.run_sync(main, [*words, "--dest", settings.dest]) == 0
+        return capsys.readouterr().out
+
+    await collect()
+    await collect()
+    assert "No differences: 40 keys unchanged" in await said("diff")
+    # Whoever wants to know of what changes with each use, asks for it.
+    assert "0 added, 0 removed, 40 changed, 0 unchanged" in await said("diff", "--ignore", "")
+    kms.state, kms.faults = "Disabled", ["NoMaterial"]
+    await collect()
+    found = await said("diff")
+    assert "changed  000000000001-us-east-1-0  alias-0\n" in found
+    assert "Status.KeyState: Enabled -> Disabled" in found
+    assert len((await said("show", "--pools", "--json", "--state", "disabled")).splitlines()) == 8
+    assert len((await said("show", "--pools", "--json", "--errors")).splitlines()) == 8
+    assert "Their states are Disabled (8), Enabled (32)." in await said("show", "--pools", "--state", "gone")
 
 
 @pytest.mark.parametrize("twice", ['"Truncated":true,"Truncated":false', '"NextMarker":"2","NextMarker":"4"'])

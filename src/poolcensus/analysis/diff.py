@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from poolcensus.analysis.changes import Change, ChangeKind, Statistics
 from poolcensus.analysis.comparable import check_comparable, warnings_of
@@ -18,19 +18,18 @@ if TYPE_CHECKING:
     from poolcensus.model import JsonObject, JsonValue, Outcome, TargetResult
     from poolcensus.snapshot import Snapshot
 
-DEFAULT_IGNORED: Final = ("CapacityStatus",)
-"""Fields of a pool that change whenever a user comes or goes."""
 
-
-def diff(a: Snapshot, b: Snapshot, *, ignore: Iterable[str] = DEFAULT_IGNORED) -> Diff:
+def diff(a: Snapshot, b: Snapshot, *, ignore: Iterable[str] | None = None) -> Diff:
     """Return the differences between the snapshots `a` and `b`, to be iterated over. Nothing is read yet.
 
     Pools are told apart by account, region and their identity, the pool id. Fields in `ignore` are not
-    compared. Raises `IncomparableSnapshotsError` for snapshots of different operations or partitions, and
-    for those that were asked for different pools, by id or by filter.
+    compared; without it, none is of those that change whenever a user comes or goes. Raises
+    `IncomparableSnapshotsError` for snapshots of different operations or partitions, and for those that were
+    asked for different pools, by id or by filter.
     """
     check_comparable(a, b)
-    return Diff(a, b, frozenset(ignore))
+    ignored = facets_of(b.manifest.operation).volatile if ignore is None else ignore
+    return Diff(a, b, frozenset(ignored))
 
 
 class Diff:
@@ -76,8 +75,7 @@ class Diff:
                 for change in walk.changes():
                     counts[change.kind] += 1
                     yield change
-        service = facets_of(self._b.manifest.operation).title
-        self._warnings = tuple(hidden_in_b(walk.hidden, service))
+        self._warnings = tuple(hidden_in_b(walk.hidden, self._b.manifest.operation))
         self._statistics = Statistics(
             a=self._a.id,
             b=self._b.id,

@@ -1,4 +1,4 @@
-"""Pools that can't be listed any more, although nothing says that they are gone: in words."""
+"""Items that can't be listed any more, although nothing says that they are gone: in words."""
 
 from __future__ import annotations
 
@@ -7,46 +7,48 @@ from typing import TYPE_CHECKING, Final
 
 from poolcensus.format.text import account_named, counted, listed
 from poolcensus.model import HIDING, FailedAccount, Outcome, TargetResult
+from poolcensus.operations import facets_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from poolcensus.analysis.changes import Change
     from poolcensus.analysis.ledger import Entry
+    from poolcensus.model import OperationInfo
 
-# What happened, and what becomes of the pools meanwhile.
+# What happened, and what becomes of the items meanwhile.
 _SENTENCES: Final = {
     Outcome.REGION_DISABLED: (
-        "regions are disabled{now} in {accounts} where {before} saw {pools}: {names}. A disabled region keeps"
+        "regions are disabled{now} in {accounts} where {before} saw {count}: {names}. A disabled region keeps"
         " its resources, and AWS goes on to charge for them. Enable the region to list them."
     ),
     Outcome.REGION_UNSUPPORTED: (
-        "regions no longer offer {service} to {accounts} in which {before} saw {pools}: {names}. Whether the"
-        " pools are gone is unknown."
+        "regions no longer offer {service} to {accounts} in which {before} saw {count}: {names}. Whether the"
+        " {items} are gone is unknown."
     ),
     Outcome.NOT_ENTITLED: (
-        "{service} is closed{now} to {accounts} in which {before} saw {pools}: {names}. A closed service"
-        " lists no pools; whether these are gone is unknown."
+        "{service} is closed{now} to {accounts} in which {before} saw {count}: {names}. A closed service"
+        " lists no {items}; whether these are gone is unknown."
     ),
 }
 
 
-def now_hidden(hidden: Mapping[Outcome, Sequence[TargetResult]], service: str) -> Iterator[str]:
-    """Yield a sentence for each outcome that hides pools now.
+def now_hidden(hidden: Mapping[Outcome, Sequence[TargetResult]], operation: OperationInfo) -> Iterator[str]:
+    """Yield a sentence for each outcome that hides items now.
 
-    `hidden` are lines of earlier ledgers that count pools, and `service` is what offers these.
+    `hidden` are lines of earlier ledgers that count items, and `operation` is what lists these.
     """
-    for each in _sentences(hidden, service=service, now=" now", before="an earlier snapshot"):
+    for each in _sentences(hidden, operation, now=" now", before="an earlier snapshot"):
         yield f"{each[0].upper()}{each[1:]}"
 
 
-def hidden_in_b(hidden: Mapping[Outcome, Sequence[TargetResult]], service: str) -> Iterator[str]:
+def hidden_in_b(hidden: Mapping[Outcome, Sequence[TargetResult]], operation: OperationInfo) -> Iterator[str]:
     """Yield what `now_hidden` does of snapshot B, which is compared with A. `hidden` are targets of A."""
-    return (f"In B, {each}" for each in _sentences(hidden, service=service, now="", before="A"))
+    return (f"In B, {each}" for each in _sentences(hidden, operation, now="", before="A"))
 
 
 def _sentences(
-    hidden: Mapping[Outcome, Sequence[TargetResult]], *, service: str, now: str, before: str
+    hidden: Mapping[Outcome, Sequence[TargetResult]], operation: OperationInfo, *, now: str, before: str
 ) -> Iterator[str]:
     for outcome, sentence in _SENTENCES.items():
         targets = hidden.get(outcome)
@@ -54,11 +56,12 @@ def _sentences(
             accounts = accounts_with(targets)
             names = [account_named(each.id, each.name, each.region, each.regions) for each in accounts]
             yield sentence.format(
-                service=service,
+                service=facets_of(operation).title,
                 now=now,
                 before=before,
                 accounts=counted(len(accounts), "account"),
-                pools=counted(sum(each.pools for each in targets), "pool"),
+                count=counted(sum(each.pools for each in targets), operation.item, operation.items),
+                items=operation.items,
                 names=listed(names),
             )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from poolcensus.analysis.ordering import in_order
 from poolcensus.errors import SettingsError
-from poolcensus.operations import columns_of
+from poolcensus.operations import columns_of, facets_of, value_at
 from poolcensus.partitions import matches
 from poolcensus.snapshot.reader import lines_of
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from poolcensus.analysis.account_failures import AccountFailure
     from poolcensus.model import JsonObject, OperationInfo, PoolRecord, TargetResult
+    from poolcensus.operations import Facets
     from poolcensus.snapshot import Snapshot
 
 _Row = TypeVar("_Row")
@@ -36,7 +37,7 @@ class Choice:
     """Which rows are wanted: those that match one entry of each field that has any.
 
     `accounts` are ids, or names and patterns of names such as `prod-*`; `regions` may be patterns too. The
-    case of names, `states` and `outcomes` does not matter. `with_errors` takes no pool without an error.
+    case of names, `states` and `outcomes` does not matter. `with_errors` takes no item without an error.
     """
 
     accounts: tuple[str, ...] = ()
@@ -45,11 +46,11 @@ class Choice:
     outcomes: tuple[str, ...] = ()
     with_errors: bool = False
 
-    def takes_record(self, record: PoolRecord) -> bool:
-        """Whether a record is wanted."""
-        if self.with_errors and not record.pool.get("Errors"):
+    def takes_record(self, record: PoolRecord, facets: Facets) -> bool:
+        """Whether a record is wanted. `facets` are those of its operation."""
+        if self.with_errors and not value_at(record.pool, facets.errors):
             return False
-        return self.takes_target(record) and _is_in(record.pool.get("State"), self.states)
+        return self.takes_target(record) and _is_in(value_at(record.pool, facets.state), self.states)
 
     def takes_result(self, result: TargetResult) -> bool:
         """Whether a line of the ledger is wanted."""
@@ -158,16 +159,17 @@ def record_lines(snapshot: Snapshot, choice: Choice = ALL, sort: Sequence[SortKe
     `Snapshot.pools` raises, `SettingsError` for a column that there is not, and `DestinationError` where
     there is no room for the file.
     """
-    keys = record_keys(snapshot.manifest.operation)
+    operation = snapshot.manifest.operation
+    keys = record_keys(operation)
     check_sort(sort, keys)
-    identity = snapshot.manifest.operation.identity
+    facets, identity = facets_of(operation), operation.identity
     values = [keys[each.name] for each in sort]
     decode = snapshot.schema.decode_record
 
     def keyed() -> Iterator[tuple[Sequence[object], bytes]]:
         lines = lines_of(snapshot.files, snapshot.pools_file, lambda line: (decode(line)[1], line))
         for record, line in lines:
-            if choice.takes_record(record):
+            if choice.takes_record(record, facets):
                 own = (value(record) for value in values)
                 yield (*own, record.account_id, record.region, record.pool.get(identity)), line
 

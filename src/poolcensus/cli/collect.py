@@ -20,7 +20,7 @@ from poolcensus.cli.publishing import (
     standing,
     write_manifest,
 )
-from poolcensus.cli.trouble import complain, failures, hidden_pools, notice, outdated_gaps, partial_snapshot
+from poolcensus.cli.trouble import complain, failures, hidden_items, notice, outdated_gaps, partial_snapshot
 from poolcensus.config.sources import settings_file
 from poolcensus.errors import CensusError, SettingsError, reason_of
 from poolcensus.paths import is_file
@@ -97,7 +97,7 @@ def collect(settings: Settings, *, can_resume: bool = True) -> tuple[Snapshot, t
     finally:
         with standing(manifest):
             notice(
-                *hidden_pools(census.hidden),
+                *hidden_items(census.hidden, census.operation.info),
                 *scope_lines(census.published, census.before, settings),
                 *_outdated(census, manifest),
             )

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from poolcensus.analysis.diff import DEFAULT_IGNORED, diff
+from poolcensus.analysis.diff import diff
 from poolcensus.cli.command import Command
 from poolcensus.cli.completing import snapshots
 from poolcensus.cli.exits import ExitCode
 from poolcensus.cli.options import settings_options
 from poolcensus.cli.reading import KEYS, dated_ahead, reading_settings
 from poolcensus.cli.trouble import complain
+from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -45,10 +46,9 @@ _CLOSE = 0.8
     "--ignore",
     metavar="FIELD,...",
     multiple=True,
-    default=DEFAULT_IGNORED,
     help=(
         "Fields of a pool not to compare; '' compares all."
-        f"  [may be repeated; default: {','.join(DEFAULT_IGNORED)}]"
+        f"  [may be repeated; default: {','.join(WORKSPACES_POOLS.facets.volatile)}]"
     ),
 )
 @click.option(
@@ -72,7 +72,7 @@ def command(
     complain(*dated_ahead(sorted({each.id for each in compared if each.info.moment.is_ahead(now)})))
     fields = [part for each in ignore for name in each.split(",") if (part := name.strip())]
     _check_fields(fields, compared[0].manifest.operation)
-    found = diff(*compared, ignore=fields)
+    found = diff(*compared, ignore=fields if ignore else None)
     if settings.json_output:
         _write(found)
     else:

@@ -15,13 +15,15 @@ from poolcensus.analysis.diff import same
 from poolcensus.cli.tables import console
 from poolcensus.cli.wording import counted, printable
 from poolcensus.format.codec import dumps
+from poolcensus.operations import facets_of, value_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from poolcensus.analysis.changes import Change, Statistics
     from poolcensus.analysis.diff import Diff
-    from poolcensus.model import JsonValue
+    from poolcensus.model import JsonValue, OperationInfo
+    from poolcensus.operations import Keys
     from poolcensus.snapshot import Snapshot
 
     Paint = Callable[[str, str], str]
@@ -37,8 +39,6 @@ _COLOURS: Final = {
     ChangeKind.CHANGED: "yellow",
     ChangeKind.UNKNOWN: "magenta",
 }
-# What a person knows a pool by, beside its id, under the names of the service; what is changed has a line.
-_NAMES: Final = ("PoolName", "State")
 
 
 def put_differences(found: Diff, a: Snapshot, b: Snapshot) -> None:
@@ -50,7 +50,8 @@ def put_differences(found: Diff, a: Snapshot, b: Snapshot) -> None:
         return click.style(text, fg=colour) if coloured else text
 
     is_first = True
-    for line in _lines(found, paint):
+    operation = b.manifest.operation
+    for line in _lines(found, operation, paint):
         if is_first:
             for letter, snapshot in (("A", a), ("B", b)):
                 click.echo(f"{letter}  {_described(snapshot)}")
@@ -59,7 +60,7 @@ def put_differences(found: Diff, a: Snapshot, b: Snapshot) -> None:
         click.echo(line, color=coloured)
     if not is_first:
         click.echo()
-    click.echo(_summary(found.statistics))
+    click.echo(_summary(found.statistics, operation))
 
 
 def _described(snapshot: Snapshot) -> str:
@@ -70,7 +71,10 @@ def _described(snapshot: Snapshot) -> str:
     )
 
 
-def _lines(changes: Iterable[Change], paint: Paint) -> Iterator[str]:
+def _lines(changes: Iterable[Change], operation: OperationInfo, paint: Paint) -> Iterator[str]:
+    # What a person knows an item by, beside its id.
+    facets = facets_of(operation)
+    names = (facets.name, facets.state)
     # What both runs expect is no news: it is in the summary alone.
     news = (each for each in changes if not each.is_expected)
     for account_id, of_account in groupby(news, lambda each: each.account_id):
@@ -87,20 +91,21 @@ def _lines(changes: Iterable[Change], paint: Paint) -> Iterator[str]:
             if change.region != region:
                 region = change.region
                 yield f"  {printable(region)}"
-            yield from _pool_lines(change, paint)
+            yield from _item_lines(change, names, paint)
         before = f"{account}  " if region is None else "  "
         for reason, targets in unknown.items():
-            yield before + _unknown_line(reason, targets, paint)
+            yield before + _unknown_line(reason, targets, operation, paint)
 
 
 def _with_name(change: Change) -> str:
     return f"{printable(change.account_id)} {_cut(change.account_name or '')}".rstrip()
 
 
-def _pool_lines(change: Change, paint: Paint) -> Iterator[str]:
-    pool = change.pool or {}
-    names = [name for name in _NAMES if pool.get(name) and name not in change.fields]
-    named = " ".join(_shown(pool[name]) for name in names)
+def _item_lines(change: Change, names: Iterable[Keys], paint: Paint) -> Iterator[str]:
+    item = change.pool or {}
+    # What is changed has a line.
+    values = [value_at(item, keys) for keys in names if not change.fields.keys() & keys[:1]]
+    named = " ".join(_shown(value) for value in values if value)
     kind = paint(f"{change.kind:7}", _COLOURS[change.kind])
     yield f"    {kind}  {printable(change.pool_id or '')}  {named}".rstrip()
     for name, (before, after) in _changed_values(change.fields):
@@ -125,33 +130,34 @@ def _changed_values(
         yield f"{prefix}{name}", (before, after)
 
 
-def _unknown_line(reason: str, targets: list[Change], paint: Paint) -> str:
+def _unknown_line(reason: str, targets: list[Change], operation: OperationInfo, paint: Paint) -> str:
     regions = [each.region for each in targets]
     if len(regions) <= _REGIONS_NAMED:
         where = ", ".join(map(printable, regions))
     else:
         where = counted(len(regions), "region")
     known = [
-        f"{counted(count, 'pool')} in {letter}"
+        f"{counted(count, operation.item, operation.items)} in {letter}"
         for letter, side in (("A", 0), ("B", 1))
         if (count := sum(each.pools[side] or 0 for each in targets))
     ]
-    pools = f" ({', '.join(known)})" if known else ""
-    return f"{paint('unknown', _COLOURS[ChangeKind.UNKNOWN])}  {where}: {printable(reason)}{pools}"
+    items = f" ({', '.join(known)})" if known else ""
+    return f"{paint('unknown', _COLOURS[ChangeKind.UNKNOWN])}  {where}: {printable(reason)}{items}"
 
 
-def _summary(found: Statistics) -> str:
+def _summary(found: Statistics, operation: OperationInfo) -> str:
     known = f"{counted(found.expected, 'target')} refused as both runs expect" if found.expected else ""
     if not found.found:
-        unchanged = f"{counted(found.unchanged, 'pool')} unchanged between {found.a} and {found.b}"
+        items = counted(found.unchanged, operation.item, operation.items)
+        unchanged = f"{items} unchanged between {found.a} and {found.b}"
         return f"No differences: {'; '.join(filter(None, (unchanged, known)))}."
-    pools = (
+    changes = (
         f"{found.added:,} added, {found.removed:,} removed, {found.changed:,} changed,"
         f" {found.unchanged:,} unchanged"
     )
     news = found.unknown - found.expected
     unknown = f"{counted(news, 'target')} unknown" if news else ""
-    return "; ".join(filter(None, (pools, unknown, known)))
+    return "; ".join(filter(None, (changes, unknown, known)))
 
 
 def _shown(value: JsonValue) -> str:

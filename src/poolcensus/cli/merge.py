@@ -17,7 +17,7 @@ from poolcensus.cli.publishing import (
     write_manifest,
 )
 from poolcensus.cli.reading import KEYS, reading_settings
-from poolcensus.cli.trouble import complain, hidden_pools, notice, partial_snapshot
+from poolcensus.cli.trouble import complain, hidden_items, notice, partial_snapshot
 from poolcensus.snapshot.merging import Merging
 
 if TYPE_CHECKING:
@@ -50,7 +50,10 @@ def command(parts: tuple[str, ...], config: Path | None, **given: object) -> int
     snapshot, _ = run_to_publish(merging.run, lambda: merging.published)
     manifest = snapshot.manifest
     with standing(manifest):
-        notice(*hidden_pools(merging.hidden), *scope_lines(snapshot, merging.before, settings))
+        notice(
+            *hidden_items(merging.hidden, manifest.operation),
+            *scope_lines(snapshot, merging.before, settings),
+        )
         show_summary(manifest, snapshot.location)
         if manifest.failed:
             complain(partial_snapshot(manifest, snapshot.location, settings.dest))

@@ -211,8 +211,9 @@ def _message(ending: Ending, census: Census) -> str:
     if ending.manifest is not None:
         totals = ending.manifest.totals
         hidden = sum(each.pools for targets in census.hidden.values() for each in targets)
-        more = f" {counted(hidden, 'pool')} of earlier snapshots can't be listed now." if hidden else ""
-        return f"{totals.covered:,} of {totals.targets:,} targets covered, {totals.pools:,} pools.{more}"
+        item, items = census.operation.item, census.operation.items
+        more = f" {counted(hidden, item, items)} of earlier snapshots can't be listed now." if hidden else ""
+        return f"{totals.covered:,} of {totals.targets:,} targets covered, {totals.pools:,} {items}.{more}"
     if ending.error is None:
         return "An unexpected error: standard error has its traceback."
     if isinstance(ending.error, StoppedError):

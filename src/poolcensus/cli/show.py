@@ -268,11 +268,13 @@ class _View:
     def _put_states(self, snapshot: Snapshot, coverage: Coverage) -> None:
         """Print the states of the pools that would match in any state, where some states are chosen."""
         from poolcensus.analysis.listing import records_in_order
+        from poolcensus.operations import facets_of, value_at
 
         if not self._choice.states:
             return
+        keys = facets_of(snapshot.manifest.operation).state
         in_any = records_in_order(snapshot, replace(self._choice, states=()))
-        states = Counter(str(each.pool.get("State") or "none") for each in in_any)
+        states = Counter(str(value_at(each.pool, keys) or "none") for each in in_any)
         counts = ", ".join(f"{state} ({number:,})" for state, number in sorted(states.items()))
         if states:
             click.echo(f"Their states are {counts}.")

@@ -16,7 +16,7 @@ from poolcensus.format.text import MOST_NAMED, account_named
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from poolcensus.model import FailedAccount, FailureGroup, KnownGap, Manifest, OutdatedGap
+    from poolcensus.model import FailedAccount, FailureGroup, KnownGap, Manifest, OperationInfo, OutdatedGap
     from poolcensus.snapshot.hidden import Hidden
 
 _SETTING = re.compile(r"`([a-z0-9_]+)`")
@@ -116,13 +116,12 @@ def partial_snapshot(manifest: Manifest, location: str | None, dest: str) -> str
     )
 
 
-def hidden_pools(hidden: Hidden) -> Iterator[str]:
-    """Yield a line for each outcome that hides pools now, which an earlier snapshot saw."""
+def hidden_items(hidden: Hidden, operation: OperationInfo) -> Iterator[str]:
+    """Yield a line for each outcome that hides items now, which an earlier snapshot saw."""
     if hidden:
         from poolcensus.analysis.hidden import now_hidden
-        from poolcensus.operations import WORKSPACES_POOLS
 
-        yield from now_hidden(hidden, WORKSPACES_POOLS.facets.title)
+        yield from now_hidden(hidden, operation)
 
 
 def outdated_gaps(outdated: Iterable[OutdatedGap]) -> Iterator[str]:

@@ -15,6 +15,7 @@ from poolcensus.operations.operation import (
     Operation,
     Query,
     Refusal,
+    value_at,
 )
 from poolcensus.operations.workspaces_pools import WORKSPACES_POOLS
 
@@ -36,6 +37,7 @@ __all__ = [
     "facets_of",
     "fields_of",
     "operation_named",
+    "value_at",
 ]
 
 _KNOWN = {each.iam_action: each for each in (WORKSPACES_POOLS,)}
@@ -55,7 +57,7 @@ def columns_of(info: OperationInfo) -> tuple[ItemColumn, ...]:
 
 
 def facets_of(info: OperationInfo) -> Facets:
-    """Return what a report tells of a snapshot's items: no more than their ids of an unknown operation."""
+    """Return what is known of a snapshot's items: what they are called, where the operation is not known."""
     operation = operation_named(info.name)
     return Facets(title=info.items.replace("_", " ").capitalize()) if operation is None else operation.facets
 

@@ -74,6 +74,16 @@ Keys: TypeAlias = tuple[str, ...]
 """The keys that lead to a value in an item, one inside the other. Without any there is no such value."""
 
 
+def value_at(item: JsonObject, keys: Keys) -> JsonValue:
+    """Return the value that the keys lead to, None where there is none."""
+    found: JsonValue = item if keys else None
+    for key in keys:
+        if not isinstance(found, dict):
+            return None
+        found = found.get(key)
+    return found
+
+
 class EndOfSupport(NamedTuple):
     """The last day on which AWS supports a service, and the page that says so."""
 
@@ -82,7 +92,7 @@ class EndOfSupport(NamedTuple):
 
 
 class Facets(msgspec.Struct, frozen=True, kw_only=True):
-    """What a report tells of items, and the keys that lead to it. In an item, each value may be missing."""
+    """What readers of snapshots know of items, and the keys that lead to it. An item may lack each value."""
 
     title: str = "Items"
     """What the items are called in a heading."""
@@ -100,6 +110,8 @@ class Facets(msgspec.Struct, frozen=True, kw_only=True):
     """How many sessions are in use or available."""
     desired: Keys = ()
     """How many sessions are to be had once those that are pending have started."""
+    volatile: tuple[str, ...] = ()
+    """Fields that change whenever a user comes or goes, which a comparison leaves out unless it is told."""
     details: tuple[ItemColumn, ...] = ()
     """What else there is to know for whoever moves the item elsewhere."""
     end_of_support: EndOfSupport | None = None
@@ -196,7 +208,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     fields: tuple[Field, ...] = ()
     """The fields of an item that queries have as columns."""
     facets: Facets = Facets()
-    """What a report tells of the items."""
+    """What readers of snapshots know of the items."""
 
     @property
     def iam_action(self) -> str:

@@ -225,6 +225,7 @@ WORKSPACES_POOLS = Operation(
         in_use=("CapacityStatus", "ActiveUserSessions"),
         capacity=("CapacityStatus", "ActualUserSessions"),
         desired=("CapacityStatus", "DesiredUserSessions"),
+        volatile=("CapacityStatus",),
         details=(
             ItemColumn("Bundle", lambda pool: pool.get("BundleId")),
             ItemColumn("Directory", lambda pool: pool.get("DirectoryId")),

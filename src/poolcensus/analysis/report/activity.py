@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 
 import msgspec
 
-from poolcensus.analysis.report.values import count_or_none, value_at
+from poolcensus.analysis.report.values import count_or_none
 from poolcensus.format.compression import pieces
 from poolcensus.format.digesting import Digesting
+from poolcensus.operations import value_at
 from poolcensus.snapshot.reader import lines_of
 
 if TYPE_CHECKING:

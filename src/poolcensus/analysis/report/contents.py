@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from poolcensus.analysis.report.facts import Contents, Group
-from poolcensus.analysis.report.values import Sum, as_text, count_or_none, error_codes, value_at
+from poolcensus.analysis.report.values import Sum, as_text, count_or_none, error_codes
+from poolcensus.operations import value_at
 
 if TYPE_CHECKING:
     from poolcensus.model import PoolRecord

@@ -21,8 +21,9 @@ from poolcensus.analysis.report.tables import (
     size_of,
     table,
 )
-from poolcensus.analysis.report.values import as_text, value_at
+from poolcensus.analysis.report.values import as_text
 from poolcensus.format.text import counted
+from poolcensus.operations import value_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

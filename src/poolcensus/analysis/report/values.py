@@ -6,20 +6,11 @@ from typing import TYPE_CHECKING
 
 from poolcensus.analysis.report.facts import Use
 from poolcensus.format.codec import dumps
+from poolcensus.operations import value_at
 
 if TYPE_CHECKING:
-    from poolcensus.model import JsonObject, JsonValue
-    from poolcensus.operations import Facets, Keys
-
-
-def value_at(item: JsonObject, keys: Keys) -> JsonValue:
-    """Return the value that the keys lead to, None where there is none."""
-    found: JsonValue = item if keys else None
-    for key in keys:
-        if not isinstance(found, dict):
-            return None
-        found = found.get(key)
-    return found
+    from poolcensus.model import JsonObject
+    from poolcensus.operations import Facets
 
 
 def count_or_none(value: object) -> int | None:

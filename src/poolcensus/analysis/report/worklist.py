@@ -6,8 +6,9 @@ from heapq import nsmallest
 from typing import TYPE_CHECKING, Final
 
 from poolcensus.analysis.report.facts import WorkItem, Worklist
-from poolcensus.analysis.report.values import as_text, value_at
+from poolcensus.analysis.report.values import as_text
 from poolcensus.model import HIDING
+from poolcensus.operations import value_at
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
