@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
 from poolcensus.exit_error import asks_for_json, exit_error
-from poolcensus.signals import ENDING, decided
+from poolcensus.signals import ENDING, decided, handlers
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -21,10 +21,8 @@ def main() -> NoReturn:
     codes: list[int] = []
     # Who is registered first is called last.
     atexit.register(_leave_at_once, codes)
-    for number in ENDING:
-        # Whoever starts a program in the background may want signals to be ignored.
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _leave)
+    for number in handlers():
+        signal.signal(number, _leave)
     # Imported only now: who interrupts the imports has nothing to lose and no traceback to read.
     from poolcensus.cli import main as run  # noqa: PLC0415 - not before the handlers are set
     from poolcensus.cli.exits import end  # noqa: PLC0415 - not before the handlers are set

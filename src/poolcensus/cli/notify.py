@@ -22,7 +22,7 @@ from poolcensus.cli.wording import counted
 from poolcensus.errors import reason_of
 from poolcensus.format.text import LONGEST_NAME, MOST_NAMED
 from poolcensus.format.times import rfc3339, utc_now
-from poolcensus.signals import ENDING
+from poolcensus.signals import ENDING, handled, handlers
 from poolcensus.storage.naming import STANDARD_OUTPUT
 
 if TYPE_CHECKING:
@@ -144,19 +144,14 @@ def _signals() -> Iterator[list[int]]:
     A command that is started meanwhile gets signals as usual, even where they are ignored here.
     """
     received: list[int] = []
-    before = {each: signal.getsignal(each) for each in ENDING}
+    heeded = handlers()
 
     def stop(number: int, _: FrameType | None) -> None:
-        if before[signal.Signals(number)] is not signal.SIG_IGN:
+        if number in heeded:
             received.append(number)
 
-    for each in ENDING:
-        signal.signal(each, stop)
-    try:
+    with handled(stop, ENDING):
         yield received
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
 
 
 def _last_lines(output: IO[bytes]) -> list[str]:

@@ -20,7 +20,7 @@ from poolcensus.cli import logs
 from poolcensus.cli.exits import StoppedError
 from poolcensus.cli.trouble import complain
 from poolcensus.exit_error import exit_error
-from poolcensus.signals import ENDING, decide
+from poolcensus.signals import ENDING, decide, handled, handlers
 from poolcensus.temporary import remove_all
 
 if TYPE_CHECKING:
@@ -87,10 +87,8 @@ async def _run(
         patience.daemon = True
         patience.start()
 
-    # Whoever starts a program in the background may want signals to be ignored.
-    before = {each: signal.getsignal(each) for each in ENDING}
-    taken = [each for each in ENDING if before[each] is not signal.SIG_IGN]
-    for each in taken:
+    before = handlers()
+    for each in before:
         # The system may give the signal to any thread: this has it wake the loop, whose own handler would
         # not be called while the loop is held up.
         loop.add_signal_handler(each, lambda: None)
@@ -105,9 +103,9 @@ async def _run(
         # From here on what the program began with has the signals.
         if (code := decided()) is not None:
             decide(code)
-        for each in taken:
+        for each, former in before.items():
             loop.remove_signal_handler(each)
-            signal.signal(each, signal.SIG_IGN if received else before[each])
+            signal.signal(each, signal.SIG_IGN if received else former)
     raise StoppedError(received[0])
 
 
@@ -117,25 +115,19 @@ def signals_raised() -> Iterator[None]:
 
     A second one does what it did before.
     """
-    before = {each: signal.getsignal(each) for each in ENDING}
-    taken = [each for each in ENDING if before[each] is not signal.SIG_IGN]
+    before = handlers()
     received: list[int] = []
-
-    def give_back() -> None:
-        for each in taken:
-            signal.signal(each, before[each])
 
     def stop(number: int, _: FrameType | None) -> None:
         received.append(number)
-        give_back()
+        for each, former in before.items():
+            signal.signal(each, former)
         raise StoppedError(number)
 
-    for each in taken:
-        signal.signal(each, stop)
     try:
-        yield
+        with handled(stop):
+            yield
     finally:
-        give_back()
         # Where it was raised it may have become another error: shutil.rmtree closes a descriptor twice then.
         if received:
             raise StoppedError(received[0])
@@ -144,20 +136,13 @@ def signals_raised() -> Iterator[None]:
 @contextmanager
 def ending_with(code: int, line: str) -> Iterator[None]:
     """Have a signal end the process with `code` and a line: what has been done stands."""
-    before = {each: signal.getsignal(each) for each in ENDING}
-    taken = [each for each in ENDING if before[each] is not signal.SIG_IGN]
 
     def stop(*_: object) -> None:
         _say(partial(complain, line))
         _leave(code)
 
-    for each in taken:
-        signal.signal(each, stop)
-    try:
+    with handled(stop):
         yield
-    finally:
-        for each in taken:
-            signal.signal(each, before[each])
 
 
 def _run_out(number: int, ended: threading.Event, decided: Callable[[], int | None]) -> None:
