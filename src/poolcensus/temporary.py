@@ -19,6 +19,7 @@ from poolcensus.paths import is_folder
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from typing import BinaryIO
 
 _noted: Final[set[Path]] = set()
 # What hangs, such as a file system that is gone, keeps no process from its end.
@@ -55,6 +56,20 @@ def name_beside(path: Path) -> Iterator[Path]:
         yield made
     finally:
         remove(made)
+
+
+@contextmanager
+def file_replacing(path: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
+    """Yield a new file that takes the place of `path` once the block has ended without an error.
+
+    Until then it has a hidden name beside it. The umask takes its bits off `mode`. What has to outlast a
+    power cut is flushed in the block, and the folder after it. Raises `OSError`.
+    """
+    with name_beside(path) as made:
+        descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+        made.replace(path)
 
 
 def remove(path: Path) -> None:

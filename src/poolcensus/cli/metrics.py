@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from poolcensus.model import Outcome
 from poolcensus.paths import is_file
 from poolcensus.storage.local.files import replaceable, write_all
-from poolcensus.temporary import name_beside
+from poolcensus.temporary import file_replacing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -82,9 +82,8 @@ def write_metrics(file: Path, *, exit_code: int, progress: Progress, manifest: M
         _write_in_place(file, generate_latest(registry))
     else:
         # Not by the client's own function: a signal would leave its temporary file.
-        with name_beside(target) as made:
-            made.write_bytes(generate_latest(registry))
-            made.replace(target)
+        with file_replacing(target) as made:
+            made.write(generate_latest(registry))
 
 
 def _write_in_place(file: Path, content: bytes) -> None:

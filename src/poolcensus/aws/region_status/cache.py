@@ -19,7 +19,7 @@ import anyio
 import msgspec
 
 from poolcensus.loops import in_thread
-from poolcensus.temporary import name_beside
+from poolcensus.temporary import file_replacing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -141,7 +141,9 @@ class StatusCache:
         data = msgspec.json.encode(_File(_VERSION, {scope: each for scope, each in recent.items() if each}))
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _replace(folder / _FILE_NAME, data)
+            # After a crash of the machine it may be empty, which is as none: that is not worth an fsync.
+            with file_replacing(folder / _FILE_NAME, 0o600) as file:
+                file.write(data)
         except OSError as error:
             _log.debug("the region status can't be kept in %s: %s", folder, error)
 
@@ -175,13 +177,3 @@ def _read_own(path: Path) -> bytes:
     if len(data) > _LARGEST:
         raise ValueError("it is too large")
     return data
-
-
-def _replace(path: Path, data: bytes) -> None:
-    # Readers see the old file or the new one. After a crash of the machine it may be empty, which is as none:
-    # that is not worth an fsync.
-    with name_beside(path) as made:
-        descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        made.replace(path)

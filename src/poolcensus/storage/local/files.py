@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, BinaryIO, Final
 
 from poolcensus.paths import exists, is_file, is_folder
 from poolcensus.storage.source import MissingFileError, NotAFileError
-from poolcensus.temporary import name_beside
+from poolcensus.temporary import file_replacing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -143,14 +143,11 @@ def replaced_file(path: Path, mode: int) -> Iterator[BinaryIO]:
         with path.open("wb") as there:
             yield there
         return
-    with name_beside(target) as made:
-        fd = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-        with os.fdopen(fd, "wb") as file:
-            os.fchmod(file.fileno(), mode)
-            yield file
-            file.flush()
-            sync_file(file.fileno())
-        made.replace(target)
+    with file_replacing(target, mode) as file:
+        os.fchmod(file.fileno(), mode)
+        yield file
+        file.flush()
+        sync_file(file.fileno())
     sync_folder(target.parent)
 
 
