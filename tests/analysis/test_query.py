@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from analysis.reading_lab import Content
     from census_lab import Lab
-    from poolcensus.model import JsonObject, JsonValue
+    from poolcensus.model import FileEntry, JsonObject, JsonValue
 
     Start = Callable[..., Coroutine[None, None, Lab]]
 
@@ -677,8 +677,12 @@ def test_a_snapshot_that_is_removed_meanwhile_is_no_full_disk_and_no_damage(
 ) -> None:
     add = Staging.add
 
-    def added(staging: Staging, snapshots: Iterable[Snapshot], kind: str) -> list[Path]:
-        paths = add(staging, snapshots, kind)
+    def added(
+        staging: Staging,
+        snapshots: Iterable[Snapshot],
+        file_of: Callable[[Snapshot], tuple[FileEntry, Compression]],
+    ) -> list[Path]:
+        paths = add(staging, snapshots, file_of)
         staging.check()
         for each in [*dest.iterdir()]:
             if each.is_dir() and not each.is_symlink():

@@ -102,9 +102,11 @@ class Database:
         folder = self.staging.folder
         made: dict[str, str] = {}
         if operation.items in views:
-            made[operation.items] = items_sql(operation, self.staging.add(snapshots, "pools_file"))
+            items = self.staging.add(snapshots, lambda each: each.pools_file)
+            made[operation.items] = items_sql(operation, items)
         if TARGETS in views:
-            made[TARGETS] = targets_sql(operation, self.staging.add(snapshots, "targets_file"))
+            targets = self.staging.add(snapshots, lambda each: each.targets_file)
+            made[TARGETS] = targets_sql(operation, targets)
         if SNAPSHOTS in views:
             from poolcensus.analysis.tables import write_snapshots  # noqa: PLC0415 - only where it is asked for
 

@@ -19,7 +19,7 @@ from poolcensus.storage.source import MissingFileError
 from poolcensus.temporary import make_folder, remove
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
     from types import TracebackType
 
@@ -77,8 +77,12 @@ class Staging:
         self._pool.shutdown(cancel_futures=True)
         remove(self._folder)
 
-    def add(self, snapshots: Iterable[Snapshot], kind: str) -> list[Path]:
-        """Stage the `pools_file` or the `targets_file` of each snapshot, and return where they are now.
+    def add(
+        self,
+        snapshots: Iterable[Snapshot],
+        file_of: Callable[[Snapshot], tuple[FileEntry, Compression]],
+    ) -> list[Path]:
+        """Stage one file of each snapshot, and return where they are now.
 
         Of no snapshots, that is an empty file. Raises `SnapshotError` or `DestinationError` for a file that
         can't be fetched.
@@ -88,8 +92,7 @@ class Staging:
         with ExitStack() as stack:
             for snapshot in snapshots:
                 stack.enter_context(snapshot)
-                source: tuple[FileEntry, Compression] = getattr(snapshot, kind)
-                entry, compression = source
+                entry, compression = source = file_of(snapshot)
                 path = self._folder / snapshot.id / entry.name
                 path.parent.mkdir(mode=0o700, exist_ok=True)
                 self._staged[path] = compression
