@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from poolcensus.config.entries import Entries
 
 _ROLES_AND_IDS = (("role_arn", "role_name"), ("external_id_file", "external_id"))
+ALTERNATIVES = (*_ROLES_AND_IDS, ("scheduler", "workers"))
+"""Two ways to set the same thing: one of higher rank takes the place of the other."""
 # Two ways to set the same thing, of which one source gives one alone. Files of accounts may be named beside a
 # list: these still say how their accounts are called.
 EXCLUSIVE = (*_ROLES_AND_IDS, ("accounts_snapshot", "accounts_from"))

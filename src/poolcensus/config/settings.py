@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from poolcensus.config import readers, sources
-from poolcensus.config.clashes import EXCLUSIVE, clashes
+from poolcensus.config.clashes import ALTERNATIVES, EXCLUSIVE, clashes
 from poolcensus.config.cluster import EngineKind
 from poolcensus.config.entries import SETTINGS, Entries
 from poolcensus.config.problems import Clash, InvalidSettingsError, SettingProblem
@@ -25,14 +25,8 @@ if TYPE_CHECKING:
     from poolcensus.config.organizations import OrganizationTable
     from poolcensus.model import JsonObject
 
-# Two ways to set the same thing: one of higher rank takes the place of the other.
 _IN_PLACE_OF: Mapping[str, tuple[str, ...]] = {
-    "external_id": ("external_id_file",),
-    "external_id_file": ("external_id",),
-    "role_arn": ("role_name",),
-    "role_name": ("role_arn",),
-    "scheduler": ("workers",),
-    "workers": ("scheduler",),
+    key: (other,) for one, two in ALTERNATIVES for key, other in ((one, two), (two, one))
 }
 _SETTING = re.compile(r"`([a-z0-9_]+)`")
 
