@@ -53,7 +53,7 @@ def library(monkeypatch: pytest.MonkeyPatch) -> FakeLibrary:
         outcomes = property(lambda _: fake.snapshot.manifest.outcomes)
         resumable = property(lambda _: fake.resumable)
         hidden = property(lambda _: fake.hidden)
-        failures = property(lambda _: FailureTally(WORKSPACES_POOLS, fake.snapshot.results).groups())
+        failures = property(lambda _: FailureTally(WORKSPACES_POOLS, fake.snapshot.uncovered()).groups())
         published = property(lambda _: fake.published or (None if fake.error else fake.snapshot))
         before = property(lambda _: fake.before)
         outdated_gaps = ()

@@ -147,11 +147,12 @@ def _notify(
     failure: BaseException | None,
     stopped: bool,
 ) -> None:
-    if settings.notify_command is None:
+    command = settings.notify_command
+    if command is None:
         return
     from poolcensus.cli.notify import Ending, notify
 
-    notify(settings, census, Ending(code, manifest, failure, stopped=stopped))
+    notify(command, settings, census, Ending(code, manifest, failure, stopped=stopped))
 
 
 def _write_metrics(file: Path | None, code: int, census: Census, manifest: Manifest | None) -> None:

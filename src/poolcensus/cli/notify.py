@@ -62,14 +62,12 @@ class Ending:
     stopped: bool
 
 
-def notify(settings: Settings, census: Census, ending: Ending) -> None:
-    """Run the settings' command, if there is one, and wait for it. What it does changes no exit code.
+def notify(command: str, settings: Settings, census: Census, ending: Ending) -> None:
+    """Run a command with the summary of a run, and wait for it. What it does changes no exit code.
 
     Its output is kept and shown where it fails. After a signal it is started and not waited for.
     """
-    if settings.notify_command is None:
-        return
-    arguments = shlex.split(settings.notify_command)
+    arguments = shlex.split(command)
     content = json.dumps(summary(settings, census, ending)).encode() + b"\n"
     try:
         # Files and no pipes: a command may read none of it, and what it has started may keep its output open.
@@ -81,8 +79,8 @@ def notify(settings: Settings, census: Census, ending: Ending) -> None:
     except OSError as error:
         failure, said = f"could not be started: {reason_of(error)}", []
     if failure is not None:
-        command = shlex.quote(arguments[0])
-        complain(f"The notify command {command} {failure}. The run itself is not affected.", *said)
+        name = shlex.quote(arguments[0])
+        complain(f"The notify command {name} {failure}. The run itself is not affected.", *said)
         return
     for line in said:
         logs.info("the notify command said: %s", line)

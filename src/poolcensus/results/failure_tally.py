@@ -92,10 +92,7 @@ class FailureTally:
             self.add(result)
 
     def add(self, result: TargetResult) -> None:
-        """Count a target, unless it is covered."""
-        outcome = result.outcome
-        if outcome.covered:
-            return
+        """Count a target that is not covered."""
         message = result.error_message or ""
         kind = failure_kind_of(result, self._operation)
         group = self._groups.get(kind)
@@ -104,7 +101,7 @@ class FailureTally:
         group.targets += 1
         group.codes.add(result.error_code)
         group.regions.add(result.region)
-        if outcome is Outcome.ASSUME_ROLE_FAILED:
+        if result.outcome is Outcome.ASSUME_ROLE_FAILED:
             group.roles.add(found[1] if (found := _ROLE.search(message)) else None)
         before = group.accounts.get(result.account_id)
         first, regions = (result.region, 0) if before is None else (before.region, before.regions)
