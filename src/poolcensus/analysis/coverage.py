@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Self, TypeAlias
 
-from poolcensus.analysis.listing import naming
+from poolcensus.analysis.listing import Naming
 from poolcensus.partitions import matches
 from poolcensus.results.expected_failures import KnownGaps
 
@@ -62,7 +61,7 @@ class Coverage:
         choice = self.choice
         account, region = (result.account_id, result.account_name), result.region
         if (is_account := self._accounts.get(account)) is None:
-            is_account = not choice.accounts or naming(choice.accounts).names(*account)
+            is_account = choice.takes_account(*account)
             self._accounts[account] = is_account
         if (is_region := self._regions.get(region)) is None:
             is_region = self._regions[region] = not choice.regions or matches(region, choice.regions)
@@ -123,24 +122,16 @@ class Coverage:
     def skipped(self) -> dict[str, Sequence[SkippedAccount]]:
         """Return the accounts that the run skipped, by the entry of `unmatched_accounts` that names them."""
         skipped = self._manifest.accounts_skipped
-        entries = ((entry, naming((entry,))) for entry in self.unmatched_accounts)
+        entries = ((entry, Naming.of((entry,))) for entry in self.unmatched_accounts)
         found = {entry: [each for each in skipped if one.names(each.id, each.name)] for entry, one in entries}
         return {entry: accounts for entry, accounts in found.items() if accounts}
 
 
 def _naming_none(entries: Iterable[str], accounts: Iterable[_Account]) -> list[str]:
     """Return the entries that name none of the accounts."""
-    ids, names = set(), set()
-    for account_id, name in accounts:
-        ids.add(account_id)
-        names.add((name or "").casefold())
-    known = ids | names
-    return [
-        each
-        for each in dict.fromkeys(entries)
-        if each.casefold() not in known
-        and not any(fnmatchcase(name, pattern) for pattern in naming((each,)).patterns for name in names)
-    ]
+    known = [*accounts]
+    ids, names = {each for each, _ in known}, {(name or "").casefold() for _, name in known}
+    return [each for each in dict.fromkeys(entries) if not Naming.of((each,)).names_any(ids, names)]
 
 
 def _any_matches(regions: Iterable[str], entry: str) -> bool:

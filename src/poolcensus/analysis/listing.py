@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 
 from poolcensus.analysis.ordering import in_order
 from poolcensus.errors import SettingsError
@@ -15,6 +15,7 @@ from poolcensus.snapshot.reader import lines_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from poolcensus.analysis.account_failures import AccountFailure
     from poolcensus.model import JsonObject, OperationInfo, PoolRecord, TargetResult
@@ -60,7 +61,11 @@ class Choice:
         """Whether the account and the region of a row are wanted."""
         if self.regions and not matches(row.region, self.regions):
             return False
-        return not self.accounts or naming(self.accounts).names(row.account_id, row.account_name)
+        return self.takes_account(row.account_id, row.account_name)
+
+    def takes_account(self, account_id: str, account_name: str | None) -> bool:
+        """Whether an account is wanted."""
+        return not self.accounts or _naming(self.accounts).names(account_id, account_name)
 
     @property
     def is_of_places(self) -> bool:
@@ -74,20 +79,25 @@ class Naming(NamedTuple):
     exact: frozenset[str]
     patterns: tuple[str, ...]
 
+    @classmethod
+    def of(cls, entries: Iterable[str]) -> Self:
+        """Return what entries name. A name may hold what means something in a pattern, such as [dev]."""
+        folded = dict.fromkeys(each.casefold() for each in entries)
+        return cls(frozenset(folded), tuple(each for each in folded if _IN_A_PATTERN & {*each}))
+
     def names(self, account_id: str, account_name: str | None) -> bool:
         """Whether an entry names the account."""
-        if account_id in self.exact:
+        return self.names_any({account_id}, {(account_name or "").casefold()})
+
+    def names_any(self, ids: AbstractSet[str], names: AbstractSet[str]) -> bool:
+        """Whether an entry names one of some accounts, whose names are in casefolded form."""
+        if not (self.exact.isdisjoint(ids) and self.exact.isdisjoint(names)):
             return True
-        name = (account_name or "").casefold()
-        return name in self.exact or any(fnmatchcase(name, each) for each in self.patterns)
+        return any(fnmatchcase(name, pattern) for pattern in self.patterns for name in names)
 
 
 # Hundreds of accounts may be chosen, and each of many rows is looked at.
-@lru_cache(maxsize=16)
-def naming(entries: tuple[str, ...]) -> Naming:
-    """Return what entries name. A name may hold what means something in a pattern, such as [dev]."""
-    folded = dict.fromkeys(each.casefold() for each in entries)
-    return Naming(frozenset(folded), tuple(each for each in folded if _IN_A_PATTERN & {*each}))
+_naming = lru_cache(maxsize=16)(Naming.of)
 
 
 def _is_in(value: object, wanted: tuple[str, ...]) -> bool:
