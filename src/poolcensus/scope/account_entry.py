@@ -189,7 +189,7 @@ def _regions(key: str, value: object, at: Callable[[str], str], known: frozenset
     if not isinstance(listed, list):
         raise ValueError(f"{at(key)}: must be a list of regions, or text")  # noqa: TRY004 - as above
     try:
-        patterns: tuple[str, ...] = readers.each_of(readers.RegionPattern)(listed)  # type: ignore[assignment] # what it returns
+        patterns = readers.each_of(readers.RegionPattern)(listed)
     except ValueError as error:
         raise ValueError(f"{at(key)}: {error}") from None
     for pattern in patterns:

@@ -68,9 +68,9 @@ async def open_all(
         # What bounds the calls is set for the run, and not in the table of an Organization.
         shared = Shared(open_limiter(next(iter(joined.organizations.values())).settings))
         opened = []
-        for name, prepared in joined.organizations.items():
-            if given is not None:
-                name = given.name  # noqa: PLW2901 - its settings are those of one Organization
+        for key, prepared in joined.organizations.items():
+            # The settings of given accounts are those of one Organization, which has no name there.
+            name = key if given is None else given.name
             with naming(name):
                 run = open_run(operation, prepared, shared, name=name, given=given, waiting=waiting)
                 opened.append(await stack.enter_async_context(run))

@@ -108,7 +108,7 @@ def plain(kind: Any, value: object) -> Any:  # noqa: ANN401 - a type that is kno
         raise ValueError(f"must be {words}") from None
 
 
-def each_of(kind: Any) -> Reader:  # noqa: ANN401 - a type that is known only at run time
+def each_of(kind: Any) -> Callable[[object], tuple[str, ...]]:  # noqa: ANN401 - a type that is known only at run time
     """Return a reader of a list whose every element is of a type. Elements that come twice count once."""
     return partial(_texts, kind)
 
