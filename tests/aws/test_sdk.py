@@ -81,7 +81,7 @@ async def test_a_credential_process_that_hangs_ends_with_its_limit(
 
     monkeypatch.setattr(Sdk, "_walk_chain", walked)
     async with Sdk(profile=None, endpoint_url=None) as sdk:
-        with pytest.raises(CredentialsError, match="nothing after 0.3 s"):
+        with anyio.fail_after(10), pytest.raises(CredentialsError, match="nothing after 0.3 s"):
             await sdk.caller_credentials()
         with anyio.move_on_after(0.2) as scope:
             await sdk.caller_credentials()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from poolcensus.cli import main
+from poolcensus.format.sealed import seal
 from poolcensus.snapshot import Snapshot
 from poolcensus.storage.local.store import FolderStore
 from snapshot.making import ID, LATER_ID, folder_of, make
@@ -124,9 +125,22 @@ def test_what_names_the_latest_and_what_a_run_left_is_passed_over(
     draft.mkdir()
     put(draft / "journal")
     assert Snapshot.open("latest", dest).id == LATER_ID
+    assert asyncio.run(interrupted(dest)) == []
 
-    async def begin() -> list[str]:
-        async with FolderStore(dest) as store:
-            return [each.snapshot_id for each in await store.interrupted()]
 
-    assert asyncio.run(begin()) == []
+def test_what_comes_out_of_a_pipe_is_no_journal(here: Path) -> None:
+    draft = here / "all" / ".draft-20261125T020000Z-000000"
+    draft.mkdir()
+    os.mkfifo(draft / "journal")
+    # What somebody has written waits in the pipe as long as it is open.
+    pipe = os.open(draft / "journal", os.O_RDWR)
+    try:
+        os.write(pipe, 2 * seal(b"{}\n"))
+        assert asyncio.run(interrupted(here / "all")) == []
+    finally:
+        os.close(pipe)
+
+
+async def interrupted(dest: Path) -> list[str]:
+    async with FolderStore(dest) as store:
+        return [each.snapshot_id for each in await store.interrupted()]

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -83,9 +85,10 @@ def test_where_it_can_not_listen_is_one_sentence_that_says_what_to_do(
     )
     # An address of nobody: https://datatracker.ietf.org/doc/html/rfc5737
     assert main(["simulate", "--host=192.0.2.1", f"--port={port}"]) == 1
-    line = capsys.readouterr().err
-    assert line.startswith(f"poolcensus: Can't listen on port {port} of 192.0.2.1: ")
-    assert line.endswith(". Check --host and --port.\n")
+    why = os.strerror(errno.EADDRNOTAVAIL)
+    assert capsys.readouterr().err == (
+        f"poolcensus: Can't listen on port {port} of 192.0.2.1: {why}. Check --host and --port.\n"
+    )
 
 
 @pytest.mark.parametrize(
